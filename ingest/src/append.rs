@@ -1,0 +1,117 @@
+//! The ingest job: every message becomes one row, of `clicks` or of `clicks_rejected`, and nothing is computed.
+//!
+//! An epoch commits `clicks_rejected` first, if it has rows for it, and `clicks` after: the cut of `clicks` covers both.
+//! A crash between the two leaves rejected rows that lie beyond that cut; their own cut keeps them from being written
+//! again.
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use lake_schemas::job::{Job, LogBatch, Operator, Pending, Step};
+use lake_schemas::table::column;
+use lake_schemas::{Stand, Table, TopicPartition};
+
+/// Appends the log to the raw tables.
+pub struct Append;
+
+impl Job for Append {
+    type Operator = AppendPartition;
+
+    const NAME: &'static str = "ingest";
+
+    const TABLES: &'static [Table] = &[Table::ClicksRejected, Table::Clicks];
+
+    fn begin(&self, partition: &TopicPartition, stands: &[Stand]) -> (AppendPartition, Option<i64>) {
+        let [rejected, clicks] = stands else {
+            unreachable!("one stand for each of the job's tables");
+        };
+        let operator = AppendPartition {
+            partition: partition.clone(),
+            clicks: *clicks,
+            rejected: *rejected,
+            next: clicks.cut,
+            read: 0,
+            events: Vec::new(),
+            refused: Vec::new(),
+            pending: Pending::default(),
+        };
+        (operator, clicks.cut)
+    }
+}
+
+/// One partition on its way into the raw tables.
+pub struct AppendPartition {
+    partition: TopicPartition,
+    /// Where the tables stand, once what was handed over is committed.
+    clicks: Stand,
+    rejected: Stand,
+    /// The end of what was taken in.
+    next: Option<i64>,
+    read: i64,
+    events: Vec<RecordBatch>,
+    refused: Vec<RecordBatch>,
+    pending: Pending,
+}
+
+impl Operator for AppendPartition {
+    fn push(&mut self, batch: LogBatch) {
+        assert!(
+            self.next.is_none_or(|next| next <= batch.offsets.first),
+            "{}: offsets {} come after {:?}",
+            self.partition,
+            batch.offsets,
+            self.next
+        );
+        self.next = Some(batch.offsets.next);
+        self.read += batch.read;
+        let refused = from_offset(&batch.rejected, self.rejected.cut);
+        for (rows, kept) in [(batch.events, &mut self.events), (refused, &mut self.refused)] {
+            if rows.num_rows() > 0 {
+                self.pending.bytes += rows.get_array_memory_size();
+                kept.push(rows);
+            }
+        }
+        // A message read counts as pending even if its row is in the table already: its cut is not.
+        self.pending.rows += usize::try_from(batch.read).expect("a batch has no negative size");
+    }
+
+    fn pending(&self) -> Pending {
+        self.pending
+    }
+
+    fn freeze(&mut self) -> Vec<Step> {
+        self.pending = Pending::default();
+        let mut steps = Vec::new();
+        if !self.refused.is_empty() {
+            let to = Stand { cut: self.next, read: None };
+            steps.push(self.step(Table::ClicksRejected, self.rejected, to));
+            self.rejected = to;
+        }
+        let read = self.clicks.read.unwrap_or(0) + std::mem::take(&mut self.read);
+        let to = Stand { cut: self.next, read: Some(read) };
+        if self.clicks.is_behind(to) {
+            steps.push(self.step(Table::Clicks, self.clicks, to));
+            self.clicks = to;
+        }
+        steps
+    }
+}
+
+impl AppendPartition {
+    fn step(&mut self, table: Table, from: Stand, to: Stand) -> Step {
+        let rows = match table {
+            Table::Clicks => &mut self.events,
+            Table::ClicksRejected => &mut self.refused,
+        };
+        Step { table, partition: self.partition.clone(), rows: std::mem::take(rows), from, to }
+    }
+}
+
+/// The rows at or above an offset; rows are in offset order.
+fn from_offset(rows: &RecordBatch, cut: Option<i64>) -> RecordBatch {
+    let offsets = rows
+        .column_by_name(column::KAFKA_OFFSET)
+        .and_then(|column| column.as_primitive_opt::<Int64Type>())
+        .expect("both raw tables have kafka_offset, as Int64");
+    let below = cut.map_or(0, |cut| offsets.values().partition_point(|&offset| offset < cut));
+    rows.slice(below, offsets.len() - below)
+}

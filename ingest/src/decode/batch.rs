@@ -1,0 +1,206 @@
+//! Messages of one partition, decoded straight into Arrow columns.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, BinaryBuilder, Date32Builder, Int32Array, Int64Builder, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondBuilder,
+};
+use lake_schemas::job::LogBatch;
+use lake_schemas::table::timestamp;
+use lake_schemas::{LogDate, LogTime, OffsetRange, Table, TopicPartition};
+
+use super::event::{Event, Rejected, decode};
+
+/// A message as it comes from the log.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    /// Its offset.
+    pub offset: i64,
+    /// Its log time, if it has one.
+    pub log_time: Option<LogTime>,
+    /// Its key, if it has one.
+    pub key: Option<&'a [u8]>,
+    /// Its payload; `None` is Kafka's tombstone.
+    pub payload: Option<&'a [u8]>,
+}
+
+/// Decodes messages of one partition, in offset order, into the next [`LogBatch`].
+pub struct BatchBuilder {
+    partition: TopicPartition,
+    time_in_future_ms: i64,
+    offsets: OffsetRange,
+    events: EventColumns,
+    rejected: RejectedColumns,
+    bytes: usize,
+}
+
+impl BatchBuilder {
+    /// Begins a batch at an offset. `time_in_future_ms` is the bound that the table records.
+    pub fn new(partition: TopicPartition, first: i64, time_in_future_ms: i64) -> Self {
+        Self {
+            partition,
+            time_in_future_ms,
+            offsets: OffsetRange { first, next: first },
+            events: EventColumns::default(),
+            rejected: RejectedColumns::default(),
+            bytes: 0,
+        }
+    }
+
+    /// Takes in the next message.
+    pub fn push(&mut self, message: &Message<'_>) {
+        match decode(message.payload, message.log_time, self.time_in_future_ms) {
+            Ok(event) => self.events.push(message, &event),
+            Err(rejected) => self.rejected.push(message, &rejected),
+        }
+        self.offsets.next = message.offset + 1;
+        self.bytes += message.payload.map_or(0, <[u8]>::len) + message.key.map_or(0, <[u8]>::len);
+    }
+
+    /// Messages taken in.
+    pub fn read(&self) -> usize {
+        self.events.position.len() + self.rejected.position.len()
+    }
+
+    /// Bytes of the keys and payloads taken in.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The batch so far; what follows begins where it ends.
+    pub fn finish(&mut self) -> LogBatch {
+        let offsets = self.offsets;
+        self.offsets.first = offsets.next;
+        self.bytes = 0;
+        LogBatch {
+            partition: self.partition.clone(),
+            offsets,
+            read: i64::try_from(self.read()).expect("a batch fits in memory"),
+            events: self.events.finish(&self.partition),
+            rejected: self.rejected.finish(&self.partition),
+        }
+    }
+}
+
+/// Where each row comes from: the columns that both raw tables share.
+#[derive(Default)]
+struct PositionColumns {
+    offset: Int64Builder,
+    log_time: Vec<Option<i64>>,
+    log_date: Date32Builder,
+}
+
+impl PositionColumns {
+    fn push(&mut self, message: &Message<'_>) {
+        self.offset.append_value(message.offset);
+        self.log_time.push(message.log_time.map(LogTime::micros));
+        self.log_date.append_value(LogDate::of(message.log_time).days());
+    }
+
+    fn len(&self) -> usize {
+        self.log_time.len()
+    }
+
+    /// The four leading columns, and the trailing one.
+    fn finish(&mut self, partition: &TopicPartition) -> ([ArrayRef; 4], ArrayRef) {
+        let rows = self.len();
+        let mut log_time = TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(timestamp());
+        self.log_time.drain(..).for_each(|time| log_time.append_option(time));
+        let leading: [ArrayRef; 4] = [
+            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&partition.topic, rows))),
+            Arc::new(Int32Array::from_value(partition.partition, rows)),
+            Arc::new(self.offset.finish()),
+            Arc::new(log_time.finish()),
+        ];
+        (leading, Arc::new(self.log_date.finish()))
+    }
+}
+
+struct EventColumns {
+    position: PositionColumns,
+    event_time: TimestampMicrosecondBuilder,
+    /// `event_type` to `ip`, in the order of the table.
+    strings: [StringBuilder; 9],
+    cost_micros: Int64Builder,
+    extra: StringBuilder,
+}
+
+impl Default for EventColumns {
+    fn default() -> Self {
+        Self {
+            position: PositionColumns::default(),
+            event_time: TimestampMicrosecondBuilder::new().with_data_type(timestamp()),
+            strings: std::array::from_fn(|_| StringBuilder::new()),
+            cost_micros: Int64Builder::new(),
+            extra: StringBuilder::new(),
+        }
+    }
+}
+
+impl EventColumns {
+    fn push(&mut self, message: &Message<'_>, event: &Event<'_>) {
+        self.position.push(message);
+        self.event_time.append_value(event.event_time.micros());
+        let ad_id = Some(Cow::Borrowed(event.ad_id.as_ref()));
+        let strings = [
+            &event.event_type,
+            &ad_id,
+            &event.campaign_id,
+            &event.click_id,
+            &event.user_id,
+            &event.publisher_id,
+            &event.country,
+            &event.device,
+            &event.ip,
+        ];
+        for (column, value) in self.strings.iter_mut().zip(strings) {
+            column.append_option(value.as_deref());
+        }
+        self.cost_micros.append_option(event.cost_micros);
+        self.extra.append_option(event.extra.as_deref());
+    }
+
+    fn finish(&mut self, partition: &TopicPartition) -> RecordBatch {
+        let (leading, log_date) = self.position.finish(partition);
+        let mut columns: Vec<ArrayRef> = leading.into();
+        columns.push(Arc::new(self.event_time.finish()));
+        columns.extend(self.strings.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef));
+        columns.push(Arc::new(self.cost_micros.finish()));
+        columns.push(Arc::new(self.extra.finish()));
+        columns.push(log_date);
+        RecordBatch::try_new(Table::Clicks.schema(), columns).expect("the columns are those of clicks, in its order")
+    }
+}
+
+#[derive(Default)]
+struct RejectedColumns {
+    position: PositionColumns,
+    reason: StringBuilder,
+    detail: StringBuilder,
+    key: BinaryBuilder,
+    payload: BinaryBuilder,
+}
+
+impl RejectedColumns {
+    fn push(&mut self, message: &Message<'_>, rejected: &Rejected) {
+        self.position.push(message);
+        self.reason.append_value(rejected.reason.as_str());
+        self.detail.append_option(rejected.detail.as_deref());
+        self.key.append_option(message.key);
+        self.payload.append_option(message.payload);
+    }
+
+    fn finish(&mut self, partition: &TopicPartition) -> RecordBatch {
+        let (leading, log_date) = self.position.finish(partition);
+        let mut columns: Vec<ArrayRef> = leading.into();
+        columns.push(Arc::new(self.reason.finish()));
+        columns.push(Arc::new(self.detail.finish()));
+        columns.push(Arc::new(self.key.finish()));
+        columns.push(Arc::new(self.payload.finish()));
+        columns.push(log_date);
+        RecordBatch::try_new(Table::ClicksRejected.schema(), columns)
+            .expect("the columns are those of clicks_rejected, in its order")
+    }
+}

@@ -1,0 +1,355 @@
+//! The one loop that drives a job: signals in, epochs out.
+//!
+//! ```text
+//!   source ──Assigned──> look at the tables, begin each partition where it stands
+//!          ──Batch─────> the partition's operator
+//!          ──Revoked───> finish the epoch in flight, or abandon it, and let go
+//!
+//!   operators ──freeze, every commit interval──> epoch ──files, then one commit a table──> tables
+//! ```
+//!
+//! One epoch is in flight at a time; meanwhile the next one fills, up to [`EPOCH_ROWS_MAX`]. What a table says of a
+//! partition is believed, what this process remembers is not: after every epoch that did not go through, its
+//! partitions are taken back to where the table stands, and read again from there.
+
+mod epoch;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lake_schemas::commit::{Checkpoint, TableLog};
+use lake_schemas::job::{Job, Operator, Pending, Room, Signal, Source, SourceError};
+use lake_schemas::{LakeError, Table, TopicPartition};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use self::epoch::{Backoff, Epoch, Settled};
+
+/// Rows taken in before an epoch is cut regardless of time: about 100 MB of Arrow at 400 bytes a click, small enough to
+/// lose and read again in seconds.
+const EPOCH_ROWS_MAX: usize = 250_000;
+
+/// The same limit in bytes, for rows that are not clicks of the usual size.
+const EPOCH_BYTES_MAX: usize = 96 * 1024 * 1024;
+
+/// Epochs in a row that may be fenced. A rebalance fences once; what goes on is another process that writes the same
+/// partitions without knowing of this one.
+const FENCED_MAX: u32 = 5;
+
+/// How long a partition that is being taken away waits for the epoch in flight: the group waits too.
+const RELEASE_WAIT: Duration = Duration::from_secs(10);
+
+/// How long a stop waits for the last epochs; the contract gives 20 seconds in all.
+const STOP_WAIT: Duration = Duration::from_secs(15);
+
+/// When to commit, and when to be done.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long a row waits at most before its epoch begins to be committed.
+    pub commit_interval: Duration,
+    /// Stop when every assigned partition has been read to the end that it had at the start.
+    pub until_caught_up: bool,
+}
+
+/// What a job has done so far.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// By table, what was committed to it.
+    pub tables: BTreeMap<Table, Committed>,
+    /// Messages whose cut is committed.
+    pub read: i64,
+    /// Partitions that are ours now.
+    pub partitions: usize,
+}
+
+/// What was committed to one table.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Committed {
+    /// Rows.
+    pub rows: u64,
+    /// Data files.
+    pub files: u64,
+    /// Their size in bytes.
+    pub bytes: u64,
+    /// Commits.
+    pub commits: u64,
+    /// The newest version written.
+    pub version: u64,
+}
+
+/// Why a job ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The log.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The lake.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// Another writer.
+    #[error(
+        "{table}: another process commits the same partitions ({app_id} stands at {found:?}, expected {expected:?}); \
+         is this job running twice, with different groups?"
+    )]
+    Fenced {
+        /// Where.
+        table: Table,
+        /// Which `txn`.
+        app_id: String,
+        /// Where this process left it.
+        expected: Option<i64>,
+        /// Where it is.
+        found: Option<i64>,
+    },
+    /// The stop could not wait for the store any longer.
+    #[error("stopped before the last epoch was committed; what it held is read again at the next start")]
+    StoppedShort,
+}
+
+/// Drives a job until it is stopped, caught up, or cannot go on. `logs` are the job's tables, in its order.
+pub async fn drive<J: Job, S: Source>(
+    job: &J,
+    source: &mut S,
+    logs: Vec<TableLog>,
+    pace: Pace,
+    stop: CancellationToken,
+    progress: watch::Sender<Progress>,
+) -> Result<(), DriveError> {
+    assert!(
+        logs.iter().map(TableLog::table).eq(J::TABLES.iter().copied()),
+        "one log for each of the job's tables, in its order"
+    );
+    let mut drive = Drive {
+        job,
+        source,
+        logs: Some(logs),
+        pace,
+        progress,
+        stop,
+        partitions: BTreeMap::new(),
+        lost: BTreeSet::new(),
+        behind: None,
+        due: None,
+        in_flight: JoinSet::new(),
+        give_up: CancellationToken::new(),
+        checkpoints: JoinSet::new(),
+        fenced: 0,
+    };
+    drive.run().await
+}
+
+struct Drive<'a, J: Job, S> {
+    job: &'a J,
+    source: &'a mut S,
+    /// The tables; away while an epoch is in flight.
+    logs: Option<Vec<TableLog>>,
+    pace: Pace,
+    progress: watch::Sender<Progress>,
+    stop: CancellationToken,
+    partitions: BTreeMap<TopicPartition, J::Operator>,
+    /// Partitions of an epoch that did not go through: they begin again.
+    lost: BTreeSet<TopicPartition>,
+    /// The assigned partitions that are not caught up yet; `None` before the first assignment.
+    behind: Option<BTreeSet<TopicPartition>>,
+    /// When what is pending is to be committed.
+    due: Option<Instant>,
+    in_flight: JoinSet<(Vec<TableLog>, Settled)>,
+    /// Tells the epoch in flight to try no longer.
+    give_up: CancellationToken,
+    checkpoints: JoinSet<()>,
+    fenced: u32,
+}
+
+impl<J: Job, S: Source> Drive<'_, J, S> {
+    async fn run(&mut self) -> Result<(), DriveError> {
+        loop {
+            if self.stop.is_cancelled() {
+                return timeout(STOP_WAIT, self.settle_all()).await.map_err(|_| DriveError::StoppedShort)?;
+            }
+            let idle = self.in_flight.is_empty();
+            if idle && !self.lost.is_empty() {
+                let lost = std::mem::take(&mut self.lost);
+                self.begin(lost.into_iter().collect()).await?;
+                continue;
+            }
+            let pending = self.pending();
+            let full = pending.rows >= EPOCH_ROWS_MAX || pending.bytes >= EPOCH_BYTES_MAX;
+            let done = self.pace.until_caught_up && self.is_caught_up();
+            let due = self.due.is_some_and(|due| due <= Instant::now());
+            if idle && pending.rows > 0 && (full || due || done) {
+                self.begin_epoch();
+                continue;
+            }
+            if idle && done {
+                while self.checkpoints.join_next().await.is_some() {}
+                return Ok(());
+            }
+            let due = self.due.filter(|_| idle);
+            let room = if full { Room::ForControl } else { Room::ForAll };
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => {}
+                Some(done) = self.in_flight.join_next() => self.settled(unwind(done)).await?,
+                Some(_) = self.checkpoints.join_next() => {}
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                signal = self.source.next(room) => self.take(signal?).await?,
+            }
+        }
+    }
+
+    /// Settles the epoch in flight, and what is pending as the last one.
+    async fn settle_all(&mut self) -> Result<(), DriveError> {
+        self.settle().await?;
+        self.begin_epoch();
+        self.settle().await
+    }
+
+    async fn take(&mut self, signal: Signal) -> Result<(), DriveError> {
+        match signal {
+            Signal::Assigned(partitions) => {
+                self.settle().await?;
+                self.begin(partitions).await?;
+            }
+            Signal::Revoked(partitions) => self.release(&partitions).await?,
+            Signal::Batch(batch) => {
+                let Some(operator) = self.partitions.get_mut(&batch.partition) else {
+                    unreachable!("the source yields batches of partitions that were started");
+                };
+                operator.push(batch);
+                self.due.get_or_insert_with(|| Instant::now() + self.pace.commit_interval);
+            }
+            Signal::CaughtUp(partition) => {
+                self.behind.get_or_insert_default().remove(&partition);
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins partitions where the tables stand now.
+    async fn begin(&mut self, partitions: Vec<TopicPartition>) -> Result<(), DriveError> {
+        let logs = self.logs.as_mut().expect("no epoch is in flight when partitions begin");
+        let mut backoff = Backoff::default();
+        for log in logs.iter_mut() {
+            while let Err(error) = log.refresh().await {
+                backoff.again(error, &self.stop).await?;
+            }
+        }
+        self.behind.get_or_insert_default().extend(partitions.iter().cloned());
+        let mut positions = Vec::new();
+        for partition in partitions {
+            let stands: Vec<_> = logs.iter().map(|log| log.stand(&partition)).collect();
+            let (operator, from) = self.job.begin(&partition, &stands);
+            info!(job = J::NAME, %partition, from, "begins");
+            self.partitions.insert(partition.clone(), operator);
+            positions.push((partition, from));
+        }
+        self.progress.send_modify(|progress| progress.partitions = self.partitions.len());
+        Ok(self.source.start(positions).await?)
+    }
+
+    /// Lets go of partitions: their last epoch is finished, or abandoned if that takes too long.
+    async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), DriveError> {
+        tokio::select! {
+            done = self.settle_all() => done?,
+            () = sleep(RELEASE_WAIT) => self.give_up.cancel(),
+        }
+        // Given up or not, the attempt that is under way ends by itself: its reply tells what the table says.
+        self.settle().await?;
+        for partition in partitions {
+            self.partitions.remove(partition);
+            self.lost.remove(partition);
+            self.behind.get_or_insert_default().remove(partition);
+            info!(job = J::NAME, %partition, "released");
+        }
+        self.progress.send_modify(|progress| progress.partitions = self.partitions.len());
+        Ok(self.source.release(partitions).await?)
+    }
+
+    /// Cuts an epoch out of what is pending, and sends it on its way.
+    fn begin_epoch(&mut self) {
+        self.due = None;
+        let steps: Vec<_> = self.partitions.values_mut().flat_map(Operator::freeze).collect();
+        if steps.is_empty() {
+            return;
+        }
+        let logs = self.logs.take().expect("one epoch is in flight at a time");
+        self.give_up = CancellationToken::new();
+        let epoch = Epoch { job: J::NAME, steps, give_up: self.give_up.clone() };
+        self.in_flight.spawn(epoch.settle(logs));
+    }
+
+    /// Waits for the epoch in flight, if there is one.
+    async fn settle(&mut self) -> Result<(), DriveError> {
+        while let Some(done) = self.in_flight.join_next().await {
+            self.settled(unwind(done)).await?;
+        }
+        Ok(())
+    }
+
+    async fn settled(&mut self, (logs, settled): (Vec<TableLog>, Settled)) -> Result<(), DriveError> {
+        let checkpoints: Vec<_> = logs.iter().filter_map(TableLog::checkpoint_due).collect();
+        self.logs = Some(logs);
+        match settled {
+            Settled::Committed(done) => {
+                self.fenced = 0;
+                self.progress.send_modify(|progress| done.add_to(progress));
+                for checkpoint in checkpoints {
+                    self.checkpoints.spawn(write(checkpoint));
+                }
+            }
+            Settled::Fenced { table, app_id, expected, found, partitions } => {
+                self.fenced += 1;
+                warn!(job = J::NAME, %table, app_id, expected, found, "fenced; going back to where the table stands");
+                if self.fenced >= FENCED_MAX {
+                    return Err(DriveError::Fenced { table, app_id, expected, found });
+                }
+                self.lose(partitions);
+            }
+            Settled::Abandoned { partitions, error } => {
+                warn!(job = J::NAME, %error, "epoch abandoned; going back to where the table stands");
+                self.lose(partitions);
+            }
+            Settled::Failed(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Drops what partitions hold: this epoch and all that was taken in since.
+    fn lose(&mut self, partitions: Vec<TopicPartition>) {
+        for partition in &partitions {
+            self.partitions.remove(partition);
+        }
+        self.lost.extend(partitions);
+    }
+
+    fn pending(&self) -> Pending {
+        self.partitions
+            .values()
+            .map(Operator::pending)
+            .fold(Pending::default(), |sum, one| Pending { rows: sum.rows + one.rows, bytes: sum.bytes + one.bytes })
+    }
+
+    fn is_caught_up(&self) -> bool {
+        self.behind.as_ref().is_some_and(BTreeSet::is_empty)
+    }
+}
+
+/// Writes a log checkpoint. Readers do without it if it fails, and the next one is not far.
+async fn write(checkpoint: Checkpoint) {
+    let (table, version) = (checkpoint.table(), checkpoint.version());
+    match checkpoint.write().await {
+        Ok(()) => info!(%table, version, "log checkpoint"),
+        Err(error) => warn!(%table, version, %error, "log checkpoint failed"),
+    }
+}
+
+/// The result of a task that nobody aborts; its panic is ours.
+fn unwind<T>(done: Result<T, tokio::task::JoinError>) -> T {
+    match done {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

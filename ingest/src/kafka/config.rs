@@ -1,0 +1,86 @@
+//! How Kafka is addressed, and what of librdkafka's settings is ours to set.
+
+use lake_schemas::job::SourceError;
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+/// Settings that the promises rest on; whoever sets one is told so.
+const OURS: [(&str, &str); 5] = [
+    // Positions come from the tables.
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    // What the log has lost is never skipped in silence.
+    ("auto.offset.reset", "error"),
+    ("enable.partition.eof", "true"),
+    // Messages of aborted transactions are not in the log.
+    ("isolation.level", "read_committed"),
+];
+
+/// Settings that suit most; `-X` overrides them.
+const DEFAULTS: [(&str, &str); 6] = [
+    // Partitions that stay are not interrupted by those that move.
+    ("partition.assignment.strategy", "cooperative-sticky"),
+    // What librdkafka may read ahead, in all: it bounds memory whatever the backlog.
+    ("queued.max.messages.kbytes", "32768"),
+    ("queued.min.messages", "20000"),
+    // A queue that was full is filled again soon: the default of a second starves a fast reader.
+    ("fetch.queue.backoff.ms", "50"),
+    ("socket.connection.setup.timeout.ms", "5000"),
+    ("allow.auto.create.topics", "false"),
+];
+
+/// Which topic of which cluster.
+#[derive(Clone, Debug)]
+pub struct KafkaOptions {
+    /// `host:port`, comma separated.
+    pub bootstrap_servers: String,
+    /// The topic.
+    pub topic: String,
+    /// The name that positions are recorded under, if not the topic's.
+    pub topic_as: Option<String>,
+    /// The consumer group, if not the job's own.
+    pub group: Option<String>,
+    /// librdkafka properties, in order; a later one wins.
+    pub properties: Vec<(String, String)>,
+}
+
+impl KafkaOptions {
+    /// The name that positions are recorded under.
+    pub fn recorded_topic(&self) -> &str {
+        self.topic_as.as_deref().unwrap_or(&self.topic)
+    }
+
+    /// A consumer's settings.
+    pub(super) fn consumer(&self, group: &str) -> Result<ClientConfig, SourceError> {
+        let mut config = self.client();
+        for (key, _) in OURS.iter().chain(&[("group.id", "")]) {
+            if self.properties.iter().any(|(name, _)| name == key) {
+                let instead =
+                    if *key == "group.id" { "; use --group" } else { ": what clicklake promises rests on it" };
+                return Err(SourceError::Refused(format!("kafka setting {key} cannot be changed{instead}")));
+            }
+        }
+        for (key, value) in DEFAULTS {
+            if config.get(key).is_none() {
+                config.set(key, value);
+            }
+        }
+        for (key, value) in OURS {
+            config.set(key, value);
+        }
+        config.set("group.id", group);
+        Ok(config)
+    }
+
+    /// The settings of any client.
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        config.set("client.id", "clicklake");
+        for (key, value) in &self.properties {
+            config.set(key, value);
+        }
+        config.set("bootstrap.servers", &self.bootstrap_servers);
+        config
+    }
+}

@@ -1,0 +1,212 @@
+//! Rebalances of the group, as librdkafka calls them back: inside `poll`, on the reader's thread.
+
+use std::collections::HashMap;
+use std::sync::mpsc::Receiver;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lake_schemas::TopicPartition;
+use lake_schemas::job::SourceError;
+use rdkafka::bindings::rd_kafka_resp_err_t;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::mpsc::UnboundedSender;
+use tracing::{debug, warn};
+
+use super::{Command, Control, Generation, KafkaOptions, Start};
+
+/// How long a broker may take to say which offsets a partition has, before it is asked again.
+const WATERMARKS_MAX: Duration = Duration::from_secs(10);
+
+/// A partition that is being read.
+pub(super) struct Assigned {
+    pub partition: TopicPartition,
+    pub generation: Generation,
+    /// Where reading begins.
+    pub first: i64,
+    /// The end of the log when it was assigned; `None` once it has been reached and said.
+    pub end: Option<i64>,
+}
+
+/// What librdkafka calls back.
+pub(super) struct GroupContext {
+    topic: String,
+    recorded_topic: String,
+    control: UnboundedSender<Control>,
+    commands: Mutex<Receiver<Command>>,
+    /// What the reader finds changed after a poll: `None` for a partition that is gone.
+    changes: Mutex<HashMap<i32, Option<Assigned>>>,
+    last_error: Mutex<Option<String>>,
+}
+
+impl GroupContext {
+    pub fn new(options: &KafkaOptions, control: UnboundedSender<Control>, commands: Receiver<Command>) -> Self {
+        Self {
+            topic: options.topic.clone(),
+            recorded_topic: options.recorded_topic().to_owned(),
+            control,
+            commands: Mutex::new(commands),
+            changes: Mutex::default(),
+            last_error: Mutex::default(),
+        }
+    }
+
+    /// The topic, as kafka calls it.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The last thing that librdkafka complained of.
+    pub fn last_error(&self) -> Option<String> {
+        lock(&self.last_error).clone()
+    }
+
+    /// What rebalances, and starts since, have changed.
+    pub fn take_changes(&self) -> HashMap<i32, Option<Assigned>> {
+        std::mem::take(&mut *lock(&self.changes))
+    }
+
+    /// A command that is not waited for, if there is one; `Err` once the loop is gone.
+    pub fn try_command(&self) -> Result<Option<Command>, std::sync::mpsc::TryRecvError> {
+        match lock(&self.commands).try_recv() {
+            Ok(command) => Ok(Some(command)),
+            Err(std::sync::mpsc::TryRecvError::Empty) => Ok(None),
+            Err(gone) => Err(gone),
+        }
+    }
+
+    /// Where a start leads in the log as it is now. Refuses a log that lacks what the table needs.
+    pub fn resolve(&self, consumer: &BaseConsumer<Self>, start: &Start) -> Result<Assigned, SourceError> {
+        let (partition, topic) = (&start.partition, &self.topic);
+        let (low, high) = loop {
+            match consumer.fetch_watermarks(topic, partition.partition, WATERMARKS_MAX) {
+                Ok(watermarks) => break watermarks,
+                Err(error) if self.control.is_closed() => {
+                    return Err(SourceError::Failed(format!("topic {topic}: {error}")));
+                }
+                Err(error) => warn!(%partition, %error, "asking for its offsets again"),
+            }
+        };
+        let first = start.from.unwrap_or(low);
+        if first < low {
+            return Err(SourceError::Refused(format!(
+                "{partition}: the table stands at offset {first}, but kafka has dropped what is below {low}; \
+                 to go on without it, record the topic under a new name with --topic-as"
+            )));
+        }
+        if first > high {
+            return Err(SourceError::Refused(format!(
+                "{partition}: the table stands at offset {first}, but the topic ends at {high}: it is not the topic \
+                 that the table knows; to read it as a new one, use --topic-as"
+            )));
+        }
+        Ok(Assigned { partition: partition.clone(), generation: start.generation, first, end: Some(high) })
+    }
+
+    /// Asks the loop where to begin, and begins there.
+    fn assign(&self, consumer: &BaseConsumer<Self>, tpl: &TopicPartitionList) -> Result<(), SourceError> {
+        let wanted = self.partitions(tpl);
+        self.tell(Control::Assigned(wanted.clone()));
+        let mut positions = TopicPartitionList::new();
+        while positions.count() < wanted.len() {
+            let Some(command) = self.wait() else { return Ok(()) };
+            let Command::Start(starts) = command else { continue };
+            for start in starts {
+                // A partition that is read already has its start looked at after the poll; see the reader.
+                let assigned = self.resolve(consumer, &start)?;
+                if wanted.contains(&start.partition) {
+                    add(&mut positions, &self.topic, &assigned)?;
+                }
+                lock(&self.changes).insert(start.partition.partition, Some(assigned));
+            }
+        }
+        let done = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_assign(&positions),
+            _ => consumer.assign(&positions),
+        };
+        done.map_err(|error| failed(&self.topic, &error))
+    }
+
+    /// Tells the loop, and waits until it has let go.
+    fn revoke(&self, consumer: &BaseConsumer<Self>, tpl: &TopicPartitionList) -> Result<(), SourceError> {
+        let leaving = self.partitions(tpl);
+        self.tell(Control::Revoked(leaving.clone()));
+        loop {
+            match self.wait() {
+                Some(Command::Start(starts)) => {
+                    for start in starts.iter().filter(|start| !leaving.contains(&start.partition)) {
+                        let assigned = self.resolve(consumer, start)?;
+                        lock(&self.changes).insert(start.partition.partition, Some(assigned));
+                    }
+                }
+                Some(Command::Release) | None => break,
+            }
+        }
+        lock(&self.changes).extend(leaving.iter().map(|partition| (partition.partition, None)));
+        let done = match consumer.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => consumer.incremental_unassign(tpl),
+            _ => consumer.unassign(),
+        };
+        done.map_err(|error| failed(&self.topic, &error))
+    }
+
+    fn partitions(&self, tpl: &TopicPartitionList) -> Vec<TopicPartition> {
+        tpl.elements().iter().map(|one| TopicPartition::new(&self.recorded_topic, one.partition())).collect()
+    }
+
+    /// The loop may be gone already; then the reader ends soon.
+    fn tell(&self, control: Control) {
+        let _ = self.control.send(control);
+    }
+
+    fn wait(&self) -> Option<Command> {
+        lock(&self.commands).recv().ok()
+    }
+}
+
+impl ClientContext for GroupContext {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        debug!(?level, facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        debug!(%error, reason, "librdkafka");
+        *lock(&self.last_error) = Some(reason.to_owned());
+    }
+}
+
+impl ConsumerContext for GroupContext {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, event: rd_kafka_resp_err_t, tpl: &mut TopicPartitionList) {
+        let done = match event {
+            rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, tpl),
+            _ => self.revoke(consumer, tpl),
+        };
+        if let Err(error) = done {
+            self.tell(Control::Ended(error));
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
+        if let Err(error) = result {
+            debug!(%error, "group offsets");
+        }
+    }
+}
+
+/// Adds where a partition begins to a list for librdkafka.
+pub(super) fn add(list: &mut TopicPartitionList, topic: &str, assigned: &Assigned) -> Result<(), SourceError> {
+    list.add_partition_offset(topic, assigned.partition.partition, Offset::Offset(assigned.first))
+        .map_err(|error| failed(topic, &error))
+}
+
+pub(super) fn failed(topic: &str, error: &KafkaError) -> SourceError {
+    SourceError::Failed(format!("topic {topic}: {error}"))
+}
+
+/// What a panicking thread left behind is whole all the same: every change under these locks is one step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

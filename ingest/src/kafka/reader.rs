@@ -1,0 +1,261 @@
+//! The thread that polls librdkafka, and decodes what it gets.
+//!
+//! It never stops polling for long, or the group would take its partitions away: while the loop has no room, the
+//! partitions are paused and the polling goes on.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use lake_schemas::LogTime;
+use lake_schemas::job::SourceError;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::{Timestamp, TopicPartitionList};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Sender, UnboundedSender};
+use tokio::time::{Instant, timeout};
+use tracing::{info, warn};
+
+use super::group::{Assigned, GroupContext, add, failed};
+use super::{Command, Control, Data};
+use crate::decode::{BatchBuilder, Message};
+
+/// Rows of a batch: large enough that what is done once a batch costs nothing, small enough to be passed on soon.
+pub(super) const BATCH_ROWS_MAX: usize = 8_192;
+
+/// The same limit in bytes, for messages that are larger than clicks.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a message waits for its batch to fill.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// Messages between two looks at the clock.
+const MESSAGES_BETWEEN_LOOKS: u32 = 256;
+
+/// How long the loop may have no room before the partitions are paused. Pausing throws away what was read ahead.
+const PAUSE_AFTER: Duration = Duration::from_secs(2);
+
+/// How long the broker may take for a step back.
+const SEEK_MAX: Duration = Duration::from_secs(10);
+
+/// Polls, and hands what it gets to the desk.
+pub(super) struct Reader {
+    consumer: BaseConsumer<GroupContext>,
+    desk: Desk,
+}
+
+/// The loop is gone, or was told why the reader ends: there is nobody to read for.
+pub(super) struct Gone;
+
+impl Reader {
+    /// A reader of what the consumer is subscribed to. To be made inside the runtime that the loop runs in.
+    pub fn new(
+        consumer: BaseConsumer<GroupContext>,
+        time_in_future_ms: i64,
+        control: UnboundedSender<Control>,
+        data: Sender<Data>,
+    ) -> Self {
+        let desk = Desk {
+            time_in_future_ms,
+            runtime: Handle::current(),
+            control,
+            data,
+            reading: HashMap::new(),
+            taken: 0,
+            flushed_at: Instant::now(),
+        };
+        Self { consumer, desk }
+    }
+
+    /// Reads until nobody listens any more, and leaves the group.
+    pub fn run(mut self) {
+        while self.step().is_ok() {}
+    }
+
+    fn step(&mut self) -> Result<(), Gone> {
+        let Self { consumer, desk } = self;
+        let polled = consumer.poll(LINGER);
+        desk.take_changes(consumer)?;
+        match polled {
+            Some(Ok(message)) => desk.take(consumer, &message)?,
+            Some(Err(KafkaError::PartitionEOF(partition))) => desk.reach_end(consumer, partition)?,
+            Some(Err(error)) => desk.complain(&error)?,
+            None => desk.look(consumer)?,
+        }
+        Ok(())
+    }
+}
+
+/// What has been read and not been passed on yet.
+struct Desk {
+    time_in_future_ms: i64,
+    runtime: Handle,
+    control: UnboundedSender<Control>,
+    data: Sender<Data>,
+    reading: HashMap<i32, Reading>,
+    taken: u32,
+    flushed_at: Instant,
+}
+
+/// A partition that is being read.
+struct Reading {
+    assigned: Assigned,
+    batch: BatchBuilder,
+}
+
+impl Desk {
+    fn take(&mut self, consumer: &BaseConsumer<GroupContext>, message: &BorrowedMessage<'_>) -> Result<(), Gone> {
+        let partition = message.partition();
+        if let Some(reading) = self.reading.get_mut(&partition) {
+            push(&mut reading.batch, message);
+            if reading.batch.read() >= BATCH_ROWS_MAX || reading.batch.bytes() >= BATCH_BYTES_MAX {
+                self.flush(consumer, partition)?;
+            }
+        }
+        self.taken += 1;
+        if self.taken >= MESSAGES_BETWEEN_LOOKS { self.look(consumer) } else { Ok(()) }
+    }
+
+    /// Does what is not done for every message: passes on what has lingered, and looks for commands.
+    fn look(&mut self, consumer: &BaseConsumer<GroupContext>) -> Result<(), Gone> {
+        self.taken = 0;
+        if self.flushed_at.elapsed() >= LINGER {
+            self.flushed_at = Instant::now();
+            let partitions: Vec<_> = self.reading.keys().copied().collect();
+            for partition in partitions {
+                self.flush(consumer, partition)?;
+            }
+        }
+        while let Some(command) = consumer.context().try_command().map_err(|_| Gone)? {
+            let Command::Start(starts) = command else { continue };
+            for start in &starts {
+                // A partition that was taken away since is another member's to begin.
+                if !self.reading.contains_key(&start.partition.partition) {
+                    continue;
+                }
+                let assigned = consumer.context().resolve(consumer, start).map_err(|error| self.end(error))?;
+                self.begin(consumer, assigned)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows what a rebalance inside the last poll has changed.
+    fn take_changes(&mut self, consumer: &BaseConsumer<GroupContext>) -> Result<(), Gone> {
+        for (partition, change) in consumer.context().take_changes() {
+            match change {
+                Some(assigned) => self.begin(consumer, assigned)?,
+                None => drop(self.reading.remove(&partition)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Begins a partition; goes back, or ahead, in one that is being read.
+    fn begin(&mut self, consumer: &BaseConsumer<GroupContext>, assigned: Assigned) -> Result<(), Gone> {
+        let number = assigned.partition.partition;
+        if self.reading.contains_key(&number) {
+            let topic = consumer.context().topic();
+            let mut positions = TopicPartitionList::new();
+            let sought = add(&mut positions, topic, &assigned)
+                .and_then(|()| consumer.seek_partitions(positions, SEEK_MAX).map_err(|error| failed(topic, &error)));
+            sought.map_err(|error| self.end(error))?;
+        }
+        let batch = BatchBuilder::new(assigned.partition.clone(), assigned.first, self.time_in_future_ms);
+        let is_at_end = assigned.end.is_some_and(|end| assigned.first >= end);
+        self.reading.insert(number, Reading { assigned, batch });
+        if is_at_end { self.reach_end(consumer, number) } else { Ok(()) }
+    }
+
+    /// Passes on what is there of a partition, and says so if that is all.
+    fn flush(&mut self, consumer: &BaseConsumer<GroupContext>, partition: i32) -> Result<(), Gone> {
+        let Some(reading) = self.reading.get_mut(&partition) else { return Ok(()) };
+        if reading.batch.read() == 0 {
+            return Ok(());
+        }
+        let batch = reading.batch.finish();
+        let is_at_end = reading.assigned.end.is_some_and(|end| batch.offsets.next >= end);
+        let generation = reading.assigned.generation;
+        self.send(consumer, Data::Batch(generation, batch))?;
+        if is_at_end { self.reach_end(consumer, partition) } else { Ok(()) }
+    }
+
+    /// The log of a partition has been read to its end.
+    fn reach_end(&mut self, consumer: &BaseConsumer<GroupContext>, partition: i32) -> Result<(), Gone> {
+        self.flush(consumer, partition)?;
+        let Some(reading) = self.reading.get_mut(&partition) else { return Ok(()) };
+        if reading.assigned.end.take().is_none() {
+            return Ok(());
+        }
+        let data = Data::CaughtUp(reading.assigned.generation, reading.assigned.partition.clone());
+        self.send(consumer, data)
+    }
+
+    /// Passes data on. If the loop has no room for long, pauses the partitions and goes on polling.
+    fn send(&mut self, consumer: &BaseConsumer<GroupContext>, data: Data) -> Result<(), Gone> {
+        let waiting = async { timeout(PAUSE_AFTER, self.data.reserve()).await };
+        if let Ok(room) = self.runtime.block_on(waiting) {
+            room.map_err(|_| Gone)?.send(data);
+            return Ok(());
+        }
+        info!("no room; partitions paused");
+        let room = loop {
+            // Those that a rebalance brings while we wait are paused too.
+            let pausing = consumer.assignment().and_then(|assigned| consumer.pause(&assigned));
+            pausing.map_err(|error| self.end(failed(consumer.context().topic(), &error)))?;
+            if let Some(Ok(message)) = consumer.poll(LINGER)
+                && let Some(reading) = self.reading.get_mut(&message.partition())
+            {
+                push(&mut reading.batch, &message);
+            }
+            match self.data.try_reserve() {
+                Ok(room) => break room,
+                Err(TrySendError::Closed(())) => return Err(Gone),
+                Err(TrySendError::Full(())) => {}
+            }
+        };
+        room.send(data);
+        let resuming = consumer.assignment().and_then(|assigned| consumer.resume(&assigned));
+        resuming.map_err(|error| self.end(failed(consumer.context().topic(), &error)))
+    }
+
+    /// Tells what kafka reports. What passes is waited for; what does not ends the reader.
+    fn complain(&self, error: &KafkaError) -> Result<(), Gone> {
+        let topic = |what: &str| format!("{what}: {error}");
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+                Err(self.end(SourceError::Refused(topic(
+                    "kafka no longer has the next message; to go on without what it dropped, use --topic-as",
+                ))))
+            }
+            Some(
+                RDKafkaErrorCode::UnknownTopicOrPartition
+                | RDKafkaErrorCode::UnknownTopic
+                | RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::Fatal,
+            ) => Err(self.end(SourceError::Failed(topic("kafka")))),
+            _ => {
+                warn!(%error, "kafka; going on");
+                Ok(())
+            }
+        }
+    }
+
+    fn end(&self, error: SourceError) -> Gone {
+        // If the loop is gone already, there is nobody to tell.
+        let _ = self.control.send(Control::Ended(error));
+        Gone
+    }
+}
+
+fn push(batch: &mut BatchBuilder, message: &BorrowedMessage<'_>) {
+    let log_time = match message.timestamp() {
+        Timestamp::CreateTime(millis) | Timestamp::LogAppendTime(millis) => LogTime::from_millis(millis),
+        Timestamp::NotAvailable => None,
+    };
+    batch.push(&Message { offset: message.offset(), log_time, key: message.key(), payload: message.payload() });
+}

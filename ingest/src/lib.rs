@@ -1,0 +1,46 @@
+//! Both ends of the log, and the one loop that drives operators and commits.
+//!
+//! [`kafka`] reads the log live, [`decode`] turns its messages into rows, [`drive`] runs any job over any source, and
+//! [`append`] is the job that keeps the log as raw tables. [`ingest`] puts the four together.
+
+pub mod append;
+pub mod decode;
+pub mod drive;
+pub mod kafka;
+
+use lake_schemas::Lake;
+use lake_schemas::commit::TableLog;
+use lake_schemas::job::Job;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use self::append::Append;
+use self::drive::{DriveError, Pace, Progress, drive};
+use self::kafka::{KafkaOptions, KafkaSource};
+
+/// Characters of the table's id in a default group: enough that two lakes never share a group by accident.
+const GROUP_ID_CHARS: usize = 8;
+
+/// Brings a topic into the raw tables of a lake, until it is stopped, caught up, or cannot go on.
+pub async fn ingest(
+    lake: &Lake,
+    kafka: &KafkaOptions,
+    pace: Pace,
+    stop: CancellationToken,
+    progress: watch::Sender<Progress>,
+) -> Result<(), DriveError> {
+    lake.probe().await?;
+    let mut logs = Vec::new();
+    for &table in Append::TABLES {
+        logs.push(TableLog::open(lake, table).await?);
+    }
+    let clicks = logs.last().expect("the job has tables, and clicks is the last");
+    let group = kafka.group.clone().unwrap_or_else(|| {
+        let id: String = clicks.id().chars().take(GROUP_ID_CHARS).collect();
+        format!("clicklake-{}-{id}", Append::NAME)
+    });
+    let mut source = KafkaSource::join(kafka, &group, clicks.time_in_future_ms()).await?;
+    let done = drive(&Append, &mut source, logs, pace, stop, progress).await;
+    source.leave().await;
+    done
+}

@@ -1,0 +1,52 @@
+//! Log checkpoints of one's own table, off the commit path: the log folded into one Parquet file, so that readers and
+//! restarts need not replay it from the start.
+
+use delta_kernel::Snapshot;
+use deltalake::logstore::LogStoreRef;
+
+use super::Version;
+use super::load::table_root;
+use crate::error::{Context, LakeError, Result};
+use crate::table::Table;
+
+/// Versions between two checkpoints. A reader replays at most this many entries; a checkpoint costs as much as the
+/// table has live files, so it is not made for every version.
+const VERSIONS_BETWEEN: Version = 100;
+
+/// A checkpoint that is due.
+pub struct Checkpoint {
+    pub(super) table: Table,
+    pub(super) version: Version,
+    pub(super) log_store: LogStoreRef,
+}
+
+impl Checkpoint {
+    /// Whether the writer of a version owes a checkpoint of it.
+    pub(super) fn is_due_at(version: Version) -> bool {
+        version > 0 && version.is_multiple_of(VERSIONS_BETWEEN)
+    }
+
+    /// Which table it is of.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    /// Which version it is of.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Writes it. A crash on the way leaves nothing that readers would take for one.
+    pub async fn write(&self) -> Result<()> {
+        let (root, engine) = (table_root(self.log_store.as_ref()), self.log_store.engine(None));
+        let version = self.version;
+        let what = || format!("{}: log checkpoint of version {version}", self.table);
+        tokio::task::spawn_blocking(move || {
+            let snapshot = Snapshot::builder_for(root).at_version(version).build(engine.as_ref())?;
+            snapshot.checkpoint(engine.as_ref(), None).map(|_| ())
+        })
+        .await
+        .map_err(|panic| LakeError::store(what(), panic))?
+        .while_doing(what)
+    }
+}

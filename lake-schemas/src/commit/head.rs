@@ -1,0 +1,75 @@
+//! The newest state of a table that a commit depends on, and the decision whether a commit may go onto it. No I/O.
+
+use std::collections::{HashMap, HashSet};
+
+use deltalake::kernel::Action;
+
+use super::{Commit, Outcome, Version};
+use crate::stand::AppId;
+
+/// A table's version, its `txn` values, and, for who removes files, the files that are live.
+#[derive(Clone, Debug)]
+pub struct Head {
+    version: Version,
+    txns: HashMap<AppId, i64>,
+    live: Option<HashSet<String>>,
+}
+
+impl Head {
+    /// The head of a table at a version.
+    pub fn new(version: Version, txns: HashMap<AppId, i64>) -> Self {
+        Self { version, txns, live: None }
+    }
+
+    /// The newest version known.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// The value of a `txn`.
+    pub fn txn(&self, app_id: &str) -> Option<i64> {
+        self.txns.get(app_id).copied()
+    }
+
+    /// Whether the live files are known.
+    pub(super) fn knows_live(&self) -> bool {
+        self.live.is_some()
+    }
+
+    /// Says which files are live at this version; from here on they are followed too.
+    pub(super) fn set_live(&mut self, live: HashSet<String>) {
+        self.live = Some(live);
+    }
+
+    /// Goes on to the next version.
+    pub(super) fn follow(&mut self, actions: &[Action]) {
+        self.version += 1;
+        for action in actions {
+            match (action, &mut self.live) {
+                (Action::Txn(txn), _) => {
+                    self.txns.insert(txn.app_id.clone(), txn.version);
+                }
+                (Action::Add(add), Some(live)) => {
+                    live.insert(add.path.clone());
+                }
+                (Action::Remove(remove), Some(live)) => {
+                    live.remove(&remove.path);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What forbids the commit on this head, if anything does.
+    pub(super) fn obstacle(&self, commit: &Commit) -> Option<Outcome> {
+        for step in &commit.moves {
+            let found = self.txn(&step.app_id);
+            if found != step.from {
+                return Some(Outcome::Fenced { app_id: step.app_id.clone(), expected: step.from, found });
+            }
+        }
+        let gone = |path: &String| !self.live.as_ref().is_some_and(|live| live.contains(path));
+        let path = commit.removes.iter().map(|file| &file.path).find(|path| gone(path))?;
+        Some(Outcome::InputGone { path: path.clone() })
+    }
+}

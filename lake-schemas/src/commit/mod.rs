@@ -1,0 +1,148 @@
+//! The commit protocol: rows and the cut they belong to, in one atomic step, whoever else is writing.
+//!
+//! A Delta commit is one put-if-absent of `_delta_log/<version>.json`. This module builds on that alone:
+//!
+//! ```text
+//!   look at the table's head (its version, every txn value, the live files)
+//!     │
+//!     ├─ does each txn that this commit moves stand where the commit starts?   no → Fenced
+//!     ├─ is each file that it removes still live?                             no → InputGone
+//!     │
+//!     └─ put version head + 1, if absent
+//!          ├─ done                      → Committed
+//!          ├─ someone was first         → read what they wrote, look again
+//!          └─ failed, or no reply       → an error; the next attempt looks first
+//! ```
+//!
+//! The head is checked and the very next version is put: nothing can come between the two. That is stricter than
+//! delta-rs's own transaction, which lets two rewrites of one file both win and fails an append that meets a delete;
+//! and it costs the same at version 10,000 as at version 100, because the head is followed and never rebuilt.
+//!
+//! A commit that reports failure may have happened. It is recognised by its [`CommitId`], one for an epoch and not one
+//! for an attempt, so trying the same commit again is always safe:
+//!
+//! | the table stands | outcome |
+//! |---|---|
+//! | where the epoch started | not committed: the attempt goes on |
+//! | where it ends, with our commit id | committed, the reply was lost |
+//! | anywhere else | another incarnation owns a partition: [`Outcome::Fenced`] |
+
+mod checkpoint;
+mod head;
+mod load;
+mod log;
+
+pub use checkpoint::Checkpoint;
+pub use head::Head;
+pub use log::TableLog;
+
+use std::collections::BTreeMap;
+
+use deltalake::kernel::Add;
+use uuid::Uuid;
+
+use crate::job::Step;
+use crate::position::TopicPartition;
+use crate::stand::AppId;
+
+/// The version of a Delta table.
+pub type Version = u64;
+
+/// Names one epoch's commit, however often it is tried.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CommitId(String);
+
+impl CommitId {
+    /// A name that no other commit has.
+    #[expect(clippy::disallowed_methods, reason = "commits of all writers of all time must differ")]
+    pub fn unique() -> Self {
+        Self(Uuid::new_v4().simple().to_string())
+    }
+
+    /// As it stands in the log.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One step of one `txn` value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Move {
+    /// Whose value.
+    pub app_id: AppId,
+    /// What it must be in the table.
+    pub from: Option<i64>,
+    /// What the commit makes it.
+    pub to: i64,
+}
+
+/// All that one commit changes, and what it takes for granted.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// Its name.
+    pub id: CommitId,
+    /// The job that makes it.
+    pub job: &'static str,
+    /// The `txn` values it moves.
+    pub moves: Vec<Move>,
+    /// New files.
+    pub adds: Vec<Add>,
+    /// Files that it takes out: they must be live until the very version before it.
+    pub removes: Vec<Add>,
+    /// Whether rows change, or only the files that hold them. Said of each file that is added or removed.
+    pub data_change: bool,
+    /// The cut that it reaches, for people and `history`.
+    pub cut: BTreeMap<TopicPartition, i64>,
+}
+
+impl Commit {
+    /// An epoch: new files and, with them, the stands of the partitions that it moves.
+    ///
+    /// # Panics
+    ///
+    /// If a step does not strictly advance its partition, or unsets part of a stand: both are bugs of the operator.
+    pub fn epoch(job: &'static str, steps: &[Step], adds: Vec<Add>) -> Self {
+        let mut moves = Vec::new();
+        let mut cut = BTreeMap::new();
+        for step in steps {
+            assert!(
+                step.from.is_behind(step.to),
+                "{}: {} does not advance from {:?} to {:?}",
+                step.table,
+                step.partition,
+                step.from,
+                step.to
+            );
+            cut.extend(step.to.cut.map(|next| (step.partition.clone(), next)));
+            let from = step.from.encode(step.table, &step.partition);
+            let to = step.to.encode(step.table, &step.partition);
+            for ((app_id, from), (_, to)) in from.into_iter().zip(to) {
+                assert!(from.is_none() || to.is_some(), "{app_id} would be unset");
+                moves.extend(to.map(|to| Move { app_id, from, to }));
+            }
+        }
+        Self { id: CommitId::unique(), job, moves, adds, removes: Vec::new(), data_change: true, cut }
+    }
+}
+
+/// What became of a commit.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is version so-and-so of the table.
+    Committed(Version),
+    /// A `txn` stands elsewhere: another writer has been here, and nothing was committed.
+    Fenced {
+        /// Which one.
+        app_id: AppId,
+        /// Where the commit starts.
+        expected: Option<i64>,
+        /// Where the table stands.
+        found: Option<i64>,
+    },
+    /// A file to be removed is no longer live, and nothing was committed.
+    InputGone {
+        /// Which one.
+        path: String,
+    },
+}

@@ -1,0 +1,69 @@
+//! What can go wrong with a lake, by what the caller does about it.
+//!
+//! Expected outcomes of a commit (someone else was first, another writer owns a partition) are values, not errors:
+//! see [`crate::commit::Outcome`].
+
+use deltalake::DeltaTableError;
+use deltalake::kernel::transaction::TransactionError;
+
+/// A result whose error is a [`LakeError`].
+pub type Result<T, E = LakeError> = std::result::Result<T, E>;
+
+/// What went wrong, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LakeError {
+    /// The store did not answer as it should: try again. What was asked for may have happened all the same.
+    #[error("{what}: {source}")]
+    Store {
+        /// What was being done, and to which table.
+        what: String,
+        /// What the store, or Delta, said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// The lake, or what was asked of it, is not what this program can work on: do not try again, change something.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl LakeError {
+    /// Wraps what a store, or Delta, reported while something was done.
+    pub fn store(what: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Store { what: what.into(), source: source.into() }
+    }
+
+    /// Whether the same call may go through later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Store { .. })
+    }
+}
+
+/// Names what was being done when Delta or its store failed.
+pub trait Context<T> {
+    /// Turns the error into a [`LakeError::Store`].
+    fn while_doing(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T> Context<T> for std::result::Result<T, DeltaTableError> {
+    fn while_doing(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| LakeError::store(what(), source))
+    }
+}
+
+impl<T> Context<T> for std::result::Result<T, TransactionError> {
+    fn while_doing(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| LakeError::store(what(), source))
+    }
+}
+
+impl<T> Context<T> for std::result::Result<T, object_store::Error> {
+    fn while_doing(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| LakeError::store(what(), source))
+    }
+}
+
+impl<T> Context<T> for std::result::Result<T, delta_kernel::Error> {
+    fn while_doing(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|source| LakeError::store(what(), source))
+    }
+}

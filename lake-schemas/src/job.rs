@@ -1,0 +1,128 @@
+//! The two traits that a job is made of: where the log comes from, and what is computed of it.
+//!
+//! A [`Source`] is a hand of signals: partitions come and go, batches arrive, ends are reached. An [`Operator`] is one
+//! partition's computation: synchronous, without clock, randomness or I/O. Between them stands one loop, in `ingest`,
+//! which owns time, epochs and commits.
+
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+
+use crate::position::{OffsetRange, TopicPartition};
+use crate::stand::Stand;
+use crate::table::Table;
+
+/// A stretch of one partition's log, decoded.
+#[derive(Clone, Debug)]
+pub struct LogBatch {
+    /// Whose log.
+    pub partition: TopicPartition,
+    /// Which stretch of it, gaps included.
+    pub offsets: OffsetRange,
+    /// Messages read in it: its rows of `events` and `rejected` together.
+    pub read: i64,
+    /// The events, as rows of `clicks`, in offset order.
+    pub events: RecordBatch,
+    /// What could not be an event, as rows of `clicks_rejected`, in offset order.
+    pub rejected: RecordBatch,
+}
+
+/// What a source has to say.
+#[derive(Debug)]
+pub enum Signal {
+    /// These partitions are ours from now on. The source waits for [`Source::start`] with where to begin in each.
+    Assigned(Vec<TopicPartition>),
+    /// These partitions are being taken away. The source waits for [`Source::release`].
+    Revoked(Vec<TopicPartition>),
+    /// The next stretch of a partition's log.
+    Batch(LogBatch),
+    /// The reader has reached the end that this partition's log had when it was assigned, or the end it has now.
+    CaughtUp(TopicPartition),
+}
+
+/// What there is room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Anything.
+    ForAll,
+    /// Only what cannot wait: [`Signal::Assigned`] and [`Signal::Revoked`].
+    ForControl,
+}
+
+/// One end of the log: Kafka, a replay of it, or a script in a test.
+#[async_trait]
+pub trait Source: Send {
+    /// Waits for the next signal that there is room for. After [`Source::start`] or [`Source::release`] of a partition it never yields what
+    /// was read of it before. Safe to cancel: what is not returned is not lost.
+    async fn next(&mut self, room: Room) -> Result<Signal, SourceError>;
+
+    /// Reads each of these partitions from the offset given, or from the first that the log still has. Also the way
+    /// back, for a partition that is being read.
+    async fn start(&mut self, positions: Vec<(TopicPartition, Option<i64>)>) -> Result<(), SourceError>;
+
+    /// Lets go of partitions that are being taken away.
+    async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError>;
+}
+
+/// Why a source cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The log no longer has what a table still needs, or is not the log that the table knows: a human decides.
+    #[error("{0}")]
+    Refused(String),
+    /// The broker cannot be used as it was addressed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What one epoch writes of one partition to one table: the rows, and the step of the stand they belong to.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The table.
+    pub table: Table,
+    /// The partition.
+    pub partition: TopicPartition,
+    /// The rows, in offset order; possibly none.
+    pub rows: Vec<RecordBatch>,
+    /// Where the partition must stand in the table for this step to be its next.
+    pub from: Stand,
+    /// Where it stands when the step is taken: strictly beyond `from`.
+    pub to: Stand,
+}
+
+/// One partition's computation.
+pub trait Operator: Send {
+    /// Takes in the next stretch of the log.
+    fn push(&mut self, batch: LogBatch);
+
+    /// What it holds that is not in the tables yet.
+    fn pending(&self) -> Pending;
+
+    /// Hands over what is to be committed now, in the order of the job's tables, and goes on from there. Empty if no
+    /// stand would advance.
+    fn freeze(&mut self) -> Vec<Step>;
+}
+
+/// How much an operator holds that is not in the tables yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pending {
+    /// Rows.
+    pub rows: usize,
+    /// Their size in memory, in bytes.
+    pub bytes: usize,
+}
+
+/// A job: which tables it writes, and how a partition's computation begins.
+pub trait Job: Send {
+    /// The computation of one partition.
+    type Operator: Operator;
+
+    /// Its name: a constant, so that there is one cut for each table, topic and partition.
+    const NAME: &'static str;
+
+    /// The tables it writes, in the order in which an epoch commits to them.
+    const TABLES: &'static [Table];
+
+    /// Begins a partition that stands thus in [`Job::TABLES`]: its operator, and the offset to read from (`None`: the
+    /// first that the log has).
+    fn begin(&self, partition: &TopicPartition, stands: &[Stand]) -> (Self::Operator, Option<i64>);
+}

@@ -1,0 +1,147 @@
+//! Where the tables are: a folder or a bucket, and whether its store can be trusted with commits.
+//!
+//! Everything rests on one property of the store: of several writers that put the same key *if absent*, exactly one
+//! wins. [`Lake::probe`] races it before the first commit; a store that lets two win is refused.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use deltalake::logstore::{LogStoreRef, ObjectStoreRef, StorageConfig, logstore_for, logstore_with};
+use futures::future::join_all;
+use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutOptions, path};
+use url::Url;
+use uuid::Uuid;
+
+use crate::error::{Context, LakeError, Result};
+
+/// Rounds of the race, and writers in each: check-then-rename stores let two win in the first round as a rule.
+const PROBE_ROUNDS: usize = 4;
+const PROBE_WRITERS: usize = 4;
+
+/// How long a request to a bucket is retried below us. Short: the jobs above wait and say so, and start-up must fail
+/// within 15 seconds.
+const STORE_RETRY: [(&str, &str); 3] = [("max_retries", "3"), ("retry_timeout", "8s"), ("connect_timeout", "4s")];
+
+/// A lake: one folder or bucket prefix, with a Delta table in each of its folders.
+#[derive(Clone)]
+pub struct Lake {
+    url: Url,
+    /// A store to use instead of the one that the address names.
+    store: Option<ObjectStoreRef>,
+}
+
+impl Lake {
+    /// The lake at a path, a `file://` or an `s3://` address. Nothing is read yet.
+    pub fn at(location: &str) -> Result<Self> {
+        let url = if location.contains("://") {
+            Url::parse(location)
+                .map_err(|error| LakeError::Refused(format!("lake {location}: not an address: {error}")))?
+        } else {
+            let path = std::path::absolute(Path::new(location))
+                .map_err(|error| LakeError::Refused(format!("lake {location:?}: {error}")))?;
+            Url::from_directory_path(&path).map_err(|()| LakeError::Refused(format!("lake {location}: not a path")))?
+        };
+        match url.scheme() {
+            "file" | "s3" | "s3a" => Ok(Self { url, store: None }),
+            other => Err(LakeError::Refused(format!(
+                "lake {location}: {other}:// is not supported; give a path, file:// or s3://"
+            ))),
+        }
+    }
+
+    /// A lake on a store of the caller's making, at an address that only names it.
+    pub fn on(store: ObjectStoreRef, url: Url) -> Self {
+        Self { url, store: Some(store) }
+    }
+
+    /// Its address.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The address of one of its folders.
+    pub fn folder_url(&self, name: &str) -> Url {
+        let mut url = self.url.clone();
+        let path = format!("{}/{name}/", url.path().trim_end_matches('/'));
+        url.set_path(&path);
+        url
+    }
+
+    /// Delta's view of one of its folders.
+    pub fn log_store(&self, name: &str) -> Result<LogStoreRef> {
+        self.log_store_at(&self.folder_url(name))
+    }
+
+    fn log_store_at(&self, url: &Url) -> Result<LogStoreRef> {
+        let what = || format!("lake {}", self.url);
+        let options: HashMap<&str, &str> = match url.scheme() {
+            "s3" | "s3a" => HashMap::from(STORE_RETRY),
+            _ => HashMap::new(),
+        };
+        let config = StorageConfig::parse_options(options).while_doing(what)?;
+        match &self.store {
+            Some(store) => logstore_with(Arc::clone(store), url, config),
+            None => logstore_for(url, config),
+        }
+        .while_doing(what)
+    }
+
+    /// Races put-if-absent on the lake's store, and refuses one on which two writers can both win.
+    ///
+    /// Also the first write of a job: a lake that cannot be written is found out here.
+    pub async fn probe(&self) -> Result<()> {
+        let store = self.log_store("_clicklake")?.object_store(None);
+        for _ in 0..PROBE_ROUNDS {
+            let key = path::Path::from(format!("probe/{}", probe_name()));
+            let race = (0..PROBE_WRITERS).map(|writer| {
+                let options = PutOptions::from(PutMode::Create);
+                store.put_opts(&key, format!("{writer}").into(), options)
+            });
+            let mut winners = 0;
+            for outcome in join_all(race).await {
+                match outcome {
+                    Ok(_) => winners += 1,
+                    Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {}
+                    Err(error) => {
+                        return Err(LakeError::store(format!("lake {}: cannot write", self.url), error));
+                    }
+                }
+            }
+            // What is left behind by a failing delete is a few bytes under a name of its own.
+            let _ = store.delete(&key).await;
+            if winners != 1 {
+                return Err(LakeError::Refused(format!(
+                    "lake {}: its store let {winners} of {PROBE_WRITERS} writers create one key; \
+                     commits need a store where exactly one wins (put-if-absent)",
+                    self.url
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a key that no other start-up probes at the same time")]
+fn probe_name() -> Uuid {
+    Uuid::new_v4()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_and_an_address_name_the_same_folder() {
+        let path = Lake::at("/tmp/a lake").expect("a path");
+        assert_eq!(path.folder_url("clicks").as_str(), "file:///tmp/a%20lake/clicks/");
+        let bucket = Lake::at("s3://bucket/prefix").expect("an address");
+        assert_eq!(bucket.folder_url("clicks").as_str(), "s3://bucket/prefix/clicks/");
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_refused_by_name() {
+        let error = Lake::at("gs://bucket").err().expect("refused").to_string();
+        assert!(error.contains("gs://"), "{error}");
+    }
+}

@@ -1,0 +1,26 @@
+//! The contract that all clicklake jobs share: time, the click, the cut, the tables, the commit protocol.
+//!
+//! One idea holds the system together: the **cut**, the prefix of the log that a table has seen, which every commit
+//! records together with its rows. [`position`] and [`stand`] say what a cut is, [`table`] what is written, and
+//! [`commit`] how rows and cut become one atomic step that a crash, a lost reply or a second writer cannot split.
+//!
+//! This crate knows nothing of Kafka, of JSON, or of what is computed.
+
+pub mod commit;
+pub mod error;
+pub mod files;
+pub mod job;
+pub mod lake;
+pub mod position;
+pub mod rejection;
+pub mod stand;
+pub mod table;
+pub mod time;
+
+pub use error::{LakeError, Result};
+pub use lake::Lake;
+pub use position::{OffsetRange, TopicPartition};
+pub use rejection::Rejection;
+pub use stand::Stand;
+pub use table::Table;
+pub use time::{EventTime, LogDate, LogTime};

@@ -1,0 +1,43 @@
+//! Where a message stands in the log: topic, partition, offset.
+//!
+//! Offsets of a partition may have gaps (transaction markers, compaction), so a stretch of the log is a range of
+//! offsets *and* the number of messages read in it; neither follows from the other.
+
+use std::fmt;
+
+/// One partition of one topic, under the name its positions are recorded by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    /// The topic, or what `--topic-as` calls it.
+    pub topic: String,
+    /// The partition's number, from 0.
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    /// Names a partition.
+    pub fn new(topic: impl Into<String>, partition: i32) -> Self {
+        Self { topic: topic.into(), partition }
+    }
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// A stretch of one partition, half-open: from `first` up to, but without, `next`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetRange {
+    /// The first offset in it.
+    pub first: i64,
+    /// The first offset after it.
+    pub next: i64,
+}
+
+impl fmt::Display for OffsetRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}..{}", self.first, self.next)
+    }
+}

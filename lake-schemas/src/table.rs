@@ -1,0 +1,162 @@
+//! The tables of the lake: names, columns, partitioning, properties. Other people's programs rely on what stands here.
+//!
+//! Columns may be added at the end; readers name theirs. Reader version 1, writer version 2, no deletion vectors.
+
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+
+/// The version of the format that this program writes and the newest that it reads: `clicklake.format`.
+pub const FORMAT: i64 = 1;
+
+/// How far after its message's log time an event may claim to have happened, in milliseconds. Recorded in `clicks`.
+pub const TIME_IN_FUTURE_MS: i64 = 5 * 60 * 1_000;
+
+/// The property that holds [`FORMAT`].
+pub const PROPERTY_FORMAT: &str = "clicklake.format";
+
+/// The property that holds the bound behind [`crate::Rejection::TimeInFuture`].
+pub const PROPERTY_TIME_IN_FUTURE_MS: &str = "clicklake.time_in_future_ms";
+
+/// Names of columns, so that none is written twice.
+pub mod column {
+    #![allow(missing_docs, reason = "the names are the contract's, and say themselves")]
+    pub const TOPIC: &str = "topic";
+    pub const KAFKA_PARTITION: &str = "kafka_partition";
+    pub const KAFKA_OFFSET: &str = "kafka_offset";
+    pub const KAFKA_TIMESTAMP: &str = "kafka_timestamp";
+    pub const EVENT_TIME: &str = "event_time";
+    pub const EVENT_TYPE: &str = "event_type";
+    pub const AD_ID: &str = "ad_id";
+    pub const CAMPAIGN_ID: &str = "campaign_id";
+    pub const CLICK_ID: &str = "click_id";
+    pub const USER_ID: &str = "user_id";
+    pub const PUBLISHER_ID: &str = "publisher_id";
+    pub const COUNTRY: &str = "country";
+    pub const DEVICE: &str = "device";
+    pub const IP: &str = "ip";
+    pub const COST_MICROS: &str = "cost_micros";
+    pub const EXTRA: &str = "extra";
+    pub const LOG_DATE: &str = "log_date";
+    pub const REASON: &str = "reason";
+    pub const DETAIL: &str = "detail";
+    pub const KEY: &str = "key";
+    pub const PAYLOAD: &str = "payload";
+}
+
+/// A table of the lake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Table {
+    /// The raw table: one row an event, forever.
+    Clicks,
+    /// What could not be an event, with bytes and reason.
+    ClicksRejected,
+}
+
+impl Table {
+    /// Every table of a lake.
+    pub const ALL: [Self; 2] = [Self::Clicks, Self::ClicksRejected];
+
+    /// Its folder in the lake, and its name in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Clicks => "clicks",
+            Self::ClicksRejected => "clicks_rejected",
+        }
+    }
+
+    /// All its columns, those it is partitioned by at the end.
+    pub fn schema(self) -> SchemaRef {
+        match self {
+            Self::Clicks => Arc::clone(&CLICKS),
+            Self::ClicksRejected => Arc::clone(&CLICKS_REJECTED),
+        }
+    }
+
+    /// The columns it is partitioned by.
+    pub fn partition_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Clicks | Self::ClicksRejected => &[column::LOG_DATE],
+        }
+    }
+
+    /// The columns whose smallest and largest values each file states, so that readers can skip it.
+    pub fn statistics_columns(self) -> &'static [&'static str] {
+        match self {
+            Self::Clicks => {
+                &[column::TOPIC, column::KAFKA_PARTITION, column::KAFKA_OFFSET, column::EVENT_TIME, column::AD_ID]
+            }
+            Self::ClicksRejected => &[column::TOPIC, column::KAFKA_PARTITION, column::KAFKA_OFFSET, column::REASON],
+        }
+    }
+
+    /// The properties that it is made with.
+    pub fn properties(self) -> Vec<(String, String)> {
+        let mut properties = vec![
+            (PROPERTY_FORMAT.to_owned(), FORMAT.to_string()),
+            ("delta.dataSkippingStatsColumns".to_owned(), self.statistics_columns().join(",")),
+            // Otherwise every commit of a Delta writer lists the whole log.
+            ("delta.enableExpiredLogCleanup".to_owned(), "false".to_owned()),
+        ];
+        if self == Self::Clicks {
+            properties.push((PROPERTY_TIME_IN_FUTURE_MS.to_owned(), TIME_IN_FUTURE_MS.to_string()));
+        }
+        properties
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The type of every time in the lake.
+pub fn timestamp() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC")))
+}
+
+fn required(name: &str, data_type: DataType) -> Field {
+    Field::new(name, data_type, false)
+}
+
+fn optional(name: &str, data_type: DataType) -> Field {
+    Field::new(name, data_type, true)
+}
+
+static CLICKS: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        required(column::TOPIC, DataType::Utf8),
+        required(column::KAFKA_PARTITION, DataType::Int32),
+        required(column::KAFKA_OFFSET, DataType::Int64),
+        optional(column::KAFKA_TIMESTAMP, timestamp()),
+        required(column::EVENT_TIME, timestamp()),
+        optional(column::EVENT_TYPE, DataType::Utf8),
+        required(column::AD_ID, DataType::Utf8),
+        optional(column::CAMPAIGN_ID, DataType::Utf8),
+        optional(column::CLICK_ID, DataType::Utf8),
+        optional(column::USER_ID, DataType::Utf8),
+        optional(column::PUBLISHER_ID, DataType::Utf8),
+        optional(column::COUNTRY, DataType::Utf8),
+        optional(column::DEVICE, DataType::Utf8),
+        optional(column::IP, DataType::Utf8),
+        optional(column::COST_MICROS, DataType::Int64),
+        optional(column::EXTRA, DataType::Utf8),
+        required(column::LOG_DATE, DataType::Date32),
+    ]))
+});
+
+static CLICKS_REJECTED: LazyLock<SchemaRef> = LazyLock::new(|| {
+    Arc::new(Schema::new(vec![
+        required(column::TOPIC, DataType::Utf8),
+        required(column::KAFKA_PARTITION, DataType::Int32),
+        required(column::KAFKA_OFFSET, DataType::Int64),
+        optional(column::KAFKA_TIMESTAMP, timestamp()),
+        required(column::REASON, DataType::Utf8),
+        optional(column::DETAIL, DataType::Utf8),
+        optional(column::KEY, DataType::Binary),
+        optional(column::PAYLOAD, DataType::Binary),
+        required(column::LOG_DATE, DataType::Date32),
+    ]))
+});

@@ -1,0 +1,144 @@
+//! The two times of a message, as types that do not compare.
+//!
+//! **Event time** is what the event says of itself; **log time** is the timestamp of the Kafka message that carries
+//! it. Neither is ever read from a clock here: what a table says is a function of the log alone.
+
+use std::fmt;
+
+use chrono::{DateTime, NaiveDate, SecondsFormat};
+
+const MICROS_PER_MILLI: i64 = 1_000;
+const MILLIS_PER_DAY: i64 = 86_400_000;
+
+/// 2000-01-01T00:00:00Z. Nothing that this system bills is older; what says so has a broken clock.
+const EVENT_MILLIS_MIN: i64 = 946_684_800_000;
+
+/// The last millisecond of the year 9999: RFC 3339 can say no later time, and readers of Delta tables differ beyond it.
+const MILLIS_MAX: i64 = 253_402_300_799_999;
+
+/// When an event happened, by its own account: UTC, kept to the millisecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventTime {
+    millis: i64,
+}
+
+impl EventTime {
+    /// The time that many milliseconds after 1970; `None` beyond the year 9999 on either side.
+    pub fn from_millis(millis: i64) -> Option<Self> {
+        (-MILLIS_MAX..=MILLIS_MAX).contains(&millis).then_some(Self { millis })
+    }
+
+    /// Microseconds since 1970, as the tables hold it.
+    pub fn micros(self) -> i64 {
+        self.millis * MICROS_PER_MILLI
+    }
+
+    /// Whether it is from before the year 2000.
+    pub fn is_too_old(self) -> bool {
+        self.millis < EVENT_MILLIS_MIN
+    }
+
+    /// Whether it lies more than `bound_ms` milliseconds after the time of its message.
+    pub fn is_ahead_of(self, log_time: LogTime, bound_ms: i64) -> bool {
+        self.millis - log_time.millis > bound_ms
+    }
+}
+
+impl fmt::Display for EventTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        rfc3339(self.millis, f)
+    }
+}
+
+/// The timestamp of a Kafka message: set by its producer, or by the broker on topics that append their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogTime {
+    millis: i64,
+}
+
+impl LogTime {
+    /// The time that many milliseconds after 1970. `None` for Kafka's -1 ("no timestamp") and for what no date can say.
+    pub fn from_millis(millis: i64) -> Option<Self> {
+        (0..=MILLIS_MAX).contains(&millis).then_some(Self { millis })
+    }
+
+    /// Microseconds since 1970, as the tables hold it.
+    pub fn micros(self) -> i64 {
+        self.millis * MICROS_PER_MILLI
+    }
+}
+
+impl fmt::Display for LogTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        rfc3339(self.millis, f)
+    }
+}
+
+/// The UTC day of a message's log time, by which the raw tables are partitioned: such a day closes, whatever event
+/// times say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LogDate {
+    days: i32,
+}
+
+impl LogDate {
+    /// The day of a message; 1970-01-01 for one without a timestamp.
+    pub fn of(log_time: Option<LogTime>) -> Self {
+        let millis = log_time.map_or(0, |time| time.millis);
+        let days = i32::try_from(millis.div_euclid(MILLIS_PER_DAY))
+            .expect("log times end with the year 9999, 2.9 million days after 1970");
+        Self { days }
+    }
+
+    /// Days since 1970, as Arrow's Date32 and Delta's date count them.
+    pub fn days(self) -> i32 {
+        self.days
+    }
+
+    /// The day that many days after 1970.
+    pub fn from_days(days: i32) -> Self {
+        Self { days }
+    }
+}
+
+impl fmt::Display for LogDate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match NaiveDate::from_epoch_days(self.days) {
+            Some(date) => write!(f, "{date}"),
+            None => write!(f, "day {}", self.days),
+        }
+    }
+}
+
+fn rfc3339(millis: i64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match DateTime::from_timestamp_millis(millis) {
+        Some(time) => f.write_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true)),
+        None => write!(f, "{millis} ms"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_without_a_timestamp_belongs_to_the_first_day() {
+        assert_eq!(LogTime::from_millis(-1), None);
+        assert_eq!(LogDate::of(None).to_string(), "1970-01-01");
+    }
+
+    #[test]
+    fn a_day_begins_at_midnight_utc() {
+        let day = |millis| LogDate::of(LogTime::from_millis(millis)).to_string();
+        assert_eq!(day(1_772_841_599_999), "2026-03-06");
+        assert_eq!(day(1_772_841_600_000), "2026-03-07");
+    }
+
+    #[test]
+    fn the_future_is_measured_from_the_message() {
+        let message = LogTime::from_millis(1_000_000).expect("in range");
+        let event = |millis| EventTime::from_millis(millis).expect("in range");
+        assert!(!event(1_300_000).is_ahead_of(message, 300_000));
+        assert!(event(1_300_001).is_ahead_of(message, 300_000));
+    }
+}

@@ -1,0 +1,6 @@
+//! Read-only eyes on the lake: SQL over its tables. Nothing here writes.
+
+mod catalog;
+mod sql;
+
+pub use sql::{QueryError, run};

@@ -1,0 +1,169 @@
+//! The command line, as the contract has it. A flag not given is looked up as `CLICKLAKE_<FLAG>`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("CLICKLAKE_COMMIT"), ")");
+
+/// Ad clicks from Kafka into billable counts in Delta Lake, exact to the click.
+#[derive(Debug, Parser)]
+#[command(name = "clicklake", version = VERSION, after_help = "Try it:  clicklake up --for 30s")]
+pub struct Arguments {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Args)]
+pub struct Common {
+    /// The lake: a folder, file:// or s3://bucket/prefix (with the usual AWS_* variables)
+    #[arg(long, global = true, env = "CLICKLAKE_LAKE", default_value = "./lake", value_name = "PATH|URL")]
+    pub lake: String,
+    /// Logs more; twice, everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// How logs are written
+    #[arg(long, global = true, env = "CLICKLAKE_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs everything in one process, with clicks of its own making
+    Up(Up),
+    /// Sends generated clicks to a topic
+    Generate(Generate),
+    /// Brings a topic into the raw tables, exactly once
+    Ingest(Ingest),
+    /// Answers one SQL statement over the lake's tables
+    Sql(Sql),
+}
+
+/// Which topic of which cluster.
+#[derive(Clone, Debug, Args)]
+pub struct Topic {
+    /// The topic
+    #[arg(long, env = "CLICKLAKE_TOPIC", default_value = "clicks", value_parser = topic)]
+    pub topic: String,
+    /// The name that positions are recorded under, for a topic that was recreated or moved
+    #[arg(long, env = "CLICKLAKE_TOPIC_AS", value_name = "NAME", value_parser = topic)]
+    pub topic_as: Option<String>,
+    /// The consumer group; by default one of the job and the lake
+    #[arg(long, env = "CLICKLAKE_GROUP")]
+    pub group: Option<String>,
+    /// A librdkafka property
+    #[arg(short = 'X', value_name = "key=value", value_parser = property)]
+    pub properties: Vec<(String, String)>,
+    /// A file of librdkafka properties, one a line: the place for passwords
+    #[arg(short = 'F', value_name = "FILE")]
+    pub properties_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake up --rate 5000 --for 1m")]
+pub struct Up {
+    /// An own Kafka, host:port[,…]; without it a test broker is started in this process
+    #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
+    pub bootstrap_servers: Option<String>,
+    #[command(flatten)]
+    pub topic: Topic,
+    /// Messages a second
+    #[arg(long, env = "CLICKLAKE_RATE", default_value_t = 2_000)]
+    pub rate: u64,
+    /// Stops after this time; otherwise Ctrl-C does
+    #[arg(long = "for", env = "CLICKLAKE_FOR", value_name = "DURATION", value_parser = duration)]
+    pub duration: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake generate --bootstrap-servers localhost:9092 --rate 500 --count 10000")]
+pub struct Generate {
+    /// Where Kafka is
+    #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
+    pub bootstrap_servers: String,
+    #[command(flatten)]
+    pub topic: Topic,
+    /// Where randomness starts; by default the time
+    #[arg(long, env = "CLICKLAKE_SEED")]
+    pub seed: Option<u64>,
+    /// Messages a second
+    #[arg(long, env = "CLICKLAKE_RATE", default_value_t = 2_000)]
+    pub rate: u64,
+    /// Messages in all; otherwise until stopped
+    #[arg(long, env = "CLICKLAKE_COUNT")]
+    pub count: Option<u64>,
+    /// How many ads there are
+    #[arg(long, env = "CLICKLAKE_ADS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub ads: u32,
+    /// How far event times lie behind their messages
+    #[arg(long, env = "CLICKLAKE_DISORDER", default_value = "2s", value_name = "DURATION", value_parser = duration)]
+    pub disorder: Duration,
+    /// The share of messages that repeat an earlier click
+    #[arg(long, env = "CLICKLAKE_DUPLICATES", default_value_t = 0.02, value_parser = share)]
+    pub duplicates: f64,
+    /// The share of messages that come long after their event
+    #[arg(long, env = "CLICKLAKE_LATE", default_value_t = 0.005, value_parser = share)]
+    pub late: f64,
+    /// The share of messages that cannot be events
+    #[arg(long, env = "CLICKLAKE_MALFORMED", default_value_t = 0.001, value_parser = share)]
+    pub malformed: f64,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  clicklake ingest --bootstrap-servers localhost:9092 --topic clicks --lake s3://bucket/lake"
+)]
+pub struct Ingest {
+    /// Where Kafka is
+    #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
+    pub bootstrap_servers: String,
+    #[command(flatten)]
+    pub topic: Topic,
+    /// How long a click waits at most before its commit begins
+    #[arg(long, env = "CLICKLAKE_COMMIT_INTERVAL", default_value = "5s", value_name = "DURATION", value_parser = duration)]
+    pub commit_interval: Duration,
+    /// Reads what was there at the start, commits, and stops
+    #[arg(long, env = "CLICKLAKE_UNTIL_CAUGHT_UP")]
+    pub until_caught_up: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake sql \"select count(*) from clicks\"")]
+pub struct Sql {
+    /// The statement
+    pub statement: String,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero());
+    parsed.ok_or_else(|| "expected a duration such as 250ms, 5s, 15m, 1h or 30d".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a share between 0 and 1".to_owned())
+}
+
+fn property(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected key=value")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Kafka's own rule for names of topics.
+fn topic(text: &str) -> Result<String, String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if (1..=249).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != ".." {
+        Ok(text.to_owned())
+    } else {
+        Err("expected up to 249 letters, digits, '.', '_' or '-'".to_owned())
+    }
+}

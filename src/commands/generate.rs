@@ -1,0 +1,33 @@
+//! `clicklake generate`: clicks of a seed into a topic, and what became of them.
+
+use localstack::generate::{Counts, Generator, Settings};
+use localstack::produce::{Load, produce};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{kafka, now};
+use crate::arguments::Generate;
+
+pub async fn run(command: Generate, stop: CancellationToken) -> anyhow::Result<()> {
+    let kafka = kafka(&command.bootstrap_servers, &command.topic)?;
+    let start_ms = now().timestamp_millis();
+    let seed = command.seed.unwrap_or(start_ms.unsigned_abs());
+    let generator = Generator::new(Settings {
+        seed,
+        ads: command.ads,
+        disorder: command.disorder,
+        duplicates: command.duplicates,
+        late: command.late,
+        malformed: command.malformed,
+    });
+    let load = Load { rate: command.rate, count: command.count, start_ms };
+    let (counts, produced) = watch::channel(Counts::default());
+    let done = produce(&kafka.client(), &kafka.topic, generator, load, stop, counts).await;
+    print(&format!("seed {seed}, topic {}: {}", kafka.topic, *produced.borrow()));
+    Ok(done?)
+}
+
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn print(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,82 @@
+//! What each command does, and how each failure ends the process.
+
+pub mod generate;
+pub mod ingest;
+pub mod sql;
+pub mod up;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use ::ingest::drive::DriveError;
+use ::ingest::kafka::KafkaOptions;
+use anyhow::{Context, anyhow};
+use lake_schemas::LakeError;
+use lake_schemas::job::SourceError;
+
+use crate::arguments::Topic;
+
+/// A broker, a store, data or SQL failed.
+const EXIT_FAILED: u8 = 3;
+
+/// Another process owns what this one writes, or the program refuses to start.
+const EXIT_REFUSED: u8 = 4;
+
+/// Says in one line why a command failed, and how the process ends.
+#[expect(clippy::print_stderr, reason = "the one line that says why")]
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    let line = format!("{error:#}").lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    eprintln!("error: {line}");
+    ExitCode::from(if is_refusal(error) { EXIT_REFUSED } else { EXIT_FAILED })
+}
+
+fn is_refusal(error: &anyhow::Error) -> bool {
+    let lake = |error: &LakeError| matches!(error, LakeError::Refused(_));
+    let source = |error: &SourceError| matches!(error, SourceError::Refused(_));
+    error.chain().any(|cause| {
+        cause.downcast_ref::<LakeError>().is_some_and(lake)
+            || cause.downcast_ref::<DriveError>().is_some_and(|error| match error {
+                DriveError::Fenced { .. } => true,
+                DriveError::Lake(error) => lake(error),
+                DriveError::Source(error) => source(error),
+                DriveError::StoppedShort => false,
+            })
+    })
+}
+
+/// The time now, for messages that are made now.
+#[expect(clippy::disallowed_methods, reason = "generated clicks happen now")]
+pub fn now() -> chrono::DateTime<chrono::Utc> {
+    chrono::Utc::now()
+}
+
+/// What the command line says of Kafka.
+pub fn kafka(bootstrap_servers: &str, topic: &Topic) -> anyhow::Result<KafkaOptions> {
+    let mut properties = Vec::new();
+    if let Some(file) = &topic.properties_file {
+        properties.extend(read_properties(file)?);
+    }
+    properties.extend(topic.properties.iter().cloned());
+    Ok(KafkaOptions {
+        bootstrap_servers: bootstrap_servers.to_owned(),
+        topic: topic.topic.clone(),
+        topic_as: topic.topic_as.clone(),
+        group: topic.group.clone(),
+        properties,
+    })
+}
+
+/// Reads librdkafka properties, one a line; blank lines and those that begin with '#' are passed over.
+fn read_properties(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("properties file {}", file.display()))?;
+    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
+    lines
+        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
+        .map(|(number, line)| {
+            let (key, value) = line
+                .split_once('=')
+                .ok_or_else(|| anyhow!("properties file {}, line {number}: expected key=value", file.display()))?;
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        })
+        .collect()
+}

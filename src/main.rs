@@ -1,0 +1,41 @@
+//! The `clicklake` binary: command line in, library calls out, nothing else.
+
+mod arguments;
+mod commands;
+mod logging;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+
+// The allocator gives memory back under load that glibc's keeps: batches are made by one thread and dropped by another.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    logging::start(&arguments.common, &arguments.command);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return commands::fail(&anyhow::Error::new(error).context("starting")),
+    };
+    let stop = signals::stop_on_signal(&runtime);
+    let done = runtime.block_on(async {
+        let lake = &arguments.common.lake;
+        match arguments.command {
+            Command::Up(command) => commands::up::run(lake, command, stop).await,
+            Command::Generate(command) => commands::generate::run(command, stop).await,
+            Command::Ingest(command) => commands::ingest::run(lake, command, stop).await,
+            Command::Sql(command) => commands::sql::run(lake, command).await,
+        }
+    });
+    // What still blocks a thread by now has nothing to say any more.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => commands::fail(&error),
+    }
+}
