@@ -8,6 +8,7 @@ pub mod decode;
 pub mod drive;
 pub mod kafka;
 
+use futures::future::BoxFuture;
 use lake_schemas::Lake;
 use lake_schemas::commit::TableLog;
 use lake_schemas::job::Job;
@@ -22,25 +23,27 @@ use self::kafka::{KafkaOptions, KafkaSource};
 const GROUP_ID_CHARS: usize = 8;
 
 /// Brings a topic into the raw tables of a lake, until it is stopped, caught up, or cannot go on.
-pub async fn ingest(
-    lake: &Lake,
-    kafka: &KafkaOptions,
+pub fn ingest<'a>(
+    lake: &'a Lake,
+    kafka: &'a KafkaOptions,
     pace: Pace,
     stop: CancellationToken,
     progress: watch::Sender<Progress>,
-) -> Result<(), DriveError> {
-    lake.probe().await?;
-    let mut logs = Vec::new();
-    for &table in Append::TABLES {
-        logs.push(TableLog::open(lake, table).await?);
-    }
-    let clicks = logs.last().expect("the job has tables, and clicks is the last");
-    let group = kafka.group.clone().unwrap_or_else(|| {
-        let id: String = clicks.id().chars().take(GROUP_ID_CHARS).collect();
-        format!("clicklake-{}-{id}", Append::NAME)
-    });
-    let mut source = KafkaSource::join(kafka, &group, clicks.time_in_future_ms()).await?;
-    let done = drive(&Append, &mut source, logs, pace, stop, progress).await;
-    source.leave().await;
-    done
+) -> BoxFuture<'a, Result<(), DriveError>> {
+    Box::pin(async move {
+        lake.probe().await?;
+        let mut logs = Vec::new();
+        for &table in Append::TABLES {
+            logs.push(TableLog::open(lake, table).await?);
+        }
+        let clicks = logs.last().expect("the job has tables, and clicks is the last");
+        let group = kafka.group.clone().unwrap_or_else(|| {
+            let id: String = clicks.id().chars().take(GROUP_ID_CHARS).collect();
+            format!("clicklake-{}-{id}", Append::NAME)
+        });
+        let mut source = KafkaSource::join(kafka, &group, clicks.time_in_future_ms()).await?;
+        let done = drive(&Append, &mut source, logs, pace, stop, progress).await;
+        source.leave().await;
+        done
+    })
 }

@@ -13,7 +13,7 @@ pub type Result<T, E = LakeError> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
     /// The store did not answer as it should: try again. What was asked for may have happened all the same.
-    #[error("{what}: {source}")]
+    #[error("{what}")]
     Store {
         /// What was being done, and to which table.
         what: String,

@@ -11,6 +11,7 @@ use delta_kernel::expressions::Scalar;
 use delta_kernel::table_properties::DataSkippingNumIndexedCols;
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::Add;
+use futures::future::BoxFuture;
 use indexmap::IndexMap;
 use object_store::ObjectStore;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
@@ -25,20 +26,22 @@ const ROW_GROUP_ROWS: usize = 131_072;
 
 /// Writes rows of a raw table, which are in offset order and all of one Kafka partition, into new files: one for each
 /// `log_date` among them. Nothing is left half-written on failure.
-pub async fn write(store: Arc<dyn ObjectStore>, table: Table, rows: &[RecordBatch]) -> Result<Vec<Add>> {
-    let what = || format!("{table}: writing a data file");
-    let mut writer = DeltaWriter::new(store, config(table));
-    for batch in rows {
-        for (days, run) in runs_of_one_day(batch) {
-            let day = IndexMap::from([(column::LOG_DATE.to_owned(), Scalar::Date(days))]);
-            if let Err(error) = writer.write_partition(run, &day).await {
-                // The first failure is the one to report; an upload that cannot be aborted either expires.
-                let _ = writer.abort().await;
-                return Err(error).while_doing(what);
+pub fn write(store: Arc<dyn ObjectStore>, table: Table, rows: &[RecordBatch]) -> BoxFuture<'_, Result<Vec<Add>>> {
+    Box::pin(async move {
+        let what = || format!("{table}: writing a data file");
+        let mut writer = DeltaWriter::new(store, config(table));
+        for batch in rows {
+            for (days, run) in runs_of_one_day(batch) {
+                let day = IndexMap::from([(column::LOG_DATE.to_owned(), Scalar::Date(days))]);
+                if let Err(error) = writer.write_partition(run, &day).await {
+                    // The first failure is the one to report; an upload that cannot be aborted either expires.
+                    let _ = writer.abort().await;
+                    return Err(error).while_doing(what);
+                }
             }
         }
-    }
-    writer.close().await.while_doing(what)
+        writer.close().await.while_doing(what)
+    })
 }
 
 /// Splits a batch where `log_date` changes.

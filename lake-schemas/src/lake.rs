@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use deltalake::logstore::{LogStoreRef, ObjectStoreRef, StorageConfig, logstore_for, logstore_with};
-use futures::future::join_all;
+use futures::future::{BoxFuture, join_all};
 use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutOptions, path};
 use url::Url;
 use uuid::Uuid;
@@ -90,35 +90,37 @@ impl Lake {
     /// Races put-if-absent on the lake's store, and refuses one on which two writers can both win.
     ///
     /// Also the first write of a job: a lake that cannot be written is found out here.
-    pub async fn probe(&self) -> Result<()> {
-        let store = self.log_store("_clicklake")?.object_store(None);
-        for _ in 0..PROBE_ROUNDS {
-            let key = path::Path::from(format!("probe/{}", probe_name()));
-            let race = (0..PROBE_WRITERS).map(|writer| {
-                let options = PutOptions::from(PutMode::Create);
-                store.put_opts(&key, format!("{writer}").into(), options)
-            });
-            let mut winners = 0;
-            for outcome in join_all(race).await {
-                match outcome {
-                    Ok(_) => winners += 1,
-                    Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {}
-                    Err(error) => {
-                        return Err(LakeError::store(format!("lake {}: cannot write", self.url), error));
+    pub fn probe(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let store = self.log_store("_clicklake")?.object_store(None);
+            for _ in 0..PROBE_ROUNDS {
+                let key = path::Path::from(format!("probe/{}", probe_name()));
+                let race = (0..PROBE_WRITERS).map(|writer| {
+                    let options = PutOptions::from(PutMode::Create);
+                    store.put_opts(&key, format!("{writer}").into(), options)
+                });
+                let mut winners = 0;
+                for outcome in join_all(race).await {
+                    match outcome {
+                        Ok(_) => winners += 1,
+                        Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {}
+                        Err(error) => {
+                            return Err(LakeError::store(format!("lake {}: cannot write", self.url), error));
+                        }
                     }
                 }
-            }
-            // What is left behind by a failing delete is a few bytes under a name of its own.
-            let _ = store.delete(&key).await;
-            if winners != 1 {
-                return Err(LakeError::Refused(format!(
-                    "lake {}: its store let {winners} of {PROBE_WRITERS} writers create one key; \
+                // What is left behind by a failing delete is a few bytes under a name of its own.
+                let _ = store.delete(&key).await;
+                if winners != 1 {
+                    return Err(LakeError::Refused(format!(
+                        "lake {}: its store let {winners} of {PROBE_WRITERS} writers create one key; \
                      commits need a store where exactly one wins (put-if-absent)",
-                    self.url
-                )));
+                        self.url
+                    )));
+                }
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 }
 

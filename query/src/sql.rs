@@ -3,6 +3,7 @@
 use arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
+use futures::future::BoxFuture;
 use lake_schemas::{Lake, LakeError};
 
 use crate::catalog;
@@ -14,24 +15,28 @@ pub enum QueryError {
     #[error(transparent)]
     Lake(#[from] LakeError),
     /// The statement, or its execution.
-    #[error("{}", one_line(.0))]
-    Sql(#[from] DataFusionError),
+    #[error("{}", .0.strip_backtrace())]
+    Sql(DataFusionError),
+}
+
+impl From<DataFusionError> for QueryError {
+    fn from(error: DataFusionError) -> Self {
+        Self::Sql(error)
+    }
 }
 
 /// Answers one statement, which may read and must not write.
-pub async fn run(lake: &Lake, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
-    let session = catalog::session(lake).await?;
-    // The tables are written by the jobs alone: a row that came in by SQL would have no cut.
-    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let answer = session.sql_with_options(sql, read_only).await?;
-    let schema = answer.schema().inner().clone();
-    let mut batches = answer.collect().await?;
-    if batches.is_empty() {
-        batches.push(RecordBatch::new_empty(schema));
-    }
-    Ok(batches)
-}
-
-fn one_line(error: &DataFusionError) -> String {
-    error.strip_backtrace().lines().map(str::trim).collect::<Vec<_>>().join(" ")
+pub fn run<'a>(lake: &'a Lake, sql: &'a str) -> BoxFuture<'a, Result<Vec<RecordBatch>, QueryError>> {
+    Box::pin(async move {
+        let session = catalog::session(lake).await?;
+        // The tables are written by the jobs alone: a row that came in by SQL would have no cut.
+        let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        let answer = session.sql_with_options(sql, read_only).await?;
+        let schema = answer.schema().inner().clone();
+        let mut batches = answer.collect().await?;
+        if batches.is_empty() {
+            batches.push(RecordBatch::new_empty(schema));
+        }
+        Ok(batches)
+    })
 }

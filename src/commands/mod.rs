@@ -25,9 +25,21 @@ const EXIT_REFUSED: u8 = 4;
 /// Says in one line why a command failed, and how the process ends.
 #[expect(clippy::print_stderr, reason = "the one line that says why")]
 pub fn fail(error: &anyhow::Error) -> ExitCode {
-    let line = format!("{error:#}").lines().map(str::trim).collect::<Vec<_>>().join(" ");
-    eprintln!("error: {line}");
+    eprintln!("error: {}", one_line(error));
     ExitCode::from(if is_refusal(error) { EXIT_REFUSED } else { EXIT_FAILED })
+}
+
+/// An error and its causes, without those that a cause before them has told already.
+fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let cause = cause.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        if !line.contains(&cause) {
+            line.push_str(if line.is_empty() { "" } else { ": " });
+            line.push_str(&cause);
+        }
+    }
+    line
 }
 
 fn is_refusal(error: &anyhow::Error) -> bool {

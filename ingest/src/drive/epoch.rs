@@ -1,6 +1,7 @@
 //! One epoch on its way into the tables: the files, then one commit for each table, tried until an outcome is known.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -153,7 +154,7 @@ impl Backoff {
         if !error.is_retryable() || self.began.elapsed() > EPOCH_AGE_MAX || give_up.is_cancelled() {
             return Err(error);
         }
-        warn!(%error, wait_ms = self.wait.as_millis(), "trying again");
+        warn!(error = &error as &dyn Error, wait_ms = self.wait.as_millis(), "trying again");
         tokio::select! {
             () = sleep(self.wait) => {}
             () = give_up.cancelled() => return Err(error),

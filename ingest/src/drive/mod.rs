@@ -15,6 +15,7 @@
 mod epoch;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::time::Duration;
 
 use lake_schemas::commit::{Checkpoint, TableLog};
@@ -309,7 +310,11 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 self.lose(partitions);
             }
             Settled::Abandoned { partitions, error } => {
-                warn!(job = J::NAME, %error, "epoch abandoned; going back to where the table stands");
+                warn!(
+                    job = J::NAME,
+                    error = &error as &dyn Error,
+                    "epoch abandoned; going back to where the table stands"
+                );
                 self.lose(partitions);
             }
             Settled::Failed(error) => return Err(error.into()),
@@ -342,7 +347,7 @@ async fn write(checkpoint: Checkpoint) {
     let (table, version) = (checkpoint.table(), checkpoint.version());
     match checkpoint.write().await {
         Ok(()) => info!(%table, version, "log checkpoint"),
-        Err(error) => warn!(%table, version, %error, "log checkpoint failed"),
+        Err(error) => warn!(%table, version, error = &error as &dyn Error, "log checkpoint failed"),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use delta_kernel::Snapshot;
 use deltalake::logstore::LogStoreRef;
+use futures::future::BoxFuture;
 
 use super::Version;
 use super::load::table_root;
@@ -37,16 +38,18 @@ impl Checkpoint {
     }
 
     /// Writes it. A crash on the way leaves nothing that readers would take for one.
-    pub async fn write(&self) -> Result<()> {
-        let (root, engine) = (table_root(self.log_store.as_ref()), self.log_store.engine(None));
-        let version = self.version;
-        let what = || format!("{}: log checkpoint of version {version}", self.table);
-        tokio::task::spawn_blocking(move || {
-            let snapshot = Snapshot::builder_for(root).at_version(version).build(engine.as_ref())?;
-            snapshot.checkpoint(engine.as_ref(), None).map(|_| ())
+    pub fn write(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let (root, engine) = (table_root(self.log_store.as_ref()), self.log_store.engine(None));
+            let version = self.version;
+            let what = || format!("{}: log checkpoint of version {version}", self.table);
+            tokio::task::spawn_blocking(move || {
+                let snapshot = Snapshot::builder_for(root).at_version(version).build(engine.as_ref())?;
+                snapshot.checkpoint(engine.as_ref(), None).map(|_| ())
+            })
+            .await
+            .map_err(|panic| LakeError::store(what(), panic))?
+            .while_doing(what)
         })
-        .await
-        .map_err(|panic| LakeError::store(what(), panic))?
-        .while_doing(what)
     }
 }

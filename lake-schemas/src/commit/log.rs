@@ -11,6 +11,7 @@ use deltalake::kernel::{Action, Remove};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef, get_actions};
 use deltalake::operations::create::CreateBuilder;
 use deltalake::protocol::{DeltaOperation, SaveMode};
+use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -31,6 +32,9 @@ use crate::table::{FORMAT, PROPERTY_FORMAT, PROPERTY_TIME_IN_FUTURE_MS, TIME_IN_
 const HEAD_AGE_MAX: Duration = Duration::from_secs(600);
 
 /// A table, open for writing.
+///
+/// Its futures are boxed, like all in this workspace that lead into Delta or DataFusion: their code is then built once,
+/// in the library that owns them, and not again in every binary that awaits them.
 pub struct TableLog {
     table: Table,
     log_store: LogStoreRef,
@@ -44,22 +48,24 @@ pub struct TableLog {
 
 impl TableLog {
     /// Opens a table, and makes it first if the lake lacks it. Two that make it at once open the same one.
-    pub async fn open(lake: &Lake, table: Table) -> Result<Self> {
-        let log_store = lake.log_store(table.name())?;
-        let what = || format!("{table}: looking for it in {}", lake.url());
-        if !log_store.is_delta_table_location().await.while_doing(what)? {
-            create(table, Arc::clone(&log_store)).await?;
-        }
-        let loaded = load::load(table, log_store.as_ref()).await?;
-        let time_in_future_ms = check(table, &loaded)?;
-        Ok(Self {
-            table,
-            log_store,
-            head: loaded.head,
-            looked_at: Instant::now(),
-            in_doubt: false,
-            id: loaded.id,
-            time_in_future_ms,
+    pub fn open(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Self>> {
+        Box::pin(async move {
+            let log_store = lake.log_store(table.name())?;
+            let what = || format!("{table}: looking for it in {}", lake.url());
+            if !log_store.is_delta_table_location().await.while_doing(what)? {
+                create(table, Arc::clone(&log_store)).await?;
+            }
+            let loaded = load::load(table, log_store.as_ref()).await?;
+            let time_in_future_ms = check(table, &loaded)?;
+            Ok(Self {
+                table,
+                log_store,
+                head: loaded.head,
+                looked_at: Instant::now(),
+                in_doubt: false,
+                id: loaded.id,
+                time_in_future_ms,
+            })
         })
     }
 
@@ -108,41 +114,43 @@ impl TableLog {
     }
 
     /// Looks at the table: whatever others have committed is known afterwards.
-    pub async fn refresh(&mut self) -> Result<()> {
-        self.look(None).await.map(|_| ())
+    pub fn refresh(&mut self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { self.look(None).await.map(|_| ()) })
     }
 
     /// Tries to make a commit. On an error it may have happened: try the same commit again, and the answer is right.
-    pub async fn commit(&mut self, commit: &Commit) -> Result<Outcome> {
-        if self.in_doubt || self.looked_at.elapsed() > HEAD_AGE_MAX {
-            if let Some(version) = self.look(Some(&commit.id)).await? {
-                return Ok(Outcome::Committed(version));
+    pub fn commit<'a>(&'a mut self, commit: &'a Commit) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            if self.in_doubt || self.looked_at.elapsed() > HEAD_AGE_MAX {
+                if let Some(version) = self.look(Some(&commit.id)).await? {
+                    return Ok(Outcome::Committed(version));
+                }
             }
-        }
-        if !commit.removes.is_empty() && !self.head.knows_live() {
-            let version = self.head.version();
-            let live = load::live_files(self.table, self.log_store.as_ref(), version).await?;
-            self.head.set_live(live);
-        }
-        let entry = Entry::new(commit);
-        loop {
-            if let Some(obstacle) = self.head.obstacle(commit) {
-                return Ok(obstacle);
-            }
-            match self.put(&entry).await {
-                Ok(version) => return Ok(Outcome::Committed(version)),
-                Err(TransactionError::VersionAlreadyExists(_)) => {
-                    if let Some(version) = self.look(Some(&commit.id)).await? {
-                        return Ok(Outcome::Committed(version));
+            let entry = Entry::new(commit);
+            loop {
+                if !commit.removes.is_empty() && !self.head.knows_live() {
+                    let version = self.head.version();
+                    let live = load::live_files(self.table, self.log_store.as_ref(), version).await?;
+                    self.head.set_live(live);
+                }
+                if let Some(obstacle) = self.head.obstacle(commit) {
+                    return Ok(obstacle);
+                }
+                match self.put(&entry).await {
+                    Ok(version) => return Ok(Outcome::Committed(version)),
+                    Err(TransactionError::VersionAlreadyExists(_)) => {
+                        if let Some(version) = self.look(Some(&commit.id)).await? {
+                            return Ok(Outcome::Committed(version));
+                        }
+                    }
+                    Err(error) => {
+                        self.in_doubt = true;
+                        let version = self.head.version() + 1;
+                        return Err(error).while_doing(|| format!("{}: committing version {version}", self.table));
                     }
                 }
-                Err(error) => {
-                    self.in_doubt = true;
-                    let version = self.head.version() + 1;
-                    return Err(error).while_doing(|| format!("{}: committing version {version}", self.table));
-                }
             }
-        }
+        })
     }
 
     /// Puts the version after the head, if it is absent.

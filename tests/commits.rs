@@ -1,0 +1,254 @@
+//! Laws of the commit protocol: who may move a partition, what a lost reply means, and when a file may be removed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ingest::decode::{BatchBuilder, Message};
+use lake_schemas::commit::{Commit, CommitId, Outcome, TableLog};
+use lake_schemas::job::Step;
+use lake_schemas::table::TIME_IN_FUTURE_MS;
+use lake_schemas::{Lake, LogTime, Stand, Table, TopicPartition, files};
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+
+use crate::fault_store::{Fault, FaultStore};
+use crate::simulation::{TOPIC, lake_on, simulate};
+
+/// 2026-03-07T12:00:00Z.
+const NOON_MS: i64 = 1_772_884_800_000;
+
+fn memory() -> Arc<dyn ObjectStore> {
+    Arc::new(InMemory::new())
+}
+
+async fn open(store: &Arc<dyn ObjectStore>) -> TableLog {
+    TableLog::open(&lake_on(Arc::clone(store)), Table::Clicks).await.expect("the table opens")
+}
+
+fn partition(number: i32) -> TopicPartition {
+    TopicPartition::new(TOPIC, number)
+}
+
+/// A step of a partition from where the log knows it to stand, with one click for each offset.
+fn step(log: &TableLog, number: i32, next: i64) -> Step {
+    let from = log.stand(&partition(number));
+    let first = from.cut.unwrap_or(0);
+    let mut batch = BatchBuilder::new(partition(number), first, TIME_IN_FUTURE_MS);
+    for offset in first..next {
+        let payload = format!("{{\"ad_id\":\"ad\",\"event_time\":{NOON_MS},\"event_id\":\"{number}@{offset}\"}}");
+        let log_time = LogTime::from_millis(NOON_MS);
+        batch.push(&Message { offset, log_time, key: None, payload: Some(payload.as_bytes()) });
+    }
+    let to = Stand { cut: Some(next), read: Some(next) };
+    Step { table: Table::Clicks, partition: partition(number), rows: vec![batch.finish().events], from, to }
+}
+
+/// An epoch of these steps, its files written.
+async fn epoch(log: &TableLog, steps: &[Step]) -> Commit {
+    let mut adds = Vec::new();
+    for step in steps {
+        adds.extend(files::write(log.object_store(), step.table, &step.rows).await.expect("the files are written"));
+    }
+    Commit::epoch("test", steps, adds)
+}
+
+async fn advance(log: &mut TableLog, number: i32, next: i64) -> Outcome {
+    let steps = [step(log, number, next)];
+    let commit = epoch(log, &steps).await;
+    log.commit(&commit).await.expect("the store works")
+}
+
+async fn count(lake: &Lake) -> i64 {
+    use arrow::array::AsArray;
+    use arrow::datatypes::Int64Type;
+
+    let answer = query::run(lake, "select count(*) from clicks").await.expect("the lake can be read");
+    answer[0].column(0).as_primitive::<Int64Type>().value(0)
+}
+
+fn is_fenced(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Fenced { .. })
+}
+
+#[test]
+fn a_zombie_with_an_old_snapshot_is_fenced_and_its_rows_do_not_appear() {
+    simulate(async {
+        let store = memory();
+        let (mut zombie, mut owner) = (open(&store).await, open(&store).await);
+        assert_eq!(advance(&mut owner, 0, 10).await, Outcome::Committed(1));
+        assert!(is_fenced(&advance(&mut zombie, 0, 12).await));
+        assert_eq!(count(&lake_on(store)).await, 10);
+    });
+}
+
+#[test]
+fn of_two_that_start_from_nothing_one_is_fenced() {
+    simulate(async {
+        let store = memory();
+        let (mut one, mut other) = (open(&store).await, open(&store).await);
+        let (first, second) = (epoch(&one, &[step(&one, 0, 5)]).await, epoch(&other, &[step(&other, 0, 5)]).await);
+        assert_eq!(one.commit(&first).await.expect("works"), Outcome::Committed(1));
+        assert!(is_fenced(&other.commit(&second).await.expect("works")));
+        assert_eq!(count(&lake_on(store)).await, 5);
+    });
+}
+
+#[test]
+fn a_partition_that_moved_from_a_to_b_to_a_goes_on_where_b_left_it() {
+    simulate(async {
+        let store = memory();
+        let (mut a, mut b) = (open(&store).await, open(&store).await);
+        assert_eq!(advance(&mut a, 0, 10).await, Outcome::Committed(1));
+        let stale = epoch(&a, &[step(&a, 0, 15)]).await;
+        b.refresh().await.expect("works");
+        assert_eq!(advance(&mut b, 0, 20).await, Outcome::Committed(2));
+        // What A prepared before it lost the partition does not pass once it has it again.
+        assert!(is_fenced(&a.commit(&stale).await.expect("works")));
+        assert_eq!(advance(&mut a, 0, 30).await, Outcome::Committed(3));
+        assert_eq!(count(&lake_on(store)).await, 30);
+    });
+}
+
+#[test]
+fn an_epoch_of_which_one_partition_was_taken_is_fenced_whole() {
+    simulate(async {
+        let store = memory();
+        let (mut one, mut other) = (open(&store).await, open(&store).await);
+        let both = epoch(&one, &[step(&one, 0, 5), step(&one, 1, 5)]).await;
+        assert_eq!(advance(&mut other, 1, 3).await, Outcome::Committed(1));
+        assert!(is_fenced(&one.commit(&both).await.expect("works")));
+        assert_eq!(count(&lake_on(Arc::clone(&store))).await, 3);
+        assert_eq!(one.stand(&partition(0)), Stand::default());
+        // The partition that was not taken goes on by itself.
+        assert_eq!(advance(&mut one, 0, 5).await, Outcome::Committed(2));
+    });
+}
+
+#[test]
+fn writers_of_different_partitions_race_and_both_succeed() {
+    simulate(async {
+        let store = memory();
+        let (mut one, mut other) = (open(&store).await, open(&store).await);
+        for round in 1..=20 {
+            let (left, right) = tokio::join!(advance(&mut one, 0, round * 3), advance(&mut other, 1, round * 2));
+            assert!(matches!((&left, &right), (Outcome::Committed(_), Outcome::Committed(_))), "{left:?} {right:?}");
+        }
+        assert_eq!(count(&lake_on(store)).await, 20 * 3 + 20 * 2);
+    });
+}
+
+#[test]
+fn a_lost_reply_is_found_out_by_trying_again() {
+    simulate(async {
+        let store = memory();
+        drop(open(&store).await);
+        let lies = Arc::new(AtomicBool::new(false));
+        let lying = Arc::clone(&lies);
+        let plan = move |_| if lying.swap(false, Ordering::Relaxed) { Fault::LoseReply } else { Fault::None };
+        let faulty: Arc<dyn ObjectStore> = Arc::new(FaultStore::new(Arc::clone(&store), Box::new(plan)));
+        let mut log = open(&faulty).await;
+        let commit = epoch(&log, &[step(&log, 0, 7)]).await;
+        lies.store(true, Ordering::Relaxed);
+        log.commit(&commit).await.expect_err("the reply is lost");
+        let mut other = open(&store).await;
+        assert_eq!(advance(&mut other, 1, 1).await, Outcome::Committed(2));
+        assert_eq!(log.commit(&commit).await.expect("works"), Outcome::Committed(1));
+        assert_eq!(advance(&mut log, 0, 8).await, Outcome::Committed(3));
+        assert_eq!(count(&lake_on(store)).await, 9);
+    });
+}
+
+#[test]
+fn the_stands_survive_log_checkpoints() {
+    simulate(async {
+        let store = memory();
+        let mut log = open(&store).await;
+        for version in 1..=250 {
+            assert_eq!(advance(&mut log, version % 3, i64::from(version)).await, Outcome::Committed(version as u64));
+            if let Some(checkpoint) = log.checkpoint_due() {
+                checkpoint.write().await.expect("the checkpoint is written");
+            }
+        }
+        let reopened = open(&store).await;
+        assert_eq!(reopened.version(), 250);
+        for number in 0..4 {
+            assert_eq!(reopened.stand(&partition(number)), log.stand(&partition(number)), "partition {number}");
+        }
+        assert_eq!(reopened.stand(&partition(1)).cut, Some(250));
+    });
+}
+
+/// A commit that puts one file in the place of another.
+fn rewrite(old: &Commit, new: Commit, data_change: bool) -> Commit {
+    Commit { id: CommitId::unique(), moves: Vec::new(), removes: old.adds.clone(), data_change, ..new }
+}
+
+#[test]
+fn of_two_rewrites_of_one_file_the_second_finds_it_gone() {
+    simulate(async {
+        let store = memory();
+        let (mut one, mut other) = (open(&store).await, open(&store).await);
+        let original = epoch(&one, &[step(&one, 0, 10)]).await;
+        let copies = [epoch(&one, &[step(&one, 0, 10)]).await, epoch(&one, &[step(&one, 0, 10)]).await];
+        assert_eq!(one.commit(&original).await.expect("works"), Outcome::Committed(1));
+        other.refresh().await.expect("works");
+        let [first, second] = copies.map(|copy| rewrite(&original, copy, false));
+        assert_eq!(one.commit(&first).await.expect("works"), Outcome::Committed(2));
+        let outcome = other.commit(&second).await.expect("works");
+        assert_eq!(outcome, Outcome::InputGone { path: original.adds[0].path.clone() });
+        assert_eq!(count(&lake_on(store)).await, 10);
+    });
+}
+
+#[test]
+fn an_append_passes_a_remove_that_changes_data() {
+    simulate(async {
+        let store = memory();
+        let (mut live, mut other) = (open(&store).await, open(&store).await);
+        let original = epoch(&live, &[step(&live, 0, 10)]).await;
+        let replacement = epoch(&live, &[step(&live, 0, 4)]).await;
+        assert_eq!(live.commit(&original).await.expect("works"), Outcome::Committed(1));
+        let appended = epoch(&live, &[step(&live, 0, 15)]).await;
+        other.refresh().await.expect("works");
+        let rewritten = rewrite(&original, replacement, true);
+        assert_eq!(other.commit(&rewritten).await.expect("works"), Outcome::Committed(2));
+        assert_eq!(live.commit(&appended).await.expect("works"), Outcome::Committed(3));
+        assert_eq!(count(&lake_on(store)).await, 4 + 5);
+    });
+}
+
+#[test]
+fn a_store_that_lets_two_win_is_refused() {
+    simulate(async {
+        let careless: Arc<dyn ObjectStore> = Arc::new(FaultStore::careless(memory()));
+        let error = lake_on(careless).probe().await.expect_err("two win").to_string();
+        assert!(error.contains("exactly one wins"), "{error}");
+        lake_on(memory()).probe().await.expect("one wins");
+    });
+}
+
+#[test]
+fn a_lake_of_a_newer_format_or_of_others_is_refused() {
+    use deltalake::operations::create::CreateBuilder;
+
+    async fn made_with(properties: &[(&str, &str)]) -> String {
+        let lake = lake_on(memory());
+        let made = CreateBuilder::new()
+            .with_log_store(lake.log_store("clicks").expect("a store"))
+            .with_column("ad_id", deltalake::kernel::DataType::STRING, false, None)
+            .with_configuration(properties.iter().map(|&(key, value)| (key, Some(value))))
+            .with_raise_if_key_not_exists(false)
+            .await;
+        made.expect("the table is made");
+        TableLog::open(&lake, Table::Clicks).await.err().expect("refused").to_string()
+    }
+
+    simulate(async {
+        let newer = made_with(&[("clicklake.format", "2")]).await;
+        assert!(newer.contains("newer clicklake") && newer.contains("format 2"), "{newer}");
+        let foreign = made_with(&[]).await;
+        assert!(foreign.contains("did not make"), "{foreign}");
+        let lacking = made_with(&[("clicklake.format", "1")]).await;
+        assert!(lacking.contains("topic"), "{lacking}");
+    });
+}

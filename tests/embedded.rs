@@ -1,0 +1,161 @@
+//! The whole path over a broker in this process: librdkafka's groups, fetching and rebalancing, real files.
+
+use std::path::Path;
+use std::time::Duration;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use ingest::drive::{DriveError, Pace, Progress};
+use ingest::kafka::KafkaOptions;
+use lake_schemas::Lake;
+use lake_schemas::job::SourceError;
+use localstack::broker::Broker;
+use localstack::generate::{Counts, Generator, Settings};
+use localstack::produce::{Load, produce};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// 2026-03-07T12:00:00Z.
+const NOON_MS: i64 = 1_772_884_800_000;
+
+const TOPIC: &str = "clicks";
+const PARTITIONS: i32 = 3;
+
+/// As fast as the generator goes.
+const RATE: u64 = 1_000_000;
+
+/// A broker with the topic, and a lake in a folder of its own.
+pub struct Stack {
+    broker: Broker,
+    folder: tempfile::TempDir,
+}
+
+impl Stack {
+    pub fn start() -> Self {
+        let broker = Broker::start().expect("the broker starts");
+        broker.create_topic(TOPIC, PARTITIONS).expect("the topic is made");
+        Self { broker, folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    pub fn lake_path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn lake(&self) -> Lake {
+        Lake::at(self.folder.path().to_str().expect("UTF-8")).expect("a lake")
+    }
+
+    fn kafka(&self) -> KafkaOptions {
+        KafkaOptions {
+            bootstrap_servers: self.broker.bootstrap_servers(),
+            topic: TOPIC.to_owned(),
+            topic_as: None,
+            group: None,
+            properties: Vec::new(),
+        }
+    }
+
+    /// Sends that many messages, which happened about now as far as the broker is concerned.
+    pub async fn produce(&self, seed: u64, count: u64) -> Counts {
+        let settings = Settings { seed, malformed: 0.02, ..Settings::default() };
+        let load = Load { rate: RATE, count: Some(count), start_ms: NOON_MS };
+        let (counts, produced) = watch::channel(Counts::default());
+        let (config, stop) = (self.kafka().client(), CancellationToken::new());
+        produce(&config, TOPIC, Generator::new(settings), load, stop, counts).await.expect("messages are sent");
+        *produced.borrow()
+    }
+
+    pub async fn ingest(&self, until_caught_up: bool, stop: CancellationToken) -> Result<Progress, DriveError> {
+        self.ingest_as(&self.kafka(), until_caught_up, stop).await
+    }
+
+    async fn ingest_as(
+        &self,
+        kafka: &KafkaOptions,
+        until_caught_up: bool,
+        stop: CancellationToken,
+    ) -> Result<Progress, DriveError> {
+        let pace = Pace { commit_interval: Duration::from_millis(200), until_caught_up };
+        let (progress, seen) = watch::channel(Progress::default());
+        ingest::ingest(&self.lake(), kafka, pace, stop, progress).await?;
+        let progress = seen.borrow().clone();
+        Ok(progress)
+    }
+
+    /// Rows, and different positions, of a table.
+    async fn positions(&self, table: &str) -> (i64, i64) {
+        let sql = format!("select count(*), count(distinct (kafka_partition, kafka_offset)) from {table}");
+        let answer = query::run(&self.lake(), &sql).await.expect("the lake can be read");
+        let figure = |column: usize| answer[0].column(column).as_primitive::<Int64Type>().value(0);
+        (figure(0), figure(1))
+    }
+
+    async fn holds(&self, counts: &[Counts]) {
+        let malformed: u64 = counts.iter().map(|counts| counts.malformed).sum();
+        let all: u64 = counts.iter().map(Counts::total).sum();
+        let events = i64::try_from(all - malformed).expect("few");
+        let malformed = i64::try_from(malformed).expect("few");
+        assert_eq!(self.positions("clicks").await, (events, events));
+        assert_eq!(self.positions("clicks_rejected").await, (malformed, malformed));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_is_in_the_tables_and_the_next_start_goes_on() {
+    let stack = Stack::start();
+    let first = stack.produce(1, 20_000).await;
+    let progress = stack.ingest(true, CancellationToken::new()).await.expect("ingest ends");
+    assert_eq!(progress.read, 20_000);
+    stack.holds(&[first]).await;
+    let second = stack.produce(2, 5_000).await;
+    let progress = stack.ingest(true, CancellationToken::new()).await.expect("ingest ends");
+    assert_eq!(progress.read, 5_000, "the second start reads nothing again");
+    stack.holds(&[first, second]).await;
+    stack.ingest(true, CancellationToken::new()).await.expect("nothing to do is not an error");
+    stack.holds(&[first, second]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_of_a_group_share_a_topic_exactly_once() {
+    let stack = Stack::start();
+    let (early, late) = (CancellationToken::new(), CancellationToken::new());
+    let members = async {
+        tokio::join!(stack.ingest(false, early.clone()), async {
+            tokio::time::sleep(Duration::from_secs(4)).await;
+            stack.ingest(false, late.clone()).await
+        })
+    };
+    let load = async {
+        let mut counts = Vec::new();
+        for seed in 0..24 {
+            counts.push(stack.produce(seed, 1_000).await);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            if seed == 20 {
+                early.cancel();
+            }
+        }
+        late.cancel();
+        counts
+    };
+    let ((early, late), counts) = tokio::join!(members, load);
+    early.expect("the first member leaves");
+    late.expect("the second member leaves");
+    stack.ingest(true, CancellationToken::new()).await.expect("the rest is read");
+    stack.holds(&counts).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recreated_topic_is_refused_and_goes_on_under_another_name() {
+    let stack = Stack::start();
+    let first = stack.produce(1, 3_000).await;
+    stack.ingest(true, CancellationToken::new()).await.expect("ingest ends");
+    let recreated = Stack { broker: Stack::start().broker, folder: stack.folder };
+    let error = recreated.ingest(true, CancellationToken::new()).await.expect_err("the topic is another");
+    let DriveError::Source(SourceError::Refused(why)) = error else { panic!("{error:?}") };
+    assert!(why.contains("--topic-as"), "{why}");
+    let second = recreated.produce(2, 500).await;
+    let renamed = KafkaOptions { topic_as: Some("clicks-2".to_owned()), ..recreated.kafka() };
+    recreated.ingest_as(&renamed, true, CancellationToken::new()).await.expect("ingest ends");
+    let (rows, _) = recreated.positions("clicks").await;
+    assert_eq!(rows as u64, first.total() + second.total() - first.malformed - second.malformed);
+}

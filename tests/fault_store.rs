@@ -1,0 +1,184 @@
+//! An object store that fails on purpose, as a function of the number of the operation.
+//!
+//! The fault that matters is not the one that says so: it is the write that happens and is reported as failed.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
+    PutOptions, PutPayload, PutResult, Result,
+};
+use tokio_util::sync::CancellationToken;
+
+/// What becomes of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It works.
+    None,
+    /// It fails, and nothing has happened.
+    Fail,
+    /// It happens, and is reported as failed.
+    LoseReply,
+    /// The process dies before it happens.
+    DieBefore,
+    /// The process dies after it happened.
+    DieAfter,
+    /// It takes that long. Writes only: reads may wait on a thread whose time cannot be paused.
+    Slow(Duration),
+}
+
+/// Decides by the number of the operation.
+pub type Plan = Box<dyn Fn(u64) -> Fault + Send + Sync>;
+
+/// One process's view of a store.
+#[derive(Clone)]
+pub struct FaultStore {
+    inner: Arc<dyn ObjectStore>,
+    state: Arc<State>,
+    /// Puts over what is there, though told to put only what is absent.
+    careless: bool,
+}
+
+struct State {
+    plan: Plan,
+    operations: AtomicU64,
+    dead: CancellationToken,
+}
+
+impl FaultStore {
+    /// A view of a store with faults by plan.
+    pub fn new(inner: Arc<dyn ObjectStore>, plan: Plan) -> Self {
+        let state = State { plan, operations: AtomicU64::new(0), dead: CancellationToken::new() };
+        Self { inner, state: Arc::new(state), careless: false }
+    }
+
+    /// A view of a store on which put-if-absent is not atomic.
+    pub fn careless(inner: Arc<dyn ObjectStore>) -> Self {
+        Self { careless: true, ..Self::new(inner, Box::new(|_| Fault::None)) }
+    }
+
+    /// Cancelled when the process dies. From then on no operation of it happens any more.
+    pub fn dead(&self) -> CancellationToken {
+        self.state.dead.clone()
+    }
+
+    /// How many operations there were.
+    pub fn operations(&self) -> u64 {
+        self.state.operations.load(Ordering::Relaxed)
+    }
+
+    async fn run<T>(&self, is_write: bool, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        let number = self.state.operations.fetch_add(1, Ordering::Relaxed);
+        if self.state.dead.is_cancelled() {
+            return Err(failure("the process is dead"));
+        }
+        match (self.state.plan)(number) {
+            Fault::None => operation.await,
+            Fault::Fail => Err(failure("failed on purpose")),
+            Fault::LoseReply => {
+                let _ = operation.await;
+                Err(failure("reply lost on purpose"))
+            }
+            Fault::DieBefore => {
+                self.state.dead.cancel();
+                Err(failure("died on purpose"))
+            }
+            Fault::DieAfter => {
+                let _ = operation.await;
+                self.state.dead.cancel();
+                Err(failure("died on purpose"))
+            }
+            Fault::Slow(time) => {
+                if is_write {
+                    tokio::time::sleep(time).await;
+                }
+                operation.await
+            }
+        }
+    }
+}
+
+fn failure(what: &'static str) -> object_store::Error {
+    object_store::Error::Generic { store: "FaultStore", source: what.into() }
+}
+
+impl fmt::Debug for FaultStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultStore({:?})", self.inner)
+    }
+}
+
+impl fmt::Display for FaultStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultStore({})", self.inner)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FaultStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let options = if self.careless { PutOptions::default() } else { options };
+        self.run(true, self.inner.put_opts(location, payload, options)).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.run(true, self.inner.put_multipart_opts(location, options)).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.run(false, self.inner.get_opts(location, options)).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<bytes::Bytes>> {
+        self.run(false, self.inner.get_ranges(location, ranges)).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let this = self.clone();
+        locations
+            .and_then(move |location| {
+                let this = this.clone();
+                async move {
+                    let one = stream::iter([Ok(location.clone())]).boxed();
+                    this.run(true, this.inner.delete_stream(one).try_collect::<Vec<_>>()).await?;
+                    Ok(location)
+                }
+            })
+            .boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (this, prefix) = (self.clone(), prefix.cloned());
+        let listed = async move { this.run(false, this.inner.list(prefix.as_ref()).try_collect::<Vec<_>>()).await };
+        stream::once(listed).map_ok(|found| stream::iter(found.into_iter().map(Ok))).try_flatten().boxed()
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (this, prefix, offset) = (self.clone(), prefix.cloned(), offset.clone());
+        let listed = async move {
+            let found = this.inner.list_with_offset(prefix.as_ref(), &offset);
+            this.run(false, found.try_collect::<Vec<_>>()).await
+        };
+        stream::once(listed).map_ok(|found| stream::iter(found.into_iter().map(Ok))).try_flatten().boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.run(false, self.inner.list_with_delimiter(prefix)).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.run(true, self.inner.copy_opts(from, to, options)).await
+    }
+}

@@ -1,0 +1,22 @@
+//! The laws of the system, checked on the real thing and under simulated disaster. One binary, so that it is linked
+//! once.
+//!
+//! | module | what it holds the system to |
+//! |---|---|
+//! | [`raw_is_the_log`] | every position once, whatever crashes, fails or lies |
+//! | [`commits`] | the commit protocol: fencing, lost replies, removes |
+//! | [`messages`] | every rejection reason; hostile input; nothing lost |
+//! | [`embedded`] | the whole path over a broker in this process |
+//! | [`start_up`] | what is wrong is said in one line, in time, with the right exit code |
+//! | [`readers`] | Delta readers that are not ours read the same |
+//! | [`structure`] | the tree is as the design says |
+
+mod commits;
+mod embedded;
+mod fault_store;
+mod messages;
+mod raw_is_the_log;
+mod readers;
+mod simulation;
+mod start_up;
+mod structure;

@@ -1,0 +1,59 @@
+//! The log of a simulated world: messages of all kinds, with gaps between their offsets.
+
+use ingest::decode::decode;
+use lake_schemas::LogTime;
+use lake_schemas::table::TIME_IN_FUTURE_MS;
+use localstack::generate::{Generator, Settings};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// The topic of every simulated world.
+pub const TOPIC: &str = "clicks";
+
+/// 2026-03-07T23:59:00Z: days change while it runs.
+const START_MS: i64 = 1_772_927_940_000;
+
+/// A message of the log.
+pub struct LogMessage {
+    pub offset: i64,
+    pub log_time_ms: i64,
+    pub payload: Option<Vec<u8>>,
+}
+
+impl LogMessage {
+    pub fn is_rejected(&self) -> bool {
+        decode(self.payload.as_deref(), LogTime::from_millis(self.log_time_ms), TIME_IN_FUTURE_MS).is_err()
+    }
+}
+
+/// All partitions of the topic.
+pub struct Log {
+    pub partitions: Vec<Vec<LogMessage>>,
+}
+
+impl Log {
+    /// A log of a seed.
+    pub fn of_seed(seed: u64, partitions: usize, messages: usize) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let settings = Settings { seed, ads: 20, malformed: 0.05, duplicates: 0.1, ..Settings::default() };
+        let mut generator = Generator::new(settings);
+        let partitions = (0..partitions).map(|_| {
+            let (mut offset, mut log_time_ms) = (rng.random_range(0..5), START_MS);
+            // Partitions are uneven; one may be empty.
+            let length = rng.random_range(0..=messages);
+            let messages = (0..length).map(|_| {
+                offset += if rng.random_ratio(1, 10) { rng.random_range(2..6) } else { 1 };
+                log_time_ms += rng.random_range(0..2_000);
+                let payload = (!rng.random_ratio(1, 50)).then(|| generator.next_at(log_time_ms).payload);
+                LogMessage { offset, log_time_ms, payload }
+            });
+            messages.collect()
+        });
+        Self { partitions: partitions.collect() }
+    }
+
+    /// The end of a partition: what its cut is when all is read; `None` if there is nothing to read.
+    pub fn end(&self, partition: i32) -> Option<i64> {
+        self.partitions[partition as usize].last().map(|last| last.offset + 1)
+    }
+}

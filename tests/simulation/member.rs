@@ -1,0 +1,109 @@
+//! One member of the group: it starts, runs until it dies or gives up, and starts again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ingest::append::Append;
+use ingest::drive::{Pace, Progress, drive};
+use lake_schemas::commit::TableLog;
+use lake_schemas::job::Job;
+use object_store::ObjectStore;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::lake_on;
+use super::log::Log;
+use super::source::{Group, ScriptedSource};
+use crate::fault_store::{Fault, FaultStore, Plan};
+
+/// How often the store misbehaves, in operations of a thousand.
+#[derive(Clone, Copy, Debug)]
+pub struct Outage {
+    pub fail: u32,
+    pub lose_reply: u32,
+    pub die: u32,
+    pub slow: u32,
+}
+
+impl Outage {
+    /// A store that works.
+    pub const NONE: Self = Self { fail: 0, lose_reply: 0, die: 0, slow: 0 };
+
+    /// The faults of one incarnation: a function of its seed and of the number of the operation alone.
+    pub fn plan(self, seed: u64) -> Plan {
+        Box::new(move |operation| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(operation));
+            let mut share = rng.random_range(0..1_000);
+            let mut falls_in = |size: u32| {
+                let inside = share < size;
+                share = share.wrapping_sub(size);
+                inside
+            };
+            if falls_in(self.fail) {
+                Fault::Fail
+            } else if falls_in(self.lose_reply) {
+                Fault::LoseReply
+            } else if falls_in(self.die) {
+                if rng.random() { Fault::DieBefore } else { Fault::DieAfter }
+            } else if falls_in(self.slow) {
+                Fault::Slow(Duration::from_millis(rng.random_range(1..20_000)))
+            } else {
+                Fault::None
+            }
+        })
+    }
+}
+
+/// A process that is started again whenever it ends.
+pub struct Member {
+    pub number: usize,
+    pub store: Arc<dyn ObjectStore>,
+    pub log: Arc<Log>,
+    pub group: Arc<Group>,
+    pub seed: u64,
+}
+
+impl Member {
+    /// Runs incarnation after incarnation. `outage` is what the store does from now on; `kill` is a signal to die.
+    pub async fn run(self, outage: watch::Receiver<Outage>, kill: Arc<tokio::sync::Notify>) {
+        for incarnation in 0_u64.. {
+            let seed = self.seed.wrapping_mul(31).wrapping_add(incarnation * 1_009 + self.number as u64);
+            let store = FaultStore::new(Arc::clone(&self.store), self.plan(seed, outage.clone()));
+            let dead = store.dead();
+            tokio::select! {
+                biased;
+                () = dead.cancelled() => {}
+                () = kill.notified() => dead.cancel(),
+                () = self.incarnation(store, seed) => {}
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    fn plan(&self, seed: u64, outage: watch::Receiver<Outage>) -> Plan {
+        Box::new(move |operation| {
+            let outage = *outage.borrow();
+            outage.plan(seed)(operation)
+        })
+    }
+
+    async fn incarnation(&self, store: FaultStore, seed: u64) {
+        let lake = lake_on(Arc::new(store));
+        let mut logs = Vec::new();
+        for &table in Append::TABLES {
+            match TableLog::open(&lake, table).await {
+                Ok(log) => logs.push(log),
+                Err(_) => return,
+            }
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let interval = Duration::from_millis(rng.random_range(50..3_000));
+        let pace = Pace { commit_interval: interval, until_caught_up: false };
+        let mut source = ScriptedSource::new(Arc::clone(&self.log), Arc::clone(&self.group), self.number, rng.random());
+        let progress = watch::Sender::new(Progress::default());
+        // Whatever ends it, the next incarnation begins where the tables stand.
+        let _ = drive(&Append, &mut source, logs, pace, CancellationToken::new(), progress).await;
+    }
+}

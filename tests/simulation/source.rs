@@ -1,0 +1,158 @@
+//! A consumer group that is only a list of owners, and a member's view of it and of the log.
+//!
+//! A member learns late that a partition is another's by now: until then it goes on reading. That is a zombie.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ingest::decode::{BatchBuilder, Message};
+use lake_schemas::job::{Room, Signal, Source, SourceError};
+use lake_schemas::table::TIME_IN_FUTURE_MS;
+use lake_schemas::{LogTime, TopicPartition};
+use rand::seq::IteratorRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::log::{Log, TOPIC};
+
+/// Messages of a batch at most: few, so that epochs are cut everywhere.
+const BATCH_MESSAGES_MAX: usize = 12;
+
+/// How long a member sleeps with nothing to do.
+const NAP: Duration = Duration::from_millis(20);
+
+/// Who owns which partition.
+#[derive(Default)]
+pub struct Group {
+    owners: Mutex<BTreeMap<i32, usize>>,
+}
+
+impl Group {
+    /// Gives a partition to a member.
+    pub fn give(&self, partition: i32, member: usize) {
+        self.owners.lock().expect("no panic under the lock").insert(partition, member);
+    }
+
+    fn owned_by(&self, member: usize) -> BTreeSet<i32> {
+        let owners = self.owners.lock().expect("no panic under the lock");
+        owners.iter().filter(|&(_, owner)| *owner == member).map(|(&partition, _)| partition).collect()
+    }
+}
+
+/// A member's end of the log.
+pub struct ScriptedSource {
+    log: Arc<Log>,
+    group: Arc<Group>,
+    member: usize,
+    rng: ChaCha8Rng,
+    held: BTreeSet<i32>,
+    /// Where to read on, as an index into the partition's messages.
+    positions: BTreeMap<i32, usize>,
+    /// The end of what was read, as an offset.
+    offsets: BTreeMap<i32, i64>,
+    caught_up: BTreeSet<i32>,
+}
+
+impl ScriptedSource {
+    pub fn new(log: Arc<Log>, group: Arc<Group>, member: usize, seed: u64) -> Self {
+        Self {
+            log,
+            group,
+            member,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            held: BTreeSet::new(),
+            positions: BTreeMap::new(),
+            offsets: BTreeMap::new(),
+            caught_up: BTreeSet::new(),
+        }
+    }
+
+    fn control(&mut self) -> Option<Signal> {
+        let owned = self.group.owned_by(self.member);
+        let gained: Vec<_> = owned.difference(&self.held).copied().collect();
+        if !gained.is_empty() {
+            self.held.extend(&gained);
+            return Some(Signal::Assigned(named(gained)));
+        }
+        let lost: Vec<_> = self.held.difference(&owned).copied().collect();
+        if !lost.is_empty() && self.rng.random_ratio(1, 4) {
+            self.held.retain(|partition| !lost.contains(partition));
+            return Some(Signal::Revoked(named(lost)));
+        }
+        None
+    }
+
+    fn data(&mut self) -> Option<Signal> {
+        let log = Arc::clone(&self.log);
+        let ended = |(&partition, &at): (&i32, &usize)| at == log.partitions[partition as usize].len();
+        if let Some((&partition, _)) =
+            self.positions.iter().find(|&one| ended((one.0, one.1)) && !self.caught_up.contains(one.0))
+        {
+            self.caught_up.insert(partition);
+            return Some(Signal::CaughtUp(TopicPartition::new(TOPIC, partition)));
+        }
+        let readable = self.positions.iter_mut().filter(|one| !ended((one.0, one.1)));
+        let (&partition, position) = readable.choose(&mut self.rng)?;
+        let messages = &log.partitions[partition as usize][*position..];
+        let count = self.rng.random_range(1..=BATCH_MESSAGES_MAX).min(messages.len());
+        let name = TopicPartition::new(TOPIC, partition);
+        let mut batch = BatchBuilder::new(name, self.offsets[&partition], TIME_IN_FUTURE_MS);
+        for message in &messages[..count] {
+            batch.push(&Message {
+                offset: message.offset,
+                log_time: LogTime::from_millis(message.log_time_ms),
+                key: None,
+                payload: message.payload.as_deref(),
+            });
+        }
+        *position += count;
+        self.offsets.insert(partition, messages[count - 1].offset + 1);
+        Some(Signal::Batch(batch.finish()))
+    }
+}
+
+fn named(partitions: Vec<i32>) -> Vec<TopicPartition> {
+    partitions.into_iter().map(|partition| TopicPartition::new(TOPIC, partition)).collect()
+}
+
+#[async_trait]
+impl Source for ScriptedSource {
+    async fn next(&mut self, room: Room) -> Result<Signal, SourceError> {
+        loop {
+            if let Some(signal) = self.control() {
+                return Ok(signal);
+            }
+            if room == Room::ForAll
+                && self.rng.random_ratio(3, 4)
+                && let Some(signal) = self.data()
+            {
+                return Ok(signal);
+            }
+            tokio::time::sleep(NAP).await;
+        }
+    }
+
+    async fn start(&mut self, positions: Vec<(TopicPartition, Option<i64>)>) -> Result<(), SourceError> {
+        for (partition, from) in positions {
+            let number = partition.partition;
+            if !self.held.contains(&number) {
+                continue;
+            }
+            let messages = &self.log.partitions[number as usize];
+            let at = from.map_or(0, |from| messages.partition_point(|message| message.offset < from));
+            self.positions.insert(number, at);
+            self.offsets.insert(number, from.unwrap_or(0));
+            self.caught_up.remove(&number);
+        }
+        Ok(())
+    }
+
+    async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
+        for partition in partitions {
+            self.positions.remove(&partition.partition);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! Law: what is wrong is said in one line, within 15 seconds, with the exit code of the contract.
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use localstack::broker::Broker;
+
+/// The contract's bound on start-up errors.
+const ERROR_MAX: Duration = Duration::from_secs(15);
+
+/// A port of this machine that nothing listens on.
+const NOBODY: &str = "127.0.0.1:1";
+
+fn clicklake(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_clicklake")).args(arguments).output().expect("the program runs")
+}
+
+/// Runs a command that must fail with a code, and one line that has all these words.
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "the law is about real time")]
+fn fails(arguments: &[&str], code: i32, words: &[&str]) {
+    let began = Instant::now();
+    let output = clicklake(arguments);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(began.elapsed() < ERROR_MAX, "{arguments:?} took {:?}", began.elapsed());
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    assert!(output.stdout.is_empty(), "{arguments:?} prints results");
+    let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{arguments:?}: {said}");
+    for word in words {
+        assert!(errors[0].contains(word), "{arguments:?}: {word:?} is not in: {}", errors[0]);
+    }
+}
+
+fn folder() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("lake").to_str().expect("UTF-8").to_owned();
+    (folder, path)
+}
+
+#[test]
+fn an_unreachable_broker() {
+    let (_folder, lake) = folder();
+    fails(&["ingest", "--bootstrap-servers", NOBODY, "--lake", &lake], 3, &["kafka", NOBODY]);
+}
+
+#[test]
+fn a_missing_topic() {
+    let (_folder, lake) = folder();
+    let broker = Broker::start().expect("the broker starts");
+    let servers = broker.bootstrap_servers();
+    let arguments = ["ingest", "--bootstrap-servers", &servers, "--topic", "nobody-made-it", "--lake", &lake];
+    fails(&arguments, 3, &["nobody-made-it", "does not exist", "--topic"]);
+}
+
+#[test]
+fn an_unwritable_lake() {
+    fails(
+        &["ingest", "--bootstrap-servers", NOBODY, "--lake", "/dev/null/lake"],
+        3,
+        &["/dev/null/lake", "cannot write"],
+    );
+    fails(&["ingest", "--bootstrap-servers", NOBODY, "--lake", "ftp://lake"], 4, &["ftp://", "not supported"]);
+}
+
+#[test]
+fn settings_of_kafka_that_are_ours_or_nonsense() {
+    let (_folder, lake) = folder();
+    let base = ["ingest", "--bootstrap-servers", NOBODY, "--lake", &lake];
+    let with = |property| [&base[..], &["-X", property]].concat();
+    fails(&with("enable.auto.commit=true"), 4, &["enable.auto.commit"]);
+    fails(&with("no.such.property=1"), 3, &["no.such.property"]);
+    fails(&[&base[..], &["-F", "/no/such/file"]].concat(), 3, &["/no/such/file"]);
+}
+
+#[test]
+fn an_empty_lake_and_bad_sql() {
+    let (_folder, lake) = folder();
+    fails(&["sql", "select 1", "--lake", &lake], 4, &["no tables yet"]);
+}
+
+#[test]
+fn bad_flags_are_usage_errors() {
+    for arguments in [
+        &["ingest"][..],
+        &["ingest", "--bootstrap-servers", NOBODY, "--commit-interval", "soon"],
+        &["ingest", "--bootstrap-servers", NOBODY, "--topic", "a/b"],
+        &["ingest", "--bootstrap-servers", NOBODY, "-X", "nonsense"],
+        &["generate", "--bootstrap-servers", NOBODY, "--late", "2"],
+        &["fly"],
+    ] {
+        let output = clicklake(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: "), "{arguments:?}");
+    }
+}
+
+#[test]
+fn up_runs_and_sums_up() {
+    let (_folder, lake) = folder();
+    let output = clicklake(&["up", "--for", "3s", "--rate", "1000", "--lake", &lake]);
+    let (said, shown) = (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout));
+    assert!(output.status.success(), "{said}");
+    for word in ["produced", "committed", "rejected", "bytes a row", "version"] {
+        assert!(shown.contains(word), "{word:?} is not in: {shown}");
+    }
+    assert!(!shown.contains("left "), "{shown}");
+    let counted = clicklake(&["sql", "select count(*) > 2000 as enough from clicks", "--lake", &lake]);
+    assert!(String::from_utf8_lossy(&counted.stdout).contains("true"), "{counted:?}");
+    fails(&["sql", "insert into clicks select * from clicks", "--lake", &lake], 3, &["DML"]);
+    fails(&["sql", "drop table clicks", "--lake", &lake], 3, &["DDL"]);
+    fails(&["sql", "selec", "--lake", &lake], 3, &["selec"]);
+}

@@ -1,0 +1,138 @@
+//! Law: the tree is as the design says. Dependency edges, headers, lengths, and what must not be written.
+//!
+//! What clippy can forbid (clocks, randomness, `unwrap`) it forbids; see `clippy.toml`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// A file that is longer is two files.
+const LINES_MAX: usize = 500;
+
+/// A line that is longer is not read.
+const LINE_CHARS_MAX: usize = 120;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All Rust files of the workspace.
+fn sources() -> Vec<PathBuf> {
+    let mut folders = vec![root().to_owned()];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+            let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            if entry.is_dir() && !name.starts_with('.') && name != "target" && name != "lake" {
+                folders.push(entry);
+            } else if entry.extension().is_some_and(|extension| extension == "rs") {
+                sources.push(entry);
+            }
+        }
+    }
+    assert!(sources.len() > 30, "only {} sources found", sources.len());
+    sources
+}
+
+fn read(file: &Path) -> String {
+    std::fs::read_to_string(file).expect("a text")
+}
+
+/// The direct dependencies of each package of the workspace.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    let metadata: Value = serde_json::from_slice(&output.stdout).expect("metadata");
+    let packages = metadata["packages"].as_array().expect("packages");
+    let name = |value: &Value| value["name"].as_str().expect("a name").trim_start_matches("clicklake-").to_owned();
+    let of = |package: &Value| {
+        let all = package["dependencies"].as_array().expect("dependencies").iter();
+        all.filter(|one| one["kind"].is_null()).map(&name).collect()
+    };
+    packages.iter().map(|package| (name(package), of(package))).collect()
+}
+
+#[test]
+fn packages_depend_only_on_what_the_design_allows() {
+    let dependencies = dependencies();
+    let ours: BTreeSet<_> = dependencies.keys().cloned().collect();
+    let allowed = BTreeMap::from([
+        ("lake-schemas", &[][..]),
+        ("ingest", &["lake-schemas"]),
+        ("stream-agg", &["lake-schemas"]),
+        ("compactor", &["lake-schemas"]),
+        ("query", &["lake-schemas"]),
+        ("localstack", &[]),
+    ]);
+    for (package, allowed) in allowed {
+        let found: Vec<_> = dependencies[package].intersection(&ours).collect();
+        let foreign: Vec<_> = found.into_iter().filter(|name| !allowed.contains(&name.as_str())).collect();
+        assert!(foreign.is_empty(), "{package} depends on {foreign:?}");
+    }
+}
+
+#[test]
+fn rdkafka_is_named_only_at_the_ends_of_the_log() {
+    let named: Vec<_> =
+        dependencies().into_iter().filter(|(_, on)| on.contains("rdkafka")).map(|(name, _)| name).collect();
+    assert_eq!(named, ["ingest", "localstack"]);
+}
+
+#[test]
+fn operators_have_no_io_and_no_async() {
+    let dependencies = dependencies();
+    for forbidden in ["tokio", "futures", "deltalake", "object_store", "rdkafka", "rand", "chrono"] {
+        assert!(!dependencies["stream-agg"].contains(forbidden), "stream-agg depends on {forbidden}");
+    }
+}
+
+#[test]
+fn only_the_protocol_puts_commits() {
+    for file in sources() {
+        let is_protocol = file.starts_with(root().join("lake-schemas/src/commit"));
+        let text = read(&file);
+        for word in [concat!("write_commit", "_entry"), concat!("Commit", "Builder")] {
+            assert!(is_protocol || !text.contains(word), "{} commits by itself: {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn every_file_says_what_it_is_and_is_short() {
+    for file in sources() {
+        let text = read(&file);
+        assert!(text.starts_with("//! "), "{} does not open with what it is", file.display());
+        let lines = text.lines().count();
+        assert!(lines <= LINES_MAX, "{} has {lines} lines", file.display());
+        for (number, line) in (1..).zip(text.lines()) {
+            let is_data = line.contains('"') || line.contains("://");
+            let chars = line.chars().count();
+            assert!(is_data || chars <= LINE_CHARS_MAX, "{}:{number} has {chars} characters", file.display());
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_open() {
+    let words = [concat!("to", "do!("), concat!("unimple", "mented!("), concat!("#[ign", "ore"), concat!("FIX", "ME")];
+    for file in sources() {
+        let text = read(&file);
+        for word in words {
+            assert!(!text.contains(word), "{} has {word}", file.display());
+        }
+    }
+}
+
+#[test]
+fn libraries_do_not_unwrap() {
+    for file in sources().into_iter().filter(|file| !file.starts_with(root().join("tests"))) {
+        let text = read(&file);
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        assert!(!code.contains(".unwrap()"), "{} unwraps", file.display());
+    }
+}
