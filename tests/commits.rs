@@ -165,7 +165,7 @@ fn the_stands_survive_log_checkpoints() {
         let mut log = open(&store).await;
         for version in 1..=250 {
             assert_eq!(advance(&mut log, version % 3, i64::from(version)).await, Outcome::Committed(version as u64));
-            if let Some(checkpoint) = log.checkpoint_due() {
+            if let Some(checkpoint) = log.take_checkpoint_owed() {
                 checkpoint.write().await.expect("the checkpoint is written");
             }
         }

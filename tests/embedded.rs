@@ -41,6 +41,10 @@ impl Stack {
         self.folder.path()
     }
 
+    pub fn bootstrap_servers(&self) -> String {
+        self.broker.bootstrap_servers()
+    }
+
     fn lake(&self) -> Lake {
         Lake::at(self.folder.path().to_str().expect("UTF-8")).expect("a lake")
     }
@@ -90,7 +94,8 @@ impl Stack {
         (figure(0), figure(1))
     }
 
-    async fn holds(&self, counts: &[Counts]) {
+    /// The tables hold what was produced, each message once.
+    pub async fn holds(&self, counts: &[Counts]) {
         let malformed: u64 = counts.iter().map(|counts| counts.malformed).sum();
         let all: u64 = counts.iter().map(Counts::total).sum();
         let events = i64::try_from(all - malformed).expect("few");

@@ -8,6 +8,7 @@
 //! | [`messages`] | every rejection reason; hostile input; nothing lost |
 //! | [`embedded`] | the whole path over a broker in this process |
 //! | [`start_up`] | what is wrong is said in one line, in time, with the right exit code |
+//! | [`stopping`] | a signal commits and leaves |
 //! | [`readers`] | Delta readers that are not ours read the same |
 //! | [`structure`] | the tree is as the design says |
 
@@ -19,4 +20,5 @@ mod raw_is_the_log;
 mod readers;
 mod simulation;
 mod start_up;
+mod stopping;
 mod structure;

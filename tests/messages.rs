@@ -151,8 +151,11 @@ fn a_message_without_a_log_time_has_no_future() {
     rejected(&far, Rejection::TimeInFuture);
 }
 
+/// A rejected row: its reason, and its payload.
+type Kept = (String, Option<Vec<u8>>);
+
 /// Pushes one payload through the columns; the rows that came out of it.
-fn rows(payload: Option<&[u8]>) -> (usize, Vec<(String, Option<Vec<u8>>)>) {
+fn rows(payload: Option<&[u8]>) -> (usize, Vec<Kept>) {
     let mut batch = BatchBuilder::new(TopicPartition::new("t", 0), 0, TIME_IN_FUTURE_MS);
     batch.push(&Message { offset: 0, log_time: LogTime::from_millis(NOON_MS), key: Some(b"k"), payload });
     let batch = batch.finish();

@@ -38,7 +38,7 @@ pub fn measure(scale: Scale) -> Value {
                 sample.wall += began.elapsed();
                 sample.cpu += cpu_seconds() - cpu;
             }
-            if let Some(checkpoint) = log.checkpoint_due() {
+            if let Some(checkpoint) = log.take_checkpoint_owed() {
                 checkpoint.write().await.expect("the checkpoint is written");
             }
         }

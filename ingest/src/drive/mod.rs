@@ -25,7 +25,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use self::epoch::{Backoff, Epoch, Settled};
 
@@ -193,7 +193,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {}
-                Some(done) = self.in_flight.join_next() => self.settled(unwind(done)).await?,
+                Some(done) = self.in_flight.join_next() => self.settled(unwind(done))?,
                 Some(_) = self.checkpoints.join_next() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 signal = self.source.next(room) => self.take(signal?).await?,
@@ -219,7 +219,9 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 let Some(operator) = self.partitions.get_mut(&batch.partition) else {
                     unreachable!("the source yields batches of partitions that were started");
                 };
+                let (partition, offsets, read) = (batch.partition.clone(), batch.offsets, batch.read);
                 operator.push(batch);
+                debug!(%partition, %offsets, read, "read");
                 self.due.get_or_insert_with(|| Instant::now() + self.pace.commit_interval);
             }
             Signal::CaughtUp(partition) => {
@@ -285,21 +287,20 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     /// Waits for the epoch in flight, if there is one.
     async fn settle(&mut self) -> Result<(), DriveError> {
         while let Some(done) = self.in_flight.join_next().await {
-            self.settled(unwind(done)).await?;
+            self.settled(unwind(done))?;
         }
         Ok(())
     }
 
-    async fn settled(&mut self, (logs, settled): (Vec<TableLog>, Settled)) -> Result<(), DriveError> {
-        let checkpoints: Vec<_> = logs.iter().filter_map(TableLog::checkpoint_due).collect();
+    fn settled(&mut self, (mut logs, settled): (Vec<TableLog>, Settled)) -> Result<(), DriveError> {
+        for checkpoint in logs.iter_mut().filter_map(TableLog::take_checkpoint_owed) {
+            self.checkpoints.spawn(write(checkpoint));
+        }
         self.logs = Some(logs);
         match settled {
             Settled::Committed(done) => {
                 self.fenced = 0;
                 self.progress.send_modify(|progress| done.add_to(progress));
-                for checkpoint in checkpoints {
-                    self.checkpoints.spawn(write(checkpoint));
-                }
             }
             Settled::Fenced { table, app_id, expected, found, partitions } => {
                 self.fenced += 1;

@@ -134,15 +134,11 @@ impl GroupContext {
     fn revoke(&self, consumer: &BaseConsumer<Self>, tpl: &TopicPartitionList) -> Result<(), SourceError> {
         let leaving = self.partitions(tpl);
         self.tell(Control::Revoked(leaving.clone()));
-        loop {
-            match self.wait() {
-                Some(Command::Start(starts)) => {
-                    for start in starts.iter().filter(|start| !leaving.contains(&start.partition)) {
-                        let assigned = self.resolve(consumer, start)?;
-                        lock(&self.changes).insert(start.partition.partition, Some(assigned));
-                    }
-                }
-                Some(Command::Release) | None => break,
+        // Until the release, or the end of the loop, only other partitions may begin again.
+        while let Some(Command::Start(starts)) = self.wait() {
+            for start in starts.iter().filter(|start| !leaving.contains(&start.partition)) {
+                let assigned = self.resolve(consumer, start)?;
+                lock(&self.changes).insert(start.partition.partition, Some(assigned));
             }
         }
         lock(&self.changes).extend(leaving.iter().map(|partition| (partition.partition, None)));

@@ -28,6 +28,8 @@
 //! | anywhere else | another incarnation owns a partition: [`Outcome::Fenced`] |
 
 mod checkpoint;
+mod definition;
+mod entry;
 mod head;
 mod load;
 mod log;

@@ -1,0 +1,33 @@
+//! Any bytes are an event or a rejection, and what is an event can be told again: the decoder under libFuzzer.
+#![no_main]
+
+use ingest::decode::decode;
+use lake_schemas::LogTime;
+use lake_schemas::rejection::{ID_BYTES_MAX, Rejection};
+use lake_schemas::table::TIME_IN_FUTURE_MS;
+use libfuzzer_sys::fuzz_target;
+use serde_json::Value;
+
+/// 2026-03-07T12:00:00Z.
+const NOON_MS: i64 = 1_772_884_800_000;
+
+fuzz_target!(|payload: &[u8]| {
+    let decoded = decode(Some(payload), LogTime::from_millis(NOON_MS), TIME_IN_FUTURE_MS);
+    let parsed = serde_json::from_slice::<Value>(payload);
+    match decoded {
+        Ok(event) => {
+            assert!(!event.ad_id.is_empty() && event.ad_id.len() <= ID_BYTES_MAX);
+            assert!(event.cost_micros.is_none_or(|cost| cost >= 0));
+            assert!(event.click_id.is_none_or(|id| !id.is_empty()));
+            if let Some(extra) = &event.extra {
+                // Numbers and surrogates that a value cannot hold are kept all the same, so only its shape is looked at.
+                assert!(extra.starts_with('{') && extra.ends_with('}'));
+            }
+        }
+        Err(rejected) => {
+            let is_object = parsed.is_ok_and(|value| value.is_object());
+            let denied = matches!(rejected.reason, Rejection::NotJson | Rejection::NotAnObject | Rejection::NotUtf8);
+            assert!(!(is_object && denied), "{rejected:?}");
+        }
+    }
+});
