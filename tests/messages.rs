@@ -169,7 +169,9 @@ fn rows(payload: Option<&[u8]>) -> (usize, Vec<Kept>) {
 
 proptest! {
     #[test]
-    fn any_bytes_are_one_row_and_can_be_had_back(payload in prop::option::of(prop::collection::vec(any::<u8>(), 0..200))) {
+    fn any_bytes_are_one_row_and_can_be_had_back(
+        payload in prop::option::of(prop::collection::vec(any::<u8>(), 0..200))
+    ) {
         let (events, rejected) = rows(payload.as_deref());
         prop_assert_eq!(events + rejected.len(), 1);
         for (_, kept) in rejected {

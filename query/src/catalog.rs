@@ -1,7 +1,8 @@
 //! The tables of a lake, as SQL sees them: each at its newest version when the session begins.
 
 use datafusion::prelude::SessionContext;
-use deltalake::{DeltaTable, DeltaTableError};
+use deltalake::DeltaTable;
+use lake_schemas::error::Context;
 use lake_schemas::{Lake, LakeError, Table};
 
 use crate::sql::QueryError;
@@ -11,13 +12,14 @@ pub(crate) async fn session(lake: &Lake) -> Result<SessionContext, QueryError> {
     let context = SessionContext::new();
     let mut found = 0;
     for table in Table::ALL {
-        let mut delta = DeltaTable::new(lake.log_store(table.name())?);
-        match delta.load().await {
-            Ok(()) => {}
-            Err(DeltaTableError::NotATable(_)) => continue,
-            Err(error) => return Err(LakeError::store(format!("{table}: opening it"), error).into()),
+        let what = || format!("{table}: opening it");
+        let log_store = lake.log_store(table.name())?;
+        if !log_store.is_delta_table_location().await.while_doing(what)? {
+            continue;
         }
-        delta.update_datafusion_session(&context.state()).map_err(|error| LakeError::store(table.name(), error))?;
+        let mut delta = DeltaTable::new(log_store);
+        delta.load().await.while_doing(what)?;
+        delta.update_datafusion_session(&context.state()).while_doing(what)?;
         context.register_table(table.name(), delta.table_provider().await?)?;
         found += 1;
     }

@@ -20,8 +20,8 @@ def by_duckdb(path):
 def by_deltalake(path):
     table = deltalake.DeltaTable(path)
     builder = deltalake.QueryBuilder().register("t", table)
-    batches = builder.execute(f"select {COLUMNS} from t").fetchall()
-    return [batches[0].column(i)[0].as_py() for i in range(len(FIGURES))]
+    answer = builder.execute(f"select {COLUMNS} from t").read_all()
+    return [answer.column(i)[0].as_py() for i in range(len(FIGURES))]
 
 
 def by_clickhouse(path):

@@ -177,6 +177,10 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 continue;
             }
             let pending = self.pending();
+            if pending.rows == 0 {
+                // What was due has been lost, or released: there is nothing to wake up for.
+                self.due = None;
+            }
             let full = pending.rows >= EPOCH_ROWS_MAX || pending.bytes >= EPOCH_BYTES_MAX;
             let done = self.pace.until_caught_up && self.is_caught_up();
             let due = self.due.is_some_and(|due| due <= Instant::now());
