@@ -21,6 +21,9 @@ const NOON_MS: i64 = 1_772_884_800_000;
 const TOPIC: &str = "clicks";
 const PARTITIONS: i32 = 3;
 
+/// Short sessions: when a group's last member leaves, the test broker keeps the next one waiting for a session.
+pub const SESSION: [(&str, &str); 2] = [("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "500")];
+
 /// As fast as the generator goes.
 const RATE: u64 = 1_000_000;
 
@@ -55,7 +58,7 @@ impl Stack {
             topic: TOPIC.to_owned(),
             topic_as: None,
             group: None,
-            properties: Vec::new(),
+            properties: SESSION.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         }
     }
 

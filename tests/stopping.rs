@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::embedded::Stack;
+use crate::embedded::{SESSION, Stack};
 
 /// The contract's bound.
 const STOP_MAX: Duration = Duration::from_secs(20);
@@ -22,6 +22,7 @@ async fn sigterm_commits_what_was_read_and_leaves() {
     // Nothing is committed by time: what is in the tables afterwards came there by the stop.
     let mut child = Command::new(env!("CARGO_BIN_EXE_clicklake"))
         .args(["ingest", "--commit-interval", "1h", "-v", "--log-format", "json"])
+        .args(SESSION.iter().flat_map(|(key, value)| ["-X".to_owned(), format!("{key}={value}")]))
         .args(["--bootstrap-servers", &stack.bootstrap_servers(), "--lake"])
         .arg(stack.lake_path())
         .stderr(Stdio::piped())

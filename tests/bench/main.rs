@@ -1,4 +1,4 @@
-//! Figures, beside their floors, as JSON on stdout. A command, not a test: `cargo bench --profile release -- [--short]`.
+//! Figures, beside their floors, as JSON on stdout. A command, not a test; `--short` measures less.
 //!
 //! Machines are shared and noisy, so what is compared was measured in the same run, in CPU seconds.
 

@@ -32,6 +32,7 @@ def by_clickhouse(path):
 
 
 def main(lake):
+    os.chdir(lake)  # ClickHouse reads local files below the current folder only
     duckdb_extensions.import_extension("delta")
     duckdb.sql("load delta")
     found = {}

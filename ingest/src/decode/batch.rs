@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, Date32Builder, Int32Array, Int64Builder, RecordBatch, StringArray, StringBuilder,
-    TimestampMicrosecondBuilder,
+    ArrayBuilder, ArrayRef, BinaryBuilder, Date32Builder, Int32Array, Int64Builder, RecordBatch, StringArray,
+    StringBuilder, TimestampMicrosecondBuilder,
 };
 use lake_schemas::job::LogBatch;
 use lake_schemas::table::timestamp;
@@ -84,6 +84,22 @@ impl BatchBuilder {
     }
 }
 
+/// A column of text that expects its next batch to be like its last one, and so need not grow.
+#[derive(Default)]
+struct Text(StringBuilder);
+
+impl Text {
+    fn append(&mut self, value: Option<&str>) {
+        self.0.append_option(value);
+    }
+
+    fn finish(&mut self) -> ArrayRef {
+        let (rows, bytes) = (self.0.len(), self.0.values_slice().len());
+        let mut filled = std::mem::replace(&mut self.0, StringBuilder::with_capacity(rows, bytes + bytes / 8));
+        Arc::new(filled.finish())
+    }
+}
+
 /// Where each row comes from: the columns that both raw tables share.
 #[derive(Default)]
 struct PositionColumns {
@@ -122,9 +138,9 @@ struct EventColumns {
     position: PositionColumns,
     event_time: TimestampMicrosecondBuilder,
     /// `event_type` to `ip`, in the order of the table.
-    strings: [StringBuilder; 9],
+    strings: [Text; 9],
     cost_micros: Int64Builder,
-    extra: StringBuilder,
+    extra: Text,
 }
 
 impl Default for EventColumns {
@@ -132,9 +148,9 @@ impl Default for EventColumns {
         Self {
             position: PositionColumns::default(),
             event_time: TimestampMicrosecondBuilder::new().with_data_type(timestamp()),
-            strings: std::array::from_fn(|_| StringBuilder::new()),
+            strings: std::array::from_fn(|_| Text::default()),
             cost_micros: Int64Builder::new(),
-            extra: StringBuilder::new(),
+            extra: Text::default(),
         }
     }
 }
@@ -156,19 +172,19 @@ impl EventColumns {
             &event.ip,
         ];
         for (column, value) in self.strings.iter_mut().zip(strings) {
-            column.append_option(value.as_deref());
+            column.append(value.as_deref());
         }
         self.cost_micros.append_option(event.cost_micros);
-        self.extra.append_option(event.extra.as_deref());
+        self.extra.append(event.extra.as_deref());
     }
 
     fn finish(&mut self, partition: &TopicPartition) -> RecordBatch {
         let (leading, log_date) = self.position.finish(partition);
         let mut columns: Vec<ArrayRef> = leading.into();
         columns.push(Arc::new(self.event_time.finish()));
-        columns.extend(self.strings.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef));
+        columns.extend(self.strings.iter_mut().map(Text::finish));
         columns.push(Arc::new(self.cost_micros.finish()));
-        columns.push(Arc::new(self.extra.finish()));
+        columns.push(self.extra.finish());
         columns.push(log_date);
         RecordBatch::try_new(Table::Clicks.schema(), columns).expect("the columns are those of clicks, in its order")
     }

@@ -1,6 +1,7 @@
 //! Rebalances of the group, as librdkafka calls them back: inside `poll`, on the reader's thread.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub(super) struct GroupContext {
     commands: Mutex<Receiver<Command>>,
     /// What the reader finds changed after a poll: `None` for a partition that is gone.
     changes: Mutex<HashMap<i32, Option<Assigned>>>,
+    /// Whether there are any: looked at after every poll.
+    changed: AtomicBool,
     last_error: Mutex<Option<String>>,
 }
 
@@ -50,6 +53,7 @@ impl GroupContext {
             control,
             commands: Mutex::new(commands),
             changes: Mutex::default(),
+            changed: AtomicBool::new(false),
             last_error: Mutex::default(),
         }
     }
@@ -66,7 +70,15 @@ impl GroupContext {
 
     /// What rebalances, and starts since, have changed.
     pub fn take_changes(&self) -> HashMap<i32, Option<Assigned>> {
+        if !self.changed.swap(false, Ordering::Relaxed) {
+            return HashMap::new();
+        }
         std::mem::take(&mut *lock(&self.changes))
+    }
+
+    fn change(&self, partition: i32, change: Option<Assigned>) {
+        lock(&self.changes).insert(partition, change);
+        self.changed.store(true, Ordering::Relaxed);
     }
 
     /// A command that is not waited for, if there is one; `Err` once the loop is gone.
@@ -120,7 +132,7 @@ impl GroupContext {
                 if wanted.contains(&start.partition) {
                     add(&mut positions, &self.topic, &assigned)?;
                 }
-                lock(&self.changes).insert(start.partition.partition, Some(assigned));
+                self.change(start.partition.partition, Some(assigned));
             }
         }
         let done = match consumer.rebalance_protocol() {
@@ -138,10 +150,10 @@ impl GroupContext {
         while let Some(Command::Start(starts)) = self.wait() {
             for start in starts.iter().filter(|start| !leaving.contains(&start.partition)) {
                 let assigned = self.resolve(consumer, start)?;
-                lock(&self.changes).insert(start.partition.partition, Some(assigned));
+                self.change(start.partition.partition, Some(assigned));
             }
         }
-        lock(&self.changes).extend(leaving.iter().map(|partition| (partition.partition, None)));
+        leaving.iter().for_each(|partition| self.change(partition.partition, None));
         let done = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(tpl),
             _ => consumer.unassign(),
