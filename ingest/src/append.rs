@@ -1,6 +1,6 @@
 //! The ingest job: every message becomes one row, of `clicks` or of `clicks_rejected`, and nothing is computed.
 //!
-//! An epoch commits `clicks_rejected` first, if it has rows for it, and `clicks` after: the cut of `clicks` covers both.
+//! An epoch commits `clicks_rejected` first, if it has rows for it, then `clicks`: the cut of `clicks` covers both.
 //! A crash between the two leaves rejected rows that lie beyond that cut; their own cut keeps them from being written
 //! again.
 

@@ -51,8 +51,8 @@ pub enum Room {
 /// One end of the log: Kafka, a replay of it, or a script in a test.
 #[async_trait]
 pub trait Source: Send {
-    /// Waits for the next signal that there is room for. After [`Source::start`] or [`Source::release`] of a partition it never yields what
-    /// was read of it before. Safe to cancel: what is not returned is not lost.
+    /// Waits for the next signal that there is room for. After [`Source::start`] or [`Source::release`] of a partition
+    /// it never yields what was read of it before. Safe to cancel: what is not returned is not lost.
     async fn next(&mut self, room: Room) -> Result<Signal, SourceError>;
 
     /// Reads each of these partitions from the offset given, or from the first that the log still has. Also the way

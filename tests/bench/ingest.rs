@@ -1,5 +1,5 @@
-//! CPU seconds a million clicks of `clicklake ingest`, beside the floor: a bare drain of the same topic, a bare parse of
-//! the same JSON, a bare Parquet encode of the same clicks.
+//! CPU seconds a million clicks of `clicklake ingest`, beside the floor: a bare drain of the same topic, a bare parse
+//! of the same JSON, a bare Parquet encode of the same clicks.
 //!
 //! The broker and the producer are a process of their own, so that what they use is not counted.
 

@@ -20,7 +20,7 @@ fuzz_target!(|payload: &[u8]| {
             assert!(event.cost_micros.is_none_or(|cost| cost >= 0));
             assert!(event.click_id.is_none_or(|id| !id.is_empty()));
             if let Some(extra) = &event.extra {
-                // Numbers and surrogates that a value cannot hold are kept all the same, so only its shape is looked at.
+                // It keeps numbers and surrogates that a value cannot hold, so only its shape is looked at.
                 assert!(extra.starts_with('{') && extra.ends_with('}'));
             }
         }
