@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use arrow::array::{Array, AsArray};
 use ingest::decode::{BatchBuilder, Event, Message, decode};
 use lake_schemas::rejection::{DEPTH_MAX, ID_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use lake_schemas::rows::{Events, Positions};
 use lake_schemas::table::{TIME_IN_FUTURE_MS, column};
 use lake_schemas::{LogTime, Rejection, TopicPartition};
 use proptest::prelude::*;
@@ -149,6 +150,29 @@ fn a_message_without_a_log_time_has_no_future() {
     let far = click_with("timestamp", "\"9999-12-31T23:59:59Z\"");
     assert!(decode(Some(far.as_bytes()), None, TIME_IN_FUTURE_MS).is_ok());
     rejected(&far, Rejection::TimeInFuture);
+}
+
+#[test]
+fn what_a_message_says_is_what_its_row_says() {
+    let mut batch = BatchBuilder::new(TopicPartition::new("t", 0), 0, TIME_IN_FUTURE_MS);
+    let texts = [
+        r#"{"ad_id":"a","timestamp":"2026-03-07T12:00:45.678Z","click_id":"c","campaign_id":"k","cost_micros":7}"#,
+        r#"{"ad_id":"b","event_time":1772884800000,"event_type":"view"}"#,
+        r#"{"ad_id":"c","event_time":1772884800000,"event_type":"click"}"#,
+    ];
+    for (offset, text) in (0..).zip(texts) {
+        let log_time = LogTime::from_millis(NOON_MS);
+        batch.push(&Message { offset, log_time, key: None, payload: Some(text.as_bytes()) });
+    }
+    let batch = batch.finish().events;
+    let (events, positions) = (Events::of(&batch).expect("a view"), Positions::of(&batch).expect("a view"));
+    assert_eq!(positions.offsets(), [0, 1, 2]);
+    assert_eq!(positions.log_date(0).to_string(), "2026-03-07");
+    assert_eq!(events.event_time(0).to_string(), "2026-03-07T12:00:45.678Z");
+    assert_eq!((events.ad_id(0), events.campaign_id(0), events.click_id(0)), ("a", Some("k"), Some("c")));
+    assert_eq!((events.cost_micros(0), events.cost_micros(1)), (Some(7), None));
+    assert_eq!([0, 1, 2].map(|row| events.is_click(row)), [true, false, true]);
+    assert_eq!((events.campaign_id(1), events.click_id(1)), (None, None));
 }
 
 /// A rejected row: its reason, and its payload.

@@ -4,10 +4,9 @@
 //! A crash between the two leaves rejected rows that lie beyond that cut; their own cut keeps them from being written
 //! again.
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow::array::RecordBatch;
 use lake_schemas::job::{Job, LogBatch, Operator, Pending, Step};
-use lake_schemas::table::column;
+use lake_schemas::rows::Positions;
 use lake_schemas::{Stand, Table, TopicPartition};
 
 /// Appends the log to the raw tables.
@@ -108,10 +107,7 @@ impl AppendPartition {
 
 /// The rows at or above an offset; rows are in offset order.
 fn from_offset(rows: &RecordBatch, cut: Option<i64>) -> RecordBatch {
-    let offsets = rows
-        .column_by_name(column::KAFKA_OFFSET)
-        .and_then(|column| column.as_primitive_opt::<Int64Type>())
-        .expect("both raw tables have kafka_offset, as Int64");
-    let below = cut.map_or(0, |cut| offsets.values().partition_point(|&offset| offset < cut));
+    let offsets = Positions::of(rows).expect("the decoder makes every column of the raw tables").offsets();
+    let below = cut.map_or(0, |cut| offsets.partition_point(|&offset| offset < cut));
     rows.slice(below, offsets.len() - below)
 }

@@ -4,8 +4,6 @@
 
 use std::sync::Arc;
 
-use arrow::array::AsArray;
-use arrow::datatypes::Date32Type;
 use arrow::record_batch::RecordBatch;
 use delta_kernel::expressions::Scalar;
 use delta_kernel::table_properties::DataSkippingNumIndexedCols;
@@ -19,7 +17,9 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use crate::error::{Context, Result};
+use crate::rows::Positions;
 use crate::table::{Table, column};
+use crate::time::LogDate;
 
 /// Rows a row group: a few MB of Parquet, which bounds both what a writer holds and what a reader must skip over.
 const ROW_GROUP_ROWS: usize = 131_072;
@@ -31,8 +31,8 @@ pub fn write(store: Arc<dyn ObjectStore>, table: Table, rows: &[RecordBatch]) ->
         let what = || format!("{table}: writing a data file");
         let mut writer = DeltaWriter::new(store, config(table));
         for batch in rows {
-            for (days, run) in runs_of_one_day(batch) {
-                let day = IndexMap::from([(column::LOG_DATE.to_owned(), Scalar::Date(days))]);
+            for (date, run) in runs_of_one_day(batch)? {
+                let day = IndexMap::from([(column::LOG_DATE.to_owned(), Scalar::Date(date.days()))]);
                 if let Err(error) = writer.write_partition(run, &day).await {
                     // The first failure is the one to report; an upload that cannot be aborted either expires.
                     let _ = writer.abort().await;
@@ -45,20 +45,17 @@ pub fn write(store: Arc<dyn ObjectStore>, table: Table, rows: &[RecordBatch]) ->
 }
 
 /// Splits a batch where `log_date` changes.
-fn runs_of_one_day(batch: &RecordBatch) -> Vec<(i32, RecordBatch)> {
-    let Some(days) = batch.column_by_name(column::LOG_DATE).and_then(|column| column.as_primitive_opt::<Date32Type>())
-    else {
-        unreachable!("every raw table has log_date, as Date32");
-    };
-    let mut runs = Vec::new();
-    let mut first = 0;
-    for row in 1..=days.len() {
-        if row == days.len() || days.value(row) != days.value(first) {
-            runs.push((days.value(first), batch.slice(first, row - first)));
+fn runs_of_one_day(batch: &RecordBatch) -> Result<Vec<(LogDate, RecordBatch)>> {
+    let positions = Positions::of(batch)?;
+    let (mut runs, mut first, rows) = (Vec::new(), 0, batch.num_rows());
+    for row in 1..=rows {
+        let day = positions.log_date(first);
+        if row == rows || positions.log_date(row) != day {
+            runs.push((day, batch.slice(first, row - first)));
             first = row;
         }
     }
-    runs
+    Ok(runs)
 }
 
 fn config(table: Table) -> WriterConfig {

@@ -13,6 +13,7 @@ pub mod job;
 pub mod lake;
 pub mod position;
 pub mod rejection;
+pub mod rows;
 pub mod stand;
 pub mod table;
 pub mod time;

@@ -28,6 +28,11 @@ impl EventTime {
         (-MILLIS_MAX..=MILLIS_MAX).contains(&millis).then_some(Self { millis })
     }
 
+    /// The time that a table holds: microseconds since 1970, of which the milliseconds count.
+    pub fn from_micros(micros: i64) -> Self {
+        Self { millis: micros.div_euclid(MICROS_PER_MILLI) }
+    }
+
     /// Microseconds since 1970, as the tables hold it.
     pub fn micros(self) -> i64 {
         self.millis * MICROS_PER_MILLI

@@ -1,0 +1,107 @@
+//! Typed views over batches of the raw tables: each column is found once, by name, and read by row.
+//!
+//! Readers name their columns, so a view finds them wherever they stand, and whatever else the batch has.
+
+use arrow::array::{Array, ArrowPrimitiveType, AsArray, Date32Array, Int64Array, PrimitiveArray, StringArray};
+use arrow::array::{RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{Date32Type, Int64Type, TimestampMicrosecondType};
+
+use crate::error::{LakeError, Result};
+use crate::table::column;
+use crate::time::{EventTime, LogDate};
+
+/// Where the rows of a raw table come from.
+pub struct Positions<'a> {
+    offsets: &'a Int64Array,
+    log_dates: &'a Date32Array,
+}
+
+impl<'a> Positions<'a> {
+    /// A view of a batch of `clicks` or `clicks_rejected`.
+    pub fn of(batch: &'a RecordBatch) -> Result<Self> {
+        Ok(Self {
+            offsets: primitive::<Int64Type>(batch, column::KAFKA_OFFSET)?,
+            log_dates: primitive::<Date32Type>(batch, column::LOG_DATE)?,
+        })
+    }
+
+    /// The offsets of all rows; ascending, as long as the rows are of one partition.
+    pub fn offsets(&self) -> &'a [i64] {
+        self.offsets.values()
+    }
+
+    /// The day that a row's message belongs to.
+    pub fn log_date(&self, row: usize) -> LogDate {
+        LogDate::from_days(self.log_dates.value(row))
+    }
+}
+
+/// The events of a batch of `clicks`, as far as anything is computed of them.
+pub struct Events<'a> {
+    event_times: &'a TimestampMicrosecondArray,
+    event_types: &'a StringArray,
+    ad_ids: &'a StringArray,
+    campaign_ids: &'a StringArray,
+    click_ids: &'a StringArray,
+    costs_micros: &'a Int64Array,
+}
+
+impl<'a> Events<'a> {
+    /// A view of a batch of `clicks`.
+    pub fn of(batch: &'a RecordBatch) -> Result<Self> {
+        Ok(Self {
+            event_times: primitive::<TimestampMicrosecondType>(batch, column::EVENT_TIME)?,
+            event_types: text(batch, column::EVENT_TYPE)?,
+            ad_ids: text(batch, column::AD_ID)?,
+            campaign_ids: text(batch, column::CAMPAIGN_ID)?,
+            click_ids: text(batch, column::CLICK_ID)?,
+            costs_micros: primitive::<Int64Type>(batch, column::COST_MICROS)?,
+        })
+    }
+
+    /// When the event happened, by its own account.
+    pub fn event_time(&self, row: usize) -> EventTime {
+        EventTime::from_micros(self.event_times.value(row))
+    }
+
+    /// Whether the event is a click: its type is absent, or `click`.
+    pub fn is_click(&self, row: usize) -> bool {
+        value(self.event_types, row).is_none_or(|event_type| event_type == "click")
+    }
+
+    /// The ad.
+    pub fn ad_id(&self, row: usize) -> &'a str {
+        self.ad_ids.value(row)
+    }
+
+    /// The campaign, if the event names one.
+    pub fn campaign_id(&self, row: usize) -> Option<&'a str> {
+        value(self.campaign_ids, row)
+    }
+
+    /// The event's id; an event without one is never a duplicate.
+    pub fn click_id(&self, row: usize) -> Option<&'a str> {
+        value(self.click_ids, row)
+    }
+
+    /// What the click cost, if the event says so.
+    pub fn cost_micros(&self, row: usize) -> Option<i64> {
+        self.costs_micros.is_valid(row).then(|| self.costs_micros.value(row))
+    }
+}
+
+fn value(column: &StringArray, row: usize) -> Option<&str> {
+    column.is_valid(row).then(|| column.value(row))
+}
+
+fn primitive<'a, T: ArrowPrimitiveType>(batch: &'a RecordBatch, name: &str) -> Result<&'a PrimitiveArray<T>> {
+    batch.column_by_name(name).and_then(|column| column.as_primitive_opt()).ok_or_else(|| lacking(name))
+}
+
+fn text<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray> {
+    batch.column_by_name(name).and_then(|column| column.as_string_opt()).ok_or_else(|| lacking(name))
+}
+
+fn lacking(name: &str) -> LakeError {
+    LakeError::Refused(format!("a batch of a raw table has no column {name} of the type it should be"))
+}
