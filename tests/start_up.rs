@@ -110,4 +110,11 @@ fn up_runs_and_sums_up() {
     fails(&["sql", "insert into clicks select * from clicks", "--lake", &lake], 3, &["DML"]);
     fails(&["sql", "drop table clicks", "--lake", &lake], 3, &["DDL"]);
     fails(&["sql", "selec", "--lake", &lake], 3, &["selec"]);
+    // The same lake, as a later clicklake would have made it.
+    let definition = format!("{lake}/clicks/_delta_log/00000000000000000000.json");
+    let text = std::fs::read_to_string(&definition).expect("the table's first version");
+    let newer = text.replace("\"clicklake.format\":\"1\"", "\"clicklake.format\":\"2\"");
+    assert_ne!(text, newer);
+    std::fs::write(&definition, newer).expect("it can be written");
+    fails(&["ingest", "--bootstrap-servers", NOBODY, "--lake", &lake], 4, &["clicks", "format 2", "upgrade"]);
 }
