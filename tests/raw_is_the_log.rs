@@ -137,10 +137,7 @@ async fn one_fault(log: &Arc<Log>, fault: Fault, at: u64) -> Result<u64, String>
 async fn read_all(log: &Arc<Log>, store: Arc<dyn ObjectStore>) -> Result<(), String> {
     let lake = lake_on(store);
     lake.probe().await.map_err(|error| error.to_string())?;
-    let mut logs = Vec::new();
-    for &table in Append::TABLES {
-        logs.push(TableLog::open(&lake, table).await.map_err(|error| error.to_string())?);
-    }
+    let logs = TableLog::open_all(&lake, Append::TABLES).await.map_err(|error| error.to_string())?;
     let group = Arc::new(Group::default());
     (0..log.partitions.len() as i32).for_each(|partition| group.give(partition, 0));
     let mut source = ScriptedSource::new(Arc::clone(log), group, 0, 7);

@@ -32,10 +32,7 @@ pub fn ingest<'a>(
 ) -> BoxFuture<'a, Result<(), DriveError>> {
     Box::pin(async move {
         lake.probe().await?;
-        let mut logs = Vec::new();
-        for &table in Append::TABLES {
-            logs.push(TableLog::open(lake, table).await?);
-        }
+        let logs = TableLog::open_all(lake, Append::TABLES).await?;
         let clicks = logs.last().expect("the job has tables, and clicks is the last");
         let group = kafka.group.clone().unwrap_or_else(|| {
             let id: String = clicks.id().chars().take(GROUP_ID_CHARS).collect();

@@ -91,13 +91,7 @@ impl Member {
 
     async fn incarnation(&self, store: FaultStore, seed: u64) {
         let lake = lake_on(Arc::new(store));
-        let mut logs = Vec::new();
-        for &table in Append::TABLES {
-            match TableLog::open(&lake, table).await {
-                Ok(log) => logs.push(log),
-                Err(_) => return,
-            }
-        }
+        let Ok(logs) = TableLog::open_all(&lake, Append::TABLES).await else { return };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let interval = Duration::from_millis(rng.random_range(50..3_000));
         let pace = Pace { commit_interval: interval, until_caught_up: false };

@@ -66,6 +66,15 @@ impl TableLog {
         })
     }
 
+    /// Opens the tables of a job, in its order.
+    pub async fn open_all(lake: &Lake, tables: &[Table]) -> Result<Vec<Self>> {
+        let mut logs = Vec::new();
+        for &table in tables {
+            logs.push(Self::open(lake, table).await?);
+        }
+        Ok(logs)
+    }
+
     /// Which table it is.
     pub fn table(&self) -> Table {
         self.table
