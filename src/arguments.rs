@@ -1,5 +1,6 @@
 //! The command line, as the contract has it. A flag not given is looked up as `CLICKLAKE_<FLAG>`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -134,6 +135,9 @@ pub struct Ingest {
     /// Reads what was there at the start, commits, and stops
     #[arg(long, env = "CLICKLAKE_UNTIL_CAUGHT_UP")]
     pub until_caught_up: bool,
+    /// Serves metrics for Prometheus, at /metrics of this address
+    #[arg(long, env = "CLICKLAKE_METRICS", value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod arguments;
 mod commands;
 mod logging;
+mod metrics;
 mod signals;
 
 use std::process::ExitCode;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use futures::future::join_all;
 use ingest::decode::{BatchBuilder, Message};
 use lake_schemas::commit::{Commit, CommitId, Outcome, TableLog};
 use lake_schemas::job::Step;
@@ -11,11 +13,9 @@ use lake_schemas::{Lake, LogTime, Stand, Table, TopicPartition, files};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
+use crate::NOON_MS;
 use crate::fault_store::{Fault, FaultStore};
 use crate::simulation::{TOPIC, lake_on, simulate};
-
-/// 2026-03-07T12:00:00Z.
-const NOON_MS: i64 = 1_772_884_800_000;
 
 fn memory() -> Arc<dyn ObjectStore> {
     Arc::new(InMemory::new())
@@ -47,7 +47,10 @@ fn step(log: &TableLog, number: i32, next: i64) -> Step {
 async fn epoch(log: &TableLog, steps: &[Step]) -> Commit {
     let mut adds = Vec::new();
     for step in steps {
-        adds.extend(files::write(log.object_store(), step.table, &step.rows).await.expect("the files are written"));
+        for file in files::encode(step.table, &step.rows).await.expect("the rows can be encoded") {
+            file.put(log.object_store().as_ref()).await.expect("the store works");
+            adds.push(file.add);
+        }
     }
     Commit::epoch("test", steps, adds)
 }
@@ -68,6 +71,23 @@ async fn count(lake: &Lake) -> i64 {
 
 fn is_fenced(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Fenced { .. })
+}
+
+#[test]
+fn several_that_make_a_table_at_once_open_the_same_one() {
+    simulate(async {
+        let store = memory();
+        let openers = (1..=4).map(|opener| {
+            // All find no table before the first of them has put it.
+            let slowly = Fault::Slow(Duration::from_millis(10 * opener));
+            let view = FaultStore::new(Arc::clone(&store), Box::new(move |_| slowly));
+            async move { open(&(Arc::new(view) as Arc<dyn ObjectStore>)).await }
+        });
+        let logs = join_all(openers).await;
+        for log in &logs {
+            assert_eq!((log.version(), log.id()), (0, logs[0].id()));
+        }
+    });
 }
 
 #[test]

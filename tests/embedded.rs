@@ -15,8 +15,7 @@ use localstack::produce::{Load, produce};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-/// 2026-03-07T12:00:00Z.
-const NOON_MS: i64 = 1_772_884_800_000;
+use crate::NOON_MS;
 
 const TOPIC: &str = "clicks";
 const PARTITIONS: i32 = 3;

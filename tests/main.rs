@@ -6,19 +6,27 @@
 //! | [`raw_is_the_log`] | every position once, whatever crashes, fails or lies |
 //! | [`commits`] | the commit protocol: fencing, lost replies, removes |
 //! | [`messages`] | every rejection reason; hostile input; nothing lost |
+//! | [`chaos`] | the same on a real Kafka and a real S3, with everything killed that can be |
+//! | [`kafka`] | groups, transactions, administrators and passwords of Apache Kafka |
 //! | [`embedded`] | the whole path over a broker in this process |
 //! | [`start_up`] | what is wrong is said in one line, in time, with the right exit code |
 //! | [`stopping`] | a signal commits and leaves |
 //! | [`readers`] | Delta readers that are not ours read the same |
 //! | [`structure`] | the tree is as the design says |
 
+mod chaos;
 mod commits;
 mod embedded;
 mod fault_store;
+mod kafka;
 mod messages;
 mod raw_is_the_log;
 mod readers;
 mod simulation;
+mod stack;
 mod start_up;
 mod stopping;
 mod structure;
+
+/// When generated clicks happen, unless a test says otherwise: 2026-03-07T12:00:00Z.
+const NOON_MS: i64 = 1_772_884_800_000;

@@ -10,8 +10,7 @@ use lake_schemas::table::{TIME_IN_FUTURE_MS, column};
 use lake_schemas::{LogTime, Rejection, TopicPartition};
 use proptest::prelude::*;
 
-/// 2026-03-07T12:00:00Z, the log time of every message here.
-const NOON_MS: i64 = 1_772_884_800_000;
+use crate::NOON_MS;
 
 fn decoded(payload: &[u8]) -> Result<Event<'_>, Rejection> {
     decode(Some(payload), LogTime::from_millis(NOON_MS), TIME_IN_FUTURE_MS).map_err(|rejected| rejected.reason)

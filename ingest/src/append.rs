@@ -69,8 +69,8 @@ impl Operator for AppendPartition {
                 kept.push(rows);
             }
         }
-        // A message read counts as pending even if its row is in the table already: its cut is not.
-        self.pending.rows += usize::try_from(batch.read).expect("a batch has no negative size");
+        // A message read counts as pending even if its row is in the table already, and so does a gap: its cut is not.
+        self.pending.rows += usize::try_from(batch.read.max(1)).expect("a batch has no negative size");
     }
 
     fn pending(&self) -> Pending {

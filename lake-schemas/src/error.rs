@@ -44,26 +44,15 @@ pub trait Context<T> {
     fn while_doing(self, what: impl FnOnce() -> String) -> Result<T>;
 }
 
-impl<T> Context<T> for std::result::Result<T, DeltaTableError> {
-    fn while_doing(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|source| LakeError::store(what(), source))
-    }
+/// For each error of Delta and its store, and for no other: a [`LakeError`] says already what was being done.
+macro_rules! context {
+    ($($error:ty),+ $(,)?) => {$(
+        impl<T> Context<T> for std::result::Result<T, $error> {
+            fn while_doing(self, what: impl FnOnce() -> String) -> Result<T> {
+                self.map_err(|source| LakeError::store(what(), source))
+            }
+        }
+    )+};
 }
 
-impl<T> Context<T> for std::result::Result<T, TransactionError> {
-    fn while_doing(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|source| LakeError::store(what(), source))
-    }
-}
-
-impl<T> Context<T> for std::result::Result<T, object_store::Error> {
-    fn while_doing(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|source| LakeError::store(what(), source))
-    }
-}
-
-impl<T> Context<T> for std::result::Result<T, delta_kernel::Error> {
-    fn while_doing(self, what: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|source| LakeError::store(what(), source))
-    }
-}
+context!(DeltaTableError, TransactionError, deltalake::kernel::Error, object_store::Error, delta_kernel::Error);

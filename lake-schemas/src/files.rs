@@ -1,22 +1,26 @@
 //! Rows into data files: Parquet with zstd, statistics on position, event time and ad, one `Add` a file.
 //!
-//! A file that no commit names does not exist for any reader; writing one changes nothing yet.
+//! Encoding is apart from putting: what fails is tried again as it is. A file that no commit names does not exist for
+//! any reader; putting one changes nothing yet.
 
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
 use delta_kernel::expressions::Scalar;
 use delta_kernel::table_properties::DataSkippingNumIndexedCols;
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::Add;
 use futures::future::BoxFuture;
 use indexmap::IndexMap;
-use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use crate::error::{Context, Result};
+use crate::error::{Context, LakeError, Result};
 use crate::rows::Positions;
 use crate::table::{Table, column};
 use crate::time::LogDate;
@@ -24,23 +28,43 @@ use crate::time::LogDate;
 /// Rows a row group: a few MB of Parquet, which bounds both what a writer holds and what a reader must skip over.
 const ROW_GROUP_ROWS: usize = 131_072;
 
-/// Writes rows of a raw table, which are in offset order and all of one Kafka partition, into new files: one for each
-/// `log_date` among them. Nothing is left half-written on failure.
-pub fn write(store: Arc<dyn ObjectStore>, table: Table, rows: &[RecordBatch]) -> BoxFuture<'_, Result<Vec<Add>>> {
+/// A data file that is encoded, and as it will stand in the store.
+pub struct DataFile {
+    /// What a commit says of it.
+    pub add: Add,
+    path: Path,
+    bytes: Bytes,
+}
+
+impl DataFile {
+    /// Puts it into the store of its table. Doing so again changes nothing.
+    pub async fn put(&self, store: &dyn ObjectStore) -> Result<()> {
+        let put = store.put(&self.path, self.bytes.clone().into()).await;
+        put.map(|_| ()).while_doing(|| format!("writing the data file {}", self.path))
+    }
+}
+
+/// Encodes rows of a raw table, which are in offset order and all of one Kafka partition, as new files: one for each
+/// `log_date` among them. An epoch's rows are bounded, and so is what is held here.
+pub fn encode(table: Table, rows: &[RecordBatch]) -> BoxFuture<'_, Result<Vec<DataFile>>> {
     Box::pin(async move {
-        let what = || format!("{table}: writing a data file");
-        let mut writer = DeltaWriter::new(store, config(table));
+        let what = || format!("{table}: encoding a data file");
+        // delta-rs writes to a store; in memory that cannot fail, and a put that does need not encode again.
+        let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let mut writer = DeltaWriter::new(Arc::clone(&memory), config(table));
         for batch in rows {
             for (date, run) in runs_of_one_day(batch)? {
                 let day = IndexMap::from([(column::LOG_DATE.to_owned(), Scalar::Date(date.days()))]);
-                if let Err(error) = writer.write_partition(run, &day).await {
-                    // The first failure is the one to report; an upload that cannot be aborted either expires.
-                    let _ = writer.abort().await;
-                    return Err(error).while_doing(what);
-                }
+                writer.write_partition(run, &day).await.while_doing(what)?;
             }
         }
-        writer.close().await.while_doing(what)
+        let mut files = Vec::new();
+        for add in writer.close().await.while_doing(what)? {
+            let path = Path::from_url_path(&add.path).map_err(|error| LakeError::store(what(), error))?;
+            let bytes = memory.get(&path).await.while_doing(what)?.bytes().await.while_doing(what)?;
+            files.push(DataFile { add, path, bytes });
+        }
+        Ok(files)
     })
 }
 

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use crate::position::{OffsetRange, TopicPartition};
 use crate::stand::Stand;
 use crate::table::Table;
+use crate::witness::Witness;
 
 /// A stretch of one partition's log, decoded.
 #[derive(Clone, Debug)]
@@ -37,6 +38,19 @@ pub enum Signal {
     Batch(LogBatch),
     /// The reader has reached the end that this partition's log had when it was assigned, or the end it has now.
     CaughtUp(TopicPartition),
+    /// Where the logs of these partitions end now; said from time to time.
+    Ends(Vec<(TopicPartition, i64)>),
+}
+
+/// Where to begin in a partition.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// Which one.
+    pub partition: TopicPartition,
+    /// The first offset to yield; `None` is the first that the log has.
+    pub from: Option<i64>,
+    /// A row from below `from`, which the log must still say if it has that offset at all.
+    pub witness: Option<Witness>,
 }
 
 /// What there is room for.
@@ -44,7 +58,7 @@ pub enum Signal {
 pub enum Room {
     /// Anything.
     ForAll,
-    /// Only what cannot wait: [`Signal::Assigned`] and [`Signal::Revoked`].
+    /// Only what cannot wait, and takes no room: all but [`Signal::Batch`] and [`Signal::CaughtUp`].
     ForControl,
 }
 
@@ -55,12 +69,14 @@ pub trait Source: Send {
     /// it never yields what was read of it before. Safe to cancel: what is not returned is not lost.
     async fn next(&mut self, room: Room) -> Result<Signal, SourceError>;
 
-    /// Reads each of these partitions from the offset given, or from the first that the log still has. Also the way
-    /// back, for a partition that is being read.
-    async fn start(&mut self, positions: Vec<(TopicPartition, Option<i64>)>) -> Result<(), SourceError>;
+    /// Begins partitions. Also the way back, for a partition that is being read.
+    async fn start(&mut self, starts: Vec<Start>) -> Result<(), SourceError>;
 
     /// Lets go of partitions that are being taken away.
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError>;
+
+    /// Is told of cuts that are in the tables now, so that others can be told too. Nothing depends on it.
+    async fn committed(&mut self, cuts: &[(TopicPartition, i64)]) -> Result<(), SourceError>;
 }
 
 /// Why a source cannot go on.

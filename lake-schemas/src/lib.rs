@@ -15,8 +15,10 @@ pub mod position;
 pub mod rejection;
 pub mod rows;
 pub mod stand;
+pub mod stored_file;
 pub mod table;
 pub mod time;
+pub mod witness;
 
 pub use error::{LakeError, Result};
 pub use lake::Lake;

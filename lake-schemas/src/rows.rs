@@ -90,6 +90,12 @@ impl<'a> Events<'a> {
     }
 }
 
+/// The reasons of a batch of `clicks_rejected`, row by row; none of a batch that lacks the column.
+pub fn reasons(batch: &RecordBatch) -> impl Iterator<Item = &str> {
+    let reasons = text(batch, column::REASON).ok().into_iter();
+    reasons.flat_map(|reasons| reasons.iter().flatten())
+}
+
 fn value(column: &StringArray, row: usize) -> Option<&str> {
     column.is_valid(row).then(|| column.value(row))
 }

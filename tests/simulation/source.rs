@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ingest::decode::{BatchBuilder, Message};
-use lake_schemas::job::{Room, Signal, Source, SourceError};
+use lake_schemas::job::{Room, Signal, Source, SourceError, Start};
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{LogTime, TopicPartition};
 use rand::seq::IteratorRandom;
@@ -134,8 +134,8 @@ impl Source for ScriptedSource {
         }
     }
 
-    async fn start(&mut self, positions: Vec<(TopicPartition, Option<i64>)>) -> Result<(), SourceError> {
-        for (partition, from) in positions {
+    async fn start(&mut self, starts: Vec<Start>) -> Result<(), SourceError> {
+        for Start { partition, from, .. } in starts {
             let number = partition.partition;
             if !self.held.contains(&number) {
                 continue;
@@ -153,6 +153,10 @@ impl Source for ScriptedSource {
         for partition in partitions {
             self.positions.remove(&partition.partition);
         }
+        Ok(())
+    }
+
+    async fn committed(&mut self, _: &[(TopicPartition, i64)]) -> Result<(), SourceError> {
         Ok(())
     }
 }

@@ -59,6 +59,16 @@ impl BatchBuilder {
         self.bytes += message.payload.map_or(0, <[u8]>::len) + message.key.map_or(0, <[u8]>::len);
     }
 
+    /// Says that the log has nothing more below an offset: what lies between is a gap.
+    pub fn skip_to(&mut self, next: i64) {
+        self.offsets.next = self.offsets.next.max(next);
+    }
+
+    /// Whether nothing was taken in: neither messages nor a gap.
+    pub fn is_empty(&self) -> bool {
+        self.offsets.first == self.offsets.next
+    }
+
     /// Messages taken in.
     pub fn read(&self) -> usize {
         self.events.position.len() + self.rejected.position.len()

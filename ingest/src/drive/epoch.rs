@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use deltalake::kernel::Add;
-use futures::future::join_all;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use lake_schemas::commit::{Commit, Outcome, TableLog};
+use lake_schemas::files::{self, DataFile};
 use lake_schemas::job::Step;
-use lake_schemas::{LakeError, Result, Stand, Table, TopicPartition, files};
+use lake_schemas::{LakeError, Result, Stand, Table, TopicPartition, rows};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -18,6 +19,12 @@ use super::{Committed, Progress};
 
 /// How long an epoch is tried: a quarter of the week that Delta keeps files no commit names before vacuum takes them.
 const EPOCH_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600 / 4);
+
+/// Files encoded at a time: each holds the buffers of its columns.
+const ENCODES_MAX: usize = 8;
+
+/// Files on their way to the store at a time: enough to hide its latency, few enough not to be throttled.
+const PUTS_MAX: usize = 32;
 
 /// Waits between attempts.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
@@ -45,12 +52,22 @@ pub(super) enum Settled {
 /// What an epoch has brought into the tables.
 #[derive(Default)]
 pub(super) struct Done {
+    /// Where its partitions stand now in the last of the job's tables that it moved.
+    pub cuts: Vec<(TopicPartition, i64)>,
     tables: BTreeMap<Table, Committed>,
+    rejected: BTreeMap<String, u64>,
     read: i64,
+    took: Duration,
 }
 
 impl Done {
     fn take(&mut self, log: &TableLog, steps: &[Step], adds: &[Add]) {
+        self.cuts = steps.iter().filter_map(|step| Some((step.partition.clone(), step.to.cut?))).collect();
+        for batch in steps.iter().filter(|step| step.table == Table::ClicksRejected).flat_map(|step| &step.rows) {
+            for reason in rows::reasons(batch) {
+                *self.rejected.entry(reason.to_owned()).or_default() += 1;
+            }
+        }
         let rows: usize = steps.iter().flat_map(|step| &step.rows).map(RecordBatch::num_rows).sum();
         let bytes: u64 = adds.iter().map(|add| add.size.unsigned_abs()).sum();
         let (table, version) = (log.table(), log.version());
@@ -64,6 +81,13 @@ impl Done {
 
     pub fn add_to(&self, progress: &mut Progress) {
         progress.read += self.read;
+        progress.commit_took(self.took);
+        for (partition, cut) in &self.cuts {
+            progress.partitions.entry(partition.clone()).or_default().cut = Some(*cut);
+        }
+        for (reason, rows) in &self.rejected {
+            *progress.rejected.entry(reason.clone()).or_default() += rows;
+        }
         for (&table, done) in &self.tables {
             let sum = progress.tables.entry(table).or_default();
             sum.rows += done.rows;
@@ -78,7 +102,7 @@ impl Done {
 impl Epoch {
     /// Brings the epoch into the tables, in their order.
     pub async fn settle(self, mut logs: Vec<TableLog>) -> (Vec<TableLog>, Settled) {
-        let mut done = Done::default();
+        let (mut done, began) = (Done::default(), Instant::now());
         for log in &mut logs {
             let steps: Vec<_> = self.steps.iter().filter(|step| step.table == log.table()).cloned().collect();
             if steps.is_empty() {
@@ -95,19 +119,19 @@ impl Epoch {
             };
             return (logs, settled);
         }
+        done.took = began.elapsed();
         (logs, Settled::Committed(done))
     }
 
     /// Tries one table until an outcome is known, or the epoch is given up.
     async fn settle_table(&self, log: &mut TableLog, steps: &[Step], done: &mut Done) -> Result<Outcome> {
         let mut backoff = Backoff::default();
-        let adds = loop {
-            match write_files(log, steps).await {
-                Ok(adds) => break adds,
-                Err(error) => backoff.again(error, &self.give_up).await?,
-            }
-        };
-        let commit = Commit::epoch(self.job, steps, adds);
+        let files = encode(log.table(), steps).await?;
+        let mut missing: Vec<_> = files.iter().collect();
+        while let Err(error) = put_files(&mut missing, log).await {
+            backoff.again(error, &self.give_up).await?;
+        }
+        let commit = Commit::epoch(self.job, steps, files.into_iter().map(|file| file.add).collect());
         loop {
             match log.commit(&commit).await {
                 Ok(outcome) => {
@@ -128,11 +152,27 @@ impl Epoch {
     }
 }
 
-/// Writes the files of all steps side by side. All are waited for, so that a failing one leaves no upload behind.
-async fn write_files(log: &TableLog, steps: &[Step]) -> Result<Vec<Add>> {
-    let files = steps.iter().map(|step| files::write(log.object_store(), step.table, &step.rows));
-    let files: Result<Vec<_>> = join_all(files).await.into_iter().collect();
-    Ok(files?.into_iter().flatten().collect())
+/// Encodes the files of all steps.
+async fn encode(table: Table, steps: &[Step]) -> Result<Vec<DataFile>> {
+    let files: Vec<_> = steps.iter().map(|step| files::encode(table, &step.rows)).collect();
+    let files: Vec<_> = stream::iter(files).buffered(ENCODES_MAX).try_collect().await?;
+    Ok(files.into_iter().flatten().collect())
+}
+
+/// Puts files that are missing. All are tried, and those that fail are left; the first error tells why.
+async fn put_files(missing: &mut Vec<&DataFile>, log: &TableLog) -> Result<()> {
+    let store = log.object_store();
+    let store = store.as_ref();
+    let puts: Vec<_> = missing.drain(..).map(|file| async move { (file, file.put(store).await) }.boxed()).collect();
+    let done: Vec<_> = stream::iter(puts).buffered(PUTS_MAX).collect().await;
+    let mut first = Ok(());
+    for (file, put) in done {
+        if let Err(error) = put {
+            missing.push(file);
+            first = first.and(Err(error));
+        }
+    }
+    first
 }
 
 /// Waits longer after each failure, and says so.

@@ -13,13 +13,17 @@
 //! partitions are taken back to where the table stands, and read again from there.
 
 mod epoch;
+mod progress;
+
+pub use progress::{COMMIT_SECONDS_BOUNDS, Committed, Progress, Reach};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::time::Duration;
 
 use lake_schemas::commit::{Checkpoint, TableLog};
-use lake_schemas::job::{Job, Operator, Pending, Room, Signal, Source, SourceError};
+use lake_schemas::job::{Job, Operator, Pending, Room, Signal, Source, SourceError, Start};
+use lake_schemas::witness::Witness;
 use lake_schemas::{LakeError, Table, TopicPartition};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -53,32 +57,6 @@ pub struct Pace {
     pub commit_interval: Duration,
     /// Stop when every assigned partition has been read to the end that it had at the start.
     pub until_caught_up: bool,
-}
-
-/// What a job has done so far.
-#[derive(Clone, Debug, Default)]
-pub struct Progress {
-    /// By table, what was committed to it.
-    pub tables: BTreeMap<Table, Committed>,
-    /// Messages whose cut is committed.
-    pub read: i64,
-    /// Partitions that are ours now.
-    pub partitions: usize,
-}
-
-/// What was committed to one table.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Committed {
-    /// Rows.
-    pub rows: u64,
-    /// Data files.
-    pub files: u64,
-    /// Their size in bytes.
-    pub bytes: u64,
-    /// Commits.
-    pub commits: u64,
-    /// The newest version written.
-    pub version: u64,
 }
 
 /// Why a job ended before it was told to.
@@ -197,7 +175,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {}
-                Some(done) = self.in_flight.join_next() => self.settled(unwind(done))?,
+                Some(done) = self.in_flight.join_next() => self.settled(unwind(done)).await?,
                 Some(_) = self.checkpoints.join_next() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
                 signal = self.source.next(room) => self.take(signal?).await?,
@@ -215,10 +193,14 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     async fn take(&mut self, signal: Signal) -> Result<(), DriveError> {
         match signal {
             Signal::Assigned(partitions) => {
+                self.progress.send_modify(|progress| progress.rebalances += 1);
                 self.settle().await?;
                 self.begin(partitions).await?;
             }
-            Signal::Revoked(partitions) => self.release(&partitions).await?,
+            Signal::Revoked(partitions) => {
+                self.progress.send_modify(|progress| progress.rebalances += 1);
+                self.release(&partitions).await?;
+            }
             Signal::Batch(batch) => {
                 let Some(operator) = self.partitions.get_mut(&batch.partition) else {
                     unreachable!("the source yields batches of partitions that were started");
@@ -231,6 +213,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             Signal::CaughtUp(partition) => {
                 self.behind.get_or_insert_default().remove(&partition);
             }
+            Signal::Ends(ends) => self.progress.send_modify(|progress| progress.see_ends(&ends)),
         }
         Ok(())
     }
@@ -245,16 +228,26 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             }
         }
         self.behind.get_or_insert_default().extend(partitions.iter().cloned());
-        let mut positions = Vec::new();
+        let mut starts = Vec::new();
         for partition in partitions {
             let stands: Vec<_> = logs.iter().map(|log| log.stand(&partition)).collect();
             let (operator, from) = self.job.begin(&partition, &stands);
             info!(job = J::NAME, %partition, from, "begins");
             self.partitions.insert(partition.clone(), operator);
-            positions.push((partition, from));
+            self.progress.send_modify(|progress| progress.begin(&partition, from));
+            starts.push(Start { partition, from, witness: None });
         }
-        self.progress.send_modify(|progress| progress.partitions = self.partitions.len());
-        Ok(self.source.start(positions).await?)
+        let stands: Vec<_> = starts.iter().filter_map(|start| Some((start.partition.clone(), start.from?))).collect();
+        let mut witnesses = loop {
+            match Witness::find(logs, &stands).await {
+                Ok(witnesses) => break witnesses,
+                Err(error) => backoff.again(error, &self.stop).await?,
+            }
+        };
+        for start in &mut starts {
+            start.witness = witnesses.remove(&start.partition);
+        }
+        Ok(self.source.start(starts).await?)
     }
 
     /// Lets go of partitions: their last epoch is finished, or abandoned if that takes too long.
@@ -269,9 +262,9 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             self.partitions.remove(partition);
             self.lost.remove(partition);
             self.behind.get_or_insert_default().remove(partition);
+            self.progress.send_modify(|progress| progress.release(partition));
             info!(job = J::NAME, %partition, "released");
         }
-        self.progress.send_modify(|progress| progress.partitions = self.partitions.len());
         Ok(self.source.release(partitions).await?)
     }
 
@@ -291,12 +284,12 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     /// Waits for the epoch in flight, if there is one.
     async fn settle(&mut self) -> Result<(), DriveError> {
         while let Some(done) = self.in_flight.join_next().await {
-            self.settled(unwind(done))?;
+            self.settled(unwind(done)).await?;
         }
         Ok(())
     }
 
-    fn settled(&mut self, (mut logs, settled): (Vec<TableLog>, Settled)) -> Result<(), DriveError> {
+    async fn settled(&mut self, (mut logs, settled): (Vec<TableLog>, Settled)) -> Result<(), DriveError> {
         for checkpoint in logs.iter_mut().filter_map(TableLog::take_checkpoint_owed) {
             self.checkpoints.spawn(write(checkpoint));
         }
@@ -305,9 +298,11 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             Settled::Committed(done) => {
                 self.fenced = 0;
                 self.progress.send_modify(|progress| done.add_to(progress));
+                self.source.committed(&done.cuts).await?;
             }
             Settled::Fenced { table, app_id, expected, found, partitions } => {
                 self.fenced += 1;
+                self.progress.send_modify(|progress| progress.fenced += 1);
                 warn!(job = J::NAME, %table, app_id, expected, found, "fenced; going back to where the table stands");
                 if self.fenced >= FENCED_MAX {
                     return Err(DriveError::Fenced { table, app_id, expected, found });
@@ -315,6 +310,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 self.lose(partitions);
             }
             Settled::Abandoned { partitions, error } => {
+                self.progress.send_modify(|progress| progress.abandoned += 1);
                 warn!(
                     job = J::NAME,
                     error = &error as &dyn Error,

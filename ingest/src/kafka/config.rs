@@ -17,7 +17,7 @@ const OURS: [(&str, &str); 5] = [
 ];
 
 /// Settings that suit most; `-X` overrides them.
-const DEFAULTS: [(&str, &str); 6] = [
+const DEFAULTS: [(&str, &str); 7] = [
     // Partitions that stay are not interrupted by those that move.
     ("partition.assignment.strategy", "cooperative-sticky"),
     // What librdkafka may read ahead, in all: it bounds memory whatever the backlog.
@@ -27,7 +27,12 @@ const DEFAULTS: [(&str, &str); 6] = [
     ("fetch.queue.backoff.ms", "50"),
     ("socket.connection.setup.timeout.ms", "5000"),
     ("allow.auto.create.topics", "false"),
+    // How often the ends of the logs are told.
+    ("statistics.interval.ms", "5000"),
 ];
+
+/// The default that brokers of the newer protocol of groups choose for themselves: one who asks for it may not set it.
+const ASSIGNMENT: &str = "partition.assignment.strategy";
 
 /// Which topic of which cluster.
 #[derive(Clone, Debug)]
@@ -61,7 +66,8 @@ impl KafkaOptions {
             }
         }
         for (key, value) in DEFAULTS {
-            if config.get(key).is_none() {
+            let is_the_brokers = key == ASSIGNMENT && config.get("group.protocol") == Some("consumer");
+            if config.get(key).is_none() && !is_the_brokers {
                 config.set(key, value);
             }
         }

@@ -7,17 +7,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use lake_schemas::TopicPartition;
-use lake_schemas::job::SourceError;
+use lake_schemas::job::{SourceError, Start};
+use lake_schemas::witness::Witness;
+use rdkafka::Statistics;
 use rdkafka::bindings::rd_kafka_resp_err_t;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, warn};
 
-use super::{Command, Control, Generation, KafkaOptions, Start};
+use super::{Command, Control, Generation, KafkaOptions};
 
 /// How long a broker may take to say which offsets a partition has, before it is asked again.
 const WATERMARKS_MAX: Duration = Duration::from_secs(10);
@@ -26,10 +28,27 @@ const WATERMARKS_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Assigned {
     pub partition: TopicPartition,
     pub generation: Generation,
-    /// Where reading begins.
+    /// The first offset that is wanted.
     pub first: i64,
+    /// What must be met first, if the log still has it: then reading begins there.
+    pub witness: Option<Witness>,
     /// The end of the log when it was assigned; `None` once it has been reached and said.
     pub end: Option<i64>,
+}
+
+impl Assigned {
+    /// Where reading begins.
+    fn position(&self) -> i64 {
+        self.witness.as_ref().map_or(self.first, Witness::offset)
+    }
+}
+
+/// What librdkafka complained of.
+#[derive(Clone)]
+pub(super) struct Complaint {
+    pub reason: String,
+    /// It will be no better next time.
+    pub is_hopeless: bool,
 }
 
 /// What librdkafka calls back.
@@ -42,7 +61,7 @@ pub(super) struct GroupContext {
     changes: Mutex<HashMap<i32, Option<Assigned>>>,
     /// Whether there are any: looked at after every poll.
     changed: AtomicBool,
-    last_error: Mutex<Option<String>>,
+    complaint: Mutex<Option<Complaint>>,
 }
 
 impl GroupContext {
@@ -54,7 +73,7 @@ impl GroupContext {
             commands: Mutex::new(commands),
             changes: Mutex::default(),
             changed: AtomicBool::new(false),
-            last_error: Mutex::default(),
+            complaint: Mutex::default(),
         }
     }
 
@@ -64,8 +83,8 @@ impl GroupContext {
     }
 
     /// The last thing that librdkafka complained of.
-    pub fn last_error(&self) -> Option<String> {
-        lock(&self.last_error).clone()
+    pub fn complaint(&self) -> Option<Complaint> {
+        lock(&self.complaint).clone()
     }
 
     /// What rebalances, and starts since, have changed.
@@ -91,8 +110,13 @@ impl GroupContext {
     }
 
     /// Where a start leads in the log as it is now. Refuses a log that lacks what the table needs.
-    pub fn resolve(&self, consumer: &BaseConsumer<Self>, start: &Start) -> Result<Assigned, SourceError> {
-        let (partition, topic) = (&start.partition, &self.topic);
+    pub fn resolve(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        start: Start,
+        generation: Generation,
+    ) -> Result<Assigned, SourceError> {
+        let (Start { partition, from, witness }, topic) = (start, &self.topic);
         let (low, high) = loop {
             match consumer.fetch_watermarks(topic, partition.partition, WATERMARKS_MAX) {
                 Ok(watermarks) => break watermarks,
@@ -102,7 +126,7 @@ impl GroupContext {
                 Err(error) => warn!(%partition, %error, "asking for its offsets again"),
             }
         };
-        let first = start.from.unwrap_or(low);
+        let first = from.unwrap_or(low);
         if first < low {
             return Err(SourceError::Refused(format!(
                 "{partition}: the table stands at offset {first}, but kafka has dropped what is below {low}; \
@@ -115,7 +139,9 @@ impl GroupContext {
                  that the table knows; to read it as a new one, use --topic-as"
             )));
         }
-        Ok(Assigned { partition: partition.clone(), generation: start.generation, first, end: Some(high) })
+        // What retention has taken away can no longer speak for the log.
+        let witness = witness.filter(|witness| witness.offset() >= low);
+        Ok(Assigned { partition, generation, first, witness, end: Some(high) })
     }
 
     /// Asks the loop where to begin, and begins there.
@@ -124,15 +150,22 @@ impl GroupContext {
         self.tell(Control::Assigned(wanted.clone()));
         let mut positions = TopicPartitionList::new();
         while positions.count() < wanted.len() {
-            let Some(command) = self.wait() else { return Ok(()) };
-            let Command::Start(starts) = command else { continue };
-            for start in starts {
+            let starts = match self.wait() {
+                Some(Command::Start(starts)) => starts,
+                Some(Command::Committed(cuts)) => {
+                    self.commit(consumer, &cuts);
+                    continue;
+                }
+                Some(Command::Release) => continue,
+                None => return Ok(()),
+            };
+            for (start, generation) in starts {
                 // A partition that is read already has its start looked at after the poll; see the reader.
-                let assigned = self.resolve(consumer, &start)?;
-                if wanted.contains(&start.partition) {
+                let assigned = self.resolve(consumer, start, generation)?;
+                if wanted.contains(&assigned.partition) {
                     add(&mut positions, &self.topic, &assigned)?;
                 }
-                self.change(start.partition.partition, Some(assigned));
+                self.change(assigned.partition.partition, Some(assigned));
             }
         }
         let done = match consumer.rebalance_protocol() {
@@ -147,10 +180,18 @@ impl GroupContext {
         let leaving = self.partitions(tpl);
         self.tell(Control::Revoked(leaving.clone()));
         // Until the release, or the end of the loop, only other partitions may begin again.
-        while let Some(Command::Start(starts)) = self.wait() {
-            for start in starts.iter().filter(|start| !leaving.contains(&start.partition)) {
-                let assigned = self.resolve(consumer, start)?;
-                self.change(start.partition.partition, Some(assigned));
+        loop {
+            match self.wait() {
+                Some(Command::Start(starts)) => {
+                    for (start, generation) in starts {
+                        if !leaving.contains(&start.partition) {
+                            let assigned = self.resolve(consumer, start, generation)?;
+                            self.change(assigned.partition.partition, Some(assigned));
+                        }
+                    }
+                }
+                Some(Command::Committed(cuts)) => self.commit(consumer, &cuts),
+                Some(Command::Release) | None => break,
             }
         }
         leaving.iter().for_each(|partition| self.change(partition.partition, None));
@@ -159,6 +200,19 @@ impl GroupContext {
             _ => consumer.unassign(),
         };
         done.map_err(|error| failed(&self.topic, &error))
+    }
+
+    /// Tells the group which cuts are in the tables, for tools that show its lag. A member that is about to lose its
+    /// partitions may not; nothing is lost by it.
+    pub fn commit(&self, consumer: &BaseConsumer<Self>, cuts: &[(TopicPartition, i64)]) {
+        let mut offsets = TopicPartitionList::new();
+        for (partition, next) in cuts {
+            let added = offsets.add_partition_offset(&self.topic, partition.partition, Offset::Offset(*next));
+            added.expect("a cut is a valid offset");
+        }
+        if let Err(error) = consumer.commit(&offsets, CommitMode::Async) {
+            debug!(%error, "group offsets");
+        }
     }
 
     fn partitions(&self, tpl: &TopicPartitionList) -> Vec<TopicPartition> {
@@ -182,7 +236,17 @@ impl ClientContext for GroupContext {
 
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(%error, reason, "librdkafka");
-        *lock(&self.last_error) = Some(reason.to_owned());
+        let is_hopeless =
+            matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL));
+        *lock(&self.complaint) = Some(Complaint { reason: reason.to_owned(), is_hopeless });
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let partitions = statistics.topics.get(&self.topic).into_iter().flat_map(|topic| topic.partitions.values());
+        // What a consumer of committed messages may read; negative as long as it is not known.
+        let known = partitions.filter(|one| one.partition >= 0 && one.ls_offset >= 0);
+        let ends = known.map(|one| (TopicPartition::new(&self.recorded_topic, one.partition), one.ls_offset));
+        self.tell(Control::Ends(ends.collect()));
     }
 }
 
@@ -206,7 +270,7 @@ impl ConsumerContext for GroupContext {
 
 /// Adds where a partition begins to a list for librdkafka.
 pub(super) fn add(list: &mut TopicPartitionList, topic: &str, assigned: &Assigned) -> Result<(), SourceError> {
-    list.add_partition_offset(topic, assigned.partition.partition, Offset::Offset(assigned.first))
+    list.add_partition_offset(topic, assigned.partition.partition, Offset::Offset(assigned.position()))
         .map_err(|error| failed(topic, &error))
 }
 

@@ -5,9 +5,9 @@
 //! poll until the loop has said where to begin, or has let go.
 //!
 //! ```text
-//!   reader thread ──control (unbounded: rebalances)──────> next()
-//!                 ──data (bounded: batches, ends)────────>
-//!                 <─commands (start here, release)────────
+//!   reader thread ──control (unbounded: rebalances, log ends)──> next()
+//!                 ──data (bounded: batches, caught up)─────────>
+//!                 <─commands (start here, release, committed)───
 //! ```
 
 mod config;
@@ -23,10 +23,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lake_schemas::TopicPartition;
-use lake_schemas::job::{LogBatch, Room, Signal, Source, SourceError};
+use lake_schemas::job::{LogBatch, Room, Signal, Source, SourceError, Start};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use self::group::GroupContext;
 use self::reader::Reader;
@@ -34,16 +35,20 @@ use self::reader::Reader;
 /// How long a broker may take to answer at start-up. With what else happens there, errors come within 15 seconds.
 const ANSWER_MAX: Duration = Duration::from_secs(8);
 
+/// How long it is asked at a time, between two looks at what librdkafka complains of.
+const ANSWER_SLICE: Duration = Duration::from_secs(1);
+
 /// Batches on their way from the reader to the loop, each of at most [`reader::BATCH_ROWS_MAX`] rows.
 const BATCHES_MAX: usize = 8;
 
 /// Counts the starts of a partition, so that what was read before the last of them can be told apart.
 type Generation = u64;
 
-/// A rebalance, or the end of the reader.
+/// A rebalance, what the broker says of the log, or the end of the reader.
 enum Control {
     Assigned(Vec<TopicPartition>),
     Revoked(Vec<TopicPartition>),
+    Ends(Vec<(TopicPartition, i64)>),
     Ended(SourceError),
 }
 
@@ -55,16 +60,9 @@ enum Data {
 
 /// What the loop tells the reader.
 enum Command {
-    Start(Vec<Start>),
+    Start(Vec<(Start, Generation)>),
     Release,
-}
-
-/// Where to begin in a partition.
-#[derive(Clone)]
-struct Start {
-    partition: TopicPartition,
-    from: Option<i64>,
-    generation: Generation,
+    Committed(Vec<(TopicPartition, i64)>),
 }
 
 /// A topic, read as a member of a consumer group.
@@ -142,6 +140,7 @@ impl Source for KafkaSource {
                     return match control {
                         Some(Control::Assigned(partitions)) => Ok(Signal::Assigned(partitions)),
                         Some(Control::Revoked(partitions)) => Ok(Signal::Revoked(partitions)),
+                        Some(Control::Ends(ends)) => Ok(Signal::Ends(ends)),
                         Some(Control::Ended(error)) => Err(error),
                         None => Err(ended()),
                     };
@@ -154,12 +153,12 @@ impl Source for KafkaSource {
         }
     }
 
-    async fn start(&mut self, positions: Vec<(TopicPartition, Option<i64>)>) -> Result<(), SourceError> {
+    async fn start(&mut self, starts: Vec<Start>) -> Result<(), SourceError> {
         self.generation += 1;
         let generation = self.generation;
-        let starts = positions.into_iter().map(|(partition, from)| {
-            self.generations.insert(partition.clone(), generation);
-            Start { partition, from, generation }
+        let starts = starts.into_iter().map(|start| {
+            self.generations.insert(start.partition.clone(), generation);
+            (start, generation)
         });
         let command = Command::Start(starts.collect());
         self.send(command)
@@ -171,6 +170,10 @@ impl Source for KafkaSource {
         }
         self.send(Command::Release)
     }
+
+    async fn committed(&mut self, cuts: &[(TopicPartition, i64)]) -> Result<(), SourceError> {
+        self.send(Command::Committed(cuts.to_vec()))
+    }
 }
 
 fn ended() -> SourceError {
@@ -180,10 +183,22 @@ fn ended() -> SourceError {
 /// Finds out within seconds that a broker cannot be reached, or lacks the topic.
 fn has_topic(consumer: &BaseConsumer<GroupContext>, options: &KafkaOptions) -> Result<(), SourceError> {
     let (topic, servers) = (&options.topic, &options.bootstrap_servers);
-    let metadata = consumer.fetch_metadata(Some(topic), ANSWER_MAX).map_err(|error| {
-        let reason = consumer.context().last_error().unwrap_or_else(|| error.to_string());
-        SourceError::Failed(format!("cannot reach kafka at {servers}: {reason}"))
-    })?;
+    let began = Instant::now();
+    let metadata = loop {
+        let error = match consumer.fetch_metadata(Some(topic), ANSWER_SLICE) {
+            Ok(metadata) => break metadata,
+            Err(error) => error,
+        };
+        // Errors are called back inside a poll; there is nothing else to get before the consumer has subscribed.
+        let polled = consumer.poll(Duration::ZERO).and_then(Result::err);
+        let complaint = consumer.context().complaint();
+        let is_hopeless = complaint.as_ref().is_some_and(|complaint| complaint.is_hopeless);
+        if is_hopeless || began.elapsed() > ANSWER_MAX {
+            let reason = complaint.map(|complaint| complaint.reason);
+            let reason = reason.unwrap_or_else(|| polled.unwrap_or(error).to_string());
+            return Err(SourceError::Failed(format!("cannot reach kafka at {servers}: {reason}")));
+        }
+    };
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     match found.map(|found| found.error().map(RDKafkaErrorCode::from)) {
         Some(None) => Ok(()),

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use lake_schemas::LogTime;
 use lake_schemas::job::SourceError;
+use lake_schemas::witness::Witness;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
-use rdkafka::{Timestamp, TopicPartitionList};
+use rdkafka::{Offset, Timestamp, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
@@ -65,6 +66,7 @@ impl Reader {
             reading: HashMap::new(),
             taken: 0,
             flushed_at: Instant::now(),
+            cut_off: false,
         };
         Self { consumer, desk }
     }
@@ -78,10 +80,13 @@ impl Reader {
         let Self { consumer, desk } = self;
         let polled = consumer.poll(LINGER);
         desk.take_changes(consumer)?;
+        if matches!(polled, Some(Ok(_))) && std::mem::take(&mut desk.cut_off) {
+            info!("kafka answers again");
+        }
         match polled {
             Some(Ok(message)) => desk.take(consumer, &message)?,
-            Some(Err(KafkaError::PartitionEOF(partition))) => desk.reach_end(consumer, partition)?,
-            Some(Err(error)) => desk.complain(&error)?,
+            Some(Err(KafkaError::PartitionEOF(partition))) => desk.meet_end(consumer, partition)?,
+            Some(Err(error)) => desk.complain(consumer, &error)?,
             None => desk.look(consumer)?,
         }
         Ok(())
@@ -97,6 +102,8 @@ struct Desk {
     reading: HashMap<i32, Reading>,
     taken: u32,
     flushed_at: Instant,
+    /// No broker answers, which has been said.
+    cut_off: bool,
 }
 
 /// A partition that is being read.
@@ -109,7 +116,9 @@ impl Desk {
     fn take(&mut self, consumer: &BaseConsumer<GroupContext>, message: &BorrowedMessage<'_>) -> Result<(), Gone> {
         let partition = message.partition();
         if let Some(reading) = self.reading.get_mut(&partition) {
-            push(&mut reading.batch, message);
+            if let Err(error) = reading.push(message, self.time_in_future_ms) {
+                return Err(self.end(error));
+            }
             if reading.batch.read() >= BATCH_ROWS_MAX || reading.batch.bytes() >= BATCH_BYTES_MAX {
                 self.flush(consumer, partition)?;
             }
@@ -129,14 +138,21 @@ impl Desk {
             }
         }
         while let Some(command) = consumer.context().try_command().map_err(|_| Gone)? {
-            let Command::Start(starts) = command else { continue };
-            for start in &starts {
+            let starts = match command {
+                Command::Start(starts) => starts,
+                Command::Committed(cuts) => {
+                    consumer.context().commit(consumer, &cuts);
+                    continue;
+                }
+                Command::Release => continue,
+            };
+            for (start, generation) in starts {
                 // A partition that was taken away since is another member's to begin.
                 if !self.reading.contains_key(&start.partition.partition) {
                     continue;
                 }
-                let assigned = consumer.context().resolve(consumer, start).map_err(|error| self.end(error))?;
-                self.begin(consumer, assigned)?;
+                let assigned = consumer.context().resolve(consumer, start, generation);
+                self.begin(consumer, assigned.map_err(|error| self.end(error))?)?;
             }
         }
         Ok(())
@@ -164,7 +180,8 @@ impl Desk {
             sought.map_err(|error| self.end(error))?;
         }
         let batch = BatchBuilder::new(assigned.partition.clone(), assigned.first, self.time_in_future_ms);
-        let is_at_end = assigned.end.is_some_and(|end| assigned.first >= end);
+        // With a witness to meet, the end is reached by reading to it.
+        let is_at_end = assigned.witness.is_none() && assigned.end.is_some_and(|end| assigned.first >= end);
         self.reading.insert(number, Reading { assigned, batch });
         if is_at_end { self.reach_end(consumer, number) } else { Ok(()) }
     }
@@ -172,7 +189,7 @@ impl Desk {
     /// Passes on what is there of a partition, and says so if that is all.
     fn flush(&mut self, consumer: &BaseConsumer<GroupContext>, partition: i32) -> Result<(), Gone> {
         let Some(reading) = self.reading.get_mut(&partition) else { return Ok(()) };
-        if reading.batch.read() == 0 {
+        if reading.batch.is_empty() {
             return Ok(());
         }
         let batch = reading.batch.finish();
@@ -180,6 +197,18 @@ impl Desk {
         let generation = reading.assigned.generation;
         self.send(consumer, Data::Batch(generation, batch))?;
         if is_at_end { self.reach_end(consumer, partition) } else { Ok(()) }
+    }
+
+    /// Kafka has no more of a partition now: what was read ends where the log does, whatever stands last in it
+    /// (markers of transactions, messages of aborted ones). Otherwise the cut would stay below them, and retention
+    /// would seem to have lost what was never there.
+    fn meet_end(&mut self, consumer: &BaseConsumer<GroupContext>, partition: i32) -> Result<(), Gone> {
+        if let Some(reading) = self.reading.get_mut(&partition)
+            && let Some(next) = position(consumer, partition)
+        {
+            reading.batch.skip_to(next);
+        }
+        self.reach_end(consumer, partition)
     }
 
     /// The log of a partition has been read to its end.
@@ -207,8 +236,9 @@ impl Desk {
             pausing.map_err(|error| self.end(failed(consumer.context().topic(), &error)))?;
             if let Some(Ok(message)) = consumer.poll(LINGER)
                 && let Some(reading) = self.reading.get_mut(&message.partition())
+                && let Err(error) = reading.push(&message, self.time_in_future_ms)
             {
-                push(&mut reading.batch, &message);
+                return Err(self.end(error));
             }
             match self.data.try_reserve() {
                 Ok(room) => break room,
@@ -222,7 +252,7 @@ impl Desk {
     }
 
     /// Tells what kafka reports. What passes is waited for; what does not ends the reader.
-    fn complain(&self, error: &KafkaError) -> Result<(), Gone> {
+    fn complain(&mut self, consumer: &BaseConsumer<GroupContext>, error: &KafkaError) -> Result<(), Gone> {
         let topic = |what: &str| format!("{what}: {error}");
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
@@ -235,9 +265,15 @@ impl Desk {
                 | RDKafkaErrorCode::UnknownTopic
                 | RDKafkaErrorCode::TopicAuthorizationFailed
                 | RDKafkaErrorCode::GroupAuthorizationFailed
-                | RDKafkaErrorCode::Authentication
                 | RDKafkaErrorCode::Fatal,
             ) => Err(self.end(SourceError::Failed(topic("kafka")))),
+            Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown) => {
+                if !std::mem::replace(&mut self.cut_off, true) {
+                    let reason = consumer.context().complaint().map(|complaint| complaint.reason);
+                    warn!(reason, "a kafka broker does not answer; waiting for it");
+                }
+                Ok(())
+            }
             _ => {
                 warn!(%error, "kafka; going on");
                 Ok(())
@@ -252,10 +288,48 @@ impl Desk {
     }
 }
 
-fn push(batch: &mut BatchBuilder, message: &BorrowedMessage<'_>) {
+impl Reading {
+    fn push(&mut self, message: &BorrowedMessage<'_>, time_in_future_ms: i64) -> Result<(), SourceError> {
+        let message = decodable(message);
+        if let Some(witness) = self.assigned.witness.take_if(|witness| message.offset >= witness.offset()) {
+            self.hear(&witness, &message, time_in_future_ms)?;
+        }
+        // What is below comes only with a witness.
+        if message.offset >= self.assigned.first {
+            self.batch.push(&message);
+        }
+        Ok(())
+    }
+
+    /// Refuses a log that does not say what the table knows of it. If it no longer has that offset, it says nothing.
+    fn hear(&self, witness: &Witness, message: &Message<'_>, time_in_future_ms: i64) -> Result<(), SourceError> {
+        let partition = &self.assigned.partition;
+        let mut alone = BatchBuilder::new(partition.clone(), message.offset, time_in_future_ms);
+        alone.push(message);
+        if message.offset != witness.offset() || witness.agrees(&alone.finish()) {
+            return Ok(());
+        }
+        Err(SourceError::Refused(format!(
+            "{partition}: offset {} is another message than the one that the table read there: the topic was made \
+             again; to read it as a new one, use --topic-as",
+            message.offset
+        )))
+    }
+}
+
+fn decodable<'a>(message: &'a BorrowedMessage<'_>) -> Message<'a> {
     let log_time = match message.timestamp() {
         Timestamp::CreateTime(millis) | Timestamp::LogAppendTime(millis) => LogTime::from_millis(millis),
         Timestamp::NotAvailable => None,
     };
-    batch.push(&Message { offset: message.offset(), log_time, key: message.key(), payload: message.payload() });
+    Message { offset: message.offset(), log_time, key: message.key(), payload: message.payload() }
+}
+
+/// The offset after the last that librdkafka has handed over, or skipped, of a partition.
+fn position(consumer: &BaseConsumer<GroupContext>, partition: i32) -> Option<i64> {
+    let positions = consumer.position().ok()?;
+    match positions.find_partition(consumer.context().topic(), partition)?.offset() {
+        Offset::Offset(next) => Some(next),
+        _ => None,
+    }
 }

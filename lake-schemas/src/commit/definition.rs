@@ -1,40 +1,55 @@
 //! A table's definition in its log: made as the contract has it, and checked before anything is written.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use delta_kernel::engine::arrow_conversion::TryIntoKernel;
 use delta_kernel::schema::StructType;
-use deltalake::DeltaTableError;
-use deltalake::logstore::LogStoreRef;
-use deltalake::operations::create::CreateBuilder;
-use deltalake::protocol::SaveMode;
+use deltalake::kernel::transaction::{CommitData, TransactionError};
+use deltalake::kernel::{Action, MetadataExt, Protocol, new_metadata};
+use deltalake::logstore::{CommitOrBytes, LogStoreRef};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use serde_json::json;
+use uuid::Uuid;
 
 use super::load::Loaded;
 use crate::error::{Context, LakeError, Result};
 use crate::table::{FORMAT, PROPERTY_FORMAT, PROPERTY_TIME_IN_FUTURE_MS, TIME_IN_FUTURE_MS, Table};
 
-/// Makes the table, unless another process is making it.
+/// What readers and writers of a table must know: no feature beyond Delta's first.
+const READER_VERSION: i32 = 1;
+const WRITER_VERSION: i32 = 2;
+
+/// Makes the table, unless another process is making it: version 0 is put if absent, like every other. delta-rs's own
+/// way puts the definition as version 1 where another has put it as version 0.
 pub(super) async fn create(table: Table, log_store: LogStoreRef) -> Result<()> {
-    let schema = table.schema();
-    let schema: StructType =
-        schema.as_ref().try_into_kernel().map_err(|error| LakeError::store(format!("{table}: its schema"), error))?;
-    let created = CreateBuilder::new()
-        .with_log_store(Arc::clone(&log_store))
-        .with_table_name(table.name())
-        .with_columns(schema.fields().cloned())
-        .with_partition_columns(table.partition_columns().iter().copied())
-        .with_configuration(table.properties().into_iter().map(|(key, value)| (key, Some(value))))
-        .with_raise_if_key_not_exists(false)
-        .with_save_mode(SaveMode::ErrorIfExists)
-        .await;
-    match created {
-        Ok(_) => Ok(()),
-        // Another process was first, or this one was, and the reply was lost: what counts is that it is there.
+    let what = || format!("{table}: creating it");
+    let schema = kernel_schema(table)?;
+    let protocol = json!({ "minReaderVersion": READER_VERSION, "minWriterVersion": WRITER_VERSION });
+    let protocol: Protocol = serde_json::from_value(protocol).map_err(|error| LakeError::store(what(), error))?;
+    let metadata = new_metadata(&schema, table.partition_columns(), table.properties())
+        .and_then(|metadata| metadata.with_name(table.name().to_owned()))
+        .while_doing(what)?;
+    let operation = DeltaOperation::Create {
+        mode: SaveMode::ErrorIfExists,
+        location: log_store.root_url().clone(),
+        protocol: protocol.clone(),
+        metadata: metadata.clone(),
+    };
+    let actions = vec![Action::Protocol(protocol), Action::Metadata(metadata)];
+    let bytes = CommitData::new(actions, operation, HashMap::new(), Vec::new()).get_bytes().while_doing(what)?;
+    match log_store.write_commit_entry(0, CommitOrBytes::LogBytes(bytes), Uuid::nil()).await {
+        Ok(()) | Err(TransactionError::VersionAlreadyExists(_)) => Ok(()),
+        // The reply may be all that was lost: what counts is that the table is there.
         Err(error) => match log_store.is_delta_table_location().await {
             Ok(true) => Ok(()),
-            _ => Err::<(), DeltaTableError>(error).while_doing(|| format!("{table}: creating it")),
+            _ => Err(error).while_doing(what),
         },
     }
+}
+
+/// A table's columns, as Delta's library has them.
+fn kernel_schema(table: Table) -> Result<StructType> {
+    table.schema().as_ref().try_into_kernel().map_err(|error| LakeError::store(format!("{table}: its schema"), error))
 }
 
 /// Whether this program can write the table; the bound it records for events ahead of their message.
@@ -56,11 +71,7 @@ pub(super) fn check(table: Table, loaded: &Loaded) -> Result<i64> {
             "{table}: made by a newer clicklake (format {format}, this one knows up to {FORMAT}); upgrade clicklake"
         )));
     }
-    let schema: StructType = table
-        .schema()
-        .as_ref()
-        .try_into_kernel()
-        .map_err(|error| LakeError::store(format!("{table}: its schema"), error))?;
+    let schema = kernel_schema(table)?;
     for field in schema.fields() {
         match loaded.columns.iter().find(|(name, _)| name == field.name()) {
             Some((_, data_type)) if data_type == field.data_type() => {}

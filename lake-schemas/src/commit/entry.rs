@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use deltalake::kernel::{Action, Remove, Transaction};
+use deltalake::kernel::{Action, Add, Remove, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::{Value, json};
 
@@ -53,6 +53,29 @@ impl Entry {
             ]
             .into(),
         }
+    }
+}
+
+/// The files that one version of a table added and took out.
+#[derive(Debug, Default)]
+pub struct VersionFiles {
+    /// Files added.
+    pub adds: Vec<Add>,
+    /// Paths of files taken out.
+    pub removes: Vec<String>,
+}
+
+impl VersionFiles {
+    pub(super) fn of(actions: Vec<Action>) -> Self {
+        let mut files = Self::default();
+        for action in actions {
+            match action {
+                Action::Add(add) => files.adds.push(add),
+                Action::Remove(remove) => files.removes.push(remove.path),
+                _ => {}
+            }
+        }
+        files
     }
 }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
 use super::definition::{check, create};
-use super::entry::{Entry, altering, carries};
+use super::entry::{Entry, VersionFiles, altering, carries};
 use super::head::Head;
 use super::load;
 use super::{Commit, CommitId, Outcome, Version};
@@ -114,6 +114,18 @@ impl TableLog {
     /// Where a partition stands, in the newest version known.
     pub fn stand(&self, partition: &TopicPartition) -> Stand {
         Stand::decode(self.table, partition, |app_id| self.head.txn(app_id))
+    }
+
+    /// Which files a version added and took out; `None` if its entry is gone, or not there yet.
+    pub fn files_of(&self, version: Version) -> BoxFuture<'_, Result<Option<VersionFiles>>> {
+        Box::pin(async move {
+            let what = || format!("{}: reading version {version}", self.table);
+            let Some(bytes) = self.log_store.read_commit_entry(version).await.while_doing(what)? else {
+                return Ok(None);
+            };
+            let actions = get_actions(version, &bytes).while_doing(what)?;
+            Ok(Some(VersionFiles::of(actions)))
+        })
     }
 
     /// Looks at the table: whatever others have committed is known afterwards.

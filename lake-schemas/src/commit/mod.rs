@@ -35,6 +35,7 @@ mod load;
 mod log;
 
 pub use checkpoint::Checkpoint;
+pub use entry::VersionFiles;
 pub use head::Head;
 pub use log::TableLog;
 

@@ -1,0 +1,191 @@
+//! The last row that a raw table holds of a partition: what a log must still say, to be the log that the table knows.
+//!
+//! A topic that was deleted and made again counts its offsets from 0 once more. Fewer of them than the cut give it away
+//! at once; later it has as many, and then only what stands at them tells. The witness is looked for among the newest
+//! versions only: a partition that none of them touched begins without one.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::Int64Type;
+use deltalake::kernel::Add;
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::{Error as StoreError, ObjectStoreExt, path::Path};
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use serde_json::Value;
+
+use crate::commit::{TableLog, VersionFiles};
+use crate::error::{Context, LakeError, Result};
+use crate::job::LogBatch;
+use crate::position::TopicPartition;
+use crate::stored_file::StoredFile;
+use crate::table::{Table, column};
+
+/// How many versions back a witness is looked for: enough for a topic whose partitions are all in use, and a second of
+/// small reads from a bucket where one is not.
+const VERSIONS_MAX: u64 = 100;
+
+/// Reads under way at once.
+const READS_MAX: usize = 8;
+
+/// A row of a raw table.
+#[derive(Clone, Debug)]
+pub struct Witness {
+    table: Table,
+    offset: i64,
+    /// The one row, in the columns of [`identity`].
+    row: RecordBatch,
+}
+
+impl Witness {
+    /// Finds the witnesses of partitions that stand at these offsets, in the raw tables: among events first.
+    pub fn find<'a>(
+        logs: &'a [TableLog],
+        stands: &'a [(TopicPartition, i64)],
+    ) -> BoxFuture<'a, Result<HashMap<TopicPartition, Self>>> {
+        Box::pin(async move {
+            let mut found = HashMap::new();
+            for table in [Table::Clicks, Table::ClicksRejected] {
+                let Some(log) = logs.iter().find(|log| log.table() == table) else { continue };
+                let sought: HashMap<_, _> =
+                    stands.iter().filter(|(partition, _)| !found.contains_key(partition)).cloned().collect();
+                let files = newest_files(log, &sought).await?;
+                let reads = files.into_iter().map(|(partition, file)| {
+                    let below = sought[&partition];
+                    async move { Ok::<_, LakeError>((last_row(log, &partition, below, &file).await?, partition)) }
+                });
+                let rows: Vec<_> = stream::iter(reads).buffer_unordered(READS_MAX).try_collect().await?;
+                found.extend(rows.into_iter().filter_map(|(row, partition)| Some((partition, row?))));
+            }
+            Ok(found)
+        })
+    }
+
+    /// The offset that it was read from.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// Whether the message at its offset, decoded, is the one that the row was made of. A message that another version
+    /// of the decoder would have put into the other table is judged by its log time alone.
+    pub fn agrees(&self, message: &LogBatch) -> bool {
+        let same = match self.table {
+            Table::Clicks => &message.events,
+            Table::ClicksRejected => &message.rejected,
+        };
+        if same.num_rows() == 1 {
+            return identity(self.table).iter().all(|name| {
+                let (ours, theirs) = (self.row.column_by_name(name), same.column_by_name(name));
+                ours.zip(theirs).is_some_and(|(ours, theirs)| ours.to_data() == theirs.to_data())
+            });
+        }
+        let time = |batch: &RecordBatch| batch.column_by_name(column::KAFKA_TIMESTAMP).map(|times| times.to_data());
+        let other = if self.table == Table::Clicks { &message.rejected } else { &message.events };
+        time(&self.row) == time(other)
+    }
+}
+
+/// The columns by which a message is known again: those that no later version of the decoder may fill otherwise.
+fn identity(table: Table) -> &'static [&'static str] {
+    match table {
+        Table::Clicks => &[column::KAFKA_TIMESTAMP, column::EVENT_TIME, column::AD_ID, column::CLICK_ID],
+        Table::ClicksRejected => &[column::KAFKA_TIMESTAMP, column::KEY, column::PAYLOAD],
+    }
+}
+
+/// The file with the highest offsets of each partition, as far as the newest versions have one.
+async fn newest_files(log: &TableLog, sought: &HashMap<TopicPartition, i64>) -> Result<HashMap<TopicPartition, Add>> {
+    let mut found: HashMap<TopicPartition, Add> = HashMap::new();
+    if sought.is_empty() {
+        return Ok(found);
+    }
+    let newest = log.version();
+    let versions = (newest.saturating_sub(VERSIONS_MAX)..=newest).rev();
+    let mut versions = stream::iter(versions.map(|version| log.files_of(version))).buffered(READS_MAX);
+    let mut removed = HashSet::new();
+    while let Some(VersionFiles { adds, removes }) = versions.try_next().await?.flatten() {
+        for add in adds.into_iter().filter(|add| !removed.contains(&add.path)) {
+            let Some(last) = last_position(&add) else { continue };
+            for partition in sought.keys().filter(|partition| last.may_be_of(partition)) {
+                let known = found.get(partition).and_then(last_position);
+                if known.is_none_or(|known| known.offset < last.offset) {
+                    found.insert(partition.clone(), add.clone());
+                }
+            }
+        }
+        removed.extend(removes);
+        if found.len() == sought.len() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// What a file states of its last row.
+struct LastPosition {
+    /// The beginning of the topic's name: statistics may cut off the rest.
+    topic: String,
+    partition: i64,
+    offset: i64,
+}
+
+impl LastPosition {
+    fn may_be_of(&self, partition: &TopicPartition) -> bool {
+        partition.topic.starts_with(&self.topic) && i64::from(partition.partition) == self.partition
+    }
+}
+
+fn last_position(add: &Add) -> Option<LastPosition> {
+    let statistics: Value = serde_json::from_str(add.stats.as_deref()?).ok()?;
+    let (min, max) = (&statistics["minValues"], &statistics["maxValues"]);
+    Some(LastPosition {
+        topic: min[column::TOPIC].as_str()?.to_owned(),
+        partition: min[column::KAFKA_PARTITION].as_i64()?,
+        offset: max[column::KAFKA_OFFSET].as_i64()?,
+    })
+}
+
+/// The last row of a file, if it is of that partition, and from below that offset. A file holds one partition, in
+/// offset order.
+async fn last_row(log: &TableLog, partition: &TopicPartition, below: i64, file: &Add) -> Result<Option<Witness>> {
+    let table = log.table();
+    let what = || format!("{table}: reading the last row of {}", file.path);
+    let store = log.object_store();
+    let path = Path::parse(&file.path).map_err(|error| LakeError::store(what(), error))?;
+    let reader = match store.head(&path).await {
+        Ok(meta) => StoredFile::new(Arc::clone(&store), path, meta.size),
+        // Cleaned up since.
+        Err(StoreError::NotFound { .. }) => return Ok(None),
+        Err(error) => return Err(error).while_doing(what),
+    };
+    let corrupt = |error| LakeError::store(what(), error);
+    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(corrupt)?;
+    let groups = builder.metadata().row_groups();
+    let Some(group) = groups.len().checked_sub(1) else { return Ok(None) };
+    let rows = usize::try_from(groups[group].num_rows()).unwrap_or_default();
+    let position = [column::TOPIC, column::KAFKA_OFFSET];
+    let names = position.iter().chain(identity(table)).copied();
+    let columns = ProjectionMask::columns(builder.parquet_schema(), names);
+    let row = builder.with_projection(columns).with_row_groups(vec![group]).with_offset(rows.saturating_sub(1));
+    let rows: Vec<_> = row.build().map_err(corrupt)?.try_collect().await.map_err(corrupt)?;
+    let Some(row) = rows.into_iter().find(|batch| batch.num_rows() == 1) else { return Ok(None) };
+    let row = as_written(table, &row).map_err(|error| LakeError::store(what(), error))?;
+    let topic = row.column_by_name(column::TOPIC).and_then(|column| column.as_string_opt::<i32>());
+    let offset = row.column_by_name(column::KAFKA_OFFSET).and_then(|column| column.as_primitive_opt::<Int64Type>());
+    let (Some(topic), Some(offset)) = (topic, offset) else { return Ok(None) };
+    let (topic, offset) = (topic.value(0), offset.value(0));
+    Ok((topic == partition.topic && offset < below).then_some(Witness { table, offset, row }))
+}
+
+/// The same row, in the types of the table, whatever types its reader chose.
+fn as_written(table: Table, row: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let (schema, found) = (table.schema(), row.schema());
+    let columns = found.fields().iter().zip(row.columns()).map(|(field, column)| {
+        let field = schema.field_with_name(field.name())?;
+        Ok((field.name().clone(), cast(column, field.data_type())?, field.is_nullable()))
+    });
+    RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, arrow::error::ArrowError>>()?)
+}

@@ -1,0 +1,166 @@
+//! Law: on a real Kafka and a real S3, raw is the log, whatever happens to members and servers under load.
+//!
+//! A round is a topic, a lake, a steady load, and one of everything in an order that its seed shuffles: members join,
+//! leave, are killed, and sleep for longer than a session; Kafka and S3 are killed and started again. Members that
+//! nobody killed must live through it. At the end the topic is read by `kcat` and compared position by position.
+//! `CLICKLAKE_ROUNDS=a..b` runs other seeds.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use localstack::produce::Load;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use crate::NOON_MS;
+use crate::stack::member::{Member, SESSION_TIMEOUT};
+use crate::stack::{RealStack, Server};
+
+const PARTITIONS: i32 = 12;
+
+/// Messages a second: enough that every commit interval has some for every partition.
+const RATE: u64 = 3_000;
+
+/// Members of the group at the start, and at most.
+const MEMBERS: usize = 2;
+const MEMBERS_MAX: usize = 4;
+
+/// How long a server stays dead, in milliseconds.
+const DEAD_MS: Range<u64> = 200..3_000;
+
+/// How long nothing happens between two events, in milliseconds.
+const QUIET_MS: Range<u64> = 300..2_000;
+
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Kill,
+    Join,
+    Leave,
+    Sleep,
+    Crash(Server),
+}
+
+/// Everything once; what a round is about, twice.
+const EVENTS: [Event; 8] = [
+    Event::Kill,
+    Event::Kill,
+    Event::Join,
+    Event::Join,
+    Event::Leave,
+    Event::Sleep,
+    Event::Crash(Server::Kafka),
+    Event::Crash(Server::S3),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "what happened, for those who look for why")]
+async fn raw_is_the_log_whatever_dies() {
+    let stack = RealStack::start();
+    for round in rounds() {
+        let messages = Round::new(&stack, round).run().await;
+        println!("round {round}: {messages} messages, each one row");
+    }
+}
+
+/// The seeds to run: a few, or those that the environment names.
+fn rounds() -> Range<u64> {
+    let Ok(named) = std::env::var("CLICKLAKE_ROUNDS") else { return 0..3 };
+    let (first, end) = named.split_once("..").expect("CLICKLAKE_ROUNDS=a..b");
+    first.parse().expect("a number")..end.parse().expect("a number")
+}
+
+struct Round<'a> {
+    stack: &'a RealStack,
+    rng: ChaCha8Rng,
+    seed: u64,
+    topic: String,
+    members: Vec<Member>,
+}
+
+impl<'a> Round<'a> {
+    fn new(stack: &'a RealStack, seed: u64) -> Self {
+        let topic = format!("chaos-{seed}");
+        Self { stack, rng: ChaCha8Rng::seed_from_u64(seed), seed, topic, members: Vec::new() }
+    }
+
+    /// Lives through it, and compares; the number of messages.
+    async fn run(mut self) -> usize {
+        let (stack, topic, stop) = (self.stack, self.topic.clone(), CancellationToken::new());
+        stack.create_topic(&topic, PARTITIONS, &[]).await;
+        let load = Load { rate: RATE, count: None, start_ms: NOON_MS };
+        let producing = stack.produce(&topic, self.seed, load, stop.clone());
+        let events = async {
+            (0..MEMBERS).for_each(|_| self.join());
+            let mut events = EVENTS;
+            events.shuffle(&mut self.rng);
+            for event in events {
+                sleep(self.millis(QUIET_MS)).await;
+                self.happens(event).await;
+            }
+            sleep(self.millis(QUIET_MS)).await;
+            stop.cancel();
+        };
+        let (counts, ()) = tokio::join!(producing, events);
+        for member in std::mem::take(&mut self.members) {
+            member.leaves().await;
+        }
+        stack.catch_up(&topic, &topic, &[]).await;
+        let messages = stack.raw_is_the_log(&topic, &topic).await;
+        assert_eq!(messages as u64, counts.total(), "messages that kafka acknowledged");
+        messages
+    }
+
+    #[expect(clippy::print_stdout, reason = "what happened, for those who look for why")]
+    async fn happens(&mut self, event: Event) {
+        println!("round {}: {event:?}, {} members", self.seed, self.members.len());
+        self.all_are_running();
+        match event {
+            Event::Join => self.join(),
+            Event::Kill => {
+                self.any().kill();
+                self.join();
+            }
+            Event::Leave => {
+                self.any().leaves().await;
+                self.join();
+            }
+            Event::Sleep => {
+                let sleeper = self.any();
+                sleeper.signal("STOP");
+                sleep(SESSION_TIMEOUT + self.millis(QUIET_MS)).await;
+                sleeper.signal("CONT");
+                self.members.push(sleeper);
+            }
+            Event::Crash(server) => {
+                self.stack.kill(server);
+                sleep(self.millis(DEAD_MS)).await;
+                self.stack.up();
+            }
+        }
+    }
+
+    fn join(&mut self) {
+        if self.members.len() < MEMBERS_MAX {
+            self.members.push(Member::start(self.stack, &self.topic, &self.topic, &[]));
+        }
+    }
+
+    /// Takes any member out of the list.
+    fn any(&mut self) -> Member {
+        let places: Vec<_> = (0..self.members.len()).collect();
+        self.members.swap_remove(*places.choose(&mut self.rng).expect("there are members"))
+    }
+
+    fn all_are_running(&mut self) {
+        for member in &mut self.members {
+            assert!(member.is_running(), "round {}: a member has ended:\n{}", self.seed, member.log());
+        }
+    }
+
+    fn millis(&mut self, range: Range<u64>) -> Duration {
+        Duration::from_millis(self.rng.random_range(range))
+    }
+}

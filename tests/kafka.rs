@@ -1,0 +1,294 @@
+//! Laws of the log's live end, on Apache Kafka: what is in the topic and committed is a row, whatever its producers,
+//! its brokers and its administrators do; and a topic that is not the one that the table knows is refused.
+
+use std::time::Duration;
+
+use ingest::kafka::KafkaOptions;
+use lake_schemas::commit::TableLog;
+use lake_schemas::{Stand, Table, TopicPartition};
+use localstack::produce::Load;
+use rdkafka::admin::AdminOptions;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::NOON_MS;
+use crate::stack::member::{Member, SESSION_TIMEOUT};
+use crate::stack::{RealStack, Server};
+
+/// As fast as the generator goes.
+const RATE: u64 = 1_000_000;
+
+/// How long the broker may take for a step of administration.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// How long a member may take for what it is waited for.
+const SOON: Duration = Duration::from_secs(30);
+
+fn load(count: u64) -> Load {
+    Load { rate: RATE, count: Some(count), start_ms: NOON_MS }
+}
+
+async fn fill(stack: &RealStack, topic: &str, seed: u64, count: u64) {
+    stack.produce(topic, seed, load(count), CancellationToken::new()).await;
+}
+
+async fn stand(stack: &RealStack, topic: &str, lake: &str, partition: i32) -> Stand {
+    let log = TableLog::open(&stack.lake(lake), Table::Clicks).await.expect("the table opens");
+    log.stand(&TopicPartition::new(topic, partition))
+}
+
+/// Where the log of a partition begins and ends.
+fn watermarks(stack: &RealStack, topic: &str, partition: i32) -> (i64, i64) {
+    let consumer: BaseConsumer = stack.client_config().create().expect("a client");
+    consumer.fetch_watermarks(topic, partition, ANSWER_MAX).expect("kafka answers")
+}
+
+/// Drops what is below an offset, as retention would.
+async fn truncate(stack: &RealStack, topic: &str, partition: i32, offset: Offset) {
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic, partition, offset).expect("an offset");
+    stack.admin().delete_records(&offsets, &AdminOptions::new()).await.expect("kafka answers");
+}
+
+/// Runs the program to its end, which must be a refusal in one line that has all these words.
+async fn is_refused(stack: &RealStack, topic: &str, lake: &str, words: &[&str]) {
+    let mut member = Member::start(stack, topic, lake, &["--until-caught-up"]);
+    let status = member.ends(SOON).await;
+    assert_eq!(status.code(), Some(4), "{}", member.log());
+    let log = member.log();
+    let errors: Vec<_> = log.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{log}");
+    words.iter().for_each(|word| assert!(errors[0].contains(word), "{word:?} is not in: {}", errors[0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn aborted_messages_are_never_ingested_and_gaps_are_no_loss() {
+    let (stack, topic) = (RealStack::shared(), "transactions");
+    stack.create_topic(topic, 2, &[]).await;
+    let mut config = stack.client_config();
+    config.set("transactional.id", "clicks-producer");
+    let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> = config.create().expect("a producer");
+    producer.init_transactions(ANSWER_MAX).expect("kafka answers");
+    for transaction in 0..10 {
+        producer.begin_transaction().expect("a transaction");
+        for number in 0..100 {
+            let click =
+                format!("{{\"ad_id\":\"ad\",\"click_id\":\"{transaction}-{number}\",\"event_time\":{NOON_MS}}}");
+            let record = BaseRecord::<(), _>::to(topic).partition(number % 2).payload(&click);
+            producer.send(record).map_err(|(error, _)| error).expect("a message is queued");
+        }
+        // The last one, too.
+        let aborts = transaction % 3 == 0;
+        let ended = if aborts {
+            producer.flush(ANSWER_MAX).and_then(|()| producer.abort_transaction(ANSWER_MAX))
+        } else {
+            producer.commit_transaction(ANSWER_MAX)
+        };
+        ended.expect("the transaction ends");
+    }
+    stack.catch_up(topic, topic, &[]).await;
+    assert_eq!(stack.raw_is_the_log(topic, topic).await, 600);
+    for partition in 0..2 {
+        let (_, end) = watermarks(&stack, topic, partition);
+        let stand = stand(&stack, topic, topic, partition).await;
+        assert_eq!(stand, Stand { cut: Some(end), read: Some(300) }, "the cut is behind the markers");
+        // Retention takes all of it, markers included: nothing is lost by that.
+        truncate(&stack, topic, partition, Offset::End).await;
+    }
+    stack.catch_up(topic, topic, &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_compression_is_read() {
+    let (stack, topic) = (RealStack::shared(), "compressions");
+    stack.create_topic(topic, 3, &[]).await;
+    for (seed, compression) in (0..).zip(["none", "gzip", "snappy", "lz4", "zstd"]) {
+        let mut config = stack.client_config();
+        config.set("compression.type", compression);
+        stack.produce_with(&config, topic, seed, load(2_000), CancellationToken::new()).await;
+    }
+    stack.catch_up(topic, topic, &[]).await;
+    assert_eq!(stack.raw_is_the_log(topic, topic).await, 10_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_are_added_are_read_from_their_beginning() {
+    let (stack, topic) = (RealStack::shared(), "growing");
+    stack.create_topic(topic, 2, &[]).await;
+    fill(&stack, topic, 1, 1_000).await;
+    let refresh = ["-X", "topic.metadata.refresh.interval.ms=500"];
+    let mut member = Member::start(&stack, topic, topic, &refresh);
+    member.says("partition=growing/1", SOON).await;
+    stack.grow_topic(topic, 5).await;
+    fill(&stack, topic, 2, 2_000).await;
+    member.says("partition=growing/4", SOON).await;
+    fill(&stack, topic, 3, 2_000).await;
+    member.leaves().await;
+    stack.catch_up(topic, topic, &[]).await;
+    assert_eq!(stack.raw_is_the_log(topic, topic).await, 5_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recreated_topic_is_refused_even_when_it_has_outgrown_the_cut() {
+    let (stack, topic) = (RealStack::shared(), "recreated");
+    stack.create_topic(topic, 1, &[]).await;
+    fill(&stack, topic, 1, 1_000).await;
+    stack.catch_up(topic, topic, &[]).await;
+    let before = stack.kcat(topic);
+    stack.delete_topic(topic).await;
+    stack.create_topic(topic, 1, &[]).await;
+    fill(&stack, topic, 2, 500).await;
+    is_refused(&stack, topic, topic, &["recreated/0", "stands at offset 1000", "ends at 500", "--topic-as"]).await;
+    fill(&stack, topic, 3, 1_500).await;
+    is_refused(&stack, topic, topic, &["recreated/0", "offset 999", "another message", "--topic-as"]).await;
+    stack.raw_is(&before, topic, topic).await;
+    stack.catch_up(topic, topic, &["--topic-as", "recreated-2"]).await;
+    stack.raw_is(&before, topic, topic).await;
+    stack.raw_is(&stack.kcat(topic), "recreated-2", topic).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_retention_took_is_refused_and_begins_again_under_another_name() {
+    let (stack, topic) = (RealStack::shared(), "retention");
+    stack.create_topic(topic, 1, &[]).await;
+    fill(&stack, topic, 1, 1_000).await;
+    stack.catch_up(topic, topic, &[]).await;
+    // What the table has read may go.
+    truncate(&stack, topic, 0, Offset::Offset(700)).await;
+    fill(&stack, topic, 2, 1_000).await;
+    stack.catch_up(topic, topic, &[]).await;
+    fill(&stack, topic, 3, 1_000).await;
+    truncate(&stack, topic, 0, Offset::Offset(2_001)).await;
+    is_refused(&stack, topic, topic, &["retention/0", "stands at offset 2000", "below 2001", "--topic-as"]).await;
+    stack.catch_up(topic, topic, &["--topic-as", "retention-2"]).await;
+    stack.raw_is(&stack.kcat(topic), "retention-2", topic).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_group_is_told_what_is_committed_and_nothing_depends_on_it() {
+    let (stack, topic, group) = (RealStack::shared(), "told", "lag-tools-look-here");
+    stack.create_topic(topic, 2, &[]).await;
+    fill(&stack, topic, 1, 1_000).await;
+    stack.catch_up(topic, topic, &["--group", group]).await;
+    let consumer: BaseConsumer = stack.client_config().set("group.id", group).create().expect("a client");
+    let mut offsets = TopicPartitionList::new();
+    for partition in 0..2 {
+        offsets.add_partition(topic, partition);
+    }
+    let told = consumer.committed_offsets(offsets.clone(), ANSWER_MAX).expect("kafka answers");
+    for partition in 0..2 {
+        let (_, end) = watermarks(&stack, topic, partition);
+        let told = told.find_partition(topic, partition).map(|told| told.offset());
+        assert_eq!(told, Some(Offset::Offset(end)), "{topic}/{partition}");
+    }
+    // Whatever the group says, the table knows better.
+    for (wrong, more) in [(Offset::Offset(3), 500), (Offset::Offset(1_000_000), 500)] {
+        offsets.set_all_offsets(wrong).expect("an offset");
+        consumer.commit(&offsets, rdkafka::consumer::CommitMode::Sync).expect("kafka takes it");
+        fill(&stack, topic, 2, more).await;
+        stack.catch_up(topic, topic, &["--group", group]).await;
+    }
+    assert_eq!(stack.raw_is_the_log(topic, topic).await, 2_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_share_the_work_and_one_takes_over_from_the_dead() {
+    let (stack, topic) = (RealStack::shared(), "shared");
+    stack.create_topic(topic, 12, &[]).await;
+    fill(&stack, topic, 1, 6_000).await;
+    let mut members = [0, 1].map(|_| Member::start(&stack, topic, topic, &["--metrics", "127.0.0.1:0"]));
+    let began = Instant::now();
+    loop {
+        let [one, other] = [members[0].partitions().await, members[1].partitions().await];
+        if one == 6 && other == 6 {
+            break;
+        }
+        assert!(began.elapsed() < SOON, "one has {one} of 12, the other {other}");
+        sleep(Duration::from_millis(100)).await;
+    }
+    fill(&stack, topic, 2, 6_000).await;
+    let [dying, living] = &mut members;
+    dying.kill();
+    let died = Instant::now();
+    while living.partitions().await < 12 {
+        // A second for the rebalance itself.
+        assert!(died.elapsed() < SESSION_TIMEOUT + Duration::from_secs(1), "{}", living.log());
+        sleep(Duration::from_millis(50)).await;
+    }
+    let [_, living] = members;
+    living.leaves().await;
+    stack.catch_up(topic, topic, &[]).await;
+    assert_eq!(stack.raw_is_the_log(topic, topic).await, 12_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newer_protocol_of_groups_works_too() {
+    let (stack, topic) = (RealStack::shared(), "kip-848");
+    stack.create_topic(topic, 4, &[]).await;
+    fill(&stack, topic, 1, 2_000).await;
+    let options =
+        KafkaOptions { properties: vec![("group.protocol".to_owned(), "consumer".to_owned())], ..stack.kafka(topic) };
+    let pace = ingest::drive::Pace { commit_interval: Duration::from_millis(300), until_caught_up: true };
+    let progress = tokio::sync::watch::Sender::default();
+    let lake = stack.lake(topic);
+    ingest::ingest(&lake, &options, pace, CancellationToken::new(), progress).await.expect("ingest ends");
+    assert_eq!(stack.raw_is_the_log(topic, topic).await, 2_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scram_over_tls_works_and_a_wrong_password_is_one_line() {
+    let (stack, topic) = (RealStack::shared(), "secure");
+    stack.create_topic(topic, 2, &[]).await;
+    fill(&stack, topic, 1, 1_000).await;
+    let (servers, properties) = (stack.secure_servers(), stack.secure_properties());
+    let properties = properties.to_str().expect("UTF-8");
+    let secure = ["--bootstrap-servers", &servers, "-F", properties];
+    stack.catch_up(topic, topic, &secure).await;
+    assert_eq!(stack.raw_is_the_log(topic, topic).await, 1_000);
+
+    let wrong = stack.path().join("wrong.properties");
+    let right = std::fs::read_to_string(properties).expect("a file");
+    std::fs::write(&wrong, right.replace("sasl.password=", "sasl.password=not-")).expect("a file");
+    let wrong = wrong.to_str().expect("UTF-8");
+    let began = Instant::now();
+    let mut member = Member::start(&stack, topic, topic, &["--bootstrap-servers", &servers, "-F", wrong, "-vv"]);
+    let status = member.ends(SOON).await;
+    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+    let log = member.log();
+    assert_eq!(status.code(), Some(3), "{log}");
+    let errors: Vec<_> = log.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{log}");
+    assert!(errors[0].contains(&servers) && errors[0].contains("invalid credentials"), "{}", errors[0]);
+    assert!(!log.contains("clicklake-secret"), "a secret is logged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_die_are_waited_for_aloud() {
+    let (stack, topic) = (RealStack::start(), "waiting");
+    stack.create_topic(topic, 4, &[]).await;
+    let stop = CancellationToken::new();
+    let load = Load { rate: 2_000, count: None, start_ms: NOON_MS };
+    let producing = stack.produce(topic, 1, load, stop.clone());
+    let events = async {
+        let mut member = Member::start(&stack, topic, topic, &[]);
+        member.says("committed", SOON).await;
+        stack.kill(Server::Kafka);
+        member.says("kafka broker does not answer; waiting", SOON).await;
+        stack.up();
+        member.says("kafka answers again", SOON).await;
+        stack.kill(Server::S3);
+        member.says("trying again", SOON).await;
+        let commits = member.commits();
+        stack.up();
+        member.commits_more_than(commits, SOON).await;
+        assert!(!member.log().contains("panicked"), "{}", member.log());
+        stop.cancel();
+        member.leaves().await;
+    };
+    let (counts, ()) = tokio::join!(producing, events);
+    stack.catch_up(topic, topic, &[]).await;
+    assert_eq!(stack.raw_is_the_log(topic, topic).await as u64, counts.total());
+}

@@ -1,0 +1,136 @@
+//! `clicklake ingest` as a process of its own, which can be killed, paused and told to leave.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+use super::{RealStack, signal};
+
+/// Sessions that end soon, so that a dead member's partitions move within the test.
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// How long a member may take to leave; the contract's bound.
+const LEAVE_MAX: Duration = Duration::from_secs(20);
+
+/// How often something that is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// A running member. Dropping it kills it.
+pub struct Member {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Member {
+    /// Starts a member that reads a topic into a lake, and logs into a file of the stack's folder.
+    pub fn start(stack: &RealStack, topic: &str, lake: &str, more: &[&str]) -> Self {
+        let (log, file) = (0..)
+            .map(|number| stack.path().join(format!("{topic}-{lake}-{number}.log")))
+            .find_map(|path| File::create_new(&path).ok().map(|file| (path, file)))
+            .expect("one of them is free");
+        let session = format!("session.timeout.ms={}", SESSION_TIMEOUT.as_millis());
+        let lake = stack.lake_url(lake);
+        let child = stack
+            .clicklake(&["ingest", "--topic", topic, "--lake", &lake, "--commit-interval", "300ms"])
+            .args(["-X", &session, "-X", "heartbeat.interval.ms=500"])
+            .args(more)
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .expect("clicklake starts");
+        Self { child, log }
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).expect("a log")
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("it can be waited for").is_none()
+    }
+
+    pub fn signal(&self, name: &str) {
+        signal(self.child.id(), name);
+    }
+
+    /// Kills it, as a crash would.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// Waits until its log says something.
+    pub async fn says(&mut self, what: &str, within: Duration) {
+        let began = Instant::now();
+        while !self.log().contains(what) {
+            assert!(self.is_running(), "it ended before it said {what:?}:\n{}", self.log());
+            assert!(began.elapsed() < within, "it did not say {what:?} within {within:?}:\n{}", self.log());
+            sleep(LOOK).await;
+        }
+    }
+
+    /// How many commits it has logged.
+    pub fn commits(&self) -> usize {
+        self.log().matches(" committed ").count()
+    }
+
+    /// Waits until it has committed more than that often.
+    pub async fn commits_more_than(&mut self, commits: usize, within: Duration) {
+        let began = Instant::now();
+        while self.commits() <= commits {
+            assert!(began.elapsed() < within, "nothing is committed within {within:?}:\n{}", self.log());
+            sleep(LOOK).await;
+        }
+    }
+
+    /// What it serves at `--metrics 127.0.0.1:0`; empty as long as it does not.
+    pub async fn metrics(&self) -> String {
+        let log = self.log();
+        let Some((_, after)) = log.split_once("metrics address=") else { return String::new() };
+        let address = after.split_whitespace().next().expect("an address");
+        let mut connection = TcpStream::connect(address).await.expect("it listens");
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        connection.write_all(request.as_bytes()).await.expect("it listens");
+        let mut answer = String::new();
+        connection.read_to_string(&mut answer).await.expect("it answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("head and body");
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        body.to_owned()
+    }
+
+    /// How many partitions are its own, by its metrics.
+    pub async fn partitions(&self) -> usize {
+        self.metrics().await.lines().filter(|line| line.starts_with("clicklake_owned{")).count()
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn ends(&mut self, within: Duration) -> ExitStatus {
+        let began = Instant::now();
+        while self.is_running() {
+            assert!(began.elapsed() < within, "it has not ended after {within:?}:\n{}", self.log());
+            sleep(LOOK).await;
+        }
+        self.child.wait().expect("it has ended")
+    }
+
+    /// Tells it to leave, which it must do in time and with all committed.
+    pub async fn leaves(mut self) {
+        self.signal("TERM");
+        let status = self.ends(LEAVE_MAX).await;
+        assert!(status.success(), "{status}:\n{}", self.log());
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

@@ -1,0 +1,155 @@
+//! An Apache Kafka and an S3 server of the test's own, by `localstack/up`, on free ports, gone when the test is.
+
+pub mod member;
+pub mod topic;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, Weak};
+
+use ingest::kafka::KafkaOptions;
+use lake_schemas::Lake;
+use object_store::aws::AmazonS3Builder;
+use object_store::client::ClientOptions;
+use url::Url;
+
+/// A running stack; dropping it takes it down.
+pub struct RealStack {
+    folder: tempfile::TempDir,
+    ports: [u16; 4],
+    /// What `localstack/up` says must be in the environment.
+    environment: Vec<(String, String)>,
+}
+
+/// One of its servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    Kafka,
+    S3,
+}
+
+impl RealStack {
+    /// A stack that no other test has.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut stack = Self { ports: free_ports(), folder, environment: Vec::new() };
+        stack.environment = stack.up();
+        stack
+    }
+
+    /// The stack of all tests that harm nothing but what is their own in it. It ends with the last of them.
+    pub fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<RealStack>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let stack = Arc::new(Self::start());
+            *shared = Arc::downgrade(&stack);
+            stack
+        })
+    }
+
+    /// Starts what does not run; the environment that leads there.
+    pub fn up(&self) -> Vec<(String, String)> {
+        let ports = self.ports.map(|port| port.to_string()).join(",");
+        let output =
+            script("up").arg("--folder").arg(self.path()).args(["--ports", &ports]).output().expect("bash runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "localstack/up: {said}");
+        let exports = String::from_utf8(output.stdout).expect("UTF-8");
+        let pair =
+            |line: &str| line.strip_prefix("export ")?.split_once('=').map(|(key, value)| (key.into(), value.into()));
+        exports.lines().map(|line| pair(line).expect("export KEY=VALUE")).collect()
+    }
+
+    /// Kills a server, as a crash would.
+    pub fn kill(&self, server: Server) {
+        let name = if server == Server::Kafka { "kafka" } else { "s3" };
+        let id = std::fs::read_to_string(self.path().join(name).join("pid")).expect("it runs");
+        signal(id.trim().parse().expect("a process id"), "KILL");
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn variable(&self, key: &str) -> &str {
+        let found = self.environment.iter().find(|(name, _)| name == key);
+        &found.unwrap_or_else(|| panic!("up names no {key}")).1
+    }
+
+    pub fn bootstrap_servers(&self) -> String {
+        self.variable("CLICKLAKE_BOOTSTRAP_SERVERS").to_owned()
+    }
+
+    /// Where clients log in by SASL, over TLS.
+    pub fn secure_servers(&self) -> String {
+        format!("127.0.0.1:{}", self.ports[1])
+    }
+
+    /// The properties file with which they do.
+    pub fn secure_properties(&self) -> PathBuf {
+        self.path().join("client.properties")
+    }
+
+    pub fn kafka(&self, topic: &str) -> KafkaOptions {
+        KafkaOptions {
+            bootstrap_servers: self.bootstrap_servers(),
+            topic: topic.to_owned(),
+            topic_as: None,
+            group: None,
+            properties: Vec::new(),
+        }
+    }
+
+    /// The address of a lake in the stack's bucket.
+    pub fn lake_url(&self, name: &str) -> String {
+        format!("s3://clicklake/{name}")
+    }
+
+    /// The lake, for reading in this process: what the environment says is for other processes.
+    pub fn lake(&self, name: &str) -> Lake {
+        let store = AmazonS3Builder::new()
+            .with_endpoint(self.variable("AWS_ENDPOINT_URL"))
+            .with_region(self.variable("AWS_REGION"))
+            .with_access_key_id(self.variable("AWS_ACCESS_KEY_ID"))
+            .with_secret_access_key(self.variable("AWS_SECRET_ACCESS_KEY"))
+            .with_bucket_name("clicklake")
+            .with_client_options(ClientOptions::new().with_allow_http(true))
+            .build()
+            .expect("an S3 store");
+        Lake::on(Arc::new(store), Url::parse(&self.lake_url(name)).expect("a URL"))
+    }
+
+    /// The program, with the stack's environment.
+    pub fn clicklake(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_clicklake"));
+        command.args(arguments).envs(self.environment.iter().cloned());
+        command
+    }
+}
+
+impl Drop for RealStack {
+    fn drop(&mut self) {
+        let down = script("down").arg("--folder").arg(self.path()).output();
+        assert!(std::thread::panicking() || down.is_ok_and(|output| output.status.success()), "localstack/down failed");
+    }
+}
+
+/// Sends a signal to a process.
+pub fn signal(process: u32, name: &str) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().expect("kill runs");
+    assert!(sent.success(), "kill -{name} {process}");
+}
+
+fn script(name: &str) -> Command {
+    let mut command = Command::new("bash");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("localstack").join(name));
+    command
+}
+
+/// Four ports that were free just now.
+fn free_ports() -> [u16; 4] {
+    let listeners: [_; 4] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|listener| listener.local_addr().expect("an address").port())
+}
