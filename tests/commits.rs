@@ -238,6 +238,18 @@ fn an_append_passes_a_remove_that_changes_data() {
 }
 
 #[test]
+fn a_store_whose_winner_never_hears_of_it_is_not_refused_for_that() {
+    simulate(async {
+        // The winners of the first rounds only.
+        let store = FaultStore::repeating(memory(), |operation| operation < 8);
+        lake_on(Arc::new(store)).probe().await.expect("the store can be trusted");
+        let store = FaultStore::repeating(memory(), |_| true);
+        let error = lake_on(Arc::new(store)).probe().await.expect_err("nobody was told that it won");
+        assert!(error.is_retryable(), "{error}");
+    });
+}
+
+#[test]
 fn a_store_that_lets_two_win_is_refused() {
     simulate(async {
         let careless: Arc<dyn ObjectStore> = Arc::new(FaultStore::careless(memory()));

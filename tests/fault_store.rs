@@ -43,8 +43,18 @@ pub type Plan = Box<dyn Fn(u64) -> Fault + Send + Sync>;
 pub struct FaultStore {
     inner: Arc<dyn ObjectStore>,
     state: Arc<State>,
+    quirk: Quirk,
+}
+
+/// What a store does with every put.
+#[derive(Clone, Copy)]
+enum Quirk {
+    None,
     /// Puts over what is there, though told to put only what is absent.
-    careless: bool,
+    Careless,
+    /// Where the number of the operation says so, puts twice and tells of the second: what a client of a bucket does
+    /// whose first reply was lost.
+    Repeating(fn(u64) -> bool),
 }
 
 struct State {
@@ -57,12 +67,17 @@ impl FaultStore {
     /// A view of a store with faults by plan.
     pub fn new(inner: Arc<dyn ObjectStore>, plan: Plan) -> Self {
         let state = State { plan, operations: AtomicU64::new(0), dead: CancellationToken::new() };
-        Self { inner, state: Arc::new(state), careless: false }
+        Self { inner, state: Arc::new(state), quirk: Quirk::None }
     }
 
     /// A view of a store on which put-if-absent is not atomic.
     pub fn careless(inner: Arc<dyn ObjectStore>) -> Self {
-        Self { careless: true, ..Self::new(inner, Box::new(|_| Fault::None)) }
+        Self { quirk: Quirk::Careless, ..Self::new(inner, Box::new(|_| Fault::None)) }
+    }
+
+    /// A view of a store whose first reply to a put is lost, by the number of the operation.
+    pub fn repeating(inner: Arc<dyn ObjectStore>, when: fn(u64) -> bool) -> Self {
+        Self { quirk: Quirk::Repeating(when), ..Self::new(inner, Box::new(|_| Fault::None)) }
     }
 
     /// Cancelled when the process dies. From then on no operation of it happens any more.
@@ -125,7 +140,10 @@ impl fmt::Display for FaultStore {
 #[async_trait]
 impl ObjectStore for FaultStore {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        let options = if self.careless { PutOptions::default() } else { options };
+        let options = if matches!(self.quirk, Quirk::Careless) { PutOptions::default() } else { options };
+        if matches!(self.quirk, Quirk::Repeating(when) if when(self.operations())) {
+            let _ = self.inner.put_opts(location, payload.clone(), options.clone()).await;
+        }
         self.run(true, self.inner.put_opts(location, payload, options)).await
     }
 

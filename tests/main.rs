@@ -8,6 +8,8 @@
 //! | [`messages`] | every rejection reason; hostile input; nothing lost |
 //! | [`chaos`] | the same on a real Kafka and a real S3, with everything killed that can be |
 //! | [`kafka`] | groups, transactions, administrators and passwords of Apache Kafka |
+//! | [`s3`] | one winner a key; errors in one line; throttling and lost replies lived through |
+//! | [`metrics`] | what is served to Prometheus is what the tables say |
 //! | [`embedded`] | the whole path over a broker in this process |
 //! | [`start_up`] | what is wrong is said in one line, in time, with the right exit code |
 //! | [`stopping`] | a signal commits and leaves |
@@ -20,8 +22,10 @@ mod embedded;
 mod fault_store;
 mod kafka;
 mod messages;
+mod metrics;
 mod raw_is_the_log;
 mod readers;
+mod s3;
 mod simulation;
 mod stack;
 mod start_up;

@@ -10,8 +10,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::embedded::Stack;
 
+/// What the readers are asked with: its argument is a lake.
+pub const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/readers/count.py");
+
 /// The Python that has the readers: `CLICKLAKE_READERS`, or where `tests/run` puts it.
-fn python() -> PathBuf {
+pub fn python() -> PathBuf {
     let folder = std::env::var_os("CLICKLAKE_READERS").map(PathBuf::from).unwrap_or_else(|| {
         let home = std::env::var_os("HOME").expect("there is a home");
         PathBuf::from(home).join(".cache/clicklake/readers")
@@ -19,6 +22,15 @@ fn python() -> PathBuf {
     let python = folder.join("bin/python");
     assert!(python.exists(), "{} is missing; run the tests with tests/run, which makes it", python.display());
     python
+}
+
+/// What they find, by reader and table.
+pub fn figures(command: &mut Command) -> Value {
+    let output = command.output().expect("python runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).expect("figures");
+    assert_eq!(found.as_object().map(|readers| readers.len()), Some(3), "{found}");
+    found
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,15 +41,11 @@ async fn readers_that_are_not_ours_find_the_same_rows() {
     let more = stack.produce(6, 10_000).await;
     stack.ingest(true, CancellationToken::new()).await.expect("ingest ends");
 
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/readers/count.py");
-    let output = Command::new(python()).arg(script).arg(stack.lake_path()).output().expect("python runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let found: Value = serde_json::from_slice(&output.stdout).expect("figures");
+    let found = figures(Command::new(python()).arg(SCRIPT).arg(stack.lake_path()));
 
     let malformed = counts.malformed + more.malformed;
     let events = counts.total() + more.total() - malformed;
     let readers = found.as_object().expect("readers by name");
-    assert_eq!(readers.len(), 3, "{found}");
     for (reader, tables) in readers {
         assert_eq!(tables["clicks"]["rows"], events, "{reader}");
         assert_eq!(tables["clicks_rejected"]["rows"], malformed, "{reader}");

@@ -70,6 +70,7 @@ fn settings_of_kafka_that_are_ours_or_nonsense() {
     let with = |property| [&base[..], &["-X", property]].concat();
     fails(&with("enable.auto.commit=true"), 4, &["enable.auto.commit"]);
     fails(&with("no.such.property=1"), 3, &["no.such.property"]);
+    fails(&[&base[..], &["--metrics", "192.0.2.1:1"]].concat(), 3, &["--metrics", "192.0.2.1:1"]);
     fails(&[&base[..], &["-F", "/no/such/file"]].concat(), 3, &["/no/such/file"]);
 }
 

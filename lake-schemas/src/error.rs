@@ -6,6 +6,8 @@
 use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
 
+use crate::advice::advice;
+
 /// A result whose error is a [`LakeError`].
 pub type Result<T, E = LakeError> = std::result::Result<T, E>;
 
@@ -27,9 +29,11 @@ pub enum LakeError {
 }
 
 impl LakeError {
-    /// Wraps what a store, or Delta, reported while something was done.
+    /// Wraps what a store, or Delta, reported while something was done; what to do about it, where that is known.
     pub fn store(what: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Store { what: what.into(), source: source.into() }
+        let source = source.into();
+        let source = advice(source.as_ref()).map_or(source, Into::into);
+        Self::Store { what: what.into(), source }
     }
 
     /// Whether the same call may go through later.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use deltalake::logstore::{LogStoreRef, ObjectStoreRef, StorageConfig, logstore_for, logstore_with};
 use futures::future::{BoxFuture, join_all};
-use object_store::{Error as StoreError, ObjectStoreExt, PutMode, PutOptions, path};
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, path};
 use url::Url;
 use uuid::Uuid;
 
@@ -19,9 +19,16 @@ use crate::error::{Context, LakeError, Result};
 const PROBE_ROUNDS: usize = 4;
 const PROBE_WRITERS: usize = 4;
 
-/// How long a request to a bucket is retried below us. Short: the jobs above wait and say so, and start-up must fail
-/// within 15 seconds.
-const STORE_RETRY: [(&str, &str); 3] = [("max_retries", "3"), ("retry_timeout", "8s"), ("connect_timeout", "4s")];
+/// How buckets are asked.
+const BUCKET_OPTIONS: [(&str, &str); 4] = [
+    // What fails is tried again below us for a short time only: the jobs above wait and say so, and start-up must fail
+    // within 15 seconds.
+    ("max_retries", "3"),
+    ("retry_timeout", "8s"),
+    ("connect_timeout", "4s"),
+    // Profiles, web identities and the rest of the usual ways count at every endpoint, not at Amazon's alone.
+    ("AWS_FORCE_CREDENTIAL_LOAD", "true"),
+];
 
 /// A lake: one folder or bucket prefix, with a Delta table in each of its folders.
 #[derive(Clone)]
@@ -76,7 +83,7 @@ impl Lake {
     fn log_store_at(&self, url: &Url) -> Result<LogStoreRef> {
         let what = || format!("lake {}", self.url);
         let options: HashMap<&str, &str> = match url.scheme() {
-            "s3" | "s3a" => HashMap::from(STORE_RETRY),
+            "s3" | "s3a" => HashMap::from(BUCKET_OPTIONS),
             _ => HashMap::new(),
         };
         let config = StorageConfig::parse_options(options).while_doing(what)?;
@@ -93,35 +100,53 @@ impl Lake {
     pub fn probe(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let store = self.log_store("_clicklake")?.object_store(None);
+            let mut has_winner = false;
             for _ in 0..PROBE_ROUNDS {
                 let key = path::Path::from(format!("probe/{}", probe_name()));
-                let race = (0..PROBE_WRITERS).map(|writer| {
-                    let options = PutOptions::from(PutMode::Create);
-                    store.put_opts(&key, format!("{writer}").into(), options)
-                });
-                let mut winners = 0;
-                for outcome in join_all(race).await {
-                    match outcome {
-                        Ok(_) => winners += 1,
-                        Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {}
-                        Err(error) => {
-                            return Err(LakeError::store(format!("lake {}: cannot write", self.url), error));
-                        }
-                    }
-                }
+                let winners = self.race(store.as_ref(), &key).await?;
+                let what = || format!("lake {}: reading what was put", self.url);
+                // The winner may not know that it won: its reply was lost, and what it put met its second attempt.
+                let unknown = winners == 0 && store.get(&key).await.map(|_| true).or_else(absent).while_doing(what)?;
                 // What is left behind by a failing delete is a few bytes under a name of its own.
                 let _ = store.delete(&key).await;
-                if winners != 1 {
+                if winners != 1 && !unknown {
                     return Err(LakeError::Refused(format!(
                         "lake {}: its store let {winners} of {PROBE_WRITERS} writers create one key; \
-                     commits need a store where exactly one wins (put-if-absent)",
+                         commits need a store where exactly one wins (put-if-absent)",
                         self.url
                     )));
                 }
+                has_winner |= winners == 1;
             }
-            Ok(())
+            if has_winner {
+                return Ok(());
+            }
+            let what = format!("lake {}: finding out whether its store can be trusted", self.url);
+            Err(LakeError::store(what, "no writer was told that it won; are its replies lost?"))
         })
     }
+
+    /// How many of several writers of one key were told that they won.
+    async fn race(&self, store: &dyn ObjectStore, key: &path::Path) -> Result<usize> {
+        let race = (0..PROBE_WRITERS).map(|writer| {
+            let options = PutOptions::from(PutMode::Create);
+            store.put_opts(key, format!("{writer}").into(), options)
+        });
+        let mut winners = 0;
+        for outcome in join_all(race).await {
+            match outcome {
+                Ok(_) => winners += 1,
+                Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => {}
+                Err(error) => return Err(LakeError::store(format!("lake {}: cannot write", self.url), error)),
+            }
+        }
+        Ok(winners)
+    }
+}
+
+/// That nothing is there is an answer.
+fn absent(error: StoreError) -> Result<bool, StoreError> {
+    if matches!(error, StoreError::NotFound { .. }) { Ok(false) } else { Err(error) }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a key that no other start-up probes at the same time")]

@@ -6,6 +6,7 @@
 //!
 //! This crate knows nothing of Kafka, of JSON, or of what is computed.
 
+mod advice;
 pub mod commit;
 pub mod error;
 pub mod files;

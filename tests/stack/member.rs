@@ -29,6 +29,11 @@ pub struct Member {
 impl Member {
     /// Starts a member that reads a topic into a lake, and logs into a file of the stack's folder.
     pub fn start(stack: &RealStack, topic: &str, lake: &str, more: &[&str]) -> Self {
+        Self::start_at(stack, None, topic, lake, more)
+    }
+
+    /// The same, with another way to S3.
+    pub fn start_at(stack: &RealStack, s3: Option<&str>, topic: &str, lake: &str, more: &[&str]) -> Self {
         let (log, file) = (0..)
             .map(|number| stack.path().join(format!("{topic}-{lake}-{number}.log")))
             .find_map(|path| File::create_new(&path).ok().map(|file| (path, file)))
@@ -39,6 +44,7 @@ impl Member {
             .clicklake(&["ingest", "--topic", topic, "--lake", &lake, "--commit-interval", "300ms"])
             .args(["-X", &session, "-X", "heartbeat.interval.ms=500"])
             .args(more)
+            .envs(s3.map(|url| ("AWS_ENDPOINT_URL", url)))
             .stdout(Stdio::null())
             .stderr(file)
             .spawn()
@@ -84,6 +90,7 @@ impl Member {
     pub async fn commits_more_than(&mut self, commits: usize, within: Duration) {
         let began = Instant::now();
         while self.commits() <= commits {
+            assert!(self.is_running(), "it ended:\n{}", self.log());
             assert!(began.elapsed() < within, "nothing is committed within {within:?}:\n{}", self.log());
             sleep(LOOK).await;
         }

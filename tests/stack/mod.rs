@@ -1,6 +1,7 @@
 //! An Apache Kafka and an S3 server of the test's own, by `localstack/up`, on free ports, gone when the test is.
 
 pub mod member;
+pub mod proxy;
 pub mod topic;
 
 use std::net::TcpListener;
@@ -73,6 +74,10 @@ impl RealStack {
         self.folder.path()
     }
 
+    pub fn environment(&self) -> impl Iterator<Item = (String, String)> {
+        self.environment.iter().cloned()
+    }
+
     pub fn variable(&self, key: &str) -> &str {
         let found = self.environment.iter().find(|(name, _)| name == key);
         &found.unwrap_or_else(|| panic!("up names no {key}")).1
@@ -124,7 +129,7 @@ impl RealStack {
     /// The program, with the stack's environment.
     pub fn clicklake(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clicklake"));
-        command.args(arguments).envs(self.environment.iter().cloned());
+        command.args(arguments).envs(self.environment());
         command
     }
 }

@@ -1,0 +1,170 @@
+//! Laws of the lake's store, on a real S3 server: what is wrong with it is said at once and in one line; what passes
+//! (throttling, errors, lost replies) is lived through; and readers that are not ours read what stands there.
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use localstack::produce::Load;
+use object_store::aws::AmazonS3Builder;
+use object_store::client::ClientOptions;
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode};
+use tokio_util::sync::CancellationToken;
+
+use crate::NOON_MS;
+use crate::readers;
+use crate::stack::RealStack;
+use crate::stack::member::Member;
+use crate::stack::proxy::{Fate, Proxy};
+
+/// As fast as the generator goes.
+const RATE: u64 = 1_000_000;
+
+/// How soon what is wrong with a store must be said.
+const ERROR_MAX: Duration = Duration::from_secs(15);
+
+/// A server on which commits may rest: in each of so many races, of so many writers exactly one wins.
+const RACES: usize = 50;
+const WRITERS: usize = 8;
+
+async fn fill(stack: &RealStack, topic: &str, partitions: i32, count: u64) {
+    stack.create_topic(topic, partitions, &[]).await;
+    let load = Load { rate: RATE, count: Some(count), start_ms: NOON_MS };
+    stack.produce(topic, 1, load, CancellationToken::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_that_put_a_key_if_absent_one_wins() {
+    let stack = RealStack::shared();
+    let store = AmazonS3Builder::new()
+        .with_endpoint(stack.variable("AWS_ENDPOINT_URL"))
+        .with_access_key_id(stack.variable("AWS_ACCESS_KEY_ID"))
+        .with_secret_access_key(stack.variable("AWS_SECRET_ACCESS_KEY"))
+        .with_bucket_name("clicklake")
+        .with_client_options(ClientOptions::new().with_allow_http(true))
+        .build()
+        .expect("an S3 store");
+    for race in 0..RACES {
+        let key = Path::from(format!("race/{race}"));
+        let puts = (0..WRITERS).map(|writer| {
+            let (store, key) = (store.clone(), key.clone());
+            tokio::spawn(async move { store.put_opts(&key, format!("{writer}").into(), PutMode::Create.into()).await })
+        });
+        let mut winners = Vec::new();
+        for (writer, put) in (0..).zip(futures::future::join_all(puts).await) {
+            match put.expect("no panic") {
+                Ok(_) => winners.push(format!("{writer}")),
+                Err(StoreError::AlreadyExists { .. }) => {}
+                Err(error) => panic!("race {race}: {error}"),
+            }
+        }
+        let found = store.get(&key).await.expect("somebody won").bytes().await.expect("bytes");
+        assert_eq!(winners, [String::from_utf8_lossy(&found)], "race {race}");
+    }
+}
+
+/// Runs ingest with some of the environment changed (`None`: taken away), which must fail in one line with these words.
+#[expect(clippy::disallowed_methods, reason = "the law is about real time")]
+fn fails(stack: &RealStack, lake: &str, changes: &[(&str, Option<&str>)], words: &[&str]) {
+    let began = Instant::now();
+    let mut command = stack.clicklake(&["ingest", "--lake", lake, "--until-caught-up"]);
+    for (key, value) in changes {
+        match value {
+            Some(value) => command.env(key, value),
+            None => command.env_remove(key),
+        };
+    }
+    let Output { status, stderr, .. } = command.output().expect("the program runs");
+    let said = String::from_utf8_lossy(&stderr);
+    assert!(began.elapsed() < ERROR_MAX, "{changes:?} took {:?}", began.elapsed());
+    assert_eq!(status.code(), Some(3), "{changes:?}: {said}");
+    let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{changes:?}: {said}");
+    for word in words.iter().chain(&[lake]) {
+        assert!(errors[0].contains(word), "{changes:?}: {word:?} is not in: {}", errors[0]);
+    }
+    assert!(errors[0].len() < 250, "{changes:?}: {}", errors[0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_a_bucket_is_said_in_one_line() {
+    let stack = RealStack::shared();
+    let lake = "s3://clicklake/wrong";
+    fails(&stack, lake, &[("AWS_SECRET_ACCESS_KEY", Some("wrong"))], &["AWS_SECRET_ACCESS_KEY"]);
+    fails(&stack, lake, &[("AWS_ACCESS_KEY_ID", Some("nobody"))], &["AWS_ACCESS_KEY_ID"]);
+    fails(&stack, "s3://nobody-made-it/lake", &[], &["no such bucket", "--lake"]);
+    fails(&stack, lake, &[("AWS_ENDPOINT_URL", Some("http://127.0.0.1:1"))], &["AWS_ENDPOINT_URL"]);
+    fails(&stack, lake, &[("AWS_ALLOW_HTTP", None)], &["AWS_ALLOW_HTTP=true"]);
+    let nobody =
+        [("AWS_ACCESS_KEY_ID", None), ("AWS_SECRET_ACCESS_KEY", None), ("AWS_EC2_METADATA_DISABLED", Some("true"))];
+    fails(&stack, lake, &nobody, &["no credentials", "AWS_PROFILE"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_is_as_good_as_keys() {
+    let (stack, topic) = (RealStack::shared(), "profile");
+    fill(&stack, topic, 1, 100).await;
+    let credentials = stack.path().join("credentials");
+    let (key, secret) = (stack.variable("AWS_ACCESS_KEY_ID"), stack.variable("AWS_SECRET_ACCESS_KEY"));
+    let profile = format!("[clicks]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n");
+    std::fs::write(&credentials, profile).expect("a file");
+    let output = stack
+        .clicklake(&["ingest", "--until-caught-up", "--topic", topic, "--lake", "s3://clicklake/profile"])
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY")
+        .env("AWS_PROFILE", "clicks")
+        .env("AWS_SHARED_CREDENTIALS_FILE", &credentials)
+        .output()
+        .expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(stack.raw_is_the_log(topic, topic).await, 100);
+}
+
+/// A third of all requests goes wrong, each in one of the ways that S3 knows.
+fn a_third_goes_wrong(number: u64) -> Fate {
+    match number % 15 {
+        2 => Fate::Refused("503 Slow Down", "SlowDown"),
+        5 => Fate::Refused("500 Internal Server Error", "InternalError"),
+        8 => Fate::ReplyLost,
+        10 => Fate::Refused("429 Too Many Requests", "TooManyRequests"),
+        13 => Fate::Refused("503 Service Unavailable", "ServiceUnavailable"),
+        _ => Fate::Answered,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn throttling_errors_and_lost_replies_are_lived_through() {
+    let (stack, topic) = (RealStack::shared(), "throttled");
+    let proxy = Proxy::start(stack.variable("AWS_ENDPOINT_URL"), a_third_goes_wrong).await;
+    stack.create_topic(topic, 4, &[]).await;
+    let stop = CancellationToken::new();
+    let load = Load { rate: 2_000, count: None, start_ms: NOON_MS };
+    let producing = stack.produce(topic, 1, load, stop.clone());
+    let events = async {
+        let url = proxy.url();
+        let mut member = Member::start_at(&stack, Some(&url), topic, topic, &[]);
+        member.commits_more_than(5, Duration::from_secs(60)).await;
+        stop.cancel();
+        member.leaves().await;
+    };
+    let (counts, ()) = tokio::join!(producing, events);
+    assert!(proxy.refused() > 10, "only {} requests went wrong", proxy.refused());
+    stack.catch_up(topic, topic, &[]).await;
+    assert_eq!(stack.raw_is_the_log(topic, topic).await as u64, counts.total());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_that_are_not_ours_read_the_bucket() {
+    let (stack, topic) = (RealStack::shared(), "readers");
+    fill(&stack, topic, 3, 5_000).await;
+    stack.catch_up(topic, topic, &[]).await;
+    let messages = stack.raw_is_the_log(topic, topic).await;
+    let mut python = Command::new(readers::python());
+    python.args([readers::SCRIPT, &stack.lake_url(topic)]).envs(stack.environment());
+    let found = readers::figures(&mut python);
+    for (reader, tables) in found.as_object().expect("readers by name") {
+        let rows = |table: &str| tables[table]["rows"].as_u64().expect("a number");
+        assert_eq!(rows("clicks") + rows("clicks_rejected"), messages as u64, "{reader}: {found}");
+        assert!(rows("clicks_rejected") > 0, "{reader}: {found}");
+    }
+}
