@@ -44,7 +44,8 @@ answers() {
 wait_for() {
   local until=$((SECONDS + START_MAX))
   until answers "$2" "$3"; do
-    is_running "$1" || fail "$1 has ended; see $folder/$1/log: $(grep -m 1 -E 'ERROR|FATAL' "$folder/$1/log")"
+    # Not by its command line, which is this shell's until the program has begun.
+    kill -0 "$(cat "$folder/$1/pid")" 2>/dev/null || fail "$1 has ended; see $folder/$1/log: $(grep -m 1 -E 'ERROR|FATAL' "$folder/$1/log")"
     [ "$SECONDS" -lt "$until" ] || fail "$1 does not answer after $START_MAX s; see $folder/$1/log"
     sleep 0.1
   done

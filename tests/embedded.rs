@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use ingest::drive::{DriveError, Pace, Progress};
+use ingest::Pace;
+use ingest::drive::{DriveError, Progress};
 use ingest::kafka::KafkaOptions;
 use lake_schemas::Lake;
 use lake_schemas::job::SourceError;

@@ -225,13 +225,28 @@ async fn two_share_the_work_and_one_takes_over_from_the_dead() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn those_who_catch_up_together_end_when_all_is_there() {
+    let (stack, topic) = (RealStack::shared(), "together");
+    stack.create_topic(topic, 12, &[]).await;
+    fill(&stack, topic, 1, 200_000).await;
+    // With sessions of the default length: nobody waits for one to end.
+    let long = ["--until-caught-up", "-X", "session.timeout.ms=45000"];
+    let members = [0, 1, 2].map(|_| Member::start(&stack, topic, topic, &long));
+    for mut member in members {
+        let status = member.ends(SOON).await;
+        assert!(status.success(), "{status}:\n{}", member.log());
+    }
+    assert_eq!(stack.raw_is_the_log(topic, topic).await, 200_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_newer_protocol_of_groups_works_too() {
     let (stack, topic) = (RealStack::shared(), "kip-848");
     stack.create_topic(topic, 4, &[]).await;
     fill(&stack, topic, 1, 2_000).await;
     let options =
         KafkaOptions { properties: vec![("group.protocol".to_owned(), "consumer".to_owned())], ..stack.kafka(topic) };
-    let pace = ingest::drive::Pace { commit_interval: Duration::from_millis(300), until_caught_up: true };
+    let pace = ingest::Pace { commit_interval: Duration::from_millis(300), until_caught_up: true };
     let progress = tokio::sync::watch::Sender::default();
     let lake = stack.lake(topic);
     ingest::ingest(&lake, &options, pace, CancellationToken::new(), progress).await.expect("ingest ends");

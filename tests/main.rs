@@ -10,6 +10,7 @@
 //! | [`kafka`] | groups, transactions, administrators and passwords of Apache Kafka |
 //! | [`s3`] | one winner a key; errors in one line; throttling and lost replies lived through |
 //! | [`metrics`] | what is served to Prometheus is what the tables say |
+//! | [`local_stack`] | `up` and `down` do what they say |
 //! | [`embedded`] | the whole path over a broker in this process |
 //! | [`start_up`] | what is wrong is said in one line, in time, with the right exit code |
 //! | [`stopping`] | a signal commits and leaves |
@@ -21,6 +22,7 @@ mod commits;
 mod embedded;
 mod fault_store;
 mod kafka;
+mod local_stack;
 mod messages;
 mod metrics;
 mod raw_is_the_log;

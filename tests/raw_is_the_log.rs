@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ingest::append::Append;
-use ingest::drive::{Pace, Progress, drive};
+use ingest::drive::{Progress, drive};
 use lake_schemas::commit::TableLog;
 use lake_schemas::job::Job;
 use lake_schemas::{Lake, Table, TopicPartition};
@@ -133,6 +133,9 @@ async fn one_fault(log: &Arc<Log>, fault: Fault, at: u64) -> Result<u64, String>
     Ok(operations)
 }
 
+/// Short, so that a run has several epochs.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(300);
+
 /// One process, from start to caught up.
 async fn read_all(log: &Arc<Log>, store: Arc<dyn ObjectStore>) -> Result<(), String> {
     let lake = lake_on(store);
@@ -141,9 +144,9 @@ async fn read_all(log: &Arc<Log>, store: Arc<dyn ObjectStore>) -> Result<(), Str
     let group = Arc::new(Group::default());
     (0..log.partitions.len() as i32).for_each(|partition| group.give(partition, 0));
     let mut source = ScriptedSource::new(Arc::clone(log), group, 0, 7);
-    let pace = Pace { commit_interval: Duration::from_millis(300), until_caught_up: true };
     let progress = watch::Sender::new(Progress::default());
-    let done = drive(&Append, &mut source, logs, pace, CancellationToken::new(), progress).await;
+    let done =
+        drive(&Append, &mut source, logs, COMMIT_INTERVAL, Some(log.ends()), CancellationToken::new(), progress).await;
     done.map_err(|error| error.to_string())
 }
 

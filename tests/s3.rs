@@ -120,6 +120,51 @@ async fn a_profile_is_as_good_as_keys() {
     assert_eq!(stack.raw_is_the_log(topic, topic).await, 100);
 }
 
+/// The policy of the README, for the stack's bucket and another prefix.
+fn policy_of_the_readme(lake: &str) -> String {
+    let readme = include_str!("../README.md");
+    let policy = readme.lines().skip_while(|line| *line != "    {").take_while(|line| line.starts_with("    "));
+    let policy = policy.collect::<Vec<_>>().join("\n");
+    let policy =
+        policy.replace(":::bucket", ":::clicklake").replace("lake\", \"lake/*", &format!("{lake}\", \"{lake}/*"));
+    policy.replace("clicklake/lake/*", &format!("clicklake/{lake}/*"))
+}
+
+/// The program as a user who has the rights of a policy and no others.
+fn as_user(stack: &RealStack, user: &str, policy: &str, arguments: &[&str]) -> Output {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/readers/grant.py");
+    let mut grant = Command::new(readers::python());
+    let granted = grant.args([script, user, "user-secret", policy]).envs(stack.environment()).output().expect("python");
+    assert!(granted.status.success(), "{}", String::from_utf8_lossy(&granted.stderr));
+    let mut command = stack.clicklake(arguments);
+    command.env("AWS_ACCESS_KEY_ID", user).env("AWS_SECRET_ACCESS_KEY", "user-secret");
+    command.output().expect("the program runs")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rights_of_the_readme_are_enough_and_fewer_are_not() {
+    let (stack, topic) = (RealStack::shared(), "rights");
+    fill(&stack, topic, 2, 1_000).await;
+    let (url, job) = (stack.lake_url(topic), policy_of_the_readme(topic));
+    let reader = job.replace("\"s3:GetObject\", \"s3:PutObject\", \"s3:DeleteObject\"", "\"s3:GetObject\"");
+    assert_ne!(job, reader);
+    let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
+
+    let ingest = ["ingest", "--until-caught-up", "--topic", topic, "--lake", &url];
+    let output = as_user(&stack, "a-job", &job, &ingest);
+    assert!(output.status.success(), "{}", said(&output));
+    assert_eq!(stack.raw_is_the_log(topic, topic).await, 1_000);
+
+    let output = as_user(&stack, "a-reader", &reader, &["sql", "select count(*) from clicks", "--lake", &url]);
+    assert!(output.status.success(), "{}", said(&output));
+    let output = as_user(&stack, "a-reader-who-writes", &reader, &ingest);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(said(&output).contains("may not write there; the README lists"), "{}", said(&output));
+    // Another lake in the same bucket is none of its business.
+    let output = as_user(&stack, "a-stranger", &policy_of_the_readme("elsewhere"), &ingest);
+    assert_eq!(output.status.code(), Some(3), "{}", said(&output));
+}
+
 /// A third of all requests goes wrong, each in one of the ways that S3 knows.
 fn a_third_goes_wrong(number: u64) -> Fate {
     match number % 15 {

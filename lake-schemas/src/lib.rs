@@ -23,7 +23,7 @@ pub mod witness;
 
 pub use error::{LakeError, Result};
 pub use lake::Lake;
-pub use position::{OffsetRange, TopicPartition};
+pub use position::{Cut, OffsetRange, TopicPartition};
 pub use rejection::Rejection;
 pub use stand::Stand;
 pub use table::Table;

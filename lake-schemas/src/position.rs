@@ -3,6 +3,7 @@
 //! Offsets of a partition may have gaps (transaction markers, compaction), so a stretch of the log is a range of
 //! offsets *and* the number of messages read in it; neither follows from the other.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One partition of one topic, under the name its positions are recorded by.
@@ -26,6 +27,9 @@ impl fmt::Display for TopicPartition {
         write!(f, "{}/{}", self.topic, self.partition)
     }
 }
+
+/// A prefix of the log: of each partition that it names, all that is below an offset.
+pub type Cut = BTreeMap<TopicPartition, i64>;
 
 /// A stretch of one partition, half-open: from `first` up to, but without, `next`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! `clicklake ingest`: a topic into the raw tables.
 
-use ::ingest::drive::{Pace, Progress};
+use ::ingest::Pace;
+use ::ingest::drive::Progress;
 use lake_schemas::Lake;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;

@@ -3,7 +3,8 @@
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use ::ingest::drive::{DriveError, Pace, Progress};
+use ::ingest::Pace;
+use ::ingest::drive::{DriveError, Progress};
 use ::ingest::kafka::KafkaOptions;
 use anyhow::Context;
 use lake_schemas::{Lake, Table};

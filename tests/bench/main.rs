@@ -5,22 +5,32 @@
 #![expect(clippy::print_stdout, reason = "the figures")]
 
 mod commits;
+mod embedded;
 mod ingest;
 mod process;
+mod real;
+#[path = "../stack/mod.rs"]
+#[allow(dead_code, reason = "the tests use more of it")]
+mod stack;
 
 use serde_json::json;
 
 /// How much is measured.
 #[derive(Clone, Copy)]
 pub struct Scale {
-    /// Clicks brought into the lake.
+    /// Clicks brought into a lake.
     pub clicks: u64,
+    /// Clicks of a backlog that is caught up with.
+    pub backlog: u64,
     /// The version whose commit is compared with an early one's.
     pub last_version: u64,
 }
 
-const SHORT: Scale = Scale { clicks: 100_000, last_version: 1_000 };
-const LONG: Scale = Scale { clicks: 1_000_000, last_version: 10_000 };
+const SHORT: Scale = Scale { clicks: 100_000, backlog: 200_000, last_version: 1_000 };
+const LONG: Scale = Scale { clicks: 1_000_000, backlog: 5_000_000, last_version: 10_000 };
+
+/// When generated clicks happen: 2026-03-07T12:00:00Z.
+const NOON_MS: i64 = 1_772_884_800_000;
 
 // The same as the program's, so that the floor is no slower for it.
 #[global_allocator]
@@ -29,13 +39,14 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [role, clicks] = &arguments[..]
-        && role == ingest::BROKER_ROLE
+        && role == embedded::BROKER_ROLE
     {
-        return ingest::broker(clicks.parse().expect("a number of clicks"));
+        return embedded::broker(clicks.parse().expect("a number of clicks"));
     }
     let scale = if arguments.iter().any(|argument| argument == "--short") { SHORT } else { LONG };
     let figures = json!({
-        "ingest": ingest::measure(scale),
+        "ingest": embedded::measure(scale),
+        "kafka_to_s3": real::measure(scale),
         "commit": commits::measure(scale),
     });
     println!("{figures:#}");

@@ -1,8 +1,8 @@
 //! The log of a simulated world: messages of all kinds, with gaps between their offsets.
 
 use ingest::decode::decode;
-use lake_schemas::LogTime;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
+use lake_schemas::{Cut, LogTime, TopicPartition};
 use localstack::generate::{Generator, Settings};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -50,6 +50,12 @@ impl Log {
             messages.collect()
         });
         Self { partitions: partitions.collect() }
+    }
+
+    /// The ends of all partitions that have anything to read.
+    pub fn ends(&self) -> Cut {
+        let partitions = (0..).take(self.partitions.len());
+        partitions.filter_map(|number| Some((TopicPartition::new(TOPIC, number), self.end(number)?))).collect()
     }
 
     /// The end of a partition: what its cut is when all is read; `None` if there is nothing to read.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::append::Append;
-use ingest::drive::{Pace, Progress, drive};
+use ingest::drive::{Progress, drive};
 use lake_schemas::commit::TableLog;
 use lake_schemas::job::Job;
 use object_store::ObjectStore;
@@ -94,10 +94,9 @@ impl Member {
         let Ok(logs) = TableLog::open_all(&lake, Append::TABLES).await else { return };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let interval = Duration::from_millis(rng.random_range(50..3_000));
-        let pace = Pace { commit_interval: interval, until_caught_up: false };
         let mut source = ScriptedSource::new(Arc::clone(&self.log), Arc::clone(&self.group), self.number, rng.random());
         let progress = watch::Sender::new(Progress::default());
         // Whatever ends it, the next incarnation begins where the tables stand.
-        let _ = drive(&Append, &mut source, logs, pace, CancellationToken::new(), progress).await;
+        let _ = drive(&Append, &mut source, logs, interval, None, CancellationToken::new(), progress).await;
     }
 }

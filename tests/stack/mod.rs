@@ -147,7 +147,8 @@ pub fn signal(process: u32, name: &str) {
     assert!(sent.success(), "kill -{name} {process}");
 }
 
-fn script(name: &str) -> Command {
+/// One of the scripts of `localstack`.
+pub fn script(name: &str) -> Command {
     let mut command = Command::new("bash");
     command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("localstack").join(name));
     command

@@ -24,7 +24,7 @@ use std::time::Duration;
 use lake_schemas::commit::{Checkpoint, TableLog};
 use lake_schemas::job::{Job, Operator, Pending, Room, Signal, Source, SourceError, Start};
 use lake_schemas::witness::Witness;
-use lake_schemas::{LakeError, Table, TopicPartition};
+use lake_schemas::{Cut, LakeError, Table, TopicPartition};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -50,14 +50,8 @@ const RELEASE_WAIT: Duration = Duration::from_secs(10);
 /// How long a stop waits for the last epochs; the contract gives 20 seconds in all.
 const STOP_WAIT: Duration = Duration::from_secs(15);
 
-/// When to commit, and when to be done.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// How long a row waits at most before its epoch begins to be committed.
-    pub commit_interval: Duration,
-    /// Stop when every assigned partition has been read to the end that it had at the start.
-    pub until_caught_up: bool,
-}
+/// How often the tables are looked at while others bring in what is left.
+const OTHERS_LOOK: Duration = Duration::from_millis(500);
 
 /// Why a job ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -88,12 +82,15 @@ pub enum DriveError {
     StoppedShort,
 }
 
-/// Drives a job until it is stopped, caught up, or cannot go on. `logs` are the job's tables, in its order.
+/// Drives a job until it is stopped, has reached its goal, or cannot go on. `logs` are the job's tables, in its order.
+/// A row waits at most for `commit_interval` before its epoch begins to be committed. The goal is reached when the last
+/// of the tables stands there, whoever brought it there.
 pub async fn drive<J: Job, S: Source>(
     job: &J,
     source: &mut S,
     logs: Vec<TableLog>,
-    pace: Pace,
+    commit_interval: Duration,
+    goal: Option<Cut>,
     stop: CancellationToken,
     progress: watch::Sender<Progress>,
 ) -> Result<(), DriveError> {
@@ -105,7 +102,8 @@ pub async fn drive<J: Job, S: Source>(
         job,
         source,
         logs: Some(logs),
-        pace,
+        commit_interval,
+        goal,
         progress,
         stop,
         partitions: BTreeMap::new(),
@@ -125,7 +123,8 @@ struct Drive<'a, J: Job, S> {
     source: &'a mut S,
     /// The tables; away while an epoch is in flight.
     logs: Option<Vec<TableLog>>,
-    pace: Pace,
+    commit_interval: Duration,
+    goal: Option<Cut>,
     progress: watch::Sender<Progress>,
     stop: CancellationToken,
     partitions: BTreeMap<TopicPartition, J::Operator>,
@@ -160,13 +159,14 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 self.due = None;
             }
             let full = pending.rows >= EPOCH_ROWS_MAX || pending.bytes >= EPOCH_BYTES_MAX;
-            let done = self.pace.until_caught_up && self.is_caught_up();
+            let caught_up = self.goal.is_some() && self.is_caught_up();
             let due = self.due.is_some_and(|due| due <= Instant::now());
-            if idle && pending.rows > 0 && (full || due || done) {
+            if idle && pending.rows > 0 && (full || due || caught_up) {
                 self.begin_epoch();
                 continue;
             }
-            if idle && done {
+            let at_rest = idle && caught_up;
+            if at_rest && self.has_reached_goal() {
                 while self.checkpoints.join_next().await.is_some() {}
                 return Ok(());
             }
@@ -178,6 +178,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 Some(done) = self.in_flight.join_next() => self.settled(unwind(done)).await?,
                 Some(_) = self.checkpoints.join_next() => {}
                 () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                () = sleep(OTHERS_LOOK), if at_rest => self.look().await,
                 signal = self.source.next(room) => self.take(signal?).await?,
             }
         }
@@ -208,7 +209,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 let (partition, offsets, read) = (batch.partition.clone(), batch.offsets, batch.read);
                 operator.push(batch);
                 debug!(%partition, %offsets, read, "read");
-                self.due.get_or_insert_with(|| Instant::now() + self.pace.commit_interval);
+                self.due.get_or_insert_with(|| Instant::now() + self.commit_interval);
             }
             Signal::CaughtUp(partition) => {
                 self.behind.get_or_insert_default().remove(&partition);
@@ -216,6 +217,15 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             Signal::Ends(ends) => self.progress.send_modify(|progress| progress.see_ends(&ends)),
         }
         Ok(())
+    }
+
+    /// Looks at what others have committed. If the store does not answer, the next look is not far.
+    async fn look(&mut self) {
+        for log in self.logs.iter_mut().flatten() {
+            if let Err(error) = log.refresh().await {
+                warn!(table = %log.table(), error = &error as &dyn Error, "looking again");
+            }
+        }
     }
 
     /// Begins partitions where the tables stand now.
@@ -338,8 +348,16 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             .fold(Pending::default(), |sum, one| Pending { rows: sum.rows + one.rows, bytes: sum.bytes + one.bytes })
     }
 
+    /// Whether what is assigned has been read to the end that it had then.
     fn is_caught_up(&self) -> bool {
         self.behind.as_ref().is_some_and(BTreeSet::is_empty)
+    }
+
+    /// Whether the tables, as last looked at, stand at the goal.
+    fn has_reached_goal(&self) -> bool {
+        let Some(log) = self.logs.as_ref().and_then(|logs| logs.last()) else { return false };
+        let reached = |(partition, next): (&TopicPartition, &i64)| log.stand(partition).cut >= Some(*next);
+        self.goal.iter().flatten().all(reached)
     }
 }
 

@@ -22,14 +22,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lake_schemas::TopicPartition;
 use lake_schemas::job::{LogBatch, Room, Signal, Source, SourceError, Start};
+use lake_schemas::{Cut, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use self::group::GroupContext;
+use self::group::{GroupContext, failed};
 use self::reader::Reader;
 
 /// How long a broker may take to answer at start-up. With what else happens there, errors come within 15 seconds.
@@ -76,9 +76,9 @@ pub struct KafkaSource {
 }
 
 impl KafkaSource {
-    /// Joins the group, after a look whether the broker answers and has the topic. `time_in_future_ms` is the bound
-    /// that the raw table records.
-    pub async fn join(options: &KafkaOptions, group: &str, time_in_future_ms: i64) -> Result<Self, SourceError> {
+    /// Joins the group, after a look whether the broker answers and has the topic; also, where its partitions that have
+    /// anything to read end now. `time_in_future_ms` is the bound that the raw table records.
+    pub async fn join(options: &KafkaOptions, group: &str, time_in_future_ms: i64) -> Result<(Self, Cut), SourceError> {
         let (control_in, control) = mpsc::unbounded_channel();
         let (data_in, data) = mpsc::channel(BATCHES_MAX);
         let (commands, commands_out) = commands::channel();
@@ -88,11 +88,11 @@ impl KafkaSource {
             .create_with_context(context)
             .map_err(|error| SourceError::Failed(format!("kafka settings: {error}")))?;
         let (options, topic) = (options.clone(), options.topic.clone());
-        let consumer = tokio::task::spawn_blocking(move || {
-            has_topic(&consumer, &options)?;
+        let (consumer, ends) = tokio::task::spawn_blocking(move || {
+            let ends = ends_of(&consumer, &options)?;
             let subscribed = consumer.subscribe(&[&topic]);
             subscribed.map_err(|error| SourceError::Failed(format!("topic {topic}: {error}")))?;
-            Ok::<_, SourceError>(consumer)
+            Ok::<_, SourceError>((consumer, ends))
         })
         .await
         .map_err(|panic| SourceError::Failed(panic.to_string()))??;
@@ -101,7 +101,7 @@ impl KafkaSource {
             .name("kafka-reader".to_owned())
             .spawn(move || reader.run())
             .map_err(|error| SourceError::Failed(format!("starting the reader: {error}")))?;
-        Ok(Self { control, data, commands, generations: HashMap::new(), generation: 0, reader })
+        Ok((Self { control, data, commands, generations: HashMap::new(), generation: 0, reader }, ends))
     }
 
     /// Leaves the group, so that its other members need not wait for this one to time out.
@@ -180,8 +180,9 @@ fn ended() -> SourceError {
     SourceError::Failed("the kafka reader has ended".to_owned())
 }
 
-/// Finds out within seconds that a broker cannot be reached, or lacks the topic.
-fn has_topic(consumer: &BaseConsumer<GroupContext>, options: &KafkaOptions) -> Result<(), SourceError> {
+/// Where the partitions end that have anything to read. Finds out within seconds that a broker cannot be reached, or
+/// lacks the topic.
+fn ends_of(consumer: &BaseConsumer<GroupContext>, options: &KafkaOptions) -> Result<Cut, SourceError> {
     let (topic, servers) = (&options.topic, &options.bootstrap_servers);
     let began = Instant::now();
     let metadata = loop {
@@ -200,13 +201,24 @@ fn has_topic(consumer: &BaseConsumer<GroupContext>, options: &KafkaOptions) -> R
         }
     };
     let found = metadata.topics().iter().find(|found| found.name() == topic);
-    match found.map(|found| found.error().map(RDKafkaErrorCode::from)) {
-        Some(None) => Ok(()),
-        None | Some(Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
+    let partitions = found.map(|found| (found.partitions(), found.error().map(RDKafkaErrorCode::from)));
+    match partitions {
+        Some((partitions, None)) => {
+            let mut ends = Cut::new();
+            for partition in partitions {
+                let watermarks = consumer.fetch_watermarks(topic, partition.id(), ANSWER_MAX);
+                let (low, high) = watermarks.map_err(|error| failed(topic, &error))?;
+                if low < high {
+                    ends.insert(TopicPartition::new(options.recorded_topic(), partition.id()), high);
+                }
+            }
+            Ok(ends)
+        }
+        None | Some((_, Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic))) => {
             Err(SourceError::Failed(format!(
                 "topic {topic} does not exist at {servers}; create it, or name another with --topic"
             )))
         }
-        Some(Some(error)) => Err(SourceError::Failed(format!("topic {topic} at {servers}: {error}"))),
+        Some((_, Some(error))) => Err(SourceError::Failed(format!("topic {topic} at {servers}: {error}"))),
     }
 }

@@ -39,13 +39,11 @@ pub use entry::VersionFiles;
 pub use head::Head;
 pub use log::TableLog;
 
-use std::collections::BTreeMap;
-
 use deltalake::kernel::Add;
 use uuid::Uuid;
 
 use crate::job::Step;
-use crate::position::TopicPartition;
+use crate::position::Cut;
 use crate::stand::AppId;
 
 /// The version of a Delta table.
@@ -95,7 +93,7 @@ pub struct Commit {
     /// Whether rows change, or only the files that hold them. Said of each file that is added or removed.
     pub data_change: bool,
     /// The cut that it reaches, for people and `history`.
-    pub cut: BTreeMap<TopicPartition, i64>,
+    pub cut: Cut,
 }
 
 impl Commit {
@@ -106,7 +104,7 @@ impl Commit {
     /// If a step does not strictly advance its partition, or unsets part of a stand: both are bugs of the operator.
     pub fn epoch(job: &'static str, steps: &[Step], adds: Vec<Add>) -> Self {
         let mut moves = Vec::new();
-        let mut cut = BTreeMap::new();
+        let mut cut = Cut::new();
         for step in steps {
             assert!(
                 step.from.is_behind(step.to),

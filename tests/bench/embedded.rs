@@ -1,0 +1,99 @@
+//! A place on this machine alone: the test broker, as a process of its own, and a folder.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use localstack::broker::Broker;
+use localstack::generate::{Counts, Generator, Settings};
+use localstack::produce::{Load, produce};
+use rdkafka::ClientConfig;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::ingest::{self, Place};
+use crate::{NOON_MS, Scale};
+
+/// The first argument of this program when it is to be the broker.
+pub const BROKER_ROLE: &str = "broker";
+
+const TOPIC: &str = "clicks";
+
+/// The test broker keeps 5 MiB a partition; compressed, that is some 40,000 clicks.
+const CLICKS_A_PARTITION: u64 = 25_000;
+
+/// Be the broker: fill a topic, say where it is, stay until told otherwise.
+pub fn broker(clicks: u64) {
+    let broker = Broker::start().expect("the broker starts");
+    let partitions = clicks.div_ceil(CLICKS_A_PARTITION).max(4);
+    broker.create_topic(TOPIC, i32::try_from(partitions).expect("few")).expect("the topic is made");
+    fill(&broker.bootstrap_servers(), TOPIC, clicks);
+    println!("{}", broker.bootstrap_servers());
+    let mut until_closed = Vec::new();
+    std::io::stdin().read_to_end(&mut until_closed).expect("stdin closes");
+}
+
+/// Fills a topic. There are many ads of even weight, so that partitions are even.
+pub fn fill(servers: &str, topic: &str, clicks: u64) {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", servers);
+    config.set("compression.type", "lz4").set("partitioner", "murmur2_random");
+    config.set("queue.buffering.max.messages", "100000");
+    let generator = Generator::new(Settings { ads: 100_000, ..Settings::default() });
+    let load = Load { rate: 1_000_000_000, count: Some(clicks), start_ms: NOON_MS };
+    let (counts, produced) = watch::channel(Counts::default());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let sent = runtime.block_on(produce(&config, topic, generator, load, CancellationToken::new(), counts));
+    sent.expect("clicks are sent");
+    assert_eq!(produced.borrow().total(), clicks);
+}
+
+/// Measures ingest from the test broker into a folder.
+pub fn measure(scale: Scale) -> Value {
+    let mut child = Command::new(std::env::current_exe().expect("a program"))
+        .args([BROKER_ROLE, &scale.clicks.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the broker starts");
+    let mut servers = String::new();
+    let stdout = child.stdout.take().expect("piped");
+    BufReader::new(stdout).read_line(&mut servers).expect("the broker says where it is");
+    let folder = tempfile::tempdir().expect("a folder");
+    let lakes = folder.path().to_owned();
+    let new_lake =
+        move || (0..).map(|n| lakes.join(format!("{n}"))).find(|path| !path.exists()).map(text).expect("free");
+    let place = Place {
+        servers: servers.trim().to_owned(),
+        topic: TOPIC.to_owned(),
+        clicks: scale.clicks,
+        environment: Vec::new(),
+        new_lake: Box::new(new_lake),
+    };
+    let mut figures = ingest::measure(&place);
+    drop(child.stdin.take());
+    child.wait().expect("the broker ends");
+    let bytes = parquet_bytes(&folder.path().join("0")) as f64;
+    figures["parquet_bytes_a_click"] = json!((bytes / scale.clicks as f64 * 10.0).round() / 10.0);
+    figures
+}
+
+fn text(path: impl AsRef<Path>) -> String {
+    path.as_ref().to_str().expect("UTF-8").to_owned()
+}
+
+fn parquet_bytes(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries
+        .map(|path| {
+            if path.is_dir() {
+                parquet_bytes(&path)
+            } else if path.extension().is_some_and(|extension| extension == "parquet") {
+                path.metadata().expect("a file").len()
+            } else {
+                0
+            }
+        })
+        .sum()
+}

@@ -1,0 +1,59 @@
+//! Places of the real kind: Apache Kafka and S3. Ingest beside its floor, and how fast a backlog is brought in by one
+//! process and by two.
+
+use std::cell::Cell;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::ingest::{self, Place, start_ingest};
+use crate::stack::RealStack;
+use crate::{Scale, embedded};
+
+/// Enough for two processes to share.
+const PARTITIONS: i32 = 12;
+
+/// Measures both, in one run.
+pub fn measure(scale: Scale) -> Value {
+    let stack = RealStack::start();
+    let ingest = ingest::measure(&place(&stack, "clicks", scale.clicks));
+    let backlog = place(&stack, "backlog", scale.backlog);
+    json!({
+        "ingest": ingest,
+        "backlog": {
+            "clicks": scale.backlog,
+            "clicks_a_second_of_one_process": catch_up(&backlog, 1),
+            "clicks_a_second_of_two_processes": catch_up(&backlog, 2),
+        },
+    })
+}
+
+/// A topic that has been filled, and lakes in the stack's bucket.
+fn place(stack: &RealStack, topic: &str, clicks: u64) -> Place {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(stack.create_topic(topic, PARTITIONS, &[]));
+    embedded::fill(&stack.bootstrap_servers(), topic, clicks);
+    let (prefix, lakes) = (stack.lake_url(topic), Cell::new(0));
+    let new_lake = move || {
+        lakes.set(lakes.get() + 1);
+        format!("{prefix}-{}", lakes.get())
+    };
+    Place {
+        servers: stack.bootstrap_servers(),
+        topic: topic.to_owned(),
+        clicks,
+        environment: stack.environment().collect(),
+        new_lake: Box::new(new_lake),
+    }
+}
+
+/// Clicks a second of so many processes that share a topic until all of it is in the lake.
+#[expect(clippy::disallowed_methods, reason = "the figure is about real time")]
+fn catch_up(place: &Place, processes: usize) -> u64 {
+    let (lake, began) = ((place.new_lake)(), Instant::now());
+    let members: Vec<_> = (0..processes).map(|_| start_ingest(place, &lake)).collect();
+    for mut member in members {
+        assert!(member.wait().expect("it ends").success(), "ingest failed");
+    }
+    (place.clicks as f64 / began.elapsed().as_secs_f64()) as u64
+}
