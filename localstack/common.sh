@@ -27,10 +27,14 @@ start() {
 
 is_open() { (exec 3<> "/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
+# Waits a little for ports to be free: a server that was just killed takes a moment to let go of its own.
 must_be_free() {
-  local port
+  local port until=$((SECONDS + FREE_MAX))
   for port in "$@"; do
-    ! is_open "$port" || fail "port $port is in use; name others with --ports KAFKA,TLS,CONTROLLER,S3"
+    while is_open "$port"; do
+      [ "$SECONDS" -lt "$until" ] || fail "port $port is in use; name others with --ports KAFKA,TLS,CONTROLLER,S3"
+      sleep 0.1
+    done
   done
 }
 
@@ -45,7 +49,8 @@ wait_for() {
   local until=$((SECONDS + START_MAX))
   until answers "$2" "$3"; do
     # Not by its command line, which is this shell's until the program has begun.
-    kill -0 "$(cat "$folder/$1/pid")" 2>/dev/null || fail "$1 has ended; see $folder/$1/log: $(grep -m 1 -E 'ERROR|FATAL' "$folder/$1/log")"
+    kill -0 "$(cat "$folder/$1/pid")" 2>/dev/null ||
+      fail "$1 has ended; see $folder/$1/log: $(grep -m 1 -E 'ERROR|FATAL' "$folder/$1/log")"
     [ "$SECONDS" -lt "$until" ] || fail "$1 does not answer after $START_MAX s; see $folder/$1/log"
     sleep 0.1
   done
