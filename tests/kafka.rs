@@ -94,7 +94,7 @@ async fn aborted_messages_are_never_ingested_and_gaps_are_no_loss() {
     for partition in 0..2 {
         let (_, end) = watermarks(&stack, topic, partition);
         let stand = stand(&stack, topic, topic, partition).await;
-        assert_eq!(stand, Stand { cut: Some(end), read: Some(300) }, "the cut is behind the markers");
+        assert_eq!((stand.cut, stand.read), (Some(end), Some(300)), "the cut is behind the markers");
         // Retention takes all of it, markers included: nothing is lost by that.
         truncate(&stack, topic, partition, Offset::End).await;
     }
@@ -278,6 +278,25 @@ async fn scram_over_tls_works_and_a_wrong_password_is_one_line() {
     assert_eq!(errors.len(), 1, "{log}");
     assert!(errors[0].contains(&servers) && errors[0].contains("invalid credentials"), "{}", errors[0]);
     assert!(!log.contains("clicklake-secret"), "a secret is logged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_without_room_stays_a_member() {
+    let (stack, topic) = (RealStack::start(), "paused");
+    stack.create_topic(topic, 4, &[]).await;
+    let mut member = Member::start(&stack, topic, topic, &[]);
+    member.says("begins", SOON).await;
+    stack.kill(Server::S3);
+    // More than an epoch and the batches on their way to the next.
+    fill(&stack, topic, 1, 400_000).await;
+    member.says("no room; partitions paused", SOON).await;
+    sleep(SESSION_TIMEOUT * 2).await;
+    stack.up();
+    member.commits_more_than(3, SOON).await;
+    assert!(!member.log().contains("released"), "the group took its partitions:\n{}", member.log());
+    member.leaves().await;
+    stack.catch_up(topic, topic, &[]).await;
+    assert_eq!(stack.raw_is_the_log(topic, topic).await, 400_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
