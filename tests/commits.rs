@@ -39,7 +39,7 @@ fn step(log: &TableLog, number: i32, next: i64) -> Step {
         let log_time = LogTime::from_millis(NOON_MS);
         batch.push(&Message { offset, log_time, key: None, payload: Some(payload.as_bytes()) });
     }
-    let to = Stand { cut: Some(next), read: Some(next) };
+    let to = Stand { cut: Some(next), read: Some(next), ..Stand::default() };
     Step { table: Table::Clicks, partition: partition(number), rows: vec![batch.finish().events], from, to }
 }
 

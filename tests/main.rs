@@ -11,6 +11,7 @@
 //! | [`s3`] | one winner a key; errors in one line; throttling and lost replies lived through |
 //! | [`metrics`] | what is served to Prometheus is what the tables say |
 //! | [`local_stack`] | `up` and `down` do what they say |
+//! | [`minutes`] | the minute counts are those of a plain loop, restarts included |
 //! | [`embedded`] | the whole path over a broker in this process |
 //! | [`start_up`] | what is wrong is said in one line, in time, with the right exit code |
 //! | [`stopping`] | a signal commits and leaves |
@@ -25,6 +26,7 @@ mod kafka;
 mod local_stack;
 mod messages;
 mod metrics;
+mod minutes;
 mod raw_is_the_log;
 mod readers;
 mod s3;

@@ -81,27 +81,17 @@ impl Operator for AppendPartition {
         self.pending = Pending::default();
         let mut steps = Vec::new();
         if !self.refused.is_empty() {
-            let to = Stand { cut: self.next, read: None };
-            steps.push(self.step(Table::ClicksRejected, self.rejected, to));
-            self.rejected = to;
+            let to = Stand { cut: self.next, ..Stand::default() };
+            let (rows, from) = (std::mem::take(&mut self.refused), std::mem::replace(&mut self.rejected, to));
+            steps.push(Step { table: Table::ClicksRejected, partition: self.partition.clone(), rows, from, to });
         }
         let read = self.clicks.read.unwrap_or(0) + std::mem::take(&mut self.read);
-        let to = Stand { cut: self.next, read: Some(read) };
+        let to = Stand { cut: self.next, read: Some(read), ..Stand::default() };
         if self.clicks.is_behind(to) {
-            steps.push(self.step(Table::Clicks, self.clicks, to));
-            self.clicks = to;
+            let (rows, from) = (std::mem::take(&mut self.events), std::mem::replace(&mut self.clicks, to));
+            steps.push(Step { table: Table::Clicks, partition: self.partition.clone(), rows, from, to });
         }
         steps
-    }
-}
-
-impl AppendPartition {
-    fn step(&mut self, table: Table, from: Stand, to: Stand) -> Step {
-        let rows = match table {
-            Table::Clicks => &mut self.events,
-            Table::ClicksRejected => &mut self.refused,
-        };
-        Step { table, partition: self.partition.clone(), rows: std::mem::take(rows), from, to }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod error;
 pub mod files;
 pub mod job;
 pub mod lake;
+pub mod minute;
 pub mod position;
 pub mod rejection;
 pub mod rows;

@@ -7,6 +7,7 @@ use arrow::array::{RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{Date32Type, Int64Type, TimestampMicrosecondType};
 
 use crate::error::{LakeError, Result};
+use crate::minute::Dimension;
 use crate::table::column;
 use crate::time::{EventTime, LogDate};
 
@@ -38,6 +39,7 @@ impl<'a> Positions<'a> {
 
 /// The events of a batch of `clicks`, as far as anything is computed of them.
 pub struct Events<'a> {
+    batch: &'a RecordBatch,
     event_times: &'a TimestampMicrosecondArray,
     event_types: &'a StringArray,
     ad_ids: &'a StringArray,
@@ -50,6 +52,7 @@ impl<'a> Events<'a> {
     /// A view of a batch of `clicks`.
     pub fn of(batch: &'a RecordBatch) -> Result<Self> {
         Ok(Self {
+            batch,
             event_times: primitive::<TimestampMicrosecondType>(batch, column::EVENT_TIME)?,
             event_types: text(batch, column::EVENT_TYPE)?,
             ad_ids: text(batch, column::AD_ID)?,
@@ -84,9 +87,24 @@ impl<'a> Events<'a> {
         value(self.click_ids, row)
     }
 
+    /// A dimension.
+    pub fn dimension(&self, dimension: Dimension) -> Result<TextColumn<'a>> {
+        Ok(TextColumn(text(self.batch, dimension.column())?))
+    }
+
     /// What the click cost, if the event says so.
     pub fn cost_micros(&self, row: usize) -> Option<i64> {
         self.costs_micros.is_valid(row).then(|| self.costs_micros.value(row))
+    }
+}
+
+/// A column of text, null where there is no value.
+pub struct TextColumn<'a>(&'a StringArray);
+
+impl<'a> TextColumn<'a> {
+    /// The value of a row.
+    pub fn get(&self, row: usize) -> Option<&'a str> {
+        value(self.0, row)
     }
 }
 

@@ -1,8 +1,11 @@
 //! What a commit records of one partition, and how it is kept: as `txn` actions of the same commit.
 //!
 //! ```text
-//! clicklake/clicks/<topic>/<partition>         the cut: the next offset to read
-//! clicklake/clicks/<topic>/<partition>/read    messages read below the cut (offsets may have gaps)
+//! clicklake/<table>/<topic>/<partition>         the cut: the next offset to read
+//!           …                       /read       of clicks: messages read below the cut (offsets may have gaps)
+//!           …                       /emitted    of minutes: the watermark up to which windows are out, microseconds
+//!           …                       /drained    of minutes: the offset below which everything is out
+//!           …                       /restore    of minutes: where a restart begins to read
 //! ```
 //!
 //! An absent `txn` is a stand of its own: two writers that both start from nothing are told apart too.
@@ -13,39 +16,95 @@ use crate::table::Table;
 /// Delta's name for what one writer counts by: the key of a `txn`.
 pub type AppId = String;
 
-/// Where one partition stands in one table.
+const MICROS_PER_MILLI: i64 = 1_000;
+
+/// Where one partition stands in one table. What a table does not record is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stand {
     /// The cut: everything below this offset has been taken account of, nothing from it on.
     pub cut: Option<i64>,
     /// How many messages were read below the cut; recorded for `clicks` only.
     pub read: Option<i64>,
+    /// Every event below the cut whose window ends at or before this watermark is in the table, in milliseconds;
+    /// recorded for minutes.
+    pub emitted_ms: Option<i64>,
+    /// Every event below this offset is in the table, whatever its window; recorded for minutes.
+    pub drained: Option<i64>,
+    /// Where a restart begins to read; recorded for minutes.
+    pub restore: Option<i64>,
 }
 
 impl Stand {
     /// Reads a stand out of a table's `txn` values, by `value_of`.
     pub fn decode(table: Table, partition: &TopicPartition, value_of: impl Fn(&str) -> Option<i64>) -> Self {
-        let [cut, read] = app_ids(table, partition);
-        Self { cut: value_of(&cut), read: value_of(&read) }
+        let mut stand = Self::default();
+        for (app_id, part) in parts(table, partition) {
+            *part.of(&mut stand) = value_of(&app_id).map(|value| part.of_txn(value));
+        }
+        stand
     }
 
     /// The `txn` values it consists of, absent ones included.
-    pub fn encode(self, table: Table, partition: &TopicPartition) -> [(AppId, Option<i64>); 2] {
-        let [cut, read] = app_ids(table, partition);
-        [(cut, self.cut), (read, self.read)]
+    pub fn encode(mut self, table: Table, partition: &TopicPartition) -> Vec<(AppId, Option<i64>)> {
+        let parts = parts(table, partition).into_iter();
+        parts.map(|(app_id, part)| (app_id, part.of(&mut self).map(|value| part.to_txn(value)))).collect()
     }
 
-    /// Whether `later` stands strictly beyond this: the one step that an epoch may take.
+    /// Whether `later` stands strictly beyond this: the one step that an epoch may take. More of the log is taken
+    /// account of, or all of it is out.
     pub fn is_behind(self, later: Self) -> bool {
-        // An absent cut is behind every offset, so `None < Some(_)` is what is meant.
-        self.cut < later.cut
+        // An absent value is behind every offset, so `None < Some(_)` is what is meant.
+        self.cut < later.cut || (self.cut == later.cut && self.drained < later.drained)
     }
 }
 
-fn app_ids(table: Table, partition: &TopicPartition) -> [AppId; 2] {
-    let cut = format!("clicklake/{table}/{partition}");
-    let read = format!("{cut}/read");
-    [cut, read]
+/// One value of a stand.
+#[derive(Clone, Copy)]
+enum Part {
+    Cut,
+    Read,
+    Emitted,
+    Drained,
+    Restore,
+}
+
+impl Part {
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Cut => "",
+            Self::Read => "/read",
+            Self::Emitted => "/emitted",
+            Self::Drained => "/drained",
+            Self::Restore => "/restore",
+        }
+    }
+
+    fn of(self, stand: &mut Stand) -> &mut Option<i64> {
+        match self {
+            Self::Cut => &mut stand.cut,
+            Self::Read => &mut stand.read,
+            Self::Emitted => &mut stand.emitted_ms,
+            Self::Drained => &mut stand.drained,
+            Self::Restore => &mut stand.restore,
+        }
+    }
+
+    fn to_txn(self, value: i64) -> i64 {
+        if matches!(self, Self::Emitted) { value * MICROS_PER_MILLI } else { value }
+    }
+
+    fn of_txn(self, value: i64) -> i64 {
+        if matches!(self, Self::Emitted) { value.div_euclid(MICROS_PER_MILLI) } else { value }
+    }
+}
+
+fn parts(table: Table, partition: &TopicPartition) -> Vec<(AppId, Part)> {
+    let parts: &[Part] = match table {
+        Table::Clicks => &[Part::Cut, Part::Read],
+        Table::ClicksRejected => &[Part::Cut],
+        Table::ClicksMinute => &[Part::Cut, Part::Emitted, Part::Drained, Part::Restore],
+    };
+    parts.iter().map(|part| (format!("clicklake/{table}/{partition}{}", part.suffix()), *part)).collect()
 }
 
 #[cfg(test)]
@@ -54,12 +113,14 @@ mod tests {
 
     use super::*;
 
+    fn at(cut: Option<i64>, read: Option<i64>) -> Stand {
+        Stand { cut, read, ..Stand::default() }
+    }
+
     #[test]
     fn a_stand_survives_its_encoding() {
         let partition = TopicPartition::new("clicks.eu-1", 7);
-        for stand in
-            [Stand::default(), Stand { cut: Some(0), read: None }, Stand { cut: Some(1_042), read: Some(1_000) }]
-        {
+        for stand in [Stand::default(), at(Some(0), None), at(Some(1_042), Some(1_000))] {
             let txns: HashMap<_, _> = stand
                 .encode(Table::Clicks, &partition)
                 .into_iter()
@@ -73,12 +134,17 @@ mod tests {
     #[test]
     fn the_ids_are_those_of_the_contract() {
         let partition = TopicPartition::new("clicks", 3);
-        assert_eq!(app_ids(Table::Clicks, &partition), ["clicklake/clicks/clicks/3", "clicklake/clicks/clicks/3/read"]);
+        let ids = |table| Stand::default().encode(table, &partition).into_iter().map(|(id, _)| id).collect::<Vec<_>>();
+        assert_eq!(ids(Table::Clicks), ["clicklake/clicks/clicks/3", "clicklake/clicks/clicks/3/read"]);
+        assert_eq!(ids(Table::ClicksRejected), ["clicklake/clicks_rejected/clicks/3"]);
+        let cut = "clicklake/clicks_minute/clicks/3".to_owned();
+        let parts = ["/emitted", "/drained", "/restore"].map(|part| format!("{cut}{part}"));
+        assert_eq!(ids(Table::ClicksMinute), [&[cut][..], &parts].concat());
     }
 
     #[test]
     fn nothing_is_behind_everything() {
-        let at = |cut| Stand { cut, read: None };
+        let at = |cut| at(cut, None);
         assert!(at(None).is_behind(at(Some(0))));
         assert!(!at(Some(5)).is_behind(at(Some(5))));
         assert!(!at(Some(5)).is_behind(at(None)));

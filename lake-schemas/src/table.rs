@@ -7,6 +7,8 @@ use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
+use crate::minute::Parameters;
+
 /// The version of the format that this program writes and the newest that it reads: `clicklake.format`.
 pub const FORMAT: i64 = 1;
 
@@ -43,6 +45,13 @@ pub mod column {
     pub const DETAIL: &str = "detail";
     pub const KEY: &str = "key";
     pub const PAYLOAD: &str = "payload";
+    pub const WINDOW_START: &str = "window_start";
+    pub const WINDOW_END: &str = "window_end";
+    pub const PANE: &str = "pane";
+    pub const OFFSET_FIRST: &str = "offset_first";
+    pub const OFFSET_NEXT: &str = "offset_next";
+    pub const DATE: &str = "date";
+    pub const HOUR: &str = "hour";
 }
 
 /// A table of the lake.
@@ -52,25 +61,29 @@ pub enum Table {
     Clicks,
     /// What could not be an event, with bytes and reason.
     ClicksRejected,
+    /// Minute counts, by the event time of the clicks.
+    ClicksMinute,
 }
 
 impl Table {
-    /// Every table of a lake.
-    pub const ALL: [Self; 2] = [Self::Clicks, Self::ClicksRejected];
+    /// The tables that ingest writes.
+    pub const RAW: [Self; 2] = [Self::Clicks, Self::ClicksRejected];
 
     /// Its folder in the lake, and its name in SQL.
     pub fn name(self) -> &'static str {
         match self {
             Self::Clicks => "clicks",
             Self::ClicksRejected => "clicks_rejected",
+            Self::ClicksMinute => "clicks_minute",
         }
     }
 
-    /// All its columns, those it is partitioned by at the end.
+    /// All its columns, those it is partitioned by at the end; of minute counts, those of the default parameters.
     pub fn schema(self) -> SchemaRef {
         match self {
             Self::Clicks => Arc::clone(&CLICKS),
             Self::ClicksRejected => Arc::clone(&CLICKS_REJECTED),
+            Self::ClicksMinute => Parameters::default().schema(),
         }
     }
 
@@ -78,6 +91,7 @@ impl Table {
     pub fn partition_columns(self) -> &'static [&'static str] {
         match self {
             Self::Clicks | Self::ClicksRejected => &[column::LOG_DATE],
+            Self::ClicksMinute => &[column::DATE, column::HOUR],
         }
     }
 
@@ -88,6 +102,14 @@ impl Table {
                 &[column::TOPIC, column::KAFKA_PARTITION, column::KAFKA_OFFSET, column::EVENT_TIME, column::AD_ID]
             }
             Self::ClicksRejected => &[column::TOPIC, column::KAFKA_PARTITION, column::KAFKA_OFFSET, column::REASON],
+            Self::ClicksMinute => &[
+                column::WINDOW_START,
+                column::AD_ID,
+                column::TOPIC,
+                column::KAFKA_PARTITION,
+                column::OFFSET_FIRST,
+                column::OFFSET_NEXT,
+            ],
         }
     }
 

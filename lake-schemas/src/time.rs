@@ -33,6 +33,11 @@ impl EventTime {
         Self { millis: micros.div_euclid(MICROS_PER_MILLI) }
     }
 
+    /// Milliseconds since 1970.
+    pub fn millis(self) -> i64 {
+        self.millis
+    }
+
     /// Microseconds since 1970, as the tables hold it.
     pub fn micros(self) -> i64 {
         self.millis * MICROS_PER_MILLI

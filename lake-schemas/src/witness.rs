@@ -48,7 +48,7 @@ impl Witness {
     ) -> BoxFuture<'a, Result<HashMap<TopicPartition, Self>>> {
         Box::pin(async move {
             let mut found = HashMap::new();
-            for table in [Table::Clicks, Table::ClicksRejected] {
+            for table in Table::RAW {
                 let Some(log) = logs.iter().find(|log| log.table() == table) else { continue };
                 let sought: HashMap<_, _> =
                     stands.iter().filter(|(partition, _)| !found.contains_key(partition)).cloned().collect();
@@ -72,9 +72,9 @@ impl Witness {
     /// Whether the message at its offset, decoded, is the one that the row was made of. A message that another version
     /// of the decoder would have put into the other table is judged by its log time alone.
     pub fn agrees(&self, message: &LogBatch) -> bool {
-        let same = match self.table {
-            Table::Clicks => &message.events,
-            Table::ClicksRejected => &message.rejected,
+        let (same, other) = match self.table {
+            Table::ClicksRejected => (&message.rejected, &message.events),
+            _ => (&message.events, &message.rejected),
         };
         if same.num_rows() == 1 {
             return identity(self.table).iter().all(|name| {
@@ -83,7 +83,6 @@ impl Witness {
             });
         }
         let time = |batch: &RecordBatch| batch.column_by_name(column::KAFKA_TIMESTAMP).map(|times| times.to_data());
-        let other = if self.table == Table::Clicks { &message.rejected } else { &message.events };
         time(&self.row) == time(other)
     }
 }
@@ -91,8 +90,8 @@ impl Witness {
 /// The columns by which a message is known again: those that no later version of the decoder may fill otherwise.
 fn identity(table: Table) -> &'static [&'static str] {
     match table {
-        Table::Clicks => &[column::KAFKA_TIMESTAMP, column::EVENT_TIME, column::AD_ID, column::CLICK_ID],
         Table::ClicksRejected => &[column::KAFKA_TIMESTAMP, column::KEY, column::PAYLOAD],
+        _ => &[column::KAFKA_TIMESTAMP, column::EVENT_TIME, column::AD_ID, column::CLICK_ID],
     }
 }
 

@@ -1,4 +1,16 @@
 //! The computation: pure event-time operators, assembled once and run live or bounded.
 //!
-//! Nothing here yet. What belongs here has no clock, no randomness, no I/O and no async: time arrives as data. It
-//! depends on `lake-schemas` and on nothing else.
+//! To follow one click, read in this order: [`window`] says which minute it belongs to, [`watermark`] how far event
+//! time has come, [`dedup`] whether it was counted before, [`sums`] where it is added up; [`minutes`] puts them in
+//! their order, and [`rows`] writes what comes of it. [`restore`] says where a restart must begin to read.
+//!
+//! There is no clock here, no randomness, no I/O and no async: time arrives as data. Each partition is its own stream;
+//! nothing is shared between them.
+
+pub mod dedup;
+pub mod minutes;
+pub mod restore;
+pub mod rows;
+pub mod sums;
+pub mod watermark;
+pub mod window;

@@ -68,7 +68,8 @@ impl Sample {
 /// An epoch of one partition with one file, which nobody reads.
 fn commit(version: u64) -> Commit {
     let next = i64::try_from(version).expect("small");
-    let at = |next: i64| Stand { cut: (next > 0).then_some(next), read: (next > 0).then_some(next) };
+    let at =
+        |next: i64| Stand { cut: (next > 0).then_some(next), read: (next > 0).then_some(next), ..Stand::default() };
     let step = Step {
         table: Table::Clicks,
         partition: TopicPartition::new("clicks", 0),

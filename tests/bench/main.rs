@@ -1,4 +1,5 @@
-//! Figures, beside their floors, as JSON on stdout. A command, not a test; `--short` measures less.
+//! Figures, beside their floors, as JSON on stdout. A command, not a test; `--short` measures less, and names of parts
+//! only those.
 //!
 //! Machines are shared and noisy, so what is compared was measured in the same run, in CPU seconds.
 
@@ -7,13 +8,14 @@
 mod commits;
 mod embedded;
 mod ingest;
+mod operators;
 mod process;
 mod real;
 #[path = "../stack/mod.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod stack;
 
-use serde_json::json;
+use serde_json::{Map, Value};
 
 /// How much is measured.
 #[derive(Clone, Copy)]
@@ -22,12 +24,25 @@ pub struct Scale {
     pub clicks: u64,
     /// Clicks of a backlog that is caught up with.
     pub backlog: u64,
+    /// Messages that the operators alone are given.
+    pub ids: u64,
     /// The version whose commit is compared with an early one's.
     pub last_version: u64,
 }
 
-const SHORT: Scale = Scale { clicks: 100_000, backlog: 200_000, last_version: 1_000 };
-const LONG: Scale = Scale { clicks: 1_000_000, backlog: 5_000_000, last_version: 10_000 };
+/// Measures a part.
+type Measure = fn(Scale) -> Value;
+
+/// What can be measured.
+const PARTS: [(&str, Measure); 4] = [
+    ("ingest", embedded::measure),
+    ("kafka_to_s3", real::measure),
+    ("operators", operators::measure),
+    ("commit", commits::measure),
+];
+
+const SHORT: Scale = Scale { clicks: 100_000, backlog: 200_000, ids: 500_000, last_version: 1_000 };
+const LONG: Scale = Scale { clicks: 1_000_000, backlog: 5_000_000, ids: 10_000_000, last_version: 10_000 };
 
 /// When generated clicks happen: 2026-03-07T12:00:00Z.
 const NOON_MS: i64 = 1_772_884_800_000;
@@ -44,10 +59,11 @@ fn main() {
         return embedded::broker(clicks.parse().expect("a number of clicks"));
     }
     let scale = if arguments.iter().any(|argument| argument == "--short") { SHORT } else { LONG };
-    let figures = json!({
-        "ingest": embedded::measure(scale),
-        "kafka_to_s3": real::measure(scale),
-        "commit": commits::measure(scale),
-    });
-    println!("{figures:#}");
+    let named: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
+    let figures: Map<_, _> = PARTS
+        .iter()
+        .filter(|(name, _)| named.is_empty() || named.iter().any(|part| part == name))
+        .map(|(name, measure)| ((*name).to_owned(), measure(scale)))
+        .collect();
+    println!("{:#}", Value::Object(figures));
 }

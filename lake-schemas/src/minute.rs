@@ -1,0 +1,166 @@
+//! Minute counts: the parameters that decide them, and the columns that hold them.
+//!
+//! The measures are listed here and nowhere else. Rows always add: what a window holds is the sum of its rows, however
+//! many commits brought them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use crate::table::{column, timestamp};
+
+/// What is counted of a window, in the order of the columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Measure {
+    /// Clicks counted.
+    Clicks,
+    /// What the clicks counted cost.
+    CostMicros,
+    /// Copies of clicks that were counted before.
+    Duplicates,
+    /// Events that came when their window's lateness was over.
+    Late,
+    /// Events that are no clicks.
+    Filtered,
+}
+
+impl Measure {
+    /// All measures, in the order of the columns.
+    pub const ALL: [Self; 5] = [Self::Clicks, Self::CostMicros, Self::Duplicates, Self::Late, Self::Filtered];
+
+    /// The column that holds it.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::Clicks => "clicks",
+            Self::CostMicros => "cost_micros",
+            Self::Duplicates => "duplicates",
+            Self::Late => "late",
+            Self::Filtered => "filtered",
+        }
+    }
+}
+
+/// A dimension that a lake may count by, beside the ad and its campaign.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dimension {
+    /// Where the ad was shown.
+    PublisherId,
+    /// The country of the click.
+    Country,
+    /// The device of the click.
+    Device,
+}
+
+impl Dimension {
+    /// All that may be chosen.
+    pub const ALL: [Self; 3] = [Self::PublisherId, Self::Country, Self::Device];
+
+    /// The column that holds it, in raw tables and in minute tables.
+    pub fn column(self) -> &'static str {
+        match self {
+            Self::PublisherId => column::PUBLISHER_ID,
+            Self::Country => column::COUNTRY,
+            Self::Device => column::DEVICE,
+        }
+    }
+}
+
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.column())
+    }
+}
+
+impl FromStr for Dimension {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|dimension| dimension.column() == name);
+        found.ok_or_else(|| format!("{name:?} is no dimension; there are publisher_id, country and device"))
+    }
+}
+
+/// What decides the counts. A table records them when it is made, and they never change in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// How far an event's time may lie behind the largest so far without being behind the watermark, in milliseconds.
+    pub out_of_orderness_ms: i64,
+    /// How long after its end a window takes what comes for it, in milliseconds of the watermark.
+    pub allowed_lateness_ms: i64,
+    /// How far apart the event times of two copies of a click may lie, in milliseconds.
+    pub dedup_horizon_ms: i64,
+    /// What is counted by, beside the ad and its campaign.
+    pub dimensions: Vec<Dimension>,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        Self {
+            out_of_orderness_ms: 5_000,
+            allowed_lateness_ms: 15 * 60_000,
+            dedup_horizon_ms: 60 * 60_000,
+            dimensions: Vec::new(),
+        }
+    }
+}
+
+impl Parameters {
+    /// How far behind the watermark an id is still known: as long as its window may be counted in, and the horizon.
+    pub fn memory_ms(&self) -> i64 {
+        self.allowed_lateness_ms + WINDOW_MS + self.dedup_horizon_ms
+    }
+
+    /// The columns of a row's dimensions, in their order: the ad, its campaign, and those chosen.
+    pub fn dimension_columns(&self) -> Vec<&'static str> {
+        let chosen = self.dimensions.iter().map(|dimension| dimension.column());
+        [column::AD_ID, column::CAMPAIGN_ID].into_iter().chain(chosen).collect()
+    }
+
+    /// The schema of a table with these dimensions.
+    pub fn schema(&self) -> SchemaRef {
+        let dimension = |name: &'static str| Field::new(name, DataType::Utf8, name != column::AD_ID);
+        let mut fields = vec![
+            Field::new(column::WINDOW_START, timestamp(), false),
+            Field::new(column::WINDOW_END, timestamp(), false),
+        ];
+        fields.extend(self.dimension_columns().into_iter().map(dimension));
+        fields.extend(Measure::ALL.map(|measure| Field::new(measure.column(), DataType::Int64, false)));
+        fields.extend([
+            Field::new(column::PANE, DataType::Utf8, false),
+            Field::new(column::TOPIC, DataType::Utf8, false),
+            Field::new(column::KAFKA_PARTITION, DataType::Int32, false),
+            Field::new(column::OFFSET_FIRST, DataType::Int64, false),
+            Field::new(column::OFFSET_NEXT, DataType::Int64, false),
+            Field::new(column::DATE, DataType::Date32, false),
+            Field::new(column::HOUR, DataType::Int32, false),
+        ]);
+        Arc::new(Schema::new(fields))
+    }
+}
+
+/// The length of a window.
+pub const WINDOW_MS: i64 = 60_000;
+
+/// When a row of a minute table was written, relative to its window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Pane {
+    /// Before the watermark passed its end: the partition was idle, the job stopped, or rows are written early.
+    Early,
+    /// When the watermark passed its end.
+    OnTime,
+    /// After that, for what came late.
+    Late,
+}
+
+impl Pane {
+    /// The word that the table holds.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Early => "early",
+            Self::OnTime => "on_time",
+            Self::Late => "late",
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! One partition's minute counts: events in, rows of `clicks_minute` out, and with them the stand from which an empty
+//! operator would go on as this one does.
+//!
+//! For each event, in this order, which is part of the contract:
+//!
+//! ```text
+//!   1. watermark   advances with the event
+//!   2. filter      not a click                                    → filtered
+//!   3. late        its window's lateness is over                  → late
+//!   4. duplicate   its id was counted, not too long ago           → duplicates
+//!   5. count                                                      → clicks, cost_micros
+//! ```
+//!
+//! Nothing here reads a clock. When rows are written is the caller's business; what they sum to is not.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::rows::{Events, Positions};
+use lake_schemas::{EventTime, LakeError, Stand, TopicPartition};
+
+use crate::dedup::{CountedClicks, Identity};
+use crate::restore::RestorePositions;
+use crate::rows::MinuteRows;
+use crate::sums::{Key, WindowSums};
+use crate::watermark::Watermark;
+use crate::window::Window;
+
+/// Of how many events the places of their ids are looked at before the first of them is asked for: the table of ids is
+/// larger than any cache, and many misses at a time cost little more than one.
+const WARM_AHEAD: usize = 32;
+
+/// Which windows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emit {
+    /// Those that the watermark has passed.
+    Closed,
+    /// All: the partition is idle, the job stops, or rows are wanted early.
+    Everything,
+}
+
+/// The minute counts of one partition.
+pub struct Minutes {
+    partition: TopicPartition,
+    parameters: Parameters,
+    /// Where the table stood when this began; what is below it builds state, and counts only where the table lacks it.
+    began: Stand,
+    /// Where the table stands once what was handed over is committed.
+    stand: Stand,
+    /// The end of what was taken in.
+    next: Option<i64>,
+    watermark: Watermark,
+    counted: CountedClicks,
+    restore: RestorePositions,
+    open: BTreeMap<Window, WindowSums>,
+    /// Events taken in since the last rows were written.
+    pending: usize,
+}
+
+impl Minutes {
+    /// Begins a partition that stands thus in the table. Feed it from [`Minutes::restore_position`].
+    pub fn begin(partition: TopicPartition, parameters: Parameters, stand: Stand) -> Self {
+        let watermark = Watermark::new(parameters.out_of_orderness_ms);
+        Self {
+            partition,
+            parameters,
+            began: stand,
+            stand,
+            next: Self::restore_position(stand),
+            watermark,
+            counted: CountedClicks::default(),
+            restore: RestorePositions::default(),
+            open: BTreeMap::new(),
+            pending: 0,
+        }
+    }
+
+    /// Where a partition that stands thus must be read from; `None`: from the first that the log has.
+    pub fn restore_position(stand: Stand) -> Option<i64> {
+        stand.restore.or(stand.cut)
+    }
+
+    /// Takes in the events of the next stretch of the log, which ends at `next`, as rows of `clicks` in offset order.
+    pub fn push(&mut self, events: &RecordBatch, next: i64) -> Result<(), LakeError> {
+        let (positions, view) = (Positions::of(events)?, Events::of(events)?);
+        let dimensions: Vec<_> =
+            self.parameters.dimensions.iter().map(|one| view.dimension(*one)).collect::<Result<_, _>>()?;
+        let identities: Vec<_> = (0..events.num_rows()).map(|row| view.click_id(row).map(Identity::of)).collect();
+        let mut largest_ms = None;
+        for (row, &offset) in positions.offsets().iter().enumerate() {
+            if row % WARM_AHEAD == 0 {
+                let ahead = &identities[row..identities.len().min(row + WARM_AHEAD)];
+                ahead.iter().flatten().for_each(|identity| self.counted.warm(*identity));
+            }
+            let time = view.event_time(row);
+            let watermark_ms = self.watermark.advance(time);
+            largest_ms = largest_ms.max(Some(time.millis()));
+            let window = Window::of(time);
+            let (measure, amount) = if !view.is_click(row) {
+                (Measure::Filtered, 1)
+            } else if window.end_ms() + self.parameters.allowed_lateness_ms <= watermark_ms {
+                (Measure::Late, 1)
+            } else if self.is_copy(identities[row], time, watermark_ms) {
+                (Measure::Duplicates, 1)
+            } else {
+                (Measure::Clicks, 1)
+            };
+            if !self.is_wanted(offset, window) {
+                continue;
+            }
+            let values = [Some(view.ad_id(row)), view.campaign_id(row)];
+            let key = Key::of(values.into_iter().chain(dimensions.iter().map(|column| column.get(row))));
+            let sums = self.open.entry(window).or_default().of(&key, offset);
+            sums.add(measure, amount, offset);
+            if let (Measure::Clicks, Some(cost)) = (measure, view.cost_micros(row)) {
+                sums.add(Measure::CostMicros, cost, offset);
+            }
+            self.pending += 1;
+        }
+        if let (Some(&first), Some(largest_ms)) = (positions.offsets().first(), largest_ms) {
+            self.restore.see(first, largest_ms);
+        }
+        self.next = self.next.max(Some(next));
+        Ok(())
+    }
+
+    /// Whether the event is a copy of a click that was counted; counts it if not.
+    fn is_copy(&mut self, identity: Option<Identity>, time: EventTime, watermark_ms: i64) -> bool {
+        let known_from_ms = watermark_ms - self.parameters.memory_ms();
+        identity.is_some_and(|identity| !self.counted.count(identity, time, known_from_ms))
+    }
+
+    /// Whether the table lacks what the event adds to its window.
+    fn is_wanted(&self, offset: i64, window: Window) -> bool {
+        let Stand { cut, emitted_ms, drained, .. } = self.began;
+        let is_below = |stand: Option<i64>| stand.is_some_and(|stand| offset < stand);
+        !is_below(cut) || !(is_below(drained) || emitted_ms.is_some_and(|emitted_ms| window.end_ms() <= emitted_ms))
+    }
+
+    /// Writes windows, and takes the step that belongs to them: from where the table stands to where it will. `None` if
+    /// nothing would take it beyond where it stands.
+    pub fn emit(&mut self, which: Emit) -> Option<Emission> {
+        let next = self.next?;
+        let everything = which == Emit::Everything && !self.open.is_empty();
+        let advances = self.stand.cut.is_none_or(|cut| cut < next);
+        if self.stand.cut.is_some_and(|cut| next < cut) || !(advances || everything) {
+            return None;
+        }
+        let emitted_ms = self.watermark.millis();
+        assert!(
+            emitted_ms >= self.stand.emitted_ms,
+            "{}: read from where a restart begins, the watermark is behind the one that was recorded",
+            self.partition
+        );
+        let mut rows = MinuteRows::new(&self.partition, &self.parameters);
+        while let Some(window) = self.open.first_entry() {
+            let is_closed = emitted_ms.is_some_and(|emitted_ms| window.key().end_ms() <= emitted_ms);
+            if !is_closed && !everything {
+                break;
+            }
+            let was_closed = self.stand.emitted_ms.is_some_and(|emitted_ms| window.key().end_ms() <= emitted_ms);
+            let (window, sums) = window.remove_entry();
+            rows.push(window, &sums, is_closed, was_closed);
+        }
+        let matters_from_ms = emitted_ms.map_or(i64::MIN, |emitted_ms| emitted_ms - self.parameters.memory_ms());
+        let from = self.stand;
+        self.stand = Stand {
+            cut: Some(next),
+            emitted_ms,
+            drained: if everything { Some(next) } else { from.drained },
+            restore: Some(self.restore.position(matters_from_ms, next)),
+            ..from
+        };
+        self.pending = 0;
+        Some(Emission { rows: rows.finish(), from, to: self.stand })
+    }
+
+    /// Events taken in that are in no row yet handed over.
+    pub fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Where the watermark is, in milliseconds since 1970.
+    pub fn watermark_ms(&self) -> Option<i64> {
+        self.watermark.millis()
+    }
+
+    /// How many clicks it remembers, to know their copies.
+    pub fn remembered(&self) -> usize {
+        self.counted.len()
+    }
+
+    /// The memory that they take, in bytes.
+    pub fn remembered_bytes(&self) -> usize {
+        self.counted.bytes()
+    }
+
+    /// The memory it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.counted.bytes() + self.open.values().map(WindowSums::bytes).sum::<usize>()
+    }
+}
+
+/// Rows of `clicks_minute`, and the step of the stand that they belong to.
+#[derive(Clone, Debug)]
+pub struct Emission {
+    /// The rows; possibly none.
+    pub rows: RecordBatch,
+    /// Where the partition must stand in the table.
+    pub from: Stand,
+    /// Where it stands then.
+    pub to: Stand,
+}

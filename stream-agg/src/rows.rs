@@ -1,0 +1,92 @@
+//! Sums into rows of `clicks_minute`.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
+};
+use lake_schemas::TopicPartition;
+use lake_schemas::minute::{Measure, Pane, Parameters};
+use lake_schemas::table::timestamp;
+
+use crate::sums::WindowSums;
+use crate::window::Window;
+
+const MILLIS_PER_HOUR: i64 = 3_600_000;
+const HOURS_PER_DAY: i64 = 24;
+
+/// Rows of one partition, as they are written together.
+pub struct MinuteRows<'a> {
+    partition: &'a TopicPartition,
+    parameters: &'a Parameters,
+    windows: Vec<Window>,
+    dimensions: Vec<StringBuilder>,
+    measures: [Vec<i64>; Measure::ALL.len()],
+    panes: Vec<&'static str>,
+    offsets_first: Vec<i64>,
+    offsets_next: Vec<i64>,
+}
+
+impl<'a> MinuteRows<'a> {
+    /// No rows yet.
+    pub fn new(partition: &'a TopicPartition, parameters: &'a Parameters) -> Self {
+        let dimensions = parameters.dimension_columns().iter().map(|_| StringBuilder::new()).collect();
+        Self {
+            partition,
+            parameters,
+            windows: Vec::new(),
+            dimensions,
+            measures: Default::default(),
+            panes: Vec::new(),
+            offsets_first: Vec::new(),
+            offsets_next: Vec::new(),
+        }
+    }
+
+    /// Adds the rows of a window: whether the watermark has passed its end by now, and whether it had when rows were
+    /// written the last time.
+    pub fn push(&mut self, window: Window, sums: &WindowSums, is_closed: bool, was_closed: bool) {
+        let pane = match (is_closed, was_closed) {
+            (_, true) => Pane::Late,
+            (true, false) => Pane::OnTime,
+            (false, false) => Pane::Early,
+        };
+        for (values, row) in sums.rows() {
+            self.windows.push(window);
+            for (column, value) in self.dimensions.iter_mut().zip(values) {
+                column.append_option(value);
+            }
+            for (column, measure) in self.measures.iter_mut().zip(Measure::ALL) {
+                column.push(row.get(measure));
+            }
+            self.panes.push(pane.as_str());
+            self.offsets_first.push(row.offsets.first);
+            self.offsets_next.push(row.offsets.next);
+        }
+    }
+
+    /// All of them, in the columns of the table.
+    pub fn finish(self) -> RecordBatch {
+        let rows = self.windows.len();
+        let times = |millis: fn(Window) -> i64| -> ArrayRef {
+            let micros = self.windows.iter().map(|window| millis(*window) * 1_000);
+            Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_data_type(timestamp()))
+        };
+        let hours = || self.windows.iter().map(|window| window.start_ms().div_euclid(MILLIS_PER_HOUR));
+        let days =
+            hours().map(|hour| i32::try_from(hour.div_euclid(HOURS_PER_DAY)).expect("event times end with 9999"));
+        let hours_of_day = hours().map(|hour| hour.rem_euclid(HOURS_PER_DAY) as i32);
+        let mut columns: Vec<ArrayRef> = vec![times(Window::start_ms), times(Window::end_ms)];
+        let (dates, hours): (ArrayRef, ArrayRef) =
+            (Arc::new(Date32Array::from_iter_values(days)), Arc::new(Int32Array::from_iter_values(hours_of_day)));
+        columns.extend(self.dimensions.into_iter().map(|mut column| Arc::new(column.finish()) as ArrayRef));
+        columns.extend(self.measures.map(|column| Arc::new(Int64Array::from(column)) as ArrayRef));
+        columns.push(Arc::new(StringArray::from(self.panes)));
+        columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&self.partition.topic, rows))));
+        columns.push(Arc::new(Int32Array::from_value(self.partition.partition, rows)));
+        columns.push(Arc::new(Int64Array::from(self.offsets_first)));
+        columns.push(Arc::new(Int64Array::from(self.offsets_next)));
+        columns.extend([dates, hours]);
+        RecordBatch::try_new(self.parameters.schema(), columns).expect("the columns are the table's, in its order")
+    }
+}

@@ -1,0 +1,134 @@
+//! Laws of the minute counts, of the operators alone: no I/O, no clock, thousands of seeds.
+//!
+//! [`oracle`] is the plain loop that a reader can check by eye; [`log`] makes logs with all that goes wrong with
+//! clicks; the files beside [`scenario`] tell one law each.
+
+mod log;
+mod oracle;
+mod scenario;
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::{Stand, TopicPartition};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use stream_agg::minutes::{Emission, Emit, Minutes};
+
+use self::log::{Log, parameters_of};
+use self::oracle::{Counts, counts_of, counts_out};
+
+/// Seeds of each law.
+const SEEDS: u64 = 3_000;
+
+/// What a table holds: the sums of its rows, and where the partition stands.
+#[derive(Default)]
+struct MinuteTable {
+    counts: Counts,
+    stand: Stand,
+}
+
+impl MinuteTable {
+    /// What a commit does: all of it, or nothing.
+    fn commit(&mut self, emission: &Emission) {
+        assert_eq!(self.stand, emission.from, "an epoch begins where the table stands");
+        assert!(emission.from.is_behind(emission.to), "{:?} is no step", emission.to);
+        self.stand = emission.to;
+        add_rows(&mut self.counts, &emission.rows);
+    }
+}
+
+/// Adds rows of `clicks_minute` to sums.
+fn add_rows(counts: &mut Counts, rows: &RecordBatch) {
+    let starts = rows.column_by_name("window_start").expect("a column").as_primitive::<TimestampMicrosecondType>();
+    let dimensions = |row: usize| {
+        let columns = &rows.columns()[2..rows.num_columns() - 12];
+        let value = |column: &dyn Array| {
+            let text = column.as_string::<i32>();
+            text.is_valid(row).then(|| text.value(row).to_owned())
+        };
+        columns.iter().map(|column| value(column.as_ref())).collect::<Vec<_>>()
+    };
+    for row in 0..rows.num_rows() {
+        let sums = counts.entry((starts.value(row) / 1_000, dimensions(row))).or_default();
+        for (sum, measure) in sums.iter_mut().zip(Measure::ALL) {
+            let column = rows.column_by_name(measure.column()).expect("a column");
+            *sum += column.as_primitive::<Int64Type>().value(row);
+        }
+    }
+}
+
+/// Feeds a log to an operator in stretches of any length and writes at any time; crashes one time in `crashes`, and
+/// goes on with an empty operator from where the table stands. At every commit, what is out is what the stand says.
+fn run(log: &Log, parameters: &Parameters, seed: u64, crashes: Option<u32>) -> MinuteTable {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut table = MinuteTable::default();
+    let partition = TopicPartition::new("clicks", 0);
+    'incarnations: loop {
+        let mut minutes = Minutes::begin(partition.clone(), parameters.clone(), table.stand);
+        let mut at = log.position(Minutes::restore_position(table.stand));
+        let (end, crashes) = (log.messages.len(), crashes.filter(|_| rng.random_ratio(9, 10)));
+        while at < end {
+            let stop = (at + rng.random_range(1..=8)).min(end);
+            let batch = log.batch(at..stop);
+            minutes.push(&batch.events, batch.offsets.next).expect("rows of clicks");
+            at = stop;
+            if rng.random_ratio(3, 10) {
+                let which = if rng.random_ratio(1, 6) { Emit::Everything } else { Emit::Closed };
+                let emission = minutes.emit(which);
+                if crashes.is_some_and(|one_in| rng.random_ratio(1, one_in)) {
+                    continue 'incarnations;
+                }
+                if let Some(emission) = emission {
+                    table.commit(&emission);
+                    let out = counts_out(log, table.stand);
+                    assert_eq!(total(&table.counts), out, "conservation at {:?}", table.stand);
+                }
+            }
+            if crashes.is_some_and(|one_in| rng.random_ratio(1, one_in)) {
+                continue 'incarnations;
+            }
+        }
+        if let Some(emission) = minutes.emit(Emit::Everything) {
+            table.commit(&emission);
+        }
+        return table;
+    }
+}
+
+/// Events in sums, whatever they were taken for.
+fn total(counts: &Counts) -> i64 {
+    let events = Measure::ALL.into_iter().enumerate().filter(|(_, measure)| *measure != Measure::CostMicros);
+    events.map(|(at, _)| counts.values().map(|sums| sums[at]).sum::<i64>()).sum()
+}
+
+/// Sums without those that are all zero.
+fn filled(counts: Counts) -> BTreeMap<(i64, Vec<Option<String>>), [i64; Measure::ALL.len()]> {
+    counts.into_iter().filter(|(_, sums)| sums.iter().any(|sum| *sum != 0)).collect()
+}
+
+#[test]
+fn the_sums_are_those_of_a_plain_loop_whatever_the_batches_and_the_commits() {
+    for seed in 0..SEEDS {
+        let parameters = parameters_of(seed);
+        let log = Log::of_seed(seed, &parameters, log::Copies::Anywhere);
+        let expected = counts_of(&log, &parameters);
+        for timing in 0..3 {
+            let table = run(&log, &parameters, seed * 7 + timing, None);
+            assert_eq!(filled(table.counts), expected, "seed {seed}, timing {timing}");
+        }
+    }
+}
+
+#[test]
+fn a_restart_from_any_stand_goes_on_as_if_nothing_had_happened() {
+    for seed in 0..SEEDS {
+        let parameters = parameters_of(seed);
+        let log = Log::of_seed(seed, &parameters, log::Copies::WithinHorizon);
+        let expected = counts_of(&log, &parameters);
+        let table = run(&log, &parameters, seed * 7, Some(12));
+        assert_eq!(filled(table.counts), expected, "seed {seed}");
+    }
+}
