@@ -41,7 +41,7 @@ pub struct Pace {
 /// Brings a topic into the raw tables of a lake, until it is stopped, caught up, or cannot go on.
 pub fn ingest<'a>(
     lake: &'a Lake,
-    kafka: &'a KafkaOptions,
+    options: &'a KafkaOptions,
     pace: Pace,
     stop: CancellationToken,
     progress: watch::Sender<Progress>,
@@ -50,12 +50,12 @@ pub fn ingest<'a>(
         lake.probe().await?;
         let logs = TableLog::open_all(lake, Append::TABLES).await?;
         let clicks = logs.last().expect("the job has tables, and clicks is the last");
-        let group = kafka.group.clone().unwrap_or_else(|| {
+        let group = options.group.clone().unwrap_or_else(|| {
             let id: String = clicks.id().chars().take(GROUP_ID_CHARS).collect();
             format!("clicklake-{}-{id}", Append::NAME)
         });
-        let (mut source, ends) = KafkaSource::join(kafka, &group, clicks.time_in_future_ms()).await?;
-        let goal = pace.until_caught_up.then_some(ends);
+        let mut source = KafkaSource::join(options, &group, clicks.time_in_future_ms()).await?;
+        let goal = if pace.until_caught_up { Some(kafka::ends(options).await?) } else { None };
         let done = drive(&Append, &mut source, logs, pace.commit_interval, goal, stop, progress).await;
         if timeout(LEAVE_MAX, source.leave()).await.is_err() {
             info!("left without a word: the group is busy with others");

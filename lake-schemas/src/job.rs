@@ -76,7 +76,7 @@ pub trait Source: Send {
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError>;
 
     /// Is told of cuts that are in the tables now, so that others can be told too. Nothing depends on it.
-    async fn committed(&mut self, cuts: &[(TopicPartition, i64)]) -> Result<(), SourceError>;
+    async fn committed(&mut self, cuts: &[(TopicPartition, i64)]);
 }
 
 /// Why a source cannot go on.

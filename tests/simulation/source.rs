@@ -156,7 +156,5 @@ impl Source for ScriptedSource {
         Ok(())
     }
 
-    async fn committed(&mut self, _: &[(TopicPartition, i64)]) -> Result<(), SourceError> {
-        Ok(())
-    }
+    async fn committed(&mut self, _: &[(TopicPartition, i64)]) {}
 }

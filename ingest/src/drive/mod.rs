@@ -308,7 +308,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             Settled::Committed(done) => {
                 self.fenced = 0;
                 self.progress.send_modify(|progress| done.add_to(progress));
-                self.source.committed(&done.cuts).await?;
+                self.source.committed(&done.cuts).await;
             }
             Settled::Fenced { table, app_id, expected, found, partitions } => {
                 self.fenced += 1;

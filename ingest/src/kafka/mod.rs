@@ -25,7 +25,7 @@ use async_trait::async_trait;
 use lake_schemas::job::{LogBatch, Room, Signal, Source, SourceError, Start};
 use lake_schemas::{Cut, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -76,9 +76,9 @@ pub struct KafkaSource {
 }
 
 impl KafkaSource {
-    /// Joins the group, after a look whether the broker answers and has the topic; also, where its partitions that have
-    /// anything to read end now. `time_in_future_ms` is the bound that the raw table records.
-    pub async fn join(options: &KafkaOptions, group: &str, time_in_future_ms: i64) -> Result<(Self, Cut), SourceError> {
+    /// Joins the group, after a look whether the broker answers and has the topic. `time_in_future_ms` is the bound
+    /// that the raw table records.
+    pub async fn join(options: &KafkaOptions, group: &str, time_in_future_ms: i64) -> Result<Self, SourceError> {
         let (control_in, control) = mpsc::unbounded_channel();
         let (data_in, data) = mpsc::channel(BATCHES_MAX);
         let (commands, commands_out) = commands::channel();
@@ -88,11 +88,11 @@ impl KafkaSource {
             .create_with_context(context)
             .map_err(|error| SourceError::Failed(format!("kafka settings: {error}")))?;
         let (options, topic) = (options.clone(), options.topic.clone());
-        let (consumer, ends) = tokio::task::spawn_blocking(move || {
-            let ends = ends_of(&consumer, &options)?;
+        let consumer = tokio::task::spawn_blocking(move || {
+            has_topic(&consumer, &options)?;
             let subscribed = consumer.subscribe(&[&topic]);
             subscribed.map_err(|error| SourceError::Failed(format!("topic {topic}: {error}")))?;
-            Ok::<_, SourceError>((consumer, ends))
+            Ok::<_, SourceError>(consumer)
         })
         .await
         .map_err(|panic| SourceError::Failed(panic.to_string()))??;
@@ -101,7 +101,7 @@ impl KafkaSource {
             .name("kafka-reader".to_owned())
             .spawn(move || reader.run())
             .map_err(|error| SourceError::Failed(format!("starting the reader: {error}")))?;
-        Ok((Self { control, data, commands, generations: HashMap::new(), generation: 0, reader }, ends))
+        Ok(Self { control, data, commands, generations: HashMap::new(), generation: 0, reader })
     }
 
     /// Leaves the group, so that its other members need not wait for this one to time out.
@@ -112,8 +112,17 @@ impl KafkaSource {
         let _ = tokio::task::spawn_blocking(move || reader.join()).await;
     }
 
-    fn send(&self, command: Command) -> Result<(), SourceError> {
-        self.commands.send(command).map_err(|_| ended())
+    /// Tells the reader; if it has ended, why.
+    fn send(&mut self, command: Command) -> Result<(), SourceError> {
+        if self.commands.send(command).is_ok() {
+            return Ok(());
+        }
+        while let Ok(control) = self.control.try_recv() {
+            if let Control::Ended(error) = control {
+                return Err(error);
+            }
+        }
+        Err(ended())
     }
 
     /// What a piece of data signals, unless its partition was started again, or released, since.
@@ -171,8 +180,9 @@ impl Source for KafkaSource {
         self.send(Command::Release)
     }
 
-    async fn committed(&mut self, cuts: &[(TopicPartition, i64)]) -> Result<(), SourceError> {
-        self.send(Command::Committed(cuts.to_vec()))
+    async fn committed(&mut self, cuts: &[(TopicPartition, i64)]) {
+        // A reader that has ended says so itself.
+        let _ = self.commands.send(Command::Committed(cuts.to_vec()));
     }
 }
 
@@ -180,9 +190,29 @@ fn ended() -> SourceError {
     SourceError::Failed("the kafka reader has ended".to_owned())
 }
 
-/// Where the partitions end that have anything to read. Finds out within seconds that a broker cannot be reached, or
-/// lacks the topic.
-fn ends_of(consumer: &BaseConsumer<GroupContext>, options: &KafkaOptions) -> Result<Cut, SourceError> {
+/// Where the partitions of a topic end now that have anything to read.
+pub async fn ends(options: &KafkaOptions) -> Result<Cut, SourceError> {
+    // A group is named because a consumer must; it is not joined.
+    let (config, options) = (options.consumer("clicklake")?, options.clone());
+    let ends = tokio::task::spawn_blocking(move || {
+        let failed = |error: KafkaError| failed(&options.topic, &error);
+        let consumer: BaseConsumer = config.create().map_err(failed)?;
+        let metadata = consumer.fetch_metadata(Some(&options.topic), ANSWER_MAX).map_err(failed)?;
+        let mut ends = Cut::new();
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            let watermarks = consumer.fetch_watermarks(&options.topic, partition.id(), ANSWER_MAX);
+            let (low, high) = watermarks.map_err(failed)?;
+            if low < high {
+                ends.insert(TopicPartition::new(options.recorded_topic(), partition.id()), high);
+            }
+        }
+        Ok(ends)
+    });
+    ends.await.map_err(|panic| SourceError::Failed(panic.to_string()))?
+}
+
+/// Finds out within seconds that a broker cannot be reached, or lacks the topic.
+fn has_topic(consumer: &BaseConsumer<GroupContext>, options: &KafkaOptions) -> Result<(), SourceError> {
     let (topic, servers) = (&options.topic, &options.bootstrap_servers);
     let began = Instant::now();
     let metadata = loop {
@@ -201,24 +231,13 @@ fn ends_of(consumer: &BaseConsumer<GroupContext>, options: &KafkaOptions) -> Res
         }
     };
     let found = metadata.topics().iter().find(|found| found.name() == topic);
-    let partitions = found.map(|found| (found.partitions(), found.error().map(RDKafkaErrorCode::from)));
-    match partitions {
-        Some((partitions, None)) => {
-            let mut ends = Cut::new();
-            for partition in partitions {
-                let watermarks = consumer.fetch_watermarks(topic, partition.id(), ANSWER_MAX);
-                let (low, high) = watermarks.map_err(|error| failed(topic, &error))?;
-                if low < high {
-                    ends.insert(TopicPartition::new(options.recorded_topic(), partition.id()), high);
-                }
-            }
-            Ok(ends)
-        }
-        None | Some((_, Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic))) => {
+    match found.map(|found| found.error().map(RDKafkaErrorCode::from)) {
+        Some(None) => Ok(()),
+        None | Some(Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
             Err(SourceError::Failed(format!(
                 "topic {topic} does not exist at {servers}; create it, or name another with --topic"
             )))
         }
-        Some((_, Some(error))) => Err(SourceError::Failed(format!("topic {topic} at {servers}: {error}"))),
+        Some(Some(error)) => Err(SourceError::Failed(format!("topic {topic} at {servers}: {error}"))),
     }
 }
