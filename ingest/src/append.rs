@@ -5,7 +5,7 @@
 //! again.
 
 use arrow::array::RecordBatch;
-use lake_schemas::job::{Job, LogBatch, Operator, Pending, Step};
+use lake_schemas::job::{Freeze, Job, LogBatch, Operator, Pending, Step};
 use lake_schemas::rows::Positions;
 use lake_schemas::{Stand, Table, TopicPartition};
 
@@ -77,7 +77,7 @@ impl Operator for AppendPartition {
         self.pending
     }
 
-    fn freeze(&mut self) -> Vec<Step> {
+    fn freeze(&mut self, _: Freeze) -> Vec<Step> {
         self.pending = Pending::default();
         let mut steps = Vec::new();
         if !self.refused.is_empty() {

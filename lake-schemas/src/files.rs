@@ -3,9 +3,12 @@
 //! Encoding is apart from putting: what fails is tried again as it is. A file that no commit names does not exist for
 //! any reader; putting one changes nothing yet.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::record_batch::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::partition;
+use arrow::datatypes::{Date32Type, Int32Type, SchemaRef};
 use bytes::Bytes;
 use delta_kernel::expressions::Scalar;
 use delta_kernel::table_properties::DataSkippingNumIndexedCols;
@@ -21,9 +24,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use crate::error::{Context, LakeError, Result};
-use crate::rows::Positions;
 use crate::table::{Table, column};
-use crate::time::LogDate;
 
 /// Rows a row group: a few MB of Parquet, which bounds both what a writer holds and what a reader must skip over.
 const ROW_GROUP_ROWS: usize = 131_072;
@@ -44,18 +45,18 @@ impl DataFile {
     }
 }
 
-/// Encodes rows of a raw table, which are in offset order and all of one Kafka partition, as new files: one for each
-/// `log_date` among them. An epoch's rows are bounded, and so is what is held here.
+/// Encodes rows of a table, in their order, as new files: one for each combination of the values that the table is
+/// partitioned by. An epoch's rows are bounded, and so is what is held here.
 pub fn encode(table: Table, rows: &[RecordBatch]) -> BoxFuture<'_, Result<Vec<DataFile>>> {
     Box::pin(async move {
+        let Some(first) = rows.first() else { return Ok(Vec::new()) };
         let what = || format!("{table}: encoding a data file");
         // delta-rs writes to a store; in memory that cannot fail, and a put that does need not encode again.
         let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let mut writer = DeltaWriter::new(Arc::clone(&memory), config(table));
+        let mut writer = DeltaWriter::new(Arc::clone(&memory), config(table, first.schema()));
         for batch in rows {
-            for (date, run) in runs_of_one_day(batch)? {
-                let day = IndexMap::from([(column::LOG_DATE.to_owned(), Scalar::Date(date.days()))]);
-                writer.write_partition(run, &day).await.while_doing(what)?;
+            for (values, run) in runs(table, batch)? {
+                writer.write_partition(run, &values).await.while_doing(what)?;
             }
         }
         let mut files = Vec::new();
@@ -68,24 +69,32 @@ pub fn encode(table: Table, rows: &[RecordBatch]) -> BoxFuture<'_, Result<Vec<Da
     })
 }
 
-/// Splits a batch where `log_date` changes.
-fn runs_of_one_day(batch: &RecordBatch) -> Result<Vec<(LogDate, RecordBatch)>> {
-    let positions = Positions::of(batch)?;
-    let (mut runs, mut first, rows) = (Vec::new(), 0, batch.num_rows());
-    for row in 1..=rows {
-        let day = positions.log_date(first);
-        if row == rows || positions.log_date(row) != day {
-            runs.push((day, batch.slice(first, row - first)));
-            first = row;
-        }
-    }
-    Ok(runs)
+/// Rows in a row that belong into one file, and the values that say which.
+type Run = (IndexMap<String, Scalar>, RecordBatch);
+
+/// Splits a batch where a value changes that the table is partitioned by.
+fn runs(table: Table, batch: &RecordBatch) -> Result<Vec<Run>> {
+    let lacking = || LakeError::Refused(format!("{table}: rows without the columns it is partitioned by"));
+    let names = table.partition_columns();
+    let columns: Option<Vec<_>> = names.iter().map(|name| batch.column_by_name(name).cloned()).collect();
+    let columns = columns.ok_or_else(lacking)?;
+    let Ok(partitions) = partition(&columns) else { return Err(lacking()) };
+    let run = |range: Range<usize>| {
+        let values = names.iter().zip(&columns).map(|(name, column)| {
+            let date = column.as_primitive_opt::<Date32Type>().map(|dates| Scalar::Date(dates.value(range.start)));
+            let number = || column.as_primitive_opt::<Int32Type>().map(|all| Scalar::Integer(all.value(range.start)));
+            Some(((*name).to_owned(), date.or_else(number)?))
+        });
+        let values = values.collect::<Option<_>>().ok_or_else(lacking)?;
+        Ok((values, batch.slice(range.start, range.len())))
+    };
+    partitions.ranges().into_iter().map(run).collect()
 }
 
-fn config(table: Table) -> WriterConfig {
+fn config(table: Table, schema: SchemaRef) -> WriterConfig {
     let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
     WriterConfig::new(
-        table.schema(),
+        schema,
         owned(table.partition_columns()),
         Some(properties(table)),
         None,

@@ -115,7 +115,16 @@ pub trait Operator: Send {
 
     /// Hands over what is to be committed now, in the order of the job's tables, and goes on from there. Empty if no
     /// stand would advance.
-    fn freeze(&mut self) -> Vec<Step>;
+    fn freeze(&mut self, which: Freeze) -> Vec<Step>;
+}
+
+/// What an operator hands over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freeze {
+    /// What is complete: of windows, those that the watermark has passed.
+    Closed,
+    /// All that it holds: the partition is idle, the job stops, or rows are wanted early.
+    Everything,
 }
 
 /// How much an operator holds that is not in the tables yet.

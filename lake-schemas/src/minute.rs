@@ -3,13 +3,21 @@
 //! The measures are listed here and nowhere else. Rows always add: what a window holds is the sum of its rows, however
 //! many commits brought them.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::table::{column, timestamp};
+use crate::error::{LakeError, Result};
+use crate::table::{Definition, Table, column, timestamp};
+
+/// The properties that record what decides the counts.
+const PROPERTY_OUT_OF_ORDERNESS_MS: &str = "clicklake.out_of_orderness_ms";
+const PROPERTY_ALLOWED_LATENESS_MS: &str = "clicklake.allowed_lateness_ms";
+const PROPERTY_DEDUP_HORIZON_MS: &str = "clicklake.dedup_horizon_ms";
+const PROPERTY_DIMENSIONS: &str = "clicklake.dimensions";
 
 /// What is counted of a window, in the order of the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,7 +84,7 @@ impl fmt::Display for Dimension {
 impl FromStr for Dimension {
     type Err = String;
 
-    fn from_str(name: &str) -> Result<Self, String> {
+    fn from_str(name: &str) -> std::result::Result<Self, String> {
         let found = Self::ALL.into_iter().find(|dimension| dimension.column() == name);
         found.ok_or_else(|| format!("{name:?} is no dimension; there are publisher_id, country and device"))
     }
@@ -107,6 +115,40 @@ impl Default for Parameters {
 }
 
 impl Parameters {
+    /// How the table with these counts is made.
+    pub fn definition(&self) -> Definition {
+        let mut properties = Table::ClicksMinute.properties();
+        let recorded = [
+            (PROPERTY_OUT_OF_ORDERNESS_MS, self.out_of_orderness_ms.to_string()),
+            (PROPERTY_ALLOWED_LATENESS_MS, self.allowed_lateness_ms.to_string()),
+            (PROPERTY_DEDUP_HORIZON_MS, self.dedup_horizon_ms.to_string()),
+            (PROPERTY_DIMENSIONS, names_of(&self.dimensions)),
+        ];
+        properties.extend(recorded.map(|(key, value)| (key.to_owned(), value)));
+        Definition { table: Table::ClicksMinute, schema: self.schema(), properties }
+    }
+
+    /// What a table records.
+    pub fn recorded(properties: &HashMap<String, String>) -> Result<Self> {
+        let property = |key: &str| {
+            let lacking = || LakeError::Refused(format!("clicks_minute: it records no {key}; use another --lake"));
+            properties.get(key).ok_or_else(lacking)
+        };
+        let number = |key: &str| {
+            let value = property(key)?;
+            let wrong = |_| LakeError::Refused(format!("clicks_minute: its property {key} is {value:?}, not a number"));
+            value.parse::<i64>().map_err(wrong)
+        };
+        let names = property(PROPERTY_DIMENSIONS)?.split(',').filter(|name| !name.is_empty());
+        let dimensions: std::result::Result<_, String> = names.map(str::parse).collect();
+        Ok(Self {
+            out_of_orderness_ms: number(PROPERTY_OUT_OF_ORDERNESS_MS)?,
+            allowed_lateness_ms: number(PROPERTY_ALLOWED_LATENESS_MS)?,
+            dedup_horizon_ms: number(PROPERTY_DEDUP_HORIZON_MS)?,
+            dimensions: dimensions.map_err(|why| LakeError::Refused(format!("clicks_minute: {why}")))?,
+        })
+    }
+
     /// How far behind the watermark an id is still known: as long as its window may be counted in, and the horizon.
     pub fn memory_ms(&self) -> i64 {
         self.allowed_lateness_ms + WINDOW_MS + self.dedup_horizon_ms
@@ -138,6 +180,58 @@ impl Parameters {
         ]);
         Arc::new(Schema::new(fields))
     }
+}
+
+/// What a command asks for; what it leaves open is as the table records it, or as the defaults are.
+#[derive(Clone, Debug, Default)]
+pub struct Requested {
+    /// See [`Parameters::out_of_orderness_ms`].
+    pub out_of_orderness_ms: Option<i64>,
+    /// See [`Parameters::allowed_lateness_ms`].
+    pub allowed_lateness_ms: Option<i64>,
+    /// See [`Parameters::dedup_horizon_ms`].
+    pub dedup_horizon_ms: Option<i64>,
+    /// See [`Parameters::dimensions`].
+    pub dimensions: Option<Vec<Dimension>>,
+}
+
+impl Requested {
+    /// The parameters of a table that is made now.
+    pub fn of_a_new_table(&self) -> Parameters {
+        let defaults = Parameters::default();
+        Parameters {
+            out_of_orderness_ms: self.out_of_orderness_ms.unwrap_or(defaults.out_of_orderness_ms),
+            allowed_lateness_ms: self.allowed_lateness_ms.unwrap_or(defaults.allowed_lateness_ms),
+            dedup_horizon_ms: self.dedup_horizon_ms.unwrap_or(defaults.dedup_horizon_ms),
+            dimensions: self.dimensions.clone().unwrap_or(defaults.dimensions),
+        }
+    }
+
+    /// Refuses a table that records something else than is asked for.
+    pub fn agrees_with(&self, recorded: &Parameters) -> Result<()> {
+        let millis = |value: i64| format!("{value} ms");
+        let numbers = [
+            ("--out-of-orderness", self.out_of_orderness_ms, recorded.out_of_orderness_ms),
+            ("--allowed-lateness", self.allowed_lateness_ms, recorded.allowed_lateness_ms),
+            ("--dedup-horizon", self.dedup_horizon_ms, recorded.dedup_horizon_ms),
+        ];
+        let numbers = numbers.map(|(flag, asked, found)| (flag, asked.map(millis), millis(found)));
+        let dimensions = self.dimensions.as_deref().map(names_of);
+        let dimensions = [("--dimensions", dimensions, names_of(&recorded.dimensions))];
+        for (flag, asked, found) in numbers.into_iter().chain(dimensions) {
+            if let Some(asked) = asked.filter(|asked| *asked != found) {
+                return Err(LakeError::Refused(format!(
+                    "clicks_minute: made with {flag} {found:?}, not {asked:?}; what decides results does not change in \
+                     a table: make another with backfill --into, and promote it"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn names_of(dimensions: &[Dimension]) -> String {
+    dimensions.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
 /// The length of a window.

@@ -66,6 +66,9 @@ pub enum Table {
 }
 
 impl Table {
+    /// Every table of a lake.
+    pub const ALL: [Self; 3] = [Self::Clicks, Self::ClicksRejected, Self::ClicksMinute];
+
     /// The tables that ingest writes.
     pub const RAW: [Self; 2] = [Self::Clicks, Self::ClicksRejected];
 
@@ -85,6 +88,22 @@ impl Table {
             Self::ClicksRejected => Arc::clone(&CLICKS_REJECTED),
             Self::ClicksMinute => Parameters::default().schema(),
         }
+    }
+
+    /// How it is made; minute counts, with the default parameters.
+    pub fn definition(self) -> Definition {
+        match self {
+            Self::Clicks | Self::ClicksRejected => {
+                Definition { table: self, schema: self.schema(), properties: self.properties() }
+            }
+            Self::ClicksMinute => Parameters::default().definition(),
+        }
+    }
+
+    /// Whether a data file holds rows of one Kafka partition only. Raw tables are read back by partition; of minute
+    /// counts there are too few for that.
+    pub fn keeps_partitions_apart(self) -> bool {
+        self != Self::ClicksMinute
     }
 
     /// The columns it is partitioned by.
@@ -126,6 +145,17 @@ impl Table {
         }
         properties
     }
+}
+
+/// How a table is made, and what is looked for when it is opened.
+#[derive(Clone, Debug)]
+pub struct Definition {
+    /// Which table.
+    pub table: Table,
+    /// All its columns.
+    pub schema: SchemaRef,
+    /// The properties that it is made with.
+    pub properties: Vec<(String, String)>,
 }
 
 impl fmt::Display for Table {

@@ -11,7 +11,7 @@ use crate::sql::QueryError;
 pub(crate) async fn session(lake: &Lake) -> Result<SessionContext, QueryError> {
     let context = SessionContext::new();
     let mut found = 0;
-    for table in Table::RAW {
+    for table in Table::ALL {
         let what = || format!("{table}: opening it");
         let log_store = lake.log_store(table.name())?;
         if !log_store.is_delta_table_location().await.while_doing(what)? {

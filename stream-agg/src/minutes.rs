@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
+use lake_schemas::job::Freeze;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::rows::{Events, Positions};
 use lake_schemas::{EventTime, LakeError, Stand, TopicPartition};
@@ -30,15 +31,6 @@ use crate::window::Window;
 /// Of how many events the places of their ids are looked at before the first of them is asked for: the table of ids is
 /// larger than any cache, and many misses at a time cost little more than one.
 const WARM_AHEAD: usize = 32;
-
-/// Which windows are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Emit {
-    /// Those that the watermark has passed.
-    Closed,
-    /// All: the partition is idle, the job stops, or rows are wanted early.
-    Everything,
-}
 
 /// The minute counts of one partition.
 pub struct Minutes {
@@ -140,9 +132,9 @@ impl Minutes {
 
     /// Writes windows, and takes the step that belongs to them: from where the table stands to where it will. `None` if
     /// nothing would take it beyond where it stands.
-    pub fn emit(&mut self, which: Emit) -> Option<Emission> {
+    pub fn emit(&mut self, which: Freeze) -> Option<Emission> {
         let next = self.next?;
-        let everything = which == Emit::Everything && !self.open.is_empty();
+        let everything = which == Freeze::Everything && !self.open.is_empty();
         let advances = self.stand.cut.is_none_or(|cut| cut < next);
         if self.stand.cut.is_some_and(|cut| next < cut) || !(advances || everything) {
             return None;

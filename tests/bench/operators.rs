@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
 use ingest::decode::{BatchBuilder, Message};
+use lake_schemas::job::Freeze;
 use lake_schemas::job::LogBatch;
 use lake_schemas::minute::Parameters;
 use lake_schemas::rows::Events;
@@ -12,7 +13,7 @@ use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{LogTime, Stand, TopicPartition};
 use localstack::generate::{Generator, Settings};
 use serde_json::{Value, json};
-use stream_agg::minutes::{Emit, Minutes};
+use stream_agg::minutes::Minutes;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{NOON_MS, Scale};
@@ -40,7 +41,7 @@ pub fn measure(scale: Scale) -> Value {
         operators += timed(|| {
             minutes.push(&events.events, events.offsets.next).expect("rows of clicks");
             if batch % BATCHES_A_COMMIT == 0 {
-                drop(minutes.emit(Emit::Closed));
+                drop(minutes.emit(Freeze::Closed));
             }
         });
         // While it is small, what it takes is not what matters.

@@ -1,8 +1,9 @@
 //! Logs of one partition: disorder, copies, lateness, other events, nonsense and gaps, as a function of a seed.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
-use ingest::decode::{BatchBuilder, Message};
+use ingest::decode::{BatchBuilder, Message, decode};
 use lake_schemas::job::LogBatch;
 use lake_schemas::minute::{Dimension, Parameters};
 use lake_schemas::table::TIME_IN_FUTURE_MS;
@@ -133,6 +134,24 @@ fn original(rng: &mut ChaCha8Rng, offset: i64, now_ms: i64, number: i32) -> Even
 }
 
 impl Event {
+    /// The event that a message of a simulated log decodes to.
+    pub fn decoded(offset: i64, payload: Option<&[u8]>, log_time: Option<LogTime>) -> Option<Self> {
+        let event = decode(payload, log_time, TIME_IN_FUTURE_MS).ok()?;
+        let owned = |value: &Option<Cow<'_, str>>| value.as_deref().map(str::to_owned);
+        Some(Self {
+            offset,
+            time_ms: event.event_time.millis(),
+            is_click: event.event_type.as_deref().is_none_or(|event_type| event_type == "click"),
+            id: owned(&event.click_id),
+            ad: event.ad_id.clone().into_owned(),
+            campaign: owned(&event.campaign_id),
+            publisher: owned(&event.publisher_id),
+            country: owned(&event.country),
+            device: owned(&event.device),
+            cost_micros: event.cost_micros,
+        })
+    }
+
     fn json(&self) -> String {
         json!({
             "ad_id": self.ad, "event_time": self.time_ms, "event_id": self.id,

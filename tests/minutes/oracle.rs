@@ -5,57 +5,81 @@ use std::collections::{BTreeMap, HashMap};
 use lake_schemas::Stand;
 use lake_schemas::minute::{Dimension, Measure, Parameters};
 
-use super::log::{Event, Log};
+use super::log::Event;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// Clicks, cost, duplicates, late, filtered, by start of the window and dimensions.
+/// The sums of a window and its dimensions, by measure.
 pub type Counts = BTreeMap<(i64, Vec<Option<String>>), [i64; Measure::ALL.len()]>;
 
-/// The counts of a whole log.
-pub fn counts_of(log: &Log, parameters: &Parameters) -> Counts {
-    let mut counts = Counts::new();
+/// What an event is taken for.
+pub struct Taken {
+    offset: i64,
+    window_ms: i64,
+    dimensions: Vec<Option<String>>,
+    measure: Measure,
+    cost_micros: i64,
+}
+
+/// What each event of a partition is taken for, in the order of its log.
+pub fn taken<'a>(events: impl Iterator<Item = &'a Event>, parameters: &Parameters) -> Vec<Taken> {
     let mut counted: HashMap<&str, i64> = HashMap::new();
     let mut largest_ms = i64::MIN;
-    for event in log.events() {
+    let mut all = Vec::new();
+    for event in events {
         largest_ms = largest_ms.max(event.time_ms);
         let watermark_ms = largest_ms - parameters.out_of_orderness_ms;
-        let (start_ms, end_ms) = window(event);
-        let known_from_ms = watermark_ms - (parameters.allowed_lateness_ms + MINUTE_MS + parameters.dedup_horizon_ms);
-        let is_copy = |id: &str| counted.get(id).is_some_and(|time_ms| *time_ms >= known_from_ms);
-        let sums = counts.entry((start_ms, dimensions(event, parameters))).or_default();
-        let [clicks, cost, duplicates, late, filtered] = sums;
-        if !event.is_click {
-            *filtered += 1;
-        } else if end_ms + parameters.allowed_lateness_ms <= watermark_ms {
-            *late += 1;
+        let window_ms = event.time_ms - event.time_ms.rem_euclid(MINUTE_MS);
+        let memory_ms = parameters.allowed_lateness_ms + MINUTE_MS + parameters.dedup_horizon_ms;
+        let is_copy = |id: &str| counted.get(id).is_some_and(|time_ms| *time_ms >= watermark_ms - memory_ms);
+        let measure = if !event.is_click {
+            Measure::Filtered
+        } else if window_ms + MINUTE_MS + parameters.allowed_lateness_ms <= watermark_ms {
+            Measure::Late
         } else if event.id.as_deref().is_some_and(is_copy) {
-            *duplicates += 1;
+            Measure::Duplicates
         } else {
-            *clicks += 1;
-            *cost += event.cost_micros.unwrap_or(0);
             if let Some(id) = &event.id {
                 counted.insert(id, event.time_ms);
             }
+            Measure::Clicks
+        };
+        all.push(Taken {
+            offset: event.offset,
+            window_ms,
+            dimensions: dimensions(event, parameters),
+            measure,
+            cost_micros: event.cost_micros.unwrap_or(0),
+        });
+    }
+    all
+}
+
+/// The sums of all events.
+pub fn counts_of(taken: &[Taken]) -> Counts {
+    sum(taken.iter())
+}
+
+/// The sums of those events that must be in a table that stands there, and no others: those below the cut whose window
+/// is closed, or that were drained.
+pub fn counts_at(taken: &[Taken], stand: Stand) -> Counts {
+    sum(taken.iter().filter(|one| {
+        let below = |offset: Option<i64>| offset.is_some_and(|offset| one.offset < offset);
+        let is_closed = stand.emitted_ms.is_some_and(|emitted_ms| one.window_ms + MINUTE_MS <= emitted_ms);
+        below(stand.cut) && (is_closed || below(stand.drained))
+    }))
+}
+
+fn sum<'a>(taken: impl Iterator<Item = &'a Taken>) -> Counts {
+    let mut counts = Counts::new();
+    for one in taken {
+        let sums = counts.entry((one.window_ms, one.dimensions.clone())).or_default();
+        sums[one.measure as usize] += 1;
+        if one.measure == Measure::Clicks {
+            sums[Measure::CostMicros as usize] += one.cost_micros;
         }
     }
     counts
-}
-
-/// How many events must be in a table that stands there: those below the cut whose window is closed, or that were
-/// drained.
-pub fn counts_out(log: &Log, stand: Stand) -> i64 {
-    let is_out = |event: &&Event| {
-        let below = |offset: Option<i64>| offset.is_some_and(|offset| event.offset < offset);
-        let is_closed = stand.emitted_ms.is_some_and(|emitted_ms| window(event).1 <= emitted_ms);
-        below(stand.cut) && (is_closed || below(stand.drained))
-    };
-    log.events().filter(is_out).count() as i64
-}
-
-fn window(event: &Event) -> (i64, i64) {
-    let start_ms = event.time_ms - event.time_ms.rem_euclid(MINUTE_MS);
-    (start_ms, start_ms + MINUTE_MS)
 }
 
 fn dimensions(event: &Event, parameters: &Parameters) -> Vec<Option<String>> {

@@ -20,11 +20,12 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::util::display::array_value_to_string;
 use ingest::decode::{BatchBuilder, Message};
+use lake_schemas::job::Freeze;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{LogTime, TopicPartition};
 use serde_json::{Map, Value, json};
-use stream_agg::minutes::{Emit, Minutes};
+use stream_agg::minutes::Minutes;
 
 use super::MinuteTable;
 use crate::NOON_MS;
@@ -58,8 +59,8 @@ fn play(scenario: &str) -> String {
             Some(word) if word.starts_with('#') => continue,
             Some("parameters") => world.set_parameters(words),
             Some("event") => world.event(words),
-            Some("emit") => world.emit(Emit::Closed),
-            Some("drain") => world.emit(Emit::Everything),
+            Some("emit") => world.emit(Freeze::Closed),
+            Some("drain") => world.emit(Freeze::Everything),
             Some("crash") => world.crash(),
             Some("total") => world.total(),
             Some(other) => panic!("{other:?} is no command"),
@@ -117,7 +118,7 @@ impl World {
         String::new()
     }
 
-    fn emit(&mut self, which: Emit) -> String {
+    fn emit(&mut self, which: Freeze) -> String {
         let mut printed = String::new();
         for (number, partition) in &mut self.partitions {
             let Some(emission) = partition.minutes.as_mut().and_then(|minutes| minutes.emit(which)) else { continue };

@@ -7,9 +7,12 @@ use ingest::append::Append;
 use ingest::drive::{Progress, drive};
 use lake_schemas::commit::TableLog;
 use lake_schemas::job::Job;
+use lake_schemas::minute::{Parameters, Requested};
+use lake_schemas::{Lake, Table};
 use object_store::ObjectStore;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use stream_agg::job::Aggregate;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -63,6 +66,34 @@ pub struct Member {
     pub log: Arc<Log>,
     pub group: Arc<Group>,
     pub seed: u64,
+    pub computation: Computation,
+}
+
+/// What members compute.
+#[derive(Clone)]
+pub enum Computation {
+    Raw,
+    Minutes(Parameters),
+}
+
+impl Computation {
+    /// Opens the table that its cut is read from.
+    pub async fn open(&self, lake: &Lake) -> lake_schemas::Result<TableLog> {
+        match self {
+            Self::Raw => TableLog::open(lake, Table::Clicks).await,
+            Self::Minutes(parameters) => {
+                let Parameters { out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms, dimensions } =
+                    parameters.clone();
+                let requested = Requested {
+                    out_of_orderness_ms: Some(out_of_orderness_ms),
+                    allowed_lateness_ms: Some(allowed_lateness_ms),
+                    dedup_horizon_ms: Some(dedup_horizon_ms),
+                    dimensions: Some(dimensions),
+                };
+                Ok(TableLog::open_minutes(lake, &requested).await?.0)
+            }
+        }
+    }
 }
 
 impl Member {
@@ -91,12 +122,22 @@ impl Member {
 
     async fn incarnation(&self, store: FaultStore, seed: u64) {
         let lake = lake_on(Arc::new(store));
-        let Ok(logs) = TableLog::open_all(&lake, Append::TABLES).await else { return };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let interval = Duration::from_millis(rng.random_range(50..3_000));
         let mut source = ScriptedSource::new(Arc::clone(&self.log), Arc::clone(&self.group), self.number, rng.random());
         let progress = watch::Sender::new(Progress::default());
+        let stop = CancellationToken::new();
         // Whatever ends it, the next incarnation begins where the tables stand.
-        let _ = drive(&Append, &mut source, logs, interval, None, CancellationToken::new(), progress).await;
+        match &self.computation {
+            Computation::Raw => {
+                let Ok(logs) = TableLog::open_all(&lake, Append::TABLES).await else { return };
+                let _ = drive(&Append, &mut source, logs, interval, None, stop, progress).await;
+            }
+            Computation::Minutes(parameters) => {
+                let Ok(log) = self.computation.open(&lake).await else { return };
+                let job = Aggregate::new(parameters.clone());
+                let _ = drive(&job, &mut source, vec![log], interval, None, stop, progress).await;
+            }
+        }
     }
 }

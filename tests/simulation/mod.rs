@@ -3,12 +3,14 @@
 //! What runs is the real loop, the real operators and the real commit protocol over real Delta tables. Scripted are the
 //! log, the group that hands out partitions, the store's faults, and time, which is paused and jumps to what is next.
 
+mod disaster;
 mod log;
 mod member;
 mod source;
 
+pub use disaster::{for_all_seeds, survive};
 pub use log::{Log, TOPIC};
-pub use member::{Member, Outage};
+pub use member::{Computation, Member, Outage};
 pub use source::{Group, ScriptedSource};
 
 use std::collections::BTreeMap;

@@ -154,6 +154,10 @@ impl Epoch {
 
 /// Encodes the files of all steps.
 async fn encode(table: Table, steps: &[Step]) -> Result<Vec<DataFile>> {
+    if !table.keeps_partitions_apart() {
+        let rows: Vec<_> = steps.iter().flat_map(|step| step.rows.iter().cloned()).collect();
+        return files::encode(table, &rows).await;
+    }
     let files: Vec<_> = steps.iter().map(|step| files::encode(table, &step.rows)).collect();
     let files: Vec<_> = stream::iter(files).buffered(ENCODES_MAX).try_collect().await?;
     Ok(files.into_iter().flatten().collect())

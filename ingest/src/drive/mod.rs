@@ -22,7 +22,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use lake_schemas::commit::{Checkpoint, TableLog};
-use lake_schemas::job::{Job, Operator, Pending, Room, Signal, Source, SourceError, Start};
+use lake_schemas::job::{Freeze, Job, Operator, Pending, Room, Signal, Source, SourceError, Start};
 use lake_schemas::witness::Witness;
 use lake_schemas::{Cut, LakeError, Table, TopicPartition};
 use tokio::sync::watch;
@@ -145,7 +145,9 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     async fn run(&mut self) -> Result<(), DriveError> {
         loop {
             if self.stop.is_cancelled() {
-                return timeout(STOP_WAIT, self.settle_all()).await.map_err(|_| DriveError::StoppedShort)?;
+                return timeout(STOP_WAIT, self.settle_all(Freeze::Everything))
+                    .await
+                    .map_err(|_| DriveError::StoppedShort)?;
             }
             let idle = self.in_flight.is_empty();
             if idle && !self.lost.is_empty() {
@@ -162,7 +164,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             let caught_up = self.goal.is_some() && self.is_caught_up();
             let due = self.due.is_some_and(|due| due <= Instant::now());
             if idle && pending.rows > 0 && (full || due || caught_up) {
-                self.begin_epoch();
+                self.begin_epoch(if caught_up { Freeze::Everything } else { Freeze::Closed });
                 continue;
             }
             let at_rest = idle && caught_up;
@@ -185,9 +187,9 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     }
 
     /// Settles the epoch in flight, and what is pending as the last one.
-    async fn settle_all(&mut self) -> Result<(), DriveError> {
+    async fn settle_all(&mut self, which: Freeze) -> Result<(), DriveError> {
         self.settle().await?;
-        self.begin_epoch();
+        self.begin_epoch(which);
         self.settle().await
     }
 
@@ -244,7 +246,8 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             let (operator, from) = self.job.begin(&partition, &stands);
             info!(job = J::NAME, %partition, from, "begins");
             self.partitions.insert(partition.clone(), operator);
-            self.progress.send_modify(|progress| progress.begin(&partition, from));
+            let cut = stands.last().and_then(|stand| stand.cut);
+            self.progress.send_modify(|progress| progress.begin(&partition, cut));
             starts.push(Start { partition, from, witness: None });
         }
         let stands: Vec<_> = starts.iter().filter_map(|start| Some((start.partition.clone(), start.from?))).collect();
@@ -263,7 +266,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     /// Lets go of partitions: their last epoch is finished, or abandoned if that takes too long.
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), DriveError> {
         tokio::select! {
-            done = self.settle_all() => done?,
+            done = self.settle_all(Freeze::Closed) => done?,
             () = sleep(RELEASE_WAIT) => self.give_up.cancel(),
         }
         // Given up or not, the attempt that is under way ends by itself: its reply tells what the table says.
@@ -279,9 +282,9 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     }
 
     /// Cuts an epoch out of what is pending, and sends it on its way.
-    fn begin_epoch(&mut self) {
+    fn begin_epoch(&mut self, which: Freeze) {
         self.due = None;
-        let steps: Vec<_> = self.partitions.values_mut().flat_map(Operator::freeze).collect();
+        let steps: Vec<_> = self.partitions.values_mut().flat_map(|operator| operator.freeze(which)).collect();
         if steps.is_empty() {
             return;
         }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::load::Loaded;
 use crate::error::{Context, LakeError, Result};
-use crate::table::{FORMAT, PROPERTY_FORMAT, PROPERTY_TIME_IN_FUTURE_MS, TIME_IN_FUTURE_MS, Table};
+use crate::table::{Definition, FORMAT, PROPERTY_FORMAT, PROPERTY_TIME_IN_FUTURE_MS, TIME_IN_FUTURE_MS};
 
 /// What readers and writers of a table must know: no feature beyond Delta's first.
 const READER_VERSION: i32 = 1;
@@ -21,12 +21,13 @@ const WRITER_VERSION: i32 = 2;
 
 /// Makes the table, unless another process is making it: version 0 is put if absent, like every other. delta-rs's own
 /// way puts the definition as version 1 where another has put it as version 0.
-pub(super) async fn create(table: Table, log_store: LogStoreRef) -> Result<()> {
+pub(super) async fn create(definition: &Definition, log_store: &LogStoreRef) -> Result<()> {
+    let table = definition.table;
     let what = || format!("{table}: creating it");
-    let schema = kernel_schema(table)?;
+    let schema = kernel_schema(definition)?;
     let protocol = json!({ "minReaderVersion": READER_VERSION, "minWriterVersion": WRITER_VERSION });
     let protocol: Protocol = serde_json::from_value(protocol).map_err(|error| LakeError::store(what(), error))?;
-    let metadata = new_metadata(&schema, table.partition_columns(), table.properties())
+    let metadata = new_metadata(&schema, table.partition_columns(), definition.properties.clone())
         .and_then(|metadata| metadata.with_name(table.name().to_owned()))
         .while_doing(what)?;
     let operation = DeltaOperation::Create {
@@ -48,12 +49,14 @@ pub(super) async fn create(table: Table, log_store: LogStoreRef) -> Result<()> {
 }
 
 /// A table's columns, as Delta's library has them.
-fn kernel_schema(table: Table) -> Result<StructType> {
-    table.schema().as_ref().try_into_kernel().map_err(|error| LakeError::store(format!("{table}: its schema"), error))
+fn kernel_schema(definition: &Definition) -> Result<StructType> {
+    let converted = definition.schema.as_ref().try_into_kernel();
+    converted.map_err(|error| LakeError::store(format!("{}: its schema", definition.table), error))
 }
 
 /// Whether this program can write the table; the bound it records for events ahead of their message.
-pub(super) fn check(table: Table, loaded: &Loaded) -> Result<i64> {
+pub(super) fn check(definition: &Definition, loaded: &Loaded) -> Result<i64> {
+    let table = definition.table;
     let property = |key: &str| loaded.properties.get(key);
     let number = |key: &str, value: &String| {
         value
@@ -71,7 +74,7 @@ pub(super) fn check(table: Table, loaded: &Loaded) -> Result<i64> {
             "{table}: made by a newer clicklake (format {format}, this one knows up to {FORMAT}); upgrade clicklake"
         )));
     }
-    let schema = kernel_schema(table)?;
+    let schema = kernel_schema(definition)?;
     for field in schema.fields() {
         match loaded.columns.iter().find(|(name, _)| name == field.name()) {
             Some((_, data_type)) if data_type == field.data_type() => {}

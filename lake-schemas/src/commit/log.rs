@@ -14,13 +14,14 @@ use super::checkpoint::Checkpoint;
 use super::definition::{check, create};
 use super::entry::{Entry, VersionFiles, altering, carries};
 use super::head::Head;
-use super::load;
+use super::load::{self, Loaded};
 use super::{Commit, CommitId, Outcome, Version};
 use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
+use crate::minute::{Parameters, Requested};
 use crate::position::TopicPartition;
 use crate::stand::Stand;
-use crate::table::Table;
+use crate::table::{Definition, Table};
 
 /// How long a head is followed entry by entry before the table is loaded afresh. A writer that slept through the
 /// table's log retention would otherwise take a version whose entry was cleaned up for one that was never written.
@@ -32,6 +33,7 @@ const HEAD_AGE_MAX: Duration = Duration::from_secs(600);
 /// in the library that owns them, and not again in every binary that awaits them.
 pub struct TableLog {
     table: Table,
+    definition: Definition,
     log_store: LogStoreRef,
     head: Head,
     looked_at: Instant,
@@ -46,23 +48,34 @@ impl TableLog {
     /// Opens a table, and makes it first if the lake lacks it. Two that make it at once open the same one.
     pub fn open(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Self>> {
         Box::pin(async move {
-            let log_store = lake.log_store(table.name())?;
-            let what = || format!("{table}: looking for it in {}", lake.url());
-            if !log_store.is_delta_table_location().await.while_doing(what)? {
-                create(table, Arc::clone(&log_store)).await?;
-            }
-            let loaded = load::load(table, log_store.as_ref()).await?;
-            let time_in_future_ms = check(table, &loaded)?;
-            Ok(Self {
-                table,
-                log_store,
-                head: loaded.head,
-                looked_at: Instant::now(),
-                in_doubt: false,
-                checkpoint_owed: None,
-                id: loaded.id,
-                time_in_future_ms,
-            })
+            let definition = table.definition();
+            let (log_store, loaded) = make_and_load(lake, &definition).await?;
+            Self::of(definition, log_store, loaded)
+        })
+    }
+
+    /// Opens `clicks_minute`, and makes it first if the lake lacks it. What it records must be what is asked for.
+    pub fn open_minutes<'a>(lake: &'a Lake, requested: &'a Requested) -> BoxFuture<'a, Result<(Self, Parameters)>> {
+        Box::pin(async move {
+            let (log_store, loaded) = make_and_load(lake, &requested.of_a_new_table().definition()).await?;
+            let recorded = Parameters::recorded(&loaded.properties)?;
+            requested.agrees_with(&recorded)?;
+            Ok((Self::of(recorded.definition(), log_store, loaded)?, recorded))
+        })
+    }
+
+    fn of(definition: Definition, log_store: LogStoreRef, loaded: Loaded) -> Result<Self> {
+        let time_in_future_ms = check(&definition, &loaded)?;
+        Ok(Self {
+            table: definition.table,
+            definition,
+            log_store,
+            head: loaded.head,
+            looked_at: Instant::now(),
+            in_doubt: false,
+            checkpoint_owed: None,
+            id: loaded.id,
+            time_in_future_ms,
         })
     }
 
@@ -193,7 +206,7 @@ impl TableLog {
     async fn look(&mut self, id: Option<&CommitId>) -> Result<Option<Version>> {
         if self.looked_at.elapsed() > HEAD_AGE_MAX {
             let loaded = load::load(self.table, self.log_store.as_ref()).await?;
-            check(self.table, &loaded)?;
+            check(&self.definition, &loaded)?;
             // A commit in doubt is not looked for here: if it happened, the stands are not where it starts, the epoch
             // counts as fenced, and its rows are read again from where the table stands.
             self.head = loaded.head;
@@ -223,4 +236,16 @@ impl TableLog {
         self.in_doubt = false;
         Ok(found)
     }
+}
+
+/// Makes a table unless it is there, and loads its newest version.
+async fn make_and_load(lake: &Lake, definition: &Definition) -> Result<(LogStoreRef, Loaded)> {
+    let table = definition.table;
+    let log_store = lake.log_store(table.name())?;
+    let what = || format!("{table}: looking for it in {}", lake.url());
+    if !log_store.is_delta_table_location().await.while_doing(what)? {
+        create(definition, &log_store).await?;
+    }
+    let loaded = load::load(table, log_store.as_ref()).await?;
+    Ok((log_store, loaded))
 }

@@ -1,0 +1,63 @@
+//! The minute job: assembled here, and nowhere else, from the operators of this crate. Live or bounded, whoever runs it
+//! calls this.
+
+use lake_schemas::job::{Freeze, Job, LogBatch, Operator, Pending, Step};
+use lake_schemas::minute::Parameters;
+use lake_schemas::{Stand, Table, TopicPartition};
+
+use crate::minutes::{Emission, Minutes};
+
+/// Counts the clicks of every minute.
+pub struct Aggregate {
+    parameters: Parameters,
+}
+
+impl Aggregate {
+    /// The job with the parameters that its table records.
+    pub fn new(parameters: Parameters) -> Self {
+        Self { parameters }
+    }
+}
+
+impl Job for Aggregate {
+    type Operator = AggregatePartition;
+
+    const NAME: &'static str = "aggregate";
+
+    const TABLES: &'static [Table] = &[Table::ClicksMinute];
+
+    fn begin(&self, partition: &TopicPartition, stands: &[Stand]) -> (AggregatePartition, Option<i64>) {
+        let [stand] = stands else { unreachable!("one stand for each of the job's tables") };
+        let minutes = Minutes::begin(partition.clone(), self.parameters.clone(), *stand);
+        let operator = AggregatePartition { partition: partition.clone(), minutes, pending: 0 };
+        (operator, Minutes::restore_position(*stand))
+    }
+}
+
+/// One partition on its way into minute counts.
+pub struct AggregatePartition {
+    partition: TopicPartition,
+    minutes: Minutes,
+    /// Messages taken in, and gaps, since the last step.
+    pending: usize,
+}
+
+impl Operator for AggregatePartition {
+    fn push(&mut self, batch: LogBatch) {
+        let pushed = self.minutes.push(&batch.events, batch.offsets.next);
+        pushed.expect("the decoder, or the raw table, has all columns");
+        self.pending += usize::try_from(batch.read.max(1)).expect("a batch has no negative size");
+    }
+
+    fn pending(&self) -> Pending {
+        // The state is not pending: it stays, whatever is committed.
+        Pending { rows: self.pending, bytes: 0 }
+    }
+
+    fn freeze(&mut self, which: Freeze) -> Vec<Step> {
+        self.pending = 0;
+        let Some(Emission { rows, from, to }) = self.minutes.emit(which) else { return Vec::new() };
+        let rows = if rows.num_rows() > 0 { vec![rows] } else { Vec::new() };
+        vec![Step { table: Table::ClicksMinute, partition: self.partition.clone(), rows, from, to }]
+    }
+}

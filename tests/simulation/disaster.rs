@@ -1,0 +1,105 @@
+//! Disasters: a group of members, and all that can go wrong with them and their store, until it is over.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use lake_schemas::{Lake, TopicPartition};
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use super::{Computation, Group, Log, Member, Outage, TOPIC, lake_on, simulate};
+
+/// Seeds of a run of the tests; `CLICKLAKE_SEEDS=first..last` runs others.
+const SEEDS: Range<u64> = 0..300;
+
+/// Simulated time in which things go wrong, and in which they must be right again.
+const DISASTER: Duration = Duration::from_secs(60);
+const RECOVERY_MAX: Duration = Duration::from_secs(600);
+
+const MEMBERS: usize = 3;
+
+/// Holds a law in the simulated world of every seed.
+pub fn for_all_seeds<F: Future<Output = Result<(), String>>>(law: impl Fn(u64) -> F + Sync) {
+    let seeds = seeds();
+    let next = AtomicU64::new(seeds.start);
+    std::thread::scope(|scope| {
+        let worker = || {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds.end {
+                    return;
+                }
+                if let Err(why) = simulate(law(seed)) {
+                    panic!("seed {seed}: {why} (again: CLICKLAKE_SEEDS={seed}..{})", seed + 1);
+                }
+            }
+        };
+        for worker in [scope.spawn(worker), scope.spawn(worker)] {
+            if let Err(panic) = worker.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+}
+
+fn seeds() -> Range<u64> {
+    let Ok(text) = std::env::var("CLICKLAKE_SEEDS") else { return SEEDS };
+    let parsed = text.split_once("..").and_then(|(first, last)| Some(first.parse().ok()?..last.parse().ok()?));
+    parsed.expect("CLICKLAKE_SEEDS is first..last")
+}
+
+/// Brings a group of members through a disaster, and out of it: the lake when all is read, and the log.
+pub async fn survive(seed: u64, computation: &Computation) -> Result<(Lake, Arc<Log>), String> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let partitions = rng.random_range(1..=4);
+    let log = Arc::new(Log::of_seed(seed, partitions as usize, 150));
+    let group = Arc::new(Group::default());
+    (0..partitions).for_each(|partition| group.give(partition, rng.random_range(0..MEMBERS)));
+    let outage = Outage {
+        fail: rng.random_range(0..60),
+        lose_reply: rng.random_range(0..60),
+        die: rng.random_range(0..20),
+        slow: rng.random_range(0..60),
+    };
+    let outage = watch::Sender::new(outage);
+    let kills: Vec<_> = (0..MEMBERS).map(|_| Arc::new(Notify::new())).collect();
+    let mut members = JoinSet::new();
+    for (number, kill) in kills.iter().enumerate() {
+        let (store, log, group) = (Arc::clone(&store), Arc::clone(&log), Arc::clone(&group));
+        let member = Member { number, store, log, group, seed, computation: computation.clone() };
+        members.spawn(member.run(outage.subscribe(), Arc::clone(kill)));
+    }
+    let end = Instant::now() + DISASTER;
+    while Instant::now() < end {
+        sleep(Duration::from_millis(rng.random_range(100..6_000))).await;
+        if rng.random_ratio(1, 4) {
+            kills[rng.random_range(0..MEMBERS)].notify_one();
+        } else {
+            group.give(rng.random_range(0..partitions), rng.random_range(0..MEMBERS));
+        }
+    }
+    outage.send_replace(Outage::NONE);
+    let lake = lake_on(store);
+    let recovered = Instant::now() + RECOVERY_MAX;
+    while !is_all_read(&lake, &log, computation).await {
+        if Instant::now() > recovered {
+            return Err("not caught up ten minutes after the last fault".to_owned());
+        }
+        sleep(Duration::from_secs(5)).await;
+    }
+    Ok((lake, log))
+}
+
+async fn is_all_read(lake: &Lake, log: &Log, computation: &Computation) -> bool {
+    let table = computation.open(lake).await.expect("the lake can be opened");
+    (0..log.partitions.len() as i32)
+        .all(|partition| table.stand(&TopicPartition::new(TOPIC, partition)).cut == log.end(partition))
+}
