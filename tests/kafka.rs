@@ -27,6 +27,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// How long a member may take for what it is waited for.
 const SOON: Duration = Duration::from_secs(30);
 
+/// How long a rebalance may take once the broker has found out, on a busy machine.
+const REBALANCE_MAX: Duration = Duration::from_secs(3);
+
 fn load(count: u64) -> Load {
     Load { rate: RATE, count: Some(count), start_ms: NOON_MS }
 }
@@ -195,6 +198,7 @@ async fn the_group_is_told_what_is_committed_and_nothing_depends_on_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::print_stdout, reason = "a figure")]
 async fn two_share_the_work_and_one_takes_over_from_the_dead() {
     let (stack, topic) = (RealStack::shared(), "shared");
     stack.create_topic(topic, 12, &[]).await;
@@ -214,10 +218,10 @@ async fn two_share_the_work_and_one_takes_over_from_the_dead() {
     dying.kill();
     let died = Instant::now();
     while living.partitions().await < 12 {
-        // A second for the rebalance itself.
-        assert!(died.elapsed() < SESSION_TIMEOUT + Duration::from_secs(1), "{}", living.log());
+        assert!(died.elapsed() < SESSION_TIMEOUT + REBALANCE_MAX, "{}", living.log());
         sleep(Duration::from_millis(50)).await;
     }
+    println!("the other had all after {:?}", died.elapsed());
     let [_, living] = members;
     living.leaves().await;
     stack.catch_up(topic, topic, &[]).await;
