@@ -46,8 +46,6 @@ pub struct Minutes {
     counted: CountedClicks,
     restore: RestorePositions,
     open: BTreeMap<Window, WindowSums>,
-    /// Events taken in since the last rows were written.
-    pending: usize,
 }
 
 impl Minutes {
@@ -64,7 +62,6 @@ impl Minutes {
             counted: CountedClicks::default(),
             restore: RestorePositions::default(),
             open: BTreeMap::new(),
-            pending: 0,
         }
     }
 
@@ -108,7 +105,6 @@ impl Minutes {
             if let (Measure::Clicks, Some(cost)) = (measure, view.cost_micros(row)) {
                 sums.add(Measure::CostMicros, cost, offset);
             }
-            self.pending += 1;
         }
         if let (Some(&first), Some(largest_ms)) = (positions.offsets().first(), largest_ms) {
             self.restore.see(first, largest_ms);
@@ -164,18 +160,7 @@ impl Minutes {
             restore: Some(self.restore.position(matters_from_ms, next)),
             ..from
         };
-        self.pending = 0;
         Some(Emission { rows: rows.finish(), from, to: self.stand })
-    }
-
-    /// Events taken in that are in no row yet handed over.
-    pub fn pending(&self) -> usize {
-        self.pending
-    }
-
-    /// Where the watermark is, in milliseconds since 1970.
-    pub fn watermark_ms(&self) -> Option<i64> {
-        self.watermark.millis()
     }
 
     /// How many clicks it remembers, to know their copies.
