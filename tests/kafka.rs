@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::NOON_MS;
 use crate::stack::member::{Member, SESSION_TIMEOUT};
 use crate::stack::{RealStack, Server};
+use crate::start_up::the_error;
 
 /// As fast as the generator goes.
 const RATE: u64 = 1_000_000;
@@ -62,9 +63,8 @@ async fn is_refused(stack: &RealStack, topic: &str, lake: &str, words: &[&str]) 
     let status = member.ends(SOON).await;
     assert_eq!(status.code(), Some(4), "{}", member.log());
     let log = member.log();
-    let errors: Vec<_> = log.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(errors.len(), 1, "{log}");
-    words.iter().for_each(|word| assert!(errors[0].contains(word), "{word:?} is not in: {}", errors[0]));
+    let error = the_error(&log);
+    words.iter().for_each(|word| assert!(error.contains(word), "{word:?} is not in: {}", error));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -278,9 +278,8 @@ async fn scram_over_tls_works_and_a_wrong_password_is_one_line() {
     assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
     let log = member.log();
     assert_eq!(status.code(), Some(3), "{log}");
-    let errors: Vec<_> = log.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(errors.len(), 1, "{log}");
-    assert!(errors[0].contains(&servers) && errors[0].contains("invalid credentials"), "{}", errors[0]);
+    let error = the_error(&log);
+    assert!(error.contains(&servers) && error.contains("invalid credentials"), "{}", error);
     assert!(!log.contains("clicklake-secret"), "a secret is logged");
 }
 

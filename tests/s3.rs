@@ -5,17 +5,15 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use localstack::produce::Load;
-use object_store::aws::AmazonS3Builder;
-use object_store::client::ClientOptions;
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode};
 use tokio_util::sync::CancellationToken;
 
-use crate::NOON_MS;
-use crate::readers;
 use crate::stack::RealStack;
 use crate::stack::member::Member;
 use crate::stack::proxy::{Fate, Proxy};
+use crate::start_up::the_error;
+use crate::{NOON_MS, readers};
 
 /// As fast as the generator goes.
 const RATE: u64 = 1_000_000;
@@ -36,14 +34,7 @@ async fn fill(stack: &RealStack, topic: &str, partitions: i32, count: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_several_that_put_a_key_if_absent_one_wins() {
     let stack = RealStack::shared();
-    let store = AmazonS3Builder::new()
-        .with_endpoint(stack.variable("AWS_ENDPOINT_URL"))
-        .with_access_key_id(stack.variable("AWS_ACCESS_KEY_ID"))
-        .with_secret_access_key(stack.variable("AWS_SECRET_ACCESS_KEY"))
-        .with_bucket_name("clicklake")
-        .with_client_options(ClientOptions::new().with_allow_http(true))
-        .build()
-        .expect("an S3 store");
+    let store = stack.bucket();
     for race in 0..RACES {
         let key = Path::from(format!("race/{race}"));
         let puts = (0..WRITERS).map(|writer| {
@@ -78,12 +69,11 @@ fn fails(stack: &RealStack, lake: &str, changes: &[(&str, Option<&str>)], words:
     let said = String::from_utf8_lossy(&stderr);
     assert!(began.elapsed() < ERROR_MAX, "{changes:?} took {:?}", began.elapsed());
     assert_eq!(status.code(), Some(3), "{changes:?}: {said}");
-    let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(errors.len(), 1, "{changes:?}: {said}");
+    let error = the_error(&said);
     for word in words.iter().chain(&[lake]) {
-        assert!(errors[0].contains(word), "{changes:?}: {word:?} is not in: {}", errors[0]);
+        assert!(error.contains(word), "{changes:?}: {word:?} is not in: {}", error);
     }
-    assert!(errors[0].len() < 250, "{changes:?}: {}", errors[0]);
+    assert!(error.len() < 250, "{changes:?}: {}", error);
 }
 
 #[tokio::test(flavor = "multi_thread")]

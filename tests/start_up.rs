@@ -15,6 +15,14 @@ fn clicklake(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_clicklake")).args(arguments).output().expect("the program runs")
 }
 
+/// The one line that says why a command failed.
+#[track_caller]
+pub fn the_error(said: &str) -> &str {
+    let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+    assert_eq!(errors.len(), 1, "{said}");
+    errors[0]
+}
+
 /// Runs a command that must fail with a code, and one line that has all these words.
 #[track_caller]
 #[expect(clippy::disallowed_methods, reason = "the law is about real time")]
@@ -25,10 +33,9 @@ fn fails(arguments: &[&str], code: i32, words: &[&str]) {
     assert!(began.elapsed() < ERROR_MAX, "{arguments:?} took {:?}", began.elapsed());
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
     assert!(output.stdout.is_empty(), "{arguments:?} prints results");
-    let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
-    assert_eq!(errors.len(), 1, "{arguments:?}: {said}");
+    let error = the_error(&said);
     for word in words {
-        assert!(errors[0].contains(word), "{arguments:?}: {word:?} is not in: {}", errors[0]);
+        assert!(error.contains(word), "{arguments:?}: {word:?} is not in: {}", error);
     }
 }
 

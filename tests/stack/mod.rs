@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use ingest::kafka::KafkaOptions;
 use lake_schemas::Lake;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::client::ClientOptions;
 use url::Url;
 
@@ -112,9 +112,9 @@ impl RealStack {
         format!("s3://clicklake/{name}")
     }
 
-    /// The lake, for reading in this process: what the environment says is for other processes.
-    pub fn lake(&self, name: &str) -> Lake {
-        let store = AmazonS3Builder::new()
+    /// The stack's bucket, for this process: what the environment says is for other processes.
+    pub fn bucket(&self) -> AmazonS3 {
+        AmazonS3Builder::new()
             .with_endpoint(self.variable("AWS_ENDPOINT_URL"))
             .with_region(self.variable("AWS_REGION"))
             .with_access_key_id(self.variable("AWS_ACCESS_KEY_ID"))
@@ -122,8 +122,12 @@ impl RealStack {
             .with_bucket_name("clicklake")
             .with_client_options(ClientOptions::new().with_allow_http(true))
             .build()
-            .expect("an S3 store");
-        Lake::on(Arc::new(store), Url::parse(&self.lake_url(name)).expect("a URL"))
+            .expect("an S3 store")
+    }
+
+    /// A lake in it, for reading in this process.
+    pub fn lake(&self, name: &str) -> Lake {
+        Lake::on(Arc::new(self.bucket()), Url::parse(&self.lake_url(name)).expect("a URL"))
     }
 
     /// The program, with the stack's environment.
