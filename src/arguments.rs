@@ -4,7 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chrono::{DateTime, NaiveDate};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use lake_schemas::EventTime;
+use lake_schemas::minute::Dimension;
+
+const EXPECTED_DURATION: &str = "expected a duration such as 250ms, 5s, 15m, 1h or 30d";
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("CLICKLAKE_COMMIT"), ")");
 
@@ -45,6 +50,12 @@ pub enum Command {
     Generate(Generate),
     /// Brings a topic into the raw tables, exactly once
     Ingest(Ingest),
+    /// Counts the clicks of every minute, exactly once
+    Aggregate(Aggregate),
+    /// Counts the raw clicks again in plain SQL, and compares
+    Verify(Verify),
+    /// Shows how far the tables are behind the topic
+    Lag(Lag),
     /// Answers one SQL statement over the lake's tables
     Sql(Sql),
 }
@@ -119,16 +130,9 @@ pub struct Generate {
     pub malformed: f64,
 }
 
+/// How a job runs.
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:  clicklake ingest --bootstrap-servers localhost:9092 --topic clicks --lake s3://bucket/lake"
-)]
-pub struct Ingest {
-    /// Where Kafka is
-    #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
-    pub bootstrap_servers: String,
-    #[command(flatten)]
-    pub topic: Topic,
+pub struct Running {
     /// How long a click waits at most before its commit begins
     #[arg(long, env = "CLICKLAKE_COMMIT_INTERVAL", default_value = "5s", value_name = "DURATION", value_parser = duration)]
     pub commit_interval: Duration,
@@ -141,6 +145,95 @@ pub struct Ingest {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  clicklake ingest --bootstrap-servers localhost:9092 --topic clicks --lake s3://bucket/lake"
+)]
+pub struct Ingest {
+    /// Where Kafka is
+    #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
+    pub bootstrap_servers: String,
+    #[command(flatten)]
+    pub topic: Topic,
+    #[command(flatten)]
+    pub running: Running,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  clicklake aggregate --bootstrap-servers localhost:9092 --lake s3://bucket/lake --dimensions country"
+)]
+pub struct Aggregate {
+    /// Where Kafka is
+    #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
+    pub bootstrap_servers: String,
+    #[command(flatten)]
+    pub topic: Topic,
+    #[command(flatten)]
+    pub running: Running,
+    /// What the counts in progress and the clicks remembered may take; 3/4 of the memory there is, by default
+    #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = size)]
+    pub memory_limit: Option<usize>,
+    /// Writes minutes before they are complete, this often
+    #[arg(long, env = "CLICKLAKE_EARLY_FIRE", value_name = "DURATION", value_parser = duration)]
+    pub early_fire: Option<Duration>,
+    /// How far a click's time may lie behind the latest [of a new table: 5s]
+    #[arg(long, env = "CLICKLAKE_OUT_OF_ORDERNESS", value_name = "DURATION", value_parser = duration_or_zero)]
+    pub out_of_orderness: Option<Duration>,
+    /// How long a minute takes what comes late [of a new table: 15m]
+    #[arg(long, env = "CLICKLAKE_ALLOWED_LATENESS", value_name = "DURATION", value_parser = duration_or_zero)]
+    pub allowed_lateness: Option<Duration>,
+    /// How far apart two copies of a click may lie [of a new table: 1h]
+    #[arg(long, env = "CLICKLAKE_DEDUP_HORIZON", value_name = "DURATION", value_parser = duration_or_zero)]
+    pub dedup_horizon: Option<Duration>,
+    /// What to count by, beside ad and campaign: publisher_id, country, device [of a new table: nothing]
+    #[arg(long, env = "CLICKLAKE_DIMENSIONS", value_name = "D,…", value_delimiter = ',')]
+    pub dimensions: Option<Vec<Dimension>>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake verify --from 2026-03-07T12:00:00Z --to 2026-03-07T13:00:00Z")]
+pub struct Verify {
+    /// Checks that every message read is a row, and every row is counted
+    #[arg(long, env = "CLICKLAKE_CONSERVATION", conflicts_with_all = ["from", "to"])]
+    pub conservation: bool,
+    /// Only windows from this time on
+    #[arg(long, env = "CLICKLAKE_FROM", value_name = "TIME", value_parser = time)]
+    pub from: Option<EventTime>,
+    /// Only windows before this time
+    #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = time)]
+    pub to: Option<EventTime>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake lag --bootstrap-servers localhost:9092")]
+pub struct Lag {
+    /// Where Kafka is
+    #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
+    pub bootstrap_servers: String,
+    #[command(flatten)]
+    pub topic: Topic,
+    #[command(flatten)]
+    pub report: Report,
+}
+
+/// How results are written.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// How the result is written
+    #[arg(long, env = "CLICKLAKE_FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Format {
+    Table,
+    Csv,
+    Tsv,
+    Json,
+    NdJson,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake sql \"select count(*) from clicks\"")]
 pub struct Sql {
     /// The statement
@@ -148,8 +241,25 @@ pub struct Sql {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let parsed = humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero());
-    parsed.ok_or_else(|| "expected a duration such as 250ms, 5s, 15m, 1h or 30d".to_owned())
+    let parsed = duration_or_zero(text).ok().filter(|duration| !duration.is_zero());
+    parsed.ok_or_else(|| EXPECTED_DURATION.to_owned())
+}
+
+fn duration_or_zero(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| EXPECTED_DURATION.to_owned())
+}
+
+fn size(text: &str) -> Result<usize, String> {
+    let parsed = text.parse::<bytesize::ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok());
+    parsed.filter(|size| *size > 0).ok_or_else(|| "expected a size such as 512MiB or 4GiB".to_owned())
+}
+
+/// RFC 3339, or a day, which begins at midnight UTC.
+fn time(text: &str) -> Result<EventTime, String> {
+    let day = || text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0).map(|midnight| midnight.and_utc());
+    let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(day);
+    let time = time.and_then(|time| EventTime::from_millis(time.timestamp_millis()));
+    time.ok_or_else(|| "expected a time such as 2026-03-07T12:00:00Z, or a day such as 2026-03-07".to_owned())
 }
 
 fn share(text: &str) -> Result<f64, String> {

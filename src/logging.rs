@@ -13,8 +13,10 @@ const OURS: [&str; 5] = ["clicklake", "ingest", "lake_schemas", "localstack", "q
 pub fn start(common: &Common, command: &Command) {
     let (ours, others) = match (common.verbose, command) {
         // Those draw a line of their own, or have an answer to give.
-        (0, Command::Up(_) | Command::Generate(_) | Command::Sql(_)) => ("warn", "off"),
-        (0, Command::Ingest(_)) => ("info", "off"),
+        (0, Command::Up(_) | Command::Generate(_) | Command::Sql(_) | Command::Verify(_) | Command::Lag(_)) => {
+            ("warn", "off")
+        }
+        (0, Command::Ingest(_) | Command::Aggregate(_)) => ("info", "off"),
         (1, _) => ("debug", "warn"),
         (_, _) => ("trace", "debug"),
     };

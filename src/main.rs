@@ -3,7 +3,9 @@
 mod arguments;
 mod commands;
 mod logging;
+mod memory;
 mod metrics;
+mod report;
 mod signals;
 
 use std::process::ExitCode;
@@ -30,13 +32,17 @@ fn main() -> ExitCode {
             Command::Up(command) => commands::up::run(lake, command, stop).await,
             Command::Generate(command) => commands::generate::run(command, stop).await,
             Command::Ingest(command) => commands::ingest::run(lake, command, stop).await,
+            Command::Aggregate(command) => commands::aggregate::run(lake, command, stop).await,
+            Command::Verify(command) => return commands::verify::run(lake, command).await,
+            Command::Lag(command) => commands::lag::run(lake, command).await,
             Command::Sql(command) => commands::sql::run(lake, command).await,
         }
+        .map(|()| ExitCode::SUCCESS)
     });
     // What still blocks a thread by now has nothing to say any more.
     runtime.shutdown_background();
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => commands::fail(&error),
     }
 }

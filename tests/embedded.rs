@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use ingest::Pace;
-use ingest::drive::{DriveError, Progress};
+use ingest::drive::{DriveError, Pace, Progress};
 use ingest::kafka::KafkaOptions;
+use ingest::{Run, Until};
 use lake_schemas::Lake;
 use lake_schemas::job::SourceError;
 use localstack::broker::Broker;
@@ -72,19 +72,19 @@ impl Stack {
         *produced.borrow()
     }
 
-    pub async fn ingest(&self, until_caught_up: bool, stop: CancellationToken) -> Result<Progress, DriveError> {
-        self.ingest_as(&self.kafka(), until_caught_up, stop).await
+    pub async fn ingest(&self, until: Until, stop: CancellationToken) -> Result<Progress, DriveError> {
+        self.ingest_as(&self.kafka(), until, stop).await
     }
 
     async fn ingest_as(
         &self,
         kafka: &KafkaOptions,
-        until_caught_up: bool,
+        until: Until,
         stop: CancellationToken,
     ) -> Result<Progress, DriveError> {
-        let pace = Pace { commit_interval: Duration::from_millis(200), until_caught_up };
         let (progress, seen) = watch::channel(Progress::default());
-        ingest::ingest(&self.lake(), kafka, pace, stop, progress).await?;
+        let run = Run { pace: Pace::every(Duration::from_millis(200)), until, stop, progress };
+        ingest::ingest(&self.lake(), kafka, run).await?;
         let progress = seen.borrow().clone();
         Ok(progress)
     }
@@ -112,14 +112,14 @@ impl Stack {
 async fn a_topic_is_in_the_tables_and_the_next_start_goes_on() {
     let stack = Stack::start();
     let first = stack.produce(1, 20_000).await;
-    let progress = stack.ingest(true, CancellationToken::new()).await.expect("ingest ends");
+    let progress = stack.ingest(Until::CaughtUp, CancellationToken::new()).await.expect("ingest ends");
     assert_eq!(progress.read, 20_000);
     stack.holds(&[first]).await;
     let second = stack.produce(2, 5_000).await;
-    let progress = stack.ingest(true, CancellationToken::new()).await.expect("ingest ends");
+    let progress = stack.ingest(Until::CaughtUp, CancellationToken::new()).await.expect("ingest ends");
     assert_eq!(progress.read, 5_000, "the second start reads nothing again");
     stack.holds(&[first, second]).await;
-    stack.ingest(true, CancellationToken::new()).await.expect("nothing to do is not an error");
+    stack.ingest(Until::CaughtUp, CancellationToken::new()).await.expect("nothing to do is not an error");
     stack.holds(&[first, second]).await;
 }
 
@@ -128,9 +128,9 @@ async fn members_of_a_group_share_a_topic_exactly_once() {
     let stack = Stack::start();
     let (early, late) = (CancellationToken::new(), CancellationToken::new());
     let members = async {
-        tokio::join!(stack.ingest(false, early.clone()), async {
+        tokio::join!(stack.ingest(Until::Stopped, early.clone()), async {
             tokio::time::sleep(Duration::from_secs(4)).await;
-            stack.ingest(false, late.clone()).await
+            stack.ingest(Until::Stopped, late.clone()).await
         })
     };
     let load = async {
@@ -148,7 +148,7 @@ async fn members_of_a_group_share_a_topic_exactly_once() {
     let ((early, late), counts) = tokio::join!(members, load);
     early.expect("the first member leaves");
     late.expect("the second member leaves");
-    stack.ingest(true, CancellationToken::new()).await.expect("the rest is read");
+    stack.ingest(Until::CaughtUp, CancellationToken::new()).await.expect("the rest is read");
     stack.holds(&counts).await;
 }
 
@@ -156,14 +156,14 @@ async fn members_of_a_group_share_a_topic_exactly_once() {
 async fn a_recreated_topic_is_refused_and_goes_on_under_another_name() {
     let stack = Stack::start();
     let first = stack.produce(1, 3_000).await;
-    stack.ingest(true, CancellationToken::new()).await.expect("ingest ends");
+    stack.ingest(Until::CaughtUp, CancellationToken::new()).await.expect("ingest ends");
     let recreated = Stack { broker: Stack::start().broker, folder: stack.folder };
-    let error = recreated.ingest(true, CancellationToken::new()).await.expect_err("the topic is another");
+    let error = recreated.ingest(Until::CaughtUp, CancellationToken::new()).await.expect_err("the topic is another");
     let DriveError::Source(SourceError::Refused(why)) = error else { panic!("{error:?}") };
     assert!(why.contains("--topic-as"), "{why}");
     let second = recreated.produce(2, 500).await;
     let renamed = KafkaOptions { topic_as: Some("clicks-2".to_owned()), ..recreated.kafka() };
-    recreated.ingest_as(&renamed, true, CancellationToken::new()).await.expect("ingest ends");
+    recreated.ingest_as(&renamed, Until::CaughtUp, CancellationToken::new()).await.expect("ingest ends");
     let (rows, _) = recreated.positions("clicks").await;
     assert_eq!(rows as u64, first.total() + second.total() - first.malformed - second.malformed);
 }

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
+use ingest::drive::Pace;
 use ingest::kafka::KafkaOptions;
+use ingest::{Run, Until};
 use lake_schemas::commit::TableLog;
 use lake_schemas::{Stand, Table, TopicPartition};
 use localstack::produce::Load;
@@ -250,10 +252,10 @@ async fn the_newer_protocol_of_groups_works_too() {
     fill(&stack, topic, 1, 2_000).await;
     let options =
         KafkaOptions { properties: vec![("group.protocol".to_owned(), "consumer".to_owned())], ..stack.kafka(topic) };
-    let pace = ingest::Pace { commit_interval: Duration::from_millis(300), until_caught_up: true };
     let progress = tokio::sync::watch::Sender::default();
-    let lake = stack.lake(topic);
-    ingest::ingest(&lake, &options, pace, CancellationToken::new(), progress).await.expect("ingest ends");
+    let (pace, stop) = (Pace::every(Duration::from_millis(300)), CancellationToken::new());
+    let (lake, run) = (stack.lake(topic), Run { pace, until: Until::CaughtUp, stop, progress });
+    ingest::ingest(&lake, &options, run).await.expect("ingest ends");
     assert_eq!(stack.raw_is_the_log(topic, topic).await, 2_000);
 }
 

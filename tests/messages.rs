@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use arrow::array::{Array, AsArray};
+use arrow::datatypes::Date32Type;
 use ingest::decode::{BatchBuilder, Event, Message, decode};
 use lake_schemas::rejection::{DEPTH_MAX, ID_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use lake_schemas::rows::{Events, Positions};
 use lake_schemas::table::{TIME_IN_FUTURE_MS, column};
-use lake_schemas::{LogTime, Rejection, TopicPartition};
+use lake_schemas::{LogDate, LogTime, Rejection, TopicPartition};
 use proptest::prelude::*;
 
 use crate::NOON_MS;
@@ -166,7 +167,8 @@ fn what_a_message_says_is_what_its_row_says() {
     let batch = batch.finish().events;
     let (events, positions) = (Events::of(&batch).expect("a view"), Positions::of(&batch).expect("a view"));
     assert_eq!(positions.offsets(), [0, 1, 2]);
-    assert_eq!(positions.log_date(0).to_string(), "2026-03-07");
+    let log_dates = batch.column_by_name("log_date").expect("a column").as_primitive::<Date32Type>();
+    assert_eq!(LogDate::from_days(log_dates.value(0)).to_string(), "2026-03-07");
     assert_eq!(events.event_time(0).to_string(), "2026-03-07T12:00:45.678Z");
     assert_eq!((events.ad_id(0), events.campaign_id(0), events.click_id(0)), ("a", Some("k"), Some("c")));
     assert_eq!((events.cost_micros(0), events.cost_micros(1)), (Some(7), None));

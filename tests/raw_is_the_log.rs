@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::append::Append;
-use ingest::drive::{Progress, drive};
+use ingest::drive::{Pace, Progress, drive};
 use lake_schemas::commit::TableLog;
 use lake_schemas::job::Job;
 use object_store::ObjectStore;
@@ -23,7 +23,7 @@ fn every_position_is_there_once_whatever_happens() {
 }
 
 async fn disaster(seed: u64) -> Result<(), String> {
-    let (lake, log) = survive(seed, &Computation::Raw).await?;
+    let (lake, log) = survive(seed, &[Computation::Raw]).await?;
     check_raw_is_the_log(&lake, &log).await
 }
 
@@ -59,8 +59,16 @@ async fn read_all(log: &Arc<Log>, store: Arc<dyn ObjectStore>) -> Result<(), Str
     (0..log.partitions.len() as i32).for_each(|partition| group.give(partition, 0));
     let mut source = ScriptedSource::new(Arc::clone(log), group, 0, 7);
     let progress = watch::Sender::new(Progress::default());
-    let done =
-        drive(&Append, &mut source, logs, COMMIT_INTERVAL, Some(log.ends()), CancellationToken::new(), progress).await;
+    let done = drive(
+        &Append,
+        &mut source,
+        logs,
+        Pace::every(COMMIT_INTERVAL),
+        Some(log.ends()),
+        CancellationToken::new(),
+        progress,
+    )
+    .await;
     done.map_err(|error| error.to_string())
 }
 

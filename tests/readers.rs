@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use ingest::Until;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -37,9 +38,9 @@ pub fn figures(command: &mut Command) -> Value {
 async fn readers_that_are_not_ours_find_the_same_rows() {
     let stack = Stack::start();
     let counts = stack.produce(5, 10_000).await;
-    stack.ingest(true, CancellationToken::new()).await.expect("ingest ends");
+    stack.ingest(Until::CaughtUp, CancellationToken::new()).await.expect("ingest ends");
     let more = stack.produce(6, 10_000).await;
-    stack.ingest(true, CancellationToken::new()).await.expect("ingest ends");
+    stack.ingest(Until::CaughtUp, CancellationToken::new()).await.expect("ingest ends");
 
     let found = figures(Command::new(python()).arg(SCRIPT).arg(stack.lake_path()));
 

@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ingest::Until;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -36,7 +37,7 @@ async fn sigterm_commits_what_was_read_and_leaves() {
     assert!(told.elapsed() < STOP_MAX, "it took {:?}", told.elapsed());
     assert!(status.success(), "{status}");
     stack.holds(&[counts]).await;
-    let again = stack.ingest(true, CancellationToken::new()).await.expect("ingest ends");
+    let again = stack.ingest(Until::CaughtUp, CancellationToken::new()).await.expect("ingest ends");
     assert_eq!(again.read, 0, "nothing was left to read");
 }
 

@@ -19,6 +19,10 @@ impl Job for Append {
 
     const TABLES: &'static [Table] = &[Table::ClicksRejected, Table::Clicks];
 
+    fn reads(&self) -> Vec<String> {
+        Table::Clicks.schema().fields().iter().map(|field| field.name().clone()).collect()
+    }
+
     fn begin(&self, partition: &TopicPartition, stands: &[Stand]) -> (AppendPartition, Option<i64>) {
         let [rejected, clicks] = stands else {
             unreachable!("one stand for each of the job's tables");
@@ -75,6 +79,14 @@ impl Operator for AppendPartition {
 
     fn pending(&self) -> Pending {
         self.pending
+    }
+
+    fn holds_back(&self) -> bool {
+        false
+    }
+
+    fn bytes(&self) -> usize {
+        self.pending.bytes
     }
 
     fn freeze(&mut self, _: Freeze) -> Vec<Step> {

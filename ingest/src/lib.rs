@@ -1,27 +1,33 @@
 //! Both ends of the log, and the one loop that drives operators and commits.
 //!
-//! [`kafka`] reads the log live, [`decode`] turns its messages into rows, [`drive`] runs any job over any source, and
-//! [`append`] is the job that keeps the log as raw tables. [`ingest`] puts the four together.
+//! [`kafka`] reads the log live, [`decode`] turns its messages into rows, and [`append`] is the job that keeps them as raw
+//! tables. [`replay`] reads it from there, [`hybrid`] joins both ends. [`drive`] runs any job over any source. [`ingest`]
+//! and [`compute`] put them together.
 
 pub mod append;
+mod backoff;
 pub mod decode;
 pub mod drive;
+pub mod hybrid;
 pub mod kafka;
+pub mod replay;
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use lake_schemas::Lake;
 use lake_schemas::commit::TableLog;
 use lake_schemas::job::Job;
+use lake_schemas::{Cut, Lake, Table};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use self::append::Append;
-use self::drive::{DriveError, Progress, drive};
+use self::drive::{DriveError, Pace, Progress, drive};
+use self::hybrid::HybridSource;
 use self::kafka::{KafkaOptions, KafkaSource};
+use self::replay::RawTable;
 
 /// Characters of the table's id in a default group: enough that two lakes never share a group by accident.
 const GROUP_ID_CHARS: usize = 8;
@@ -29,37 +35,84 @@ const GROUP_ID_CHARS: usize = 8;
 /// How long leaving the group may take. The group finds out by itself, and nothing in the tables waits for it.
 const LEAVE_MAX: Duration = Duration::from_secs(3);
 
-/// When to commit, and when to be done.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// How long a row waits at most before its epoch begins to be committed.
-    pub commit_interval: Duration,
-    /// Stop when all that the topic had at the start is in the tables, whichever member of the group brought it there.
-    pub until_caught_up: bool,
+/// When a job is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// When it is told to stop.
+    Stopped,
+    /// When all that the topic had at the start is in the tables, whichever member of the group brought it there.
+    CaughtUp,
+}
+
+/// How a job runs, and who is told.
+pub struct Run {
+    /// When it commits.
+    pub pace: Pace,
+    /// When it is done.
+    pub until: Until,
+    /// Tells it to stop.
+    pub stop: CancellationToken,
+    /// Is told what it has done.
+    pub progress: watch::Sender<Progress>,
 }
 
 /// Brings a topic into the raw tables of a lake, until it is stopped, caught up, or cannot go on.
-pub fn ingest<'a>(
-    lake: &'a Lake,
-    options: &'a KafkaOptions,
-    pace: Pace,
-    stop: CancellationToken,
-    progress: watch::Sender<Progress>,
-) -> BoxFuture<'a, Result<(), DriveError>> {
+pub fn ingest<'a>(lake: &'a Lake, options: &'a KafkaOptions, run: Run) -> BoxFuture<'a, Result<(), DriveError>> {
     Box::pin(async move {
         lake.probe().await?;
         let logs = TableLog::open_all(lake, Append::TABLES).await?;
         let clicks = logs.last().expect("the job has tables, and clicks is the last");
-        let group = options.group.clone().unwrap_or_else(|| {
-            let id: String = clicks.id().chars().take(GROUP_ID_CHARS).collect();
-            format!("clicklake-{}-{id}", Append::NAME)
-        });
-        let mut source = KafkaSource::join(options, &group, clicks.time_in_future_ms()).await?;
-        let goal = if pace.until_caught_up { Some(kafka::ends(options).await?) } else { None };
-        let done = drive(&Append, &mut source, logs, pace.commit_interval, goal, stop, progress).await;
-        if timeout(LEAVE_MAX, source.leave()).await.is_err() {
-            info!("left without a word: the group is busy with others");
-        }
+        let mut source = join::<Append>(options, clicks, clicks.time_in_future_ms()).await?;
+        let goal = goal(options, run.until).await?;
+        let done = drive(&Append, &mut source, logs, run.pace, goal, run.stop, run.progress).await;
+        leave(source).await;
         done
     })
+}
+
+/// Computes a job's table of a topic: from the raw table as far as that has come, then from Kafka, until it is stopped,
+/// caught up, or cannot go on.
+pub fn compute<'a, J: Job + Sync>(
+    lake: &'a Lake,
+    options: &'a KafkaOptions,
+    job: &'a J,
+    log: TableLog,
+    run: Run,
+) -> BoxFuture<'a, Result<(), DriveError>> {
+    Box::pin(async move {
+        let clicks = TableLog::open(lake, Table::Clicks).await?;
+        let live = join::<J>(options, &log, clicks.time_in_future_ms()).await?;
+        kafka::warn_of_producers_clocks(options).await;
+        let goal = goal(options, run.until).await?;
+        let mut source = HybridSource::new(RawTable::new(clicks), live, job.reads());
+        let done = drive(job, &mut source, vec![log], run.pace, goal, run.stop, run.progress).await;
+        leave(source.into_live()).await;
+        done
+    })
+}
+
+/// Joins the group: the one that is named, or one of the job and the table that it writes.
+async fn join<J: Job>(
+    options: &KafkaOptions,
+    target: &TableLog,
+    time_in_future_ms: i64,
+) -> Result<KafkaSource, DriveError> {
+    let group = options.group.clone().unwrap_or_else(|| {
+        let id: String = target.id().chars().take(GROUP_ID_CHARS).collect();
+        format!("clicklake-{}-{id}", J::NAME)
+    });
+    Ok(KafkaSource::join(options, &group, time_in_future_ms).await?)
+}
+
+async fn goal(options: &KafkaOptions, until: Until) -> Result<Option<Cut>, DriveError> {
+    match until {
+        Until::Stopped => Ok(None),
+        Until::CaughtUp => Ok(Some(kafka::to_be_read(&kafka::ends(options).await?))),
+    }
+}
+
+async fn leave(source: KafkaSource) {
+    if timeout(LEAVE_MAX, source.leave()).await.is_err() {
+        info!("left without a word: the group is busy with others");
+    }
 }

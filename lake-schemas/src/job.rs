@@ -7,6 +7,7 @@
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
+use crate::error::LakeError;
 use crate::position::{OffsetRange, TopicPartition};
 use crate::stand::Stand;
 use crate::table::Table;
@@ -21,7 +22,7 @@ pub struct LogBatch {
     pub offsets: OffsetRange,
     /// Messages read in it: its rows of `events` and `rejected` together.
     pub read: i64,
-    /// The events, as rows of `clicks`, in offset order.
+    /// The events, as rows of `clicks`, in offset order; of its columns, at least [`Job::reads`].
     pub events: RecordBatch,
     /// What could not be an event, as rows of `clicks_rejected`, in offset order.
     pub rejected: RecordBatch,
@@ -36,7 +37,8 @@ pub enum Signal {
     Revoked(Vec<TopicPartition>),
     /// The next stretch of a partition's log.
     Batch(LogBatch),
-    /// The reader has reached the end that this partition's log had when it was assigned, or the end it has now.
+    /// The reader has reached the end of this partition's log: the end it had when it was assigned, or, as often as it
+    /// comes to that, the end it has now.
     CaughtUp(TopicPartition),
     /// Where the logs of these partitions end now; said from time to time.
     Ends(Vec<(TopicPartition, i64)>),
@@ -69,7 +71,7 @@ pub trait Source: Send {
     /// it never yields what was read of it before. Safe to cancel: what is not returned is not lost.
     async fn next(&mut self, room: Room) -> Result<Signal, SourceError>;
 
-    /// Begins partitions. Also the way back, for a partition that is being read.
+    /// Begins partitions. Also the way back, for a partition that is being read. If it fails for now, nothing has begun.
     async fn start(&mut self, starts: Vec<Start>) -> Result<(), SourceError>;
 
     /// Lets go of partitions that are being taken away.
@@ -88,6 +90,9 @@ pub enum SourceError {
     /// The broker cannot be used as it was addressed.
     #[error("{0}")]
     Failed(String),
+    /// The lake, for a source that reads from there.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
 }
 
 /// What one epoch writes of one partition to one table: the rows, and the step of the stand they belong to.
@@ -112,6 +117,12 @@ pub trait Operator: Send {
 
     /// What it holds that is not in the tables yet.
     fn pending(&self) -> Pending;
+
+    /// Whether it holds what only [`Freeze::Everything`] would hand over.
+    fn holds_back(&self) -> bool;
+
+    /// The memory that its state takes, in bytes.
+    fn bytes(&self) -> usize;
 
     /// Hands over what is to be committed now, in the order of the job's tables, and goes on from there. Empty if no
     /// stand would advance.
@@ -146,6 +157,9 @@ pub trait Job: Send {
 
     /// The tables it writes, in the order in which an epoch commits to them.
     const TABLES: &'static [Table];
+
+    /// Which columns of `clicks` its operators read.
+    fn reads(&self) -> Vec<String>;
 
     /// Begins a partition that stands thus in [`Job::TABLES`]: its operator, and the offset to read from (`None`: the
     /// first that the log has).

@@ -2,38 +2,29 @@
 //!
 //! Readers name their columns, so a view finds them wherever they stand, and whatever else the batch has.
 
-use arrow::array::{Array, ArrowPrimitiveType, AsArray, Date32Array, Int64Array, PrimitiveArray, StringArray};
+use arrow::array::{Array, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArray, StringArray};
 use arrow::array::{RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{Date32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
 use crate::error::{LakeError, Result};
 use crate::minute::Dimension;
 use crate::table::column;
-use crate::time::{EventTime, LogDate};
+use crate::time::EventTime;
 
 /// Where the rows of a raw table come from.
 pub struct Positions<'a> {
     offsets: &'a Int64Array,
-    log_dates: &'a Date32Array,
 }
 
 impl<'a> Positions<'a> {
     /// A view of a batch of `clicks` or `clicks_rejected`.
     pub fn of(batch: &'a RecordBatch) -> Result<Self> {
-        Ok(Self {
-            offsets: primitive::<Int64Type>(batch, column::KAFKA_OFFSET)?,
-            log_dates: primitive::<Date32Type>(batch, column::LOG_DATE)?,
-        })
+        Ok(Self { offsets: primitive::<Int64Type>(batch, column::KAFKA_OFFSET)? })
     }
 
     /// The offsets of all rows; ascending, as long as the rows are of one partition.
     pub fn offsets(&self) -> &'a [i64] {
         self.offsets.values()
-    }
-
-    /// The day that a row's message belongs to.
-    pub fn log_date(&self, row: usize) -> LogDate {
-        LogDate::from_days(self.log_dates.value(row))
     }
 }
 
@@ -49,6 +40,16 @@ pub struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
+    /// The columns of `clicks` that it reads, beside those of dimensions.
+    pub const COLUMNS: [&'static str; 6] = [
+        column::EVENT_TIME,
+        column::EVENT_TYPE,
+        column::AD_ID,
+        column::CAMPAIGN_ID,
+        column::CLICK_ID,
+        column::COST_MICROS,
+    ];
+
     /// A view of a batch of `clicks`.
     pub fn of(batch: &'a RecordBatch) -> Result<Self> {
         Ok(Self {

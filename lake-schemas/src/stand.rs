@@ -50,6 +50,12 @@ impl Stand {
         parts.map(|(app_id, part)| (app_id, part.of(&mut self).map(|value| part.to_txn(value)))).collect()
     }
 
+    /// The partition whose cut a `txn` is; `None` if it is something else's.
+    pub fn partition_of(table: Table, app_id: &str) -> Option<TopicPartition> {
+        let (topic, partition) = app_id.strip_prefix(&format!("clicklake/{table}/"))?.split_once('/')?;
+        Some(TopicPartition::new(topic, partition.parse().ok()?))
+    }
+
     /// Whether `later` stands strictly beyond this: the one step that an epoch may take. More of the log is taken
     /// account of, or all of it is out.
     pub fn is_behind(self, later: Self) -> bool {
@@ -140,6 +146,9 @@ mod tests {
         let cut = "clicklake/clicks_minute/clicks/3".to_owned();
         let parts = ["/emitted", "/drained", "/restore"].map(|part| format!("{cut}{part}"));
         assert_eq!(ids(Table::ClicksMinute), [&[cut][..], &parts].concat());
+        let partitions =
+            ids(Table::ClicksMinute).iter().map(|id| Stand::partition_of(Table::ClicksMinute, id)).collect::<Vec<_>>();
+        assert_eq!(partitions, [Some(partition), None, None, None]);
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! A Parquet file in a store, read by ranges: its metadata first, then only what is asked for.
+//! A Parquet file in a store: a large one is read by ranges, its metadata first, then only what is asked for; a small
+//! one at once, because what a store asks for is paid by the request.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,29 +14,53 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
+/// The largest file that is read at once: what two requests cost in time, a store delivers in megabytes.
+const WHOLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
 /// A file of known size.
 pub struct StoredFile {
     store: Arc<dyn ObjectStore>,
     path: Path,
     size: u64,
+    /// All of it, once it has been read.
+    whole: Option<Bytes>,
 }
 
 impl StoredFile {
     /// The file at a path. Nothing is read yet.
     pub fn new(store: Arc<dyn ObjectStore>, path: Path, size: u64) -> Self {
-        Self { store, path, size }
+        Self { store, path, size, whole: None }
+    }
+
+    /// Some stretches of it, in their order.
+    async fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        if self.size > WHOLE_BYTES_MAX {
+            return self.store.get_ranges(&self.path, ranges).await.map_err(external);
+        }
+        let whole = match &self.whole {
+            Some(whole) => whole,
+            None => {
+                let got = self.store.get(&self.path).await.map_err(external)?;
+                self.whole.insert(got.bytes().await.map_err(external)?)
+            }
+        };
+        let slice = |range: &Range<u64>| {
+            let (first, next) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+            (first <= next && next <= whole.len()).then(|| whole.slice(first..next))
+        };
+        let short = || ParquetError::General(format!("{} has {} bytes, not {}", self.path, whole.len(), self.size));
+        ranges.iter().map(|range| slice(range).ok_or_else(short)).collect()
     }
 }
 
 impl AsyncFileReader for StoredFile {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
-        let read = async move { self.store.get_range(&self.path, range).await.map_err(external) };
+        let read = async move { Ok(self.read(&[range]).await?.remove(0)) };
         read.boxed()
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
-        let read = async move { self.store.get_ranges(&self.path, &ranges).await.map_err(external) };
-        read.boxed()
+        async move { self.read(&ranges).await }.boxed()
     }
 
     fn get_metadata<'a>(
@@ -46,6 +71,12 @@ impl AsyncFileReader for StoredFile {
         let read = async move { ParquetMetaDataReader::new().load_and_finish(self, size).await.map(Arc::new) };
         read.boxed()
     }
+}
+
+/// Whether a file cannot be read because it is not there.
+pub fn is_gone(error: &ParquetError) -> bool {
+    let ParquetError::External(cause) = error else { return false };
+    cause.downcast_ref().is_some_and(|cause| matches!(cause, object_store::Error::NotFound { .. }))
 }
 
 fn external(error: object_store::Error) -> ParquetError {

@@ -5,7 +5,10 @@
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
+use arrow::array::RecordBatch;
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::error::ArrowError;
 
 use crate::minute::Parameters;
 
@@ -130,6 +133,17 @@ impl Table {
                 column::OFFSET_NEXT,
             ],
         }
+    }
+
+    /// Rows as they were written, in the types of the table, whatever types their reader chose; possibly not all of its
+    /// columns.
+    pub fn as_written(self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+        let (schema, found) = (self.schema(), rows.schema());
+        let columns = found.fields().iter().zip(rows.columns()).map(|(field, column)| {
+            let field = schema.field_with_name(field.name())?;
+            Ok((field.name().clone(), cast(column, field.data_type())?, field.is_nullable()))
+        });
+        RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, ArrowError>>()?)
     }
 
     /// The properties that it is made with.

@@ -5,23 +5,19 @@
 //! versions only: a partition that none of them touched begins without one.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::compute::cast;
 use arrow::datatypes::Int64Type;
-use deltalake::kernel::Add;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::{Error as StoreError, ObjectStoreExt, path::Path};
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
-use serde_json::Value;
 
 use crate::commit::{TableLog, VersionFiles};
-use crate::error::{Context, LakeError, Result};
+use crate::error::{LakeError, Result};
 use crate::job::LogBatch;
 use crate::position::TopicPartition;
-use crate::stored_file::StoredFile;
+use crate::raw_file::RawFile;
+use crate::stored_file::{StoredFile, is_gone};
 use crate::table::{Table, column};
 
 /// How many versions back a witness is looked for: enough for a topic whose partitions are all in use, and a second of
@@ -96,8 +92,11 @@ fn identity(table: Table) -> &'static [&'static str] {
 }
 
 /// The file with the highest offsets of each partition, as far as the newest versions have one.
-async fn newest_files(log: &TableLog, sought: &HashMap<TopicPartition, i64>) -> Result<HashMap<TopicPartition, Add>> {
-    let mut found: HashMap<TopicPartition, Add> = HashMap::new();
+async fn newest_files(
+    log: &TableLog,
+    sought: &HashMap<TopicPartition, i64>,
+) -> Result<HashMap<TopicPartition, RawFile>> {
+    let mut found: HashMap<TopicPartition, RawFile> = HashMap::new();
     if sought.is_empty() {
         return Ok(found);
     }
@@ -107,11 +106,10 @@ async fn newest_files(log: &TableLog, sought: &HashMap<TopicPartition, i64>) -> 
     let mut removed = HashSet::new();
     while let Some(VersionFiles { adds, removes }) = versions.try_next().await?.flatten() {
         for add in adds.into_iter().filter(|add| !removed.contains(&add.path)) {
-            let Some(last) = last_position(&add) else { continue };
-            for partition in sought.keys().filter(|partition| last.may_be_of(partition)) {
-                let known = found.get(partition).and_then(last_position);
-                if known.is_none_or(|known| known.offset < last.offset) {
-                    found.insert(partition.clone(), add.clone());
+            let Some(file) = RawFile::of(&add) else { continue };
+            for partition in sought.keys().filter(|partition| file.may_be_of(partition)) {
+                if found.get(partition).is_none_or(|known| known.offsets.next < file.offsets.next) {
+                    found.insert(partition.clone(), file.clone());
                 }
             }
         }
@@ -123,45 +121,19 @@ async fn newest_files(log: &TableLog, sought: &HashMap<TopicPartition, i64>) -> 
     Ok(found)
 }
 
-/// What a file states of its last row.
-struct LastPosition {
-    /// The beginning of the topic's name: statistics may cut off the rest.
-    topic: String,
-    partition: i64,
-    offset: i64,
-}
-
-impl LastPosition {
-    fn may_be_of(&self, partition: &TopicPartition) -> bool {
-        partition.topic.starts_with(&self.topic) && i64::from(partition.partition) == self.partition
-    }
-}
-
-fn last_position(add: &Add) -> Option<LastPosition> {
-    let statistics: Value = serde_json::from_str(add.stats.as_deref()?).ok()?;
-    let (min, max) = (&statistics["minValues"], &statistics["maxValues"]);
-    Some(LastPosition {
-        topic: min[column::TOPIC].as_str()?.to_owned(),
-        partition: min[column::KAFKA_PARTITION].as_i64()?,
-        offset: max[column::KAFKA_OFFSET].as_i64()?,
-    })
-}
-
 /// The last row of a file, if it is of that partition, and from below that offset. A file holds one partition, in
 /// offset order.
-async fn last_row(log: &TableLog, partition: &TopicPartition, below: i64, file: &Add) -> Result<Option<Witness>> {
+async fn last_row(log: &TableLog, partition: &TopicPartition, below: i64, file: &RawFile) -> Result<Option<Witness>> {
     let table = log.table();
     let what = || format!("{table}: reading the last row of {}", file.path);
-    let store = log.object_store();
-    let path = Path::parse(&file.path).map_err(|error| LakeError::store(what(), error))?;
-    let reader = match store.head(&path).await {
-        Ok(meta) => StoredFile::new(Arc::clone(&store), path, meta.size),
-        // Cleaned up since.
-        Err(StoreError::NotFound { .. }) => return Ok(None),
-        Err(error) => return Err(error).while_doing(what),
-    };
+    let reader = StoredFile::new(log.object_store(), file.path.clone(), file.size);
     let corrupt = |error| LakeError::store(what(), error);
-    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(corrupt)?;
+    let builder = match ParquetRecordBatchStreamBuilder::new(reader).await {
+        Ok(builder) => builder,
+        // Cleaned up since.
+        Err(error) if is_gone(&error) => return Ok(None),
+        Err(error) => return Err(corrupt(error)),
+    };
     let groups = builder.metadata().row_groups();
     let Some(group) = groups.len().checked_sub(1) else { return Ok(None) };
     let rows = usize::try_from(groups[group].num_rows()).unwrap_or_default();
@@ -171,20 +143,10 @@ async fn last_row(log: &TableLog, partition: &TopicPartition, below: i64, file: 
     let row = builder.with_projection(columns).with_row_groups(vec![group]).with_offset(rows.saturating_sub(1));
     let rows: Vec<_> = row.build().map_err(corrupt)?.try_collect().await.map_err(corrupt)?;
     let Some(row) = rows.into_iter().find(|batch| batch.num_rows() == 1) else { return Ok(None) };
-    let row = as_written(table, &row).map_err(|error| LakeError::store(what(), error))?;
+    let row = table.as_written(&row).map_err(|error| LakeError::store(what(), error))?;
     let topic = row.column_by_name(column::TOPIC).and_then(|column| column.as_string_opt::<i32>());
     let offset = row.column_by_name(column::KAFKA_OFFSET).and_then(|column| column.as_primitive_opt::<Int64Type>());
     let (Some(topic), Some(offset)) = (topic, offset) else { return Ok(None) };
     let (topic, offset) = (topic.value(0), offset.value(0));
     Ok((topic == partition.topic && offset < below).then_some(Witness { table, offset, row }))
-}
-
-/// The same row, in the types of the table, whatever types its reader chose.
-fn as_written(table: Table, row: &RecordBatch) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let (schema, found) = (table.schema(), row.schema());
-    let columns = found.fields().iter().zip(row.columns()).map(|(field, column)| {
-        let field = schema.field_with_name(field.name())?;
-        Ok((field.name().clone(), cast(column, field.data_type())?, field.is_nullable()))
-    });
-    RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, arrow::error::ArrowError>>()?)
 }

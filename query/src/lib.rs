@@ -2,5 +2,6 @@
 
 mod catalog;
 mod sql;
+pub mod verify;
 
 pub use sql::{QueryError, run};

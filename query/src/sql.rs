@@ -1,5 +1,6 @@
 //! One statement over the lake.
 
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
@@ -17,6 +18,12 @@ pub enum QueryError {
     /// The statement, or its execution.
     #[error("{}", .0.strip_backtrace())]
     Sql(DataFusionError),
+}
+
+impl From<ArrowError> for QueryError {
+    fn from(error: ArrowError) -> Self {
+        Self::Sql(error.into())
+    }
 }
 
 impl From<DataFusionError> for QueryError {

@@ -1,25 +1,26 @@
 //! `clicklake ingest`: a topic into the raw tables.
 
-use ::ingest::Pace;
-use ::ingest::drive::Progress;
+use ::ingest::Run;
+use ::ingest::drive::{Pace, Progress};
 use lake_schemas::Lake;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::kafka;
+use super::{kafka, until};
 use crate::arguments::Ingest;
 use crate::metrics;
 
 pub async fn run(lake: &str, command: Ingest, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
     let kafka = kafka(&command.bootstrap_servers, &command.topic)?;
-    let pace = Pace { commit_interval: command.commit_interval, until_caught_up: command.until_caught_up };
+    let running = command.running;
     let (progress, seen) = watch::channel(Progress::default());
-    if let Some(address) = command.metrics {
+    let run = Run { pace: Pace::every(running.commit_interval), until: until(&running), stop, progress };
+    if let Some(address) = running.metrics {
         metrics::serve(address, "ingest", seen.clone()).await?;
     }
-    ::ingest::ingest(&lake, &kafka, pace, stop, progress).await?;
+    ::ingest::ingest(&lake, &kafka, run).await?;
     info!(messages = seen.borrow().read, "done");
     Ok(())
 }

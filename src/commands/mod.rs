@@ -1,20 +1,24 @@
 //! What each command does, and how each failure ends the process.
 
+pub mod aggregate;
 pub mod generate;
 pub mod ingest;
+pub mod lag;
 pub mod sql;
 pub mod up;
+pub mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
 
+use ::ingest::Until;
 use ::ingest::drive::DriveError;
 use ::ingest::kafka::KafkaOptions;
 use anyhow::{Context, anyhow};
 use lake_schemas::LakeError;
 use lake_schemas::job::SourceError;
 
-use crate::arguments::Topic;
+use crate::arguments::{Running, Topic};
 
 /// A broker, a store, data or SQL failed.
 const EXIT_FAILED: u8 = 3;
@@ -44,14 +48,18 @@ fn one_line(error: &anyhow::Error) -> String {
 
 fn is_refusal(error: &anyhow::Error) -> bool {
     let lake = |error: &LakeError| matches!(error, LakeError::Refused(_));
-    let source = |error: &SourceError| matches!(error, SourceError::Refused(_));
+    let source = |error: &SourceError| match error {
+        SourceError::Refused(_) => true,
+        SourceError::Lake(error) => lake(error),
+        SourceError::Failed(_) => false,
+    };
     error.chain().any(|cause| {
         cause.downcast_ref::<LakeError>().is_some_and(lake)
             || cause.downcast_ref::<DriveError>().is_some_and(|error| match error {
                 DriveError::Fenced { .. } => true,
                 DriveError::Lake(error) => lake(error),
                 DriveError::Source(error) => source(error),
-                DriveError::StoppedShort => false,
+                DriveError::Memory { .. } | DriveError::StoppedShort => false,
             })
     })
 }
@@ -91,4 +99,9 @@ fn read_properties(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
             Ok((key.trim().to_owned(), value.trim().to_owned()))
         })
         .collect()
+}
+
+/// When a job is done, as the command line has it.
+pub fn until(running: &Running) -> Until {
+    if running.until_caught_up { Until::CaughtUp } else { Until::Stopped }
 }

@@ -3,6 +3,7 @@
 
 use lake_schemas::job::{Freeze, Job, LogBatch, Operator, Pending, Step};
 use lake_schemas::minute::Parameters;
+use lake_schemas::rows::Events;
 use lake_schemas::{Stand, Table, TopicPartition};
 
 use crate::minutes::{Emission, Minutes};
@@ -25,6 +26,11 @@ impl Job for Aggregate {
     const NAME: &'static str = "aggregate";
 
     const TABLES: &'static [Table] = &[Table::ClicksMinute];
+
+    fn reads(&self) -> Vec<String> {
+        let dimensions = self.parameters.dimensions.iter().map(|dimension| dimension.column());
+        Events::COLUMNS.into_iter().chain(dimensions).map(str::to_owned).collect()
+    }
 
     fn begin(&self, partition: &TopicPartition, stands: &[Stand]) -> (AggregatePartition, Option<i64>) {
         let [stand] = stands else { unreachable!("one stand for each of the job's tables") };
@@ -52,6 +58,14 @@ impl Operator for AggregatePartition {
     fn pending(&self) -> Pending {
         // The state is not pending: it stays, whatever is committed.
         Pending { rows: self.pending, bytes: 0 }
+    }
+
+    fn holds_back(&self) -> bool {
+        self.minutes.holds_back()
+    }
+
+    fn bytes(&self) -> usize {
+        self.minutes.bytes()
     }
 
     fn freeze(&mut self, which: Freeze) -> Vec<Step> {

@@ -163,6 +163,12 @@ impl Minutes {
         Some(Emission { rows: rows.finish(), from, to: self.stand })
     }
 
+    /// Whether it holds what only [`Freeze::Everything`] would write: windows that the watermark has not passed. Below
+    /// where the table stands it writes nothing.
+    pub fn holds_back(&self) -> bool {
+        !self.open.is_empty() && self.stand.cut <= self.next
+    }
+
     /// How many clicks it remembers, to know their copies.
     pub fn remembered(&self) -> usize {
         self.counted.len()
@@ -175,7 +181,7 @@ impl Minutes {
 
     /// The memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        self.counted.bytes() + self.open.values().map(WindowSums::bytes).sum::<usize>()
+        self.counted.bytes() + self.restore.bytes() + self.open.values().map(WindowSums::bytes).sum::<usize>()
     }
 }
 

@@ -31,4 +31,9 @@ impl RestorePositions {
         }
         self.batches.front().map_or(next, |batch| batch.first)
     }
+
+    /// The memory it takes, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.batches.capacity() * size_of::<Batch>()
+    }
 }

@@ -56,7 +56,7 @@ async fn counts_in(lake: &Lake, partition: i32, parameters: &Parameters) -> Coun
 async fn disaster(seed: u64) -> Result<(), String> {
     let parameters = parameters_of(seed);
     let computation = Computation::Minutes(parameters.clone());
-    let (lake, log) = survive(seed, &computation).await?;
+    let (lake, log) = survive(seed, &[Computation::Raw, computation.clone()]).await?;
     let table = computation.open(&lake).await.map_err(|error| error.to_string())?;
     for (partition, messages) in (0..).zip(&log.partitions) {
         let events: Vec<_> = messages

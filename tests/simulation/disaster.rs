@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lake_schemas::{Lake, TopicPartition};
+use lake_schemas::commit::TableLog;
+use lake_schemas::{Lake, Table, TopicPartition};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use rand::{Rng, SeedableRng};
@@ -55,14 +56,13 @@ fn seeds() -> Range<u64> {
     parsed.expect("CLICKLAKE_SEEDS is first..last")
 }
 
-/// Brings a group of members through a disaster, and out of it: the lake when all is read, and the log.
-pub async fn survive(seed: u64, computation: &Computation) -> Result<(Lake, Arc<Log>), String> {
+/// Brings groups of members, one for each computation, through a disaster, and out of it: the lake when all is read,
+/// and the log.
+pub async fn survive(seed: u64, computations: &[Computation]) -> Result<(Lake, Arc<Log>), String> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let partitions = rng.random_range(1..=4);
     let log = Arc::new(Log::of_seed(seed, partitions as usize, 150));
-    let group = Arc::new(Group::default());
-    (0..partitions).for_each(|partition| group.give(partition, rng.random_range(0..MEMBERS)));
     let outage = Outage {
         fail: rng.random_range(0..60),
         lose_reply: rng.random_range(0..60),
@@ -70,32 +70,48 @@ pub async fn survive(seed: u64, computation: &Computation) -> Result<(Lake, Arc<
         slow: rng.random_range(0..60),
     };
     let outage = watch::Sender::new(outage);
-    let kills: Vec<_> = (0..MEMBERS).map(|_| Arc::new(Notify::new())).collect();
     let mut members = JoinSet::new();
-    for (number, kill) in kills.iter().enumerate() {
-        let (store, log, group) = (Arc::clone(&store), Arc::clone(&log), Arc::clone(&group));
-        let member = Member { number, store, log, group, seed, computation: computation.clone() };
-        members.spawn(member.run(outage.subscribe(), Arc::clone(kill)));
+    let mut jobs: Vec<_> = Vec::new();
+    for computation in computations {
+        let group = Arc::new(Group::default());
+        (0..partitions).for_each(|partition| group.give(partition, rng.random_range(0..MEMBERS)));
+        let kills: Vec<_> = (0..MEMBERS).map(|_| Arc::new(Notify::new())).collect();
+        for (number, kill) in kills.iter().enumerate() {
+            let (store, log, group) = (Arc::clone(&store), Arc::clone(&log), Arc::clone(&group));
+            let member = Member { number, store, log, group, seed, computation: computation.clone() };
+            members.spawn(member.run(outage.subscribe(), Arc::clone(kill)));
+        }
+        jobs.push((group, kills));
     }
-    let end = Instant::now() + DISASTER;
+    let (lake, end) = (lake_on(store), Instant::now() + DISASTER);
     while Instant::now() < end {
         sleep(Duration::from_millis(rng.random_range(100..6_000))).await;
-        if rng.random_ratio(1, 4) {
-            kills[rng.random_range(0..MEMBERS)].notify_one();
-        } else {
-            group.give(rng.random_range(0..partitions), rng.random_range(0..MEMBERS));
+        let (group, kills) = &jobs[rng.random_range(0..jobs.len())];
+        match rng.random_range(0..8) {
+            0 | 1 => kills[rng.random_range(0..MEMBERS)].notify_one(),
+            2 => retain(&lake, &log, rng.random_range(0..partitions)).await,
+            _ => group.give(rng.random_range(0..partitions), rng.random_range(0..MEMBERS)),
         }
     }
     outage.send_replace(Outage::NONE);
-    let lake = lake_on(store);
     let recovered = Instant::now() + RECOVERY_MAX;
-    while !is_all_read(&lake, &log, computation).await {
-        if Instant::now() > recovered {
-            return Err("not caught up ten minutes after the last fault".to_owned());
+    for computation in computations {
+        while !is_all_read(&lake, &log, computation).await {
+            if Instant::now() > recovered {
+                return Err("not caught up ten minutes after the last fault".to_owned());
+            }
+            sleep(Duration::from_secs(5)).await;
         }
-        sleep(Duration::from_secs(5)).await;
     }
     Ok((lake, log))
+}
+
+/// Retention takes all that the raw table has of a partition: who needs it finds it there.
+async fn retain(lake: &Lake, log: &Log, partition: i32) {
+    let raw = TableLog::open(lake, Table::Clicks).await.expect("the lake can be opened");
+    if let Some(cut) = raw.stand(&TopicPartition::new(TOPIC, partition)).cut {
+        log.drop_below(partition, cut);
+    }
 }
 
 async fn is_all_read(lake: &Lake, log: &Log, computation: &Computation) -> bool {

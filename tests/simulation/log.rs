@@ -1,5 +1,8 @@
 //! The log of a simulated world: messages of all kinds, with gaps between their offsets.
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
 use ingest::decode::decode;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{Cut, LogTime, TopicPartition};
@@ -29,6 +32,8 @@ impl LogMessage {
 /// All partitions of the topic.
 pub struct Log {
     pub partitions: Vec<Vec<LogMessage>>,
+    /// By partition, where what retention has left begins.
+    starts: Mutex<BTreeMap<i32, i64>>,
 }
 
 impl Log {
@@ -49,7 +54,19 @@ impl Log {
             });
             messages.collect()
         });
-        Self { partitions: partitions.collect() }
+        Self { partitions: partitions.collect(), starts: Mutex::default() }
+    }
+
+    /// Retention takes what is below an offset.
+    pub fn drop_below(&self, partition: i32, offset: i64) {
+        let mut starts = self.starts.lock().expect("no panic under the lock");
+        let start = starts.entry(partition).or_default();
+        *start = offset.max(*start);
+    }
+
+    /// Where a partition begins.
+    pub fn start(&self, partition: i32) -> i64 {
+        self.starts.lock().expect("no panic under the lock").get(&partition).copied().unwrap_or(0)
     }
 
     /// The ends of all partitions that have anything to read.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::append::Append;
-use ingest::drive::{Progress, drive};
+use ingest::drive::{Pace, Progress, drive};
+use ingest::hybrid::HybridSource;
+use ingest::replay::RawTable;
 use lake_schemas::commit::TableLog;
 use lake_schemas::job::Job;
 use lake_schemas::minute::{Parameters, Requested};
@@ -131,12 +133,16 @@ impl Member {
         match &self.computation {
             Computation::Raw => {
                 let Ok(logs) = TableLog::open_all(&lake, Append::TABLES).await else { return };
-                let _ = drive(&Append, &mut source, logs, interval, None, stop, progress).await;
+                let _ = drive(&Append, &mut source, logs, Pace::every(interval), None, stop, progress).await;
             }
             Computation::Minutes(parameters) => {
                 let Ok(log) = self.computation.open(&lake).await else { return };
+                let Ok(clicks) = TableLog::open(&lake, Table::Clicks).await else { return };
                 let job = Aggregate::new(parameters.clone());
-                let _ = drive(&job, &mut source, vec![log], interval, None, stop, progress).await;
+                let mut source = HybridSource::new(RawTable::new(clicks), source, job.reads());
+                let early_fire = rng.random_ratio(1, 3).then(|| Duration::from_millis(rng.random_range(500..20_000)));
+                let pace = Pace { early_fire, ..Pace::every(interval) };
+                let _ = drive(&job, &mut source, vec![log], pace, None, stop, progress).await;
             }
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use ingest::decode::{BatchBuilder, Message};
+use ingest::hybrid::Live;
 use lake_schemas::job::{Room, Signal, Source, SourceError, Start};
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{LogTime, TopicPartition};
@@ -55,6 +56,11 @@ pub struct ScriptedSource {
     caught_up: BTreeSet<i32>,
 }
 
+/// What a broker says to who asks for what retention has taken.
+fn dropped(partition: i32, offset: i64, start: i64) -> SourceError {
+    SourceError::Refused(format!("{partition}: offset {offset} is wanted, but kafka has dropped what is below {start}"))
+}
+
 impl ScriptedSource {
     pub fn new(log: Arc<Log>, group: Arc<Group>, member: usize, seed: u64) -> Self {
         Self {
@@ -66,6 +72,15 @@ impl ScriptedSource {
             positions: BTreeMap::new(),
             offsets: BTreeMap::new(),
             caught_up: BTreeSet::new(),
+        }
+    }
+
+    /// The offset that a start leads to.
+    fn begins(&self, partition: i32, from: Option<i64>) -> Result<i64, SourceError> {
+        let start = self.log.start(partition);
+        match from {
+            Some(from) if from < start => Err(dropped(partition, from, start)),
+            _ => Ok(from.unwrap_or(start)),
         }
     }
 
@@ -84,21 +99,25 @@ impl ScriptedSource {
         None
     }
 
-    fn data(&mut self) -> Option<Signal> {
+    fn data(&mut self) -> Result<Option<Signal>, SourceError> {
         let log = Arc::clone(&self.log);
         let ended = |(&partition, &at): (&i32, &usize)| at == log.partitions[partition as usize].len();
         if let Some((&partition, _)) =
             self.positions.iter().find(|&one| ended((one.0, one.1)) && !self.caught_up.contains(one.0))
         {
             self.caught_up.insert(partition);
-            return Some(Signal::CaughtUp(TopicPartition::new(TOPIC, partition)));
+            return Ok(Some(Signal::CaughtUp(TopicPartition::new(TOPIC, partition))));
         }
         let readable = self.positions.iter_mut().filter(|one| !ended((one.0, one.1)));
-        let (&partition, position) = readable.choose(&mut self.rng)?;
+        let Some((&partition, position)) = readable.choose(&mut self.rng) else { return Ok(None) };
+        let (next, start) = (self.offsets[&partition], log.start(partition));
+        if next < start {
+            return Err(dropped(partition, next, start));
+        }
         let messages = &log.partitions[partition as usize][*position..];
         let count = self.rng.random_range(1..=BATCH_MESSAGES_MAX).min(messages.len());
         let name = TopicPartition::new(TOPIC, partition);
-        let mut batch = BatchBuilder::new(name, self.offsets[&partition], TIME_IN_FUTURE_MS);
+        let mut batch = BatchBuilder::new(name, next, TIME_IN_FUTURE_MS);
         for message in &messages[..count] {
             batch.push(&Message {
                 offset: message.offset,
@@ -109,7 +128,7 @@ impl ScriptedSource {
         }
         *position += count;
         self.offsets.insert(partition, messages[count - 1].offset + 1);
-        Some(Signal::Batch(batch.finish()))
+        Ok(Some(Signal::Batch(batch.finish())))
     }
 }
 
@@ -126,7 +145,7 @@ impl Source for ScriptedSource {
             }
             if room == Room::ForAll
                 && self.rng.random_ratio(3, 4)
-                && let Some(signal) = self.data()
+                && let Some(signal) = self.data()?
             {
                 return Ok(signal);
             }
@@ -140,10 +159,10 @@ impl Source for ScriptedSource {
             if !self.held.contains(&number) {
                 continue;
             }
-            let messages = &self.log.partitions[number as usize];
-            let at = from.map_or(0, |from| messages.partition_point(|message| message.offset < from));
+            let (messages, from) = (&self.log.partitions[number as usize], self.begins(number, from)?);
+            let at = messages.partition_point(|message| message.offset < from);
             self.positions.insert(number, at);
-            self.offsets.insert(number, from.unwrap_or(0));
+            self.offsets.insert(number, from);
             self.caught_up.remove(&number);
         }
         Ok(())
@@ -157,4 +176,15 @@ impl Source for ScriptedSource {
     }
 
     async fn committed(&mut self, _: &[(TopicPartition, i64)]) {}
+}
+
+#[async_trait]
+impl Live for ScriptedSource {
+    async fn hold(&mut self, starts: Vec<Start>) -> Result<(), SourceError> {
+        for Start { partition, from, .. } in starts {
+            self.begins(partition.partition, from)?;
+            self.positions.remove(&partition.partition);
+        }
+        Ok(())
+    }
 }

@@ -1,7 +1,6 @@
 //! One epoch on its way into the tables: the files, then one commit for each table, tried until an outcome is known.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::error::Error;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -11,24 +10,18 @@ use lake_schemas::commit::{Commit, Outcome, TableLog};
 use lake_schemas::files::{self, DataFile};
 use lake_schemas::job::Step;
 use lake_schemas::{LakeError, Result, Stand, Table, TopicPartition, rows};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::{Committed, Progress};
-
-/// How long an epoch is tried: a quarter of the week that Delta keeps files no commit names before vacuum takes them.
-const EPOCH_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600 / 4);
+use crate::backoff::Backoff;
 
 /// Files encoded at a time: each holds the buffers of its columns.
 const ENCODES_MAX: usize = 8;
 
 /// Files on their way to the store at a time: enough to hide its latency, few enough not to be throttled.
 const PUTS_MAX: usize = 32;
-
-/// Waits between attempts.
-const BACKOFF_FIRST: Duration = Duration::from_millis(200);
-const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// What is to be committed together.
 pub(super) struct Epoch {
@@ -53,7 +46,7 @@ pub(super) enum Settled {
 #[derive(Default)]
 pub(super) struct Done {
     /// Where its partitions stand now in the last of the job's tables that it moved.
-    pub cuts: Vec<(TopicPartition, i64)>,
+    pub stands: Vec<(TopicPartition, Stand)>,
     tables: BTreeMap<Table, Committed>,
     rejected: BTreeMap<String, u64>,
     read: i64,
@@ -62,7 +55,7 @@ pub(super) struct Done {
 
 impl Done {
     fn take(&mut self, log: &TableLog, steps: &[Step], adds: &[Add]) {
-        self.cuts = steps.iter().filter_map(|step| Some((step.partition.clone(), step.to.cut?))).collect();
+        self.stands = steps.iter().map(|step| (step.partition.clone(), step.to)).collect();
         for batch in steps.iter().filter(|step| step.table == Table::ClicksRejected).flat_map(|step| &step.rows) {
             for reason in rows::reasons(batch) {
                 *self.rejected.entry(reason.to_owned()).or_default() += 1;
@@ -79,11 +72,16 @@ impl Done {
         }
     }
 
+    /// The cuts that are committed now.
+    pub fn cuts(&self) -> Vec<(TopicPartition, i64)> {
+        self.stands.iter().filter_map(|(partition, stand)| Some((partition.clone(), stand.cut?))).collect()
+    }
+
     pub fn add_to(&self, progress: &mut Progress) {
         progress.read += self.read;
         progress.commit_took(self.took);
-        for (partition, cut) in &self.cuts {
-            progress.partitions.entry(partition.clone()).or_default().cut = Some(*cut);
+        for (partition, stand) in &self.stands {
+            progress.stands(partition, *stand);
         }
         for (reason, rows) in &self.rejected {
             *progress.rejected.entry(reason.clone()).or_default() += rows;
@@ -177,33 +175,4 @@ async fn put_files(missing: &mut Vec<&DataFile>, log: &TableLog) -> Result<()> {
         }
     }
     first
-}
-
-/// Waits longer after each failure, and says so.
-pub(super) struct Backoff {
-    began: Instant,
-    wait: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { began: Instant::now(), wait: BACKOFF_FIRST }
-    }
-}
-
-impl Backoff {
-    /// Waits before the next attempt; returns the error if there should be none: it would fail again, too much time has
-    /// passed, or `give_up` was told.
-    pub async fn again(&mut self, error: LakeError, give_up: &CancellationToken) -> Result<()> {
-        if !error.is_retryable() || self.began.elapsed() > EPOCH_AGE_MAX || give_up.is_cancelled() {
-            return Err(error);
-        }
-        warn!(error = &error as &dyn Error, wait_ms = self.wait.as_millis(), "trying again");
-        tokio::select! {
-            () = sleep(self.wait) => {}
-            () = give_up.cancelled() => return Err(error),
-        }
-        self.wait = (self.wait * 2).min(BACKOFF_MAX);
-        Ok(())
-    }
 }

@@ -31,7 +31,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use self::epoch::{Backoff, Epoch, Settled};
+use self::epoch::{Epoch, Settled};
+use crate::backoff::Backoff;
 
 /// Rows taken in before an epoch is cut regardless of time: about 100 MB of Arrow at 400 bytes a click, small enough to
 /// lose and read again in seconds.
@@ -49,6 +50,10 @@ const RELEASE_WAIT: Duration = Duration::from_secs(10);
 
 /// How long a stop waits for the last epochs; the contract gives 20 seconds in all.
 const STOP_WAIT: Duration = Duration::from_secs(15);
+
+/// How long nothing must come of a partition that has been read to its end, for its open windows to be written: beyond
+/// the disorder that is usual, and still seconds after the minute.
+const IDLE_AFTER: Duration = Duration::from_secs(10);
 
 /// How often the tables are looked at while others bring in what is left.
 const OTHERS_LOOK: Duration = Duration::from_millis(500);
@@ -77,19 +82,49 @@ pub enum DriveError {
         /// Where it is.
         found: Option<i64>,
     },
+    /// The limit on memory.
+    #[error(
+        "the memory limit is reached: {partitions} partitions hold {used} bytes of {max}; start more processes of this \
+         group, or raise --memory-limit; nothing is lost"
+    )]
+    Memory {
+        /// How many partitions this process had.
+        partitions: usize,
+        /// What they held.
+        used: usize,
+        /// What they may hold.
+        max: usize,
+    },
     /// The stop could not wait for the store any longer.
     #[error("stopped before the last epoch was committed; what it held is read again at the next start")]
     StoppedShort,
 }
 
+/// When to commit, and what of memory may be used.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long a row waits at most before its epoch begins to be committed.
+    pub commit_interval: Duration,
+    /// How often all that is held is written, complete or not; `None`: only what is complete, or idle.
+    pub early_fire: Option<Duration>,
+    /// What the states of all partitions may take together, in bytes.
+    pub memory_max: Option<usize>,
+}
+
+impl Pace {
+    /// Commits that often, writes what is complete, and knows no limit on memory.
+    pub fn every(commit_interval: Duration) -> Self {
+        Self { commit_interval, early_fire: None, memory_max: None }
+    }
+}
+
 /// Drives a job until it is stopped, has reached its goal, or cannot go on. `logs` are the job's tables, in its order.
-/// A row waits at most for `commit_interval` before its epoch begins to be committed. The goal is reached when the last
-/// of the tables stands there, whoever brought it there.
+/// The goal is reached when the last of the tables stands there, whoever brought it there.
 pub async fn drive<J: Job, S: Source>(
     job: &J,
     source: &mut S,
     logs: Vec<TableLog>,
-    commit_interval: Duration,
+    pace: Pace,
     goal: Option<Cut>,
     stop: CancellationToken,
     progress: watch::Sender<Progress>,
@@ -102,7 +137,7 @@ pub async fn drive<J: Job, S: Source>(
         job,
         source,
         logs: Some(logs),
-        commit_interval,
+        pace,
         goal,
         progress,
         stop,
@@ -110,6 +145,8 @@ pub async fn drive<J: Job, S: Source>(
         lost: BTreeSet::new(),
         behind: None,
         due: None,
+        quiet: BTreeMap::new(),
+        early: pace.early_fire.map(|every| Instant::now() + every),
         in_flight: JoinSet::new(),
         give_up: CancellationToken::new(),
         checkpoints: JoinSet::new(),
@@ -123,7 +160,7 @@ struct Drive<'a, J: Job, S> {
     source: &'a mut S,
     /// The tables; away while an epoch is in flight.
     logs: Option<Vec<TableLog>>,
-    commit_interval: Duration,
+    pace: Pace,
     goal: Option<Cut>,
     progress: watch::Sender<Progress>,
     stop: CancellationToken,
@@ -134,6 +171,10 @@ struct Drive<'a, J: Job, S> {
     behind: Option<BTreeSet<TopicPartition>>,
     /// When what is pending is to be committed.
     due: Option<Instant>,
+    /// Partitions that have been read to their end and hold open windows: when these are to be written.
+    quiet: BTreeMap<TopicPartition, Instant>,
+    /// When all that is held is to be written, complete or not.
+    early: Option<Instant>,
     in_flight: JoinSet<(Vec<TableLog>, Settled)>,
     /// Tells the epoch in flight to try no longer.
     give_up: CancellationToken,
@@ -145,7 +186,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     async fn run(&mut self) -> Result<(), DriveError> {
         loop {
             if self.stop.is_cancelled() {
-                return timeout(STOP_WAIT, self.settle_all(Freeze::Everything))
+                return timeout(STOP_WAIT, self.settle_all(&Reason::Everything))
                     .await
                     .map_err(|_| DriveError::StoppedShort)?;
             }
@@ -162,9 +203,8 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             }
             let full = pending.rows >= EPOCH_ROWS_MAX || pending.bytes >= EPOCH_BYTES_MAX;
             let caught_up = self.goal.is_some() && self.is_caught_up();
-            let due = self.due.is_some_and(|due| due <= Instant::now());
-            if idle && pending.rows > 0 && (full || due || caught_up) {
-                self.begin_epoch(if caught_up { Freeze::Everything } else { Freeze::Closed });
+            if idle && let Some(reason) = self.reason(full, caught_up) {
+                self.begin_epoch(&reason);
                 continue;
             }
             let at_rest = idle && caught_up;
@@ -172,24 +212,45 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 while self.checkpoints.join_next().await.is_some() {}
                 return Ok(());
             }
-            let due = self.due.filter(|_| idle);
+            let wake = self.wake().filter(|_| idle);
             let room = if full { Room::ForControl } else { Room::ForAll };
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => {}
                 Some(done) = self.in_flight.join_next() => self.settled(unwind(done)).await?,
                 Some(_) = self.checkpoints.join_next() => {}
-                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {}
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
                 () = sleep(OTHERS_LOOK), if at_rest => self.look().await,
                 signal = self.source.next(room) => self.take(signal?).await?,
             }
         }
     }
 
+    /// Why an epoch is to be cut now, if it is.
+    fn reason(&mut self, full: bool, caught_up: bool) -> Option<Reason> {
+        let (now, is_pending) = (Instant::now(), self.pending().rows > 0);
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if caught_up && (is_pending || self.partitions.values().any(Operator::holds_back)) {
+            return Some(Reason::Everything);
+        }
+        if is_due(self.early) {
+            self.early = self.pace.early_fire.map(|every| now + every);
+            return Some(Reason::Everything);
+        }
+        let idle: BTreeSet<_> = self.quiet.extract_if(.., |_, at| *at <= now).map(|(partition, _)| partition).collect();
+        let is_closing = is_pending && (full || is_due(self.due));
+        (is_closing || !idle.is_empty()).then_some(Reason::Closed { idle })
+    }
+
+    /// When the next epoch is to be cut, if nothing comes before.
+    fn wake(&self) -> Option<Instant> {
+        self.due.into_iter().chain(self.early).chain(self.quiet.values().copied()).min()
+    }
+
     /// Settles the epoch in flight, and what is pending as the last one.
-    async fn settle_all(&mut self, which: Freeze) -> Result<(), DriveError> {
+    async fn settle_all(&mut self, reason: &Reason) -> Result<(), DriveError> {
         self.settle().await?;
-        self.begin_epoch(which);
+        self.begin_epoch(reason);
         self.settle().await
     }
 
@@ -211,14 +272,26 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 let (partition, offsets, read) = (batch.partition.clone(), batch.offsets, batch.read);
                 operator.push(batch);
                 debug!(%partition, %offsets, read, "read");
-                self.due.get_or_insert_with(|| Instant::now() + self.commit_interval);
+                self.quiet.remove(&partition);
+                self.due.get_or_insert_with(|| Instant::now() + self.pace.commit_interval);
+                self.keep_within_memory()?;
             }
             Signal::CaughtUp(partition) => {
                 self.behind.get_or_insert_default().remove(&partition);
+                if self.partitions.get(&partition).is_some_and(Operator::holds_back) {
+                    self.quiet.insert(partition, Instant::now() + IDLE_AFTER);
+                }
             }
             Signal::Ends(ends) => self.progress.send_modify(|progress| progress.see_ends(&ends)),
         }
         Ok(())
+    }
+
+    fn keep_within_memory(&self) -> Result<(), DriveError> {
+        let Some(max) = self.pace.memory_max else { return Ok(()) };
+        let used = self.partitions.values().map(Operator::bytes).sum();
+        let partitions = self.partitions.len();
+        if used > max { Err(DriveError::Memory { partitions, used, max }) } else { Ok(()) }
     }
 
     /// Looks at what others have committed. If the store does not answer, the next look is not far.
@@ -246,8 +319,8 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             let (operator, from) = self.job.begin(&partition, &stands);
             info!(job = J::NAME, %partition, from, "begins");
             self.partitions.insert(partition.clone(), operator);
-            let cut = stands.last().and_then(|stand| stand.cut);
-            self.progress.send_modify(|progress| progress.begin(&partition, cut));
+            let stand = stands.last().copied().unwrap_or_default();
+            self.progress.send_modify(|progress| progress.stands(&partition, stand));
             starts.push(Start { partition, from, witness: None });
         }
         let stands: Vec<_> = starts.iter().filter_map(|start| Some((start.partition.clone(), start.from?))).collect();
@@ -260,13 +333,19 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         for start in &mut starts {
             start.witness = witnesses.remove(&start.partition);
         }
-        Ok(self.source.start(starts).await?)
+        loop {
+            match self.source.start(starts.clone()).await {
+                Err(SourceError::Lake(error)) => backoff.again(error, &self.stop).await?,
+                done => return Ok(done?),
+            }
+        }
     }
 
     /// Lets go of partitions: their last epoch is finished, or abandoned if that takes too long.
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), DriveError> {
+        let reason = Reason::COMPLETE;
         tokio::select! {
-            done = self.settle_all(Freeze::Closed) => done?,
+            done = self.settle_all(&reason) => done?,
             () = sleep(RELEASE_WAIT) => self.give_up.cancel(),
         }
         // Given up or not, the attempt that is under way ends by itself: its reply tells what the table says.
@@ -274,6 +353,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         for partition in partitions {
             self.partitions.remove(partition);
             self.lost.remove(partition);
+            self.quiet.remove(partition);
             self.behind.get_or_insert_default().remove(partition);
             self.progress.send_modify(|progress| progress.release(partition));
             info!(job = J::NAME, %partition, "released");
@@ -282,9 +362,10 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     }
 
     /// Cuts an epoch out of what is pending, and sends it on its way.
-    fn begin_epoch(&mut self, which: Freeze) {
+    fn begin_epoch(&mut self, reason: &Reason) {
         self.due = None;
-        let steps: Vec<_> = self.partitions.values_mut().flat_map(|operator| operator.freeze(which)).collect();
+        let freeze = |(partition, operator): (&TopicPartition, &mut J::Operator)| operator.freeze(reason.of(partition));
+        let steps: Vec<_> = self.partitions.iter_mut().flat_map(freeze).collect();
         if steps.is_empty() {
             return;
         }
@@ -311,7 +392,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             Settled::Committed(done) => {
                 self.fenced = 0;
                 self.progress.send_modify(|progress| done.add_to(progress));
-                self.source.committed(&done.cuts).await;
+                self.source.committed(&done.cuts()).await;
             }
             Settled::Fenced { table, app_id, expected, found, partitions } => {
                 self.fenced += 1;
@@ -340,6 +421,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     fn lose(&mut self, partitions: Vec<TopicPartition>) {
         for partition in &partitions {
             self.partitions.remove(partition);
+            self.quiet.remove(partition);
         }
         self.lost.extend(partitions);
     }
@@ -364,6 +446,26 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     }
 }
 
+/// What an epoch is cut for.
+enum Reason {
+    /// Time has passed, or there is enough: what is complete is written, and all of those partitions that are idle.
+    Closed { idle: BTreeSet<TopicPartition> },
+    /// A stop, a goal, or early firing: all is written.
+    Everything,
+}
+
+impl Reason {
+    /// What is complete is written, and nothing else.
+    const COMPLETE: Self = Self::Closed { idle: BTreeSet::new() };
+
+    fn of(&self, partition: &TopicPartition) -> Freeze {
+        match self {
+            Self::Closed { idle } if !idle.contains(partition) => Freeze::Closed,
+            Self::Closed { .. } | Self::Everything => Freeze::Everything,
+        }
+    }
+}
+
 /// Writes a log checkpoint. Readers do without it if it fails, and the next one is not far.
 async fn write(checkpoint: Checkpoint) {
     let (table, version) = (checkpoint.table(), checkpoint.version());
@@ -374,7 +476,7 @@ async fn write(checkpoint: Checkpoint) {
 }
 
 /// The result of a task that nobody aborts; its panic is ours.
-fn unwind<T>(done: Result<T, tokio::task::JoinError>) -> T {
+pub(crate) fn unwind<T>(done: Result<T, tokio::task::JoinError>) -> T {
     match done {
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),

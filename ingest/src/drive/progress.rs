@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lake_schemas::{Table, TopicPartition};
+use lake_schemas::{Stand, Table, TopicPartition};
 
 /// Upper bounds of the classes by which epochs are counted, in seconds: from a local disk to a store that is down.
 pub const COMMIT_SECONDS_BOUNDS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
@@ -37,6 +37,8 @@ pub struct Progress {
 pub struct Reach {
     /// The cut that is committed; `None` before the first.
     pub cut: Option<i64>,
+    /// The watermark up to which its windows are committed, in milliseconds; of jobs that have windows.
+    pub emitted_ms: Option<i64>,
     /// Where its log ends, as last heard.
     pub end: Option<i64>,
 }
@@ -64,8 +66,11 @@ pub struct Committed {
 }
 
 impl Progress {
-    pub(super) fn begin(&mut self, partition: &TopicPartition, cut: Option<i64>) {
-        self.partitions.entry(partition.clone()).or_default().cut = cut;
+    /// Where a partition stands in the last of the job's tables.
+    pub(super) fn stands(&mut self, partition: &TopicPartition, stand: Stand) {
+        let reach = self.partitions.entry(partition.clone()).or_default();
+        reach.cut = stand.cut;
+        reach.emitted_ms = stand.emitted_ms;
     }
 
     pub(super) fn release(&mut self, partition: &TopicPartition) {

@@ -19,7 +19,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::{debug, warn};
 
-use super::{Command, Control, Generation, KafkaOptions};
+use super::{Begin, Command, Control, Generation, Hold, KafkaOptions};
 
 /// How long a broker may take to say which offsets a partition has, before it is asked again.
 const WATERMARKS_MAX: Duration = Duration::from_secs(10);
@@ -28,6 +28,7 @@ const WATERMARKS_MAX: Duration = Duration::from_secs(10);
 pub(super) struct Assigned {
     pub partition: TopicPartition,
     pub generation: Generation,
+    pub hold: Hold,
     /// The first offset that is wanted.
     pub first: i64,
     /// What must be met first, if the log still has it: then reading begins there.
@@ -113,10 +114,9 @@ impl GroupContext {
     pub fn resolve(
         &self,
         consumer: &BaseConsumer<Self>,
-        start: Start,
-        generation: Generation,
+        Begin { start: Start { partition, from, witness }, generation, hold }: Begin,
     ) -> Result<Assigned, SourceError> {
-        let (Start { partition, from, witness }, topic) = (start, &self.topic);
+        let topic = &self.topic;
         let (low, high) = loop {
             match consumer.fetch_watermarks(topic, partition.partition, WATERMARKS_MAX) {
                 Ok(watermarks) => break watermarks,
@@ -129,19 +129,19 @@ impl GroupContext {
         let first = from.unwrap_or(low);
         if first < low {
             return Err(SourceError::Refused(format!(
-                "{partition}: the table stands at offset {first}, but kafka has dropped what is below {low}; \
-                 to go on without it, record the topic under a new name with --topic-as"
+                "{partition}: offset {first} must be read next, but kafka has dropped what is below {low} and the lake \
+                 does not have it; to go on without it, record the topic under a new name with --topic-as"
             )));
         }
         if first > high {
             return Err(SourceError::Refused(format!(
-                "{partition}: the table stands at offset {first}, but the topic ends at {high}: it is not the topic \
-                 that the table knows; to read it as a new one, use --topic-as"
+                "{partition}: offset {first} must be read next, but the topic ends at {high}: it is not the topic \
+                 that the lake knows; to read it as a new one, use --topic-as"
             )));
         }
         // What retention has taken away can no longer speak for the log.
         let witness = witness.filter(|witness| witness.offset() >= low);
-        Ok(Assigned { partition, generation, first, witness, end: Some(high) })
+        Ok(Assigned { partition, generation, hold, first, witness, end: Some(high) })
     }
 
     /// Asks the loop where to begin, and begins there.
@@ -150,18 +150,10 @@ impl GroupContext {
         self.tell(Control::Assigned(wanted.clone()));
         let mut positions = TopicPartitionList::new();
         while positions.count() < wanted.len() {
-            let starts = match self.wait() {
-                Some(Command::Start(starts)) => starts,
-                Some(Command::Committed(cuts)) => {
-                    self.commit(consumer, &cuts);
-                    continue;
-                }
-                Some(Command::Release) => continue,
-                None => return Ok(()),
-            };
-            for (start, generation) in starts {
+            let Some(command) = self.wait() else { return Ok(()) };
+            for begin in self.begins(consumer, command).unwrap_or_default() {
                 // A partition that is read already has its start looked at after the poll; see the reader.
-                let assigned = self.resolve(consumer, start, generation)?;
+                let assigned = self.resolve(consumer, begin)?;
                 if wanted.contains(&assigned.partition) {
                     add(&mut positions, &self.topic, &assigned)?;
                 }
@@ -180,18 +172,10 @@ impl GroupContext {
         let leaving = self.partitions(tpl);
         self.tell(Control::Revoked(leaving.clone()));
         // Until the release, or the end of the loop, only other partitions may begin again.
-        loop {
-            match self.wait() {
-                Some(Command::Start(starts)) => {
-                    for (start, generation) in starts {
-                        if !leaving.contains(&start.partition) {
-                            let assigned = self.resolve(consumer, start, generation)?;
-                            self.change(assigned.partition.partition, Some(assigned));
-                        }
-                    }
-                }
-                Some(Command::Committed(cuts)) => self.commit(consumer, &cuts),
-                Some(Command::Release) | None => break,
+        while let Some(begins) = self.wait().and_then(|command| self.begins(consumer, command)) {
+            for begin in begins.into_iter().filter(|begin| !leaving.contains(&begin.start.partition)) {
+                let assigned = self.resolve(consumer, begin)?;
+                self.change(assigned.partition.partition, Some(assigned));
             }
         }
         leaving.iter().for_each(|partition| self.change(partition.partition, None));
@@ -202,9 +186,21 @@ impl GroupContext {
         done.map_err(|error| failed(&self.topic, &error))
     }
 
+    /// What a command begins; `None` if it is a release.
+    pub fn begins(&self, consumer: &BaseConsumer<Self>, command: Command) -> Option<Vec<Begin>> {
+        match command {
+            Command::Begin(begins) => Some(begins),
+            Command::Committed(cuts) => {
+                self.commit(consumer, &cuts);
+                Some(Vec::new())
+            }
+            Command::Release => None,
+        }
+    }
+
     /// Tells the group which cuts are in the tables, for tools that show its lag. A member that is about to lose its
     /// partitions may not; nothing is lost by it.
-    pub fn commit(&self, consumer: &BaseConsumer<Self>, cuts: &[(TopicPartition, i64)]) {
+    fn commit(&self, consumer: &BaseConsumer<Self>, cuts: &[(TopicPartition, i64)]) {
         let mut offsets = TopicPartitionList::new();
         for (partition, next) in cuts {
             let added = offsets.add_partition_offset(&self.topic, partition.partition, Offset::Offset(*next));

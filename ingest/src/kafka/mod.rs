@@ -13,30 +13,26 @@
 mod config;
 mod group;
 mod reader;
+mod topic;
 
 pub use config::KafkaOptions;
+pub(crate) use topic::to_be_read;
+pub use topic::{Ends, ends, warn_of_producers_clocks};
 
 use std::collections::HashMap;
 use std::sync::mpsc as commands;
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
+use lake_schemas::TopicPartition;
 use lake_schemas::job::{LogBatch, Room, Signal, Source, SourceError, Start};
-use lake_schemas::{Cut, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
 
-use self::group::{GroupContext, failed};
+use self::group::GroupContext;
 use self::reader::Reader;
-
-/// How long a broker may take to answer at start-up. With what else happens there, errors come within 15 seconds.
-const ANSWER_MAX: Duration = Duration::from_secs(8);
-
-/// How long it is asked at a time, between two looks at what librdkafka complains of.
-const ANSWER_SLICE: Duration = Duration::from_secs(1);
+use self::topic::has_topic;
+use crate::hybrid::Live;
 
 /// Batches on their way from the reader to the loop, each of at most [`reader::BATCH_ROWS_MAX`] rows.
 const BATCHES_MAX: usize = 8;
@@ -60,9 +56,23 @@ enum Data {
 
 /// What the loop tells the reader.
 enum Command {
-    Start(Vec<(Start, Generation)>),
+    Begin(Vec<Begin>),
     Release,
     Committed(Vec<(TopicPartition, i64)>),
+}
+
+/// Where to begin in a partition.
+struct Begin {
+    start: Start,
+    generation: Generation,
+    hold: Hold,
+}
+
+/// Whether a partition waits for another start before anything is read of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hold {
+    Held,
+    Free,
 }
 
 /// A topic, read as a member of a consumer group.
@@ -125,6 +135,13 @@ impl KafkaSource {
         Err(ended())
     }
 
+    fn begin(&mut self, starts: Vec<Start>, hold: Hold) -> Result<(), SourceError> {
+        self.generation += 1;
+        let generation = self.generation;
+        let begin = |start| Begin { start, generation, hold };
+        self.send(Command::Begin(starts.into_iter().map(begin).collect()))
+    }
+
     /// What a piece of data signals, unless its partition was started again, or released, since.
     fn current(&self, data: Data) -> Option<Signal> {
         let (generation, partition) = match &data {
@@ -163,14 +180,10 @@ impl Source for KafkaSource {
     }
 
     async fn start(&mut self, starts: Vec<Start>) -> Result<(), SourceError> {
-        self.generation += 1;
-        let generation = self.generation;
-        let starts = starts.into_iter().map(|start| {
-            self.generations.insert(start.partition.clone(), generation);
-            (start, generation)
-        });
-        let command = Command::Start(starts.collect());
-        self.send(command)
+        for start in &starts {
+            self.generations.insert(start.partition.clone(), self.generation + 1);
+        }
+        self.begin(starts, Hold::Free)
     }
 
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
@@ -186,58 +199,17 @@ impl Source for KafkaSource {
     }
 }
 
+#[async_trait]
+impl Live for KafkaSource {
+    async fn hold(&mut self, starts: Vec<Start>) -> Result<(), SourceError> {
+        // What was read of them before is not wanted any more either.
+        for start in &starts {
+            self.generations.remove(&start.partition);
+        }
+        self.begin(starts, Hold::Held)
+    }
+}
+
 fn ended() -> SourceError {
     SourceError::Failed("the kafka reader has ended".to_owned())
-}
-
-/// Where the partitions of a topic end now that have anything to read.
-pub async fn ends(options: &KafkaOptions) -> Result<Cut, SourceError> {
-    // A group is named because a consumer must; it is not joined.
-    let (config, options) = (options.consumer("clicklake")?, options.clone());
-    let ends = tokio::task::spawn_blocking(move || {
-        let failed = |error: KafkaError| failed(&options.topic, &error);
-        let consumer: BaseConsumer = config.create().map_err(failed)?;
-        let metadata = consumer.fetch_metadata(Some(&options.topic), ANSWER_MAX).map_err(failed)?;
-        let mut ends = Cut::new();
-        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-            let watermarks = consumer.fetch_watermarks(&options.topic, partition.id(), ANSWER_MAX);
-            let (low, high) = watermarks.map_err(failed)?;
-            if low < high {
-                ends.insert(TopicPartition::new(options.recorded_topic(), partition.id()), high);
-            }
-        }
-        Ok(ends)
-    });
-    ends.await.map_err(|panic| SourceError::Failed(panic.to_string()))?
-}
-
-/// Finds out within seconds that a broker cannot be reached, or lacks the topic.
-fn has_topic(consumer: &BaseConsumer<GroupContext>, options: &KafkaOptions) -> Result<(), SourceError> {
-    let (topic, servers) = (&options.topic, &options.bootstrap_servers);
-    let began = Instant::now();
-    let metadata = loop {
-        let error = match consumer.fetch_metadata(Some(topic), ANSWER_SLICE) {
-            Ok(metadata) => break metadata,
-            Err(error) => error,
-        };
-        // Errors are called back inside a poll; there is nothing else to get before the consumer has subscribed.
-        let polled = consumer.poll(Duration::ZERO).and_then(Result::err);
-        let complaint = consumer.context().complaint();
-        let is_hopeless = complaint.as_ref().is_some_and(|complaint| complaint.is_hopeless);
-        if is_hopeless || began.elapsed() > ANSWER_MAX {
-            let reason = complaint.map(|complaint| complaint.reason);
-            let reason = reason.unwrap_or_else(|| polled.unwrap_or(error).to_string());
-            return Err(SourceError::Failed(format!("cannot reach kafka at {servers}: {reason}")));
-        }
-    };
-    let found = metadata.topics().iter().find(|found| found.name() == topic);
-    match found.map(|found| found.error().map(RDKafkaErrorCode::from)) {
-        Some(None) => Ok(()),
-        None | Some(Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
-            Err(SourceError::Failed(format!(
-                "topic {topic} does not exist at {servers}; create it, or name another with --topic"
-            )))
-        }
-        Some(Some(error)) => Err(SourceError::Failed(format!("topic {topic} at {servers}: {error}"))),
-    }
 }

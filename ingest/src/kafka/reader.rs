@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use tracing::{info, warn};
 
 use super::group::{Assigned, GroupContext, add, failed};
-use super::{Command, Control, Data};
+use super::{Control, Data, Hold};
 use crate::decode::{BatchBuilder, Message};
 
 /// Rows of a batch: large enough that what is done once a batch costs nothing, small enough to be passed on soon.
@@ -138,20 +138,12 @@ impl Desk {
             }
         }
         while let Some(command) = consumer.context().try_command().map_err(|_| Gone)? {
-            let starts = match command {
-                Command::Start(starts) => starts,
-                Command::Committed(cuts) => {
-                    consumer.context().commit(consumer, &cuts);
-                    continue;
-                }
-                Command::Release => continue,
-            };
-            for (start, generation) in starts {
+            for begin in consumer.context().begins(consumer, command).unwrap_or_default() {
                 // A partition that was taken away since is another member's to begin.
-                if !self.reading.contains_key(&start.partition.partition) {
+                if !self.reading.contains_key(&begin.start.partition.partition) {
                     continue;
                 }
-                let assigned = consumer.context().resolve(consumer, start, generation);
+                let assigned = consumer.context().resolve(consumer, begin);
                 self.begin(consumer, assigned.map_err(|error| self.end(error))?)?;
             }
         }
@@ -172,18 +164,25 @@ impl Desk {
     /// Begins a partition; goes back, or ahead, in one that is being read.
     fn begin(&mut self, consumer: &BaseConsumer<GroupContext>, assigned: Assigned) -> Result<(), Gone> {
         let number = assigned.partition.partition;
-        if self.reading.contains_key(&number) {
-            let topic = consumer.context().topic();
-            let mut positions = TopicPartitionList::new();
-            let sought = add(&mut positions, topic, &assigned)
-                .and_then(|()| consumer.seek_partitions(positions, SEEK_MAX).map_err(|error| failed(topic, &error)));
-            sought.map_err(|error| self.end(error))?;
-        }
+        let topic = consumer.context().topic();
+        let mut position = TopicPartitionList::new();
+        add(&mut position, topic, &assigned).map_err(|error| self.end(error))?;
+        let moved = match (self.reading.get(&number).map(|reading| reading.assigned.hold), assigned.hold) {
+            // What it reads until it is free is thrown away; that it reads little is for the sake of speed.
+            (_, Hold::Held) => consumer.pause(&position),
+            (Some(Hold::Held), Hold::Free) => {
+                consumer.resume(&position).and_then(|()| consumer.seek_partitions(position, SEEK_MAX).map(drop))
+            }
+            (Some(Hold::Free), Hold::Free) => consumer.seek_partitions(position, SEEK_MAX).map(drop),
+            (None, Hold::Free) => Ok(()),
+        };
+        moved.map_err(|error| self.end(failed(topic, &error)))?;
         let batch = BatchBuilder::new(assigned.partition.clone(), assigned.first, self.time_in_future_ms);
         // With a witness to meet, the end is reached by reading to it.
         let is_at_end = assigned.witness.is_none() && assigned.end.is_some_and(|end| assigned.first >= end);
+        let is_free = assigned.hold == Hold::Free;
         self.reading.insert(number, Reading { assigned, batch });
-        if is_at_end { self.reach_end(consumer, number) } else { Ok(()) }
+        if is_at_end && is_free { self.reach_end(consumer, number) } else { Ok(()) }
     }
 
     /// Passes on what is there of a partition, and says so if that is all.
@@ -206,6 +205,9 @@ impl Desk {
         if let Some(reading) = self.reading.get_mut(&partition)
             && let Some(next) = position(consumer, partition)
         {
+            if reading.assigned.hold == Hold::Held {
+                return Ok(());
+            }
             reading.batch.skip_to(next);
         }
         self.reach_end(consumer, partition)
@@ -215,9 +217,7 @@ impl Desk {
     fn reach_end(&mut self, consumer: &BaseConsumer<GroupContext>, partition: i32) -> Result<(), Gone> {
         self.flush(consumer, partition)?;
         let Some(reading) = self.reading.get_mut(&partition) else { return Ok(()) };
-        if reading.assigned.end.take().is_none() {
-            return Ok(());
-        }
+        reading.assigned.end = None;
         let data = Data::CaughtUp(reading.assigned.generation, reading.assigned.partition.clone());
         self.send(consumer, data)
     }
@@ -247,8 +247,11 @@ impl Desk {
             }
         };
         room.send(data);
-        let resuming = consumer.assignment().and_then(|assigned| consumer.resume(&assigned));
-        resuming.map_err(|error| self.end(failed(consumer.context().topic(), &error)))
+        let mut free = TopicPartitionList::new();
+        for (partition, _) in self.reading.iter().filter(|(_, reading)| reading.assigned.hold == Hold::Free) {
+            free.add_partition(consumer.context().topic(), *partition);
+        }
+        consumer.resume(&free).map_err(|error| self.end(failed(consumer.context().topic(), &error)))
     }
 
     /// Tells what kafka reports. What passes is waited for; what does not ends the reader.
@@ -290,6 +293,9 @@ impl Desk {
 
 impl Reading {
     fn push(&mut self, message: &BorrowedMessage<'_>, time_in_future_ms: i64) -> Result<(), SourceError> {
+        if self.assigned.hold == Hold::Held {
+            return Ok(());
+        }
         let message = decodable(message);
         if let Some(witness) = self.assigned.witness.take_if(|witness| message.offset >= witness.offset()) {
             self.hear(&witness, &message, time_in_future_ms)?;

@@ -31,6 +31,11 @@ impl Head {
         self.txns.get(app_id).copied()
     }
 
+    /// Whose `txn` values it has.
+    pub(super) fn app_ids(&self) -> impl Iterator<Item = &AppId> {
+        self.txns.keys()
+    }
+
     /// Whether the live files are known.
     pub(super) fn knows_live(&self) -> bool {
         self.live.is_some()

@@ -18,6 +18,7 @@ use url::Url;
 use super::Version;
 use super::head::Head;
 use crate::error::{Context, LakeError, Result};
+use crate::raw_file::RawFile;
 use crate::stand::AppId;
 use crate::table::Table;
 
@@ -29,14 +30,16 @@ pub(super) struct Loaded {
     pub columns: Vec<(String, DataType)>,
 }
 
-/// Loads the newest version.
-pub(super) async fn load(table: Table, log_store: &dyn LogStore) -> Result<Loaded> {
+/// Loads a version; the newest, if none is named.
+pub(super) async fn load(table: Table, log_store: &dyn LogStore, version: Option<Version>) -> Result<Loaded> {
     let engine = log_store.engine(None);
     let root = table_root(log_store);
     let what = || format!("{table}: reading its log");
     // The kernel blocks; it must not do so on a thread that drives the store's requests.
     let loaded = tokio::task::spawn_blocking(move || {
-        let snapshot = Snapshot::builder_for(root).build(engine.as_ref())?;
+        let builder = Snapshot::builder_for(root);
+        let builder = if let Some(version) = version { builder.at_version(version) } else { builder };
+        let snapshot = builder.build(engine.as_ref())?;
         let txns = txns(&snapshot, engine.as_ref())?;
         let columns =
             snapshot.schema().fields().map(|field| (field.name().clone(), field.data_type().clone())).collect();
@@ -81,6 +84,25 @@ fn txns(snapshot: &Arc<Snapshot>, engine: &dyn Engine) -> delta_kernel::DeltaRes
         }
     }
     Ok(values)
+}
+
+/// The files of a raw table that are live at a version.
+pub(super) async fn raw_files(table: Table, log_store: &dyn LogStore, version: Version) -> Result<Vec<RawFile>> {
+    let what = || format!("{table}: listing the files of version {version}");
+    let snapshot = DeltaSnapshot::try_new(log_store, Some(version)).await.while_doing(what)?;
+    let mut views = snapshot.file_views(log_store, None);
+    let mut files = Vec::new();
+    while let Some(view) = views.try_next().await.while_doing(what)? {
+        let file = view.stats().and_then(|statistics| RawFile::new(&view.path(), view.size(), &statistics));
+        let lacking = || {
+            LakeError::Refused(format!(
+                "{table}: the file {} has no statistics on position; a table that clicklake wrote has them",
+                view.path()
+            ))
+        };
+        files.push(file.ok_or_else(lacking)?);
+    }
+    Ok(files)
 }
 
 /// The paths of the files that are live at a version.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use deltalake::kernel::transaction::{CommitData, TransactionError};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef, get_actions};
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use tokio::time::Instant;
@@ -20,6 +21,7 @@ use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
 use crate::minute::{Parameters, Requested};
 use crate::position::TopicPartition;
+use crate::raw_file::RawFile;
 use crate::stand::Stand;
 use crate::table::{Definition, Table};
 
@@ -141,6 +143,11 @@ impl TableLog {
         })
     }
 
+    /// The files of a raw table, in the newest version known.
+    pub fn raw_files(&self) -> BoxFuture<'_, Result<Vec<RawFile>>> {
+        load::raw_files(self.table, self.log_store.as_ref(), self.head.version()).boxed()
+    }
+
     /// Looks at the table: whatever others have committed is known afterwards.
     pub fn refresh(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move { self.look(None).await.map(|_| ()) })
@@ -205,7 +212,7 @@ impl TableLog {
     /// Follows the log to its end; the version that carries the commit `id`, if one is met on the way.
     async fn look(&mut self, id: Option<&CommitId>) -> Result<Option<Version>> {
         if self.looked_at.elapsed() > HEAD_AGE_MAX {
-            let loaded = load::load(self.table, self.log_store.as_ref()).await?;
+            let loaded = load::load(self.table, self.log_store.as_ref(), None).await?;
             check(&self.definition, &loaded)?;
             // A commit in doubt is not looked for here: if it happened, the stands are not where it starts, the epoch
             // counts as fenced, and its rows are read again from where the table stands.
@@ -246,6 +253,6 @@ async fn make_and_load(lake: &Lake, definition: &Definition) -> Result<(LogStore
     if !log_store.is_delta_table_location().await.while_doing(what)? {
         create(definition, &log_store).await?;
     }
-    let loaded = load::load(table, log_store.as_ref()).await?;
+    let loaded = load::load(table, log_store.as_ref(), None).await?;
     Ok((log_store, loaded))
 }

@@ -33,11 +33,13 @@ mod entry;
 mod head;
 mod load;
 mod log;
+mod view;
 
 pub use checkpoint::Checkpoint;
 pub use entry::VersionFiles;
 pub use head::Head;
 pub use log::TableLog;
+pub use view::TableView;
 
 use deltalake::kernel::Add;
 use uuid::Uuid;

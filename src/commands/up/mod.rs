@@ -1,22 +1,30 @@
-//! `clicklake up`: broker, clicks and ingest in one process, to see it work.
+//! `clicklake up`: broker, clicks and both jobs in one process, to see it work.
 
+mod minutes;
+
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use ::ingest::Pace;
-use ::ingest::drive::{DriveError, Progress};
+use ::ingest::drive::{DriveError, Pace, Progress, Reach};
 use ::ingest::kafka::KafkaOptions;
+use ::ingest::{Run, Until};
 use anyhow::Context;
-use lake_schemas::{Lake, Table};
+use lake_schemas::commit::TableLog;
+use lake_schemas::minute::Requested;
+use lake_schemas::{Lake, Table, TopicPartition};
 use localstack::broker::Broker;
 use localstack::generate::{Counts, Generator, Settings};
 use localstack::produce::{Load, produce};
+use stream_agg::job::Aggregate;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::minutes::LastMinute;
 use super::{kafka, now};
 use crate::arguments::Up;
+use crate::report::{self, grouped};
 
 /// Partitions of the topic on the test broker. It keeps 5 MiB of each.
 const PARTITIONS: i32 = 4;
@@ -24,19 +32,18 @@ const PARTITIONS: i32 = 4;
 /// Often enough to watch, seldom enough that files are not tiny.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long ingest may take at the end for what was produced last.
+/// How long the jobs may take at the end for what was produced last.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 
 pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(location)?;
     let (kafka, _broker) = log(&command)?;
     let (produced_in, produced) = watch::channel(Counts::default());
-    let (progress_in, progress) = watch::channel(Progress::default());
-    let (stop_producing, stop_ingest) = (stop.child_token(), CancellationToken::new());
+    let (ingested_in, ingested) = watch::channel(Progress::default());
+    let (counted_in, counted) = watch::channel(Progress::default());
+    let (stop_producing, stop_jobs) = (stop.child_token(), CancellationToken::new());
     say(&format!("lake {location}, topic {}, {} messages a second; Ctrl-C stops", kafka.topic, command.rate));
 
-    let pace = Pace { commit_interval: COMMIT_INTERVAL, until_caught_up: false };
-    let ingest = ::ingest::ingest(&lake, &kafka, pace, stop_ingest.clone(), progress_in);
     let began = Instant::now();
     let start_ms = now().timestamp_millis();
     let generator = Generator::new(Settings { seed: start_ms.unsigned_abs(), ..Settings::default() });
@@ -56,22 +63,47 @@ pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow
             done = producing => done,
             () = time_is_up => Ok(()),
         };
-        // Then ingest has what there is, or time runs out, and what is left is there at the next start.
-        let (total, mut progress) = (produced.borrow().total() as i64, progress.clone());
-        let _ = timeout(CATCH_UP_MAX, progress.wait_for(|progress| progress.read >= total)).await;
-        stop_ingest.cancel();
+        // Then the jobs have what there is, or time runs out, and what is left is there at the next start.
+        let (total, mut ingested, mut counted) = (produced.borrow().total() as i64, ingested.clone(), counted.clone());
+        let caught_up = async {
+            let all_is_read = ingested.wait_for(|ingested| ingested.read >= total).await;
+            let reached = all_is_read.map(|ingested| ingested.partitions.clone()).unwrap_or_default();
+            let _ = counted.wait_for(|counted| has_reached(counted, &reached)).await;
+        };
+        let _ = timeout(CATCH_UP_MAX, caught_up).await;
+        stop_jobs.cancel();
         done
     };
-    let watching = watch_progress(produced.clone(), progress.clone());
-    let (ingested, sent) = tokio::select! {
-        done = async { tokio::join!(stopping(ingest, &stop_producing), producing) } => done,
+    let ingesting = ::ingest::ingest(&lake, &kafka, job(&stop_jobs, ingested_in));
+    let counting = count(&lake, &kafka, job(&stop_jobs, counted_in));
+    let watching = watch_progress(&lake, &kafka, produced.clone(), ingested.clone(), counted.clone());
+    let jobs = async { tokio::join!(stopping(ingesting, &stop_producing), stopping(counting, &stop_producing)) };
+    let ((has_ingested, has_counted), has_sent) = tokio::select! {
+        done = async { tokio::join!(jobs, producing) } => done,
         () = watching => unreachable!("it watches for ever"),
     };
     say("");
-    ingested?;
-    sent?;
-    print(&summary(location, *produced.borrow(), &progress.borrow(), began.elapsed()));
+    has_ingested?;
+    has_counted?;
+    has_sent?;
+    let minutes = minutes::total(&lake, kafka.recorded_topic()).await?;
+    report::print_text(&summary(location, *produced.borrow(), &ingested.borrow(), &minutes, began.elapsed()));
     Ok(())
+}
+
+fn job(stop: &CancellationToken, progress: watch::Sender<Progress>) -> Run {
+    Run { pace: Pace::every(COMMIT_INTERVAL), until: Until::Stopped, stop: stop.clone(), progress }
+}
+
+/// Counts the clicks of every minute, as `clicklake aggregate` does.
+async fn count(lake: &Lake, kafka: &KafkaOptions, run: Run) -> Result<(), DriveError> {
+    let (log, parameters) = TableLog::open_minutes(lake, &Requested::default()).await?;
+    ::ingest::compute(lake, kafka, &Aggregate::new(parameters), log, run).await
+}
+
+/// Whether a job has come as far as another, in each partition.
+fn has_reached(job: &Progress, other: &BTreeMap<TopicPartition, Reach>) -> bool {
+    other.iter().all(|(partition, reach)| job.partitions.get(partition).is_some_and(|job| job.cut >= reach.cut))
 }
 
 /// The broker to use, and the one that was started for it.
@@ -87,29 +119,37 @@ fn log(command: &Up) -> anyhow::Result<(KafkaOptions, Option<Broker>)> {
     Ok((kafka(&broker.bootstrap_servers(), &topic)?, Some(broker)))
 }
 
-/// Ingest, which takes the producer with it when it ends.
+/// A job, which takes the producer with it when it ends.
 async fn stopping(
-    ingest: impl Future<Output = Result<(), DriveError>>,
+    job: impl Future<Output = Result<(), DriveError>>,
     stop_producing: &CancellationToken,
 ) -> Result<(), DriveError> {
-    let done = ingest.await;
+    let done = job.await;
     stop_producing.cancel();
     done
 }
 
 /// Draws the progress on stderr: a live line in a terminal, a line now and then elsewhere.
-async fn watch_progress(produced: watch::Receiver<Counts>, progress: watch::Receiver<Progress>) {
+async fn watch_progress(
+    lake: &Lake,
+    kafka: &KafkaOptions,
+    produced: watch::Receiver<Counts>,
+    ingested: watch::Receiver<Progress>,
+    counted: watch::Receiver<Progress>,
+) {
     let live = std::io::stderr().is_terminal();
     let mut ticks = interval(if live { Duration::from_millis(250) } else { Duration::from_secs(5) });
+    let mut minute = LastMinute::default();
     loop {
         ticks.tick().await;
-        let (clicks, produced) = (committed(&progress.borrow()), produced.borrow().total());
+        let complete = minutes::last_complete(&counted.borrow());
+        minute.follow(lake, kafka.recorded_topic(), complete).await;
+        let (clicks, produced) = (committed(&ingested.borrow()), produced.borrow().total());
         let line = format!(
-            "produced {:>11}   committed {:>11}   rejected {:>7}   version {:>5}",
+            "produced {:>11}   committed {:>11}   rejected {:>7}   {minute}",
             grouped(produced),
             grouped(clicks.rows),
-            grouped(rejected(&progress.borrow())),
-            clicks.version
+            grouped(rejected(&ingested.borrow())),
         );
         if live {
             draw(&line);
@@ -127,7 +167,7 @@ fn rejected(progress: &Progress) -> u64 {
     progress.tables.get(&Table::ClicksRejected).map_or(0, |table| table.rows)
 }
 
-fn summary(location: &str, produced: Counts, progress: &Progress, took: Duration) -> String {
+fn summary(location: &str, produced: Counts, progress: &Progress, minutes: &str, took: Duration) -> String {
     let clicks = committed(progress);
     let bytes_a_click = clicks.bytes as f64 / clicks.rows.max(1) as f64;
     let left = produced.total() as i64 - progress.read;
@@ -141,28 +181,14 @@ fn summary(location: &str, produced: Counts, progress: &Progress, took: Duration
             clicks.version
         ),
         format!("rejected   {} rows of clicks_rejected", grouped(rejected(progress))),
+        format!("counted    {minutes}"),
     ];
     if left > 0 {
         lines.push(format!("left       {} messages not committed when time ran out", grouped(left.unsigned_abs())));
     }
     lines.push(format!("lake       {location}, after {:.0} s", took.as_secs_f64()));
-    lines.push(format!(
-        "next       clicklake sql --lake {location} \"select ad_id, count(*) as clicks from clicks group by ad_id order by clicks desc limit 5\""
-    ));
+    lines.push(format!("next       clicklake verify --lake {location}"));
     lines.join("\n")
-}
-
-/// A number with its thousands set apart.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
 
 #[expect(clippy::print_stderr, reason = "progress")]
@@ -175,9 +201,4 @@ fn draw(line: &str) {
     eprint!("\r{line}");
     // A line that cannot be drawn is not worth stopping for.
     let _ = std::io::stderr().flush();
-}
-
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn print(text: &str) {
-    println!("{text}");
 }

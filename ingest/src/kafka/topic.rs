@@ -1,0 +1,110 @@
+//! What is asked of a topic before, or without, reading it: whether it is there, where it ends, who sets its timestamps.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lake_schemas::job::SourceError;
+use lake_schemas::{Cut, OffsetRange, TopicPartition};
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::time::{Instant, timeout};
+use tracing::{debug, warn};
+
+use super::KafkaOptions;
+use super::group::{GroupContext, failed};
+
+/// How long a broker may take to answer at start-up. With what else happens there, errors come within 15 seconds.
+const ANSWER_MAX: Duration = Duration::from_secs(8);
+
+/// How long it is asked at a time, between two looks at what librdkafka complains of.
+const ANSWER_SLICE: Duration = Duration::from_secs(1);
+
+/// How long it may take to say what only a warning hangs on.
+const ASIDE_MAX: Duration = Duration::from_secs(3);
+
+/// The setting that says whose timestamps a topic has, and what it says if they are its producers'.
+const TIMESTAMP_TYPE: &str = "message.timestamp.type";
+const CREATE_TIME: &str = "CreateTime";
+
+/// By partition, the offsets that a log has.
+pub type Ends = BTreeMap<TopicPartition, OffsetRange>;
+
+/// The offsets that each partition of a topic has now.
+pub async fn ends(options: &KafkaOptions) -> Result<Ends, SourceError> {
+    // A group is named because a consumer must; it is not joined.
+    let (config, options) = (options.consumer("clicklake")?, options.clone());
+    let ends = tokio::task::spawn_blocking(move || {
+        let failed = |error: KafkaError| failed(&options.topic, &error);
+        let consumer: BaseConsumer = config.create().map_err(failed)?;
+        let metadata = consumer.fetch_metadata(Some(&options.topic), ANSWER_MAX).map_err(failed)?;
+        let mut ends = Ends::new();
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            let watermarks = consumer.fetch_watermarks(&options.topic, partition.id(), ANSWER_MAX);
+            let (first, next) = watermarks.map_err(failed)?;
+            ends.insert(TopicPartition::new(options.recorded_topic(), partition.id()), OffsetRange { first, next });
+        }
+        Ok(ends)
+    });
+    ends.await.map_err(|panic| SourceError::Failed(panic.to_string()))?
+}
+
+/// The ends of the partitions that have anything to read.
+pub(crate) fn to_be_read(ends: &Ends) -> Cut {
+    let with_messages = ends.iter().filter(|(_, offsets)| offsets.first < offsets.next);
+    with_messages.map(|(partition, offsets)| (partition.clone(), offsets.next)).collect()
+}
+
+/// Warns if the timestamps of a topic are its producers': what is too far in the future is told by them. A broker that
+/// does not say so, or may not, is not asked twice.
+pub async fn warn_of_producers_clocks(options: &KafkaOptions) {
+    let topic = &options.topic;
+    let Ok(client) = options.client().create::<AdminClient<DefaultClientContext>>() else { return };
+    let asked = [ResourceSpecifier::Topic(topic)];
+    let admin = AdminOptions::new().request_timeout(Some(ASIDE_MAX));
+    let answer = match timeout(ASIDE_MAX, client.describe_configs(&asked, &admin)).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return debug!(%error, "whose timestamps the topic has is not told"),
+        Err(_) => return debug!("whose timestamps the topic has is not told in time"),
+    };
+    let settings = answer.iter().flatten().find_map(|resource| resource.get(TIMESTAMP_TYPE));
+    if settings.and_then(|setting| setting.value.as_deref()) == Some(CREATE_TIME) {
+        warn!(
+            topic,
+            "producers set this topic's timestamps: one whose clock is ahead can make the clicks of a partition late; \
+             {TIMESTAMP_TYPE}=LogAppendTime rules that out"
+        );
+    }
+}
+
+/// Finds out within seconds that a broker cannot be reached, or lacks the topic.
+pub(super) fn has_topic(consumer: &BaseConsumer<GroupContext>, options: &KafkaOptions) -> Result<(), SourceError> {
+    let (topic, servers) = (&options.topic, &options.bootstrap_servers);
+    let began = Instant::now();
+    let metadata = loop {
+        let error = match consumer.fetch_metadata(Some(topic), ANSWER_SLICE) {
+            Ok(metadata) => break metadata,
+            Err(error) => error,
+        };
+        // Errors are called back inside a poll; there is nothing else to get before the consumer has subscribed.
+        let polled = consumer.poll(Duration::ZERO).and_then(Result::err);
+        let complaint = consumer.context().complaint();
+        let is_hopeless = complaint.as_ref().is_some_and(|complaint| complaint.is_hopeless);
+        if is_hopeless || began.elapsed() > ANSWER_MAX {
+            let reason = complaint.map(|complaint| complaint.reason);
+            let reason = reason.unwrap_or_else(|| polled.unwrap_or(error).to_string());
+            return Err(SourceError::Failed(format!("cannot reach kafka at {servers}: {reason}")));
+        }
+    };
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    match found.map(|found| found.error().map(RDKafkaErrorCode::from)) {
+        Some(None) => Ok(()),
+        None | Some(Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
+            Err(SourceError::Failed(format!(
+                "topic {topic} does not exist at {servers}; create it, or name another with --topic"
+            )))
+        }
+        Some(Some(error)) => Err(SourceError::Failed(format!("topic {topic} at {servers}: {error}"))),
+    }
+}

@@ -1,0 +1,175 @@
+//! The rows of many files of one partition, in offset order.
+//!
+//! Each file is in offset order, but files may overlap: a day of log time ends while offsets go on. At any moment those
+//! files are open whose rows may come next, and a few more, so that their requests are under way.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt, stream};
+use lake_schemas::rows::Positions;
+use lake_schemas::stored_file::{StoredFile, is_gone};
+use lake_schemas::table::column;
+use lake_schemas::{LakeError, RawFile, Table, TopicPartition};
+use object_store::ObjectStore;
+use object_store::path::Path;
+use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+
+use crate::drive::unwind;
+
+/// Files that are being opened ahead of the one that is read: enough to hide the latency of a bucket.
+const OPEN_AHEAD: usize = 8;
+
+/// Rows of a batch.
+const BATCH_ROWS: usize = 8_192;
+
+/// Why rows could not be read.
+pub(super) enum Unread {
+    /// The file is not there: it was replaced, and cleaned up, since it was listed.
+    Gone(Path),
+    /// Something else.
+    Failed(LakeError),
+}
+
+impl From<LakeError> for Unread {
+    fn from(error: LakeError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+type Rows = BoxStream<'static, Result<RecordBatch, Unread>>;
+
+/// Which rows are to be read.
+#[derive(Clone)]
+pub(super) struct Wanted {
+    pub store: Arc<dyn ObjectStore>,
+    pub partition: TopicPartition,
+    /// The columns, by name; the position is read in any case.
+    pub columns: Arc<[String]>,
+}
+
+/// The rows of files, merged.
+pub(super) struct Merge {
+    /// The first offsets of the files that are not among the heads yet.
+    firsts: VecDeque<i64>,
+    /// Those files, in the same order.
+    opened: BoxStream<'static, Result<Rows, Unread>>,
+    heads: Vec<Head>,
+}
+
+/// A file that is being read, and its next rows: at least one.
+struct Head {
+    rows: Rows,
+    batch: RecordBatch,
+}
+
+impl Merge {
+    /// The rows of these files.
+    pub fn new(wanted: &Wanted, mut files: Vec<RawFile>) -> Self {
+        files.sort_by_key(|file| file.offsets.first);
+        let firsts = files.iter().map(|file| file.offsets.first).collect();
+        let wanted = wanted.clone();
+        // Tasks of their own, so that files are opened while others are read.
+        let opening = move |file: RawFile| {
+            let opened = tokio::spawn(open(wanted.clone(), file));
+            async { unwind(opened.await) }
+        };
+        Self { firsts, opened: stream::iter(files).map(opening).buffered(OPEN_AHEAD).boxed(), heads: Vec::new() }
+    }
+
+    /// The next rows; `None` when there are no more.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, Unread> {
+        loop {
+            // What is read of all heads is complete up to here.
+            let complete = self.heads.iter().map(|head| last_offset(&head.batch)).min();
+            let Some(complete) = complete.filter(|last| self.firsts.front().is_none_or(|first| first > last)) else {
+                // A file that begins at or below has its say too.
+                if self.firsts.pop_front().is_none() {
+                    return Ok(None);
+                }
+                let mut rows = self.opened.try_next().await?.expect("one file for each first offset");
+                if let Some(batch) = next_of(&mut rows).await? {
+                    self.heads.push(Head { rows, batch });
+                }
+                continue;
+            };
+            let mut parts = Vec::new();
+            for mut head in std::mem::take(&mut self.heads) {
+                let below = offsets(&head.batch).partition_point(|&offset| offset <= complete);
+                if below > 0 {
+                    parts.push(head.batch.slice(0, below));
+                }
+                if below < head.batch.num_rows() {
+                    head.batch = head.batch.slice(below, head.batch.num_rows() - below);
+                } else if let Some(batch) = next_of(&mut head.rows).await? {
+                    head.batch = batch;
+                } else {
+                    continue;
+                }
+                self.heads.push(head);
+            }
+            return in_order(parts).map(Some);
+        }
+    }
+}
+
+/// The next rows of a file that has any.
+async fn next_of(rows: &mut Rows) -> Result<Option<RecordBatch>, Unread> {
+    while let Some(batch) = rows.try_next().await? {
+        if batch.num_rows() > 0 {
+            return Ok(Some(batch));
+        }
+    }
+    Ok(None)
+}
+
+async fn open(wanted: Wanted, file: RawFile) -> Result<Rows, Unread> {
+    let Wanted { store, partition, columns } = wanted;
+    let path = file.path.clone();
+    let unread = move |error| {
+        if is_gone(&error) {
+            return Unread::Gone(path.clone());
+        }
+        Unread::Failed(LakeError::store(format!("clicks: reading {path}"), error))
+    };
+    let reader = StoredFile::new(store, file.path, file.size);
+    let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&unread)?;
+    let position = [column::TOPIC, column::KAFKA_OFFSET];
+    let names = position.into_iter().chain(columns.iter().map(String::as_str));
+    let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+    let rows = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(&unread)?;
+    let rows = rows.map_err(unread).and_then(|batch| async move {
+        let written = Table::Clicks.as_written(&batch);
+        written.map_err(|error| Unread::Failed(LakeError::store("clicks: reading its columns", error)))
+    });
+    // Where statistics have cut off the topic's name, only the rows tell whose they are.
+    let rows = rows.try_filter(move |batch| {
+        let topics = batch.column_by_name(column::TOPIC).and_then(|topics| topics.as_string_opt::<i32>());
+        let is_ours = topics.is_some_and(|topics| topics.iter().next().flatten() == Some(&partition.topic));
+        std::future::ready(is_ours)
+    });
+    Ok(rows.boxed())
+}
+
+/// Rows of several files, each in order, in the order of all.
+fn in_order(mut parts: Vec<RecordBatch>) -> Result<RecordBatch, Unread> {
+    if parts.len() == 1 {
+        return Ok(parts.remove(0));
+    }
+    let sorted = concat_batches(&parts[0].schema(), &parts).and_then(|rows| {
+        let order = sort_to_indices(&rows[column::KAFKA_OFFSET], None, None)?;
+        take_record_batch(&rows, &order)
+    });
+    sorted.map_err(|error| Unread::Failed(LakeError::store("clicks: merging files", error)))
+}
+
+fn last_offset(batch: &RecordBatch) -> i64 {
+    *offsets(batch).last().expect("a head has rows")
+}
+
+fn offsets(batch: &RecordBatch) -> &[i64] {
+    Positions::of(batch).expect("the position is among the columns read").offsets()
+}

@@ -1,0 +1,53 @@
+//! A data file of a raw table, and the stretch of one partition's log that it holds, by its statistics.
+//!
+//! Each file holds rows of one topic and partition, in offset order. Files of a partition may overlap in offsets across
+//! days of log time.
+
+use deltalake::kernel::Add;
+use object_store::path::Path;
+use serde_json::Value;
+
+use crate::position::{OffsetRange, TopicPartition};
+use crate::table::column;
+
+/// A data file of a raw table.
+#[derive(Clone, Debug)]
+pub struct RawFile {
+    /// Where it is, in the store of its table.
+    pub path: Path,
+    /// Its size in bytes.
+    pub size: u64,
+    /// From its first row to behind its last.
+    pub offsets: OffsetRange,
+    /// The beginning of the topic's name: statistics may cut off the rest.
+    topic: String,
+    partition: i64,
+}
+
+impl RawFile {
+    /// The file that a commit added; `None` if it does not state what it holds.
+    pub fn of(add: &Add) -> Option<Self> {
+        Self::new(&add.path, add.size, add.stats.as_deref()?)
+    }
+
+    /// The file at a path as a table's log has it, with its statistics in JSON.
+    pub(crate) fn new(path: &str, size: i64, statistics: &str) -> Option<Self> {
+        let statistics: Value = serde_json::from_str(statistics).ok()?;
+        let (min, max) = (&statistics["minValues"], &statistics["maxValues"]);
+        Some(Self {
+            path: Path::from_url_path(path).ok()?,
+            size: size.unsigned_abs(),
+            offsets: OffsetRange {
+                first: min[column::KAFKA_OFFSET].as_i64()?,
+                next: max[column::KAFKA_OFFSET].as_i64()? + 1,
+            },
+            topic: min[column::TOPIC].as_str()?.to_owned(),
+            partition: min[column::KAFKA_PARTITION].as_i64()?,
+        })
+    }
+
+    /// Whether its rows are of that partition, as far as its statistics tell.
+    pub fn may_be_of(&self, partition: &TopicPartition) -> bool {
+        partition.topic.starts_with(&self.topic) && i64::from(partition.partition) == self.partition
+    }
+}

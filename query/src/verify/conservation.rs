@@ -1,0 +1,153 @@
+//! The two conservation laws: nothing that was read is lost, and nothing that is there was not read.
+//!
+//! Raw: the messages read below the cut of `clicks` are the rows of `clicks` and `clicks_rejected` below it. Minutes: the
+//! rows of `clicks` that a partition's stand says are in `clicks_minute` are the sum of its measures.
+
+use std::fmt;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Int64Type;
+use datafusion::prelude::SessionContext;
+use futures::future::BoxFuture;
+use lake_schemas::commit::{TableView, Version};
+use lake_schemas::{Lake, LakeError, Table, TopicPartition};
+
+use super::covered::Covered;
+use super::partition::timestamp;
+use super::{lines, run, session};
+use crate::catalog;
+use crate::sql::QueryError;
+
+/// What an audit of the laws has found.
+#[derive(Debug)]
+pub struct Conservation {
+    /// The law of the raw tables.
+    pub raw: Law,
+    /// The law of the minutes, if the lake has that table.
+    pub minutes: Option<Law>,
+}
+
+/// One law, at one version.
+#[derive(Debug)]
+pub struct Law {
+    table: Table,
+    version: Version,
+    says: &'static str,
+    of: i64,
+    broken: Vec<Broken>,
+}
+
+/// A partition that breaks a law.
+#[derive(Debug)]
+struct Broken {
+    partition: TopicPartition,
+    expected: i64,
+    found: i64,
+}
+
+impl Conservation {
+    /// Whether the laws hold.
+    pub fn holds(&self) -> bool {
+        self.raw.broken.is_empty() && self.minutes.as_ref().is_none_or(|law| law.broken.is_empty())
+    }
+}
+
+/// Checks the laws by counting rows.
+pub fn conservation(lake: &Lake, memory: usize) -> BoxFuture<'_, Result<Conservation, QueryError>> {
+    Box::pin(async move {
+        let Some(_) = TableView::newest(lake, Table::ClicksMinute).await? else {
+            let clicks = TableView::newest(lake, Table::Clicks).await?;
+            let lacking = || LakeError::Refused(format!("lake {} has no tables yet", lake.url()));
+            let clicks = clicks.ok_or_else(lacking)?;
+            let context = SessionContext::new();
+            for table in Table::RAW {
+                catalog::register(&context, lake, table, None).await?;
+            }
+            return Ok(Conservation { raw: raw(&context, &clicks).await?, minutes: None });
+        };
+        let Covered { minutes, clicks } = Covered::find(lake).await?;
+        let context = session(lake, minutes.version(), memory).await?;
+        let raw = raw(&context, &clicks).await?;
+        Ok(Conservation { raw, minutes: Some(of_minutes(&context, &minutes).await?) })
+    })
+}
+
+async fn raw(context: &SessionContext, clicks: &TableView) -> Result<Law, QueryError> {
+    let says = "messages read are rows of clicks and clicks_rejected";
+    let mut law = Law { table: Table::Clicks, version: clicks.version(), says, of: 0, broken: Vec::new() };
+    for (partition, stand) in clicks.stands() {
+        let below = format!("{} and kafka_offset < {}", is_of(&partition), stand.cut.unwrap_or(0));
+        let events = count(context, &format!("select count(*) from clicks where {below}")).await?;
+        let rejected = if context.table_exist("clicks_rejected")? {
+            count(context, &format!("select count(*) from clicks_rejected where {below}")).await?
+        } else {
+            0
+        };
+        law.look_at(partition, stand.read.unwrap_or(0), events + rejected);
+    }
+    Ok(law)
+}
+
+async fn of_minutes(context: &SessionContext, minutes: &TableView) -> Result<Law, QueryError> {
+    let says = "clicks that are due are clicks, duplicates, late and filtered";
+    let mut law = Law { table: Table::ClicksMinute, version: minutes.version(), says, of: 0, broken: Vec::new() };
+    for (partition, stand) in minutes.stands() {
+        let is_this = is_of(&partition);
+        let expected = count(
+            context,
+            &format!(
+                "select count(*) from clicks where {is_this} and kafka_offset < {} \
+                 and (date_trunc('minute', event_time) + interval '1 minute' <= {} or kafka_offset < {})",
+                stand.cut.unwrap_or(0),
+                timestamp(stand.emitted_ms, i64::MIN),
+                stand.drained.unwrap_or(0)
+            ),
+        )
+        .await?;
+        let sums = format!("select sum(clicks + duplicates + late + filtered) from clicks_minute where {is_this}");
+        law.look_at(partition, expected, count(context, &sums).await?);
+    }
+    Ok(law)
+}
+
+impl Law {
+    fn look_at(&mut self, partition: TopicPartition, expected: i64, found: i64) {
+        self.of += expected;
+        if expected != found {
+            self.broken.push(Broken { partition, expected, found });
+        }
+    }
+}
+
+fn is_of(partition: &TopicPartition) -> String {
+    format!("topic = '{}' and kafka_partition = {}", partition.topic.replace('\'', "''"), partition.partition)
+}
+
+/// One number; nothing is zero.
+async fn count(context: &SessionContext, sql: &str) -> Result<i64, QueryError> {
+    let answer = run(context, sql).await?;
+    let numbers = answer[0].column(0).as_primitive::<Int64Type>();
+    Ok(if numbers.is_empty() || numbers.is_null(0) { 0 } else { numbers.value(0) })
+}
+
+impl fmt::Display for Conservation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.raw)?;
+        self.minutes.as_ref().map_or(Ok(()), |law| write!(f, "{law}"))
+    }
+}
+
+impl fmt::Display for Law {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { table, version, says, of, broken } = self;
+        let verdict = if broken.is_empty() { "conserved" } else { "broken" };
+        writeln!(f, "{verdict}: {of} {says}, at version {version} of {table}")?;
+        lines(f, broken)
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} expected, {} found", self.partition, self.expected, self.found)
+    }
+}

@@ -1,0 +1,60 @@
+//! The newest version of `clicks_minute` that the raw table covers: both read the log by themselves, and either may be
+//! ahead.
+
+use lake_schemas::commit::{TableView, Version};
+use lake_schemas::{Lake, LakeError, Stand, Table, TopicPartition};
+
+use crate::sql::QueryError;
+
+/// A version of `clicks_minute`, and the raw table that covers it.
+pub(super) struct Covered {
+    pub minutes: TableView,
+    pub clicks: TableView,
+}
+
+impl Covered {
+    pub async fn find(lake: &Lake) -> Result<Self, QueryError> {
+        let lacking = |table: Table, job: &str| {
+            let why = format!("lake {} has no table {table} yet; `clicklake {job}` makes it", lake.url());
+            QueryError::from(LakeError::Refused(why))
+        };
+        let newest = TableView::newest(lake, Table::ClicksMinute).await?;
+        let newest = newest.ok_or_else(|| lacking(Table::ClicksMinute, "aggregate"))?;
+        // Looked at after, so that what the one has, the other may have.
+        let clicks = TableView::newest(lake, Table::Clicks).await?;
+        let clicks = clicks.ok_or_else(|| lacking(Table::Clicks, "ingest"))?;
+        let Some((partition, stand)) = uncovered(&newest, &clicks) else {
+            return Ok(Self { minutes: newest, clicks });
+        };
+        // Cuts only advance, so what is covered ends somewhere below. Version 0 has seen nothing.
+        let (mut covered, mut ahead) = (newest.at(0).await?, newest.version());
+        while let Some(version) = between(covered.version(), ahead) {
+            let view = newest.at(version).await?;
+            if uncovered(&view, &clicks).is_some() {
+                ahead = version;
+            } else {
+                covered = view;
+            }
+        }
+        if covered.version() == 0 {
+            let raw = clicks.stand(&partition).cut.unwrap_or(0);
+            return Err(LakeError::Refused(format!(
+                "clicks covers no version of clicks_minute: of {partition} it has what is below offset {raw}, and \
+                 clicks_minute what is below {}; let `clicklake ingest` catch up",
+                stand.cut.unwrap_or(0)
+            ))
+            .into());
+        }
+        Ok(Self { minutes: covered, clicks })
+    }
+}
+
+/// A partition of which the minutes have seen more than the raw table has.
+fn uncovered(minutes: &TableView, clicks: &TableView) -> Option<(TopicPartition, Stand)> {
+    minutes.stands().into_iter().find(|(partition, stand)| clicks.stand(partition).cut < stand.cut)
+}
+
+/// A version in the middle, if there is one.
+fn between(covered: Version, ahead: Version) -> Option<Version> {
+    (covered + 1 < ahead).then(|| covered + (ahead - covered) / 2)
+}

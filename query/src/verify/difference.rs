@@ -1,0 +1,172 @@
+//! Where the table and the recount differ, and which clicks make the difference.
+//!
+//! Each row of the table says from which stretch of the log it was made. Laid over the clicks of its window, the rows
+//! show which clicks none of them has, which ones two of them have, and which row does not say what its stretch says.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use lake_schemas::minute::Measure;
+use lake_schemas::{OffsetRange, TopicPartition};
+
+use super::partition::{Differing, Key, Partition, Sums, sums_of, text, timestamp};
+use super::run;
+use crate::sql::QueryError;
+
+/// Windows whose clicks are looked at, of each partition: enough to see what is wrong.
+pub(super) const PINNED_MAX: usize = 20;
+
+/// Ids that are named of a difference.
+const IDS_MAX: usize = 10;
+
+/// Sums of the table that are not what the raw clicks say.
+#[derive(Clone, Debug)]
+pub struct Difference {
+    /// Whose log.
+    pub partition: TopicPartition,
+    /// Which window, of what.
+    pub key: Key,
+    /// The names of the dimensions.
+    pub dimensions: Vec<&'static str>,
+    /// What the raw clicks say.
+    pub recounted: Sums,
+    /// What the table says.
+    pub found: Sums,
+    /// The clicks that make the difference.
+    pub clicks: Vec<(Cause, Vec<String>)>,
+}
+
+/// How clicks make a difference.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cause {
+    /// No row of the table has them.
+    Missing,
+    /// More than one row has them.
+    Twice,
+    /// A row that has them does not say what they add up to.
+    Among,
+}
+
+/// An event of a window, as the recount takes it.
+struct Event {
+    offset: i64,
+    click_id: Option<String>,
+    adds: Sums,
+}
+
+/// A row of the table.
+struct Row {
+    offsets: OffsetRange,
+    sums: Sums,
+}
+
+/// What makes differences, of the first so many of them.
+pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> Result<Vec<Difference>, QueryError> {
+    let windows: Vec<_> = differing.iter().take(PINNED_MAX).map(|one| one.key.window).collect();
+    let windows: Vec<_> = windows.into_iter().map(|window| timestamp(Some(window.millis()), 0)).collect();
+    if windows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (dimensions, windows) = (of.dimensions(), windows.join(", "));
+    let one = |measure: Measure| match measure {
+        Measure::Clicks => "case when verdict = 'click' then 1 else 0 end",
+        Measure::CostMicros => "case when verdict = 'click' then coalesce(cost_micros, 0) else 0 end",
+        Measure::Duplicates => "case when verdict = 'duplicate' then 1 else 0 end",
+        Measure::Late => "case when verdict = 'late' then 1 else 0 end",
+        Measure::Filtered => "case when verdict = 'filtered' then 1 else 0 end",
+    };
+    let adds = Measure::ALL.map(one).join(", ");
+    let sql = format!(
+        "select window_start, {dimensions}, {adds}, kafka_offset, click_id from due \
+         where window_start in ({windows}) order by kafka_offset"
+    );
+    let mut events: BTreeMap<Key, Vec<Event>> = BTreeMap::new();
+    let measures = 1 + of.parameters.dimension_columns().len();
+    for batch in of.of_recount(&sql).await? {
+        let (adds, after) = (sums_of(&batch.columns()[measures..]), measures + Measure::ALL.len());
+        let (offsets, ids) = (batch.column(after).as_primitive::<Int64Type>(), text(batch.column(after + 1)));
+        for (((key, adds), &offset), click_id) in of.keys(&batch).into_iter().zip(adds).zip(offsets.values()).zip(ids) {
+            events.entry(key).or_default().push(Event { offset, click_id, adds });
+        }
+    }
+    let sql = format!(
+        "select window_start, {dimensions}, {}, offset_first, offset_next from clicks_minute \
+         where {} and window_start in ({windows})",
+        Measure::ALL.map(Measure::column).join(", "),
+        of.is_this()
+    );
+    let mut rows: BTreeMap<Key, Vec<Row>> = BTreeMap::new();
+    for batch in run(of.context, &sql).await? {
+        let (sums, after) = (sums_of(&batch.columns()[measures..]), measures + Measure::ALL.len());
+        let offset = |at: usize| batch.column(at).as_primitive::<Int64Type>().values();
+        let offsets = offset(after).iter().zip(offset(after + 1));
+        for ((key, sums), (&first, &next)) in of.keys(&batch).into_iter().zip(sums).zip(offsets) {
+            rows.entry(key).or_default().push(Row { offsets: OffsetRange { first, next }, sums });
+        }
+    }
+    let difference = |Differing { key, recounted, found }| {
+        let (events, rows) = (events.remove(&key).unwrap_or_default(), rows.remove(&key).unwrap_or_default());
+        let dimensions = of.parameters.dimension_columns();
+        let clicks = causes(&events, &rows);
+        Difference { partition: of.partition.clone(), key, dimensions, recounted, found, clicks }
+    };
+    Ok(differing.into_iter().map(difference).collect())
+}
+
+/// Which of the events make the difference.
+fn causes(events: &[Event], rows: &[Row]) -> Vec<(Cause, Vec<String>)> {
+    let holds = |row: &Row, event: &Event| (row.offsets.first..row.offsets.next).contains(&event.offset);
+    let mut causes: BTreeMap<Cause, Vec<String>> = BTreeMap::new();
+    let mut blame = |cause: Cause, event: &Event| {
+        let named = event.click_id.clone().unwrap_or_else(|| format!("the click without an id at {}", event.offset));
+        causes.entry(cause).or_default().push(named);
+    };
+    for event in events {
+        match rows.iter().filter(|row| holds(row, event)).count() {
+            0 => blame(Cause::Missing, event),
+            1 => {}
+            _ => blame(Cause::Twice, event),
+        }
+    }
+    for row in rows {
+        let held: Vec<_> = events.iter().filter(|event| holds(row, event)).collect();
+        let says = held.iter().fold(Sums::default(), |mut sums, event| {
+            sums.iter_mut().zip(event.adds).for_each(|(sum, add)| *sum += add);
+            sums
+        });
+        if says != row.sums {
+            held.iter().for_each(|event| blame(Cause::Among, event));
+        }
+    }
+    causes.into_iter().collect()
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.partition, self.key.named(&self.dimensions))?;
+        let measures = Measure::ALL.into_iter().zip(self.found).zip(self.recounted);
+        let differing = measures.filter(|((_, found), recounted)| found != recounted);
+        let said = differing
+            .map(|((measure, found), recounted)| format!(" {} {found}, recounted {recounted}", measure.column()));
+        write!(f, ":{}", said.collect::<Vec<_>>().join(";"))?;
+        for (cause, ids) in &self.clicks {
+            let more = ids.len().saturating_sub(IDS_MAX);
+            let named = ids.iter().take(IDS_MAX).cloned().collect::<Vec<_>>().join(", ");
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            write!(f, "; {cause}: {named}{more}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "missing",
+            Self::Twice => "counted in two rows",
+            Self::Among => "miscounted in a row of",
+        })
+    }
+}

@@ -1,0 +1,50 @@
+//! `clicklake aggregate`: a topic into minute counts.
+
+use std::time::Duration;
+
+use ::ingest::Run;
+use ::ingest::drive::{Pace, Progress};
+use lake_schemas::Lake;
+use lake_schemas::commit::TableLog;
+use lake_schemas::minute::Requested;
+use stream_agg::job::Aggregate as Job;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::{kafka, until};
+use crate::arguments::Aggregate;
+use crate::{memory, metrics};
+
+pub async fn run(lake: &str, command: Aggregate, stop: CancellationToken) -> anyhow::Result<()> {
+    let lake = Lake::at(lake)?;
+    let kafka = kafka(&command.bootstrap_servers, &command.topic)?;
+    let requested = requested(&command);
+    let running = command.running;
+    let (progress, seen) = watch::channel(Progress::default());
+    if let Some(address) = running.metrics {
+        metrics::serve(address, "aggregate", seen.clone()).await?;
+    }
+    lake.probe().await?;
+    let (log, parameters) = TableLog::open_minutes(&lake, &requested).await?;
+    let job = Job::new(parameters);
+    let pace = Pace {
+        commit_interval: running.commit_interval,
+        early_fire: command.early_fire,
+        memory_max: Some(command.memory_limit.unwrap_or_else(memory::three_quarters)),
+    };
+    let run = Run { pace, until: until(&running), stop, progress };
+    ::ingest::compute(&lake, &kafka, &job, log, run).await?;
+    info!("done");
+    Ok(())
+}
+
+fn requested(command: &Aggregate) -> Requested {
+    let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    Requested {
+        out_of_orderness_ms: command.out_of_orderness.map(millis),
+        allowed_lateness_ms: command.allowed_lateness.map(millis),
+        dedup_horizon_ms: command.dedup_horizon.map(millis),
+        dimensions: command.dimensions.clone(),
+    }
+}

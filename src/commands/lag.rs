@@ -1,0 +1,50 @@
+//! `clicklake lag`: how far each partition has come in the tables, beside where its log ends.
+
+use std::sync::Arc;
+
+use ::ingest::kafka::ends;
+use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use lake_schemas::commit::TableView;
+use lake_schemas::table::timestamp;
+use lake_schemas::{Lake, Stand, Table};
+
+use super::kafka;
+use crate::arguments::Lag;
+use crate::report;
+
+pub async fn run(lake: &str, command: Lag) -> anyhow::Result<()> {
+    let lake = Lake::at(lake)?;
+    let kafka = kafka(&command.bootstrap_servers, &command.topic)?;
+    // The tables first: what they have, the log has too.
+    let clicks = TableView::newest(&lake, Table::Clicks).await?;
+    let minutes = TableView::newest(&lake, Table::ClicksMinute).await?;
+    let ends = ends(&kafka).await?;
+    let stands = |view: &Option<TableView>| -> Vec<(Stand, i64)> {
+        let stand = |partition| view.as_ref().map(|view| view.stand(partition)).unwrap_or_default();
+        ends.iter().map(|(partition, log)| (stand(partition), log.next)).collect()
+    };
+    let cut = |stands: &[(Stand, i64)]| -> ArrayRef {
+        Arc::new(stands.iter().map(|(stand, _)| stand.cut).collect::<Int64Array>())
+    };
+    // What is not begun lacks all that the log has.
+    let firsts: Vec<_> = ends.values().map(|log| log.first).collect();
+    let lag = |stands: &[(Stand, i64)]| -> ArrayRef {
+        let lags = stands.iter().zip(&firsts).map(|((stand, end), first)| end - stand.cut.unwrap_or(*first));
+        Arc::new(lags.map(|lag| lag.max(0)).collect::<Int64Array>())
+    };
+    let (clicks, minutes) = (stands(&clicks), stands(&minutes));
+    let complete = minutes.iter().map(|(stand, _)| stand.emitted_ms.map(|millis| millis * 1_000));
+    let complete = complete.collect::<TimestampMicrosecondArray>().with_data_type(timestamp());
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("topic", Arc::new(StringArray::from_iter_values(ends.keys().map(|partition| &partition.topic)))),
+        ("partition", Arc::new(ends.keys().map(|partition| Some(partition.partition)).collect::<Int32Array>())),
+        ("log_start", Arc::new(Int64Array::from(firsts.clone()))),
+        ("log_end", Arc::new(ends.values().map(|log| Some(log.next)).collect::<Int64Array>())),
+        ("clicks", cut(&clicks)),
+        ("clicks_lag", lag(&clicks)),
+        ("clicks_minute", cut(&minutes)),
+        ("clicks_minute_lag", lag(&minutes)),
+        ("complete_until", Arc::new(complete)),
+    ];
+    report::print(&[RecordBatch::try_from_iter(columns)?], command.report.format)
+}

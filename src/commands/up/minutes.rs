@@ -1,0 +1,77 @@
+//! What `up` shows of minute counts: it asks the table, as anyone would.
+
+use std::fmt;
+
+use ::ingest::drive::Progress;
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type};
+use lake_schemas::minute::WINDOW_MS;
+use lake_schemas::{EventTime, Lake};
+
+use crate::report::grouped;
+
+/// Ads that are named of a minute.
+const TOP: usize = 3;
+
+/// The start of the last minute that every partition of a job has passed.
+pub fn last_complete(progress: &Progress) -> Option<EventTime> {
+    let emitted_ms = progress.partitions.values().filter_map(|reach| reach.emitted_ms).min()?;
+    EventTime::from_millis((emitted_ms.div_euclid(WINDOW_MS) - 1) * WINDOW_MS)
+}
+
+/// The last complete minute, and the ads that had the most clicks in it.
+#[derive(Default)]
+pub struct LastMinute {
+    minute: Option<EventTime>,
+    top: String,
+}
+
+impl LastMinute {
+    /// Asks the table, if another minute is complete by now.
+    pub async fn follow(&mut self, lake: &Lake, topic: &str, complete: Option<EventTime>) {
+        let Some(minute) = complete.filter(|_| complete != self.minute) else { return };
+        let sql = format!(
+            "select ad_id, sum(clicks) as clicks from clicks_minute \
+             where topic = '{topic}' and window_start = '{minute}' \
+             group by ad_id order by clicks desc, ad_id limit {TOP}"
+        );
+        // If it does not answer now, the next look is not far.
+        let Ok(rows) = query::run(lake, &sql).await else { return };
+        // Before the first click there are minutes too.
+        let top: Vec<_> = rows.iter().flat_map(ads).collect();
+        if !top.is_empty() {
+            (self.minute, self.top) = (Some(minute), top.join(", "));
+        }
+    }
+}
+
+/// Each ad of an answer, with its clicks.
+fn ads(rows: &RecordBatch) -> Vec<String> {
+    let ads = cast(rows.column(0), &DataType::Utf8).expect("text has many encodings, and is text in each");
+    let (ads, clicks) = (ads.as_string::<i32>(), rows.column(1).as_primitive::<Int64Type>());
+    ads.iter().flatten().zip(clicks.values()).map(|(ad, clicks)| format!("{ad} {clicks}")).collect()
+}
+
+impl fmt::Display for LastMinute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(minute) = self.minute else { return write!(f, "no minute is complete yet") };
+        let minute: String = minute.to_string().chars().skip("2026-03-07T".len()).take("12:00".len()).collect();
+        write!(f, "minute {minute}: {}", self.top)
+    }
+}
+
+/// What the table says of a topic, in all.
+pub async fn total(lake: &Lake, topic: &str) -> anyhow::Result<String> {
+    let sql = format!(
+        "select sum(clicks), sum(duplicates), sum(late), sum(filtered), count(distinct window_start) \
+         from clicks_minute where topic = '{topic}'"
+    );
+    let rows = query::run(lake, &sql).await?;
+    let value = |at: usize| {
+        let numbers = rows[0].column(at).as_primitive::<Int64Type>();
+        grouped(if numbers.is_valid(0) { numbers.value(0).unsigned_abs() } else { 0 })
+    };
+    let [clicks, duplicates, late, filtered, minutes] = [0, 1, 2, 3, 4].map(value);
+    Ok(format!("{clicks} clicks in {minutes} minutes; {duplicates} duplicates, {late} late, {filtered} filtered"))
+}

@@ -1,0 +1,58 @@
+//! Results on stdout, in the form that was asked for.
+
+use arrow::array::RecordBatch;
+use arrow::csv::WriterBuilder;
+use arrow::json::{ArrayWriter, LineDelimitedWriter};
+use arrow::util::pretty::pretty_format_batches;
+
+use crate::arguments::Format;
+
+/// Prints rows: at least one batch, whose columns are those of all.
+pub fn print(rows: &[RecordBatch], format: Format) -> anyhow::Result<()> {
+    let mut text = Vec::new();
+    let all: Vec<_> = rows.iter().collect();
+    match format {
+        Format::Table => text.extend(pretty_format_batches(rows)?.to_string().into_bytes()),
+        Format::Csv => separated(rows, b',', &mut text)?,
+        Format::Tsv => separated(rows, b'\t', &mut text)?,
+        Format::Json => {
+            let mut writer = ArrayWriter::new(&mut text);
+            writer.write_batches(&all)?;
+            writer.finish()?;
+        }
+        Format::NdJson => {
+            let mut writer = LineDelimitedWriter::new(&mut text);
+            writer.write_batches(&all)?;
+            writer.finish()?;
+        }
+    }
+    print_text(String::from_utf8(text)?.trim_end());
+    Ok(())
+}
+
+fn separated(rows: &[RecordBatch], separator: u8, text: &mut Vec<u8>) -> anyhow::Result<()> {
+    let mut writer = WriterBuilder::new().with_header(true).with_delimiter(separator).build(text);
+    for batch in rows {
+        writer.write(batch)?;
+    }
+    Ok(())
+}
+
+/// Prints a result that is text.
+#[expect(clippy::print_stdout, reason = "the result of a command")]
+pub fn print_text(text: &str) {
+    println!("{text}");
+}
+
+/// A number with its thousands set apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
