@@ -7,21 +7,27 @@
 //! | [`commits`] | the commit protocol: fencing, lost replies, removes |
 //! | [`messages`] | every rejection reason; hostile input; nothing lost |
 //! | [`chaos`] | the same on a real Kafka and a real S3, with everything killed that can be |
+//! | [`counted`] | `aggregate` on the real thing: what it reads from where, and refuses |
 //! | [`kafka`] | groups, transactions, administrators and passwords of Apache Kafka |
 //! | [`s3`] | one winner a key; errors in one line; throttling and lost replies lived through |
 //! | [`metrics`] | what is served to Prometheus is what the tables say |
 //! | [`local_stack`] | `up` and `down` do what they say |
 //! | [`minutes`] | the minute counts are those of a plain loop, restarts included |
+//! | [`hand_over`] | the raw table and Kafka are one log, whatever each lacks |
+//! | [`audit`] | `verify` names what was tampered with |
 //! | [`embedded`] | the whole path over a broker in this process |
 //! | [`start_up`] | what is wrong is said in one line, in time, with the right exit code |
 //! | [`stopping`] | a signal commits and leaves |
 //! | [`readers`] | Delta readers that are not ours read the same |
 //! | [`structure`] | the tree is as the design says |
 
+mod audit;
 mod chaos;
 mod commits;
+mod counted;
 mod embedded;
 mod fault_store;
+mod hand_over;
 mod kafka;
 mod local_stack;
 mod messages;

@@ -1,21 +1,12 @@
 //! Law: each position of the log is in the raw tables exactly once, in `clicks` or in `clicks_rejected`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use ingest::append::Append;
-use ingest::drive::{Pace, Progress, drive};
-use lake_schemas::commit::TableLog;
-use lake_schemas::job::Job;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use crate::fault_store::{Fault, FaultStore};
-use crate::simulation::{
-    Computation, Group, Log, ScriptedSource, check_raw_is_the_log, for_all_seeds, lake_on, simulate, survive,
-};
+use crate::simulation::{Computation, Log, check_raw_is_the_log, for_all_seeds, lake_on, simulate, survive};
 
 #[test]
 fn every_position_is_there_once_whatever_happens() {
@@ -47,29 +38,11 @@ async fn one_fault(log: &Arc<Log>, fault: Fault, at: u64) -> Result<u64, String>
     Ok(operations)
 }
 
-/// Short, so that a run has several epochs.
-const COMMIT_INTERVAL: Duration = Duration::from_millis(300);
-
 /// One process, from start to caught up.
 async fn read_all(log: &Arc<Log>, store: Arc<dyn ObjectStore>) -> Result<(), String> {
     let lake = lake_on(store);
     lake.probe().await.map_err(|error| error.to_string())?;
-    let logs = TableLog::open_all(&lake, Append::TABLES).await.map_err(|error| error.to_string())?;
-    let group = Arc::new(Group::default());
-    (0..log.partitions.len() as i32).for_each(|partition| group.give(partition, 0));
-    let mut source = ScriptedSource::new(Arc::clone(log), group, 0, 7);
-    let progress = watch::Sender::new(Progress::default());
-    let done = drive(
-        &Append,
-        &mut source,
-        logs,
-        Pace::every(COMMIT_INTERVAL),
-        Some(log.ends()),
-        CancellationToken::new(),
-        progress,
-    )
-    .await;
-    done.map_err(|error| error.to_string())
+    Computation::Raw.read_all(&lake, log).await.map_err(|error| error.to_string())
 }
 
 #[test]

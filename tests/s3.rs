@@ -177,7 +177,7 @@ async fn throttling_errors_and_lost_replies_are_lived_through() {
     let producing = stack.produce(topic, 1, load, stop.clone());
     let events = async {
         let url = proxy.url();
-        let mut member = Member::start_at(&stack, Some(&url), topic, topic, &[]);
+        let mut member = Member::start_at(&stack, &url, topic, topic, &[]);
         member.commits_more_than(5, Duration::from_secs(60)).await;
         stop.cancel();
         member.leaves().await;

@@ -1,8 +1,8 @@
 //! Both ends of the log, and the one loop that drives operators and commits.
 //!
-//! [`kafka`] reads the log live, [`decode`] turns its messages into rows, and [`append`] is the job that keeps them as raw
-//! tables. [`replay`] reads it from there, [`hybrid`] joins both ends. [`drive`] runs any job over any source. [`ingest`]
-//! and [`compute`] put them together.
+//! [`kafka`] reads the log live, [`decode`] turns its messages into rows, and [`append`] is the job that keeps them as
+//! raw tables. [`replay`] reads it from there, [`hybrid`] joins both ends. [`drive`] runs any job over any source.
+//! [`ingest`] and [`compute`] put them together.
 
 pub mod append;
 mod backoff;

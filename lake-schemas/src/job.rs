@@ -71,7 +71,8 @@ pub trait Source: Send {
     /// it never yields what was read of it before. Safe to cancel: what is not returned is not lost.
     async fn next(&mut self, room: Room) -> Result<Signal, SourceError>;
 
-    /// Begins partitions. Also the way back, for a partition that is being read. If it fails for now, nothing has begun.
+    /// Begins partitions. Also the way back, for a partition that is being read. If it fails for now, nothing has
+    /// begun.
     async fn start(&mut self, starts: Vec<Start>) -> Result<(), SourceError>;
 
     /// Lets go of partitions that are being taken away.

@@ -8,7 +8,7 @@ mod oracle;
 mod scenario;
 mod simulated;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use lake_schemas::job::Freeze;
 use lake_schemas::minute::{Measure, Parameters};
@@ -42,20 +42,17 @@ impl MinuteTable {
 
 /// Adds rows of `clicks_minute` to sums.
 fn add_rows(counts: &mut Counts, rows: &RecordBatch) {
-    let starts = rows.column_by_name("window_start").expect("a column").as_primitive::<TimestampMicrosecondType>();
-    let dimensions = |row: usize| {
-        let columns = &rows.columns()[2..rows.num_columns() - 12];
-        let value = |column: &dyn Array| {
+    let starts = rows["window_start"].as_primitive::<TimestampMicrosecondType>();
+    // The dimensions stand between the window and the measures.
+    let dimensions = &rows.columns()[2..rows.schema().index_of(Measure::ALL[0].column()).expect("a column")];
+    for row in 0..rows.num_rows() {
+        let value = |column: &ArrayRef| {
             let text = column.as_string::<i32>();
             text.is_valid(row).then(|| text.value(row).to_owned())
         };
-        columns.iter().map(|column| value(column.as_ref())).collect::<Vec<_>>()
-    };
-    for row in 0..rows.num_rows() {
-        let sums = counts.entry((starts.value(row) / 1_000, dimensions(row))).or_default();
-        for (sum, measure) in sums.iter_mut().zip(Measure::ALL) {
-            let column = rows.column_by_name(measure.column()).expect("a column");
-            *sum += column.as_primitive::<Int64Type>().value(row);
+        let key = (starts.value(row) / 1_000, dimensions.iter().map(value).collect());
+        for (sum, measure) in counts.entry(key).or_default().iter_mut().zip(Measure::ALL) {
+            *sum += rows[measure.column()].as_primitive::<Int64Type>().value(row);
         }
     }
 }

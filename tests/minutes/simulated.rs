@@ -1,18 +1,26 @@
-//! The job in the real loop and the real commit protocol, through crashes, rebalances, zombies, faults and lost
-//! replies: at the end the table of each partition is what its stand says, and nothing else.
+//! The job in the real loop and the real commit protocol, beside ingest, through crashes, rebalances, zombies, faults,
+//! lost replies and retention: at every commit the table of each partition is what its stand says, and nothing else.
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
-use lake_schemas::minute::{Dimension, Measure, Parameters};
-use lake_schemas::{Lake, LogTime, TopicPartition};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::Int32Type;
+use lake_schemas::minute::{Dimension, Parameters};
+use lake_schemas::{Lake, LogTime, Table, TopicPartition};
+use query::verify::{Windows, conservation, verify};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::add_rows;
 use super::log::Event;
 use super::oracle::{Counts, counts_at, taken};
-use crate::simulation::{Computation, TOPIC, for_all_seeds, survive};
+use crate::simulation::{Computation, Log, LogMessage, TOPIC, for_all_seeds, raw_is_conserved, survive, versions};
+
+/// Of how many seeds one is audited by SQL too, which takes longer than the disaster.
+const SEEDS_AN_AUDIT: u64 = 10;
+
+/// What an audit may take.
+const MEMORY: usize = 1 << 30;
 
 /// Parameters under which windows close, and memory ends, within a simulated log.
 fn parameters_of(seed: u64) -> Parameters {
@@ -24,59 +32,51 @@ fn parameters_of(seed: u64) -> Parameters {
     Parameters { out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms, dimensions }
 }
 
-/// The sums of one partition's rows.
-async fn counts_in(lake: &Lake, partition: i32, parameters: &Parameters) -> Counts {
-    let dimensions = parameters.dimension_columns();
-    let measures = Measure::ALL.map(Measure::column);
-    let sql = format!(
-        "select kafka_partition, window_start, {}, {} from clicks_minute where kafka_partition = {partition}",
-        measures.join(", "),
-        dimensions.join(", ")
-    );
-    let mut counts = Counts::new();
-    for batch in query::run(lake, &sql).await.expect("the lake can be read") {
-        let starts = batch.column(1).as_primitive::<TimestampMicrosecondType>();
-        let values: Vec<_> = batch.columns()[2 + measures.len()..]
-            .iter()
-            .map(|column| cast(column, &DataType::Utf8).expect("text"))
-            .collect();
-        for row in 0..batch.num_rows() {
-            assert_eq!(batch.column(0).as_primitive::<Int32Type>().value(row), partition);
-            let value =
-                |column: &ArrayRef| column.is_valid(row).then(|| column.as_string::<i32>().value(row).to_owned());
-            let key = (starts.value(row) / 1_000, values.iter().map(value).collect());
-            for (at, sum) in counts.entry(key).or_default().iter_mut().enumerate() {
-                *sum += batch.column(2 + at).as_primitive::<Int64Type>().value(row);
-            }
-        }
-    }
-    counts
+/// The rows of a batch that are of one partition.
+fn of_partition(rows: &RecordBatch, partition: i32) -> RecordBatch {
+    let partitions = rows["kafka_partition"].as_primitive::<Int32Type>();
+    let is_ours: BooleanArray = partitions.iter().map(|found| Some(found == Some(partition))).collect();
+    filter_record_batch(rows, &is_ours).expect("a batch")
 }
 
 async fn disaster(seed: u64) -> Result<(), String> {
     let parameters = parameters_of(seed);
     let computation = Computation::Minutes(parameters.clone());
-    let (lake, log) = survive(seed, &[Computation::Raw, computation.clone()]).await?;
-    let table = computation.open(&lake).await.map_err(|error| error.to_string())?;
+    let (lake, log) = survive(seed, &[Computation::Raw, computation]).await?;
+    raw_is_conserved(&lake, &log).await?;
+    let versions = versions(&lake, Table::ClicksMinute).await;
     for (partition, messages) in (0..).zip(&log.partitions) {
-        let events: Vec<_> = messages
-            .iter()
-            .filter_map(|message| {
-                let log_time = LogTime::from_millis(message.log_time_ms);
-                Event::decoded(message.offset, message.payload.as_deref(), log_time)
-            })
-            .collect();
-        let stand = table.stand(&TopicPartition::new(TOPIC, partition));
-        let expected = counts_at(&taken(events.iter(), &parameters), stand);
-        let found = counts_in(&lake, partition, &parameters).await;
-        if found != expected {
-            return Err(format!("partition {partition} at {stand:?}: {found:?}, not {expected:?}"));
+        let events: Vec<_> = messages.iter().filter_map(event).collect();
+        let (taken, mut found) = (taken(events.iter(), &parameters), Counts::new());
+        for (number, version) in versions.iter().enumerate() {
+            version.rows.iter().for_each(|rows| add_rows(&mut found, &of_partition(rows, partition)));
+            let stand = version.stand(&TopicPartition::new(TOPIC, partition));
+            let expected = counts_at(&taken, stand);
+            if found != expected {
+                return Err(format!(
+                    "version {number}, partition {partition} at {stand:?}: {found:?}, not {expected:?}"
+                ));
+            }
         }
     }
-    Ok(())
+    if seed.is_multiple_of(SEEDS_AN_AUDIT) { audit(&lake, &log).await } else { Ok(()) }
+}
+
+/// What `verify` says of it.
+async fn audit(lake: &Lake, log: &Log) -> Result<(), String> {
+    let found = verify(lake, Windows::default(), MEMORY).await.map_err(|error| error.to_string())?;
+    if !found.is_equal() || found.cut != log.ends() {
+        return Err(found.to_string());
+    }
+    let found = conservation(lake, MEMORY).await.map_err(|error| error.to_string())?;
+    if found.holds() { Ok(()) } else { Err(found.to_string()) }
+}
+
+fn event(message: &LogMessage) -> Option<Event> {
+    Event::decoded(message.offset, message.payload.as_deref(), LogTime::from_millis(message.log_time_ms))
 }
 
 #[test]
-fn the_table_is_what_its_stand_says_whatever_happens() {
+fn at_every_commit_the_table_is_what_its_stand_says() {
     for_all_seeds(disaster);
 }

@@ -9,6 +9,7 @@ use lake_schemas::{Cut, LogTime, TopicPartition};
 use localstack::generate::{Generator, Settings};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use serde_json::json;
 
 /// The topic of every simulated world.
 pub const TOPIC: &str = "clicks";
@@ -17,6 +18,7 @@ pub const TOPIC: &str = "clicks";
 const START_MS: i64 = 1_772_927_940_000;
 
 /// A message of the log.
+#[derive(Clone)]
 pub struct LogMessage {
     pub offset: i64,
     pub log_time_ms: i64,
@@ -55,6 +57,35 @@ impl Log {
             messages.collect()
         });
         Self { partitions: partitions.collect(), starts: Mutex::default() }
+    }
+
+    /// The log as it was earlier: of each partition, as many messages as are asked for.
+    pub fn earlier(&self, messages: impl Fn(usize, usize) -> usize) -> Self {
+        let partitions = self.partitions.iter().enumerate();
+        let partitions = partitions.map(|(number, all)| all[..messages(number, all.len())].to_vec());
+        Self { partitions: partitions.collect(), starts: Mutex::default() }
+    }
+
+    /// Two partitions, with copies of one click far apart in event time, and of another in both partitions.
+    pub fn with_copies_far_apart() -> Self {
+        let message = |offset: i64, id: &str, after_ms: i64| LogMessage {
+            offset,
+            log_time_ms: START_MS + after_ms,
+            payload: Some(
+                json!({"ad_id": "ad", "click_id": id, "event_time": START_MS + after_ms}).to_string().into_bytes(),
+            ),
+        };
+        let hour_ms = 3_600_000;
+        let first = vec![
+            message(0, "far-apart", 0),
+            message(1, "near", 1_000),
+            message(2, "near", 2_000),
+            message(3, "in-two-partitions", 3_000),
+            message(4, "far-apart", 2 * hour_ms),
+            message(5, "far-apart", 2 * hour_ms + 1_000),
+        ];
+        let second = vec![message(0, "in-two-partitions", 3_000), message(1, "alone", 4_000)];
+        Self { partitions: vec![first, second], starts: Mutex::default() }
     }
 
     /// Retention takes what is below an offset.

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::append::Append;
-use ingest::drive::{Pace, Progress, drive};
+use ingest::drive::{DriveError, Pace, Progress, drive};
 use ingest::hybrid::HybridSource;
 use ingest::replay::RawTable;
 use lake_schemas::commit::TableLog;
 use lake_schemas::job::Job;
 use lake_schemas::minute::{Parameters, Requested};
-use lake_schemas::{Lake, Table};
+use lake_schemas::{Cut, Lake, Table};
 use object_store::ObjectStore;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -22,6 +22,9 @@ use super::lake_on;
 use super::log::Log;
 use super::source::{Group, ScriptedSource};
 use crate::fault_store::{Fault, FaultStore, Plan};
+
+/// Of a process without faults: short, so that a run has several epochs.
+const COMMIT_INTERVAL: Duration = Duration::from_millis(300);
 
 /// How often the store misbehaves, in operations of a thousand.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +101,39 @@ impl Computation {
     }
 }
 
+impl Computation {
+    /// One process, from start to caught up, without a fault.
+    pub async fn read_all(&self, lake: &Lake, log: &Arc<Log>) -> Result<(), DriveError> {
+        let group = Arc::new(Group::default());
+        (0..log.partitions.len() as i32).for_each(|partition| group.give(partition, 0));
+        let source = ScriptedSource::new(Arc::clone(log), group, 0, 7);
+        self.run(lake, source, Pace::every(COMMIT_INTERVAL), Some(log.ends())).await
+    }
+
+    /// Runs the job, as its command does.
+    async fn run(
+        &self,
+        lake: &Lake,
+        mut source: ScriptedSource,
+        pace: Pace,
+        goal: Option<Cut>,
+    ) -> Result<(), DriveError> {
+        let (progress, stop) = (watch::Sender::new(Progress::default()), CancellationToken::new());
+        match self {
+            Self::Raw => {
+                let logs = TableLog::open_all(lake, Append::TABLES).await?;
+                drive(&Append, &mut source, logs, pace, goal, stop, progress).await
+            }
+            Self::Minutes(parameters) => {
+                let (log, clicks) = (self.open(lake).await?, TableLog::open(lake, Table::Clicks).await?);
+                let job = Aggregate::new(parameters.clone());
+                let mut source = HybridSource::new(RawTable::new(clicks), source, job.reads());
+                drive(&job, &mut source, vec![log], pace, goal, stop, progress).await
+            }
+        }
+    }
+}
+
 impl Member {
     /// Runs incarnation after incarnation. `outage` is what the store does from now on; `kill` is a signal to die.
     pub async fn run(self, outage: watch::Receiver<Outage>, kill: Arc<tokio::sync::Notify>) {
@@ -126,24 +162,9 @@ impl Member {
         let lake = lake_on(Arc::new(store));
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let interval = Duration::from_millis(rng.random_range(50..3_000));
-        let mut source = ScriptedSource::new(Arc::clone(&self.log), Arc::clone(&self.group), self.number, rng.random());
-        let progress = watch::Sender::new(Progress::default());
-        let stop = CancellationToken::new();
+        let source = ScriptedSource::new(Arc::clone(&self.log), Arc::clone(&self.group), self.number, rng.random());
+        let early_fire = rng.random_ratio(1, 3).then(|| Duration::from_millis(rng.random_range(500..20_000)));
         // Whatever ends it, the next incarnation begins where the tables stand.
-        match &self.computation {
-            Computation::Raw => {
-                let Ok(logs) = TableLog::open_all(&lake, Append::TABLES).await else { return };
-                let _ = drive(&Append, &mut source, logs, Pace::every(interval), None, stop, progress).await;
-            }
-            Computation::Minutes(parameters) => {
-                let Ok(log) = self.computation.open(&lake).await else { return };
-                let Ok(clicks) = TableLog::open(&lake, Table::Clicks).await else { return };
-                let job = Aggregate::new(parameters.clone());
-                let mut source = HybridSource::new(RawTable::new(clicks), source, job.reads());
-                let early_fire = rng.random_ratio(1, 3).then(|| Duration::from_millis(rng.random_range(500..20_000)));
-                let pace = Pace { early_fire, ..Pace::every(interval) };
-                let _ = drive(&job, &mut source, vec![log], pace, None, stop, progress).await;
-            }
-        }
+        let _ = self.computation.run(&lake, source, Pace { early_fire, ..Pace::every(interval) }, None).await;
     }
 }

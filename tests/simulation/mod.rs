@@ -4,14 +4,16 @@
 //! log, the group that hands out partitions, the store's faults, and time, which is paused and jumps to what is next.
 
 mod disaster;
+mod history;
 mod log;
 mod member;
 mod source;
 
 pub use disaster::{for_all_seeds, survive};
-pub use log::{Log, TOPIC};
+pub use history::versions;
+pub use log::{Log, LogMessage, TOPIC};
 pub use member::{Computation, Member, Outage};
-pub use source::{Group, ScriptedSource};
+pub use source::Group;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,6 +68,7 @@ pub async fn check_raw_is_the_log(lake: &Lake, log: &Log) -> Result<(), String> 
     if let Some((position, _)) = found.first_key_value() {
         return Err(format!("{position:?} is in the tables and not in the log"));
     }
+    raw_is_conserved(lake, log).await?;
     let clicks = TableLog::open(lake, Table::Clicks).await.map_err(|error| error.to_string())?;
     for (partition, messages) in (0..).zip(&log.partitions) {
         let stand = clicks.stand(&TopicPartition::new(TOPIC, partition));
@@ -74,6 +77,37 @@ pub async fn check_raw_is_the_log(lake: &Lake, log: &Log) -> Result<(), String> 
         }
     }
     Ok(())
+}
+
+/// Whether, at every version of `clicks`, the messages read below each cut are the rows of both raw tables below it.
+pub async fn raw_is_conserved(lake: &Lake, log: &Log) -> Result<(), String> {
+    let positions_of = |versions: &[history::Version]| -> Vec<_> {
+        versions.iter().flat_map(|version| &version.rows).flat_map(positions_by_name).collect()
+    };
+    // Rejected rows are committed before the cut that covers them.
+    let rejected = positions_of(&versions(lake, Table::ClicksRejected).await);
+    let clicks = versions(lake, Table::Clicks).await;
+    let mut rows = vec![0; log.partitions.len()];
+    for (number, version) in clicks.iter().enumerate() {
+        for (partition, _) in version.rows.iter().flat_map(positions_by_name) {
+            rows[partition as usize] += 1;
+        }
+        for (partition, rows) in (0..).zip(&rows) {
+            let stand = version.stand(&TopicPartition::new(TOPIC, partition));
+            let is_below = |&&(of, offset): &&(i32, i64)| of == partition && Some(offset) < stand.cut;
+            let rejected = rejected.iter().filter(is_below).count() as i64;
+            if stand.read.unwrap_or(0) != rows + rejected {
+                return Err(format!("version {number}, {partition}: {stand:?}, but {rows} and {rejected} rows"));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn positions_by_name(batch: &RecordBatch) -> Vec<(i32, i64)> {
+    let partitions = batch["kafka_partition"].as_primitive::<Int32Type>();
+    let offsets = batch["kafka_offset"].as_primitive::<Int64Type>();
+    partitions.values().iter().copied().zip(offsets.values().iter().copied()).collect()
 }
 
 async fn events(lake: &Lake, found: &mut Found) {

@@ -1,4 +1,4 @@
-//! `clicklake ingest` as a process of its own, which can be killed, paused and told to leave.
+//! A job as a process of its own, which can be killed, paused and told to leave.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -20,28 +20,46 @@ const LEAVE_MAX: Duration = Duration::from_secs(20);
 /// How often something that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// What a member does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    Ingest,
+    Aggregate,
+}
+
 /// A running member. Dropping it kills it.
 pub struct Member {
+    pub job: Job,
     child: Child,
     log: PathBuf,
 }
 
 impl Member {
-    /// Starts a member that reads a topic into a lake, and logs into a file of the stack's folder.
+    /// Starts a member that ingests a topic into a lake, and logs into a file of the stack's folder.
     pub fn start(stack: &RealStack, topic: &str, lake: &str, more: &[&str]) -> Self {
-        Self::start_at(stack, None, topic, lake, more)
+        Self::of(Job::Ingest, stack, topic, lake, more)
     }
 
     /// The same, with another way to S3.
-    pub fn start_at(stack: &RealStack, s3: Option<&str>, topic: &str, lake: &str, more: &[&str]) -> Self {
+    pub fn start_at(stack: &RealStack, s3: &str, topic: &str, lake: &str, more: &[&str]) -> Self {
+        Self::run(Job::Ingest, stack, Some(s3), topic, lake, more)
+    }
+
+    /// The same, for any job.
+    pub fn of(job: Job, stack: &RealStack, topic: &str, lake: &str, more: &[&str]) -> Self {
+        Self::run(job, stack, None, topic, lake, more)
+    }
+
+    fn run(job: Job, stack: &RealStack, s3: Option<&str>, topic: &str, lake: &str, more: &[&str]) -> Self {
+        let name = if job == Job::Ingest { "ingest" } else { "aggregate" };
         let (log, file) = (0..)
-            .map(|number| stack.path().join(format!("{topic}-{lake}-{number}.log")))
+            .map(|number| stack.path().join(format!("{name}-{topic}-{lake}-{number}.log")))
             .find_map(|path| File::create_new(&path).ok().map(|file| (path, file)))
             .expect("one of them is free");
         let session = format!("session.timeout.ms={}", SESSION_TIMEOUT.as_millis());
         let lake = stack.lake_url(lake);
         let child = stack
-            .clicklake(&["ingest", "--topic", topic, "--lake", &lake, "--commit-interval", "300ms"])
+            .clicklake(&[name, "--topic", topic, "--lake", &lake, "--commit-interval", "300ms"])
             .args(["-X", &session, "-X", "heartbeat.interval.ms=500"])
             .args(more)
             .envs(s3.map(|url| ("AWS_ENDPOINT_URL", url)))
@@ -49,7 +67,7 @@ impl Member {
             .stderr(file)
             .spawn()
             .expect("clicklake starts");
-        Self { child, log }
+        Self { job, child, log }
     }
 
     /// What it has logged so far.

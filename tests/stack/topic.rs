@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::RealStack;
-use super::member::Member;
+use super::member::{Job, Member};
 
 /// How long a last ingest may take for what is left.
 const CATCH_UP_MAX: Duration = Duration::from_secs(120);
@@ -118,9 +118,29 @@ impl RealStack {
 
     /// Ingests what is left of a topic.
     pub async fn catch_up(&self, topic: &str, lake: &str, more: &[&str]) {
-        let mut last = Member::start(self, topic, lake, &[&["--until-caught-up"], more].concat());
+        self.catch_up_with(Job::Ingest, topic, lake, more).await;
+    }
+
+    /// Runs a job until it has caught up.
+    pub async fn catch_up_with(&self, job: Job, topic: &str, lake: &str, more: &[&str]) {
+        let mut last = Member::of(job, self, topic, lake, &[&["--until-caught-up"], more].concat());
         let status = last.ends(CATCH_UP_MAX).await;
         assert!(status.success(), "{status}:\n{}", last.log());
+    }
+
+    /// The law: the minutes of a lake are what its raw clicks say. What `verify` says of it.
+    pub fn minutes_are_right(&self, lake: &str) -> String {
+        let lake = self.lake_url(lake);
+        let said = |arguments: &[&str]| {
+            let output = self.clicklake(&[arguments, &["--lake", &lake]].concat()).output().expect("it runs");
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{arguments:?}: {said}{errors}");
+            said
+        };
+        let conserved = said(&["verify", "--conservation"]);
+        assert_eq!(conserved.matches("conserved: ").count(), 2, "{conserved}");
+        said(&["verify"])
     }
 
     /// The law: each message of the topic is one row, as what it is; nothing else is there; and it is counted.

@@ -1,4 +1,4 @@
-//! What is asked of a topic before, or without, reading it: whether it is there, where it ends, who sets its timestamps.
+//! What is asked of a topic without reading it: whether it is there, where it ends, who sets its timestamps.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -91,8 +91,8 @@ impl Replay {
         Self { raw: Arc::clone(raw), partition, columns: Arc::clone(columns), next: from }
     }
 
-    /// Reads up to the table's cut, wherever that is by then, and tells where to go on. Every stretch is given to `yields`,
-    /// which may wait. What a store does not do for now is tried again.
+    /// Reads up to the table's cut, wherever that is by then, and tells where to go on. Every stretch is given to
+    /// `yields`, which may wait. What a store does not do for now is tried again.
     pub async fn run<F: Future<Output = ()>>(mut self, yields: impl Fn(LogBatch) -> F) -> Result<Start> {
         let (mut backoff, mut gone, never) = (Backoff::default(), None, CancellationToken::new());
         loop {

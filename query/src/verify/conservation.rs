@@ -1,7 +1,7 @@
 //! The two conservation laws: nothing that was read is lost, and nothing that is there was not read.
 //!
-//! Raw: the messages read below the cut of `clicks` are the rows of `clicks` and `clicks_rejected` below it. Minutes: the
-//! rows of `clicks` that a partition's stand says are in `clicks_minute` are the sum of its measures.
+//! Raw: the messages read below the cut of `clicks` are the rows of `clicks` and `clicks_rejected` below it. Minutes:
+//! the rows of `clicks` that a partition's stand says are in `clicks_minute` are the sum of its measures.
 
 use std::fmt;
 

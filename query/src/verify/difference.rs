@@ -8,6 +8,7 @@ use std::fmt;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
+use indexmap::IndexSet;
 use lake_schemas::minute::Measure;
 use lake_schemas::{OffsetRange, TopicPartition};
 
@@ -118,10 +119,10 @@ pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> R
 /// Which of the events make the difference.
 fn causes(events: &[Event], rows: &[Row]) -> Vec<(Cause, Vec<String>)> {
     let holds = |row: &Row, event: &Event| (row.offsets.first..row.offsets.next).contains(&event.offset);
-    let mut causes: BTreeMap<Cause, Vec<String>> = BTreeMap::new();
+    let mut causes: BTreeMap<Cause, IndexSet<String>> = BTreeMap::new();
     let mut blame = |cause: Cause, event: &Event| {
         let named = event.click_id.clone().unwrap_or_else(|| format!("the click without an id at {}", event.offset));
-        causes.entry(cause).or_default().push(named);
+        causes.entry(cause).or_default().insert(named);
     };
     for event in events {
         match rows.iter().filter(|row| holds(row, event)).count() {
@@ -140,7 +141,7 @@ fn causes(events: &[Event], rows: &[Row]) -> Vec<(Cause, Vec<String>)> {
             held.iter().for_each(|event| blame(Cause::Among, event));
         }
     }
-    causes.into_iter().collect()
+    causes.into_iter().map(|(cause, ids)| (cause, ids.into_iter().collect())).collect()
 }
 
 impl fmt::Display for Difference {

@@ -81,7 +81,8 @@ impl Audit {
     }
 }
 
-/// Counts the raw clicks again, and compares. The queries may take so much memory, in bytes; beyond it they use the disk.
+/// Counts the raw clicks again, and compares. The queries may take so much memory, in bytes; beyond it they use the
+/// disk.
 pub fn verify(lake: &Lake, windows: Windows, memory: usize) -> BoxFuture<'_, Result<Audit, QueryError>> {
     Box::pin(async move {
         let Covered { minutes, .. } = Covered::find(lake).await?;

@@ -1,0 +1,264 @@
+//! Law: `verify` bites. Whatever is changed in a table behind the jobs' backs, it names the window and the clicks.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
+use deltalake::kernel::Add;
+use lake_schemas::commit::{Commit, CommitId, Outcome, TableLog};
+use lake_schemas::minute::Parameters;
+use lake_schemas::{Cut, Lake, Table, files};
+use object_store::memory::InMemory;
+use query::verify::{Audit, Cause, Difference, Windows, conservation, verify};
+
+use crate::simulation::{Computation, Log, lake_on, simulate};
+
+const MEMORY: usize = 1 << 30;
+
+/// A lake with both raw tables and minutes, all of one log.
+async fn lake(parameters: Parameters) -> Lake {
+    let (lake, log) = (lake_on(Arc::new(InMemory::new())), Arc::new(Log::of_seed(8, 3, 400)));
+    Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
+    Computation::Minutes(parameters).read_all(&lake, &log).await.expect("aggregate ends");
+    lake
+}
+
+async fn audit(lake: &Lake) -> Audit {
+    verify(lake, Windows::default(), MEMORY).await.expect("an audit")
+}
+
+/// The one difference that an audit finds.
+async fn the_difference(lake: &Lake) -> Difference {
+    let found = audit(lake).await;
+    assert_eq!(found.differences.len(), 1, "{found}");
+    found.differences.into_iter().next().expect("there is one")
+}
+
+/// The rows of a table of which a condition is true, in the columns of the table, and in the order of the log.
+async fn rows(lake: &Lake, table: Table, condition: &str) -> RecordBatch {
+    let columns: Vec<_> = table.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let order = if table == Table::ClicksMinute { "offset_first" } else { "kafka_offset" };
+    let sql = format!("select {} from {table} where {condition} order by {order}", columns.join(", "));
+    let batches = query::run(lake, &sql).await.expect("the lake can be read");
+    table.as_written(&concat_batches(&batches[0].schema(), &batches).expect("rows")).expect("its types")
+}
+
+/// Replaces files of a table by rows, in a commit that moves no stand.
+async fn replace(lake: &Lake, table: Table, removes: Vec<Add>, rows: &[RecordBatch]) {
+    let mut log = TableLog::open(lake, table).await.expect("the table opens");
+    let files = files::encode(table, rows).await.expect("files");
+    for file in &files {
+        file.put(log.object_store().as_ref()).await.expect("memory");
+    }
+    let commit = Commit {
+        id: CommitId::unique(),
+        job: "tampering",
+        moves: Vec::new(),
+        adds: files.into_iter().map(|file| file.add).collect(),
+        removes,
+        data_change: true,
+        cut: Cut::new(),
+    };
+    assert!(matches!(log.commit(&commit).await, Ok(Outcome::Committed(_))));
+}
+
+/// All files of a table.
+async fn all_files(lake: &Lake, table: Table) -> Vec<Add> {
+    let log = TableLog::open(lake, table).await.expect("the table opens");
+    let mut files = Vec::new();
+    for version in 1..=log.version() {
+        files.extend(log.files_of(version).await.expect("memory").expect("an entry").adds);
+    }
+    files
+}
+
+/// Replaces all rows of the minutes.
+async fn rewrite(lake: &Lake, change: impl Fn(RecordBatch) -> Vec<RecordBatch>) {
+    let rows = rows(lake, Table::ClicksMinute, "true").await;
+    let removes = all_files(lake, Table::ClicksMinute).await;
+    replace(lake, Table::ClicksMinute, removes, &change(rows)).await;
+}
+
+/// The first row that counts so many clicks.
+fn row_of(rows: &RecordBatch, clicks: i64) -> usize {
+    let counts = rows["clicks"].as_primitive::<Int64Type>();
+    counts.values().iter().position(|found| *found == clicks).expect("there is such a row")
+}
+
+/// The ids of the clicks that a row counts, as the raw table has them, each once.
+async fn ids_of(lake: &Lake, rows: &RecordBatch, row: usize) -> Vec<String> {
+    let number = |name: &str| rows[name].as_primitive::<Int64Type>().value(row);
+    let partition = rows["kafka_partition"].as_primitive::<Int32Type>().value(row);
+    let ad = rows["ad_id"].as_string::<i32>().value(row);
+    let window = rows["window_start"].as_primitive::<TimestampMicrosecondType>().value(row);
+    let sql = format!(
+        "kafka_partition = {partition} and ad_id = '{ad}' and kafka_offset >= {} and kafka_offset < {} \
+         and date_trunc('minute', event_time) = to_timestamp_micros({window})",
+        number("offset_first"),
+        number("offset_next")
+    );
+    let clicks = self::rows(lake, Table::Clicks, &sql).await;
+    let mut ids: Vec<_> = clicks["click_id"].as_string::<i32>().iter().flatten().map(str::to_owned).collect();
+    ids.dedup();
+    ids
+}
+
+/// The ids that a difference names for a cause.
+fn named(difference: &Difference, cause: Cause) -> Vec<String> {
+    let found = difference.clicks.iter().find(|(found, _)| *found == cause);
+    found.unwrap_or_else(|| panic!("{difference}")).1.clone()
+}
+
+fn with_column(rows: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
+    let schema: SchemaRef = rows.schema();
+    let mut columns = rows.columns().to_vec();
+    columns[schema.index_of(name).expect("a column")] = column;
+    RecordBatch::try_new(schema, columns).expect("the same columns")
+}
+
+#[test]
+fn an_untouched_lake_is_equal_and_conserved() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        let found = audit(&lake).await;
+        assert!(found.is_equal() && found.windows > 3 && found.clicks > 100, "{found}");
+        assert!(conservation(&lake, MEMORY).await.expect("an audit").holds());
+    });
+}
+
+#[test]
+fn a_changed_count_is_named() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        let before = rows(&lake, Table::ClicksMinute, "true").await;
+        let row = row_of(&before, 1);
+        rewrite(&lake, |rows| {
+            let counts = rows["clicks"].as_primitive::<Int64Type>().iter().enumerate();
+            let counts: Int64Array =
+                counts.map(|(at, count)| count.map(|count| count + i64::from(at == row))).collect();
+            vec![with_column(&rows, "clicks", Arc::new(counts))]
+        })
+        .await;
+        let difference = the_difference(&lake).await;
+        assert_eq!((difference.found[0], difference.recounted[0]), (2, 1));
+        assert_eq!(named(&difference, Cause::Among), ids_of(&lake, &before, row).await);
+        let law = conservation(&lake, MEMORY).await.expect("an audit");
+        assert!(!law.holds() && law.to_string().contains("broken"), "{law}");
+    });
+}
+
+#[test]
+fn a_dropped_row_is_named() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        let before = rows(&lake, Table::ClicksMinute, "true").await;
+        let row = row_of(&before, 1);
+        rewrite(&lake, |rows| {
+            let kept = (0..rows.num_rows()).map(|at| Some(at != row)).collect();
+            vec![filter_record_batch(&rows, &kept).expect("rows")]
+        })
+        .await;
+        let difference = the_difference(&lake).await;
+        assert_eq!(named(&difference, Cause::Missing), ids_of(&lake, &before, row).await);
+    });
+}
+
+#[test]
+fn a_click_that_is_counted_twice_is_named() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        let before = rows(&lake, Table::ClicksMinute, "true").await;
+        let row = row_of(&before, 1);
+        rewrite(&lake, |rows| vec![rows.clone(), rows.slice(row, 1)]).await;
+        let difference = the_difference(&lake).await;
+        assert_eq!(named(&difference, Cause::Twice), ids_of(&lake, &before, row).await);
+    });
+}
+
+#[test]
+fn a_lost_file_of_minutes_is_named_click_by_click() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        let before = audit(&lake).await;
+        let lost = all_files(&lake, Table::ClicksMinute).await.remove(0);
+        replace(&lake, Table::ClicksMinute, vec![lost], &[]).await;
+        let found = audit(&lake).await;
+        assert!(!found.is_equal() && (found.windows, found.clicks) == (before.windows, before.clicks), "{found}");
+        // The clicks of the first differences are looked for.
+        let causes: Vec<_> = found.differences.iter().filter_map(|one| one.clicks.first()).collect();
+        assert!(!causes.is_empty() && causes.iter().all(|(cause, _)| *cause == Cause::Missing), "{found}");
+    });
+}
+
+#[test]
+fn a_lost_file_of_raw_clicks_is_found_out() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        let lost = all_files(&lake, Table::Clicks).await.remove(0);
+        replace(&lake, Table::Clicks, vec![lost], &[]).await;
+        let found = audit(&lake).await;
+        assert!(!found.is_equal(), "{found}");
+        let law = conservation(&lake, MEMORY).await.expect("an audit").to_string();
+        assert_eq!(law.matches("broken").count(), 2, "{law}");
+    });
+}
+
+#[test]
+fn a_raw_click_that_is_there_twice_is_found_out() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        let clicks = rows(&lake, Table::Clicks, "coalesce(event_type, 'click') = 'click'").await;
+        replace(&lake, Table::Clicks, Vec::new(), &[clicks.slice(0, 1)]).await;
+        let found = audit(&lake).await;
+        assert!(!found.is_equal(), "{found}");
+        assert!(!conservation(&lake, MEMORY).await.expect("an audit").holds());
+    });
+}
+
+#[test]
+fn a_range_looks_at_its_own_windows_only() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        let before = rows(&lake, Table::ClicksMinute, "true").await;
+        let row = row_of(&before, 1);
+        rewrite(&lake, |rows| vec![rows.clone(), rows.slice(row, 1)]).await;
+        let window = the_difference(&lake).await.key.window;
+        let after = lake_schemas::EventTime::from_millis(window.millis() + 60_000);
+        let is_equal = async |from, to| {
+            let windows = Windows::between(from, to).expect("whole minutes");
+            let found = verify(&lake, windows, MEMORY).await.expect("an audit");
+            (found.is_equal(), found.windows)
+        };
+        assert!(!is_equal(Some(window), after).await.0);
+        assert!(!is_equal(Some(window), None).await.0);
+        let (earlier, later) = (is_equal(None, Some(window)).await, is_equal(after, None).await);
+        assert!(earlier.0 && later.0, "{earlier:?}, {later:?}");
+        assert_eq!(earlier.1 + later.1 + 1, audit(&lake).await.windows);
+        assert!(Windows::between(lake_schemas::EventTime::from_millis(1), None).is_err());
+    });
+}
+
+#[test]
+fn copies_beyond_the_horizon_are_listed_and_do_not_fail() {
+    simulate(async {
+        let none = Parameters { dedup_horizon_ms: 0, allowed_lateness_ms: 0, ..Parameters::default() };
+        let (lake, log) = (lake_on(Arc::new(InMemory::new())), Arc::new(Log::with_copies_far_apart()));
+        Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
+        Computation::Minutes(none).read_all(&lake, &log).await.expect("aggregate ends");
+        let found = audit(&lake).await;
+        assert!(found.is_equal(), "{found}");
+        let ids: Vec<_> = found.counted_again.iter().map(|one| (one.click_id.as_str(), one.counted.len())).collect();
+        assert_eq!(ids, [("far-apart", 2), ("in-two-partitions", 2)], "{found}");
+        assert_eq!(found.explained.len(), 1, "{found}");
+        assert!(found.to_string().contains("beyond the dedup horizon"), "{found}");
+    });
+}
+
+#[test]
+fn the_types_of_a_reader_do_not_matter() {
+    let wide =
+        RecordBatch::try_from_iter([("click_id", Arc::new(arrow::array::StringViewArray::from(vec!["a"])) as _)]);
+    let written = Table::Clicks.as_written(&wide.expect("a batch")).expect("its types");
+    assert_eq!(written.column(0).data_type(), &DataType::Utf8);
+}

@@ -1,0 +1,156 @@
+//! Laws of `clicklake aggregate` on Apache Kafka and S3: what it reads from where, what it refuses, what it says.
+
+use std::time::Duration;
+
+use localstack::produce::Load;
+use rdkafka::Offset;
+use rdkafka::admin::AdminOptions;
+use rdkafka::topic_partition_list::TopicPartitionList;
+use tokio_util::sync::CancellationToken;
+
+use crate::NOON_MS;
+use crate::stack::RealStack;
+use crate::stack::member::{Job, Member};
+use crate::start_up::the_error;
+
+/// As fast as the generator goes.
+const RATE: u64 = 1_000_000;
+
+/// How long a member may take for what it is waited for.
+const SOON: Duration = Duration::from_secs(30);
+
+async fn fill(stack: &RealStack, topic: &str, seed: u64, count: u64) {
+    let load = Load { rate: RATE, count: Some(count), start_ms: NOON_MS };
+    stack.produce(topic, seed, load, CancellationToken::new()).await;
+}
+
+/// Drops all that a partition has, or what is below an offset, as retention would.
+async fn truncate(stack: &RealStack, topic: &str, partition: i32, offset: Offset) {
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic, partition, offset).expect("an offset");
+    stack.admin().delete_records(&offsets, &AdminOptions::new()).await.expect("kafka answers");
+}
+
+/// Runs a job to its end, which must be a failure with that code, in one line that has all these words.
+async fn fails(stack: &RealStack, topic: &str, more: &[&str], code: i32, words: &[&str]) {
+    let mut member = Member::of(Job::Aggregate, stack, topic, topic, &[&["--until-caught-up"], more].concat());
+    let status = member.ends(SOON).await;
+    let log = member.log();
+    assert_eq!(status.code(), Some(code), "{log}");
+    let error = the_error(&log);
+    words.iter().for_each(|word| assert!(error.contains(word), "{word:?} is not in: {error}"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_kafka_has_dropped_the_raw_table_has() {
+    let (stack, topic) = (RealStack::shared(), "counted-from-raw");
+    stack.create_topic(topic, 3, &[]).await;
+    for seed in 0..3 {
+        fill(&stack, topic, seed, 3_000).await;
+        stack.catch_up(topic, topic, &[]).await;
+        // Each time the minutes have to go on, or to begin, without what is gone.
+        for partition in 0..3 {
+            truncate(&stack, topic, partition, Offset::End).await;
+        }
+        stack.catch_up_with(Job::Aggregate, topic, topic, &[]).await;
+        let said = stack.minutes_are_right(topic);
+        assert!(said.starts_with("equal: "), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_jobs_at_once_do_not_take_partitions_from_each_other() {
+    let (stack, topic) = (RealStack::shared(), "counted-beside");
+    stack.create_topic(topic, 4, &[]).await;
+    fill(&stack, topic, 1, 20_000).await;
+    let mut members =
+        [Job::Ingest, Job::Aggregate].map(|job| Member::of(job, &stack, topic, topic, &["--metrics", "127.0.0.1:0"]));
+    fill(&stack, topic, 2, 20_000).await;
+    for member in &mut members {
+        member.commits_more_than(1, SOON).await;
+        assert_eq!(member.partitions().await, 4, "{:?}", member.job);
+    }
+    for member in members {
+        member.leaves().await;
+    }
+    for job in [Job::Ingest, Job::Aggregate] {
+        stack.catch_up_with(job, topic, topic, &[]).await;
+    }
+    stack.minutes_are_right(topic);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_neither_has_is_refused() {
+    let (stack, topic) = (RealStack::shared(), "counted-nowhere");
+    stack.create_topic(topic, 1, &[]).await;
+    fill(&stack, topic, 1, 1_000).await;
+    // Without a raw table, Kafka alone is read, and restored from.
+    stack.catch_up_with(Job::Aggregate, topic, topic, &[]).await;
+    stack.catch_up_with(Job::Aggregate, topic, topic, &[]).await;
+    truncate(&stack, topic, 0, Offset::Offset(700)).await;
+    fails(&stack, topic, &[], 4, &["counted-nowhere/0", "below 700", "--topic-as"]).await;
+    stack.catch_up_with(Job::Aggregate, topic, topic, &["--topic-as", "counted-nowhere-2"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_was_made_again_is_refused() {
+    let (stack, topic) = (RealStack::shared(), "counted-recreated");
+    stack.create_topic(topic, 1, &[]).await;
+    fill(&stack, topic, 1, 1_000).await;
+    stack.catch_up(topic, topic, &[]).await;
+    stack.catch_up_with(Job::Aggregate, topic, topic, &[]).await;
+    stack.delete_topic(topic).await;
+    stack.create_topic(topic, 1, &[]).await;
+    fill(&stack, topic, 2, 2_000).await;
+    fails(&stack, topic, &[], 4, &["counted-recreated/0", "another message", "--topic-as"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_parameters_are_refused_and_so_is_more_memory_than_there_may_be() {
+    let (stack, topic) = (RealStack::shared(), "counted-otherwise");
+    stack.create_topic(topic, 1, &[]).await;
+    fill(&stack, topic, 1, 20_000).await;
+    stack.catch_up_with(Job::Aggregate, topic, topic, &["--dedup-horizon", "30m", "--dimensions", "country"]).await;
+    // What was recorded need not be said again.
+    stack.catch_up_with(Job::Aggregate, topic, topic, &[]).await;
+    let words = ["--dedup-horizon", "3600000 ms", "1800000 ms", "backfill --into", "promote"];
+    fails(&stack, topic, &["--dedup-horizon", "1h"], 4, &words).await;
+    let words = ["--dimensions", "device", "country"];
+    fails(&stack, topic, &["--dimensions", "device"], 4, &words).await;
+    let words = ["memory limit", "of 100000;", "--memory-limit"];
+    fails(&stack, topic, &["--memory-limit", "100kB"], 3, &words).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn producers_clocks_are_warned_of() {
+    let stack = RealStack::shared();
+    for (topic, setting, warns) in [("counted-theirs", "CreateTime", true), ("counted-brokers", "LogAppendTime", false)]
+    {
+        stack.create_topic(topic, 1, &[("message.timestamp.type", setting)]).await;
+        let mut member = Member::of(Job::Aggregate, &stack, topic, topic, &["--until-caught-up"]);
+        assert!(member.ends(SOON).await.success(), "{}", member.log());
+        assert_eq!(member.log().contains("producers set this topic's timestamps"), warns, "{}", member.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lag_tells_how_far_each_table_is_behind() {
+    let (stack, topic) = (RealStack::shared(), "counted-lag");
+    stack.create_topic(topic, 2, &[]).await;
+    fill(&stack, topic, 1, 1_000).await;
+    stack.catch_up(topic, topic, &[]).await;
+    stack.catch_up_with(Job::Aggregate, topic, topic, &[]).await;
+    fill(&stack, topic, 2, 500).await;
+    stack.catch_up(topic, topic, &[]).await;
+    let lake = stack.lake_url(topic);
+    let arguments = ["lag", "--topic", topic, "--lake", &lake, "--format", "nd-json"];
+    let output = stack.clicklake(&arguments).output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let rows: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(rows.len(), 2, "{text}");
+    let sum = |name: &str| -> i64 { rows.iter().map(|row| row[name].as_i64().expect("a number")).sum() };
+    assert_eq!((sum("log_end"), sum("clicks"), sum("clicks_minute")), (1_500, 1_500, 1_000), "{text}");
+    assert_eq!((sum("clicks_lag"), sum("clicks_minute_lag")), (0, 500), "{text}");
+    assert!(rows.iter().all(|row| row["complete_until"].is_string()), "{text}");
+}

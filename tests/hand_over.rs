@@ -1,0 +1,129 @@
+//! Law: the raw table up to its cut, and Kafka from there, are one log, whatever each of them lacks.
+
+use std::sync::Arc;
+
+use ingest::drive::DriveError;
+use lake_schemas::job::SourceError;
+use lake_schemas::minute::Parameters;
+use lake_schemas::{Lake, Table};
+use object_store::memory::InMemory;
+use query::verify::{Windows, verify};
+
+use crate::simulation::{Computation, Log, LogMessage, lake_on, simulate, versions};
+
+const MEMORY: usize = 1 << 30;
+
+fn minutes() -> Computation {
+    Computation::Minutes(Parameters { allowed_lateness_ms: 30_000, dedup_horizon_ms: 60_000, ..Parameters::default() })
+}
+
+fn lake() -> Lake {
+    lake_on(Arc::new(InMemory::new()))
+}
+
+/// A log, and as much of it as was there earlier.
+fn growing_log(seed: u64) -> (Arc<Log>, Arc<Log>) {
+    let log = Log::of_seed(seed, 3, 400);
+    (Arc::new(log.earlier(|_, messages| messages / 2)), Arc::new(log))
+}
+
+/// Retention takes all below the ends of an earlier log.
+fn drop_all_of(earlier: &Log, log: &Log) {
+    for (partition, end) in earlier.ends() {
+        log.drop_below(partition.partition, end);
+    }
+}
+
+/// All is counted once: the raw table has the rest by now, and the two agree.
+async fn agree(lake: &Lake, log: &Arc<Log>) {
+    let found = verify(lake, Windows::default(), MEMORY).await.expect("an audit");
+    assert!(found.is_equal(), "{found}");
+    assert_eq!(found.cut, log.ends());
+    assert!(found.clicks > 0, "{found}");
+}
+
+#[test]
+fn what_kafka_has_dropped_is_read_from_the_raw_table() {
+    simulate(async {
+        for seed in 0..20 {
+            let ((earlier, log), lake) = (growing_log(seed), lake());
+            Computation::Raw.read_all(&lake, &earlier).await.expect("ingest ends");
+            drop_all_of(&earlier, &log);
+            minutes().read_all(&lake, &log).await.expect("aggregate ends");
+            Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
+            agree(&lake, &log).await;
+        }
+    });
+}
+
+#[test]
+fn a_restart_needs_nothing_of_kafka_that_the_raw_table_has() {
+    simulate(async {
+        for seed in 0..20 {
+            let ((earlier, log), lake) = (growing_log(seed), lake());
+            Computation::Raw.read_all(&lake, &earlier).await.expect("ingest ends");
+            minutes().read_all(&lake, &earlier).await.expect("aggregate ends");
+            // By now the restore positions are gone from there.
+            drop_all_of(&earlier, &log);
+            minutes().read_all(&lake, &log).await.expect("aggregate ends");
+            Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
+            agree(&lake, &log).await;
+        }
+    });
+}
+
+#[test]
+fn minutes_may_be_ahead_of_the_raw_table() {
+    simulate(async {
+        for seed in 0..20 {
+            let ((earlier, log), lake) = (growing_log(seed), lake());
+            Computation::Raw.read_all(&lake, &earlier).await.expect("ingest ends");
+            minutes().read_all(&lake, &earlier).await.expect("aggregate ends");
+            minutes().read_all(&lake, &log).await.expect("aggregate ends");
+            let ahead = verify(&lake, Windows::default(), MEMORY).await.expect("an audit");
+            assert!(ahead.is_equal(), "{ahead}");
+            let newest = versions(&lake, Table::ClicksMinute).await.len() as u64 - 1;
+            assert!(ahead.version < newest, "{} is covered, of {newest}", ahead.version);
+            minutes().read_all(&lake, &log).await.expect("aggregate ends");
+            Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
+            agree(&lake, &log).await;
+        }
+    });
+}
+
+#[test]
+fn behind_the_last_row_the_raw_table_ends_with_its_cut() {
+    // What ends the earlier log is nonsense: rows of the other table, and then a gap.
+    let end_of = |log: &Log| {
+        let mut pairs = log.partitions[0].windows(2);
+        Some(pairs.position(|pair| pair.iter().all(LogMessage::is_rejected))? + 2)
+    };
+    let logs = (0..).map(|seed| Log::of_seed(seed, 1, 400));
+    let (log, end) = logs.filter_map(|log| end_of(&log).map(|end| (log, end))).next().expect("without end");
+    let (earlier, log, lake) = (Arc::new(log.earlier(|_, _| end)), Arc::new(log), lake());
+    simulate(async {
+        Computation::Raw.read_all(&lake, &earlier).await.expect("ingest ends");
+        drop_all_of(&earlier, &log);
+        minutes().read_all(&lake, &log).await.expect("aggregate ends");
+        Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
+        agree(&lake, &log).await;
+    });
+}
+
+#[test]
+fn what_neither_of_them_has_is_refused_by_name() {
+    simulate(async {
+        let ((earlier, log), lake) = (growing_log(1), lake());
+        Computation::Raw.read_all(&lake, &earlier).await.expect("ingest ends");
+        minutes().read_all(&lake, &earlier).await.expect("aggregate ends");
+        let (partition, end) = earlier.ends().pop_first().expect("partitions");
+        let (offset, dropped) = (end.to_string(), end + 1);
+        log.drop_below(partition.partition, dropped);
+        match minutes().read_all(&lake, &log).await {
+            Err(DriveError::Source(SourceError::Refused(why))) => {
+                assert!(why.contains(&offset) && why.contains(&dropped.to_string()), "{why}");
+            }
+            other => panic!("{other:?}"),
+        }
+    });
+}

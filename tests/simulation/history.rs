@@ -1,0 +1,53 @@
+//! All versions of a table, as its log has them: which rows each one added, and where the partitions stood then.
+
+use std::collections::HashMap;
+
+use arrow::array::RecordBatch;
+use deltalake::kernel::Action;
+use deltalake::logstore::get_actions;
+use lake_schemas::{Lake, Stand, Table, TopicPartition};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+/// One version of a table to which nothing but appends was made.
+pub struct Version {
+    table: Table,
+    /// The rows that it added, without the columns that the table is partitioned by.
+    pub rows: Vec<RecordBatch>,
+    txns: HashMap<String, i64>,
+}
+
+impl Version {
+    /// Where a partition stood.
+    pub fn stand(&self, partition: &TopicPartition) -> Stand {
+        Stand::decode(self.table, partition, |app_id| self.txns.get(app_id).copied())
+    }
+}
+
+/// The versions of a table, from its first.
+pub async fn versions(lake: &Lake, table: Table) -> Vec<Version> {
+    let log_store = lake.log_store(table.name()).expect("an address");
+    let store = log_store.object_store(None);
+    let (mut versions, mut txns) = (Vec::new(), HashMap::new());
+    while let Some(entry) = log_store.read_commit_entry(versions.len() as u64).await.expect("memory") {
+        let mut rows = Vec::new();
+        for action in get_actions(versions.len() as u64, &entry).expect("actions") {
+            match action {
+                Action::Txn(txn) => {
+                    txns.insert(txn.app_id, txn.version);
+                }
+                Action::Add(add) => {
+                    let file = store.get(&Path::from_url_path(&add.path).expect("a path")).await.expect("the file");
+                    let bytes = file.bytes().await.expect("memory");
+                    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("Parquet").build();
+                    rows.extend(reader.expect("a reader").map(|batch| batch.expect("rows")));
+                }
+                Action::Remove(remove) => panic!("{table} lost {}", remove.path),
+                _ => {}
+            }
+        }
+        versions.push(Version { table, rows, txns: txns.clone() });
+    }
+    versions
+}
