@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use self::append::Append;
+use self::decode::Columns;
 use self::drive::{DriveError, Pace, Progress, drive};
 use self::hybrid::HybridSource;
 use self::kafka::{KafkaOptions, KafkaSource};
@@ -62,7 +63,7 @@ pub fn ingest<'a>(lake: &'a Lake, options: &'a KafkaOptions, run: Run) -> BoxFut
         lake.probe().await?;
         let logs = TableLog::open_all(lake, Append::TABLES).await?;
         let clicks = logs.last().expect("the job has tables, and clicks is the last");
-        let mut source = join::<Append>(options, clicks, clicks.time_in_future_ms()).await?;
+        let mut source = join(&Append, options, clicks, clicks.time_in_future_ms()).await?;
         let goal = goal(options, run.until).await?;
         let done = drive(&Append, &mut source, logs, run.pace, goal, run.stop, run.progress).await;
         leave(source).await;
@@ -81,7 +82,7 @@ pub fn compute<'a, J: Job + Sync>(
 ) -> BoxFuture<'a, Result<(), DriveError>> {
     Box::pin(async move {
         let clicks = TableLog::open(lake, Table::Clicks).await?;
-        let live = join::<J>(options, &log, clicks.time_in_future_ms()).await?;
+        let live = join(job, options, &log, clicks.time_in_future_ms()).await?;
         kafka::warn_of_producers_clocks(options).await;
         let goal = goal(options, run.until).await?;
         let mut source = HybridSource::new(RawTable::new(clicks), live, job.reads());
@@ -93,6 +94,7 @@ pub fn compute<'a, J: Job + Sync>(
 
 /// Joins the group: the one that is named, or one of the job and the table that it writes.
 async fn join<J: Job>(
+    job: &J,
     options: &KafkaOptions,
     target: &TableLog,
     time_in_future_ms: i64,
@@ -101,7 +103,7 @@ async fn join<J: Job>(
         let id: String = target.id().chars().take(GROUP_ID_CHARS).collect();
         format!("clicklake-{}-{id}", J::NAME)
     });
-    Ok(KafkaSource::join(options, &group, time_in_future_ms).await?)
+    Ok(KafkaSource::join(options, &group, time_in_future_ms, Columns::of(&job.reads())).await?)
 }
 
 async fn goal(options: &KafkaOptions, until: Until) -> Result<Option<Cut>, DriveError> {

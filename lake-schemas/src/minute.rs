@@ -197,14 +197,27 @@ pub struct Requested {
 
 impl Requested {
     /// The parameters of a table that is made now.
-    pub fn of_a_new_table(&self) -> Parameters {
+    pub fn of_a_new_table(&self) -> Result<Parameters> {
         let defaults = Parameters::default();
-        Parameters {
+        let parameters = Parameters {
             out_of_orderness_ms: self.out_of_orderness_ms.unwrap_or(defaults.out_of_orderness_ms),
             allowed_lateness_ms: self.allowed_lateness_ms.unwrap_or(defaults.allowed_lateness_ms),
             dedup_horizon_ms: self.dedup_horizon_ms.unwrap_or(defaults.dedup_horizon_ms),
             dimensions: self.dimensions.clone().unwrap_or(defaults.dimensions),
+        };
+        let (out_of_orderness_ms, lateness_ms) = (parameters.out_of_orderness_ms, parameters.allowed_lateness_ms);
+        let span_ms = [out_of_orderness_ms, lateness_ms, parameters.dedup_horizon_ms, WINDOW_MS];
+        let span_ms = span_ms.into_iter().try_fold(0_i64, i64::checked_add);
+        if span_ms.is_none_or(|span_ms| span_ms > SPAN_MS_MAX) {
+            let why = "clicks_minute: --out-of-orderness, --allowed-lateness and --dedup-horizon together are more than \
+                       49 days, for which no state is kept; take less";
+            return Err(LakeError::Refused(why.to_owned()));
         }
+        let mut twice = parameters.dimensions.iter().enumerate();
+        if let Some((_, dimension)) = twice.find(|(at, one)| parameters.dimensions[..*at].contains(one)) {
+            return Err(LakeError::Refused(format!("clicks_minute: --dimensions names {dimension} twice")));
+        }
+        Ok(parameters)
     }
 
     /// Refuses a table that records something else than is asked for.
@@ -236,6 +249,9 @@ fn names_of(dimensions: &[Dimension]) -> String {
 
 /// The length of a window.
 pub const WINDOW_MS: i64 = 60_000;
+
+/// What may matter at a time spans no more, in milliseconds: 49 days. Times of clicks in memory take 32 bits.
+pub const SPAN_MS_MAX: i64 = u32::MAX as i64;
 
 /// When a row of a minute table was written, relative to its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -28,9 +28,9 @@ use crate::sums::{Key, WindowSums};
 use crate::watermark::Watermark;
 use crate::window::Window;
 
-/// Of how many events the places of their ids are looked at before the first of them is asked for: the table of ids is
-/// larger than any cache, and many misses at a time cost little more than one.
-const WARM_AHEAD: usize = 32;
+/// Of how many events the ids are announced before the first of them is asked for: they stand in more memory than any
+/// cache has, and many waits at a time cost little more than one.
+const AHEAD: usize = 32;
 
 /// The minute counts of one partition.
 pub struct Minutes {
@@ -78,9 +78,9 @@ impl Minutes {
         let identities: Vec<_> = (0..events.num_rows()).map(|row| view.click_id(row).map(Identity::of)).collect();
         let mut largest_ms = None;
         for (row, &offset) in positions.offsets().iter().enumerate() {
-            if row % WARM_AHEAD == 0 {
-                let ahead = &identities[row..identities.len().min(row + WARM_AHEAD)];
-                ahead.iter().flatten().for_each(|identity| self.counted.warm(*identity));
+            if row % AHEAD == 0 {
+                let ahead = &identities[row..identities.len().min(row + AHEAD)];
+                ahead.iter().flatten().for_each(|identity| self.counted.expect(*identity));
             }
             let time = view.event_time(row);
             let watermark_ms = self.watermark.advance(time);

@@ -28,22 +28,30 @@ pub fn broker(clicks: u64) {
     let broker = Broker::start().expect("the broker starts");
     let partitions = clicks.div_ceil(CLICKS_A_PARTITION).max(4);
     broker.create_topic(TOPIC, i32::try_from(partitions).expect("few")).expect("the topic is made");
-    fill(&broker.bootstrap_servers(), TOPIC, clicks);
+    fill(&broker.bootstrap_servers(), TOPIC, clicks, even(), NOON_MS);
     println!("{}", broker.bootstrap_servers());
     let mut until_closed = Vec::new();
     std::io::stdin().read_to_end(&mut until_closed).expect("stdin closes");
 }
 
-/// Fills a topic. There are many ads of even weight, so that partitions are even.
-pub fn fill(servers: &str, topic: &str, clicks: u64) {
+/// Ads of even weight, so that partitions are even.
+const EVEN_ADS: u32 = 100_000;
+
+/// What clicks are like when partitions must be even.
+pub fn even() -> Settings {
+    Settings { ads: EVEN_ADS, ..Settings::default() }
+}
+
+/// Fills a topic, as fast as it goes.
+pub fn fill(servers: &str, topic: &str, clicks: u64, settings: Settings, start_ms: i64) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", servers);
     config.set("compression.type", "lz4").set("partitioner", "murmur2_random");
     config.set("queue.buffering.max.messages", "100000");
-    let generator = Generator::new(Settings { ads: 100_000, ..Settings::default() });
-    let load = Load { rate: 1_000_000_000, count: Some(clicks), start_ms: NOON_MS };
+    let load = Load { rate: 1_000_000_000, count: Some(clicks), start_ms };
     let (counts, produced) = watch::channel(Counts::default());
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let generator = Generator::new(settings);
     let sent = runtime.block_on(produce(&config, topic, generator, load, CancellationToken::new(), counts));
     sent.expect("clicks are sent");
     assert_eq!(produced.borrow().total(), clicks);

@@ -42,18 +42,13 @@ pub struct Place {
 
 /// Measures all of it in one run, round by round.
 pub fn measure(place: &Place) -> Value {
-    let mut payloads = Vec::new();
-    each_message(place, |offset, bytes| payloads.push(Payload { offset, bytes: bytes.to_vec() }));
+    let payloads = payloads(place);
     let rounds: Vec<_> = (0..ROUNDS).map(|_| Round::measure(place, &payloads)).collect();
-    let median = |figure: fn(&Round) -> f64| {
-        let mut figures: Vec<_> = rounds.iter().map(figure).collect();
-        figures.sort_by(f64::total_cmp);
-        figures[ROUNDS / 2]
-    };
+    let median = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
     let (drained, parsed, encoded) =
         (median(|round| round.drained), median(|round| round.parsed), median(|round| round.encoded));
     let (ingested, floor) = (median(|round| round.ingested), drained + parsed + encoded);
-    let per_million = |seconds: f64| (seconds / place.clicks as f64 * 1e6 * 1e3).round() / 1e3;
+    let per_million = |seconds: f64| per_million(place, seconds);
     json!({
         "clicks": place.clicks,
         "cpu_seconds_a_million": {
@@ -70,10 +65,21 @@ pub fn measure(place: &Place) -> Value {
     })
 }
 
-/// Starts `clicklake ingest` of what is there into a lake.
-pub fn start_ingest(place: &Place, lake: &str) -> Child {
+/// The figure in the middle.
+pub fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Seconds for a million of a place's clicks.
+pub fn per_million(place: &Place, seconds: f64) -> f64 {
+    (seconds / place.clicks as f64 * 1e6 * 1e3).round() / 1e3
+}
+
+/// Starts a job with what is there, into a lake.
+pub fn start_job(job: &str, place: &Place, lake: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_clicklake"))
-        .args(["ingest", "--until-caught-up", "--bootstrap-servers", &place.servers])
+        .args([job, "--until-caught-up", "--bootstrap-servers", &place.servers])
         .args(["--topic", &place.topic, "--lake", lake])
         .envs(place.environment.iter().cloned())
         .stderr(Stdio::null())
@@ -82,9 +88,25 @@ pub fn start_ingest(place: &Place, lake: &str) -> Child {
 }
 
 /// A message, as far as the floor and the batches need it.
-struct Payload {
+pub struct Payload {
     offset: i64,
-    bytes: Vec<u8>,
+    pub bytes: Vec<u8>,
+}
+
+/// All messages of a place.
+pub fn payloads(place: &Place) -> Vec<Payload> {
+    let mut payloads = Vec::new();
+    each_message(place, |offset, bytes| payloads.push(Payload { offset, bytes: bytes.to_vec() }));
+    payloads
+}
+
+/// The CPU seconds of reading all messages of a place, and nothing else.
+pub fn drain(place: &Place) -> f64 {
+    let began = cpu_seconds();
+    each_message(place, |_, bytes| {
+        black_box(bytes.len());
+    });
+    cpu_seconds() - began
 }
 
 /// Everything once, in CPU seconds and MB.
@@ -98,13 +120,8 @@ struct Round {
 
 impl Round {
     fn measure(place: &Place, payloads: &[Payload]) -> Self {
-        let began = cpu_seconds();
-        each_message(place, |_, bytes| {
-            black_box(bytes.len());
-        });
-        let drained = cpu_seconds() - began;
-        let (parsed, encoded) = (parse(payloads), encode(payloads));
-        let (ingested, peak_mb) = ingest(place);
+        let (drained, parsed, encoded) = (drain(place), parse(payloads), encode(payloads));
+        let (ingested, peak_mb) = run_job("ingest", place);
         Self { drained, parsed, encoded, ingested, peak_mb }
     }
 }
@@ -192,10 +209,10 @@ fn encode(payloads: &[Payload]) -> f64 {
     cpu_seconds() - began
 }
 
-/// The CPU seconds and the peak memory in MB of `clicklake ingest`.
-fn ingest(place: &Place) -> (f64, f64) {
+/// The CPU seconds and the peak memory in MB of a job.
+pub fn run_job(job: &str, place: &Place) -> (f64, f64) {
     let began = cpu_seconds_of_children();
-    let mut child = start_ingest(place, &(place.new_lake)());
+    let mut child = start_job(job, place, &(place.new_lake)());
     let mut peak_mb = 0.0;
     let status = loop {
         if let Some(status) = child.try_wait().expect("it can be waited for") {
@@ -204,6 +221,6 @@ fn ingest(place: &Place) -> (f64, f64) {
         peak_mb = peak_memory_mb(child.id()).unwrap_or(peak_mb).max(peak_mb);
         std::thread::park_timeout(Duration::from_millis(20));
     };
-    assert!(status.success(), "ingest failed");
+    assert!(status.success(), "{job} failed");
     (cpu_seconds_of_children() - began, peak_mb)
 }

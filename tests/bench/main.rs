@@ -5,6 +5,7 @@
 
 #![expect(clippy::print_stdout, reason = "the figures")]
 
+mod aggregate;
 mod commits;
 mod embedded;
 mod ingest;
@@ -34,9 +35,10 @@ pub struct Scale {
 type Measure = fn(Scale) -> Value;
 
 /// What can be measured.
-const PARTS: [(&str, Measure); 4] = [
+const PARTS: [(&str, Measure); 5] = [
     ("ingest", embedded::measure),
-    ("kafka_to_s3", real::measure),
+    ("aggregate", real::measure_aggregate),
+    ("kafka_to_s3", real::measure_ingest),
     ("operators", operators::measure),
     ("commit", commits::measure),
 ];

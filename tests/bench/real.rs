@@ -4,17 +4,33 @@
 use std::cell::Cell;
 use std::time::Instant;
 
+use localstack::generate::Settings;
 use serde_json::{Value, json};
 
-use crate::ingest::{self, Place, start_ingest};
+use crate::ingest::{self, Place, start_job};
 use crate::stack::RealStack;
-use crate::{Scale, embedded};
+use crate::{NOON_MS, Scale, aggregate, embedded};
 
 /// Enough for two processes to share.
 const PARTITIONS: i32 = 12;
 
-/// Measures both, in one run.
-pub fn measure(scale: Scale) -> Value {
+/// Minutes that the clicks of the minute counts fall into: 5,000 a second or so.
+const MINUTES: u64 = 4;
+
+/// Measures the minute counts of clicks as they are: most are of few ads.
+pub fn measure_aggregate(scale: Scale) -> Value {
+    let stack = RealStack::start();
+    let place = place(&stack, "counted", 0);
+    for minute in 0..MINUTES {
+        let settings = Settings { seed: minute, ..Settings::default() };
+        let start_ms = NOON_MS + i64::try_from(minute).expect("few") * 60_000;
+        embedded::fill(&place.servers, &place.topic, scale.clicks / MINUTES, settings, start_ms);
+    }
+    aggregate::measure(&Place { clicks: scale.clicks, ..place })
+}
+
+/// Measures ingest, in one run.
+pub fn measure_ingest(scale: Scale) -> Value {
     let stack = RealStack::start();
     let ingest = ingest::measure(&place(&stack, "clicks", scale.clicks));
     let backlog = place(&stack, "backlog", scale.backlog);
@@ -32,7 +48,7 @@ pub fn measure(scale: Scale) -> Value {
 fn place(stack: &RealStack, topic: &str, clicks: u64) -> Place {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(stack.create_topic(topic, PARTITIONS, &[]));
-    embedded::fill(&stack.bootstrap_servers(), topic, clicks);
+    embedded::fill(&stack.bootstrap_servers(), topic, clicks, embedded::even(), NOON_MS);
     let (prefix, lakes) = (stack.lake_url(topic), Cell::new(0));
     let new_lake = move || {
         lakes.set(lakes.get() + 1);
@@ -51,7 +67,7 @@ fn place(stack: &RealStack, topic: &str, clicks: u64) -> Place {
 #[expect(clippy::disallowed_methods, reason = "the figure is about real time")]
 fn catch_up(place: &Place, processes: usize) -> u64 {
     let (lake, began) = ((place.new_lake)(), Instant::now());
-    let members: Vec<_> = (0..processes).map(|_| start_ingest(place, &lake)).collect();
+    let members: Vec<_> = (0..processes).map(|_| start_job("ingest", place, &lake)).collect();
     for mut member in members {
         assert!(member.wait().expect("it ends").success(), "ingest failed");
     }

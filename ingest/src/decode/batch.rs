@@ -1,17 +1,24 @@
 //! Messages of one partition, decoded straight into Arrow columns.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
     ArrayBuilder, ArrayRef, BinaryBuilder, Date32Builder, Int32Array, Int64Builder, RecordBatch, StringArray,
     StringBuilder, TimestampMicrosecondBuilder,
 };
+use arrow::datatypes::SchemaRef;
 use lake_schemas::job::LogBatch;
-use lake_schemas::table::timestamp;
+use lake_schemas::table::{column, timestamp};
 use lake_schemas::{LogDate, LogTime, OffsetRange, Table, TopicPartition};
 
 use super::event::{Event, Rejected, decode};
+
+/// The columns of `clicks`, and where among them stand `event_type` to `ip`, and `extra`.
+const COLUMNS: usize = 17;
+const STRINGS: Range<usize> = 5..14;
+const EXTRA: usize = 15;
 
 /// A message as it comes from the log.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +31,30 @@ pub struct Message<'a> {
     pub key: Option<&'a [u8]>,
     /// Its payload; `None` is Kafka's tombstone.
     pub payload: Option<&'a [u8]>,
+}
+
+/// Which columns of `clicks` are wanted of events. The offset always is.
+#[derive(Clone)]
+pub struct Columns {
+    schema: SchemaRef,
+    /// By column of the table, in its order.
+    wanted: [bool; COLUMNS],
+}
+
+impl Columns {
+    /// All of them.
+    pub fn all() -> Self {
+        Self { schema: Table::Clicks.schema(), wanted: [true; COLUMNS] }
+    }
+
+    /// Those of these names.
+    pub fn of(names: &[String]) -> Self {
+        let all = Table::Clicks.schema();
+        let is_wanted = |name: &String| name == column::KAFKA_OFFSET || names.contains(name);
+        let wanted: [bool; COLUMNS] = std::array::from_fn(|at| is_wanted(all.field(at).name()));
+        let places: Vec<_> = (0..COLUMNS).filter(|at| wanted[*at]).collect();
+        Self { schema: Arc::new(all.project(&places).expect("they are its own")), wanted }
+    }
 }
 
 /// Decodes messages of one partition, in offset order, into the next [`LogBatch`].
@@ -39,11 +70,16 @@ pub struct BatchBuilder {
 impl BatchBuilder {
     /// Begins a batch at an offset. `time_in_future_ms` is the bound that the table records.
     pub fn new(partition: TopicPartition, first: i64, time_in_future_ms: i64) -> Self {
+        Self::of(&Columns::all(), partition, first, time_in_future_ms)
+    }
+
+    /// The same, with some columns of the events only.
+    pub fn of(columns: &Columns, partition: TopicPartition, first: i64, time_in_future_ms: i64) -> Self {
         Self {
             partition,
             time_in_future_ms,
             offsets: OffsetRange { first, next: first },
-            events: EventColumns::default(),
+            events: EventColumns::of(columns.clone()),
             rejected: RejectedColumns::default(),
             bytes: 0,
         }
@@ -126,7 +162,7 @@ impl PositionColumns {
     }
 
     fn len(&self) -> usize {
-        self.log_time.len()
+        self.offset.len()
     }
 
     /// The four leading columns, and the trailing one.
@@ -145,6 +181,7 @@ impl PositionColumns {
 }
 
 struct EventColumns {
+    columns: Columns,
     position: PositionColumns,
     event_time: TimestampMicrosecondBuilder,
     /// `event_type` to `ip`, in the order of the table.
@@ -153,9 +190,10 @@ struct EventColumns {
     extra: Text,
 }
 
-impl Default for EventColumns {
-    fn default() -> Self {
+impl EventColumns {
+    fn of(columns: Columns) -> Self {
         Self {
+            columns,
             position: PositionColumns::default(),
             event_time: TimestampMicrosecondBuilder::new().with_data_type(timestamp()),
             strings: std::array::from_fn(|_| Text::default()),
@@ -163,9 +201,7 @@ impl Default for EventColumns {
             extra: Text::default(),
         }
     }
-}
 
-impl EventColumns {
     fn push(&mut self, message: &Message<'_>, event: &Event<'_>) {
         self.position.push(message);
         self.event_time.append_value(event.event_time.micros());
@@ -181,11 +217,16 @@ impl EventColumns {
             &event.device,
             &event.ip,
         ];
-        for (column, value) in self.strings.iter_mut().zip(strings) {
-            column.append(value.as_deref());
+        let wanted = &self.columns.wanted;
+        for ((column, value), wanted) in self.strings.iter_mut().zip(strings).zip(&wanted[STRINGS]) {
+            if *wanted {
+                column.append(value.as_deref());
+            }
         }
         self.cost_micros.append_option(event.cost_micros);
-        self.extra.append(event.extra.as_deref());
+        if wanted[EXTRA] {
+            self.extra.append(event.extra.as_deref());
+        }
     }
 
     fn finish(&mut self, partition: &TopicPartition) -> RecordBatch {
@@ -196,7 +237,10 @@ impl EventColumns {
         columns.push(Arc::new(self.cost_micros.finish()));
         columns.push(self.extra.finish());
         columns.push(log_date);
-        RecordBatch::try_new(Table::Clicks.schema(), columns).expect("the columns are those of clicks, in its order")
+        let wanted =
+            columns.into_iter().zip(self.columns.wanted).filter_map(|(column, wanted)| wanted.then_some(column));
+        RecordBatch::try_new(Arc::clone(&self.columns.schema), wanted.collect())
+            .expect("the columns are those of clicks, in its order")
     }
 }
 

@@ -32,6 +32,7 @@ use tokio::sync::mpsc;
 use self::group::GroupContext;
 use self::reader::Reader;
 use self::topic::has_topic;
+use crate::decode::Columns;
 use crate::hybrid::Live;
 
 /// Batches on their way from the reader to the loop, each of at most [`reader::BATCH_ROWS_MAX`] rows.
@@ -87,8 +88,13 @@ pub struct KafkaSource {
 
 impl KafkaSource {
     /// Joins the group, after a look whether the broker answers and has the topic. `time_in_future_ms` is the bound
-    /// that the raw table records.
-    pub async fn join(options: &KafkaOptions, group: &str, time_in_future_ms: i64) -> Result<Self, SourceError> {
+    /// that the raw table records, and `columns` are what is wanted of events.
+    pub async fn join(
+        options: &KafkaOptions,
+        group: &str,
+        time_in_future_ms: i64,
+        columns: Columns,
+    ) -> Result<Self, SourceError> {
         let (control_in, control) = mpsc::unbounded_channel();
         let (data_in, data) = mpsc::channel(BATCHES_MAX);
         let (commands, commands_out) = commands::channel();
@@ -106,7 +112,7 @@ impl KafkaSource {
         })
         .await
         .map_err(|panic| SourceError::Failed(panic.to_string()))??;
-        let reader = Reader::new(consumer, time_in_future_ms, control_in, data_in);
+        let reader = Reader::new(consumer, time_in_future_ms, columns, control_in, data_in);
         let reader = std::thread::Builder::new()
             .name("kafka-reader".to_owned())
             .spawn(move || reader.run())

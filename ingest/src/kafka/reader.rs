@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 use super::group::{Assigned, GroupContext, add, failed};
 use super::{Control, Data, Hold};
-use crate::decode::{BatchBuilder, Message};
+use crate::decode::{BatchBuilder, Columns, Message};
 
 /// Rows of a batch: large enough that what is done once a batch costs nothing, small enough to be passed on soon.
 pub(super) const BATCH_ROWS_MAX: usize = 8_192;
@@ -55,11 +55,13 @@ impl Reader {
     pub fn new(
         consumer: BaseConsumer<GroupContext>,
         time_in_future_ms: i64,
+        columns: Columns,
         control: UnboundedSender<Control>,
         data: Sender<Data>,
     ) -> Self {
         let desk = Desk {
             time_in_future_ms,
+            columns,
             runtime: Handle::current(),
             control,
             data,
@@ -96,6 +98,7 @@ impl Reader {
 /// What has been read and not been passed on yet.
 struct Desk {
     time_in_future_ms: i64,
+    columns: Columns,
     runtime: Handle,
     control: UnboundedSender<Control>,
     data: Sender<Data>,
@@ -177,7 +180,8 @@ impl Desk {
             (None, Hold::Free) => Ok(()),
         };
         moved.map_err(|error| self.end(failed(topic, &error)))?;
-        let batch = BatchBuilder::new(assigned.partition.clone(), assigned.first, self.time_in_future_ms);
+        let (partition, first) = (assigned.partition.clone(), assigned.first);
+        let batch = BatchBuilder::of(&self.columns, partition, first, self.time_in_future_ms);
         // With a witness to meet, the end is reached by reading to it.
         let is_at_end = assigned.witness.is_none() && assigned.end.is_some_and(|end| assigned.first >= end);
         let is_free = assigned.hold == Hold::Free;

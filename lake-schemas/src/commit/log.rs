@@ -59,7 +59,7 @@ impl TableLog {
     /// Opens `clicks_minute`, and makes it first if the lake lacks it. What it records must be what is asked for.
     pub fn open_minutes<'a>(lake: &'a Lake, requested: &'a Requested) -> BoxFuture<'a, Result<(Self, Parameters)>> {
         Box::pin(async move {
-            let (log_store, loaded) = make_and_load(lake, &requested.of_a_new_table().definition()).await?;
+            let (log_store, loaded) = make_and_load(lake, &requested.of_a_new_table()?.definition()).await?;
             let recorded = Parameters::recorded(&loaded.properties)?;
             requested.agrees_with(&recorded)?;
             Ok((Self::of(recorded.definition(), log_store, loaded)?, recorded))
