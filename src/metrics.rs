@@ -31,7 +31,7 @@ pub async fn serve(address: SocketAddr, job: &'static str, progress: watch::Rece
     let listener = TcpListener::bind(address).await.with_context(|| format!("--metrics {address}"))?;
     let address = listener.local_addr()?;
     let mut registry = Registry::with_prefix_and_labels("clicklake", [("job".into(), job.into())].into_iter());
-    registry.register_collector(Box::new(JobCollector(progress)));
+    registry.register_collector(Box::new(JobCollector { job, progress }));
     let registry = Arc::new(registry);
     let router = Router::new().route("/metrics", get(move || scrape(Arc::clone(&registry))));
     info!(%address, "metrics");
@@ -51,13 +51,18 @@ async fn scrape(registry: Arc<Registry>) -> impl IntoResponse {
 
 /// A job's progress, as metrics.
 #[derive(Debug)]
-struct JobCollector(watch::Receiver<Progress>);
+struct JobCollector {
+    job: &'static str,
+    progress: watch::Receiver<Progress>,
+}
 
 impl Collector for JobCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let progress = self.0.borrow().clone();
-        let read = progress.read.unsigned_abs();
-        counter(&mut encoder, "messages_committed", "Messages whose rows and position are committed", None, read)?;
+        let progress = self.progress.borrow().clone();
+        if self.job == "ingest" {
+            let (help, read) = ("Messages whose rows and position are committed", progress.read.unsigned_abs());
+            counter(&mut encoder, "messages_committed", help, None, read)?;
+        }
         tables(&mut encoder, &progress, "rows", "Rows committed", None, |table| table.rows)?;
         tables(&mut encoder, &progress, "files", "Data files committed", None, |table| table.files)?;
         tables(&mut encoder, &progress, "written", "Size of the data files committed", Some(&Unit::Bytes), |table| {
@@ -71,6 +76,9 @@ impl Collector for JobCollector {
             ("lag_offsets", "Offsets in the log that are not committed yet", Reach::lag),
             ("committed_offset", "The next offset to read, as committed", |reach| reach.cut),
             ("log_end_offset", "Where the log ends, as last heard", |reach| reach.end),
+            ("complete_until_seconds", "The event time up to which minutes are written", |reach| {
+                Some(reach.emitted_ms?.div_euclid(1_000))
+            }),
         ];
         for (name, help, value) in of_partitions {
             partitions(&mut encoder, &progress, name, help, value)?;

@@ -1,9 +1,9 @@
 //! Ids and their event times, in memory: a hash table made for one question, "was this id counted since?".
 //!
-//! An hour of ids is larger than any cache, so what an id costs is how often memory is waited for. Here that is once: a
-//! bucket is one cache line, holds three ids with their times, and is fetched ahead for many ids at a time. A table from
-//! the shelf has its control bytes elsewhere, and writes a new id into a line that nobody has fetched: twice the wait,
-//! and one after the other.
+//! An hour of ids is larger than any cache, so what an id costs is how often memory is waited for. Here that is once:
+//! a bucket is one cache line, holds three ids with their times, and is fetched ahead for many ids at a time. A table
+//! from the shelf has its control bytes elsewhere, and writes a new id into a line that nobody has fetched: twice the
+//! wait, and one after the other.
 //!
 //! Ids are never taken out one by one. A shard that is full is made anew without those that are too old to be asked
 //! for, and twice as large if it is still too full; there are many shards, so that this takes little memory and time at

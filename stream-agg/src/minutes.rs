@@ -76,7 +76,7 @@ impl Minutes {
         let dimensions: Vec<_> =
             self.parameters.dimensions.iter().map(|one| view.dimension(*one)).collect::<Result<_, _>>()?;
         let identities: Vec<_> = (0..events.num_rows()).map(|row| view.click_id(row).map(Identity::of)).collect();
-        let mut largest_ms = None;
+        let (mut key, mut largest_ms) = (Key::default(), None);
         for (row, &offset) in positions.offsets().iter().enumerate() {
             if row % AHEAD == 0 {
                 let ahead = &identities[row..identities.len().min(row + AHEAD)];
@@ -99,7 +99,7 @@ impl Minutes {
                 continue;
             }
             let values = [Some(view.ad_id(row)), view.campaign_id(row)];
-            let key = Key::of(values.into_iter().chain(dimensions.iter().map(|column| column.get(row))));
+            key.set(values.into_iter().chain(dimensions.iter().map(|column| column.get(row))));
             let sums = self.open.entry(window).or_default().of(&key, offset);
             sums.add(measure, amount, offset);
             if let (Measure::Clicks, Some(cost)) = (measure, view.cost_micros(row)) {

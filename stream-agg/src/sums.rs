@@ -5,54 +5,28 @@
 
 use hashbrown::HashTable;
 use lake_schemas::OffsetRange;
-use lake_schemas::minute::{Dimension, Measure};
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
-/// The most dimensions that a row may have: the ad, its campaign, and all that may be chosen.
-const DIMENSIONS_MAX: usize = 2 + Dimension::ALL.len();
+use lake_schemas::minute::Measure;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The length that stands for no value.
 const NULL: u32 = u32::MAX;
 
-/// The dimensions of an event.
-#[derive(Clone, Copy)]
-pub struct Key<'a> {
-    values: [Option<&'a str>; DIMENSIONS_MAX],
-    count: usize,
+/// The dimensions of an event: each value behind its length.
+#[derive(Default)]
+pub struct Key {
+    bytes: Vec<u8>,
 }
 
-impl<'a> Key<'a> {
-    /// The key of these values, in their order.
-    pub fn of(values: impl IntoIterator<Item = Option<&'a str>>) -> Self {
-        let mut key = Self { values: [None; DIMENSIONS_MAX], count: 0 };
+impl Key {
+    /// Makes it the key of these values, in their order.
+    pub fn set<'a>(&mut self, values: impl Iterator<Item = Option<&'a str>>) {
+        self.bytes.clear();
         for value in values {
-            key.values[key.count] = value;
-            key.count += 1;
-        }
-        key
-    }
-
-    fn values(&self) -> &[Option<&'a str>] {
-        &self.values[..self.count]
-    }
-
-    fn hash(&self) -> u64 {
-        hash(self.values().iter().copied())
-    }
-
-    /// Appends the values, each behind its length.
-    fn write(&self, bytes: &mut Vec<u8>) {
-        for value in self.values() {
             let length = value.map_or(NULL, |value| u32::try_from(value.len()).expect("a value fits in a message"));
-            bytes.extend_from_slice(&length.to_le_bytes());
-            bytes.extend_from_slice(value.unwrap_or_default().as_bytes());
+            self.bytes.extend_from_slice(&length.to_le_bytes());
+            self.bytes.extend_from_slice(value.unwrap_or_default().as_bytes());
         }
     }
-}
-
-/// Hashes values one after the other; which of them a byte belongs to matters.
-fn hash<'a>(values: impl Iterator<Item = Option<&'a str>>) -> u64 {
-    values.fold(0, |hash, value| value.map_or(!hash, |value| xxh3_64_with_seed(value.as_bytes(), hash)))
 }
 
 /// What is known of one combination of dimensions in one window.
@@ -90,21 +64,20 @@ pub struct WindowSums {
 
 impl WindowSums {
     /// The sums of a key; zero if it is new, and the event at `offset` the first.
-    pub fn of(&mut self, key: &Key<'_>, offset: i64) -> &mut Sums {
+    pub fn of(&mut self, key: &Key, offset: i64) -> &mut Sums {
         let Self { keys, rows, index } = self;
-        let hash_of = |keys: &[u8], rows: &[Sums], row: u32| hash(values_of(keys, &rows[row as usize]));
-        let found =
-            index.find(key.hash(), |&row| values_of(keys, &rows[row as usize]).eq(key.values().iter().copied()));
+        let hash = xxh3_64(&key.bytes);
+        let found = index.find(hash, |&row| key_of(keys, &rows[row as usize]) == key.bytes);
         let row = found.copied().unwrap_or_else(|| {
             let row = u32::try_from(rows.len()).expect("a window has fewer rows than memory has bytes");
             let first = keys.len();
-            key.write(keys);
+            keys.extend_from_slice(&key.bytes);
             rows.push(Sums {
                 key: (first, keys.len()),
                 measures: [0; Measure::ALL.len()],
                 offsets: OffsetRange { first: offset, next: offset + 1 },
             });
-            index.insert_unique(key.hash(), row, |&row| hash_of(keys, rows, row));
+            index.insert_unique(hash, row, |&row| xxh3_64(key_of(keys, &rows[row as usize])));
             row
         });
         &mut rows[row as usize]
@@ -112,7 +85,7 @@ impl WindowSums {
 
     /// All rows, with the values of their dimensions.
     pub fn rows(&self) -> impl Iterator<Item = (Values<'_>, &Sums)> {
-        self.rows.iter().map(|row| (values_of(&self.keys, row), row))
+        self.rows.iter().map(|row| (Values(key_of(&self.keys, row)), row))
     }
 
     /// The memory it takes, in bytes.
@@ -121,8 +94,8 @@ impl WindowSums {
     }
 }
 
-fn values_of<'a>(keys: &'a [u8], row: &Sums) -> Values<'a> {
-    Values(&keys[row.key.0..row.key.1])
+fn key_of<'a>(keys: &'a [u8], row: &Sums) -> &'a [u8] {
+    &keys[row.key.0..row.key.1]
 }
 
 /// The values of a row's dimensions, in their order.

@@ -1,5 +1,5 @@
-//! CPU seconds a million clicks of `clicklake aggregate`, from Kafka to committed minutes, beside the floor: a bare drain
-//! of the same topic, a bare parse of the members that count, one insert of each id into a hash table.
+//! CPU seconds a million clicks of `clicklake aggregate`, from Kafka to committed minutes, beside the floor: a bare
+//! drain of the same topic, a bare parse of the members that count, one insert of each id into a hash table.
 
 use std::borrow::Cow;
 use std::hint::black_box;

@@ -12,6 +12,7 @@ mod ingest;
 mod operators;
 mod process;
 mod real;
+mod restart;
 #[path = "../stack/mod.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod stack;
@@ -27,6 +28,8 @@ pub struct Scale {
     pub backlog: u64,
     /// Messages that the operators alone are given.
     pub ids: u64,
+    /// Seconds of event time that a restart has to rebuild.
+    pub history_seconds: u64,
     /// The version whose commit is compared with an early one's.
     pub last_version: u64,
 }
@@ -35,16 +38,19 @@ pub struct Scale {
 type Measure = fn(Scale) -> Value;
 
 /// What can be measured.
-const PARTS: [(&str, Measure); 5] = [
+const PARTS: [(&str, Measure); 6] = [
     ("ingest", embedded::measure),
     ("aggregate", real::measure_aggregate),
     ("kafka_to_s3", real::measure_ingest),
     ("operators", operators::measure),
+    ("restart", restart::measure),
     ("commit", commits::measure),
 ];
 
-const SHORT: Scale = Scale { clicks: 100_000, backlog: 200_000, ids: 500_000, last_version: 1_000 };
-const LONG: Scale = Scale { clicks: 1_000_000, backlog: 5_000_000, ids: 10_000_000, last_version: 10_000 };
+const SHORT: Scale =
+    Scale { clicks: 100_000, backlog: 200_000, ids: 500_000, history_seconds: 60, last_version: 1_000 };
+const LONG: Scale =
+    Scale { clicks: 1_000_000, backlog: 5_000_000, ids: 10_000_000, history_seconds: 76 * 60, last_version: 10_000 };
 
 /// When generated clicks happen: 2026-03-07T12:00:00Z.
 const NOON_MS: i64 = 1_772_884_800_000;

@@ -1,12 +1,14 @@
 //! Laws of the minute counts, of the operators alone: no I/O, no clock, thousands of seeds.
 //!
 //! [`oracle`] is the plain loop that a reader can check by eye; [`log`] makes logs with all that goes wrong with
-//! clicks; the files beside [`scenario`] tell one law each; [`simulated`] puts the job through disasters.
+//! clicks; the files beside [`scenario`] tell one law each; [`simulated`] puts the job through disasters; [`timing`]
+//! is about when.
 
 mod log;
 mod oracle;
 mod scenario;
 mod simulated;
+mod timing;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};

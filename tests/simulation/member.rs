@@ -16,6 +16,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use stream_agg::job::Aggregate;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::lake_on;
@@ -104,10 +105,20 @@ impl Computation {
 impl Computation {
     /// One process, from start to caught up, without a fault.
     pub async fn read_all(&self, lake: &Lake, log: &Arc<Log>) -> Result<(), DriveError> {
+        self.run(lake, Self::all_of(log), Pace::every(COMMIT_INTERVAL), Some(log.ends())).await
+    }
+
+    /// One process, that is killed after a time.
+    pub async fn run_for(&self, lake: &Lake, log: &Arc<Log>, pace: Pace, time: Duration) {
+        let running = timeout(time, self.run(lake, Self::all_of(log), pace, None));
+        assert!(running.await.is_err(), "it ends by itself");
+    }
+
+    /// The whole log, for one process.
+    fn all_of(log: &Arc<Log>) -> ScriptedSource {
         let group = Arc::new(Group::default());
         (0..log.partitions.len() as i32).for_each(|partition| group.give(partition, 0));
-        let source = ScriptedSource::new(Arc::clone(log), group, 0, 7);
-        self.run(lake, source, Pace::every(COMMIT_INTERVAL), Some(log.ends())).await
+        ScriptedSource::new(Arc::clone(log), group, 0, 7)
     }
 
     /// Runs the job, as its command does.

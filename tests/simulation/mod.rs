@@ -10,7 +10,7 @@ mod member;
 mod source;
 
 pub use disaster::{for_all_seeds, survive};
-pub use history::versions;
+pub use history::{Version, versions};
 pub use log::{Log, LogMessage, TOPIC};
 pub use member::{Computation, Member, Outage};
 pub use source::Group;

@@ -15,10 +15,14 @@ use lake_schemas::{LogDate, LogTime, OffsetRange, Table, TopicPartition};
 
 use super::event::{Event, Rejected, decode};
 
-/// The columns of `clicks`, and where among them stand `event_type` to `ip`, and `extra`.
+/// The columns of `clicks`, and where some of them stand; `event_type` to `ip` are the strings.
 const COLUMNS: usize = 17;
+const TOPIC: usize = 0;
+const PARTITION: usize = 1;
+const LOG_TIME: usize = 3;
 const STRINGS: Range<usize> = 5..14;
 const EXTRA: usize = 15;
+const LOG_DATE: usize = 16;
 
 /// A message as it comes from the log.
 #[derive(Clone, Copy, Debug)]
@@ -39,12 +43,14 @@ pub struct Columns {
     schema: SchemaRef,
     /// By column of the table, in its order.
     wanted: [bool; COLUMNS],
+    /// Whether more is wanted of where a row comes from than its offset.
+    is_placed: bool,
 }
 
 impl Columns {
     /// All of them.
     pub fn all() -> Self {
-        Self { schema: Table::Clicks.schema(), wanted: [true; COLUMNS] }
+        Self { schema: Table::Clicks.schema(), wanted: [true; COLUMNS], is_placed: true }
     }
 
     /// Those of these names.
@@ -53,7 +59,8 @@ impl Columns {
         let is_wanted = |name: &String| name == column::KAFKA_OFFSET || names.contains(name);
         let wanted: [bool; COLUMNS] = std::array::from_fn(|at| is_wanted(all.field(at).name()));
         let places: Vec<_> = (0..COLUMNS).filter(|at| wanted[*at]).collect();
-        Self { schema: Arc::new(all.project(&places).expect("they are its own")), wanted }
+        let is_placed = [TOPIC, PARTITION, LOG_TIME, LOG_DATE].into_iter().any(|at| wanted[at]);
+        Self { schema: Arc::new(all.project(&places).expect("they are its own")), wanted, is_placed }
     }
 }
 
@@ -203,7 +210,11 @@ impl EventColumns {
     }
 
     fn push(&mut self, message: &Message<'_>, event: &Event<'_>) {
-        self.position.push(message);
+        if self.columns.is_placed {
+            self.position.push(message);
+        } else {
+            self.position.offset.append_value(message.offset);
+        }
         self.event_time.append_value(event.event_time.micros());
         let ad_id = Some(Cow::Borrowed(event.ad_id.as_ref()));
         let strings = [
@@ -230,7 +241,13 @@ impl EventColumns {
     }
 
     fn finish(&mut self, partition: &TopicPartition) -> RecordBatch {
-        let (leading, log_date) = self.position.finish(partition);
+        let (leading, log_date) = if self.columns.is_placed {
+            self.position.finish(partition)
+        } else {
+            // What stands for the others is not wanted.
+            let offset: ArrayRef = Arc::new(self.position.offset.finish());
+            (std::array::from_fn(|_| Arc::clone(&offset)), offset)
+        };
         let mut columns: Vec<ArrayRef> = leading.into();
         columns.push(Arc::new(self.event_time.finish()));
         columns.extend(self.strings.iter_mut().map(Text::finish));

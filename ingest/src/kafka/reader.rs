@@ -177,7 +177,8 @@ impl Desk {
                 consumer.resume(&position).and_then(|()| consumer.seek_partitions(position, SEEK_MAX).map(drop))
             }
             (Some(Hold::Free), Hold::Free) => consumer.seek_partitions(position, SEEK_MAX).map(drop),
-            (None, Hold::Free) => Ok(()),
+            // Held when it was here before, it may be paused still.
+            (None, Hold::Free) => consumer.resume(&position),
         };
         moved.map_err(|error| self.end(failed(topic, &error)))?;
         let (partition, first) = (assigned.partition.clone(), assigned.first);

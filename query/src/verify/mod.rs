@@ -175,7 +175,17 @@ fn lines<T: fmt::Display>(f: &mut fmt::Formatter<'_>, all: &[T]) -> fmt::Result 
     }
 }
 
+/// The positions of a cut: `clicks 0@1042 1@977`.
 fn cut_of(cut: &Cut) -> String {
-    let cut: Vec<_> = cut.iter().map(|(partition, next)| format!("{partition} < {next}")).collect();
-    cut.join(", ")
+    let mut text = String::new();
+    let mut topic = None;
+    for (partition, next) in cut {
+        if topic != Some(&partition.topic) {
+            topic = Some(&partition.topic);
+            text.push_str(if text.is_empty() { "" } else { ", " });
+            text.push_str(&partition.topic);
+        }
+        text.push_str(&format!(" {}@{next}", partition.partition));
+    }
+    text
 }

@@ -1,0 +1,73 @@
+//! When minutes are written is the wall clock's business; what they sum to is not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{AsArray, RecordBatch};
+use ingest::drive::Pace;
+use lake_schemas::minute::Parameters;
+use lake_schemas::{Lake, Table, TopicPartition};
+use object_store::memory::InMemory;
+
+use crate::simulation::{Computation, Log, TOPIC, Version, lake_on, simulate, versions};
+
+/// Longer than a partition must be idle, shorter than two minutes of event time.
+const A_WHILE: Duration = Duration::from_secs(30);
+
+fn minutes() -> Computation {
+    Computation::Minutes(Parameters::default())
+}
+
+/// The panes that each version of the minutes wrote.
+async fn panes(lake: &Lake) -> Vec<Vec<String>> {
+    let of = |version: Version| {
+        let mut panes: Vec<_> = version.rows.iter().flat_map(|rows| texts(rows, "pane")).collect();
+        panes.sort();
+        panes.dedup();
+        panes
+    };
+    versions(lake, Table::ClicksMinute).await.into_iter().map(of).collect()
+}
+
+fn texts(rows: &RecordBatch, name: &str) -> Vec<String> {
+    rows[name].as_string::<i32>().iter().flatten().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_partition_that_is_idle_is_written_out_and_one_that_is_not_caught_up_is_not() {
+    simulate(async {
+        let (lake, log) = (lake_on(Arc::new(InMemory::new())), Arc::new(Log::of_seed(8, 2, 200)));
+        let partition = TopicPartition::new(TOPIC, 0);
+        let pace = Pace::every(Duration::from_millis(300));
+        // All is read long before the partition counts as idle.
+        minutes().run_for(&lake, &log, pace, Duration::from_secs(9)).await;
+        let stand = |version: &Version| version.stand(&partition);
+        let before = versions(&lake, Table::ClicksMinute).await.last().map(stand).expect("versions");
+        assert_eq!((before.cut, before.drained), (log.end(0), None));
+        minutes().run_for(&lake, &log, pace, A_WHILE).await;
+        let after = versions(&lake, Table::ClicksMinute).await.last().map(stand).expect("versions");
+        assert_eq!((after.cut, after.drained), (log.end(0), log.end(0)));
+        assert_eq!(after.emitted_ms, before.emitted_ms, "idleness moves no watermark");
+        let last = panes(&lake).await.pop().expect("versions");
+        assert_eq!(last, ["early"]);
+        // It is written once: what is drained has nothing more to say.
+        let written = versions(&lake, Table::ClicksMinute).await.len();
+        minutes().run_for(&lake, &log, pace, A_WHILE).await;
+        assert_eq!(versions(&lake, Table::ClicksMinute).await.len(), written);
+    });
+}
+
+#[test]
+fn early_firing_writes_minutes_before_they_are_complete() {
+    simulate(async {
+        let (lake, log) = (lake_on(Arc::new(InMemory::new())), Arc::new(Log::of_seed(8, 2, 200)));
+        let often = Pace { early_fire: Some(Duration::from_millis(500)), ..Pace::every(Duration::from_millis(300)) };
+        // Too short for a partition to be idle.
+        minutes().run_for(&lake, &log, often, Duration::from_secs(9)).await;
+        let panes = panes(&lake).await;
+        assert!(panes.iter().flatten().any(|pane| pane == "early"), "{panes:?}");
+        Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
+        let found = query::verify::verify(&lake, Default::default(), 1 << 30).await.expect("an audit");
+        assert!(found.is_equal(), "{found}");
+    });
+}
