@@ -10,14 +10,14 @@ use lake_schemas::LogTime;
 use lake_schemas::job::SourceError;
 use lake_schemas::witness::Witness;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, Timestamp, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio::time::{Instant, timeout};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::group::{Assigned, GroupContext, add, failed};
 use super::{Control, Data, Hold};
@@ -40,6 +40,9 @@ const PAUSE_AFTER: Duration = Duration::from_secs(2);
 
 /// How long the broker may take for a step back.
 const SEEK_MAX: Duration = Duration::from_secs(10);
+
+/// How long to wait before it is asked again.
+const SEEK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Polls, and hands what it gets to the desk.
 pub(super) struct Reader {
@@ -173,10 +176,8 @@ impl Desk {
         let moved = match (self.reading.get(&number).map(|reading| reading.assigned.hold), assigned.hold) {
             // What it reads until it is free is thrown away; that it reads little is for the sake of speed.
             (_, Hold::Held) => consumer.pause(&position),
-            (Some(Hold::Held), Hold::Free) => {
-                consumer.resume(&position).and_then(|()| consumer.seek_partitions(position, SEEK_MAX).map(drop))
-            }
-            (Some(Hold::Free), Hold::Free) => consumer.seek_partitions(position, SEEK_MAX).map(drop),
+            (Some(Hold::Held), Hold::Free) => consumer.resume(&position).and_then(|()| seek(consumer, &position)),
+            (Some(Hold::Free), Hold::Free) => seek(consumer, &position),
             // Held when it was here before, it may be paused still.
             (None, Hold::Free) => consumer.resume(&position),
         };
@@ -325,6 +326,20 @@ impl Reading {
              again; to read it as a new one, use --topic-as",
             message.offset
         )))
+    }
+}
+
+/// Goes to a position in a partition that was assigned. What has only just been assigned may not be fetched yet, and is
+/// asked again: a step that is not taken would leave out messages.
+fn seek(consumer: &BaseConsumer<GroupContext>, position: &TopicPartitionList) -> KafkaResult<()> {
+    let began = Instant::now();
+    loop {
+        let done = consumer.seek_partitions(position.clone(), SEEK_MAX)?;
+        match done.elements().iter().try_for_each(|one| one.error()) {
+            Err(error) if began.elapsed() < SEEK_MAX => debug!(%error, "seeking again"),
+            done => return done,
+        }
+        std::thread::park_timeout(SEEK_AGAIN);
     }
 }
 

@@ -198,7 +198,8 @@ fn say(line: &str) {
 
 #[expect(clippy::print_stderr, reason = "progress")]
 fn draw(line: &str) {
-    eprint!("\r{line}");
+    // The rest of a longer line before it is cleared.
+    eprint!("\r{line}\x1b[K");
     // A line that cannot be drawn is not worth stopping for.
     let _ = std::io::stderr().flush();
 }
