@@ -62,6 +62,16 @@ pub enum Command {
 
 /// Which topic of which cluster.
 #[derive(Clone, Debug, Args)]
+pub struct Kafka {
+    /// Where Kafka is
+    #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
+    pub bootstrap_servers: String,
+    #[command(flatten)]
+    pub topic: Topic,
+}
+
+/// A topic, and how it is read.
+#[derive(Clone, Debug, Args)]
 pub struct Topic {
     /// The topic
     #[arg(long, env = "CLICKLAKE_TOPIC", default_value = "clicks", value_parser = topic)]
@@ -99,11 +109,8 @@ pub struct Up {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake generate --bootstrap-servers localhost:9092 --rate 500 --count 10000")]
 pub struct Generate {
-    /// Where Kafka is
-    #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
-    pub bootstrap_servers: String,
     #[command(flatten)]
-    pub topic: Topic,
+    pub kafka: Kafka,
     /// Where randomness starts; by default the time
     #[arg(long, env = "CLICKLAKE_SEED")]
     pub seed: Option<u64>,
@@ -149,11 +156,8 @@ pub struct Running {
     after_help = "Example:  clicklake ingest --bootstrap-servers localhost:9092 --topic clicks --lake s3://bucket/lake"
 )]
 pub struct Ingest {
-    /// Where Kafka is
-    #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
-    pub bootstrap_servers: String,
     #[command(flatten)]
-    pub topic: Topic,
+    pub kafka: Kafka,
     #[command(flatten)]
     pub running: Running,
 }
@@ -163,11 +167,8 @@ pub struct Ingest {
     after_help = "Example:  clicklake aggregate --bootstrap-servers localhost:9092 --lake s3://bucket/lake --dimensions country"
 )]
 pub struct Aggregate {
-    /// Where Kafka is
-    #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
-    pub bootstrap_servers: String,
     #[command(flatten)]
-    pub topic: Topic,
+    pub kafka: Kafka,
     #[command(flatten)]
     pub running: Running,
     /// What the counts in progress and the clicks remembered may take; 3/4 of the memory there is, by default
@@ -207,11 +208,8 @@ pub struct Verify {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake lag --bootstrap-servers localhost:9092")]
 pub struct Lag {
-    /// Where Kafka is
-    #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
-    pub bootstrap_servers: String,
     #[command(flatten)]
-    pub topic: Topic,
+    pub kafka: Kafka,
     #[command(flatten)]
     pub report: Report,
 }

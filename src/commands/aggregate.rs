@@ -18,7 +18,7 @@ use crate::{memory, metrics};
 
 pub async fn run(lake: &str, command: Aggregate, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
-    let kafka = kafka(&command.bootstrap_servers, &command.topic)?;
+    let kafka = kafka(&command.kafka.bootstrap_servers, &command.kafka.topic)?;
     let requested = requested(&command);
     let running = command.running;
     let (progress, seen) = watch::channel(Progress::default());

@@ -9,7 +9,7 @@ use super::{kafka, now};
 use crate::arguments::Generate;
 
 pub async fn run(command: Generate, stop: CancellationToken) -> anyhow::Result<()> {
-    let kafka = kafka(&command.bootstrap_servers, &command.topic)?;
+    let kafka = kafka(&command.kafka.bootstrap_servers, &command.kafka.topic)?;
     let start_ms = now().timestamp_millis();
     let seed = command.seed.unwrap_or(start_ms.unsigned_abs());
     let generator = Generator::new(Settings {

@@ -13,7 +13,7 @@ use crate::metrics;
 
 pub async fn run(lake: &str, command: Ingest, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
-    let kafka = kafka(&command.bootstrap_servers, &command.topic)?;
+    let kafka = kafka(&command.kafka.bootstrap_servers, &command.kafka.topic)?;
     let running = command.running;
     let (progress, seen) = watch::channel(Progress::default());
     let run = Run { pace: Pace::every(running.commit_interval), until: until(&running), stop, progress };

@@ -14,7 +14,7 @@ use crate::report;
 
 pub async fn run(lake: &str, command: Lag) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
-    let kafka = kafka(&command.bootstrap_servers, &command.topic)?;
+    let kafka = kafka(&command.kafka.bootstrap_servers, &command.kafka.topic)?;
     // The tables first: what they have, the log has too.
     let clicks = TableView::newest(&lake, Table::Clicks).await?;
     let minutes = TableView::newest(&lake, Table::ClicksMinute).await?;
