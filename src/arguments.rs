@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use lake_schemas::EventTime;
-use lake_schemas::minute::Dimension;
+use lake_schemas::minute::{Dimension, WINDOW_MS};
 
 const EXPECTED_DURATION: &str = "expected a duration such as 250ms, 5s, 15m, 1h or 30d";
 
@@ -198,10 +198,10 @@ pub struct Verify {
     #[arg(long, env = "CLICKLAKE_CONSERVATION", conflicts_with_all = ["from", "to"])]
     pub conservation: bool,
     /// Only windows from this time on
-    #[arg(long, env = "CLICKLAKE_FROM", value_name = "TIME", value_parser = time)]
+    #[arg(long, env = "CLICKLAKE_FROM", value_name = "TIME", value_parser = minute)]
     pub from: Option<EventTime>,
     /// Only windows before this time
-    #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = time)]
+    #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
     pub to: Option<EventTime>,
 }
 
@@ -250,6 +250,12 @@ fn duration_or_zero(text: &str) -> Result<Duration, String> {
 fn size(text: &str) -> Result<usize, String> {
     let parsed = text.parse::<bytesize::ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok());
     parsed.filter(|size| *size > 0).ok_or_else(|| "expected a size such as 512MiB or 4GiB".to_owned())
+}
+
+/// A time at which a window may start.
+fn minute(text: &str) -> Result<EventTime, String> {
+    let is_whole = |time: &EventTime| time.millis().rem_euclid(WINDOW_MS) == 0;
+    Some(time(text)?).filter(is_whole).ok_or_else(|| "expected a whole minute: windows start with minutes".to_owned())
 }
 
 /// RFC 3339, or a day, which begins at midnight UTC.

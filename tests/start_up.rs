@@ -95,11 +95,27 @@ fn bad_flags_are_usage_errors() {
         &["ingest", "--bootstrap-servers", NOBODY, "--topic", "a/b"],
         &["ingest", "--bootstrap-servers", NOBODY, "-X", "nonsense"],
         &["generate", "--bootstrap-servers", NOBODY, "--late", "2"],
+        &["aggregate", "--bootstrap-servers", NOBODY, "--dimensions", "planet"],
+        &["aggregate", "--bootstrap-servers", NOBODY, "--memory-limit", "much"],
+        &["verify", "--from", "2026-03-07T12:00:30Z"],
+        &["verify", "--from", "yesterday"],
         &["fly"],
     ] {
         let output = clicklake(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: "), "{arguments:?}");
+    }
+}
+
+/// Takes a file out of a table's log, as if it had never been committed.
+fn lose_a_file(log: &str) {
+    for version in 1.. {
+        let entry = format!("{log}/{version:020}.json");
+        let text = std::fs::read_to_string(&entry).expect("a version that adds a file");
+        let add = text.lines().find(|line| line.starts_with("{\"add\""));
+        if let Some(add) = add {
+            return std::fs::write(&entry, text.replace(&format!("{add}\n"), "")).expect("it can be written");
+        }
     }
 }
 
@@ -118,6 +134,15 @@ fn up_runs_and_sums_up() {
     fails(&["sql", "insert into clicks select * from clicks", "--lake", &lake], 3, &["DML"]);
     fails(&["sql", "drop table clicks", "--lake", &lake], 3, &["DDL"]);
     fails(&["sql", "selec", "--lake", &lake], 3, &["selec"]);
+    let audited = clicklake(&["verify", "--lake", &lake]);
+    let said = String::from_utf8_lossy(&audited.stdout);
+    assert!(audited.status.success() && said.starts_with("equal: ") && said.contains(" clicks, at version "), "{said}");
+    lose_a_file(&format!("{lake}/clicks_minute/_delta_log"));
+    let audited = clicklake(&["verify", "--lake", &lake]);
+    let said = String::from_utf8_lossy(&audited.stdout);
+    assert_eq!(audited.status.code(), Some(1), "{said}");
+    assert!(said.starts_with("differs: ") && said.contains("missing: "), "{said}");
+    assert_eq!(clicklake(&["verify", "--conservation", "--lake", &lake]).status.code(), Some(1));
     // The same lake, as a later clicklake would have made it.
     let definition = format!("{lake}/clicks/_delta_log/00000000000000000000.json");
     let text = std::fs::read_to_string(&definition).expect("the table's first version");
