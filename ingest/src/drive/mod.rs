@@ -41,9 +41,13 @@ const EPOCH_ROWS_MAX: usize = 250_000;
 /// The same limit in bytes, for rows that are not clicks of the usual size.
 const EPOCH_BYTES_MAX: usize = 96 * 1024 * 1024;
 
-/// Epochs in a row that may be fenced. A rebalance fences once; what goes on is another process that writes the same
-/// partitions without knowing of this one.
-const FENCED_MAX: u32 = 5;
+/// How long epochs may be fenced without one that is not. One that was taken for dead goes on until it learns of it, at
+/// the latest when its own session ends, which takes 45 seconds by default; what goes on longer is another process that
+/// writes the same partitions without knowing of this one.
+const FENCED_MAX: Duration = Duration::from_secs(60);
+
+/// How long to wait after an epoch was fenced: to begin at once would be to lose the next race too.
+const FENCED_WAIT: Duration = Duration::from_millis(500);
 
 /// How long a partition that is being taken away waits for the epoch in flight: the group waits too.
 const RELEASE_WAIT: Duration = Duration::from_secs(10);
@@ -150,7 +154,7 @@ pub async fn drive<J: Job, S: Source>(
         in_flight: JoinSet::new(),
         give_up: CancellationToken::new(),
         checkpoints: JoinSet::new(),
-        fenced: 0,
+        fenced_since: None,
     };
     drive.run().await
 }
@@ -179,7 +183,8 @@ struct Drive<'a, J: Job, S> {
     /// Tells the epoch in flight to try no longer.
     give_up: CancellationToken,
     checkpoints: JoinSet<()>,
-    fenced: u32,
+    /// When epochs began to be fenced; `None` once one is not.
+    fenced_since: Option<Instant>,
 }
 
 impl<J: Job, S: Source> Drive<'_, J, S> {
@@ -390,18 +395,18 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         self.logs = Some(logs);
         match settled {
             Settled::Committed(done) => {
-                self.fenced = 0;
+                self.fenced_since = None;
                 self.progress.send_modify(|progress| done.add_to(progress));
                 self.source.committed(&done.cuts()).await;
             }
             Settled::Fenced { table, app_id, expected, found, partitions } => {
-                self.fenced += 1;
                 self.progress.send_modify(|progress| progress.fenced += 1);
                 warn!(job = J::NAME, %table, app_id, expected, found, "fenced; going back to where the table stands");
-                if self.fenced >= FENCED_MAX {
+                if self.fenced_since.get_or_insert_with(Instant::now).elapsed() > FENCED_MAX {
                     return Err(DriveError::Fenced { table, app_id, expected, found });
                 }
                 self.lose(partitions);
+                sleep(FENCED_WAIT).await;
             }
             Settled::Abandoned { partitions, error } => {
                 self.progress.send_modify(|progress| progress.abandoned += 1);
