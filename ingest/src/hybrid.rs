@@ -89,8 +89,8 @@ impl<L: Live> HybridSource<L> {
         self.replaying.insert(partition, Replaying { generation, _task: AbortOnDropHandle::new(task) });
     }
 
-    /// What follows from what a replay has said, unless its partition was started again, or released, since. It does not
-    /// wait: to start is to tell the live end, so that nothing is lost when who asks for a signal asks no longer.
+    /// What follows from what a replay has said, unless its partition was started again, or released, since. It does
+    /// not wait: to start is to tell the live end. So nothing is lost when who asks for a signal asks no longer.
     async fn hear(&mut self, generation: Generation, said: Said) -> Result<Option<Signal>, SourceError> {
         let partition = match &said {
             Said::Batch(batch) => &batch.partition,
