@@ -1,35 +1,11 @@
 //! Laws of `clicklake aggregate` on Apache Kafka and S3: what it reads from where, what it refuses, what it says.
 
-use std::time::Duration;
-
-use localstack::produce::Load;
 use rdkafka::Offset;
-use rdkafka::admin::AdminOptions;
-use rdkafka::topic_partition_list::TopicPartitionList;
-use tokio_util::sync::CancellationToken;
 
-use crate::NOON_MS;
+use crate::kafka::{SOON, fill, truncate};
 use crate::stack::RealStack;
 use crate::stack::member::{Job, Member};
 use crate::start_up::the_error;
-
-/// As fast as the generator goes.
-const RATE: u64 = 1_000_000;
-
-/// How long a member may take for what it is waited for.
-const SOON: Duration = Duration::from_secs(30);
-
-async fn fill(stack: &RealStack, topic: &str, seed: u64, count: u64) {
-    let load = Load { rate: RATE, count: Some(count), start_ms: NOON_MS };
-    stack.produce(topic, seed, load, CancellationToken::new()).await;
-}
-
-/// Drops all that a partition has, or what is below an offset, as retention would.
-async fn truncate(stack: &RealStack, topic: &str, partition: i32, offset: Offset) {
-    let mut offsets = TopicPartitionList::new();
-    offsets.add_partition_offset(topic, partition, offset).expect("an offset");
-    stack.admin().delete_records(&offsets, &AdminOptions::new()).await.expect("kafka answers");
-}
 
 /// Runs a job to its end, which must be a failure with that code, in one line that has all these words.
 async fn fails(stack: &RealStack, topic: &str, more: &[&str], code: i32, words: &[&str]) {

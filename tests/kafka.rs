@@ -28,7 +28,7 @@ const RATE: u64 = 1_000_000;
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// How long a member may take for what it is waited for.
-const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(30);
 
 /// How long a rebalance may take once the broker has found out, on a busy machine.
 const REBALANCE_MAX: Duration = Duration::from_secs(3);
@@ -37,7 +37,7 @@ fn load(count: u64) -> Load {
     Load { rate: RATE, count: Some(count), start_ms: NOON_MS }
 }
 
-async fn fill(stack: &RealStack, topic: &str, seed: u64, count: u64) {
+pub async fn fill(stack: &RealStack, topic: &str, seed: u64, count: u64) {
     stack.produce(topic, seed, load(count), CancellationToken::new()).await;
 }
 
@@ -53,7 +53,7 @@ fn watermarks(stack: &RealStack, topic: &str, partition: i32) -> (i64, i64) {
 }
 
 /// Drops what is below an offset, as retention would.
-async fn truncate(stack: &RealStack, topic: &str, partition: i32, offset: Offset) {
+pub async fn truncate(stack: &RealStack, topic: &str, partition: i32, offset: Offset) {
     let mut offsets = TopicPartitionList::new();
     offsets.add_partition_offset(topic, partition, offset).expect("an offset");
     stack.admin().delete_records(&offsets, &AdminOptions::new()).await.expect("kafka answers");

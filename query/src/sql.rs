@@ -4,6 +4,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
+use datafusion::prelude::DataFrame;
 use futures::future::BoxFuture;
 use lake_schemas::{Lake, LakeError};
 
@@ -39,11 +40,16 @@ pub fn run<'a>(lake: &'a Lake, sql: &'a str) -> BoxFuture<'a, Result<Vec<RecordB
         // The tables are written by the jobs alone: a row that came in by SQL would have no cut.
         let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         let answer = session.sql_with_options(sql, read_only).await?;
-        let schema = answer.schema().inner().clone();
-        let mut batches = answer.collect().await?;
-        if batches.is_empty() {
-            batches.push(RecordBatch::new_empty(schema));
-        }
-        Ok(batches)
+        collect(answer).await
     })
+}
+
+/// All rows of an answer: at least one batch, possibly without rows, so that its columns are known.
+pub(crate) async fn collect(answer: DataFrame) -> Result<Vec<RecordBatch>, QueryError> {
+    let schema = answer.schema().inner().clone();
+    let mut batches = answer.collect().await?;
+    if batches.is_empty() {
+        batches.push(RecordBatch::new_empty(schema));
+    }
+    Ok(batches)
 }

@@ -208,7 +208,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             }
             let full = pending.rows >= EPOCH_ROWS_MAX || pending.bytes >= EPOCH_BYTES_MAX;
             let caught_up = self.goal.is_some() && self.is_caught_up();
-            if idle && let Some(reason) = self.reason(full, caught_up) {
+            if idle && let Some(reason) = self.reason(pending.rows > 0, full, caught_up) {
                 self.begin_epoch(&reason);
                 continue;
             }
@@ -232,8 +232,8 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     }
 
     /// Why an epoch is to be cut now, if it is.
-    fn reason(&mut self, full: bool, caught_up: bool) -> Option<Reason> {
-        let (now, is_pending) = (Instant::now(), self.pending().rows > 0);
+    fn reason(&mut self, is_pending: bool, full: bool, caught_up: bool) -> Option<Reason> {
+        let now = Instant::now();
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         if caught_up && (is_pending || self.partitions.values().any(Operator::holds_back)) {
             return Some(Reason::Everything);

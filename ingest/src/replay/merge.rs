@@ -170,6 +170,7 @@ fn last_offset(batch: &RecordBatch) -> i64 {
     *offsets(batch).last().expect("a head has rows")
 }
 
-fn offsets(batch: &RecordBatch) -> &[i64] {
+/// The offsets of rows, in their order.
+pub(super) fn offsets(batch: &RecordBatch) -> &[i64] {
     Positions::of(batch).expect("the position is among the columns read").offsets()
 }

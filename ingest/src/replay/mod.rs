@@ -11,7 +11,6 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use lake_schemas::commit::{TableLog, Version};
 use lake_schemas::job::{LogBatch, Start};
-use lake_schemas::rows::Positions;
 use lake_schemas::witness::Witness;
 use lake_schemas::{LakeError, OffsetRange, RawFile, Result, Table, TopicPartition};
 use object_store::ObjectStore;
@@ -20,7 +19,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use self::merge::{Merge, Unread, Wanted};
+use self::merge::{Merge, Unread, Wanted, offsets};
 use crate::backoff::Backoff;
 
 /// The raw table, for all replays of a process.
@@ -176,7 +175,7 @@ impl Replay {
 
 /// The rows of a stretch.
 fn within(rows: &RecordBatch, stretch: OffsetRange) -> RecordBatch {
-    let offsets = Positions::of(rows).expect("the position is among the columns read").offsets();
+    let offsets = offsets(rows);
     let first = offsets.partition_point(|&offset| offset < stretch.first);
     let next = offsets.partition_point(|&offset| offset < stretch.next);
     rows.slice(first, next - first)
@@ -184,7 +183,7 @@ fn within(rows: &RecordBatch, stretch: OffsetRange) -> RecordBatch {
 
 /// The first and the last offset of rows.
 fn ends(rows: &RecordBatch) -> Option<(i64, i64)> {
-    let offsets = Positions::of(rows).expect("the position is among the columns read").offsets();
+    let offsets = offsets(rows);
     offsets.first().copied().zip(offsets.last().copied())
 }
 

@@ -13,7 +13,7 @@ use lake_schemas::commit::{TableView, Version};
 use lake_schemas::{Lake, LakeError, Table, TopicPartition};
 
 use super::covered::Covered;
-use super::partition::timestamp;
+use super::partition::{is_of, timestamp};
 use super::{lines, run, session};
 use crate::catalog;
 use crate::sql::QueryError;
@@ -117,10 +117,6 @@ impl Law {
             self.broken.push(Broken { partition, expected, found });
         }
     }
-}
-
-fn is_of(partition: &TopicPartition) -> String {
-    format!("topic = '{}' and kafka_partition = {}", partition.topic.replace('\'', "''"), partition.partition)
 }
 
 /// One number; nothing is zero.

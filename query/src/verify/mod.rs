@@ -31,7 +31,7 @@ use self::copies::Copies;
 use self::covered::Covered;
 use self::partition::Partition;
 use crate::catalog;
-use crate::sql::QueryError;
+use crate::sql::{QueryError, collect};
 
 /// Lines of a kind that are printed.
 const LINES_MAX: usize = 20;
@@ -131,13 +131,7 @@ async fn session(lake: &Lake, version: Version, memory: usize) -> Result<Session
 
 /// Runs a statement of our own; at least one batch, possibly without rows.
 async fn run(context: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
-    let answer = context.sql(sql).await?;
-    let schema = Arc::clone(answer.schema().inner());
-    let mut batches = answer.collect().await?;
-    if batches.is_empty() {
-        batches.push(RecordBatch::new_empty(schema));
-    }
-    Ok(batches)
+    collect(context.sql(sql).await?).await
 }
 
 impl fmt::Display for Audit {

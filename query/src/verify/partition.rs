@@ -145,8 +145,7 @@ impl<'a> Partition<'a> {
 
     /// The condition that a row of a table is this partition's.
     pub fn is_this(&self) -> String {
-        let TopicPartition { topic, partition } = self.partition;
-        format!("topic = '{}' and kafka_partition = {partition}", topic.replace('\'', "''"))
+        is_of(self.partition)
     }
 
     /// The names of the dimensions.
@@ -213,6 +212,11 @@ impl<'a> Partition<'a> {
         ];
         filled.into_iter().fold(sql.to_owned(), |sql, (name, value)| sql.replace(name, &value))
     }
+}
+
+/// The condition that a row of a table is of a partition.
+pub(super) fn is_of(partition: &TopicPartition) -> String {
+    format!("topic = '{}' and kafka_partition = {}", partition.topic.replace('\'', "''"), partition.partition)
 }
 
 /// A time as SQL has it.
