@@ -1,13 +1,15 @@
 //! The command line, as the contract has it. A flag not given is looked up as `CLICKLAKE_<FLAG>`.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate};
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use lake_schemas::EventTime;
+use chrono::{DateTime, NaiveDate, Utc};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use lake_schemas::minute::{Dimension, WINDOW_MS};
+use lake_schemas::table::ShadowName;
+use lake_schemas::{EventTime, Table};
 
 const EXPECTED_DURATION: &str = "expected a duration such as 250ms, 5s, 15m, 1h or 30d";
 
@@ -52,6 +54,8 @@ pub enum Command {
     Ingest(Ingest),
     /// Counts the clicks of every minute, exactly once
     Aggregate(Aggregate),
+    /// Computes minutes again from the raw clicks, into a table of their own or in place
+    Backfill(Backfill),
     /// Counts the raw clicks again in plain SQL, and compares
     Verify(Verify),
     /// Shows how far the tables are behind the topic
@@ -177,6 +181,13 @@ pub struct Aggregate {
     /// Writes minutes before they are complete, this often
     #[arg(long, env = "CLICKLAKE_EARLY_FIRE", value_name = "DURATION", value_parser = duration)]
     pub early_fire: Option<Duration>,
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What decides the counts. A table records it when it is made.
+#[derive(Clone, Debug, Args)]
+pub struct Settings {
     /// How far a click's time may lie behind the latest [of a new table: 5s]
     #[arg(long, env = "CLICKLAKE_OUT_OF_ORDERNESS", value_name = "DURATION", value_parser = duration_or_zero)]
     pub out_of_orderness: Option<Duration>,
@@ -192,11 +203,72 @@ pub struct Aggregate {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  clicklake backfill --into by_country --dimensions country\n          clicklake backfill --replace --from 2026-03-07 --to 2026-03-08 --dry-run",
+    group = ArgGroup::new("target").required(true)
+)]
+pub struct Backfill {
+    /// Makes a table of that name, of the shape of clicks_minute; run again after a crash, it goes on
+    #[arg(long, env = "CLICKLAKE_INTO", value_name = "NAME", group = "target")]
+    pub into: Option<ShadowName>,
+    /// Computes complete minutes of clicks_minute again, in one commit, beside the running job
+    #[arg(long, env = "CLICKLAKE_REPLACE", group = "target", conflicts_with_all = SETTINGS)]
+    pub replace: bool,
+    #[command(flatten)]
+    pub settings: Settings,
+    #[command(flatten)]
+    pub range: Range,
+    /// Shows what would change, per day, and writes nothing
+    #[arg(long, env = "CLICKLAKE_DRY_RUN")]
+    pub dry_run: bool,
+    /// How many partitions are read at once; by default, as many as there are processors
+    #[arg(long, env = "CLICKLAKE_PARALLELISM", value_name = "N")]
+    pub parallelism: Option<NonZeroUsize>,
+    /// How long the raw table is waited for, if it is behind clicks_minute
+    #[arg(long, env = "CLICKLAKE_WAIT", default_value = "60s", value_name = "DURATION", value_parser = duration_or_zero)]
+    pub wait: Duration,
+}
+
+/// The flags of [`Settings`].
+const SETTINGS: [&str; 4] = ["out_of_orderness", "allowed_lateness", "dedup_horizon", "dimensions"];
+
+/// A part of history; without any of these, all of it.
+#[derive(Clone, Debug, Args)]
+pub struct Range {
+    /// Only minutes from this time on
+    #[arg(long, env = "CLICKLAKE_FROM", value_name = "TIME", value_parser = minute)]
+    pub from: Option<EventTime>,
+    /// Only minutes before this time
+    #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
+    pub to: Option<EventTime>,
+    /// Only what versions of clicks added, from this one on
+    #[arg(long, env = "CLICKLAKE_FROM_VERSION", value_name = "A", conflicts_with_all = ["from", "to"])]
+    pub from_version: Option<u64>,
+    /// Only what versions of clicks added, up to this one
+    #[arg(long, env = "CLICKLAKE_TO_VERSION", value_name = "B", conflicts_with_all = ["from", "to"])]
+    pub to_version: Option<u64>,
+    /// Clicks as they were at this time
+    #[arg(long, env = "CLICKLAKE_AS_OF", value_name = "TIME", value_parser = instant,
+          conflicts_with_all = ["from", "to", "from_version", "to_version"])]
+    pub as_of: Option<DateTime<Utc>>,
+    /// Clicks as they were in this version
+    #[arg(long, env = "CLICKLAKE_AS_OF_VERSION", value_name = "V",
+          conflicts_with_all = ["from", "to", "from_version", "to_version", "as_of"])]
+    pub as_of_version: Option<u64>,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake verify --from 2026-03-07T12:00:00Z --to 2026-03-07T13:00:00Z")]
 pub struct Verify {
     /// Checks that every message read is a row, and every row is counted
     #[arg(long, env = "CLICKLAKE_CONSERVATION", conflicts_with_all = ["from", "to"])]
     pub conservation: bool,
+    /// Compares with a replay of the raw clicks through the code that counts live, instead of with SQL
+    #[arg(long, env = "CLICKLAKE_REPLAY", conflicts_with = "conservation")]
+    pub replay: bool,
+    /// The table of minutes: clicks_minute, or one that backfill has made
+    #[arg(long, env = "CLICKLAKE_TABLE", value_name = "NAME", default_value = "clicks_minute", value_parser = minutes)]
+    pub table: Table,
     /// Only windows from this time on
     #[arg(long, env = "CLICKLAKE_FROM", value_name = "TIME", value_parser = minute)]
     pub from: Option<EventTime>,
@@ -264,6 +336,17 @@ fn time(text: &str) -> Result<EventTime, String> {
     let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(day);
     let time = time.and_then(|time| EventTime::from_millis(time.timestamp_millis()));
     time.ok_or_else(|| "expected a time such as 2026-03-07T12:00:00Z, or a day such as 2026-03-07".to_owned())
+}
+
+/// A time of the clock.
+fn instant(text: &str) -> Result<DateTime<Utc>, String> {
+    let time = DateTime::from_timestamp_millis(time(text)?.millis());
+    time.ok_or_else(|| "expected a time that a calendar has".to_owned())
+}
+
+/// A table of minutes.
+fn minutes(name: &str) -> Result<Table, String> {
+    if name == Table::ClicksMinute.name() { Ok(Table::ClicksMinute) } else { name.parse().map(Table::Shadow) }
 }
 
 fn share(text: &str) -> Result<f64, String> {

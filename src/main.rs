@@ -5,6 +5,7 @@ mod commands;
 mod logging;
 mod memory;
 mod metrics;
+mod progress;
 mod report;
 mod signals;
 
@@ -19,7 +20,10 @@ use crate::arguments::{Arguments, Command};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return commands::fail_usage(&error),
+    };
     logging::start(&arguments.common, &arguments.command);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
             Command::Generate(command) => commands::generate::run(command, stop).await,
             Command::Ingest(command) => commands::ingest::run(lake, command, stop).await,
             Command::Aggregate(command) => commands::aggregate::run(lake, command, stop).await,
+            Command::Backfill(command) => commands::backfill::run(lake, command, stop).await,
             Command::Verify(command) => return commands::verify::run(lake, command).await,
             Command::Lag(command) => commands::lag::run(lake, command).await,
             Command::Sql(command) => commands::sql::run(lake, command).await,

@@ -9,6 +9,12 @@ use crate::arguments::Format;
 
 /// Prints rows: at least one batch, whose columns are those of all.
 pub fn print(rows: &[RecordBatch], format: Format) -> anyhow::Result<()> {
+    print_text(&text(rows, format)?);
+    Ok(())
+}
+
+/// Rows as text.
+pub fn text(rows: &[RecordBatch], format: Format) -> anyhow::Result<String> {
     let mut text = Vec::new();
     let all: Vec<_> = rows.iter().collect();
     match format {
@@ -26,8 +32,7 @@ pub fn print(rows: &[RecordBatch], format: Format) -> anyhow::Result<()> {
             writer.finish()?;
         }
     }
-    print_text(String::from_utf8(text)?.trim_end());
-    Ok(())
+    Ok(String::from_utf8(text)?.trim_end().to_owned())
 }
 
 fn separated(rows: &[RecordBatch], separator: u8, text: &mut Vec<u8>) -> anyhow::Result<()> {

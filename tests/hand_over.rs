@@ -7,7 +7,7 @@ use lake_schemas::job::SourceError;
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Lake, Table};
 use object_store::memory::InMemory;
-use query::verify::{Windows, verify};
+use query::verify::{Question, verify};
 
 use crate::simulation::{Computation, Log, LogMessage, lake_on, simulate, versions};
 
@@ -36,7 +36,7 @@ fn drop_all_of(earlier: &Log, log: &Log) {
 
 /// All is counted once: the raw table has the rest by now, and the two agree.
 async fn agree(lake: &Lake, log: &Arc<Log>) {
-    let found = verify(lake, Windows::default(), MEMORY).await.expect("an audit");
+    let found = verify(lake, Question::default(), MEMORY).await.expect("an audit");
     assert!(found.is_equal(), "{found}");
     assert_eq!(found.cut, log.ends());
     assert!(found.clicks > 0, "{found}");
@@ -80,7 +80,7 @@ fn minutes_may_be_ahead_of_the_raw_table() {
             Computation::Raw.read_all(&lake, &earlier).await.expect("ingest ends");
             minutes().read_all(&lake, &earlier).await.expect("aggregate ends");
             minutes().read_all(&lake, &log).await.expect("aggregate ends");
-            let ahead = verify(&lake, Windows::default(), MEMORY).await.expect("an audit");
+            let ahead = verify(&lake, Question::default(), MEMORY).await.expect("an audit");
             assert!(ahead.is_equal(), "{ahead}");
             let newest = versions(&lake, Table::ClicksMinute).await.len() as u64 - 1;
             assert!(ahead.version < newest, "{} is covered, of {newest}", ahead.version);

@@ -14,6 +14,7 @@
 //! | [`local_stack`] | `up` and `down` do what they say |
 //! | [`minutes`] | the minute counts are those of a plain loop, restarts included |
 //! | [`hand_over`] | the raw table and Kafka are one log, whatever each lacks |
+//! | [`history`] | replays, backfills into a table and in place are the live counts |
 //! | [`audit`] | `verify` names what was tampered with |
 //! | [`embedded`] | the whole path over a broker in this process |
 //! | [`start_up`] | what is wrong is said in one line, in time, with the right exit code |
@@ -28,6 +29,7 @@ mod counted;
 mod embedded;
 mod fault_store;
 mod hand_over;
+mod history;
 mod kafka;
 mod local_stack;
 mod messages;

@@ -11,7 +11,7 @@ const ERROR_MAX: Duration = Duration::from_secs(15);
 /// A port of this machine that nothing listens on.
 const NOBODY: &str = "127.0.0.1:1";
 
-fn clicklake(arguments: &[&str]) -> Output {
+pub fn clicklake(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_clicklake")).args(arguments).output().expect("the program runs")
 }
 
@@ -26,7 +26,7 @@ pub fn the_error(said: &str) -> &str {
 /// Runs a command that must fail with a code, and one line that has all these words.
 #[track_caller]
 #[expect(clippy::disallowed_methods, reason = "the law is about real time")]
-fn fails(arguments: &[&str], code: i32, words: &[&str]) {
+pub fn fails(arguments: &[&str], code: i32, words: &[&str]) {
     let began = Instant::now();
     let output = clicklake(arguments);
     let said = String::from_utf8_lossy(&output.stderr);
@@ -39,7 +39,7 @@ fn fails(arguments: &[&str], code: i32, words: &[&str]) {
     }
 }
 
-fn folder() -> (tempfile::TempDir, String) {
+pub fn folder() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("lake").to_str().expect("UTF-8").to_owned();
     (folder, path)

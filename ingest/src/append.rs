@@ -15,9 +15,13 @@ pub struct Append;
 impl Job for Append {
     type Operator = AppendPartition;
 
-    const NAME: &'static str = "ingest";
+    fn name(&self) -> &'static str {
+        "ingest"
+    }
 
-    const TABLES: &'static [Table] = &[Table::ClicksRejected, Table::Clicks];
+    fn tables(&self) -> Vec<Table> {
+        vec![Table::ClicksRejected, Table::Clicks]
+    }
 
     fn reads(&self) -> Vec<String> {
         Table::Clicks.schema().fields().iter().map(|field| field.name().clone()).collect()

@@ -2,9 +2,10 @@
 //!
 //! [`kafka`] reads the log live, [`decode`] turns its messages into rows, and [`append`] is the job that keeps them as
 //! raw tables. [`replay`] reads it from there, [`hybrid`] joins both ends. [`drive`] runs any job over any source.
-//! [`ingest`] and [`compute`] put them together.
+//! [`ingest`] and [`compute`] put them together; [`backfill`] does so over history alone.
 
 pub mod append;
+pub mod backfill;
 mod backoff;
 pub mod decode;
 pub mod drive;
@@ -61,7 +62,7 @@ pub struct Run {
 pub fn ingest<'a>(lake: &'a Lake, options: &'a KafkaOptions, run: Run) -> BoxFuture<'a, Result<(), DriveError>> {
     Box::pin(async move {
         lake.probe().await?;
-        let logs = TableLog::open_all(lake, Append::TABLES).await?;
+        let logs = TableLog::open_all(lake, &Append.tables()).await?;
         let clicks = logs.last().expect("the job has tables, and clicks is the last");
         let mut source = join(&Append, options, clicks, clicks.time_in_future_ms()).await?;
         let goal = goal(options, run.until).await?;
@@ -101,7 +102,7 @@ async fn join<J: Job>(
 ) -> Result<KafkaSource, DriveError> {
     let group = options.group.clone().unwrap_or_else(|| {
         let id: String = target.id().chars().take(GROUP_ID_CHARS).collect();
-        format!("clicklake-{}-{id}", J::NAME)
+        format!("clicklake-{}-{id}", job.name())
     });
     Ok(KafkaSource::join(options, &group, time_in_future_ms, Columns::of(&job.reads())).await?)
 }

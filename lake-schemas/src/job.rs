@@ -42,6 +42,11 @@ pub enum Signal {
     CaughtUp(TopicPartition),
     /// Where the logs of these partitions end now; said from time to time.
     Ends(Vec<(TopicPartition, i64)>),
+    /// This partition has ended: all of it has been yielded, and there will never be more. The source waits for
+    /// [`Source::release`], when all is written, or for [`Source::start`].
+    Ended(TopicPartition),
+    /// All partitions that there ever will be have ended, and were released.
+    Finished,
 }
 
 /// Where to begin in a partition.
@@ -60,7 +65,8 @@ pub struct Start {
 pub enum Room {
     /// Anything.
     ForAll,
-    /// Only what cannot wait, and takes no room: all but [`Signal::Batch`] and [`Signal::CaughtUp`].
+    /// Only what cannot wait, and takes no room: all but [`Signal::Batch`], [`Signal::CaughtUp`] and
+    /// [`Signal::Ended`].
     ForControl,
 }
 
@@ -153,16 +159,16 @@ pub trait Job: Send {
     /// The computation of one partition.
     type Operator: Operator;
 
-    /// Its name: a constant, so that there is one cut for each table, topic and partition.
-    const NAME: &'static str;
+    /// Its name, which decides nothing: there is one cut for each table, topic and partition, whoever moves it.
+    fn name(&self) -> &'static str;
 
     /// The tables it writes, in the order in which an epoch commits to them.
-    const TABLES: &'static [Table];
+    fn tables(&self) -> Vec<Table>;
 
     /// Which columns of `clicks` its operators read.
     fn reads(&self) -> Vec<String>;
 
-    /// Begins a partition that stands thus in [`Job::TABLES`]: its operator, and the offset to read from (`None`: the
+    /// Begins a partition that stands thus in [`Job::tables`]: its operator, and the offset to read from (`None`: the
     /// first that the log has).
     fn begin(&self, partition: &TopicPartition, stands: &[Stand]) -> (Self::Operator, Option<i64>);
 }

@@ -14,6 +14,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::error::{Context, LakeError, Result};
+use crate::table::Table;
 
 /// Rounds of the race, and writers in each: check-then-rename stores let two win in the first round as a rule.
 const PROBE_ROUNDS: usize = 4;
@@ -73,6 +74,27 @@ impl Lake {
         let path = format!("{}/{name}/", url.path().trim_end_matches('/'));
         url.set_path(&path);
         url
+    }
+
+    /// That it lacks a table, and what makes it.
+    pub fn lacks(&self, table: Table) -> LakeError {
+        let makes = match table {
+            Table::Clicks | Table::ClicksRejected => "ingest",
+            Table::ClicksMinute => "aggregate",
+            Table::Shadow(_) => "backfill --into",
+        };
+        LakeError::Refused(format!("lake {} has no table {table} yet; `clicklake {makes}` makes it", self.url))
+    }
+
+    /// The tables in it that may be shadows, by their names.
+    pub fn shadows(&self) -> BoxFuture<'_, Result<Vec<Table>>> {
+        Box::pin(async move {
+            let what = || format!("lake {}: listing its tables", self.url);
+            let store = self.log_store_at(&self.url)?.object_store(None);
+            let found = store.list_with_delimiter(None).await.while_doing(what)?;
+            let names = found.common_prefixes.iter().filter_map(|folder| folder.filename()?.parse().ok());
+            Ok(names.map(Table::Shadow).collect())
+        })
     }
 
     /// Delta's view of one of its folders.

@@ -115,9 +115,9 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    /// How the table with these counts is made.
-    pub fn definition(&self) -> Definition {
-        let mut properties = Table::ClicksMinute.properties();
+    /// How a table with these counts is made.
+    pub fn definition(&self, table: Table) -> Definition {
+        let mut properties = table.properties();
         let recorded = [
             (PROPERTY_OUT_OF_ORDERNESS_MS, self.out_of_orderness_ms.to_string()),
             (PROPERTY_ALLOWED_LATENESS_MS, self.allowed_lateness_ms.to_string()),
@@ -125,18 +125,18 @@ impl Parameters {
             (PROPERTY_DIMENSIONS, names_of(&self.dimensions)),
         ];
         properties.extend(recorded.map(|(key, value)| (key.to_owned(), value)));
-        Definition { table: Table::ClicksMinute, schema: self.schema(), properties }
+        Definition { table, schema: self.schema(), properties }
     }
 
     /// What a table records.
-    pub fn recorded(properties: &HashMap<String, String>) -> Result<Self> {
+    pub fn recorded(table: Table, properties: &HashMap<String, String>) -> Result<Self> {
         let property = |key: &str| {
-            let lacking = || LakeError::Refused(format!("clicks_minute: it records no {key}; use another --lake"));
+            let lacking = || LakeError::Refused(format!("{table}: it records no {key}; use another --lake"));
             properties.get(key).ok_or_else(lacking)
         };
         let number = |key: &str| {
             let value = property(key)?;
-            let wrong = |_| LakeError::Refused(format!("clicks_minute: its property {key} is {value:?}, not a number"));
+            let wrong = |_| LakeError::Refused(format!("{table}: its property {key} is {value:?}, not a number"));
             value.parse::<i64>().map_err(wrong)
         };
         let names = property(PROPERTY_DIMENSIONS)?.split(',').filter(|name| !name.is_empty());
@@ -145,7 +145,7 @@ impl Parameters {
             out_of_orderness_ms: number(PROPERTY_OUT_OF_ORDERNESS_MS)?,
             allowed_lateness_ms: number(PROPERTY_ALLOWED_LATENESS_MS)?,
             dedup_horizon_ms: number(PROPERTY_DEDUP_HORIZON_MS)?,
-            dimensions: dimensions.map_err(|why| LakeError::Refused(format!("clicks_minute: {why}")))?,
+            dimensions: dimensions.map_err(|why| LakeError::Refused(format!("{table}: {why}")))?,
         })
     }
 
@@ -196,9 +196,8 @@ pub struct Requested {
 }
 
 impl Requested {
-    /// The parameters of a table that is made now.
-    pub fn of_a_new_table(&self) -> Result<Parameters> {
-        let defaults = Parameters::default();
+    /// The parameters of a table that is made now; what is left open is as in these.
+    pub fn of_a_new_table(&self, table: Table, defaults: Parameters) -> Result<Parameters> {
         let parameters = Parameters {
             out_of_orderness_ms: self.out_of_orderness_ms.unwrap_or(defaults.out_of_orderness_ms),
             allowed_lateness_ms: self.allowed_lateness_ms.unwrap_or(defaults.allowed_lateness_ms),
@@ -209,19 +208,20 @@ impl Requested {
         let span_ms = [out_of_orderness_ms, lateness_ms, parameters.dedup_horizon_ms, WINDOW_MS];
         let span_ms = span_ms.into_iter().try_fold(0_i64, i64::checked_add);
         if span_ms.is_none_or(|span_ms| span_ms > SPAN_MS_MAX) {
-            let why = "clicks_minute: --out-of-orderness, --allowed-lateness and --dedup-horizon together are more than \
-                       49 days, for which no state is kept; take less";
-            return Err(LakeError::Refused(why.to_owned()));
+            return Err(LakeError::Refused(format!(
+                "{table}: --out-of-orderness, --allowed-lateness and --dedup-horizon together are more than 49 days, for \
+                 which no state is kept; take less"
+            )));
         }
         let mut twice = parameters.dimensions.iter().enumerate();
         if let Some((_, dimension)) = twice.find(|(at, one)| parameters.dimensions[..*at].contains(one)) {
-            return Err(LakeError::Refused(format!("clicks_minute: --dimensions names {dimension} twice")));
+            return Err(LakeError::Refused(format!("{table}: --dimensions names {dimension} twice")));
         }
         Ok(parameters)
     }
 
     /// Refuses a table that records something else than is asked for.
-    pub fn agrees_with(&self, recorded: &Parameters) -> Result<()> {
+    pub fn agrees_with(&self, table: Table, recorded: &Parameters) -> Result<()> {
         let millis = |value: i64| format!("{value} ms");
         let numbers = [
             ("--out-of-orderness", self.out_of_orderness_ms, recorded.out_of_orderness_ms),
@@ -234,7 +234,7 @@ impl Requested {
         for (flag, asked, found) in numbers.into_iter().chain(dimensions) {
             if let Some(asked) = asked.filter(|asked| *asked != found) {
                 return Err(LakeError::Refused(format!(
-                    "clicks_minute: made with {flag} {found:?}, not {asked:?}; what decides results does not change in \
+                    "{table}: made with {flag} {found:?}, not {asked:?}; what decides results does not change in \
                      a table: make another with backfill --into, and promote it"
                 )));
             }

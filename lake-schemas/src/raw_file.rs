@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::position::{OffsetRange, TopicPartition};
 use crate::table::column;
+use crate::time::EventTime;
 
 /// A data file of a raw table.
 #[derive(Clone, Debug)]
@@ -17,8 +18,12 @@ pub struct RawFile {
     pub path: Path,
     /// Its size in bytes.
     pub size: u64,
+    /// How many rows it has.
+    pub rows: u64,
     /// From its first row to behind its last.
     pub offsets: OffsetRange,
+    /// The smallest and the largest event time of its rows, if it states them.
+    pub event_times: Option<(EventTime, EventTime)>,
     /// The beginning of the topic's name: statistics may cut off the rest.
     topic: String,
     partition: i64,
@@ -34,13 +39,15 @@ impl RawFile {
     pub(crate) fn new(path: &str, size: i64, statistics: &str) -> Option<Self> {
         let statistics: Value = serde_json::from_str(statistics).ok()?;
         let (min, max) = (&statistics["minValues"], &statistics["maxValues"]);
+        let offsets =
+            OffsetRange { first: min[column::KAFKA_OFFSET].as_i64()?, next: max[column::KAFKA_OFFSET].as_i64()? + 1 };
+        let time = |value: &Value| EventTime::parse(value[column::EVENT_TIME].as_str()?);
         Some(Self {
             path: Path::from_url_path(path).ok()?,
             size: size.unsigned_abs(),
-            offsets: OffsetRange {
-                first: min[column::KAFKA_OFFSET].as_i64()?,
-                next: max[column::KAFKA_OFFSET].as_i64()? + 1,
-            },
+            rows: statistics["numRecords"].as_u64()?,
+            offsets,
+            event_times: time(min).zip(time(max)),
             topic: min[column::TOPIC].as_str()?.to_owned(),
             partition: min[column::KAFKA_PARTITION].as_i64()?,
         })
@@ -49,5 +56,10 @@ impl RawFile {
     /// Whether its rows are of that partition, as far as its statistics tell.
     pub fn may_be_of(&self, partition: &TopicPartition) -> bool {
         partition.topic.starts_with(&self.topic) && i64::from(partition.partition) == self.partition
+    }
+
+    /// Whether its rows lie in a folder of the table: that of a day of log time.
+    pub fn is_in(&self, folder: &str) -> bool {
+        self.path.parts().next().is_some_and(|part| part.as_ref() == folder)
     }
 }

@@ -108,7 +108,7 @@ fn parts(table: Table, partition: &TopicPartition) -> Vec<(AppId, Part)> {
     let parts: &[Part] = match table {
         Table::Clicks => &[Part::Cut, Part::Read],
         Table::ClicksRejected => &[Part::Cut],
-        Table::ClicksMinute => &[Part::Cut, Part::Emitted, Part::Drained, Part::Restore],
+        Table::ClicksMinute | Table::Shadow(_) => &[Part::Cut, Part::Emitted, Part::Drained, Part::Restore],
     };
     parts.iter().map(|part| (format!("clicklake/{table}/{partition}{}", part.suffix()), *part)).collect()
 }

@@ -3,8 +3,10 @@
 //! Columns may be added at the end; readers name theirs. Reader version 1, writer version 2, no deletion vectors.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::{Arc, LazyLock};
 
+use arrayvec::ArrayString;
 use arrow::array::RecordBatch;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
@@ -66,22 +68,55 @@ pub enum Table {
     ClicksRejected,
     /// Minute counts, by the event time of the clicks.
     ClicksMinute,
+    /// Minute counts of the same shape, computed from history into a table of their own.
+    Shadow(ShadowName),
+}
+
+/// The longest name of a shadow, in bytes.
+const SHADOW_NAME_MAX: usize = 63;
+
+/// Names that are, or will be, the lake's own.
+const RESERVED: [&str; 5] = ["clicks", "clicks_rejected", "clicks_minute", "clicks_hourly", "clicks_daily"];
+
+/// The name of a shadow: of lower-case letters, digits and underscores, and none of the lake's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShadowName(ArrayString<SHADOW_NAME_MAX>);
+
+impl FromStr for ShadowName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let is_legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+        let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+        if RESERVED.contains(&name) {
+            return Err(format!("{name} is a table of the lake itself; give another name"));
+        }
+        let name = ArrayString::from(name).ok().filter(|name| begins && name.bytes().all(is_legal));
+        let expected = || "expected up to 63 lower-case letters, digits and '_', a letter first".to_owned();
+        name.map(Self).ok_or_else(expected)
+    }
 }
 
 impl Table {
-    /// Every table of a lake.
+    /// Every table that a lake has by itself.
     pub const ALL: [Self; 3] = [Self::Clicks, Self::ClicksRejected, Self::ClicksMinute];
 
     /// The tables that ingest writes.
     pub const RAW: [Self; 2] = [Self::Clicks, Self::ClicksRejected];
 
     /// Its folder in the lake, and its name in SQL.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Clicks => "clicks",
             Self::ClicksRejected => "clicks_rejected",
             Self::ClicksMinute => "clicks_minute",
+            Self::Shadow(name) => &name.0,
         }
+    }
+
+    /// Whether it holds minute counts.
+    pub fn is_minutes(self) -> bool {
+        matches!(self, Self::ClicksMinute | Self::Shadow(_))
     }
 
     /// All its columns, those it is partitioned by at the end; of minute counts, those of the default parameters.
@@ -89,7 +124,7 @@ impl Table {
         match self {
             Self::Clicks => Arc::clone(&CLICKS),
             Self::ClicksRejected => Arc::clone(&CLICKS_REJECTED),
-            Self::ClicksMinute => Parameters::default().schema(),
+            Self::ClicksMinute | Self::Shadow(_) => Parameters::default().schema(),
         }
     }
 
@@ -99,21 +134,21 @@ impl Table {
             Self::Clicks | Self::ClicksRejected => {
                 Definition { table: self, schema: self.schema(), properties: self.properties() }
             }
-            Self::ClicksMinute => Parameters::default().definition(),
+            Self::ClicksMinute | Self::Shadow(_) => Parameters::default().definition(self),
         }
     }
 
     /// Whether a data file holds rows of one Kafka partition only. Raw tables are read back by partition; of minute
     /// counts there are too few for that.
     pub fn keeps_partitions_apart(self) -> bool {
-        self != Self::ClicksMinute
+        !self.is_minutes()
     }
 
     /// The columns it is partitioned by.
     pub fn partition_columns(self) -> &'static [&'static str] {
         match self {
             Self::Clicks | Self::ClicksRejected => &[column::LOG_DATE],
-            Self::ClicksMinute => &[column::DATE, column::HOUR],
+            Self::ClicksMinute | Self::Shadow(_) => &[column::DATE, column::HOUR],
         }
     }
 
@@ -124,7 +159,7 @@ impl Table {
                 &[column::TOPIC, column::KAFKA_PARTITION, column::KAFKA_OFFSET, column::EVENT_TIME, column::AD_ID]
             }
             Self::ClicksRejected => &[column::TOPIC, column::KAFKA_PARTITION, column::KAFKA_OFFSET, column::REASON],
-            Self::ClicksMinute => &[
+            Self::ClicksMinute | Self::Shadow(_) => &[
                 column::WINDOW_START,
                 column::AD_ID,
                 column::TOPIC,
@@ -138,12 +173,7 @@ impl Table {
     /// Rows as they were written, in the types of the table, whatever types their reader chose; possibly not all of its
     /// columns.
     pub fn as_written(self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-        let (schema, found) = (self.schema(), rows.schema());
-        let columns = found.fields().iter().zip(rows.columns()).map(|(field, column)| {
-            let field = schema.field_with_name(field.name())?;
-            Ok((field.name().clone(), cast(column, field.data_type())?, field.is_nullable()))
-        });
-        RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, ArrowError>>()?)
+        as_written(&self.schema(), rows)
     }
 
     /// The properties that it is made with.
@@ -176,6 +206,16 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
+}
+
+/// Rows in the types of a schema, whatever types their reader chose; possibly not all of its columns.
+pub fn as_written(schema: &Schema, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let found = rows.schema();
+    let columns = found.fields().iter().zip(rows.columns()).map(|(field, column)| {
+        let field = schema.field_with_name(field.name())?;
+        Ok((field.name().clone(), cast(column, field.data_type())?, field.is_nullable()))
+    });
+    RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, ArrowError>>()?)
 }
 
 /// The type of every time in the lake.

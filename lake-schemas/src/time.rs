@@ -28,6 +28,12 @@ impl EventTime {
         (-MILLIS_MAX..=MILLIS_MAX).contains(&millis).then_some(Self { millis })
     }
 
+    /// The time that a text says, in RFC 3339.
+    pub fn parse(text: &str) -> Option<Self> {
+        let time = DateTime::parse_from_rfc3339(text).ok()?;
+        Self::from_millis(time.timestamp_millis())
+    }
+
     /// The time that a table holds: microseconds since 1970, of which the milliseconds count.
     pub fn from_micros(micros: i64) -> Self {
         Self { millis: micros.div_euclid(MICROS_PER_MILLI) }

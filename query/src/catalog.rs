@@ -8,11 +8,11 @@ use lake_schemas::{Lake, LakeError, Table};
 
 use crate::sql::QueryError;
 
-/// Makes a table known to a session, at a version or at its newest. Whether the lake has it.
+/// Makes a table known to a session by a name, at a version or at its newest. Whether the lake has it.
 pub(crate) async fn register(
     context: &SessionContext,
     lake: &Lake,
-    table: Table,
+    (table, name): (Table, &str),
     version: Option<Version>,
 ) -> Result<bool, QueryError> {
     let what = || format!("{table}: opening it");
@@ -26,7 +26,7 @@ pub(crate) async fn register(
         None => delta.load().await.while_doing(what)?,
     }
     delta.update_datafusion_session(&context.state()).while_doing(what)?;
-    context.register_table(table.name(), delta.table_provider().await?)?;
+    context.register_table(name, delta.table_provider().await?)?;
     Ok(true)
 }
 
@@ -34,8 +34,9 @@ pub(crate) async fn register(
 pub(crate) async fn session(lake: &Lake) -> Result<SessionContext, QueryError> {
     let context = SessionContext::new();
     let mut found = 0;
-    for table in Table::ALL {
-        found += usize::from(register(&context, lake, table, None).await?);
+    let shadows = lake.shadows().await?;
+    for table in Table::ALL.into_iter().chain(shadows) {
+        found += usize::from(register(&context, lake, (table, table.name()), None).await?);
     }
     if found == 0 {
         let why = format!("lake {} has no tables yet; `clicklake up` or `clicklake ingest` makes them", lake.url());

@@ -1,25 +1,22 @@
 //! `clicklake aggregate`: a topic into minute counts.
 
-use std::time::Duration;
-
 use ::ingest::Run;
 use ::ingest::drive::{Pace, Progress};
 use lake_schemas::Lake;
 use lake_schemas::commit::TableLog;
-use lake_schemas::minute::Requested;
 use stream_agg::job::Aggregate as Job;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{kafka, until};
+use super::{kafka, requested, until};
 use crate::arguments::Aggregate;
 use crate::{memory, metrics};
 
 pub async fn run(lake: &str, command: Aggregate, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
     let kafka = kafka(&command.kafka.bootstrap_servers, &command.kafka.topic)?;
-    let requested = requested(&command);
+    let requested = requested(&command.settings);
     let running = command.running;
     let (progress, seen) = watch::channel(Progress::default());
     if let Some(address) = running.metrics {
@@ -37,14 +34,4 @@ pub async fn run(lake: &str, command: Aggregate, stop: CancellationToken) -> any
     ::ingest::compute(&lake, &kafka, &job, log, run).await?;
     info!("done");
     Ok(())
-}
-
-fn requested(command: &Aggregate) -> Requested {
-    let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-    Requested {
-        out_of_orderness_ms: command.out_of_orderness.map(millis),
-        allowed_lateness_ms: command.allowed_lateness.map(millis),
-        dedup_horizon_ms: command.dedup_horizon.map(millis),
-        dimensions: command.dimensions.clone(),
-    }
 }

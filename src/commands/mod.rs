@@ -1,6 +1,7 @@
 //! What each command does, and how each failure ends the process.
 
 pub mod aggregate;
+pub mod backfill;
 pub mod generate;
 pub mod ingest;
 pub mod lag;
@@ -10,15 +11,18 @@ pub mod verify;
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use ::ingest::Until;
 use ::ingest::drive::DriveError;
 use ::ingest::kafka::KafkaOptions;
 use anyhow::{Context, anyhow};
-use lake_schemas::LakeError;
+use clap::error::ErrorKind;
 use lake_schemas::job::SourceError;
+use lake_schemas::minute::Requested;
+use lake_schemas::{EventTime, LakeError, Windows};
 
-use crate::arguments::{Running, Topic};
+use crate::arguments::{Running, Settings, Topic};
 
 /// A broker, a store, data or SQL failed.
 const EXIT_FAILED: u8 = 3;
@@ -26,11 +30,45 @@ const EXIT_FAILED: u8 = 3;
 /// Another process owns what this one writes, or the program refuses to start.
 const EXIT_REFUSED: u8 = 4;
 
+/// The command line asks for what cannot be.
+const EXIT_USAGE: u8 = 2;
+
+/// What the command line asks for cannot be, though each word of it can.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Windows between two times of the command line.
+pub fn windows(from: Option<EventTime>, to: Option<EventTime>) -> Result<Windows, Usage> {
+    Windows::between(from, to).map_err(|error| Usage(error.to_string()))
+}
+
 /// Says in one line why a command failed, and how the process ends.
 #[expect(clippy::print_stderr, reason = "the one line that says why")]
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     eprintln!("error: {}", one_line(error));
-    ExitCode::from(if is_refusal(error) { EXIT_REFUSED } else { EXIT_FAILED })
+    let code = match error {
+        _ if error.is::<Usage>() => EXIT_USAGE,
+        _ if is_refusal(error) => EXIT_REFUSED,
+        _ => EXIT_FAILED,
+    };
+    ExitCode::from(code)
+}
+
+/// Says in one line what is wrong with a command line, or what it asks to be told.
+#[expect(clippy::print_stderr, reason = "the one line that says why")]
+pub fn fail_usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // If nobody reads it, nobody misses it.
+        let _ = error.print();
+        return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+    }
+    // What is wrong, and perhaps a tip; not how the command is used, which `--help` tells.
+    let said = error.to_string();
+    let said = said.split("\n\nUsage:").next().unwrap_or_default();
+    let words: Vec<_> = said.split_whitespace().collect();
+    eprintln!("{} (see --help)", words.join(" "));
+    ExitCode::from(EXIT_USAGE)
 }
 
 /// An error and its causes, without those that a cause before them has told already.
@@ -99,6 +137,17 @@ fn read_properties(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
             Ok((key.trim().to_owned(), value.trim().to_owned()))
         })
         .collect()
+}
+
+/// What is to decide the counts, as the command line has it.
+pub fn requested(settings: &Settings) -> Requested {
+    let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    Requested {
+        out_of_orderness_ms: settings.out_of_orderness.map(millis),
+        allowed_lateness_ms: settings.allowed_lateness.map(millis),
+        dedup_horizon_ms: settings.dedup_horizon.map(millis),
+        dimensions: settings.dimensions.clone(),
+    }
 }
 
 /// When a job is done, as the command line has it.

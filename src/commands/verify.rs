@@ -2,9 +2,19 @@
 
 use std::process::ExitCode;
 
-use lake_schemas::Lake;
-use query::verify::{Windows, conservation, verify};
+use ::ingest::backfill::replay;
+use ::ingest::drive::DriveError;
+use ::ingest::replay::Needs;
+use arrow::array::RecordBatch;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use lake_schemas::job::SourceError;
+use lake_schemas::{Lake, LakeError};
+use query::QueryError;
+use query::verify::{Question, Recompute, Stands, conservation, verify};
+use stream_agg::job::Aggregate as Job;
 
+use super::windows;
 use crate::arguments::Verify;
 use crate::{memory, report};
 
@@ -15,12 +25,34 @@ pub async fn run(lake: &str, command: Verify) -> anyhow::Result<ExitCode> {
     let lake = Lake::at(lake)?;
     let memory = memory::three_quarters();
     let (is_right, found) = if command.conservation {
-        let found = conservation(&lake, memory).await?;
+        let found = conservation(&lake, command.table, memory).await?;
         (found.holds(), found.to_string())
     } else {
-        let found = verify(&lake, Windows::between(command.from, command.to)?, memory).await?;
+        let (replay, windows) = (Replay { lake: &lake }, windows(command.from, command.to)?);
+        let by = command.replay.then_some(&replay as &dyn Recompute);
+        let found = verify(&lake, Question { table: command.table, windows, by }, memory).await?;
         (found.is_equal(), found.to_string())
     };
     report::print_text(found.trim_end());
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERS) })
+}
+
+/// The operators that count live, over the raw clicks.
+struct Replay<'a> {
+    lake: &'a Lake,
+}
+
+impl Recompute for Replay<'_> {
+    fn rows(&self, of: Stands) -> BoxFuture<'_, Result<Vec<RecordBatch>, QueryError>> {
+        let Stands { table, parameters, history, partition, stand } = of;
+        async move {
+            let job = Job::over(history.clone(), table, parameters.clone());
+            let rows = replay(self.lake, &job, Needs { history, parameters }, &partition, stand).await;
+            rows.map_err(|error| match error {
+                DriveError::Lake(error) | DriveError::Source(SourceError::Lake(error)) => QueryError::Lake(error),
+                other => QueryError::Lake(LakeError::store(format!("replaying {partition}"), other)),
+            })
+        }
+        .boxed()
+    }
 }

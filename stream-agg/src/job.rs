@@ -4,28 +4,40 @@
 use lake_schemas::job::{Freeze, Job, LogBatch, Operator, Pending, Step};
 use lake_schemas::minute::Parameters;
 use lake_schemas::rows::Events;
-use lake_schemas::{Stand, Table, TopicPartition};
+use lake_schemas::{History, Stand, Table, TopicPartition};
 
 use crate::minutes::{Emission, Minutes};
 
 /// Counts the clicks of every minute.
 pub struct Aggregate {
+    table: Table,
     parameters: Parameters,
+    /// What of the log counts; `None`: all of it, as far as it goes.
+    history: Option<History>,
 }
 
 impl Aggregate {
-    /// The job with the parameters that its table records.
+    /// The live job, with the parameters that its table records.
     pub fn new(parameters: Parameters) -> Self {
-        Self { parameters }
+        Self { table: Table::ClicksMinute, parameters, history: None }
+    }
+
+    /// The same over a bounded part of the log, for a table of that shape.
+    pub fn over(history: History, table: Table, parameters: Parameters) -> Self {
+        Self { table, parameters, history: Some(history) }
     }
 }
 
 impl Job for Aggregate {
     type Operator = AggregatePartition;
 
-    const NAME: &'static str = "aggregate";
+    fn name(&self) -> &'static str {
+        if self.history.is_some() { "backfill" } else { "aggregate" }
+    }
 
-    const TABLES: &'static [Table] = &[Table::ClicksMinute];
+    fn tables(&self) -> Vec<Table> {
+        vec![self.table]
+    }
 
     fn reads(&self) -> Vec<String> {
         let dimensions = self.parameters.dimensions.iter().map(|dimension| dimension.column());
@@ -34,14 +46,18 @@ impl Job for Aggregate {
 
     fn begin(&self, partition: &TopicPartition, stands: &[Stand]) -> (AggregatePartition, Option<i64>) {
         let [stand] = stands else { unreachable!("one stand for each of the job's tables") };
-        let minutes = Minutes::begin(partition.clone(), self.parameters.clone(), *stand);
-        let operator = AggregatePartition { partition: partition.clone(), minutes, pending: 0 };
+        let mut minutes = Minutes::begin(partition.clone(), self.parameters.clone(), *stand);
+        if let Some(history) = &self.history {
+            minutes = minutes.only(history.since(partition), history.windows.clone());
+        }
+        let operator = AggregatePartition { table: self.table, partition: partition.clone(), minutes, pending: 0 };
         (operator, Minutes::restore_position(*stand))
     }
 }
 
 /// One partition on its way into minute counts.
 pub struct AggregatePartition {
+    table: Table,
     partition: TopicPartition,
     minutes: Minutes,
     /// Messages taken in, and gaps, since the last step.
@@ -72,6 +88,6 @@ impl Operator for AggregatePartition {
         self.pending = 0;
         let Some(Emission { rows, from, to }) = self.minutes.emit(which) else { return Vec::new() };
         let rows = if rows.num_rows() > 0 { vec![rows] } else { Vec::new() };
-        vec![Step { table: Table::ClicksMinute, partition: self.partition.clone(), rows, from, to }]
+        vec![Step { table: self.table, partition: self.partition.clone(), rows, from, to }]
     }
 }

@@ -19,7 +19,7 @@ use arrow::array::RecordBatch;
 use lake_schemas::job::Freeze;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::rows::{Events, Positions};
-use lake_schemas::{EventTime, LakeError, Stand, TopicPartition};
+use lake_schemas::{EventTime, LakeError, Stand, TopicPartition, Windows};
 
 use crate::dedup::{CountedClicks, Identity};
 use crate::restore::RestorePositions;
@@ -46,6 +46,9 @@ pub struct Minutes {
     counted: CountedClicks,
     restore: RestorePositions,
     open: BTreeMap<Window, WindowSums>,
+    /// The first offset that counts, and the windows that are asked for; the rest builds state.
+    since: i64,
+    windows: Windows,
 }
 
 impl Minutes {
@@ -62,7 +65,15 @@ impl Minutes {
             counted: CountedClicks::default(),
             restore: RestorePositions::default(),
             open: BTreeMap::new(),
+            since: i64::MIN,
+            windows: Windows::default(),
         }
+    }
+
+    /// The same, of which only events from an offset on count, and only in some windows. What they are taken for does
+    /// not change by that.
+    pub fn only(self, since: i64, windows: Windows) -> Self {
+        Self { since, windows, ..self }
     }
 
     /// Where a partition that stands thus must be read from; `None`: from the first that the log has.
@@ -72,6 +83,16 @@ impl Minutes {
 
     /// Takes in the events of the next stretch of the log, which ends at `next`, as rows of `clicks` in offset order.
     pub fn push(&mut self, events: &RecordBatch, next: i64) -> Result<(), LakeError> {
+        self.push_watched(events, next, |_, _| {})
+    }
+
+    /// The same, before the eyes of someone who is told what each row is taken for.
+    pub fn push_watched(
+        &mut self,
+        events: &RecordBatch,
+        next: i64,
+        mut watch: impl FnMut(usize, Measure),
+    ) -> Result<(), LakeError> {
         let (positions, view) = (Positions::of(events)?, Events::of(events)?);
         let dimensions: Vec<_> =
             self.parameters.dimensions.iter().map(|one| view.dimension(*one)).collect::<Result<_, _>>()?;
@@ -95,6 +116,7 @@ impl Minutes {
             } else {
                 (Measure::Clicks, 1)
             };
+            watch(row, measure);
             if !self.is_wanted(offset, window) {
                 continue;
             }
@@ -119,9 +141,12 @@ impl Minutes {
         identity.is_some_and(|identity| !self.counted.count(identity, time, known_from_ms))
     }
 
-    /// Whether the table lacks what the event adds to its window.
+    /// Whether what the event adds to its window is asked for, and the table lacks it.
     fn is_wanted(&self, offset: i64, window: Window) -> bool {
         let Stand { cut, emitted_ms, drained, .. } = self.began;
+        if offset < self.since || !self.windows.contain(window.start_ms()) {
+            return false;
+        }
         let is_below = |stand: Option<i64>| stand.is_some_and(|stand| offset < stand);
         !is_below(cut) || !(is_below(drained) || emitted_ms.is_some_and(|emitted_ms| window.end_ms() <= emitted_ms))
     }
@@ -156,7 +181,7 @@ impl Minutes {
         self.stand = Stand {
             cut: Some(next),
             emitted_ms,
-            drained: if everything { Some(next) } else { from.drained },
+            drained: if which == Freeze::Everything { Some(next) } else { from.drained },
             restore: Some(self.restore.position(matters_from_ms, next)),
             ..from
         };

@@ -16,7 +16,7 @@ use lake_schemas::minute::Parameters;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{Lake, LogTime, Stand, TopicPartition, files};
 use localstack::generate::{Generator, Settings};
-use query::verify::{Windows, verify};
+use query::verify::{Question, verify};
 use rdkafka::Offset;
 use rdkafka::admin::AdminOptions;
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
@@ -61,7 +61,7 @@ pub fn measure(scale: Scale) -> Value {
 
 /// Writes the raw table; where each partition stands then, and how many files there are.
 async fn make_raw(lake: &Lake, history_seconds: u64) -> (Vec<i64>, usize) {
-    let mut logs = TableLog::open_all(lake, Append::TABLES).await.expect("tables");
+    let mut logs = TableLog::open_all(lake, &Append.tables()).await.expect("tables");
     let partition = |number: i32| TopicPartition::new(TOPIC, number);
     let mut builders: Vec<_> =
         (0..PARTITIONS).map(|number| BatchBuilder::new(partition(number), 0, TIME_IN_FUTURE_MS)).collect();
@@ -95,7 +95,7 @@ async fn make_raw(lake: &Lake, history_seconds: u64) -> (Vec<i64>, usize) {
                 }
             }
             raw_files += adds.len();
-            let commit = Commit::epoch(Append::NAME, &steps, adds);
+            let commit = Commit::epoch(Append.name(), &steps, adds);
             assert!(matches!(log.commit(&commit).await, Ok(Outcome::Committed(_))));
             if let Some(checkpoint) = log.take_checkpoint_owed() {
                 checkpoint.write().await.expect("a checkpoint");
@@ -160,7 +160,7 @@ async fn first_commit_of_a_restart(stack: &RealStack, lake: &str) -> Duration {
 async fn audit(lake: &Lake, cuts: &[i64]) -> Value {
     // What came after the restart is not in the raw table: the audit takes the version before.
     let began = now();
-    let found = verify(lake, Windows::default(), MEMORY).await.expect("an audit");
+    let found = verify(lake, Question::default(), MEMORY).await.expect("an audit");
     let audit = began.elapsed();
     assert!(found.is_equal(), "{found}");
     let began = now();

@@ -10,6 +10,9 @@ mod scenario;
 mod simulated;
 mod timing;
 
+pub use oracle::{Counts, Taken, counts_of, taken};
+pub use simulated::{at_every_commit, events_of, of_partition, parameters_of};
+
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use lake_schemas::job::Freeze;
@@ -19,8 +22,8 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use stream_agg::minutes::{Emission, Minutes};
 
-use self::log::{Log, parameters_of};
-use self::oracle::{Counts, counts_at, counts_of, taken};
+use self::log::Log;
+use self::oracle::counts_at;
 
 /// Seeds of each law.
 const SEEDS: u64 = 3_000;
@@ -43,7 +46,12 @@ impl MinuteTable {
 }
 
 /// Adds rows of `clicks_minute` to sums.
-fn add_rows(counts: &mut Counts, rows: &RecordBatch) {
+pub fn add_rows(counts: &mut Counts, rows: &RecordBatch) {
+    weigh_rows(counts, rows, 1);
+}
+
+/// Adds rows of `clicks_minute` to sums, that many times; what comes to nothing leaves no trace.
+pub fn weigh_rows(counts: &mut Counts, rows: &RecordBatch, times: i64) {
     let starts = rows["window_start"].as_primitive::<TimestampMicrosecondType>();
     // The dimensions stand between the window and the measures.
     let dimensions = &rows.columns()[2..rows.schema().index_of(Measure::ALL[0].column()).expect("a column")];
@@ -53,8 +61,12 @@ fn add_rows(counts: &mut Counts, rows: &RecordBatch) {
             text.is_valid(row).then(|| text.value(row).to_owned())
         };
         let key = (starts.value(row) / 1_000, dimensions.iter().map(value).collect());
-        for (sum, measure) in counts.entry(key).or_default().iter_mut().zip(Measure::ALL) {
-            *sum += rows[measure.column()].as_primitive::<Int64Type>().value(row);
+        let sums = counts.entry(key.clone()).or_default();
+        for (sum, measure) in sums.iter_mut().zip(Measure::ALL) {
+            *sum += times * rows[measure.column()].as_primitive::<Int64Type>().value(row);
+        }
+        if *sums == [0; Measure::ALL.len()] {
+            counts.remove(&key);
         }
     }
 }
@@ -99,9 +111,9 @@ fn run(log: &Log, parameters: &Parameters, seed: u64, crashes: Option<u32>) -> M
 #[test]
 fn the_sums_are_those_of_a_plain_loop_whatever_the_batches_and_the_commits() {
     for seed in 0..SEEDS {
-        let parameters = parameters_of(seed);
+        let parameters = log::parameters_of(seed);
         let log = Log::of_seed(seed, &parameters, log::Copies::Anywhere);
-        let expected = counts_of(&taken(log.events(), &parameters));
+        let expected = counts_of(&taken(log.events(), &parameters), |_| true);
         for timing in 0..3 {
             let table = run(&log, &parameters, seed * 7 + timing, None);
             assert_eq!(table.counts, expected, "seed {seed}, timing {timing}");
@@ -112,9 +124,9 @@ fn the_sums_are_those_of_a_plain_loop_whatever_the_batches_and_the_commits() {
 #[test]
 fn a_restart_from_any_stand_goes_on_as_if_nothing_had_happened() {
     for seed in 0..SEEDS {
-        let parameters = parameters_of(seed);
+        let parameters = log::parameters_of(seed);
         let log = Log::of_seed(seed, &parameters, log::Copies::WithinHorizon);
-        let expected = counts_of(&taken(log.events(), &parameters));
+        let expected = counts_of(&taken(log.events(), &parameters), |_| true);
         let table = run(&log, &parameters, seed * 7, Some(12));
         assert_eq!(table.counts, expected, "seed {seed}");
     }

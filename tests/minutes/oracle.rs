@@ -55,9 +55,21 @@ pub fn taken<'a>(events: impl Iterator<Item = &'a Event>, parameters: &Parameter
     all
 }
 
-/// The sums of all events.
-pub fn counts_of(taken: &[Taken]) -> Counts {
-    sum(taken.iter())
+impl Taken {
+    /// Where the event stands in the log.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// When its window starts.
+    pub fn window_ms(&self) -> i64 {
+        self.window_ms
+    }
+}
+
+/// The sums of some events.
+pub fn counts_of(taken: &[Taken], which: impl Fn(&Taken) -> bool) -> Counts {
+    sum(taken.iter().filter(|one| which(one)))
 }
 
 /// The sums of those events that must be in a table that stands there, and no others: those below the cut whose window

@@ -6,14 +6,15 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int32Type;
 use lake_schemas::minute::{Dimension, Parameters};
 use lake_schemas::{Lake, LogTime, Table, TopicPartition};
-use query::verify::{Windows, conservation, verify};
+use query::verify::{Question, conservation, verify};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::add_rows;
 use super::log::Event;
 use super::oracle::{Counts, counts_at, taken};
+use super::weigh_rows;
+use crate::history::live_is_replay;
 use crate::simulation::{Computation, Log, LogMessage, TOPIC, for_all_seeds, raw_is_conserved, survive, versions};
 
 /// Of how many seeds one is audited by SQL too, which takes longer than the disaster.
@@ -23,7 +24,7 @@ const SEEDS_AN_AUDIT: u64 = 10;
 const MEMORY: usize = 1 << 30;
 
 /// Parameters under which windows close, and memory ends, within a simulated log.
-fn parameters_of(seed: u64) -> Parameters {
+pub fn parameters_of(seed: u64) -> Parameters {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x51);
     let mut choose = |seconds: &[i64]| seconds.choose(&mut rng).expect("there are some") * 1_000;
     let (out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms) =
@@ -33,7 +34,7 @@ fn parameters_of(seed: u64) -> Parameters {
 }
 
 /// The rows of a batch that are of one partition.
-fn of_partition(rows: &RecordBatch, partition: i32) -> RecordBatch {
+pub fn of_partition(rows: &RecordBatch, partition: i32) -> RecordBatch {
     let partitions = rows["kafka_partition"].as_primitive::<Int32Type>();
     let is_ours: BooleanArray = partitions.iter().map(|found| Some(found == Some(partition))).collect();
     filter_record_batch(rows, &is_ours).expect("a batch")
@@ -43,13 +44,21 @@ async fn disaster(seed: u64) -> Result<(), String> {
     let parameters = parameters_of(seed);
     let computation = Computation::Minutes(parameters.clone());
     let (lake, log) = survive(seed, &[Computation::Raw, computation]).await?;
-    raw_is_conserved(&lake, &log).await?;
-    let versions = versions(&lake, Table::ClicksMinute).await;
+    at_every_commit(&lake, &log, &parameters).await?;
+    live_is_replay(&lake, &log, &parameters, &versions(&lake, Table::ClicksMinute).await).await?;
+    if seed.is_multiple_of(SEEDS_AN_AUDIT) { audit(&lake, &log).await } else { Ok(()) }
+}
+
+/// Whether both tables are at every commit what their stands say, and nothing else.
+pub async fn at_every_commit(lake: &Lake, log: &Log, parameters: &Parameters) -> Result<(), String> {
+    raw_is_conserved(lake, log).await?;
+    let versions = versions(lake, Table::ClicksMinute).await;
     for (partition, messages) in (0..).zip(&log.partitions) {
-        let events: Vec<_> = messages.iter().filter_map(event).collect();
-        let (taken, mut found) = (taken(events.iter(), &parameters), Counts::new());
+        let events = events_of(messages);
+        let (taken, mut found) = (taken(events.iter(), parameters), Counts::new());
         for (number, version) in versions.iter().enumerate() {
-            version.rows.iter().for_each(|rows| add_rows(&mut found, &of_partition(rows, partition)));
+            version.removed.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, partition), -1));
+            version.rows.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, partition), 1));
             let stand = version.stand(&TopicPartition::new(TOPIC, partition));
             let expected = counts_at(&taken, stand);
             if found != expected {
@@ -59,21 +68,25 @@ async fn disaster(seed: u64) -> Result<(), String> {
             }
         }
     }
-    if seed.is_multiple_of(SEEDS_AN_AUDIT) { audit(&lake, &log).await } else { Ok(()) }
+    Ok(())
 }
 
 /// What `verify` says of it.
 async fn audit(lake: &Lake, log: &Log) -> Result<(), String> {
-    let found = verify(lake, Windows::default(), MEMORY).await.map_err(|error| error.to_string())?;
+    let found = verify(lake, Question::default(), MEMORY).await.map_err(|error| error.to_string())?;
     if !found.is_equal() || found.cut != log.ends() {
         return Err(found.to_string());
     }
-    let found = conservation(lake, MEMORY).await.map_err(|error| error.to_string())?;
+    let found = conservation(lake, Table::ClicksMinute, MEMORY).await.map_err(|error| error.to_string())?;
     if found.holds() { Ok(()) } else { Err(found.to_string()) }
 }
 
-fn event(message: &LogMessage) -> Option<Event> {
-    Event::decoded(message.offset, message.payload.as_deref(), LogTime::from_millis(message.log_time_ms))
+/// The events among messages.
+pub fn events_of(messages: &[LogMessage]) -> Vec<Event> {
+    let event = |message: &LogMessage| {
+        Event::decoded(message.offset, message.payload.as_deref(), LogTime::from_millis(message.log_time_ms))
+    };
+    messages.iter().filter_map(event).collect()
 }
 
 #[test]

@@ -9,13 +9,15 @@ use lake_schemas::commit::TableLog;
 use lake_schemas::{Lake, Table, TopicPartition};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use super::{Computation, Group, Log, Member, Outage, TOPIC, lake_on, simulate};
+use super::member::Fate;
+use super::{Actor, Computation, Group, Log, Member, Outage, TOPIC, lake_on, simulate};
 
 /// Seeds of a run of the tests; `CLICKLAKE_SEEDS=first..last` runs others.
 const SEEDS: Range<u64> = 0..300;
@@ -59,6 +61,15 @@ fn seeds() -> Range<u64> {
 /// Brings groups of members, one for each computation, through a disaster, and out of it: the lake when all is read,
 /// and the log.
 pub async fn survive(seed: u64, computations: &[Computation]) -> Result<(Lake, Arc<Log>), String> {
+    survive_beside(seed, computations, &[]).await
+}
+
+/// The same, beside others that write to the same lake, and share the disaster.
+pub async fn survive_beside(
+    seed: u64,
+    computations: &[Computation],
+    actors: &[Actor],
+) -> Result<(Lake, Arc<Log>), String> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let partitions = rng.random_range(1..=4);
@@ -70,18 +81,38 @@ pub async fn survive(seed: u64, computations: &[Computation]) -> Result<(Lake, A
         slow: rng.random_range(0..60),
     };
     let outage = watch::Sender::new(outage);
-    let mut members = JoinSet::new();
+    let mut processes = JoinSet::new();
+    let fate = |number: usize| {
+        let (store, outage, kill) = (Arc::clone(&store), outage.subscribe(), Arc::new(Notify::new()));
+        (Arc::clone(&kill), Fate { number, store, seed, outage, kill })
+    };
     let mut jobs: Vec<_> = Vec::new();
     for computation in computations {
         let group = Arc::new(Group::default());
-        (0..partitions).for_each(|partition| group.give(partition, rng.random_range(0..MEMBERS)));
-        let kills: Vec<_> = (0..MEMBERS).map(|_| Arc::new(Notify::new())).collect();
-        for (number, kill) in kills.iter().enumerate() {
-            let (store, log, group) = (Arc::clone(&store), Arc::clone(&log), Arc::clone(&group));
-            let member = Member { number, store, log, group, seed, computation: computation.clone() };
-            members.spawn(member.run(outage.subscribe(), Arc::clone(kill)));
+        // A partition that is given to nobody is added later.
+        for partition in 0..partitions {
+            if actors.is_empty() || rng.random_ratio(2, 3) {
+                group.give(partition, rng.random_range(0..MEMBERS));
+            }
+        }
+        let mut kills = Vec::new();
+        for number in 0..MEMBERS {
+            let (log, group) = (Arc::clone(&log), Arc::clone(&group));
+            let member = Arc::new(Member { number, log, group, computation: computation.clone() });
+            let (kill, fate) = fate(number);
+            processes.spawn(fate.live(move |lake, seed| {
+                let member = Arc::clone(&member);
+                Box::pin(async move { member.incarnation(lake, seed).await })
+            }));
+            kills.push(kill);
         }
         jobs.push((group, kills));
+    }
+    let mut actors_kills = Vec::new();
+    for (number, actor) in (MEMBERS..).zip(actors.iter().copied()) {
+        let (kill, fate) = fate(number);
+        processes.spawn(fate.live(move |lake, seed| Box::pin(async move { actor.act(&lake, seed).await })));
+        actors_kills.push(kill);
     }
     let (lake, end) = (lake_on(store), Instant::now() + DISASTER);
     while Instant::now() < end {
@@ -92,6 +123,14 @@ pub async fn survive(seed: u64, computations: &[Computation]) -> Result<(Lake, A
             2 => retain(&lake, &log, rng.random_range(0..partitions)).await,
             _ => group.give(rng.random_range(0..partitions), rng.random_range(0..MEMBERS)),
         }
+        if let Some(kill) = actors_kills.choose(&mut rng)
+            && rng.random_ratio(1, 8)
+        {
+            kill.notify_one();
+        }
+    }
+    for (group, _) in &jobs {
+        (0..partitions).for_each(|partition| group.give(partition, rng.random_range(0..MEMBERS)));
     }
     outage.send_replace(Outage::NONE);
     let recovered = Instant::now() + RECOVERY_MAX;

@@ -10,11 +10,15 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-/// One version of a table to which nothing but appends was made.
+/// One version of a table.
 pub struct Version {
     table: Table,
     /// The rows that it added, without the columns that the table is partitioned by.
     pub rows: Vec<RecordBatch>,
+    /// The rows that it took out.
+    pub removed: Vec<RecordBatch>,
+    /// The job that wrote it.
+    pub job: String,
     txns: HashMap<String, i64>,
 }
 
@@ -29,9 +33,9 @@ impl Version {
 pub async fn versions(lake: &Lake, table: Table) -> Vec<Version> {
     let log_store = lake.log_store(table.name()).expect("an address");
     let store = log_store.object_store(None);
-    let (mut versions, mut txns) = (Vec::new(), HashMap::new());
+    let (mut versions, mut txns, mut files) = (Vec::new(), HashMap::new(), HashMap::new());
     while let Some(entry) = log_store.read_commit_entry(versions.len() as u64).await.expect("memory") {
-        let mut rows = Vec::new();
+        let (mut rows, mut removed, mut job) = (Vec::new(), Vec::new(), String::new());
         for action in get_actions(versions.len() as u64, &entry).expect("actions") {
             match action {
                 Action::Txn(txn) => {
@@ -41,13 +45,20 @@ pub async fn versions(lake: &Lake, table: Table) -> Vec<Version> {
                     let file = store.get(&Path::from_url_path(&add.path).expect("a path")).await.expect("the file");
                     let bytes = file.bytes().await.expect("memory");
                     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("Parquet").build();
-                    rows.extend(reader.expect("a reader").map(|batch| batch.expect("rows")));
+                    let added: Vec<_> = reader.expect("a reader").map(|batch| batch.expect("rows")).collect();
+                    rows.extend(added.iter().cloned());
+                    assert!(files.insert(add.path.clone(), added).is_none(), "{table} has {} twice", add.path);
                 }
-                Action::Remove(remove) => panic!("{table} lost {}", remove.path),
+                Action::Remove(remove) => {
+                    removed.extend(files.remove(&remove.path).expect("what is removed was live"));
+                }
+                Action::CommitInfo(info) => {
+                    job = info.info.get("clicklake").and_then(|ours| ours["job"].as_str()).unwrap_or_default().into();
+                }
                 _ => {}
             }
         }
-        versions.push(Version { table, rows, txns: txns.clone() });
+        versions.push(Version { table, rows, removed, job, txns: txns.clone() });
     }
     versions
 }

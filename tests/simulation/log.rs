@@ -15,7 +15,10 @@ use serde_json::json;
 pub const TOPIC: &str = "clicks";
 
 /// 2026-03-07T23:59:00Z: days change while it runs.
-const START_MS: i64 = 1_772_927_940_000;
+pub const START_MS: i64 = 1_772_927_940_000;
+
+/// How far a clock may be ahead.
+const SKEW_MS_MAX: i64 = 10 * 3_600_000;
 
 /// A message of the log.
 #[derive(Clone)]
@@ -57,6 +60,21 @@ impl Log {
             messages.collect()
         });
         Self { partitions: partitions.collect(), starts: Mutex::default() }
+    }
+
+    /// The same, with messages here and there whose producer's clock is hours ahead: what it sends is from the future,
+    /// and its message too.
+    pub fn skewed(seed: u64, partitions: usize, messages: usize) -> Self {
+        let (mut log, mut rng) = (Self::of_seed(seed, partitions, messages), ChaCha8Rng::seed_from_u64(seed ^ 0x5c));
+        let mut generator = Generator::new(Settings { seed: seed ^ 0x5c, ads: 20, ..Settings::default() });
+        for message in log.partitions.iter_mut().flatten() {
+            if !rng.random_ratio(1, 200) {
+                continue;
+            }
+            message.log_time_ms += SKEW_MS_MAX / (1 << rng.random_range(0..10));
+            message.payload = Some(generator.next_at(message.log_time_ms).payload);
+        }
+        log
     }
 
     /// The log as it was earlier: of each partition, as many messages as are asked for.

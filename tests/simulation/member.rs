@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use ingest::append::Append;
 use ingest::drive::{DriveError, Pace, Progress, drive};
 use ingest::hybrid::HybridSource;
@@ -15,7 +16,7 @@ use object_store::ObjectStore;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use stream_agg::job::Aggregate;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -65,13 +66,11 @@ impl Outage {
     }
 }
 
-/// A process that is started again whenever it ends.
+/// A member of a group.
 pub struct Member {
     pub number: usize,
-    pub store: Arc<dyn ObjectStore>,
     pub log: Arc<Log>,
     pub group: Arc<Group>,
-    pub seed: u64,
     pub computation: Computation,
 }
 
@@ -132,7 +131,7 @@ impl Computation {
         let (progress, stop) = (watch::Sender::new(Progress::default()), CancellationToken::new());
         match self {
             Self::Raw => {
-                let logs = TableLog::open_all(lake, Append::TABLES).await?;
+                let logs = TableLog::open_all(lake, &Append.tables()).await?;
                 drive(&Append, &mut source, logs, pace, goal, stop, progress).await
             }
             Self::Minutes(parameters) => {
@@ -145,32 +144,46 @@ impl Computation {
     }
 }
 
-impl Member {
-    /// Runs incarnation after incarnation. `outage` is what the store does from now on; `kill` is a signal to die.
-    pub async fn run(self, outage: watch::Receiver<Outage>, kill: Arc<tokio::sync::Notify>) {
-        for incarnation in 0_u64.. {
-            let seed = self.seed.wrapping_mul(31).wrapping_add(incarnation * 1_009 + self.number as u64);
-            let store = FaultStore::new(Arc::clone(&self.store), self.plan(seed, outage.clone()));
+/// A process's fate: it lives again and again over the same store, until it is dropped.
+pub struct Fate {
+    pub number: usize,
+    pub store: Arc<dyn ObjectStore>,
+    pub seed: u64,
+    /// What the store does from now on.
+    pub outage: watch::Receiver<Outage>,
+    /// A signal to die.
+    pub kill: Arc<Notify>,
+}
+
+impl Fate {
+    /// Lives incarnation after incarnation, each with a lake and a seed of its own.
+    pub async fn live(self, incarnation: impl Fn(Lake, u64) -> BoxFuture<'static, ()>) {
+        for number in 0_u64.. {
+            let seed = self.seed.wrapping_mul(31).wrapping_add(number * 1_009 + self.number as u64);
+            let store = FaultStore::new(Arc::clone(&self.store), self.plan(seed));
             let dead = store.dead();
             tokio::select! {
                 biased;
                 () = dead.cancelled() => {}
-                () = kill.notified() => dead.cancel(),
-                () = self.incarnation(store, seed) => {}
+                () = self.kill.notified() => dead.cancel(),
+                () = incarnation(lake_on(Arc::new(store)), seed) => {}
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
 
-    fn plan(&self, seed: u64, outage: watch::Receiver<Outage>) -> Plan {
+    fn plan(&self, seed: u64) -> Plan {
+        let outage = self.outage.clone();
         Box::new(move |operation| {
             let outage = *outage.borrow();
             outage.plan(seed)(operation)
         })
     }
+}
 
-    async fn incarnation(&self, store: FaultStore, seed: u64) {
-        let lake = lake_on(Arc::new(store));
+impl Member {
+    /// One life of it.
+    pub async fn incarnation(&self, lake: Lake, seed: u64) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let interval = Duration::from_millis(rng.random_range(50..3_000));
         let source = ScriptedSource::new(Arc::clone(&self.log), Arc::clone(&self.group), self.number, rng.random());

@@ -3,13 +3,15 @@
 //! What runs is the real loop, the real operators and the real commit protocol over real Delta tables. Scripted are the
 //! log, the group that hands out partitions, the store's faults, and time, which is paused and jumps to what is next.
 
+mod actors;
 mod disaster;
 mod history;
 mod log;
 mod member;
 mod source;
 
-pub use disaster::{for_all_seeds, survive};
+pub use actors::Actor;
+pub use disaster::{for_all_seeds, survive, survive_beside};
 pub use history::{Version, versions};
 pub use log::{Log, LogMessage, TOPIC};
 pub use member::{Computation, Member, Outage};
@@ -91,6 +93,9 @@ pub async fn raw_is_conserved(lake: &Lake, log: &Log) -> Result<(), String> {
     for (number, version) in clicks.iter().enumerate() {
         for (partition, _) in version.rows.iter().flat_map(positions_by_name) {
             rows[partition as usize] += 1;
+        }
+        for (partition, _) in version.removed.iter().flat_map(positions_by_name) {
+            rows[partition as usize] -= 1;
         }
         for (partition, rows) in (0..).zip(&rows) {
             let stand = version.stand(&TopicPartition::new(TOPIC, partition));

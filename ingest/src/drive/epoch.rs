@@ -111,7 +111,9 @@ impl Epoch {
                 Ok(Outcome::Fenced { app_id, expected, found }) => {
                     Settled::Fenced { table: log.table(), app_id, expected, found, partitions: self.partitions() }
                 }
-                Ok(Outcome::InputGone { path }) => unreachable!("an append removes nothing, and no {path}"),
+                Ok(outcome @ (Outcome::InputGone { .. } | Outcome::Overtaken { .. })) => {
+                    unreachable!("an append removes nothing, and goes onto any version: {outcome:?}")
+                }
                 Err(error) if error.is_retryable() => Settled::Abandoned { partitions: self.partitions(), error },
                 Err(error) => Settled::Failed(error),
             };

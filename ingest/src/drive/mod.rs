@@ -4,6 +4,7 @@
 //!   source ──Assigned──> look at the tables, begin each partition where it stands
 //!          ──Batch─────> the partition's operator
 //!          ──Revoked───> finish the epoch in flight, or abandon it, and let go
+//!          ──Ended─────> write all that the partition holds, and let go
 //!
 //!   operators ──freeze, every commit interval──> epoch ──files, then one commit a table──> tables
 //! ```
@@ -13,8 +14,10 @@
 //! partitions are taken back to where the table stands, and read again from there.
 
 mod epoch;
+mod error;
 mod progress;
 
+pub use error::DriveError;
 pub use progress::{COMMIT_SECONDS_BOUNDS, Committed, Progress, Reach};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +27,7 @@ use std::time::Duration;
 use lake_schemas::commit::{Checkpoint, TableLog};
 use lake_schemas::job::{Freeze, Job, Operator, Pending, Room, Signal, Source, SourceError, Start};
 use lake_schemas::witness::Witness;
-use lake_schemas::{Cut, LakeError, Table, TopicPartition};
+use lake_schemas::{Cut, TopicPartition};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -62,48 +65,6 @@ const IDLE_AFTER: Duration = Duration::from_secs(10);
 /// How often the tables are looked at while others bring in what is left.
 const OTHERS_LOOK: Duration = Duration::from_millis(500);
 
-/// Why a job ended before it was told to.
-#[derive(Debug, thiserror::Error)]
-pub enum DriveError {
-    /// The log.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The lake.
-    #[error(transparent)]
-    Lake(#[from] LakeError),
-    /// Another writer.
-    #[error(
-        "{table}: another process commits the same partitions ({app_id} stands at {found:?}, expected {expected:?}); \
-         is this job running twice, with different groups?"
-    )]
-    Fenced {
-        /// Where.
-        table: Table,
-        /// Which `txn`.
-        app_id: String,
-        /// Where this process left it.
-        expected: Option<i64>,
-        /// Where it is.
-        found: Option<i64>,
-    },
-    /// The limit on memory.
-    #[error(
-        "the memory limit is reached: {partitions} partitions hold {used} bytes of {max}; start more processes of this \
-         group, or raise --memory-limit; nothing is lost"
-    )]
-    Memory {
-        /// How many partitions this process had.
-        partitions: usize,
-        /// What they held.
-        used: usize,
-        /// What they may hold.
-        max: usize,
-    },
-    /// The stop could not wait for the store any longer.
-    #[error("stopped before the last epoch was committed; what it held is read again at the next start")]
-    StoppedShort,
-}
-
 /// When to commit, and what of memory may be used.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -133,10 +94,7 @@ pub async fn drive<J: Job, S: Source>(
     stop: CancellationToken,
     progress: watch::Sender<Progress>,
 ) -> Result<(), DriveError> {
-    assert!(
-        logs.iter().map(TableLog::table).eq(J::TABLES.iter().copied()),
-        "one log for each of the job's tables, in its order"
-    );
+    assert!(logs.iter().map(TableLog::table).eq(job.tables()), "one log for each of the job's tables, in its order");
     let mut drive = Drive {
         job,
         source,
@@ -155,6 +113,7 @@ pub async fn drive<J: Job, S: Source>(
         give_up: CancellationToken::new(),
         checkpoints: JoinSet::new(),
         fenced_since: None,
+        is_finished: false,
     };
     drive.run().await
 }
@@ -185,6 +144,8 @@ struct Drive<'a, J: Job, S> {
     checkpoints: JoinSet<()>,
     /// When epochs began to be fenced; `None` once one is not.
     fenced_since: Option<Instant>,
+    /// Nothing more will come.
+    is_finished: bool,
 }
 
 impl<J: Job, S: Source> Drive<'_, J, S> {
@@ -196,6 +157,10 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                     .map_err(|_| DriveError::StoppedShort)?;
             }
             let idle = self.in_flight.is_empty();
+            if idle && self.is_finished {
+                while self.checkpoints.join_next().await.is_some() {}
+                return Ok(());
+            }
             if idle && !self.lost.is_empty() {
                 let lost = std::mem::take(&mut self.lost);
                 self.begin(lost.into_iter().collect()).await?;
@@ -287,6 +252,8 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                     self.quiet.insert(partition, Instant::now() + IDLE_AFTER);
                 }
             }
+            Signal::Ended(partition) => self.finish(partition).await?,
+            Signal::Finished => self.is_finished = true,
             Signal::Ends(ends) => self.progress.send_modify(|progress| progress.see_ends(&ends)),
         }
         Ok(())
@@ -322,7 +289,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         for partition in partitions {
             let stands: Vec<_> = logs.iter().map(|log| log.stand(&partition)).collect();
             let (operator, from) = self.job.begin(&partition, &stands);
-            info!(job = J::NAME, %partition, from, "begins");
+            info!(job = self.job.name(), %partition, from, "begins");
             self.partitions.insert(partition.clone(), operator);
             let stand = stands.last().copied().unwrap_or_default();
             self.progress.send_modify(|progress| progress.stands(&partition, stand));
@@ -355,13 +322,27 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         }
         // Given up or not, the attempt that is under way ends by itself: its reply tells what the table says.
         self.settle().await?;
+        self.let_go(partitions).await
+    }
+
+    /// Writes all of a partition that has ended, and lets go of it; unless that does not go through, or the job stops.
+    async fn finish(&mut self, partition: TopicPartition) -> Result<(), DriveError> {
+        let (reason, stop) = (Reason::Closed { idle: [partition.clone()].into() }, self.stop.clone());
+        tokio::select! {
+            done = self.settle_all(&reason) => done?,
+            () = stop.cancelled() => return Ok(()),
+        }
+        if self.lost.contains(&partition) { Ok(()) } else { self.let_go(&[partition]).await }
+    }
+
+    async fn let_go(&mut self, partitions: &[TopicPartition]) -> Result<(), DriveError> {
         for partition in partitions {
             self.partitions.remove(partition);
             self.lost.remove(partition);
             self.quiet.remove(partition);
             self.behind.get_or_insert_default().remove(partition);
             self.progress.send_modify(|progress| progress.release(partition));
-            info!(job = J::NAME, %partition, "released");
+            info!(job = self.job.name(), %partition, "released");
         }
         Ok(self.source.release(partitions).await?)
     }
@@ -376,7 +357,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         }
         let logs = self.logs.take().expect("one epoch is in flight at a time");
         self.give_up = CancellationToken::new();
-        let epoch = Epoch { job: J::NAME, steps, give_up: self.give_up.clone() };
+        let epoch = Epoch { job: self.job.name(), steps, give_up: self.give_up.clone() };
         self.in_flight.spawn(epoch.settle(logs));
     }
 
@@ -401,9 +382,9 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             }
             Settled::Fenced { table, app_id, expected, found, partitions } => {
                 self.progress.send_modify(|progress| progress.fenced += 1);
-                warn!(job = J::NAME, %table, app_id, expected, found, "fenced; going back to where the table stands");
+                warn!(job = self.job.name(), %table, app_id, expected, found, "fenced; going back to where the table stands");
                 if self.fenced_since.get_or_insert_with(Instant::now).elapsed() > FENCED_MAX {
-                    return Err(DriveError::Fenced { table, app_id, expected, found });
+                    return Err(DriveError::Fenced { table: table.to_string(), app_id, expected, found });
                 }
                 self.lose(partitions);
                 sleep(FENCED_WAIT).await;
@@ -411,7 +392,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             Settled::Abandoned { partitions, error } => {
                 self.progress.send_modify(|progress| progress.abandoned += 1);
                 warn!(
-                    job = J::NAME,
+                    job = self.job.name(),
                     error = &error as &dyn Error,
                     "epoch abandoned; going back to where the table stands"
                 );
@@ -472,7 +453,7 @@ impl Reason {
 }
 
 /// Writes a log checkpoint. Readers do without it if it fails, and the next one is not far.
-async fn write(checkpoint: Checkpoint) {
+pub(crate) async fn write(checkpoint: Checkpoint) {
     let (table, version) = (checkpoint.table(), checkpoint.version());
     match checkpoint.write().await {
         Ok(()) => info!(%table, version, "log checkpoint"),

@@ -171,6 +171,6 @@ fn last_offset(batch: &RecordBatch) -> i64 {
 }
 
 /// The offsets of rows, in their order.
-pub(super) fn offsets(batch: &RecordBatch) -> &[i64] {
+pub(crate) fn offsets(batch: &RecordBatch) -> &[i64] {
     Positions::of(batch).expect("the position is among the columns read").offsets()
 }

@@ -1,25 +1,31 @@
 //! The stored end of the log: a partition's events as the raw table has them, in offset order, up to the table's *cut*.
 //!
 //! The cut, not the last row: what was rejected follows it, and so do gaps. While a replay runs, the raw table goes on;
-//! the replay follows it until there is nothing more to read, and what comes next is in Kafka.
+//! the replay follows it until there is nothing more to read, and what comes next is in Kafka. Or it is bounded: then it
+//! ends where it was told to, and reads no more than that needs.
 
 mod merge;
+mod needed;
+
+pub use needed::Needs;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arrow::array::RecordBatch;
 use lake_schemas::commit::{TableLog, Version};
 use lake_schemas::job::{LogBatch, Start};
 use lake_schemas::witness::Witness;
-use lake_schemas::{LakeError, OffsetRange, RawFile, Result, Table, TopicPartition};
+use lake_schemas::{Cut, LakeError, OffsetRange, RawFile, Result, Table, TopicPartition};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use self::merge::{Merge, Unread, Wanted, offsets};
+pub(crate) use self::merge::offsets;
+use self::merge::{Merge, Unread, Wanted};
 use crate::backoff::Backoff;
 
 /// The raw table, for all replays of a process.
@@ -27,13 +33,47 @@ pub struct RawTable {
     log: TableLog,
     /// Its files, at a version.
     listed: Option<(Version, Arc<[RawFile]>)>,
+    bounds: Option<Bounds>,
+    meter: Arc<Meter>,
+}
+
+/// Counts what replays read, for those who watch.
+#[derive(Debug, Default)]
+pub struct Meter {
+    rows: AtomicU64,
+    rows_in_all: AtomicU64,
+}
+
+impl Meter {
+    /// Rows read, and rows to read.
+    pub fn rows(&self) -> (u64, u64) {
+        (self.rows.load(Relaxed), self.rows_in_all.load(Relaxed))
+    }
+}
+
+/// Where replays end.
+struct Bounds {
+    until: Cut,
+    /// What they are for; `None`: all that they come by is needed.
+    needs: Option<Needs>,
 }
 
 impl RawTable {
     /// Over the log of `clicks`.
     pub fn new(log: TableLog) -> Self {
         assert_eq!(log.table(), Table::Clicks, "replays read the events");
-        Self { log, listed: None }
+        Self { log, listed: None, bounds: None, meter: Arc::default() }
+    }
+
+    /// The same, as far as a cut that it has reached, however far it goes on.
+    pub fn until(log: TableLog, until: Cut) -> Self {
+        Self { bounds: Some(Bounds { until, needs: None }), ..Self::new(log) }
+    }
+
+    /// The same, of which no more is read than something needs.
+    pub fn needed(log: TableLog, needs: Needs) -> Self {
+        let until = needs.history.until.clone();
+        Self { bounds: Some(Bounds { until, needs: Some(needs) }), ..Self::new(log) }
     }
 
     /// Looks how far it has come by now.
@@ -41,17 +81,44 @@ impl RawTable {
         self.log.refresh().await
     }
 
-    /// How far it has come in a partition.
+    /// How far it is read in a partition: as far as it has come, unless that is bounded.
     pub fn cut(&self, partition: &TopicPartition) -> Option<i64> {
-        self.log.stand(partition).cut
+        match &self.bounds {
+            Some(bounds) => bounds.until.get(partition).copied(),
+            None => self.log.stand(partition).cut,
+        }
     }
 
     /// What Kafka must still say of partitions that are read on there from these offsets.
     pub async fn witnesses(&self, froms: &[(TopicPartition, i64)]) -> Result<HashMap<TopicPartition, Witness>> {
+        // Behind a bound nothing is read on.
+        let froms = if self.bounds.is_some() { &[] } else { froms };
         Witness::find(std::slice::from_ref(&self.log), froms).await
     }
 
-    /// The files that hold a stretch of a partition.
+    /// Counts what is read into a meter.
+    pub fn counted_by(mut self, meter: &Arc<Meter>) -> Self {
+        self.meter = Arc::clone(meter);
+        self
+    }
+
+    /// Counts what is read into a meter, and tells it how much that will be in all.
+    pub async fn metered(mut self, meter: &Arc<Meter>) -> Result<Self> {
+        let partitions: Vec<_> = self.bounds.iter().flat_map(|bounds| bounds.until.keys().cloned()).collect();
+        for partition in &partitions {
+            let rows = self.files_of(partition).await?.iter().map(|file| file.rows).sum();
+            meter.rows_in_all.fetch_add(rows, Relaxed);
+        }
+        Ok(self.counted_by(meter))
+    }
+
+    /// The files that are read of a partition, from its beginning to where it ends.
+    pub async fn files_of(&mut self, partition: &TopicPartition) -> Result<Vec<RawFile>> {
+        let next = self.cut(partition).unwrap_or(0);
+        self.files(partition, OffsetRange { first: i64::MIN, next }).await
+    }
+
+    /// The files that hold a stretch of a partition, as far as they are needed.
     async fn files(&mut self, partition: &TopicPartition, stretch: OffsetRange) -> Result<Vec<RawFile>> {
         let version = self.log.version();
         let files = match self.listed.take() {
@@ -62,7 +129,11 @@ impl RawTable {
         let holds = |file: &&RawFile| {
             file.may_be_of(partition) && file.offsets.first < stretch.next && stretch.first < file.offsets.next
         };
-        Ok(files.iter().filter(holds).cloned().collect())
+        let files = files.iter().filter(holds).cloned().collect();
+        Ok(match self.bounds.as_ref().and_then(|bounds| bounds.needs.as_ref()) {
+            Some(needs) => needs.select(partition, files),
+            None => files,
+        })
     }
 
     fn store(&self) -> Arc<dyn ObjectStore> {
@@ -131,8 +202,10 @@ impl Replay {
         }
         let stretch = OffsetRange { first: self.next.unwrap_or(i64::MIN), next: end };
         let mut merge = self.merge(&mut raw, stretch).await?;
+        let meter = Arc::clone(&raw.meter);
         drop(raw);
         while let Some(rows) = merge.next().await? {
+            meter.rows.fetch_add(rows.num_rows() as u64, Relaxed);
             let rows = within(&rows, stretch);
             let Some((first, last)) = ends(&rows) else { continue };
             self.go_on(OffsetRange { first, next: last + 1 }, rows, yields).await;

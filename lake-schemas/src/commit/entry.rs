@@ -7,6 +7,7 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::{Value, json};
 
 use super::{Commit, CommitId};
+use crate::history::json_of;
 
 /// What is put for a commit, whichever version it becomes.
 pub(super) struct Entry {
@@ -34,11 +35,7 @@ impl Entry {
             Action::Add(file)
         });
         let txns = commit.moves.iter().map(|step| Action::Txn(Transaction::new(&step.app_id, step.to)));
-        let mut cut = serde_json::Map::new();
-        for (partition, next) in &commit.cut {
-            cut.entry(partition.topic.clone()).or_insert_with(|| json!({}))[partition.partition.to_string()] =
-                json!(next);
-        }
+        let cut = json_of(&commit.cut);
         let append = commit.removes.is_empty();
         Self {
             actions: removes.chain(adds).chain(txns).collect(),

@@ -1,18 +1,21 @@
 //! The newest state of a table that a commit depends on, and the decision whether a commit may go onto it. No I/O.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
-use deltalake::kernel::Action;
+use deltalake::kernel::{Action, Add};
 
 use super::{Commit, Outcome, Version};
-use crate::stand::AppId;
+use crate::position::TopicPartition;
+use crate::stand::{AppId, Stand};
+use crate::table::Table;
 
 /// A table's version, its `txn` values, and, for who removes files, the files that are live.
 #[derive(Clone, Debug)]
 pub struct Head {
     version: Version,
     txns: HashMap<AppId, i64>,
-    live: Option<HashSet<String>>,
+    /// By path.
+    live: Option<HashMap<String, Add>>,
 }
 
 impl Head {
@@ -31,18 +34,20 @@ impl Head {
         self.txns.get(app_id).copied()
     }
 
-    /// Whose `txn` values it has.
-    pub(super) fn app_ids(&self) -> impl Iterator<Item = &AppId> {
-        self.txns.keys()
+    /// Where all partitions stand in a table of this head.
+    pub(super) fn stands(&self, table: Table) -> BTreeMap<TopicPartition, Stand> {
+        let partitions = self.txns.keys().filter_map(|app_id| Stand::partition_of(table, app_id));
+        let stand = |partition: &TopicPartition| Stand::decode(table, partition, |app_id| self.txn(app_id));
+        partitions.map(|partition| (partition.clone(), stand(&partition))).collect()
     }
 
-    /// Whether the live files are known.
-    pub(super) fn knows_live(&self) -> bool {
-        self.live.is_some()
+    /// The live files, if they are known.
+    pub(super) fn live(&self) -> Option<&HashMap<String, Add>> {
+        self.live.as_ref()
     }
 
     /// Says which files are live at this version; from here on they are followed too.
-    pub(super) fn set_live(&mut self, live: HashSet<String>) {
+    pub(super) fn set_live(&mut self, live: HashMap<String, Add>) {
         self.live = Some(live);
     }
 
@@ -55,7 +60,7 @@ impl Head {
                     self.txns.insert(txn.app_id.clone(), txn.version);
                 }
                 (Action::Add(add), Some(live)) => {
-                    live.insert(add.path.clone());
+                    live.insert(add.path.clone(), add.clone());
                 }
                 (Action::Remove(remove), Some(live)) => {
                     live.remove(&remove.path);
@@ -73,8 +78,11 @@ impl Head {
                 return Some(Outcome::Fenced { app_id: step.app_id.clone(), expected: step.from, found });
             }
         }
-        let gone = |path: &String| !self.live.as_ref().is_some_and(|live| live.contains(path));
-        let path = commit.removes.iter().map(|file| &file.path).find(|path| gone(path))?;
-        Some(Outcome::InputGone { path: path.clone() })
+        let gone = |path: &String| !self.live.as_ref().is_some_and(|live| live.contains_key(path));
+        if let Some(path) = commit.removes.iter().map(|file| &file.path).find(|path| gone(path)) {
+            return Some(Outcome::InputGone { path: path.clone() });
+        }
+        let is_overtaken = commit.onto.is_some_and(|version| version != self.version);
+        is_overtaken.then_some(Outcome::Overtaken { by: self.version })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! delta-rs looks up one `txn` at a time and replays the log for each; a topic has hundreds.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
@@ -10,7 +10,7 @@ use arrow::datatypes::Int64Type;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::schema::{DataType, StructField, StructType};
 use delta_kernel::{Engine, Snapshot};
-use deltalake::kernel::Snapshot as DeltaSnapshot;
+use deltalake::kernel::{Add, Snapshot as DeltaSnapshot};
 use deltalake::logstore::LogStore;
 use futures::TryStreamExt;
 use url::Url;
@@ -105,9 +105,26 @@ pub(super) async fn raw_files(table: Table, log_store: &dyn LogStore, version: V
     Ok(files)
 }
 
-/// The paths of the files that are live at a version.
-pub(super) async fn live_files(table: Table, log_store: &dyn LogStore, version: Version) -> Result<HashSet<String>> {
+/// The files that are live at a version, by path.
+pub(super) async fn live_files(
+    table: Table,
+    log_store: &dyn LogStore,
+    version: Version,
+) -> Result<HashMap<String, Add>> {
     let what = || format!("{table}: listing the files of version {version}");
     let snapshot = DeltaSnapshot::try_new(log_store, Some(version)).await.while_doing(what)?;
-    snapshot.file_views(log_store, None).map_ok(|file| file.path().into_owned()).try_collect().await.while_doing(what)
+    let files = snapshot.file_views(log_store, None).map_ok(|file| {
+        let path = file.path().into_owned();
+        let add = Add {
+            path: path.clone(),
+            partition_values: file.partition_values_map(),
+            size: file.size(),
+            modification_time: file.modification_time(),
+            data_change: true,
+            stats: file.stats(),
+            ..Add::default()
+        };
+        (path, add)
+    });
+    files.try_collect().await.while_doing(what)
 }

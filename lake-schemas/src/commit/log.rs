@@ -1,8 +1,10 @@
 //! One table's log, open for writing: made if absent, checked, followed, committed to.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use deltalake::kernel::Add;
 use deltalake::kernel::transaction::{CommitData, TransactionError};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef, get_actions};
 use futures::FutureExt;
@@ -43,6 +45,7 @@ pub struct TableLog {
     in_doubt: bool,
     checkpoint_owed: Option<Version>,
     id: String,
+    properties: HashMap<String, String>,
     time_in_future_ms: i64,
 }
 
@@ -50,26 +53,53 @@ impl TableLog {
     /// Opens a table, and makes it first if the lake lacks it. Two that make it at once open the same one.
     pub fn open(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Self>> {
         Box::pin(async move {
-            let definition = table.definition();
-            let (log_store, loaded) = make_and_load(lake, &definition).await?;
-            Self::of(definition, log_store, loaded)
+            let (log_store, loaded) = make_and_load(lake, &table.definition()).await?;
+            Self::of(table, log_store, loaded)
+        })
+    }
+
+    /// Opens a table that is there; `None` if the lake lacks it.
+    pub fn find(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
+        Box::pin(async move {
+            let log_store = lake.log_store(table.name())?;
+            let what = || format!("{table}: looking for it in {}", lake.url());
+            if !log_store.is_delta_table_location().await.while_doing(what)? {
+                return Ok(None);
+            }
+            let loaded = load::load(table, log_store.as_ref(), None).await?;
+            Self::of(table, log_store, loaded).map(Some)
+        })
+    }
+
+    /// Opens a table, and makes it as defined if the lake lacks it. What it records is for the caller to check.
+    pub fn open_or_make<'a>(lake: &'a Lake, definition: &'a Definition) -> BoxFuture<'a, Result<Self>> {
+        Box::pin(async move {
+            let (log_store, loaded) = make_and_load(lake, definition).await?;
+            Self::of(definition.table, log_store, loaded)
         })
     }
 
     /// Opens `clicks_minute`, and makes it first if the lake lacks it. What it records must be what is asked for.
     pub fn open_minutes<'a>(lake: &'a Lake, requested: &'a Requested) -> BoxFuture<'a, Result<(Self, Parameters)>> {
         Box::pin(async move {
-            let (log_store, loaded) = make_and_load(lake, &requested.of_a_new_table()?.definition()).await?;
-            let recorded = Parameters::recorded(&loaded.properties)?;
-            requested.agrees_with(&recorded)?;
-            Ok((Self::of(recorded.definition(), log_store, loaded)?, recorded))
+            let table = Table::ClicksMinute;
+            let new = requested.of_a_new_table(table, Parameters::default())?;
+            let log = Self::open_or_make(lake, &new.definition(table)).await?;
+            let recorded = log.parameters()?;
+            requested.agrees_with(table, &recorded)?;
+            Ok((log, recorded))
         })
     }
 
-    fn of(definition: Definition, log_store: LogStoreRef, loaded: Loaded) -> Result<Self> {
+    fn of(table: Table, log_store: LogStoreRef, loaded: Loaded) -> Result<Self> {
+        let definition = if table.is_minutes() {
+            Parameters::recorded(table, &loaded.properties)?.definition(table)
+        } else {
+            table.definition()
+        };
         let time_in_future_ms = check(&definition, &loaded)?;
         Ok(Self {
-            table: definition.table,
+            table,
             definition,
             log_store,
             head: loaded.head,
@@ -77,6 +107,7 @@ impl TableLog {
             in_doubt: false,
             checkpoint_owed: None,
             id: loaded.id,
+            properties: loaded.properties,
             time_in_future_ms,
         })
     }
@@ -105,6 +136,16 @@ impl TableLog {
         self.head.version()
     }
 
+    /// What the table records.
+    pub fn properties(&self) -> &HashMap<String, String> {
+        &self.properties
+    }
+
+    /// What decides the counts of a table of minutes, as it records.
+    pub fn parameters(&self) -> Result<Parameters> {
+        Parameters::recorded(self.table, &self.properties)
+    }
+
     /// The bound that the table records for events ahead of their message, in milliseconds.
     pub fn time_in_future_ms(&self) -> i64 {
         self.time_in_future_ms
@@ -129,6 +170,24 @@ impl TableLog {
     /// Where a partition stands, in the newest version known.
     pub fn stand(&self, partition: &TopicPartition) -> Stand {
         Stand::decode(self.table, partition, |app_id| self.head.txn(app_id))
+    }
+
+    /// Where all partitions stand that it has seen, in the newest version known.
+    pub fn stands(&self) -> BTreeMap<TopicPartition, Stand> {
+        self.head.stands(self.table)
+    }
+
+    /// The files that are live in the newest version known.
+    pub fn live_files(&mut self) -> BoxFuture<'_, Result<Vec<Add>>> {
+        Box::pin(async move { Ok(self.know_live().await?.values().cloned().collect()) })
+    }
+
+    async fn know_live(&mut self) -> Result<&HashMap<String, Add>> {
+        if self.head.live().is_none() {
+            let live = load::live_files(self.table, self.log_store.as_ref(), self.head.version()).await?;
+            self.head.set_live(live);
+        }
+        Ok(self.head.live().expect("it was set"))
     }
 
     /// Which files a version added and took out; `None` if its entry is gone, or not there yet.
@@ -174,10 +233,8 @@ impl TableLog {
         }
         let entry = Entry::new(commit);
         loop {
-            if !commit.removes.is_empty() && !self.head.knows_live() {
-                let version = self.head.version();
-                let live = load::live_files(self.table, self.log_store.as_ref(), version).await?;
-                self.head.set_live(live);
+            if !commit.removes.is_empty() {
+                self.know_live().await?;
             }
             if let Some(obstacle) = self.head.obstacle(commit) {
                 return Ok(obstacle);

@@ -7,6 +7,7 @@
 //!     │
 //!     ├─ does each txn that this commit moves stand where the commit starts?   no → Fenced
 //!     ├─ is each file that it removes still live?                             no → InputGone
+//!     ├─ is this the version that it was worked out from, if it names one?    no → Overtaken
 //!     │
 //!     └─ put version head + 1, if absent
 //!          ├─ done                      → Committed
@@ -33,6 +34,7 @@ mod entry;
 mod head;
 mod load;
 mod log;
+mod versions;
 mod view;
 
 pub use checkpoint::Checkpoint;
@@ -94,6 +96,9 @@ pub struct Commit {
     pub removes: Vec<Add>,
     /// Whether rows change, or only the files that hold them. Said of each file that is added or removed.
     pub data_change: bool,
+    /// The version that it must come right after: what it was worked out from. `None`: any, as long as what it moves
+    /// and removes is there.
+    pub onto: Option<Version>,
     /// The cut that it reaches, for people and `history`.
     pub cut: Cut,
 }
@@ -124,7 +129,7 @@ impl Commit {
                 moves.extend(to.map(|to| Move { app_id, from, to }));
             }
         }
-        Self { id: CommitId::unique(), job, moves, adds, removes: Vec::new(), data_change: true, cut }
+        Self { id: CommitId::unique(), job, moves, adds, removes: Vec::new(), data_change: true, onto: None, cut }
     }
 }
 
@@ -147,5 +152,10 @@ pub enum Outcome {
     InputGone {
         /// Which one.
         path: String,
+    },
+    /// Another commit has come onto the version that this one was worked out from, and nothing was committed.
+    Overtaken {
+        /// The newest version.
+        by: Version,
     },
 }

@@ -2,14 +2,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use chrono::{DateTime, Utc};
 use deltalake::logstore::LogStoreRef;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::Version;
 use super::load::{self, Loaded};
-use crate::error::{Context, Result};
+use super::{Version, versions};
+use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
-use crate::position::TopicPartition;
+use crate::position::{Cut, TopicPartition};
 use crate::stand::Stand;
 use crate::table::Table;
 
@@ -34,13 +36,31 @@ impl TableView {
         })
     }
 
-    /// An earlier version.
+    /// An earlier version. One that is not there is refused, with those that are.
     pub fn at(&self, version: Version) -> BoxFuture<'_, Result<Self>> {
         Box::pin(async move {
             let log_store = LogStoreRef::clone(&self.log_store);
-            let loaded = load::load(self.table, log_store.as_ref(), Some(version)).await?;
-            Ok(Self { table: self.table, log_store, loaded })
+            let newest = self.version();
+            if version > newest {
+                let why = format!("{} has no version {version}; its newest is {newest}", self.table);
+                return Err(LakeError::Refused(why));
+            }
+            match load::load(self.table, log_store.as_ref(), Some(version)).await {
+                Ok(loaded) => Ok(Self { table: self.table, log_store, loaded }),
+                Err(error) => Err(versions::gone(self.table, &log_store, version..=newest).await?.unwrap_or(error)),
+            }
         })
+    }
+
+    /// The latest version that is not younger than a time.
+    pub fn version_at(&self, time: DateTime<Utc>) -> BoxFuture<'_, Result<Version>> {
+        versions::at(self.table, &self.log_store, self.version(), time).boxed()
+    }
+
+    /// The cut of each partition that it has seen.
+    pub fn cut(&self) -> Cut {
+        let stands = self.stands().into_iter();
+        stands.filter_map(|(partition, stand)| Some((partition, stand.cut?))).collect()
     }
 
     /// Which version it is.
@@ -60,7 +80,6 @@ impl TableView {
 
     /// Where all partitions stand that it has seen.
     pub fn stands(&self) -> BTreeMap<TopicPartition, Stand> {
-        let partitions = self.loaded.head.app_ids().filter_map(|app_id| Stand::partition_of(self.table, app_id));
-        partitions.map(|partition| (partition.clone(), self.stand(&partition))).collect()
+        self.loaded.head.stands(self.table)
     }
 }

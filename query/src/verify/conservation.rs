@@ -10,7 +10,7 @@ use arrow::datatypes::Int64Type;
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 use lake_schemas::commit::{TableView, Version};
-use lake_schemas::{Lake, LakeError, Table, TopicPartition};
+use lake_schemas::{EventTime, History, Lake, LakeError, Table, TopicPartition};
 
 use super::covered::Covered;
 use super::partition::{is_of, timestamp};
@@ -53,22 +53,22 @@ impl Conservation {
 }
 
 /// Checks the laws by counting rows.
-pub fn conservation(lake: &Lake, memory: usize) -> BoxFuture<'_, Result<Conservation, QueryError>> {
+pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, Result<Conservation, QueryError>> {
     Box::pin(async move {
-        let Some(_) = TableView::newest(lake, Table::ClicksMinute).await? else {
+        if table == Table::ClicksMinute && TableView::newest(lake, table).await?.is_none() {
             let clicks = TableView::newest(lake, Table::Clicks).await?;
             let lacking = || LakeError::Refused(format!("lake {} has no tables yet", lake.url()));
             let clicks = clicks.ok_or_else(lacking)?;
             let context = SessionContext::new();
             for table in Table::RAW {
-                catalog::register(&context, lake, table, None).await?;
+                catalog::register(&context, lake, (table, table.name()), None).await?;
             }
             return Ok(Conservation { raw: raw(&context, &clicks).await?, minutes: None });
-        };
-        let Covered { minutes, clicks } = Covered::find(lake).await?;
-        let context = session(lake, minutes.version(), memory).await?;
+        }
+        let Covered { minutes, clicks } = Covered::find(lake, table).await?;
+        let context = session(lake, table, minutes.version(), memory).await?;
         let raw = raw(&context, &clicks).await?;
-        Ok(Conservation { raw, minutes: Some(of_minutes(&context, &minutes).await?) })
+        Ok(Conservation { raw, minutes: Some(of_minutes(&context, table, &minutes).await?) })
     })
 }
 
@@ -88,17 +88,23 @@ async fn raw(context: &SessionContext, clicks: &TableView) -> Result<Law, QueryE
     Ok(law)
 }
 
-async fn of_minutes(context: &SessionContext, minutes: &TableView) -> Result<Law, QueryError> {
+async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView) -> Result<Law, QueryError> {
+    let history = History::recorded(table, minutes.properties())?;
+    let bound = |time: Option<EventTime>, otherwise| timestamp(time.map(EventTime::millis), otherwise);
+    let (from, to) = (bound(history.windows.from(), i64::MIN), bound(history.windows.to(), i64::MAX));
+
     let says = "clicks that are due are clicks, duplicates, late and filtered";
-    let mut law = Law { table: Table::ClicksMinute, version: minutes.version(), says, of: 0, broken: Vec::new() };
+    let mut law = Law { table, version: minutes.version(), says, of: 0, broken: Vec::new() };
     for (partition, stand) in minutes.stands() {
         let is_this = is_of(&partition);
         let expected = count(
             context,
             &format!(
                 "select count(*) from clicks where {is_this} and kafka_offset < {} \
+                 and kafka_offset >= {} and event_time >= {from} and event_time < {to} \
                  and (date_trunc('minute', event_time) + interval '1 minute' <= {} or kafka_offset < {})",
                 stand.cut.unwrap_or(0),
+                history.since(&partition),
                 timestamp(stand.emitted_ms, i64::MIN),
                 stand.drained.unwrap_or(0)
             ),

@@ -1,4 +1,4 @@
-//! The newest version of `clicks_minute` that the raw table covers: both read the log by themselves, and either may be
+//! The newest version of a table of minutes that the raw table covers: both read the log by themselves, and either may be
 //! ahead.
 
 use lake_schemas::commit::{TableView, Version};
@@ -6,23 +6,18 @@ use lake_schemas::{Lake, LakeError, Stand, Table, TopicPartition};
 
 use crate::sql::QueryError;
 
-/// A version of `clicks_minute`, and the raw table that covers it.
+/// A version of a table of minutes, and the raw table that covers it.
 pub(super) struct Covered {
     pub minutes: TableView,
     pub clicks: TableView,
 }
 
 impl Covered {
-    pub async fn find(lake: &Lake) -> Result<Self, QueryError> {
-        let lacking = |table: Table, job: &str| {
-            let why = format!("lake {} has no table {table} yet; `clicklake {job}` makes it", lake.url());
-            QueryError::from(LakeError::Refused(why))
-        };
-        let newest = TableView::newest(lake, Table::ClicksMinute).await?;
-        let newest = newest.ok_or_else(|| lacking(Table::ClicksMinute, "aggregate"))?;
+    pub async fn find(lake: &Lake, table: Table) -> Result<Self, QueryError> {
+        let newest = TableView::newest(lake, table).await?.ok_or_else(|| lake.lacks(table))?;
         // Looked at after, so that what the one has, the other may have.
         let clicks = TableView::newest(lake, Table::Clicks).await?;
-        let clicks = clicks.ok_or_else(|| lacking(Table::Clicks, "ingest"))?;
+        let clicks = clicks.ok_or_else(|| lake.lacks(Table::Clicks))?;
         let Some((partition, stand)) = uncovered(&newest, &clicks) else {
             return Ok(Self { minutes: newest, clicks });
         };
@@ -39,8 +34,8 @@ impl Covered {
         if covered.version() == 0 {
             let raw = clicks.stand(&partition).cut.unwrap_or(0);
             return Err(LakeError::Refused(format!(
-                "clicks covers no version of clicks_minute: of {partition} it has what is below offset {raw}, and \
-                 clicks_minute what is below {}; let `clicklake ingest` catch up",
+                "clicks covers no version of {table}: of {partition} it has what is below offset {raw}, and {table} what \
+                 is below {}; let `clicklake ingest` catch up",
                 stand.cut.unwrap_or(0)
             ))
             .into());

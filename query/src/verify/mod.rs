@@ -24,8 +24,8 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
 use lake_schemas::commit::Version;
-use lake_schemas::minute::{Parameters, WINDOW_MS};
-use lake_schemas::{Cut, EventTime, Lake, LakeError, Table};
+use lake_schemas::minute::Parameters;
+use lake_schemas::{Cut, History, Lake, Stand, Table, TopicPartition, Windows};
 
 use self::copies::Copies;
 use self::covered::Covered;
@@ -36,29 +36,50 @@ use crate::sql::{QueryError, collect};
 /// Lines of a kind that are printed.
 const LINES_MAX: usize = 20;
 
-/// The windows that are asked for: those that start from the one time on, and before the other.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Windows {
-    from: Option<EventTime>,
-    to: Option<EventTime>,
+/// What is to be verified.
+#[derive(Clone)]
+pub struct Question<'a> {
+    /// The table of minutes.
+    pub table: Table,
+    /// Which of its windows.
+    pub windows: Windows,
+    /// What it is compared with; `None`: the recount in SQL.
+    pub by: Option<&'a dyn Recompute>,
 }
 
-impl Windows {
-    /// Windows between two times, which must be whole minutes.
-    pub fn between(from: Option<EventTime>, to: Option<EventTime>) -> Result<Self, QueryError> {
-        for time in [from, to].into_iter().flatten() {
-            if time.millis().rem_euclid(WINDOW_MS) != 0 {
-                return Err(LakeError::Refused(format!("{time} is no whole minute; windows start with minutes")).into());
-            }
-        }
-        Ok(Self { from, to })
+impl Default for Question<'_> {
+    fn default() -> Self {
+        Self { table: Table::ClicksMinute, windows: Windows::default(), by: None }
     }
+}
+
+/// A partition of a table of minutes, all that decides what it must hold, and where it stands.
+#[derive(Clone, Debug)]
+pub struct Stands {
+    /// The table.
+    pub table: Table,
+    /// What decides the counts.
+    pub parameters: Parameters,
+    /// What of history they are of, and in which windows.
+    pub history: History,
+    /// The partition.
+    pub partition: TopicPartition,
+    /// Where it stands.
+    pub stand: Stand,
+}
+
+/// Computes minutes by other means than SQL: for who wants to know that two ways agree.
+pub trait Recompute: Send + Sync {
+    /// The rows that a partition must hold, as rows of its table.
+    fn rows(&self, of: Stands) -> BoxFuture<'_, Result<Vec<RecordBatch>, QueryError>>;
 }
 
 /// What an audit has found.
 #[derive(Debug)]
 pub struct Audit {
-    /// The version of `clicks_minute` that was compared.
+    /// The table that was compared.
+    pub table: Table,
+    /// Its version.
     pub version: Version,
     /// Where it stands.
     pub cut: Cut,
@@ -83,13 +104,17 @@ impl Audit {
 
 /// Counts the raw clicks again, and compares. The queries may take so much memory, in bytes; beyond it they use the
 /// disk.
-pub fn verify(lake: &Lake, windows: Windows, memory: usize) -> BoxFuture<'_, Result<Audit, QueryError>> {
+pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFuture<'a, Result<Audit, QueryError>> {
     Box::pin(async move {
-        let Covered { minutes, .. } = Covered::find(lake).await?;
-        let parameters = Parameters::recorded(minutes.properties())?;
-        let context = session(lake, minutes.version(), memory).await?;
+        let table = asked.table;
+        let Covered { minutes, .. } = Covered::find(lake, table).await?;
+        let parameters = Parameters::recorded(table, minutes.properties())?;
+        let mut history = History::recorded(table, minutes.properties())?;
+        history.windows = history.windows.and(&asked.windows);
+        let context = session(lake, table, minutes.version(), memory).await?;
         let stands = minutes.stands();
         let mut audit = Audit {
+            table,
             version: minutes.version(),
             cut: stands.iter().filter_map(|(partition, stand)| Some((partition.clone(), stand.cut?))).collect(),
             windows: 0,
@@ -99,12 +124,21 @@ pub fn verify(lake: &Lake, windows: Windows, memory: usize) -> BoxFuture<'_, Res
             counted_again: Vec::new(),
         };
         let mut copies = Copies::default();
-        let has_suspects = Copies::suspect(&context, &parameters).await?;
+        // The operators know by themselves what they cannot know.
+        let has_suspects = asked.by.is_none() && Copies::suspect(&context, &parameters).await?;
         let mut recounted = BTreeSet::new();
         for (partition, stand) in &stands {
-            let of = Partition::new(&context, &parameters, (partition, *stand), windows).await?;
+            let of = Partition::new(&context, &parameters, (partition, *stand), &history).await?;
             let beyond = if has_suspects { copies.look_at(&of).await? } else { BTreeMap::new() };
-            let recount = of.recount(&beyond).await?;
+            let recomputed = match asked.by {
+                Some(by) => {
+                    let (parameters, history) = (parameters.clone(), history.clone());
+                    let of = Stands { table, parameters, history, partition: partition.clone(), stand: *stand };
+                    Some(by.rows(of).await?)
+                }
+                None => None,
+            };
+            let recount = of.recount(recomputed, &beyond).await?;
             recounted.extend(recount.windows);
             audit.clicks += recount.clicks;
             let dimensions = parameters.dimension_columns();
@@ -118,14 +152,14 @@ pub fn verify(lake: &Lake, windows: Windows, memory: usize) -> BoxFuture<'_, Res
     })
 }
 
-/// A session that knows the raw tables as they are, and `clicks_minute` at a version.
-async fn session(lake: &Lake, version: Version, memory: usize) -> Result<SessionContext, QueryError> {
+/// A session that knows the raw tables as they are, and a table of minutes at a version, as `clicks_minute`.
+async fn session(lake: &Lake, minutes: Table, version: Version, memory: usize) -> Result<SessionContext, QueryError> {
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory))).build_arc()?;
     let context = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
-    for (table, version) in [(Table::Clicks, None), (Table::ClicksRejected, None), (Table::ClicksMinute, Some(version))]
-    {
-        catalog::register(&context, lake, table, version).await?;
+    for table in Table::RAW {
+        catalog::register(&context, lake, (table, table.name()), None).await?;
     }
+    catalog::register(&context, lake, (minutes, Table::ClicksMinute.name()), Some(version)).await?;
     Ok(context)
 }
 
@@ -136,9 +170,9 @@ async fn run(context: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>, Qu
 
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { windows, clicks, version, .. } = self;
+        let Self { table, windows, clicks, version, .. } = self;
         let of = format!("{windows} windows, {clicks} clicks");
-        let at = format!("at version {version} of clicks_minute: {}", cut_of(&self.cut));
+        let at = format!("at version {version} of {table}: {}", cut_of(&self.cut));
         if self.is_equal() {
             writeln!(f, "equal: {of}, {at}")?;
         } else {

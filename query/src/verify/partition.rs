@@ -10,9 +10,9 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::table::column;
-use lake_schemas::{EventTime, Stand, TopicPartition};
+use lake_schemas::{EventTime, History, Stand, TopicPartition};
 
-use super::{Windows, run};
+use super::run;
 use crate::sql::QueryError;
 
 /// The events of a partition, each with what it is taken for; see there.
@@ -49,7 +49,7 @@ pub(super) struct Partition<'a> {
     pub parameters: &'a Parameters,
     pub partition: &'a TopicPartition,
     pub stand: Stand,
-    pub windows: Windows,
+    pub history: &'a History,
     /// The first offset that matters to those windows.
     first: i64,
 }
@@ -73,10 +73,10 @@ impl<'a> Partition<'a> {
         context: &'a SessionContext,
         parameters: &'a Parameters,
         (partition, stand): (&'a TopicPartition, Stand),
-        windows: Windows,
+        history: &'a History,
     ) -> Result<Self, QueryError> {
-        let mut this = Self { context, parameters, partition, stand, windows, first: 0 };
-        if let Some(from) = windows.from {
+        let mut this = Self { context, parameters, partition, stand, history, first: 0 };
+        if let Some(from) = history.windows.from() {
             // What is older than this can neither be counted again in these windows, nor move the watermark they meet.
             let matters_from_ms = from.millis() - parameters.out_of_orderness_ms - parameters.memory_ms();
             let sql = format!(
@@ -91,10 +91,18 @@ impl<'a> Partition<'a> {
         Ok(this)
     }
 
-    /// Recounts it, and compares with the table, which must have what was recounted, and this beyond it.
-    pub async fn recount(&self, beyond: &BTreeMap<Key, Sums>) -> Result<Recount, QueryError> {
+    /// Recounts it, unless that was done, and compares with the table, which must have what was recounted, and this
+    /// beyond it.
+    pub async fn recount(
+        &self,
+        recomputed: Option<Vec<RecordBatch>>,
+        beyond: &BTreeMap<Key, Sums>,
+    ) -> Result<Recount, QueryError> {
         let dimensions = self.dimensions();
-        let recounted = run(self.context, &self.with_recount(&self.fill(SUMS))).await?;
+        let recounted = match recomputed {
+            Some(rows) => self.sums_of(rows).await?,
+            None => run(self.context, &self.with_recount(&self.fill(SUMS))).await?,
+        };
         let windows = recounted.iter().flat_map(|batch| micros(batch.column(0))).collect();
         let at = 1 + self.parameters.dimension_columns().len();
         let clicks = recounted.iter().flat_map(|batch| batch.column(at).as_primitive::<Int64Type>().values().iter());
@@ -136,6 +144,18 @@ impl<'a> Partition<'a> {
             differing.extend(rows.map(|((key, recounted), found)| Differing { key, recounted, found }));
         }
         Ok(Recount { windows, clicks, differing })
+    }
+
+    /// The sums of rows of minutes, as those of a recount stand.
+    async fn sums_of(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, QueryError> {
+        let table = MemTable::try_new(self.parameters.schema(), vec![rows])?;
+        self.context.deregister_table("recomputed")?;
+        self.context.register_table("recomputed", Arc::new(table))?;
+        let sum = |measure: Measure| format!("sum({0}) as {0}", measure.column());
+        let (dimensions, sums) = (self.dimensions(), Measure::ALL.map(sum).join(", "));
+        let of =
+            format!("select window_start, {dimensions}, {sums} from recomputed group by window_start, {dimensions}");
+        run(self.context, &of).await
     }
 
     /// Runs a statement over the recounted events.
@@ -187,7 +207,7 @@ impl<'a> Partition<'a> {
 
     fn bounds(&self) -> (String, String) {
         let bound = |time: Option<EventTime>, otherwise| timestamp(time.map(EventTime::millis), otherwise);
-        (bound(self.windows.from, i64::MIN), bound(self.windows.to, i64::MAX))
+        (bound(self.history.windows.from(), i64::MIN), bound(self.history.windows.to(), i64::MAX))
     }
 
     fn with_recount(&self, sql: &str) -> String {
@@ -202,6 +222,7 @@ impl<'a> Partition<'a> {
             ("{topic}", self.partition.topic.replace('\'', "''")),
             ("{partition}", self.partition.partition.to_string()),
             ("{first}", number(self.first)),
+            ("{since}", number(self.history.since(self.partition))),
             ("{cut}", number(self.stand.cut.unwrap_or(0))),
             ("{drained}", number(self.stand.drained.unwrap_or(0))),
             ("{emitted}", timestamp(self.stand.emitted_ms, i64::MIN)),

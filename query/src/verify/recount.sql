@@ -37,9 +37,9 @@ with
             end as verdict
         from taken
     ),
-    -- Those that must be in the table by now: their window is closed, or everything was written.
+    -- Those that must be in the table by now: they are asked for, and their window is closed, or everything was written.
     due as (
         select * from judged
         where (window_end <= {emitted} or kafka_offset < {drained})
-            and window_start >= {from} and window_start < {to}
+            and kafka_offset >= {since} and window_start >= {from} and window_start < {to}
     )

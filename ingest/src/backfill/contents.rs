@@ -1,0 +1,116 @@
+//! What rows of minutes add up to, window by window, and where two lots of rows differ.
+//!
+//! Whether two lots are equal is decided for each partition and each value of each dimension, and yet only one number a
+//! window is kept of them: rows always add, so a sum of measures, each weighted by a hash of what it is of, is equal
+//! exactly if all sums are, but for a chance of one in 2^63.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::table::column;
+
+const MICROS_PER_MILLI: i64 = 1_000;
+const MILLIS_PER_DAY: i64 = 86_400_000;
+
+/// The sums of measures, in the order of [`Measure::ALL`].
+pub type Sums = [i64; Measure::ALL.len()];
+
+/// What a window holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Content {
+    sums: Sums,
+    fingerprint: u64,
+}
+
+/// What rows hold, by the starts of their windows in milliseconds.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Contents(BTreeMap<i64, Content>);
+
+impl Contents {
+    /// Adds rows of a table with these parameters.
+    pub fn add(&mut self, rows: &RecordBatch, parameters: &Parameters) {
+        let texts = parameters.dimension_columns().into_iter().chain([column::TOPIC]);
+        let texts: Vec<&StringArray> = texts.map(|name| rows[name].as_string::<i32>()).collect();
+        let partitions = rows[column::KAFKA_PARTITION].as_primitive::<Int32Type>().values();
+        let starts = rows[column::WINDOW_START].as_primitive::<TimestampMicrosecondType>().values();
+        let measures = Measure::ALL.map(|measure| rows[measure.column()].as_primitive::<Int64Type>().values());
+        for row in 0..rows.num_rows() {
+            let content = self.0.entry(starts[row].div_euclid(MICROS_PER_MILLI)).or_default();
+            let mut of = DefaultHasher::new();
+            partitions[row].hash(&mut of);
+            texts.iter().for_each(|column| column.is_valid(row).then(|| column.value(row)).hash(&mut of));
+            for (at, (sum, measure)) in content.sums.iter_mut().zip(measures).enumerate() {
+                let mut of = of.clone();
+                at.hash(&mut of);
+                *sum += measure[row];
+                // An odd weight leaves no difference without a trace.
+                let weight = of.finish() | 1;
+                content.fingerprint =
+                    content.fingerprint.wrapping_add(weight.wrapping_mul(measure[row].cast_unsigned()));
+            }
+        }
+    }
+
+    /// Adds what other rows hold.
+    pub fn merge(&mut self, other: &Self) {
+        for (window, added) in &other.0 {
+            let content = self.0.entry(*window).or_default();
+            content.sums.iter_mut().zip(added.sums).for_each(|(sum, more)| *sum += more);
+            content.fingerprint = content.fingerprint.wrapping_add(added.fingerprint);
+        }
+    }
+
+    /// What becomes of these contents when others take their place.
+    pub fn changes(&self, after: &Self) -> Changes {
+        let mut days: BTreeMap<i32, Day> = BTreeMap::new();
+        let windows: BTreeSet<_> = self.0.keys().chain(after.0.keys()).copied().collect();
+        for window in windows {
+            let of = |contents: &Self| contents.0.get(&window).copied().unwrap_or_default();
+            let (before, after) = (of(self), of(after));
+            let date = i32::try_from(window.div_euclid(MILLIS_PER_DAY)).expect("event times end with the year 9999");
+            let day = days.entry(date).or_default();
+            day.windows += 1;
+            day.windows_changed += usize::from(before != after);
+            for at in 0..Measure::ALL.len() {
+                day.before[at] += before.sums[at];
+                day.after[at] += after.sums[at];
+            }
+        }
+        Changes { days }
+    }
+}
+
+/// What a backfill changes, by the day of the windows, in days since 1970.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// All days that it looked at.
+    pub days: BTreeMap<i32, Day>,
+}
+
+/// What a backfill changes on one day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Day {
+    /// Windows that it looked at.
+    pub windows: usize,
+    /// Those of which a sum of any partition or dimension is another one.
+    pub windows_changed: usize,
+    /// What they sum to in the table.
+    pub before: Sums,
+    /// What they sum to when recomputed.
+    pub after: Sums,
+}
+
+impl Changes {
+    /// How many windows change.
+    pub fn windows_changed(&self) -> usize {
+        self.days.values().map(|day| day.windows_changed).sum()
+    }
+
+    /// How many windows were looked at.
+    pub fn windows(&self) -> usize {
+        self.days.values().map(|day| day.windows).sum()
+    }
+}

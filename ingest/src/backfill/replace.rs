@@ -1,0 +1,283 @@
+//! Backfill in place: closed windows of `clicks_minute` are computed again from the raw clicks, and take the place of
+//! what is there in one commit, beside the live job.
+//!
+//! ```text
+//!   snapshot of the table ──> cut and watermark of each partition: what is in scope
+//!     │
+//!   the raw table has come to that cut? ── no ──> wait, or refuse
+//!     │
+//!   recompute the scope up to the cut, into files that nobody sees yet
+//!     │
+//!     ├─> newest version: which files hold rows in scope? what else do they hold?
+//!     │     ├─ a row straddles the cut, or a partition has gone back ──> from the start
+//!     │     └─ commit on exactly this version ── overtaken ──> look again at what is new
+//!     │
+//!   done
+//! ```
+//!
+//! It moves no stand. What the live job appends meanwhile is of events at or above the cut, and stays.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deltalake::kernel::Add;
+use futures::future::BoxFuture;
+use lake_schemas::commit::{Commit, CommitId, Outcome, TableLog, Version};
+use lake_schemas::job::{Freeze, Job};
+use lake_schemas::minute::Parameters;
+use lake_schemas::{Cut, History, Lake, LakeError, Stand, Table, TopicPartition, Windows};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::contents::Changes;
+use super::minute_files::{MinuteFiles, Plan};
+use super::range::Range;
+use super::recompute::{Output, Recompute};
+use super::scope::Scope;
+use crate::backoff::Backoff;
+use crate::drive::DriveError;
+use crate::replay::{Meter, Needs};
+
+/// How often the raw table is looked at while it is behind.
+const RAW_LOOK: Duration = Duration::from_millis(500);
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writes {
+    /// Nothing: what would change is worked out.
+    Nothing,
+    /// What is recomputed, unless it says what the table says.
+    Changes,
+    /// What is recomputed, in any case.
+    Always,
+}
+
+/// What is replaced, and how.
+pub struct Replace<'a> {
+    /// Where.
+    pub lake: &'a Lake,
+    /// What of history.
+    pub range: Range,
+    /// What is written.
+    pub writes: Writes,
+    /// How long the raw table may be waited for.
+    pub wait: Duration,
+    /// How many partitions are under way at once.
+    pub at_a_time: usize,
+    /// Counts what is read.
+    pub meter: Arc<Meter>,
+    /// Tells it to stop.
+    pub stop: CancellationToken,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub enum Replaced {
+    /// It is version so-and-so of the table.
+    Committed(Version, Changes),
+    /// Nothing was written: that was asked for, or there was nothing to change.
+    Compared(Changes),
+    /// It was stopped, and nothing was written.
+    Stopped,
+}
+
+/// What is computed of a snapshot.
+struct Snapshot {
+    scope: Scope,
+    history: History,
+}
+
+/// What became of one attempt.
+enum Attempt {
+    Done(Replaced),
+    StartOver,
+}
+
+impl Replace<'_> {
+    /// Replaces it. `job` is the job that computes such a table over a part of history.
+    pub fn run<'a, J: Job + Sync>(
+        &'a self,
+        job: impl Fn(History, Table, Parameters) -> J + Send + Sync + 'a,
+    ) -> BoxFuture<'a, Result<Replaced, DriveError>> {
+        Box::pin(async move {
+            let table = Table::ClicksMinute;
+            let found = TableLog::find(self.lake, table).await?;
+            let mut minutes = found.ok_or_else(|| self.lake.lacks(table))?;
+            let parameters = minutes.parameters()?;
+            let asked = self.range.in_place(self.lake, self.at_a_time, &self.meter, &self.stop).await?;
+            let Some((windows, raw_cut)) = asked else { return Ok(Replaced::Stopped) };
+            loop {
+                let snapshot = self.snapshot(&mut minutes, &windows, raw_cut.as_ref()).await?;
+                let Some(snapshot) = snapshot else { return Ok(Replaced::Stopped) };
+                let job = job(snapshot.history.clone(), table, parameters.clone());
+                match self.attempt(&mut minutes, &parameters, snapshot, &job).await? {
+                    Attempt::Done(replaced) => return Ok(replaced),
+                    Attempt::StartOver => info!("the table has changed in scope; computing again"),
+                }
+            }
+        })
+    }
+
+    /// Looks at the table, and then waits for the raw table to come as far; `None` if that was stopped.
+    async fn snapshot(
+        &self,
+        minutes: &mut TableLog,
+        windows: &Windows,
+        raw_cut: Option<&Cut>,
+    ) -> Result<Option<Snapshot>, DriveError> {
+        self.refresh(minutes).await?;
+        let scope = Scope { windows: windows.clone(), stands: None };
+        let closed: BTreeMap<_, _> =
+            minutes.stands().into_iter().filter(|(_, stand)| scope.has_closed(*stand)).collect();
+        if closed.is_empty() || windows.are_none() {
+            let why = "clicks_minute has closed no window of what is asked for; nothing is replaced";
+            return Err(LakeError::Refused(why.to_owned()).into());
+        }
+        let until: Cut = closed.iter().filter_map(|(of, stand)| Some((of.clone(), stand.cut?))).collect();
+        let found = TableLog::find(self.lake, Table::Clicks).await?;
+        let mut raw = found.ok_or_else(|| self.lake.lacks(Table::Clicks))?;
+        let deadline = Instant::now() + self.wait;
+        loop {
+            self.refresh(&mut raw).await?;
+            let cut = |of: &TopicPartition| raw_cut.map_or_else(|| raw.stand(of).cut, |cut| cut.get(of).copied());
+            let Some((of, next)) = until.iter().find(|(of, next)| cut(of) < Some(**next)) else { break };
+            if raw_cut.is_some() || Instant::now() >= deadline {
+                return Err(LakeError::Refused(format!(
+                    "clicks is behind clicks_minute: of {of} it has what is below {}, clicks_minute what is below {next}; \
+                     let `clicklake ingest` catch up, or give a longer --wait",
+                    cut(of).unwrap_or(0)
+                ))
+                .into());
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(None),
+                () = sleep(RAW_LOOK) => {}
+            }
+        }
+        let history = History { since: Cut::new(), until, windows: windows.clone() };
+        Ok(Some(Snapshot { scope: Scope { stands: Some(closed), ..scope }, history }))
+    }
+
+    /// Computes a snapshot's scope again, and puts it in the place of what is there.
+    async fn attempt<J: Job + Sync>(
+        &self,
+        minutes: &mut TableLog,
+        parameters: &Parameters,
+        Snapshot { scope, history }: Snapshot,
+        job: &J,
+    ) -> Result<Attempt, DriveError> {
+        let (store, of) = (minutes.object_store(), (minutes.table(), parameters.clone()));
+        let writes = self.writes != Writes::Nothing;
+        let mut output = Output::new(of.clone(), writes.then(|| Arc::clone(&store)));
+        let needs = Needs { history: history.clone(), parameters: parameters.clone() };
+        let recompute = Recompute {
+            job,
+            needs,
+            drained: Cut::new(),
+            end: Freeze::Closed,
+            at_a_time: self.at_a_time,
+            meter: &self.meter,
+            stop: &self.stop,
+        };
+        let raw = TableLog::find(self.lake, Table::Clicks).await?.ok_or_else(|| self.lake.lacks(Table::Clicks))?;
+        let mut files = MinuteFiles::new(of, store, scope.clone(), writes);
+        let done = if recompute.run(raw, &mut output).await? {
+            output.flush().await?;
+            self.commit(minutes, &scope, &output, &mut files, (job.name(), &history.until)).await?
+        } else {
+            Attempt::Done(Replaced::Stopped)
+        };
+        if !matches!(done, Attempt::Done(Replaced::Committed(..))) {
+            discard(minutes, output.adds.iter().chain(files.written())).await;
+        }
+        Ok(done)
+    }
+
+    async fn commit(
+        &self,
+        minutes: &mut TableLog,
+        scope: &Scope,
+        output: &Output,
+        files: &mut MinuteFiles,
+        (job, cut): (&'static str, &Cut),
+    ) -> Result<Attempt, DriveError> {
+        let (id, mut backoff) = (CommitId::unique(), Backoff::default());
+        loop {
+            if self.stop.is_cancelled() {
+                return Ok(Attempt::Done(Replaced::Stopped));
+            }
+            self.refresh(minutes).await?;
+            let gone_back = |(of, now): (&TopicPartition, &Stand)| scope.has_gone_back(of, *now);
+            if minutes.stands().iter().any(gone_back) {
+                return Ok(Attempt::StartOver);
+            }
+            let planned = match minutes.live_files().await {
+                Ok(live) => files.plan(&live).await,
+                Err(error) => Err(error),
+            };
+            let Plan { removes, keeps, before, is_straddling } = match planned {
+                Ok(plan) => plan,
+                Err(error) => {
+                    backoff.again(error, &self.stop).await?;
+                    continue;
+                }
+            };
+            if is_straddling {
+                return Ok(Attempt::StartOver);
+            }
+            let changes = before.changes(&output.contents);
+            let is_needed = match self.writes {
+                Writes::Nothing => false,
+                Writes::Changes => changes.windows_changed() > 0,
+                Writes::Always => changes.windows() > 0,
+            };
+            if !is_needed {
+                return Ok(Attempt::Done(Replaced::Compared(changes)));
+            }
+            let commit = Commit {
+                id: id.clone(),
+                job,
+                moves: Vec::new(),
+                adds: output.adds.iter().cloned().chain(keeps).collect(),
+                removes,
+                data_change: true,
+                onto: Some(minutes.version()),
+                cut: cut.clone(),
+            };
+            loop {
+                match minutes.commit(&commit).await {
+                    Ok(Outcome::Committed(version)) => {
+                        if let Some(checkpoint) = minutes.take_checkpoint_owed() {
+                            crate::drive::write(checkpoint).await;
+                        }
+                        return Ok(Attempt::Done(Replaced::Committed(version, changes)));
+                    }
+                    Ok(Outcome::Overtaken { .. } | Outcome::InputGone { .. }) => break,
+                    Ok(Outcome::Fenced { app_id, .. }) => unreachable!("no stand is moved, and not {app_id}"),
+                    // It may have happened: the same commit is tried until that is known.
+                    Err(error) => backoff.again(error, &self.stop).await?,
+                }
+            }
+        }
+    }
+
+    async fn refresh(&self, log: &mut TableLog) -> Result<(), LakeError> {
+        let mut backoff = Backoff::default();
+        while let Err(error) = log.refresh().await {
+            backoff.again(error, &self.stop).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Deletes files that no commit names. What is left behind when that fails, vacuum takes.
+async fn discard(log: &TableLog, files: impl Iterator<Item = &Add>) {
+    let store = log.object_store();
+    for path in files.filter_map(|file| Path::from_url_path(&file.path).ok()) {
+        let _ = store.delete(&path).await;
+    }
+}

@@ -1,0 +1,81 @@
+//! Which rows of a minute table a backfill in place may replace. No I/O.
+//!
+//! In a snapshot of the table, a window at or before a partition's watermark holds exactly the events below its cut. What
+//! came after the snapshot is of events at or above the cut, and stays.
+
+use std::collections::BTreeMap;
+
+use lake_schemas::minute::WINDOW_MS;
+use lake_schemas::{OffsetRange, Stand, TopicPartition, Windows};
+
+/// What is replaced: windows that are asked for, as far as a snapshot has closed them.
+#[derive(Clone, Debug)]
+pub(super) struct Scope {
+    pub windows: Windows,
+    /// Where partitions stood in the snapshot; `None`: everything is as good as closed.
+    pub stands: Option<BTreeMap<TopicPartition, Stand>>,
+}
+
+/// What becomes of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Row {
+    /// It is in scope: what is recomputed takes its place.
+    Replaced,
+    /// It stays.
+    Kept,
+    /// It is made of events on both sides of the snapshot's cut: another backfill has been here since, and what was
+    /// computed of this snapshot has no place beside it.
+    Straddling,
+}
+
+impl Scope {
+    /// What becomes of a row of a partition, by its window's start and the events that it is made of.
+    pub fn decide(&self, partition: &TopicPartition, window_ms: i64, events: OffsetRange) -> Row {
+        if !self.windows.contain(window_ms) {
+            return Row::Kept;
+        }
+        let Some(stands) = &self.stands else { return Row::Replaced };
+        let Some(Stand { cut: Some(cut), emitted_ms: Some(emitted_ms), .. }) = stands.get(partition) else {
+            return Row::Kept;
+        };
+        if window_ms + WINDOW_MS > *emitted_ms || *cut <= events.first {
+            Row::Kept
+        } else if events.next <= *cut {
+            Row::Replaced
+        } else {
+            Row::Straddling
+        }
+    }
+
+    /// Whether a partition has windows in scope when it stands thus.
+    pub fn has_closed(&self, stand: Stand) -> bool {
+        stand.emitted_ms.is_some_and(|emitted_ms| self.windows.touch(i64::MIN, emitted_ms - WINDOW_MS + 1))
+    }
+
+    /// Whether a partition has gone back behind the snapshot: the table was promoted.
+    pub fn has_gone_back(&self, partition: &TopicPartition, now: Stand) -> bool {
+        let then = self.stands.as_ref().and_then(|stands| stands.get(partition)).copied().unwrap_or_default();
+        now.cut < then.cut || now.emitted_ms < then.emitted_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_replaced_only_where_the_snapshot_knows_all_of_it() {
+        let partition = TopicPartition::new("clicks", 0);
+        let stand = Stand { cut: Some(10), emitted_ms: Some(2 * WINDOW_MS), ..Stand::default() };
+        let scope = Scope { windows: Windows::default(), stands: Some([(partition.clone(), stand)].into()) };
+        let row = |minute: i64, first, next| scope.decide(&partition, minute * WINDOW_MS, OffsetRange { first, next });
+        assert_eq!(row(0, 3, 10), Row::Replaced);
+        assert_eq!(row(1, 3, 10), Row::Replaced);
+        assert_eq!(row(2, 3, 10), Row::Kept, "its window is open");
+        assert_eq!(row(0, 10, 12), Row::Kept, "it came after");
+        assert_eq!(row(0, 9, 12), Row::Straddling);
+        let another = TopicPartition::new("clicks", 1);
+        assert_eq!(scope.decide(&another, 0, OffsetRange { first: 0, next: 1 }), Row::Kept);
+        assert!(scope.has_closed(stand) && !scope.has_closed(Stand { emitted_ms: Some(0), ..stand }));
+    }
+}

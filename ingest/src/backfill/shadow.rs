@@ -1,0 +1,184 @@
+//! Backfill into a table of its own: a shadow, of the same shape, perhaps with other parameters.
+//!
+//! It is written by the loop that writes the live job's table, epoch by epoch, and records where it stands as that does.
+//! So a run that was interrupted goes on where it ended, and nothing is in it twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use lake_schemas::commit::TableLog;
+use lake_schemas::history::PROPERTY_BACKFILL;
+use lake_schemas::job::{Freeze, Job};
+use lake_schemas::minute::{Parameters, Requested, WINDOW_MS};
+use lake_schemas::{Cut, EventTime, History, Lake, LakeError, RawFile, Table, TopicPartition};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::contents::{Changes, Contents};
+use super::end::End;
+use super::minute_files::MinuteFiles;
+use super::range::Range;
+use super::recompute::{Output, Recompute};
+use super::scope::Scope;
+use crate::drive::{Committed, DriveError, Pace, Progress, drive};
+use crate::hybrid::HybridSource;
+use crate::replay::{Meter, Needs, RawTable};
+
+/// How long what is complete waits for its commit: nobody waits for it.
+const COMMIT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A shadow that is to be made.
+pub struct Shadow<'a> {
+    /// Where.
+    pub lake: &'a Lake,
+    /// Its name.
+    pub table: Table,
+    /// What decides its counts; what is left open is as in the lake's own minutes.
+    pub requested: Requested,
+    /// What of history.
+    pub range: Range,
+    /// How many partitions are under way at once.
+    pub at_a_time: usize,
+    /// Counts what is read.
+    pub meter: Arc<Meter>,
+    /// Tells it to stop.
+    pub stop: CancellationToken,
+}
+
+/// What became of it.
+#[derive(Clone, Debug)]
+pub enum Made {
+    /// It holds all that was asked for; what this run has written of it.
+    Whole(Committed),
+    /// It was stopped; the same command goes on with it.
+    InPart,
+}
+
+impl Shadow<'_> {
+    /// Makes it, or goes on with it. `job` is the job that computes such a table over a part of history.
+    pub fn run<'a, J: Job + Sync>(
+        &'a self,
+        job: impl Fn(History, Table, Parameters) -> J + Send + Sync + 'a,
+    ) -> BoxFuture<'a, Result<Made, DriveError>> {
+        Box::pin(async move {
+            let (log, history) = match TableLog::find(self.lake, self.table).await? {
+                Some(log) => {
+                    let history = self.begun(&log)?;
+                    (log, history)
+                }
+                None => self.begin().await?,
+            };
+            let parameters = log.parameters()?;
+            let is_open = |(of, next): &(&TopicPartition, &i64)| !is_done(&log, of, **next);
+            let open: Vec<_> = history.until.iter().filter(is_open).map(|(of, _)| of.clone()).collect();
+            if open.is_empty() {
+                let why = format!("{} is there already, and complete; give another name", self.table);
+                return Err(LakeError::Refused(why).into());
+            }
+            let job = job(history.clone(), self.table, parameters.clone());
+            let remaining = open.iter().map(|of| (of.clone(), history.until[of])).collect();
+            let needs = Needs { history: History { until: remaining, ..history }, parameters };
+            let raw = RawTable::needed(self.raw().await?, needs).metered(&self.meter).await?;
+            let mut source = HybridSource::new(raw, End::of(open, self.at_a_time), job.reads());
+            let (pace, progress) = (Pace::every(COMMIT_INTERVAL), watch::Sender::new(Progress::default()));
+            drive(&job, &mut source, vec![log], pace, None, self.stop.clone(), progress.clone()).await?;
+            if self.stop.is_cancelled() {
+                return Ok(Made::InPart);
+            }
+            Ok(Made::Whole(progress.borrow().tables.get(&self.table).copied().unwrap_or_default()))
+        })
+    }
+
+    /// What it would hold, beside what the lake's own minutes hold of the same windows.
+    pub fn compare<'a, J: Job + Sync>(
+        &'a self,
+        job: impl Fn(History, Table, Parameters) -> J + Send + Sync + 'a,
+    ) -> BoxFuture<'a, Result<Option<Changes>, DriveError>> {
+        Box::pin(async move {
+            if TableLog::find(self.lake, self.table).await?.is_some() {
+                return Err(self.is_there());
+            }
+            let (history, parameters) = self.asked().await?;
+            let of = (self.table, parameters.clone());
+            let (mut output, windows) = (Output::new(of, None), history.windows.clone());
+            let job = job(history.clone(), self.table, parameters.clone());
+            let needs = Needs { history, parameters };
+            let (meter, stop, drained) = (&self.meter, &self.stop, Cut::new());
+            let (at_a_time, end) = (self.at_a_time, Freeze::Everything);
+            let recompute = Recompute { job: &job, needs, drained, end, at_a_time, meter, stop };
+            if !recompute.run(self.raw().await?, &mut output).await? {
+                return Ok(None);
+            }
+            let Some(mut minutes) = TableLog::find(self.lake, Table::ClicksMinute).await? else {
+                return Ok(Some(Contents::default().changes(&output.contents)));
+            };
+            let (of, store) = ((minutes.table(), minutes.parameters()?), minutes.object_store());
+            let mut files = MinuteFiles::new(of, store, Scope { windows, stands: None }, false);
+            let before = files.plan(&minutes.live_files().await?).await?.before;
+            Ok(Some(before.changes(&output.contents)))
+        })
+    }
+
+    /// What was asked for, in offsets and windows, and what decides the counts.
+    async fn asked(&self) -> Result<(History, Parameters), DriveError> {
+        let history = self.range.history(self.lake).await?;
+        let parameters = self.requested.of_a_new_table(self.table, super::defaults(self.lake).await?)?;
+        let needs = Needs { history: history.clone(), parameters: parameters.clone() };
+        let mut raw = RawTable::needed(self.raw().await?, needs);
+        for of in history.until.keys() {
+            let may_count = |file: &RawFile| {
+                let touches = |(first, last): (EventTime, EventTime)| {
+                    history.windows.touch(first.millis() - WINDOW_MS + 1, last.millis() + 1)
+                };
+                file.offsets.next > history.since(of) && file.event_times.is_none_or(touches)
+            };
+            if raw.files_of(of).await?.iter().any(may_count) {
+                return Ok((history, parameters));
+            }
+        }
+        let why = format!("clicks has no event for {}; nothing was made", self.range);
+        Err(LakeError::Refused(why).into())
+    }
+
+    /// Makes the table.
+    async fn begin(&self) -> Result<(TableLog, History), DriveError> {
+        let (history, parameters) = self.asked().await?;
+        let mut definition = parameters.definition(self.table);
+        let recorded = history.to_property(&self.range.to_string());
+        definition.properties.push((PROPERTY_BACKFILL.to_owned(), recorded));
+        let log = TableLog::open_or_make(self.lake, &definition).await?;
+        // Another process may have been faster.
+        let history = self.begun(&log)?;
+        Ok((log, history))
+    }
+
+    /// What a table that is there was made for: the same that is asked for now, or it is refused.
+    fn begun(&self, log: &TableLog) -> Result<History, DriveError> {
+        let recorded = log.properties().get(PROPERTY_BACKFILL).ok_or_else(|| self.is_there())?;
+        let (asked, history) = History::of_property(self.table.name(), recorded)?;
+        if asked != self.range.to_string() {
+            return Err(LakeError::Refused(format!(
+                "{} was begun with {asked}, not with {}; finish it with that, or give another name",
+                self.table, self.range
+            ))
+            .into());
+        }
+        self.requested.agrees_with(self.table, &log.parameters()?)?;
+        Ok(history)
+    }
+
+    fn is_there(&self) -> DriveError {
+        LakeError::Refused(format!("{} is there already; give another name", self.table)).into()
+    }
+
+    async fn raw(&self) -> Result<TableLog, LakeError> {
+        TableLog::find(self.lake, Table::Clicks).await?.ok_or_else(|| self.lake.lacks(Table::Clicks))
+    }
+}
+
+/// Whether a table holds all of a partition up to an offset.
+fn is_done(log: &TableLog, partition: &TopicPartition, until: i64) -> bool {
+    let stand = log.stand(partition);
+    stand.cut == Some(until) && stand.drained == Some(until)
+}

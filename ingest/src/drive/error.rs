@@ -1,0 +1,46 @@
+//! What ends a job before it is told to.
+
+use lake_schemas::LakeError;
+use lake_schemas::job::SourceError;
+
+/// Why a job ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The log.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The lake.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// Another writer.
+    #[error(
+        "{table}: another process commits the same partitions ({app_id} stands at {found:?}, expected {expected:?}); \
+         is this job running twice, with different groups?"
+    )]
+    Fenced {
+        /// Where.
+        table: String,
+        /// Which `txn`.
+        app_id: String,
+        /// Where this process left it.
+        expected: Option<i64>,
+        /// Where it is.
+        found: Option<i64>,
+    },
+    /// The limit on memory.
+    #[error(
+        "the memory limit is reached: {partitions} partitions hold {used} bytes of {max}; start more processes of this \
+         group, or raise --memory-limit; nothing is lost"
+    )]
+    Memory {
+        /// How many partitions this process had.
+        partitions: usize,
+        /// What they held.
+        used: usize,
+        /// What they may hold.
+        max: usize,
+    },
+    /// The stop could not wait for the store any longer.
+    #[error("stopped before the last epoch was committed; what it held is read again at the next start")]
+    StoppedShort,
+}

@@ -1,0 +1,126 @@
+//! Which windows of event time are asked for.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::error::{LakeError, Result};
+use crate::minute::WINDOW_MS;
+use crate::time::EventTime;
+
+/// Windows that are asked for: those that start from the one time on and before the other; of these, perhaps only some.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Windows {
+    from: Option<EventTime>,
+    to: Option<EventTime>,
+    /// The starts of those that are asked for, in milliseconds.
+    only: Option<Arc<BTreeSet<i64>>>,
+}
+
+impl Windows {
+    /// Windows between two times, which must be whole minutes, the second after the first.
+    pub fn between(from: Option<EventTime>, to: Option<EventTime>) -> Result<Self> {
+        for time in [from, to].into_iter().flatten() {
+            if time.millis().rem_euclid(WINDOW_MS) != 0 {
+                return Err(LakeError::Refused(format!("{time} is no whole minute; windows start with minutes")));
+            }
+        }
+        if let (Some(from), Some(to)) = (from, to)
+            && to <= from
+        {
+            return Err(LakeError::Refused(format!(
+                "no window starts from {from} on and before {to}; exchange the two"
+            )));
+        }
+        Ok(Self { from, to, only: None })
+    }
+
+    /// Those that start at these times, in milliseconds.
+    pub fn these(starts_ms: BTreeSet<i64>) -> Self {
+        let at = |millis: i64| EventTime::from_millis(millis);
+        let from = starts_ms.first().copied().and_then(at);
+        let to = starts_ms.last().copied().and_then(|last| at(last + WINDOW_MS));
+        Self { from, to, only: Some(Arc::new(starts_ms)) }
+    }
+
+    /// Those that both ask for.
+    pub fn and(&self, other: &Self) -> Self {
+        let only = match (&self.only, &other.only) {
+            (Some(ours), Some(theirs)) => Some(Arc::new(ours.intersection(theirs).copied().collect())),
+            (ours, theirs) => ours.as_ref().or(theirs.as_ref()).cloned(),
+        };
+        Self {
+            from: self.from.into_iter().chain(other.from).max(),
+            to: self.to.into_iter().chain(other.to).min(),
+            only,
+        }
+    }
+
+    /// No window that starts before it is asked for.
+    pub fn from(&self) -> Option<EventTime> {
+        self.from
+    }
+
+    /// No window that starts at it or later is asked for.
+    pub fn to(&self) -> Option<EventTime> {
+        self.to
+    }
+
+    /// Whether all windows are asked for.
+    pub fn are_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether none is.
+    pub fn are_none(&self) -> bool {
+        self.only.as_ref().is_some_and(|only| only.is_empty())
+    }
+
+    /// Whether the window that starts at a time, in milliseconds, is asked for.
+    pub fn contain(&self, start_ms: i64) -> bool {
+        self.from.is_none_or(|from| from.millis() <= start_ms)
+            && self.to.is_none_or(|to| start_ms < to.millis())
+            && self.only.as_ref().is_none_or(|only| only.contains(&start_ms))
+    }
+
+    /// Whether any window may be asked for that starts from the one time on and before the other, in milliseconds.
+    pub fn touch(&self, from_ms: i64, to_ms: i64) -> bool {
+        self.from.is_none_or(|from| from.millis() < to_ms)
+            && self.to.is_none_or(|to| from_ms < to.millis())
+            && self.only.as_ref().is_none_or(|only| only.range(from_ms..to_ms).next().is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(minutes: i64) -> Option<EventTime> {
+        EventTime::from_millis(minutes * WINDOW_MS)
+    }
+
+    #[test]
+    fn a_range_has_its_beginning_and_not_its_end() {
+        let windows = Windows::between(at(2), at(4)).expect("a range");
+        let contained: Vec<_> = (0..6).filter(|minute| windows.contain(minute * WINDOW_MS)).collect();
+        assert_eq!(contained, [2, 3]);
+        assert!(
+            windows.touch(0, 3 * WINDOW_MS) && !windows.touch(0, 2 * WINDOW_MS) && !windows.touch(4 * WINDOW_MS, 9)
+        );
+    }
+
+    #[test]
+    fn what_is_no_range_is_refused() {
+        assert!(Windows::between(at(4), at(4)).is_err());
+        assert!(Windows::between(EventTime::from_millis(1), None).is_err());
+        assert!(Windows::between(at(4), None).is_ok_and(|windows| !windows.are_all()));
+    }
+
+    #[test]
+    fn some_windows_are_those_and_no_others() {
+        let windows = Windows::these([WINDOW_MS, 5 * WINDOW_MS].into());
+        let contained: Vec<_> = (0..9).filter(|minute| windows.contain(minute * WINDOW_MS)).collect();
+        assert_eq!(contained, [1, 5]);
+        assert!(!windows.touch(2 * WINDOW_MS, 5 * WINDOW_MS) && windows.touch(2 * WINDOW_MS, 6 * WINDOW_MS));
+        assert!(Windows::these(BTreeSet::new()).are_none());
+    }
+}

@@ -1,0 +1,124 @@
+//! `clicklake backfill`: history through the same code, into a table of its own or in place.
+
+use std::sync::Arc;
+
+use ::ingest::backfill::{Changes, Made, Range, Replace, Replaced, Shadow, Writes};
+use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray};
+use lake_schemas::minute::Measure;
+use lake_schemas::table::ShadowName;
+use lake_schemas::{Lake, Table};
+use stream_agg::job::Aggregate as Job;
+use tokio_util::sync::CancellationToken;
+
+use super::{Usage, requested, windows};
+use crate::arguments::{Backfill, Format};
+use crate::progress::shown;
+use crate::report::{self, grouped};
+
+/// What is said of a work that was stopped.
+const STOPPED: &str = "stopped: nothing was written";
+
+pub async fn run(lake: &str, command: Backfill, stop: CancellationToken) -> anyhow::Result<()> {
+    let lake = Lake::at(lake)?;
+    let range = range(&command.range)?;
+    if !command.dry_run {
+        lake.probe().await?;
+    }
+    let text = match command.into {
+        Some(name) => into(&lake, name, range, &command, stop).await?,
+        None => replace(&lake, range, &command, stop).await?,
+    };
+    report::print_text(&text);
+    Ok(())
+}
+
+fn range(range: &crate::arguments::Range) -> Result<Range, Usage> {
+    if let (Some(from), Some(to)) = (range.from_version, range.to_version)
+        && to < from
+    {
+        return Err(Usage(format!("no version is from {from} on and up to {to}; exchange the two")));
+    }
+    Ok(match (range.from_version.or(range.to_version), range.as_of, range.as_of_version) {
+        (Some(_), ..) => Range::Versions(range.from_version, range.to_version),
+        (_, Some(time), _) => Range::AsOfTime(time),
+        (.., Some(version)) => Range::AsOf(version),
+        _ if range.from.is_none() && range.to.is_none() => Range::All,
+        _ => Range::Windows(windows(range.from, range.to)?),
+    })
+}
+
+async fn into(
+    lake: &Lake,
+    name: ShadowName,
+    range: Range,
+    command: &Backfill,
+    stop: CancellationToken,
+) -> anyhow::Result<String> {
+    let (table, requested) = (Table::Shadow(name), requested(&command.settings));
+    let (at_a_time, meter) = (at_a_time(command), Arc::default());
+    let shadow = Shadow { lake, table, requested, range, at_a_time, meter, stop };
+    if command.dry_run {
+        let changes = shown(&shadow.meter, shadow.compare(Job::over)).await?;
+        let Some(changes) = changes else { return Ok(STOPPED.to_owned()) };
+        return Ok(format!("{}\n{table} would hold {}", days(&changes)?, of_windows(&changes)));
+    }
+    Ok(match shown(&shadow.meter, shadow.run(Job::over)).await? {
+        Made::InPart => format!("stopped: {table} is incomplete; the same command goes on with it"),
+        Made::Whole(done) => format!(
+            "{table} is complete: {} rows in {} commits, now version {}; see it with `clicklake sql`, check it with \
+             `clicklake verify --table {table}`",
+            grouped(done.rows),
+            done.commits,
+            done.version
+        ),
+    })
+}
+
+async fn replace(lake: &Lake, range: Range, command: &Backfill, stop: CancellationToken) -> anyhow::Result<String> {
+    let writes = if command.dry_run { Writes::Nothing } else { Writes::Changes };
+    let (at_a_time, meter) = (at_a_time(command), Arc::default());
+    let replace = Replace { lake, range, writes, wait: command.wait, at_a_time, meter, stop };
+    Ok(match shown(&replace.meter, replace.run(Job::over)).await? {
+        Replaced::Stopped => STOPPED.to_owned(),
+        Replaced::Compared(changes) if changes.windows_changed() == 0 => {
+            format!("nothing to change: {}", of_windows(&changes))
+        }
+        Replaced::Compared(changes) => format!("{}\nwould change {}", days(&changes)?, of_windows(&changes)),
+        Replaced::Committed(version, changes) => {
+            format!("{}\nreplaced {}: now version {version}", days(&changes)?, of_windows(&changes))
+        }
+    })
+}
+
+fn at_a_time(command: &Backfill) -> usize {
+    command.parallelism.or_else(|| std::thread::available_parallelism().ok()).map_or(1, Into::into)
+}
+
+fn of_windows(changes: &Changes) -> String {
+    let grouped = |number: usize| grouped(number as u64);
+    format!("{} of {} windows that differ", grouped(changes.windows_changed()), grouped(changes.windows()))
+}
+
+/// A table of the days that change: what their clicks, and what else changes of them, are before and after.
+fn days(changes: &Changes) -> anyhow::Result<String> {
+    let (mut dates, mut measures, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (date, day) in changes.days.iter().filter(|(_, day)| day.windows_changed > 0) {
+        for (at, measure) in Measure::ALL.into_iter().enumerate() {
+            if measure == Measure::Clicks || day.before[at] != day.after[at] {
+                dates.push(*date);
+                measures.push(measure.column());
+                before.push(day.before[at]);
+                after.push(day.after[at]);
+            }
+        }
+    }
+    let change: Int64Array = before.iter().zip(&after).map(|(before, after)| Some(after - before)).collect();
+    let columns: [(&str, ArrayRef); 5] = [
+        ("day", Arc::new(Date32Array::from(dates))),
+        ("measure", Arc::new(StringArray::from(measures))),
+        ("before", Arc::new(Int64Array::from(before))),
+        ("after", Arc::new(Int64Array::from(after))),
+        ("change", Arc::new(change)),
+    ];
+    report::text(&[RecordBatch::try_from_iter(columns)?], Format::Table)
+}

@@ -1,0 +1,40 @@
+//! How far a command is that reads history: a bar where someone looks, a line from time to time where not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::ingest::replay::Meter;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::{Instant, sleep};
+use tracing::info;
+
+const BAR: &str = "{bar:30} {human_pos} of {human_len} clicks, {per_sec}, {eta} left";
+
+const REDRAW: Duration = Duration::from_millis(100);
+
+/// How often a line is logged.
+const LINE: Duration = Duration::from_secs(10);
+
+/// Shows how far a work is while it goes on.
+pub async fn shown<T>(meter: &Arc<Meter>, work: impl Future<Output = T>) -> T {
+    let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(BAR).expect("a template"));
+    let show = async {
+        let mut line = Instant::now() + LINE;
+        loop {
+            sleep(REDRAW).await;
+            let (read, in_all) = meter.rows();
+            bar.set_length(in_all);
+            bar.set_position(read);
+            if bar.is_hidden() && Instant::now() >= line {
+                info!(clicks = read, of = in_all, "read");
+                line = Instant::now() + LINE;
+            }
+        }
+    };
+    let done = tokio::select! {
+        done = work => done,
+        () = show => unreachable!("it is shown for as long as the work takes"),
+    };
+    bar.finish_and_clear();
+    done
+}

@@ -1,0 +1,89 @@
+//! The events behind one count: what each event of an ad in a minute is taken for, by the operators themselves.
+
+use std::collections::HashMap;
+
+use arrow::array::RecordBatch;
+use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::rows::{Events, Positions};
+use lake_schemas::{EventTime, LakeError, Stand, TopicPartition, Windows};
+
+use crate::minutes::Minutes;
+use crate::window::Window;
+
+/// An event, and what it is taken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// Where it stands in the log.
+    pub offset: i64,
+    /// When it happened, by its own account.
+    pub event_time: EventTime,
+    /// Its id.
+    pub click_id: Option<String>,
+    /// Its campaign.
+    pub campaign_id: Option<String>,
+    /// What it cost.
+    pub cost_micros: Option<i64>,
+    /// What it is taken for.
+    pub taken_for: Measure,
+    /// Of a duplicate, the click that was counted, if that was of the same ad.
+    pub copy_of: Option<i64>,
+}
+
+/// Watches the operators of one partition, for the sake of one ad and one minute.
+pub struct Explain {
+    minutes: Minutes,
+    ad_id: String,
+    window: Window,
+    /// The clicks of the ad that were counted, by id.
+    counted: HashMap<String, i64>,
+    explained: Vec<Explained>,
+}
+
+impl Explain {
+    /// Feed it from where all is read that decides on the minute.
+    pub fn new(partition: TopicPartition, parameters: Parameters, ad_id: &str, minute: EventTime) -> Self {
+        let window = Window::of(minute);
+        let minutes = Minutes::begin(partition, parameters, Stand::default());
+        Self {
+            // What is summed up is of no interest.
+            minutes: minutes.only(i64::MAX, Windows::default()),
+            ad_id: ad_id.to_owned(),
+            window,
+            counted: HashMap::new(),
+            explained: Vec::new(),
+        }
+    }
+
+    /// Takes in the events of the next stretch of the log, which ends at `next`, as rows of `clicks` in offset order.
+    pub fn push(&mut self, events: &RecordBatch, next: i64) -> Result<(), LakeError> {
+        let (positions, view) = (Positions::of(events)?, Events::of(events)?);
+        let Self { minutes, ad_id, window, counted, explained } = self;
+        minutes.push_watched(events, next, |row, taken_for| {
+            if view.ad_id(row) != ad_id {
+                return;
+            }
+            let (offset, event_time) = (positions.offsets()[row], view.event_time(row));
+            let click_id = view.click_id(row).map(str::to_owned);
+            let before = click_id.as_ref().and_then(|id| counted.get(id).copied());
+            if let (Measure::Clicks, Some(id)) = (taken_for, &click_id) {
+                counted.insert(id.clone(), offset);
+            }
+            if Window::of(event_time) == *window {
+                explained.push(Explained {
+                    offset,
+                    event_time,
+                    click_id,
+                    campaign_id: view.campaign_id(row).map(str::to_owned),
+                    cost_micros: view.cost_micros(row),
+                    taken_for,
+                    copy_of: before.filter(|_| taken_for == Measure::Duplicates),
+                });
+            }
+        })
+    }
+
+    /// The events of the ad in the minute, in the order of the log.
+    pub fn finish(self) -> Vec<Explained> {
+        self.explained
+    }
+}

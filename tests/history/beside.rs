@@ -1,0 +1,36 @@
+//! Backfills in place beside live jobs and rewrites of files, through crashes, rebalances, zombies, faults, lost replies
+//! and drains: at every commit the table is what its stand says, whoever has written which part of it.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use lake_schemas::Table;
+
+use crate::minutes::{at_every_commit, parameters_of};
+use crate::simulation::{Actor, Computation, for_all_seeds, survive_beside, versions};
+
+/// Who else writes: the backfills at once that the design names, and rewrites of both tables.
+const ACTORS: [Actor; 4] =
+    [Actor::Backfill, Actor::Backfill, Actor::Rewrite(Table::ClicksMinute), Actor::Rewrite(Table::Clicks)];
+
+/// Versions of `clicks_minute` in all seeds, by the job that wrote them.
+static WRITTEN: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+
+async fn disaster(seed: u64) -> Result<(), String> {
+    let parameters = parameters_of(seed);
+    let computations = [Computation::Raw, Computation::Minutes(parameters.clone())];
+    let (lake, log) = survive_beside(seed, &computations, &ACTORS).await?;
+    for version in versions(&lake, Table::ClicksMinute).await {
+        *WRITTEN.lock().expect("no panic under the lock").entry(version.job).or_default() += 1;
+    }
+    at_every_commit(&lake, &log, &parameters).await
+}
+
+#[test]
+fn backfills_and_live_jobs_share_a_table() {
+    for_all_seeds(disaster);
+    let written = WRITTEN.lock().expect("no panic under the lock");
+    for job in ["aggregate", "backfill", "rewrite"] {
+        assert!(written.get(job).is_some_and(|versions| *versions > 20), "too little is tried: {written:?}");
+    }
+}

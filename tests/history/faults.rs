@@ -1,0 +1,170 @@
+//! Backfills that fail, are lied to, or die, at any operation on the store: nothing of it is to be seen, or all of it;
+//! and run again, they finish.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use ingest::backfill::{Made, Range, Replace, Replaced, Shadow, Writes};
+use ingest::drive::DriveError;
+use lake_schemas::minute::{Parameters, Requested};
+use lake_schemas::{Lake, Table};
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
+use stream_agg::job::Aggregate;
+use tokio_util::sync::CancellationToken;
+
+use super::live::is_replay;
+use crate::audit::lose_a_file_of_minutes;
+use crate::fault_store::{Fault, FaultStore};
+use crate::simulation::{Computation, Log, lake_on, simulate, versions};
+
+const FAULTS: [Fault; 4] = [Fault::Fail, Fault::LoseReply, Fault::DieBefore, Fault::DieAfter];
+
+fn parameters() -> Parameters {
+    Parameters { allowed_lateness_ms: 30_000, dedup_horizon_ms: 60_000, ..Parameters::default() }
+}
+
+/// A store with a lake of a log, in which a file of minutes is lost.
+async fn damaged() -> (Arc<InMemory>, Arc<Log>) {
+    // Long enough that what is lost is of windows that are closed.
+    let mut logs = (0..).map(|seed| Log::of_seed(seed, 2, 180));
+    let log = logs.find(|log| log.partitions.iter().all(|all| all.len() > 130)).expect("without end");
+    let (store, log) = (Arc::new(InMemory::new()), Arc::new(log));
+    let lake = lake_on(Arc::clone(&store) as Arc<dyn ObjectStore>);
+    Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
+    Computation::Minutes(parameters()).read_all(&lake, &log).await.expect("aggregate ends");
+    lose_a_file_of_minutes(&lake).await;
+    (store, log)
+}
+
+/// A store of the same content.
+async fn copy(store: &InMemory) -> Arc<dyn ObjectStore> {
+    use futures::TryStreamExt;
+    let copied = InMemory::new();
+    let files: Vec<_> = store.list(None).try_collect().await.expect("memory");
+    for file in files {
+        let bytes = store.get(&file.location).await.expect("a file").bytes().await.expect("memory");
+        copied.put(&file.location, bytes.into()).await.expect("memory");
+    }
+    Arc::new(copied)
+}
+
+async fn replace(lake: &Lake, writes: Writes) -> Result<Replaced, DriveError> {
+    let (range, wait, at_a_time) = (Range::All, std::time::Duration::ZERO, 2);
+    let (meter, stop) = (Arc::default(), CancellationToken::new());
+    Replace { lake, range, writes, wait, at_a_time, meter, stop }.run(Aggregate::over).await
+}
+
+fn shadow_table() -> Table {
+    Table::Shadow("again".parse().expect("a name"))
+}
+
+async fn shadow(lake: &Lake) -> Result<Made, DriveError> {
+    let requested = Requested { allowed_lateness_ms: Some(0), ..Requested::default() };
+    let (table, range, at_a_time) = (shadow_table(), Range::All, 2);
+    let (meter, stop) = (Arc::default(), CancellationToken::new());
+    Shadow { lake, table, requested, range, at_a_time, meter, stop }.run(Aggregate::over).await
+}
+
+fn parameters_of_shadow() -> Parameters {
+    Parameters { allowed_lateness_ms: 0, ..parameters() }
+}
+
+/// How many rows the minutes have.
+async fn rows(lake: &Lake) -> usize {
+    let rows = |rows: &[RecordBatch]| rows.iter().map(RecordBatch::num_rows).sum::<usize>();
+    let versions = versions(lake, Table::ClicksMinute).await;
+    versions.iter().map(|version| rows(&version.rows)).sum::<usize>()
+        - versions.iter().map(|version| rows(&version.removed)).sum::<usize>()
+}
+
+/// Whether the minutes are, in the newest version, what a replay makes of the raw clicks.
+async fn is_right(lake: &Lake, log: &Log) -> Result<(), String> {
+    let versions = versions(lake, Table::ClicksMinute).await;
+    is_replay(lake, log, &parameters(), &versions, |at| at + 1 == versions.len()).await
+}
+
+/// Runs a work on a copy of a store, with a fault at one operation: the copy, and how many operations there were.
+async fn one_fault<T>(
+    store: &InMemory,
+    work: impl AsyncFn(&Lake) -> T,
+    fault: Fault,
+    at: u64,
+) -> (Arc<dyn ObjectStore>, u64) {
+    let copied = copy(store).await;
+    let plan = move |operation| if operation == at { fault } else { Fault::None };
+    let faulty = FaultStore::new(Arc::clone(&copied), Box::new(plan));
+    let (dead, lake) = (faulty.dead(), lake_on(Arc::new(faulty.clone())));
+    tokio::select! {
+        biased;
+        () = dead.cancelled() => {}
+        _ = work(&lake) => {}
+    }
+    dead.cancel();
+    (copied, faulty.operations())
+}
+
+#[test]
+fn in_place_it_is_all_or_nothing() {
+    simulate(async {
+        let (store, log) = damaged().await;
+        let replaces = async |lake: &Lake| drop(replace(lake, Writes::Changes).await);
+        let before = rows(&lake_on(copy(&store).await)).await;
+        let (_, operations) = one_fault(&store, replaces, Fault::None, 0).await;
+        assert!(operations > 30, "{operations} operations are too few to be a backfill's");
+        for fault in FAULTS {
+            for at in 0..operations {
+                let lake = lake_on(one_fault(&store, replaces, fault, at).await.0);
+                let (is_untouched, is_right) = (rows(&lake).await == before, is_right(&lake, &log).await);
+                assert!(is_untouched != is_right.is_ok(), "{fault:?} at {at}: {is_right:?}");
+                let again = replace(&lake, Writes::Changes).await.expect("nothing fails any more");
+                assert_eq!(matches!(again, Replaced::Committed(..)), is_untouched, "{fault:?} at {at}: {again:?}");
+                self::is_right(&lake, &log).await.unwrap_or_else(|why| panic!("{fault:?} at {at}: {why}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn into_a_table_nothing_is_written_twice() {
+    simulate(async {
+        let (store, log) = damaged().await;
+        let makes = async |lake: &Lake| drop(shadow(lake).await);
+        let (_, operations) = one_fault(&store, makes, Fault::None, 0).await;
+        assert!(operations > 30, "{operations} operations are too few to be a backfill's");
+        for fault in FAULTS {
+            for at in 0..operations {
+                let lake = lake_on(one_fault(&store, makes, fault, at).await.0);
+                match shadow(&lake).await {
+                    Ok(Made::Whole(_)) => {}
+                    Err(error) if error.to_string().contains("complete") => {}
+                    other => panic!("{fault:?} at {at}: {other:?}"),
+                }
+                let (of, versions) = (parameters_of_shadow(), versions(&lake, shadow_table()).await);
+                let last = versions.len() - 1;
+                let found = is_replay(&lake, &log, &of, &versions, |at| at == last).await;
+                assert_eq!(found, Ok(()), "{fault:?} at {at}");
+                for (partition, end) in log.ends() {
+                    assert_eq!(versions[last].stand(&partition).drained, Some(end), "{fault:?} at {at}");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_look_writes_nothing() {
+    simulate(async {
+        let (store, _) = damaged().await;
+        let store = copy(&store).await;
+        let lake = lake_on(Arc::clone(&store));
+        let files = async || {
+            use futures::TryStreamExt;
+            store.list(None).map_ok(|file| (file.location, file.size)).try_collect::<Vec<_>>().await.expect("memory")
+        };
+        let before = files().await;
+        let Ok(Replaced::Compared(changes)) = replace(&lake, Writes::Nothing).await else { panic!("it compares") };
+        assert!(changes.windows_changed() > 0, "{changes:?}");
+        assert_eq!(files().await, before);
+    });
+}

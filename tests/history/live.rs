@@ -1,0 +1,56 @@
+//! What the live job has written, through whatever it went, is what a replay makes of the raw clicks where it stood.
+
+use arrow::array::RecordBatch;
+use ingest::backfill::replay;
+use ingest::replay::Needs;
+use lake_schemas::minute::Parameters;
+use lake_schemas::{History, Lake, Table, TopicPartition};
+use stream_agg::job::Aggregate;
+
+use super::ranges::counts;
+use crate::minutes::{Counts, of_partition, weigh_rows};
+use crate::simulation::{Log, TOPIC, Version};
+
+/// Versions of a history that are replayed, beside the last.
+const VERSIONS: usize = 2;
+
+/// Whether a table that live jobs have written is, at some of its versions, what a replay makes of the raw table.
+pub async fn live_is_replay(
+    lake: &Lake,
+    log: &Log,
+    parameters: &Parameters,
+    versions: &[Version],
+) -> Result<(), String> {
+    let step = versions.len().div_ceil(VERSIONS).max(1);
+    is_replay(lake, log, parameters, versions, |at| at % step == step / 2 || at + 1 == versions.len()).await
+}
+
+/// Whether a table is what a replay makes of the raw table, at those of its versions.
+pub async fn is_replay(
+    lake: &Lake,
+    log: &Log,
+    parameters: &Parameters,
+    versions: &[Version],
+    which: impl Fn(usize) -> bool,
+) -> Result<(), String> {
+    for number in (0..log.partitions.len() as i32).map(|number| TopicPartition::new(TOPIC, number)) {
+        let mut live = Counts::new();
+        for (at, version) in versions.iter().enumerate() {
+            let ours = |rows: &RecordBatch| of_partition(rows, number.partition);
+            version.removed.iter().for_each(|rows| weigh_rows(&mut live, &ours(rows), -1));
+            version.rows.iter().for_each(|rows| weigh_rows(&mut live, &ours(rows), 1));
+            let stand = version.stand(&number);
+            if stand.cut.is_none() || !which(at) {
+                continue;
+            }
+            let job = Aggregate::over(History::default(), Table::ClicksMinute, parameters.clone());
+            let needs = Needs { history: History::default(), parameters: parameters.clone() };
+            let replayed = replay(lake, &job, needs, &number, stand).await.map_err(|error| error.to_string())?;
+            let replayed = counts(&replayed);
+            if replayed != live {
+                return Err(format!("version {at}, {number} at {stand:?}: {live:?} live, {replayed:?} replayed"));
+            }
+        }
+    }
+    Ok(())
+}

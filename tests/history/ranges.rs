@@ -1,0 +1,132 @@
+//! A part of history says of its minutes what all of it says, whatever clocks do; and no more is read than that needs.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use ingest::backfill::replay;
+use ingest::replay::{Needs, RawTable};
+use lake_schemas::commit::TableLog;
+use lake_schemas::minute::Parameters;
+use lake_schemas::{Cut, EventTime, History, Lake, Stand, Table, TopicPartition, Windows};
+use object_store::memory::InMemory;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use stream_agg::job::Aggregate;
+
+use crate::minutes::{Counts, Taken, add_rows, counts_of, events_of, parameters_of, taken};
+use crate::simulation::{Computation, Log, TOPIC, lake_on, simulate};
+
+const SEEDS: u64 = 40;
+
+/// Ranges of each seed.
+const RANGES: usize = 8;
+
+const MINUTE_MS: i64 = 60_000;
+
+/// A raw table of a log, and what each of its events is taken for, by partition.
+struct World {
+    lake: Lake,
+    log: Arc<Log>,
+    parameters: Parameters,
+    taken: Vec<Vec<Taken>>,
+    rng: ChaCha8Rng,
+}
+
+impl World {
+    async fn of_seed(seed: u64) -> Self {
+        let (lake, log) = (lake_on(Arc::new(InMemory::new())), Arc::new(Log::skewed(seed, 2, 1_500)));
+        Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
+        let parameters = parameters_of(seed);
+        let taken = log.partitions.iter().map(|messages| taken(events_of(messages).iter(), &parameters)).collect();
+        Self { lake, log, parameters, taken, rng: ChaCha8Rng::seed_from_u64(seed) }
+    }
+
+    /// The partitions that have anything to read, with the end of each.
+    fn partitions(&self) -> Vec<(i32, i64)> {
+        (0..).take(self.taken.len()).filter_map(|number| Some((number, self.log.end(number)?))).collect()
+    }
+
+    fn needs(&self, since: Cut, windows: Windows) -> Needs {
+        let history = History { since, until: self.log.ends(), windows };
+        Needs { history, parameters: self.parameters.clone() }
+    }
+
+    /// What a replay makes of a partition, when everything is written.
+    async fn replayed(&self, partition: i32, end: i64, needs: &Needs) -> Counts {
+        let job = Aggregate::over(needs.history.clone(), Table::ClicksMinute, needs.parameters.clone());
+        let stand = Stand { cut: Some(end), drained: Some(end), ..Stand::default() };
+        let partition = TopicPartition::new(TOPIC, partition);
+        counts(&replay(&self.lake, &job, needs.clone(), &partition, stand).await.expect("it is replayed"))
+    }
+
+    /// How many files are read of a partition.
+    async fn files(&self, partition: i32, needs: Needs) -> usize {
+        let clicks = TableLog::open(&self.lake, Table::Clicks).await.expect("the table");
+        let mut raw = RawTable::needed(clicks, needs);
+        raw.files_of(&TopicPartition::new(TOPIC, partition)).await.expect("its files").len()
+    }
+
+    /// A minute at which a window starts, near those of a partition.
+    fn minute(&mut self, partition: i32) -> i64 {
+        let taken = &self.taken[partition as usize];
+        let near = taken.get(self.rng.random_range(0..taken.len().max(1))).map_or(0, Taken::window_ms);
+        near + self.rng.random_range(-3..4) * MINUTE_MS
+    }
+}
+
+pub fn counts(rows: &[RecordBatch]) -> Counts {
+    let mut counts = Counts::new();
+    rows.iter().for_each(|rows| add_rows(&mut counts, rows));
+    counts
+}
+
+#[test]
+fn minutes_say_the_same_however_little_is_read() {
+    let mut saved = 0;
+    for seed in 0..SEEDS {
+        saved += simulate(async {
+            let (mut world, mut saved) = (World::of_seed(seed).await, 0);
+            for (partition, end) in world.partitions() {
+                let all = world.files(partition, world.needs(Cut::new(), Windows::default())).await;
+                for _ in 0..RANGES {
+                    let (one, other) = (world.minute(partition), world.minute(partition));
+                    let at = |millis: i64| EventTime::from_millis(millis);
+                    let (from, to) = (at(one.min(other)), at(one.max(other) + MINUTE_MS));
+                    let (from, to) = (from.filter(|_| world.rng.random()), to.filter(|_| world.rng.random()));
+                    let windows = Windows::between(from, to).expect("a range");
+                    let expected = counts_of(&world.taken[partition as usize], |one| windows.contain(one.window_ms()));
+                    let needs = world.needs(Cut::new(), windows.clone());
+                    let found = world.replayed(partition, end, &needs).await;
+                    assert_eq!(found, expected, "seed {seed}, partition {partition}, {windows:?}");
+                    saved += all - world.files(partition, needs).await;
+                }
+            }
+            saved
+        });
+    }
+    assert!(saved > 100, "only {saved} files were left out");
+}
+
+#[test]
+fn stretches_of_the_log_add_up_to_all_of_it() {
+    let mut saved = 0;
+    for seed in 0..SEEDS {
+        saved += simulate(async {
+            let (mut world, mut saved) = (World::of_seed(seed).await, 0);
+            for (partition, end) in world.partitions() {
+                let all = world.files(partition, world.needs(Cut::new(), Windows::default())).await;
+                for _ in 0..RANGES {
+                    let since = world.rng.random_range(0..=end);
+                    let cut = [(TopicPartition::new(TOPIC, partition), since)].into();
+                    let expected = counts_of(&world.taken[partition as usize], |one| one.offset() >= since);
+                    let needs = world.needs(cut, Windows::default());
+                    let found = world.replayed(partition, end, &needs).await;
+                    assert_eq!(found, expected, "seed {seed}, partition {partition}, since {since}");
+                    saved += all - world.files(partition, needs).await;
+                }
+            }
+            saved
+        });
+    }
+    assert!(saved > 100, "only {saved} files were left out");
+}

@@ -1,0 +1,107 @@
+//! What is no part of history, or cannot be computed, is refused in one line, and nothing is written.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lake_schemas::Lake;
+use lake_schemas::minute::Parameters;
+
+use crate::simulation::{Computation, Log, simulate};
+use crate::start_up::{clicklake, fails, folder};
+
+/// A lake in a folder: the raw table of a log, and minutes of the same.
+fn lake(path: &str, raw: &Arc<Log>, minutes: &Arc<Log>) {
+    simulate(async {
+        let lake = Lake::at(path).expect("a lake");
+        Computation::Raw.read_all(&lake, raw).await.expect("ingest ends");
+        Computation::Minutes(Parameters::default()).read_all(&lake, minutes).await.expect("aggregate ends");
+    });
+}
+
+/// All files in a folder, with their sizes.
+fn files(folder: &Path) -> Vec<(String, u64)> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry")) {
+            let metadata = entry.metadata().expect("a file");
+            if metadata.is_dir() {
+                folders.push(entry.path());
+            } else {
+                found.push((entry.path().display().to_string(), metadata.len()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn what_is_no_part_of_history() {
+    let (_folder, path) = folder();
+    let log = Arc::new(Log::of_seed(3, 2, 300));
+    lake(&path, &log, &log);
+    let into = |more: &[&'static str]| [&["backfill", "--into", "again"], more].concat();
+    let in_place = |more: &[&'static str]| [&["backfill", "--replace"], more].concat();
+    let cases: [(Vec<&str>, i32, &[&str]); 14] = [
+        (into(&["--from", "2001-01-01", "--to", "2001-01-02"]), 4, &["clicks", "2001-01-01", "no event"]),
+        (in_place(&["--from", "2031-01-01"]), 4, &["closed no window"]),
+        (into(&["--to-version", "9999"]), 4, &["no version 9999", "newest is"]),
+        (into(&["--from-version", "9998", "--to-version", "9999"]), 4, &["no version 9999"]),
+        (in_place(&["--from-version", "9999"]), 4, &["from 9999 on", "exchange"]),
+        (into(&["--as-of-version", "9999"]), 4, &["no version 9999"]),
+        (in_place(&["--as-of", "2001-01-01"]), 4, &["no version yet at 2001-01-01"]),
+        (into(&["--from-version", "2", "--to-version", "1"]), 2, &["2", "1", "exchange"]),
+        (into(&["--from", "2026-03-08", "--to", "2026-03-07"]), 2, &["2026-03-08", "2026-03-07", "exchange"]),
+        (into(&["--from", "2026-03-08T00:00:01Z"]), 2, &["whole minute"]),
+        (vec!["backfill", "--into", "clicks_daily"], 2, &["clicks_daily", "another name"]),
+        (vec!["backfill", "--into", "No"], 2, &["lower-case"]),
+        (in_place(&["--allowed-lateness", "1h"]), 2, &["--allowed-lateness"]),
+        (vec!["backfill"], 2, &["--into", "--replace"]),
+    ];
+    let before = files(Path::new(&path));
+    for (arguments, code, words) in cases {
+        fails(&[&arguments[..], &["--lake", &path]].concat(), code, words);
+        // What start-up puts to find out whether it may write is gone again.
+        assert_eq!(files(Path::new(&path)), before, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_table_that_is_there() {
+    let (_folder, path) = folder();
+    let log = Arc::new(Log::of_seed(3, 2, 300));
+    lake(&path, &log, &log);
+    let into = |more: &[&'static str]| [&["backfill", "--into", "again", "--lake", &path], more].concat();
+    let made = clicklake(&into(&["--allowed-lateness", "0s"]));
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert!(String::from_utf8_lossy(&made.stdout).contains("again is complete"));
+    let before = files(Path::new(&path));
+    fails(&into(&["--allowed-lateness", "0s"]), 4, &["again", "complete", "another name"]);
+    fails(&into(&["--as-of-version", "1"]), 4, &["again", "--as-of-version 1", "another name"]);
+    fails(&into(&["--dry-run"]), 4, &["again", "another name"]);
+    assert_eq!(files(Path::new(&path)), before);
+    let verified = clicklake(&["verify", "--table", "again", "--replay", "--lake", &path]);
+    assert!(String::from_utf8_lossy(&verified.stdout).starts_with("equal: "), "{verified:?}");
+}
+
+#[test]
+fn raw_behind_the_minutes() {
+    let (_folder, path) = folder();
+    let log = Log::of_seed(3, 2, 300);
+    let (earlier, log) = (Arc::new(log.earlier(|_, messages| messages / 2)), Arc::new(log));
+    lake(&path, &earlier, &log);
+    let before = files(Path::new(&path));
+    let words = ["clicks is behind clicks_minute", "clicks/", "clicklake ingest", "--wait"];
+    fails(&["backfill", "--replace", "--wait", "0s", "--lake", &path], 4, &words);
+    fails(&["backfill", "--replace", "--as-of-version", "1", "--lake", &path], 4, &words[..1]);
+    assert_eq!(files(Path::new(&path)), before);
+}
+
+#[test]
+fn a_lake_without_what_is_needed() {
+    let (_folder, path) = folder();
+    fails(&["backfill", "--into", "again", "--lake", &path], 4, &["no table clicks", "clicklake ingest"]);
+    fails(&["backfill", "--replace", "--lake", &path], 4, &["no table clicks_minute", "clicklake aggregate"]);
+    fails(&["verify", "--table", "again", "--lake", &path], 3, &["no table again", "backfill --into"]);
+}
