@@ -58,6 +58,8 @@ pub enum Command {
     Backfill(Backfill),
     /// Counts the raw clicks again in plain SQL, and compares
     Verify(Verify),
+    /// Shows the events behind one count, and those that were not counted, with the reason
+    Explain(Explain),
     /// Shows how far the tables are behind the topic
     Lag(Lag),
     /// Answers one SQL statement over the lake's tables
@@ -275,6 +277,19 @@ pub struct Verify {
     /// Only windows before this time
     #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
     pub to: Option<EventTime>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake explain --ad ad-7 --minute 2026-03-07T12:00:00Z")]
+pub struct Explain {
+    /// The ad
+    #[arg(long, env = "CLICKLAKE_AD", value_name = "A")]
+    pub ad: String,
+    /// When the minute starts
+    #[arg(long, env = "CLICKLAKE_MINUTE", value_name = "TIME", value_parser = minute)]
+    pub minute: EventTime,
+    #[command(flatten)]
+    pub report: Report,
 }
 
 #[derive(Debug, Args)]

@@ -11,14 +11,10 @@ const OURS: [&str; 5] = ["clicklake", "ingest", "lake_schemas", "localstack", "q
 
 /// Starts logging.
 pub fn start(common: &Common, command: &Command) {
-    let (ours, others) = match (common.verbose, command) {
-        // Those draw a line of their own, or have an answer to give.
-        (0, Command::Up(_) | Command::Generate(_) | Command::Sql(_) | Command::Verify(_) | Command::Lag(_)) => {
-            ("warn", "off")
-        }
-        (0, Command::Ingest(_) | Command::Aggregate(_)) => ("info", "off"),
-        (1, _) => ("debug", "warn"),
-        (_, _) => ("trace", "debug"),
+    let (ours, others) = match common.verbose {
+        0 => (unasked(command), "off"),
+        1 => ("debug", "warn"),
+        _ => ("trace", "debug"),
     };
     let directives = OURS.map(|name| format!("{name}={ours}")).join(",");
     let filter = EnvFilter::new(format!("{others},{directives}"));
@@ -26,5 +22,20 @@ pub fn start(common: &Common, command: &Command) {
     match common.log_format {
         LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => logs.json().init(),
+    }
+}
+
+/// What a command logs if nothing is said of that: little, if it draws a line of its own, or has an answer to give.
+fn unasked(command: &Command) -> &'static str {
+    match command {
+        Command::Ingest(_) | Command::Aggregate(_) => "info",
+        Command::Backfill(_) if !std::io::stderr().is_terminal() => "info",
+        Command::Backfill(_)
+        | Command::Up(_)
+        | Command::Generate(_)
+        | Command::Sql(_)
+        | Command::Verify(_)
+        | Command::Explain(_)
+        | Command::Lag(_) => "warn",
     }
 }

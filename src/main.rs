@@ -39,6 +39,7 @@ fn main() -> ExitCode {
             Command::Aggregate(command) => commands::aggregate::run(lake, command, stop).await,
             Command::Backfill(command) => commands::backfill::run(lake, command, stop).await,
             Command::Verify(command) => return commands::verify::run(lake, command).await,
+            Command::Explain(command) => commands::explain::run(lake, command).await,
             Command::Lag(command) => commands::lag::run(lake, command).await,
             Command::Sql(command) => commands::sql::run(lake, command).await,
         }

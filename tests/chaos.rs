@@ -10,6 +10,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use futures::future::{join, join_all};
+use lake_schemas::Table;
 use localstack::produce::Load;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
@@ -18,6 +20,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::NOON_MS;
+use crate::simulation::{Actor, versions};
 use crate::stack::member::{Job, Member, SESSION_TIMEOUT};
 use crate::stack::{RealStack, Server};
 
@@ -95,6 +98,8 @@ impl<'a> Round<'a> {
         stack.create_topic(&topic, PARTITIONS, &[]).await;
         let load = Load { rate: RATE, count: None, start_ms: NOON_MS };
         let producing = stack.produce(&topic, self.seed, load, stop.clone());
+        let lake = stack.lake(&topic);
+        let backfills = join_all([0, 1].map(|one| Actor::Backfill.act(&lake, self.seed * 2 + one)));
         let events = async {
             for job in [Job::Ingest, Job::Aggregate] {
                 (0..MEMBERS).for_each(|_| self.join(job));
@@ -108,7 +113,10 @@ impl<'a> Round<'a> {
             sleep(self.millis(QUIET_MS)).await;
             stop.cancel();
         };
-        let (counts, ()) = tokio::join!(producing, events);
+        let (counts, ()) = tokio::select! {
+            done = join(producing, events) => done,
+            _ = backfills => unreachable!("they never end"),
+        };
         self.all_are_running();
         for member in std::mem::take(&mut self.members) {
             member.leaves().await;
@@ -119,7 +127,8 @@ impl<'a> Round<'a> {
         let messages = stack.raw_is_the_log(&topic, &topic).await;
         assert_eq!(messages as u64, counts.total(), "messages that kafka acknowledged");
         let said = stack.minutes_are_right(&topic);
-        println!("round {}: {said}", self.seed);
+        let replaced = versions(&lake, Table::ClicksMinute).await.iter().filter(|one| one.job == "backfill").count();
+        println!("round {}: {replaced} backfills; {said}", self.seed);
         messages
     }
 

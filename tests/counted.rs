@@ -1,7 +1,13 @@
 //! Laws of `clicklake aggregate` on Apache Kafka and S3: what it reads from where, what it refuses, what it says.
 
-use rdkafka::Offset;
+use std::ops::Range;
 
+use localstack::produce::Load;
+use rdkafka::Offset;
+use tokio_util::sync::CancellationToken;
+
+use crate::NOON_MS;
+use crate::audit::lose_a_file_of_minutes;
 use crate::kafka::{SOON, fill, truncate};
 use crate::stack::RealStack;
 use crate::stack::member::{Job, Member};
@@ -95,6 +101,58 @@ async fn other_parameters_are_refused_and_so_is_more_memory_than_there_may_be() 
     fails(&stack, topic, &["--dimensions", "device"], 4, &words).await;
     let words = ["memory limit", "of 100000;", "--memory-limit"];
     fails(&stack, topic, &["--memory-limit", "100kB"], 3, &words).await;
+}
+
+/// Fills a topic with some clicks of each of these minutes after noon.
+async fn fill_minutes(stack: &RealStack, topic: &str, minutes: Range<u64>) {
+    for minute in minutes {
+        let start_ms = NOON_MS + i64::try_from(minute).expect("small") * 60_000;
+        let load = Load { rate: 20_000, count: Some(2_000), start_ms };
+        stack.produce(topic, minute, load, CancellationToken::new()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_lost_is_computed_again_beside_the_live_job() {
+    let (stack, topic) = (RealStack::shared(), "counted-again");
+    stack.create_topic(topic, 3, &[]).await;
+    fill_minutes(&stack, topic, 0..5).await;
+    stack.catch_up(topic, topic, &[]).await;
+    stack.catch_up_with(Job::Aggregate, topic, topic, &["--allowed-lateness", "1m"]).await;
+    lose_a_file_of_minutes(&stack.lake(topic)).await;
+    let mut members = [Job::Ingest, Job::Aggregate].map(|job| Member::of(job, &stack, topic, topic, &[]));
+    let lake = stack.lake_url(topic);
+    let backfill = |arguments: &[&str]| {
+        let arguments = [&["backfill", "--lake", &lake], arguments].concat();
+        let output = stack.clicklake(&arguments).output().expect("it runs");
+        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{arguments:?}: {said}{errors}");
+        said.into_owned()
+    };
+    let said = backfill(&["--replace", "--dry-run"]);
+    assert!(said.contains("would change") && said.contains("2026-03-07"), "{said}");
+    fill_minutes(&stack, topic, 5..8).await;
+    let said = backfill(&["--replace"]);
+    assert!(said.contains("now version"), "{said}");
+    let said = backfill(&["--replace"]);
+    assert!(said.contains("nothing to change"), "{said}");
+    for member in &mut members {
+        member.commits_more_than(0, SOON).await;
+    }
+    for member in members {
+        member.leaves().await;
+    }
+    for job in [Job::Ingest, Job::Aggregate] {
+        stack.catch_up_with(job, topic, topic, &[]).await;
+    }
+    stack.minutes_are_right(topic);
+    let said = backfill(&["--into", "by_country", "--dimensions", "country", "--as-of-version", "3"]);
+    assert!(said.contains("by_country is complete"), "{said}");
+    for how in [&["--replay"][..], &[], &["--conservation"]] {
+        let arguments = [&["verify", "--table", "by_country", "--lake", &lake], how].concat();
+        let output = stack.clicklake(&arguments).output().expect("it runs");
+        assert!(output.status.success(), "{how:?}: {}", String::from_utf8_lossy(&output.stdout));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

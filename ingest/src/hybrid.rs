@@ -56,11 +56,11 @@ pub struct HybridSource<L> {
 
 impl<L: Live> HybridSource<L> {
     /// Reads these columns of events.
-    pub fn new(raw: RawTable, live: L, columns: Vec<String>) -> Self {
+    pub fn new(raw: Arc<Mutex<RawTable>>, live: L, columns: Vec<String>) -> Self {
         let (said_in, said) = mpsc::channel(BATCHES_MAX);
         Self {
             live,
-            raw: Arc::new(Mutex::new(raw)),
+            raw,
             columns: columns.into(),
             replaying: HashMap::new(),
             generation: 0,

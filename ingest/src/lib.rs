@@ -86,7 +86,7 @@ pub fn compute<'a, J: Job + Sync>(
         let live = join(job, options, &log, clicks.time_in_future_ms()).await?;
         kafka::warn_of_producers_clocks(options).await;
         let goal = goal(options, run.until).await?;
-        let mut source = HybridSource::new(RawTable::new(clicks), live, job.reads());
+        let mut source = HybridSource::new(RawTable::new(clicks).shared(), live, job.reads());
         let done = drive(job, &mut source, vec![log], run.pace, goal, run.stop, run.progress).await;
         leave(source.into_live()).await;
         done

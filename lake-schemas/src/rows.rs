@@ -9,17 +9,27 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use crate::error::{LakeError, Result};
 use crate::minute::Dimension;
 use crate::table::column;
-use crate::time::EventTime;
+use crate::time::{EventTime, LogTime};
 
 /// Where the rows of a raw table come from.
 pub struct Positions<'a> {
     offsets: &'a Int64Array,
+    log_times: Option<&'a TimestampMicrosecondArray>,
 }
 
 impl<'a> Positions<'a> {
     /// A view of a batch of `clicks` or `clicks_rejected`.
     pub fn of(batch: &'a RecordBatch) -> Result<Self> {
-        Ok(Self { offsets: primitive::<Int64Type>(batch, column::KAFKA_OFFSET)? })
+        Ok(Self {
+            offsets: primitive::<Int64Type>(batch, column::KAFKA_OFFSET)?,
+            log_times: primitive::<TimestampMicrosecondType>(batch, column::KAFKA_TIMESTAMP).ok(),
+        })
+    }
+
+    /// The time of the message that a row was made of, if it has one, and the batch has that column.
+    pub fn log_time(&self, row: usize) -> Option<LogTime> {
+        let times = self.log_times.filter(|times| times.is_valid(row))?;
+        LogTime::from_micros(times.value(row))
     }
 
     /// The offsets of all rows; ascending, as long as the rows are of one partition.

@@ -78,6 +78,11 @@ impl LogTime {
         (0..=MILLIS_MAX).contains(&millis).then_some(Self { millis })
     }
 
+    /// The time that a table holds: microseconds since 1970.
+    pub fn from_micros(micros: i64) -> Option<Self> {
+        Self::from_millis(micros.div_euclid(MICROS_PER_MILLI))
+    }
+
     /// Microseconds since 1970, as the tables hold it.
     pub fn micros(self) -> i64 {
         self.millis * MICROS_PER_MILLI

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::ingest::backfill::{Changes, Made, Range, Replace, Replaced, Shadow, Writes};
+use ::ingest::backfill::{Changes, Made, Range, Replace, Replaced, Shadow, Work, Writes};
 use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray};
 use lake_schemas::minute::Measure;
 use lake_schemas::table::ShadowName;
@@ -55,14 +55,13 @@ async fn into(
     stop: CancellationToken,
 ) -> anyhow::Result<String> {
     let (table, requested) = (Table::Shadow(name), requested(&command.settings));
-    let (at_a_time, meter) = (at_a_time(command), Arc::default());
-    let shadow = Shadow { lake, table, requested, range, at_a_time, meter, stop };
+    let shadow = Shadow { work: work(lake, range, command, stop), table, requested };
     if command.dry_run {
-        let changes = shown(&shadow.meter, shadow.compare(Job::over)).await?;
+        let changes = shown(&shadow.work.meter, shadow.compare(Job::over)).await?;
         let Some(changes) = changes else { return Ok(STOPPED.to_owned()) };
         return Ok(format!("{}\n{table} would hold {}", days(&changes)?, of_windows(&changes)));
     }
-    Ok(match shown(&shadow.meter, shadow.run(Job::over)).await? {
+    Ok(match shown(&shadow.work.meter, shadow.run(Job::over)).await? {
         Made::InPart => format!("stopped: {table} is incomplete; the same command goes on with it"),
         Made::Whole(done) => format!(
             "{table} is complete: {} rows in {} commits, now version {}; see it with `clicklake sql`, check it with \
@@ -76,9 +75,8 @@ async fn into(
 
 async fn replace(lake: &Lake, range: Range, command: &Backfill, stop: CancellationToken) -> anyhow::Result<String> {
     let writes = if command.dry_run { Writes::Nothing } else { Writes::Changes };
-    let (at_a_time, meter) = (at_a_time(command), Arc::default());
-    let replace = Replace { lake, range, writes, wait: command.wait, at_a_time, meter, stop };
-    Ok(match shown(&replace.meter, replace.run(Job::over)).await? {
+    let replace = Replace { work: work(lake, range, command, stop), writes, wait: command.wait };
+    Ok(match shown(&replace.work.meter, replace.run(Job::over)).await? {
         Replaced::Stopped => STOPPED.to_owned(),
         Replaced::Compared(changes) if changes.windows_changed() == 0 => {
             format!("nothing to change: {}", of_windows(&changes))
@@ -90,8 +88,9 @@ async fn replace(lake: &Lake, range: Range, command: &Backfill, stop: Cancellati
     })
 }
 
-fn at_a_time(command: &Backfill) -> usize {
-    command.parallelism.or_else(|| std::thread::available_parallelism().ok()).map_or(1, Into::into)
+fn work<'a>(lake: &'a Lake, range: Range, command: &Backfill, stop: CancellationToken) -> Work<'a> {
+    let at_a_time = command.parallelism.or_else(|| std::thread::available_parallelism().ok()).map_or(1, Into::into);
+    Work { lake, range, at_a_time, meter: Arc::default(), stop }
 }
 
 fn of_windows(changes: &Changes) -> String {

@@ -2,6 +2,7 @@
 
 pub mod aggregate;
 pub mod backfill;
+pub mod explain;
 pub mod generate;
 pub mod ingest;
 pub mod lag;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use arrow::array::RecordBatch;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::rows::{Events, Positions};
-use lake_schemas::{EventTime, LakeError, Stand, TopicPartition, Windows};
+use lake_schemas::{EventTime, LakeError, LogTime, Stand, TopicPartition, Windows};
 
 use crate::minutes::Minutes;
 use crate::window::Window;
@@ -15,6 +15,8 @@ use crate::window::Window;
 pub struct Explained {
     /// Where it stands in the log.
     pub offset: i64,
+    /// The time of its message.
+    pub log_time: Option<LogTime>,
     /// When it happened, by its own account.
     pub event_time: EventTime,
     /// Its id.
@@ -71,6 +73,7 @@ impl Explain {
             if Window::of(event_time) == *window {
                 explained.push(Explained {
                     offset,
+                    log_time: positions.log_time(row),
                     event_time,
                     click_id,
                     campaign_id: view.campaign_id(row).map(str::to_owned),
@@ -80,6 +83,11 @@ impl Explain {
                 });
             }
         })
+    }
+
+    /// Goes on where the watermark is known to have come to, in milliseconds.
+    pub fn pass(&mut self, watermark_ms: i64) {
+        self.minutes.pass(watermark_ms);
     }
 
     /// The events of the ad in the minute, in the order of the log.

@@ -135,6 +135,11 @@ impl Minutes {
         Ok(())
     }
 
+    /// Goes on where the watermark is known to have come to, by events that are not taken in.
+    pub fn pass(&mut self, watermark_ms: i64) {
+        self.watermark.pass(watermark_ms);
+    }
+
     /// Whether the event is a copy of a click that was counted; counts it if not.
     fn is_copy(&mut self, identity: Option<Identity>, time: EventTime, watermark_ms: i64) -> bool {
         let known_from_ms = watermark_ms - self.parameters.memory_ms();

@@ -25,6 +25,11 @@ impl Watermark {
         largest_ms - self.out_of_orderness_ms
     }
 
+    /// Comes at least to a watermark.
+    pub fn pass(&mut self, watermark_ms: i64) {
+        self.largest_ms = self.largest_ms.max(Some(watermark_ms + self.out_of_orderness_ms));
+    }
+
     /// Where it is; `None` before the first event.
     pub fn millis(&self) -> Option<i64> {
         self.largest_ms.map(|largest| largest - self.out_of_orderness_ms)

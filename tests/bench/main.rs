@@ -11,7 +11,9 @@ mod embedded;
 mod ingest;
 mod operators;
 mod process;
+mod raw_lake;
 mod real;
+mod replay;
 mod restart;
 #[path = "../stack/mod.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
@@ -30,6 +32,8 @@ pub struct Scale {
     pub ids: u64,
     /// Seconds of event time that a restart has to rebuild.
     pub history_seconds: u64,
+    /// Seconds of event time that are replayed.
+    pub replayed_seconds: u64,
     /// The version whose commit is compared with an early one's.
     pub last_version: u64,
 }
@@ -38,19 +42,32 @@ pub struct Scale {
 type Measure = fn(Scale) -> Value;
 
 /// What can be measured.
-const PARTS: [(&str, Measure); 6] = [
+const PARTS: [(&str, Measure); 7] = [
     ("ingest", embedded::measure),
     ("aggregate", real::measure_aggregate),
     ("kafka_to_s3", real::measure_ingest),
     ("operators", operators::measure),
     ("restart", restart::measure),
+    ("replay", replay::measure),
     ("commit", commits::measure),
 ];
 
-const SHORT: Scale =
-    Scale { clicks: 100_000, backlog: 200_000, ids: 500_000, history_seconds: 60, last_version: 1_000 };
-const LONG: Scale =
-    Scale { clicks: 1_000_000, backlog: 5_000_000, ids: 10_000_000, history_seconds: 76 * 60, last_version: 10_000 };
+const SHORT: Scale = Scale {
+    clicks: 100_000,
+    backlog: 200_000,
+    ids: 500_000,
+    history_seconds: 60,
+    replayed_seconds: 240,
+    last_version: 1_000,
+};
+const LONG: Scale = Scale {
+    clicks: 1_000_000,
+    backlog: 5_000_000,
+    ids: 10_000_000,
+    history_seconds: 76 * 60,
+    replayed_seconds: 10_000,
+    last_version: 10_000,
+};
 
 /// When generated clicks happen: 2026-03-07T12:00:00Z.
 const NOON_MS: i64 = 1_772_884_800_000;

@@ -1,5 +1,5 @@
-//! Backfills in place beside live jobs and rewrites of files, through crashes, rebalances, zombies, faults, lost replies
-//! and drains: at every commit the table is what its stand says, whoever has written which part of it.
+//! Backfills in place beside live jobs and rewrites of files, through crashes, rebalances, zombies, faults, lost
+//! replies and drains: at every commit the table is what its stand says, whoever has written which part of it.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;

@@ -2,9 +2,10 @@
 //! and run again, they finish.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use ingest::backfill::{Made, Range, Replace, Replaced, Shadow, Writes};
+use ingest::backfill::{Made, Range, Replace, Replaced, Shadow, Work, Writes};
 use ingest::drive::DriveError;
 use lake_schemas::minute::{Parameters, Requested};
 use lake_schemas::{Lake, Table};
@@ -49,10 +50,13 @@ async fn copy(store: &InMemory) -> Arc<dyn ObjectStore> {
     Arc::new(copied)
 }
 
+/// All of history.
+fn all(lake: &Lake) -> Work<'_> {
+    Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop: CancellationToken::new() }
+}
+
 async fn replace(lake: &Lake, writes: Writes) -> Result<Replaced, DriveError> {
-    let (range, wait, at_a_time) = (Range::All, std::time::Duration::ZERO, 2);
-    let (meter, stop) = (Arc::default(), CancellationToken::new());
-    Replace { lake, range, writes, wait, at_a_time, meter, stop }.run(Aggregate::over).await
+    Replace { work: all(lake), writes, wait: Duration::ZERO }.run(Aggregate::over).await
 }
 
 fn shadow_table() -> Table {
@@ -61,9 +65,7 @@ fn shadow_table() -> Table {
 
 async fn shadow(lake: &Lake) -> Result<Made, DriveError> {
     let requested = Requested { allowed_lateness_ms: Some(0), ..Requested::default() };
-    let (table, range, at_a_time) = (shadow_table(), Range::All, 2);
-    let (meter, stop) = (Arc::default(), CancellationToken::new());
-    Shadow { lake, table, requested, range, at_a_time, meter, stop }.run(Aggregate::over).await
+    Shadow { work: all(lake), table: shadow_table(), requested }.run(Aggregate::over).await
 }
 
 fn parameters_of_shadow() -> Parameters {

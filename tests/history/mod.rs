@@ -1,9 +1,11 @@
 //! Laws of history: what is read again is counted as it was live, wherever it is put.
 
 mod beside;
+mod explained;
 mod faults;
 mod live;
 mod ranges;
 mod refused;
+mod versions;
 
 pub use live::live_is_replay;

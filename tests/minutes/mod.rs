@@ -10,6 +10,7 @@ mod scenario;
 mod simulated;
 mod timing;
 
+pub use log::Event;
 pub use oracle::{Counts, Taken, counts_of, taken};
 pub use simulated::{at_every_commit, events_of, of_partition, parameters_of};
 

@@ -61,6 +61,11 @@ impl Taken {
         self.offset
     }
 
+    /// What it is taken for.
+    pub fn measure(&self) -> Measure {
+        self.measure
+    }
+
     /// When its window starts.
     pub fn window_ms(&self) -> i64 {
         self.window_ms

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::record_batch::RecordBatch;
 use deltalake::kernel::Add;
-use ingest::backfill::{Range, Replace, Replaced, Writes};
+use ingest::backfill::{Range, Replace, Replaced, Work, Writes};
 use lake_schemas::commit::{Commit, CommitId, Outcome, TableLog, TableView};
 use lake_schemas::{Cut, EventTime, Lake, RawFile, Table, Windows, files};
 use object_store::ObjectStoreExt;
@@ -66,15 +66,10 @@ async fn range(lake: &Lake, rng: &mut ChaCha8Rng) -> Option<Range> {
 
 async fn backfill(lake: &Lake, rng: &mut ChaCha8Rng) -> Result<Replaced, String> {
     let range = range(lake, rng).await.ok_or("no range")?;
-    let replace = Replace {
-        lake,
-        range,
-        writes: Writes::Always,
-        wait: Duration::from_millis(rng.random_range(0..5_000)),
-        at_a_time: rng.random_range(1..4),
-        meter: Arc::default(),
-        stop: CancellationToken::new(),
-    };
+    let (at_a_time, meter, stop) = (rng.random_range(1..4), Arc::default(), CancellationToken::new());
+    let work = Work { lake, range, at_a_time, meter, stop };
+    let wait = Duration::from_millis(rng.random_range(0..5_000));
+    let replace = Replace { work, writes: Writes::Always, wait };
     replace.run(Aggregate::over).await.map_err(|error| error.to_string())
 }
 

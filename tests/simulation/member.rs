@@ -137,7 +137,7 @@ impl Computation {
             Self::Minutes(parameters) => {
                 let (log, clicks) = (self.open(lake).await?, TableLog::open(lake, Table::Clicks).await?);
                 let job = Aggregate::new(parameters.clone());
-                let mut source = HybridSource::new(RawTable::new(clicks), source, job.reads());
+                let mut source = HybridSource::new(RawTable::new(clicks).shared(), source, job.reads());
                 drive(&job, &mut source, vec![log], pace, goal, stop, progress).await
             }
         }

@@ -140,7 +140,10 @@ impl RealStack {
         };
         let conserved = said(&["verify", "--conservation"]);
         assert_eq!(conserved.matches("conserved: ").count(), 2, "{conserved}");
-        said(&["verify"])
+        let replayed = said(&["verify", "--replay"]);
+        let recounted = said(&["verify"]);
+        assert_eq!(replayed.lines().next(), recounted.lines().next());
+        recounted
     }
 
     /// The law: each message of the topic is one row, as what it is; nothing else is there; and it is counted.

@@ -14,10 +14,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stored_file::StoredFile;
 use lake_schemas::table::{as_written, column};
-use lake_schemas::{LakeError, OffsetRange, Result, Table, TopicPartition, files};
+use lake_schemas::{EventTime, LakeError, OffsetRange, Result, Table, TopicPartition, files};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::ParquetRecordBatchStreamBuilder;
+use serde_json::Value;
 
 use super::contents::Contents;
 use super::scope::{Row, Scope};
@@ -92,6 +93,30 @@ impl MinuteFiles {
         Ok(Plan { removes, keeps, before, is_straddling })
     }
 
+    /// The rows of these files, as far as a file may hold windows in scope.
+    pub async fn rows(&self, live: &[Add]) -> Result<Vec<RecordBatch>> {
+        let mut rows = Vec::new();
+        for file in live {
+            let hour = Hour::of(file).ok_or_else(|| self.unreadable(file))?;
+            if self.may_hold(file, hour) {
+                rows.extend(self.read(file, hour).await?);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Whether a file may hold windows in scope, by its folder and its statistics.
+    fn may_hold(&self, file: &Add, hour: Hour) -> bool {
+        let statistics = || -> Option<(i64, i64)> {
+            let statistics: Value = serde_json::from_str(file.stats.as_deref()?).ok()?;
+            let start = |of: &str| EventTime::parse(statistics[of][column::WINDOW_START].as_str()?);
+            Some((start("minValues")?.millis(), start("maxValues")?.millis() + 1))
+        };
+        let touches = |from_ms: i64, to_ms: i64| self.scope.windows.touch(from_ms, to_ms);
+        touches(hour.start_ms(), hour.start_ms() + MILLIS_PER_HOUR)
+            && statistics().is_none_or(|(from_ms, to_ms)| touches(from_ms, to_ms))
+    }
+
     /// The files that were written for what must stay.
     pub fn written(&self) -> impl Iterator<Item = &Add> {
         self.seen.values().filter_map(|seen| seen.kept.as_ref())
@@ -100,7 +125,7 @@ impl MinuteFiles {
     async fn look_at(&self, file: &Add) -> Result<(String, Seen)> {
         let mut seen = Seen::default();
         let hour = Hour::of(file).ok_or_else(|| self.unreadable(file))?;
-        if self.scope.windows.touch(hour.start_ms(), hour.start_ms() + MILLIS_PER_HOUR) {
+        if self.may_hold(file, hour) {
             let mut kept = Vec::new();
             for rows in self.read(file, hour).await? {
                 let decided = self.decide(&rows);

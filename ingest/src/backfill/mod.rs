@@ -5,12 +5,17 @@
 //! | [`Shadow`] | a table is made, and written like the live job's, by the same loop, from the raw table alone |
 //! | [`Replace`] | closed windows of `clicks_minute` are computed again, and replaced in one commit |
 //! | [`replay`] | the rows that a table should have where it stands, kept in memory for who compares |
+//! | [`provenance`], [`Feed`] | the events behind one count, for who explains |
 //!
-//! [`Range`] says which part of history; `end.rs` makes of the live job's source a bounded one.
+//! [`Range`] says which part of history; `end.rs` makes of the live job's source a bounded one, which
+//! `bounded.rs` reads.
 
+mod bounded;
 mod contents;
 mod end;
+mod feed;
 mod minute_files;
+mod provenance;
 mod range;
 mod recompute;
 mod replace;
@@ -18,6 +23,8 @@ mod scope;
 mod shadow;
 
 pub use contents::{Changes, Day, Sums};
+pub use feed::Feed;
+pub use provenance::provenance;
 pub use range::Range;
 pub use replace::{Replace, Replaced, Writes};
 pub use shadow::{Made, Shadow};
@@ -27,15 +34,39 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 use lake_schemas::commit::TableLog;
-use lake_schemas::job::{Freeze, Job, Source, SourceError, Start};
+use lake_schemas::job::{Freeze, Job};
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Cut, History, Lake, Stand, Table, TopicPartition};
 use tokio_util::sync::CancellationToken;
 
 use self::recompute::{Kept, Recompute};
-use crate::backoff::Backoff;
 use crate::drive::DriveError;
 use crate::replay::{Meter, Needs};
+
+/// What of history is read, and how.
+pub struct Work<'a> {
+    /// Where.
+    pub lake: &'a Lake,
+    /// What of history.
+    pub range: Range,
+    /// How many partitions are under way at once.
+    pub at_a_time: usize,
+    /// Counts what is read.
+    pub meter: Arc<Meter>,
+    /// Tells it to stop.
+    pub stop: CancellationToken,
+}
+
+impl Work<'_> {
+    async fn raw(&self) -> lake_schemas::Result<TableLog> {
+        raw(self.lake).await
+    }
+}
+
+/// The raw table of a lake.
+async fn raw(lake: &Lake) -> lake_schemas::Result<TableLog> {
+    TableLog::find(lake, Table::Clicks).await?.ok_or_else(|| lake.lacks(Table::Clicks))
+}
 
 /// The rows that a partition of a table of minutes should have where it stands, computed from the raw clicks by a job
 /// over that part of history.
@@ -47,7 +78,7 @@ pub fn replay<'a, J: Job + Sync>(
     stand: Stand,
 ) -> BoxFuture<'a, Result<Vec<RecordBatch>, DriveError>> {
     Box::pin(async move {
-        let raw = TableLog::find(lake, Table::Clicks).await?.ok_or_else(|| lake.lacks(Table::Clicks))?;
+        let raw = raw(lake).await?;
         let cut = |next: Option<i64>| -> Cut { next.map(|next| (partition.clone(), next)).into_iter().collect() };
         let needs = Needs { history: History { until: cut(stand.cut), ..needs.history }, ..needs };
         let (stop, meter, mut kept) = (CancellationToken::new(), Arc::new(Meter::default()), Kept::default());
@@ -60,25 +91,9 @@ pub fn replay<'a, J: Job + Sync>(
 }
 
 /// What decides the counts of a shadow for which nothing else is asked: what the lake's own minutes record.
-pub(crate) async fn defaults(lake: &Lake) -> Result<Parameters, lake_schemas::LakeError> {
+async fn defaults(lake: &Lake) -> Result<Parameters, lake_schemas::LakeError> {
     match TableLog::find(lake, Table::ClicksMinute).await? {
         Some(minutes) => minutes.parameters(),
         None => Ok(Parameters::default()),
-    }
-}
-
-/// Begins a partition, however often the store has to be asked.
-async fn start(
-    source: &mut impl Source,
-    partition: TopicPartition,
-    from: Option<i64>,
-    stop: &CancellationToken,
-) -> Result<(), DriveError> {
-    let mut backoff = Backoff::default();
-    loop {
-        match source.start(vec![Start { partition: partition.clone(), from, witness: None }]).await {
-            Err(SourceError::Lake(error)) => backoff.again(error, stop).await?,
-            done => return Ok(done?),
-        }
     }
 }

@@ -2,22 +2,20 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, SecondsFormat, Utc};
-use lake_schemas::commit::{TableLog, TableView, Version};
-use lake_schemas::job::{Room, Signal, Source};
+use lake_schemas::commit::{TableView, Version};
+use lake_schemas::job::LogBatch;
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::table::column;
-use lake_schemas::{Cut, EventTime, History, Lake, LakeError, Table, Windows};
-use tokio_util::sync::CancellationToken;
+use lake_schemas::{Cut, EventTime, History, Lake, LakeError, Table, TopicPartition, Windows};
 
-use super::end::End;
+use super::Work;
+use super::bounded::{self, Takes};
 use crate::drive::DriveError;
-use crate::hybrid::HybridSource;
-use crate::replay::{Meter, RawTable};
+use crate::replay::RawTable;
 
 /// A part of history.
 #[derive(Clone, Debug, Default)]
@@ -68,61 +66,51 @@ impl Range {
     /// What it is for a table that is replaced in place: which windows, and, where the raw table is looked at as it
     /// was, its cut then. Versions name the windows that their rows touch, and these are recomputed from all their
     /// clicks.
-    pub(super) async fn in_place(
-        &self,
-        lake: &Lake,
-        at_a_time: usize,
-        meter: &Arc<Meter>,
-        stop: &CancellationToken,
-    ) -> Result<Option<(Windows, Option<Cut>)>, DriveError> {
+    pub(super) async fn in_place(&self, work: &Work<'_>) -> Result<Option<(Windows, Option<Cut>)>, DriveError> {
         Ok(match self {
             Self::All => Some((Windows::default(), None)),
             Self::Windows(windows) => Some((windows.clone(), None)),
-            Self::AsOf(_) | Self::AsOfTime(_) => Some((Windows::default(), Some(self.history(lake).await?.until))),
+            Self::AsOf(_) | Self::AsOfTime(_) => Some((Windows::default(), Some(self.history(work.lake).await?.until))),
             Self::Versions(..) => {
-                let history = self.history(lake).await?;
-                touched(lake, history, at_a_time, meter, stop).await?.map(|windows| (windows, None))
+                let history = self.history(work.lake).await?;
+                touched(work, history).await?.map(|windows| (windows, None))
             }
         })
     }
 }
 
 /// The windows of the events of a part of the log; `None` if that was stopped.
-async fn touched(
-    lake: &Lake,
-    History { since, until, .. }: History,
-    at_a_time: usize,
-    meter: &Arc<Meter>,
-    stop: &CancellationToken,
-) -> Result<Option<Windows>, DriveError> {
-    let clicks = TableLog::find(lake, Table::Clicks).await?.ok_or_else(|| lake.lacks(Table::Clicks))?;
+async fn touched(work: &Work<'_>, History { since, until, .. }: History) -> Result<Option<Windows>, DriveError> {
     let moved: Vec<_> = until.keys().filter(|of| since.get(of) < until.get(of)).cloned().collect();
-    let raw = RawTable::until(clicks, until).counted_by(meter);
-    let mut source = HybridSource::new(raw, End::of(moved, at_a_time), vec![column::EVENT_TIME.to_owned()]);
-    let mut starts_ms = BTreeSet::new();
-    loop {
-        let signal = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Ok(None),
-            signal = source.next(Room::ForAll) => signal?,
-        };
-        match signal {
-            Signal::Assigned(partitions) => {
-                for partition in partitions {
-                    let from = since.get(&partition).copied();
-                    super::start(&mut source, partition, from, stop).await?;
-                }
-            }
-            Signal::Batch(batch) => {
-                let Some(times) = batch.events.column_by_name(column::EVENT_TIME) else { continue };
-                let times = times.as_primitive::<TimestampMicrosecondType>().values();
-                let millis = times.iter().map(|micros| EventTime::from_micros(*micros).millis());
-                starts_ms.extend(millis.map(|millis| millis - millis.rem_euclid(WINDOW_MS)));
-            }
-            Signal::Ended(partition) => source.release(&[partition]).await?,
-            Signal::Finished => return Ok(Some(Windows::these(starts_ms))),
-            Signal::Revoked(_) | Signal::CaughtUp(_) | Signal::Ends(_) => {}
+    let raw = RawTable::until(work.raw().await?, until).counted_by(&work.meter).shared();
+    let mut touched = Touched { since, starts_ms: BTreeSet::new() };
+    let columns = vec![column::EVENT_TIME.to_owned()];
+    let is_read = bounded::read(raw, columns, (moved, work.at_a_time), &work.stop, &mut touched).await?;
+    Ok(is_read.then(|| Windows::these(touched.starts_ms)))
+}
+
+/// Collects windows, by their starts in milliseconds.
+struct Touched {
+    since: Cut,
+    starts_ms: BTreeSet<i64>,
+}
+
+impl Takes for Touched {
+    fn begin(&mut self, partition: &TopicPartition) -> Option<i64> {
+        self.since.get(partition).copied()
+    }
+
+    async fn take(&mut self, batch: LogBatch) -> Result<(), DriveError> {
+        if let Some(times) = batch.events.column_by_name(column::EVENT_TIME) {
+            let times = times.as_primitive::<TimestampMicrosecondType>().values();
+            let millis = times.iter().map(|micros| EventTime::from_micros(*micros).millis());
+            self.starts_ms.extend(millis.map(|millis| millis - millis.rem_euclid(WINDOW_MS)));
         }
+        Ok(())
+    }
+
+    async fn end(&mut self, _: &TopicPartition) -> Result<(), DriveError> {
+        Ok(())
     }
 }
 

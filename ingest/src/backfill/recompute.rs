@@ -6,17 +6,16 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use deltalake::kernel::Add;
 use lake_schemas::commit::TableLog;
-use lake_schemas::job::{Freeze, Job, LogBatch, Operator, Room, Signal, Source};
+use lake_schemas::job::{Freeze, Job, LogBatch, Operator};
 use lake_schemas::minute::Parameters;
-use lake_schemas::{Cut, OffsetRange, Result, Stand, Table, files};
+use lake_schemas::{Cut, OffsetRange, Result, Stand, Table, TopicPartition, files};
 use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
 
+use super::bounded::{self, Takes};
 use super::contents::Contents;
-use super::end::End;
 use crate::backoff::Backoff;
 use crate::drive::DriveError;
-use crate::hybrid::HybridSource;
 use crate::replay::{Meter, Needs, RawTable};
 
 /// Messages between two looks at what is complete: what is complete leaves memory.
@@ -49,79 +48,62 @@ pub(super) trait Sink: Send {
     fn take(&mut self, rows: RecordBatch) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// One partition under way.
-struct UnderWay<O> {
-    operator: O,
-    messages: i64,
-}
-
 impl<J: Job + Sync> Recompute<'_, J> {
     /// Runs it; whether it came to its end, or was stopped.
     pub async fn run(&self, raw: TableLog, sink: &mut impl Sink) -> Result<bool, DriveError> {
-        let raw = RawTable::needed(raw, self.needs.clone()).metered(self.meter).await?;
-        let end = End::of(self.needs.history.until.keys().cloned(), self.at_a_time);
-        let mut source = HybridSource::new(raw, end, self.job.reads());
-        let mut under_way = BTreeMap::new();
-        loop {
-            let signal = tokio::select! {
-                biased;
-                () = self.stop.cancelled() => return Ok(false),
-                signal = source.next(Room::ForAll) => signal?,
-            };
-            match signal {
-                Signal::Assigned(partitions) => {
-                    for partition in partitions {
-                        let (operator, from) = self.job.begin(&partition, &[Stand::default()]);
-                        under_way.insert(partition.clone(), UnderWay { operator, messages: 0 });
-                        super::start(&mut source, partition, from, self.stop).await?;
-                    }
-                }
-                Signal::Batch(batch) => {
-                    let Some(one) = under_way.get_mut(&batch.partition) else {
-                        unreachable!("the source yields batches of partitions that were started");
-                    };
-                    self.push(one, batch, sink).await?;
-                }
-                Signal::Ended(partition) => {
-                    if let Some(mut one) = under_way.remove(&partition) {
-                        take(&mut one.operator, self.end, sink).await?;
-                    }
-                    source.release(&[partition]).await?;
-                }
-                Signal::Finished => return Ok(true),
-                Signal::Revoked(_) | Signal::CaughtUp(_) | Signal::Ends(_) => {}
-            }
-        }
-    }
-
-    async fn push<O: Operator>(
-        &self,
-        one: &mut UnderWay<O>,
-        batch: LogBatch,
-        sink: &mut impl Sink,
-    ) -> Result<(), DriveError> {
-        one.messages += batch.read;
-        let drained = self.drained.get(&batch.partition).copied();
-        match drained.filter(|at| (batch.offsets.first + 1..=batch.offsets.next).contains(at)) {
-            Some(at) => {
-                let (below, above) = split(batch, at);
-                one.operator.push(below);
-                take(&mut one.operator, Freeze::Everything, sink).await?;
-                if above.offsets.first < above.offsets.next {
-                    one.operator.push(above);
-                }
-            }
-            None => one.operator.push(batch),
-        }
-        if one.messages >= FREEZE_MESSAGES {
-            one.messages = 0;
-            take(&mut one.operator, Freeze::Closed, sink).await?;
-        }
-        Ok(())
+        let raw = RawTable::needed(raw, self.needs.clone()).metered(self.meter).await?.shared();
+        let partitions = self.needs.history.until.keys().cloned().collect();
+        let mut running = Running { of: self, under_way: BTreeMap::new(), sink };
+        bounded::read(raw, self.job.reads(), (partitions, self.at_a_time), self.stop, &mut running).await
     }
 }
 
-async fn take(operator: &mut impl Operator, which: Freeze, sink: &mut impl Sink) -> Result<(), DriveError> {
+/// The partitions that are under way.
+struct Running<'a, 'b, J: Job, S> {
+    of: &'a Recompute<'b, J>,
+    /// Their operators, and how many messages each took in since what was complete left it.
+    under_way: BTreeMap<TopicPartition, (J::Operator, i64)>,
+    sink: &'a mut S,
+}
+
+impl<J: Job + Sync, S: Sink> Takes for Running<'_, '_, J, S> {
+    fn begin(&mut self, partition: &TopicPartition) -> Option<i64> {
+        let (operator, from) = self.of.job.begin(partition, &[Stand::default()]);
+        self.under_way.insert(partition.clone(), (operator, 0));
+        from
+    }
+
+    async fn take(&mut self, batch: LogBatch) -> Result<(), DriveError> {
+        let Some((operator, messages)) = self.under_way.get_mut(&batch.partition) else {
+            unreachable!("stretches are of partitions that have begun");
+        };
+        *messages += batch.read;
+        let drained = self.of.drained.get(&batch.partition).copied();
+        match drained.filter(|at| (batch.offsets.first + 1..=batch.offsets.next).contains(at)) {
+            Some(at) => {
+                let (below, above) = split(batch, at);
+                operator.push(below);
+                hand_over(operator, Freeze::Everything, self.sink).await?;
+                if above.offsets.first < above.offsets.next {
+                    operator.push(above);
+                }
+            }
+            None => operator.push(batch),
+        }
+        if *messages >= FREEZE_MESSAGES {
+            *messages = 0;
+            hand_over(operator, Freeze::Closed, self.sink).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self, partition: &TopicPartition) -> Result<(), DriveError> {
+        let Some((mut operator, _)) = self.under_way.remove(partition) else { return Ok(()) };
+        hand_over(&mut operator, self.of.end, self.sink).await
+    }
+}
+
+async fn hand_over(operator: &mut impl Operator, which: Freeze, sink: &mut impl Sink) -> Result<(), DriveError> {
     for rows in operator.freeze(which).into_iter().flat_map(|step| step.rows) {
         sink.take(rows).await?;
     }
@@ -157,6 +139,11 @@ pub(super) struct Output {
 impl Output {
     pub fn new((table, parameters): (Table, Parameters), store: Option<Arc<dyn ObjectStore>>) -> Self {
         Self { table, parameters, store, held: Vec::new(), contents: Contents::default(), adds: Vec::new() }
+    }
+
+    /// Whether what was written is among these files.
+    pub fn is_among(&self, live: &[Add]) -> bool {
+        self.adds.first().is_some_and(|ours| live.iter().any(|file| file.path == ours.path))
     }
 
     /// Writes what is held.

@@ -26,21 +26,20 @@ use futures::future::BoxFuture;
 use lake_schemas::commit::{Commit, CommitId, Outcome, TableLog, Version};
 use lake_schemas::job::{Freeze, Job};
 use lake_schemas::minute::Parameters;
-use lake_schemas::{Cut, History, Lake, LakeError, Stand, Table, TopicPartition, Windows};
+use lake_schemas::{Cut, History, LakeError, Table, TopicPartition, Windows};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::Work;
 use super::contents::Changes;
 use super::minute_files::{MinuteFiles, Plan};
-use super::range::Range;
 use super::recompute::{Output, Recompute};
 use super::scope::Scope;
 use crate::backoff::Backoff;
 use crate::drive::DriveError;
-use crate::replay::{Meter, Needs};
+use crate::replay::Needs;
 
 /// How often the raw table is looked at while it is behind.
 const RAW_LOOK: Duration = Duration::from_millis(500);
@@ -58,20 +57,12 @@ pub enum Writes {
 
 /// What is replaced, and how.
 pub struct Replace<'a> {
-    /// Where.
-    pub lake: &'a Lake,
     /// What of history.
-    pub range: Range,
+    pub work: Work<'a>,
     /// What is written.
     pub writes: Writes,
     /// How long the raw table may be waited for.
     pub wait: Duration,
-    /// How many partitions are under way at once.
-    pub at_a_time: usize,
-    /// Counts what is read.
-    pub meter: Arc<Meter>,
-    /// Tells it to stop.
-    pub stop: CancellationToken,
 }
 
 /// What became of it.
@@ -105,10 +96,10 @@ impl Replace<'_> {
     ) -> BoxFuture<'a, Result<Replaced, DriveError>> {
         Box::pin(async move {
             let table = Table::ClicksMinute;
-            let found = TableLog::find(self.lake, table).await?;
-            let mut minutes = found.ok_or_else(|| self.lake.lacks(table))?;
+            let found = TableLog::find(self.work.lake, table).await?;
+            let mut minutes = found.ok_or_else(|| self.work.lake.lacks(table))?;
             let parameters = minutes.parameters()?;
-            let asked = self.range.in_place(self.lake, self.at_a_time, &self.meter, &self.stop).await?;
+            let asked = self.work.range.in_place(&self.work).await?;
             let Some((windows, raw_cut)) = asked else { return Ok(Replaced::Stopped) };
             loop {
                 let snapshot = self.snapshot(&mut minutes, &windows, raw_cut.as_ref()).await?;
@@ -138,8 +129,7 @@ impl Replace<'_> {
             return Err(LakeError::Refused(why.to_owned()).into());
         }
         let until: Cut = closed.iter().filter_map(|(of, stand)| Some((of.clone(), stand.cut?))).collect();
-        let found = TableLog::find(self.lake, Table::Clicks).await?;
-        let mut raw = found.ok_or_else(|| self.lake.lacks(Table::Clicks))?;
+        let mut raw = self.work.raw().await?;
         let deadline = Instant::now() + self.wait;
         loop {
             self.refresh(&mut raw).await?;
@@ -154,7 +144,7 @@ impl Replace<'_> {
                 .into());
             }
             tokio::select! {
-                () = self.stop.cancelled() => return Ok(None),
+                () = self.work.stop.cancelled() => return Ok(None),
                 () = sleep(RAW_LOOK) => {}
             }
         }
@@ -179,11 +169,11 @@ impl Replace<'_> {
             needs,
             drained: Cut::new(),
             end: Freeze::Closed,
-            at_a_time: self.at_a_time,
-            meter: &self.meter,
-            stop: &self.stop,
+            at_a_time: self.work.at_a_time,
+            meter: &self.work.meter,
+            stop: &self.work.stop,
         };
-        let raw = TableLog::find(self.lake, Table::Clicks).await?.ok_or_else(|| self.lake.lacks(Table::Clicks))?;
+        let raw = self.work.raw().await?;
         let mut files = MinuteFiles::new(of, store, scope.clone(), writes);
         let done = if recompute.run(raw, &mut output).await? {
             output.flush().await?;
@@ -205,24 +195,27 @@ impl Replace<'_> {
         files: &mut MinuteFiles,
         (job, cut): (&'static str, &Cut),
     ) -> Result<Attempt, DriveError> {
-        let (id, mut backoff) = (CommitId::unique(), Backoff::default());
+        let (id, mut backoff, mut tried) = (CommitId::unique(), Backoff::default(), Changes::default());
         loop {
-            if self.stop.is_cancelled() {
+            if self.work.stop.is_cancelled() {
                 return Ok(Attempt::Done(Replaced::Stopped));
             }
             self.refresh(minutes).await?;
-            let gone_back = |(of, now): (&TopicPartition, &Stand)| scope.has_gone_back(of, *now);
-            if minutes.stands().iter().any(gone_back) {
+            if scope.has_gone_back(|of| minutes.stand(of)) {
                 return Ok(Attempt::StartOver);
             }
             let planned = match minutes.live_files().await {
+                // After a long outage, what was tried is known only by what is there.
+                Ok(live) if output.is_among(&live) => {
+                    return Ok(Attempt::Done(Replaced::Committed(minutes.version(), tried)));
+                }
                 Ok(live) => files.plan(&live).await,
                 Err(error) => Err(error),
             };
             let Plan { removes, keeps, before, is_straddling } = match planned {
                 Ok(plan) => plan,
                 Err(error) => {
-                    backoff.again(error, &self.stop).await?;
+                    backoff.again(error, &self.work.stop).await?;
                     continue;
                 }
             };
@@ -238,6 +231,7 @@ impl Replace<'_> {
             if !is_needed {
                 return Ok(Attempt::Done(Replaced::Compared(changes)));
             }
+            tried = changes.clone();
             let commit = Commit {
                 id: id.clone(),
                 job,
@@ -259,7 +253,7 @@ impl Replace<'_> {
                     Ok(Outcome::Overtaken { .. } | Outcome::InputGone { .. }) => break,
                     Ok(Outcome::Fenced { app_id, .. }) => unreachable!("no stand is moved, and not {app_id}"),
                     // It may have happened: the same commit is tried until that is known.
-                    Err(error) => backoff.again(error, &self.stop).await?,
+                    Err(error) => backoff.again(error, &self.work.stop).await?,
                 }
             }
         }
@@ -268,7 +262,7 @@ impl Replace<'_> {
     async fn refresh(&self, log: &mut TableLog) -> Result<(), LakeError> {
         let mut backoff = Backoff::default();
         while let Err(error) = log.refresh().await {
-            backoff.again(error, &self.stop).await?;
+            backoff.again(error, &self.work.stop).await?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Which rows of a minute table a backfill in place may replace. No I/O.
 //!
-//! In a snapshot of the table, a window at or before a partition's watermark holds exactly the events below its cut. What
-//! came after the snapshot is of events at or above the cut, and stays.
+//! In a snapshot of the table, a window at or before a partition's watermark holds exactly the events below its cut.
+//! What came after the snapshot is of events at or above the cut, and stays.
 
 use std::collections::BTreeMap;
 
@@ -52,10 +52,13 @@ impl Scope {
         stand.emitted_ms.is_some_and(|emitted_ms| self.windows.touch(i64::MIN, emitted_ms - WINDOW_MS + 1))
     }
 
-    /// Whether a partition has gone back behind the snapshot: the table was promoted.
-    pub fn has_gone_back(&self, partition: &TopicPartition, now: Stand) -> bool {
-        let then = self.stands.as_ref().and_then(|stands| stands.get(partition)).copied().unwrap_or_default();
-        now.cut < then.cut || now.emitted_ms < then.emitted_ms
+    /// Whether a partition has gone back behind the snapshot, by where they stand now: the table was promoted.
+    pub fn has_gone_back(&self, now: impl Fn(&TopicPartition) -> Stand) -> bool {
+        let is_behind = |(partition, then): (&TopicPartition, &Stand)| {
+            let now = now(partition);
+            now.cut < then.cut || now.emitted_ms < then.emitted_ms
+        };
+        self.stands.iter().flatten().any(is_behind)
     }
 }
 

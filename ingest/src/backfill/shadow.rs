@@ -1,9 +1,8 @@
 //! Backfill into a table of its own: a shadow, of the same shape, perhaps with other parameters.
 //!
-//! It is written by the loop that writes the live job's table, epoch by epoch, and records where it stands as that does.
-//! So a run that was interrupted goes on where it ended, and nothing is in it twice.
+//! It is written by the loop that writes the live job's table, epoch by epoch, and records where it stands as that
+//! does. So a run that was interrupted goes on where it ended, and nothing is in it twice.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -11,39 +10,30 @@ use lake_schemas::commit::TableLog;
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::job::{Freeze, Job};
 use lake_schemas::minute::{Parameters, Requested, WINDOW_MS};
-use lake_schemas::{Cut, EventTime, History, Lake, LakeError, RawFile, Table, TopicPartition};
+use lake_schemas::{Cut, EventTime, History, LakeError, RawFile, Table, TopicPartition};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
+use super::Work;
 use super::contents::{Changes, Contents};
 use super::end::End;
 use super::minute_files::MinuteFiles;
-use super::range::Range;
 use super::recompute::{Output, Recompute};
 use super::scope::Scope;
 use crate::drive::{Committed, DriveError, Pace, Progress, drive};
 use crate::hybrid::HybridSource;
-use crate::replay::{Meter, Needs, RawTable};
+use crate::replay::{Needs, RawTable};
 
 /// How long what is complete waits for its commit: nobody waits for it.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A shadow that is to be made.
 pub struct Shadow<'a> {
-    /// Where.
-    pub lake: &'a Lake,
+    /// What of history.
+    pub work: Work<'a>,
     /// Its name.
     pub table: Table,
     /// What decides its counts; what is left open is as in the lake's own minutes.
     pub requested: Requested,
-    /// What of history.
-    pub range: Range,
-    /// How many partitions are under way at once.
-    pub at_a_time: usize,
-    /// Counts what is read.
-    pub meter: Arc<Meter>,
-    /// Tells it to stop.
-    pub stop: CancellationToken,
 }
 
 /// What became of it.
@@ -62,7 +52,7 @@ impl Shadow<'_> {
         job: impl Fn(History, Table, Parameters) -> J + Send + Sync + 'a,
     ) -> BoxFuture<'a, Result<Made, DriveError>> {
         Box::pin(async move {
-            let (log, history) = match TableLog::find(self.lake, self.table).await? {
+            let (log, history) = match TableLog::find(self.work.lake, self.table).await? {
                 Some(log) => {
                     let history = self.begun(&log)?;
                     (log, history)
@@ -79,11 +69,11 @@ impl Shadow<'_> {
             let job = job(history.clone(), self.table, parameters.clone());
             let remaining = open.iter().map(|of| (of.clone(), history.until[of])).collect();
             let needs = Needs { history: History { until: remaining, ..history }, parameters };
-            let raw = RawTable::needed(self.raw().await?, needs).metered(&self.meter).await?;
-            let mut source = HybridSource::new(raw, End::of(open, self.at_a_time), job.reads());
+            let raw = RawTable::needed(self.work.raw().await?, needs).metered(&self.work.meter).await?.shared();
+            let mut source = HybridSource::new(raw, End::of(open, self.work.at_a_time), job.reads());
             let (pace, progress) = (Pace::every(COMMIT_INTERVAL), watch::Sender::new(Progress::default()));
-            drive(&job, &mut source, vec![log], pace, None, self.stop.clone(), progress.clone()).await?;
-            if self.stop.is_cancelled() {
+            drive(&job, &mut source, vec![log], pace, None, self.work.stop.clone(), progress.clone()).await?;
+            if self.work.stop.is_cancelled() {
                 return Ok(Made::InPart);
             }
             Ok(Made::Whole(progress.borrow().tables.get(&self.table).copied().unwrap_or_default()))
@@ -96,7 +86,7 @@ impl Shadow<'_> {
         job: impl Fn(History, Table, Parameters) -> J + Send + Sync + 'a,
     ) -> BoxFuture<'a, Result<Option<Changes>, DriveError>> {
         Box::pin(async move {
-            if TableLog::find(self.lake, self.table).await?.is_some() {
+            if TableLog::find(self.work.lake, self.table).await?.is_some() {
                 return Err(self.is_there());
             }
             let (history, parameters) = self.asked().await?;
@@ -104,13 +94,13 @@ impl Shadow<'_> {
             let (mut output, windows) = (Output::new(of, None), history.windows.clone());
             let job = job(history.clone(), self.table, parameters.clone());
             let needs = Needs { history, parameters };
-            let (meter, stop, drained) = (&self.meter, &self.stop, Cut::new());
-            let (at_a_time, end) = (self.at_a_time, Freeze::Everything);
+            let (meter, stop, drained) = (&self.work.meter, &self.work.stop, Cut::new());
+            let (at_a_time, end) = (self.work.at_a_time, Freeze::Everything);
             let recompute = Recompute { job: &job, needs, drained, end, at_a_time, meter, stop };
-            if !recompute.run(self.raw().await?, &mut output).await? {
+            if !recompute.run(self.work.raw().await?, &mut output).await? {
                 return Ok(None);
             }
-            let Some(mut minutes) = TableLog::find(self.lake, Table::ClicksMinute).await? else {
+            let Some(mut minutes) = TableLog::find(self.work.lake, Table::ClicksMinute).await? else {
                 return Ok(Some(Contents::default().changes(&output.contents)));
             };
             let (of, store) = ((minutes.table(), minutes.parameters()?), minutes.object_store());
@@ -122,10 +112,10 @@ impl Shadow<'_> {
 
     /// What was asked for, in offsets and windows, and what decides the counts.
     async fn asked(&self) -> Result<(History, Parameters), DriveError> {
-        let history = self.range.history(self.lake).await?;
-        let parameters = self.requested.of_a_new_table(self.table, super::defaults(self.lake).await?)?;
+        let history = self.work.range.history(self.work.lake).await?;
+        let parameters = self.requested.of_a_new_table(self.table, super::defaults(self.work.lake).await?)?;
         let needs = Needs { history: history.clone(), parameters: parameters.clone() };
-        let mut raw = RawTable::needed(self.raw().await?, needs);
+        let mut raw = RawTable::needed(self.work.raw().await?, needs);
         for of in history.until.keys() {
             let may_count = |file: &RawFile| {
                 let touches = |(first, last): (EventTime, EventTime)| {
@@ -137,7 +127,7 @@ impl Shadow<'_> {
                 return Ok((history, parameters));
             }
         }
-        let why = format!("clicks has no event for {}; nothing was made", self.range);
+        let why = format!("clicks has no event for {}; nothing was made", self.work.range);
         Err(LakeError::Refused(why).into())
     }
 
@@ -145,9 +135,9 @@ impl Shadow<'_> {
     async fn begin(&self) -> Result<(TableLog, History), DriveError> {
         let (history, parameters) = self.asked().await?;
         let mut definition = parameters.definition(self.table);
-        let recorded = history.to_property(&self.range.to_string());
+        let recorded = history.to_property(&self.work.range.to_string());
         definition.properties.push((PROPERTY_BACKFILL.to_owned(), recorded));
-        let log = TableLog::open_or_make(self.lake, &definition).await?;
+        let log = TableLog::open_or_make(self.work.lake, &definition).await?;
         // Another process may have been faster.
         let history = self.begun(&log)?;
         Ok((log, history))
@@ -157,10 +147,10 @@ impl Shadow<'_> {
     fn begun(&self, log: &TableLog) -> Result<History, DriveError> {
         let recorded = log.properties().get(PROPERTY_BACKFILL).ok_or_else(|| self.is_there())?;
         let (asked, history) = History::of_property(self.table.name(), recorded)?;
-        if asked != self.range.to_string() {
+        if asked != self.work.range.to_string() {
             return Err(LakeError::Refused(format!(
                 "{} was begun with {asked}, not with {}; finish it with that, or give another name",
-                self.table, self.range
+                self.table, self.work.range
             ))
             .into());
         }
@@ -170,10 +160,6 @@ impl Shadow<'_> {
 
     fn is_there(&self) -> DriveError {
         LakeError::Refused(format!("{} is there already; give another name", self.table)).into()
-    }
-
-    async fn raw(&self) -> Result<TableLog, LakeError> {
-        TableLog::find(self.lake, Table::Clicks).await?.ok_or_else(|| self.lake.lacks(Table::Clicks))
     }
 }
 

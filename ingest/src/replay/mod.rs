@@ -1,8 +1,8 @@
 //! The stored end of the log: a partition's events as the raw table has them, in offset order, up to the table's *cut*.
 //!
 //! The cut, not the last row: what was rejected follows it, and so do gaps. While a replay runs, the raw table goes on;
-//! the replay follows it until there is nothing more to read, and what comes next is in Kafka. Or it is bounded: then it
-//! ends where it was told to, and reads no more than that needs.
+//! the replay follows it until there is nothing more to read, and what comes next is in Kafka. Or it is bounded: then
+//! it ends where it was told to, and reads no more than that needs.
 
 mod merge;
 mod needed;
@@ -72,8 +72,9 @@ impl RawTable {
 
     /// The same, of which no more is read than something needs.
     pub fn needed(log: TableLog, needs: Needs) -> Self {
-        let until = needs.history.until.clone();
-        Self { bounds: Some(Bounds { until, needs: Some(needs) }), ..Self::new(log) }
+        let mut raw = Self::new(log);
+        raw.need(needs);
+        raw
     }
 
     /// Looks how far it has come by now.
@@ -94,6 +95,16 @@ impl RawTable {
         // Behind a bound nothing is read on.
         let froms = if self.bounds.is_some() { &[] } else { froms };
         Witness::find(std::slice::from_ref(&self.log), froms).await
+    }
+
+    /// For several to read.
+    pub fn shared(self) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(self))
+    }
+
+    /// From now on it is read as far as something needs.
+    pub(crate) fn need(&mut self, needs: Needs) {
+        self.bounds = Some(Bounds { until: needs.history.until.clone(), needs: Some(needs) });
     }
 
     /// Counts what is read into a meter.
@@ -118,8 +129,21 @@ impl RawTable {
         self.files(partition, OffsetRange { first: i64::MIN, next }).await
     }
 
+    /// The files that may hold an offset of a partition.
+    pub(crate) async fn files_at(&mut self, partition: &TopicPartition, offset: i64) -> Result<Vec<RawFile>> {
+        self.all_files(partition, OffsetRange { first: offset, next: offset + 1 }).await
+    }
+
     /// The files that hold a stretch of a partition, as far as they are needed.
     async fn files(&mut self, partition: &TopicPartition, stretch: OffsetRange) -> Result<Vec<RawFile>> {
+        let files = self.all_files(partition, stretch).await?;
+        Ok(match self.bounds.as_ref().and_then(|bounds| bounds.needs.as_ref()) {
+            Some(needs) => needs.select(partition, files),
+            None => files,
+        })
+    }
+
+    async fn all_files(&mut self, partition: &TopicPartition, stretch: OffsetRange) -> Result<Vec<RawFile>> {
         let version = self.log.version();
         let files = match self.listed.take() {
             Some((listed, files)) if listed == version => files,
@@ -129,11 +153,7 @@ impl RawTable {
         let holds = |file: &&RawFile| {
             file.may_be_of(partition) && file.offsets.first < stretch.next && stretch.first < file.offsets.next
         };
-        let files = files.iter().filter(holds).cloned().collect();
-        Ok(match self.bounds.as_ref().and_then(|bounds| bounds.needs.as_ref()) {
-            Some(needs) => needs.select(partition, files),
-            None => files,
-        })
+        Ok(files.iter().filter(holds).cloned().collect())
     }
 
     fn store(&self) -> Arc<dyn ObjectStore> {

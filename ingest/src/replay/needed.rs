@@ -1,6 +1,7 @@
 //! Which files of a partition matter to a bounded part of its history, by their statistics alone.
 //!
-//! Event time selects windows to output, never clicks to read. What is left out can change nothing of what is asked for:
+//! Event time selects windows to output, never clicks to read. What is left out can change nothing of what is asked
+//! for:
 //!
 //! - **before**: a file whose events are too old to be a copy's original, or to move a watermark that matters;
 //! - **after**: a file without an event for the windows that are asked for, where the watermark has passed them and

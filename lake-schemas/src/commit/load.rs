@@ -11,13 +11,14 @@ use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::schema::{DataType, StructField, StructType};
 use delta_kernel::{Engine, Snapshot};
 use deltalake::kernel::{Add, Snapshot as DeltaSnapshot};
-use deltalake::logstore::LogStore;
+use deltalake::logstore::{LogStore, LogStoreRef};
 use futures::TryStreamExt;
 use url::Url;
 
 use super::Version;
 use super::head::Head;
 use crate::error::{Context, LakeError, Result};
+use crate::lake::Lake;
 use crate::raw_file::RawFile;
 use crate::stand::AppId;
 use crate::table::Table;
@@ -28,6 +29,17 @@ pub(super) struct Loaded {
     pub id: String,
     pub properties: HashMap<String, String>,
     pub columns: Vec<(String, DataType)>,
+}
+
+/// A table of a lake, and its newest version; `None` if the lake lacks it.
+pub(super) async fn find(lake: &Lake, table: Table) -> Result<Option<(LogStoreRef, Loaded)>> {
+    let log_store = lake.log_store(table.name())?;
+    let what = || format!("{table}: looking for it in {}", lake.url());
+    if !log_store.is_delta_table_location().await.while_doing(what)? {
+        return Ok(None);
+    }
+    let loaded = load(table, log_store.as_ref(), None).await?;
+    Ok(Some((log_store, loaded)))
 }
 
 /// Loads a version; the newest, if none is named.

@@ -61,13 +61,8 @@ impl TableLog {
     /// Opens a table that is there; `None` if the lake lacks it.
     pub fn find(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
         Box::pin(async move {
-            let log_store = lake.log_store(table.name())?;
-            let what = || format!("{table}: looking for it in {}", lake.url());
-            if !log_store.is_delta_table_location().await.while_doing(what)? {
-                return Ok(None);
-            }
-            let loaded = load::load(table, log_store.as_ref(), None).await?;
-            Self::of(table, log_store, loaded).map(Some)
+            let found = load::find(lake, table).await?;
+            found.map(|(log_store, loaded)| Self::of(table, log_store, loaded)).transpose()
         })
     }
 

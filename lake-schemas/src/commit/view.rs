@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 
 use super::load::{self, Loaded};
 use super::{Version, versions};
-use crate::error::{Context, LakeError, Result};
+use crate::error::{LakeError, Result};
 use crate::lake::Lake;
 use crate::position::{Cut, TopicPartition};
 use crate::stand::Stand;
@@ -26,13 +26,8 @@ impl TableView {
     /// The newest version of a table; `None` if the lake lacks it.
     pub fn newest(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
         Box::pin(async move {
-            let log_store = lake.log_store(table.name())?;
-            let what = || format!("{table}: looking for it in {}", lake.url());
-            if !log_store.is_delta_table_location().await.while_doing(what)? {
-                return Ok(None);
-            }
-            let loaded = load::load(table, log_store.as_ref(), None).await?;
-            Ok(Some(Self { table, log_store, loaded }))
+            let found = load::find(lake, table).await?;
+            Ok(found.map(|(log_store, loaded)| Self { table, log_store, loaded }))
         })
     }
 

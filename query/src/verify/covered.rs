@@ -1,5 +1,5 @@
-//! The newest version of a table of minutes that the raw table covers: both read the log by themselves, and either may be
-//! ahead.
+//! The newest version of a table of minutes that the raw table covers: both read the log by themselves, and either may
+//! be ahead.
 
 use lake_schemas::commit::{TableView, Version};
 use lake_schemas::{Lake, LakeError, Stand, Table, TopicPartition};

@@ -1,0 +1,70 @@
+//! The bounded end of the log: stretches of the raw table, a few partitions at a time, to whoever takes them.
+
+use std::sync::Arc;
+
+use lake_schemas::TopicPartition;
+use lake_schemas::job::{LogBatch, Room, Signal, Source, SourceError, Start};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::end::End;
+use crate::backoff::Backoff;
+use crate::drive::DriveError;
+use crate::hybrid::HybridSource;
+use crate::replay::RawTable;
+
+/// Takes partitions of a bounded part of the log, each from its beginning to its end.
+pub(super) trait Takes: Send {
+    /// A partition begins: where it is to be read from; `None`: from the first that is needed.
+    fn begin(&mut self, partition: &TopicPartition) -> Option<i64>;
+
+    /// The next stretch of a partition.
+    fn take(&mut self, batch: LogBatch) -> impl Future<Output = Result<(), DriveError>> + Send;
+
+    /// A partition has ended.
+    fn end(&mut self, partition: &TopicPartition) -> impl Future<Output = Result<(), DriveError>> + Send;
+}
+
+/// Reads partitions, so many at a time, as far as the table is bounded. Whether it came to the end, or was stopped.
+pub(super) async fn read(
+    raw: Arc<Mutex<RawTable>>,
+    columns: Vec<String>,
+    (partitions, at_a_time): (Vec<TopicPartition>, usize),
+    stop: &CancellationToken,
+    takes: &mut impl Takes,
+) -> Result<bool, DriveError> {
+    let mut source = HybridSource::new(raw, End::of(partitions, at_a_time), columns);
+    loop {
+        let signal = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(false),
+            signal = source.next(Room::ForAll) => signal?,
+        };
+        match signal {
+            Signal::Assigned(partitions) => {
+                for partition in partitions {
+                    let from = takes.begin(&partition);
+                    start(&mut source, Start { partition, from, witness: None }, stop).await?;
+                }
+            }
+            Signal::Batch(batch) => takes.take(batch).await?,
+            Signal::Ended(partition) => {
+                takes.end(&partition).await?;
+                source.release(&[partition]).await?;
+            }
+            Signal::Finished => return Ok(true),
+            Signal::Revoked(_) | Signal::CaughtUp(_) | Signal::Ends(_) => {}
+        }
+    }
+}
+
+/// Begins a partition, however often the store has to be asked.
+async fn start(source: &mut impl Source, start: Start, stop: &CancellationToken) -> Result<(), DriveError> {
+    let mut backoff = Backoff::default();
+    loop {
+        match source.start(vec![start.clone()]).await {
+            Err(SourceError::Lake(error)) => backoff.again(error, stop).await?,
+            done => return Ok(done?),
+        }
+    }
+}

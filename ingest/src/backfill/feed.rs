@@ -1,0 +1,78 @@
+//! The raw table for who asks about single partitions, again and again: it is opened, and listed, once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use lake_schemas::job::LogBatch;
+use lake_schemas::{Lake, RawFile, Result, Stand, TopicPartition};
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use super::bounded::{self, Takes};
+use crate::drive::DriveError;
+use crate::replay::{Needs, RawTable};
+
+/// The raw table, open for many questions.
+pub struct Feed {
+    raw: Arc<Mutex<RawTable>>,
+    stands: BTreeMap<TopicPartition, Stand>,
+}
+
+impl Feed {
+    /// Over the raw table of a lake.
+    pub fn open(lake: &Lake) -> BoxFuture<'_, Result<Self>> {
+        Box::pin(async move {
+            let log = super::raw(lake).await?;
+            let stands = log.stands();
+            Ok(Self { raw: Arc::new(Mutex::new(RawTable::new(log))), stands })
+        })
+    }
+
+    /// Where all partitions stand.
+    pub fn stands(&self) -> &BTreeMap<TopicPartition, Stand> {
+        &self.stands
+    }
+
+    /// Gives what is needed of one partition, from an offset on, to who wants it: in these columns, in the order of the
+    /// log.
+    pub fn give<'a>(
+        &'a self,
+        needs: Needs,
+        (partition, from): (&'a TopicPartition, Option<i64>),
+        columns: Vec<String>,
+        each: impl FnMut(LogBatch) + Send + 'a,
+    ) -> BoxFuture<'a, Result<(), DriveError>> {
+        Box::pin(async move {
+            self.raw.lock().await.need(needs);
+            let (raw, stop, mut given) = (Arc::clone(&self.raw), CancellationToken::new(), Given { from, each });
+            bounded::read(raw, columns, (vec![partition.clone()], 1), &stop, &mut given).await.map(|_| ())
+        })
+    }
+
+    /// The files of a partition that may hold an offset: one, unless days of log time overlap there.
+    pub fn files_at<'a>(&'a self, partition: &'a TopicPartition, offset: i64) -> BoxFuture<'a, Result<Vec<RawFile>>> {
+        Box::pin(async move { self.raw.lock().await.files_at(partition, offset).await })
+    }
+}
+
+/// Whom a partition is given to.
+struct Given<F> {
+    from: Option<i64>,
+    each: F,
+}
+
+impl<F: FnMut(LogBatch) + Send> Takes for Given<F> {
+    fn begin(&mut self, _: &TopicPartition) -> Option<i64> {
+        self.from
+    }
+
+    async fn take(&mut self, batch: LogBatch) -> Result<(), DriveError> {
+        (self.each)(batch);
+        Ok(())
+    }
+
+    async fn end(&mut self, _: &TopicPartition) -> Result<(), DriveError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,191 @@
+//! `clicklake explain`: the events behind one count, and those that were not counted, with the reason.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use ::ingest::backfill::{Feed, provenance};
+use ::ingest::replay::Needs;
+use arrow::array::{
+    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
+use lake_schemas::commit::TableLog;
+use lake_schemas::minute::{Measure, Parameters, WINDOW_MS};
+use lake_schemas::rows::Events;
+use lake_schemas::table::{column, timestamp};
+use lake_schemas::{EventTime, History, Lake, LogDate, OffsetRange, RawFile, Stand, Table, TopicPartition, Windows};
+use stream_agg::explain::{Explain, Explained};
+
+use crate::arguments;
+use crate::report;
+
+/// An event, and why it counts or does not.
+struct Line {
+    partition: TopicPartition,
+    event: Explained,
+    /// Why it is not counted; `None` if it is.
+    reason: Option<String>,
+    file: Option<String>,
+}
+
+/// What is asked, and what decides on it.
+struct Asked<'a> {
+    feed: &'a Feed,
+    ad_id: &'a str,
+    minute: EventTime,
+    parameters: Parameters,
+}
+
+pub async fn run(lake: &str, command: arguments::Explain) -> anyhow::Result<()> {
+    let lake = Lake::at(lake)?;
+    let lacks = |table: Table| lake.lacks(table);
+    let mut minutes = TableLog::find(&lake, Table::ClicksMinute).await?.ok_or_else(|| lacks(Table::ClicksMinute))?;
+    let feed = Feed::open(&lake).await?;
+    let parameters = minutes.parameters()?;
+    let asked = Asked { feed: &feed, ad_id: &command.ad, minute: command.minute, parameters };
+    let rows = provenance(&mut minutes, asked.ad_id, asked.minute).await?;
+    let mut lines = Vec::new();
+    for (partition, raw) in feed.stands() {
+        let stand = minutes.stand(partition);
+        let Some(end) = raw.cut else { continue };
+        let explained = asked.explain(partition, stand, rows.get(partition).copied(), end).await?;
+        for event in explained {
+            let file = file_of(&feed.files_at(partition, event.offset).await?, &event);
+            let reason = asked.reason(&event, stand);
+            lines.push(Line { partition: partition.clone(), event, reason, file });
+        }
+    }
+    report::print(&[table(&lines)?], command.report.format)
+}
+
+impl Asked<'_> {
+    /// The events of one partition. `rows` is where those stand that the table has.
+    async fn explain(
+        &self,
+        partition: &TopicPartition,
+        stand: Stand,
+        rows: Option<OffsetRange>,
+        end: i64,
+    ) -> anyhow::Result<Vec<Explained>> {
+        let over_ms = self.minute.millis() + WINDOW_MS;
+        let is_passed = |until_ms: i64| stand.emitted_ms.filter(|emitted_ms| *emitted_ms >= until_ms);
+        let mut explain = Explain::new(partition.clone(), self.parameters.clone(), self.ad_id, self.minute);
+        if let Some(emitted_ms) = is_passed(over_ms + self.parameters.allowed_lateness_ms) {
+            // Up to the last event that the table has. What has come since is late, or no click.
+            if let Some(rows) = rows {
+                self.feed(partition, None, rows.next, &mut explain).await?;
+            }
+            explain.pass(emitted_ms);
+            self.feed(partition, stand.cut, end, &mut explain).await?;
+            return Ok(explain.finish());
+        }
+        // What the table lacks by now.
+        let lacks_from = if is_passed(over_ms).is_some() { stand.cut } else { stand.drained };
+        if rows.is_none() && !self.has_events(partition, lacks_from, end).await? {
+            return Ok(Vec::new());
+        }
+        self.feed(partition, None, end, &mut explain).await?;
+        Ok(explain.finish())
+    }
+
+    async fn feed(
+        &self,
+        partition: &TopicPartition,
+        from: Option<i64>,
+        until: i64,
+        explain: &mut Explain,
+    ) -> anyhow::Result<()> {
+        let columns = Events::COLUMNS.into_iter().chain([column::KAFKA_TIMESTAMP]).map(str::to_owned).collect();
+        let mut done = Ok(());
+        let needs = self.needs(partition, until);
+        self.feed
+            .give(needs, (partition, from), columns, |batch| {
+                let pushed = explain.push(&batch.events, batch.offsets.next);
+                if done.is_ok() {
+                    done = pushed;
+                }
+            })
+            .await?;
+        Ok(done?)
+    }
+
+    /// Whether there is an event of the ad in the minute in a stretch of a partition.
+    async fn has_events(&self, partition: &TopicPartition, from: Option<i64>, until: i64) -> anyhow::Result<bool> {
+        let (mut found, window_ms) = (false, self.minute.millis());
+        let columns = Events::COLUMNS.map(str::to_owned).to_vec();
+        let mut done = Ok(());
+        self.feed
+            .give(self.needs(partition, until), (partition, from), columns, |batch| match Events::of(&batch.events) {
+                Ok(events) => {
+                    found |= (0..batch.events.num_rows()).any(|row| {
+                        let since_ms = events.event_time(row).millis() - window_ms;
+                        (0..WINDOW_MS).contains(&since_ms) && events.ad_id(row) == self.ad_id
+                    });
+                }
+                Err(error) => done = Err(error),
+            })
+            .await?;
+        done?;
+        Ok(found)
+    }
+
+    fn needs(&self, partition: &TopicPartition, until: i64) -> Needs {
+        let windows = Windows::these(BTreeSet::from([self.minute.millis()]));
+        let history = History { until: BTreeMap::from([(partition.clone(), until)]), windows, ..History::default() };
+        Needs { history, parameters: self.parameters.clone() }
+    }
+
+    /// Why an event does not count in a table that stands thus; `None` if it does.
+    fn reason(&self, event: &Explained, stand: Stand) -> Option<String> {
+        let late_ms = self.parameters.allowed_lateness_ms;
+        Some(match (event.taken_for, event.copy_of) {
+            (Measure::Duplicates, Some(offset)) => format!("a copy of the click at offset {offset}"),
+            (Measure::Duplicates, None) => "a copy of a click of another ad".to_owned(),
+            (Measure::Late, _) => format!("it came when its minute had ended {late_ms} ms and more before"),
+            (Measure::Filtered, _) => "it is no click".to_owned(),
+            (Measure::Clicks | Measure::CostMicros, _) => {
+                let is_below = |at: Option<i64>| at.is_some_and(|at| event.offset < at);
+                let is_closed = stand.emitted_ms >= Some(self.minute.millis() + WINDOW_MS);
+                match (is_below(stand.cut), is_closed || is_below(stand.drained)) {
+                    (true, true) => return None,
+                    (true, false) => "not yet: its minute is not complete".to_owned(),
+                    (false, _) => "not yet: clicks_minute has not read it".to_owned(),
+                }
+            }
+        })
+    }
+}
+
+/// The file that holds an event, of those that may.
+fn file_of(files: &[RawFile], event: &Explained) -> Option<String> {
+    // Files of several days of log time may overlap in offsets.
+    let folder = format!("{}={}", column::LOG_DATE, LogDate::of(event.log_time));
+    let found = files.iter().find(|file| file.is_in(&folder)).or(files.first())?;
+    Some(found.path.to_string())
+}
+
+fn table(lines: &[Line]) -> anyhow::Result<RecordBatch> {
+    let text =
+        |of: &dyn Fn(&Line) -> Option<String>| -> ArrayRef { Arc::new(lines.iter().map(of).collect::<StringArray>()) };
+    let time = |of: &dyn Fn(&Line) -> Option<i64>| -> ArrayRef {
+        let times = lines.iter().map(of).collect::<TimestampMicrosecondArray>();
+        Arc::new(times.with_data_type(timestamp()))
+    };
+    let number =
+        |of: &dyn Fn(&Line) -> Option<i64>| -> ArrayRef { Arc::new(lines.iter().map(of).collect::<Int64Array>()) };
+    let partitions = lines.iter().map(|line| Some(line.partition.partition)).collect::<Int32Array>();
+    let counted = lines.iter().map(|line| Some(line.reason.is_none())).collect::<BooleanArray>();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        (column::TOPIC, text(&|line| Some(line.partition.topic.clone()))),
+        (column::KAFKA_PARTITION, Arc::new(partitions)),
+        (column::KAFKA_OFFSET, number(&|line| Some(line.event.offset))),
+        (column::EVENT_TIME, time(&|line| Some(line.event.event_time.micros()))),
+        (column::KAFKA_TIMESTAMP, time(&|line| line.event.log_time.map(|time| time.micros()))),
+        (column::CLICK_ID, text(&|line| line.event.click_id.clone())),
+        (column::CAMPAIGN_ID, text(&|line| line.event.campaign_id.clone())),
+        (column::COST_MICROS, number(&|line| line.event.cost_micros)),
+        ("counted", Arc::new(counted)),
+        ("reason", text(&|line| line.reason.clone())),
+        ("file", text(&|line| line.file.clone())),
+    ];
+    Ok(RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))?)
+}

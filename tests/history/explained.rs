@@ -1,0 +1,90 @@
+//! `explain` shows each event behind a count once, with what the plain loop takes it for, and where it is.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::{EventTime, Lake};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde_json::Value;
+
+use crate::minutes::{Event, events_of, taken};
+use crate::simulation::{Computation, Log, simulate};
+use crate::start_up::{clicklake, folder};
+
+/// What the program says of an ad in a minute.
+fn explained(lake: &str, ad: &str, minute_ms: i64) -> Vec<Value> {
+    let minute = EventTime::from_millis(minute_ms).expect("a time").to_string();
+    let output = clicklake(&["explain", "--ad", ad, "--minute", &minute, "--lake", lake, "--format", "nd-json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+/// Whether a raw file holds an offset.
+fn holds(file: &Path, offset: i64) -> bool {
+    let file = std::fs::File::open(file).expect("the file is there");
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("a reader");
+    let mut batches = reader.map(|batch| batch.expect("rows"));
+    batches.any(|rows| rows["kafka_offset"].as_primitive::<Int64Type>().values().contains(&offset))
+}
+
+/// The word that a reason has.
+fn word(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Duplicates => "copy",
+        Measure::Late => "ended",
+        Measure::Filtered => "no click",
+        Measure::Clicks | Measure::CostMicros => "not yet",
+    }
+}
+
+/// Compares what is said of every ad and minute of a log, of which the minutes have seen a part.
+fn each_event_is_shown(seed: u64, seen: usize) {
+    let (_folder, path) = folder();
+    let log = Log::skewed(seed, 2, 300);
+    let (earlier, log) = (Arc::new(log.earlier(|_, messages| messages.min(seen))), Arc::new(log));
+    let parameters = Parameters { allowed_lateness_ms: 30_000, dedup_horizon_ms: 60_000, ..Parameters::default() };
+    simulate(async {
+        let lake = Lake::at(&path).expect("a lake");
+        Computation::Raw.read_all(&lake, &earlier).await.expect("ingest ends");
+        Computation::Minutes(parameters.clone()).read_all(&lake, &earlier).await.expect("aggregate ends");
+        Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
+    });
+    let mut expected: BTreeMap<(String, i64), BTreeMap<(i64, i64), Measure>> = BTreeMap::new();
+    for (partition, messages) in (0..).zip(&log.partitions) {
+        let events: Vec<Event> = events_of(messages);
+        for (event, taken) in events.iter().zip(taken(events.iter(), &parameters)) {
+            let of = expected.entry((event.ad.clone(), taken.window_ms())).or_default();
+            of.insert((partition, event.offset), taken.measure());
+        }
+    }
+    let drained: Vec<_> = (0..).take(2).map(|partition| earlier.end(partition).unwrap_or(0)).collect();
+    for ((ad, minute_ms), events) in expected.into_iter().step_by(5) {
+        let found = explained(&path, &ad, minute_ms);
+        let positions: Vec<_> = found.iter().map(position).collect();
+        assert_eq!(positions, events.keys().copied().collect::<Vec<_>>(), "seed {seed}: {ad} at {minute_ms}");
+        for (line, ((partition, offset), measure)) in found.iter().zip(events) {
+            let counts = measure == Measure::Clicks && offset < drained[partition as usize];
+            assert_eq!(line["counted"], Value::Bool(counts), "seed {seed}: {line}, {measure:?}");
+            let reason = line["reason"].as_str();
+            assert_eq!(reason.is_some_and(|reason| reason.contains(word(measure))), !counts, "seed {seed}: {line}");
+            let file = line["file"].as_str().expect("a file");
+            assert!(holds(&Path::new(&path).join("clicks").join(file), offset), "seed {seed}: {line}");
+        }
+    }
+}
+
+fn position(line: &Value) -> (i64, i64) {
+    (line["kafka_partition"].as_i64().expect("a number"), line["kafka_offset"].as_i64().expect("a number"))
+}
+
+#[test]
+fn each_event_is_shown_once_as_what_it_is() {
+    for (seed, seen) in [(1, 300), (2, 150), (3, 40), (4, 0)] {
+        each_event_is_shown(seed, seen);
+    }
+}

@@ -1,0 +1,93 @@
+//! A table's versions: which of them can still be read, and which was the newest at a time.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use lake_schemas::commit::{Commit, Outcome, TableLog, TableView};
+use lake_schemas::job::Step;
+use lake_schemas::{Lake, Stand, Table, TopicPartition};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::simulation::{lake_on, simulate};
+
+/// A lake with so many versions of `clicks`, each of which moves a cut by one.
+async fn lake_of(versions: i64) -> (Lake, Arc<InMemory>) {
+    let store = Arc::new(InMemory::new());
+    let lake = lake_on(Arc::clone(&store) as Arc<dyn ObjectStore>);
+    let mut log = TableLog::open(&lake, Table::Clicks).await.expect("the table");
+    let mut from = Stand::default();
+    for cut in 1..=versions {
+        let to = Stand { cut: Some(cut), read: Some(cut), ..Stand::default() };
+        let partition = TopicPartition::new("clicks", 0);
+        let step = Step { table: Table::Clicks, partition, rows: Vec::new(), from, to };
+        let commit = Commit::epoch("test", &[step], Vec::new());
+        assert!(matches!(log.commit(&commit).await, Ok(Outcome::Committed(_))));
+        if let Some(checkpoint) = log.take_checkpoint_owed() {
+            checkpoint.write().await.expect("a checkpoint");
+        }
+        from = to;
+    }
+    (lake, store)
+}
+
+fn entry(version: i64) -> Path {
+    Path::from(format!("lake/clicks/_delta_log/{version:020}.json"))
+}
+
+/// Makes a version as if it had been written at that second.
+async fn write_at(store: &InMemory, version: i64, second: i64) {
+    let bytes = store.get(&entry(version)).await.expect("an entry").bytes().await.expect("memory");
+    let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
+    let lines = text.lines().map(|line| {
+        let mut action: serde_json::Value = serde_json::from_str(line).expect("JSON");
+        if let Some(info) = action.get_mut("commitInfo") {
+            info["timestamp"] = (second * 1_000).into();
+        }
+        action.to_string()
+    });
+    let text = lines.collect::<Vec<_>>().join("\n");
+    store.put(&entry(version), text.into()).await.expect("memory");
+}
+
+async fn newest(lake: &Lake) -> TableView {
+    TableView::newest(lake, Table::Clicks).await.expect("the table").expect("it is there")
+}
+
+#[test]
+fn what_was_cleaned_up_is_refused_with_what_is_left() {
+    simulate(async {
+        let (lake, store) = lake_of(120).await;
+        for version in 0..100 {
+            store.delete(&entry(version)).await.expect("memory");
+        }
+        let view = newest(&lake).await;
+        for version in [100, 101, 120] {
+            let cut: Vec<_> = view.at(version).await.expect("it is there").cut().into_values().collect();
+            assert_eq!(cut, [version as i64]);
+        }
+        let error = |error: Option<lake_schemas::LakeError>| error.expect("refused").to_string();
+        let gone = error(view.at(99).await.err());
+        assert_eq!(gone, "version 99 of clicks is gone; versions 100 to 120 are still there");
+        let unknown = error(view.at(121).await.err());
+        assert_eq!(unknown, "clicks has no version 121; its newest is 120");
+    });
+}
+
+#[test]
+fn a_versions_time_never_lies_before_that_of_the_one_before() {
+    simulate(async {
+        let (lake, store) = lake_of(4).await;
+        for (version, second) in (0..).zip([100, 110, 130, 120, 140]) {
+            write_at(&store, version, second).await;
+        }
+        let view = newest(&lake).await;
+        let at = |second: i64| -> DateTime<Utc> { DateTime::from_timestamp(second, 0).expect("a time") };
+        for (second, version) in [(100, 0), (109, 0), (110, 1), (120, 1), (129, 1), (130, 3), (139, 3), (9_999, 4)] {
+            assert_eq!(view.version_at(at(second)).await.expect("there is one"), version, "at {second}");
+        }
+        let before = view.version_at(at(99)).await.expect_err("refused").to_string();
+        assert!(before.contains("no version yet at") && before.contains("1970-01-01T00:01:40"), "{before}");
+    });
+}
