@@ -23,6 +23,9 @@ pub async fn shown<T>(meter: &Arc<Meter>, work: impl Future<Output = T>) -> T {
         loop {
             sleep(REDRAW).await;
             let (read, in_all) = meter.rows();
+            if in_all == 0 {
+                continue;
+            }
             bar.set_length(in_all);
             bar.set_position(read);
             if bar.is_hidden() && Instant::now() >= line {

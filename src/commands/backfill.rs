@@ -59,7 +59,9 @@ async fn into(
     if command.dry_run {
         let changes = shown(&shadow.work.meter, shadow.compare(Job::over)).await?;
         let Some(changes) = changes else { return Ok(STOPPED.to_owned()) };
-        return Ok(format!("{}\n{table} would hold {}", days(&changes)?, of_windows(&changes)));
+        let (windows, changed) = (count(changes.windows()), count(changes.windows_changed()));
+        let said = format!("{table} would hold {windows} windows; {changed} of them differ from clicks_minute");
+        return Ok(format!("{}{said}", days(&changes)?));
     }
     Ok(match shown(&shadow.work.meter, shadow.run(Job::over)).await? {
         Made::InPart => format!("stopped: {table} is incomplete; the same command goes on with it"),
@@ -78,12 +80,13 @@ async fn replace(lake: &Lake, range: Range, command: &Backfill, stop: Cancellati
     let replace = Replace { work: work(lake, range, command, stop), writes, wait: command.wait };
     Ok(match shown(&replace.work.meter, replace.run(Job::over)).await? {
         Replaced::Stopped => STOPPED.to_owned(),
-        Replaced::Compared(changes) if changes.windows_changed() == 0 => {
-            format!("nothing to change: {}", of_windows(&changes))
-        }
-        Replaced::Compared(changes) => format!("{}\nwould change {}", days(&changes)?, of_windows(&changes)),
+        Replaced::Compared(changes) => match (count(changes.windows()), changes.windows_changed()) {
+            (windows, 0) => format!("nothing to change: {windows} windows are what the raw clicks say"),
+            (windows, changed) => format!("{}would change {} of {windows} windows", days(&changes)?, count(changed)),
+        },
         Replaced::Committed(version, changes) => {
-            format!("{}\nreplaced {}: now version {version}", days(&changes)?, of_windows(&changes))
+            let (windows, changed) = (count(changes.windows()), count(changes.windows_changed()));
+            format!("{}changed {changed} of {windows} windows, now version {version}", days(&changes)?)
         }
     })
 }
@@ -93,12 +96,11 @@ fn work<'a>(lake: &'a Lake, range: Range, command: &Backfill, stop: Cancellation
     Work { lake, range, at_a_time, meter: Arc::default(), stop }
 }
 
-fn of_windows(changes: &Changes) -> String {
-    let grouped = |number: usize| grouped(number as u64);
-    format!("{} of {} windows that differ", grouped(changes.windows_changed()), grouped(changes.windows()))
+fn count(windows: usize) -> String {
+    grouped(windows as u64)
 }
 
-/// A table of the days that change: what their clicks, and what else changes of them, are before and after.
+/// A table of the days that change, if any do: what their clicks, and what else changes of them, are before and after.
 fn days(changes: &Changes) -> anyhow::Result<String> {
     let (mut dates, mut measures, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (date, day) in changes.days.iter().filter(|(_, day)| day.windows_changed > 0) {
@@ -111,6 +113,9 @@ fn days(changes: &Changes) -> anyhow::Result<String> {
             }
         }
     }
+    if dates.is_empty() {
+        return Ok(String::new());
+    }
     let change: Int64Array = before.iter().zip(&after).map(|(before, after)| Some(after - before)).collect();
     let columns: [(&str, ArrayRef); 5] = [
         ("day", Arc::new(Date32Array::from(dates))),
@@ -119,5 +124,5 @@ fn days(changes: &Changes) -> anyhow::Result<String> {
         ("after", Arc::new(Int64Array::from(after))),
         ("change", Arc::new(change)),
     ];
-    report::text(&[RecordBatch::try_from_iter(columns)?], Format::Table)
+    Ok(report::text(&[RecordBatch::try_from_iter(columns)?], Format::Table)? + "\n")
 }

@@ -66,7 +66,9 @@ pub fn fail_usage(error: &clap::Error) -> ExitCode {
     }
     // What is wrong, and perhaps a tip; not how the command is used, which `--help` tells.
     let said = error.to_string();
-    let said = said.split("\n\nUsage:").next().unwrap_or_default();
+    let said = ["\n\nUsage:", "\n\nFor more information"]
+        .iter()
+        .fold(said.as_str(), |said, end| said.split(end).next().unwrap_or_default());
     let words: Vec<_> = said.split_whitespace().collect();
     eprintln!("{} (see --help)", words.join(" "));
     ExitCode::from(EXIT_USAGE)

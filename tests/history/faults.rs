@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use futures::future::join_all;
 use ingest::backfill::{Made, Range, Replace, Replaced, Shadow, Work, Writes};
 use ingest::drive::DriveError;
 use lake_schemas::minute::{Parameters, Requested};
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::live::is_replay;
 use crate::audit::lose_a_file_of_minutes;
 use crate::fault_store::{Fault, FaultStore};
-use crate::simulation::{Computation, Log, lake_on, simulate, versions};
+use crate::simulation::{Computation, Log, Outage, lake_on, simulate, versions};
 
 const FAULTS: [Fault; 4] = [Fault::Fail, Fault::LoseReply, Fault::DieBefore, Fault::DieAfter];
 
@@ -152,6 +153,27 @@ fn into_a_table_nothing_is_written_twice() {
             }
         }
     });
+}
+
+/// Slow for who writes, and by turns for the one and the other.
+const SLOW: Outage = Outage { slow: 400, ..Outage::NONE };
+
+#[test]
+fn two_at_once_do_not_do_it_twice() {
+    for seed in 0..40 {
+        simulate(async {
+            let (store, log) = damaged().await;
+            let store = copy(&store).await;
+            let replaces = [0, 1].map(|one| {
+                let faulty = FaultStore::new(Arc::clone(&store), SLOW.plan(seed * 2 + one));
+                async move { replace(&lake_on(Arc::new(faulty)), Writes::Changes).await }
+            });
+            for replaced in join_all(replaces).await {
+                replaced.expect("nothing fails");
+            }
+            is_right(&lake_on(store), &log).await.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
+        });
+    }
 }
 
 #[test]

@@ -37,7 +37,7 @@ impl Actor {
     pub async fn act(self, lake: &Lake, seed: u64) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xac7);
         loop {
-            tokio::time::sleep(Duration::from_millis(rng.random_range(500..12_000))).await;
+            tokio::time::sleep(Duration::from_millis(rng.random_range(100..4_000))).await;
             let _ = match self {
                 Self::Backfill => backfill(lake, &mut rng).await.map(|_| ()),
                 Self::Rewrite(table) => rewrite(lake, table, &mut rng).await.map_err(|error| error.to_string()),

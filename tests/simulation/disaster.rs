@@ -28,9 +28,20 @@ const RECOVERY_MAX: Duration = Duration::from_secs(600);
 
 const MEMBERS: usize = 3;
 
+/// How many times as often the store is slow for who computes long: much happens between its look and its commit.
+const ACTORS_SLOWNESS: u32 = 8;
+
+/// How far events lie behind their messages where windows are computed again.
+const DISORDER: Duration = Duration::from_secs(90);
+
 /// Holds a law in the simulated world of every seed.
 pub fn for_all_seeds<F: Future<Output = Result<(), String>>>(law: impl Fn(u64) -> F + Sync) {
-    let seeds = seeds();
+    for_seeds(SEEDS, law);
+}
+
+/// The same, of these seeds, unless others are asked for.
+pub fn for_seeds<F: Future<Output = Result<(), String>>>(seeds: Range<u64>, law: impl Fn(u64) -> F + Sync) {
+    let seeds = seeds_asked_for().unwrap_or(seeds);
     let next = AtomicU64::new(seeds.start);
     std::thread::scope(|scope| {
         let worker = || {
@@ -52,10 +63,10 @@ pub fn for_all_seeds<F: Future<Output = Result<(), String>>>(law: impl Fn(u64) -
     });
 }
 
-fn seeds() -> Range<u64> {
-    let Ok(text) = std::env::var("CLICKLAKE_SEEDS") else { return SEEDS };
+fn seeds_asked_for() -> Option<Range<u64>> {
+    let text = std::env::var("CLICKLAKE_SEEDS").ok()?;
     let parsed = text.split_once("..").and_then(|(first, last)| Some(first.parse().ok()?..last.parse().ok()?));
-    parsed.expect("CLICKLAKE_SEEDS is first..last")
+    Some(parsed.expect("CLICKLAKE_SEEDS is first..last"))
 }
 
 /// Brings groups of members, one for each computation, through a disaster, and out of it: the lake when all is read,
@@ -73,7 +84,12 @@ pub async fn survive_beside(
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let partitions = rng.random_range(1..=4);
-    let log = Arc::new(Log::of_seed(seed, partitions as usize, 150));
+    // Where others write too, windows change long after they are closed.
+    let log = match actors {
+        [] => Log::of_seed(seed, partitions as usize, 150),
+        _ => Log::with_disorder(seed, partitions as usize, 400, DISORDER).growing_for(DISASTER),
+    };
+    let log = Arc::new(log);
     let outage = Outage {
         fail: rng.random_range(0..60),
         lose_reply: rng.random_range(0..60),
@@ -82,9 +98,9 @@ pub async fn survive_beside(
     };
     let outage = watch::Sender::new(outage);
     let mut processes = JoinSet::new();
-    let fate = |number: usize| {
+    let fate = |number: usize, slowness: u32| {
         let (store, outage, kill) = (Arc::clone(&store), outage.subscribe(), Arc::new(Notify::new()));
-        (Arc::clone(&kill), Fate { number, store, seed, outage, kill })
+        (Arc::clone(&kill), Fate { number, store, seed, outage, slowness, kill })
     };
     let mut jobs: Vec<_> = Vec::new();
     for computation in computations {
@@ -99,7 +115,7 @@ pub async fn survive_beside(
         for number in 0..MEMBERS {
             let (log, group) = (Arc::clone(&log), Arc::clone(&group));
             let member = Arc::new(Member { number, log, group, computation: computation.clone() });
-            let (kill, fate) = fate(number);
+            let (kill, fate) = fate(number, 1);
             processes.spawn(fate.live(move |lake, seed| {
                 let member = Arc::clone(&member);
                 Box::pin(async move { member.incarnation(lake, seed).await })
@@ -110,7 +126,7 @@ pub async fn survive_beside(
     }
     let mut actors_kills = Vec::new();
     for (number, actor) in (MEMBERS..).zip(actors.iter().copied()) {
-        let (kill, fate) = fate(number);
+        let (kill, fate) = fate(number, ACTORS_SLOWNESS);
         processes.spawn(fate.live(move |lake, seed| Box::pin(async move { actor.act(&lake, seed).await })));
         actors_kills.push(kill);
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use ingest::decode::decode;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
@@ -10,6 +11,7 @@ use localstack::generate::{Generator, Settings};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
+use tokio::time::Instant;
 
 /// The topic of every simulated world.
 pub const TOPIC: &str = "clicks";
@@ -39,13 +41,20 @@ pub struct Log {
     pub partitions: Vec<Vec<LogMessage>>,
     /// By partition, where what retention has left begins.
     starts: Mutex<BTreeMap<i32, i64>>,
+    /// Since when, and for how long, it grows; `None`: all of it has always been there.
+    growing: Option<(Instant, Duration)>,
 }
 
 impl Log {
     /// A log of a seed.
     pub fn of_seed(seed: u64, partitions: usize, messages: usize) -> Self {
+        Self::with_disorder(seed, partitions, messages, Settings::default().disorder)
+    }
+
+    /// The same, with events that lie up to so far behind their messages.
+    pub fn with_disorder(seed: u64, partitions: usize, messages: usize, disorder: Duration) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let settings = Settings { seed, ads: 20, malformed: 0.05, duplicates: 0.1, ..Settings::default() };
+        let settings = Settings { seed, ads: 20, disorder, malformed: 0.05, duplicates: 0.1, ..Settings::default() };
         let mut generator = Generator::new(settings);
         let partitions = (0..partitions).map(|_| {
             let (mut offset, mut log_time_ms) = (rng.random_range(0..5), START_MS);
@@ -59,7 +68,20 @@ impl Log {
             });
             messages.collect()
         });
-        Self { partitions: partitions.collect(), starts: Mutex::default() }
+        Self { partitions: partitions.collect(), starts: Mutex::default(), growing: None }
+    }
+
+    /// The same, of which nothing is there yet: its messages come one after the other, for so long.
+    pub fn growing_for(self, time: Duration) -> Self {
+        Self { growing: Some((Instant::now(), time)), ..self }
+    }
+
+    /// How many messages of a partition are there by now.
+    pub fn messages(&self, partition: i32) -> usize {
+        let all = self.partitions[partition as usize].len();
+        let Some((since, time)) = self.growing else { return all };
+        let share = since.elapsed().as_secs_f64() / time.as_secs_f64();
+        all.min((all as f64 * share) as usize)
     }
 
     /// The same, with messages here and there whose producer's clock is hours ahead: what it sends is from the future,
@@ -81,7 +103,7 @@ impl Log {
     pub fn earlier(&self, messages: impl Fn(usize, usize) -> usize) -> Self {
         let partitions = self.partitions.iter().enumerate();
         let partitions = partitions.map(|(number, all)| all[..messages(number, all.len())].to_vec());
-        Self { partitions: partitions.collect(), starts: Mutex::default() }
+        Self { partitions: partitions.collect(), starts: Mutex::default(), growing: None }
     }
 
     /// Two partitions, with copies of one click far apart in event time, and of another in both partitions.
@@ -103,7 +125,7 @@ impl Log {
             message(5, "far-apart", 2 * hour_ms + 1_000),
         ];
         let second = vec![message(0, "in-two-partitions", 3_000), message(1, "alone", 4_000)];
-        Self { partitions: vec![first, second], starts: Mutex::default() }
+        Self { partitions: vec![first, second], starts: Mutex::default(), growing: None }
     }
 
     /// Retention takes what is below an offset.

@@ -151,6 +151,8 @@ pub struct Fate {
     pub seed: u64,
     /// What the store does from now on.
     pub outage: watch::Receiver<Outage>,
+    /// How many times as often the store is slow.
+    pub slowness: u32,
     /// A signal to die.
     pub kill: Arc<Notify>,
 }
@@ -173,10 +175,10 @@ impl Fate {
     }
 
     fn plan(&self, seed: u64) -> Plan {
-        let outage = self.outage.clone();
+        let (outage, slowness) = (self.outage.clone(), self.slowness);
         Box::new(move |operation| {
             let outage = *outage.borrow();
-            outage.plan(seed)(operation)
+            Outage { slow: outage.slow * slowness, ..outage }.plan(seed)(operation)
         })
     }
 }

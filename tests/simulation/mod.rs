@@ -11,7 +11,7 @@ mod member;
 mod source;
 
 pub use actors::Actor;
-pub use disaster::{for_all_seeds, survive, survive_beside};
+pub use disaster::{for_all_seeds, for_seeds, survive, survive_beside};
 pub use history::{Version, versions};
 pub use log::{Log, LogMessage, TOPIC};
 pub use member::{Computation, Member, Outage};

@@ -101,7 +101,7 @@ impl ScriptedSource {
 
     fn data(&mut self) -> Result<Option<Signal>, SourceError> {
         let log = Arc::clone(&self.log);
-        let ended = |(&partition, &at): (&i32, &usize)| at == log.partitions[partition as usize].len();
+        let ended = |(&partition, &at): (&i32, &usize)| at >= log.messages(partition);
         if let Some((&partition, _)) =
             self.positions.iter().find(|&one| ended((one.0, one.1)) && !self.caught_up.contains(one.0))
         {
@@ -114,7 +114,7 @@ impl ScriptedSource {
         if next < start {
             return Err(dropped(partition, next, start));
         }
-        let messages = &log.partitions[partition as usize][*position..];
+        let messages = &log.partitions[partition as usize][*position..log.messages(partition)];
         let count = self.rng.random_range(1..=BATCH_MESSAGES_MAX).min(messages.len());
         let name = TopicPartition::new(TOPIC, partition);
         let mut batch = BatchBuilder::new(name, next, TIME_IN_FUTURE_MS);
@@ -127,6 +127,7 @@ impl ScriptedSource {
             });
         }
         *position += count;
+        self.caught_up.remove(&partition);
         self.offsets.insert(partition, messages[count - 1].offset + 1);
         Ok(Some(Signal::Batch(batch.finish())))
     }

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
-use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::minute::Measure;
 use lake_schemas::table::column;
 
 const MICROS_PER_MILLI: i64 = 1_000;
@@ -30,9 +30,9 @@ struct Content {
 pub(super) struct Contents(BTreeMap<i64, Content>);
 
 impl Contents {
-    /// Adds rows of a table with these parameters.
-    pub fn add(&mut self, rows: &RecordBatch, parameters: &Parameters) {
-        let texts = parameters.dimension_columns().into_iter().chain([column::TOPIC]);
+    /// Adds rows, told apart by these dimensions of theirs.
+    pub fn add(&mut self, rows: &RecordBatch, dimensions: &[&str]) {
+        let texts = dimensions.iter().copied().chain([column::TOPIC]);
         let texts: Vec<&StringArray> = texts.map(|name| rows[name].as_string::<i32>()).collect();
         let partitions = rows[column::KAFKA_PARTITION].as_primitive::<Int32Type>().values();
         let starts = rows[column::WINDOW_START].as_primitive::<TimestampMicrosecondType>().values();

@@ -35,6 +35,8 @@ pub(super) struct MinuteFiles {
     parameters: Parameters,
     store: Arc<dyn ObjectStore>,
     scope: Scope,
+    /// The dimensions by which contents are told apart.
+    dimensions: Vec<&'static str>,
     /// Whether what must stay is written into files of its own.
     is_writing: bool,
     /// By path, those that were looked at.
@@ -70,7 +72,13 @@ impl MinuteFiles {
         scope: Scope,
         is_writing: bool,
     ) -> Self {
-        Self { table, parameters, store, scope, is_writing, seen: HashMap::new() }
+        let dimensions = parameters.dimension_columns();
+        Self { table, parameters, store, scope, dimensions, is_writing, seen: HashMap::new() }
+    }
+
+    /// The same, with contents told apart by some of the table's dimensions only.
+    pub fn by(self, dimensions: Vec<&'static str>) -> Self {
+        Self { dimensions, ..self }
     }
 
     /// What is to be done to a table that has these files.
@@ -137,7 +145,7 @@ impl MinuteFiles {
                 };
                 let replaced = filtered(Row::Replaced)?;
                 if replaced.num_rows() > 0 {
-                    seen.replaced.get_or_insert_default().add(&replaced, &self.parameters);
+                    seen.replaced.get_or_insert_default().add(&replaced, &self.dimensions);
                 }
                 kept.push(filtered(Row::Kept)?);
             }

@@ -7,7 +7,6 @@ use arrow::array::RecordBatch;
 use deltalake::kernel::Add;
 use lake_schemas::commit::TableLog;
 use lake_schemas::job::{Freeze, Job, LogBatch, Operator};
-use lake_schemas::minute::Parameters;
 use lake_schemas::{Cut, OffsetRange, Result, Stand, Table, TopicPartition, files};
 use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
@@ -127,7 +126,8 @@ fn split(batch: LogBatch, at: i64) -> (LogBatch, LogBatch) {
 /// Adds rows up, and writes them into files if there is a store for that.
 pub(super) struct Output {
     table: Table,
-    parameters: Parameters,
+    /// The dimensions by which contents are told apart.
+    dimensions: Vec<&'static str>,
     store: Option<Arc<dyn ObjectStore>>,
     held: Vec<RecordBatch>,
     /// What the rows hold.
@@ -137,8 +137,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    pub fn new((table, parameters): (Table, Parameters), store: Option<Arc<dyn ObjectStore>>) -> Self {
-        Self { table, parameters, store, held: Vec::new(), contents: Contents::default(), adds: Vec::new() }
+    pub fn new(table: Table, dimensions: Vec<&'static str>, store: Option<Arc<dyn ObjectStore>>) -> Self {
+        Self { table, dimensions, store, held: Vec::new(), contents: Contents::default(), adds: Vec::new() }
     }
 
     /// Whether what was written is among these files.
@@ -163,7 +163,7 @@ impl Output {
 
 impl Sink for Output {
     async fn take(&mut self, rows: RecordBatch) -> Result<()> {
-        self.contents.add(&rows, &self.parameters);
+        self.contents.add(&rows, &self.dimensions);
         if self.store.is_some() {
             self.held.push(rows);
             if self.held.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() >= HELD_BYTES_MAX {

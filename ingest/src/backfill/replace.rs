@@ -162,7 +162,8 @@ impl Replace<'_> {
     ) -> Result<Attempt, DriveError> {
         let (store, of) = (minutes.object_store(), (minutes.table(), parameters.clone()));
         let writes = self.writes != Writes::Nothing;
-        let mut output = Output::new(of.clone(), writes.then(|| Arc::clone(&store)));
+        let mut output =
+            Output::new(minutes.table(), parameters.dimension_columns(), writes.then(|| Arc::clone(&store)));
         let needs = Needs { history: history.clone(), parameters: parameters.clone() };
         let recompute = Recompute {
             job,

@@ -90,8 +90,14 @@ impl Shadow<'_> {
                 return Err(self.is_there());
             }
             let (history, parameters) = self.asked().await?;
-            let of = (self.table, parameters.clone());
-            let (mut output, windows) = (Output::new(of, None), history.windows.clone());
+            let minutes = TableLog::find(self.work.lake, Table::ClicksMinute).await?;
+            // What only one of the two counts by does not tell them apart.
+            let mut dimensions = parameters.dimension_columns();
+            if let Some(minutes) = &minutes {
+                let theirs = minutes.parameters()?.dimension_columns();
+                dimensions.retain(|name| theirs.contains(name));
+            }
+            let (mut output, windows) = (Output::new(self.table, dimensions.clone(), None), history.windows.clone());
             let job = job(history.clone(), self.table, parameters.clone());
             let needs = Needs { history, parameters };
             let (meter, stop, drained) = (&self.work.meter, &self.work.stop, Cut::new());
@@ -100,11 +106,11 @@ impl Shadow<'_> {
             if !recompute.run(self.work.raw().await?, &mut output).await? {
                 return Ok(None);
             }
-            let Some(mut minutes) = TableLog::find(self.work.lake, Table::ClicksMinute).await? else {
+            let Some(mut minutes) = minutes else {
                 return Ok(Some(Contents::default().changes(&output.contents)));
             };
             let (of, store) = ((minutes.table(), minutes.parameters()?), minutes.object_store());
-            let mut files = MinuteFiles::new(of, store, Scope { windows, stands: None }, false);
+            let mut files = MinuteFiles::new(of, store, Scope { windows, stands: None }, false).by(dimensions);
             let before = files.plan(&minutes.live_files().await?).await?.before;
             Ok(Some(before.changes(&output.contents)))
         })
