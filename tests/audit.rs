@@ -74,11 +74,12 @@ async fn all_files(lake: &Lake, table: Table) -> Vec<Add> {
     files
 }
 
-/// A file of the first minutes is lost.
-pub async fn lose_a_file_of_minutes(lake: &Lake) {
-    let files = all_files(lake, Table::ClicksMinute).await.into_iter();
-    let lost = files.min_by_key(|file| file.partition_values["date"].clone()).expect("there is one");
-    replace(lake, Table::ClicksMinute, vec![lost], &[]).await;
+/// The files of the first day of minutes are lost.
+pub async fn lose_the_first_day(lake: &Lake) {
+    let mut files = all_files(lake, Table::ClicksMinute).await;
+    let first = files.iter().map(|file| file.partition_values["date"].clone()).min().expect("there is one");
+    files.retain(|file| file.partition_values["date"] == first);
+    replace(lake, Table::ClicksMinute, files, &[]).await;
 }
 
 /// Replaces all rows of the minutes.
@@ -185,11 +186,11 @@ fn a_click_that_is_counted_twice_is_named() {
 }
 
 #[test]
-fn a_lost_file_of_minutes_is_named_click_by_click() {
+fn a_lost_day_of_minutes_is_named_click_by_click() {
     simulate(async {
         let lake = lake(Parameters::default()).await;
         let before = audit(&lake).await;
-        lose_a_file_of_minutes(&lake).await;
+        lose_the_first_day(&lake).await;
         let found = audit(&lake).await;
         assert!(!found.is_equal() && (found.windows, found.clicks) == (before.windows, before.clicks), "{found}");
         // The clicks of the first differences are looked for.

@@ -9,14 +9,14 @@ use futures::future::join_all;
 use ingest::backfill::{Made, Range, Replace, Replaced, Shadow, Work, Writes};
 use ingest::drive::DriveError;
 use lake_schemas::minute::{Parameters, Requested};
-use lake_schemas::{Lake, Table};
+use lake_schemas::{EventTime, Lake, Table, Windows};
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 use stream_agg::job::Aggregate;
 use tokio_util::sync::CancellationToken;
 
 use super::live::is_replay;
-use crate::audit::lose_a_file_of_minutes;
+use crate::audit::lose_the_first_day;
 use crate::fault_store::{Fault, FaultStore};
 use crate::simulation::{Computation, Log, Outage, lake_on, simulate, versions};
 
@@ -26,7 +26,7 @@ fn parameters() -> Parameters {
     Parameters { allowed_lateness_ms: 30_000, dedup_horizon_ms: 60_000, ..Parameters::default() }
 }
 
-/// A store with a lake of a log, in which a file of minutes is lost.
+/// A store with a lake of a log, in which the first day of minutes is lost.
 async fn damaged() -> (Arc<InMemory>, Arc<Log>) {
     // Long enough that what is lost is of windows that are closed.
     let mut logs = (0..).map(|seed| Log::of_seed(seed, 2, 180));
@@ -35,7 +35,7 @@ async fn damaged() -> (Arc<InMemory>, Arc<Log>) {
     let lake = lake_on(Arc::clone(&store) as Arc<dyn ObjectStore>);
     Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
     Computation::Minutes(parameters()).read_all(&lake, &log).await.expect("aggregate ends");
-    lose_a_file_of_minutes(&lake).await;
+    lose_the_first_day(&lake).await;
     (store, log)
 }
 
@@ -166,7 +166,14 @@ fn two_at_once_do_not_do_it_twice() {
             let store = copy(&store).await;
             let replaces = [0, 1].map(|one| {
                 let faulty = FaultStore::new(Arc::clone(&store), SLOW.plan(seed * 2 + one));
-                async move { replace(&lake_on(Arc::new(faulty)), Writes::Changes).await }
+                // Nothing is there that the one could miss when the other has been faster.
+                let range =
+                    Range::Windows(Windows::between(None, EventTime::parse("2026-03-08T00:00:00Z")).expect("a day"));
+                async move {
+                    let lake = lake_on(Arc::new(faulty));
+                    let work = Work { range, ..all(&lake) };
+                    Replace { work, writes: Writes::Changes, wait: Duration::ZERO }.run(Aggregate::over).await
+                }
             });
             for replaced in join_all(replaces).await {
                 replaced.expect("nothing fails");
