@@ -48,8 +48,9 @@ pub async fn run(lake: &str, command: arguments::Explain) -> anyhow::Result<()> 
         let stand = minutes.stand(partition);
         let Some(end) = raw.cut else { continue };
         let explained = asked.explain(partition, stand, rows.get(partition).copied(), end).await?;
+        let files = if explained.is_empty() { Vec::new() } else { feed.files(partition).await? };
         for event in explained {
-            let file = file_of(&feed.files_at(partition, event.offset).await?, &event);
+            let file = file_of(&files, &event);
             let reason = asked.reason(&event, stand);
             lines.push(Line { partition: partition.clone(), event, reason, file });
         }
@@ -155,11 +156,13 @@ impl Asked<'_> {
     }
 }
 
-/// The file that holds an event, of those that may.
+/// The file that holds an event, of those of its partition.
 fn file_of(files: &[RawFile], event: &Explained) -> Option<String> {
+    let holds = |file: &&RawFile| (file.offsets.first..file.offsets.next).contains(&event.offset);
+    let found: Vec<_> = files.iter().filter(holds).collect();
     // Files of several days of log time may overlap in offsets.
     let folder = format!("{}={}", column::LOG_DATE, LogDate::of(event.log_time));
-    let found = files.iter().find(|file| file.is_in(&folder)).or(files.first())?;
+    let found = found.iter().find(|file| file.is_in(&folder)).or(found.first())?;
     Some(found.path.to_string())
 }
 

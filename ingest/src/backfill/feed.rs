@@ -50,9 +50,9 @@ impl Feed {
         })
     }
 
-    /// The files of a partition that may hold an offset: one, unless days of log time overlap there.
-    pub fn files_at<'a>(&'a self, partition: &'a TopicPartition, offset: i64) -> BoxFuture<'a, Result<Vec<RawFile>>> {
-        Box::pin(async move { self.raw.lock().await.files_at(partition, offset).await })
+    /// All files of a partition.
+    pub fn files<'a>(&'a self, partition: &'a TopicPartition) -> BoxFuture<'a, Result<Vec<RawFile>>> {
+        Box::pin(async move { self.raw.lock().await.all_files_of(partition).await })
     }
 }
 

@@ -129,9 +129,9 @@ impl RawTable {
         self.files(partition, OffsetRange { first: i64::MIN, next }).await
     }
 
-    /// The files that may hold an offset of a partition.
-    pub(crate) async fn files_at(&mut self, partition: &TopicPartition, offset: i64) -> Result<Vec<RawFile>> {
-        self.all_files(partition, OffsetRange { first: offset, next: offset + 1 }).await
+    /// All files of a partition, whatever is needed of them.
+    pub(crate) async fn all_files_of(&mut self, partition: &TopicPartition) -> Result<Vec<RawFile>> {
+        self.all_files(partition, OffsetRange { first: i64::MIN, next: i64::MAX }).await
     }
 
     /// The files that hold a stretch of a partition, as far as they are needed.
