@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ::ingest::backfill::{Feed, provenance};
+use ::ingest::backfill::{Feed, Row, provenance};
 use ::ingest::replay::Needs;
 use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
@@ -47,7 +47,8 @@ pub async fn run(lake: &str, command: arguments::Explain) -> anyhow::Result<()> 
     for (partition, raw) in feed.stands() {
         let stand = minutes.stand(partition);
         let Some(end) = raw.cut else { continue };
-        let explained = asked.explain(partition, stand, rows.get(partition).copied(), end).await?;
+        let rows = rows.get(partition).map(Vec::as_slice).unwrap_or_default();
+        let explained = asked.explain(partition, stand, rows, end).await?;
         let files = if explained.is_empty() { Vec::new() } else { feed.files(partition).await? };
         for event in explained {
             let file = file_of(&files, &event);
@@ -59,33 +60,62 @@ pub async fn run(lake: &str, command: arguments::Explain) -> anyhow::Result<()> 
 }
 
 impl Asked<'_> {
-    /// The events of one partition. `rows` is where those stand that the table has.
+    /// The events of one partition, of which the table has these rows.
     async fn explain(
         &self,
         partition: &TopicPartition,
         stand: Stand,
-        rows: Option<OffsetRange>,
+        rows: &[Row],
         end: i64,
     ) -> anyhow::Result<Vec<Explained>> {
         let over_ms = self.minute.millis() + WINDOW_MS;
         let is_passed = |until_ms: i64| stand.emitted_ms.filter(|emitted_ms| *emitted_ms >= until_ms);
-        let mut explain = Explain::new(partition.clone(), self.parameters.clone(), self.ad_id, self.minute);
         if let Some(emitted_ms) = is_passed(over_ms + self.parameters.allowed_lateness_ms) {
-            // Up to the last event that the table has. What has come since is late, or no click.
-            if let Some(rows) = rows {
-                self.feed(partition, None, rows.next, &mut explain).await?;
-            }
+            let mut explain = self.of_rows(partition, rows).await?;
+            // What has come since the table stood there is late, or no click.
             explain.pass(emitted_ms);
             self.feed(partition, stand.cut, end, &mut explain).await?;
             return Ok(explain.finish());
         }
         // What the table lacks by now.
         let lacks_from = if is_passed(over_ms).is_some() { stand.cut } else { stand.drained };
-        if rows.is_none() && !self.has_events(partition, lacks_from, end).await? {
+        if rows.is_empty() && !self.has_events(partition, lacks_from, end).await? {
             return Ok(Vec::new());
         }
+        let mut explain = self.begin(partition);
         self.feed(partition, None, end, &mut explain).await?;
         Ok(explain.finish())
+    }
+
+    fn begin(&self, partition: &TopicPartition) -> Explain {
+        Explain::new(partition.clone(), self.parameters.clone(), self.ad_id, self.minute)
+    }
+
+    /// The events of rows that are all that the table will have of the minute.
+    async fn of_rows(&self, partition: &TopicPartition, rows: &[Row]) -> anyhow::Result<Explain> {
+        let mut explain = self.begin(partition);
+        let Some(end) = rows.iter().map(|row| row.events.next).max() else { return Ok(explain) };
+        let files = self.feed.files(partition).await?;
+        for stretch in stretches(rows, &files) {
+            // The watermark there, by what is passed over.
+            let before = files.iter().filter(|file| file.offsets.next <= stretch.first);
+            if let Some(largest) = before.filter_map(|file| Some(file.event_times?.1)).max() {
+                explain.pass(largest.millis() - self.parameters.out_of_orderness_ms);
+            }
+            let mut done = Ok(());
+            let given = self.feed.give_stretch(partition, stretch, columns(), |batch| {
+                let pushed = explain.push(&batch.events, batch.offsets.next);
+                done = std::mem::replace(&mut done, Ok(())).and(pushed);
+            });
+            given.await?;
+            done?;
+        }
+        // If the rows know of more copies, those are of clicks elsewhere: all is read that may have them.
+        if explain.duplicates() != rows.iter().map(|row| row.duplicates).sum::<i64>() {
+            explain = self.begin(partition);
+            self.feed(partition, None, end, &mut explain).await?;
+        }
+        Ok(explain)
     }
 
     async fn feed(
@@ -95,11 +125,10 @@ impl Asked<'_> {
         until: i64,
         explain: &mut Explain,
     ) -> anyhow::Result<()> {
-        let columns = Events::COLUMNS.into_iter().chain([column::KAFKA_TIMESTAMP]).map(str::to_owned).collect();
         let mut done = Ok(());
         let needs = self.needs(partition, until);
         self.feed
-            .give(needs, (partition, from), columns, |batch| {
+            .give(needs, (partition, from), columns(), |batch| {
                 let pushed = explain.push(&batch.events, batch.offsets.next);
                 if done.is_ok() {
                     done = pushed;
@@ -154,6 +183,36 @@ impl Asked<'_> {
             }
         })
     }
+}
+
+/// What is read of events.
+fn columns() -> Vec<String> {
+    Events::COLUMNS.into_iter().chain([column::KAFKA_TIMESTAMP]).map(str::to_owned).collect()
+}
+
+/// The stretches of a partition that hold the events of rows, each from the beginning of a file, in their order.
+fn stretches(rows: &[Row], files: &[RawFile]) -> Vec<OffsetRange> {
+    let from_file = |row: &Row| {
+        let OffsetRange { mut first, next } = row.events;
+        let around = |offset: i64| {
+            let around = files.iter().filter(|file| file.offsets.first < offset && offset < file.offsets.next);
+            around.map(|file| file.offsets.first).min()
+        };
+        while let Some(lower) = around(first) {
+            first = lower;
+        }
+        OffsetRange { first, next }
+    };
+    let mut all: Vec<_> = rows.iter().map(from_file).collect();
+    all.sort_by_key(|stretch| stretch.first);
+    let mut apart: Vec<OffsetRange> = Vec::new();
+    for stretch in all {
+        match apart.last_mut() {
+            Some(last) if stretch.first <= last.next => last.next = last.next.max(stretch.next),
+            _ => apart.push(stretch),
+        }
+    }
+    apart
 }
 
 /// The file that holds an event, of those of its partition.

@@ -85,6 +85,12 @@ impl Explain {
         })
     }
 
+    /// How many of the events are copies.
+    pub fn duplicates(&self) -> i64 {
+        let copies = self.explained.iter().filter(|event| event.taken_for == Measure::Duplicates);
+        i64::try_from(copies.count()).expect("it fits in memory")
+    }
+
     /// Goes on where the watermark is known to have come to, in milliseconds.
     pub fn pass(&mut self, watermark_ms: i64) {
         self.minutes.pass(watermark_ms);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use lake_schemas::job::LogBatch;
-use lake_schemas::{Lake, RawFile, Result, Stand, TopicPartition};
+use lake_schemas::{Lake, OffsetRange, RawFile, Result, Stand, TopicPartition};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -45,8 +45,32 @@ impl Feed {
     ) -> BoxFuture<'a, Result<(), DriveError>> {
         Box::pin(async move {
             self.raw.lock().await.need(needs);
-            let (raw, stop, mut given) = (Arc::clone(&self.raw), CancellationToken::new(), Given { from, each });
-            bounded::read(raw, columns, (vec![partition.clone()], 1), &stop, &mut given).await.map(|_| ())
+            self.read(partition, columns, Given { from, each }).await
+        })
+    }
+
+    async fn read(
+        &self,
+        partition: &TopicPartition,
+        columns: Vec<String>,
+        mut given: impl Takes,
+    ) -> Result<(), DriveError> {
+        let (raw, stop) = (Arc::clone(&self.raw), CancellationToken::new());
+        bounded::read(raw, columns, (vec![partition.clone()], 1), &stop, &mut given).await.map(|_| ())
+    }
+
+    /// Gives a stretch of one partition to who wants it, and nothing else.
+    pub fn give_stretch<'a>(
+        &'a self,
+        partition: &'a TopicPartition,
+        stretch: OffsetRange,
+        columns: Vec<String>,
+        each: impl FnMut(LogBatch) + Send + 'a,
+    ) -> BoxFuture<'a, Result<(), DriveError>> {
+        Box::pin(async move {
+            self.raw.lock().await.end_at([(partition.clone(), stretch.next)].into());
+            let given = Given { from: Some(stretch.first), each };
+            self.read(partition, columns, given).await
         })
     }
 

@@ -24,7 +24,7 @@ mod shadow;
 
 pub use contents::{Changes, Day, Sums};
 pub use feed::Feed;
-pub use provenance::provenance;
+pub use provenance::{Row, provenance};
 pub use range::Range;
 pub use replace::{Replace, Replaced, Writes};
 pub use shadow::{Made, Shadow};

@@ -67,7 +67,9 @@ impl RawTable {
 
     /// The same, as far as a cut that it has reached, however far it goes on.
     pub fn until(log: TableLog, until: Cut) -> Self {
-        Self { bounds: Some(Bounds { until, needs: None }), ..Self::new(log) }
+        let mut raw = Self::new(log);
+        raw.end_at(until);
+        raw
     }
 
     /// The same, of which no more is read than something needs.
@@ -100,6 +102,11 @@ impl RawTable {
     /// For several to read.
     pub fn shared(self) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(self))
+    }
+
+    /// From now on it ends there.
+    pub(crate) fn end_at(&mut self, until: Cut) {
+        self.bounds = Some(Bounds { until, needs: None });
     }
 
     /// From now on it is read as far as something needs.
