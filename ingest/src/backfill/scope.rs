@@ -64,6 +64,8 @@ impl Scope {
 
 #[cfg(test)]
 mod tests {
+    use lake_schemas::EventTime;
+
     use super::*;
 
     #[test]
@@ -79,6 +81,8 @@ mod tests {
         assert_eq!(row(0, 9, 12), Row::Straddling);
         let another = TopicPartition::new("clicks", 1);
         assert_eq!(scope.decide(&another, 0, OffsetRange { first: 0, next: 1 }), Row::Kept);
-        assert!(scope.has_closed(stand) && !scope.has_closed(Stand { emitted_ms: Some(0), ..stand }));
+        let since_1970 = Windows::between(EventTime::from_millis(0), None).expect("a range");
+        let scope = Scope { windows: since_1970, stands: None };
+        assert!(scope.has_closed(stand) && !scope.has_closed(Stand { emitted_ms: Some(WINDOW_MS - 1), ..stand }));
     }
 }
