@@ -9,6 +9,7 @@ use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
 use lake_schemas::commit::TableLog;
+use lake_schemas::job::LogBatch;
 use lake_schemas::minute::{Measure, Parameters, WINDOW_MS};
 use lake_schemas::rows::Events;
 use lake_schemas::table::{column, timestamp};
@@ -37,8 +38,8 @@ struct Asked<'a> {
 
 pub async fn run(lake: &str, command: arguments::Explain) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
-    let lacks = |table: Table| lake.lacks(table);
-    let mut minutes = TableLog::find(&lake, Table::ClicksMinute).await?.ok_or_else(|| lacks(Table::ClicksMinute))?;
+    let mut minutes =
+        TableLog::find(&lake, Table::ClicksMinute).await?.ok_or_else(|| lake.lacks(Table::ClicksMinute))?;
     let feed = Feed::open(&lake).await?;
     let parameters = minutes.parameters()?;
     let asked = Asked { feed: &feed, ad_id: &command.ad, minute: command.minute, parameters };
@@ -102,13 +103,8 @@ impl Asked<'_> {
             if let Some(largest) = before.filter_map(|file| Some(file.event_times?.1)).max() {
                 explain.pass(largest.millis() - self.parameters.out_of_orderness_ms);
             }
-            let mut done = Ok(());
-            let given = self.feed.give_stretch(partition, stretch, columns(), |batch| {
-                let pushed = explain.push(&batch.events, batch.offsets.next);
-                done = std::mem::replace(&mut done, Ok(())).and(pushed);
-            });
-            given.await?;
-            done?;
+            let push = |batch: LogBatch| explain.push(&batch.events, batch.offsets.next);
+            self.feed.give_stretch(partition, stretch, columns(), push).await?;
         }
         // If the rows know of more copies, those are of clicks elsewhere: all is read that may have them.
         if explain.duplicates() != rows.iter().map(|row| row.duplicates).sum::<i64>() {
@@ -125,36 +121,23 @@ impl Asked<'_> {
         until: i64,
         explain: &mut Explain,
     ) -> anyhow::Result<()> {
-        let mut done = Ok(());
-        let needs = self.needs(partition, until);
-        self.feed
-            .give(needs, (partition, from), columns(), |batch| {
-                let pushed = explain.push(&batch.events, batch.offsets.next);
-                if done.is_ok() {
-                    done = pushed;
-                }
-            })
-            .await?;
-        Ok(done?)
+        let push = |batch: LogBatch| explain.push(&batch.events, batch.offsets.next);
+        Ok(self.feed.give(self.needs(partition, until), (partition, from), columns(), push).await?)
     }
 
     /// Whether there is an event of the ad in the minute in a stretch of a partition.
     async fn has_events(&self, partition: &TopicPartition, from: Option<i64>, until: i64) -> anyhow::Result<bool> {
         let (mut found, window_ms) = (false, self.minute.millis());
         let columns = Events::COLUMNS.map(str::to_owned).to_vec();
-        let mut done = Ok(());
-        self.feed
-            .give(self.needs(partition, until), (partition, from), columns, |batch| match Events::of(&batch.events) {
-                Ok(events) => {
-                    found |= (0..batch.events.num_rows()).any(|row| {
-                        let since_ms = events.event_time(row).millis() - window_ms;
-                        (0..WINDOW_MS).contains(&since_ms) && events.ad_id(row) == self.ad_id
-                    });
-                }
-                Err(error) => done = Err(error),
-            })
-            .await?;
-        done?;
+        let look = |batch: LogBatch| {
+            let events = Events::of(&batch.events)?;
+            found |= (0..batch.events.num_rows()).any(|row| {
+                let since_ms = events.event_time(row).millis() - window_ms;
+                (0..WINDOW_MS).contains(&since_ms) && events.ad_id(row) == self.ad_id
+            });
+            Ok(())
+        };
+        self.feed.give(self.needs(partition, until), (partition, from), columns, look).await?;
         Ok(found)
     }
 

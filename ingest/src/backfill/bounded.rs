@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use lake_schemas::TopicPartition;
-use lake_schemas::job::{LogBatch, Room, Signal, Source, SourceError, Start};
+use lake_schemas::job::{LogBatch, Room, Signal, Source, Start};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
 use crate::backoff::Backoff;
-use crate::drive::DriveError;
+use crate::drive::{DriveError, start};
 use crate::hybrid::HybridSource;
 use crate::replay::RawTable;
 
@@ -44,7 +44,8 @@ pub(super) async fn read(
             Signal::Assigned(partitions) => {
                 for partition in partitions {
                     let from = takes.begin(&partition);
-                    start(&mut source, Start { partition, from, witness: None }, stop).await?;
+                    let starts = vec![Start { partition, from, witness: None }];
+                    start(&mut source, starts, &mut Backoff::default(), stop).await?;
                 }
             }
             Signal::Batch(batch) => takes.take(batch).await?,
@@ -54,17 +55,6 @@ pub(super) async fn read(
             }
             Signal::Finished => return Ok(true),
             Signal::Revoked(_) | Signal::CaughtUp(_) | Signal::Ends(_) => {}
-        }
-    }
-}
-
-/// Begins a partition, however often the store has to be asked.
-async fn start(source: &mut impl Source, start: Start, stop: &CancellationToken) -> Result<(), DriveError> {
-    let mut backoff = Backoff::default();
-    loop {
-        match source.start(vec![start.clone()]).await {
-            Err(SourceError::Lake(error)) => backoff.again(error, stop).await?,
-            done => return Ok(done?),
         }
     }
 }

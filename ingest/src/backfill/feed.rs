@@ -41,7 +41,7 @@ impl Feed {
         needs: Needs,
         (partition, from): (&'a TopicPartition, Option<i64>),
         columns: Vec<String>,
-        each: impl FnMut(LogBatch) + Send + 'a,
+        each: impl FnMut(LogBatch) -> Result<()> + Send + 'a,
     ) -> BoxFuture<'a, Result<(), DriveError>> {
         Box::pin(async move {
             self.raw.lock().await.need(needs);
@@ -65,7 +65,7 @@ impl Feed {
         partition: &'a TopicPartition,
         stretch: OffsetRange,
         columns: Vec<String>,
-        each: impl FnMut(LogBatch) + Send + 'a,
+        each: impl FnMut(LogBatch) -> Result<()> + Send + 'a,
     ) -> BoxFuture<'a, Result<(), DriveError>> {
         Box::pin(async move {
             self.raw.lock().await.end_at([(partition.clone(), stretch.next)].into());
@@ -86,14 +86,13 @@ struct Given<F> {
     each: F,
 }
 
-impl<F: FnMut(LogBatch) + Send> Takes for Given<F> {
+impl<F: FnMut(LogBatch) -> Result<()> + Send> Takes for Given<F> {
     fn begin(&mut self, _: &TopicPartition) -> Option<i64> {
         self.from
     }
 
     async fn take(&mut self, batch: LogBatch) -> Result<(), DriveError> {
-        (self.each)(batch);
-        Ok(())
+        Ok((self.each)(batch)?)
     }
 
     async fn end(&mut self, _: &TopicPartition) -> Result<(), DriveError> {

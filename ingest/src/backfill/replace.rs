@@ -80,6 +80,8 @@ pub enum Replaced {
 struct Snapshot {
     scope: Scope,
     history: History,
+    /// The raw table, which has come as far.
+    raw: TableLog,
 }
 
 /// What became of one attempt.
@@ -149,7 +151,7 @@ impl Replace<'_> {
             }
         }
         let history = History { since: Cut::new(), until, windows: windows.clone() };
-        Ok(Some(Snapshot { scope: Scope { stands: Some(closed), ..scope }, history }))
+        Ok(Some(Snapshot { scope: Scope { stands: Some(closed), ..scope }, history, raw }))
     }
 
     /// Computes a snapshot's scope again, and puts it in the place of what is there.
@@ -157,7 +159,7 @@ impl Replace<'_> {
         &self,
         minutes: &mut TableLog,
         parameters: &Parameters,
-        Snapshot { scope, history }: Snapshot,
+        Snapshot { scope, history, raw }: Snapshot,
         job: &J,
     ) -> Result<Attempt, DriveError> {
         let (store, of) = (minutes.object_store(), (minutes.table(), parameters.clone()));
@@ -174,7 +176,6 @@ impl Replace<'_> {
             meter: &self.work.meter,
             stop: &self.work.stop,
         };
-        let raw = self.work.raw().await?;
         let mut files = MinuteFiles::new(of, store, scope.clone(), writes);
         let done = if recompute.run(raw, &mut output).await? {
             output.flush().await?;

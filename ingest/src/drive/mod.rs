@@ -305,12 +305,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         for start in &mut starts {
             start.witness = witnesses.remove(&start.partition);
         }
-        loop {
-            match self.source.start(starts.clone()).await {
-                Err(SourceError::Lake(error)) => backoff.again(error, &self.stop).await?,
-                done => return Ok(done?),
-            }
-        }
+        start(self.source, starts, &mut backoff, &self.stop).await
     }
 
     /// Lets go of partitions: their last epoch is finished, or abandoned if that takes too long.
@@ -448,6 +443,21 @@ impl Reason {
         match self {
             Self::Closed { idle } if !idle.contains(partition) => Freeze::Closed,
             Self::Closed { .. } | Self::Everything => Freeze::Everything,
+        }
+    }
+}
+
+/// Begins partitions, however often the lake has to be asked where history ends.
+pub(crate) async fn start(
+    source: &mut impl Source,
+    starts: Vec<Start>,
+    backoff: &mut Backoff,
+    stop: &CancellationToken,
+) -> Result<(), DriveError> {
+    loop {
+        match source.start(starts.clone()).await {
+            Err(SourceError::Lake(error)) => backoff.again(error, stop).await?,
+            done => return Ok(done?),
         }
     }
 }

@@ -10,10 +10,10 @@ use arrow::datatypes::Int64Type;
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 use lake_schemas::commit::{TableView, Version};
-use lake_schemas::{EventTime, History, Lake, LakeError, Table, TopicPartition};
+use lake_schemas::{History, Lake, LakeError, Table, TopicPartition};
 
 use super::covered::Covered;
-use super::partition::{is_of, timestamp};
+use super::partition::{bounds, is_of, timestamp};
 use super::{lines, run, session};
 use crate::catalog;
 use crate::sql::QueryError;
@@ -90,9 +90,7 @@ async fn raw(context: &SessionContext, clicks: &TableView) -> Result<Law, QueryE
 
 async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView) -> Result<Law, QueryError> {
     let history = History::recorded(table, minutes.properties())?;
-    let bound = |time: Option<EventTime>, otherwise| timestamp(time.map(EventTime::millis), otherwise);
-    let (from, to) = (bound(history.windows.from(), i64::MIN), bound(history.windows.to(), i64::MAX));
-
+    let (from, to) = bounds(&history.windows);
     let says = "clicks that are due are clicks, duplicates, late and filtered";
     let mut law = Law { table, version: minutes.version(), says, of: 0, broken: Vec::new() };
     for (partition, stand) in minutes.stands() {

@@ -10,7 +10,7 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::table::column;
-use lake_schemas::{EventTime, History, Stand, TopicPartition};
+use lake_schemas::{EventTime, History, Stand, TopicPartition, Windows};
 
 use super::run;
 use crate::sql::QueryError;
@@ -201,13 +201,8 @@ impl<'a> Partition<'a> {
 
     /// The condition that a window is asked for.
     fn is_asked_for(&self) -> String {
-        let (from, to) = self.bounds();
+        let (from, to) = bounds(&self.history.windows);
         format!("{} >= {from} and {0} < {to}", column::WINDOW_START)
-    }
-
-    fn bounds(&self) -> (String, String) {
-        let bound = |time: Option<EventTime>, otherwise| timestamp(time.map(EventTime::millis), otherwise);
-        (bound(self.history.windows.from(), i64::MIN), bound(self.history.windows.to(), i64::MAX))
     }
 
     fn with_recount(&self, sql: &str) -> String {
@@ -215,7 +210,7 @@ impl<'a> Partition<'a> {
     }
 
     fn fill(&self, sql: &str) -> String {
-        let (from, to) = self.bounds();
+        let (from, to) = bounds(&self.history.windows);
         let number = |value: i64| value.to_string();
         let filled = [
             ("{dimensions}", self.dimensions()),
@@ -238,6 +233,12 @@ impl<'a> Partition<'a> {
 /// The condition that a row of a table is of a partition.
 pub(super) fn is_of(partition: &TopicPartition) -> String {
     format!("topic = '{}' and kafka_partition = {}", partition.topic.replace('\'', "''"), partition.partition)
+}
+
+/// From when on, and before when, windows start that are asked for, as SQL has it.
+pub(super) fn bounds(windows: &Windows) -> (String, String) {
+    let bound = |time: Option<EventTime>, otherwise| timestamp(time.map(EventTime::millis), otherwise);
+    (bound(windows.from(), i64::MIN), bound(windows.to(), i64::MAX))
 }
 
 /// A time as SQL has it.
