@@ -6,9 +6,9 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use deltalake::kernel::Add;
-use lake_schemas::commit::{Commit, CommitId, Outcome, TableLog};
+use lake_schemas::commit::{Commit, Outcome, TableLog};
 use lake_schemas::minute::Parameters;
-use lake_schemas::{Cut, Lake, Table, Windows, files};
+use lake_schemas::{Lake, Table, Windows, files};
 use object_store::memory::InMemory;
 use query::verify::{Audit, Cause, Difference, Question, conservation, verify};
 
@@ -51,16 +51,8 @@ async fn replace(lake: &Lake, table: Table, removes: Vec<Add>, rows: &[RecordBat
     for file in &files {
         file.put(log.object_store().as_ref()).await.expect("memory");
     }
-    let commit = Commit {
-        id: CommitId::unique(),
-        job: "tampering",
-        moves: Vec::new(),
-        adds: files.into_iter().map(|file| file.add).collect(),
-        removes,
-        data_change: true,
-        onto: None,
-        cut: Cut::new(),
-    };
+    let adds = files.into_iter().map(|file| file.add).collect();
+    let commit = Commit { adds, removes, ..Commit::new("tampering") };
     assert!(matches!(log.commit(&commit).await, Ok(Outcome::Committed(_))));
 }
 

@@ -3,18 +3,29 @@
 use std::error::Error;
 use std::time::Duration;
 
-use lake_schemas::{LakeError, Result};
+use lake_schemas::files::UNCOMMITTED_AGE_MAX;
+use lake_schemas::{LakeError, Result, Table};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// How long the same thing is tried: a quarter of the week that Delta keeps files no commit names before vacuum takes
-/// them.
-const AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600 / 4);
+/// How long the same thing is tried, and how old a file may be that is committed.
+const AGE_MAX: Duration = Duration::from_secs(UNCOMMITTED_AGE_MAX.as_secs() / 4);
 
 /// Waits between attempts.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
+
+/// Refuses to commit files that are written since a time, once they may be taken for forgotten.
+pub(crate) fn is_young_enough(began: Instant, table: Table) -> Result<()> {
+    if began.elapsed() <= AGE_MAX {
+        return Ok(());
+    }
+    let hours = AGE_MAX.as_secs() / 3_600;
+    let why =
+        format!("{table}: it took longer than {hours} hours, and clean-up may take what was written; ask for less");
+    Err(LakeError::Refused(why))
+}
 
 /// The attempts at one thing.
 pub(crate) struct Backoff {

@@ -26,6 +26,10 @@ pub enum LakeError {
     /// The lake, or what was asked of it, is not what this program can work on: do not try again, change something.
     #[error("{0}")]
     Refused(String),
+
+    /// A table has become another one under the same name: open it again, and see what it is.
+    #[error("{0}")]
+    Altered(String),
 }
 
 impl LakeError {

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::partition;
@@ -26,8 +27,27 @@ use parquet::schema::types::ColumnPath;
 use crate::error::{Context, LakeError, Result};
 use crate::table::{Table, column};
 
+/// How old a file may be that no commit names yet, before clean-up takes it for forgotten. Writers commit none that is
+/// older than a quarter of that: what lies between is for clocks, and for commits that hang.
+pub const UNCOMMITTED_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
+
 /// Rows a row group: a few MB of Parquet, which bounds both what a writer holds and what a reader must skip over.
 const ROW_GROUP_ROWS: usize = 131_072;
+
+/// Rows a page of a roll-up: its files are sorted by ad, and who asks for one ad reads few pages of each.
+const PAGE_ROWS: usize = 4_096;
+
+/// Columns that are stored as differences: numbers that ascend, hardly change, or are nearly all different.
+const DIFFERENCES: [&str; 8] = [
+    column::KAFKA_PARTITION,
+    column::KAFKA_OFFSET,
+    column::KAFKA_TIMESTAMP,
+    column::EVENT_TIME,
+    column::COST_MICROS,
+    column::WINDOW_START,
+    column::OFFSET_FIRST,
+    column::OFFSET_NEXT,
+];
 
 /// A data file that is encoded, and as it will stand in the store.
 pub struct DataFile {
@@ -50,23 +70,55 @@ impl DataFile {
 pub fn encode(table: Table, rows: &[RecordBatch]) -> BoxFuture<'_, Result<Vec<DataFile>>> {
     Box::pin(async move {
         let Some(first) = rows.first() else { return Ok(Vec::new()) };
-        let what = || format!("{table}: encoding a data file");
-        // delta-rs writes to a store; in memory that cannot fail, and a put that does need not encode again.
-        let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-        let mut writer = DeltaWriter::new(Arc::clone(&memory), config(table, first.schema()));
+        let mut encoder = Encoder::new(table, first.schema());
         for batch in rows {
-            for (values, run) in runs(table, batch)? {
-                writer.write_partition(run, &values).await.while_doing(what)?;
-            }
+            encoder.push(batch).await?;
         }
-        let mut files = Vec::new();
-        for add in writer.close().await.while_doing(what)? {
-            let path = Path::from_url_path(&add.path).map_err(|error| LakeError::store(what(), error))?;
-            let bytes = memory.get(&path).await.while_doing(what)?.bytes().await.while_doing(what)?;
-            files.push(DataFile { add, path, bytes });
-        }
-        Ok(files)
+        encoder.finish().await
     })
+}
+
+/// Encodes rows of a table batch by batch, for who need not hold them all: what is held is the files.
+pub struct Encoder {
+    table: Table,
+    /// delta-rs writes to a store; in memory that cannot fail, and a put that does need not encode again.
+    memory: Arc<dyn ObjectStore>,
+    writer: DeltaWriter,
+}
+
+impl Encoder {
+    /// An encoder of rows with these columns.
+    pub fn new(table: Table, schema: SchemaRef) -> Self {
+        let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let writer = DeltaWriter::new(Arc::clone(&memory), config(table, schema));
+        Self { table, memory, writer }
+    }
+
+    /// Adds rows behind those that were added before.
+    pub fn push<'a>(&'a mut self, rows: &'a RecordBatch) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let table = self.table;
+            for (values, run) in runs(table, rows)? {
+                let written = self.writer.write_partition(run, &values).await;
+                written.while_doing(|| format!("{table}: encoding a data file"))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The files; none if there were no rows.
+    pub fn finish(self) -> BoxFuture<'static, Result<Vec<DataFile>>> {
+        Box::pin(async move {
+            let what = || format!("{}: encoding a data file", self.table);
+            let mut files = Vec::new();
+            for add in self.writer.close().await.while_doing(what)? {
+                let path = Path::from_url_path(&add.path).map_err(|error| LakeError::store(what(), error))?;
+                let bytes = self.memory.get(&path).await.while_doing(what)?.bytes().await.while_doing(what)?;
+                files.push(DataFile { add, path, bytes });
+            }
+            Ok(files)
+        })
+    }
 }
 
 /// Rows in a row that belong into one file, and the values that say which.
@@ -104,8 +156,8 @@ fn config(table: Table, schema: SchemaRef) -> WriterConfig {
     )
 }
 
-/// How the columns of a table are encoded. Ascending numbers are stored as differences; ids that rarely repeat are
-/// not worth a dictionary; statistics are kept where readers can use them to skip.
+/// How the columns of a table are encoded. Ids that rarely repeat are not worth a dictionary, which costs most of the
+/// time that writing takes; statistics are kept where readers can use them to skip.
 pub fn properties(table: Table) -> WriterProperties {
     let level = ZstdLevel::try_new(1).expect("1 is a level of zstd");
     let mut properties = WriterProperties::builder()
@@ -113,15 +165,21 @@ pub fn properties(table: Table) -> WriterProperties {
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         .set_statistics_enabled(EnabledStatistics::None)
         .set_created_by(concat!("clicklake ", env!("CARGO_PKG_VERSION")).to_owned());
+    let detail = if table.source().is_some() {
+        properties = properties.set_data_page_row_count_limit(PAGE_ROWS).set_write_batch_size(PAGE_ROWS);
+        EnabledStatistics::Page
+    } else {
+        EnabledStatistics::Chunk
+    };
     for &name in table.statistics_columns() {
-        properties = properties.set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::Chunk);
+        properties = properties.set_column_statistics_enabled(ColumnPath::from(name), detail);
     }
-    for name in [column::KAFKA_OFFSET, column::KAFKA_TIMESTAMP, column::EVENT_TIME] {
+    for name in DIFFERENCES {
         properties = properties
             .set_column_dictionary_enabled(ColumnPath::from(name), false)
             .set_column_encoding(ColumnPath::from(name), Encoding::DELTA_BINARY_PACKED);
     }
-    for name in [column::CLICK_ID, column::PAYLOAD] {
+    for name in [column::CLICK_ID, column::USER_ID, column::IP, column::PAYLOAD] {
         properties = properties.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }
     properties.build()

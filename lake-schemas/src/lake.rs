@@ -81,6 +81,7 @@ impl Lake {
         let makes = match table {
             Table::Clicks | Table::ClicksRejected => "ingest",
             Table::ClicksMinute => "aggregate",
+            Table::ClicksHourly | Table::ClicksDaily => "compact",
             Table::Shadow(_) => "backfill --into",
         };
         LakeError::Refused(format!("lake {} has no table {table} yet; `clicklake {makes}` makes it", self.url))
@@ -90,11 +91,16 @@ impl Lake {
     pub fn shadows(&self) -> BoxFuture<'_, Result<Vec<Table>>> {
         Box::pin(async move {
             let what = || format!("lake {}: listing its tables", self.url);
-            let store = self.log_store_at(&self.url)?.object_store(None);
+            let store = self.object_store()?;
             let found = store.list_with_delimiter(None).await.while_doing(what)?;
             let names = found.common_prefixes.iter().filter_map(|folder| folder.filename()?.parse().ok());
             Ok(names.map(Table::Shadow).collect())
         })
+    }
+
+    /// The store of all that is in it, rooted at the lake.
+    pub fn object_store(&self) -> Result<ObjectStoreRef> {
+        Ok(self.log_store_at(&self.url)?.object_store(None))
     }
 
     /// Delta's view of one of its folders.

@@ -125,7 +125,7 @@ impl Parameters {
             (PROPERTY_DIMENSIONS, names_of(&self.dimensions)),
         ];
         properties.extend(recorded.map(|(key, value)| (key.to_owned(), value)));
-        Definition { table, schema: self.schema(), properties }
+        Definition { table, schema: self.schema(table), properties }
     }
 
     /// What a table records.
@@ -160,8 +160,8 @@ impl Parameters {
         [column::AD_ID, column::CAMPAIGN_ID].into_iter().chain(chosen).collect()
     }
 
-    /// The schema of a table with these dimensions.
-    pub fn schema(&self) -> SchemaRef {
+    /// The schema of a table of counts with these dimensions.
+    pub fn schema(&self, table: Table) -> SchemaRef {
         let dimension = |name: &'static str| Field::new(name, DataType::Utf8, name != column::AD_ID);
         let mut fields = vec![
             Field::new(column::WINDOW_START, timestamp(), false),
@@ -169,15 +169,19 @@ impl Parameters {
         ];
         fields.extend(self.dimension_columns().into_iter().map(dimension));
         fields.extend(Measure::ALL.map(|measure| Field::new(measure.column(), DataType::Int64, false)));
-        fields.extend([
-            Field::new(column::PANE, DataType::Utf8, false),
-            Field::new(column::TOPIC, DataType::Utf8, false),
-            Field::new(column::KAFKA_PARTITION, DataType::Int32, false),
-            Field::new(column::OFFSET_FIRST, DataType::Int64, false),
-            Field::new(column::OFFSET_NEXT, DataType::Int64, false),
-            Field::new(column::DATE, DataType::Date32, false),
-            Field::new(column::HOUR, DataType::Int32, false),
-        ]);
+        if table.is_minutes() {
+            fields.extend([
+                Field::new(column::PANE, DataType::Utf8, false),
+                Field::new(column::TOPIC, DataType::Utf8, false),
+                Field::new(column::KAFKA_PARTITION, DataType::Int32, false),
+                Field::new(column::OFFSET_FIRST, DataType::Int64, false),
+                Field::new(column::OFFSET_NEXT, DataType::Int64, false),
+            ]);
+        }
+        fields.extend(table.partition_columns().iter().map(|&name| {
+            let data_type = if name == column::HOUR { DataType::Int32 } else { DataType::Date32 };
+            Field::new(name, data_type, false)
+        }));
         Arc::new(Schema::new(fields))
     }
 }

@@ -6,6 +6,7 @@
 //!           …                       /emitted    of minutes: the watermark up to which windows are out, microseconds
 //!           …                       /drained    of minutes: the offset below which everything is out
 //!           …                       /restore    of minutes: where a restart begins to read
+//! clicklake/<table>/from                        of roll-ups: the version of their source that is in them
 //! ```
 //!
 //! An absent `txn` is a stand of its own: two writers that both start from nothing are told apart too.
@@ -17,6 +18,9 @@ use crate::table::Table;
 pub type AppId = String;
 
 const MICROS_PER_MILLI: i64 = 1_000;
+
+/// A watermark that no window has an end before, in milliseconds: the earliest time that an event can have.
+const EMITTED_NOTHING_MS: i64 = -253_402_300_799_999;
 
 /// Where one partition stands in one table. What a table does not record is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,12 +60,32 @@ impl Stand {
         Some(TopicPartition::new(topic, partition.parse().ok()?))
     }
 
+    /// The same, for a table that stands elsewhere. A `txn` cannot be taken back: what is recorded there and not here
+    /// becomes a value that says as much as none.
+    #[must_use]
+    pub fn in_place_of(self, there: Self) -> Self {
+        let or = |ours: Option<i64>, theirs: Option<i64>, none: i64| ours.or(theirs.map(|_| none));
+        Self {
+            cut: or(self.cut, there.cut, 0),
+            read: or(self.read, there.read, 0),
+            emitted_ms: or(self.emitted_ms, there.emitted_ms, EMITTED_NOTHING_MS),
+            drained: or(self.drained, there.drained, 0),
+            // Where no event was below the cut, a restart has nothing to read there.
+            restore: or(self.restore, there.restore, self.cut.unwrap_or(0)),
+        }
+    }
+
     /// Whether `later` stands strictly beyond this: the one step that an epoch may take. More of the log is taken
     /// account of, or all of it is out.
     pub fn is_behind(self, later: Self) -> bool {
         // An absent value is behind every offset, so `None < Some(_)` is what is meant.
         self.cut < later.cut || (self.cut == later.cut && self.drained < later.drained)
     }
+}
+
+/// The `txn` that records up to which version of its source a table has been rolled up.
+pub fn source_version(table: Table) -> AppId {
+    format!("clicklake/{table}/from")
 }
 
 /// One value of a stand.
@@ -108,6 +132,8 @@ fn parts(table: Table, partition: &TopicPartition) -> Vec<(AppId, Part)> {
     let parts: &[Part] = match table {
         Table::Clicks => &[Part::Cut, Part::Read],
         Table::ClicksRejected => &[Part::Cut],
+        // These stand where the table stands that they are rolled up from: see [`source_version`].
+        Table::ClicksHourly | Table::ClicksDaily => &[],
         Table::ClicksMinute | Table::Shadow(_) => &[Part::Cut, Part::Emitted, Part::Drained, Part::Restore],
     };
     parts.iter().map(|part| (format!("clicklake/{table}/{partition}{}", part.suffix()), *part)).collect()

@@ -13,6 +13,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 
 use crate::minute::Parameters;
+use crate::width::Width;
 
 /// The version of the format that this program writes and the newest that it reads: `clicklake.format`.
 pub const FORMAT: i64 = 1;
@@ -57,6 +58,7 @@ pub mod column {
     pub const OFFSET_NEXT: &str = "offset_next";
     pub const DATE: &str = "date";
     pub const HOUR: &str = "hour";
+    pub const MONTH: &str = "month";
 }
 
 /// A table of the lake.
@@ -68,41 +70,50 @@ pub enum Table {
     ClicksRejected,
     /// Minute counts, by the event time of the clicks.
     ClicksMinute,
+    /// Hourly counts: those of the minutes of each hour.
+    ClicksHourly,
+    /// Daily counts: those of the hours of each day.
+    ClicksDaily,
     /// Minute counts of the same shape, computed from history into a table of their own.
     Shadow(ShadowName),
 }
 
-/// The longest name of a shadow, in bytes.
-const SHADOW_NAME_MAX: usize = 63;
-
-/// Names that are, or will be, the lake's own.
-const RESERVED: [&str; 5] = ["clicks", "clicks_rejected", "clicks_minute", "clicks_hourly", "clicks_daily"];
+/// The longest name that people give to something in a lake, in bytes.
+pub(crate) const NAME_MAX: usize = 63;
 
 /// The name of a shadow: of lower-case letters, digits and underscores, and none of the lake's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ShadowName(ArrayString<SHADOW_NAME_MAX>);
+pub struct ShadowName(ArrayString<NAME_MAX>);
 
 impl FromStr for ShadowName {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let is_legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-        let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
-        if RESERVED.contains(&name) {
+        if Table::ALL.iter().any(|table| table.name() == name) {
             return Err(format!("{name} is a table of the lake itself; give another name"));
         }
-        let name = ArrayString::from(name).ok().filter(|name| begins && name.bytes().all(is_legal));
-        let expected = || "expected up to 63 lower-case letters, digits and '_', a letter first".to_owned();
-        name.map(Self).ok_or_else(expected)
+        legal_name(name).map(Self)
     }
+}
+
+/// A name that people give to something in a lake.
+pub(crate) fn legal_name(name: &str) -> Result<ArrayString<NAME_MAX>, String> {
+    let is_legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
+    let name = ArrayString::from(name).ok().filter(|name| begins && name.bytes().all(is_legal));
+    name.ok_or_else(|| "expected up to 63 lower-case letters, digits and '_', a letter first".to_owned())
 }
 
 impl Table {
     /// Every table that a lake has by itself.
-    pub const ALL: [Self; 3] = [Self::Clicks, Self::ClicksRejected, Self::ClicksMinute];
+    pub const ALL: [Self; 5] =
+        [Self::Clicks, Self::ClicksRejected, Self::ClicksMinute, Self::ClicksHourly, Self::ClicksDaily];
 
     /// The tables that ingest writes.
     pub const RAW: [Self; 2] = [Self::Clicks, Self::ClicksRejected];
+
+    /// The tables that are rolled up from others, each after the one that it is made of.
+    pub const ROLLED_UP: [Self; 2] = [Self::ClicksHourly, Self::ClicksDaily];
 
     /// Its folder in the lake, and its name in SQL.
     pub fn name(&self) -> &str {
@@ -110,6 +121,8 @@ impl Table {
             Self::Clicks => "clicks",
             Self::ClicksRejected => "clicks_rejected",
             Self::ClicksMinute => "clicks_minute",
+            Self::ClicksHourly => "clicks_hourly",
+            Self::ClicksDaily => "clicks_daily",
             Self::Shadow(name) => &name.0,
         }
     }
@@ -119,29 +132,59 @@ impl Table {
         matches!(self, Self::ClicksMinute | Self::Shadow(_))
     }
 
-    /// All its columns, those it is partitioned by at the end; of minute counts, those of the default parameters.
+    /// Whether it holds counts, of whatever width: [`Parameters`] say in which columns.
+    pub fn is_counts(self) -> bool {
+        !Self::RAW.contains(&self)
+    }
+
+    /// The table that it is rolled up from: each of its windows is a folder there.
+    pub fn source(self) -> Option<Self> {
+        match self {
+            Self::ClicksHourly => Some(Self::ClicksMinute),
+            Self::ClicksDaily => Some(Self::ClicksHourly),
+            _ => None,
+        }
+    }
+
+    /// How long the windows of its counts are; of raw tables, which have none, whatever their folders are.
+    pub fn window_width(self) -> Width {
+        match self {
+            Self::ClicksMinute | Self::Shadow(_) => Width::Minute,
+            Self::ClicksHourly => Width::Hour,
+            Self::ClicksDaily | Self::Clicks | Self::ClicksRejected => Width::Day,
+        }
+    }
+
+    /// How long a stretch of time the files of one of its folders are of.
+    pub fn folder_width(self) -> Width {
+        match self {
+            Self::ClicksMinute | Self::Shadow(_) => Width::Hour,
+            Self::Clicks | Self::ClicksRejected | Self::ClicksHourly => Width::Day,
+            Self::ClicksDaily => Width::Month,
+        }
+    }
+
+    /// All its columns, those it is partitioned by at the end; of counts, those of the default parameters.
     pub fn schema(self) -> SchemaRef {
         match self {
             Self::Clicks => Arc::clone(&CLICKS),
             Self::ClicksRejected => Arc::clone(&CLICKS_REJECTED),
-            Self::ClicksMinute | Self::Shadow(_) => Parameters::default().schema(),
+            _ => Parameters::default().schema(self),
         }
     }
 
-    /// How it is made; minute counts, with the default parameters.
+    /// How it is made; counts, with the default parameters.
     pub fn definition(self) -> Definition {
-        match self {
-            Self::Clicks | Self::ClicksRejected => {
-                Definition { table: self, schema: self.schema(), properties: self.properties() }
-            }
-            Self::ClicksMinute | Self::Shadow(_) => Parameters::default().definition(self),
+        if self.is_counts() {
+            return Parameters::default().definition(self);
         }
+        Definition { table: self, schema: self.schema(), properties: self.properties() }
     }
 
     /// Whether a data file holds rows of one Kafka partition only. Raw tables are read back by partition; of minute
     /// counts there are too few for that.
     pub fn keeps_partitions_apart(self) -> bool {
-        !self.is_minutes()
+        !self.is_counts()
     }
 
     /// The columns it is partitioned by.
@@ -149,6 +192,8 @@ impl Table {
         match self {
             Self::Clicks | Self::ClicksRejected => &[column::LOG_DATE],
             Self::ClicksMinute | Self::Shadow(_) => &[column::DATE, column::HOUR],
+            Self::ClicksHourly => &[column::DATE],
+            Self::ClicksDaily => &[column::MONTH],
         }
     }
 
@@ -167,6 +212,7 @@ impl Table {
                 column::OFFSET_FIRST,
                 column::OFFSET_NEXT,
             ],
+            Self::ClicksHourly | Self::ClicksDaily => &[column::WINDOW_START, column::AD_ID, column::CAMPAIGN_ID],
         }
     }
 
@@ -183,6 +229,9 @@ impl Table {
             ("delta.dataSkippingStatsColumns".to_owned(), self.statistics_columns().join(",")),
             // Otherwise every commit of a Delta writer lists the whole log.
             ("delta.enableExpiredLogCleanup".to_owned(), "false".to_owned()),
+            // What was removed is told by the log itself for as long as it is kept. Every checkpoint would repeat it,
+            // and a table whose files are compacted removes as many as it gets.
+            ("delta.deletedFileRetentionDuration".to_owned(), "interval 1 days".to_owned()),
         ];
         if self == Self::Clicks {
             properties.push((PROPERTY_TIME_IN_FUTURE_MS.to_owned(), TIME_IN_FUTURE_MS.to_string()));

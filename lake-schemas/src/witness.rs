@@ -104,7 +104,7 @@ async fn newest_files(
     let versions = (newest.saturating_sub(VERSIONS_MAX)..=newest).rev();
     let mut versions = stream::iter(versions.map(|version| log.files_of(version))).buffered(READS_MAX);
     let mut removed = HashSet::new();
-    while let Some(VersionFiles { adds, removes }) = versions.try_next().await?.flatten() {
+    while let Some(VersionFiles { adds, removes, .. }) = versions.try_next().await?.flatten() {
         for add in adds.into_iter().filter(|add| !removed.contains(&add.path)) {
             let Some(file) = RawFile::of(&add) else { continue };
             for partition in sought.keys().filter(|partition| file.may_be_of(partition)) {

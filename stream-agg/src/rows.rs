@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
 };
-use lake_schemas::TopicPartition;
 use lake_schemas::minute::{Measure, Pane, Parameters};
 use lake_schemas::table::timestamp;
+use lake_schemas::{Table, TopicPartition};
 
 use crate::sums::WindowSums;
 use crate::window::Window;
@@ -87,6 +87,7 @@ impl<'a> MinuteRows<'a> {
         columns.push(Arc::new(Int64Array::from(self.offsets_first)));
         columns.push(Arc::new(Int64Array::from(self.offsets_next)));
         columns.extend([dates, hours]);
-        RecordBatch::try_new(self.parameters.schema(), columns).expect("the columns are the table's, in its order")
+        RecordBatch::try_new(self.parameters.schema(Table::ClicksMinute), columns)
+            .expect("the columns are the table's, in its order")
     }
 }

@@ -5,19 +5,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Date32Array, Int32Array, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
-use chrono::NaiveDate;
 use deltalake::kernel::Add;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::minute::Parameters;
-use lake_schemas::stored_file::StoredFile;
-use lake_schemas::table::{as_written, column};
-use lake_schemas::{EventTime, LakeError, OffsetRange, Result, Table, TopicPartition, files};
+use lake_schemas::table::column;
+use lake_schemas::{EventTime, Folder, LakeError, OffsetRange, Result, Table, TopicPartition, files, read};
 use object_store::ObjectStore;
-use object_store::path::Path;
-use parquet::arrow::ParquetRecordBatchStreamBuilder;
 use serde_json::Value;
 
 use super::contents::Contents;
@@ -25,9 +21,6 @@ use super::scope::{Row, Scope};
 
 /// Files that are read at once.
 const READS_MAX: usize = 8;
-
-const MILLIS_PER_HOUR: i64 = 3_600_000;
-const HOURS_PER_DAY: i64 = 24;
 
 /// The files of a table, under a scope.
 pub(super) struct MinuteFiles {
@@ -105,23 +98,22 @@ impl MinuteFiles {
     pub async fn rows(&self, live: &[Add]) -> Result<Vec<RecordBatch>> {
         let mut rows = Vec::new();
         for file in live {
-            let hour = Hour::of(file).ok_or_else(|| self.unreadable(file))?;
-            if self.may_hold(file, hour) {
-                rows.extend(self.read(file, hour).await?);
+            if self.may_hold(file) {
+                rows.extend(self.read(file).await?);
             }
         }
         Ok(rows)
     }
 
     /// Whether a file may hold windows in scope, by its folder and its statistics.
-    fn may_hold(&self, file: &Add, hour: Hour) -> bool {
+    fn may_hold(&self, file: &Add) -> bool {
         let statistics = || -> Option<(i64, i64)> {
             let statistics: Value = serde_json::from_str(file.stats.as_deref()?).ok()?;
             let start = |of: &str| EventTime::parse(statistics[of][column::WINDOW_START].as_str()?);
             Some((start("minValues")?.millis(), start("maxValues")?.millis() + 1))
         };
         let touches = |from_ms: i64, to_ms: i64| self.scope.windows.touch(from_ms, to_ms);
-        touches(hour.start_ms(), hour.start_ms() + MILLIS_PER_HOUR)
+        Folder::of(self.table, file).is_none_or(|folder| touches(folder.start_ms(), folder.end_ms()))
             && statistics().is_none_or(|(from_ms, to_ms)| touches(from_ms, to_ms))
     }
 
@@ -132,10 +124,9 @@ impl MinuteFiles {
 
     async fn look_at(&self, file: &Add) -> Result<(String, Seen)> {
         let mut seen = Seen::default();
-        let hour = Hour::of(file).ok_or_else(|| self.unreadable(file))?;
-        if self.may_hold(file, hour) {
+        if self.may_hold(file) {
             let mut kept = Vec::new();
-            for rows in self.read(file, hour).await? {
+            for rows in self.read(file).await? {
                 let decided = self.decide(&rows);
                 seen.is_straddling |= decided.contains(&Row::Straddling);
                 let of = |wanted: Row| -> BooleanArray { decided.iter().map(|row| Some(*row == wanted)).collect() };
@@ -161,25 +152,9 @@ impl MinuteFiles {
     }
 
     /// The rows of a file, in all columns of the table.
-    async fn read(&self, file: &Add, hour: Hour) -> Result<Vec<RecordBatch>> {
-        let unread = |error| LakeError::store(format!("{}: reading {}", self.table, file.path), error);
-        let path = Path::from_url_path(&file.path).map_err(|_| self.unreadable(file))?;
-        let stored = StoredFile::new(Arc::clone(&self.store), path, file.size.unsigned_abs());
-        let rows = ParquetRecordBatchStreamBuilder::new(stored).await.and_then(|builder| builder.build());
-        let batches: Vec<_> = rows.map_err(unread)?.try_collect().await.map_err(unread)?;
-        let schema = self.parameters.schema();
-        let complete = |rows: RecordBatch| {
-            let written = as_written(&schema, &rows)?;
-            let columns = schema.fields().iter().map(|field| {
-                let own = || written.column_by_name(field.name()).cloned();
-                hour.column(field.name(), rows.num_rows()).or_else(own)
-            });
-            let columns: Option<Vec<_>> = columns.collect();
-            columns.map(|columns| RecordBatch::try_new(Arc::clone(&schema), columns)).transpose()
-        };
-        let complete: Result<Option<Vec<_>>, arrow::error::ArrowError> = batches.into_iter().map(complete).collect();
-        let failed = |error| LakeError::store(format!("{}: reading {}", self.table, file.path), error);
-        complete.map_err(failed)?.ok_or_else(|| self.unreadable(file))
+    async fn read(&self, file: &Add) -> Result<Vec<RecordBatch>> {
+        let schema = self.parameters.schema(self.table);
+        read::all_rows(Arc::clone(&self.store), self.table, schema, file.clone()).await
     }
 
     fn decide(&self, rows: &RecordBatch) -> Vec<Row> {
@@ -197,38 +172,5 @@ impl MinuteFiles {
             self.scope.decide(&partition, starts[row].div_euclid(1_000), events)
         };
         (0..rows.num_rows()).map(decide).collect()
-    }
-
-    fn unreadable(&self, file: &Add) -> LakeError {
-        LakeError::Refused(format!("{}: {} is not a file of minutes as clicklake writes them", self.table, file.path))
-    }
-}
-
-/// The hour that a file's windows start in.
-#[derive(Clone, Copy)]
-struct Hour {
-    date: i32,
-    hour: i32,
-}
-
-impl Hour {
-    fn of(file: &Add) -> Option<Self> {
-        let value = |name: &str| file.partition_values.get(name)?.as_deref();
-        let date: NaiveDate = value(column::DATE)?.parse().ok()?;
-        let days = date.signed_duration_since(NaiveDate::default()).num_days();
-        Some(Self { date: i32::try_from(days).ok()?, hour: value(column::HOUR)?.parse().ok()? })
-    }
-
-    fn start_ms(self) -> i64 {
-        (i64::from(self.date) * HOURS_PER_DAY + i64::from(self.hour)) * MILLIS_PER_HOUR
-    }
-
-    /// A column that the table is partitioned by.
-    fn column(self, name: &str, rows: usize) -> Option<ArrayRef> {
-        match name {
-            column::DATE => Some(Arc::new(Date32Array::from_value(self.date, rows))),
-            column::HOUR => Some(Arc::new(Int32Array::from_value(self.hour, rows))),
-            _ => None,
-        }
     }
 }

@@ -37,7 +37,7 @@ use super::contents::Changes;
 use super::minute_files::{MinuteFiles, Plan};
 use super::recompute::{Output, Recompute};
 use super::scope::Scope;
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, is_young_enough};
 use crate::drive::DriveError;
 use crate::replay::Needs;
 
@@ -177,8 +177,10 @@ impl Replace<'_> {
             stop: &self.work.stop,
         };
         let mut files = MinuteFiles::new(of, store, scope.clone(), writes);
+        let began = Instant::now();
         let done = if recompute.run(raw, &mut output).await? {
             output.flush().await?;
+            is_young_enough(began, minutes.table())?;
             self.commit(minutes, &scope, &output, &mut files, (job.name(), &history.until)).await?
         } else {
             Attempt::Done(Replaced::Stopped)
@@ -236,19 +238,17 @@ impl Replace<'_> {
             tried = changes.clone();
             let commit = Commit {
                 id: id.clone(),
-                job,
-                moves: Vec::new(),
                 adds: output.adds.iter().cloned().chain(keeps).collect(),
                 removes,
-                data_change: true,
                 onto: Some(minutes.version()),
                 cut: cut.clone(),
+                ..Commit::new(job)
             };
             loop {
                 match minutes.commit(&commit).await {
                     Ok(Outcome::Committed(version)) => {
                         if let Some(checkpoint) = minutes.take_checkpoint_owed() {
-                            crate::drive::write(checkpoint).await;
+                            checkpoint.write_or_warn().await;
                         }
                         return Ok(Attempt::Done(Replaced::Committed(version, changes)));
                     }

@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::time::Duration;
 
-use lake_schemas::commit::{Checkpoint, TableLog};
+use lake_schemas::commit::TableLog;
 use lake_schemas::job::{Freeze, Job, Operator, Pending, Room, Signal, Source, SourceError, Start};
 use lake_schemas::witness::Witness;
 use lake_schemas::{Cut, TopicPartition};
@@ -366,7 +366,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
 
     async fn settled(&mut self, (mut logs, settled): (Vec<TableLog>, Settled)) -> Result<(), DriveError> {
         for checkpoint in logs.iter_mut().filter_map(TableLog::take_checkpoint_owed) {
-            self.checkpoints.spawn(write(checkpoint));
+            self.checkpoints.spawn(async move { checkpoint.write_or_warn().await });
         }
         self.logs = Some(logs);
         match settled {
@@ -459,15 +459,6 @@ pub(crate) async fn start(
             Err(SourceError::Lake(error)) => backoff.again(error, stop).await?,
             done => return Ok(done?),
         }
-    }
-}
-
-/// Writes a log checkpoint. Readers do without it if it fails, and the next one is not far.
-pub(crate) async fn write(checkpoint: Checkpoint) {
-    let (table, version) = (checkpoint.table(), checkpoint.version());
-    match checkpoint.write().await {
-        Ok(()) => info!(%table, version, "log checkpoint"),
-        Err(error) => warn!(%table, version, error = &error as &dyn Error, "log checkpoint failed"),
     }
 }
 

@@ -1,9 +1,12 @@
 //! Log checkpoints of one's own table, off the commit path: the log folded into one Parquet file, so that readers and
 //! restarts need not replay it from the start.
 
+use std::error::Error;
+
 use delta_kernel::Snapshot;
 use deltalake::logstore::LogStoreRef;
 use futures::future::BoxFuture;
+use tracing::{info, warn};
 
 use super::Version;
 use super::load::table_root;
@@ -12,7 +15,7 @@ use crate::table::Table;
 
 /// Versions between two checkpoints. A reader replays at most this many entries; a checkpoint costs as much as the
 /// table has live files, so it is not made for every version.
-const VERSIONS_BETWEEN: Version = 100;
+pub(super) const VERSIONS_BETWEEN: Version = 100;
 
 /// A checkpoint that is due.
 pub struct Checkpoint {
@@ -27,14 +30,13 @@ impl Checkpoint {
         version > 0 && version.is_multiple_of(VERSIONS_BETWEEN)
     }
 
-    /// Which table it is of.
-    pub fn table(&self) -> Table {
-        self.table
-    }
-
-    /// Which version it is of.
-    pub fn version(&self) -> Version {
-        self.version
+    /// Writes it, or says why not: readers do without it, and the next one is not far.
+    pub async fn write_or_warn(&self) {
+        let (table, version) = (self.table, self.version);
+        match self.write().await {
+            Ok(()) => info!(%table, version, "log checkpoint"),
+            Err(error) => warn!(%table, version, error = &error as &dyn Error, "log checkpoint failed"),
+        }
     }
 
     /// Writes it. A crash on the way leaves nothing that readers would take for one.

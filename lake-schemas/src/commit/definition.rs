@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use delta_kernel::engine::arrow_conversion::TryIntoKernel;
 use delta_kernel::schema::StructType;
 use deltalake::kernel::transaction::{CommitData, TransactionError};
-use deltalake::kernel::{Action, MetadataExt, Protocol, new_metadata};
+use deltalake::kernel::{Action, Metadata, MetadataExt, Protocol, new_metadata};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::json;
@@ -24,12 +24,9 @@ const WRITER_VERSION: i32 = 2;
 pub(super) async fn create(definition: &Definition, log_store: &LogStoreRef) -> Result<()> {
     let table = definition.table;
     let what = || format!("{table}: creating it");
-    let schema = kernel_schema(definition)?;
     let protocol = json!({ "minReaderVersion": READER_VERSION, "minWriterVersion": WRITER_VERSION });
     let protocol: Protocol = serde_json::from_value(protocol).map_err(|error| LakeError::store(what(), error))?;
-    let metadata = new_metadata(&schema, table.partition_columns(), definition.properties.clone())
-        .and_then(|metadata| metadata.with_name(table.name().to_owned()))
-        .while_doing(what)?;
+    let metadata = metadata(definition, None)?;
     let operation = DeltaOperation::Create {
         mode: SaveMode::ErrorIfExists,
         location: log_store.root_url().clone(),
@@ -46,6 +43,19 @@ pub(super) async fn create(definition: &Definition, log_store: &LogStoreRef) -> 
             _ => Err(error).while_doing(what),
         },
     }
+}
+
+/// What a table's log says of its columns and properties; of a table that is there, under its id.
+pub(super) fn metadata(definition: &Definition, id: Option<&str>) -> Result<Metadata> {
+    let Definition { table, properties, .. } = definition;
+    let schema = kernel_schema(definition)?;
+    new_metadata(&schema, table.partition_columns(), properties.clone())
+        .and_then(|metadata| metadata.with_name(table.name().to_owned()))
+        .and_then(|metadata| match id {
+            Some(id) => metadata.with_table_id(id.to_owned()),
+            None => Ok(metadata),
+        })
+        .while_doing(|| format!("{table}: its definition"))
 }
 
 /// A table's columns, as Delta's library has them.

@@ -6,7 +6,9 @@ use deltalake::kernel::{Action, Add, Remove, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::{Value, json};
 
+use super::definition::metadata;
 use super::{Commit, CommitId};
+use crate::error::Result;
 use crate::history::json_of;
 
 /// What is put for a commit, whichever version it becomes.
@@ -17,7 +19,8 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub fn new(commit: &Commit) -> Self {
+    /// Of a commit to the table with that id.
+    pub fn new(commit: &Commit, table_id: &str) -> Result<Self> {
         let deleted_at = deletion_timestamp();
         let removes = commit.removes.iter().map(|file| {
             Action::Remove(Remove {
@@ -34,11 +37,13 @@ impl Entry {
             file.data_change = commit.data_change;
             Action::Add(file)
         });
-        let txns = commit.moves.iter().map(|step| Action::Txn(Transaction::new(&step.app_id, step.to)));
+        let txns = commit.moves.iter().filter_map(|step| Some(Action::Txn(Transaction::new(&step.app_id, step.to?))));
+        let definition = commit.definition.as_ref().map(|definition| metadata(definition, Some(table_id)));
+        let metadata = definition.transpose()?.map(Action::Metadata);
         let cut = json_of(&commit.cut);
         let append = commit.removes.is_empty();
-        Self {
-            actions: removes.chain(adds).chain(txns).collect(),
+        Ok(Self {
+            actions: metadata.into_iter().chain(removes).chain(adds).chain(txns).collect(),
             operation: DeltaOperation::Write {
                 mode: if append { SaveMode::Append } else { SaveMode::Overwrite },
                 partition_by: None,
@@ -49,7 +54,7 @@ impl Entry {
                 ("clicklake".to_owned(), json!({ "job": commit.job, "commit": commit.id.as_str(), "cut": cut })),
             ]
             .into(),
-        }
+        })
     }
 }
 
@@ -60,6 +65,8 @@ pub struct VersionFiles {
     pub adds: Vec<Add>,
     /// Paths of files taken out.
     pub removes: Vec<String>,
+    /// The job that made it, if that was one of ours.
+    pub job: Option<String>,
 }
 
 impl VersionFiles {
@@ -69,6 +76,10 @@ impl VersionFiles {
             match action {
                 Action::Add(add) => files.adds.push(add),
                 Action::Remove(remove) => files.removes.push(remove.path),
+                Action::CommitInfo(info) => {
+                    let job = info.info.get("clicklake").and_then(|ours| ours["job"].as_str());
+                    files.job = job.map(str::to_owned);
+                }
                 _ => {}
             }
         }
@@ -87,11 +98,7 @@ pub(super) fn carries(action: &Action, id: &CommitId) -> bool {
     info.info.get("clicklake").and_then(|ours| ours.get("commit")).is_some_and(|commit| commit == id.as_str())
 }
 
-/// What of the table an action alters, beyond rows and stands.
-pub(super) fn altering(action: &Action) -> Option<&'static str> {
-    match action {
-        Action::Metadata(_) => Some("schema or properties"),
-        Action::Protocol(_) => Some("protocol"),
-        _ => None,
-    }
+/// Whether an action alters a table beyond rows and stands: its columns, properties or protocol.
+pub(super) fn is_altering(action: &Action) -> bool {
+    matches!(action, Action::Metadata(_) | Action::Protocol(_))
 }

@@ -15,10 +15,10 @@ use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
 use super::definition::{check, create};
-use super::entry::{Entry, VersionFiles, altering, carries};
+use super::entry::{Entry, VersionFiles, carries, is_altering};
 use super::head::Head;
 use super::load::{self, Loaded};
-use super::{Commit, CommitId, Outcome, Version};
+use super::{Changed, Commit, CommitId, Outcome, Version, changes};
 use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
 use crate::minute::{Parameters, Requested};
@@ -87,7 +87,7 @@ impl TableLog {
     }
 
     fn of(table: Table, log_store: LogStoreRef, loaded: Loaded) -> Result<Self> {
-        let definition = if table.is_minutes() {
+        let definition = if table.is_counts() {
             Parameters::recorded(table, &loaded.properties)?.definition(table)
         } else {
             table.definition()
@@ -126,6 +126,11 @@ impl TableLog {
         &self.id
     }
 
+    /// The value of a `txn`, in the newest version known.
+    pub fn txn(&self, app_id: &str) -> Option<i64> {
+        self.head.txn(app_id)
+    }
+
     /// The newest version known.
     pub fn version(&self) -> Version {
         self.head.version()
@@ -162,6 +167,11 @@ impl TableLog {
         Some(Checkpoint { table: self.table, version, log_store: self.log_store() })
     }
 
+    /// A log checkpoint of the newest version known.
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { table: self.table, version: self.head.version(), log_store: self.log_store() }
+    }
+
     /// Where a partition stands, in the newest version known.
     pub fn stand(&self, partition: &TopicPartition) -> Stand {
         Stand::decode(self.table, partition, |app_id| self.head.txn(app_id))
@@ -183,6 +193,11 @@ impl TableLog {
             self.head.set_live(live);
         }
         Ok(self.head.live().expect("it was set"))
+    }
+
+    /// What changed behind one version and up to another: see [`Changed`].
+    pub fn changed(&self, after: Version, until: Version) -> BoxFuture<'_, Result<Changed>> {
+        changes::between(self.table, &self.log_store, after, until).boxed()
     }
 
     /// Which files a version added and took out; `None` if its entry is gone, or not there yet.
@@ -211,6 +226,10 @@ impl TableLog {
     pub fn commit<'a>(&'a mut self, commit: &'a Commit) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let outcome = self.attempt(commit).await?;
+            if let (Outcome::Committed(_), Some(definition)) = (&outcome, &commit.definition) {
+                self.properties = definition.properties.iter().cloned().collect();
+                self.definition = definition.clone();
+            }
             if let Outcome::Committed(version) = outcome
                 && Checkpoint::is_due_at(version)
             {
@@ -226,7 +245,7 @@ impl TableLog {
         {
             return Ok(Outcome::Committed(version));
         }
-        let entry = Entry::new(commit);
+        let entry = Entry::new(commit, &self.id)?;
         loop {
             if !commit.removes.is_empty() {
                 self.know_live().await?;
@@ -265,6 +284,9 @@ impl TableLog {
     async fn look(&mut self, id: Option<&CommitId>) -> Result<Option<Version>> {
         if self.looked_at.elapsed() > HEAD_AGE_MAX {
             let loaded = load::load(self.table, self.log_store.as_ref(), None).await?;
+            if loaded.properties != self.properties {
+                return Err(self.altered(loaded.head.version()));
+            }
             check(&self.definition, &loaded)?;
             // A commit in doubt is not looked for here: if it happened, the stands are not where it starts, the epoch
             // counts as fenced, and its rows are read again from where the table stands.
@@ -279,21 +301,25 @@ impl TableLog {
                 break;
             };
             let actions = get_actions(version, &bytes).while_doing(what)?;
-            if let Some(action) = actions.iter().find_map(altering) {
-                return Err(LakeError::Refused(format!(
-                    "{}: version {version} changed the table's {action}; start again to check whether this program \
-                     still knows it",
-                    self.table
-                )));
+            let is_ours = id.is_some_and(|id| actions.iter().any(|action| carries(action, id)));
+            if !is_ours && actions.iter().any(is_altering) {
+                return Err(self.altered(version));
             }
             self.head.follow(&actions);
-            if id.is_some_and(|id| actions.iter().any(|action| carries(action, id))) {
+            if is_ours {
                 found = Some(version);
             }
         }
         self.looked_at = Instant::now();
         self.in_doubt = false;
         Ok(found)
+    }
+
+    fn altered(&self, version: Version) -> LakeError {
+        LakeError::Altered(format!(
+            "{}: version {version} or one before it changed the table's columns or properties; start again",
+            self.table
+        ))
     }
 }
 

@@ -28,7 +28,9 @@
 //! | where it ends, with our commit id | committed, the reply was lost |
 //! | anywhere else | another incarnation owns a partition: [`Outcome::Fenced`] |
 
+mod changes;
 mod checkpoint;
+mod clean;
 mod definition;
 mod entry;
 mod head;
@@ -37,7 +39,9 @@ mod log;
 mod versions;
 mod view;
 
+pub use changes::Changed;
 pub use checkpoint::Checkpoint;
+pub use clean::{Cleaned, Deletes};
 pub use entry::VersionFiles;
 pub use head::Head;
 pub use log::TableLog;
@@ -49,6 +53,7 @@ use uuid::Uuid;
 use crate::job::Step;
 use crate::position::Cut;
 use crate::stand::AppId;
+use crate::table::Definition;
 
 /// The version of a Delta table.
 pub type Version = u64;
@@ -77,8 +82,9 @@ pub struct Move {
     pub app_id: AppId,
     /// What it must be in the table.
     pub from: Option<i64>,
-    /// What the commit makes it.
-    pub to: i64,
+    /// What the commit makes it; `None`: it was absent, and stays so. That must be so all the same: of two that begin
+    /// from a stand that lacks a value, one may be the first to give it one.
+    pub to: Option<i64>,
 }
 
 /// All that one commit changes, and what it takes for granted.
@@ -99,11 +105,28 @@ pub struct Commit {
     /// The version that it must come right after: what it was worked out from. `None`: any, as long as what it moves
     /// and removes is there.
     pub onto: Option<Version>,
+    /// What the table becomes with it, in columns and properties, if that is something else than it was.
+    pub definition: Option<Definition>,
     /// The cut that it reaches, for people and `history`.
     pub cut: Cut,
 }
 
 impl Commit {
+    /// A commit of a job that changes nothing yet.
+    pub fn new(job: &'static str) -> Self {
+        Self {
+            id: CommitId::unique(),
+            job,
+            moves: Vec::new(),
+            adds: Vec::new(),
+            removes: Vec::new(),
+            data_change: true,
+            onto: None,
+            definition: None,
+            cut: Cut::new(),
+        }
+    }
+
     /// An epoch: new files and, with them, the stands of the partitions that it moves.
     ///
     /// # Panics
@@ -126,10 +149,10 @@ impl Commit {
             let to = step.to.encode(step.table, &step.partition);
             for ((app_id, from), (_, to)) in from.into_iter().zip(to) {
                 assert!(from.is_none() || to.is_some(), "{app_id} would be unset");
-                moves.extend(to.map(|to| Move { app_id, from, to }));
+                moves.push(Move { app_id, from, to });
             }
         }
-        Self { id: CommitId::unique(), job, moves, adds, removes: Vec::new(), data_change: true, onto: None, cut }
+        Self { moves, adds, cut, ..Self::new(job) }
     }
 }
 

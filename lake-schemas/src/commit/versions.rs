@@ -6,8 +6,9 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use deltalake::kernel::Action;
 use deltalake::logstore::{LogStoreRef, get_actions};
 use futures::{StreamExt, TryStreamExt, stream};
-use object_store::ObjectStore;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use serde_json::Value;
 
 use super::Version;
 use crate::error::{Context, LakeError, Result};
@@ -16,39 +17,121 @@ use crate::table::Table;
 /// Entries that are read at once.
 const READS_MAX: usize = 64;
 
+/// What a table's log consists of.
+#[derive(Debug, Default)]
+pub(super) struct LogFiles {
+    /// Versions that have an entry, in order.
+    pub entries: Vec<Version>,
+    /// Versions that have a checkpoint, in order.
+    pub checkpoints: Vec<Version>,
+    /// The version that readers begin at.
+    hint: Option<Version>,
+    /// All files that are of a version, in the order of the versions.
+    files: Vec<(Version, Path)>,
+}
+
+impl LogFiles {
+    pub async fn list(table: Table, log_store: &LogStoreRef) -> Result<Self> {
+        let what = || format!("{table}: listing its log");
+        let store = log_store.object_store(None);
+        let folder = Path::from("_delta_log");
+        let mut log = Self::default();
+        let mut files = store.list(Some(&folder));
+        while let Some(file) = files.try_next().await.while_doing(what)? {
+            let name = file.location.filename().unwrap_or_default();
+            let Some((version, kind)) = name.split_once('.') else { continue };
+            let Ok(version) = version.parse::<Version>() else { continue };
+            match kind {
+                "json" => log.entries.push(version),
+                _ if kind.starts_with("checkpoint") => log.checkpoints.push(version),
+                _ => {}
+            }
+            log.files.push((version, file.location));
+        }
+        log.entries.sort_unstable();
+        log.checkpoints.sort_unstable();
+        log.files.sort_unstable();
+        if let Ok(hint) = store.get(&folder.join("_last_checkpoint")).await {
+            let hint: Option<Value> = serde_json::from_slice(&hint.bytes().await.while_doing(what)?).ok();
+            log.hint = hint.and_then(|hint| hint["version"].as_u64());
+        }
+        Ok(log)
+    }
+
+    /// The first version that can be read: from its beginning, or from a checkpoint.
+    pub fn first(&self) -> Version {
+        match self.entries.first() {
+            Some(0) => 0,
+            entry => self.checkpoints.first().or(entry).copied().unwrap_or(0),
+        }
+    }
+
+    /// The checkpoint from which on a version can be read, and which no reader is told to begin before; the first
+    /// version, if there is none.
+    pub fn kept_from(&self, wanted: Version) -> Version {
+        let limit = wanted.min(self.hint.unwrap_or(0));
+        let usable = self.checkpoints.iter().rev().find(|checkpoint| **checkpoint <= limit);
+        usable.copied().unwrap_or_else(|| self.first())
+    }
+
+    /// The files of versions before one.
+    pub fn before(&self, from: Version) -> Vec<Path> {
+        self.files.iter().filter(|(version, _)| *version < from).map(|(_, path)| path.clone()).collect()
+    }
+}
+
 /// That the first of these versions is gone, if it is.
 pub(super) async fn gone(
     table: Table,
     log_store: &LogStoreRef,
     wanted: RangeInclusive<Version>,
 ) -> Result<Option<LakeError>> {
-    let first = first(table, log_store).await?;
+    let first = LogFiles::list(table, log_store).await?.first();
     let (version, newest) = wanted.into_inner();
     let why = || format!("version {version} of {table} is gone; versions {first} to {newest} are still there");
     Ok((version < first).then(|| LakeError::Refused(why())))
 }
 
-/// The latest version that is not younger than a time. A version's time is what its commit says, but never before that
-/// of the version before it: clocks of several writers differ.
-pub(super) async fn at(table: Table, log_store: &LogStoreRef, newest: Version, time: DateTime<Utc>) -> Result<Version> {
-    let first = first(table, log_store).await?;
+/// A version that was looked for by its time.
+pub(super) struct Found {
+    /// Which one it is, if there is one.
+    pub version: Option<Version>,
+    /// When the first one was written that is there.
+    first_ms: Option<i64>,
+}
+
+/// The latest version that is not younger than a time; to say what there is otherwise is for the caller.
+pub(super) async fn not_after(
+    table: Table,
+    log_store: &LogStoreRef,
+    newest: Version,
+    time: DateTime<Utc>,
+) -> Result<Found> {
+    let first = LogFiles::list(table, log_store).await?.first();
     let mut times = stream::iter(first..=newest)
         .map(|version| async move { Ok::<_, LakeError>((version, written_ms(table, log_store, version).await?)) })
         .buffered(READS_MAX);
-    let (mut found, mut first_ms) = (None, None);
+    let mut found = Found { version: None, first_ms: None };
     while let Some((version, written_ms)) = times.try_next().await? {
         // What a checkpoint has replaced may be gone; the version after it is a moment younger.
         let Some(written_ms) = written_ms else { continue };
-        first_ms.get_or_insert(written_ms);
+        found.first_ms.get_or_insert(written_ms);
         if written_ms > time.timestamp_millis() {
             break;
         }
-        found = Some(version);
+        found.version = Some(version);
     }
+    Ok(found)
+}
+
+/// The latest version that is not younger than a time. A version's time is what its commit says, but never before that
+/// of the version before it: clocks of several writers differ.
+pub(super) async fn at(table: Table, log_store: &LogStoreRef, newest: Version, time: DateTime<Utc>) -> Result<Version> {
+    let Found { version, first_ms } = not_after(table, log_store, newest, time).await?;
     let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let begins = first_ms.and_then(DateTime::from_timestamp_millis).map(text).unwrap_or_default();
     let why = || format!("{table} had no version yet at {}; the first that is there is of {begins}", text(time));
-    found.ok_or_else(|| LakeError::Refused(why()))
+    version.ok_or_else(|| LakeError::Refused(why()))
 }
 
 /// When a version was written; `None` if its entry is gone.
@@ -60,24 +143,4 @@ async fn written_ms(table: Table, log_store: &LogStoreRef, version: Version) -> 
         Action::CommitInfo(info) => info.timestamp,
         _ => None,
     }))
-}
-
-/// The first version that can be read: from its beginning, or from a checkpoint.
-async fn first(table: Table, log_store: &LogStoreRef) -> Result<Version> {
-    let what = || format!("{table}: listing its log");
-    let (mut entry, mut checkpoint) = (None, None);
-    let store = log_store.object_store(None);
-    let mut files = store.list(Some(&Path::from("_delta_log")));
-    while let Some(file) = files.try_next().await.while_doing(what)? {
-        let name = file.location.filename().unwrap_or_default();
-        let Some((version, kind)) = name.split_once('.') else { continue };
-        let Ok(version) = version.parse::<Version>() else { continue };
-        let first: &mut Option<Version> = match kind {
-            "json" => &mut entry,
-            _ if kind.starts_with("checkpoint") => &mut checkpoint,
-            _ => continue,
-        };
-        *first = Some(first.map_or(version, |first| first.min(version)));
-    }
-    Ok(if entry == Some(0) { 0 } else { checkpoint.or(entry).unwrap_or(0) })
 }

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
+use deltalake::kernel::Add;
 use deltalake::logstore::LogStoreRef;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use super::load::{self, Loaded};
-use super::{Version, versions};
+use super::versions::LogFiles;
+use super::{Changed, Version, changes, versions};
 use crate::error::{LakeError, Result};
 use crate::lake::Lake;
 use crate::position::{Cut, TopicPartition};
@@ -47,9 +49,32 @@ impl TableView {
         })
     }
 
+    /// The first version that is still there.
+    pub fn first(&self) -> BoxFuture<'_, Result<Version>> {
+        Box::pin(async move { Ok(LogFiles::list(self.table, &self.log_store).await?.first()) })
+    }
+
     /// The latest version that is not younger than a time.
     pub fn version_at(&self, time: DateTime<Utc>) -> BoxFuture<'_, Result<Version>> {
         versions::at(self.table, &self.log_store, self.version(), time).boxed()
+    }
+
+    /// The files that are live in it.
+    pub fn live_files(&self) -> BoxFuture<'_, Result<Vec<Add>>> {
+        Box::pin(async move {
+            let live = load::live_files(self.table, self.log_store.as_ref(), self.version()).await?;
+            Ok(live.into_values().collect())
+        })
+    }
+
+    /// What changed behind one version and up to another: see [`Changed`].
+    pub fn changed(&self, after: Version, until: Version) -> BoxFuture<'_, Result<Changed>> {
+        changes::between(self.table, &self.log_store, after, until).boxed()
+    }
+
+    /// The value of a `txn`.
+    pub fn txn(&self, app_id: &str) -> Option<i64> {
+        self.loaded.head.txn(app_id)
     }
 
     /// The cut of each partition that it has seen.

@@ -21,8 +21,9 @@ impl Covered {
         let Some((partition, stand)) = uncovered(&newest, &clicks) else {
             return Ok(Self { minutes: newest, clicks });
         };
-        // Cuts only advance, so what is covered ends somewhere below. Version 0 has seen nothing.
-        let (mut covered, mut ahead) = (newest.at(0).await?, newest.version());
+        // Cuts advance, but for promotions, so what is covered ends somewhere below; in its first version, a table has
+        // seen nothing.
+        let (mut covered, mut ahead) = (newest.at(newest.first().await?).await?, newest.version());
         while let Some(version) = between(covered.version(), ahead) {
             let view = newest.at(version).await?;
             if uncovered(&view, &clicks).is_some() {
@@ -31,7 +32,7 @@ impl Covered {
                 covered = view;
             }
         }
-        if covered.version() == 0 {
+        if covered.version() == 0 || uncovered(&covered, &clicks).is_some() {
             let raw = clicks.stand(&partition).cut.unwrap_or(0);
             return Err(LakeError::Refused(format!(
                 "clicks covers no version of {table}: of {partition} it has what is below offset {raw}, and {table} what \

@@ -10,7 +10,7 @@ use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::table::column;
-use lake_schemas::{EventTime, History, Stand, TopicPartition, Windows};
+use lake_schemas::{EventTime, History, Stand, Table, TopicPartition, Windows};
 
 use super::run;
 use crate::sql::QueryError;
@@ -148,7 +148,7 @@ impl<'a> Partition<'a> {
 
     /// The sums of rows of minutes, as those of a recount stand.
     async fn sums_of(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, QueryError> {
-        let table = MemTable::try_new(self.parameters.schema(), vec![rows])?;
+        let table = MemTable::try_new(self.parameters.schema(Table::ClicksMinute), vec![rows])?;
         self.context.deregister_table("recomputed")?;
         self.context.register_table("recomputed", Arc::new(table))?;
         let sum = |measure: Measure| format!("sum({0}) as {0}", measure.column());

@@ -1,0 +1,199 @@
+//! Clean-up: what a table's log and folder hold of versions that are given up.
+//!
+//! History is given up from its old end, and only up to a log checkpoint: what is left is whole, for every reader of
+//! Delta tables. A path is added to a table once and never again, so a file that was removed before the first version
+//! that is kept is in none of those that are.
+//!
+//! A file that no version names may be one that a writer is about to commit. It is taken only when it is older than
+//! any writer would still commit it: see [`UNCOMMITTED_AGE_MAX`].
+
+use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
+
+use chrono::{DateTime, Utc};
+use deltalake::kernel::Action;
+use deltalake::logstore::{LogStoreRef, get_actions};
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectMeta, ObjectStore};
+
+use super::log::TableLog;
+use super::versions::{self, LogFiles};
+use super::{Version, checkpoint};
+use crate::error::{Context, Result};
+use crate::files::UNCOMMITTED_AGE_MAX;
+use crate::table::Table;
+
+/// Entries that are read at once.
+const READS_MAX: usize = 64;
+
+/// Versions whose files are deleted together: what is known of them is held in memory.
+const VERSIONS_AT_ONCE: usize = 10_000;
+
+/// What a clean-up deletes, or would.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cleaned {
+    /// The first version that can still be read.
+    pub from: Version,
+    /// Data files.
+    pub files: usize,
+    /// Their size, as far as the log tells.
+    pub bytes: u64,
+    /// Entries and checkpoints of the log.
+    pub log_files: usize,
+}
+
+/// Whether what is found is deleted, or only told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletes {
+    /// It is deleted.
+    Yes,
+    /// It is told.
+    No,
+}
+
+impl TableLog {
+    /// The latest version that is not younger than a time; `None` if all are.
+    pub fn version_at(&self, time: DateTime<Utc>) -> BoxFuture<'_, Result<Option<Version>>> {
+        Box::pin(async move {
+            let found = versions::not_after(self.table(), &self.log_store(), self.version(), time).await?;
+            Ok(found.version)
+        })
+    }
+
+    /// The first version from which on history can be kept, so that `wanted` can still be read: that of a checkpoint
+    /// at or before it, or the first that there is.
+    pub fn kept_from(&self, wanted: Version) -> BoxFuture<'_, Result<Version>> {
+        Box::pin(async move { Ok(self.log_files().await?.kept_from(wanted)) })
+    }
+
+    /// Gives up the versions before one that [`TableLog::kept_from`] has named: the files that only they had, and then
+    /// their entries.
+    pub fn give_up_before(&self, from: Version, deletes: Deletes) -> BoxFuture<'_, Result<Cleaned>> {
+        Box::pin(async move {
+            let (table, log) = (self.table(), self.log_files().await?);
+            let first = log.entries.first().copied().unwrap_or(from);
+            let mut cleaned = Cleaned { from, ..Cleaned::default() };
+            if first >= from {
+                return Ok(cleaned);
+            }
+            let (store, what) = (self.object_store(), || format!("{table}: cleaning up before version {from}"));
+            for begin in (first..=from).step_by(VERSIONS_AT_ONCE) {
+                let end = (begin + VERSIONS_AT_ONCE as Version - 1).min(from);
+                let removed = removed(table, &self.log_store(), begin..=end).await?;
+                cleaned.files += removed.len();
+                cleaned.bytes += removed.values().sum::<u64>();
+                if deletes == Deletes::Yes {
+                    let paths = removed.into_keys().filter_map(|path| Path::from_url_path(path).ok());
+                    delete(store.as_ref(), paths.collect()).await.while_doing(what)?;
+                }
+            }
+            let older = log.before(from);
+            cleaned.log_files = older.len();
+            if deletes == Deletes::Yes {
+                delete(store.as_ref(), older).await.while_doing(what)?;
+            }
+            Ok(cleaned)
+        })
+    }
+
+    /// Deletes files that no version from `from` on names, if they are too old for anyone to commit them yet.
+    pub fn delete_orphans(
+        &mut self,
+        from: Version,
+        now: DateTime<Utc>,
+        deletes: Deletes,
+    ) -> BoxFuture<'_, Result<Cleaned>> {
+        Box::pin(async move {
+            let table = self.table();
+            let what = || format!("{table}: looking for files that no version names");
+            let store = self.object_store();
+            // Looked for first: what is committed meanwhile is known afterwards.
+            let is_old = |file: &ObjectMeta| {
+                let is_log = file.location.parts().next().is_some_and(|part| part.as_ref() == "_delta_log");
+                !is_log && (now - file.last_modified).to_std().is_ok_and(|age| age > UNCOMMITTED_AGE_MAX)
+            };
+            let old = store.list(None).try_filter(|file| futures::future::ready(is_old(file)));
+            let mut orphans: HashMap<Path, u64> =
+                old.map_ok(|file| (file.location, file.size)).try_collect().await.while_doing(what)?;
+            self.refresh().await?;
+            let live = self.live_files().await?;
+            let mut named: HashSet<_> = live.iter().filter_map(|file| Path::from_url_path(&file.path).ok()).collect();
+            orphans.retain(|path, _| !named.contains(path));
+            if !orphans.is_empty() {
+                named = self.named_by(from..=self.version()).await?;
+                orphans.retain(|path, _| !named.contains(path));
+            }
+            let cleaned = Cleaned { from, files: orphans.len(), bytes: orphans.values().sum(), ..Cleaned::default() };
+            if deletes == Deletes::Yes {
+                delete(store.as_ref(), orphans.into_keys().collect()).await.while_doing(what)?;
+            }
+            Ok(cleaned)
+        })
+    }
+
+    /// Writes a log checkpoint if those whose turn it was have not: a table that nobody checkpoints is opened ever
+    /// more slowly, and its history never given up.
+    pub fn checkpoint_if_missing(&self) -> BoxFuture<'_, Result<Option<Version>>> {
+        Box::pin(async move {
+            let newest = self.log_files().await?.checkpoints.last().copied().unwrap_or(0);
+            if self.version().saturating_sub(newest) < 2 * checkpoint::VERSIONS_BETWEEN {
+                return Ok(None);
+            }
+            self.checkpoint().write().await?;
+            Ok(Some(self.version()))
+        })
+    }
+
+    async fn log_files(&self) -> Result<LogFiles> {
+        LogFiles::list(self.table(), &self.log_store()).await
+    }
+
+    /// All data files that these versions name, the live ones of the first included.
+    async fn named_by(&self, versions: RangeInclusive<Version>) -> Result<HashSet<Path>> {
+        let mut named: HashSet<String> =
+            super::load::live_files(self.table(), self.log_store().as_ref(), *versions.start())
+                .await?
+                .into_keys()
+                .collect();
+        let mut entries = stream::iter(versions.map(|version| self.files_of(version))).buffer_unordered(READS_MAX);
+        while let Some(entry) = entries.try_next().await? {
+            let Some(files) = entry else { continue };
+            named.extend(files.adds.into_iter().map(|add| add.path).chain(files.removes));
+        }
+        Ok(named.into_iter().filter_map(|path| Path::from_url_path(path).ok()).collect())
+    }
+}
+
+/// The files that these versions removed, with their sizes.
+async fn removed(
+    table: Table,
+    log_store: &LogStoreRef,
+    versions: RangeInclusive<Version>,
+) -> Result<HashMap<String, u64>> {
+    let entries = versions.map(|version| async move {
+        let what = || format!("{table}: reading version {version}");
+        let Some(bytes) = log_store.read_commit_entry(version).await.while_doing(what)? else { return Ok(Vec::new()) };
+        let removes = get_actions(version, &bytes).while_doing(what)?.into_iter().filter_map(|action| match action {
+            Action::Remove(remove) => Some((remove.path, remove.size.map_or(0, i64::unsigned_abs))),
+            _ => None,
+        });
+        Ok(removes.collect())
+    });
+    let entries: Vec<_> = entries.collect();
+    let removed: Vec<Vec<_>> = stream::iter(entries).buffer_unordered(READS_MAX).try_collect().await?;
+    Ok(removed.into_iter().flatten().collect())
+}
+
+/// Deletes objects; those that are gone already are none to wait for.
+async fn delete(store: &dyn ObjectStore, paths: Vec<Path>) -> Result<(), StoreError> {
+    let mut deleted = store.delete_stream(stream::iter(paths.into_iter().map(Ok)).boxed());
+    while let Some(done) = deleted.next().await {
+        match done {
+            Ok(_) | Err(StoreError::NotFound { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

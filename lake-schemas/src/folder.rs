@@ -1,0 +1,70 @@
+//! The folders of a table: the stretch of time that all files in one of them are of.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Date32Array, Int32Array};
+use chrono::NaiveDate;
+use deltalake::kernel::Add;
+
+use crate::table::{Table, column};
+
+const MILLIS_PER_HOUR: i64 = 3_600_000;
+const HOURS_PER_DAY: i64 = 24;
+
+/// A folder of a table, by when its stretch of time begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Folder {
+    table: Table,
+    /// Days since 1970.
+    date: i32,
+    /// Of the day; 0 in tables whose folders are no hours.
+    hour: i32,
+}
+
+impl Folder {
+    /// The folder for what is of a time, in milliseconds since 1970.
+    pub fn at(table: Table, time_ms: i64) -> Self {
+        let hours = table.folder_width().start_ms(time_ms).div_euclid(MILLIS_PER_HOUR);
+        let (date, hour) = (hours.div_euclid(HOURS_PER_DAY), hours.rem_euclid(HOURS_PER_DAY));
+        let number = |value: i64| i32::try_from(value).expect("event times end with the year 9999");
+        Self { table, date: number(date), hour: number(hour) }
+    }
+
+    /// The folder that a file lies in; `None` if it is not one of clicklake's.
+    pub fn of(table: Table, file: &Add) -> Option<Self> {
+        Self::named(table, &file.partition_values)
+    }
+
+    /// The folder with these values, as Delta's log has them.
+    pub fn named(table: Table, values: &HashMap<String, Option<String>>) -> Option<Self> {
+        let mut folder = Self { table, date: 0, hour: 0 };
+        for &name in table.partition_columns() {
+            let value = values.get(name)?.as_deref()?;
+            match name {
+                column::HOUR => folder.hour = value.parse().ok()?,
+                _ => folder.date = value.parse::<NaiveDate>().ok()?.to_epoch_days(),
+            }
+        }
+        Some(folder)
+    }
+
+    /// When it begins, in milliseconds since 1970.
+    pub fn start_ms(self) -> i64 {
+        (i64::from(self.date) * HOURS_PER_DAY + i64::from(self.hour)) * MILLIS_PER_HOUR
+    }
+
+    /// When it ends, in milliseconds since 1970.
+    pub fn end_ms(self) -> i64 {
+        self.table.folder_width().end_ms(self.start_ms())
+    }
+
+    /// One of the columns that the table is partitioned by, for so many rows of the folder.
+    pub fn column(self, name: &str, rows: usize) -> Option<ArrayRef> {
+        match name {
+            _ if !self.table.partition_columns().contains(&name) => None,
+            column::HOUR => Some(Arc::new(Int32Array::from_value(self.hour, rows))),
+            _ => Some(Arc::new(Date32Array::from_value(self.date, rows))),
+        }
+    }
+}

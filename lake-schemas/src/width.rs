@@ -1,0 +1,78 @@
+//! Widths of time: how long the windows of a table are, and the folders that its files lie in. Half-open, in UTC.
+
+use chrono::{DateTime, Datelike, Days, Months};
+
+const MILLIS_PER_MINUTE: i64 = 60_000;
+const MILLIS_PER_HOUR: i64 = 3_600_000;
+const MILLIS_PER_DAY: i64 = 86_400_000;
+
+/// A stretch of the calendar. Each but the last is a part of the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Width {
+    /// A minute.
+    Minute,
+    /// An hour.
+    Hour,
+    /// A day.
+    Day,
+    /// A month of the calendar.
+    Month,
+}
+
+impl Width {
+    /// When the stretch begins that a time lies in. Both in milliseconds since 1970.
+    pub fn start_ms(self, time_ms: i64) -> i64 {
+        match self.fixed_ms() {
+            Some(width_ms) => time_ms - time_ms.rem_euclid(width_ms),
+            None => {
+                let day = DateTime::from_timestamp_millis(time_ms).map(|time| time.date_naive());
+                let first = day.and_then(|day| day.checked_sub_days(Days::new(day.day0().into())));
+                first.map_or(time_ms, |first| i64::from(first.to_epoch_days()) * MILLIS_PER_DAY)
+            }
+        }
+    }
+
+    /// When the stretch ends that begins at a time. Both in milliseconds since 1970.
+    pub fn end_ms(self, start_ms: i64) -> i64 {
+        match self.fixed_ms() {
+            Some(width_ms) => start_ms + width_ms,
+            None => {
+                let next = DateTime::from_timestamp_millis(start_ms)
+                    .and_then(|start| start.checked_add_months(Months::new(1)));
+                next.map_or(i64::MAX, |next| next.timestamp_millis())
+            }
+        }
+    }
+
+    /// How long it is, if all are equally long.
+    fn fixed_ms(self) -> Option<i64> {
+        match self {
+            Self::Minute => Some(MILLIS_PER_MINUTE),
+            Self::Hour => Some(MILLIS_PER_HOUR),
+            Self::Day => Some(MILLIS_PER_DAY),
+            Self::Month => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EventTime;
+
+    #[test]
+    fn a_time_lies_in_one_stretch_of_each_width() {
+        let ms = |text: &str| EventTime::parse(text).expect("a time").millis();
+        let time = ms("2028-02-29T13:14:15.016Z");
+        let expected = [
+            (Width::Minute, "2028-02-29T13:14:00Z", "2028-02-29T13:15:00Z"),
+            (Width::Hour, "2028-02-29T13:00:00Z", "2028-02-29T14:00:00Z"),
+            (Width::Day, "2028-02-29T00:00:00Z", "2028-03-01T00:00:00Z"),
+            (Width::Month, "2028-02-01T00:00:00Z", "2028-03-01T00:00:00Z"),
+        ];
+        for (width, start, end) in expected {
+            assert_eq!((width.start_ms(time), width.end_ms(ms(start))), (ms(start), ms(end)), "{width:?}");
+        }
+        assert_eq!(Width::Month.start_ms(-1), ms("1969-12-01T00:00:00Z"));
+    }
+}
