@@ -1,4 +1,25 @@
-//! Keeps the lake cheap: roll-ups, file compaction, vacuum, log clean-up, retention.
+//! Keeps the lake cheap: hours and days rolled up from minutes, small files put together, history given up when its
+//! time has come.
 //!
-//! Nothing here yet. What belongs here depends on neither `ingest` nor `stream-agg`, and commits through the one
-//! protocol in `lake-schemas`.
+//! ```text
+//!   clicks_minute ──folders that changed──> clicks_hourly ──days that changed──> clicks_daily      roll_up
+//!   many small files of a folder ──the same rows, in their order──> few large ones                 merge
+//!   versions older than is kept, and that nobody stands on ──> nothing                             history
+//! ```
+//!
+//! All of it goes through the one commit protocol, and none of it matters for what is true: whoever stops it, or runs
+//! it twice, finds the same sums.
+
+mod bins;
+mod error;
+mod history;
+mod merge;
+mod report;
+mod roll_up;
+mod round;
+mod summing;
+
+pub use error::CompactError;
+pub use history::Keep;
+pub use report::Done;
+pub use round::{Compactor, Plan};

@@ -1,0 +1,143 @@
+//! Which files of a folder are to be put together. No I/O.
+//!
+//! Files stay in their order, so only neighbours are put together. Whoever rewrites a file pays for all of it: in a
+//! folder that still grows, files are put together when there are many of about one size, so that a row is rewritten a
+//! few times until its folder closes; and then once more.
+
+use std::ops::Range;
+
+/// The size that files are put together to, in bytes: what a reader opens at once, and a writer holds in memory.
+pub const TARGET_BYTES: u64 = 128 * 1024 * 1024;
+
+/// Files of a folder that still grows are put together to these sizes, one after the other.
+const TIERS_BYTES: [u64; 3] = [1024 * 1024, 16 * 1024 * 1024, TARGET_BYTES];
+
+/// How many files it takes to put them together, where that does not close a folder.
+const FILES_MIN: usize = 16;
+
+/// How many it takes if they fill the size together.
+const FILES_MIN_FULL: usize = 4;
+
+/// Whether a folder still grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Growth {
+    /// As a rule nothing comes any more. What comes all the same is no reason to rewrite what is there each time.
+    Closed,
+    /// It grows.
+    Open,
+}
+
+/// Runs of neighbours to be put together, given the sizes of all in their order.
+pub fn bins(bytes: &[u64], growth: Growth) -> Vec<Range<usize>> {
+    match growth {
+        Growth::Closed => closed(bytes),
+        Growth::Open => open(bytes),
+    }
+}
+
+fn closed(bytes: &[u64]) -> Vec<Range<usize>> {
+    let is_worth_it = |bin: &Range<usize>| {
+        let (total, largest) = total_and_largest(&bytes[bin.clone()]);
+        bin.len() > 1 && (largest <= total - largest || bin.len() >= FILES_MIN)
+    };
+    filled(bytes, TARGET_BYTES / 2, TARGET_BYTES).into_iter().filter(is_worth_it).collect()
+}
+
+fn open(bytes: &[u64]) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for tier in TIERS_BYTES {
+        for bin in filled(bytes, tier, 2 * tier) {
+            let (total, _) = total_and_largest(&bytes[bin.clone()]);
+            let is_free = found.iter().all(|other| bin.end <= other.start || other.end <= bin.start);
+            if is_free && (bin.len() >= FILES_MIN || (total >= tier && bin.len() >= FILES_MIN_FULL)) {
+                found.push(bin);
+            }
+        }
+    }
+    found.sort_by_key(|bin| bin.start);
+    found
+}
+
+/// Runs of neighbours that are each smaller than `small`, and together no larger than `full`.
+fn filled(bytes: &[u64], small: u64, full: u64) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    let mut total = 0;
+    for (at, &size) in bytes.iter().enumerate() {
+        if size >= small {
+            continue;
+        }
+        match runs.last_mut() {
+            Some(run) if run.end == at && total + size <= full => {
+                run.end += 1;
+                total += size;
+            }
+            _ => {
+                runs.push(at..at + 1);
+                total = size;
+            }
+        }
+    }
+    runs
+}
+
+fn total_and_largest(bytes: &[u64]) -> (u64, u64) {
+    (bytes.iter().sum(), bytes.iter().copied().max().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    fn found(bytes: &[u64], growth: Growth) -> Vec<(usize, usize)> {
+        bins(bytes, growth).into_iter().map(|bin| (bin.start, bin.end)).collect()
+    }
+
+    #[test]
+    fn a_folder_that_closes_becomes_few_files_of_the_target_size() {
+        assert_eq!(found(&[MIB; 300], Growth::Closed), [(0, 128), (128, 256), (256, 300)]);
+    }
+
+    #[test]
+    fn a_straggler_is_no_reason_to_rewrite_a_large_file() {
+        assert_eq!(found(&[60 * MIB, 1_000], Growth::Closed), []);
+        assert_eq!(found(&[100 * MIB, 1_000, 1_000], Growth::Closed), [(1, 3)], "they are neighbours of it, no more");
+        let mut many = vec![60 * MIB];
+        many.extend([1_000; 15]);
+        assert_eq!(found(&many, Growth::Closed), [(0, 16)], "many are");
+    }
+
+    #[test]
+    fn a_growing_folder_waits_for_many_files_of_a_size() {
+        assert_eq!(found(&[30_000; 15], Growth::Open), []);
+        assert_eq!(found(&[30_000; 16], Growth::Open), [(0, 16)]);
+        assert_eq!(found(&[20 * MIB, MIB, MIB, MIB, 30_000], Growth::Open), []);
+        let full = [12 * MIB, 12 * MIB, 12 * MIB, 12 * MIB];
+        assert_eq!(found(&full, Growth::Open), [], "two by two they are full, and two are not many");
+    }
+
+    /// What a year of commits leaves, and what it cost: no folder has many files, and no row was rewritten often.
+    #[test]
+    fn files_stay_few_and_rewrites_too() {
+        for size in [2_000, 30_000, 400_000] {
+            let (mut files, mut rewritten, mut most) = (Vec::new(), 0_u64, 0);
+            let commits = 17_280;
+            for commit in 0..commits {
+                files.push(size);
+                if commit % 12 == 0 {
+                    while let Some(bin) = bins(&files, Growth::Open).into_iter().next() {
+                        let total: u64 = files[bin.clone()].iter().sum();
+                        rewritten += total;
+                        files.splice(bin, [total]);
+                    }
+                }
+                most = most.max(files.len());
+            }
+            let times = rewritten as f64 / (size * commits) as f64;
+            assert!(most <= 80, "{size}: {most} files");
+            assert!(times <= 40.0 || size > 2_000, "{size}: each byte {times} times");
+            assert!(times <= 6.0 || size <= 2_000, "{size}: each byte {times} times");
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Rows of counts, summed up: by window and dimensions, in the order of the ads.
+//!
+//! A roll-up sums the rows of a folder into one window; putting files of a roll-up together sums what is one row each
+//! already. Both leave a file in which all rows of an ad are neighbours: who asks for one ad reads little of it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use deltalake::kernel::Add;
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt, stream};
+use lake_schemas::files::{DataFile, Encoder};
+use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::table::column;
+use lake_schemas::{Folder, LakeError, Table, read};
+use object_store::ObjectStore;
+
+use crate::error::CompactError;
+
+const MICROS_PER_MILLI: i64 = 1_000;
+
+/// What inputs are called in SQL.
+const ROWS: &str = "rows";
+
+/// A table of counts, and the store of its files.
+#[derive(Clone, Debug)]
+pub(crate) struct Counts {
+    pub table: Table,
+    pub store: Arc<dyn ObjectStore>,
+}
+
+/// A file of counts, and which of its rows are wanted, in which windows.
+#[derive(Clone, Debug)]
+pub(crate) struct Input {
+    pub of: Counts,
+    pub file: Add,
+    /// Which of its rows are wanted.
+    pub wanted: Wanted,
+}
+
+/// Which rows of a file are wanted, by the windows of the target that they lie in, which go by their starts in
+/// milliseconds.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    /// All.
+    All,
+    /// Those of other windows than these.
+    Besides(Arc<BTreeSet<i64>>),
+}
+
+impl Wanted {
+    fn has(&self, window_ms: i64) -> bool {
+        match self {
+            Self::All => true,
+            Self::Besides(others) => !others.contains(&window_ms),
+        }
+    }
+}
+
+/// Sums up rows into a table that is rolled up.
+pub(crate) struct Summing {
+    context: SessionContext,
+    target: Table,
+    parameters: Parameters,
+}
+
+impl Summing {
+    /// Into a table with these parameters. Queries may take so much memory, in bytes; beyond it they use the disk.
+    pub fn new(target: Table, parameters: Parameters, memory: usize) -> Result<Self, CompactError> {
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory))).build_arc()?;
+        let context = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
+        Ok(Self { context, target, parameters })
+    }
+
+    /// Sums inputs whose windows lie in one folder of the target, and encodes what comes out.
+    pub fn sum(&self, folder: Folder, inputs: Vec<Input>) -> BoxFuture<'_, Result<Vec<DataFile>, CompactError>> {
+        Box::pin(async move {
+            let schema = self.parameters.schema(self.target);
+            let columns: Vec<_> = self.columns().collect();
+            let read = schema.fields().iter().filter(|field| columns.contains(&field.name().as_str())).cloned();
+            let read: SchemaRef = Arc::new(Schema::new(read.collect::<Vec<_>>()));
+            let parts = self.context.state().config().target_partitions().min(inputs.len()).max(1);
+            let part = |number: usize| {
+                let inputs = inputs.iter().skip(number).step_by(parts).cloned().collect();
+                Arc::new(Part { inputs, schema: Arc::clone(&read), target: self.target }) as Arc<dyn PartitionStream>
+            };
+            let rows = StreamingTable::try_new(Arc::clone(&read), (0..parts).map(part).collect())?;
+            self.context.deregister_table(ROWS)?;
+            self.context.register_table(ROWS, Arc::new(rows))?;
+            let mut summed = self.context.sql(&self.sql()).await?.execute_stream().await?;
+            let mut encoder = Encoder::new(self.target, Arc::clone(&schema));
+            while let Some(rows) = summed.try_next().await? {
+                encoder.push(&self.complete(&rows, &schema, folder)?).await?;
+            }
+            Ok(encoder.finish().await?)
+        })
+    }
+
+    /// What is summed, and by what.
+    fn columns(&self) -> impl Iterator<Item = &'static str> {
+        let measures = Measure::ALL.into_iter().map(Measure::column);
+        [column::WINDOW_START].into_iter().chain(self.parameters.dimension_columns()).chain(measures)
+    }
+
+    fn sql(&self) -> String {
+        let mut by = self.parameters.dimension_columns();
+        by.insert(2, column::WINDOW_START);
+        let by = by.join(", ");
+        let sums = Measure::ALL.map(|measure| format!("sum({0}) as {0}", measure.column())).join(", ");
+        format!("select {by}, {sums} from {ROWS} group by {by} order by {by}")
+    }
+
+    /// Rows in all columns of the target.
+    fn complete(&self, rows: &RecordBatch, schema: &SchemaRef, folder: Folder) -> Result<RecordBatch, CompactError> {
+        let width = self.target.window_width();
+        let starts = rows[column::WINDOW_START].as_primitive::<TimestampMicrosecondType>();
+        let end = |start: i64| width.end_ms(start.div_euclid(MICROS_PER_MILLI)) * MICROS_PER_MILLI;
+        let ends = || -> TimestampMicrosecondArray { starts.unary(end) };
+        let columns = schema.fields().iter().map(|field| -> Result<ArrayRef, CompactError> {
+            if let Some(column) = folder.column(field.name(), rows.num_rows()) {
+                return Ok(column);
+            }
+            match field.name().as_str() {
+                column::WINDOW_END => Ok(cast(&ends(), field.data_type())?),
+                name => Ok(cast(&rows[name], field.data_type())?),
+            }
+        });
+        Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)?)
+    }
+}
+
+/// Inputs that are read one after the other.
+struct Part {
+    inputs: Vec<Input>,
+    schema: SchemaRef,
+    target: Table,
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} files of counts", self.inputs.len())
+    }
+}
+
+impl PartitionStream for Part {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let (schema, target) = (Arc::clone(&self.schema), self.target);
+        let opened = stream::iter(self.inputs.clone()).then(move |input| {
+            let schema = Arc::clone(&schema);
+            async move {
+                let Input { of, file, wanted } = input;
+                let opened = read::rows(of.store, of.table, Arc::clone(&schema), file).await.map_err(external)?;
+                let rows = opened.map_err(external).and_then(move |rows| {
+                    let rows = in_windows(&rows, target, &wanted).map_err(DataFusionError::from);
+                    futures::future::ready(rows)
+                });
+                Ok::<_, DataFusionError>(rows)
+            }
+        });
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), opened.try_flatten()))
+    }
+}
+
+/// Rows in the windows of the target that they lie in, as far as these are wanted.
+fn in_windows(rows: &RecordBatch, target: Table, wanted: &Wanted) -> Result<RecordBatch, arrow::error::ArrowError> {
+    let width = target.window_width();
+    let starts = rows[column::WINDOW_START].as_primitive::<TimestampMicrosecondType>();
+    let start = |time: i64| width.start_ms(time.div_euclid(MICROS_PER_MILLI)) * MICROS_PER_MILLI;
+    let starts: TimestampMicrosecondArray = starts.unary(start);
+    let wanted: BooleanArray =
+        starts.values().iter().map(|start| Some(wanted.has(start.div_euclid(MICROS_PER_MILLI)))).collect();
+    let mut columns = rows.columns().to_vec();
+    let at = rows.schema().index_of(column::WINDOW_START)?;
+    columns[at] = Arc::new(starts.with_timezone("UTC"));
+    let rows = RecordBatch::try_new(rows.schema(), columns)?;
+    if wanted.true_count() == wanted.len() { Ok(rows) } else { filter_record_batch(&rows, &wanted) }
+}
+
+fn external(error: LakeError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
