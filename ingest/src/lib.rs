@@ -18,7 +18,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use lake_schemas::commit::TableLog;
 use lake_schemas::job::Job;
-use lake_schemas::{Cut, Lake, Table};
+use lake_schemas::minute::{Parameters, Requested};
+use lake_schemas::{Cut, Lake, LakeError, Table};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -72,24 +73,33 @@ pub fn ingest<'a>(lake: &'a Lake, options: &'a KafkaOptions, run: Run) -> BoxFut
     })
 }
 
-/// Computes a job's table of a topic: from the raw table as far as that has come, then from Kafka, until it is stopped,
-/// caught up, or cannot go on.
+/// Computes `clicks_minute` of a topic: from the raw table as far as that has come, then from Kafka, until it is
+/// stopped, caught up, or cannot go on. `job` is the job of a table with such parameters: when another table has become
+/// `clicks_minute`, they may be others than they were.
 pub fn compute<'a, J: Job + Sync>(
     lake: &'a Lake,
     options: &'a KafkaOptions,
-    job: &'a J,
-    log: TableLog,
+    requested: &'a Requested,
+    job: impl Fn(Parameters) -> J + Send + Sync + 'a,
     run: Run,
 ) -> BoxFuture<'a, Result<(), DriveError>> {
     Box::pin(async move {
-        let clicks = TableLog::open(lake, Table::Clicks).await?;
-        let live = join(job, options, &log, clicks.time_in_future_ms()).await?;
         kafka::warn_of_producers_clocks(options).await;
-        let goal = goal(options, run.until).await?;
-        let mut source = HybridSource::new(RawTable::new(clicks).shared(), live, job.reads());
-        let done = drive(job, &mut source, vec![log], run.pace, goal, run.stop, run.progress).await;
-        leave(source.into_live()).await;
-        done
+        loop {
+            let (log, parameters) = TableLog::open_minutes(lake, requested).await?;
+            let job = job(parameters);
+            let clicks = TableLog::open(lake, Table::Clicks).await?;
+            let live = join(&job, options, &log, clicks.time_in_future_ms()).await?;
+            let goal = goal(options, run.until).await?;
+            let mut source = HybridSource::new(RawTable::new(clicks).shared(), live, job.reads());
+            let (stop, progress) = (run.stop.clone(), run.progress.clone());
+            let done = drive(&job, &mut source, vec![log], run.pace, goal, stop, progress).await;
+            leave(source.into_live()).await;
+            match done {
+                Err(DriveError::Lake(LakeError::Altered(why))) => info!(why, "beginning again"),
+                done => return done,
+            }
+        }
     })
 }
 

@@ -3,7 +3,6 @@
 use ::ingest::Run;
 use ::ingest::drive::{Pace, Progress};
 use lake_schemas::Lake;
-use lake_schemas::commit::TableLog;
 use stream_agg::job::Aggregate as Job;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +10,8 @@ use tracing::info;
 
 use super::{kafka, requested, until};
 use crate::arguments::Aggregate;
-use crate::{memory, metrics};
+use crate::memory;
+use crate::metrics::{self, JobCollector};
 
 pub async fn run(lake: &str, command: Aggregate, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
@@ -20,18 +20,17 @@ pub async fn run(lake: &str, command: Aggregate, stop: CancellationToken) -> any
     let running = command.running;
     let (progress, seen) = watch::channel(Progress::default());
     if let Some(address) = running.metrics {
-        metrics::serve(address, "aggregate", seen.clone()).await?;
+        let collector = JobCollector { job: "aggregate", progress: seen.clone() };
+        metrics::serve(address, "aggregate", Box::new(collector)).await?;
     }
     lake.probe().await?;
-    let (log, parameters) = TableLog::open_minutes(&lake, &requested).await?;
-    let job = Job::new(parameters);
     let pace = Pace {
         commit_interval: running.commit_interval,
         early_fire: command.early_fire,
         memory_max: Some(command.memory_limit.unwrap_or_else(memory::three_quarters)),
     };
     let run = Run { pace, until: until(&running), stop, progress };
-    ::ingest::compute(&lake, &kafka, &job, log, run).await?;
+    ::ingest::compute(&lake, &kafka, &requested, Job::new, run).await?;
     info!("done");
     Ok(())
 }

@@ -5,6 +5,7 @@
 //! | [`Shadow`] | a table is made, and written like the live job's, by the same loop, from the raw table alone |
 //! | [`Replace`] | closed windows of `clicks_minute` are computed again, and replaced in one commit |
 //! | [`replay`] | the rows that a table should have where it stands, kept in memory for who compares |
+//! | [`Promote`] | such a table of all history becomes `clicks_minute`, in one commit |
 //! | [`provenance`], [`Feed`] | the events behind one count, for who explains |
 //!
 //! [`Range`] says which part of history; `end.rs` makes of the live job's source a bounded one, which
@@ -15,6 +16,7 @@ mod contents;
 mod end;
 mod feed;
 mod minute_files;
+mod promote;
 mod provenance;
 mod range;
 mod recompute;
@@ -24,6 +26,7 @@ mod shadow;
 
 pub use contents::{Changes, Day, Sums};
 pub use feed::Feed;
+pub use promote::{Promote, Promoted, What};
 pub use provenance::{Row, provenance};
 pub use range::Range;
 pub use replace::{Replace, Replaced, Writes};

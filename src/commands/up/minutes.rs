@@ -7,7 +7,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use lake_schemas::minute::WINDOW_MS;
-use lake_schemas::{EventTime, Lake};
+use lake_schemas::{EventTime, Lake, Table};
 
 use crate::report::grouped;
 
@@ -59,6 +59,16 @@ impl fmt::Display for LastMinute {
         let minute: String = minute.to_string().chars().skip("2026-03-07T".len()).take("12:00".len()).collect();
         write!(f, "minute {minute}: {}", self.top)
     }
+}
+
+/// How many hours and days are rolled up.
+pub async fn rolled_up(lake: &Lake) -> anyhow::Result<String> {
+    let mut counts = Vec::new();
+    for table in Table::ROLLED_UP {
+        let rows = query::run(lake, &format!("select count(distinct window_start) from {table}")).await?;
+        counts.push(rows[0].column(0).as_primitive::<Int64Type>().value(0));
+    }
+    Ok(format!("{} hours, {} days", counts[0], counts[1]))
 }
 
 /// What the table says of a topic, in all.

@@ -1,6 +1,7 @@
-//! `clicklake up`: broker, clicks and both jobs in one process, to see it work.
+//! `clicklake up`: broker, clicks, both jobs and the compactor in one process, to see it work.
 
 mod minutes;
+mod rounds;
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -10,7 +11,6 @@ use ::ingest::drive::{DriveError, Pace, Progress, Reach};
 use ::ingest::kafka::KafkaOptions;
 use ::ingest::{Run, Until};
 use anyhow::Context;
-use lake_schemas::commit::TableLog;
 use lake_schemas::minute::Requested;
 use lake_schemas::{Lake, Table, TopicPartition};
 use localstack::broker::Broker;
@@ -22,6 +22,7 @@ use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::minutes::LastMinute;
+use self::rounds::Files;
 use super::{kafka, now};
 use crate::arguments::Up;
 use crate::report::{self, grouped};
@@ -41,7 +42,8 @@ pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow
     let (produced_in, produced) = watch::channel(Counts::default());
     let (ingested_in, ingested) = watch::channel(Progress::default());
     let (counted_in, counted) = watch::channel(Progress::default());
-    let (stop_producing, stop_jobs) = (stop.child_token(), CancellationToken::new());
+    let (stop_producing, stop_jobs, stop_rounds) =
+        (stop.child_token(), CancellationToken::new(), CancellationToken::new());
     say(&format!("lake {location}, topic {}, {} messages a second; Ctrl-C stops", kafka.topic, command.rate));
 
     let began = Instant::now();
@@ -77,17 +79,25 @@ pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow
     let ingesting = ::ingest::ingest(&lake, &kafka, job(&stop_jobs, ingested_in));
     let counting = count(&lake, &kafka, job(&stop_jobs, counted_in));
     let watching = watch_progress(&lake, &kafka, produced.clone(), ingested.clone(), counted.clone());
-    let jobs = async { tokio::join!(stopping(ingesting, &stop_producing), stopping(counting, &stop_producing)) };
-    let ((has_ingested, has_counted), has_sent) = tokio::select! {
-        done = async { tokio::join!(jobs, producing) } => done,
+    let jobs = async {
+        let done = tokio::join!(stopping(ingesting, &stop_producing), stopping(counting, &stop_producing));
+        // The last round comes when all minutes are there.
+        stop_rounds.cancel();
+        done
+    };
+    let ((has_ingested, has_counted), has_sent, files) = tokio::select! {
+        done = async { tokio::join!(jobs, producing, rounds::run(&lake, &stop_rounds)) } => done,
         () = watching => unreachable!("it watches for ever"),
     };
     say("");
     has_ingested?;
     has_counted?;
     has_sent?;
+    let files = files?;
     let minutes = minutes::total(&lake, kafka.recorded_topic()).await?;
-    report::print_text(&summary(location, *produced.borrow(), &ingested.borrow(), &minutes, began.elapsed()));
+    let hours_and_days = minutes::rolled_up(&lake).await?;
+    let counted = (minutes.as_str(), hours_and_days.as_str(), files);
+    report::print_text(&summary(location, *produced.borrow(), &ingested.borrow(), counted, began.elapsed()));
     Ok(())
 }
 
@@ -97,8 +107,7 @@ fn job(stop: &CancellationToken, progress: watch::Sender<Progress>) -> Run {
 
 /// Counts the clicks of every minute, as `clicklake aggregate` does.
 async fn count(lake: &Lake, kafka: &KafkaOptions, run: Run) -> Result<(), DriveError> {
-    let (log, parameters) = TableLog::open_minutes(lake, &Requested::default()).await?;
-    ::ingest::compute(lake, kafka, &Aggregate::new(parameters), log, run).await
+    ::ingest::compute(lake, kafka, &Requested::default(), Aggregate::new, run).await
 }
 
 /// Whether a job has come as far as another, in each partition.
@@ -167,7 +176,13 @@ fn rejected(progress: &Progress) -> u64 {
     progress.tables.get(&Table::ClicksRejected).map_or(0, |table| table.rows)
 }
 
-fn summary(location: &str, produced: Counts, progress: &Progress, minutes: &str, took: Duration) -> String {
+fn summary(
+    location: &str,
+    produced: Counts,
+    progress: &Progress,
+    (minutes, hours_and_days, files): (&str, &str, Files),
+    took: Duration,
+) -> String {
     let clicks = committed(progress);
     let bytes_a_click = clicks.bytes as f64 / clicks.rows.max(1) as f64;
     let left = produced.total() as i64 - progress.read;
@@ -182,6 +197,7 @@ fn summary(location: &str, produced: Counts, progress: &Progress, minutes: &str,
         ),
         format!("rejected   {} rows of clicks_rejected", grouped(rejected(progress))),
         format!("counted    {minutes}"),
+        format!("rolled up  {hours_and_days}; {} files were put together into {}", files.before, files.after),
     ];
     if left > 0 {
         lines.push(format!("left       {} messages not committed when time ran out", grouped(left.unsigned_abs())));

@@ -1,0 +1,305 @@
+//! Promote: a shadow becomes `clicks_minute`, in one commit; or what was there before becomes it again.
+//!
+//! ```text
+//!   the shadow is whole, and complete        no → refused
+//!   the raw table has what comes behind it   no → waited for, or refused
+//!     │
+//!   its files are copied into the folder of clicks_minute, where nobody sees them yet
+//!     │
+//!     ├─> pin the newest version
+//!     └─> on exactly that: every file out, the copies in, stands and parameters those of the shadow
+//!           └─ overtaken ──> unpin, and again
+//! ```
+//!
+//! The live job finds itself fenced, or the table altered, and goes on from the shadow's stand: from the raw table as
+//! far as that has come, then from Kafka. Every reader sees the one content or the other.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use deltalake::kernel::Add;
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt, stream};
+use lake_schemas::commit::{Commit, CommitId, Move, Outcome, TableLog, TableView, Version};
+use lake_schemas::minute::Parameters;
+use lake_schemas::pins::{self, Pin, PinName, Pinned};
+use lake_schemas::{Cut, Folder, History, Lake, LakeError, Stand, Table, TopicPartition};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::drive::DriveError;
+
+/// The job, as `history` names it, and by which an undo knows what it takes back.
+const JOB: &str = "promote";
+
+/// What the names of its pins begin with; the version that is pinned follows.
+const PIN_PREFIX: &str = "promote_";
+
+/// How long the version before can be gone back to: as long as anyone should need to find out.
+const PIN_DAYS: i64 = 30;
+
+/// How long the raw table may be waited for, and how often it is looked at.
+const RAW_WAIT: Duration = Duration::from_secs(60);
+const RAW_LOOK: Duration = Duration::from_millis(500);
+
+/// Files that are copied at once.
+const COPIES_MAX: usize = 16;
+
+/// What becomes `clicks_minute`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A shadow.
+    Shadow(Table),
+    /// What was there before the last promotion.
+    Before,
+}
+
+/// A promotion.
+pub struct Promote<'a> {
+    /// Where.
+    pub lake: &'a Lake,
+    /// Of what.
+    pub what: What,
+    /// What time it is.
+    pub now: DateTime<Utc>,
+    /// Tells it to stop.
+    pub stop: CancellationToken,
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promoted {
+    /// The version that `clicks_minute` became.
+    pub version: Version,
+    /// What it is now: the name of the shadow, or the version that it is again.
+    pub content: String,
+    /// How many files it has.
+    pub files: usize,
+    /// Where it stands.
+    pub cut: Cut,
+}
+
+/// What is to take the place of what is there.
+struct Content {
+    name: String,
+    /// The table that it is copied from.
+    table: Table,
+    stands: BTreeMap<TopicPartition, Stand>,
+    parameters: Parameters,
+    files: Vec<Add>,
+}
+
+impl Promote<'_> {
+    /// Does it; `None` if it was stopped before.
+    pub fn run(&self) -> BoxFuture<'_, Result<Option<Promoted>, DriveError>> {
+        Box::pin(async move {
+            let table = Table::ClicksMinute;
+            let found = TableLog::find(self.lake, table).await?;
+            let mut minutes = found.ok_or_else(|| self.lake.lacks(table))?;
+            let content = match self.what {
+                What::Shadow(shadow) => self.shadow(shadow).await?,
+                What::Before => self.before(&minutes).await?,
+            };
+            knows_all(&content, &minutes)?;
+            if !self.raw_has_come_to(&minutes.stands()).await? {
+                return Ok(None);
+            }
+            let adds = self.copy(&content).await?;
+            let mut commit = Commit { id: CommitId::unique(), adds, cut: cut_of(&content.stands), ..Commit::new(JOB) };
+            let mut backoff = Backoff::default();
+            loop {
+                minutes.refresh().await?;
+                let (before, live) = (minutes.version(), minutes.live_files().await?);
+                // After a long outage, what was tried is known only by what is there.
+                if let Some(ours) = commit.adds.first()
+                    && live.iter().any(|file| file.path == ours.path)
+                {
+                    return Ok(Some(promoted(&content, &commit, before)));
+                }
+                knows_all(&content, &minutes)?;
+                let pin = self.pin(before).await?;
+                commit.removes = live;
+                commit.moves = moves(&content.stands, &minutes);
+                commit.onto = Some(before);
+                commit.definition =
+                    (minutes.parameters()? != content.parameters).then(|| content.parameters.definition(table));
+                let outcome = loop {
+                    match minutes.commit(&commit).await {
+                        Ok(outcome) => break outcome,
+                        // It may have happened: the same commit is tried until that is known.
+                        Err(error) => backoff.again(error, &self.stop).await?,
+                    }
+                };
+                if let Outcome::Committed(version) = outcome {
+                    if let Some(checkpoint) = minutes.take_checkpoint_owed() {
+                        checkpoint.write_or_warn().await;
+                    }
+                    return Ok(Some(promoted(&content, &commit, version)));
+                }
+                pins::unpin(self.lake, pin).await?;
+                if self.stop.is_cancelled() {
+                    return Ok(None);
+                }
+            }
+        })
+    }
+
+    /// A shadow, if it is of all of history, and complete.
+    async fn shadow(&self, table: Table) -> Result<Content, DriveError> {
+        let shadow = TableView::newest(self.lake, table).await?.ok_or_else(|| self.lake.lacks(table))?;
+        let history = History::recorded(table, shadow.properties())?;
+        if !history.is_whole() {
+            let why =
+                format!("{table} is of a part of history; make one of all of it, by backfill --into without a range");
+            return Err(LakeError::Refused(why).into());
+        }
+        for (of, &until) in &history.until {
+            let stand = shadow.stand(of);
+            if stand.cut != Some(until) || stand.drained != Some(until) {
+                let why = format!(
+                    "{table} is not complete: of {of} it lacks something below {until}; run backfill --into {table} again"
+                );
+                return Err(LakeError::Refused(why).into());
+            }
+        }
+        Ok(Content {
+            name: table.to_string(),
+            table,
+            stands: shadow.stands(),
+            parameters: Parameters::recorded(table, shadow.properties())?,
+            files: shadow.live_files().await?,
+        })
+    }
+
+    /// What was there before the last promotion.
+    async fn before(&self, minutes: &TableLog) -> Result<Content, DriveError> {
+        let table = Table::ClicksMinute;
+        let view = TableView::newest(self.lake, table).await?.ok_or_else(|| self.lake.lacks(table))?;
+        let pins = pins::pins(self.lake).await?.into_iter();
+        let ours = pins.filter(|pin| pin.table == table.name() && pin.name.as_str().starts_with(PIN_PREFIX));
+        let mut versions: Vec<_> = ours.filter(|pin| pin.holds(self.now)).map(|pin| pin.version).collect();
+        versions.sort_unstable();
+        while let Some(version) = versions.pop() {
+            // One that died before its commit has left a pin too.
+            let next = minutes.files_of(version + 1).await?;
+            if next.is_none_or(|next| next.job.as_deref() != Some(JOB)) {
+                continue;
+            }
+            let before = view.at(version).await?;
+            return Ok(Content {
+                name: format!("version {version}"),
+                table,
+                stands: before.stands(),
+                parameters: Parameters::recorded(table, before.properties())?,
+                files: before.live_files().await?,
+            });
+        }
+        let why = format!("{table} was not promoted in the last {PIN_DAYS} days: there is nothing to undo");
+        Err(LakeError::Refused(why).into())
+    }
+
+    /// Waits until the raw table has what the minutes have seen: behind the content, all of it will be read again. What
+    /// comes from now on is young, and Kafka has it. Whether that was not stopped.
+    async fn raw_has_come_to(&self, stands: &BTreeMap<TopicPartition, Stand>) -> Result<bool, DriveError> {
+        let mut raw = super::raw(self.lake).await?;
+        let deadline = Instant::now() + RAW_WAIT;
+        loop {
+            let behind = stands.iter().find(|(of, stand)| raw.stand(of).cut < stand.cut);
+            let Some((of, stand)) = behind else { return Ok(true) };
+            if Instant::now() >= deadline {
+                return Err(LakeError::Refused(format!(
+                    "clicks is behind clicks_minute, so that not all could be counted again: of {of} it has what is below \
+                     {}, clicks_minute what is below {}; let `clicklake ingest` catch up",
+                    raw.stand(of).cut.unwrap_or(0),
+                    stand.cut.unwrap_or(0)
+                ))
+                .into());
+            }
+            tokio::select! {
+                () = self.stop.cancelled() => return Ok(false),
+                () = sleep(RAW_LOOK) => {}
+            }
+            let mut backoff = Backoff::default();
+            while let Err(error) = raw.refresh().await {
+                backoff.again(error, &self.stop).await?;
+            }
+        }
+    }
+
+    /// Copies the content's files into the folder of the minutes, under names that were never used.
+    async fn copy(&self, content: &Content) -> Result<Vec<Add>, DriveError> {
+        let store = self.lake.object_store()?;
+        let copy = |file: Add| {
+            let store = store.clone();
+            async move {
+                let (from, to) = (content.table, Table::ClicksMinute);
+                let foreign = || LakeError::Refused(format!("{from}: {} is not a file of minutes", file.path));
+                let path = Path::from_url_path(&file.path).map_err(|_| foreign())?;
+                Folder::of(from, &file).ok_or_else(foreign)?;
+                let folder: Vec<_> = path.parts().collect();
+                let name = format!("{}.parquet", CommitId::unique().as_str());
+                let (_, folders) = folder.split_last().ok_or_else(foreign)?;
+                let copied: Path = folders.iter().cloned().chain([name.as_str().into()]).collect();
+                let at =
+                    |table: Table, path: &Path| Path::from(table.name()).parts().chain(path.parts()).collect::<Path>();
+                let (source, target) = (at(from, &path), at(to, &copied));
+                let mut backoff = Backoff::default();
+                while let Err(error) = store.copy(&source, &target).await {
+                    let what = format!("copying {source} to {target}");
+                    backoff.again(LakeError::store(what, error), &self.stop).await?;
+                }
+                // The log has paths as addresses have them.
+                let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+                Ok::<_, DriveError>(Add { path: format!("{folder}/{name}"), ..file.clone() })
+            }
+        };
+        stream::iter(content.files.clone()).map(copy).buffered(COPIES_MAX).try_collect().await
+    }
+
+    /// Keeps a version that can be gone back to.
+    async fn pin(&self, version: Version) -> Result<PinName, DriveError> {
+        let name: PinName = format!("{PIN_PREFIX}{version}").parse().map_err(LakeError::Refused)?;
+        let expires = Some(self.now + chrono::Duration::days(PIN_DAYS));
+        let pin = Pin { name, table: Table::ClicksMinute.name().to_owned(), version, expires };
+        match pins::pin(self.lake, Table::ClicksMinute, &pin).await? {
+            // Another promotion of that version was overtaken, or died; what it pinned is the same.
+            Pinned::Done | Pinned::Taken(_) => Ok(name),
+        }
+    }
+}
+
+/// Refuses content that does not know of a partition that the minutes count: it has no stand to set.
+fn knows_all(content: &Content, minutes: &TableLog) -> Result<(), LakeError> {
+    let unknown = minutes.stands().into_keys().find(|of| !content.stands.contains_key(of));
+    let why = |of| {
+        format!(
+            "{} does not know of {of}, which clicks_minute counts by now; make another by backfill --into, and promote that",
+            content.name
+        )
+    };
+    unknown.map_or(Ok(()), |of| Err(LakeError::Refused(why(of))))
+}
+
+fn promoted(content: &Content, commit: &Commit, version: Version) -> Promoted {
+    Promoted { version, content: content.name.clone(), files: commit.adds.len(), cut: commit.cut.clone() }
+}
+
+/// From where the minutes stand to where the content does.
+fn moves(stands: &BTreeMap<TopicPartition, Stand>, minutes: &TableLog) -> Vec<Move> {
+    let table = Table::ClicksMinute;
+    let of = |(of, to): (&TopicPartition, &Stand)| {
+        let from = minutes.stand(of);
+        let to = to.in_place_of(from);
+        let both = from.encode(table, of).into_iter().zip(to.encode(table, of));
+        both.map(|((app_id, from), (_, to))| Move { app_id, from, to }).collect::<Vec<_>>()
+    };
+    stands.iter().flat_map(of).collect()
+}
+
+fn cut_of(stands: &BTreeMap<TopicPartition, Stand>) -> Cut {
+    stands.iter().filter_map(|(of, stand)| Some((of.clone(), stand.cut?))).collect()
+}

@@ -1,0 +1,50 @@
+//! The compactor of `clicklake up`: hours and days follow the minutes, a round every few seconds.
+
+use std::error::Error;
+use std::time::Duration;
+
+use ::compactor::{CompactError, Compactor, Done, Plan};
+use lake_schemas::Lake;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::memory;
+
+/// Often enough to watch: a lake that lives longer does with a minute.
+const EVERY: Duration = Duration::from_secs(10);
+
+/// Files that were put together, and those that they became.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Files {
+    pub before: usize,
+    pub after: usize,
+}
+
+/// Does rounds until it is stopped, and then a last one.
+pub async fn run(lake: &Lake, stop: &CancellationToken) -> Result<Files, CompactError> {
+    let mut compactor = Compactor::new(lake.clone(), memory::three_quarters());
+    let (mut merged, mut every) = (Files::default(), interval(EVERY));
+    let mut tell = |done| {
+        if let Done::Merged { files, .. } = done {
+            merged.before += files.0;
+            merged.after += files.1;
+        }
+    };
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let is_last = tokio::select! {
+            _ = every.tick() => false,
+            () = stop.cancelled() => true,
+        };
+        match compactor.round(&Plan::default(), &mut tell).await {
+            Err(CompactError::Lake(error)) if error.is_retryable() && !is_last => {
+                warn!(error = &error as &dyn Error, "the next round tries again");
+            }
+            done => done?,
+        }
+        if is_last {
+            return Ok(merged);
+        }
+    }
+}
