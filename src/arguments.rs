@@ -1,17 +1,22 @@
 //! The command line, as the contract has it. A flag not given is looked up as `CLICKLAKE_<FLAG>`.
 
+mod values;
+
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use lake_schemas::minute::{Dimension, WINDOW_MS};
+use lake_schemas::minute::Dimension;
+use lake_schemas::pins::PinName;
 use lake_schemas::table::ShadowName;
 use lake_schemas::{EventTime, Table};
 
-const EXPECTED_DURATION: &str = "expected a duration such as 250ms, 5s, 15m, 1h or 30d";
+use self::values::{
+    duration, duration_or_zero, history, instant, minute, minutes, property, share, size, table, topic,
+};
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("CLICKLAKE_COMMIT"), ")");
 
@@ -56,10 +61,24 @@ pub enum Command {
     Aggregate(Aggregate),
     /// Computes minutes again from the raw clicks, into a table of their own or in place
     Backfill(Backfill),
+    /// Makes a table that backfill has computed the lake's minutes, in one step; or undoes that
+    Promote(Promote),
     /// Counts the raw clicks again in plain SQL, and compares
     Verify(Verify),
     /// Shows the events behind one count, and those that were not counted, with the reason
     Explain(Explain),
+    /// Keeps the lake cheap: rolls up hours and days, puts small files together, gives up what is old
+    Compact(Compact),
+    /// Keeps a version of a table, however old it gets
+    Pin(Pin),
+    /// Keeps it no longer
+    Unpin(Unpin),
+    /// Shows the versions that are kept
+    Pins(Pins),
+    /// Shows what an ad or a campaign has got, in one row
+    Total(Total),
+    /// Shows what an ad or a campaign has got in each minute, hour or day
+    Series(Series),
     /// Shows how far the tables are behind the topic
     Lag(Lag),
     /// Answers one SQL statement over the lake's tables
@@ -260,6 +279,20 @@ pub struct Range {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Example:  clicklake promote by_country\n          clicklake promote --undo",
+    group = ArgGroup::new("what").required(true)
+)]
+pub struct Promote {
+    /// The table that becomes clicks_minute
+    #[arg(value_name = "NAME", group = "what")]
+    pub name: Option<ShadowName>,
+    /// What was there before the last promotion becomes it again
+    #[arg(long, env = "CLICKLAKE_UNDO", group = "what")]
+    pub undo: bool,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake verify --from 2026-03-07T12:00:00Z --to 2026-03-07T13:00:00Z")]
 pub struct Verify {
     /// Checks that every message read is a row, and every row is counted
@@ -293,6 +326,118 @@ pub struct Explain {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake compact --lake s3://bucket/lake --keep-history 30d")]
+pub struct Compact {
+    /// Does one round, and ends
+    #[arg(long, env = "CLICKLAKE_ONCE", conflicts_with = "every")]
+    pub once: bool,
+    /// How often a round begins
+    #[arg(long, env = "CLICKLAKE_EVERY", default_value = "1m", value_name = "DURATION", value_parser = duration)]
+    pub every: Duration,
+    /// How old versions may get; what nobody has pinned and is older is deleted
+    #[arg(long, env = "CLICKLAKE_KEEP_HISTORY", default_value = "7d", value_name = "DURATION", value_parser = history)]
+    pub keep_history: Duration,
+    /// Shows what one round would do, and changes nothing
+    #[arg(long, env = "CLICKLAKE_DRY_RUN")]
+    pub dry_run: bool,
+    /// Serves metrics for Prometheus, at /metrics of this address
+    #[arg(long, env = "CLICKLAKE_METRICS", value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake pin invoice_march --version 412 --expires 90d")]
+pub struct Pin {
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub name: PinName,
+    /// The table
+    #[arg(long, env = "CLICKLAKE_TABLE", value_name = "NAME", default_value = "clicks_minute", value_parser = table)]
+    pub table: Table,
+    /// The version
+    #[arg(long, env = "CLICKLAKE_VERSION", value_name = "V")]
+    pub version: u64,
+    /// How long it is kept; otherwise, until it is unpinned
+    #[arg(long, env = "CLICKLAKE_EXPIRES", value_name = "DURATION", value_parser = duration)]
+    pub expires: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake unpin invoice_march")]
+pub struct Unpin {
+    /// Its name
+    #[arg(value_name = "NAME")]
+    pub name: PinName,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake pins --format json")]
+pub struct Pins {
+    #[command(flatten)]
+    pub report: Report,
+}
+
+/// Whose clicks.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Whom {
+    /// Those of an ad
+    #[arg(long, env = "CLICKLAKE_AD", value_name = "A")]
+    pub ad: Option<String>,
+    /// Those of a campaign
+    #[arg(long, env = "CLICKLAKE_CAMPAIGN", value_name = "C")]
+    pub campaign: Option<String>,
+}
+
+/// A stretch of event time, in whole minutes; without any of these, all of it.
+#[derive(Clone, Debug, Args)]
+pub struct Span {
+    /// The minutes up to now, the one that is not over included
+    #[arg(long, env = "CLICKLAKE_LAST", value_name = "DURATION", value_parser = duration,
+          conflicts_with_all = ["from", "to"])]
+    pub last: Option<Duration>,
+    /// From this time on
+    #[arg(long, env = "CLICKLAKE_FROM", value_name = "TIME", value_parser = minute)]
+    pub from: Option<EventTime>,
+    /// Before this time
+    #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
+    pub to: Option<EventTime>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake total --ad ad-7 --from 2026-03-01 --to 2026-04-01")]
+pub struct Total {
+    #[command(flatten)]
+    pub whom: Whom,
+    #[command(flatten)]
+    pub span: Span,
+    #[command(flatten)]
+    pub report: Report,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake series --campaign spring --last 24h --by hour")]
+pub struct Series {
+    #[command(flatten)]
+    pub whom: Whom,
+    #[command(flatten)]
+    pub span: Span,
+    /// The windows that are summed up [default: minute up to 3 hours, hour up to 7 days, then day]
+    #[arg(long, env = "CLICKLAKE_BY")]
+    pub by: Option<By>,
+    #[command(flatten)]
+    pub report: Report,
+}
+
+/// How long the windows of a series are.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum By {
+    Minute,
+    Hour,
+    Day,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake lag --bootstrap-servers localhost:9092")]
 pub struct Lag {
     #[command(flatten)]
@@ -323,63 +468,4 @@ pub enum Format {
 pub struct Sql {
     /// The statement
     pub statement: String,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let parsed = duration_or_zero(text).ok().filter(|duration| !duration.is_zero());
-    parsed.ok_or_else(|| EXPECTED_DURATION.to_owned())
-}
-
-fn duration_or_zero(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| EXPECTED_DURATION.to_owned())
-}
-
-fn size(text: &str) -> Result<usize, String> {
-    let parsed = text.parse::<bytesize::ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok());
-    parsed.filter(|size| *size > 0).ok_or_else(|| "expected a size such as 512MiB or 4GiB".to_owned())
-}
-
-/// A time at which a window may start.
-fn minute(text: &str) -> Result<EventTime, String> {
-    let is_whole = |time: &EventTime| time.millis().rem_euclid(WINDOW_MS) == 0;
-    Some(time(text)?).filter(is_whole).ok_or_else(|| "expected a whole minute: windows start with minutes".to_owned())
-}
-
-/// RFC 3339, or a day, which begins at midnight UTC.
-fn time(text: &str) -> Result<EventTime, String> {
-    let day = || text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0).map(|midnight| midnight.and_utc());
-    let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(day);
-    let time = time.and_then(|time| EventTime::from_millis(time.timestamp_millis()));
-    time.ok_or_else(|| "expected a time such as 2026-03-07T12:00:00Z, or a day such as 2026-03-07".to_owned())
-}
-
-/// A time of the clock.
-fn instant(text: &str) -> Result<DateTime<Utc>, String> {
-    let time = DateTime::from_timestamp_millis(time(text)?.millis());
-    time.ok_or_else(|| "expected a time that a calendar has".to_owned())
-}
-
-/// A table of minutes.
-fn minutes(name: &str) -> Result<Table, String> {
-    if name == Table::ClicksMinute.name() { Ok(Table::ClicksMinute) } else { name.parse().map(Table::Shadow) }
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "expected a share between 0 and 1".to_owned())
-}
-
-fn property(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or("expected key=value")?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
-}
-
-/// Kafka's own rule for names of topics.
-fn topic(text: &str) -> Result<String, String> {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if (1..=249).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != ".." {
-        Ok(text.to_owned())
-    } else {
-        Err("expected up to 249 letters, digits, '.', '_' or '-'".to_owned())
-    }
 }

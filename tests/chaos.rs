@@ -3,15 +3,14 @@
 //!
 //! A round is a topic, a lake, a steady load, and one of everything in an order that its seed shuffles: members join,
 //! leave, are killed, and sleep for longer than a session; Kafka and S3 are killed and started again. Members that
-//! nobody killed must live through it. At the end the topic is read by `kcat` and compared position by position, and
-//! `verify` recounts the minutes.
+//! nobody killed must live through it, and through backfills, promotions and a compactor. At the end the topic is read
+//! by `kcat` and compared position by position, `verify` recounts the minutes, and hours and days must be theirs.
 //! `CLICKLAKE_ROUNDS=a..b` runs other seeds.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use futures::future::{join, join_all};
-use lake_schemas::Table;
 use localstack::produce::Load;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
@@ -20,14 +19,18 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::NOON_MS;
-use crate::simulation::{Actor, versions};
+use crate::simulation::{Actor, compact};
 use crate::stack::member::{Job, Member, SESSION_TIMEOUT};
 use crate::stack::{RealStack, Server};
+use crate::upkeep::are_rolled_up;
 
 const PARTITIONS: i32 = 12;
 
 /// Messages a second: enough that every commit interval has some for every partition.
 const RATE: u64 = 3_000;
+
+/// Who else writes.
+const ACTORS: [Actor; 4] = [Actor::Backfill, Actor::Backfill, Actor::Compact, Actor::Promote];
 
 /// Members of each job's group at the start, and at most.
 const MEMBERS: usize = 2;
@@ -99,7 +102,9 @@ impl<'a> Round<'a> {
         let load = Load { rate: RATE, count: None, start_ms: NOON_MS };
         let producing = stack.produce(&topic, self.seed, load, stop.clone());
         let lake = stack.lake(&topic);
-        let backfills = join_all([0, 1].map(|one| Actor::Backfill.act(&lake, self.seed * 2 + one)));
+        let others =
+            (0..).zip(ACTORS).map(|(one, actor)| actor.act(&lake, &lake, self.seed * ACTORS.len() as u64 + one));
+        let others = join_all(others);
         let events = async {
             for job in [Job::Ingest, Job::Aggregate] {
                 (0..MEMBERS).for_each(|_| self.join(job));
@@ -115,7 +120,7 @@ impl<'a> Round<'a> {
         };
         let (counts, ()) = tokio::select! {
             done = join(producing, events) => done,
-            _ = backfills => unreachable!("they never end"),
+            _ = others => unreachable!("they never end"),
         };
         self.all_are_running();
         for member in std::mem::take(&mut self.members) {
@@ -127,8 +132,10 @@ impl<'a> Round<'a> {
         let messages = stack.raw_is_the_log(&topic, &topic).await;
         assert_eq!(messages as u64, counts.total(), "messages that kafka acknowledged");
         let said = stack.minutes_are_right(&topic);
-        let replaced = versions(&lake, Table::ClicksMinute).await.iter().filter(|one| one.job == "backfill").count();
-        println!("round {}: {replaced} backfills; {said}", self.seed);
+        compact(&lake, 1).await.expect("the stack is up");
+        let minutes = are_rolled_up(&lake).await.expect("hours and days are of the minutes that they name");
+        let of = |job: &str| minutes.iter().filter(|version| version.job == job).count();
+        println!("round {}: {} backfills, {} promotions; {said}", self.seed, of("backfill"), of("promote"));
         messages
     }
 

@@ -15,6 +15,8 @@
 //! | [`minutes`] | the minute counts are those of a plain loop, restarts included |
 //! | [`hand_over`] | the raw table and Kafka are one log, whatever each lacks |
 //! | [`history`] | replays, backfills into a table and in place are the live counts |
+//! | [`upkeep`] | roll-ups, compaction, promotion and clean-up change no sum, and keep what is to be kept |
+//! | [`totals`] | totals and series are the sum of the minutes, at any version, whatever is rolled up |
 //! | [`audit`] | `verify` names what was tampered with |
 //! | [`embedded`] | the whole path over a broker in this process |
 //! | [`start_up`] | what is wrong is said in one line, in time, with the right exit code |
@@ -43,6 +45,8 @@ mod stack;
 mod start_up;
 mod stopping;
 mod structure;
+mod totals;
+mod upkeep;
 
 /// When generated clicks happen, unless a test says otherwise: 2026-03-07T12:00:00Z.
 const NOON_MS: i64 = 1_772_884_800_000;

@@ -29,7 +29,22 @@ impl From<ArrowError> for QueryError {
 
 impl From<DataFusionError> for QueryError {
     fn from(error: DataFusionError) -> Self {
-        Self::Sql(error)
+        // What the lake said on the way is said as it is.
+        lake_error(error).map_or_else(Self::Sql, Self::Lake)
+    }
+}
+
+/// What the lake said that made a statement fail; else the error itself.
+fn lake_error(error: DataFusionError) -> Result<LakeError, DataFusionError> {
+    match error {
+        DataFusionError::External(error) => error.downcast().map(|error| *error).map_err(DataFusionError::External),
+        DataFusionError::Context(what, error) => {
+            lake_error(*error).map_err(|error| DataFusionError::Context(what, Box::new(error)))
+        }
+        DataFusionError::Diagnostic(what, error) => {
+            lake_error(*error).map_err(|error| DataFusionError::Diagnostic(what, Box::new(error)))
+        }
+        error => Err(error),
     }
 }
 

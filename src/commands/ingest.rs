@@ -9,7 +9,7 @@ use tracing::info;
 
 use super::{kafka, until};
 use crate::arguments::Ingest;
-use crate::metrics;
+use crate::metrics::{self, JobCollector};
 
 pub async fn run(lake: &str, command: Ingest, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
@@ -18,7 +18,8 @@ pub async fn run(lake: &str, command: Ingest, stop: CancellationToken) -> anyhow
     let (progress, seen) = watch::channel(Progress::default());
     let run = Run { pace: Pace::every(running.commit_interval), until: until(&running), stop, progress };
     if let Some(address) = running.metrics {
-        metrics::serve(address, "ingest", seen.clone()).await?;
+        let collector = JobCollector { job: "ingest", progress: seen.clone() };
+        metrics::serve(address, "ingest", Box::new(collector)).await?;
     }
     ::ingest::ingest(&lake, &kafka, run).await?;
     info!(messages = seen.borrow().read, "done");

@@ -2,11 +2,16 @@
 
 pub mod aggregate;
 pub mod backfill;
+pub mod compact;
 pub mod explain;
 pub mod generate;
 pub mod ingest;
 pub mod lag;
+pub mod pins;
+pub mod promote;
+pub mod series;
 pub mod sql;
+pub mod total;
 pub mod up;
 pub mod verify;
 
@@ -19,6 +24,7 @@ use ::ingest::drive::DriveError;
 use ::ingest::kafka::KafkaOptions;
 use anyhow::{Context, anyhow};
 use clap::error::ErrorKind;
+use compactor::CompactError;
 use lake_schemas::job::SourceError;
 use lake_schemas::minute::Requested;
 use lake_schemas::{EventTime, LakeError, Windows};
@@ -88,7 +94,7 @@ fn one_line(error: &anyhow::Error) -> String {
 }
 
 fn is_refusal(error: &anyhow::Error) -> bool {
-    let lake = |error: &LakeError| matches!(error, LakeError::Refused(_));
+    let lake = |error: &LakeError| matches!(error, LakeError::Refused(_) | LakeError::Altered(_));
     let source = |error: &SourceError| match error {
         SourceError::Refused(_) => true,
         SourceError::Lake(error) => lake(error),
@@ -96,6 +102,11 @@ fn is_refusal(error: &anyhow::Error) -> bool {
     };
     error.chain().any(|cause| {
         cause.downcast_ref::<LakeError>().is_some_and(lake)
+            || cause.downcast_ref::<CompactError>().is_some_and(|error| match error {
+                CompactError::Fenced(_) => true,
+                CompactError::Lake(error) => lake(error),
+                CompactError::Sql(_) => false,
+            })
             || cause.downcast_ref::<DriveError>().is_some_and(|error| match error {
                 DriveError::Fenced { .. } => true,
                 DriveError::Lake(error) => lake(error),

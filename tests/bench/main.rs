@@ -7,6 +7,7 @@
 
 mod aggregate;
 mod commits;
+mod compact;
 mod embedded;
 mod ingest;
 mod operators;
@@ -18,6 +19,8 @@ mod restart;
 #[path = "../stack/mod.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod stack;
+mod totals;
+mod upkeep;
 
 use serde_json::{Map, Value};
 
@@ -36,13 +39,19 @@ pub struct Scale {
     pub replayed_seconds: u64,
     /// The version whose commit is compared with an early one's.
     pub last_version: u64,
+    /// Commits beside a compactor.
+    pub upkeep_commits: u64,
+    /// Ads that have clicks every day.
+    pub ads: i64,
+    /// Days that totals are asked of.
+    pub days: i64,
 }
 
 /// Measures a part.
 type Measure = fn(Scale) -> Value;
 
 /// What can be measured.
-const PARTS: [(&str, Measure); 7] = [
+const PARTS: [(&str, Measure); 10] = [
     ("ingest", embedded::measure),
     ("aggregate", real::measure_aggregate),
     ("kafka_to_s3", real::measure_ingest),
@@ -50,6 +59,9 @@ const PARTS: [(&str, Measure); 7] = [
     ("restart", restart::measure),
     ("replay", replay::measure),
     ("commit", commits::measure),
+    ("compact", compact::measure),
+    ("upkeep", upkeep::measure),
+    ("totals", totals::measure),
 ];
 
 const SHORT: Scale = Scale {
@@ -59,6 +71,9 @@ const SHORT: Scale = Scale {
     history_seconds: 60,
     replayed_seconds: 240,
     last_version: 1_000,
+    upkeep_commits: 500,
+    ads: 1_000,
+    days: 90,
 };
 const LONG: Scale = Scale {
     clicks: 1_000_000,
@@ -67,6 +82,9 @@ const LONG: Scale = Scale {
     history_seconds: 76 * 60,
     replayed_seconds: 10_000,
     last_version: 10_000,
+    upkeep_commits: 20_000,
+    ads: 10_000,
+    days: 730,
 };
 
 /// When generated clicks happen: 2026-03-07T12:00:00Z.

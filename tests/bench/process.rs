@@ -21,6 +21,14 @@ fn ticks(field: usize) -> f64 {
     ticks / TICKS_A_SECOND
 }
 
+/// The memory that this process holds now, in MB.
+pub fn memory_mb() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a field of it");
+    let kilobytes: f64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    (kilobytes / 1024.0).round()
+}
+
 /// The most memory that a running process has held so far, in MB; `None` once it has ended.
 pub fn peak_memory_mb(process: u32) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;

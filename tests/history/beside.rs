@@ -27,7 +27,7 @@ async fn disaster(seed: u64) -> Result<(), String> {
     for version in versions(&lake, Table::ClicksMinute).await {
         *WRITTEN.lock().expect("no panic under the lock").entry(version.job).or_default() += 1;
     }
-    at_every_commit(&lake, &log, &parameters).await
+    at_every_commit(&lake, &log).await
 }
 
 #[test]

@@ -40,7 +40,7 @@ async fn damaged() -> (Arc<InMemory>, Arc<Log>) {
 }
 
 /// A store of the same content.
-async fn copy(store: &InMemory) -> Arc<dyn ObjectStore> {
+pub async fn copy(store: &InMemory) -> Arc<InMemory> {
     use futures::TryStreamExt;
     let copied = InMemory::new();
     let files: Vec<_> = store.list(None).try_collect().await.expect("memory");
@@ -94,7 +94,7 @@ async fn one_fault<T>(
     fault: Fault,
     at: u64,
 ) -> (Arc<dyn ObjectStore>, u64) {
-    let copied = copy(store).await;
+    let copied: Arc<dyn ObjectStore> = copy(store).await;
     let plan = move |operation| if operation == at { fault } else { Fault::None };
     let faulty = FaultStore::new(Arc::clone(&copied), Box::new(plan));
     let (dead, lake) = (faulty.dead(), lake_on(Arc::new(faulty.clone())));
@@ -163,7 +163,7 @@ fn two_at_once_do_not_do_it_twice() {
     for seed in 0..40 {
         simulate(async {
             let (store, log) = damaged().await;
-            let store = copy(&store).await;
+            let store: Arc<dyn ObjectStore> = copy(&store).await;
             let replaces = [0, 1].map(|one| {
                 let faulty = FaultStore::new(Arc::clone(&store), SLOW.plan(seed * 2 + one));
                 // Nothing is there that the one could miss when the other has been faster.
@@ -187,7 +187,7 @@ fn two_at_once_do_not_do_it_twice() {
 fn a_look_writes_nothing() {
     simulate(async {
         let (store, _) = damaged().await;
-        let store = copy(&store).await;
+        let store: Arc<dyn ObjectStore> = copy(&store).await;
         let lake = lake_on(Arc::clone(&store));
         let files = async || {
             use futures::TryStreamExt;

@@ -8,4 +8,6 @@ mod ranges;
 mod refused;
 mod versions;
 
+pub use faults::copy;
 pub use live::live_is_replay;
+pub use versions::write_at;

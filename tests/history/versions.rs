@@ -32,13 +32,13 @@ async fn lake_of(versions: i64) -> (Lake, Arc<InMemory>) {
     (lake, store)
 }
 
-fn entry(version: i64) -> Path {
-    Path::from(format!("lake/clicks/_delta_log/{version:020}.json"))
+fn entry(table: Table, version: i64) -> Path {
+    Path::from(format!("lake/{table}/_delta_log/{version:020}.json"))
 }
 
 /// Makes a version as if it had been written at that second.
-async fn write_at(store: &InMemory, version: i64, second: i64) {
-    let bytes = store.get(&entry(version)).await.expect("an entry").bytes().await.expect("memory");
+pub async fn write_at(store: &InMemory, table: Table, version: i64, second: i64) {
+    let bytes = store.get(&entry(table, version)).await.expect("an entry").bytes().await.expect("memory");
     let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
     let lines = text.lines().map(|line| {
         let mut action: serde_json::Value = serde_json::from_str(line).expect("JSON");
@@ -48,7 +48,7 @@ async fn write_at(store: &InMemory, version: i64, second: i64) {
         action.to_string()
     });
     let text = lines.collect::<Vec<_>>().join("\n");
-    store.put(&entry(version), text.into()).await.expect("memory");
+    store.put(&entry(table, version), text.into()).await.expect("memory");
 }
 
 async fn newest(lake: &Lake) -> TableView {
@@ -60,7 +60,7 @@ fn what_was_cleaned_up_is_refused_with_what_is_left() {
     simulate(async {
         let (lake, store) = lake_of(120).await;
         for version in 0..100 {
-            store.delete(&entry(version)).await.expect("memory");
+            store.delete(&entry(Table::Clicks, version)).await.expect("memory");
         }
         let view = newest(&lake).await;
         for version in [100, 101, 120] {
@@ -80,7 +80,7 @@ fn a_versions_time_never_lies_before_that_of_the_one_before() {
     simulate(async {
         let (lake, store) = lake_of(4).await;
         for (version, second) in (0..).zip([100, 110, 130, 120, 140]) {
-            write_at(&store, version, second).await;
+            write_at(&store, Table::Clicks, version, second).await;
         }
         let view = newest(&lake).await;
         let at = |second: i64| -> DateTime<Utc> { DateTime::from_timestamp(second, 0).expect("a time") };

@@ -44,26 +44,36 @@ async fn disaster(seed: u64) -> Result<(), String> {
     let parameters = parameters_of(seed);
     let computation = Computation::Minutes(parameters.clone());
     let (lake, log) = survive(seed, &[Computation::Raw, computation]).await?;
-    at_every_commit(&lake, &log, &parameters).await?;
+    at_every_commit(&lake, &log).await?;
     live_is_replay(&lake, &log, &parameters, &versions(&lake, Table::ClicksMinute).await).await?;
     if seed.is_multiple_of(SEEDS_AN_AUDIT) { audit(&lake, &log).await } else { Ok(()) }
 }
 
 /// Whether both tables are at every commit what their stands say, and nothing else.
-pub async fn at_every_commit(lake: &Lake, log: &Log, parameters: &Parameters) -> Result<(), String> {
+pub async fn at_every_commit(lake: &Lake, log: &Log) -> Result<(), String> {
     raw_is_conserved(lake, log).await?;
     let versions = versions(lake, Table::ClicksMinute).await;
     for (partition, messages) in (0..).zip(&log.partitions) {
         let events = events_of(messages);
-        let (taken, mut found) = (taken(events.iter(), parameters), Counts::new());
+        let (mut parameters, mut found) = (versions[0].parameters(), Counts::new());
+        let mut now = taken(events.iter(), &parameters);
         for (number, version) in versions.iter().enumerate() {
+            if version.parameters() != parameters {
+                parameters = version.parameters();
+                now = taken(events.iter(), &parameters);
+            }
             version.removed.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, partition), -1));
             version.rows.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, partition), 1));
             let stand = version.stand(&TopicPartition::new(TOPIC, partition));
-            let expected = counts_at(&taken, stand);
+            let expected = counts_at(&now, stand);
             if found != expected {
+                let jobs: Vec<_> = versions[..=number].iter().map(|version| version.job.as_str()).collect();
+                let differing = found.iter().filter(|(key, sums)| expected.get(key) != Some(sums));
+                let lacking = expected.iter().filter(|(key, sums)| found.get(key) != Some(sums));
                 return Err(format!(
-                    "version {number}, partition {partition} at {stand:?}: {found:?}, not {expected:?}"
+                    "version {number}, partition {partition} at {stand:?}, after {jobs:?}: {:?}, not {:?}",
+                    differing.take(5).collect::<Vec<_>>(),
+                    lacking.take(5).collect::<Vec<_>>()
                 ));
             }
         }

@@ -6,22 +6,26 @@ use std::time::Duration;
 
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::record_batch::RecordBatch;
+use chrono::DateTime;
+use compactor::{CompactError, Compactor, Plan};
 use deltalake::kernel::Add;
-use ingest::backfill::{Range, Replace, Replaced, Work, Writes};
-use lake_schemas::commit::{Commit, CommitId, Outcome, TableLog, TableView};
-use lake_schemas::{Cut, EventTime, Lake, RawFile, Table, Windows, files};
-use object_store::ObjectStoreExt;
-use object_store::path::Path;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use ingest::backfill::{Promote, Range, Replace, Replaced, Shadow, What, Work, Writes};
+use lake_schemas::commit::{Commit, Outcome, TableLog, TableView};
+use lake_schemas::minute::{Dimension, Requested};
+use lake_schemas::{EventTime, Lake, RawFile, Table, Windows, files, read};
 use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use stream_agg::job::Aggregate;
 use tokio_util::sync::CancellationToken;
 
+use super::asker::ask;
 use super::log::START_MS;
 
 const MINUTE_MS: i64 = 60_000;
+
+/// What a compactor may take.
+const MEMORY: usize = 1 << 28;
 
 /// What an actor does, again and again.
 #[derive(Clone, Copy, Debug)]
@@ -30,16 +34,26 @@ pub enum Actor {
     Backfill,
     /// Puts one file of a table in the place of several.
     Rewrite(Table),
+    /// Does rounds of compaction, history left alone.
+    Compact,
+    /// Computes all of history into a table of its own, and promotes it; or takes that back.
+    Promote,
+    /// Asks for totals.
+    Ask,
 }
 
 impl Actor {
-    /// Acts until it is dropped. Whatever fails, it tries something else.
-    pub async fn act(self, lake: &Lake, seed: u64) {
+    /// Acts until it is dropped. Whatever fails, it tries something else. What it finds is compared with another view
+    /// of the lake, which has no faults.
+    pub async fn act(self, lake: &Lake, clean: &Lake, seed: u64) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xac7);
         loop {
             tokio::time::sleep(Duration::from_millis(rng.random_range(100..4_000))).await;
             let _ = match self {
                 Self::Backfill => backfill(lake, &mut rng).await.map(|_| ()),
+                Self::Compact => compact(lake, rng.random_range(1..5)).await.map_err(|error| error.to_string()),
+                Self::Promote => promote(lake, &mut rng).await,
+                Self::Ask => ask(lake, clean, &mut rng).await,
                 Self::Rewrite(table) => rewrite(lake, table, &mut rng).await.map_err(|error| error.to_string()),
             };
         }
@@ -73,6 +87,35 @@ async fn backfill(lake: &Lake, rng: &mut ChaCha8Rng) -> Result<Replaced, String>
     replace.run(Aggregate::over).await.map_err(|error| error.to_string())
 }
 
+/// Some rounds of one compactor.
+pub async fn compact(lake: &Lake, rounds: usize) -> Result<(), CompactError> {
+    let mut compactor = Compactor::new(lake.clone(), MEMORY);
+    for _ in 0..rounds {
+        compactor.round(&Plan::default(), &mut |_| ()).await?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
+
+async fn promote(lake: &Lake, rng: &mut ChaCha8Rng) -> Result<(), String> {
+    let stop = CancellationToken::new();
+    let now = DateTime::from_timestamp_millis(START_MS).expect("a time");
+    let what = if rng.random_ratio(1, 3) {
+        What::Before
+    } else {
+        let table = Table::Shadow(format!("shadow_{}", rng.random::<u32>()).parse().expect("a name"));
+        let dimensions = rng.random_ratio(1, 3).then(|| Dimension::ALL[..rng.random_range(0..=3)].to_vec());
+        let allowed_lateness_ms = rng.random_ratio(1, 3).then(|| rng.random_range(0..60) * 1_000);
+        let requested = Requested { dimensions, allowed_lateness_ms, ..Requested::default() };
+        let work = Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop: stop.clone() };
+        let shadow = Shadow { work, table, requested };
+        shadow.run(Aggregate::over).await.map_err(|error| error.to_string())?;
+        What::Shadow(table)
+    };
+    let promote = Promote { lake, what, now, stop };
+    promote.run().await.map(|_| ()).map_err(|error| error.to_string())
+}
+
 async fn rewrite(lake: &Lake, table: Table, rng: &mut ChaCha8Rng) -> lake_schemas::Result<()> {
     let Some(mut log) = TableLog::find(lake, table).await? else { return Ok(()) };
     let mut groups: BTreeMap<_, Vec<Add>> = BTreeMap::new();
@@ -89,27 +132,19 @@ async fn rewrite(lake: &Lake, table: Table, rng: &mut ChaCha8Rng) -> lake_schema
     let count = rng.random_range(2..=group.len().min(5));
     let first = rng.random_range(0..=group.len() - count);
     let inputs: Vec<_> = group.drain(first..first + count).collect();
+    let schema = if table.is_minutes() { log.parameters()?.schema(table) } else { table.schema() };
     let mut rows = Vec::new();
-    for input in &inputs {
-        rows.extend(read(&log, input).await?);
+    for input in inputs.iter().cloned() {
+        rows.extend(read::all_rows(log.object_store(), table, schema.clone(), input).await?);
     }
-    let rows = concat_batches(&rows[0].schema(), &rows).expect("the same columns");
+    let rows = concat_batches(&schema, &rows).expect("the same columns");
     let rows = if table.is_minutes() { rows } else { in_order(&rows) };
     let mut adds = Vec::new();
-    for file in files::encode(table, &[complete(table, &rows, &inputs[0])]).await? {
+    for file in files::encode(table, &[rows]).await? {
         file.put(log.object_store().as_ref()).await?;
         adds.push(file.add);
     }
-    let commit = Commit {
-        id: CommitId::unique(),
-        job: "rewrite",
-        moves: Vec::new(),
-        adds,
-        removes: inputs,
-        data_change: false,
-        onto: None,
-        cut: Cut::new(),
-    };
+    let commit = Commit { adds, removes: inputs, data_change: false, ..Commit::new("rewrite") };
     let outcome = log.commit(&commit).await?;
     assert!(matches!(outcome, Outcome::Committed(_) | Outcome::InputGone { .. }), "{outcome:?}");
     Ok(())
@@ -122,28 +157,7 @@ fn partition_of(file: &Add) -> String {
     statistics["minValues"]["kafka_partition"].to_string()
 }
 
-async fn read(log: &TableLog, file: &Add) -> lake_schemas::Result<Vec<RecordBatch>> {
-    let what = |error: object_store::Error| lake_schemas::LakeError::store("reading", error);
-    let found = log.object_store().get(&Path::from_url_path(&file.path).expect("a path")).await.map_err(what)?;
-    let bytes = found.bytes().await.map_err(what)?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).expect("Parquet").build().expect("a reader");
-    Ok(reader.map(|batch| batch.expect("rows")).collect())
-}
-
 fn in_order(rows: &RecordBatch) -> RecordBatch {
     let order = sort_to_indices(&rows["kafka_offset"], None, None).expect("numbers");
     take_record_batch(rows, &order).expect("rows")
-}
-
-/// Rows with the columns that their table is partitioned by.
-fn complete(table: Table, rows: &RecordBatch, file: &Add) -> RecordBatch {
-    let mut columns: Vec<_> =
-        rows.schema().fields().iter().map(|field| field.name().clone()).zip(rows.columns().to_vec()).collect();
-    for name in table.partition_columns() {
-        let value = file.partition_values[*name].clone().expect("a value");
-        let text = arrow::array::StringArray::from(vec![value; rows.num_rows()]);
-        let kind = if *name == "hour" { arrow::datatypes::DataType::Int32 } else { arrow::datatypes::DataType::Date32 };
-        columns.push(((*name).to_owned(), arrow::compute::cast(&text, &kind).expect("a value of its type")));
-    }
-    RecordBatch::try_from_iter(columns).expect("columns")
 }

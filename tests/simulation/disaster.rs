@@ -127,7 +127,11 @@ pub async fn survive_beside(
     let mut actors_kills = Vec::new();
     for (number, actor) in (MEMBERS..).zip(actors.iter().copied()) {
         let (kill, fate) = fate(number, ACTORS_SLOWNESS);
-        processes.spawn(fate.live(move |lake, seed| Box::pin(async move { actor.act(&lake, seed).await })));
+        let clean = lake_on(Arc::clone(&store));
+        processes.spawn(fate.live(move |lake, seed| {
+            let clean = clean.clone();
+            Box::pin(async move { actor.act(&lake, &clean, seed).await })
+        }));
         actors_kills.push(kill);
     }
     let (lake, end) = (lake_on(store), Instant::now() + DISASTER);

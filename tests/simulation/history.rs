@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use arrow::array::RecordBatch;
 use deltalake::kernel::Action;
 use deltalake::logstore::get_actions;
+use lake_schemas::minute::Parameters;
 use lake_schemas::{Lake, Stand, Table, TopicPartition};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -19,13 +20,25 @@ pub struct Version {
     pub removed: Vec<RecordBatch>,
     /// The job that wrote it.
     pub job: String,
+    /// What the table records.
+    pub properties: HashMap<String, String>,
     txns: HashMap<String, i64>,
 }
 
 impl Version {
     /// Where a partition stood.
     pub fn stand(&self, partition: &TopicPartition) -> Stand {
-        Stand::decode(self.table, partition, |app_id| self.txns.get(app_id).copied())
+        Stand::decode(self.table, partition, |app_id| self.txn(app_id))
+    }
+
+    /// The value of a `txn`.
+    pub fn txn(&self, app_id: &str) -> Option<i64> {
+        self.txns.get(app_id).copied()
+    }
+
+    /// What decides its counts.
+    pub fn parameters(&self) -> Parameters {
+        Parameters::recorded(self.table, &self.properties).expect("they are recorded")
     }
 }
 
@@ -33,7 +46,8 @@ impl Version {
 pub async fn versions(lake: &Lake, table: Table) -> Vec<Version> {
     let log_store = lake.log_store(table.name()).expect("an address");
     let store = log_store.object_store(None);
-    let (mut versions, mut txns, mut files) = (Vec::new(), HashMap::new(), HashMap::new());
+    let (mut versions, mut txns, mut files, mut properties) =
+        (Vec::new(), HashMap::new(), HashMap::new(), HashMap::new());
     while let Some(entry) = log_store.read_commit_entry(versions.len() as u64).await.expect("memory") {
         let (mut rows, mut removed, mut job) = (Vec::new(), Vec::new(), String::new());
         for action in get_actions(versions.len() as u64, &entry).expect("actions") {
@@ -52,13 +66,14 @@ pub async fn versions(lake: &Lake, table: Table) -> Vec<Version> {
                 Action::Remove(remove) => {
                     removed.extend(files.remove(&remove.path).expect("what is removed was live"));
                 }
+                Action::Metadata(metadata) => properties = metadata.configuration().clone(),
                 Action::CommitInfo(info) => {
                     job = info.info.get("clicklake").and_then(|ours| ours["job"].as_str()).unwrap_or_default().into();
                 }
                 _ => {}
             }
         }
-        versions.push(Version { table, rows, removed, job, txns: txns.clone() });
+        versions.push(Version { table, rows, removed, job, properties: properties.clone(), txns: txns.clone() });
     }
     versions
 }

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 /// The topic of every simulated world.
 pub const TOPIC: &str = "clicks";
 
-/// 2026-03-07T23:59:00Z: days change while it runs.
-pub const START_MS: i64 = 1_772_927_940_000;
+/// 2026-03-31T23:59:00Z: hours, days and months change while it runs.
+pub const START_MS: i64 = 1_775_001_540_000;
 
 /// How far a clock may be ahead.
 const SKEW_MS_MAX: i64 = 10 * 3_600_000;

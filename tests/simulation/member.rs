@@ -82,11 +82,14 @@ pub enum Computation {
 }
 
 impl Computation {
-    /// Opens the table that its cut is read from.
+    /// Opens the table that its cut is read from. One that is there has its own parameters: another may have become it.
     pub async fn open(&self, lake: &Lake) -> lake_schemas::Result<TableLog> {
         match self {
             Self::Raw => TableLog::open(lake, Table::Clicks).await,
             Self::Minutes(parameters) => {
+                if let Some(log) = TableLog::find(lake, Table::ClicksMinute).await? {
+                    return Ok(log);
+                }
                 let Parameters { out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms, dimensions } =
                     parameters.clone();
                 let requested = Requested {
@@ -134,9 +137,9 @@ impl Computation {
                 let logs = TableLog::open_all(lake, &Append.tables()).await?;
                 drive(&Append, &mut source, logs, pace, goal, stop, progress).await
             }
-            Self::Minutes(parameters) => {
+            Self::Minutes(_) => {
                 let (log, clicks) = (self.open(lake).await?, TableLog::open(lake, Table::Clicks).await?);
-                let job = Aggregate::new(parameters.clone());
+                let job = Aggregate::new(log.parameters()?);
                 let mut source = HybridSource::new(RawTable::new(clicks).shared(), source, job.reads());
                 drive(&job, &mut source, vec![log], pace, goal, stop, progress).await
             }

@@ -1,59 +1,23 @@
-//! `--metrics ADDR`: what a job has done so far, for Prometheus to scrape.
-//!
-//! There are no counters of their own: each scrape reads the job's progress.
+//! The metrics of a job that reads the log.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::sync::Arc;
 
 use ::ingest::drive::{COMMIT_SECONDS_BOUNDS, Committed, Progress, Reach};
-use anyhow::Context;
-use axum::Router;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
-use axum::routing::get;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::{Registry, Unit};
-use tokio::net::TcpListener;
+use prometheus_client::registry::Unit;
 use tokio::sync::watch;
-use tracing::{error, info};
 
-/// What the text is, as Prometheus asks for it.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// Serves `GET /metrics` at an address, until the process ends.
-pub async fn serve(address: SocketAddr, job: &'static str, progress: watch::Receiver<Progress>) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("--metrics {address}"))?;
-    let address = listener.local_addr()?;
-    let mut registry = Registry::with_prefix_and_labels("clicklake", [("job".into(), job.into())].into_iter());
-    registry.register_collector(Box::new(JobCollector { job, progress }));
-    let registry = Arc::new(registry);
-    let router = Router::new().route("/metrics", get(move || scrape(Arc::clone(&registry))));
-    info!(%address, "metrics");
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).await {
-            error!(%error, "metrics are no longer served");
-        }
-    });
-    Ok(())
-}
-
-async fn scrape(registry: Arc<Registry>) -> impl IntoResponse {
-    let mut text = String::new();
-    encode(&mut text, &registry).expect("text can be written to a string");
-    ([(CONTENT_TYPE, OPEN_METRICS)], text)
-}
+use super::counter;
 
 /// A job's progress, as metrics.
 #[derive(Debug)]
-struct JobCollector {
-    job: &'static str,
-    progress: watch::Receiver<Progress>,
+pub struct JobCollector {
+    pub job: &'static str,
+    pub progress: watch::Receiver<Progress>,
 }
 
 impl Collector for JobCollector {
@@ -88,17 +52,6 @@ impl Collector for JobCollector {
         counter(&mut encoder, "fenced", "Epochs that another writer was faster with", None, progress.fenced)?;
         counter(&mut encoder, "abandoned", "Epochs given up, to be read again", None, progress.abandoned)
     }
-}
-
-fn counter(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Option<&Unit>,
-    value: u64,
-) -> Result<(), fmt::Error> {
-    let counter = ConstCounter::new(value);
-    counter.encode(encoder.encode_descriptor(name, help, unit, counter.metric_type())?)
 }
 
 /// A counter with a label for each table.

@@ -1,0 +1,194 @@
+//! The data files of a table of counts at a version: which windows each holds, and of which ads, by its statistics.
+//! No I/O.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
+use std::sync::Arc;
+
+use chrono::DateTime;
+use deltalake::kernel::Add;
+use lake_schemas::commit::Version;
+use lake_schemas::table::column;
+use lake_schemas::{EventTime, Folder, LakeError, Table};
+use object_store::ObjectMeta;
+use object_store::path::Path;
+use serde_json::Value;
+
+use super::stretches::Stretches;
+
+/// The columns besides the window's start whose smallest and largest values are known of a file, if it states them.
+pub(crate) const BOUNDED_COLUMNS: [&str; 2] = [column::AD_ID, column::CAMPAIGN_ID];
+
+/// A data file.
+#[derive(Debug)]
+pub(crate) struct File {
+    /// Where it is, in the store of the lake.
+    pub object: ObjectMeta,
+    /// From its first window to behind its last, as far as is known, in milliseconds.
+    pub windows: Range<i64>,
+    /// The smallest and the largest value of each of [`BOUNDED_COLUMNS`].
+    pub bounds: [Option<(String, String)>; BOUNDED_COLUMNS.len()],
+}
+
+impl File {
+    fn of(table: Table, folder: Folder, add: &Add) -> Option<Self> {
+        let location = location(table, &add.path)?;
+        let last_modified = DateTime::from_timestamp_millis(add.modification_time)?;
+        let object = ObjectMeta { location, last_modified, size: add.size.unsigned_abs(), e_tag: None, version: None };
+        let statistics: Value =
+            add.stats.as_deref().and_then(|stated| serde_json::from_str(stated).ok()).unwrap_or_default();
+        let (min, max) = (&statistics["minValues"], &statistics["maxValues"]);
+        let start = |of: &Value| Some(EventTime::parse(of[column::WINDOW_START].as_str()?)?.millis());
+        let stated = start(min).zip(start(max)).map(|(first, last)| first..table.window_width().end_ms(last));
+        let text = |of: &Value, name: &str| of[name].as_str().map(str::to_owned);
+        Some(Self {
+            object,
+            windows: stated.unwrap_or(folder.start_ms()..folder.end_ms()),
+            bounds: BOUNDED_COLUMNS.map(|name| text(min, name).zip(text(max, name))),
+        })
+    }
+}
+
+/// The live files of a table at a version.
+#[derive(Clone, Debug)]
+pub(crate) struct Files {
+    table: Table,
+    version: Version,
+    /// By when their folder begins, and by path.
+    folders: BTreeMap<i64, Vec<Arc<File>>>,
+}
+
+impl Files {
+    /// Those that hold any of these windows: first those that hold no others, then the rest.
+    pub fn holding(&self, windows: &Stretches) -> [Vec<Arc<File>>; 2] {
+        let mut holding = [Vec::new(), Vec::new()];
+        let Some(span) = windows.span() else { return holding };
+        let floor = |time: i64| if time == i64::MIN { time } else { self.table.folder_width().start_ms(time) };
+        let folders = self.folders.range(floor(span.start)..span.end);
+        for file in folders.flat_map(|(_, files)| files).filter(|file| windows.touch(&file.windows)) {
+            let has_others = !windows.cover(&file.windows);
+            holding[usize::from(has_others)].push(Arc::clone(file));
+        }
+        holding
+    }
+}
+
+/// The files of a table, followed from version to version.
+#[derive(Debug)]
+pub(crate) struct LiveFiles {
+    /// Shared with those who read them.
+    files: Arc<Files>,
+    /// The folder of each, by its path in the log.
+    folder_of: HashMap<String, i64>,
+}
+
+impl LiveFiles {
+    /// All files that are live at a version.
+    pub fn new(table: Table, version: Version, live: &[Add]) -> Result<Self, LakeError> {
+        let files = Files { table, version, folders: BTreeMap::new() };
+        let mut this = Self { files: Arc::new(files), folder_of: HashMap::new() };
+        this.follow(version, live, &[])?;
+        Ok(this)
+    }
+
+    /// The version that they are of.
+    pub fn version(&self) -> Version {
+        self.files.version
+    }
+
+    /// All of them.
+    pub fn files(&self) -> Arc<Files> {
+        Arc::clone(&self.files)
+    }
+
+    /// Goes on to a version that added some and removed others.
+    pub fn follow(&mut self, version: Version, adds: &[Add], removes: &[String]) -> Result<(), LakeError> {
+        let files = Arc::make_mut(&mut self.files);
+        let table = files.table;
+        for path in removes {
+            let Some(start) = self.folder_of.remove(path) else { continue };
+            let Some(folder) = files.folders.get_mut(&start) else { continue };
+            let location = location(table, path);
+            folder.retain(|file| Some(&file.object.location) != location.as_ref());
+            if folder.is_empty() {
+                files.folders.remove(&start);
+            }
+        }
+        for add in adds {
+            let found = Folder::of(table, add).and_then(|folder| Some((folder, File::of(table, folder, add)?)));
+            let foreign =
+                || LakeError::Refused(format!("{table}: {} is not a file as clicklake writes them", add.path));
+            let (folder, file) = found.ok_or_else(foreign)?;
+            // A file that is added again is the same file.
+            if self.folder_of.insert(add.path.clone(), folder.start_ms()).is_none() {
+                files.folders.entry(folder.start_ms()).or_default().push(Arc::new(file));
+            }
+        }
+        files.version = version;
+        Ok(())
+    }
+}
+
+/// Where a file of a table is, in the store of the lake.
+fn location(table: Table, path: &str) -> Option<Path> {
+    let path = Path::from_url_path(path).ok()?;
+    Some(path.parts().fold(Path::from(table.name()), |folder, part| folder.join(part)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: i64 = 3_600_000;
+    const MINUTE: i64 = 60_000;
+
+    /// A file of one hour of 1970-01-01.
+    fn add(hour: i64, name: &str, stats: Option<String>) -> Add {
+        let values = [("date", "1970-01-01".to_owned()), ("hour", hour.to_string())];
+        Add {
+            path: format!("date=1970-01-01/hour={hour}/{name}"),
+            partition_values: values.map(|(name, value)| (name.to_owned(), Some(value))).into(),
+            stats,
+            ..Add::default()
+        }
+    }
+
+    fn names(files: &[Arc<File>]) -> Vec<&str> {
+        files.iter().filter_map(|file| file.object.location.filename()).collect()
+    }
+
+    #[test]
+    fn files_are_found_by_their_windows_and_by_their_folder_if_they_state_none() {
+        let stats = "{\"minValues\":{\"window_start\":\"1970-01-01T01:10:00.000Z\",\"ad_id\":\"a\"},\
+                      \"maxValues\":{\"window_start\":\"1970-01-01T01:20:00.000Z\",\"ad_id\":\"b\"}}";
+        let adds = [add(0, "whole", None), add(1, "some", Some(stats.to_owned())), add(2, "later", None)];
+        let files = LiveFiles::new(Table::ClicksMinute, 3, &adds).expect("files").files();
+        let holding = |from, to| files.holding(&Stretches::one(from..to));
+        let [all, part] = holding(30 * MINUTE, HOUR + 21 * MINUTE);
+        assert_eq!((names(&all), names(&part)), (vec!["some"], vec!["whole"]));
+        let [all, part] = holding(i64::MIN, HOUR + 15 * MINUTE);
+        assert_eq!((names(&all), names(&part)), (vec!["whole"], vec!["some"]));
+        let [all, part] = holding(HOUR + 21 * MINUTE, 2 * HOUR);
+        assert!(all.is_empty() && part.is_empty());
+        let [all, _] = holding(HOUR, i64::MAX);
+        assert_eq!(all[0].bounds, [Some(("a".to_owned(), "b".to_owned())), None]);
+        assert_eq!(all[0].object.location.as_ref(), "clicks_minute/date=1970-01-01/hour=1/some");
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_and_what_was_shared_before_stays() {
+        let mut live = LiveFiles::new(Table::ClicksMinute, 3, &[add(0, "one", None)]).expect("files");
+        let before = live.files();
+        let removes = ["date=1970-01-01/hour=0/one".to_owned()];
+        live.follow(4, &[add(0, "two", None), add(0, "two", None)], &removes).expect("files");
+        let found = |files: &Files| names(&files.holding(&Stretches::one(0..HOUR))[0]).join(" ");
+        assert_eq!((found(&before), found(&live.files())), ("one".to_owned(), "two".to_owned()));
+        assert_eq!((before.version, live.version()), (3, 4));
+    }
+
+    #[test]
+    fn what_lies_in_no_folder_is_refused() {
+        let error = LiveFiles::new(Table::ClicksDaily, 0, &[add(0, "one", None)]).expect_err("no month").to_string();
+        assert!(error.contains("clicks_daily") && error.contains("one"), "{error}");
+    }
+}

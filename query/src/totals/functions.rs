@@ -1,0 +1,155 @@
+//! The table functions of SQL: `totals(from, to)` and `series(from, to, 'minute'|'hour'|'day')`.
+//!
+//! Both are views: what a statement asks of them goes down to the files. All calls of a statement see the tables at the
+//! versions that its session has them at.
+
+use std::fmt;
+use std::sync::Arc;
+
+use chrono::NaiveDate;
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::datasource::ViewTable;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::Expr;
+use datafusion::scalar::ScalarValue;
+use lake_schemas::minute::Parameters;
+use lake_schemas::{EventTime, LakeError, Width};
+
+use super::opened::{InSession, Opened};
+use super::plan::Adding;
+use super::question::{Detail, Whom, stretch};
+use super::scan::{Counts, columns};
+
+/// What a time may be given as.
+const EXPECTED_TIME: &str = "a time such as '2026-03-07T12:00:00Z', a day such as '2026-03-07', or null";
+
+/// What the width of windows may be given as.
+const WIDTHS: [(&str, Width); 3] = [("minute", Width::Minute), ("hour", Width::Hour), ("day", Width::Day)];
+
+/// Which of the functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Function {
+    /// `totals(from, to)`
+    Totals,
+    /// `series(from, to, width)`
+    Series,
+}
+
+impl Function {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Totals, Self::Series];
+
+    /// Its name in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Totals => "totals",
+            Self::Series => "series",
+        }
+    }
+
+    fn signature(self) -> &'static str {
+        match self {
+            Self::Totals => "totals(from, to)",
+            Self::Series => "series(from, to, 'minute'|'hour'|'day')",
+        }
+    }
+}
+
+/// A function, over the tables of a session.
+pub(crate) struct TotalsFunction {
+    function: Function,
+    tables: Tables,
+}
+
+/// What a session has of the tables: what decides the counts, and the tables; or why it has none.
+pub(crate) type Tables = Arc<std::result::Result<(Parameters, Arc<InSession>), String>>;
+
+impl TotalsFunction {
+    /// A function over these tables.
+    pub fn new(function: Function, tables: Tables) -> Self {
+        Self { function, tables }
+    }
+
+    fn call(&self, arguments: &[Expr]) -> std::result::Result<ViewTable, String> {
+        let by = match (self.function, arguments) {
+            (Function::Totals, [_, _]) => None,
+            (Function::Series, [_, _, width]) => Some(width_of(width)?),
+            _ => return Err("wrong number of arguments".to_owned()),
+        };
+        let from = time_of(&arguments[0]).map_err(|why| format!("from {why}"))?;
+        let to = time_of(&arguments[1]).map_err(|why| format!("to {why}"))?;
+        let asked = stretch(from, to).map_err(|error| error.to_string())?;
+        let (parameters, tables) = self.tables.as_ref().as_ref().map_err(Clone::clone)?;
+        let counts = Counts {
+            opened: Opened::WhenNeeded(Arc::clone(tables)),
+            asked,
+            widest: by.unwrap_or(Width::Day),
+            schema: columns(parameters),
+        };
+        let dimensions = parameters.dimension_columns();
+        let adding = Adding { whom: &Whom::All, dimensions: &dimensions, detail: Detail::Dimensions, by };
+        let plan = adding.up(Arc::new(counts)).map_err(|error| error.to_string())?;
+        Ok(ViewTable::new(plan, None))
+    }
+}
+
+impl fmt::Debug for TotalsFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.function.signature())
+    }
+}
+
+impl TableFunctionImpl for TotalsFunction {
+    fn call_with_args(&self, arguments: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        let refused = |why| {
+            let why = LakeError::Refused(format!("{}: {why}", self.function.signature()));
+            DataFusionError::External(Box::new(why))
+        };
+        Ok(Arc::new(self.call(arguments.exprs()).map_err(refused)?))
+    }
+}
+
+/// The width that an argument names.
+fn width_of(argument: &Expr) -> std::result::Result<Width, String> {
+    let name = literal(argument).and_then(ScalarValue::try_as_str).flatten();
+    let found = WIDTHS.into_iter().find(|(width, _)| Some(*width) == name);
+    let (_, width) = found.ok_or_else(|| format!("{argument} is no width; give 'minute', 'hour' or 'day'"))?;
+    Ok(width)
+}
+
+/// The time that an argument says; `None`: the end is open.
+fn time_of(argument: &Expr) -> std::result::Result<Option<EventTime>, String> {
+    let unknown = || format!("is {argument}; give {EXPECTED_TIME}");
+    let value = literal(argument).ok_or_else(unknown)?;
+    if value.is_null() {
+        return Ok(None);
+    }
+    if let Some(text) = value.try_as_str().flatten() {
+        let day = || {
+            let midnight = text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc();
+            EventTime::from_millis(midnight.timestamp_millis())
+        };
+        return EventTime::parse(text).or_else(day).map(Some).ok_or_else(unknown);
+    }
+    let (number, of_a_second) = match *value {
+        ScalarValue::Date32(Some(days)) => (i64::from(days) * 86_400, 1),
+        ScalarValue::Date64(Some(millis)) => (millis, 1_000),
+        ScalarValue::TimestampSecond(Some(seconds), _) => (seconds, 1),
+        ScalarValue::TimestampMillisecond(Some(millis), _) => (millis, 1_000),
+        ScalarValue::TimestampMicrosecond(Some(micros), _) => (micros, 1_000_000),
+        ScalarValue::TimestampNanosecond(Some(nanos), _) => (nanos, 1_000_000_000),
+        _ => return Err(unknown()),
+    };
+    if number % (60 * of_a_second) != 0 {
+        return Err(format!("{argument} is no whole minute; windows start with minutes"));
+    }
+    let millis = (number / of_a_second).checked_mul(1_000);
+    millis.and_then(EventTime::from_millis).map(Some).ok_or_else(unknown)
+}
+
+fn literal(argument: &Expr) -> Option<&ScalarValue> {
+    match argument {
+        Expr::Literal(value, _) => Some(value),
+        _ => None,
+    }
+}

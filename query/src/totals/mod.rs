@@ -1,0 +1,38 @@
+//! Totals and series of clicks, stitched exactly at any moment: clean days from days, clean hours from hours, the rest
+//! from minutes.
+//!
+//! ```text
+//!   clicks_minute ──newest, or as of──┐
+//!   clicks_hourly ──made of V ≤ n────>├─ what changed since V, W ─> parts ─> files ─> pages ─> sums
+//!   clicks_daily  ──made of W ≤ h────>┘      follow, as_of          stitch    files     scan     plan
+//! ```
+//!
+//! Each table says by which version it stands; whatever changed behind that is taken from below. So an answer is what a
+//! sum over `clicks_minute` at that version says, whatever has been rolled up by then, late or never.
+
+mod as_of;
+mod files;
+mod follow;
+mod functions;
+mod large;
+mod level;
+mod opened;
+mod plan;
+mod prune;
+mod question;
+mod reading;
+mod scan;
+mod small;
+mod sources;
+mod stitch;
+mod stretches;
+#[expect(clippy::module_inception, reason = "it is what the module is for")]
+mod totals;
+
+pub(crate) use as_of::Versions;
+pub(crate) use functions::{Function, Tables, TotalsFunction};
+pub(crate) use opened::InSession;
+pub(crate) use reading::store_url;
+
+pub use question::{Answer, AsOf, Detail, Question, StandsAt, Whom};
+pub use totals::Totals;

@@ -1,0 +1,88 @@
+//! How counts are added up: one logical plan, whether a command asks, or SQL. What SQL adds to it (conditions, columns
+//! that are left out) finds its way down to the files.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::catalog::TableProvider;
+use datafusion::datasource::provider_as_source;
+use datafusion::error::Result;
+use datafusion::functions::core::expr_fn::coalesce;
+use datafusion::functions_aggregate::expr_fn::sum;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
+use lake_schemas::Width;
+use lake_schemas::minute::Measure;
+use lake_schemas::table::{column, timestamp};
+
+use super::question::{Detail, Whom};
+
+const MICROS_PER_MILLI: i64 = 1_000;
+
+/// What is added up, and how.
+pub(crate) struct Adding<'a> {
+    /// Whose counts.
+    pub whom: &'a Whom,
+    /// The columns of the dimensions.
+    pub dimensions: &'a [&'static str],
+    /// What has a row of its own.
+    pub detail: Detail,
+    /// The windows that have a row of their own; `None`: all are one.
+    pub by: Option<Width>,
+}
+
+impl Adding<'_> {
+    /// The plan that adds up counts. Its rows are in no order.
+    pub fn up(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+        let mut plan = LogicalPlanBuilder::scan("counts", provider_as_source(counts), None)?;
+        plan = match self.whom {
+            Whom::All => plan,
+            Whom::Ad(ad) => plan.filter(col(column::AD_ID).eq(lit(ad.as_str())))?,
+            Whom::Campaign(campaign) => plan.filter(col(column::CAMPAIGN_ID).eq(lit(campaign.as_str())))?,
+        };
+        let window = self.by.map(window_of);
+        let dimensions = self.kept().iter().map(|name| col(*name));
+        let by: Vec<_> = window.into_iter().chain(dimensions).collect();
+        let sums = Measure::ALL.map(|measure| sum(col(measure.column())).alias(measure.column()));
+        let is_one_row = by.is_empty();
+        let plan = plan.aggregate(by, sums)?;
+        if is_one_row {
+            // Of nothing, SQL knows no sum.
+            let sums =
+                Measure::ALL.map(|measure| coalesce(vec![col(measure.column()), lit(0_i64)]).alias(measure.column()));
+            return plan.project(sums)?.build();
+        }
+        plan.build()
+    }
+
+    /// The plan, its rows in the order of windows and dimensions.
+    pub fn up_in_order(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+        let window = self.by.map(|_| column::WINDOW_START);
+        let order: Vec<_> = window.into_iter().chain(self.kept().iter().copied()).collect();
+        let plan = self.up(counts)?;
+        if order.is_empty() {
+            return Ok(plan);
+        }
+        let ascending = order.into_iter().map(|name| col(name).sort(true, true));
+        LogicalPlanBuilder::from(plan).sort(ascending)?.build()
+    }
+
+    /// The dimensions that have rows of their own.
+    fn kept(&self) -> &[&'static str] {
+        match self.detail {
+            Detail::Dimensions => self.dimensions,
+            Detail::Sums => &[],
+        }
+    }
+}
+
+/// When the window begins that a narrower one lies in. In numbers: a calendar would take longer, and in UTC it comes to
+/// the same.
+fn window_of(width: Width) -> Expr {
+    let start = col(column::WINDOW_START);
+    if width == Width::Minute {
+        return start;
+    }
+    let micros = width.end_ms(0) * MICROS_PER_MILLI;
+    let start = cast(start, DataType::Int64);
+    cast(start.clone() - start % lit(micros), timestamp()).alias(column::WINDOW_START)
+}

@@ -1,0 +1,177 @@
+//! How the files of counts that hold what is asked for are read: all of their rows, or those of some windows.
+//!
+//! Of large files, which are sorted by ad, the pages are read that hold what is looked for; small files are read at
+//! once.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::Session;
+use datafusion::common::DFSchema;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::error::Result;
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::{Expr, col, lit};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::reassign_expr_columns;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::filter::FilterExecBuilder;
+use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
+use datafusion::scalar::ScalarValue;
+use lake_schemas::table::column;
+use object_store::ObjectStore;
+
+use super::files::File;
+use super::large::LargeFiles;
+use super::small::{self, SmallFiles};
+use super::stretches::Stretches;
+
+/// Scans that run at once for each processor: reading some pages of a file is mostly waiting for them.
+const SCANS_PER_PROCESSOR: usize = 8;
+
+const MICROS_PER_MILLI: i64 = 1_000;
+
+/// Where the files of the lake are, in a session.
+pub(crate) fn store_url() -> ObjectStoreUrl {
+    ObjectStoreUrl::parse("clicklake://lake").expect("it has a scheme and a host")
+}
+
+/// Where the files of the lake are, and what is known of them from question to question: a file never changes.
+#[derive(Clone)]
+pub(crate) struct Store {
+    pub objects: Arc<dyn ObjectStore>,
+    pub known: Arc<FileMetadataCache>,
+}
+
+/// How files are read in a session.
+pub(crate) struct Reading<'a> {
+    session: &'a dyn Session,
+    store: Store,
+    /// The columns of counts.
+    schema: &'a SchemaRef,
+    /// Whether the rows that are looked for are few pages of each file.
+    is_lookup: bool,
+}
+
+impl<'a> Reading<'a> {
+    /// Reads rows in these columns.
+    pub fn new(session: &'a dyn Session, schema: &'a SchemaRef, is_lookup: bool) -> Result<Self> {
+        let runtime = session.runtime_env();
+        let known = runtime.cache_manager.get_file_metadata_cache();
+        let store = Store { objects: runtime.object_store(store_url())?, known };
+        Ok(Self { session, store, schema, is_lookup })
+    }
+
+    /// A condition on rows.
+    pub fn condition(&self, condition: Expr) -> Result<Arc<dyn PhysicalExpr>> {
+        self.session.create_physical_expr(condition, &DFSchema::try_from(Arc::clone(self.schema))?)
+    }
+
+    /// The rows of files that are of these windows: some of their columns.
+    pub fn windows_of(
+        &self,
+        files: Vec<Arc<File>>,
+        windows: &Stretches,
+        columns: &[usize],
+    ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+        let held = files.iter().map(|file| file.windows.clone());
+        let Some(held) = held.reduce(|one, other| one.start.min(other.start)..one.end.max(other.end)) else {
+            return Ok(Vec::new());
+        };
+        let windows: Vec<_> = windows.and(&Stretches::one(held)).iter().map(starts_in).collect();
+        // What is wanted comes first, so that what only the condition needs can be left out behind.
+        let wanted: Vec<_> = (0..columns.len()).collect();
+        let mut columns = columns.to_vec();
+        let start = self.schema.index_of(column::WINDOW_START)?;
+        if !columns.contains(&start) {
+            columns.push(start);
+        }
+        let condition = reassign_expr_columns(self.condition(any(&windows))?, &self.schema.project(&columns)?)?;
+        let filter = |rows| -> Result<Arc<dyn ExecutionPlan>> {
+            let filter = FilterExecBuilder::new(Arc::clone(&condition), rows);
+            Ok(Arc::new(filter.apply_projection(Some(wanted.clone()))?.build()?))
+        };
+        self.all_of(files, &columns)?.into_iter().map(filter).collect()
+    }
+
+    /// All rows of files: some of their columns.
+    pub fn all_of(&self, files: Vec<Arc<File>>, columns: &[usize]) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
+        let is_small = |file: &Arc<File>| file.object.size <= small::BYTES_MAX;
+        let (small, large): (Vec<_>, Vec<_>) = files.into_iter().partition(is_small);
+        let (small, large) = (self.small(small, columns)?, self.large(large, columns)?);
+        Ok(small.into_iter().chain(large).collect())
+    }
+
+    fn small(&self, files: Vec<Arc<File>>, columns: &[usize]) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let rows = |files| {
+            let (store, schema) = (self.store.clone(), Arc::clone(self.schema));
+            Arc::new(SmallFiles { store, files, schema }) as Arc<dyn PartitionStream>
+        };
+        let rows = dealt(files, self.session.config().target_partitions()).into_iter().map(rows).collect();
+        let (schema, columns) = (Arc::clone(self.schema), columns.to_vec());
+        let scan = StreamingTableExec::try_new(schema, rows, Some(&columns), [], false, None)?;
+        Ok(Some(Arc::new(scan)))
+    }
+
+    fn large(&self, files: Vec<Arc<File>>, columns: &[usize]) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if files.is_empty() {
+            return Ok(None);
+        }
+        let source = ParquetSource::new(Arc::clone(self.schema))
+            .with_parquet_file_reader_factory(Arc::new(LargeFiles { store: self.store.clone() }))
+            // Of few pages, all columns are best read at once.
+            .with_pushdown_filters(!self.is_lookup)
+            .with_enable_page_index(true)
+            .with_bloom_filter_on_read(false);
+        let at_once = self.session.config().target_partitions() * SCANS_PER_PROCESSOR;
+        let group = |files: Vec<Arc<File>>| {
+            FileGroup::new(files.iter().map(|file| PartitionedFile::new_from_meta(file.object.clone())).collect())
+        };
+        let config = FileScanConfigBuilder::new(store_url(), Arc::new(source))
+            .with_file_groups(dealt(files, at_once).into_iter().map(group).collect())
+            .with_projection_indices(Some(columns.to_vec()))?
+            .build();
+        Ok(Some(DataSourceExec::from_data_source(config)))
+    }
+}
+
+/// Files dealt out into so many hands at most, the large ones to different ones.
+fn dealt(mut files: Vec<Arc<File>>, hands_max: usize) -> Vec<Vec<Arc<File>>> {
+    files.sort_by(|one, other| {
+        let by_size = other.object.size.cmp(&one.object.size);
+        by_size.then_with(|| one.object.location.cmp(&other.object.location))
+    });
+    let hands = files.len().min(hands_max);
+    (0..hands).map(|hand| files.iter().skip(hand).step_by(hands).cloned().collect()).collect()
+}
+
+/// The condition that a window starts in a stretch.
+fn starts_in(stretch: &Range<i64>) -> Expr {
+    let micros = |millis: i64| {
+        let micros = millis.checked_mul(MICROS_PER_MILLI)?;
+        Some(lit(ScalarValue::TimestampMicrosecond(Some(micros), Some(Arc::from("UTC")))))
+    };
+    // A bound that is none has no microseconds.
+    let from = micros(stretch.start).map(|from| col(column::WINDOW_START).gt_eq(from));
+    let to = micros(stretch.end).map(|to| col(column::WINDOW_START).lt(to));
+    from.into_iter().chain(to).reduce(Expr::and).unwrap_or_else(|| lit(true))
+}
+
+/// The condition that any of these holds: as a tree that is not deep, for there may be one for each hour of a year.
+fn any(conditions: &[Expr]) -> Expr {
+    match conditions {
+        [] => lit(false),
+        [one] => one.clone(),
+        _ => {
+            let (some, others) = conditions.split_at(conditions.len() / 2);
+            any(some).or(any(others))
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Counts as one table: the rows of all windows that are asked for, each taken from the widest roll-up that is clean.
+//!
+//! A row is of a day, an hour or a minute; who adds up need not know which. The tables are opened when the plan is
+//! made, and only those files are read that hold what is asked for, of these only the pages that do.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::TableType;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::union::UnionExec;
+use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::table::column;
+use lake_schemas::{Table, Width};
+
+use super::opened::Opened;
+use super::prune::Pruning;
+use super::reading::Reading;
+use super::stitch::stitch;
+
+/// The columns of counts: when the window starts, by what is counted, and what.
+pub(crate) fn columns(parameters: &Parameters) -> SchemaRef {
+    let all = parameters.schema(Table::ClicksDaily);
+    let names = [column::WINDOW_START].into_iter().chain(parameters.dimension_columns());
+    let names: Vec<_> = names.chain(Measure::ALL.map(Measure::column)).collect();
+    let fields = all.fields().iter().filter(|field| names.contains(&field.name().as_str())).cloned();
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The counts of a stretch of time.
+pub(crate) struct Counts {
+    /// The tables they are taken from.
+    pub opened: Opened,
+    /// The stretch, in milliseconds.
+    pub asked: Range<i64>,
+    /// No row is of a longer window than that.
+    pub widest: Width,
+    /// See [`columns`].
+    pub schema: SchemaRef,
+}
+
+impl fmt::Debug for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "counts of {:?}, at most a {:?} each", self.asked, self.widest)
+    }
+}
+
+#[async_trait]
+impl TableProvider for Counts {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    /// Files are left out by them; the rows of others are looked at again.
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let sources = self.opened.sources().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let parts = stitch(&self.asked, self.widest, &sources.dirty);
+        let all: Vec<_> = (0..self.schema.fields().len()).collect();
+        let projection = projection.unwrap_or(&all);
+        let is_lookup = filters.iter().any(|filter| names(filter, column::AD_ID));
+        let reading = Reading::new(session, &self.schema, is_lookup)?;
+        let condition = conjunction(filters.iter().cloned()).map(|filter| reading.condition(filter)).transpose()?;
+        let pruning = Pruning::new(condition, &self.schema);
+        let (mut whole, mut scans) = (Vec::new(), Vec::new());
+        for (level, windows) in sources.taken(&parts) {
+            let [all, some] = level.files.holding(windows).map(|files| pruning.keep(files));
+            whole.extend(all?);
+            scans.extend(reading.windows_of(some?, windows, projection)?);
+        }
+        scans.extend(reading.all_of(whole, projection)?);
+        if scans.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(projection)?))));
+        }
+        UnionExec::try_new(scans)
+    }
+}
+
+/// Whether a condition is about a column.
+fn names(filter: &Expr, name: &str) -> bool {
+    filter.column_refs().iter().any(|column| column.name == name)
+}

@@ -1,0 +1,138 @@
+//! The tables that an answer is taken from, each at a version, and what of the roll-ups is not what the minutes say any
+//! more.
+//!
+//! A roll-up that is not there, that counts by other dimensions, or that was made of a later version, is none: all that
+//! it would have said is taken from below.
+
+use std::collections::BTreeMap;
+
+use futures::future::BoxFuture;
+use lake_schemas::commit::{Changed, TableView, Version};
+use lake_schemas::minute::Parameters;
+use lake_schemas::stand::source_version;
+use lake_schemas::{Result, Stand, Table, TopicPartition};
+
+use super::files::LiveFiles;
+use super::level::Level;
+use super::question::StandsAt;
+use super::stitch::{Dirty, Parts};
+use super::stretches::Stretches;
+
+/// The tables.
+#[derive(Clone, Debug)]
+pub(crate) struct Sources {
+    /// What decides the counts.
+    pub parameters: Parameters,
+    /// Where each partition stands in the minutes.
+    pub stands: BTreeMap<TopicPartition, Stand>,
+    /// `clicks_minute`.
+    pub minutes: Level,
+    /// `clicks_hourly`, if it stands on the minutes.
+    pub hourly: Option<Level>,
+    /// `clicks_daily`, if it stands on the hours.
+    pub daily: Option<Level>,
+    /// What changed since it was rolled up.
+    pub dirty: Dirty,
+}
+
+impl Sources {
+    /// Puts tables together.
+    pub async fn of<R: Reader>(minutes: &mut R, mut hourly: Option<&mut R>, daily: Option<&mut R>) -> Result<Self> {
+        let (parameters, stands) = (minutes.parameters()?, minutes.stands());
+        let level = minutes.level().await?;
+        let hours = on_top(hourly.as_deref_mut(), minutes, &level).await?;
+        let days = match (hourly, &hours) {
+            (Some(hourly), Some((level, _))) => on_top(daily, hourly, level).await?,
+            _ => None,
+        };
+        let (hourly, hours) = hours.map_or((None, Changed::Anything), |(level, changed)| (Some(level), changed));
+        let (daily, days) = days.map_or((None, Changed::Anything), |(level, changed)| (Some(level), changed));
+        Ok(Self { parameters, stands, minutes: level, hourly, daily, dirty: Dirty { hours, days } })
+    }
+
+    /// Each table, and the windows that are taken from it.
+    pub fn taken<'a>(&'a self, parts: &'a Parts) -> impl Iterator<Item = (&'a Level, &'a Stretches)> {
+        let levels = [self.daily.as_ref(), self.hourly.as_ref(), Some(&self.minutes)];
+        let parts = [&parts.days, &parts.hours, &parts.minutes];
+        levels.into_iter().zip(parts).filter_map(|(level, part)| Some((level?, part)))
+    }
+
+    /// What an answer stands at that these parts are taken for.
+    pub fn at(&self, parts: &Parts) -> StandsAt {
+        let of = |level: &Option<Level>, part: &Stretches| {
+            level.as_ref().filter(|_| !part.is_empty()).map(|level| level.version)
+        };
+        StandsAt {
+            minutes: self.minutes.version,
+            hourly: of(&self.hourly, &parts.hours),
+            daily: of(&self.daily, &parts.days),
+            stands: self.stands.clone(),
+        }
+    }
+}
+
+/// A roll-up, and what changed of its source since; `None` if it does not stand on it.
+async fn on_top<R: Reader>(
+    roll_up: Option<&mut R>,
+    source: &mut R,
+    source_level: &Level,
+) -> Result<Option<(Level, Changed)>> {
+    let Some(roll_up) = roll_up else { return Ok(None) };
+    let level = roll_up.level().await?;
+    let Some(version) = level.stands_on(source_level) else { return Ok(None) };
+    let changed = source.changed_since(version).await?;
+    Ok(Some((level, changed)))
+}
+
+/// A table of counts that is read at a version.
+pub(crate) trait Reader: Send {
+    /// The table at that version.
+    fn level(&mut self) -> BoxFuture<'_, Result<Level>>;
+
+    /// What changed of it behind another version.
+    fn changed_since(&mut self, version: Version) -> BoxFuture<'_, Result<Changed>>;
+
+    /// What decides the counts.
+    fn parameters(&self) -> Result<Parameters>;
+
+    /// Where each partition stands.
+    fn stands(&self) -> BTreeMap<TopicPartition, Stand>;
+}
+
+/// A table that is looked at once.
+pub(crate) struct Viewed {
+    pub table: Table,
+    pub view: TableView,
+}
+
+impl Reader for Viewed {
+    fn level(&mut self) -> BoxFuture<'_, Result<Level>> {
+        Box::pin(async move {
+            let (table, version) = (self.table, self.view.version());
+            let live = self.view.live_files().await?;
+            Ok(Level {
+                version,
+                source: rolled_up_from(table, |app_id| self.view.txn(app_id)),
+                dimensions: self.parameters()?.dimensions,
+                files: LiveFiles::new(table, version, &live)?.files(),
+            })
+        })
+    }
+
+    fn changed_since(&mut self, version: Version) -> BoxFuture<'_, Result<Changed>> {
+        self.view.changed(version, self.view.version())
+    }
+
+    fn parameters(&self) -> Result<Parameters> {
+        Parameters::recorded(self.table, self.view.properties())
+    }
+
+    fn stands(&self) -> BTreeMap<TopicPartition, Stand> {
+        self.view.stands()
+    }
+}
+
+/// The version of its source that a roll-up was made of, by its `txn` values.
+pub(crate) fn rolled_up_from(table: Table, txn: impl Fn(&str) -> Option<i64>) -> Option<Version> {
+    txn(&source_version(table)).and_then(|version| Version::try_from(version).ok())
+}

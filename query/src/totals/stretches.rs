@@ -1,0 +1,138 @@
+//! Sets of time: stretches that are apart, half-open, in milliseconds since 1970.
+//!
+//! What is open has no bound: `i64::MIN` and `i64::MAX`, which are no times.
+
+use std::ops::Range;
+
+use lake_schemas::Width;
+
+/// Stretches of time in their order, none of which touches the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stretches(Vec<Range<i64>>);
+
+impl Stretches {
+    /// One stretch; none, if it is empty.
+    pub fn one(stretch: Range<i64>) -> Self {
+        Self(Some(stretch).filter(|stretch| !stretch.is_empty()).into_iter().collect())
+    }
+
+    /// Stretches of one width, by when they begin, in their order.
+    pub fn of_width(width: Width, starts: impl IntoIterator<Item = i64>) -> Self {
+        let mut all: Vec<Range<i64>> = Vec::new();
+        for start in starts {
+            let end = width.end_ms(start);
+            match all.last_mut() {
+                Some(last) if start <= last.end => last.end = last.end.max(end),
+                _ => all.push(start..end),
+            }
+        }
+        Self(all)
+    }
+
+    /// The largest stretch of whole windows of a width that lies in another stretch.
+    pub fn whole(width: Width, stretch: &Range<i64>) -> Self {
+        let floor = |time: i64| if time == i64::MIN || time == i64::MAX { time } else { width.start_ms(time) };
+        let first = floor(stretch.start);
+        let first = if first == stretch.start { first } else { width.end_ms(first) };
+        Self::one(first..floor(stretch.end))
+    }
+
+    /// What of it is not in others.
+    pub fn without(&self, others: &Self) -> Self {
+        let mut left = Vec::new();
+        for stretch in &self.0 {
+            let mut from = stretch.start;
+            for other in others.from(stretch.start).take_while(|other| other.start < stretch.end) {
+                if from < other.start {
+                    left.push(from..other.start);
+                }
+                from = other.end;
+            }
+            if from < stretch.end {
+                left.push(from..stretch.end);
+            }
+        }
+        Self(left)
+    }
+
+    /// What of it is in others too.
+    pub fn and(&self, others: &Self) -> Self {
+        self.without(&self.without(others))
+    }
+
+    /// Whether it has any of a stretch.
+    pub fn touch(&self, stretch: &Range<i64>) -> bool {
+        self.from(stretch.start).next().is_some_and(|next| next.start < stretch.end)
+    }
+
+    /// Whether it has all of a stretch.
+    pub fn cover(&self, stretch: &Range<i64>) -> bool {
+        let next = self.from(stretch.start).next();
+        next.is_some_and(|next| next.start <= stretch.start && stretch.end <= next.end)
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = &Range<i64>> {
+        self.0.iter()
+    }
+
+    /// From the first to the last.
+    pub fn span(&self) -> Option<Range<i64>> {
+        Some(self.0.first()?.start..self.0.last()?.end)
+    }
+
+    /// Those that end behind a time.
+    fn from(&self, time: i64) -> impl Iterator<Item = &Range<i64>> {
+        self.0[self.0.partition_point(|stretch| stretch.end <= time)..].iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn these(all: &[Range<i64>]) -> Stretches {
+        all.iter().fold(Stretches::default(), |so_far, stretch| {
+            Stretches(so_far.0.into_iter().chain([stretch.clone()]).collect())
+        })
+    }
+
+    #[test]
+    fn what_is_taken_out_is_not_there() {
+        let all = Stretches::one(i64::MIN..100);
+        let some = these(&[0..10, 20..30, 90..200]);
+        assert_eq!(all.without(&some), these(&[i64::MIN..0, 10..20, 30..90]));
+        assert_eq!(some.without(&all), Stretches::one(100..200));
+        assert_eq!(some.and(&all), these(&[0..10, 20..30, 90..100]));
+        assert_eq!(some.without(&some), Stretches::default());
+    }
+
+    #[test]
+    fn neighbours_are_one() {
+        let (hour, hours) = (3_600_000, Width::Hour);
+        assert_eq!(Stretches::of_width(hours, [0, hour, 3 * hour]), these(&[0..2 * hour, 3 * hour..4 * hour]));
+    }
+
+    #[test]
+    fn edges_are_half_open() {
+        let some = these(&[0..10, 20..30]);
+        assert!(some.touch(&(9..20)) && !some.touch(&(10..20)) && some.touch(&(15..21)));
+        assert!(some.cover(&(0..10)) && !some.cover(&(0..11)) && !some.cover(&(12..13)) && some.cover(&(21..30)));
+    }
+
+    #[test]
+    fn whole_windows_lie_inside_and_what_is_open_stays_open() {
+        let (hour, minute) = (3_600_000, 60_000);
+        let whole = |stretch: Range<i64>| Stretches::whole(Width::Hour, &stretch);
+        assert_eq!(whole(minute..4 * hour + minute), Stretches::one(hour..4 * hour));
+        assert_eq!(whole(hour..2 * hour), Stretches::one(hour..2 * hour));
+        assert_eq!(whole(minute..hour + minute), Stretches::default());
+        assert_eq!(whole(i64::MIN..minute), Stretches::one(i64::MIN..0));
+        assert_eq!(whole(-minute..i64::MAX), Stretches::one(0..i64::MAX));
+    }
+}

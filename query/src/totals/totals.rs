@@ -1,0 +1,72 @@
+//! Answers questions, and keeps what is known of the lake from one to the next.
+
+use std::sync::Arc;
+
+use datafusion::dataframe::DataFrame;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::future::BoxFuture;
+use lake_schemas::{Lake, LakeError, Width};
+use tokio::sync::Mutex;
+
+use super::as_of::sources_as_of;
+use super::follow::Followed;
+use super::opened::Opened;
+use super::plan::Adding;
+use super::question::{Answer, AsOf, Question, stretch};
+use super::reading::store_url;
+use super::scan::{Counts, columns};
+use super::stitch::stitch;
+use crate::sql::{QueryError, collect};
+
+/// What is known of files may take so many bytes: the rows of some hundred small ones, and thousands of footers.
+const KNOWN_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// The totals of a lake, at any moment. Safe to ask from many tasks at once.
+pub struct Totals {
+    lake: Lake,
+    context: SessionContext,
+    followed: Mutex<Followed>,
+}
+
+impl Totals {
+    /// Those of a lake. Nothing is read yet.
+    pub fn new(lake: Lake) -> Result<Self, QueryError> {
+        let runtime = RuntimeEnvBuilder::new().with_metadata_cache_limit(KNOWN_BYTES_MAX).build_arc()?;
+        runtime.register_object_store(store_url().as_ref(), lake.object_store()?);
+        // There are more files than processors; to cut them up would be more requests.
+        let config = SessionConfig::new().with_repartition_file_scans(false);
+        let context = SessionContext::new_with_config_rt(config, runtime);
+        Ok(Self { lake, context, followed: Mutex::default() })
+    }
+
+    /// What was counted in a stretch of time: DIMS, MEASURES, in the order of the dimensions.
+    pub fn total<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Answer, QueryError>> {
+        Box::pin(self.answer(question, None))
+    }
+
+    /// What was counted in each window of a stretch of time: `window_start`, DIMS, MEASURES, in that order. Windows at
+    /// its edges hold what is in it of them, and windows without counts have no row.
+    pub fn series<'a>(&'a self, question: &'a Question, by: Width) -> BoxFuture<'a, Result<Answer, QueryError>> {
+        Box::pin(self.answer(question, Some(by)))
+    }
+
+    async fn answer(&self, question: &Question, by: Option<Width>) -> Result<Answer, QueryError> {
+        let asked = stretch(question.from, question.to)?;
+        if by == Some(Width::Month) {
+            return Err(LakeError::Refused("series are by minute, hour or day".to_owned()).into());
+        }
+        let sources = match question.as_of {
+            AsOf::Newest => self.followed.lock().await.sources(&self.lake).await?,
+            earlier => sources_as_of(&self.lake, earlier).await?,
+        };
+        let widest = by.unwrap_or(Width::Day);
+        let at = sources.at(&stitch(&asked, widest, &sources.dirty));
+        let (dimensions, schema) = (sources.parameters.dimension_columns(), columns(&sources.parameters));
+        let counts = Counts { opened: Opened::Now(Arc::new(sources)), asked, widest, schema };
+        let adding = Adding { whom: &question.whom, dimensions: &dimensions, detail: question.detail, by };
+        let plan = adding.up_in_order(Arc::new(counts))?;
+        let rows = collect(DataFrame::new(self.context.state(), plan)).await?;
+        Ok(Answer { rows, at })
+    }
+}

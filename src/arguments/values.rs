@@ -1,0 +1,86 @@
+//! Values on the command line: what they may look like, and what is said of those that do not.
+
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use lake_schemas::minute::WINDOW_MS;
+use lake_schemas::{EventTime, Table};
+
+const EXPECTED_DURATION: &str = "expected a duration such as 250ms, 5s, 15m, 1h or 30d";
+
+/// The least that history may be kept: what a job knows of a table is never older than 10 minutes, and no query that is
+/// asked of an open lake should take longer.
+const HISTORY_MIN: Duration = Duration::from_secs(3_600);
+
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let parsed = duration_or_zero(text).ok().filter(|duration| !duration.is_zero());
+    parsed.ok_or_else(|| EXPECTED_DURATION.to_owned())
+}
+
+pub fn duration_or_zero(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| EXPECTED_DURATION.to_owned())
+}
+
+/// How long history is kept: longer than anyone reads a version, or works out the next one of it.
+pub fn history(text: &str) -> Result<Duration, String> {
+    let kept = duration(text)?;
+    Some(kept).filter(|kept| *kept >= HISTORY_MIN).ok_or_else(|| {
+        "expected 1h at least: versions are read, and commits worked out, for as long as that".to_owned()
+    })
+}
+
+pub fn size(text: &str) -> Result<usize, String> {
+    let parsed = text.parse::<bytesize::ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok());
+    parsed.filter(|size| *size > 0).ok_or_else(|| "expected a size such as 512MiB or 4GiB".to_owned())
+}
+
+/// A time at which a window may start.
+pub fn minute(text: &str) -> Result<EventTime, String> {
+    let is_whole = |time: &EventTime| time.millis().rem_euclid(WINDOW_MS) == 0;
+    Some(time(text)?).filter(is_whole).ok_or_else(|| "expected a whole minute: windows start with minutes".to_owned())
+}
+
+/// RFC 3339, or a day, which begins at midnight UTC.
+pub fn time(text: &str) -> Result<EventTime, String> {
+    let day = || text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0).map(|midnight| midnight.and_utc());
+    let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(day);
+    let time = time.and_then(|time| EventTime::from_millis(time.timestamp_millis()));
+    time.ok_or_else(|| "expected a time such as 2026-03-07T12:00:00Z, or a day such as 2026-03-07".to_owned())
+}
+
+/// A time of the clock.
+pub fn instant(text: &str) -> Result<DateTime<Utc>, String> {
+    let time = DateTime::from_timestamp_millis(time(text)?.millis());
+    time.ok_or_else(|| "expected a time that a calendar has".to_owned())
+}
+
+/// A table of minutes.
+pub fn minutes(name: &str) -> Result<Table, String> {
+    if name == Table::ClicksMinute.name() { Ok(Table::ClicksMinute) } else { name.parse().map(Table::Shadow) }
+}
+
+/// A table of the lake, or one that backfill has made.
+pub fn table(name: &str) -> Result<Table, String> {
+    let own = Table::ALL.into_iter().find(|table| table.name() == name);
+    own.map_or_else(|| name.parse().map(Table::Shadow), Ok)
+}
+
+pub fn share(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| "expected a share between 0 and 1".to_owned())
+}
+
+pub fn property(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("expected key=value")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// Kafka's own rule for names of topics.
+pub fn topic(text: &str) -> Result<String, String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    if (1..=249).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != ".." {
+        Ok(text.to_owned())
+    } else {
+        Err("expected up to 249 letters, digits, '.', '_' or '-'".to_owned())
+    }
+}

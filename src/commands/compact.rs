@@ -1,0 +1,102 @@
+//! `clicklake compact`: the lake is kept cheap, round by round.
+
+use std::error::Error;
+use std::time::Duration;
+
+use ::compactor::{CompactError, Compactor, Keep, Plan};
+use lake_schemas::Lake;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::now;
+use crate::arguments::Compact;
+use crate::metrics::{self, CompactorCollector, Rounds};
+use crate::{memory, report};
+
+/// How often old versions are given up, where rounds are more frequent: it takes a listing of each table's log.
+const HISTORY_EVERY: Duration = Duration::from_secs(3_600);
+
+/// How often files are looked for that no version names: it takes a listing of all files.
+const ORPHANS_EVERY: Duration = Duration::from_secs(24 * 3_600);
+
+pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyhow::Result<()> {
+    let lake = Lake::at(lake)?;
+    if !command.dry_run {
+        lake.probe().await?;
+    }
+    let (progress, seen) = watch::channel(Rounds::default());
+    if let Some(address) = command.metrics {
+        metrics::serve(address, "compact", Box::new(CompactorCollector(seen))).await?;
+    }
+    let mut running = Running {
+        compactor: Compactor::new(lake, memory::three_quarters()),
+        keep_history: command.keep_history,
+        history: None,
+        orphans: None,
+        progress,
+    };
+    if command.once || command.dry_run {
+        let things = tokio::select! {
+            done = running.round(command.dry_run) => done?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        if things == 0 {
+            report::print_text("nothing to do");
+        }
+        return Ok(());
+    }
+    let mut rounds = interval(command.every);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        // What is under way when it is told to stop is begun anew next time: none of it is half done.
+        let done = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            done = async { rounds.tick().await; running.round(false).await } => done,
+        };
+        match done {
+            Err(CompactError::Lake(error)) if error.is_retryable() => {
+                warn!(error = &error as &dyn Error, "the next round tries again");
+            }
+            done => {
+                done?;
+            }
+        }
+    }
+}
+
+struct Running {
+    compactor: Compactor,
+    keep_history: Duration,
+    /// When history was last given up, and orphans last looked for.
+    history: Option<Instant>,
+    orphans: Option<Instant>,
+    progress: watch::Sender<Rounds>,
+}
+
+impl Running {
+    /// Does a round; how many things there were to do.
+    async fn round(&mut self, is_dry: bool) -> Result<usize, CompactError> {
+        let began = Instant::now();
+        let is_due = |last: Option<Instant>, every: Duration| last.is_none_or(|last| began - last >= every);
+        let (history, orphans) = (is_due(self.history, HISTORY_EVERY), is_due(self.orphans, ORPHANS_EVERY));
+        let keep = history.then(|| Keep { now: now(), keep: self.keep_history, orphans });
+        let (progress, mut things) = (&self.progress, 0);
+        let mut tell = |done| {
+            things += 1;
+            progress.send_modify(|rounds| rounds.add(&done));
+            report::print_text(&done.to_string());
+        };
+        let done = self.compactor.round(&Plan { keep, is_dry }, &mut tell).await;
+        self.progress.send_modify(|rounds| {
+            rounds.done += u64::from(done.is_ok());
+            rounds.failed += u64::from(done.is_err());
+            rounds.last_took = began.elapsed();
+        });
+        done?;
+        self.history = if history { Some(began) } else { self.history };
+        self.orphans = if history && orphans { Some(began) } else { self.orphans };
+        Ok(things)
+    }
+}

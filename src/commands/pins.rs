@@ -1,0 +1,69 @@
+//! `clicklake pin`, `unpin`, `pins`: versions that are kept, however old they get.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
+use chrono::{DateTime, SecondsFormat, Utc};
+use lake_schemas::pins::{self, Pin, Pinned};
+use lake_schemas::table::timestamp;
+use lake_schemas::{Lake, LakeError};
+
+use super::now;
+use crate::arguments;
+use crate::report;
+
+pub async fn pin(lake: &str, command: arguments::Pin) -> anyhow::Result<()> {
+    let lake = Lake::at(lake)?;
+    let expires = match command.expires {
+        Some(after) => Some(now() + chrono::Duration::from_std(after)?),
+        None => None,
+    };
+    let (table, version) = (command.table, command.version);
+    let pin = Pin { name: command.name, table: table.name().to_owned(), version, expires };
+    match pins::pin(&lake, table, &pin).await? {
+        Pinned::Done => report::print_text(&format!("version {version} of {table} is kept {}", until(expires))),
+        Pinned::Taken(other) => {
+            let name = other.name.as_str();
+            let why = format!(
+                "the pin {name} is there already, for version {} of {}; unpin it first, or give another name",
+                other.version, other.table
+            );
+            return Err(LakeError::Refused(why).into());
+        }
+    }
+    Ok(())
+}
+
+pub async fn unpin(lake: &str, command: arguments::Unpin) -> anyhow::Result<()> {
+    let lake = Lake::at(lake)?;
+    let name = command.name.as_str();
+    if !pins::unpin(&lake, command.name).await? {
+        return Err(LakeError::Refused(format!("there is no pin {name}; see `clicklake pins`")).into());
+    }
+    report::print_text(&format!("{name} is no longer kept; what is too old goes with the next clean-up"));
+    Ok(())
+}
+
+pub async fn list(lake: &str, command: arguments::Pins) -> anyhow::Result<()> {
+    let lake = Lake::at(lake)?;
+    let found = pins::pins(&lake).await?;
+    let expires = found.iter().map(|pin| pin.expires.map(|time| time.timestamp_micros()));
+    let expires = expires.collect::<TimestampMicrosecondArray>().with_data_type(timestamp());
+    let now = now();
+    let state = |pin: &Pin| if pin.holds(now) { "kept" } else { "expired" };
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("name", Arc::new(StringArray::from_iter_values(found.iter().map(|pin| pin.name.as_str())))),
+        ("table", Arc::new(StringArray::from_iter_values(found.iter().map(|pin| &pin.table)))),
+        ("version", Arc::new(UInt64Array::from_iter_values(found.iter().map(|pin| pin.version)))),
+        ("expires", Arc::new(expires)),
+        ("state", Arc::new(StringArray::from_iter_values(found.iter().map(state)))),
+    ];
+    report::print(&[RecordBatch::try_from_iter(columns)?], command.report.format)
+}
+
+fn until(expires: Option<DateTime<Utc>>) -> String {
+    match expires {
+        Some(time) => format!("until {}", time.to_rfc3339_opts(SecondsFormat::Secs, true)),
+        None => "until it is unpinned".to_owned(),
+    }
+}

@@ -1,0 +1,63 @@
+//! `--metrics ADDR`: what a job has done so far, for Prometheus to scrape.
+//!
+//! There are no counters of their own: each scrape reads the job's progress.
+
+mod compactor;
+mod job;
+
+pub use self::compactor::{CompactorCollector, Rounds};
+pub use self::job::JobCollector;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::registry::{Registry, Unit};
+use tokio::net::TcpListener;
+use tracing::{error, info};
+
+/// What the text is, as Prometheus asks for it.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Serves `GET /metrics` at an address, until the process ends.
+pub async fn serve(address: SocketAddr, job: &'static str, collector: Box<dyn Collector>) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address).await.with_context(|| format!("--metrics {address}"))?;
+    let address = listener.local_addr()?;
+    let mut registry = Registry::with_prefix_and_labels("clicklake", [("job".into(), job.into())].into_iter());
+    registry.register_collector(collector);
+    let registry = Arc::new(registry);
+    let router = Router::new().route("/metrics", get(move || scrape(Arc::clone(&registry))));
+    info!(%address, "metrics");
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            error!(%error, "metrics are no longer served");
+        }
+    });
+    Ok(())
+}
+
+async fn scrape(registry: Arc<Registry>) -> impl IntoResponse {
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("text can be written to a string");
+    ([(CONTENT_TYPE, OPEN_METRICS)], text)
+}
+
+fn counter(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    value: u64,
+) -> Result<(), fmt::Error> {
+    let counter = ConstCounter::new(value);
+    counter.encode(encoder.encode_descriptor(name, help, unit, counter.metric_type())?)
+}

@@ -1,0 +1,196 @@
+//! Totals are stitched exactly, at any moment: whatever has been rolled up by then, late or never, they are the plain
+//! sum over `clicks_minute`, at its newest version and at every one before it.
+
+mod questions;
+mod said;
+mod world;
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+
+use chrono::DateTime;
+use deltalake::DeltaTable;
+use lake_schemas::{EventTime, Table, TopicPartition, Width};
+use object_store::ObjectStoreExt;
+use object_store::path::Path;
+use query::totals::{AsOf, Detail, Question, Totals, Whom};
+use rand::SeedableRng;
+use rand::seq::IteratorRandom;
+use rand_chacha::ChaCha8Rng;
+
+use self::questions::{ANSWERS, WIDTHS, answer, asked, contents, expected, is_right, sums_of};
+use self::world::World;
+use crate::minutes::{Counts, parameters_of};
+use crate::simulation::{Actor, Computation, compact, for_seeds, simulate, survive_beside};
+
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
+const DAY_MS: i64 = 24 * HOUR_MS;
+
+/// 2026-03-30T00:00:00Z: days and a month end while clicks come in.
+const START_MS: i64 = 1_774_828_800_000;
+
+/// Seeds of a run of the tests.
+const SEEDS: Range<u64> = 0..16;
+
+/// Seeds of disasters.
+const DISASTERS: Range<u64> = 0..16;
+
+/// What happens in a world, and what is asked meanwhile by someone who has kept the lake open, and by others.
+async fn world(seed: u64) -> Result<(), String> {
+    let mut world = World::of_seed(seed).await;
+    let open = Totals::new(world.lake.clone()).map_err(|error| error.to_string())?;
+    for _ in 0..25 {
+        world.step().await;
+        let contents = contents(&world.lake).await;
+        let newest = contents.last().expect("a version");
+        for _ in 0..3 {
+            let asked = asked(&mut world.rng, newest);
+            let answer = answer(&open, &asked).await?;
+            is_right(&answer, &contents, &asked)?;
+            let partition = TopicPartition::new("clicks", 0);
+            if (answer.at.minutes, answer.at.cut().get(&partition))
+                != (world.log.version(), world.log.stand(&partition).cut.as_ref())
+            {
+                return Err(format!("asked of {}, answered of {}", world.log.version(), answer.at));
+            }
+        }
+    }
+    let contents = contents(&world.lake).await;
+    let fresh = Totals::new(world.lake.clone()).map_err(|error| error.to_string())?;
+    for (version, counts) in (0..).zip(&contents) {
+        for _ in 0..2 {
+            let (question, by) = asked(&mut world.rng, counts);
+            let asked = (Question { as_of: AsOf::Version(version), ..question }, by);
+            let answer = answer(&fresh, &asked).await?;
+            if answer.at.minutes != version {
+                return Err(format!("asked of {version}, answered of {}", answer.at));
+            }
+            is_right(&answer, &contents, &asked)?;
+        }
+    }
+    for _ in 0..6 {
+        says_the_same_in_sql(&mut world, contents.last().expect("a version")).await?;
+    }
+    Ok(())
+}
+
+/// Whether the functions of SQL say what a question is answered with.
+async fn says_the_same_in_sql(world: &mut World, counts: &Counts) -> Result<(), String> {
+    let (question, by) = asked(&mut world.rng, counts);
+    let question = Question { detail: Detail::Dimensions, ..question };
+    let time = |time: Option<EventTime>| time.map_or_else(|| "null".to_owned(), |time| format!("'{time}'"));
+    let (from, to) = (time(question.from), time(question.to));
+    let function = match by {
+        None => format!("totals({from}, {to})"),
+        Some(width) => format!("series({from}, {to}, '{}')", format!("{width:?}").to_lowercase()),
+    };
+    let condition = match &question.whom {
+        Whom::All => "true".to_owned(),
+        Whom::Ad(ad) => format!("ad_id = '{ad}'"),
+        Whom::Campaign(campaign) => format!("campaign_id = '{campaign}'"),
+    };
+    let order = by.map_or(String::new(), |_| "window_start, ".to_owned());
+    let order = format!("{order}{} nulls first", world.parameters.dimension_columns().join(" nulls first, "));
+    let sql = format!("select * from {function} where {condition} order by {order}");
+    let rows = query::run(&world.lake, &sql).await.map_err(|error| error.to_string())?;
+    let (found, expected) = (sums_of(&rows, by), expected(counts, &(question, by)));
+    if found == expected { Ok(()) } else { Err(format!("{sql}: {found:?}, not {expected:?}")) }
+}
+
+#[test]
+fn totals_are_the_sum_of_the_minutes_whatever_is_rolled_up() {
+    for_seeds(SEEDS, world);
+    let [days, hours, all] = ANSWERS.each_ref().map(|answers| answers.load(Ordering::Relaxed));
+    // Of a few seeds, by chance, some have little of it.
+    let is_enough = all < 1_000 || (days > all / 8 && hours > all / 4);
+    assert!(is_enough, "too little is tried: {days} from days, {hours} from hours, of {all}");
+}
+
+#[test]
+fn totals_at_every_version_are_the_sum_of_its_minutes_after_a_disaster() {
+    for_seeds(DISASTERS, |seed| async move {
+        let computations = [Computation::Raw, Computation::Minutes(parameters_of(seed))];
+        let actors =
+            [Actor::Compact, Actor::Compact, Actor::Backfill, Actor::Promote, Actor::Rewrite(Table::ClicksMinute)];
+        let (lake, _) = survive_beside(seed, &computations, &actors).await?;
+        let (contents, mut rng) = (contents(&lake).await, ChaCha8Rng::seed_from_u64(seed));
+        let totals = Totals::new(lake).map_err(|error| error.to_string())?;
+        let newest = contents.len() - 1;
+        for version in (0..newest).choose_multiple(&mut rng, 30).into_iter().chain([newest; 5]) {
+            let (question, by) = asked(&mut rng, &contents[version]);
+            let as_of = if version == newest { AsOf::Newest } else { AsOf::Version(version as u64) };
+            let asked = (Question { as_of, ..question }, by);
+            is_right(&answer(&totals, &asked).await?, &contents, &asked)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn without_the_entries_of_the_log_nothing_counts_as_clean() {
+    simulate(async {
+        let mut world = World::of_seed(7).await;
+        for _ in 0..4 {
+            world.append().await;
+        }
+        compact(&world.lake, 1).await.expect("memory works");
+        for _ in 0..3 {
+            world.append().await;
+        }
+        let contents = contents(&world.lake).await;
+        // What follows a version is what tells which of its hours are still clean.
+        let mut table = DeltaTable::new(world.lake.log_store("clicks_minute").expect("an address"));
+        table.load().await.expect("memory works");
+        deltalake::checkpoints::create_checkpoint(&table, None).await.expect("a checkpoint");
+        let entry = format!("_delta_log/{:020}.json", world.log.version() - 1);
+        world.log.object_store().delete(&Path::from(entry)).await.expect("memory works");
+        let totals = Totals::new(world.lake).expect("a session");
+        for by in WIDTHS {
+            let asked = (Question::default(), by);
+            let answer = answer(&totals, &asked).await.expect("an answer");
+            assert_eq!((answer.at.hourly, answer.at.daily), (None, None));
+            is_right(&answer, &contents, &asked).expect("the plain sum");
+        }
+    });
+}
+
+#[test]
+fn clean_days_are_taken_from_days_and_what_changed_since_from_below() {
+    simulate(async {
+        let mut world = World::of_seed(3).await;
+        for _ in 0..8 {
+            world.append().await;
+        }
+        compact(&world.lake, 1).await.expect("memory works");
+        let totals = Totals::new(world.lake.clone()).expect("a session");
+        let at = async |by: Option<Width>| {
+            let answer = answer(&totals, &(Question::default(), by)).await.expect("an answer");
+            (answer.at.hourly.is_some(), answer.at.daily.is_some())
+        };
+        assert_eq!(at(None).await, (false, true), "all days are clean");
+        assert_eq!(at(Some(Width::Hour)).await, (true, false));
+        assert_eq!(at(Some(Width::Minute)).await, (false, false));
+        world.append().await;
+        assert_eq!(at(None).await, (true, true), "of a day with dirty hours, the others are clean");
+    });
+}
+
+#[test]
+fn a_time_is_answered_by_the_version_that_was_there() {
+    simulate(async {
+        let mut world = World::of_seed(5).await;
+        world.append().await;
+        let totals = Totals::new(world.lake.clone()).expect("a session");
+        let at = async |millis: i64| {
+            let as_of = AsOf::Time(DateTime::from_timestamp_millis(millis).expect("a time"));
+            answer(&totals, &(Question { as_of, ..Question::default() }, None)).await.map(|answer| answer.at.minutes)
+        };
+        assert_eq!(at(253_402_300_799_999).await, Ok(world.log.version()));
+        let error = at(0).await.expect_err("before the table was made");
+        assert!(error.contains("clicks_minute had no version yet at 1970-01-01T00:00:00.000Z"), "{error}");
+        let asked = (Question { as_of: AsOf::Version(99), ..Question::default() }, None);
+        let error = answer(&totals, &asked).await.expect_err("it has fewer");
+        assert_eq!(error, format!("clicks_minute has no version 99; its newest is {}", world.log.version()));
+    });
+}

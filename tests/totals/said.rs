@@ -1,0 +1,146 @@
+//! What is said of what cannot be asked, and what SQL and the commands make of answers.
+
+use std::sync::Arc;
+
+use chrono::DateTime;
+use lake_schemas::commit::TableLog;
+use lake_schemas::{EventTime, Lake, Table, Width};
+use object_store::memory::InMemory;
+use query::totals::{Detail, Question, Totals, Whom};
+
+use super::MINUTE_MS;
+use super::questions::{contents, expected};
+use super::world::World;
+use crate::simulation::{compact, lake_on, simulate};
+use crate::start_up::{clicklake, fails, folder};
+
+#[test]
+fn what_cannot_be_asked_is_said_in_one_line() {
+    simulate(async {
+        let mut world = World::of_seed(1).await;
+        world.append().await;
+        let error = async |sql: &str| query::run(&world.lake, sql).await.expect_err("it cannot be").to_string();
+        let signature = "series(from, to, 'minute'|'hour'|'day')";
+        for (sql, expected) in [
+            ("select * from totals('2026-03-31')", "totals(from, to): wrong number of arguments".to_owned()),
+            (
+                "select * from totals('2026-03-31T00:00:30Z', null)",
+                "totals(from, to): 2026-03-31T00:00:30.000Z is no whole minute; windows start with minutes".to_owned(),
+            ),
+            (
+                "select * from totals('2026-04-01', '2026-03-31')",
+                "totals(from, to): no window starts from 2026-04-01T00:00:00.000Z on and before \
+                 2026-03-31T00:00:00.000Z; exchange the two"
+                    .to_owned(),
+            ),
+            (
+                "select * from series(null, 'soon', 'day')",
+                format!(
+                    "{signature}: to is Utf8(\"soon\"); give a time such as '2026-03-07T12:00:00Z', a day such as \
+                     '2026-03-07', or null"
+                ),
+            ),
+            (
+                "select * from series(null, null, 'week')",
+                format!("{signature}: Utf8(\"week\") is no width; give 'minute', 'hour' or 'day'"),
+            ),
+        ] {
+            assert_eq!(error(sql).await, expected, "{sql}");
+        }
+        for (from, to) in [(1, 2 * MINUTE_MS), (2 * MINUTE_MS, MINUTE_MS)] {
+            let (from, to) = (EventTime::from_millis(from), EventTime::from_millis(to));
+            let totals = Totals::new(world.lake.clone()).expect("a session");
+            assert!(totals.total(&Question { from, to, ..Question::default() }).await.is_err());
+        }
+        let nothing = Totals::new(lake_on(Arc::new(InMemory::new()))).expect("a session");
+        let error = nothing.total(&Question::default()).await.expect_err("there is nothing").to_string();
+        assert!(error.contains("has no table clicks_minute yet; `clicklake aggregate` makes it"), "{error}");
+    });
+}
+
+#[test]
+fn times_of_sql_are_bounds_too() {
+    simulate(async {
+        let mut world = World::of_seed(2).await;
+        for _ in 0..6 {
+            world.append().await;
+        }
+        let rows = async |bounds: &str| {
+            let sql = format!("select * from totals({bounds}) order by ad_id nulls first, campaign_id nulls first");
+            query::run(&world.lake, &sql).await.expect("an answer")
+        };
+        let texts = rows("'2026-03-30', '2026-04-01T00:00:00Z'").await;
+        assert!(texts.iter().any(|rows| rows.num_rows() > 0));
+        for bounds in [
+            "date '2026-03-30', date '2026-04-01'",
+            "timestamp '2026-03-30 00:00:00', timestamp '2026-04-01 00:00:00'",
+            "'2026-03-30T02:00:00+02:00', date '2026-03-31' + interval '1 day'",
+            "to_timestamp_millis(1774828800000), arrow_cast('2026-04-01T00:00:00Z', 'Timestamp(Second, Some(\"UTC\"))')",
+        ] {
+            assert_eq!(rows(bounds).await, texts, "{bounds}");
+        }
+    });
+}
+
+#[test]
+fn the_commands_print_what_an_advertiser_asks_for() {
+    let (_folder, path) = folder();
+    let lake = Lake::at(&path).expect("a lake");
+    fails(&["total", "--ad", "ad_id-a", "--lake", &path], 3, &["no table clicks_minute yet", "aggregate"]);
+    let (contents, question) = simulate(async {
+        let mut world = World::of_seed(4).await;
+        // The same world, on a disk.
+        world.lake = lake;
+        world.log = TableLog::open_or_make(&world.lake, &world.parameters.definition(Table::ClicksMinute))
+            .await
+            .expect("a table");
+        for _ in 0..6 {
+            world.append().await;
+        }
+        compact(&world.lake, 1).await.expect("a disk");
+        world.append().await;
+        let whom = Whom::Ad("ad_id-a".to_owned());
+        (contents(&world.lake).await, Question { whom, detail: Detail::Sums, ..Question::default() })
+    });
+    let newest = contents.last().expect("a version");
+    let said = |arguments: &[&str]| {
+        let output = clicklake(&[arguments, &["--lake", &path]].concat());
+        let stderr = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(output.status.success(), "{arguments:?}: {stderr}");
+        (String::from_utf8(output.stdout).expect("UTF-8"), stderr)
+    };
+    let text = |sums: &[i64]| sums.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let (shown, stands) = said(&["total", "--ad", "ad_id-a", "--format", "csv"]);
+    let [sums] = expected(newest, &(question.clone(), None)).into_values().collect::<Vec<_>>()[..] else { panic!() };
+    assert_eq!(shown, format!("ad_id,clicks,cost_micros,duplicates,late,filtered\nad_id-a,{}\n", text(&sums)));
+    let version = contents.len() - 1;
+    assert!(stands.starts_with(&format!("at clicks_minute version {version}, clicks_hourly version ")), "{stands}");
+    assert!(stands.contains("; cut clicks 0@7; clicks that are not committed yet are not in it"), "{stands}");
+    assert_eq!(stands.lines().count(), 1, "{stands}");
+    let (nobody, _) = said(&["total", "--campaign", "nobody", "--last", "90s", "--format", "csv"]);
+    assert_eq!(nobody, "campaign_id,clicks,cost_micros,duplicates,late,filtered\nnobody,0,0,0,0,0\n");
+    let (nobody, _) = said(&["series", "--ad", "nobody", "--format", "csv"]);
+    assert_eq!(nobody, "window_start,clicks,cost_micros,duplicates,late,filtered\n");
+    for (by, width) in [("minute", Width::Minute), ("hour", Width::Hour), ("day", Width::Day)] {
+        let (shown, _) = said(&["series", "--ad", "ad_id-a", "--by", by, "--format", "tsv"]);
+        let lines = expected(newest, &(question.clone(), Some(width))).into_iter().map(|((start, _), sums)| {
+            let start = DateTime::from_timestamp_millis(start.expect("a window")).expect("a time");
+            format!("{}\t{}", start.format("%Y-%m-%dT%H:%M:%SZ"), text(&sums).replace(',', "\t"))
+        });
+        assert_eq!(shown.lines().skip(1).collect::<Vec<_>>(), lines.collect::<Vec<_>>(), "{by}");
+    }
+    // Up to three hours by minute, up to seven days by hour, then by day.
+    for (to, by) in [("2026-03-30T03:00:00Z", "minute"), ("2026-04-06", "hour"), ("2026-04-06T00:01:00Z", "day")] {
+        let span = ["series", "--ad", "ad_id-a", "--from", "2026-03-30", "--to", to];
+        assert_eq!(said(&span).0, said(&[&span[..], &["--by", by]].concat()).0, "{to}");
+    }
+    fails(&["total", "--lake", &path], 2, &["--ad", "--campaign"]);
+    fails(&["total", "--ad", "a", "--campaign", "b", "--lake", &path], 2, &["--campaign"]);
+    fails(&["total", "--ad", "a", "--last", "1h", "--from", "2026-03-30", "--lake", &path], 2, &["--last", "--from"]);
+    fails(
+        &["total", "--ad", "a", "--from", "2026-03-31", "--to", "2026-03-30", "--lake", &path],
+        2,
+        &["exchange the two"],
+    );
+    fails(&["series", "--ad", "a", "--from", "2026-03-31T00:00:01Z", "--lake", &path], 2, &["whole minute"]);
+}

@@ -1,0 +1,262 @@
+//! What is kept of history can be read, file by file; what is given up is refused by name, and its files are gone.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use chrono::{DateTime, Utc};
+use compactor::{Compactor, Done, Keep, Plan};
+use futures::TryStreamExt;
+use lake_schemas::commit::{Commit, Move, Outcome, TableLog, TableView};
+use lake_schemas::minute::{Pane, Parameters};
+use lake_schemas::pins::{self, Pin, Pinned};
+use lake_schemas::stand::source_version;
+use lake_schemas::{Lake, LakeError, Table, files};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use crate::fault_store::{Fault, FaultStore};
+use crate::history::{copy, write_at};
+use crate::simulation::{lake_on, simulate};
+
+/// How many versions the lake's minutes have; each was written a second after the one before.
+const VERSIONS: u64 = 330;
+
+/// What a compactor may take.
+const MEMORY: usize = 1 << 28;
+
+/// One row of minutes.
+fn row(number: i64) -> RecordBatch {
+    use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray, new_null_array};
+    use arrow::compute::cast;
+    let schema = Parameters::default().schema(Table::ClicksMinute);
+    let columns = schema.fields().iter().map(|field| -> ArrayRef {
+        let values: ArrayRef = match field.name().as_str() {
+            "window_start" => Arc::new(TimestampMicrosecondArray::from(vec![1_772_884_800_000_000])),
+            "window_end" => Arc::new(TimestampMicrosecondArray::from(vec![1_772_884_860_000_000])),
+            "ad_id" | "topic" => Arc::new(StringArray::from(vec!["one"])),
+            "pane" => Arc::new(StringArray::from(vec![Pane::OnTime.as_str()])),
+            "campaign_id" => return new_null_array(field.data_type(), 1),
+            "date" => Arc::new(Int32Array::from(vec![20_519])),
+            "hour" => Arc::new(Int32Array::from(vec![12])),
+            "kafka_partition" => Arc::new(Int32Array::from(vec![0])),
+            "offset_next" => Arc::new(Int64Array::from(vec![number + 1])),
+            _ => Arc::new(Int64Array::from(vec![number])),
+        };
+        cast(&values, field.data_type()).expect("a value of its type")
+    });
+    RecordBatch::try_new(Arc::clone(&schema), columns.collect()).expect("a row")
+}
+
+/// A lake whose minutes gain a file with each version, and every tenth time have one in the place of ten.
+async fn lake() -> (Lake, Arc<InMemory>) {
+    let store = Arc::new(InMemory::new());
+    let lake = lake_on(Arc::clone(&store) as Arc<dyn ObjectStore>);
+    let mut log = TableLog::open(&lake, Table::ClicksMinute).await.expect("the table");
+    for version in 1..=VERSIONS {
+        let rows = [row(version.cast_signed())];
+        let mut adds = Vec::new();
+        for file in files::encode(Table::ClicksMinute, &rows).await.expect("a file") {
+            file.put(log.object_store().as_ref()).await.expect("memory");
+            adds.push(file.add);
+        }
+        let live = if version % 10 == 0 { log.live_files().await.expect("memory") } else { Vec::new() };
+        let commit = Commit { adds, removes: live, data_change: version % 10 != 0, ..Commit::new("test") };
+        assert_eq!(log.commit(&commit).await.expect("memory"), Outcome::Committed(version));
+        if let Some(checkpoint) = log.take_checkpoint_owed() {
+            checkpoint.write_or_warn().await;
+        }
+    }
+    for version in 0..=VERSIONS {
+        write_at(&store, Table::ClicksMinute, version.cast_signed(), version.cast_signed()).await;
+    }
+    (lake, store)
+}
+
+fn second(second: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(second, 0).expect("a time")
+}
+
+/// What is given up when it is so late, of what is older than 150 s.
+async fn clean_up(lake: &Lake, now: DateTime<Utc>) -> Result<Vec<Done>, compactor::CompactError> {
+    let keep = Keep { now, keep: Duration::from_secs(150), orphans: true };
+    let (mut told, plan) = (Vec::new(), Plan { keep: Some(keep), is_dry: false });
+    Compactor::new(lake.clone(), MEMORY).round(&plan, &mut |done| told.push(done)).await?;
+    Ok(told)
+}
+
+/// The roll-ups, at a version of the minutes; of later ones they know nothing.
+async fn stand_on(lake: &Lake, version: i64) {
+    let mut log = TableLog::open(lake, Table::ClicksHourly).await.expect("the table");
+    let app_id = source_version(Table::ClicksHourly);
+    let from = log.txn(&app_id);
+    let moves = vec![Move { app_id, from, to: Some(version) }];
+    assert!(matches!(log.commit(&Commit { moves, ..Commit::new("test") }).await, Ok(Outcome::Committed(_))));
+}
+
+async fn view(lake: &Lake) -> TableView {
+    TableView::newest(lake, Table::ClicksMinute).await.expect("the table").expect("it is there")
+}
+
+/// All data files that there are.
+async fn data_files(store: &InMemory) -> BTreeSet<Path> {
+    let folder = Path::from("lake/clicks_minute");
+    let all: Vec<_> = store.list(Some(&folder)).try_collect().await.expect("memory");
+    let paths = all.into_iter().map(|file| file.location);
+    paths.filter(|path| !path.as_ref().contains("_delta_log")).collect()
+}
+
+/// Whether every version from one on can be read, to the last file; those before are refused.
+async fn is_kept(lake: &Lake, store: &InMemory, from: u64) {
+    can_be_read(lake, store, from, 1).await;
+}
+
+/// The same, looking at one version of so many.
+async fn can_be_read(lake: &Lake, store: &InMemory, from: u64, one_in: usize) {
+    let (newest, there) = (view(lake).await, data_files(store).await);
+    assert_eq!(newest.first().await.expect("memory"), from);
+    for version in (from..=newest.version()).step_by(one_in) {
+        let files = newest.at(version).await.expect("it is kept").live_files().await.expect("it is kept");
+        for file in files {
+            let path = Path::from_url_path(format!("lake/clicks_minute/{}", file.path)).expect("a path");
+            assert!(there.contains(&path), "version {version} lacks {path}");
+        }
+    }
+    if let Some(before) = from.checked_sub(1) {
+        let refused = newest.at(before).await.err().expect("refused").to_string();
+        assert!(refused.contains("is gone; versions"), "{refused}");
+    }
+}
+
+fn pin(name: &str, version: u64, expires: Option<DateTime<Utc>>) -> Pin {
+    Pin { name: name.parse().expect("a name"), table: "clicks_minute".to_owned(), version, expires }
+}
+
+#[test]
+fn versions_that_are_kept_can_be_read_and_others_are_gone_with_their_files() {
+    simulate(async {
+        let (lake, store) = lake().await;
+        stand_on(&lake, VERSIONS.cast_signed()).await;
+        let before = data_files(&store).await.len();
+        // Version 250 is the last that is too old: what can be kept begins at the checkpoint before it.
+        clean_up(&lake, second(400)).await.expect("memory");
+        is_kept(&lake, &store, 200).await;
+        let left = data_files(&store).await.len();
+        // Of each ten before version 200 all files were replaced; of the last, those are kept that the checkpoint has.
+        assert!(left < before - 150, "{before} files before, {left} after");
+        let again = clean_up(&lake, second(400)).await.expect("memory");
+        assert!(!again.iter().any(|done| matches!(done, Done::GaveUp { .. })), "{again:?}");
+    });
+}
+
+#[test]
+fn a_writer_and_a_reader_that_were_there_before_go_on() {
+    simulate(async {
+        let (lake, _) = lake().await;
+        stand_on(&lake, VERSIONS.cast_signed()).await;
+        let (mut log, view) = (TableLog::open(&lake, Table::ClicksMinute).await.expect("the table"), view(&lake).await);
+        clean_up(&lake, second(400)).await.expect("memory");
+        assert!(!view.live_files().await.expect("its version is kept").is_empty());
+        let newest = log.commit(&Commit::new("test")).await.expect("memory");
+        assert!(matches!(newest, Outcome::Committed(version) if version > VERSIONS), "{newest:?}");
+    });
+}
+
+#[test]
+fn nothing_is_given_up_that_a_roll_up_has_yet_to_see() {
+    simulate(async {
+        let (lake, store) = lake().await;
+        stand_on(&lake, 120).await;
+        let mut log = TableLog::open(&lake, Table::ClicksMinute).await.expect("the table");
+        let keep = Keep { now: second(400), keep: Duration::from_secs(150), orphans: false };
+        let done = keep.apply(&lake, &mut log, &[120], lake_schemas::commit::Deletes::Yes).await;
+        assert!(matches!(done.expect("memory")[..], [Done::GaveUp { cleaned, .. }] if cleaned.from == 100));
+        is_kept(&lake, &store, 100).await;
+    });
+}
+
+#[test]
+fn a_pinned_version_survives_until_it_is_unpinned_or_its_time_is_up() {
+    simulate(async {
+        let (lake, store) = lake().await;
+        stand_on(&lake, VERSIONS.cast_signed()).await;
+        let (invoice, expiring) = (pin("invoice", 150, None), pin("expiring", 10, Some(second(390))));
+        for pin in [&invoice, &expiring] {
+            assert_eq!(pins::pin(&lake, Table::ClicksMinute, pin).await.expect("memory"), Pinned::Done);
+        }
+        let taken = pins::pin(&lake, Table::ClicksMinute, &pin("invoice", 151, None)).await.expect("memory");
+        assert_eq!(taken, Pinned::Taken(invoice.clone()));
+        assert_eq!(pins::pins(&lake).await.expect("memory"), [expiring, invoice.clone()]);
+        clean_up(&lake, second(400)).await.expect("memory");
+        is_kept(&lake, &store, 100).await;
+        assert!(pins::unpin(&lake, invoice.name).await.expect("memory"));
+        assert!(!pins::unpin(&lake, invoice.name).await.expect("memory"));
+        clean_up(&lake, second(400)).await.expect("memory");
+        is_kept(&lake, &store, 200).await;
+    });
+}
+
+/// Whichever of the two comes first, one sees the other.
+#[test]
+fn what_clean_up_has_announced_cannot_be_pinned_any_more() {
+    simulate(async {
+        let (lake, _) = lake().await;
+        let late = pin("late", 150, None);
+        pins::announce(&lake, Table::ClicksMinute, 200).await.expect("memory");
+        let refused = pins::pin(&lake, Table::ClicksMinute, &late).await.expect_err("refused").to_string();
+        assert!(refused.contains("version 150 of clicks_minute is being cleaned up"), "{refused}");
+        assert_eq!(pins::pins(&lake).await.expect("memory"), []);
+        for gone in [VERSIONS + 1, VERSIONS * 2] {
+            let unknown = pins::pin(&lake, Table::ClicksMinute, &pin("unknown", gone, None)).await;
+            assert!(matches!(unknown, Err(LakeError::Refused(why)) if why.contains("has no version")));
+        }
+    });
+}
+
+#[test]
+fn a_file_that_no_version_names_goes_when_nobody_would_commit_it_any_more() {
+    simulate(async {
+        let (lake, store) = lake().await;
+        stand_on(&lake, VERSIONS.cast_signed()).await;
+        let orphan = Path::from("lake/clicks_minute/date=2026-03-07/hour=12/orphan.parquet");
+        store.put(&orphan, "rows".into()).await.expect("memory");
+        let written = store.head(&orphan).await.expect("memory").last_modified;
+        clean_up(&lake, written + chrono::Duration::days(6)).await.expect("memory");
+        assert!(store.head(&orphan).await.is_ok(), "somebody may be about to commit it");
+        clean_up(&lake, written + chrono::Duration::days(8)).await.expect("memory");
+        assert!(store.head(&orphan).await.is_err());
+        // By then all versions are too old, but the newest is kept.
+        is_kept(&lake, &store, 300).await;
+    });
+}
+
+/// Clean-up that fails, is lied to, or dies at any operation: what is kept can be read all the same, and the next one
+/// finishes.
+#[test]
+fn a_clean_up_that_is_interrupted_leaves_what_is_kept() {
+    simulate(async {
+        let (lake, store) = lake().await;
+        stand_on(&lake, VERSIONS.cast_signed()).await;
+        drop(lake);
+        let counted = FaultStore::new(copy(&store).await, Box::new(|_| Fault::None));
+        clean_up(&lake_on(Arc::new(counted.clone())), second(400)).await.expect("memory");
+        let operations = counted.operations();
+        for number in (0..operations).step_by(usize::try_from(operations / 12).expect("small").max(1)) {
+            for fault in [Fault::LoseReply, Fault::DieAfter] {
+                let store = copy(&store).await;
+                let plan = Box::new(move |operation| if operation == number { fault } else { Fault::None });
+                let faulty = lake_on(Arc::new(FaultStore::new(Arc::clone(&store) as Arc<dyn ObjectStore>, plan)));
+                let _ = clean_up(&faulty, second(400)).await;
+                let lake = lake_on(Arc::clone(&store) as Arc<dyn ObjectStore>);
+                let newest = view(&lake).await;
+                for version in [200, 201, 250, VERSIONS] {
+                    newest.at(version).await.expect("it is kept");
+                }
+                clean_up(&lake, second(400)).await.expect("memory");
+                can_be_read(&lake, &store, 200, 26).await;
+            }
+        }
+    });
+}

@@ -1,0 +1,53 @@
+//! `compact` as a process: it does rounds until it is told to stop, tells of each thing it does, and serves what it has
+//! done.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use lake_schemas::Lake;
+use lake_schemas::minute::Parameters;
+
+use crate::simulation::{Computation, Log, simulate};
+use crate::start_up::folder;
+
+#[test]
+fn rounds_go_on_until_it_is_told_to_stop() {
+    let (_folder, path) = folder();
+    let log = Arc::new(Log::of_seed(3, 2, 300));
+    let fill = |log: &Arc<Log>| {
+        simulate(async {
+            let lake = Lake::at(&path).expect("a lake");
+            Computation::Raw.read_all(&lake, log).await.expect("ingest ends");
+            Computation::Minutes(Parameters::default()).read_all(&lake, log).await.expect("aggregate ends");
+        });
+    };
+    fill(&Arc::new(log.earlier(|_, all| all / 2)));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_clicklake"))
+        .args(["compact", "--every", "200ms", "--metrics", "127.0.0.1:0", "--lake", &path])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("clicklake starts");
+    let mut said = BufReader::new(child.stderr.take().expect("piped")).lines();
+    let address = said.find_map(|line| line.expect("a line").split_once("address=").map(|(_, at)| at.to_owned()));
+    let address = address.expect("it says where");
+    let mut told = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut wait_for = |words: &str| told.by_ref().map(|line| line.expect("a line")).find(|line| line.contains(words));
+    assert!(wait_for("clicks_daily version 1: ").is_some());
+    // What comes later is rolled up too, by a later round.
+    fill(&log);
+    let summed = wait_for("windows summed from version").expect("it goes on");
+    assert!(summed.starts_with("clicks_hourly version 2: "), "{summed}");
+    let mut stream = TcpStream::connect(address.trim()).expect("it listens");
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("it takes a request");
+    let mut metrics = String::new();
+    stream.read_to_string(&mut metrics).expect("it answers");
+    let hours = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("clicklake_windows_summed_total{job=\"compact\",table=\"clicks_hourly\"} "));
+    assert!(hours.is_some_and(|hours| hours.parse::<f64>().expect("a number") >= 2.0), "{metrics}");
+    let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+    assert!(kill.success() && child.wait().expect("it ends").success());
+}
