@@ -168,7 +168,7 @@ fn two_at_once_do_not_do_it_twice() {
                 let faulty = FaultStore::new(Arc::clone(&store), SLOW.plan(seed * 2 + one));
                 // Nothing is there that the one could miss when the other has been faster.
                 let range =
-                    Range::Windows(Windows::between(None, EventTime::parse("2026-03-08T00:00:00Z")).expect("a day"));
+                    Range::Windows(Windows::between(None, EventTime::parse("2026-04-01T00:00:00Z")).expect("a day"));
                 async move {
                     let lake = lake_on(Arc::new(faulty));
                     let work = Work { range, ..all(&lake) };

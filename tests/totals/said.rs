@@ -34,15 +34,26 @@ fn what_cannot_be_asked_is_said_in_one_line() {
                     .to_owned(),
             ),
             (
+                "select * from totals(null, timestamp '2026-03-31 00:00:00.000001')",
+                "totals(from, to): to is 2026-03-31T00:00:00.000Z, no whole minute; windows start with minutes"
+                    .to_owned(),
+            ),
+            (
+                "select * from totals(1, null)",
+                "totals(from, to): from is 1; give a time such as '2026-03-07T12:00:00Z', a day such as '2026-03-07', \
+                 or null"
+                    .to_owned(),
+            ),
+            (
                 "select * from series(null, 'soon', 'day')",
                 format!(
-                    "{signature}: to is Utf8(\"soon\"); give a time such as '2026-03-07T12:00:00Z', a day such as \
+                    "{signature}: to is 'soon'; give a time such as '2026-03-07T12:00:00Z', a day such as \
                      '2026-03-07', or null"
                 ),
             ),
             (
                 "select * from series(null, null, 'week')",
-                format!("{signature}: Utf8(\"week\") is no width; give 'minute', 'hour' or 'day'"),
+                format!("{signature}: 'week' is no width; give 'minute', 'hour' or 'day'"),
             ),
         ] {
             assert_eq!(error(sql).await, expected, "{sql}");

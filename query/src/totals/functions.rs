@@ -113,13 +113,13 @@ impl TableFunctionImpl for TotalsFunction {
 fn width_of(argument: &Expr) -> std::result::Result<Width, String> {
     let name = literal(argument).and_then(ScalarValue::try_as_str).flatten();
     let found = WIDTHS.into_iter().find(|(width, _)| Some(*width) == name);
-    let (_, width) = found.ok_or_else(|| format!("{argument} is no width; give 'minute', 'hour' or 'day'"))?;
+    let (_, width) = found.ok_or_else(|| format!("{} is no width; give 'minute', 'hour' or 'day'", shown(argument)))?;
     Ok(width)
 }
 
 /// The time that an argument says; `None`: the end is open.
 fn time_of(argument: &Expr) -> std::result::Result<Option<EventTime>, String> {
-    let unknown = || format!("is {argument}; give {EXPECTED_TIME}");
+    let unknown = || format!("is {}; give {EXPECTED_TIME}", shown(argument));
     let value = literal(argument).ok_or_else(unknown)?;
     if value.is_null() {
         return Ok(None);
@@ -140,11 +140,21 @@ fn time_of(argument: &Expr) -> std::result::Result<Option<EventTime>, String> {
         ScalarValue::TimestampNanosecond(Some(nanos), _) => (nanos, 1_000_000_000),
         _ => return Err(unknown()),
     };
+    let millis = number.rem_euclid(of_a_second) * 1_000 / of_a_second;
+    let millis = number.div_euclid(of_a_second).checked_mul(1_000).and_then(|whole| whole.checked_add(millis));
+    let time = millis.and_then(EventTime::from_millis).ok_or_else(unknown)?;
     if number % (60 * of_a_second) != 0 {
-        return Err(format!("{argument} is no whole minute; windows start with minutes"));
+        return Err(format!("is {time}, no whole minute; windows start with minutes"));
     }
-    let millis = (number / of_a_second).checked_mul(1_000);
-    millis.and_then(EventTime::from_millis).map(Some).ok_or_else(unknown)
+    Ok(Some(time))
+}
+
+/// An argument as it was written, or nearly so.
+fn shown(argument: &Expr) -> String {
+    match literal(argument) {
+        Some(value) => value.try_as_str().flatten().map_or_else(|| value.to_string(), |text| format!("'{text}'")),
+        None => argument.to_string(),
+    }
 }
 
 fn literal(argument: &Expr) -> Option<&ScalarValue> {
