@@ -10,17 +10,15 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use deltalake::kernel::Add;
 use futures::TryStreamExt;
 use lake_schemas::commit::{Commit, Outcome, TableLog};
-use lake_schemas::files::{DataFile, Encoder};
+use lake_schemas::files::{DataFile, Encoder, discard};
 use lake_schemas::table::column;
-use lake_schemas::{EventTime, Folder, RawFile, Table, read};
-use serde_json::Value;
+use lake_schemas::{Folder, Statistics, Table, read};
 use tokio::time::Instant;
 use tracing::warn;
 
 use crate::bins::{Growth, bins};
 use crate::error::CompactError;
 use crate::report::Done;
-use crate::round::discard;
 use crate::summing::{Counts, Input, Summing, Wanted};
 
 /// The job, as `history` names it.
@@ -157,7 +155,7 @@ impl Merge<'_> {
             let summing = Summing::new(table, self.log.parameters()?, self.memory)?;
             return summing.sum(bin.folder, inputs).await;
         }
-        let schema = if table.is_counts() { self.log.parameters()?.schema(table) } else { table.schema() };
+        let schema = self.log.schema();
         let mut encoder = Encoder::new(table, Arc::clone(&schema));
         let mut last: Option<(String, i64)> = None;
         for file in &bin.inputs {
@@ -186,14 +184,13 @@ struct Sum {
 /// What besides its folder a file shares with those it may be put together with, and where among them it stands; `None`
 /// if it does not tell.
 fn place(table: Table, file: &Add) -> Option<(String, i64)> {
-    let statistics: Value = serde_json::from_str(file.stats.as_deref()?).ok()?;
-    let min = &statistics["minValues"];
+    let statistics = Statistics::of(file);
     if table.is_counts() {
-        let start = EventTime::parse(min[column::WINDOW_START].as_str()?)?;
-        return Some((String::new(), start.millis()));
+        let (first, _) = statistics.window_starts()?;
+        return Some((String::new(), first));
     }
-    let of = format!("{}/{}", min[column::TOPIC].as_str()?, min[column::KAFKA_PARTITION]);
-    Some((of, RawFile::of(file)?.offsets.first))
+    let (topic, partition) = (statistics.min(column::TOPIC).as_str()?, statistics.min(column::KAFKA_PARTITION));
+    Some((format!("{topic}/{partition}"), statistics.min(column::KAFKA_OFFSET).as_i64()?))
 }
 
 /// Whether rows of a raw table go on where others of the same topic ended. Of a long topic's name, statistics may tell

@@ -9,17 +9,14 @@ use std::sync::Arc;
 
 use deltalake::kernel::Add;
 use lake_schemas::commit::{Changed, Commit, Move, Outcome, TableLog, Version};
-use lake_schemas::files::DataFile;
+use lake_schemas::files::{DataFile, discard};
 use lake_schemas::minute::Parameters;
-use lake_schemas::stand::source_version;
-use lake_schemas::table::column;
-use lake_schemas::{Cut, EventTime, Folder};
-use serde_json::Value;
+use lake_schemas::stand::{cut_of, rolled_up_from, source_version};
+use lake_schemas::{Folder, Statistics};
 use tokio::time::Instant;
 
 use crate::error::CompactError;
 use crate::report::Done;
-use crate::round::discard;
 use crate::summing::{Counts, Input, Summing, Wanted};
 
 /// The job, as `history` names it.
@@ -76,7 +73,7 @@ impl RollUp<'_> {
                 adds: files.iter().map(|file| file.add.clone()).collect(),
                 removes: plan.removes.clone(),
                 definition: plan.is_altering.then(|| parameters.definition(target)),
-                cut: self.cut(),
+                cut: cut_of(&self.source.stands()),
                 ..Commit::new(JOB)
             };
             match self.target.commit(&commit).await? {
@@ -112,7 +109,7 @@ impl RollUp<'_> {
         self.target.refresh().await?;
         let (target, to) = (self.target.table(), self.source.version());
         let from = self.target.txn(&source_version(target));
-        let known = from.and_then(|from| Version::try_from(from).ok()).filter(|from| *from <= to);
+        let known = rolled_up_from(target, |app_id| self.target.txn(app_id)).filter(|from| *from <= to);
         let is_altering = self.target.parameters()? != self.source.parameters()?;
         let changed = match known {
             Some(from) if !is_altering => self.source.changed(from, to).await?,
@@ -133,7 +130,7 @@ impl RollUp<'_> {
         if is_idle && changed != Changed::Anything {
             return Ok(None);
         }
-        let is_touched = |file: &Add| match window_starts(file) {
+        let is_touched = |file: &Add| match Statistics::of(file).window_starts() {
             _ if changed == Changed::Anything => true,
             Some((first, last)) => starts.range(first..=last).next().is_some(),
             None => true,
@@ -173,7 +170,8 @@ impl RollUp<'_> {
         let others = plan.removes.iter().filter(|_| plan.is_partial).filter_map(|file| {
             let folder = Folder::of(target.table, file)?;
             let windows = plan.windows.get(&folder)?;
-            let is_summed = window_starts(file).is_some_and(|(first, last)| first == last && windows.contains(&first));
+            let starts = Statistics::of(file).window_starts();
+            let is_summed = starts.is_some_and(|(first, last)| first == last && windows.contains(&first));
             let wanted = Wanted::Besides(Arc::new(windows.clone()));
             (!is_summed).then(|| (folder, Input { of: target.clone(), file: file.clone(), wanted }))
         });
@@ -182,21 +180,8 @@ impl RollUp<'_> {
         }
         Ok(files)
     }
-
-    /// Where the source stands.
-    fn cut(&self) -> Cut {
-        let stands = self.source.stands().into_iter();
-        stands.filter_map(|(partition, stand)| Some((partition, stand.cut?))).collect()
-    }
 }
 
 fn counts(log: &TableLog) -> Counts {
     Counts { table: log.table(), store: log.object_store() }
-}
-
-/// The starts of the first and the last window that a file holds, in milliseconds, if it tells.
-fn window_starts(file: &Add) -> Option<(i64, i64)> {
-    let statistics: Value = serde_json::from_str(file.stats.as_deref()?).ok()?;
-    let start = |of: &str| EventTime::parse(statistics[of][column::WINDOW_START].as_str()?);
-    Some((start("minValues")?.millis(), start("maxValues")?.millis()))
 }

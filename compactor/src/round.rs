@@ -2,13 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use deltalake::kernel::Add;
 use futures::future::BoxFuture;
 use lake_schemas::commit::{Deletes, TableLog, Version};
-use lake_schemas::stand::source_version;
+use lake_schemas::stand::rolled_up_from;
 use lake_schemas::{Folder, Lake, LakeError, Table};
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
 use tracing::info;
 
 use crate::error::CompactError;
@@ -73,8 +70,8 @@ impl Compactor {
                 tell(done);
             }
         }
+        let (settled_ms, memory) = (self.settled_ms().await?, self.memory);
         for table in Table::ALL {
-            let (settled_ms, memory) = (self.settled_ms().await?, self.memory);
             let Some(log) = self.open(table).await? else { continue };
             let mut merge = Merge { log, settled_ms, memory };
             if plan.is_dry {
@@ -169,8 +166,7 @@ impl Compactor {
         for target in Table::ROLLED_UP.into_iter().filter(|target| target.source() == Some(table)) {
             if let Some(log) = self.open(target).await? {
                 log.refresh().await?;
-                let from = log.txn(&source_version(target)).and_then(|from| Version::try_from(from).ok());
-                stands.push(from.unwrap_or(0));
+                stands.push(rolled_up_from(target, |app_id| log.txn(app_id)).unwrap_or(0));
             }
         }
         Ok(stands)
@@ -180,12 +176,5 @@ impl Compactor {
 async fn write_checkpoint(log: &mut TableLog) {
     if let Some(checkpoint) = log.take_checkpoint_owed() {
         checkpoint.write_or_warn().await;
-    }
-}
-
-/// Deletes files that no commit names. What is left behind when that fails is swept later.
-pub(crate) async fn discard(store: &dyn ObjectStore, files: &[Add]) {
-    for path in files.iter().filter_map(|file| Path::from_url_path(&file.path).ok()) {
-        let _ = store.delete(&path).await;
     }
 }

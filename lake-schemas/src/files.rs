@@ -65,6 +65,13 @@ impl DataFile {
     }
 }
 
+/// Deletes files that no commit names. What is left behind when that fails is swept later.
+pub async fn discard(store: &dyn ObjectStore, files: &[Add]) {
+    for path in files.iter().filter_map(|file| Path::from_url_path(&file.path).ok()) {
+        let _ = store.delete(&path).await;
+    }
+}
+
 /// Encodes rows of a table, in their order, as new files: one for each combination of the values that the table is
 /// partitioned by. An epoch's rows are bounded, and so is what is held here.
 pub fn encode(table: Table, rows: &[RecordBatch]) -> BoxFuture<'_, Result<Vec<DataFile>>> {

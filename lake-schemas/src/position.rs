@@ -31,6 +31,21 @@ impl fmt::Display for TopicPartition {
 /// A prefix of the log: of each partition that it names, all that is below an offset.
 pub type Cut = BTreeMap<TopicPartition, i64>;
 
+/// The positions of a cut, for people: `clicks 0@1042 1@977`.
+pub fn shown(cut: &Cut) -> String {
+    let mut text = String::new();
+    let mut topic = None;
+    for (partition, next) in cut {
+        if topic != Some(&partition.topic) {
+            topic = Some(&partition.topic);
+            text.push_str(if text.is_empty() { "" } else { ", " });
+            text.push_str(&partition.topic);
+        }
+        text.push_str(&format!(" {}@{next}", partition.partition));
+    }
+    text
+}
+
 /// A stretch of one partition, half-open: from `first` up to, but without, `next`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffsetRange {

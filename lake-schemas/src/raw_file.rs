@@ -5,9 +5,9 @@
 
 use deltalake::kernel::Add;
 use object_store::path::Path;
-use serde_json::Value;
 
 use crate::position::{OffsetRange, TopicPartition};
+use crate::statistics::Statistics;
 use crate::table::column;
 use crate::time::EventTime;
 
@@ -37,19 +37,17 @@ impl RawFile {
 
     /// The file at a path as a table's log has it, with its statistics in JSON.
     pub(crate) fn new(path: &str, size: i64, statistics: &str) -> Option<Self> {
-        let statistics: Value = serde_json::from_str(statistics).ok()?;
-        let (min, max) = (&statistics["minValues"], &statistics["maxValues"]);
-        let offsets =
-            OffsetRange { first: min[column::KAFKA_OFFSET].as_i64()?, next: max[column::KAFKA_OFFSET].as_i64()? + 1 };
-        let time = |value: &Value| EventTime::parse(value[column::EVENT_TIME].as_str()?);
+        let statistics = Statistics::parse(statistics)?;
+        let offset = column::KAFKA_OFFSET;
+        let (first, last) = (statistics.min(offset).as_i64()?, statistics.max(offset).as_i64()?);
         Some(Self {
             path: Path::from_url_path(path).ok()?,
             size: size.unsigned_abs(),
-            rows: statistics["numRecords"].as_u64()?,
-            offsets,
-            event_times: time(min).zip(time(max)),
-            topic: min[column::TOPIC].as_str()?.to_owned(),
-            partition: min[column::KAFKA_PARTITION].as_i64()?,
+            rows: statistics.rows()?,
+            offsets: OffsetRange { first, next: last + 1 },
+            event_times: statistics.times(column::EVENT_TIME),
+            topic: statistics.min(column::TOPIC).as_str()?.to_owned(),
+            partition: statistics.min(column::KAFKA_PARTITION).as_i64()?,
         })
     }
 

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
 use deltalake::kernel::Add;
 use futures::future::BoxFuture;
@@ -65,8 +65,13 @@ fn complete(rows: &RecordBatch, schema: &SchemaRef, folder: Folder) -> Result<Re
         if let Some(column) = folder.column(field.name(), rows.num_rows()) {
             return Ok(column);
         }
-        let lacking = || ArrowError::SchemaError(format!("no column {}", field.name()));
-        cast(rows.column_by_name(field.name()).ok_or_else(lacking)?, field.data_type())
+        column(rows, field)
     });
     RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
+}
+
+/// A column of rows in the type of a field, whatever type their reader chose.
+pub fn column(rows: &RecordBatch, field: &Field) -> Result<ArrayRef, ArrowError> {
+    let lacking = || ArrowError::SchemaError(format!("no column {}", field.name()));
+    cast(rows.column_by_name(field.name()).ok_or_else(lacking)?, field.data_type())
 }

@@ -11,7 +11,10 @@
 //!
 //! An absent `txn` is a stand of its own: two writers that both start from nothing are told apart too.
 
-use crate::position::TopicPartition;
+use std::collections::BTreeMap;
+
+use crate::commit::Version;
+use crate::position::{Cut, TopicPartition};
 use crate::table::Table;
 
 /// Delta's name for what one writer counts by: the key of a `txn`.
@@ -86,6 +89,16 @@ impl Stand {
 /// The `txn` that records up to which version of its source a table has been rolled up.
 pub fn source_version(table: Table) -> AppId {
     format!("clicklake/{table}/from")
+}
+
+/// The version of its source that a roll-up was made of, by its `txn` values; `None` if it tells none.
+pub fn rolled_up_from(table: Table, txn: impl Fn(&str) -> Option<i64>) -> Option<Version> {
+    txn(&source_version(table)).and_then(|version| Version::try_from(version).ok())
+}
+
+/// The cut that partitions stand at together.
+pub fn cut_of(stands: &BTreeMap<TopicPartition, Stand>) -> Cut {
+    stands.iter().filter_map(|(partition, stand)| Some((partition.clone(), stand.cut?))).collect()
 }
 
 /// One value of a stand.

@@ -8,11 +8,11 @@ use std::sync::{Arc, LazyLock};
 
 use arrayvec::ArrayString;
 use arrow::array::RecordBatch;
-use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 
 use crate::minute::Parameters;
+use crate::read;
 use crate::width::Width;
 
 /// The version of the format that this program writes and the newest that it reads: `clicklake.format`.
@@ -219,7 +219,12 @@ impl Table {
     /// Rows as they were written, in the types of the table, whatever types their reader chose; possibly not all of its
     /// columns.
     pub fn as_written(self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-        as_written(&self.schema(), rows)
+        let (schema, found) = (self.schema(), rows.schema());
+        let columns = found.fields().iter().map(|field| {
+            let written = schema.field_with_name(field.name())?;
+            Ok((field.name().clone(), read::column(rows, written)?, field.is_nullable()))
+        });
+        RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, ArrowError>>()?)
     }
 
     /// The properties that it is made with.
@@ -255,16 +260,6 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// Rows in the types of a schema, whatever types their reader chose; possibly not all of its columns.
-pub fn as_written(schema: &Schema, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let found = rows.schema();
-    let columns = found.fields().iter().zip(rows.columns()).map(|(field, column)| {
-        let field = schema.field_with_name(field.name())?;
-        Ok((field.name().clone(), cast(column, field.data_type())?, field.is_nullable()))
-    });
-    RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, ArrowError>>()?)
 }
 
 /// The type of every time in the lake.

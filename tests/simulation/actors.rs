@@ -132,7 +132,7 @@ async fn rewrite(lake: &Lake, table: Table, rng: &mut ChaCha8Rng) -> lake_schema
     let count = rng.random_range(2..=group.len().min(5));
     let first = rng.random_range(0..=group.len() - count);
     let inputs: Vec<_> = group.drain(first..first + count).collect();
-    let schema = if table.is_minutes() { log.parameters()?.schema(table) } else { table.schema() };
+    let schema = log.schema();
     let mut rows = Vec::new();
     for input in inputs.iter().cloned() {
         rows.extend(read::all_rows(log.object_store(), table, schema.clone(), input).await?);

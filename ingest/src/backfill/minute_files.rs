@@ -12,9 +12,8 @@ use deltalake::kernel::Add;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::column;
-use lake_schemas::{EventTime, Folder, LakeError, OffsetRange, Result, Table, TopicPartition, files, read};
+use lake_schemas::{Folder, LakeError, OffsetRange, Result, Statistics, Table, TopicPartition, files, read};
 use object_store::ObjectStore;
-use serde_json::Value;
 
 use super::contents::Contents;
 use super::scope::{Row, Scope};
@@ -107,19 +106,14 @@ impl MinuteFiles {
 
     /// Whether a file may hold windows in scope, by its folder and its statistics.
     fn may_hold(&self, file: &Add) -> bool {
-        let statistics = || -> Option<(i64, i64)> {
-            let statistics: Value = serde_json::from_str(file.stats.as_deref()?).ok()?;
-            let start = |of: &str| EventTime::parse(statistics[of][column::WINDOW_START].as_str()?);
-            Some((start("minValues")?.millis(), start("maxValues")?.millis() + 1))
-        };
         let touches = |from_ms: i64, to_ms: i64| self.scope.windows.touch(from_ms, to_ms);
         Folder::of(self.table, file).is_none_or(|folder| touches(folder.start_ms(), folder.end_ms()))
-            && statistics().is_none_or(|(from_ms, to_ms)| touches(from_ms, to_ms))
+            && Statistics::of(file).window_starts().is_none_or(|(first, last)| touches(first, last + 1))
     }
 
     /// The files that were written for what must stay.
-    pub fn written(&self) -> impl Iterator<Item = &Add> {
-        self.seen.values().filter_map(|seen| seen.kept.as_ref())
+    pub fn written(&self) -> Vec<Add> {
+        self.seen.values().filter_map(|seen| seen.kept.clone()).collect()
     }
 
     async fn look_at(&self, file: &Add) -> Result<(String, Seen)> {

@@ -24,6 +24,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::commit::{Commit, CommitId, Move, Outcome, TableLog, TableView, Version};
 use lake_schemas::minute::Parameters;
 use lake_schemas::pins::{self, Pin, PinName, Pinned};
+use lake_schemas::stand::cut_of;
 use lake_schemas::{Cut, Folder, History, Lake, LakeError, Stand, Table, TopicPartition};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
@@ -298,8 +299,4 @@ fn moves(stands: &BTreeMap<TopicPartition, Stand>, minutes: &TableLog) -> Vec<Mo
         both.map(|((app_id, from), (_, to))| Move { app_id, from, to }).collect::<Vec<_>>()
     };
     stands.iter().flat_map(of).collect()
-}
-
-fn cut_of(stands: &BTreeMap<TopicPartition, Stand>) -> Cut {
-    stands.iter().filter_map(|(of, stand)| Some((of.clone(), stand.cut?))).collect()
 }

@@ -21,14 +21,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deltalake::kernel::Add;
 use futures::future::BoxFuture;
 use lake_schemas::commit::{Commit, CommitId, Outcome, TableLog, Version};
+use lake_schemas::files::discard;
 use lake_schemas::job::{Freeze, Job};
 use lake_schemas::minute::Parameters;
+use lake_schemas::stand::cut_of;
 use lake_schemas::{Cut, History, LakeError, Table, TopicPartition, Windows};
-use object_store::ObjectStoreExt;
-use object_store::path::Path;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
@@ -130,7 +129,7 @@ impl Replace<'_> {
             let why = "clicks_minute has closed no window of what is asked for; nothing is replaced";
             return Err(LakeError::Refused(why.to_owned()).into());
         }
-        let until: Cut = closed.iter().filter_map(|(of, stand)| Some((of.clone(), stand.cut?))).collect();
+        let until = cut_of(&closed);
         let mut raw = self.work.raw().await?;
         let deadline = Instant::now() + self.wait;
         loop {
@@ -186,7 +185,8 @@ impl Replace<'_> {
             Attempt::Done(Replaced::Stopped)
         };
         if !matches!(done, Attempt::Done(Replaced::Committed(..))) {
-            discard(minutes, output.adds.iter().chain(files.written())).await;
+            let written = [output.adds.as_slice(), &files.written()].concat();
+            discard(minutes.object_store().as_ref(), &written).await;
         }
         Ok(done)
     }
@@ -267,13 +267,5 @@ impl Replace<'_> {
             backoff.again(error, &self.work.stop).await?;
         }
         Ok(())
-    }
-}
-
-/// Deletes files that no commit names. What is left behind when that fails, vacuum takes.
-async fn discard(log: &TableLog, files: impl Iterator<Item = &Add>) {
-    let store = log.object_store();
-    for path in files.filter_map(|file| Path::from_url_path(&file.path).ok()) {
-        let _ = store.delete(&path).await;
     }
 }

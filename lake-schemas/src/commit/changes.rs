@@ -6,17 +6,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use deltalake::kernel::Action;
-use deltalake::logstore::{LogStore, LogStoreRef, get_actions};
+use deltalake::logstore::LogStoreRef;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::Version;
-use super::entry::is_altering;
-use crate::error::{Context, Result};
+use super::entry::{self, READS_MAX, is_altering};
+use crate::error::Result;
 use crate::folder::Folder;
 use crate::table::Table;
-
-/// Entries that are read at once.
-const READS_MAX: usize = 64;
 
 /// What has changed of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,11 +48,7 @@ pub(super) async fn between(table: Table, log_store: &LogStoreRef, after: Versio
 
 /// The folders that one version changed; `None` if that cannot be told.
 async fn folders_of(table: Table, log_store: LogStoreRef, version: Version) -> Result<Option<Vec<i64>>> {
-    let what = || format!("{table}: reading version {version}");
-    let Some(bytes) = LogStore::read_commit_entry(log_store.as_ref(), version).await.while_doing(what)? else {
-        return Ok(None);
-    };
-    let actions = get_actions(version, &bytes).while_doing(what)?;
+    let Some(actions) = entry::read(table, log_store.as_ref(), version).await? else { return Ok(None) };
     if actions.iter().any(is_altering) {
         return Ok(None);
     }

@@ -12,21 +12,19 @@ use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Utc};
 use deltalake::kernel::Action;
-use deltalake::logstore::{LogStoreRef, get_actions};
+use deltalake::logstore::LogStoreRef;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore};
 
+use super::entry::{self, READS_MAX};
 use super::log::TableLog;
 use super::versions::{self, LogFiles};
 use super::{Version, checkpoint};
 use crate::error::{Context, Result};
 use crate::files::UNCOMMITTED_AGE_MAX;
 use crate::table::Table;
-
-/// Entries that are read at once.
-const READS_MAX: usize = 64;
 
 /// Versions whose files are deleted together: what is known of them is held in memory.
 const VERSIONS_AT_ONCE: usize = 10_000;
@@ -173,9 +171,8 @@ async fn removed(
     versions: RangeInclusive<Version>,
 ) -> Result<HashMap<String, u64>> {
     let entries = versions.map(|version| async move {
-        let what = || format!("{table}: reading version {version}");
-        let Some(bytes) = log_store.read_commit_entry(version).await.while_doing(what)? else { return Ok(Vec::new()) };
-        let removes = get_actions(version, &bytes).while_doing(what)?.into_iter().filter_map(|action| match action {
+        let actions = entry::read(table, log_store.as_ref(), version).await?.unwrap_or_default();
+        let removes = actions.into_iter().filter_map(|action| match action {
             Action::Remove(remove) => Some((remove.path, remove.size.map_or(0, i64::unsigned_abs))),
             _ => None,
         });

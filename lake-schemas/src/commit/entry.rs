@@ -3,13 +3,25 @@
 use std::collections::HashMap;
 
 use deltalake::kernel::{Action, Add, Remove, Transaction};
+use deltalake::logstore::{LogStore, get_actions};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::{Value, json};
 
 use super::definition::metadata;
-use super::{Commit, CommitId};
-use crate::error::Result;
+use super::{Commit, CommitId, Version};
+use crate::error::{Context, Result};
 use crate::history::json_of;
+use crate::table::Table;
+
+/// Entries that are read at once.
+pub(super) const READS_MAX: usize = 64;
+
+/// What the entry of a version says; `None` if it is gone, or not there yet.
+pub(super) async fn read(table: Table, log_store: &dyn LogStore, version: Version) -> Result<Option<Vec<Action>>> {
+    let what = || format!("{table}: reading version {version}");
+    let Some(bytes) = log_store.read_commit_entry(version).await.while_doing(what)? else { return Ok(None) };
+    get_actions(version, &bytes).map(Some).while_doing(what)
+}
 
 /// What is put for a commit, whichever version it becomes.
 pub(super) struct Entry {

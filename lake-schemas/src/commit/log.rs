@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::datatypes::SchemaRef;
 use deltalake::kernel::Add;
 use deltalake::kernel::transaction::{CommitData, TransactionError};
-use deltalake::logstore::{CommitOrBytes, LogStoreRef, get_actions};
+use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
 use super::definition::{check, create};
-use super::entry::{Entry, VersionFiles, carries, is_altering};
+use super::entry::{self, Entry, VersionFiles, carries, is_altering};
 use super::head::Head;
 use super::load::{self, Loaded};
 use super::{Changed, Commit, CommitId, Outcome, Version, changes};
@@ -141,6 +142,11 @@ impl TableLog {
         &self.properties
     }
 
+    /// All its columns.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.definition.schema)
+    }
+
     /// What decides the counts of a table of minutes, as it records.
     pub fn parameters(&self) -> Result<Parameters> {
         Parameters::recorded(self.table, &self.properties)
@@ -203,12 +209,8 @@ impl TableLog {
     /// Which files a version added and took out; `None` if its entry is gone, or not there yet.
     pub fn files_of(&self, version: Version) -> BoxFuture<'_, Result<Option<VersionFiles>>> {
         Box::pin(async move {
-            let what = || format!("{}: reading version {version}", self.table);
-            let Some(bytes) = self.log_store.read_commit_entry(version).await.while_doing(what)? else {
-                return Ok(None);
-            };
-            let actions = get_actions(version, &bytes).while_doing(what)?;
-            Ok(Some(VersionFiles::of(actions)))
+            let actions = entry::read(self.table, self.log_store.as_ref(), version).await?;
+            Ok(actions.map(VersionFiles::of))
         })
     }
 
@@ -296,11 +298,7 @@ impl TableLog {
         let mut found = None;
         loop {
             let version = self.head.version() + 1;
-            let what = || format!("{}: reading version {version}", self.table);
-            let Some(bytes) = self.log_store.read_commit_entry(version).await.while_doing(what)? else {
-                break;
-            };
-            let actions = get_actions(version, &bytes).while_doing(what)?;
+            let Some(actions) = entry::read(self.table, self.log_store.as_ref(), version).await? else { break };
             let is_ours = id.is_some_and(|id| actions.iter().any(|action| carries(action, id)));
             if !is_ours && actions.iter().any(is_altering) {
                 return Err(self.altered(version));

@@ -4,18 +4,16 @@ use std::ops::RangeInclusive;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use deltalake::kernel::Action;
-use deltalake::logstore::{LogStoreRef, get_actions};
+use deltalake::logstore::LogStoreRef;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::Value;
 
 use super::Version;
+use super::entry::{self, READS_MAX};
 use crate::error::{Context, LakeError, Result};
 use crate::table::Table;
-
-/// Entries that are read at once.
-const READS_MAX: usize = 64;
 
 /// What a table's log consists of.
 #[derive(Debug, Default)]
@@ -136,9 +134,7 @@ pub(super) async fn at(table: Table, log_store: &LogStoreRef, newest: Version, t
 
 /// When a version was written; `None` if its entry is gone.
 async fn written_ms(table: Table, log_store: &LogStoreRef, version: Version) -> Result<Option<i64>> {
-    let what = || format!("{table}: reading version {version}");
-    let Some(bytes) = log_store.read_commit_entry(version).await.while_doing(what)? else { return Ok(None) };
-    let actions = get_actions(version, &bytes).while_doing(what)?;
+    let Some(actions) = entry::read(table, log_store.as_ref(), version).await? else { return Ok(None) };
     Ok(actions.iter().find_map(|action| match action {
         Action::CommitInfo(info) => info.timestamp,
         _ => None,

@@ -14,7 +14,7 @@ use super::{Changed, Version, changes, versions};
 use crate::error::{LakeError, Result};
 use crate::lake::Lake;
 use crate::position::{Cut, TopicPartition};
-use crate::stand::Stand;
+use crate::stand::{Stand, cut_of};
 use crate::table::Table;
 
 /// A table at a version.
@@ -79,8 +79,7 @@ impl TableView {
 
     /// The cut of each partition that it has seen.
     pub fn cut(&self) -> Cut {
-        let stands = self.stands().into_iter();
-        stands.filter_map(|(partition, stand)| Some((partition, stand.cut?))).collect()
+        cut_of(&self.stands())
     }
 
     /// Which version it is.

@@ -3,10 +3,11 @@
 
 use futures::future::BoxFuture;
 use lake_schemas::commit::{TableView, Version};
+use lake_schemas::stand::rolled_up_from;
 use lake_schemas::{Lake, LakeError, Result, Table};
 
 use super::question::AsOf;
-use super::sources::{Sources, Viewed, rolled_up_from};
+use super::sources::{Sources, Viewed};
 
 /// Versions of the tables; those of roll-ups that are not there are absent.
 #[derive(Clone, Copy, Debug)]

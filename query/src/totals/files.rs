@@ -9,7 +9,7 @@ use chrono::DateTime;
 use deltalake::kernel::Add;
 use lake_schemas::commit::Version;
 use lake_schemas::table::column;
-use lake_schemas::{EventTime, Folder, LakeError, Table};
+use lake_schemas::{Folder, LakeError, Statistics, Table};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use serde_json::Value;
@@ -35,16 +35,13 @@ impl File {
         let location = location(table, &add.path)?;
         let last_modified = DateTime::from_timestamp_millis(add.modification_time)?;
         let object = ObjectMeta { location, last_modified, size: add.size.unsigned_abs(), e_tag: None, version: None };
-        let statistics: Value =
-            add.stats.as_deref().and_then(|stated| serde_json::from_str(stated).ok()).unwrap_or_default();
-        let (min, max) = (&statistics["minValues"], &statistics["maxValues"]);
-        let start = |of: &Value| Some(EventTime::parse(of[column::WINDOW_START].as_str()?)?.millis());
-        let stated = start(min).zip(start(max)).map(|(first, last)| first..table.window_width().end_ms(last));
-        let text = |of: &Value, name: &str| of[name].as_str().map(str::to_owned);
+        let statistics = Statistics::of(add);
+        let stated = statistics.window_starts().map(|(first, last)| first..table.window_width().end_ms(last));
+        let text = |value: &Value| value.as_str().map(str::to_owned);
         Some(Self {
             object,
             windows: stated.unwrap_or(folder.start_ms()..folder.end_ms()),
-            bounds: BOUNDED_COLUMNS.map(|name| text(min, name).zip(text(max, name))),
+            bounds: BOUNDED_COLUMNS.map(|name| text(statistics.min(name)).zip(text(statistics.max(name)))),
         })
     }
 }

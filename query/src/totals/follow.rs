@@ -6,11 +6,12 @@ use futures::future::{BoxFuture, try_join3};
 use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::commit::{Changed, TableLog, Version};
 use lake_schemas::minute::Parameters;
+use lake_schemas::stand::rolled_up_from;
 use lake_schemas::{Lake, LakeError, Result, Stand, Table, TopicPartition};
 
 use super::files::LiveFiles;
 use super::level::Level;
-use super::sources::{Reader, Sources, rolled_up_from};
+use super::sources::{Reader, Sources};
 
 /// Entries of a log that are read at once.
 const READS_MAX: usize = 64;

@@ -7,7 +7,8 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 use lake_schemas::commit::Version;
-use lake_schemas::{Cut, EventTime, LakeError, Stand, Table, TopicPartition, Windows};
+use lake_schemas::stand::cut_of;
+use lake_schemas::{Cut, EventTime, LakeError, Stand, Table, TopicPartition, Windows, position};
 
 /// Whose clicks are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -83,7 +84,7 @@ pub struct StandsAt {
 impl StandsAt {
     /// The cut of `clicks_minute`.
     pub fn cut(&self) -> Cut {
-        self.stands.iter().filter_map(|(partition, stand)| Some((partition.clone(), stand.cut?))).collect()
+        cut_of(&self.stands)
     }
 }
 
@@ -94,15 +95,8 @@ impl fmt::Display for StandsAt {
         for (table, version) in roll_ups.into_iter().filter_map(|(table, version)| Some((table, version?))) {
             write!(f, ", {table} version {version}")?;
         }
-        let mut topic = None;
-        for (partition, next) in self.cut() {
-            if topic.as_ref() != Some(&partition.topic) {
-                write!(f, "{} {}", if topic.is_none() { "; cut" } else { "," }, partition.topic)?;
-                topic = Some(partition.topic);
-            }
-            write!(f, " {}@{next}", partition.partition)?;
-        }
-        Ok(())
+        let cut = self.cut();
+        if cut.is_empty() { Ok(()) } else { write!(f, "; cut {}", position::shown(&cut)) }
     }
 }
 

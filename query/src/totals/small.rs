@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::compute::{cast, concat_batches};
+use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use datafusion::common::HashMap;
@@ -18,6 +18,7 @@ use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use futures::{StreamExt, stream};
+use lake_schemas::read;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::files::File;
@@ -85,10 +86,7 @@ async fn read(store: &Store, schema: &SchemaRef, object: &ObjectMeta) -> Result<
 
 /// Rows in the columns that are asked for.
 fn as_asked(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let columns = schema.fields().iter().map(|field| {
-        let lacking = || ArrowError::SchemaError(format!("no column {}", field.name()));
-        cast(rows.column_by_name(field.name()).ok_or_else(lacking)?, field.data_type())
-    });
+    let columns = schema.fields().iter().map(|field| read::column(rows, field));
     RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
 }
 

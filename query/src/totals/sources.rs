@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use futures::future::BoxFuture;
 use lake_schemas::commit::{Changed, TableView, Version};
 use lake_schemas::minute::Parameters;
-use lake_schemas::stand::source_version;
+use lake_schemas::stand::rolled_up_from;
 use lake_schemas::{Result, Stand, Table, TopicPartition};
 
 use super::files::LiveFiles;
@@ -130,9 +130,4 @@ impl Reader for Viewed {
     fn stands(&self) -> BTreeMap<TopicPartition, Stand> {
         self.view.stands()
     }
-}
-
-/// The version of its source that a roll-up was made of, by its `txn` values.
-pub(crate) fn rolled_up_from(table: Table, txn: impl Fn(&str) -> Option<i64>) -> Option<Version> {
-    txn(&source_version(table)).and_then(|version| Version::try_from(version).ok())
 }

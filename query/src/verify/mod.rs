@@ -25,7 +25,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
 use lake_schemas::commit::Version;
 use lake_schemas::minute::Parameters;
-use lake_schemas::{Cut, History, Lake, Stand, Table, TopicPartition, Windows};
+use lake_schemas::stand::cut_of;
+use lake_schemas::{Cut, History, Lake, Stand, Table, TopicPartition, Windows, position};
 
 use self::copies::Copies;
 use self::covered::Covered;
@@ -116,7 +117,7 @@ pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFutu
         let mut audit = Audit {
             table,
             version: minutes.version(),
-            cut: stands.iter().filter_map(|(partition, stand)| Some((partition.clone(), stand.cut?))).collect(),
+            cut: cut_of(&stands),
             windows: 0,
             clicks: 0,
             differences: Vec::new(),
@@ -172,7 +173,7 @@ impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { table, windows, clicks, version, .. } = self;
         let of = format!("{windows} windows, {clicks} clicks");
-        let at = format!("at version {version} of {table}: {}", cut_of(&self.cut));
+        let at = format!("at version {version} of {table}: {}", position::shown(&self.cut));
         if self.is_equal() {
             writeln!(f, "equal: {of}, {at}")?;
         } else {
@@ -201,19 +202,4 @@ fn lines<T: fmt::Display>(f: &mut fmt::Formatter<'_>, all: &[T]) -> fmt::Result 
         0 => Ok(()),
         more => writeln!(f, "  and {more} more"),
     }
-}
-
-/// The positions of a cut: `clicks 0@1042 1@977`.
-fn cut_of(cut: &Cut) -> String {
-    let mut text = String::new();
-    let mut topic = None;
-    for (partition, next) in cut {
-        if topic != Some(&partition.topic) {
-            topic = Some(&partition.topic);
-            text.push_str(if text.is_empty() { "" } else { ", " });
-            text.push_str(&partition.topic);
-        }
-        text.push_str(&format!(" {}@{next}", partition.partition));
-    }
-    text
 }
