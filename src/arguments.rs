@@ -1,5 +1,6 @@
 //! The command line, as the contract has it. A flag not given is looked up as `CLICKLAKE_<FLAG>`.
 
+mod asking;
 mod values;
 
 use std::net::SocketAddr;
@@ -14,15 +15,22 @@ use lake_schemas::pins::PinName;
 use lake_schemas::table::ShadowName;
 use lake_schemas::{EventTime, Table};
 
-use self::values::{
-    duration, duration_or_zero, history, instant, minute, minutes, property, share, size, table, topic,
-};
+pub use self::asking::*;
+use self::values::{duration, duration_or_zero, history, instant, minute, property, share, size, table, topic};
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("CLICKLAKE_COMMIT"), ")");
 
+/// Where to begin, by what one is after.
+const GUIDE: &str = "\
+To see it work:      clicklake up --for 30s, then ask; verify proves it
+To run it:           ingest, aggregate and compact, each as often as it takes
+To ask:              top, total, series for people; sql for all else; history, lag for how far it has come
+To count otherwise:  backfill --into NAME, promote NAME; backfill --replace mends
+Each command has an example: clicklake COMMAND --help";
+
 /// Ad clicks from Kafka into billable counts in Delta Lake, exact to the click.
 #[derive(Debug, Parser)]
-#[command(name = "clicklake", version = VERSION, after_help = "Try it:  clicklake up --for 30s")]
+#[command(name = "clicklake", version = VERSION, after_help = GUIDE)]
 pub struct Arguments {
     #[command(flatten)]
     pub common: Common,
@@ -79,10 +87,18 @@ pub enum Command {
     Total(Total),
     /// Shows what an ad or a campaign has got in each minute, hour or day
     Series(Series),
+    /// Shows which ads, or campaigns, have got most
+    Top(Top),
     /// Shows how far the tables are behind the topic
     Lag(Lag),
-    /// Answers one SQL statement over the lake's tables
+    /// Shows what each table holds, or the versions of one
+    History(History),
+    /// Answers SQL over the lake, at any version of it: statements, scripts, or typed ones
     Sql(Sql),
+    /// Prints what makes a shell complete the command line
+    Completions(Completions),
+    /// Prints the manual page, or puts one for each command into a folder
+    Man(Man),
 }
 
 /// Which topic of which cluster.
@@ -293,39 +309,6 @@ pub struct Promote {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  clicklake verify --from 2026-03-07T12:00:00Z --to 2026-03-07T13:00:00Z")]
-pub struct Verify {
-    /// Checks that every message read is a row, and every row is counted
-    #[arg(long, env = "CLICKLAKE_CONSERVATION", conflicts_with_all = ["from", "to"])]
-    pub conservation: bool,
-    /// Compares with a replay of the raw clicks through the code that counts live, instead of with SQL
-    #[arg(long, env = "CLICKLAKE_REPLAY", conflicts_with = "conservation")]
-    pub replay: bool,
-    /// The table of minutes: clicks_minute, or one that backfill has made
-    #[arg(long, env = "CLICKLAKE_TABLE", value_name = "NAME", default_value = "clicks_minute", value_parser = minutes)]
-    pub table: Table,
-    /// Only windows from this time on
-    #[arg(long, env = "CLICKLAKE_FROM", value_name = "TIME", value_parser = minute)]
-    pub from: Option<EventTime>,
-    /// Only windows before this time
-    #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
-    pub to: Option<EventTime>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:  clicklake explain --ad ad-7 --minute 2026-03-07T12:00:00Z")]
-pub struct Explain {
-    /// The ad
-    #[arg(long, env = "CLICKLAKE_AD", value_name = "A")]
-    pub ad: String,
-    /// When the minute starts
-    #[arg(long, env = "CLICKLAKE_MINUTE", value_name = "TIME", value_parser = minute)]
-    pub minute: EventTime,
-    #[command(flatten)]
-    pub report: Report,
-}
-
-#[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake compact --lake s3://bucket/lake --keep-history 30d")]
 pub struct Compact {
     /// Does one round, and ends
@@ -375,97 +358,4 @@ pub struct Unpin {
 pub struct Pins {
     #[command(flatten)]
     pub report: Report,
-}
-
-/// Whose clicks.
-#[derive(Clone, Debug, Args)]
-#[group(required = true, multiple = false)]
-pub struct Whom {
-    /// Those of an ad
-    #[arg(long, env = "CLICKLAKE_AD", value_name = "A")]
-    pub ad: Option<String>,
-    /// Those of a campaign
-    #[arg(long, env = "CLICKLAKE_CAMPAIGN", value_name = "C")]
-    pub campaign: Option<String>,
-}
-
-/// A stretch of event time, in whole minutes; without any of these, all of it.
-#[derive(Clone, Debug, Args)]
-pub struct Span {
-    /// The minutes up to now, the one that is not over included
-    #[arg(long, env = "CLICKLAKE_LAST", value_name = "DURATION", value_parser = duration,
-          conflicts_with_all = ["from", "to"])]
-    pub last: Option<Duration>,
-    /// From this time on
-    #[arg(long, env = "CLICKLAKE_FROM", value_name = "TIME", value_parser = minute)]
-    pub from: Option<EventTime>,
-    /// Before this time
-    #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
-    pub to: Option<EventTime>,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:  clicklake total --ad ad-7 --from 2026-03-01 --to 2026-04-01")]
-pub struct Total {
-    #[command(flatten)]
-    pub whom: Whom,
-    #[command(flatten)]
-    pub span: Span,
-    #[command(flatten)]
-    pub report: Report,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:  clicklake series --campaign spring --last 24h --by hour")]
-pub struct Series {
-    #[command(flatten)]
-    pub whom: Whom,
-    #[command(flatten)]
-    pub span: Span,
-    /// The windows that are summed up [default: minute up to 3 hours, hour up to 7 days, then day]
-    #[arg(long, env = "CLICKLAKE_BY")]
-    pub by: Option<By>,
-    #[command(flatten)]
-    pub report: Report,
-}
-
-/// How long the windows of a series are.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum By {
-    Minute,
-    Hour,
-    Day,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:  clicklake lag --bootstrap-servers localhost:9092")]
-pub struct Lag {
-    #[command(flatten)]
-    pub kafka: Kafka,
-    #[command(flatten)]
-    pub report: Report,
-}
-
-/// How results are written.
-#[derive(Debug, Args)]
-pub struct Report {
-    /// How the result is written
-    #[arg(long, env = "CLICKLAKE_FORMAT", default_value = "table")]
-    pub format: Format,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Format {
-    Table,
-    Csv,
-    Tsv,
-    Json,
-    NdJson,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:  clicklake sql \"select count(*) from clicks\"")]
-pub struct Sql {
-    /// The statement
-    pub statement: String,
 }

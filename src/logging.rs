@@ -30,18 +30,6 @@ fn unasked(command: &Command) -> &'static str {
     match command {
         Command::Ingest(_) | Command::Aggregate(_) | Command::Compact(_) => "info",
         Command::Backfill(_) if !std::io::stderr().is_terminal() => "info",
-        Command::Backfill(_)
-        | Command::Up(_)
-        | Command::Generate(_)
-        | Command::Sql(_)
-        | Command::Verify(_)
-        | Command::Explain(_)
-        | Command::Promote(_)
-        | Command::Pin(_)
-        | Command::Unpin(_)
-        | Command::Pins(_)
-        | Command::Total(_)
-        | Command::Series(_)
-        | Command::Lag(_) => "warn",
+        _ => "warn",
     }
 }

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod commands;
+mod drawing;
 mod logging;
 mod memory;
 mod metrics;
@@ -29,17 +30,18 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return commands::fail(&anyhow::Error::new(error).context("starting")),
     };
-    let stop = signals::stop_on_signal(&runtime);
+    // Who only asks may be interrupted at once.
+    let stop = || signals::stop_on_signal(&runtime);
     let done = runtime.block_on(async {
         let lake = &arguments.common.lake;
         match arguments.command {
-            Command::Up(command) => commands::up::run(lake, command, stop).await,
-            Command::Generate(command) => commands::generate::run(command, stop).await,
-            Command::Ingest(command) => commands::ingest::run(lake, command, stop).await,
-            Command::Aggregate(command) => commands::aggregate::run(lake, command, stop).await,
-            Command::Backfill(command) => commands::backfill::run(lake, command, stop).await,
-            Command::Promote(command) => commands::promote::run(lake, command, stop).await,
-            Command::Compact(command) => commands::compact::run(lake, command, stop).await,
+            Command::Up(command) => commands::up::run(lake, command, stop()).await,
+            Command::Generate(command) => commands::generate::run(command, stop()).await,
+            Command::Ingest(command) => commands::ingest::run(lake, command, stop()).await,
+            Command::Aggregate(command) => commands::aggregate::run(lake, command, stop()).await,
+            Command::Backfill(command) => commands::backfill::run(lake, command, stop()).await,
+            Command::Promote(command) => commands::promote::run(lake, command, stop()).await,
+            Command::Compact(command) => commands::compact::run(lake, command, stop()).await,
             Command::Pin(command) => commands::pins::pin(lake, command).await,
             Command::Unpin(command) => commands::pins::unpin(lake, command).await,
             Command::Pins(command) => commands::pins::list(lake, command).await,
@@ -47,8 +49,12 @@ fn main() -> ExitCode {
             Command::Explain(command) => commands::explain::run(lake, command).await,
             Command::Total(command) => commands::total::run(lake, command).await,
             Command::Series(command) => commands::series::run(lake, command).await,
+            Command::Top(command) => commands::top::run(lake, command).await,
             Command::Lag(command) => commands::lag::run(lake, command).await,
+            Command::History(command) => commands::history::run(lake, command).await,
             Command::Sql(command) => commands::sql::run(lake, command).await,
+            Command::Completions(command) => commands::manual::completions(&command),
+            Command::Man(command) => commands::manual::man(&command),
         }
         .map(|()| ExitCode::SUCCESS)
     });

@@ -1,15 +1,37 @@
 //! Results on stdout, in the form that was asked for.
 
+use std::io::{ErrorKind, IsTerminal, Write};
+
 use arrow::array::RecordBatch;
 use arrow::csv::WriterBuilder;
 use arrow::json::{ArrayWriter, LineDelimitedWriter};
 use arrow::util::pretty::pretty_format_batches;
 
 use crate::arguments::Format;
+use crate::drawing;
 
 /// Prints rows: at least one batch, whose columns are those of all.
 pub fn print(rows: &[RecordBatch], format: Format) -> anyhow::Result<()> {
     print_text(&text(rows, format)?);
+    Ok(())
+}
+
+/// Prints rows; on a terminal, as people like to read them.
+pub fn show(
+    rows: &[RecordBatch],
+    format: Format,
+    draw: impl FnOnce(Vec<RecordBatch>) -> anyhow::Result<Vec<RecordBatch>>,
+) -> anyhow::Result<()> {
+    if is_seen(format) { print_drawn(&draw(rows.to_vec())?) } else { print(rows, format) }
+}
+
+/// Whether somebody looks at what is printed.
+pub fn is_seen(format: Format) -> bool {
+    matches!(format, Format::Table) && std::io::stdout().is_terminal()
+}
+
+fn print_drawn(rows: &[RecordBatch]) -> anyhow::Result<()> {
+    print_text(&drawing::table(rows)?);
     Ok(())
 }
 
@@ -47,6 +69,14 @@ fn separated(rows: &[RecordBatch], separator: u8, text: &mut Vec<u8>) -> anyhow:
 #[expect(clippy::print_stdout, reason = "the result of a command")]
 pub fn print_text(text: &str) {
     println!("{text}");
+}
+
+/// Prints a result as it is. Who reads only the beginning of it has had enough.
+pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
 }
 
 /// A number with its thousands set apart.

@@ -17,6 +17,7 @@
 //! | [`history`] | replays, backfills into a table and in place are the live counts |
 //! | [`upkeep`] | roll-ups, compaction, promotion and clean-up change no sum, and keep what is to be kept |
 //! | [`totals`] | totals and series are the sum of the minutes, at any version, whatever is rolled up |
+//! | [`sql`] | statements answer what their files say, at any version; nobody writes the lake by SQL; reports |
 //! | [`audit`] | `verify` names what was tampered with |
 //! | [`embedded`] | the whole path over a broker in this process |
 //! | [`start_up`] | what is wrong is said in one line, in time, with the right exit code |
@@ -41,6 +42,7 @@ mod raw_is_the_log;
 mod readers;
 mod s3;
 mod simulation;
+mod sql;
 mod stack;
 mod start_up;
 mod stopping;

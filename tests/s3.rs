@@ -203,3 +203,35 @@ async fn readers_that_are_not_ours_read_the_bucket() {
         assert!(rows("clicks_rejected") > 0, "{reader}: {found}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sql_reads_the_lake_in_a_bucket_and_writes_elsewhere_in_it() {
+    let stack = RealStack::shared();
+    fill(&stack, "asked", 2, 2_000).await;
+    let lake = stack.lake_url("asked");
+    let ingest = ["ingest", "--topic", "asked", "--lake", &lake, "--until-caught-up"];
+    let done = stack.clicklake(&ingest).output().expect("the program runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let sql = |sql: &str| {
+        let output = stack.clicklake(&["sql", sql, "--format", "csv", "--lake", &lake]).output();
+        let Output { status, stdout, stderr } = output.expect("the program runs");
+        (status.code(), String::from_utf8(stdout).expect("UTF-8"), String::from_utf8(stderr).expect("UTF-8"))
+    };
+    let (code, before, said) =
+        sql("select count(*) as n from clicks VERSION AS OF 0 union all select count(*) from clicks order by n");
+    assert_eq!(code, Some(0), "{said}");
+    let counts: Vec<u64> = before.lines().skip(1).map(|line| line.parse().expect("a number")).collect();
+    assert!(counts[0] == 0 && counts[1] > 1_900, "{before}");
+    let copy = |to: &str| format!("copy (select ad_id, kafka_offset from clicks) to '{to}' stored as parquet");
+    for inside in ["/clicks/a.parquet", "/new/a.parquet"] {
+        let (code, _, said) = sql(&copy(&format!("{lake}{inside}")));
+        assert_eq!(code, Some(3), "{said}");
+        assert!(the_error(&said).contains("lies in the lake, which SQL reads and does not write"), "{said}");
+    }
+    let outside = stack.lake_url("exports") + "/asked.parquet";
+    let (code, copied, said) = sql(&copy(&outside));
+    assert_eq!((code, copied), (Some(0), format!("count\n{}\n", counts[1])), "{said}");
+    let read = format!("create external table e stored as parquet location '{outside}'; select count(*) as n from e");
+    let (code, found, said) = sql(&read);
+    assert_eq!((code, found), (Some(0), format!("n\n{}\n", counts[1])), "{said}");
+}

@@ -79,7 +79,8 @@ pub(crate) fn json_of(cut: &Cut) -> Value {
     Value::Object(topics)
 }
 
-fn cut_of(value: &Value) -> Option<Cut> {
+/// A cut from JSON.
+pub(crate) fn cut_of(value: &Value) -> Option<Cut> {
     let mut cut = Cut::new();
     for (topic, partitions) in value.as_object()? {
         for (number, next) in partitions.as_object()? {

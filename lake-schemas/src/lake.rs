@@ -103,6 +103,13 @@ impl Lake {
         Ok(self.log_store_at(&self.url)?.object_store(None))
     }
 
+    /// The store that the lake is somewhere in, and its address.
+    pub fn root_store(&self) -> Result<(Url, ObjectStoreRef)> {
+        let mut root = self.url.clone();
+        root.set_path("/");
+        Ok((root, self.log_store_at(&self.url)?.root_object_store(None)))
+    }
+
     /// Delta's view of one of its folders.
     pub fn log_store(&self, name: &str) -> Result<LogStoreRef> {
         self.log_store_at(&self.folder_url(name))

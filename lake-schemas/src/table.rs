@@ -78,6 +78,16 @@ pub enum Table {
     Shadow(ShadowName),
 }
 
+impl FromStr for Table {
+    type Err = String;
+
+    /// A table that every lake has, or else one that backfill may have made.
+    fn from_str(name: &str) -> Result<Self, String> {
+        let own = Self::ALL.into_iter().find(|table| table.name() == name);
+        own.map_or_else(|| name.parse().map(Self::Shadow), Ok)
+    }
+}
+
 /// The longest name that people give to something in a lake, in bytes.
 pub(crate) const NAME_MAX: usize = 63;
 

@@ -1,8 +1,12 @@
 //! Read-only eyes on the lake: SQL over its tables, audits, and totals at any moment. Nothing here writes.
 
-mod catalog;
-mod sql;
+mod error;
+mod open;
+mod rows;
+pub mod shell;
+pub mod sql;
 pub mod totals;
 pub mod verify;
 
-pub use sql::{QueryError, run};
+pub use error::QueryError;
+pub use sql::run;

@@ -57,7 +57,7 @@ pub async fn run(lake: &str, command: arguments::Explain) -> anyhow::Result<()> 
             lines.push(Line { partition: partition.clone(), event, reason, file });
         }
     }
-    report::print(&[table(&lines)?], command.report.format)
+    report::show(&[table(&lines)?], command.report.format, Ok)
 }
 
 impl Asked<'_> {

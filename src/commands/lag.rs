@@ -8,8 +8,9 @@ use lake_schemas::commit::TableView;
 use lake_schemas::table::timestamp;
 use lake_schemas::{Lake, Stand, Table};
 
-use super::kafka;
+use super::{kafka, now};
 use crate::arguments::Lag;
+use crate::drawing::with_ages;
 use crate::report;
 
 pub async fn run(lake: &str, command: Lag) -> anyhow::Result<()> {
@@ -46,5 +47,8 @@ pub async fn run(lake: &str, command: Lag) -> anyhow::Result<()> {
         ("clicks_minute_lag", lag(&minutes)),
         ("complete_until", Arc::new(complete)),
     ];
-    report::print(&[RecordBatch::try_from_iter(columns)?], command.report.format)
+    let rows = RecordBatch::try_from_iter(columns)?;
+    report::show(&[rows], command.report.format, |rows| {
+        rows.iter().map(|rows| with_ages(rows, "complete_until", now())).collect()
+    })
 }

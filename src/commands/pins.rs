@@ -10,6 +10,7 @@ use lake_schemas::{Lake, LakeError};
 
 use super::now;
 use crate::arguments;
+use crate::drawing::with_ages;
 use crate::report;
 
 pub async fn pin(lake: &str, command: arguments::Pin) -> anyhow::Result<()> {
@@ -58,7 +59,9 @@ pub async fn list(lake: &str, command: arguments::Pins) -> anyhow::Result<()> {
         ("expires", Arc::new(expires)),
         ("state", Arc::new(StringArray::from_iter_values(found.iter().map(state)))),
     ];
-    report::print(&[RecordBatch::try_from_iter(columns)?], command.report.format)
+    report::show(&[RecordBatch::try_from_iter(columns)?], command.report.format, |rows| {
+        rows.iter().map(|rows| with_ages(rows, "expires", now)).collect()
+    })
 }
 
 fn until(expires: Option<DateTime<Utc>>) -> String {

@@ -17,7 +17,7 @@ pub async fn run(lake: &str, command: arguments::Total) -> anyhow::Result<()> {
     let question = question(&command.whom, &command.span)?;
     let answer = Totals::new(Lake::at(lake)?)?.total(&question).await?;
     let rows: Vec<_> = answer.rows.iter().map(|rows| named(rows, &question.whom)).collect::<Result<_, _>>()?;
-    report::print(&rows, command.report.format)?;
+    report::show(&rows, command.report.format, Ok)?;
     say_where_it_stands(&question, &answer);
     Ok(())
 }
@@ -29,9 +29,15 @@ pub fn question(whom: &arguments::Whom, span: &Span) -> anyhow::Result<Question>
         (None, Some(campaign)) => Whom::Campaign(campaign.clone()),
         (None, None) => Whom::All,
     };
+    let (from, to) = self::span(span)?;
+    Ok(Question { whom, from, to, detail: Detail::Sums, ..Question::default() })
+}
+
+/// The stretch of time that the command line asks for.
+pub fn span(span: &Span) -> anyhow::Result<(Option<EventTime>, Option<EventTime>)> {
     let (from, to) = span.last.map_or(Ok((span.from, span.to)), last)?;
     let windows = windows(from, to)?;
-    Ok(Question { whom, from: windows.from(), to: windows.to(), detail: Detail::Sums, ..Question::default() })
+    Ok((windows.from(), windows.to()))
 }
 
 /// The minutes up to now: the one that is not over is the last of them.

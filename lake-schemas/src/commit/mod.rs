@@ -38,6 +38,7 @@ mod load;
 mod log;
 mod versions;
 mod view;
+mod written;
 
 pub use changes::Changed;
 pub use checkpoint::Checkpoint;
@@ -46,6 +47,7 @@ pub use entry::VersionFiles;
 pub use head::Head;
 pub use log::TableLog;
 pub use view::TableView;
+pub use written::Written;
 
 use deltalake::kernel::Add;
 use uuid::Uuid;

@@ -1,6 +1,7 @@
 //! A table at one version, to be looked at: where it stands, and what it records. Nothing is made if it is not there.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Utc};
 use deltalake::kernel::Add;
@@ -10,7 +11,7 @@ use futures::future::BoxFuture;
 
 use super::load::{self, Loaded};
 use super::versions::LogFiles;
-use super::{Changed, Version, changes, versions};
+use super::{Changed, Version, VersionFiles, Written, changes, entry, versions, written};
 use crate::error::{LakeError, Result};
 use crate::lake::Lake;
 use crate::position::{Cut, TopicPartition};
@@ -65,6 +66,19 @@ impl TableView {
             let live = load::live_files(self.table, self.log_store.as_ref(), self.version()).await?;
             Ok(live.into_values().collect())
         })
+    }
+
+    /// Which files a version added and took out; `None` if its entry is gone, or not there yet.
+    pub fn files_of(&self, version: Version) -> BoxFuture<'_, Result<Option<VersionFiles>>> {
+        Box::pin(async move {
+            let actions = entry::read(self.table, self.log_store.as_ref(), version).await?;
+            Ok(actions.map(VersionFiles::of))
+        })
+    }
+
+    /// What these versions say of themselves, as far as their entries are there.
+    pub fn written(&self, versions: RangeInclusive<Version>) -> BoxFuture<'_, Result<Vec<Written>>> {
+        written::written(self.table, &self.log_store, versions).boxed()
     }
 
     /// What changed behind one version and up to another: see [`Changed`].

@@ -9,14 +9,6 @@ use lake_schemas::{Lake, LakeError, Result, Table};
 use super::question::AsOf;
 use super::sources::{Sources, Viewed};
 
-/// Versions of the tables; those of roll-ups that are not there are absent.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Versions {
-    pub minutes: Version,
-    pub hourly: Option<Version>,
-    pub daily: Option<Version>,
-}
-
 /// The tables as they were when it was so.
 pub(crate) fn sources_as_of(lake: &Lake, as_of: AsOf) -> BoxFuture<'_, Result<Sources>> {
     Box::pin(async move {
@@ -32,30 +24,11 @@ pub(crate) fn sources_as_of(lake: &Lake, as_of: AsOf) -> BoxFuture<'_, Result<So
             Some(hourly) => newest_of(lake, Table::ClicksDaily, hourly.version()).await?,
             None => None,
         };
-        put_together(minutes, hourly, daily).await
+        let viewed = |table: Table, view: TableView| Viewed { table, view };
+        let mut hourly = hourly.map(|view| viewed(Table::ClicksHourly, view));
+        let mut daily = daily.map(|view| viewed(Table::ClicksDaily, view));
+        Sources::of(&mut viewed(Table::ClicksMinute, minutes), hourly.as_mut(), daily.as_mut()).await
     })
-}
-
-/// The tables at these versions.
-pub(crate) fn sources_at(lake: &Lake, versions: Versions) -> BoxFuture<'_, Result<Sources>> {
-    Box::pin(async move {
-        let find = async |table: Table, version: Option<Version>| match (version, newest(lake, table).await?) {
-            (Some(version), Some(newest)) => at(newest, version).await.map(Some),
-            _ => Ok(None),
-        };
-        let minutes = find(Table::ClicksMinute, Some(versions.minutes)).await?;
-        let minutes = minutes.ok_or_else(|| lake.lacks(Table::ClicksMinute))?;
-        let hourly = find(Table::ClicksHourly, versions.hourly).await?;
-        let daily = find(Table::ClicksDaily, versions.daily).await?;
-        put_together(minutes, hourly, daily).await
-    })
-}
-
-async fn put_together(minutes: TableView, hourly: Option<TableView>, daily: Option<TableView>) -> Result<Sources> {
-    let viewed = |table: Table, view: TableView| Viewed { table, view };
-    let mut hourly = hourly.map(|view| viewed(Table::ClicksHourly, view));
-    let mut daily = daily.map(|view| viewed(Table::ClicksDaily, view));
-    Sources::of(&mut viewed(Table::ClicksMinute, minutes), hourly.as_mut(), daily.as_mut()).await
 }
 
 async fn newest(lake: &Lake, table: Table) -> Result<Option<TableView>> {

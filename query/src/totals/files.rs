@@ -127,7 +127,7 @@ impl LiveFiles {
 }
 
 /// Where a file of a table is, in the store of the lake.
-fn location(table: Table, path: &str) -> Option<Path> {
+pub(crate) fn location(table: Table, path: &str) -> Option<Path> {
     let path = Path::from_url_path(path).ok()?;
     Some(path.parts().fold(Path::from(table.name()), |folder, part| folder.join(part)))
 }

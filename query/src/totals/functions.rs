@@ -1,7 +1,7 @@
 //! The table functions of SQL: `totals(from, to)` and `series(from, to, 'minute'|'hour'|'day')`.
 //!
 //! Both are views: what a statement asks of them goes down to the files. All calls of a statement see the tables at the
-//! versions that its session has them at.
+//! same versions.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +12,9 @@ use datafusion::datasource::ViewTable;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
-use lake_schemas::minute::Parameters;
 use lake_schemas::{EventTime, LakeError, Width};
 
-use super::opened::{InSession, Opened};
+use super::current::{Current, From};
 use super::plan::Adding;
 use super::question::{Detail, Whom, stretch};
 use super::scan::{Counts, columns};
@@ -39,6 +38,11 @@ impl Function {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Totals, Self::Series];
 
+    /// Whether one of them goes by a name.
+    pub fn is_named(name: &str) -> bool {
+        Self::ALL.iter().any(|function| function.name() == name)
+    }
+
     /// Its name in SQL.
     pub fn name(self) -> &'static str {
         match self {
@@ -55,21 +59,13 @@ impl Function {
     }
 }
 
-/// A function, over the tables of a session.
+/// A function, over what the statement at hand is answered from.
 pub(crate) struct TotalsFunction {
-    function: Function,
-    tables: Tables,
+    pub function: Function,
+    pub current: Arc<Current>,
 }
 
-/// What a session has of the tables: what decides the counts, and the tables; or why it has none.
-pub(crate) type Tables = Arc<std::result::Result<(Parameters, Arc<InSession>), String>>;
-
 impl TotalsFunction {
-    /// A function over these tables.
-    pub fn new(function: Function, tables: Tables) -> Self {
-        Self { function, tables }
-    }
-
     fn call(&self, arguments: &[Expr]) -> std::result::Result<ViewTable, String> {
         let by = match (self.function, arguments) {
             (Function::Totals, [_, _]) => None,
@@ -79,12 +75,12 @@ impl TotalsFunction {
         let from = time_of(&arguments[0]).map_err(|why| format!("from {why}"))?;
         let to = time_of(&arguments[1]).map_err(|why| format!("to {why}"))?;
         let asked = stretch(from, to).map_err(|error| error.to_string())?;
-        let (parameters, tables) = self.tables.as_ref().as_ref().map_err(Clone::clone)?;
+        let parameters = self.current.parameters().ok_or("it stands where no statement names it")?;
         let counts = Counts {
-            opened: Opened::WhenNeeded(Arc::clone(tables)),
+            from: From::Current(Arc::clone(&self.current)),
             asked,
             widest: by.unwrap_or(Width::Day),
-            schema: columns(parameters),
+            schema: columns(&parameters),
         };
         let dimensions = parameters.dimension_columns();
         let adding = Adding { whom: &Whom::All, dimensions: &dimensions, detail: Detail::Dimensions, by };

@@ -11,12 +11,12 @@
 //! sum over `clicks_minute` at that version says, whatever has been rolled up by then, late or never.
 
 mod as_of;
+mod current;
 mod files;
 mod follow;
 mod functions;
 mod large;
 mod level;
-mod opened;
 mod plan;
 mod prune;
 mod question;
@@ -29,9 +29,9 @@ mod stretches;
 #[expect(clippy::module_inception, reason = "it is what the module is for")]
 mod totals;
 
-pub(crate) use as_of::Versions;
-pub(crate) use functions::{Function, Tables, TotalsFunction};
-pub(crate) use opened::InSession;
+pub(crate) use current::Current;
+pub(crate) use files::location;
+pub(crate) use functions::{Function, TotalsFunction};
 pub(crate) use reading::store_url;
 
 pub use question::{Answer, AsOf, Detail, Question, StandsAt, Whom};

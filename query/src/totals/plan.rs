@@ -66,10 +66,20 @@ impl Adding<'_> {
         LogicalPlanBuilder::from(plan).sort(ascending)?.build()
     }
 
+    /// The plan, of the rows that have most clicks: so many of them, the largest first.
+    pub fn up_to(&self, most: usize, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+        let clicks = col(Measure::Clicks.column()).sort(false, false);
+        let names = self.kept().iter().map(|name| col(*name).sort(true, true));
+        let order = std::iter::once(clicks).chain(names);
+        LogicalPlanBuilder::from(self.up(counts)?).sort(order)?.limit(0, Some(most))?.build()
+    }
+
     /// The dimensions that have rows of their own.
     fn kept(&self) -> &[&'static str] {
         match self.detail {
             Detail::Dimensions => self.dimensions,
+            Detail::Ads => &[column::AD_ID],
+            Detail::Campaigns => &[column::CAMPAIGN_ID],
             Detail::Sums => &[],
         }
     }

@@ -22,8 +22,8 @@ pub enum Whom {
     Campaign(String),
 }
 
-/// When the question is asked: of which version of `clicks_minute`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// When the question is asked: of which version of the table; of totals, of `clicks_minute`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AsOf {
     /// The newest.
     #[default]
@@ -40,6 +40,10 @@ pub enum Detail {
     /// Each combination of dimensions that has counts.
     #[default]
     Dimensions,
+    /// Each ad.
+    Ads,
+    /// Each campaign.
+    Campaigns,
     /// Nothing: the counts of all that is asked for are one sum.
     Sums,
 }

@@ -19,9 +19,9 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::table::column;
-use lake_schemas::{Table, Width};
+use lake_schemas::{LakeError, Table, Width};
 
-use super::opened::Opened;
+use super::current::From;
 use super::prune::Pruning;
 use super::reading::Reading;
 use super::stitch::stitch;
@@ -37,8 +37,8 @@ pub(crate) fn columns(parameters: &Parameters) -> SchemaRef {
 
 /// The counts of a stretch of time.
 pub(crate) struct Counts {
-    /// The tables they are taken from.
-    pub opened: Opened,
+    /// What they are taken from.
+    pub from: From,
     /// The stretch, in milliseconds.
     pub asked: Range<i64>,
     /// No row is of a longer window than that.
@@ -75,7 +75,14 @@ impl TableProvider for Counts {
         filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let sources = self.opened.sources().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        let sources = self.from.sources().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+        if columns(&sources.parameters) != self.schema {
+            let why = LakeError::Refused(format!(
+                "{} counts by others than it did; make the view again",
+                Table::ClicksMinute
+            ));
+            return Err(DataFusionError::External(Box::new(why)));
+        }
         let parts = stitch(&self.asked, self.widest, &sources.dirty);
         let all: Vec<_> = (0..self.schema.fields().len()).collect();
         let projection = projection.unwrap_or(&all);

@@ -10,17 +10,29 @@ use lake_schemas::{Lake, LakeError, Width};
 use tokio::sync::Mutex;
 
 use super::as_of::sources_as_of;
+use super::current::From;
 use super::follow::Followed;
-use super::opened::Opened;
 use super::plan::Adding;
 use super::question::{Answer, AsOf, Question, stretch};
 use super::reading::store_url;
 use super::scan::{Counts, columns};
 use super::stitch::stitch;
-use crate::sql::{QueryError, collect};
+use crate::error::QueryError;
+use crate::rows::collect;
 
 /// What is known of files may take so many bytes: the rows of some hundred small ones, and thousands of footers.
 const KNOWN_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Which rows are wanted.
+#[derive(Clone, Copy)]
+enum Rows {
+    /// All.
+    All,
+    /// One for each window.
+    Of(Width),
+    /// Those with most clicks.
+    Top(usize),
+}
 
 /// The totals of a lake, at any moment. Safe to ask from many tasks at once.
 pub struct Totals {
@@ -42,17 +54,26 @@ impl Totals {
 
     /// What was counted in a stretch of time: DIMS, MEASURES, in the order of the dimensions.
     pub fn total<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Answer, QueryError>> {
-        Box::pin(self.answer(question, None))
+        Box::pin(self.answer(question, Rows::All))
+    }
+
+    /// Those who have most clicks in a stretch of time, so many of them, the largest first.
+    pub fn top<'a>(&'a self, question: &'a Question, most: usize) -> BoxFuture<'a, Result<Answer, QueryError>> {
+        Box::pin(self.answer(question, Rows::Top(most)))
     }
 
     /// What was counted in each window of a stretch of time: `window_start`, DIMS, MEASURES, in that order. Windows at
     /// its edges hold what is in it of them, and windows without counts have no row.
     pub fn series<'a>(&'a self, question: &'a Question, by: Width) -> BoxFuture<'a, Result<Answer, QueryError>> {
-        Box::pin(self.answer(question, Some(by)))
+        Box::pin(self.answer(question, Rows::Of(by)))
     }
 
-    async fn answer(&self, question: &Question, by: Option<Width>) -> Result<Answer, QueryError> {
+    async fn answer(&self, question: &Question, rows: Rows) -> Result<Answer, QueryError> {
         let asked = stretch(question.from, question.to)?;
+        let by = match rows {
+            Rows::Of(by) => Some(by),
+            Rows::All | Rows::Top(_) => None,
+        };
         if by == Some(Width::Month) {
             return Err(LakeError::Refused("series are by minute, hour or day".to_owned()).into());
         }
@@ -63,9 +84,12 @@ impl Totals {
         let widest = by.unwrap_or(Width::Day);
         let at = sources.at(&stitch(&asked, widest, &sources.dirty));
         let (dimensions, schema) = (sources.parameters.dimension_columns(), columns(&sources.parameters));
-        let counts = Counts { opened: Opened::Now(Arc::new(sources)), asked, widest, schema };
+        let counts = Counts { from: From::These(Arc::new(sources)), asked, widest, schema };
         let adding = Adding { whom: &question.whom, dimensions: &dimensions, detail: question.detail, by };
-        let plan = adding.up_in_order(Arc::new(counts))?;
+        let plan = match rows {
+            Rows::Top(most) => adding.up_to(most, Arc::new(counts))?,
+            Rows::All | Rows::Of(_) => adding.up_in_order(Arc::new(counts))?,
+        };
         let rows = collect(DataFrame::new(self.context.state(), plan)).await?;
         Ok(Answer { rows, at })
     }

@@ -15,8 +15,8 @@ use lake_schemas::{History, Lake, LakeError, Table, TopicPartition};
 use super::covered::Covered;
 use super::partition::{bounds, is_of, timestamp};
 use super::{lines, run, session};
-use crate::catalog;
-use crate::sql::QueryError;
+use crate::error::QueryError;
+use crate::open;
 
 /// What an audit of the laws has found.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, R
             let clicks = clicks.ok_or_else(lacking)?;
             let context = SessionContext::new();
             for table in Table::RAW {
-                catalog::register(&context, lake, (table, table.name()), None).await?;
+                open::register(&context, lake, (table, table.name()), None).await?;
             }
             return Ok(Conservation { raw: raw(&context, &clicks).await?, minutes: None });
         }

@@ -16,7 +16,7 @@ use lake_schemas::{EventTime, TopicPartition};
 
 use super::partition::{Key, Partition, Sums, micros, text};
 use super::run;
-use crate::sql::QueryError;
+use crate::error::QueryError;
 
 /// A click that was counted.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@
 use lake_schemas::commit::{TableView, Version};
 use lake_schemas::{Lake, LakeError, Stand, Table, TopicPartition};
 
-use crate::sql::QueryError;
+use crate::error::QueryError;
 
 /// A version of a table of minutes, and the raw table that covers it.
 pub(super) struct Covered {

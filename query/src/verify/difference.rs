@@ -14,7 +14,7 @@ use lake_schemas::{OffsetRange, TopicPartition};
 
 use super::partition::{Differing, Key, Partition, Sums, sums_of, text, timestamp};
 use super::run;
-use crate::sql::QueryError;
+use crate::error::QueryError;
 
 /// Windows whose clicks are looked at, of each partition: enough to see what is wrong.
 pub(super) const PINNED_MAX: usize = 20;

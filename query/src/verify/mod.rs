@@ -31,8 +31,9 @@ use lake_schemas::{Cut, History, Lake, Stand, Table, TopicPartition, Windows, po
 use self::copies::Copies;
 use self::covered::Covered;
 use self::partition::Partition;
-use crate::catalog;
-use crate::sql::{QueryError, collect};
+use crate::error::QueryError;
+use crate::open;
+use crate::rows::collect;
 
 /// Lines of a kind that are printed.
 const LINES_MAX: usize = 20;
@@ -158,9 +159,9 @@ async fn session(lake: &Lake, minutes: Table, version: Version, memory: usize) -
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory))).build_arc()?;
     let context = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
     for table in Table::RAW {
-        catalog::register(&context, lake, (table, table.name()), None).await?;
+        open::register(&context, lake, (table, table.name()), None).await?;
     }
-    catalog::register(&context, lake, (minutes, Table::ClicksMinute.name()), Some(version)).await?;
+    open::register(&context, lake, (minutes, Table::ClicksMinute.name()), Some(version)).await?;
     Ok(context)
 }
 

@@ -13,7 +13,7 @@ use lake_schemas::table::column;
 use lake_schemas::{EventTime, History, Stand, Table, TopicPartition, Windows};
 
 use super::run;
-use crate::sql::QueryError;
+use crate::error::QueryError;
 
 /// The events of a partition, each with what it is taken for; see there.
 const RECOUNT: &str = include_str!("recount.sql");

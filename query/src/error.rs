@@ -1,0 +1,79 @@
+//! Why a question has no answer.
+
+use std::error::Error;
+
+use arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+use lake_schemas::LakeError;
+
+/// Why a question has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    /// The lake.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// The statement, or its execution.
+    #[error("{}", text(.0))]
+    Sql(DataFusionError),
+}
+
+impl From<ArrowError> for QueryError {
+    fn from(error: ArrowError) -> Self {
+        DataFusionError::from(error).into()
+    }
+}
+
+impl From<DataFusionError> for QueryError {
+    fn from(error: DataFusionError) -> Self {
+        // What the lake said on the way is said as it is.
+        match lake_error(error) {
+            Ok(said) => Self::Lake(said),
+            Err(error) => gone(&error).map_or(Self::Sql(error), |path| Self::Lake(cleaned_up(&path))),
+        }
+    }
+}
+
+/// What the lake said that made a statement fail; else the error itself.
+fn lake_error(error: DataFusionError) -> Result<LakeError, DataFusionError> {
+    match error {
+        DataFusionError::External(error) => error.downcast().map(|error| *error).map_err(DataFusionError::External),
+        DataFusionError::Context(what, error) => {
+            lake_error(*error).map_err(|error| DataFusionError::Context(what, Box::new(error)))
+        }
+        DataFusionError::Diagnostic(what, error) => {
+            lake_error(*error).map_err(|error| DataFusionError::Diagnostic(what, Box::new(error)))
+        }
+        error => {
+            let said = causes(&error).find_map(|cause| cause.downcast_ref::<LakeError>()).map(ToString::to_string);
+            said.map(LakeError::Refused).ok_or(error)
+        }
+    }
+}
+
+/// What DataFusion says, without what only its developers read.
+fn text(error: &DataFusionError) -> String {
+    match error {
+        DataFusionError::SQL(error, _) => error.to_string(),
+        error => error.strip_backtrace(),
+    }
+}
+
+/// The object that was read and is not there. Who reads Parquet makes a text of it.
+fn gone(error: &DataFusionError) -> Option<String> {
+    let text = error.strip_backtrace();
+    let (_, after) = text.split_once("Object at location ")?;
+    Some(after.split_once(" not found")?.0.to_owned())
+}
+
+fn cleaned_up(path: &str) -> LakeError {
+    LakeError::Refused(format!(
+        "{path} is gone: what the statement asks for was cleaned up meanwhile, or by another program"
+    ))
+}
+
+fn causes(error: &DataFusionError) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let first: &(dyn Error + 'static) = error;
+    std::iter::successors(Some(first), |cause: &&(dyn Error + 'static)| -> Option<&(dyn Error + 'static)> {
+        (*cause).source()
+    })
+}

@@ -1,0 +1,41 @@
+//! Opens a table of the lake for DataFusion, at one version. Nothing is read but its log, and that when it is scanned.
+
+use std::sync::Arc;
+
+use datafusion::catalog::TableProvider;
+use datafusion::prelude::SessionContext;
+use deltalake::delta_datafusion::TableProviderBuilder;
+use deltalake::kernel::Snapshot;
+use lake_schemas::commit::Version;
+use lake_schemas::error::Context;
+use lake_schemas::{Lake, Table};
+
+use crate::error::QueryError;
+
+/// A table at a version, as DataFusion scans it.
+pub(crate) type Opened = Arc<dyn TableProvider>;
+
+/// Opens a table at a version, or at its newest; `None` if the lake lacks it.
+pub(crate) async fn open(lake: &Lake, table: Table, version: Option<Version>) -> Result<Option<Opened>, QueryError> {
+    let what = || format!("{table}: opening it");
+    let log_store = lake.log_store(table.name())?;
+    if !log_store.is_delta_table_location().await.while_doing(what)? {
+        return Ok(None);
+    }
+    let snapshot = Snapshot::try_new(log_store.as_ref(), version).await.while_doing(what)?;
+    let provider = TableProviderBuilder::default().with_log_store(log_store).with_snapshot(snapshot).build().await?;
+    Ok(Some(Arc::new(provider)))
+}
+
+/// Makes a table known to a session by a name, if the lake has it.
+pub(crate) async fn register(
+    context: &SessionContext,
+    lake: &Lake,
+    (table, name): (Table, &str),
+    version: Option<Version>,
+) -> Result<(), QueryError> {
+    if let Some(opened) = open(lake, table, version).await? {
+        context.register_table(name, opened)?;
+    }
+    Ok(())
+}

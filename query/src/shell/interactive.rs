@@ -1,0 +1,138 @@
+//! Somebody types: a line at a time, with history, until they leave.
+
+use std::path::{Path, PathBuf};
+
+use datafusion_cli::command::{Command, OutputFormat};
+use futures::future::LocalBoxFuture;
+use lake_schemas::LakeError;
+use rustyline::Editor;
+use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use tokio::time::Instant;
+
+use super::Shell;
+use super::editor::{Helper, Words};
+use crate::error::QueryError;
+use crate::sql::Held;
+
+/// What stands before a line, and before those that go on with it.
+const PROMPT: &str = "> ";
+
+type Lines = Editor<Helper, FileHistory>;
+
+/// What became of a line.
+enum Done {
+    Next,
+    Quit,
+}
+
+impl Shell {
+    /// Answers whoever types, until they leave. What they type is remembered in a file, if there is one.
+    pub fn interact(mut self, history: Option<PathBuf>) -> LocalBoxFuture<'static, Result<(), QueryError>> {
+        Box::pin(async move {
+            let helper = Helper::new(self.options.color);
+            let mut lines = Lines::new().map_err(unusable)?;
+            lines.set_helper(Some(helper));
+            if let Some(history) = &history {
+                // Nobody has typed anything yet.
+                let _ = lines.load_history(history);
+            }
+            loop {
+                if let Some(helper) = lines.helper_mut() {
+                    helper.words = self.words();
+                }
+                // Whoever waits for a line must not keep others waiting.
+                let read = move || {
+                    let line = lines.readline(PROMPT);
+                    (lines, line)
+                };
+                let line;
+                (lines, line) = tokio::task::spawn_blocking(read).await.map_err(unusable)?;
+                let done = match line {
+                    Ok(line) => {
+                        let _ = lines.add_history_entry(line.trim_end());
+                        self.answer(line.trim()).await
+                    }
+                    Err(ReadlineError::Interrupted) => Ok(Done::Next),
+                    Err(ReadlineError::Eof) => Ok(Done::Quit),
+                    Err(error) => return Err(unusable(error)),
+                };
+                match done {
+                    Ok(Done::Next) => {}
+                    Ok(Done::Quit) => break,
+                    Err(error) => say(&error),
+                }
+            }
+            if let Some(history) = &history {
+                remember(&mut lines, history);
+            }
+            Ok(())
+        })
+    }
+
+    /// Answers a line. Ctrl-C ends the answer, and nothing else.
+    async fn answer(&mut self, line: &str) -> Result<Done, QueryError> {
+        tokio::select! {
+            done = self.statement_or_command(line) => done,
+            _ = tokio::signal::ctrl_c() => Ok(Done::Next),
+        }
+    }
+
+    async fn statement_or_command(&mut self, line: &str) -> Result<Done, QueryError> {
+        let Some(command) = line.strip_prefix('\\') else {
+            self.run(line).await?;
+            return Ok(Done::Next);
+        };
+        let words = command.split_whitespace().collect::<Vec<_>>().join(" ");
+        let unknown = || LakeError::Refused(format!("\\{words} is no command; \\? shows all"));
+        match words.trim_end_matches(';').parse::<Command>().map_err(|()| unknown())? {
+            Command::Quit => return Ok(Done::Quit),
+            Command::ListTables => self.list().await?,
+            Command::DescribeTableStmt(name) => self.run(&format!("describe {name}")).await?,
+            Command::Include(Some(file)) => self.run_file(Path::new(&file)).await?,
+            Command::OutputFormat(Some(format)) => {
+                let format = format.parse::<OutputFormat>().map_err(|()| unknown())?;
+                format.execute(&mut self.options)?;
+            }
+            other => other.execute(self.session.context(), &mut self.options).await?,
+        }
+        Ok(Done::Next)
+    }
+
+    /// Shows the tables, with what they hold.
+    async fn list(&self) -> Result<(), QueryError> {
+        let began = Instant::now().into_std();
+        let held = self.session.held().await?;
+        let (rows, format) = (Held::rows_of(&held)?, self.session.context().copied_config());
+        let format = &format.options().format;
+        Ok(self.options.print_batches(rows.schema(), &[rows], began, held.len(), format)?)
+    }
+
+    /// What a line may go on with.
+    fn words(&self) -> Words {
+        let state = self.session.context().state();
+        let functions = state.scalar_functions().keys().chain(state.aggregate_functions().keys());
+        let functions = functions.chain(state.window_functions().keys()).chain(state.table_functions().keys());
+        Words::new(self.session.tables(), functions.cloned())
+    }
+}
+
+/// Keeps what was typed for the next time, readable by nobody else.
+fn remember(lines: &mut Lines, history: &Path) {
+    if let Some(folder) = history.parent() {
+        // Without a folder there is no history, and nothing else is lost.
+        let _ = std::fs::create_dir_all(folder);
+    }
+    let _ = lines.save_history(history);
+}
+
+#[expect(clippy::print_stderr, reason = "the one line that says why, to whoever typed")]
+fn say(error: &QueryError) {
+    let text = error.to_string();
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    eprintln!("error: {}", lines.join(" "));
+}
+
+fn unusable(error: impl std::error::Error + Send + Sync + 'static) -> QueryError {
+    LakeError::store("reading what is typed", error).into()
+}

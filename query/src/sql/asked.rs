@@ -1,0 +1,136 @@
+//! What a statement asks of the lake: which tables by name, which functions, and of which tables these.
+
+use std::ops::ControlFlow;
+
+use datafusion::error::Result;
+use datafusion::sql::parser::{CopyToSource, Statement};
+use datafusion::sql::sqlparser::ast::{
+    self, Expr, FunctionArg, FunctionArgExpr, ObjectName, ObjectNamePart, ObjectType, TableFactor, Value, Visit,
+    Visitor,
+};
+use lake_schemas::{LakeError, Table};
+
+use super::catalog::{SCHEMA, is_the_lakes_own};
+use super::statements::named;
+use super::table::{is_read_only, refused};
+
+/// What a statement asks.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// Names of tables, each as often as it stands there.
+    pub tables: Vec<String>,
+    /// Names of functions that are tables, and their first argument, if that is a string.
+    pub functions: Vec<(String, Option<String>)>,
+    /// Names that it would give to tables of the session, or take from them.
+    pub renamed: Vec<String>,
+    /// Whether it asks which tables there are.
+    pub lists: bool,
+}
+
+impl Asked {
+    /// By a statement in which so many names travel in time. Each must be a table there: anywhere else it would be
+    /// taken for an alias, and the answer be of the newest version.
+    pub fn of(statement: &Statement, travels: usize) -> Result<Self> {
+        let mut asked = Self::default();
+        asked.look_at(statement);
+        let (made, dropped) = (made_by(statement), dropped_by(statement));
+        if let Some(name) = made.and_then(in_lake).filter(|name| is_the_lakes(name)) {
+            return Err(is_the_lakes_own(&name));
+        }
+        if let Some(name) = dropped.iter().filter_map(in_lake).find(|name| is_the_lakes(name)) {
+            return Err(is_read_only(&name));
+        }
+        asked.renamed = made.into_iter().chain(dropped).filter_map(in_lake).collect();
+        if asked.tables.iter().filter(|name| named(name).is_some()).count() != travels {
+            let why = "VERSION AS OF and TIMESTAMP AS OF stand right behind the name of a table, before its alias";
+            return Err(refused(LakeError::Refused(why.to_owned())));
+        }
+        Ok(asked)
+    }
+
+    fn look_at(&mut self, statement: &Statement) {
+        let _ = match statement {
+            Statement::Statement(statement) => {
+                let text = statement.to_string().to_ascii_lowercase();
+                self.lists |= text.starts_with("show") || text.contains("information_schema");
+                statement.visit(self)
+            }
+            Statement::CopyTo(copy) => match &copy.source {
+                CopyToSource::Relation(name) => self.pre_visit_relation(name),
+                CopyToSource::Query(query) => query.visit(self),
+            },
+            Statement::Explain(explain) => {
+                self.look_at(&explain.statement);
+                ControlFlow::Continue(())
+            }
+            Statement::CreateExternalTable(_) | Statement::Reset(_) => ControlFlow::Continue(()),
+        };
+    }
+}
+
+/// The name that a statement would give to a table of the session.
+fn made_by(statement: &Statement) -> Option<&ObjectName> {
+    match statement {
+        Statement::CreateExternalTable(made) => Some(&made.name),
+        Statement::Statement(statement) => match statement.as_ref() {
+            ast::Statement::CreateTable(made) => Some(&made.name),
+            ast::Statement::CreateView(made) => Some(&made.name),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The names that a statement would take from tables of the session.
+fn dropped_by(statement: &Statement) -> &[ObjectName] {
+    match statement {
+        Statement::Statement(statement) => match statement.as_ref() {
+            ast::Statement::Drop { names, object_type: ObjectType::Table | ObjectType::View, .. } => names,
+            _ => &[],
+        },
+        _ => &[],
+    }
+}
+
+/// The name of a table, if it is one in the schema of the lake.
+fn in_lake(name: &ObjectName) -> Option<String> {
+    let schema = name.0.iter().rev().nth(1).and_then(ObjectNamePart::as_ident);
+    last(name).filter(|_| schema.is_none_or(|schema| schema.value.eq_ignore_ascii_case(SCHEMA)))
+}
+
+/// Whether a name is that of a table that every lake has.
+fn is_the_lakes(name: &str) -> bool {
+    name.parse().is_ok_and(|table| Table::ALL.contains(&table))
+}
+
+impl Visitor for Asked {
+    type Break = ();
+
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
+        self.tables.extend(last(name));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name, args: Some(arguments), .. } = factor {
+            let first = arguments.args.first().and_then(|argument| match argument {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => match &value.value {
+                    Value::SingleQuotedString(text) => Some(text.clone()),
+                    _ => None,
+                },
+                _ => None,
+            });
+            self.functions.extend(last(name).map(|name| (name, first)));
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// The last part of a name, as the catalog has it.
+fn last(name: &ObjectName) -> Option<String> {
+    match name.0.last()? {
+        ObjectNamePart::Identifier(name) if name.quote_style.is_none() => Some(name.value.to_lowercase()),
+        ObjectNamePart::Identifier(name) => Some(name.value.clone()),
+        ObjectNamePart::Function(_) => None,
+    }
+}

@@ -1,0 +1,132 @@
+//! Which tables there are by which names: the lake's, and those that the session makes for itself. The lake's names are
+//! its own.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::{
+    CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
+};
+use datafusion::error::{DataFusionError, Result};
+use lake_schemas::{LakeError, Table};
+
+use super::sight::Sight;
+use super::statements::named;
+use super::table::{LakeTable, external, is_read_only, refused};
+use crate::totals::AsOf;
+
+/// The catalog of a session.
+pub(crate) const CATALOG: &str = "clicklake";
+
+/// The schema that the tables of the lake are in.
+pub(crate) const SCHEMA: &str = "public";
+
+/// The lake's schema, and whatever schemas the session makes.
+#[derive(Debug)]
+pub(crate) struct LakeCatalog {
+    others: MemoryCatalogProvider,
+    lake: Arc<LakeSchema>,
+}
+
+impl LakeCatalog {
+    pub fn new(sight: Arc<Sight>) -> Self {
+        let lake = Arc::new(LakeSchema { sight, own: MemorySchemaProvider::new() });
+        Self { others: MemoryCatalogProvider::new(), lake }
+    }
+}
+
+impl CatalogProvider for LakeCatalog {
+    fn schema_names(&self) -> Vec<String> {
+        [SCHEMA.to_owned()].into_iter().chain(self.others.schema_names()).collect()
+    }
+
+    fn schema(&self, name: &str) -> Option<Arc<dyn SchemaProvider>> {
+        if name == SCHEMA { Some(Arc::clone(&self.lake) as _) } else { self.others.schema(name) }
+    }
+
+    fn register_schema(&self, name: &str, schema: Arc<dyn SchemaProvider>) -> Result<Option<Arc<dyn SchemaProvider>>> {
+        if name == SCHEMA { Err(is_the_lakes_own(name)) } else { self.others.register_schema(name, schema) }
+    }
+
+    fn deregister_schema(&self, name: &str, cascade: bool) -> Result<Option<Arc<dyn SchemaProvider>>> {
+        if name == SCHEMA { Err(is_the_lakes_own(name)) } else { self.others.deregister_schema(name, cascade) }
+    }
+}
+
+/// The tables of the lake, and those that the session makes beside them.
+struct LakeSchema {
+    sight: Arc<Sight>,
+    own: MemorySchemaProvider,
+}
+
+impl LakeSchema {
+    /// The table of the lake that a name is, whether it is there or not.
+    fn reserved(&self, name: &str) -> Option<Table> {
+        let table = name.parse().ok()?;
+        (Table::ALL.contains(&table) || self.sight.seen().contains(&table)).then_some(table)
+    }
+}
+
+impl fmt::Debug for LakeSchema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.sight.fmt(f)
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for LakeSchema {
+    fn table_names(&self) -> Vec<String> {
+        let own = self.own.table_names();
+        let lake = self.sight.seen().into_iter().map(|table| table.name().to_owned());
+        lake.filter(|name| !own.contains(name)).chain(own.clone()).collect()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        if let Some(own) = self.own.table(name).await? {
+            return Ok(Some(own));
+        }
+        let (of, as_of) = named(name).unwrap_or((name, AsOf::Newest));
+        let Ok(table) = of.parse::<Table>() else { return lacking(of, as_of) };
+        let Some(seen) = self.sight.table(table, as_of).await.map_err(external)? else {
+            if Table::ALL.contains(&table) {
+                return Err(refused(self.sight.lake().lacks(table)));
+            }
+            return lacking(of, as_of);
+        };
+        let sight = Arc::clone(&self.sight);
+        Ok(Some(Arc::new(LakeTable { sight, table, as_of, planned: seen })))
+    }
+
+    fn register_table(&self, name: String, table: Arc<dyn TableProvider>) -> Result<Option<Arc<dyn TableProvider>>> {
+        if self.reserved(&name).is_some() || named(&name).is_some() {
+            return Err(is_the_lakes_own(&name));
+        }
+        self.own.register_table(name, table)
+    }
+
+    fn deregister_table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        if self.own.table_exist(name) {
+            return self.own.deregister_table(name);
+        }
+        if self.reserved(name).is_some() || named(name).is_some() { Err(is_read_only(name)) } else { Ok(None) }
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        let of = named(name).map_or(name, |(of, _)| of);
+        self.own.table_exist(name) || of.parse().is_ok_and(|table| self.sight.seen().contains(&table))
+    }
+}
+
+/// That there is no such table; of one that is asked for as it was, that is all there is to say.
+fn lacking(name: &str, as_of: AsOf) -> Result<Option<Arc<dyn TableProvider>>> {
+    if as_of == AsOf::Newest {
+        return Ok(None);
+    }
+    Err(refused(LakeError::Refused(format!("{name} is no table of the lake; those alone have versions"))))
+}
+
+/// That a name cannot be given to anything else.
+pub(crate) fn is_the_lakes_own(name: &str) -> DataFusionError {
+    refused(LakeError::Refused(format!("{name} is a name of the lake's own; give another name")))
+}

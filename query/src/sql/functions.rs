@@ -1,0 +1,105 @@
+//! The functions over one table: `history('t')` and `changes('t', a, b)`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::error::Result;
+use datafusion::logical_expr::Expr;
+use datafusion::scalar::ScalarValue;
+use lake_schemas::commit::Version;
+use lake_schemas::{LakeError, Table};
+
+use super::changes::Changes;
+use super::history::HistoryTable;
+use super::sight::Sight;
+use super::table::refused;
+use crate::totals::AsOf;
+
+/// Which of the functions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum OfTable {
+    /// `history('t')`
+    History,
+    /// `changes('t', a, b)`
+    Changes,
+}
+
+impl OfTable {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::History, Self::Changes];
+
+    /// Its name in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::History => "history",
+            Self::Changes => "changes",
+        }
+    }
+
+    fn signature(self) -> &'static str {
+        match self {
+            Self::History => "history('t')",
+            Self::Changes => "changes('t', first version, last version)",
+        }
+    }
+}
+
+/// A function, over the tables that a statement sees.
+pub(crate) struct TableFunction {
+    pub function: OfTable,
+    pub sight: Arc<Sight>,
+}
+
+impl TableFunction {
+    fn call(&self, arguments: &[Expr]) -> std::result::Result<Arc<dyn TableProvider>, LakeError> {
+        let why = |why: &str| LakeError::Refused(format!("{}: {why}", self.function.signature()));
+        let name = arguments.first().and_then(literal).and_then(ScalarValue::try_as_str).flatten();
+        let name = name.ok_or_else(|| why("the first argument is the name of a table, in quotes"))?;
+        let table: Table = name.parse().map_err(|_| why(&format!("'{name}' is no table of the lake")))?;
+        let sight = Arc::clone(&self.sight);
+        let Some(opened) = sight.opened(table, AsOf::Newest) else { return Err(sight.lake().lacks(table)) };
+        match (self.function, arguments) {
+            (OfTable::History, [_]) => Ok(Arc::new(HistoryTable { sight, table })),
+            (OfTable::Changes, [_, first, last]) => {
+                let version = |argument: &Expr| {
+                    let shown = || why(&format!("{argument} is no version of a table"));
+                    literal(argument).and_then(version_of).ok_or_else(shown)
+                };
+                let (first, last) = (version(first)?, version(last)?);
+                if last < first {
+                    return Err(why(&format!("version {last} comes before {first}")));
+                }
+                Ok(Arc::new(Changes::new(sight, table, first..=last, &opened.schema())))
+            }
+            _ => Err(why("wrong number of arguments")),
+        }
+    }
+}
+
+impl fmt::Debug for TableFunction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.function.signature())
+    }
+}
+
+impl TableFunctionImpl for TableFunction {
+    fn call_with_args(&self, arguments: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        self.call(arguments.exprs()).map_err(refused)
+    }
+}
+
+fn literal(argument: &Expr) -> Option<&ScalarValue> {
+    match argument {
+        Expr::Literal(value, _) => Some(value),
+        _ => None,
+    }
+}
+
+fn version_of(value: &ScalarValue) -> Option<Version> {
+    match value {
+        ScalarValue::Int64(Some(version)) => Version::try_from(*version).ok(),
+        ScalarValue::UInt64(Some(version)) => Some(*version),
+        _ => None,
+    }
+}

@@ -1,0 +1,245 @@
+//! Nothing that SQL does puts, replaces or deletes a file of the lake, whatever way leads there: each store that a
+//! session knows is asked through a guard. `COPY` and external tables elsewhere go through.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use datafusion::error::Result as SqlResult;
+use datafusion::execution::object_store::ObjectStoreRegistry;
+use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use lake_schemas::{Lake, LakeError};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+use url::Url;
+
+/// The schemes under which a session knows stores of the lake by other addresses than its own.
+const INTERNAL: [&str; 2] = ["clicklake", "delta-rs"];
+
+/// The stores of a session.
+#[derive(Debug)]
+pub(crate) struct Guards {
+    /// What the shell can tell of the requests to each.
+    pub inner: Arc<InstrumentedObjectStoreRegistry>,
+    /// The last write that was refused.
+    pub refusal: Refusal,
+    lake: Url,
+}
+
+/// What a write was refused with. Who writes may tell of a bug instead.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refusal(Arc<Mutex<Option<String>>>);
+
+impl Refusal {
+    /// What it was, once.
+    pub fn take(&self) -> Option<LakeError> {
+        self.lock().take().map(LakeError::Refused)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Guards {
+    /// Those that keep a lake as it is.
+    pub fn of(lake: &Lake) -> Self {
+        let inner = Arc::new(InstrumentedObjectStoreRegistry::new());
+        let guards = Self { inner, refusal: Refusal::default(), lake: lake.url().clone() };
+        // The one that is there stands unguarded.
+        if let Ok(files) = Url::parse("file:///") {
+            guards.put(&files, Arc::new(LocalFileSystem::new()));
+        }
+        guards
+    }
+
+    fn put(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
+        let place = Place::in_store(&self.lake, url);
+        let guarded = Guarded { inner: store, guard: Guard { place, refusal: self.refusal.clone() } };
+        self.inner.register_store(url, Arc::new(guarded))
+    }
+}
+
+impl ObjectStoreRegistry for Guards {
+    fn register_store(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
+        // What the lake is read through stays what it is, whatever else is asked of its bucket.
+        let is_the_lakes = Place::in_store(&self.lake, url) != Place::Elsewhere;
+        if is_the_lakes && self.inner.get_store(url).is_ok() { None } else { self.put(url, store) }
+    }
+
+    fn deregister_store(&self, url: &Url) -> SqlResult<Arc<dyn ObjectStore>> {
+        self.inner.deregister_store(url)
+    }
+
+    fn get_store(&self, url: &Url) -> SqlResult<Arc<dyn ObjectStore>> {
+        self.inner.get_store(url)
+    }
+}
+
+/// Where the lake is in a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// In a folder of this machine.
+    Folder(PathBuf),
+    /// Under a prefix of a bucket.
+    Prefix(Path),
+    /// In another store.
+    Elsewhere,
+}
+
+impl Place {
+    fn in_store(lake: &Url, store: &Url) -> Self {
+        if INTERNAL.contains(&store.scheme()) {
+            return Self::Prefix(Path::default());
+        }
+        let scheme = |url: &Url| url.scheme().trim_end_matches('a').to_owned();
+        if scheme(lake) != scheme(store) || lake.host_str() != store.host_str() {
+            return Self::Elsewhere;
+        }
+        match lake.to_file_path() {
+            Ok(folder) => Self::Folder(resolved(&folder)),
+            Err(()) => Path::from_url_path(lake.path()).map_or(Self::Elsewhere, Self::Prefix),
+        }
+    }
+
+    fn holds(&self, location: &Path) -> bool {
+        match self {
+            Self::Folder(folder) => resolved(&FilePath::new("/").join(location.as_ref())).starts_with(folder),
+            Self::Prefix(prefix) => location.prefix_matches(prefix),
+            Self::Elsewhere => false,
+        }
+    }
+}
+
+/// Who decides on writes to a store.
+#[derive(Clone, Debug)]
+struct Guard {
+    place: Place,
+    refusal: Refusal,
+}
+
+impl Guard {
+    /// Lets a write pass, unless it is into the lake.
+    fn pass(&self, location: &Path) -> Result<()> {
+        if !self.place.holds(location) {
+            return Ok(());
+        }
+        let why = format!("{location} lies in the lake, which SQL reads and does not write; name another place");
+        *self.refusal.lock() = Some(why.clone());
+        Err(Error::Generic { store: "lake", source: Box::new(LakeError::Refused(why)) })
+    }
+}
+
+/// A path without links, as far as it is there.
+fn resolved(path: &FilePath) -> PathBuf {
+    let mut missing = Vec::new();
+    for there in path.ancestors() {
+        if let Ok(found) = there.canonicalize() {
+            return missing.iter().rev().fold(found, |path, name| path.join(name));
+        }
+        missing.extend(there.file_name());
+    }
+    path.to_owned()
+}
+
+/// A store in which the lake is read and nothing of it written.
+#[derive(Debug)]
+struct Guarded {
+    inner: Arc<dyn ObjectStore>,
+    guard: Guard,
+}
+
+impl fmt::Display for Guarded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Guarded {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.guard.pass(location)?;
+        self.inner.put_opts(location, payload, options).await
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.guard.pass(location)?;
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let guard = self.guard.clone();
+        let passed =
+            locations.and_then(move |location| futures::future::ready(guard.pass(&location).map(|()| location)));
+        self.inner.delete_stream(passed.boxed())
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.guard.pass(to)?;
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).expect("an address")
+    }
+
+    #[test]
+    fn a_bucket_is_guarded_under_its_prefix() {
+        let place = Place::in_store(&url("s3://bucket/some/lake"), &url("s3://bucket"));
+        assert!(place.holds(&Path::from("some/lake/clicks/a.parquet")) && !place.holds(&Path::from("some/lakes/a")));
+        assert_eq!(Place::in_store(&url("s3://bucket/lake"), &url("s3://other")), Place::Elsewhere);
+        assert!(Place::in_store(&url("s3a://bucket"), &url("s3://bucket")).holds(&Path::from("any")));
+    }
+
+    #[test]
+    fn a_folder_is_guarded_whatever_leads_there() {
+        let folder = std::env::temp_dir().join("clicklake-guard");
+        let (lake, link) = (folder.join("lake"), folder.join("link"));
+        std::fs::create_dir_all(&lake).expect("a folder");
+        let _ = std::fs::remove_file(&link);
+        std::os::unix::fs::symlink(&lake, &link).expect("a link");
+        let place = Place::in_store(&Url::from_directory_path(&lake).expect("a path"), &url("file:///"));
+        let at = |path: PathBuf| Path::from_absolute_path(path).expect("a path");
+        assert!(place.holds(&at(lake.join("clicks/new/a.parquet"))) && place.holds(&at(link.join("a.csv"))));
+        assert!(!place.holds(&at(folder.join("a.csv"))) && !place.holds(&at(folder.join("lake2/a.csv"))));
+        std::fs::remove_dir_all(folder).expect("it is removed");
+    }
+}

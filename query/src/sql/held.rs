@@ -1,0 +1,71 @@
+//! What the tables of a lake hold: how many rows, in which version, up to where.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::error::ArrowError;
+use lake_schemas::commit::{TableView, Written};
+use lake_schemas::table::timestamp;
+use lake_schemas::{Cut, Lake, LakeError, Statistics, Table, position};
+
+use crate::error::QueryError;
+
+/// What a table holds.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// Which table.
+    pub table: Table,
+    /// Its newest version, and what that says.
+    pub newest: Written,
+    /// Rows.
+    pub rows: u64,
+    /// Files.
+    pub files: usize,
+    /// Their size.
+    pub bytes: u64,
+    /// Where it stands.
+    pub cut: Cut,
+}
+
+impl Held {
+    /// As a row each.
+    pub fn rows_of(all: &[Self]) -> Result<RecordBatch, ArrowError> {
+        let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let numbers = |of: fn(&Self) -> u64| -> ArrayRef {
+            Arc::new(Int64Array::from_iter_values(all.iter().map(|held| number(of(held)))))
+        };
+        let written = all.iter().map(|held| held.newest.time_ms.map(|millis| millis * 1_000));
+        RecordBatch::try_from_iter([
+            ("table", Arc::new(StringArray::from_iter_values(all.iter().map(|held| held.table.name()))) as ArrayRef),
+            ("version", numbers(|held| held.newest.version)),
+            ("written", Arc::new(written.collect::<TimestampMicrosecondArray>().with_data_type(timestamp()))),
+            ("rows", numbers(|held| held.rows)),
+            ("files", numbers(|held| held.files as u64)),
+            ("bytes", numbers(|held| held.bytes)),
+            ("cut", Arc::new(StringArray::from_iter_values(all.iter().map(|held| position::shown(&held.cut))))),
+        ])
+    }
+}
+
+/// What the tables of a lake hold; an error, if it has none.
+pub(crate) async fn held(lake: &Lake) -> Result<Vec<Held>, QueryError> {
+    let mut all = Vec::new();
+    for table in Table::ALL.into_iter().chain(lake.shadows().await?) {
+        let Some(view) = TableView::newest(lake, table).await? else { continue };
+        let version = view.version();
+        let (live, written) = (view.live_files().await?, view.written(version..=version).await?);
+        all.push(Held {
+            table,
+            newest: written.into_iter().next().unwrap_or(Written { version, ..Written::default() }),
+            rows: live.iter().filter_map(|file| Statistics::of(file).rows()).sum(),
+            files: live.len(),
+            bytes: live.iter().map(|file| file.size.unsigned_abs()).sum(),
+            cut: view.cut(),
+        });
+    }
+    if all.is_empty() {
+        let why = format!("lake {} has no tables yet; `clicklake up` or `clicklake ingest` makes them", lake.url());
+        return Err(LakeError::Refused(why).into());
+    }
+    Ok(all)
+}

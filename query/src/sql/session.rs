@@ -1,0 +1,139 @@
+//! A session: statements over a lake, one after the other. Each sees the lake as it is when it begins; views, external
+//! tables and settings stay from one to the next.
+
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser;
+use datafusion_cli::exec::exec_from_commands;
+use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
+use datafusion_cli::print_options::PrintOptions;
+use futures::future::{BoxFuture, LocalBoxFuture};
+use lake_schemas::{Lake, LakeError};
+
+use super::asked::Asked;
+use super::catalog::{CATALOG, LakeCatalog, SCHEMA};
+use super::functions::{OfTable, TableFunction};
+use super::guard::{Guards, Refusal};
+use super::held::{self, Held};
+use super::relations::Relations;
+use super::sight::Sight;
+use super::statements::{Statement, statements};
+use crate::error::QueryError;
+use crate::rows::collect;
+use crate::totals::{Current, Function, TotalsFunction, store_url};
+
+/// Statements over a lake.
+pub struct Session {
+    context: SessionContext,
+    sight: Arc<Sight>,
+    stores: Arc<InstrumentedObjectStoreRegistry>,
+    refusal: Refusal,
+}
+
+impl Session {
+    /// A session over a lake. Queries may take so much memory, in bytes; what can use the disk beyond it does. Nothing
+    /// is read yet.
+    pub fn new(lake: Lake, memory: Option<usize>) -> Result<Self, QueryError> {
+        let guards = Guards::of(&lake);
+        let (stores, refusal) = (Arc::clone(&guards.inner), guards.refusal.clone());
+        let mut runtime = RuntimeEnvBuilder::new().with_object_store_registry(Arc::new(guards));
+        if let Some(memory) = memory {
+            runtime = runtime.with_memory_pool(Arc::new(FairSpillPool::new(memory)));
+        }
+        let config = SessionConfig::new()
+            .with_information_schema(true)
+            .with_create_default_catalog_and_schema(false)
+            .with_default_catalog_and_schema(CATALOG, SCHEMA);
+        let context = SessionContext::new_with_config_rt(config, runtime.build_arc()?);
+        let runtime = context.runtime_env();
+        runtime.register_object_store(store_url().as_ref(), lake.object_store()?);
+        // Before a statement can bring one of its own for the same bucket.
+        let (root, store) = lake.root_store()?;
+        runtime.register_object_store(&root, store);
+        let current = Arc::new(Current::new(lake.clone()));
+        let sight = Arc::new(Sight::new(lake, Arc::clone(&current)));
+        context.register_catalog(CATALOG, Arc::new(LakeCatalog::new(Arc::clone(&sight))));
+        for function in Function::ALL {
+            let over = TotalsFunction { function, current: Arc::clone(&current) };
+            context.register_udtf(function.name(), Arc::new(over));
+        }
+        for function in OfTable::ALL {
+            let over = TableFunction { function, sight: Arc::clone(&sight) };
+            context.register_udtf(function.name(), Arc::new(over));
+        }
+        context.register_relation_planner(Arc::new(Relations))?;
+        Ok(Self { context, sight, stores, refusal })
+    }
+
+    /// The rows of one statement: at least one batch, possibly without rows.
+    pub fn rows<'a>(&'a self, text: &'a str) -> BoxFuture<'a, Result<Vec<RecordBatch>, QueryError>> {
+        Box::pin(async move {
+            let all = statements(text)?;
+            let [statement] = all.as_slice() else {
+                return Err(LakeError::Refused(format!("one statement is asked for, not {}", all.len())).into());
+            };
+            let parsed = self.turn_to(statement).await?;
+            let answer = async {
+                let plan = self.context.state().statement_to_plan(parsed).await?;
+                collect(self.context.execute_logical_plan(plan).await?).await
+            };
+            answer.await.map_err(|error| self.why(error))
+        })
+    }
+
+    /// Prints what a statement answers, as DataFusion's own shell does.
+    pub fn print<'a>(
+        &'a self,
+        statement: &'a Statement,
+        options: &'a PrintOptions,
+    ) -> LocalBoxFuture<'a, Result<(), QueryError>> {
+        Box::pin(async move {
+            self.turn_to(statement).await?;
+            let printed = exec_from_commands(&self.context, vec![statement.text.clone()], options).await;
+            printed.map_err(|error| self.why(error.into()))
+        })
+    }
+
+    /// What the tables of the lake hold.
+    pub fn held(&self) -> BoxFuture<'_, Result<Vec<Held>, QueryError>> {
+        Box::pin(held::held(self.sight.lake()))
+    }
+
+    /// The names of the tables that were last seen.
+    pub(crate) fn tables(&self) -> Vec<String> {
+        self.sight.seen().into_iter().map(|table| table.name().to_owned()).collect()
+    }
+
+    /// The stores that statements read from, and write to.
+    pub(crate) fn stores(&self) -> Arc<InstrumentedObjectStoreRegistry> {
+        Arc::clone(&self.stores)
+    }
+
+    /// DataFusion's own session, for what its shell does by itself.
+    pub(crate) fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// Why a statement failed.
+    fn why(&self, error: QueryError) -> QueryError {
+        self.refusal.take().map_or(error, QueryError::Lake)
+    }
+
+    async fn turn_to(&self, statement: &Statement) -> Result<parser::Statement, QueryError> {
+        let state = self.context.state();
+        let dialect = state.config().options().sql_parser.dialect;
+        let parsed = state.sql_to_statement(&statement.text, &dialect)?;
+        let asked = Asked::of(&parsed, statement.travels)?;
+        self.sight.turn_to(&asked).await?;
+        Ok(parsed)
+    }
+}
+
+/// The rows of one statement over a lake.
+pub fn run<'a>(lake: &'a Lake, sql: &'a str) -> BoxFuture<'a, Result<Vec<RecordBatch>, QueryError>> {
+    Box::pin(async move { Session::new(lake.clone(), None)?.rows(sql).await })
+}

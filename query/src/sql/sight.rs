@@ -1,0 +1,138 @@
+//! The tables as one statement sees them: each is opened when it is first asked for, and is the same until the
+//! statement is over, however often it stands in it.
+//!
+//! Roll-ups are looked at before what they are made of, so that this is found as it was then, or newer; rows before
+//! those that were committed ahead of them. What `totals` and `series` of a statement are taken from, it sees at the
+//! same versions.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lake_schemas::commit::{TableView, Version};
+use lake_schemas::{Lake, LakeError, Table};
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::asked::Asked;
+use super::table::is_read_only;
+use crate::error::QueryError;
+use crate::open::{Opened, open};
+use crate::totals::{AsOf, Current, Function};
+
+/// The order in which a statement looks at the tables that a lake has by itself.
+const LOOKED_AT: [Table; 5] =
+    [Table::ClicksDaily, Table::ClicksHourly, Table::ClicksMinute, Table::Clicks, Table::ClicksRejected];
+
+/// What the statement at hand sees.
+pub(crate) struct Sight {
+    lake: Lake,
+    totals: Arc<Current>,
+    opened: Mutex<BTreeMap<(Table, AsOf), Opened>>,
+    /// Nothing is opened twice.
+    opening: AsyncMutex<()>,
+    /// The tables that the lake was last seen to have.
+    there: Mutex<BTreeSet<Table>>,
+}
+
+impl Sight {
+    pub fn new(lake: Lake, totals: Arc<Current>) -> Self {
+        Self { lake, totals, opened: Mutex::default(), opening: AsyncMutex::default(), there: Mutex::default() }
+    }
+
+    pub fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
+    /// Turns to the next statement.
+    pub async fn turn_to(&self, asked: &Asked) -> Result<(), QueryError> {
+        lock(&self.opened).clear();
+        self.totals.forget();
+        let own = asked.tables.iter().filter_map(|name| name.parse().ok()).filter(|table| LOOKED_AT.contains(table));
+        let has_views = own.clone().count() < asked.tables.len() && self.totals.may_be_in_views();
+        if has_views || asked.functions.iter().any(|(name, _)| Function::is_named(name)) {
+            self.totals.sources().await?;
+        }
+        // What a function says of a table must be known when it is planned, and then there is no waiting.
+        let of_functions = asked.functions.iter().filter_map(|(_, first)| first.as_deref()?.parse().ok());
+        let wanted: BTreeSet<Table> = own.chain(of_functions).collect();
+        let shadows = wanted.iter().copied().filter(|table| !LOOKED_AT.contains(table));
+        for table in LOOKED_AT.into_iter().filter(|table| wanted.contains(table)).chain(shadows) {
+            self.table(table, AsOf::Newest).await?;
+        }
+        if asked.lists {
+            self.look_around().await?;
+        }
+        for table in asked.renamed.iter().filter_map(|name| name.parse().ok()) {
+            if self.table(table, AsOf::Newest).await?.is_some() {
+                return Err(is_read_only(table.name()).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Which tables the lake has.
+    pub async fn look_around(&self) -> Result<Vec<Table>, QueryError> {
+        let mut found = BTreeSet::new();
+        for table in LOOKED_AT.into_iter().chain(self.lake.shadows().await?) {
+            if self.table(table, AsOf::Newest).await?.is_some() {
+                found.insert(table);
+            }
+        }
+        lock(&self.there).clone_from(&found);
+        Ok(found.into_iter().collect())
+    }
+
+    /// The tables that the lake was last seen to have.
+    pub fn seen(&self) -> BTreeSet<Table> {
+        lock(&self.there).clone()
+    }
+
+    /// A table as it is, or was; `None` if the lake lacks it.
+    pub async fn table(&self, table: Table, as_of: AsOf) -> Result<Option<Opened>, QueryError> {
+        let _opening = self.opening.lock().await;
+        let known = self.opened(table, as_of);
+        if known.is_some() {
+            return Ok(known);
+        }
+        let version = match as_of {
+            AsOf::Newest => self.totals.version_of(table),
+            AsOf::Version(version) => Some(version),
+            AsOf::Time(time) => match TableView::newest(&self.lake, table).await? {
+                Some(newest) => Some(newest.version_at(time).await?),
+                None => return Ok(None),
+            },
+        };
+        let found = match open(&self.lake, table, version).await {
+            Ok(found) => found,
+            Err(error) => return Err(self.is_not_there(table, version).await?.map_or(error, QueryError::Lake)),
+        };
+        if let Some(found) = &found {
+            lock(&self.opened).insert((table, as_of), found.clone());
+            lock(&self.there).insert(table);
+        }
+        Ok(found)
+    }
+
+    /// A table that is open.
+    pub fn opened(&self, table: Table, as_of: AsOf) -> Option<Opened> {
+        lock(&self.opened).get(&(table, as_of)).cloned()
+    }
+
+    /// That a version is not there, if that is why it cannot be opened.
+    async fn is_not_there(&self, table: Table, version: Option<Version>) -> Result<Option<LakeError>, LakeError> {
+        match (version, TableView::newest(&self.lake, table).await?) {
+            (Some(version), Some(newest)) => Ok(newest.at(version).await.err()),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl fmt::Debug for Sight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the tables of {}", self.lake.url())
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,114 @@
+//! A table of the lake in a statement: what it was planned with, scanned as the statement sees it. It is never written.
+//!
+//! A view is planned once and asked again and again; so it is when it is scanned that a table is looked up.
+
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::DFSchemaRef;
+use datafusion::datasource::TableType;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+use lake_schemas::{LakeError, Table};
+
+use super::sight::Sight;
+use crate::error::QueryError;
+use crate::totals::AsOf;
+
+/// A table, as it is or was.
+pub(crate) struct LakeTable {
+    pub sight: Arc<Sight>,
+    pub table: Table,
+    pub as_of: AsOf,
+    /// As it was when the statement was planned.
+    pub planned: Arc<dyn TableProvider>,
+}
+
+impl fmt::Debug for LakeTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {:?}", self.table, self.sight)
+    }
+}
+
+type Plan = Result<Arc<dyn ExecutionPlan>>;
+
+#[async_trait]
+impl TableProvider for LakeTable {
+    fn schema(&self) -> SchemaRef {
+        self.planned.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        self.planned.supports_filters_pushdown(filters)
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Plan {
+        let seen = self.sight.table(self.table, self.as_of).await.map_err(external)?;
+        let seen = seen.ok_or_else(|| refused(self.sight.lake().lacks(self.table)))?;
+        if seen.schema() != self.planned.schema() {
+            let why = format!("{} has other columns than it had; make the view again", self.table);
+            return Err(refused(LakeError::Refused(why)));
+        }
+        seen.scan(session, projection, filters, limit).await
+    }
+
+    async fn insert_into(&self, _: &dyn Session, _: Arc<dyn ExecutionPlan>, _: InsertOp) -> Plan {
+        Err(is_read_only(self.table.name()))
+    }
+
+    async fn delete_from(&self, _: &dyn Session, _: Vec<Expr>) -> Plan {
+        Err(is_read_only(self.table.name()))
+    }
+
+    async fn update(&self, _: &dyn Session, _: Vec<(String, Expr)>, _: Vec<Expr>) -> Plan {
+        Err(is_read_only(self.table.name()))
+    }
+
+    async fn truncate(&self, _: &dyn Session) -> Plan {
+        Err(is_read_only(self.table.name()))
+    }
+
+    async fn merge_into(
+        &self,
+        _: &dyn Session,
+        _: Arc<dyn ExecutionPlan>,
+        _: DFSchemaRef,
+        _: Expr,
+        _: Vec<MergeIntoClause>,
+    ) -> Plan {
+        Err(is_read_only(self.table.name()))
+    }
+}
+
+/// That a table of the lake is not written by SQL: a row that came in by it would have no cut.
+pub(crate) fn is_read_only(name: &str) -> DataFusionError {
+    let why = format!("{name} is a table of the lake, which SQL reads and does not write; its rows come from the jobs");
+    refused(LakeError::Refused(why))
+}
+
+pub(crate) fn refused(error: LakeError) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
+
+/// An error on its way through DataFusion.
+pub(crate) fn external(error: QueryError) -> DataFusionError {
+    match error {
+        QueryError::Lake(error) => refused(error),
+        QueryError::Sql(error) => error,
+    }
+}

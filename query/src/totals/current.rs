@@ -1,0 +1,93 @@
+//! What the statement at hand takes its totals from: looked up when it is first needed, and then the same until the
+//! statement is over.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lake_schemas::commit::Version;
+use lake_schemas::minute::Parameters;
+use lake_schemas::{Lake, LakeError, Table};
+use tokio::sync::Mutex as AsyncMutex;
+
+use super::as_of::sources_as_of;
+use super::question::AsOf;
+use super::sources::Sources;
+
+/// What counts are taken from.
+#[derive(Clone)]
+pub(crate) enum From {
+    /// These.
+    These(Arc<Sources>),
+    /// What the statement at hand sees.
+    Current(Arc<Current>),
+}
+
+impl From {
+    /// The tables.
+    pub async fn sources(&self) -> Result<Arc<Sources>, LakeError> {
+        match self {
+            Self::These(sources) => Ok(Arc::clone(sources)),
+            Self::Current(current) => current.sources().await,
+        }
+    }
+}
+
+/// The tables of the statement at hand.
+pub(crate) struct Current {
+    lake: Lake,
+    sources: Mutex<Option<Arc<Sources>>>,
+    /// They are looked up once.
+    opening: AsyncMutex<()>,
+    /// Whether any statement so far has asked for totals: views may from then on.
+    is_asked: AtomicBool,
+}
+
+impl Current {
+    /// Those of a lake. Nothing is read yet.
+    pub fn new(lake: Lake) -> Self {
+        Self { lake, sources: Mutex::default(), opening: AsyncMutex::default(), is_asked: AtomicBool::new(false) }
+    }
+
+    /// The tables.
+    pub async fn sources(&self) -> Result<Arc<Sources>, LakeError> {
+        let _opening = self.opening.lock().await;
+        if let Some(sources) = &*self.lock() {
+            return Ok(Arc::clone(sources));
+        }
+        let sources = Arc::new(sources_as_of(&self.lake, AsOf::Newest).await?);
+        *self.lock() = Some(Arc::clone(&sources));
+        self.is_asked.store(true, Ordering::Relaxed);
+        Ok(sources)
+    }
+
+    /// What decides the counts, if they have been looked up.
+    pub fn parameters(&self) -> Option<Parameters> {
+        self.lock().as_ref().map(|sources| sources.parameters.clone())
+    }
+
+    /// The version that a table is taken at, if they have been looked up.
+    pub fn version_of(&self, table: Table) -> Option<Version> {
+        let sources = self.lock();
+        let sources = sources.as_ref()?;
+        match table {
+            Table::ClicksMinute => Some(sources.minutes.version),
+            Table::ClicksHourly => sources.hourly.as_ref().map(|level| level.version),
+            Table::ClicksDaily => sources.daily.as_ref().map(|level| level.version),
+            _ => None,
+        }
+    }
+
+    /// Whether a view of the session may ask for them.
+    pub fn may_be_in_views(&self) -> bool {
+        self.is_asked.load(Ordering::Relaxed)
+    }
+
+    /// Forgets them: the next statement looks again.
+    pub fn forget(&self) {
+        *self.lock() = None;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Sources>>> {
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,199 @@
+//! The command line of those who ask: totals, reports, SQL, audits.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use clap_complete::Shell;
+use lake_schemas::{EventTime, Table};
+
+use super::Kafka;
+use super::values::{duration, minute, minutes, table};
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake verify --from 2026-03-07T12:00:00Z --to 2026-03-07T13:00:00Z")]
+pub struct Verify {
+    /// Checks that every message read is a row, and every row is counted
+    #[arg(long, env = "CLICKLAKE_CONSERVATION", conflicts_with_all = ["from", "to"])]
+    pub conservation: bool,
+    /// Compares with a replay of the raw clicks through the code that counts live, instead of with SQL
+    #[arg(long, env = "CLICKLAKE_REPLAY", conflicts_with = "conservation")]
+    pub replay: bool,
+    /// The table of minutes: clicks_minute, or one that backfill has made
+    #[arg(long, env = "CLICKLAKE_TABLE", value_name = "NAME", default_value = "clicks_minute", value_parser = minutes)]
+    pub table: Table,
+    /// Only windows from this time on
+    #[arg(long, env = "CLICKLAKE_FROM", value_name = "TIME", value_parser = minute)]
+    pub from: Option<EventTime>,
+    /// Only windows before this time
+    #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
+    pub to: Option<EventTime>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake explain --ad ad-7 --minute 2026-03-07T12:00:00Z")]
+pub struct Explain {
+    /// The ad
+    #[arg(long, env = "CLICKLAKE_AD", value_name = "A")]
+    pub ad: String,
+    /// When the minute starts
+    #[arg(long, env = "CLICKLAKE_MINUTE", value_name = "TIME", value_parser = minute)]
+    pub minute: EventTime,
+    #[command(flatten)]
+    pub report: Report,
+}
+
+/// Whose clicks.
+#[derive(Clone, Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Whom {
+    /// Those of an ad
+    #[arg(long, env = "CLICKLAKE_AD", value_name = "A")]
+    pub ad: Option<String>,
+    /// Those of a campaign
+    #[arg(long, env = "CLICKLAKE_CAMPAIGN", value_name = "C")]
+    pub campaign: Option<String>,
+}
+
+/// A stretch of event time, in whole minutes; without any of these, all of it.
+#[derive(Clone, Debug, Args)]
+pub struct Span {
+    /// The minutes up to now, the one that is not over included
+    #[arg(long, env = "CLICKLAKE_LAST", value_name = "DURATION", value_parser = duration,
+          conflicts_with_all = ["from", "to"])]
+    pub last: Option<Duration>,
+    /// From this time on
+    #[arg(long, env = "CLICKLAKE_FROM", value_name = "TIME", value_parser = minute)]
+    pub from: Option<EventTime>,
+    /// Before this time
+    #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
+    pub to: Option<EventTime>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake total --ad ad-7 --from 2026-03-01 --to 2026-04-01")]
+pub struct Total {
+    #[command(flatten)]
+    pub whom: Whom,
+    #[command(flatten)]
+    pub span: Span,
+    #[command(flatten)]
+    pub report: Report,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake series --campaign spring --last 24h --by hour")]
+pub struct Series {
+    #[command(flatten)]
+    pub whom: Whom,
+    #[command(flatten)]
+    pub span: Span,
+    /// The windows that are summed up [default: minute up to 3 hours, hour up to 7 days, then day]
+    #[arg(long, env = "CLICKLAKE_BY")]
+    pub by: Option<By>,
+    #[command(flatten)]
+    pub report: Report,
+}
+
+/// How long the windows of a series are.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum By {
+    Minute,
+    Hour,
+    Day,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake top --last 1h --by campaign -n 20")]
+pub struct Top {
+    #[command(flatten)]
+    pub span: Span,
+    /// Who is compared
+    #[arg(long, env = "CLICKLAKE_BY", default_value = "ad")]
+    pub by: TopBy,
+    /// How many are shown
+    #[arg(short, env = "CLICKLAKE_N", default_value = "10", value_name = "N")]
+    pub n: NonZeroUsize,
+    #[command(flatten)]
+    pub report: Report,
+}
+
+/// Who is compared.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum TopBy {
+    Ad,
+    Campaign,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake history clicks_minute")]
+pub struct History {
+    /// The table whose versions are shown
+    #[arg(value_name = "TABLE", value_parser = table)]
+    pub table: Option<Table>,
+    #[command(flatten)]
+    pub report: Report,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake completions bash > /etc/bash_completion.d/clicklake")]
+pub struct Completions {
+    /// The shell
+    pub shell: Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake man /usr/local/share/man/man1")]
+pub struct Man {
+    /// Where a page for each command is put; without it, that of the program is printed
+    #[arg(value_name = "FOLDER")]
+    pub folder: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake lag --bootstrap-servers localhost:9092")]
+pub struct Lag {
+    #[command(flatten)]
+    pub kafka: Kafka,
+    #[command(flatten)]
+    pub report: Report,
+}
+
+/// How results are written.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// How the result is written
+    #[arg(long, env = "CLICKLAKE_FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Format {
+    Table,
+    Csv,
+    Tsv,
+    Json,
+    NdJson,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:  clicklake sql                      (type \\? for help)\n           clicklake sql \"select count(*) from clicks VERSION AS OF 412\"\n           clicklake sql -f report.sql --format csv > report.csv"
+)]
+pub struct Sql {
+    /// The statements; without any, and without -c and -f, those of standard input, or typed
+    #[arg(value_name = "SQL", conflicts_with_all = ["commands", "files"])]
+    pub statement: Option<String>,
+    /// Statements
+    #[arg(short = 'c', long = "command", value_name = "SQL")]
+    pub commands: Vec<String>,
+    /// A file of statements; the first that fails ends it
+    #[arg(short = 'f', long = "file", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Rows of an answer that are shown, in tables [default: all; 40 to somebody who types]
+    #[arg(long, env = "CLICKLAKE_MAXROWS", value_name = "N")]
+    pub maxrows: Option<usize>,
+    #[command(flatten)]
+    pub report: Report,
+}

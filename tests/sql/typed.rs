@@ -1,0 +1,214 @@
+//! The commands that answer, as they are typed: what they print, where, in which form, and how they end.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use lake_schemas::Lake;
+use tempfile::TempDir;
+
+use super::world;
+use crate::simulation::simulate;
+use crate::start_up::{clicklake, fails, the_error};
+
+/// The lake of the files of queries.
+struct Typed {
+    folder: TempDir,
+    lake: String,
+}
+
+impl Typed {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let lake = folder.path().join("lake").to_str().expect("UTF-8").to_owned();
+        simulate(world::write(&Lake::at(&lake).expect("a lake"), Path::new(&lake)));
+        Self { folder, lake }
+    }
+
+    /// What a command prints, and says beside it.
+    fn says(&self, arguments: &[&str]) -> (String, String) {
+        let output = clicklake(&[arguments, &["--lake", &self.lake]].concat());
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        (String::from_utf8(output.stdout).expect("UTF-8"), said)
+    }
+
+    fn prints(&self, arguments: &[&str]) -> String {
+        self.says(arguments).0
+    }
+
+    fn file(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.folder.path().join(name);
+        std::fs::write(&file, text).expect("a disk");
+        file
+    }
+}
+
+#[test]
+fn statements_come_from_arguments_files_and_a_pipe() {
+    let typed = Typed::new();
+    let count = "select count(*) as n from clicks VERSION AS OF 1";
+    assert_eq!(typed.prints(&["sql", count, "--format", "csv"]), "n\n3\n");
+    assert_eq!(
+        typed.prints(&["sql", "-c", count, "-c", "select 7 as m; select 8 as m", "--format", "tsv"]),
+        "n\n3\nm\n7\nm\n8\n"
+    );
+    assert_eq!(typed.prints(&["sql", count, "--format", "json"]), "[{\"n\":3}]\n");
+    assert_eq!(typed.prints(&["sql", count, "--format", "nd-json"]), "{\"n\":3}\n");
+    let table = "+---+\n| n |\n+---+\n| 3 |\n+---+\n";
+    assert_eq!(typed.prints(&["sql", count]), table, "results only");
+    let script = typed.file("a.sql", &format!("#!/usr/bin/env clicklake\n-- a comment; with a semicolon\ncreate view was as {count};\n\nselect n\nfrom was;"));
+    assert_eq!(typed.prints(&["sql", "-f", script.to_str().expect("UTF-8"), "--format", "csv"]), "n\n3\n");
+    let mut piped = Command::new(env!("CARGO_BIN_EXE_clicklake"));
+    piped.args(["sql", "--format", "csv", "--lake", &typed.lake]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut piped = piped.spawn().expect("the program runs");
+    piped.stdin.take().expect("a pipe").write_all(format!("{count};\nselect 1 as one").as_bytes()).expect("a pipe");
+    let output = piped.wait_with_output().expect("it ends");
+    assert_eq!(String::from_utf8(output.stdout).expect("UTF-8"), "n\n3\none\n1\n");
+}
+
+#[test]
+fn the_first_statement_that_fails_ends_it() {
+    let typed = Typed::new();
+    let script = typed.file("a.sql", "select 1 as one;\nselect * from clicks_rejected;\nselect 2 as two;");
+    let output = clicklake(&["sql", "-f", script.to_str().expect("UTF-8"), "--format", "csv", "--lake", &typed.lake]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "one\n1\n");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(the_error(&said).contains("no table clicks_rejected yet; `clicklake ingest` makes it"), "{said}");
+    let lake = ["--lake", typed.lake.as_str()];
+    let sql = |words: &[&'static str]| [&["sql"], words, &lake].concat();
+    fails(&sql(&["selec 1"]), 3, &["sql parser error: Expected: an SQL statement, found: selec"]);
+    fails(&sql(&["select * from nowhere"]), 3, &["nowhere", "not found"]);
+    fails(&sql(&["insert into clicks select * from clicks"]), 3, &["SQL reads and does not write"]);
+    fails(&sql(&["-f", "/nowhere.sql"]), 3, &["/nowhere.sql", "No such file"]);
+    fails(&sql(&["select 1", "-c", "select 2"]), 2, &["cannot be used with"]);
+    fails(&["sql", "select * from clicks", "--lake", "/nowhere/lake"], 3, &["no table clicks yet"]);
+}
+
+/// A version whose log was cleaned up, one whose files are gone, and a table that is being made.
+#[test]
+fn what_is_gone_or_not_there_yet_is_a_sentence() {
+    let typed = Typed::new();
+    let clicks = Path::new(&typed.lake).join("clicks");
+    let sql = |sql: &'static str| ["sql", sql, "--lake", typed.lake.as_str()];
+    let files = std::fs::read_dir(clicks.join("log_date=2026-03-07")).expect("a folder");
+    for file in files {
+        std::fs::remove_file(file.expect("a file").path()).expect("a disk");
+    }
+    fails(
+        &sql("select sum(kafka_offset) from clicks VERSION AS OF 1"),
+        3,
+        &["log_date=2026-03-07", "is gone: ", "cleaned up"],
+    );
+    let hourly = Path::new(&typed.lake).join("clicks_hourly/_delta_log/00000000000000000000.json");
+    std::fs::remove_file(hourly).expect("a disk");
+    fails(&sql("select * from clicks_hourly VERSION AS OF 0"), 3, &["clicks_hourly"]);
+    std::fs::create_dir_all(Path::new(&typed.lake).join("clicks_rejected/_delta_log")).expect("a disk");
+    fails(&sql("select * from clicks_rejected"), 3, &["no table clicks_rejected yet"]);
+}
+
+#[test]
+fn reports_say_what_the_lake_says() {
+    let typed = Typed::new();
+    let (top, stands) = typed.says(&["top", "--format", "csv"]);
+    assert_eq!(top, "ad_id,clicks,cost_micros,duplicates,late,filtered\nad-a,4,0,0,0,0\nad-b,2,0,0,0,0\n");
+    assert!(stands.starts_with("at clicks_minute version 3") && stands.contains("; cut clicks 0@5;"), "{stands}");
+    let top = typed.prints(&[
+        "top",
+        "-n",
+        "1",
+        "--from",
+        "2026-03-07T12:00:00Z",
+        "--to",
+        "2026-03-07T12:01:00Z",
+        "--format",
+        "tsv",
+    ]);
+    assert_eq!(top.lines().nth(1), Some("ad-a\t3\t0\t0\t0\t0"));
+    let top = typed.prints(&["top", "--by", "campaign", "--format", "nd-json"]);
+    assert_eq!(
+        top,
+        "{\"campaign_id\":\"spring\",\"clicks\":6,\"cost_micros\":0,\"duplicates\":0,\"late\":0,\"filtered\":0}\n"
+    );
+    assert_eq!(typed.prints(&["top", "--last", "1m", "--format", "csv"]).lines().count(), 1);
+    let history = typed.prints(&["history", "clicks", "--format", "csv"]);
+    let lines: Vec<_> = history.lines().collect();
+    assert_eq!(lines[0], "version,time,operation,rows,cut");
+    assert_eq!(lines[1], "3,2026-03-07T12:03:00Z,ingest,2,clicks 0@5");
+    assert_eq!(lines.len(), 5);
+    let tables = typed.prints(&["history", "--format", "csv"]);
+    let lines: Vec<_> = tables.lines().map(|line| line.split(',').collect::<Vec<_>>()).collect();
+    assert_eq!(lines[0], ["table", "version", "written", "rows", "files", "bytes", "cut"]);
+    assert_eq!(lines[1][..5], ["clicks", "3", "2026-03-07T12:03:00Z", "7", "3"]);
+    assert_eq!(lines[1][6], "clicks 0@5 1@2");
+    assert_eq!(
+        lines.iter().map(|line| line[0]).collect::<Vec<_>>(),
+        ["table", "clicks", "clicks_minute", "clicks_hourly", "clicks_daily", "by_country"]
+    );
+    let lake = typed.lake.as_str();
+    fails(&["history", "clicks_rejected", "--lake", lake], 3, &["no table clicks_rejected yet"]);
+    fails(&["top", "-n", "0", "--lake", lake], 2, &["-n"]);
+    fails(&["top", "--by", "country", "--lake", lake], 2, &["ad", "campaign"]);
+}
+
+/// On a terminal of its own, which `script` gives to whom it runs; a line at a time, as people type.
+#[test]
+fn who_types_is_answered() {
+    let typed = Typed::new();
+    let state = typed.folder.path().join("state");
+    let program = format!("{} sql --lake {}", env!("CARGO_BIN_EXE_clicklake"), typed.lake);
+    let typing = "for line; do sleep 0.7; echo \"$line\"; done | script -qec \"$PROGRAM\" /dev/null";
+    let mut shell = Command::new("bash");
+    shell.args(["-c", typing, "bash", "\\d", "select count(*) as counted", "from clicks VERSION AS OF 1;"]);
+    shell.args([
+        "select * from nowhere;",
+        "\\d by_country",
+        "\\pset format csv",
+        "select 1 as one;",
+        "\\nothing",
+        "\\q",
+    ]);
+    shell.env("PROGRAM", &program).env("XDG_STATE_HOME", &state).env("TERM", "xterm");
+    let output = shell.output().expect("bash runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}");
+    let words = [
+        ["| clicks_minute ", "clicks 0@5 1@2", "| counted |"],
+        ["| 3       |", "row(s) fetched", "'clicklake.public.nowhere' not found"],
+        ["| country ", "one\r\n1\r\n", "\\nothing is no command"],
+    ];
+    for words in words.concat() {
+        assert!(said.contains(words), "{words:?} is not in: {said}");
+    }
+    let typed = std::fs::read_to_string(state.join("clicklake/sql_history")).expect("what was typed");
+    assert!(typed.contains("from clicks VERSION AS OF 1;"), "{typed}");
+}
+
+#[test]
+fn shells_and_man_are_told_of_every_command() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let help = String::from_utf8(clicklake(&["--help"]).stdout).expect("UTF-8");
+    let commands: Vec<_> =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty()).collect();
+    let commands = commands
+        .iter()
+        .filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' '))?.split_whitespace().next());
+    let commands: Vec<_> = commands.filter(|command| *command != "help").collect();
+    assert!(commands.contains(&"sql") && commands.len() > 15, "{help}");
+    let script = String::from_utf8(clicklake(&["completions", "bash"]).stdout).expect("UTF-8");
+    let output = clicklake(&["man", folder.path().to_str().expect("UTF-8")]);
+    assert!(output.status.success());
+    for command in commands {
+        assert!(
+            script.contains(&format!("clicklake__{}", command.replace('-', "__"))) || script.contains(command),
+            "{command}"
+        );
+        let page = std::fs::read_to_string(folder.path().join(format!("clicklake-{command}.1"))).expect("a page");
+        assert!(page.contains(&format!("clicklake\\-{command}")), "{page}");
+        // Help alone is enough to find one's way: each command shows how it is used.
+        let help = String::from_utf8(clicklake(&[command, "--help"]).stdout).expect("UTF-8");
+        assert!(help.contains("Example"), "{command}: {help}");
+    }
+    assert!(folder.path().join("clicklake.1").is_file());
+}
