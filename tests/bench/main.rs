@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, reason = "the figures")]
 
 mod aggregate;
+mod asked;
 mod commits;
 mod compact;
 mod embedded;
@@ -51,7 +52,7 @@ pub struct Scale {
 type Measure = fn(Scale) -> Value;
 
 /// What can be measured.
-const PARTS: [(&str, Measure); 10] = [
+const PARTS: [(&str, Measure); 11] = [
     ("ingest", embedded::measure),
     ("aggregate", real::measure_aggregate),
     ("kafka_to_s3", real::measure_ingest),
@@ -62,6 +63,7 @@ const PARTS: [(&str, Measure); 10] = [
     ("compact", compact::measure),
     ("upkeep", upkeep::measure),
     ("totals", totals::measure),
+    ("asked", asked::measure),
 ];
 
 const SHORT: Scale = Scale {

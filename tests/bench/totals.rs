@@ -47,7 +47,7 @@ pub fn measure(scale: Scale) -> Value {
     let store = Arc::new(Counting::default());
     let url = Url::from_directory_path(folder.path()).expect("a path");
     let lake = Lake::on(Arc::clone(&store) as Arc<dyn ObjectStore>, url);
-    let made = Made { ads: scale.ads, days: scale.days, last_day_ms: Width::Day.start_ms(NOON_MS) };
+    let made = Made::of(scale.ads, scale.days);
     runtime.block_on(async {
         let held = made.make(&lake).await;
         let totals = Totals::new(lake).expect("a session");
@@ -93,20 +93,31 @@ pub fn measure(scale: Scale) -> Value {
 }
 
 /// What is made.
-struct Made {
+pub struct Made {
     ads: i64,
     days: i64,
     last_day_ms: i64,
 }
 
 /// The files of days; each holds every ad.
-struct Held {
+pub struct Held {
     files: usize,
     bytes: u64,
 }
 
 impl Made {
-    async fn make(&self, lake: &Lake) -> Held {
+    /// Counts of so many ads on each of so many days.
+    pub fn of(ads: i64, days: i64) -> Self {
+        Self { ads, days, last_day_ms: Width::Day.start_ms(NOON_MS) }
+    }
+
+    /// When the last of its minutes ends.
+    pub fn ends_ms(&self) -> i64 {
+        Width::Day.end_ms(self.last_day_ms)
+    }
+
+    /// Makes it.
+    pub async fn make(&self, lake: &Lake) -> Held {
         let hour_ms = Width::Hour.end_ms(0);
         let hours: Vec<_> = (0..24).map(|hour| self.last_day_ms + hour * hour_ms).collect();
         // Minutes, each ad in one of ten, and the last hour's after all else was rolled up.
