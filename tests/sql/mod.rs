@@ -3,6 +3,7 @@
 
 mod answered;
 mod beside;
+mod distributed;
 mod typed;
 mod world;
 
