@@ -33,7 +33,8 @@ pub fn measure(scale: Scale) -> Value {
     let (clicks, minutes) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let lake_in = |folder: &tempfile::TempDir| Lake::at(folder.path().to_str().expect("UTF-8")).expect("a lake");
     let versions = scale.last_version + BESIDE_A_CHECKPOINT;
-    let made = Made::of(scale.ads, DAYS);
+    // In five minutes, half of its ads have clicks.
+    let made = Made::of(2 * scale.ads, DAYS);
     let last = runtime.block_on(async {
         write_clicks(&lake_in(&clicks), versions).await;
         made.make(&lake_in(&minutes)).await;
