@@ -11,6 +11,8 @@ use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
+use crate::minutes::{Counts, weigh_rows};
+
 /// One version of a table.
 pub struct Version {
     table: Table,
@@ -40,6 +42,15 @@ impl Version {
     pub fn parameters(&self) -> Parameters {
         Parameters::recorded(self.table, &self.properties).expect("they are recorded")
     }
+}
+
+/// What a table of counts held at each of its versions.
+pub fn contents(versions: &[Version]) -> impl Iterator<Item = Counts> {
+    versions.iter().scan(Counts::new(), |counts, version| {
+        version.removed.iter().for_each(|rows| weigh_rows(counts, rows, -1));
+        version.rows.iter().for_each(|rows| weigh_rows(counts, rows, 1));
+        Some(counts.clone())
+    })
 }
 
 /// The versions of a table, from its first.

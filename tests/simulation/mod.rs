@@ -14,7 +14,7 @@ mod source;
 pub use actors::{Actor, compact};
 pub use asker::answers;
 pub use disaster::{for_all_seeds, for_seeds, survive, survive_beside};
-pub use history::{Version, versions};
+pub use history::{Version, contents, versions};
 pub use log::{Log, LogMessage, START_MS, TOPIC};
 pub use member::{Computation, Member, Outage};
 pub use source::Group;

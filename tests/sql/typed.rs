@@ -56,6 +56,10 @@ fn statements_come_from_arguments_files_and_a_pipe() {
     assert_eq!(typed.prints(&["sql", count, "--format", "json"]), "[{\"n\":3}]\n");
     assert_eq!(typed.prints(&["sql", count, "--format", "nd-json"]), "{\"n\":3}\n");
     let table = "+---+\n| n |\n+---+\n| 3 |\n+---+\n";
+    let all = typed.prints(&["sql", "select kafka_offset from clicks", "--maxrows", "2", "--format", "csv"]);
+    assert_eq!(all.lines().count(), 8, "{all}");
+    let some = typed.prints(&["sql", "select kafka_offset from clicks", "--maxrows", "2"]);
+    assert!(some.contains("| .") && some.lines().count() == 9, "{some}");
     assert_eq!(typed.prints(&["sql", count]), table, "results only");
     let script = typed.file("a.sql", &format!("#!/usr/bin/env clicklake\n-- a comment; with a semicolon\ncreate view was as {count};\n\nselect n\nfrom was;"));
     assert_eq!(typed.prints(&["sql", "-f", script.to_str().expect("UTF-8"), "--format", "csv"]), "n\n3\n");

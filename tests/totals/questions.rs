@@ -14,8 +14,8 @@ use rand::seq::{IndexedRandom, IteratorRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::{MINUTE_MS, START_MS};
-use crate::minutes::{Counts, weigh_rows};
-use crate::simulation::versions;
+use crate::minutes::Counts;
+use crate::simulation::{self, versions};
 
 /// All that totals are asked by.
 pub const WIDTHS: [Option<Width>; 4] = [None, Some(Width::Minute), Some(Width::Hour), Some(Width::Day)];
@@ -31,14 +31,7 @@ pub type Asked = (Question, Option<Width>);
 
 /// What a table of minutes held at each of its versions.
 pub async fn contents(lake: &Lake) -> Vec<Counts> {
-    let mut counts = Counts::new();
-    let mut all = Vec::new();
-    for version in versions(lake, Table::ClicksMinute).await {
-        version.removed.iter().for_each(|rows| weigh_rows(&mut counts, rows, -1));
-        version.rows.iter().for_each(|rows| weigh_rows(&mut counts, rows, 1));
-        all.push(counts.clone());
-    }
-    all
+    simulation::contents(&versions(lake, Table::ClicksMinute).await).collect()
 }
 
 /// The plain sum.

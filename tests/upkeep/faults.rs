@@ -14,11 +14,11 @@ use object_store::memory::InMemory;
 use stream_agg::job::Aggregate;
 use tokio_util::sync::CancellationToken;
 
-use super::rolled_up::{are_rolled_up, contents};
+use super::rolled_up::are_rolled_up;
 use crate::fault_store::{Fault, FaultStore};
 use crate::history::copy;
 use crate::minutes::at_every_commit;
-use crate::simulation::{Computation, Log, START_MS, compact, lake_on, simulate, versions};
+use crate::simulation::{Computation, Log, START_MS, compact, contents, lake_on, simulate, versions};
 
 const FAULTS: [Fault; 4] = [Fault::Fail, Fault::LoseReply, Fault::DieBefore, Fault::DieAfter];
 

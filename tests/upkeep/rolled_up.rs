@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use lake_schemas::stand::source_version;
 use lake_schemas::{Lake, Table, Width};
 
-use crate::minutes::{Counts, at_every_commit, parameters_of, weigh_rows};
-use crate::simulation::{Actor, Computation, Version, answers, compact, for_seeds, survive_beside, versions};
+use crate::minutes::{Counts, at_every_commit, parameters_of};
+use crate::simulation::{Actor, Computation, Version, answers, compact, contents, for_seeds, survive_beside, versions};
 
 /// Who else writes.
 const ACTORS: [Actor; 7] = [
@@ -86,15 +86,6 @@ fn summed(counts: &Counts, width: Width) -> Counts {
         window.iter_mut().zip(sums).for_each(|(sum, more)| *sum += more);
     }
     summed
-}
-
-/// What a table held at each of its versions.
-pub fn contents(versions: &[Version]) -> impl Iterator<Item = Counts> {
-    versions.iter().scan(Counts::new(), |counts, version| {
-        version.removed.iter().for_each(|rows| weigh_rows(counts, rows, -1));
-        version.rows.iter().for_each(|rows| weigh_rows(counts, rows, 1));
-        Some(counts.clone())
-    })
 }
 
 fn count(table: Table, versions: &[Version]) {

@@ -34,8 +34,12 @@ impl Shell {
     /// Runs the statements of a text, up to the first that fails.
     pub fn run<'a>(&'a self, text: &'a str) -> LocalBoxFuture<'a, Result<(), QueryError>> {
         Box::pin(async move {
+            // Who reads anything but a table is no person, and wants all.
+            let is_table = self.options.format == PrintFormat::Table;
+            let maxrows = if is_table { self.options.maxrows } else { MaxRows::Unlimited };
+            let options = PrintOptions { maxrows, ..self.options.clone() };
             for statement in statements(text)? {
-                self.session.print(&statement, &self.options).await?;
+                self.session.print(&statement, &options).await?;
             }
             Ok(())
         })

@@ -124,6 +124,8 @@ impl Session {
     }
 
     async fn turn_to(&self, statement: &Statement) -> Result<parser::Statement, QueryError> {
+        // What an earlier statement was refused says nothing of this one.
+        drop(self.refusal.take());
         let state = self.context.state();
         let dialect = state.config().options().sql_parser.dialect;
         let parsed = state.sql_to_statement(&statement.text, &dialect)?;
