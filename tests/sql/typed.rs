@@ -170,6 +170,8 @@ fn who_types_is_answered() {
         "\\d by_country",
         "\\pset format csv",
         "select 1 as one;",
+        // Tab ends the name, of the only table that begins so.
+        "select sum(clicks) as ended from clicks_h\t;",
         "\\nothing",
         "\\q",
     ]);
@@ -181,6 +183,7 @@ fn who_types_is_answered() {
         ["| clicks_minute ", "clicks 0@5 1@2", "| counted |"],
         ["| 3       |", "row(s) fetched", "'clicklake.public.nowhere' not found"],
         ["| country ", "one\r\n1\r\n", "\\nothing is no command"],
+        ["ended\r\n5\r\n", "clicks_hourly", "row(s) fetched"],
     ];
     for words in words.concat() {
         assert!(said.contains(words), "{words:?} is not in: {said}");

@@ -63,10 +63,10 @@ const KEYWORDS: [&str; 42] = [
 pub(super) struct Words(Vec<String>);
 
 impl Words {
-    /// Words of SQL, tables and functions.
-    pub fn new(tables: impl IntoIterator<Item = String>, functions: impl IntoIterator<Item = String>) -> Self {
+    /// Words of SQL, names of tables and columns, functions.
+    pub fn new(names: impl IntoIterator<Item = String>, functions: impl IntoIterator<Item = String>) -> Self {
         let functions = functions.into_iter().map(|name| format!("{name}("));
-        let mut all: Vec<_> = KEYWORDS.map(str::to_owned).into_iter().chain(tables).chain(functions).collect();
+        let mut all: Vec<_> = KEYWORDS.map(str::to_owned).into_iter().chain(names).chain(functions).collect();
         all.sort();
         all.dedup();
         Self(all)

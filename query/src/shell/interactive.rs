@@ -37,6 +37,8 @@ impl Shell {
                 // Nobody has typed anything yet.
                 let _ = lines.load_history(history);
             }
+            // If the lake does not answer, the first statement says why.
+            let _ = self.session.look_around().await;
             loop {
                 if let Some(helper) = lines.helper_mut() {
                     helper.words = self.words();
@@ -113,7 +115,7 @@ impl Shell {
         let state = self.session.context().state();
         let functions = state.scalar_functions().keys().chain(state.aggregate_functions().keys());
         let functions = functions.chain(state.window_functions().keys()).chain(state.table_functions().keys());
-        Words::new(self.session.tables(), functions.cloned())
+        Words::new(self.session.names(), functions.cloned())
     }
 }
 

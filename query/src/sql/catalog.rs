@@ -64,7 +64,7 @@ impl LakeSchema {
     /// The table of the lake that a name is, whether it is there or not.
     fn reserved(&self, name: &str) -> Option<Table> {
         let table = name.parse().ok()?;
-        (Table::ALL.contains(&table) || self.sight.seen().contains(&table)).then_some(table)
+        (Table::ALL.contains(&table) || self.sight.seen().contains_key(&table)).then_some(table)
     }
 }
 
@@ -78,7 +78,7 @@ impl fmt::Debug for LakeSchema {
 impl SchemaProvider for LakeSchema {
     fn table_names(&self) -> Vec<String> {
         let own = self.own.table_names();
-        let lake = self.sight.seen().into_iter().map(|table| table.name().to_owned());
+        let lake = self.sight.seen().into_keys().map(|table| table.name().to_owned());
         lake.filter(|name| !own.contains(name)).chain(own.clone()).collect()
     }
 
@@ -114,7 +114,7 @@ impl SchemaProvider for LakeSchema {
 
     fn table_exist(&self, name: &str) -> bool {
         let of = named(name).map_or(name, |(of, _)| of);
-        self.own.table_exist(name) || of.parse().is_ok_and(|table| self.sight.seen().contains(&table))
+        self.own.table_exist(name) || of.parse().is_ok_and(|table| self.sight.seen().contains_key(&table))
     }
 }
 

@@ -103,9 +103,19 @@ impl Session {
         Box::pin(held::held(self.sight.lake()))
     }
 
-    /// The names of the tables that were last seen.
-    pub(crate) fn tables(&self) -> Vec<String> {
-        self.sight.seen().into_iter().map(|table| table.name().to_owned()).collect()
+    /// Looks which tables the lake has.
+    pub(crate) fn look_around(&self) -> BoxFuture<'_, Result<(), QueryError>> {
+        Box::pin(self.sight.look_around())
+    }
+
+    /// The names of the tables that were last seen, and of their columns.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let seen = self.sight.seen().into_iter();
+        let names = seen.flat_map(|(table, schema)| {
+            let columns = schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+            std::iter::once(table.name().to_owned()).chain(columns)
+        });
+        names.collect()
     }
 
     /// The stores that statements read from, and write to.

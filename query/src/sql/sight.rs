@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arrow::datatypes::SchemaRef;
 use lake_schemas::commit::{TableView, Version};
 use lake_schemas::{Lake, LakeError, Table};
 use tokio::sync::Mutex as AsyncMutex;
@@ -30,8 +31,8 @@ pub(crate) struct Sight {
     opened: Mutex<BTreeMap<(Table, AsOf), Opened>>,
     /// Nothing is opened twice.
     opening: AsyncMutex<()>,
-    /// The tables that the lake was last seen to have.
-    there: Mutex<BTreeSet<Table>>,
+    /// The tables that the lake was last seen to have, and their columns.
+    there: Mutex<BTreeMap<Table, SchemaRef>>,
 }
 
 impl Sight {
@@ -70,20 +71,20 @@ impl Sight {
         Ok(())
     }
 
-    /// Which tables the lake has.
-    pub async fn look_around(&self) -> Result<Vec<Table>, QueryError> {
-        let mut found = BTreeSet::new();
+    /// Looks which tables the lake has.
+    pub async fn look_around(&self) -> Result<(), QueryError> {
+        let mut found = BTreeMap::new();
         for table in LOOKED_AT.into_iter().chain(self.lake.shadows().await?) {
-            if self.table(table, AsOf::Newest).await?.is_some() {
-                found.insert(table);
+            if let Some(opened) = self.table(table, AsOf::Newest).await? {
+                found.insert(table, opened.schema());
             }
         }
-        lock(&self.there).clone_from(&found);
-        Ok(found.into_iter().collect())
+        *lock(&self.there) = found;
+        Ok(())
     }
 
-    /// The tables that the lake was last seen to have.
-    pub fn seen(&self) -> BTreeSet<Table> {
+    /// The tables that the lake was last seen to have, and their columns.
+    pub fn seen(&self) -> BTreeMap<Table, SchemaRef> {
         lock(&self.there).clone()
     }
 
@@ -108,7 +109,7 @@ impl Sight {
         };
         if let Some(found) = &found {
             lock(&self.opened).insert((table, as_of), found.clone());
-            lock(&self.there).insert(table);
+            lock(&self.there).insert(table, found.schema());
         }
         Ok(found)
     }
