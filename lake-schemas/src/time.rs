@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, NaiveDate, SecondsFormat};
+use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
 const MICROS_PER_MILLI: i64 = 1_000;
 const MILLIS_PER_DAY: i64 = 86_400_000;
@@ -15,6 +15,12 @@ const EVENT_MILLIS_MIN: i64 = 946_684_800_000;
 
 /// The last millisecond of the year 9999: RFC 3339 can say no later time, and readers of Delta tables differ beyond it.
 const MILLIS_MAX: i64 = 253_402_300_799_999;
+
+/// A time as people write it: RFC 3339, or a day, which begins at midnight UTC.
+pub fn written(text: &str) -> Option<DateTime<Utc>> {
+    let day = || Some(text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
+    DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(day)
+}
 
 /// When an event happened, by its own account: UTC, kept to the millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

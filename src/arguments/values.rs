@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 use lake_schemas::minute::WINDOW_MS;
-use lake_schemas::{EventTime, Table};
+use lake_schemas::{EventTime, Table, time};
 
 const EXPECTED_DURATION: &str = "expected a duration such as 250ms, 5s, 15m, 1h or 30d";
 
@@ -42,9 +42,7 @@ pub fn minute(text: &str) -> Result<EventTime, String> {
 
 /// RFC 3339, or a day, which begins at midnight UTC.
 pub fn time(text: &str) -> Result<EventTime, String> {
-    let day = || text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0).map(|midnight| midnight.and_utc());
-    let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(day);
-    let time = time.and_then(|time| EventTime::from_millis(time.timestamp_millis()));
+    let time = time::written(text).and_then(|time| EventTime::from_millis(time.timestamp_millis()));
     time.ok_or_else(|| "expected a time such as 2026-03-07T12:00:00Z, or a day such as 2026-03-07".to_owned())
 }
 

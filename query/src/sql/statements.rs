@@ -6,10 +6,10 @@
 //! statement that does not mean them is not touched; see `asked` for what becomes of those that stand elsewhere than
 //! behind a table.
 
-use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use chrono::SecondsFormat;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
-use lake_schemas::LakeError;
+use lake_schemas::{LakeError, time};
 
 use crate::totals::AsOf;
 
@@ -49,7 +49,7 @@ pub(crate) fn named(name: &str) -> Option<(&str, AsOf)> {
     let (table, value) = name.split_once(word)?;
     let as_of = match word {
         VERSION => AsOf::Version(value.trim().parse().ok()?),
-        _ => AsOf::Time(time(value.trim())?),
+        _ => AsOf::Time(time::written(value.trim())?),
     };
     Some((table.trim_end(), as_of))
 }
@@ -65,7 +65,7 @@ fn rewritten(text: &Text, words: &[&TokenWithSpan]) -> Result<Statement, LakeErr
         let value = match (word, value) {
             (VERSION, Token::Number(number, _)) => number.parse::<u64>().ok().map(|version| version.to_string()),
             (TIMESTAMP, Token::SingleQuotedString(written)) => {
-                time(written).map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true))
+                time::written(written).map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true))
             }
             (_, Token::Number(..) | Token::SingleQuotedString(_) | Token::Minus | Token::Plus) => None,
             // What follows is no value: a column that is called so, or what the parser does not take.
@@ -102,12 +102,6 @@ fn name(token: &TokenWithSpan) -> Option<String> {
         Token::Word(Word { value, quote_style: Some('"'), .. }) => Some(value.replace("\"\"", "\"")),
         _ => None,
     }
-}
-
-/// RFC 3339, or a day, which begins at midnight UTC.
-fn time(text: &str) -> Option<DateTime<Utc>> {
-    let day = || Some(text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
-    DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(day)
 }
 
 /// A text, and where its lines begin.

@@ -6,13 +6,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use chrono::NaiveDate;
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::datasource::ViewTable;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
-use lake_schemas::{EventTime, LakeError, Width};
+use lake_schemas::{EventTime, LakeError, Width, time};
 
 use super::current::{Current, From};
 use super::plan::Adding;
@@ -121,11 +120,8 @@ fn time_of(argument: &Expr) -> std::result::Result<Option<EventTime>, String> {
         return Ok(None);
     }
     if let Some(text) = value.try_as_str().flatten() {
-        let day = || {
-            let midnight = text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc();
-            EventTime::from_millis(midnight.timestamp_millis())
-        };
-        return EventTime::parse(text).or_else(day).map(Some).ok_or_else(unknown);
+        let time = time::written(text).and_then(|time| EventTime::from_millis(time.timestamp_millis()));
+        return time.map(Some).ok_or_else(unknown);
     }
     let (number, of_a_second) = match *value {
         ScalarValue::Date32(Some(days)) => (i64::from(days) * 86_400, 1),
