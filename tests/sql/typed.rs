@@ -56,6 +56,10 @@ fn statements_come_from_arguments_files_and_a_pipe() {
     assert_eq!(typed.prints(&["sql", count, "--format", "json"]), "[{\"n\":3}]\n");
     assert_eq!(typed.prints(&["sql", count, "--format", "nd-json"]), "{\"n\":3}\n");
     let table = "+---+\n| n |\n+---+\n| 3 |\n+---+\n";
+    let none = "select ad_id, 1 as one from clicks where false";
+    for (format, expected) in [("csv", "ad_id,one\n"), ("tsv", "ad_id\tone\n"), ("json", "[]\n"), ("nd-json", "")] {
+        assert_eq!(typed.prints(&["sql", none, "--format", format]), expected, "{format}");
+    }
     let all = typed.prints(&["sql", "select kafka_offset from clicks", "--maxrows", "2", "--format", "csv"]);
     assert_eq!(all.lines().count(), 8, "{all}");
     let some = typed.prints(&["sql", "select kafka_offset from clicks", "--maxrows", "2"]);

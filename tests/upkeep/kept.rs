@@ -127,6 +127,13 @@ async fn can_be_read(lake: &Lake, store: &InMemory, from: u64, one_in: usize) {
     if let Some(before) = from.checked_sub(1) {
         let refused = newest.at(before).await.err().expect("refused").to_string();
         assert!(refused.contains("is gone; versions"), "{refused}");
+        // SQL says the same, of the version and of what it added.
+        let sums = |of: String| async move { query::run(lake, &format!("select sum(clicks) from {of}")).await };
+        let error = sums(format!("clicks_minute VERSION AS OF {before}")).await.expect_err("it is gone");
+        assert_eq!(error.to_string(), refused);
+        let error = sums(format!("changes('clicks_minute', {before}, {from})")).await.expect_err("it is gone");
+        assert_eq!(error.to_string(), refused);
+        sums(format!("clicks_minute VERSION AS OF {from}")).await.expect("it is kept");
     }
 }
 

@@ -1,18 +1,24 @@
 //! A session: statements over a lake, one after the other. Each sees the lake as it is when it begins; views, external
 //! tables and settings stay from one to the next.
 
+use std::io::{Write, stdout};
 use std::sync::Arc;
 
+use arrow::csv::WriterBuilder;
 use arrow::record_batch::RecordBatch;
+use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser;
+use datafusion::sql::sqlparser::ast;
 use datafusion_cli::exec::exec_from_commands;
 use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
+use datafusion_cli::print_format::PrintFormat;
 use datafusion_cli::print_options::PrintOptions;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use lake_schemas::{Lake, LakeError};
+use tokio::time::Instant;
 
 use super::asked::Asked;
 use super::catalog::{CATALOG, LakeCatalog, SCHEMA};
@@ -77,24 +83,32 @@ impl Session {
                 return Err(LakeError::Refused(format!("one statement is asked for, not {}", all.len())).into());
             };
             let parsed = self.turn_to(statement).await?;
-            let answer = async {
-                let plan = self.context.state().statement_to_plan(parsed).await?;
-                collect(self.context.execute_logical_plan(plan).await?).await
-            };
-            answer.await.map_err(|error| self.why(error))
+            self.answer(parsed).await
         })
     }
 
-    /// Prints what a statement answers, as DataFusion's own shell does.
+    /// Prints what a statement answers, as DataFusion's own shell does. But where machines read, an answer without rows
+    /// is no empty text: it has the names of its columns, or is an empty list.
     pub fn print<'a>(
         &'a self,
         statement: &'a Statement,
         options: &'a PrintOptions,
     ) -> LocalBoxFuture<'a, Result<(), QueryError>> {
         Box::pin(async move {
-            self.turn_to(statement).await?;
-            let printed = exec_from_commands(&self.context, vec![statement.text.clone()], options).await;
-            printed.map_err(|error| self.why(error.into()))
+            let parsed = self.turn_to(statement).await?;
+            if options.format == PrintFormat::Table || !is_query(&parsed) {
+                let printed = exec_from_commands(&self.context, vec![statement.text.clone()], options).await;
+                return printed.map_err(|error| self.why(error.into()));
+            }
+            let began = Instant::now().into_std();
+            let rows = self.answer(parsed).await?;
+            let count = rows.iter().map(RecordBatch::num_rows).sum();
+            if count == 0 {
+                return without_rows(&rows[0], options.format);
+            }
+            let state = self.context.state();
+            let formats = &state.config().options().format;
+            Ok(options.print_batches(rows[0].schema(), &rows, began, count, formats)?)
         })
     }
 
@@ -128,6 +142,15 @@ impl Session {
         &self.context
     }
 
+    /// Answers the statement that is turned to.
+    async fn answer(&self, statement: parser::Statement) -> Result<Vec<RecordBatch>, QueryError> {
+        let answer = async {
+            let plan = self.context.state().statement_to_plan(statement).await?;
+            collect(self.context.execute_logical_plan(plan).await?).await
+        };
+        answer.await.map_err(|error| self.why(error))
+    }
+
     /// Why a statement failed.
     fn why(&self, error: QueryError) -> QueryError {
         self.refusal.take().map_or(error, QueryError::Lake)
@@ -143,6 +166,22 @@ impl Session {
         self.sight.turn_to(&asked).await?;
         Ok(parsed)
     }
+}
+
+/// Whether a statement asks, and does nothing else.
+fn is_query(statement: &parser::Statement) -> bool {
+    matches!(statement, parser::Statement::Statement(statement) if matches!(**statement, ast::Statement::Query(_)))
+}
+
+/// Prints an answer without rows.
+fn without_rows(rows: &RecordBatch, format: PrintFormat) -> Result<(), QueryError> {
+    let delimiter = match format {
+        PrintFormat::Tsv => b'\t',
+        PrintFormat::Json => return Ok(writeln!(stdout(), "[]").map_err(DataFusionError::from)?),
+        PrintFormat::NdJson => return Ok(()),
+        _ => b',',
+    };
+    Ok(WriterBuilder::new().with_delimiter(delimiter).build(stdout()).write(rows)?)
 }
 
 /// The rows of one statement over a lake.
