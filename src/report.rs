@@ -66,9 +66,12 @@ fn separated(rows: &[RecordBatch], separator: u8, text: &mut Vec<u8>) -> anyhow:
 }
 
 /// Prints a result that is text.
-#[expect(clippy::print_stdout, reason = "the result of a command")]
+///
+/// # Panics
+///
+/// If it cannot be written, though somebody reads it: a result must not be lost in silence.
 pub fn print_text(text: &str) {
-    println!("{text}");
+    print_bytes(format!("{text}\n").as_bytes()).expect("standard output can be written");
 }
 
 /// Prints a result as it is. Who reads only the beginning of it has had enough.

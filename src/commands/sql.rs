@@ -15,6 +15,9 @@ use crate::memory;
 /// Rows of an answer that are printed to somebody who types, unless they say otherwise.
 const ROWS_TYPED: usize = 40;
 
+/// What the system says to whom writes what nobody reads any more.
+const UNREAD: &str = "Broken pipe";
+
 pub async fn run(lake: &str, command: Sql) -> anyhow::Result<()> {
     let session = Session::new(Lake::at(lake)?, Some(memory::three_quarters()))?;
     let is_typed = command.statement.is_none() && command.commands.is_empty() && command.files.is_empty();
@@ -28,7 +31,16 @@ pub async fn run(lake: &str, command: Sql) -> anyhow::Result<()> {
     if is_interactive {
         return Ok(shell.interact(history()).await?);
     }
-    if is_typed {
+    match answer(&shell, &command, is_typed).await {
+        // Who reads only the beginning has had enough.
+        Err(error) if error.to_string().contains(UNREAD) => Ok(()),
+        done => done,
+    }
+}
+
+/// Runs the statements of the command line, or else those that are piped in.
+async fn answer(shell: &Shell, command: &Sql, is_piped: bool) -> anyhow::Result<()> {
+    if is_piped {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
         return Ok(shell.run(&text).await?);

@@ -76,6 +76,19 @@ fn statements_come_from_arguments_files_and_a_pipe() {
 }
 
 #[test]
+fn who_reads_only_the_beginning_is_no_error() {
+    let typed = Typed::new();
+    for command in ["sql 'select a.* from clicks a, clicks b, clicks c, clicks d, clicks e' --format csv", "man"] {
+        let program = env!("CARGO_BIN_EXE_clicklake");
+        let piped = format!("set -o pipefail; {program} {command} --lake {} | head -1", typed.lake);
+        let output = Command::new("bash").args(["-c", &piped]).output().expect("bash runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{command}: {said}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout).lines().count(), 1, "{command}");
+    }
+}
+
+#[test]
 fn the_first_statement_that_fails_ends_it() {
     let typed = Typed::new();
     let script = typed.file("a.sql", "select 1 as one;\nselect * from clicks_rejected;\nselect 2 as two;");
