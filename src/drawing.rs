@@ -82,7 +82,11 @@ fn bar(number: i64, largest: i64) -> String {
 }
 
 /// Rows in which a column of times tells how long ago that was.
-pub fn with_ages(rows: &RecordBatch, column: &str, now: DateTime<Utc>) -> anyhow::Result<RecordBatch> {
+pub fn with_ages(rows: &[RecordBatch], column: &str, now: DateTime<Utc>) -> anyhow::Result<Vec<RecordBatch>> {
+    rows.iter().map(|rows| aged(rows, column, now)).collect()
+}
+
+fn aged(rows: &RecordBatch, column: &str, now: DateTime<Utc>) -> anyhow::Result<RecordBatch> {
     let schema = rows.schema();
     let columns = schema.fields().iter().zip(rows.columns()).map(|(field, values)| {
         let name = field.name().clone();

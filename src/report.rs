@@ -20,19 +20,18 @@ pub fn print(rows: &[RecordBatch], format: Format) -> anyhow::Result<()> {
 pub fn show(
     rows: &[RecordBatch],
     format: Format,
-    draw: impl FnOnce(Vec<RecordBatch>) -> anyhow::Result<Vec<RecordBatch>>,
+    draw: impl FnOnce(&[RecordBatch]) -> anyhow::Result<Vec<RecordBatch>>,
 ) -> anyhow::Result<()> {
-    if is_seen(format) { print_drawn(&draw(rows.to_vec())?) } else { print(rows, format) }
+    if !is_seen(format) {
+        return print(rows, format);
+    }
+    print_text(&drawing::table(&draw(rows)?)?);
+    Ok(())
 }
 
 /// Whether somebody looks at what is printed.
 pub fn is_seen(format: Format) -> bool {
     matches!(format, Format::Table) && std::io::stdout().is_terminal()
-}
-
-fn print_drawn(rows: &[RecordBatch]) -> anyhow::Result<()> {
-    print_text(&drawing::table(rows)?);
-    Ok(())
 }
 
 /// Rows as text.

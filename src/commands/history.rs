@@ -17,9 +17,7 @@ pub async fn run(lake: &str, command: History) -> anyhow::Result<()> {
         Some(table) => of(&session, table, command.report.format).await,
         None => {
             let held = Held::rows_of(&session.held().await?)?;
-            report::show(&[held], command.report.format, |rows| {
-                rows.iter().map(|rows| with_ages(rows, "written", now())).collect()
-            })
+            report::show(&[held], command.report.format, |rows| with_ages(rows, "written", now()))
         }
     }
 }
@@ -27,7 +25,7 @@ pub async fn run(lake: &str, command: History) -> anyhow::Result<()> {
 async fn of(session: &Session, table: Table, format: Format) -> anyhow::Result<()> {
     let limit = if report::is_seen(format) { format!("limit {VERSIONS_SEEN}") } else { String::new() };
     let rows = session.rows(&format!("select * from history('{table}') order by version desc {limit}")).await?;
-    report::show(&rows, format, |rows| rows.iter().map(|rows| with_ages(rows, "time", now())).collect())?;
+    report::show(&rows, format, |rows| with_ages(rows, "time", now()))?;
     if rows.iter().map(|rows| rows.num_rows()).sum::<usize>() == VERSIONS_SEEN && !limit.is_empty() {
         say_that_there_are_more();
     }

@@ -59,9 +59,8 @@ pub async fn list(lake: &str, command: arguments::Pins) -> anyhow::Result<()> {
         ("expires", Arc::new(expires)),
         ("state", Arc::new(StringArray::from_iter_values(found.iter().map(state)))),
     ];
-    report::show(&[RecordBatch::try_from_iter(columns)?], command.report.format, |rows| {
-        rows.iter().map(|rows| with_ages(rows, "expires", now)).collect()
-    })
+    let rows = RecordBatch::try_from_iter(columns)?;
+    report::show(&[rows], command.report.format, |rows| with_ages(rows, "expires", now))
 }
 
 fn until(expires: Option<DateTime<Utc>>) -> String {

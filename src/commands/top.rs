@@ -17,7 +17,7 @@ pub async fn run(lake: &str, command: arguments::Top) -> anyhow::Result<()> {
     };
     let question = Question { whom: Whom::All, from, to, detail, ..Question::default() };
     let answer = Totals::new(Lake::at(lake)?)?.top(&question, command.n.get()).await?;
-    report::show(&answer.rows, command.report.format, |rows| with_bars(&rows, Measure::Clicks.column()))?;
+    report::show(&answer.rows, command.report.format, |rows| with_bars(rows, Measure::Clicks.column()))?;
     say_where_it_stands(&question, &answer);
     Ok(())
 }

@@ -17,7 +17,7 @@ pub async fn run(lake: &str, command: arguments::Total) -> anyhow::Result<()> {
     let question = question(&command.whom, &command.span)?;
     let answer = Totals::new(Lake::at(lake)?)?.total(&question).await?;
     let rows: Vec<_> = answer.rows.iter().map(|rows| named(rows, &question.whom)).collect::<Result<_, _>>()?;
-    report::show(&rows, command.report.format, Ok)?;
+    report::show(&rows, command.report.format, |rows| Ok(rows.to_vec()))?;
     say_where_it_stands(&question, &answer);
     Ok(())
 }
