@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use self::append::Append;
+use self::backoff::until_there;
 use self::decode::Columns;
 use self::drive::{DriveError, Pace, Progress, drive};
 use self::hybrid::HybridSource;
@@ -85,13 +86,18 @@ pub fn compute<'a, J: Job + Sync>(
 ) -> BoxFuture<'a, Result<(), DriveError>> {
     Box::pin(async move {
         kafka::warn_of_producers_clocks(options).await;
-        loop {
+        let open = || async {
             let (log, parameters) = TableLog::open_minutes(lake, requested).await?;
             let job = job(parameters);
             let clicks = TableLog::open(lake, Table::Clicks).await?;
             let live = join(&job, options, &log, clicks.time_in_future_ms()).await?;
             let goal = goal(options, run.until).await?;
-            let mut source = HybridSource::new(RawTable::new(clicks).shared(), live, job.reads());
+            let source = HybridSource::new(RawTable::new(clicks).shared(), live, job.reads());
+            Ok::<_, DriveError>((job, log, source, goal))
+        };
+        let mut opened = open().await?;
+        loop {
+            let (job, log, mut source, goal) = opened;
             let (stop, progress) = (run.stop.clone(), run.progress.clone());
             let done = drive(&job, &mut source, vec![log], run.pace, goal, stop, progress).await;
             leave(source.into_live()).await;
@@ -99,6 +105,11 @@ pub fn compute<'a, J: Job + Sync>(
                 Err(DriveError::Lake(LakeError::Altered(why))) => info!(why, "beginning again"),
                 done => return done,
             }
+            // What was there before is waited for, as it would have been without a promotion.
+            opened = match until_there(&open, &run.stop).await? {
+                Some(opened) => opened,
+                None => return Ok(()),
+            };
         }
     })
 }

@@ -44,3 +44,16 @@ pub enum DriveError {
     #[error("stopped before the last epoch was committed; what it held is read again at the next start")]
     StoppedShort,
 }
+
+impl DriveError {
+    /// Whether what failed may be there again by itself, if it was there before.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Lake(error) | Self::Source(SourceError::Lake(error)) => error.is_retryable(),
+            Self::Source(SourceError::Failed(_)) => true,
+            Self::Source(SourceError::Refused(_)) | Self::Fenced { .. } | Self::Memory { .. } | Self::StoppedShort => {
+                false
+            }
+        }
+    }
+}
