@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use deltalake::kernel::{Action, Add, Remove, Transaction};
+use deltalake::kernel::{Action, Add, CommitInfo, Remove, Transaction};
 use deltalake::logstore::{LogStore, get_actions};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::{Value, json};
@@ -89,8 +89,7 @@ impl VersionFiles {
                 Action::Add(add) => files.adds.push(add),
                 Action::Remove(remove) => files.removes.push(remove.path),
                 Action::CommitInfo(info) => {
-                    let job = info.info.get("clicklake").and_then(|ours| ours["job"].as_str());
-                    files.job = job.map(str::to_owned);
+                    files.job = job_of(&info);
                 }
                 _ => {}
             }
@@ -107,7 +106,17 @@ fn deletion_timestamp() -> i64 {
 /// Whether an entry of the log is that of the commit `id`.
 pub(super) fn carries(action: &Action, id: &CommitId) -> bool {
     let Action::CommitInfo(info) = action else { return false };
-    info.info.get("clicklake").and_then(|ours| ours.get("commit")).is_some_and(|commit| commit == id.as_str())
+    ours(info).is_some_and(|ours| ours["commit"] == id.as_str())
+}
+
+/// What a commit of ours says of itself.
+pub(super) fn ours(info: &CommitInfo) -> Option<&Value> {
+    info.info.get("clicklake")
+}
+
+/// The job that made a commit, if that was one of ours.
+pub(super) fn job_of(info: &CommitInfo) -> Option<String> {
+    ours(info)?["job"].as_str().map(str::to_owned)
 }
 
 /// Whether an action alters a table beyond rows and stands: its columns, properties or protocol.

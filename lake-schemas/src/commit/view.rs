@@ -6,9 +6,10 @@ use std::ops::RangeInclusive;
 use chrono::{DateTime, Utc};
 use deltalake::kernel::Add;
 use deltalake::logstore::LogStoreRef;
-use futures::FutureExt;
 use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
+use super::entry::READS_MAX;
 use super::load::{self, Loaded};
 use super::versions::LogFiles;
 use super::{Changed, Version, VersionFiles, Written, changes, entry, versions, written};
@@ -39,10 +40,7 @@ impl TableView {
         Box::pin(async move {
             let log_store = LogStoreRef::clone(&self.log_store);
             let newest = self.version();
-            if version > newest {
-                let why = format!("{} has no version {version}; its newest is {newest}", self.table);
-                return Err(LakeError::Refused(why));
-            }
+            self.has_come_to(version)?;
             match load::load(self.table, log_store.as_ref(), Some(version)).await {
                 Ok(loaded) => Ok(Self { table: self.table, log_store, loaded }),
                 Err(error) => Err(versions::gone(self.table, &log_store, version..=newest).await?.unwrap_or(error)),
@@ -76,6 +74,25 @@ impl TableView {
         })
     }
 
+    /// The files whose rows these versions added, each with the version that did. Versions that are not there are
+    /// refused, with those that are.
+    pub fn added(&self, versions: RangeInclusive<Version>) -> BoxFuture<'_, Result<Vec<(Version, Add)>>> {
+        Box::pin(async move {
+            self.has_come_to(*versions.end())?;
+            let entries = stream::iter(versions).map(|version| async move {
+                match self.files_of(version).await? {
+                    Some(files) => Ok((version, files.adds)),
+                    None => Err(versions::gone(self.table, &self.log_store, version..=self.version())
+                        .await?
+                        .unwrap_or_else(|| no_entry(self.table, version))),
+                }
+            });
+            let entries: Vec<_> = entries.buffered(READS_MAX).try_collect().await?;
+            let added = entries.into_iter().flat_map(|(version, adds)| adds.into_iter().map(move |add| (version, add)));
+            Ok(added.filter(|(_, add)| add.data_change).collect())
+        })
+    }
+
     /// What these versions say of themselves, as far as their entries are there.
     pub fn written(&self, versions: RangeInclusive<Version>) -> BoxFuture<'_, Result<Vec<Written>>> {
         written::written(self.table, &self.log_store, versions).boxed()
@@ -94,6 +111,14 @@ impl TableView {
     /// The cut of each partition that it has seen.
     pub fn cut(&self) -> Cut {
         cut_of(&self.stands())
+    }
+
+    fn has_come_to(&self, version: Version) -> Result<()> {
+        let (table, newest) = (self.table, self.version());
+        if version <= newest {
+            return Ok(());
+        }
+        Err(LakeError::Refused(format!("{table} has no version {version}; its newest is {newest}")))
     }
 
     /// Which version it is.
@@ -115,4 +140,9 @@ impl TableView {
     pub fn stands(&self) -> BTreeMap<TopicPartition, Stand> {
         self.loaded.head.stands(self.table)
     }
+}
+
+/// That a version can be read, but does not tell any more what it added: a checkpoint has taken its place.
+fn no_entry(table: Table, version: Version) -> LakeError {
+    LakeError::Refused(format!("what version {version} of {table} added is no longer told; only what it holds is"))
 }

@@ -7,7 +7,7 @@ use deltalake::logstore::LogStoreRef;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::Version;
-use super::entry::{self, READS_MAX};
+use super::entry::{self, READS_MAX, job_of, ours};
 use crate::error::{LakeError, Result};
 use crate::history::cut_of;
 use crate::position::Cut;
@@ -38,11 +38,9 @@ impl Written {
                     written.rows = written.rows.zip(Statistics::of(add).rows()).map(|(rows, more)| rows + more);
                 }
                 Action::CommitInfo(info) => {
-                    let ours = info.info.get("clicklake");
-                    let job = ours.and_then(|ours| ours["job"].as_str()).map(str::to_owned);
                     written.time_ms = info.timestamp;
-                    written.operation = job.or_else(|| info.operation.clone()).unwrap_or_default();
-                    written.cut = ours.and_then(|ours| cut_of(&ours["cut"])).unwrap_or_default();
+                    written.operation = job_of(info).or_else(|| info.operation.clone()).unwrap_or_default();
+                    written.cut = ours(info).and_then(|ours| cut_of(&ours["cut"])).unwrap_or_default();
                 }
                 _ => {}
             }
