@@ -25,6 +25,7 @@ const GUIDE: &str = "\
 To see it work:      clicklake up --for 30s, then ask; verify proves it
 To run it:           ingest, aggregate and compact, each as often as it takes
 To ask:              top, total, series for people; sql for all else; history, lag for how far it has come
+To let others ask:   serve, for programs, browsers and clients of PostgreSQL
 To count otherwise:  backfill --into NAME, promote NAME; backfill --replace mends
 Each command has an example: clicklake COMMAND --help";
 
@@ -95,6 +96,8 @@ pub enum Command {
     History(History),
     /// Answers SQL over the lake, at any version of it: statements, scripts, or typed ones
     Sql(Sql),
+    /// Serves totals over HTTP, a live page, and SQL to clients of PostgreSQL
+    Serve(Serve),
     /// Prints what makes a shell complete the command line
     Completions(Completions),
     /// Prints the manual page, or puts one for each command into a folder
@@ -145,6 +148,9 @@ pub struct Up {
     /// Stops after this time; otherwise Ctrl-C does
     #[arg(long = "for", env = "CLICKLAKE_FOR", value_name = "DURATION", value_parser = duration)]
     pub duration: Option<Duration>,
+    /// Where the page is served
+    #[arg(long, env = "CLICKLAKE_LISTEN", value_name = "H:P", default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
 }
 
 #[derive(Debug, Args)]

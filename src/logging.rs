@@ -28,7 +28,7 @@ pub fn start(common: &Common, command: &Command) {
 /// What a command logs if nothing is said of that: little, if it draws a line of its own, or has an answer to give.
 fn unasked(command: &Command) -> &'static str {
     match command {
-        Command::Ingest(_) | Command::Aggregate(_) | Command::Compact(_) => "info",
+        Command::Ingest(_) | Command::Aggregate(_) | Command::Compact(_) | Command::Serve(_) => "info",
         Command::Backfill(_) if !std::io::stderr().is_terminal() => "info",
         _ => "warn",
     }

@@ -20,13 +20,17 @@ use crate::arguments::{Arguments, Command};
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
+/// What a thread has for its calls: plans are walked by functions that call themselves, a few kilobytes a level.
+const STACK_BYTES: usize = 16 * 1024 * 1024;
+
 fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => return commands::fail_usage(&error),
     };
     logging::start(&arguments.common, &arguments.command);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match runtime.enable_all().thread_stack_size(STACK_BYTES).build() {
         Ok(runtime) => runtime,
         Err(error) => return commands::fail(&anyhow::Error::new(error).context("starting")),
     };
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
             Command::Lag(command) => commands::lag::run(lake, command).await,
             Command::History(command) => commands::history::run(lake, command).await,
             Command::Sql(command) => commands::sql::run(lake, command).await,
+            Command::Serve(command) => commands::serve::run(lake, command, stop()).await,
             Command::Completions(command) => commands::manual::completions(&command),
             Command::Man(command) => commands::manual::man(&command),
         }

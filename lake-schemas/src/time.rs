@@ -4,6 +4,7 @@
 //! it. Neither is ever read from a clock here: what a table says is a function of the log alone.
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
@@ -20,6 +21,11 @@ const MILLIS_MAX: i64 = 253_402_300_799_999;
 pub fn written(text: &str) -> Option<DateTime<Utc>> {
     let day = || Some(text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
     DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(day)
+}
+
+/// A stretch of time as people write it: `250ms`, `5s`, `15m`, `1h` or `30d`; possibly none.
+pub fn duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok()
 }
 
 /// When an event happened, by its own account: UTC, kept to the millisecond.

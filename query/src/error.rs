@@ -1,6 +1,7 @@
 //! Why a question has no answer.
 
 use std::error::Error;
+use std::io::{self, ErrorKind};
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
@@ -15,6 +16,14 @@ pub enum QueryError {
     /// The statement, or its execution.
     #[error("{}", text(.0))]
     Sql(DataFusionError),
+}
+
+impl QueryError {
+    /// Whether it is that nobody reads what is printed any more.
+    pub fn is_unread(&self) -> bool {
+        let Self::Sql(error) = self else { return false };
+        causes(error).any(|cause| cause.downcast_ref().is_some_and(|io: &io::Error| io.kind() == ErrorKind::BrokenPipe))
+    }
 }
 
 impl From<ArrowError> for QueryError {

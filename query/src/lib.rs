@@ -1,12 +1,16 @@
 //! Read-only eyes on the lake: SQL over its tables, audits, and totals at any moment. Nothing here writes.
 
 mod error;
+mod locked;
 mod open;
 mod rows;
+mod sees;
+pub mod serve;
 pub mod shell;
 pub mod sql;
 pub mod totals;
 pub mod verify;
 
 pub use error::QueryError;
+pub use sees::Sees;
 pub use sql::run;

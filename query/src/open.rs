@@ -12,8 +12,14 @@ use lake_schemas::{Lake, Table};
 
 use crate::error::QueryError;
 
-/// A table at a version, as DataFusion scans it.
-pub(crate) type Opened = Arc<dyn TableProvider>;
+/// A table at a version.
+#[derive(Clone)]
+pub(crate) struct Opened {
+    /// Which version.
+    pub version: Version,
+    /// It, as DataFusion scans it.
+    pub provider: Arc<dyn TableProvider>,
+}
 
 /// Opens a table at a version, or at its newest; `None` if the lake lacks it.
 pub(crate) async fn open(lake: &Lake, table: Table, version: Option<Version>) -> Result<Option<Opened>, QueryError> {
@@ -23,8 +29,9 @@ pub(crate) async fn open(lake: &Lake, table: Table, version: Option<Version>) ->
         return Ok(None);
     }
     let snapshot = Snapshot::try_new(log_store.as_ref(), version).await.while_doing(what)?;
+    let version = snapshot.version();
     let provider = TableProviderBuilder::default().with_log_store(log_store).with_snapshot(snapshot).build().await?;
-    Ok(Some(Arc::new(provider)))
+    Ok(Some(Opened { version, provider: Arc::new(provider) }))
 }
 
 /// Makes a table known to a session by a name, if the lake has it.
@@ -35,7 +42,7 @@ pub(crate) async fn register(
     version: Option<Version>,
 ) -> Result<(), QueryError> {
     if let Some(opened) = open(lake, table, version).await? {
-        context.register_table(name, opened)?;
+        context.register_table(name, opened.provider)?;
     }
     Ok(())
 }

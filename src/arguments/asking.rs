@@ -1,5 +1,6 @@
 //! The command line of those who ask: totals, reports, SQL, audits.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -124,6 +125,21 @@ pub struct Top {
 pub enum TopBy {
     Ad,
     Campaign,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake serve --keys keys.txt --listen 0.0.0.0:8080 --postgres 0.0.0.0:5432")]
+pub struct Serve {
+    /// Where HTTP is served: the page, and /openapi.json says what else
+    #[arg(long, env = "CLICKLAKE_LISTEN", value_name = "H:P", default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Where SQL is served to clients of PostgreSQL [default: nowhere]
+    #[arg(long, env = "CLICKLAKE_POSTGRES", value_name = "H:P")]
+    pub postgres: Option<SocketAddr>,
+    /// Who may ask: a line a key, its SHA-256 in hex, a space, the campaigns that it sees by comma, or * for all;
+    /// without it, everyone on this machine, of everything
+    #[arg(long, env = "CLICKLAKE_KEYS", value_name = "FILE")]
+    pub keys: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

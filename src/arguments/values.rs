@@ -18,7 +18,7 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub fn duration_or_zero(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| EXPECTED_DURATION.to_owned())
+    time::duration(text).ok_or_else(|| EXPECTED_DURATION.to_owned())
 }
 
 /// How long history is kept: longer than anyone reads a version, or works out the next one of it.

@@ -12,6 +12,7 @@ pub mod manual;
 pub mod pins;
 pub mod promote;
 pub mod series;
+pub mod serve;
 pub mod sql;
 pub mod top;
 pub mod total;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use lake_schemas::Lake;
+use query::QueryError;
 use query::shell::{MaxRows, PrintFormat, Shell};
 use query::sql::Session;
 
@@ -14,9 +15,6 @@ use crate::memory;
 
 /// Rows of an answer that are printed to somebody who types, unless they say otherwise.
 const ROWS_TYPED: usize = 40;
-
-/// What the system says to whom writes what nobody reads any more.
-const UNREAD: &str = "Broken pipe";
 
 pub async fn run(lake: &str, command: Sql) -> anyhow::Result<()> {
     let session = Session::new(Lake::at(lake)?, Some(memory::three_quarters()))?;
@@ -33,7 +31,7 @@ pub async fn run(lake: &str, command: Sql) -> anyhow::Result<()> {
     }
     match answer(&shell, &command, is_typed).await {
         // Who reads only the beginning has had enough.
-        Err(error) if error.to_string().contains(UNREAD) => Ok(()),
+        Err(error) if error.downcast_ref().is_some_and(QueryError::is_unread) => Ok(()),
         done => done,
     }
 }

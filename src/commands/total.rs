@@ -1,13 +1,7 @@
 //! `clicklake total`: what an ad or a campaign has got, in one row.
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::Field;
-use lake_schemas::minute::WINDOW_MS;
-use lake_schemas::table::column;
 use lake_schemas::{EventTime, Lake};
-use query::totals::{Answer, Detail, Question, Totals, Whom};
+use query::totals::{Answer, Detail, Question, Totals, Whom, last};
 
 use super::{now, windows};
 use crate::arguments::{self, Span};
@@ -16,8 +10,7 @@ use crate::report;
 pub async fn run(lake: &str, command: arguments::Total) -> anyhow::Result<()> {
     let question = question(&command.whom, &command.span)?;
     let answer = Totals::new(Lake::at(lake)?)?.total(&question).await?;
-    let rows: Vec<_> = answer.rows.iter().map(|rows| named(rows, &question.whom)).collect::<Result<_, _>>()?;
-    report::show(&rows, command.report.format, |rows| Ok(rows.to_vec()))?;
+    report::show(&answer.named(&question.whom)?, command.report.format, |rows| Ok(rows.to_vec()))?;
     say_where_it_stands(&question, &answer);
     Ok(())
 }
@@ -35,18 +28,9 @@ pub fn question(whom: &arguments::Whom, span: &Span) -> anyhow::Result<Question>
 
 /// The stretch of time that the command line asks for.
 pub fn span(span: &Span) -> anyhow::Result<(Option<EventTime>, Option<EventTime>)> {
-    let (from, to) = span.last.map_or(Ok((span.from, span.to)), last)?;
+    let (from, to) = span.last.map_or((span.from, span.to), |duration| last(duration, now()));
     let windows = windows(from, to)?;
     Ok((windows.from(), windows.to()))
-}
-
-/// The minutes up to now: the one that is not over is the last of them.
-fn last(duration: std::time::Duration) -> anyhow::Result<(Option<EventTime>, Option<EventTime>)> {
-    let minutes = i64::try_from(duration.as_millis())?.saturating_add(WINDOW_MS - 1) / WINDOW_MS;
-    let to_ms = (now().timestamp_millis() / WINDOW_MS + 1) * WINDOW_MS;
-    let from_ms = to_ms.saturating_sub(minutes.saturating_mul(WINDOW_MS));
-    // What began before all time has no beginning.
-    Ok((EventTime::from_millis(from_ms), EventTime::from_millis(to_ms)))
 }
 
 /// Says what an answer is of.
@@ -55,18 +39,4 @@ pub fn say_where_it_stands(question: &Question, answer: &Answer) {
     let bound = |word: &str, time: Option<EventTime>| time.map(|time| format!("{word} {time} ")).unwrap_or_default();
     let span = format!("{}{}", bound("from", question.from), bound("to", question.to));
     eprintln!("{span}at {}; clicks that are not committed yet are not in it", answer.at);
-}
-
-/// Sums, and whose they are.
-fn named(sums: &RecordBatch, whom: &Whom) -> anyhow::Result<RecordBatch> {
-    let (name, value) = match whom {
-        Whom::Ad(ad) => (column::AD_ID, ad),
-        Whom::Campaign(campaign) => (column::CAMPAIGN_ID, campaign),
-        Whom::All => return Ok(sums.clone()),
-    };
-    let whose: ArrayRef = Arc::new(StringArray::from(vec![value.as_str(); sums.num_rows()]));
-    let schema = sums.schema();
-    let names = schema.fields().iter().map(|field| Field::name(field).as_str());
-    let columns = names.zip(sums.columns().iter().map(Arc::clone));
-    Ok(RecordBatch::try_from_iter(std::iter::once((name, whose)).chain(columns))?)
 }

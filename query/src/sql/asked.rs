@@ -14,6 +14,10 @@ use super::catalog::{SCHEMA, is_the_lakes_own};
 use super::statements::named;
 use super::table::{is_read_only, refused};
 
+/// What stands in a statement that asks which tables there are: the schemas that say so, and what PostgreSQL's begin
+/// with.
+const LISTS: [&str; 2] = ["information_schema", "pg_"];
+
 /// What a statement asks.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
@@ -52,7 +56,7 @@ impl Asked {
         let _ = match statement {
             Statement::Statement(statement) => {
                 let text = statement.to_string().to_ascii_lowercase();
-                self.lists |= text.starts_with("show") || text.contains("information_schema");
+                self.lists |= text.starts_with("show") || LISTS.iter().any(|name| text.contains(name));
                 statement.visit(self)
             }
             Statement::CopyTo(copy) => match &copy.source {

@@ -11,6 +11,7 @@ use datafusion::catalog::{
 use datafusion::error::{DataFusionError, Result};
 use lake_schemas::{LakeError, Table};
 
+use super::own::{is_for, seen_by};
 use super::sight::Sight;
 use super::statements::named;
 use super::table::{LakeTable, external, is_read_only, refused};
@@ -88,6 +89,7 @@ impl SchemaProvider for LakeSchema {
         }
         let (of, as_of) = named(name).unwrap_or((name, AsOf::Newest));
         let Ok(table) = of.parse::<Table>() else { return lacking(of, as_of) };
+        is_for(self.sight.sees(), table).map_err(refused)?;
         let Some(seen) = self.sight.table(table, as_of).await.map_err(external)? else {
             if Table::ALL.contains(&table) {
                 return Err(refused(self.sight.lake().lacks(table)));
@@ -95,7 +97,8 @@ impl SchemaProvider for LakeSchema {
             return lacking(of, as_of);
         };
         let sight = Arc::clone(&self.sight);
-        Ok(Some(Arc::new(LakeTable { sight, table, as_of, planned: seen })))
+        let found = LakeTable { sight, table, as_of, planned: seen.provider };
+        seen_by(self.sight.sees(), name, Arc::new(found)).map(Some).map_err(refused)
     }
 
     fn register_table(&self, name: String, table: Arc<dyn TableProvider>) -> Result<Option<Arc<dyn TableProvider>>> {

@@ -22,17 +22,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::scalar::ScalarValue;
 use deltalake::kernel::Add;
-use futures::{StreamExt, TryStreamExt, stream};
-use lake_schemas::commit::{TableView, Version};
+use lake_schemas::commit::Version;
 use lake_schemas::{Folder, LakeError, Table};
 use object_store::ObjectMeta;
 
 use super::sight::Sight;
-use super::table::refused;
+use super::table::{external, refused};
 use crate::totals::{location, store_url};
-
-/// Entries of a log that are read at once.
-const READS_MAX: usize = 64;
 
 /// The column that says which version added a row.
 const VERSION: &str = "_version";
@@ -55,32 +51,6 @@ impl Changes {
         let folder: Vec<_> = folder.into_iter().chain([version]).collect();
         let columns = TableSchema::builder(Arc::new(Schema::new(file))).with_table_partition_cols(folder).build();
         Self { sight, table, versions, columns }
-    }
-
-    /// The files that were added, with the version that did.
-    async fn added(&self) -> Result<Vec<(Version, Add)>, LakeError> {
-        let lake = self.sight.lake();
-        let view = TableView::newest(lake, self.table).await?.ok_or_else(|| lake.lacks(self.table))?;
-        let (table, newest) = (self.table, view.version());
-        if *self.versions.end() > newest {
-            let version = self.versions.end();
-            return Err(LakeError::Refused(format!("{table} has no version {version}; its newest is {newest}")));
-        }
-        let view = &view;
-        let entries = stream::iter(self.versions.clone().map(|version| async move {
-            let first = async || view.first().await;
-            match view.files_of(version).await? {
-                Some(files) => Ok((version, files)),
-                None => Err(LakeError::Refused(format!(
-                    "version {version} of {table} is gone; versions {} to {newest} are still there",
-                    first().await?
-                ))),
-            }
-        }));
-        let entries: Vec<_> = entries.buffered(READS_MAX).try_collect().await?;
-        let added =
-            entries.into_iter().flat_map(|(version, files)| files.adds.into_iter().map(move |add| (version, add)));
-        Ok(added.filter(|(_, add)| add.data_change).collect())
     }
 
     /// A file as DataFusion reads it, with the columns that it does not hold.
@@ -129,7 +99,8 @@ impl TableProvider for Changes {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let added = self.added().await.map_err(refused)?;
+        let view = self.sight.view(self.table).await.map_err(external)?;
+        let added = view.added(self.versions.clone()).await.map_err(refused)?;
         let files = added.iter().map(|(version, add)| self.file(*version, add)).collect::<Result<Vec<_>>>()?;
         if files.is_empty() {
             let schema = self.schema();

@@ -12,9 +12,11 @@ use lake_schemas::{LakeError, Table};
 
 use super::changes::Changes;
 use super::history::HistoryTable;
+use super::own::{hidden, is_for, seen_by};
 use super::sight::Sight;
 use super::table::refused;
-use crate::totals::AsOf;
+use crate::sees::Sees;
+use crate::totals::{AsOf, literal};
 
 /// Which of the functions.
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +60,10 @@ impl TableFunction {
         let name = name.ok_or_else(|| why("the first argument is the name of a table, in quotes"))?;
         let table: Table = name.parse().map_err(|_| why(&format!("'{name}' is no table of the lake")))?;
         let sight = Arc::clone(&self.sight);
+        is_for(sight.sees(), table)?;
         let Some(opened) = sight.opened(table, AsOf::Newest) else { return Err(sight.lake().lacks(table)) };
         match (self.function, arguments) {
+            (OfTable::History, [_]) if *sight.sees() != Sees::All => Err(hidden("history")),
             (OfTable::History, [_]) => Ok(Arc::new(HistoryTable { sight, table })),
             (OfTable::Changes, [_, first, last]) => {
                 let version = |argument: &Expr| {
@@ -70,7 +74,8 @@ impl TableFunction {
                 if last < first {
                     return Err(why(&format!("version {last} comes before {first}")));
                 }
-                Ok(Arc::new(Changes::new(sight, table, first..=last, &opened.schema())))
+                let changes = Changes::new(sight, table, first..=last, &opened.provider.schema());
+                seen_by(self.sight.sees(), table.name(), Arc::new(changes))
             }
             _ => Err(why("wrong number of arguments")),
         }
@@ -86,13 +91,6 @@ impl fmt::Debug for TableFunction {
 impl TableFunctionImpl for TableFunction {
     fn call_with_args(&self, arguments: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
         self.call(arguments.exprs()).map_err(refused)
-    }
-}
-
-fn literal(argument: &Expr) -> Option<&ScalarValue> {
-    match argument {
-        Expr::Literal(value, _) => Some(value),
-        _ => None,
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -21,6 +21,8 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use url::Url;
+
+use crate::locked::lock;
 
 /// The schemes under which a session knows stores of the lake by other addresses than its own.
 const INTERNAL: [&str; 2] = ["clicklake", "delta-rs"];
@@ -42,11 +44,7 @@ pub(crate) struct Refusal(Arc<Mutex<Option<String>>>);
 impl Refusal {
     /// What it was, once.
     pub fn take(&self) -> Option<LakeError> {
-        self.lock().take().map(LakeError::Refused)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<String>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0).take().map(LakeError::Refused)
     }
 }
 
@@ -134,7 +132,7 @@ impl Guard {
             return Ok(());
         }
         let why = format!("{location} lies in the lake, which SQL reads and does not write; name another place");
-        *self.refusal.lock() = Some(why.clone());
+        *lock(&self.refusal.0) = Some(why.clone());
         Err(Error::Generic { store: "lake", source: Box::new(LakeError::Refused(why)) })
     }
 }

@@ -12,12 +12,12 @@ use datafusion::datasource::{MemTable, TableType};
 use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
-use lake_schemas::commit::{TableView, Written};
+use lake_schemas::commit::Written;
 use lake_schemas::table::timestamp;
 use lake_schemas::{Table, position};
 
 use super::sight::Sight;
-use super::table::refused;
+use super::table::{external, refused};
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![
@@ -58,9 +58,7 @@ impl TableProvider for HistoryTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let lake = self.sight.lake();
-        let view = TableView::newest(lake, self.table).await.map_err(refused)?;
-        let view = view.ok_or_else(|| refused(lake.lacks(self.table)))?;
+        let view = self.sight.view(self.table).await.map_err(external)?;
         let first = view.first().await.map_err(refused)?;
         let written = view.written(first..=view.version()).await.map_err(refused)?;
         let rows = MemTable::try_new(self.schema(), vec![vec![rows_of(&written)?]])?;

@@ -7,6 +7,7 @@
 //!                                ├─ sight     each at one version for as long as the statement runs
 //!                                ├─ table     scans it there; refuses to write
 //!                                ├─ functions history, changes (totals and series: see crate::totals)
+//!                                ├─ own       of it all, the rows of some campaigns
 //!                                └─ guard     no file of the lake is put, replaced or deleted
 //! ```
 
@@ -17,12 +18,18 @@ mod functions;
 mod guard;
 mod held;
 mod history;
+mod own;
 mod relations;
 mod session;
+mod shared;
 mod sight;
 mod statements;
 mod table;
 
+pub(crate) use catalog::{CATALOG, SCHEMA};
 pub use held::Held;
+pub(crate) use own::{HIDDEN, seen_by};
 pub use session::{Session, run};
+pub(crate) use shared::Shared;
+pub(crate) use sight::Sight;
 pub use statements::{Statement, statements};

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use arrow::csv::WriterBuilder;
 use arrow::record_batch::RecordBatch;
 use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser;
 use datafusion::sql::sqlparser::ast;
 use datafusion_cli::exec::exec_from_commands;
@@ -21,16 +23,18 @@ use lake_schemas::{Lake, LakeError};
 use tokio::time::Instant;
 
 use super::asked::Asked;
-use super::catalog::{CATALOG, LakeCatalog, SCHEMA};
+use super::catalog::{CATALOG, LakeCatalog};
 use super::functions::{OfTable, TableFunction};
-use super::guard::{Guards, Refusal};
+use super::guard::Refusal;
 use super::held::{self, Held};
 use super::relations::Relations;
+use super::shared::Shared;
 use super::sight::Sight;
 use super::statements::{Statement, statements};
 use crate::error::QueryError;
 use crate::rows::collect;
-use crate::totals::{Current, Function, TotalsFunction, store_url};
+use crate::sees::Sees;
+use crate::totals::{Current, Function, TotalsFunction};
 
 /// Statements over a lake.
 pub struct Session {
@@ -44,27 +48,24 @@ impl Session {
     /// A session over a lake. Queries may take so much memory, in bytes; what can use the disk beyond it does. Nothing
     /// is read yet.
     pub fn new(lake: Lake, memory: Option<usize>) -> Result<Self, QueryError> {
-        let guards = Guards::of(&lake);
-        let (stores, refusal) = (Arc::clone(&guards.inner), guards.refusal.clone());
-        let mut runtime = RuntimeEnvBuilder::new().with_object_store_registry(Arc::new(guards));
+        let mut runtime = RuntimeEnvBuilder::new();
         if let Some(memory) = memory {
             runtime = runtime.with_memory_pool(Arc::new(FairSpillPool::new(memory)));
         }
-        let config = SessionConfig::new()
-            .with_information_schema(true)
-            .with_create_default_catalog_and_schema(false)
-            .with_default_catalog_and_schema(CATALOG, SCHEMA);
-        let context = SessionContext::new_with_config_rt(config, runtime.build_arc()?);
-        let runtime = context.runtime_env();
-        runtime.register_object_store(store_url().as_ref(), lake.object_store()?);
-        // Before a statement can bring one of its own for the same bucket.
-        let (root, store) = lake.root_store()?;
-        runtime.register_object_store(&root, store);
+        let shared = Shared::new(&lake, runtime)?;
+        let config = Shared::config().with_create_default_catalog_and_schema(false);
+        let context = SessionContext::new_with_config_rt(config, Arc::clone(&shared.runtime));
+        Self::over(lake, context, &shared, Sees::All)
+    }
+
+    /// A session over a lake that has a context of its own and shares the rest with others: of somebody who may see so
+    /// much.
+    pub(crate) fn over(lake: Lake, context: SessionContext, shared: &Shared, sees: Sees) -> Result<Self, QueryError> {
         let current = Arc::new(Current::new(lake.clone()));
-        let sight = Arc::new(Sight::new(lake, Arc::clone(&current)));
+        let sight = Arc::new(Sight::new(lake, Arc::clone(&current), sees.clone()));
         context.register_catalog(CATALOG, Arc::new(LakeCatalog::new(Arc::clone(&sight))));
         for function in Function::ALL {
-            let over = TotalsFunction { function, current: Arc::clone(&current) };
+            let over = TotalsFunction { function, current: Arc::clone(&current), sees: sees.clone() };
             context.register_udtf(function.name(), Arc::new(over));
         }
         for function in OfTable::ALL {
@@ -72,7 +73,7 @@ impl Session {
             context.register_udtf(function.name(), Arc::new(over));
         }
         context.register_relation_planner(Arc::new(Relations))?;
-        Ok(Self { context, sight, stores, refusal })
+        Ok(Self { context, sight, stores: Arc::clone(&shared.stores), refusal: shared.refusal.clone() })
     }
 
     /// The rows of one statement: at least one batch, possibly without rows.
@@ -137,6 +138,24 @@ impl Session {
         Arc::clone(&self.stores)
     }
 
+    /// The tables as the statement at hand sees them.
+    pub(crate) fn sight(&self) -> &Arc<Sight> {
+        &self.sight
+    }
+
+    /// Turns to a statement that others have parsed, in which so many names travel in time: the plan of it, before
+    /// anything is done.
+    pub(crate) async fn plan(&self, parsed: parser::Statement, travels: usize) -> Result<LogicalPlan, QueryError> {
+        self.turn_to_parsed(&parsed, travels).await?;
+        let plan = self.context.state().statement_to_plan(parsed).await;
+        plan.map_err(|error| self.why(error.into()))
+    }
+
+    /// Begins to answer a plan of the statement that is turned to. What is no query is not for this.
+    pub(crate) async fn begin(&self, plan: LogicalPlan) -> Result<SendableRecordBatchStream, QueryError> {
+        Ok(DataFrame::new(self.context.state(), plan).execute_stream().await?)
+    }
+
     /// DataFusion's own session, for what its shell does by itself.
     pub(crate) fn context(&self) -> &SessionContext {
         &self.context
@@ -157,14 +176,18 @@ impl Session {
     }
 
     async fn turn_to(&self, statement: &Statement) -> Result<parser::Statement, QueryError> {
-        // What an earlier statement was refused says nothing of this one.
-        drop(self.refusal.take());
         let state = self.context.state();
         let dialect = state.config().options().sql_parser.dialect;
         let parsed = state.sql_to_statement(&statement.text, &dialect)?;
-        let asked = Asked::of(&parsed, statement.travels)?;
-        self.sight.turn_to(&asked).await?;
+        self.turn_to_parsed(&parsed, statement.travels).await?;
         Ok(parsed)
+    }
+
+    async fn turn_to_parsed(&self, parsed: &parser::Statement, travels: usize) -> Result<(), QueryError> {
+        // What an earlier statement was refused says nothing of this one.
+        drop(self.refusal.take());
+        let asked = Asked::of(parsed, travels)?;
+        self.sight.turn_to(&asked).await
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
 use lake_schemas::commit::{TableView, Version};
@@ -15,9 +15,12 @@ use lake_schemas::{Lake, LakeError, Table};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::asked::Asked;
+use super::own::may_be_seen;
 use super::table::is_read_only;
 use crate::error::QueryError;
+use crate::locked::lock;
 use crate::open::{Opened, open};
+use crate::sees::Sees;
 use crate::totals::{AsOf, Current, Function};
 
 /// The order in which a statement looks at the tables that a lake has by itself.
@@ -28,6 +31,7 @@ const LOOKED_AT: [Table; 5] =
 pub(crate) struct Sight {
     lake: Lake,
     totals: Arc<Current>,
+    sees: Sees,
     opened: Mutex<BTreeMap<(Table, AsOf), Opened>>,
     /// Nothing is opened twice.
     opening: AsyncMutex<()>,
@@ -36,12 +40,17 @@ pub(crate) struct Sight {
 }
 
 impl Sight {
-    pub fn new(lake: Lake, totals: Arc<Current>) -> Self {
-        Self { lake, totals, opened: Mutex::default(), opening: AsyncMutex::default(), there: Mutex::default() }
+    pub fn new(lake: Lake, totals: Arc<Current>, sees: Sees) -> Self {
+        Self { lake, totals, sees, opened: Mutex::default(), opening: AsyncMutex::default(), there: Mutex::default() }
     }
 
     pub fn lake(&self) -> &Lake {
         &self.lake
+    }
+
+    /// Whose rows the statement may see.
+    pub fn sees(&self) -> &Sees {
+        &self.sees
     }
 
     /// Turns to the next statement.
@@ -76,16 +85,18 @@ impl Sight {
         let mut found = BTreeMap::new();
         for table in LOOKED_AT.into_iter().chain(self.lake.shadows().await?) {
             if let Some(opened) = self.table(table, AsOf::Newest).await? {
-                found.insert(table, opened.schema());
+                found.insert(table, opened.provider.schema());
             }
         }
         *lock(&self.there) = found;
         Ok(())
     }
 
-    /// The tables that the lake was last seen to have, and their columns.
+    /// The tables that the lake was last seen to have, as far as the statement may see them, and their columns.
     pub fn seen(&self) -> BTreeMap<Table, SchemaRef> {
-        lock(&self.there).clone()
+        let mut there = lock(&self.there).clone();
+        there.retain(|_, schema| may_be_seen(&self.sees, schema));
+        there
     }
 
     /// A table as it is, or was; `None` if the lake lacks it.
@@ -109,7 +120,7 @@ impl Sight {
         };
         if let Some(found) = &found {
             lock(&self.opened).insert((table, as_of), found.clone());
-            lock(&self.there).insert(table, found.schema());
+            lock(&self.there).insert(table, found.provider.schema());
         }
         Ok(found)
     }
@@ -117,6 +128,14 @@ impl Sight {
     /// A table that is open.
     pub fn opened(&self, table: Table, as_of: AsOf) -> Option<Opened> {
         lock(&self.opened).get(&(table, as_of)).cloned()
+    }
+
+    /// What the log of a table says, as far as the statement sees it.
+    pub async fn view(&self, table: Table) -> Result<TableView, QueryError> {
+        let lacks = || self.lake.lacks(table);
+        let seen = self.table(table, AsOf::Newest).await?.ok_or_else(lacks)?;
+        let newest = TableView::newest(&self.lake, table).await?.ok_or_else(lacks)?;
+        Ok(if newest.version() == seen.version { newest } else { newest.at(seen.version).await? })
     }
 
     /// That a version is not there, if that is why it cannot be opened.
@@ -132,8 +151,4 @@ impl fmt::Debug for Sight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the tables of {}", self.lake.url())
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -59,7 +59,7 @@ impl TableProvider for LakeTable {
         limit: Option<usize>,
     ) -> Plan {
         let seen = self.sight.table(self.table, self.as_of).await.map_err(external)?;
-        let seen = seen.ok_or_else(|| refused(self.sight.lake().lacks(self.table)))?;
+        let seen = seen.ok_or_else(|| refused(self.sight.lake().lacks(self.table)))?.provider;
         if seen.schema() != self.planned.schema() {
             let why = format!("{} has other columns than it had; make the view again", self.table);
             return Err(refused(LakeError::Refused(why)));

@@ -2,7 +2,7 @@
 //! statement is over.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use lake_schemas::commit::Version;
 use lake_schemas::minute::Parameters;
@@ -12,6 +12,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::as_of::sources_as_of;
 use super::question::AsOf;
 use super::sources::Sources;
+use crate::locked::lock;
 
 /// What counts are taken from.
 #[derive(Clone)]
@@ -51,23 +52,23 @@ impl Current {
     /// The tables.
     pub async fn sources(&self) -> Result<Arc<Sources>, LakeError> {
         let _opening = self.opening.lock().await;
-        if let Some(sources) = &*self.lock() {
+        if let Some(sources) = &*lock(&self.sources) {
             return Ok(Arc::clone(sources));
         }
         let sources = Arc::new(sources_as_of(&self.lake, AsOf::Newest).await?);
-        *self.lock() = Some(Arc::clone(&sources));
+        *lock(&self.sources) = Some(Arc::clone(&sources));
         self.is_asked.store(true, Ordering::Relaxed);
         Ok(sources)
     }
 
     /// What decides the counts, if they have been looked up.
     pub fn parameters(&self) -> Option<Parameters> {
-        self.lock().as_ref().map(|sources| sources.parameters.clone())
+        lock(&self.sources).as_ref().map(|sources| sources.parameters.clone())
     }
 
     /// The version that a table is taken at, if they have been looked up.
     pub fn version_of(&self, table: Table) -> Option<Version> {
-        let sources = self.lock();
+        let sources = lock(&self.sources);
         let sources = sources.as_ref()?;
         match table {
             Table::ClicksMinute => Some(sources.minutes.version),
@@ -84,10 +85,6 @@ impl Current {
 
     /// Forgets them: the next statement looks again.
     pub fn forget(&self) {
-        *self.lock() = None;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Sources>>> {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.sources) = None;
     }
 }

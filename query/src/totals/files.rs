@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use arrow::array::RecordBatch;
 use chrono::DateTime;
 use deltalake::kernel::Add;
 use lake_schemas::commit::Version;
@@ -28,6 +29,8 @@ pub(crate) struct File {
     pub windows: Range<i64>,
     /// The smallest and the largest value of each of [`BOUNDED_COLUMNS`].
     pub bounds: [Option<(String, String)>; BOUNDED_COLUMNS.len()],
+    /// Its rows added up over its windows, once they are: see [`super::summed`].
+    pub sums: OnceLock<RecordBatch>,
 }
 
 impl File {
@@ -42,6 +45,7 @@ impl File {
             object,
             windows: stated.unwrap_or(folder.start_ms()..folder.end_ms()),
             bounds: BOUNDED_COLUMNS.map(|name| text(statistics.min(name)).zip(text(statistics.max(name)))),
+            sums: OnceLock::new(),
         })
     }
 }
@@ -56,6 +60,11 @@ pub(crate) struct Files {
 }
 
 impl Files {
+    /// All of them, the latest first.
+    pub fn latest_first(&self) -> impl Iterator<Item = &Arc<File>> {
+        self.folders.values().rev().flatten()
+    }
+
     /// Those that hold any of these windows: first those that hold no others, then the rest.
     pub fn holding(&self, windows: &Stretches) -> [Vec<Arc<File>>; 2] {
         let mut holding = [Vec::new(), Vec::new()];

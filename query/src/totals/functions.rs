@@ -17,6 +17,8 @@ use super::current::{Current, From};
 use super::plan::Adding;
 use super::question::{Detail, Whom, stretch};
 use super::scan::{Counts, columns};
+use crate::sees::Sees;
+use crate::sql::seen_by;
 
 /// What a time may be given as.
 const EXPECTED_TIME: &str = "a time such as '2026-03-07T12:00:00Z', a day such as '2026-03-07', or null";
@@ -62,6 +64,7 @@ impl Function {
 pub(crate) struct TotalsFunction {
     pub function: Function,
     pub current: Arc<Current>,
+    pub sees: Sees,
 }
 
 impl TotalsFunction {
@@ -82,8 +85,11 @@ impl TotalsFunction {
             schema: columns(&parameters),
         };
         let dimensions = parameters.dimension_columns();
-        let adding = Adding { whom: &Whom::All, dimensions: &dimensions, detail: Detail::Dimensions, by };
-        let plan = adding.up(Arc::new(counts)).map_err(|error| error.to_string())?;
+        let counts = seen_by(&self.sees, self.function.name(), Arc::new(counts)).map_err(|error| error.to_string())?;
+        // Whose rows may be seen is decided below; here all that are left are added up.
+        let adding =
+            Adding { whom: &Whom::All, sees: &Sees::All, dimensions: &dimensions, detail: Detail::Dimensions, by };
+        let plan = adding.up(counts).map_err(|error| error.to_string())?;
         Ok(ViewTable::new(plan, None))
     }
 }
@@ -149,7 +155,8 @@ fn shown(argument: &Expr) -> String {
     }
 }
 
-fn literal(argument: &Expr) -> Option<&ScalarValue> {
+/// The value that an argument is, if it is one.
+pub(crate) fn literal(argument: &Expr) -> Option<&ScalarValue> {
     match argument {
         Expr::Literal(value, _) => Some(value),
         _ => None,

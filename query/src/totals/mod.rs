@@ -24,15 +24,18 @@ mod reading;
 mod scan;
 mod small;
 mod sources;
+mod span;
 mod stitch;
 mod stretches;
+mod summed;
 #[expect(clippy::module_inception, reason = "it is what the module is for")]
 mod totals;
 
 pub(crate) use current::Current;
 pub(crate) use files::location;
-pub(crate) use functions::{Function, TotalsFunction};
+pub(crate) use functions::{Function, TotalsFunction, literal};
 pub(crate) use reading::store_url;
 
 pub use question::{Answer, AsOf, Detail, Question, StandsAt, Whom};
+pub use span::{Bounds, last, width_for};
 pub use totals::Totals;

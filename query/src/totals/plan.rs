@@ -9,12 +9,13 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions_aggregate::expr_fn::sum;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, col, in_list, lit};
 use lake_schemas::Width;
 use lake_schemas::minute::Measure;
 use lake_schemas::table::{column, timestamp};
 
 use super::question::{Detail, Whom};
+use crate::sees::Sees;
 
 const MICROS_PER_MILLI: i64 = 1_000;
 
@@ -22,6 +23,8 @@ const MICROS_PER_MILLI: i64 = 1_000;
 pub(crate) struct Adding<'a> {
     /// Whose counts.
     pub whom: &'a Whom,
+    /// Who asks.
+    pub sees: &'a Sees,
     /// The columns of the dimensions.
     pub dimensions: &'a [&'static str],
     /// What has a row of its own.
@@ -39,6 +42,10 @@ impl Adding<'_> {
             Whom::Ad(ad) => plan.filter(col(column::AD_ID).eq(lit(ad.as_str())))?,
             Whom::Campaign(campaign) => plan.filter(col(column::CAMPAIGN_ID).eq(lit(campaign.as_str())))?,
         };
+        if let Sees::Campaigns(own) = self.sees {
+            let own = own.iter().map(|campaign| lit(campaign.as_str())).collect();
+            plan = plan.filter(in_list(col(column::CAMPAIGN_ID), own, false))?;
+        }
         let window = self.by.map(window_of);
         let dimensions = self.kept().iter().map(|name| col(*name));
         let by: Vec<_> = window.into_iter().chain(dimensions).collect();

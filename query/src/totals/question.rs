@@ -3,12 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch, StringArray};
+use arrow::datatypes::Field;
 use chrono::{DateTime, Utc};
 use lake_schemas::commit::Version;
 use lake_schemas::stand::cut_of;
+use lake_schemas::table::column;
 use lake_schemas::{Cut, EventTime, LakeError, Stand, Table, TopicPartition, Windows, position};
+
+use crate::error::QueryError;
+use crate::sees::Sees;
 
 /// Whose clicks are asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,6 +67,8 @@ pub struct Question {
     pub as_of: AsOf,
     /// What has a row of its own.
     pub detail: Detail,
+    /// Who asks: what they may not see is not counted.
+    pub sees: Sees,
 }
 
 /// An answer, and what it is of.
@@ -70,6 +78,25 @@ pub struct Answer {
     pub rows: Vec<RecordBatch>,
     /// What they are of.
     pub at: StandsAt,
+}
+
+impl Answer {
+    /// Sums, and whose they are.
+    pub fn named(&self, whom: &Whom) -> Result<Vec<RecordBatch>, QueryError> {
+        let (name, value) = match whom {
+            Whom::Ad(ad) => (column::AD_ID, ad),
+            Whom::Campaign(campaign) => (column::CAMPAIGN_ID, campaign),
+            Whom::All => return Ok(self.rows.clone()),
+        };
+        let named = self.rows.iter().map(|sums| {
+            let whose: ArrayRef = Arc::new(StringArray::from(vec![value.as_str(); sums.num_rows()]));
+            let schema = sums.schema();
+            let names = schema.fields().iter().map(|field| Field::name(field).as_str());
+            let columns = names.zip(sums.columns().iter().map(Arc::clone));
+            Ok(RecordBatch::try_from_iter(std::iter::once((name, whose)).chain(columns))?)
+        });
+        named.collect()
+    }
 }
 
 /// What an answer is of: every click below the cut of that version of `clicks_minute` whose window it says is out.
@@ -83,12 +110,27 @@ pub struct StandsAt {
     pub daily: Option<Version>,
     /// Where each partition stands in `clicks_minute`.
     pub stands: BTreeMap<TopicPartition, Stand>,
+    /// How long after its end a window still takes clicks, in milliseconds.
+    pub allowed_lateness_ms: i64,
 }
 
 impl StandsAt {
     /// The cut of `clicks_minute`.
     pub fn cut(&self) -> Cut {
         cut_of(&self.stands)
+    }
+
+    /// Until when every partition's windows are written; `None` if there is one of which none is.
+    pub fn complete_until(&self) -> Option<EventTime> {
+        let earliest = self.stands.values().map(|stand| stand.emitted_ms).min().flatten();
+        earliest.and_then(EventTime::from_millis)
+    }
+
+    /// The partitions of which windows that end at a time, or before it, may still take clicks; for an open end, all.
+    pub fn pending(&self, to: Option<EventTime>) -> impl Iterator<Item = &TopicPartition> {
+        let closed_ms = to.map(|to| to.millis().saturating_add(self.allowed_lateness_ms));
+        let is_pending = move |stand: &Stand| closed_ms.is_none_or(|closed_ms| stand.emitted_ms < Some(closed_ms));
+        self.stands.iter().filter(move |(_, stand)| is_pending(stand)).map(|(partition, _)| partition)
     }
 }
 
@@ -116,13 +158,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_may_still_take_clicks_is_pending() {
+        let stand = |emitted_ms| Stand { emitted_ms, ..Stand::default() };
+        let stands = [None, Some(179_999), Some(180_000)].map(stand).into_iter();
+        let stands = (0..).zip(stands).map(|(number, stand)| (TopicPartition::new("clicks", number), stand)).collect();
+        let at = StandsAt { minutes: 1, hourly: None, daily: None, stands, allowed_lateness_ms: 60_000 };
+        let pending = |to: Option<i64>| {
+            let to = to.and_then(EventTime::from_millis);
+            at.pending(to).map(|partition| partition.partition).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (pending(Some(120_000)), pending(Some(60_000)), pending(None)),
+            (vec![0, 1], vec![0], vec![0, 1, 2])
+        );
+        assert_eq!(at.complete_until(), None);
+    }
+
+    #[test]
     fn where_an_answer_stands_is_one_line() {
         let stand = |cut| Stand { cut: Some(cut), ..Stand::default() };
         let partition = |topic, number| TopicPartition::new(topic, number);
         let stands = [(partition("a", 0), stand(5)), (partition("a", 1), stand(7)), (partition("b", 0), stand(9))];
-        let at = StandsAt { minutes: 12, hourly: Some(3), daily: None, stands: stands.into() };
+        let at = StandsAt { minutes: 12, hourly: Some(3), daily: None, stands: stands.into(), allowed_lateness_ms: 0 };
         assert_eq!(at.to_string(), "clicks_minute version 12, clicks_hourly version 3; cut a 0@5 1@7, b 0@9");
-        let at = StandsAt { minutes: 0, hourly: None, daily: None, stands: BTreeMap::new() };
+        let at = StandsAt { minutes: 0, hourly: None, daily: None, stands: BTreeMap::new(), allowed_lateness_ms: 0 };
         assert_eq!(at.to_string(), "clicks_minute version 0");
     }
 }

@@ -22,9 +22,11 @@ use lake_schemas::table::column;
 use lake_schemas::{LakeError, Table, Width};
 
 use super::current::From;
+use super::files::File;
 use super::prune::Pruning;
 use super::reading::Reading;
 use super::stitch::stitch;
+use super::summed;
 
 /// The columns of counts: when the window starts, by what is counted, and what.
 pub(crate) fn columns(parameters: &Parameters) -> SchemaRef {
@@ -90,13 +92,18 @@ impl TableProvider for Counts {
         let reading = Reading::new(session, &self.schema, is_lookup)?;
         let condition = conjunction(filters.iter().cloned()).map(|filter| reading.condition(filter)).transpose()?;
         let pruning = Pruning::new(condition, &self.schema);
-        let (mut whole, mut scans) = (Vec::new(), Vec::new());
+        let (mut summed, mut whole, mut scans) = (Vec::new(), Vec::new(), Vec::new());
+        let start = self.schema.index_of(column::WINDOW_START)?;
+        let is_summed = |file: &Arc<File>| !projection.contains(&start) && file.sums.get().is_some();
         for (level, windows) in sources.taken(&parts) {
             let [all, some] = level.files.holding(windows).map(|files| pruning.keep(files));
-            whole.extend(all?);
+            let (sums, all): (Vec<_>, Vec<_>) = all?.into_iter().partition(is_summed);
+            summed.extend(sums);
+            whole.extend(all);
             scans.extend(reading.windows_of(some?, windows, projection)?);
         }
         scans.extend(reading.all_of(whole, projection)?);
+        scans.extend(summed::scan(&summed, &Arc::new(self.schema.project(projection)?), filters)?);
         if scans.is_empty() {
             return Ok(Arc::new(EmptyExec::new(Arc::new(self.schema.project(projection)?))));
         }

@@ -67,6 +67,7 @@ impl Sources {
             hourly: of(&self.hourly, &parts.hours),
             daily: of(&self.daily, &parts.days),
             stands: self.stands.clone(),
+            allowed_lateness_ms: self.parameters.allowed_lateness_ms,
         }
     }
 }

@@ -1,13 +1,14 @@
 //! Answers questions, and keeps what is known of the lake from one to the next.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
+use lake_schemas::commit::Version;
 use lake_schemas::{Lake, LakeError, Width};
-use tokio::sync::Mutex;
+use tokio::sync::Mutex as AsyncMutex;
 
 use super::as_of::sources_as_of;
 use super::current::From;
@@ -16,8 +17,11 @@ use super::plan::Adding;
 use super::question::{Answer, AsOf, Question, stretch};
 use super::reading::store_url;
 use super::scan::{Counts, columns};
+use super::sources::Sources;
 use super::stitch::stitch;
+use super::summed::sum_up;
 use crate::error::QueryError;
+use crate::locked::lock;
 use crate::rows::collect;
 
 /// What is known of files may take so many bytes: the rows of some hundred small ones, and thousands of footers.
@@ -38,7 +42,9 @@ enum Rows {
 pub struct Totals {
     lake: Lake,
     context: SessionContext,
-    followed: Mutex<Followed>,
+    followed: AsyncMutex<Followed>,
+    /// What the last look found, if looks are taken apart from questions.
+    seen: Mutex<Option<Arc<Sources>>>,
 }
 
 impl Totals {
@@ -49,7 +55,29 @@ impl Totals {
         // There are more files than processors; to cut them up would be more requests.
         let config = SessionConfig::new().with_repartition_file_scans(false);
         let context = SessionContext::new_with_config_rt(config, runtime);
-        Ok(Self { lake, context, followed: Mutex::default() })
+        Ok(Self { lake, context, followed: AsyncMutex::default(), seen: Mutex::default() })
+    }
+
+    /// Looks at the newest versions, once for all questions until the next look; without any, each question looks by
+    /// itself. Returns what an answer stands at from now on.
+    pub fn look(&self) -> BoxFuture<'_, Result<Version, QueryError>> {
+        Box::pin(async move {
+            let sources = Arc::new(self.followed.lock().await.sources(&self.lake).await?);
+            let version = sources.minutes.version;
+            *lock(&self.seen) = Some(sources);
+            Ok(version)
+        })
+    }
+
+    /// Adds up what was last found and may be asked for as a whole, so that questions of years need not read it.
+    pub fn sum_up(&self) -> BoxFuture<'_, Result<(), QueryError>> {
+        Box::pin(async move {
+            let seen = lock(&self.seen).clone();
+            match seen {
+                Some(sources) => sum_up(&sources, &self.context).await,
+                None => Ok(()),
+            }
+        })
     }
 
     /// What was counted in a stretch of time: DIMS, MEASURES, in the order of the dimensions.
@@ -77,15 +105,18 @@ impl Totals {
         if by == Some(Width::Month) {
             return Err(LakeError::Refused("series are by minute, hour or day".to_owned()).into());
         }
-        let sources = match question.as_of {
-            AsOf::Newest => self.followed.lock().await.sources(&self.lake).await?,
-            earlier => sources_as_of(&self.lake, earlier).await?,
+        let seen = lock(&self.seen).clone();
+        let sources = match (question.as_of, seen) {
+            (AsOf::Newest, Some(seen)) => seen,
+            (AsOf::Newest, None) => Arc::new(self.followed.lock().await.sources(&self.lake).await?),
+            (earlier, _) => Arc::new(sources_as_of(&self.lake, earlier).await?),
         };
         let widest = by.unwrap_or(Width::Day);
         let at = sources.at(&stitch(&asked, widest, &sources.dirty));
         let (dimensions, schema) = (sources.parameters.dimension_columns(), columns(&sources.parameters));
-        let counts = Counts { from: From::These(Arc::new(sources)), asked, widest, schema };
-        let adding = Adding { whom: &question.whom, dimensions: &dimensions, detail: question.detail, by };
+        let counts = Counts { from: From::These(sources), asked, widest, schema };
+        let Question { whom, sees, detail, .. } = question;
+        let adding = Adding { whom, sees, dimensions: &dimensions, detail: *detail, by };
         let plan = match rows {
             Rows::Top(most) => adding.up_to(most, Arc::new(counts))?,
             Rows::All | Rows::Of(_) => adding.up_in_order(Arc::new(counts))?,

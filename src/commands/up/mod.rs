@@ -16,6 +16,7 @@ use lake_schemas::{Lake, Table, TopicPartition};
 use localstack::broker::Broker;
 use localstack::generate::{Counts, Generator, Settings};
 use localstack::produce::{Load, produce};
+use query::serve::Server;
 use stream_agg::job::Aggregate;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval, sleep, timeout};
@@ -39,12 +40,16 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(location)?;
     let (kafka, _broker) = log(&command)?;
+    let http = super::serve::at("--listen", command.listen, false)?.await?;
+    let page = http.local_addr()?;
+    let server = Server::new(lake.clone(), None)?;
     let (produced_in, produced) = watch::channel(Counts::default());
     let (ingested_in, ingested) = watch::channel(Progress::default());
     let (counted_in, counted) = watch::channel(Progress::default());
     let (stop_producing, stop_jobs, stop_rounds) =
         (stop.child_token(), CancellationToken::new(), CancellationToken::new());
     say(&format!("lake {location}, topic {}, {} messages a second; Ctrl-C stops", kafka.topic, command.rate));
+    say(&format!("page http://{page}/"));
 
     let began = Instant::now();
     let start_ms = now().timestamp_millis();
@@ -88,6 +93,7 @@ pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow
     let ((has_ingested, has_counted), has_sent, files) = tokio::select! {
         done = async { tokio::join!(jobs, producing, rounds::run(&lake, &stop_rounds)) } => done,
         () = watching => unreachable!("it watches for ever"),
+        () = server.serve(http, None, CancellationToken::new()) => unreachable!("nobody stops it"),
     };
     say("");
     has_ingested?;

@@ -1,0 +1,134 @@
+//! Keys, and what each of them sees. Of a key only its SHA-256 is kept, so a file that leaks opens nothing.
+//!
+//! ```text
+//!   # a line a key: its SHA-256 in hex, a space, the campaigns that it sees by comma, or * for everything
+//!   5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 spring,summer
+//! ```
+//!
+//! A key is looked for in the same time whether it is there, and wherever: each of them is compared to its last byte.
+
+use std::fmt;
+
+use lake_schemas::LakeError;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use crate::sees::Sees;
+
+/// What stands for all campaigns.
+const EVERYTHING: &str = "*";
+
+/// Keys that may be in a file: each is compared with every key that is shown.
+const KEYS_MAX: usize = 10_000;
+
+type Hash = [u8; 32];
+
+/// The keys of a server.
+#[derive(Clone)]
+pub struct Keys {
+    keys: Vec<(Hash, Sees)>,
+}
+
+impl Keys {
+    /// From the lines of a file. What is wrong names the line, and never repeats it.
+    pub fn parse(text: &str) -> Result<Self, LakeError> {
+        let mut keys: Vec<(Hash, Sees)> = Vec::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let wrong = |what: &str| LakeError::Refused(format!("line {number} of the keys: {what}"));
+            let (hash, campaigns) = line.split_once(' ').ok_or_else(|| wrong(EXPECTED))?;
+            let hash = hash_of(hash).ok_or_else(|| wrong(EXPECTED))?;
+            if keys.iter().any(|(other, _)| *other == hash) {
+                return Err(wrong("that key is there already; give all its campaigns in one line"));
+            }
+            let sees = sees(campaigns.trim()).ok_or_else(|| wrong("a campaign has no name"))?;
+            keys.push((hash, sees));
+        }
+        match keys.len() {
+            0 => Err(LakeError::Refused(format!("there are no keys; {EXPECTED}"))),
+            count if count > KEYS_MAX => {
+                Err(LakeError::Refused(format!("there are {count} keys; a server has {KEYS_MAX} at most")))
+            }
+            _ => Ok(Self { keys }),
+        }
+    }
+
+    /// What a key sees; `None` if it is no key.
+    pub fn sees(&self, key: &str) -> Option<&Sees> {
+        let shown: Hash = Sha256::digest(key.as_bytes()).into();
+        let mut found = u32::MAX;
+        for (place, (hash, _)) in (0_u32..).zip(&self.keys) {
+            found.conditional_assign(&place, hash.ct_eq(&shown));
+        }
+        let is_there: Choice = !found.ct_eq(&u32::MAX);
+        if bool::from(is_there) { self.keys.get(found as usize).map(|(_, sees)| sees) } else { None }
+    }
+}
+
+const EXPECTED: &str =
+    "expected the SHA-256 of a key in hex (printf %s KEY | sha256sum), a space, and its campaigns by comma, or *";
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} keys", self.keys.len())
+    }
+}
+
+fn hash_of(hex: &str) -> Option<Hash> {
+    let mut hash = Hash::default();
+    if hex.len() != 2 * hash.len() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+fn sees(campaigns: &str) -> Option<Sees> {
+    if campaigns == EVERYTHING {
+        return Some(Sees::All);
+    }
+    let names = campaigns.split(',').map(|name| Some(name.to_owned()).filter(|name| !name.is_empty()));
+    names.collect::<Option<_>>().map(Sees::Campaigns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// SHA-256 of "password", and of "secret".
+    const PASSWORD: &str = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8";
+    const SECRET: &str = "2BB80D537B1DA3E38BD30361AA855686BDE0EACD7162FEF6A25FE97BF527A25B";
+
+    #[test]
+    fn a_key_sees_its_campaigns() {
+        let keys = Keys::parse(&format!("# people\n\n{PASSWORD} spring,Summer 24\n {SECRET}  *\n")).expect("keys");
+        let own = ["spring", "Summer 24"].map(str::to_owned);
+        assert_eq!(keys.sees("password"), Some(&Sees::Campaigns(own.into())));
+        assert_eq!(keys.sees("secret"), Some(&Sees::All));
+        for wrong in ["", "Password", "password ", PASSWORD, "*"] {
+            assert_eq!(keys.sees(wrong), None, "{wrong}");
+        }
+        assert_eq!(format!("{keys:?}"), "2 keys");
+    }
+
+    #[test]
+    fn what_is_no_key_is_named_by_its_line_and_not_repeated() {
+        let twice = format!("{PASSWORD} a\n{} b", PASSWORD.to_uppercase());
+        let cases = [
+            ("password spring".to_owned(), "line 1 of the keys: expected the SHA-256"),
+            (format!("\n{PASSWORD}"), "line 2 of the keys: expected the SHA-256"),
+            (format!("{PASSWORD} a,,b"), "line 1 of the keys: a campaign has no name"),
+            (twice, "line 2 of the keys: that key is there already"),
+            ("# nothing".to_owned(), "there are no keys"),
+        ];
+        for (text, expected) in cases {
+            let said = Keys::parse(&text).expect_err("it is wrong").to_string();
+            assert!(said.starts_with(expected) && !said.contains("5e88") && !said.contains("spring"), "{said}");
+        }
+    }
+}

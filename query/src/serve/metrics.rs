@@ -1,0 +1,126 @@
+//! What the server tells Prometheus of itself.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::locked::lock;
+
+/// Bounds of the buckets of times, in seconds: what is warm takes milliseconds, and nothing takes longer than a minute.
+const SECONDS_BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0];
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Answered {
+    route: &'static str,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Route {
+    route: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OfTable {
+    table: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Protocol {
+    protocol: &'static str,
+}
+
+/// What is counted.
+pub(crate) struct Metrics {
+    registry: Mutex<Registry>,
+    requests: Family<Answered, Counter>,
+    seconds: Family<Route, Histogram>,
+    in_flight: Gauge,
+    version: Family<OfTable, Gauge>,
+    refreshed: Gauge<i64, AtomicI64>,
+    connections: Family<Protocol, Gauge>,
+}
+
+impl Metrics {
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix_and_labels("clicklake", [("job".into(), "serve".into())].into_iter());
+        let this = Self {
+            registry: Mutex::default(),
+            requests: Family::default(),
+            seconds: Family::new_with_constructor(|| Histogram::new(SECONDS_BOUNDS)),
+            in_flight: Gauge::default(),
+            version: Family::default(),
+            refreshed: Gauge::default(),
+            connections: Family::default(),
+        };
+        registry.register("requests", "Requests answered, by route and status", this.requests.clone());
+        registry.register("request_seconds", "How long an answer took", this.seconds.clone());
+        registry.register("in_flight", "Questions that are being answered", this.in_flight.clone());
+        registry.register("version", "The version that answers are of", this.version.clone());
+        registry.register("refreshed_seconds", "When the lake was last looked at, since 1970", this.refreshed.clone());
+        registry.register("connections", "Connections that are open, by protocol", this.connections.clone());
+        *lock(&this.registry) = registry;
+        this
+    }
+
+    /// An answer was given.
+    pub fn answered(&self, route: &'static str, status: StatusCode, took: Duration) {
+        self.requests.get_or_create(&Answered { route, status: status.as_u16() }).inc();
+        self.seconds.get_or_create(&Route { route }).observe(took.as_secs_f64());
+    }
+
+    /// A question is being answered, as long as what is returned is held.
+    pub fn in_flight(&self) -> Held {
+        Held::of(&self.in_flight)
+    }
+
+    /// A connection is open, as long as what is returned is held.
+    pub fn connected(&self, protocol: &'static str) -> Held {
+        Held::of(&self.connections.get_or_create(&Protocol { protocol }))
+    }
+
+    /// The lake was looked at.
+    pub fn refreshed(&self, table: &'static str, version: u64, at_seconds: i64) {
+        self.version.get_or_create(&OfTable { table }).set(i64::try_from(version).unwrap_or(i64::MAX));
+        self.refreshed.set(at_seconds);
+    }
+
+    /// All of it, as Prometheus reads it.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &lock(&self.registry)).expect("text can be written to a string");
+        text
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("metrics")
+    }
+}
+
+/// Counts as one, until it is dropped.
+pub(crate) struct Held(Gauge);
+
+impl Held {
+    fn of(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

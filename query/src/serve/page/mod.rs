@@ -1,0 +1,71 @@
+//! The live page: what a browser gets, all of it in the binary. It has no other origin, no inline script and no inline
+//! style, so the strictest policy fits it.
+
+pub(crate) mod plot;
+mod svg;
+mod ticks;
+
+/// The policy that the page can be served with: everything is from here, and nothing frames it.
+pub(crate) const CONTENT_SECURITY_POLICY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'";
+
+/// A file of the page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asset {
+    /// Where it is asked for.
+    pub path: &'static str,
+    /// What it is.
+    pub content_type: &'static str,
+    /// Its text.
+    pub body: &'static str,
+}
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// All files of the page.
+pub(crate) const ASSETS: [Asset; 7] = [
+    Asset { path: "/", content_type: "text/html; charset=utf-8", body: include_str!("index.html") },
+    Asset { path: "/page.css", content_type: "text/css; charset=utf-8", body: include_str!("page.css") },
+    Asset { path: "/page.js", content_type: SCRIPT, body: include_str!("page.js") },
+    Asset { path: "/ask.js", content_type: SCRIPT, body: include_str!("ask.js") },
+    Asset { path: "/plot.js", content_type: SCRIPT, body: include_str!("plot.js") },
+    Asset { path: "/words.js", content_type: SCRIPT, body: include_str!("words.js") },
+    Asset { path: "/icon.svg", content_type: "image/svg+xml", body: include_str!("icon.svg") },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The values of an attribute in a text.
+    fn values<'a>(text: &'a str, attribute: &str) -> Vec<&'a str> {
+        let opening = format!(" {attribute}=\"");
+        text.split(opening.as_str()).skip(1).filter_map(until_quote).collect()
+    }
+
+    fn until_quote(text: &str) -> Option<&str> {
+        text.split('"').next()
+    }
+
+    #[test]
+    fn the_page_asks_for_its_own_files_alone() {
+        let [page, ..] = ASSETS;
+        let mut asked = [values(page.body, "src"), values(page.body, "href")].concat();
+        asked.extend(ASSETS.iter().flat_map(|asset| asset.body.split(" from \"./").skip(1)).filter_map(until_quote));
+        for file in asked.into_iter().filter(|file| !["./", "openapi.json"].contains(file)) {
+            assert!(ASSETS.iter().any(|asset| asset.path.strip_prefix('/') == Some(file)), "{file} is not there");
+        }
+        for Asset { path, body, .. } in ASSETS {
+            let foreign = body.replace("http://www.w3.org/2000/svg", "");
+            assert!(!foreign.contains("://") && !foreign.contains("url("), "{path} names another origin");
+        }
+    }
+
+    #[test]
+    fn nothing_in_the_page_is_inline() {
+        let [page, ..] = ASSETS;
+        for inline in ["<style", " style=", "<script>", " onclick=", " onload=", "javascript:"] {
+            assert!(!page.body.contains(inline), "the policy does not let {inline} through");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+// The words of the page: counts, costs, times and ages, and where they are written.
+
+import { now } from "./ask.js";
+
+export const at = (id) => document.getElementById(id);
+export const counts = new Intl.NumberFormat("en-US");
+
+const decimals = (least, most) =>
+  new Intl.NumberFormat("en-US", { minimumFractionDigits: least, maximumFractionDigits: most });
+
+/** Costs are counted in millionths. The total says each; columns of a table are to be compared. */
+export const costExact = decimals(2, 6);
+const costRounded = decimals(2, 2);
+
+/** Makes an element with text or elements in it. */
+export function element(tag, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(tag), properties);
+  made.append(...children);
+  return made;
+}
+
+/** Texts that stay are left alone: a screen reader reads what changes. */
+export function say(id, text) {
+  if (at(id).textContent !== text) at(id).textContent = text;
+}
+
+/** The cost of a row. */
+export function cost(row, format = costRounded) {
+  return format.format(row.cost_micros / 1_000_000);
+}
+
+/** Whether an answer may still change, in words. */
+export function finality({ final, pending = [] }) {
+  if (final) return "final: no click that comes later is counted in it";
+  const named = pending.slice(0, 8).join(", ");
+  const more = pending.length > 8 ? ` and ${pending.length - 8} more` : "";
+  const partitions = pending.length === 1 ? "partition" : "partitions";
+  return pending.length > 0 ? `not final: ${partitions} ${named}${more} pending` : "not final";
+}
+
+/** A time in UTC, with its day if that is not today. */
+export function clock(ms) {
+  const iso = new Date(ms).toISOString();
+  const today = new Date(now()).toISOString().slice(0, 10);
+  return iso.startsWith(today) ? iso.slice(11, 19) : `${iso.slice(0, 10)} ${iso.slice(11, 19)}`;
+}
+
+/** How long, in the two units that matter. */
+export function duration(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1_000));
+  const [days, hours, minutes] = [Math.floor(seconds / 86_400), Math.floor(seconds / 3_600), Math.floor(seconds / 60)];
+  if (days >= 2) return `${days} days`;
+  if (hours >= 2) return `${hours} h ${minutes % 60} min`;
+  return minutes >= 2 ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
+}

@@ -1,0 +1,207 @@
+//! The two ways to ask: a text whose statements are answered one after the other, and a statement that is prepared,
+//! bound, described and executed, in parts if one likes.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::scalar::ScalarValue;
+use datafusion_postgres::pgwire::api::portal::{Format, Portal, PortalExecutionState};
+use datafusion_postgres::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler, send_partial_query_response};
+use datafusion_postgres::pgwire::api::results::{DataRowEncoder, QueryResponse, Response, Tag};
+use datafusion_postgres::pgwire::api::store::{Entry, PortalStore};
+use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState};
+use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
+use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
+use datafusion_postgres::pgwire::messages::extendedquery::Execute;
+use datafusion_postgres::pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
+use futures::{Sink, SinkExt, stream};
+
+use super::answers::Answers;
+use super::errors::Refused;
+use super::prepared::{Prepared, shown_in, values};
+use super::rows::{fields, rows};
+use super::settings::Setting;
+use super::statements::{Asks, read};
+
+impl Answers {
+    /// Does what a statement is for.
+    async fn answer(
+        &self,
+        store: &(impl PortalStore + ?Sized),
+        asks: &Asks,
+        values: &[ScalarValue],
+        format: &Format,
+    ) -> PgWireResult<Response> {
+        let done = |tag: &str| Ok(Response::Execution(Tag::new(tag)));
+        match asks {
+            Asks::Rows(statement, travels) => {
+                let batches = self.begin(statement, *travels, values).await?;
+                Ok(Response::Query(rows(&batches.schema(), format, batches)?))
+            }
+            Asks::Shown(name, value) => Ok(Response::Query(shown(name, value, format)?)),
+            Asks::Set(Setting::Limit(limit)) => {
+                self.set_limit(*limit);
+                done("SET")
+            }
+            Asks::Set(Setting::Unheeded) => done("SET"),
+            Asks::Begin => Ok(Response::TransactionStart(Tag::new("BEGIN"))),
+            Asks::End(tag) => {
+                self.cursors().close(None);
+                Ok(Response::TransactionEnd(Tag::new(tag)))
+            }
+            Asks::Nothing(tag) => done(tag),
+            Asks::Declare(name, statement, travels) => {
+                let batches = self.begin(statement, *travels, &[]).await?;
+                self.cursors().open(name.clone(), batches);
+                done("DECLARE CURSOR")
+            }
+            Asks::Fetch(name, count) => Ok(Response::Query(self.cursors().fetch(name, *count, format)?)),
+            Asks::Close(name) => {
+                self.cursors().close(name.as_deref());
+                done(if name.is_some() { "CLOSE CURSOR" } else { "CLOSE CURSOR ALL" })
+            }
+            Asks::Deallocate(name) => {
+                if let Some(name) = name {
+                    store.rm_statement(name);
+                }
+                done(if name.is_some() { "DEALLOCATE" } else { "DEALLOCATE ALL" })
+            }
+        }
+    }
+}
+
+/// A value of the server's, as a row.
+fn shown(name: &str, value: &str, format: &Format) -> PgWireResult<QueryResponse> {
+    let fields = Arc::new(fields(&shown_in(name), format)?);
+    let mut row = DataRowEncoder::new(Arc::clone(&fields));
+    row.encode_field(&Some(value))?;
+    let mut response = QueryResponse::new(fields, stream::iter([Ok(row.take_row())]));
+    response.set_command_tag("SHOW");
+    Ok(response)
+}
+
+#[async_trait]
+impl SimpleQueryHandler for Answers {
+    async fn do_query<C>(&self, client: &mut C, text: &str) -> PgWireResult<Vec<Response>>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let all = read(text, &self.login()?.sees)?;
+        if all.is_empty() {
+            return Ok(vec![Response::EmptyQuery]);
+        }
+        let mut responses = Vec::with_capacity(all.len());
+        for asks in &all {
+            let answered = match self.is_going_on(&*client, asks) {
+                Ok(()) => self.answer(client.portal_store(), asks, &[], &Format::UnifiedText).await,
+                Err(refused) => Err(refused.into()),
+            };
+            match answered {
+                Ok(response) => responses.push(response),
+                Err(error) if responses.is_empty() => return Err(error),
+                Err(error) => {
+                    responses.push(Response::Error(Box::new(ErrorInfo::from(error))));
+                    break;
+                }
+            }
+        }
+        Ok(responses)
+    }
+}
+
+#[async_trait]
+impl ExtendedQueryHandler for Answers {
+    type Statement = Arc<Prepared>;
+    type QueryParser = Self;
+
+    fn query_parser(&self) -> Arc<Self> {
+        Arc::new(self.clone())
+    }
+
+    /// Rows go out as they are made: kept until all are there, they would take as much memory as there are.
+    async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Arc<Prepared>>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
+            return Err(PgWireError::NotReadyForQuery);
+        }
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        let portal = match client.portal_store().get_portal(name) {
+            Some(Entry::Value(portal)) => portal,
+            Some(Entry::Empty) => {
+                return Ok(client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?);
+            }
+            None => return Err(PgWireError::PortalNotFound(name.to_owned())),
+        };
+        client.set_state(PgWireConnectionState::QueryInProgress);
+        let most = usize::try_from(message.max_rows).unwrap_or(0);
+        let state = portal.state();
+        let mut state = state.lock().await;
+        if matches!(*state, PortalExecutionState::Initial) {
+            let response = ExtendedQueryHandler::do_query(self, client, &portal, most).await?;
+            let transaction = client.transaction_status();
+            let (tag, transaction) = match response {
+                Response::Query(rows) => {
+                    *state = PortalExecutionState::Suspended(rows);
+                    (None, transaction)
+                }
+                Response::TransactionStart(tag) => (Some(tag), transaction.to_in_transaction_state()),
+                Response::TransactionEnd(tag) => (Some(tag), TransactionStatus::Idle),
+                Response::Execution(tag) => (Some(tag), transaction),
+                _ => return Err(Refused::protocol("there is no such answer").into()),
+            };
+            client.set_transaction_status(transaction);
+            if let Some(tag) = tag {
+                client.feed(PgWireBackendMessage::CommandComplete(tag.into())).await?;
+                client.set_state(PgWireConnectionState::ReadyForQuery);
+                return Ok(());
+            }
+        }
+        let sent = match &mut *state {
+            PortalExecutionState::Suspended(rows) => send_partial_query_response(client, rows, most).await,
+            _ => {
+                let nothing = PgWireBackendMessage::CommandComplete(Tag::new("SELECT").with_rows(0).into());
+                client.feed(nothing).await.map(|()| false).map_err(PgWireError::from)
+            }
+        };
+        if !matches!(sent, Ok(true)) {
+            *state = PortalExecutionState::Finished;
+        }
+        sent?;
+        client.set_state(PgWireConnectionState::ReadyForQuery);
+        Ok(())
+    }
+
+    async fn do_query<C>(&self, client: &mut C, portal: &Portal<Arc<Prepared>>, _: usize) -> PgWireResult<Response>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Arc<Prepared>>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let prepared = &portal.statement.statement;
+        self.is_going_on(&*client, &prepared.asks)?;
+        let (values, format) = (values(portal)?, &portal.result_column_format);
+        let response = self.answer(client.portal_store(), &prepared.asks, &values, format).await?;
+        if let (Response::Query(rows), Some(schema)) = (&response, &prepared.schema) {
+            let (now, then) = (rows.row_schema(), fields(schema, format)?);
+            let is_same = now.len() == then.len()
+                && now
+                    .iter()
+                    .zip(&then)
+                    .all(|(now, then)| now.name() == then.name() && now.datatype() == then.datatype());
+            if !is_same {
+                return Err(Refused::altered().into());
+            }
+        }
+        Ok(response)
+    }
+}

@@ -1,0 +1,68 @@
+//! Sessions of connections: each sees the lake by itself, through its key. What does not differ between them
+//! (functions, PostgreSQL's own tables, memory, what is known of files) is there once.
+
+use std::sync::Arc;
+
+use datafusion::catalog::MemoryCatalogProviderList;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::SessionState;
+use datafusion::prelude::SessionContext;
+use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
+use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
+use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
+use lake_schemas::Lake;
+
+use super::catalog::{Listed, PG_CATALOG};
+use super::functions::functions;
+use crate::error::QueryError;
+use crate::sees::Sees;
+use crate::sql::{CATALOG, Session, Shared};
+
+/// What all connections have in common.
+pub(super) struct Sessions {
+    lake: Lake,
+    shared: Shared,
+    /// What each session begins with.
+    state: SessionState,
+    tables: Arc<PgCatalogStaticTables>,
+}
+
+impl Sessions {
+    /// Over a lake. All sessions together may take so much memory, in bytes. Nothing of it goes to a disk: what needs
+    /// more has failed.
+    pub fn new(lake: Lake, memory: usize) -> Result<Self, QueryError> {
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory)))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled));
+        let shared = Shared::new(&lake, runtime)?;
+        let context = SessionContext::new_with_config_rt(Shared::config(), Arc::clone(&shared.runtime));
+        setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| QueryError::from(*error))?;
+        for function in functions() {
+            context.register_udf(function);
+        }
+        Ok(Self { lake, shared, state: context.state(), tables: Arc::new(PgCatalogStaticTables::try_new()?) })
+    }
+
+    /// The lake that they are over.
+    pub fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
+    /// A session of somebody who may see so much.
+    pub fn open(&self, sees: &Sees) -> Result<Session, QueryError> {
+        let state = SessionStateBuilder::new_from_existing(self.state.clone())
+            .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
+            .build();
+        let context = SessionContext::new_with_state(state);
+        let session = Session::over(self.lake.clone(), context, &self.shared, sees.clone())?;
+        let listed = Listed(Arc::clone(session.sight()));
+        let tables = PgCatalogSchemaProvider::try_new(listed, Arc::clone(&self.tables), EmptyContextProvider)?;
+        if let Some(catalog) = session.context().catalog(CATALOG) {
+            catalog.register_schema(PG_CATALOG, Arc::new(tables))?;
+        }
+        Ok(session)
+    }
+}

@@ -1,0 +1,360 @@
+//! Text into what a connection does: questions, and the few other words that clients cannot do without. Everything else
+//! is refused here, by what it is and not by what it says.
+
+use std::ops::ControlFlow;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use datafusion::sql::sqlparser::ast::{
+    CloseCursor, Declare, DeclareType, DiscardObject, FetchDirection, Reset, Set, SetExpr, Statement, Value,
+    visit_relations,
+};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+
+use super::errors::Refused;
+use super::settings::{self, Setting};
+use crate::sees::Sees;
+use crate::sql::statements;
+
+/// How long a statement may take, its rows included: a page does not wait longer, and the jobs beside it need their
+/// turn.
+pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
+
+/// Statements in one text: psql and dashboards send a handful.
+const STATEMENTS_MAX: usize = 32;
+
+/// Bytes of a text: lists of some thousand names are shorter.
+const TEXT_BYTES_MAX: usize = 256 << 10;
+
+/// Operators in a text. Each may nest what follows by one, and what is nested too deep is more than a stack holds;
+/// queries of programs have a few hundred.
+const OPERATORS_MAX: usize = 1_000;
+
+/// Words that nest as operators do.
+const NESTING: [&str; 16] = [
+    "AND",
+    "OR",
+    "NOT",
+    "UNION",
+    "EXCEPT",
+    "INTERSECT",
+    "JOIN",
+    "CASE",
+    "BETWEEN",
+    "LIKE",
+    "ILIKE",
+    "IS",
+    "IN",
+    "COLLATE",
+    "AT",
+    "SIMILAR",
+];
+
+/// Words and names in a text of which each may nest a plan by one: they weigh more on a stack than operators do.
+const PLANS_MAX: usize = 128;
+
+/// Words that nest plans.
+const PLANS: [&str; 9] = ["SELECT", "VALUES", "TABLE", "UNNEST", "LATERAL", "UNION", "EXCEPT", "INTERSECT", "JOIN"];
+
+/// PostgreSQL's words into DataFusion's.
+static PARSER: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
+
+/// What one statement is for.
+#[derive(Clone, Debug)]
+pub(super) enum Asks {
+    /// Rows of a query; in which so many names travel in time.
+    Rows(Box<Statement>, usize),
+    /// A value of the server's, by its name.
+    Shown(&'static str, &'static str),
+    /// A setting.
+    Set(Setting),
+    /// A transaction begins.
+    Begin,
+    /// A transaction ends.
+    End(&'static str),
+    /// Nothing, which is done under this name.
+    Nothing(&'static str),
+    /// A cursor over a query.
+    Declare(String, Box<Statement>, usize),
+    /// The next rows of a cursor; all, without a number.
+    Fetch(String, Option<usize>),
+    /// No more of a cursor, or of all.
+    Close(Option<String>),
+    /// No more of a prepared statement; of all, without a name.
+    Deallocate(Option<String>),
+}
+
+/// What the statements of a text are for, asked by somebody who sees so much.
+pub(super) fn read(text: &str, sees: &Sees) -> Result<Vec<Asks>, Refused> {
+    is_small(text)?;
+    let all = statements(text).map_err(|error| Refused::syntax(&error.to_string()))?;
+    if all.len() > STATEMENTS_MAX {
+        return Err(Refused::too_much(&format!("{} statements are too many at once", all.len())));
+    }
+    let read = all.into_iter().map(|statement| {
+        let parsed = PARSER.parse(&statement.text).map_err(|error| Refused::syntax(&error.to_string()))?;
+        let count = parsed.len();
+        match <[Statement; 1]>::try_from(parsed) {
+            Ok([parsed]) => joins_few(&parsed).and_then(|()| asks(parsed, statement.travels, sees)),
+            Err(_) => Err(Refused::syntax(&format!("one statement is expected, not {count}"))),
+        }
+    });
+    read.collect()
+}
+
+/// Refuses what no parser and no planner should have to live through.
+fn is_small(text: &str) -> Result<(), Refused> {
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(Refused::too_much("the statement is too long"));
+    }
+    let tokens = Tokenizer::new(&GenericDialect {}, text).with_unescape(false).tokenize();
+    let nests = |token: &Token| match token {
+        Token::Word(word) => word.quote_style.is_none() && is_one_of(&NESTING, &word.value),
+        Token::Whitespace(_) | Token::Comma | Token::Period | Token::Placeholder(_) | Token::Number(..) => false,
+        Token::LParen | Token::RParen | Token::RBracket | Token::SemiColon | Token::EOF => false,
+        token => !is_string(token),
+    };
+    let tokens = tokens.map_err(|error| Refused::syntax(&error.to_string()))?;
+    let is_plan = |token: &Token| matches!(token, Token::Word(word) if is_one_of(&PLANS, &word.value));
+    let (operators, plans) =
+        (tokens.iter().filter(|token| nests(token)).count(), tokens.iter().filter(|token| is_plan(token)).count());
+    if operators > OPERATORS_MAX || plans > PLANS_MAX {
+        return Err(Refused::too_much("the statement is too complex"));
+    }
+    Ok(())
+}
+
+fn is_one_of(words: &[&str], word: &str) -> bool {
+    words.iter().any(|one| word.eq_ignore_ascii_case(one))
+}
+
+/// Refuses what joins more than a stack holds.
+fn joins_few(statement: &Statement) -> Result<(), Refused> {
+    let mut left = PLANS_MAX;
+    let few = visit_relations(statement, |_| match left.checked_sub(1) {
+        Some(less) => {
+            left = less;
+            ControlFlow::Continue(())
+        }
+        None => ControlFlow::Break(()),
+    });
+    if few.is_continue() { Ok(()) } else { Err(Refused::too_much("the statement is too complex")) }
+}
+
+fn is_string(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::SingleQuotedString(_)
+            | Token::DoubleQuotedString(_)
+            | Token::EscapedStringLiteral(_)
+            | Token::DollarQuotedString(_)
+            | Token::NationalStringLiteral(_)
+            | Token::HexStringLiteral(_)
+            | Token::UnicodeStringLiteral(_)
+    )
+}
+
+/// What a statement is for.
+fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refused> {
+    Ok(match statement {
+        Statement::Query(_) | Statement::ExplainTable { .. } | Statement::Explain { .. } => {
+            only_asks(&statement, sees)?;
+            Asks::Rows(Box::new(statement), travels)
+        }
+        Statement::ShowTables { .. } | Statement::ShowColumns { .. } | Statement::ShowSchemas { .. } => {
+            Asks::Rows(Box::new(statement), travels)
+        }
+        Statement::ShowVariable { variable } => {
+            let words: Vec<_> = variable.iter().map(|word| word.value.to_ascii_lowercase()).collect();
+            let words = words.join(" ");
+            let shown = settings::shown(&words);
+            let (name, value) = shown.ok_or_else(|| Refused::value(&format!("there is nothing to show of {words}")))?;
+            Asks::Shown(name, value)
+        }
+        Statement::Set(Set::SetRole { .. } | Set::SetSessionAuthorization(_)) => {
+            return Err(Refused::unsupported("there are no roles: what is seen, a key decides"));
+        }
+        Statement::Set(set) => Asks::Set(settings::set(&set)?),
+        Statement::Reset(reset) => match reset.reset {
+            Reset::ALL => Asks::Set(Setting::Limit(None)),
+            Reset::ConfigurationParameter(name) if name.to_string().contains('.') => {
+                return Err(Refused::unsupported(&format!("{name} is a setting of the server's own")));
+            }
+            Reset::ConfigurationParameter(name) if name.to_string().eq_ignore_ascii_case("statement_timeout") => {
+                Asks::Set(Setting::Limit(None))
+            }
+            Reset::ConfigurationParameter(_) => Asks::Nothing("RESET"),
+        },
+        Statement::StartTransaction { statements, exception: None, .. } if statements.is_empty() => Asks::Begin,
+        Statement::Commit { .. } => Asks::End("COMMIT"),
+        Statement::Rollback { savepoint: None, .. } => Asks::End("ROLLBACK"),
+        Statement::Rollback { savepoint: Some(_), .. } => Asks::Nothing("ROLLBACK"),
+        Statement::Savepoint { .. } => Asks::Nothing("SAVEPOINT"),
+        Statement::ReleaseSavepoint { .. } => Asks::Nothing("RELEASE"),
+        Statement::Discard { object_type: DiscardObject::ALL } => Asks::Close(None),
+        Statement::Discard { .. } => Asks::Nothing("DISCARD"),
+        Statement::Declare { stmts } => declare(stmts, travels, sees)?,
+        Statement::Fetch { name, direction, into: None, .. } => Asks::Fetch(name.value, rows(&direction)?),
+        Statement::Close { cursor: CloseCursor::All } => Asks::Close(None),
+        Statement::Close { cursor: CloseCursor::Specific { name } } => Asks::Close(Some(name.value)),
+        Statement::Deallocate { name, .. } if name.value.eq_ignore_ascii_case("all") => Asks::Deallocate(None),
+        Statement::Deallocate { name, .. } => Asks::Deallocate(Some(name.value)),
+        statement => return Err(refusal(&statement)),
+    })
+}
+
+/// A query, and what it is explained by, and nothing that hides in it.
+fn only_asks(statement: &Statement, sees: &Sees) -> Result<(), Refused> {
+    match statement {
+        Statement::Query(query) => match query.body.as_ref() {
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => Err(refusal(statement)),
+            SetExpr::Select(select) if select.into.is_some() => Err(Refused::read_only("SELECT INTO")),
+            _ => Ok(()),
+        },
+        // How many rows there are where, and which values they have, stands in plans.
+        Statement::Explain { .. } if *sees != Sees::All => Err(Refused::hidden("EXPLAIN")),
+        Statement::Explain { statement, .. } if matches!(**statement, Statement::Query(_)) => {
+            only_asks(statement, sees)
+        }
+        Statement::ExplainTable { .. } => Ok(()),
+        statement => Err(refusal(statement)),
+    }
+}
+
+/// Why a statement is none for this server.
+fn refusal(statement: &Statement) -> Refused {
+    let text = statement.to_string();
+    let words: Vec<_> = text.split(|letter: char| !letter.is_ascii_alphabetic()).take(2).collect();
+    let words = words.join(" ").to_ascii_uppercase();
+    match statement {
+        Statement::Prepare { .. } | Statement::Execute { .. } => {
+            Refused::unsupported(&format!("{words}: statements are prepared by the protocol, not by SQL"))
+        }
+        _ => Refused::read_only(words.trim()),
+    }
+}
+
+fn declare(mut all: Vec<Declare>, travels: usize, sees: &Sees) -> Result<Asks, Refused> {
+    let unsupported =
+        || Refused::unsupported("a cursor is declared by DECLARE name CURSOR FOR SELECT, and read forwards");
+    let one = if all.len() == 1 { all.pop() } else { None };
+    let one = one.filter(|one| one.declare_type == Some(DeclareType::Cursor) && one.scroll != Some(true));
+    let one = one.ok_or_else(unsupported)?;
+    let (Some(name), Some(query)) = (one.names.into_iter().next(), one.for_query) else { return Err(unsupported()) };
+    let query = Statement::Query(query);
+    only_asks(&query, sees)?;
+    Ok(Asks::Declare(name.value, Box::new(query), travels))
+}
+
+/// How many rows are fetched.
+fn rows(direction: &FetchDirection) -> Result<Option<usize>, Refused> {
+    let number = |limit: &Value| match limit {
+        Value::Number(number, _) => number.parse().ok(),
+        _ => None,
+    };
+    let forwards = || Refused::unsupported("cursors are read forwards only");
+    match direction {
+        FetchDirection::Next | FetchDirection::Forward { limit: None } => Ok(Some(1)),
+        FetchDirection::Forward { limit: Some(limit) } | FetchDirection::Count { limit } => {
+            number(&limit.value).map(Some).ok_or_else(forwards)
+        }
+        FetchDirection::All | FetchDirection::ForwardAll => Ok(None),
+        _ => Err(forwards()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn some() -> Sees {
+        Sees::Campaigns(BTreeSet::from(["spring".to_owned()]))
+    }
+
+    #[test]
+    fn what_only_asks_is_let_through() {
+        for text in [
+            "select 1",
+            "with a as (select 1) table a",
+            "select * from clicks VERSION AS OF 1",
+            "show server_version",
+            "show time zone",
+            "SHOW TRANSACTION ISOLATION LEVEL",
+            "show tables",
+            "begin",
+            "START TRANSACTION READ ONLY",
+            "commit",
+            "abort",
+            "set application_name = 'psql'",
+            "SET extra_float_digits = 3",
+            "set session characteristics as transaction read only",
+            "declare c cursor for select 1",
+            "fetch forward 10 from c",
+            "close all",
+            "deallocate all",
+            "discard all",
+        ] {
+            let read = read(text, &some()).unwrap_or_else(|why| panic!("{text}: {why:?}"));
+            assert_eq!(read.len(), 1, "{text}");
+        }
+        assert!(read(" ; -- nothing", &some()).expect("nothing").is_empty());
+        assert!(read("explain select 1", &Sees::All).is_ok());
+    }
+
+    #[test]
+    fn what_does_more_is_refused() {
+        for text in [
+            "create table a (b int)",
+            "create view a as select 1",
+            "create external table a stored as csv location '/etc/passwd'",
+            "insert into clicks values (1)",
+            "update clicks set ad_id = ''",
+            "delete from clicks",
+            "with a as (select 1) insert into clicks select * from a",
+            "drop table clicks",
+            "truncate clicks",
+            "copy clicks to '/tmp/a.csv'",
+            "copy (select 1) to stdout",
+            "copy clicks from stdin",
+            "select 1 into a",
+            "explain select 1",
+            "explain analyze select 1",
+            "explain insert into clicks values (1)",
+            "prepare a as select 1",
+            "execute a",
+            "set datafusion.execution.batch_size = 1",
+            "set role none",
+            "select 1; drop table clicks",
+            "declare c cursor for insert into clicks values (1)",
+            "do $$ begin end $$",
+            "call f()",
+            "listen a",
+            "vacuum",
+            "grant select on clicks to public",
+        ] {
+            assert!(read(text, &some()).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_nests_without_end_is_refused() {
+        let deep = |operator: &str| format!("select 1{}", format!(" {operator} 1").repeat(OPERATORS_MAX + 1));
+        for text in [
+            deep("+"),
+            deep("and"),
+            deep("union select"),
+            "select * from clicks".to_owned() + &", clicks".repeat(PLANS_MAX),
+            deep("::"),
+            format!("select {}1", "-".repeat(5_000)),
+        ] {
+            assert!(read(&text, &Sees::All).is_err(), "{}", &text[..40]);
+        }
+        assert!(read(&format!("select {}1{}", "(".repeat(5_000), ")".repeat(5_000)), &Sees::All).is_err());
+        let names = "'ad', ".repeat(5_000);
+        assert!(read(&format!("select 1 where 'a' in ({names}'b')"), &Sees::All).is_ok());
+    }
+}

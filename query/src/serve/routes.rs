@@ -1,0 +1,269 @@
+//! What there is over HTTP, and what is said of it in `/openapi.json`.
+
+use std::sync::Arc;
+
+use axum::extract::{RawQuery, Request, State};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use tokio::time::Instant;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
+use utoipa::{IntoResponses, OpenApi as _};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::answers::{self, Of, Told, TopRow, TotalRow, WindowRow};
+use super::asked::{Asked, SeriesAsked, SpanAsked, TopAsked, WhomAsked};
+use super::live;
+use super::problem::Problem;
+use super::served::{Served, now};
+use crate::sees::Sees;
+
+/// What is said of the whole.
+const TITLE: &str = "clicklake";
+
+/// The name that the way to show a key goes by.
+const KEY: &str = "key";
+
+/// The text that Prometheus asks for.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Pictures are SVG.
+const SVG: &str = "image/svg+xml";
+
+/// The route that stands in metrics for whatever is not there.
+const ELSEWHERE: &str = "elsewhere";
+
+type Served_ = State<Arc<Served>>;
+
+/// Where there is no answer.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "it is what the document says; problems make their responses themselves")]
+enum Problems {
+    /// What was asked for cannot be.
+    #[response(status = 400, content_type = "application/problem+json")]
+    Bad(Problem),
+    /// A key is needed.
+    #[response(status = 401, content_type = "application/problem+json")]
+    UnknownKey(Problem),
+    /// The key does not see that.
+    #[response(status = 403, content_type = "application/problem+json")]
+    NotSeen(Problem),
+    /// The address is too long to be read.
+    #[response(status = 414)]
+    LongAddress,
+    /// The address and the headers together are too long to be read.
+    #[response(status = 431)]
+    LongHead,
+    /// Not now.
+    #[response(status = 503, content_type = "application/problem+json")]
+    Busy(Problem),
+}
+
+/// Everything.
+pub(super) fn router(served: &Arc<Served>) -> Router {
+    let (asked, document) = OpenApiRouter::with_openapi(document())
+        .routes(routes!(total))
+        .routes(routes!(series))
+        .routes(routes!(top))
+        .split_for_parts();
+    let document: Arc<str> = document.to_json().expect("a document is JSON").into();
+    let asked = asked
+        .route("/plot.svg", get(plot))
+        .layer(from_fn_with_state(Arc::clone(served), with_key))
+        .with_state(Arc::clone(served));
+    let open = Router::new()
+        .route(
+            "/openapi.json",
+            get(move || async move { ([(CONTENT_TYPE, "application/json")], document.to_string()) }),
+        )
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(Arc::clone(served));
+    let all = asked.merge(open).merge(live::router());
+    all.method_not_allowed_fallback(|| async { Problem::no_method() })
+        .fallback(|| async { Problem::no_page() })
+        .layer(from_fn_with_state(Arc::clone(served), at_home))
+        .layer(from_fn_with_state(Arc::clone(served), measured))
+}
+
+fn document() -> OpenApi {
+    #[derive(utoipa::OpenApi)]
+    struct Document;
+    let about = "Counts of ad clicks, exact at any moment: each answer says of which clicks it is.";
+    let info = InfoBuilder::new().title(TITLE).version(env!("CARGO_PKG_VERSION")).description(Some(about)).build();
+    let mut document = Document::openapi();
+    let components = document.components.get_or_insert_default();
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("A key of this server")).build();
+    components.add_security_scheme(KEY, SecurityScheme::Http(scheme));
+    OpenApiBuilder::from(document).info(info).build()
+}
+
+/// What an ad, or a campaign, has got
+///
+/// One row, also where there is nothing.
+#[utoipa::path(get, path = "/v1/total", params(WhomAsked, SpanAsked), security(("key" = [])),
+               responses((status = 200, body = Told<TotalRow>, description = "The total"), Problems))]
+async fn total(
+    State(served): Served_,
+    Extension(sees): Extension<Sees>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Told<TotalRow>>, Problem> {
+    let question = Asked::of(query.as_deref().unwrap_or_default(), now())?.total(&sees)?;
+    let answer = served.answer(served.totals.total(&question)).await?;
+    let rows = answers::total(&answer, &question.whom)?;
+    Ok(Json(Told { rows, of: Of::answer(&answer.at, question.to) }))
+}
+
+/// What an ad, or a campaign, has got in each minute, hour or day
+///
+/// In the order of time; windows without counts have no row.
+#[utoipa::path(get, path = "/v1/series", params(WhomAsked, SpanAsked, SeriesAsked), security(("key" = [])),
+               responses((status = 200, body = Told<WindowRow>, description = "The series"), Problems))]
+async fn series(
+    State(served): Served_,
+    Extension(sees): Extension<Sees>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Told<WindowRow>>, Problem> {
+    let (question, by) = Asked::of(query.as_deref().unwrap_or_default(), now())?.series(&sees)?;
+    let answer = served.answer(served.totals.series(&question, by)).await?;
+    Ok(Json(Told { rows: answers::series(&answer)?, of: Of::answer(&answer.at, question.to) }))
+}
+
+/// Which ads, or campaigns, have got most clicks
+///
+/// The largest first; of those that the key sees.
+#[utoipa::path(get, path = "/v1/top", params(SpanAsked, TopAsked), security(("key" = [])),
+               responses((status = 200, body = Told<TopRow>, description = "The largest"), Problems))]
+async fn top(
+    State(served): Served_,
+    Extension(sees): Extension<Sees>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Told<TopRow>>, Problem> {
+    let (question, most) = Asked::of(query.as_deref().unwrap_or_default(), now())?.top(&sees)?;
+    let answer = served.answer(served.totals.top(&question, most)).await?;
+    let rows = answers::top(&answer, question.detail)?;
+    Ok(Json(Told { rows, of: Of::answer(&answer.at, question.to) }))
+}
+
+/// A series, drawn.
+async fn plot(
+    State(served): Served_,
+    Extension(sees): Extension<Sees>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let (question, by, width) = Asked::of(query.as_deref().unwrap_or_default(), now())?.plot(&sees)?;
+    let answer = served.answer(served.totals.series(&question, by)).await?;
+    let drawn = live::draw(&answers::series(&answer)?, &question, &answer.at, by, width);
+    let drawn = drawn.map_err(|error| {
+        tracing::error!(%error, "a plot failed");
+        Problem::internal()
+    })?;
+    Ok(([(CONTENT_TYPE, SVG)], drawn).into_response())
+}
+
+async fn ready(State(served): Served_) -> Result<&'static str, Problem> {
+    served.is_ready().map(|()| "ready\n")
+}
+
+async fn metrics(State(served): Served_) -> impl IntoResponse {
+    ([(CONTENT_TYPE, OPEN_METRICS)], served.metrics.text())
+}
+
+/// Lets pass who has a key, with what it sees.
+async fn with_key(State(served): Served_, mut request: Request, next: Next) -> Result<Response, Problem> {
+    let sees = served.sees(bearer(request.headers())).ok_or_else(Problem::unknown_key)?;
+    request.extensions_mut().insert(sees);
+    let mut response = next.run(request).await;
+    // What one may see, the next one may not.
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}
+
+/// The key that a request shows.
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut shown = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (shown.next(), shown.next()) else { return None };
+    let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+/// Without keys, whoever is on this machine sees everything: then a page of somebody else must not ask through a
+/// browser here, under a name of its own that leads here.
+async fn at_home(State(served): Served_, request: Request, next: Next) -> Result<Response, Problem> {
+    let host = request.headers().get(HOST).map(HeaderValue::to_str);
+    let is_home = served.has_keys()
+        || match host {
+            None => true,
+            Some(host) => host.is_ok_and(is_address),
+        };
+    if is_home { Ok(next.run(request).await) } else { Err(Problem::foreign_name()) }
+}
+
+/// Whether a host is named by its address, or as this machine.
+fn is_address(host: &str) -> bool {
+    let Ok(host) = url::Url::parse(&format!("http://{host}")) else { return false };
+    match host.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(_) => true,
+        None => false,
+    }
+}
+
+/// Counts an answer, and how long it took.
+async fn measured(State(served): Served_, request: Request, next: Next) -> Response {
+    let (began, route) = (Instant::now(), route_of(request.uri().path()));
+    let response = next.run(request).await;
+    served.metrics.answered(route, response.status(), began.elapsed());
+    response
+}
+
+/// The route of a path: one of few, whatever is asked for.
+fn route_of(path: &str) -> &'static str {
+    const ROUTES: [&str; 8] =
+        ["/v1/total", "/v1/series", "/v1/top", "/plot.svg", "/openapi.json", "/healthz", "/readyz", "/"];
+    ROUTES.into_iter().find(|route| *route == path).unwrap_or(ELSEWHERE)
+}
+
+/// What a handler that panicked is answered with; the panic itself is in the log.
+pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    let response = Problem::internal().into_response();
+    debug_assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_shown_once_and_as_a_bearer() {
+        let shown = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(AUTHORIZATION, HeaderValue::from_static(value));
+            }
+            bearer(&headers).map(str::to_owned)
+        };
+        assert_eq!(shown(&["Bearer k1"]).as_deref(), Some("k1"));
+        assert_eq!(shown(&["bEARER  k1 "]).as_deref(), Some("k1"));
+        for none in [&[][..], &["k1"], &["Basic k1"], &["Bearer"], &["Bearer k1", "Bearer k2"]] {
+            assert_eq!(shown(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_lead_here_are_not_this_machine() {
+        for home in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "10.0.0.7"] {
+            assert!(is_address(home), "{home}");
+        }
+        for other in ["evil.example", "evil.example:8080", "localhost.evil.example", "", "127.0.0.1.evil.example"] {
+            assert!(!is_address(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Of a table, the rows of some campaigns: what somebody sees who may not see everything.
+//!
+//! Rows of others are dropped right where they are read, before anything of the statement touches them:
+//!
+//! ```text
+//!   the statement: conditions, casts, limits, order, sums ...
+//!   ─────────────────────────────────────────────────────────  nothing passes downwards
+//!   OwnRows        keeps rows by campaign, then columns
+//!   the table's own scan, with the campaigns as a condition, to leave out files
+//! ```
+//!
+//! An expression that fails on a row of others would tell of it, so does the order of rows that a limit cuts, and so do
+//! the statistics of files that counts are answered from. That is why this node lets through no condition, limit, order
+//! or dynamic filter, and knows nothing of how many rows there are. The only conditions that go below are plain
+//! comparisons of a column with a value of its own type, `=` or `IN`: they cannot fail, and only leave out what the
+//! statement leaves out anyway.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, BooleanArray};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::datasource::TableType;
+use datafusion::error::Result;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, col, lit};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
+};
+use futures::StreamExt;
+use lake_schemas::table::column;
+use lake_schemas::{LakeError, Table};
+
+use crate::sees::Sees;
+
+/// What is said of anything that tells of everyone's rows, to those who do not see them.
+pub(crate) const HIDDEN: &str = "tells of the rows of all campaigns, which this key does not see";
+
+/// Columns that rows are looked for by.
+const LOOKED_FOR: [&str; 3] = [column::AD_ID, column::CAMPAIGN_ID, column::WINDOW_START];
+
+/// That something tells of everyone's rows.
+pub(crate) fn hidden(what: &str) -> LakeError {
+    LakeError::Refused(format!("{what} {HIDDEN}"))
+}
+
+/// Refuses a table that tells of everyone's rows, whether the lake has it or not.
+pub(crate) fn is_for(sees: &Sees, table: Table) -> std::result::Result<(), LakeError> {
+    if table == Table::ClicksRejected && *sees != Sees::All { Err(hidden(table.name())) } else { Ok(()) }
+}
+
+/// Whether somebody may see of a table with these columns at all.
+pub(crate) fn may_be_seen(sees: &Sees, schema: &SchemaRef) -> bool {
+    *sees == Sees::All || schema.index_of(column::CAMPAIGN_ID).is_ok()
+}
+
+/// A table, as somebody may see it.
+pub(crate) fn seen_by(
+    sees: &Sees,
+    name: &str,
+    table: Arc<dyn TableProvider>,
+) -> std::result::Result<Arc<dyn TableProvider>, LakeError> {
+    let Sees::Campaigns(own) = sees else { return Ok(table) };
+    let campaign = table.schema().index_of(column::CAMPAIGN_ID).map_err(|_| hidden(name))?;
+    Ok(Arc::new(OwnTable { table, campaign, own: Arc::new(own.clone()) }))
+}
+
+/// A table, of which some campaigns are seen.
+struct OwnTable {
+    table: Arc<dyn TableProvider>,
+    /// The column of the campaign.
+    campaign: usize,
+    own: Arc<BTreeSet<String>>,
+}
+
+impl fmt::Debug for OwnTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} campaigns of {:?}", self.own.len(), self.table)
+    }
+}
+
+#[async_trait]
+impl TableProvider for OwnTable {
+    fn schema(&self) -> SchemaRef {
+        self.table.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        self.table.table_type()
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        let schema = self.schema();
+        let support = |filter: &&Expr| match cannot_fail(filter, &schema) {
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = self.schema();
+        let mut read = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
+        let shown: Vec<_> = (0..read.len()).collect();
+        let campaign = read.iter().position(|index| *index == self.campaign).unwrap_or_else(|| {
+            read.push(self.campaign);
+            read.len() - 1
+        });
+        let own = self.own.iter().map(|name| lit(name.as_str())).collect();
+        let passed = filters.iter().filter(|filter| cannot_fail(filter, &schema)).cloned();
+        let filters: Vec<_> = std::iter::once(col(column::CAMPAIGN_ID).in_list(own, false)).chain(passed).collect();
+        let rows = self.table.scan(session, Some(&read), &filters, None).await?;
+        Ok(Arc::new(OwnRows::new(rows, Own { campaign, campaigns: Arc::clone(&self.own), shown })?))
+    }
+}
+
+/// Whether a condition compares a column with values of its type, and does nothing else.
+fn cannot_fail(filter: &Expr, schema: &SchemaRef) -> bool {
+    let column_type = |expr: &Expr| match expr {
+        Expr::Column(column) if LOOKED_FOR.contains(&column.name.as_str()) => {
+            schema.field_with_name(&column.name).ok().map(|field| field.data_type().clone())
+        }
+        _ => None,
+    };
+    let is_of = |expr: &Expr, expected: &DataType| match expr {
+        Expr::Literal(value, _) => value.data_type() == *expected,
+        _ => false,
+    };
+    match filter {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => match column_type(left) {
+            Some(expected) => is_of(right, &expected),
+            None => column_type(right).is_some_and(|expected| is_of(left, &expected)),
+        },
+        Expr::InList(list) => column_type(&list.expr)
+            .is_some_and(|expected| !list.negated && list.list.iter().all(|value| is_of(value, &expected))),
+        _ => false,
+    }
+}
+
+/// Which rows are kept, and which columns of them.
+#[derive(Clone, Debug)]
+struct Own {
+    campaign: usize,
+    campaigns: Arc<BTreeSet<String>>,
+    shown: Vec<usize>,
+}
+
+impl Own {
+    fn of(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let names = rows.column(self.campaign);
+        let names =
+            if *names.data_type() == DataType::Utf8 { Arc::clone(names) } else { cast(names, &DataType::Utf8)? };
+        let is_own = |name: Option<&str>| Some(name.is_some_and(|name| self.campaigns.contains(name)));
+        let kept: BooleanArray = names.as_string::<i32>().iter().map(is_own).collect();
+        Ok(filter_record_batch(rows, &kept)?.project(&self.shown)?)
+    }
+}
+
+/// Rows of some campaigns, and a barrier: see above.
+#[derive(Debug)]
+struct OwnRows {
+    input: Arc<dyn ExecutionPlan>,
+    own: Own,
+    properties: Arc<PlanProperties>,
+}
+
+impl OwnRows {
+    fn new(input: Arc<dyn ExecutionPlan>, own: Own) -> Result<Self> {
+        let schema = Arc::new(input.schema().project(&own.shown)?);
+        // Nothing is said of order, or of columns that are equal or constant.
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(schema),
+            Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),
+            input.pipeline_behavior(),
+            input.boundedness(),
+        );
+        Ok(Self { input, own, properties: Arc::new(properties) })
+    }
+}
+
+impl DisplayAs for OwnRows {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OwnRows")
+    }
+}
+
+impl ExecutionPlan for OwnRows {
+    fn name(&self) -> &str {
+        "OwnRows"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        let input = children.into_iter().next().unwrap_or_else(|| Arc::clone(&self.input));
+        Ok(Arc::new(Self::new(input, self.own.clone())?))
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let own = self.own.clone();
+        let rows = self.input.execute(partition, context)?.map(move |rows| own.of(&rows?));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{Field, Schema};
+    use datafusion::logical_expr::cast;
+
+    use super::*;
+
+    #[test]
+    fn only_what_cannot_fail_goes_below() {
+        let columns = [column::AD_ID, column::CAMPAIGN_ID, "country"];
+        let fields = columns.map(|name| Field::new(name, DataType::Utf8, true));
+        let schema: SchemaRef = Arc::new(Schema::new(fields.to_vec()));
+        let ad = || col(column::AD_ID);
+        for passes in [ad().eq(lit("1")), lit("1").eq(ad()), ad().in_list(vec![lit("1"), lit("2")], false)] {
+            assert!(cannot_fail(&passes, &schema), "{passes}");
+        }
+        for stays in [
+            cast(ad(), DataType::Int32).eq(lit(1)),
+            ad().eq(lit(1)),
+            ad().eq(cast(lit("x"), DataType::Utf8)),
+            ad().eq(col(column::CAMPAIGN_ID)),
+            ad().not_eq(lit("1")),
+            ad().like(lit("%")),
+            ad().in_list(vec![lit("1")], true),
+            ad().in_list(vec![ad()], false),
+            ad().eq(lit("1")).or(cast(ad(), DataType::Int32).eq(lit(1))),
+            col("country").eq(lit("DE")),
+        ] {
+            assert!(!cannot_fail(&stays, &schema), "{stays}");
+        }
+    }
+}

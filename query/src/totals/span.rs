@@ -1,0 +1,56 @@
+//! Stretches of time as people ask for them: the last hour, and in windows of which there are not too many to look at.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use lake_schemas::minute::WINDOW_MS;
+use lake_schemas::{EventTime, Width};
+
+const MILLIS_PER_HOUR: i64 = 3_600_000;
+
+/// Longer spans are shown by hour.
+const BY_MINUTE_MAX_MS: i64 = 3 * MILLIS_PER_HOUR;
+
+/// Longer spans are shown by day.
+const BY_HOUR_MAX_MS: i64 = 7 * 24 * MILLIS_PER_HOUR;
+
+/// Two bounds: no window that starts before the first, none that starts at the second or later.
+pub type Bounds = (Option<EventTime>, Option<EventTime>);
+
+/// The minutes up to now: the one that is not over is the last of them.
+pub fn last(duration: Duration, now: DateTime<Utc>) -> Bounds {
+    let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+    let minutes = millis.saturating_add(WINDOW_MS - 1) / WINDOW_MS;
+    let to_ms = (now.timestamp_millis().div_euclid(WINDOW_MS) + 1) * WINDOW_MS;
+    let from_ms = to_ms.saturating_sub(minutes.saturating_mul(WINDOW_MS));
+    // What began before all time has no beginning.
+    (EventTime::from_millis(from_ms), EventTime::from_millis(to_ms))
+}
+
+/// Windows of which there are not too many to look at.
+pub fn width_for((from, to): Bounds) -> Width {
+    match from.zip(to).map(|(from, to)| to.millis() - from.millis()) {
+        Some(span_ms) if span_ms <= BY_MINUTE_MAX_MS => Width::Minute,
+        Some(span_ms) if span_ms <= BY_HOUR_MAX_MS => Width::Hour,
+        _ => Width::Day,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_minutes_end_with_the_one_that_is_not_over() {
+        let now = "2026-03-07T12:34:56Z".parse().expect("a time");
+        let bounds = |duration: u64| {
+            let (from, to) = last(Duration::from_secs(duration), now);
+            let text = |time: Option<EventTime>| time.map_or_else(|| "open".to_owned(), |time| time.to_string());
+            (text(from), text(to))
+        };
+        let to = || "2026-03-07T12:35:00.000Z".to_owned();
+        assert_eq!(bounds(60), ("2026-03-07T12:34:00.000Z".to_owned(), to()));
+        assert_eq!(bounds(61), ("2026-03-07T12:33:00.000Z".to_owned(), to()));
+        assert_eq!(bounds(u64::MAX / 1_000), ("open".to_owned(), to()));
+    }
+}

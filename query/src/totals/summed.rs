@@ -1,0 +1,156 @@
+//! Files of which all windows are asked for at once: a year of an ad is twelve sums, if each month is added up before
+//! somebody asks. What is added up stays with its file, which never changes, as long as that is live.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::TableType;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::error::Result;
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
+use datafusion::prelude::{DataFrame, SessionContext};
+use datafusion::scalar::ScalarValue;
+use lake_schemas::table::column;
+
+use super::files::File;
+use super::level::Level;
+use super::plan::Adding;
+use super::question::{Detail, Whom};
+use super::reading::Reading;
+use super::scan::columns;
+use super::sources::Sources;
+use crate::error::QueryError;
+use crate::rows::collect;
+use crate::sees::Sees;
+
+/// Bytes that sums may take: ten years of 10,000 ads take 100 MB.
+const SUMS_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Adds up the files of days that are not yet, the latest first, as far as there is room.
+pub(crate) async fn sum_up(sources: &Sources, context: &SessionContext) -> Result<(), QueryError> {
+    let days = sources.daily.iter().flat_map(|level: &Level| level.files.latest_first());
+    let mut room = SUMS_BYTES_MAX;
+    for file in days {
+        let sums = match file.sums.get() {
+            Some(sums) => sums,
+            None => {
+                let sums = summed(file, sources, context).await?;
+                file.sums.get_or_init(|| sums)
+            }
+        };
+        let Some(left) = room.checked_sub(sums.get_array_memory_size()) else { break };
+        room = left;
+    }
+    Ok(())
+}
+
+/// The rows of a file, added up: a row for each combination of dimensions, in their order.
+async fn summed(file: &Arc<File>, sources: &Sources, context: &SessionContext) -> Result<RecordBatch, QueryError> {
+    let (dimensions, schema) = (sources.parameters.dimension_columns(), columns(&sources.parameters));
+    let adding =
+        Adding { whom: &Whom::All, sees: &Sees::All, dimensions: &dimensions, detail: Detail::Dimensions, by: None };
+    let plan = adding.up_in_order(Arc::new(OneFile { file: Arc::clone(file), schema }))?;
+    let rows = collect(DataFrame::new(context.state(), plan)).await?;
+    Ok(concat_batches(&rows[0].schema(), &rows)?)
+}
+
+/// The scan of sums: some of their columns; of one ad, if only that is looked for.
+pub(crate) fn scan(
+    files: &[Arc<File>],
+    schema: &SchemaRef,
+    filters: &[Expr],
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let ad = filters.iter().find_map(ad_looked_for);
+    let sums = files.iter().filter_map(|file| file.sums.get()).map(|sums| {
+        let rows = match ad {
+            Some(ad) => rows_of(sums, ad)?,
+            None => 0..sums.num_rows(),
+        };
+        let names: Vec<_> = schema
+            .fields()
+            .iter()
+            .map(|field| sums.schema().index_of(field.name()))
+            .collect::<std::result::Result<_, _>>()?;
+        let sums = sums.slice(rows.start, rows.len()).project(&names)?;
+        let count = RecordBatchOptions::new().with_row_count(Some(sums.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::clone(schema), sums.columns().to_vec(), &count)?)
+    });
+    let sums = sums.collect::<Result<Vec<_>>>()?;
+    let sums = if ad.is_some() { vec![concat_batches(schema, &sums)?] } else { sums };
+    let scan: Arc<dyn ExecutionPlan> = MemorySourceConfig::try_new_exec(&[sums], Arc::clone(schema), None)?;
+    Ok(Some(scan))
+}
+
+/// The ad that a condition asks for, if it asks for one.
+fn ad_looked_for(condition: &Expr) -> Option<&str> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return None };
+    match (left.as_ref(), right.as_ref()) {
+        (Expr::Column(of), Expr::Literal(ScalarValue::Utf8(Some(ad)), _))
+        | (Expr::Literal(ScalarValue::Utf8(Some(ad)), _), Expr::Column(of))
+            if of.name == column::AD_ID =>
+        {
+            Some(ad)
+        }
+        _ => None,
+    }
+}
+
+/// Where the rows of an ad are, which are in its order.
+fn rows_of(sums: &RecordBatch, ad: &str) -> Result<Range<usize>> {
+    let ads = sums.column(sums.schema().index_of(column::AD_ID)?).as_string::<i32>();
+    let first = |is_before: &dyn Fn(&str) -> bool| {
+        let (mut from, mut to) = (0, ads.len());
+        while from < to {
+            let middle = from + (to - from) / 2;
+            if is_before(ads.value(middle)) { from = middle + 1 } else { to = middle }
+        }
+        from
+    };
+    Ok(first(&|other| other < ad)..first(&|other| other <= ad))
+}
+
+/// A file as a table.
+struct OneFile {
+    file: Arc<File>,
+    schema: SchemaRef,
+}
+
+impl fmt::Debug for OneFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.object.location)
+    }
+}
+
+#[async_trait]
+impl TableProvider for OneFile {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    async fn scan(
+        &self,
+        session: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let all: Vec<_> = (0..self.schema.fields().len()).collect();
+        let reading = Reading::new(session, &self.schema, false)?;
+        UnionExec::try_new(reading.all_of(vec![Arc::clone(&self.file)], projection.unwrap_or(&all))?)
+    }
+}
