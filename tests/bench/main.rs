@@ -17,6 +17,7 @@ mod raw_lake;
 mod real;
 mod replay;
 mod restart;
+mod serve;
 #[path = "../stack/mod.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod stack;
@@ -52,7 +53,7 @@ pub struct Scale {
 type Measure = fn(Scale) -> Value;
 
 /// What can be measured.
-const PARTS: [(&str, Measure); 11] = [
+const PARTS: [(&str, Measure); 12] = [
     ("ingest", embedded::measure),
     ("aggregate", real::measure_aggregate),
     ("kafka_to_s3", real::measure_ingest),
@@ -64,6 +65,7 @@ const PARTS: [(&str, Measure); 11] = [
     ("upkeep", upkeep::measure),
     ("totals", totals::measure),
     ("asked", asked::measure),
+    ("serve", serve::measure),
 ];
 
 const SHORT: Scale = Scale {
