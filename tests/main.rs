@@ -20,6 +20,7 @@
 //! | [`sql`] | statements answer what their files say, at any version; nobody writes the lake by SQL; reports |
 //! | [`audit`] | `verify` names what was tampered with |
 //! | [`embedded`] | the whole path over a broker in this process |
+//! | [`serve`] | who asks from afar is answered as SQL answers, of what their key sees, however they ask |
 //! | [`start_up`] | what is wrong is said in one line, in time, with the right exit code |
 //! | [`stopping`] | a signal commits and leaves |
 //! | [`readers`] | Delta readers that are not ours read the same |
@@ -41,6 +42,7 @@ mod minutes;
 mod raw_is_the_log;
 mod readers;
 mod s3;
+mod serve;
 mod simulation;
 mod sql;
 mod stack;

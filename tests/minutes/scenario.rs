@@ -73,7 +73,7 @@ fn play(scenario: &str) -> String {
 impl World {
     fn set_parameters<'a>(&mut self, words: impl Iterator<Item = &'a str>) -> String {
         let millis = |text: &str| {
-            let duration: Duration = humantime::parse_duration(text).expect("a duration");
+            let duration: Duration = lake_schemas::time::duration(text).expect("a duration");
             i64::try_from(duration.as_millis()).expect("short")
         };
         for (key, value) in words.map(|word| word.split_once('=').expect("key=value")) {

@@ -3,7 +3,7 @@
 
 pub mod questions;
 mod said;
-mod world;
+pub mod world;
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -13,6 +13,7 @@ use deltalake::DeltaTable;
 use lake_schemas::{EventTime, Table, TopicPartition, Width};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
+use query::Sees;
 use query::totals::{AsOf, Detail, Question, Totals, Whom};
 use rand::SeedableRng;
 use rand::seq::IteratorRandom;
@@ -40,13 +41,16 @@ const DISASTERS: Range<u64> = 0..16;
 async fn world(seed: u64) -> Result<(), String> {
     let mut world = World::of_seed(seed).await;
     let open = Totals::new(world.lake.clone()).map_err(|error| error.to_string())?;
+    let looking = Totals::new(world.lake.clone()).map_err(|error| error.to_string())?;
     for _ in 0..25 {
         world.step().await;
+        looking.look().await.map_err(|error| error.to_string())?;
+        looking.sum_up().await.map_err(|error| error.to_string())?;
         let contents = contents(&world.lake).await;
         let newest = contents.last().expect("a version");
-        for _ in 0..3 {
+        for totals in [&open, &looking, &looking] {
             let asked = asked(&mut world.rng, newest);
-            let answer = answer(&open, &asked).await?;
+            let answer = answer(totals, &asked).await?;
             is_right(&answer, &contents, &asked)?;
             let partition = TopicPartition::new("clicks", 0);
             if (answer.at.minutes, answer.at.cut().get(&partition))
@@ -78,7 +82,7 @@ async fn world(seed: u64) -> Result<(), String> {
 /// Whether the functions of SQL say what a question is answered with.
 async fn says_the_same_in_sql(world: &mut World, counts: &Counts) -> Result<(), String> {
     let (question, by) = asked(&mut world.rng, counts);
-    let question = Question { detail: Detail::Dimensions, ..question };
+    let question = Question { detail: Detail::Dimensions, sees: Sees::All, ..question };
     let time = |time: Option<EventTime>| time.map_or_else(|| "null".to_owned(), |time| format!("'{time}'"));
     let (from, to) = (time(question.from), time(question.to));
     let function = match by {

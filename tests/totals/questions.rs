@@ -8,6 +8,7 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use lake_schemas::minute::Measure;
 use lake_schemas::table::column;
 use lake_schemas::{EventTime, Lake, Table, Width};
+use query::Sees;
 use query::totals::{Answer, AsOf, Detail, Question, Totals, Whom};
 use rand::Rng;
 use rand::seq::{IndexedRandom, IteratorRandom};
@@ -40,6 +41,10 @@ pub fn expected(counts: &Counts, (question, by): &Asked) -> Sums {
         question.from.is_none_or(|from| from.millis() <= start_ms)
             && question.to.is_none_or(|to| start_ms < to.millis())
     };
+    let is_seen = |dimensions: &[Option<String>]| match &question.sees {
+        Sees::All => true,
+        Sees::Campaigns(own) => dimensions[1].as_ref().is_some_and(|campaign| own.contains(campaign)),
+    };
     let is_theirs = |dimensions: &[Option<String>]| match &question.whom {
         Whom::All => true,
         Whom::Ad(ad) => dimensions[0].as_ref() == Some(ad),
@@ -49,7 +54,8 @@ pub fn expected(counts: &Counts, (question, by): &Asked) -> Sums {
     if question.detail == Detail::Sums && by.is_none() {
         sums.insert((None, Vec::new()), Default::default());
     }
-    let asked = counts.iter().filter(|((start_ms, dimensions), _)| is_in(*start_ms) && is_theirs(dimensions));
+    let is_asked = |start_ms: i64, dimensions: &[_]| is_in(start_ms) && is_theirs(dimensions) && is_seen(dimensions);
+    let asked = counts.iter().filter(|((start_ms, dimensions), _)| is_asked(*start_ms, dimensions));
     for ((start_ms, dimensions), measures) in asked {
         let dimensions = if question.detail == Detail::Sums { Vec::new() } else { dimensions.clone() };
         let sum = sums.entry((by.map(|width| width.start_ms(*start_ms)), dimensions)).or_default();
@@ -105,7 +111,7 @@ pub fn asked(rng: &mut ChaCha8Rng, counts: &Counts) -> Asked {
     let some = |rng: &mut ChaCha8Rng| counts.keys().choose(rng).cloned().unwrap_or((START_MS, vec![None, None]));
     let edge = |rng: &mut ChaCha8Rng| {
         let near = some(rng).0 + rng.random_range(-2..=2) * MINUTE_MS;
-        let width = *[Width::Minute, Width::Hour, Width::Day].choose(rng).expect("some");
+        let width = *[Width::Minute, Width::Hour, Width::Day, Width::Day].choose(rng).expect("some");
         (!rng.random_ratio(1, 4)).then(|| width.start_ms(near))
     };
     let (one, other) = (edge(rng), edge(rng));
@@ -121,5 +127,12 @@ pub fn asked(rng: &mut ChaCha8Rng, counts: &Counts) -> Asked {
     };
     let detail = if rng.random_ratio(1, 4) { Detail::Sums } else { Detail::Dimensions };
     let time = |ms: Option<i64>| ms.and_then(EventTime::from_millis);
-    (Question { whom, from: time(from), to: time(to), as_of: AsOf::Newest, detail }, *WIDTHS.choose(rng).expect("some"))
+    let sees = if rng.random_ratio(1, 3) {
+        let own = (0..rng.random_range(1..3)).filter_map(|_| some(rng).1[1].clone());
+        Sees::Campaigns(own.collect())
+    } else {
+        Sees::All
+    };
+    let question = Question { whom, from: time(from), to: time(to), as_of: AsOf::Newest, detail, sees };
+    (question, *WIDTHS.choose(rng).expect("some"))
 }

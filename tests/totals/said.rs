@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use chrono::DateTime;
-use lake_schemas::commit::TableLog;
-use lake_schemas::{EventTime, Lake, Table, Width};
+use lake_schemas::{EventTime, Lake, Width};
 use object_store::memory::InMemory;
 use query::totals::{Detail, Question, Totals, Whom};
 
@@ -99,12 +98,7 @@ fn the_commands_print_what_an_advertiser_asks_for() {
     let lake = Lake::at(&path).expect("a lake");
     fails(&["total", "--ad", "ad_id-a", "--lake", &path], 3, &["no table clicks_minute yet", "aggregate"]);
     let (contents, question) = simulate(async {
-        let mut world = World::of_seed(4).await;
-        // The same world, on a disk.
-        world.lake = lake;
-        world.log = TableLog::open_or_make(&world.lake, &world.parameters.definition(Table::ClicksMinute))
-            .await
-            .expect("a table");
+        let mut world = World::of_seed(4).await.moved_to(lake).await;
         for _ in 0..6 {
             world.append().await;
         }

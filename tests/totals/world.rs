@@ -42,6 +42,13 @@ impl World {
         Self { rng, store, lake, parameters, log, now_ms: START_MS }
     }
 
+    /// The same world before anything has happened, in another lake.
+    pub async fn moved_to(self, lake: Lake) -> Self {
+        let definition = self.parameters.definition(Table::ClicksMinute);
+        let log = TableLog::open_or_make(&lake, &definition).await.expect("a table");
+        Self { lake, log, ..self }
+    }
+
     /// Something happens.
     pub async fn step(&mut self) {
         match self.rng.random_range(0..12) {

@@ -1,0 +1,38 @@
+"""Asks a PostgreSQL server what stands on standard input, a JSON list of [statement, parameters or null], and prints what
+each is answered: {"rows": [...]} or {"code": ..., "said": ...}.
+
+Usage: asks.py DSN simple|extended
+"""
+
+import json
+import sys
+
+import psycopg
+
+
+def value(column):
+    return column if column is None or isinstance(column, (bool, int, float, str)) else str(column)
+
+
+def answer(connection, protocol, statement, parameters):
+    cursor = psycopg.ClientCursor(connection) if protocol == "simple" else connection.cursor()
+    try:
+        if protocol == "extended":
+            cursor.execute(statement, parameters, prepare=True)
+        else:
+            cursor.execute(statement, parameters)
+        rows = cursor.fetchall() if cursor.description else []
+        return {"rows": [[value(column) for column in row] for row in rows]}
+    except psycopg.Error as error:
+        return {"code": error.sqlstate, "said": str(error).strip()}
+
+
+def main(dsn, protocol):
+    answers = []
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for statement, parameters in json.load(sys.stdin):
+            answers.append(answer(connection, protocol, statement, parameters))
+    json.dump(answers, sys.stdout)
+
+
+main(*sys.argv[1:])
