@@ -5,6 +5,9 @@
 
 use std::collections::BTreeSet;
 
+use datafusion::logical_expr::{Expr, col, lit};
+use lake_schemas::table::column;
+
 /// Whose rows somebody may see.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Sees {
@@ -18,9 +21,21 @@ pub enum Sees {
 impl Sees {
     /// Whether a campaign is among them.
     pub fn has(&self, campaign: &str) -> bool {
+        self.has_row_of(Some(campaign))
+    }
+
+    /// Whether a row of a campaign, or of none, is.
+    pub fn has_row_of(&self, campaign: Option<&str>) -> bool {
         match self {
             Self::All => true,
-            Self::Campaigns(own) => own.contains(campaign),
+            Self::Campaigns(own) => campaign.is_some_and(|campaign| own.contains(campaign)),
         }
+    }
+
+    /// The same as a condition on rows; `None`: on none of them.
+    pub(crate) fn condition(&self) -> Option<Expr> {
+        let Self::Campaigns(own) = self else { return None };
+        let own = own.iter().map(|campaign| lit(campaign.as_str())).collect();
+        Some(col(column::CAMPAIGN_ID).in_list(own, false))
     }
 }

@@ -232,7 +232,7 @@ fn value(measure: &str, ad: i64, start: i64) -> i64 {
 }
 
 /// As generated clicks are named.
-fn name(kind: &str, number: i64) -> String {
+pub fn name(kind: &str, number: i64) -> String {
     format!("{kind}-{number:06}")
 }
 

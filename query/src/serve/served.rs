@@ -75,9 +75,7 @@ impl Served {
 
     /// Answers a question, when there is a place, and in time.
     pub async fn answer(&self, question: impl Future<Output = Result<Answer, QueryError>>) -> Result<Answer, Problem> {
-        if lock(&self.looked).at.is_none() {
-            return Err(Problem::busy(lock(&self.looked).why_not.clone()));
-        }
+        self.has_looked()?;
         let _in_flight = self.metrics.in_flight();
         let answer = timeout(ANSWER_MAX, async {
             let _place = self.places.acquire().await;
@@ -86,6 +84,11 @@ impl Served {
         let seconds = ANSWER_MAX.as_secs();
         let late = |_| Problem::busy(format!("no answer within {seconds} s; ask again, or for less time"));
         Ok(answer.await.map_err(late)??)
+    }
+
+    fn has_looked(&self) -> Result<(), Problem> {
+        let looked = lock(&self.looked);
+        looked.at.map(|_| ()).ok_or_else(|| Problem::busy(looked.why_not.clone()))
     }
 
     /// Whether the lake was found not long ago; if not, why.
@@ -100,11 +103,8 @@ impl Served {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let found = self.totals.look().await;
+            let found = self.totals.look(Instant::now() + LOOK_EVERY).await;
             self.take_note(found);
-            if let Err(error) = self.totals.sum_up().await {
-                tracing::warn!(error = &error as &dyn Error, "adding up");
-            }
         }
     }
 

@@ -12,10 +12,9 @@
 //! An expression that fails on a row of others would tell of it, so does the order of rows that a limit cuts, and so do
 //! the statistics of files that counts are answered from. That is why this node lets through no condition, limit, order
 //! or dynamic filter, and knows nothing of how many rows there are. The only conditions that go below are plain
-//! comparisons of a column with a value of its own type, `=` or `IN`: they cannot fail, and only leave out what the
-//! statement leaves out anyway.
+//! comparisons of a column with a value of its own type, `=`, `<` and the like, or `IN`: they cannot fail, and only
+//! leave out what the statement leaves out anyway.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -29,7 +28,7 @@ use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::TableType;
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, col, lit};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
@@ -46,6 +45,9 @@ pub(crate) const HIDDEN: &str = "tells of the rows of all campaigns, which this 
 
 /// Columns that rows are looked for by.
 const LOOKED_FOR: [&str; 3] = [column::AD_ID, column::CAMPAIGN_ID, column::WINDOW_START];
+
+/// How they are compared with values.
+const COMPARISONS: [Operator; 5] = [Operator::Eq, Operator::Lt, Operator::LtEq, Operator::Gt, Operator::GtEq];
 
 /// That something tells of everyone's rows.
 pub(crate) fn hidden(what: &str) -> LakeError {
@@ -68,9 +70,9 @@ pub(crate) fn seen_by(
     name: &str,
     table: Arc<dyn TableProvider>,
 ) -> std::result::Result<Arc<dyn TableProvider>, LakeError> {
-    let Sees::Campaigns(own) = sees else { return Ok(table) };
+    let Some(condition) = sees.condition() else { return Ok(table) };
     let campaign = table.schema().index_of(column::CAMPAIGN_ID).map_err(|_| hidden(name))?;
-    Ok(Arc::new(OwnTable { table, campaign, own: Arc::new(own.clone()) }))
+    Ok(Arc::new(OwnTable { table, campaign, sees: sees.clone(), condition }))
 }
 
 /// A table, of which some campaigns are seen.
@@ -78,12 +80,13 @@ struct OwnTable {
     table: Arc<dyn TableProvider>,
     /// The column of the campaign.
     campaign: usize,
-    own: Arc<BTreeSet<String>>,
+    sees: Sees,
+    condition: Expr,
 }
 
 impl fmt::Debug for OwnTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} campaigns of {:?}", self.own.len(), self.table)
+        write!(f, "some campaigns of {:?}", self.table)
     }
 }
 
@@ -120,11 +123,10 @@ impl TableProvider for OwnTable {
             read.push(self.campaign);
             read.len() - 1
         });
-        let own = self.own.iter().map(|name| lit(name.as_str())).collect();
         let passed = filters.iter().filter(|filter| cannot_fail(filter, &schema)).cloned();
-        let filters: Vec<_> = std::iter::once(col(column::CAMPAIGN_ID).in_list(own, false)).chain(passed).collect();
+        let filters: Vec<_> = std::iter::once(self.condition.clone()).chain(passed).collect();
         let rows = self.table.scan(session, Some(&read), &filters, None).await?;
-        Ok(Arc::new(OwnRows::new(rows, Own { campaign, campaigns: Arc::clone(&self.own), shown })?))
+        Ok(Arc::new(OwnRows::new(rows, Own { campaign, sees: self.sees.clone(), shown })?))
     }
 }
 
@@ -141,7 +143,7 @@ fn cannot_fail(filter: &Expr, schema: &SchemaRef) -> bool {
         _ => false,
     };
     match filter {
-        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => match column_type(left) {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if COMPARISONS.contains(op) => match column_type(left) {
             Some(expected) => is_of(right, &expected),
             None => column_type(right).is_some_and(|expected| is_of(left, &expected)),
         },
@@ -155,7 +157,7 @@ fn cannot_fail(filter: &Expr, schema: &SchemaRef) -> bool {
 #[derive(Clone, Debug)]
 struct Own {
     campaign: usize,
-    campaigns: Arc<BTreeSet<String>>,
+    sees: Sees,
     shown: Vec<usize>,
 }
 
@@ -164,8 +166,7 @@ impl Own {
         let names = rows.column(self.campaign);
         let names =
             if *names.data_type() == DataType::Utf8 { Arc::clone(names) } else { cast(names, &DataType::Utf8)? };
-        let is_own = |name: Option<&str>| Some(name.is_some_and(|name| self.campaigns.contains(name)));
-        let kept: BooleanArray = names.as_string::<i32>().iter().map(is_own).collect();
+        let kept: BooleanArray = names.as_string::<i32>().iter().map(|name| Some(self.sees.has_row_of(name))).collect();
         Ok(filter_record_batch(rows, &kept)?.project(&self.shown)?)
     }
 }
@@ -233,7 +234,7 @@ impl ExecutionPlan for OwnRows {
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::{Field, Schema};
-    use datafusion::logical_expr::cast;
+    use datafusion::logical_expr::{cast, col, lit};
 
     use super::*;
 
@@ -243,7 +244,7 @@ mod tests {
         let fields = columns.map(|name| Field::new(name, DataType::Utf8, true));
         let schema: SchemaRef = Arc::new(Schema::new(fields.to_vec()));
         let ad = || col(column::AD_ID);
-        for passes in [ad().eq(lit("1")), lit("1").eq(ad()), ad().in_list(vec![lit("1"), lit("2")], false)] {
+        for passes in [ad().eq(lit("1")), lit("1").lt_eq(ad()), ad().in_list(vec![lit("1"), lit("2")], false)] {
             assert!(cannot_fail(&passes, &schema), "{passes}");
         }
         for stays in [

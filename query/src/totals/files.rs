@@ -60,11 +60,6 @@ pub(crate) struct Files {
 }
 
 impl Files {
-    /// All of them, the latest first.
-    pub fn latest_first(&self) -> impl Iterator<Item = &Arc<File>> {
-        self.folders.values().rev().flatten()
-    }
-
     /// Those that hold any of these windows: first those that hold no others, then the rest.
     pub fn holding(&self, windows: &Stretches) -> [Vec<Arc<File>>; 2] {
         let mut holding = [Vec::new(), Vec::new()];

@@ -9,7 +9,7 @@ use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions_aggregate::expr_fn::sum;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, col, in_list, lit};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
 use lake_schemas::Width;
 use lake_schemas::minute::Measure;
 use lake_schemas::table::{column, timestamp};
@@ -42,9 +42,8 @@ impl Adding<'_> {
             Whom::Ad(ad) => plan.filter(col(column::AD_ID).eq(lit(ad.as_str())))?,
             Whom::Campaign(campaign) => plan.filter(col(column::CAMPAIGN_ID).eq(lit(campaign.as_str())))?,
         };
-        if let Sees::Campaigns(own) = self.sees {
-            let own = own.iter().map(|campaign| lit(campaign.as_str())).collect();
-            plan = plan.filter(in_list(col(column::CAMPAIGN_ID), own, false))?;
+        if let Some(own) = self.sees.condition() {
+            plan = plan.filter(own)?;
         }
         let window = self.by.map(window_of);
         let dimensions = self.kept().iter().map(|name| col(*name));

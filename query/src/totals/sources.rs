@@ -5,6 +5,7 @@
 //! it would have said is taken from below.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use lake_schemas::commit::{Changed, TableView, Version};
@@ -12,7 +13,7 @@ use lake_schemas::minute::Parameters;
 use lake_schemas::stand::rolled_up_from;
 use lake_schemas::{Result, Stand, Table, TopicPartition};
 
-use super::files::LiveFiles;
+use super::files::{File, LiveFiles};
 use super::level::Level;
 use super::question::StandsAt;
 use super::stitch::{Dirty, Parts};
@@ -55,6 +56,17 @@ impl Sources {
         let levels = [self.daily.as_ref(), self.hourly.as_ref(), Some(&self.minutes)];
         let parts = [&parts.days, &parts.hours, &parts.minutes];
         levels.into_iter().zip(parts).filter_map(|(level, part)| Some((level?, part)))
+    }
+
+    /// The files that hold what is taken: first those that hold nothing else, then the rest.
+    pub fn files(&self, parts: &Parts) -> [Vec<Arc<File>>; 2] {
+        let mut files = [Vec::new(), Vec::new()];
+        for (level, windows) in self.taken(parts) {
+            for (all, these) in files.iter_mut().zip(level.files.holding(windows)) {
+                all.extend(these);
+            }
+        }
+        files
     }
 
     /// What an answer stands at that these parts are taken for.

@@ -1,5 +1,6 @@
 //! Answers questions, and keeps what is known of the lake from one to the next.
 
+use std::error::Error;
 use std::sync::{Arc, Mutex};
 
 use datafusion::dataframe::DataFrame;
@@ -9,17 +10,18 @@ use futures::future::BoxFuture;
 use lake_schemas::commit::Version;
 use lake_schemas::{Lake, LakeError, Width};
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::time::Instant;
 
 use super::as_of::sources_as_of;
 use super::current::From;
 use super::follow::Followed;
 use super::plan::Adding;
-use super::question::{Answer, AsOf, Question, stretch};
+use super::question::{Answer, AsOf, Detail, Question, Whom, stretch};
 use super::reading::store_url;
 use super::scan::{Counts, columns};
 use super::sources::Sources;
 use super::stitch::stitch;
-use super::summed::sum_up;
+use super::summed::{sum_of, sum_up};
 use crate::error::QueryError;
 use crate::locked::lock;
 use crate::rows::collect;
@@ -59,24 +61,17 @@ impl Totals {
     }
 
     /// Looks at the newest versions, once for all questions until the next look; without any, each question looks by
-    /// itself. Returns what an answer stands at from now on.
-    pub fn look(&self) -> BoxFuture<'_, Result<Version, QueryError>> {
+    /// itself. What may be asked for as a whole is added up first, so that questions of years need not read it; what is
+    /// left of that at a time stays for the next look. Returns what an answer stands at from now on.
+    pub fn look(&self, until: Instant) -> BoxFuture<'_, Result<Version, QueryError>> {
         Box::pin(async move {
             let sources = Arc::new(self.followed.lock().await.sources(&self.lake).await?);
+            if let Err(error) = sum_up(&sources, &self.context, until).await {
+                tracing::warn!(error = &error as &dyn Error, "adding up");
+            }
             let version = sources.minutes.version;
             *lock(&self.seen) = Some(sources);
             Ok(version)
-        })
-    }
-
-    /// Adds up what was last found and may be asked for as a whole, so that questions of years need not read it.
-    pub fn sum_up(&self) -> BoxFuture<'_, Result<(), QueryError>> {
-        Box::pin(async move {
-            let seen = lock(&self.seen).clone();
-            match seen {
-                Some(sources) => sum_up(&sources, &self.context).await,
-                None => Ok(()),
-            }
         })
     }
 
@@ -112,7 +107,14 @@ impl Totals {
             (earlier, _) => Arc::new(sources_as_of(&self.lake, earlier).await?),
         };
         let widest = by.unwrap_or(Width::Day);
-        let at = sources.at(&stitch(&asked, widest, &sources.dirty));
+        let parts = stitch(&asked, widest, &sources.dirty);
+        let at = sources.at(&parts);
+        if let (Rows::All, Detail::Sums, Whom::Ad(ad)) = (rows, question.detail, &question.whom)
+            && let [whole, []] = sources.files(&parts).each_ref().map(Vec::as_slice)
+            && let Some(sum) = sum_of(ad, &question.sees, whole)?
+        {
+            return Ok(Answer { rows: vec![sum], at });
+        }
         let (dimensions, schema) = (sources.parameters.dimension_columns(), columns(&sources.parameters));
         let counts = Counts { from: From::These(sources), asked, widest, schema };
         let Question { whom, sees, detail, .. } = question;
