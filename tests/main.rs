@@ -27,6 +27,7 @@
 //! | [`structure`] | the tree is as the design says |
 
 mod audit;
+mod by_hand;
 mod chaos;
 mod commits;
 mod counted;

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::asked::{Asked, Moment, START_MS};
-use super::lake::{MINUTE_MS, TOPIC, append};
 use super::server::Server;
+use crate::by_hand::{MINUTE_MS, TOPIC, append};
 use crate::simulation::simulate;
 use crate::start_up::folder;
 use crate::totals::world::World;

@@ -13,8 +13,8 @@ use rand::seq::{IndexedRandom, IteratorRandom};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
-use super::lake::MINUTE_MS;
 use super::server::encoded;
+use crate::by_hand::MINUTE_MS;
 
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;

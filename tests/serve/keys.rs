@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-use lake_schemas::{Lake, Stand};
+use lake_schemas::minute::Parameters;
+use lake_schemas::{Lake, Stand, Table};
 use serde_json::Value;
 
-use super::lake::{Row, append, minutes};
 use super::server::{Answer, Server, encoded};
 use super::tricks::{NAMES, QUERIES, TARGETS};
+use crate::by_hand::{Row, append, minutes};
 use crate::simulation::simulate;
 use crate::start_up::folder;
 
@@ -42,13 +43,14 @@ const ROUTES: [&str; 4] = [
 const AS_OF: [&str; 5] = ["", "&as_of=0", "&as_of=1", "&as_of=2", "&as_of=3"];
 
 fn row(minute: i64, ad: &str, campaign: Option<&str>, clicks: i64) -> Row {
-    Row { minute, ad: ad.to_owned(), campaign: campaign.map(str::to_owned), clicks }
+    let (ad, campaign) = (ad.to_owned(), campaign.map(str::to_owned));
+    Row { minute, ad, campaign, clicks, cost_micros: clicks, ..Row::default() }
 }
 
 /// A lake in which everyone has clicks: campaigns of all names, ads of all names, ads that run in several campaigns,
 /// and in none.
 async fn write(lake: &Lake) {
-    let mut log = minutes(lake).await;
+    let mut log = minutes(lake, Table::ClicksMinute, &Parameters::default()).await;
     let stand = |cut| BTreeMap::from([(0, Stand { cut: Some(cut), ..Stand::default() })]);
     let mut foreign = FOREIGN..;
     let mut other = |ad: &str, campaign| row(0, ad, campaign, foreign.next().expect("there is no end"));

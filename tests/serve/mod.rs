@@ -1,13 +1,12 @@
 //! `clicklake serve`, as a process: what it answers, to whom, and what it lives through.
 //!
-//! [`server`] starts it and speaks HTTP to it, down to the byte; [`lake`] writes the lakes that it serves.
+//! [`server`] starts it and speaks HTTP to it, down to the byte.
 
 mod answers;
 mod asked;
 mod dashboard;
 mod fuzzed;
 mod keys;
-mod lake;
 mod load;
 mod page;
 mod patient;

@@ -9,24 +9,18 @@
 //! ```
 
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use ingest::decode::{BatchBuilder, Message};
-use lake_schemas::commit::{Commit, Move, Outcome, TableLog};
-use lake_schemas::job::Step;
+use lake_schemas::commit::TableLog;
 use lake_schemas::minute::{Dimension, Parameters};
-use lake_schemas::table::{TIME_IN_FUTURE_MS, column, timestamp};
-use lake_schemas::{Folder, Lake, LogTime, Stand, Table, TopicPartition, files};
+use lake_schemas::{Lake, Stand, Table, TopicPartition};
 use serde_json::{Value, json};
 
 use crate::NOON_MS;
+use crate::by_hand::{self, MINUTE_MS, Row, TOPIC};
 use crate::simulation::compact;
 
-const MINUTE_MS: i64 = 60_000;
-
 /// A row of minutes: its minute after noon, ad, country and clicks.
-type Row = (i64, &'static str, Option<&'static str>, i64);
+type Counted = (i64, &'static str, Option<&'static str>, i64);
 
 /// Writes the lake.
 pub async fn write(lake: &Lake, folder: &Path) {
@@ -35,94 +29,38 @@ pub async fn write(lake: &Lake, folder: &Path) {
         append_clicks(&mut clicks, partition, next).await;
     }
     let parameters = Parameters::default();
-    let mut minutes = minutes(lake, Table::ClicksMinute, &parameters).await;
-    append_minutes(&mut minutes, &parameters, 3, &[(0, "ad-a", None, 2), (0, "ad-b", None, 1)]).await;
-    append_minutes(&mut minutes, &parameters, 4, &[(1, "ad-a", None, 1), (1, "ad-b", None, 1)]).await;
+    let mut minutes = by_hand::minutes(lake, Table::ClicksMinute, &parameters).await;
+    append_minutes(&mut minutes, 3, &[(0, "ad-a", None, 2), (0, "ad-b", None, 1)]).await;
+    append_minutes(&mut minutes, 4, &[(1, "ad-a", None, 1), (1, "ad-b", None, 1)]).await;
     compact(lake, 1).await.expect("a disk");
-    append_minutes(&mut minutes, &parameters, 5, &[(0, "ad-a", None, 1)]).await;
+    append_minutes(&mut minutes, 5, &[(0, "ad-a", None, 1)]).await;
     let parameters = Parameters { dimensions: vec![Dimension::Country], ..Parameters::default() };
     let shadow = Table::Shadow("by_country".parse().expect("a name"));
-    let mut by_country = self::minutes(lake, shadow, &parameters).await;
-    append_minutes(&mut by_country, &parameters, 5, &[(0, "ad-a", Some("DE"), 2), (0, "ad-b", None, 1)]).await;
+    let mut by_country = by_hand::minutes(lake, shadow, &parameters).await;
+    append_minutes(&mut by_country, 5, &[(0, "ad-a", Some("DE"), 2), (0, "ad-b", None, 1)]).await;
     for table in Table::ALL.into_iter().chain([shadow]) {
         set_times(&folder.join(table.name()).join("_delta_log"));
     }
 }
 
-async fn minutes(lake: &Lake, table: Table, parameters: &Parameters) -> TableLog {
-    TableLog::open_or_make(lake, &parameters.definition(table)).await.expect("a table")
-}
-
 /// A click for each offset up to one, of an ad that the offset names.
 async fn append_clicks(log: &mut TableLog, partition: i32, next: i64) {
-    let partition = TopicPartition::new("clicks", partition);
-    let from = log.stand(&partition);
-    let first = from.cut.unwrap_or(0);
-    let mut batch = BatchBuilder::new(partition.clone(), first, TIME_IN_FUTURE_MS);
-    for offset in first..next {
+    let first = log.stand(&TopicPartition::new(TOPIC, partition)).cut.unwrap_or(0);
+    let clicks = (first..next).map(|offset| {
         let ad = if offset % 2 == 0 { "ad-a" } else { "ad-b" };
-        let click =
-            json!({ "ad_id": ad, "event_time": NOON_MS, "event_id": format!("{}@{offset}", partition.partition) });
-        let (log_time, payload) = (LogTime::from_millis(NOON_MS), click.to_string());
-        batch.push(&Message { offset, log_time, key: None, payload: Some(payload.as_bytes()) });
-    }
-    let to = Stand { cut: Some(next), read: Some(next), ..Stand::default() };
-    let step = Step { table: Table::Clicks, partition, rows: vec![batch.finish().events], from, to };
-    let adds = put(log, &step.rows).await;
-    commit(log, &Commit::epoch("ingest", &[step], adds)).await;
-}
-
-async fn append_minutes(log: &mut TableLog, parameters: &Parameters, next: i64, rows: &[Row]) {
-    let rows = batch(log.table(), parameters, rows);
-    let adds = put(log, &[rows]).await;
-    let partition = TopicPartition::new("clicks", 0);
-    let (table, from) = (log.table(), log.stand(&partition));
-    let to = Stand { cut: Some(next), ..from };
-    let both = from.encode(table, &partition).into_iter().zip(to.encode(table, &partition));
-    let moves = both.map(|((app_id, from), (_, to))| Move { app_id, from, to }).collect();
-    let cut = [(partition, next)].into();
-    commit(log, &Commit { adds, moves, cut, ..Commit::new("aggregate") }).await;
-}
-
-fn batch(table: Table, parameters: &Parameters, rows: &[Row]) -> RecordBatch {
-    let (schema, folder) = (parameters.schema(table), Folder::at(table, NOON_MS));
-    let text =
-        |of: fn(&Row) -> Option<&'static str>| -> ArrayRef { Arc::new(rows.iter().map(of).collect::<StringArray>()) };
-    let times = |after: i64| -> ArrayRef {
-        let micros = rows.iter().map(|(minute, ..)| (NOON_MS + minute * MINUTE_MS + after) * 1_000);
-        Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_data_type(timestamp()))
-    };
-    let columns = schema.fields().iter().map(|field| -> ArrayRef {
-        if let Some(column) = folder.column(field.name(), rows.len()) {
-            return column;
-        }
-        match field.name().as_str() {
-            column::WINDOW_START => times(0),
-            column::WINDOW_END => times(MINUTE_MS),
-            column::AD_ID => text(|(_, ad, ..)| Some(ad)),
-            column::COUNTRY => text(|(_, _, country, _)| *country),
-            column::CAMPAIGN_ID => text(|_| Some("spring")),
-            column::PANE | column::TOPIC => text(|_| Some("clicks")),
-            column::KAFKA_PARTITION => Arc::new(Int32Array::from(vec![0; rows.len()])),
-            "clicks" => Arc::new(Int64Array::from_iter_values(rows.iter().map(|(.., clicks)| *clicks))),
-            _ => Arc::new(Int64Array::from(vec![0; rows.len()])),
-        }
+        (offset, json!({ "ad_id": ad, "event_time": NOON_MS, "event_id": format!("{partition}@{offset}") }))
     });
-    RecordBatch::try_new(Arc::clone(&schema), columns.collect()).expect("the table's columns")
+    by_hand::append_clicks(log, partition, clicks, next).await;
 }
 
-async fn put(log: &TableLog, rows: &[RecordBatch]) -> Vec<deltalake::kernel::Add> {
-    let mut adds = Vec::new();
-    for file in files::encode(log.table(), rows).await.expect("files") {
-        file.put(log.object_store().as_ref()).await.expect("a disk");
-        adds.push(file.add);
-    }
-    adds
-}
-
-async fn commit(log: &mut TableLog, commit: &Commit) {
-    let outcome = log.commit(commit).await.expect("a disk");
-    assert!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
+/// Minutes of partition 0, which stands there from then on.
+async fn append_minutes(log: &mut TableLog, next: i64, rows: &[Counted]) {
+    let rows = rows.iter().map(|&(minute, ad, country, clicks)| {
+        let (ad, campaign) = (ad.to_owned(), Some("spring".to_owned()));
+        Row { minute, ad, campaign, country, clicks, ..Row::default() }
+    });
+    let to = Stand { cut: Some(next), ..log.stand(&TopicPartition::new(TOPIC, 0)) };
+    by_hand::append(log, &rows.collect::<Vec<_>>(), &[(0, to)].into()).await;
 }
 
 /// Has each version written a minute after the one before it, the first at noon.

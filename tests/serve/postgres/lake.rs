@@ -4,21 +4,15 @@
 //! fails on theirs. It can be written with the rows of `spring` alone, as if there were no others.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use ingest::decode::{BatchBuilder, Message};
-use lake_schemas::commit::{Commit, Move, Outcome, TableLog};
-use lake_schemas::job::Step;
+use lake_schemas::commit::TableLog;
 use lake_schemas::minute::Parameters;
-use lake_schemas::table::{TIME_IN_FUTURE_MS, column, timestamp};
-use lake_schemas::{Folder, Lake, LogTime, Stand, Table, TopicPartition, files};
+use lake_schemas::{Lake, Stand, Table, TopicPartition};
 use serde_json::json;
 
 use crate::NOON_MS;
+use crate::by_hand::{self, Row, TOPIC};
 use crate::simulation::{compact, simulate};
-
-const MINUTE_MS: i64 = 60_000;
 
 /// Whose ad, and how often it is clicked on a minute.
 type Ad = (&'static str, Option<&'static str>, i64);
@@ -59,8 +53,7 @@ pub fn write(folder: &Path, rows: Rows) -> Lake {
         for _ in 0..3 {
             append_clicks(&mut clicks, rows).await;
         }
-        let minutes = Parameters::default().definition(Table::ClicksMinute);
-        let mut minutes = TableLog::open_or_make(&lake, &minutes).await.expect("a table");
+        let mut minutes = by_hand::minutes(&lake, Table::ClicksMinute, &Parameters::default()).await;
         for minute in [0, 1, 60] {
             append_minute(&mut minutes, rows, minute).await;
         }
@@ -78,72 +71,26 @@ pub fn append(lake: &Lake, minute: i64) {
     });
 }
 
-/// A click on each ad.
+/// A click on each ad; where there would be one of others, there is none.
 async fn append_clicks(log: &mut TableLog, rows: Rows) {
-    let partition = TopicPartition::new("clicks", 0);
-    let from = log.stand(&partition);
-    let first = from.cut.unwrap_or(0);
-    let mut batch = BatchBuilder::new(partition.clone(), first, TIME_IN_FUTURE_MS);
-    for (place, (ad, campaign, cost)) in rows.ads() {
+    let first = log.stand(&TopicPartition::new(TOPIC, 0)).cut.unwrap_or(0);
+    let clicks = rows.ads().map(|(place, (ad, campaign, cost))| {
         let offset = first + place;
         let click =
             json!({ "ad_id": ad, "campaign_id": campaign, "event_time": NOON_MS + offset, "cost_micros": cost });
-        let (log_time, payload) = (LogTime::from_millis(NOON_MS), click.to_string());
-        batch.push(&Message { offset, log_time, key: None, payload: Some(payload.as_bytes()) });
-    }
+        (offset, click)
+    });
     let next = first + i64::try_from(ADS.len()).expect("few");
-    let to = Stand { cut: Some(next), read: Some(next), ..Stand::default() };
-    let step = Step { table: Table::Clicks, partition, rows: vec![batch.finish().events], from, to };
-    let adds = put(log, &step.rows).await;
-    commit(log, &Commit::epoch("ingest", &[step], adds)).await;
-}
-
-async fn append_minute(log: &mut TableLog, rows: Rows, minute: i64) {
-    let adds = put(log, &[batch(rows, NOON_MS + minute * MINUTE_MS)]).await;
-    let partition = TopicPartition::new("clicks", 0);
-    let (table, from) = (log.table(), log.stand(&partition));
-    let to = Stand { cut: Some(from.cut.unwrap_or(0) + 1), ..from };
-    let both = from.encode(table, &partition).into_iter().zip(to.encode(table, &partition));
-    let moves = both.map(|((app_id, from), (_, to))| Move { app_id, from, to }).collect();
-    commit(log, &Commit { adds, moves, ..Commit::new("aggregate") }).await;
+    by_hand::append_clicks(log, 0, clicks, next).await;
 }
 
 /// A row of each ad in one minute.
-fn batch(rows: Rows, start_ms: i64) -> RecordBatch {
-    let (schema, ads) = (Parameters::default().schema(Table::ClicksMinute), rows.ads().map(|(_, ad)| ad));
-    let (folder, ads) = (Folder::at(Table::ClicksMinute, start_ms), ads.collect::<Vec<_>>());
-    let times = |millis: i64| -> ArrayRef {
-        let micros = ads.iter().map(|_| millis * 1_000);
-        Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_data_type(timestamp()))
-    };
-    let columns = schema.fields().iter().map(|field| -> ArrayRef {
-        if let Some(column) = folder.column(field.name(), ads.len()) {
-            return column;
-        }
-        match field.name().as_str() {
-            column::WINDOW_START => times(start_ms),
-            column::WINDOW_END => times(start_ms + MINUTE_MS),
-            column::AD_ID => Arc::new(ads.iter().map(|(ad, ..)| Some(*ad)).collect::<StringArray>()),
-            column::CAMPAIGN_ID => Arc::new(ads.iter().map(|(_, campaign, _)| *campaign).collect::<StringArray>()),
-            column::PANE | column::TOPIC => Arc::new(StringArray::from(vec!["clicks"; ads.len()])),
-            column::KAFKA_PARTITION => Arc::new(Int32Array::from(vec![0; ads.len()])),
-            "clicks" | "cost_micros" => Arc::new(Int64Array::from_iter_values(ads.iter().map(|(.., clicks)| *clicks))),
-            _ => Arc::new(Int64Array::from(vec![0; ads.len()])),
-        }
+async fn append_minute(log: &mut TableLog, rows: Rows, minute: i64) {
+    let rows = rows.ads().map(|(_, (ad, campaign, clicks))| {
+        let (ad, campaign) = (ad.to_owned(), campaign.map(str::to_owned));
+        Row { minute, ad, campaign, clicks, cost_micros: clicks, ..Row::default() }
     });
-    RecordBatch::try_new(Arc::clone(&schema), columns.collect()).expect("the table's columns")
-}
-
-async fn put(log: &TableLog, rows: &[RecordBatch]) -> Vec<deltalake::kernel::Add> {
-    let mut adds = Vec::new();
-    for file in files::encode(log.table(), rows).await.expect("files") {
-        file.put(log.object_store().as_ref()).await.expect("a disk");
-        adds.push(file.add);
-    }
-    adds
-}
-
-async fn commit(log: &mut TableLog, commit: &Commit) {
-    let outcome = log.commit(commit).await.expect("a disk");
-    assert!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
+    let from = log.stand(&TopicPartition::new(TOPIC, 0));
+    let to = Stand { cut: Some(from.cut.unwrap_or(0) + 1), ..from };
+    by_hand::append(log, &rows.collect::<Vec<_>>(), &[(0, to)].into()).await;
 }
