@@ -1,4 +1,7 @@
 //! Read-only eyes on the lake: SQL over its tables, audits, and totals at any moment. Nothing here writes.
+//!
+//! What others await of it is boxed: a future that is not is compiled again by each crate that awaits it, and these are
+//! large.
 
 mod error;
 mod locked;

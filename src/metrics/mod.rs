@@ -14,19 +14,14 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use axum::Router;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
 use axum::routing::get;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::registry::{Registry, Unit};
+use query::serve::told;
 use tokio::net::TcpListener;
 use tracing::{error, info};
-
-/// What the text is, as Prometheus asks for it.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Serves `GET /metrics` at an address, until the process ends.
 pub async fn serve(address: SocketAddr, job: &'static str, collector: Box<dyn Collector>) -> anyhow::Result<()> {
@@ -35,7 +30,7 @@ pub async fn serve(address: SocketAddr, job: &'static str, collector: Box<dyn Co
     let mut registry = Registry::with_prefix_and_labels("clicklake", [("job".into(), job.into())].into_iter());
     registry.register_collector(collector);
     let registry = Arc::new(registry);
-    let router = Router::new().route("/metrics", get(move || scrape(Arc::clone(&registry))));
+    let router = Router::new().route("/metrics", get(move || async move { told(&registry) }));
     info!(%address, "metrics");
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
@@ -43,12 +38,6 @@ pub async fn serve(address: SocketAddr, job: &'static str, collector: Box<dyn Co
         }
     });
     Ok(())
-}
-
-async fn scrape(registry: Arc<Registry>) -> impl IntoResponse {
-    let mut text = String::new();
-    encode(&mut text, &registry).expect("text can be written to a string");
-    ([(CONTENT_TYPE, OPEN_METRICS)], text)
 }
 
 fn counter(

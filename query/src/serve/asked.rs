@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::{EventTime, Width, Windows, time};
+use percent_encoding::percent_decode;
 use serde::Deserialize;
 use url::form_urlencoded;
 use utoipa::{IntoParams, ToSchema};
@@ -117,6 +118,10 @@ pub(super) struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Of a query, now.
     pub fn of(query: &'a str, now: DateTime<Utc>) -> Result<Self, Problem> {
+        let is_text = percent_decode(query.as_bytes()).decode_utf8().is_ok();
+        if !is_text {
+            return Err(Problem::bad("the parameters are not UTF-8; write each byte of UTF-8 as %XX"));
+        }
         let left: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
         for (at, (name, _)) in left.iter().enumerate() {
             if left[..at].iter().any(|(other, _)| other == name) {
@@ -303,6 +308,7 @@ mod tests {
         let long = format!("ad={}", "x".repeat(NAME_BYTES_MAX + 1));
         assert!(said(asked(&long).total(&Sees::All).expect_err("long")).contains("longer than 1024 bytes"));
         let now = DateTime::UNIX_EPOCH;
+        assert!(said(Asked::of("ad=%ff", now).err().expect("no text")).contains("not UTF-8"));
         assert!(said(Asked::of("ad=a&ad=b", now).err().expect("twice")).contains("ad is given twice"));
         for query in ["ad=a&granularity=minute", "ad=a&granularity=minute&last=8d", "ad=a&granularity=hour&last=800d"] {
             assert!(said(asked(query).series(&Sees::All).expect_err(query)).contains("windows"), "{query}");

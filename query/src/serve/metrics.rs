@@ -6,6 +6,8 @@ use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -15,6 +17,9 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use crate::locked::lock;
+
+/// What the text is, as Prometheus asks for it.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Bounds of the buckets of times, in seconds: what is warm takes milliseconds, and nothing takes longer than a minute.
 const SECONDS_BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0];
@@ -95,12 +100,17 @@ impl Metrics {
         self.refreshed.set(at_seconds);
     }
 
-    /// All of it, as Prometheus reads it.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        encode(&mut text, &lock(&self.registry)).expect("text can be written to a string");
-        text
+    /// All of it.
+    pub fn told(&self) -> impl IntoResponse + use<> {
+        told(&lock(&self.registry))
     }
+}
+
+/// What is in a registry, as Prometheus reads it.
+pub fn told(registry: &Registry) -> impl IntoResponse + use<> {
+    let mut text = String::new();
+    encode(&mut text, registry).expect("text can be written to a string");
+    ([(CONTENT_TYPE, OPEN_METRICS)], text)
 }
 
 impl fmt::Debug for Metrics {

@@ -24,5 +24,6 @@ mod served;
 mod server;
 
 pub use keys::Keys;
+pub use metrics::told;
 pub use postgres::Postgres;
 pub use server::Server;

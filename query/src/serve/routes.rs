@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST};
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -28,9 +28,6 @@ const TITLE: &str = "clicklake";
 
 /// The name that the way to show a key goes by.
 const KEY: &str = "key";
-
-/// The text that Prometheus asks for.
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Pictures are SVG.
 const SVG: &str = "image/svg+xml";
@@ -172,7 +169,7 @@ async fn ready(State(served): Served_) -> Result<&'static str, Problem> {
 }
 
 async fn metrics(State(served): Served_) -> impl IntoResponse {
-    ([(CONTENT_TYPE, OPEN_METRICS)], served.metrics.text())
+    served.metrics.told()
 }
 
 /// Lets pass who has a key, with what it sees.
@@ -232,9 +229,7 @@ fn route_of(path: &str) -> &'static str {
 
 /// What a handler that panicked is answered with; the panic itself is in the log.
 pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
-    let response = Problem::internal().into_response();
-    debug_assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    response
+    Problem::internal().into_response()
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures::future::BoxFuture;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -55,13 +56,20 @@ impl Server {
     }
 
     /// Serves HTTP, and PostgreSQL if that is wanted, until told to stop, and then ends what is under way.
-    pub async fn serve(&self, http: TcpListener, postgres: Option<(Postgres, TcpListener)>, stop: CancellationToken) {
-        let postgres = async {
-            if let Some((postgres, listener)) = postgres {
-                postgres.counted_by(&self.served.metrics).serve(listener, stop.clone()).await;
-            }
-        };
-        tokio::join!(self.served.keep_looking(&stop), self.accept(http, &stop), postgres);
+    pub fn serve(
+        &self,
+        http: TcpListener,
+        postgres: Option<(Postgres, TcpListener)>,
+        stop: CancellationToken,
+    ) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let postgres = async {
+                if let Some((postgres, listener)) = postgres {
+                    postgres.counted_by(&self.served.metrics).serve(listener, stop.clone()).await;
+                }
+            };
+            tokio::join!(self.served.keep_looking(&stop), self.accept(http, &stop), postgres);
+        })
     }
 
     async fn accept(&self, listener: TcpListener, stop: &CancellationToken) {
