@@ -29,7 +29,17 @@ def main(dsn):
     with psycopg.connect(dsn) as connection:
         rows = connection.cursor().stream("select ad_id from clicks_minute where window_start < '2026-03-07T13:02:00Z'")
         counts.append(len(list(rows)))
+    for binary in False, True:
+        with psycopg.connect(dsn) as connection, connection.cursor("c", binary=binary) as cursor:
+            cursor.execute("select ad_id, clicks from clicks_minute where window_start < '2026-03-07T13:02:00Z'")
+            cursor.itersize = 3
+            counts.append(sum(1 for ad, clicks in cursor if int(ad) > 0 and clicks > 0))
     print("rows", *counts)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for number in range(1_100):
+            connection.execute(f"select {number}", prepare=True)
+            connection.execute("deallocate all")
+        print("prepared", number + 1)
     with psycopg.connect(dsn) as connection:
         connection.execute("declare p cursor for select * from clicks_minute VERSION AS OF 4")
         first = connection.execute("fetch 3 from p").fetchall()

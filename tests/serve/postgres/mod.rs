@@ -311,6 +311,44 @@ fn psql_and_python_list_tables_and_ask_as_the_readme_does() {
 }
 
 #[test]
+fn grafana_and_superset_find_what_there_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let served = Served::over(&lake::write(folder.path(), Rows::All), true, MEMORY);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/serve/postgres/describes.py");
+    let described = served.runtime.block_on(async {
+        Command::new(python()).arg(script).arg(served.url("spring-key")).output().await.expect("Python runs")
+    });
+    let expected = "\
+information_schema public
+clicks clicks_daily clicks_hourly clicks_minute
+window_start TIMESTAMP, ad_id TEXT, clicks BIGINT
+[] []
+[] [] True
+60 60
+";
+    let said = String::from_utf8_lossy(&described.stderr);
+    assert_eq!(String::from_utf8_lossy(&described.stdout), expected, "{said}");
+    // As Grafana writes the macros of time in a panel, and looks for tables and columns.
+    for (text, expected) in [
+        (
+            "SELECT floor(extract(epoch from window_start)/3600)*3600 AS \"time\", ad_id AS metric, sum(clicks) AS clicks \
+             FROM clicks_minute WHERE window_start BETWEEN '2026-03-07T12:00:00Z' AND '2026-03-07T12:59:00Z' \
+             GROUP BY 1, 2 ORDER BY 1, 2",
+            json!([[1_772_884_800.0, "1", 20], [1_772_884_800.0, "2", 40]]),
+        ),
+        ("SELECT current_setting('server_version_num')::int/100 AS version", json!([[1600]])),
+        (
+            "SELECT quote_ident(table_name) AS \"table\" FROM information_schema.tables \
+             WHERE quote_ident(table_schema) NOT IN ('information_schema', 'pg_catalog') ORDER BY 1 LIMIT 1",
+            json!([["clicks"]]),
+        ),
+    ] {
+        assert_eq!(served.one("spring-key", "extended", text)["rows"], expected, "{text}");
+    }
+    served.end();
+}
+
+#[test]
 fn parameters_are_bound_and_answers_are_fresh() {
     let folder = tempfile::tempdir().expect("a folder");
     let lake = lake::write(folder.path(), Rows::All);
@@ -367,7 +405,8 @@ fn a_prepared_statement_and_a_cursor_see_what_they_should() {
         assert!(holds.wait().await.expect("it ends").success());
         String::from_utf8(first).expect("UTF-8") + &rest
     });
-    let expected = ["sum 120", "sum 150", "rows 8", "portal 3 8", "closed 34000", "25P02", "42703", "22P02"];
+    let expected =
+        ["sum 120", "sum 150", "rows 8 8 8", "prepared 1100", "portal 3 8", "closed 34000", "25P02", "42703", "22P02"];
     assert_eq!(output.split('\n').map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>(), expected);
     served.end();
 }
@@ -387,11 +426,14 @@ fn who_hangs_or_floods_takes_nothing_from_others() {
         held
     });
     let deep = |link: &str| format!("select 1 {}", link.repeat(20_000));
+    let doubled = (0..40).map(|at| format!(", a{} as (select 1 from a{at} x, a{at} y)", at + 1));
     for (text, code) in [
         (deep("+ 1"), "54000"),
         (deep("union all select 1"), "54000"),
-        (format!("select {}1{}", "(".repeat(20_000), ")".repeat(20_000)), "42601"),
+        (format!("select {}1{}", "(".repeat(20_000), ")".repeat(20_000)), "54000"),
         (format!("select '{}'", "x".repeat(300_000)), "54000"),
+        (format!("select {}1{}", "abs(".repeat(40), ")".repeat(40)), "54000"),
+        (format!("with a0 as (select 1){} select 1 from a40", doubled.collect::<String>()), "54000"),
         ("select count(distinct a.value::text || b.value::text) from generate_series(1, 3000) a, generate_series(1, 3000) b".to_owned(), "53200"),
         ("set statement_timeout = '300ms'; select count(*) from generate_series(1, 1000000000000) where value % 7 = 8".to_owned(), "57014"),
     ] {

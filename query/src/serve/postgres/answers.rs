@@ -1,5 +1,6 @@
 //! What a connection answers: who it is, what it holds open, and how a statement becomes rows.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use datafusion_postgres::pgwire::api::{ClientInfo, ConnectionGuard, ConnectionHa
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::response::TransactionStatus;
 use futures::future::{Either, select};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::Postgres;
@@ -49,7 +50,8 @@ struct Held {
     /// How long statements may take, if the client has said so.
     limit: Mutex<Option<Duration>>,
     open: Arc<Semaphore>,
-    prepared: Arc<Semaphore>,
+    /// The names of statements that are prepared.
+    prepared: Mutex<BTreeSet<String>>,
 }
 
 /// Who has logged in.
@@ -71,7 +73,7 @@ impl Answers {
             cursors: Cursors::default(),
             limit: Mutex::default(),
             open: Arc::new(Semaphore::new(OPEN_MAX)),
-            prepared: Arc::new(Semaphore::new(PREPARED_MAX)),
+            prepared: Mutex::default(),
         };
         Self { server, held: Arc::new(held) }
     }
@@ -107,10 +109,25 @@ impl Answers {
         *lock(&self.held.limit) = limit;
     }
 
-    /// A place among the statements that are prepared.
-    pub fn place_of_prepared(&self) -> Result<OwnedSemaphorePermit, Refused> {
-        let place = Arc::clone(&self.held.prepared).try_acquire_owned();
-        place.map_err(|_| Refused::too_much("too many statements are prepared; close some"))
+    /// Whether a statement may be prepared under a name.
+    pub fn may_prepare(&self, name: &str) -> Result<(), Refused> {
+        let prepared = lock(&self.held.prepared);
+        let has_place = prepared.len() < PREPARED_MAX || prepared.contains(name);
+        if has_place { Ok(()) } else { Err(Refused::too_much("too many statements are prepared; close some")) }
+    }
+
+    /// Takes note of a statement that is prepared.
+    pub fn prepared(&self, name: String) {
+        lock(&self.held.prepared).insert(name);
+    }
+
+    /// Takes note that one is not any more, or none is; returns their names.
+    pub fn unprepared(&self, name: Option<&str>) -> BTreeSet<String> {
+        let mut prepared = lock(&self.held.prepared);
+        match name {
+            Some(name) => prepared.take(name).into_iter().collect(),
+            None => std::mem::take(&mut *prepared),
+        }
     }
 
     /// An error, as it is told here.

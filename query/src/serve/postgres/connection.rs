@@ -10,6 +10,7 @@ use std::time::Duration;
 use datafusion_postgres::pgwire::api::cancel::DefaultCancelHandler;
 use datafusion_postgres::pgwire::api::{ClientInfo, NoopHandler, PgWireConnectionState};
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError};
+use datafusion_postgres::pgwire::messages::extendedquery::TARGET_TYPE_BYTE_STATEMENT;
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use datafusion_postgres::pgwire::tokio::server::{
     MaybeTls, PgWireMessageServerCodec, negotiate_tls, process_error, process_message,
@@ -88,12 +89,28 @@ pub(super) async fn converse(server: Arc<Postgres>, socket: TcpStream, stop: Can
 /// Answers one message; whether there may be another.
 async fn answer(answers: &Arc<Answers>, socket: &mut Socket, message: PgWireFrontendMessage) -> io::Result<bool> {
     let is_extended = message.is_extended_query();
+    let named = |name: &Option<String>| name.clone().unwrap_or_default();
+    let prepares = match &message {
+        PgWireFrontendMessage::Parse(parse) => Some(named(&parse.name)),
+        _ => None,
+    };
+    if let PgWireFrontendMessage::Close(close) = &message
+        && close.target_type == TARGET_TYPE_BYTE_STATEMENT
+    {
+        answers.unprepared(Some(&named(&close.name)));
+    }
     let cancels = Arc::new(DefaultCancelHandler::new(Arc::clone(&answers.server.cancels)));
     let is_cancel = matches!(message, PgWireFrontendMessage::CancelRequest(_));
     let [startup, simple, extended] = [answers, answers, answers].map(Arc::clone);
     let nothing = Arc::new(NoopHandler);
-    let answered = process_message(message, socket, startup, simple, extended, nothing, cancels).await;
-    let Err(error) = answered else { return Ok(!is_cancel) };
+    let answered = match prepares.as_deref().map_or(Ok(()), |name| answers.may_prepare(name)) {
+        Ok(()) => process_message(message, socket, startup, simple, extended, nothing, cancels).await,
+        Err(refused) => Err(refused.into()),
+    };
+    let Err(error) = answered else {
+        prepares.into_iter().for_each(|name| answers.prepared(name));
+        return Ok(!is_cancel);
+    };
     let error = ErrorInfo::from(error);
     let is_in = answers.is_in();
     let is_last = error.is_fatal() || !is_in;

@@ -11,9 +11,13 @@ use lake_schemas::LakeError;
 use super::settings::{self, VERSION};
 
 /// All of them.
-pub(super) fn functions() -> [ScalarUDF; 4] {
+pub(super) fn functions() -> [ScalarUDF; 7] {
     let version = Arc::new(|_: &[ColumnarValue]| Ok(text(format!("PostgreSQL {VERSION}"))));
     let nothing = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Utf8(None)));
+    let visible = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Boolean(Some(true))));
+    // It is asked for what extensions would bring.
+    let no_type = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Int32(None)));
+    let of_index = vec![DataType::Int64, DataType::Int64, DataType::Boolean];
     // Tables and columns are described elsewhere.
     let of_table = vec![DataType::Int32, DataType::Utf8];
     let of_column = vec![DataType::Int32, DataType::Int32];
@@ -23,6 +27,9 @@ pub(super) fn functions() -> [ScalarUDF; 4] {
         create_udf("current_setting", vec![DataType::Utf8], DataType::Utf8, stable, Arc::new(current_setting)),
         create_udf("obj_description", of_table, DataType::Utf8, stable, Arc::new(nothing)),
         create_udf("col_description", of_column, DataType::Utf8, stable, Arc::new(nothing)),
+        create_udf("pg_get_indexdef", of_index, DataType::Utf8, stable, Arc::new(nothing)),
+        create_udf("pg_type_is_visible", vec![DataType::Int32], DataType::Boolean, stable, Arc::new(visible)),
+        create_udf("to_regtype", vec![DataType::Utf8], DataType::Int32, stable, Arc::new(no_type)),
     ]
 }
 

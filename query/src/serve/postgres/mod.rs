@@ -11,12 +11,14 @@
 //! The words are PostgreSQL's and the answers DataFusion's: `pg_catalog` is there as far as programs look at it to find
 //! tables and columns. Transactions are a courtesy: each statement sees the lake as it is when it begins.
 
+mod adapted;
 mod answers;
 mod catalog;
 mod connection;
 mod cursors;
 mod errors;
 mod functions;
+mod limits;
 mod login;
 mod metered;
 mod parameters;
@@ -31,6 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion_postgres::pgwire::api::{ConnectionManager, RandomPidSecretKeyGenerator};
+use futures::future::BoxFuture;
 use lake_schemas::Lake;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -80,43 +83,45 @@ impl Postgres {
 
     /// Serves who connects, until it is told to stop: then who is idle is sent away, and statements have some seconds
     /// to end.
-    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
-        let (server, free) = (Arc::new(self), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
-        let mut connections = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                () = stop.cancelled() => break,
-                Some(ended) = connections.join_next() => {
-                    if let Err(error) = ended {
-                        warn!(%error, "a PostgreSQL connection ended by a bug");
-                    }
-                    continue;
-                }
-                accepted = listener.accept() => accepted,
-            };
-            let socket = match accepted {
-                Ok((socket, _)) => socket,
-                Err(error) => {
-                    warn!(%error, "a PostgreSQL connection could not be taken");
-                    tokio::time::sleep(ACCEPT_AGAIN).await;
-                    continue;
-                }
-            };
-            match Arc::clone(&free).try_acquire_owned() {
-                Ok(place) => {
-                    let (server, stop) = (Arc::clone(&server), stop.clone());
-                    connections.spawn(async move {
-                        let _connected = server.metrics.connected("postgresql");
-                        if let Err(error) = converse(Arc::clone(&server), socket, stop).await {
-                            debug!(%error, "a PostgreSQL connection broke");
+    pub fn serve(self, listener: TcpListener, stop: CancellationToken) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let (server, free) = (Arc::new(self), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+            let mut connections = JoinSet::new();
+            loop {
+                let accepted = tokio::select! {
+                    () = stop.cancelled() => break,
+                    Some(ended) = connections.join_next() => {
+                        if let Err(error) = ended {
+                            warn!(%error, "a PostgreSQL connection ended by a bug");
                         }
-                        drop(place);
-                    });
+                        continue;
+                    }
+                    accepted = listener.accept() => accepted,
+                };
+                let socket = match accepted {
+                    Ok((socket, _)) => socket,
+                    Err(error) => {
+                        warn!(%error, "a PostgreSQL connection could not be taken");
+                        tokio::time::sleep(ACCEPT_AGAIN).await;
+                        continue;
+                    }
+                };
+                match Arc::clone(&free).try_acquire_owned() {
+                    Ok(place) => {
+                        let (server, stop) = (Arc::clone(&server), stop.clone());
+                        connections.spawn(async move {
+                            let _connected = server.metrics.connected("postgresql");
+                            if let Err(error) = converse(Arc::clone(&server), socket, stop).await {
+                                debug!(%error, "a PostgreSQL connection broke");
+                            }
+                            drop(place);
+                        });
+                    }
+                    Err(_) => send_away(&socket),
                 }
-                Err(_) => send_away(&socket),
             }
-        }
-        while connections.join_next().await.is_some() {}
+            while connections.join_next().await.is_some() {}
+        })
     }
 }
 

@@ -14,7 +14,6 @@ use datafusion_postgres::pgwire::api::results::FieldInfo;
 use datafusion_postgres::pgwire::api::stmt::QueryParser;
 use datafusion_postgres::pgwire::api::{ClientInfo, Type};
 use datafusion_postgres::pgwire::error::PgWireResult;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::answers::Answers;
 use super::errors::Refused;
@@ -30,8 +29,6 @@ pub(super) struct Prepared {
     pub parameters: Vec<Option<DataType>>,
     /// The columns of its answer, if it has any.
     pub schema: Option<SchemaRef>,
-    /// That it is one of so many.
-    _place: OwnedSemaphorePermit,
 }
 
 #[async_trait]
@@ -42,7 +39,6 @@ impl QueryParser for Answers {
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
-        let place = self.place_of_prepared()?;
         let mut all = read(text, &self.login()?.sees)?;
         let Some(asks) = all.pop() else { return Ok(None) };
         if !all.is_empty() {
@@ -62,7 +58,7 @@ impl QueryParser for Answers {
             Asks::Fetch(name, _) => (Vec::new(), Some(self.cursors().schema(name)?)),
             _ => (Vec::new(), None),
         };
-        Ok(Some(Arc::new(Prepared { asks, parameters, schema, _place: place })))
+        Ok(Some(Arc::new(Prepared { asks, parameters, schema })))
     }
 
     fn get_parameter_types(&self, prepared: &Arc<Prepared>) -> PgWireResult<Vec<Type>> {

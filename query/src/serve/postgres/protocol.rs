@@ -7,13 +7,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datafusion_postgres::pgwire::api::portal::{Format, Portal, PortalExecutionState};
-use datafusion_postgres::pgwire::api::query::{ExtendedQueryHandler, SimpleQueryHandler, send_partial_query_response};
-use datafusion_postgres::pgwire::api::results::{DataRowEncoder, QueryResponse, Response, Tag};
+use datafusion_postgres::pgwire::api::query::{
+    ExtendedQueryHandler, SimpleQueryHandler, send_describe_response, send_partial_query_response,
+};
+use datafusion_postgres::pgwire::api::results::{DataRowEncoder, DescribePortalResponse, QueryResponse, Response, Tag};
 use datafusion_postgres::pgwire::api::store::{Entry, PortalStore};
 use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState};
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
-use datafusion_postgres::pgwire::messages::extendedquery::Execute;
+use datafusion_postgres::pgwire::messages::extendedquery::{Describe, Execute, TARGET_TYPE_BYTE_PORTAL};
 use datafusion_postgres::pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
 use futures::{Sink, SinkExt, stream};
 
@@ -62,8 +64,8 @@ impl Answers {
                 done(if name.is_some() { "CLOSE CURSOR" } else { "CLOSE CURSOR ALL" })
             }
             Asks::Deallocate(name) => {
-                if let Some(name) = name {
-                    store.rm_statement(name);
+                for name in self.unprepared(name.as_deref()) {
+                    store.rm_statement(&name);
                 }
                 done(if name.is_some() { "DEALLOCATE" } else { "DEALLOCATE ALL" })
             }
@@ -120,6 +122,26 @@ impl ExtendedQueryHandler for Answers {
 
     fn query_parser(&self) -> Arc<Self> {
         Arc::new(self.clone())
+    }
+
+    /// A cursor is a portal too, of which the columns may be asked for.
+    async fn on_describe<C>(&self, client: &mut C, message: Describe) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Arc<Prepared>>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let name = message.name.as_deref().unwrap_or(DEFAULT_NAME);
+        let may_be_cursor =
+            message.target_type == TARGET_TYPE_BYTE_PORTAL && client.portal_store().get_portal(name).is_none();
+        match self.cursors().schema(name) {
+            Ok(schema) if may_be_cursor => {
+                let columns = DescribePortalResponse::new(fields(&schema, &Format::UnifiedText)?);
+                send_describe_response(client, &columns).await
+            }
+            _ => self._on_describe(client, message).await,
+        }
     }
 
     /// Rows go out as they are made: kept until all are there, they would take as much memory as there are.

@@ -1,19 +1,17 @@
 //! Text into what a connection does: questions, and the few other words that clients cannot do without. Everything else
 //! is refused here, by what it is and not by what it says.
 
-use std::ops::ControlFlow;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use datafusion::sql::sqlparser::ast::{
     CloseCursor, Declare, DeclareType, DiscardObject, FetchDirection, Reset, Set, SetExpr, Statement, Value,
-    visit_relations,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
+use super::adapted::adapt;
 use super::errors::Refused;
+use super::limits;
 use super::settings::{self, Setting};
 use crate::sees::Sees;
 use crate::sql::statements;
@@ -24,39 +22,6 @@ pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
 
 /// Statements in one text: psql and dashboards send a handful.
 const STATEMENTS_MAX: usize = 32;
-
-/// Bytes of a text: lists of some thousand names are shorter.
-const TEXT_BYTES_MAX: usize = 256 << 10;
-
-/// Operators in a text. Each may nest what follows by one, and what is nested too deep is more than a stack holds;
-/// queries of programs have a few hundred.
-const OPERATORS_MAX: usize = 1_000;
-
-/// Words that nest as operators do.
-const NESTING: [&str; 16] = [
-    "AND",
-    "OR",
-    "NOT",
-    "UNION",
-    "EXCEPT",
-    "INTERSECT",
-    "JOIN",
-    "CASE",
-    "BETWEEN",
-    "LIKE",
-    "ILIKE",
-    "IS",
-    "IN",
-    "COLLATE",
-    "AT",
-    "SIMILAR",
-];
-
-/// Words and names in a text of which each may nest a plan by one: they weigh more on a stack than operators do.
-const PLANS_MAX: usize = 128;
-
-/// Words that nest plans.
-const PLANS: [&str; 9] = ["SELECT", "VALUES", "TABLE", "UNNEST", "LATERAL", "UNION", "EXCEPT", "INTERSECT", "JOIN"];
 
 /// PostgreSQL's words into DataFusion's.
 static PARSER: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
@@ -88,7 +53,7 @@ pub(super) enum Asks {
 
 /// What the statements of a text are for, asked by somebody who sees so much.
 pub(super) fn read(text: &str, sees: &Sees) -> Result<Vec<Asks>, Refused> {
-    is_small(text)?;
+    limits::of_text(text)?;
     let all = statements(text).map_err(|error| Refused::syntax(&error.to_string()))?;
     if all.len() > STATEMENTS_MAX {
         return Err(Refused::too_much(&format!("{} statements are too many at once", all.len())));
@@ -97,63 +62,15 @@ pub(super) fn read(text: &str, sees: &Sees) -> Result<Vec<Asks>, Refused> {
         let parsed = PARSER.parse(&statement.text).map_err(|error| Refused::syntax(&error.to_string()))?;
         let count = parsed.len();
         match <[Statement; 1]>::try_from(parsed) {
-            Ok([parsed]) => joins_few(&parsed).and_then(|()| asks(parsed, statement.travels, sees)),
+            Ok([mut parsed]) => {
+                limits::of_statement(&parsed)?;
+                adapt(&mut parsed);
+                asks(parsed, statement.travels, sees)
+            }
             Err(_) => Err(Refused::syntax(&format!("one statement is expected, not {count}"))),
         }
     });
     read.collect()
-}
-
-/// Refuses what no parser and no planner should have to live through.
-fn is_small(text: &str) -> Result<(), Refused> {
-    if text.len() > TEXT_BYTES_MAX {
-        return Err(Refused::too_much("the statement is too long"));
-    }
-    let tokens = Tokenizer::new(&GenericDialect {}, text).with_unescape(false).tokenize();
-    let nests = |token: &Token| match token {
-        Token::Word(word) => word.quote_style.is_none() && is_one_of(&NESTING, &word.value),
-        Token::Whitespace(_) | Token::Comma | Token::Period | Token::Placeholder(_) | Token::Number(..) => false,
-        Token::LParen | Token::RParen | Token::RBracket | Token::SemiColon | Token::EOF => false,
-        token => !is_string(token),
-    };
-    let tokens = tokens.map_err(|error| Refused::syntax(&error.to_string()))?;
-    let is_plan = |token: &Token| matches!(token, Token::Word(word) if is_one_of(&PLANS, &word.value));
-    let (operators, plans) =
-        (tokens.iter().filter(|token| nests(token)).count(), tokens.iter().filter(|token| is_plan(token)).count());
-    if operators > OPERATORS_MAX || plans > PLANS_MAX {
-        return Err(Refused::too_much("the statement is too complex"));
-    }
-    Ok(())
-}
-
-fn is_one_of(words: &[&str], word: &str) -> bool {
-    words.iter().any(|one| word.eq_ignore_ascii_case(one))
-}
-
-/// Refuses what joins more than a stack holds.
-fn joins_few(statement: &Statement) -> Result<(), Refused> {
-    let mut left = PLANS_MAX;
-    let few = visit_relations(statement, |_| match left.checked_sub(1) {
-        Some(less) => {
-            left = less;
-            ControlFlow::Continue(())
-        }
-        None => ControlFlow::Break(()),
-    });
-    if few.is_continue() { Ok(()) } else { Err(Refused::too_much("the statement is too complex")) }
-}
-
-fn is_string(token: &Token) -> bool {
-    matches!(
-        token,
-        Token::SingleQuotedString(_)
-            | Token::DoubleQuotedString(_)
-            | Token::EscapedStringLiteral(_)
-            | Token::DollarQuotedString(_)
-            | Token::NationalStringLiteral(_)
-            | Token::HexStringLiteral(_)
-            | Token::UnicodeStringLiteral(_)
-    )
 }
 
 /// What a statement is for.
@@ -338,23 +255,5 @@ mod tests {
         ] {
             assert!(read(text, &some()).is_err(), "{text}");
         }
-    }
-
-    #[test]
-    fn what_nests_without_end_is_refused() {
-        let deep = |operator: &str| format!("select 1{}", format!(" {operator} 1").repeat(OPERATORS_MAX + 1));
-        for text in [
-            deep("+"),
-            deep("and"),
-            deep("union select"),
-            "select * from clicks".to_owned() + &", clicks".repeat(PLANS_MAX),
-            deep("::"),
-            format!("select {}1", "-".repeat(5_000)),
-        ] {
-            assert!(read(&text, &Sees::All).is_err(), "{}", &text[..40]);
-        }
-        assert!(read(&format!("select {}1{}", "(".repeat(5_000), ")".repeat(5_000)), &Sees::All).is_err());
-        let names = "'ad', ".repeat(5_000);
-        assert!(read(&format!("select 1 where 'a' in ({names}'b')"), &Sees::All).is_ok());
     }
 }
