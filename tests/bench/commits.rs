@@ -23,7 +23,7 @@ pub fn measure(scale: Scale) -> Value {
         let folder = tempfile::tempdir().expect("a folder");
         let lake = Lake::at(folder.path().to_str().expect("UTF-8")).expect("a lake");
         let mut log = TableLog::open(&lake, Table::Clicks).await.expect("the table opens");
-        let (mut early, mut late) = (Sample::default(), Sample::default());
+        let [mut early, mut middle, mut late] = <[Sample; 3]>::default();
         for version in 1..=scale.last_version {
             let commit = commit(version);
             let (cpu, began) = (cpu_seconds(), Instant::now());
@@ -32,6 +32,7 @@ pub fn measure(scale: Scale) -> Value {
             let sample = match version {
                 51..=150 => Some(&mut early),
                 _ if version > scale.last_version - SAMPLE => Some(&mut late),
+                951..=1050 => Some(&mut middle),
                 _ => None,
             };
             if let Some(sample) = sample {
@@ -44,6 +45,7 @@ pub fn measure(scale: Scale) -> Value {
         }
         json!({
             "version_100_ms": early.wall_ms(),
+            "version_1000_ms": middle.wall_ms(),
             format!("version_{}_ms", scale.last_version): late.wall_ms(),
             "ratio": (late.wall_ms() / early.wall_ms() * 100.0).round() / 100.0,
             "ratio_max": 1.5,

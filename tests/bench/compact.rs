@@ -93,6 +93,7 @@ async fn roll_up(scale: Scale) -> Value {
         "ads": ads,
         "rows": MINUTES * ads as i64,
         "rolled_up_windows_ms": took,
+        "hour_ms": took.iter().map(|(_, _, millis)| *millis).next(),
         "hour_ms_max": 1_000,
         "cpu_seconds": ((cpu_seconds() - cpu) * 100.0).round() / 100.0,
     })

@@ -51,6 +51,7 @@ pub fn measure(place: &Place) -> Value {
     let per_million = |seconds: f64| per_million(place, seconds);
     json!({
         "clicks": place.clicks,
+        "bytes_a_message": payloads.iter().map(|payload| payload.bytes.len()).sum::<usize>() / payloads.len(),
         "cpu_seconds_a_million": {
             "ingest": per_million(ingested),
             "floor": per_million(floor),

@@ -1,5 +1,5 @@
-//! Figures, beside their floors, as JSON on stdout. A command, not a test; `--short` measures less, and names of parts
-//! only those.
+//! Figures, beside their floors, as JSON on stdout, and as a page in a folder if one is named by `--page=`. A command,
+//! not a test; `--short` measures less, and names of parts only those.
 //!
 //! Machines are shared and noisy, so what is compared was measured in the same run, in CPU seconds.
 
@@ -12,6 +12,7 @@ mod compact;
 mod embedded;
 mod ingest;
 mod operators;
+mod page;
 mod process;
 mod raw_lake;
 mod real;
@@ -23,6 +24,8 @@ mod serve;
 mod stack;
 mod totals;
 mod upkeep;
+
+use std::path::Path;
 
 use serde_json::{Map, Value};
 
@@ -112,5 +115,9 @@ fn main() {
         .filter(|(name, _)| named.is_empty() || named.iter().any(|part| part == name))
         .map(|(name, measure)| ((*name).to_owned(), measure(scale)))
         .collect();
-    println!("{:#}", Value::Object(figures));
+    let figures = Value::Object(figures);
+    if let Some(folder) = arguments.iter().find_map(|argument| argument.strip_prefix("--page=")) {
+        page::write(Path::new(folder), &figures);
+    }
+    println!("{figures:#}");
 }

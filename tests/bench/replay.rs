@@ -3,7 +3,8 @@
 
 use std::process::Stdio;
 
-use lake_schemas::{Lake, TopicPartition};
+use lake_schemas::commit::TableLog;
+use lake_schemas::{Lake, Table, TopicPartition};
 use serde_json::{Value, json};
 
 use crate::Scale;
@@ -22,6 +23,12 @@ const PLAIN: &str = "select date_trunc('minute', event_time), ad_id, campaign_id
      from clicks where coalesce(event_type, 'click') = 'click') clicks \
      where copy = 1 group by 1, 2, 3";
 
+/// What the raw table takes, in bytes.
+async fn bytes_of(lake: &Lake) -> f64 {
+    let mut clicks = TableLog::open(lake, Table::Clicks).await.expect("a table");
+    clicks.live_files().await.expect("a folder").iter().map(|file| file.size as f64).sum()
+}
+
 /// Measures all three.
 pub fn measure(scale: Scale) -> Value {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
@@ -30,6 +37,7 @@ pub fn measure(scale: Scale) -> Value {
     let lake = Lake::at(&path).expect("a lake");
     let clicks = scale.replayed_seconds * RATE;
     let (cuts, raw_files) = runtime.block_on(RAW.make(&lake, scale.replayed_seconds));
+    let bytes = runtime.block_on(bytes_of(&lake));
     let (began, cpu) = (now(), cpu_seconds_of_children());
     let mut replay = std::process::Command::new(env!("CARGO_BIN_EXE_clicklake"))
         .args(["backfill", "--into", "again", "--lake", &path])
@@ -56,10 +64,14 @@ pub fn measure(scale: Scale) -> Value {
     let (began, cpu) = (now(), cpu_seconds());
     runtime.block_on(query::run(&lake, PLAIN)).expect("the lake can be read");
     let (plain, plain_cpu) = (began.elapsed(), cpu_seconds() - cpu);
-    let of = |took: std::time::Duration, cpu: f64| json!({ "seconds": seconds(took), "cpu_seconds": cpu.round() });
+    let of = |took: std::time::Duration, cpu: f64| {
+        let cpu_a_million = (cpu * 1e6 / clicks as f64 * 1e3).round() / 1e3;
+        json!({ "seconds": seconds(took), "cpu_seconds_a_million": cpu_a_million })
+    };
     json!({
         "clicks": clicks,
         "raw_files": raw_files,
+        "bytes_a_click": bytes / clicks as f64,
         "replay": of(replayed, replay_cpu),
         "clicks_a_second": (clicks as f64 / replayed.as_secs_f64()).round(),
         "clicks_a_second_min": 1_500_000,

@@ -20,27 +20,41 @@ use crate::raw_lake::{RATE, RawLake, now, recount, seconds, timed};
 use crate::stack::RealStack;
 use crate::{NOON_MS, Scale};
 
+/// Its topics: the shorter ones are there to see how a restart grows with what it has to remember.
 const TOPIC: &str = "restarted";
+const HALF: &str = "half-restarted";
+const QUARTER: &str = "quarter-restarted";
+
 const PARTITIONS: i32 = 12;
 
 /// As ingest leaves it.
-const RAW: RawLake = RawLake { topic: TOPIC, partitions: PARTITIONS, epoch_seconds: 5 };
+const fn raw(topic: &'static str) -> RawLake {
+    RawLake { topic, partitions: PARTITIONS, epoch_seconds: 5 }
+}
 
 /// What a query may take.
 const MEMORY: usize = 12 << 30;
 
-/// Measures both, in one run.
+/// Measures all of it, in one run.
 pub fn measure(scale: Scale) -> Value {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (stack, folder) = (RealStack::start(), tempfile::tempdir().expect("a folder"));
-    let lake_path = folder.path().join("lake").to_str().expect("UTF-8").to_owned();
+    let path = |topic: &str| folder.path().join(topic).to_str().expect("UTF-8").to_owned();
+    let restart = |topic: &'static str, history_seconds: u64| {
+        let (path, lake) = (path(topic), Lake::at(&path(topic)).expect("a lake"));
+        runtime.block_on(stack.create_topic(topic, PARTITIONS, &[]));
+        let (cuts, raw_files) = runtime.block_on(raw(topic).make(&lake, history_seconds));
+        bring_kafka_to(&runtime, &stack, topic, &cuts);
+        // Once from nothing: then the table stands at the cut, and a restart has all to rebuild.
+        let from_nothing = timed(|| assert!(aggregate(&stack, topic, &path, true).wait().expect("it ends").success()));
+        let first_commit = runtime.block_on(first_commit_of_a_restart(&stack, topic, &path));
+        (cuts, raw_files, from_nothing, first_commit)
+    };
+    let (.., quarter) = restart(QUARTER, scale.history_seconds / 4);
+    let (.., half) = restart(HALF, scale.history_seconds / 2);
+    let (cuts, raw_files, from_nothing, first_commit) = restart(TOPIC, scale.history_seconds);
+    let lake_path = path(TOPIC);
     let lake = Lake::at(&lake_path).expect("a lake");
-    runtime.block_on(stack.create_topic(TOPIC, PARTITIONS, &[]));
-    let (cuts, raw_files) = runtime.block_on(RAW.make(&lake, scale.history_seconds));
-    bring_kafka_to(&runtime, &stack, &cuts);
-    // Once from nothing: then the table stands at the cut, and a restart has all to rebuild.
-    let from_nothing = timed(|| assert!(aggregate(&stack, &lake_path, true).wait().expect("it ends").success()));
-    let first_commit = runtime.block_on(first_commit_of_a_restart(&stack, &lake_path));
     let audit = runtime.block_on(audit(&lake, &cuts));
     // The ad with the most clicks, in the middle of history.
     let minute_ms = NOON_MS + i64::try_from(scale.history_seconds / 120).expect("small") * 60_000;
@@ -49,7 +63,9 @@ pub fn measure(scale: Scale) -> Value {
         "clicks": scale.history_seconds * RATE,
         "raw_files": raw_files,
         "seconds_from_nothing": seconds(from_nothing),
-        "seconds_to_the_first_commit_of_a_restart": seconds(first_commit),
+        "seconds_to_the_first_commit_of_a_quarter": seconds(quarter),
+        "seconds_to_the_first_commit_of_a_half": seconds(half),
+        "seconds_to_the_first_commit": seconds(first_commit),
         "seconds_to_the_first_commit_max": 20,
         "verify": audit,
         "explain": explained,
@@ -57,46 +73,46 @@ pub fn measure(scale: Scale) -> Value {
 }
 
 /// Fills Kafka up to these offsets, and lets retention take all of it.
-fn bring_kafka_to(runtime: &tokio::runtime::Runtime, stack: &RealStack, cuts: &[i64]) {
+fn bring_kafka_to(runtime: &tokio::runtime::Runtime, stack: &RealStack, topic: &str, cuts: &[i64]) {
     let mut config = stack.client_config();
     config.set("compression.type", "lz4").set("linger.ms", "50").set("enable.idempotence", "true");
     let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> = config.create().expect("a producer");
     let mut all = TopicPartitionList::new();
     for (number, cut) in (0..).zip(cuts) {
         for _ in 0..*cut {
-            let mut record = BaseRecord::<(), _>::to(TOPIC).partition(number).payload("x");
+            let mut record = BaseRecord::<(), _>::to(topic).partition(number).payload("x");
             while let Err((_, back)) = producer.send(record) {
                 record = back;
                 std::thread::park_timeout(Duration::from_millis(5));
             }
         }
-        all.add_partition_offset(TOPIC, number, Offset::End).expect("an offset");
+        all.add_partition_offset(topic, number, Offset::End).expect("an offset");
     }
     producer.flush(Duration::from_secs(60)).expect("kafka takes them");
     runtime.block_on(stack.admin().delete_records(&all, &AdminOptions::new())).expect("kafka answers");
 }
 
-fn aggregate(stack: &RealStack, lake: &str, until_caught_up: bool) -> Child {
-    let mut arguments = vec!["aggregate", "--topic", TOPIC, "--lake", lake, "--commit-interval", "1s"];
+fn aggregate(stack: &RealStack, topic: &str, lake: &str, until_caught_up: bool) -> Child {
+    let mut arguments = vec!["aggregate", "--topic", topic, "--lake", lake, "--commit-interval", "1s"];
     arguments.extend(until_caught_up.then_some("--until-caught-up"));
     stack.clicklake(&arguments).stderr(Stdio::null()).spawn().expect("it starts")
 }
 
 /// The time from the start of a process to the commit of what came after the restart.
-async fn first_commit_of_a_restart(stack: &RealStack, lake: &str) -> Duration {
+async fn first_commit_of_a_restart(stack: &RealStack, topic: &str, lake: &str) -> Duration {
     let mut config = stack.client_config();
     config.set("linger.ms", "5");
     let producer: ThreadedProducer<rdkafka::producer::DefaultProducerContext> = config.create().expect("a producer");
     let click = format!("{{\"ad_id\":\"ad\",\"click_id\":\"after\",\"event_time\":{NOON_MS}}}");
     for number in 0..PARTITIONS {
-        let record = BaseRecord::<(), _>::to(TOPIC).partition(number).payload(&click);
+        let record = BaseRecord::<(), _>::to(topic).partition(number).payload(&click);
         producer.send(record).map_err(|(error, _)| error).expect("a message is queued");
     }
     producer.flush(Duration::from_secs(10)).expect("kafka takes them");
     let lake = (lake, Lake::at(lake).expect("a lake"));
     let mut log = TableLog::open_minutes(&lake.1, &Default::default()).await.expect("the table").0;
     let (before, began) = (log.version(), now());
-    let mut job = aggregate(stack, lake.0, false);
+    let mut job = aggregate(stack, topic, lake.0, false);
     while log.version() == before {
         tokio::time::sleep(Duration::from_millis(20)).await;
         log.refresh().await.expect("a folder");
