@@ -117,16 +117,23 @@ fn write_escape(pattern: &mut Expr, escape: &mut Option<ValueWithSpan>) {
     if theirs.chars().count() != 1 || theirs == ESCAPE {
         return;
     }
-    let replaced = |text: Expr, from: &str, to: &str| {
-        let [from, to] = [from, to].map(|text| Value::SingleQuotedString(text.to_owned()));
-        parsed(&format!("replace({text}, {from}, {to})"))
-    };
     let own = replaced(pattern.clone(), ESCAPE, &ESCAPE.repeat(2));
     // Twice, it stands for itself.
     let own = replaced(own, &theirs.repeat(2), NOT_IN_TEXTS);
     let own = replaced(own, theirs, ESCAPE);
     *pattern = replaced(own, NOT_IN_TEXTS, theirs);
     *escape = None;
+}
+
+/// A text in which one text is in the place of another. It is put together, and not written out and parsed again: what
+/// it is made of may be deep.
+fn replaced(text: Expr, from: &str, to: &str) -> Expr {
+    let mut replaced = parsed("replace(null)");
+    if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut replaced {
+        let [from, to] = [from, to].map(|text| Expr::value(Value::SingleQuotedString(text.to_owned())));
+        list.args = [text, from, to].map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).into();
+    }
+    replaced
 }
 
 /// An expression that is written here.
@@ -176,5 +183,13 @@ mod tests {
             adapt(&mut statement);
             assert_eq!(statement.to_string(), adapted, "{asked}");
         }
+    }
+    #[test]
+    fn patterns_within_patterns_are_not_parsed_again() {
+        let patterns = (0..12).fold("b".to_owned(), |pattern, _| format!("(a LIKE {pattern} ESCAPE '/')"));
+        let asked = format!("SELECT {patterns}");
+        let mut statement = Parser::parse_sql(&PostgreSqlDialect {}, &asked).expect("SQL").remove(0);
+        adapt(&mut statement);
+        assert_eq!(statement.to_string().matches("replace(").count(), 4 * 12);
     }
 }
