@@ -32,19 +32,20 @@ pub struct RawFile {
 impl RawFile {
     /// The file that a commit added; `None` if it does not state what it holds.
     pub fn of(add: &Add) -> Option<Self> {
-        Self::new(&add.path, add.size, add.stats.as_deref()?)
+        Self::stated(&add.path, add.size, add.stats.as_deref()?)
     }
 
     /// The file at a path as a table's log has it, with its statistics in JSON.
-    pub(crate) fn new(path: &str, size: i64, statistics: &str) -> Option<Self> {
+    pub fn stated(path: &str, size: i64, statistics: &str) -> Option<Self> {
         let statistics = Statistics::parse(statistics)?;
         let offset = column::KAFKA_OFFSET;
         let (first, last) = (statistics.min(offset).as_i64()?, statistics.max(offset).as_i64()?);
+        let offsets = OffsetRange { first, next: last.checked_add(1).filter(|next| first < *next)? };
         Some(Self {
             path: Path::from_url_path(path).ok()?,
             size: size.unsigned_abs(),
             rows: statistics.rows()?,
-            offsets: OffsetRange { first, next: last + 1 },
+            offsets,
             event_times: statistics.times(column::EVENT_TIME),
             topic: statistics.min(column::TOPIC).as_str()?.to_owned(),
             partition: statistics.min(column::KAFKA_PARTITION).as_i64()?,

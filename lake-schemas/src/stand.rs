@@ -60,7 +60,10 @@ impl Stand {
     /// The partition whose cut a `txn` is; `None` if it is something else's.
     pub fn partition_of(table: Table, app_id: &str) -> Option<TopicPartition> {
         let (topic, partition) = app_id.strip_prefix(&format!("clicklake/{table}/"))?.split_once('/')?;
-        Some(TopicPartition::new(topic, partition.parse().ok()?))
+        let named = TopicPartition::new(topic, partition.parse().ok()?);
+        // One partition has one name: `+3` and `03` are not ours.
+        let is_ours = parts(table, &named).first().is_some_and(|(cut, _)| cut == app_id);
+        is_ours.then_some(named)
     }
 
     /// The same, for a table that stands elsewhere. A `txn` cannot be taken back: what is recorded there and not here
@@ -188,6 +191,10 @@ mod tests {
         let partitions =
             ids(Table::ClicksMinute).iter().map(|id| Stand::partition_of(Table::ClicksMinute, id)).collect::<Vec<_>>();
         assert_eq!(partitions, [Some(partition), None, None, None]);
+        for foreign in ["clicklake/clicks/clicks/+3", "clicklake/clicks/clicks/03", "clicklake/clicks_hourly/clicks/3"]
+        {
+            assert_eq!(Table::ALL.map(|table| Stand::partition_of(table, foreign)), [const { None }; 5], "{foreign}");
+        }
     }
 
     #[test]

@@ -105,7 +105,7 @@ pub(super) async fn raw_files(table: Table, log_store: &dyn LogStore, version: V
     let mut views = snapshot.file_views(log_store, None);
     let mut files = Vec::new();
     while let Some(view) = views.try_next().await.while_doing(what)? {
-        let file = view.stats().and_then(|statistics| RawFile::new(&view.path(), view.size(), &statistics));
+        let file = view.stats().and_then(|statistics| RawFile::stated(&view.path(), view.size(), &statistics));
         let lacking = || {
             LakeError::Refused(format!(
                 "{table}: the file {} has no statistics on position; a table that clicklake wrote has them",

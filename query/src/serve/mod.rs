@@ -23,7 +23,9 @@ mod routes;
 mod served;
 mod server;
 
+pub use asked::Asked;
 pub use keys::Keys;
 pub use metrics::told;
 pub use postgres::Postgres;
+pub use problem::Problem;
 pub use server::Server;

@@ -18,7 +18,7 @@ const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub(super) struct Problem {
+pub struct Problem {
     /// What kind of problem it is; `about:blank`: the one that its status names.
     #[serde(rename = "type")]
     #[schema(example = "about:blank")]
@@ -33,6 +33,11 @@ pub(super) struct Problem {
 }
 
 impl Problem {
+    /// What is wrong, and what to do about it.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// What was asked for cannot be.
     pub fn bad(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)

@@ -23,9 +23,9 @@ const FORMS: &str = "write `t VERSION AS OF 412` or `t TIMESTAMP AS OF '2026-03-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
     /// What DataFusion parses.
-    pub(crate) text: String,
+    pub text: String,
     /// How many names in it travel in time.
-    pub(crate) travels: usize,
+    pub travels: usize,
 }
 
 /// The statements of a text.

@@ -1,17 +1,16 @@
-//! Any bytes are an event or a rejection, and what is an event can be told again: the decoder under libFuzzer.
-#![no_main]
+//! Any bytes are an event or a rejection, and what is an event can be told again.
 
 use ingest::decode::decode;
 use lake_schemas::LogTime;
 use lake_schemas::rejection::{ID_BYTES_MAX, Rejection};
 use lake_schemas::table::TIME_IN_FUTURE_MS;
-use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 
 /// 2026-03-07T12:00:00Z.
 const NOON_MS: i64 = 1_772_884_800_000;
 
-fuzz_target!(|payload: &[u8]| {
+/// The payload of a message.
+pub fn law(payload: &[u8]) {
     let decoded = decode(Some(payload), LogTime::from_millis(NOON_MS), TIME_IN_FUTURE_MS);
     let parsed = serde_json::from_slice::<Value>(payload);
     match decoded {
@@ -30,4 +29,4 @@ fuzz_target!(|payload: &[u8]| {
             assert!(!(is_object && denied), "{rejected:?}");
         }
     }
-});
+}

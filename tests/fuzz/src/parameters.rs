@@ -1,0 +1,45 @@
+//! The parameters of a request are a question within bounds, or a problem that says what is wrong.
+
+use chrono::DateTime;
+use lake_schemas::minute::WINDOW_MS;
+use lake_schemas::{EventTime, Width};
+use query::Sees;
+use query::serve::{Asked, Problem};
+use query::totals::{Question, Whom};
+
+/// 2026-03-07T12:00:00Z.
+const NOON_S: i64 = 1_772_884_800;
+
+/// Windows of a series of minutes or hours, at most.
+const WINDOWS_MAX: i64 = 7 * 24 * 60;
+
+/// A query string.
+pub fn law(data: &[u8]) {
+    let Ok(query) = std::str::from_utf8(data) else { return };
+    let now = DateTime::from_timestamp(NOON_S, 0).expect("a time");
+    let asked = || Asked::of(query, now);
+    let own = Sees::Campaigns(["campaign-3".to_owned()].into());
+    for sees in [&Sees::All, &own] {
+        check(&asked().and_then(|asked| asked.total(sees)).map(|question| (question, None)), sees);
+        check(&asked().and_then(|asked| asked.series(sees)).map(|(question, by)| (question, Some(by))), sees);
+        check(&asked().and_then(|asked| asked.plot(sees)).map(|(question, by, _)| (question, Some(by))), sees);
+        check(&asked().and_then(|asked| asked.top(sees)).map(|(question, _)| (question, None)), sees);
+    }
+}
+
+fn check(asked: &Result<(Question, Option<Width>), Problem>, sees: &Sees) {
+    match asked {
+        Err(problem) => assert!(!problem.detail().is_empty() && !problem.detail().contains('\n'), "{problem:?}"),
+        Ok((question, by)) => {
+            let is_whole = |time: Option<EventTime>| time.is_none_or(|time| time.millis().rem_euclid(WINDOW_MS) == 0);
+            assert!(is_whole(question.from) && is_whole(question.to), "{question:?}");
+            assert!(question.from.zip(question.to).is_none_or(|(from, to)| from <= to), "{question:?}");
+            assert_eq!(&question.sees, sees);
+            assert!(!matches!(&question.whom, Whom::Campaign(campaign) if !sees.has(campaign)), "{question:?}");
+            if let Some(by @ (Width::Minute | Width::Hour)) = by {
+                let (from, to) = question.from.zip(question.to).expect("it has both ends");
+                assert!((to.millis() - from.millis()) / by.end_ms(0) <= WINDOWS_MAX, "{question:?}");
+            }
+        }
+    }
+}
