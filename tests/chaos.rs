@@ -133,7 +133,7 @@ impl<'a> Round<'a> {
         assert_eq!(messages as u64, counts.total(), "messages that kafka acknowledged");
         let said = stack.minutes_are_right(&topic);
         compact(&lake, 1).await.expect("the stack is up");
-        let minutes = are_rolled_up(&lake).await.expect("hours and days are of the minutes that they name");
+        let [minutes, ..] = are_rolled_up(&lake).await.expect("hours and days are of the minutes that they name");
         let of = |job: &str| minutes.iter().filter(|version| version.job == job).count();
         println!("round {}: {} backfills, {} promotions; {said}", self.seed, of("backfill"), of("promote"));
         messages

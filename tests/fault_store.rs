@@ -1,8 +1,9 @@
-//! An object store that fails on purpose, as a function of the number of the operation.
+//! An object store that fails on purpose, as a function of the operation.
 //!
 //! The fault that matters is not the one that says so: it is the write that happens and is reported as failed.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +17,8 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, Result,
 };
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// What becomes of an operation.
@@ -31,12 +34,24 @@ pub enum Fault {
     DieBefore,
     /// The process dies after it happened.
     DieAfter,
-    /// It takes that long. Writes only: reads may wait on a thread whose time cannot be paused.
+    /// It takes that long; a read, a part of that.
     Slow(Duration),
 }
 
-/// Decides by the number of the operation.
+/// How many times as long a write takes as a read, where the store is slow.
+const SLOW_WRITES: u32 = 64;
+
+/// Decides by what tells one operation from another.
 pub type Plan = Box<dyn Fn(u64) -> Fault + Send + Sync>;
+
+/// What tells one operation from another.
+enum Told {
+    /// Its number.
+    ByNumber,
+    /// What it does to what, and when, since this time. Where some operations are made by threads of their own, their
+    /// number is not the same each time.
+    ByNature { since: Instant, runtime: Handle },
+}
 
 /// One process's view of a store.
 #[derive(Clone)]
@@ -57,8 +72,18 @@ enum Quirk {
     Repeating(fn(u64) -> bool),
 }
 
+impl Told {
+    /// Whether this is the runtime whose time passes. Delta reads in one of its own, for which a thread waits:
+    /// meanwhile time stands still.
+    fn is_at_home(&self) -> bool {
+        let is_it = |here: Handle| matches!(self, Self::ByNature { runtime, .. } if runtime.id() == here.id());
+        Handle::try_current().is_ok_and(is_it)
+    }
+}
+
 struct State {
     plan: Plan,
+    told: Told,
     operations: AtomicU64,
     dead: CancellationToken,
 }
@@ -66,7 +91,16 @@ struct State {
 impl FaultStore {
     /// A view of a store with faults by plan.
     pub fn new(inner: Arc<dyn ObjectStore>, plan: Plan) -> Self {
-        let state = State { plan, operations: AtomicU64::new(0), dead: CancellationToken::new() };
+        Self::told(inner, plan, Told::ByNumber)
+    }
+
+    /// The same, but the plan does not look at the number of an operation: at what it does to what, and when.
+    pub fn by_nature(inner: Arc<dyn ObjectStore>, plan: Plan) -> Self {
+        Self::told(inner, plan, Told::ByNature { since: Instant::now(), runtime: Handle::current() })
+    }
+
+    fn told(inner: Arc<dyn ObjectStore>, plan: Plan, told: Told) -> Self {
+        let state = State { plan, told, operations: AtomicU64::new(0), dead: CancellationToken::new() };
         Self { inner, state: Arc::new(state), quirk: Quirk::None }
     }
 
@@ -90,12 +124,19 @@ impl FaultStore {
         self.state.operations.load(Ordering::Relaxed)
     }
 
-    async fn run<T>(&self, is_write: bool, operation: impl Future<Output = Result<T>>) -> Result<T> {
+    async fn run<T>(&self, does: Does, path: &Path, operation: impl Future<Output = Result<T>>) -> Result<T> {
         let number = self.state.operations.fetch_add(1, Ordering::Relaxed);
         if self.state.dead.is_cancelled() {
             return Err(failure("the process is dead"));
         }
-        match (self.state.plan)(number) {
+        let told = match &self.state.told {
+            Told::ByNumber => number,
+            Told::ByNature { since, runtime } => {
+                let _here = runtime.enter();
+                hash_of((does, place(path), since.elapsed()))
+            }
+        };
+        match (self.state.plan)(told) {
             Fault::None => operation.await,
             Fault::Fail => Err(failure("failed on purpose")),
             Fault::LoseReply => {
@@ -112,13 +153,37 @@ impl FaultStore {
                 Err(failure("died on purpose"))
             }
             Fault::Slow(time) => {
-                if is_write {
-                    tokio::time::sleep(time).await;
+                match does {
+                    Does::Write => sleep(time).await,
+                    _ if self.state.told.is_at_home() => sleep(time / SLOW_WRITES).await,
+                    _ => {}
                 }
                 operation.await
             }
         }
     }
+}
+
+/// What an operation does.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Does {
+    Read,
+    Write,
+    List,
+}
+
+/// Where it does that: of a log, the entry; of files whose names are never the same, the folder.
+fn place(path: &Path) -> &str {
+    match path.as_ref().rsplit_once('/') {
+        Some((folder, _)) if !folder.ends_with("_delta_log") => folder,
+        _ => path.as_ref(),
+    }
+}
+
+fn hash_of(what: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    what.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn failure(what: &'static str) -> object_store::Error {
@@ -144,7 +209,7 @@ impl ObjectStore for FaultStore {
         if matches!(self.quirk, Quirk::Repeating(when) if when(self.operations())) {
             let _ = self.inner.put_opts(location, payload.clone(), options.clone()).await;
         }
-        self.run(true, self.inner.put_opts(location, payload, options)).await
+        self.run(Does::Write, location, self.inner.put_opts(location, payload, options)).await
     }
 
     async fn put_multipart_opts(
@@ -152,15 +217,15 @@ impl ObjectStore for FaultStore {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.run(true, self.inner.put_multipart_opts(location, options)).await
+        self.run(Does::Write, location, self.inner.put_multipart_opts(location, options)).await
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.run(false, self.inner.get_opts(location, options)).await
+        self.run(Does::Read, location, self.inner.get_opts(location, options)).await
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<bytes::Bytes>> {
-        self.run(false, self.inner.get_ranges(location, ranges)).await
+        self.run(Does::Read, location, self.inner.get_ranges(location, ranges)).await
     }
 
     fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -170,7 +235,8 @@ impl ObjectStore for FaultStore {
                 let this = this.clone();
                 async move {
                     let one = stream::iter([Ok(location.clone())]).boxed();
-                    this.run(true, this.inner.delete_stream(one).try_collect::<Vec<_>>()).await?;
+                    let deleted = this.inner.delete_stream(one).try_collect::<Vec<_>>();
+                    this.run(Does::Write, &location, deleted).await?;
                     Ok(location)
                 }
             })
@@ -179,7 +245,10 @@ impl ObjectStore for FaultStore {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (this, prefix) = (self.clone(), prefix.cloned());
-        let listed = async move { this.run(false, this.inner.list(prefix.as_ref()).try_collect::<Vec<_>>()).await };
+        let listed = async move {
+            let found = this.inner.list(prefix.as_ref()).try_collect::<Vec<_>>();
+            this.run(Does::List, &prefix.clone().unwrap_or_default(), found).await
+        };
         stream::once(listed).map_ok(|found| stream::iter(found.into_iter().map(Ok))).try_flatten().boxed()
     }
 
@@ -187,16 +256,16 @@ impl ObjectStore for FaultStore {
         let (this, prefix, offset) = (self.clone(), prefix.cloned(), offset.clone());
         let listed = async move {
             let found = this.inner.list_with_offset(prefix.as_ref(), &offset);
-            this.run(false, found.try_collect::<Vec<_>>()).await
+            this.run(Does::List, &offset, found.try_collect::<Vec<_>>()).await
         };
         stream::once(listed).map_ok(|found| stream::iter(found.into_iter().map(Ok))).try_flatten().boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.run(false, self.inner.list_with_delimiter(prefix)).await
+        self.run(Does::List, &prefix.cloned().unwrap_or_default(), self.inner.list_with_delimiter(prefix)).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.run(true, self.inner.copy_opts(from, to, options)).await
+        self.run(Does::Write, to, self.inner.copy_opts(from, to, options)).await
     }
 }

@@ -3,6 +3,7 @@
 //!
 //! | module | what it holds the system to |
 //! |---|---|
+//! | [`same_again`] | a seed of a simulated world tells the same story twice |
 //! | [`raw_is_the_log`] | every position once, whatever crashes, fails or lies |
 //! | [`commits`] | the commit protocol: fencing, lost replies, removes |
 //! | [`messages`] | every rejection reason; hostile input; nothing lost |
@@ -43,6 +44,7 @@ mod minutes;
 mod raw_is_the_log;
 mod readers;
 mod s3;
+mod same_again;
 mod serve;
 mod simulation;
 mod sql;

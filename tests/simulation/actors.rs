@@ -19,7 +19,7 @@ use rand_chacha::ChaCha8Rng;
 use stream_agg::job::Aggregate;
 use tokio_util::sync::CancellationToken;
 
-use super::asker::ask;
+use super::asker::{Read, ask};
 use super::log::START_MS;
 
 const MINUTE_MS: i64 = 60_000;
@@ -46,14 +46,14 @@ impl Actor {
     /// Acts until it is dropped. Whatever fails, it tries something else. What it finds is compared with another view
     /// of the lake, which has no faults.
     pub async fn act(self, lake: &Lake, clean: &Lake, seed: u64) {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xac7);
+        let (mut rng, mut read) = (ChaCha8Rng::seed_from_u64(seed ^ 0xac7), Read::new());
         loop {
             tokio::time::sleep(Duration::from_millis(rng.random_range(100..4_000))).await;
             let _ = match self {
                 Self::Backfill => backfill(lake, &mut rng).await.map(|_| ()),
                 Self::Compact => compact(lake, rng.random_range(1..5)).await.map_err(|error| error.to_string()),
                 Self::Promote => promote(lake, &mut rng).await,
-                Self::Ask => ask(lake, clean, &mut rng).await,
+                Self::Ask => ask(lake, clean, &mut read, &mut rng).await,
                 Self::Rewrite(table) => rewrite(lake, table, &mut rng).await.map_err(|error| error.to_string()),
             };
         }
@@ -127,8 +127,8 @@ async fn rewrite(lake: &Lake, table: Table, rng: &mut ChaCha8Rng) -> lake_schema
     let Some((_, mut group)) = groups.into_iter().filter(|(_, group)| group.len() > 1).choose(rng) else {
         return Ok(());
     };
-    // Of the raw table, neighbours in the log.
-    group.sort_by_key(|file| RawFile::of(file).map_or(0, |file| file.offsets.first));
+    // Of the raw table, neighbours in the log; else, any order that does not hang on names, which nobody foresees.
+    group.sort_by_key(|file| (RawFile::of(file).map_or(0, |file| file.offsets.first), file.stats.clone()));
     let count = rng.random_range(2..=group.len().min(5));
     let first = rng.random_range(0..=group.len() - count);
     let inputs: Vec<_> = group.drain(first..first + count).collect();

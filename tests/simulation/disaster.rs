@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use lake_schemas::commit::TableLog;
 use lake_schemas::{Lake, Table, TopicPartition};
 use object_store::ObjectStore;
@@ -17,57 +17,22 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 use super::member::Fate;
-use super::{Actor, Computation, Group, Log, Member, Outage, TOPIC, lake_on, simulate};
-
-/// Seeds of a run of the tests; `CLICKLAKE_SEEDS=first..last` runs others.
-const SEEDS: Range<u64> = 0..300;
+use super::{Actor, Computation, Group, Log, Member, Outage, TOPIC, lake_on};
 
 /// Simulated time in which things go wrong, and in which they must be right again.
 const DISASTER: Duration = Duration::from_secs(60);
 const RECOVERY_MAX: Duration = Duration::from_secs(600);
 
-const MEMBERS: usize = 3;
+/// How long a process may be stopped.
+const STOPPED_MS: Range<u64> = 1_000..90_000;
 
-/// How many times as often the store is slow for who computes long: much happens between its look and its commit.
-const ACTORS_SLOWNESS: u32 = 8;
+/// How long the store may be down.
+const DOWN_MS: Range<u64> = 500..15_000;
+
+const MEMBERS: usize = 3;
 
 /// How far events lie behind their messages where windows are computed again.
 const DISORDER: Duration = Duration::from_secs(90);
-
-/// Holds a law in the simulated world of every seed.
-pub fn for_all_seeds<F: Future<Output = Result<(), String>>>(law: impl Fn(u64) -> F + Sync) {
-    for_seeds(SEEDS, law);
-}
-
-/// The same, of these seeds, unless others are asked for.
-pub fn for_seeds<F: Future<Output = Result<(), String>>>(seeds: Range<u64>, law: impl Fn(u64) -> F + Sync) {
-    let seeds = seeds_asked_for().unwrap_or(seeds);
-    let next = AtomicU64::new(seeds.start);
-    std::thread::scope(|scope| {
-        let worker = || {
-            loop {
-                let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= seeds.end {
-                    return;
-                }
-                if let Err(why) = simulate(law(seed)) {
-                    panic!("seed {seed}: {why} (again: CLICKLAKE_SEEDS={seed}..{})", seed + 1);
-                }
-            }
-        };
-        for worker in [scope.spawn(worker), scope.spawn(worker)] {
-            if let Err(panic) = worker.join() {
-                std::panic::resume_unwind(panic);
-            }
-        }
-    });
-}
-
-fn seeds_asked_for() -> Option<Range<u64>> {
-    let text = std::env::var("CLICKLAKE_SEEDS").ok()?;
-    let parsed = text.split_once("..").and_then(|(first, last)| Some(first.parse().ok()?..last.parse().ok()?));
-    Some(parsed.expect("CLICKLAKE_SEEDS is first..last"))
-}
 
 /// Brings groups of members, one for each computation, through a disaster, and out of it: the lake when all is read,
 /// and the log.
@@ -82,26 +47,21 @@ pub async fn survive_beside(
     actors: &[Actor],
 ) -> Result<(Lake, Arc<Log>), String> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let partitions = rng.random_range(1..=4);
     // Where others write too, windows change long after they are closed.
     let log = match actors {
         [] => Log::of_seed(seed, partitions as usize, 150),
-        _ => Log::with_disorder(seed, partitions as usize, 400, DISORDER).growing_for(DISASTER),
+        _ => Log::with_disorder(seed, partitions as usize, 400, DISORDER).growing_for(seed, DISASTER),
     };
-    let log = Arc::new(log);
+    let log = Arc::new(if rng.random_ratio(1, 3) { log.with_skew(seed) } else { log });
     let outage = Outage {
         fail: rng.random_range(0..60),
         lose_reply: rng.random_range(0..60),
         die: rng.random_range(0..20),
         slow: rng.random_range(0..60),
     };
-    let outage = watch::Sender::new(outage);
-    let mut processes = JoinSet::new();
-    let fate = |number: usize, slowness: u32| {
-        let (store, outage, kill) = (Arc::clone(&store), outage.subscribe(), Arc::new(Notify::new()));
-        (Arc::clone(&kill), Fate { number, store, seed, outage, slowness, kill })
-    };
+    let world = World { seed, store: Arc::new(InMemory::new()), outage: watch::Sender::new(outage) };
+    let (mut members, mut others) = (JoinSet::new(), JoinSet::new());
     let mut jobs: Vec<_> = Vec::new();
     for computation in computations {
         let group = Arc::new(Group::default());
@@ -111,48 +71,49 @@ pub async fn survive_beside(
                 group.give(partition, rng.random_range(0..MEMBERS));
             }
         }
-        let mut kills = Vec::new();
-        for number in 0..MEMBERS {
+        let members = (0..MEMBERS).map(|number| {
             let (log, group) = (Arc::clone(&log), Arc::clone(&group));
             let member = Arc::new(Member { number, log, group, computation: computation.clone() });
-            let (kill, fate) = fate(number, 1);
-            processes.spawn(fate.live(move |lake, seed| {
+            world.begin(&mut members, number, false, move |lake, seed| {
                 let member = Arc::clone(&member);
                 Box::pin(async move { member.incarnation(lake, seed).await })
-            }));
-            kills.push(kill);
-        }
-        jobs.push((group, kills));
+            })
+        });
+        let members: Vec<_> = members.collect();
+        jobs.push((group, members));
     }
-    let mut actors_kills = Vec::new();
-    for (number, actor) in (MEMBERS..).zip(actors.iter().copied()) {
-        let (kill, fate) = fate(number, ACTORS_SLOWNESS);
-        let clean = lake_on(Arc::clone(&store));
-        processes.spawn(fate.live(move |lake, seed| {
+    let actors = (MEMBERS..).zip(actors.iter().copied()).map(|(number, actor)| {
+        let clean = world.lake();
+        world.begin(&mut others, number, true, move |lake, seed| {
             let clean = clean.clone();
             Box::pin(async move { actor.act(&lake, &clean, seed).await })
-        }));
-        actors_kills.push(kill);
-    }
-    let (lake, end) = (lake_on(store), Instant::now() + DISASTER);
+        })
+    });
+    let actors: Vec<_> = actors.collect();
+    let (lake, end) = (world.lake(), Instant::now() + DISASTER);
     while Instant::now() < end {
         sleep(Duration::from_millis(rng.random_range(100..6_000))).await;
-        let (group, kills) = &jobs[rng.random_range(0..jobs.len())];
-        match rng.random_range(0..8) {
-            0 | 1 => kills[rng.random_range(0..MEMBERS)].notify_one(),
+        let (group, members) = &jobs[rng.random_range(0..jobs.len())];
+        match rng.random_range(0..10) {
+            0 | 1 => members[rng.random_range(0..MEMBERS)].die(),
             2 => retain(&lake, &log, rng.random_range(0..partitions)).await,
+            3 => members[rng.random_range(0..MEMBERS)].stop(&mut rng),
+            4 => world.store_is_down(rng.random_range(DOWN_MS)).await,
             _ => group.give(rng.random_range(0..partitions), rng.random_range(0..MEMBERS)),
         }
-        if let Some(kill) = actors_kills.choose(&mut rng)
-            && rng.random_ratio(1, 8)
-        {
-            kill.notify_one();
+        if let Some(actor) = actors.choose(&mut rng) {
+            match rng.random_range(0..16) {
+                0 | 1 => actor.die(),
+                2 => actor.stop(&mut rng),
+                _ => {}
+            }
         }
     }
     for (group, _) in &jobs {
         (0..partitions).for_each(|partition| group.give(partition, rng.random_range(0..MEMBERS)));
     }
-    outage.send_replace(Outage::NONE);
+    world.outage.send_replace(Outage::NONE);
+    others.shutdown().await;
     let recovered = Instant::now() + RECOVERY_MAX;
     for computation in computations {
         while !is_all_read(&lake, &log, computation).await {
@@ -163,6 +124,66 @@ pub async fn survive_beside(
         }
     }
     Ok((lake, log))
+}
+
+/// What all processes share.
+struct World {
+    seed: u64,
+    store: Arc<dyn ObjectStore>,
+    outage: watch::Sender<Outage>,
+}
+
+impl World {
+    /// The lake, without a fault.
+    fn lake(&self) -> Lake {
+        lake_on(Arc::clone(&self.store))
+    }
+
+    /// Nothing can be read or written for a time.
+    async fn store_is_down(&self, millis: u64) {
+        let usual = self.outage.send_replace(Outage::DOWN);
+        sleep(Duration::from_millis(millis)).await;
+        self.outage.send_replace(usual);
+    }
+
+    /// Begins a process that lives again and again.
+    fn begin(
+        &self,
+        processes: &mut JoinSet<()>,
+        number: usize,
+        is_long: bool,
+        incarnation: impl Fn(Lake, u64) -> BoxFuture<'static, ()> + Send + 'static,
+    ) -> Process {
+        let process = Process { kill: Arc::default(), stopped: watch::Sender::new(Instant::now()) };
+        let fate = Fate {
+            number,
+            store: Arc::clone(&self.store),
+            seed: self.seed,
+            outage: self.outage.subscribe(),
+            is_long,
+            kill: Arc::clone(&process.kill),
+            stopped: process.stopped.subscribe(),
+        };
+        processes.spawn(fate.live(incarnation));
+        process
+    }
+}
+
+/// How a process is hurt.
+struct Process {
+    kill: Arc<Notify>,
+    stopped: watch::Sender<Instant>,
+}
+
+impl Process {
+    fn die(&self) {
+        self.kill.notify_one();
+    }
+
+    /// Stops it for a time, as a virtual machine that is moved: it knows nothing of it.
+    fn stop(&self, rng: &mut ChaCha8Rng) {
+        self.stopped.send_replace(Instant::now() + Duration::from_millis(rng.random_range(STOPPED_MS)));
+    }
 }
 
 /// Retention takes all that the raw table has of a partition: who needs it finds it there.

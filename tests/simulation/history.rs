@@ -1,6 +1,7 @@
 //! All versions of a table, as its log has them: which rows each one added, and where the partitions stood then.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use arrow::array::RecordBatch;
 use deltalake::kernel::Action;
@@ -41,6 +42,15 @@ impl Version {
     /// What decides its counts.
     pub fn parameters(&self) -> Parameters {
         Parameters::recorded(self.table, &self.properties).expect("they are recorded")
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [came, went] =
+            [&self.rows, &self.removed].map(|rows| rows.iter().map(RecordBatch::num_rows).sum::<usize>());
+        let txns: BTreeMap<_, _> = self.txns.iter().collect();
+        write!(f, "{} +{came} -{went} {txns:?}", self.job)
     }
 }
 

@@ -8,6 +8,7 @@ use ingest::decode::decode;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{Cut, LogTime, TopicPartition};
 use localstack::generate::{Generator, Settings};
+use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
@@ -21,6 +22,9 @@ pub const START_MS: i64 = 1_775_001_540_000;
 
 /// How far a clock may be ahead.
 const SKEW_MS_MAX: i64 = 10 * 3_600_000;
+
+/// Bursts of a partition that grows, at most.
+const BURSTS_MAX: usize = 4;
 
 /// A message of the log.
 #[derive(Clone)]
@@ -41,8 +45,8 @@ pub struct Log {
     pub partitions: Vec<Vec<LogMessage>>,
     /// By partition, where what retention has left begins.
     starts: Mutex<BTreeMap<i32, i64>>,
-    /// Since when, and for how long, it grows; `None`: all of it has always been there.
-    growing: Option<(Instant, Duration)>,
+    /// Since when it grows, and when each message of each partition comes; `None`: all has always been there.
+    growing: Option<(Instant, Vec<Vec<Duration>>)>,
 }
 
 impl Log {
@@ -71,32 +75,53 @@ impl Log {
         Self { partitions: partitions.collect(), starts: Mutex::default(), growing: None }
     }
 
-    /// The same, of which nothing is there yet: its messages come one after the other, for so long.
-    pub fn growing_for(self, time: Duration) -> Self {
-        Self { growing: Some((Instant::now(), time)), ..self }
+    /// The same, of which nothing is there yet: its messages come within so much time, one by one and in bursts.
+    pub fn growing_for(self, seed: u64, time: Duration) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xb5);
+        let arrivals = self.partitions.iter().map(|messages| {
+            let bursts: Vec<_> = (0..rng.random_range(0..=BURSTS_MAX)).map(|_| rng.random_range(0.0..1.0)).collect();
+            let share_in_bursts = rng.random_range(0.0..1.0);
+            let arrival = |_| {
+                let burst = bursts.choose(&mut rng).copied().filter(|_| rng.random_bool(share_in_bursts));
+                time.mul_f64(burst.unwrap_or_else(|| rng.random_range(0.0..1.0)))
+            };
+            let mut arrivals: Vec<_> = messages.iter().map(arrival).collect();
+            arrivals.sort_unstable();
+            arrivals
+        });
+        let arrivals = arrivals.collect();
+        Self { growing: Some((Instant::now(), arrivals)), ..self }
     }
 
     /// How many messages of a partition are there by now.
     pub fn messages(&self, partition: i32) -> usize {
-        let all = self.partitions[partition as usize].len();
-        let Some((since, time)) = self.growing else { return all };
-        let share = since.elapsed().as_secs_f64() / time.as_secs_f64();
-        all.min((all as f64 * share) as usize)
+        match &self.growing {
+            None => self.partitions[partition as usize].len(),
+            Some((since, arrivals)) => {
+                let elapsed = since.elapsed();
+                arrivals[partition as usize].partition_point(|arrival| *arrival <= elapsed)
+            }
+        }
+    }
+
+    /// A log of a seed with skewed clocks.
+    pub fn skewed(seed: u64, partitions: usize, messages: usize) -> Self {
+        Self::of_seed(seed, partitions, messages).with_skew(seed)
     }
 
     /// The same, with messages here and there whose producer's clock is hours ahead: what it sends is from the future,
     /// and its message too.
-    pub fn skewed(seed: u64, partitions: usize, messages: usize) -> Self {
-        let (mut log, mut rng) = (Self::of_seed(seed, partitions, messages), ChaCha8Rng::seed_from_u64(seed ^ 0x5c));
+    pub fn with_skew(mut self, seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5c);
         let mut generator = Generator::new(Settings { seed: seed ^ 0x5c, ads: 20, ..Settings::default() });
-        for message in log.partitions.iter_mut().flatten() {
+        for message in self.partitions.iter_mut().flatten() {
             if !rng.random_ratio(1, 200) {
                 continue;
             }
             message.log_time_ms += SKEW_MS_MAX / (1 << rng.random_range(0..10));
             message.payload = Some(generator.next_at(message.log_time_ms).payload);
         }
-        log
+        self
     }
 
     /// The log as it was earlier: of each partition, as many messages as are asked for.

@@ -1,5 +1,6 @@
 //! One member of the group: it starts, runs until it dies or gives up, and starts again.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use stream_agg::job::Aggregate;
 use tokio::sync::{Notify, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::lake_on;
@@ -27,6 +28,9 @@ use crate::fault_store::{Fault, FaultStore, Plan};
 
 /// Of a process without faults: short, so that a run has several epochs.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(300);
+
+/// How much less often it fails for who computes long, and how much more often it is slow.
+const LONG: u32 = 8;
 
 /// How often the store misbehaves, in operations of a thousand.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +45,19 @@ impl Outage {
     /// A store that works.
     pub const NONE: Self = Self { fail: 0, lose_reply: 0, die: 0, slow: 0 };
 
-    /// The faults of one incarnation: a function of its seed and of the number of the operation alone.
+    /// A store that is not there, or has no room.
+    pub const DOWN: Self = Self { fail: 1_000, ..Self::NONE };
+
+    /// The same store, for who computes long: there must be an end to what they do, and much happens meanwhile.
+    fn of_long(self) -> Self {
+        if self.fail == Self::DOWN.fail {
+            return self;
+        }
+        let Self { fail, lose_reply, die, slow } = self;
+        Self { fail: fail / LONG, lose_reply: lose_reply / LONG, die: die / LONG, slow: slow * LONG }
+    }
+
+    /// The faults of one incarnation: a function of its seed and of the operation alone.
     pub fn plan(self, seed: u64) -> Plan {
         Box::new(move |operation| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(operation));
@@ -60,7 +76,8 @@ impl Outage {
             } else if falls_in(self.slow) {
                 Fault::Slow(Duration::from_millis(rng.random_range(1..20_000)))
             } else {
-                Fault::None
+                // Nothing takes no time: what begins at once is over at different times, in an order of its own.
+                Fault::Slow(Duration::from_millis(rng.random_range(1..20)))
             }
         })
     }
@@ -154,10 +171,26 @@ pub struct Fate {
     pub seed: u64,
     /// What the store does from now on.
     pub outage: watch::Receiver<Outage>,
-    /// How many times as often the store is slow.
-    pub slowness: u32,
+    /// Whether it computes long.
+    pub is_long: bool,
     /// A signal to die.
     pub kill: Arc<Notify>,
+    /// Until when it is stopped.
+    pub stopped: watch::Receiver<Instant>,
+}
+
+/// Lives, but while it is stopped: then it does nothing at all, and its time goes on.
+async fn stoppable(life: impl Future<Output = ()>, mut stopped: watch::Receiver<Instant>) {
+    let mut life = pin!(life);
+    loop {
+        let until = *stopped.borrow_and_update();
+        sleep_until(until).await;
+        tokio::select! {
+            biased;
+            Ok(()) = stopped.changed() => {}
+            () = &mut life => return,
+        }
+    }
 }
 
 impl Fate {
@@ -165,23 +198,23 @@ impl Fate {
     pub async fn live(self, incarnation: impl Fn(Lake, u64) -> BoxFuture<'static, ()>) {
         for number in 0_u64.. {
             let seed = self.seed.wrapping_mul(31).wrapping_add(number * 1_009 + self.number as u64);
-            let store = FaultStore::new(Arc::clone(&self.store), self.plan(seed));
+            let store = FaultStore::by_nature(Arc::clone(&self.store), self.plan(seed));
             let dead = store.dead();
             tokio::select! {
                 biased;
                 () = dead.cancelled() => {}
                 () = self.kill.notified() => dead.cancel(),
-                () = incarnation(lake_on(Arc::new(store)), seed) => {}
+                () = stoppable(incarnation(lake_on(Arc::new(store)), seed), self.stopped.clone()) => {}
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
     }
 
     fn plan(&self, seed: u64) -> Plan {
-        let (outage, slowness) = (self.outage.clone(), self.slowness);
+        let (outage, is_long) = (self.outage.clone(), self.is_long);
         Box::new(move |operation| {
             let outage = *outage.borrow();
-            Outage { slow: outage.slow * slowness, ..outage }.plan(seed)(operation)
+            if is_long { outage.of_long() } else { outage }.plan(seed)(operation)
         })
     }
 }

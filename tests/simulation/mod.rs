@@ -9,14 +9,16 @@ mod disaster;
 mod history;
 mod log;
 mod member;
+mod seeds;
 mod source;
 
 pub use actors::{Actor, compact};
 pub use asker::answers;
-pub use disaster::{for_all_seeds, for_seeds, survive, survive_beside};
+pub use disaster::{survive, survive_beside};
 pub use history::{Version, contents, versions};
 pub use log::{Log, LogMessage, START_MS, TOPIC};
 pub use member::{Computation, Member, Outage};
+pub use seeds::{for_all_seeds, for_seeds};
 pub use source::Group;
 
 use std::collections::BTreeMap;

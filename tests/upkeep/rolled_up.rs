@@ -35,18 +35,19 @@ async fn disaster(seed: u64) -> Result<(), String> {
     let (lake, log) = survive_beside(seed, &computations, &ACTORS).await?;
     at_every_commit(&lake, &log).await?;
     compact(&lake, 1).await.map_err(|error| error.to_string())?;
-    let minutes = are_rolled_up(&lake).await?;
-    is_newest(&lake, &minutes).await?;
-    count(Table::ClicksMinute, &minutes);
+    let written = are_rolled_up(&lake).await?;
+    are_newest(&written)?;
+    count(Table::ClicksMinute, &written[0]);
     Ok(())
 }
 
-/// Whether hours and days are at each of their versions what they are rolled up from; the versions of the minutes.
-pub async fn are_rolled_up(lake: &Lake) -> Result<Vec<Version>, String> {
+/// Whether hours and days are at each of their versions what they are rolled up from; the versions of minutes, hours
+/// and days.
+pub async fn are_rolled_up(lake: &Lake) -> Result<[Vec<Version>; 3], String> {
     let minutes = versions(lake, Table::ClicksMinute).await;
     let hours = agree(lake, Table::ClicksHourly, &minutes).await?;
-    agree(lake, Table::ClicksDaily, &hours).await?;
-    Ok(minutes)
+    let days = agree(lake, Table::ClicksDaily, &hours).await?;
+    Ok([minutes, hours, days])
 }
 
 /// Whether a roll-up is at each of its versions what its source was; its versions.
@@ -67,10 +68,10 @@ async fn agree(lake: &Lake, table: Table, source: &[Version]) -> Result<Vec<Vers
 }
 
 /// Whether hours and days are what the newest minutes are.
-async fn is_newest(lake: &Lake, minutes: &[Version]) -> Result<(), String> {
+fn are_newest([minutes, rolled_up @ ..]: &[Vec<Version>; 3]) -> Result<(), String> {
     let newest = contents(minutes).last().unwrap_or_default();
-    for table in Table::ROLLED_UP {
-        let found = contents(&versions(lake, table).await).last().unwrap_or_default();
+    for (table, versions) in Table::ROLLED_UP.into_iter().zip(rolled_up) {
+        let found = contents(versions).last().unwrap_or_default();
         if found != summed(&newest, table.window_width()) {
             return Err(format!("{table} is not what the newest minutes are"));
         }

@@ -1,0 +1,44 @@
+//! The seeds of a law, each a world of its own.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::simulate;
+
+/// Seeds of a run of the tests; `CLICKLAKE_SEEDS=first..last` runs others.
+const SEEDS: Range<u64> = 0..300;
+
+/// Holds a law in the simulated world of every seed.
+pub fn for_all_seeds<F: Future<Output = Result<(), String>>>(law: impl Fn(u64) -> F + Sync) {
+    for_seeds(SEEDS, law);
+}
+
+/// The same, of these seeds, unless others are asked for.
+pub fn for_seeds<F: Future<Output = Result<(), String>>>(seeds: Range<u64>, law: impl Fn(u64) -> F + Sync) {
+    let seeds = seeds_asked_for().unwrap_or(seeds);
+    let next = AtomicU64::new(seeds.start);
+    std::thread::scope(|scope| {
+        let worker = || {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= seeds.end {
+                    return;
+                }
+                if let Err(why) = simulate(law(seed)) {
+                    panic!("seed {seed}: {why} (again: CLICKLAKE_SEEDS={seed}..{})", seed + 1);
+                }
+            }
+        };
+        for worker in [scope.spawn(worker), scope.spawn(worker)] {
+            if let Err(panic) = worker.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+}
+
+fn seeds_asked_for() -> Option<Range<u64>> {
+    let text = std::env::var("CLICKLAKE_SEEDS").ok()?;
+    let parsed = text.split_once("..").and_then(|(first, last)| Some(first.parse().ok()?..last.parse().ok()?));
+    Some(parsed.expect("CLICKLAKE_SEEDS is first..last"))
+}
