@@ -2,9 +2,10 @@
 //! servers under load.
 //!
 //! A round is a topic, a lake, a steady load, and one of everything in an order that its seed shuffles: members join,
-//! leave, are killed, and sleep for longer than a session; Kafka and S3 are killed and started again. Members that
-//! nobody killed must live through it, and through backfills, promotions and a compactor. At the end the topic is read
-//! by `kcat` and compared position by position, `verify` recounts the minutes, and hours and days must be theirs.
+//! leave, are killed, and sleep for longer than a session; groups have no quiet second; Kafka and S3 are killed and
+//! started again, and stopped and go on. Jobs that nobody killed must live through it, beside promotions. At the end
+//! the topic is read by `kcat` and compared position by position, `verify` recounts the minutes and the conservation
+//! laws, and hours and days must be theirs.
 //! `CLICKLAKE_ROUNDS=a..b` runs other seeds.
 
 use std::ops::Range;
@@ -36,8 +37,16 @@ const ACTORS: [Actor; 4] = [Actor::Backfill, Actor::Backfill, Actor::Compact, Ac
 const MEMBERS: usize = 2;
 const MEMBERS_MAX: usize = 3;
 
-/// How long a server stays dead, in milliseconds.
+/// What runs beside the groups, one process of each.
+const BESIDE: [Job; 2] = [Job::Compact, Job::Backfill];
+
+/// How long a server stays dead, in milliseconds, and how long it may be stopped.
 const DEAD_MS: Range<u64> = 200..3_000;
+const STOPPED_MS: Range<u64> = 200..8_000;
+
+/// How many members come and go in a storm, and how long there is between two, in milliseconds.
+const STORM: usize = 6;
+const STORM_MS: Range<u64> = 50..600;
 
 /// How long nothing happens between two events, in milliseconds.
 const QUIET_MS: Range<u64> = 300..2_000;
@@ -49,10 +58,12 @@ enum Event {
     Leave,
     Sleep,
     Crash(Server),
+    Stop(Server),
+    Storm,
 }
 
 /// Everything once; what a round is about, twice.
-const EVENTS: [Event; 8] = [
+const EVENTS: [Event; 11] = [
     Event::Kill,
     Event::Kill,
     Event::Join,
@@ -61,6 +72,9 @@ const EVENTS: [Event; 8] = [
     Event::Sleep,
     Event::Crash(Server::Kafka),
     Event::Crash(Server::S3),
+    Event::Stop(Server::Kafka),
+    Event::Stop(Server::S3),
+    Event::Storm,
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,6 +123,7 @@ impl<'a> Round<'a> {
             for job in [Job::Ingest, Job::Aggregate] {
                 (0..MEMBERS).for_each(|_| self.join(job));
             }
+            BESIDE.into_iter().for_each(|job| self.join(job));
             let mut events = EVENTS;
             events.shuffle(&mut self.rng);
             for event in events {
@@ -124,7 +139,10 @@ impl<'a> Round<'a> {
         };
         self.all_are_running();
         for member in std::mem::take(&mut self.members) {
-            member.leaves().await;
+            // A backfill ends when it is done, and is killed else.
+            if member.job != Job::Backfill {
+                member.leaves().await;
+            }
         }
         for job in [Job::Ingest, Job::Aggregate] {
             stack.catch_up_with(job, &topic, &topic, &[]).await;
@@ -148,19 +166,26 @@ impl<'a> Round<'a> {
                 let job = self.any_job();
                 self.join(job);
             }
-            Event::Kill => {
-                let mut member = self.any();
-                member.kill();
-                self.join(member.job);
-            }
+            Event::Kill => self.one_dies(),
             Event::Leave => {
-                let member = self.any();
+                let member = self.any(Job::is_group);
                 let job = member.job;
                 member.leaves().await;
                 self.join(job);
             }
+            Event::Storm => {
+                for number in 0..STORM {
+                    let job = self.any_job();
+                    if number % 2 == 0 {
+                        self.join(job)
+                    } else {
+                        self.one_dies()
+                    }
+                    sleep(self.millis(STORM_MS)).await;
+                }
+            }
             Event::Sleep => {
-                let sleeper = self.any();
+                let sleeper = self.any(|_| true);
                 sleeper.signal("STOP");
                 sleep(SESSION_TIMEOUT + self.millis(QUIET_MS)).await;
                 sleeper.signal("CONT");
@@ -171,11 +196,23 @@ impl<'a> Round<'a> {
                 sleep(self.millis(DEAD_MS)).await;
                 self.stack.up();
             }
+            Event::Stop(server) => {
+                self.stack.signal(server, "STOP");
+                sleep(self.millis(STOPPED_MS)).await;
+                self.stack.signal(server, "CONT");
+            }
         }
     }
 
+    fn one_dies(&mut self) {
+        let mut member = self.any(|_| true);
+        member.kill();
+        self.join(member.job);
+    }
+
     fn join(&mut self, job: Job) {
-        if self.members.iter().filter(|member| member.job == job).count() < MEMBERS_MAX {
+        let most = if job.is_group() { MEMBERS_MAX } else { 1 };
+        if self.members.iter().filter(|member| member.job == job).count() < most {
             self.members.push(Member::of(job, self.stack, &self.topic, &self.topic, &[]));
         }
     }
@@ -184,20 +221,21 @@ impl<'a> Round<'a> {
         if self.rng.random() { Job::Ingest } else { Job::Aggregate }
     }
 
-    /// Takes any member out of the list.
-    fn any(&mut self) -> Member {
-        let places: Vec<_> = (0..self.members.len()).collect();
+    /// Takes any member of some jobs out of the list.
+    fn any(&mut self, of: impl Fn(Job) -> bool) -> Member {
+        let places: Vec<_> = (0..self.members.len()).filter(|place| of(self.members[*place].job)).collect();
         self.members.swap_remove(*places.choose(&mut self.rng).expect("there are members"))
     }
 
-    /// Those that have begun live through everything. One that finds a server dead at its start says so and ends; then
-    /// it is started again, as a supervisor would.
+    /// Those that have begun live through everything, but for a backfill, which may be done or say why not. One that
+    /// finds a server dead at its start says so and ends; then it is started again, as a supervisor would.
     fn all_are_running(&mut self) {
         let ended: Vec<_> = self.members.extract_if(.., |member| !member.is_running()).collect();
         for member in ended {
             let log = member.log();
+            let is_backfill = member.job == Job::Backfill;
             assert!(
-                log.contains("error: ") && !log.contains("begins"),
+                is_backfill || (log.contains("error: ") && !log.contains("begins")),
                 "round {}: a member has ended:\n{log}",
                 self.seed
             );

@@ -25,6 +25,26 @@ const LOOK: Duration = Duration::from_millis(50);
 pub enum Job {
     Ingest,
     Aggregate,
+    Compact,
+    /// Computes all windows again, once.
+    Backfill,
+}
+
+impl Job {
+    /// The command that is this job.
+    fn command(self) -> &'static str {
+        match self {
+            Self::Ingest => "ingest",
+            Self::Aggregate => "aggregate",
+            Self::Compact => "compact",
+            Self::Backfill => "backfill",
+        }
+    }
+
+    /// Whether its members share the topic's partitions.
+    pub fn is_group(self) -> bool {
+        matches!(self, Self::Ingest | Self::Aggregate)
+    }
 }
 
 /// A running member. Dropping it kills it.
@@ -51,16 +71,23 @@ impl Member {
     }
 
     fn run(job: Job, stack: &RealStack, s3: Option<&str>, topic: &str, lake: &str, more: &[&str]) -> Self {
-        let name = if job == Job::Ingest { "ingest" } else { "aggregate" };
+        let name = job.command();
         let (log, file) = (0..)
-            .map(|number| stack.path().join(format!("{name}-{topic}-{lake}-{number}.log")))
+            .map(|number| stack.path().join(format!("{name}-{topic}-{number}.log")))
             .find_map(|path| File::create_new(&path).ok().map(|file| (path, file)))
             .expect("one of them is free");
         let session = format!("session.timeout.ms={}", SESSION_TIMEOUT.as_millis());
         let lake = stack.lake_url(lake);
+        let grouped =
+            ["--topic", topic, "--commit-interval", "300ms", "-X", &session, "-X", "heartbeat.interval.ms=500"];
+        let usual: &[&str] = match job {
+            Job::Ingest | Job::Aggregate => &grouped,
+            Job::Compact => &["--every", "1s"],
+            Job::Backfill => &["--replace"],
+        };
         let child = stack
-            .clicklake(&[name, "--topic", topic, "--lake", &lake, "--commit-interval", "300ms"])
-            .args(["-X", &session, "-X", "heartbeat.interval.ms=500"])
+            .clicklake(&[name, "--lake", &lake])
+            .args(usual)
             .args(more)
             .envs(s3.map(|url| ("AWS_ENDPOINT_URL", url)))
             .stdout(Stdio::null())

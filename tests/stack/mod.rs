@@ -65,9 +65,14 @@ impl RealStack {
 
     /// Kills a server, as a crash would.
     pub fn kill(&self, server: Server) {
-        let name = if server == Server::Kafka { "kafka" } else { "s3" };
-        let id = std::fs::read_to_string(self.path().join(name).join("pid")).expect("it runs");
-        signal(id.trim().parse().expect("a process id"), "KILL");
+        self.signal(server, "KILL");
+    }
+
+    /// Sends a signal to a server.
+    pub fn signal(&self, server: Server, name: &str) {
+        let folder = if server == Server::Kafka { "kafka" } else { "s3" };
+        let id = std::fs::read_to_string(self.path().join(folder).join("pid")).expect("it runs");
+        signal(id.trim().parse().expect("a process id"), name);
     }
 
     pub fn path(&self) -> &Path {
@@ -107,9 +112,9 @@ impl RealStack {
         }
     }
 
-    /// The address of a lake in the stack's bucket.
-    pub fn lake_url(&self, name: &str) -> String {
-        format!("s3://clicklake/{name}")
+    /// The address of a lake: in the stack's bucket by its name, in a folder by its path.
+    pub fn lake_url(&self, lake: &str) -> String {
+        if Path::new(lake).is_absolute() { lake.to_owned() } else { format!("s3://clicklake/{lake}") }
     }
 
     /// The stack's bucket, for this process: what the environment says is for other processes.
@@ -126,8 +131,11 @@ impl RealStack {
     }
 
     /// A lake in it, for reading in this process.
-    pub fn lake(&self, name: &str) -> Lake {
-        Lake::on(Arc::new(self.bucket()), Url::parse(&self.lake_url(name)).expect("a URL"))
+    pub fn lake(&self, lake: &str) -> Lake {
+        match Url::parse(&self.lake_url(lake)) {
+            Ok(url) => Lake::on(Arc::new(self.bucket()), url),
+            Err(_) => Lake::at(lake).expect("a folder"),
+        }
     }
 
     /// The program, with the stack's environment.
