@@ -136,7 +136,7 @@ impl Part {
     }
 
     fn to_txn(self, value: i64) -> i64 {
-        if matches!(self, Self::Emitted) { value * MICROS_PER_MILLI } else { value }
+        if matches!(self, Self::Emitted) { value.saturating_mul(MICROS_PER_MILLI) } else { value }
     }
 
     fn of_txn(self, value: i64) -> i64 {
@@ -177,6 +177,14 @@ mod tests {
             let decoded = Stand::decode(Table::Clicks, &partition, |id| txns.get(id).copied());
             assert_eq!(decoded, stand);
         }
+    }
+
+    #[test]
+    fn a_watermark_beyond_all_times_stays_there() {
+        let partition = TopicPartition::new("clicks", 7);
+        let read = Stand::decode(Table::ClicksMinute, &partition, |_| Some(i64::MIN));
+        let written = read.encode(Table::ClicksMinute, &partition);
+        assert!(written.iter().all(|(_, value)| *value == Some(i64::MIN)), "{written:?}");
     }
 
     #[test]

@@ -53,6 +53,7 @@ impl Problem {
 
     /// Who asks may not see that.
     pub fn not_seen(campaign: &str) -> Self {
+        let campaign = campaign.escape_debug();
         Self::new(StatusCode::FORBIDDEN, format!("this key does not see campaign {campaign}; ask with one that does"))
     }
 

@@ -33,6 +33,10 @@ pub fn statements(text: &str) -> Result<Vec<Statement>, LakeError> {
     let tokens = Tokenizer::new(&GenericDialect {}, text).with_unescape(false).tokenize_with_location();
     let tokens = tokens.map_err(|error| LakeError::Refused(error.to_string()))?;
     let text = Text::new(text);
+    if !text.is_made_of(&tokens) {
+        let why = "/*! begins a comment to some and code to others; write /* for a comment";
+        return Err(LakeError::Refused(why.to_owned()));
+    }
     let mut statements = Vec::new();
     for tokens in tokens.split(|token| token.token == Token::SemiColon) {
         let words: Vec<_> = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).collect();
@@ -124,6 +128,14 @@ impl<'a> Text<'a> {
         self.text[start..].char_indices().nth(index(column)).map_or(self.text.len(), |(at, _)| start + at)
     }
 
+    /// Whether tokens are all of it, one after the other. The tokenizer puts what `/*! … */` has between in its place,
+    /// and does not know any more where that was.
+    fn is_made_of(&self, tokens: &[TokenWithSpan]) -> bool {
+        let are_neighbours = |two: &[TokenWithSpan]| two[0].span.end == two[1].span.start;
+        tokens.windows(2).all(are_neighbours)
+            && tokens.last().map_or(0, |last| self.at(last.span.end)) == self.text.len()
+    }
+
     fn between(&self, from: usize, to: usize) -> &'a str {
         self.text.get(from..to).unwrap_or_default()
     }
@@ -181,6 +193,19 @@ mod tests {
             let error = statements(text).expect_err(text).to_string();
             assert!(error.contains("AS OF") && error.contains("write `t VERSION"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn comments_that_are_code_are_refused() {
+        for text in
+            ["/*!1*/", "/*!50110*/", "/*!50110 */", "select 1 /*! + 1 */", "select /*!1*/ + 1", "/*! */ select 1"]
+        {
+            let refused = statements(text).expect_err(text).to_string();
+            assert!(refused.contains("write /*"), "{text}: {refused}");
+        }
+        assert_eq!(one("select /* ! */ 1 /* /*! */ */"), "select /* ! */ 1");
+        assert_eq!(statements(" \n/* nothing */").expect("a comment").len(), 0);
+        assert_eq!(statements("").expect("nothing").len(), 0);
     }
 
     #[test]
