@@ -15,7 +15,9 @@ use super::log::Event;
 use super::oracle::{Counts, counts_at, taken};
 use super::weigh_rows;
 use crate::history::live_is_replay;
-use crate::simulation::{Computation, Log, LogMessage, TOPIC, for_all_seeds, raw_is_conserved, survive, versions};
+use crate::simulation::{
+    Computation, Log, LogMessage, TOPIC, Version, for_all_seeds, raw_is_conserved, survive, versions,
+};
 
 /// Of how many seeds one is audited by SQL too, which takes longer than the disaster.
 const SEEDS_AN_AUDIT: u64 = 10;
@@ -44,13 +46,13 @@ async fn disaster(seed: u64) -> Result<(), String> {
     let parameters = parameters_of(seed);
     let computation = Computation::Minutes(parameters.clone());
     let (lake, log) = survive(seed, &[Computation::Raw, computation]).await?;
-    at_every_commit(&lake, &log).await?;
-    live_is_replay(&lake, &log, &parameters, &versions(&lake, Table::ClicksMinute).await).await?;
+    let minutes = at_every_commit(&lake, &log).await?;
+    live_is_replay(&lake, &log, &parameters, &minutes).await?;
     if seed.is_multiple_of(SEEDS_AN_AUDIT) { audit(&lake, &log).await } else { Ok(()) }
 }
 
-/// Whether both tables are at every commit what their stands say, and nothing else.
-pub async fn at_every_commit(lake: &Lake, log: &Log) -> Result<(), String> {
+/// Whether both tables are at every commit what their stands say, and nothing else; the versions of the minutes.
+pub async fn at_every_commit(lake: &Lake, log: &Log) -> Result<Vec<Version>, String> {
     raw_is_conserved(lake, log).await?;
     let versions = versions(lake, Table::ClicksMinute).await;
     for (partition, messages) in (0..).zip(&log.partitions) {
@@ -78,7 +80,7 @@ pub async fn at_every_commit(lake: &Lake, log: &Log) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    Ok(versions)
 }
 
 /// What `verify` says of it.

@@ -45,14 +45,11 @@ impl Outage {
     /// A store that works.
     pub const NONE: Self = Self { fail: 0, lose_reply: 0, die: 0, slow: 0 };
 
-    /// A store that is not there, or has no room.
-    pub const DOWN: Self = Self { fail: 1_000, ..Self::NONE };
+    /// A store that is not there, or has no room, for who computes long too.
+    pub const DOWN: Self = Self { fail: 1_000 * LONG, ..Self::NONE };
 
     /// The same store, for who computes long: there must be an end to what they do, and much happens meanwhile.
     fn of_long(self) -> Self {
-        if self.fail == Self::DOWN.fail {
-            return self;
-        }
         let Self { fail, lose_reply, die, slow } = self;
         Self { fail: fail / LONG, lose_reply: lose_reply / LONG, die: die / LONG, slow: slow * LONG }
     }
