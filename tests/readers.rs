@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::embedded::Stack;
 
 /// What the readers are asked with: its argument is a lake.
-pub const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/readers/count.py");
+pub const SCRIPT: &str = "tests/readers/count.py";
 
 /// The Python that has the readers: `CLICKLAKE_READERS`, or where `tests/run` puts it.
 pub fn python() -> PathBuf {

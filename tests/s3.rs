@@ -122,7 +122,7 @@ fn policy_of_the_readme(lake: &str) -> String {
 
 /// The program as a user who has the rights of a policy and no others.
 fn as_user(stack: &RealStack, user: &str, policy: &str, arguments: &[&str]) -> Output {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/readers/grant.py");
+    let script = "tests/readers/grant.py";
     let mut grant = Command::new(readers::python());
     let granted = grant.args([script, user, "user-secret", policy]).envs(stack.environment()).output().expect("python");
     assert!(granted.status.success(), "{}", String::from_utf8_lossy(&granted.stderr));

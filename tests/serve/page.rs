@@ -10,7 +10,7 @@ use crate::readers::python;
 use crate::start_up::{clicklake, folder};
 
 /// Opens a page in Chromium.
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/serve/page.py");
+const SCRIPT: &str = "tests/serve/page.py";
 
 /// A picture with fewer different lines of pixels has little on it.
 const LINES_MIN: u64 = 100;

@@ -35,7 +35,7 @@ const OTHER_FILES: usize = 500;
 const MEMORY_KB_MAX: u64 = 1_000_000;
 
 /// Holds so many connections to an address, says how many they are, and lets them go when its input ends.
-const HOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/serve/idle.py");
+const HOLDER: &str = "tests/serve/idle.py";
 
 const TARGET: &str = "/v1/total?ad=ad_id-a";
 

@@ -1,6 +1,6 @@
 //! The files of queries.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use lake_schemas::Lake;
 use sqllogictest::{Runner, strict_column_validator};
@@ -10,7 +10,7 @@ use crate::simulation::simulate;
 
 /// The files, in order.
 fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sql");
+    let folder = "tests/sql";
     let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let mut files: Vec<_> = entries.filter(|file| file.extension().is_some_and(|kind| kind == "slt")).collect();
     files.sort();

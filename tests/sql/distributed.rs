@@ -65,7 +65,7 @@ fn a_spark_cluster_answers_as_we_do() {
         String::from_utf8(output.stdout).expect("UTF-8")
     };
     let ask = |sql: &str| {
-        let mut ask = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/localstack/spark/ask"));
+        let mut ask = Command::new("localstack/spark/ask");
         let output = ask.args([&lake, sql]).output().expect("the script runs");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).expect("UTF-8")

@@ -162,7 +162,7 @@ pub fn signal(process: u32, name: &str) {
 /// One of the scripts of `localstack`.
 pub fn script(name: &str) -> Command {
     let mut command = Command::new("bash");
-    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("localstack").join(name));
+    command.arg(Path::new("localstack").join(name));
     command
 }
 

@@ -3,7 +3,6 @@
 
 mod lake;
 
-use std::path::Path;
 use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,7 +72,7 @@ impl Served {
 
     /// What a Python client is answered.
     fn asked(&self, key: &str, protocol: &str, statements: &[(&str, Value)]) -> Vec<Value> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/serve/postgres/asks.py");
+        let script = "tests/serve/postgres/asks.py";
         let mut asks = Command::new(python());
         asks.arg(script).args([&self.url(key), protocol]);
         asks.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -314,7 +313,7 @@ fn psql_and_python_list_tables_and_ask_as_the_readme_does() {
 fn grafana_and_superset_find_what_there_is() {
     let folder = tempfile::tempdir().expect("a folder");
     let served = Served::over(&lake::write(folder.path(), Rows::All), true, MEMORY);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/serve/postgres/describes.py");
+    let script = "tests/serve/postgres/describes.py";
     let described = served.runtime.block_on(async {
         Command::new(python()).arg(script).arg(served.url("spring-key")).output().await.expect("Python runs")
     });
@@ -389,7 +388,7 @@ fn a_prepared_statement_and_a_cursor_see_what_they_should() {
     let folder = tempfile::tempdir().expect("a folder");
     let lake = lake::write(folder.path(), Rows::All);
     let served = Served::over(&lake, true, MEMORY);
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/serve/postgres/holds.py");
+    let script = "tests/serve/postgres/holds.py";
     let output = served.runtime.block_on(async {
         let mut holds = Command::new(python());
         holds.arg(script).arg(served.url("spring-key")).stdin(Stdio::piped()).stdout(Stdio::piped());
