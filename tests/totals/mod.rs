@@ -19,7 +19,7 @@ use query::totals::{AsOf, Detail, Question, Totals, Whom};
 use rand::SeedableRng;
 use rand::seq::IteratorRandom;
 use rand_chacha::ChaCha8Rng;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use self::questions::{ANSWERS, WIDTHS, answer, asked, contents, expected, is_right, sums_of};
 use self::world::World;
@@ -38,6 +38,9 @@ const SEEDS: Range<u64> = 0..16;
 
 /// Seeds of disasters.
 const DISASTERS: Range<u64> = 0..16;
+
+/// From one thing that happens to the next, where reads take up to four times as long.
+const STEP: Duration = Duration::from_secs(1);
 
 /// How long adding up may take, which takes no time at all.
 const SUMMING_MAX: Duration = Duration::from_secs(60);
@@ -83,6 +86,25 @@ async fn world(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
+/// What is asked of a slow store by someone who has kept the lake open, while things happen that are seen of one table
+/// and not yet of another.
+async fn beside(seed: u64) -> Result<(), String> {
+    let mut world = World::of_seed(seed).await;
+    let totals = Totals::new(world.slow_lake()).map_err(|error| error.to_string())?;
+    for _ in 0..25 {
+        let asked = asked(&mut world.rng, contents(&world.lake).await.last().expect("a version"));
+        let happens = async {
+            for _ in 0..3 {
+                sleep(STEP).await;
+                world.step().await;
+            }
+        };
+        let (answer, ()) = tokio::join!(answer(&totals, &asked), happens);
+        is_right(&answer?, &contents(&world.lake).await, &asked)?;
+    }
+    Ok(())
+}
+
 /// Whether the functions of SQL say what a question is answered with.
 async fn says_the_same_in_sql(world: &mut World, counts: &Counts) -> Result<(), String> {
     let (question, by) = asked(&mut world.rng, counts);
@@ -113,6 +135,11 @@ fn totals_are_the_sum_of_the_minutes_whatever_is_rolled_up() {
     // Of a few seeds, by chance, some have little of it.
     let is_enough = all < 1_000 || (days > all / 8 && hours > all / 4);
     assert!(is_enough, "too little is tried: {days} from days, {hours} from hours, of {all}");
+}
+
+#[test]
+fn totals_are_the_sum_of_the_minutes_whatever_happens_while_they_look() {
+    for_seeds(SEEDS, beside);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A lake whose minutes are written, replaced and rolled up, in whatever order, as a function of a seed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::DataType;
@@ -40,6 +41,12 @@ impl World {
         let definition = parameters.definition(Table::ClicksMinute);
         let log = TableLog::open_or_make(&lake, &definition).await.expect("a table");
         Self { rng, store, lake, parameters, log, now_ms: START_MS }
+    }
+
+    /// The same lake, whose store takes up to four seconds for a read.
+    pub fn slow_lake(&self) -> Lake {
+        let plan = |operation| Fault::Slow(Duration::from_secs(operation % 256));
+        lake_on(Arc::new(FaultStore::by_nature(Arc::clone(&self.store), Box::new(plan))))
     }
 
     /// The same world before anything has happened, in another lake.
