@@ -90,9 +90,10 @@ impl GroupContext {
 
     /// What rebalances, and starts since, have changed.
     pub fn take_changes(&self) -> HashMap<i32, Option<Assigned>> {
-        if !self.changed.swap(false, Ordering::Relaxed) {
+        if !self.changed.load(Ordering::Relaxed) {
             return HashMap::new();
         }
+        self.changed.store(false, Ordering::Relaxed);
         std::mem::take(&mut *lock(&self.changes))
     }
 
