@@ -110,14 +110,15 @@ fn main() {
     }
     let scale = if arguments.iter().any(|argument| argument == "--short") { SHORT } else { LONG };
     let named: Vec<_> = arguments.iter().filter(|argument| !argument.starts_with("--")).collect();
-    let figures: Map<_, _> = PARTS
-        .iter()
-        .filter(|(name, _)| named.is_empty() || named.iter().any(|part| part == name))
-        .map(|(name, measure)| ((*name).to_owned(), measure(scale)))
-        .collect();
-    let figures = Value::Object(figures);
-    if let Some(folder) = arguments.iter().find_map(|argument| argument.strip_prefix("--page=")) {
-        page::write(Path::new(folder), &figures);
+    let folder = arguments.iter().find_map(|argument| argument.strip_prefix("--page="));
+    // Before anything is written, perhaps where it is committed.
+    let (machine, mut figures) = (page::machine(), Value::Object(Map::new()));
+    for (name, measure) in PARTS.iter().filter(|(name, _)| named.is_empty() || named.iter().any(|part| part == name)) {
+        figures[*name] = measure(scale);
+        // What there is so far, if a later part should fail.
+        if let Some(folder) = folder {
+            page::write(Path::new(folder), &machine, &figures);
+        }
     }
     println!("{figures:#}");
 }

@@ -81,6 +81,41 @@ const CHARTS: [Chart; 6] = [
     },
 ];
 
+/// The figures that have a bound, `_max` or `_min`, beside them, and what they are.
+const BOUNDED: [(&str, &str); 22] = [
+    (
+        "/kafka_to_s3/ingest/ratio",
+        "CPU of `ingest`, Kafka to S3, by that of a bare read, parse and encode of the same clicks",
+    ),
+    ("/kafka_to_s3/ingest/peak_memory_mb", "its memory at its peak, MB"),
+    ("/ingest/ratio", "CPU of `ingest` into a folder, by the same floor"),
+    ("/ingest/peak_memory_mb", "its memory at its peak, MB"),
+    ("/aggregate/ratio", "CPU of `aggregate`, Kafka to S3, by that of a bare read, a parse and a hash insert"),
+    ("/operators/ratio", "time of the minute operators alone, by that of a bare hash insert of each id"),
+    ("/operators/bytes_an_id", "memory to know a click's copies by, bytes a click"),
+    ("/replay/clicks_a_second", "clicks a second that `backfill` replays from the raw table"),
+    ("/replay/peak_memory_mb", "its memory at its peak, MB"),
+    (
+        "/restart/seconds_to_the_first_commit",
+        "seconds from the start of a process that has 76 minutes to remember to its first commit",
+    ),
+    ("/restart/verify/ratio", "time of `verify`, by that of its SQL alone"),
+    ("/restart/explain/milliseconds", "milliseconds in which `explain` tells the story of an ad's minute"),
+    ("/commit/ratio", "time of a commit at version 10,000, by that of one at version 100"),
+    ("/compact/files/mb_a_core_second", "MB of files put together in a CPU-second"),
+    ("/compact/hour/hour_ms", "milliseconds in which an hour of 100,000 ads is rolled up again after a late click"),
+    ("/totals/warm_median_ms", "milliseconds of a total of an ad over two years, in the library, median"),
+    ("/totals/bytes_read", "bytes that it reads"),
+    ("/serve/total_median_ms", "milliseconds of the same over HTTP at 500 requests a second on one processor, median"),
+    ("/serve/total_p99_ms", "… and 99 of 100"),
+    ("/serve/top_p99_ms", "milliseconds of the top 10 of five minutes over HTTP, 99 of 100"),
+    ("/asked/top_median_ms", "milliseconds of the same on the command line, process and opening included, median"),
+    ("/asked/count_median_ms", "milliseconds of `select count(*) from clicks` of 10,000 versions there, median"),
+];
+
+/// What the figures mean, and why those that miss their aim do.
+const REMARKS: &str = include_str!("remarks.md");
+
 const PIXELS_WIDE: u32 = 760;
 const PIXELS_A_BAR: u32 = 26;
 const PIXELS_OF_NAMES: u32 = 300;
@@ -91,9 +126,8 @@ const BAR: RGBColor = RGBColor(0x3b, 0x7d, 0xc4);
 const TEXT: RGBColor = RGBColor(0x77, 0x77, 0x77);
 
 /// Writes it all into a folder.
-pub fn write(folder: &Path, figures: &Value) {
+pub fn write(folder: &Path, machine: &Value, figures: &Value) {
     std::fs::create_dir_all(folder).expect("a folder");
-    let machine = machine();
     let put = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("a disk");
     put("figures.json", &format!("{:#}\n", json!({ "machine": machine, "figures": figures })));
     let mut charts = String::new();
@@ -107,7 +141,7 @@ pub fn write(folder: &Path, figures: &Value) {
         let written: Vec<_> = bars.iter().map(|(name, value)| format!("{} {}", name.trim(), shown(*value))).collect();
         let _ = write!(charts, "\n**{}**\n\n![{}]({}.svg)\n", chart.title, written.join("; "), chart.name);
     }
-    put("README.md", &page(&machine, &rows(figures), &charts));
+    put("README.md", &page(machine, &rows(figures), &charts));
 }
 
 fn page(machine: &Value, rows: &str, charts: &str) -> String {
@@ -116,7 +150,7 @@ fn page(machine: &Value, rows: &str, charts: &str) -> String {
     format!(
         "# Figures\n\nWritten by `.ci/long figures`: commit {}, {}, {} with {processors} processors and {memory} GB. The \
          same as [JSON](figures.json).\n\nMachines are shared and noisy: what is compared was measured in one run, and \
-         ratios say more than times.\n\n| figure | measured | promised | |\n|---|---|---|---|\n{rows}{charts}",
+         ratios say more than times.\n\n| figure | measured | aim | met |\n|---|---|---|---|\n{rows}\n{REMARKS}{charts}",
         of("commit"),
         of("date"),
         of("model"),
@@ -125,32 +159,28 @@ fn page(machine: &Value, rows: &str, charts: &str) -> String {
 
 /// A row for each figure that has a bound.
 fn rows(figures: &Value) -> String {
-    let mut bounded = Vec::new();
-    collect(figures, &mut Vec::new(), &mut bounded);
-    let row = |(name, measured, bound, is_most): &(String, f64, f64, bool)| {
-        let (word, holds) = if *is_most { ("at most", measured <= bound) } else { ("at least", measured >= bound) };
-        let holds = if holds { "✓" } else { "missed" };
-        format!("| {name} | {} | {word} {} | {holds} |\n", shown(*measured), shown(*bound))
-    };
-    bounded.iter().map(row).collect()
+    let mut rows = String::new();
+    for (at, words) in &BOUNDED {
+        let Some(measured) = figures.pointer(at) else { continue };
+        let measured = measured.as_f64().unwrap_or_else(|| panic!("{at} is a number"));
+        let bound = |which: &str| figures.pointer(&format!("{at}_{which}")).and_then(Value::as_f64);
+        let (bound, holds, word) = match (bound("max"), bound("min")) {
+            (Some(most), _) => (most, measured <= most, "at most"),
+            (_, Some(least)) => (least, measured >= least, "at least"),
+            _ => panic!("{at} has no bound"),
+        };
+        let holds = if holds { "yes" } else { "**no**" };
+        let _ = writeln!(rows, "| {words} | {} | {word} {} | {holds} |", shown(measured), shown(bound));
+    }
+    assert_eq!(rows.lines().count(), bounds(figures), "each figure with a bound has its words");
+    rows
 }
 
-/// Figures that have a bound: `x` beside `x_max` or `x_min`.
-fn collect(figures: &Value, path: &mut Vec<String>, bounded: &mut Vec<(String, f64, f64, bool)>) {
-    let Value::Object(members) = figures else { return };
-    for (name, value) in members {
-        let bounds = [(name.strip_suffix("_max"), true), (name.strip_suffix("_min"), false)];
-        for (figure, is_most) in bounds.into_iter().filter_map(|(figure, is_most)| Some((figure?, is_most))) {
-            let measured = members.get(figure).and_then(Value::as_f64);
-            let measured = measured.unwrap_or_else(|| panic!("{figure} has a bound and was not measured"));
-            let bound = value.as_f64().expect("a bound is a number");
-            let name = format!("{}: {}", path.join(", "), figure).replace('_', " ");
-            bounded.push((name, measured, bound, is_most));
-        }
-        path.push(name.clone());
-        collect(value, path, bounded);
-        path.pop();
-    }
+/// How many figures have a bound.
+fn bounds(figures: &Value) -> usize {
+    let Value::Object(members) = figures else { return 0 };
+    let is_bound = |name: &str| name.ends_with("_max") || name.ends_with("_min");
+    members.iter().map(|(name, value)| usize::from(is_bound(name)) + bounds(value)).sum()
 }
 
 fn drawn(bars: &[(&str, f64)]) -> String {
@@ -200,7 +230,7 @@ fn shown(number: f64) -> String {
 
 /// What it was measured on, when, and of which commit.
 #[expect(clippy::disallowed_methods, reason = "the page says when it was measured")]
-fn machine() -> Value {
+pub fn machine() -> Value {
     let first_of = |file: &str, name: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
