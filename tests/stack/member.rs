@@ -172,12 +172,12 @@ impl Member {
     }
 
     /// Tells it to leave, which it must do in time and with all committed. Told before it can listen, it has not begun
-    /// anything.
+    /// anything; and of two that compact, one may have ended, and said so.
     pub async fn leaves(mut self) {
         self.signal("TERM");
-        let status = self.ends(LEAVE_MAX).await;
-        let had_begun = !self.log().is_empty();
-        assert!(status.success() || !had_begun, "{status}:\n{}", self.log());
+        let (status, log) = (self.ends(LEAVE_MAX).await, self.log());
+        let is_second = self.job == Job::Compact && log.contains("another compact");
+        assert!(status.success() || is_second || log.is_empty(), "{status}:\n{log}");
     }
 }
 
