@@ -147,7 +147,12 @@ impl RealStack {
 }
 
 impl Drop for RealStack {
+    #[expect(clippy::print_stderr, reason = "where to look for why")]
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            eprintln!("what the test has left is in {}", self.path().display());
+        }
         let down = script("down").arg("--folder").arg(self.path()).output();
         assert!(std::thread::panicking() || down.is_ok_and(|output| output.status.success()), "localstack/down failed");
     }

@@ -83,8 +83,9 @@ impl Reader {
 
     fn step(&mut self) -> Result<(), Gone> {
         let Self { consumer, desk } = self;
-        // As long as there is something, nobody needs to look at a clock.
-        let polled = consumer.poll(Duration::ZERO).or_else(|| consumer.poll(LINGER));
+        // Once, and then the changes: a poll that meets a rebalance returns no message. One of a second poll would be
+        // pushed into what begins anew, and then be read again.
+        let polled = consumer.poll(LINGER);
         desk.take_changes(consumer)?;
         if matches!(polled, Some(Ok(_))) && std::mem::take(&mut desk.cut_off) {
             info!("kafka answers again");
