@@ -128,35 +128,23 @@ impl<'a> Members<'a> {
     }
 
     fn take(&mut self, name: &'a RawValue, value: &'a RawValue) {
-        let text = name.get();
-        // The name of a column hardly ever has escapes, and is then what stands between the quotes.
-        let is_known = self.set(&text[1..text.len() - 1], value)
-            || text.contains('\\') && json::string(name).is_some_and(|name| self.set(&name, value));
-        if !is_known {
-            self.keep(text, value);
-        }
-    }
-
-    /// Sets the member of a name; whether there is one.
-    fn set(&mut self, name: &str, value: &'a RawValue) -> bool {
-        let slot = match name {
-            "timestamp" => &mut self.timestamp,
-            column::EVENT_TIME => &mut self.event_time,
-            column::CLICK_ID => &mut self.click_id,
-            "event_id" => &mut self.event_id,
-            column::EVENT_TYPE => &mut self.event_type,
-            column::AD_ID => &mut self.ad_id,
-            column::CAMPAIGN_ID => &mut self.campaign_id,
-            column::USER_ID => &mut self.user_id,
-            column::PUBLISHER_ID => &mut self.publisher_id,
-            column::COUNTRY => &mut self.country,
-            column::DEVICE => &mut self.device,
-            column::IP => &mut self.ip,
-            column::COST_MICROS => &mut self.cost_micros,
-            _ => return false,
+        let slot = match json::string(name).as_deref() {
+            Some("timestamp") => &mut self.timestamp,
+            Some(column::EVENT_TIME) => &mut self.event_time,
+            Some(column::CLICK_ID) => &mut self.click_id,
+            Some("event_id") => &mut self.event_id,
+            Some(column::EVENT_TYPE) => &mut self.event_type,
+            Some(column::AD_ID) => &mut self.ad_id,
+            Some(column::CAMPAIGN_ID) => &mut self.campaign_id,
+            Some(column::USER_ID) => &mut self.user_id,
+            Some(column::PUBLISHER_ID) => &mut self.publisher_id,
+            Some(column::COUNTRY) => &mut self.country,
+            Some(column::DEVICE) => &mut self.device,
+            Some(column::IP) => &mut self.ip,
+            Some(column::COST_MICROS) => &mut self.cost_micros,
+            _ => return self.keep(name.get(), value),
         };
         *slot = Some(value).filter(|value| value.get() != "null");
-        true
     }
 
     /// Keeps a member that has no column.

@@ -90,10 +90,9 @@ impl GroupContext {
 
     /// What rebalances, and starts since, have changed.
     pub fn take_changes(&self) -> HashMap<i32, Option<Assigned>> {
-        if !self.changed.load(Ordering::Relaxed) {
+        if !self.changed.swap(false, Ordering::Relaxed) {
             return HashMap::new();
         }
-        self.changed.store(false, Ordering::Relaxed);
         std::mem::take(&mut *lock(&self.changes))
     }
 
