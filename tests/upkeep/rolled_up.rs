@@ -103,11 +103,10 @@ fn hours_days_and_totals_are_sums_of_the_minutes() {
     let written = WRITTEN.lock().expect("no panic under the lock");
     let of = |table: Table, job: &str| written.get(&(table, job.to_owned())).copied().unwrap_or_default();
     let made = of(Table::ClicksMinute, "");
-    // Of a few seeds, by chance, some have little of it.
-    let are_few = made < 60;
-    assert!(are_few || answers > made, "too little is asked: {answers} answers");
+    assert!(made < 10 || answers > made, "too little is asked: {answers} answers");
     let jobs = [(Table::ClicksMinute, "backfill"), (Table::ClicksMinute, "promote"), (Table::ClicksHourly, "roll-up")];
     for (table, job) in jobs {
-        assert!(are_few || of(table, job) * 2 > made, "too little is tried: {written:?}");
+        // Of a few seeds, by chance, some have nothing of it.
+        assert!(made < 10 || of(table, job) * 2 > made, "too little is tried: {written:?}");
     }
 }
