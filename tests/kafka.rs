@@ -13,11 +13,13 @@ use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseRecord, Producer, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::NOON_MS;
 use crate::stack::member::{Member, SESSION_TIMEOUT};
+use crate::stack::proxy::{Fate, Proxy};
 use crate::stack::{RealStack, Server};
 use crate::start_up::the_error;
 
@@ -299,6 +301,34 @@ async fn a_member_without_room_stays_a_member() {
     stack.up();
     member.commits_more_than(3, SOON).await;
     assert!(!member.log().contains("released"), "the group took its partitions:\n{}", member.log());
+    member.leaves().await;
+    stack.catch_up(topic, topic, &[]).await;
+    assert_eq!(stack.raw_is_the_log(topic, topic).await, 400_000);
+}
+
+/// What the group decides while a member has no room holds from the next message on. This one's S3 fails for so long
+/// that it gives an epoch up as another takes half of its partitions; and they come back before it has room again.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_begins_again_without_room_reads_nothing_twice() {
+    let (stack, topic) = (RealStack::start(), "again");
+    stack.create_topic(topic, 4, &[]).await;
+    let (fails, failing) = watch::channel(false);
+    let fate = move |_| if *failing.borrow() { Fate::Refused("503 Slow Down", "SlowDown") } else { Fate::Answered };
+    let proxy = Proxy::start(stack.variable("AWS_ENDPOINT_URL"), fate).await;
+    let mut member = Member::start_at(&stack, &proxy.url(), topic, topic, &[]);
+    member.says("begins", SOON).await;
+    fails.send_replace(true);
+    fill(&stack, topic, 1, 400_000).await;
+    member.says("no room; partitions paused", SOON).await;
+    let mut other = Member::start(&stack, topic, topic, &[]);
+    other.says("begins", SOON).await;
+    other.kill();
+    sleep(SESSION_TIMEOUT * 2).await;
+    fails.send_replace(false);
+    let commits = member.commits();
+    member.commits_more_than(commits + 1, SOON).await;
+    let log = member.log();
+    assert!(log.contains("epoch abandoned"), "{log}");
     member.leaves().await;
     stack.catch_up(topic, topic, &[]).await;
     assert_eq!(stack.raw_is_the_log(topic, topic).await, 400_000);

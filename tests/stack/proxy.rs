@@ -30,7 +30,7 @@ pub struct Proxy {
 
 impl Proxy {
     /// A proxy before a server, with fates by the number of the request.
-    pub async fn start(server: &str, fate: fn(u64) -> Fate) -> Self {
+    pub async fn start(server: &str, fate: impl Fn(u64) -> Fate + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
         let server = server.trim_start_matches("http://").to_owned();

@@ -112,6 +112,11 @@ impl BatchBuilder {
         self.offsets.first == self.offsets.next
     }
 
+    /// The offset after what was taken in.
+    pub fn next_offset(&self) -> i64 {
+        self.offsets.next
+    }
+
     /// Messages taken in.
     pub fn read(&self) -> usize {
         self.events.position.len() + self.rejected.position.len()

@@ -3,7 +3,7 @@
 //! It never stops polling for long, or the group would take its partitions away: while the loop has no room, the
 //! partitions are paused and the polling goes on.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use lake_schemas::LogTime;
@@ -14,7 +14,6 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, Timestamp, TopicPartitionList};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
@@ -68,6 +67,8 @@ impl Reader {
             runtime: Handle::current(),
             control,
             data,
+            outbox: VecDeque::new(),
+            is_paused: false,
             reading: HashMap::new(),
             taken: 0,
             flushed_at: Instant::now(),
@@ -83,8 +84,9 @@ impl Reader {
 
     fn step(&mut self) -> Result<(), Gone> {
         let Self { consumer, desk } = self;
-        // Once, and then the changes: a poll that meets a rebalance returns no message. One of a second poll would be
-        // pushed into what begins anew, and then be read again.
+        desk.pass_on(consumer)?;
+        // The only poll, and at once the changes: one that meets a rebalance returns no message. That of another would
+        // be pushed into what begins anew, and then be read again.
         let polled = consumer.poll(LINGER);
         desk.take_changes(consumer)?;
         if matches!(polled, Some(Ok(_))) && std::mem::take(&mut desk.cut_off) {
@@ -92,7 +94,7 @@ impl Reader {
         }
         match polled {
             Some(Ok(message)) => desk.take(consumer, &message)?,
-            Some(Err(KafkaError::PartitionEOF(partition))) => desk.meet_end(consumer, partition)?,
+            Some(Err(KafkaError::PartitionEOF(partition))) => desk.meet_end(consumer, partition),
             Some(Err(error)) => desk.complain(consumer, &error)?,
             None => desk.look(consumer)?,
         }
@@ -107,6 +109,10 @@ struct Desk {
     runtime: Handle,
     control: UnboundedSender<Control>,
     data: Sender<Data>,
+    /// What is to be passed on before the next poll.
+    outbox: VecDeque<Data>,
+    /// The loop has no room: nothing is fetched.
+    is_paused: bool,
     reading: HashMap<i32, Reading>,
     taken: u32,
     flushed_at: Instant,
@@ -128,7 +134,7 @@ impl Desk {
                 return Err(self.end(error));
             }
             if reading.batch.read() >= BATCH_ROWS_MAX || reading.batch.bytes() >= BATCH_BYTES_MAX {
-                self.flush(consumer, partition)?;
+                self.flush(partition);
             }
         }
         self.taken += 1;
@@ -141,9 +147,7 @@ impl Desk {
         if self.flushed_at.elapsed() >= LINGER {
             self.flushed_at = Instant::now();
             let partitions: Vec<_> = self.reading.keys().copied().collect();
-            for partition in partitions {
-                self.flush(consumer, partition)?;
-            }
+            partitions.into_iter().for_each(|partition| self.flush(partition));
         }
         while let Some(command) = consumer.context().try_command().map_err(|_| Gone)? {
             for begin in consumer.context().begins(consumer, command).unwrap_or_default() {
@@ -183,83 +187,89 @@ impl Desk {
             // Held when it was here before, it may be paused still.
             (None, Hold::Free) => consumer.resume(&position),
         };
-        moved.map_err(|error| self.end(failed(topic, &error)))?;
+        self.did(consumer, moved)?;
         let (partition, first) = (assigned.partition.clone(), assigned.first);
         let batch = BatchBuilder::of(&self.columns, partition, first, self.time_in_future_ms);
         // With a witness to meet, the end is reached by reading to it.
         let is_at_end = assigned.witness.is_none() && assigned.end.is_some_and(|end| assigned.first >= end);
         let is_free = assigned.hold == Hold::Free;
         self.reading.insert(number, Reading { assigned, batch });
-        if is_at_end && is_free { self.reach_end(consumer, number) } else { Ok(()) }
+        if is_at_end && is_free {
+            self.reach_end(number);
+        }
+        Ok(())
     }
 
-    /// Passes on what is there of a partition, and says so if that is all.
-    fn flush(&mut self, consumer: &BaseConsumer<GroupContext>, partition: i32) -> Result<(), Gone> {
-        let Some(reading) = self.reading.get_mut(&partition) else { return Ok(()) };
+    /// Batches what is there of a partition, and says so if that is all.
+    fn flush(&mut self, partition: i32) {
+        let Some(reading) = self.reading.get_mut(&partition) else { return };
         if reading.batch.is_empty() {
-            return Ok(());
+            return;
         }
         let batch = reading.batch.finish();
         let is_at_end = reading.assigned.end.is_some_and(|end| batch.offsets.next >= end);
-        let generation = reading.assigned.generation;
-        self.send(consumer, Data::Batch(generation, batch))?;
-        if is_at_end { self.reach_end(consumer, partition) } else { Ok(()) }
+        self.outbox.push_back(Data::Batch(reading.assigned.generation, batch));
+        if is_at_end {
+            self.reach_end(partition);
+        }
     }
 
     /// Kafka has no more of a partition now: what was read ends where the log does, whatever stands last in it
     /// (markers of transactions, messages of aborted ones). Otherwise the cut would stay below them, and retention
     /// would seem to have lost what was never there.
-    fn meet_end(&mut self, consumer: &BaseConsumer<GroupContext>, partition: i32) -> Result<(), Gone> {
+    fn meet_end(&mut self, consumer: &BaseConsumer<GroupContext>, partition: i32) {
         if let Some(reading) = self.reading.get_mut(&partition)
             && let Some(next) = position(consumer, partition)
         {
             if reading.assigned.hold == Hold::Held {
-                return Ok(());
+                return;
             }
             reading.batch.skip_to(next);
         }
-        self.reach_end(consumer, partition)
+        self.reach_end(partition);
     }
 
     /// The log of a partition has been read to its end.
-    fn reach_end(&mut self, consumer: &BaseConsumer<GroupContext>, partition: i32) -> Result<(), Gone> {
-        self.flush(consumer, partition)?;
-        let Some(reading) = self.reading.get_mut(&partition) else { return Ok(()) };
+    fn reach_end(&mut self, partition: i32) {
+        self.flush(partition);
+        let Some(reading) = self.reading.get_mut(&partition) else { return };
         reading.assigned.end = None;
         let data = Data::CaughtUp(reading.assigned.generation, reading.assigned.partition.clone());
-        self.send(consumer, data)
+        self.outbox.push_back(data);
     }
 
-    /// Passes data on. If the loop has no room for long, pauses the partitions and goes on polling.
-    fn send(&mut self, consumer: &BaseConsumer<GroupContext>, data: Data) -> Result<(), Gone> {
-        let waiting = async { timeout(PAUSE_AFTER, self.data.reserve()).await };
-        if let Ok(room) = self.runtime.block_on(waiting) {
-            room.map_err(|_| Gone)?.send(data);
+    /// Passes on what is there. While the loop has had no room for long, the partitions are paused.
+    fn pass_on(&mut self, consumer: &BaseConsumer<GroupContext>) -> Result<(), Gone> {
+        while !self.outbox.is_empty() {
+            let patience = if self.is_paused { Duration::ZERO } else { PAUSE_AFTER };
+            let waiting = async { timeout(patience, self.data.reserve()).await };
+            let Ok(room) = self.runtime.block_on(waiting) else { return self.pause(consumer) };
+            let room = room.map_err(|_| Gone)?;
+            if let Some(data) = self.outbox.pop_front() {
+                room.send(data);
+            }
+        }
+        if !std::mem::take(&mut self.is_paused) {
             return Ok(());
         }
-        info!("no room; partitions paused");
-        let room = loop {
-            // Those that a rebalance brings while we wait are paused too.
-            let pausing = consumer.assignment().and_then(|assigned| consumer.pause(&assigned));
-            pausing.map_err(|error| self.end(failed(consumer.context().topic(), &error)))?;
-            if let Some(Ok(message)) = consumer.poll(LINGER)
-                && let Some(reading) = self.reading.get_mut(&message.partition())
-                && let Err(error) = reading.push(&message, self.time_in_future_ms)
-            {
-                return Err(self.end(error));
-            }
-            match self.data.try_reserve() {
-                Ok(room) => break room,
-                Err(TrySendError::Closed(())) => return Err(Gone),
-                Err(TrySendError::Full(())) => {}
-            }
-        };
-        room.send(data);
         let mut free = TopicPartitionList::new();
         for (partition, _) in self.reading.iter().filter(|(_, reading)| reading.assigned.hold == Hold::Free) {
             free.add_partition(consumer.context().topic(), *partition);
         }
-        consumer.resume(&free).map_err(|error| self.end(failed(consumer.context().topic(), &error)))
+        self.did(consumer, consumer.resume(&free))
+    }
+
+    /// Pauses what is read; those too that have come since the last time.
+    fn pause(&mut self, consumer: &BaseConsumer<GroupContext>) -> Result<(), Gone> {
+        if !std::mem::replace(&mut self.is_paused, true) {
+            info!("no room; partitions paused");
+        }
+        self.did(consumer, consumer.assignment().and_then(|assigned| consumer.pause(&assigned)))
+    }
+
+    /// What librdkafka was told and could not do ends the reader.
+    fn did(&self, consumer: &BaseConsumer<GroupContext>, done: KafkaResult<()>) -> Result<(), Gone> {
+        done.map_err(|error| self.end(failed(consumer.context().topic(), &error)))
     }
 
     /// Tells what kafka reports. What passes is waited for; what does not ends the reader.
@@ -309,9 +319,16 @@ impl Reading {
             self.hear(&witness, &message, time_in_future_ms)?;
         }
         // What is below comes only with a witness.
-        if message.offset >= self.assigned.first {
-            self.batch.push(&message);
+        if message.offset < self.assigned.first {
+            return Ok(());
         }
+        if message.offset < self.batch.next_offset() {
+            return Err(SourceError::Failed(format!(
+                "{}: offset {} came after it had been read; it is not counted again, and the job ends: start it again",
+                self.assigned.partition, message.offset
+            )));
+        }
+        self.batch.push(&message);
         Ok(())
     }
 
