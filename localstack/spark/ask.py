@@ -9,12 +9,13 @@ import sys
 from pyspark.sql import SparkSession
 
 
-def main(master, jars, lake, sql):
+def main(master, jars, warehouse, lake, sql):
     lake = os.path.abspath(lake)
     spark = (
         SparkSession.builder.master(master)
         .appName("clicklake")
         .config("spark.jars", jars)
+        .config("spark.sql.warehouse.dir", warehouse)
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.ui.enabled", "false")
         .config("spark.sql.session.timeZone", "UTC")
