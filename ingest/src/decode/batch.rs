@@ -37,6 +37,17 @@ pub struct Message<'a> {
     pub payload: Option<&'a [u8]>,
 }
 
+/// Where an offset stands to what was taken in of its partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It comes next, behind a gap or not.
+    Ahead,
+    /// It is the message that was taken in last.
+    Last,
+    /// It lies before that, or in a gap.
+    Behind,
+}
+
 /// Which columns of `clicks` are wanted of events. The offset always is.
 #[derive(Clone)]
 pub struct Columns {
@@ -69,6 +80,8 @@ pub struct BatchBuilder {
     partition: TopicPartition,
     time_in_future_ms: i64,
     offsets: OffsetRange,
+    /// The offset of the last message that was taken in.
+    last: Option<i64>,
     events: EventColumns,
     rejected: RejectedColumns,
     bytes: usize,
@@ -86,6 +99,7 @@ impl BatchBuilder {
             partition,
             time_in_future_ms,
             offsets: OffsetRange { first, next: first },
+            last: None,
             events: EventColumns::of(columns.clone()),
             rejected: RejectedColumns::default(),
             bytes: 0,
@@ -99,6 +113,7 @@ impl BatchBuilder {
             Err(rejected) => self.rejected.push(message, &rejected),
         }
         self.offsets.next = message.offset + 1;
+        self.last = Some(message.offset);
         self.bytes += message.payload.map_or(0, <[u8]>::len) + message.key.map_or(0, <[u8]>::len);
     }
 
@@ -112,9 +127,15 @@ impl BatchBuilder {
         self.offsets.first == self.offsets.next
     }
 
-    /// The offset after what was taken in.
-    pub fn next_offset(&self) -> i64 {
-        self.offsets.next
+    /// Where an offset stands to what was taken in, in this batch and those before.
+    pub fn place(&self, offset: i64) -> Place {
+        if self.last == Some(offset) {
+            Place::Last
+        } else if offset < self.offsets.next {
+            Place::Behind
+        } else {
+            Place::Ahead
+        }
     }
 
     /// Messages taken in.

@@ -12,5 +12,5 @@ mod event;
 mod json;
 mod time;
 
-pub use batch::{BatchBuilder, Columns, Message};
+pub use batch::{BatchBuilder, Columns, Message, Place};
 pub use event::{Event, Rejected, decode};

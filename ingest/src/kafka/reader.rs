@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 
 use super::group::{Assigned, GroupContext, add, failed};
 use super::{Control, Data, Hold};
-use crate::decode::{BatchBuilder, Columns, Message};
+use crate::decode::{BatchBuilder, Columns, Message, Place};
 
 /// Rows of a batch: large enough that what is done once a batch costs nothing, small enough to be passed on soon.
 pub(super) const BATCH_ROWS_MAX: usize = 8_192;
@@ -322,13 +322,19 @@ impl Reading {
         if message.offset < self.assigned.first {
             return Ok(());
         }
-        if message.offset < self.batch.next_offset() {
-            return Err(SourceError::Failed(format!(
-                "{}: offset {} came after it had been read; it is not counted again, and the job ends: start it again",
-                self.assigned.partition, message.offset
-            )));
+        match self.batch.place(message.offset) {
+            Place::Ahead => self.batch.push(&message),
+            // librdkafka notes where it is after it has taken a message off its queue. If it pauses for a rebalance in
+            // between, on a thread of its own, it goes on one message too early.
+            Place::Last => debug!(partition = %self.assigned.partition, message.offset, "comes again"),
+            Place::Behind => {
+                return Err(SourceError::Failed(format!(
+                    "{}: offset {} has been read, and comes again; it is not counted twice, and the job ends: start it \
+                     again",
+                    self.assigned.partition, message.offset
+                )));
+            }
         }
-        self.batch.push(&message);
         Ok(())
     }
 
