@@ -70,9 +70,13 @@ impl RealStack {
 
     /// Sends a signal to a server.
     pub fn signal(&self, server: Server, name: &str) {
+        signal(self.process(server).expect("it has run"), name);
+    }
+
+    /// The process that a server is, or was.
+    fn process(&self, server: Server) -> Option<u32> {
         let folder = if server == Server::Kafka { "kafka" } else { "s3" };
-        let id = std::fs::read_to_string(self.path().join(folder).join("pid")).expect("it runs");
-        signal(id.trim().parse().expect("a process id"), name);
+        std::fs::read_to_string(self.path().join(folder).join("pid")).ok()?.trim().parse().ok()
     }
 
     pub fn path(&self) -> &Path {
@@ -150,11 +154,16 @@ impl Drop for RealStack {
     #[expect(clippy::print_stderr, reason = "where to look for why")]
     fn drop(&mut self) {
         if std::thread::panicking() {
+            // `down` would remove what they hold.
+            for id in [Server::Kafka, Server::S3].into_iter().filter_map(|server| self.process(server)) {
+                let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+            }
             self.folder.disable_cleanup(true);
             eprintln!("what the test has left is in {}", self.path().display());
+            return;
         }
         let down = script("down").arg("--folder").arg(self.path()).output();
-        assert!(std::thread::panicking() || down.is_ok_and(|output| output.status.success()), "localstack/down failed");
+        assert!(down.is_ok_and(|output| output.status.success()), "localstack/down failed");
     }
 }
 
