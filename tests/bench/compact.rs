@@ -12,12 +12,11 @@ use compactor::{Compactor, Done, Plan};
 use lake_schemas::commit::{Commit, Outcome, TableLog};
 use lake_schemas::minute::{Pane, Parameters};
 use lake_schemas::{Lake, Table, files};
-use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 
 use crate::process::cpu_seconds;
-use crate::raw_lake::{RATE, RawLake};
+use crate::raw_lake::{RATE, RawLake, write_away};
 use crate::{NOON_MS, Scale};
 
 /// What a compactor may take.
@@ -83,19 +82,10 @@ async fn rewrite(lake: &Lake, folder: &Path) -> f64 {
     let paths = log.live_files().await.expect("a folder").into_iter().map(|file| folder.join("clicks").join(file.path));
     let files: Vec<Bytes> = paths.map(|path| std::fs::read(path).expect("a file").into()).collect();
     let began = cpu_seconds();
-    let mut writer = None;
-    for file in files {
+    write_away(files.into_iter().flat_map(|file| {
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a file of parquet");
-        for rows in reader.with_batch_size(8_192).build().expect("a reader") {
-            let rows = rows.expect("rows");
-            let writer = writer.get_or_insert_with(|| {
-                let properties = Some(files::properties(Table::Clicks));
-                ArrowWriter::try_new(std::io::sink(), rows.schema(), properties).expect("a writer")
-            });
-            writer.write(&rows).expect("rows are written");
-        }
-    }
-    writer.expect("there are rows").close().expect("the file ends");
+        reader.with_batch_size(8_192).build().expect("a reader").map(|rows| rows.expect("rows"))
+    }));
     cpu_seconds() - began
 }
 

@@ -4,14 +4,12 @@
 use std::borrow::Cow;
 use std::hint::black_box;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use ingest::decode::{BatchBuilder, Message};
 use lake_schemas::table::TIME_IN_FUTURE_MS;
-use lake_schemas::{LogTime, Table, TopicPartition, files};
-use parquet::arrow::ArrowWriter;
+use lake_schemas::{LogTime, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -20,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::NOON_MS;
 use crate::process::{cpu_seconds, cpu_seconds_of_children, peak_memory_mb};
+use crate::raw_lake::write_away;
 
 const BATCH_ROWS: usize = 8_192;
 
@@ -200,13 +199,7 @@ fn encode(payloads: &[Payload]) -> f64 {
         })
         .collect();
     let began = cpu_seconds();
-    let schema = batches[0].schema();
-    let mut writer = ArrowWriter::try_new(std::io::sink(), Arc::clone(&schema), Some(files::properties(Table::Clicks)))
-        .expect("a writer");
-    for batch in &batches {
-        writer.write(batch).expect("rows are written");
-    }
-    writer.close().expect("the file ends");
+    write_away(batches.iter().cloned());
     cpu_seconds() - began
 }
 

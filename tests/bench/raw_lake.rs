@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use ingest::append::Append;
 use ingest::decode::{BatchBuilder, Message};
 use lake_schemas::commit::{Commit, Outcome, TableLog};
 use lake_schemas::job::{Freeze, Job, Operator};
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
-use lake_schemas::{Lake, LogTime, Stand, TopicPartition, files};
+use lake_schemas::{Lake, LogTime, Stand, Table, TopicPartition, files};
 use localstack::generate::{Generator, Settings};
+use parquet::arrow::ArrowWriter;
 
 use crate::NOON_MS;
 
@@ -74,6 +76,16 @@ impl RawLake {
     }
 }
 
+/// Writes raw rows as one file, with the settings of the table, into nothing: what nobody who writes them can go below.
+pub fn write_away(rows: impl Iterator<Item = RecordBatch>) {
+    let mut rows = rows.peekable();
+    let schema = rows.peek().expect("there are rows").schema();
+    let properties = Some(files::properties(Table::Clicks));
+    let mut writer = ArrowWriter::try_new(std::io::sink(), schema, properties).expect("a writer");
+    rows.for_each(|rows| writer.write(&rows).expect("rows are written"));
+    writer.close().expect("the file ends");
+}
+
 /// The recount of a partition as it stands in the repository, run as anyone would: the clicks it counts.
 pub async fn recount(lake: &Lake, partition: &TopicPartition, cut: i64) -> i64 {
     let parameters = Parameters::default();
@@ -95,7 +107,7 @@ pub async fn recount(lake: &Lake, partition: &TopicPartition, cut: i64) -> i64 {
         concat!(include_str!("../../query/src/verify/recount.sql"), include_str!("../../query/src/verify/sums.sql"));
     let sql = filled.iter().fold(sql.to_owned(), |sql, (name, value)| sql.replace(name, value));
     let rows = query::run(lake, &sql).await.expect("the lake can be read");
-    let clicks = |batch: &arrow::array::RecordBatch| {
+    let clicks = |batch: &RecordBatch| {
         let column: Arc<dyn arrow::array::Array> = Arc::clone(batch.column_by_name("clicks").expect("a column"));
         arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(&column).values().iter().sum::<i64>()
     };
