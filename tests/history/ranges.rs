@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use stream_agg::job::Aggregate;
 
 use crate::minutes::{Counts, Taken, add_rows, counts_of, events_of, parameters_of, taken};
-use crate::simulation::{Computation, Log, TOPIC, lake_on, simulate};
+use crate::simulation::{Computation, Log, TOPIC, lake_on, seeds_of_this_run, simulate};
 
 const SEEDS: u64 = 40;
 
@@ -84,7 +84,7 @@ pub fn counts(rows: &[RecordBatch]) -> Counts {
 /// chooses a part of a partition, and which of its events count.
 fn parts_are_like_all<W: Fn(&Taken) -> bool>(part: impl Fn(&mut World, i32, i64) -> (Needs, W)) {
     let mut saved = 0;
-    for seed in 0..SEEDS {
+    for seed in seeds_of_this_run(0..SEEDS) {
         saved += simulate(async {
             let (mut world, mut saved) = (World::of_seed(seed).await, 0);
             for (partition, end) in world.partitions() {

@@ -18,7 +18,7 @@ pub use disaster::{survive, survive_beside};
 pub use history::{Version, contents, versions};
 pub use log::{Log, LogMessage, START_MS, TOPIC};
 pub use member::{Computation, Member, Outage};
-pub use seeds::{for_all_seeds, for_seeds};
+pub use seeds::{for_all_seeds, for_seeds, seeds_of_this_run};
 pub use source::Group;
 
 use std::collections::BTreeMap;
