@@ -15,6 +15,7 @@ pub mod history;
 pub mod job;
 pub mod lake;
 pub mod minute;
+pub mod path;
 pub mod pins;
 pub mod position;
 pub mod raw_file;

@@ -19,6 +19,10 @@ const PROPERTY_ALLOWED_LATENESS_MS: &str = "clicklake.allowed_lateness_ms";
 const PROPERTY_DEDUP_HORIZON_MS: &str = "clicklake.dedup_horizon_ms";
 const PROPERTY_DIMENSIONS: &str = "clicklake.dimensions";
 
+/// All of them.
+pub(crate) const OWN_PROPERTIES: [&str; 4] =
+    [PROPERTY_OUT_OF_ORDERNESS_MS, PROPERTY_ALLOWED_LATENESS_MS, PROPERTY_DEDUP_HORIZON_MS, PROPERTY_DIMENSIONS];
+
 /// What is counted of a window, in the order of the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Measure {

@@ -12,13 +12,17 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use tokio::time::Instant;
+use tracing::warn;
 use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
-use super::definition::{check, create};
-use super::entry::{self, Entry, VersionFiles, carries, is_altering};
+use super::definition::create;
+use super::entry::{self, Entry, VersionFiles, carries};
+use super::foreign::{self, ForeignChange};
 use super::head::Head;
 use super::load::{self, Loaded};
+use super::named::Named;
+use super::terms::{Access, Terms};
 use super::{Changed, Commit, CommitId, Outcome, Version, changes};
 use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
@@ -32,22 +36,36 @@ use crate::table::{Definition, Table};
 /// table's log retention would otherwise take a version whose entry was cleaned up for one that was never written.
 const HEAD_AGE_MAX: Duration = Duration::from_secs(600);
 
+/// How long the entry of the head is taken to be there. A table that is removed while a job runs, and made again, would
+/// otherwise get entries at versions of the old one, beyond a gap that nobody can read across.
+const HEAD_SEEN_MAX: Duration = Duration::from_secs(60);
+
+/// How many of the newest versions are looked through for changes by others where a table is opened: what happened
+/// while nobody followed it is among them, unless others have written ever since.
+const FOREIGN_VERSIONS_MAX: Version = 100;
+
+/// Changes by others that are held for whoever asks.
+const FOREIGN_MAX: usize = 100;
+
 /// A table, open for writing.
 ///
 /// Its futures are boxed, like all in this workspace that lead into Delta or DataFusion: their code is then built once,
 /// in the library that owns them, and not again in every binary that awaits them.
 pub struct TableLog {
     table: Table,
-    definition: Definition,
     log_store: LogStoreRef,
     head: Head,
     looked_at: Instant,
+    /// When the head's entry was last seen, or put.
+    head_seen_at: Instant,
     /// A put has failed without saying whether it happened.
     in_doubt: bool,
     checkpoint_owed: Option<Version>,
-    id: String,
-    properties: HashMap<String, String>,
-    time_in_future_ms: i64,
+    pub(super) terms: Terms,
+    /// What others have done to its rows since that was last asked.
+    foreign: Vec<ForeignChange>,
+    /// The files that its newest versions name, as far as clean-up has looked.
+    pub(super) named: Named,
 }
 
 impl TableLog {
@@ -55,7 +73,7 @@ impl TableLog {
     pub fn open(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Self>> {
         Box::pin(async move {
             let (log_store, loaded) = make_and_load(lake, &table.definition()).await?;
-            Self::of(table, log_store, loaded)
+            Self::of((table, Access::Writes), log_store, loaded)
         })
     }
 
@@ -63,7 +81,16 @@ impl TableLog {
     pub fn find(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
         Box::pin(async move {
             let found = load::find(lake, table).await?;
-            found.map(|(log_store, loaded)| Self::of(table, log_store, loaded)).transpose()
+            found.map(|(log_store, loaded)| Self::of((table, Access::Writes), log_store, loaded)).transpose()
+        })
+    }
+
+    /// Opens a table that is there, to follow and read it; `None` if the lake lacks it. What forbids only to write it
+    /// forbids nothing here.
+    pub fn find_to_read(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
+        Box::pin(async move {
+            let found = load::find(lake, table).await?;
+            found.map(|(log_store, loaded)| Self::of((table, Access::Reads), log_store, loaded)).transpose()
         })
     }
 
@@ -71,7 +98,7 @@ impl TableLog {
     pub fn open_or_make<'a>(lake: &'a Lake, definition: &'a Definition) -> BoxFuture<'a, Result<Self>> {
         Box::pin(async move {
             let (log_store, loaded) = make_and_load(lake, definition).await?;
-            Self::of(definition.table, log_store, loaded)
+            Self::of((definition.table, Access::Writes), log_store, loaded)
         })
     }
 
@@ -83,28 +110,23 @@ impl TableLog {
             let log = Self::open_or_make(lake, &new.definition(table)).await?;
             let recorded = log.parameters()?;
             requested.agrees_with(table, &recorded)?;
+            log.has_its_stands().await?;
             Ok((log, recorded))
         })
     }
 
-    fn of(table: Table, log_store: LogStoreRef, loaded: Loaded) -> Result<Self> {
-        let definition = if table.is_counts() {
-            Parameters::recorded(table, &loaded.properties)?.definition(table)
-        } else {
-            table.definition()
-        };
-        let time_in_future_ms = check(&definition, &loaded)?;
+    fn of((table, access): (Table, Access), log_store: LogStoreRef, loaded: Loaded) -> Result<Self> {
         Ok(Self {
             table,
-            definition,
             log_store,
+            terms: Terms::of(table, access, loaded.shape)?,
             head: loaded.head,
             looked_at: Instant::now(),
+            head_seen_at: Instant::now(),
             in_doubt: false,
             checkpoint_owed: None,
-            id: loaded.id,
-            properties: loaded.properties,
-            time_in_future_ms,
+            foreign: Vec::new(),
+            named: Named::default(),
         })
     }
 
@@ -112,7 +134,9 @@ impl TableLog {
     pub async fn open_all(lake: &Lake, tables: &[Table]) -> Result<Vec<Self>> {
         let mut logs = Vec::new();
         for &table in tables {
-            logs.push(Self::open(lake, table).await?);
+            let log = Self::open(lake, table).await?;
+            log.has_its_stands().await?;
+            logs.push(log);
         }
         Ok(logs)
     }
@@ -124,7 +148,7 @@ impl TableLog {
 
     /// Delta's unique id of the table.
     pub fn id(&self) -> &str {
-        &self.id
+        self.terms.shape().id()
     }
 
     /// The value of a `txn`, in the newest version known.
@@ -139,22 +163,74 @@ impl TableLog {
 
     /// What the table records.
     pub fn properties(&self) -> &HashMap<String, String> {
-        &self.properties
+        self.terms.shape().properties()
     }
 
-    /// All its columns.
+    /// All its columns, as clicklake made them.
     pub fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.definition.schema)
+        Arc::clone(&self.terms.definition().schema)
+    }
+
+    /// The same, and behind them the columns that other programs have added: what a rewriter must carry.
+    pub fn whole_schema(&self) -> Result<SchemaRef> {
+        self.terms.shape().whole_schema(self.terms.definition())
+    }
+
+    /// The columns of other programs, and their types.
+    pub fn further_columns(&self) -> BTreeMap<String, String> {
+        self.terms.shape().further_types(self.terms.definition())
+    }
+
+    /// Refuses a table that has columns of other programs, for whoever could not carry what they hold. `does` says what
+    /// would lose it.
+    pub fn has_no_further_columns(&self, does: &str, way_out: &str) -> Result<()> {
+        match self.further_columns().first_key_value() {
+            None => Ok(()),
+            Some((column, _)) => Err(LakeError::Refused(format!(
+                "{}: its column {column} is not clicklake's, and {does} would lose what it holds; {way_out}",
+                self.table
+            ))),
+        }
+    }
+
+    /// Refuses a table that has rows, but records no position of any partition: whoever began it anew would read all
+    /// again, and have it twice. Other programs' log checkpoints can drop positions.
+    pub fn has_its_stands(&self) -> BoxFuture<'_, Result<()>> {
+        load::has_its_stands(self.table, self.log_store.as_ref(), &self.head).boxed()
+    }
+
+    /// The changes of its rows by other programs, in the order of versions, that were met since this was last asked.
+    pub fn take_foreign(&mut self) -> Vec<ForeignChange> {
+        std::mem::take(&mut self.foreign)
+    }
+
+    /// Looks for such changes in the newest versions, as far as [`FOREIGN_VERSIONS_MAX`] back: what happened while
+    /// nobody followed the table.
+    pub fn look_back(&mut self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let newest = self.head.version();
+            let versions = newest.saturating_sub(FOREIGN_VERSIONS_MAX - 1)..=newest;
+            let found = foreign::in_versions(self.table, &self.log_store, versions).await?;
+            self.foreign = found.into_iter().rev().chain(std::mem::take(&mut self.foreign)).collect();
+            Ok(())
+        })
+    }
+
+    /// Says once of each such change what it means.
+    pub fn warn_of_foreign(&mut self) {
+        for change in self.take_foreign() {
+            warn!(table = %change.table, version = change.version, "{change}");
+        }
     }
 
     /// What decides the counts of a table of minutes, as it records.
     pub fn parameters(&self) -> Result<Parameters> {
-        Parameters::recorded(self.table, &self.properties)
+        Parameters::recorded(self.table, self.properties())
     }
 
     /// The bound that the table records for events ahead of their message, in milliseconds.
     pub fn time_in_future_ms(&self) -> i64 {
-        self.time_in_future_ms
+        self.terms.time_in_future_ms()
     }
 
     /// The store of the table's files, rooted at its folder.
@@ -190,7 +266,12 @@ impl TableLog {
 
     /// The files that are live in the newest version known.
     pub fn live_files(&mut self) -> BoxFuture<'_, Result<Vec<Add>>> {
-        Box::pin(async move { Ok(self.know_live().await?.values().cloned().collect()) })
+        Box::pin(async move {
+            let table = self.table;
+            let live = self.know_live().await?;
+            load::without_deleted_rows(table, live.values())?;
+            Ok(live.values().cloned().collect())
+        })
     }
 
     async fn know_live(&mut self) -> Result<&HashMap<String, Add>> {
@@ -206,11 +287,11 @@ impl TableLog {
         changes::between(self.table, &self.log_store, after, until).boxed()
     }
 
-    /// Which files a version added and took out; `None` if its entry is gone, or not there yet.
+    /// Which files a version added and took out; `None` if its entry is gone or damaged, or not there yet.
     pub fn files_of(&self, version: Version) -> BoxFuture<'_, Result<Option<VersionFiles>>> {
         Box::pin(async move {
-            let actions = entry::read(self.table, self.log_store.as_ref(), version).await?;
-            Ok(actions.map(VersionFiles::of))
+            let lines = entry::read_if_whole(self.table, self.log_store.as_ref(), version).await?;
+            Ok(lines.map(|lines| VersionFiles::of(lines.actions)))
         })
     }
 
@@ -229,8 +310,7 @@ impl TableLog {
         Box::pin(async move {
             let outcome = self.attempt(commit).await?;
             if let (Outcome::Committed(_), Some(definition)) = (&outcome, &commit.definition) {
-                self.properties = definition.properties.iter().cloned().collect();
-                self.definition = definition.clone();
+                self.terms.redefine(definition)?;
             }
             if let Outcome::Committed(version) = outcome
                 && Checkpoint::is_due_at(version)
@@ -247,7 +327,9 @@ impl TableLog {
         {
             return Ok(Outcome::Committed(version));
         }
-        let entry = Entry::new(commit, &self.id)?;
+        self.see_head().await?;
+        assert!(self.terms.access() == Access::Writes, "{}: it was opened to be read", self.table);
+        self.terms.judge(self.head.version())?;
         loop {
             if !commit.removes.is_empty() {
                 self.know_live().await?;
@@ -255,6 +337,7 @@ impl TableLog {
             if let Some(obstacle) = self.head.obstacle(commit) {
                 return Ok(obstacle);
             }
+            let entry = Entry::new(commit, self.terms.shape(), self.terms.definition())?;
             match self.put(&entry).await {
                 Ok(version) => return Ok(Outcome::Committed(version)),
                 Err(TransactionError::VersionAlreadyExists(_)) => {
@@ -279,45 +362,82 @@ impl TableLog {
         self.log_store.write_commit_entry(version, bytes, Uuid::nil()).await?;
         self.head.follow(&entry.actions);
         self.looked_at = Instant::now();
+        self.head_seen_at = Instant::now();
         Ok(version)
     }
 
     /// Follows the log to its end; the version that carries the commit `id`, if one is met on the way.
     async fn look(&mut self, id: Option<&CommitId>) -> Result<Option<Version>> {
         if self.looked_at.elapsed() > HEAD_AGE_MAX {
-            let loaded = load::load(self.table, self.log_store.as_ref(), None).await?;
-            if loaded.properties != self.properties {
-                return Err(self.altered(loaded.head.version()));
-            }
-            check(&self.definition, &loaded)?;
             // A commit in doubt is not looked for here: if it happened, the stands are not where it starts, the epoch
             // counts as fenced, and its rows are read again from where the table stands.
-            self.head = loaded.head;
-            self.looked_at = Instant::now();
+            self.load_anew().await?;
         }
         let mut found = None;
         loop {
             let version = self.head.version() + 1;
-            let Some(actions) = entry::read(self.table, self.log_store.as_ref(), version).await? else { break };
-            let is_ours = id.is_some_and(|id| actions.iter().any(|action| carries(action, id)));
-            if !is_ours && actions.iter().any(is_altering) {
-                return Err(self.altered(version));
+            let Some(lines) = entry::read(self.table, self.log_store.as_ref(), version).await? else { break };
+            let is_ours = id.is_some_and(|id| lines.actions.iter().any(|action| carries(action, id)));
+            // What our own commit makes of the table, its maker knows.
+            if !is_ours {
+                self.terms.follow(&lines.actions)?;
+                self.notice(ForeignChange::of(self.table, version, &lines));
             }
-            self.head.follow(&actions);
+            self.head.follow(&lines.actions);
+            self.head_seen_at = Instant::now();
             if is_ours {
                 found = Some(version);
             }
         }
+        self.terms.judge(self.head.version())?;
         self.looked_at = Instant::now();
         self.in_doubt = false;
         Ok(found)
     }
 
-    fn altered(&self, version: Version) -> LakeError {
-        LakeError::Altered(format!(
-            "{}: version {version} or one before it changed the table's columns or properties; start again",
-            self.table
-        ))
+    async fn load_anew(&mut self) -> Result<()> {
+        let loaded = load::load(self.table, self.log_store.as_ref(), None).await?;
+        self.has_kept_its_stands(&loaded)?;
+        self.terms.set(loaded.shape);
+        self.head = loaded.head;
+        self.looked_at = Instant::now();
+        self.head_seen_at = Instant::now();
+        Ok(())
+    }
+
+    /// Sees to it that the entry of the head is still there; loads the table afresh, if it is not.
+    async fn see_head(&mut self) -> Result<()> {
+        if self.head_seen_at.elapsed() <= HEAD_SEEN_MAX {
+            return Ok(());
+        }
+        let version = self.head.version();
+        let what = || format!("{}: looking at version {version}", self.table);
+        if self.log_store.read_commit_entry(version).await.while_doing(what)?.is_none() {
+            return self.load_anew().await;
+        }
+        self.head_seen_at = Instant::now();
+        Ok(())
+    }
+
+    fn notice(&mut self, change: Option<ForeignChange>) {
+        self.foreign.extend(change);
+        // Not everyone asks.
+        if self.foreign.len() > FOREIGN_MAX {
+            self.foreign.remove(0);
+        }
+    }
+
+    /// Refuses a table that has lost positions that it recorded: what stands there would be read again.
+    fn has_kept_its_stands(&self, loaded: &Loaded) -> Result<()> {
+        // Another table has positions of its own: see [`Terms::judge`].
+        let is_same = loaded.shape.id() == self.id();
+        let Some(lost) = loaded.head.lost(&self.head).filter(|_| is_same) else { return Ok(()) };
+        Err(LakeError::Refused(format!(
+            "{}: version {} does not record {lost} any more: another program has dropped it, as log checkpoints do under \
+             delta.setTransactionRetentionDuration; put the folder _delta_log back from a copy that has it",
+            self.table,
+            loaded.head.version()
+        )))
     }
 }
 

@@ -33,9 +33,17 @@ mod checkpoint;
 mod clean;
 mod definition;
 mod entry;
+mod foreign;
 mod head;
+mod judge;
+mod lines;
 mod load;
 mod log;
+mod named;
+#[cfg(test)]
+mod others;
+mod shape;
+mod terms;
 mod versions;
 mod view;
 mod written;
@@ -44,21 +52,31 @@ pub use changes::Changed;
 pub use checkpoint::Checkpoint;
 pub use clean::{Cleaned, Deletes};
 pub use entry::VersionFiles;
+pub use foreign::ForeignChange;
 pub use head::Head;
 pub use log::TableLog;
 pub use view::TableView;
 pub use written::Written;
 
-use deltalake::kernel::Add;
+use deltalake::kernel::{Add, Metadata, Protocol};
 use uuid::Uuid;
 
+use self::judge::may_be_read;
+use self::shape::Shape;
+use crate::error::Result;
 use crate::job::Step;
 use crate::position::Cut;
 use crate::stand::AppId;
-use crate::table::Definition;
+use crate::table::{Definition, Table};
 
 /// The version of a Delta table.
 pub type Version = u64;
+
+/// Refuses a table that would be read wrongly, by what its log says: one whose files have deletion vectors, or whose
+/// columns have other names in its files.
+pub fn is_readable(table: Table, protocol: &Protocol, metadata: &Metadata) -> Result<()> {
+    may_be_read(table, &Shape::of(table, protocol, metadata)?)
+}
 
 /// Names one epoch's commit, however often it is tried.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

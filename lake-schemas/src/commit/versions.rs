@@ -72,6 +72,11 @@ impl LogFiles {
         usable.copied().unwrap_or_else(|| self.first())
     }
 
+    /// The first version that has a file.
+    pub fn first_file(&self) -> Option<Version> {
+        self.files.first().map(|(version, _)| *version)
+    }
+
     /// The files of versions before one.
     pub fn before(&self, from: Version) -> Vec<Path> {
         self.files.iter().filter(|(version, _)| *version < from).map(|(_, path)| path.clone()).collect()
@@ -132,10 +137,10 @@ pub(super) async fn at(table: Table, log_store: &LogStoreRef, newest: Version, t
     version.ok_or_else(|| LakeError::Refused(why()))
 }
 
-/// When a version was written; `None` if its entry is gone.
+/// When a version was written; `None` if its entry is gone, or damaged.
 async fn written_ms(table: Table, log_store: &LogStoreRef, version: Version) -> Result<Option<i64>> {
-    let Some(actions) = entry::read(table, log_store.as_ref(), version).await? else { return Ok(None) };
-    Ok(actions.iter().find_map(|action| match action {
+    let Some(lines) = entry::read_if_whole(table, log_store.as_ref(), version).await? else { return Ok(None) };
+    Ok(lines.actions.iter().find_map(|action| match action {
         Action::CommitInfo(info) => info.timestamp,
         _ => None,
     }))
