@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use deltalake::kernel::Add;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::minute::Parameters;
@@ -24,7 +24,8 @@ const READS_MAX: usize = 8;
 /// The files of a table, under a scope.
 pub(super) struct MinuteFiles {
     table: Table,
-    parameters: Parameters,
+    /// The columns that are read, and that what must stay is written in.
+    schema: SchemaRef,
     store: Arc<dyn ObjectStore>,
     scope: Scope,
     /// The dimensions by which contents are told apart.
@@ -64,8 +65,13 @@ impl MinuteFiles {
         scope: Scope,
         is_writing: bool,
     ) -> Self {
-        let dimensions = parameters.dimension_columns();
-        Self { table, parameters, store, scope, dimensions, is_writing, seen: HashMap::new() }
+        let (schema, dimensions) = (parameters.schema(table), parameters.dimension_columns());
+        Self { table, schema, store, scope, dimensions, is_writing, seen: HashMap::new() }
+    }
+
+    /// From now on reads these columns, so that those of other programs stay with what must stay.
+    pub fn carry(&mut self, schema: SchemaRef) {
+        self.schema = schema;
     }
 
     /// The same, with contents told apart by some of the table's dimensions only.
@@ -147,8 +153,7 @@ impl MinuteFiles {
 
     /// The rows of a file, in all columns of the table.
     async fn read(&self, file: &Add) -> Result<Vec<RecordBatch>> {
-        let schema = self.parameters.schema(self.table);
-        read::all_rows(Arc::clone(&self.store), self.table, schema, file.clone()).await
+        read::all_rows(Arc::clone(&self.store), self.table, Arc::clone(&self.schema), file.clone()).await
     }
 
     fn decide(&self, rows: &RecordBatch) -> Vec<Row> {

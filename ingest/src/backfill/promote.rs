@@ -91,6 +91,8 @@ struct Content {
     table: Table,
     stands: BTreeMap<TopicPartition, Stand>,
     parameters: Parameters,
+    /// The columns of other programs that its files may have, and their types.
+    further: BTreeMap<String, String>,
     files: Vec<Add>,
 }
 
@@ -167,11 +169,13 @@ impl Promote<'_> {
                 return Err(LakeError::Refused(why).into());
             }
         }
+        let parameters = Parameters::recorded(table, shadow.properties())?;
         Ok(Content {
             name: table.to_string(),
             table,
             stands: shadow.stands(),
-            parameters: Parameters::recorded(table, shadow.properties())?,
+            further: shadow.further_columns(&parameters.definition(table)),
+            parameters,
             files: shadow.live_files().await?,
         })
     }
@@ -191,11 +195,13 @@ impl Promote<'_> {
                 continue;
             }
             let before = view.at(version).await?;
+            let parameters = Parameters::recorded(table, before.properties())?;
             return Ok(Content {
                 name: format!("version {version}"),
                 table,
                 stands: before.stands(),
-                parameters: Parameters::recorded(table, before.properties())?,
+                further: before.further_columns(&parameters.definition(table)),
+                parameters,
                 files: before.live_files().await?,
             });
         }
@@ -273,8 +279,17 @@ impl Promote<'_> {
     }
 }
 
-/// Refuses content that does not know of a partition that the minutes count: it has no stand to set.
+/// Refuses content that does not know of a partition that the minutes count: it has no stand to set. Likewise content
+/// with columns of other programs that the minutes lack: nobody would see any more what they hold.
 fn knows_all(content: &Content, minutes: &TableLog) -> Result<(), LakeError> {
+    let known = minutes.further_columns();
+    if let Some((column, data_type)) = content.further.iter().find(|(name, of)| known.get(*name) != Some(*of)) {
+        return Err(LakeError::Refused(format!(
+            "{} has a column {column} that is not clicklake's, and clicks_minute has not: promoted, it would be lost; \
+             ALTER TABLE clicks_minute ADD COLUMN {column} {data_type} first, or make another by backfill --into",
+            content.name
+        )));
+    }
     let unknown = minutes.stands().into_keys().find(|of| !content.stands.contains_key(of));
     let why = |of| {
         format!(

@@ -208,6 +208,7 @@ impl Replace<'_> {
             if scope.has_gone_back(|of| minutes.stand(of)) {
                 return Ok(Attempt::StartOver);
             }
+            files.carry(minutes.whole_schema()?);
             let planned = match minutes.live_files().await {
                 // After a long outage, what was tried is known only by what is there.
                 Ok(live) if output.is_among(&live) => {

@@ -283,6 +283,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             while let Err(error) = log.refresh().await {
                 backoff.again(error, &self.stop).await?;
             }
+            log.warn_of_foreign();
         }
         self.behind.get_or_insert_default().extend(partitions.iter().cloned());
         let mut starts = Vec::new();
@@ -365,6 +366,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     }
 
     async fn settled(&mut self, (mut logs, settled): (Vec<TableLog>, Settled)) -> Result<(), DriveError> {
+        logs.iter_mut().for_each(TableLog::warn_of_foreign);
         for checkpoint in logs.iter_mut().filter_map(TableLog::take_checkpoint_owed) {
             self.checkpoints.spawn(async move { checkpoint.write_or_warn().await });
         }

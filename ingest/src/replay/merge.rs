@@ -6,14 +6,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::rows::Positions;
 use lake_schemas::stored_file::{StoredFile, is_gone};
 use lake_schemas::table::column;
-use lake_schemas::{LakeError, RawFile, Table, TopicPartition};
+use lake_schemas::{LakeError, RawFile, Table, TopicPartition, read};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
@@ -133,22 +135,29 @@ async fn next_of(rows: &mut Rows) -> Result<Option<RecordBatch>, Unread> {
 async fn open(wanted: Wanted, file: RawFile) -> Result<Rows, Unread> {
     let Wanted { store, partition, columns } = wanted;
     let path = file.path.clone();
-    let unread = move |error| {
-        if is_gone(&error) {
-            return Unread::Gone(path.clone());
+    let unread = {
+        let path = path.clone();
+        move |error| {
+            if is_gone(&error) {
+                return Unread::Gone(path.clone());
+            }
+            Unread::Failed(LakeError::store(format!("clicks: reading {path}"), error))
         }
-        Unread::Failed(LakeError::store(format!("clicks: reading {path}"), error))
     };
     let is_small = file.size <= DECODED_AHEAD_BYTES_MAX;
     let reader = StoredFile::new(store, file.path, file.size);
     let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&unread)?;
-    let position = [column::TOPIC, column::KAFKA_OFFSET];
-    let names = position.into_iter().chain(columns.iter().map(String::as_str));
+    let schema = schema_of(&columns);
+    let names = schema.fields().iter().map(|field| field.name().as_str());
     let mask = ProjectionMask::columns(builder.parquet_schema(), names);
     let rows = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(&unread)?;
-    let rows = rows.map_err(unread).and_then(|batch| async move {
-        let written = Table::Clicks.as_written(&batch);
-        written.map_err(|error| Unread::Failed(LakeError::store("clicks: reading its columns", error)))
+    let mut last = None;
+    let rows = rows.map(move |batch| {
+        let batch = batch.map_err(&unread)?;
+        let odd = |why: String| Unread::Failed(LakeError::Refused(format!("clicks: reading {path}: {why}")));
+        let batch = as_asked(&batch, &schema).map_err(|error| odd(error.to_string()))?;
+        follows(&batch, &mut last).map_err(odd)?;
+        Ok(batch)
     });
     // Where statistics have cut off the topic's name, only the rows tell whose they are.
     let rows = rows.try_filter(move |batch| {
@@ -161,6 +170,47 @@ async fn open(wanted: Wanted, file: RawFile) -> Result<Rows, Unread> {
         return Ok(stream::iter(rows).boxed());
     }
     Ok(rows.boxed())
+}
+
+/// The columns that are read: the position, and those that are asked for.
+fn schema_of(asked: &[String]) -> SchemaRef {
+    let table = Table::Clicks;
+    let is_asked = |name: &str| asked.iter().any(|asked| asked == name);
+    let is_read = |name: &str| name == column::TOPIC || name == column::KAFKA_OFFSET || is_asked(name);
+    let in_files = table
+        .schema()
+        .fields()
+        .iter()
+        .filter(|field| !table.partition_columns().contains(&field.name().as_str()))
+        .filter(|field| is_read(field.name()))
+        .cloned()
+        .collect::<Vec<_>>();
+    Arc::new(Schema::new(in_files))
+}
+
+/// Rows in the columns that are asked for; those that a file lacks are null.
+fn as_asked(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns = schema.fields().iter().map(|field| read::column(rows, field));
+    RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
+}
+
+/// Why rows of a file do not go on where those before them ended, if they do not: clicklake's files are of one topic,
+/// in the order of its offsets, and what is replayed in another order counts otherwise.
+fn follows(rows: &RecordBatch, last: &mut Option<i64>) -> Result<(), String> {
+    let topics = rows.column_by_name(column::TOPIC).and_then(|topics| topics.as_string_opt::<i32>());
+    let topics = topics.ok_or("it has no topics")?;
+    if (1..topics.len()).any(|row| topics.value(row) != topics.value(0)) {
+        return Err("it has rows of several topics; another program wrote it".to_owned());
+    }
+    for &offset in offsets(rows) {
+        if last.is_some_and(|last| offset <= last) {
+            return Err(format!(
+                "its rows are not in the order of their offsets (at {offset}); another program wrote it"
+            ));
+        }
+        *last = Some(offset);
+    }
+    Ok(())
 }
 
 /// Rows of several files, each in order, in the order of all.

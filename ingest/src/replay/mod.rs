@@ -81,7 +81,9 @@ impl RawTable {
 
     /// Looks how far it has come by now.
     pub async fn refresh(&mut self) -> Result<()> {
-        self.log.refresh().await
+        self.log.refresh().await?;
+        self.log.warn_of_foreign();
+        Ok(())
     }
 
     /// How far it is read in a partition: as far as it has come, unless that is bounded.
