@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   clicks_minute ──folders that changed──> clicks_hourly ──days that changed──> clicks_daily      roll_up
+//!   raw files that another program wrote ──the order of the log──> a file for each partition       sort_out
 //!   many small files of a folder ──the same rows, in their order──> few large ones                 merge
 //!   versions older than is kept, and that nobody stands on ──> nothing                             history
 //! ```
@@ -17,6 +18,7 @@ mod merge;
 mod report;
 mod roll_up;
 mod round;
+mod sort_out;
 mod summing;
 
 pub use error::CompactError;

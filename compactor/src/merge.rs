@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type};
 use deltalake::kernel::Add;
 use futures::TryStreamExt;
 use lake_schemas::commit::{Commit, Outcome, TableLog};
 use lake_schemas::files::{DataFile, Encoder, discard};
 use lake_schemas::table::column;
-use lake_schemas::{Folder, Statistics, Table, read};
+use lake_schemas::{Folder, LakeError, RawFile, Statistics, Table, TopicPartition, read};
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -52,6 +53,9 @@ impl Merge<'_> {
     /// Puts together what is worth it; what was done, if anything.
     pub async fn run(&mut self) -> Result<Option<Done>, CompactError> {
         let (began, table) = (Instant::now(), self.log.table());
+        if table.source().is_some() {
+            carries_nothing_else(self.log)?;
+        }
         let (mut sum, mut bins) = (Sum::default(), self.bins().await?.into_iter().peekable());
         while bins.peek().is_some() {
             let (mut merged, mut bytes) = (Vec::new(), 0);
@@ -155,9 +159,9 @@ impl Merge<'_> {
             let summing = Summing::new(table, self.log.parameters()?, self.memory)?;
             return summing.sum(bin.folder, inputs).await;
         }
-        let schema = self.log.schema();
+        let schema = self.log.whole_schema()?;
         let mut encoder = Encoder::new(table, Arc::clone(&schema));
-        let mut last: Option<(String, i64)> = None;
+        let mut last: Option<(TopicPartition, i64)> = None;
         for file in &bin.inputs {
             let mut rows = read::rows(Arc::clone(&store), table, Arc::clone(&schema), file.clone()).await?;
             while let Some(rows) = rows.try_next().await? {
@@ -172,6 +176,13 @@ impl Merge<'_> {
     }
 }
 
+/// Refuses a roll-up with columns of other programs: its rows are sums, and nothing sums those.
+pub(crate) fn carries_nothing_else(roll_up: &TableLog) -> Result<(), LakeError> {
+    let table = roll_up.table();
+    let way_out = format!("remove the folder {table} while compact stands still, and compact makes the table again");
+    roll_up.has_no_further_columns("summing its rows", &way_out)
+}
+
 /// What was put together.
 #[derive(Default)]
 struct Sum {
@@ -184,24 +195,64 @@ struct Sum {
 /// What besides its folder a file shares with those it may be put together with, and where among them it stands; `None`
 /// if it does not tell.
 fn place(table: Table, file: &Add) -> Option<(String, i64)> {
-    let statistics = Statistics::of(file);
     if table.is_counts() {
-        let (first, _) = statistics.window_starts()?;
+        let (first, _) = Statistics::of(file).window_starts()?;
         return Some((String::new(), first));
     }
-    let (topic, partition) = (statistics.min(column::TOPIC).as_str()?, statistics.min(column::KAFKA_PARTITION));
-    Some((format!("{topic}/{partition}"), statistics.min(column::KAFKA_OFFSET).as_i64()?))
+    let file = RawFile::of(file)?;
+    let (topic, partition) = file.partition();
+    Some((format!("{topic}/{partition}"), file.offsets.first))
 }
 
-/// Whether rows of a raw table go on where others of the same topic ended. Of a long topic's name, statistics may tell
-/// the beginning only.
-fn follows(last: &mut Option<(String, i64)>, rows: &RecordBatch) -> bool {
+/// Whether rows of a raw table go on where others of the same partition ended, in the order of their offsets. What
+/// files state is not enough: of a long topic's name only the beginning, and of order nothing.
+fn follows(last: &mut Option<(TopicPartition, i64)>, rows: &RecordBatch) -> bool {
     let topics = rows[column::TOPIC].as_string::<i32>();
-    let offsets = rows[column::KAFKA_OFFSET].as_primitive::<arrow::datatypes::Int64Type>().values();
+    let partitions = rows[column::KAFKA_PARTITION].as_primitive::<Int32Type>().values();
+    let offsets = rows[column::KAFKA_OFFSET].as_primitive::<Int64Type>().values();
     let (Some(&first), Some(&next)) = (offsets.first(), offsets.last()) else { return true };
-    let topic = topics.value(0);
-    let is_one = topics.value(topics.len() - 1) == topic;
-    let is_next = last.as_ref().is_none_or(|(before, offset)| before == topic && *offset < first);
-    *last = Some((topic.to_owned(), next));
-    is_one && is_next
+    let partition = TopicPartition::new(topics.value(0), partitions[0]);
+    let is_one = (0..topics.len()).all(|row| topics.value(row) == partition.topic)
+        && partitions.iter().all(|number| *number == partition.partition);
+    let are_in_order = offsets.is_sorted_by(|one, other| one < other);
+    let is_next = last.as_ref().is_none_or(|(before, offset)| *before == partition && *offset < first);
+    *last = Some((partition, next));
+    is_one && are_in_order && is_next
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray};
+
+    use super::*;
+
+    fn rows(all: &[(&str, i32, i64)]) -> RecordBatch {
+        let columns: [(&str, ArrayRef); 3] = [
+            (column::TOPIC, Arc::new(StringArray::from_iter_values(all.iter().map(|row| row.0)))),
+            (column::KAFKA_PARTITION, Arc::new(Int32Array::from_iter_values(all.iter().map(|row| row.1)))),
+            (column::KAFKA_OFFSET, Arc::new(Int64Array::from_iter_values(all.iter().map(|row| row.2)))),
+        ];
+        RecordBatch::try_from_iter(columns).expect("rows")
+    }
+
+    #[test]
+    fn only_rows_of_one_partition_in_their_order_are_put_together() {
+        let go_on = |batches: &[RecordBatch]| {
+            let mut last = None;
+            batches.iter().all(|rows| follows(&mut last, rows))
+        };
+        let (one, next) = (rows(&[("t", 0, 1), ("t", 0, 2)]), rows(&[("t", 0, 5)]));
+        assert!(go_on(&[one.clone(), next.clone()]));
+        for odd in [
+            vec![next, one.clone()],
+            vec![one.clone(), rows(&[("t", 1, 5)])],
+            vec![one, rows(&[("u", 0, 5)])],
+            vec![rows(&[("t", 0, 1), ("t", 1, 2), ("t", 0, 3)])],
+            vec![rows(&[("t", 0, 1), ("u", 0, 2), ("t", 0, 3)])],
+            vec![rows(&[("t", 0, 1), ("t", 0, 3), ("t", 0, 2), ("t", 0, 4)])],
+            vec![rows(&[("t", 0, 1), ("t", 0, 1)])],
+        ] {
+            assert!(!go_on(&odd), "{odd:?}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ use lake_schemas::{Folder, Statistics};
 use tokio::time::Instant;
 
 use crate::error::CompactError;
+use crate::merge::carries_nothing_else;
 use crate::report::Done;
 use crate::summing::{Counts, Input, Summing, Wanted};
 
@@ -61,6 +62,7 @@ impl RollUp<'_> {
         loop {
             let began = Instant::now();
             let Some(plan) = self.plan().await? else { return Ok(None) };
+            carries_nothing_else(self.target)?;
             let (parameters, target) = (self.source.parameters()?, self.target.table());
             let files = self.files(&plan, &parameters).await?;
             let store = self.target.object_store();

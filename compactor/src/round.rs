@@ -13,6 +13,7 @@ use crate::history::Keep;
 use crate::merge::Merge;
 use crate::report::Done;
 use crate::roll_up::RollUp;
+use crate::sort_out::SortOut;
 
 /// What a round does.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,12 +30,14 @@ pub struct Compactor {
     /// How much memory queries may take, in bytes.
     memory: usize,
     logs: BTreeMap<Table, TableLog>,
+    /// The last version of each table that was told of because another program wrote it.
+    told: BTreeMap<Table, Version>,
 }
 
 impl Compactor {
     /// A compactor of a lake. Nothing is read yet.
     pub fn new(lake: Lake, memory: usize) -> Self {
-        Self { lake, memory, logs: BTreeMap::new() }
+        Self { lake, memory, logs: BTreeMap::new(), told: BTreeMap::new() }
     }
 
     /// Does a round, and tells of each thing when it is done.
@@ -45,7 +48,9 @@ impl Compactor {
     ) -> BoxFuture<'a, Result<(), CompactError>> {
         Box::pin(async move {
             loop {
-                match self.pass(plan, tell).await {
+                let done = self.pass(plan, tell).await;
+                self.tell_of_others(tell);
+                match done {
                     Err(CompactError::Lake(LakeError::Altered(why))) => {
                         info!(why, "opening the tables again");
                         self.logs.clear();
@@ -73,9 +78,16 @@ impl Compactor {
         let (settled_ms, memory) = (self.settled_ms().await?, self.memory);
         for table in Table::ALL {
             let Some(log) = self.open(table).await? else { continue };
+            let mut sort_out = SortOut { log, memory };
+            let odd = if plan.is_dry { sort_out.look().await? } else { 0 };
+            if !plan.is_dry
+                && let Some(done) = sort_out.run().await?
+            {
+                tell(done);
+            }
             let mut merge = Merge { log, settled_ms, memory };
             if plan.is_dry {
-                let (windows, files) = (windows.get(&table).copied().unwrap_or(0), merge.look().await?);
+                let (windows, files) = (windows.get(&table).copied().unwrap_or(0), odd + merge.look().await?);
                 if windows + files > 0 {
                     tell(Done::Would { table, windows, files });
                 }
@@ -93,6 +105,18 @@ impl Compactor {
             }
         }
         Ok(())
+    }
+
+    /// Tells once of each change of rows by other programs.
+    fn tell_of_others(&mut self, tell: &mut (dyn FnMut(Done) + Send)) {
+        for (table, log) in &mut self.logs {
+            for change in log.take_foreign() {
+                if self.told.get(table).is_none_or(|told| *told < change.version) {
+                    self.told.insert(*table, change.version);
+                    tell(Done::Foreign(change));
+                }
+            }
+        }
     }
 
     async fn roll_up(&mut self, target: Table) -> Result<Option<Done>, CompactError> {
@@ -144,8 +168,9 @@ impl Compactor {
     /// A table, if the lake has it.
     async fn open(&mut self, table: Table) -> Result<Option<&mut TableLog>, CompactError> {
         if !self.logs.contains_key(&table)
-            && let Some(log) = TableLog::find(&self.lake, table).await?
+            && let Some(mut log) = TableLog::find(&self.lake, table).await?
         {
+            log.look_back().await?;
             self.logs.insert(table, log);
         }
         Ok(self.logs.get_mut(&table))
