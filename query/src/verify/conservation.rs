@@ -13,6 +13,7 @@ use lake_schemas::commit::{TableView, Version};
 use lake_schemas::{History, Lake, LakeError, Table, TopicPartition};
 
 use super::covered::Covered;
+use super::foreign::Foreign;
 use super::partition::{bounds, is_of, timestamp};
 use super::{lines, run, session};
 use crate::error::QueryError;
@@ -25,6 +26,8 @@ pub struct Conservation {
     pub raw: Law,
     /// The law of the minutes, if the lake has that table.
     pub minutes: Option<Law>,
+    /// What other programs have changed in these tables.
+    pub foreign: Foreign,
 }
 
 /// One law, at one version.
@@ -63,12 +66,15 @@ pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, R
             for table in Table::RAW {
                 open::register(&context, lake, (table, table.name()), None).await?;
             }
-            return Ok(Conservation { raw: raw(&context, &clicks).await?, minutes: None });
+            clicks.has_its_stands().await?;
+            let foreign = Foreign::find(&[&clicks]).await?;
+            return Ok(Conservation { raw: raw(&context, &clicks).await?, minutes: None, foreign });
         }
         let Covered { minutes, clicks } = Covered::find(lake, table).await?;
         let context = session(lake, table, minutes.version(), memory).await?;
         let raw = raw(&context, &clicks).await?;
-        Ok(Conservation { raw, minutes: Some(of_minutes(&context, table, &minutes).await?) })
+        let foreign = Foreign::find(&[&clicks, &minutes]).await?;
+        Ok(Conservation { raw, minutes: Some(of_minutes(&context, table, &minutes).await?), foreign })
     })
 }
 
@@ -133,7 +139,8 @@ async fn count(context: &SessionContext, sql: &str) -> Result<i64, QueryError> {
 impl fmt::Display for Conservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.raw)?;
-        self.minutes.as_ref().map_or(Ok(()), |law| write!(f, "{law}"))
+        self.minutes.as_ref().map_or(Ok(()), |law| write!(f, "{law}"))?;
+        write!(f, "{}", self.foreign)
     }
 }
 

@@ -7,11 +7,13 @@ mod conservation;
 mod copies;
 mod covered;
 mod difference;
+mod foreign;
 mod partition;
 
 pub use conservation::{Conservation, conservation};
 pub use copies::CountedAgain;
 pub use difference::{Cause, Difference};
+pub use foreign::Foreign;
 pub use partition::{Key, Sums};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -95,6 +97,8 @@ pub struct Audit {
     pub explained: Vec<String>,
     /// The ids that were counted more than once: their copies are too far apart, or in two partitions.
     pub counted_again: Vec<CountedAgain>,
+    /// What other programs have changed in the tables that were compared.
+    pub foreign: Foreign,
 }
 
 impl Audit {
@@ -109,7 +113,7 @@ impl Audit {
 pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFuture<'a, Result<Audit, QueryError>> {
     Box::pin(async move {
         let table = asked.table;
-        let Covered { minutes, .. } = Covered::find(lake, table).await?;
+        let Covered { minutes, clicks } = Covered::find(lake, table).await?;
         let parameters = Parameters::recorded(table, minutes.properties())?;
         let mut history = History::recorded(table, minutes.properties())?;
         history.windows = history.windows.and(&asked.windows);
@@ -124,6 +128,7 @@ pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFutu
             differences: Vec::new(),
             explained: Vec::new(),
             counted_again: Vec::new(),
+            foreign: Foreign::find(&[&clicks, &minutes]).await?,
         };
         let mut copies = Copies::default();
         // The operators know by themselves what they cannot know.
@@ -190,7 +195,7 @@ impl fmt::Display for Audit {
             writeln!(f, "{} ids were counted more than once; {why}", self.counted_again.len())?;
             lines(f, &self.counted_again)?;
         }
-        Ok(())
+        self.foreign.fmt(f)
     }
 }
 
