@@ -9,6 +9,7 @@
 //! | [`messages`] | every rejection reason; hostile input; nothing lost |
 //! | [`chaos`] | the same on a real Kafka and a real S3, with everything killed that can be |
 //! | [`counted`] | `aggregate` on the real thing: what it reads from where, and refuses |
+//! | [`foreign`] | whatever Spark does to the tables, no row is lost or doubled by us |
 //! | [`full_disk`] | a disk without room ends no job and loses nothing |
 //! | [`kafka`] | groups, transactions, administrators and passwords of Apache Kafka |
 //! | [`s3`] | one winner a key; errors in one line; throttling and lost replies lived through |
@@ -35,6 +36,7 @@ mod commits;
 mod counted;
 mod embedded;
 mod fault_store;
+mod foreign;
 mod full_disk;
 mod hand_over;
 mod history;

@@ -53,6 +53,16 @@ async fn disaster(seed: u64) -> Result<(), String> {
 
 /// Whether both tables are at every commit what their stands say, and nothing else; the versions of the minutes.
 pub async fn at_every_commit(lake: &Lake, log: &Log) -> Result<Vec<Version>, String> {
+    at_commits(lake, log, |_, _| true).await
+}
+
+/// The same, of the minutes at their last commit only.
+pub async fn at_the_last_commit(lake: &Lake, log: &Log) -> Result<Vec<Version>, String> {
+    at_commits(lake, log, |number, versions| number + 1 == versions).await
+}
+
+/// The same, of the minutes at those commits that are asked for, by their number and how many there are.
+async fn at_commits(lake: &Lake, log: &Log, at: impl Fn(usize, usize) -> bool) -> Result<Vec<Version>, String> {
     raw_is_conserved(lake, log).await?;
     let versions = versions(lake, Table::ClicksMinute).await;
     for (partition, messages) in (0..).zip(&log.partitions) {
@@ -66,6 +76,9 @@ pub async fn at_every_commit(lake: &Lake, log: &Log) -> Result<Vec<Version>, Str
             }
             version.removed.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, partition), -1));
             version.rows.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, partition), 1));
+            if !at(number, versions.len()) {
+                continue;
+            }
             let stand = version.stand(&TopicPartition::new(TOPIC, partition));
             let expected = counts_at(&now, stand);
             if found != expected {

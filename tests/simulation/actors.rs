@@ -20,6 +20,7 @@ use stream_agg::job::Aggregate;
 use tokio_util::sync::CancellationToken;
 
 use super::asker::{Read, ask};
+use super::foreign::Engine;
 use super::log::START_MS;
 
 const MINUTE_MS: i64 = 60_000;
@@ -40,6 +41,8 @@ pub enum Actor {
     Promote,
     /// Asks for totals.
     Ask,
+    /// Is another engine.
+    Foreign(Table),
 }
 
 impl Actor {
@@ -47,6 +50,10 @@ impl Actor {
     /// of the lake, which has no faults.
     pub async fn act(self, lake: &Lake, clean: &Lake, seed: u64) {
         let (mut rng, mut read) = (ChaCha8Rng::seed_from_u64(seed ^ 0xac7), Read::new());
+        let mut engine = match self {
+            Self::Foreign(table) => Some(Engine::of(lake, table)),
+            _ => None,
+        };
         loop {
             tokio::time::sleep(Duration::from_millis(rng.random_range(100..4_000))).await;
             let _ = match self {
@@ -54,6 +61,7 @@ impl Actor {
                 Self::Compact => compact(lake, rng.random_range(1..5)).await.map_err(|error| error.to_string()),
                 Self::Promote => promote(lake, &mut rng).await,
                 Self::Ask => ask(lake, clean, &mut read, &mut rng).await,
+                Self::Foreign(_) => engine.as_mut().expect("it is one").act(&mut rng).await,
                 Self::Rewrite(table) => rewrite(lake, table, &mut rng).await.map_err(|error| error.to_string()),
             };
         }

@@ -6,6 +6,7 @@
 mod actors;
 mod asker;
 mod disaster;
+mod foreign;
 mod history;
 mod log;
 mod member;
@@ -15,6 +16,7 @@ mod source;
 pub use actors::{Actor, compact};
 pub use asker::answers;
 pub use disaster::{survive, survive_beside};
+pub use foreign::Engine;
 pub use history::{Version, contents, versions};
 pub use log::{Log, LogMessage, START_MS, TOPIC};
 pub use member::{Computation, Member, Outage};

@@ -227,7 +227,7 @@ fn a_file_that_no_version_names_goes_when_nobody_would_commit_it_any_more() {
     simulate(async {
         let (lake, store) = lake().await;
         stand_on(&lake, VERSIONS.cast_signed()).await;
-        let orphan = Path::from("lake/clicks_minute/date=2026-03-07/hour=12/orphan.parquet");
+        let orphan = Path::from("lake/clicks_minute/date=2026-03-07/hour=12/0123456789abcdef0123456789abcdef.parquet");
         store.put(&orphan, "rows".into()).await.expect("memory");
         let written = store.head(&orphan).await.expect("memory").last_modified;
         clean_up(&lake, written + chrono::Duration::days(6)).await.expect("memory");

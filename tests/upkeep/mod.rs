@@ -6,4 +6,4 @@ mod promoted;
 mod rolled_up;
 mod running;
 
-pub use rolled_up::are_rolled_up;
+pub use rolled_up::{are_newest, are_rolled_up};

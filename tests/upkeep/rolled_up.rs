@@ -68,7 +68,7 @@ async fn agree(lake: &Lake, table: Table, source: &[Version]) -> Result<Vec<Vers
 }
 
 /// Whether hours and days are what the newest minutes are.
-fn are_newest([minutes, rolled_up @ ..]: &[Vec<Version>; 3]) -> Result<(), String> {
+pub fn are_newest([minutes, rolled_up @ ..]: &[Vec<Version>; 3]) -> Result<(), String> {
     let newest = contents(minutes).last().unwrap_or_default();
     for (table, versions) in Table::ROLLED_UP.into_iter().zip(rolled_up) {
         let found = contents(versions).last().unwrap_or_default();
