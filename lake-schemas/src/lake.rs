@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use deltalake::logstore::{LogStoreRef, ObjectStoreRef, StorageConfig, logstore_for, logstore_with};
 use futures::future::{BoxFuture, join_all};
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, path};
@@ -14,6 +15,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::error::{Context, LakeError, Result};
+use crate::store::{DurableFileSystem, Timely};
 use crate::table::Table;
 
 /// Rounds of the race, and writers in each: check-then-rename stores let two win in the first round as a rule.
@@ -21,7 +23,9 @@ const PROBE_ROUNDS: usize = 4;
 const PROBE_WRITERS: usize = 4;
 
 /// How buckets are asked.
-const BUCKET_OPTIONS: [(&str, &str); 4] = [
+const BUCKET_OPTIONS: [(&str, &str); 5] = [
+    // Silence is noticed by `Timely`, in seconds; what makes progress may take its time.
+    ("timeout", "10m"),
     // What fails is tried again below us for a short time only: the jobs above wait and say so, and start-up must fail
     // within 15 seconds.
     ("max_retries", "3"),
@@ -51,7 +55,8 @@ impl Lake {
             Url::from_directory_path(&path).map_err(|()| LakeError::Refused(format!("lake {location}: not a path")))?
         };
         match url.scheme() {
-            "file" | "s3" | "s3a" => Ok(Self { url, store: None }),
+            "file" => Ok(Self { url, store: Some(Arc::new(DurableFileSystem::new())) }),
+            "s3" | "s3a" => Ok(Self { url, store: None }),
             other => Err(LakeError::Refused(format!(
                 "lake {location}: {other}:// is not supported; give a path, file:// or s3://"
             ))),
@@ -122,11 +127,25 @@ impl Lake {
             _ => HashMap::new(),
         };
         let config = StorageConfig::parse_options(options).while_doing(what)?;
-        match &self.store {
-            Some(store) => logstore_with(Arc::clone(store), url, config),
-            None => logstore_for(url, config),
-        }
-        .while_doing(what)
+        let store = match &self.store {
+            Some(store) => Arc::clone(store),
+            None => Arc::new(Timely(logstore_for(url, config.clone()).while_doing(what)?.root_object_store(None))),
+        };
+        logstore_with(store, url, config).while_doing(what)
+    }
+
+    /// What time it is by the clock of the store, of which the times of its objects are.
+    pub fn time(&self) -> BoxFuture<'_, Result<DateTime<Utc>>> {
+        Box::pin(async move {
+            let what = || format!("lake {}: asking its store for the time", self.url);
+            let store = self.log_store("_clicklake")?.object_store(None);
+            let key = path::Path::from(format!("time/{}", unique_name()));
+            store.put(&key, "time".into()).await.while_doing(what)?;
+            let found = store.head(&key).await.while_doing(what)?;
+            // What is left behind by a failing delete is a few bytes under a name of its own.
+            let _ = store.delete(&key).await;
+            Ok(found.last_modified)
+        })
     }
 
     /// Races put-if-absent on the lake's store, and refuses one on which two writers can both win.
@@ -137,7 +156,7 @@ impl Lake {
             let store = self.log_store("_clicklake")?.object_store(None);
             let mut has_winner = false;
             for _ in 0..PROBE_ROUNDS {
-                let key = path::Path::from(format!("probe/{}", probe_name()));
+                let key = path::Path::from(format!("probe/{}", unique_name()));
                 let winners = self.race(store.as_ref(), &key).await?;
                 let what = || format!("lake {}: reading what was put", self.url);
                 // The winner may not know that it won: its reply was lost, and what it put met its second attempt.
@@ -184,8 +203,8 @@ fn absent(error: StoreError) -> Result<bool, StoreError> {
     if matches!(error, StoreError::NotFound { .. }) { Ok(false) } else { Err(error) }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a key that no other start-up probes at the same time")]
-fn probe_name() -> Uuid {
+#[expect(clippy::disallowed_methods, reason = "a key that nobody else puts at the same time")]
+fn unique_name() -> Uuid {
     Uuid::new_v4()
 }
 

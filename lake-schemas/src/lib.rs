@@ -23,6 +23,7 @@ pub mod rejection;
 pub mod rows;
 pub mod stand;
 mod statistics;
+pub mod store;
 pub mod stored_file;
 pub mod table;
 pub mod time;

@@ -11,8 +11,8 @@ use deltalake::kernel::Add;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStore;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 
 use crate::error::{LakeError, Result};
@@ -34,10 +34,15 @@ pub fn rows(
         let foreign = || LakeError::Refused(format!("{table}: {} is not a file as clicklake writes them", file.path));
         let folder = Folder::of(table, &file).ok_or_else(foreign)?;
         let path = Path::from_url_path(&file.path).map_err(|_| foreign())?;
-        let stored = StoredFile::new(store, path, file.size.unsigned_abs());
+        let stored = StoredFile::new(Arc::clone(&store), path.clone(), file.size.unsigned_abs());
         let what = format!("{table}: reading {}", file.path);
         let unread = |error| LakeError::store(what.clone(), error);
-        let builder = ParquetRecordBatchStreamBuilder::new(stored).await.map_err(unread)?;
+        let builder = match ParquetRecordBatchStreamBuilder::new(stored).await {
+            Ok(builder) => builder,
+            Err(error) => {
+                return Err(damage(store.as_ref(), table, &file, &path).await.unwrap_or_else(|| unread(error)));
+            }
+        };
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let columns = ProjectionMask::columns(builder.parquet_schema(), names);
         let rows = builder.with_projection(columns).with_batch_size(BATCH_ROWS).build().map_err(unread)?;
@@ -47,6 +52,28 @@ pub fn rows(
         });
         Ok(rows.boxed())
     })
+}
+
+/// What is wrong with a file that cannot be opened, and how to repair it, if it is not as large as the log says.
+async fn damage(store: &dyn ObjectStore, table: Table, file: &Add, path: &Path) -> Option<LakeError> {
+    let (found, size) = (store.head(path).await.ok()?.size, file.size.unsigned_abs());
+    let otherwise = match table {
+        Table::Clicks | Table::ClicksRejected => "",
+        Table::ClicksMinute | Table::Shadow(_) => {
+            ", or count again: `clicklake backfill --into` another table, then `clicklake promote` it"
+        }
+        Table::ClicksHourly | Table::ClicksDaily => {
+            ", or remove the folder of the table: `clicklake compact` makes it again"
+        }
+    };
+    let why = || {
+        format!(
+            "{table}: the file {} has {found} bytes, not the {size} that the log names: it was damaged, perhaps by a power \
+             loss; put back a copy of it{otherwise}",
+            file.path
+        )
+    };
+    (found != size).then(|| LakeError::Refused(why()))
 }
 
 /// All rows of a file, for one that is known to be small.
