@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch};
 use deltalake::kernel::Add;
 use futures::TryStreamExt;
-use lake_schemas::commit::{Commit, Outcome, TableLog};
+use lake_schemas::commit::{Commit, CommitId, Outcome, TableLog};
 use lake_schemas::files::{DataFile, Encoder, discard};
 use lake_schemas::table::column;
 use lake_schemas::{Folder, Statistics, Table, read};
@@ -84,8 +84,10 @@ impl Merge<'_> {
 
     /// Commits what was put together, as far as its inputs are still there.
     async fn commit(&mut self, mut merged: Vec<(Bin, Vec<Add>)>, sum: &mut Sum) -> Result<(), CompactError> {
+        let id = CommitId::unique();
         while !merged.is_empty() {
             let commit = Commit {
+                id: id.clone(),
                 adds: merged.iter().flat_map(|(_, adds)| adds.clone()).collect(),
                 removes: merged.iter().flat_map(|(bin, _)| bin.inputs.clone()).collect(),
                 data_change: false,
@@ -105,7 +107,7 @@ impl Merge<'_> {
                         merged.into_iter().partition(|(bin, _)| bin.inputs.iter().any(|file| file.path == path));
                     let gone: Vec<(Bin, Vec<Add>)> = gone;
                     for (_, adds) in &gone {
-                        discard(self.log.object_store().as_ref(), adds).await;
+                        discard(self.log.object_store().as_ref(), &id, adds).await;
                     }
                     merged = left;
                 }

@@ -89,11 +89,11 @@ impl RollUp<'_> {
                     }));
                 }
                 Outcome::Fenced { .. } => {
-                    discard(store.as_ref(), &commit.adds).await;
+                    discard(store.as_ref(), &commit.id, &commit.adds).await;
                     return Err(CompactError::Fenced(target));
                 }
                 // Its files were put together meanwhile.
-                Outcome::InputGone { .. } => discard(store.as_ref(), &commit.adds).await,
+                Outcome::InputGone { .. } => discard(store.as_ref(), &commit.id, &commit.adds).await,
                 Outcome::Overtaken { .. } => unreachable!("a roll-up goes onto any version"),
             }
         }

@@ -24,6 +24,7 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use crate::commit::CommitId;
 use crate::error::{Context, LakeError, Result};
 use crate::table::{Table, column};
 
@@ -65,8 +66,12 @@ impl DataFile {
     }
 }
 
-/// Deletes files that no commit names. What is left behind when that fails is swept later.
-pub async fn discard(store: &dyn ObjectStore, files: &[Add]) {
+/// Deletes the files of a commit that was never put. Those of one that was may be live, whatever was said of it: they
+/// are left to the sweep, as is what remains when deleting fails.
+pub async fn discard(store: &dyn ObjectStore, commit: &CommitId, files: &[Add]) {
+    if commit.was_put() {
+        return;
+    }
     for path in files.iter().filter_map(|file| Path::from_url_path(&file.path).ok()) {
         let _ = store.delete(&path).await;
     }

@@ -5,20 +5,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use deltalake::kernel::Add;
 use deltalake::kernel::transaction::{CommitData, TransactionError};
-use deltalake::logstore::{CommitOrBytes, LogStoreRef};
-use futures::FutureExt;
+use deltalake::kernel::{Action, Add};
+use deltalake::logstore::{CommitOrBytes, LogStoreRef, commit_uri_from_version};
 use futures::future::BoxFuture;
-use object_store::ObjectStore;
-use tokio::time::Instant;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
 use super::definition::{check, create};
-use super::entry::{self, Entry, VersionFiles, carries, is_altering};
+use super::doubt::Doubt;
+use super::entry::{self, Entry, READS_MAX, VersionFiles, is_altering};
 use super::head::Head;
 use super::load::{self, Loaded};
+use super::looked::Looked;
 use super::{Changed, Commit, CommitId, Outcome, Version, changes};
 use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
@@ -32,6 +33,12 @@ use crate::table::{Definition, Table};
 /// table's log retention would otherwise take a version whose entry was cleaned up for one that was never written.
 const HEAD_AGE_MAX: Duration = Duration::from_secs(600);
 
+/// How long ago a head may have been looked at for the version after it to be put without another look. Jobs commit
+/// every few seconds; a longer pause may be one in which the process was suspended, and clocks do not tell for how
+/// long. Then the entry of the head must still be there, or the version after it may be missing for another reason than
+/// that nobody has written it: clean-up takes entries from the oldest on.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// A table, open for writing.
 ///
 /// Its futures are boxed, like all in this workspace that lead into Delta or DataFusion: their code is then built once,
@@ -41,9 +48,10 @@ pub struct TableLog {
     definition: Definition,
     log_store: LogStoreRef,
     head: Head,
-    looked_at: Instant,
-    /// A put has failed without saying whether it happened.
-    in_doubt: bool,
+    /// When the version after the head was found to be missing.
+    looked: Looked,
+    /// What is known of the newest commit that was put.
+    doubt: Doubt,
     checkpoint_owed: Option<Version>,
     id: String,
     properties: HashMap<String, String>,
@@ -99,8 +107,8 @@ impl TableLog {
             definition,
             log_store,
             head: loaded.head,
-            looked_at: Instant::now(),
-            in_doubt: false,
+            looked: Looked::now(),
+            doubt: Doubt::default(),
             checkpoint_owed: None,
             id: loaded.id,
             properties: loaded.properties,
@@ -221,10 +229,11 @@ impl TableLog {
 
     /// Looks at the table: whatever others have committed is known afterwards.
     pub fn refresh(&mut self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { self.look(None).await.map(|_| ()) })
+        Box::pin(self.look())
     }
 
-    /// Tries to make a commit. On an error it may have happened: try the same commit again, and the answer is right.
+    /// Tries to make a commit. On an error it may have happened: try the same commit again, and the answer is right,
+    /// whatever was done with this log meanwhile, as long as no other commit was tried.
     pub fn commit<'a>(&'a mut self, commit: &'a Commit) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let outcome = self.attempt(commit).await?;
@@ -241,76 +250,140 @@ impl TableLog {
         })
     }
 
+    /// Whether a commit that was tried is in the table, or may be, for all that was read.
+    pub fn may_hold(&self, id: &CommitId) -> bool {
+        self.doubt.may_hold(id, self.head.version())
+    }
+
     async fn attempt(&mut self, commit: &Commit) -> Result<Outcome> {
-        if (self.in_doubt || self.looked_at.elapsed() > HEAD_AGE_MAX)
-            && let Some(version) = self.look(Some(&commit.id)).await?
-        {
-            return Ok(Outcome::Committed(version));
-        }
         let entry = Entry::new(commit, &self.id)?;
         loop {
-            if !commit.removes.is_empty() {
+            if let Some(version) = self.doubt.found(&commit.id) {
+                return Ok(Outcome::Committed(version));
+            }
+            if self.doubt.is_open(self.head.version()) || self.looked.age() > PAUSE_MAX {
+                self.look().await?;
+                if let Some(version) = self.doubt.found(&commit.id) {
+                    return Ok(Outcome::Committed(version));
+                }
+            }
+            if !commit.removes.is_empty() && self.head.live().is_none() {
+                // That may take long enough for the head to grow old.
                 self.know_live().await?;
+                continue;
             }
             if let Some(obstacle) = self.head.obstacle(commit) {
                 return Ok(obstacle);
             }
-            match self.put(&entry).await {
-                Ok(version) => return Ok(Outcome::Committed(version)),
-                Err(TransactionError::VersionAlreadyExists(_)) => {
-                    if let Some(version) = self.look(Some(&commit.id)).await? {
-                        return Ok(Outcome::Committed(version));
-                    }
-                }
-                Err(error) => {
-                    self.in_doubt = true;
-                    let version = self.head.version() + 1;
-                    return Err(error).while_doing(|| format!("{}: committing version {version}", self.table));
-                }
+            if let Some(version) = self.put(&commit.id, &entry).await? {
+                return Ok(Outcome::Committed(version));
             }
         }
     }
 
-    /// Puts the version after the head, if it is absent.
-    async fn put(&mut self, entry: &Entry) -> Result<Version, TransactionError> {
-        let data = CommitData::new(entry.actions.clone(), entry.operation.clone(), entry.info.clone(), Vec::new());
+    /// Puts the version after the head; `None` if it was there already, put by another or by this very request when it
+    /// was sent before: the next look tells.
+    async fn put(&mut self, id: &CommitId, entry: &Entry) -> Result<Option<Version>> {
         let version = self.head.version() + 1;
-        let bytes = CommitOrBytes::LogBytes(data.get_bytes()?);
-        self.log_store.write_commit_entry(version, bytes, Uuid::nil()).await?;
-        self.head.follow(&entry.actions);
-        self.looked_at = Instant::now();
-        Ok(version)
+        let what = || format!("{}: committing version {version}", self.table);
+        let data = CommitData::new(entry.actions.clone(), entry.operation.clone(), entry.info.clone(), Vec::new());
+        let bytes = CommitOrBytes::LogBytes(data.get_bytes().while_doing(what)?);
+        let began = Looked::now();
+        self.doubt.puts(id, version);
+        match self.log_store.write_commit_entry(version, bytes, Uuid::nil()).await {
+            Ok(()) => {}
+            Err(TransactionError::VersionAlreadyExists(_)) => return Ok(None),
+            Err(error) => return Err(error).while_doing(what),
+        }
+        // One that was suspended on the way may have put it where clean-up has been meanwhile.
+        if began.age() > PAUSE_MAX && !self.has_entry(self.head.version()).await? {
+            return Err(self.undecided(version));
+        }
+        self.doubt.lands();
+        self.follow(&entry.actions);
+        self.looked = began;
+        Ok(Some(version))
     }
 
-    /// Follows the log to its end; the version that carries the commit `id`, if one is met on the way.
-    async fn look(&mut self, id: Option<&CommitId>) -> Result<Option<Version>> {
-        if self.looked_at.elapsed() > HEAD_AGE_MAX {
-            let loaded = load::load(self.table, self.log_store.as_ref(), None).await?;
+    /// Follows the log to its end. A commit of ours that is met on the way is remembered, whatever fails then.
+    async fn look(&mut self) -> Result<()> {
+        let age = self.looked.age();
+        if age > HEAD_AGE_MAX || (age > PAUSE_MAX && !self.has_entry(self.head.version()).await?) {
+            self.load_afresh().await?;
+        }
+        loop {
+            let (began, version) = (Looked::now(), self.head.version() + 1);
+            let Some(actions) = entry::read(self.table, self.log_store.as_ref(), version).await? else {
+                self.looked = began;
+                return Ok(());
+            };
+            self.meet(version, &actions)?;
+        }
+    }
+
+    /// Takes the table as it is now, whether or not all entries since are still there. But if one of them may be a
+    /// commit of ours, they are read one by one, and each must be there: what cannot be told is not guessed.
+    async fn load_afresh(&mut self) -> Result<()> {
+        let (table, log_store, began) = (self.table, self.log_store(), Looked::now());
+        let loaded = load::load(table, log_store.as_ref(), None).await?;
+        let (known, newest) = (self.head.version(), loaded.head.version());
+        if self.doubt.is_open(known) {
+            if newest < known {
+                return Err(self.undecided(known + 1));
+            }
+            // The one that is known shows that clean-up has not come past it.
+            let entries = stream::iter(known..=newest).map(|version| {
+                let log_store = Arc::clone(&log_store);
+                async move { Ok::<_, LakeError>((version, entry::read(table, log_store.as_ref(), version).await?)) }
+            });
+            let mut entries = entries.buffered(READS_MAX);
+            while let Some((version, actions)) = entries.try_next().await? {
+                let actions = actions.ok_or_else(|| self.undecided(known + 1))?;
+                if version > known {
+                    self.meet(version, &actions)?;
+                }
+            }
+        } else {
             if loaded.properties != self.properties {
-                return Err(self.altered(loaded.head.version()));
+                return Err(self.altered(newest));
             }
             check(&self.definition, &loaded)?;
-            // A commit in doubt is not looked for here: if it happened, the stands are not where it starts, the epoch
-            // counts as fenced, and its rows are read again from where the table stands.
             self.head = loaded.head;
-            self.looked_at = Instant::now();
         }
-        let mut found = None;
-        loop {
-            let version = self.head.version() + 1;
-            let Some(actions) = entry::read(self.table, self.log_store.as_ref(), version).await? else { break };
-            let is_ours = id.is_some_and(|id| actions.iter().any(|action| carries(action, id)));
-            if !is_ours && actions.iter().any(is_altering) {
-                return Err(self.altered(version));
-            }
-            self.head.follow(&actions);
-            if is_ours {
-                found = Some(version);
-            }
+        self.looked = began;
+        Ok(())
+    }
+
+    /// Goes on to a version by its entry.
+    fn meet(&mut self, version: Version, actions: &[Action]) -> Result<()> {
+        if !self.doubt.meets(version, actions) && actions.iter().any(is_altering) {
+            return Err(self.altered(version));
         }
-        self.looked_at = Instant::now();
-        self.in_doubt = false;
-        Ok(found)
+        self.follow(actions);
+        Ok(())
+    }
+
+    /// Goes on to the next version.
+    fn follow(&mut self, actions: &[Action]) {
+        self.head.follow(actions);
+    }
+
+    /// Whether the entry of a version is there.
+    async fn has_entry(&self, version: Version) -> Result<bool> {
+        match self.object_store().head(&commit_uri_from_version(Some(version))).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error).while_doing(|| format!("{}: looking for version {version}", self.table)),
+        }
+    }
+
+    /// A commit of which nobody can tell any more whether it happened.
+    fn undecided(&self, version: Version) -> LakeError {
+        LakeError::Altered(format!(
+            "{}: whether version {version} is a commit of this process is not known: the log was cleaned up while the \
+             process was suspended; start again",
+            self.table
+        ))
     }
 
     fn altered(&self, version: Version) -> LakeError {
@@ -331,4 +404,30 @@ async fn make_and_load(lake: &Lake, definition: &Definition) -> Result<(LogStore
     }
     let loaded = load::load(table, log_store.as_ref(), None).await?;
     Ok((log_store, loaded))
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+    use url::Url;
+
+    use super::*;
+    use crate::commit::Deletes;
+
+    /// The monotonic clock stands still while a Linux machine is suspended.
+    #[tokio::test]
+    async fn a_writer_that_was_suspended_for_longer_than_the_log_is_kept_loads_it_afresh() {
+        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
+        let open = async || TableLog::open(&lake, Table::Clicks).await.expect("memory");
+        let (mut sleeper, mut other) = (open().await, open().await);
+        for version in 1..=100 {
+            let committed = other.commit(&Commit::new("test")).await.expect("memory");
+            assert_eq!(committed, Outcome::Committed(version));
+        }
+        other.take_checkpoint_owed().expect("it is due").write().await.expect("memory");
+        other.give_up_before(100, Deletes::Yes).await.expect("memory");
+        sleeper.looked = sleeper.looked.suspended_for(Duration::from_secs(8 * 24 * 3_600));
+        let committed = sleeper.commit(&Commit::new("test")).await.expect("memory");
+        assert_eq!(committed, Outcome::Committed(101));
+    }
 }
