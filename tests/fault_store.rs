@@ -30,6 +30,8 @@ pub enum Fault {
     Fail,
     /// It happens, and is reported as failed.
     LoseReply,
+    /// Another is said to have been first, and nothing has happened.
+    Conflict,
     /// The process dies before it happens.
     DieBefore,
     /// The process dies after it happened.
@@ -139,6 +141,9 @@ impl FaultStore {
         match (self.state.plan)(told) {
             Fault::None => operation.await,
             Fault::Fail => Err(failure("failed on purpose")),
+            Fault::Conflict => {
+                Err(object_store::Error::AlreadyExists { path: path.to_string(), source: "409 Conflict".into() })
+            }
             Fault::LoseReply => {
                 let _ = operation.await;
                 Err(failure("reply lost on purpose"))

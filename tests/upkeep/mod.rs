@@ -2,6 +2,7 @@
 
 mod faults;
 mod kept;
+mod pinned;
 mod promoted;
 mod rolled_up;
 mod running;
