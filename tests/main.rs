@@ -31,6 +31,7 @@
 mod audit;
 mod by_hand;
 mod chaos;
+mod clock_store;
 mod commits;
 mod counted;
 mod embedded;

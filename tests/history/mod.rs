@@ -10,4 +10,4 @@ mod versions;
 
 pub use faults::copy;
 pub use live::live_is_replay;
-pub use versions::write_at;
+pub use versions::{entry, write_at};

@@ -20,7 +20,7 @@ use object_store::{Error as StoreError, ObjectMeta, ObjectStore};
 
 use super::entry::{self, READS_MAX};
 use super::log::TableLog;
-use super::versions::{self, LogFiles};
+use super::versions::LogFiles;
 use super::{Version, checkpoint};
 use crate::error::{Context, Result};
 use crate::files::UNCOMMITTED_AGE_MAX;
@@ -52,12 +52,9 @@ pub enum Deletes {
 }
 
 impl TableLog {
-    /// The latest version that is not younger than a time; `None` if all are.
-    pub fn version_at(&self, time: DateTime<Utc>) -> BoxFuture<'_, Result<Option<Version>>> {
-        Box::pin(async move {
-            let found = versions::not_after(self.table(), &self.log_store(), self.version(), time).await?;
-            Ok(found.version)
-        })
+    /// The latest version that the store had at a time, by the store's clock; `None` if it had none.
+    pub fn stored_by(&self, time: DateTime<Utc>) -> BoxFuture<'_, Result<Option<Version>>> {
+        Box::pin(async move { Ok(self.log_files().await?.stored_by(time)) })
     }
 
     /// The first version from which on history can be kept, so that `wanted` can still be read: that of a checkpoint
