@@ -1,5 +1,5 @@
-//! A commit of which nobody knows for a while whether it happened: whatever fails next, and whatever is stopped, no file
-//! is deleted that it names, what is promoted can be undone, and what is said of it is right.
+//! Laws of a commit of which nobody knows for a while whether it happened. Whatever fails next, and whatever is
+//! stopped: no file is deleted that it names, what is promoted can be undone, and what is said of it is right.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -8,7 +8,7 @@
 //!     │
 //!   the newest version is pinned: it and all behind it are kept
 //!     │
-//!     └─> look at the newest version; on exactly that: every file out, the copies in, the shadow's stands and parameters
+//!     └─> look at the newest version; on exactly that: every file out, the copies in, with the shadow's stands
 //!           └─ another commit was first ──> again, a limited number of times; then the pin is removed
 //! ```
 //!

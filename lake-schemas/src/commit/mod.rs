@@ -30,8 +30,8 @@
 //! | not told: entries that may be it were cleaned up | an error, [`LakeError::Altered`]: open the table again |
 //!
 //! Any other outcome than committed is certain, but for the files of such a commit it counts for nothing: a commit that
-//! was ever put ([`CommitId::was_put`]) may be found in the log by whoever looks next, so its files are never deleted by
-//! who made them. The sweep takes them, if no version names them.
+//! was ever put ([`CommitId::was_put`]) may be found in the log by whoever looks next, so its files are never deleted
+//! by who made them. The sweep takes them, if no version names them.
 
 mod changes;
 mod checkpoint;

@@ -1,5 +1,5 @@
-//! What a lake asks of its store beyond what `object_store` gives: that a write outlasts a power loss ([`durable`]), and
-//! that one which stays silent is given up on ([`timely`]).
+//! Stores that give what a lake needs beyond `object_store`: writes that outlast a power loss ([`durable`]), and an end
+//! to requests that stay silent ([`timely`]).
 
 pub mod durable;
 #[cfg(all(test, unix))]

@@ -1,8 +1,8 @@
 //! A file that is being written, under a name that nobody takes for data.
 //!
-//! The name is that of the file with `#` and a number behind it: `object_store` lists no such name, and readers of Delta
-//! tables know neither a log entry nor a data file by it. A crash may leave one behind; it is a few bytes to megabytes
-//! that nothing refers to.
+//! The name is that of the file with `#` and a number behind it: `object_store` lists no such name, and readers of
+//! Delta tables know neither a log entry nor a data file by it. A crash may leave one behind; it is a few bytes to
+//! megabytes that nothing refers to.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};

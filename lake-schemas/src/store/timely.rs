@@ -22,7 +22,8 @@ use tokio::time::timeout;
 /// How long nothing may be heard of a request: half of what a job may take to stop, so that it can be tried once more.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// Bytes that are sent within that time, or the line is too slow for this lake: large files are put in parts of as many.
+/// Bytes that are sent within that time, or the line is too slow for this lake: large files are put in parts that are
+/// not larger.
 const SENT_BYTES_MIN: usize = 8 * 1024 * 1024;
 
 /// How long a request may take by which the server works on much at once: a copy of a file, the end of an upload in
