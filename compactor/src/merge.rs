@@ -156,7 +156,7 @@ impl Merge<'_> {
             return summing.sum(bin.folder, inputs).await;
         }
         let schema = self.log.schema();
-        let mut encoder = Encoder::new(table, Arc::clone(&schema));
+        let (mut encoder, mut files) = (Encoder::new(table, Arc::clone(&schema)), Vec::new());
         let mut last: Option<(String, i64)> = None;
         for file in &bin.inputs {
             let mut rows = read::rows(Arc::clone(&store), table, Arc::clone(&schema), file.clone()).await?;
@@ -165,10 +165,11 @@ impl Merge<'_> {
                     warn!(%table, path = file.path, "not put together: its rows do not follow those before them");
                     return Ok(Vec::new());
                 }
-                encoder.push(&rows).await?;
+                files.extend(encoder.push(&rows).await?);
             }
         }
-        Ok(encoder.finish().await?)
+        files.extend(encoder.finish().await?);
+        Ok(files)
     }
 }
 

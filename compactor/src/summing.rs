@@ -101,11 +101,12 @@ impl Summing {
             self.context.deregister_table(ROWS)?;
             self.context.register_table(ROWS, Arc::new(rows))?;
             let mut summed = self.context.sql(&self.sql()).await?.execute_stream().await?;
-            let mut encoder = Encoder::new(self.target, Arc::clone(&schema));
+            let (mut encoder, mut files) = (Encoder::new(self.target, Arc::clone(&schema)), Vec::new());
             while let Some(rows) = summed.try_next().await? {
-                encoder.push(&self.complete(&rows, &schema, folder)?).await?;
+                files.extend(encoder.push(&self.complete(&rows, &schema, folder)?).await?);
             }
-            Ok(encoder.finish().await?)
+            files.extend(encoder.finish().await?);
+            Ok(files)
         })
     }
 

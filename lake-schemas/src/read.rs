@@ -14,6 +14,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use crate::error::{LakeError, Result};
 use crate::folder::Folder;
@@ -22,6 +23,10 @@ use crate::table::Table;
 
 /// Rows a batch: what is decoded, and encoded again, at a time.
 const BATCH_ROWS: usize = 8_192;
+
+/// Bytes of a batch, as far as the metadata of its file tells: rejected payloads may have a megabyte each, and compress
+/// so well that a small file holds thousands of them.
+const BATCH_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Opens a file of a table. Its rows come in the columns of a schema: the table's, or some of them.
 pub fn rows(
@@ -40,7 +45,8 @@ pub fn rows(
         let builder = ParquetRecordBatchStreamBuilder::new(stored).await.map_err(unread)?;
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let columns = ProjectionMask::columns(builder.parquet_schema(), names);
-        let rows = builder.with_projection(columns).with_batch_size(BATCH_ROWS).build().map_err(unread)?;
+        let batch_rows = batch_rows(builder.metadata());
+        let rows = builder.with_projection(columns).with_batch_size(batch_rows).build().map_err(unread)?;
         let rows = rows.map(move |rows| {
             let rows = rows.map_err(|error| LakeError::store(what.clone(), error))?;
             complete(&rows, &schema, folder).map_err(|error| LakeError::store(what.clone(), error))
@@ -57,6 +63,15 @@ pub async fn all_rows(
     file: Add,
 ) -> Result<Vec<RecordBatch>> {
     rows(store, table, schema, file).await?.try_collect().await
+}
+
+/// Returns how many rows of a file are decoded at a time: fewer, if a row group has large ones.
+fn batch_rows(file: &ParquetMetaData) -> usize {
+    let rows_of = |group: &RowGroupMetaData| {
+        let (bytes, rows) = (group.total_byte_size().unsigned_abs(), group.num_rows().unsigned_abs());
+        usize::try_from(BATCH_BYTES.saturating_mul(rows).checked_div(bytes).unwrap_or(u64::MAX)).unwrap_or(usize::MAX)
+    };
+    file.row_groups().iter().map(rows_of).min().unwrap_or(BATCH_ROWS).clamp(1, BATCH_ROWS)
 }
 
 /// Rows in the columns of a schema, whatever types their reader chose.

@@ -41,8 +41,8 @@ struct Seen {
     /// What its rows in scope hold; `None` if it has none.
     replaced: Option<Contents>,
     is_straddling: bool,
-    /// The file that holds its other rows, if it has rows in scope and others.
-    kept: Option<Add>,
+    /// The files that hold its other rows, if it has rows in scope and others.
+    kept: Vec<Add>,
 }
 
 /// What is to be done to a table for a scope to be replaced.
@@ -86,7 +86,7 @@ impl MinuteFiles {
             is_straddling |= seen.is_straddling;
             if let Some(replaced) = &seen.replaced {
                 removes.push(file.clone());
-                keeps.extend(seen.kept.clone());
+                keeps.extend(seen.kept.iter().cloned());
                 before.merge(replaced);
             }
         }
@@ -113,7 +113,7 @@ impl MinuteFiles {
 
     /// The files that were written for what must stay.
     pub fn written(&self) -> Vec<Add> {
-        self.seen.values().filter_map(|seen| seen.kept.clone()).collect()
+        self.seen.values().flat_map(|seen| seen.kept.iter().cloned()).collect()
     }
 
     async fn look_at(&self, file: &Add) -> Result<(String, Seen)> {
@@ -138,7 +138,7 @@ impl MinuteFiles {
             if self.is_writing && seen.replaced.is_some() {
                 for file in files::encode(self.table, &kept).await? {
                     file.put(self.store.as_ref()).await?;
-                    seen.kept = Some(file.add);
+                    seen.kept.push(file.add);
                 }
             }
         }
