@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
+    PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
@@ -44,6 +44,18 @@ const SLOW_WRITES: u32 = 64;
 /// Decides by what tells one operation from another.
 pub type Plan = Box<dyn Fn(u64) -> Fault + Send + Sync>;
 
+/// An operation, as a store is asked for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub does: Does,
+    pub path: &'a Path,
+    /// How much it carries to the store.
+    pub bytes: usize,
+}
+
+/// Decides by what an operation does to what.
+pub type Judge = Box<dyn Fn(Asked<'_>) -> Fault + Send + Sync>;
+
 /// What tells one operation from another.
 enum Told {
     /// Its number.
@@ -51,6 +63,8 @@ enum Told {
     /// What it does to what, and when, since this time. Where some operations are made by threads of their own, their
     /// number is not the same each time.
     ByNature { since: Instant, runtime: Handle },
+    /// What it does to what, in full.
+    InFull(Judge),
 }
 
 /// One process's view of a store.
@@ -99,6 +113,11 @@ impl FaultStore {
         Self::told(inner, plan, Told::ByNature { since: Instant::now(), runtime: Handle::current() })
     }
 
+    /// A view of a store with faults by what is asked for: also for who only wants to see that.
+    pub fn judged(inner: Arc<dyn ObjectStore>, judge: Judge) -> Self {
+        Self::told(inner, Box::new(|_| Fault::None), Told::InFull(judge))
+    }
+
     fn told(inner: Arc<dyn ObjectStore>, plan: Plan, told: Told) -> Self {
         let state = State { plan, told, operations: AtomicU64::new(0), dead: CancellationToken::new() };
         Self { inner, state: Arc::new(state), quirk: Quirk::None }
@@ -125,18 +144,24 @@ impl FaultStore {
     }
 
     async fn run<T>(&self, does: Does, path: &Path, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        self.carry(Asked { does, path, bytes: 0 }, operation).await
+    }
+
+    async fn carry<T>(&self, asked: Asked<'_>, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        let Asked { does, path, .. } = asked;
         let number = self.state.operations.fetch_add(1, Ordering::Relaxed);
         if self.state.dead.is_cancelled() {
             return Err(failure("the process is dead"));
         }
-        let told = match &self.state.told {
-            Told::ByNumber => number,
+        let fault = match &self.state.told {
+            Told::ByNumber => (self.state.plan)(number),
             Told::ByNature { since, runtime } => {
                 let _here = runtime.enter();
-                hash_of((does, place(path), since.elapsed()))
+                (self.state.plan)(hash_of((does, place(path), since.elapsed())))
             }
+            Told::InFull(judge) => judge(asked),
         };
-        match (self.state.plan)(told) {
+        match fault {
             Fault::None => operation.await,
             Fault::Fail => Err(failure("failed on purpose")),
             Fault::LoseReply => {
@@ -165,8 +190,8 @@ impl FaultStore {
 }
 
 /// What an operation does.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Does {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Does {
     Read,
     Write,
     List,
@@ -209,7 +234,8 @@ impl ObjectStore for FaultStore {
         if matches!(self.quirk, Quirk::Repeating(when) if when(self.operations())) {
             let _ = self.inner.put_opts(location, payload.clone(), options.clone()).await;
         }
-        self.run(Does::Write, location, self.inner.put_opts(location, payload, options)).await
+        let asked = Asked { does: Does::Write, path: location, bytes: payload.content_length() };
+        self.carry(asked, self.inner.put_opts(location, payload, options)).await
     }
 
     async fn put_multipart_opts(
@@ -217,7 +243,8 @@ impl ObjectStore for FaultStore {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.run(Does::Write, location, self.inner.put_multipart_opts(location, options)).await
+        let begun = self.run(Does::Write, location, self.inner.put_multipart_opts(location, options)).await?;
+        Ok(Box::new(FaultUpload { store: self.clone(), path: location.clone(), inner: begun }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -267,5 +294,30 @@ impl ObjectStore for FaultStore {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.run(Does::Write, to, self.inner.copy_opts(from, to, options)).await
+    }
+}
+
+/// A file that comes in parts, each an operation of its own.
+#[derive(Debug)]
+struct FaultUpload {
+    store: FaultStore,
+    path: Path,
+    inner: Box<dyn MultipartUpload>,
+}
+
+#[async_trait]
+impl MultipartUpload for FaultUpload {
+    fn put_part(&mut self, part: PutPayload) -> UploadPart {
+        let (store, path, bytes) = (self.store.clone(), self.path.clone(), part.content_length());
+        let put = self.inner.put_part(part);
+        async move { store.carry(Asked { does: Does::Write, path: &path, bytes }, put).await }.boxed()
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.store.run(Does::Write, &self.path, self.inner.complete()).await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.store.run(Does::Write, &self.path, self.inner.abort()).await
     }
 }

@@ -26,6 +26,10 @@ impl CompactError {
         matches!(self, Self::Lake(error) if error.is_retryable())
     }
 
+    /// Whether a table was redefined and must be opened again.
+    pub(crate) fn is_altered(&self) -> bool {
+        matches!(self, Self::Lake(LakeError::Altered(_)))
+    }
 }
 
 /// An error of the lake inside an error of a query becomes [`CompactError::Lake`], so that callers see whether to

@@ -8,16 +8,20 @@
 //! ```
 //!
 //! All of it goes through the one commit protocol, and none of it matters for what is true: whoever stops it, or runs
-//! it twice, finds the same sums.
+//! it twice, finds the same sums. Roll-ups, tables and their histories are independent of each other: whatever cannot
+//! be done is reported and left out, and the rest of the round goes on.
 
 mod bins;
 mod error;
+mod failures;
 mod history;
 mod merge;
 mod report;
 mod roll_up;
 mod round;
+mod setbacks;
 mod summing;
+mod uncommitted;
 
 pub use error::CompactError;
 pub use history::Keep;

@@ -5,27 +5,34 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use deltalake::kernel::Add;
 use futures::TryStreamExt;
-use lake_schemas::commit::{Commit, Outcome, TableLog};
-use lake_schemas::files::{DataFile, Encoder, discard};
+use lake_schemas::commit::{Commit, Outcome, TableLog, Version};
+use lake_schemas::files::{Encoder, discard};
 use lake_schemas::table::column;
-use lake_schemas::{Folder, Statistics, Table, read};
-use tokio::time::Instant;
+use lake_schemas::{Folder, LakeError, Statistics, Table, read};
 use tracing::warn;
 
 use crate::bins::{Growth, bins};
 use crate::error::CompactError;
+use crate::failures::Failures;
 use crate::report::Done;
+use crate::setbacks::{Setbacks, Work};
 use crate::summing::{Counts, Input, Summing, Wanted};
+use crate::uncommitted::Uncommitted;
 
 /// The job, as `history` names it.
 const JOB: &str = "compaction";
 
 /// How much is put together before it is committed, in bytes of the inputs: what a crash repeats.
 const COMMIT_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Bins that may fail in a row; after these the rest is left for the next round. If the store is down, each of them
+/// waits for it.
+const FAILURES_MAX: usize = 3;
 
 /// A table whose files are put together.
 pub(crate) struct Merge<'a> {
@@ -34,6 +41,10 @@ pub(crate) struct Merge<'a> {
     pub settled_ms: Option<i64>,
     /// How much memory it may take, in bytes.
     pub memory: usize,
+    /// Files that are left alone for now.
+    pub setbacks: &'a mut Setbacks,
+    /// What was put together and committed.
+    pub sum: Sum,
 }
 
 /// Neighbours that become one file, or none if they cannot.
@@ -48,33 +59,64 @@ impl Bin {
     }
 }
 
+/// Why a bin was not put together.
+struct Unmerged {
+    /// The path of the file that it failed at, if that is known.
+    at: Option<String>,
+    /// What went wrong; `None` if its files just do not belong together.
+    error: Option<CompactError>,
+}
+
+impl From<CompactError> for Unmerged {
+    fn from(error: CompactError) -> Self {
+        Self { at: None, error: Some(error) }
+    }
+}
+
+impl From<LakeError> for Unmerged {
+    fn from(error: LakeError) -> Self {
+        Self::from(CompactError::from(error))
+    }
+}
+
 impl Merge<'_> {
-    /// Puts together what is worth it; what was done, if anything.
-    pub async fn run(&mut self) -> Result<Option<Done>, CompactError> {
-        let (began, table) = (Instant::now(), self.log.table());
-        let (mut sum, mut bins) = (Sum::default(), self.bins().await?.into_iter().peekable());
-        while bins.peek().is_some() {
+    /// Puts files together where it is worth it. A bin that cannot be is added to the failures and left alone for a
+    /// while; an error means that nothing more can be done for this table.
+    pub async fn run(&mut self, failures: &mut Failures) -> Result<(), CompactError> {
+        let work = Work::Commit(self.log.table());
+        if self.setbacks.forbid(&work) {
+            return Ok(());
+        }
+        // Files of a commit that fails are lost until the sweep: after one, the next try puts as little as possible.
+        let bytes_max = if self.setbacks.have(&work) { 0 } else { COMMIT_BYTES };
+        let (mut bins, mut failed) = (self.bins().await?.into_iter().peekable(), 0);
+        while bins.peek().is_some() && failed < FAILURES_MAX {
             let (mut merged, mut bytes) = (Vec::new(), 0);
-            while let Some(bin) = bins.next_if(|bin| bytes == 0 || bytes + bin.bytes() <= COMMIT_BYTES) {
+            while failed < FAILURES_MAX
+                && let Some(bin) = bins.next_if(|bin| bytes == 0 || bytes + bin.bytes() <= bytes_max)
+            {
                 bytes += bin.bytes();
-                let files = self.merge(&bin).await?;
-                if !files.is_empty() {
-                    let store = self.log.object_store();
-                    for file in &files {
-                        file.put(store.as_ref()).await?;
+                match self.merge(&bin).await {
+                    Ok(adds) if adds.is_empty() => {}
+                    Ok(adds) => {
+                        failed = 0;
+                        merged.push((bin, adds));
                     }
-                    merged.push((bin, files.into_iter().map(|file| file.add).collect()));
+                    Err(unmerged) => {
+                        failed += usize::from(unmerged.error.is_some());
+                        self.leave_alone(&bin, unmerged, failures);
+                    }
                 }
             }
-            self.commit(merged, &mut sum).await?;
+            if let Err(error) = self.commit(merged).await {
+                if !error.is_altered() {
+                    self.setbacks.add(work);
+                }
+                return Err(error);
+            }
         }
-        Ok((sum.inputs > 0).then(|| Done::Merged {
-            table,
-            version: self.log.version(),
-            files: (sum.inputs, sum.outputs),
-            bytes: (sum.bytes_in, sum.bytes_out),
-            took: began.elapsed(),
-        }))
+        self.setbacks.clear(&work);
+        Ok(())
     }
 
     /// How many files would be put together, without doing it.
@@ -82,8 +124,20 @@ impl Merge<'_> {
         Ok(self.bins().await?.iter().map(|bin| bin.inputs.len()).sum())
     }
 
+    /// Excludes the file that a bin failed at, or all its files if that is not known, from compaction for a while.
+    fn leave_alone(&mut self, bin: &Bin, unmerged: Unmerged, failures: &mut Failures) {
+        let table = self.log.table();
+        match unmerged.at {
+            Some(path) => self.setbacks.add(Work::Merge(table, path)),
+            None => bin.inputs.iter().for_each(|file| self.setbacks.add(Work::Merge(table, file.path.clone()))),
+        }
+        if let Some(error) = unmerged.error {
+            failures.add(error);
+        }
+    }
+
     /// Commits what was put together, as far as its inputs are still there.
-    async fn commit(&mut self, mut merged: Vec<(Bin, Vec<Add>)>, sum: &mut Sum) -> Result<(), CompactError> {
+    async fn commit(&mut self, mut merged: Vec<(Bin, Vec<Add>)>) -> Result<(), CompactError> {
         while !merged.is_empty() {
             let commit = Commit {
                 adds: merged.iter().flat_map(|(_, adds)| adds.clone()).collect(),
@@ -93,6 +147,7 @@ impl Merge<'_> {
             };
             match self.log.commit(&commit).await? {
                 Outcome::Committed(_) => {
+                    let sum = &mut self.sum;
                     sum.inputs += commit.removes.len();
                     sum.outputs += commit.adds.len();
                     sum.bytes_in += merged.iter().map(|(bin, _)| bin.bytes()).sum::<u64>();
@@ -120,8 +175,11 @@ impl Merge<'_> {
     async fn bins(&mut self) -> Result<Vec<Bin>, CompactError> {
         self.log.refresh().await?;
         let table = self.log.table();
+        let live = self.log.live_files().await?;
+        self.setbacks.keep_files(table, &live);
+        let left_alone = self.setbacks.files(table);
         let mut groups: BTreeMap<(Folder, String), Vec<(i64, Add)>> = BTreeMap::new();
-        for file in self.log.live_files().await? {
+        for file in live {
             let Some(folder) = Folder::of(table, &file) else { continue };
             if let Some((of, order)) = place(table, &file) {
                 groups.entry((folder, of)).or_default().push((order, file));
@@ -138,48 +196,75 @@ impl Merge<'_> {
                 _ => Growth::Open,
             };
             files.sort_by(|(one, file), (other, another)| (one, &file.path).cmp(&(other, &another.path)));
-            let bytes: Vec<_> = files.iter().map(|(_, file)| file.size.unsigned_abs()).collect();
+            // A file that is left alone separates its neighbours, as one does that is large enough.
+            let size = |file: &Add| if left_alone.contains(&*file.path) { u64::MAX } else { file.size.unsigned_abs() };
+            let bytes: Vec<_> = files.iter().map(|(_, file)| size(file)).collect();
             let inputs = |bin: std::ops::Range<usize>| files[bin].iter().map(|(_, file)| file.clone()).collect();
             found.extend(bins(&bytes, growth).into_iter().map(|bin| Bin { folder, inputs: inputs(bin) }));
         }
         Ok(found)
     }
 
-    /// The files that a bin becomes; none, if what it holds does not belong into one.
-    async fn merge(&self, bin: &Bin) -> Result<Vec<DataFile>, CompactError> {
-        let (table, store) = (self.log.table(), self.log.object_store());
-        if table.source().is_some() {
-            let of = Counts { table, store };
-            let inputs = bin.inputs.iter().cloned();
-            let inputs = inputs.map(|file| Input { of: of.clone(), file, wanted: Wanted::All }).collect();
-            let summing = Summing::new(table, self.log.parameters()?, self.memory)?;
-            return summing.sum(bin.folder, inputs).await;
-        }
-        let schema = self.log.schema();
-        let (mut encoder, mut files) = (Encoder::new(table, Arc::clone(&schema)), Vec::new());
+    /// Puts the files that a bin becomes.
+    async fn merge(&self, bin: &Bin) -> Result<Vec<Add>, Unmerged> {
+        let mut files = Uncommitted::new(self.log.object_store());
+        let done = if self.log.table().source().is_some() {
+            self.sum_up(bin, &mut files).await.map_err(Unmerged::from)
+        } else {
+            self.concatenate(bin, &mut files).await
+        };
+        files.after(done).await
+    }
+
+    /// Merges files of a roll-up. Its rows are sums already, so summing only puts them in order.
+    async fn sum_up(&self, bin: &Bin, files: &mut Uncommitted) -> Result<(), CompactError> {
+        let of = Counts { table: self.log.table(), store: self.log.object_store() };
+        let inputs = bin.inputs.iter().cloned();
+        let inputs = inputs.map(|file| Input { of: of.clone(), file, wanted: Wanted::All }).collect();
+        Summing::new(of.table, self.log.parameters()?, self.memory)?.sum(bin.folder, inputs, files).await
+    }
+
+    /// Concatenates rows, file after file.
+    async fn concatenate(&self, bin: &Bin, files: &mut Uncommitted) -> Result<(), Unmerged> {
+        let (table, schema) = (self.log.table(), self.log.schema());
+        let mut encoder = Encoder::new(table, Arc::clone(&schema));
         let mut last: Option<(String, i64)> = None;
         for file in &bin.inputs {
-            let mut rows = read::rows(Arc::clone(&store), table, Arc::clone(&schema), file.clone()).await?;
-            while let Some(rows) = rows.try_next().await? {
+            let at = |error: LakeError| Unmerged { at: Some(file.path.clone()), error: Some(error.into()) };
+            let rows = read::rows(self.log.object_store(), table, Arc::clone(&schema), file.clone()).await;
+            let mut rows = rows.map_err(at)?;
+            while let Some(rows) = rows.try_next().await.map_err(at)? {
                 if !table.is_counts() && !follows(&mut last, &rows) {
                     warn!(%table, path = file.path, "not put together: its rows do not follow those before them");
-                    return Ok(Vec::new());
+                    return Err(Unmerged { at: Some(file.path.clone()), error: None });
                 }
-                files.extend(encoder.push(&rows).await?);
+                for file in encoder.push(&rows).await? {
+                    files.put(file).await?;
+                }
             }
         }
-        files.extend(encoder.finish().await?);
-        Ok(files)
+        if let Some(file) = encoder.finish().await? {
+            files.put(file).await?;
+        }
+        Ok(())
     }
 }
 
 /// What was put together.
 #[derive(Default)]
-struct Sum {
+pub(crate) struct Sum {
     inputs: usize,
     outputs: usize,
     bytes_in: u64,
     bytes_out: u64,
+}
+
+impl Sum {
+    /// Returns the report of a table that is at a version now; `None` if nothing was done.
+    pub fn done(&self, table: Table, version: Version, took: Duration) -> Option<Done> {
+        let (files, bytes) = ((self.inputs, self.outputs), (self.bytes_in, self.bytes_out));
+        (self.inputs > 0).then_some(Done::Merged { table, version, files, bytes, took })
+    }
 }
 
 /// What besides its folder a file shares with those it may be put together with, and where among them it stands; `None`

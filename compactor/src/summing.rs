@@ -22,13 +22,14 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use deltalake::kernel::Add;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake_schemas::files::{DataFile, Encoder};
+use lake_schemas::files::Encoder;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::table::column;
 use lake_schemas::{Folder, LakeError, Table, read};
 use object_store::ObjectStore;
 
 use crate::error::CompactError;
+use crate::uncommitted::Uncommitted;
 
 const MICROS_PER_MILLI: i64 = 1_000;
 
@@ -85,8 +86,14 @@ impl Summing {
         Ok(Self { context, target, parameters })
     }
 
-    /// Sums inputs whose windows lie in one folder of the target, and encodes what comes out.
-    pub fn sum(&self, folder: Folder, inputs: Vec<Input>) -> BoxFuture<'_, Result<Vec<DataFile>, CompactError>> {
+    /// Sums inputs whose windows lie in one folder of the target, and puts what comes out, each file as soon as it is
+    /// full.
+    pub fn sum<'a>(
+        &'a self,
+        folder: Folder,
+        inputs: Vec<Input>,
+        files: &'a mut Uncommitted,
+    ) -> BoxFuture<'a, Result<(), CompactError>> {
         Box::pin(async move {
             let schema = self.parameters.schema(self.target);
             let columns: Vec<_> = self.columns().collect();
@@ -101,12 +108,16 @@ impl Summing {
             self.context.deregister_table(ROWS)?;
             self.context.register_table(ROWS, Arc::new(rows))?;
             let mut summed = self.context.sql(&self.sql()).await?.execute_stream().await?;
-            let (mut encoder, mut files) = (Encoder::new(self.target, Arc::clone(&schema)), Vec::new());
+            let mut encoder = Encoder::new(self.target, Arc::clone(&schema));
             while let Some(rows) = summed.try_next().await? {
-                files.extend(encoder.push(&self.complete(&rows, &schema, folder)?).await?);
+                for file in encoder.push(&self.complete(&rows, &schema, folder)?).await? {
+                    files.put(file).await?;
+                }
             }
-            files.extend(encoder.finish().await?);
-            Ok(files)
+            if let Some(file) = encoder.finish().await? {
+                files.put(file).await?;
+            }
+            Ok(())
         })
     }
 

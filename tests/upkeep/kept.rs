@@ -82,7 +82,7 @@ fn second(second: i64) -> DateTime<Utc> {
 /// What is given up when it is so late, of what is older than 150 s.
 async fn clean_up(lake: &Lake, now: DateTime<Utc>) -> Result<Vec<Done>, compactor::CompactError> {
     let keep = Keep { now, keep: Duration::from_secs(150), orphans: true };
-    let (mut told, plan) = (Vec::new(), Plan { keep: Some(keep), is_dry: false });
+    let (mut told, plan) = (Vec::new(), Plan { keep: Some(keep), ..Plan::default() });
     Compactor::new(lake.clone(), MEMORY).round(&plan, &mut |done| told.push(done)).await?;
     Ok(told)
 }

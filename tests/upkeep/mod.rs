@@ -2,8 +2,10 @@
 
 mod faults;
 mod kept;
+mod left_out;
 mod promoted;
 mod rolled_up;
 mod running;
+mod stated;
 
 pub use rolled_up::are_rolled_up;
