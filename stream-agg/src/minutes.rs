@@ -49,6 +49,8 @@ pub struct Minutes {
     /// The first offset that counts, and the windows that are asked for; the rest builds state.
     since: i64,
     windows: Windows,
+    /// The log has an end: what is handed over there says that nothing is missing, even if nothing was open.
+    is_bounded: bool,
 }
 
 impl Minutes {
@@ -67,13 +69,14 @@ impl Minutes {
             open: BTreeMap::new(),
             since: i64::MIN,
             windows: Windows::default(),
+            is_bounded: false,
         }
     }
 
-    /// The same, of which only events from an offset on count, and only in some windows. What they are taken for does
-    /// not change by that.
+    /// The same over a part of history: only events from an offset on count, and only in some windows. What they are
+    /// taken for does not change by that. [`Freeze::Everything`] is the end of it, and always recorded as drained.
     pub fn only(self, since: i64, windows: Windows) -> Self {
-        Self { since, windows, ..self }
+        Self { since, windows, is_bounded: true, ..self }
     }
 
     /// Where a partition that stands thus must be read from; `None`: from the first that the log has.
@@ -160,7 +163,9 @@ impl Minutes {
     /// nothing would take it beyond where it stands.
     pub fn emit(&mut self, which: Freeze) -> Option<Emission> {
         let next = self.next?;
-        let everything = which == Freeze::Everything && !self.open.is_empty();
+        // A live partition is asked for everything again and again; without open windows that says nothing new.
+        let is_worth_it = !self.open.is_empty() || (self.is_bounded && self.stand.drained < Some(next));
+        let everything = which == Freeze::Everything && is_worth_it;
         let advances = self.stand.cut.is_none_or(|cut| cut < next);
         if self.stand.cut.is_some_and(|cut| next < cut) || !(advances || everything) {
             return None;
@@ -224,4 +229,38 @@ pub struct Emission {
     pub from: Stand,
     /// Where it stands then.
     pub to: Stand,
+}
+
+#[cfg(test)]
+mod tests {
+    use lake_schemas::Table;
+
+    use super::*;
+
+    /// A partition whose log has messages up to an offset, and no event among them.
+    fn without_events(next: i64) -> Minutes {
+        let mut minutes = Minutes::begin(TopicPartition::new("clicks", 0), Parameters::default(), Stand::default());
+        minutes.push(&RecordBatch::new_empty(Table::Clicks.schema()), next).expect("no rows");
+        minutes
+    }
+
+    fn drained(emission: Option<Emission>) -> Option<i64> {
+        emission?.to.drained
+    }
+
+    #[test]
+    fn the_end_of_history_is_drained_even_if_nothing_is_open() {
+        let mut minutes = without_events(10).only(i64::MIN, Windows::default());
+        let closed = minutes.emit(Freeze::Closed).expect("the cut advances");
+        assert_eq!((closed.to.cut, closed.to.drained), (Some(10), None));
+        assert_eq!(drained(minutes.emit(Freeze::Everything)), Some(10));
+        assert!(minutes.emit(Freeze::Everything).is_none(), "it is said once");
+    }
+
+    #[test]
+    fn a_live_partition_with_nothing_open_is_not_drained_again_and_again() {
+        let mut minutes = without_events(10);
+        assert!(minutes.emit(Freeze::Closed).is_some());
+        assert!(minutes.emit(Freeze::Everything).is_none());
+    }
 }
