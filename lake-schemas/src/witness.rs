@@ -5,11 +5,13 @@
 //! versions only: a partition that none of them touched begins without one.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStore;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 
 use crate::commit::{TableLog, VersionFiles};
@@ -50,14 +52,28 @@ impl Witness {
                     stands.iter().filter(|(partition, _)| !found.contains_key(partition)).cloned().collect();
                 let files = newest_files(log, &sought).await?;
                 let reads = files.into_iter().map(|(partition, file)| {
-                    let below = sought[&partition];
-                    async move { Ok::<_, LakeError>((last_row(log, &partition, below, &file).await?, partition)) }
+                    let (store, below) = (log.object_store(), sought[&partition]);
+                    async move {
+                        let row = last_row(table, store, (&partition, below), &file).await?;
+                        Ok::<_, LakeError>((row, partition))
+                    }
                 });
                 let rows: Vec<_> = stream::iter(reads).buffer_unordered(READS_MAX).try_collect().await?;
                 found.extend(rows.into_iter().filter_map(|(row, partition)| Some((partition, row?))));
             }
             Ok(found)
         })
+    }
+
+    /// Reads the last row of a file of a raw table, in the table's store: `None` if it is not of that partition, or not
+    /// below that offset, or if the file is gone.
+    pub fn of_file<'a>(
+        table: Table,
+        store: Arc<dyn ObjectStore>,
+        (partition, below): (&'a TopicPartition, i64),
+        file: &'a RawFile,
+    ) -> BoxFuture<'a, Result<Option<Self>>> {
+        Box::pin(last_row(table, store, (partition, below), file))
     }
 
     /// The offset that it was read from.
@@ -123,10 +139,14 @@ async fn newest_files(
 
 /// The last row of a file, if it is of that partition, and from below that offset. A file holds one partition, in
 /// offset order.
-async fn last_row(log: &TableLog, partition: &TopicPartition, below: i64, file: &RawFile) -> Result<Option<Witness>> {
-    let table = log.table();
+async fn last_row(
+    table: Table,
+    store: Arc<dyn ObjectStore>,
+    (partition, below): (&TopicPartition, i64),
+    file: &RawFile,
+) -> Result<Option<Witness>> {
     let what = || format!("{table}: reading the last row of {}", file.path);
-    let reader = StoredFile::new(log.object_store(), file.path.clone(), file.size);
+    let reader = StoredFile::new(store, file.path.clone(), file.size);
     let corrupt = |error| LakeError::store(what(), error);
     let builder = match ParquetRecordBatchStreamBuilder::new(reader).await {
         Ok(builder) => builder,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use deltalake::kernel::Add;
 use deltalake::kernel::transaction::{CommitData, TransactionError};
+use deltalake::kernel::{Action, Add};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -45,6 +45,8 @@ pub struct TableLog {
     /// A put has failed without saying whether it happened.
     in_doubt: bool,
     checkpoint_owed: Option<Version>,
+    /// What versions added and took out since somebody asked; `None` if nobody has, or if some were not met.
+    met: Option<Vec<VersionFiles>>,
     id: String,
     properties: HashMap<String, String>,
     time_in_future_ms: i64,
@@ -102,6 +104,7 @@ impl TableLog {
             looked_at: Instant::now(),
             in_doubt: false,
             checkpoint_owed: None,
+            met: None,
             id: loaded.id,
             properties: loaded.properties,
             time_in_future_ms,
@@ -214,6 +217,12 @@ impl TableLog {
         })
     }
 
+    /// What each version met since the last call has added and taken out, in order: what is followed entry by entry need
+    /// not be listed again. `None` the first time, and after the log was loaded afresh: then the files must be listed.
+    pub fn take_met(&mut self) -> Option<Vec<VersionFiles>> {
+        self.met.replace(Vec::new())
+    }
+
     /// The files of a raw table, in the newest version known.
     pub fn raw_files(&self) -> BoxFuture<'_, Result<Vec<RawFile>>> {
         load::raw_files(self.table, self.log_store.as_ref(), self.head.version()).boxed()
@@ -277,7 +286,7 @@ impl TableLog {
         let version = self.head.version() + 1;
         let bytes = CommitOrBytes::LogBytes(data.get_bytes()?);
         self.log_store.write_commit_entry(version, bytes, Uuid::nil()).await?;
-        self.head.follow(&entry.actions);
+        self.follow(&entry.actions);
         self.looked_at = Instant::now();
         Ok(version)
     }
@@ -293,6 +302,7 @@ impl TableLog {
             // A commit in doubt is not looked for here: if it happened, the stands are not where it starts, the epoch
             // counts as fenced, and its rows are read again from where the table stands.
             self.head = loaded.head;
+            self.met = None;
             self.looked_at = Instant::now();
         }
         let mut found = None;
@@ -303,7 +313,7 @@ impl TableLog {
             if !is_ours && actions.iter().any(is_altering) {
                 return Err(self.altered(version));
             }
-            self.head.follow(&actions);
+            self.follow(&actions);
             if is_ours {
                 found = Some(version);
             }
@@ -311,6 +321,14 @@ impl TableLog {
         self.looked_at = Instant::now();
         self.in_doubt = false;
         Ok(found)
+    }
+
+    /// Goes on to the next version.
+    fn follow(&mut self, actions: &[Action]) {
+        self.head.follow(actions);
+        if let Some(met) = &mut self.met {
+            met.push(VersionFiles::of(actions.to_vec()));
+        }
     }
 
     fn altered(&self, version: Version) -> LakeError {
