@@ -7,14 +7,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use ingest::decode::{BatchBuilder, Message};
 use ingest::hybrid::Live;
+use ingest::replay::LiveLog;
 use lake_schemas::job::{Room, Signal, Source, SourceError, Start};
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{LogTime, TopicPartition};
 use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokio::time::Instant;
 
 use super::log::{Log, TOPIC};
 
@@ -28,12 +32,20 @@ const NAP: Duration = Duration::from_millis(20);
 #[derive(Default)]
 pub struct Group {
     owners: Mutex<BTreeMap<i32, usize>>,
+    /// When something was first read of a partition.
+    first_reads: Mutex<BTreeMap<i32, Instant>>,
 }
 
 impl Group {
     /// Gives a partition to a member.
     pub fn give(&self, partition: i32, member: usize) {
         self.owners.lock().expect("no panic under the lock").insert(partition, member);
+    }
+
+    /// The partitions of which something was read by a time.
+    pub fn read_by(&self, time: Instant) -> usize {
+        let reads = self.first_reads.lock().expect("no panic under the lock");
+        reads.values().filter(|first| **first <= time).count()
     }
 
     fn owned_by(&self, member: usize) -> BTreeSet<i32> {
@@ -127,6 +139,8 @@ impl ScriptedSource {
             });
         }
         *position += count;
+        let mut reads = self.group.first_reads.lock().expect("no panic under the lock");
+        reads.entry(partition).or_insert_with(Instant::now);
         self.caught_up.remove(&partition);
         self.offsets.insert(partition, messages[count - 1].offset + 1);
         Ok(Some(Signal::Batch(batch.finish())))
@@ -187,5 +201,15 @@ impl Live for ScriptedSource {
             self.positions.remove(&partition.partition);
         }
         Ok(())
+    }
+
+    fn log(&self) -> Arc<dyn LiveLog> {
+        Arc::clone(&self.log) as _
+    }
+}
+
+impl LiveLog for Log {
+    fn has<'a>(&'a self, partition: &'a TopicPartition, offset: i64) -> BoxFuture<'a, bool> {
+        ready(self.start(partition.partition) <= offset).boxed()
     }
 }

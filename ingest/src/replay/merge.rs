@@ -1,7 +1,8 @@
 //! The rows of many files of one partition, in offset order.
 //!
 //! Each file is in offset order, but files may overlap: a day of log time ends while offsets go on. At any moment those
-//! files are open whose rows may come next, and a few more, so that their requests are under way.
+//! files are open whose rows may come next, and a few more, so that their requests are under way: as many as hold a few
+//! megabytes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,21 +12,28 @@ use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::rows::Positions;
-use lake_schemas::stored_file::{StoredFile, is_gone};
+use lake_schemas::stored_file::{StoredFile, WHOLE_BYTES_MAX, is_gone};
 use lake_schemas::table::column;
 use lake_schemas::{LakeError, RawFile, Table, TopicPartition};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::drive::unwind;
 
 /// Files that are being opened ahead of the one that is read: enough to hide the latency of a bucket.
 const OPEN_AHEAD: usize = 8;
 
+/// What these files hold together, in bytes, unless it is one alone.
+const AHEAD_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
 /// The largest file that is decoded as soon as it is opened, beside others: some 10,000 clicks. A larger one is decoded
 /// as it is read, so that memory holds a few of its rows.
 const DECODED_AHEAD_BYTES_MAX: u64 = 512 * 1024;
+
+/// How many bytes of Arrow come of a byte of a file, at most: of clicks, as ingest writes them.
+const DECODED_RATIO: u64 = 8;
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8_192;
@@ -57,11 +65,19 @@ pub(super) struct Wanted {
 
 /// The rows of files, merged.
 pub(super) struct Merge {
-    /// The first offsets of the files that are not among the heads yet.
-    firsts: VecDeque<i64>,
-    /// Those files, in the same order.
-    opened: BoxStream<'static, Result<Rows, Unread>>,
+    wanted: Wanted,
+    /// The files that are not opened yet, in the order of their first offsets.
+    waiting: VecDeque<RawFile>,
+    /// Those that are being opened, which come before.
+    opening: VecDeque<Opening>,
     heads: Vec<Head>,
+}
+
+/// A file that is being opened, by a task of its own: others are read meanwhile.
+struct Opening {
+    first: i64,
+    bytes: u64,
+    task: AbortOnDropHandle<Result<Rows, Unread>>,
 }
 
 /// A file that is being read, and its next rows: at least one.
@@ -74,27 +90,32 @@ impl Merge {
     /// The rows of these files.
     pub fn new(wanted: &Wanted, mut files: Vec<RawFile>) -> Self {
         files.sort_by_key(|file| file.offsets.first);
-        let firsts = files.iter().map(|file| file.offsets.first).collect();
-        let wanted = wanted.clone();
-        // Tasks of their own, so that files are opened while others are read.
-        let opening = move |file: RawFile| {
-            let opened = tokio::spawn(open(wanted.clone(), file));
-            async { unwind(opened.await) }
-        };
-        Self { firsts, opened: stream::iter(files).map(opening).buffered(OPEN_AHEAD).boxed(), heads: Vec::new() }
+        Self { wanted: wanted.clone(), waiting: files.into(), opening: VecDeque::new(), heads: Vec::new() }
+    }
+
+    /// Opens files ahead, as far as there is room for them.
+    fn open_ahead(&mut self) {
+        while let Some(file) = self.waiting.front()
+            && has_room(self.opening.iter().map(|file| file.bytes), held_bytes(file))
+            && let Some(file) = self.waiting.pop_front()
+        {
+            let (first, bytes) = (file.offsets.first, held_bytes(&file));
+            let task = AbortOnDropHandle::new(tokio::spawn(open(self.wanted.clone(), file)));
+            self.opening.push_back(Opening { first, bytes, task });
+        }
     }
 
     /// The next rows; `None` when there are no more.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Unread> {
         loop {
+            self.open_ahead();
             // What is read of all heads is complete up to here.
             let complete = self.heads.iter().map(|head| last_offset(&head.batch)).min();
-            let Some(complete) = complete.filter(|last| self.firsts.front().is_none_or(|first| first > last)) else {
+            let first = self.opening.front().map(|file| file.first);
+            let Some(complete) = complete.filter(|last| first.is_none_or(|first| first > *last)) else {
                 // A file that begins at or below has its say too.
-                if self.firsts.pop_front().is_none() {
-                    return Ok(None);
-                }
-                let mut rows = self.opened.try_next().await?.expect("one file for each first offset");
+                let Some(file) = self.opening.pop_front() else { return Ok(None) };
+                let mut rows = unwind(file.task.await)?;
                 if let Some(batch) = next_of(&mut rows).await? {
                     self.heads.push(Head { rows, batch });
                 }
@@ -118,6 +139,17 @@ impl Merge {
             return in_order(parts).map(Some);
         }
     }
+}
+
+/// Whether one more file is opened beside those that are being opened: one is, in any case.
+fn has_room(opening: impl Iterator<Item = u64>, more: u64) -> bool {
+    let (files, bytes) = opening.fold((0, 0), |(files, sum), bytes| (files + 1, sum + bytes));
+    files == 0 || (files < OPEN_AHEAD && bytes + more <= AHEAD_BYTES_MAX)
+}
+
+/// What a file holds once it is opened, in bytes.
+fn held_bytes(file: &RawFile) -> u64 {
+    if file.size <= DECODED_AHEAD_BYTES_MAX { file.size * DECODED_RATIO } else { file.size.min(WHOLE_BYTES_MAX) }
 }
 
 /// The next rows of a file that has any.
@@ -182,4 +214,27 @@ fn last_offset(batch: &RecordBatch) -> i64 {
 /// The offsets of rows, in their order.
 pub(crate) fn offsets(batch: &RecordBatch) -> &[i64] {
     Positions::of(batch).expect("the position is among the columns read").offsets()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    /// How many files of a size are opened ahead.
+    fn ahead(bytes: u64) -> usize {
+        let mut opening = Vec::new();
+        while has_room(opening.iter().copied(), bytes) {
+            opening.push(bytes);
+        }
+        opening.len()
+    }
+
+    #[test]
+    fn what_is_opened_ahead_is_bounded_in_bytes_and_never_nothing() {
+        assert_eq!(ahead(100), OPEN_AHEAD);
+        assert_eq!(ahead(3 * MIB), 2);
+        assert_eq!(ahead(64 * MIB), 1);
+    }
 }
