@@ -36,6 +36,8 @@ pub enum Fault {
     DieAfter,
     /// It takes that long; a read, a part of that.
     Slow(Duration),
+    /// It never comes to an end. Where a thread would wait for it, it fails.
+    Hang,
 }
 
 /// How many times as long a write takes as a read, where the store is slow.
@@ -85,6 +87,7 @@ struct State {
     plan: Plan,
     told: Told,
     operations: AtomicU64,
+    lists: AtomicU64,
     dead: CancellationToken,
 }
 
@@ -100,7 +103,8 @@ impl FaultStore {
     }
 
     fn told(inner: Arc<dyn ObjectStore>, plan: Plan, told: Told) -> Self {
-        let state = State { plan, told, operations: AtomicU64::new(0), dead: CancellationToken::new() };
+        let (operations, lists) = (AtomicU64::new(0), AtomicU64::new(0));
+        let state = State { plan, told, operations, lists, dead: CancellationToken::new() };
         Self { inner, state: Arc::new(state), quirk: Quirk::None }
     }
 
@@ -124,8 +128,14 @@ impl FaultStore {
         self.state.operations.load(Ordering::Relaxed)
     }
 
+    /// How many of them were listings.
+    pub fn lists(&self) -> u64 {
+        self.state.lists.load(Ordering::Relaxed)
+    }
+
     async fn run<T>(&self, does: Does, path: &Path, operation: impl Future<Output = Result<T>>) -> Result<T> {
         let number = self.state.operations.fetch_add(1, Ordering::Relaxed);
+        self.state.lists.fetch_add(u64::from(does == Does::List), Ordering::Relaxed);
         if self.state.dead.is_cancelled() {
             return Err(failure("the process is dead"));
         }
@@ -138,6 +148,8 @@ impl FaultStore {
         };
         match (self.state.plan)(told) {
             Fault::None => operation.await,
+            Fault::Hang if self.state.told.is_at_home() => std::future::pending().await,
+            Fault::Hang => Err(failure("no answer")),
             Fault::Fail => Err(failure("failed on purpose")),
             Fault::LoseReply => {
                 let _ = operation.await;

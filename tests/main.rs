@@ -15,6 +15,7 @@
 //! | [`metrics`] | what is served to Prometheus is what the tables say |
 //! | [`local_stack`] | `up` and `down` do what they say |
 //! | [`minutes`] | the minute counts are those of a plain loop, restarts included |
+//! | [`driving`] | the loop: how often it commits, when it stops, how it restarts, what it learns of other writers |
 //! | [`hand_over`] | the raw table and Kafka are one log, whatever each lacks |
 //! | [`history`] | replays, backfills into a table and in place are the live counts |
 //! | [`upkeep`] | roll-ups, compaction, promotion and clean-up change no sum, and keep what is to be kept |
@@ -33,6 +34,7 @@ mod by_hand;
 mod chaos;
 mod commits;
 mod counted;
+mod driving;
 mod embedded;
 mod fault_store;
 mod full_disk;

@@ -93,6 +93,29 @@ impl Log {
         Self { growing: Some((Instant::now(), arrivals)), ..self }
     }
 
+    /// The same, of which nothing is there yet: each message comes after a time, by its partition and its number. Of a
+    /// partition, none comes before the one before.
+    pub fn coming(self, after: impl Fn(usize, usize) -> Duration) -> Self {
+        let arrivals = self.partitions.iter().enumerate();
+        let arrivals = arrivals.map(|(partition, all)| (0..all.len()).map(|number| after(partition, number)).collect());
+        let arrivals = arrivals.collect();
+        Self { growing: Some((Instant::now(), arrivals)), ..self }
+    }
+
+    /// A log of these messages: in each partition a click for each time, in milliseconds, both of the click and of its
+    /// message.
+    pub fn of_times(partitions: impl Iterator<Item = Vec<(i64, i64)>>) -> Self {
+        let partitions = partitions.enumerate().map(|(partition, times)| {
+            let message = |(offset, (event_time, log_time_ms)): (usize, (i64, i64))| {
+                let id = format!("{partition}-{offset}");
+                let payload = json!({"ad_id": "ad", "click_id": id, "event_time": event_time}).to_string();
+                LogMessage { offset: offset as i64, log_time_ms, payload: Some(payload.into_bytes()) }
+            };
+            times.into_iter().enumerate().map(message).collect()
+        });
+        Self { partitions: partitions.collect(), starts: Mutex::default(), growing: None }
+    }
+
     /// How many messages of a partition are there by now.
     pub fn messages(&self, partition: i32) -> usize {
         match &self.growing {

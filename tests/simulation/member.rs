@@ -29,6 +29,9 @@ use crate::fault_store::{Fault, FaultStore, Plan};
 /// Of a process without faults: short, so that a run has several epochs.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(300);
 
+/// Partitions that are replayed at a time.
+const REPLAYS: usize = 2;
+
 /// How much less often it fails for who computes long, and how much more often it is slow.
 const LONG: u32 = 8;
 
@@ -121,12 +124,13 @@ impl Computation {
 impl Computation {
     /// One process, from start to caught up, without a fault.
     pub async fn read_all(&self, lake: &Lake, log: &Arc<Log>) -> Result<(), DriveError> {
-        self.run(lake, Self::all_of(log), Pace::every(COMMIT_INTERVAL), Some(log.ends())).await
+        let (pace, stop) = (Pace::every(COMMIT_INTERVAL), CancellationToken::new());
+        self.run(lake, Self::all_of(log), pace, Some(log.ends()), stop).await
     }
 
     /// One process, that is killed after a time.
     pub async fn run_for(&self, lake: &Lake, log: &Arc<Log>, pace: Pace, time: Duration) {
-        let running = timeout(time, self.run(lake, Self::all_of(log), pace, None));
+        let running = timeout(time, self.run(lake, Self::all_of(log), pace, None, CancellationToken::new()));
         assert!(running.await.is_err(), "it ends by itself");
     }
 
@@ -138,14 +142,15 @@ impl Computation {
     }
 
     /// Runs the job, as its command does.
-    async fn run(
+    pub async fn run(
         &self,
         lake: &Lake,
         mut source: ScriptedSource,
         pace: Pace,
         goal: Option<Cut>,
+        stop: CancellationToken,
     ) -> Result<(), DriveError> {
-        let (progress, stop) = (watch::Sender::new(Progress::default()), CancellationToken::new());
+        let progress = watch::Sender::new(Progress::default());
         match self {
             Self::Raw => {
                 let logs = TableLog::open_all(lake, &Append.tables()).await?;
@@ -154,7 +159,8 @@ impl Computation {
             Self::Minutes(_) => {
                 let (log, clicks) = (self.open(lake).await?, TableLog::open(lake, Table::Clicks).await?);
                 let job = Aggregate::new(log.parameters()?);
-                let mut source = HybridSource::new(RawTable::new(clicks).shared(), source, job.reads());
+                let raw = RawTable::new(clicks).shared();
+                let mut source = HybridSource::new(raw, source, job.reads()).replaying(REPLAYS);
                 drive(&job, &mut source, vec![log], pace, goal, stop, progress).await
             }
         }
@@ -224,6 +230,7 @@ impl Member {
         let source = ScriptedSource::new(Arc::clone(&self.log), Arc::clone(&self.group), self.number, rng.random());
         let early_fire = rng.random_ratio(1, 3).then(|| Duration::from_millis(rng.random_range(500..20_000)));
         // Whatever ends it, the next incarnation begins where the tables stand.
-        let _ = self.computation.run(&lake, source, Pace { early_fire, ..Pace::every(interval) }, None).await;
+        let (pace, stop) = (Pace { early_fire, ..Pace::every(interval) }, CancellationToken::new());
+        let _ = self.computation.run(&lake, source, pace, None, stop).await;
     }
 }

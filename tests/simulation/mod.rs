@@ -19,7 +19,7 @@ pub use history::{Version, contents, versions};
 pub use log::{Log, LogMessage, START_MS, TOPIC};
 pub use member::{Computation, Member, Outage};
 pub use seeds::{for_all_seeds, for_seeds};
-pub use source::Group;
+pub use source::{Group, ScriptedSource};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
