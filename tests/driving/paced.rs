@@ -39,7 +39,7 @@ fn partitions_that_fall_silent_one_by_one_share_their_commits() {
         let times = |partition| (0..8).map(|number| time(partition, number)).map(|ms| (ms, ms)).collect();
         let log = Arc::new(Log::of_times((0..PARTITIONS).map(times)).coming(after));
         let (lake, interval) = (lake_on(Arc::new(InMemory::new())), Duration::from_secs(5));
-        minutes().run_for(&lake, &log, Pace::every(interval), RUNS + Duration::from_secs(15)).await;
+        minutes().run_for(&lake, &log, Pace::every(interval), RUNS + Duration::from_secs(30)).await;
         let versions = versions(&lake, Table::ClicksMinute).await.len() as u64;
         let most = RUNS.as_secs() / interval.as_secs() + 6;
         assert!(versions <= most, "{versions} versions in {RUNS:?}");

@@ -9,9 +9,9 @@
 //! | for a goal | at once |
 //!
 //! The first two keep a commit interval between epochs: a hundred partitions that fall silent one by one cost no more
-//! commits than one. The first three keep more, up to a minute, if the epoch before wrote into many folders: every folder
-//! is a file, which the store, the log and whoever reads have to pay for. A stop, or a partition that is taken away,
-//! asks nobody here.
+//! commits than one. The first three keep more, up to a minute, if the epoch before wrote into many folders: each of
+//! them is a file, which the store, the log and whoever reads have to pay for. A stop, or a partition that is taken
+//! away, asks nobody here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -31,8 +31,8 @@ const EPOCH_BYTES_MAX: usize = 96 * 1024 * 1024;
 /// the disorder that is usual, and still seconds after the minute.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 
-/// How long the next epoch waits for each folder that an epoch wrote into: some twenty files a second. A hundred folders
-/// still fit into the usual commit interval.
+/// How long the next epoch waits for each folder that an epoch wrote into: some twenty files a second. A hundred
+/// folders still fit into the usual commit interval.
 const A_FOLDER: Duration = Duration::from_millis(50);
 
 /// How long it waits at most.

@@ -1,5 +1,5 @@
-//! How long epochs have been fenced without a break: now and then that is the price of moving partitions, for ever it is
-//! another process that does not know of this one.
+//! How long epochs have been fenced without a break. Now and then that is the price of moving partitions; if it does not
+//! end, another process writes the same partitions without knowing of this one.
 
 use std::time::Duration;
 

@@ -16,8 +16,8 @@
 //!
 //! A stop is seen in every wait. From then on the last epoch is all that is waited for, and not for long.
 //!
-//! `running.rs` is the loop, `beginning.rs` and `settling.rs` are what it does at the two ends of a partition's and of an
-//! epoch's life. When epochs are cut is decided in `cadence.rs`.
+//! `running.rs` is the loop; `beginning.rs` begins partitions, and `settling.rs` settles epochs and lets partitions go.
+//! When epochs are cut is decided in `cadence.rs`.
 
 mod beginning;
 mod cadence;

@@ -146,8 +146,8 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         Ok(())
     }
 
-    /// Lets go of partitions: their last epoch is finished, or abandoned if that takes too long. A stop comes before: it
-    /// cuts the last epoch of all partitions, and then all are let go.
+    /// Lets go of partitions: their last epoch is finished, or abandoned if that takes too long. A stop takes
+    /// precedence: it cuts the last epoch of all partitions, and then all are let go.
     pub async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), DriveError> {
         let stop = self.stop.clone();
         unless_stopped(self.release_now(partitions), &stop).await.unwrap_or(Ok(()))

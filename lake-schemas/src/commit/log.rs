@@ -217,8 +217,8 @@ impl TableLog {
         })
     }
 
-    /// What each version met since the last call has added and taken out, in order: what is followed entry by entry need
-    /// not be listed again. `None` the first time, and after the log was loaded afresh: then the files must be listed.
+    /// What each version met since the last call has added and taken out, in order, so that files need not be listed
+    /// again. `None` the first time, and after the log was loaded afresh: then they must be listed.
     pub fn take_met(&mut self) -> Option<Vec<VersionFiles>> {
         self.met.replace(Vec::new())
     }
