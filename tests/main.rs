@@ -9,6 +9,7 @@
 //! | [`messages`] | every rejection reason; hostile input; nothing lost |
 //! | [`chaos`] | the same on a real Kafka and a real S3, with everything killed that can be |
 //! | [`counted`] | `aggregate` on the real thing: what it reads from where, and refuses |
+//! | [`damaged`] | bytes that changed on a broker's disk are refused with their position |
 //! | [`full_disk`] | a disk without room ends no job and loses nothing |
 //! | [`kafka`] | groups, transactions, administrators and passwords of Apache Kafka |
 //! | [`s3`] | one winner a key; errors in one line; throttling and lost replies lived through |
@@ -33,6 +34,7 @@ mod by_hand;
 mod chaos;
 mod commits;
 mod counted;
+mod damaged;
 mod embedded;
 mod fault_store;
 mod full_disk;

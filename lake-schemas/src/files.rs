@@ -1,4 +1,4 @@
-//! Rows into data files: Parquet with zstd, statistics on position, event time and ad, one `Add` a file.
+//! Rows into data files: Parquet with zstd (small ones with Snappy), statistics on position, event time and ad, one `Add` a file.
 //!
 //! Encoding is apart from putting: what fails is tried again as it is. A file that no commit names does not exist for
 //! any reader; putting one changes nothing yet.
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::partition;
+use arrow::compute::{concat_batches, partition};
 use arrow::datatypes::{Date32Type, Int32Type, SchemaRef};
 use bytes::Bytes;
 use delta_kernel::expressions::Scalar;
@@ -33,6 +33,11 @@ pub const UNCOMMITTED_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// Rows a row group: a few MB of Parquet, which bounds both what a writer holds and what a reader must skip over.
 const ROW_GROUP_ROWS: usize = 131_072;
+
+/// Rows from which on a file is compressed by zstd. Its contexts cost as much for each column as some hundred rows do,
+/// which is most of what encoding takes at the live end, where files are small; Snappy has none. Compaction writes what
+/// is small again soon.
+const ZSTD_ROWS_MIN: usize = 4_096;
 
 /// Rows a page of a roll-up: its files are sorted by ad, and who asks for one ad reads few pages of each.
 const PAGE_ROWS: usize = 4_096;
@@ -78,6 +83,13 @@ pub fn encode(table: Table, rows: &[RecordBatch]) -> BoxFuture<'_, Result<Vec<Da
     Box::pin(async move {
         let Some(first) = rows.first() else { return Ok(Vec::new()) };
         let mut encoder = Encoder::new(table, first.schema());
+        if rows.iter().map(RecordBatch::num_rows).sum::<usize>() < ZSTD_ROWS_MIN {
+            encoder = encoder.for_few();
+            // One batch for each column to look at, and not the many that a live end brings.
+            let joined = concat_batches(&first.schema(), rows);
+            encoder.push(&joined.while_doing(|| format!("{table}: joining the rows of a data file"))?).await?;
+            return encoder.finish().await;
+        }
         for batch in rows {
             encoder.push(batch).await?;
         }
@@ -99,6 +111,12 @@ impl Encoder {
         let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let writer = DeltaWriter::new(Arc::clone(&memory), config(table, schema));
         Self { table, memory, writer }
+    }
+
+    /// The same encoder, for a file of few rows.
+    fn for_few(self) -> Self {
+        let properties = properties(self.table).into_builder().set_compression(Compression::SNAPPY).build();
+        Self { writer: self.writer.with_writer_properties(properties), ..self }
     }
 
     /// Adds rows behind those that were added before.

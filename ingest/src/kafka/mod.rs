@@ -11,9 +11,12 @@
 //! ```
 
 mod config;
+mod fault;
 mod group;
 mod reader;
 mod topic;
+mod unreadable;
+mod watermarks;
 
 pub use config::KafkaOptions;
 pub(crate) use topic::to_be_read;
