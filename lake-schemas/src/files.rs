@@ -39,6 +39,9 @@ const ROW_GROUP_ROWS: usize = 131_072;
 /// is small again soon.
 const ZSTD_ROWS_MIN: usize = 4_096;
 
+/// Bytes of the rows of a small file up to which they are joined: as clicks they are far below that.
+const JOINED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Rows a page of a roll-up: its files are sorted by ad, and who asks for one ad reads few pages of each.
 const PAGE_ROWS: usize = 4_096;
 
@@ -85,9 +88,9 @@ pub fn encode(table: Table, rows: &[RecordBatch]) -> BoxFuture<'_, Result<Vec<Da
         let mut encoder = Encoder::new(table, first.schema());
         if rows.iter().map(RecordBatch::num_rows).sum::<usize>() < ZSTD_ROWS_MIN {
             encoder = encoder.for_few();
-            // One batch for each column to look at, and not the many that a live end brings.
-            let joined = concat_batches(&first.schema(), rows);
-            encoder.push(&joined.while_doing(|| format!("{table}: joining the rows of a data file"))?).await?;
+            for batch in joined(table, first.schema(), rows.to_vec())? {
+                encoder.push(&batch).await?;
+            }
             return encoder.finish().await;
         }
         for batch in rows {
@@ -95,6 +98,16 @@ pub fn encode(table: Table, rows: &[RecordBatch]) -> BoxFuture<'_, Result<Vec<Da
         }
         encoder.finish().await
     })
+}
+
+/// The same rows as one batch, so that each column is looked at once and not for each of the many batches that a live
+/// end brings; unless they are so large that a copy of them counts.
+fn joined(table: Table, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+    if batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() > JOINED_BYTES_MAX {
+        return Ok(batches);
+    }
+    let joined = concat_batches(&schema, &batches);
+    Ok(vec![joined.while_doing(|| format!("{table}: joining the rows of a data file"))?])
 }
 
 /// Encodes rows of a table batch by batch, for who need not hold them all: what is held is the files.

@@ -35,6 +35,13 @@ const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// much as some hundred messages, so at the live end a partition makes ten of them a second, however its messages come.
 const LINGER: Duration = Duration::from_millis(100);
 
+/// How long nothing must come before what has lingered is passed on: a broker's answer comes partition by partition, and
+/// what came first would leave the rest behind for another linger.
+const SETTLE: Duration = Duration::from_millis(5);
+
+/// How long that is waited for at most, if there is always something.
+const SETTLE_MAX: Duration = Duration::from_millis(20);
+
 /// Messages and ends of partitions between two looks at the clock, while they come without a pause.
 const EVENTS_BETWEEN_LOOKS: u32 = 256;
 
@@ -75,7 +82,7 @@ impl Reader {
             is_paused: false,
             reading: HashMap::new(),
             taken: 0,
-            waits: false,
+            waits: None,
             flushed_at: Instant::now(),
             patience: Duration::ZERO,
             cut_off: false,
@@ -105,10 +112,14 @@ impl Reader {
             Some(Err(error)) => desk.complain(consumer, &error)?,
             None => {}
         }
+        // As long as there is something, it is taken; then there is time for a look, and only then for waiting.
+        if !came && desk.patience.is_zero() && desk.is_settling() {
+            desk.patience = SETTLE;
+            return Ok(());
+        }
         if !came || desk.taken >= EVENTS_BETWEEN_LOOKS {
             desk.look(consumer)?;
         }
-        // As long as there is something, it is taken; then there is time for a look, and only then for waiting.
         desk.patience = if came { Duration::ZERO } else { desk.until_flush() };
         Ok(())
     }
@@ -128,8 +139,8 @@ struct Desk {
     reading: HashMap<i32, Reading>,
     /// Messages and ends of partitions since the last look.
     taken: u32,
-    /// Something has come since the last flush.
-    waits: bool,
+    /// When the first has come since the last flush, if anything has.
+    waits: Option<Instant>,
     flushed_at: Instant,
     /// How long the next poll may wait.
     patience: Duration,
@@ -156,8 +167,7 @@ impl Desk {
                 self.flush(partition);
             }
         }
-        self.taken += 1;
-        self.waits = true;
+        self.note();
         Ok(())
     }
 
@@ -166,22 +176,31 @@ impl Desk {
         if let Some(reading) = self.reading.get_mut(&partition) {
             reading.is_at_end = true;
         }
+        self.note();
+    }
+
+    fn note(&mut self) {
         self.taken += 1;
-        self.waits = true;
+        self.waits.get_or_insert_with(Instant::now);
+    }
+
+    /// Whether the rest of what has begun to come is waited for before it is passed on.
+    fn is_settling(&self) -> bool {
+        self.waits.is_some_and(|since| since.elapsed() < SETTLE_MAX) && self.flushed_at.elapsed() >= LINGER
     }
 
     /// How long until something has to be passed on, or looked for. In whole milliseconds, as librdkafka counts them:
     /// it would spin through the rest of one.
     fn until_flush(&self) -> Duration {
-        let left = if self.waits { LINGER.saturating_sub(self.flushed_at.elapsed()) } else { LINGER };
+        let left = if self.waits.is_some() { LINGER.saturating_sub(self.flushed_at.elapsed()) } else { LINGER };
         Duration::from_millis(left.as_micros().div_ceil(1_000).try_into().expect("it is at most the linger"))
     }
 
     /// Does what is not done for every message: passes on what has lingered, and looks for commands.
     fn look(&mut self, consumer: &BaseConsumer<GroupContext>) -> Result<(), Gone> {
         self.taken = 0;
-        if self.waits && self.flushed_at.elapsed() >= LINGER {
-            self.waits = false;
+        if self.waits.is_some() && self.flushed_at.elapsed() >= LINGER {
+            self.waits = None;
             self.flushed_at = Instant::now();
             self.meet_ends(consumer);
             let partitions: Vec<_> = self.reading.keys().copied().collect();
