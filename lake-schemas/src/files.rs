@@ -106,8 +106,9 @@ fn joined(table: Table, schema: SchemaRef, batches: Vec<RecordBatch>) -> Result<
     if batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>() > JOINED_BYTES_MAX {
         return Ok(batches);
     }
-    let joined = concat_batches(&schema, &batches);
-    Ok(vec![joined.while_doing(|| format!("{table}: joining the rows of a data file"))?])
+    let joined = concat_batches(&schema, &batches)
+        .map_err(|error| LakeError::store(format!("{table}: joining the rows of a data file"), error))?;
+    Ok(vec![joined])
 }
 
 /// Encodes rows of a table batch by batch, for who need not hold them all: what is held is the files.

@@ -30,7 +30,7 @@ const DEFAULTS: [(&str, &str); 9] = [
     // At the live end the broker would answer for every few messages, and each answer costs as much as hundreds of
     // them, on both sides. It waits until there is a batch worth sending, or for so long; a backlog is sent at once.
     ("fetch.min.bytes", "262144"),
-    ("fetch.wait.max.ms", "100"),
+    ("fetch.wait.max.ms", "150"),
     ("socket.connection.setup.timeout.ms", "5000"),
     ("allow.auto.create.topics", "false"),
     // How often the ends of the logs are told.

@@ -14,7 +14,6 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, Timestamp, TopicPartitionList};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
@@ -118,6 +117,9 @@ impl Reader {
             return Ok(());
         }
         if !came || desk.taken >= EVENTS_BETWEEN_LOOKS {
+            if !came || !desk.is_settling() {
+                desk.flush_what_lingered(consumer);
+            }
             desk.look(consumer)?;
         }
         desk.patience = if came { Duration::ZERO } else { desk.until_flush() };
@@ -196,16 +198,21 @@ impl Desk {
         Duration::from_millis(left.as_micros().div_ceil(1_000).try_into().expect("it is at most the linger"))
     }
 
-    /// Does what is not done for every message: passes on what has lingered, and looks for commands.
+    /// Passes on what has come, unless the last time was only just now.
+    fn flush_what_lingered(&mut self, consumer: &BaseConsumer<GroupContext>) {
+        if self.waits.is_none() || self.flushed_at.elapsed() < LINGER {
+            return;
+        }
+        self.waits = None;
+        self.flushed_at = Instant::now();
+        self.meet_ends(consumer);
+        let partitions: Vec<_> = self.reading.keys().copied().collect();
+        partitions.into_iter().for_each(|partition| self.flush(partition));
+    }
+
+    /// Looks for commands, which is not done for every message.
     fn look(&mut self, consumer: &BaseConsumer<GroupContext>) -> Result<(), Gone> {
         self.taken = 0;
-        if self.waits.is_some() && self.flushed_at.elapsed() >= LINGER {
-            self.waits = None;
-            self.flushed_at = Instant::now();
-            self.meet_ends(consumer);
-            let partitions: Vec<_> = self.reading.keys().copied().collect();
-            partitions.into_iter().for_each(|partition| self.flush(partition));
-        }
         while let Some(command) = consumer.context().try_command().map_err(|_| Gone)? {
             let begins = consumer.context().begins(consumer, command).unwrap_or_default().into_iter();
             // A partition that was taken away since is another member's to begin.
@@ -305,16 +312,10 @@ impl Desk {
     /// Passes on what is there. While the loop has had no room for long, the partitions are paused.
     fn pass_on(&mut self, consumer: &BaseConsumer<GroupContext>) -> Result<(), Gone> {
         while !self.outbox.is_empty() {
-            let room = match self.data.try_reserve() {
-                Ok(room) => room,
-                Err(TrySendError::Closed(())) => return Err(Gone),
-                Err(TrySendError::Full(())) => {
-                    let patience = if self.is_paused { Duration::ZERO } else { PAUSE_AFTER };
-                    let waiting = async { timeout(patience, self.data.reserve()).await };
-                    let Ok(room) = self.runtime.block_on(waiting) else { return self.pause(consumer) };
-                    room.map_err(|_| Gone)?
-                }
-            };
+            let patience = if self.is_paused { Duration::ZERO } else { PAUSE_AFTER };
+            let waiting = async { timeout(patience, self.data.reserve()).await };
+            let Ok(room) = self.runtime.block_on(waiting) else { return self.pause(consumer) };
+            let room = room.map_err(|_| Gone)?;
             if let Some(data) = self.outbox.pop_front() {
                 room.send(data);
             }

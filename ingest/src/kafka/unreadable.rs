@@ -32,7 +32,7 @@ pub(super) fn refusal(options: &KafkaOptions, reason: &str, mut next: Vec<Next>)
     let named: Vec<i64> = numbers(reason).collect();
     next.sort_by_key(|(_, offset)| named.iter().map(|named| named.abs_diff(*offset)).min());
     match search(options, &next) {
-        Ok(Some((partition, offset))) => SourceError::Refused(said(&partition, *offset, reason)),
+        Ok(Some((partition, offset))) => SourceError::Refused(said(partition, *offset, reason)),
         // What is read a second time was damaged on its way, and not where it is kept.
         Ok(None) => SourceError::Failed(format!(
             "topic {}: kafka sent what cannot be read, and it could be read when it was sent again: start the job \

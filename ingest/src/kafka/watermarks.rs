@@ -33,7 +33,7 @@ const UNKNOWN_MAX: Duration = Duration::from_secs(30);
 pub(super) type Watermarks = HashMap<i32, OffsetRange>;
 
 /// Asks once, and waits so long for the answer.
-pub(super) fn ask<C: ConsumerContext>(
+fn ask<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
     partitions: &[i32],
