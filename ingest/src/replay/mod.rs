@@ -4,6 +4,7 @@
 //! the replay follows it until there is nothing more to read, and what comes next is in Kafka. Or it is bounded: then
 //! it ends where it was told to, and reads no more than that needs.
 
+mod costs;
 mod merge;
 mod needed;
 
@@ -24,6 +25,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use self::costs::WithoutTheirCost;
 pub(crate) use self::merge::offsets;
 use self::merge::{Merge, Unread, Wanted};
 use crate::backoff::Backoff;
@@ -175,6 +177,7 @@ pub(crate) struct Replay {
     columns: Arc<[String]>,
     /// Where it goes on; `None` is the first row that there is.
     next: Option<i64>,
+    without_their_cost: WithoutTheirCost,
 }
 
 impl Replay {
@@ -185,7 +188,8 @@ impl Replay {
         columns: &Arc<[String]>,
         from: Option<i64>,
     ) -> Self {
-        Self { raw: Arc::clone(raw), partition, columns: Arc::clone(columns), next: from }
+        let (raw, columns) = (Arc::clone(raw), Arc::clone(columns));
+        Self { raw, partition, columns, next: from, without_their_cost: WithoutTheirCost::default() }
     }
 
     /// Reads up to the table's cut, wherever that is by then, and tells where to go on. Every stretch is given to
@@ -234,9 +238,11 @@ impl Replay {
         while let Some(rows) = merge.next().await? {
             meter.rows.fetch_add(rows.num_rows() as u64, Relaxed);
             let rows = within(&rows, stretch);
+            self.without_their_cost.see(&rows);
             let Some((first, last)) = ends(&rows) else { continue };
             self.go_on(OffsetRange { first, next: last + 1 }, rows, yields).await;
         }
+        self.without_their_cost.say(&self.partition);
         if self.next != Some(end) {
             let columns = Table::Clicks.schema();
             let first = self.next.unwrap_or(end);
