@@ -24,7 +24,7 @@ use lake_schemas::{EventTime, LakeError, Stand, TopicPartition, Windows};
 use crate::dedup::{CountedClicks, Identity};
 use crate::restore::RestorePositions;
 use crate::rows::MinuteRows;
-use crate::sums::{Key, WindowSums};
+use crate::sums::{Addition, Key, WindowSums};
 use crate::watermark::Watermark;
 use crate::window::Window;
 
@@ -107,14 +107,14 @@ impl Minutes {
             let watermark_ms = self.watermark.advance(time);
             largest_ms = largest_ms.max(Some(time.millis()));
             let window = Window::of(time);
-            let (measure, amount) = if !view.is_click(row) {
-                (Measure::Filtered, 1)
+            let measure = if !view.is_click(row) {
+                Measure::Filtered
             } else if window.end_ms() + self.parameters.allowed_lateness_ms <= watermark_ms {
-                (Measure::Late, 1)
+                Measure::Late
             } else if self.is_copy(identities[row], time, watermark_ms) {
-                (Measure::Duplicates, 1)
+                Measure::Duplicates
             } else {
-                (Measure::Clicks, 1)
+                Measure::Clicks
             };
             watch(row, measure);
             if !self.is_wanted(offset, window) {
@@ -122,11 +122,8 @@ impl Minutes {
             }
             let values = [Some(view.ad_id(row)), view.campaign_id(row)];
             key.set(values.into_iter().chain(dimensions.iter().map(|column| column.get(row))));
-            let sums = self.open.entry(window).or_default().of(&key, offset);
-            sums.add(measure, amount, offset);
-            if let (Measure::Clicks, Some(cost)) = (measure, view.cost_micros(row)) {
-                sums.add(Measure::CostMicros, cost, offset);
-            }
+            let cost_micros = view.cost_micros(row).filter(|_| measure == Measure::Clicks).unwrap_or(0);
+            self.open.entry(window).or_default().add(&key, Addition { measure, cost_micros, offset });
         }
         if let (Some(&first), Some(largest_ms)) = (positions.offsets().first(), largest_ms) {
             self.restore.see(first, largest_ms);
