@@ -9,6 +9,7 @@
 mod advice;
 pub mod commit;
 pub mod error;
+pub mod exact;
 pub mod files;
 pub mod folder;
 pub mod history;
