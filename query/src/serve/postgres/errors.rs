@@ -167,6 +167,7 @@ fn code_of(error: &QueryError) -> &'static str {
         QueryError::Lake(LakeError::Altered(_)) => "55000",
         QueryError::Lake(LakeError::Refused(why)) if why.ends_with(HIDDEN) => "42501",
         QueryError::Lake(LakeError::Refused(_)) => "22023",
+        QueryError::Overflow(_) => "22003",
         QueryError::Sql(error) => match error.find_root() {
             DataFusionError::SQL(..) => "42601",
             DataFusionError::SchemaError(error, _) => match error.as_ref() {
