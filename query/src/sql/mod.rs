@@ -8,12 +8,15 @@
 //!                                ├─ table     scans it there; refuses to write
 //!                                ├─ functions history, changes (totals and series: see crate::totals)
 //!                                ├─ own       of it all, the rows of some campaigns
+//!                                ├─ checked_sum, checked_arithmetic   no whole number wraps around
 //!                                └─ guard     no file of the lake is put, replaced or deleted
 //! ```
 
 mod asked;
 mod catalog;
 mod changes;
+mod checked_arithmetic;
+mod checked_sum;
 mod functions;
 mod guard;
 mod held;
