@@ -24,6 +24,7 @@ pub mod rejection;
 pub mod rows;
 pub mod stand;
 mod statistics;
+mod store;
 pub mod stored_file;
 pub mod table;
 pub mod time;

@@ -9,6 +9,7 @@
 //!                                ├─ functions history, changes (totals and series: see crate::totals)
 //!                                ├─ own       of it all, the rows of some campaigns
 //!                                ├─ checked_sum, checked_arithmetic   no whole number wraps around
+//!                                ├─ targets   a path that is written to is meant literally
 //!                                └─ guard     no file of the lake is put, replaced or deleted
 //! ```
 
@@ -28,6 +29,7 @@ mod shared;
 mod sight;
 mod statements;
 mod table;
+mod targets;
 
 pub(crate) use catalog::{CATALOG, SCHEMA};
 pub use held::Held;

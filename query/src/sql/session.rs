@@ -33,6 +33,7 @@ use super::relations::Relations;
 use super::shared::Shared;
 use super::sight::Sight;
 use super::statements::{Statement, statements};
+use super::targets::LiteralTargets;
 use crate::error::QueryError;
 use crate::rows::collect;
 use crate::sees::Sees;
@@ -76,6 +77,7 @@ impl Session {
         }
         context.register_udaf(CheckedSum::function());
         context.add_analyzer_rule(Arc::new(CheckedArithmetic));
+        context.add_analyzer_rule(Arc::new(LiteralTargets));
         context.register_relation_planner(Arc::new(Relations))?;
         Ok(Self { context, sight, stores: Arc::clone(&shared.stores), refusal: shared.refusal.clone() })
     }

@@ -136,7 +136,12 @@ impl Telling {
         let url = lake.url();
         let path = url.path().trim_end_matches('/').to_owned();
         let names = [url.as_str().trim_end_matches('/').to_owned(), path];
-        Self { sees_all: *sees == Sees::All, lake: names.into_iter().filter(|name| !name.is_empty()).collect() }
+        // A folder is named as it is, too, and as what a link to it leads to.
+        let folders =
+            lake.folder().into_iter().flat_map(|folder| [Some(folder.to_owned()), folder.canonicalize().ok()]);
+        let folders = folders.flatten().map(|folder| folder.display().to_string());
+        let names = names.into_iter().chain(folders).filter(|name| !name.is_empty());
+        Self { sees_all: *sees == Sees::All, lake: names.collect() }
     }
 
     /// An error, on the wire.
