@@ -21,6 +21,8 @@
 //! | [`totals`] | totals and series are the sum of the minutes, at any version, whatever is rolled up |
 //! | [`sql`] | statements answer what their files say, at any version; nobody writes the lake by SQL; reports |
 //! | [`audit`] | `verify` names what was tampered with |
+//! | [`money`] | no sum of costs wraps around: it is right, or an error that names whose it is |
+//! | [`places`] | a lake may be in a folder of any name, however that is spelled |
 //! | [`embedded`] | the whole path over a broker in this process |
 //! | [`serve`] | who asks from afar is answered as SQL answers, of what their key sees, however they ask |
 //! | [`start_up`] | what is wrong is said in one line, in time, with the right exit code |
@@ -43,6 +45,8 @@ mod local_stack;
 mod messages;
 mod metrics;
 mod minutes;
+mod money;
+mod places;
 mod raw_is_the_log;
 mod readers;
 mod s3;
