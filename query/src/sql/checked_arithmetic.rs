@@ -1,8 +1,10 @@
 //! `+`, `-` and `*` of whole numbers, which never wrap around: a result that its type does not hold is an error.
 //!
 //! DataFusion computes them modulo their width, so that a price times a count may be anything. The kernels that say so
-//! are there; this puts them in the place of the others, once the types of a plan are known.
+//! are there; this puts them in the place of the others, once the types of a plan are known. A chain of operations is
+//! one function, however long it is: a thousand nested ones would be more than a stack holds.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use arrow::compute::kernels::numeric::{add, mul, sub};
@@ -11,6 +13,7 @@ use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result;
+use datafusion::logical_expr::Operator::{Minus, Multiply, Plus};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -34,7 +37,7 @@ impl AnalyzerRule for CheckedArithmetic {
             let (schema, names) = (merge_schema(&plan.inputs()), NamePreserver::new(&plan));
             let checked = plan.map_expressions(|expr| {
                 let name = names.save(&expr);
-                let checked = expr.transform_up(|expr| Ok(checked(expr, &schema)))?;
+                let checked = expr.transform_down(|expr| Ok(checked(expr, &schema)))?;
                 Ok(checked.update_data(|expr| name.restore(expr)))
             })?;
             if checked.transformed { checked.map_data(LogicalPlan::recompute_schema) } else { Ok(checked) }
@@ -43,40 +46,49 @@ impl AnalyzerRule for CheckedArithmetic {
     }
 }
 
-/// An expression with its outermost operation checked, if that is one of whole numbers.
+/// An expression with the operations at its end checked, if they are of whole numbers.
 fn checked(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
-    let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else { return Transformed::no(expr) };
-    if !matches!(op, Operator::Plus | Operator::Minus | Operator::Multiply) {
+    let (mut operators, mut operands, mut first) = (Vec::new(), Vec::new(), &expr);
+    let mut of = None;
+    while let Expr::BinaryExpr(BinaryExpr { left, op: op @ (Plus | Minus | Multiply), right }) = first {
+        // All operands have one type by now; what is cast to it begins a chain of its own.
+        let data_type = right.get_type(schema).ok().filter(DataType::is_integer);
+        if data_type.is_none() || of.get_or_insert_with(|| data_type.clone()) != &data_type {
+            return Transformed::no(expr);
+        }
+        operators.push(*op);
+        operands.push(right.as_ref().clone());
+        first = left;
+    }
+    if operators.is_empty() || first.get_type(schema).ok() != of.flatten() {
         return Transformed::no(expr);
     }
-    let types = left.get_type(schema).and_then(|left| Ok((left, right.get_type(schema)?)));
-    if !types.is_ok_and(|(left, right)| left == right && left.is_integer()) {
-        return Transformed::no(expr);
-    }
-    let function = Checked { operator: *op, signature: Signature::any(2, Volatility::Immutable) };
-    let arguments = vec![left.as_ref().clone(), right.as_ref().clone()];
-    Transformed::yes(ScalarUDF::from(function).call(arguments))
+    operands.push(first.clone());
+    operators.reverse();
+    operands.reverse();
+    let signature = Signature::any(operands.len(), Volatility::Immutable);
+    Transformed::yes(ScalarUDF::from(Checked { operators, signature }).call(operands))
 }
 
-/// One of the operations, as a function.
+/// A chain of operations, from the left to the right.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Checked {
-    operator: Operator,
+    operators: Vec<Operator>,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for Checked {
     fn name(&self) -> &'static str {
-        match self.operator {
-            Operator::Plus => "checked_plus",
-            Operator::Minus => "checked_minus",
-            _ => "checked_times",
-        }
+        "checked"
     }
 
     /// The name that the column would have anyway.
-    fn schema_name(&self, arguments: &[Expr]) -> Result<String> {
-        Ok(format!("{} {} {}", arguments[0].schema_name(), self.operator, arguments[1].schema_name()))
+    fn schema_name(&self, operands: &[Expr]) -> Result<String> {
+        let mut name = operands[0].schema_name().to_string();
+        for (operator, operand) in self.operators.iter().zip(&operands[1..]) {
+            write!(name, " {operator} {}", operand.schema_name())?;
+        }
+        Ok(name)
     }
 
     fn signature(&self) -> &Signature {
@@ -94,12 +106,16 @@ impl ScalarUDFImpl for Checked {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let [left, right] = &arguments.args[..] else { unreachable!("the signature has two arguments") };
-        match self.operator {
-            Operator::Plus => apply(left, right, add),
-            Operator::Minus => apply(left, right, sub),
-            _ => apply(left, right, mul),
+        let mut operands = arguments.args.into_iter();
+        let mut result = operands.next().expect("a chain has operands");
+        for (operator, operand) in self.operators.iter().zip(operands) {
+            result = match operator {
+                Plus => apply(&result, &operand, add),
+                Minus => apply(&result, &operand, sub),
+                _ => apply(&result, &operand, mul),
+            }?;
         }
+        Ok(result)
     }
 }
 
@@ -152,10 +168,26 @@ mod tests {
                 "select case when column2 is null then 0 else column2 * 9223372036854775807 / column2 end as z from t where column2 is null",
                 "z; 0",
             ),
+            ("select 2 - 3 * 4 - (5 - 6) * 2 - -1 as n", "n; -7"),
+            ("select cast(1 as int) + cast(2 as int) + 3 as n", "n; 6"),
             ("select arrow_cast(250, 'UInt8') + arrow_cast(5, 'UInt8') as u", "u; 255"),
         ] {
             assert_eq!(answer(sql).await.map_err(|error| error.to_string()).as_deref(), Ok(expected), "{sql}");
         }
+    }
+
+    /// In a thread of the usual stack.
+    #[test]
+    fn a_chain_may_be_long() {
+        let sql = format!("select 1{} as n", " + 1".repeat(990));
+        let answer = tokio::runtime::Runtime::new().expect("a runtime");
+        assert_eq!(
+            answer
+                .block_on(async { tokio::spawn(async move { super::tests::answer(&sql).await }).await })
+                .expect("it ends")
+                .expect("rows"),
+            "n; 991"
+        );
     }
 
     #[tokio::test]
@@ -171,6 +203,7 @@ mod tests {
             "select sum(column1) over (order by column2 * 4611686018427387904) from t",
             "select (select max(b.column2) * 4611686018427387904 from t b)",
             "select arrow_cast(250, 'UInt8') + arrow_cast(6, 'UInt8')",
+            "select 1 + 9223372036854775807 - 1",
         ] {
             let error = answer(sql).await.expect_err(sql).to_string();
             assert!(error.contains("verflow"), "{sql}: {error}");
