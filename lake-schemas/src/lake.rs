@@ -286,7 +286,7 @@ mod tests {
             ("s3://bucket/a#b", "%23"),
             ("s3://", "bucket/prefix"),
         ] {
-            let error = Lake::at(location).err().expect(location).to_string();
+            let error = Lake::at(location).expect_err(location).to_string();
             assert!(error.contains(word) && error.contains(location), "{error}");
         }
     }

@@ -23,7 +23,7 @@ pub fn written(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(day)
 }
 
-/// The longest stretch of time that people may write, 1,000 years of 365.25 days: a clock that reads now can still add it.
+/// The longest stretch of time that people may write, 1,000 years of 365.25 days: it can be added to the time now.
 const DURATION_MAX: Duration = Duration::from_secs(1_000 * 31_557_600);
 
 /// A stretch of time as people write it: `250ms`, `5s`, `15m`, `1h` or `30d`; possibly none.

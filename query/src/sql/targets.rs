@@ -1,7 +1,7 @@
 //! Where `COPY` writes: a path is meant literally.
 //!
-//! DataFusion takes a path with `?`, `*` or `[` in it for a pattern, wherever in it that stands, and puts files into the
-//! folder before. For what is read that is of use; what is written would be somewhere else than it was told to, and
+//! DataFusion takes a path with `?`, `*` or `[` in it for a pattern, wherever in it that stands, and puts files into
+//! the folder before. For what is read that is of use; what is written would be somewhere else than it was told to, and
 //! might pass by the guard of the lake. So paths become addresses, in which nothing but `%` has a meaning.
 
 use std::path::{Path, absolute};

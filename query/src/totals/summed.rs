@@ -1,7 +1,7 @@
 //! Files of which all windows are asked for at once: a year of an ad is twelve sums, if each month is added up before
 //! somebody asks, and so are the hours and minutes behind it. What is added up stays with its file, which never
-//! changes, as long as that is live. A sum that 64 bits do not hold is several rows of it: an error here would be one of
-//! all ads, and is for the answer about that one.
+//! changes, as long as that is live. A sum that 64 bits do not hold is several rows of it: an error here would be one
+//! of all ads, and is for the answer about that one.
 
 use std::fmt;
 use std::ops::Range;

@@ -1,5 +1,5 @@
-//! Costs in `clicks` that are none by now: before costs had a bound, any number was taken in. Such a click counts with a
-//! cost of null, here and in the jobs; how many there are, and where the first is, must not be hidden.
+//! Costs in `clicks` that are none by now: before costs had a bound, any number was taken in. Such a click counts with
+//! a cost of null, here and in the jobs; how many there are, and where the first is, must not be hidden.
 
 use std::fmt;
 
