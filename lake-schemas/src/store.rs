@@ -89,6 +89,8 @@ impl Folder {
             // Below what is no folder there is nothing either.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(self.failed(error)),
+            // The store of files would end the process where it names such a path.
+            Ok(path) if path.to_str().is_none() => Err(self.failed(ErrorKind::InvalidFilename.into())),
             Ok(path) => {
                 let files = LocalFileSystem::new_with_prefix(path)?;
                 Ok(Some(self.files.get_or_init(|| files)))
@@ -227,6 +229,19 @@ mod tests {
         assert!(store.list(None).next().await.is_none());
         let error = store.put(&Path::from("a"), "x".into()).await.expect_err("no folder").to_string();
         assert!(error.contains("file/lake"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_link_to_what_is_no_text_is_an_error() {
+        use std::os::unix::ffi::OsStrExt;
+        let own = tempfile::tempdir().expect("a folder");
+        let (folder, link) = (own.path().join(std::ffi::OsStr::from_bytes(b"\xff")), own.path().join("link"));
+        std::fs::create_dir(&folder).expect("a folder");
+        std::os::unix::fs::symlink(&folder, &link).expect("a link");
+        let error =
+            LakeStore::in_folder(&link).put(&Path::from("a"), "x".into()).await.expect_err("no text").to_string();
+        assert!(error.contains("link"), "{error}");
     }
 
     #[tokio::test]
