@@ -91,10 +91,10 @@ fn row_of(rows: &RecordBatch, clicks: i64) -> usize {
 async fn ids_of(lake: &Lake, rows: &RecordBatch, row: usize) -> Vec<String> {
     let number = |name: &str| rows[name].as_primitive::<Int64Type>().value(row);
     let partition = rows["kafka_partition"].as_primitive::<Int32Type>().value(row);
-    let ad = rows["ad_id"].as_string::<i32>().value(row);
+    let (topic, ad) = (rows["topic"].as_string::<i32>().value(row), rows["ad_id"].as_string::<i32>().value(row));
     let window = rows["window_start"].as_primitive::<TimestampMicrosecondType>().value(row);
     let sql = format!(
-        "kafka_partition = {partition} and ad_id = '{ad}' and kafka_offset >= {} and kafka_offset < {} \
+        "topic = '{topic}' and kafka_partition = {partition} and ad_id = '{ad}' and kafka_offset >= {} and kafka_offset < {} \
          and date_trunc('minute', event_time) = to_timestamp_micros({window})",
         number("offset_first"),
         number("offset_next")

@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::NOON_MS;
-use crate::simulation::{Actor, compact};
+use crate::simulation::{Actor, Around, compact};
 use crate::stack::member::{Job, Member, SESSION_TIMEOUT};
 use crate::stack::{RealStack, Server};
 use crate::upkeep::are_rolled_up;
@@ -124,8 +124,9 @@ impl<'a> Round<'a> {
         let load = Load { rate: RATE, count: None, start_ms: NOON_MS };
         let producing = stack.produce(&topic, self.seed, load, stop.clone());
         let lake = stack.lake(&topic);
+        let around = Around::no_world();
         let others =
-            (0..).zip(ACTORS).map(|(one, actor)| actor.act(&lake, &lake, self.seed * ACTORS.len() as u64 + one));
+            (0..).zip(ACTORS).map(|(one, actor)| actor.act(&lake, &around, self.seed * ACTORS.len() as u64 + one));
         let others = join_all(others);
         let events = async {
             for job in [Job::Ingest, Job::Aggregate] {

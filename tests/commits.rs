@@ -1,21 +1,22 @@
 //! Laws of the commit protocol: who may move a partition, what a lost reply means, and when a file may be removed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
 use ingest::decode::{BatchBuilder, Message};
-use lake_schemas::commit::{Commit, Outcome, TableLog};
+use lake_schemas::commit::{Commit, Deletes, Outcome, TableLog};
 use lake_schemas::job::Step;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
-use lake_schemas::{Lake, LogTime, Stand, Table, TopicPartition, files};
-use object_store::ObjectStore;
+use lake_schemas::{Lake, LakeError, LogTime, Stand, Table, TopicPartition, files};
 use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 
 use crate::NOON_MS;
 use crate::fault_store::{Fault, FaultStore};
-use crate::simulation::{TOPIC, lake_on, simulate};
+use crate::simulation::{lake_on, named, simulate};
 
 fn memory() -> Arc<dyn ObjectStore> {
     Arc::new(InMemory::new())
@@ -26,7 +27,7 @@ async fn open(store: &Arc<dyn ObjectStore>) -> TableLog {
 }
 
 fn partition(number: i32) -> TopicPartition {
-    TopicPartition::new(TOPIC, number)
+    named(number)
 }
 
 /// A step of a partition from where the log knows it to stand, with one click for each offset.
@@ -304,5 +305,169 @@ fn a_lake_of_a_newer_format_or_of_others_is_refused() {
         assert!(foreign.contains("did not make"), "{foreign}");
         let lacking = made_with(&[("clicklake.format", "1")]).await;
         assert!(lacking.contains("topic"), "{lacking}");
+    });
+}
+
+/// A store on which these faults follow each other from when the number beside it is set to 0.
+fn faulty_then(store: &Arc<dyn ObjectStore>, faults: &[Fault]) -> (Arc<dyn ObjectStore>, Arc<AtomicUsize>) {
+    let (next, faults) = (Arc::new(AtomicUsize::new(faults.len())), faults.to_vec());
+    let at = Arc::clone(&next);
+    let plan = move |_| {
+        let step = |number: usize| (number < faults.len()).then_some(number + 1);
+        let number = at.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step);
+        number.map_or(Fault::None, |number| faults[number])
+    };
+    (Arc::new(FaultStore::new(Arc::clone(store), Box::new(plan))), next)
+}
+
+/// The reply to the put is lost; its entry is found, and the read behind it fails.
+const LOST_THEN_FAILS: &[Fault] = &[Fault::LoseReply, Fault::None, Fault::Fail];
+
+#[test]
+fn a_commit_that_was_met_is_remembered_until_its_caller_was_told() {
+    simulate(async {
+        let store = memory();
+        drop(open(&store).await);
+        let (faulty, armed) = faulty_then(&store, LOST_THEN_FAILS);
+        let mut log = open(&faulty).await;
+        let commit = epoch(&log, &[step(&log, 0, 7)]).await;
+        armed.store(0, Ordering::Relaxed);
+        log.commit(&commit).await.expect_err("the reply is lost");
+        log.commit(&commit).await.expect_err("the look fails");
+        assert!(log.may_hold(&commit.id));
+        log.refresh().await.expect("works");
+        let mut other = open(&store).await;
+        assert_eq!(advance(&mut other, 1, 1).await, Outcome::Committed(2));
+        for _ in 0..2 {
+            assert_eq!(log.commit(&commit).await.expect("works"), Outcome::Committed(1));
+        }
+        assert_eq!(advance(&mut log, 0, 8).await, Outcome::Committed(3));
+        assert_eq!(count(&lake_on(store)).await, 9);
+    });
+}
+
+#[test]
+fn a_put_that_takes_longer_than_a_head_is_followed_is_recognised() {
+    simulate(async {
+        let store: Arc<dyn ObjectStore> = Arc::new(FaultStore::repeating(memory(), |_| true));
+        let mut log = open(&store).await;
+        let original = epoch(&log, &[step(&log, 0, 10)]).await;
+        assert_eq!(log.commit(&original).await.expect("works"), Outcome::Committed(1));
+        let copy = epoch(&log, &[step(&log, 1, 10)]).await;
+        let rewritten = rewrite(&original, copy, false);
+        log.live_files().await.expect("works");
+        // The process is frozen while it puts: when it hears that the version is taken, its head is too old to follow.
+        let (slow, armed) = faulty_then(&store, &[Fault::Slow(Duration::from_secs(660))]);
+        let mut log = open(&slow).await;
+        log.live_files().await.expect("works");
+        armed.store(0, Ordering::Relaxed);
+        assert_eq!(log.commit(&rewritten).await.expect("works"), Outcome::Committed(2));
+        files::discard(log.object_store().as_ref(), &rewritten.id, &rewritten.adds).await;
+        assert_eq!(count(&lake_on(store)).await, 10);
+    });
+}
+
+/// Commits to a version, writes a checkpoint of it, and cleans up what lies before.
+async fn commit_and_clean_up(store: &Arc<dyn ObjectStore>, versions: i64) {
+    let mut log = open(store).await;
+    while log.version() < versions.cast_unsigned() {
+        let next = log.stand(&partition(9)).cut.unwrap_or(0) + 1;
+        assert!(matches!(advance(&mut log, 9, next).await, Outcome::Committed(_)));
+        if let Some(checkpoint) = log.take_checkpoint_owed() {
+            checkpoint.write().await.expect("works");
+        }
+    }
+    let from = log.kept_from(versions.cast_unsigned()).await.expect("works");
+    log.give_up_before(from, Deletes::Yes).await.expect("works");
+}
+
+/// The clock that says how old a head is stands still while a machine is suspended.
+#[test]
+fn one_that_slept_through_a_clean_up_does_not_commit_below_it() {
+    simulate(async {
+        let store = memory();
+        let mut sleeper = open(&store).await;
+        assert_eq!(advance(&mut sleeper, 0, 5).await, Outcome::Committed(1));
+        let commit = epoch(&sleeper, &[step(&sleeper, 0, 10)]).await;
+        commit_and_clean_up(&store, 100).await;
+        // So much of it the clock has noticed.
+        tokio::time::advance(Duration::from_secs(90)).await;
+        assert_eq!(sleeper.commit(&commit).await.expect("works"), Outcome::Committed(101));
+        assert_eq!(open(&store).await.stand(&partition(0)).cut, Some(10));
+    });
+}
+
+#[test]
+fn one_that_slept_through_a_clean_up_while_it_put_does_not_say_that_it_committed() {
+    simulate(async {
+        let store = memory();
+        let (slow, armed) = faulty_then(&store, &[Fault::Slow(Duration::from_secs(90))]);
+        let mut sleeper = open(&slow).await;
+        assert_eq!(advance(&mut sleeper, 0, 5).await, Outcome::Committed(1));
+        let commit = epoch(&sleeper, &[step(&sleeper, 0, 10)]).await;
+        armed.store(0, Ordering::Relaxed);
+        let (committed, ()) = tokio::join!(sleeper.commit(&commit), commit_and_clean_up(&store, 100));
+        assert!(matches!(committed, Err(LakeError::Altered(_))), "{committed:?}");
+        assert!(matches!(sleeper.commit(&commit).await, Err(LakeError::Altered(_))), "it is not guessed");
+        let mut again = open(&store).await;
+        assert_eq!((again.version(), again.stand(&partition(0)).cut), (100, Some(5)));
+        assert_eq!(advance(&mut again, 0, 10).await, Outcome::Committed(101));
+    });
+}
+
+#[test]
+fn what_became_of_a_commit_is_not_guessed_when_the_log_was_cleaned_up() {
+    simulate(async {
+        let store = memory();
+        let (faulty, armed) = faulty_then(&store, &[Fault::LoseReply]);
+        let mut log = open(&faulty).await;
+        let commit = epoch(&log, &[step(&log, 0, 5)]).await;
+        armed.store(0, Ordering::Relaxed);
+        log.commit(&commit).await.expect_err("the reply is lost");
+        commit_and_clean_up(&store, 100).await;
+        tokio::time::advance(Duration::from_secs(660)).await;
+        for _ in 0..2 {
+            let error = log.commit(&commit).await.expect_err("nobody can tell");
+            assert!(matches!(error, LakeError::Altered(_)) && error.to_string().contains("start again"), "{error}");
+        }
+        assert!(log.may_hold(&commit.id));
+    });
+}
+
+/// As long as the log can tell, it does, however long it took and whoever else has committed.
+#[test]
+fn a_commit_in_doubt_is_found_after_a_long_outage() {
+    simulate(async {
+        let store = memory();
+        let (faulty, armed) = faulty_then(&store, &[Fault::LoseReply]);
+        let mut log = open(&faulty).await;
+        let commit = epoch(&log, &[step(&log, 0, 5)]).await;
+        armed.store(0, Ordering::Relaxed);
+        log.commit(&commit).await.expect_err("the reply is lost");
+        let mut other = open(&store).await;
+        for next in 1..=150 {
+            assert!(matches!(advance(&mut other, 1, next).await, Outcome::Committed(_)));
+        }
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        assert_eq!(log.commit(&commit).await.expect("works"), Outcome::Committed(1));
+        assert_eq!(log.version(), 151);
+        assert_eq!(advance(&mut log, 0, 6).await, Outcome::Committed(152));
+    });
+}
+
+#[test]
+fn only_files_of_a_commit_that_was_never_put_are_discarded() {
+    simulate(async {
+        let store = memory();
+        let mut log = open(&store).await;
+        let (never, put) = (epoch(&log, &[step(&log, 0, 5)]).await, epoch(&log, &[step(&log, 0, 5)]).await);
+        assert_eq!(log.commit(&put).await.expect("works"), Outcome::Committed(1));
+        assert!(is_fenced(&log.commit(&never).await.expect("works")));
+        let files = log.object_store();
+        for commit in [&never, &put] {
+            files::discard(files.as_ref(), &commit.id, &commit.adds).await;
+        }
+        let is_there = async |commit: &Commit| files.head(&Path::from(commit.adds[0].path.as_str())).await.is_ok();
+        assert!(!is_there(&never).await && is_there(&put).await);
     });
 }

@@ -99,7 +99,7 @@ async fn other_parameters_are_refused_and_so_is_more_memory_than_there_may_be() 
     fails(&stack, topic, &["--dedup-horizon", "1h"], 4, &words).await;
     let words = ["--dimensions", "device", "country"];
     fails(&stack, topic, &["--dimensions", "device"], 4, &words).await;
-    let words = ["memory limit", "of 100000;", "--memory-limit"];
+    let words = ["memory limit", "of 87500, ", "--memory-limit"];
     fails(&stack, topic, &["--memory-limit", "100kB"], 3, &words).await;
 }
 

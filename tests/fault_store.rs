@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
-    PutOptions, PutPayload, PutResult, Result,
+    PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
@@ -30,12 +30,19 @@ pub enum Fault {
     Fail,
     /// It happens, and is reported as failed.
     LoseReply,
+    /// Another is said to have been first, and nothing has happened.
+    Conflict,
     /// The process dies before it happens.
     DieBefore,
     /// The process dies after it happened.
     DieAfter,
     /// It takes that long; a read, a part of that.
     Slow(Duration),
+    /// It never comes to an end. Where a thread would wait for it, it fails.
+    Hang,
+    /// It happens and its reply is lost. After that time the store's client tries again by itself, and tells of the
+    /// second attempt: a put of what must be absent has met itself.
+    Repeat(Duration),
 }
 
 /// How many times as long a write takes as a read, where the store is slow.
@@ -44,6 +51,18 @@ const SLOW_WRITES: u32 = 64;
 /// Decides by what tells one operation from another.
 pub type Plan = Box<dyn Fn(u64) -> Fault + Send + Sync>;
 
+/// An operation, as a store is asked for it.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    pub does: Does,
+    pub path: &'a Path,
+    /// How much it carries to the store.
+    pub bytes: usize,
+}
+
+/// Decides by what an operation does to what.
+pub type Judge = Box<dyn Fn(Asked<'_>) -> Fault + Send + Sync>;
+
 /// What tells one operation from another.
 enum Told {
     /// Its number.
@@ -51,6 +70,11 @@ enum Told {
     /// What it does to what, and when, since this time. Where some operations are made by threads of their own, their
     /// number is not the same each time.
     ByNature { since: Instant, runtime: Handle },
+    /// What it does to what, in full.
+    InFull(Judge),
+    /// The number of entries that were put into logs so far, in the upper half, and of the operations since the last
+    /// of them in the lower half.
+    ByCommit(AtomicU64),
 }
 
 /// One process's view of a store.
@@ -79,12 +103,18 @@ impl Told {
         let is_it = |here: Handle| matches!(self, Self::ByNature { runtime, .. } if runtime.id() == here.id());
         Handle::try_current().is_ok_and(is_it)
     }
+
+    /// Whether it is known to be another one.
+    fn is_elsewhere(&self) -> bool {
+        matches!(self, Self::ByNature { .. }) && !self.is_at_home()
+    }
 }
 
 struct State {
     plan: Plan,
     told: Told,
     operations: AtomicU64,
+    lists: AtomicU64,
     dead: CancellationToken,
 }
 
@@ -99,8 +129,29 @@ impl FaultStore {
         Self::told(inner, plan, Told::ByNature { since: Instant::now(), runtime: Handle::current() })
     }
 
+    /// A view of a store with faults by what is asked for: also for who only wants to see that.
+    pub fn judged(inner: Arc<dyn ObjectStore>, judge: Judge) -> Self {
+        Self::told(inner, Box::new(|_| Fault::None), Told::InFull(judge))
+    }
+
+    /// The same, but the plan looks at the number of an entry that is put into a log, from 1, and at how many
+    /// operations there were since: none for the put of the entry itself.
+    pub fn by_commit(inner: Arc<dyn ObjectStore>, plan: impl Fn(u64, u64) -> Fault + Send + Sync + 'static) -> Self {
+        let plan = move |told| plan(told >> u32::BITS, told & u64::from(u32::MAX));
+        Self::told(inner, Box::new(plan), Told::ByCommit(AtomicU64::new(0)))
+    }
+
+    /// How many entries were put into logs, where a plan looks at that.
+    pub fn commits(&self) -> u64 {
+        match &self.state.told {
+            Told::ByCommit(told) => told.load(Ordering::Relaxed) >> u32::BITS,
+            _ => unreachable!("the plan of this store looks at something else"),
+        }
+    }
+
     fn told(inner: Arc<dyn ObjectStore>, plan: Plan, told: Told) -> Self {
-        let state = State { plan, told, operations: AtomicU64::new(0), dead: CancellationToken::new() };
+        let (operations, lists) = (AtomicU64::new(0), AtomicU64::new(0));
+        let state = State { plan, told, operations, lists, dead: CancellationToken::new() };
         Self { inner, state: Arc::new(state), quirk: Quirk::None }
     }
 
@@ -124,21 +175,58 @@ impl FaultStore {
         self.state.operations.load(Ordering::Relaxed)
     }
 
-    async fn run<T>(&self, does: Does, path: &Path, operation: impl Future<Output = Result<T>>) -> Result<T> {
+    /// How many of them were listings.
+    pub fn lists(&self) -> u64 {
+        self.state.lists.load(Ordering::Relaxed)
+    }
+
+    /// What becomes of an operation.
+    fn fault(&self, asked: Asked<'_>) -> Result<Fault> {
+        let Asked { does, path, .. } = asked;
         let number = self.state.operations.fetch_add(1, Ordering::Relaxed);
+        self.state.lists.fetch_add(u64::from(does == Does::List), Ordering::Relaxed);
         if self.state.dead.is_cancelled() {
             return Err(failure("the process is dead"));
         }
-        let told = match &self.state.told {
-            Told::ByNumber => number,
+        let fault = match &self.state.told {
+            Told::ByNumber => (self.state.plan)(number),
             Told::ByNature { since, runtime } => {
                 let _here = runtime.enter();
-                hash_of((does, place(path), since.elapsed()))
+                (self.state.plan)(hash_of((does, place(path), since.elapsed())))
+            }
+            Told::InFull(judge) => judge(asked),
+            Told::ByCommit(told) => {
+                let is_commit = does == Does::Write && is_entry(path);
+                let next = |told: u64| if is_commit { ((told >> u32::BITS) + 1) << u32::BITS } else { told + 1 };
+                let before = told.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |told| Some(next(told)));
+                (self.state.plan)(next(before.expect("it is always updated")))
             }
         };
-        match (self.state.plan)(told) {
+        Ok(fault)
+    }
+
+    async fn run<T>(&self, does: Does, path: &Path, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        self.carry(Asked { does, path, bytes: 0 }, operation).await
+    }
+
+    async fn carry<T>(&self, asked: Asked<'_>, operation: impl Future<Output = Result<T>>) -> Result<T> {
+        self.meet(self.fault(asked)?, asked, operation).await
+    }
+
+    async fn meet<T>(
+        &self,
+        fault: Fault,
+        Asked { does, path, .. }: Asked<'_>,
+        operation: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        match fault {
             Fault::None => operation.await,
+            Fault::Hang if self.state.told.is_at_home() => std::future::pending().await,
+            Fault::Hang => Err(failure("no answer")),
             Fault::Fail => Err(failure("failed on purpose")),
+            Fault::Conflict => {
+                Err(object_store::Error::AlreadyExists { path: path.to_string(), source: "409 Conflict".into() })
+            }
             Fault::LoseReply => {
                 let _ = operation.await;
                 Err(failure("reply lost on purpose"))
@@ -154,19 +242,26 @@ impl FaultStore {
             }
             Fault::Slow(time) => {
                 match does {
-                    Does::Write => sleep(time).await,
-                    _ if self.state.told.is_at_home() => sleep(time / SLOW_WRITES).await,
+                    Does::Write if !self.state.told.is_elsewhere() => sleep(time).await,
+                    Does::Read | Does::List if self.state.told.is_at_home() => sleep(time / SLOW_WRITES).await,
                     _ => {}
                 }
                 operation.await
+            }
+            Fault::Repeat(time) => {
+                let done = operation.await;
+                if does == Does::Write && !self.state.told.is_elsewhere() {
+                    sleep(time).await;
+                }
+                done
             }
         }
     }
 }
 
 /// What an operation does.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Does {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Does {
     Read,
     Write,
     List,
@@ -178,6 +273,13 @@ fn place(path: &Path) -> &str {
         Some((folder, _)) if !folder.ends_with("_delta_log") => folder,
         _ => path.as_ref(),
     }
+}
+
+/// Whether it is an entry of a table's log.
+pub fn is_entry(path: &Path) -> bool {
+    let mut parts = path.as_ref().rsplit('/');
+    let is_version = |name: &str| name.strip_suffix(".json").is_some_and(|name| name.parse::<u64>().is_ok());
+    parts.next().is_some_and(is_version) && parts.next() == Some("_delta_log")
 }
 
 fn hash_of(what: impl Hash) -> u64 {
@@ -209,7 +311,11 @@ impl ObjectStore for FaultStore {
         if matches!(self.quirk, Quirk::Repeating(when) if when(self.operations())) {
             let _ = self.inner.put_opts(location, payload.clone(), options.clone()).await;
         }
-        self.run(Does::Write, location, self.inner.put_opts(location, payload, options)).await
+        let asked = Asked { does: Does::Write, path: location, bytes: payload.content_length() };
+        let fault = self.fault(asked)?;
+        let put = || self.inner.put_opts(location, payload.clone(), options.clone());
+        let first = self.meet(fault, asked, put()).await;
+        if matches!(fault, Fault::Repeat(_)) { put().await } else { first }
     }
 
     async fn put_multipart_opts(
@@ -217,7 +323,8 @@ impl ObjectStore for FaultStore {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        self.run(Does::Write, location, self.inner.put_multipart_opts(location, options)).await
+        let begun = self.run(Does::Write, location, self.inner.put_multipart_opts(location, options)).await?;
+        Ok(Box::new(FaultUpload { store: self.clone(), path: location.clone(), inner: begun }))
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
@@ -267,5 +374,30 @@ impl ObjectStore for FaultStore {
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
         self.run(Does::Write, to, self.inner.copy_opts(from, to, options)).await
+    }
+}
+
+/// A file that comes in parts, each an operation of its own.
+#[derive(Debug)]
+struct FaultUpload {
+    store: FaultStore,
+    path: Path,
+    inner: Box<dyn MultipartUpload>,
+}
+
+#[async_trait]
+impl MultipartUpload for FaultUpload {
+    fn put_part(&mut self, part: PutPayload) -> UploadPart {
+        let (store, path, bytes) = (self.store.clone(), self.path.clone(), part.content_length());
+        let put = self.inner.put_part(part);
+        async move { store.carry(Asked { does: Does::Write, path: &path, bytes }, put).await }.boxed()
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        self.store.run(Does::Write, &self.path, self.inner.complete()).await
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.store.run(Does::Write, &self.path, self.inner.abort()).await
     }
 }

@@ -9,7 +9,7 @@ use lake_schemas::{Lake, Table};
 use object_store::memory::InMemory;
 use query::verify::{Question, verify};
 
-use crate::simulation::{Computation, Log, LogMessage, lake_on, simulate, versions};
+use crate::simulation::{Computation, Log, LogMessage, lake_on, number_of, simulate, versions};
 
 const MEMORY: usize = 1 << 30;
 
@@ -30,7 +30,7 @@ fn growing_log(seed: u64) -> (Arc<Log>, Arc<Log>) {
 /// Retention takes all below the ends of an earlier log.
 fn drop_all_of(earlier: &Log, log: &Log) {
     for (partition, end) in earlier.ends() {
-        log.drop_below(partition.partition, end);
+        log.drop_below(number_of(&partition.topic, partition.partition), end);
     }
 }
 
@@ -118,7 +118,7 @@ fn what_neither_of_them_has_is_refused_by_name() {
         minutes().read_all(&lake, &earlier).await.expect("aggregate ends");
         let (partition, end) = earlier.ends().pop_first().expect("partitions");
         let (offset, dropped) = (end.to_string(), end + 1);
-        log.drop_below(partition.partition, dropped);
+        log.drop_below(number_of(&partition.topic, partition.partition), dropped);
         match minutes().read_all(&lake, &log).await {
             Err(DriveError::Source(SourceError::Refused(why))) => {
                 assert!(why.contains(&offset) && why.contains(&dropped.to_string()), "{why}");

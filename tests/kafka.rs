@@ -334,6 +334,33 @@ async fn who_begins_again_without_room_reads_nothing_twice() {
     assert_eq!(stack.raw_is_the_log(topic, topic).await, 400_000);
 }
 
+/// At the live end each partition yields what a linger of a tenth of a second brings, not a batch for every few
+/// messages, however often the broker says that it has no more for now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_followed_partition_makes_ten_batches_a_second_at_most() {
+    let (stack, topic, partitions, seconds) = (RealStack::shared(), "followed", 12, 5);
+    stack.create_topic(topic, partitions, &[]).await;
+    for more in [&["-X", "fetch.min.bytes=1", "-X", "fetch.wait.max.ms=500"][..], &[]] {
+        let lake = format!("{topic}-{}", more.len());
+        let mut member = Member::start(&stack, topic, &lake, &[more, &["-v"]].concat());
+        member.says("begins", SOON).await;
+        let began = Instant::now();
+        let load = Load { rate: 1_000, count: Some(1_000 * seconds), start_ms: NOON_MS };
+        stack.produce(topic, 1, load, CancellationToken::new()).await;
+        let tenths = began.elapsed().as_millis() / 100 + 1;
+        let log = member.log();
+        member.leaves().await;
+        let batches = log.lines().filter(|line| line.contains(" read ")).count();
+        assert!(batches >= 12, "{log}");
+        assert!(
+            batches as u128 <= tenths * partitions.unsigned_abs() as u128 * 12 / 10,
+            "{batches} in {tenths} tenths"
+        );
+        stack.catch_up(topic, &lake, &[]).await;
+        stack.raw_is_the_log(topic, &lake).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_that_die_are_waited_for_aloud() {
     let (stack, topic) = (RealStack::start(), "waiting");

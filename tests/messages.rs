@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Date32Type;
 use ingest::decode::{BatchBuilder, Event, Message, Place, decode};
-use lake_schemas::rejection::{DEPTH_MAX, ID_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use lake_schemas::rejection::{COST_MICROS_MAX, DEPTH_MAX, ID_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use lake_schemas::rows::{Events, Positions};
 use lake_schemas::table::{TIME_IN_FUTURE_MS, column};
 use lake_schemas::{LogDate, LogTime, Rejection, TopicPartition};
@@ -91,6 +91,9 @@ fn limits_hold_to_the_byte() {
         event(&click_with(name, &format!("\"{longest}\"")));
         rejected(click_with(name, &format!("\"{longest}i\"")), Rejection::BadField);
     }
+    event(&click_with("cost_micros", "0"));
+    assert_eq!(event(&click_with("cost_micros", "1000000000000")).cost_micros, Some(COST_MICROS_MAX));
+    rejected(click_with("cost_micros", "1000000000001"), Rejection::BadField);
     event(&click_with("x", &nested(DEPTH_MAX - 1)));
     let full = click_with("x", "\"\"");
     let padding = " ".repeat(PAYLOAD_BYTES_MAX - full.len());

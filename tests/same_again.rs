@@ -14,10 +14,10 @@ const SEEDS: u64 = 100;
 /// What happened in the world of a seed: of each table each version, who made it, and how much came and went.
 async fn story(seed: u64) -> Vec<String> {
     let computations = [Computation::Raw, Computation::Minutes(parameters_of(seed))];
-    let (lake, _) = survive(seed, &computations).await.expect("it catches up");
+    let world = survive(seed, &computations).await.expect("it catches up");
     let mut story = Vec::new();
     for table in Table::ALL {
-        let versions = versions(&lake, table).await;
+        let versions = versions(&world.history, table).await;
         story.extend(versions.iter().enumerate().map(|(number, version)| format!("{table} {number}: {version}")));
     }
     story

@@ -91,6 +91,8 @@ fn total_and_largest(bytes: &[u64]) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
+    use lake_schemas::files::FILE_BYTES;
+
     use super::*;
 
     const MIB: u64 = 1024 * 1024;
@@ -134,7 +136,9 @@ mod tests {
                     while let Some(bin) = bins(&files, Growth::Open).into_iter().next() {
                         let total: u64 = files[bin.clone()].iter().sum();
                         rewritten += total;
-                        files.splice(bin, [total]);
+                        let full = usize::try_from(total / FILE_BYTES).expect("small");
+                        let rest = (!total.is_multiple_of(FILE_BYTES)).then_some(total % FILE_BYTES);
+                        files.splice(bin, std::iter::repeat_n(FILE_BYTES, full).chain(rest));
                     }
                 }
                 most = most.max(files.len());

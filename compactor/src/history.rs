@@ -7,16 +7,26 @@
 //! | a pin | somebody wants it, or to go back to it |
 //! | a restart, on offsets of the raw table | the newest version has all of them: raw rows are never given up |
 //! | a backfill, on offsets too | likewise; what it has not committed is younger than is taken for forgotten |
+//!
+//! Whether a version or a file is old is told by the clock of the store, which all that is in it is compared with. The
+//! clock of this machine must agree with it: nothing that is deleted comes back.
 
+use std::error::Error;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use lake_schemas::Lake;
 use lake_schemas::commit::{Deletes, TableLog, Version};
-use lake_schemas::{Lake, pins};
+use lake_schemas::pins::{self, Pins};
 use tokio::time::Instant;
+use tracing::warn;
 
 use crate::error::CompactError;
 use crate::report::Done;
+
+/// How far the clock of this machine and that of the store may differ for anything to be deleted: what clocks do that
+/// are kept by NTP, and requests that are slow. One that is further away may be days away a moment later.
+const CLOCKS_APART_MAX: TimeDelta = TimeDelta::minutes(5);
 
 /// What of history is kept.
 #[derive(Clone, Copy, Debug)]
@@ -46,15 +56,27 @@ impl Keep {
         {
             done.push(Done::Checkpointed { table, version, took: began.elapsed() });
         }
+        if deletes == Deletes::Yes
+            && let Some(why) = clocks_apart(self.now, lake.time().await?)
+        {
+            warn!(%table, why, "nothing is given up");
+            return Ok(done);
+        }
         let began = Instant::now();
-        let old = log.version_at(self.now - self.keep).await?.unwrap_or(0);
+        let old = log.stored_by(self.now - self.keep).await?.unwrap_or(0);
         let wanted = stands.iter().copied().fold(old, Version::min);
         let mut from = log.kept_from(wanted).await?;
         if from > 0 {
             if deletes == Deletes::Yes {
                 pins::announce(lake, table, from).await?;
             }
-            let pinned = pins::pins(lake).await?.into_iter().filter(|pin| pin.table == table.name());
+            let Pins { pins, damaged } = pins::all(lake).await?;
+            if let Some(damaged) = damaged.iter().find(|damaged| damaged.may_be_of(table)) {
+                let why = damaged.refused();
+                warn!(%table, error = &why as &dyn Error, "nothing is given up");
+                return Ok(done);
+            }
+            let pinned = pins.into_iter().filter(|pin| pin.table == table.name());
             if let Some(oldest) = pinned.filter(|pin| pin.holds(self.now)).map(|pin| pin.version).min()
                 && oldest < from
             {
@@ -73,5 +95,30 @@ impl Keep {
             }
         }
         Ok(done)
+    }
+}
+
+/// Why nothing may be deleted when it is so late here and there, if so.
+fn clocks_apart(here: DateTime<Utc>, store: DateTime<Utc>) -> Option<String> {
+    ((here - store).abs() > CLOCKS_APART_MAX).then(|| {
+        let minutes = CLOCKS_APART_MAX.num_minutes();
+        format!("the clock here says {here}, that of the store {store}; set them to within {minutes} minutes")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clocks_that_differ_by_more_than_minutes_delete_nothing() {
+        let now = DateTime::from_timestamp(1_772_884_800, 0).expect("a time");
+        for seconds in [0, 299, -299] {
+            assert_eq!(clocks_apart(now, now + TimeDelta::seconds(seconds)), None);
+        }
+        for seconds in [301, -301, 8 * 86_400] {
+            let why = clocks_apart(now, now + TimeDelta::seconds(seconds)).expect("too far");
+            assert!(why.contains("within 5 minutes"), "{why}");
+        }
     }
 }

@@ -5,27 +5,35 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type};
 use deltalake::kernel::Add;
 use futures::TryStreamExt;
-use lake_schemas::commit::{Commit, Outcome, TableLog};
-use lake_schemas::files::{DataFile, Encoder, discard};
+use lake_schemas::commit::{Commit, CommitId, Outcome, TableLog, Version};
+use lake_schemas::files::{Encoder, discard};
 use lake_schemas::table::column;
-use lake_schemas::{Folder, Statistics, Table, read};
-use tokio::time::Instant;
+use lake_schemas::{Folder, LakeError, RawFile, Statistics, Table, TopicPartition, read};
 use tracing::warn;
 
 use crate::bins::{Growth, bins};
 use crate::error::CompactError;
+use crate::failures::Failures;
 use crate::report::Done;
+use crate::setbacks::{Setbacks, Work};
 use crate::summing::{Counts, Input, Summing, Wanted};
+use crate::uncommitted::Uncommitted;
 
 /// The job, as `history` names it.
 const JOB: &str = "compaction";
 
 /// How much is put together before it is committed, in bytes of the inputs: what a crash repeats.
 const COMMIT_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Bins that may fail in a row; after these the rest is left for the next round. If the store is down, each of them
+/// waits for it.
+const FAILURES_MAX: usize = 3;
 
 /// A table whose files are put together.
 pub(crate) struct Merge<'a> {
@@ -34,6 +42,10 @@ pub(crate) struct Merge<'a> {
     pub settled_ms: Option<i64>,
     /// How much memory it may take, in bytes.
     pub memory: usize,
+    /// Files that are left alone for now.
+    pub setbacks: &'a mut Setbacks,
+    /// What was put together and committed.
+    pub sum: Sum,
 }
 
 /// Neighbours that become one file, or none if they cannot.
@@ -48,33 +60,67 @@ impl Bin {
     }
 }
 
+/// Why a bin was not put together.
+struct Unmerged {
+    /// The path of the file that it failed at, if that is known.
+    at: Option<String>,
+    /// What went wrong; `None` if its files just do not belong together.
+    error: Option<CompactError>,
+}
+
+impl From<CompactError> for Unmerged {
+    fn from(error: CompactError) -> Self {
+        Self { at: None, error: Some(error) }
+    }
+}
+
+impl From<LakeError> for Unmerged {
+    fn from(error: LakeError) -> Self {
+        Self::from(CompactError::from(error))
+    }
+}
+
 impl Merge<'_> {
-    /// Puts together what is worth it; what was done, if anything.
-    pub async fn run(&mut self) -> Result<Option<Done>, CompactError> {
-        let (began, table) = (Instant::now(), self.log.table());
-        let (mut sum, mut bins) = (Sum::default(), self.bins().await?.into_iter().peekable());
-        while bins.peek().is_some() {
+    /// Puts files together where it is worth it. A bin that cannot be is added to the failures and left alone for a
+    /// while; an error means that nothing more can be done for this table.
+    pub async fn run(&mut self, failures: &mut Failures) -> Result<(), CompactError> {
+        let work = Work::Commit(self.log.table());
+        if self.log.table().source().is_some() {
+            carries_nothing_else(self.log)?;
+        }
+        if self.setbacks.forbid(&work) {
+            return Ok(());
+        }
+        // Files of a commit that fails are lost until the sweep: after one, the next try puts as little as possible.
+        let bytes_max = if self.setbacks.have(&work) { 0 } else { COMMIT_BYTES };
+        let (mut bins, mut failed) = (self.bins().await?.into_iter().peekable(), 0);
+        while bins.peek().is_some() && failed < FAILURES_MAX {
             let (mut merged, mut bytes) = (Vec::new(), 0);
-            while let Some(bin) = bins.next_if(|bin| bytes == 0 || bytes + bin.bytes() <= COMMIT_BYTES) {
+            while failed < FAILURES_MAX
+                && let Some(bin) = bins.next_if(|bin| bytes == 0 || bytes + bin.bytes() <= bytes_max)
+            {
                 bytes += bin.bytes();
-                let files = self.merge(&bin).await?;
-                if !files.is_empty() {
-                    let store = self.log.object_store();
-                    for file in &files {
-                        file.put(store.as_ref()).await?;
+                match self.merge(&bin).await {
+                    Ok(adds) if adds.is_empty() => {}
+                    Ok(adds) => {
+                        failed = 0;
+                        merged.push((bin, adds));
                     }
-                    merged.push((bin, files.into_iter().map(|file| file.add).collect()));
+                    Err(unmerged) => {
+                        failed += usize::from(unmerged.error.is_some());
+                        self.leave_alone(&bin, unmerged, failures);
+                    }
                 }
             }
-            self.commit(merged, &mut sum).await?;
+            if let Err(error) = self.commit(merged).await {
+                if !error.is_altered() {
+                    self.setbacks.add(work);
+                }
+                return Err(error);
+            }
         }
-        Ok((sum.inputs > 0).then(|| Done::Merged {
-            table,
-            version: self.log.version(),
-            files: (sum.inputs, sum.outputs),
-            bytes: (sum.bytes_in, sum.bytes_out),
-            took: began.elapsed(),
-        }))
+        self.setbacks.clear(&work);
+        Ok(())
     }
 
     /// How many files would be put together, without doing it.
@@ -82,10 +128,24 @@ impl Merge<'_> {
         Ok(self.bins().await?.iter().map(|bin| bin.inputs.len()).sum())
     }
 
+    /// Excludes the file that a bin failed at, or all its files if that is not known, from compaction for a while.
+    fn leave_alone(&mut self, bin: &Bin, unmerged: Unmerged, failures: &mut Failures) {
+        let table = self.log.table();
+        match unmerged.at {
+            Some(path) => self.setbacks.add(Work::Merge(table, path)),
+            None => bin.inputs.iter().for_each(|file| self.setbacks.add(Work::Merge(table, file.path.clone()))),
+        }
+        if let Some(error) = unmerged.error {
+            failures.add(error);
+        }
+    }
+
     /// Commits what was put together, as far as its inputs are still there.
-    async fn commit(&mut self, mut merged: Vec<(Bin, Vec<Add>)>, sum: &mut Sum) -> Result<(), CompactError> {
+    async fn commit(&mut self, mut merged: Vec<(Bin, Vec<Add>)>) -> Result<(), CompactError> {
+        let id = CommitId::unique();
         while !merged.is_empty() {
             let commit = Commit {
+                id: id.clone(),
                 adds: merged.iter().flat_map(|(_, adds)| adds.clone()).collect(),
                 removes: merged.iter().flat_map(|(bin, _)| bin.inputs.clone()).collect(),
                 data_change: false,
@@ -93,6 +153,7 @@ impl Merge<'_> {
             };
             match self.log.commit(&commit).await? {
                 Outcome::Committed(_) => {
+                    let sum = &mut self.sum;
                     sum.inputs += commit.removes.len();
                     sum.outputs += commit.adds.len();
                     sum.bytes_in += merged.iter().map(|(bin, _)| bin.bytes()).sum::<u64>();
@@ -105,7 +166,7 @@ impl Merge<'_> {
                         merged.into_iter().partition(|(bin, _)| bin.inputs.iter().any(|file| file.path == path));
                     let gone: Vec<(Bin, Vec<Add>)> = gone;
                     for (_, adds) in &gone {
-                        discard(self.log.object_store().as_ref(), adds).await;
+                        discard(self.log.object_store().as_ref(), &id, adds).await;
                     }
                     merged = left;
                 }
@@ -120,8 +181,11 @@ impl Merge<'_> {
     async fn bins(&mut self) -> Result<Vec<Bin>, CompactError> {
         self.log.refresh().await?;
         let table = self.log.table();
+        let live = self.log.live_files().await?;
+        self.setbacks.keep_files(table, &live);
+        let left_alone = self.setbacks.files(table);
         let mut groups: BTreeMap<(Folder, String), Vec<(i64, Add)>> = BTreeMap::new();
-        for file in self.log.live_files().await? {
+        for file in live {
             let Some(folder) = Folder::of(table, &file) else { continue };
             if let Some((of, order)) = place(table, &file) {
                 groups.entry((folder, of)).or_default().push((order, file));
@@ -138,70 +202,145 @@ impl Merge<'_> {
                 _ => Growth::Open,
             };
             files.sort_by(|(one, file), (other, another)| (one, &file.path).cmp(&(other, &another.path)));
-            let bytes: Vec<_> = files.iter().map(|(_, file)| file.size.unsigned_abs()).collect();
+            // A file that is left alone separates its neighbours, as one does that is large enough.
+            let size = |file: &Add| if left_alone.contains(&*file.path) { u64::MAX } else { file.size.unsigned_abs() };
+            let bytes: Vec<_> = files.iter().map(|(_, file)| size(file)).collect();
             let inputs = |bin: std::ops::Range<usize>| files[bin].iter().map(|(_, file)| file.clone()).collect();
             found.extend(bins(&bytes, growth).into_iter().map(|bin| Bin { folder, inputs: inputs(bin) }));
         }
         Ok(found)
     }
 
-    /// The files that a bin becomes; none, if what it holds does not belong into one.
-    async fn merge(&self, bin: &Bin) -> Result<Vec<DataFile>, CompactError> {
-        let (table, store) = (self.log.table(), self.log.object_store());
-        if table.source().is_some() {
-            let of = Counts { table, store };
-            let inputs = bin.inputs.iter().cloned();
-            let inputs = inputs.map(|file| Input { of: of.clone(), file, wanted: Wanted::All }).collect();
-            let summing = Summing::new(table, self.log.parameters()?, self.memory)?;
-            return summing.sum(bin.folder, inputs).await;
-        }
-        let schema = self.log.schema();
+    /// Puts the files that a bin becomes.
+    async fn merge(&self, bin: &Bin) -> Result<Vec<Add>, Unmerged> {
+        let mut files = Uncommitted::new(self.log.object_store());
+        let done = if self.log.table().source().is_some() {
+            self.sum_up(bin, &mut files).await.map_err(Unmerged::from)
+        } else {
+            self.concatenate(bin, &mut files).await
+        };
+        files.after(done).await
+    }
+
+    /// Merges files of a roll-up. Its rows are sums already, so summing only puts them in order.
+    async fn sum_up(&self, bin: &Bin, files: &mut Uncommitted) -> Result<(), CompactError> {
+        let of = Counts { table: self.log.table(), store: self.log.object_store() };
+        let inputs = bin.inputs.iter().cloned();
+        let inputs = inputs.map(|file| Input { of: of.clone(), file, wanted: Wanted::All }).collect();
+        Summing::new(of.table, self.log.parameters()?, self.memory)?.sum(bin.folder, inputs, files).await
+    }
+
+    /// Concatenates rows, file after file.
+    async fn concatenate(&self, bin: &Bin, files: &mut Uncommitted) -> Result<(), Unmerged> {
+        let (table, schema) = (self.log.table(), self.log.whole_schema()?);
         let mut encoder = Encoder::new(table, Arc::clone(&schema));
-        let mut last: Option<(String, i64)> = None;
+        let mut last: Option<(TopicPartition, i64)> = None;
         for file in &bin.inputs {
-            let mut rows = read::rows(Arc::clone(&store), table, Arc::clone(&schema), file.clone()).await?;
-            while let Some(rows) = rows.try_next().await? {
+            let at = |error: LakeError| Unmerged { at: Some(file.path.clone()), error: Some(error.into()) };
+            let rows = read::rows(self.log.object_store(), table, Arc::clone(&schema), file.clone()).await;
+            let mut rows = rows.map_err(at)?;
+            while let Some(rows) = rows.try_next().await.map_err(at)? {
                 if !table.is_counts() && !follows(&mut last, &rows) {
                     warn!(%table, path = file.path, "not put together: its rows do not follow those before them");
-                    return Ok(Vec::new());
+                    return Err(Unmerged { at: Some(file.path.clone()), error: None });
                 }
-                encoder.push(&rows).await?;
+                for file in encoder.push(&rows).await? {
+                    files.put(file).await?;
+                }
             }
         }
-        Ok(encoder.finish().await?)
+        if let Some(file) = encoder.finish().await? {
+            files.put(file).await?;
+        }
+        Ok(())
     }
+}
+
+/// Refuses a roll-up with columns of other programs: its rows are sums, and nothing sums those.
+pub(crate) fn carries_nothing_else(roll_up: &TableLog) -> Result<(), LakeError> {
+    let table = roll_up.table();
+    let way_out = format!("remove the folder {table} while compact stands still, and compact makes the table again");
+    roll_up.has_no_further_columns("summing its rows", &way_out)
 }
 
 /// What was put together.
 #[derive(Default)]
-struct Sum {
+pub(crate) struct Sum {
     inputs: usize,
     outputs: usize,
     bytes_in: u64,
     bytes_out: u64,
 }
 
+impl Sum {
+    /// Returns the report of a table that is at a version now; `None` if nothing was done.
+    pub fn done(&self, table: Table, version: Version, took: Duration) -> Option<Done> {
+        let (files, bytes) = ((self.inputs, self.outputs), (self.bytes_in, self.bytes_out));
+        (self.inputs > 0).then_some(Done::Merged { table, version, files, bytes, took })
+    }
+}
+
 /// What besides its folder a file shares with those it may be put together with, and where among them it stands; `None`
 /// if it does not tell.
 fn place(table: Table, file: &Add) -> Option<(String, i64)> {
-    let statistics = Statistics::of(file);
     if table.is_counts() {
-        let (first, _) = statistics.window_starts()?;
+        let (first, _) = Statistics::of(file).window_starts()?;
         return Some((String::new(), first));
     }
-    let (topic, partition) = (statistics.min(column::TOPIC).as_str()?, statistics.min(column::KAFKA_PARTITION));
-    Some((format!("{topic}/{partition}"), statistics.min(column::KAFKA_OFFSET).as_i64()?))
+    let file = RawFile::of(file)?;
+    let (topic, partition) = file.partition();
+    Some((format!("{topic}/{partition}"), file.offsets.first))
 }
 
-/// Whether rows of a raw table go on where others of the same topic ended. Of a long topic's name, statistics may tell
-/// the beginning only.
-fn follows(last: &mut Option<(String, i64)>, rows: &RecordBatch) -> bool {
+/// Whether rows of a raw table go on where others of the same partition ended, in the order of their offsets. What
+/// files state is not enough: of a long topic's name only the beginning, and of order nothing.
+fn follows(last: &mut Option<(TopicPartition, i64)>, rows: &RecordBatch) -> bool {
     let topics = rows[column::TOPIC].as_string::<i32>();
-    let offsets = rows[column::KAFKA_OFFSET].as_primitive::<arrow::datatypes::Int64Type>().values();
+    let partitions = rows[column::KAFKA_PARTITION].as_primitive::<Int32Type>().values();
+    let offsets = rows[column::KAFKA_OFFSET].as_primitive::<Int64Type>().values();
     let (Some(&first), Some(&next)) = (offsets.first(), offsets.last()) else { return true };
-    let topic = topics.value(0);
-    let is_one = topics.value(topics.len() - 1) == topic;
-    let is_next = last.as_ref().is_none_or(|(before, offset)| before == topic && *offset < first);
-    *last = Some((topic.to_owned(), next));
-    is_one && is_next
+    let partition = TopicPartition::new(topics.value(0), partitions[0]);
+    let is_one = (0..topics.len()).all(|row| topics.value(row) == partition.topic)
+        && partitions.iter().all(|number| *number == partition.partition);
+    let are_in_order = offsets.is_sorted_by(|one, other| one < other);
+    let is_next = last.as_ref().is_none_or(|(before, offset)| *before == partition && *offset < first);
+    *last = Some((partition, next));
+    is_one && are_in_order && is_next
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray};
+
+    use super::*;
+
+    fn rows(all: &[(&str, i32, i64)]) -> RecordBatch {
+        let columns: [(&str, ArrayRef); 3] = [
+            (column::TOPIC, Arc::new(StringArray::from_iter_values(all.iter().map(|row| row.0)))),
+            (column::KAFKA_PARTITION, Arc::new(Int32Array::from_iter_values(all.iter().map(|row| row.1)))),
+            (column::KAFKA_OFFSET, Arc::new(Int64Array::from_iter_values(all.iter().map(|row| row.2)))),
+        ];
+        RecordBatch::try_from_iter(columns).expect("rows")
+    }
+
+    #[test]
+    fn only_rows_of_one_partition_in_their_order_are_put_together() {
+        let go_on = |batches: &[RecordBatch]| {
+            let mut last = None;
+            batches.iter().all(|rows| follows(&mut last, rows))
+        };
+        let (one, next) = (rows(&[("t", 0, 1), ("t", 0, 2)]), rows(&[("t", 0, 5)]));
+        assert!(go_on(&[one.clone(), next.clone()]));
+        for odd in [
+            vec![next, one.clone()],
+            vec![one.clone(), rows(&[("t", 1, 5)])],
+            vec![one, rows(&[("u", 0, 5)])],
+            vec![rows(&[("t", 0, 1), ("t", 1, 2), ("t", 0, 3)])],
+            vec![rows(&[("t", 0, 1), ("u", 0, 2), ("t", 0, 3)])],
+            vec![rows(&[("t", 0, 1), ("t", 0, 3), ("t", 0, 2), ("t", 0, 4)])],
+            vec![rows(&[("t", 0, 1), ("t", 0, 1)])],
+        ] {
+            assert!(!go_on(&odd), "{odd:?}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use lake_schemas::Table;
-use lake_schemas::commit::{Cleaned, Version};
+use lake_schemas::commit::{Cleaned, ForeignChange, Version};
 
 const BYTES_PER_MB: f64 = 1e6;
 
@@ -41,6 +41,17 @@ pub enum Done {
         /// How long it took.
         took: Duration,
     },
+    /// Raw files that another program wrote were put in the order of the log again, a file for each partition.
+    SortedOut {
+        /// Of which table.
+        table: Table,
+        /// The version that it became.
+        version: Version,
+        /// How many there were, and how many there are.
+        files: (usize, usize),
+        /// How long it took.
+        took: Duration,
+    },
     /// A log checkpoint was written, because nobody else had.
     Checkpointed {
         /// Of which table.
@@ -68,6 +79,8 @@ pub enum Done {
         /// How long it took.
         took: Duration,
     },
+    /// Nothing was done: another program has changed a table's rows, which whoever runs the lake must know.
+    Foreign(ForeignChange),
     /// What a round would do to a table, if it did it.
     Would {
         /// To which table.
@@ -96,6 +109,11 @@ impl fmt::Display for Done {
                 size(*output),
                 seconds(*took)
             ),
+            Self::SortedOut { table, version, files: (before, after), took } => write!(
+                f,
+                "{table} version {version}: {before} files of another program sorted into {after}, each of one partition; {}",
+                seconds(*took)
+            ),
             Self::Checkpointed { table, version, took } => {
                 write!(f, "{table} version {version}: log checkpoint, {}", seconds(*took))
             }
@@ -108,6 +126,7 @@ impl fmt::Display for Done {
             Self::Swept { table, cleaned: Cleaned { files, bytes, .. }, took } => {
                 write!(f, "{table}: {files} files deleted that no version names; {}, {}", size(*bytes), seconds(*took))
             }
+            Self::Foreign(change) => write!(f, "{change}"),
             Self::Would { table, windows: 0, files } => write!(f, "{table}: {files} files would be put together"),
             Self::Would { table, windows, files: 0 } => write!(f, "{table}: {windows} windows would be summed"),
             Self::Would { table, windows, files } => {

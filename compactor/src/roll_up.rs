@@ -9,15 +9,17 @@ use std::sync::Arc;
 
 use deltalake::kernel::Add;
 use lake_schemas::commit::{Changed, Commit, Move, Outcome, TableLog, Version};
-use lake_schemas::files::{DataFile, discard};
+use lake_schemas::files::discard;
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::{cut_of, rolled_up_from, source_version};
-use lake_schemas::{Folder, Statistics};
+use lake_schemas::{Folder, Statistics, Table};
 use tokio::time::Instant;
 
 use crate::error::CompactError;
+use crate::merge::carries_nothing_else;
 use crate::report::Done;
 use crate::summing::{Counts, Input, Summing, Wanted};
+use crate::uncommitted::Uncommitted;
 
 /// The job, as `history` names it.
 const JOB: &str = "roll-up";
@@ -61,16 +63,14 @@ impl RollUp<'_> {
         loop {
             let began = Instant::now();
             let Some(plan) = self.plan().await? else { return Ok(None) };
+            carries_nothing_else(self.target)?;
             let (parameters, target) = (self.source.parameters()?, self.target.table());
-            let files = self.files(&plan, &parameters).await?;
+            let adds = self.files(&plan, &parameters).await?;
             let store = self.target.object_store();
-            for file in &files {
-                file.put(store.as_ref()).await?;
-            }
             let moved = Move { app_id: source_version(target), from: plan.from, to: Some(plan.to.cast_signed()) };
             let commit = Commit {
                 moves: vec![moved],
-                adds: files.iter().map(|file| file.add.clone()).collect(),
+                adds,
                 removes: plan.removes.clone(),
                 definition: plan.is_altering.then(|| parameters.definition(target)),
                 cut: cut_of(&self.source.stands()),
@@ -89,11 +89,11 @@ impl RollUp<'_> {
                     }));
                 }
                 Outcome::Fenced { .. } => {
-                    discard(store.as_ref(), &commit.adds).await;
+                    discard(store.as_ref(), &commit.id, &commit.adds).await;
                     return Err(CompactError::Fenced(target));
                 }
                 // Its files were put together meanwhile.
-                Outcome::InputGone { .. } => discard(store.as_ref(), &commit.adds).await,
+                Outcome::InputGone { .. } => discard(store.as_ref(), &commit.id, &commit.adds).await,
                 Outcome::Overtaken { .. } => unreachable!("a roll-up goes onto any version"),
             }
         }
@@ -111,8 +111,11 @@ impl RollUp<'_> {
         let from = self.target.txn(&source_version(target));
         let known = rolled_up_from(target, |app_id| self.target.txn(app_id)).filter(|from| *from <= to);
         let is_altering = self.target.parameters()? != self.source.parameters()?;
+        let live = self.target.live_files().await?;
+        // A file in no known folder does not say which windows it holds, so all windows are summed again.
+        let is_whole = live.iter().all(|file| Folder::of(target, file).is_some());
         let changed = match known {
-            Some(from) if !is_altering => self.source.changed(from, to).await?,
+            Some(from) if is_whole && !is_altering => self.source.changed(from, to).await?,
             _ => Changed::Anything,
         };
         let mut sources: BTreeMap<i64, Vec<Add>> = BTreeMap::new();
@@ -121,7 +124,6 @@ impl RollUp<'_> {
                 sources.entry(folder.start_ms()).or_default().push(file);
             }
         }
-        let live = self.target.live_files().await?;
         let starts: BTreeSet<i64> = match &changed {
             Changed::Folders(folders) => folders.clone(),
             Changed::Anything => sources.keys().copied().collect(),
@@ -130,26 +132,32 @@ impl RollUp<'_> {
         if is_idle && changed != Changed::Anything {
             return Ok(None);
         }
-        let is_touched = |file: &Add| match Statistics::of(file).window_starts() {
-            _ if changed == Changed::Anything => true,
-            Some((first, last)) => starts.range(first..=last).next().is_some(),
-            None => true,
-        };
-        let removes = live.into_iter().filter(is_touched).collect();
+        let is_partial = changed != Changed::Anything;
         let mut windows: BTreeMap<Folder, BTreeSet<i64>> = BTreeMap::new();
         for start in starts {
             windows.entry(Folder::at(target, start)).or_default().insert(start);
         }
+        let removes = live.into_iter().filter(|file| !is_partial || holds_any(&windows, target, file)).collect();
         sources.retain(|start, _| windows.values().any(|windows| windows.contains(start)));
-        let is_partial = changed != Changed::Anything;
         Ok(Some(Plan { from, to, windows, removes, sources, is_partial, is_altering }))
     }
 
-    /// The new files: of the windows that are summed again, and of what else is in the files that they were in.
-    async fn files(&self, plan: &Plan, parameters: &Parameters) -> Result<Vec<DataFile>, CompactError> {
+    /// Puts the new files, each as soon as it is full, and returns their `Add`s: all that is held of many years.
+    async fn files(&self, plan: &Plan, parameters: &Parameters) -> Result<Vec<Add>, CompactError> {
+        let mut files = Uncommitted::new(self.target.object_store());
+        let done = self.put_files(plan, parameters, &mut files).await;
+        files.after(done).await
+    }
+
+    /// Puts files of the windows that are summed again, and of the other rows of files that are replaced.
+    async fn put_files(
+        &self,
+        plan: &Plan,
+        parameters: &Parameters,
+        files: &mut Uncommitted,
+    ) -> Result<(), CompactError> {
         let (source, target) = (counts(self.source), counts(self.target));
         let summing = Summing::new(target.table, parameters.clone(), self.memory)?;
-        let mut files = Vec::new();
         for (&folder, windows) in &plan.windows {
             let inputs = |windows: &BTreeSet<i64>| -> Vec<Input> {
                 let sources = windows.iter().filter_map(|window| plan.sources.get(window)).flatten();
@@ -163,7 +171,7 @@ impl RollUp<'_> {
             for group in groups {
                 let inputs = inputs(&group);
                 if !inputs.is_empty() {
-                    files.extend(summing.sum(folder, inputs).await?);
+                    summing.sum(folder, inputs, files).await?;
                 }
             }
         }
@@ -176,10 +184,17 @@ impl RollUp<'_> {
             (!is_summed).then(|| (folder, Input { of: target.clone(), file: file.clone(), wanted }))
         });
         for (folder, input) in others {
-            files.extend(summing.sum(folder, vec![input]).await?);
+            summing.sum(folder, vec![input], files).await?;
         }
-        Ok(files)
+        Ok(())
     }
+}
+
+/// Whether a file of a table may hold any of these windows. One without statistics may hold all windows of its folder.
+fn holds_any(windows: &BTreeMap<Folder, BTreeSet<i64>>, table: Table, file: &Add) -> bool {
+    let Some(windows) = Folder::of(table, file).and_then(|folder| windows.get(&folder)) else { return false };
+    let stated = Statistics::of(file).window_starts();
+    stated.is_none_or(|(first, last)| windows.range(first..=last).next().is_some())
 }
 
 fn counts(log: &TableLog) -> Counts {

@@ -2,6 +2,9 @@
 //!
 //! A roll-up sums the rows of a folder into one window; putting files of a roll-up together sums what is one row each
 //! already. Both leave a file in which all rows of an ad are neighbours: who asks for one ad reads little of it.
+//!
+//! Sums are exact: what 64 bits do not hold is several rows of the same window and dimensions. An ad whose sum is that
+//! large must not keep the hours of all others from being rolled up.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,13 +25,14 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use deltalake::kernel::Add;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake_schemas::files::{DataFile, Encoder};
+use lake_schemas::files::Encoder;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::table::column;
-use lake_schemas::{Folder, LakeError, Table, read};
+use lake_schemas::{Folder, LakeError, Table, exact, read};
 use object_store::ObjectStore;
 
 use crate::error::CompactError;
+use crate::uncommitted::Uncommitted;
 
 const MICROS_PER_MILLI: i64 = 1_000;
 
@@ -85,8 +89,14 @@ impl Summing {
         Ok(Self { context, target, parameters })
     }
 
-    /// Sums inputs whose windows lie in one folder of the target, and encodes what comes out.
-    pub fn sum(&self, folder: Folder, inputs: Vec<Input>) -> BoxFuture<'_, Result<Vec<DataFile>, CompactError>> {
+    /// Sums inputs whose windows lie in one folder of the target, and puts what comes out, each file as soon as it is
+    /// full.
+    pub fn sum<'a>(
+        &'a self,
+        folder: Folder,
+        inputs: Vec<Input>,
+        files: &'a mut Uncommitted,
+    ) -> BoxFuture<'a, Result<(), CompactError>> {
         Box::pin(async move {
             let schema = self.parameters.schema(self.target);
             let columns: Vec<_> = self.columns().collect();
@@ -103,9 +113,15 @@ impl Summing {
             let mut summed = self.context.sql(&self.sql()).await?.execute_stream().await?;
             let mut encoder = Encoder::new(self.target, Arc::clone(&schema));
             while let Some(rows) = summed.try_next().await? {
-                encoder.push(&self.complete(&rows, &schema, folder)?).await?;
+                let rows = exact::rows_of_64_bits(&rows)?;
+                for file in encoder.push(&self.complete(&rows, &schema, folder)?).await? {
+                    files.put(file).await?;
+                }
             }
-            Ok(encoder.finish().await?)
+            if let Some(file) = encoder.finish().await? {
+                files.put(file).await?;
+            }
+            Ok(())
         })
     }
 
@@ -119,7 +135,8 @@ impl Summing {
         let mut by = self.parameters.dimension_columns();
         by.insert(2, column::WINDOW_START);
         let by = by.join(", ");
-        let sums = Measure::ALL.map(|measure| format!("sum({0}) as {0}", measure.column())).join(", ");
+        let sums = Measure::ALL.map(|measure| format!("{} as {}", exact::sum_of(measure), measure.column()));
+        let sums = sums.join(", ");
         format!("select {by}, {sums} from {ROWS} group by {by} order by {by}")
     }
 
@@ -195,4 +212,79 @@ fn in_windows(rows: &RecordBatch, target: Table, wanted: &Wanted) -> Result<Reco
 
 fn external(error: LakeError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int32Array, Int64Array, StringArray, new_null_array};
+    use arrow::compute::concat_batches;
+    use arrow::datatypes::Int64Type;
+    use lake_schemas::table::timestamp;
+    use lake_schemas::{EventTime, files};
+    use object_store::memory::InMemory;
+
+    use super::*;
+
+    /// Rows of minutes from noon on, one a minute: whose, and at what cost.
+    fn minutes(rows: &[(&str, i64)]) -> RecordBatch {
+        let noon = EventTime::parse("2026-03-07T12:00:00Z").expect("a time").micros();
+        let schema = Parameters::default().schema(Table::ClicksMinute);
+        let folder = Folder::at(Table::ClicksMinute, noon / MICROS_PER_MILLI);
+        let numbers = |number: i64| -> ArrayRef { Arc::new(Int64Array::from(vec![number; rows.len()])) };
+        let columns = schema.fields().iter().map(|field| -> ArrayRef {
+            if let Some(column) = folder.column(field.name(), rows.len()) {
+                return column;
+            }
+            match field.name().as_str() {
+                column::WINDOW_START | column::WINDOW_END => {
+                    let starts = (0..rows.len()).map(|minute| noon + minute as i64 * 60_000_000);
+                    Arc::new(TimestampMicrosecondArray::from_iter_values(starts).with_data_type(timestamp()))
+                }
+                column::AD_ID => Arc::new(rows.iter().map(|(ad, _)| Some(*ad)).collect::<StringArray>()),
+                column::CAMPAIGN_ID => new_null_array(field.data_type(), rows.len()),
+                column::PANE | column::TOPIC => Arc::new(StringArray::from(vec!["x"; rows.len()])),
+                column::KAFKA_PARTITION => Arc::new(Int32Array::from(vec![0; rows.len()])),
+                name if name == Measure::CostMicros.column() => {
+                    Arc::new(rows.iter().map(|(_, cost)| Some(*cost)).collect::<Int64Array>())
+                }
+                _ => numbers(1),
+            }
+        });
+        RecordBatch::try_new(Arc::clone(&schema), columns.collect()).expect("the table's columns")
+    }
+
+    async fn put(store: &Arc<dyn ObjectStore>, table: Table, rows: RecordBatch) -> Input {
+        let file = files::encode(table, &[rows]).await.expect("a file").remove(0);
+        file.put(store.as_ref()).await.expect("memory");
+        Input { of: Counts { table, store: Arc::clone(store) }, file: file.add, wanted: Wanted::All }
+    }
+
+    /// The ads and costs of what inputs come to in a table.
+    async fn summed(store: &Arc<dyn ObjectStore>, table: Table, inputs: Vec<Input>) -> (Vec<(String, i64)>, Input) {
+        let summing = Summing::new(table, Parameters::default(), 64 << 20).expect("a session");
+        let noon = EventTime::parse("2026-03-07T12:00:00Z").expect("a time").millis();
+        let mut files = Uncommitted::new(Arc::clone(store));
+        let done = summing.sum(Folder::at(table, noon), inputs, &mut files).await;
+        let file = files.after(done).await.expect("no sum stops it").remove(0);
+        let schema = Parameters::default().schema(table);
+        let rows = read::all_rows(Arc::clone(store), table, Arc::clone(&schema), file.clone()).await.expect("rows");
+        let rows = concat_batches(&schema, &rows).expect("rows");
+        let (ads, costs) = (rows[column::AD_ID].as_string::<i32>(), rows["cost_micros"].as_primitive::<Int64Type>());
+        let rows = ads.iter().flatten().map(str::to_owned).zip(costs.values().iter().copied()).collect();
+        (rows, Input { of: Counts { table, store: Arc::clone(store) }, file, wanted: Wanted::All })
+    }
+
+    /// A roll-up of what 64 bits do not hold, and a roll-up of that, are rows that add up to it; other ads are one row.
+    #[tokio::test]
+    async fn a_sum_that_64_bits_do_not_hold_is_rolled_up_in_several_rows() {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let first = put(&store, Table::ClicksMinute, minutes(&[("b", i64::MAX), ("a", 7), ("b", i64::MAX)])).await;
+        let second = put(&store, Table::ClicksMinute, minutes(&[("b", 5), ("c", 3)])).await;
+        let expected = [("a", 7), ("b", i64::MAX), ("b", i64::MAX), ("b", 5), ("c", 3)];
+        let expected = expected.map(|(ad, cost)| (ad.to_owned(), cost));
+        let (hours, hour) = summed(&store, Table::ClicksHourly, vec![first, second]).await;
+        assert_eq!(hours, expected);
+        let (days, _) = summed(&store, Table::ClicksDaily, vec![hour]).await;
+        assert_eq!(days, expected);
+    }
 }

@@ -70,7 +70,10 @@ impl Operator for AppendPartition {
         );
         self.next = Some(batch.offsets.next);
         self.read += batch.read;
-        let refused = from_offset(&batch.rejected, self.rejected.cut);
+        let refused = match batch.rejected.num_rows() {
+            0 => batch.rejected,
+            _ => from_offset(&batch.rejected, self.rejected.cut),
+        };
         for (rows, kept) in [(batch.events, &mut self.events), (refused, &mut self.refused)] {
             if rows.num_rows() > 0 {
                 self.pending.bytes += rows.get_array_memory_size();

@@ -63,6 +63,15 @@ impl Backoff {
     }
 }
 
+/// Waits for something, unless told to stop before: then it is dropped, and `None`.
+pub(crate) async fn unless_stopped<F: Future>(what: F, stop: &CancellationToken) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => None,
+        done = what => Some(done),
+    }
+}
+
 /// Tries until something is there that was there before; `None` if told to stop first.
 pub(crate) async fn until_there<T, F: Future<Output = Result<T, DriveError>>>(
     attempt: impl Fn() -> F,
@@ -70,11 +79,7 @@ pub(crate) async fn until_there<T, F: Future<Output = Result<T, DriveError>>>(
 ) -> Result<Option<T>, DriveError> {
     let mut backoff = Backoff::default();
     loop {
-        let attempted = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Ok(None),
-            attempted = attempt() => attempted,
-        };
+        let Some(attempted) = unless_stopped(attempt(), stop).await else { return Ok(None) };
         match attempted {
             Ok(there) => return Ok(Some(there)),
             Err(error) if error.may_pass() && (backoff.wait(&error, stop).await || stop.is_cancelled()) => {}

@@ -1,8 +1,11 @@
 //! The whole log: the raw table up to its cut, then Kafka from exactly there.
 //!
-//! A partition that begins below the raw table's cut is held at the live end while its [`Replay`] runs. Then the live
-//! end begins where the replay has ended: no event is seen twice, none is passed over. What Kafka has dropped and the
-//! raw table lacks too is refused by the live end, which knows where its log begins.
+//! A partition that begins below the raw table's cut is held at the live end while its replay runs. Then the live end
+//! begins where the replay has ended: no event is seen twice, none is passed over. What Kafka has dropped and the raw
+//! table lacks too is refused by the live end, which knows where its log begins.
+//!
+//! A restart may have to replay hundreds of partitions. A few are under way at a time; the others wait, and hold
+//! nothing.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,10 +13,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use lake_schemas::job::{LogBatch, Room, Signal, Source, SourceError, Start};
 use lake_schemas::{LakeError, TopicPartition};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::replay::{RawTable, Replay};
+use crate::replay::{LiveLog, RawTable, Replay};
 
 /// Batches on their way from the replays to the loop.
 const BATCHES_MAX: usize = 8;
@@ -24,6 +27,9 @@ pub trait Live: Source {
     /// Like [`Source::start`], but nothing is yielded of these partitions until they are started. What a start would
     /// refuse is refused.
     async fn hold(&mut self, starts: Vec<Start>) -> Result<(), SourceError>;
+
+    /// The log that it reads, for who asks beside it.
+    fn log(&self) -> Arc<dyn LiveLog>;
 }
 
 /// Counts the starts of a partition, so that what was read before the last of them can be told apart.
@@ -47,6 +53,8 @@ pub struct HybridSource<L> {
     raw: Arc<Mutex<RawTable>>,
     columns: Arc<[String]>,
     replaying: HashMap<TopicPartition, Replaying>,
+    /// Replays under way hold one of its permits each; `None`: any number may be.
+    turns: Option<Arc<Semaphore>>,
     generation: Generation,
     said_in: mpsc::Sender<(Generation, Said)>,
     said: mpsc::Receiver<(Generation, Said)>,
@@ -63,6 +71,7 @@ impl<L: Live> HybridSource<L> {
             raw,
             columns: columns.into(),
             replaying: HashMap::new(),
+            turns: None,
             generation: 0,
             said_in,
             said,
@@ -70,17 +79,26 @@ impl<L: Live> HybridSource<L> {
         }
     }
 
+    /// The same, which replays so many partitions at a time.
+    pub fn replaying(self, at_once: usize) -> Self {
+        Self { turns: Some(Arc::new(Semaphore::new(at_once.max(1)))), ..self }
+    }
+
     /// The live end, when all is done.
     pub fn into_live(self) -> L {
         self.live
     }
 
-    fn replay(&mut self, partition: TopicPartition, from: Option<i64>) {
+    fn replay(&mut self, live: &Arc<dyn LiveLog>, partition: TopicPartition, from: Option<i64>) {
         self.generation += 1;
-        let (generation, out) = (self.generation, self.said_in.clone());
-        let replay = Replay::new(&self.raw, partition.clone(), &self.columns, from);
+        let (generation, out, turns) = (self.generation, self.said_in.clone(), self.turns.clone());
+        let replay = Replay::new(&self.raw, live, (partition.clone(), from), &self.columns);
         let named = partition.clone();
         let task = tokio::spawn(async move {
+            let _turn = match turns {
+                Some(turns) => Some(turns.acquire_owned().await.expect("nobody closes it")),
+                None => None,
+            };
             // When the loop is gone, this task is aborted soon.
             let say = |said| async { drop(out.send((generation, said)).await) };
             let end = replay.run(|batch| say(Said::Batch(batch))).await;
@@ -156,8 +174,9 @@ impl<L: Live> Source for HybridSource<L> {
         }
         self.live.hold(held).await?;
         self.live.start(live).await?;
+        let log = self.live.log();
         for (start, _) in history {
-            self.replay(start.partition, start.from);
+            self.replay(&log, start.partition, start.from);
         }
         Ok(())
     }

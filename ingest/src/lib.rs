@@ -13,11 +13,12 @@ pub mod hybrid;
 pub mod kafka;
 pub mod replay;
 
+use std::num::NonZero;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use lake_schemas::commit::TableLog;
-use lake_schemas::job::Job;
+use lake_schemas::job::{Job, SourceError};
 use lake_schemas::minute::{Parameters, Requested};
 use lake_schemas::{Cut, Lake, LakeError, Table};
 use tokio::sync::watch;
@@ -26,12 +27,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use self::append::Append;
-use self::backoff::until_there;
+use self::backoff::{unless_stopped, until_there};
 use self::decode::Columns;
 use self::drive::{DriveError, Pace, Progress, drive};
 use self::hybrid::HybridSource;
 use self::kafka::{KafkaOptions, KafkaSource};
-use self::replay::RawTable;
+use self::replay::{Budget, RawTable};
 
 /// Characters of the table's id in a default group: enough that two lakes never share a group by accident.
 const GROUP_ID_CHARS: usize = 8;
@@ -60,18 +61,58 @@ pub struct Run {
     pub progress: watch::Sender<Progress>,
 }
 
-/// Brings a topic into the raw tables of a lake, until it is stopped, caught up, or cannot go on.
+/// Brings a topic into the raw tables of a lake, until it is stopped, caught up, or cannot go on. When another table
+/// has become one of them, it begins anew with that.
 pub fn ingest<'a>(lake: &'a Lake, options: &'a KafkaOptions, run: Run) -> BoxFuture<'a, Result<(), DriveError>> {
     Box::pin(async move {
-        lake.probe().await?;
-        let logs = TableLog::open_all(lake, &Append.tables()).await?;
-        let clicks = logs.last().expect("the job has tables, and clicks is the last");
-        let mut source = join(&Append, options, clicks, clicks.time_in_future_ms()).await?;
-        let goal = goal(options, run.until).await?;
-        let done = drive(&Append, &mut source, logs, run.pace, goal, run.stop, run.progress).await;
-        leave(source).await;
-        done
+        let open = || async {
+            let mut logs = TableLog::open_all(lake, &Append.tables()).await?;
+            look_back(&mut logs).await?;
+            let clicks = logs.last().expect("the job has tables, and clicks is the last");
+            let source = join(&Append, options, clicks, clicks.time_in_future_ms()).await?;
+            let goal = goal(options, run.until).await?;
+            Ok::<_, DriveError>((logs, source, goal))
+        };
+        let first = async {
+            lake.probe().await?;
+            open().await
+        };
+        let Some(first) = unless_stopped(first, &run.stop).await else { return Ok(()) };
+        let mut opened = first?;
+        loop {
+            let (logs, mut source, goal) = opened;
+            let (stop, progress) = (run.stop.clone(), run.progress.clone());
+            let done = drive(&Append, &mut source, logs, run.pace, goal, stop, progress).await;
+            leave(source).await;
+            match altered(done)? {
+                Some(why) => info!(why, "beginning again"),
+                None => return Ok(()),
+            }
+            opened = match until_there(&open, &run.stop).await? {
+                Some(opened) => opened,
+                None => return Ok(()),
+            };
+        }
     })
+}
+
+/// Says what others have done to the rows of a job's tables while nobody looked.
+async fn look_back(logs: &mut [TableLog]) -> Result<(), LakeError> {
+    for log in logs {
+        log.look_back().await?;
+        log.warn_of_foreign();
+    }
+    Ok(())
+}
+
+/// Why a job must begin anew: another table has become one of those that it works on. `None` if it is done.
+fn altered(done: Result<(), DriveError>) -> Result<Option<String>, DriveError> {
+    match done {
+        Err(
+            DriveError::Lake(LakeError::Altered(why)) | DriveError::Source(SourceError::Lake(LakeError::Altered(why))),
+        ) => Ok(Some(why)),
+        done => done.map(|()| None),
+    }
 }
 
 /// Computes `clicks_minute` of a topic: from the raw table as far as that has come, then from Kafka, until it is
@@ -85,25 +126,39 @@ pub fn compute<'a, J: Job + Sync>(
     run: Run,
 ) -> BoxFuture<'a, Result<(), DriveError>> {
     Box::pin(async move {
-        kafka::warn_of_producers_clocks(options).await;
+        let Budget { at_once, left } = Budget::of(run.pace.memory_max, cores());
+        let pace = Pace { memory_max: left, ..run.pace };
         let open = || async {
             let (log, parameters) = TableLog::open_minutes(lake, requested).await?;
             let job = job(parameters);
-            let clicks = TableLog::open(lake, Table::Clicks).await?;
+            let clicks = match TableLog::find_to_read(lake, Table::Clicks).await? {
+                Some(clicks) => clicks,
+                None => TableLog::open(lake, Table::Clicks).await?,
+            };
+            clicks.has_its_stands().await?;
+            let mut logs = [log, clicks];
+            look_back(&mut logs).await?;
+            let [log, clicks] = logs;
             let live = join(&job, options, &log, clicks.time_in_future_ms()).await?;
             let goal = goal(options, run.until).await?;
-            let source = HybridSource::new(RawTable::new(clicks).shared(), live, job.reads());
+            let source = HybridSource::new(RawTable::new(clicks).shared(), live, job.reads()).replaying(at_once);
             Ok::<_, DriveError>((job, log, source, goal))
         };
-        let mut opened = open().await?;
+        let first = async {
+            lake.probe().await?;
+            kafka::warn_of_producers_clocks(options).await;
+            open().await
+        };
+        let Some(first) = unless_stopped(first, &run.stop).await else { return Ok(()) };
+        let mut opened = first?;
         loop {
             let (job, log, mut source, goal) = opened;
             let (stop, progress) = (run.stop.clone(), run.progress.clone());
-            let done = drive(&job, &mut source, vec![log], run.pace, goal, stop, progress).await;
+            let done = drive(&job, &mut source, vec![log], pace, goal, stop, progress).await;
             leave(source.into_live()).await;
-            match done {
-                Err(DriveError::Lake(LakeError::Altered(why))) => info!(why, "beginning again"),
-                done => return done,
+            match altered(done)? {
+                Some(why) => info!(why, "beginning again"),
+                None => return Ok(()),
             }
             // What was there before is waited for, as it would have been without a promotion.
             opened = match until_there(&open, &run.stop).await? {
@@ -112,6 +167,11 @@ pub fn compute<'a, J: Job + Sync>(
             };
         }
     })
+}
+
+/// How many cores there are to use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// Joins the group: the one that is named, or one of the job and the table that it writes.

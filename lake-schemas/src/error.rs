@@ -27,7 +27,8 @@ pub enum LakeError {
     #[error("{0}")]
     Refused(String),
 
-    /// A table has become another one under the same name: open it again, and see what it is.
+    /// A table is no longer what is known of it: it has become another one under the same name, or its log was cleaned
+    /// up where a commit of ours may have been. Open it again, and see what it is.
     #[error("{0}")]
     Altered(String),
 }

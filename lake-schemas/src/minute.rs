@@ -19,6 +19,10 @@ const PROPERTY_ALLOWED_LATENESS_MS: &str = "clicklake.allowed_lateness_ms";
 const PROPERTY_DEDUP_HORIZON_MS: &str = "clicklake.dedup_horizon_ms";
 const PROPERTY_DIMENSIONS: &str = "clicklake.dimensions";
 
+/// All of them.
+pub(crate) const OWN_PROPERTIES: [&str; 4] =
+    [PROPERTY_OUT_OF_ORDERNESS_MS, PROPERTY_ALLOWED_LATENESS_MS, PROPERTY_DEDUP_HORIZON_MS, PROPERTY_DIMENSIONS];
+
 /// What is counted of a window, in the order of the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Measure {
@@ -141,12 +145,27 @@ impl Parameters {
         };
         let names = property(PROPERTY_DIMENSIONS)?.split(',').filter(|name| !name.is_empty());
         let dimensions: std::result::Result<_, String> = names.map(str::parse).collect();
-        Ok(Self {
+        let recorded = Self {
             out_of_orderness_ms: number(PROPERTY_OUT_OF_ORDERNESS_MS)?,
             allowed_lateness_ms: number(PROPERTY_ALLOWED_LATENESS_MS)?,
             dedup_horizon_ms: number(PROPERTY_DEDUP_HORIZON_MS)?,
             dimensions: dimensions.map_err(|why| LakeError::Refused(format!("{table}: {why}")))?,
-        })
+        };
+        // Another program may have set them: times are added up below, and must not wrap around.
+        if !recorded.has_bounds() {
+            return Err(LakeError::Refused(format!(
+                "{table}: its properties {PROPERTY_OUT_OF_ORDERNESS_MS}, {PROPERTY_ALLOWED_LATENESS_MS} and \
+                 {PROPERTY_DEDUP_HORIZON_MS} are below zero, or together more than 49 days; set them as they were"
+            )));
+        }
+        Ok(recorded)
+    }
+
+    /// Whether state is kept for as long as they say: no time is below zero, and all together are 49 days at most.
+    fn has_bounds(&self) -> bool {
+        let spans = [self.out_of_orderness_ms, self.allowed_lateness_ms, self.dedup_horizon_ms, WINDOW_MS];
+        let together = spans.into_iter().try_fold(0_i64, i64::checked_add);
+        spans.iter().all(|span| *span >= 0) && together.is_some_and(|together| together <= SPAN_MS_MAX)
     }
 
     /// How far behind the watermark an id is still known: as long as its window may be counted in, and the horizon.
@@ -208,10 +227,7 @@ impl Requested {
             dedup_horizon_ms: self.dedup_horizon_ms.unwrap_or(defaults.dedup_horizon_ms),
             dimensions: self.dimensions.clone().unwrap_or(defaults.dimensions),
         };
-        let (out_of_orderness_ms, lateness_ms) = (parameters.out_of_orderness_ms, parameters.allowed_lateness_ms);
-        let span_ms = [out_of_orderness_ms, lateness_ms, parameters.dedup_horizon_ms, WINDOW_MS];
-        let span_ms = span_ms.into_iter().try_fold(0_i64, i64::checked_add);
-        if span_ms.is_none_or(|span_ms| span_ms > SPAN_MS_MAX) {
+        if !parameters.has_bounds() {
             return Err(LakeError::Refused(format!(
                 "{table}: --out-of-orderness, --allowed-lateness and --dedup-horizon together are more than 49 days, for \
                  which no state is kept; take less"
@@ -275,6 +291,28 @@ impl Pane {
             Self::Early => "early",
             Self::OnTime => "on_time",
             Self::Late => "late",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recorded_times_that_cannot_be_added_up_are_refused() {
+        let recorded = |key: &str, value: i64| {
+            let defined = Parameters::default().definition(Table::ClicksMinute).properties;
+            let mut properties: HashMap<_, _> = defined.into_iter().collect();
+            properties.insert(key.to_owned(), value.to_string());
+            Parameters::recorded(Table::ClicksMinute, &properties)
+        };
+        for key in [PROPERTY_OUT_OF_ORDERNESS_MS, PROPERTY_ALLOWED_LATENESS_MS, PROPERTY_DEDUP_HORIZON_MS] {
+            assert!(recorded(key, 0).is_ok() && recorded(key, 1_000).is_ok(), "{key}");
+            for value in [-1, SPAN_MS_MAX, i64::MAX, i64::MIN] {
+                let error = recorded(key, value).expect_err("it is out of bounds").to_string();
+                assert!(error.contains("clicks_minute") && error.contains(key), "{error}");
+            }
         }
     }
 }

@@ -4,6 +4,15 @@
 //! on clean-up keeps it, `_clicklake/kept/TABLE.json`: clean-up writes that first and reads the pins then; who pins
 //! writes the pin first and reads that then. Whichever comes first, one sees the other, and no version is given up
 //! that was pinned.
+//!
+//! ```text
+//!   pin       put the pin, as pending ──> read what is kept ──┬─ kept: put it again, no longer pending
+//!                                                             └─ given up: remove it, and refuse
+//!   clean-up  raise what is kept, never lower it ──> read the pins, pending ones too ──> delete below all of them
+//! ```
+//!
+//! A pin that is pending was not compared with what is kept: whoever finds it, because a reply was lost or a process
+//! died, compares it then. One that is not pending holds, though what is kept has been raised past it since.
 
 use std::str::FromStr;
 
@@ -12,7 +21,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions};
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use serde_json::{Value, json};
 
 use crate::commit::{TableView, Version};
@@ -25,6 +34,9 @@ const KEPT: &str = "_clicklake/kept";
 
 /// Pins that are read at once.
 const READS_MAX: usize = 16;
+
+/// How often something is written that others write and remove at the same time: two who do so by hand differ soon.
+const TRIES_MAX: usize = 8;
 
 /// The name of a pin: of lower-case letters, digits and underscores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,10 +85,69 @@ impl Pin {
         Some(Self { name, table: value["table"].as_str()?.to_owned(), version: value["version"].as_u64()?, expires })
     }
 
-    fn to_json(&self) -> String {
+    fn to_json(&self, is_pending: bool) -> String {
         let expires = self.expires.map(|expires| expires.to_rfc3339_opts(SecondsFormat::Millis, true));
-        json!({ "table": self.table, "version": self.version, "expires": expires }).to_string()
+        let mut pin = json!({ "table": self.table, "version": self.version, "expires": expires });
+        if is_pending {
+            pin["pending"] = true.into();
+        }
+        pin.to_string()
     }
+}
+
+/// A pin whose object cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// Its name.
+    pub name: PinName,
+    /// The table, by its name, if that can still be told.
+    pub table: Option<String>,
+}
+
+impl Damaged {
+    /// Whether it may keep a version of a table.
+    pub fn may_be_of(&self, table: Table) -> bool {
+        self.table.as_ref().is_none_or(|name| name == table.name())
+    }
+
+    fn of(name: PinName, bytes: &[u8]) -> Self {
+        let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        Self { name, table: value["table"].as_str().map(str::to_owned) }
+    }
+
+    /// What is wrong, and what to do.
+    pub fn refused(&self) -> LakeError {
+        let name = self.name.as_str();
+        LakeError::Refused(format!(
+            "the pin {name} cannot be read: {} is empty or damaged; `clicklake unpin {name}` removes it, then pin again",
+            path_of(self.name)
+        ))
+    }
+}
+
+/// What is found under the name of a pin.
+enum Found {
+    Pin { pin: Pin, is_pending: bool },
+    Damaged(Damaged),
+}
+
+impl Found {
+    fn of_json(name: PinName, bytes: &[u8]) -> Self {
+        let is_pending = serde_json::from_slice::<Value>(bytes).is_ok_and(|value| value["pending"] == true);
+        match Pin::of_json(name, bytes) {
+            Some(pin) => Self::Pin { pin, is_pending },
+            None => Self::Damaged(Damaged::of(name, bytes)),
+        }
+    }
+}
+
+/// All that is pinned, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// Pins; those that have ended too.
+    pub pins: Vec<Pin>,
+    /// What should be pins, and may be worth keeping: nothing is cleaned up past it.
+    pub damaged: Vec<Damaged>,
 }
 
 /// Whether there is a pin of a name already.
@@ -94,33 +165,38 @@ pub fn pin<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a, Resu
     Box::pin(async move {
         let view = TableView::newest(lake, table).await?.ok_or_else(|| lake.lacks(table))?;
         view.at(pin.version).await?;
-        if let Some(found) = find(lake, pin.name).await? {
-            return Ok(if found == *pin { Pinned::Done } else { Pinned::Taken(found) });
-        }
-        match put(lake, pin, PutMode::Create).await {
-            Err(LakeError::Store { source, .. }) if is_taken(source.as_ref()) => {
-                let found = find(lake, pin.name).await?;
-                return Ok(found.filter(|found| found != pin).map_or(Pinned::Done, Pinned::Taken));
-            }
-            done => done?,
-        }
-        keep(lake, table, pin).await?;
-        Ok(Pinned::Done)
+        pin_known(lake, table, pin).await
     })
 }
 
-/// Pins a version in the place of what a pin of that name holds.
-pub fn repin<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a, Result<()>> {
+/// Pins a version of a table of which it is known that it is there. A pin of that name stays as it is.
+pub fn pin_known<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a, Result<Pinned>> {
     Box::pin(async move {
-        put(lake, pin, PutMode::Overwrite).await?;
-        keep(lake, table, pin).await
+        for _ in 0..TRIES_MAX {
+            match look(lake, pin.name).await? {
+                Some(Found::Damaged(damaged)) => return Err(damaged.refused()),
+                Some(Found::Pin { pin: found, .. }) if found != *pin => return Ok(Pinned::Taken(found)),
+                Some(Found::Pin { is_pending: false, .. }) => return Ok(Pinned::Done),
+                Some(Found::Pin { .. }) => {}
+                None => match put(lake, pin, true, PutMode::Create).await {
+                    // Its own reply may be what was lost: what is there tells.
+                    Err(LakeError::Store { source, .. }) if is_taken(source.as_ref()) => continue,
+                    done => done?,
+                },
+            }
+            keep(lake, table, pin).await?;
+            put(lake, pin, false, PutMode::Overwrite).await?;
+            return Ok(Pinned::Done);
+        }
+        let what = format!("writing the pin {}", pin.name.as_str());
+        Err(LakeError::store(what, "another writes and removes it at the same time; try again"))
     })
 }
 
-/// Removes a pin; whether there was one.
+/// Removes a pin, one that cannot be read too; whether there was one.
 pub fn unpin(lake: &Lake, name: PinName) -> BoxFuture<'_, Result<bool>> {
     Box::pin(async move {
-        if find(lake, name).await?.is_none() {
+        if look(lake, name).await?.is_none() {
             return Ok(false);
         }
         let what = || format!("removing the pin {}", name.as_str());
@@ -131,62 +207,100 @@ pub fn unpin(lake: &Lake, name: PinName) -> BoxFuture<'_, Result<bool>> {
     })
 }
 
-/// All pins, by name; those that have ended too.
+/// All pins, by name; those that have ended too. One that cannot be read is an error.
 pub fn pins(lake: &Lake) -> BoxFuture<'_, Result<Vec<Pin>>> {
+    Box::pin(async move {
+        let Pins { pins, damaged } = all(lake).await?;
+        damaged.first().map_or(Ok(pins), |damaged| Err(damaged.refused()))
+    })
+}
+
+/// All pins, and what cannot be read.
+pub fn all(lake: &Lake) -> BoxFuture<'_, Result<Pins>> {
     Box::pin(async move {
         let what = || format!("lake {}: listing its pins", lake.url());
         let store = lake.object_store()?;
         let files: Vec<_> = store.list(Some(&Path::from(PINS))).try_collect().await.while_doing(what)?;
         let names = files.iter().filter_map(|file| file.location.filename()?.strip_suffix(".json")?.parse().ok());
-        let reads: Vec<_> = names.map(|name| find(lake, name)).collect();
+        let reads: Vec<_> = names.map(|name| look(lake, name)).collect();
         let found: Vec<_> = stream::iter(reads).buffered(READS_MAX).try_collect().await?;
-        Ok(found.into_iter().flatten().collect())
+        let mut all = Pins::default();
+        for found in found.into_iter().flatten() {
+            match found {
+                Found::Pin { pin, .. } => all.pins.push(pin),
+                Found::Damaged(damaged) => all.damaged.push(damaged),
+            }
+        }
+        Ok(all)
     })
 }
 
-/// A pin.
-pub fn find(lake: &Lake, name: PinName) -> BoxFuture<'_, Result<Option<Pin>>> {
-    Box::pin(async move {
-        let path = path_of(name);
-        let Some(bytes) = get(lake, &path).await? else { return Ok(None) };
-        // What cannot be read may be worth keeping: nothing is cleaned up past it.
-        let unknown = || LakeError::Refused(format!("{path} is no pin; remove that object, or write it again"));
-        Pin::of_json(name, &bytes).map(Some).ok_or_else(unknown)
-    })
+/// What is under the name of a pin, if anything is.
+async fn look(lake: &Lake, name: PinName) -> Result<Option<Found>> {
+    Ok(get(lake, &path_of(name)).await?.map(|(bytes, _)| Found::of_json(name, &bytes)))
 }
 
 /// Says that versions of a table before `from` are given up from now on, unless they are pinned. The pins are to be
-/// read after it.
+/// read after it. What was said before is never taken back: another clean-up may be deleting by it.
 pub fn announce(lake: &Lake, table: Table, from: Version) -> BoxFuture<'_, Result<()>> {
     Box::pin(async move {
-        let what = || format!("{table}: saying what is kept");
-        let text = json!({ "from": from }).to_string();
-        lake.object_store()?.put(&kept_path(table), text.into()).await.map(|_| ()).while_doing(what)
+        let (path, what) = (kept_path(table), || format!("{table}: saying what is kept"));
+        let (store, text) = (lake.object_store()?, json!({ "from": from }).to_string());
+        for _ in 0..TRIES_MAX {
+            let found = get(lake, &path).await?;
+            let mode = match &found {
+                Some((bytes, _)) if kept_from(bytes).is_some_and(|kept| kept >= from) => return Ok(()),
+                Some((_, version)) => PutMode::Update(version.clone()),
+                None => PutMode::Create,
+            };
+            match store.put_opts(&path, text.clone().into(), PutOptions::from(mode)).await {
+                Ok(_) => return Ok(()),
+                Err(error) if is_taken(&error) => {}
+                // Where a store cannot compare, what is there is read again.
+                Err(StoreError::NotImplemented { .. }) => {
+                    store.put(&path, text.clone().into()).await.while_doing(what)?;
+                }
+                Err(error) => return Err(error).while_doing(what),
+            }
+        }
+        Err(LakeError::store(what(), "others say so at the same time; try again"))
     })
 }
 
 /// Takes a pin back whose version clean-up gives up already.
 async fn keep(lake: &Lake, table: Table, pin: &Pin) -> Result<()> {
-    let kept = get(lake, &kept_path(table)).await?;
-    let from = kept.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok()?["from"].as_u64()).unwrap_or(0);
-    if pin.version >= from {
-        return Ok(());
-    }
+    let path = kept_path(table);
+    let Some((bytes, _)) = get(lake, &path).await? else { return Ok(()) };
+    let refused = match kept_from(&bytes) {
+        Some(from) if pin.version >= from => return Ok(()),
+        Some(from) => {
+            format!("version {} of {table} is being cleaned up; the first that can be pinned is {from}", pin.version)
+        }
+        None => format!("{path} is empty or damaged; let `clicklake compact` clean up once more, then pin again"),
+    };
     unpin(lake, pin.name).await?;
-    let why = format!("version {} of {table} is being cleaned up; the first that can be pinned is {from}", pin.version);
-    Err(LakeError::Refused(why))
+    Err(LakeError::Refused(refused))
 }
 
-async fn put(lake: &Lake, pin: &Pin, mode: PutMode) -> Result<()> {
+/// From which version on a table is kept, as clean-up has written it.
+fn kept_from(bytes: &[u8]) -> Option<Version> {
+    serde_json::from_slice::<Value>(bytes).ok()?["from"].as_u64()
+}
+
+async fn put(lake: &Lake, pin: &Pin, is_pending: bool, mode: PutMode) -> Result<()> {
     let what = || format!("writing the pin {}", pin.name.as_str());
-    let put = lake.object_store()?.put_opts(&path_of(pin.name), pin.to_json().into(), PutOptions::from(mode)).await;
-    put.map(|_| ()).while_doing(what)
+    let (text, options) = (pin.to_json(is_pending), PutOptions::from(mode));
+    lake.object_store()?.put_opts(&path_of(pin.name), text.into(), options).await.map(|_| ()).while_doing(what)
 }
 
-async fn get(lake: &Lake, path: &Path) -> Result<Option<Vec<u8>>> {
+/// An object, and what tells it from what it was before and will be.
+async fn get(lake: &Lake, path: &Path) -> Result<Option<(Vec<u8>, UpdateVersion)>> {
     let what = || format!("reading {path}");
     match lake.object_store()?.get(path).await {
-        Ok(found) => Ok(Some(found.bytes().await.while_doing(what)?.to_vec())),
+        Ok(found) => {
+            let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+            Ok(Some((found.bytes().await.while_doing(what)?.to_vec(), version)))
+        }
         Err(StoreError::NotFound { .. }) => Ok(None),
         Err(error) => Err(error).while_doing(what),
     }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
@@ -11,19 +11,27 @@ use deltalake::kernel::Add;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use object_store::ObjectStore;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use crate::error::{LakeError, Result};
 use crate::folder::Folder;
+use crate::minute::Measure;
+use crate::path::path_of;
 use crate::stored_file::StoredFile;
 use crate::table::Table;
 
 /// Rows a batch: what is decoded, and encoded again, at a time.
 const BATCH_ROWS: usize = 8_192;
 
-/// Opens a file of a table. Its rows come in the columns of a schema: the table's, or some of them.
+/// Bytes of a batch, as far as the metadata of its file tells: rejected payloads may have a megabyte each, and compress
+/// so well that a small file holds thousands of them.
+const BATCH_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Opens a file of a table. Its rows come in the columns of a schema: the table's, or some of them. A column that the
+/// file lacks reads as null, a measure as 0: files are older than columns that were added since.
 pub fn rows(
     store: Arc<dyn ObjectStore>,
     table: Table,
@@ -31,22 +39,55 @@ pub fn rows(
     file: Add,
 ) -> BoxFuture<'static, Result<BoxStream<'static, Result<RecordBatch>>>> {
     Box::pin(async move {
-        let foreign = || LakeError::Refused(format!("{table}: {} is not a file as clicklake writes them", file.path));
-        let folder = Folder::of(table, &file).ok_or_else(foreign)?;
-        let path = Path::from_url_path(&file.path).map_err(|_| foreign())?;
-        let stored = StoredFile::new(store, path, file.size.unsigned_abs());
+        let foreign = |why: &str| {
+            LakeError::Refused(format!("{table}: {} is not a file as clicklake writes them: {why}", file.path))
+        };
+        if file.deletion_vector.is_some() {
+            return Err(foreign("some of its rows are deleted by a deletion vector"));
+        }
+        let folder = Folder::of(table, &file).ok_or_else(|| foreign("it is in no folder of the table"))?;
+        let path = path_of(&file.path).ok_or_else(|| foreign("it lies outside of the table's folder"))?;
+        let stored = StoredFile::new(Arc::clone(&store), path.clone(), file.size.unsigned_abs());
         let what = format!("{table}: reading {}", file.path);
         let unread = |error| LakeError::store(what.clone(), error);
-        let builder = ParquetRecordBatchStreamBuilder::new(stored).await.map_err(unread)?;
+        let builder = match ParquetRecordBatchStreamBuilder::new(stored).await {
+            Ok(builder) => builder,
+            Err(error) => {
+                return Err(damage(store.as_ref(), table, &file, &path).await.unwrap_or_else(|| unread(error)));
+            }
+        };
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let columns = ProjectionMask::columns(builder.parquet_schema(), names);
-        let rows = builder.with_projection(columns).with_batch_size(BATCH_ROWS).build().map_err(unread)?;
+        let batch_rows = batch_rows(builder.metadata());
+        let rows = builder.with_projection(columns).with_batch_size(batch_rows).build().map_err(unread)?;
         let rows = rows.map(move |rows| {
             let rows = rows.map_err(|error| LakeError::store(what.clone(), error))?;
-            complete(&rows, &schema, folder).map_err(|error| LakeError::store(what.clone(), error))
+            complete(&rows, &schema, folder).map_err(|error| LakeError::Refused(format!("{what}: {error}")))
         });
         Ok(rows.boxed())
     })
+}
+
+/// What is wrong with a file that cannot be opened, and how to repair it, if it is not as large as the log says.
+async fn damage(store: &dyn ObjectStore, table: Table, file: &Add, path: &Path) -> Option<LakeError> {
+    let (found, size) = (store.head(path).await.ok()?.size, file.size.unsigned_abs());
+    let otherwise = match table {
+        Table::Clicks | Table::ClicksRejected => "",
+        Table::ClicksMinute | Table::Shadow(_) => {
+            ", or count again: `clicklake backfill --into` another table, then `clicklake promote` it"
+        }
+        Table::ClicksHourly | Table::ClicksDaily => {
+            ", or remove the folder of the table: `clicklake compact` makes it again"
+        }
+    };
+    let why = || {
+        format!(
+            "{table}: the file {} has {found} bytes, not the {size} that the log names: it was damaged, perhaps by a power \
+             loss; put back a copy of it{otherwise}",
+            file.path
+        )
+    };
+    (found != size).then(|| LakeError::Refused(why()))
 }
 
 /// All rows of a file, for one that is known to be small.
@@ -57,6 +98,15 @@ pub async fn all_rows(
     file: Add,
 ) -> Result<Vec<RecordBatch>> {
     rows(store, table, schema, file).await?.try_collect().await
+}
+
+/// Returns how many rows of a file are decoded at a time: fewer, if a row group has large ones.
+fn batch_rows(file: &ParquetMetaData) -> usize {
+    let rows_of = |group: &RowGroupMetaData| {
+        let (bytes, rows) = (group.total_byte_size().unsigned_abs(), group.num_rows().unsigned_abs());
+        usize::try_from(BATCH_BYTES.saturating_mul(rows).checked_div(bytes).unwrap_or(u64::MAX)).unwrap_or(usize::MAX)
+    };
+    file.row_groups().iter().map(rows_of).min().unwrap_or(BATCH_ROWS).clamp(1, BATCH_ROWS)
 }
 
 /// Rows in the columns of a schema, whatever types their reader chose.
@@ -70,8 +120,41 @@ fn complete(rows: &RecordBatch, schema: &SchemaRef, folder: Folder) -> Result<Re
     RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
 }
 
-/// A column of rows in the type of a field, whatever type their reader chose.
+/// A column of rows in the type of a field, whatever type their reader chose. One that the rows lack is null, if it may
+/// be; a measure is 0.
 pub fn column(rows: &RecordBatch, field: &Field) -> Result<ArrayRef, ArrowError> {
-    let lacking = || ArrowError::SchemaError(format!("no column {}", field.name()));
-    cast(rows.column_by_name(field.name()).ok_or_else(lacking)?, field.data_type())
+    if let Some(column) = rows.column_by_name(field.name()) {
+        return cast(column, field.data_type());
+    }
+    if field.is_nullable() {
+        return Ok(new_null_array(field.data_type(), rows.num_rows()));
+    }
+    if Measure::ALL.iter().any(|measure| measure.column() == field.name()) {
+        return Ok(Arc::new(Int64Array::from_value(0, rows.num_rows())));
+    }
+    Err(ArrowError::SchemaError(format!("no column {}", field.name())))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Array;
+    use arrow::datatypes::{DataType, Schema};
+
+    use super::*;
+
+    fn rows() -> RecordBatch {
+        let ads: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["a", "b"]));
+        RecordBatch::try_new(Arc::new(Schema::new(vec![Field::new("ad_id", DataType::Utf8, false)])), vec![ads])
+            .expect("rows")
+    }
+
+    #[test]
+    fn a_column_that_a_file_lacks_reads_as_null_and_a_measure_as_nothing() {
+        let country = column(&rows(), &Field::new("country", DataType::Utf8, true)).expect("it may be null");
+        assert_eq!((country.len(), country.null_count()), (2, 2));
+        let late = column(&rows(), &Field::new(Measure::Late.column(), DataType::Int64, false)).expect("a measure");
+        assert_eq!((late.len(), late.null_count()), (2, 0));
+        assert_eq!(arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(&late).values(), &[0, 0]);
+        column(&rows(), &Field::new("topic", DataType::Utf8, false)).expect_err("it must have a value");
+    }
 }

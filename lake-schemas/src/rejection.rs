@@ -14,6 +14,11 @@ pub const DEPTH_MAX: usize = 64;
 /// The longest id, in bytes. Ids are keys of every table; a longer one is a payload that strayed.
 pub const ID_BYTES_MAX: usize = 1_024;
 
+/// The highest cost of one event, in millionths of the currency: a million of it. Nobody pays that for a click, so a
+/// higher number is a wrong unit or a bug of the producer; and nine million clicks at this price still fit into one sum
+/// of 64 bits.
+pub const COST_MICROS_MAX: i64 = 1_000_000_000_000;
+
 /// The first reason that keeps a message from being an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rejection {

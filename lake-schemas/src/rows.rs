@@ -8,6 +8,7 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
 use crate::error::{LakeError, Result};
 use crate::minute::Dimension;
+use crate::rejection::COST_MICROS_MAX;
 use crate::table::column;
 use crate::time::{EventTime, LogTime};
 
@@ -103,10 +104,27 @@ impl<'a> Events<'a> {
         Ok(TextColumn(text(self.batch, dimension.column())?))
     }
 
-    /// What the click cost, if the event says so.
+    /// What the click cost, if the event says so, and says what can be: see [`is_cost`].
     pub fn cost_micros(&self, row: usize) -> Option<i64> {
-        self.costs_micros.is_valid(row).then(|| self.costs_micros.value(row))
+        self.costs_micros.is_valid(row).then(|| self.costs_micros.value(row)).filter(|cost| is_cost(*cost))
     }
+}
+
+/// Whether a number can be the cost of an event, in millionths. Earlier versions of this program took in more than
+/// [`COST_MICROS_MAX`], and rows of `clicks` from then stay as they are: such an event counts, but without a cost.
+pub fn is_cost(micros: i64) -> bool {
+    (0..=COST_MICROS_MAX).contains(&micros)
+}
+
+/// The offsets of events whose cost is not counted, because [it cannot be one](is_cost); none of a batch that lacks the
+/// column.
+pub fn offsets_without_their_cost(batch: &RecordBatch) -> impl Iterator<Item = i64> {
+    let costs = primitive::<Int64Type>(batch, column::COST_MICROS).ok();
+    let offsets = primitive::<Int64Type>(batch, column::KAFKA_OFFSET).ok();
+    costs.zip(offsets).into_iter().flat_map(|(costs, offsets)| {
+        let rows = costs.iter().zip(offsets.values());
+        rows.filter(|(cost, _)| cost.is_some_and(|cost| !is_cost(cost))).map(|(_, offset)| *offset)
+    })
 }
 
 /// A column of text, null where there is no value.
@@ -139,4 +157,37 @@ fn text<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray> {
 
 fn lacking(name: &str) -> LakeError {
     LakeError::Refused(format!("a batch of a raw table has no column {name} of the type it should be"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::table::Table;
+
+    /// A batch of `clicks` in which only offsets and costs say something.
+    fn clicks(costs: &[Option<i64>]) -> RecordBatch {
+        let schema = Table::Clicks.schema();
+        let columns = schema.fields().iter().map(|field| -> arrow::array::ArrayRef {
+            match field.name().as_str() {
+                column::KAFKA_OFFSET => Arc::new(Int64Array::from_iter_values(10..10 + costs.len() as i64)),
+                column::COST_MICROS => Arc::new(Int64Array::from(costs.to_vec())),
+                column::AD_ID => Arc::new(StringArray::from(vec!["a"; costs.len()])),
+                _ => arrow::array::new_null_array(field.data_type(), costs.len()),
+            }
+        });
+        let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
+        RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns.collect()).expect("a batch")
+    }
+
+    #[test]
+    fn a_cost_beyond_the_bound_is_none_and_is_known_by_its_offset() {
+        let costs = [None, Some(0), Some(COST_MICROS_MAX), Some(COST_MICROS_MAX + 1), Some(i64::MAX), Some(-1)];
+        let batch = clicks(&costs);
+        let events = Events::of(&batch).expect("all columns");
+        let counted: Vec<_> = (0..costs.len()).map(|row| events.cost_micros(row)).collect();
+        assert_eq!(counted, [None, Some(0), Some(COST_MICROS_MAX), None, None, None]);
+        assert_eq!(offsets_without_their_cost(&batch).collect::<Vec<_>>(), [13, 14, 15]);
+    }
 }

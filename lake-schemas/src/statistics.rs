@@ -36,15 +36,32 @@ impl Statistics {
         &self.0["maxValues"][column]
     }
 
-    /// The smallest and the largest value of a column of times.
+    /// The smallest and the largest value of a column of times; `None` if they are not stated, or in reverse order.
     pub fn times(&self, column: &str) -> Option<(EventTime, EventTime)> {
         let time = |value: &Value| EventTime::parse(value.as_str()?);
-        time(self.min(column)).zip(time(self.max(column)))
+        time(self.min(column)).zip(time(self.max(column))).filter(|(first, last)| first <= last)
     }
 
     /// The starts of the first and the last window, in milliseconds since 1970.
     pub fn window_starts(&self) -> Option<(i64, i64)> {
         let (first, last) = self.times(column::WINDOW_START)?;
         Some((first.millis(), last.millis()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_end_before_they_begin_state_nothing() {
+        let stated = |min: &str, max: &str| {
+            let text = serde_json::json!({"minValues": {"window_start": min}, "maxValues": {"window_start": max}});
+            Statistics::parse(&text.to_string()).expect("JSON").window_starts()
+        };
+        let (noon, later) = ("2026-03-07T12:00:00.000Z", "2026-03-07T12:01:00.000Z");
+        assert_eq!(stated(noon, later), Some((1_772_884_800_000, 1_772_884_860_000)));
+        assert_eq!(stated(noon, noon), Some((1_772_884_800_000, 1_772_884_800_000)));
+        assert_eq!(stated(later, noon), None);
     }
 }

@@ -15,7 +15,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 /// The largest file that is read at once: what two requests cost in time, a store delivers in megabytes.
-const WHOLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+pub const WHOLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// A file of known size.
 pub struct StoredFile {

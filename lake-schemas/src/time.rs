@@ -23,9 +23,12 @@ pub fn written(text: &str) -> Option<DateTime<Utc>> {
     DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(day)
 }
 
+/// The longest stretch of time that people may write, 1,000 years of 365.25 days: it can be added to the time now.
+const DURATION_MAX: Duration = Duration::from_secs(1_000 * 31_557_600);
+
 /// A stretch of time as people write it: `250ms`, `5s`, `15m`, `1h` or `30d`; possibly none.
 pub fn duration(text: &str) -> Option<Duration> {
-    humantime::parse_duration(text).ok()
+    humantime::parse_duration(text).ok().filter(|duration| *duration <= DURATION_MAX)
 }
 
 /// When an event happened, by its own account: UTC, kept to the millisecond.
@@ -165,6 +168,14 @@ mod tests {
         let day = |millis| LogDate::of(LogTime::from_millis(millis)).to_string();
         assert_eq!(day(1_772_841_599_999), "2026-03-06");
         assert_eq!(day(1_772_841_600_000), "2026-03-07");
+    }
+
+    #[test]
+    fn a_duration_can_be_added_to_any_time_that_a_clock_reads() {
+        assert_eq!(duration("1000y").map(|duration| duration.as_secs() / 31_557_600), Some(1_000));
+        for text in ["1001y", "500000000000y", "18446744073709551615s", "-5s", ""] {
+            assert_eq!(duration(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -82,9 +82,11 @@ impl Windows {
             && self.only.as_ref().is_none_or(|only| only.contains(&start_ms))
     }
 
-    /// Whether any window may be asked for that starts from the one time on and before the other, in milliseconds.
+    /// Whether any window may be asked for that starts from the one time on and before the other, in milliseconds. An
+    /// empty or reversed range has none.
     pub fn touch(&self, from_ms: i64, to_ms: i64) -> bool {
-        self.from.is_none_or(|from| from.millis() < to_ms)
+        from_ms < to_ms
+            && self.from.is_none_or(|from| from.millis() < to_ms)
             && self.to.is_none_or(|to| from_ms < to.millis())
             && self.only.as_ref().is_none_or(|only| only.range(from_ms..to_ms).next().is_some())
     }
@@ -122,5 +124,12 @@ mod tests {
         assert_eq!(contained, [1, 5]);
         assert!(!windows.touch(2 * WINDOW_MS, 5 * WINDOW_MS) && windows.touch(2 * WINDOW_MS, 6 * WINDOW_MS));
         assert!(Windows::these(BTreeSet::new()).are_none());
+    }
+
+    #[test]
+    fn a_stretch_that_ends_before_it_begins_touches_nothing() {
+        for windows in [Windows::default(), Windows::these([WINDOW_MS, 5 * WINDOW_MS].into())] {
+            assert!(!windows.touch(5 * WINDOW_MS, WINDOW_MS) && !windows.touch(WINDOW_MS, WINDOW_MS));
+        }
     }
 }

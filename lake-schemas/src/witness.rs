@@ -5,11 +5,13 @@
 //! versions only: a partition that none of them touched begins without one.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
+use object_store::ObjectStore;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 
 use crate::commit::{TableLog, VersionFiles};
@@ -50,14 +52,28 @@ impl Witness {
                     stands.iter().filter(|(partition, _)| !found.contains_key(partition)).cloned().collect();
                 let files = newest_files(log, &sought).await?;
                 let reads = files.into_iter().map(|(partition, file)| {
-                    let below = sought[&partition];
-                    async move { Ok::<_, LakeError>((last_row(log, &partition, below, &file).await?, partition)) }
+                    let (store, below) = (log.object_store(), sought[&partition]);
+                    async move {
+                        let row = last_row(table, store, (&partition, below), &file).await?;
+                        Ok::<_, LakeError>((row, partition))
+                    }
                 });
                 let rows: Vec<_> = stream::iter(reads).buffer_unordered(READS_MAX).try_collect().await?;
                 found.extend(rows.into_iter().filter_map(|(row, partition)| Some((partition, row?))));
             }
             Ok(found)
         })
+    }
+
+    /// Reads the last row of a file of a raw table, in the table's store: `None` if it is not of that partition, or not
+    /// below that offset, or if the file is gone.
+    pub fn of_file<'a>(
+        table: Table,
+        store: Arc<dyn ObjectStore>,
+        (partition, below): (&'a TopicPartition, i64),
+        file: &'a RawFile,
+    ) -> BoxFuture<'a, Result<Option<Self>>> {
+        Box::pin(last_row(table, store, (partition, below), file))
     }
 
     /// The offset that it was read from.
@@ -92,6 +108,9 @@ fn identity(table: Table) -> &'static [&'static str] {
 }
 
 /// The file with the highest offsets of each partition, as far as the newest versions have one.
+///
+/// The search for a partition ends at the newest version that added messages of it. A version that only put files
+/// together does not end it: these may be files of days that are long over.
 async fn newest_files(
     log: &TableLog,
     sought: &HashMap<TopicPartition, i64>,
@@ -103,18 +122,22 @@ async fn newest_files(
     let newest = log.version();
     let versions = (newest.saturating_sub(VERSIONS_MAX)..=newest).rev();
     let mut versions = stream::iter(versions.map(|version| log.files_of(version))).buffered(READS_MAX);
-    let mut removed = HashSet::new();
+    let (mut removed, mut appended) = (HashSet::new(), HashSet::new());
     while let Some(VersionFiles { adds, removes, .. }) = versions.try_next().await?.flatten() {
-        for add in adds.into_iter().filter(|add| !removed.contains(&add.path)) {
+        for add in adds {
             let Some(file) = RawFile::of(&add) else { continue };
             for partition in sought.keys().filter(|partition| file.may_be_of(partition)) {
-                if found.get(partition).is_none_or(|known| known.offsets.next < file.offsets.next) {
+                if add.data_change {
+                    appended.insert(partition);
+                }
+                let is_newer = found.get(partition).is_none_or(|known| known.offsets.next < file.offsets.next);
+                if is_newer && !removed.contains(&add.path) {
                     found.insert(partition.clone(), file.clone());
                 }
             }
         }
         removed.extend(removes);
-        if found.len() == sought.len() {
+        if appended.len() == sought.len() {
             break;
         }
     }
@@ -123,10 +146,14 @@ async fn newest_files(
 
 /// The last row of a file, if it is of that partition, and from below that offset. A file holds one partition, in
 /// offset order.
-async fn last_row(log: &TableLog, partition: &TopicPartition, below: i64, file: &RawFile) -> Result<Option<Witness>> {
-    let table = log.table();
+async fn last_row(
+    table: Table,
+    store: Arc<dyn ObjectStore>,
+    (partition, below): (&TopicPartition, i64),
+    file: &RawFile,
+) -> Result<Option<Witness>> {
     let what = || format!("{table}: reading the last row of {}", file.path);
-    let reader = StoredFile::new(log.object_store(), file.path.clone(), file.size);
+    let reader = StoredFile::new(store, file.path.clone(), file.size);
     let corrupt = |error| LakeError::store(what(), error);
     let builder = match ParquetRecordBatchStreamBuilder::new(reader).await {
         Ok(builder) => builder,
@@ -149,4 +176,83 @@ async fn last_row(log: &TableLog, partition: &TopicPartition, below: i64, file: 
     let (Some(topic), Some(offset)) = (topic, offset) else { return Ok(None) };
     let (topic, offset) = (topic.value(0), offset.value(0));
     Ok((topic == partition.topic && offset < below).then_some(Witness { table, offset, row }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::TimestampMicrosecondArray;
+    use arrow::array::{ArrayRef, Date32Array, Int32Array, Int64Array, StringArray, new_null_array};
+    use deltalake::kernel::Add;
+    use object_store::memory::InMemory;
+    use url::Url;
+
+    use super::*;
+    use crate::commit::{Commit, Outcome};
+    use crate::files;
+    use crate::lake::Lake;
+
+    /// A click at an offset of a partition, of a day.
+    fn click(partition: i32, offset: i64, day: i32) -> RecordBatch {
+        let schema = Table::Clicks.schema();
+        let columns = schema.fields().iter().map(|field| -> ArrayRef {
+            match field.name().as_str() {
+                column::TOPIC | column::AD_ID => Arc::new(StringArray::from(vec!["clicks"])),
+                column::EVENT_TYPE => Arc::new(StringArray::from(vec!["click"])),
+                column::KAFKA_PARTITION => Arc::new(Int32Array::from(vec![partition])),
+                column::KAFKA_OFFSET => Arc::new(Int64Array::from(vec![offset])),
+                column::EVENT_TIME => Arc::new(TimestampMicrosecondArray::from(vec![offset]).with_timezone("UTC")),
+                column::LOG_DATE => Arc::new(Date32Array::from(vec![day])),
+                _ => new_null_array(field.data_type(), 1),
+            }
+        });
+        RecordBatch::try_new(Arc::clone(&schema), columns.collect()).expect("a click")
+    }
+
+    async fn commit(log: &mut TableLog, rows: &[RecordBatch], removes: Vec<Add>) -> Vec<Add> {
+        let mut adds = Vec::new();
+        for file in files::encode(Table::Clicks, rows).await.expect("files") {
+            file.put(log.object_store().as_ref()).await.expect("memory");
+            adds.push(file.add);
+        }
+        let data_change = removes.is_empty();
+        let commit = Commit { adds: adds.clone(), removes, data_change, ..Commit::new("test") };
+        assert!(matches!(log.commit(&commit).await, Ok(Outcome::Committed(_))));
+        adds
+    }
+
+    #[tokio::test]
+    async fn a_witness_is_the_last_row_whatever_is_put_together_behind_it() {
+        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("a URL"));
+        let mut log = TableLog::open(&lake, Table::Clicks).await.expect("the table");
+        let (mut old, mut last) = (Vec::new(), Vec::new());
+        for offset in 0..2 {
+            old.extend(commit(&mut log, &[click(0, offset, 1)], Vec::new()).await);
+        }
+        old.extend(commit(&mut log, &[click(1, 50, 1)], Vec::new()).await);
+        for offset in 2..4 {
+            last.extend(commit(&mut log, &[click(0, offset, 2)], Vec::new()).await);
+        }
+        commit(&mut log, &[click(1, 60, 2)], Vec::new()).await;
+        // The day that is over is put together when all of that is there.
+        let together = [click(0, 0, 1), click(0, 1, 1)];
+        let gone = old.iter().filter(|file| RawFile::of(file).is_some_and(|file| file.offsets.next <= 2));
+        let gone = gone.cloned().collect();
+        commit(&mut log, &[arrow::compute::concat_batches(&together[0].schema(), &together).expect("rows")], gone)
+            .await;
+        let partitions = [0, 1].map(|number| TopicPartition::new("clicks", number));
+        let witnesses = async |log: TableLog| {
+            let stands = [(partitions[0].clone(), 100), (partitions[1].clone(), 100)];
+            let found = Witness::find(&[log], &stands).await.expect("memory");
+            partitions.clone().map(|of| found.get(&of).map(Witness::offset))
+        };
+        let again = TableLog::open(&lake, Table::Clicks).await.expect("the table");
+        assert_eq!(witnesses(again).await, [Some(3), Some(60)]);
+        // And if those of the last day are put together too.
+        let together = [click(0, 2, 2), click(0, 3, 2)];
+        let together = arrow::compute::concat_batches(&together[0].schema(), &together).expect("rows");
+        commit(&mut log, &[together], last).await;
+        assert_eq!(witnesses(log).await, [Some(3), Some(60)]);
+    }
 }

@@ -13,10 +13,18 @@ pub enum QueryError {
     /// The lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// A sum that its column does not hold.
+    #[error(transparent)]
+    Overflow(#[from] Overflow),
     /// The statement, or its execution.
     #[error("{}", text(.0))]
     Sql(DataFusionError),
 }
+
+/// A sum that its column does not hold: which, whose, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Overflow(pub String);
 
 impl QueryError {
     /// Whether it is that nobody reads what is printed any more.
@@ -34,7 +42,10 @@ impl From<ArrowError> for QueryError {
 
 impl From<DataFusionError> for QueryError {
     fn from(error: DataFusionError) -> Self {
-        // What the lake said on the way is said as it is.
+        // What the lake said on the way, or a sum, is said as it is.
+        if let Some(overflow) = causes(&error).find_map(|cause| cause.downcast_ref::<Overflow>()) {
+            return Self::Overflow(overflow.clone());
+        }
         match lake_error(error) {
             Ok(said) => Self::Lake(said),
             Err(error) => gone(&error).map_or(Self::Sql(error), |path| Self::Lake(cleaned_up(&path))),

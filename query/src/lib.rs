@@ -14,6 +14,6 @@ pub mod sql;
 pub mod totals;
 pub mod verify;
 
-pub use error::QueryError;
+pub use error::{Overflow, QueryError};
 pub use sees::Sees;
 pub use sql::run;

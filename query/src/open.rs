@@ -6,7 +6,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
 use deltalake::delta_datafusion::TableProviderBuilder;
 use deltalake::kernel::Snapshot;
-use lake_schemas::commit::Version;
+use lake_schemas::commit::{Version, is_readable};
 use lake_schemas::error::Context;
 use lake_schemas::{Lake, Table};
 
@@ -21,7 +21,8 @@ pub(crate) struct Opened {
     pub provider: Arc<dyn TableProvider>,
 }
 
-/// Opens a table at a version, or at its newest; `None` if the lake lacks it.
+/// Opens a table at a version, or at its newest; `None` if the lake lacks it. One that others of this program's readers
+/// would read wrongly is refused here too: all of them answer alike, or none does.
 pub(crate) async fn open(lake: &Lake, table: Table, version: Option<Version>) -> Result<Option<Opened>, QueryError> {
     let what = || format!("{table}: opening it");
     let log_store = lake.log_store(table.name())?;
@@ -29,6 +30,7 @@ pub(crate) async fn open(lake: &Lake, table: Table, version: Option<Version>) ->
         return Ok(None);
     }
     let snapshot = Snapshot::try_new(log_store.as_ref(), version).await.while_doing(what)?;
+    is_readable(table, snapshot.protocol(), snapshot.metadata())?;
     let version = snapshot.version();
     let provider = TableProviderBuilder::default().with_log_store(log_store).with_snapshot(snapshot).build().await?;
     Ok(Some(Opened { version, provider: Arc::new(provider) }))

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::{EventTime, Table, time};
 
-const EXPECTED_DURATION: &str = "expected a duration such as 250ms, 5s, 15m, 1h or 30d";
+const EXPECTED_DURATION: &str = "expected a duration such as 250ms, 5s, 15m, 1h or 30d, up to 1000y";
 
 /// The least that history may be kept: what a job knows of a table is never older than 10 minutes, and no query that is
 /// asked of an open lake should take longer.

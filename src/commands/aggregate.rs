@@ -23,7 +23,6 @@ pub async fn run(lake: &str, command: Aggregate, stop: CancellationToken) -> any
         let collector = JobCollector { job: "aggregate", progress: seen.clone() };
         metrics::serve(address, "aggregate", Box::new(collector)).await?;
     }
-    lake.probe().await?;
     let pace = Pace {
         commit_interval: running.commit_interval,
         early_fire: command.early_fire,

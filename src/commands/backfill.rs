@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ::ingest::backfill::{Changes, Made, Range, Replace, Replaced, Shadow, Work, Writes};
-use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, Date32Array, Decimal128Array, RecordBatch, StringArray};
 use lake_schemas::minute::Measure;
 use lake_schemas::table::ShadowName;
 use lake_schemas::{Lake, Table};
@@ -14,6 +14,9 @@ use super::{Usage, requested, windows};
 use crate::arguments::{Backfill, Format};
 use crate::progress::shown;
 use crate::report::{self, grouped};
+
+/// Digits of the sums of a day: as many as a number of 128 bits has in any case.
+const SUM_DIGITS: u8 = 38;
 
 /// What is said of a work that was stopped.
 const STOPPED: &str = "stopped: nothing was written";
@@ -116,13 +119,15 @@ fn days(changes: &Changes) -> anyhow::Result<String> {
     if dates.is_empty() {
         return Ok(String::new());
     }
-    let change: Int64Array = before.iter().zip(&after).map(|(before, after)| Some(after - before)).collect();
+    let change = before.iter().zip(&after).map(|(before, after)| after - before).collect();
+    // Whole numbers: a day of what was counted wrongly may be more than 64 bits hold.
+    let numbers = |numbers: Vec<i128>| Decimal128Array::from(numbers).with_precision_and_scale(SUM_DIGITS, 0);
     let columns: [(&str, ArrayRef); 5] = [
         ("day", Arc::new(Date32Array::from(dates))),
         ("measure", Arc::new(StringArray::from(measures))),
-        ("before", Arc::new(Int64Array::from(before))),
-        ("after", Arc::new(Int64Array::from(after))),
-        ("change", Arc::new(change)),
+        ("before", Arc::new(numbers(before)?)),
+        ("after", Arc::new(numbers(after)?)),
+        ("change", Arc::new(numbers(change)?)),
     ];
     Ok(report::text(&[RecordBatch::try_from_iter(columns)?], Format::Table)? + "\n")
 }

@@ -8,7 +8,7 @@ use lake_schemas::Lake;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{error, warn};
 
 use super::now;
 use crate::arguments::Compact;
@@ -56,11 +56,13 @@ pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyho
             done = async { rounds.tick().await; running.round(false).await } => done,
         };
         match done {
-            Err(CompactError::Lake(error)) if error.is_retryable() => {
+            Ok(_) => {}
+            Err(error @ CompactError::Fenced(_)) => return Err(error.into()),
+            Err(error) if error.is_retryable() => {
                 warn!(error = &error as &dyn Error, "the next round tries again");
             }
-            done => {
-                done?;
+            Err(error) => {
+                error!(error = &error as &dyn Error, "left out until it is mended; the rest was done");
             }
         }
     }
@@ -88,15 +90,15 @@ impl Running {
             progress.send_modify(|rounds| rounds.add(&done));
             report::print_text(&done.to_string());
         };
-        let done = self.compactor.round(&Plan { keep, is_dry }, &mut tell).await;
+        let done = self.compactor.round(&Plan { keep, is_dry, now: Some(now()) }, &mut tell).await;
         self.progress.send_modify(|rounds| {
             rounds.done += u64::from(done.is_ok());
             rounds.failed += u64::from(done.is_err());
             rounds.last_took = began.elapsed();
         });
-        done?;
+        // What failed is no reason to list all of a bucket each minute.
         self.history = if history { Some(began) } else { self.history };
-        self.orphans = if history && orphans { Some(began) } else { self.orphans };
-        Ok(things)
+        self.orphans = if history && orphans && done.is_ok() { Some(began) } else { self.orphans };
+        done.map(|()| things)
     }
 }

@@ -39,7 +39,7 @@ struct Asked<'a> {
 pub async fn run(lake: &str, command: arguments::Explain) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
     let mut minutes =
-        TableLog::find(&lake, Table::ClicksMinute).await?.ok_or_else(|| lake.lacks(Table::ClicksMinute))?;
+        TableLog::find_to_read(&lake, Table::ClicksMinute).await?.ok_or_else(|| lake.lacks(Table::ClicksMinute))?;
     let feed = Feed::open(&lake).await?;
     let parameters = minutes.parameters()?;
     let asked = Asked { feed: &feed, ad_id: &command.ad, minute: command.minute, parameters };

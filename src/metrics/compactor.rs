@@ -53,6 +53,11 @@ impl Rounds {
                 sums.files_out += files.1 as u64;
                 sums.bytes_out += bytes.1;
             }
+            Done::SortedOut { table, files, .. } => {
+                let sums = self.tables.entry(table).or_default();
+                sums.files_in += files.0 as u64;
+                sums.files_out += files.1 as u64;
+            }
             Done::GaveUp { table, cleaned, .. } => {
                 let sums = self.tables.entry(table).or_default();
                 sums.files_deleted += cleaned.files as u64;
@@ -61,7 +66,7 @@ impl Rounds {
             Done::Swept { table, cleaned, .. } => {
                 self.tables.entry(table).or_default().files_deleted += cleaned.files as u64;
             }
-            Done::Checkpointed { .. } | Done::Would { .. } => {}
+            Done::Checkpointed { .. } | Done::Foreign(_) | Done::Would { .. } => {}
         }
     }
 }

@@ -24,7 +24,7 @@ use lake_schemas::{EventTime, LakeError, Stand, TopicPartition, Windows};
 use crate::dedup::{CountedClicks, Identity};
 use crate::restore::RestorePositions;
 use crate::rows::MinuteRows;
-use crate::sums::{Key, WindowSums};
+use crate::sums::{Addition, Key, WindowSums};
 use crate::watermark::Watermark;
 use crate::window::Window;
 
@@ -49,6 +49,8 @@ pub struct Minutes {
     /// The first offset that counts, and the windows that are asked for; the rest builds state.
     since: i64,
     windows: Windows,
+    /// The log has an end: what is handed over there says that nothing is missing, even if nothing was open.
+    is_bounded: bool,
 }
 
 impl Minutes {
@@ -67,13 +69,14 @@ impl Minutes {
             open: BTreeMap::new(),
             since: i64::MIN,
             windows: Windows::default(),
+            is_bounded: false,
         }
     }
 
-    /// The same, of which only events from an offset on count, and only in some windows. What they are taken for does
-    /// not change by that.
+    /// The same over a part of history: only events from an offset on count, and only in some windows. What they are
+    /// taken for does not change by that. [`Freeze::Everything`] is the end of it, and always recorded as drained.
     pub fn only(self, since: i64, windows: Windows) -> Self {
-        Self { since, windows, ..self }
+        Self { since, windows, is_bounded: true, ..self }
     }
 
     /// Where a partition that stands thus must be read from; `None`: from the first that the log has.
@@ -107,14 +110,14 @@ impl Minutes {
             let watermark_ms = self.watermark.advance(time);
             largest_ms = largest_ms.max(Some(time.millis()));
             let window = Window::of(time);
-            let (measure, amount) = if !view.is_click(row) {
-                (Measure::Filtered, 1)
+            let measure = if !view.is_click(row) {
+                Measure::Filtered
             } else if window.end_ms() + self.parameters.allowed_lateness_ms <= watermark_ms {
-                (Measure::Late, 1)
+                Measure::Late
             } else if self.is_copy(identities[row], time, watermark_ms) {
-                (Measure::Duplicates, 1)
+                Measure::Duplicates
             } else {
-                (Measure::Clicks, 1)
+                Measure::Clicks
             };
             watch(row, measure);
             if !self.is_wanted(offset, window) {
@@ -122,11 +125,8 @@ impl Minutes {
             }
             let values = [Some(view.ad_id(row)), view.campaign_id(row)];
             key.set(values.into_iter().chain(dimensions.iter().map(|column| column.get(row))));
-            let sums = self.open.entry(window).or_default().of(&key, offset);
-            sums.add(measure, amount, offset);
-            if let (Measure::Clicks, Some(cost)) = (measure, view.cost_micros(row)) {
-                sums.add(Measure::CostMicros, cost, offset);
-            }
+            let cost_micros = view.cost_micros(row).filter(|_| measure == Measure::Clicks).unwrap_or(0);
+            self.open.entry(window).or_default().add(&key, Addition { measure, cost_micros, offset });
         }
         if let (Some(&first), Some(largest_ms)) = (positions.offsets().first(), largest_ms) {
             self.restore.see(first, largest_ms);
@@ -160,7 +160,9 @@ impl Minutes {
     /// nothing would take it beyond where it stands.
     pub fn emit(&mut self, which: Freeze) -> Option<Emission> {
         let next = self.next?;
-        let everything = which == Freeze::Everything && !self.open.is_empty();
+        // A live partition is asked for everything again and again; without open windows that says nothing new.
+        let is_worth_it = !self.open.is_empty() || (self.is_bounded && self.stand.drained < Some(next));
+        let everything = which == Freeze::Everything && is_worth_it;
         let advances = self.stand.cut.is_none_or(|cut| cut < next);
         if self.stand.cut.is_some_and(|cut| next < cut) || !(advances || everything) {
             return None;
@@ -224,4 +226,38 @@ pub struct Emission {
     pub from: Stand,
     /// Where it stands then.
     pub to: Stand,
+}
+
+#[cfg(test)]
+mod tests {
+    use lake_schemas::Table;
+
+    use super::*;
+
+    /// A partition whose log has messages up to an offset, and no event among them.
+    fn without_events(next: i64) -> Minutes {
+        let mut minutes = Minutes::begin(TopicPartition::new("clicks", 0), Parameters::default(), Stand::default());
+        minutes.push(&RecordBatch::new_empty(Table::Clicks.schema()), next).expect("no rows");
+        minutes
+    }
+
+    fn drained(emission: Option<Emission>) -> Option<i64> {
+        emission?.to.drained
+    }
+
+    #[test]
+    fn the_end_of_history_is_drained_even_if_nothing_is_open() {
+        let mut minutes = without_events(10).only(i64::MIN, Windows::default());
+        let closed = minutes.emit(Freeze::Closed).expect("the cut advances");
+        assert_eq!((closed.to.cut, closed.to.drained), (Some(10), None));
+        assert_eq!(drained(minutes.emit(Freeze::Everything)), Some(10));
+        assert!(minutes.emit(Freeze::Everything).is_none(), "it is said once");
+    }
+
+    #[test]
+    fn a_live_partition_with_nothing_open_is_not_drained_again_and_again() {
+        let mut minutes = without_events(10);
+        assert!(minutes.emit(Freeze::Closed).is_some());
+        assert!(minutes.emit(Freeze::Everything).is_none());
+    }
 }

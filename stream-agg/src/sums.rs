@@ -2,6 +2,9 @@
 //!
 //! Values of dimensions stand once, one after the other, in one buffer; a row knows where its own begin. A batch brings
 //! many events of few rows, so finding a row is what must be fast: one hash, one comparison, and nothing is copied.
+//!
+//! No sum wraps around. Rows of a window always add, so an event that would take a sum beyond 64 bits begins a further
+//! row with the same dimensions: the job goes on, for this ad and for all others.
 
 use hashbrown::HashTable;
 use lake_schemas::OffsetRange;
@@ -29,6 +32,17 @@ impl Key {
     }
 }
 
+/// What one event adds to its window.
+#[derive(Clone, Copy, Debug)]
+pub struct Addition {
+    /// The measure that it adds one to.
+    pub measure: Measure,
+    /// What it adds to [`Measure::CostMicros`].
+    pub cost_micros: i64,
+    /// Its offset.
+    pub offset: i64,
+}
+
 /// What is known of one combination of dimensions in one window.
 #[derive(Clone, Debug)]
 pub struct Sums {
@@ -41,11 +55,25 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Adds to a measure what the event at an offset brings.
-    pub fn add(&mut self, measure: Measure, amount: i64, offset: i64) {
-        self.measures[measure as usize] += amount;
+    /// The sums of a single event.
+    fn of(key: (usize, usize), event: Addition) -> Self {
+        let offsets = OffsetRange { first: event.offset, next: event.offset + 1 };
+        let mut sums = Self { key, measures: [0; Measure::ALL.len()], offsets };
+        assert!(sums.add(event), "one event fits");
+        sums
+    }
+
+    /// Adds an event. If a sum would be more than 64 bits hold, nothing is added, and the answer is `false`.
+    #[must_use]
+    fn add(&mut self, Addition { measure, cost_micros, offset }: Addition) -> bool {
+        let count = self.get(measure).checked_add(1);
+        let cost = self.get(Measure::CostMicros).checked_add(cost_micros);
+        let (Some(count), Some(cost)) = (count, cost) else { return false };
+        self.measures[measure as usize] = count;
+        self.measures[Measure::CostMicros as usize] = cost;
         self.offsets.first = self.offsets.first.min(offset);
         self.offsets.next = self.offsets.next.max(offset + 1);
+        true
     }
 
     /// A measure.
@@ -63,24 +91,24 @@ pub struct WindowSums {
 }
 
 impl WindowSums {
-    /// The sums of a key; zero if it is new, and the event at `offset` the first.
-    pub fn of(&mut self, key: &Key, offset: i64) -> &mut Sums {
+    /// Adds an event to the row of a key: to the last one, if there are several.
+    pub fn add(&mut self, key: &Key, event: Addition) {
         let Self { keys, rows, index } = self;
+        let next = u32::try_from(rows.len()).expect("a window has fewer rows than memory has bytes");
         let hash = xxh3_64(&key.bytes);
-        let found = index.find(hash, |&row| key_of(keys, &rows[row as usize]) == key.bytes);
-        let row = found.copied().unwrap_or_else(|| {
-            let row = u32::try_from(rows.len()).expect("a window has fewer rows than memory has bytes");
-            let first = keys.len();
-            keys.extend_from_slice(&key.bytes);
-            rows.push(Sums {
-                key: (first, keys.len()),
-                measures: [0; Measure::ALL.len()],
-                offsets: OffsetRange { first: offset, next: offset + 1 },
-            });
-            index.insert_unique(hash, row, |&row| xxh3_64(key_of(keys, &rows[row as usize])));
-            row
-        });
-        &mut rows[row as usize]
+        if let Some(row) = index.find_mut(hash, |&row| key_of(keys, &rows[row as usize]) == key.bytes) {
+            let sums = &mut rows[*row as usize];
+            if !sums.add(event) {
+                let further = Sums::of(sums.key, event);
+                *row = next;
+                rows.push(further);
+            }
+            return;
+        }
+        let first = keys.len();
+        keys.extend_from_slice(&key.bytes);
+        rows.push(Sums::of((first, keys.len()), event));
+        index.insert_unique(hash, next, |&row| xxh3_64(key_of(keys, &rows[row as usize])));
     }
 
     /// All rows, with the values of their dimensions.
@@ -114,5 +142,64 @@ impl<'a> Iterator for Values<'a> {
         let (value, rest) = rest.split_at(length as usize);
         self.0 = rest;
         Some(Some(std::str::from_utf8(value).expect("it was text when it was put here")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// The next of some numbers that are the same in each run.
+    fn next(state: &mut u64) -> u64 {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *state >> 16
+    }
+
+    /// Whatever the costs are: the rows of a key add up to exactly what its events do, each event is in one row, and a
+    /// further row begins only where the one before it is full.
+    #[test]
+    fn a_sum_beyond_64_bits_goes_on_in_a_further_row() {
+        for seed in 0..500_u64 {
+            let mut state = seed;
+            let (mut sums, mut key) = (WindowSums::default(), Key::default());
+            let mut expected: BTreeMap<String, (i128, i64)> = BTreeMap::new();
+            for offset in 0..200 {
+                let ad = format!("ad-{}", next(&mut state) % 3);
+                let cost = (next(&mut state) << 16).cast_signed().unsigned_abs() >> (next(&mut state) % 40);
+                let cost_micros = i64::try_from(cost).unwrap_or(i64::MAX);
+                key.set([Some(ad.as_str()), None].into_iter());
+                sums.add(&key, Addition { measure: Measure::Clicks, cost_micros, offset });
+                let (cost, clicks) = expected.entry(ad).or_default();
+                (*cost, *clicks) = (*cost + i128::from(cost_micros), *clicks + 1);
+            }
+            let mut found: BTreeMap<String, (i128, i64)> = BTreeMap::new();
+            let mut last: BTreeMap<String, &Sums> = BTreeMap::new();
+            for (values, row) in sums.rows() {
+                let ad = values.flatten().collect::<String>();
+                let (cost, clicks) = found.entry(ad.clone()).or_default();
+                *cost += i128::from(row.get(Measure::CostMicros));
+                *clicks += row.get(Measure::Clicks);
+                if let Some(before) = last.insert(ad, row) {
+                    assert!(before.offsets.next <= row.offsets.first, "seed {seed}: an event is in two rows");
+                    let both = before.get(Measure::CostMicros).checked_add(row.get(Measure::CostMicros));
+                    assert_eq!(both, None, "seed {seed}: two rows, where one would do");
+                }
+            }
+            assert_eq!(found, expected, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn two_clicks_at_the_limit_are_two_rows_and_other_ads_one_each() {
+        let (mut sums, mut key) = (WindowSums::default(), Key::default());
+        for (offset, ad, cost_micros) in [(0, "a", i64::MAX), (1, "b", 7), (2, "a", i64::MAX), (3, "b", 8)] {
+            key.set([Some(ad)].into_iter());
+            sums.add(&key, Addition { measure: Measure::Clicks, cost_micros, offset });
+        }
+        let row = |row: &Sums| (row.get(Measure::Clicks), row.get(Measure::CostMicros), row.offsets.first);
+        let rows: Vec<_> = sums.rows().map(|(_, sums)| row(sums)).collect();
+        assert_eq!(rows, [(1, i64::MAX, 0), (2, 15, 1), (1, i64::MAX, 2)]);
     }
 }

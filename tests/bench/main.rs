@@ -11,6 +11,7 @@ mod commits;
 mod compact;
 mod embedded;
 mod ingest;
+mod live;
 mod operators;
 mod page;
 mod process;
@@ -36,6 +37,8 @@ pub struct Scale {
     pub clicks: u64,
     /// Clicks of a backlog that is caught up with.
     pub backlog: u64,
+    /// Seconds for which a log is followed.
+    pub live_seconds: u64,
     /// Messages that the operators alone are given.
     pub ids: u64,
     /// Seconds of event time that a restart has to rebuild.
@@ -56,10 +59,11 @@ pub struct Scale {
 type Measure = fn(Scale) -> Value;
 
 /// What can be measured.
-const PARTS: [(&str, Measure); 12] = [
+const PARTS: [(&str, Measure); 13] = [
     ("ingest", embedded::measure),
     ("aggregate", real::measure_aggregate),
     ("kafka_to_s3", real::measure_ingest),
+    ("live", live::measure),
     ("operators", operators::measure),
     ("restart", restart::measure),
     ("replay", replay::measure),
@@ -74,6 +78,7 @@ const PARTS: [(&str, Measure); 12] = [
 const SHORT: Scale = Scale {
     clicks: 100_000,
     backlog: 200_000,
+    live_seconds: 10,
     ids: 500_000,
     history_seconds: 60,
     replayed_seconds: 240,
@@ -85,6 +90,7 @@ const SHORT: Scale = Scale {
 const LONG: Scale = Scale {
     clicks: 1_000_000,
     backlog: 5_000_000,
+    live_seconds: 60,
     ids: 10_000_000,
     history_seconds: 76 * 60,
     replayed_seconds: 10_000,

@@ -17,7 +17,7 @@ struct Chart {
     bars: &'static [(&'static str, &'static str)],
 }
 
-const CHARTS: [Chart; 6] = [
+const CHARTS: [Chart; 7] = [
     Chart {
         name: "cpu",
         title: "CPU-seconds a million clicks",
@@ -28,6 +28,20 @@ const CHARTS: [Chart; 6] = [
             ("  its floor: the same steps, bare", "/aggregate/cpu_seconds_a_million/floor"),
             ("replay of the raw table", "/replay/replay/cpu_seconds_a_million"),
             ("  the same in plain SQL", "/replay/sql_of_the_same/cpu_seconds_a_million"),
+        ],
+    },
+    Chart {
+        name: "live",
+        title: "CPU-seconds a million clicks that are followed as they come",
+        bars: &[
+            ("ingest, 5,000 a second, a commit a second", "/live/ingest_every_1s/cpu_seconds_a_million_at_5000"),
+            ("ingest, 5,000 a second, one every 5 s", "/live/ingest_every_5s/cpu_seconds_a_million_at_5000"),
+            ("ingest, 1,000 a second, a commit a second", "/live/ingest_every_1s/cpu_seconds_a_million_at_1000"),
+            ("ingest, 1,000 a second, one every 5 s", "/live/ingest_every_5s/cpu_seconds_a_million_at_1000"),
+            ("aggregate, 5,000 a second, a commit a second", "/live/aggregate_every_1s/cpu_seconds_a_million_at_5000"),
+            ("aggregate, 5,000 a second, one every 5 s", "/live/aggregate_every_5s/cpu_seconds_a_million_at_5000"),
+            ("aggregate, 1,000 a second, a commit a second", "/live/aggregate_every_1s/cpu_seconds_a_million_at_1000"),
+            ("aggregate, 1,000 a second, one every 5 s", "/live/aggregate_every_5s/cpu_seconds_a_million_at_1000"),
         ],
     },
     Chart {
@@ -82,7 +96,7 @@ const CHARTS: [Chart; 6] = [
 ];
 
 /// The figures that have a bound, `_max` or `_min`, beside them, and what they are.
-const BOUNDED: [(&str, &str); 22] = [
+const BOUNDED: [(&str, &str); 34] = [
     (
         "/kafka_to_s3/ingest/ratio",
         "CPU of `ingest`, Kafka to S3, by that of a bare read, parse and encode of the same clicks",
@@ -90,6 +104,30 @@ const BOUNDED: [(&str, &str); 22] = [
     ("/kafka_to_s3/ingest/peak_memory_mb", "its memory at its peak, MB"),
     ("/ingest/ratio", "CPU of `ingest` into a folder, by the same floor"),
     ("/ingest/peak_memory_mb", "its memory at its peak, MB"),
+    (
+        "/live/ingest_every_1s/cpu_seconds_a_million_at_5000",
+        "CPU-seconds of `ingest` for a million clicks that come live, 5,000 a second, with a commit every second",
+    ),
+    ("/live/ingest_every_1s/cpu_seconds_a_million_at_1000", "the same at 1,000 a second"),
+    ("/live/ingest_every_5s/cpu_seconds_a_million_at_5000", "with a commit every 5 s, at 5,000 a second"),
+    ("/live/ingest_every_5s/cpu_seconds_a_million_at_1000", "the same at 1,000 a second"),
+    (
+        "/live/ingest_every_1s/visible_p99_ms",
+        "milliseconds from Kafka's acknowledgement to the version of `clicks` that has it, 99 of 100, a commit every second",
+    ),
+    ("/live/ingest_every_5s/visible_p99_ms", "the same with a commit every 5 s"),
+    (
+        "/live/aggregate_every_1s/cpu_seconds_a_million_at_5000",
+        "CPU-seconds of `aggregate` for a million clicks that come live, 5,000 a second, with a commit every second",
+    ),
+    ("/live/aggregate_every_1s/cpu_seconds_a_million_at_1000", "the same at 1,000 a second"),
+    ("/live/aggregate_every_5s/cpu_seconds_a_million_at_5000", "with a commit every 5 s, at 5,000 a second"),
+    ("/live/aggregate_every_5s/cpu_seconds_a_million_at_1000", "the same at 1,000 a second"),
+    (
+        "/live/aggregate_every_1s/visible_p99_ms",
+        "milliseconds until the cut of `clicks_minute` is beyond a click, 99 of 100, a commit every second",
+    ),
+    ("/live/aggregate_every_5s/visible_p99_ms", "the same with a commit every 5 s"),
     ("/aggregate/ratio", "CPU of `aggregate`, Kafka to S3, by that of a bare read, a parse and a hash insert"),
     ("/operators/ratio", "time of the minute operators alone, by that of a bare hash insert of each id"),
     ("/operators/bytes_an_id", "memory to know a click's copies by, bytes a click"),

@@ -148,7 +148,7 @@ async fn audit(lake: &Lake, cuts: &[i64]) -> Value {
         clicks += recount(lake, &TopicPartition::new(TOPIC, number), *cut).await;
     }
     let sql = began.elapsed();
-    assert_eq!(clicks, found.clicks, "the SQL says the same");
+    assert_eq!(i128::from(clicks), found.clicks, "the SQL says the same");
     json!({
         "windows": found.windows,
         "clicks": found.clicks,

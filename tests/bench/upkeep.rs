@@ -49,7 +49,7 @@ pub fn measure(scale: Scale) -> Value {
             if number % COMMITS_A_ROUND == 0 {
                 let time = Instant::now();
                 let keep = Keep { now: now(), keep: began.elapsed() / 10, orphans: false };
-                let plan = Plan { keep: (number % COMMITS_A_CLEAN_UP == 0).then_some(keep), is_dry: false };
+                let plan = Plan { keep: (number % COMMITS_A_CLEAN_UP == 0).then_some(keep), ..Plan::default() };
                 compactor.round(&plan, &mut |_| ()).await.expect("a folder");
                 rounds += time.elapsed();
             }

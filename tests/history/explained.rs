@@ -12,7 +12,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 
 use crate::minutes::{Event, events_of, taken};
-use crate::simulation::{Computation, Log, simulate};
+use crate::simulation::{Computation, Log, number_of, simulate};
 use crate::start_up::{clicklake, folder};
 
 /// What the program says of an ad in a minute.
@@ -54,7 +54,7 @@ fn each_event_is_shown(seed: u64, seen: usize) {
         Computation::Minutes(parameters.clone()).read_all(&lake, &earlier).await.expect("aggregate ends");
         Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
     });
-    let mut expected: BTreeMap<(String, i64), BTreeMap<(i64, i64), Measure>> = BTreeMap::new();
+    let mut expected: BTreeMap<(String, i64), BTreeMap<(i32, i64), Measure>> = BTreeMap::new();
     for (partition, messages) in (0..).zip(&log.partitions) {
         let events: Vec<Event> = events_of(messages);
         for (event, taken) in events.iter().zip(taken(events.iter(), &parameters)) {
@@ -78,8 +78,10 @@ fn each_event_is_shown(seed: u64, seen: usize) {
     }
 }
 
-fn position(line: &Value) -> (i64, i64) {
-    (line["kafka_partition"].as_i64().expect("a number"), line["kafka_offset"].as_i64().expect("a number"))
+fn position(line: &Value) -> (i32, i64) {
+    let number = |name: &str| line[name].as_i64().expect("a number");
+    let partition = number_of(line["topic"].as_str().expect("a topic"), number("kafka_partition") as i32);
+    (partition, number("kafka_offset"))
 }
 
 #[test]

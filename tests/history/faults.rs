@@ -27,7 +27,7 @@ fn parameters() -> Parameters {
 }
 
 /// A store with a lake of a log, in which the first day of minutes is lost.
-async fn damaged() -> (Arc<InMemory>, Arc<Log>) {
+pub async fn damaged() -> (Arc<InMemory>, Arc<Log>) {
     // Long enough that what is lost is of windows that are closed.
     let mut logs = (0..).map(|seed| Log::of_seed(seed, 2, 180));
     let log = logs.find(|log| log.partitions.iter().all(|all| all.len() > 130)).expect("without end");
@@ -74,7 +74,7 @@ fn parameters_of_shadow() -> Parameters {
 }
 
 /// How many rows the minutes have.
-async fn rows(lake: &Lake) -> usize {
+pub async fn rows(lake: &Lake) -> usize {
     let rows = |rows: &[RecordBatch]| rows.iter().map(RecordBatch::num_rows).sum::<usize>();
     let versions = versions(lake, Table::ClicksMinute).await;
     versions.iter().map(|version| rows(&version.rows)).sum::<usize>()
@@ -82,7 +82,7 @@ async fn rows(lake: &Lake) -> usize {
 }
 
 /// Whether the minutes are, in the newest version, what a replay makes of the raw clicks.
-async fn is_right(lake: &Lake, log: &Log) -> Result<(), String> {
+pub async fn is_right(lake: &Lake, log: &Log) -> Result<(), String> {
     let versions = versions(lake, Table::ClicksMinute).await;
     is_replay(lake, log, &parameters(), &versions, |at| at + 1 == versions.len()).await
 }

@@ -4,12 +4,12 @@ use arrow::array::RecordBatch;
 use ingest::backfill::replay;
 use ingest::replay::Needs;
 use lake_schemas::minute::Parameters;
-use lake_schemas::{History, Lake, Table, TopicPartition};
+use lake_schemas::{History, Lake, Table};
 use stream_agg::job::Aggregate;
 
 use super::ranges::counts;
 use crate::minutes::{Counts, of_partition, weigh_rows};
-use crate::simulation::{Log, TOPIC, Version};
+use crate::simulation::{Log, Version, named};
 
 /// Versions of a history that are replayed, beside the last.
 const VERSIONS: usize = 2;
@@ -33,22 +33,22 @@ pub async fn is_replay(
     versions: &[Version],
     which: impl Fn(usize) -> bool,
 ) -> Result<(), String> {
-    for number in (0..log.partitions.len() as i32).map(|number| TopicPartition::new(TOPIC, number)) {
+    for partition in (0..log.partitions.len() as i32).map(named) {
         let mut live = Counts::new();
         for (at, version) in versions.iter().enumerate() {
-            let ours = |rows: &RecordBatch| of_partition(rows, number.partition);
+            let ours = |rows: &RecordBatch| of_partition(rows, &partition);
             version.removed.iter().for_each(|rows| weigh_rows(&mut live, &ours(rows), -1));
             version.rows.iter().for_each(|rows| weigh_rows(&mut live, &ours(rows), 1));
-            let stand = version.stand(&number);
+            let stand = version.stand(&partition);
             if stand.cut.is_none() || !which(at) {
                 continue;
             }
             let job = Aggregate::over(History::default(), Table::ClicksMinute, parameters.clone());
             let needs = Needs { history: History::default(), parameters: parameters.clone() };
-            let replayed = replay(lake, &job, needs, &number, stand).await.map_err(|error| error.to_string())?;
+            let replayed = replay(lake, &job, needs, &partition, stand).await.map_err(|error| error.to_string())?;
             let replayed = counts(&replayed);
             if replayed != live {
-                return Err(format!("version {at}, {number} at {stand:?}: {live:?} live, {replayed:?} replayed"));
+                return Err(format!("version {at}, {partition} at {stand:?}: {live:?} live, {replayed:?} replayed"));
             }
         }
     }

@@ -8,6 +8,6 @@ mod ranges;
 mod refused;
 mod versions;
 
-pub use faults::copy;
+pub use faults::{copy, damaged, is_right, rows};
 pub use live::live_is_replay;
-pub use versions::write_at;
+pub use versions::{entry, write_at};

@@ -10,6 +10,8 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::clock_store::ClockStore;
+use crate::fault_store::{Fault, FaultStore};
 use crate::simulation::{lake_on, simulate};
 
 /// A lake with so many versions of `clicks`, each of which moves a cut by one.
@@ -32,7 +34,8 @@ async fn lake_of(versions: i64) -> (Lake, Arc<InMemory>) {
     (lake, store)
 }
 
-fn entry(table: Table, version: i64) -> Path {
+/// Where the entry of a version is.
+pub fn entry(table: Table, version: i64) -> Path {
     Path::from(format!("lake/{table}/_delta_log/{version:020}.json"))
 }
 
@@ -89,5 +92,31 @@ fn a_versions_time_never_lies_before_that_of_the_one_before() {
         }
         let before = view.version_at(at(99)).await.expect_err("refused").to_string();
         assert!(before.contains("no version yet at") && before.contains("1970-01-01T00:01:40"), "{before}");
+    });
+}
+
+#[test]
+fn a_time_is_looked_up_without_reading_all_versions() {
+    simulate(async {
+        let (lake, store) = lake_of(400).await;
+        let at = |minute: i64| -> DateTime<Utc> { DateTime::from_timestamp(minute * 60, 0).expect("a time") };
+        let clock = ClockStore::new(Arc::clone(&store) as Arc<dyn ObjectStore>, at(400));
+        for version in 0..=400 {
+            write_at(&store, Table::Clicks, version, version * 60).await;
+            clock.put_at(&entry(Table::Clicks, version), at(version));
+        }
+        // A writer whose clock is hours ahead: what comes after it is not hidden behind it.
+        write_at(&store, Table::Clicks, 200, 300 * 60).await;
+        // One that is minutes ahead counts as it says.
+        write_at(&store, Table::Clicks, 100, 105 * 60).await;
+        drop(lake);
+        let counted = FaultStore::new(Arc::new(clock), Box::new(|_| Fault::None));
+        let view = newest(&lake_on(Arc::new(counted.clone()))).await;
+        for (minute, version) in [(399, 399), (350, 350), (250, 250), (214, 199), (216, 216), (104, 99), (105, 105)] {
+            let before = counted.operations();
+            assert_eq!(view.version_at(at(minute)).await.expect("there is one"), version, "in minute {minute}");
+            let operations = counted.operations() - before;
+            assert!(operations < 120, "{operations} operations in minute {minute}");
+        }
     });
 }

@@ -12,7 +12,9 @@ mod timing;
 
 pub use log::Event;
 pub use oracle::{Counts, Taken, counts_of, taken};
-pub use simulated::{at_every_commit, events_of, of_partition, parameters_of};
+pub use simulated::{
+    at_every_commit, at_the_last_commit, closed_minutes_are_right, events_of, of_partition, parameters_of,
+};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};

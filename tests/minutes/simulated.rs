@@ -5,7 +5,7 @@ use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int32Type;
 use lake_schemas::minute::{Dimension, Parameters};
-use lake_schemas::{Lake, LogTime, Table, TopicPartition};
+use lake_schemas::{Lake, LogTime, Stand, Table, TopicPartition};
 use query::verify::{Question, conservation, verify};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -16,11 +16,13 @@ use super::oracle::{Counts, counts_at, taken};
 use super::weigh_rows;
 use crate::history::live_is_replay;
 use crate::simulation::{
-    Computation, Log, LogMessage, TOPIC, Version, for_all_seeds, raw_is_conserved, survive, versions,
+    Computation, Log, LogMessage, Survivors, Version, for_all_seeds, named, raw_is_conserved, survive, versions,
 };
 
 /// Of how many seeds one is audited by SQL too, which takes longer than the disaster.
 const SEEDS_AN_AUDIT: u64 = 10;
+
+const MINUTE_MS: i64 = 60_000;
 
 /// What an audit may take.
 const MEMORY: usize = 1 << 30;
@@ -36,16 +38,18 @@ pub fn parameters_of(seed: u64) -> Parameters {
 }
 
 /// The rows of a batch that are of one partition.
-pub fn of_partition(rows: &RecordBatch, partition: i32) -> RecordBatch {
-    let partitions = rows["kafka_partition"].as_primitive::<Int32Type>();
-    let is_ours: BooleanArray = partitions.iter().map(|found| Some(found == Some(partition))).collect();
+pub fn of_partition(rows: &RecordBatch, partition: &TopicPartition) -> RecordBatch {
+    let topics = rows["topic"].as_string::<i32>().iter();
+    let positions = topics.zip(rows["kafka_partition"].as_primitive::<Int32Type>());
+    let wanted = (Some(partition.topic.as_str()), Some(partition.partition));
+    let is_ours: BooleanArray = positions.map(|found| Some(found == wanted)).collect();
     filter_record_batch(rows, &is_ours).expect("a batch")
 }
 
 async fn disaster(seed: u64) -> Result<(), String> {
     let parameters = parameters_of(seed);
     let computation = Computation::Minutes(parameters.clone());
-    let (lake, log) = survive(seed, &[Computation::Raw, computation]).await?;
+    let Survivors { lake, log, .. } = survive(seed, &[Computation::Raw, computation]).await?;
     let minutes = at_every_commit(&lake, &log).await?;
     live_is_replay(&lake, &log, &parameters, &minutes).await?;
     if seed.is_multiple_of(SEEDS_AN_AUDIT) { audit(&lake, &log).await } else { Ok(()) }
@@ -53,9 +57,19 @@ async fn disaster(seed: u64) -> Result<(), String> {
 
 /// Whether both tables are at every commit what their stands say, and nothing else; the versions of the minutes.
 pub async fn at_every_commit(lake: &Lake, log: &Log) -> Result<Vec<Version>, String> {
+    at_commits(lake, log, |_, _| true).await
+}
+
+/// The same, of the minutes at their last commit only.
+pub async fn at_the_last_commit(lake: &Lake, log: &Log) -> Result<Vec<Version>, String> {
+    at_commits(lake, log, |number, versions| number + 1 == versions).await
+}
+
+/// The same, of the minutes at those commits that are asked for, by their number and how many there are.
+async fn at_commits(lake: &Lake, log: &Log, at: impl Fn(usize, usize) -> bool) -> Result<Vec<Version>, String> {
     raw_is_conserved(lake, log).await?;
     let versions = versions(lake, Table::ClicksMinute).await;
-    for (partition, messages) in (0..).zip(&log.partitions) {
+    for (partition, messages) in (0..).map(named).zip(&log.partitions) {
         let events = events_of(messages);
         let (mut parameters, mut found) = (versions[0].parameters(), Counts::new());
         let mut now = taken(events.iter(), &parameters);
@@ -64,9 +78,12 @@ pub async fn at_every_commit(lake: &Lake, log: &Log) -> Result<Vec<Version>, Str
                 parameters = version.parameters();
                 now = taken(events.iter(), &parameters);
             }
-            version.removed.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, partition), -1));
-            version.rows.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, partition), 1));
-            let stand = version.stand(&TopicPartition::new(TOPIC, partition));
+            version.removed.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, &partition), -1));
+            version.rows.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, &partition), 1));
+            if !at(number, versions.len()) {
+                continue;
+            }
+            let stand = version.stand(&partition);
             let expected = counts_at(&now, stand);
             if found != expected {
                 let jobs: Vec<_> = versions[..=number].iter().map(|version| version.job.as_str()).collect();
@@ -81,6 +98,27 @@ pub async fn at_every_commit(lake: &Lake, log: &Log) -> Result<Vec<Version>, Str
         }
     }
     Ok(versions)
+}
+
+/// Whether the newest of these versions says of all minutes that are closed what the log below its cut says.
+pub fn closed_minutes_are_right(versions: &[Version], log: &Log) -> Result<(), String> {
+    let Some(newest) = versions.last() else { return Ok(()) };
+    let parameters = newest.parameters();
+    for (partition, messages) in (0..).map(named).zip(&log.partitions) {
+        let mut found = Counts::new();
+        for version in versions {
+            version.removed.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, &partition), -1));
+            version.rows.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, &partition), 1));
+        }
+        let stand = Stand { drained: None, ..newest.stand(&partition) };
+        let expected = counts_at(&taken(events_of(messages).iter(), &parameters), stand);
+        let emitted_ms = stand.emitted_ms.unwrap_or(i64::MIN);
+        found.retain(|(start_ms, _), _| start_ms + MINUTE_MS <= emitted_ms);
+        if found != expected {
+            return Err(format!("{partition} at {stand:?}: {found:?}, not {expected:?}"));
+        }
+    }
+    Ok(())
 }
 
 /// What `verify` says of it.

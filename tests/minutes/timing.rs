@@ -6,10 +6,10 @@ use std::time::Duration;
 use arrow::array::{AsArray, RecordBatch};
 use ingest::drive::Pace;
 use lake_schemas::minute::Parameters;
-use lake_schemas::{Lake, Table, TopicPartition};
+use lake_schemas::{Lake, Table};
 use object_store::memory::InMemory;
 
-use crate::simulation::{Computation, Log, TOPIC, Version, lake_on, simulate, versions};
+use crate::simulation::{Computation, Log, Version, lake_on, named, simulate, versions};
 
 /// Longer than a partition must be idle, shorter than two minutes of event time.
 const A_WHILE: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ fn texts(rows: &RecordBatch, name: &str) -> Vec<String> {
 fn a_partition_that_is_idle_is_written_out_and_one_that_is_not_caught_up_is_not() {
     simulate(async {
         let (lake, log) = (lake_on(Arc::new(InMemory::new())), Arc::new(Log::of_seed(8, 2, 200)));
-        let partition = TopicPartition::new(TOPIC, 0);
+        let partition = named(0);
         let pace = Pace::every(Duration::from_millis(300));
         // All is read long before the partition counts as idle.
         minutes().run_for(&lake, &log, pace, Duration::from_secs(9)).await;

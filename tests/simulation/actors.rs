@@ -1,34 +1,43 @@
 //! Who else writes to a lake: backfills in place, and rewriters of files, as compaction will be one.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::record_batch::RecordBatch;
-use chrono::DateTime;
-use compactor::{CompactError, Compactor, Plan};
+use compactor::{CompactError, Compactor, Done, Keep, Plan};
 use deltalake::kernel::Add;
-use ingest::backfill::{Promote, Range, Replace, Replaced, Shadow, What, Work, Writes};
-use lake_schemas::commit::{Commit, Outcome, TableLog, TableView};
+use deltalake::{DeltaTable, checkpoints};
+use ingest::backfill::{Promote, Promoted, Range, Replace, Replaced, Shadow, What, Work, Writes};
+use lake_schemas::commit::{Commit, Outcome, TableLog, TableView, Version};
 use lake_schemas::minute::{Dimension, Requested};
-use lake_schemas::{EventTime, Lake, RawFile, Table, Windows, files, read};
-use rand::seq::IteratorRandom;
+use lake_schemas::pins::{self, Pin, Pinned};
+use lake_schemas::{EventTime, Lake, LakeError, RawFile, Table, Windows, files, read};
+use rand::seq::{IndexedRandom, IteratorRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use stream_agg::job::Aggregate;
 use tokio_util::sync::CancellationToken;
 
 use super::asker::{Read, ask};
+use super::foreign::Engine;
 use super::log::START_MS;
+use super::{Clock, Does, KEEP, Statements, WorldStore, lake_on};
 
 const MINUTE_MS: i64 = 60_000;
 
 /// What a compactor may take.
 const MEMORY: usize = 1 << 28;
 
+/// What the names of pins begin with that actors make themselves.
+const PIN: &str = "invoice_";
+
+/// Pins of an actor's own, from which on it removes some.
+const PINS_MAX: usize = 3;
+
 /// What an actor does, again and again.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
     /// Computes windows of `clicks_minute` again, whether that is needed or not.
     Backfill,
@@ -36,26 +45,69 @@ pub enum Actor {
     Rewrite(Table),
     /// Does rounds of compaction, history left alone.
     Compact,
+    /// Does rounds of compaction, gives up versions that are older than is kept, and sweeps files that none names.
+    CleanUp,
+    /// Pins versions, and unpins them.
+    Pin,
     /// Computes all of history into a table of its own, and promotes it; or takes that back.
     Promote,
     /// Asks for totals.
     Ask,
+    /// Is another engine, by a view of the store that has faults too.
+    Foreign(Table),
+    /// Is another program that runs a statement again and again, by a view of the store that has none.
+    Other(Table, Does),
+}
+
+/// What an actor finds in its world, beside its own view of the lake.
+#[derive(Clone)]
+pub struct Around {
+    /// The store of the world, without a fault.
+    pub store: WorldStore,
+    /// How many times as long it takes its time as where no days pass.
+    pub tempo: u32,
+}
+
+impl Around {
+    /// For an actor on a lake of its own, which no world watches.
+    pub fn no_world() -> Self {
+        Self { store: WorldStore::new(Clock::start()), tempo: 1 }
+    }
 }
 
 impl Actor {
-    /// Acts until it is dropped. Whatever fails, it tries something else. What it finds is compared with another view
-    /// of the lake, which has no faults.
-    pub async fn act(self, lake: &Lake, clean: &Lake, seed: u64) {
+    /// Acts until it is dropped. Whatever fails, it tries something else.
+    pub async fn act(self, lake: &Lake, around: &Around, seed: u64) {
         let (mut rng, mut read) = (ChaCha8Rng::seed_from_u64(seed ^ 0xac7), Read::new());
+        let mut engine = match self {
+            Self::Foreign(table) => Some(Engine::of(lake, table)),
+            _ => None,
+        };
         loop {
-            tokio::time::sleep(Duration::from_millis(rng.random_range(100..4_000))).await;
+            tokio::time::sleep(around.tempo * Duration::from_millis(rng.random_range(100..4_000))).await;
             let _ = match self {
                 Self::Backfill => backfill(lake, &mut rng).await.map(|_| ()),
                 Self::Compact => compact(lake, rng.random_range(1..5)).await.map_err(|error| error.to_string()),
-                Self::Promote => promote(lake, &mut rng).await,
-                Self::Ask => ask(lake, clean, &mut read, &mut rng).await,
+                Self::CleanUp => clean_up(lake, around, &mut rng).await.map_err(|error| error.to_string()),
+                Self::Pin => pin(lake, around, &mut rng).await.map_err(|error| error.to_string()),
+                Self::Promote => promote(lake, around, &mut rng).await,
+                Self::Ask => ask(lake, &lake_on(around.store.archive()), &mut read, &mut rng).await,
+                Self::Foreign(_) => engine.as_mut().expect("it is one").act(&mut rng).await,
+                Self::Other(table, does) => {
+                    Statements { store: around.store.clone(), table }.act(does, &mut rng).await;
+                    Ok(())
+                }
                 Self::Rewrite(table) => rewrite(lake, table, &mut rng).await.map_err(|error| error.to_string()),
             };
+        }
+    }
+}
+
+impl Actor {
+    /// Leaves a world in which all can be read and written again.
+    pub async fn end(self, around: &Around) {
+        if let Self::Other(table, Does::Forbid) = self {
+            Statements { store: around.store.clone(), table }.allow().await;
         }
     }
 }
@@ -97,9 +149,86 @@ pub async fn compact(lake: &Lake, rounds: usize) -> Result<(), CompactError> {
     Ok(())
 }
 
-async fn promote(lake: &Lake, rng: &mut ChaCha8Rng) -> Result<(), String> {
+/// Log checkpoints, and rounds of one compactor that give up what is old.
+async fn clean_up(lake: &Lake, around: &Around, rng: &mut ChaCha8Rng) -> Result<(), CompactError> {
+    let mut compactor = Compactor::new(lake.clone(), MEMORY);
+    for _ in 0..rng.random_range(1..4) {
+        compactor.round(&Plan::default(), &mut |_| ()).await?;
+        // History is given up as far as a checkpoint. The tables' own writers make one every hundred versions, which
+        // hardly any table of a world reaches; other engines make some, too.
+        for table in Table::ALL {
+            if rng.random_ratio(1, 2) {
+                checkpoint(lake, table).await?;
+            }
+        }
+        let orphans = rng.random_ratio(1, 2);
+        compactor.round(&cleaning(&around.store, orphans), &mut count).await?;
+        tokio::time::sleep(around.tempo * Duration::from_secs(1)).await;
+    }
+    Ok(())
+}
+
+/// What a round does that gives up what is old now.
+fn cleaning(store: &WorldStore, orphans: bool) -> Plan {
+    let keep = Keep { now: store.clock().now(), keep: KEEP, orphans };
+    Plan { keep: Some(keep), ..Plan::default() }
+}
+
+/// Finishes what others have begun to give up and died over.
+pub async fn clean_up_once(lake: &Lake, store: &WorldStore) -> Result<(), CompactError> {
+    Compactor::new(lake.clone(), MEMORY).round(&cleaning(store, true), &mut count).await
+}
+
+/// Checkpoints a table's log at its newest version.
+async fn checkpoint(lake: &Lake, table: Table) -> lake_schemas::Result<()> {
+    let failed = |error| LakeError::store(format!("{table}: a log checkpoint"), error);
+    let mut found = DeltaTable::new(lake.log_store(table.name())?);
+    found.load().await.map_err(failed)?;
+    checkpoints::create_checkpoint(&found, None).await.map_err(failed)
+}
+
+/// Versions and files that clean-up has taken, in all worlds: those given up, and those that none named.
+static CLEANED: Mutex<[usize; 2]> = Mutex::new([0; 2]);
+
+/// How many versions were given up so far, and how many files were swept.
+pub fn cleaned() -> [usize; 2] {
+    *CLEANED.lock().expect("no panic under the lock")
+}
+
+fn count(done: Done) {
+    let mut cleaned_so_far = CLEANED.lock().expect("no panic under the lock");
+    match done {
+        Done::GaveUp { cleaned, .. } => cleaned_so_far[0] += cleaned.log_files,
+        Done::Swept { cleaned, .. } => cleaned_so_far[1] += cleaned.files,
+        _ => {}
+    }
+}
+
+/// Pins a version for some days, or for good, or unpins one.
+async fn pin(lake: &Lake, around: &Around, rng: &mut ChaCha8Rng) -> lake_schemas::Result<()> {
+    let own: Vec<_> = pins::pins(lake).await?.into_iter().filter(|pin| pin.name.as_str().starts_with(PIN)).collect();
+    if own.len() >= PINS_MAX
+        && let Some(pin) = own.choose(rng)
+    {
+        around.store.release(pin);
+        return pins::unpin(lake, pin.name).await.map(|_| ());
+    }
+    let Some(table) = Table::ALL.choose(rng) else { return Ok(()) };
+    let Some(view) = TableView::newest(lake, *table).await? else { return Ok(()) };
+    let version = rng.random_range(view.first().await?..=view.version());
+    let days = rng.random_ratio(1, 2).then(|| chrono::Duration::days(rng.random_range(2..20)));
+    let expires = days.map(|days| around.store.clock().now() + days);
+    let name = format!("{PIN}{}", rng.random::<u32>()).parse().expect("a name");
+    let pin = Pin { name, table: table.name().to_owned(), version, expires };
+    if pins::pin(lake, *table, &pin).await? == Pinned::Done {
+        around.store.promise(pin);
+    }
+    Ok(())
+}
+
+async fn promote(lake: &Lake, around: &Around, rng: &mut ChaCha8Rng) -> Result<(), String> {
     let stop = CancellationToken::new();
-    let now = DateTime::from_timestamp_millis(START_MS).expect("a time");
+    let now = around.store.clock().now();
     let what = if rng.random_ratio(1, 3) {
         What::Before
     } else {
@@ -113,7 +242,23 @@ async fn promote(lake: &Lake, rng: &mut ChaCha8Rng) -> Result<(), String> {
         What::Shadow(table)
     };
     let promote = Promote { lake, what, now, stop };
-    promote.run().await.map(|_| ()).map_err(|error| error.to_string())
+    if let Some(Promoted { version, .. }) = promote.run().await.map_err(|error| error.to_string())? {
+        promised_to_be_undone(around, version).await;
+    }
+    Ok(())
+}
+
+/// Takes down that a promotion can be undone: the version before it is pinned.
+async fn promised_to_be_undone(around: &Around, promoted: Version) {
+    let (history, table) = (lake_on(around.store.archive()), Table::ClicksMinute);
+    let Some(minutes) = TableView::newest(&history, table).await.expect("memory") else { return };
+    let entry = minutes.files_of(promoted).await.expect("memory").expect("its entry");
+    // After an outage, a promotion may be told by a later version, in which it was found.
+    if entry.job.as_deref() == Some("promote") {
+        let (version, name) = (promoted - 1, format!("promote_{}", promoted - 1).parse().expect("a name"));
+        let expires = Some(around.store.clock().now() + chrono::Duration::days(29));
+        around.store.promise(Pin { name, table: table.name().to_owned(), version, expires });
+    }
 }
 
 async fn rewrite(lake: &Lake, table: Table, rng: &mut ChaCha8Rng) -> lake_schemas::Result<()> {
@@ -154,7 +299,8 @@ async fn rewrite(lake: &Lake, table: Table, rng: &mut ChaCha8Rng) -> lake_schema
 fn partition_of(file: &Add) -> String {
     let statistics: serde_json::Value =
         file.stats.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-    statistics["minValues"]["kafka_partition"].to_string()
+    let smallest = &statistics["minValues"];
+    format!("{}/{}", smallest["topic"], smallest["kafka_partition"])
 }
 
 fn in_order(rows: &RecordBatch) -> RecordBatch {

@@ -27,17 +27,17 @@ pub fn answers() -> Result<usize, String> {
 /// What files hold, by their paths.
 pub type Read = HashMap<String, Counts>;
 
-/// Asks some questions of one lake, and compares with what another view of it holds.
-pub async fn ask(lake: &Lake, clean: &Lake, read: &mut Read, rng: &mut ChaCha8Rng) -> Result<(), String> {
+/// Asks some questions of a lake, and compares with all that was ever in it.
+pub async fn ask(lake: &Lake, history: &Lake, read: &mut Read, rng: &mut ChaCha8Rng) -> Result<(), String> {
     let totals = Totals::new(lake.clone()).map_err(|error| error.to_string())?;
     for _ in 0..rng.random_range(1..6) {
-        let newest = TableView::newest(clean, Table::ClicksMinute).await.map_err(|error| error.to_string())?;
+        let newest = TableView::newest(history, Table::ClicksMinute).await.map_err(|error| error.to_string())?;
         let newest = newest.ok_or("no minutes yet")?.version();
-        let (question, by) = asked(rng, &counts_at(clean, read, newest).await);
+        let (question, by) = asked(rng, &counts_at(history, read, newest).await);
         let as_of = if rng.random_ratio(1, 3) { AsOf::Version(rng.random_range(0..=newest)) } else { AsOf::Newest };
         let asked = (Question { as_of, ..question }, by);
         let answer = answer(&totals, &asked).await?;
-        let counts = counts_at(clean, read, answer.at.minutes).await;
+        let counts = counts_at(history, read, answer.at.minutes).await;
         let (found, expected) = (sums_of(&answer.rows, by), expected(&counts, &asked));
         let mut compared = COMPARED.lock().expect("no panic under the lock");
         compared.0 += 1;

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use lake_schemas::commit::TableLog;
-use lake_schemas::{Lake, Table, TopicPartition};
-use object_store::ObjectStore;
-use object_store::memory::InMemory;
+use lake_schemas::{Lake, Table};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -16,12 +14,17 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::foreign::Engine;
 use super::member::Fate;
-use super::{Actor, Computation, Group, Log, Member, Outage, TOPIC, lake_on};
+use super::{Actor, Around, Clock, Computation, DAY, Group, Log, Member, Outage, WorldStore, compact, lake_on, named};
 
-/// Simulated time in which things go wrong, and in which they must be right again.
+/// Simulated time in which things go wrong, and in which they must be right again: where days pass, as many times as
+/// long as all that is done there takes.
 const DISASTER: Duration = Duration::from_secs(60);
 const RECOVERY_MAX: Duration = Duration::from_secs(600);
+
+/// The same where clean-up runs: long enough for twice as many days as versions are kept.
+const DISASTER_OF_DAYS: Duration = Duration::from_secs(17 * DAY.as_secs());
 
 /// How long a process may be stopped.
 const STOPPED_MS: Range<u64> = 1_000..90_000;
@@ -34,24 +37,42 @@ const MEMBERS: usize = 3;
 /// How far events lie behind their messages where windows are computed again.
 const DISORDER: Duration = Duration::from_secs(90);
 
-/// Brings groups of members, one for each computation, through a disaster, and out of it: the lake when all is read,
-/// and the log.
-pub async fn survive(seed: u64, computations: &[Computation]) -> Result<(Lake, Arc<Log>), String> {
+/// What is left of a world when all is read.
+pub struct Survivors {
+    /// The lake.
+    pub lake: Lake,
+    /// The same lake with all that was ever in it: clean-up has deleted nothing here.
+    pub history: Lake,
+    pub store: WorldStore,
+    pub log: Arc<Log>,
+}
+
+/// Brings groups of members, one for each computation, through a disaster, and out of it.
+pub async fn survive(seed: u64, computations: &[Computation]) -> Result<Survivors, String> {
     survive_beside(seed, computations, &[]).await
 }
 
-/// The same, beside others that write to the same lake, and share the disaster.
-pub async fn survive_beside(
+/// The same, beside others that write to the same lake, and share the disaster. Where one of them cleans up, days pass:
+/// all take their time, so that no more happens than elsewhere.
+pub async fn survive_beside(seed: u64, computations: &[Computation], actors: &[Actor]) -> Result<Survivors, String> {
+    survive_in_part(seed, computations, &[], actors).await
+}
+
+/// The same, with computations that may be refused in the end: nobody waits for them.
+pub async fn survive_in_part(
     seed: u64,
     computations: &[Computation],
+    refusable: &[Computation],
     actors: &[Actor],
-) -> Result<(Lake, Arc<Log>), String> {
+) -> Result<Survivors, String> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let lasts = if actors.contains(&Actor::CleanUp) { DISASTER_OF_DAYS } else { DISASTER };
+    let tempo = lasts.div_duration_f32(DISASTER).round() as u32;
     let partitions = rng.random_range(1..=4);
     // Where others write too, windows change long after they are closed.
     let log = match actors {
         [] => Log::of_seed(seed, partitions as usize, 150),
-        _ => Log::with_disorder(seed, partitions as usize, 400, DISORDER).growing_for(seed, DISASTER),
+        _ => Log::with_disorder(seed, partitions as usize, 400, DISORDER).growing_for(seed, lasts),
     };
     let log = Arc::new(if rng.random_ratio(1, 3) { log.with_skew(seed) } else { log });
     let outage = Outage {
@@ -60,10 +81,11 @@ pub async fn survive_beside(
         die: rng.random_range(0..20),
         slow: rng.random_range(0..60),
     };
-    let world = World { seed, store: Arc::new(InMemory::new()), outage: watch::Sender::new(outage) };
+    let store = WorldStore::new(Clock::start());
+    let world = World { seed, store: store.clone(), outage: watch::Sender::new(outage) };
     let (mut members, mut others) = (JoinSet::new(), JoinSet::new());
     let mut jobs: Vec<_> = Vec::new();
-    for computation in computations {
+    for computation in computations.iter().chain(refusable) {
         let group = Arc::new(Group::default());
         // A partition that is given to nobody is added later.
         for partition in 0..partitions {
@@ -73,7 +95,7 @@ pub async fn survive_beside(
         }
         let members = (0..MEMBERS).map(|number| {
             let (log, group) = (Arc::clone(&log), Arc::clone(&group));
-            let member = Arc::new(Member { number, log, group, computation: computation.clone() });
+            let member = Arc::new(Member { number, log, group, computation: computation.clone(), tempo });
             world.begin(&mut members, number, false, move |lake, seed| {
                 let member = Arc::clone(&member);
                 Box::pin(async move { member.incarnation(lake, seed).await })
@@ -82,17 +104,19 @@ pub async fn survive_beside(
         let members: Vec<_> = members.collect();
         jobs.push((group, members));
     }
+    let history = lake_on(store.archive());
+    let (beside, around) = (actors, Around { store: store.clone(), tempo });
     let actors = (MEMBERS..).zip(actors.iter().copied()).map(|(number, actor)| {
-        let clean = world.lake();
+        let around = around.clone();
         world.begin(&mut others, number, true, move |lake, seed| {
-            let clean = clean.clone();
-            Box::pin(async move { actor.act(&lake, &clean, seed).await })
+            let around = around.clone();
+            Box::pin(async move { actor.act(&lake, &around, seed).await })
         })
     });
     let actors: Vec<_> = actors.collect();
-    let (lake, end) = (world.lake(), Instant::now() + DISASTER);
+    let (lake, end) = (world.lake(), Instant::now() + lasts);
     while Instant::now() < end {
-        sleep(Duration::from_millis(rng.random_range(100..6_000))).await;
+        sleep(tempo * Duration::from_millis(rng.random_range(100..6_000))).await;
         let (group, members) = &jobs[rng.random_range(0..jobs.len())];
         match rng.random_range(0..10) {
             0 | 1 => members[rng.random_range(0..MEMBERS)].die(),
@@ -114,29 +138,54 @@ pub async fn survive_beside(
     }
     world.outage.send_replace(Outage::NONE);
     others.shutdown().await;
-    let recovered = Instant::now() + RECOVERY_MAX;
-    for computation in computations {
-        while !is_all_read(&lake, &log, computation).await {
+    put_right(&lake, beside).await?;
+    for actor in beside {
+        actor.end(&around).await;
+    }
+    let recovered = Instant::now() + tempo * RECOVERY_MAX;
+    for (computation, (group, _)) in computations.iter().zip(&jobs) {
+        while let Some(behind) = behind(&lake, &log, computation).await {
             if Instant::now() > recovered {
-                return Err("not caught up ten minutes after the last fault".to_owned());
+                store.verdict()?;
+                let last = group.last_words();
+                return Err(format!(
+                    "not caught up long after the last fault: {behind}; why a member ended last: {last}"
+                ));
             }
             sleep(Duration::from_secs(5)).await;
         }
     }
-    Ok((lake, log))
+    store.verdict()?;
+    Ok(Survivors { lake, history, store, log })
+}
+
+/// Undoes what other engines have done, and sorts what they have written.
+async fn put_right(lake: &Lake, actors: &[Actor]) -> Result<(), String> {
+    let mut are_others = false;
+    for actor in actors {
+        if let Actor::Foreign(table) = actor {
+            // A job may be faster at one version or another.
+            let mut engine = Engine::of(lake, *table);
+            while engine.put_right().await.is_err() {
+                sleep(Duration::from_millis(10)).await;
+            }
+            are_others = true;
+        }
+    }
+    if are_others { compact(lake, 1).await.map_err(|error| error.to_string()) } else { Ok(()) }
 }
 
 /// What all processes share.
 struct World {
     seed: u64,
-    store: Arc<dyn ObjectStore>,
+    store: WorldStore,
     outage: watch::Sender<Outage>,
 }
 
 impl World {
     /// The lake, without a fault.
     fn lake(&self) -> Lake {
-        lake_on(Arc::clone(&self.store))
+        lake_on(Arc::new(self.store.clone()))
     }
 
     /// Nothing can be read or written for a time.
@@ -157,7 +206,7 @@ impl World {
         let process = Process { kill: Arc::default(), stopped: watch::Sender::new(Instant::now()) };
         let fate = Fate {
             number,
-            store: Arc::clone(&self.store),
+            store: Arc::new(self.store.clone()),
             seed: self.seed,
             outage: self.outage.subscribe(),
             is_long,
@@ -188,14 +237,22 @@ impl Process {
 
 /// Retention takes all that the raw table has of a partition: who needs it finds it there.
 async fn retain(lake: &Lake, log: &Log, partition: i32) {
-    let raw = TableLog::open(lake, Table::Clicks).await.expect("the lake can be opened");
-    if let Some(cut) = raw.stand(&TopicPartition::new(TOPIC, partition)).cut {
+    // Another program may have forbidden to write it.
+    let Ok(raw) = TableLog::open(lake, Table::Clicks).await else { return };
+    if let Some(cut) = raw.stand(&named(partition)).cut {
         log.drop_below(partition, cut);
     }
 }
 
-async fn is_all_read(lake: &Lake, log: &Log, computation: &Computation) -> bool {
-    let table = computation.open(lake).await.expect("the lake can be opened");
-    (0..log.partitions.len() as i32)
-        .all(|partition| table.stand(&TopicPartition::new(TOPIC, partition)).cut == log.end(partition))
+/// A partition that is not read to its end, if there is one.
+async fn behind(lake: &Lake, log: &Log, computation: &Computation) -> Option<String> {
+    let table = match computation.open(lake).await {
+        Ok(table) => table,
+        Err(error) => return Some(error.to_string()),
+    };
+    let mut partitions = (0..log.partitions.len() as i32).map(|number| (named(number), log.end(number)));
+    let behind = partitions.find(|(partition, end)| table.stand(partition).cut != *end);
+    behind.map(|(partition, end)| {
+        format!("{}: {partition} stands at {:?}, not {end:?}", table.table(), table.stand(&partition))
+    })
 }

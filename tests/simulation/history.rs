@@ -1,6 +1,6 @@
 //! All versions of a table, as its log has them: which rows each one added, and where the partitions stood then.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use arrow::array::RecordBatch;
@@ -61,6 +61,23 @@ pub fn contents(versions: &[Version]) -> impl Iterator<Item = Counts> {
         version.rows.iter().for_each(|rows| weigh_rows(counts, rows, 1));
         Some(counts.clone())
     })
+}
+
+/// The paths of the files that were live in each version of a table, from its first.
+pub async fn live_files(lake: &Lake, table: Table) -> Vec<BTreeSet<String>> {
+    let log_store = lake.log_store(table.name()).expect("an address");
+    let (mut versions, mut live) = (Vec::new(), BTreeSet::new());
+    while let Some(entry) = log_store.read_commit_entry(versions.len() as u64).await.expect("memory") {
+        for action in get_actions(versions.len() as u64, &entry).expect("actions") {
+            match action {
+                Action::Add(add) => drop(live.insert(add.path)),
+                Action::Remove(remove) => drop(live.remove(&remove.path)),
+                _ => {}
+            }
+        }
+        versions.push(live.clone());
+    }
+    versions
 }
 
 /// The versions of a table, from its first.

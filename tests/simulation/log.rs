@@ -14,8 +14,21 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use tokio::time::Instant;
 
-/// The topic of every simulated world.
-pub const TOPIC: &str = "clicks";
+/// The topics of every simulated world. The name of one begins like that of the other: code that compares only the
+/// beginnings of names takes files of the one for files of the other.
+const TOPICS: [&str; 2] = ["clicks", "clicks-eu"];
+
+/// Names a partition of a world. A world numbers its partitions; in turn they belong to the one topic and the other.
+pub fn named(number: i32) -> TopicPartition {
+    let topics = TOPICS.len() as i32;
+    TopicPartition::new(TOPICS[(number % topics) as usize], number / topics)
+}
+
+/// The number of a partition in its world: the inverse of [`named`].
+pub fn number_of(topic: &str, partition: i32) -> i32 {
+    let topic = TOPICS.iter().position(|known| *known == topic).expect("a topic of the world");
+    partition * TOPICS.len() as i32 + topic as i32
+}
 
 /// 2026-03-31T23:59:00Z: hours, days and months change while it runs.
 pub const START_MS: i64 = 1_775_001_540_000;
@@ -40,7 +53,7 @@ impl LogMessage {
     }
 }
 
-/// All partitions of the topic.
+/// All partitions of both topics, by their numbers in the world.
 pub struct Log {
     pub partitions: Vec<Vec<LogMessage>>,
     /// By partition, where what retention has left begins.
@@ -91,6 +104,29 @@ impl Log {
         });
         let arrivals = arrivals.collect();
         Self { growing: Some((Instant::now(), arrivals)), ..self }
+    }
+
+    /// The same, of which nothing is there yet: each message comes after a time, by its partition and its number. Of a
+    /// partition, none comes before the one before.
+    pub fn coming(self, after: impl Fn(usize, usize) -> Duration) -> Self {
+        let arrivals = self.partitions.iter().enumerate();
+        let arrivals = arrivals.map(|(partition, all)| (0..all.len()).map(|number| after(partition, number)).collect());
+        let arrivals = arrivals.collect();
+        Self { growing: Some((Instant::now(), arrivals)), ..self }
+    }
+
+    /// A log of these messages: in each partition a click for each time, in milliseconds, both of the click and of its
+    /// message.
+    pub fn of_times(partitions: impl Iterator<Item = Vec<(i64, i64)>>) -> Self {
+        let partitions = partitions.enumerate().map(|(partition, times)| {
+            let message = |(offset, (event_time, log_time_ms)): (usize, (i64, i64))| {
+                let id = format!("{partition}-{offset}");
+                let payload = json!({"ad_id": "ad", "click_id": id, "event_time": event_time}).to_string();
+                LogMessage { offset: offset as i64, log_time_ms, payload: Some(payload.into_bytes()) }
+            };
+            times.into_iter().enumerate().map(message).collect()
+        });
+        Self { partitions: partitions.collect(), starts: Mutex::default(), growing: None }
     }
 
     /// How many messages of a partition are there by now.
@@ -168,7 +204,7 @@ impl Log {
     /// The ends of all partitions that have anything to read.
     pub fn ends(&self) -> Cut {
         let partitions = (0..).take(self.partitions.len());
-        partitions.filter_map(|number| Some((TopicPartition::new(TOPIC, number), self.end(number)?))).collect()
+        partitions.filter_map(|number| Some((named(number), self.end(number)?))).collect()
     }
 
     /// The end of a partition: what its cut is when all is read; `None` if there is nothing to read.

@@ -12,7 +12,7 @@ use ingest::replay::RawTable;
 use lake_schemas::commit::TableLog;
 use lake_schemas::job::Job;
 use lake_schemas::minute::{Parameters, Requested};
-use lake_schemas::{Cut, Lake, Table};
+use lake_schemas::{Cut, Lake, LakeError, Table};
 use object_store::ObjectStore;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -23,11 +23,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::lake_on;
 use super::log::Log;
-use super::source::{Group, ScriptedSource};
+use super::source::{Group, NAP, ScriptedSource};
 use crate::fault_store::{Fault, FaultStore, Plan};
 
 /// Of a process without faults: short, so that a run has several epochs.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(300);
+
+/// Partitions that are replayed at a time.
+const REPLAYS: usize = 2;
 
 /// How much less often it fails for who computes long, and how much more often it is slow.
 const LONG: u32 = 8;
@@ -86,6 +89,8 @@ pub struct Member {
     pub log: Arc<Log>,
     pub group: Arc<Group>,
     pub computation: Computation,
+    /// How many times as long it takes its time as where no days pass.
+    pub tempo: u32,
 }
 
 /// What members compute.
@@ -119,14 +124,29 @@ impl Computation {
 }
 
 impl Computation {
-    /// One process, from start to caught up, without a fault.
-    pub async fn read_all(&self, lake: &Lake, log: &Arc<Log>) -> Result<(), DriveError> {
-        self.run(lake, Self::all_of(log), Pace::every(COMMIT_INTERVAL), Some(log.ends())).await
+    /// One process, from start to caught up, without a fault; what it has done.
+    pub async fn read_all(&self, lake: &Lake, log: &Arc<Log>) -> Result<Progress, DriveError> {
+        let (pace, stop) = (Pace::every(COMMIT_INTERVAL), CancellationToken::new());
+        let progress = watch::Sender::default();
+        self.run_watched(lake, Self::all_of(log), (pace, Some(log.ends())), stop, progress.clone()).await?;
+        Ok(progress.borrow().clone())
+    }
+
+    /// One process that goes on for good. As its command does, it opens its tables again when others have altered them.
+    pub async fn go_on(&self, lake: &Lake, log: &Arc<Log>, pace: Pace) -> DriveError {
+        loop {
+            let stop = CancellationToken::new();
+            match self.run(lake, Self::all_of(log), pace, None, stop).await {
+                Err(DriveError::Lake(LakeError::Altered(_))) => {}
+                done => return done.expect_err("nobody stops it"),
+            }
+        }
     }
 
     /// One process, that is killed after a time.
     pub async fn run_for(&self, lake: &Lake, log: &Arc<Log>, pace: Pace, time: Duration) {
-        let running = timeout(time, self.run(lake, Self::all_of(log), pace, None));
+        let (source, stop) = (Self::all_of(log), CancellationToken::new());
+        let running = timeout(time, self.run(lake, source, pace, None, stop));
         assert!(running.await.is_err(), "it ends by itself");
     }
 
@@ -138,14 +158,26 @@ impl Computation {
     }
 
     /// Runs the job, as its command does.
-    async fn run(
+    pub async fn run(
+        &self,
+        lake: &Lake,
+        source: ScriptedSource,
+        pace: Pace,
+        goal: Option<Cut>,
+        stop: CancellationToken,
+    ) -> Result<(), DriveError> {
+        self.run_watched(lake, source, (pace, goal), stop, watch::Sender::default()).await
+    }
+
+    /// The same, and tells what is done.
+    async fn run_watched(
         &self,
         lake: &Lake,
         mut source: ScriptedSource,
-        pace: Pace,
-        goal: Option<Cut>,
+        (pace, goal): (Pace, Option<Cut>),
+        stop: CancellationToken,
+        progress: watch::Sender<Progress>,
     ) -> Result<(), DriveError> {
-        let (progress, stop) = (watch::Sender::new(Progress::default()), CancellationToken::new());
         match self {
             Self::Raw => {
                 let logs = TableLog::open_all(lake, &Append.tables()).await?;
@@ -154,7 +186,8 @@ impl Computation {
             Self::Minutes(_) => {
                 let (log, clicks) = (self.open(lake).await?, TableLog::open(lake, Table::Clicks).await?);
                 let job = Aggregate::new(log.parameters()?);
-                let mut source = HybridSource::new(RawTable::new(clicks).shared(), source, job.reads());
+                let raw = RawTable::new(clicks).shared();
+                let mut source = HybridSource::new(raw, source, job.reads()).replaying(REPLAYS);
                 drive(&job, &mut source, vec![log], pace, goal, stop, progress).await
             }
         }
@@ -223,7 +256,12 @@ impl Member {
         let interval = Duration::from_millis(rng.random_range(50..3_000));
         let source = ScriptedSource::new(Arc::clone(&self.log), Arc::clone(&self.group), self.number, rng.random());
         let early_fire = rng.random_ratio(1, 3).then(|| Duration::from_millis(rng.random_range(500..20_000)));
+        let (early_fire, interval) = (early_fire.map(|every| self.tempo * every), self.tempo * interval);
+        let pace = Pace { early_fire, ..Pace::every(interval) };
         // Whatever ends it, the next incarnation begins where the tables stand.
-        let _ = self.computation.run(&lake, source, Pace { early_fire, ..Pace::every(interval) }, None).await;
+        let (source, stop) = (source.napping(self.tempo * NAP), CancellationToken::new());
+        if let Err(error) = self.computation.run(&lake, source, pace, None, stop).await {
+            self.group.ended(&error);
+        }
     }
 }

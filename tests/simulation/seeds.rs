@@ -8,8 +8,8 @@ use super::simulate;
 /// Seeds of a run of the tests; `CLICKLAKE_SEEDS=first..last` runs others.
 const SEEDS: Range<u64> = 0..300;
 
-/// Shortens a quick run (`tests/run --quick`, which sets `CLICKLAKE_QUICK`) to one seed in so many: enough to catch what
-/// breaks most worlds, while a change is being written.
+/// Shortens a quick run (`tests/run --quick`, which sets `CLICKLAKE_QUICK`) to one seed in so many: enough to catch
+/// what breaks most worlds, while a change is being written.
 const QUICK_SHARE: u64 = 15;
 
 /// The seeds that this run tries of a law: all of them, or the first few in a quick run.

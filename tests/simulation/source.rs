@@ -7,33 +7,58 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use ingest::decode::{BatchBuilder, Message};
+use ingest::drive::DriveError;
 use ingest::hybrid::Live;
+use ingest::replay::LiveLog;
 use lake_schemas::job::{Room, Signal, Source, SourceError, Start};
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{LogTime, TopicPartition};
 use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tokio::time::Instant;
 
-use super::log::{Log, TOPIC};
+use super::log::{Log, named, number_of};
 
 /// Messages of a batch at most: few, so that epochs are cut everywhere.
 const BATCH_MESSAGES_MAX: usize = 12;
 
-/// How long a member sleeps with nothing to do.
-const NAP: Duration = Duration::from_millis(20);
+/// How long a member sleeps with nothing to do, where no days pass.
+pub const NAP: Duration = Duration::from_millis(20);
 
 /// Who owns which partition.
 #[derive(Default)]
 pub struct Group {
     owners: Mutex<BTreeMap<i32, usize>>,
+    /// When something was first read of a partition.
+    first_reads: Mutex<BTreeMap<i32, Instant>>,
+    /// Why a member ended, the last time that one did by itself.
+    ended: Mutex<Option<String>>,
 }
 
 impl Group {
     /// Gives a partition to a member.
     pub fn give(&self, partition: i32, member: usize) {
         self.owners.lock().expect("no panic under the lock").insert(partition, member);
+    }
+
+    /// The partitions of which something was read by a time.
+    pub fn read_by(&self, time: Instant) -> usize {
+        let reads = self.first_reads.lock().expect("no panic under the lock");
+        reads.values().filter(|first| **first <= time).count()
+    }
+
+    /// Takes down why a member has ended.
+    pub fn ended(&self, why: &DriveError) {
+        *self.ended.lock().expect("no panic under the lock") = Some(why.to_string());
+    }
+
+    /// Why a member ended last.
+    pub fn last_words(&self) -> String {
+        self.ended.lock().expect("no panic under the lock").clone().unwrap_or_else(|| "none has ended".to_owned())
     }
 
     fn owned_by(&self, member: usize) -> BTreeSet<i32> {
@@ -48,6 +73,7 @@ pub struct ScriptedSource {
     group: Arc<Group>,
     member: usize,
     rng: ChaCha8Rng,
+    nap: Duration,
     held: BTreeSet<i32>,
     /// Where to read on, as an index into the partition's messages.
     positions: BTreeMap<i32, usize>,
@@ -68,11 +94,17 @@ impl ScriptedSource {
             group,
             member,
             rng: ChaCha8Rng::seed_from_u64(seed),
+            nap: NAP,
             held: BTreeSet::new(),
             positions: BTreeMap::new(),
             offsets: BTreeMap::new(),
             caught_up: BTreeSet::new(),
         }
+    }
+
+    /// The same, of a member that sleeps so long with nothing to do.
+    pub fn napping(self, nap: Duration) -> Self {
+        Self { nap, ..self }
     }
 
     /// The offset that a start leads to.
@@ -89,12 +121,12 @@ impl ScriptedSource {
         let gained: Vec<_> = owned.difference(&self.held).copied().collect();
         if !gained.is_empty() {
             self.held.extend(&gained);
-            return Some(Signal::Assigned(named(gained)));
+            return Some(Signal::Assigned(gained.into_iter().map(named).collect()));
         }
         let lost: Vec<_> = self.held.difference(&owned).copied().collect();
         if !lost.is_empty() && self.rng.random_ratio(1, 4) {
             self.held.retain(|partition| !lost.contains(partition));
-            return Some(Signal::Revoked(named(lost)));
+            return Some(Signal::Revoked(lost.into_iter().map(named).collect()));
         }
         None
     }
@@ -106,7 +138,7 @@ impl ScriptedSource {
             self.positions.iter().find(|&one| ended((one.0, one.1)) && !self.caught_up.contains(one.0))
         {
             self.caught_up.insert(partition);
-            return Ok(Some(Signal::CaughtUp(TopicPartition::new(TOPIC, partition))));
+            return Ok(Some(Signal::CaughtUp(named(partition))));
         }
         let readable = self.positions.iter_mut().filter(|one| !ended((one.0, one.1)));
         let Some((&partition, position)) = readable.choose(&mut self.rng) else { return Ok(None) };
@@ -116,8 +148,7 @@ impl ScriptedSource {
         }
         let messages = &log.partitions[partition as usize][*position..log.messages(partition)];
         let count = self.rng.random_range(1..=BATCH_MESSAGES_MAX).min(messages.len());
-        let name = TopicPartition::new(TOPIC, partition);
-        let mut batch = BatchBuilder::new(name, next, TIME_IN_FUTURE_MS);
+        let mut batch = BatchBuilder::new(named(partition), next, TIME_IN_FUTURE_MS);
         for message in &messages[..count] {
             batch.push(&Message {
                 offset: message.offset,
@@ -127,14 +158,16 @@ impl ScriptedSource {
             });
         }
         *position += count;
+        let mut reads = self.group.first_reads.lock().expect("no panic under the lock");
+        reads.entry(partition).or_insert_with(Instant::now);
         self.caught_up.remove(&partition);
         self.offsets.insert(partition, messages[count - 1].offset + 1);
         Ok(Some(Signal::Batch(batch.finish())))
     }
 }
 
-fn named(partitions: Vec<i32>) -> Vec<TopicPartition> {
-    partitions.into_iter().map(|partition| TopicPartition::new(TOPIC, partition)).collect()
+fn number(partition: &TopicPartition) -> i32 {
+    number_of(&partition.topic, partition.partition)
 }
 
 #[async_trait]
@@ -150,13 +183,13 @@ impl Source for ScriptedSource {
             {
                 return Ok(signal);
             }
-            tokio::time::sleep(NAP).await;
+            tokio::time::sleep(self.nap).await;
         }
     }
 
     async fn start(&mut self, starts: Vec<Start>) -> Result<(), SourceError> {
         for Start { partition, from, .. } in starts {
-            let number = partition.partition;
+            let number = number(&partition);
             if !self.held.contains(&number) {
                 continue;
             }
@@ -171,7 +204,7 @@ impl Source for ScriptedSource {
 
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
         for partition in partitions {
-            self.positions.remove(&partition.partition);
+            self.positions.remove(&number(partition));
         }
         Ok(())
     }
@@ -183,9 +216,20 @@ impl Source for ScriptedSource {
 impl Live for ScriptedSource {
     async fn hold(&mut self, starts: Vec<Start>) -> Result<(), SourceError> {
         for Start { partition, from, .. } in starts {
-            self.begins(partition.partition, from)?;
-            self.positions.remove(&partition.partition);
+            let number = number(&partition);
+            self.begins(number, from)?;
+            self.positions.remove(&number);
         }
         Ok(())
+    }
+
+    fn log(&self) -> Arc<dyn LiveLog> {
+        Arc::clone(&self.log) as _
+    }
+}
+
+impl LiveLog for Log {
+    fn has<'a>(&'a self, partition: &'a TopicPartition, offset: i64) -> BoxFuture<'a, bool> {
+        ready(self.start(number(partition)) <= offset).boxed()
     }
 }

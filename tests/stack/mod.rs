@@ -74,7 +74,7 @@ impl RealStack {
     }
 
     /// The process that a server is, or was.
-    fn process(&self, server: Server) -> Option<u32> {
+    pub fn process(&self, server: Server) -> Option<u32> {
         let folder = if server == Server::Kafka { "kafka" } else { "s3" };
         std::fs::read_to_string(self.path().join(folder).join("pid")).ok()?.trim().parse().ok()
     }

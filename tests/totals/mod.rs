@@ -148,9 +148,9 @@ fn totals_at_every_version_are_the_sum_of_its_minutes_after_a_disaster() {
         let computations = [Computation::Raw, Computation::Minutes(parameters_of(seed))];
         let actors =
             [Actor::Compact, Actor::Compact, Actor::Backfill, Actor::Promote, Actor::Rewrite(Table::ClicksMinute)];
-        let (lake, _) = survive_beside(seed, &computations, &actors).await?;
-        let (contents, mut rng) = (contents(&lake).await, ChaCha8Rng::seed_from_u64(seed));
-        let totals = Totals::new(lake).map_err(|error| error.to_string())?;
+        let world = survive_beside(seed, &computations, &actors).await?;
+        let (contents, mut rng) = (contents(&world.history).await, ChaCha8Rng::seed_from_u64(seed));
+        let totals = Totals::new(world.lake).map_err(|error| error.to_string())?;
         let newest = contents.len() - 1;
         for version in (0..newest).choose_multiple(&mut rng, 30).into_iter().chain([newest; 5]) {
             let (question, by) = asked(&mut rng, &contents[version]);

@@ -26,7 +26,7 @@ const FAULTS: [Fault; 4] = [Fault::Fail, Fault::LoseReply, Fault::DieBefore, Fau
 const MEMORY: usize = 1 << 28;
 
 /// A store with a lake of a log, whose minutes have seen half of it when they are rolled up, and then all of it.
-async fn half_rolled_up() -> (Arc<InMemory>, Arc<Log>) {
+pub async fn half_rolled_up() -> (Arc<InMemory>, Arc<Log>) {
     let mut logs = (0..).map(|seed| Log::of_seed(seed, 2, 180));
     let log = logs.find(|log| log.partitions.iter().all(|all| all.len() > 130)).expect("without end");
     let (store, log) = (Arc::new(InMemory::new()), Arc::new(log));
@@ -45,7 +45,7 @@ fn parameters() -> Parameters {
     Parameters { allowed_lateness_ms: 30_000, dedup_horizon_ms: 60_000, ..Parameters::default() }
 }
 
-fn memory(store: &Arc<InMemory>) -> Lake {
+pub fn memory(store: &Arc<InMemory>) -> Lake {
     lake_on(Arc::clone(store) as Arc<dyn ObjectStore>)
 }
 
@@ -55,7 +55,7 @@ fn faulty(store: &Arc<InMemory>, number: u64, fault: Fault) -> FaultStore {
     FaultStore::new(Arc::clone(store) as Arc<dyn ObjectStore>, Box::new(plan))
 }
 
-async fn round(store: FaultStore) {
+pub async fn round(store: FaultStore) {
     let dead = store.dead();
     let mut compactor = Compactor::new(lake_on(Arc::new(store)), MEMORY);
     let (plan, mut tell) = (Plan::default(), |_| ());
@@ -87,11 +87,22 @@ fn a_round_that_is_interrupted_changes_no_sum() {
     });
 }
 
-fn shadow() -> Table {
+pub fn shadow() -> Table {
     Table::Shadow("by_country".parse().expect("a name"))
 }
 
-async fn promote(lake: &Lake, what: What) -> Result<Option<Promoted>, DriveError> {
+/// The same minutes in a table of their own.
+pub async fn make_shadow(lake: &Lake, requested: Requested) {
+    let stop = CancellationToken::new();
+    let work = Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop };
+    Shadow { work, table: shadow(), requested }.run(Aggregate::over).await.expect("memory");
+}
+
+pub fn by_country() -> Requested {
+    Requested { dimensions: Some(vec![Dimension::Country]), ..Requested::default() }
+}
+
+pub async fn promote(lake: &Lake, what: What) -> Result<Option<Promoted>, DriveError> {
     let now = DateTime::from_timestamp_millis(START_MS).expect("a time");
     Promote { lake, what, now, stop: CancellationToken::new() }.run().await
 }
@@ -101,15 +112,7 @@ fn a_promotion_that_is_interrupted_has_happened_or_not() {
     simulate(async {
         let (store, log) = half_rolled_up().await;
         let lake = memory(&store);
-        let requested = Requested { dimensions: Some(vec![Dimension::Country]), ..Requested::default() };
-        let work = Work {
-            lake: &lake,
-            range: Range::All,
-            at_a_time: 2,
-            meter: Arc::default(),
-            stop: CancellationToken::new(),
-        };
-        Shadow { work, table: shadow(), requested }.run(Aggregate::over).await.expect("memory");
+        make_shadow(&lake, by_country()).await;
         let shadows = versions(&lake, shadow()).await;
         let wanted = contents(&shadows).last().expect("it has versions");
         let before = versions(&lake, Table::ClicksMinute).await.len();

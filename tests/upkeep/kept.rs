@@ -17,8 +17,9 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 
+use crate::clock_store::ClockStore;
 use crate::fault_store::{Fault, FaultStore};
-use crate::history::{copy, write_at};
+use crate::history::{copy, entry, write_at};
 use crate::simulation::{lake_on, simulate};
 
 /// How many versions the lake's minutes have; each was written a second after the one before.
@@ -79,10 +80,25 @@ fn second(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(second, 0).expect("a time")
 }
 
+/// The lake on a store whose clock says that it is so late, and which took each version in the second of its number.
+fn at(lake: &Lake, now: DateTime<Utc>) -> Lake {
+    taken_at(lake, now, 0)
+}
+
+/// The same, but it took each version so many seconds after it was written.
+fn taken_at(lake: &Lake, now: DateTime<Utc>, later: i64) -> Lake {
+    let store = ClockStore::new(lake.outer_store().expect("a store").expect("in memory").1, now);
+    for version in 0..=VERSIONS.cast_signed() {
+        store.put_at(&entry(Table::ClicksMinute, version), second(version + later));
+    }
+    lake_on(Arc::new(store))
+}
+
 /// What is given up when it is so late, of what is older than 150 s.
 async fn clean_up(lake: &Lake, now: DateTime<Utc>) -> Result<Vec<Done>, compactor::CompactError> {
+    let lake = at(lake, now);
     let keep = Keep { now, keep: Duration::from_secs(150), orphans: true };
-    let (mut told, plan) = (Vec::new(), Plan { keep: Some(keep), is_dry: false });
+    let (mut told, plan) = (Vec::new(), Plan { keep: Some(keep), ..Plan::default() });
     Compactor::new(lake.clone(), MEMORY).round(&plan, &mut |done| told.push(done)).await?;
     Ok(told)
 }
@@ -176,9 +192,10 @@ fn nothing_is_given_up_that_a_roll_up_has_yet_to_see() {
     simulate(async {
         let (lake, store) = lake().await;
         stand_on(&lake, 120).await;
-        let mut log = TableLog::open(&lake, Table::ClicksMinute).await.expect("the table");
+        let late = at(&lake, second(400));
+        let mut log = TableLog::open(&late, Table::ClicksMinute).await.expect("the table");
         let keep = Keep { now: second(400), keep: Duration::from_secs(150), orphans: false };
-        let done = keep.apply(&lake, &mut log, &[120], lake_schemas::commit::Deletes::Yes).await;
+        let done = keep.apply(&late, &mut log, &[120], lake_schemas::commit::Deletes::Yes).await;
         assert!(matches!(done.expect("memory")[..], [Done::GaveUp { cleaned, .. }] if cleaned.from == 100));
         is_kept(&lake, &store, 100).await;
     });
@@ -227,7 +244,7 @@ fn a_file_that_no_version_names_goes_when_nobody_would_commit_it_any_more() {
     simulate(async {
         let (lake, store) = lake().await;
         stand_on(&lake, VERSIONS.cast_signed()).await;
-        let orphan = Path::from("lake/clicks_minute/date=2026-03-07/hour=12/orphan.parquet");
+        let orphan = Path::from("lake/clicks_minute/date=2026-03-07/hour=12/0123456789abcdef0123456789abcdef.parquet");
         store.put(&orphan, "rows".into()).await.expect("memory");
         let written = store.head(&orphan).await.expect("memory").last_modified;
         clean_up(&lake, written + chrono::Duration::days(6)).await.expect("memory");
@@ -236,6 +253,82 @@ fn a_file_that_no_version_names_goes_when_nobody_would_commit_it_any_more() {
         assert!(store.head(&orphan).await.is_err());
         // By then all versions are too old, but the newest is kept.
         is_kept(&lake, &store, 300).await;
+    });
+}
+
+/// How many versions of the minutes are left, and whether a file that nobody has committed yet is.
+async fn left(lake: &Lake, store: &InMemory, file: &Path) -> (u64, bool) {
+    (view(lake).await.first().await.expect("memory"), store.head(file).await.is_ok())
+}
+
+#[test]
+fn a_compactor_whose_clock_is_wrong_deletes_nothing() {
+    simulate(async {
+        let (lake, store) = lake().await;
+        stand_on(&lake, VERSIONS.cast_signed()).await;
+        let file = Path::from("lake/clicks_minute/date=2026-03-07/hour=12/about-to-be-committed.parquet");
+        store.put(&file, "rows".into()).await.expect("memory");
+        let now = store.head(&file).await.expect("memory").last_modified;
+        for apart in [chrono::Duration::days(30), chrono::Duration::days(-30), chrono::Duration::minutes(6)] {
+            let keep = Keep { now: now + apart, keep: Duration::ZERO, orphans: true };
+            let (mut told, plan) = (Vec::new(), Plan { keep: Some(keep), ..Plan::default() });
+            Compactor::new(lake.clone(), MEMORY).round(&plan, &mut |done| told.push(done)).await.expect("it goes on");
+            assert!(!told.iter().any(|done| matches!(done, Done::GaveUp { .. } | Done::Swept { .. })), "{told:?}");
+            assert_eq!(left(&lake, &store, &file).await, (0, true), "{apart}");
+        }
+    });
+}
+
+#[test]
+fn a_version_whose_writer_has_a_clock_that_is_behind_is_not_old_for_that() {
+    simulate(async {
+        let (lake, store) = lake().await;
+        stand_on(&lake, VERSIONS.cast_signed()).await;
+        let (hour, now) = (3_600, second(3_600 + 400));
+        let late = taken_at(&lake, now, hour);
+        let mut log = TableLog::open(&late, Table::ClicksMinute).await.expect("the table");
+        let keep = Keep { now, keep: Duration::from_secs(150), orphans: false };
+        keep.apply(&late, &mut log, &[VERSIONS], lake_schemas::commit::Deletes::Yes).await.expect("memory");
+        is_kept(&lake, &store, 200).await;
+    });
+}
+
+/// Beside a month of history, a look at what is old must not cost a month of requests.
+#[test]
+fn what_is_old_is_told_without_reading_what_is_kept() {
+    simulate(async {
+        let (lake, _) = lake().await;
+        let counted =
+            FaultStore::new(lake.outer_store().expect("a store").expect("in memory").1, Box::new(|_| Fault::None));
+        let log = TableLog::open(&lake_on(Arc::new(counted.clone())), Table::ClicksMinute).await.expect("the table");
+        let before = counted.operations();
+        let now = at(&lake, second(400)).time().await.expect("memory");
+        assert_eq!(now, second(400));
+        assert_eq!(log.stored_by(second(250)).await.expect("memory"), None, "the store took all of them today");
+        assert!(counted.operations() - before < 10, "{} operations", counted.operations() - before);
+    });
+}
+
+#[test]
+fn a_pin_that_cannot_be_read_keeps_its_table_and_stops_nothing_else() {
+    simulate(async {
+        let (lake, store) = lake().await;
+        stand_on(&lake, VERSIONS.cast_signed()).await;
+        let broken = Path::from("lake/_clicklake/pins/broken.json");
+        for (content, of_minutes) in [("", true), ("{\"table\":\"clicks\",", true), ("{\"table\":\"clicks\"}", false)] {
+            store.put(&broken, content.into()).await.expect("memory");
+            clean_up(&lake, second(400)).await.expect("it goes on");
+            assert_eq!(
+                view(&lake).await.first().await.expect("memory"),
+                if of_minutes { 0 } else { 200 },
+                "{content:?}"
+            );
+            let said = pins::pins(&lake).await.expect_err("it cannot be read").to_string();
+            assert!(said.contains("clicklake unpin broken"), "{said}");
+        }
+        assert!(pins::unpin(&lake, "broken".parse().expect("a name")).await.expect("memory"));
+        assert_eq!(pins::pins(&lake).await.expect("memory"), []);
+        is_kept(&lake, &store, 200).await;
     });
 }
 

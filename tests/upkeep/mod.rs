@@ -1,9 +1,16 @@
 //! Laws of what keeps the lake cheap: it changes no sum, whoever interrupts it, and keeps what is to be kept.
 
+mod cleaned_up;
 mod faults;
+mod in_doubt;
 mod kept;
+mod left_out;
+mod pinned;
 mod promoted;
 mod rolled_up;
 mod running;
+mod silent;
+mod stated;
 
-pub use rolled_up::are_rolled_up;
+pub use faults::half_rolled_up;
+pub use rolled_up::{are_newest, are_rolled_up};

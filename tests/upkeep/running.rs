@@ -1,29 +1,65 @@
 //! `compact` as a process: it does rounds until it is told to stop, tells of each thing it does, and serves what it has
-//! done.
+//! done. What it cannot do is no reason to end.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use lake_schemas::Lake;
+use lake_schemas::commit::TableLog;
 use lake_schemas::minute::Parameters;
+use lake_schemas::{Lake, Table};
 
 use crate::simulation::{Computation, Log, simulate};
-use crate::start_up::folder;
+use crate::start_up::{clicklake, folder, the_error};
+
+/// Brings a log into a lake in a folder.
+fn fill(path: &str, log: &Arc<Log>) {
+    simulate(async {
+        let lake = Lake::at(path).expect("a lake");
+        Computation::Raw.read_all(&lake, log).await.expect("ingest ends");
+        Computation::Minutes(Parameters::default()).read_all(&lake, log).await.expect("aggregate ends");
+    });
+}
+
+#[test]
+fn a_roll_up_that_fails_ends_one_round_and_not_those_that_follow() {
+    let (_folder, path) = folder();
+    fill(&path, &Arc::new(Log::of_seed(3, 2, 300)));
+    let lost = simulate(async {
+        let lake = Lake::at(&path).expect("a lake");
+        let mut log = TableLog::find(&lake, Table::ClicksMinute).await.expect("a folder").expect("the table");
+        let live = log.live_files().await.expect("a folder");
+        PathBuf::from(&path).join("clicks_minute").join(&live[0].path)
+    });
+    let bytes = std::fs::read(&lost).expect("a file");
+    std::fs::remove_file(&lost).expect("it goes");
+    let name = lost.file_name().and_then(|name| name.to_str()).expect("a name");
+    let once = clicklake(&["compact", "--once", "--lake", &path]);
+    let said = String::from_utf8(once.stderr).expect("UTF-8");
+    assert_eq!(once.status.code(), Some(3), "{said}");
+    assert!(the_error(&said).contains("clicks_minute: reading") && the_error(&said).contains(name), "{said}");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_clicklake"))
+        .args(["compact", "--every", "200ms", "--lake", &path])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("clicklake starts");
+    let mut said = BufReader::new(child.stderr.take().expect("piped")).lines();
+    assert!(said.any(|line| line.expect("a line").contains("the next round tries again")), "it says what is wrong");
+    std::fs::write(&lost, bytes).expect("it comes back");
+    let mut told = BufReader::new(child.stdout.take().expect("piped")).lines();
+    assert!(told.any(|line| line.expect("a line").contains("clicks_hourly version 1: ")), "it goes on");
+    let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
+    assert!(kill.success() && child.wait().expect("it ends").success());
+}
 
 #[test]
 fn rounds_go_on_until_it_is_told_to_stop() {
     let (_folder, path) = folder();
     let log = Arc::new(Log::of_seed(3, 2, 300));
-    let fill = |log: &Arc<Log>| {
-        simulate(async {
-            let lake = Lake::at(&path).expect("a lake");
-            Computation::Raw.read_all(&lake, log).await.expect("ingest ends");
-            Computation::Minutes(Parameters::default()).read_all(&lake, log).await.expect("aggregate ends");
-        });
-    };
-    fill(&Arc::new(log.earlier(|_, all| all / 2)));
+    fill(&path, &Arc::new(log.earlier(|_, all| all / 2)));
     let mut child = Command::new(env!("CARGO_BIN_EXE_clicklake"))
         .args(["compact", "--every", "200ms", "--metrics", "127.0.0.1:0", "--lake", &path])
         .stdout(Stdio::piped())
@@ -37,7 +73,7 @@ fn rounds_go_on_until_it_is_told_to_stop() {
     let mut wait_for = |words: &str| told.by_ref().map(|line| line.expect("a line")).find(|line| line.contains(words));
     assert!(wait_for("clicks_daily version 1: ").is_some());
     // What comes later is rolled up too, by a later round.
-    fill(&log);
+    fill(&path, &log);
     let summed = wait_for("windows summed from version").expect("it goes on");
     assert!(summed.starts_with("clicks_hourly version 2: "), "{summed}");
     let mut stream = TcpStream::connect(address.trim()).expect("it listens");

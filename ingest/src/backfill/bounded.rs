@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::end::End;
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, unless_stopped};
 use crate::drive::{DriveError, start};
 use crate::hybrid::HybridSource;
 use crate::replay::RawTable;
@@ -35,17 +35,15 @@ pub(super) async fn read(
 ) -> Result<bool, DriveError> {
     let mut source = HybridSource::new(raw, End::of(partitions, at_a_time), columns);
     loop {
-        let signal = tokio::select! {
-            biased;
-            () = stop.cancelled() => return Ok(false),
-            signal = source.next(Room::ForAll) => signal?,
-        };
-        match signal {
+        let Some(signal) = unless_stopped(source.next(Room::ForAll), stop).await else { return Ok(false) };
+        match signal? {
             Signal::Assigned(partitions) => {
                 for partition in partitions {
                     let from = takes.begin(&partition);
-                    let starts = vec![Start { partition, from, witness: None }];
-                    start(&mut source, starts, &mut Backoff::default(), stop).await?;
+                    let (starts, mut backoff) = (vec![Start { partition, from, witness: None }], Backoff::default());
+                    let started = start(&mut source, starts, &mut backoff, stop);
+                    let Some(started) = unless_stopped(started, stop).await else { return Ok(false) };
+                    started?;
                 }
             }
             Signal::Batch(batch) => takes.take(batch).await?,

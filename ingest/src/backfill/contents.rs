@@ -2,7 +2,8 @@
 //!
 //! Whether two lots are equal is decided for each partition and each value of each dimension, and yet only one number a
 //! window is kept of them: rows always add, so a sum of measures, each weighted by a hash of what it is of, is equal
-//! exactly if all sums are, but for a chance of one in 2^63.
+//! exactly if all sums are, but for a chance of one in 2^63. All sums here are of 128 bits, which rows of 64 do not
+//! fill: a row whose sum once wrapped around is told from the right one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -16,13 +17,13 @@ const MICROS_PER_MILLI: i64 = 1_000;
 const MILLIS_PER_DAY: i64 = 86_400_000;
 
 /// The sums of measures, in the order of [`Measure::ALL`].
-pub type Sums = [i64; Measure::ALL.len()];
+pub type Sums = [i128; Measure::ALL.len()];
 
 /// What a window holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Content {
     sums: Sums,
-    fingerprint: u64,
+    fingerprint: u128,
 }
 
 /// What rows hold, by the starts of their windows in milliseconds.
@@ -45,11 +46,11 @@ impl Contents {
             for (at, (sum, measure)) in content.sums.iter_mut().zip(measures).enumerate() {
                 let mut of = of.clone();
                 at.hash(&mut of);
-                *sum += measure[row];
+                let value = i128::from(measure[row]);
+                *sum += value;
                 // An odd weight leaves no difference without a trace.
-                let weight = of.finish() | 1;
-                content.fingerprint =
-                    content.fingerprint.wrapping_add(weight.wrapping_mul(measure[row].cast_unsigned()));
+                let weight = u128::from(of.finish() | 1);
+                content.fingerprint = content.fingerprint.wrapping_add(weight.wrapping_mul(value.cast_unsigned()));
             }
         }
     }
@@ -112,5 +113,57 @@ impl Changes {
     /// How many windows were looked at.
     pub fn windows(&self) -> usize {
         self.days.values().map(|day| day.windows).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int32Array, Int64Array, TimestampMicrosecondArray};
+
+    use super::*;
+
+    /// Rows of one ad in one minute, with these costs.
+    fn rows(costs: &[i64]) -> RecordBatch {
+        let numbers = |value: i64| -> ArrayRef { Arc::new(Int64Array::from(vec![value; costs.len()])) };
+        let texts = |value: &str| -> ArrayRef { Arc::new(StringArray::from(vec![value; costs.len()])) };
+        let mut columns: Vec<(&str, ArrayRef)> = vec![
+            (column::WINDOW_START, Arc::new(TimestampMicrosecondArray::from(vec![60_000_000; costs.len()]))),
+            (column::AD_ID, texts("a")),
+            (column::TOPIC, texts("clicks")),
+            (column::KAFKA_PARTITION, Arc::new(Int32Array::from(vec![0; costs.len()]))),
+        ];
+        columns.extend(Measure::ALL.map(|measure| (measure.column(), numbers(0))));
+        let cost = columns.iter().position(|(name, _)| *name == Measure::CostMicros.column()).expect("a measure");
+        columns[cost].1 = Arc::new(Int64Array::from(costs.to_vec()));
+        RecordBatch::try_from_iter(columns).expect("rows")
+    }
+
+    fn contents(lots: &[&[i64]]) -> Contents {
+        let mut contents = Contents::default();
+        for costs in lots {
+            let mut lot = Contents::default();
+            lot.add(&rows(costs), &[column::AD_ID]);
+            contents.merge(&lot);
+        }
+        contents
+    }
+
+    #[test]
+    fn a_sum_that_wrapped_around_is_told_from_the_rows_that_it_should_be() {
+        let (right, wrapped) = ([i64::MAX, i64::MAX], i64::MAX.wrapping_add(i64::MAX));
+        let changes = contents(&[&[wrapped]]).changes(&contents(&[&right]));
+        assert_eq!((changes.windows(), changes.windows_changed()), (1, 1));
+        let day = changes.days[&0];
+        let cost = Measure::CostMicros as usize;
+        assert_eq!((day.before[cost], day.after[cost]), (-2, 2 * i128::from(i64::MAX)));
+    }
+
+    #[test]
+    fn however_rows_are_split_they_are_equal_if_they_add_up_to_the_same() {
+        let whole = contents(&[&[i64::MAX, i64::MAX, 5]]);
+        assert_eq!(whole.changes(&contents(&[&[5, i64::MAX], &[i64::MAX - 9, 9]])).windows_changed(), 0);
+        assert_eq!(whole.changes(&contents(&[&[4, i64::MAX], &[i64::MAX - 9, 9]])).windows_changed(), 1);
     }
 }

@@ -4,12 +4,16 @@
 //! in memory at once.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
 use lake_schemas::TopicPartition;
 use lake_schemas::job::{Room, Signal, Source, SourceError, Start};
 
 use crate::hybrid::Live;
+use crate::replay::LiveLog;
 
 /// The end of all partitions.
 pub(super) struct End {
@@ -75,5 +79,18 @@ impl Live for End {
             self.ended.retain(|ended| *ended != start.partition);
         }
         Ok(())
+    }
+
+    fn log(&self) -> Arc<dyn LiveLog> {
+        Arc::new(NoLog)
+    }
+}
+
+/// Behind the end there is nothing to go on with.
+struct NoLog;
+
+impl LiveLog for NoLog {
+    fn has<'a>(&'a self, _: &'a TopicPartition, _: i64) -> BoxFuture<'a, bool> {
+        ready(false).boxed()
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use deltalake::kernel::Add;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::minute::Parameters;
@@ -24,7 +24,8 @@ const READS_MAX: usize = 8;
 /// The files of a table, under a scope.
 pub(super) struct MinuteFiles {
     table: Table,
-    parameters: Parameters,
+    /// The columns that are read, and that what must stay is written in.
+    schema: SchemaRef,
     store: Arc<dyn ObjectStore>,
     scope: Scope,
     /// The dimensions by which contents are told apart.
@@ -41,8 +42,8 @@ struct Seen {
     /// What its rows in scope hold; `None` if it has none.
     replaced: Option<Contents>,
     is_straddling: bool,
-    /// The file that holds its other rows, if it has rows in scope and others.
-    kept: Option<Add>,
+    /// The files that hold its other rows, if it has rows in scope and others.
+    kept: Vec<Add>,
 }
 
 /// What is to be done to a table for a scope to be replaced.
@@ -64,8 +65,13 @@ impl MinuteFiles {
         scope: Scope,
         is_writing: bool,
     ) -> Self {
-        let dimensions = parameters.dimension_columns();
-        Self { table, parameters, store, scope, dimensions, is_writing, seen: HashMap::new() }
+        let (schema, dimensions) = (parameters.schema(table), parameters.dimension_columns());
+        Self { table, schema, store, scope, dimensions, is_writing, seen: HashMap::new() }
+    }
+
+    /// From now on reads these columns, so that those of other programs stay with what must stay.
+    pub fn carry(&mut self, schema: SchemaRef) {
+        self.schema = schema;
     }
 
     /// The same, with contents told apart by some of the table's dimensions only.
@@ -86,7 +92,7 @@ impl MinuteFiles {
             is_straddling |= seen.is_straddling;
             if let Some(replaced) = &seen.replaced {
                 removes.push(file.clone());
-                keeps.extend(seen.kept.clone());
+                keeps.extend(seen.kept.iter().cloned());
                 before.merge(replaced);
             }
         }
@@ -113,7 +119,7 @@ impl MinuteFiles {
 
     /// The files that were written for what must stay.
     pub fn written(&self) -> Vec<Add> {
-        self.seen.values().filter_map(|seen| seen.kept.clone()).collect()
+        self.seen.values().flat_map(|seen| seen.kept.iter().cloned()).collect()
     }
 
     async fn look_at(&self, file: &Add) -> Result<(String, Seen)> {
@@ -138,7 +144,7 @@ impl MinuteFiles {
             if self.is_writing && seen.replaced.is_some() {
                 for file in files::encode(self.table, &kept).await? {
                     file.put(self.store.as_ref()).await?;
-                    seen.kept = Some(file.add);
+                    seen.kept.push(file.add);
                 }
             }
         }
@@ -147,8 +153,7 @@ impl MinuteFiles {
 
     /// The rows of a file, in all columns of the table.
     async fn read(&self, file: &Add) -> Result<Vec<RecordBatch>> {
-        let schema = self.parameters.schema(self.table);
-        read::all_rows(Arc::clone(&self.store), self.table, schema, file.clone()).await
+        read::all_rows(Arc::clone(&self.store), self.table, Arc::clone(&self.schema), file.clone()).await
     }
 
     fn decide(&self, rows: &RecordBatch) -> Vec<Row> {

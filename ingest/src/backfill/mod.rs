@@ -66,9 +66,11 @@ impl Work<'_> {
     }
 }
 
-/// The raw table of a lake.
+/// The raw table of a lake, to be read.
 async fn raw(lake: &Lake) -> lake_schemas::Result<TableLog> {
-    TableLog::find(lake, Table::Clicks).await?.ok_or_else(|| lake.lacks(Table::Clicks))
+    let raw = TableLog::find_to_read(lake, Table::Clicks).await?.ok_or_else(|| lake.lacks(Table::Clicks))?;
+    raw.has_its_stands().await?;
+    Ok(raw)
 }
 
 /// The rows that a partition of a table of minutes should have where it stands, computed from the raw clicks by a job
@@ -95,7 +97,7 @@ pub fn replay<'a, J: Job + Sync>(
 
 /// What decides the counts of a shadow for which nothing else is asked: what the lake's own minutes record.
 async fn defaults(lake: &Lake) -> Result<Parameters, lake_schemas::LakeError> {
-    match TableLog::find(lake, Table::ClicksMinute).await? {
+    match TableLog::find_to_read(lake, Table::ClicksMinute).await? {
         Some(minutes) => minutes.parameters(),
         None => Ok(Parameters::default()),
     }

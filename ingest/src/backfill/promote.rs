@@ -6,15 +6,20 @@
 //!     │
 //!   its files are copied into the folder of clicks_minute, where nobody sees them yet
 //!     │
-//!     ├─> pin the newest version
-//!     └─> on exactly that: every file out, the copies in, stands and parameters those of the shadow
-//!           └─ overtaken ──> unpin, and again
+//!   the newest version is pinned: it and all behind it are kept
+//!     │
+//!     └─> look at the newest version; on exactly that: every file out, the copies in, with the shadow's stands
+//!           └─ another commit was first ──> again, a limited number of times; then the pin is removed
 //! ```
+//!
+//! The pin is removed only when it is certain that the commit did not happen. A pin without a promotion keeps versions
+//! for 30 days; a promotion without a pin could not be undone.
 //!
 //! The live job finds itself fenced, or the table altered, and goes on from the shadow's stand: from the raw table as
 //! far as that has come, then from Kafka. Every reader sees the one content or the other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -23,22 +28,36 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::commit::{Commit, CommitId, Move, Outcome, TableLog, TableView, Version};
 use lake_schemas::minute::Parameters;
-use lake_schemas::pins::{self, Pin, PinName, Pinned};
+use lake_schemas::pins::{self, Pin, PinName, Pinned, Pins};
 use lake_schemas::stand::cut_of;
 use lake_schemas::{Cut, Folder, History, Lake, LakeError, Stand, Table, TopicPartition};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, is_young_enough};
 use crate::drive::DriveError;
 
 /// The job, as `history` names it, and by which an undo knows what it takes back.
 const JOB: &str = "promote";
 
-/// What the names of its pins begin with; the version that is pinned follows.
+/// What the names of its pins begin with; the version that is pinned follows, and a mark of the promotion.
 const PIN_PREFIX: &str = "promote_";
+
+/// Characters of the commit's id in that mark: two promotions of one version must not share a pin.
+const PIN_MARK_CHARS: usize = 8;
+
+/// How far behind its pin a promotion may be: what an undo looks through. It is pinned anew beyond that.
+const PIN_AHEAD_MAX: Version = 100;
+
+/// How often another commit may be first. A try takes two requests; beside a hundred processes that commit every five
+/// seconds, one of a few gets through.
+const TRIES_MAX: usize = 100;
+
+/// Entries of the log that are read at once.
+const READS_MAX: usize = 16;
 
 /// How long the version before can be gone back to: as long as anyone should need to find out.
 const PIN_DAYS: i64 = 30;
@@ -91,6 +110,8 @@ struct Content {
     table: Table,
     stands: BTreeMap<TopicPartition, Stand>,
     parameters: Parameters,
+    /// The columns of other programs that its files may have, and their types.
+    further: BTreeMap<String, String>,
     files: Vec<Add>,
 }
 
@@ -109,44 +130,101 @@ impl Promote<'_> {
             if !self.raw_has_come_to(&minutes.stands()).await? {
                 return Ok(None);
             }
-            let adds = self.copy(&content).await?;
+            let began = Instant::now();
+            let adds = tokio::select! {
+                () = self.stop.cancelled() => return Ok(None),
+                adds = self.copy(&content) => adds?,
+            };
             let mut commit = Commit { id: CommitId::unique(), adds, cut: cut_of(&content.stands), ..Commit::new(JOB) };
-            let mut backoff = Backoff::default();
-            loop {
-                minutes.refresh().await?;
-                let (before, live) = (minutes.version(), minutes.live_files().await?);
-                // After a long outage, what was tried is known only by what is there.
-                if let Some(ours) = commit.adds.first()
-                    && live.iter().any(|file| file.path == ours.path)
-                {
-                    return Ok(Some(promoted(&content, &commit, before)));
-                }
-                knows_all(&content, &minutes)?;
-                let pin = self.pin(before).await?;
-                commit.removes = live;
-                commit.moves = moves(&content.stands, &minutes);
-                commit.onto = Some(before);
-                commit.definition =
-                    (minutes.parameters()? != content.parameters).then(|| content.parameters.definition(table));
-                let outcome = loop {
-                    match minutes.commit(&commit).await {
-                        Ok(outcome) => break outcome,
-                        // It may have happened: the same commit is tried until that is known.
-                        Err(error) => backoff.again(error, &self.stop).await?,
-                    }
-                };
-                if let Outcome::Committed(version) = outcome {
-                    if let Some(checkpoint) = minutes.take_checkpoint_owed() {
-                        checkpoint.write_or_warn().await;
-                    }
-                    return Ok(Some(promoted(&content, &commit, version)));
-                }
-                pins::unpin(self.lake, pin).await?;
-                if self.stop.is_cancelled() {
-                    return Ok(None);
-                }
+            // From here on, nothing that takes time stands between a look at the table and the commit.
+            minutes.live_files().await?;
+            let mut pin = self.pin(&minutes, &commit.id).await?;
+            let done = self.put_in_place(&mut minutes, &content, &mut commit, &mut pin, began).await;
+            let is_promoted = matches!(done, Ok(Some(_)));
+            if !is_promoted
+                && !minutes.may_hold(&commit.id)
+                && let Err(error) = pins::unpin(self.lake, pin.name).await
+            {
+                warn!(pin = pin.name.as_str(), error = &error as &dyn Error, "the pin stays until it expires");
             }
+            done
         })
+    }
+
+    /// Commits the content onto the newest version, whichever that is by then; `None` if it was stopped before.
+    async fn put_in_place(
+        &self,
+        minutes: &mut TableLog,
+        content: &Content,
+        commit: &mut Commit,
+        pin: &mut Pin,
+        began: Instant,
+    ) -> Result<Option<Promoted>, DriveError> {
+        let table = minutes.table();
+        for tries in 1..=TRIES_MAX {
+            self.refresh(minutes).await?;
+            if minutes.version() > pin.version + PIN_AHEAD_MAX {
+                let behind = std::mem::replace(pin, self.pin(minutes, &commit.id).await?);
+                pins::unpin(self.lake, behind.name).await?;
+                self.refresh(minutes).await?;
+            }
+            let (before, live) = (minutes.version(), minutes.live_files().await?);
+            if let Some(ours) = commit.adds.first()
+                && live.iter().any(|file| file.path == ours.path)
+            {
+                return Ok(Some(promoted(content, commit, before)));
+            }
+            knows_all(content, minutes)?;
+            is_young_enough(began, table)?;
+            commit.removes = live;
+            commit.moves = moves(&content.stands, minutes);
+            commit.onto = Some(before);
+            commit.definition =
+                (minutes.parameters()? != content.parameters).then(|| content.parameters.definition(table));
+            if let Outcome::Committed(version) = self.commit(minutes, commit).await? {
+                if let Some(checkpoint) = minutes.take_checkpoint_owed() {
+                    checkpoint.write_or_warn().await;
+                }
+                return Ok(Some(promoted(content, commit, version)));
+            }
+            info!(tries, version = minutes.version(), "another commit was first; trying again");
+            if self.stop.is_cancelled() {
+                return Ok(None);
+            }
+        }
+        let why = format!(
+            "{table} was not promoted: other commits were first, {TRIES_MAX} times; try again, or stop aggregate for as \
+             long as it takes"
+        );
+        Err(LakeError::Refused(why).into())
+    }
+
+    /// Tries the commit until it is known what became of it. Any other outcome than committed is certain.
+    async fn commit(&self, minutes: &mut TableLog, commit: &Commit) -> Result<Outcome, LakeError> {
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match minutes.commit(commit).await {
+                Ok(outcome) => return Ok(outcome),
+                Err(error) => error,
+            };
+            if let Err(error) = backoff.again(error, &self.stop).await {
+                if !commit.id.was_put() {
+                    return Err(error);
+                }
+                // The pin stays: if it happened, it can be undone.
+                let what = "it is not known whether clicks_minute was promoted; `clicklake history clicks_minute` tells, \
+                            and `clicklake promote --undo` takes it back";
+                return Err(LakeError::store(what, error));
+            }
+        }
+    }
+
+    async fn refresh(&self, minutes: &mut TableLog) -> Result<(), LakeError> {
+        let mut backoff = Backoff::default();
+        while let Err(error) = minutes.refresh().await {
+            backoff.again(error, &self.stop).await?;
+        }
+        Ok(())
     }
 
     /// A shadow, if it is of all of history, and complete.
@@ -167,11 +245,13 @@ impl Promote<'_> {
                 return Err(LakeError::Refused(why).into());
             }
         }
+        let parameters = Parameters::recorded(table, shadow.properties())?;
         Ok(Content {
             name: table.to_string(),
             table,
             stands: shadow.stands(),
-            parameters: Parameters::recorded(table, shadow.properties())?,
+            further: shadow.further_columns(&parameters.definition(table)),
+            parameters,
             files: shadow.live_files().await?,
         })
     }
@@ -180,24 +260,27 @@ impl Promote<'_> {
     async fn before(&self, minutes: &TableLog) -> Result<Content, DriveError> {
         let table = Table::ClicksMinute;
         let view = TableView::newest(self.lake, table).await?.ok_or_else(|| self.lake.lacks(table))?;
-        let pins = pins::pins(self.lake).await?.into_iter();
-        let ours = pins.filter(|pin| pin.table == table.name() && pin.name.as_str().starts_with(PIN_PREFIX));
-        let mut versions: Vec<_> = ours.filter(|pin| pin.holds(self.now)).map(|pin| pin.version).collect();
-        versions.sort_unstable();
-        while let Some(version) = versions.pop() {
+        let Pins { pins, damaged } = pins::all(self.lake).await?;
+        let is_ours = |of: &str, name: &PinName| of == table.name() && name.as_str().starts_with(PIN_PREFIX);
+        let ours = pins.iter().filter(|pin| is_ours(&pin.table, &pin.name) && pin.holds(self.now));
+        let pinned: BTreeSet<_> = ours.map(|pin| pin.version).collect();
+        for pinned in pinned.into_iter().rev() {
             // One that died before its commit has left a pin too.
-            let next = minutes.files_of(version + 1).await?;
-            if next.is_none_or(|next| next.job.as_deref() != Some(JOB)) {
-                continue;
-            }
+            let Some(promoted) = promoted_behind(minutes, pinned).await? else { continue };
+            let version = promoted - 1;
             let before = view.at(version).await?;
+            let parameters = Parameters::recorded(table, before.properties())?;
             return Ok(Content {
                 name: format!("version {version}"),
                 table,
                 stands: before.stands(),
-                parameters: Parameters::recorded(table, before.properties())?,
+                further: before.further_columns(&parameters.definition(table)),
+                parameters,
                 files: before.live_files().await?,
             });
+        }
+        if let Some(damaged) = damaged.iter().find(|damaged| damaged.name.as_str().starts_with(PIN_PREFIX)) {
+            return Err(damaged.refused().into());
         }
         let why = format!("{table} was not promoted in the last {PIN_DAYS} days: there is nothing to undo");
         Err(LakeError::Refused(why).into())
@@ -261,20 +344,51 @@ impl Promote<'_> {
         stream::iter(content.files.clone()).map(copy).buffered(COPIES_MAX).try_collect().await
     }
 
-    /// Keeps a version that can be gone back to.
-    async fn pin(&self, version: Version) -> Result<PinName, DriveError> {
-        let name: PinName = format!("{PIN_PREFIX}{version}").parse().map_err(LakeError::Refused)?;
+    /// Keeps the newest version, and those behind it with it, so that the one before the promotion can be gone back to.
+    /// Each promotion has a pin of its own: taking it back takes no other's.
+    async fn pin(&self, minutes: &TableLog, id: &CommitId) -> Result<Pin, DriveError> {
+        let (table, version) = (minutes.table(), minutes.version());
+        let mark: String = id.as_str().chars().take(PIN_MARK_CHARS).collect();
+        let name = format!("{PIN_PREFIX}{version}_{mark}").parse().map_err(LakeError::Refused)?;
         let expires = Some(self.now + chrono::Duration::days(PIN_DAYS));
-        let pin = Pin { name, table: Table::ClicksMinute.name().to_owned(), version, expires };
-        match pins::pin(self.lake, Table::ClicksMinute, &pin).await? {
-            // Another promotion of that version was overtaken, or died; what it pinned is the same.
-            Pinned::Done | Pinned::Taken(_) => Ok(name),
+        let pin = Pin { name, table: table.name().to_owned(), version, expires };
+        let mut backoff = Backoff::default();
+        loop {
+            match pins::pin_known(self.lake, table, &pin).await {
+                Ok(Pinned::Done) => return Ok(pin),
+                Ok(Pinned::Taken(other)) => {
+                    let (name, of) = (other.name.as_str(), &other.table);
+                    let why = format!("the pin {name} holds version {} of {of}; unpin it first", other.version);
+                    return Err(LakeError::Refused(why).into());
+                }
+                Err(error) => backoff.again(error, &self.stop).await?,
+            }
         }
     }
 }
 
-/// Refuses content that does not know of a partition that the minutes count: it has no stand to set.
+/// The last promotion behind a version that one has pinned, not far behind it.
+async fn promoted_behind(minutes: &TableLog, pinned: Version) -> Result<Option<Version>, LakeError> {
+    let versions = pinned + 1..=(pinned + 1 + PIN_AHEAD_MAX).min(minutes.version());
+    let entries = stream::iter(versions).map(|version| async move {
+        let is_it = minutes.files_of(version).await?.is_some_and(|files| files.job.as_deref() == Some(JOB));
+        Ok::<_, LakeError>(is_it.then_some(version))
+    });
+    let found: Vec<_> = entries.buffered(READS_MAX).try_collect().await?;
+    Ok(found.into_iter().flatten().max())
+}
+
+/// Refuses content that does not know of a partition that the minutes count: it has no stand to set. Likewise content
+/// with columns of other programs that the minutes lack: nobody would see any more what they hold.
 fn knows_all(content: &Content, minutes: &TableLog) -> Result<(), LakeError> {
+    let known = minutes.further_columns();
+    if let Some((column, data_type)) = content.further.iter().find(|(name, of)| known.get(*name) != Some(*of)) {
+        return Err(LakeError::Refused(format!(
+            "{} has a column {column} that is not clicklake's, and clicks_minute has not: promoted, it would be lost; \
+             ALTER TABLE clicks_minute ADD COLUMN {column} {data_type} first, or make another by backfill --into",
+            content.name
+        )));
+    }
     let unknown = minutes.stands().into_keys().find(|of| !content.stands.contains_key(of));
     let why = |of| {
         format!(

@@ -176,17 +176,17 @@ impl Replace<'_> {
             stop: &self.work.stop,
         };
         let mut files = MinuteFiles::new(of, store, scope.clone(), writes);
-        let began = Instant::now();
+        let (began, id) = (Instant::now(), CommitId::unique());
         let done = if recompute.run(raw, &mut output).await? {
             output.flush().await?;
             is_young_enough(began, minutes.table())?;
-            self.commit(minutes, &scope, &output, &mut files, (job.name(), &history.until)).await?
+            self.commit(minutes, &scope, &output, &mut files, (&id, job.name(), &history.until)).await?
         } else {
             Attempt::Done(Replaced::Stopped)
         };
         if !matches!(done, Attempt::Done(Replaced::Committed(..))) {
             let written = [output.adds.as_slice(), &files.written()].concat();
-            discard(minutes.object_store().as_ref(), &written).await;
+            discard(minutes.object_store().as_ref(), &id, &written).await;
         }
         Ok(done)
     }
@@ -197,9 +197,9 @@ impl Replace<'_> {
         scope: &Scope,
         output: &Output,
         files: &mut MinuteFiles,
-        (job, cut): (&'static str, &Cut),
+        (id, job, cut): (&CommitId, &'static str, &Cut),
     ) -> Result<Attempt, DriveError> {
-        let (id, mut backoff, mut tried) = (CommitId::unique(), Backoff::default(), Changes::default());
+        let (mut backoff, mut tried) = (Backoff::default(), Changes::default());
         loop {
             if self.work.stop.is_cancelled() {
                 return Ok(Attempt::Done(Replaced::Stopped));
@@ -208,6 +208,7 @@ impl Replace<'_> {
             if scope.has_gone_back(|of| minutes.stand(of)) {
                 return Ok(Attempt::StartOver);
             }
+            files.carry(minutes.whole_schema()?);
             let planned = match minutes.live_files().await {
                 // After a long outage, what was tried is known only by what is there.
                 Ok(live) if output.is_among(&live) => {

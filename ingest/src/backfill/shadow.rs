@@ -55,6 +55,7 @@ impl Shadow<'_> {
             let (log, history) = match TableLog::find(self.work.lake, self.table).await? {
                 Some(log) => {
                     let history = self.begun(&log)?;
+                    log.has_its_stands().await?;
                     (log, history)
                 }
                 None => self.begin().await?,
@@ -86,11 +87,11 @@ impl Shadow<'_> {
         job: impl Fn(History, Table, Parameters) -> J + Send + Sync + 'a,
     ) -> BoxFuture<'a, Result<Option<Changes>, DriveError>> {
         Box::pin(async move {
-            if TableLog::find(self.work.lake, self.table).await?.is_some() {
+            if TableLog::find_to_read(self.work.lake, self.table).await?.is_some() {
                 return Err(self.is_there());
             }
             let (history, parameters) = self.asked().await?;
-            let minutes = TableLog::find(self.work.lake, Table::ClicksMinute).await?;
+            let minutes = TableLog::find_to_read(self.work.lake, Table::ClicksMinute).await?;
             // What only one of the two counts by does not tell them apart.
             let mut dimensions = parameters.dimension_columns();
             if let Some(minutes) = &minutes {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
     ArrayBuilder, ArrayRef, BinaryBuilder, Date32Builder, Int32Array, Int64Builder, RecordBatch, StringArray,
@@ -122,6 +122,11 @@ impl BatchBuilder {
         self.offsets.next = self.offsets.next.max(next);
     }
 
+    /// The offset that comes next.
+    pub fn next(&self) -> i64 {
+        self.offsets.next
+    }
+
     /// Whether nothing was taken in: neither messages nor a gap.
     pub fn is_empty(&self) -> bool {
         self.offsets.first == self.offsets.next
@@ -158,23 +163,44 @@ impl BatchBuilder {
             offsets,
             read: i64::try_from(self.read()).expect("a batch fits in memory"),
             events: self.events.finish(&self.partition),
-            rejected: self.rejected.finish(&self.partition),
+            rejected: if self.rejected.position.len() == 0 {
+                NONE_REJECTED.clone()
+            } else {
+                self.rejected.finish(&self.partition)
+            },
         }
     }
 }
 
-/// A column of text that expects its next batch to be like its last one, and so need not grow.
+/// What most batches have of rejected messages. At the live end batches are small, and nine empty columns would be a
+/// large part of each.
+static NONE_REJECTED: LazyLock<RecordBatch> = LazyLock::new(|| RecordBatch::new_empty(Table::ClicksRejected.schema()));
+
+/// A column of text that expects its next batch to be like its last one, and so need not grow. Nulls are only counted
+/// as long as there is nothing else, as in most batches of a member that a producer does not send.
 #[derive(Default)]
-struct Text(StringBuilder);
+struct Text {
+    nulls: usize,
+    /// What came from the first value on, and the nulls before it; empty if there was none.
+    values: StringBuilder,
+}
 
 impl Text {
     fn append(&mut self, value: Option<&str>) {
-        self.0.append_option(value);
+        if value.is_none() && self.values.is_empty() {
+            self.nulls += 1;
+            return;
+        }
+        (0..std::mem::take(&mut self.nulls)).for_each(|_| self.values.append_null());
+        self.values.append_option(value);
     }
 
     fn finish(&mut self) -> ArrayRef {
-        let (rows, bytes) = (self.0.len(), self.0.values_slice().len());
-        let mut filled = std::mem::replace(&mut self.0, StringBuilder::with_capacity(rows, bytes + bytes / 8));
+        if self.values.is_empty() {
+            return Arc::new(StringArray::new_null(std::mem::take(&mut self.nulls)));
+        }
+        let (rows, bytes) = (self.values.len(), self.values.values_slice().len());
+        let mut filled = std::mem::replace(&mut self.values, StringBuilder::with_capacity(rows, bytes + bytes / 8));
         Arc::new(filled.finish())
     }
 }
@@ -276,12 +302,14 @@ impl EventColumns {
         };
         let mut columns: Vec<ArrayRef> = leading.into();
         columns.push(Arc::new(self.event_time.finish()));
-        columns.extend(self.strings.iter_mut().map(Text::finish));
+        let unwanted = Arc::clone(&log_date);
+        let wanted = self.columns.wanted;
+        let strings = self.strings.iter_mut().zip(&wanted[STRINGS]);
+        columns.extend(strings.map(|(text, wanted)| if *wanted { text.finish() } else { Arc::clone(&unwanted) }));
         columns.push(Arc::new(self.cost_micros.finish()));
-        columns.push(self.extra.finish());
+        columns.push(if wanted[EXTRA] { self.extra.finish() } else { unwanted });
         columns.push(log_date);
-        let wanted =
-            columns.into_iter().zip(self.columns.wanted).filter_map(|(column, wanted)| wanted.then_some(column));
+        let wanted = columns.into_iter().zip(wanted).filter_map(|(column, wanted)| wanted.then_some(column));
         RecordBatch::try_new(Arc::clone(&self.columns.schema), wanted.collect())
             .expect("the columns are those of clicks, in its order")
     }

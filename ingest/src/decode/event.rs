@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use lake_schemas::rejection::{ID_BYTES_MAX, PAYLOAD_BYTES_MAX};
+use lake_schemas::rejection::{COST_MICROS_MAX, ID_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use lake_schemas::table::column;
 use lake_schemas::{EventTime, LogTime, Rejection};
 use serde_json::value::RawValue;
@@ -228,8 +228,32 @@ fn id<'a>(name: &str, raw: &'a RawValue) -> Result<Cow<'a, str>, Rejected> {
 }
 
 fn cost(raw: &RawValue) -> Result<i64, Rejected> {
-    json::integer(raw).filter(|&cost| cost >= 0).ok_or_else(|| {
+    json::integer(raw).filter(|cost| (0..=COST_MICROS_MAX).contains(cost)).ok_or_else(|| {
         let shown: String = raw.get().chars().take(40).collect();
-        rejected(Rejection::BadField, format!("cost_micros: expected an integer >= 0, found {shown}"))
+        let detail = format!("cost_micros: expected an integer from 0 to {COST_MICROS_MAX}, found {shown}");
+        rejected(Rejection::BadField, detail)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decoded(cost: &str) -> Result<Option<i64>, Rejected> {
+        let message = format!(r#"{{"ad_id":"a","timestamp":"2026-03-07T12:00:00Z","cost_micros":{cost}}}"#);
+        decode(Some(message.as_bytes()), None, 0).map(|event| event.cost_micros)
+    }
+
+    #[test]
+    fn a_cost_beyond_the_bound_is_a_bad_field_that_names_the_bound() {
+        for (cost, expected) in [("null", None), ("0", Some(0)), ("1000000000000", Some(1_000_000_000_000))] {
+            assert_eq!(decoded(cost), Ok(expected), "{cost}");
+        }
+        for cost in ["1000000000001", "9000000000000000000", "9223372036854775808", "-1"] {
+            let Rejected { reason, detail } = decoded(cost).expect_err(cost);
+            let detail = detail.expect("a detail");
+            assert_eq!(reason, Rejection::BadField, "{cost}");
+            assert!(detail.contains("to 1000000000000") && detail.ends_with(&format!("found {cost}")), "{detail}");
+        }
+    }
 }

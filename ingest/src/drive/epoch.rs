@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{Committed, Progress};
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, unless_stopped};
 
 /// Files encoded at a time: each holds the buffers of its columns.
 const ENCODES_MAX: usize = 8;
@@ -46,7 +46,11 @@ pub(super) enum Settled {
 #[derive(Default)]
 pub(super) struct Done {
     /// Where its partitions stand now in the last of the job's tables that it moved.
-    pub stands: Vec<(TopicPartition, Stand)>,
+    stands: Vec<(TopicPartition, Stand)>,
+    /// Where they stand in each of them.
+    moves: Vec<(Table, TopicPartition, Stand)>,
+    /// The folders that it wrote into, in all tables.
+    folders: usize,
     tables: BTreeMap<Table, Committed>,
     rejected: BTreeMap<String, u64>,
     read: i64,
@@ -56,6 +60,8 @@ pub(super) struct Done {
 impl Done {
     fn take(&mut self, log: &TableLog, steps: &[Step], adds: &[Add]) {
         self.stands = steps.iter().map(|step| (step.partition.clone(), step.to)).collect();
+        self.moves.extend(steps.iter().map(|step| (step.table, step.partition.clone(), step.to)));
+        self.folders += adds.iter().map(|add| folder(&add.path)).collect::<BTreeSet<_>>().len();
         for batch in steps.iter().filter(|step| step.table == Table::ClicksRejected).flat_map(|step| &step.rows) {
             for reason in rows::reasons(batch) {
                 *self.rejected.entry(reason.to_owned()).or_default() += 1;
@@ -75,6 +81,16 @@ impl Done {
     /// The cuts that are committed now.
     pub fn cuts(&self) -> Vec<(TopicPartition, i64)> {
         self.stands.iter().filter_map(|(partition, stand)| Some((partition.clone(), stand.cut?))).collect()
+    }
+
+    /// Where its partitions stand now, in each table that it moved them in.
+    pub fn moves(&self) -> &[(Table, TopicPartition, Stand)] {
+        &self.moves
+    }
+
+    /// How many folders it wrote into.
+    pub fn folders(&self) -> usize {
+        self.folders
     }
 
     pub fn add_to(&self, progress: &mut Progress) {
@@ -106,7 +122,11 @@ impl Epoch {
             if steps.is_empty() {
                 continue;
             }
-            let settled = match self.settle_table(log, &steps, &mut done).await {
+            let table = log.table();
+            let given_up = || LakeError::store(format!("{table}: committing an epoch"), "it took too long");
+            // The store may never answer. What of it happens all the same, the table says.
+            let settled = unless_stopped(self.settle_table(log, &steps, &mut done), &self.give_up).await;
+            let settled = match settled.unwrap_or_else(|| Err(given_up())) {
                 Ok(Outcome::Committed(_)) => continue,
                 Ok(Outcome::Fenced { app_id, expected, found }) => {
                     Settled::Fenced { table: log.table(), app_id, expected, found, partitions: self.partitions() }
@@ -126,7 +146,7 @@ impl Epoch {
     /// Tries one table until an outcome is known, or the epoch is given up.
     async fn settle_table(&self, log: &mut TableLog, steps: &[Step], done: &mut Done) -> Result<Outcome> {
         let mut backoff = Backoff::default();
-        let files = encode(log.table(), steps).await?;
+        let files = encode(log.table(), steps).await.map_err(|error| lasting(log.table(), error))?;
         let mut missing: Vec<_> = files.iter().collect();
         while let Err(error) = put_files(&mut missing, log).await {
             backoff.again(error, &self.give_up).await?;
@@ -149,6 +169,21 @@ impl Epoch {
     fn partitions(&self) -> Vec<TopicPartition> {
         let partitions: BTreeSet<_> = self.steps.iter().map(|step| step.partition.clone()).collect();
         partitions.into_iter().collect()
+    }
+}
+
+/// The folder of a file.
+fn folder(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// What rows say to who encodes them, they say again to who tries again: that does not pass.
+fn lasting(table: Table, error: LakeError) -> LakeError {
+    match error {
+        LakeError::Store { what, source } => LakeError::Refused(format!(
+            "{table}: its rows cannot be written ({what}: {source}); this is a bug, report it"
+        )),
+        other => other,
     }
 }
 
@@ -177,4 +212,64 @@ async fn put_files(missing: &mut Vec<&DataFile>, log: &TableLog) -> Result<()> {
         }
     }
     first
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::compute::cast;
+    use arrow::datatypes::{DataType, Field, Schema};
+    use lake_schemas::Lake;
+    use lake_schemas::table::TIME_IN_FUTURE_MS;
+    use object_store::memory::InMemory;
+
+    use super::*;
+    use crate::decode::{BatchBuilder, Message};
+
+    fn partition() -> TopicPartition {
+        TopicPartition::new("clicks", 0)
+    }
+
+    /// An event, as a row of `clicks`.
+    fn row(offset: i64) -> RecordBatch {
+        let mut batch = BatchBuilder::new(partition(), offset, TIME_IN_FUTURE_MS);
+        let payload = br#"{"ad_id":"a","event_time":1772884800000}"#;
+        batch.push(&Message { offset, log_time: None, key: None, payload: Some(payload) });
+        batch.finish().events
+    }
+
+    /// The same row, with numbers where the table has others.
+    fn misshapen(rows: &RecordBatch) -> RecordBatch {
+        let at = rows.schema().index_of("kafka_offset").expect("a column");
+        let mut fields: Vec<_> = rows.schema().fields().iter().cloned().collect();
+        let mut columns = rows.columns().to_vec();
+        fields[at] = Arc::new(Field::new("kafka_offset", DataType::Utf8, false));
+        columns[at] = cast(&columns[at], &DataType::Utf8).expect("a number is a text");
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("rows")
+    }
+
+    async fn settle(rows: Vec<RecordBatch>) -> Settled {
+        let url = "memory:///lake".parse().expect("an address");
+        let logs = TableLog::open_all(&Lake::on(Arc::new(InMemory::new()), url), &[Table::Clicks]).await;
+        let to = Stand { cut: Some(2), read: Some(2), ..Stand::default() };
+        let step = Step { table: Table::Clicks, partition: partition(), rows, from: Stand::default(), to };
+        let epoch = Epoch { job: "ingest", steps: vec![step], give_up: CancellationToken::new() };
+        epoch.settle(logs.expect("a table in memory")).await.1
+    }
+
+    #[tokio::test]
+    async fn rows_that_cannot_be_encoded_end_the_job_and_name_the_table() {
+        match settle(vec![row(0), misshapen(&row(1))]).await {
+            Settled::Failed(error) => assert!(error.to_string().starts_with("clicks: "), "{error}"),
+            _ => panic!("the same rows would be read, and fail, again and again"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_epoch_knows_the_folders_that_it_wrote_into() {
+        let Settled::Committed(done) = settle(vec![row(0), row(1)]).await else { panic!("nothing fails") };
+        assert_eq!((done.folders(), done.moves().len()), (1, 1));
+        assert_eq!(done.cuts(), [(partition(), 2)]);
+    }
 }

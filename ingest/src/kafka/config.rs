@@ -5,7 +5,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 /// Settings that the promises rest on; whoever sets one is told so.
-const OURS: [(&str, &str); 5] = [
+const OURS: [(&str, &str); 6] = [
     // Positions come from the tables.
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
@@ -14,10 +14,12 @@ const OURS: [(&str, &str); 5] = [
     ("enable.partition.eof", "true"),
     // Messages of aborted transactions are not in the log.
     ("isolation.level", "read_committed"),
+    // What has changed on a disk or a wire is never billed.
+    ("check.crcs", "true"),
 ];
 
 /// Settings that suit most; `-X` overrides them.
-const DEFAULTS: [(&str, &str); 7] = [
+const DEFAULTS: [(&str, &str); 9] = [
     // Partitions that stay are not interrupted by those that move.
     ("partition.assignment.strategy", "cooperative-sticky"),
     // What librdkafka may read ahead, in all: it bounds memory whatever the backlog.
@@ -25,6 +27,10 @@ const DEFAULTS: [(&str, &str); 7] = [
     ("queued.min.messages", "20000"),
     // A queue that was full is filled again soon: the default of a second starves a fast reader.
     ("fetch.queue.backoff.ms", "50"),
+    // At the live end the broker would answer for every few messages, and each answer costs as much as hundreds of
+    // them, on both sides. It waits until there is a batch worth sending, or for so long; a backlog is sent at once.
+    ("fetch.min.bytes", "262144"),
+    ("fetch.wait.max.ms", "150"),
     ("socket.connection.setup.timeout.ms", "5000"),
     ("allow.auto.create.topics", "false"),
     // How often the ends of the logs are told.
@@ -58,8 +64,8 @@ impl KafkaOptions {
     /// A consumer's settings.
     pub(super) fn consumer(&self, group: &str) -> Result<ClientConfig, SourceError> {
         let mut config = self.client();
-        for (key, _) in OURS.iter().chain(&[("group.id", "")]) {
-            if self.properties.iter().any(|(name, _)| name == key) {
+        for (key, ours) in OURS.iter().chain(&[("group.id", "")]) {
+            if self.properties.iter().any(|(name, value)| name == key && value != ours) {
                 let instead =
                     if *key == "group.id" { "; use --group" } else { ": what clicklake promises rests on it" };
                 return Err(SourceError::Refused(format!("kafka setting {key} cannot be changed{instead}")));

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use lake_schemas::TopicPartition;
 use lake_schemas::job::{SourceError, Start};
 use lake_schemas::witness::Witness;
+use lake_schemas::{OffsetRange, TopicPartition};
 use rdkafka::Statistics;
 use rdkafka::bindings::rd_kafka_resp_err_t;
 use rdkafka::client::ClientContext;
@@ -17,12 +16,9 @@ use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, Reb
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
-use tracing::{debug, warn};
+use tracing::debug;
 
-use super::{Begin, Command, Control, Generation, Hold, KafkaOptions};
-
-/// How long a broker may take to say which offsets a partition has, before it is asked again.
-const WATERMARKS_MAX: Duration = Duration::from_secs(10);
+use super::{Begin, Command, Control, Generation, Hold, KafkaOptions, watermarks};
 
 /// A partition that is being read.
 pub(super) struct Assigned {
@@ -39,7 +35,7 @@ pub(super) struct Assigned {
 
 impl Assigned {
     /// Where reading begins.
-    fn position(&self) -> i64 {
+    pub fn position(&self) -> i64 {
         self.witness.as_ref().map_or(self.first, Witness::offset)
     }
 }
@@ -54,8 +50,7 @@ pub(super) struct Complaint {
 
 /// What librdkafka calls back.
 pub(super) struct GroupContext {
-    topic: String,
-    recorded_topic: String,
+    options: KafkaOptions,
     control: UnboundedSender<Control>,
     commands: Mutex<Receiver<Command>>,
     /// What the reader finds changed after a poll: `None` for a partition that is gone.
@@ -68,8 +63,7 @@ pub(super) struct GroupContext {
 impl GroupContext {
     pub fn new(options: &KafkaOptions, control: UnboundedSender<Control>, commands: Receiver<Command>) -> Self {
         Self {
-            topic: options.topic.clone(),
-            recorded_topic: options.recorded_topic().to_owned(),
+            options: options.clone(),
             control,
             commands: Mutex::new(commands),
             changes: Mutex::default(),
@@ -80,7 +74,12 @@ impl GroupContext {
 
     /// The topic, as kafka calls it.
     pub fn topic(&self) -> &str {
-        &self.topic
+        &self.options.topic
+    }
+
+    /// How kafka is addressed.
+    pub fn options(&self) -> &KafkaOptions {
+        &self.options
     }
 
     /// The last thing that librdkafka complained of.
@@ -110,38 +109,20 @@ impl GroupContext {
         }
     }
 
-    /// Where a start leads in the log as it is now. Refuses a log that lacks what the table needs.
+    /// Where starts lead in the logs as they are now. Refuses a log that lacks what the table needs.
     pub fn resolve(
         &self,
         consumer: &BaseConsumer<Self>,
-        Begin { start: Start { partition, from, witness }, generation, hold }: Begin,
-    ) -> Result<Assigned, SourceError> {
-        let topic = &self.topic;
-        let (low, high) = loop {
-            match consumer.fetch_watermarks(topic, partition.partition, WATERMARKS_MAX) {
-                Ok(watermarks) => break watermarks,
-                Err(error) if self.control.is_closed() => {
-                    return Err(SourceError::Failed(format!("topic {topic}: {error}")));
-                }
-                Err(error) => warn!(%partition, %error, "asking for its offsets again"),
-            }
+        begins: impl IntoIterator<Item = Begin>,
+    ) -> Result<Vec<Assigned>, SourceError> {
+        let begins: Vec<_> = begins.into_iter().collect();
+        let partitions: Vec<_> = begins.iter().map(|begin| begin.start.partition.partition).collect();
+        let logs = watermarks::until_told(consumer, self.topic(), &partitions, || self.control.is_closed())?;
+        let assigned = |begin: Begin| {
+            let log = logs[&begin.start.partition.partition];
+            begin.within(log)
         };
-        let first = from.unwrap_or(low);
-        if first < low {
-            return Err(SourceError::Refused(format!(
-                "{partition}: offset {first} must be read next, but kafka has dropped what is below {low} and the lake \
-                 does not have it; to go on without it, record the topic under a new name with --topic-as"
-            )));
-        }
-        if first > high {
-            return Err(SourceError::Refused(format!(
-                "{partition}: offset {first} must be read next, but the topic ends at {high}: it is not the topic \
-                 that the lake knows; to read it as a new one, use --topic-as"
-            )));
-        }
-        // What retention has taken away can no longer speak for the log.
-        let witness = witness.filter(|witness| witness.offset() >= low);
-        Ok(Assigned { partition, generation, hold, first, witness, end: Some(high) })
+        begins.into_iter().map(assigned).collect()
     }
 
     /// Asks the loop where to begin, and begins there.
@@ -151,11 +132,11 @@ impl GroupContext {
         let mut positions = TopicPartitionList::new();
         while positions.count() < wanted.len() {
             let Some(command) = self.wait() else { return Ok(()) };
-            for begin in self.begins(consumer, command).unwrap_or_default() {
+            let begins = self.begins(consumer, command).unwrap_or_default();
+            for assigned in self.resolve(consumer, begins)? {
                 // A partition that is read already has its start looked at after the poll; see the reader.
-                let assigned = self.resolve(consumer, begin)?;
                 if wanted.contains(&assigned.partition) {
-                    add(&mut positions, &self.topic, &assigned)?;
+                    add(&mut positions, self.topic(), &assigned)?;
                 }
                 self.change(assigned.partition.partition, Some(assigned));
             }
@@ -164,7 +145,7 @@ impl GroupContext {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&positions),
             _ => consumer.assign(&positions),
         };
-        done.map_err(|error| failed(&self.topic, &error))
+        done.map_err(|error| failed(self.topic(), &error))
     }
 
     /// Tells the loop, and waits until it has let go.
@@ -173,8 +154,8 @@ impl GroupContext {
         self.tell(Control::Revoked(leaving.clone()));
         // Until the release, or the end of the loop, only other partitions may begin again.
         while let Some(begins) = self.wait().and_then(|command| self.begins(consumer, command)) {
-            for begin in begins.into_iter().filter(|begin| !leaving.contains(&begin.start.partition)) {
-                let assigned = self.resolve(consumer, begin)?;
+            let staying = begins.into_iter().filter(|begin| !leaving.contains(&begin.start.partition));
+            for assigned in self.resolve(consumer, staying)? {
                 self.change(assigned.partition.partition, Some(assigned));
             }
         }
@@ -183,7 +164,7 @@ impl GroupContext {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(tpl),
             _ => consumer.unassign(),
         };
-        done.map_err(|error| failed(&self.topic, &error))
+        done.map_err(|error| failed(self.topic(), &error))
     }
 
     /// What a command begins; `None` if it is a release.
@@ -203,7 +184,7 @@ impl GroupContext {
     fn commit(&self, consumer: &BaseConsumer<Self>, cuts: &[(TopicPartition, i64)]) {
         let mut offsets = TopicPartitionList::new();
         for (partition, next) in cuts {
-            let added = offsets.add_partition_offset(&self.topic, partition.partition, Offset::Offset(*next));
+            let added = offsets.add_partition_offset(self.topic(), partition.partition, Offset::Offset(*next));
             added.expect("a cut is a valid offset");
         }
         if let Err(error) = consumer.commit(&offsets, CommitMode::Async) {
@@ -212,7 +193,7 @@ impl GroupContext {
     }
 
     fn partitions(&self, tpl: &TopicPartitionList) -> Vec<TopicPartition> {
-        tpl.elements().iter().map(|one| TopicPartition::new(&self.recorded_topic, one.partition())).collect()
+        tpl.elements().iter().map(|one| TopicPartition::new(self.options.recorded_topic(), one.partition())).collect()
     }
 
     /// The loop may be gone already; then the reader ends soon.
@@ -231,6 +212,10 @@ impl ClientContext for GroupContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // As often as a partition is read to its end, and nothing to complain of.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         debug!(%error, reason, "librdkafka");
         let is_hopeless =
             matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL));
@@ -238,10 +223,10 @@ impl ClientContext for GroupContext {
     }
 
     fn stats(&self, statistics: Statistics) {
-        let partitions = statistics.topics.get(&self.topic).into_iter().flat_map(|topic| topic.partitions.values());
+        let partitions = statistics.topics.get(self.topic()).into_iter().flat_map(|topic| topic.partitions.values());
         // What a consumer of committed messages may read; negative as long as it is not known.
         let known = partitions.filter(|one| one.partition >= 0 && one.ls_offset >= 0);
-        let ends = known.map(|one| (TopicPartition::new(&self.recorded_topic, one.partition), one.ls_offset));
+        let ends = known.map(|one| (TopicPartition::new(self.options.recorded_topic(), one.partition), one.ls_offset));
         self.tell(Control::Ends(ends.collect()));
     }
 }
@@ -261,6 +246,30 @@ impl ConsumerContext for GroupContext {
         if let Err(error) = result {
             debug!(%error, "group offsets");
         }
+    }
+}
+
+impl Begin {
+    /// Where this start leads in a log that has these offsets.
+    fn within(self, log: OffsetRange) -> Result<Assigned, SourceError> {
+        let Self { start: Start { partition, from, witness }, generation, hold } = self;
+        let OffsetRange { first: low, next: high } = log;
+        let first = from.unwrap_or(low);
+        if first < low {
+            return Err(SourceError::Refused(format!(
+                "{partition}: offset {first} must be read next, but kafka has dropped what is below {low} and the lake \
+                 does not have it; to go on without it, record the topic under a new name with --topic-as"
+            )));
+        }
+        if first > high {
+            return Err(SourceError::Refused(format!(
+                "{partition}: offset {first} must be read next, but the topic ends at {high}: it is not the topic \
+                 that the lake knows; to read it as a new one, use --topic-as"
+            )));
+        }
+        // What retention has taken away can no longer speak for the log.
+        let witness = witness.filter(|witness| witness.offset() >= low);
+        Ok(Assigned { partition, generation, hold, first, witness, end: Some(high) })
     }
 }
 

@@ -11,15 +11,20 @@
 //! ```
 
 mod config;
+mod fault;
 mod group;
+mod log;
 mod reader;
 mod topic;
+mod unreadable;
+mod watermarks;
 
 pub use config::KafkaOptions;
 pub(crate) use topic::to_be_read;
 pub use topic::{Ends, ends, warn_of_producers_clocks};
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::mpsc as commands;
 use std::thread::JoinHandle;
 
@@ -30,10 +35,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::mpsc;
 
 use self::group::GroupContext;
+use self::log::KafkaLog;
 use self::reader::Reader;
 use self::topic::has_topic;
 use crate::decode::Columns;
 use crate::hybrid::Live;
+use crate::replay::LiveLog;
 
 /// Batches on their way from the reader to the loop, each of at most [`reader::BATCH_ROWS_MAX`] rows.
 const BATCHES_MAX: usize = 8;
@@ -78,6 +85,7 @@ enum Hold {
 
 /// A topic, read as a member of a consumer group.
 pub struct KafkaSource {
+    options: KafkaOptions,
     control: mpsc::UnboundedReceiver<Control>,
     data: mpsc::Receiver<Data>,
     commands: commands::Sender<Command>,
@@ -103,9 +111,9 @@ impl KafkaSource {
         let consumer: BaseConsumer<GroupContext> = config
             .create_with_context(context)
             .map_err(|error| SourceError::Failed(format!("kafka settings: {error}")))?;
-        let (options, topic) = (options.clone(), options.topic.clone());
+        let (asked, topic) = (options.clone(), options.topic.clone());
         let consumer = tokio::task::spawn_blocking(move || {
-            has_topic(&consumer, &options)?;
+            has_topic(&consumer, &asked)?;
             let subscribed = consumer.subscribe(&[&topic]);
             subscribed.map_err(|error| SourceError::Failed(format!("topic {topic}: {error}")))?;
             Ok::<_, SourceError>(consumer)
@@ -117,7 +125,8 @@ impl KafkaSource {
             .name("kafka-reader".to_owned())
             .spawn(move || reader.run())
             .map_err(|error| SourceError::Failed(format!("starting the reader: {error}")))?;
-        Ok(Self { control, data, commands, generations: HashMap::new(), generation: 0, reader })
+        let options = options.clone();
+        Ok(Self { options, control, data, commands, generations: HashMap::new(), generation: 0, reader })
     }
 
     /// Leaves the group, so that its other members need not wait for this one to time out.
@@ -213,6 +222,10 @@ impl Live for KafkaSource {
             self.generations.remove(&start.partition);
         }
         self.begin(starts, Hold::Held)
+    }
+
+    fn log(&self) -> Arc<dyn LiveLog> {
+        Arc::new(KafkaLog::new(self.options.clone()))
     }
 }
 

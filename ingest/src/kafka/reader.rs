@@ -10,7 +10,7 @@ use lake_schemas::LogTime;
 use lake_schemas::job::SourceError;
 use lake_schemas::witness::Witness;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, Timestamp, TopicPartitionList};
 use tokio::runtime::Handle;
@@ -18,7 +18,9 @@ use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
+use super::fault::Fault;
 use super::group::{Assigned, GroupContext, add, failed};
+use super::unreadable::refusal;
 use super::{Control, Data, Hold};
 use crate::decode::{BatchBuilder, Columns, Message, Place};
 
@@ -28,11 +30,19 @@ pub(super) const BATCH_ROWS_MAX: usize = 8_192;
 /// The same limit in bytes, for messages that are larger than clicks.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How long a message waits for its batch to fill.
+/// How long a message waits at most for its batch to fill, and the end of a partition to be said: each batch costs as
+/// much as some hundred messages, so at the live end a partition makes ten of them a second, however its messages come.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// Messages between two looks at the clock.
-const MESSAGES_BETWEEN_LOOKS: u32 = 256;
+/// How long nothing must come before what has lingered is passed on: a broker's answer comes partition by partition,
+/// and what came first would leave the rest behind for another linger.
+const SETTLE: Duration = Duration::from_millis(5);
+
+/// How long that is waited for at most, if there is always something.
+const SETTLE_MAX: Duration = Duration::from_millis(20);
+
+/// Messages and ends of partitions between two looks at the clock, while they come without a pause.
+const EVENTS_BETWEEN_LOOKS: u32 = 256;
 
 /// How long the loop may have no room before the partitions are paused. Pausing throws away what was read ahead.
 const PAUSE_AFTER: Duration = Duration::from_secs(2);
@@ -71,7 +81,9 @@ impl Reader {
             is_paused: false,
             reading: HashMap::new(),
             taken: 0,
+            waits: None,
             flushed_at: Instant::now(),
+            patience: Duration::ZERO,
             cut_off: false,
         };
         Self { consumer, desk }
@@ -85,19 +97,32 @@ impl Reader {
     fn step(&mut self) -> Result<(), Gone> {
         let Self { consumer, desk } = self;
         desk.pass_on(consumer)?;
-        // The only poll, and at once the changes: one that meets a rebalance returns no message. That of another would
-        // be pushed into what begins anew, and then be read again.
-        let polled = consumer.poll(LINGER);
+        // Polls here and nowhere else, and applies rebalance changes right after it. A poll that runs a rebalance
+        // returns no message; if another call polled, its message would be buffered before the seek and read twice.
+        let polled = consumer.poll(desk.patience);
         desk.take_changes(consumer)?;
         if matches!(polled, Some(Ok(_))) && std::mem::take(&mut desk.cut_off) {
             info!("kafka answers again");
         }
+        let came = polled.is_some();
         match polled {
-            Some(Ok(message)) => desk.take(consumer, &message)?,
-            Some(Err(KafkaError::PartitionEOF(partition))) => desk.meet_end(consumer, partition),
+            Some(Ok(message)) => desk.take(&message)?,
+            Some(Err(KafkaError::PartitionEOF(partition))) => desk.mark_end(partition),
             Some(Err(error)) => desk.complain(consumer, &error)?,
-            None => desk.look(consumer)?,
+            None => {}
         }
+        // As long as there is something, it is taken; then there is time for a look, and only then for waiting.
+        if !came && desk.patience.is_zero() && desk.is_settling() {
+            desk.patience = SETTLE;
+            return Ok(());
+        }
+        if !came || desk.taken >= EVENTS_BETWEEN_LOOKS {
+            if !came || !desk.is_settling() {
+                desk.flush_what_lingered(consumer);
+            }
+            desk.look(consumer)?;
+        }
+        desk.patience = if came { Duration::ZERO } else { desk.until_flush() };
         Ok(())
     }
 }
@@ -114,8 +139,13 @@ struct Desk {
     /// The loop has no room: nothing is fetched.
     is_paused: bool,
     reading: HashMap<i32, Reading>,
+    /// Messages and ends of partitions since the last look.
     taken: u32,
+    /// When the first has come since the last flush, if anything has.
+    waits: Option<Instant>,
     flushed_at: Instant,
+    /// How long the next poll may wait.
+    patience: Duration,
     /// No broker answers, which has been said.
     cut_off: bool,
 }
@@ -124,10 +154,12 @@ struct Desk {
 struct Reading {
     assigned: Assigned,
     batch: BatchBuilder,
+    /// Kafka had no more of it, which has not been said yet.
+    is_at_end: bool,
 }
 
 impl Desk {
-    fn take(&mut self, consumer: &BaseConsumer<GroupContext>, message: &BorrowedMessage<'_>) -> Result<(), Gone> {
+    fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Gone> {
         let partition = message.partition();
         if let Some(reading) = self.reading.get_mut(&partition) {
             if let Err(error) = reading.push(message, self.time_in_future_ms) {
@@ -137,27 +169,56 @@ impl Desk {
                 self.flush(partition);
             }
         }
-        self.taken += 1;
-        if self.taken >= MESSAGES_BETWEEN_LOOKS { self.look(consumer) } else { Ok(()) }
+        self.note();
+        Ok(())
     }
 
-    /// Does what is not done for every message: passes on what has lingered, and looks for commands.
+    /// Notes that Kafka has no more of a partition for now.
+    fn mark_end(&mut self, partition: i32) {
+        if let Some(reading) = self.reading.get_mut(&partition) {
+            reading.is_at_end = true;
+        }
+        self.note();
+    }
+
+    fn note(&mut self) {
+        self.taken += 1;
+        self.waits.get_or_insert_with(Instant::now);
+    }
+
+    /// Whether the rest of what has begun to come is waited for before it is passed on.
+    fn is_settling(&self) -> bool {
+        self.waits.is_some_and(|since| since.elapsed() < SETTLE_MAX) && self.flushed_at.elapsed() >= LINGER
+    }
+
+    /// How long until something has to be passed on, or looked for. In whole milliseconds, as librdkafka counts them:
+    /// it would spin through the rest of one.
+    fn until_flush(&self) -> Duration {
+        let left = if self.waits.is_some() { LINGER.saturating_sub(self.flushed_at.elapsed()) } else { LINGER };
+        Duration::from_millis(left.as_micros().div_ceil(1_000).try_into().expect("it is at most the linger"))
+    }
+
+    /// Passes on what has come, unless the last time was only just now.
+    fn flush_what_lingered(&mut self, consumer: &BaseConsumer<GroupContext>) {
+        if self.waits.is_none() || self.flushed_at.elapsed() < LINGER {
+            return;
+        }
+        self.waits = None;
+        self.flushed_at = Instant::now();
+        self.meet_ends(consumer);
+        let partitions: Vec<_> = self.reading.keys().copied().collect();
+        partitions.into_iter().for_each(|partition| self.flush(partition));
+    }
+
+    /// Looks for commands, which is not done for every message.
     fn look(&mut self, consumer: &BaseConsumer<GroupContext>) -> Result<(), Gone> {
         self.taken = 0;
-        if self.flushed_at.elapsed() >= LINGER {
-            self.flushed_at = Instant::now();
-            let partitions: Vec<_> = self.reading.keys().copied().collect();
-            partitions.into_iter().for_each(|partition| self.flush(partition));
-        }
         while let Some(command) = consumer.context().try_command().map_err(|_| Gone)? {
-            for begin in consumer.context().begins(consumer, command).unwrap_or_default() {
-                // A partition that was taken away since is another member's to begin.
-                if !self.reading.contains_key(&begin.start.partition.partition) {
-                    continue;
-                }
-                let assigned = consumer.context().resolve(consumer, begin);
-                self.begin(consumer, assigned.map_err(|error| self.end(error))?)?;
-            }
+            let begins = consumer.context().begins(consumer, command).unwrap_or_default().into_iter();
+            // A partition that was taken away since is another member's to begin.
+            let ours = begins.filter(|begin| self.reading.contains_key(&begin.start.partition.partition));
+            let assigned = consumer.context().resolve(consumer, ours).map_err(|error| self.end(error))?;
+            assigned.into_iter().try_for_each(|assigned| self.begin(consumer, assigned))?;
         }
         Ok(())
     }
@@ -193,7 +254,7 @@ impl Desk {
         // With a witness to meet, the end is reached by reading to it.
         let is_at_end = assigned.witness.is_none() && assigned.end.is_some_and(|end| assigned.first >= end);
         let is_free = assigned.hold == Hold::Free;
-        self.reading.insert(number, Reading { assigned, batch });
+        self.reading.insert(number, Reading { assigned, batch, is_at_end: false });
         if is_at_end && is_free {
             self.reach_end(number);
         }
@@ -214,19 +275,29 @@ impl Desk {
         }
     }
 
-    /// Kafka has no more of a partition now: what was read ends where the log does, whatever stands last in it
-    /// (markers of transactions, messages of aborted ones). Otherwise the cut would stay below them, and retention
-    /// would seem to have lost what was never there.
-    fn meet_end(&mut self, consumer: &BaseConsumer<GroupContext>, partition: i32) {
-        if let Some(reading) = self.reading.get_mut(&partition)
-            && let Some(next) = position(consumer, partition)
-        {
-            if reading.assigned.hold == Hold::Held {
-                return;
-            }
-            reading.batch.skip_to(next);
+    /// Says of partitions that Kafka had no more of them. What was read of one ends where its log does, whatever stands
+    /// last in it (markers of transactions, messages of aborted ones): otherwise the cut would stay below them, and
+    /// retention would seem to have lost what was never there.
+    fn meet_ends(&mut self, consumer: &BaseConsumer<GroupContext>) {
+        let at_end = |(partition, reading): (&i32, &mut Reading)| {
+            (std::mem::take(&mut reading.is_at_end) && reading.assigned.hold == Hold::Free).then_some(*partition)
+        };
+        let at_end: Vec<_> = self.reading.iter_mut().filter_map(at_end).collect();
+        if at_end.is_empty() {
+            return;
         }
-        self.reach_end(partition);
+        // It takes librdkafka a walk over all partitions, so it is asked once for all ends. What it handed over since
+        // they were met has been taken in, so its positions are still the ends of what was read.
+        let positions = consumer.position().ok();
+        for partition in at_end {
+            let topic = consumer.context().topic();
+            let position =
+                positions.as_ref().and_then(|all| all.find_partition(topic, partition)).map(|at| at.offset());
+            if let (Some(Offset::Offset(next)), Some(reading)) = (position, self.reading.get_mut(&partition)) {
+                reading.batch.skip_to(next);
+            }
+            self.reach_end(partition);
+        }
     }
 
     /// The log of a partition has been read to its end.
@@ -274,28 +345,24 @@ impl Desk {
 
     /// Tells what kafka reports. What passes is waited for; what does not ends the reader.
     fn complain(&mut self, consumer: &BaseConsumer<GroupContext>, error: &KafkaError) -> Result<(), Gone> {
-        let topic = |what: &str| format!("{what}: {error}");
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                Err(self.end(SourceError::Refused(topic(
-                    "kafka no longer has the next message; to go on without what it dropped, use --topic-as",
-                ))))
+        match Fault::of(error) {
+            Fault::Unreadable => {
+                let reason = consumer.context().complaint().map_or_else(|| error.to_string(), |said| said.reason);
+                let next = self.reading.values().map(|reading| (reading.assigned.partition.clone(), reading.next()));
+                Err(self.end(refusal(consumer.context().options(), &reason, next.collect())))
             }
-            Some(
-                RDKafkaErrorCode::UnknownTopicOrPartition
-                | RDKafkaErrorCode::UnknownTopic
-                | RDKafkaErrorCode::TopicAuthorizationFailed
-                | RDKafkaErrorCode::GroupAuthorizationFailed
-                | RDKafkaErrorCode::Fatal,
-            ) => Err(self.end(SourceError::Failed(topic("kafka")))),
-            Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown) => {
+            Fault::Gone => Err(self.end(SourceError::Refused(format!(
+                "kafka no longer has the next message; to go on without what it dropped, use --topic-as: {error}"
+            )))),
+            Fault::Unknown | Fault::Hopeless => Err(self.end(SourceError::Failed(format!("kafka: {error}")))),
+            Fault::CutOff => {
                 if !std::mem::replace(&mut self.cut_off, true) {
                     let reason = consumer.context().complaint().map(|complaint| complaint.reason);
                     warn!(reason, "a kafka broker does not answer; waiting for it");
                 }
                 Ok(())
             }
-            _ => {
+            Fault::Passing => {
                 warn!(%error, "kafka; going on");
                 Ok(())
             }
@@ -310,6 +377,11 @@ impl Desk {
 }
 
 impl Reading {
+    /// The offset that is to be read next.
+    fn next(&self) -> i64 {
+        if self.assigned.witness.is_some() { self.assigned.position() } else { self.batch.next() }
+    }
+
     fn push(&mut self, message: &BorrowedMessage<'_>, time_in_future_ms: i64) -> Result<(), SourceError> {
         if self.assigned.hold == Hold::Held {
             return Ok(());
@@ -374,13 +446,4 @@ fn decodable<'a>(message: &'a BorrowedMessage<'_>) -> Message<'a> {
         Timestamp::NotAvailable => None,
     };
     Message { offset: message.offset(), log_time, key: message.key(), payload: message.payload() }
-}
-
-/// The offset after the last that librdkafka has handed over, or skipped, of a partition.
-fn position(consumer: &BaseConsumer<GroupContext>, partition: i32) -> Option<i64> {
-    let positions = consumer.position().ok()?;
-    match positions.find_partition(consumer.context().topic(), partition)?.offset() {
-        Offset::Offset(next) => Some(next),
-        _ => None,
-    }
 }

@@ -12,11 +12,14 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
-use super::KafkaOptions;
 use super::group::{GroupContext, failed};
+use super::{KafkaOptions, watermarks};
 
 /// How long a broker may take to answer at start-up. With what else happens there, errors come within 15 seconds.
 const ANSWER_MAX: Duration = Duration::from_secs(8);
+
+/// How long it may fail to say where the logs end.
+const ENDS_MAX: Duration = Duration::from_secs(5);
 
 /// How long it is asked at a time, between two looks at what librdkafka complains of.
 const ANSWER_SLICE: Duration = Duration::from_secs(1);
@@ -39,13 +42,14 @@ pub async fn ends(options: &KafkaOptions) -> Result<Ends, SourceError> {
         let failed = |error: KafkaError| failed(&options.topic, &error);
         let consumer: BaseConsumer = config.create().map_err(failed)?;
         let metadata = consumer.fetch_metadata(Some(&options.topic), ANSWER_MAX).map_err(failed)?;
-        let mut ends = Ends::new();
-        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
-            let watermarks = consumer.fetch_watermarks(&options.topic, partition.id(), ANSWER_MAX);
-            let (first, next) = watermarks.map_err(failed)?;
-            ends.insert(TopicPartition::new(options.recorded_topic(), partition.id()), OffsetRange { first, next });
-        }
-        Ok(ends)
+        let partitions: Vec<_> = metadata.topics().iter().flat_map(|topic| topic.partitions()).collect();
+        let partitions: Vec<_> = partitions.into_iter().map(|partition| partition.id()).collect();
+        // Partitions whose leaders are just being chosen are waited for, but not long.
+        let began = Instant::now();
+        let is_late = || began.elapsed() > ENDS_MAX;
+        let watermarks = watermarks::until_told(&consumer, &options.topic, &partitions, is_late)?;
+        let named = |(partition, offsets)| (TopicPartition::new(options.recorded_topic(), partition), offsets);
+        Ok(watermarks.into_iter().map(named).collect::<Ends>())
     });
     ends.await.map_err(|panic| SourceError::Failed(panic.to_string()))?
 }

@@ -1,31 +1,41 @@
 //! The rows of many files of one partition, in offset order.
 //!
 //! Each file is in offset order, but files may overlap: a day of log time ends while offsets go on. At any moment those
-//! files are open whose rows may come next, and a few more, so that their requests are under way.
+//! files are open whose rows may come next, and a few more, so that their requests are under way: as many as hold a few
+//! megabytes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::rows::Positions;
-use lake_schemas::stored_file::{StoredFile, is_gone};
+use lake_schemas::stored_file::{StoredFile, WHOLE_BYTES_MAX, is_gone};
 use lake_schemas::table::column;
-use lake_schemas::{LakeError, RawFile, Table, TopicPartition};
+use lake_schemas::{LakeError, RawFile, Table, TopicPartition, read};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::drive::unwind;
 
 /// Files that are being opened ahead of the one that is read: enough to hide the latency of a bucket.
 const OPEN_AHEAD: usize = 8;
 
+/// What these files hold together, in bytes, unless it is one alone.
+const AHEAD_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
 /// The largest file that is decoded as soon as it is opened, beside others: some 10,000 clicks. A larger one is decoded
 /// as it is read, so that memory holds a few of its rows.
 const DECODED_AHEAD_BYTES_MAX: u64 = 512 * 1024;
+
+/// How many bytes of Arrow come of a byte of a file, at most: of clicks, as ingest writes them.
+const DECODED_RATIO: u64 = 8;
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8_192;
@@ -57,11 +67,19 @@ pub(super) struct Wanted {
 
 /// The rows of files, merged.
 pub(super) struct Merge {
-    /// The first offsets of the files that are not among the heads yet.
-    firsts: VecDeque<i64>,
-    /// Those files, in the same order.
-    opened: BoxStream<'static, Result<Rows, Unread>>,
+    wanted: Wanted,
+    /// The files that are not opened yet, in the order of their first offsets.
+    waiting: VecDeque<RawFile>,
+    /// Those that are being opened, which come before.
+    opening: VecDeque<Opening>,
     heads: Vec<Head>,
+}
+
+/// A file that is being opened, by a task of its own: others are read meanwhile.
+struct Opening {
+    first: i64,
+    bytes: u64,
+    task: AbortOnDropHandle<Result<Rows, Unread>>,
 }
 
 /// A file that is being read, and its next rows: at least one.
@@ -74,27 +92,32 @@ impl Merge {
     /// The rows of these files.
     pub fn new(wanted: &Wanted, mut files: Vec<RawFile>) -> Self {
         files.sort_by_key(|file| file.offsets.first);
-        let firsts = files.iter().map(|file| file.offsets.first).collect();
-        let wanted = wanted.clone();
-        // Tasks of their own, so that files are opened while others are read.
-        let opening = move |file: RawFile| {
-            let opened = tokio::spawn(open(wanted.clone(), file));
-            async { unwind(opened.await) }
-        };
-        Self { firsts, opened: stream::iter(files).map(opening).buffered(OPEN_AHEAD).boxed(), heads: Vec::new() }
+        Self { wanted: wanted.clone(), waiting: files.into(), opening: VecDeque::new(), heads: Vec::new() }
+    }
+
+    /// Opens files ahead, as far as there is room for them.
+    fn open_ahead(&mut self) {
+        while let Some(file) = self.waiting.front()
+            && has_room(self.opening.iter().map(|file| file.bytes), held_bytes(file))
+            && let Some(file) = self.waiting.pop_front()
+        {
+            let (first, bytes) = (file.offsets.first, held_bytes(&file));
+            let task = AbortOnDropHandle::new(tokio::spawn(open(self.wanted.clone(), file)));
+            self.opening.push_back(Opening { first, bytes, task });
+        }
     }
 
     /// The next rows; `None` when there are no more.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Unread> {
         loop {
+            self.open_ahead();
             // What is read of all heads is complete up to here.
             let complete = self.heads.iter().map(|head| last_offset(&head.batch)).min();
-            let Some(complete) = complete.filter(|last| self.firsts.front().is_none_or(|first| first > last)) else {
+            let first = self.opening.front().map(|file| file.first);
+            let Some(complete) = complete.filter(|last| first.is_none_or(|first| first > *last)) else {
                 // A file that begins at or below has its say too.
-                if self.firsts.pop_front().is_none() {
-                    return Ok(None);
-                }
-                let mut rows = self.opened.try_next().await?.expect("one file for each first offset");
+                let Some(file) = self.opening.pop_front() else { return Ok(None) };
+                let mut rows = unwind(file.task.await)?;
                 if let Some(batch) = next_of(&mut rows).await? {
                     self.heads.push(Head { rows, batch });
                 }
@@ -120,6 +143,17 @@ impl Merge {
     }
 }
 
+/// Whether one more file is opened beside those that are being opened: one is, in any case.
+fn has_room(opening: impl Iterator<Item = u64>, more: u64) -> bool {
+    let (files, bytes) = opening.fold((0, 0), |(files, sum), bytes| (files + 1, sum + bytes));
+    files == 0 || (files < OPEN_AHEAD && bytes + more <= AHEAD_BYTES_MAX)
+}
+
+/// What a file holds once it is opened, in bytes.
+fn held_bytes(file: &RawFile) -> u64 {
+    if file.size <= DECODED_AHEAD_BYTES_MAX { file.size * DECODED_RATIO } else { file.size.min(WHOLE_BYTES_MAX) }
+}
+
 /// The next rows of a file that has any.
 async fn next_of(rows: &mut Rows) -> Result<Option<RecordBatch>, Unread> {
     while let Some(batch) = rows.try_next().await? {
@@ -133,22 +167,29 @@ async fn next_of(rows: &mut Rows) -> Result<Option<RecordBatch>, Unread> {
 async fn open(wanted: Wanted, file: RawFile) -> Result<Rows, Unread> {
     let Wanted { store, partition, columns } = wanted;
     let path = file.path.clone();
-    let unread = move |error| {
-        if is_gone(&error) {
-            return Unread::Gone(path.clone());
+    let unread = {
+        let path = path.clone();
+        move |error| {
+            if is_gone(&error) {
+                return Unread::Gone(path.clone());
+            }
+            Unread::Failed(LakeError::store(format!("clicks: reading {path}"), error))
         }
-        Unread::Failed(LakeError::store(format!("clicks: reading {path}"), error))
     };
     let is_small = file.size <= DECODED_AHEAD_BYTES_MAX;
     let reader = StoredFile::new(store, file.path, file.size);
     let builder = ParquetRecordBatchStreamBuilder::new(reader).await.map_err(&unread)?;
-    let position = [column::TOPIC, column::KAFKA_OFFSET];
-    let names = position.into_iter().chain(columns.iter().map(String::as_str));
+    let schema = schema_of(&columns);
+    let names = schema.fields().iter().map(|field| field.name().as_str());
     let mask = ProjectionMask::columns(builder.parquet_schema(), names);
     let rows = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build().map_err(&unread)?;
-    let rows = rows.map_err(unread).and_then(|batch| async move {
-        let written = Table::Clicks.as_written(&batch);
-        written.map_err(|error| Unread::Failed(LakeError::store("clicks: reading its columns", error)))
+    let mut last = None;
+    let rows = rows.map(move |batch| {
+        let batch = batch.map_err(&unread)?;
+        let odd = |why: String| Unread::Failed(LakeError::Refused(format!("clicks: reading {path}: {why}")));
+        let batch = as_asked(&batch, &schema).map_err(|error| odd(error.to_string()))?;
+        follows(&batch, &mut last).map_err(odd)?;
+        Ok(batch)
     });
     // Where statistics have cut off the topic's name, only the rows tell whose they are.
     let rows = rows.try_filter(move |batch| {
@@ -161,6 +202,47 @@ async fn open(wanted: Wanted, file: RawFile) -> Result<Rows, Unread> {
         return Ok(stream::iter(rows).boxed());
     }
     Ok(rows.boxed())
+}
+
+/// The columns that are read: the position, and those that are asked for.
+fn schema_of(asked: &[String]) -> SchemaRef {
+    let table = Table::Clicks;
+    let is_asked = |name: &str| asked.iter().any(|asked| asked == name);
+    let is_read = |name: &str| name == column::TOPIC || name == column::KAFKA_OFFSET || is_asked(name);
+    let in_files = table
+        .schema()
+        .fields()
+        .iter()
+        .filter(|field| !table.partition_columns().contains(&field.name().as_str()))
+        .filter(|field| is_read(field.name()))
+        .cloned()
+        .collect::<Vec<_>>();
+    Arc::new(Schema::new(in_files))
+}
+
+/// Rows in the columns that are asked for; those that a file lacks are null.
+fn as_asked(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let columns = schema.fields().iter().map(|field| read::column(rows, field));
+    RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
+}
+
+/// Why rows of a file do not go on where those before them ended, if they do not: clicklake's files are of one topic,
+/// in the order of its offsets, and what is replayed in another order counts otherwise.
+fn follows(rows: &RecordBatch, last: &mut Option<i64>) -> Result<(), String> {
+    let topics = rows.column_by_name(column::TOPIC).and_then(|topics| topics.as_string_opt::<i32>());
+    let topics = topics.ok_or("it has no topics")?;
+    if (1..topics.len()).any(|row| topics.value(row) != topics.value(0)) {
+        return Err("it has rows of several topics; another program wrote it".to_owned());
+    }
+    for &offset in offsets(rows) {
+        if last.is_some_and(|last| offset <= last) {
+            return Err(format!(
+                "its rows are not in the order of their offsets (at {offset}); another program wrote it"
+            ));
+        }
+        *last = Some(offset);
+    }
+    Ok(())
 }
 
 /// Rows of several files, each in order, in the order of all.
@@ -182,4 +264,27 @@ fn last_offset(batch: &RecordBatch) -> i64 {
 /// The offsets of rows, in their order.
 pub(crate) fn offsets(batch: &RecordBatch) -> &[i64] {
     Positions::of(batch).expect("the position is among the columns read").offsets()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    /// How many files of a size are opened ahead.
+    fn ahead(bytes: u64) -> usize {
+        let mut opening = Vec::new();
+        while has_room(opening.iter().copied(), bytes) {
+            opening.push(bytes);
+        }
+        opening.len()
+    }
+
+    #[test]
+    fn what_is_opened_ahead_is_bounded_in_bytes_and_never_nothing() {
+        assert_eq!(ahead(100), OPEN_AHEAD);
+        assert_eq!(ahead(3 * MIB), 2);
+        assert_eq!(ahead(64 * MIB), 1);
+    }
 }

@@ -20,7 +20,7 @@ use crate::table::Table;
 pub enum Changed {
     /// These folders, by when they begin, in milliseconds since 1970.
     Folders(BTreeSet<i64>),
-    /// Perhaps all: an entry of the log is gone, does not tell, or makes another table of it.
+    /// Perhaps all: an entry of the log is gone or damaged, does not tell, or makes another table of it.
     Anything,
 }
 
@@ -46,13 +46,14 @@ pub(super) async fn between(table: Table, log_store: &LogStoreRef, after: Versio
     Ok(Changed::Folders(changed))
 }
 
-/// The folders that one version changed; `None` if that cannot be told.
+/// The folders that one version changed; `None` if that cannot be told: its entry is gone or damaged, has an action
+/// that this program does not know, or makes another table of it.
 async fn folders_of(table: Table, log_store: LogStoreRef, version: Version) -> Result<Option<Vec<i64>>> {
-    let Some(actions) = entry::read(table, log_store.as_ref(), version).await? else { return Ok(None) };
-    if actions.iter().any(is_altering) {
+    let Some(lines) = entry::read_if_whole(table, log_store.as_ref(), version).await? else { return Ok(None) };
+    if !lines.unknown.is_empty() || lines.actions.iter().any(is_altering) {
         return Ok(None);
     }
-    let folders = actions.iter().filter_map(|action| match action {
+    let folders = lines.actions.iter().filter_map(|action| match action {
         Action::Add(add) if add.data_change => Some(Folder::of(table, add)),
         Action::Remove(remove) if remove.data_change => {
             Some(remove.partition_values.as_ref().and_then(|values| Folder::named(table, values)))

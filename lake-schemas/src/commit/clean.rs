@@ -1,11 +1,12 @@
 //! Clean-up: what a table's log and folder hold of versions that are given up.
 //!
 //! History is given up from its old end, and only up to a log checkpoint: what is left is whole, for every reader of
-//! Delta tables. A path is added to a table once and never again, so a file that was removed before the first version
-//! that is kept is in none of those that are.
+//! Delta tables. A file goes that was removed before the first version that is kept, unless a version that is kept has
+//! it all the same: other programs may add a path again, as RESTORE does.
 //!
-//! A file that no version names may be one that a writer is about to commit. It is taken only when it is older than
-//! any writer would still commit it: see [`UNCOMMITTED_AGE_MAX`].
+//! A file that no version names may be one that a writer is about to commit. It is taken only when it is older than any
+//! writer would still commit it (see [`UNCOMMITTED_AGE_MAX`]), and only if it has a name of clicklake's own making in a
+//! folder of the table: manifests, change data, deletion vectors and other formats' metadata are others' to delete.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
@@ -17,13 +18,15 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore};
+use tracing::warn;
 
 use super::entry::{self, READS_MAX};
 use super::log::TableLog;
-use super::versions::{self, LogFiles};
-use super::{Version, checkpoint};
-use crate::error::{Context, Result};
+use super::versions::LogFiles;
+use super::{Version, checkpoint, load};
+use crate::error::{Context, LakeError, Result};
 use crate::files::UNCOMMITTED_AGE_MAX;
+use crate::path::{is_own, may_be_data, path_of};
 use crate::table::Table;
 
 /// Versions whose files are deleted together: what is known of them is held in memory.
@@ -52,43 +55,68 @@ pub enum Deletes {
 }
 
 impl TableLog {
-    /// The latest version that is not younger than a time; `None` if all are.
-    pub fn version_at(&self, time: DateTime<Utc>) -> BoxFuture<'_, Result<Option<Version>>> {
-        Box::pin(async move {
-            let found = versions::not_after(self.table(), &self.log_store(), self.version(), time).await?;
-            Ok(found.version)
-        })
+    /// The latest version that the store had at a time, by the store's clock; `None` if it had none.
+    pub fn stored_by(&self, time: DateTime<Utc>) -> BoxFuture<'_, Result<Option<Version>>> {
+        Box::pin(async move { Ok(self.log_files().await?.stored_by(time)) })
     }
 
     /// The first version from which on history can be kept, so that `wanted` can still be read: that of a checkpoint
     /// at or before it, or the first that there is.
     pub fn kept_from(&self, wanted: Version) -> BoxFuture<'_, Result<Version>> {
-        Box::pin(async move { Ok(self.log_files().await?.kept_from(wanted)) })
+        Box::pin(async move {
+            let log = self.log_files().await?;
+            let from = log.kept_from(wanted);
+            // Versions with features that were dropped since go all at once, or not yet.
+            let is_whole = self.terms.protected_before().is_none_or(|protected| protected <= from);
+            Ok(if is_whole { from } else { log.first() })
+        })
     }
 
     /// Gives up the versions before one that [`TableLog::kept_from`] has named: the files that only they had, and then
     /// their entries.
-    pub fn give_up_before(&self, from: Version, deletes: Deletes) -> BoxFuture<'_, Result<Cleaned>> {
+    pub fn give_up_before(&mut self, from: Version, deletes: Deletes) -> BoxFuture<'_, Result<Cleaned>> {
         Box::pin(async move {
+            self.refresh().await?;
             let (table, log) = (self.table(), self.log_files().await?);
-            let first = log.entries.first().copied().unwrap_or(from);
+            let first = log.first_file().unwrap_or(from);
             let mut cleaned = Cleaned { from, ..Cleaned::default() };
             if first >= from {
                 return Ok(cleaned);
             }
             let (store, what) = (self.object_store(), || format!("{table}: cleaning up before version {from}"));
+            let mut kept = None;
             for begin in (first..=from).step_by(VERSIONS_AT_ONCE) {
                 let end = (begin + VERSIONS_AT_ONCE as Version - 1).min(from);
-                let removed = removed(table, &self.log_store(), begin..=end).await?;
+                let mut removed = removed(table, &self.log_store(), begin..=end).await?;
+                if removed.is_empty() {
+                    continue;
+                }
+                if kept.is_none() {
+                    kept = match self.kept_since(from).await {
+                        Ok(kept) => Some(kept),
+                        // What an entry that is damaged names is not known: nothing is deleted beside it.
+                        Err(LakeError::Refused(why)) => {
+                            warn!(%table, why, "nothing is given up");
+                            return Ok(cleaned);
+                        }
+                        Err(error) => return Err(error),
+                    };
+                }
+                removed
+                    .retain(|path, _| !kept.as_ref().is_some_and(|kept| kept.contains(path)) && !self.named.has(path));
                 cleaned.files += removed.len();
                 cleaned.bytes += removed.values().sum::<u64>();
                 if deletes == Deletes::Yes {
-                    let paths = removed.into_keys().filter_map(|path| Path::from_url_path(path).ok());
+                    let paths = removed.into_keys().filter_map(|path| path_of(&path));
                     delete(store.as_ref(), paths.collect()).await.while_doing(what)?;
                 }
             }
-            let older = log.before(from);
+            let mut older = log.before(from);
             cleaned.log_files = older.len();
+            if self.terms.protected_before().is_some() {
+                // A checkpoint that hides entries which not everyone can read goes after them.
+                older.sort_by_key(|path| !path.as_ref().ends_with(".json"));
+            }
             if deletes == Deletes::Yes {
                 delete(store.as_ref(), older).await.while_doing(what)?;
             }
@@ -96,7 +124,8 @@ impl TableLog {
         })
     }
 
-    /// Deletes files that no version from `from` on names, if they are too old for anyone to commit them yet.
+    /// Deletes files of clicklake's own making that no version from `from` on names, if they are too old for anyone to
+    /// commit them yet.
     pub fn delete_orphans(
         &mut self,
         from: Version,
@@ -109,19 +138,23 @@ impl TableLog {
             let store = self.object_store();
             // Looked for first: what is committed meanwhile is known afterwards.
             let is_old = |file: &ObjectMeta| {
-                let is_log = file.location.parts().next().is_some_and(|part| part.as_ref() == "_delta_log");
-                !is_log && (now - file.last_modified).to_std().is_ok_and(|age| age > UNCOMMITTED_AGE_MAX)
+                let is_old = (now - file.last_modified).to_std().is_ok_and(|age| age > UNCOMMITTED_AGE_MAX);
+                is_old && is_own(table, &file.location)
             };
             let old = store.list(None).try_filter(|file| futures::future::ready(is_old(file)));
             let mut orphans: HashMap<Path, u64> =
                 old.map_ok(|file| (file.location, file.size)).try_collect().await.while_doing(what)?;
             self.refresh().await?;
-            let live = self.live_files().await?;
-            let mut named: HashSet<_> = live.iter().filter_map(|file| Path::from_url_path(&file.path).ok()).collect();
-            orphans.retain(|path, _| !named.contains(path));
             if !orphans.is_empty() {
-                named = self.named_by(from..=self.version()).await?;
-                orphans.retain(|path, _| !named.contains(path));
+                let kept = match self.kept_since(from).await {
+                    Ok(kept) => kept,
+                    Err(LakeError::Refused(why)) => {
+                        warn!(%table, why, "nothing is swept");
+                        return Ok(Cleaned { from, ..Cleaned::default() });
+                    }
+                    Err(error) => return Err(error),
+                };
+                orphans.retain(|path, _| !kept.contains(path.as_ref()) && !self.named.has(path.as_ref()));
             }
             let cleaned = Cleaned { from, files: orphans.len(), bytes: orphans.values().sum(), ..Cleaned::default() };
             if deletes == Deletes::Yes {
@@ -129,6 +162,18 @@ impl TableLog {
             }
             Ok(cleaned)
         })
+    }
+
+    /// The files that are live at a version or at the newest; those that the versions between name are known
+    /// afterwards.
+    async fn kept_since(&mut self, from: Version) -> Result<HashSet<String>> {
+        let (table, newest, log_store) = (self.table(), self.version(), self.log_store());
+        let mut live = HashSet::new();
+        for version in [from, newest] {
+            live.extend(load::live_files(table, log_store.as_ref(), version).await?.into_keys());
+        }
+        self.named.follow(table, &log_store, from + 1..=newest).await?;
+        Ok(live)
     }
 
     /// Writes a log checkpoint if those whose turn it was have not: a table that nobody checkpoints is opened ever
@@ -147,33 +192,20 @@ impl TableLog {
     async fn log_files(&self) -> Result<LogFiles> {
         LogFiles::list(self.table(), &self.log_store()).await
     }
-
-    /// All data files that these versions name, the live ones of the first included.
-    async fn named_by(&self, versions: RangeInclusive<Version>) -> Result<HashSet<Path>> {
-        let mut named: HashSet<String> =
-            super::load::live_files(self.table(), self.log_store().as_ref(), *versions.start())
-                .await?
-                .into_keys()
-                .collect();
-        let mut entries = stream::iter(versions.map(|version| self.files_of(version))).buffer_unordered(READS_MAX);
-        while let Some(entry) = entries.try_next().await? {
-            let Some(files) = entry else { continue };
-            named.extend(files.adds.into_iter().map(|add| add.path).chain(files.removes));
-        }
-        Ok(named.into_iter().filter_map(|path| Path::from_url_path(path).ok()).collect())
-    }
 }
 
-/// The files that these versions removed, with their sizes.
+/// The data files that these versions removed, with their sizes. Of a damaged entry they are not known, and stay.
 async fn removed(
     table: Table,
     log_store: &LogStoreRef,
     versions: RangeInclusive<Version>,
 ) -> Result<HashMap<String, u64>> {
     let entries = versions.map(|version| async move {
-        let actions = entry::read(table, log_store.as_ref(), version).await?.unwrap_or_default();
-        let removes = actions.into_iter().filter_map(|action| match action {
-            Action::Remove(remove) => Some((remove.path, remove.size.map_or(0, i64::unsigned_abs))),
+        let lines = entry::read_if_whole(table, log_store.as_ref(), version).await?.unwrap_or_default();
+        let removes = lines.actions.into_iter().filter_map(|action| match action {
+            Action::Remove(remove) if path_of(&remove.path).is_some_and(|path| may_be_data(&path)) => {
+                Some((remove.path, remove.size.map_or(0, i64::unsigned_abs)))
+            }
             _ => None,
         });
         Ok(removes.collect())

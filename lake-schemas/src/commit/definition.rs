@@ -11,7 +11,7 @@ use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::json;
 use uuid::Uuid;
 
-use super::load::Loaded;
+use super::shape::Shape;
 use crate::error::{Context, LakeError, Result};
 use crate::table::{Definition, FORMAT, PROPERTY_FORMAT, PROPERTY_TIME_IN_FUTURE_MS, TIME_IN_FUTURE_MS};
 
@@ -26,7 +26,7 @@ pub(super) async fn create(definition: &Definition, log_store: &LogStoreRef) -> 
     let what = || format!("{table}: creating it");
     let protocol = json!({ "minReaderVersion": READER_VERSION, "minWriterVersion": WRITER_VERSION });
     let protocol: Protocol = serde_json::from_value(protocol).map_err(|error| LakeError::store(what(), error))?;
-    let metadata = metadata(definition, None)?;
+    let metadata = metadata(definition)?;
     let operation = DeltaOperation::Create {
         mode: SaveMode::ErrorIfExists,
         location: log_store.root_url().clone(),
@@ -45,29 +45,26 @@ pub(super) async fn create(definition: &Definition, log_store: &LogStoreRef) -> 
     }
 }
 
-/// What a table's log says of its columns and properties; of a table that is there, under its id.
-pub(super) fn metadata(definition: &Definition, id: Option<&str>) -> Result<Metadata> {
+/// What a new table's log says of its columns and properties.
+pub(super) fn metadata(definition: &Definition) -> Result<Metadata> {
     let Definition { table, properties, .. } = definition;
     let schema = kernel_schema(definition)?;
     new_metadata(&schema, table.partition_columns(), properties.clone())
         .and_then(|metadata| metadata.with_name(table.name().to_owned()))
-        .and_then(|metadata| match id {
-            Some(id) => metadata.with_table_id(id.to_owned()),
-            None => Ok(metadata),
-        })
         .while_doing(|| format!("{table}: its definition"))
 }
 
 /// A table's columns, as Delta's library has them.
-fn kernel_schema(definition: &Definition) -> Result<StructType> {
+pub(super) fn kernel_schema(definition: &Definition) -> Result<StructType> {
     let converted = definition.schema.as_ref().try_into_kernel();
     converted.map_err(|error| LakeError::store(format!("{}: its schema", definition.table), error))
 }
 
-/// Whether this program can write the table; the bound it records for events ahead of their message.
-pub(super) fn check(definition: &Definition, loaded: &Loaded) -> Result<i64> {
+/// Refuses a table that is not of such a definition: another program's, a newer clicklake's, one with other columns.
+/// The bound that it records for events ahead of their message.
+pub(super) fn check(definition: &Definition, shape: &Shape) -> Result<i64> {
     let table = definition.table;
-    let property = |key: &str| loaded.properties.get(key);
+    let property = |key: &str| shape.properties().get(key);
     let number = |key: &str, value: &String| {
         value
             .parse::<i64>()
@@ -86,21 +83,25 @@ pub(super) fn check(definition: &Definition, loaded: &Loaded) -> Result<i64> {
     }
     let schema = kernel_schema(definition)?;
     for field in schema.fields() {
-        match loaded.columns.iter().find(|(name, _)| name == field.name()) {
-            Some((_, data_type)) if data_type == field.data_type() => {}
-            Some((name, data_type)) => {
-                return Err(LakeError::Refused(format!(
-                    "{table}: its column {name} is {data_type}, not {}; use another --lake",
-                    field.data_type()
-                )));
-            }
-            None => {
-                return Err(LakeError::Refused(format!(
-                    "{table}: it lacks the column {}; use another --lake",
-                    field.name()
-                )));
-            }
+        let Some(column) = shape.columns.field(field.name()) else {
+            let why = format!("{table}: it lacks the column {}; use another --lake", field.name());
+            return Err(LakeError::Refused(why));
+        };
+        if column.data_type() != field.data_type() {
+            return Err(LakeError::Refused(format!(
+                "{table}: its column {} is {}, not {}; use another --lake",
+                field.name(),
+                column.data_type(),
+                field.data_type()
+            )));
         }
+    }
+    if shape.partition_columns() != table.partition_columns() {
+        return Err(LakeError::Refused(format!(
+            "{table}: it is partitioned by {}, not by {}; restore it to a version before another program changed that",
+            shape.partition_columns().join(", "),
+            table.partition_columns().join(", ")
+        )));
     }
     property(PROPERTY_TIME_IN_FUTURE_MS)
         .map_or(Ok(TIME_IN_FUTURE_MS), |value| number(PROPERTY_TIME_IN_FUTURE_MS, value))

@@ -1,26 +1,40 @@
 //! One entry of a table's log: what is put for a commit, and what is looked for in those of others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use deltalake::kernel::{Action, Add, CommitInfo, Remove, Transaction};
-use deltalake::logstore::{LogStore, get_actions};
+use deltalake::logstore::LogStore;
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::{Value, json};
 
-use super::definition::metadata;
+use super::lines::Lines;
+use super::shape::Shape;
 use super::{Commit, CommitId, Version};
-use crate::error::{Context, Result};
+use crate::error::{Context, LakeError, Result};
 use crate::history::json_of;
-use crate::table::Table;
+use crate::table::{Definition, Table};
 
 /// Entries that are read at once.
 pub(super) const READS_MAX: usize = 64;
 
-/// What the entry of a version says; `None` if it is gone, or not there yet.
-pub(super) async fn read(table: Table, log_store: &dyn LogStore, version: Version) -> Result<Option<Vec<Action>>> {
+/// Reads what the entry of a version says; `None` if it is gone, or not there yet. A damaged one is refused.
+pub(super) async fn read(table: Table, log_store: &dyn LogStore, version: Version) -> Result<Option<Lines>> {
     let what = || format!("{table}: reading version {version}");
     let Some(bytes) = log_store.read_commit_entry(version).await.while_doing(what)? else { return Ok(None) };
-    get_actions(version, &bytes).map(Some).while_doing(what)
+    Lines::parse(&bytes).map(Some).map_err(|damage| {
+        LakeError::Refused(format!(
+            "{table}: the entry of version {version} in its log is damaged ({damage}); put that file back from a copy of \
+             _delta_log, or restore the table to a version before it"
+        ))
+    })
+}
+
+/// Like [`read`], for those who can do without: a damaged entry is as good as one that is gone.
+pub(super) async fn read_if_whole(table: Table, log_store: &dyn LogStore, version: Version) -> Result<Option<Lines>> {
+    match read(table, log_store, version).await {
+        Err(LakeError::Refused(_)) => Ok(None),
+        read => read,
+    }
 }
 
 /// What is put for a commit, whichever version it becomes.
@@ -31,8 +45,15 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Of a commit to the table with that id.
-    pub fn new(commit: &Commit, table_id: &str) -> Result<Self> {
+    /// Of a commit to a table that is of such a shape, and has such a definition.
+    ///
+    /// # Panics
+    ///
+    /// If the commit names a file or a `txn` twice, which Delta's protocol forbids: a bug of who made it.
+    pub fn new(commit: &Commit, shape: &Shape, before: &Definition) -> Result<Self> {
+        let added = commit.adds.iter().map(|file| file.path.as_str());
+        assert_once("file", added.chain(commit.removes.iter().map(|file| file.path.as_str())));
+        assert_once("txn", commit.moves.iter().map(|step| step.app_id.as_str()));
         let deleted_at = deletion_timestamp();
         let removes = commit.removes.iter().map(|file| {
             Action::Remove(Remove {
@@ -50,7 +71,7 @@ impl Entry {
             Action::Add(file)
         });
         let txns = commit.moves.iter().filter_map(|step| Some(Action::Txn(Transaction::new(&step.app_id, step.to?))));
-        let definition = commit.definition.as_ref().map(|definition| metadata(definition, Some(table_id)));
+        let definition = commit.definition.as_ref().map(|definition| shape.redefined(before, definition));
         let metadata = definition.transpose()?.map(Action::Metadata);
         let cut = json_of(&commit.cut);
         let append = commit.removes.is_empty();
@@ -67,6 +88,13 @@ impl Entry {
             ]
             .into(),
         })
+    }
+}
+
+fn assert_once<'a>(what: &str, named: impl Iterator<Item = &'a str>) {
+    let mut seen = HashSet::new();
+    for name in named {
+        assert!(seen.insert(name), "a commit has the {what} {name} twice");
     }
 }
 

@@ -51,7 +51,8 @@ impl Head {
         self.live = Some(live);
     }
 
-    /// Goes on to the next version.
+    /// Goes on to the next version. A file that it takes out and adds again, as those who write beside it which of its
+    /// rows are deleted do, is live.
     pub(super) fn follow(&mut self, actions: &[Action]) {
         self.version += 1;
         for action in actions {
@@ -59,15 +60,24 @@ impl Head {
                 (Action::Txn(txn), _) => {
                     self.txns.insert(txn.app_id.clone(), txn.version);
                 }
-                (Action::Add(add), Some(live)) => {
-                    live.insert(add.path.clone(), add.clone());
-                }
                 (Action::Remove(remove), Some(live)) => {
                     live.remove(&remove.path);
                 }
                 _ => {}
             }
         }
+        let Some(live) = &mut self.live else { return };
+        for action in actions {
+            if let Action::Add(add) = action {
+                live.insert(add.path.clone(), add.clone());
+            }
+        }
+    }
+
+    /// A `txn` of clicklake's that was known before, and is not any more, if there is one.
+    pub(super) fn lost<'a>(&self, before: &'a Self) -> Option<&'a AppId> {
+        let own = before.txns.keys().filter(|app_id| app_id.starts_with("clicklake/"));
+        own.filter(|app_id| !self.txns.contains_key(*app_id)).min()
     }
 
     /// What forbids the commit on this head, if anything does.

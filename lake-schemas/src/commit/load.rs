@@ -7,28 +7,29 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
+use arrow::error::ArrowError;
 use delta_kernel::engine::arrow_data::ArrowEngineData;
 use delta_kernel::schema::{DataType, StructField, StructType};
-use delta_kernel::{Engine, Snapshot};
-use deltalake::kernel::{Add, Snapshot as DeltaSnapshot};
+use delta_kernel::{Engine, Error as KernelError, Snapshot};
+use deltalake::DeltaTableError;
+use deltalake::kernel::{Add, LogicalFileView, Snapshot as DeltaSnapshot};
 use deltalake::logstore::{LogStore, LogStoreRef};
 use futures::TryStreamExt;
 use url::Url;
 
 use super::Version;
 use super::head::Head;
+use super::shape::Shape;
 use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
-use crate::raw_file::RawFile;
+use crate::raw_file::{self, RawFile};
 use crate::stand::AppId;
 use crate::table::Table;
 
 /// What start-up must know of a table.
 pub(super) struct Loaded {
     pub head: Head,
-    pub id: String,
-    pub properties: HashMap<String, String>,
-    pub columns: Vec<(String, DataType)>,
+    pub shape: Shape,
 }
 
 /// A table of a lake, and its newest version; `None` if the lake lacks it.
@@ -53,18 +54,64 @@ pub(super) async fn load(table: Table, log_store: &dyn LogStore, version: Option
         let builder = if let Some(version) = version { builder.at_version(version) } else { builder };
         let snapshot = builder.build(engine.as_ref())?;
         let txns = txns(&snapshot, engine.as_ref())?;
-        let columns =
-            snapshot.schema().fields().map(|field| (field.name().clone(), field.data_type().clone())).collect();
-        Ok::<_, delta_kernel::Error>(Loaded {
-            head: Head::new(snapshot.version(), txns),
-            id: snapshot.table_configuration().metadata().id().to_owned(),
-            properties: snapshot.metadata_configuration().clone(),
-            columns,
-        })
+        Ok::<_, KernelError>((snapshot, txns))
     })
     .await
     .map_err(|panic| LakeError::store(what(), panic))?;
-    loaded.while_doing(what)
+    let (snapshot, txns) = loaded.map_err(|error| unread(what(), error))?;
+    let says = snapshot.table_configuration();
+    let shape = Shape::of(table, says.protocol(), says.metadata())?;
+    Ok(Loaded { head: Head::new(snapshot.version(), txns), shape })
+}
+
+/// Why a log could not be read. What is wrong with the log itself is not tried again.
+fn unread(what: String, error: KernelError) -> LakeError {
+    let is_of_the_log = |error: &KernelError| {
+        use KernelError as E;
+        match error {
+            E::InvalidProtocol(_) | E::Unsupported(_) | E::MalformedJson(_) | E::Schema(_) => true,
+            E::Arrow(error) => matches!(error, ArrowError::JsonError(_)),
+            _ => false,
+        }
+    };
+    let cause = if let KernelError::Backtraced { source, .. } = &error { source.as_ref() } else { &error };
+    if is_of_the_log(cause) {
+        return LakeError::Refused(format!(
+            "{what}: {cause}; an entry is damaged, or another program wrote what clicklake cannot read: restore the table \
+             to a version before that, or put _delta_log back from a copy"
+        ));
+    }
+    LakeError::store(what, error)
+}
+
+/// The same, of files that were listed.
+fn unlisted(what: String, error: DeltaTableError) -> LakeError {
+    match error {
+        DeltaTableError::KernelError(error) => unread(what, error),
+        error => LakeError::store(what, error),
+    }
+}
+
+/// Refuses a table of jobs that has rows, but records no position: whoever began it anew would read all again, and have
+/// it twice.
+pub(super) async fn has_its_stands(table: Table, log_store: &dyn LogStore, head: &Head) -> Result<()> {
+    // What is rolled up stands where its source stands.
+    if table.source().is_some() || !head.stands(table).is_empty() {
+        return Ok(());
+    }
+    let what = || format!("{table}: looking for rows");
+    let snapshot =
+        DeltaSnapshot::try_new(log_store, Some(head.version())).await.map_err(|error| unlisted(what(), error))?;
+    // All of them: who stops in the middle leaves threads behind that have nobody to tell.
+    let files: Vec<_> =
+        snapshot.file_views(log_store, None).try_collect().await.map_err(|error| unlisted(what(), error))?;
+    let Some(file) = files.first() else { return Ok(()) };
+    Err(LakeError::Refused(format!(
+        "{table} has rows ({}), but records no position of any partition: another program has dropped them, as log \
+         checkpoints do under delta.setTransactionRetentionDuration; if all were read again, it would be there twice. \
+         Put the folder _delta_log back from a copy that has them, or use another --lake",
+        file.path()
+    )))
 }
 
 /// A table's address, as a folder.
@@ -101,20 +148,19 @@ fn txns(snapshot: &Arc<Snapshot>, engine: &dyn Engine) -> delta_kernel::DeltaRes
 /// The files of a raw table that are live at a version.
 pub(super) async fn raw_files(table: Table, log_store: &dyn LogStore, version: Version) -> Result<Vec<RawFile>> {
     let what = || format!("{table}: listing the files of version {version}");
-    let snapshot = DeltaSnapshot::try_new(log_store, Some(version)).await.while_doing(what)?;
-    let mut views = snapshot.file_views(log_store, None);
-    let mut files = Vec::new();
-    while let Some(view) = views.try_next().await.while_doing(what)? {
-        let file = view.stats().and_then(|statistics| RawFile::stated(&view.path(), view.size(), &statistics));
-        let lacking = || {
-            LakeError::Refused(format!(
-                "{table}: the file {} has no statistics on position; a table that clicklake wrote has them",
-                view.path()
-            ))
-        };
-        files.push(file.ok_or_else(lacking)?);
-    }
-    Ok(files)
+    let snapshot = DeltaSnapshot::try_new(log_store, Some(version)).await.map_err(|error| unlisted(what(), error))?;
+    // All of them before any is refused: who stops in the middle leaves threads behind that have nobody to tell.
+    let views: Vec<_> =
+        snapshot.file_views(log_store, None).try_collect().await.map_err(|error| unlisted(what(), error))?;
+    let file = |view: LogicalFileView| {
+        let path = view.path();
+        if view.deletion_vector_descriptor().is_some() {
+            return Err(has_deleted_rows(table, &path));
+        }
+        let file = view.stats().and_then(|statistics| RawFile::stated(&path, view.size(), &statistics));
+        file.ok_or_else(|| raw_file::not_of_one_partition(table, &path))
+    };
+    views.into_iter().map(file).collect()
 }
 
 /// The files that are live at a version, by path.
@@ -124,7 +170,7 @@ pub(super) async fn live_files(
     version: Version,
 ) -> Result<HashMap<String, Add>> {
     let what = || format!("{table}: listing the files of version {version}");
-    let snapshot = DeltaSnapshot::try_new(log_store, Some(version)).await.while_doing(what)?;
+    let snapshot = DeltaSnapshot::try_new(log_store, Some(version)).await.map_err(|error| unlisted(what(), error))?;
     let files = snapshot.file_views(log_store, None).map_ok(|file| {
         let path = file.path().into_owned();
         let add = Add {
@@ -134,9 +180,23 @@ pub(super) async fn live_files(
             modification_time: file.modification_time(),
             data_change: true,
             stats: file.stats(),
+            deletion_vector: file.deletion_vector_descriptor(),
             ..Add::default()
         };
         (path, add)
     });
-    files.try_collect().await.while_doing(what)
+    files.try_collect().await.map_err(|error| unlisted(what(), error))
+}
+
+/// Refuses files of which a vector says that some rows are deleted: whoever reads them whole has those again.
+pub(super) fn without_deleted_rows<'a>(table: Table, files: impl IntoIterator<Item = &'a Add>) -> Result<()> {
+    let with_vector = files.into_iter().find(|file| file.deletion_vector.is_some());
+    with_vector.map_or(Ok(()), |file| Err(has_deleted_rows(table, &file.path)))
+}
+
+fn has_deleted_rows(table: Table, path: &str) -> LakeError {
+    LakeError::Refused(format!(
+        "{table}: its file {path} has a deletion vector, which clicklake does not support; let the engine that made it \
+         write the rows that are left: ALTER TABLE {table} DROP FEATURE deletionVectors"
+    ))
 }

@@ -5,20 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
-use deltalake::kernel::Add;
 use deltalake::kernel::transaction::{CommitData, TransactionError};
-use deltalake::logstore::{CommitOrBytes, LogStoreRef};
-use futures::FutureExt;
+use deltalake::kernel::{Action, Add};
+use deltalake::logstore::{CommitOrBytes, LogStoreRef, commit_uri_from_version};
 use futures::future::BoxFuture;
-use object_store::ObjectStore;
-use tokio::time::Instant;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
-use super::definition::{check, create};
-use super::entry::{self, Entry, VersionFiles, carries, is_altering};
+use super::definition::create;
+use super::doubt::Doubt;
+use super::entry::{self, Entry, READS_MAX, VersionFiles};
+use super::foreign::ForeignChange;
 use super::head::Head;
+use super::lines::Lines;
 use super::load::{self, Loaded};
+use super::looked::Looked;
+use super::named::Named;
+use super::terms::{Access, Terms};
 use super::{Changed, Commit, CommitId, Outcome, Version, changes};
 use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
@@ -32,22 +37,33 @@ use crate::table::{Definition, Table};
 /// table's log retention would otherwise take a version whose entry was cleaned up for one that was never written.
 const HEAD_AGE_MAX: Duration = Duration::from_secs(600);
 
+/// How long ago a head may have been looked at for the version after it to be put without another look. Jobs commit
+/// every few seconds; a longer pause may be one in which the process was suspended, and clocks do not tell for how
+/// long. Then the entry of the head must still be there, or the version after it may be missing for another reason than
+/// that nobody has written it: clean-up takes entries from the oldest on, and a table that was removed and made again
+/// begins anew.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
 /// A table, open for writing.
 ///
 /// Its futures are boxed, like all in this workspace that lead into Delta or DataFusion: their code is then built once,
 /// in the library that owns them, and not again in every binary that awaits them.
 pub struct TableLog {
     table: Table,
-    definition: Definition,
     log_store: LogStoreRef,
     head: Head,
-    looked_at: Instant,
-    /// A put has failed without saying whether it happened.
-    in_doubt: bool,
+    /// When the version after the head was found to be missing.
+    looked: Looked,
+    /// What is known of the newest commit that was put.
+    doubt: Doubt,
     checkpoint_owed: Option<Version>,
-    id: String,
-    properties: HashMap<String, String>,
-    time_in_future_ms: i64,
+    pub(super) terms: Terms,
+    /// What others have done to its rows since that was last asked.
+    pub(super) foreign: Vec<ForeignChange>,
+    /// The files that its newest versions name, as far as clean-up has looked.
+    pub(super) named: Named,
+    /// What versions added and took out since somebody asked; `None` if nobody has, or if some were not met.
+    met: Option<Vec<VersionFiles>>,
 }
 
 impl TableLog {
@@ -55,7 +71,7 @@ impl TableLog {
     pub fn open(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Self>> {
         Box::pin(async move {
             let (log_store, loaded) = make_and_load(lake, &table.definition()).await?;
-            Self::of(table, log_store, loaded)
+            Self::of((table, Access::Writes), log_store, loaded)
         })
     }
 
@@ -63,7 +79,16 @@ impl TableLog {
     pub fn find(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
         Box::pin(async move {
             let found = load::find(lake, table).await?;
-            found.map(|(log_store, loaded)| Self::of(table, log_store, loaded)).transpose()
+            found.map(|(log_store, loaded)| Self::of((table, Access::Writes), log_store, loaded)).transpose()
+        })
+    }
+
+    /// Opens a table that is there, to follow and read it; `None` if the lake lacks it. What forbids only to write it
+    /// forbids nothing here.
+    pub fn find_to_read(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
+        Box::pin(async move {
+            let found = load::find(lake, table).await?;
+            found.map(|(log_store, loaded)| Self::of((table, Access::Reads), log_store, loaded)).transpose()
         })
     }
 
@@ -71,7 +96,7 @@ impl TableLog {
     pub fn open_or_make<'a>(lake: &'a Lake, definition: &'a Definition) -> BoxFuture<'a, Result<Self>> {
         Box::pin(async move {
             let (log_store, loaded) = make_and_load(lake, definition).await?;
-            Self::of(definition.table, log_store, loaded)
+            Self::of((definition.table, Access::Writes), log_store, loaded)
         })
     }
 
@@ -83,28 +108,23 @@ impl TableLog {
             let log = Self::open_or_make(lake, &new.definition(table)).await?;
             let recorded = log.parameters()?;
             requested.agrees_with(table, &recorded)?;
+            log.has_its_stands().await?;
             Ok((log, recorded))
         })
     }
 
-    fn of(table: Table, log_store: LogStoreRef, loaded: Loaded) -> Result<Self> {
-        let definition = if table.is_counts() {
-            Parameters::recorded(table, &loaded.properties)?.definition(table)
-        } else {
-            table.definition()
-        };
-        let time_in_future_ms = check(&definition, &loaded)?;
+    fn of((table, access): (Table, Access), log_store: LogStoreRef, loaded: Loaded) -> Result<Self> {
         Ok(Self {
             table,
-            definition,
             log_store,
+            terms: Terms::of(table, access, loaded.shape)?,
             head: loaded.head,
-            looked_at: Instant::now(),
-            in_doubt: false,
+            looked: Looked::now(),
+            doubt: Doubt::default(),
             checkpoint_owed: None,
-            id: loaded.id,
-            properties: loaded.properties,
-            time_in_future_ms,
+            foreign: Vec::new(),
+            named: Named::default(),
+            met: None,
         })
     }
 
@@ -112,7 +132,9 @@ impl TableLog {
     pub async fn open_all(lake: &Lake, tables: &[Table]) -> Result<Vec<Self>> {
         let mut logs = Vec::new();
         for &table in tables {
-            logs.push(Self::open(lake, table).await?);
+            let log = Self::open(lake, table).await?;
+            log.has_its_stands().await?;
+            logs.push(log);
         }
         Ok(logs)
     }
@@ -124,7 +146,7 @@ impl TableLog {
 
     /// Delta's unique id of the table.
     pub fn id(&self) -> &str {
-        &self.id
+        self.terms.shape().id()
     }
 
     /// The value of a `txn`, in the newest version known.
@@ -139,22 +161,50 @@ impl TableLog {
 
     /// What the table records.
     pub fn properties(&self) -> &HashMap<String, String> {
-        &self.properties
+        self.terms.shape().properties()
     }
 
-    /// All its columns.
+    /// All its columns, as clicklake made them.
     pub fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.definition.schema)
+        Arc::clone(&self.terms.definition().schema)
+    }
+
+    /// The same, and behind them the columns that other programs have added: what a rewriter must carry.
+    pub fn whole_schema(&self) -> Result<SchemaRef> {
+        self.terms.shape().whole_schema(self.terms.definition())
+    }
+
+    /// The columns of other programs, and their types.
+    pub fn further_columns(&self) -> BTreeMap<String, String> {
+        self.terms.shape().further_types(self.terms.definition())
+    }
+
+    /// Refuses a table that has columns of other programs, for whoever could not carry what they hold. `does` says what
+    /// would lose it.
+    pub fn has_no_further_columns(&self, does: &str, way_out: &str) -> Result<()> {
+        match self.further_columns().first_key_value() {
+            None => Ok(()),
+            Some((column, _)) => Err(LakeError::Refused(format!(
+                "{}: its column {column} is not clicklake's, and {does} would lose what it holds; {way_out}",
+                self.table
+            ))),
+        }
+    }
+
+    /// Refuses a table that has rows, but records no position of any partition: whoever began it anew would read all
+    /// again, and have it twice. Other programs' log checkpoints can drop positions.
+    pub fn has_its_stands(&self) -> BoxFuture<'_, Result<()>> {
+        load::has_its_stands(self.table, self.log_store.as_ref(), &self.head).boxed()
     }
 
     /// What decides the counts of a table of minutes, as it records.
     pub fn parameters(&self) -> Result<Parameters> {
-        Parameters::recorded(self.table, &self.properties)
+        Parameters::recorded(self.table, self.properties())
     }
 
     /// The bound that the table records for events ahead of their message, in milliseconds.
     pub fn time_in_future_ms(&self) -> i64 {
-        self.time_in_future_ms
+        self.terms.time_in_future_ms()
     }
 
     /// The store of the table's files, rooted at its folder.
@@ -190,7 +240,12 @@ impl TableLog {
 
     /// The files that are live in the newest version known.
     pub fn live_files(&mut self) -> BoxFuture<'_, Result<Vec<Add>>> {
-        Box::pin(async move { Ok(self.know_live().await?.values().cloned().collect()) })
+        Box::pin(async move {
+            let table = self.table;
+            let live = self.know_live().await?;
+            load::without_deleted_rows(table, live.values())?;
+            Ok(live.values().cloned().collect())
+        })
     }
 
     async fn know_live(&mut self) -> Result<&HashMap<String, Add>> {
@@ -206,12 +261,18 @@ impl TableLog {
         changes::between(self.table, &self.log_store, after, until).boxed()
     }
 
-    /// Which files a version added and took out; `None` if its entry is gone, or not there yet.
+    /// Which files a version added and took out; `None` if its entry is gone or damaged, or not there yet.
     pub fn files_of(&self, version: Version) -> BoxFuture<'_, Result<Option<VersionFiles>>> {
         Box::pin(async move {
-            let actions = entry::read(self.table, self.log_store.as_ref(), version).await?;
-            Ok(actions.map(VersionFiles::of))
+            let lines = entry::read_if_whole(self.table, self.log_store.as_ref(), version).await?;
+            Ok(lines.map(|lines| VersionFiles::of(lines.actions)))
         })
+    }
+
+    /// What each version met since the last call has added and taken out, in order, so that files need not be listed
+    /// again. `None` the first time, and after the log was loaded afresh: then they must be listed.
+    pub fn take_met(&mut self) -> Option<Vec<VersionFiles>> {
+        self.met.replace(Vec::new())
     }
 
     /// The files of a raw table, in the newest version known.
@@ -221,16 +282,16 @@ impl TableLog {
 
     /// Looks at the table: whatever others have committed is known afterwards.
     pub fn refresh(&mut self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { self.look(None).await.map(|_| ()) })
+        Box::pin(self.look())
     }
 
-    /// Tries to make a commit. On an error it may have happened: try the same commit again, and the answer is right.
+    /// Tries to make a commit. On an error it may have happened: try the same commit again, and the answer is right,
+    /// whatever was done with this log meanwhile, as long as no other commit was tried.
     pub fn commit<'a>(&'a mut self, commit: &'a Commit) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let outcome = self.attempt(commit).await?;
             if let (Outcome::Committed(_), Some(definition)) = (&outcome, &commit.definition) {
-                self.properties = definition.properties.iter().cloned().collect();
-                self.definition = definition.clone();
+                self.terms.redefine(definition)?;
             }
             if let Outcome::Committed(version) = outcome
                 && Checkpoint::is_due_at(version)
@@ -241,83 +302,160 @@ impl TableLog {
         })
     }
 
+    /// Whether a commit that was tried is in the table, or may be, for all that was read.
+    pub fn may_hold(&self, id: &CommitId) -> bool {
+        self.doubt.may_hold(id, self.head.version())
+    }
+
     async fn attempt(&mut self, commit: &Commit) -> Result<Outcome> {
-        if (self.in_doubt || self.looked_at.elapsed() > HEAD_AGE_MAX)
-            && let Some(version) = self.look(Some(&commit.id)).await?
-        {
-            return Ok(Outcome::Committed(version));
-        }
-        let entry = Entry::new(commit, &self.id)?;
+        assert!(self.terms.access() == Access::Writes, "{}: it was opened to be read", self.table);
         loop {
-            if !commit.removes.is_empty() {
+            if let Some(version) = self.doubt.found(&commit.id) {
+                return Ok(Outcome::Committed(version));
+            }
+            if self.doubt.is_open(self.head.version()) || self.looked.age() > PAUSE_MAX {
+                self.look().await?;
+                if let Some(version) = self.doubt.found(&commit.id) {
+                    return Ok(Outcome::Committed(version));
+                }
+            }
+            if !commit.removes.is_empty() && self.head.live().is_none() {
+                // That may take long enough for the head to grow old.
                 self.know_live().await?;
+                continue;
             }
             if let Some(obstacle) = self.head.obstacle(commit) {
                 return Ok(obstacle);
             }
-            match self.put(&entry).await {
-                Ok(version) => return Ok(Outcome::Committed(version)),
-                Err(TransactionError::VersionAlreadyExists(_)) => {
-                    if let Some(version) = self.look(Some(&commit.id)).await? {
-                        return Ok(Outcome::Committed(version));
-                    }
-                }
-                Err(error) => {
-                    self.in_doubt = true;
-                    let version = self.head.version() + 1;
-                    return Err(error).while_doing(|| format!("{}: committing version {version}", self.table));
-                }
+            self.terms.judge(self.head.version())?;
+            let entry = Entry::new(commit, self.terms.shape(), self.terms.definition())?;
+            if let Some(version) = self.put(&commit.id, &entry).await? {
+                return Ok(Outcome::Committed(version));
             }
         }
     }
 
-    /// Puts the version after the head, if it is absent.
-    async fn put(&mut self, entry: &Entry) -> Result<Version, TransactionError> {
-        let data = CommitData::new(entry.actions.clone(), entry.operation.clone(), entry.info.clone(), Vec::new());
+    /// Puts the version after the head; `None` if it was there already, put by another or by this very request when it
+    /// was sent before: the next look tells.
+    async fn put(&mut self, id: &CommitId, entry: &Entry) -> Result<Option<Version>> {
         let version = self.head.version() + 1;
-        let bytes = CommitOrBytes::LogBytes(data.get_bytes()?);
-        self.log_store.write_commit_entry(version, bytes, Uuid::nil()).await?;
-        self.head.follow(&entry.actions);
-        self.looked_at = Instant::now();
-        Ok(version)
+        let what = || format!("{}: committing version {version}", self.table);
+        let data = CommitData::new(entry.actions.clone(), entry.operation.clone(), entry.info.clone(), Vec::new());
+        let bytes = CommitOrBytes::LogBytes(data.get_bytes().while_doing(what)?);
+        let began = Looked::now();
+        self.doubt.puts(id, version);
+        match self.log_store.write_commit_entry(version, bytes, Uuid::nil()).await {
+            Ok(()) => {}
+            Err(TransactionError::VersionAlreadyExists(_)) => return Ok(None),
+            Err(error) => return Err(error).while_doing(what),
+        }
+        // One that was suspended on the way may have put it where clean-up has been meanwhile.
+        if began.age() > PAUSE_MAX && !self.has_entry(self.head.version()).await? {
+            return Err(self.undecided(version));
+        }
+        self.doubt.lands();
+        self.follow(&entry.actions);
+        self.looked = began;
+        Ok(Some(version))
     }
 
-    /// Follows the log to its end; the version that carries the commit `id`, if one is met on the way.
-    async fn look(&mut self, id: Option<&CommitId>) -> Result<Option<Version>> {
-        if self.looked_at.elapsed() > HEAD_AGE_MAX {
-            let loaded = load::load(self.table, self.log_store.as_ref(), None).await?;
-            if loaded.properties != self.properties {
-                return Err(self.altered(loaded.head.version()));
-            }
-            check(&self.definition, &loaded)?;
-            // A commit in doubt is not looked for here: if it happened, the stands are not where it starts, the epoch
-            // counts as fenced, and its rows are read again from where the table stands.
-            self.head = loaded.head;
-            self.looked_at = Instant::now();
+    /// Follows the log to its end. A commit of ours that is met on the way is remembered, whatever fails then.
+    async fn look(&mut self) -> Result<()> {
+        let age = self.looked.age();
+        if age > HEAD_AGE_MAX || (age > PAUSE_MAX && !self.has_entry(self.head.version()).await?) {
+            self.load_afresh().await?;
         }
-        let mut found = None;
         loop {
-            let version = self.head.version() + 1;
-            let Some(actions) = entry::read(self.table, self.log_store.as_ref(), version).await? else { break };
-            let is_ours = id.is_some_and(|id| actions.iter().any(|action| carries(action, id)));
-            if !is_ours && actions.iter().any(is_altering) {
-                return Err(self.altered(version));
-            }
-            self.head.follow(&actions);
-            if is_ours {
-                found = Some(version);
-            }
+            let (began, version) = (Looked::now(), self.head.version() + 1);
+            let Some(lines) = entry::read(self.table, self.log_store.as_ref(), version).await? else {
+                self.terms.judge(self.head.version())?;
+                self.looked = began;
+                return Ok(());
+            };
+            self.meet(version, &lines)?;
         }
-        self.looked_at = Instant::now();
-        self.in_doubt = false;
-        Ok(found)
     }
 
-    fn altered(&self, version: Version) -> LakeError {
+    /// Takes the table as it is now, whether or not all entries since are still there. But if one of them may be a
+    /// commit of ours, they are read one by one, and each must be there: what cannot be told is not guessed.
+    async fn load_afresh(&mut self) -> Result<()> {
+        let (table, log_store, began) = (self.table, self.log_store(), Looked::now());
+        let loaded = load::load(table, log_store.as_ref(), None).await?;
+        let (known, newest) = (self.head.version(), loaded.head.version());
+        if self.doubt.is_open(known) {
+            if newest < known {
+                return Err(self.undecided(known + 1));
+            }
+            // The one that is known shows that clean-up has not come past it.
+            let entries = stream::iter(known..=newest).map(|version| {
+                let log_store = Arc::clone(&log_store);
+                async move { Ok::<_, LakeError>((version, entry::read(table, log_store.as_ref(), version).await?)) }
+            });
+            let mut entries = entries.buffered(READS_MAX);
+            while let Some((version, lines)) = entries.try_next().await? {
+                let lines = lines.ok_or_else(|| self.undecided(known + 1))?;
+                if version > known {
+                    self.meet(version, &lines)?;
+                }
+            }
+        } else {
+            self.has_kept_its_stands(&loaded)?;
+            self.terms.set(loaded.shape);
+            self.head = loaded.head;
+            self.met = None;
+        }
+        self.looked = began;
+        Ok(())
+    }
+
+    /// Goes on to a version by its entry.
+    fn meet(&mut self, version: Version, lines: &Lines) -> Result<()> {
+        // What a commit of this process makes of the table, its maker knows.
+        if !self.doubt.meets(version, &lines.actions) {
+            self.terms.follow(&lines.actions)?;
+            self.notice(ForeignChange::of(self.table, version, lines));
+        }
+        self.follow(&lines.actions);
+        Ok(())
+    }
+
+    /// Goes on to the next version.
+    fn follow(&mut self, actions: &[Action]) {
+        self.head.follow(actions);
+        if let Some(met) = &mut self.met {
+            met.push(VersionFiles::of(actions.to_vec()));
+        }
+    }
+
+    /// Whether the entry of a version is there.
+    async fn has_entry(&self, version: Version) -> Result<bool> {
+        match self.object_store().head(&commit_uri_from_version(Some(version))).await {
+            Ok(_) => Ok(true),
+            Err(StoreError::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error).while_doing(|| format!("{}: looking for version {version}", self.table)),
+        }
+    }
+
+    /// A commit of which nobody can tell any more whether it happened.
+    fn undecided(&self, version: Version) -> LakeError {
         LakeError::Altered(format!(
-            "{}: version {version} or one before it changed the table's columns or properties; start again",
+            "{}: whether version {version} is a commit of this process is not known: the log was cleaned up while the \
+             process was suspended; start again",
             self.table
         ))
+    }
+
+    /// Refuses a table that has lost positions that it recorded: what stands there would be read again.
+    fn has_kept_its_stands(&self, loaded: &Loaded) -> Result<()> {
+        // Another table has positions of its own: see [`Terms::judge`].
+        let is_same = loaded.shape.id() == self.id();
+        let Some(lost) = loaded.head.lost(&self.head).filter(|_| is_same) else { return Ok(()) };
+        Err(LakeError::Refused(format!(
+            "{}: version {} does not record {lost} any more: another program has dropped it, as log checkpoints do under \
+             delta.setTransactionRetentionDuration; put the folder _delta_log back from a copy that has it",
+            self.table,
+            loaded.head.version()
+        )))
     }
 }
 
@@ -331,4 +469,30 @@ async fn make_and_load(lake: &Lake, definition: &Definition) -> Result<(LogStore
     }
     let loaded = load::load(table, log_store.as_ref(), None).await?;
     Ok((log_store, loaded))
+}
+
+#[cfg(test)]
+mod tests {
+    use object_store::memory::InMemory;
+    use url::Url;
+
+    use super::*;
+    use crate::commit::Deletes;
+
+    /// The monotonic clock stands still while a Linux machine is suspended.
+    #[tokio::test]
+    async fn a_writer_that_was_suspended_for_longer_than_the_log_is_kept_loads_it_afresh() {
+        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
+        let open = async || TableLog::open(&lake, Table::Clicks).await.expect("memory");
+        let (mut sleeper, mut other) = (open().await, open().await);
+        for version in 1..=100 {
+            let committed = other.commit(&Commit::new("test")).await.expect("memory");
+            assert_eq!(committed, Outcome::Committed(version));
+        }
+        other.take_checkpoint_owed().expect("it is due").write().await.expect("memory");
+        other.give_up_before(100, Deletes::Yes).await.expect("memory");
+        sleeper.looked = sleeper.looked.suspended_for(Duration::from_secs(8 * 24 * 3_600));
+        let committed = sleeper.commit(&Commit::new("test")).await.expect("memory");
+        assert_eq!(committed, Outcome::Committed(101));
+    }
 }

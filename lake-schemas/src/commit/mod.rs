@@ -27,15 +27,31 @@
 //! | where the epoch started | not committed: the attempt goes on |
 //! | where it ends, with our commit id | committed, the reply was lost |
 //! | anywhere else | another incarnation owns a partition: [`Outcome::Fenced`] |
+//! | not told: entries that may be it were cleaned up | an error, [`LakeError::Altered`]: open the table again |
+//!
+//! Any other outcome than committed is certain, but for the files of such a commit it counts for nothing: a commit that
+//! was ever put ([`CommitId::was_put`]) may be found in the log by whoever looks next, so its files are never deleted
+//! by who made them. The sweep takes them, if no version names them.
 
 mod changes;
 mod checkpoint;
 mod clean;
 mod definition;
+mod doubt;
 mod entry;
+mod foreign;
 mod head;
+mod judge;
+mod lines;
 mod load;
 mod log;
+mod looked;
+mod named;
+mod noticed;
+#[cfg(test)]
+mod others;
+mod shape;
+mod terms;
 mod versions;
 mod view;
 mod written;
@@ -44,36 +60,80 @@ pub use changes::Changed;
 pub use checkpoint::Checkpoint;
 pub use clean::{Cleaned, Deletes};
 pub use entry::VersionFiles;
+pub use foreign::ForeignChange;
 pub use head::Head;
 pub use log::TableLog;
 pub use view::TableView;
 pub use written::Written;
 
-use deltalake::kernel::Add;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use deltalake::kernel::{Add, Metadata, Protocol};
 use uuid::Uuid;
 
+use self::judge::may_be_read;
+use self::shape::Shape;
+#[cfg(doc)]
+use crate::error::LakeError;
+use crate::error::Result;
 use crate::job::Step;
 use crate::position::Cut;
 use crate::stand::AppId;
-use crate::table::Definition;
+use crate::table::{Definition, Table};
 
 /// The version of a Delta table.
 pub type Version = u64;
 
-/// Names one epoch's commit, however often it is tried.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct CommitId(String);
+/// Refuses a table that would be read wrongly, by what its log says: one whose files have deletion vectors, or whose
+/// columns have other names in its files.
+pub fn is_readable(table: Table, protocol: &Protocol, metadata: &Metadata) -> Result<()> {
+    may_be_read(table, &Shape::of(table, protocol, metadata)?)
+}
+
+/// Names one epoch's commit, however often it is tried, and knows whether it was.
+#[derive(Clone, Debug)]
+pub struct CommitId {
+    name: String,
+    /// Shared by all copies.
+    was_put: Arc<AtomicBool>,
+}
 
 impl CommitId {
     /// A name that no other commit has.
     #[expect(clippy::disallowed_methods, reason = "commits of all writers of all time must differ")]
     pub fn unique() -> Self {
-        Self(Uuid::new_v4().simple().to_string())
+        Self { name: Uuid::new_v4().simple().to_string(), was_put: Arc::default() }
     }
 
     /// As it stands in the log.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.name
+    }
+
+    /// Whether a commit of this name was ever put: then its files may be live, whatever became of the put.
+    pub fn was_put(&self) -> bool {
+        self.was_put.load(Ordering::Relaxed)
+    }
+
+    /// Says that a commit of this name is being put.
+    fn mark_put(&self) {
+        self.was_put.store(true, Ordering::Relaxed);
+    }
+}
+
+impl PartialEq for CommitId {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for CommitId {}
+
+impl Hash for CommitId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
     }
 }
 

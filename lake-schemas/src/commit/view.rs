@@ -10,14 +10,15 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::entry::READS_MAX;
+use super::judge::may_be_read;
 use super::load::{self, Loaded};
 use super::versions::LogFiles;
-use super::{Changed, Version, VersionFiles, Written, changes, entry, versions, written};
+use super::{Changed, ForeignChange, Version, VersionFiles, Written, changes, entry, foreign, versions, written};
 use crate::error::{LakeError, Result};
 use crate::lake::Lake;
 use crate::position::{Cut, TopicPartition};
 use crate::stand::{Stand, cut_of};
-use crate::table::Table;
+use crate::table::{Definition, Table};
 
 /// A table at a version.
 pub struct TableView {
@@ -31,8 +32,14 @@ impl TableView {
     pub fn newest(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
         Box::pin(async move {
             let found = load::find(lake, table).await?;
-            Ok(found.map(|(log_store, loaded)| Self { table, log_store, loaded }))
+            found.map(|(log_store, loaded)| Self::of(table, log_store, loaded)).transpose()
         })
+    }
+
+    /// A version that was loaded. One that would be read wrongly is refused.
+    fn of(table: Table, log_store: LogStoreRef, loaded: Loaded) -> Result<Self> {
+        may_be_read(table, &loaded.shape)?;
+        Ok(Self { table, log_store, loaded })
     }
 
     /// An earlier version. One that is not there is refused, with those that are.
@@ -42,7 +49,7 @@ impl TableView {
             let newest = self.version();
             self.has_come_to(version)?;
             match load::load(self.table, log_store.as_ref(), Some(version)).await {
-                Ok(loaded) => Ok(Self { table: self.table, log_store, loaded }),
+                Ok(loaded) => Self::of(self.table, log_store, loaded),
                 Err(error) => Err(versions::gone(self.table, &log_store, version..=newest).await?.unwrap_or(error)),
             }
         })
@@ -62,16 +69,32 @@ impl TableView {
     pub fn live_files(&self) -> BoxFuture<'_, Result<Vec<Add>>> {
         Box::pin(async move {
             let live = load::live_files(self.table, self.log_store.as_ref(), self.version()).await?;
+            load::without_deleted_rows(self.table, live.values())?;
             Ok(live.into_values().collect())
         })
     }
 
-    /// Which files a version added and took out; `None` if its entry is gone, or not there yet.
+    /// Which files a version added and took out; `None` if its entry is gone or damaged, or not there yet.
     pub fn files_of(&self, version: Version) -> BoxFuture<'_, Result<Option<VersionFiles>>> {
         Box::pin(async move {
-            let actions = entry::read(self.table, self.log_store.as_ref(), version).await?;
-            Ok(actions.map(VersionFiles::of))
+            let lines = entry::read_if_whole(self.table, self.log_store.as_ref(), version).await?;
+            Ok(lines.map(|lines| VersionFiles::of(lines.actions)))
         })
+    }
+
+    /// The columns that it has beyond a definition, those of other programs, and their types.
+    pub fn further_columns(&self, definition: &Definition) -> BTreeMap<String, String> {
+        self.loaded.shape.further_types(definition)
+    }
+
+    /// The changes of its rows by other programs in these versions, newest first, as far as their entries are there.
+    pub fn foreign(&self, versions: RangeInclusive<Version>) -> BoxFuture<'_, Result<Vec<ForeignChange>>> {
+        foreign::in_versions(self.table, &self.log_store, versions).boxed()
+    }
+
+    /// Refuses a table that has rows, but records no position: see [`super::TableLog::has_its_stands`].
+    pub fn has_its_stands(&self) -> BoxFuture<'_, Result<()>> {
+        load::has_its_stands(self.table, self.log_store.as_ref(), &self.loaded.head).boxed()
     }
 
     /// The files whose rows these versions added, each with the version that did. Versions that are not there are
@@ -81,7 +104,10 @@ impl TableView {
             self.has_come_to(*versions.end())?;
             let entries = stream::iter(versions).map(|version| async move {
                 match self.files_of(version).await? {
-                    Some(files) => Ok((version, files.adds)),
+                    Some(files) => {
+                        load::without_deleted_rows(self.table, &files.adds)?;
+                        Ok((version, files.adds))
+                    }
                     None => Err(versions::gone(self.table, &self.log_store, version..=self.version())
                         .await?
                         .unwrap_or_else(|| no_entry(self.table, version))),
@@ -121,6 +147,11 @@ impl TableView {
         Err(LakeError::Refused(format!("{table} has no version {version}; its newest is {newest}")))
     }
 
+    /// Which table it is.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
     /// Which version it is.
     pub fn version(&self) -> Version {
         self.loaded.head.version()
@@ -128,7 +159,7 @@ impl TableView {
 
     /// What the table records.
     pub fn properties(&self) -> &HashMap<String, String> {
-        &self.loaded.properties
+        self.loaded.shape.properties()
     }
 
     /// Where a partition stands.

@@ -14,6 +14,9 @@ use crate::position::Cut;
 use crate::statistics::Statistics;
 use crate::table::Table;
 
+/// What stands for the operation of a version whose entry is damaged.
+const DAMAGED: &str = "(damaged)";
+
 /// A version of a table, by its entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
@@ -56,8 +59,14 @@ pub(super) async fn written(
     versions: RangeInclusive<Version>,
 ) -> Result<Vec<Written>> {
     let entries = stream::iter(versions).map(|version| async move {
-        let actions = entry::read(table, log_store.as_ref(), version).await?;
-        Ok::<_, LakeError>(actions.map(|actions| Written::of(version, &actions)))
+        match entry::read(table, log_store.as_ref(), version).await {
+            Ok(lines) => Ok(lines.map(|lines| Written::of(version, &lines.actions))),
+            // The others are told all the same.
+            Err(LakeError::Refused(_)) => {
+                Ok(Some(Written { version, operation: DAMAGED.to_owned(), ..Written::default() }))
+            }
+            Err(error) => Err(error),
+        }
     });
     let mut all: Vec<_> = entries.buffered(READS_MAX).try_filter_map(|found| async { Ok(found) }).try_collect().await?;
     let mut latest = None;

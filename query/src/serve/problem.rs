@@ -94,6 +94,8 @@ impl From<QueryError> for Problem {
         match error {
             // A version that is gone, a time before the first, other dimensions.
             QueryError::Lake(LakeError::Refused(why)) => Self::bad(why),
+            // Less time has a sum that can be told.
+            QueryError::Overflow(overflow) => Self::bad(overflow.to_string()),
             QueryError::Lake(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the lake does not answer");
                 Self::busy("the lake does not answer; try again")

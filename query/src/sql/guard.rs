@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path as FilePath, PathBuf};
+use std::path::{Component, Path as FilePath, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -34,7 +34,7 @@ pub(crate) struct Guards {
     pub inner: Arc<InstrumentedObjectStoreRegistry>,
     /// The last write that was refused.
     pub refusal: Refusal,
-    lake: Url,
+    lake: Lake,
 }
 
 /// What a write was refused with. Who writes may tell of a bug instead.
@@ -52,7 +52,7 @@ impl Guards {
     /// Those that keep a lake as it is.
     pub fn of(lake: &Lake) -> Self {
         let inner = Arc::new(InstrumentedObjectStoreRegistry::new());
-        let guards = Self { inner, refusal: Refusal::default(), lake: lake.url().clone() };
+        let guards = Self { inner, refusal: Refusal::default(), lake: lake.clone() };
         // The one that is there stands unguarded.
         if let Ok(files) = Url::parse("file:///") {
             guards.put(&files, Arc::new(LocalFileSystem::new()));
@@ -95,18 +95,19 @@ enum Place {
 }
 
 impl Place {
-    fn in_store(lake: &Url, store: &Url) -> Self {
+    fn in_store(lake: &Lake, store: &Url) -> Self {
         if INTERNAL.contains(&store.scheme()) {
             return Self::Prefix(Path::default());
         }
+        if let Some(folder) = lake.folder() {
+            return if store.scheme() == "file" { Self::Folder(resolved(folder)) } else { Self::Elsewhere };
+        }
+        let lake = lake.url();
         let scheme = |url: &Url| url.scheme().trim_end_matches('a').to_owned();
         if scheme(lake) != scheme(store) || lake.host_str() != store.host_str() {
             return Self::Elsewhere;
         }
-        match lake.to_file_path() {
-            Ok(folder) => Self::Folder(resolved(&folder)),
-            Err(()) => Path::from_url_path(lake.path()).map_or(Self::Elsewhere, Self::Prefix),
-        }
+        Path::from_url_path(lake.path()).map_or(Self::Elsewhere, Self::Prefix)
     }
 
     fn holds(&self, location: &Path) -> bool {
@@ -137,16 +138,19 @@ impl Guard {
     }
 }
 
-/// A path without links, as far as it is there.
-fn resolved(path: &FilePath) -> PathBuf {
-    let mut missing = Vec::new();
-    for there in path.ancestors() {
-        if let Ok(found) = there.canonicalize() {
-            return missing.iter().rev().fold(found, |path, name| path.join(name));
+/// An absolute path without links and without steps back, as far as it is there.
+pub(super) fn resolved(path: &FilePath) -> PathBuf {
+    path.components().fold(PathBuf::new(), |mut found, part| match part {
+        Component::CurDir => found,
+        Component::ParentDir => {
+            found.pop();
+            found
         }
-        missing.extend(there.file_name());
-    }
-    path.to_owned()
+        _ => {
+            found.push(part);
+            found.canonicalize().unwrap_or(found)
+        }
+    })
 }
 
 /// A store in which the lake is read and nothing of it written.
@@ -221,23 +225,25 @@ mod tests {
 
     #[test]
     fn a_bucket_is_guarded_under_its_prefix() {
-        let place = Place::in_store(&url("s3://bucket/some/lake"), &url("s3://bucket"));
+        let in_store = |lake: &str, store: &str| Place::in_store(&Lake::at(lake).expect("a lake"), &url(store));
+        let place = in_store("s3://bucket/some/lake", "s3://bucket");
         assert!(place.holds(&Path::from("some/lake/clicks/a.parquet")) && !place.holds(&Path::from("some/lakes/a")));
-        assert_eq!(Place::in_store(&url("s3://bucket/lake"), &url("s3://other")), Place::Elsewhere);
-        assert!(Place::in_store(&url("s3a://bucket"), &url("s3://bucket")).holds(&Path::from("any")));
+        assert_eq!(in_store("s3://bucket/lake", "s3://other"), Place::Elsewhere);
+        assert!(in_store("s3a://bucket", "s3://bucket").holds(&Path::from("any")));
     }
 
     #[test]
     fn a_folder_is_guarded_whatever_leads_there() {
-        let folder = std::env::temp_dir().join("clicklake-guard");
+        let folder = std::env::temp_dir().join("clicklake-guard 50%25 #1?");
         let (lake, link) = (folder.join("lake"), folder.join("link"));
         std::fs::create_dir_all(&lake).expect("a folder");
         let _ = std::fs::remove_file(&link);
         std::os::unix::fs::symlink(&lake, &link).expect("a link");
-        let place = Place::in_store(&Url::from_directory_path(&lake).expect("a path"), &url("file:///"));
+        let place = Place::in_store(&Lake::at(lake.to_str().expect("UTF-8")).expect("a lake"), &url("file:///"));
         let at = |path: PathBuf| Path::from_absolute_path(path).expect("a path");
         assert!(place.holds(&at(lake.join("clicks/new/a.parquet"))) && place.holds(&at(link.join("a.csv"))));
         assert!(!place.holds(&at(folder.join("a.csv"))) && !place.holds(&at(folder.join("lake2/a.csv"))));
+        assert_eq!(resolved(&link.join("../new/./../lake")), resolved(&lake), "a step back from where the link leads");
         std::fs::remove_dir_all(folder).expect("it is removed");
     }
 }

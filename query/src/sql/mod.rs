@@ -8,12 +8,16 @@
 //!                                ├─ table     scans it there; refuses to write
 //!                                ├─ functions history, changes (totals and series: see crate::totals)
 //!                                ├─ own       of it all, the rows of some campaigns
+//!                                ├─ checked_sum, checked_arithmetic   no whole number wraps around
+//!                                ├─ targets   a path that is written to is meant literally
 //!                                └─ guard     no file of the lake is put, replaced or deleted
 //! ```
 
 mod asked;
 mod catalog;
 mod changes;
+mod checked_arithmetic;
+mod checked_sum;
 mod functions;
 mod guard;
 mod held;
@@ -25,6 +29,7 @@ mod shared;
 mod sight;
 mod statements;
 mod table;
+mod targets;
 
 pub(crate) use catalog::{CATALOG, SCHEMA};
 pub use held::Held;

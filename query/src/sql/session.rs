@@ -24,6 +24,8 @@ use tokio::time::Instant;
 
 use super::asked::Asked;
 use super::catalog::{CATALOG, LakeCatalog};
+use super::checked_arithmetic::CheckedArithmetic;
+use super::checked_sum::CheckedSum;
 use super::functions::{OfTable, TableFunction};
 use super::guard::Refusal;
 use super::held::{self, Held};
@@ -31,6 +33,7 @@ use super::relations::Relations;
 use super::shared::Shared;
 use super::sight::Sight;
 use super::statements::{Statement, statements};
+use super::targets::LiteralTargets;
 use crate::error::QueryError;
 use crate::rows::collect;
 use crate::sees::Sees;
@@ -72,6 +75,9 @@ impl Session {
             let over = TableFunction { function, sight: Arc::clone(&sight) };
             context.register_udtf(function.name(), Arc::new(over));
         }
+        context.register_udaf(CheckedSum::function());
+        context.add_analyzer_rule(Arc::new(CheckedArithmetic));
+        context.add_analyzer_rule(Arc::new(LiteralTargets));
         context.register_relation_planner(Arc::new(Relations))?;
         Ok(Self { context, sight, stores: Arc::clone(&shared.stores), refusal: shared.refusal.clone() })
     }

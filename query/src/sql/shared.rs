@@ -32,8 +32,9 @@ impl Shared {
         let runtime = runtime.with_object_store_registry(Arc::new(guards)).build_arc()?;
         runtime.register_object_store(store_url().as_ref(), lake.object_store()?);
         // Before a statement can bring one of its own for the same bucket.
-        let (root, store) = lake.root_store()?;
-        runtime.register_object_store(&root, store);
+        if let Some((root, store)) = lake.outer_store()? {
+            runtime.register_object_store(&root, store);
+        }
         Ok(Self { runtime, stores, refusal })
     }
 

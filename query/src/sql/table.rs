@@ -109,6 +109,7 @@ pub(crate) fn refused(error: LakeError) -> DataFusionError {
 pub(crate) fn external(error: QueryError) -> DataFusionError {
     match error {
         QueryError::Lake(error) => refused(error),
+        QueryError::Overflow(error) => DataFusionError::External(Box::new(error)),
         QueryError::Sql(error) => error,
     }
 }

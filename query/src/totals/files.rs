@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use chrono::DateTime;
 use deltalake::kernel::Add;
 use lake_schemas::commit::Version;
+use lake_schemas::path::path_of;
 use lake_schemas::table::column;
 use lake_schemas::{Folder, LakeError, Statistics, Table};
 use object_store::ObjectMeta;
@@ -116,6 +117,10 @@ impl LiveFiles {
             }
         }
         for add in adds {
+            if add.deletion_vector.is_some() {
+                let why = format!("{table}: {} has a deletion vector, which clicklake does not support", add.path);
+                return Err(LakeError::Refused(why));
+            }
             let found = Folder::of(table, add).and_then(|folder| Some((folder, File::of(table, folder, add)?)));
             let foreign =
                 || LakeError::Refused(format!("{table}: {} is not a file as clicklake writes them", add.path));
@@ -132,7 +137,7 @@ impl LiveFiles {
 
 /// Where a file of a table is, in the store of the lake.
 pub(crate) fn location(table: Table, path: &str) -> Option<Path> {
-    let path = Path::from_url_path(path).ok()?;
+    let path = path_of(path)?;
     Some(path.parts().fold(Path::from(table.name()), |folder, part| folder.join(part)))
 }
 

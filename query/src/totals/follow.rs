@@ -55,15 +55,16 @@ fn is_ahead(roll_up: Option<&FollowedTable>, source: Option<&FollowedTable>) -> 
     of > source.map(|source| source.log.version())
 }
 
-/// Looks at a table; opens it, if it is not open, or has become another one.
+/// Looks at a table; opens it, if it is not open, or has become another one. One that was refused is opened too, for
+/// what was wrong with it may be right again.
 async fn refresh(followed: &mut Option<FollowedTable>, lake: &Lake, table: Table) -> Result<()> {
     if let Some(table) = followed {
         match table.log.refresh().await {
-            Err(LakeError::Altered(_)) => {}
+            Err(LakeError::Altered(_) | LakeError::Refused(_)) => {}
             other => return other,
         }
     }
-    let log = TableLog::find(lake, table).await?;
+    let log = TableLog::find_to_read(lake, table).await?;
     *followed = log.map(|log| FollowedTable { log, live: None, changes: BTreeMap::new() });
     Ok(())
 }

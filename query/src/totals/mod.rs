@@ -13,6 +13,7 @@
 mod as_of;
 mod current;
 mod files;
+mod fits;
 mod follow;
 mod functions;
 mod large;

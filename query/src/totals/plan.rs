@@ -1,5 +1,7 @@
 //! How counts are added up: one logical plan, whether a command asks, or SQL. What SQL adds to it (conditions, columns
 //! that are left out) finds its way down to the files.
+//!
+//! Sums are exact until the last step, which puts them into columns of 64 bits, or fails: see [`super::fits`].
 
 use std::sync::Arc;
 
@@ -11,9 +13,11 @@ use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
 use lake_schemas::Width;
+use lake_schemas::exact::SUM_TYPE;
 use lake_schemas::minute::Measure;
 use lake_schemas::table::{column, timestamp};
 
+use super::fits::fitting;
 use super::question::{Detail, Whom};
 use crate::sees::Sees;
 
@@ -36,6 +40,30 @@ pub(crate) struct Adding<'a> {
 impl Adding<'_> {
     /// The plan that adds up counts. Its rows are in no order.
     pub fn up(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+        self.fitting(self.exactly(counts)?)
+    }
+
+    /// The plan, its rows in the order of windows and dimensions.
+    pub fn up_in_order(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+        self.fitting(self.in_order(counts)?)
+    }
+
+    /// The plan, its rows in the order of windows and dimensions, and their measures exact sums.
+    pub fn up_in_order_exactly(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+        self.in_order(counts)?.build()
+    }
+
+    /// The plan, of the rows that have most clicks: so many of them, the largest first. What is not among them may be
+    /// of any size.
+    pub fn up_to(&self, most: usize, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+        let clicks = col(Measure::Clicks.column()).sort(false, false);
+        let names = self.kept().iter().map(|name| col(*name).sort(true, true));
+        let order = std::iter::once(clicks).chain(names);
+        self.fitting(self.exactly(counts)?.sort(order)?.limit(0, Some(most))?)
+    }
+
+    /// The exact sums of counts, in no order.
+    fn exactly(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlanBuilder> {
         let mut plan = LogicalPlanBuilder::scan("counts", provider_as_source(counts), None)?;
         plan = match self.whom {
             Whom::All => plan,
@@ -48,36 +76,36 @@ impl Adding<'_> {
         let window = self.by.map(window_of);
         let dimensions = self.kept().iter().map(|name| col(*name));
         let by: Vec<_> = window.into_iter().chain(dimensions).collect();
-        let sums = Measure::ALL.map(|measure| sum(col(measure.column())).alias(measure.column()));
-        let is_one_row = by.is_empty();
-        let plan = plan.aggregate(by, sums)?;
-        if is_one_row {
-            // Of nothing, SQL knows no sum.
-            let sums =
-                Measure::ALL.map(|measure| coalesce(vec![col(measure.column()), lit(0_i64)]).alias(measure.column()));
-            return plan.project(sums)?.build();
-        }
-        plan.build()
+        let exact = |measure: Measure| sum(cast(col(measure.column()), SUM_TYPE)).alias(measure.column());
+        plan.aggregate(by, Measure::ALL.map(exact))
     }
 
-    /// The plan, its rows in the order of windows and dimensions.
-    pub fn up_in_order(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
-        let window = self.by.map(|_| column::WINDOW_START);
-        let order: Vec<_> = window.into_iter().chain(self.kept().iter().copied()).collect();
-        let plan = self.up(counts)?;
+    /// The exact sums of counts, in the order of windows and dimensions.
+    fn in_order(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlanBuilder> {
+        let (plan, order) = (self.exactly(counts)?, self.of());
         if order.is_empty() {
             return Ok(plan);
         }
-        let ascending = order.into_iter().map(|name| col(name).sort(true, true));
-        LogicalPlanBuilder::from(plan).sort(ascending)?.build()
+        plan.sort(order.into_iter().map(|name| col(name).sort(true, true)))
     }
 
-    /// The plan, of the rows that have most clicks: so many of them, the largest first.
-    pub fn up_to(&self, most: usize, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
-        let clicks = col(Measure::Clicks.column()).sort(false, false);
-        let names = self.kept().iter().map(|name| col(*name).sort(true, true));
-        let order = std::iter::once(clicks).chain(names);
-        LogicalPlanBuilder::from(self.up(counts)?).sort(order)?.limit(0, Some(most))?.build()
+    /// Exact sums in the columns of counts.
+    fn fitting(&self, exact: LogicalPlanBuilder) -> Result<LogicalPlan> {
+        let of = self.of();
+        let measures = Measure::ALL.into_iter().map(|measure| {
+            let number = fitting(measure, self.whom, &of);
+            // Of nothing, SQL knows no sum.
+            let number = if of.is_empty() { coalesce(vec![number, lit(0_i64)]) } else { number };
+            number.alias(measure.column())
+        });
+        let columns: Vec<_> = of.iter().map(|name| col(*name)).chain(measures).collect();
+        exact.project(columns)?.build()
+    }
+
+    /// What each row is of: its window, if windows have rows of their own, and its dimensions.
+    fn of(&self) -> Vec<&'static str> {
+        let window = self.by.map(|_| column::WINDOW_START);
+        window.into_iter().chain(self.kept().iter().copied()).collect()
     }
 
     /// The dimensions that have rows of their own.

@@ -17,7 +17,7 @@ use crate::error::QueryError;
 use crate::sees::Sees;
 
 /// Whose clicks are asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Whom {
     /// Everyone's.
     #[default]
@@ -69,6 +69,18 @@ pub struct Question {
     pub detail: Detail,
     /// Who asks: what they may not see is not counted.
     pub sees: Sees,
+}
+
+impl Question {
+    /// The stretch of time that is asked for, in words.
+    pub(crate) fn time_asked(&self) -> String {
+        match (self.from, self.to) {
+            (None, None) => "asked for all time".to_owned(),
+            (Some(from), None) => format!("asked for from {from} on"),
+            (None, Some(to)) => format!("asked for up to {to}"),
+            (Some(from), Some(to)) => format!("asked for from {from} to {to}"),
+        }
+    }
 }
 
 /// An answer, and what it is of.

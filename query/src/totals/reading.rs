@@ -22,6 +22,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::scalar::ScalarValue;
+use lake_schemas::Lake;
 use lake_schemas::table::column;
 use object_store::ObjectStore;
 
@@ -37,7 +38,7 @@ const MICROS_PER_MILLI: i64 = 1_000;
 
 /// Where the files of the lake are, in a session.
 pub(crate) fn store_url() -> ObjectStoreUrl {
-    ObjectStoreUrl::parse("clicklake://lake").expect("it has a scheme and a host")
+    ObjectStoreUrl::parse(Lake::ROOT).expect("it has a scheme and a host")
 }
 
 /// Where the files of the lake are, and what is known of them from question to question: a file never changes.

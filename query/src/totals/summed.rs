@@ -1,6 +1,7 @@
 //! Files of which all windows are asked for at once: a year of an ad is twelve sums, if each month is added up before
 //! somebody asks, and so are the hours and minutes behind it. What is added up stays with its file, which never
-//! changes, as long as that is live.
+//! changes, as long as that is live. A sum that 64 bits do not hold is several rows of it: an error here would be one
+//! of all ads, and is for the answer about that one.
 
 use std::fmt;
 use std::ops::Range;
@@ -20,18 +21,20 @@ use datafusion::physical_plan::union::UnionExec;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::scalar::ScalarValue;
 use lake_schemas::Width;
+use lake_schemas::exact::rows_of_64_bits;
 use lake_schemas::minute::Measure;
 use lake_schemas::table::column;
 use tokio::time::Instant;
 
 use super::files::File;
+use super::fits;
 use super::plan::Adding;
 use super::question::{Detail, Whom};
 use super::reading::Reading;
 use super::scan::columns;
 use super::sources::Sources;
 use super::stitch::stitch;
-use crate::error::QueryError;
+use crate::error::{Overflow, QueryError};
 use crate::rows::collect;
 use crate::sees::Sees;
 
@@ -58,21 +61,26 @@ pub(crate) async fn sum_up(sources: &Sources, context: &SessionContext, until: I
     Ok(())
 }
 
-/// The rows of a file, added up: a row for each combination of dimensions, in their order.
+/// The rows of a file, added up: a row for each combination of dimensions, in their order, as long as its sums fit.
 async fn summed(file: &Arc<File>, sources: &Sources, context: &SessionContext) -> Result<RecordBatch, QueryError> {
     let (dimensions, schema) = (sources.parameters.dimension_columns(), columns(&sources.parameters));
     let adding =
         Adding { whom: &Whom::All, sees: &Sees::All, dimensions: &dimensions, detail: Detail::Dimensions, by: None };
-    let plan = adding.up_in_order(Arc::new(OneFile { file: Arc::clone(file), schema }))?;
+    let plan = adding.up_in_order_exactly(Arc::new(OneFile { file: Arc::clone(file), schema }))?;
     let rows = collect(DataFrame::new(context.state(), plan)).await?;
+    let rows = rows.iter().map(rows_of_64_bits).collect::<std::result::Result<Vec<_>, _>>()?;
     Ok(concat_batches(&rows[0].schema(), &rows)?)
 }
 
 /// What an ad has got in files, of what somebody sees, in one row; `None` if they are not all added up. It is what a
 /// plan would say, but to plan takes ten times as long as to add up what is known.
-pub(crate) fn sum_of(ad: &str, sees: &Sees, files: &[Arc<File>]) -> Result<Option<RecordBatch>> {
+pub(crate) fn sum_of(
+    ad: &str,
+    sees: &Sees,
+    files: &[Arc<File>],
+) -> std::result::Result<Option<RecordBatch>, QueryError> {
     let Some(all) = files.iter().map(|file| file.sums.get()).collect::<Option<Vec<_>>>() else { return Ok(None) };
-    let mut total = [0_i64; Measure::ALL.len()];
+    let mut total = [0_i128; Measure::ALL.len()];
     for sums in all {
         let column = |name| sums.schema_ref().index_of(name).map(|at| sums.column(at));
         let campaigns = column(column::CAMPAIGN_ID)?.as_string::<i32>();
@@ -80,14 +88,16 @@ pub(crate) fn sum_of(ad: &str, sees: &Sees, files: &[Arc<File>]) -> Result<Optio
         let rows: Vec<_> = rows_of(sums, ad)?.filter(is_seen).collect();
         for (total, measure) in total.iter_mut().zip(Measure::ALL) {
             let values = column(measure.column())?.as_primitive::<Int64Type>();
-            *total = rows.iter().fold(*total, |sum, row| sum.wrapping_add(values.value(*row)));
+            *total += rows.iter().map(|row| i128::from(values.value(*row))).sum::<i128>();
         }
     }
-    let row = Measure::ALL.iter().zip(total).map(|(measure, sum)| {
-        let sum: ArrayRef = Arc::new(Int64Array::from(vec![sum]));
-        (measure.column(), sum)
+    let whom = Whom::Ad(ad.to_owned());
+    let row = Measure::ALL.into_iter().zip(total).map(|(measure, sum)| {
+        let number = fits::number(measure, sum, || fits::named(&whom).unwrap_or_default())?;
+        let number: ArrayRef = Arc::new(Int64Array::from(vec![number]));
+        Ok((measure.column(), number))
     });
-    Ok(Some(RecordBatch::try_from_iter(row)?))
+    Ok(Some(RecordBatch::try_from_iter(row.collect::<std::result::Result<Vec<_>, Overflow>>()?)?))
 }
 
 /// The scan of sums: some of their columns; of one ad, if only that is looked for.

@@ -22,7 +22,7 @@ use super::scan::{Counts, columns};
 use super::sources::Sources;
 use super::stitch::stitch;
 use super::summed::{sum_of, sum_up};
-use crate::error::QueryError;
+use crate::error::{Overflow, QueryError};
 use crate::locked::lock;
 use crate::rows::collect;
 
@@ -92,6 +92,13 @@ impl Totals {
     }
 
     async fn answer(&self, question: &Question, rows: Rows) -> Result<Answer, QueryError> {
+        self.sums(question, rows).await.map_err(|error| match error {
+            QueryError::Overflow(Overflow(why)) => Overflow(format!("{why} ({})", question.time_asked())).into(),
+            error => error,
+        })
+    }
+
+    async fn sums(&self, question: &Question, rows: Rows) -> Result<Answer, QueryError> {
         let asked = stretch(question.from, question.to)?;
         let by = match rows {
             Rows::Of(by) => Some(by),

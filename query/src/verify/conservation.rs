@@ -6,13 +6,17 @@
 use std::fmt;
 
 use arrow::array::{Array, AsArray};
-use arrow::datatypes::Int64Type;
+use arrow::compute::cast;
+use arrow::datatypes::Decimal128Type;
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 use lake_schemas::commit::{TableView, Version};
+use lake_schemas::exact::{SUM_TYPE, sum_of};
+use lake_schemas::minute::Measure;
 use lake_schemas::{History, Lake, LakeError, Table, TopicPartition};
 
 use super::covered::Covered;
+use super::foreign::Foreign;
 use super::partition::{bounds, is_of, timestamp};
 use super::{lines, run, session};
 use crate::error::QueryError;
@@ -25,6 +29,8 @@ pub struct Conservation {
     pub raw: Law,
     /// The law of the minutes, if the lake has that table.
     pub minutes: Option<Law>,
+    /// What other programs have changed in these tables.
+    pub foreign: Foreign,
 }
 
 /// One law, at one version.
@@ -33,7 +39,7 @@ pub struct Law {
     table: Table,
     version: Version,
     says: &'static str,
-    of: i64,
+    of: i128,
     broken: Vec<Broken>,
 }
 
@@ -41,8 +47,8 @@ pub struct Law {
 #[derive(Debug)]
 struct Broken {
     partition: TopicPartition,
-    expected: i64,
-    found: i64,
+    expected: i128,
+    found: i128,
 }
 
 impl Conservation {
@@ -63,12 +69,15 @@ pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, R
             for table in Table::RAW {
                 open::register(&context, lake, (table, table.name()), None).await?;
             }
-            return Ok(Conservation { raw: raw(&context, &clicks).await?, minutes: None });
+            clicks.has_its_stands().await?;
+            let foreign = Foreign::find(&[&clicks]).await?;
+            return Ok(Conservation { raw: raw(&context, &clicks).await?, minutes: None, foreign });
         }
         let Covered { minutes, clicks } = Covered::find(lake, table).await?;
         let context = session(lake, table, minutes.version(), memory).await?;
         let raw = raw(&context, &clicks).await?;
-        Ok(Conservation { raw, minutes: Some(of_minutes(&context, table, &minutes).await?) })
+        let foreign = Foreign::find(&[&clicks, &minutes]).await?;
+        Ok(Conservation { raw, minutes: Some(of_minutes(&context, table, &minutes).await?), foreign })
     })
 }
 
@@ -83,7 +92,7 @@ async fn raw(context: &SessionContext, clicks: &TableView) -> Result<Law, QueryE
         } else {
             0
         };
-        law.look_at(partition, stand.read.unwrap_or(0), events + rejected);
+        law.look_at(partition, stand.read.unwrap_or(0).into(), events + rejected);
     }
     Ok(law)
 }
@@ -108,14 +117,15 @@ async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView)
             ),
         )
         .await?;
-        let sums = format!("select sum(clicks + duplicates + late + filtered) from clicks_minute where {is_this}");
+        let counts = [Measure::Clicks, Measure::Duplicates, Measure::Late, Measure::Filtered].map(sum_of);
+        let sums = format!("select {} from clicks_minute where {is_this}", counts.join(" + "));
         law.look_at(partition, expected, count(context, &sums).await?);
     }
     Ok(law)
 }
 
 impl Law {
-    fn look_at(&mut self, partition: TopicPartition, expected: i64, found: i64) {
+    fn look_at(&mut self, partition: TopicPartition, expected: i128, found: i128) {
         self.of += expected;
         if expected != found {
             self.broken.push(Broken { partition, expected, found });
@@ -124,16 +134,18 @@ impl Law {
 }
 
 /// One number; nothing is zero.
-async fn count(context: &SessionContext, sql: &str) -> Result<i64, QueryError> {
+async fn count(context: &SessionContext, sql: &str) -> Result<i128, QueryError> {
     let answer = run(context, sql).await?;
-    let numbers = answer[0].column(0).as_primitive::<Int64Type>();
+    let numbers = cast(answer[0].column(0), &SUM_TYPE)?;
+    let numbers = numbers.as_primitive::<Decimal128Type>();
     Ok(if numbers.is_empty() || numbers.is_null(0) { 0 } else { numbers.value(0) })
 }
 
 impl fmt::Display for Conservation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.raw)?;
-        self.minutes.as_ref().map_or(Ok(()), |law| write!(f, "{law}"))
+        self.minutes.as_ref().map_or(Ok(()), |law| write!(f, "{law}"))?;
+        write!(f, "{}", self.foreign)
     }
 }
 

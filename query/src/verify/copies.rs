@@ -88,7 +88,7 @@ impl Copies {
                     let sums = beyond.entry(key.clone()).or_default();
                     sums[Measure::Clicks as usize] += 1;
                     sums[Measure::Duplicates as usize] -= 1;
-                    sums[Measure::CostMicros as usize] += click.cost_micros;
+                    sums[Measure::CostMicros as usize] += i128::from(click.cost_micros);
                 }
                 let counted = Counted { partition: of.partition.clone(), offset: click.offset, window: key.window };
                 self.counted.entry(click.click_id).or_default().push(counted);

@@ -18,6 +18,9 @@ impl Covered {
         // Looked at after, so that what the one has, the other may have.
         let clicks = TableView::newest(lake, Table::Clicks).await?;
         let clicks = clicks.ok_or_else(|| lake.lacks(Table::Clicks))?;
+        // Without positions there would be nothing to compare, and nothing would differ.
+        newest.has_its_stands().await?;
+        clicks.has_its_stands().await?;
         let Some((partition, stand)) = uncovered(&newest, &clicks) else {
             return Ok(Self { minutes: newest, clicks });
         };

@@ -86,7 +86,7 @@ pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> R
     let mut events: BTreeMap<Key, Vec<Event>> = BTreeMap::new();
     let measures = 1 + of.parameters.dimension_columns().len();
     for batch in of.of_recount(&sql).await? {
-        let (adds, after) = (sums_of(&batch.columns()[measures..]), measures + Measure::ALL.len());
+        let (adds, after) = (sums_of(&batch.columns()[measures..])?, measures + Measure::ALL.len());
         let (offsets, ids) = (batch.column(after).as_primitive::<Int64Type>(), text(batch.column(after + 1)));
         for (((key, adds), &offset), click_id) in of.keys(&batch).into_iter().zip(adds).zip(offsets.values()).zip(ids) {
             events.entry(key).or_default().push(Event { offset, click_id, adds });
@@ -100,7 +100,7 @@ pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> R
     );
     let mut rows: BTreeMap<Key, Vec<Row>> = BTreeMap::new();
     for batch in run(of.context, &sql).await? {
-        let (sums, after) = (sums_of(&batch.columns()[measures..]), measures + Measure::ALL.len());
+        let (sums, after) = (sums_of(&batch.columns()[measures..])?, measures + Measure::ALL.len());
         let offset = |at: usize| batch.column(at).as_primitive::<Int64Type>().values();
         let offsets = offset(after).iter().zip(offset(after + 1));
         for ((key, sums), (&first, &next)) in of.keys(&batch).into_iter().zip(sums).zip(offsets) {

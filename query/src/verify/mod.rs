@@ -5,13 +5,17 @@
 
 mod conservation;
 mod copies;
+mod costs;
 mod covered;
 mod difference;
+mod foreign;
 mod partition;
 
 pub use conservation::{Conservation, conservation};
 pub use copies::CountedAgain;
+pub use costs::WithoutTheirCost;
 pub use difference::{Cause, Difference};
+pub use foreign::Foreign;
 pub use partition::{Key, Sums};
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +29,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
 use lake_schemas::commit::Version;
 use lake_schemas::minute::Parameters;
+use lake_schemas::rejection::COST_MICROS_MAX;
 use lake_schemas::stand::cut_of;
 use lake_schemas::{Cut, History, Lake, Stand, Table, TopicPartition, Windows, position};
 
@@ -88,13 +93,17 @@ pub struct Audit {
     /// How many windows were recounted.
     pub windows: usize,
     /// How many clicks they have.
-    pub clicks: i64,
+    pub clicks: i128,
     /// Where the table and the recount differ, and nothing explains it.
     pub differences: Vec<Difference>,
     /// Sums that differ from the plain recount by copies that the table cannot know, and by nothing else.
     pub explained: Vec<String>,
     /// The ids that were counted more than once: their copies are too far apart, or in two partitions.
     pub counted_again: Vec<CountedAgain>,
+    /// What other programs have changed in the tables that were compared.
+    pub foreign: Foreign,
+    /// The clicks that count without their cost, because it cannot be one.
+    pub without_their_cost: Vec<WithoutTheirCost>,
 }
 
 impl Audit {
@@ -109,7 +118,7 @@ impl Audit {
 pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFuture<'a, Result<Audit, QueryError>> {
     Box::pin(async move {
         let table = asked.table;
-        let Covered { minutes, .. } = Covered::find(lake, table).await?;
+        let Covered { minutes, clicks } = Covered::find(lake, table).await?;
         let parameters = Parameters::recorded(table, minutes.properties())?;
         let mut history = History::recorded(table, minutes.properties())?;
         history.windows = history.windows.and(&asked.windows);
@@ -124,6 +133,8 @@ pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFutu
             differences: Vec::new(),
             explained: Vec::new(),
             counted_again: Vec::new(),
+            foreign: Foreign::find(&[&clicks, &minutes]).await?,
+            without_their_cost: costs::without_their_cost(&context).await?,
         };
         let mut copies = Copies::default();
         // The operators know by themselves what they cannot know.
@@ -190,7 +201,13 @@ impl fmt::Display for Audit {
             writeln!(f, "{} ids were counted more than once; {why}", self.counted_again.len())?;
             lines(f, &self.counted_again)?;
         }
-        Ok(())
+        if !self.without_their_cost.is_empty() {
+            let clicks: i64 = self.without_their_cost.iter().map(|one| one.clicks).sum();
+            let why = format!("what clicks says is not from 0 to {COST_MICROS_MAX}");
+            writeln!(f, "{clicks} clicks count with a cost of null; {why}")?;
+            lines(f, &self.without_their_cost)?;
+        }
+        self.foreign.fmt(f)
     }
 }
 

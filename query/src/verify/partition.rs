@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Decimal128Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
+use lake_schemas::exact::{SUM_TYPE, exact, sum_of};
 use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::rejection::COST_MICROS_MAX;
 use lake_schemas::table::column;
 use lake_schemas::{EventTime, History, Stand, Table, TopicPartition, Windows};
 
@@ -22,7 +24,7 @@ const RECOUNT: &str = include_str!("recount.sql");
 const SUMS: &str = include_str!("sums.sql");
 
 /// The sums of measures, in the order of [`Measure::ALL`].
-pub type Sums = [i64; Measure::ALL.len()];
+pub type Sums = [i128; Measure::ALL.len()];
 
 /// A window, and the values of its dimensions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +66,7 @@ pub(super) struct Differing {
 /// What was recounted of a partition.
 pub(super) struct Recount {
     pub windows: Vec<i64>,
-    pub clicks: i64,
+    pub clicks: i128,
     pub differing: Vec<Differing>,
 }
 
@@ -105,8 +107,10 @@ impl<'a> Partition<'a> {
         };
         let windows = recounted.iter().flat_map(|batch| micros(batch.column(0))).collect();
         let at = 1 + self.parameters.dimension_columns().len();
-        let clicks = recounted.iter().flat_map(|batch| batch.column(at).as_primitive::<Int64Type>().values().iter());
-        let clicks = clicks.sum();
+        let mut clicks = 0;
+        for batch in &recounted {
+            clicks += sums_of(&batch.columns()[at..])?.iter().map(|sums| sums[Measure::Clicks as usize]).sum::<i128>();
+        }
         let schema = recounted[0].schema();
         let beyond = self.rows(beyond, &schema)?;
         let table = MemTable::try_new(schema, vec![recounted, vec![beyond]])?;
@@ -116,6 +120,7 @@ impl<'a> Partition<'a> {
             Measure::ALL.map(|measure| {
                 let (found, recounted) =
                     if side == "found" { (measure.column(), "0") } else { ("0", measure.column()) };
+                let (found, recounted) = (exact(found), exact(recounted));
                 format!("{found} as found_{0}, {recounted} as recounted_{0}", measure.column())
             })
         };
@@ -138,8 +143,8 @@ impl<'a> Partition<'a> {
         let mut differing = Vec::new();
         for batch in run(self.context, &sql).await? {
             let keys = self.keys(&batch);
-            let found = sums_of(&batch.columns()[at..]);
-            let recounted = sums_of(&batch.columns()[at + Measure::ALL.len()..]);
+            let found = sums_of(&batch.columns()[at..])?;
+            let recounted = sums_of(&batch.columns()[at + Measure::ALL.len()..])?;
             let rows = keys.into_iter().zip(recounted).zip(found);
             differing.extend(rows.map(|((key, recounted), found)| Differing { key, recounted, found }));
         }
@@ -151,7 +156,7 @@ impl<'a> Partition<'a> {
         let table = MemTable::try_new(self.parameters.schema(Table::ClicksMinute), vec![rows])?;
         self.context.deregister_table("recomputed")?;
         self.context.register_table("recomputed", Arc::new(table))?;
-        let sum = |measure: Measure| format!("sum({0}) as {0}", measure.column());
+        let sum = |measure: Measure| format!("{} as {}", sum_of(measure), measure.column());
         let (dimensions, sums) = (self.dimensions(), Measure::ALL.map(sum).join(", "));
         let of =
             format!("select window_start, {dimensions}, {sums} from recomputed group by window_start, {dimensions}");
@@ -192,7 +197,10 @@ impl<'a> Partition<'a> {
         let dimension = |at: usize| -> ArrayRef {
             Arc::new(sums.keys().map(|key| key.dimensions[at].as_deref()).collect::<StringArray>())
         };
-        let measure = |at: usize| -> ArrayRef { Arc::new(sums.values().map(|sums| sums[at]).collect::<Int64Array>()) };
+        let measure = |at: usize| -> ArrayRef {
+            let sums: Decimal128Array = sums.values().map(|sums| Some(sums[at])).collect();
+            Arc::new(sums.with_data_type(SUM_TYPE))
+        };
         let dimensions = (0..self.parameters.dimension_columns().len()).map(dimension);
         let columns = std::iter::once(starts).chain(dimensions).chain((0..Measure::ALL.len()).map(measure));
         let columns = columns.zip(schema.fields()).map(|(column, field)| cast(&column, field.data_type()));
@@ -223,6 +231,7 @@ impl<'a> Partition<'a> {
             ("{emitted}", timestamp(self.stand.emitted_ms, i64::MIN)),
             ("{out_of_orderness_ms}", number(self.parameters.out_of_orderness_ms)),
             ("{allowed_lateness_ms}", number(self.parameters.allowed_lateness_ms)),
+            ("{cost_micros_max}", number(COST_MICROS_MAX)),
             ("{from}", from),
             ("{to}", to),
         ];
@@ -243,15 +252,16 @@ pub(super) fn bounds(windows: &Windows) -> (String, String) {
 
 /// A time as SQL has it.
 pub(super) fn timestamp(millis: Option<i64>, otherwise: i64) -> String {
-    let micros = millis.map_or(otherwise, |millis| millis * 1_000);
+    let micros = millis.map_or(otherwise, |millis| millis.saturating_mul(1_000));
     format!("arrow_cast({micros}, 'Timestamp(Microsecond, Some(\"UTC\"))')")
 }
 
-/// Measures that stand one after the other, row by row.
-pub(super) fn sums_of(columns: &[ArrayRef]) -> Vec<Sums> {
-    let columns: Vec<_> =
-        columns[..Measure::ALL.len()].iter().map(|column| column.as_primitive::<Int64Type>().values()).collect();
-    (0..columns[0].len()).map(|row| std::array::from_fn(|measure| columns[measure][row])).collect()
+/// Measures that stand one after the other, row by row, whatever whole numbers they are.
+pub(super) fn sums_of(columns: &[ArrayRef]) -> Result<Vec<Sums>, QueryError> {
+    let wide = columns[..Measure::ALL.len()].iter().map(|column| cast(column, &SUM_TYPE));
+    let wide = wide.collect::<Result<Vec<_>, _>>()?;
+    let columns: Vec<_> = wide.iter().map(|column| column.as_primitive::<Decimal128Type>().values()).collect();
+    Ok((0..columns[0].len()).map(|row| std::array::from_fn(|measure| columns[measure][row])).collect())
 }
 
 /// A column of times, in microseconds.

@@ -1,12 +1,14 @@
 -- What clicks_minute must say of one partition, recounted from its raw clicks. Plain SQL, on purpose: it shares no line
 -- with the code that counts live. In braces stand what the table records, where it stands, and which windows are asked
--- for.
+-- for. Sums are of 38 digits, so that none wraps around.
 with
     -- The events below the table's cut, each with the watermark that it met: the largest event time so far, less the
     -- bound on disorder.
     events as (
         select
-            kafka_offset, event_time, click_id, cost_micros, {dimensions},
+            kafka_offset, event_time, click_id, {dimensions},
+            -- What is no cost counts as null: before costs had a bound, any number was taken in.
+            case when cost_micros between 0 and {cost_micros_max} then cost_micros end as cost_micros,
             date_trunc('minute', event_time) as window_start,
             date_trunc('minute', event_time) + interval '1 minute' as window_end,
             coalesce(event_type, 'click') <> 'click' as is_other,

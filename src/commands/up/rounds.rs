@@ -9,6 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::commands::now;
 use crate::memory;
 
 /// Often enough to watch: a lake that lives longer does with a minute.
@@ -37,8 +38,9 @@ pub async fn run(lake: &Lake, stop: &CancellationToken) -> Result<Files, Compact
             _ = every.tick() => false,
             () = stop.cancelled() => true,
         };
-        match compactor.round(&Plan::default(), &mut tell).await {
-            Err(CompactError::Lake(error)) if error.is_retryable() && !is_last => {
+        let plan = Plan { now: Some(now()), ..Plan::default() };
+        match compactor.round(&plan, &mut tell).await {
+            Err(error) if !is_last && !matches!(error, CompactError::Fenced(_)) => {
                 warn!(error = &error as &dyn Error, "the next round tries again");
             }
             done => done?,

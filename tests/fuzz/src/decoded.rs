@@ -3,6 +3,7 @@
 use ingest::decode::decode;
 use lake_schemas::LogTime;
 use lake_schemas::rejection::{ID_BYTES_MAX, Rejection};
+use lake_schemas::rows::is_cost;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use serde_json::Value;
 
@@ -16,7 +17,7 @@ pub fn law(payload: &[u8]) {
     match decoded {
         Ok(event) => {
             assert!(!event.ad_id.is_empty() && event.ad_id.len() <= ID_BYTES_MAX);
-            assert!(event.cost_micros.is_none_or(|cost| cost >= 0));
+            assert!(event.cost_micros.is_none_or(is_cost));
             assert!(event.click_id.is_none_or(|id| !id.is_empty()));
             if let Some(extra) = &event.extra {
                 // It keeps numbers and surrogates that a value cannot hold, so only its shape is looked at.

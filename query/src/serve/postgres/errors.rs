@@ -136,7 +136,12 @@ impl Telling {
         let url = lake.url();
         let path = url.path().trim_end_matches('/').to_owned();
         let names = [url.as_str().trim_end_matches('/').to_owned(), path];
-        Self { sees_all: *sees == Sees::All, lake: names.into_iter().filter(|name| !name.is_empty()).collect() }
+        // A folder is named as it is, too, and as what a link to it leads to.
+        let folders =
+            lake.folder().into_iter().flat_map(|folder| [Some(folder.to_owned()), folder.canonicalize().ok()]);
+        let folders = folders.flatten().map(|folder| folder.display().to_string());
+        let names = names.into_iter().chain(folders).filter(|name| !name.is_empty());
+        Self { sees_all: *sees == Sees::All, lake: names.collect() }
     }
 
     /// An error, on the wire.
@@ -167,6 +172,7 @@ fn code_of(error: &QueryError) -> &'static str {
         QueryError::Lake(LakeError::Altered(_)) => "55000",
         QueryError::Lake(LakeError::Refused(why)) if why.ends_with(HIDDEN) => "42501",
         QueryError::Lake(LakeError::Refused(_)) => "22023",
+        QueryError::Overflow(_) => "22003",
         QueryError::Sql(error) => match error.find_root() {
             DataFusionError::SQL(..) => "42601",
             DataFusionError::SchemaError(error, _) => match error.as_ref() {

@@ -1,0 +1,111 @@
+//! Partitions begin where the tables stand, and begin again when they turn out to stand elsewhere.
+
+use lake_schemas::TopicPartition;
+use lake_schemas::commit::TableLog;
+use lake_schemas::job::{Job, Source, SourceError, Start};
+use lake_schemas::witness::Witness;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::DriveError;
+use super::running::Drive;
+use crate::backoff::{Backoff, unless_stopped};
+
+impl<J: Job, S: Source> Drive<'_, J, S> {
+    /// Begins partitions that the group gives to this process, unless it is told to stop.
+    pub async fn assigned(&mut self, partitions: Vec<TopicPartition>) -> Result<(), DriveError> {
+        let stop = self.stop.clone();
+        let begun = async {
+            self.settle().await?;
+            self.begin_now(partitions).await
+        };
+        unless_stopped(begun, &stop).await.unwrap_or(Ok(()))
+    }
+
+    /// Begins partitions where the tables stand now, unless the process is told to stop. No epoch is in flight.
+    pub async fn begin(&mut self, partitions: Vec<TopicPartition>) -> Result<(), DriveError> {
+        let stop = self.stop.clone();
+        unless_stopped(self.begin_now(partitions), &stop).await.unwrap_or(Ok(()))
+    }
+
+    async fn begin_now(&mut self, partitions: Vec<TopicPartition>) -> Result<(), DriveError> {
+        let logs = self.logs.as_mut().expect("no epoch is in flight when partitions begin");
+        let mut backoff = Backoff::default();
+        for log in logs.iter_mut() {
+            while let Err(error) = log.refresh().await {
+                backoff.again(error, &self.stop).await?;
+            }
+            log.warn_of_foreign();
+        }
+        self.behind.get_or_insert_default().extend(partitions.iter().cloned());
+        let mut starts = Vec::new();
+        for partition in partitions {
+            let stands: Vec<_> = logs.iter().map(|log| log.stand(&partition)).collect();
+            let (operator, from) = self.job.begin(&partition, &stands);
+            info!(job = self.job.name(), %partition, from, "begins");
+            let stand = stands.last().copied().unwrap_or_default();
+            self.progress.send_modify(|progress| progress.stands(&partition, stand));
+            self.owned.begin(partition.clone(), operator, stands);
+            starts.push(Start { partition, from, witness: None });
+        }
+        let stands: Vec<_> = starts.iter().filter_map(|start| Some((start.partition.clone(), start.from?))).collect();
+        let mut witnesses = loop {
+            match Witness::find(logs, &stands).await {
+                Ok(witnesses) => break witnesses,
+                Err(error) => backoff.again(error, &self.stop).await?,
+            }
+        };
+        for start in &mut starts {
+            start.witness = witnesses.remove(&start.partition);
+        }
+        start(self.source, starts, &mut backoff, &self.stop).await
+    }
+
+    /// Drops what partitions hold: they begin again.
+    pub fn lose(&mut self, partitions: Vec<TopicPartition>) {
+        for partition in &partitions {
+            self.owned.let_go(partition);
+            self.cadence.forget(partition);
+        }
+        self.lost.extend(partitions);
+    }
+
+    /// Loses the partitions that stand elsewhere, by the tables as they are known now: another writer has moved them,
+    /// or another table has been promoted.
+    pub fn compare(&mut self) {
+        self.looked = Instant::now();
+        let Some(logs) = &self.logs else { return };
+        let stand = |table: usize, partition: &TopicPartition| logs[table].stand(partition);
+        let moved = self.owned.elsewhere(stand);
+        if !moved.is_empty() {
+            let partitions = moved.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            warn!(job = self.job.name(), partitions, "moved by another writer; going back to where the table stands");
+            self.lose(moved);
+        }
+    }
+}
+
+/// Follows tables to their newest versions.
+pub(super) async fn look(logs: &mut [TableLog]) -> lake_schemas::Result<()> {
+    for log in logs {
+        log.refresh().await?;
+        log.warn_of_foreign();
+    }
+    Ok(())
+}
+
+/// Begins partitions, however often the lake has to be asked where history ends.
+pub(crate) async fn start(
+    source: &mut impl Source,
+    starts: Vec<Start>,
+    backoff: &mut Backoff,
+    stop: &CancellationToken,
+) -> Result<(), DriveError> {
+    loop {
+        match source.start(starts.clone()).await {
+            Err(SourceError::Lake(error)) => backoff.again(error, stop).await?,
+            done => return Ok(done?),
+        }
+    }
+}

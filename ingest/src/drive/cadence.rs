@@ -1,0 +1,333 @@
+//! When epochs are cut: decided by what has happened and by the time, which arrives as data.
+//!
+//! | an epoch is cut | when |
+//! |---|---|
+//! | for rows | the oldest of them has waited for the commit interval |
+//! | for an idle partition | nothing came of it for [`IDLE_AFTER`] since it was read to its end |
+//! | early | as often as early firing is asked for |
+//! | because no more fits into memory | at once |
+//! | for a goal | at once |
+//!
+//! The first two keep a commit interval between epochs: a hundred partitions that fall silent one by one cost no more
+//! commits than one. The first three keep more, up to a minute, if the epoch before wrote into many folders: each of
+//! them is a file, which the store, the log and whoever reads have to pay for. A stop, or a partition that is taken
+//! away, asks nobody here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use lake_schemas::TopicPartition;
+use lake_schemas::job::{Freeze, Pending};
+use tokio::time::Instant;
+
+/// Rows taken in before an epoch is cut regardless of time: about 100 MB of Arrow at 400 bytes a click, small enough to
+/// lose and read again in seconds.
+const EPOCH_ROWS_MAX: usize = 250_000;
+
+/// The same limit in bytes, for rows that are not clicks of the usual size.
+const EPOCH_BYTES_MAX: usize = 96 * 1024 * 1024;
+
+/// How long nothing must come of a partition that has been read to its end, for its open windows to be written: beyond
+/// the disorder that is usual, and still seconds after the minute.
+const IDLE_AFTER: Duration = Duration::from_secs(10);
+
+/// How long the next epoch waits for each folder that an epoch wrote into: some twenty files a second. A hundred
+/// folders still fit into the usual commit interval.
+const A_FOLDER: Duration = Duration::from_millis(50);
+
+/// How long it waits at most.
+const FOLDERS_MAX: Duration = Duration::from_secs(60);
+
+/// When to commit, and what of memory may be used.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long a row waits at most before its epoch begins to be committed.
+    pub commit_interval: Duration,
+    /// How often all that is held is written, complete or not; `None`: only what is complete, or idle.
+    pub early_fire: Option<Duration>,
+    /// What the states of all partitions may take together, in bytes.
+    pub memory_max: Option<usize>,
+}
+
+impl Pace {
+    /// Commits that often, writes what is complete, and knows no limit on memory.
+    pub fn every(commit_interval: Duration) -> Self {
+        Self { commit_interval, early_fire: None, memory_max: None }
+    }
+}
+
+/// What an epoch is cut for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reason {
+    /// Time has passed, or there is enough: what is complete is written, and all of those partitions that are idle.
+    Closed { idle: BTreeSet<TopicPartition> },
+    /// A stop, a goal, or early firing: all is written.
+    Everything,
+}
+
+impl Reason {
+    /// What is complete is written, and nothing else.
+    pub const COMPLETE: Self = Self::Closed { idle: BTreeSet::new() };
+
+    /// What is asked of a partition.
+    pub fn of(&self, partition: &TopicPartition) -> Freeze {
+        match self {
+            Self::Closed { idle } if !idle.contains(partition) => Freeze::Closed,
+            Self::Closed { .. } | Self::Everything => Freeze::Everything,
+        }
+    }
+}
+
+/// Whether no more rows should be taken in before an epoch is cut.
+pub(super) fn is_full(pending: Pending) -> bool {
+    pending.rows >= EPOCH_ROWS_MAX || pending.bytes >= EPOCH_BYTES_MAX
+}
+
+/// Decides when epochs are cut.
+#[derive(Debug)]
+pub(super) struct Cadence {
+    pace: Pace,
+    /// When the last epoch was cut; `None` before the first.
+    cut: Option<Instant>,
+    /// How long the next epoch waits for the folders of that one.
+    folders: Duration,
+    /// When what is pending has waited for the commit interval; `None` if nothing is pending.
+    due: Option<Instant>,
+    quiet: Quiet,
+    /// When all that is held is to be written, complete or not.
+    early: Option<Instant>,
+}
+
+impl Cadence {
+    /// Nothing has happened yet.
+    pub fn new(pace: Pace, now: Instant) -> Self {
+        let early = pace.early_fire.map(|every| now + every);
+        Self { pace, cut: None, folders: Duration::ZERO, due: None, quiet: Quiet::default(), early }
+    }
+
+    /// Rows of a partition came.
+    pub fn read(&mut self, partition: &TopicPartition, now: Instant) {
+        self.quiet.remove(partition);
+        self.due.get_or_insert(now + self.pace.commit_interval);
+    }
+
+    /// A partition has been read to its end, and holds what only [`Freeze::Everything`] would hand over.
+    pub fn fell_silent(&mut self, partition: TopicPartition, now: Instant) {
+        self.quiet.insert(partition, now + IDLE_AFTER);
+    }
+
+    /// A partition is gone, or begins again.
+    pub fn forget(&mut self, partition: &TopicPartition) {
+        self.quiet.remove(partition);
+    }
+
+    /// Nothing is pending any more: it was lost, or released.
+    pub fn clear(&mut self) {
+        self.due = None;
+    }
+
+    /// An epoch was cut.
+    pub fn was_cut(&mut self, now: Instant) {
+        (self.cut, self.folders, self.due) = (Some(now), Duration::ZERO, None);
+    }
+
+    /// That epoch wrote into so many folders.
+    pub fn wrote_into(&mut self, folders: usize) {
+        let folders = u32::try_from(folders).unwrap_or(u32::MAX);
+        self.folders = A_FOLDER.saturating_mul(folders).min(FOLDERS_MAX);
+    }
+
+    /// Why an epoch is to be cut now, if it is. What is asked for here counts as done: an epoch that turns out to have
+    /// nothing to write is not asked for again.
+    pub fn reason(&mut self, pending: Pending, now: Instant) -> Option<Reason> {
+        if self.early.is_some_and(|at| self.after_folders(at) <= now) {
+            self.early = self.pace.early_fire.map(|every| now + every);
+            return Some(Reason::Everything);
+        }
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| self.after_the_last(at) <= now);
+        if !(is_full(pending) || is_due(self.due) || is_due(self.quiet.first())) {
+            return None;
+        }
+        Some(Reason::Closed { idle: self.quiet.take_until(now) })
+    }
+
+    /// When the next epoch is to be cut, if nothing comes before.
+    pub fn wakes(&self) -> Option<Instant> {
+        let paced = [self.due, self.quiet.first()].into_iter().flatten().map(|at| self.after_the_last(at));
+        paced.chain(self.early.map(|at| self.after_folders(at))).min()
+    }
+
+    /// A time, or later, if the last epoch was only just cut.
+    fn after_the_last(&self, at: Instant) -> Instant {
+        let next = self.cut.map(|cut| cut + self.pace.commit_interval);
+        self.after_folders(next.map_or(at, |next| next.max(at)))
+    }
+
+    /// A time, or later, if the last epoch wrote into many folders.
+    fn after_folders(&self, at: Instant) -> Instant {
+        self.cut.map_or(at, |cut| at.max(cut + self.folders))
+    }
+}
+
+/// Partitions that have been read to their end and hold open windows: when these are to be written.
+#[derive(Debug, Default)]
+struct Quiet {
+    times: BTreeMap<TopicPartition, Instant>,
+    in_order: BTreeSet<(Instant, TopicPartition)>,
+}
+
+impl Quiet {
+    fn insert(&mut self, partition: TopicPartition, at: Instant) {
+        self.remove(&partition);
+        self.times.insert(partition.clone(), at);
+        self.in_order.insert((at, partition));
+    }
+
+    fn remove(&mut self, partition: &TopicPartition) {
+        if let Some((partition, at)) = self.times.remove_entry(partition) {
+            self.in_order.remove(&(at, partition));
+        }
+    }
+
+    fn first(&self) -> Option<Instant> {
+        self.in_order.first().map(|(at, _)| *at)
+    }
+
+    /// Those whose time has come.
+    fn take_until(&mut self, now: Instant) -> BTreeSet<TopicPartition> {
+        let mut taken = BTreeSet::new();
+        while self.first().is_some_and(|at| at <= now)
+            && let Some((_, partition)) = self.in_order.pop_first()
+        {
+            self.times.remove(&partition);
+            taken.insert(partition);
+        }
+        taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: Duration = Duration::from_secs(5);
+    const SECOND: Duration = Duration::from_secs(1);
+    const SOME: Pending = Pending { rows: 1, bytes: 1 };
+    const NONE: Pending = Pending { rows: 0, bytes: 0 };
+
+    fn named(partition: i32) -> TopicPartition {
+        TopicPartition::new("clicks", partition)
+    }
+
+    fn idle(partitions: &[i32]) -> Option<Reason> {
+        Some(Reason::Closed { idle: partitions.iter().map(|number| named(*number)).collect() })
+    }
+
+    /// A cadence that has just cut an epoch, and when that was.
+    fn just_cut(pace: Pace) -> (Cadence, Instant) {
+        let now = Instant::now();
+        let mut cadence = Cadence::new(pace, now);
+        cadence.was_cut(now);
+        (cadence, now)
+    }
+
+    #[test]
+    fn rows_wait_for_the_commit_interval() {
+        let (mut cadence, now) = just_cut(Pace::every(EVERY));
+        assert_eq!(cadence.wakes(), None, "nothing is pending");
+        cadence.read(&named(0), now + SECOND);
+        cadence.read(&named(0), now + 2 * SECOND);
+        assert_eq!(cadence.wakes(), Some(now + SECOND + EVERY));
+        assert_eq!(cadence.reason(SOME, now + EVERY), None);
+        assert_eq!(cadence.reason(SOME, now + SECOND + EVERY), idle(&[]));
+        cadence.clear();
+        assert_eq!(cadence.wakes(), None, "what was pending is lost");
+    }
+
+    #[test]
+    fn an_idle_partition_joins_the_next_epoch() {
+        let now = Instant::now();
+        let mut cadence = Cadence::new(Pace::every(EVERY), now);
+        for partition in 0..4 {
+            cadence.fell_silent(named(partition), now + partition.unsigned_abs() * SECOND);
+        }
+        let first = now + IDLE_AFTER;
+        assert_eq!(cadence.wakes(), Some(first));
+        assert_eq!(cadence.reason(NONE, first), idle(&[0]), "nothing was cut before");
+        cadence.was_cut(first);
+        assert_eq!(cadence.wakes(), Some(first + EVERY));
+        assert_eq!(cadence.reason(NONE, first + 3 * SECOND), None, "three are idle, and wait");
+        cadence.read(&named(2), first + 4 * SECOND);
+        assert_eq!(cadence.reason(NONE, first + EVERY), idle(&[1, 3]), "one of them was not idle after all");
+        assert_eq!(cadence.quiet.first(), None);
+    }
+
+    #[test]
+    fn an_idle_partition_goes_with_rows_that_are_due() {
+        let (mut cadence, now) = just_cut(Pace::every(2 * IDLE_AFTER));
+        cadence.fell_silent(named(1), now);
+        cadence.read(&named(0), now);
+        assert_eq!(cadence.reason(SOME, now + 2 * IDLE_AFTER), idle(&[1]));
+    }
+
+    #[test]
+    fn many_folders_make_the_next_epoch_wait_up_to_a_minute() {
+        let wait = |folders: usize| {
+            let (mut cadence, now) = just_cut(Pace::every(EVERY));
+            cadence.wrote_into(folders);
+            cadence.read(&named(0), now);
+            let at = cadence.wakes().expect("rows are pending");
+            assert_eq!(cadence.reason(SOME, at - SECOND), None);
+            assert_eq!(cadence.reason(SOME, at), idle(&[]));
+            cadence.was_cut(at);
+            cadence.read(&named(0), at);
+            assert_eq!(cadence.wakes(), Some(at + EVERY), "each epoch makes only the next one wait");
+            at - now
+        };
+        assert_eq!(wait(3), EVERY);
+        assert_eq!(wait(200), 10 * SECOND);
+        assert_eq!(wait(5_000), FOLDERS_MAX);
+        assert_eq!(wait(usize::MAX), FOLDERS_MAX);
+    }
+
+    #[test]
+    fn what_is_full_waits_for_nothing() {
+        let (mut cadence, now) = just_cut(Pace::every(EVERY));
+        cadence.wrote_into(5_000);
+        cadence.read(&named(0), now);
+        for full in [Pending { rows: EPOCH_ROWS_MAX, bytes: 0 }, Pending { rows: 1, bytes: EPOCH_BYTES_MAX }] {
+            assert!(is_full(full));
+            assert_eq!(cadence.reason(full, now), idle(&[]));
+        }
+        assert!(!is_full(SOME));
+    }
+
+    #[test]
+    fn early_firing_keeps_its_own_time_but_for_many_folders() {
+        let (mut cadence, now) = just_cut(Pace { early_fire: Some(SECOND), ..Pace::every(EVERY) });
+        assert_eq!(cadence.reason(NONE, now), None);
+        assert_eq!(cadence.reason(NONE, now + SECOND), Some(Reason::Everything));
+        assert_eq!(cadence.reason(NONE, now + SECOND), None);
+        cadence.wrote_into(100);
+        assert_eq!(cadence.wakes(), Some(now + EVERY), "a hundred folders are five seconds");
+        assert_eq!(cadence.reason(NONE, now + EVERY), Some(Reason::Everything));
+    }
+
+    #[test]
+    fn whoever_wakes_finds_a_reason() {
+        let (mut cadence, now) = just_cut(Pace { early_fire: Some(17 * SECOND), ..Pace::every(EVERY) });
+        cadence.wrote_into(150);
+        let (mut at, end) = (now, now + 300 * SECOND);
+        for number in 0.. {
+            cadence.read(&named(number % 7), at);
+            cadence.fell_silent(named(number % 5), at);
+            at = cadence.wakes().expect("something is pending");
+            if at > end {
+                break;
+            }
+            assert!(cadence.reason(SOME, at).is_some(), "at {:?}", at - now);
+            cadence.was_cut(at);
+            cadence.wrote_into(usize::try_from(number).expect("positive") % 300);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The partitions of a process: their operators, where they stand in the tables, and what they hold together.
+//!
+//! Sums are kept as they change: what is asked for every batch must not cost a walk over all partitions.
+
+use std::collections::BTreeMap;
+
+use lake_schemas::job::{Freeze, LogBatch, Operator, Pending, Step};
+use lake_schemas::{Stand, TopicPartition};
+
+/// The partitions of a process.
+pub(super) struct Owned<O> {
+    partitions: BTreeMap<TopicPartition, Own<O>>,
+    pending: Pending,
+    bytes: usize,
+}
+
+/// One partition.
+struct Own<O> {
+    operator: O,
+    /// Where it stands in each of the job's tables, in their order: as this process found it, or left it.
+    stands: Vec<Stand>,
+    /// What the operator held when it was last looked at.
+    pending: Pending,
+    bytes: usize,
+}
+
+impl<O: Operator> Owned<O> {
+    /// None yet.
+    pub fn new() -> Self {
+        Self { partitions: BTreeMap::new(), pending: Pending::default(), bytes: 0 }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.partitions.len()
+    }
+
+    /// What all of them hold that is not in the tables yet.
+    pub fn pending(&self) -> Pending {
+        self.pending
+    }
+
+    /// The memory that all of them take, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Begins a partition, in place of what was there of it.
+    pub fn begin(&mut self, partition: TopicPartition, operator: O, stands: Vec<Stand>) {
+        self.let_go(&partition);
+        let own = Own { operator, stands, pending: Pending::default(), bytes: 0 };
+        self.partitions.insert(partition.clone(), own);
+        self.look_at(&partition);
+    }
+
+    /// Drops a partition, and all that it holds.
+    pub fn let_go(&mut self, partition: &TopicPartition) {
+        if let Some(own) = self.partitions.remove(partition) {
+            self.pending = less(self.pending, own.pending);
+            self.bytes -= own.bytes;
+        }
+    }
+
+    /// Takes in the next stretch of a partition's log. `false` if the partition is not among them.
+    #[must_use]
+    pub fn push(&mut self, batch: LogBatch) -> bool {
+        let partition = batch.partition.clone();
+        let Some(own) = self.partitions.get_mut(&partition) else { return false };
+        own.operator.push(batch);
+        self.look_at(&partition);
+        true
+    }
+
+    /// What each of them hands over, by what is asked of it.
+    pub fn freeze(&mut self, which: impl Fn(&TopicPartition) -> Freeze) -> Vec<Step> {
+        let (mut steps, mut pending, mut bytes) = (Vec::new(), Pending::default(), 0);
+        for (partition, own) in &mut self.partitions {
+            steps.extend(own.operator.freeze(which(partition)));
+            (own.pending, own.bytes) = (own.operator.pending(), own.operator.bytes());
+            (pending, bytes) = (more(pending, own.pending), bytes + own.bytes);
+        }
+        (self.pending, self.bytes) = (pending, bytes);
+        steps
+    }
+
+    /// Whether a partition holds what only [`Freeze::Everything`] would hand over.
+    pub fn holds_back(&self, partition: &TopicPartition) -> bool {
+        self.partitions.get(partition).is_some_and(|own| own.operator.holds_back())
+    }
+
+    /// Whether any of them does.
+    pub fn hold_back(&self) -> bool {
+        self.partitions.values().any(|own| own.operator.holds_back())
+    }
+
+    /// A partition stands elsewhere now, in the job's table of that number: a commit of ours has brought it there.
+    pub fn moved(&mut self, table: usize, partition: &TopicPartition, to: Stand) {
+        if let Some(stand) = self.partitions.get_mut(partition).and_then(|own| own.stands.get_mut(table)) {
+            *stand = to;
+        }
+    }
+
+    /// The partitions that do not stand in the tables where this process left them. Stands are compared whole: another
+    /// writer may have moved no more than a watermark.
+    pub fn elsewhere(&self, stand: impl Fn(usize, &TopicPartition) -> Stand) -> Vec<TopicPartition> {
+        let is_elsewhere = |(partition, own): &(&TopicPartition, &Own<O>)| {
+            own.stands.iter().enumerate().any(|(table, ours)| stand(table, partition) != *ours)
+        };
+        self.partitions.iter().filter(is_elsewhere).map(|(partition, _)| partition.clone()).collect()
+    }
+
+    fn look_at(&mut self, partition: &TopicPartition) {
+        let Some(own) = self.partitions.get_mut(partition) else { return };
+        let (pending, bytes) = (own.operator.pending(), own.operator.bytes());
+        self.pending = more(less(self.pending, own.pending), pending);
+        self.bytes = self.bytes - own.bytes + bytes;
+        (own.pending, own.bytes) = (pending, bytes);
+    }
+}
+
+fn more(sum: Pending, one: Pending) -> Pending {
+    Pending { rows: sum.rows + one.rows, bytes: sum.bytes + one.bytes }
+}
+
+fn less(sum: Pending, one: Pending) -> Pending {
+    Pending { rows: sum.rows - one.rows, bytes: sum.bytes - one.bytes }
+}
+
+#[cfg(test)]
+mod tests {
+    use lake_schemas::Table;
+    use lake_schemas::job::Job;
+
+    use super::*;
+    use crate::append::Append;
+    use crate::decode::{BatchBuilder, Message};
+
+    type Appending = Owned<<Append as Job>::Operator>;
+
+    fn named(partition: i32) -> TopicPartition {
+        TopicPartition::new("clicks", partition)
+    }
+
+    /// A process that owns some partitions of nothing.
+    fn owning(partitions: i32) -> Appending {
+        let mut owned = Owned::new();
+        for partition in 0..partitions {
+            let stands = vec![Stand::default(); 2];
+            let (operator, _) = Append.begin(&named(partition), &stands);
+            owned.begin(named(partition), operator, stands);
+        }
+        owned
+    }
+
+    /// Rejected messages, so many, from an offset on.
+    fn messages(partition: i32, first: i64, count: i64) -> LogBatch {
+        let mut batch = BatchBuilder::new(named(partition), first, 0);
+        for offset in first..first + count {
+            batch.push(&Message { offset, log_time: None, key: None, payload: Some(b"nonsense") });
+        }
+        batch.finish()
+    }
+
+    #[test]
+    fn sums_are_those_of_all_partitions_whatever_comes_and_goes() {
+        let mut owned = owning(3);
+        let sums = |owned: &Appending| {
+            let all = || owned.partitions.values().map(|own| own.operator.pending());
+            let bytes: usize = owned.partitions.values().map(|own| own.operator.bytes()).sum();
+            (all().map(|one| one.rows).sum::<usize>(), all().map(|one| one.bytes).sum::<usize>(), bytes)
+        };
+        let kept = |owned: &Appending| (owned.pending().rows, owned.pending().bytes, owned.bytes());
+        for (partition, first) in [(0, 0), (1, 0), (0, 5), (2, 0)] {
+            assert!(owned.push(messages(partition, first, 5)));
+            assert_eq!(kept(&owned), sums(&owned));
+        }
+        assert_eq!(owned.pending().rows, 20);
+        owned.let_go(&named(0));
+        assert_eq!(kept(&owned), sums(&owned));
+        let (operator, _) = Append.begin(&named(1), &[Stand::default(); 2]);
+        owned.begin(named(1), operator, vec![Stand::default(); 2]);
+        assert_eq!(kept(&owned), sums(&owned));
+        assert_eq!(owned.freeze(|_| Freeze::Closed).len(), 2, "a step in each table, of the partition that has rows");
+        assert_eq!(kept(&owned), (0, 0, 0));
+        assert!(!owned.push(messages(0, 10, 1)), "it is not ours any more");
+    }
+
+    #[test]
+    fn a_partition_that_another_writer_moved_is_elsewhere_in_any_part_of_its_stand() {
+        let mut owned = owning(3);
+        let ours = Stand { cut: Some(7), read: Some(7), ..Stand::default() };
+        owned.moved(1, &named(1), ours);
+        let table = |stand: Stand| {
+            move |table: usize, partition: &TopicPartition| {
+                let is_it = table == 1 && partition.partition == 1;
+                if is_it { stand } else { Stand::default() }
+            }
+        };
+        assert_eq!(owned.elsewhere(table(ours)), []);
+        for theirs in [
+            Stand { cut: Some(8), ..ours },
+            Stand { read: Some(6), ..ours },
+            Stand { drained: Some(7), ..ours },
+            Stand { emitted_ms: Some(0), ..ours },
+            Stand { restore: Some(0), ..ours },
+            Stand::default(),
+        ] {
+            assert_eq!(owned.elsewhere(table(theirs)), [named(1)], "{theirs:?}");
+        }
+        assert_eq!(Append.tables()[1], Table::Clicks);
+    }
+}

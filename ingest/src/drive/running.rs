@@ -1,0 +1,218 @@
+//! The loop itself: waits for what comes first, and does what follows from it.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lake_schemas::commit::TableLog;
+use lake_schemas::job::{Job, LogBatch, Room, Signal, Source};
+use lake_schemas::{Cut, TopicPartition};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::cadence::{Cadence, Pace, Reason, is_full};
+use super::fencings::Fencings;
+use super::owned::Owned;
+use super::settling::Flight;
+use super::{DriveError, Progress};
+use crate::backoff::unless_stopped;
+
+/// How long a stop waits for the last epochs; the contract gives 20 seconds in all.
+const STOP_WAIT: Duration = Duration::from_secs(15);
+
+/// How often the tables are looked at, so that a partition learns that another writer has moved it.
+pub(super) const LOOK: Duration = Duration::from_secs(10);
+
+/// How often they are looked at while others bring in what is left.
+const OTHERS_LOOK: Duration = Duration::from_millis(500);
+
+/// Drives a job until it is stopped, has reached its goal, or cannot go on. `logs` are the job's tables, in its order.
+/// The goal is reached when the last of the tables stands there, whoever brought it there.
+pub async fn drive<J: Job, S: Source>(
+    job: &J,
+    source: &mut S,
+    logs: Vec<TableLog>,
+    pace: Pace,
+    goal: Option<Cut>,
+    stop: CancellationToken,
+    progress: watch::Sender<Progress>,
+) -> Result<(), DriveError> {
+    assert!(logs.iter().map(TableLog::table).eq(job.tables()), "one log for each of the job's tables, in its order");
+    let now = Instant::now();
+    let mut drive = Drive {
+        job,
+        source,
+        logs: Some(logs),
+        pace,
+        goal,
+        progress,
+        stop,
+        owned: Owned::new(),
+        lost: BTreeSet::new(),
+        behind: None,
+        cadence: Cadence::new(pace, now),
+        looked: now,
+        in_flight: JoinSet::new(),
+        give_up: CancellationToken::new(),
+        end_look: CancellationToken::new(),
+        checkpoints: JoinSet::new(),
+        fencings: Fencings::new(pace.commit_interval),
+        is_finished: false,
+    };
+    drive.run().await
+}
+
+pub(super) struct Drive<'a, J: Job, S> {
+    pub job: &'a J,
+    pub source: &'a mut S,
+    /// The tables; away while an epoch, or a look, is in flight.
+    pub logs: Option<Vec<TableLog>>,
+    pub pace: Pace,
+    pub goal: Option<Cut>,
+    pub progress: watch::Sender<Progress>,
+    pub stop: CancellationToken,
+    pub owned: Owned<J::Operator>,
+    /// Partitions of an epoch that did not go through, or that stand elsewhere: they begin again.
+    pub lost: BTreeSet<TopicPartition>,
+    /// The assigned partitions that are not caught up yet; `None` before the first assignment.
+    pub behind: Option<BTreeSet<TopicPartition>>,
+    pub cadence: Cadence,
+    /// When all partitions were last compared with the tables.
+    pub looked: Instant,
+    pub in_flight: JoinSet<Flight>,
+    /// Tells the epoch in flight to try no longer.
+    pub give_up: CancellationToken,
+    /// Tells the look in flight that it is not waited for any longer.
+    pub end_look: CancellationToken,
+    pub checkpoints: JoinSet<()>,
+    pub fencings: Fencings,
+    /// Nothing more will come.
+    pub is_finished: bool,
+}
+
+impl<J: Job, S: Source> Drive<'_, J, S> {
+    async fn run(&mut self) -> Result<(), DriveError> {
+        loop {
+            if self.stop.is_cancelled() {
+                return timeout(STOP_WAIT, self.settle_all(&Reason::Everything))
+                    .await
+                    .map_err(|_| DriveError::StoppedShort)?;
+            }
+            let idle = self.in_flight.is_empty();
+            if idle && self.is_finished {
+                return self.write_checkpoints().await;
+            }
+            if idle && !self.lost.is_empty() {
+                let lost = std::mem::take(&mut self.lost);
+                self.begin(lost.into_iter().collect()).await?;
+                continue;
+            }
+            let pending = self.owned.pending();
+            if pending.rows == 0 {
+                // What was due has been lost, or released: there is nothing to wake up for.
+                self.cadence.clear();
+            }
+            let caught_up = self.goal.is_some() && self.is_caught_up();
+            let reason = if idle { self.reason(caught_up) } else { None };
+            if let Some(reason) = reason {
+                self.begin_epoch(&reason);
+                continue;
+            }
+            let at_rest = idle && caught_up;
+            if at_rest && self.has_reached_goal() {
+                return self.write_checkpoints().await;
+            }
+            let look = self.looked + if at_rest { OTHERS_LOOK } else { LOOK };
+            if idle && look <= Instant::now() {
+                self.begin_look();
+                continue;
+            }
+            let wake = self.cadence.wakes().map_or(look, |at| at.min(look));
+            let room = if is_full(pending) { Room::ForControl } else { Room::ForAll };
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => {}
+                Some(done) = self.in_flight.join_next() => self.settled(unwind(done)).await?,
+                Some(_) = self.checkpoints.join_next() => {}
+                () = sleep_until(wake), if idle => {}
+                signal = self.source.next(room) => self.take(signal?).await?,
+            }
+        }
+    }
+
+    /// Why an epoch is to be cut now, if it is.
+    fn reason(&mut self, caught_up: bool) -> Option<Reason> {
+        let pending = self.owned.pending();
+        if caught_up && (pending.rows > 0 || self.owned.hold_back()) {
+            return Some(Reason::Everything);
+        }
+        self.cadence.reason(pending, Instant::now())
+    }
+
+    async fn take(&mut self, signal: Signal) -> Result<(), DriveError> {
+        match signal {
+            Signal::Assigned(partitions) => {
+                self.progress.send_modify(|progress| progress.rebalances += 1);
+                self.assigned(partitions).await?;
+            }
+            Signal::Revoked(partitions) => {
+                self.progress.send_modify(|progress| progress.rebalances += 1);
+                self.release(&partitions).await?;
+            }
+            Signal::Batch(batch) => self.read(batch)?,
+            Signal::CaughtUp(partition) => {
+                self.behind.get_or_insert_default().remove(&partition);
+                if self.owned.holds_back(&partition) {
+                    self.cadence.fell_silent(partition, Instant::now());
+                }
+            }
+            Signal::Ended(partition) => self.finish(partition).await?,
+            Signal::Finished => self.is_finished = true,
+            Signal::Ends(ends) => self.progress.send_modify(|progress| progress.see_ends(&ends)),
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, batch: LogBatch) -> Result<(), DriveError> {
+        let (partition, offsets, read) = (batch.partition.clone(), batch.offsets, batch.read);
+        if !self.owned.push(batch) {
+            unreachable!("the source yields batches of partitions that were started");
+        }
+        debug!(%partition, %offsets, read, "read");
+        self.cadence.read(&partition, Instant::now());
+        let (used, partitions) = (self.owned.bytes(), self.owned.len());
+        match self.pace.memory_max {
+            Some(max) if used > max => Err(DriveError::Memory { partitions, used, max }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether what is assigned has been read to the end that it had then.
+    fn is_caught_up(&self) -> bool {
+        self.behind.as_ref().is_some_and(BTreeSet::is_empty)
+    }
+
+    /// Whether the tables, as last looked at, stand at the goal.
+    fn has_reached_goal(&self) -> bool {
+        let Some(log) = self.logs.as_ref().and_then(|logs| logs.last()) else { return false };
+        let reached = |(partition, next): (&TopicPartition, &i64)| log.stand(partition).cut >= Some(*next);
+        self.goal.iter().flatten().all(reached)
+    }
+
+    async fn write_checkpoints(&mut self) -> Result<(), DriveError> {
+        let written = async { while self.checkpoints.join_next().await.is_some() {} };
+        // A checkpoint that is not written now is written when the next one is due.
+        let _ = unless_stopped(written, &self.stop).await;
+        Ok(())
+    }
+}
+
+/// The result of a task that nobody aborts; its panic is ours.
+pub(crate) fn unwind<T>(done: Result<T, tokio::task::JoinError>) -> T {
+    match done {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}

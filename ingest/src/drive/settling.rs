@@ -1,0 +1,187 @@
+//! Epochs go on their way, and what has become of them is settled before their partitions move on.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::time::Duration;
+
+use lake_schemas::commit::TableLog;
+use lake_schemas::job::{Job, Source};
+use lake_schemas::{Result, TopicPartition};
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::DriveError;
+use super::beginning::look;
+use super::cadence::Reason;
+use super::epoch::{Epoch, Settled};
+use super::running::{Drive, LOOK, unwind};
+use crate::backoff::unless_stopped;
+
+/// How long to wait after an epoch was fenced: to begin at once would be to lose the next race too.
+const FENCED_WAIT: Duration = Duration::from_millis(500);
+
+/// How long a partition that is being taken away waits for the epoch in flight: the group waits too.
+const RELEASE_WAIT: Duration = Duration::from_secs(10);
+
+/// What comes back from where the tables were taken.
+pub(super) enum Flight {
+    /// An epoch.
+    Epoch(Vec<TableLog>, Settled),
+    /// A look at the tables; `None` if it was given up.
+    Look(Vec<TableLog>, Option<Result<()>>),
+}
+
+impl<J: Job, S: Source> Drive<'_, J, S> {
+    /// Cuts an epoch out of what is pending, and sends it on its way.
+    pub fn begin_epoch(&mut self, reason: &Reason) {
+        let steps = self.owned.freeze(|partition| reason.of(partition));
+        self.cadence.clear();
+        if steps.is_empty() {
+            return;
+        }
+        self.cadence.was_cut(Instant::now());
+        let logs = self.take_off();
+        let epoch = Epoch { job: self.job.name(), steps, give_up: self.give_up.clone() };
+        self.in_flight.spawn(async move {
+            let (logs, settled) = epoch.settle(logs).await;
+            Flight::Epoch(logs, settled)
+        });
+    }
+
+    /// Looks at the tables, beside the signals: meanwhile no epoch is cut.
+    pub fn begin_look(&mut self) {
+        // Whatever becomes of it, the next one is not at once.
+        self.looked = Instant::now();
+        let (mut logs, over) = (self.take_off(), self.end_look.clone());
+        self.in_flight.spawn(async move {
+            let looked = unless_stopped(look(&mut logs), &over).await;
+            Flight::Look(logs, looked)
+        });
+    }
+
+    fn take_off(&mut self) -> Vec<TableLog> {
+        (self.give_up, self.end_look) = (CancellationToken::new(), CancellationToken::new());
+        self.logs.take().expect("one epoch, or look, is in flight at a time")
+    }
+
+    /// Waits for the epoch in flight, if there is one. A look is ended: what comes next looks by itself.
+    pub async fn settle(&mut self) -> Result<(), DriveError> {
+        self.end_look.cancel();
+        while let Some(done) = self.in_flight.join_next().await {
+            self.settled(unwind(done)).await?;
+        }
+        Ok(())
+    }
+
+    /// Settles the epoch in flight, and what is pending as the last one.
+    pub async fn settle_all(&mut self, reason: &Reason) -> Result<(), DriveError> {
+        self.settle().await?;
+        self.begin_epoch(reason);
+        self.settle().await
+    }
+
+    /// Takes back the tables, and follows from what has become of an epoch, or from a look.
+    pub async fn settled(&mut self, flight: Flight) -> Result<(), DriveError> {
+        match flight {
+            Flight::Epoch(logs, settled) => self.epoch_settled(logs, settled).await,
+            Flight::Look(logs, looked) => {
+                self.logs = Some(logs);
+                match looked {
+                    None => {}
+                    Some(Ok(())) => self.compare(),
+                    Some(Err(error)) if error.is_retryable() => {
+                        warn!(job = self.job.name(), error = &error as &dyn Error, "looking again");
+                    }
+                    Some(Err(error)) => return Err(error.into()),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn epoch_settled(&mut self, mut logs: Vec<TableLog>, settled: Settled) -> Result<(), DriveError> {
+        logs.iter_mut().for_each(TableLog::warn_of_foreign);
+        for checkpoint in logs.iter_mut().filter_map(TableLog::take_checkpoint_owed) {
+            self.checkpoints.spawn(async move { checkpoint.write_or_warn().await });
+        }
+        self.logs = Some(logs);
+        match settled {
+            Settled::Committed(done) => {
+                self.fencings.end();
+                self.cadence.wrote_into(done.folders());
+                let tables = self.job.tables();
+                for (table, partition, to) in done.moves() {
+                    let number = tables.iter().position(|one| one == table).expect("a step is of a table of the job");
+                    self.owned.moved(number, partition, *to);
+                }
+                self.progress.send_modify(|progress| done.add_to(progress));
+                if self.looked.elapsed() >= LOOK {
+                    // A commit looks at the table, and costs no look of its own.
+                    self.compare();
+                }
+                self.source.committed(&done.cuts()).await;
+            }
+            Settled::Fenced { table, app_id, expected, found, partitions } => {
+                self.progress.send_modify(|progress| progress.fenced += 1);
+                warn!(job = self.job.name(), %table, app_id, expected, found, "fenced; going back to where the table stands");
+                if self.fencings.go_on_for_too_long(Instant::now()) {
+                    return Err(DriveError::Fenced { table: table.to_string(), app_id, expected, found });
+                }
+                self.lose(partitions);
+                // Whoever moved these may have moved others, of which nothing was pending.
+                self.compare();
+                let _ = unless_stopped(sleep(FENCED_WAIT), &self.stop).await;
+            }
+            Settled::Abandoned { partitions, error } => {
+                self.progress.send_modify(|progress| progress.abandoned += 1);
+                warn!(
+                    job = self.job.name(),
+                    error = &error as &dyn Error,
+                    "epoch abandoned; going back to where the table stands"
+                );
+                self.lose(partitions);
+            }
+            Settled::Failed(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Lets go of partitions: their last epoch is finished, or abandoned if that takes too long. A stop takes
+    /// precedence: it cuts the last epoch of all partitions, and then all are let go.
+    pub async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), DriveError> {
+        let stop = self.stop.clone();
+        unless_stopped(self.release_now(partitions), &stop).await.unwrap_or(Ok(()))
+    }
+
+    async fn release_now(&mut self, partitions: &[TopicPartition]) -> Result<(), DriveError> {
+        let reason = Reason::COMPLETE;
+        tokio::select! {
+            done = self.settle_all(&reason) => done?,
+            () = sleep(RELEASE_WAIT) => self.give_up.cancel(),
+        }
+        // What was given up comes back at once. Whether it happened, the table says.
+        self.settle().await?;
+        self.let_go(partitions).await
+    }
+
+    /// Writes all of a partition that has ended, and lets go of it; unless that does not go through, or the job stops.
+    pub async fn finish(&mut self, partition: TopicPartition) -> Result<(), DriveError> {
+        let (reason, stop) = (Reason::Closed { idle: BTreeSet::from([partition.clone()]) }, self.stop.clone());
+        let Some(done) = unless_stopped(self.settle_all(&reason), &stop).await else { return Ok(()) };
+        done?;
+        if self.lost.contains(&partition) { Ok(()) } else { self.let_go(&[partition]).await }
+    }
+
+    async fn let_go(&mut self, partitions: &[TopicPartition]) -> Result<(), DriveError> {
+        for partition in partitions {
+            self.owned.let_go(partition);
+            self.lost.remove(partition);
+            self.cadence.forget(partition);
+            self.behind.get_or_insert_default().remove(partition);
+            self.progress.send_modify(|progress| progress.release(partition));
+            info!(job = self.job.name(), %partition, "released");
+        }
+        Ok(self.source.release(partitions).await?)
+    }
+}

@@ -1,0 +1,75 @@
+//! What Kafka still has of a topic, asked beside the reader, which is busy polling: by a client that lives as long as
+//! somebody asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use lake_schemas::TopicPartition;
+use lake_schemas::job::SourceError;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio::sync::OnceCell;
+use tracing::debug;
+
+use super::KafkaOptions;
+use super::group::failed;
+use crate::replay::LiveLog;
+
+/// How long a broker may take to answer. Who asks does without an answer, and asks again later.
+const ANSWER_MAX: Duration = Duration::from_secs(8);
+
+/// The log of a topic.
+pub(super) struct KafkaLog {
+    options: KafkaOptions,
+    client: OnceCell<Arc<BaseConsumer>>,
+}
+
+impl KafkaLog {
+    /// Of the topic that is named. Nothing is asked yet.
+    pub fn new(options: KafkaOptions) -> Self {
+        Self { options, client: OnceCell::new() }
+    }
+
+    /// The first offset that a partition has.
+    async fn first(&self, partition: &TopicPartition) -> Result<i64, SourceError> {
+        let (topic, number) = (self.options.topic.clone(), partition.partition);
+        let client = Arc::clone(self.client.get_or_try_init(|| async { self.connect() }).await?);
+        let asking = tokio::task::spawn_blocking(move || {
+            let watermarks = client.fetch_watermarks(&topic, number, ANSWER_MAX);
+            watermarks.map(|(first, _)| first).map_err(|error| failed(&topic, &error))
+        });
+        asking.await.map_err(|panic| SourceError::Failed(panic.to_string()))?
+    }
+
+    fn connect(&self) -> Result<Arc<BaseConsumer>, SourceError> {
+        // A group is named because a consumer must; it is not joined.
+        let config = self.options.consumer("clicklake")?;
+        config.create().map(Arc::new).map_err(|error| failed(&self.options.topic, &error))
+    }
+}
+
+impl Drop for KafkaLog {
+    fn drop(&mut self) {
+        // A client says goodbye to its brokers, which no thread of the runtime should wait for. Without another thread
+        // this one does.
+        if let Some(client) = self.client.take() {
+            let _ = std::thread::Builder::new().spawn(move || drop(client));
+        }
+    }
+}
+
+impl LiveLog for KafkaLog {
+    fn has<'a>(&'a self, partition: &'a TopicPartition, offset: i64) -> BoxFuture<'a, bool> {
+        async move {
+            match self.first(partition).await {
+                Ok(first) => first <= offset,
+                Err(error) => {
+                    debug!(%partition, %error, "not known whether kafka has what comes next");
+                    false
+                }
+            }
+        }
+        .boxed()
+    }
+}

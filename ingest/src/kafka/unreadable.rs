@@ -1,0 +1,118 @@
+//! Which partition it is that cannot be read.
+//!
+//! librdkafka says that a batch is damaged, and where in its log, but the binding does not say in which partition. So
+//! each partition is read from its next offset, alone, by a consumer of its own, until one of them fails as before.
+
+use std::time::Duration;
+
+use lake_schemas::TopicPartition;
+use lake_schemas::job::SourceError;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::KafkaOptions;
+use super::fault::Fault;
+
+/// How long the search may take in all: a job that ends has 20 seconds, and the usual place is the first one.
+const SEARCH_MAX: Duration = Duration::from_secs(10);
+
+/// How long a partition may take to yield a message, its end, or its error.
+const PARTITION_MAX: Duration = Duration::from_secs(3);
+
+/// The next position that is to be read of a partition.
+pub(super) type Next = (TopicPartition, i64);
+
+/// What a reader ends with that was told that data cannot be read. `reason` is what librdkafka says of it; `next` are
+/// the partitions that are read.
+pub(super) fn refusal(options: &KafkaOptions, reason: &str, mut next: Vec<Next>) -> SourceError {
+    // The batch begins where the partition goes on, or shortly before.
+    let named: Vec<i64> = numbers(reason).collect();
+    next.sort_by_key(|(_, offset)| named.iter().map(|named| named.abs_diff(*offset)).min());
+    match search(options, &next) {
+        Ok(Some((partition, offset))) => SourceError::Refused(said(partition, *offset, reason)),
+        // What is read a second time was damaged on its way, and not where it is kept.
+        Ok(None) => SourceError::Failed(format!(
+            "topic {}: kafka sent what cannot be read, and it could be read when it was sent again: start the job \
+             again ({reason})",
+            options.topic
+        )),
+        Err(error) => SourceError::Refused(format!(
+            "topic {}: data of one of its partitions cannot be read, and which one was not found out ({error}): \
+             {reason}",
+            options.topic
+        )),
+    }
+}
+
+fn said(partition: &TopicPartition, offset: i64, reason: &str) -> String {
+    format!(
+        "{partition}: what the log has at offset {offset} cannot be read, and is not passed over: {reason}; if another \
+         replica of the partition is whole, make it the leader and start again; to go on without what is damaged, \
+         delete the partition's records up to behind it, and record the topic under a new name with --topic-as"
+    )
+}
+
+/// The first partition whose next message cannot be read; `None` if all of them can.
+fn search<'a>(options: &KafkaOptions, next: &'a [Next]) -> Result<Option<&'a Next>, SourceError> {
+    let failed = |error: KafkaError| SourceError::Failed(error.to_string());
+    // A group is named because a consumer must; it is not joined.
+    let mut config = options.consumer("clicklake")?;
+    // One message is enough, and nothing is waited for.
+    config.set("fetch.min.bytes", "1").set("fetch.wait.max.ms", "10");
+    let consumer: BaseConsumer = config.create().map_err(failed)?;
+    let began = Instant::now();
+    for candidate @ (partition, offset) in next {
+        if began.elapsed() > SEARCH_MAX {
+            return Err(SourceError::Failed("it took too long".to_owned()));
+        }
+        let mut alone = TopicPartitionList::new();
+        alone.add_partition_offset(&options.topic, partition.partition, Offset::Offset(*offset)).map_err(failed)?;
+        consumer.assign(&alone).map_err(failed)?;
+        if is_unreadable(&consumer) {
+            return Ok(Some(candidate));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether the first that comes of what is assigned is the error.
+fn is_unreadable(consumer: &BaseConsumer) -> bool {
+    let began = Instant::now();
+    while began.elapsed() < PARTITION_MAX {
+        match consumer.poll(PARTITION_MAX) {
+            Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return false,
+            Some(Err(error)) if Fault::of(&error) == Fault::Unreadable => return true,
+            Some(Err(error)) => debug!(%error, "looking for what cannot be read"),
+            None => {}
+        }
+    }
+    false
+}
+
+/// The numbers in a text.
+fn numbers(text: &str) -> impl Iterator<Item = i64> {
+    text.split(|character: char| !character.is_ascii_digit()).filter_map(|digits| digits.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_refusal_says_where_and_what_to_do() {
+        let said = said(&TopicPartition::new("clicks", 3), 520, "MessageSet at offset 500 failed CRC32C check");
+        for word in ["clicks/3", "offset 520", "offset 500", "CRC32C", "replica", "--topic-as"] {
+            assert!(said.contains(word), "{word:?} is not in: {said}");
+        }
+        assert!(!said.contains('\n'), "{said}");
+    }
+
+    #[test]
+    fn numbers_are_found_in_what_librdkafka_says() {
+        let reason = "MessageSet at offset 500 (612 bytes) failed CRC32C check (original 0x1f != calculated 0x2a)";
+        assert_eq!(numbers(reason).take(2).collect::<Vec<_>>(), [500, 612]);
+    }
+}

@@ -1,0 +1,185 @@
+//! Where the logs of partitions begin and end: asked of all of them at once, which is one request for each end and
+//! broker, however many partitions there are.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use lake_schemas::OffsetRange;
+use lake_schemas::job::SourceError;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::time::Instant;
+use tracing::warn;
+
+use super::fault::Fault;
+use super::group::failed;
+
+/// How long the brokers may take for an answer before they are asked again.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// Waits between two questions: after each one that fails, twice as long.
+const PAUSE_FIRST: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// How long a wait goes on before it is seen that nobody waits for the answer any more.
+const PAUSE_SLICE: Duration = Duration::from_millis(100);
+
+/// How long brokers may not know a topic or a partition: one that was only just made is not known everywhere at once.
+/// librdkafka gives them as long before it says so of what it fetches.
+const UNKNOWN_MAX: Duration = Duration::from_secs(30);
+
+/// By partition, the offsets that its log has.
+pub(super) type Watermarks = HashMap<i32, OffsetRange>;
+
+/// Asks once, and waits so long for the answer.
+fn ask<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partitions: &[i32],
+    patience: Duration,
+) -> KafkaResult<Watermarks> {
+    let firsts = ends(consumer, topic, partitions, Offset::Beginning, patience)?;
+    let nexts = ends(consumer, topic, partitions, Offset::End, patience)?;
+    let range =
+        |(partition, first): (i32, i64)| Some((partition, OffsetRange { first, next: *nexts.get(&partition)? }));
+    Ok(firsts.into_iter().filter_map(range).collect())
+}
+
+/// Asks until there is an answer, an error that does not pass, or nobody who waits for it.
+pub(super) fn until_told<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partitions: &[i32],
+    is_unwanted: impl Fn() -> bool,
+) -> Result<Watermarks, SourceError> {
+    let (began, mut pause) = (Instant::now(), PAUSE_FIRST);
+    loop {
+        let error = match ask(consumer, topic, partitions, ANSWER_MAX) {
+            Ok(watermarks) => return Ok(watermarks),
+            Err(error) => error,
+        };
+        if is_unwanted() || !may_pass(Fault::of(&error), began.elapsed()) {
+            return Err(failed(topic, &error));
+        }
+        warn!(topic, %error, wait_ms = pause.as_millis(), "asking again where the log of the topic begins and ends");
+        let until = Instant::now() + pause;
+        while Instant::now() < until && !is_unwanted() {
+            std::thread::park_timeout(PAUSE_SLICE.min(pause));
+        }
+        pause = (pause * 2).min(PAUSE_MAX);
+    }
+}
+
+/// Whether it is worth asking again, so long after the first time.
+fn may_pass(fault: Fault, after: Duration) -> bool {
+    match fault {
+        Fault::Hopeless | Fault::Gone | Fault::Unreadable => false,
+        Fault::Unknown => after < UNKNOWN_MAX,
+        Fault::CutOff | Fault::Passing => true,
+    }
+}
+
+/// One end of each log. To librdkafka the ends are special times: the request is the one for times.
+fn ends<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topic: &str,
+    partitions: &[i32],
+    which: Offset,
+    patience: Duration,
+) -> KafkaResult<HashMap<i32, i64>> {
+    let mut asked = TopicPartitionList::with_capacity(partitions.len());
+    for partition in partitions {
+        asked.add_partition_offset(topic, *partition, which)?;
+    }
+    if asked.count() == 0 {
+        return Ok(HashMap::new());
+    }
+    let answered = consumer.offsets_for_times(asked, patience)?;
+    let end = |one: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+        one.error()?;
+        match one.offset() {
+            Offset::Offset(offset) => Ok((one.partition(), offset)),
+            // The broker has left it out.
+            _ => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OffsetNotAvailable)),
+        }
+    };
+    answered.elements().iter().map(end).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use rdkafka::ClientConfig;
+    use rdkafka::mocking::MockCluster;
+    use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    use super::*;
+
+    const TOPIC: &str = "clicks";
+
+    fn config(cluster: &MockCluster<'_, impl rdkafka::ClientContext>) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", cluster.bootstrap_servers()).set("group.id", "watermarks");
+        config
+    }
+
+    /// Asks the mock cluster, whose next answers are these errors, until it is told or unwanted: after so many looks.
+    fn told(errors: &[RDKafkaRespErr], looks_max: usize) -> (Result<Watermarks, SourceError>, Duration) {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        cluster.create_topic(TOPIC, 3, 1).expect("a topic");
+        let producer: ThreadedProducer<DefaultProducerContext> = config(&cluster).create().expect("a producer");
+        for number in 0..5 {
+            let record = BaseRecord::<(), _>::to(TOPIC).partition(number % 2).payload("{}");
+            producer.send(record).map_err(|(error, _)| error).expect("a message is queued");
+        }
+        producer.flush(ANSWER_MAX).expect("the cluster answers");
+        let consumer: BaseConsumer = config(&cluster).create().expect("a consumer");
+        consumer.fetch_metadata(Some(TOPIC), ANSWER_MAX).expect("the cluster answers");
+        cluster.request_errors(RDKafkaApiKey::ListOffsets, errors);
+        let (began, looks) = (Instant::now(), Cell::new(0));
+        let is_unwanted = || looks.replace(looks.get() + 1) >= looks_max;
+        (until_told(&consumer, TOPIC, &[0, 1, 2], is_unwanted), began.elapsed())
+    }
+
+    #[test]
+    fn all_partitions_are_told_at_once() {
+        let (told, _) = told(&[], usize::MAX);
+        let told = told.expect("it is answered");
+        let ranges: Vec<_> = [0, 1, 2].iter().map(|partition| (told[partition].first, told[partition].next)).collect();
+        assert_eq!(ranges, [(0, 3), (0, 2), (0, 0)]);
+    }
+
+    #[test]
+    fn a_fail_over_is_waited_for_with_pauses() {
+        let errors = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE; 4];
+        let (told, took) = told(&errors, usize::MAX);
+        assert_eq!(told.expect("it passes").len(), 3);
+        let pauses: Duration = (0..4).map(|number| (PAUSE_FIRST * (1 << number)).min(PAUSE_MAX)).sum();
+        assert!(took >= pauses, "four failures in {took:?}, and no pauses between them");
+    }
+
+    #[test]
+    fn what_does_not_pass_is_said_at_once() {
+        let (told, took) = told(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 100], usize::MAX);
+        let error = told.expect_err("nobody gives it back").to_string();
+        assert!(error.contains(TOPIC) && error.contains("authorization"), "{error}");
+        assert!(took < UNKNOWN_MAX / 3, "it took {took:?}");
+    }
+
+    #[test]
+    fn a_stop_ends_the_wait() {
+        let (told, took) = told(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION; 1_000], 6);
+        told.expect_err("nobody waits for it");
+        assert!(took < PAUSE_MAX * 2, "it took {took:?}");
+    }
+
+    #[test]
+    fn a_topic_that_nobody_knows_is_asked_for_as_long_as_news_may_travel() {
+        assert!(may_pass(Fault::Unknown, Duration::from_secs(1)));
+        assert!(!may_pass(Fault::Unknown, UNKNOWN_MAX));
+        assert!(may_pass(Fault::CutOff, UNKNOWN_MAX * 100));
+    }
+}

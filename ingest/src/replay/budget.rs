@@ -1,0 +1,58 @@
+//! How many partitions a live job replays at a time, and what of its memory is kept for that.
+//!
+//! A restart replays every partition that it gets. What each replay holds has a bound, so the number of replays is what
+//! decides: no more than keep the cores busy, and no more than a share of the limit pays for.
+
+/// Replays a core: while one decodes, another waits for the store.
+const REPLAYS_A_CORE: usize = 2;
+
+/// What one replay holds at most, in bytes: the files that it opens ahead, the one that it reads, and a decoded batch
+/// or two.
+const REPLAY_BYTES_MAX: usize = 24 * 1024 * 1024;
+
+/// The share of a limit on memory that is kept for replays: one of so many.
+const SHARE: usize = 8;
+
+/// What the replays of a process may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// Partitions that are replayed at a time.
+    pub at_once: usize,
+    /// What is left of the limit for what the job itself holds, in bytes.
+    pub left: Option<usize>,
+}
+
+impl Budget {
+    /// Of a limit on the memory of a job, in bytes, on so many cores. One replay goes on in any case.
+    pub fn of(memory_max: Option<usize>, cores: usize) -> Self {
+        let busy = (cores * REPLAYS_A_CORE).max(1);
+        let Some(max) = memory_max else { return Self { at_once: busy, left: None } };
+        let share = max / SHARE;
+        let at_once = busy.min(share / REPLAY_BYTES_MAX).max(1);
+        Self { at_once, left: Some(max - share.min(at_once * REPLAY_BYTES_MAX)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: usize = 1 << 30;
+
+    #[test]
+    fn replays_keep_the_cores_busy_and_take_an_eighth_of_the_limit_at_most() {
+        assert_eq!(Budget::of(None, 4), Budget { at_once: 8, left: None });
+        for (max, cores) in [(GIB, 1), (GIB, 64), (16 * GIB, 4), (GIB / 4, 2)] {
+            let Budget { at_once, left } = Budget::of(Some(max), cores);
+            let left = left.expect("there is a limit");
+            assert!((1..=2 * cores).contains(&at_once), "{at_once} at once");
+            assert!(left >= max - max / 8 && left < max, "{left} of {max}");
+            assert!(at_once == 1 || left + at_once * REPLAY_BYTES_MAX <= max, "{at_once} at once, {left} of {max}");
+        }
+    }
+
+    #[test]
+    fn a_small_limit_still_lets_one_replay_go_on() {
+        assert_eq!(Budget::of(Some(8 << 20), 16), Budget { at_once: 1, left: Some(7 << 20) });
+    }
+}

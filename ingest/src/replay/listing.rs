@@ -1,0 +1,102 @@
+//! The files of the raw table, kept as its versions change: listed once, then followed by what each version says.
+
+use std::collections::HashMap;
+
+use lake_schemas::commit::VersionFiles;
+use lake_schemas::path::path_of;
+use lake_schemas::{OffsetRange, RawFile, TopicPartition};
+use object_store::path::Path;
+
+/// The live files of a raw table at one version.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    files: HashMap<Path, RawFile>,
+}
+
+impl Listing {
+    pub fn new(files: Vec<RawFile>) -> Self {
+        Self { files: files.into_iter().map(|file| (file.path.clone(), file)).collect() }
+    }
+
+    /// Goes on to the next version. `false` if its entry does not say enough of a file: then all must be listed again,
+    /// which tells what is wrong with it.
+    #[must_use]
+    pub fn follow(&mut self, version: &VersionFiles) -> bool {
+        for path in &version.removes {
+            let Some(path) = path_of(path) else { return false };
+            self.files.remove(&path);
+        }
+        for add in &version.adds {
+            let Some(file) = RawFile::of(add) else { return false };
+            self.files.insert(file.path.clone(), file);
+        }
+        true
+    }
+
+    /// The files that may hold rows of a stretch of a partition.
+    pub fn of(&self, partition: &TopicPartition, stretch: OffsetRange) -> Vec<RawFile> {
+        let holds = |file: &&RawFile| {
+            file.may_be_of(partition) && file.offsets.first < stretch.next && stretch.first < file.offsets.next
+        };
+        self.files.values().filter(holds).cloned().collect()
+    }
+
+    /// The file with the last rows of a partition below an offset, of those that end there or earlier.
+    pub fn last_below(&self, partition: &TopicPartition, next: i64) -> Option<RawFile> {
+        let below = self.files.values().filter(|file| file.may_be_of(partition) && file.offsets.next <= next);
+        below.max_by_key(|file| file.offsets.next).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::Range;
+
+    use deltalake::kernel::Add;
+    use lake_schemas::table::TIME_IN_FUTURE_MS;
+    use lake_schemas::{LogTime, Table, files};
+
+    use super::*;
+    use crate::decode::{BatchBuilder, Message};
+
+    /// A file of partition 0 that holds these offsets.
+    async fn file(offsets: Range<i64>) -> Add {
+        let mut batch = BatchBuilder::new(TopicPartition::new("clicks", 0), offsets.start, TIME_IN_FUTURE_MS);
+        for offset in offsets {
+            let (log_time, payload) =
+                (LogTime::from_millis(1_772_884_800_000), br#"{"ad_id":"a","event_time":1772884800000}"#);
+            batch.push(&Message { offset, log_time, key: None, payload: Some(payload) });
+        }
+        let files = files::encode(Table::Clicks, &[batch.finish().events]).await.expect("it is encoded in memory");
+        files.into_iter().next().expect("one day").add
+    }
+
+    fn ends(files: &[RawFile]) -> Vec<i64> {
+        let mut ends: Vec<_> = files.iter().map(|file| file.offsets.next).collect();
+        ends.sort_unstable();
+        ends
+    }
+
+    #[tokio::test]
+    async fn what_versions_add_and_take_out_is_followed() {
+        let (partition, all) = (TopicPartition::new("clicks", 0), OffsetRange { first: 0, next: 100 });
+        let (a, b, both) = (file(0..10).await, file(10..20).await, file(0..20).await);
+        let mut listing = Listing::new(vec![RawFile::of(&a).expect("statistics")]);
+        assert!(listing.follow(&VersionFiles { adds: vec![b.clone()], ..VersionFiles::default() }));
+        assert_eq!(ends(&listing.of(&partition, all)), [10, 20]);
+        assert_eq!(ends(&listing.of(&partition, OffsetRange { first: 10, next: 100 })), [20]);
+        assert_eq!(listing.last_below(&partition, 19).map(|file| file.offsets.next), Some(10));
+        // A compaction: one file in the place of two.
+        let removes = vec![a.path, b.path];
+        assert!(listing.follow(&VersionFiles { adds: vec![both], removes, ..VersionFiles::default() }));
+        assert_eq!(ends(&listing.of(&partition, all)), [20]);
+        assert!(listing.of(&TopicPartition::new("clicks", 1), all).is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_does_not_say_what_it_holds_ends_the_following() {
+        let foreign = Add { stats: None, ..file(0..10).await };
+        let version = VersionFiles { adds: vec![foreign], ..VersionFiles::default() };
+        assert!(!Listing::default().follow(&version));
+    }
+}

@@ -1,0 +1,181 @@
+//! The raw table as replays read it: how far it has come, and which files hold what.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use lake_schemas::commit::TableLog;
+use lake_schemas::witness::Witness;
+use lake_schemas::{Cut, OffsetRange, RawFile, Result, Table, TopicPartition};
+use object_store::ObjectStore;
+use tokio::sync::Mutex;
+
+use super::Needs;
+use super::listing::Listing;
+
+/// How far below the next offset the last row may lie that a live log must confirm: it is read again from there.
+const WITNESS_REACH: i64 = 100_000;
+
+/// The raw table, for all replays of a process.
+pub struct RawTable {
+    log: TableLog,
+    /// Its files, at the version of the log; `None` until they are asked for.
+    listing: Option<Listing>,
+    bounds: Option<Bounds>,
+    meter: Arc<Meter>,
+}
+
+/// Counts what replays read, for those who watch.
+#[derive(Debug, Default)]
+pub struct Meter {
+    rows: AtomicU64,
+    rows_in_all: AtomicU64,
+}
+
+impl Meter {
+    /// Rows read, and rows to read.
+    pub fn rows(&self) -> (u64, u64) {
+        (self.rows.load(Relaxed), self.rows_in_all.load(Relaxed))
+    }
+
+    /// Counts rows that have been read.
+    pub(super) fn count(&self, rows: usize) {
+        self.rows.fetch_add(rows as u64, Relaxed);
+    }
+}
+
+/// Where replays end.
+struct Bounds {
+    until: Cut,
+    /// What they are for; `None`: all that they come by is needed.
+    needs: Option<Needs>,
+}
+
+impl RawTable {
+    /// Over the log of `clicks`.
+    pub fn new(log: TableLog) -> Self {
+        assert_eq!(log.table(), Table::Clicks, "replays read the events");
+        Self { log, listing: None, bounds: None, meter: Arc::default() }
+    }
+
+    /// The same, as far as a cut that it has reached, however far it goes on.
+    pub fn until(log: TableLog, until: Cut) -> Self {
+        let mut raw = Self::new(log);
+        raw.end_at(until);
+        raw
+    }
+
+    /// The same, of which no more is read than something needs.
+    pub fn needed(log: TableLog, needs: Needs) -> Self {
+        let mut raw = Self::new(log);
+        raw.need(needs);
+        raw
+    }
+
+    /// Looks how far it has come by now.
+    pub async fn refresh(&mut self) -> Result<()> {
+        self.log.refresh().await?;
+        self.log.warn_of_foreign();
+        Ok(())
+    }
+
+    /// How far it is read in a partition: as far as it has come, unless that is bounded.
+    pub fn cut(&self, partition: &TopicPartition) -> Option<i64> {
+        match &self.bounds {
+            Some(bounds) => bounds.until.get(partition).copied(),
+            None => self.log.stand(partition).cut,
+        }
+    }
+
+    /// What Kafka must still say of partitions that are read on there from these offsets.
+    pub async fn witnesses(&self, froms: &[(TopicPartition, i64)]) -> Result<HashMap<TopicPartition, Witness>> {
+        // Behind a bound nothing is read on.
+        let froms = if self.bounds.is_some() { &[] } else { froms };
+        Witness::find(std::slice::from_ref(&self.log), froms).await
+    }
+
+    /// For several to read.
+    pub fn shared(self) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(self))
+    }
+
+    /// From now on it ends there.
+    pub(crate) fn end_at(&mut self, until: Cut) {
+        self.bounds = Some(Bounds { until, needs: None });
+    }
+
+    /// From now on it is read as far as something needs.
+    pub(crate) fn need(&mut self, needs: Needs) {
+        self.bounds = Some(Bounds { until: needs.history.until.clone(), needs: Some(needs) });
+    }
+
+    /// Counts what is read into a meter.
+    pub fn counted_by(mut self, meter: &Arc<Meter>) -> Self {
+        self.meter = Arc::clone(meter);
+        self
+    }
+
+    /// Counts what is read into a meter, and tells it how much that will be in all.
+    pub async fn metered(mut self, meter: &Arc<Meter>) -> Result<Self> {
+        let partitions: Vec<_> = self.bounds.iter().flat_map(|bounds| bounds.until.keys().cloned()).collect();
+        for partition in &partitions {
+            let rows = self.files_of(partition).await?.iter().map(|file| file.rows).sum();
+            meter.rows_in_all.fetch_add(rows, Relaxed);
+        }
+        Ok(self.counted_by(meter))
+    }
+
+    /// Counts what is read.
+    pub(super) fn meter(&self) -> Arc<Meter> {
+        Arc::clone(&self.meter)
+    }
+
+    /// The files that are read of a partition, from its beginning to where it ends.
+    pub async fn files_of(&mut self, partition: &TopicPartition) -> Result<Vec<RawFile>> {
+        let next = self.cut(partition).unwrap_or(0);
+        self.files(partition, OffsetRange { first: i64::MIN, next }).await
+    }
+
+    /// All files of a partition, whatever is needed of them.
+    pub(crate) async fn all_files_of(&mut self, partition: &TopicPartition) -> Result<Vec<RawFile>> {
+        let all = OffsetRange { first: i64::MIN, next: i64::MAX };
+        Ok(self.listing().await?.of(partition, all))
+    }
+
+    /// The files that hold a stretch of a partition, as far as they are needed.
+    pub(super) async fn files(&mut self, partition: &TopicPartition, stretch: OffsetRange) -> Result<Vec<RawFile>> {
+        let files = self.listing().await?.of(partition, stretch);
+        Ok(match self.bounds.as_ref().and_then(|bounds| bounds.needs.as_ref()) {
+            Some(needs) => needs.select(partition, files),
+            None => files,
+        })
+    }
+
+    /// The file with the last row that a live log must confirm before it is read on from an offset; `None` where
+    /// nothing is read on, or where that row is too far away.
+    pub(super) async fn confirmed_by(&mut self, partition: &TopicPartition, next: i64) -> Result<Option<RawFile>> {
+        if self.bounds.is_some() {
+            return Ok(None);
+        }
+        let last = self.listing().await?.last_below(partition, next);
+        Ok(last.filter(|file| next - file.offsets.next <= WITNESS_REACH))
+    }
+
+    /// The files that are live now. They are listed once; from then on each version says what it changes.
+    async fn listing(&mut self) -> Result<&Listing> {
+        let met = self.log.take_met();
+        let followed = self.listing.take().zip(met).and_then(|(mut listing, met)| {
+            let is_followed = met.iter().all(|version| listing.follow(version));
+            is_followed.then_some(listing)
+        });
+        let listing = match followed {
+            Some(listing) => listing,
+            None => Listing::new(self.log.raw_files().await?),
+        };
+        Ok(self.listing.insert(listing))
+    }
+
+    pub(super) fn store(&self) -> Arc<dyn ObjectStore> {
+        self.log.object_store()
+    }
+}

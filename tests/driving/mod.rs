@@ -1,0 +1,24 @@
+//! Laws of the loop that drives every job: in the real loop, over real tables, in simulated time.
+
+mod paced;
+mod restarted;
+mod stopped;
+mod taken_back;
+
+use std::sync::Arc;
+
+use lake_schemas::minute::Parameters;
+
+use crate::simulation::{Computation, Group, Log, ScriptedSource};
+
+/// The minute counts.
+fn minutes() -> Computation {
+    Computation::Minutes(Parameters::default())
+}
+
+/// All of a log, for one process, and its group.
+fn all_of(log: &Arc<Log>) -> (ScriptedSource, Arc<Group>) {
+    let group = Arc::new(Group::default());
+    (0..log.partitions.len() as i32).for_each(|partition| group.give(partition, 0));
+    (ScriptedSource::new(Arc::clone(log), Arc::clone(&group), 0, 7), group)
+}

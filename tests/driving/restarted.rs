@@ -1,0 +1,97 @@
+//! A restart replays a few partitions at a time, lists the raw table once, and goes over to the live log as soon as
+//! that has what comes next, whatever the raw table does meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ingest::drive::Pace;
+use ingest::hybrid::HybridSource;
+use ingest::replay::{Meter, RawTable};
+use lake_schemas::Table;
+use lake_schemas::commit::TableLog;
+use lake_schemas::job::{Job, Source, Start};
+use lake_schemas::minute::Parameters;
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use query::verify::{Question, verify};
+use stream_agg::job::Aggregate;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{all_of, minutes};
+use crate::fault_store::{Fault, FaultStore};
+use crate::simulation::{Computation, Log, START_MS, lake_on, named, simulate};
+
+const PARTITIONS: usize = 20;
+
+/// Messages that are there at first, of each partition, and that come after.
+const FIRST: usize = 100;
+const LATER: usize = 180;
+
+/// Of a read, a part of this: a tenth of a second.
+const SLOW: Duration = Duration::from_millis(6_400);
+
+const MEMORY: usize = 1 << 30;
+
+/// All partitions, of which a message comes every second once the first are there.
+fn log() -> Log {
+    let times = || (0..FIRST + LATER).map(|number| START_MS + number as i64 * 1_000).map(|ms| (ms, ms)).collect();
+    let after = |_, number: usize| Duration::from_secs(number.saturating_sub(FIRST) as u64);
+    Log::of_times((0..PARTITIONS).map(|_| times())).coming(after)
+}
+
+#[test]
+fn a_restart_catches_up_though_the_raw_table_goes_on() {
+    simulate(async {
+        let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let (log, lake) = (Arc::new(log()), lake_on(Arc::clone(&memory)));
+        // Ingest commits every second, and moves all partitions each time.
+        let (ingesting, (ingested, _)) = (lake.clone(), all_of(&log));
+        let raw = tokio::spawn(async move {
+            let (pace, stop) = (Pace::every(Duration::from_secs(1)), CancellationToken::new());
+            Computation::Raw.run(&ingesting, ingested, pace, None, stop).await
+        });
+        sleep(Duration::from_secs(10)).await;
+        let store = FaultStore::by_nature(Arc::clone(&memory), Box::new(|_| Fault::Slow(SLOW)));
+        let (slow, (source, group)) = (lake_on(Arc::new(store.clone())), all_of(&log));
+        let began = Instant::now();
+        let restarted = tokio::spawn(async move {
+            let (pace, stop) = (Pace::every(Duration::from_secs(5)), CancellationToken::new());
+            minutes().run(&slow, source, pace, None, stop).await
+        });
+        sleep(Duration::from_secs(60)).await;
+        let live = group.read_by(began + Duration::from_secs(60));
+        assert_eq!(live, PARTITIONS, "so many partitions are read live after a minute");
+        // Two tables are opened, and one is listed: nothing is listed for each partition.
+        let listed = store.lists();
+        assert!(listed <= PARTITIONS as u64 / 2, "{listed} listings of a log");
+        // What comes from both ends is counted once.
+        sleep(Duration::from_secs(LATER as u64)).await;
+        assert!(!raw.is_finished() && !restarted.is_finished(), "both go on");
+        let found = verify(&lake, Question::default(), MEMORY).await.expect("an audit");
+        assert!(found.is_equal() && found.cut == log.ends(), "{found}");
+    });
+}
+
+#[test]
+fn a_restart_replays_few_partitions_at_a_time() {
+    simulate(async {
+        let lake = lake_on(Arc::new(InMemory::new()));
+        let log = Arc::new(log().earlier(|_, _| FIRST));
+        // One epoch of all, so that each partition is one file.
+        let (rarely, stop) = (Pace::every(Duration::from_secs(3_600)), CancellationToken::new());
+        let ingested = Computation::Raw.run(&lake, all_of(&log).0, rarely, Some(log.ends()), stop).await;
+        ingested.expect("ingest ends");
+        let (clicks, meter) = (TableLog::open(&lake, Table::Clicks).await.expect("memory"), Arc::new(Meter::default()));
+        let raw = RawTable::new(clicks).counted_by(&meter).shared();
+        let job = Aggregate::new(Parameters::default());
+        let mut source = HybridSource::new(raw, all_of(&log).0, job.reads()).replaying(2);
+        let partitions = (0..PARTITIONS as i32).map(named);
+        let starts = partitions.map(|partition| Start { partition, from: None, witness: None }).collect();
+        source.start(starts).await.expect("memory");
+        // Nobody takes what is replayed, so what is under way stays so.
+        sleep(Duration::from_secs(60)).await;
+        let (rows, all) = (meter.rows().0, PARTITIONS * FIRST);
+        assert!(rows > 0 && rows <= all as u64 / 2, "{rows} of {all} rows were read ahead");
+    });
+}

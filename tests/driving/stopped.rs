@@ -1,0 +1,113 @@
+//! A stop is seen in every wait, whatever the store does: within the contract's 20 seconds the loop is over.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ingest::drive::{DriveError, Pace};
+use object_store::memory::InMemory;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::minutes;
+use crate::fault_store::{Fault, FaultStore};
+use crate::simulation::{Computation, Group, Log, START_MS, ScriptedSource, lake_on, simulate};
+
+const PARTITIONS: i32 = 100;
+
+/// The contract's bound, less what leaving the group may take.
+const STOP_MAX: Duration = Duration::from_secs(17);
+
+/// When the store stops working, and when something happens that has to wait for it.
+const BREAKS: Duration = Duration::from_secs(5);
+const HAPPENS: Duration = Duration::from_secs(7);
+
+/// What happens while the store does not work.
+#[derive(Clone, Copy, Debug)]
+enum Happens {
+    /// Messages come, and go on.
+    Messages,
+    /// No message comes any more: the tables are only looked at.
+    Silence,
+    /// The group gives the process a partition.
+    Comes,
+    /// The group takes one away.
+    Goes,
+}
+
+/// Messages every second for a minute, or until the store breaks.
+fn log(happens: Happens) -> Log {
+    let seconds = if matches!(happens, Happens::Silence) { BREAKS.as_secs() - 2 } else { 60 };
+    let times = || (0..seconds as i64).map(|second| (START_MS + second * 1_000, START_MS + second * 1_000)).collect();
+    Log::of_times((0..PARTITIONS).map(|_| times())).coming(|_, number| Duration::from_secs(number as u64))
+}
+
+/// Stops a job after a time, and returns what it ended with.
+async fn stop_after(
+    time: Duration,
+    computation: &Computation,
+    happens: Happens,
+    fault: Fault,
+) -> Result<(), DriveError> {
+    let fault_in = watch::Sender::new(Fault::None);
+    let faults = fault_in.subscribe();
+    let store = FaultStore::by_nature(Arc::new(InMemory::new()), Box::new(move |_| *faults.borrow()));
+    let (lake, log, group) = (lake_on(Arc::new(store)), Arc::new(log(happens)), Arc::new(Group::default()));
+    (1..PARTITIONS).for_each(|partition| group.give(partition, 0));
+    let (stop, source) = (CancellationToken::new(), ScriptedSource::new(log, Arc::clone(&group), 0, 7));
+    let pace = Pace::every(Duration::from_secs(1));
+    let world = async {
+        sleep(BREAKS).await;
+        fault_in.send_replace(fault);
+        sleep(HAPPENS - BREAKS).await;
+        match happens {
+            Happens::Messages | Happens::Silence => {}
+            Happens::Comes => group.give(0, 0),
+            Happens::Goes => group.give(1, 1),
+        }
+        sleep(time - HAPPENS).await;
+        stop.cancel();
+        let told = Instant::now();
+        sleep(STOP_MAX).await;
+        panic!("{happens:?}, {fault:?}: it goes on {:?} after it was told to stop", told.elapsed());
+    };
+    tokio::select! {
+        biased;
+        done = computation.run(&lake, source, pace, None, stop.clone()) => {
+            assert!(stop.is_cancelled(), "{happens:?}, {fault:?}: it ends by itself: {done:?}");
+            done
+        }
+        () = world => unreachable!("it panics"),
+    }
+}
+
+#[test]
+fn a_stop_is_seen_in_every_wait() {
+    // Before what is taken away is given up, and after that, when all else begins again; and in a look.
+    let times = [8, 16, 40].map(Duration::from_secs);
+    for computation in [Computation::Raw, minutes()] {
+        for fault in [Fault::Fail, Fault::Hang] {
+            for happens in [Happens::Messages, Happens::Silence, Happens::Comes, Happens::Goes] {
+                for time in times {
+                    let done = simulate(stop_after(time, &computation, happens, fault));
+                    let is_clean = matches!(done, Ok(()) | Err(DriveError::StoppedShort));
+                    assert!(is_clean, "{happens:?}, {fault:?}, at {time:?}: {done:?}");
+                    if matches!(happens, Happens::Silence) && matches!(computation, Computation::Raw) {
+                        assert!(done.is_ok(), "{fault:?}, at {time:?}: nothing is left to commit: {done:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stop_of_a_store_that_works_takes_no_time() {
+    for computation in [Computation::Raw, minutes()] {
+        let done = simulate(async {
+            let stopped = stop_after(Duration::from_secs(20), &computation, Happens::Goes, Fault::None);
+            timeout(Duration::from_secs(60), stopped).await
+        });
+        done.expect("it ends").expect("all is committed");
+    }
+}

@@ -1,0 +1,102 @@
+//! A job learns what other writers do to its table, however quiet its partitions are.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::DateTime;
+use ingest::backfill::{Made, Promote, Range, Shadow, What, Work};
+use ingest::drive::{DriveError, Pace};
+use lake_schemas::commit::TableLog;
+use lake_schemas::minute::Requested;
+use lake_schemas::{Lake, LakeError, Table};
+use object_store::memory::InMemory;
+use query::verify::{Question, verify};
+use stream_agg::job::Aggregate;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{all_of, minutes};
+use crate::simulation::{Computation, Log, START_MS, lake_on, named, simulate};
+
+/// When the second half of the log comes, and when all of it has been written out.
+const SECOND_HALF: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_secs(60);
+
+const MEMORY: usize = 1 << 30;
+
+/// Runs a job until the world ends.
+fn run(computation: Computation, lake: &Lake, log: &Arc<Log>) -> JoinHandle<Result<(), DriveError>> {
+    let ((source, _), lake) = (all_of(log), lake.clone());
+    let (pace, stop) = (Pace::every(Duration::from_secs(1)), CancellationToken::new());
+    tokio::spawn(async move { computation.run(&lake, source, pace, None, stop).await })
+}
+
+/// Makes a table of what is there by now.
+async fn shadow(lake: &Lake, requested: Requested) -> What {
+    let table = Table::Shadow("again".parse().expect("a name"));
+    let stop = CancellationToken::new();
+    let work = Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop };
+    let made = Shadow { work, table, requested }.run(Aggregate::over).await.expect("it is made");
+    assert!(matches!(made, Made::Whole(_)));
+    What::Shadow(table)
+}
+
+async fn promote(lake: &Lake, what: What) {
+    let now = DateTime::from_timestamp_millis(START_MS).expect("a time");
+    let promoted = Promote { lake, what, now, stop: CancellationToken::new() }.run().await;
+    promoted.expect("nothing fails").expect("nobody stops it");
+}
+
+/// A log whose second half comes later. Each half of each partition has messages.
+fn in_halves() -> Arc<Log> {
+    let mut logs = (0..).map(|seed| Log::of_seed(seed, 3, 300));
+    let log = logs.find(|log| log.partitions.iter().all(|all| all.len() > 40)).expect("there is no end of seeds");
+    let halves: Vec<_> = log.partitions.iter().map(|all| all.len() / 2).collect();
+    let after = move |partition: usize, number| if number < halves[partition] { Duration::ZERO } else { SECOND_HALF };
+    Arc::new(log.coming(after))
+}
+
+/// The cuts of the minutes, by partition.
+async fn cuts(lake: &Lake, log: &Log) -> Vec<Option<i64>> {
+    let minutes = TableLog::find(lake, Table::ClicksMinute).await.expect("memory").expect("it is there");
+    let partitions = 0..log.partitions.len() as i32;
+    partitions.map(|partition| minutes.stand(&named(partition)).cut).collect()
+}
+
+fn ends(log: &Log) -> Vec<Option<i64>> {
+    (0..log.partitions.len() as i32).map(|partition| log.end(partition)).collect()
+}
+
+#[test]
+fn a_promotion_takes_back_quiet_partitions_too_and_so_does_its_undo() {
+    simulate(async {
+        let (log, lake) = (in_halves(), lake_on(Arc::new(InMemory::new())));
+        let jobs = [run(Computation::Raw, &lake, &log), run(minutes(), &lake, &log)];
+        sleep(SECOND_HALF / 2).await;
+        let half = shadow(&lake, Requested::default()).await;
+        sleep(SECOND_HALF / 2 + IDLE).await;
+        assert_eq!(cuts(&lake, &log).await, ends(&log));
+        for what in [half, What::Before] {
+            promote(&lake, what).await;
+            sleep(IDLE).await;
+            assert_eq!(cuts(&lake, &log).await, ends(&log), "{what:?}: what lies behind it was counted again");
+        }
+        assert!(jobs.iter().all(|job| !job.is_finished()), "the jobs go on");
+        let found = verify(&lake, Question::default(), MEMORY).await.expect("an audit");
+        assert!(found.is_equal() && found.cut == log.ends(), "{found}");
+    });
+}
+
+#[test]
+fn an_idle_job_learns_that_its_table_counts_otherwise_now() {
+    simulate(async {
+        let (log, lake) = (in_halves(), lake_on(Arc::new(InMemory::new())));
+        let (_raw, minutes) = (run(Computation::Raw, &lake, &log), run(minutes(), &lake, &log));
+        sleep(SECOND_HALF + IDLE).await;
+        let other = shadow(&lake, Requested { allowed_lateness_ms: Some(0), ..Requested::default() }).await;
+        promote(&lake, other).await;
+        let done = timeout(Duration::from_secs(15), minutes).await.expect("it looks at its table").expect("no panic");
+        assert!(matches!(done, Err(DriveError::Lake(LakeError::Altered(_)))), "{done:?}");
+    });
+}

@@ -1,0 +1,227 @@
+//! Law: nobody is billed by a sum that wrapped around. What 64 bits do not hold is an error that names whose it is, for
+//! whoever asks for it; no job stops at it, and other ads are answered as ever.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use ingest::decode::{BatchBuilder, Message};
+use lake_schemas::commit::{Commit, Outcome, TableLog};
+use lake_schemas::job::Step;
+use lake_schemas::minute::Parameters;
+use lake_schemas::table::TIME_IN_FUTURE_MS;
+use lake_schemas::{Lake, LogTime, Stand, Table, TopicPartition, files};
+use query::QueryError;
+use query::totals::{Detail, Question, Totals, Whom};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::NOON_MS;
+use crate::by_hand::{MINUTE_MS, Row, TOPIC, append, minutes};
+use crate::simulation::simulate;
+use crate::start_up::{clicklake, fails, folder};
+
+/// Half of what 64 bits hold, and a little more.
+const BIG: i64 = 5_000_000_000_000_000_000;
+
+/// A partition that has come to an offset, with an event of nine minutes after noon, and that was drained there.
+fn stand(cut: i64) -> Stand {
+    let emitted_ms = Some(NOON_MS + 9 * MINUTE_MS - Parameters::default().out_of_orderness_ms);
+    Stand { cut: Some(cut), emitted_ms, drained: Some(cut), restore: Some(0), ..Stand::default() }
+}
+
+/// Minutes in which one ad has got more than 64 bits hold, and another has more clicks.
+async fn overflowing(lake: &Lake) {
+    let mut log = minutes(lake, Table::ClicksMinute, &Parameters::default()).await;
+    let row = |minute, ad: &str, clicks, cost_micros| Row {
+        minute,
+        ad: ad.to_owned(),
+        clicks,
+        cost_micros,
+        ..Row::default()
+    };
+    let rows = [row(0, "big", 1, BIG), row(0, "fine", 3, 7), row(1, "big", 1, BIG)];
+    append(&mut log, &rows, &[(0, stand(5))].into()).await;
+}
+
+/// What a command prints, as JSON.
+fn said(arguments: &[&str], lake: &str) -> Vec<Value> {
+    let output = clicklake(&[arguments, &["--format", "json", "--lake", lake]].concat());
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// What a command prints that must go through, and what it says beside that.
+fn done(arguments: &[&str], lake: &str) -> (String, String) {
+    let output = clicklake(&[arguments, &["--lake", lake]].concat());
+    let (shown, said) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
+    let (shown, said) = (shown.expect("UTF-8"), said.expect("UTF-8"));
+    assert!(output.status.success(), "{arguments:?}: {shown}{said}");
+    (shown, said)
+}
+
+#[test]
+fn a_sum_that_64_bits_do_not_hold_is_an_error_that_names_the_ad_and_nobody_elses() {
+    let (_folder, path) = folder();
+    simulate(overflowing(&Lake::at(&path).expect("a lake")));
+    let exact = "10000000000000000000";
+    for is_rolled_up in [false, true] {
+        if is_rolled_up {
+            done(&["compact", "--once"], &path);
+        }
+        let fails = |arguments: &[&str], words: &[&str]| fails(&[arguments, &["--lake", &path]].concat(), 3, words);
+        fails(&["total", "--ad", "big"], &["ad big", "cost_micros", exact, "for all time"]);
+        let hour = ["--from", "2026-03-07T12:00:00Z", "--to", "2026-03-07T13:00:00Z"];
+        fails(&[&["total", "--ad", "big"][..], &hour].concat(), &["ad big", exact, "from 2026-03-07T12:00:00"]);
+        fails(&["series", "--ad", "big", "--by", "hour"], &["ad big", "window_start 2026-03-07T12:00:00", exact]);
+        fails(&["top", "-n", "2"], &["ad_id big", exact]);
+        fails(&["sql", "select ad_id, cost_micros from totals(null, null)"], &["ad_id big", exact]);
+        for table in
+            if is_rolled_up { &["clicks_minute", "clicks_hourly", "clicks_daily"][..] } else { &["clicks_minute"] }
+        {
+            let sql = format!("select sum(cost_micros) from {table}");
+            fails(&["sql", &sql], &[&format!("sum({table}.cost_micros)"), "64 bits"]);
+        }
+        let fine =
+            json!([{ "ad_id": "fine", "clicks": 3, "cost_micros": 7, "duplicates": 0, "late": 0, "filtered": 0 }]);
+        assert_eq!(json!(said(&["total", "--ad", "fine"], &path)), fine);
+        assert_eq!(json!(said(&["top", "-n", "1"], &path)), fine, "what is not shown is of any size");
+        let series = said(&["series", "--ad", "big", "--by", "minute"], &path);
+        assert_eq!(series.iter().map(|row| row["cost_micros"].as_i64()).collect::<Vec<_>>(), [Some(BIG); 2]);
+        for sql in [
+            "select sum(cost_micros) as c from totals(null, null) where ad_id = 'fine'",
+            "select 7 as c from totals(null, null) where ad_id = 'big' and clicks = 2",
+            "select sum(cost_micros) as c from clicks_minute where ad_id = 'fine'",
+        ] {
+            assert_eq!(said(&["sql", sql], &path)[0]["c"], json!(7), "{sql}");
+        }
+        let sql = "select cast(sum(cast(cost_micros as decimal(38, 0))) as varchar) as c from clicks_minute where ad_id = 'big'";
+        assert_eq!(said(&["sql", sql], &path)[0]["c"], json!(exact));
+    }
+    // What is rolled up is the same in each table.
+    for table in ["clicks_hourly", "clicks_daily"] {
+        let sql = format!("select cost_micros, clicks from {table} where ad_id = 'big' order by 1 desc");
+        let rows = said(&["sql", &sql], &path);
+        let sum = |name: &str| rows.iter().filter_map(|row| row[name].as_i64()).map(i128::from).sum::<i128>();
+        assert_eq!((rows.len(), sum("cost_micros"), sum("clicks")), (2, 2 * i128::from(BIG), 2), "{rows:?}");
+    }
+}
+
+/// What `serve` keeps added up, and what it adds up for a question, say the same.
+#[test]
+fn what_is_added_up_beforehand_keeps_others_answered() {
+    let (_folder, path) = folder();
+    let lake = Lake::at(&path).expect("a lake");
+    simulate(overflowing(&lake));
+    done(&["compact", "--once"], &path);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let totals = Totals::new(lake).expect("a session");
+        let question = |whom| Question { whom, detail: Detail::Sums, ..Question::default() };
+        for is_added_up in [false, true] {
+            if is_added_up {
+                totals.look(Instant::now() + Duration::from_secs(60)).await.expect("the lake is there");
+            }
+            let big = totals.total(&question(Whom::Ad("big".to_owned()))).await.expect_err("it does not fit");
+            assert!(matches!(&big, QueryError::Overflow(_)) && big.to_string().contains("ad big"), "{big:?}");
+            let fine = totals.total(&question(Whom::Ad("fine".to_owned()))).await.expect("it fits");
+            assert_eq!(fine.rows[0]["cost_micros"].as_ref(), &Int64Array::from(vec![7]), "added up: {is_added_up}");
+            let all = totals.total(&question(Whom::All)).await.expect_err("it does not fit").to_string();
+            assert!(all.contains("all ads") && all.contains("10000000000000000007"), "{all}");
+        }
+    });
+}
+
+/// Commits clicks of partition 0 as an earlier version took them in, one an offset: any cost was right.
+async fn clicks_of_old(lake: &Lake, clicks: &[(&str, i64, i64)]) {
+    let mut log = TableLog::open_or_make(lake, &Table::Clicks.definition()).await.expect("a table");
+    let partition = TopicPartition::new(TOPIC, 0);
+    let mut batch = BatchBuilder::new(partition.clone(), 0, TIME_IN_FUTURE_MS);
+    for (offset, (ad, minute, _)) in (0..).zip(clicks) {
+        let time = NOON_MS + minute * MINUTE_MS;
+        let payload = json!({ "ad_id": ad, "timestamp": time, "click_id": offset.to_string(), "cost_micros": 1 });
+        let (log_time, payload) = (LogTime::from_millis(NOON_MS + 11 * MINUTE_MS), payload.to_string());
+        batch.push(&Message { offset, log_time, key: None, payload: Some(payload.as_bytes()) });
+    }
+    let decoded = batch.finish().events;
+    let costs: ArrayRef = Arc::new(Int64Array::from_iter_values(clicks.iter().map(|(_, _, cost)| *cost)));
+    let mut columns = decoded.columns().to_vec();
+    columns[decoded.schema().index_of("cost_micros").expect("a column")] = costs;
+    let rows = vec![RecordBatch::try_new(decoded.schema(), columns).expect("the same columns")];
+    let next = i64::try_from(clicks.len()).expect("few");
+    let to = Stand { cut: Some(next), read: Some(next), ..Stand::default() };
+    let step = Step { table: Table::Clicks, from: log.stand(&partition), partition, rows, to };
+    let mut adds = Vec::new();
+    for file in files::encode(Table::Clicks, &step.rows).await.expect("a file") {
+        file.put(log.object_store().as_ref()).await.expect("a disk");
+        adds.push(file.add);
+    }
+    let outcome = log.commit(&Commit::epoch("ingest", &[step], adds)).await.expect("a disk");
+    assert!(matches!(outcome, Outcome::Committed(_)), "{outcome:?}");
+}
+
+#[test]
+fn clicks_from_before_the_bound_count_without_their_cost_and_that_is_said() {
+    let (_folder, path) = folder();
+    let huge = 9_000_000_000_000_000_000;
+    let clicks = [("old", 0, huge), ("old", 0, huge), ("old", 0, 5), ("fine", 1, 1_000_000_000_000), ("fine", 9, 1)];
+    simulate(async {
+        let lake = Lake::at(&path).expect("a lake");
+        clicks_of_old(&lake, &clicks).await;
+        minutes(&lake, Table::ClicksMinute, &Parameters::default()).await;
+    });
+    let beyond = "count with a cost of null";
+    let (_, said) = done(&["backfill", "--into", "again"], &path);
+    assert!(said.contains(beyond) && said.contains("first=0") && said.contains("events=2"), "{said}");
+    let sql = "select ad_id, sum(clicks) as n, sum(cost_micros) as c from again group by ad_id order by ad_id";
+    let rows = self::said(&["sql", sql], &path);
+    let expected = json!([{ "ad_id": "fine", "n": 2, "c": 1_000_000_000_001_i64 }, { "ad_id": "old", "n": 3, "c": 5 }]);
+    assert_eq!(json!(rows), expected);
+    for by in [&["verify", "--table", "again"][..], &["verify", "--table", "again", "--replay"]] {
+        let (shown, _) = done(by, &path);
+        assert!(shown.starts_with("equal: ") && shown.contains(&format!("2 clicks {beyond}")), "{shown}");
+        assert!(shown.contains("clicks/0: 2 clicks, the first at offset 0"), "{shown}");
+    }
+    done(&["promote", "again"], &path);
+    let noon = "2026-03-07T12:00:00Z";
+    let explained = self::said(&["explain", "--ad", "old", "--minute", noon], &path);
+    let costs: Vec<_> = explained.iter().map(|line| line["cost_micros"].as_i64()).collect();
+    assert_eq!(costs, [None, None, Some(5)], "{explained:?}");
+    assert_eq!(self::said(&["total", "--ad", "old"], &path)[0]["cost_micros"], json!(5));
+    fails(&["sql", "select sum(cost_micros) from clicks where ad_id = 'old'", "--lake", &path], 3, &["64 bits"]);
+}
+
+#[test]
+fn a_minute_that_an_earlier_version_let_wrap_around_is_told_and_mended() {
+    let (_folder, path) = folder();
+    let clicks = [("old", 0, 6), ("old", 0, 5), ("fine", 1, 7), ("fine", 9, 1)];
+    simulate(async {
+        let lake = Lake::at(&path).expect("a lake");
+        clicks_of_old(&lake, &clicks).await;
+        let mut log = minutes(&lake, Table::ClicksMinute, &Parameters::default()).await;
+        let row = |minute, ad: &str, clicks, cost_micros| Row {
+            minute,
+            ad: ad.to_owned(),
+            clicks,
+            cost_micros,
+            ..Row::default()
+        };
+        append(&mut log, &[row(0, "old", 2, -11), row(1, "fine", 1, 7), row(9, "fine", 1, 1)], &[(0, stand(4))].into())
+            .await;
+    });
+    fails(
+        &["total", "--ad", "old", "--lake", &path],
+        3,
+        &["ad old", "-11", "below zero", "verify", "backfill --replace"],
+    );
+    assert_eq!(said(&["total", "--ad", "fine"], &path)[0]["cost_micros"], json!(8));
+    let audited = clicklake(&["verify", "--lake", &path]);
+    let shown = String::from_utf8_lossy(&audited.stdout);
+    assert!(
+        audited.status.code() == Some(1) && shown.contains("ad_id=old") && shown.contains("-11, recounted 11"),
+        "{shown}"
+    );
+    done(&["backfill", "--replace"], &path);
+    assert_eq!(said(&["total", "--ad", "old"], &path)[0]["cost_micros"], json!(11));
+    assert!(done(&["verify"], &path).0.starts_with("equal: "));
+}

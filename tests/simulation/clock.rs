@@ -1,0 +1,54 @@
+//! The wall clock of a simulated world. A day of it passes in minutes of simulated time.
+//!
+//! What clean-up may delete depends on days, and a world lasts for minutes. So most of each day is left out: the clock
+//! goes at the pace of simulated time, and once every [`DAY`] of it jumps to the next midnight. Between two jumps it
+//! measures seconds like the clock that writers measure their own waiting with, so whoever compares the two agrees.
+//!
+//! The bounds that make clean-up safe keep their order in simulated time:
+//!
+//! | what | in days | in simulated time |
+//! |---|---|---|
+//! | a writer trusts what it knows of a table, is stopped then, and its put is slow | | 600 s + 90 s + 20 s |
+//! | a file that no version names is swept when it is older; none is committed so late | 7 | 700 s |
+//! | a version is given up when it is older | [`KEEP`]: 8 | 800 s |
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::log::START_MS;
+
+/// Simulated time from midnight to midnight.
+pub const DAY: Duration = Duration::from_secs(100);
+
+/// How long versions are kept, where clean-up runs.
+pub const KEEP: Duration = Duration::from_secs(8 * SECONDS_A_DAY);
+
+const SECONDS_A_DAY: u64 = 24 * 3_600;
+
+/// The wall clock of a world, which begins with it.
+#[derive(Clone)]
+pub struct Clock {
+    since: Instant,
+    /// The runtime whose time passes: Delta asks from one of its own.
+    runtime: Handle,
+}
+
+impl Clock {
+    /// Starts at midnight.
+    pub fn start() -> Self {
+        Self { since: Instant::now(), runtime: Handle::current() }
+    }
+
+    /// Tells the time.
+    pub fn now(&self) -> DateTime<Utc> {
+        let _here = self.runtime.enter();
+        let passed = self.since.elapsed();
+        let days = passed.as_secs() / DAY.as_secs();
+        let today = passed - Duration::from_secs(days * DAY.as_secs());
+        let time = Duration::from_secs(days * SECONDS_A_DAY) + today;
+        DateTime::from_timestamp_millis(START_MS).expect("a time") + time
+    }
+}

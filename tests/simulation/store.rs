@@ -1,0 +1,284 @@
+//! The store of a simulated world. It forgets what is deleted; an archive beside it does not, so that all of history
+//! can be checked in the end.
+//!
+//! It also watches what no reader would notice in time: an entry of a log that names a file which is not there, a
+//! version that is put again after clean-up has deleted it, a deletion of a file that is live.
+//!
+//! Its wall clock is the world's: objects have the time at which they were put, and entries of logs say it too. (What
+//! they say otherwise is the time of the machine that runs the tests, which their writer cannot know better.)
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use futures::stream::BoxStream;
+use futures::{StreamExt, TryStreamExt};
+use lake_schemas::files::UNCOMMITTED_AGE_MAX;
+use lake_schemas::pins::Pin;
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
+};
+use serde_json::Value;
+
+use super::Clock;
+use crate::fault_store::is_entry;
+
+/// A store in memory, its archive, and what was seen of it.
+#[derive(Clone)]
+pub struct WorldStore {
+    there: Arc<InMemory>,
+    archive: Arc<InMemory>,
+    clock: Clock,
+    seen: Arc<Mutex<Seen>>,
+}
+
+/// What was seen of a store.
+#[derive(Default)]
+struct Seen {
+    /// When each object that is there was put.
+    times: HashMap<Path, DateTime<Utc>>,
+    /// The data files that the newest versions of all tables have, and those that any had.
+    live: HashSet<Path>,
+    named: HashSet<Path>,
+    /// Pins that somebody was told are there.
+    promised: Vec<Pin>,
+    /// What must never happen, and has.
+    wrongs: Vec<String>,
+}
+
+impl WorldStore {
+    /// An empty store in a world with that clock.
+    pub fn new(clock: Clock) -> Self {
+        Self { there: Arc::default(), archive: Arc::default(), clock, seen: Arc::default() }
+    }
+
+    /// A store of the same content, to be watched from here on.
+    pub async fn of(store: &InMemory) -> Self {
+        let (there, archive) = (Arc::new(store.fork()), Arc::new(store.fork()));
+        let copied = Self { there, archive, clock: Clock::start(), seen: Arc::default() };
+        let mut entries: Vec<_> = store.list(None).try_collect().await.expect("memory");
+        entries.retain(|object| is_entry(&object.location));
+        entries.sort_by(|one, other| one.location.cmp(&other.location));
+        for ObjectMeta { location, .. } in entries {
+            let bytes = store.get(&location).await.expect("it was listed").bytes().await.expect("memory");
+            copied.follow(&location, &bytes, copied.clock.now()).await;
+        }
+        copied
+    }
+
+    /// The wall clock of the world.
+    pub fn clock(&self) -> Clock {
+        self.clock.clone()
+    }
+
+    /// All that was ever put.
+    pub fn archive(&self) -> Arc<InMemory> {
+        Arc::clone(&self.archive)
+    }
+
+    /// Whether nothing happened that must never happen.
+    pub fn verdict(&self) -> Result<(), String> {
+        self.seen().wrongs.first().map_or(Ok(()), |wrong| Err(wrong.clone()))
+    }
+
+    /// Takes down that a version is pinned.
+    pub fn promise(&self, pin: Pin) {
+        self.seen().promised.push(pin);
+    }
+
+    /// Takes down that a pin is about to be removed.
+    pub fn release(&self, pin: &Pin) {
+        self.seen().promised.retain(|promised| promised.name != pin.name);
+    }
+
+    /// The versions that are pinned now, by what somebody was told.
+    pub fn promised(&self) -> Vec<Pin> {
+        let now = self.clock.now();
+        self.seen().promised.iter().filter(|pin| pin.holds(now)).cloned().collect()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("no panic under the lock")
+    }
+
+    /// Takes down what was just put.
+    async fn was_put(&self, location: &Path, payload: PutPayload) -> Result<()> {
+        let now = self.clock.now();
+        if is_entry(location) {
+            if self.archive.head(location).await.is_ok() {
+                self.seen().wrongs.push(format!("{location} is put again: its version was cleaned up"));
+                return Ok(());
+            }
+            self.follow(location, &Bytes::from(payload.clone()), now).await;
+        }
+        self.seen().times.insert(location.clone(), now);
+        self.archive.put(location, payload).await.map(|_| ())
+    }
+
+    /// Follows an entry of a table's log: which files become live with it, and which do not stay so.
+    async fn follow(&self, entry: &Path, bytes: &[u8], now: DateTime<Utc>) {
+        let root = entry.as_ref().split("/_delta_log/").next().unwrap_or_default();
+        let file = |action: &Value| {
+            let path = action["path"].as_str()?;
+            Path::from_url_path(format!("{root}/{path}")).ok()
+        };
+        let actions = lines(bytes);
+        for removed in actions.iter().filter_map(|action| file(&action["remove"])) {
+            self.seen().live.remove(&removed);
+        }
+        for added in actions.iter().filter_map(|action| file(&action["add"])) {
+            let is_there = self.there.head(&added).await.is_ok();
+            let mut seen = self.seen();
+            let age = seen.times.get(&added).and_then(|put| (now - put).to_std().ok()).unwrap_or_default();
+            if !is_there {
+                seen.wrongs.push(format!("{entry} adds {added}, which is not there"));
+            } else if age > UNCOMMITTED_AGE_MAX && !seen.named.contains(&added) {
+                seen.wrongs.push(format!("the world is too slow: {entry} adds {added}, which is {age:?} old"));
+            }
+            seen.named.insert(added.clone());
+            seen.live.insert(added);
+        }
+    }
+
+    fn is_deleted(&self, location: &Path) {
+        let mut seen = self.seen();
+        seen.times.remove(location);
+        if seen.live.contains(location) {
+            seen.wrongs.push(format!("{location} is deleted, and live"));
+        }
+    }
+
+    /// What the store says of an object, with the time of the world.
+    fn dated(&self, object: ObjectMeta) -> ObjectMeta {
+        let put = self.seen().times.get(&object.location).copied();
+        ObjectMeta { last_modified: put.unwrap_or(object.last_modified), ..object }
+    }
+
+    fn all_dated(&self, objects: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let this = self.clone();
+        objects.map_ok(move |object| this.dated(object)).boxed()
+    }
+}
+
+/// The actions of an entry.
+fn lines(bytes: &[u8]) -> Vec<Value> {
+    let actions = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    actions.map(|line| serde_json::from_slice(line).expect("an entry is of lines of JSON")).collect()
+}
+
+/// An entry that was written at a time.
+fn written_at(entry: PutPayload, now: DateTime<Utc>) -> PutPayload {
+    let mut actions = lines(&Bytes::from(entry));
+    for action in &mut actions {
+        if let Some(info) = action.get_mut("commitInfo") {
+            info["timestamp"] = now.timestamp_millis().into();
+        }
+    }
+    let lines: Vec<_> = actions.iter().map(Value::to_string).collect();
+    lines.join("\n").into()
+}
+
+impl fmt::Debug for WorldStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl fmt::Display for WorldStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WorldStore({})", self.there)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for WorldStore {
+    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let payload = if is_entry(location) { written_at(payload, self.clock.now()) } else { payload };
+        let put = self.there.put_opts(location, payload.clone(), options).await?;
+        self.was_put(location, payload).await?;
+        Ok(put)
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        let upload = self.there.put_multipart_opts(location, options).await?;
+        Ok(Box::new(Upload { upload, parts: Vec::new(), location: location.clone(), store: self.clone() }))
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        let mut found = self.there.get_opts(location, options).await?;
+        found.meta = self.dated(found.meta);
+        Ok(found)
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.there.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let this = self.clone();
+        let seen = locations.inspect_ok(move |location| this.is_deleted(location));
+        self.there.delete_stream(seen.boxed())
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.all_dated(self.there.list(prefix))
+    }
+
+    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.all_dated(self.there.list_with_offset(prefix, offset))
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let ListResult { common_prefixes, objects } = self.there.list_with_delimiter(prefix).await?;
+        Ok(ListResult { common_prefixes, objects: objects.into_iter().map(|object| self.dated(object)).collect() })
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.there.copy_opts(from, to, options).await?;
+        let copied = self.there.get(to).await?.bytes().await?;
+        self.was_put(to, copied.into()).await
+    }
+}
+
+/// An upload in parts, which the archive gets when it is complete.
+struct Upload {
+    upload: Box<dyn MultipartUpload>,
+    parts: Vec<Bytes>,
+    location: Path,
+    store: WorldStore,
+}
+
+impl fmt::Debug for Upload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Upload({})", self.location)
+    }
+}
+
+#[async_trait]
+impl MultipartUpload for Upload {
+    fn put_part(&mut self, part: PutPayload) -> UploadPart {
+        self.parts.extend(part.iter().cloned());
+        self.upload.put_part(part)
+    }
+
+    async fn complete(&mut self) -> Result<PutResult> {
+        let done = self.upload.complete().await?;
+        self.store.was_put(&self.location, self.parts.drain(..).collect()).await?;
+        Ok(done)
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        self.upload.abort().await
+    }
+}

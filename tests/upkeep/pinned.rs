@@ -1,0 +1,169 @@
+//! Pins against clean-up: what is pinned is kept, or the pin is refused, whatever reply is lost and whoever is first.
+
+use std::sync::Arc;
+
+use lake_schemas::commit::{Commit, Outcome, TableLog};
+use lake_schemas::pins::{self, Pin, Pinned};
+use lake_schemas::{Lake, LakeError, Table};
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
+use url::Url;
+
+use crate::fault_store::{Fault, FaultStore};
+use crate::simulation::{lake_on, simulate};
+
+/// A store with a lake whose minutes have 300 versions.
+async fn store() -> Arc<dyn ObjectStore> {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    fill(&lake_on(Arc::clone(&store)), 300).await;
+    store
+}
+
+async fn fill(lake: &Lake, versions: u64) {
+    let mut log = TableLog::open(lake, Table::ClicksMinute).await.expect("the table");
+    for version in 1..=versions {
+        assert_eq!(log.commit(&Commit::new("test")).await.expect("memory"), Outcome::Committed(version));
+        if let Some(checkpoint) = log.take_checkpoint_owed() {
+            checkpoint.write().await.expect("memory");
+        }
+    }
+}
+
+fn pin(version: u64) -> Pin {
+    let name = "invoice".parse().expect("a name");
+    Pin { name, table: Table::ClicksMinute.name().to_owned(), version, expires: None }
+}
+
+async fn announce(lake: &Lake, from: u64) {
+    pins::announce(lake, Table::ClicksMinute, from).await.expect("the store works");
+}
+
+async fn pinned(lake: &Lake, version: u64) -> Result<Pinned, LakeError> {
+    pins::pin(lake, Table::ClicksMinute, &pin(version)).await
+}
+
+fn is_refused(pinned: Result<Pinned, LakeError>, first: u64) {
+    let said = pinned.expect_err("refused").to_string();
+    assert!(said.contains(&format!("the first that can be pinned is {first}")), "{said}");
+}
+
+#[test]
+fn what_is_announced_is_never_taken_back() {
+    simulate(async {
+        let lake = lake_on(store().await);
+        announce(&lake, 300).await;
+        announce(&lake, 200).await;
+        is_refused(pinned(&lake, 250).await, 300);
+        assert_eq!(pins::pins(&lake).await.expect("memory"), []);
+        assert_eq!(pinned(&lake, 300).await.expect("it is kept"), Pinned::Done);
+    });
+}
+
+#[test]
+fn of_several_that_announce_at_once_the_highest_holds() {
+    simulate(async {
+        for seed in 0..20_u64 {
+            let store = store().await;
+            let announcers = (0..5).map(|number| {
+                let slow = move |operation: u64| {
+                    std::time::Duration::from_millis((operation * 7 + number * 13 + seed * 29) % 97)
+                };
+                let view = FaultStore::new(Arc::clone(&store), Box::new(move |operation| Fault::Slow(slow(operation))));
+                async move { announce(&lake_on(Arc::new(view)), 50 * (number + 1)).await }
+            });
+            futures::future::join_all(announcers).await;
+            is_refused(pinned(&lake_on(store), 249).await, 250);
+        }
+    });
+}
+
+#[tokio::test]
+async fn it_is_not_taken_back_in_a_folder_either() {
+    for is_durable in [true, false] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("lake");
+        let lake = match is_durable {
+            true => Lake::at(path.to_str().expect("UTF-8")).expect("a path"),
+            // A store that cannot compare before it puts.
+            false => Lake::on(Arc::new(LocalFileSystem::new()), Url::from_directory_path(&path).expect("a path")),
+        };
+        fill(&lake, 3).await;
+        for from in [2, 3, 1] {
+            announce(&lake, from).await;
+        }
+        is_refused(pinned(&lake, 2).await, 3);
+    }
+}
+
+/// The client of a bucket sends a put again whose reply was lost, and is told of what it has put itself.
+#[test]
+fn a_pin_that_is_told_of_itself_is_compared_with_what_is_kept() {
+    simulate(async {
+        let store = store().await;
+        let twice = lake_on(Arc::new(FaultStore::repeating(Arc::clone(&store), |_| true)));
+        assert_eq!(pinned(&twice, 150).await.expect("nothing is given up"), Pinned::Done);
+        assert!(pins::unpin(&twice, pin(150).name).await.expect("memory"));
+        announce(&lake_on(store), 200).await;
+        is_refused(pinned(&twice, 150).await, 200);
+        assert_eq!(pins::pins(&twice).await.expect("memory"), []);
+    });
+}
+
+/// Whatever fails while one pins: the next who asks for the same pin is told right.
+#[test]
+fn a_pin_that_was_put_and_not_compared_is_compared_by_who_asks_again() {
+    simulate(async {
+        let store = store().await;
+        announce(&lake_on(Arc::clone(&store)), 200).await;
+        let whole = FaultStore::new(Arc::clone(&store), Box::new(|_| Fault::None));
+        is_refused(pinned(&lake_on(Arc::new(whole.clone())), 150).await, 200);
+        for fault in [Fault::Fail, Fault::LoseReply, Fault::DieAfter] {
+            for at in 0..whole.operations() {
+                let plan = move |operation| if operation == at { fault } else { Fault::None };
+                let faulty = FaultStore::new(Arc::clone(&store), Box::new(plan));
+                let first = pinned(&lake_on(Arc::new(faulty)), 150).await;
+                assert!(first.is_err(), "{fault:?} at {at}: {first:?}");
+                let lake = lake_on(Arc::clone(&store));
+                is_refused(pinned(&lake, 150).await, 200);
+                assert_eq!(pins::pins(&lake).await.expect("memory"), [], "{fault:?} at {at}");
+            }
+        }
+    });
+}
+
+/// What holds goes on to hold when clean-up has come past it, and is not taken back by who asks for it again.
+#[test]
+fn a_pin_that_holds_stays_when_clean_up_has_come_past_it() {
+    simulate(async {
+        let lake = lake_on(store().await);
+        for _ in 0..2 {
+            assert_eq!(pinned(&lake, 150).await.expect("it holds"), Pinned::Done);
+            announce(&lake, 300).await;
+        }
+        assert_eq!(pins::pins(&lake).await.expect("memory"), [pin(150)]);
+    });
+}
+
+/// A store may say that another is at it, and then nobody is.
+#[test]
+fn what_is_said_to_be_pinned_is_pinned() {
+    simulate(async {
+        let store = store().await;
+        let name = pin(150).name;
+        let whole = FaultStore::new(Arc::clone(&store), Box::new(|_| Fault::None));
+        assert_eq!(pinned(&lake_on(Arc::new(whole.clone())), 150).await.expect("it is free"), Pinned::Done);
+        let mut said = 0;
+        for at in 0..whole.operations() {
+            let lake = lake_on(Arc::clone(&store));
+            pins::unpin(&lake, name).await.expect("memory");
+            let plan = move |operation| if operation == at { Fault::Conflict } else { Fault::None };
+            let faulty = FaultStore::new(Arc::clone(&store), Box::new(plan));
+            if let Ok(Pinned::Done) = pinned(&lake_on(Arc::new(faulty)), 150).await {
+                assert_eq!(pins::pins(&lake).await.expect("memory"), [pin(150)], "at {at}");
+                said += 1;
+            }
+        }
+        assert!(said > 0, "it was never said");
+    });
+}
