@@ -9,6 +9,7 @@ use ingest::decode::{BatchBuilder, Message};
 use lake_schemas::commit::{Commit, Outcome, TableLog};
 use lake_schemas::job::{Freeze, Job, Operator};
 use lake_schemas::minute::Parameters;
+use lake_schemas::rejection::COST_MICROS_MAX;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{Lake, LogTime, Stand, Table, TopicPartition, files};
 use localstack::generate::{Generator, Settings};
@@ -101,6 +102,7 @@ pub async fn recount(lake: &Lake, partition: &TopicPartition, cut: i64) -> i64 {
         ("{out_of_orderness_ms}", parameters.out_of_orderness_ms.to_string()),
         ("{allowed_lateness_ms}", parameters.allowed_lateness_ms.to_string()),
         ("{from}", "to_timestamp_millis(0)".to_owned()),
+        ("{cost_micros_max}", COST_MICROS_MAX.to_string()),
         ("{to}", "to_timestamp_millis(253402300799999)".to_owned()),
     ];
     let sql =
