@@ -69,7 +69,7 @@ impl Reason {
     /// What is complete is written, and nothing else.
     pub const COMPLETE: Self = Self::Closed { idle: BTreeSet::new() };
 
-    /// What is asked of a partition.
+    /// Tells how much of a partition the epoch writes.
     pub fn of(&self, partition: &TopicPartition) -> Freeze {
         match self {
             Self::Closed { idle } if !idle.contains(partition) => Freeze::Closed,
@@ -131,7 +131,7 @@ impl Cadence {
         (self.cut, self.folders, self.due) = (Some(now), Duration::ZERO, None);
     }
 
-    /// That epoch wrote into so many folders.
+    /// Takes in how many folders the last epoch wrote into.
     pub fn wrote_into(&mut self, folders: usize) {
         let folders = u32::try_from(folders).unwrap_or(u32::MAX);
         self.folders = A_FOLDER.saturating_mul(folders).min(FOLDERS_MAX);
@@ -193,7 +193,7 @@ impl Quiet {
         self.in_order.first().map(|(at, _)| *at)
     }
 
-    /// Those whose time has come.
+    /// Takes out the partitions whose time has come.
     fn take_until(&mut self, now: Instant) -> BTreeSet<TopicPartition> {
         let mut taken = BTreeSet::new();
         while self.first().is_some_and(|at| at <= now)

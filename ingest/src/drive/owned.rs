@@ -14,7 +14,7 @@ pub(super) struct Owned<O> {
     bytes: usize,
 }
 
-/// One partition.
+/// A partition of this process: its operator, and where the tables stand for it.
 struct Own<O> {
     operator: O,
     /// Where it stands in each of the job's tables, in their order: as this process found it, or left it.
@@ -25,7 +25,7 @@ struct Own<O> {
 }
 
 impl<O: Operator> Owned<O> {
-    /// None yet.
+    /// Returns a set without partitions.
     pub fn new() -> Self {
         Self { partitions: BTreeMap::new(), pending: Pending::default(), bytes: 0 }
     }

@@ -26,7 +26,7 @@ const RELEASE_WAIT: Duration = Duration::from_secs(10);
 
 /// What comes back from where the tables were taken.
 pub(super) enum Flight {
-    /// An epoch.
+    /// The tables after an epoch, and its outcome.
     Epoch(Vec<TableLog>, Settled),
     /// A look at the tables; `None` if it was given up.
     Look(Vec<TableLog>, Option<Result<()>>),

@@ -26,7 +26,7 @@ pub(super) struct KafkaLog {
 }
 
 impl KafkaLog {
-    /// Of the topic that is named. Nothing is asked yet.
+    /// Makes a log of the named topic. Asks nothing yet.
     pub fn new(options: KafkaOptions) -> Self {
         Self { options, client: OnceCell::new() }
     }

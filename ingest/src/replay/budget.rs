@@ -18,12 +18,12 @@ const SHARE: usize = 8;
 pub struct Budget {
     /// Partitions that are replayed at a time.
     pub at_once: usize,
-    /// What is left of the limit for what the job itself holds, in bytes.
+    /// Bytes that are left of the limit for what the job itself holds.
     pub left: Option<usize>,
 }
 
 impl Budget {
-    /// Of a limit on the memory of a job, in bytes, on so many cores. One replay goes on in any case.
+    /// Makes a budget from the memory limit of a job, in bytes, and a number of cores. One replay goes on in any case.
     pub fn of(memory_max: Option<usize>, cores: usize) -> Self {
         let busy = (cores * REPLAYS_A_CORE).max(1);
         let Some(max) = memory_max else { return Self { at_once: busy, left: None } };

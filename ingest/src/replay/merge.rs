@@ -70,7 +70,7 @@ pub(super) struct Merge {
     wanted: Wanted,
     /// The files that are not opened yet, in the order of their first offsets.
     waiting: VecDeque<RawFile>,
-    /// Those that are being opened, which come before.
+    /// Files that are being opened, which come before the others.
     opening: VecDeque<Opening>,
     heads: Vec<Head>,
 }

@@ -151,7 +151,7 @@ impl Replay {
 enum Pass {
     /// The live log, from this offset on.
     Over(i64),
-    /// Another pass.
+    /// The live log lacks what comes next: another pass follows.
     GoesOn,
 }
 

@@ -23,7 +23,7 @@ const SHOWN_CHARS: usize = 80;
 /// A version of a table in which another program changed its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignChange {
-    /// Of which table.
+    /// The table that was changed.
     pub table: Table,
     /// Which version.
     pub version: Version,
