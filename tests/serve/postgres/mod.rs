@@ -439,6 +439,10 @@ fn who_hangs_or_floods_takes_nothing_from_others() {
         let answer = served.one("spring-key", "simple", &text);
         assert_eq!(answer["code"], code, "{}: {answer}", &text[..40]);
     }
+    // What waits in queues of its own is not bounded when one reader is slower than the others.
+    let endless = "explain select count(*) from generate_series(1, 1000000000000) where value % 7 = 8";
+    let plan = served.one("all-of-it", "simple", endless).to_string();
+    assert!(plan.contains("AggregateExec") && !plan.contains("RoundRobin"), "{plan}");
     assert_eq!(served.printed("spring-key", &["select count(*) from clicks"]), "6");
     // What can nest, up to where it is refused.
     let nested = format!("select sum(clicks{}) from clicks_minute", " + clicks".repeat(990));
