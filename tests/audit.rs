@@ -1,18 +1,20 @@
 //! Law: `verify` bites. Whatever is changed in a table behind the jobs' backs, it names the window and the clicks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use deltalake::kernel::Add;
-use lake_schemas::commit::{Commit, Outcome, TableLog};
+use lake_schemas::commit::{Commit, ForeignChange, Outcome, TableLog};
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Lake, Table, Windows, files};
 use object_store::memory::InMemory;
 use query::verify::{Audit, Cause, Difference, Question, conservation, verify};
 
-use crate::simulation::{Computation, Log, lake_on, simulate};
+use crate::simulation::{Computation, Log, compact, lake_on, simulate};
+use crate::totals::others::{Others, WAY_OUT, files_of};
 
 const MEMORY: usize = 1 << 30;
 
@@ -252,6 +254,34 @@ fn copies_beyond_the_horizon_are_listed_and_do_not_fail() {
         assert_eq!(ids, [("far-apart", 2), ("in-two-partitions", 2)], "{found}");
         assert_eq!(found.explained.len(), 1, "{found}");
         assert!(found.to_string().contains("beyond the dedup horizon"), "{found}");
+    });
+}
+
+#[test]
+fn what_others_change_is_listed_whatever_table_it_is_of() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        compact(&lake, 1).await.expect("memory");
+        assert!(audit(&lake).await.foreign.changes.is_empty(), "all that is there is ours");
+        for table in Table::ALL {
+            let (mut others, file) = (Others::of(&lake, table).await, files_of(&lake, table).await.swap_remove(0));
+            others.delete(&file).await;
+            others.restore(&file).await;
+        }
+        let done = |changes: &[ForeignChange]| {
+            let done = changes.iter().map(|change| (change.table, change.operation.clone()));
+            done.collect::<BTreeSet<_>>()
+        };
+        let expected = Table::ALL.map(|table| ["DELETE", "RESTORE"].map(|name| (table, name.to_owned())));
+        let expected: BTreeSet<_> = expected.into_iter().flatten().collect();
+        let found = audit(&lake).await;
+        assert!(found.is_equal() && done(&found.foreign.changes) == expected, "{found}");
+        let law = conservation(&lake, Table::ClicksMinute, MEMORY).await.expect("an audit");
+        assert!(law.holds() && done(&law.foreign.changes) == expected, "{law}");
+        // One that is refused keeps nobody from comparing others.
+        Others::of(&lake, Table::ClicksHourly).await.turn_vectors_on().await;
+        let found = audit(&lake).await;
+        assert!(found.is_equal() && found.to_string().contains(WAY_OUT), "{found}");
     });
 }
 

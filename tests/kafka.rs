@@ -174,6 +174,53 @@ async fn what_retention_took_is_refused_and_begins_again_under_another_name() {
     stack.raw_is(&stack.kcat(topic), "retention-2", topic).await;
 }
 
+/// Retention is faster than a job that stands still: what it would have read next is named.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_retention_takes_from_a_running_job_is_refused_by_partition_and_offset() {
+    let (stack, topic) = (RealStack::shared(), "overtaken");
+    stack.create_topic(topic, 2, &[]).await;
+    fill(&stack, topic, 1, 1_000).await;
+    let mut member = Member::start(&stack, topic, topic, &["-X", "session.timeout.ms=45000"]);
+    member.says("committed", SOON).await;
+    let ((_, next), began) = (watermarks(&stack, topic, 1), Instant::now());
+    while stand(&stack, topic, topic, 1).await.cut != Some(next) {
+        assert!(began.elapsed() < SOON, "{}", member.log());
+        sleep(Duration::from_millis(100)).await;
+    }
+    member.signal("STOP");
+    // What it had asked for by then is answered before there is more.
+    sleep(Duration::from_secs(2)).await;
+    fill(&stack, topic, 2, 1_000).await;
+    truncate(&stack, topic, 1, Offset::End).await;
+    member.signal("CONT");
+    let status = member.ends(SOON).await;
+    let log = member.log();
+    assert_eq!(status.code(), Some(4), "{log}");
+    let (error, offset) = (the_error(&log), format!("offset {next} must be read next"));
+    for word in ["overtaken/1", offset.as_str(), "kafka has dropped", "--topic-as"] {
+        assert!(error.contains(word), "{word:?} is not in: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_deleted_while_it_is_read_is_named_with_what_to_do() {
+    let (stack, topic) = (RealStack::shared(), "deleted");
+    stack.create_topic(topic, 1, &[]).await;
+    fill(&stack, topic, 1, 1_000).await;
+    // News of the topic travel fast, and are believed soon.
+    let soon = ["-X", "topic.metadata.refresh.interval.ms=500", "-X", "topic.metadata.propagation.max.ms=1000"];
+    let mut member = Member::start(&stack, topic, topic, &soon);
+    member.says("committed", SOON).await;
+    stack.delete_topic(topic).await;
+    let status = member.ends(SOON).await;
+    let log = member.log();
+    assert_eq!(status.code(), Some(3), "{log}");
+    let error = the_error(&log);
+    for word in ["topic deleted", "does not exist at", "create it", "--topic"] {
+        assert!(error.contains(word), "{word:?} is not in: {error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_group_is_told_what_is_committed_and_nothing_depends_on_it() {
     let (stack, topic, group) = (RealStack::shared(), "told", "lag-tools-look-here");

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::Int64Type;
 use ingest::decode::{BatchBuilder, Message};
 use lake_schemas::commit::{Commit, Outcome, TableLog};
 use lake_schemas::job::Step;
@@ -30,18 +31,41 @@ fn stand(cut: i64) -> Stand {
     Stand { cut: Some(cut), emitted_ms, drained: Some(cut), restore: Some(0), ..Stand::default() }
 }
 
+/// What an ad has got in a minute after noon.
+fn row(minute: i64, ad: &str, clicks: i64, cost_micros: i64) -> Row {
+    Row { minute, ad: ad.to_owned(), clicks, cost_micros, ..Row::default() }
+}
+
+/// Makes minutes of these rows, as of clicks up to an offset.
+async fn minutes_of(lake: &Lake, rows: &[Row], cut: i64) {
+    let mut log = minutes(lake, Table::ClicksMinute, &Parameters::default()).await;
+    append(&mut log, rows, &[(0, stand(cut))].into()).await;
+}
+
 /// Minutes in which one ad has got more than 64 bits hold, and another has more clicks.
 async fn overflowing(lake: &Lake) {
-    let mut log = minutes(lake, Table::ClicksMinute, &Parameters::default()).await;
-    let row = |minute, ad: &str, clicks, cost_micros| Row {
-        minute,
-        ad: ad.to_owned(),
-        clicks,
-        cost_micros,
-        ..Row::default()
-    };
-    let rows = [row(0, "big", 1, BIG), row(0, "fine", 3, 7), row(1, "big", 1, BIG)];
-    append(&mut log, &rows, &[(0, stand(5))].into()).await;
+    minutes_of(lake, &[row(0, "big", 1, BIG), row(0, "fine", 3, 7), row(1, "big", 1, BIG)], 5).await;
+}
+
+/// What an ad, or everyone, has got in all time.
+async fn cost_of(totals: &Totals, whom: Whom) -> Result<i64, QueryError> {
+    let answer = totals.total(&Question { whom, detail: Detail::Sums, ..Question::default() }).await?;
+    Ok(answer.rows[0]["cost_micros"].as_primitive::<Int64Type>().value(0))
+}
+
+fn ad(name: &str) -> Whom {
+    Whom::Ad(name.to_owned())
+}
+
+/// Holds totals of a lake to a law, before their files are added up, and when they are.
+fn added_up_or_not(lake: Lake, law: impl AsyncFn(&Totals)) {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let totals = Totals::new(lake).expect("a session");
+        law(&totals).await;
+        totals.look(Instant::now() + Duration::from_secs(60)).await.expect("the lake is there");
+        law(&totals).await;
+    });
 }
 
 /// What a command prints, as JSON.
@@ -114,21 +138,12 @@ fn what_is_added_up_beforehand_keeps_others_answered() {
     let lake = Lake::at(&path).expect("a lake");
     simulate(overflowing(&lake));
     done(&["compact", "--once"], &path);
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    runtime.block_on(async {
-        let totals = Totals::new(lake).expect("a session");
-        let question = |whom| Question { whom, detail: Detail::Sums, ..Question::default() };
-        for is_added_up in [false, true] {
-            if is_added_up {
-                totals.look(Instant::now() + Duration::from_secs(60)).await.expect("the lake is there");
-            }
-            let big = totals.total(&question(Whom::Ad("big".to_owned()))).await.expect_err("it does not fit");
-            assert!(matches!(&big, QueryError::Overflow(_)) && big.to_string().contains("ad big"), "{big:?}");
-            let fine = totals.total(&question(Whom::Ad("fine".to_owned()))).await.expect("it fits");
-            assert_eq!(fine.rows[0]["cost_micros"].as_ref(), &Int64Array::from(vec![7]), "added up: {is_added_up}");
-            let all = totals.total(&question(Whom::All)).await.expect_err("it does not fit").to_string();
-            assert!(all.contains("all ads") && all.contains("10000000000000000007"), "{all}");
-        }
+    added_up_or_not(lake, async |totals| {
+        let big = cost_of(totals, ad("big")).await.expect_err("it does not fit");
+        assert!(matches!(&big, QueryError::Overflow(_)) && big.to_string().contains("ad big"), "{big:?}");
+        assert_eq!(cost_of(totals, ad("fine")).await.expect("it fits"), 7);
+        let all = cost_of(totals, Whom::All).await.expect_err("it does not fit").to_string();
+        assert!(all.contains("all ads") && all.contains("10000000000000000007"), "{all}");
     });
 }
 
@@ -170,18 +185,20 @@ fn clicks_from_before_the_bound_count_without_their_cost_and_that_is_said() {
         clicks_of_old(&lake, &clicks).await;
         minutes(&lake, Table::ClicksMinute, &Parameters::default()).await;
     });
-    let beyond = "count with a cost of null";
     let (_, said) = done(&["backfill", "--into", "again"], &path);
-    assert!(said.contains(beyond) && said.contains("first=0") && said.contains("events=2"), "{said}");
+    assert!(said.contains("count with a cost of null"), "{said}");
+    assert!(said.contains("first=0") && said.contains("events=2"), "{said}");
     let sql = "select ad_id, sum(clicks) as n, sum(cost_micros) as c from again group by ad_id order by ad_id";
     let rows = self::said(&["sql", sql], &path);
     let expected = json!([{ "ad_id": "fine", "n": 2, "c": 1_000_000_000_001_i64 }, { "ad_id": "old", "n": 3, "c": 5 }]);
     assert_eq!(json!(rows), expected);
     for by in [&["verify", "--table", "again"][..], &["verify", "--table", "again", "--replay"]] {
         let (shown, _) = done(by, &path);
-        assert!(shown.starts_with("equal: ") && shown.contains(&format!("2 clicks {beyond}")), "{shown}");
+        assert!(shown.starts_with("equal: ") && shown.contains("2 clicks of the raw table have a cost"), "{shown}");
         assert!(shown.contains("clicks/0: 2 clicks, the first at offset 0"), "{shown}");
     }
+    let (later, _) = done(&["verify", "--table", "again", "--from", "2026-03-07T12:01:00Z"], &path);
+    assert!(later.starts_with("equal: ") && !later.contains("have a cost"), "{later}");
     done(&["promote", "again"], &path);
     let noon = "2026-03-07T12:00:00Z";
     let explained = self::said(&["explain", "--ad", "old", "--minute", noon], &path);
@@ -198,16 +215,7 @@ fn a_minute_that_an_earlier_version_let_wrap_around_is_told_and_mended() {
     simulate(async {
         let lake = Lake::at(&path).expect("a lake");
         clicks_of_old(&lake, &clicks).await;
-        let mut log = minutes(&lake, Table::ClicksMinute, &Parameters::default()).await;
-        let row = |minute, ad: &str, clicks, cost_micros| Row {
-            minute,
-            ad: ad.to_owned(),
-            clicks,
-            cost_micros,
-            ..Row::default()
-        };
-        append(&mut log, &[row(0, "old", 2, -11), row(1, "fine", 1, 7), row(9, "fine", 1, 1)], &[(0, stand(4))].into())
-            .await;
+        minutes_of(&lake, &[row(0, "old", 2, -11), row(1, "fine", 1, 7), row(9, "fine", 1, 1)], 4).await;
     });
     fails(
         &["total", "--ad", "old", "--lake", &path],
@@ -224,4 +232,39 @@ fn a_minute_that_an_earlier_version_let_wrap_around_is_told_and_mended() {
     done(&["backfill", "--replace"], &path);
     assert_eq!(said(&["total", "--ad", "old"], &path)[0]["cost_micros"], json!(11));
     assert!(done(&["verify"], &path).0.starts_with("equal: "));
+}
+
+/// Whatever it is added to: a sum that is not below zero is no more right for that.
+#[test]
+fn a_minute_that_wrapped_around_is_told_where_the_sum_is_not_below_zero() {
+    let (_folder, path) = folder();
+    let lake = Lake::at(&path).expect("a lake");
+    simulate(minutes_of(&lake, &[row(0, "old", 2, -11), row(1, "fine", 1, 7), row(1, "old", 1, 100)], 4));
+    let words = ["cost_micros adds up to 89, with -11 in it", "below zero", "verify", "backfill --replace"];
+    let hour = ["--from", "2026-03-07T12:00:00Z", "--to", "2026-03-07T13:00:00Z"];
+    for (arguments, whose) in [
+        (&["total", "--ad", "old"][..], ["ad old", "for all time"]),
+        (&[&["total", "--ad", "old"][..], &hour].concat(), ["ad old", "from 2026-03-07T12:00:00"]),
+        (&["series", "--ad", "old", "--by", "hour"], ["ad old", "window_start 2026-03-07T12:00:00"]),
+        (&["series", "--ad", "old", "--by", "day"], ["ad old", "window_start 2026-03-07T00:00:00"]),
+        (&["top", "-n", "2"], ["ad_id old", "for all time"]),
+        (&["sql", "select ad_id, cost_micros from totals(null, null)"], ["ad_id old", "totals"]),
+    ] {
+        // SQL says which ad, and no time: that stands in the statement.
+        let whose = if arguments[0] == "sql" { &whose[..1] } else { &whose[..] };
+        fails(&[arguments, &["--lake", &path]].concat(), 3, &[&words[..], whose].concat());
+    }
+    let minute = ["ad old", "window_start 2026-03-07T12:00:00", "adds up to -11, with -11 in it"];
+    fails(&["series", "--ad", "old", "--by", "minute", "--lake", &path], 3, &minute);
+    // What is not asked for, and who is asked for else, is as right as ever.
+    let clicks = said(&["sql", "select clicks from totals(null, null) where ad_id = 'old'"], &path);
+    assert_eq!(clicks[0]["clicks"], json!(3));
+    assert_eq!(said(&["total", "--ad", "fine"], &path)[0]["cost_micros"], json!(7));
+    added_up_or_not(lake, async |totals| {
+        for whom in [ad("old"), Whom::All] {
+            let error = cost_of(totals, whom).await.expect_err("a row is below zero");
+            assert!(matches!(&error, QueryError::Overflow(_)) && error.to_string().contains("-11 in it"), "{error:?}");
+        }
+        assert_eq!(cost_of(totals, ad("fine")).await.expect("its rows are right"), 7);
+    });
 }

@@ -12,8 +12,8 @@ pub enum CompactError {
     /// The lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// A roll-up's query.
-    #[error("rolling up: {}", .0.strip_backtrace())]
+    /// A query over files.
+    #[error("summing or sorting rows: {}", .0.strip_backtrace())]
     Sql(#[source] DataFusionError),
     /// Another compactor.
     #[error("{0}: another compact rolls it up at the same time, and was first; one is enough")]

@@ -31,7 +31,7 @@ const CLOCKS_APART_MAX: TimeDelta = TimeDelta::minutes(5);
 /// What of history is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
-    /// What time it is.
+    /// What time it is when it is handed in: at the beginning of a round. What passes since is added.
     pub now: DateTime<Utc>,
     /// Versions that are younger are kept.
     pub keep: Duration,
@@ -39,62 +39,74 @@ pub struct Keep {
     pub orphans: bool,
 }
 
+/// What became of a table's history.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// What was done.
+    pub done: Vec<Done>,
+    /// Whether all files were looked through for those that no version names.
+    pub has_swept: bool,
+}
+
 impl Keep {
-    /// Gives up what of a table's history is not kept; what was done. `stands`: the versions that others stand on.
+    /// Gives up what of a table's history is not kept. `stands`: the versions that others stand on.
     pub async fn apply(
         &self,
         lake: &Lake,
         log: &mut TableLog,
         stands: &[Version],
         deletes: Deletes,
-    ) -> Result<Vec<Done>, CompactError> {
-        let mut done = Vec::new();
+    ) -> Result<Kept, CompactError> {
+        let (mut kept, handed_in) = (Kept::default(), Instant::now());
+        let now = || self.now + handed_in.elapsed();
         log.refresh().await?;
         let (table, began) = (log.table(), Instant::now());
         if deletes == Deletes::Yes
             && let Some(version) = log.checkpoint_if_missing().await?
         {
-            done.push(Done::Checkpointed { table, version, took: began.elapsed() });
+            kept.done.push(Done::Checkpointed { table, version, took: began.elapsed() });
         }
-        if deletes == Deletes::Yes
-            && let Some(why) = clocks_apart(self.now, lake.time().await?)
-        {
-            warn!(%table, why, "nothing is given up");
-            return Ok(done);
+        if deletes == Deletes::Yes {
+            let store = lake.time().await?;
+            if let Some(why) = clocks_apart(now(), store) {
+                warn!(%table, why, "nothing is given up");
+                return Ok(kept);
+            }
         }
         let began = Instant::now();
-        let old = log.stored_by(self.now - self.keep).await?.unwrap_or(0);
+        let old = log.stored_by(now() - self.keep).await?.unwrap_or(0);
         let wanted = stands.iter().copied().fold(old, Version::min);
         let mut from = log.kept_from(wanted).await?;
         if from > 0 {
             if deletes == Deletes::Yes {
-                pins::announce(lake, table, from).await?;
+                pins::announce(lake, table, log.id(), from).await?;
             }
             let Pins { pins, damaged } = pins::all(lake).await?;
             if let Some(damaged) = damaged.iter().find(|damaged| damaged.may_be_of(table)) {
                 let why = damaged.refused();
                 warn!(%table, error = &why as &dyn Error, "nothing is given up");
-                return Ok(done);
+                return Ok(kept);
             }
             let pinned = pins.into_iter().filter(|pin| pin.table == table.name());
-            if let Some(oldest) = pinned.filter(|pin| pin.holds(self.now)).map(|pin| pin.version).min()
+            if let Some(oldest) = pinned.filter(|pin| pin.holds(now())).map(|pin| pin.version).min()
                 && oldest < from
             {
                 from = log.kept_from(oldest).await?;
             }
             let cleaned = log.give_up_before(from, deletes).await?;
             if cleaned.log_files > 0 {
-                done.push(Done::GaveUp { table, cleaned, took: began.elapsed() });
+                kept.done.push(Done::GaveUp { table, cleaned, took: began.elapsed() });
             }
         }
         if self.orphans {
             let began = Instant::now();
-            let cleaned = log.delete_orphans(from, self.now, deletes).await?;
+            let cleaned = log.delete_orphans(from, now(), deletes).await?;
             if cleaned.files > 0 {
-                done.push(Done::Swept { table, cleaned, took: began.elapsed() });
+                kept.done.push(Done::Swept { table, cleaned, took: began.elapsed() });
             }
+            kept.has_swept = true;
         }
-        Ok(done)
+        Ok(kept)
     }
 }
 

@@ -20,12 +20,13 @@ mod merge;
 mod report;
 mod roll_up;
 mod round;
+mod session;
 mod setbacks;
 mod sort_out;
 mod summing;
 mod uncommitted;
 
 pub use error::CompactError;
-pub use history::Keep;
+pub use history::{Keep, Kept};
 pub use report::Done;
 pub use round::{Compactor, Plan};

@@ -25,27 +25,35 @@ use crate::setbacks::{Setbacks, Work};
 use crate::summing::{Counts, Input, Summing, Wanted};
 use crate::uncommitted::Uncommitted;
 
-/// The job, as `history` names it.
-const JOB: &str = "compaction";
+/// The job, as `history` names it: of all that puts rows into other files and changes none.
+pub(crate) const JOB: &str = "compaction";
 
 /// How much is put together before it is committed, in bytes of the inputs: what a crash repeats.
 const COMMIT_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// Bins that may fail in a row; after these the rest is left for the next round. If the store is down, each of them
-/// waits for it.
-const FAILURES_MAX: usize = 3;
+/// Bins, or files to be sorted, that may fail in a row; after these the rest is left for the next round. If the store
+/// is down, each of them waits for it.
+pub(crate) const FAILURES_MAX: usize = 3;
 
 /// A table whose files are put together.
 pub(crate) struct Merge<'a> {
     pub log: &'a mut TableLog,
-    /// Up to when folders of counts are closed, in milliseconds since 1970.
-    pub settled_ms: Option<i64>,
+    pub times: Times,
     /// How much memory it may take, in bytes.
     pub memory: usize,
     /// Files that are left alone for now.
     pub setbacks: &'a mut Setbacks,
     /// What was put together and committed.
     pub sum: Sum,
+}
+
+/// What tells which folders still grow.
+#[derive(Clone, Copy)]
+pub(crate) struct Times {
+    /// Up to when folders of counts are closed, in milliseconds since 1970; `None`: none of them is.
+    pub settled_ms: Option<i64>,
+    /// What time it is: what claims to be of a later one closes no folder.
+    pub now_ms: i64,
 }
 
 /// Neighbours that become one file, or none if they cannot.
@@ -153,11 +161,7 @@ impl Merge<'_> {
             };
             match self.log.commit(&commit).await? {
                 Outcome::Committed(_) => {
-                    let sum = &mut self.sum;
-                    sum.inputs += commit.removes.len();
-                    sum.outputs += commit.adds.len();
-                    sum.bytes_in += merged.iter().map(|(bin, _)| bin.bytes()).sum::<u64>();
-                    sum.bytes_out += commit.adds.iter().map(|add| add.size.unsigned_abs()).sum::<u64>();
+                    self.sum.add(&commit);
                     return Ok(());
                 }
                 // A backfill, or another compactor: what it has left is for the next round.
@@ -191,10 +195,13 @@ impl Merge<'_> {
                 groups.entry((folder, of)).or_default().push((order, file));
             }
         }
-        let newest = groups.keys().map(|(folder, _)| *folder).max();
+        let Times { settled_ms, now_ms } = self.times;
+        // A producer whose clock is ahead by years closes no folder of today.
+        let begun = groups.keys().map(|(folder, _)| *folder).filter(|folder| folder.start_ms() <= now_ms);
+        let newest = begun.max();
         let mut found = Vec::new();
         for ((folder, _), mut files) in groups {
-            let growth = match (table.is_counts(), self.settled_ms) {
+            let growth = match (table.is_counts(), settled_ms) {
                 (false, _) if Some(folder) < newest => Growth::Closed,
                 (true, Some(settled_ms)) if folder.end_ms() <= settled_ms => Growth::Closed,
                 // The next roll-up writes them again.
@@ -215,7 +222,7 @@ impl Merge<'_> {
     async fn merge(&self, bin: &Bin) -> Result<Vec<Add>, Unmerged> {
         let mut files = Uncommitted::new(self.log.object_store());
         let done = if self.log.table().source().is_some() {
-            self.sum_up(bin, &mut files).await.map_err(Unmerged::from)
+            self.sum_up(bin, &mut files).await
         } else {
             self.concatenate(bin, &mut files).await
         };
@@ -223,11 +230,13 @@ impl Merge<'_> {
     }
 
     /// Merges files of a roll-up. Its rows are sums already, so summing only puts them in order.
-    async fn sum_up(&self, bin: &Bin, files: &mut Uncommitted) -> Result<(), CompactError> {
+    async fn sum_up(&self, bin: &Bin, files: &mut Uncommitted) -> Result<(), Unmerged> {
         let of = Counts { table: self.log.table(), store: self.log.object_store() };
         let inputs = bin.inputs.iter().cloned();
         let inputs = inputs.map(|file| Input { of: of.clone(), file, wanted: Wanted::All }).collect();
-        Summing::new(of.table, self.log.parameters()?, self.memory)?.sum(bin.folder, inputs, files).await
+        let summing = Summing::new(of.table, self.log.parameters()?, self.memory)?;
+        let summed = summing.sum(bin.folder, inputs, files).await;
+        summed.map_err(|error| Unmerged { at: summing.unread(), error: Some(error) })
     }
 
     /// Concatenates rows, file after file.
@@ -263,7 +272,7 @@ pub(crate) fn carries_nothing_else(roll_up: &TableLog) -> Result<(), LakeError> 
     roll_up.has_no_further_columns("summing its rows", &way_out)
 }
 
-/// What was put together.
+/// What was put into other files and committed.
 #[derive(Default)]
 pub(crate) struct Sum {
     inputs: usize,
@@ -273,8 +282,23 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
-    /// Returns the report of a table that is at a version now; `None` if nothing was done.
-    pub fn done(&self, table: Table, version: Version, took: Duration) -> Option<Done> {
+    /// Adds what a commit has put in the place of what.
+    pub fn add(&mut self, commit: &Commit) {
+        let bytes = |files: &[Add]| files.iter().map(|file| file.size.unsigned_abs()).sum::<u64>();
+        self.inputs += commit.removes.len();
+        self.outputs += commit.adds.len();
+        self.bytes_in += bytes(&commit.removes);
+        self.bytes_out += bytes(&commit.adds);
+    }
+
+    /// Returns the report of a table whose raw files were sorted, and that is at a version now; `None` if none was.
+    pub fn sorted_out(&self, table: Table, version: Version, took: Duration) -> Option<Done> {
+        let files = (self.inputs, self.outputs);
+        (self.inputs > 0).then_some(Done::SortedOut { table, version, files, took })
+    }
+
+    /// Returns the report of a table whose files were put together, and that is at a version now; `None` if none were.
+    pub fn merged(&self, table: Table, version: Version, took: Duration) -> Option<Done> {
         let (files, bytes) = ((self.inputs, self.outputs), (self.bytes_in, self.bytes_out));
         (self.inputs > 0).then_some(Done::Merged { table, version, files, bytes, took })
     }
@@ -294,7 +318,7 @@ fn place(table: Table, file: &Add) -> Option<(String, i64)> {
 
 /// Whether rows of a raw table go on where others of the same partition ended, in the order of their offsets. What
 /// files state is not enough: of a long topic's name only the beginning, and of order nothing.
-fn follows(last: &mut Option<(TopicPartition, i64)>, rows: &RecordBatch) -> bool {
+pub(crate) fn follows(last: &mut Option<(TopicPartition, i64)>, rows: &RecordBatch) -> bool {
     let topics = rows[column::TOPIC].as_string::<i32>();
     let partitions = rows[column::KAFKA_PARTITION].as_primitive::<Int32Type>().values();
     let offsets = rows[column::KAFKA_OFFSET].as_primitive::<Int64Type>().values();

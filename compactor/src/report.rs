@@ -13,81 +13,82 @@ const BYTES_PER_MB: f64 = 1e6;
 pub enum Done {
     /// A table was brought up to where its source stands.
     RolledUp {
-        /// Which table.
+        /// The table that was brought up.
         table: Table,
-        /// The version that it became.
+        /// The version of it that has the sums.
         version: Version,
         /// The source, and the version that is in it now.
         source: (Table, Version),
-        /// Windows that were summed again.
+        /// How many windows were summed again.
         windows: usize,
-        /// Files that were written.
+        /// How many files were written.
         files: usize,
-        /// Their size.
+        /// Their size in bytes.
         bytes: u64,
         /// How long it took.
         took: Duration,
     },
     /// Files were put together.
     Merged {
-        /// Of which table.
+        /// The table that was compacted.
         table: Table,
-        /// The version that it became.
+        /// The version of it in which they are together.
         version: Version,
-        /// How many there were, and how many there are.
+        /// How many files there were, and how many they became.
         files: (usize, usize),
-        /// Their sizes.
+        /// The size of those, and of these, in bytes.
         bytes: (u64, u64),
         /// How long it took.
         took: Duration,
     },
     /// Raw files that another program wrote were put in the order of the log again, a file for each partition.
     SortedOut {
-        /// Of which table.
+        /// The raw table whose files were sorted.
         table: Table,
-        /// The version that it became.
+        /// The version of it in which they are apart.
         version: Version,
-        /// How many there were, and how many there are.
+        /// How many files there were, and how many they became.
         files: (usize, usize),
         /// How long it took.
         took: Duration,
     },
     /// A log checkpoint was written, because nobody else had.
     Checkpointed {
-        /// Of which table.
+        /// The table whose log it is in.
         table: Table,
-        /// Of which version.
+        /// The version that it holds.
         version: Version,
         /// How long it took.
         took: Duration,
     },
     /// Old versions were given up.
     GaveUp {
-        /// Of which table.
+        /// The table whose versions they were.
         table: Table,
-        /// What was deleted.
+        /// From which version on it is kept, and what was deleted.
         cleaned: Cleaned,
         /// How long it took.
         took: Duration,
     },
     /// Files were deleted that no version names.
     Swept {
-        /// Of which table.
+        /// The table in whose folder they were.
         table: Table,
-        /// What was deleted.
+        /// How many, and their size.
         cleaned: Cleaned,
         /// How long it took.
         took: Duration,
     },
-    /// Nothing was done: another program has changed a table's rows, which whoever runs the lake must know.
+    /// Nothing was done: another program has changed a table's rows, which whoever runs the lake must know. A new
+    /// compactor tells of it again, as far as it looks back.
     Foreign(ForeignChange),
     /// What a round would do to a table, if it did it.
     Would {
-        /// To which table.
+        /// The table that would change.
         table: Table,
-        /// Windows that would be summed again.
+        /// How many windows would be summed again.
         windows: usize,
-        /// Files that would be put together.
+        /// How many files would be put together, or sorted.
         files: usize,
     },
 }
@@ -126,7 +127,9 @@ impl fmt::Display for Done {
             Self::Swept { table, cleaned: Cleaned { files, bytes, .. }, took } => {
                 write!(f, "{table}: {files} files deleted that no version names; {}, {}", size(*bytes), seconds(*took))
             }
-            Self::Foreign(change) => write!(f, "{change}"),
+            Self::Foreign(change) => {
+                write!(f, "among the newest versions of {}, so said at each start: {change}", change.table)
+            }
             Self::Would { table, windows: 0, files } => write!(f, "{table}: {files} files would be put together"),
             Self::Would { table, windows, files: 0 } => write!(f, "{table}: {windows} windows would be summed"),
             Self::Would { table, windows, files } => {

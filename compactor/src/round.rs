@@ -1,6 +1,7 @@
 //! One round: what has changed is rolled up, what is small put together, what is old given up.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
@@ -11,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::error::CompactError;
 use crate::failures::Failures;
-use crate::history::Keep;
-use crate::merge::{Merge, Sum};
+use crate::history::{Keep, Kept};
+use crate::merge::{Merge, Sum, Times};
 use crate::report::Done;
 use crate::roll_up::RollUp;
 use crate::setbacks::{Setbacks, Work};
@@ -26,9 +27,13 @@ const PASSES_MAX: usize = 3;
 pub struct Plan {
     /// What becomes of history; `None`: nothing.
     pub keep: Option<Keep>,
+    /// How long it takes until files that no version names are looked for again in a table where they were, whatever
+    /// became of other tables. Zero: they are looked for whenever `keep` says so.
+    pub orphans_every: Duration,
     /// Whether it only tells what it would do.
     pub is_dry: bool,
-    /// The time: no folder is closed before its end. `None`: watermarks alone decide.
+    /// The time: no folder is closed before its end, nor by what claims to be of later. `None`: watermarks and the
+    /// times of messages alone decide.
     pub now: Option<DateTime<Utc>>,
 }
 
@@ -43,6 +48,10 @@ pub struct Compactor {
     memory: usize,
     logs: BTreeMap<Table, TableLog>,
     setbacks: Setbacks,
+    /// Raw files that may be another program's, and were found in order, by their paths.
+    in_order: BTreeMap<Table, HashSet<String>>,
+    /// When the round began that last looked for files of a table that no version names.
+    swept: BTreeMap<Table, Instant>,
     /// The last version of each table that was told of because another program wrote it.
     told: BTreeMap<Table, Version>,
 }
@@ -50,17 +59,19 @@ pub struct Compactor {
 impl Compactor {
     /// A compactor of a lake. Nothing is read yet.
     pub fn new(lake: Lake, memory: usize) -> Self {
-        Self { lake, memory, logs: BTreeMap::new(), setbacks: Setbacks::default(), told: BTreeMap::new() }
+        let (logs, setbacks) = (BTreeMap::new(), Setbacks::default());
+        let (in_order, swept, told) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { lake, memory, logs, setbacks, in_order, swept, told }
     }
 
     /// Does a round, and tells of each thing when it is done. Whatever fails is left out and the rest is done; the
     /// round returns the worst error.
     pub fn round<'a>(&'a mut self, plan: &'a Plan, tell: Tell<'a>) -> BoxFuture<'a, Result<(), CompactError>> {
         Box::pin(async move {
-            let mut failures = Failures::default();
+            let (mut failures, began) = (Failures::default(), Instant::now());
             for _ in 0..PASSES_MAX {
                 failures.begin_again();
-                self.pass(plan, tell, &mut failures).await;
+                self.pass(plan, began, tell, &mut failures).await;
                 self.tell_of_others(tell);
                 if !failures.has_altered() {
                     break;
@@ -70,7 +81,8 @@ impl Compactor {
         })
     }
 
-    async fn pass(&mut self, plan: &Plan, tell: Tell<'_>, failures: &mut Failures) {
+    /// One pass of a round; `began`: when the round did.
+    async fn pass(&mut self, plan: &Plan, began: Instant, tell: Tell<'_>, failures: &mut Failures) {
         let mut windows = BTreeMap::new();
         for target in Table::ROLLED_UP {
             let done = if plan.is_dry {
@@ -82,22 +94,35 @@ impl Compactor {
             };
             done.unwrap_or_else(|error| failures.add(error));
         }
-        let settled_ms = self.settled_ms(plan.now).await.unwrap_or_else(|error| {
+        let now_ms = plan.now.map_or(i64::MAX, |now| now.timestamp_millis());
+        let settled_ms = self.settled_ms(now_ms).await.unwrap_or_else(|error| {
             failures.add(error);
             None
         });
+        let times = Times { settled_ms, now_ms };
         for table in Table::ALL {
             let done = if plan.is_dry {
-                self.would_merge(table, settled_ms, windows.get(&table).copied().unwrap_or(0), tell).await
+                self.would_merge(table, times, windows.get(&table).copied().unwrap_or(0), tell).await
             } else {
-                self.merge(table, settled_ms, tell, failures).await
+                self.merge(table, times, tell, failures).await
             };
             done.unwrap_or_else(|error| failures.add(error));
         }
         let Some(keep) = plan.keep.filter(|_| !failures.has_altered()) else { return };
         for table in Table::ALL {
-            let done = self.keep_history(table, keep, plan.is_dry).await;
-            done.map(|done| done.into_iter().for_each(&mut *tell)).unwrap_or_else(|error| failures.add(error));
+            let last = self.swept.get(&table);
+            let is_due = last.is_none_or(|last| began - *last >= plan.orphans_every);
+            // Roll-ups, merges and the tables before this one have taken their time.
+            let keep = Keep { orphans: keep.orphans && is_due, now: keep.now + began.elapsed(), ..keep };
+            match self.keep_history(table, keep, plan.is_dry).await {
+                Ok(Kept { done, has_swept }) => {
+                    done.into_iter().for_each(&mut *tell);
+                    if has_swept && !plan.is_dry {
+                        self.swept.insert(table, began);
+                    }
+                }
+                Err(error) => failures.add(error),
+            }
         }
     }
 
@@ -159,22 +184,27 @@ impl Compactor {
         Ok(windows)
     }
 
-    /// Puts files of a table together.
+    /// Sorts files of a table, and puts files together.
     async fn merge(
         &mut self,
         table: Table,
-        settled_ms: Option<i64>,
+        times: Times,
         tell: Tell<'_>,
         failures: &mut Failures,
     ) -> Result<(), CompactError> {
         let Some(mut log) = self.take(table).await? else { return Ok(()) };
-        let (sorted, memory) = (SortOut { log: &mut log, memory: self.memory }.run().await?, self.memory);
-        sorted.into_iter().for_each(&mut *tell);
-        let (began, setbacks) = (Instant::now(), &mut self.setbacks);
-        let mut merge = Merge { log: &mut log, settled_ms, memory, setbacks, sum: Sum::default() };
-        let (merged, sum) = (merge.run(failures).await, merge.sum);
+        let (memory, setbacks) = (self.memory, &mut self.setbacks);
+        let in_order = self.in_order.entry(table).or_default();
         // Commits before a failure are told of too.
-        sum.done(table, log.version(), began.elapsed()).into_iter().for_each(tell);
+        let began = Instant::now();
+        let mut sort_out = SortOut { log: &mut log, memory, setbacks: &mut *setbacks, in_order, sum: Sum::default() };
+        let (sorted, sum) = (sort_out.run(failures).await, sort_out.sum);
+        sum.sorted_out(table, log.version(), began.elapsed()).into_iter().for_each(&mut *tell);
+        sorted?;
+        let began = Instant::now();
+        let mut merge = Merge { log: &mut log, times, memory, setbacks, sum: Sum::default() };
+        let (merged, sum) = (merge.run(failures).await, merge.sum);
+        sum.merged(table, log.version(), began.elapsed()).into_iter().for_each(tell);
         merged?;
         write_checkpoint(&mut log).await;
         self.know(log);
@@ -185,14 +215,16 @@ impl Compactor {
     async fn would_merge(
         &mut self,
         table: Table,
-        settled_ms: Option<i64>,
+        times: Times,
         windows: usize,
         tell: Tell<'_>,
     ) -> Result<(), CompactError> {
         let Some(mut log) = self.take(table).await? else { return Ok(()) };
         let (memory, setbacks) = (self.memory, &mut self.setbacks);
-        let odd = SortOut { log: &mut log, memory }.look().await?;
-        let files = odd + Merge { log: &mut log, settled_ms, memory, setbacks, sum: Sum::default() }.look().await?;
+        let in_order = self.in_order.entry(table).or_default();
+        let mut sort_out = SortOut { log: &mut log, memory, setbacks: &mut *setbacks, in_order, sum: Sum::default() };
+        let odd = sort_out.look().await?;
+        let files = odd + Merge { log: &mut log, times, memory, setbacks, sum: Sum::default() }.look().await?;
         if windows + files > 0 {
             tell(Done::Would { table, windows, files });
         }
@@ -201,13 +233,13 @@ impl Compactor {
     }
 
     /// Gives up what of a table's history is not kept.
-    async fn keep_history(&mut self, table: Table, keep: Keep, is_dry: bool) -> Result<Vec<Done>, CompactError> {
+    async fn keep_history(&mut self, table: Table, keep: Keep, is_dry: bool) -> Result<Kept, CompactError> {
         let stands = self.stands_on(table).await?;
-        let Some(mut log) = self.take(table).await? else { return Ok(Vec::new()) };
+        let Some(mut log) = self.take(table).await? else { return Ok(Kept::default()) };
         let deletes = if is_dry { Deletes::No } else { Deletes::Yes };
-        let done = keep.apply(&self.lake, &mut log, &stands, deletes).await?;
+        let kept = keep.apply(&self.lake, &mut log, &stands, deletes).await?;
         self.know(log);
-        Ok(done)
+        Ok(kept)
     }
 
     /// The source of a roll-up, and the roll-up, if they are there.
@@ -235,12 +267,11 @@ impl Compactor {
 
     /// Returns the time before which hardly anything will come, by the partition that is ahead. It is never in the
     /// future, as the watermark of a producer with a wrong clock may be. It only decides which files are put together.
-    async fn settled_ms(&mut self, now: Option<DateTime<Utc>>) -> Result<Option<i64>, CompactError> {
+    async fn settled_ms(&mut self, now_ms: i64) -> Result<Option<i64>, CompactError> {
         let Some(minutes) = self.take(Table::ClicksMinute).await? else { return Ok(None) };
         let lateness_ms = minutes.parameters()?.allowed_lateness_ms;
         let ahead = minutes.stands().values().filter_map(|stand| stand.emitted_ms).max();
         self.know(minutes);
-        let now_ms = now.map_or(i64::MAX, |now| now.timestamp_millis());
         Ok(ahead.map(|emitted_ms| emitted_ms.min(now_ms).saturating_sub(lateness_ms)))
     }
 

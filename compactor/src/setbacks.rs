@@ -13,8 +13,8 @@ use tokio::time::Instant;
 /// often the store's, for seconds, and totals are slower until the roll-up is done.
 const WAIT_ROLL_UP: Duration = Duration::from_secs(5);
 
-/// Wait after the first failure of putting files together. It is longer than a round, so that the next round puts the
-/// neighbours of an unreadable file together without it.
+/// Wait after the first failure of putting files together, or of sorting one. It is longer than a round, so that the
+/// next round puts the neighbours of an unreadable file together without it.
 const WAIT_MERGE: Duration = Duration::from_secs(120);
 
 /// The longest wait: a file or a store that has come back is found within it.
@@ -28,9 +28,9 @@ const DOUBLINGS_MAX: u32 = 10;
 pub(crate) enum Work {
     /// Bringing a table up to where its source stands.
     RollUp(Table),
-    /// Committing to a table what was put together.
+    /// Committing to a table what was put together, or sorted.
     Commit(Table),
-    /// Putting a file together with others, by its path in the table.
+    /// Putting a file together with others, or sorting it, by its path in the table.
     Merge(Table, String),
 }
 
@@ -76,7 +76,7 @@ impl Setbacks {
         self.0.get(work).is_some_and(|setback| Instant::now() < setback.until)
     }
 
-    /// Returns the files of a table that must not be put together now.
+    /// Returns the files of a table that must be left alone now.
     pub fn files(&self, table: Table) -> HashSet<&str> {
         let now = Instant::now();
         let left_alone = self.0.iter().filter(|(_, setback)| now < setback.until);

@@ -2,68 +2,84 @@
 //!
 //! Whoever deletes or changes rows of `clicks` elsewhere, or optimizes it, writes files with rows of several
 //! partitions, in whatever order. Nobody can read the log back from these. No row changes here, and it is no
-//! `dataChange`: what was deleted stays deleted.
+//! `dataChange`: what was deleted stays deleted. Each file is a commit of its own, so that a crash repeats one.
 
-use std::fmt;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::compute::partition;
 use arrow::datatypes::SchemaRef;
-use datafusion::catalog::streaming::StreamingTable;
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::PartitionStream;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::execution::SendableRecordBatchStream;
 use deltalake::kernel::Add;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::TryStreamExt;
 use lake_schemas::commit::{Commit, Outcome, TableLog};
 use lake_schemas::files::{Encoder, discard};
-use lake_schemas::path::{is_own, path_of};
+use lake_schemas::path::{is_own, may_be_earlier, path_of};
 use lake_schemas::table::column;
 use lake_schemas::{LakeError, RawFile, Table, TopicPartition, read};
-use object_store::ObjectStore;
-use tokio::time::Instant;
-use tracing::warn;
 
 use crate::error::CompactError;
-use crate::report::Done;
+use crate::failures::Failures;
+use crate::merge::{FAILURES_MAX, JOB, Sum, follows};
+use crate::session::{Session, Source, ascending};
+use crate::setbacks::{Setbacks, Work};
 use crate::uncommitted::Uncommitted;
 
-/// The job, as `history` names it.
-const JOB: &str = "compaction";
+/// The columns of a position, in the order of the log.
+const POSITION: [&str; 3] = [column::TOPIC, column::KAFKA_PARTITION, column::KAFKA_OFFSET];
 
-/// What a file's rows are called in SQL.
-const ROWS: &str = "rows";
+/// Files with an earlier clicklake's names that are looked into in one round: a long history of them takes hours, which
+/// other work does not wait for. The newest come first, as other programs most often rewrite what is new.
+const EARLIER_MAX: usize = 100;
 
 /// A raw table whose files are looked through.
 pub(crate) struct SortOut<'a> {
     pub log: &'a mut TableLog,
     /// How much memory sorting may take, in bytes; beyond it, it uses the disk.
     pub memory: usize,
+    /// Files that are left alone for now.
+    pub setbacks: &'a mut Setbacks,
+    /// Files with an earlier clicklake's names that were found in order, by their paths.
+    pub in_order: &'a mut HashSet<String>,
+    /// What was sorted and committed.
+    pub sum: Sum,
 }
 
 impl SortOut<'_> {
-    /// Sorts what another program wrote; what was done, if anything. A file that cannot be sorted is said, and left for
-    /// the next round.
-    pub async fn run(&mut self) -> Result<Option<Done>, CompactError> {
-        let (began, table) = (Instant::now(), self.log.table());
-        let (mut before, mut after) = (0, 0);
+    /// Sorts what another program wrote. A file that cannot be sorted is added to the failures and left alone for a
+    /// while; an error means that nothing more can be done for this table.
+    pub async fn run(&mut self, failures: &mut Failures) -> Result<(), CompactError> {
+        let (table, mut failed) = (self.log.table(), 0);
+        let work = Work::Commit(table);
+        if self.setbacks.forbid(&work) {
+            return Ok(());
+        }
         for file in self.odd().await? {
             match self.sort(&file).await {
-                Ok(files) if files > 0 => (before, after) = (before + 1, after + files),
-                Ok(_) => {}
+                Ok(adds) => {
+                    failed = 0;
+                    // That an earlier commit failed is remembered until merging is done, which puts little until then.
+                    if let Err(error) = self.commit(file, adds).await {
+                        if !error.is_altered() {
+                            self.setbacks.add(work);
+                        }
+                        return Err(error);
+                    }
+                }
                 Err(error) => {
-                    warn!(%table, path = file.path, error = &error as &dyn std::error::Error, "not sorted; the next round tries again");
+                    failed += 1;
+                    self.setbacks.add(Work::Merge(table, file.path));
+                    failures.add(error);
+                    if failed == FAILURES_MAX {
+                        break;
+                    }
                 }
             }
         }
-        let version = self.log.version();
-        let files = (before, after);
-        Ok((before > 0).then(|| Done::SortedOut { table, version, files, took: began.elapsed() }))
+        Ok(())
     }
 
     /// How many files would be sorted, without doing it.
@@ -71,42 +87,80 @@ impl SortOut<'_> {
         Ok(self.odd().await?.len())
     }
 
-    /// The files that are not as clicklake writes them: of another name, or not of one partition by their statistics.
+    /// The files that are not as clicklake writes them, as far as that was found out. Those that are left alone for now
+    /// are none of them.
     async fn odd(&mut self) -> Result<Vec<Add>, CompactError> {
         let table = self.log.table();
         if !table.keeps_partitions_apart() {
             return Ok(Vec::new());
         }
         self.log.refresh().await?;
-        let is_odd =
-            |file: &Add| path_of(&file.path).is_none_or(|path| !is_own(table, &path)) || RawFile::of(file).is_none();
-        Ok(self.log.live_files().await?.into_iter().filter(is_odd).collect())
+        let mut live = self.log.live_files().await?;
+        let left_alone = self.setbacks.files(table);
+        live.retain(|file| !left_alone.contains(&*file.path));
+        let there: HashSet<_> = live.iter().map(|file| file.path.as_str()).collect();
+        self.in_order.retain(|path| there.contains(path.as_str()));
+        let (mut odd, known): (Vec<_>, Vec<_>) = live.into_iter().partition(|file| is_odd(table, file));
+        let is_unknown = |file: &Add| !is_named_as_own(table, file) && !self.in_order.contains(&file.path);
+        let mut unknown: Vec<_> = known.into_iter().filter(is_unknown).collect();
+        unknown.sort_unstable_by(|one, other| other.path.cmp(&one.path));
+        for file in unknown.into_iter().take(EARLIER_MAX) {
+            match self.is_in_order(&file).await {
+                Ok(true) => drop(self.in_order.insert(file.path)),
+                Ok(false) => odd.push(file),
+                // Why it cannot be read is said when it is sorted; if the store is down, one is enough.
+                Err(_) => {
+                    odd.push(file);
+                    break;
+                }
+            }
+        }
+        Ok(odd)
     }
 
-    /// Puts sorted files in the place of one; how many. None, if it is gone meanwhile.
-    async fn sort(&mut self, file: &Add) -> Result<usize, CompactError> {
+    /// Whether a file's rows are of one partition, in the order of their offsets.
+    async fn is_in_order(&self, file: &Add) -> Result<bool, LakeError> {
+        let (table, whole) = (self.log.table(), self.log.schema());
+        let positions = POSITION.map(|name| whole.index_of(name)).into_iter().collect::<Result<Vec<_>, _>>();
+        let what = || format!("{table}: the columns of positions");
+        let schema = positions.and_then(|at| whole.project(&at)).map_err(|error| LakeError::store(what(), error))?;
+        let mut rows = read::rows(self.log.object_store(), table, Arc::new(schema), file.clone()).await?;
+        let mut last = None;
+        while let Some(rows) = rows.try_next().await? {
+            if !follows(&mut last, &rows) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Puts the files that one becomes.
+    async fn sort(&self, file: &Add) -> Result<Vec<Add>, CompactError> {
         let schema = self.log.whole_schema()?;
         let mut files = Uncommitted::new(self.log.object_store());
         let written = self.write_sorted(file, &schema, &mut files).await;
-        let adds = files.after(written).await?;
-        let commit = Commit { adds, removes: vec![file.clone()], data_change: false, ..Commit::new(JOB) };
+        files.after(written).await
+    }
+
+    /// Commits sorted files in the place of one, unless it is gone meanwhile.
+    async fn commit(&mut self, file: Add, adds: Vec<Add>) -> Result<(), CompactError> {
+        let commit = Commit { adds, removes: vec![file], data_change: false, ..Commit::new(JOB) };
         match self.log.commit(&commit).await? {
-            Outcome::Committed(_) => Ok(commit.adds.len()),
-            Outcome::InputGone { .. } => {
-                discard(self.log.object_store().as_ref(), &commit.id, &commit.adds).await;
-                Ok(0)
-            }
+            Outcome::Committed(_) => self.sum.add(&commit),
+            Outcome::InputGone { .. } => discard(self.log.object_store().as_ref(), &commit.id, &commit.adds).await,
             outcome @ (Outcome::Fenced { .. } | Outcome::Overtaken { .. }) => {
                 unreachable!("it moves no stand, and goes onto any version: {outcome:?}")
             }
         }
+        Ok(())
     }
 
     /// Puts the rows of a file in the order of the log, a file for each partition.
     async fn write_sorted(&self, file: &Add, schema: &SchemaRef, files: &mut Uncommitted) -> Result<(), CompactError> {
         let mut sorted = self.sorted(file, schema).await?;
         let mut writing: Option<(TopicPartition, Encoder)> = None;
-        while let Some(rows) = sorted.try_next().await? {
+        let unsorted = |error: DataFusionError| error.context(format!("sorting {}", file.path));
+        while let Some(rows) = sorted.try_next().await.map_err(unsorted)? {
             for run in runs(&rows)? {
                 let of = partition_of(&run);
                 if let Some((_, done)) = writing.take_if(|(written, _)| *written != of) {
@@ -128,15 +182,21 @@ impl SortOut<'_> {
 
     /// The rows of a file, in the order of the log.
     async fn sorted(&self, file: &Add, schema: &SchemaRef) -> Result<SendableRecordBatchStream, CompactError> {
-        let runtime =
-            RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(self.memory))).build_arc()?;
-        let context = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
-        let (store, table, schema) = (self.log.object_store(), self.log.table(), Arc::clone(schema));
-        let of = FileRows { store, table, schema: Arc::clone(&schema), file: file.clone() };
-        context.register_table(ROWS, Arc::new(StreamingTable::try_new(schema, vec![Arc::new(of)])?))?;
-        let order = [column::TOPIC, column::KAFKA_PARTITION, column::KAFKA_OFFSET].join(", ");
-        Ok(context.sql(&format!("select * from {ROWS} order by {order}")).await?.execute_stream().await?)
+        let (table, store, file) = (self.log.table(), self.log.object_store(), file.clone());
+        let of = Source { table, store, file, select: Arc::new(Ok::<RecordBatch, ArrowError>) };
+        let order = ascending(&POSITION);
+        Session::new(self.memory)?.ask(&[of], schema, |rows| rows.sort(order)).await
     }
+}
+
+/// Whether a file is not as any clicklake wrote it: of another name, or not of one partition by its statistics.
+fn is_odd(table: Table, file: &Add) -> bool {
+    let may_be_earlier = || path_of(&file.path).is_some_and(|path| may_be_earlier(&path));
+    !(is_named_as_own(table, file) || may_be_earlier()) || RawFile::of(file).is_none()
+}
+
+fn is_named_as_own(table: Table, file: &Add) -> bool {
+    path_of(&file.path).is_some_and(|path| is_own(table, &path))
 }
 
 /// Puts what an encoder still holds.
@@ -158,31 +218,4 @@ fn runs(rows: &RecordBatch) -> Result<Vec<RecordBatch>, CompactError> {
 fn partition_of(rows: &RecordBatch) -> TopicPartition {
     let topic = rows[column::TOPIC].as_string::<i32>().value(0);
     TopicPartition::new(topic, rows[column::KAFKA_PARTITION].as_primitive::<arrow::datatypes::Int32Type>().value(0))
-}
-
-/// The rows of one file, as a table.
-struct FileRows {
-    store: Arc<dyn ObjectStore>,
-    table: Table,
-    schema: SchemaRef,
-    file: Add,
-}
-
-impl fmt::Debug for FileRows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.file.path)
-    }
-}
-
-impl PartitionStream for FileRows {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let opened = read::rows(Arc::clone(&self.store), self.table, Arc::clone(&self.schema), self.file.clone());
-        let external = |error: LakeError| DataFusionError::External(Box::new(error));
-        let rows = stream::once(opened).map_ok(move |rows| rows.map_err(external)).map_err(external).try_flatten();
-        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), rows.boxed()))
-    }
 }

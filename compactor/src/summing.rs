@@ -7,37 +7,33 @@
 //! large must not keep the hours of all others from being rolled up.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{Schema, SchemaRef, TimestampMicrosecondType};
-use datafusion::catalog::streaming::StreamingTable;
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use datafusion::execution::SendableRecordBatchStream;
-use datafusion::execution::TaskContext;
-use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::PartitionStream;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::functions_aggregate::expr_fn::sum;
+use datafusion::logical_expr::{Expr, cast as cast_to, ident, lit};
+use datafusion::prelude::DataFrame;
 use deltalake::kernel::Add;
+use futures::TryStreamExt;
 use futures::future::BoxFuture;
-use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::files::Encoder;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::table::column;
-use lake_schemas::{Folder, LakeError, Table, exact, read};
+use lake_schemas::{Folder, Table, exact};
 use object_store::ObjectStore;
 
 use crate::error::CompactError;
+use crate::session::{Session, Source, ascending};
 use crate::uncommitted::Uncommitted;
 
-const MICROS_PER_MILLI: i64 = 1_000;
+/// The name of [`signs`] in a query.
+const SIGNS: &str = "signs";
 
-/// What inputs are called in SQL.
-const ROWS: &str = "rows";
+const MICROS_PER_MILLI: i64 = 1_000;
 
 /// A table of counts, and the store of its files.
 #[derive(Clone, Debug)]
@@ -53,6 +49,14 @@ pub(crate) struct Input {
     pub file: Add,
     /// Which of its rows are wanted.
     pub wanted: Wanted,
+}
+
+impl Input {
+    /// Its rows in the windows of a target.
+    fn in_windows_of(self, target: Table) -> Source {
+        let Self { of: Counts { table, store }, file, wanted } = self;
+        Source { table, store, file, select: Arc::new(move |rows: RecordBatch| in_windows(&rows, target, &wanted)) }
+    }
 }
 
 /// Which rows of a file are wanted, by the windows of the target that they lie in, which go by their starts in
@@ -76,7 +80,7 @@ impl Wanted {
 
 /// Sums up rows into a table that is rolled up.
 pub(crate) struct Summing {
-    context: SessionContext,
+    session: Session,
     target: Table,
     parameters: Parameters,
 }
@@ -84,9 +88,12 @@ pub(crate) struct Summing {
 impl Summing {
     /// Into a table with these parameters. Queries may take so much memory, in bytes; beyond it they use the disk.
     pub fn new(target: Table, parameters: Parameters, memory: usize) -> Result<Self, CompactError> {
-        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory))).build_arc()?;
-        let context = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
-        Ok(Self { context, target, parameters })
+        Ok(Self { session: Session::new(memory)?, target, parameters })
+    }
+
+    /// The path of the file that could not be read, if that is why a sum failed.
+    pub fn unread(&self) -> Option<String> {
+        self.session.unread()
     }
 
     /// Sums inputs whose windows lie in one folder of the target, and puts what comes out, each file as soon as it is
@@ -102,15 +109,8 @@ impl Summing {
             let columns: Vec<_> = self.columns().collect();
             let read = schema.fields().iter().filter(|field| columns.contains(&field.name().as_str())).cloned();
             let read: SchemaRef = Arc::new(Schema::new(read.collect::<Vec<_>>()));
-            let parts = self.context.state().config().target_partitions().min(inputs.len()).max(1);
-            let part = |number: usize| {
-                let inputs = inputs.iter().skip(number).step_by(parts).cloned().collect();
-                Arc::new(Part { inputs, schema: Arc::clone(&read), target: self.target }) as Arc<dyn PartitionStream>
-            };
-            let rows = StreamingTable::try_new(Arc::clone(&read), (0..parts).map(part).collect())?;
-            self.context.deregister_table(ROWS)?;
-            self.context.register_table(ROWS, Arc::new(rows))?;
-            let mut summed = self.context.sql(&self.sql()).await?.execute_stream().await?;
+            let sources: Vec<_> = inputs.into_iter().map(|input| input.in_windows_of(self.target)).collect();
+            let mut summed = self.session.ask(&sources, &read, |rows| self.summed(rows)).await?;
             let mut encoder = Encoder::new(self.target, Arc::clone(&schema));
             while let Some(rows) = summed.try_next().await? {
                 let rows = exact::rows_of_64_bits(&rows)?;
@@ -131,13 +131,17 @@ impl Summing {
         [column::WINDOW_START].into_iter().chain(self.parameters.dimension_columns()).chain(measures)
     }
 
-    fn sql(&self) -> String {
+    /// The exact sums of rows, by window and dimensions, in the order of the ads.
+    fn summed(&self, rows: DataFrame) -> Result<DataFrame, DataFusionError> {
         let mut by = self.parameters.dimension_columns();
         by.insert(2, column::WINDOW_START);
-        let by = by.join(", ");
-        let sums = Measure::ALL.map(|measure| format!("{} as {}", exact::sum_of(measure), measure.column()));
-        let sums = sums.join(", ");
-        format!("select {by}, {sums} from {ROWS} group by {by} order by {by}")
+        let sum_of = |measure: Measure| {
+            let name = measure.column();
+            sum(cast_to(ident(name), exact::SUM_TYPE)).alias(name)
+        };
+        let groups = by.iter().map(|name| ident(*name)).chain([signs().alias(SIGNS)]).collect();
+        let sums = rows.aggregate(groups, Measure::ALL.map(sum_of).to_vec())?.sort(ascending(&by))?;
+        sums.drop_columns(&[SIGNS])
     }
 
     /// Rows in all columns of the target.
@@ -159,44 +163,18 @@ impl Summing {
     }
 }
 
-/// Inputs that are read one after the other.
-struct Part {
-    inputs: Vec<Input>,
-    schema: SchemaRef,
-    target: Table,
-}
-
-impl fmt::Debug for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} files of counts", self.inputs.len())
-    }
-}
-
-impl PartitionStream for Part {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let (schema, target) = (Arc::clone(&self.schema), self.target);
-        let opened = stream::iter(self.inputs.clone()).then(move |input| {
-            let schema = Arc::clone(&schema);
-            async move {
-                let Input { of, file, wanted } = input;
-                let opened = read::rows(of.store, of.table, Arc::clone(&schema), file).await.map_err(external)?;
-                let rows = opened.map_err(external).and_then(move |rows| {
-                    let rows = in_windows(&rows, target, &wanted).map_err(DataFusionError::from);
-                    futures::future::ready(rows)
-                });
-                Ok::<_, DataFusionError>(rows)
-            }
-        });
-        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), opened.try_flatten()))
-    }
+/// Which measures of a row are below zero, one bit each. No click counts less than nothing: what is below zero has
+/// wrapped around before sums were exact. Such rows are not summed up with others, where nobody would see them.
+fn signs() -> Expr {
+    let sign = |(at, measure): (u32, Measure)| {
+        let is_below = cast_to(ident(measure.column()).lt(lit(0_i64)), DataType::Int64);
+        is_below * lit(1_i64 << at)
+    };
+    (0..).zip(Measure::ALL).map(sign).fold(lit(0_i64), |signs, sign| signs + sign)
 }
 
 /// Rows in the windows of the target that they lie in, as far as these are wanted.
-fn in_windows(rows: &RecordBatch, target: Table, wanted: &Wanted) -> Result<RecordBatch, arrow::error::ArrowError> {
+fn in_windows(rows: &RecordBatch, target: Table, wanted: &Wanted) -> Result<RecordBatch, ArrowError> {
     let width = target.window_width();
     let starts = rows[column::WINDOW_START].as_primitive::<TimestampMicrosecondType>();
     let start = |time: i64| width.start_ms(time.div_euclid(MICROS_PER_MILLI)) * MICROS_PER_MILLI;
@@ -210,17 +188,15 @@ fn in_windows(rows: &RecordBatch, target: Table, wanted: &Wanted) -> Result<Reco
     if wanted.true_count() == wanted.len() { Ok(rows) } else { filter_record_batch(&rows, &wanted) }
 }
 
-fn external(error: LakeError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
-}
-
 #[cfg(test)]
 mod tests {
     use arrow::array::{Int32Array, Int64Array, StringArray, new_null_array};
     use arrow::compute::concat_batches;
     use arrow::datatypes::Int64Type;
+    use lake_schemas::path::path_of;
     use lake_schemas::table::timestamp;
-    use lake_schemas::{EventTime, files};
+    use lake_schemas::{EventTime, files, read};
+    use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
 
     use super::*;
@@ -286,5 +262,36 @@ mod tests {
         assert_eq!(hours, expected);
         let (days, _) = summed(&store, Table::ClicksDaily, vec![hour]).await;
         assert_eq!(days, expected);
+    }
+
+    #[tokio::test]
+    async fn what_has_wrapped_around_is_not_hidden_in_the_sum_of_others() {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let input = put(&store, Table::ClicksMinute, minutes(&[("a", -11), ("a", 100), ("a", -4), ("b", 7)])).await;
+        let expected = [("a", -15), ("a", 100), ("b", 7)].map(|(ad, cost)| (ad.to_owned(), cost));
+        let (mut hours, hour) = summed(&store, Table::ClicksHourly, vec![input]).await;
+        hours.sort_unstable();
+        assert_eq!(hours, expected);
+        let (mut days, _) = summed(&store, Table::ClicksDaily, vec![hour]).await;
+        days.sort_unstable();
+        assert_eq!(days, expected);
+    }
+
+    #[tokio::test]
+    async fn a_sum_that_fails_tells_which_file_could_not_be_read() {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let mut inputs = Vec::new();
+        for ad in ["a", "b", "c"] {
+            inputs.push(put(&store, Table::ClicksMinute, minutes(&[(ad, 1)])).await);
+        }
+        let path = inputs[1].file.path.clone();
+        store.delete(&path_of(&path).expect("a path")).await.expect("memory");
+        let folder = Folder::of(Table::ClicksMinute, &inputs[0].file).expect("a folder");
+        let folder = Folder::at(Table::ClicksHourly, folder.start_ms());
+        let summing = Summing::new(Table::ClicksHourly, Parameters::default(), 64 << 20).expect("a session");
+        assert_eq!(summing.unread(), None);
+        let mut files = Uncommitted::new(Arc::clone(&store));
+        summing.sum(folder, inputs, &mut files).await.expect_err("one is lost");
+        assert_eq!(summing.unread(), Some(path));
     }
 }

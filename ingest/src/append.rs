@@ -4,9 +4,13 @@
 //! A crash between the two leaves rejected rows that lie beyond that cut; their own cut keeps them from being written
 //! again.
 
-use arrow::array::RecordBatch;
+use std::collections::BTreeSet;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Date32Type;
 use lake_schemas::job::{Freeze, Job, LogBatch, Operator, Pending, Step};
 use lake_schemas::rows::Positions;
+use lake_schemas::table::column;
 use lake_schemas::{Stand, Table, TopicPartition};
 
 /// Appends the log to the raw tables.
@@ -39,6 +43,7 @@ impl Job for Append {
             read: 0,
             events: Vec::new(),
             refused: Vec::new(),
+            days: BTreeSet::new(),
             pending: Pending::default(),
         };
         (operator, clicks.cut)
@@ -56,6 +61,8 @@ pub struct AppendPartition {
     read: i64,
     events: Vec<RecordBatch>,
     refused: Vec<RecordBatch>,
+    /// The days of log time that they lie in.
+    days: BTreeSet<i32>,
     pending: Pending,
 }
 
@@ -77,9 +84,11 @@ impl Operator for AppendPartition {
         for (rows, kept) in [(batch.events, &mut self.events), (refused, &mut self.refused)] {
             if rows.num_rows() > 0 {
                 self.pending.bytes += rows.get_array_memory_size();
+                self.days.extend(days(&rows));
                 kept.push(rows);
             }
         }
+        self.pending.folders = self.days.len().saturating_sub(1);
         // A message read counts as pending even if its row is in the table already, and so does a gap: its cut is not.
         self.pending.rows += usize::try_from(batch.read.max(1)).expect("a batch has no negative size");
     }
@@ -98,6 +107,7 @@ impl Operator for AppendPartition {
 
     fn freeze(&mut self, _: Freeze) -> Vec<Step> {
         self.pending = Pending::default();
+        self.days.clear();
         let mut steps = Vec::new();
         if !self.refused.is_empty() {
             let to = Stand { cut: self.next, ..Stand::default() };
@@ -114,9 +124,45 @@ impl Operator for AppendPartition {
     }
 }
 
+/// The days of log time that rows lie in. Neighbours are of the same day, as a rule: it is told once.
+fn days(rows: &RecordBatch) -> impl Iterator<Item = i32> {
+    let days = rows[column::LOG_DATE].as_primitive::<Date32Type>().values();
+    days.chunk_by(|one, other| one == other).map(|days| days[0])
+}
+
 /// The rows at or above an offset; rows are in offset order.
 fn from_offset(rows: &RecordBatch, cut: Option<i64>) -> RecordBatch {
     let offsets = Positions::of(rows).expect("the decoder makes every column of the raw tables").offsets();
     let below = cut.map_or(0, |cut| offsets.partition_point(|&offset| offset < cut));
     rows.slice(below, offsets.len() - below)
+}
+
+#[cfg(test)]
+mod tests {
+    use lake_schemas::LogTime;
+    use lake_schemas::table::TIME_IN_FUTURE_MS;
+
+    use super::*;
+    use crate::decode::{BatchBuilder, Message};
+
+    const DAY_MS: i64 = 86_400_000;
+
+    #[test]
+    fn the_days_of_pending_messages_are_counted_but_for_one() {
+        let partition = TopicPartition::new("clicks", 0);
+        let (mut operator, _) = Append.begin(&partition, &[Stand::default(); 2]);
+        // Producers say when their messages are from; what is no event lies in a folder too.
+        let payloads: [&[u8]; 2] = [br#"{"ad_id":"a","event_time":1772884800000}"#, b"nonsense"];
+        for (first, days, folders) in [(0, 1, 0), (10, 3, 2), (20, 5, 4)] {
+            let mut batch = BatchBuilder::new(partition.clone(), first, TIME_IN_FUTURE_MS);
+            for number in 0..10 {
+                let (offset, log_time) = (first + number, LogTime::from_millis((20_600 + number % days) * DAY_MS));
+                batch.push(&Message { offset, log_time, key: None, payload: Some(payloads[offset as usize % 2]) });
+            }
+            operator.push(batch.finish());
+            assert_eq!(operator.pending().folders, folders, "of {days} days");
+        }
+        assert_eq!(operator.freeze(Freeze::Closed).len(), 2, "a step in each table");
+        assert_eq!(operator.pending().folders, 0);
+    }
 }

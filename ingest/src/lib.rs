@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use lake_schemas::commit::TableLog;
-use lake_schemas::job::{Job, SourceError};
+use lake_schemas::job::{Job, Source, SourceError};
 use lake_schemas::minute::{Parameters, Requested};
 use lake_schemas::{Cut, Lake, LakeError, Table};
 use tokio::sync::watch;
@@ -64,36 +64,92 @@ pub struct Run {
 /// Brings a topic into the raw tables of a lake, until it is stopped, caught up, or cannot go on. When another table
 /// has become one of them, it begins anew with that.
 pub fn ingest<'a>(lake: &'a Lake, options: &'a KafkaOptions, run: Run) -> BoxFuture<'a, Result<(), DriveError>> {
+    let until = run.until;
+    let begin = move || async move {
+        let mut logs = TableLog::open_all(lake, &Append.tables()).await?;
+        look_back(&mut logs).await?;
+        let clicks = logs.last().expect("the job has tables, and clicks is the last");
+        let source = join(&Append, options, clicks, clicks.time_in_future_ms()).await?;
+        let goal = goal(options, until).await?;
+        Ok(Begun { job: Append, logs, source, goal })
+    };
+    let probe = async move { Ok(lake.probe().await?) };
+    Box::pin(drive_anew(probe, begin, |source| source, run.pace, run))
+}
+
+/// Computes `clicks_minute` of a topic: from the raw table as far as that has come, then from Kafka, until it is
+/// stopped, caught up, or cannot go on. `job` is the job of a table with such parameters: when another table has become
+/// `clicks_minute`, they may be others than they were.
+pub fn compute<'a, J: Job + Sync + 'a>(
+    lake: &'a Lake,
+    options: &'a KafkaOptions,
+    requested: &'a Requested,
+    job: impl Fn(Parameters) -> J + Send + Sync + 'a,
+    run: Run,
+) -> BoxFuture<'a, Result<(), DriveError>> {
     Box::pin(async move {
-        let open = || async {
-            let mut logs = TableLog::open_all(lake, &Append.tables()).await?;
-            look_back(&mut logs).await?;
-            let clicks = logs.last().expect("the job has tables, and clicks is the last");
-            let source = join(&Append, options, clicks, clicks.time_in_future_ms()).await?;
-            let goal = goal(options, run.until).await?;
-            Ok::<_, DriveError>((logs, source, goal))
-        };
-        let first = async {
-            lake.probe().await?;
-            open().await
-        };
-        let Some(first) = unless_stopped(first, &run.stop).await else { return Ok(()) };
-        let mut opened = first?;
-        loop {
-            let (logs, mut source, goal) = opened;
-            let (stop, progress) = (run.stop.clone(), run.progress.clone());
-            let done = drive(&Append, &mut source, logs, run.pace, goal, stop, progress).await;
-            leave(source).await;
-            match altered(done)? {
-                Some(why) => info!(why, "beginning again"),
-                None => return Ok(()),
-            }
-            opened = match until_there(&open, &run.stop).await? {
-                Some(opened) => opened,
-                None => return Ok(()),
+        let Budget { at_once, left } = Budget::of(run.pace.memory_max, cores());
+        let pace = Pace { memory_max: left, ..run.pace };
+        let until = run.until;
+        let begin = || async {
+            let (log, parameters) = TableLog::open_minutes(lake, requested).await?;
+            let job = job(parameters);
+            let clicks = match TableLog::find_to_read(lake, Table::Clicks).await? {
+                Some(clicks) => clicks,
+                None => TableLog::open(lake, Table::Clicks).await?,
             };
-        }
+            clicks.has_its_stands().await?;
+            let mut logs = [log, clicks];
+            look_back(&mut logs).await?;
+            let [log, clicks] = logs;
+            let live = join(&job, options, &log, clicks.time_in_future_ms()).await?;
+            let goal = goal(options, until).await?;
+            let source = HybridSource::new(RawTable::new(clicks).shared(), live, job.reads()).replaying(at_once);
+            Ok(Begun { job, logs: vec![log], source, goal })
+        };
+        let probe = async {
+            lake.probe().await?;
+            kafka::warn_of_producers_clocks(options).await;
+            Ok(())
+        };
+        drive_anew(probe, begin, HybridSource::into_live, pace, run).await
     })
+}
+
+/// A job, the tables that it writes, where it reads from, and how far.
+struct Begun<J, S> {
+    job: J,
+    logs: Vec<TableLog>,
+    source: S,
+    goal: Option<Cut>,
+}
+
+/// Drives a job until it is done. When another table has become one of those that it works on, it begins again; what
+/// was there at the first start is waited for then, as it would have been without the change. `probe` is what to look
+/// at before the first start, `live` takes the member of the group out of the source.
+async fn drive_anew<J: Job, S: Source, F: Future<Output = Result<Begun<J, S>, DriveError>>>(
+    probe: impl Future<Output = Result<(), DriveError>>,
+    begin: impl Fn() -> F,
+    live: impl Fn(S) -> KafkaSource,
+    pace: Pace,
+    run: Run,
+) -> Result<(), DriveError> {
+    let first = async {
+        probe.await?;
+        begin().await
+    };
+    let Some(first) = unless_stopped(first, &run.stop).await else { return Ok(()) };
+    let mut begun = first?;
+    loop {
+        let Begun { job, logs, mut source, goal } = begun;
+        let (stop, progress) = (run.stop.clone(), run.progress.clone());
+        let done = drive(&job, &mut source, logs, pace, goal, stop, progress).await;
+        leave(live(source)).await;
+        let Some(why) = altered(done)? else { return Ok(()) };
+        info!(why, "beginning again");
+        let Some(again) = until_there(&begin, &run.stop).await? else { return Ok(()) };
+        begun = again;
+    }
 }
 
 /// Says what others have done to the rows of a job's tables while nobody looked.
@@ -113,60 +169,6 @@ fn altered(done: Result<(), DriveError>) -> Result<Option<String>, DriveError> {
         ) => Ok(Some(why)),
         done => done.map(|()| None),
     }
-}
-
-/// Computes `clicks_minute` of a topic: from the raw table as far as that has come, then from Kafka, until it is
-/// stopped, caught up, or cannot go on. `job` is the job of a table with such parameters: when another table has become
-/// `clicks_minute`, they may be others than they were.
-pub fn compute<'a, J: Job + Sync>(
-    lake: &'a Lake,
-    options: &'a KafkaOptions,
-    requested: &'a Requested,
-    job: impl Fn(Parameters) -> J + Send + Sync + 'a,
-    run: Run,
-) -> BoxFuture<'a, Result<(), DriveError>> {
-    Box::pin(async move {
-        let Budget { at_once, left } = Budget::of(run.pace.memory_max, cores());
-        let pace = Pace { memory_max: left, ..run.pace };
-        let open = || async {
-            let (log, parameters) = TableLog::open_minutes(lake, requested).await?;
-            let job = job(parameters);
-            let clicks = match TableLog::find_to_read(lake, Table::Clicks).await? {
-                Some(clicks) => clicks,
-                None => TableLog::open(lake, Table::Clicks).await?,
-            };
-            clicks.has_its_stands().await?;
-            let mut logs = [log, clicks];
-            look_back(&mut logs).await?;
-            let [log, clicks] = logs;
-            let live = join(&job, options, &log, clicks.time_in_future_ms()).await?;
-            let goal = goal(options, run.until).await?;
-            let source = HybridSource::new(RawTable::new(clicks).shared(), live, job.reads()).replaying(at_once);
-            Ok::<_, DriveError>((job, log, source, goal))
-        };
-        let first = async {
-            lake.probe().await?;
-            kafka::warn_of_producers_clocks(options).await;
-            open().await
-        };
-        let Some(first) = unless_stopped(first, &run.stop).await else { return Ok(()) };
-        let mut opened = first?;
-        loop {
-            let (job, log, mut source, goal) = opened;
-            let (stop, progress) = (run.stop.clone(), run.progress.clone());
-            let done = drive(&job, &mut source, vec![log], pace, goal, stop, progress).await;
-            leave(source.into_live()).await;
-            match altered(done)? {
-                Some(why) => info!(why, "beginning again"),
-                None => return Ok(()),
-            }
-            // What was there before is waited for, as it would have been without a promotion.
-            opened = match until_there(&open, &run.stop).await? {
-                Some(opened) => opened,
-                None => return Ok(()),
-            };
-        }
-    })
 }
 
 /// How many cores there are to use.

@@ -36,6 +36,7 @@ use self::grouped::{FolderValues, Groups};
 use self::held::Held;
 use crate::commit::CommitId;
 use crate::error::{Context, LakeError, Result};
+use crate::path::{OWN_ENDS, path_of};
 use crate::table::{Table, column};
 
 /// How old a file may be that no commit names yet, before clean-up takes it for forgotten. Writers commit none that is
@@ -66,10 +67,9 @@ const ZSTD_ROWS_MIN: usize = 4_096;
 /// Bytes of the rows of a small file up to which they are joined: as clicks they are far below that.
 const JOINED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// What delta-rs puts at the end of the name of a file with Snappy, and what stands there instead: other programs that
-/// write with delta-rs name their files as it does.
-const SNAPPY_END: &str = ".snappy.parquet";
-pub(crate) const SMALL_END: &str = ".small.snappy.parquet";
+/// What delta-rs puts at the end of the names of files, and what stands there instead: other programs that write with
+/// delta-rs name their files as it does.
+const ENDS: [(&str, &str); 2] = [(".zstd.parquet", OWN_ENDS[0]), (".snappy.parquet", OWN_ENDS[1])];
 
 /// Rows a page of a roll-up: its files are sorted by ad, and who asks for one ad reads few pages of each.
 const PAGE_ROWS: usize = 4_096;
@@ -113,7 +113,7 @@ pub async fn discard(store: &dyn ObjectStore, commit: &CommitId, files: &[Add]) 
 
 /// Deletes files that were put but never named in a commit. Stops when the store fails: the sweep takes the rest.
 pub async fn delete_uncommitted(store: &dyn ObjectStore, files: &[Add]) {
-    let paths: Vec<_> = files.iter().filter_map(|file| Path::from_url_path(&file.path).ok()).map(Ok).collect();
+    let paths: Vec<_> = files.iter().filter_map(|file| path_of(&file.path)).map(Ok).collect();
     let mut deleted = store.delete_stream(stream::iter(paths).boxed());
     while let Some(done) = deleted.next().await {
         // A store that is down would let each of them wait.
@@ -238,9 +238,8 @@ impl Encoder {
         let Some(mut add) = writer.close().await.while_doing(what)?.pop() else { return Ok(None) };
         let named = |path: &str| Path::from_url_path(path).map_err(|error| LakeError::store(what(), error));
         let payload = held.take(&named(&add.path)?).while_doing(what)?;
-        if let Some(name) = add.path.strip_suffix(SNAPPY_END) {
-            add.path = format!("{name}{SMALL_END}");
-        }
+        let own = ENDS.iter().find_map(|(end, own)| Some(format!("{}{own}", add.path.strip_suffix(end)?)));
+        add.path = own.unwrap_or(add.path);
         let path = named(&add.path)?;
         Ok(Some(DataFile { add, table: self.table, path, payload }))
     }

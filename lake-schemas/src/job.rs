@@ -134,6 +134,11 @@ pub trait Operator: Send {
     /// Hands over what is to be committed now, in the order of the job's tables, and goes on from there. Empty if no
     /// stand would advance.
     fn freeze(&mut self, which: Freeze) -> Vec<Step>;
+
+    /// What it has met that whoever runs the job should know. It is told once.
+    fn take_remark(&mut self) -> Option<String> {
+        None
+    }
 }
 
 /// What an operator hands over.
@@ -152,6 +157,9 @@ pub struct Pending {
     pub rows: usize,
     /// Their size in memory, in bytes.
     pub bytes: usize,
+    /// The folders that they will be written into, but for those that the newest of them are in: most partitions write
+    /// into these, and into no others.
+    pub folders: usize,
 }
 
 /// A job: which tables it writes, and how a partition's computation begins.

@@ -5,12 +5,15 @@
 
 use object_store::path::Path;
 
-use crate::files::SMALL_END;
 use crate::table::Table;
 
-/// What begins the names of files that Delta's writers give them, and what ends those of clicklake's own.
+/// What begins the names of files that Delta's writers give them, and what ends those of clicklake's own: of files as
+/// they are, and of small ones.
 const OWN_BEGIN: &str = "part-";
-const OWN_END: [&str; 2] = [".zstd.parquet", SMALL_END];
+pub(crate) const OWN_ENDS: [&str; 2] = [".clicklake.zstd.parquet", ".small.snappy.parquet"];
+
+/// What ended clicklake's own before they had a name apart from that of all who write with delta-rs.
+const EARLIER_END: &str = "-c000.zstd.parquet";
 
 /// What ends the name of every data file.
 const DATA_END: &str = ".parquet";
@@ -44,7 +47,13 @@ pub fn is_own(table: Table, path: &Path) -> bool {
     let is_copy = name.strip_suffix(DATA_END).is_some_and(|id| {
         id.len() == COPY_CHARS && id.bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase())
     });
-    are_ours && (is_copy || name.starts_with(OWN_BEGIN) && OWN_END.iter().any(|end| name.ends_with(end)))
+    are_ours && (is_copy || name.starts_with(OWN_BEGIN) && OWN_ENDS.iter().any(|end| name.ends_with(end)))
+}
+
+/// Whether a data file may be one that clicklake wrote before its files had a name of their own; or another program's
+/// that writes with delta-rs.
+pub fn may_be_earlier(path: &Path) -> bool {
+    path.filename().is_some_and(|name| name.starts_with(OWN_BEGIN) && name.ends_with(EARLIER_END))
 }
 
 #[cfg(test)]
@@ -66,7 +75,7 @@ mod tests {
 
     #[test]
     fn names_and_folders_of_others_are_told_from_our_own() {
-        let part = "part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e-c000.zstd.parquet";
+        let part = "part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e-c000.clicklake.zstd.parquet";
         let small = "part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e-c000.small.snappy.parquet";
         let copy = "0123456789abcdef0123456789abcdef.parquet";
         for name in [part, small, copy] {
@@ -80,9 +89,19 @@ mod tests {
         }
         let spark = "part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e.c000.snappy.parquet";
         let delta_rs = "part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e-c000.snappy.parquet";
-        for name in
-            [spark, delta_rs, "0123.parquet", "0123456789ABCDEF0123456789ABCDEF.parquet", "manifest", "readme.txt"]
-        {
+        let zstd = "part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e-c000.zstd.parquet";
+        assert!(
+            may_be_earlier(&path(zstd)) && ![part, small, copy, spark].iter().any(|name| may_be_earlier(&path(name)))
+        );
+        for name in [
+            spark,
+            delta_rs,
+            zstd,
+            "0123.parquet",
+            "0123456789ABCDEF0123456789ABCDEF.parquet",
+            "manifest",
+            "readme.txt",
+        ] {
             assert!(!is_own(Table::Clicks, &path(&format!("log_date=2026-03-07/{name}"))), "{name}");
         }
     }

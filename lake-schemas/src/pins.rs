@@ -1,8 +1,8 @@
 //! Pins: versions of tables that are kept, however old they get.
 //!
 //! A pin is an object of the lake, `_clicklake/pins/NAME.json`. Beside them stands, for each table, from which version
-//! on clean-up keeps it, `_clicklake/kept/TABLE.json`: clean-up writes that first and reads the pins then; who pins
-//! writes the pin first and reads that then. Whichever comes first, one sees the other, and no version is given up
+//! on clean-up keeps it, `_clicklake/kept/TABLE.json`, with the id of the table that this was said of: clean-up writes
+//! that first and reads the pins then; who pins writes the pin first and reads that then. Whichever comes first, one sees the other, and no version is given up
 //! that was pinned.
 //!
 //! ```text
@@ -74,6 +74,11 @@ impl Pin {
     /// Whether it holds at a time.
     pub fn holds(&self, now: DateTime<Utc>) -> bool {
         self.expires.is_none_or(|expires| now < expires)
+    }
+
+    /// Whether it is written as another is: times are written in milliseconds, and clocks tell more.
+    fn is_written_as(&self, other: &Self) -> bool {
+        self.name == other.name && self.to_json(false) == other.to_json(false)
     }
 
     fn of_json(name: PinName, bytes: &[u8]) -> Option<Self> {
@@ -175,7 +180,7 @@ pub fn pin_known<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a
         for _ in 0..TRIES_MAX {
             match look(lake, pin.name).await? {
                 Some(Found::Damaged(damaged)) => return Err(damaged.refused()),
-                Some(Found::Pin { pin: found, .. }) if found != *pin => return Ok(Pinned::Taken(found)),
+                Some(Found::Pin { pin: found, .. }) if !found.is_written_as(pin) => return Ok(Pinned::Taken(found)),
                 Some(Found::Pin { is_pending: false, .. }) => return Ok(Pinned::Done),
                 Some(Found::Pin { .. }) => {}
                 None => match put(lake, pin, true, PutMode::Create).await {
@@ -240,16 +245,18 @@ async fn look(lake: &Lake, name: PinName) -> Result<Option<Found>> {
     Ok(get(lake, &path_of(name)).await?.map(|(bytes, _)| Found::of_json(name, &bytes)))
 }
 
-/// Says that versions of a table before `from` are given up from now on, unless they are pinned. The pins are to be
-/// read after it. What was said before is never taken back: another clean-up may be deleting by it.
-pub fn announce(lake: &Lake, table: Table, from: Version) -> BoxFuture<'_, Result<()>> {
+/// Says that versions of a table, of that id, before `from` are given up from now on, unless they are pinned. The pins
+/// are to be read after it. What was said before is never taken back, because another clean-up may be deleting by it;
+/// what was said of another table under the same name does not count.
+pub fn announce<'a>(lake: &'a Lake, table: Table, id: &'a str, from: Version) -> BoxFuture<'a, Result<()>> {
     Box::pin(async move {
         let (path, what) = (kept_path(table), || format!("{table}: saying what is kept"));
-        let (store, text) = (lake.object_store()?, json!({ "from": from }).to_string());
+        let (store, text) = (lake.object_store()?, json!({ "from": from, "id": id }).to_string());
+        let is_said = |bytes: &[u8]| Kept::of_json(bytes).is_some_and(|kept| kept.from >= from && kept.is_of(id));
         for _ in 0..TRIES_MAX {
             let found = get(lake, &path).await?;
             let mode = match &found {
-                Some((bytes, _)) if kept_from(bytes).is_some_and(|kept| kept >= from) => return Ok(()),
+                Some((bytes, _)) if is_said(bytes) => return Ok(()),
                 Some((_, version)) => PutMode::Update(version.clone()),
                 None => PutMode::Create,
             };
@@ -271,9 +278,13 @@ pub fn announce(lake: &Lake, table: Table, from: Version) -> BoxFuture<'_, Resul
 async fn keep(lake: &Lake, table: Table, pin: &Pin) -> Result<()> {
     let path = kept_path(table);
     let Some((bytes, _)) = get(lake, &path).await? else { return Ok(()) };
-    let refused = match kept_from(&bytes) {
-        Some(from) if pin.version >= from => return Ok(()),
-        Some(from) => {
+    let refused = match Kept::of_json(&bytes) {
+        Some(kept) if pin.version >= kept.from => return Ok(()),
+        Some(kept) => {
+            if TableView::newest(lake, table).await?.is_some_and(|view| !kept.is_of(view.id())) {
+                return Ok(());
+            }
+            let from = kept.from;
             format!("version {} of {table} is being cleaned up; the first that can be pinned is {from}", pin.version)
         }
         None => format!("{path} is empty or damaged; let `clicklake compact` clean up once more, then pin again"),
@@ -283,8 +294,22 @@ async fn keep(lake: &Lake, table: Table, pin: &Pin) -> Result<()> {
 }
 
 /// From which version on a table is kept, as clean-up has written it.
-fn kept_from(bytes: &[u8]) -> Option<Version> {
-    serde_json::from_slice::<Value>(bytes).ok()?["from"].as_u64()
+struct Kept {
+    from: Version,
+    /// The id of the table that it was said of; `None` where clean-up did not write it yet.
+    id: Option<String>,
+}
+
+impl Kept {
+    fn of_json(bytes: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(bytes).ok()?;
+        Some(Self { from: value["from"].as_u64()?, id: value["id"].as_str().map(str::to_owned) })
+    }
+
+    /// Whether it was said of the table with that id, for all that is written.
+    fn is_of(&self, id: &str) -> bool {
+        self.id.as_ref().is_none_or(|of| of == id)
+    }
 }
 
 async fn put(lake: &Lake, pin: &Pin, is_pending: bool, mode: PutMode) -> Result<()> {
@@ -317,4 +342,42 @@ fn path_of(name: PinName) -> Path {
 
 fn kept_path(table: Table) -> Path {
     Path::from(format!("{KEPT}/{table}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+    use url::Url;
+
+    use super::*;
+    use crate::commit::TableLog;
+
+    #[tokio::test]
+    async fn a_pin_is_known_again_whatever_its_clock_tells() {
+        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
+        let table = Table::ClicksMinute;
+        let expires = DateTime::from_timestamp(1_772_884_800, 123_456_789);
+        let invoice = Pin { name: "invoice".parse().expect("a name"), table: table.to_string(), version: 0, expires };
+        for _ in 0..2 {
+            assert_eq!(pin_known(&lake, table, &invoice).await.expect("memory"), Pinned::Done);
+        }
+        let later = Pin { expires: DateTime::from_timestamp(1_772_884_801, 0), ..invoice };
+        assert!(matches!(pin_known(&lake, table, &later).await.expect("memory"), Pinned::Taken(_)));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_of_a_table_says_nothing_of_another_of_its_name() {
+        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
+        let table = Table::ClicksMinute;
+        let log = TableLog::open(&lake, table).await.expect("memory");
+        let first = Pin { name: "first".parse().expect("a name"), table: table.to_string(), version: 0, expires: None };
+        announce(&lake, table, "of a table that was removed", 9_120).await.expect("memory");
+        assert_eq!(pin(&lake, table, &first).await.expect("memory"), Pinned::Done);
+        announce(&lake, table, log.id(), 12).await.expect("memory");
+        let second = Pin { name: "second".parse().expect("a name"), ..first };
+        let refused = pin(&lake, table, &second).await.expect_err("it is being given up").to_string();
+        assert!(refused.contains("the first that can be pinned is 12"), "{refused}");
+    }
 }

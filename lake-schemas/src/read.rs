@@ -20,7 +20,7 @@ use crate::error::{LakeError, Result};
 use crate::folder::Folder;
 use crate::minute::Measure;
 use crate::path::path_of;
-use crate::stored_file::StoredFile;
+use crate::stored_file::{StoredFile, unread, way_out};
 use crate::table::Table;
 
 /// Rows a batch: what is decoded, and encoded again, at a time.
@@ -49,7 +49,8 @@ pub fn rows(
         let path = path_of(&file.path).ok_or_else(|| foreign("it lies outside of the table's folder"))?;
         let stored = StoredFile::new(Arc::clone(&store), path.clone(), file.size.unsigned_abs());
         let what = format!("{table}: reading {}", file.path);
-        let unread = |error| LakeError::store(what.clone(), error);
+        let shown = file.path.clone();
+        let unread = move |error| unread(table, "reading", &shown, error);
         let builder = match ParquetRecordBatchStreamBuilder::new(stored).await {
             Ok(builder) => builder,
             Err(error) => {
@@ -59,9 +60,9 @@ pub fn rows(
         let names = schema.fields().iter().map(|field| field.name().as_str());
         let columns = ProjectionMask::columns(builder.parquet_schema(), names);
         let batch_rows = batch_rows(builder.metadata());
-        let rows = builder.with_projection(columns).with_batch_size(batch_rows).build().map_err(unread)?;
+        let rows = builder.with_projection(columns).with_batch_size(batch_rows).build().map_err(&unread)?;
         let rows = rows.map(move |rows| {
-            let rows = rows.map_err(|error| LakeError::store(what.clone(), error))?;
+            let rows = rows.map_err(&unread)?;
             complete(&rows, &schema, folder).map_err(|error| LakeError::Refused(format!("{what}: {error}")))
         });
         Ok(rows.boxed())
@@ -71,20 +72,12 @@ pub fn rows(
 /// What is wrong with a file that cannot be opened, and how to repair it, if it is not as large as the log says.
 async fn damage(store: &dyn ObjectStore, table: Table, file: &Add, path: &Path) -> Option<LakeError> {
     let (found, size) = (store.head(path).await.ok()?.size, file.size.unsigned_abs());
-    let otherwise = match table {
-        Table::Clicks | Table::ClicksRejected => "",
-        Table::ClicksMinute | Table::Shadow(_) => {
-            ", or count again: `clicklake backfill --into` another table, then `clicklake promote` it"
-        }
-        Table::ClicksHourly | Table::ClicksDaily => {
-            ", or remove the folder of the table: `clicklake compact` makes it again"
-        }
-    };
     let why = || {
         format!(
             "{table}: the file {} has {found} bytes, not the {size} that the log names: it was damaged, perhaps by a power \
-             loss; put back a copy of it{otherwise}",
-            file.path
+             loss; {}",
+            file.path,
+            way_out(table)
         )
     };
     (found != size).then(|| LakeError::Refused(why()))

@@ -14,6 +14,9 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
+use crate::error::LakeError;
+use crate::table::Table;
+
 /// The largest file that is read at once: what two requests cost in time, a store delivers in megabytes.
 pub const WHOLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
@@ -70,6 +73,33 @@ impl AsyncFileReader for StoredFile {
         let size = self.size;
         let read = async move { ParquetMetaDataReader::new().load_and_finish(self, size).await.map(Arc::new) };
         read.boxed()
+    }
+}
+
+/// Why a file of a table cannot be read. What the store does not answer may pass; what does not decode is damaged, and
+/// is so whenever it is read. `doing` says what was done with the file.
+pub fn unread(table: Table, doing: &str, path: &str, error: ParquetError) -> LakeError {
+    let is_of_the_store =
+        matches!(&error, ParquetError::External(cause) if cause.downcast_ref::<object_store::Error>().is_some());
+    let what = format!("{table}: {doing} {path}");
+    if is_of_the_store {
+        return LakeError::store(what, error);
+    }
+    let said = error.to_string();
+    let said = said.lines().next().unwrap_or_default();
+    LakeError::Refused(format!("{what}: {said}: the file was damaged, perhaps by a power loss; {}", way_out(table)))
+}
+
+/// How a table is made right of which a file is damaged.
+pub fn way_out(table: Table) -> &'static str {
+    match table {
+        Table::Clicks | Table::ClicksRejected => "put back a copy of it, which a bucket with versions has",
+        Table::ClicksMinute | Table::Shadow(_) => {
+            "put back a copy of it, or count again: `clicklake backfill --into` another table, then `clicklake promote` it"
+        }
+        Table::ClicksHourly | Table::ClicksDaily => {
+            "put back a copy of it, or remove the folder of the table: `clicklake compact` makes it again"
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::error::{LakeError, Result};
 use crate::job::LogBatch;
 use crate::position::TopicPartition;
 use crate::raw_file::RawFile;
-use crate::stored_file::{StoredFile, is_gone};
+use crate::stored_file::{StoredFile, is_gone, unread};
 use crate::table::{Table, column};
 
 /// How many versions back a witness is looked for: enough for a topic whose partitions are all in use, and a second of
@@ -152,9 +152,9 @@ async fn last_row(
     (partition, below): (&TopicPartition, i64),
     file: &RawFile,
 ) -> Result<Option<Witness>> {
-    let what = || format!("{table}: reading the last row of {}", file.path);
+    let doing = "reading the last row of";
     let reader = StoredFile::new(store, file.path.clone(), file.size);
-    let corrupt = |error| LakeError::store(what(), error);
+    let corrupt = |error| unread(table, doing, file.path.as_ref(), error);
     let builder = match ParquetRecordBatchStreamBuilder::new(reader).await {
         Ok(builder) => builder,
         // Cleaned up since.
@@ -170,7 +170,8 @@ async fn last_row(
     let row = builder.with_projection(columns).with_row_groups(vec![group]).with_offset(rows.saturating_sub(1));
     let rows: Vec<_> = row.build().map_err(corrupt)?.try_collect().await.map_err(corrupt)?;
     let Some(row) = rows.into_iter().find(|batch| batch.num_rows() == 1) else { return Ok(None) };
-    let row = table.as_written(&row).map_err(|error| LakeError::store(what(), error))?;
+    let row =
+        table.as_written(&row).map_err(|error| LakeError::store(format!("{table}: {doing} {}", file.path), error))?;
     let topic = row.column_by_name(column::TOPIC).and_then(|column| column.as_string_opt::<i32>());
     let offset = row.column_by_name(column::KAFKA_OFFSET).and_then(|column| column.as_primitive_opt::<Int64Type>());
     let (Some(topic), Some(offset)) = (topic, offset) else { return Ok(None) };

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use ::compactor::{CompactError, Compactor, Keep, Plan};
+use ::compactor::{CompactError, Compactor, Done, Keep, Plan};
 use lake_schemas::Lake;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -18,7 +18,7 @@ use crate::{memory, report};
 /// How often old versions are given up, where rounds are more frequent: it takes a listing of each table's log.
 const HISTORY_EVERY: Duration = Duration::from_secs(3_600);
 
-/// How often files are looked for that no version names: it takes a listing of all files.
+/// How often files of a table are looked for that no version names: it takes a listing of all its files.
 const ORPHANS_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
 pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyhow::Result<()> {
@@ -34,7 +34,6 @@ pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyho
         compactor: Compactor::new(lake, memory::three_quarters()),
         keep_history: command.keep_history,
         history: None,
-        orphans: None,
         progress,
     };
     if command.once || command.dry_run {
@@ -71,26 +70,26 @@ pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyho
 struct Running {
     compactor: Compactor,
     keep_history: Duration,
-    /// When history was last given up, and orphans last looked for.
+    /// When history was last given up.
     history: Option<Instant>,
-    orphans: Option<Instant>,
     progress: watch::Sender<Rounds>,
 }
 
 impl Running {
     /// Does a round; how many things there were to do.
     async fn round(&mut self, is_dry: bool) -> Result<usize, CompactError> {
-        let began = Instant::now();
-        let is_due = |last: Option<Instant>, every: Duration| last.is_none_or(|last| began - last >= every);
-        let (history, orphans) = (is_due(self.history, HISTORY_EVERY), is_due(self.orphans, ORPHANS_EVERY));
-        let keep = history.then(|| Keep { now: now(), keep: self.keep_history, orphans });
+        let (began, now) = (Instant::now(), now());
+        let history = self.history.is_none_or(|last| began - last >= HISTORY_EVERY);
+        let keep = history.then_some(Keep { now, keep: self.keep_history, orphans: true });
+        let plan = Plan { keep, orphans_every: ORPHANS_EVERY, is_dry, now: Some(now) };
         let (progress, mut things) = (&self.progress, 0);
-        let mut tell = |done| {
-            things += 1;
+        let mut tell = |done: Done| {
+            // What other programs did is nothing that there was to do.
+            things += usize::from(!matches!(done, Done::Foreign(_)));
             progress.send_modify(|rounds| rounds.add(&done));
             report::print_text(&done.to_string());
         };
-        let done = self.compactor.round(&Plan { keep, is_dry, now: Some(now()) }, &mut tell).await;
+        let done = self.compactor.round(&plan, &mut tell).await;
         self.progress.send_modify(|rounds| {
             rounds.done += u64::from(done.is_ok());
             rounds.failed += u64::from(done.is_err());
@@ -98,7 +97,6 @@ impl Running {
         });
         // What failed is no reason to list all of a bucket each minute.
         self.history = if history { Some(began) } else { self.history };
-        self.orphans = if history && orphans && done.is_ok() { Some(began) } else { self.orphans };
         done.map(|()| things)
     }
 }

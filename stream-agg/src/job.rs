@@ -4,9 +4,9 @@
 use lake_schemas::job::{Freeze, Job, LogBatch, Operator, Pending, Step};
 use lake_schemas::minute::Parameters;
 use lake_schemas::rows::Events;
-use lake_schemas::{History, Stand, Table, TopicPartition};
+use lake_schemas::{EventTime, History, Stand, Table, TopicPartition};
 
-use crate::minutes::{Emission, Minutes};
+use crate::minutes::{Behind, Emission, Minutes};
 
 /// Counts the clicks of every minute.
 pub struct Aggregate {
@@ -73,7 +73,7 @@ impl Operator for AggregatePartition {
 
     fn pending(&self) -> Pending {
         // The state is not pending: it stays, whatever is committed.
-        Pending { rows: self.pending, bytes: 0 }
+        Pending { rows: self.pending, bytes: 0, folders: self.minutes.hours_behind() }
     }
 
     fn holds_back(&self) -> bool {
@@ -89,5 +89,43 @@ impl Operator for AggregatePartition {
         let Some(Emission { rows, from, to }) = self.minutes.emit(which) else { return Vec::new() };
         let rows = if rows.num_rows() > 0 { vec![rows] } else { Vec::new() };
         vec![Step { table: self.table, partition: self.partition.clone(), rows, from, to }]
+    }
+
+    fn take_remark(&mut self) -> Option<String> {
+        let Behind { replayed_ms, recorded_ms } = self.minutes.take_behind()?;
+        let time = |millis| EventTime::from_millis(millis).map_or_else(|| format!("{millis} ms"), |at| at.to_string());
+        let replayed = replayed_ms.map_or_else(|| "no watermark".to_owned(), time);
+        Some(format!(
+            "{}: {}: what clicks has below the cut comes to {replayed}, and the watermark that was recorded is {}: another \
+             program has deleted clicks, or changed them; counting goes on from what was recorded, and \
+             `clicklake verify` says where the counts differ from what is left",
+            self.table,
+            self.partition,
+            time(recorded_ms)
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::RecordBatch;
+    use lake_schemas::OffsetRange;
+
+    use super::*;
+
+    #[test]
+    fn what_others_have_deleted_is_remarked_once_with_what_to_do() {
+        let (partition, recorded_ms) = (TopicPartition::new("clicks", 3), 1_772_884_800_000);
+        let stand = Stand { cut: Some(5), emitted_ms: Some(recorded_ms), restore: Some(0), ..Stand::default() };
+        let (mut operator, from) = Aggregate::new(Parameters::default()).begin(&partition, &[stand]);
+        let none = |table: Table| RecordBatch::new_empty(table.schema());
+        let (events, rejected) = (none(Table::Clicks), none(Table::ClicksRejected));
+        assert_eq!((from, operator.take_remark()), (Some(0), None), "nothing was taken in yet");
+        operator.push(LogBatch { partition, offsets: OffsetRange { first: 0, next: 5 }, read: 0, events, rejected });
+        let remark = operator.take_remark().expect("all clicks are gone");
+        for word in ["clicks_minute", "clicks/3", "no watermark", "2026-03-07T12:00:00.000Z", "clicklake verify"] {
+            assert!(remark.contains(word), "{word:?} is not in: {remark}");
+        }
+        assert_eq!(operator.take_remark(), None);
     }
 }

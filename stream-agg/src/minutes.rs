@@ -12,8 +12,12 @@
 //! ```
 //!
 //! Nothing here reads a clock. When rows are written is the caller's business; what they sum to is not.
+//!
+//! A watermark that was recorded stays, whatever becomes of the clicks that it was made of: another program may delete
+//! them, or change them. From the cut on it counts as it would have without that.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use lake_schemas::job::Freeze;
@@ -26,7 +30,7 @@ use crate::restore::RestorePositions;
 use crate::rows::MinuteRows;
 use crate::sums::{Addition, Key, WindowSums};
 use crate::watermark::Watermark;
-use crate::window::Window;
+use crate::window::{Window, hour_of};
 
 /// Of how many events the ids are announced before the first of them is asked for: they stand in more memory than any
 /// cache has, and many waits at a time cost little more than one.
@@ -43,9 +47,15 @@ pub struct Minutes {
     /// The end of what was taken in.
     next: Option<i64>,
     watermark: Watermark,
+    /// The watermark that the table records, until all below the cut was taken in.
+    recorded_ms: Option<i64>,
+    /// That what was taken in there did not come as far, until somebody asks.
+    behind: Option<Behind>,
     counted: CountedClicks,
     restore: RestorePositions,
     open: BTreeMap<Window, WindowSums>,
+    /// The hours that they lie in.
+    hours: BTreeSet<i64>,
     /// The first offset that counts, and the windows that are asked for; the rest builds state.
     since: i64,
     windows: Windows,
@@ -56,21 +66,26 @@ pub struct Minutes {
 impl Minutes {
     /// Begins a partition that stands thus in the table. Feed it from [`Minutes::restore_position`].
     pub fn begin(partition: TopicPartition, parameters: Parameters, stand: Stand) -> Self {
-        let watermark = Watermark::new(parameters.out_of_orderness_ms);
-        Self {
+        let (watermark, next) = (Watermark::new(parameters.out_of_orderness_ms), Self::restore_position(stand));
+        let mut minutes = Self {
             partition,
             parameters,
             began: stand,
             stand,
-            next: Self::restore_position(stand),
+            next,
             watermark,
+            recorded_ms: stand.emitted_ms,
+            behind: None,
             counted: CountedClicks::default(),
             restore: RestorePositions::default(),
             open: BTreeMap::new(),
+            hours: BTreeSet::new(),
             since: i64::MIN,
             windows: Windows::default(),
             is_bounded: false,
-        }
+        };
+        minutes.comes_to(next);
+        minutes
     }
 
     /// The same over a part of history: only events from an offset on count, and only in some windows. What they are
@@ -106,6 +121,7 @@ impl Minutes {
                 let ahead = &identities[row..identities.len().min(row + AHEAD)];
                 ahead.iter().flatten().for_each(|identity| self.counted.expect(*identity));
             }
+            self.comes_to(Some(offset));
             let time = view.event_time(row);
             let watermark_ms = self.watermark.advance(time);
             largest_ms = largest_ms.max(Some(time.millis()));
@@ -126,13 +142,40 @@ impl Minutes {
             let values = [Some(view.ad_id(row)), view.campaign_id(row)];
             key.set(values.into_iter().chain(dimensions.iter().map(|column| column.get(row))));
             let cost_micros = view.cost_micros(row).filter(|_| measure == Measure::Clicks).unwrap_or(0);
-            self.open.entry(window).or_default().add(&key, Addition { measure, cost_micros, offset });
+            let sums = match self.open.entry(window) {
+                Entry::Occupied(open) => open.into_mut(),
+                Entry::Vacant(new) => {
+                    self.hours.insert(window.hour());
+                    new.insert(WindowSums::default())
+                }
+            };
+            sums.add(&key, Addition { measure, cost_micros, offset });
         }
         if let (Some(&first), Some(largest_ms)) = (positions.offsets().first(), largest_ms) {
             self.restore.see(first, largest_ms);
         }
         self.next = self.next.max(Some(next));
+        self.comes_to(self.next);
         Ok(())
+    }
+
+    /// All below an offset was taken in. Where that is all below the cut, the watermark is the one that was recorded
+    /// there, or a later one.
+    fn comes_to(&mut self, offset: Option<i64>) {
+        let Some(recorded_ms) = self.recorded_ms.filter(|_| self.began.cut <= offset) else { return };
+        let replayed_ms = self.watermark.millis();
+        // A table that has taken the place of another records a time before all clicks, where it has none.
+        let is_of_clicks = EventTime::from_millis(recorded_ms).is_none_or(|time| !time.is_too_old());
+        if replayed_ms < Some(recorded_ms) && is_of_clicks {
+            self.behind = Some(Behind { replayed_ms, recorded_ms });
+        }
+        self.watermark.pass(recorded_ms);
+        self.recorded_ms = None;
+    }
+
+    /// Whether what is below the cut did not come as far as what was recorded there. It is said once.
+    pub fn take_behind(&mut self) -> Option<Behind> {
+        self.behind.take()
     }
 
     /// Goes on where the watermark is known to have come to, by events that are not taken in.
@@ -168,11 +211,7 @@ impl Minutes {
             return None;
         }
         let emitted_ms = self.watermark.millis();
-        assert!(
-            emitted_ms >= self.stand.emitted_ms,
-            "{}: read from where a restart begins, the watermark is behind the one that was recorded",
-            self.partition
-        );
+        assert!(emitted_ms >= self.stand.emitted_ms, "{}: a watermark never goes back", self.partition);
         let mut rows = MinuteRows::new(&self.partition, &self.parameters);
         while let Some(window) = self.open.first_entry() {
             let is_closed = emitted_ms.is_some_and(|emitted_ms| window.key().end_ms() <= emitted_ms);
@@ -192,6 +231,7 @@ impl Minutes {
             restore: Some(self.restore.position(matters_from_ms, next)),
             ..from
         };
+        self.hours = self.open.keys().map(|window| window.hour()).collect();
         Some(Emission { rows: rows.finish(), from, to: self.stand })
     }
 
@@ -199,6 +239,15 @@ impl Minutes {
     /// where the table stands it writes nothing.
     pub fn holds_back(&self) -> bool {
         !self.open.is_empty() && self.stand.cut <= self.next
+    }
+
+    /// The hours of windows that it would write now, but for the newest two that there may be: that of the watermark,
+    /// and the one before, which other partitions write into as well. Below where the table stands it writes nothing.
+    pub fn hours_behind(&self) -> usize {
+        match self.watermark.millis().filter(|_| self.stand.cut < self.next) {
+            Some(watermark_ms) => self.hours.range(..hour_of(watermark_ms) - 1).count(),
+            None => 0,
+        }
     }
 
     /// How many clicks it remembers, to know their copies.
@@ -213,8 +262,18 @@ impl Minutes {
 
     /// The memory it takes, in bytes.
     pub fn bytes(&self) -> usize {
-        self.counted.bytes() + self.restore.bytes() + self.open.values().map(WindowSums::bytes).sum::<usize>()
+        let open = self.open.values().map(WindowSums::bytes).sum::<usize>();
+        self.counted.bytes() + self.restore.bytes() + open + self.hours.len() * size_of::<i64>()
     }
+}
+
+/// That what is left below a cut comes to less than the watermark that was recorded there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The watermark that it comes to, in milliseconds; `None` if there is no event.
+    pub replayed_ms: Option<i64>,
+    /// The one that was recorded.
+    pub recorded_ms: i64,
 }
 
 /// Rows of `clicks_minute`, and the step of the stand that they belong to.
@@ -230,13 +289,52 @@ pub struct Emission {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosecondArray, new_null_array};
+    use arrow::datatypes::{DataType, Int64Type};
     use lake_schemas::Table;
+    use lake_schemas::minute::WINDOW_MS;
+    use lake_schemas::table::column;
 
     use super::*;
 
+    const NOON_MS: i64 = 1_772_884_800_000;
+    const HOUR_MS: i64 = 60 * WINDOW_MS;
+
+    /// A partition that stands there.
+    fn beginning(stand: Stand) -> Minutes {
+        Minutes::begin(TopicPartition::new("clicks", 0), Parameters::default(), stand)
+    }
+
+    fn minute(number: i64) -> i64 {
+        NOON_MS + number * WINDOW_MS
+    }
+
+    /// Clicks at these offsets and event times.
+    fn clicks(events: &[(i64, i64)]) -> RecordBatch {
+        let offsets = events.iter().map(|(offset, _)| *offset);
+        let times = events.iter().map(|(_, time_ms)| time_ms * 1_000);
+        let nothing = |data_type: DataType| new_null_array(&data_type, events.len());
+        let columns: [(&str, ArrayRef); 7] = [
+            (column::KAFKA_OFFSET, Arc::new(Int64Array::from_iter_values(offsets.clone()))),
+            (column::EVENT_TIME, Arc::new(TimestampMicrosecondArray::from_iter_values(times))),
+            (column::EVENT_TYPE, nothing(DataType::Utf8)),
+            (column::AD_ID, Arc::new(StringArray::from(vec!["a"; events.len()]))),
+            (column::CAMPAIGN_ID, nothing(DataType::Utf8)),
+            (column::CLICK_ID, Arc::new(StringArray::from_iter_values(offsets.map(|offset| offset.to_string())))),
+            (column::COST_MICROS, nothing(DataType::Int64)),
+        ];
+        RecordBatch::try_from_iter(columns).expect("rows")
+    }
+
+    fn push(minutes: &mut Minutes, events: &[(i64, i64)], next: i64) {
+        minutes.push(&clicks(events), next).expect("rows of clicks");
+    }
+
     /// A partition whose log has messages up to an offset, and no event among them.
     fn without_events(next: i64) -> Minutes {
-        let mut minutes = Minutes::begin(TopicPartition::new("clicks", 0), Parameters::default(), Stand::default());
+        let mut minutes = beginning(Stand::default());
         minutes.push(&RecordBatch::new_empty(Table::Clicks.schema()), next).expect("no rows");
         minutes
     }
@@ -259,5 +357,68 @@ mod tests {
         let mut minutes = without_events(10);
         assert!(minutes.emit(Freeze::Closed).is_some());
         assert!(minutes.emit(Freeze::Everything).is_none());
+    }
+
+    #[test]
+    fn a_recorded_watermark_counts_from_the_cut_on_though_its_click_is_gone() {
+        let stand = Stand { cut: Some(10), emitted_ms: Some(minute(30)), restore: Some(0), ..Stand::default() };
+        let behind = Behind { replayed_ms: Some(minute(2) - 5_000), recorded_ms: minute(30) };
+        let (below, above) = ([(0, minute(0)), (7, minute(2))], [(10, minute(3)), (11, minute(29))]);
+        // Whether the replay ends at the cut, or a batch reaches across it; and if nothing at all is left.
+        let across = [below, above].concat();
+        for batches in [vec![(&below[..], 10), (&above[..], 12)], vec![(&across[..], 12)]] {
+            let mut minutes = beginning(stand);
+            batches.iter().for_each(|(events, next)| push(&mut minutes, events, *next));
+            assert_eq!(minutes.take_behind(), Some(behind));
+            assert_eq!(minutes.take_behind(), None, "it is said once");
+            let emission = minutes.emit(Freeze::Closed).expect("the cut advances");
+            assert_eq!(emission.to.emitted_ms, Some(minute(30)));
+            // Both are of minutes that are over, and the lateness of one of them is too.
+            let firsts = emission.rows["offset_first"].as_primitive::<Int64Type>().values().to_vec();
+            let late = emission.rows["late"].as_primitive::<Int64Type>().values().to_vec();
+            assert_eq!((firsts, late), (vec![10, 11], vec![1, 0]), "nothing from below the cut is written again");
+            assert!(minutes.emit(Freeze::Everything).is_none(), "all is written");
+        }
+        let mut minutes = beginning(stand);
+        push(&mut minutes, &[], 10);
+        assert_eq!(minutes.take_behind(), Some(Behind { replayed_ms: None, ..behind }));
+    }
+
+    #[test]
+    fn a_replay_that_comes_to_the_recorded_watermark_says_nothing() {
+        let stand = Stand { cut: Some(2), emitted_ms: Some(minute(9) - 5_000), restore: Some(0), ..Stand::default() };
+        let mut minutes = beginning(stand);
+        push(&mut minutes, &[(0, minute(9)), (1, minute(4))], 2);
+        assert_eq!(minutes.take_behind(), None);
+        // Nor does a partition without events, in a table that has taken the place of one in which it had some.
+        let replaced = Stand { cut: Some(0), restore: Some(0), ..Stand::default() }.in_place_of(stand);
+        let mut minutes = beginning(replaced);
+        push(&mut minutes, &[], 5);
+        assert_eq!(minutes.take_behind(), None);
+        let emission = minutes.emit(Freeze::Closed).expect("the cut advances");
+        assert_eq!(emission.to.emitted_ms, replaced.emitted_ms);
+    }
+
+    #[test]
+    fn hours_that_would_be_written_are_counted_but_for_the_newest_two() {
+        let hour = |number: i64| NOON_MS + number * HOUR_MS;
+        let mut minutes = beginning(Stand::default());
+        push(&mut minutes, &[(0, hour(0) + WINDOW_MS)], 1);
+        assert_eq!(minutes.hours_behind(), 0);
+        // Anyone may send what is of any time.
+        let old: Vec<_> = (1..=20).map(|number| (number, hour(-(number % 10)))).collect();
+        push(&mut minutes, &old, 21);
+        assert_eq!(minutes.hours_behind(), 8, "ten hours, two of which are the newest");
+        minutes.emit(Freeze::Closed).expect("the cut advances");
+        assert_eq!(minutes.hours_behind(), 0, "they are written");
+        // A history in order, of a click an hour.
+        let sparse: Vec<_> = (1..=30).map(|number| (20 + number, hour(number) + WINDOW_MS)).collect();
+        push(&mut minutes, &sparse, 51);
+        assert_eq!(minutes.hours_behind(), 29, "of 31 hours, one of which was open before");
+        // What is below where the table stands cannot be written: nobody waits for that.
+        let stand = Stand { cut: Some(100), emitted_ms: Some(hour(-20)), restore: Some(0), ..Stand::default() };
+        let mut minutes = beginning(stand);
+        push(&mut minutes, &sparse, 51);
+        assert_eq!(minutes.hours_behind(), 0);
     }
 }

@@ -12,7 +12,6 @@ use lake_schemas::{Table, TopicPartition};
 use crate::sums::WindowSums;
 use crate::window::Window;
 
-const MILLIS_PER_HOUR: i64 = 3_600_000;
 const HOURS_PER_DAY: i64 = 24;
 
 /// Rows of one partition, as they are written together.
@@ -72,7 +71,7 @@ impl<'a> MinuteRows<'a> {
             let micros = self.windows.iter().map(|window| millis(*window) * 1_000);
             Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_data_type(timestamp()))
         };
-        let hours = || self.windows.iter().map(|window| window.start_ms().div_euclid(MILLIS_PER_HOUR));
+        let hours = || self.windows.iter().map(|window| window.hour());
         let days =
             hours().map(|hour| i32::try_from(hour.div_euclid(HOURS_PER_DAY)).expect("event times end with 9999"));
         let hours_of_day = hours().map(|hour| hour.rem_euclid(HOURS_PER_DAY) as i32);

@@ -3,6 +3,8 @@
 use lake_schemas::EventTime;
 use lake_schemas::minute::WINDOW_MS;
 
+const MILLIS_PER_HOUR: i64 = 3_600_000;
+
 /// A minute of event time, from its start up to, but without, its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Window {
@@ -24,4 +26,14 @@ impl Window {
     pub fn end_ms(self) -> i64 {
         self.start_ms + WINDOW_MS
     }
+
+    /// The hour that it lies in.
+    pub fn hour(self) -> i64 {
+        hour_of(self.start_ms)
+    }
+}
+
+/// The hour that a time lies in, in hours since 1970.
+pub fn hour_of(millis: i64) -> i64 {
+    millis.div_euclid(MILLIS_PER_HOUR)
 }

@@ -2,8 +2,10 @@
 
 mod paced;
 mod restarted;
+mod run_twice;
 mod stopped;
 mod taken_back;
+mod taken_out;
 
 use std::sync::Arc;
 

@@ -1,27 +1,37 @@
-//! Commits cost: how many there are does not hang on how many partitions fall silent, or how old their clicks are.
+//! Commits cost: how many there are does not hang on how many partitions fall silent, or how old their clicks are; and
+//! none writes into hours without end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use ingest::drive::Pace;
-use lake_schemas::{Lake, Table};
+use lake_schemas::Table;
 use object_store::memory::InMemory;
 
 use super::minutes;
-use crate::simulation::{Log, START_MS, lake_on, simulate, versions};
+use crate::simulation::{Log, START_MS, Version, lake_on, simulate, versions};
 
 const HOUR_MS: i64 = 3_600_000;
 
+/// Hours that a commit may write into: those at which an epoch is cut, the newest, and those of the last batch.
+const HOURS_MAX: usize = 2_020;
+
 /// What all versions of the minutes have counted, whatever it was taken for.
-async fn counted(lake: &Lake) -> i64 {
-    let rows = versions(lake, Table::ClicksMinute).await.into_iter().flat_map(|version| version.rows);
-    let sums = rows.map(|rows| {
+fn counted(versions: &[Version]) -> i64 {
+    let sums = versions.iter().flat_map(|version| &version.rows).map(|rows| {
         let sum = |name: &str| rows[name].as_primitive::<Int64Type>().values().iter().sum::<i64>();
         sum("clicks") + sum("late") + sum("duplicates")
     });
     sums.sum()
+}
+
+/// How many hours a version of the minutes wrote into.
+fn hours(version: &Version) -> usize {
+    let starts = version.rows.iter().flat_map(|rows| rows["window_start"].as_primitive::<TimestampMicrosecondType>());
+    starts.flatten().map(|micros| micros.div_euclid(1_000 * HOUR_MS)).collect::<BTreeSet<_>>().len()
 }
 
 #[test]
@@ -40,12 +50,12 @@ fn partitions_that_fall_silent_one_by_one_share_their_commits() {
         let log = Arc::new(Log::of_times((0..PARTITIONS).map(times)).coming(after));
         let (lake, interval) = (lake_on(Arc::new(InMemory::new())), Duration::from_secs(5));
         minutes().run_for(&lake, &log, Pace::every(interval), RUNS + Duration::from_secs(30)).await;
-        let versions = versions(&lake, Table::ClicksMinute).await.len() as u64;
-        let most = RUNS.as_secs() / interval.as_secs() + 6;
-        assert!(versions <= most, "{versions} versions in {RUNS:?}");
-        let a_day = versions * 86_400 / RUNS.as_secs();
+        let versions = versions(&lake, Table::ClicksMinute).await;
+        let (number, most) = (versions.len() as u64, RUNS.as_secs() / interval.as_secs() + 6);
+        assert!(number <= most, "{number} versions in {RUNS:?}");
+        let a_day = number * 86_400 / RUNS.as_secs();
         assert!(a_day <= 20_000, "{a_day} versions a day");
-        assert_eq!(counted(&lake).await, 8 * PARTITIONS as i64, "all are idle by now, and written out");
+        assert_eq!(counted(&versions), 8 * PARTITIONS as i64, "all are idle by now, and written out");
     });
 }
 
@@ -59,8 +69,28 @@ fn clicks_of_thousands_of_hours_cost_few_commits() {
         let log = Arc::new(Log::of_times([times].into_iter()).coming(after));
         let lake = lake_on(Arc::new(InMemory::new()));
         minutes().run_for(&lake, &log, Pace::every(Duration::from_millis(500)), Duration::from_secs(240)).await;
-        let versions = versions(&lake, Table::ClicksMinute).await.len();
-        assert!(versions <= 10, "{versions} versions of a minute's clicks");
-        assert_eq!(counted(&lake).await, CLICKS);
+        let versions = versions(&lake, Table::ClicksMinute).await;
+        assert!(versions.len() <= 10, "{} versions of a minute's clicks", versions.len());
+        assert_eq!(counted(&versions), CLICKS);
     });
+}
+
+#[test]
+fn no_commit_writes_into_hours_without_end_however_long_it_was_waited_for() {
+    const CLICKS: i64 = 4_500;
+    // All are there at once: of a client whose clock is anywhere, and of a history with a click an hour.
+    let anywhere = |number: i64| (START_MS - (number * 991 % CLICKS) * HOUR_MS, START_MS);
+    let in_order = |number: i64| (START_MS - (CLICKS - number) * HOUR_MS, START_MS - (CLICKS - number) * HOUR_MS);
+    let worlds: [Vec<(i64, i64)>; 2] = [(0..CLICKS).map(anywhere).collect(), (0..CLICKS).map(in_order).collect()];
+    for times in worlds {
+        simulate(async {
+            let (log, lake) = (Arc::new(Log::of_times([times].into_iter())), lake_on(Arc::new(InMemory::new())));
+            minutes().run_for(&lake, &log, Pace::every(Duration::from_secs(60)), Duration::from_secs(240)).await;
+            let versions = versions(&lake, Table::ClicksMinute).await;
+            let hours: Vec<_> = versions.iter().map(hours).collect();
+            assert!(hours.iter().all(|hours| *hours <= HOURS_MAX), "{hours:?}");
+            assert!(hours.len() <= 10, "{hours:?}: more commits than it takes");
+            assert_eq!(counted(&versions), CLICKS);
+        });
+    }
 }

@@ -1,16 +1,23 @@
-//! A stop is seen in every wait, whatever the store does: within the contract's 20 seconds the loop is over.
+//! A stop is seen in every wait, whatever the store does: within the contract's 20 seconds the loop is over, and so is
+//! a backfill in place.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ingest::backfill::{Range, Replace, Replaced, Work, Writes};
 use ingest::drive::{DriveError, Pace};
+use lake_schemas::job::SourceError;
+use lake_schemas::store::Timely;
 use object_store::memory::InMemory;
+use stream_agg::job::Aggregate;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::minutes;
 use crate::fault_store::{Fault, FaultStore};
+use crate::history::{copy, damaged};
 use crate::simulation::{Computation, Group, Log, START_MS, ScriptedSource, lake_on, simulate};
 
 const PARTITIONS: i32 = 100;
@@ -110,4 +117,56 @@ fn a_stop_of_a_store_that_works_takes_no_time() {
         });
         done.expect("it ends").expect("all is committed");
     }
+}
+
+/// How long a backfill is left alone with a store that does not work.
+const ALONE: Duration = Duration::from_secs(60);
+
+/// Computes a lake's minutes again, on a store that stops working with one of its operations, and tells it to stop a
+/// while later. What it ends with, and how many operations there were.
+async fn stop_backfill(store: &InMemory, fault: Fault, at: u64) -> (Result<Replaced, DriveError>, u64) {
+    let (operations, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+    let counted = Arc::clone(&operations);
+    let plan = move |_: u64| if counted.fetch_add(1, Ordering::Relaxed) < at { Fault::None } else { fault };
+    // As real stores are: what stays silent is given up on.
+    let lake = lake_on(Arc::new(Timely(FaultStore::by_nature(copy(store).await, Box::new(plan)))));
+    let work = Work { lake: &lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop: stop.clone() };
+    let replace = Replace { work, writes: Writes::Always, wait: Duration::ZERO };
+    let world = async {
+        sleep(ALONE).await;
+        stop.cancel();
+        sleep(STOP_MAX).await;
+        panic!("{fault:?} from operation {at} on: it goes on after it was told to stop");
+    };
+    let done = tokio::select! {
+        biased;
+        done = replace.run(Aggregate::over) => done,
+        () = world => unreachable!("it panics"),
+    };
+    (done, operations.load(Ordering::Relaxed))
+}
+
+#[test]
+fn a_stop_is_seen_by_a_backfill_wherever_the_store_has_left_it() {
+    simulate(async {
+        let (store, _) = damaged().await;
+        let (done, operations) = stop_backfill(&store, Fault::None, 0).await;
+        assert!(matches!(done, Ok(Replaced::Committed(..))) && operations > 30, "{operations} operations: {done:?}");
+        for fault in [Fault::Fail, Fault::Hang] {
+            let mut stopped = 0;
+            for at in (0..operations).step_by(3) {
+                match stop_backfill(&store, fault, at).await.0 {
+                    Ok(Replaced::Stopped) => stopped += 1,
+                    // Who is not there yet is told of the store, and so is who does not know what became of a commit.
+                    Err(DriveError::Lake(error) | DriveError::Source(SourceError::Lake(error))) => {
+                        assert!(error.is_retryable(), "{fault:?} from operation {at} on: {error}");
+                    }
+                    // What was left to do was not needed.
+                    Ok(Replaced::Committed(..)) => {}
+                    other => panic!("{fault:?} from operation {at} on: {other:?}"),
+                }
+            }
+            assert!(stopped > 5, "{fault:?}: {stopped} of {operations} were stopped while they waited");
+        }
+    });
 }

@@ -15,7 +15,7 @@ const ACTORS: [Actor; 4] =
     [Actor::Backfill, Actor::Backfill, Actor::Rewrite(Table::ClicksMinute), Actor::Rewrite(Table::Clicks)];
 
 /// Seeds of a run of the tests, each with several backfills.
-const SEEDS: Range<u64> = 0..100;
+const SEEDS: Range<u64> = 0..50;
 
 /// Versions of `clicks_minute` in all seeds, by the job that wrote them.
 static WRITTEN: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());

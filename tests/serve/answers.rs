@@ -28,11 +28,11 @@ use crate::totals::world::World;
 const SEEDS: Range<u64> = 0..4;
 
 /// How often something happens in a world, and questions after each time.
-const STEPS: usize = 12;
-const QUESTIONS: usize = 10;
+const STEPS: usize = 10;
+const QUESTIONS: usize = 4;
 
 /// How soon what is committed is in answers.
-const NEWS_MAX: Duration = Duration::from_secs(10);
+pub(super) const NEWS_MAX: Duration = Duration::from_secs(10);
 
 /// The partitions that a world may have.
 const PARTITIONS: Range<i32> = 0..4;
@@ -71,7 +71,7 @@ async fn come_on(world: &mut World, rng: &mut ChaCha8Rng) {
 }
 
 /// Waits until answers are of the newest version.
-async fn has_heard_of(server: &Server, version: Version) {
+pub(super) async fn has_heard_of(server: &Server, version: Version) {
     let began = Instant::now();
     while server.get("/v1/top?n=1", None).await.json()["version"] != version {
         assert!(began.elapsed() < NEWS_MAX, "version {version} is not heard of:\n{}", server.said());

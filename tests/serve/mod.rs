@@ -11,5 +11,6 @@ mod load;
 mod page;
 mod patient;
 mod postgres;
+mod put_right;
 mod server;
 mod tricks;

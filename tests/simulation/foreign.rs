@@ -175,8 +175,8 @@ impl Engine {
         let mut actions: Vec<_> = inputs.iter().map(|file| remove_of(file, false)).collect();
         for file in files::encode(self.table, &[rows]).await.map_err(failed)? {
             file.put(store.as_ref()).await.map_err(failed)?;
-            let path = file.add.path.replace("-c000.zstd.parquet", ".c000.zstd.parquet");
-            let path = path.replace("/part-", "/optimized-");
+            // As delta-rs names what it puts together, which clicklake's own files were named like once.
+            let path = file.add.path.replace(".clicklake.zstd.", ".zstd.").replace(".small.snappy.", ".zstd.");
             let copied = store.copy(&Path::from(file.add.path.as_str()), &Path::from(path.as_str())).await;
             copied.map_err(|error| error.to_string())?;
             actions.push(add_of(&Add { path, ..file.add }, false));

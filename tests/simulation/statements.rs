@@ -95,7 +95,7 @@ impl Known {
 const FORBIDDING: [(&str, &str); 5] = [
     ("delta.enableDeletionVectors", "true"),
     ("delta.columnMapping.mode", "name"),
-    ("delta.appendOnly", "true"),
+    ("delta.enableRowTracking", "true"),
     ("delta.constraints.priced", "cost_micros > 0"),
     ("delta.setTransactionRetentionDuration", "interval 1 hour"),
 ];

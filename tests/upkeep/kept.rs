@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -16,17 +17,24 @@ use lake_schemas::{Lake, LakeError, Table, files};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use tokio::time::{Instant, sleep};
 
 use crate::clock_store::ClockStore;
-use crate::fault_store::{Fault, FaultStore};
+use crate::fault_store::{Does, Fault, FaultStore, Judge};
 use crate::history::{copy, entry, write_at};
-use crate::simulation::{lake_on, simulate};
+use crate::simulation::{Engine, lake_on, simulate};
 
 /// How many versions the lake's minutes have; each was written a second after the one before.
 const VERSIONS: u64 = 330;
 
 /// What a compactor may take.
 const MEMORY: usize = 1 << 28;
+
+/// Delta's unique id of the lake's minutes.
+pub async fn id_of(lake: &Lake) -> String {
+    let view = TableView::newest(lake, Table::ClicksMinute).await.expect("the store works");
+    view.expect("the table is there").id().to_owned()
+}
 
 /// One row of minutes.
 fn row(number: i64) -> RecordBatch {
@@ -196,7 +204,7 @@ fn nothing_is_given_up_that_a_roll_up_has_yet_to_see() {
         let mut log = TableLog::open(&late, Table::ClicksMinute).await.expect("the table");
         let keep = Keep { now: second(400), keep: Duration::from_secs(150), orphans: false };
         let done = keep.apply(&late, &mut log, &[120], lake_schemas::commit::Deletes::Yes).await;
-        assert!(matches!(done.expect("memory")[..], [Done::GaveUp { cleaned, .. }] if cleaned.from == 100));
+        assert!(matches!(done.expect("memory").done[..], [Done::GaveUp { cleaned, .. }] if cleaned.from == 100));
         is_kept(&lake, &store, 100).await;
     });
 }
@@ -228,7 +236,7 @@ fn what_clean_up_has_announced_cannot_be_pinned_any_more() {
     simulate(async {
         let (lake, _) = lake().await;
         let late = pin("late", 150, None);
-        pins::announce(&lake, Table::ClicksMinute, 200).await.expect("memory");
+        pins::announce(&lake, Table::ClicksMinute, &id_of(&lake).await, 200).await.expect("memory");
         let refused = pins::pin(&lake, Table::ClicksMinute, &late).await.expect_err("refused").to_string();
         assert!(refused.contains("version 150 of clicks_minute is being cleaned up"), "{refused}");
         assert_eq!(pins::pins(&lake).await.expect("memory"), []);
@@ -290,6 +298,64 @@ fn a_version_whose_writer_has_a_clock_that_is_behind_is_not_old_for_that() {
         let keep = Keep { now, keep: Duration::from_secs(150), orphans: false };
         keep.apply(&late, &mut log, &[VERSIONS], lake_schemas::commit::Deletes::Yes).await.expect("memory");
         is_kept(&lake, &store, 200).await;
+    });
+}
+
+/// A view of a lake whose operations are judged.
+fn judged(lake: &Lake, judge: Judge) -> Lake {
+    let store = lake.outer_store().expect("a store").expect("in memory").1;
+    lake_on(Arc::new(FaultStore::judged(store, judge)))
+}
+
+/// How long a round is that has much to put together: longer than clocks may differ.
+const LONG: Duration = Duration::from_secs(360);
+
+#[test]
+fn a_round_that_takes_long_gives_up_history_all_the_same() {
+    simulate(async {
+        let (lake, store) = lake().await;
+        stand_on(&lake, VERSIONS.cast_signed()).await;
+        let is_first = AtomicBool::new(true);
+        let judge: Judge = Box::new(move |asked| {
+            let is_slow = asked.does == Does::Write && is_first.swap(false, Ordering::Relaxed);
+            if is_slow { Fault::Slow(LONG) } else { Fault::None }
+        });
+        // By the clock of the store it is so late when the round comes to history.
+        let (slow, began) = (judged(&at(&lake, second(400)), judge), Instant::now());
+        let keep = Keep { now: second(400) - LONG, keep: Duration::from_secs(150), orphans: false };
+        let (mut told, plan) = (Vec::new(), Plan { keep: Some(keep), ..Plan::default() });
+        Compactor::new(slow, MEMORY).round(&plan, &mut |done| told.push(done)).await.expect("memory");
+        assert!(began.elapsed() >= LONG, "it took {:?}", began.elapsed());
+        let is_it = |done: &Done| matches!(done, Done::GaveUp { cleaned, .. } if cleaned.from == 200);
+        assert!(told.iter().any(is_it), "{told:?}");
+        is_kept(&lake, &store, 200).await;
+    });
+}
+
+#[test]
+fn one_table_that_cannot_be_done_does_not_have_the_others_looked_through_each_time() {
+    simulate(async {
+        let (lake, _) = lake().await;
+        stand_on(&lake, VERSIONS.cast_signed()).await;
+        // Nobody knows the sum of a column of others.
+        Engine::of(&lake, Table::ClicksHourly).add_column("note").await.expect("memory");
+        let lists = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&lists);
+        let judge: Judge = Box::new(move |asked| {
+            let is_it = asked.does == Does::List && asked.path.as_ref() == "lake/clicks_minute";
+            counted.fetch_add(u64::from(is_it), Ordering::Relaxed);
+            Fault::None
+        });
+        let mut compactor = Compactor::new(judged(&at(&lake, second(400)), judge), MEMORY);
+        let (hour, keep) = (Duration::from_secs(3_600), Duration::from_secs(150));
+        let keep = Keep { now: second(400), keep, orphans: true };
+        let plan = Plan { keep: Some(keep), orphans_every: 24 * hour, ..Plan::default() };
+        for number in 0..25 {
+            let why = compactor.round(&plan, &mut |_| ()).await.expect_err("the column stays").to_string();
+            assert!(why.contains("clicks_hourly: its column note"), "{why}");
+            assert_eq!(lists.load(Ordering::Relaxed), 1 + number / 24, "in hour {number}");
+            sleep(hour).await;
+        }
     });
 }
 

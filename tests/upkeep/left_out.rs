@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use chrono::DateTime;
 use compactor::{CompactError, Compactor, Done, Keep, Plan};
 use deltalake::kernel::Add;
 use futures::TryStreamExt;
@@ -14,7 +15,7 @@ use lake_schemas::commit::{Commit, Outcome, TableLog};
 use lake_schemas::job::Step;
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
-use lake_schemas::{Lake, LogTime, Stand, Table, TopicPartition, files};
+use lake_schemas::{Lake, LogTime, Stand, Statistics, Table, TopicPartition, files};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -30,22 +31,22 @@ use crate::simulation::{lake_on, simulate};
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 
 /// What a compactor may take.
-const MEMORY: usize = 1 << 28;
+pub const MEMORY: usize = 1 << 28;
 
 /// A lake in memory.
-fn lake() -> (Arc<InMemory>, Lake) {
+pub fn lake() -> (Arc<InMemory>, Lake) {
     let store = Arc::new(InMemory::new());
     let lake = lake_on(Arc::clone(&store) as Arc<dyn ObjectStore>);
     (store, lake)
 }
 
 /// Another view of what is in a store.
-fn seen(store: &Arc<InMemory>, judge: Judge) -> Lake {
+pub fn seen(store: &Arc<InMemory>, judge: Judge) -> Lake {
     lake_on(Arc::new(FaultStore::judged(Arc::clone(store) as Arc<dyn ObjectStore>, judge)))
 }
 
 /// Commits clicks whose messages are of a day, each with so much that does not compress.
-async fn append_clicks(log: &mut TableLog, day: i64, clicks: i64, noise: usize) {
+pub async fn append_clicks(log: &mut TableLog, day: i64, clicks: i64, noise: usize) {
     let partition = TopicPartition::new("clicks", 0);
     let from = log.stand(&partition);
     let first = from.cut.unwrap_or(0);
@@ -86,7 +87,7 @@ async fn three_days(lake: &Lake) -> TableLog {
     log
 }
 
-fn path_of(table: Table, file: &Add) -> Path {
+pub fn path_of(table: Table, file: &Add) -> Path {
     Path::from_url_path(format!("lake/{table}/{}", file.path)).expect("a path")
 }
 
@@ -104,7 +105,7 @@ async fn live(lake: &Lake, table: Table) -> BTreeMap<String, Vec<Add>> {
 }
 
 /// The data files of all tables that no version names.
-async fn unnamed(lake: &Lake, store: &InMemory) -> Vec<Path> {
+pub async fn unnamed(lake: &Lake, store: &InMemory) -> Vec<Path> {
     let mut named = HashSet::new();
     for table in Table::ALL {
         let Some(mut log) = TableLog::find(lake, table).await.expect("memory") else { continue };
@@ -123,7 +124,7 @@ async fn unnamed(lake: &Lake, store: &InMemory) -> Vec<Path> {
 }
 
 /// What a round did, and what it ended with.
-async fn round(compactor: &mut Compactor, plan: &Plan) -> (Vec<Done>, Result<(), CompactError>) {
+pub async fn round(compactor: &mut Compactor, plan: &Plan) -> (Vec<Done>, Result<(), CompactError>) {
     let mut told = Vec::new();
     let done = compactor.round(plan, &mut |done| told.push(done)).await;
     (told, done)
@@ -136,6 +137,11 @@ async fn keep(store: &InMemory) -> Plan {
     let now = store.head(&path).await.expect("memory").last_modified;
     store.delete(&path).await.expect("memory");
     Plan { keep: Some(Keep { now, keep: Duration::ZERO, orphans: false }), ..Plan::default() }
+}
+
+/// A round so many hours after noon.
+fn at(hours: i64) -> Plan {
+    Plan { now: DateTime::from_timestamp_millis(NOON_MS + hours * 60 * MINUTE_MS), ..Plan::default() }
 }
 
 fn is_merged(done: &[Done], of: Table) -> bool {
@@ -320,5 +326,55 @@ fn a_closed_day_is_put_together_over_a_slow_link() {
         let got = store.get(&path_of(Table::Clicks, file)).await.expect("it is there").meta.size;
         assert_eq!(got, file.size.unsigned_abs());
         assert_eq!(unnamed(&lake, &store).await, []);
+    });
+}
+
+#[test]
+fn a_file_of_a_roll_up_that_cannot_be_read_is_left_out_by_itself() {
+    simulate(async {
+        let (store, lake) = lake();
+        let mut log = minutes(&lake, Table::ClicksMinute, &Parameters::default()).await;
+        let mut compactor = Compactor::new(lake.clone(), MEMORY);
+        // The watermark is ahead, so that the clock says when the day is closed.
+        let ahead = Stand { cut: Some(1), emitted_ms: Some(NOON_MS + 365 * DAY_MS), ..Stand::default() };
+        append(&mut log, &[], &BTreeMap::from([(0, ahead)])).await;
+        for hour in 0..7 {
+            let row = Row { minute: hour * 60, ad: "one".to_owned(), clicks: 7, ..Row::default() };
+            append(&mut log, &[row], &BTreeMap::new()).await;
+            round(&mut compactor, &at(hour)).await.1.expect("memory");
+        }
+        let mut hours: Vec<_> = live(&lake, Table::ClicksHourly).await.into_values().flatten().collect();
+        hours.sort_by_key(|file| Statistics::of(file).window_starts());
+        assert_eq!(hours.len(), 7);
+        let lost = &hours[3];
+        store.delete(&path_of(Table::ClicksHourly, lost)).await.expect("memory");
+        let text = round(&mut compactor, &at(13)).await.1.expect_err("it is lost").to_string();
+        assert!(text.contains("clicks_hourly: reading") && text.contains(&lost.path), "{text}");
+        sleep(Duration::from_secs(60)).await;
+        let (told, done) = round(&mut compactor, &at(13)).await;
+        done.expect("it is left alone");
+        let is_it = |done: &Done| matches!(done, Done::Merged { table: Table::ClicksHourly, files: (6, 2), .. });
+        assert!(told.iter().any(is_it), "what is around it is put together: {told:?}");
+        assert_eq!(unnamed(&lake, &store).await, []);
+    });
+}
+
+#[test]
+fn a_message_ahead_of_time_closes_no_raw_folder_of_today() {
+    simulate(async {
+        let (_, lake) = lake();
+        let mut log = TableLog::open(&lake, Table::Clicks).await.expect("the table");
+        let mut compactor = Compactor::new(lake.clone(), MEMORY);
+        append_clicks(&mut log, 10 * 365, 5, 0).await;
+        for hour in 0..6 {
+            append_clicks(&mut log, 0, 5, 0).await;
+            let (told, done) = round(&mut compactor, &at(hour)).await;
+            done.expect("memory");
+            assert!(!is_merged(&told, Table::Clicks), "today's files are written again by each round: {told:?}");
+        }
+        append_clicks(&mut log, 1, 5, 0).await;
+        let (told, done) = round(&mut compactor, &at(24)).await;
+        done.expect("memory");
+        assert!(is_merged(&told, Table::Clicks), "the day is over: {told:?}");
     });
 }

@@ -10,6 +10,7 @@ mod promoted;
 mod rolled_up;
 mod running;
 mod silent;
+mod sorted_out;
 mod stated;
 
 pub use faults::half_rolled_up;

@@ -10,6 +10,7 @@ use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;
 use url::Url;
 
+use super::kept::id_of;
 use crate::fault_store::{Fault, FaultStore};
 use crate::simulation::{lake_on, simulate};
 
@@ -36,7 +37,7 @@ fn pin(version: u64) -> Pin {
 }
 
 async fn announce(lake: &Lake, from: u64) {
-    pins::announce(lake, Table::ClicksMinute, from).await.expect("the store works");
+    pins::announce(lake, Table::ClicksMinute, &id_of(lake).await, from).await.expect("the store works");
 }
 
 async fn pinned(lake: &Lake, version: u64) -> Result<Pinned, LakeError> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use lake_schemas::commit::TableLog;
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Lake, Table};
+use serde_json::json;
 
 use crate::simulation::{Computation, Log, simulate};
 use crate::start_up::{clicklake, folder, the_error};
@@ -86,4 +87,30 @@ fn rounds_go_on_until_it_is_told_to_stop() {
     assert!(hours.is_some_and(|hours| hours.parse::<f64>().expect("a number") >= 2.0), "{metrics}");
     let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill runs");
     assert!(kill.success() && child.wait().expect("it ends").success());
+}
+
+#[test]
+fn what_another_program_did_is_told_at_each_start_and_is_nothing_to_do() {
+    let (_folder, path) = folder();
+    fill(&path, &Arc::new(Log::of_seed(3, 2, 300)));
+    let (version, file) = simulate(async {
+        let lake = Lake::at(&path).expect("a lake");
+        let mut log = TableLog::find(&lake, Table::Clicks).await.expect("a folder").expect("the table");
+        (log.version() + 1, log.live_files().await.expect("a folder").remove(0))
+    });
+    let info = json!({ "commitInfo": { "timestamp": 1, "operation": "DELETE", "engineInfo": "Another/1.0" } });
+    let remove = json!({ "remove": {
+        "path": file.path, "dataChange": true, "deletionTimestamp": 1, "extendedFileMetadata": true,
+        "partitionValues": file.partition_values, "size": file.size
+    } });
+    let entry = PathBuf::from(&path).join(format!("clicks/_delta_log/{version:020}.json"));
+    std::fs::write(entry, format!("{info}\n{remove}\n")).expect("it is the next version");
+    let said = [(); 3].map(|()| {
+        let once = clicklake(&["compact", "--once", "--lake", &path]);
+        assert!(once.status.success(), "{}", String::from_utf8_lossy(&once.stderr));
+        String::from_utf8(once.stdout).expect("UTF-8")
+    });
+    let told = format!("so said at each start: clicks version {version}: DELETE by Another/1.0");
+    assert!(said.iter().all(|said| said.contains(&told)), "{said:?}");
+    assert!(said[0].contains("clicks_daily version 1: ") && said[2].ends_with("nothing to do\n"), "{said:?}");
 }

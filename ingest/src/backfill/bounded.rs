@@ -46,9 +46,13 @@ pub(super) async fn read(
                     started?;
                 }
             }
-            Signal::Batch(batch) => takes.take(batch).await?,
+            Signal::Batch(batch) => {
+                let Some(taken) = unless_stopped(takes.take(batch), stop).await else { return Ok(false) };
+                taken?;
+            }
             Signal::Ended(partition) => {
-                takes.end(&partition).await?;
+                let Some(ended) = unless_stopped(takes.end(&partition), stop).await else { return Ok(false) };
+                ended?;
                 source.release(&[partition]).await?;
             }
             Signal::Finished => return Ok(true),

@@ -21,6 +21,10 @@ use super::scope::{Row, Scope};
 /// Files that are read at once.
 const READS_MAX: usize = 8;
 
+/// Files that are looked at between two times that it is noted what was written for them: who is stopped in between
+/// leaves no more behind.
+const LOOKS_MAX: usize = 64;
+
 /// The files of a table, under a scope.
 pub(super) struct MinuteFiles {
     table: Table,
@@ -81,10 +85,12 @@ impl MinuteFiles {
 
     /// What is to be done to a table that has these files.
     pub async fn plan(&mut self, live: &[Add]) -> Result<Plan> {
-        let unseen = live.iter().filter(|file| !self.seen.contains_key(&file.path));
-        let looks: Vec<_> = unseen.map(|file| self.look_at(file)).collect();
-        let seen: Vec<_> = stream::iter(looks).buffer_unordered(READS_MAX).try_collect().await?;
-        self.seen.extend(seen);
+        let unseen: Vec<_> = live.iter().filter(|file| !self.seen.contains_key(&file.path)).collect();
+        for some in unseen.chunks(LOOKS_MAX) {
+            let looks: Vec<_> = some.iter().map(|file| self.look_at(file)).collect();
+            let seen: Vec<_> = stream::iter(looks).buffer_unordered(READS_MAX).try_collect().await?;
+            self.seen.extend(seen);
+        }
         let (mut removes, mut keeps, mut before, mut is_straddling) =
             (Vec::new(), Vec::new(), Contents::default(), false);
         for file in live {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bounded::{self, Takes};
 use super::contents::Contents;
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, unless_stopped};
 use crate::drive::DriveError;
 use crate::replay::{Meter, Needs, RawTable};
 
@@ -50,7 +50,9 @@ pub(super) trait Sink: Send {
 impl<J: Job + Sync> Recompute<'_, J> {
     /// Runs it; whether it came to its end, or was stopped.
     pub async fn run(&self, raw: TableLog, sink: &mut impl Sink) -> Result<bool, DriveError> {
-        let raw = RawTable::needed(raw, self.needs.clone()).metered(self.meter).await?.shared();
+        let listed = RawTable::needed(raw, self.needs.clone()).metered(self.meter);
+        let Some(listed) = unless_stopped(listed, self.stop).await else { return Ok(false) };
+        let raw = listed?.shared();
         let partitions = self.needs.history.until.keys().cloned().collect();
         let mut running = Running { of: self, under_way: BTreeMap::new(), sink };
         bounded::read(raw, self.job.reads(), (partitions, self.at_a_time), self.stop, &mut running).await
@@ -129,16 +131,24 @@ pub(super) struct Output {
     /// The dimensions by which contents are told apart.
     dimensions: Vec<&'static str>,
     store: Option<Arc<dyn ObjectStore>>,
+    /// Ends the attempts at writing a file. Who waits for it should see it too.
+    stop: CancellationToken,
     held: Vec<RecordBatch>,
     /// What the rows hold.
     pub contents: Contents,
-    /// The files that were written.
+    /// The files that were written; the last of them perhaps not, if that failed, or was not waited for.
     pub adds: Vec<Add>,
 }
 
 impl Output {
-    pub fn new(table: Table, dimensions: Vec<&'static str>, store: Option<Arc<dyn ObjectStore>>) -> Self {
-        Self { table, dimensions, store, held: Vec::new(), contents: Contents::default(), adds: Vec::new() }
+    pub fn new(
+        table: Table,
+        dimensions: Vec<&'static str>,
+        store: Option<Arc<dyn ObjectStore>>,
+        stop: &CancellationToken,
+    ) -> Self {
+        let (stop, held, contents, adds) = (stop.clone(), Vec::new(), Contents::default(), Vec::new());
+        Self { table, dimensions, store, stop, held, contents, adds }
     }
 
     /// Whether what was written is among these files.
@@ -149,13 +159,13 @@ impl Output {
     /// Writes what is held.
     pub async fn flush(&mut self) -> Result<()> {
         let Some(store) = &self.store else { return Ok(()) };
-        let never = CancellationToken::new();
         for file in files::encode(self.table, &std::mem::take(&mut self.held)).await? {
+            // A put of which nothing is heard may have happened all the same.
+            self.adds.push(file.add.clone());
             let mut backoff = Backoff::default();
             while let Err(error) = file.put(store.as_ref()).await {
-                backoff.again(error, &never).await?;
+                backoff.again(error, &self.stop).await?;
             }
-            self.adds.push(file.add);
         }
         Ok(())
     }

@@ -36,12 +36,15 @@ use super::contents::Changes;
 use super::minute_files::{MinuteFiles, Plan};
 use super::recompute::{Output, Recompute};
 use super::scope::Scope;
-use crate::backoff::{Backoff, is_young_enough};
+use crate::backoff::{Backoff, is_young_enough, unless_stopped};
 use crate::drive::DriveError;
 use crate::replay::Needs;
 
 /// How often the raw table is looked at while it is behind.
 const RAW_LOOK: Duration = Duration::from_millis(500);
+
+/// How long a stop waits for files to be deleted that were written for nothing. What is left, the sweep takes.
+const DISCARD_MAX: Duration = Duration::from_secs(5);
 
 /// What is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,14 +100,19 @@ impl Replace<'_> {
     ) -> BoxFuture<'a, Result<Replaced, DriveError>> {
         Box::pin(async move {
             let table = Table::ClicksMinute;
-            let found = TableLog::find(self.work.lake, table).await?;
-            let mut minutes = found.ok_or_else(|| self.work.lake.lacks(table))?;
+            let opening = async {
+                let found = TableLog::find(self.work.lake, table).await?;
+                let minutes = found.ok_or_else(|| self.work.lake.lacks(table))?;
+                Ok::<_, DriveError>((minutes, self.work.range.in_place(&self.work).await?))
+            };
+            let Some(opened) = unless_stopped(opening, &self.work.stop).await else { return Ok(Replaced::Stopped) };
+            let (mut minutes, asked) = opened?;
             let parameters = minutes.parameters()?;
-            let asked = self.work.range.in_place(&self.work).await?;
             let Some((windows, raw_cut)) = asked else { return Ok(Replaced::Stopped) };
             loop {
-                let snapshot = self.snapshot(&mut minutes, &windows, raw_cut.as_ref()).await?;
-                let Some(snapshot) = snapshot else { return Ok(Replaced::Stopped) };
+                let looking = self.snapshot(&mut minutes, &windows, raw_cut.as_ref());
+                let Some(looked) = unless_stopped(looking, &self.work.stop).await else { return Ok(Replaced::Stopped) };
+                let Some(snapshot) = looked? else { return Ok(Replaced::Stopped) };
                 let job = job(snapshot.history.clone(), table, parameters.clone());
                 match self.attempt(&mut minutes, &parameters, snapshot, &job).await? {
                     Attempt::Done(replaced) => return Ok(replaced),
@@ -162,9 +170,9 @@ impl Replace<'_> {
         job: &J,
     ) -> Result<Attempt, DriveError> {
         let (store, of) = (minutes.object_store(), (minutes.table(), parameters.clone()));
-        let writes = self.writes != Writes::Nothing;
-        let mut output =
-            Output::new(minutes.table(), parameters.dimension_columns(), writes.then(|| Arc::clone(&store)));
+        let (writes, stop) = (self.writes != Writes::Nothing, &self.work.stop);
+        let written_to = writes.then(|| Arc::clone(&store));
+        let mut output = Output::new(minutes.table(), parameters.dimension_columns(), written_to, stop);
         let needs = Needs { history: history.clone(), parameters: parameters.clone() };
         let recompute = Recompute {
             job,
@@ -173,20 +181,35 @@ impl Replace<'_> {
             end: Freeze::Closed,
             at_a_time: self.work.at_a_time,
             meter: &self.work.meter,
-            stop: &self.work.stop,
+            stop,
         };
-        let mut files = MinuteFiles::new(of, store, scope.clone(), writes);
+        let mut files = MinuteFiles::new(of, Arc::clone(&store), scope.clone(), writes);
         let (began, id) = (Instant::now(), CommitId::unique());
-        let done = if recompute.run(raw, &mut output).await? {
-            output.flush().await?;
-            is_young_enough(began, minutes.table())?;
-            self.commit(minutes, &scope, &output, &mut files, (&id, job.name(), &history.until)).await?
-        } else {
-            Attempt::Done(Replaced::Stopped)
+        let computing = async {
+            let is_whole = recompute.run(raw, &mut output).await?;
+            if is_whole {
+                output.flush().await?;
+            }
+            Ok::<_, DriveError>(is_whole)
+        };
+        let done = match unless_stopped(computing, stop).await {
+            Some(Ok(true)) => {
+                is_young_enough(began, minutes.table())?;
+                self.commit(minutes, &scope, &output, &mut files, (&id, job.name(), &history.until)).await?
+            }
+            Some(Err(error)) if !stop.is_cancelled() => return Err(error),
+            Some(_) | None => Attempt::Done(Replaced::Stopped),
         };
         if !matches!(done, Attempt::Done(Replaced::Committed(..))) {
             let written = [output.adds.as_slice(), &files.written()].concat();
-            discard(minutes.object_store().as_ref(), &id, &written).await;
+            let too_late = async {
+                stop.cancelled().await;
+                sleep(DISCARD_MAX).await;
+            };
+            tokio::select! {
+                () = discard(store.as_ref(), &id, &written) => {}
+                () = too_late => {}
+            }
         }
         Ok(done)
     }
@@ -204,23 +227,25 @@ impl Replace<'_> {
             if self.work.stop.is_cancelled() {
                 return Ok(Attempt::Done(Replaced::Stopped));
             }
-            self.refresh(minutes).await?;
+            let Some(refreshed) = unless_stopped(self.refresh(minutes), &self.work.stop).await else { continue };
+            refreshed?;
             if scope.has_gone_back(|of| minutes.stand(of)) {
                 return Ok(Attempt::StartOver);
             }
             files.carry(minutes.whole_schema()?);
-            let planned = match minutes.live_files().await {
-                // After a long outage, what was tried is known only by what is there.
-                Ok(live) if output.is_among(&live) => {
-                    return Ok(Attempt::Done(Replaced::Committed(minutes.version(), tried)));
-                }
-                Ok(live) => files.plan(&live).await,
-                Err(error) => Err(error),
+            let planning = async {
+                let live = minutes.live_files().await?;
+                if output.is_among(&live) { Ok(None) } else { files.plan(&live).await.map(Some) }
             };
+            let Some(planned) = unless_stopped(planning, &self.work.stop).await else { continue };
             let Plan { removes, keeps, before, is_straddling } = match planned {
-                Ok(plan) => plan,
+                Ok(Some(plan)) => plan,
+                // After a long outage, what was tried is known only by what is there.
+                Ok(None) => return Ok(Attempt::Done(Replaced::Committed(minutes.version(), tried))),
                 Err(error) => {
-                    backoff.again(error, &self.work.stop).await?;
+                    if let Some(again) = unless_stopped(backoff.again(error, &self.work.stop), &self.work.stop).await {
+                        again?;
+                    }
                     continue;
                 }
             };

@@ -19,6 +19,7 @@ use super::end::End;
 use super::minute_files::MinuteFiles;
 use super::recompute::{Output, Recompute};
 use super::scope::Scope;
+use crate::backoff::unless_stopped;
 use crate::drive::{Committed, DriveError, Pace, Progress, drive};
 use crate::hybrid::HybridSource;
 use crate::replay::{Needs, RawTable};
@@ -98,7 +99,8 @@ impl Shadow<'_> {
                 let theirs = minutes.parameters()?.dimension_columns();
                 dimensions.retain(|name| theirs.contains(name));
             }
-            let (mut output, windows) = (Output::new(self.table, dimensions.clone(), None), history.windows.clone());
+            let mut output = Output::new(self.table, dimensions.clone(), None, &self.work.stop);
+            let windows = history.windows.clone();
             let job = job(history.clone(), self.table, parameters.clone());
             let needs = Needs { history, parameters };
             let (meter, stop, drained) = (&self.work.meter, &self.work.stop, Cut::new());
@@ -112,8 +114,9 @@ impl Shadow<'_> {
             };
             let (of, store) = ((minutes.table(), minutes.parameters()?), minutes.object_store());
             let mut files = MinuteFiles::new(of, store, Scope { windows, stands: None }, false).by(dimensions);
-            let before = files.plan(&minutes.live_files().await?).await?.before;
-            Ok(Some(before.changes(&output.contents)))
+            let planning = async { files.plan(&minutes.live_files().await?).await };
+            let Some(planned) = unless_stopped(planning, stop).await else { return Ok(None) };
+            Ok(Some(planned?.before.changes(&output.contents)))
         })
     }
 

@@ -1,9 +1,9 @@
 //! Partitions begin where the tables stand, and begin again when they turn out to stand elsewhere.
 
-use lake_schemas::TopicPartition;
 use lake_schemas::commit::TableLog;
 use lake_schemas::job::{Job, Source, SourceError, Start};
 use lake_schemas::witness::Witness;
+use lake_schemas::{Stand, TopicPartition};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -30,6 +30,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     }
 
     async fn begin_now(&mut self, partitions: Vec<TopicPartition>) -> Result<(), DriveError> {
+        let began = Instant::now();
         let logs = self.logs.as_mut().expect("no epoch is in flight when partitions begin");
         let mut backoff = Backoff::default();
         for log in logs.iter_mut() {
@@ -59,7 +60,9 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         for start in &mut starts {
             start.witness = witnesses.remove(&start.partition);
         }
-        start(self.source, starts, &mut backoff, &self.stop).await
+        start(self.source, starts, &mut backoff, &self.stop).await?;
+        self.fencings.leave_out(began.elapsed());
+        Ok(())
     }
 
     /// Drops what partitions hold: they begin again.
@@ -72,18 +75,32 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     }
 
     /// Loses the partitions that stand elsewhere, by the tables as they are known now: another writer has moved them,
-    /// or another table has been promoted.
-    pub fn compare(&mut self) {
+    /// or another table has been promoted. Fails if that does not end.
+    pub fn compare(&mut self) -> Result<(), DriveError> {
         self.looked = Instant::now();
-        let Some(logs) = &self.logs else { return };
+        let Some(logs) = &self.logs else { return Ok(()) };
         let stand = |table: usize, partition: &TopicPartition| logs[table].stand(partition);
         let moved = self.owned.elsewhere(stand);
-        if !moved.is_empty() {
-            let partitions = moved.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-            warn!(job = self.job.name(), partitions, "moved by another writer; going back to where the table stands");
-            self.lose(moved);
+        let Some(first) = moved.first() else { return Ok(()) };
+        let partitions = moved.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        warn!(job = self.job.name(), partitions, "moved by another writer; going back to where the table stands");
+        let end = logs.iter().zip(self.owned.stands(first)).find_map(|(log, ours)| fenced(log, first, *ours));
+        if self.fencings.go_on_for_too_long(self.looked)
+            && let Some(end) = end
+        {
+            return Err(end);
         }
+        self.lose(moved);
+        Ok(())
     }
+}
+
+/// What an epoch of a partition would end with, by the first value of where it stood that a table has otherwise.
+fn fenced(log: &TableLog, partition: &TopicPartition, ours: Stand) -> Option<DriveError> {
+    let table = log.table();
+    let mut both = ours.encode(table, partition).into_iter().zip(log.stand(partition).encode(table, partition));
+    let ((app_id, expected), (_, found)) = both.find(|((_, expected), (_, found))| expected != found)?;
+    Some(DriveError::Fenced { table: table.to_string(), app_id, expected, found })
 }
 
 /// Follows tables to their newest versions.

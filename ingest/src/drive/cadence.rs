@@ -5,7 +5,7 @@
 //! | for rows | the oldest of them has waited for the commit interval |
 //! | for an idle partition | nothing came of it for [`IDLE_AFTER`] since it was read to its end |
 //! | early | as often as early firing is asked for |
-//! | because no more fits into memory | at once |
+//! | because no more fits into memory, or into one commit | at once |
 //! | for a goal | at once |
 //!
 //! The first two keep a commit interval between epochs: a hundred partitions that fall silent one by one cost no more
@@ -26,6 +26,11 @@ const EPOCH_ROWS_MAX: usize = 250_000;
 
 /// The same limit in bytes, for rows that are not clicks of the usual size.
 const EPOCH_BYTES_MAX: usize = 96 * 1024 * 1024;
+
+/// Folders beyond the newest that an epoch writes into. Each is a file, however few its rows: it waits in memory for
+/// the store beside all others, and is a line of the commit. So many take some 20 MB, and an entry of one or two MB.
+/// Whoever may send clicks may send each for another hour since 2000.
+const EPOCH_FOLDERS_MAX: usize = 2_000;
 
 /// How long nothing must come of a partition that has been read to its end, for its open windows to be written: beyond
 /// the disorder that is usual, and still seconds after the minute.
@@ -80,7 +85,7 @@ impl Reason {
 
 /// Whether no more rows should be taken in before an epoch is cut.
 pub(super) fn is_full(pending: Pending) -> bool {
-    pending.rows >= EPOCH_ROWS_MAX || pending.bytes >= EPOCH_BYTES_MAX
+    pending.rows >= EPOCH_ROWS_MAX || pending.bytes >= EPOCH_BYTES_MAX || pending.folders >= EPOCH_FOLDERS_MAX
 }
 
 /// Decides when epochs are cut.
@@ -212,8 +217,8 @@ mod tests {
 
     const EVERY: Duration = Duration::from_secs(5);
     const SECOND: Duration = Duration::from_secs(1);
-    const SOME: Pending = Pending { rows: 1, bytes: 1 };
-    const NONE: Pending = Pending { rows: 0, bytes: 0 };
+    const SOME: Pending = Pending { rows: 1, bytes: 1, folders: 1 };
+    const NONE: Pending = Pending { rows: 0, bytes: 0, folders: 0 };
 
     fn named(partition: i32) -> TopicPartition {
         TopicPartition::new("clicks", partition)
@@ -295,7 +300,11 @@ mod tests {
         let (mut cadence, now) = just_cut(Pace::every(EVERY));
         cadence.wrote_into(5_000);
         cadence.read(&named(0), now);
-        for full in [Pending { rows: EPOCH_ROWS_MAX, bytes: 0 }, Pending { rows: 1, bytes: EPOCH_BYTES_MAX }] {
+        for full in [
+            Pending { rows: EPOCH_ROWS_MAX, ..NONE },
+            Pending { bytes: EPOCH_BYTES_MAX, ..SOME },
+            Pending { folders: EPOCH_FOLDERS_MAX, ..SOME },
+        ] {
             assert!(is_full(full));
             assert_eq!(cadence.reason(full, now), idle(&[]));
         }

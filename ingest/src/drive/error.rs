@@ -29,8 +29,8 @@ pub enum DriveError {
     },
     /// The limit on memory.
     #[error(
-        "the memory limit is reached: {partitions} partitions hold {used} bytes of {max}, which is --memory-limit less an \
-         eighth for restarts; start more processes of this group, or raise it; nothing is lost"
+        "the memory limit is reached: {partitions} partitions hold {used} bytes of {max}, which is --memory-limit less what \
+         restarts need, at most an eighth; start more processes of this group, or raise it; nothing is lost"
     )]
     Memory {
         /// How many partitions this process had.
@@ -55,5 +55,19 @@ impl DriveError {
                 false
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limit_on_memory_says_how_it_comes_about() {
+        let said = DriveError::Memory { partitions: 3, used: 20, max: 10 }.to_string();
+        assert!(
+            said.contains("20 bytes of 10, which is --memory-limit less what restarts need, at most an eighth"),
+            "{said}"
+        );
     }
 }

@@ -1,30 +1,33 @@
-//! How long epochs have been fenced without a break. Now and then that is the price of moving partitions; if it does
-//! not end, another process writes the same partitions without knowing of this one.
+//! How long partitions of this process have been found moved by others without a break: by an epoch that was fenced, or
+//! by a look at the tables. Now and then that is the price of moving partitions, or of a promotion; if it does not end,
+//! another process writes the same partitions without knowing of this one.
+//!
+//! A process that replays for minutes commits nothing, and no epoch of it is fenced: then only its looks tell.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The longest run of fenced epochs. A member that was taken for dead goes on until it learns of it, at the latest when
-/// its session ends, which takes 45 seconds by default.
+/// The longest run. A member that was taken for dead goes on until it learns of it, at the latest when its session
+/// ends, which takes 45 seconds by default.
 const FENCED_MAX: Duration = Duration::from_secs(60);
 
-/// Epochs that were fenced one after the other.
+/// Times that partitions were found moved, one after the other.
 #[derive(Debug)]
 pub(super) struct Fencings {
     /// The time between two that belong to one run.
     gap_max: Duration,
-    /// When the run began, and when its last epoch was fenced.
+    /// When the run began, and when partitions were found moved last.
     run: Option<(Instant, Instant)>,
 }
 
 impl Fencings {
-    /// None yet, of epochs that are cut that often.
+    /// None yet, where others commit as often as this process does.
     pub fn new(commit_interval: Duration) -> Self {
         Self { gap_max: FENCED_MAX + commit_interval, run: None }
     }
 
-    /// An epoch was fenced. Whether that has gone on for too long: what happened long before is another story, even if
+    /// Partitions were found moved. Whether that goes on for too long: what was long before is another story, even if
     /// nothing was committed in between.
     #[must_use]
     pub fn go_on_for_too_long(&mut self, now: Instant) -> bool {
@@ -32,6 +35,11 @@ impl Fencings {
         let began = run.map_or(now, |(began, _)| began);
         self.run = Some((began, now));
         now - began > FENCED_MAX
+    }
+
+    /// Partitions were being begun for so long, and nothing could be found moved: that is no break.
+    pub fn leave_out(&mut self, time: Duration) {
+        self.run = self.run.map(|(began, last)| (began, last + time));
     }
 
     /// An epoch was committed.
@@ -53,8 +61,9 @@ mod tests {
     #[test]
     fn two_fencings_far_apart_are_no_run() {
         let (mut fencings, began) = (Fencings::new(EVERY), Instant::now());
-        // A promotion, and its undo minutes later, while the job still replays and commits nothing.
-        assert!(!fencings.go_on_for_too_long(began));
+        // A promotion, and its undo minutes later, while the job still replays and commits nothing. Each may be met by
+        // an epoch and by the look behind it.
+        assert!(!fencings.go_on_for_too_long(began) && !fencings.go_on_for_too_long(began));
         assert!(!fencings.go_on_for_too_long(after(began, 120)));
         assert!(!fencings.go_on_for_too_long(after(began, 150)));
     }
@@ -64,6 +73,15 @@ mod tests {
         let (mut fencings, began) = (Fencings::new(EVERY), Instant::now());
         assert!((0..=60).step_by(10).all(|seconds| !fencings.go_on_for_too_long(after(began, seconds))));
         assert!(fencings.go_on_for_too_long(after(began, 70)));
+    }
+
+    #[test]
+    fn beginning_for_long_does_not_hide_another_process() {
+        let (mut fencings, began) = (Fencings::new(EVERY), Instant::now());
+        // What is found moved begins again, which takes longer than a break of a run would.
+        assert!(!fencings.go_on_for_too_long(began));
+        fencings.leave_out(Duration::from_secs(90));
+        assert!(fencings.go_on_for_too_long(after(began, 100)));
     }
 
     #[test]

@@ -71,6 +71,11 @@ impl<O: Operator> Owned<O> {
         true
     }
 
+    /// What a partition's operator has met that whoever runs the job should know. It is told once.
+    pub fn take_remark(&mut self, partition: &TopicPartition) -> Option<String> {
+        self.partitions.get_mut(partition)?.operator.take_remark()
+    }
+
     /// What each of them hands over, by what is asked of it.
     pub fn freeze(&mut self, which: impl Fn(&TopicPartition) -> Freeze) -> Vec<Step> {
         let (mut steps, mut pending, mut bytes) = (Vec::new(), Pending::default(), 0);
@@ -100,6 +105,11 @@ impl<O: Operator> Owned<O> {
         }
     }
 
+    /// Where a partition stands in each of the job's tables, as this process found it, or left it.
+    pub fn stands(&self, partition: &TopicPartition) -> &[Stand] {
+        self.partitions.get(partition).map(|own| own.stands.as_slice()).unwrap_or_default()
+    }
+
     /// The partitions that do not stand in the tables where this process left them. Stands are compared whole: another
     /// writer may have moved no more than a watermark.
     pub fn elsewhere(&self, stand: impl Fn(usize, &TopicPartition) -> Stand) -> Vec<TopicPartition> {
@@ -119,11 +129,11 @@ impl<O: Operator> Owned<O> {
 }
 
 fn more(sum: Pending, one: Pending) -> Pending {
-    Pending { rows: sum.rows + one.rows, bytes: sum.bytes + one.bytes }
+    Pending { rows: sum.rows + one.rows, bytes: sum.bytes + one.bytes, folders: sum.folders + one.folders }
 }
 
 fn less(sum: Pending, one: Pending) -> Pending {
-    Pending { rows: sum.rows - one.rows, bytes: sum.bytes - one.bytes }
+    Pending { rows: sum.rows - one.rows, bytes: sum.bytes - one.bytes, folders: sum.folders - one.folders }
 }
 
 #[cfg(test)]

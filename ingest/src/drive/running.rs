@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::cadence::{Cadence, Pace, Reason, is_full};
 use super::fencings::Fencings;
@@ -181,6 +181,9 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             unreachable!("the source yields batches of partitions that were started");
         }
         debug!(%partition, %offsets, read, "read");
+        if let Some(remark) = self.owned.take_remark(&partition) {
+            warn!(job = self.job.name(), "{remark}");
+        }
         self.cadence.read(&partition, Instant::now());
         let (used, partitions) = (self.owned.bytes(), self.owned.len());
         match self.pace.memory_max {

@@ -89,7 +89,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 self.logs = Some(logs);
                 match looked {
                     None => {}
-                    Some(Ok(())) => self.compare(),
+                    Some(Ok(())) => self.compare()?,
                     Some(Err(error)) if error.is_retryable() => {
                         warn!(job = self.job.name(), error = &error as &dyn Error, "looking again");
                     }
@@ -118,7 +118,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 self.progress.send_modify(|progress| done.add_to(progress));
                 if self.looked.elapsed() >= LOOK {
                     // A commit looks at the table, and costs no look of its own.
-                    self.compare();
+                    self.compare()?;
                 }
                 self.source.committed(&done.cuts()).await;
             }
@@ -130,7 +130,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 }
                 self.lose(partitions);
                 // Whoever moved these may have moved others, of which nothing was pending.
-                self.compare();
+                self.compare()?;
                 let _ = unless_stopped(sleep(FENCED_WAIT), &self.stop).await;
             }
             Settled::Abandoned { partitions, error } => {

@@ -34,8 +34,11 @@ const DEFAULTS: [(&str, &str); 9] = [
     ("socket.connection.setup.timeout.ms", "5000"),
     ("allow.auto.create.topics", "false"),
     // How often the ends of the logs are told.
-    ("statistics.interval.ms", "5000"),
+    (STATISTICS, "5000"),
 ];
+
+/// What has librdkafka tell of itself, to who reads.
+const STATISTICS: &str = "statistics.interval.ms";
 
 /// The default that brokers of the newer protocol of groups choose for themselves: one who asks for it may not set it.
 const ASSIGNMENT: &str = "partition.assignment.strategy";
@@ -84,6 +87,14 @@ impl KafkaOptions {
         Ok(config)
     }
 
+    /// The settings of who asks something of a topic and does not read it as a member of a group.
+    pub(super) fn asking(&self) -> Result<ClientConfig, SourceError> {
+        // A group is named because a consumer must; it is not joined.
+        let mut config = self.consumer("clicklake")?;
+        config.remove(STATISTICS);
+        Ok(config)
+    }
+
     /// The settings of any client.
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
@@ -94,5 +105,25 @@ impl KafkaOptions {
         }
         config.set("bootstrap.servers", &self.bootstrap_servers);
         config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_only_asks_gets_no_statistics_and_promises_the_same() {
+        let properties = vec![(STATISTICS.to_owned(), "100".to_owned())];
+        let (bootstrap_servers, topic) = ("kafka:9092".to_owned(), "clicks".to_owned());
+        let options = KafkaOptions { bootstrap_servers, topic, topic_as: None, group: None, properties };
+        let (reading, asking) =
+            (options.consumer("group").expect("settings"), options.asking().expect("the same settings"));
+        assert_eq!((reading.get(STATISTICS), asking.get(STATISTICS)), (Some("100"), None));
+        for (key, ours) in OURS {
+            assert_eq!((reading.get(key), asking.get(key)), (Some(ours), Some(ours)), "{key}");
+        }
+        let other = vec![("auto.offset.reset".to_owned(), "latest".to_owned())];
+        assert!(KafkaOptions { properties: other, ..options }.asking().is_err());
     }
 }

@@ -255,22 +255,29 @@ impl Begin {
         let Self { start: Start { partition, from, witness }, generation, hold } = self;
         let OffsetRange { first: low, next: high } = log;
         let first = from.unwrap_or(low);
-        if first < low {
-            return Err(SourceError::Refused(format!(
-                "{partition}: offset {first} must be read next, but kafka has dropped what is below {low} and the lake \
-                 does not have it; to go on without it, record the topic under a new name with --topic-as"
-            )));
-        }
-        if first > high {
-            return Err(SourceError::Refused(format!(
-                "{partition}: offset {first} must be read next, but the topic ends at {high}: it is not the topic \
-                 that the lake knows; to read it as a new one, use --topic-as"
-            )));
-        }
+        has_next(&partition, first, log)?;
         // What retention has taken away can no longer speak for the log.
         let witness = witness.filter(|witness| witness.offset() >= low);
         Ok(Assigned { partition, generation, hold, first, witness, end: Some(high) })
     }
+}
+
+/// Refuses a log that lacks the offset that must be read next.
+pub(super) fn has_next(partition: &TopicPartition, next: i64, log: OffsetRange) -> Result<(), SourceError> {
+    let OffsetRange { first: low, next: high } = log;
+    if next < low {
+        return Err(SourceError::Refused(format!(
+            "{partition}: offset {next} must be read next, but kafka has dropped what is below {low} and the lake does \
+             not have it; to go on without it, record the topic under a new name with --topic-as"
+        )));
+    }
+    if next > high {
+        return Err(SourceError::Refused(format!(
+            "{partition}: offset {next} must be read next, but the topic ends at {high}: it is not the topic that the \
+             lake knows; to read it as a new one, use --topic-as"
+        )));
+    }
+    Ok(())
 }
 
 /// Adds where a partition begins to a list for librdkafka.
@@ -286,4 +293,22 @@ pub(super) fn failed(topic: &str, error: &KafkaError) -> SourceError {
 /// What a panicking thread left behind is whole all the same: every change under these locks is one step.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_lacks_what_comes_next_is_refused_by_partition_and_offset() {
+        let (partition, log) = (TopicPartition::new("clicks", 3), OffsetRange { first: 100, next: 200 });
+        for next in [100, 150, 200] {
+            assert!(has_next(&partition, next, log).is_ok(), "{next}");
+        }
+        for (next, words) in [(99, ["offset 99", "below 100"]), (201, ["offset 201", "ends at 200"])] {
+            let error = has_next(&partition, next, log).expect_err("it is not there").to_string();
+            assert!(error.starts_with("clicks/3: ") && error.contains("--topic-as"), "{error}");
+            words.iter().for_each(|word| assert!(error.contains(word), "{word:?} is not in: {error}"));
+        }
+    }
 }

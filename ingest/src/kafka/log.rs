@@ -43,8 +43,7 @@ impl KafkaLog {
     }
 
     fn connect(&self) -> Result<Arc<BaseConsumer>, SourceError> {
-        // A group is named because a consumer must; it is not joined.
-        let config = self.options.consumer("clicklake")?;
+        let config = self.options.asking()?;
         config.create().map(Arc::new).map_err(|error| failed(&self.options.topic, &error))
     }
 }

@@ -3,7 +3,7 @@
 //! It never stops polling for long, or the group would take its partitions away: while the loop has no room, the
 //! partitions are paused and the polling goes on.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use lake_schemas::LogTime;
@@ -19,9 +19,10 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
 use super::fault::Fault;
-use super::group::{Assigned, GroupContext, add, failed};
+use super::group::{Assigned, GroupContext, add, failed, has_next};
+use super::topic::refused;
 use super::unreadable::refusal;
-use super::{Control, Data, Hold};
+use super::{Control, Data, Hold, watermarks};
 use crate::decode::{BatchBuilder, Columns, Message, Place};
 
 /// Rows of a batch: large enough that what is done once a batch costs nothing, small enough to be passed on soon.
@@ -49,6 +50,9 @@ const PAUSE_AFTER: Duration = Duration::from_secs(2);
 
 /// How long the broker may take for a step back.
 const SEEK_MAX: Duration = Duration::from_secs(10);
+
+/// How long the broker may take to say which partition it no longer has the next message of.
+const GONE_MAX: Duration = Duration::from_secs(5);
 
 /// How long to wait before it is asked again.
 const SEEK_AGAIN: Duration = Duration::from_millis(20);
@@ -351,10 +355,12 @@ impl Desk {
                 let next = self.reading.values().map(|reading| (reading.assigned.partition.clone(), reading.next()));
                 Err(self.end(refusal(consumer.context().options(), &reason, next.collect())))
             }
-            Fault::Gone => Err(self.end(SourceError::Refused(format!(
-                "kafka no longer has the next message; to go on without what it dropped, use --topic-as: {error}"
-            )))),
-            Fault::Unknown | Fault::Hopeless => Err(self.end(SourceError::Failed(format!("kafka: {error}")))),
+            Fault::Gone => Err(self.end(self.lacking(consumer, error))),
+            Fault::Unknown | Fault::Hopeless => {
+                let (topic, options) = (consumer.context().topic(), consumer.context().options());
+                let code = error.rdkafka_error_code();
+                Err(self.end(code.map_or_else(|| failed(topic, error), |code| refused(options, code, error))))
+            }
             Fault::CutOff => {
                 if !std::mem::replace(&mut self.cut_off, true) {
                     let reason = consumer.context().complaint().map(|complaint| complaint.reason);
@@ -367,6 +373,25 @@ impl Desk {
                 Ok(())
             }
         }
+    }
+
+    /// What a reader ends with that was told that the next message is not there. librdkafka does not say of which
+    /// partition: the logs are asked.
+    fn lacking(&self, consumer: &BaseConsumer<GroupContext>, error: &KafkaError) -> SourceError {
+        let topic = consumer.context().topic();
+        let read = self.reading.iter().filter(|(_, reading)| reading.assigned.hold == Hold::Free);
+        let read: BTreeMap<i32, &Reading> = read.map(|(partition, reading)| (*partition, reading)).collect();
+        let partitions: Vec<_> = read.keys().copied().collect();
+        let logs = watermarks::ask(consumer, topic, &partitions, GONE_MAX).unwrap_or_default();
+        let lacking = read.iter().find_map(|(partition, reading)| {
+            has_next(&reading.assigned.partition, reading.next(), *logs.get(partition)?).err()
+        });
+        lacking.unwrap_or_else(|| {
+            SourceError::Refused(format!(
+                "topic {topic}: kafka no longer has the next message of one of its partitions; to go on without what it \
+                 dropped, record the topic under a new name with --topic-as: {error}"
+            ))
+        })
     }
 
     fn end(&self, error: SourceError) -> Gone {

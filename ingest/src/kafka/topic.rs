@@ -1,6 +1,7 @@
 //! What is asked of a topic without reading it: whether it is there, where it ends, who sets its timestamps.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use lake_schemas::job::SourceError;
@@ -36,8 +37,7 @@ pub type Ends = BTreeMap<TopicPartition, OffsetRange>;
 
 /// The offsets that each partition of a topic has now.
 pub async fn ends(options: &KafkaOptions) -> Result<Ends, SourceError> {
-    // A group is named because a consumer must; it is not joined.
-    let (config, options) = (options.consumer("clicklake")?, options.clone());
+    let (config, options) = (options.asking()?, options.clone());
     let ends = tokio::task::spawn_blocking(move || {
         let failed = |error: KafkaError| failed(&options.topic, &error);
         let consumer: BaseConsumer = config.create().map_err(failed)?;
@@ -102,13 +102,46 @@ pub(super) fn has_topic(consumer: &BaseConsumer<GroupContext>, options: &KafkaOp
         }
     };
     let found = metadata.topics().iter().find(|found| found.name() == topic);
-    match found.map(|found| found.error().map(RDKafkaErrorCode::from)) {
-        Some(None) => Ok(()),
-        None | Some(Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {
-            Err(SourceError::Failed(format!(
-                "topic {topic} does not exist at {servers}; create it, or name another with --topic"
-            )))
+    let code = found.map_or(Some(RDKafkaErrorCode::UnknownTopic), |found| found.error().map(RDKafkaErrorCode::from));
+    code.map_or(Ok(()), |code| Err(refused(options, code, &code)))
+}
+
+/// What kafka refuses of a topic, by the code of its error, and what to do about it.
+pub(super) fn refused(options: &KafkaOptions, code: RDKafkaErrorCode, error: &dyn fmt::Display) -> SourceError {
+    use RDKafkaErrorCode as Code;
+    let KafkaOptions { topic, bootstrap_servers: servers, .. } = options;
+    SourceError::Failed(match code {
+        Code::UnknownTopicOrPartition | Code::UnknownTopic => {
+            format!("topic {topic} does not exist at {servers}; create it, or name another with --topic")
         }
-        Some(Some(error)) => Err(SourceError::Failed(format!("topic {topic} at {servers}: {error}"))),
+        Code::TopicAuthorizationFailed => {
+            format!("topic {topic} at {servers}: {error}; allow this user to read and describe it")
+        }
+        Code::GroupAuthorizationFailed => {
+            format!(
+                "topic {topic} at {servers}: {error}; allow this user to read as that group, or name another with --group"
+            )
+        }
+        _ => format!("topic {topic} at {servers}: {error}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_kafka_refuses_names_the_topic_and_what_to_do() {
+        let (bootstrap_servers, topic) = ("kafka:9092".to_owned(), "clicks".to_owned());
+        let options = KafkaOptions { bootstrap_servers, topic, topic_as: None, group: None, properties: Vec::new() };
+        for (code, word) in [
+            (RDKafkaErrorCode::UnknownTopicOrPartition, "create it"),
+            (RDKafkaErrorCode::UnknownTopic, "--topic"),
+            (RDKafkaErrorCode::TopicAuthorizationFailed, "allow this user"),
+            (RDKafkaErrorCode::GroupAuthorizationFailed, "--group"),
+        ] {
+            let said = refused(&options, code, &code).to_string();
+            assert!(said.starts_with("topic clicks ") && said.contains("kafka:9092") && said.contains(word), "{said}");
+        }
     }
 }

@@ -58,8 +58,7 @@ fn said(partition: &TopicPartition, offset: i64, reason: &str) -> String {
 /// The first partition whose next message cannot be read; `None` if all of them can.
 fn search<'a>(options: &KafkaOptions, next: &'a [Next]) -> Result<Option<&'a Next>, SourceError> {
     let failed = |error: KafkaError| SourceError::Failed(error.to_string());
-    // A group is named because a consumer must; it is not joined.
-    let mut config = options.consumer("clicklake")?;
+    let mut config = options.asking()?;
     // One message is enough, and nothing is waited for.
     config.set("fetch.min.bytes", "1").set("fetch.wait.max.ms", "10");
     let consumer: BaseConsumer = config.create().map_err(failed)?;

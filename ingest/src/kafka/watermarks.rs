@@ -1,5 +1,10 @@
 //! Where the logs of partitions begin and end: asked of all of them at once, which is one request for each end and
 //! broker, however many partitions there are.
+//!
+//! librdkafka answers for all that are asked for, or for none: one partition without a leader is waited for by all that
+//! begin with it. None of them can begin without its answer. Whether the log is the one that the table knows is told by
+//! a row below the first that is wanted, if retention has left it, and only the log's beginning says whether it has.
+//! Which partitions have no leader is said.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,6 +27,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
+/// How long a broker may take to say which partitions have no leader: only what is said hangs on it.
+const LEADERS_MAX: Duration = Duration::from_secs(2);
+
 /// How long a wait goes on before it is seen that nobody waits for the answer any more.
 const PAUSE_SLICE: Duration = Duration::from_millis(100);
 
@@ -33,7 +41,7 @@ const UNKNOWN_MAX: Duration = Duration::from_secs(30);
 pub(super) type Watermarks = HashMap<i32, OffsetRange>;
 
 /// Asks once, and waits so long for the answer.
-fn ask<C: ConsumerContext>(
+pub(super) fn ask<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
     partitions: &[i32],
@@ -59,16 +67,37 @@ pub(super) fn until_told<C: ConsumerContext>(
             Ok(watermarks) => return Ok(watermarks),
             Err(error) => error,
         };
-        if is_unwanted() || !may_pass(Fault::of(&error), began.elapsed()) {
+        if !may_pass(Fault::of(&error), began.elapsed()) {
             return Err(failed(topic, &error));
         }
-        warn!(topic, %error, wait_ms = pause.as_millis(), "asking again where the log of the topic begins and ends");
+        let without_leader = without_leader(consumer, topic, partitions);
+        if is_unwanted() {
+            return Err(unanswered(topic, &error, &without_leader));
+        }
+        let wait_ms = pause.as_millis();
+        warn!(topic, %error, ?without_leader, wait_ms, "asking again where the log of the topic begins and ends");
         let until = Instant::now() + pause;
         while Instant::now() < until && !is_unwanted() {
             std::thread::park_timeout(PAUSE_SLICE.min(pause));
         }
         pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+/// That there is no answer, and of which partitions there cannot be one.
+fn unanswered(topic: &str, error: &KafkaError, without_leader: &[i32]) -> SourceError {
+    if without_leader.is_empty() {
+        return failed(topic, error);
+    }
+    SourceError::Failed(format!("topic {topic}: {error}; these partitions have no leader: {without_leader:?}"))
+}
+
+/// Those of the partitions that have no leader now, as far as that is told.
+fn without_leader<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str, partitions: &[i32]) -> Vec<i32> {
+    let Ok(metadata) = consumer.fetch_metadata(Some(topic), LEADERS_MAX) else { return Vec::new() };
+    let told = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    let without = told.filter(|one| one.leader() < 0).map(|one| one.id());
+    without.filter(|partition| partitions.contains(partition)).collect()
 }
 
 /// Whether it is worth asking again, so long after the first time.
@@ -159,6 +188,20 @@ mod tests {
         assert_eq!(told.expect("it passes").len(), 3);
         let pauses: Duration = (0..4).map(|number| (PAUSE_FIRST * (1 << number)).min(PAUSE_MAX)).sum();
         assert!(took >= pauses, "four failures in {took:?}, and no pauses between them");
+    }
+
+    #[test]
+    fn partitions_without_a_leader_are_named() {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        cluster.create_topic(TOPIC, 3, 1).expect("a topic");
+        cluster.partition_leader(TOPIC, 1, None).expect("a partition");
+        let consumer: BaseConsumer = config(&cluster).create().expect("a consumer");
+        assert_eq!(without_leader(&consumer, TOPIC, &[0, 1, 2]), [1]);
+        assert!(without_leader(&consumer, TOPIC, &[0, 2]).is_empty());
+        let error = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+        let said = unanswered(TOPIC, &error, &[1]).to_string();
+        assert!(said.contains(TOPIC) && said.ends_with("no leader: [1]"), "{said}");
+        assert_eq!(unanswered(TOPIC, &error, &[]).to_string(), failed(TOPIC, &error).to_string());
     }
 
     #[test]

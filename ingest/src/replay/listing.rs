@@ -1,21 +1,34 @@
 //! The files of the raw table, kept as its versions change: listed once, then followed by what each version says.
+//!
+//! A restart asks for the files of every partition, one after the other, and all replays share one listing: so files of
+//! one partition are kept together.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use lake_schemas::commit::VersionFiles;
 use lake_schemas::path::path_of;
 use lake_schemas::{OffsetRange, RawFile, TopicPartition};
 use object_store::path::Path;
 
+/// What is alike of files: the number of their partition, and its topic, as far as that is told.
+type Of = (i64, String);
+
 /// The live files of a raw table at one version.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    files: HashMap<Path, RawFile>,
+    files: BTreeMap<Of, HashMap<Path, RawFile>>,
 }
 
 impl Listing {
     pub fn new(files: Vec<RawFile>) -> Self {
-        Self { files: files.into_iter().map(|file| (file.path.clone(), file)).collect() }
+        let mut listing = Self::default();
+        files.into_iter().for_each(|file| listing.add(file));
+        listing
+    }
+
+    fn add(&mut self, file: RawFile) {
+        let (topic, number) = file.partition();
+        self.files.entry((number, topic.to_owned())).or_default().insert(file.path.clone(), file);
     }
 
     /// Goes on to the next version. `false` if its entry does not say enough of a file: then all must be listed again,
@@ -24,27 +37,34 @@ impl Listing {
     pub fn follow(&mut self, version: &VersionFiles) -> bool {
         for path in &version.removes {
             let Some(path) = path_of(path) else { return false };
-            self.files.remove(&path);
+            // What is taken out is told by its path alone.
+            let _ = self.files.values_mut().find_map(|files| files.remove(&path));
         }
         for add in &version.adds {
             let Some(file) = RawFile::of(add) else { return false };
-            self.files.insert(file.path.clone(), file);
+            self.add(file);
         }
         true
     }
 
     /// The files that may hold rows of a stretch of a partition.
     pub fn of(&self, partition: &TopicPartition, stretch: OffsetRange) -> Vec<RawFile> {
-        let holds = |file: &&RawFile| {
-            file.may_be_of(partition) && file.offsets.first < stretch.next && stretch.first < file.offsets.next
-        };
-        self.files.values().filter(holds).cloned().collect()
+        let holds = |file: &&RawFile| file.offsets.first < stretch.next && stretch.first < file.offsets.next;
+        self.all_of(partition).filter(holds).cloned().collect()
     }
 
     /// The file with the last rows of a partition below an offset, of those that end there or earlier.
     pub fn last_below(&self, partition: &TopicPartition, next: i64) -> Option<RawFile> {
-        let below = self.files.values().filter(|file| file.may_be_of(partition) && file.offsets.next <= next);
+        let below = self.all_of(partition).filter(|file| file.offsets.next <= next);
         below.max_by_key(|file| file.offsets.next).cloned()
+    }
+
+    /// The files that may be of a partition: some say only what the name of their topic begins with.
+    fn all_of<'a>(&'a self, partition: &'a TopicPartition) -> impl Iterator<Item = &'a RawFile> {
+        let number = i64::from(partition.partition);
+        let of_number = self.files.range((number, String::new())..).take_while(move |((of, _), _)| *of == number);
+        let of_topic = of_number.filter(move |((_, topic), _)| partition.topic.starts_with(topic.as_str()));
+        of_topic.flat_map(|(_, files)| files.values()).filter(move |file| file.may_be_of(partition))
     }
 }
 
@@ -61,7 +81,12 @@ mod tests {
 
     /// A file of partition 0 that holds these offsets.
     async fn file(offsets: Range<i64>) -> Add {
-        let mut batch = BatchBuilder::new(TopicPartition::new("clicks", 0), offsets.start, TIME_IN_FUTURE_MS);
+        file_of(TopicPartition::new("clicks", 0), offsets).await
+    }
+
+    /// A file of a partition that holds these offsets.
+    async fn file_of(partition: TopicPartition, offsets: Range<i64>) -> Add {
+        let mut batch = BatchBuilder::new(partition, offsets.start, TIME_IN_FUTURE_MS);
         for offset in offsets {
             let (log_time, payload) =
                 (LogTime::from_millis(1_772_884_800_000), br#"{"ad_id":"a","event_time":1772884800000}"#);
@@ -98,5 +123,28 @@ mod tests {
         let foreign = Add { stats: None, ..file(0..10).await };
         let version = VersionFiles { adds: vec![foreign], ..VersionFiles::default() };
         assert!(!Listing::default().follow(&version));
+    }
+
+    #[tokio::test]
+    async fn each_partition_has_its_own_files_whatever_its_topic_begins_like() {
+        // Statistics cut the longest of these names to what the one before it is.
+        let topics = ["clicks".to_owned(), "clicks-eu".to_owned(), "t".repeat(64), "t".repeat(65)];
+        let partitions = topics.iter().flat_map(|topic| [0, 1, 10].map(|number| TopicPartition::new(topic, number)));
+        let partitions: Vec<_> = partitions.collect();
+        let (mut listing, mut adds) = (Listing::default(), Vec::new());
+        for (first, partition) in (0..).step_by(100).zip(&partitions) {
+            adds.push(file_of(partition.clone(), first..first + 10).await);
+        }
+        assert!(listing.follow(&VersionFiles { adds: adds.clone(), ..VersionFiles::default() }));
+        let all = OffsetRange { first: 0, next: i64::MAX };
+        for (first, partition) in (0..).step_by(100).zip(&partitions) {
+            assert_eq!(ends(&listing.of(partition, all)), [first + 10], "{partition}");
+            assert_eq!(listing.last_below(partition, i64::MAX).map(|file| file.offsets.first), Some(first));
+        }
+        let removes = adds.iter().step_by(2).map(|add| add.path.clone()).collect();
+        assert!(listing.follow(&VersionFiles { removes, ..VersionFiles::default() }));
+        for (number, partition) in partitions.iter().enumerate() {
+            assert_eq!(listing.of(partition, all).len(), number % 2, "{partition}");
+        }
     }
 }

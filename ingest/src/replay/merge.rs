@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::rows::Positions;
-use lake_schemas::stored_file::{StoredFile, WHOLE_BYTES_MAX, is_gone};
+use lake_schemas::stored_file::{self, StoredFile, WHOLE_BYTES_MAX, is_gone};
 use lake_schemas::table::column;
 use lake_schemas::{LakeError, RawFile, Table, TopicPartition, read};
 use object_store::ObjectStore;
@@ -36,6 +36,9 @@ const DECODED_AHEAD_BYTES_MAX: u64 = 512 * 1024;
 
 /// How many bytes of Arrow come of a byte of a file, at most: of clicks, as ingest writes them.
 const DECODED_RATIO: u64 = 8;
+
+/// What is to be done about a file whose rows are not those of one partition, in order.
+const FOREIGN: &str = "another program wrote it: run `clicklake compact`, which puts its rows in order again";
 
 /// Rows of a batch.
 const BATCH_ROWS: usize = 8_192;
@@ -173,7 +176,7 @@ async fn open(wanted: Wanted, file: RawFile) -> Result<Rows, Unread> {
             if is_gone(&error) {
                 return Unread::Gone(path.clone());
             }
-            Unread::Failed(LakeError::store(format!("clicks: reading {path}"), error))
+            Unread::Failed(stored_file::unread(Table::Clicks, "reading", path.as_ref(), error))
         }
     };
     let is_small = file.size <= DECODED_AHEAD_BYTES_MAX;
@@ -232,13 +235,11 @@ fn follows(rows: &RecordBatch, last: &mut Option<i64>) -> Result<(), String> {
     let topics = rows.column_by_name(column::TOPIC).and_then(|topics| topics.as_string_opt::<i32>());
     let topics = topics.ok_or("it has no topics")?;
     if (1..topics.len()).any(|row| topics.value(row) != topics.value(0)) {
-        return Err("it has rows of several topics; another program wrote it".to_owned());
+        return Err(format!("it has rows of several topics; {FOREIGN}"));
     }
     for &offset in offsets(rows) {
         if last.is_some_and(|last| offset <= last) {
-            return Err(format!(
-                "its rows are not in the order of their offsets (at {offset}); another program wrote it"
-            ));
+            return Err(format!("its rows are not in the order of their offsets (at {offset}); {FOREIGN}"));
         }
         *last = Some(offset);
     }
@@ -268,9 +269,28 @@ pub(crate) fn offsets(batch: &RecordBatch) -> &[i64] {
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+
     use super::*;
 
     const MIB: u64 = 1024 * 1024;
+
+    fn rows(rows: &[(&str, i64)]) -> RecordBatch {
+        let topics: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|(topic, _)| topic)));
+        let offsets: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|(_, offset)| *offset)));
+        RecordBatch::try_from_iter([(column::TOPIC, topics), (column::KAFKA_OFFSET, offsets)]).expect("rows")
+    }
+
+    #[test]
+    fn a_file_that_another_program_wrote_is_refused_with_what_sorts_it() {
+        let mut last = None;
+        assert_eq!(follows(&rows(&[("clicks", 4), ("clicks", 7)]), &mut last), Ok(()));
+        assert_eq!(last, Some(7));
+        for odd in [&[("clicks", 8), ("clicks-eu", 9)][..], &[("clicks", 7)], &[("clicks", 9), ("clicks", 8)]] {
+            let why = follows(&rows(odd), &mut Some(7)).expect_err("it is not in order");
+            assert!(why.contains("another program") && why.contains("clicklake compact"), "{why}");
+        }
+    }
 
     /// How many files of a size are opened ahead.
     fn ahead(bytes: u64) -> usize {

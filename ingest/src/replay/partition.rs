@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use lake_schemas::job::{LogBatch, Start};
+use lake_schemas::stored_file::way_out;
 use lake_schemas::witness::Witness;
 use lake_schemas::{LakeError, OffsetRange, Result, Table, TopicPartition};
 use object_store::path::Path;
@@ -171,6 +172,18 @@ fn ends(rows: &RecordBatch) -> Option<(i64, i64)> {
 
 fn lost(path: &Path) -> LakeError {
     LakeError::Refused(format!(
-        "clicks: its file {path} is not in the store, but no version has taken it out; the raw table is damaged"
+        "clicks: its file {path} is not in the store, but no version has taken it out: the raw table is damaged; {}",
+        way_out(Table::Clicks)
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_lost_is_named_with_what_to_do() {
+        let said = lost(&Path::from("log_date=2026-03-07/a.parquet")).to_string();
+        assert!(said.contains("log_date=2026-03-07/a.parquet") && said.contains("put back a copy"), "{said}");
+    }
 }

@@ -32,6 +32,13 @@ use crate::table::Table;
 /// Versions whose files are deleted together: what is known of them is held in memory.
 const VERSIONS_AT_ONCE: usize = 10_000;
 
+/// Versions that are kept up to which all of them are read whenever any are given up.
+const VERSIONS_READ_FREELY: Version = if cfg!(test) { 50 } else { 10_000 };
+
+/// Of more, a part like this must be given up for all of them to be read: a process that cleans up once, and ends,
+/// would read a week of entries for a few minutes of them, each time.
+const GIVEN_UP_PART: Version = 10;
+
 /// What a clean-up deletes, or would.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cleaned {
@@ -80,7 +87,10 @@ impl TableLog {
             let (table, log) = (self.table(), self.log_files().await?);
             let first = log.first_file().unwrap_or(from);
             let mut cleaned = Cleaned { from, ..Cleaned::default() };
-            if first >= from {
+            let kept = self.version().saturating_sub(from);
+            let is_little = from.saturating_sub(first) < kept / GIVEN_UP_PART;
+            let is_too_little = is_little && kept > VERSIONS_READ_FREELY && self.named.is_empty();
+            if first >= from || is_too_little {
                 return Ok(cleaned);
             }
             let (store, what) = (self.object_store(), || format!("{table}: cleaning up before version {from}"));
@@ -94,7 +104,7 @@ impl TableLog {
                 if kept.is_none() {
                     kept = match self.kept_since(from).await {
                         Ok(kept) => Some(kept),
-                        // What an entry that is damaged names is not known: nothing is deleted beside it.
+                        // What it names, an entry that is damaged or one of others, is not known: nothing is deleted.
                         Err(LakeError::Refused(why)) => {
                             warn!(%table, why, "nothing is given up");
                             return Ok(cleaned);
@@ -173,7 +183,14 @@ impl TableLog {
             live.extend(load::live_files(table, log_store.as_ref(), version).await?.into_keys());
         }
         self.named.follow(table, &log_store, from + 1..=newest).await?;
-        Ok(live)
+        let otherwise = live.iter().find(|path| path_of(path).is_none()).map(String::as_str);
+        match otherwise.or_else(|| self.named.otherwise()) {
+            None => Ok(live),
+            Some(path) => Err(LakeError::Refused(format!(
+                "{table}: another program has named a file {path}, which is not a path below the table's folder: whether \
+                 another path names the same file is not known; write those rows again under new files"
+            ))),
+        }
     }
 
     /// Writes a log checkpoint if those whose turn it was have not: a table that nobody checkpoints is opened ever

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::shape::Shape;
 use crate::error::{Context, LakeError, Result};
-use crate::table::{Definition, FORMAT, PROPERTY_FORMAT, PROPERTY_TIME_IN_FUTURE_MS, TIME_IN_FUTURE_MS};
+use crate::table::{Definition, FORMAT, PROPERTY_FORMAT, PROPERTY_TIME_IN_FUTURE_MS, TIME_IN_FUTURE_MS, Table};
 
 /// What readers and writers of a table must know: no feature beyond Delta's first.
 const READER_VERSION: i32 = 1;
@@ -60,27 +60,34 @@ pub(super) fn kernel_schema(definition: &Definition) -> Result<StructType> {
     converted.map_err(|error| LakeError::store(format!("{}: its schema", definition.table), error))
 }
 
+/// Refuses a table of a newer clicklake's making.
+pub(super) fn of_known_format(table: Table, shape: &Shape) -> Result<()> {
+    let format = shape.properties().get(PROPERTY_FORMAT).map(|format| number(table, PROPERTY_FORMAT, format));
+    match format.transpose()? {
+        Some(format) if format > FORMAT => Err(LakeError::Refused(format!(
+            "{table}: made by a newer clicklake (format {format}, this one knows up to {FORMAT}); upgrade clicklake"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn number(table: Table, key: &str, value: &str) -> Result<i64> {
+    let wrong = |_| LakeError::Refused(format!("{table}: its property {key} is {value:?}, not a number"));
+    value.parse().map_err(wrong)
+}
+
 /// Refuses a table that is not of such a definition: another program's, a newer clicklake's, one with other columns.
 /// The bound that it records for events ahead of their message.
 pub(super) fn check(definition: &Definition, shape: &Shape) -> Result<i64> {
     let table = definition.table;
     let property = |key: &str| shape.properties().get(key);
-    let number = |key: &str, value: &String| {
-        value
-            .parse::<i64>()
-            .map_err(|_| LakeError::Refused(format!("{table}: its property {key} is {value:?}, not a number")))
-    };
-    let Some(format) = property(PROPERTY_FORMAT) else {
+    let number = |key: &str, value: &String| number(table, key, value);
+    if property(PROPERTY_FORMAT).is_none() {
         return Err(LakeError::Refused(format!(
             "{table}: a Delta table that clicklake did not make (no property {PROPERTY_FORMAT}); use another --lake"
         )));
-    };
-    let format = number(PROPERTY_FORMAT, format)?;
-    if format > FORMAT {
-        return Err(LakeError::Refused(format!(
-            "{table}: made by a newer clicklake (format {format}, this one knows up to {FORMAT}); upgrade clicklake"
-        )));
     }
+    of_known_format(table, shape)?;
     let schema = kernel_schema(definition)?;
     for field in schema.fields() {
         let Some(column) = shape.columns.field(field.name()) else {
@@ -99,7 +106,7 @@ pub(super) fn check(definition: &Definition, shape: &Shape) -> Result<i64> {
     if shape.partition_columns() != table.partition_columns() {
         return Err(LakeError::Refused(format!(
             "{table}: it is partitioned by {}, not by {}; restore it to a version before another program changed that",
-            shape.partition_columns().join(", "),
+            if shape.partition_columns().is_empty() { "nothing".into() } else { shape.partition_columns().join(", ") },
             table.partition_columns().join(", ")
         )));
     }

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use deltalake::kernel::{Action, Add, CommitInfo, Remove, Transaction};
-use deltalake::logstore::LogStore;
+use deltalake::logstore::{LogStore, LogStoreRef};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use serde_json::{Value, json};
 
@@ -35,6 +35,12 @@ pub(super) async fn read_if_whole(table: Table, log_store: &dyn LogStore, versio
         Err(LakeError::Refused(_)) => Ok(None),
         read => read,
     }
+}
+
+/// Which files a version added and took out; `None` if its entry is gone or damaged, or not there yet.
+pub(super) async fn files_of(table: Table, log_store: &LogStoreRef, version: Version) -> Result<Option<VersionFiles>> {
+    let lines = read_if_whole(table, log_store.as_ref(), version).await?;
+    Ok(lines.map(|lines| VersionFiles::of(lines.actions)))
 }
 
 /// What is put for a commit, whichever version it becomes.

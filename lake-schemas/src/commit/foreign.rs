@@ -69,7 +69,9 @@ impl ForeignChange {
         match (table, is_restore) {
             (Table::Clicks | Table::ClicksRejected, true) => format!(
                 "its rows went back, and its positions did not: what had been read since is missing, and is not read \
-                 again; if there was any, RESTORE {table} TO VERSION AS OF {before} brings it back"
+                 again; what was committed after the RESTORE stays if it is brought back by INSERT INTO {table} SELECT \
+                 old.* FROM {table} VERSION AS OF {before} old LEFT ANTI JOIN {table} new ON old.topic = new.topic AND \
+                 old.kafka_partition = new.kafka_partition AND old.kafka_offset = new.kafka_offset"
             ),
             (Table::Clicks, false) => {
                 "what was counted of these rows stays as it was; `clicklake verify` says where the \
@@ -152,7 +154,7 @@ mod tests {
         assert!(said.contains("backfill --replace") && said.lines().count() == 1, "{said}");
         let restored = entry(r#"{"operation":"RESTORE"}"#, true);
         let said = change(Table::Clicks, &restored).expect("a change").to_string();
-        assert!(said.contains("RESTORE clicks TO VERSION AS OF 6"), "{said}");
+        assert!(said.contains("INSERT INTO clicks SELECT old.* FROM clicks VERSION AS OF 6 old "), "{said}");
         for table in [Table::ClicksRejected, Table::ClicksMinute, Table::ClicksHourly] {
             assert!(change(table, &restored).expect("a change").to_string().contains("; "));
         }

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 
 use delta_kernel::schema::{DataType, StructField, StructType};
 
-use super::definition::check;
+use super::definition::{check, of_known_format};
 use super::shape::{OWN_PROPERTIES, Shape};
 use crate::error::{LakeError, Result};
 use crate::history::PROPERTY_BACKFILL;
@@ -111,6 +111,10 @@ const PROPERTIES: [(&str, Harmless); 43] = [
     ("delta.tuneFileSizesForRewrites", Always),
 ];
 
+/// Properties that oblige only who takes rows out: nobody does that to raw tables. To put files together, which leaves
+/// all rows as they are, the protocol permits.
+const OF_ADDED_ROWS: [&str; 2] = ["delta.appendOnly", "delta.enableChangeDataFeed"];
+
 /// What names of CHECK constraints begin with, among properties.
 const CONSTRAINTS: &str = "delta.constraints.";
 
@@ -123,6 +127,7 @@ const COLUMN_DEFAULT: &str = "CURRENT_DEFAULT";
 
 /// Refuses a table that this program would read wrongly.
 pub(super) fn may_be_read(table: Table, shape: &Shape) -> Result<()> {
+    of_known_format(table, shape)?;
     if shape.reader_version > READER_VERSION_MAX {
         return Err(newer_protocol(table, "reader", shape.reader_version));
     }
@@ -200,6 +205,9 @@ fn property(table: Table, key: &str, value: &str) -> Result<()> {
     if !key.starts_with("delta.") {
         return Ok(());
     }
+    if !table.is_counts() && OF_ADDED_ROWS.iter().any(|of| of.eq_ignore_ascii_case(key)) {
+        return Ok(());
+    }
     let known = PROPERTIES.iter().find(|(known, _)| known.eq_ignore_ascii_case(key));
     if known.is_some_and(|(_, harmless)| match harmless {
         Always => true,
@@ -215,7 +223,7 @@ fn property(table: Table, key: &str, value: &str) -> Result<()> {
     Err(LakeError::Refused(format!(
         "{table}: its property {key} is {value:?}, {}; {way_out}",
         match key {
-            "delta.appendOnly" => "so that compact and backfill could not rewrite its files",
+            "delta.appendOnly" => "so that no count could take the place of another",
             "delta.enableChangeDataFeed" => "but clicklake writes no change data",
             "delta.setTransactionRetentionDuration" =>
                 "so that other engines drop the positions that clicklake records in it, and all would be read twice",
@@ -391,8 +399,6 @@ mod tests {
         let unset = "UNSET TBLPROPERTIES";
         for (key, value, way_out) in [
             ("delta.enableDeletionVectors", "true", unset),
-            ("delta.enableChangeDataFeed", "true", unset),
-            ("delta.appendOnly", "True", unset),
             ("delta.setTransactionRetentionDuration", "interval 1 days", unset),
             ("delta.enableInCommitTimestamps", "true", unset),
             ("delta.enableRowTracking", "true", unset),
@@ -404,6 +410,12 @@ mod tests {
             let table = altered(Table::Clicks, first(), &[(key, value)], &[]);
             refused(writes(&table), &[key, way_out]);
             may_be_read(Table::Clicks, &table.1).expect("readers are not concerned");
+        }
+        for (key, value) in [("delta.enableChangeDataFeed", "true"), ("delta.appendOnly", "True")] {
+            writes(&altered(Table::Clicks, first(), &[(key, value)], &[])).expect("no row is taken out of it");
+            for table in [Table::ClicksMinute, Table::ClicksDaily] {
+                refused(writes(&altered(table, first(), &[(key, value)], &[])), &[table.name(), key, unset]);
+            }
         }
         for mode in ["name", "id"] {
             let protocol = json!({ "minReaderVersion": 2, "minWriterVersion": 5 });

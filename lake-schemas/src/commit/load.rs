@@ -64,24 +64,40 @@ pub(super) async fn load(table: Table, log_store: &dyn LogStore, version: Option
     Ok(Loaded { head: Head::new(snapshot.version(), txns), shape })
 }
 
+/// What Delta's library says of a log in which versions are missing, and of one whose files contradict each other: it
+/// has no kinds of error for these.
+const CONTRADICTIONS: [&str; 2] = ["Expected contiguous commit files", "CRC file version"];
+
 /// Why a log could not be read. What is wrong with the log itself is not tried again.
 fn unread(what: String, error: KernelError) -> LakeError {
-    let is_of_the_log = |error: &KernelError| {
-        use KernelError as E;
-        match error {
-            E::InvalidProtocol(_) | E::Unsupported(_) | E::MalformedJson(_) | E::Schema(_) => true,
-            E::Arrow(error) => matches!(error, ArrowError::JsonError(_)),
-            _ => false,
+    use KernelError as E;
+    let cause = if let E::Backtraced { source, .. } = &error { source.as_ref() } else { &error };
+    let text = cause.to_string();
+    let said = text.lines().next().unwrap_or_default();
+    let said = said.split_once(": ParsedLogPath").map_or(said, |(said, _)| said);
+    let contradicts_itself = || CONTRADICTIONS.iter().any(|contradiction| text.contains(contradiction));
+    // What the store did not answer comes as an error of Parquet too.
+    let is_of_the_store = || text.contains("External: ") || text.contains("ObjectStore");
+    let way_out = match cause {
+        E::InvalidProtocol(_) | E::Unsupported(_) | E::MalformedJson(_) | E::Schema(_) => {
+            "an entry is damaged, or another program wrote what clicklake cannot read: restore the table to a version \
+             before that, or put _delta_log back from a copy"
         }
+        E::Arrow(ArrowError::JsonError(_)) => "an entry is damaged: put that file of _delta_log back from a copy",
+        E::InvalidCheckpoint(_) | E::Parquet(_) | E::Arrow(ArrowError::ParquetError(_)) if !is_of_the_store() => {
+            "its newest checkpoint is damaged or missing: remove that and _last_checkpoint from _delta_log if the entries \
+             since an older checkpoint, or since version 0, are there, or put _delta_log back from a copy"
+        }
+        E::MissingMetadata | E::MissingProtocol | E::MissingMetadataAndProtocol => {
+            "its first versions are missing: put _delta_log back from a copy"
+        }
+        E::Generic(_) | E::InternalError(_) if contradicts_itself() => {
+            "an entry is missing, or a file there is of no version: put _delta_log back from a copy, or remove what does \
+             not belong there"
+        }
+        _ => return LakeError::store(what, error),
     };
-    let cause = if let KernelError::Backtraced { source, .. } = &error { source.as_ref() } else { &error };
-    if is_of_the_log(cause) {
-        return LakeError::Refused(format!(
-            "{what}: {cause}; an entry is damaged, or another program wrote what clicklake cannot read: restore the table \
-             to a version before that, or put _delta_log back from a copy"
-        ));
-    }
-    LakeError::store(what, error)
+    LakeError::Refused(format!("{what}: {said}; {way_out}"))
 }
 
 /// The same, of files that were listed.
@@ -189,7 +205,7 @@ pub(super) async fn live_files(
 }
 
 /// Refuses files of which a vector says that some rows are deleted: whoever reads them whole has those again.
-pub(super) fn without_deleted_rows<'a>(table: Table, files: impl IntoIterator<Item = &'a Add>) -> Result<()> {
+pub fn without_deleted_rows<'a>(table: Table, files: impl IntoIterator<Item = &'a Add>) -> Result<()> {
     let with_vector = files.into_iter().find(|file| file.deletion_vector.is_some());
     with_vector.map_or(Ok(()), |file| Err(has_deleted_rows(table, &file.path)))
 }

@@ -44,6 +44,13 @@ const HEAD_AGE_MAX: Duration = Duration::from_secs(600);
 /// begins anew.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// How long ago it may have been seen that the table is still there. A job that commits all the time sees its own puts
+/// succeed, even if the table was removed, and then nobody can read them. So an entry from before is looked for.
+const CONFIRMED_MAX: Duration = Duration::from_secs(10);
+
+/// How often in a row the next version may be there when it is put, and not when it is read.
+const TAKEN_MAX: u32 = 8;
+
 /// A table, open for writing.
 ///
 /// Its futures are boxed, like all in this workspace that lead into Delta or DataFusion: their code is then built once,
@@ -53,7 +60,9 @@ pub struct TableLog {
     log_store: LogStoreRef,
     head: Head,
     /// When the version after the head was found to be missing.
-    looked: Looked,
+    pub(super) looked: Looked,
+    /// When it was last seen that the table is still there, and the version that was the head then.
+    confirmed: (Looked, Version),
     /// What is known of the newest commit that was put.
     doubt: Doubt,
     checkpoint_owed: Option<Version>,
@@ -118,8 +127,9 @@ impl TableLog {
             table,
             log_store,
             terms: Terms::of(table, access, loaded.shape)?,
-            head: loaded.head,
             looked: Looked::now(),
+            confirmed: (Looked::now(), loaded.head.version()),
+            head: loaded.head,
             doubt: Doubt::default(),
             checkpoint_owed: None,
             foreign: Vec::new(),
@@ -263,10 +273,7 @@ impl TableLog {
 
     /// Which files a version added and took out; `None` if its entry is gone or damaged, or not there yet.
     pub fn files_of(&self, version: Version) -> BoxFuture<'_, Result<Option<VersionFiles>>> {
-        Box::pin(async move {
-            let lines = entry::read_if_whole(self.table, self.log_store.as_ref(), version).await?;
-            Ok(lines.map(|lines| VersionFiles::of(lines.actions)))
-        })
+        entry::files_of(self.table, &self.log_store, version).boxed()
     }
 
     /// What each version met since the last call has added and taken out, in order, so that files need not be listed
@@ -290,13 +297,13 @@ impl TableLog {
     pub fn commit<'a>(&'a mut self, commit: &'a Commit) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let outcome = self.attempt(commit).await?;
-            if let (Outcome::Committed(_), Some(definition)) = (&outcome, &commit.definition) {
-                self.terms.redefine(definition)?;
-            }
-            if let Outcome::Committed(version) = outcome
-                && Checkpoint::is_due_at(version)
-            {
-                self.checkpoint_owed = Some(version);
+            if let Outcome::Committed(version) = outcome {
+                if let Some(definition) = &commit.definition {
+                    self.terms.redefine(definition)?;
+                }
+                if Checkpoint::is_due_at(version) {
+                    self.checkpoint_owed = Some(version);
+                }
             }
             Ok(outcome)
         })
@@ -309,11 +316,13 @@ impl TableLog {
 
     async fn attempt(&mut self, commit: &Commit) -> Result<Outcome> {
         assert!(self.terms.access() == Access::Writes, "{}: it was opened to be read", self.table);
+        let mut taken = 0;
         loop {
             if let Some(version) = self.doubt.found(&commit.id) {
                 return Ok(Outcome::Committed(version));
             }
-            if self.doubt.is_open(self.head.version()) || self.looked.age() > PAUSE_MAX {
+            let is_old = self.looked.age() > PAUSE_MAX || self.confirmed.0.age() > CONFIRMED_MAX;
+            if self.doubt.is_open(self.head.version()) || is_old {
                 self.look().await?;
                 if let Some(version) = self.doubt.found(&commit.id) {
                     return Ok(Outcome::Committed(version));
@@ -329,8 +338,14 @@ impl TableLog {
             }
             self.terms.judge(self.head.version())?;
             let entry = Entry::new(commit, self.terms.shape(), self.terms.definition())?;
+            let next = self.head.version() + 1;
             if let Some(version) = self.put(&commit.id, &entry).await? {
                 return Ok(Outcome::Committed(version));
+            }
+            self.look().await?;
+            taken = if self.head.version() < next { taken + 1 } else { 0 };
+            if taken == TAKEN_MAX {
+                return Err(self.blocked(next));
             }
         }
     }
@@ -349,7 +364,7 @@ impl TableLog {
             Err(TransactionError::VersionAlreadyExists(_)) => return Ok(None),
             Err(error) => return Err(error).while_doing(what),
         }
-        // One that was suspended on the way may have put it where clean-up has been meanwhile.
+        // Whoever was suspended on the way may have put it where clean-up has been meanwhile.
         if began.age() > PAUSE_MAX && !self.has_entry(self.head.version()).await? {
             return Err(self.undecided(version));
         }
@@ -361,9 +376,13 @@ impl TableLog {
 
     /// Follows the log to its end. A commit of ours that is met on the way is remembered, whatever fails then.
     async fn look(&mut self) -> Result<()> {
-        let age = self.looked.age();
-        if age > HEAD_AGE_MAX || (age > PAUSE_MAX && !self.has_entry(self.head.version()).await?) {
+        let (age, began) = (self.looked.age(), Looked::now());
+        let seen = if age > PAUSE_MAX { self.head.version() } else { self.confirmed.1 };
+        let is_old = age > PAUSE_MAX || self.confirmed.0.age() > CONFIRMED_MAX;
+        if age > HEAD_AGE_MAX || is_old && !self.has_entry(seen).await? {
             self.load_afresh().await?;
+        } else if is_old {
+            self.confirmed = (began, self.head.version());
         }
         loop {
             let (began, version) = (Looked::now(), self.head.version() + 1);
@@ -404,7 +423,7 @@ impl TableLog {
             self.head = loaded.head;
             self.met = None;
         }
-        self.looked = began;
+        (self.looked, self.confirmed) = (began, (began, newest));
         Ok(())
     }
 
@@ -412,7 +431,7 @@ impl TableLog {
     fn meet(&mut self, version: Version, lines: &Lines) -> Result<()> {
         // What a commit of this process makes of the table, its maker knows.
         if !self.doubt.meets(version, &lines.actions) {
-            self.terms.follow(&lines.actions)?;
+            self.terms.follow(&lines.actions);
             self.notice(ForeignChange::of(self.table, version, lines));
         }
         self.follow(&lines.actions);
@@ -434,6 +453,15 @@ impl TableLog {
             Err(StoreError::NotFound { .. }) => Ok(false),
             Err(error) => Err(error).while_doing(|| format!("{}: looking for version {version}", self.table)),
         }
+    }
+
+    /// Something has the name of the next entry that is none: a folder, or a link that leads nowhere.
+    fn blocked(&self, version: Version) -> LakeError {
+        let (table, entry) = (self.table, commit_uri_from_version(Some(version)));
+        LakeError::Refused(format!(
+            "{table}: {entry} is there and cannot be read, so that nothing can be committed: it is a folder, or a link that \
+             leads nowhere; remove it"
+        ))
     }
 
     /// A commit of which nobody can tell any more whether it happened.
@@ -469,30 +497,4 @@ async fn make_and_load(lake: &Lake, definition: &Definition) -> Result<(LogStore
     }
     let loaded = load::load(table, log_store.as_ref(), None).await?;
     Ok((log_store, loaded))
-}
-
-#[cfg(test)]
-mod tests {
-    use object_store::memory::InMemory;
-    use url::Url;
-
-    use super::*;
-    use crate::commit::Deletes;
-
-    /// The monotonic clock stands still while a Linux machine is suspended.
-    #[tokio::test]
-    async fn a_writer_that_was_suspended_for_longer_than_the_log_is_kept_loads_it_afresh() {
-        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
-        let open = async || TableLog::open(&lake, Table::Clicks).await.expect("memory");
-        let (mut sleeper, mut other) = (open().await, open().await);
-        for version in 1..=100 {
-            let committed = other.commit(&Commit::new("test")).await.expect("memory");
-            assert_eq!(committed, Outcome::Committed(version));
-        }
-        other.take_checkpoint_owed().expect("it is due").write().await.expect("memory");
-        other.give_up_before(100, Deletes::Yes).await.expect("memory");
-        sleeper.looked = sleeper.looked.suspended_for(Duration::from_secs(8 * 24 * 3_600));
-        let committed = sleeper.commit(&Commit::new("test")).await.expect("memory");
-        assert_eq!(committed, Outcome::Committed(101));
-    }
 }

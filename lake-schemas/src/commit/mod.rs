@@ -62,6 +62,7 @@ pub use clean::{Cleaned, Deletes};
 pub use entry::VersionFiles;
 pub use foreign::ForeignChange;
 pub use head::Head;
+pub use load::without_deleted_rows;
 pub use log::TableLog;
 pub use view::TableView;
 pub use written::Written;

@@ -16,6 +16,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use super::Version;
 use super::entry::{self, READS_MAX};
 use crate::error::{LakeError, Result};
+use crate::path::path_of;
 use crate::table::Table;
 
 /// The paths that versions name.
@@ -25,6 +26,8 @@ pub(super) struct Named {
     versions: Option<RangeInclusive<Version>>,
     /// By the hash of a path, the last of these versions that names it.
     last: HashMap<u64, Version>,
+    /// The last of these versions that names a file otherwise than by its path below the table's folder, and that name.
+    otherwise: Option<(Version, String)>,
 }
 
 impl Named {
@@ -40,8 +43,10 @@ impl Named {
         let known = self.versions.take().filter(is_known);
         if known.is_none() {
             self.last.clear();
+            self.otherwise = None;
         }
         self.last.retain(|_, version| *version >= first);
+        self.otherwise.take_if(|(version, _)| *version < first);
         let unread = known.map_or(first, |known| known.end() + 1)..=last;
         let entries = unread.map(|version| {
             let log_store = Arc::clone(log_store);
@@ -51,10 +56,24 @@ impl Named {
         while let Some((version, lines)) = entries.try_next().await? {
             for path in lines.iter().flat_map(|lines| &lines.actions).filter_map(path) {
                 self.last.insert(hash_of(path), version);
+                if path_of(path).is_none() {
+                    self.otherwise = Some((version, path.to_owned()));
+                }
             }
         }
         self.versions = Some(versions);
         Ok(())
+    }
+
+    /// Whether no version was looked at.
+    pub fn is_empty(&self) -> bool {
+        self.versions.is_none()
+    }
+
+    /// A file that one of them names otherwise than by its path below the table's folder. Which file that is, is not
+    /// known here: it may be one that is named by its path elsewhere.
+    pub fn otherwise(&self) -> Option<&str> {
+        self.otherwise.as_ref().map(|(_, path)| path.as_str())
     }
 
     /// Whether any of them names a path.

@@ -258,6 +258,59 @@ async fn a_table_that_was_removed_and_made_again_gets_no_entry_of_the_old_one() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_that_commits_all_the_time_finds_its_table_gone() {
+    let (lake, store) = lake();
+    let mut log = open(&lake).await;
+    for next in 1..=5 {
+        append(&mut log, 0, next * 10).await;
+    }
+    let all: Vec<_> = store.list(Some(&Path::from("lake/clicks"))).try_collect().await.expect("memory");
+    for object in all {
+        store.delete(&object.location).await.expect("memory");
+    }
+    open(&lake).await;
+    for next in 6..30 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let commit = epoch(&log, 0, next * 10).await;
+        // What stands behind the gap makes the new table unreadable.
+        if matches!(log.commit(&commit).await, Err(LakeError::Altered(_) | LakeError::Refused(_))) {
+            assert!(next <= 17, "after {next} commits");
+            return;
+        }
+    }
+    panic!("it went on beyond a gap, where nobody can read");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_definition_that_nobody_understands_is_refused_until_it_is_taken_back() {
+    let (lake, store) = lake();
+    let mut log = open(&lake).await;
+    let right = definition(&store, Table::Clicks, &[]).await;
+    let mut wrong = right.clone();
+    wrong["metaData"]["schemaString"] = json!("{\"type\":\"struct\",\"fields\":[{}]}");
+    put(&store, Table::Clicks, 1, &[wrong]).await;
+    refused(log.refresh().await, &["clicks", "schema", "restore the table"]);
+    put(&store, Table::Clicks, 2, &[first_protocol()]).await;
+    refused(log.refresh().await, &["clicks", "schema"]);
+    put(&store, Table::Clicks, 3, &[right]).await;
+    log.refresh().await.expect("it is as it was");
+    append(&mut log, 0, 10).await;
+    assert_eq!(log.version(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_of_others_under_our_name_is_said_to_be_one() {
+    for table in [Table::Clicks, Table::ClicksMinute, Table::ClicksDaily] {
+        let (lake, store) = lake();
+        TableLog::open(&lake, table).await.expect("a table");
+        let mut metadata = definition(&store, table, &[]).await;
+        metadata["metaData"]["configuration"] = json!({});
+        put(&store, table, 1, &[metadata]).await;
+        refused(TableLog::find(&lake, table).await, &[table.name(), "clicklake did not make"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_damaged_entry_is_refused_by_name_and_roll_ups_go_on_behind_it() {
     let (lake, store) = lake();
     let mut log = open(&lake).await;
@@ -382,4 +435,33 @@ async fn a_definition_keeps_what_others_have_added() {
     let commit = Commit { definition: Some(Parameters::default().definition(table)), ..Commit::new("promote") };
     assert_eq!(log.commit(&commit).await.expect("memory"), Outcome::Committed(3));
     assert_eq!(log.further_columns().into_keys().collect::<Vec<_>>(), ["note"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_is_damaged_is_refused_in_one_line_with_what_to_do() {
+    let (lake, store) = lake();
+    let mut log = open(&lake).await;
+    for next in 1..=3 {
+        append(&mut log, 0, next * 10).await;
+    }
+    log.checkpoint().write().await.expect("memory");
+    append(&mut log, 0, 40).await;
+    let at = |name: &str| Path::from(format!("lake/clicks/_delta_log/{name}"));
+    let checkpoint = at("00000000000000000003.checkpoint.parquet");
+    let whole = store.get(&checkpoint).await.expect("it").bytes().await.expect("memory");
+    let refuses = async |words: &[&str]| {
+        let error = TableLog::open(&lake, Table::Clicks).await.map(drop).expect_err("it is damaged");
+        let said = error.to_string();
+        assert!(!error.is_retryable() && said.lines().count() == 1, "{said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{said}");
+    };
+    store.put(&checkpoint, whole.slice(..whole.len() / 2).into()).await.expect("memory");
+    refuses(&["clicks", "checkpoint", "_last_checkpoint"]).await;
+    store.delete(&checkpoint).await.expect("memory");
+    refuses(&["clicks", "checkpoint", "_last_checkpoint"]).await;
+    // What it says to do helps.
+    store.delete(&at("_last_checkpoint")).await.expect("memory");
+    open(&lake).await;
+    store.delete(&entry_path(Table::Clicks, 2)).await.expect("memory");
+    refuses(&["clicks", "an entry is missing", "_delta_log"]).await;
 }

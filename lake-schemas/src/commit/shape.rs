@@ -1,6 +1,7 @@
 //! What a table's log says of the table itself: its protocol, its columns, its properties. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::error::Error;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -33,12 +34,18 @@ pub(super) struct Shape {
     pub metadata: Metadata,
 }
 
+/// Why something that another engine has written of a table cannot be understood.
+fn unread(table: Table, what: &str, why: &dyn Error) -> LakeError {
+    LakeError::Refused(format!(
+        "{table}: its {what} cannot be understood: {why}; restore the table to a version before another engine changed \
+         that, or upgrade clicklake"
+    ))
+}
+
 impl Shape {
     /// Reads it from the actions that say it.
     pub fn of(table: Table, protocol: &Protocol, metadata: &Metadata) -> Result<Self> {
-        let unreadable =
-            |what: &str, why: String| LakeError::Refused(format!("{table}: its {what} cannot be understood: {why}"));
-        let protocol = serde_json::to_value(protocol).map_err(|error| unreadable("protocol", error.to_string()))?;
+        let protocol = serde_json::to_value(protocol).map_err(|error| unread(table, "protocol", &error))?;
         let version = |name: &str| protocol[name].as_i64().unwrap_or(i64::MAX);
         let features = |name: &str| {
             let listed = protocol[name].as_array().into_iter().flatten();
@@ -49,7 +56,7 @@ impl Shape {
             writer_version: version("minWriterVersion"),
             reader_features: features("readerFeatures"),
             writer_features: features("writerFeatures"),
-            columns: metadata.parse_schema().map_err(|error| unreadable("schema", error.to_string()))?,
+            columns: metadata.parse_schema().map_err(|error| unread(table, "schema", &error))?,
             metadata: metadata.clone(),
         })
     }
@@ -64,9 +71,7 @@ impl Shape {
                     next = Some(Self::of(table, protocol, &metadata)?);
                 }
                 Action::Metadata(metadata) => {
-                    let columns = metadata.parse_schema().map_err(|error| {
-                        LakeError::Refused(format!("{table}: its schema cannot be understood: {error}"))
-                    })?;
+                    let columns = metadata.parse_schema().map_err(|error| unread(table, "schema", &error))?;
                     let before = next.unwrap_or_else(|| self.clone());
                     next = Some(Self { columns, metadata: metadata.clone(), ..before });
                 }

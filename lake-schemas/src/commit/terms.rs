@@ -14,7 +14,7 @@ use super::shape::Shape;
 use super::{Version, judge};
 use crate::error::{LakeError, Result};
 use crate::minute::Parameters;
-use crate::table::{Definition, Table};
+use crate::table::{Definition, PROPERTY_FORMAT, Table};
 
 /// What is done to a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,39 +34,52 @@ pub(super) struct Terms {
     /// In the newest version known.
     shape: Shape,
     is_judged: bool,
+    /// Why the definition of the newest version cannot be understood, if it cannot.
+    unread: Option<String>,
     time_in_future_ms: i64,
 }
 
 impl Terms {
     /// The terms of a table that is being opened, if it may be.
     pub fn of(table: Table, access: Access, shape: Shape) -> Result<Self> {
-        let definition = if table.is_counts() {
+        // A table of others is said to be one, whatever else it lacks.
+        let definition = if table.is_counts() && shape.properties().contains_key(PROPERTY_FORMAT) {
             Parameters::recorded(table, shape.properties())?.definition(table)
         } else {
             table.definition()
         };
         let time_in_future_ms = permitted(access, &definition, &shape)?;
-        Ok(Self { access, definition, began: shape.clone(), shape, is_judged: true, time_in_future_ms })
+        Ok(Self { access, definition, began: shape.clone(), shape, is_judged: true, unread: None, time_in_future_ms })
     }
 
     /// Goes on to the next version.
-    pub fn follow(&mut self, actions: &[Action]) -> Result<()> {
-        if let Some(shape) = self.shape.after(self.definition.table, actions)? {
-            self.set(shape);
+    pub fn follow(&mut self, actions: &[Action]) {
+        match self.shape.after(self.definition.table, actions) {
+            Ok(None) => {}
+            Ok(Some(shape)) => {
+                let is_defined = actions.iter().any(|action| matches!(action, Action::Metadata(_)));
+                let unread = self.unread.take().filter(|_| !is_defined);
+                self.set(shape);
+                self.is_judged &= unread.is_none();
+                self.unread = unread;
+            }
+            Err(why) => (self.is_judged, self.unread) = (false, Some(why.to_string())),
         }
-        Ok(())
     }
 
     /// Goes on to a version that was loaded.
     pub fn set(&mut self, shape: Shape) {
-        self.is_judged &= shape == self.shape;
-        self.shape = shape;
+        self.is_judged &= shape == self.shape && self.unread.is_none();
+        (self.shape, self.unread) = (shape, None);
     }
 
     /// Refuses what the table has become, if it may not be worked on; if it has become another one, says so.
     pub fn judge(&mut self, version: Version) -> Result<()> {
         if self.is_judged {
             return Ok(());
+        }
+        if let Some(why) = &self.unread {
+            return Err(LakeError::Refused(why.clone()));
         }
         if self.shape.is_another_than(&self.began) {
             return Err(LakeError::Altered(format!(

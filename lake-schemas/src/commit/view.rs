@@ -76,10 +76,7 @@ impl TableView {
 
     /// Which files a version added and took out; `None` if its entry is gone or damaged, or not there yet.
     pub fn files_of(&self, version: Version) -> BoxFuture<'_, Result<Option<VersionFiles>>> {
-        Box::pin(async move {
-            let lines = entry::read_if_whole(self.table, self.log_store.as_ref(), version).await?;
-            Ok(lines.map(|lines| VersionFiles::of(lines.actions)))
-        })
+        entry::files_of(self.table, &self.log_store, version).boxed()
     }
 
     /// The columns that it has beyond a definition, those of other programs, and their types.
@@ -150,6 +147,11 @@ impl TableView {
     /// Which table it is.
     pub fn table(&self) -> Table {
         self.table
+    }
+
+    /// Delta's unique id of the table.
+    pub fn id(&self) -> &str {
+        self.loaded.shape.id()
     }
 
     /// Which version it is.

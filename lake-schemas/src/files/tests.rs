@@ -351,3 +351,31 @@ async fn a_small_file_is_one_request() {
     files[0].put(&link).await.expect("it is small");
     assert_eq!(link.seen.lock().expect("no panic").requests, 1);
 }
+
+#[tokio::test]
+async fn a_file_whose_bytes_have_changed_is_refused_and_not_read_again_and_again() {
+    let (table, schema) = (Table::ClicksMinute, Parameters::default().schema(Table::ClicksMinute));
+    // Small ones and large ones are compressed otherwise.
+    for rows in [1_000, 20_000] {
+        let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let whole = minutes(&[0], 0..rows, |number| format!("ad-{number}"));
+        let file = encode(table, &[whole]).await.expect("a file").remove(0);
+        file.put(store.as_ref()).await.expect("memory");
+        let path = Path::parse(&file.add.path).expect("a path");
+        let bytes = store.get(&path).await.expect("it").bytes().await.expect("memory");
+        for (what, from, to) in [("its data", 4, bytes.len() / 2), ("its end", bytes.len() - 40, bytes.len())] {
+            let mut damaged = bytes.to_vec();
+            damaged[from..to].fill(0xff);
+            store.put(&path, damaged.into()).await.expect("memory");
+            let read = read::all_rows(Arc::clone(&store), table, Arc::clone(&schema), file.add.clone()).await;
+            let error = read.expect_err("it is damaged");
+            let said = error.to_string();
+            assert!(!error.is_retryable(), "{what}: {error:?}");
+            assert!(said.contains(&file.add.path) && said.contains("put back a copy"), "{what}: {said}");
+            assert_eq!(said.lines().count(), 1, "{what}: {said}");
+        }
+        store.put(&path, bytes.slice(..bytes.len() - 9).into()).await.expect("memory");
+        let read = read::all_rows(Arc::clone(&store), table, Arc::clone(&schema), file.add.clone()).await;
+        assert!(!read.expect_err("it is short").is_retryable());
+    }
+}

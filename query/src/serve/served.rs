@@ -22,7 +22,8 @@ use crate::totals::{Answer, Totals};
 /// How often the lake is looked at: three small reads, and an answer is never much older.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How old the last look may be: from then on, others are to be asked.
+/// How old the last look may be: from then on nothing is answered, for whoever asks takes an answer for a new one.
+/// Other servers are to be asked.
 const LOOK_AGE_MAX: Duration = Duration::from_secs(60);
 
 /// Questions that are answered at once, for each processor: enough to wait for the store side by side. Others wait.
@@ -46,6 +47,22 @@ struct Looked {
     at: Option<Instant>,
     /// Why not, the last time that it was not.
     why_not: String,
+}
+
+impl Looked {
+    /// Whether the lake was found not long ago; if not, why.
+    fn is_young(&self) -> Result<(), Problem> {
+        match self.at.map(|at| at.elapsed()) {
+            Some(age) if age < LOOK_AGE_MAX => Ok(()),
+            Some(age) => {
+                let why =
+                    if self.why_not.is_empty() { "the look since then is not over" } else { self.why_not.as_str() };
+                let seconds = age.as_secs();
+                Err(Problem::busy(format!("what is known of the lake is {seconds} s old, too old to tell: {why}")))
+            }
+            None => Err(Problem::busy(self.why_not.clone())),
+        }
+    }
 }
 
 impl Served {
@@ -73,9 +90,9 @@ impl Served {
         self.keys.is_some()
     }
 
-    /// Answers a question, when there is a place, and in time.
+    /// Answers a question, if the lake was found not long ago, when there is a place, and in time.
     pub async fn answer(&self, question: impl Future<Output = Result<Answer, QueryError>>) -> Result<Answer, Problem> {
-        self.has_looked()?;
+        self.is_ready()?;
         let _in_flight = self.metrics.in_flight();
         let answer = timeout(ANSWER_MAX, async {
             let _place = self.places.acquire().await;
@@ -86,16 +103,9 @@ impl Served {
         Ok(answer.await.map_err(late)??)
     }
 
-    fn has_looked(&self) -> Result<(), Problem> {
-        let looked = lock(&self.looked);
-        looked.at.map(|_| ()).ok_or_else(|| Problem::busy(looked.why_not.clone()))
-    }
-
     /// Whether the lake was found not long ago; if not, why.
     pub fn is_ready(&self) -> Result<(), Problem> {
-        let looked = lock(&self.looked);
-        let is_young = looked.at.is_some_and(|at| at.elapsed() < LOOK_AGE_MAX);
-        if is_young { Ok(()) } else { Err(Problem::busy(looked.why_not.clone())) }
+        lock(&self.looked).is_young()
     }
 
     /// Looks at the lake until told to stop.
@@ -122,7 +132,9 @@ impl Served {
                 if looked.why_not != why_not {
                     match &error {
                         // It is not there yet.
-                        QueryError::Lake(LakeError::Refused(why)) => tracing::info!(why, "nothing to serve"),
+                        QueryError::Lake(LakeError::Refused(why)) if looked.at.is_none() => {
+                            tracing::info!(why, "nothing to serve");
+                        }
                         error => tracing::warn!(error = error as &dyn Error, "looking at the lake"),
                     }
                     looked.why_not = why_not;
@@ -136,4 +148,42 @@ impl Served {
 #[expect(clippy::disallowed_methods, reason = "the last hour is the one before now; no count depends on it")]
 pub(super) fn now() -> DateTime<Utc> {
     Utc::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use object_store::memory::InMemory;
+    use tokio::time::advance;
+    use url::Url;
+
+    use super::*;
+    use crate::totals::StandsAt;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_of_the_lake_is_answered_with_for_a_minute_and_then_why_it_is_not_is_said() {
+        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
+        let served = Served::new(lake, None).expect("a session");
+        let why_not = async || {
+            let stands = BTreeMap::new();
+            let at = StandsAt { minutes: 1, hourly: None, daily: None, stands, allowed_lateness_ms: 0 };
+            let answer = served.answer(async { Ok(Answer { rows: Vec::new(), at }) }).await;
+            answer.err().map(|problem| problem.detail().to_owned())
+        };
+        assert_eq!(why_not().await.as_deref(), Some("the lake is being looked at"));
+        served.take_note(Ok(1));
+        advance(LOOK_AGE_MAX - LOOK_EVERY).await;
+        served.take_note(Err(LakeError::Refused("clicks_minute: take that out".to_owned()).into()));
+        assert_eq!(why_not().await, None);
+        advance(LOOK_EVERY).await;
+        let why = why_not().await.expect("it is too old");
+        assert!(why.contains(" 60 s old") && why.ends_with(": clicks_minute: take that out"), "{why}");
+        assert_eq!(served.is_ready().expect_err("nor is it ready").detail(), why);
+        served.take_note(Ok(2));
+        assert_eq!(why_not().await, None);
+        // One look may take long.
+        advance(LOOK_AGE_MAX).await;
+        assert!(why_not().await.is_some_and(|why| why.contains("not over")));
+    }
 }

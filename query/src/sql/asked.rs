@@ -5,14 +5,14 @@ use std::ops::ControlFlow;
 use datafusion::error::Result;
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, FunctionArg, FunctionArgExpr, ObjectName, ObjectNamePart, ObjectType, TableFactor, Value, Visit,
-    Visitor,
+    self, Expr, FunctionArg, FunctionArgExpr, ObjectName, ObjectNamePart, ObjectType, TableFactor, Value,
 };
 use lake_schemas::{LakeError, Table};
 
 use super::catalog::{SCHEMA, is_the_lakes_own};
 use super::statements::named;
 use super::table::{is_read_only, refused};
+use super::visited::{Look, look};
 
 /// What stands in a statement that asks which tables there are: the schemas that say so, and what PostgreSQL's begin
 /// with.
@@ -57,11 +57,11 @@ impl Asked {
             Statement::Statement(statement) => {
                 let text = statement.to_string().to_ascii_lowercase();
                 self.lists |= text.starts_with("show") || LISTS.iter().any(|name| text.contains(name));
-                statement.visit(self)
+                look(statement.as_ref(), self)
             }
             Statement::CopyTo(copy) => match &copy.source {
-                CopyToSource::Relation(name) => self.pre_visit_relation(name),
-                CopyToSource::Query(query) => query.visit(self),
+                CopyToSource::Relation(name) => self.relation(name),
+                CopyToSource::Query(query) => look(query.as_ref(), self),
             },
             Statement::Explain(explain) => {
                 self.look_at(&explain.statement);
@@ -107,15 +107,13 @@ fn is_the_lakes(name: &str) -> bool {
     name.parse().is_ok_and(|table| Table::ALL.contains(&table))
 }
 
-impl Visitor for Asked {
-    type Break = ();
-
-    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
+impl Look for Asked {
+    fn relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
         self.tables.extend(last(name));
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+    fn table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
         if let TableFactor::Table { name, args: Some(arguments), .. } = factor {
             let first = arguments.args.first().and_then(|argument| match argument {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value))) => match &value.value {

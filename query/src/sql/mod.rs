@@ -30,6 +30,7 @@ mod sight;
 mod statements;
 mod table;
 mod targets;
+pub(crate) mod visited;
 
 pub(crate) use catalog::{CATALOG, SCHEMA};
 pub use held::Held;

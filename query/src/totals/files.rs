@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::RecordBatch;
 use chrono::DateTime;
 use deltalake::kernel::Add;
-use lake_schemas::commit::Version;
+use lake_schemas::commit::{Version, without_deleted_rows};
 use lake_schemas::path::path_of;
 use lake_schemas::table::column;
 use lake_schemas::{Folder, LakeError, Statistics, Table};
@@ -30,11 +30,16 @@ pub(crate) struct File {
     pub windows: Range<i64>,
     /// The smallest and the largest value of each of [`BOUNDED_COLUMNS`].
     pub bounds: [Option<(String, String)>; BOUNDED_COLUMNS.len()],
-    /// Its rows added up over its windows, once they are: see [`super::summed`].
-    pub sums: OnceLock<RecordBatch>,
+    /// Its rows added up over its windows, once they are; `None`: they are not to be. See [`super::summed`].
+    pub sums: OnceLock<Option<RecordBatch>>,
 }
 
 impl File {
+    /// Its rows added up, if they are.
+    pub fn sums(&self) -> Option<&RecordBatch> {
+        self.sums.get()?.as_ref()
+    }
+
     fn of(table: Table, folder: Folder, add: &Add) -> Option<Self> {
         let location = location(table, &add.path)?;
         let last_modified = DateTime::from_timestamp_millis(add.modification_time)?;
@@ -103,10 +108,11 @@ impl LiveFiles {
         Arc::clone(&self.files)
     }
 
-    /// Goes on to a version that added some and removed others.
+    /// Goes on to a version that added some and removed others. After an error, they are of no version.
     pub fn follow(&mut self, version: Version, adds: &[Add], removes: &[String]) -> Result<(), LakeError> {
+        let table = self.files.table;
+        without_deleted_rows(table, adds)?;
         let files = Arc::make_mut(&mut self.files);
-        let table = files.table;
         for path in removes {
             let Some(start) = self.folder_of.remove(path) else { continue };
             let Some(folder) = files.folders.get_mut(&start) else { continue };
@@ -117,10 +123,6 @@ impl LiveFiles {
             }
         }
         for add in adds {
-            if add.deletion_vector.is_some() {
-                let why = format!("{table}: {} has a deletion vector, which clicklake does not support", add.path);
-                return Err(LakeError::Refused(why));
-            }
             let found = Folder::of(table, add).and_then(|folder| Some((folder, File::of(table, folder, add)?)));
             let foreign =
                 || LakeError::Refused(format!("{table}: {} is not a file as clicklake writes them", add.path));
@@ -190,6 +192,15 @@ mod tests {
         let found = |files: &Files| names(&files.holding(&Stretches::one(0..HOUR))[0]).join(" ");
         assert_eq!((found(&before), found(&live.files())), ("one".to_owned(), "two".to_owned()));
         assert_eq!((before.version, live.version()), (3, 4));
+    }
+
+    #[test]
+    fn a_file_with_deleted_rows_is_refused_with_the_way_out() {
+        let vector = r#"{"storageType":"i","pathOrInlineDv":"wi5b","sizeInBytes":40,"cardinality":6}"#;
+        let vector = serde_json::from_str(vector).expect("a deletion vector");
+        let deleted = Add { deletion_vector: Some(vector), ..add(0, "one", None) };
+        let error = LiveFiles::new(Table::ClicksMinute, 0, &[deleted]).expect_err("rows are deleted").to_string();
+        assert!(error.contains("hour=0/one") && error.contains("DROP FEATURE deletionVectors"), "{error}");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! Exact sums into columns of 64 bits: the last step of every total. A sum that does not fit is an error that names
 //! whose it is, and never a number.
 //!
-//! Whoever sums up ads for a bill must not get a number that is not theirs. That holds for a sum below zero too: no
-//! event adds less than nothing, so it comes of a row that an earlier version of this program let wrap around.
+//! Whoever sums up ads for a bill must not get a number that is not theirs. That holds too for every sum that has a row
+//! below zero in it, whatever the sum is: no event adds less than nothing, so that row is of an earlier version of this
+//! program, which let it wrap around. That is why the least of all rows that are in a sum stands beside it.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
-use arrow::datatypes::{DataType, Decimal128Type, TimestampMicrosecondType};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimestampMicrosecondType};
 use arrow::util::display::array_value_to_string;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
@@ -20,7 +21,8 @@ use lake_schemas::table::column;
 use super::question::Whom;
 use crate::error::Overflow;
 
-/// The function that takes an exact sum, and all that its row is of, and gives the sum as a number of 64 bits.
+/// The function that takes an exact sum, the least of what it is the sum of, and all that its row is of, and gives the
+/// sum as a number of 64 bits.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Fits {
     signature: Signature,
@@ -31,24 +33,43 @@ struct Fits {
     of: Vec<&'static str>,
 }
 
-/// The column of a measure whose exact sums stand under its name, in rows of these columns.
-pub(crate) fn fitting(measure: Measure, whom: &Whom, of: &[&'static str]) -> Expr {
-    let signature = Signature::any(1 + of.len(), Volatility::Immutable);
-    let fits = ScalarUDF::from(Fits { signature, measure, whom: whom.clone(), of: of.to_vec() });
-    fits.call([measure.column()].into_iter().chain(of.iter().copied()).map(col).collect())
+/// The column that holds the least of what is in a sum of a measure, beside that sum.
+pub(crate) fn least_of(measure: Measure) -> &'static str {
+    match measure {
+        Measure::Clicks => "least_clicks",
+        Measure::CostMicros => "least_cost_micros",
+        Measure::Duplicates => "least_duplicates",
+        Measure::Late => "least_late",
+        Measure::Filtered => "least_filtered",
+    }
 }
 
-/// A sum of a measure as a number of 64 bits, if it can be one.
-pub(crate) fn number(measure: Measure, sum: i128, whose: impl FnOnce() -> String) -> Result<i64, Overflow> {
+/// The column of a measure whose exact sums stand under its name, and beside them the least of what is in each, in rows
+/// of these columns.
+pub(crate) fn fitting(measure: Measure, whom: &Whom, of: &[&'static str]) -> Expr {
+    let names: Vec<_> = [measure.column(), least_of(measure)].into_iter().chain(of.iter().copied()).collect();
+    let signature = Signature::any(names.len(), Volatility::Immutable);
+    let fits = ScalarUDF::from(Fits { signature, measure, whom: whom.clone(), of: of.to_vec() });
+    fits.call(names.into_iter().map(col).collect())
+}
+
+/// A sum of a measure as a number of 64 bits, if it can be one. `least` is the least of the rows that are in it.
+pub(crate) fn number(measure: Measure, sum: i128, least: i64, whose: impl FnOnce() -> String) -> Result<i64, Overflow> {
     let why = match i64::try_from(sum) {
-        Ok(number) if number >= 0 => return Ok(number),
-        Ok(_) => {
-            "and is never below zero: an earlier version of clicklake let a sum wrap around; `clicklake verify` names \
-             the minute, `clicklake backfill --replace` mends it"
-        }
-        Err(_) => "which 64 bits do not hold; ask for less time",
+        _ if least < 0 => format!(
+            "with {least} in it, and no row is below zero: an earlier version of clicklake let one wrap around; \
+             `clicklake verify` names the minute, `clicklake backfill --replace` mends it"
+        ),
+        Ok(number) => return Ok(number),
+        Err(_) => "which 64 bits do not hold; ask for less time".to_owned(),
     };
     Err(Overflow(format!("{}: {} adds up to {sum}, {why}", whose(), measure.column())))
+}
+
+/// Whether any of these sums has a row below zero in it.
+pub(crate) fn have_rows_below_zero(sums: &RecordBatch) -> bool {
+    let is_below_zero = |least: &ArrayRef| least.as_primitive::<Int64Type>().iter().flatten().any(|least| least < 0);
+    Measure::ALL.into_iter().filter_map(|measure| sums.column_by_name(least_of(measure))).any(is_below_zero)
 }
 
 /// Whose counts are asked for, as an error names them.
@@ -91,12 +112,37 @@ impl ScalarUDFImpl for Fits {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let columns = ColumnarValue::values_to_arrays(&args.args)?;
-        let (sums, keys) = columns.split_first().expect("the sum is an argument");
-        let sums = sums.as_primitive::<Decimal128Type>();
-        let numbers = sums.iter().enumerate().map(|(row, sum)| {
-            let number = sum.map(|sum| number(self.measure, sum, || self.row(keys, row))).transpose();
-            number.map_err(|overflow| DataFusionError::External(Box::new(overflow)))
+        let [sums, least, keys @ ..] = columns.as_slice() else { unreachable!("a sum has the least of it beside it") };
+        let (sums, least) = (sums.as_primitive::<Decimal128Type>(), least.as_primitive::<Int64Type>());
+        // Of nothing, there is neither.
+        let numbers = sums.iter().zip(least).enumerate().map(|(row, (sum, least))| {
+            let number = sum.zip(least).map(|(sum, least)| number(self.measure, sum, least, || self.row(keys, row)));
+            number.transpose().map_err(|overflow| DataFusionError::External(Box::new(overflow)))
         });
         Ok(ColumnarValue::Array(Arc::new(numbers.collect::<Result<Int64Array>>()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_is_a_number_if_it_fits_and_no_row_in_it_is_below_zero() {
+        let said = |sum, least| {
+            let number = number(Measure::CostMicros, sum, least, || "ad a".to_owned());
+            number.map_err(|overflow| overflow.to_string())
+        };
+        let largest = i128::from(i64::MAX);
+        assert_eq!((said(7, 0), said(largest, 7)), (Ok(7), Ok(i64::MAX)));
+        for (sum, least, words) in [
+            (89, -11, "ad a: cost_micros adds up to 89, with -11 in it, and no row is below zero"),
+            (-11, -11, "adds up to -11, with -11 in it"),
+            (largest + 1, -11, "with -11 in it"),
+            (largest + 1, 7, "which 64 bits do not hold"),
+        ] {
+            let error = said(sum, least).expect_err("it is no number");
+            assert!(error.contains(words), "{error}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{BoxFuture, try_join3};
 use futures::{StreamExt, TryStreamExt, stream};
-use lake_schemas::commit::{Changed, TableLog, Version};
+use lake_schemas::commit::{Changed, TableLog, Version, VersionFiles};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::rolled_up_from;
 use lake_schemas::{Lake, LakeError, Result, Stand, Table, TopicPartition};
@@ -56,11 +56,14 @@ fn is_ahead(roll_up: Option<&FollowedTable>, source: Option<&FollowedTable>) -> 
 }
 
 /// Looks at a table; opens it, if it is not open, or has become another one. One that was refused is opened too, for
-/// what was wrong with it may be right again.
+/// what was wrong with it may be right again; what was known of it until then is not believed any more.
 async fn refresh(followed: &mut Option<FollowedTable>, lake: &Lake, table: Table) -> Result<()> {
-    if let Some(table) = followed {
-        match table.log.refresh().await {
-            Err(LakeError::Altered(_) | LakeError::Refused(_)) => {}
+    if let Some(known) = followed {
+        let looked = known.log.refresh().await;
+        // Whatever came behind it, what was met on the way was done.
+        known.log.warn_of_foreign();
+        match looked {
+            Err(LakeError::Altered(_) | LakeError::Refused(_)) => *followed = None,
             other => return other,
         }
     }
@@ -78,18 +81,18 @@ struct FollowedTable {
 }
 
 impl FollowedTable {
-    /// The files that are live, if they can be told from those that were.
-    async fn follow(&mut self) -> Result<Option<&LiveFiles>> {
+    /// Goes on to the files that are live in the newest version; whether they can be told from those that were. What a
+    /// version on the way had that cannot be read may be gone again in the newest: that is for a new list to say.
+    async fn follow(&mut self) -> Result<bool> {
         let newest = self.log.version();
-        let Some(live) = self.live.as_mut().filter(|live| live.version() <= newest) else { return Ok(None) };
+        let Some(live) = self.live.as_mut().filter(|live| live.version() <= newest) else { return Ok(false) };
         let versions = live.version() + 1..=newest;
         let entries = versions.clone().map(|version| self.log.files_of(version));
-        let entries: Vec<_> = stream::iter(entries).buffered(READS_MAX).try_collect().await?;
-        for (version, entry) in versions.zip(entries) {
-            let Some(entry) = entry else { return Ok(None) };
-            live.follow(version, &entry.adds, &entry.removes)?;
-        }
-        Ok(Some(live))
+        let entries: Vec<Option<VersionFiles>> = stream::iter(entries).buffered(READS_MAX).try_collect().await?;
+        let mut entries = versions.zip(entries);
+        Ok(entries.all(|(version, entry)| {
+            entry.is_some_and(|entry| live.follow(version, &entry.adds, &entry.removes).is_ok())
+        }))
     }
 }
 
@@ -97,14 +100,14 @@ impl Reader for FollowedTable {
     fn level(&mut self) -> BoxFuture<'_, Result<Level>> {
         Box::pin(async move {
             let (table, version) = (self.log.table(), self.log.version());
-            let files = match self.follow().await? {
-                Some(live) => live.files(),
-                None => {
-                    self.changes.clear();
-                    let live = self.log.live_files().await?;
-                    self.live.insert(LiveFiles::new(table, version, &live)?).files()
-                }
-            };
+            if !self.follow().await? {
+                // As long as they cannot be listed, nothing is known of them.
+                self.live = None;
+                self.changes.clear();
+                let live = self.log.live_files().await?;
+                self.live = Some(LiveFiles::new(table, version, &live)?);
+            }
+            let files = self.live.as_ref().expect("they were followed, or listed").files();
             let source = rolled_up_from(table, |app_id| self.log.txn(app_id));
             Ok(Level { version, source, dimensions: self.parameters()?.dimensions, files })
         })

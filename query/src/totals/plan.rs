@@ -10,14 +10,14 @@ use datafusion::catalog::TableProvider;
 use datafusion::datasource::provider_as_source;
 use datafusion::error::Result;
 use datafusion::functions::core::expr_fn::coalesce;
-use datafusion::functions_aggregate::expr_fn::sum;
+use datafusion::functions_aggregate::expr_fn::{min, sum};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
 use lake_schemas::Width;
 use lake_schemas::exact::SUM_TYPE;
 use lake_schemas::minute::Measure;
 use lake_schemas::table::{column, timestamp};
 
-use super::fits::fitting;
+use super::fits::{fitting, least_of};
 use super::question::{Detail, Whom};
 use crate::sees::Sees;
 
@@ -48,7 +48,8 @@ impl Adding<'_> {
         self.fitting(self.in_order(counts)?)
     }
 
-    /// The plan, its rows in the order of windows and dimensions, and their measures exact sums.
+    /// The plan, its rows in the order of windows and dimensions, and their measures exact sums, behind which stands
+    /// the least of what is in each.
     pub fn up_in_order_exactly(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
         self.in_order(counts)?.build()
     }
@@ -62,7 +63,7 @@ impl Adding<'_> {
         self.fitting(self.exactly(counts)?.sort(order)?.limit(0, Some(most))?)
     }
 
-    /// The exact sums of counts, in no order.
+    /// The exact sums of counts, and beside each the least of what is in it, in no order.
     fn exactly(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlanBuilder> {
         let mut plan = LogicalPlanBuilder::scan("counts", provider_as_source(counts), None)?;
         plan = match self.whom {
@@ -77,7 +78,8 @@ impl Adding<'_> {
         let dimensions = self.kept().iter().map(|name| col(*name));
         let by: Vec<_> = window.into_iter().chain(dimensions).collect();
         let exact = |measure: Measure| sum(cast(col(measure.column()), SUM_TYPE)).alias(measure.column());
-        plan.aggregate(by, Measure::ALL.map(exact))
+        let least = |measure: Measure| min(col(measure.column())).alias(least_of(measure));
+        plan.aggregate(by, Measure::ALL.map(exact).into_iter().chain(Measure::ALL.map(least)))
     }
 
     /// The exact sums of counts, in the order of windows and dimensions.

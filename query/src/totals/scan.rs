@@ -94,7 +94,7 @@ impl TableProvider for Counts {
         let pruning = Pruning::new(condition, &self.schema);
         let (mut summed, mut whole, mut scans) = (Vec::new(), Vec::new(), Vec::new());
         let start = self.schema.index_of(column::WINDOW_START)?;
-        let is_summed = |file: &Arc<File>| !projection.contains(&start) && file.sums.get().is_some();
+        let is_summed = |file: &Arc<File>| !projection.contains(&start) && file.sums().is_some();
         for (level, windows) in sources.taken(&parts) {
             let [all, some] = level.files.holding(windows).map(|files| pruning.keep(files));
             let (sums, all): (Vec<_>, Vec<_>) = all?.into_iter().partition(is_summed);

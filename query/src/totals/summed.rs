@@ -1,7 +1,8 @@
 //! Files of which all windows are asked for at once: a year of an ad is twelve sums, if each month is added up before
 //! somebody asks, and so are the hours and minutes behind it. What is added up stays with its file, which never
 //! changes, as long as that is live. A sum that 64 bits do not hold is several rows of it: an error here would be one
-//! of all ads, and is for the answer about that one.
+//! of all ads, and is for the answer about that one. For the same reason a file with a row below zero is not added up:
+//! in a sum nobody would find that row again.
 
 use std::fmt;
 use std::ops::Range;
@@ -55,21 +56,32 @@ pub(crate) async fn sum_up(sources: &Sources, context: &SessionContext, until: I
                 file.sums.get_or_init(|| sums)
             }
         };
-        let Some(left) = room.checked_sub(sums.get_array_memory_size()) else { break };
+        let bytes = sums.as_ref().map_or(0, RecordBatch::get_array_memory_size);
+        let Some(left) = room.checked_sub(bytes) else { break };
         room = left;
     }
     Ok(())
 }
 
 /// The rows of a file, added up: a row for each combination of dimensions, in their order, as long as its sums fit.
-async fn summed(file: &Arc<File>, sources: &Sources, context: &SessionContext) -> Result<RecordBatch, QueryError> {
+/// `None` if any of its rows is below zero.
+async fn summed(
+    file: &Arc<File>,
+    sources: &Sources,
+    context: &SessionContext,
+) -> Result<Option<RecordBatch>, QueryError> {
     let (dimensions, schema) = (sources.parameters.dimension_columns(), columns(&sources.parameters));
     let adding =
         Adding { whom: &Whom::All, sees: &Sees::All, dimensions: &dimensions, detail: Detail::Dimensions, by: None };
     let plan = adding.up_in_order_exactly(Arc::new(OneFile { file: Arc::clone(file), schema }))?;
     let rows = collect(DataFrame::new(context.state(), plan)).await?;
-    let rows = rows.iter().map(rows_of_64_bits).collect::<std::result::Result<Vec<_>, _>>()?;
-    Ok(concat_batches(&rows[0].schema(), &rows)?)
+    if rows.iter().any(fits::have_rows_below_zero) {
+        return Ok(None);
+    }
+    let shown: Vec<_> = (0..dimensions.len() + Measure::ALL.len()).collect();
+    let rows = rows.iter().map(|rows| rows_of_64_bits(&rows.project(&shown)?));
+    let rows = rows.collect::<std::result::Result<Vec<_>, _>>()?;
+    Ok(Some(concat_batches(&rows[0].schema(), &rows)?))
 }
 
 /// What an ad has got in files, of what somebody sees, in one row; `None` if they are not all added up. It is what a
@@ -79,7 +91,7 @@ pub(crate) fn sum_of(
     sees: &Sees,
     files: &[Arc<File>],
 ) -> std::result::Result<Option<RecordBatch>, QueryError> {
-    let Some(all) = files.iter().map(|file| file.sums.get()).collect::<Option<Vec<_>>>() else { return Ok(None) };
+    let Some(all) = files.iter().map(|file| file.sums()).collect::<Option<Vec<_>>>() else { return Ok(None) };
     let mut total = [0_i128; Measure::ALL.len()];
     for sums in all {
         let column = |name| sums.schema_ref().index_of(name).map(|at| sums.column(at));
@@ -93,7 +105,8 @@ pub(crate) fn sum_of(
     }
     let whom = Whom::Ad(ad.to_owned());
     let row = Measure::ALL.into_iter().zip(total).map(|(measure, sum)| {
-        let number = fits::number(measure, sum, || fits::named(&whom).unwrap_or_default())?;
+        // No file with a row below zero is added up.
+        let number = fits::number(measure, sum, 0, || fits::named(&whom).unwrap_or_default())?;
         let number: ArrayRef = Arc::new(Int64Array::from(vec![number]));
         Ok((measure.column(), number))
     });
@@ -110,7 +123,7 @@ pub(crate) fn scan(
         return Ok(None);
     }
     let ad = filters.iter().find_map(ad_looked_for);
-    let sums = files.iter().filter_map(|file| file.sums.get()).map(|sums| {
+    let sums = files.iter().filter_map(|file| file.sums()).map(|sums| {
         let rows = match ad {
             Some(ad) => rows_of(sums, ad)?,
             None => 0..sums.num_rows(),

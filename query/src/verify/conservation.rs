@@ -29,7 +29,7 @@ pub struct Conservation {
     pub raw: Law,
     /// The law of the minutes, if the lake has that table.
     pub minutes: Option<Law>,
-    /// What other programs have changed in these tables.
+    /// What other programs have changed in the tables of the lake.
     pub foreign: Foreign,
 }
 
@@ -70,13 +70,13 @@ pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, R
                 open::register(&context, lake, (table, table.name()), None).await?;
             }
             clicks.has_its_stands().await?;
-            let foreign = Foreign::find(&[&clicks]).await?;
+            let foreign = Foreign::find(lake, &[&clicks]).await?;
             return Ok(Conservation { raw: raw(&context, &clicks).await?, minutes: None, foreign });
         }
         let Covered { minutes, clicks } = Covered::find(lake, table).await?;
         let context = session(lake, table, minutes.version(), memory).await?;
         let raw = raw(&context, &clicks).await?;
-        let foreign = Foreign::find(&[&clicks, &minutes]).await?;
+        let foreign = Foreign::find(lake, &[&clicks, &minutes]).await?;
         Ok(Conservation { raw, minutes: Some(of_minutes(&context, table, &minutes).await?), foreign })
     })
 }

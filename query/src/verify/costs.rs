@@ -1,21 +1,25 @@
-//! Costs in `clicks` that are none by now: before costs had a bound, any number was taken in. Such a click counts with
-//! a cost of null, here and in the jobs; how many there are, and where the first is, must not be hidden.
+//! Costs in `clicks` that are none by now: before costs had a bound, any number was taken in. Where such a click
+//! counts, it does with a cost of null, here and in the jobs; how many there are, and where the first is, must not be
+//! hidden.
+//!
+//! It is asked of the raw table alone, in one pass: whether each of them counts, which a copy or a late one does not,
+//! would take another recount.
 
 use std::fmt;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::prelude::SessionContext;
-use lake_schemas::TopicPartition;
 use lake_schemas::rejection::COST_MICROS_MAX;
+use lake_schemas::{TopicPartition, Windows};
 
-use super::partition::text;
+use super::partition::{bounds, text};
 use super::run;
 use crate::error::QueryError;
 
-/// The clicks of a partition that count without their cost.
+/// The clicks of a partition whose cost is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WithoutTheirCost {
+pub struct OddCosts {
     /// Whose log.
     pub partition: TopicPartition,
     /// How many.
@@ -24,11 +28,13 @@ pub struct WithoutTheirCost {
     pub first: i64,
 }
 
-/// All partitions of `clicks` that have any.
-pub(super) async fn without_their_cost(context: &SessionContext) -> Result<Vec<WithoutTheirCost>, QueryError> {
+/// All partitions of `clicks` that have any in windows.
+pub(super) async fn odd_costs(context: &SessionContext, windows: &Windows) -> Result<Vec<OddCosts>, QueryError> {
+    let (from, to) = bounds(windows);
     let sql = format!(
         "select topic, kafka_partition, count(*), min(kafka_offset) from clicks \
          where cost_micros not between 0 and {COST_MICROS_MAX} and coalesce(event_type, 'click') = 'click' \
+           and event_time >= {from} and event_time < {to} \
          group by topic, kafka_partition order by topic, kafka_partition"
     );
     let mut found = Vec::new();
@@ -37,13 +43,13 @@ pub(super) async fn without_their_cost(context: &SessionContext) -> Result<Vec<W
         let partitions = rows.column(1).as_primitive::<Int32Type>().values();
         for (row, topic) in text(rows.column(0)).into_iter().enumerate() {
             let partition = TopicPartition::new(topic.unwrap_or_default(), partitions[row]);
-            found.push(WithoutTheirCost { partition, clicks: number(2)[row], first: number(3)[row] });
+            found.push(OddCosts { partition, clicks: number(2)[row], first: number(3)[row] });
         }
     }
     Ok(found)
 }
 
-impl fmt::Display for WithoutTheirCost {
+impl fmt::Display for OddCosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {} clicks, the first at offset {}", self.partition, self.clicks, self.first)
     }

@@ -1,11 +1,12 @@
-//! What other programs have changed in the tables that are audited, by the entries of their logs.
+//! What other programs have changed in the tables of a lake, by the entries of their logs.
 //!
-//! The recount says whether the counts are right; this says who else wrote, and when, which a recount cannot know.
+//! The recount says whether the counts are right; this says who else wrote, and when, which a recount cannot know. It
+//! looks at tables that are not compared, too: nobody recounts a roll-up.
 
 use std::fmt;
 
-use lake_schemas::Table;
 use lake_schemas::commit::{ForeignChange, TableView, Version};
+use lake_schemas::{Lake, LakeError, Table};
 
 use super::lines;
 use crate::error::QueryError;
@@ -21,31 +22,54 @@ pub struct Foreign {
     pub changes: Vec<ForeignChange>,
     /// The versions that were looked through.
     looked_at: Vec<(Table, Version, Version)>,
+    /// Why others were not.
+    refused: Vec<String>,
 }
 
 impl Foreign {
-    /// Looks through the newest versions of these tables, as far as they are kept.
-    pub(super) async fn find(tables: &[&TableView]) -> Result<Self, QueryError> {
+    /// Looks through the newest versions of all tables that are there, as far as they are kept: of those that are
+    /// compared up to the versions that these are at.
+    pub(super) async fn find(lake: &Lake, compared: &[&TableView]) -> Result<Self, QueryError> {
         let mut found = Self::default();
-        for view in tables {
-            let newest = view.version();
-            let first = newest.saturating_sub(VERSIONS_MAX - 1).max(view.first().await?);
-            found.changes.extend(view.foreign(first..=newest).await?);
-            found.looked_at.push((view.table(), first, newest));
+        for view in compared {
+            found.look_through(view).await?;
+        }
+        let mut others = Table::ALL.to_vec();
+        others.retain(|table| compared.iter().all(|view| view.table() != *table));
+        for table in others {
+            match TableView::newest(lake, table).await {
+                Ok(Some(view)) => found.look_through(&view).await?,
+                Ok(None) => {}
+                // What is wrong with it is not wrong with what is compared.
+                Err(LakeError::Refused(why)) => found.refused.push(why),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(found)
+    }
+
+    async fn look_through(&mut self, view: &TableView) -> Result<(), QueryError> {
+        let newest = view.version();
+        let first = newest.saturating_sub(VERSIONS_MAX - 1).max(view.first().await?);
+        self.changes.extend(view.foreign(first..=newest).await?);
+        self.looked_at.push((view.table(), first, newest));
+        Ok(())
     }
 }
 
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.refused.is_empty() {
+            writeln!(f, "{} tables were not looked through for changes by other programs", self.refused.len())?;
+            lines(f, &self.refused)?;
+        }
         if self.changes.is_empty() {
             return Ok(());
         }
         let of = |(table, first, last): &(Table, Version, Version)| format!("{first} to {last} of {table}");
         let of: Vec<_> = self.looked_at.iter().map(of).collect();
         let many = self.changes.len();
-        writeln!(f, "other programs changed rows in {many} versions; looked at were versions {}", of.join(" and "))?;
+        writeln!(f, "other programs changed rows in {many} versions; looked at were versions {}", of.join(", "))?;
         lines(f, &self.changes)
     }
 }

@@ -13,7 +13,7 @@ mod partition;
 
 pub use conservation::{Conservation, conservation};
 pub use copies::CountedAgain;
-pub use costs::WithoutTheirCost;
+pub use costs::OddCosts;
 pub use difference::{Cause, Difference};
 pub use foreign::Foreign;
 pub use partition::{Key, Sums};
@@ -27,7 +27,7 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
-use lake_schemas::commit::Version;
+use lake_schemas::commit::{TableLog, Version};
 use lake_schemas::minute::Parameters;
 use lake_schemas::rejection::COST_MICROS_MAX;
 use lake_schemas::stand::cut_of;
@@ -100,10 +100,10 @@ pub struct Audit {
     pub explained: Vec<String>,
     /// The ids that were counted more than once: their copies are too far apart, or in two partitions.
     pub counted_again: Vec<CountedAgain>,
-    /// What other programs have changed in the tables that were compared.
+    /// What other programs have changed in the tables of the lake.
     pub foreign: Foreign,
-    /// The clicks that count without their cost, because it cannot be one.
-    pub without_their_cost: Vec<WithoutTheirCost>,
+    /// The clicks in these windows whose cost is null wherever they count, because it cannot be one.
+    pub odd_costs: Vec<OddCosts>,
 }
 
 impl Audit {
@@ -118,6 +118,10 @@ impl Audit {
 pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFuture<'a, Result<Audit, QueryError>> {
     Box::pin(async move {
         let table = asked.table;
+        // What another program has made of a column is said by table and column, and not by SQL.
+        for table in Table::RAW.into_iter().chain([table]) {
+            TableLog::find_to_read(lake, table).await?;
+        }
         let Covered { minutes, clicks } = Covered::find(lake, table).await?;
         let parameters = Parameters::recorded(table, minutes.properties())?;
         let mut history = History::recorded(table, minutes.properties())?;
@@ -133,8 +137,8 @@ pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFutu
             differences: Vec::new(),
             explained: Vec::new(),
             counted_again: Vec::new(),
-            foreign: Foreign::find(&[&clicks, &minutes]).await?,
-            without_their_cost: costs::without_their_cost(&context).await?,
+            foreign: Foreign::find(lake, &[&clicks, &minutes]).await?,
+            odd_costs: costs::odd_costs(&context, &history.windows).await?,
         };
         let mut copies = Copies::default();
         // The operators know by themselves what they cannot know.
@@ -201,11 +205,11 @@ impl fmt::Display for Audit {
             writeln!(f, "{} ids were counted more than once; {why}", self.counted_again.len())?;
             lines(f, &self.counted_again)?;
         }
-        if !self.without_their_cost.is_empty() {
-            let clicks: i64 = self.without_their_cost.iter().map(|one| one.clicks).sum();
-            let why = format!("what clicks says is not from 0 to {COST_MICROS_MAX}");
-            writeln!(f, "{clicks} clicks count with a cost of null; {why}")?;
-            lines(f, &self.without_their_cost)?;
+        if !self.odd_costs.is_empty() {
+            let clicks: i64 = self.odd_costs.iter().map(|one| one.clicks).sum();
+            let cost = format!("a cost that is not from 0 to {COST_MICROS_MAX}");
+            writeln!(f, "{clicks} clicks of the raw table have {cost}; wherever they count, it is null")?;
+            lines(f, &self.odd_costs)?;
         }
         self.foreign.fmt(f)
     }

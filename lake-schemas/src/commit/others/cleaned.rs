@@ -1,6 +1,7 @@
 //! Laws of clean-up beside other programs: whatever a kept version has is there, and what is theirs is left alone.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use deltalake::kernel::Add;
@@ -87,18 +88,18 @@ async fn a_file_that_was_removed_and_is_live_again_is_kept() {
 async fn only_files_of_our_own_making_are_swept() {
     let (lake, store) = lake();
     let (mut log, files) = with_history(&lake).await;
-    let orphan = "log_date=2026-03-07/part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e-c000.zstd.parquet";
+    let orphan = "log_date=2026-03-07/part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e-c000.clicklake.zstd.parquet";
     let copy = "log_date=2026-03-07/0123456789abcdef0123456789abcdef.parquet";
     let others = [
         "_symlink_format_manifest/log_date=2026-03-07/manifest",
-        "_change_data/log_date=2026-03-07/part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e-c000.zstd.parquet",
-        "_delta_log/part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e-c000.zstd.parquet",
+        "_change_data/log_date=2026-03-07/part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e-c000.clicklake.zstd.parquet",
+        "_delta_log/part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e-c000.clicklake.zstd.parquet",
         ".hoodie/hoodie.properties",
         "metadata/v1.metadata.json",
         "deletion_vector_8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e.bin",
         "log_date=2026-03-07/part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e.c000.snappy.parquet",
         "log_date=2026-03-07/notes.parquet",
-        "ab/part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e-c000.zstd.parquet",
+        "ab/part-00000-8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e-c000.clicklake.zstd.parquet",
     ];
     for path in others.iter().chain(&[orphan, copy]) {
         store.put(&Path::from(format!("lake/clicks/{path}")), "x".into()).await.expect("memory");
@@ -172,4 +173,62 @@ async fn beside_a_damaged_entry_nothing_is_deleted() {
     store.put(&orphan, "x".into()).await.expect("memory");
     assert_eq!(log.delete_orphans(8, late, Deletes::Yes).await.expect("memory").files, 0);
     assert!(before.is_subset(&objects(&store).await) && before.contains(&files[0].path));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_named_in_another_way_is_not_deleted_by_its_path() {
+    for spelled in ["memory:///lake/clicks/{}", "./{}", "/lake/clicks/{}"] {
+        let (lake, store) = lake();
+        let mut log = open(&lake).await;
+        let files = append(&mut log, 0, 1).await;
+        let mut other = add_of(&files[0]);
+        other["add"]["path"] = json!(spelled.replace("{}", &files[0].path));
+        put(&store, Table::Clicks, 2, &[remove_of(&files[0]), other]).await;
+        for next in 2..=4 {
+            append(&mut log, 0, next).await;
+        }
+        log.checkpoint().write().await.expect("memory");
+        let newest = log.version();
+        let cleaned = log.give_up_before(newest, Deletes::Yes).await.expect("memory");
+        assert_eq!((cleaned.files, cleaned.log_files), (0, 0), "{spelled}");
+        assert!(objects(&store).await.contains(&files[0].path), "{spelled}");
+        let late: DateTime<Utc> = DateTime::from_timestamp(4_000_000_000, 0).expect("a time");
+        assert_eq!(log.delete_orphans(newest, late, Deletes::Yes).await.expect("memory").files, 0, "{spelled}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_week_of_entries_is_not_read_to_give_up_a_few() {
+    let (lake, _) = lake();
+    let mut log = open(&lake).await;
+    let commits = async |log: &mut TableLog, until: u64| {
+        for next in log.version() + 1..=until {
+            append(log, 0, next.cast_signed()).await;
+        }
+    };
+    for checkpoint in [4, 40] {
+        commits(&mut log, checkpoint).await;
+        log.checkpoint().write().await.expect("memory");
+    }
+    commits(&mut log, 100).await;
+    // Who has just begun would read 96 entries to give up 4.
+    let mut begun = open(&lake).await;
+    assert_eq!(begun.give_up_before(4, Deletes::Yes).await.expect("memory").log_files, 0);
+    assert!(begun.give_up_before(40, Deletes::Yes).await.expect("memory").log_files >= 40);
+}
+
+/// The monotonic clock stands still while a Linux machine is suspended.
+#[tokio::test(start_paused = true)]
+async fn a_writer_that_was_suspended_for_longer_than_the_log_is_kept_loads_it_afresh() {
+    let (lake, _) = lake();
+    let (mut sleeper, mut other) = (open(&lake).await, open(&lake).await);
+    for version in 1..=100 {
+        let committed = other.commit(&Commit::new("test")).await.expect("memory");
+        assert_eq!(committed, Outcome::Committed(version));
+    }
+    other.take_checkpoint_owed().expect("it is due").write().await.expect("memory");
+    other.give_up_before(100, Deletes::Yes).await.expect("memory");
+    sleeper.looked = sleeper.looked.suspended_for(Duration::from_secs(8 * 24 * 3_600));
+    let committed = sleeper.commit(&Commit::new("test")).await.expect("memory");
+    assert_eq!(committed, Outcome::Committed(101));
 }

@@ -9,10 +9,11 @@ use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, Statement, Value, ValueWithSpan,
-    VisitMut, VisitorMut, visit_relations,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::sql::visited::{Change, change, relations};
 
 /// Tables of PostgreSQL that say of a column what no column here has: a default, a sequence, a collation of its own.
 const SAY_NOTHING: [&str; 5] = ["pg_attrdef", "pg_sequence", "pg_collation", "pg_namespace", "pg_type"];
@@ -48,15 +49,13 @@ const NOT_IN_TEXTS: &str = "\u{e000}";
 /// Puts a statement into such words.
 pub(super) fn adapt(statement: &mut Statement) {
     // It goes through to the end.
-    let _ = statement.visit(&mut Adapting);
+    let _ = change(statement, &mut Adapting);
 }
 
 struct Adapting;
 
-impl VisitorMut for Adapting {
-    type Break = ();
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+impl Change for Adapting {
+    fn expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
             Expr::Subquery(query) if says_nothing(query) => *expr = Expr::value(Value::Null),
             Expr::Function(function) if is_of_indexes(function) => *expr = NO_NUMBER.clone(),
@@ -77,7 +76,7 @@ impl VisitorMut for Adapting {
 /// Whether a query in the place of a value asks only of what says nothing here.
 fn says_nothing(query: &Query) -> bool {
     let mut tables = 0;
-    let only = visit_relations(query, |name| {
+    let only = relations(query, &mut |name| {
         tables += 1;
         let name = name.to_string();
         let is_one = name.strip_prefix("pg_catalog.").is_some_and(|name| SAY_NOTHING.contains(&name));

@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Cte, Expr, Query, Statement, Visit, Visitor, visit_relations};
+use datafusion::sql::sqlparser::ast::{Cte, Expr, Query, Statement, Visit};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::errors::Refused;
+use crate::sql::visited::{Look, look, relations};
 
 /// Bytes of a text: lists of some thousand names are shorter.
 const TEXT_BYTES_MAX: usize = 256 << 10;
@@ -70,7 +71,7 @@ pub(super) fn of_text(text: &str) -> Result<(), Refused> {
 pub(super) fn of_statement(statement: &Statement) -> Result<(), Refused> {
     let mut found = Found { named: Vec::new(), grouping_sets: 1 };
     // It goes through to the end.
-    let _ = statement.visit(&mut found);
+    let _ = look(statement, &mut found);
     if found.grouping_sets > PLANS_MAX {
         return Err(too_complex());
     }
@@ -108,17 +109,15 @@ struct Found {
     grouping_sets: usize,
 }
 
-impl Visitor for Found {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+impl Look for Found {
+    fn query(&mut self, query: &Query) -> ControlFlow<()> {
         let named = query.with.iter().flat_map(|with| &with.cte_tables);
         let named = named.map(|Cte { alias, query, .. }| (alias.name.value.to_ascii_lowercase(), tables_of(query)));
         self.named.extend(named);
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+    fn expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         let sets = match expr {
             Expr::Cube(columns) => {
                 u32::try_from(columns.len()).map_or(usize::MAX, |count| 2_usize.saturating_pow(count))
@@ -135,9 +134,9 @@ impl Visitor for Found {
 /// The names of all tables in a part of a statement, as often as they stand there.
 fn tables_of(part: &impl Visit) -> Vec<String> {
     let mut tables = Vec::new();
-    let _ = visit_relations(part, |name| {
+    let _ = relations(part, &mut |name| {
         tables.push(name.to_string().replace('"', "").to_ascii_lowercase());
-        ControlFlow::<()>::Continue(())
+        ControlFlow::Continue(())
     });
     tables
 }

@@ -6,31 +6,32 @@ use std::ops::ControlFlow;
 use arrow::datatypes::DataType;
 use chrono::{DateTime, SecondsFormat};
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Statement, TableFactor, Value, VisitMut, VisitorMut, visit_expressions,
-    visit_expressions_mut,
-};
+use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, Statement, TableFactor, Value};
 
 use super::errors::Refused;
+use crate::sql::visited::{Change, change, expressions, expressions_mut};
 
 /// Parameters of a statement: drivers send a few, or as many as there are names in a list.
 const PARAMETERS_MAX: usize = 10_000;
 
 /// How many parameters a statement has.
 pub(super) fn count(statement: &Statement) -> Result<usize, Refused> {
-    let mut most = 0;
-    let visited = visit_expressions(statement, |expr| {
+    let (mut most, mut unknown) = (0, None);
+    let _ = expressions(statement, &mut |expr| {
         let Expr::Value(value) = expr else { return ControlFlow::Continue(()) };
         let Value::Placeholder(name) = &value.value else { return ControlFlow::Continue(()) };
         match place(name) {
             Some(place) => most = most.max(place + 1),
-            None => return ControlFlow::Break(name.clone()),
+            None => {
+                unknown = Some(name.clone());
+                return ControlFlow::Break(());
+            }
         }
         ControlFlow::Continue(())
     });
-    match visited {
-        ControlFlow::Break(name) => Err(Refused::syntax(&format!("{name} is no parameter; write $1, $2 ..."))),
-        ControlFlow::Continue(()) => Ok(most),
+    match unknown {
+        Some(name) => Err(Refused::syntax(&format!("{name} is no parameter; write $1, $2 ..."))),
+        None => Ok(most),
     }
 }
 
@@ -43,7 +44,7 @@ fn place(name: &str) -> Option<usize> {
 /// The statement, with these values in the functions that are tables; without values, it is one that is planned alike.
 pub(super) fn filled(mut statement: Statement, values: Option<&[ScalarValue]>) -> Result<Statement, Refused> {
     let mut filling = Filling { values, failed: None };
-    let _ = statement.visit(&mut filling);
+    let _ = change(&mut statement, &mut filling);
     filling.failed.map_or(Ok(statement), Err)
 }
 
@@ -52,15 +53,13 @@ struct Filling<'a> {
     failed: Option<Refused>,
 }
 
-impl VisitorMut for Filling<'_> {
-    type Break = ();
-
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+impl Change for Filling<'_> {
+    fn table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         let TableFactor::Table { name, args: Some(arguments), .. } = factor else { return ControlFlow::Continue(()) };
         let name = name.to_string().to_ascii_lowercase();
         for (at, argument) in arguments.args.iter_mut().enumerate() {
             let FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) = argument else { continue };
-            let visited = visit_expressions_mut(argument, |expr| {
+            let visited = expressions_mut(argument, &mut |expr| {
                 let Expr::Value(value) = expr else { return ControlFlow::Continue(()) };
                 let Value::Placeholder(parameter) = &value.value else { return ControlFlow::Continue(()) };
                 let filled = match self.values {
@@ -72,12 +71,14 @@ impl VisitorMut for Filling<'_> {
                 };
                 match filled {
                     Ok(filled) => value.value = filled,
-                    Err(why) => return ControlFlow::Break(why),
+                    Err(why) => {
+                        self.failed = Some(why);
+                        return ControlFlow::Break(());
+                    }
                 }
                 ControlFlow::Continue(())
             });
-            if let ControlFlow::Break(why) = visited {
-                self.failed = Some(why);
+            if visited.is_break() {
                 return ControlFlow::Break(());
             }
         }

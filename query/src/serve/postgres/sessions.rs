@@ -39,8 +39,8 @@ impl Sessions {
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled));
         let shared = Shared::new(&lake, runtime)?;
         let mut config = Shared::config();
-        // DataFusion deals the batches of one input out to queues in turn, and reads on as long as one of them is empty:
-        // a queue whose reader gets no processor for a while grows until memory is exhausted.
+        // DataFusion deals the batches of one input out to queues in turn, and reads on as long as one of them is
+        // empty: a queue whose reader gets no processor for a while grows until memory is exhausted.
         config.options_mut().optimizer.enable_round_robin_repartition = false;
         let context = SessionContext::new_with_config_rt(config, Arc::clone(&shared.runtime));
         setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| QueryError::from(*error))?;

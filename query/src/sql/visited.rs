@@ -1,0 +1,131 @@
+//! Visits the parts of a statement.
+//!
+//! sqlparser's traversal is generic in the visitor and consists of thousands of functions, which are compiled once more
+//! for each type of visitor. Here they are compiled twice, for whoever looks and for whoever changes: the visitor is
+//! called through a pointer.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, ObjectName, Query, TableFactor, Visit, VisitMut, Visitor as ParserVisitor, VisitorMut as ParserVisitorMut,
+};
+
+/// Looks at the parts of a statement, each before what it is made of.
+pub(crate) trait Look {
+    /// Looks at a query, also at one within another.
+    fn query(&mut self, _: &Query) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    /// Looks at the name of a table.
+    fn relation(&mut self, _: &ObjectName) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    /// Looks at what stands in the place of a table.
+    fn table_factor(&mut self, _: &TableFactor) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    /// Looks at an expression.
+    fn expr(&mut self, _: &Expr) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+/// Changes the parts of a statement.
+pub(crate) trait Change {
+    /// Changes what stands in the place of a table, before what it is made of.
+    fn table_factor(&mut self, _: &mut TableFactor) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    /// Changes an expression, after what it is made of.
+    fn expr(&mut self, _: &mut Expr) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+}
+
+/// Has a part of a statement looked at, until the visitor breaks off.
+pub(crate) fn look(part: &impl Visit, visitor: &mut dyn Look) -> ControlFlow<()> {
+    part.visit(&mut Looking(visitor))
+}
+
+/// Has a part of a statement changed, until the visitor breaks off.
+pub(crate) fn change(part: &mut impl VisitMut, visitor: &mut dyn Change) -> ControlFlow<()> {
+    part.visit(&mut Changing(visitor))
+}
+
+/// Calls a function with the name of each table, until it breaks off.
+pub(crate) fn relations(part: &impl Visit, call: &mut dyn FnMut(&ObjectName) -> ControlFlow<()>) -> ControlFlow<()> {
+    struct Relations<'a>(&'a mut dyn FnMut(&ObjectName) -> ControlFlow<()>);
+    impl Look for Relations<'_> {
+        fn relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
+            (self.0)(name)
+        }
+    }
+    look(part, &mut Relations(call))
+}
+
+/// Calls a function with each expression, until it breaks off.
+pub(crate) fn expressions(part: &impl Visit, call: &mut dyn FnMut(&Expr) -> ControlFlow<()>) -> ControlFlow<()> {
+    struct Expressions<'a>(&'a mut dyn FnMut(&Expr) -> ControlFlow<()>);
+    impl Look for Expressions<'_> {
+        fn expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            (self.0)(expr)
+        }
+    }
+    look(part, &mut Expressions(call))
+}
+
+/// Calls a function with each expression to be changed, until it breaks off.
+pub(crate) fn expressions_mut(
+    part: &mut impl VisitMut,
+    call: &mut dyn FnMut(&mut Expr) -> ControlFlow<()>,
+) -> ControlFlow<()> {
+    struct Expressions<'a>(&'a mut dyn FnMut(&mut Expr) -> ControlFlow<()>);
+    impl Change for Expressions<'_> {
+        fn expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+            (self.0)(expr)
+        }
+    }
+    change(part, &mut Expressions(call))
+}
+
+/// The one visitor that looks, as the parser has it.
+struct Looking<'a>(&'a mut dyn Look);
+
+impl ParserVisitor for Looking<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        self.0.query(query)
+    }
+
+    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
+        self.0.relation(name)
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        self.0.table_factor(factor)
+    }
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.0.expr(expr)
+    }
+}
+
+/// The one visitor that changes, as the parser has it.
+struct Changing<'a>(&'a mut dyn Change);
+
+impl ParserVisitorMut for Changing<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        self.0.table_factor(factor)
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        self.0.expr(expr)
+    }
+}

@@ -1,0 +1,61 @@
+//! A job that runs twice, in groups that do not know of each other, is found out, however long a restart replays.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ingest::drive::{DriveError, Pace};
+use object_store::ObjectStore;
+use object_store::memory::InMemory;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::{all_of, minutes};
+use crate::fault_store::{Fault, FaultStore};
+use crate::simulation::{Computation, Log, START_MS, lake_on, simulate};
+
+/// Messages of the raw table, each in a file of its own, and those that come after, one a second.
+const RAW: usize = 240;
+const LATER: usize = 480;
+
+/// Of a read, a part of this: a second. The replay takes half a minute, and nothing is committed meanwhile.
+const SLOW: Duration = Duration::from_secs(64);
+
+/// How often the other process commits.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// How long it may take until it is found out: a minute of finding partitions moved, and what a slow store adds.
+const FOUND_OUT_MAX: Duration = Duration::from_secs(150);
+
+#[test]
+fn a_job_that_runs_twice_is_found_out_though_it_replays_for_longer_than_the_other_commits() {
+    simulate(async {
+        let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+        let lake = lake_on(Arc::clone(&memory));
+        let times = (0..RAW + LATER).map(|number| START_MS + number as i64 * 1_000).map(|ms| (ms, ms)).collect();
+        let log = Log::of_times([times].into_iter()).coming(|_, number| Duration::from_secs(number as u64));
+        let log = Arc::new(log);
+        let (counting, (source, _)) = (lake.clone(), all_of(&log));
+        let first = tokio::spawn(async move {
+            minutes().run(&counting, source, Pace::every(EVERY), None, CancellationToken::new()).await
+        });
+        // Ingest commits each message, and ends: the log of its table does not grow while it is read slowly.
+        let (each, all) = (Duration::from_millis(500), Duration::from_secs(RAW as u64));
+        Computation::Raw.run_for(&lake, &log, Pace::every(each), all).await;
+        let store = FaultStore::by_nature(memory, Box::new(|_| Fault::Slow(SLOW)));
+        let (slow, (source, group)) = (lake_on(Arc::new(store)), all_of(&log));
+        let (again, began) = (minutes(), Instant::now());
+        let second = again.run(&slow, source, Pace::every(EVERY), None, CancellationToken::new());
+        match timeout(FOUND_OUT_MAX, second).await.expect("it is found out") {
+            Err(DriveError::Fenced { table, app_id, expected, found }) => {
+                assert_eq!((table.as_str(), app_id.as_str()), ("clicks_minute", "clicklake/clicks_minute/clicks/0"));
+                assert!(expected < found, "{expected:?}, {found:?}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(began.elapsed() > Duration::from_secs(60), "now and then, partitions are moved rightly");
+        assert_eq!(group.read_by(Instant::now()), 0, "it was replaying all the time");
+        // The other one goes on.
+        sleep(EVERY * 2).await;
+        assert!(!first.is_finished());
+    });
+}
