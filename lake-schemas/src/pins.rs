@@ -2,8 +2,8 @@
 //!
 //! A pin is an object of the lake, `_clicklake/pins/NAME.json`. Beside them stands, for each table, from which version
 //! on clean-up keeps it, `_clicklake/kept/TABLE.json`, with the id of the table that this was said of: clean-up writes
-//! that first and reads the pins then; who pins writes the pin first and reads that then. Whichever comes first, one sees the other, and no version is given up
-//! that was pinned.
+//! that first and reads the pins then; who pins writes the pin first and reads that then. Whichever comes first, one
+//! sees the other, and no version is given up that was pinned.
 //!
 //! ```text
 //!   pin       put the pin, as pending ──> read what is kept ──┬─ kept: put it again, no longer pending
