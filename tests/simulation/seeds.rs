@@ -10,7 +10,7 @@ const SEEDS: Range<u64> = 0..300;
 
 /// Shortens a quick run (`tests/run --quick`, which sets `CLICKLAKE_QUICK`) to one seed in so many: enough to catch
 /// what breaks most worlds, while a change is being written.
-const QUICK_SHARE: u64 = 15;
+const QUICK_SHARE: u64 = 20;
 
 /// The seeds that this run tries of a law: all of them, or the first few in a quick run.
 pub fn seeds_of_this_run(seeds: Range<u64>) -> Range<u64> {

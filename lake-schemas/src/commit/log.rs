@@ -14,6 +14,7 @@ use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
 use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
+use super::confirmed::Confirmed;
 use super::definition::create;
 use super::doubt::Doubt;
 use super::entry::{self, Entry, READS_MAX, VersionFiles};
@@ -44,10 +45,6 @@ const HEAD_AGE_MAX: Duration = Duration::from_secs(600);
 /// begins anew.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// How long ago it may have been seen that the table is still there. A job that commits all the time sees its own puts
-/// succeed, even if the table was removed, and then nobody can read them. So an entry from before is looked for.
-const CONFIRMED_MAX: Duration = Duration::from_secs(10);
-
 /// How often in a row the next version may be there when it is put, and not when it is read.
 const TAKEN_MAX: u32 = 8;
 
@@ -61,8 +58,8 @@ pub struct TableLog {
     head: Head,
     /// When the version after the head was found to be missing.
     pub(super) looked: Looked,
-    /// When it was last seen that the table is still there, and the version that was the head then.
-    confirmed: (Looked, Version),
+    /// When it was last seen that the table is still the one that is known.
+    confirmed: Confirmed,
     /// What is known of the newest commit that was put.
     doubt: Doubt,
     checkpoint_owed: Option<Version>,
@@ -128,7 +125,7 @@ impl TableLog {
             log_store,
             terms: Terms::of(table, access, loaded.shape)?,
             looked: Looked::now(),
-            confirmed: (Looked::now(), loaded.head.version()),
+            confirmed: Confirmed::loaded(loaded.head.version()),
             head: loaded.head,
             doubt: Doubt::default(),
             checkpoint_owed: None,
@@ -321,7 +318,7 @@ impl TableLog {
             if let Some(version) = self.doubt.found(&commit.id) {
                 return Ok(Outcome::Committed(version));
             }
-            let is_old = self.looked.age() > PAUSE_MAX || self.confirmed.0.age() > CONFIRMED_MAX;
+            let is_old = self.looked.age() > PAUSE_MAX || self.confirmed.is_old();
             if self.doubt.is_open(self.head.version()) || is_old {
                 self.look().await?;
                 if let Some(version) = self.doubt.found(&commit.id) {
@@ -376,13 +373,15 @@ impl TableLog {
 
     /// Follows the log to its end. A commit of ours that is met on the way is remembered, whatever fails then.
     async fn look(&mut self) -> Result<()> {
-        let (age, began) = (self.looked.age(), Looked::now());
-        let seen = if age > PAUSE_MAX { self.head.version() } else { self.confirmed.1 };
-        let is_old = age > PAUSE_MAX || self.confirmed.0.age() > CONFIRMED_MAX;
-        if age > HEAD_AGE_MAX || is_old && !self.has_entry(seen).await? {
+        let (age, head) = (self.looked.age(), self.head.version());
+        let is_known = age <= HEAD_AGE_MAX && (age <= PAUSE_MAX || self.has_entry(head).await?);
+        if !is_known {
             self.load_afresh().await?;
-        } else if is_old {
-            self.confirmed = (began, self.head.version());
+        } else if self.confirmed.is_old() {
+            match self.confirmed.again(self.table, self.object_store(), head).await? {
+                Some(confirmed) => self.confirmed = confirmed,
+                None => self.load_afresh().await?,
+            }
         }
         loop {
             let (began, version) = (Looked::now(), self.head.version() + 1);
@@ -423,7 +422,7 @@ impl TableLog {
             self.head = loaded.head;
             self.met = None;
         }
-        (self.looked, self.confirmed) = (began, (began, newest));
+        (self.looked, self.confirmed) = (began, Confirmed::loaded(newest));
         Ok(())
     }
 

@@ -36,6 +36,7 @@
 mod changes;
 mod checkpoint;
 mod clean;
+mod confirmed;
 mod definition;
 mod doubt;
 mod entry;
