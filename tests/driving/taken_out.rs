@@ -2,10 +2,14 @@
 //! again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use ingest::backfill::{Range, Replace, Work, Writes};
 use lake_schemas::commit::{Commit, Outcome, TableLog};
 use lake_schemas::{Lake, RawFile, Table};
 use object_store::memory::InMemory;
+use stream_agg::job::Aggregate;
+use tokio_util::sync::CancellationToken;
 
 use super::minutes;
 use crate::minutes::{Counts, add_rows};
@@ -42,6 +46,17 @@ fn what_is_deleted_from_clicks_stops_no_restart_and_nothing_is_counted_twice() {
             Computation::Raw.read_all(&lake, &first).await.expect("ingest ends");
             minutes().read_all(&lake, &first).await.expect("aggregate ends");
             delete_from(&lake, kept).await;
+            // What is left does not close what is closed: computed again, it would be gone.
+            let work = Work {
+                lake: &lake,
+                range: Range::All,
+                at_a_time: 2,
+                meter: Arc::default(),
+                stop: CancellationToken::new(),
+            };
+            let replace = Replace { work, writes: Writes::Changes, wait: Duration::ZERO };
+            let refused = replace.run(Aggregate::over).await.expect_err("it is refused").to_string();
+            assert!(refused.contains("clicks/0") && refused.contains("backfill --into"), "{refused}");
             // What comes is behind the watermark: nothing brings it where it was.
             for log in [second, whole] {
                 Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");

@@ -16,6 +16,7 @@ mod contents;
 mod end;
 mod feed;
 mod minute_files;
+mod newest;
 mod promote;
 mod provenance;
 mod range;

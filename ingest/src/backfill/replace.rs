@@ -34,6 +34,7 @@ use tracing::info;
 use super::Work;
 use super::contents::Changes;
 use super::minute_files::{MinuteFiles, Plan};
+use super::newest::lacks_its_newest;
 use super::recompute::{Output, Recompute};
 use super::scope::Scope;
 use crate::backoff::{Backoff, is_young_enough, unless_stopped};
@@ -156,6 +157,15 @@ impl Replace<'_> {
                 () = self.work.stop.cancelled() => return Ok(None),
                 () = sleep(RAW_LOOK) => {}
             }
+        }
+        let files = raw.raw_files().await?;
+        if let Some(of) = lacks_its_newest(&files, &closed, minutes.parameters()?.out_of_orderness_ms) {
+            return Err(LakeError::Refused(format!(
+                "clicks no longer has the newest clicks of {of} that clicks_minute has counted, so what is left closes \
+                 fewer windows: bring them back, as `clicklake verify` says of who took them out, or count by what is left: \
+                 `clicklake backfill --into NAME`, then `clicklake promote NAME`"
+            ))
+            .into());
         }
         let history = History { since: Cut::new(), until, windows: windows.clone() };
         Ok(Some(Snapshot { scope: Scope { stands: Some(closed), ..scope }, history, raw }))
