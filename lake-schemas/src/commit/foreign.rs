@@ -20,6 +20,10 @@ use crate::table::Table;
 /// Characters that are shown of what another program says of itself.
 const SHOWN_CHARS: usize = 80;
 
+/// What counts again.
+const COUNT_AGAIN: &str = "`clicklake backfill --replace` counts minutes that are over again, `clicklake backfill --into \
+                           NAME` and `clicklake promote NAME` all of them";
+
 /// A version of a table in which another program changed its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ForeignChange {
@@ -69,30 +73,25 @@ impl ForeignChange {
         match (table, is_restore) {
             (Table::Clicks | Table::ClicksRejected, true) => format!(
                 "its rows went back, and its positions did not: what had been read since is missing, and is not read \
-                 again; what was committed after the RESTORE stays if it is brought back by INSERT INTO {table} SELECT \
-                 old.* FROM {table} VERSION AS OF {before} old LEFT ANTI JOIN {table} new ON old.topic = new.topic AND \
-                 old.kafka_partition = new.kafka_partition AND old.kafka_offset = new.kafka_offset"
+                 again; Spark's SQL brings it back, and what was committed since stays: INSERT INTO {table} SELECT old.* \
+                 FROM {table} VERSION AS OF {before} old LEFT ANTI JOIN {table} new ON old.topic = new.topic AND \
+                 old.kafka_partition = new.kafka_partition AND old.kafka_offset = new.kafka_offset; then `clicklake \
+                 compact` sorts it"
             ),
-            (Table::Clicks, false) => {
-                "what was counted of these rows stays as it was; `clicklake verify` says where the \
-                counts differ now, `clicklake backfill --replace` counts again"
-                    .to_owned()
-            }
+            (Table::Clicks, false) => format!(
+                "what was counted of these rows stayed as it was; `clicklake verify` says whether counts differ, {COUNT_AGAIN}"
+            ),
             (Table::ClicksRejected, false) => "nothing is counted of its rows".to_owned(),
-            (Table::ClicksMinute | Table::Shadow(_), true) => {
-                "its rows went back, and its positions did not: what had \
-                been counted since is missing; `clicklake verify` says whether there was any, `clicklake backfill \
-                --replace` counts it again"
-                    .to_owned()
-            }
-            (Table::ClicksMinute | Table::Shadow(_), false) => {
-                "it is no longer what clicks says; `clicklake verify` says \
-                where they differ, `clicklake backfill --replace` puts it right"
-                    .to_owned()
-            }
+            (Table::ClicksMinute | Table::Shadow(_), true) => format!(
+                "its rows went back, and its positions did not: what had been counted since was missing; `clicklake \
+                 verify` says whether it still is, {COUNT_AGAIN}"
+            ),
+            (Table::ClicksMinute | Table::Shadow(_), false) => format!(
+                "it was no longer what clicks says; `clicklake verify` says whether it still differs, {COUNT_AGAIN}"
+            ),
             (Table::ClicksHourly | Table::ClicksDaily, _) => format!(
-                "it is no longer the sum of what it is made of; remove the folder {table} while compact stands still, and \
-                 compact makes it again"
+                "it was no longer the sum of what it is made of; remove the folder {table} while compact stands still, \
+                 and compact makes it again"
             ),
         }
     }
