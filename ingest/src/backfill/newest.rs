@@ -1,7 +1,7 @@
 //! Whether the raw table still has the clicks that closed the windows of a table. No I/O.
 //!
-//! Another program may take the newest rows out of `clicks`, as RESTORE does. What is left then closes fewer windows than
-//! the table says are closed: computed again, these would be gone.
+//! Another program may take the newest rows out of `clicks`, as RESTORE does. What is left then closes fewer windows
+//! than the table says are closed: computed again, these would be gone.
 
 use std::collections::BTreeMap;
 

@@ -162,8 +162,8 @@ impl Replace<'_> {
         if let Some(of) = lacks_its_newest(&files, &closed, minutes.parameters()?.out_of_orderness_ms) {
             return Err(LakeError::Refused(format!(
                 "clicks no longer has the newest clicks of {of} that clicks_minute has counted, so what is left closes \
-                 fewer windows: bring them back, as `clicklake verify` says of who took them out, or count by what is left: \
-                 `clicklake backfill --into NAME`, then `clicklake promote NAME`"
+                 fewer windows: bring them back, as `clicklake verify` says of who took them out, or count by what is \
+                 left: `clicklake backfill --into NAME`, then `clicklake promote NAME`"
             ))
             .into());
         }

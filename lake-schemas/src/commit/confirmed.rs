@@ -52,7 +52,8 @@ impl Confirmed {
         self.at.age() > AGE_MAX
     }
 
-    /// Sees the entry again, and from now on goes by that of the head; `None` if one of them is not there, or is another.
+    /// Sees the entry again, and from now on goes by that of the head; `None` if one of them is not there, or is
+    /// another.
     pub async fn again(&self, table: Table, store: Arc<dyn ObjectStore>, head: Version) -> Result<Option<Self>> {
         let at = Looked::now();
         let Some(found) = mark(table, store.as_ref(), self.version).await? else { return Ok(None) };

@@ -73,8 +73,8 @@ impl ForeignChange {
         match (table, is_restore) {
             (Table::Clicks | Table::ClicksRejected, true) => format!(
                 "its rows went back, and its positions did not: what had been read since is missing, and is not read \
-                 again; Spark's SQL brings it back, and what was committed since stays: INSERT INTO {table} SELECT old.* \
-                 FROM {table} VERSION AS OF {before} old LEFT ANTI JOIN {table} new ON old.topic = new.topic AND \
+                 again; Spark's SQL brings it back, and what was committed since stays: INSERT INTO {table} SELECT \
+                 old.* FROM {table} VERSION AS OF {before} old LEFT ANTI JOIN {table} new ON old.topic = new.topic AND \
                  old.kafka_partition = new.kafka_partition AND old.kafka_offset = new.kafka_offset; then `clicklake \
                  compact` sorts it"
             ),
