@@ -5,6 +5,10 @@
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/clicklake/localstack
 BUCKET=clicklake S3_KEY=clicklake S3_SECRET=clicklake-secret
 
+# What `up` sets in a shell.
+SETTINGS=(CLICKLAKE_BOOTSTRAP_SERVERS CLICKLAKE_LAKE
+  AWS_ENDPOINT_URL AWS_ALLOW_HTTP AWS_REGION AWS_ACCESS_KEY_ID AWS_SECRET_ACCESS_KEY)
+
 say() { echo "localstack: $1" >&2; }
 fail() { echo "error: $1" >&2; exit 3; }
 
