@@ -24,7 +24,7 @@ use crate::table::{Definition, Table};
 pub struct TableView {
     table: Table,
     log_store: LogStoreRef,
-    loaded: Loaded,
+    pub(super) loaded: Loaded,
 }
 
 impl TableView {
