@@ -145,7 +145,7 @@ async fn not_after(table: Table, log_store: &LogStoreRef, newest: Version, time:
     // has become, and wherever it begins by now.
     let mut found = 0;
     for bit in (0..Version::BITS).rev() {
-        let next = found | 1 << bit;
+        let next = found | (1 << bit);
         if next <= newest && (next < first || !times.is_later(next).await?) {
             found = next;
         }

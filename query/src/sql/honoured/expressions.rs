@@ -108,7 +108,7 @@ impl Honoured<'_> {
             }
             FunctionArguments::List(FunctionArgumentList { duplicate_treatment, args, clauses: said }) => {
                 is_distinct = *duplicate_treatment == Some(DuplicateTreatment::Distinct);
-                clauses = said;
+                clauses = said.as_slice();
                 let has_options =
                     args.iter().any(|argument| matches!(value_of(argument), FunctionArgExpr::WildcardWithOptions(_)));
                 self.refuse(has_options, &format!("a choice of columns in {called}(* …)"), "name the columns")?;

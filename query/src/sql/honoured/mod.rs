@@ -50,7 +50,7 @@ fn outermost(statement: &parser::Statement) -> Option<&Select> {
     let parser::Statement::Statement(statement) = statement else { return None };
     let Statement::Query(query) = statement.as_ref() else { return None };
     match query.body.as_ref() {
-        SetExpr::Select(select) => Some(select),
+        SetExpr::Select(select) => Some(select.as_ref()),
         _ => None,
     }
 }
