@@ -1,9 +1,9 @@
 //! Retires topics: what is over is not waited for.
 //!
 //! A topic that was moved to another cluster or made again under another name brings nothing any more, and without a
-//! word about it the lake would wait for it for ever. The word is a `txn` of `clicks_minute` for each of its partitions,
-//! the cut at which it was over: see [`retirement`]. So it holds for the partition as it stood then. A message that
-//! comes all the same moves the cut, and the topic is waited for again; so does a job that reads it.
+//! word about it the lake would wait for it for ever. The word is a `txn` of `clicks_minute` for each of its
+//! partitions, the cut at which it was over: see [`retirement`]. So it holds for the partition as it stood then. A
+//! message that comes all the same moves the cut, and the topic is waited for again; so does a job that reads it.
 
 use std::collections::BTreeSet;
 

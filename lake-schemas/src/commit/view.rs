@@ -79,7 +79,8 @@ impl TableView {
         entry::files_of(self.table, &self.log_store, version).boxed()
     }
 
-    /// The value that a version gave to a `txn`; `None` if it gave none, or its entry is gone, damaged or not there yet.
+    /// The value that a version gave to a `txn`; `None` if it gave none, or its entry is gone, damaged or not there
+    /// yet.
     pub fn moved<'a>(&'a self, version: Version, app_id: &'a str) -> BoxFuture<'a, Result<Option<i64>>> {
         Box::pin(async move {
             let lines = entry::read_if_whole(self.table, self.log_store.as_ref(), version).await?;

@@ -35,8 +35,8 @@ pub(super) struct Of {
     /// as nothing was counted.
     #[serde(rename = "final")]
     is_final: bool,
-    /// By topic, the partitions whose windows may still take clicks: those that have had no message yet, too. Topics that
-    /// were retired are not waited for.
+    /// By topic, the partitions whose windows may still take clicks: those that have had no message yet, too. Topics
+    /// that were retired are not waited for.
     #[schema(example = json!({ "clicks": [0, 3] }))]
     pending: BTreeMap<String, Vec<i32>>,
     /// Until when all minutes are written, of all topics that are waited for.

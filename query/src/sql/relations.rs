@@ -1,5 +1,5 @@
-//! How a table in a statement is taken: one that travels in time goes by its own name. What stands beside a table and is
-//! not taken was refused before: see [`super::honoured`].
+//! How a table in a statement is taken: one that travels in time goes by its own name. What stands beside a table and
+//! is not taken was refused before: see [`super::honoured`].
 
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::{RelationPlanner, RelationPlannerContext, RelationPlanning};

@@ -1,8 +1,8 @@
 //! `ALL` and `ANY` over a query: what is compared is told apart from the rows that it is compared with.
 //!
-//! DataFusion makes of `x >= ALL (SELECT x FROM t)` a query for rows of which `x >= x` is false, with the first `x` from
-//! outside. If both stand in tables of one name, it cannot tell them apart any more, and each row is compared with
-//! itself. Here the rows of the query get a name that nothing else in the statement has.
+//! DataFusion makes of `x >= ALL (SELECT x FROM t)` a query for rows of which `x >= x` is false, with the first `x`
+//! from outside. If both stand in tables of one name, it cannot tell them apart any more, and each row is compared
+//! with itself. Here the rows of the query get a name that nothing else in the statement has.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

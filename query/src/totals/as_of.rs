@@ -67,7 +67,8 @@ async fn newest_of(lake: &Lake, table: Table, source: Version) -> Result<Option<
 }
 
 /// What a version of a roll-up was made of. The last entry up to it tells that says so, which is not far back: between
-/// two rounds of a roll-up only files are put together. If it is further, the version tells itself, with all that it has.
+/// two rounds of a roll-up only files are put together. If it is further, the version tells itself, with all that it
+/// has.
 async fn made_of(newest: &TableView, version: Version) -> Result<Option<Version>> {
     let (table, app_id) = (newest.table(), source_version(newest.table()));
     for before in (version.saturating_sub(ENTRIES_MAX - 1)..=version).rev() {

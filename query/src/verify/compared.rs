@@ -1,7 +1,7 @@
 //! Sums on two sides, of one window and dimensions each, as they stream by: how many differ, and the first of them.
 //!
-//! Whatever a lake holds, what is kept of it here is bounded: the statement that adds up uses the disk beyond its memory,
-//! and of what differs no more is kept than anyone reads.
+//! Whatever a lake holds, what is kept of it here is bounded: the statement that adds up uses the disk beyond its
+//! memory, and of what differs no more is kept than anyone reads.
 
 use std::collections::BTreeMap;
 

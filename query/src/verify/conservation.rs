@@ -1,7 +1,8 @@
 //! The two conservation laws: nothing that was read is lost, and nothing that is there was not read.
 //!
 //! Raw: the messages read below the cut of `clicks` are the positions of `clicks` and `clicks_rejected` below it, each
-//! once. Minutes: the rows of `clicks` that a partition's stand says are in `clicks_minute` are the sum of its measures.
+//! once. Minutes: the rows of `clicks` that a partition's stand says are in `clicks_minute` are the sum of its
+//! measures.
 
 use std::fmt;
 
@@ -57,8 +58,8 @@ impl Conservation {
     }
 }
 
-/// Checks the laws by counting positions and rows. The queries may take so much memory, in bytes; beyond it they use the
-/// disk.
+/// Checks the laws by counting positions and rows. The queries may take so much memory, in bytes; beyond it they use
+/// the disk.
 pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, Result<Conservation, QueryError>> {
     Box::pin(async move {
         if table == Table::ClicksMinute && TableView::newest(lake, table).await?.is_none() {

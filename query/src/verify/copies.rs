@@ -59,8 +59,8 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// Looks for ids that are in several partitions, of the clicks that matter to windows. The first of them are a table
-    /// of the session then.
+    /// Looks for ids that are in several partitions, of the clicks that matter to windows. The first of them are a
+    /// table of the session then.
     pub async fn find(
         context: &SessionContext,
         parameters: &Parameters,

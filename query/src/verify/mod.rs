@@ -223,8 +223,8 @@ fn bounded(memory: usize) -> Result<SessionContext, QueryError> {
     Ok(SessionContext::new_with_config_rt(SessionConfig::new(), runtime))
 }
 
-/// A session that knows the raw tables, `clicks` at the version that is looked at, and a table of minutes at its own, as
-/// `clicks_minute`.
+/// A session that knows the raw tables, `clicks` at the version that is looked at, and a table of minutes at its own,
+/// as `clicks_minute`.
 async fn session(
     lake: &Lake,
     clicks: &TableView,

@@ -49,8 +49,8 @@ impl fmt::Display for Audit {
 }
 
 impl Audit {
-    /// As JSON: of each kind how many there are, and the first of them. Sums are texts, for they may have more digits than
-    /// programs keep of a number.
+    /// As JSON: of each kind how many there are, and the first of them. Sums are texts, for they may have more digits
+    /// than programs keep of a number.
     pub fn to_json(&self) -> Value {
         json!({
             "equal": self.is_equal(),

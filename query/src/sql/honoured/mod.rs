@@ -3,9 +3,9 @@
 //!
 //! DataFusion's parser takes what any engine understands, and its planner leaves out parts of that: `PREWHERE`, `WITH
 //! ROLLUP`, `CONNECT BY`, `FILTER` of a function that does not add up. Here each part of a query is taken apart by all
-//! its fields and named as one of three: honoured, refused by DataFusion itself, or refused here. A field or a form that
-//! the parser gets later does not compile until it is named too. Statements that make tables of the session are not
-//! looked at, but for the queries in them: of those the planner takes each field apart by itself.
+//! its fields and named as one of three: honoured, refused by DataFusion itself, or refused here. A field or a form
+//! that the parser gets later does not compile until it is named too. Statements that make tables of the session are
+//! not looked at, but for the queries in them: of those the planner takes each field apart by itself.
 
 mod expressions;
 
