@@ -72,6 +72,8 @@ pub enum Command {
     Backfill(Backfill),
     /// Makes a table that backfill has computed the lake's minutes, in one step; or undoes that
     Promote(Promote),
+    /// Says that a topic is over, so that counts can be final without it; or takes that back
+    Retire(Retire),
     /// Counts the raw clicks again in plain SQL, and compares
     Verify(Verify),
     /// Shows the events behind one count, and those that were not counted, with the reason
@@ -311,6 +313,18 @@ pub struct Promote {
     pub name: Option<ShadowName>,
     /// What was there before the last promotion becomes it again
     #[arg(long, env = "CLICKLAKE_UNDO", group = "what")]
+    pub undo: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake retire clicks-2025")]
+pub struct Retire {
+    /// The topic, as positions are recorded under: what --topic-as said, if it did
+    #[arg(value_name = "TOPIC", value_parser = topic)]
+    pub topic: String,
+    /// The topic is waited for again; a message that comes, or a job that reads it, does that too
+    // A switch that changes what is final does not come from the environment.
+    #[arg(long)]
     pub undo: bool,
 }
 

@@ -1,5 +1,6 @@
 //! How far a command is that reads history: a bar where someone looks, a line from time to time where not.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,31 @@ const REDRAW: Duration = Duration::from_millis(100);
 
 /// How often a line is logged.
 const LINE: Duration = Duration::from_secs(10);
+
+const STEPS: &str = "{bar:30} {pos} of {len} {prefix}, {msg} is next";
+
+/// A bar of steps that take long, where someone looks.
+pub struct Steps(ProgressBar);
+
+impl Steps {
+    /// Steps of some kind, of which none is done yet.
+    pub fn of(kind: &'static str) -> Self {
+        let style = ProgressStyle::with_template(STEPS).expect("a template");
+        Self(ProgressBar::new(0).with_style(style).with_prefix(kind))
+    }
+
+    /// So many are done, and which is next.
+    pub fn at(&self, done: usize, of: usize, next: &impl fmt::Display) {
+        self.0.set_length(of as u64);
+        self.0.set_message(next.to_string());
+        self.0.set_position(done as u64);
+    }
+
+    /// Takes the bar away.
+    pub fn end(&self) {
+        self.0.finish_and_clear();
+    }
+}
 
 /// Shows how far a work is while it goes on.
 pub async fn shown<T>(meter: &Arc<Meter>, work: impl Future<Output = T>) -> T {

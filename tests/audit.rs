@@ -3,17 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use deltalake::kernel::Add;
 use lake_schemas::commit::{Commit, ForeignChange, Outcome, TableLog};
 use lake_schemas::minute::Parameters;
-use lake_schemas::{Lake, Table, Windows, files};
+use lake_schemas::{Lake, Table, TopicPartition, Windows, files};
 use object_store::memory::InMemory;
 use query::verify::{Audit, Cause, Difference, Question, conservation, verify};
 
-use crate::simulation::{Computation, Log, compact, lake_on, simulate};
+use crate::simulation::{Computation, Log, compact, lake_on, named as named_partition, simulate};
 use crate::totals::others::{Others, WAY_OUT, files_of};
 
 const MEMORY: usize = 1 << 30;
@@ -215,6 +215,69 @@ fn a_raw_click_that_is_there_twice_is_found_out() {
         let found = audit(&lake).await;
         assert!(!found.is_equal(), "{found}");
         assert!(!conservation(&lake, Table::ClicksMinute, MEMORY).await.expect("an audit").holds());
+    });
+}
+
+#[test]
+fn rows_of_a_partition_that_no_position_is_known_of_are_named() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        let row = rows(&lake, Table::ClicksMinute, "true").await.slice(0, 1);
+        let row = with_column(&row, "kafka_partition", Arc::new(Int32Array::from(vec![99])));
+        let row = with_column(&row, "clicks", Arc::new(Int64Array::from(vec![1_000_000])));
+        replace(&lake, Table::ClicksMinute, Vec::new(), &[row]).await;
+        let found = audit(&lake).await;
+        assert!(!found.is_equal() && found.differing == 0, "{found}");
+        let stranger = &found.strangers[0];
+        assert_eq!((stranger.partition.partition, stranger.rows), (99, 1));
+        assert!(found.to_string().starts_with("differs") && found.to_string().contains("/99: 1 rows of clicks_minute"));
+        assert_eq!(found.to_json()["strangers"][0]["partition"], 99);
+        let law = conservation(&lake, Table::ClicksMinute, MEMORY).await.expect("an audit");
+        assert!(!law.holds() && law.to_string().contains("/99: 1 rows of clicks_minute"), "{law}");
+    });
+}
+
+#[test]
+fn hours_and_days_are_compared_with_what_they_are_made_of() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        compact(&lake, 1).await.expect("memory");
+        let found = audit(&lake).await;
+        let compared: Vec<_> = found.rolled_ups.compared.iter().map(|(table, ..)| *table).collect();
+        assert!(found.is_equal() && compared == Table::ROLLED_UP, "{found}");
+        for (table, source) in [(Table::ClicksDaily, "clicks_daily"), (Table::ClicksHourly, "clicks_hourly")] {
+            let lost = files_of(&lake, table).await.swap_remove(0);
+            replace(&lake, table, vec![lost], &[]).await;
+            let found = audit(&lake).await;
+            assert!(!found.is_equal() && found.differing == 0, "{found}");
+            assert!(found.rolled_ups.differences.iter().any(|one| one.table == table), "{found}");
+            assert!(found.to_string().contains(&format!("  {source} 2026-")), "{found}");
+            assert_eq!(found.to_json()["equal"], false);
+        }
+    });
+}
+
+#[test]
+fn a_row_that_is_there_twice_does_not_make_up_for_one_that_is_lost() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        let mut of_partitions = Vec::new();
+        for number in 0..3 {
+            let TopicPartition { topic, partition } = named_partition(number);
+            let condition = format!("topic = '{topic}' and kafka_partition = {partition}");
+            of_partitions.push(rows(&lake, Table::Clicks, &condition).await);
+        }
+        of_partitions.retain(|rows| rows.num_rows() > 2);
+        let all = files_of(&lake, Table::Clicks).await;
+        let first = of_partitions.remove(0);
+        let tampered = [first.slice(0, 1), first.slice(0, 1), first.slice(2, first.num_rows() - 2)];
+        replace(&lake, Table::Clicks, all, &tampered).await;
+        for rows in of_partitions {
+            replace(&lake, Table::Clicks, Vec::new(), &[rows]).await;
+        }
+        let law = conservation(&lake, Table::ClicksMinute, MEMORY).await.expect("an audit");
+        assert!(!law.raw.holds() && law.to_string().contains("1 rows are of positions that other rows have"), "{law}");
+        assert_eq!(law.to_json()["holds"], false);
     });
 }
 

@@ -59,6 +59,7 @@ mod money;
 mod places;
 mod raw_is_the_log;
 mod readers;
+mod retired;
 mod s3;
 mod same_again;
 mod serve;

@@ -22,6 +22,7 @@ pub mod position;
 pub mod raw_file;
 pub mod read;
 pub mod rejection;
+pub mod retire;
 pub mod rows;
 pub mod stand;
 mod statistics;

@@ -6,6 +6,7 @@
 //!           …                       /emitted    of minutes: the watermark up to which windows are out, microseconds
 //!           …                       /drained    of minutes: the offset below which everything is out
 //!           …                       /restore    of minutes: where a restart begins to read
+//!           …                       /retired    of minutes: whether it is waited for; no part of the stand
 //! clicklake/<table>/from                        of roll-ups: the version of their source that is in them
 //! ```
 //!
@@ -87,6 +88,28 @@ impl Stand {
         // An absent value is behind every offset, so `None < Some(_)` is what is meant.
         self.cut < later.cut || (self.cut == later.cut && self.drained < later.drained)
     }
+}
+
+/// What the `txn` of a partition ends with that says whether it is waited for.
+const RETIRED: &str = "/retired";
+
+/// The value of a [`retirement`] that says that the partition is waited for, whether or not it has had a message.
+pub const WAITED_FOR: i64 = -1;
+
+/// The `txn` that says of a partition whether it is waited for: [`WAITED_FOR`], or the cut at which its topic was over.
+/// A message behind that cut makes it void, for the partition stands elsewhere then.
+pub fn retirement(table: Table, partition: &TopicPartition) -> AppId {
+    format!("clicklake/{table}/{partition}{RETIRED}")
+}
+
+/// The partition of which a `txn` says whether it is waited for; `None` if it is something else's.
+pub fn retirement_of(table: Table, app_id: &str) -> Option<TopicPartition> {
+    Stand::partition_of(table, app_id.strip_suffix(RETIRED)?)
+}
+
+/// Whether a partition that stands there is over, by the value of its [`retirement`].
+pub fn is_over(retirement: i64, stand: Stand) -> bool {
+    retirement >= 0 && retirement == stand.cut.unwrap_or(0)
 }
 
 /// The `txn` that records up to which version of its source a table has been rolled up.
@@ -202,6 +225,21 @@ mod tests {
         for foreign in ["clicklake/clicks/clicks/+3", "clicklake/clicks/clicks/03", "clicklake/clicks_hourly/clicks/3"]
         {
             assert_eq!(Table::ALL.map(|table| Stand::partition_of(table, foreign)), [const { None }; 5], "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_partition_is_over_where_it_stood_then_and_nowhere_else() {
+        let partition = TopicPartition::new("up-1", 3);
+        let app_id = retirement(Table::ClicksMinute, &partition);
+        assert_eq!(app_id, "clicklake/clicks_minute/up-1/3/retired");
+        assert_eq!(retirement_of(Table::ClicksMinute, &app_id), Some(partition.clone()));
+        assert_eq!(retirement_of(Table::Clicks, &app_id), None);
+        assert_eq!(retirement_of(Table::ClicksMinute, "clicklake/clicks_minute/up-1/3/drained"), None);
+        assert_eq!(Stand::partition_of(Table::ClicksMinute, &app_id), None, "it is no part of the stand");
+        assert!(is_over(5, at(Some(5), None)) && is_over(0, Stand::default()));
+        for (retirement, cut) in [(5, Some(6)), (5, None), (0, Some(1)), (WAITED_FOR, None), (WAITED_FOR, Some(5))] {
+            assert!(!is_over(retirement, at(cut, None)), "{retirement} at {cut:?}");
         }
     }
 

@@ -30,6 +30,16 @@ pub struct Verify {
     /// Only windows before this time
     #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
     pub to: Option<EventTime>,
+    /// How the findings are written
+    #[arg(long, default_value = "text")]
+    pub format: AuditFormat,
+}
+
+/// How findings are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AuditFormat {
+    Text,
+    Json,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use ::ingest::kafka::ends;
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+};
 use lake_schemas::commit::TableView;
 use lake_schemas::table::timestamp;
 use lake_schemas::{Lake, Stand, Table};
@@ -33,6 +35,8 @@ pub async fn run(lake: &str, command: Lag) -> anyhow::Result<()> {
         let lags = stands.iter().zip(&firsts).map(|((stand, end), first)| end - stand.cut.unwrap_or(*first));
         Arc::new(lags.map(|lag| lag.max(0)).collect::<Int64Array>())
     };
+    let known = minutes.as_ref().map(TableView::partitions).unwrap_or_default();
+    let retired = ends.keys().map(|partition| Some(known.retired.contains(partition))).collect::<BooleanArray>();
     let (clicks, minutes) = (stands(&clicks), stands(&minutes));
     let complete = minutes.iter().map(|(stand, _)| stand.emitted_ms.map(|millis| millis * 1_000));
     let complete = complete.collect::<TimestampMicrosecondArray>().with_data_type(timestamp());
@@ -46,6 +50,7 @@ pub async fn run(lake: &str, command: Lag) -> anyhow::Result<()> {
         ("clicks_minute", cut(&minutes)),
         ("clicks_minute_lag", lag(&minutes)),
         ("complete_until", Arc::new(complete)),
+        ("retired", Arc::new(retired)),
     ];
     let rows = RecordBatch::try_from_iter(columns)?;
     report::show(&[rows], command.report.format, |rows| with_ages(rows, "complete_until", now()))

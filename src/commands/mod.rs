@@ -11,6 +11,7 @@ pub mod lag;
 pub mod manual;
 pub mod pins;
 pub mod promote;
+pub mod retire;
 pub mod series;
 pub mod serve;
 pub mod sql;

@@ -9,13 +9,14 @@ use arrow::array::RecordBatch;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use lake_schemas::job::SourceError;
-use lake_schemas::{Lake, LakeError};
+use lake_schemas::{Lake, LakeError, TopicPartition};
 use query::QueryError;
 use query::verify::{Question, Recompute, Stands, conservation, verify};
 use stream_agg::job::Aggregate as Job;
 
 use super::windows;
-use crate::arguments::Verify;
+use crate::arguments::{AuditFormat, Verify};
+use crate::progress::Steps;
 use crate::{memory, report};
 
 /// The table does not say what the raw clicks say.
@@ -24,14 +25,20 @@ const EXIT_DIFFERS: u8 = 1;
 pub async fn run(lake: &str, command: Verify) -> anyhow::Result<ExitCode> {
     let lake = Lake::at(lake)?;
     let memory = memory::three_quarters();
+    let is_json = command.format == AuditFormat::Json;
     let (is_right, found) = if command.conservation {
         let found = conservation(&lake, command.table, memory).await?;
-        (found.holds(), found.to_string())
+        (found.holds(), if is_json { found.to_json().to_string() } else { found.to_string() })
     } else {
         let (replay, windows) = (Replay { lake: &lake }, windows(command.from, command.to)?);
         let by = command.replay.then_some(&replay as &dyn Recompute);
-        let found = verify(&lake, Question { table: command.table, windows, by }, memory).await?;
-        (found.is_equal(), found.to_string())
+        let steps = Steps::of("partitions recounted");
+        let progress = |done: usize, of: usize, next: &TopicPartition| steps.at(done, of, next);
+        let asked = Question { table: command.table, windows, by, progress: Some(&progress) };
+        let found = verify(&lake, asked, memory).await;
+        steps.end();
+        let found = found?;
+        (found.is_equal(), if is_json { found.to_json().to_string() } else { found.to_string() })
     };
     report::print_text(found.trim_end());
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERS) })

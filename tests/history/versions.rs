@@ -9,10 +9,12 @@ use lake_schemas::{Lake, Stand, Table, TopicPartition};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 
 use crate::clock_store::ClockStore;
 use crate::fault_store::{Fault, FaultStore};
-use crate::simulation::{lake_on, simulate};
+use crate::simulation::{for_seeds, lake_on, simulate};
 
 /// A lake with so many versions of `clicks`, each of which moves a cut by one.
 async fn lake_of(versions: i64) -> (Lake, Arc<InMemory>) {
@@ -118,5 +120,81 @@ fn a_time_is_looked_up_without_reading_all_versions() {
             let operations = counted.operations() - before;
             assert!(operations < 120, "{operations} operations in minute {minute}");
         }
+    });
+}
+
+/// A log of so many versions, each written at a second, as the store of a copy has it: all put at once.
+async fn copied(seconds: &[i64]) -> (Lake, Arc<InMemory>) {
+    let (lake, store) = lake_of(0).await;
+    for (version, second) in (0..).zip(seconds) {
+        if version == 0 {
+            write_at(&store, Table::Clicks, 0, *second).await;
+            continue;
+        }
+        let entry_of = serde_json::json!({ "commitInfo": { "timestamp": second * 1_000, "operation": "WRITE" } });
+        store.put(&entry(Table::Clicks, version), entry_of.to_string().into()).await.expect("memory");
+    }
+    (lake, store)
+}
+
+#[test]
+fn a_time_in_a_log_of_a_week_costs_few_reads_though_its_store_tells_no_times() {
+    const VERSIONS: i64 = 3_000;
+    const READS_MAX: u64 = 100;
+    simulate(async {
+        // A commit every five seconds, and a writer that is a little ahead.
+        let seconds: Vec<_> = (0..VERSIONS).map(|number| number * 5 + number % 3 * 4).collect();
+        let (lake, store) = copied(&seconds).await;
+        drop(lake);
+        let counted = FaultStore::new(store, Box::new(|_| Fault::None));
+        let view = newest(&lake_on(Arc::new(counted.clone()))).await;
+        for second in [0, 5, 777, 7_500, VERSIONS * 5, VERSIONS * 50] {
+            let before = counted.operations();
+            let time = DateTime::from_timestamp(second, 0).expect("a time");
+            let found = view.version_at(time).await.expect("there is one");
+            let later = seconds.iter().position(|written| *written > second).unwrap_or(seconds.len());
+            assert_eq!(found, later as u64 - 1, "at {second}");
+            let reads = counted.operations() - before;
+            assert!(reads < READS_MAX, "{reads} reads at {second}");
+        }
+    });
+}
+
+#[test]
+fn which_version_was_the_newest_at_a_time_does_not_change_when_the_log_does() {
+    for_seeds(0..20, |seed| async move {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut clock = 1_000;
+        let seconds: Vec<_> = (0..random.random_range(1..300))
+            .map(|_| {
+                clock += random.random_range(0..10);
+                clock + random.random_range(0..120)
+            })
+            .collect();
+        let (lake, store) = copied(&seconds).await;
+        let view = newest(&lake).await;
+        let times: Vec<_> = (0..10).map(|_| random.random_range(1_000..clock + 200)).collect();
+        let mut answers = Vec::new();
+        for second in times {
+            let time = DateTime::from_timestamp(second, 0).expect("a time");
+            let Ok(found) = view.version_at(time).await else { continue };
+            let later = seconds.iter().position(|written| *written > second).unwrap_or(seconds.len());
+            if found + 1 != later as u64 {
+                return Err(format!("version {found} was found at {second}, and {later} is the first later one"));
+            }
+            answers.push((time, found));
+        }
+        // Clean-up takes what is old, and more comes: what is asked of the rest is answered as before.
+        let gone = answers.iter().map(|(_, found)| found.saturating_sub(80)).min().unwrap_or(0);
+        for version in 0..gone {
+            store.delete(&entry(Table::Clicks, version as i64)).await.map_err(|error| error.to_string())?;
+        }
+        for (time, found) in answers {
+            let again = view.version_at(time).await.map_err(|error| error.to_string())?;
+            if again != found {
+                return Err(format!("{time}: it was version {found}, and is {again}"));
+            }
+        }
+        Ok(())
     });
 }

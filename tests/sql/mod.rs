@@ -4,6 +4,7 @@
 mod answered;
 mod beside;
 mod distributed;
+mod passed_over;
 mod typed;
 mod world;
 

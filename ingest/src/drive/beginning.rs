@@ -1,9 +1,10 @@
 //! Partitions begin where the tables stand, and begin again when they turn out to stand elsewhere.
 
-use lake_schemas::commit::TableLog;
+use lake_schemas::commit::{Outcome, TableLog};
 use lake_schemas::job::{Job, Source, SourceError, Start};
+use lake_schemas::retire::waiting_for;
 use lake_schemas::witness::Witness;
-use lake_schemas::{Stand, TopicPartition};
+use lake_schemas::{Stand, Table, TopicPartition};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -38,6 +39,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 backoff.again(error, &self.stop).await?;
             }
             log.warn_of_foreign();
+            wait_for(log, &partitions, &mut backoff, &self.stop).await?;
         }
         self.behind.get_or_insert_default().extend(partitions.iter().cloned());
         let mut starts = Vec::new();
@@ -101,6 +103,34 @@ fn fenced(log: &TableLog, partition: &TopicPartition, ours: Stand) -> Option<Dri
     let mut both = ours.encode(table, partition).into_iter().zip(log.stand(partition).encode(table, partition));
     let ((app_id, expected), (_, found)) = both.find(|((_, expected), (_, found))| expected != found)?;
     Some(DriveError::Fenced { table: table.to_string(), app_id, expected, found })
+}
+
+/// Has `clicks_minute` wait for partitions that it does not wait for yet: whatever they bring, and be it the first they
+/// ever had, is not late. Whoever is told that a count is final is told so of these too.
+async fn wait_for(
+    log: &mut TableLog,
+    partitions: &[TopicPartition],
+    backoff: &mut Backoff,
+    stop: &CancellationToken,
+) -> Result<(), DriveError> {
+    if log.table() != Table::ClicksMinute {
+        return Ok(());
+    }
+    let Some(commit) = waiting_for(log, partitions) else { return Ok(()) };
+    loop {
+        match log.commit(&commit).await {
+            Ok(Outcome::Committed(version)) => {
+                info!(table = %log.table(), version, partitions = commit.moves.len(), "waits for");
+                return Ok(());
+            }
+            // Somebody else has said so meanwhile.
+            Ok(Outcome::Fenced { .. }) => return Ok(()),
+            Ok(outcome @ (Outcome::InputGone { .. } | Outcome::Overtaken { .. })) => {
+                unreachable!("it removes nothing, and goes onto any version: {outcome:?}")
+            }
+            Err(error) => backoff.again(error, stop).await?,
+        }
+    }
 }
 
 /// Follows tables to their newest versions.

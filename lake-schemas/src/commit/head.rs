@@ -34,6 +34,11 @@ impl Head {
         self.txns.get(app_id).copied()
     }
 
+    /// All values.
+    pub(super) fn txns(&self) -> impl Iterator<Item = (&str, i64)> {
+        self.txns.iter().map(|(app_id, value)| (app_id.as_str(), *value))
+    }
+
     /// Where all partitions stand in a table of this head.
     pub(super) fn stands(&self, table: Table) -> BTreeMap<TopicPartition, Stand> {
         let partitions = self.txns.keys().filter_map(|app_id| Stand::partition_of(table, app_id));

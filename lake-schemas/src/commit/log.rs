@@ -55,7 +55,7 @@ const TAKEN_MAX: u32 = 8;
 pub struct TableLog {
     table: Table,
     log_store: LogStoreRef,
-    head: Head,
+    pub(super) head: Head,
     /// When the version after the head was found to be missing.
     pub(super) looked: Looked,
     /// When it was last seen that the table is still the one that is known.

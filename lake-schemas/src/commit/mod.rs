@@ -51,6 +51,7 @@ mod named;
 mod noticed;
 #[cfg(test)]
 mod others;
+mod partitions;
 mod shape;
 mod terms;
 mod versions;
@@ -65,6 +66,7 @@ pub use foreign::ForeignChange;
 pub use head::Head;
 pub use load::without_deleted_rows;
 pub use log::TableLog;
+pub use partitions::Partitions;
 pub use view::TableView;
 pub use written::Written;
 

@@ -22,6 +22,10 @@ use crate::table::Table;
 /// that are wrong by as much.
 const AHEAD_MAX_MS: i64 = 15 * 60 * 1_000;
 
+/// How many versions before one are looked at for a later one: writers whose clocks differ take turns with a commit
+/// every few seconds each, so that their times are in order again after some of them.
+const DISORDER_MAX: Version = 64;
+
 /// What a table's log consists of.
 #[derive(Debug, Default)]
 pub(super) struct LogFiles {
@@ -122,35 +126,97 @@ pub(super) async fn gone(
 struct Found {
     /// Which one it is, if there is one.
     version: Option<Version>,
-    /// When the first one was written that is there.
+    /// When the first one was written that is there, if that had to be looked at.
     first_ms: Option<i64>,
 }
 
 /// The latest version that is not younger than a time; to say what there is otherwise is for the caller.
 ///
 /// A version's time is what its commit says, at most [`AHEAD_MAX_MS`] after the store took it, and never before that of
-/// the version before it: clocks of several writers differ. Entries that the store has had for that long before the
-/// time asked for are not read; what is read is a few minutes of commits.
+/// one of the [`DISORDER_MAX`] versions before it: clocks of several writers differ. Of a log of any length so many
+/// entries are read, and one for each halving of it: those alone that the store has not had for long at that time.
 async fn not_after(table: Table, log_store: &LogStoreRef, newest: Version, time: DateTime<Utc>) -> Result<Found> {
-    let (log, time_ms) = (LogFiles::list(table, log_store).await?, time.timestamp_millis());
-    let passed = log.leading(|stored_ms| stored_ms + AHEAD_MAX_MS <= time_ms).map(|version| version.min(newest));
-    let begin = passed.map_or(log.first(), |version| version + 1);
-    let mut times = stream::iter(begin..=newest)
-        .map(|version| async move { Ok::<_, LakeError>((version, written_ms(table, log_store, version).await?)) })
-        .buffered(READS_MAX);
-    let mut found = Found { version: passed, first_ms: None };
-    while let Some((version, written_ms)) = times.try_next().await? {
-        // What a checkpoint has replaced may be gone; the version after it is a moment younger.
-        let Some(written_ms) = written_ms else { continue };
-        let latest_ms = log.stored_ms.get(&version).map_or(i64::MAX, |stored_ms| stored_ms + AHEAD_MAX_MS);
-        let written_ms = written_ms.min(latest_ms);
-        found.first_ms.get_or_insert(written_ms);
-        if written_ms > time_ms {
+    let log = LogFiles::list(table, log_store).await?;
+    let Some(first) = log.entries.iter().copied().find(|version| *version >= log.first()) else {
+        return Ok(Found { version: None, first_ms: None });
+    };
+    let mut times = Times { table, log_store, log: &log, time_ms: time.timestamp_millis(), known: BTreeMap::new() };
+    // Which versions are looked at hangs on their numbers alone, so that the answer is the same however long the log
+    // has become, and wherever it begins by now.
+    let mut found = 0;
+    for bit in (0..Version::BITS).rev() {
+        let next = found | (1 << bit);
+        if next <= newest && (next < first || !times.is_later(next).await?) {
+            found = next;
+        }
+    }
+    if found <= first && times.is_later(first).await? {
+        return Ok(Found { version: None, first_ms: times.known.get(&first).copied() });
+    }
+    // What came before one that is later was later too.
+    let before = found.saturating_sub(DISORDER_MAX - 1).max(first)..=found;
+    times.read(before.clone()).await?;
+    for version in before {
+        if times.is_later(version).await? {
+            found = version.saturating_sub(1);
             break;
         }
-        found.version = Some(version);
     }
-    Ok(found)
+    // A version whose entry is gone from between others cannot be read.
+    let there = log.entries.iter().rev().copied().find(|version| (first..=found).contains(version));
+    Ok(Found { version: there, first_ms: times.known.get(&first).copied() })
+}
+
+/// When versions were written, as far as that has to be known to tell those that are later than a time.
+struct Times<'a> {
+    table: Table,
+    log_store: &'a LogStoreRef,
+    log: &'a LogFiles,
+    time_ms: i64,
+    /// What was read, in milliseconds since 1970.
+    known: BTreeMap<Version, i64>,
+}
+
+impl Times<'_> {
+    /// Whether a version is later than the time that is asked for.
+    async fn is_later(&mut self, version: Version) -> Result<bool> {
+        if self.is_told(version) {
+            return Ok(false);
+        }
+        if !self.known.contains_key(&version) {
+            let written_ms = self.written_ms(version).await?;
+            self.known.insert(version, written_ms);
+        }
+        Ok(self.known[&version] > self.time_ms)
+    }
+
+    /// Reads what is needed of some versions at once.
+    async fn read(&mut self, versions: RangeInclusive<Version>) -> Result<()> {
+        let unknown: Vec<_> =
+            versions.filter(|version| !self.is_told(*version) && !self.known.contains_key(version)).collect();
+        let this = &*self;
+        let read = stream::iter(unknown)
+            .map(|version| async move { Ok::<_, LakeError>((version, this.written_ms(version).await?)) })
+            .buffered(READS_MAX);
+        let read: Vec<_> = read.try_collect().await?;
+        self.known.extend(read);
+        Ok(())
+    }
+
+    /// Whether it is known without reading its entry that a version is not later: the store has had that for too long,
+    /// or has not got it.
+    fn is_told(&self, version: Version) -> bool {
+        let stored_ms = self.log.stored_ms.get(&version);
+        stored_ms.is_none_or(|stored_ms| stored_ms + AHEAD_MAX_MS <= self.time_ms)
+    }
+
+    /// When a version was written. One that is damaged was when the store took it.
+    async fn written_ms(&self, version: Version) -> Result<i64> {
+        let stored_ms = self.log.stored_ms.get(&version).copied();
+        let written_ms = written_ms(self.table, self.log_store, version).await?;
+        let latest_ms = stored_ms.map_or(i64::MAX, |stored_ms| stored_ms + AHEAD_MAX_MS);
+        Ok(written_ms.or(stored_ms).unwrap_or(i64::MIN).min(latest_ms))
+    }
 }
 
 /// The latest version that is not younger than a time, or what there is instead.

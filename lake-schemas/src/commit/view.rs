@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Utc};
-use deltalake::kernel::Add;
+use deltalake::kernel::{Action, Add};
 use deltalake::logstore::LogStoreRef;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
@@ -24,7 +24,7 @@ use crate::table::{Definition, Table};
 pub struct TableView {
     table: Table,
     log_store: LogStoreRef,
-    loaded: Loaded,
+    pub(super) loaded: Loaded,
 }
 
 impl TableView {
@@ -77,6 +77,19 @@ impl TableView {
     /// Which files a version added and took out; `None` if its entry is gone or damaged, or not there yet.
     pub fn files_of(&self, version: Version) -> BoxFuture<'_, Result<Option<VersionFiles>>> {
         entry::files_of(self.table, &self.log_store, version).boxed()
+    }
+
+    /// The value that a version gave to a `txn`; `None` if it gave none, or its entry is gone, damaged or not there
+    /// yet.
+    pub fn moved<'a>(&'a self, version: Version, app_id: &'a str) -> BoxFuture<'a, Result<Option<i64>>> {
+        Box::pin(async move {
+            let lines = entry::read_if_whole(self.table, self.log_store.as_ref(), version).await?;
+            let value = |action: &Action| match action {
+                Action::Txn(txn) if txn.app_id == app_id => Some(txn.version),
+                _ => None,
+            };
+            Ok(lines.and_then(|lines| lines.actions.iter().find_map(value)))
+        })
     }
 
     /// The columns that it has beyond a definition, those of other programs, and their types.

@@ -31,14 +31,20 @@ pub(super) struct Of {
     cut: BTreeMap<String, BTreeMap<String, i64>>,
     /// The version of `clicks_minute`.
     version: Version,
-    /// Whether it cannot change any more, unless history is computed again: no window of it takes clicks.
+    /// Whether it cannot change any more, unless history is computed again: no window of it takes clicks. False as long
+    /// as nothing was counted.
     #[serde(rename = "final")]
     is_final: bool,
-    /// The partitions whose windows may still take clicks.
-    pending: Vec<i32>,
-    /// Until when all minutes are written, of all partitions.
+    /// By topic, the partitions whose windows may still take clicks: those that have had no message yet, too. Topics
+    /// that were retired are not waited for.
+    #[schema(example = json!({ "clicks": [0, 3] }))]
+    pending: BTreeMap<String, Vec<i32>>,
+    /// Until when all minutes are written, of all topics that are waited for.
     #[schema(example = "2026-03-07T12:00:00Z")]
     complete_until: Option<String>,
+    /// By topic, until when its minutes are written.
+    #[schema(example = json!({ "clicks": "2026-03-07T12:00:00Z" }))]
+    complete_until_by_topic: BTreeMap<String, Option<String>>,
 }
 
 /// What was counted.
@@ -74,7 +80,7 @@ pub(super) struct TotalRow {
 /// What was counted in a window. Windows without counts have no row.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WindowRow {
-    /// When it starts, or where what was asked for starts in it.
+    /// When it starts, also where what was asked for starts later.
     #[schema(example = "2026-03-07T12:00:00Z")]
     window_start: String,
     #[serde(skip)]
@@ -118,12 +124,19 @@ impl Of {
         for (partition, next) in at.cut() {
             cut.entry(partition.topic).or_default().insert(partition.partition.to_string(), next);
         }
-        let mut pending: Vec<_> = at.pending(to).map(|partition| partition.partition).collect();
-        pending.sort_unstable();
-        // Partitions of several topics may have one number.
-        pending.dedup();
-        let complete_until = at.complete_until().map(written);
-        Self { cut, version: at.minutes, is_final: pending.is_empty(), pending, complete_until }
+        let mut pending: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for partition in at.pending(to) {
+            pending.entry(partition.topic.clone()).or_default().push(partition.partition);
+        }
+        let by_topic = at.complete_until_by_topic().into_iter();
+        Self {
+            cut,
+            version: at.minutes,
+            is_final: at.is_final(to),
+            pending,
+            complete_until: at.complete_until().map(written),
+            complete_until_by_topic: by_topic.map(|(topic, until)| (topic.to_owned(), until.map(written))).collect(),
+        }
     }
 }
 

@@ -44,12 +44,15 @@ pub(super) fn draw(
     let first = bars.first().map_or(epoch, |bar| bar.start);
     let last = bars.last().map_or(first, |bar| bar.start);
     let end = EventTime::from_millis(window.end_ms(last.millis())).unwrap_or(last);
+    // What is final does not grow, wherever its watermark stands: its topics may be over.
+    let complete_until =
+        if at.is_final(question.to) { Some(EventTime::from_micros(i64::MAX)) } else { at.complete_until() };
     plot(&Series {
         bars,
         window,
         from: question.from.unwrap_or(first),
         to: question.to.unwrap_or(end),
-        complete_until: at.complete_until(),
+        complete_until,
         pixels,
     })
 }

@@ -152,8 +152,7 @@ pub(super) fn now() -> DateTime<Utc> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
+    use lake_schemas::commit::Partitions;
     use object_store::memory::InMemory;
     use tokio::time::advance;
     use url::Url;
@@ -166,8 +165,8 @@ mod tests {
         let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
         let served = Served::new(lake, None).expect("a session");
         let why_not = async || {
-            let stands = BTreeMap::new();
-            let at = StandsAt { minutes: 1, hourly: None, daily: None, stands, allowed_lateness_ms: 0 };
+            let partitions = Partitions::default();
+            let at = StandsAt { minutes: 1, hourly: None, daily: None, partitions, allowed_lateness_ms: 0 };
             let answer = served.answer(async { Ok(Answer { rows: Vec::new(), at }) }).await;
             answer.err().map(|problem| problem.detail().to_owned())
         };

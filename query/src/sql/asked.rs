@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::error::Result;
-use datafusion::sql::parser::{CopyToSource, Statement};
+use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, ObjectName, ObjectNamePart, ObjectType, TableFactor, Value,
 };
@@ -12,7 +12,7 @@ use lake_schemas::{LakeError, Table};
 use super::catalog::{SCHEMA, is_the_lakes_own};
 use super::statements::named;
 use super::table::{is_read_only, refused};
-use super::visited::{Look, look};
+use super::visited::{Look, look_at};
 
 /// What stands in a statement that asks which tables there are: the schemas that say so, and what PostgreSQL's begin
 /// with.
@@ -35,8 +35,9 @@ impl Asked {
     /// By a statement in which so many names travel in time. Each must be a table there: anywhere else it would be
     /// taken for an alias, and the answer be of the newest version.
     pub fn of(statement: &Statement, travels: usize) -> Result<Self> {
-        let mut asked = Self::default();
-        asked.look_at(statement);
+        let mut asked = Self { lists: lists(statement), ..Self::default() };
+        // It goes through to the end.
+        let _ = look_at(statement, &mut asked);
         let (made, dropped) = (made_by(statement), dropped_by(statement));
         if let Some(name) = made.and_then(in_lake).filter(|name| is_the_lakes(name)) {
             return Err(is_the_lakes_own(&name));
@@ -51,24 +52,17 @@ impl Asked {
         }
         Ok(asked)
     }
+}
 
-    fn look_at(&mut self, statement: &Statement) {
-        let _ = match statement {
-            Statement::Statement(statement) => {
-                let text = statement.to_string().to_ascii_lowercase();
-                self.lists |= text.starts_with("show") || LISTS.iter().any(|name| text.contains(name));
-                look(statement.as_ref(), self)
-            }
-            Statement::CopyTo(copy) => match &copy.source {
-                CopyToSource::Relation(name) => self.relation(name),
-                CopyToSource::Query(query) => look(query.as_ref(), self),
-            },
-            Statement::Explain(explain) => {
-                self.look_at(&explain.statement);
-                ControlFlow::Continue(())
-            }
-            Statement::CreateExternalTable(_) | Statement::Reset(_) => ControlFlow::Continue(()),
-        };
+/// Whether a statement asks which tables there are.
+fn lists(statement: &Statement) -> bool {
+    match statement {
+        Statement::Statement(statement) => {
+            let text = statement.to_string().to_ascii_lowercase();
+            text.starts_with("show") || LISTS.iter().any(|name| text.contains(name))
+        }
+        Statement::Explain(explain) => lists(&explain.statement),
+        _ => false,
     }
 }
 

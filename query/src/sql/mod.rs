@@ -3,12 +3,14 @@
 //! ```text
 //!   text ── statements ──▶ one statement ── session ──▶ rows
 //!           VERSION AS OF        │
+//!                                ├─ honoured  no part of it would be passed over in silence
 //!                                ├─ catalog   which tables there are, which names are the lake's
 //!                                ├─ sight     each at one version for as long as the statement runs
 //!                                ├─ table     scans it there; refuses to write
 //!                                ├─ functions history, changes (totals and series: see crate::totals)
 //!                                ├─ own       of it all, the rows of some campaigns
 //!                                ├─ checked_sum, checked_arithmetic   no whole number wraps around
+//!                                ├─ set_comparison   ALL and ANY compare with the rows of their query
 //!                                ├─ targets   a path that is written to is meant literally
 //!                                └─ guard     no file of the lake is put, replaced or deleted
 //! ```
@@ -22,9 +24,11 @@ mod functions;
 mod guard;
 mod held;
 mod history;
+mod honoured;
 mod own;
 mod relations;
 mod session;
+mod set_comparison;
 mod shared;
 mod sight;
 mod statements;
@@ -34,6 +38,7 @@ pub(crate) mod visited;
 
 pub(crate) use catalog::{CATALOG, SCHEMA};
 pub use held::Held;
+pub(crate) use honoured::UNSUPPORTED;
 pub(crate) use own::{HIDDEN, seen_by};
 pub use session::{Session, run};
 pub(crate) use shared::Shared;

@@ -29,7 +29,9 @@ use super::checked_sum::CheckedSum;
 use super::functions::{OfTable, TableFunction};
 use super::guard::Refusal;
 use super::held::{self, Held};
+use super::honoured;
 use super::relations::Relations;
+use super::set_comparison::AloneInItsQuery;
 use super::shared::Shared;
 use super::sight::Sight;
 use super::statements::{Statement, statements};
@@ -77,6 +79,7 @@ impl Session {
         }
         context.register_udaf(CheckedSum::function());
         context.add_analyzer_rule(Arc::new(CheckedArithmetic));
+        context.add_analyzer_rule(Arc::new(AloneInItsQuery));
         context.add_analyzer_rule(Arc::new(LiteralTargets));
         context.register_relation_planner(Arc::new(Relations))?;
         Ok(Self { context, sight, stores: Arc::clone(&shared.stores), refusal: shared.refusal.clone() })
@@ -192,6 +195,7 @@ impl Session {
     async fn turn_to_parsed(&self, parsed: &parser::Statement, travels: usize) -> Result<(), QueryError> {
         // What an earlier statement was refused says nothing of this one.
         drop(self.refusal.take());
+        honoured::check(parsed, &self.context.state())?;
         let asked = Asked::of(parsed, travels)?;
         self.sight.turn_to(&asked).await
     }

@@ -6,14 +6,31 @@
 
 use std::ops::ControlFlow;
 
+use datafusion::sql::parser::{self, CopyToSource};
 use datafusion::sql::sqlparser::ast::{
-    Expr, ObjectName, Query, TableFactor, Visit, VisitMut, Visitor as ParserVisitor, VisitorMut as ParserVisitorMut,
+    Expr, ObjectName, Query, Select, Statement, TableFactor, Visit, VisitMut, Visitor as ParserVisitor,
+    VisitorMut as ParserVisitorMut,
 };
 
 /// Looks at the parts of a statement, each before what it is made of.
 pub(crate) trait Look {
+    /// Looks at a statement, also at one that is explained by another.
+    fn statement(&mut self, _: &Statement) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
     /// Looks at a query, also at one within another.
     fn query(&mut self, _: &Query) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    /// Leaves a query, all of which was looked at.
+    fn leave_query(&mut self, _: &Query) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    /// Looks at a select, of which a query has several if they are put together by UNION and the like.
+    fn select(&mut self, _: &Select) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
@@ -49,6 +66,20 @@ pub(crate) trait Change {
 /// Has a part of a statement looked at, until the visitor breaks off.
 pub(crate) fn look(part: &impl Visit, visitor: &mut dyn Look) -> ControlFlow<()> {
     part.visit(&mut Looking(visitor))
+}
+
+/// Has a statement of DataFusion's looked at, until the visitor breaks off. What its parser reads by itself has no
+/// queries, but for those that are copied or explained.
+pub(crate) fn look_at(statement: &parser::Statement, visitor: &mut dyn Look) -> ControlFlow<()> {
+    match statement {
+        parser::Statement::Statement(statement) => look(statement.as_ref(), visitor),
+        parser::Statement::CopyTo(copy) => match &copy.source {
+            CopyToSource::Relation(name) => visitor.relation(name),
+            CopyToSource::Query(query) => look(query.as_ref(), visitor),
+        },
+        parser::Statement::Explain(explain) => look_at(&explain.statement, visitor),
+        parser::Statement::CreateExternalTable(_) | parser::Statement::Reset(_) => ControlFlow::Continue(()),
+    }
 }
 
 /// Has a part of a statement changed, until the visitor breaks off.
@@ -97,6 +128,18 @@ struct Looking<'a>(&'a mut dyn Look);
 
 impl ParserVisitor for Looking<'_> {
     type Break = ();
+
+    fn pre_visit_statement(&mut self, statement: &Statement) -> ControlFlow<()> {
+        self.0.statement(statement)
+    }
+
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        self.0.leave_query(query)
+    }
+
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        self.0.select(select)
+    }
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
         self.0.query(query)

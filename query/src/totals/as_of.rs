@@ -3,11 +3,14 @@
 
 use futures::future::BoxFuture;
 use lake_schemas::commit::{TableView, Version};
-use lake_schemas::stand::rolled_up_from;
+use lake_schemas::stand::{rolled_up_from, source_version};
 use lake_schemas::{Lake, LakeError, Result, Table};
 
 use super::question::AsOf;
 use super::sources::{Sources, Viewed};
+
+/// Entries of a roll-up that are looked at for what a version of it was made of: more than lie between two rounds.
+const ENTRIES_MAX: Version = 8;
 
 /// The tables as they were when it was so.
 pub(crate) fn sources_as_of(lake: &Lake, as_of: AsOf) -> BoxFuture<'_, Result<Sources>> {
@@ -48,20 +51,33 @@ async fn newest_of(lake: &Lake, table: Table, source: Version) -> Result<Option<
         return Ok(Some(newest));
     }
     // What it was made of only advances, so what is looked for lies before the first version that is of a later one.
-    let Some(mut found) = there(newest.at(newest.first().await?).await)?.filter(|view| !is_of_later(view)) else {
+    let (mut found, mut later) = (newest.first().await?, newest.version());
+    if made_of(&newest, found).await? > Some(source) {
         return Ok(None);
-    };
-    let mut later = newest.version();
-    while found.version() + 1 < later {
-        let middle = found.version() + (later - found.version()) / 2;
-        let Some(view) = there(newest.at(middle).await)? else { return Ok(None) };
-        if is_of_later(&view) {
+    }
+    while found + 1 < later {
+        let middle = found + (later - found) / 2;
+        if made_of(&newest, middle).await? > Some(source) {
             later = middle;
         } else {
-            found = view;
+            found = middle;
         }
     }
-    Ok(Some(found))
+    there(newest.at(found).await)
+}
+
+/// What a version of a roll-up was made of. The last entry up to it tells that says so, which is not far back: between
+/// two rounds of a roll-up only files are put together. If it is further, the version tells itself, with all that it
+/// has.
+async fn made_of(newest: &TableView, version: Version) -> Result<Option<Version>> {
+    let (table, app_id) = (newest.table(), source_version(newest.table()));
+    for before in (version.saturating_sub(ENTRIES_MAX - 1)..=version).rev() {
+        if let Some(value) = newest.moved(before, &app_id).await? {
+            return Ok(Version::try_from(value).ok());
+        }
+    }
+    let view = there(newest.at(version).await)?;
+    Ok(view.and_then(|view| rolled_up_from(table, |app_id| view.txn(app_id))))
 }
 
 /// A version, unless it is gone.

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{BoxFuture, try_join3};
 use futures::{StreamExt, TryStreamExt, stream};
-use lake_schemas::commit::{Changed, TableLog, Version, VersionFiles};
+use lake_schemas::commit::{Changed, Partitions, TableLog, Version, VersionFiles};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::rolled_up_from;
-use lake_schemas::{Lake, LakeError, Result, Stand, Table, TopicPartition};
+use lake_schemas::{Lake, LakeError, Result, Table};
 
 use super::files::LiveFiles;
 use super::level::Level;
@@ -142,7 +142,7 @@ impl Reader for FollowedTable {
         self.log.parameters()
     }
 
-    fn stands(&self) -> BTreeMap<TopicPartition, Stand> {
-        self.log.stands()
+    fn partitions(&self) -> Partitions {
+        self.log.partitions()
     }
 }

@@ -32,6 +32,7 @@ mod summed;
 #[expect(clippy::module_inception, reason = "it is what the module is for")]
 mod totals;
 
+pub(crate) use as_of::sources_as_of;
 pub(crate) use current::Current;
 pub(crate) use files::location;
 pub(crate) use functions::{Function, TotalsFunction, literal};

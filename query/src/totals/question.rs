@@ -8,10 +8,10 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::Field;
 use chrono::{DateTime, Utc};
-use lake_schemas::commit::Version;
+use lake_schemas::commit::{Partitions, Version};
 use lake_schemas::stand::cut_of;
 use lake_schemas::table::column;
-use lake_schemas::{Cut, EventTime, LakeError, Stand, Table, TopicPartition, Windows, position};
+use lake_schemas::{Cut, EventTime, LakeError, Table, TopicPartition, Windows, position};
 
 use crate::error::QueryError;
 use crate::sees::Sees;
@@ -120,8 +120,8 @@ pub struct StandsAt {
     pub hourly: Option<Version>,
     /// The version of `clicks_daily`, if any of the answer is taken from there.
     pub daily: Option<Version>,
-    /// Where each partition stands in `clicks_minute`.
-    pub stands: BTreeMap<TopicPartition, Stand>,
+    /// The partitions that `clicks_minute` knows: where they stand, and whether their topics are over.
+    pub partitions: Partitions,
     /// How long after its end a window still takes clicks, in milliseconds.
     pub allowed_lateness_ms: i64,
 }
@@ -129,20 +129,51 @@ pub struct StandsAt {
 impl StandsAt {
     /// The cut of `clicks_minute`.
     pub fn cut(&self) -> Cut {
-        cut_of(&self.stands)
+        cut_of(&self.partitions.stands)
     }
 
-    /// Until when every partition's windows are written; `None` if there is one of which none is.
+    /// Until when the windows of all topics are written that are waited for; `None` if there is one of which none is,
+    /// or no topic yet. If none is waited for, until when those of the last one are.
     pub fn complete_until(&self) -> Option<EventTime> {
-        let earliest = self.stands.values().map(|stand| stand.emitted_ms).min().flatten();
-        earliest.and_then(EventTime::from_millis)
+        let topics = self.complete_until_by_topic().into_values();
+        if self.is_over() { topics.max().flatten() } else { topics.min().flatten() }
     }
 
-    /// The partitions of which windows that end at a time, or before it, may still take clicks; for an open end, all.
+    /// Until when the windows of each topic are written that is waited for: of those of its partitions that have had
+    /// messages. If none is waited for, of all topics.
+    pub fn complete_until_by_topic(&self) -> BTreeMap<&str, Option<EventTime>> {
+        let Partitions { stands, retired } = &self.partitions;
+        let is_over = self.is_over();
+        let counted = stands.iter().filter(|(of, stand)| stand.cut.is_some() && (is_over || !retired.contains(*of)));
+        let mut topics: BTreeMap<&str, Option<i64>> = BTreeMap::new();
+        for (of, stand) in counted {
+            let earliest = topics.entry(&of.topic).or_insert(stand.emitted_ms);
+            *earliest = stand.emitted_ms.min(*earliest);
+        }
+        topics.into_iter().map(|(topic, ms)| (topic, ms.and_then(EventTime::from_millis))).collect()
+    }
+
+    /// The partitions of which windows that end at a time, or before it, may still take clicks; for an open end, all
+    /// that are waited for. One that has had no message yet is among them: its first one is never late.
     pub fn pending(&self, to: Option<EventTime>) -> impl Iterator<Item = &TopicPartition> {
         let closed_ms = to.map(|to| to.millis().saturating_add(self.allowed_lateness_ms));
-        let is_pending = move |stand: &Stand| closed_ms.is_none_or(|closed_ms| stand.emitted_ms < Some(closed_ms));
-        self.stands.iter().filter(move |(_, stand)| is_pending(stand)).map(|(partition, _)| partition)
+        let waited_for = self.partitions.waited_for();
+        let pending = waited_for.filter(move |(_, stand)| match closed_ms {
+            Some(closed_ms) => stand.emitted_ms < Some(closed_ms),
+            None => true,
+        });
+        pending.map(|(partition, _)| partition)
+    }
+
+    /// Whether no window that ends at a time, or before it, takes clicks any more. Where nothing was counted yet,
+    /// nothing is final.
+    pub fn is_final(&self, to: Option<EventTime>) -> bool {
+        !self.cut().is_empty() && self.pending(to).next().is_none()
+    }
+
+    /// Whether nothing is waited for.
+    fn is_over(&self) -> bool {
+        self.partitions.waited_for().next().is_none()
     }
 }
 
@@ -167,33 +198,78 @@ pub(crate) fn stretch(from: Option<EventTime>, to: Option<EventTime>) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use lake_schemas::Stand;
+
     use super::*;
+
+    fn at(stands: impl IntoIterator<Item = (TopicPartition, Stand)>, retired: &[TopicPartition]) -> StandsAt {
+        let stands = stands.into_iter().collect();
+        let partitions = Partitions { stands, retired: retired.iter().cloned().collect() };
+        StandsAt { minutes: 1, hourly: None, daily: None, partitions, allowed_lateness_ms: 60_000 }
+    }
+
+    fn emitted(topic: &str, number: i32, emitted_ms: Option<i64>) -> (TopicPartition, Stand) {
+        (TopicPartition::new(topic, number), Stand { cut: Some(7), emitted_ms, ..Stand::default() })
+    }
+
+    fn pending(at: &StandsAt, to: Option<i64>) -> Vec<String> {
+        at.pending(to.and_then(EventTime::from_millis)).map(ToString::to_string).collect()
+    }
+
+    fn time(ms: i64) -> Option<EventTime> {
+        EventTime::from_millis(ms)
+    }
 
     #[test]
     fn what_may_still_take_clicks_is_pending() {
-        let stand = |emitted_ms| Stand { emitted_ms, ..Stand::default() };
-        let stands = [None, Some(179_999), Some(180_000)].map(stand).into_iter();
-        let stands = (0..).zip(stands).map(|(number, stand)| (TopicPartition::new("clicks", number), stand)).collect();
-        let at = StandsAt { minutes: 1, hourly: None, daily: None, stands, allowed_lateness_ms: 60_000 };
-        let pending = |to: Option<i64>| {
-            let to = to.and_then(EventTime::from_millis);
-            at.pending(to).map(|partition| partition.partition).collect::<Vec<_>>()
-        };
-        assert_eq!(
-            (pending(Some(120_000)), pending(Some(60_000)), pending(None)),
-            (vec![0, 1], vec![0], vec![0, 1, 2])
-        );
-        assert_eq!(at.complete_until(), None);
+        let stands = (0..).zip([None, Some(179_999), Some(180_000)]);
+        let at = at(stands.map(|(number, emitted_ms)| emitted("clicks", number, emitted_ms)), &[]);
+        assert_eq!(pending(&at, Some(120_000)), ["clicks/0", "clicks/1"]);
+        assert_eq!(pending(&at, Some(60_000)), ["clicks/0"]);
+        assert_eq!(pending(&at, None).len(), 3);
+        assert_eq!((at.complete_until(), at.is_final(time(60_000))), (None, false));
+    }
+
+    #[test]
+    fn nothing_is_final_where_nothing_was_counted() {
+        let nothing = at([], &[]);
+        assert!(!nothing.is_final(time(0)) && !nothing.is_final(None) && nothing.complete_until().is_none());
+        let announced = at([(TopicPartition::new("clicks", 0), Stand::default())], &[]);
+        assert!(!announced.is_final(time(0)) && announced.complete_until().is_none());
+    }
+
+    #[test]
+    fn a_partition_without_a_message_is_waited_for_and_holds_back_no_minute() {
+        let unread = (TopicPartition::new("clicks", 1), Stand::default());
+        let at = at([emitted("clicks", 0, Some(600_000)), unread], &[]);
+        assert_eq!(pending(&at, Some(60_000)), ["clicks/1"]);
+        assert_eq!((at.is_final(time(60_000)), at.complete_until()), (false, time(600_000)));
+    }
+
+    #[test]
+    fn a_topic_that_is_over_is_not_waited_for() {
+        let (old, new) = (emitted("up-1", 0, Some(60_000)), emitted("up-2", 0, Some(600_000)));
+        let both = at([old.clone(), new.clone()], &[]);
+        assert_eq!(pending(&both, Some(120_000)), ["up-1/0"]);
+        assert_eq!(both.complete_until(), time(60_000));
+        let over = at([old.clone(), new.clone()], &[old.0.clone()]);
+        assert!(over.is_final(time(120_000)) && !over.is_final(None));
+        assert_eq!(over.complete_until_by_topic(), BTreeMap::from([("up-2", time(600_000))]));
+        // When all is over, all is final, and complete until where the last came.
+        let all: BTreeSet<_> = [old.0.clone(), new.0.clone()].into();
+        let all = at([old, new], &all.into_iter().collect::<Vec<_>>());
+        assert!(all.is_final(None) && all.complete_until() == time(600_000));
     }
 
     #[test]
     fn where_an_answer_stands_is_one_line() {
-        let stand = |cut| Stand { cut: Some(cut), ..Stand::default() };
-        let partition = |topic, number| TopicPartition::new(topic, number);
-        let stands = [(partition("a", 0), stand(5)), (partition("a", 1), stand(7)), (partition("b", 0), stand(9))];
-        let at = StandsAt { minutes: 12, hourly: Some(3), daily: None, stands: stands.into(), allowed_lateness_ms: 0 };
-        assert_eq!(at.to_string(), "clicks_minute version 12, clicks_hourly version 3; cut a 0@5 1@7, b 0@9");
-        let at = StandsAt { minutes: 0, hourly: None, daily: None, stands: BTreeMap::new(), allowed_lateness_ms: 0 };
-        assert_eq!(at.to_string(), "clicks_minute version 0");
+        let stand =
+            |topic, number, cut| (TopicPartition::new(topic, number), Stand { cut: Some(cut), ..Stand::default() });
+        let stands = [stand("a", 0, 5), stand("a", 1, 7), stand("b", 0, 9)];
+        let at_three = StandsAt { minutes: 12, hourly: Some(3), ..at(stands, &[]) };
+        assert_eq!(at_three.to_string(), "clicks_minute version 12, clicks_hourly version 3; cut a 0@5 1@7, b 0@9");
+        assert_eq!(StandsAt { minutes: 0, ..at([], &[]) }.to_string(), "clicks_minute version 0");
     }
 }

@@ -4,14 +4,13 @@
 //! A roll-up that is not there, that counts by other dimensions, or that was made of a later version, is none: all that
 //! it would have said is taken from below.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use lake_schemas::commit::{Changed, TableView, Version};
+use lake_schemas::commit::{Changed, Partitions, TableView, Version};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::rolled_up_from;
-use lake_schemas::{Result, Stand, Table, TopicPartition};
+use lake_schemas::{Result, Table};
 
 use super::files::{File, LiveFiles};
 use super::level::Level;
@@ -24,8 +23,8 @@ use super::stretches::Stretches;
 pub(crate) struct Sources {
     /// What decides the counts.
     pub parameters: Parameters,
-    /// Where each partition stands in the minutes.
-    pub stands: BTreeMap<TopicPartition, Stand>,
+    /// The partitions that the minutes know.
+    pub partitions: Partitions,
     /// `clicks_minute`.
     pub minutes: Level,
     /// `clicks_hourly`, if it stands on the minutes.
@@ -39,7 +38,7 @@ pub(crate) struct Sources {
 impl Sources {
     /// Puts tables together.
     pub async fn of<R: Reader>(minutes: &mut R, mut hourly: Option<&mut R>, daily: Option<&mut R>) -> Result<Self> {
-        let (parameters, stands) = (minutes.parameters()?, minutes.stands());
+        let (parameters, partitions) = (minutes.parameters()?, minutes.partitions());
         let level = minutes.level().await?;
         let hours = on_top(hourly.as_deref_mut(), minutes, &level).await?;
         let days = match (hourly, &hours) {
@@ -48,7 +47,7 @@ impl Sources {
         };
         let (hourly, hours) = hours.map_or((None, Changed::Anything), |(level, changed)| (Some(level), changed));
         let (daily, days) = days.map_or((None, Changed::Anything), |(level, changed)| (Some(level), changed));
-        Ok(Self { parameters, stands, minutes: level, hourly, daily, dirty: Dirty { hours, days } })
+        Ok(Self { parameters, partitions, minutes: level, hourly, daily, dirty: Dirty { hours, days } })
     }
 
     /// Each table, and the windows that are taken from it.
@@ -78,7 +77,7 @@ impl Sources {
             minutes: self.minutes.version,
             hourly: of(&self.hourly, &parts.hours),
             daily: of(&self.daily, &parts.days),
-            stands: self.stands.clone(),
+            partitions: self.partitions.clone(),
             allowed_lateness_ms: self.parameters.allowed_lateness_ms,
         }
     }
@@ -108,8 +107,8 @@ pub(crate) trait Reader: Send {
     /// What decides the counts.
     fn parameters(&self) -> Result<Parameters>;
 
-    /// Where each partition stands.
-    fn stands(&self) -> BTreeMap<TopicPartition, Stand>;
+    /// The partitions that it knows.
+    fn partitions(&self) -> Partitions;
 }
 
 /// A table that is looked at once.
@@ -140,7 +139,7 @@ impl Reader for Viewed {
         Parameters::recorded(self.table, self.view.properties())
     }
 
-    fn stands(&self) -> BTreeMap<TopicPartition, Stand> {
-        self.view.stands()
+    fn partitions(&self) -> Partitions {
+        self.view.partitions()
     }
 }

@@ -1,11 +1,12 @@
 //! The two conservation laws: nothing that was read is lost, and nothing that is there was not read.
 //!
-//! Raw: the messages read below the cut of `clicks` are the rows of `clicks` and `clicks_rejected` below it. Minutes:
-//! the rows of `clicks` that a partition's stand says are in `clicks_minute` are the sum of its measures.
+//! Raw: the messages read below the cut of `clicks` are the positions of `clicks` and `clicks_rejected` below it, each
+//! once. Minutes: the rows of `clicks` that a partition's stand says are in `clicks_minute` are the sum of its
+//! measures.
 
 use std::fmt;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::Decimal128Type;
 use datafusion::prelude::SessionContext;
@@ -18,9 +19,9 @@ use lake_schemas::{History, Lake, LakeError, Table, TopicPartition};
 use super::covered::Covered;
 use super::foreign::Foreign;
 use super::partition::{bounds, is_of, timestamp};
-use super::{lines, run, session};
+use super::strangers::{Stranger, strangers};
+use super::{bounded, lines, register_raw, run, session};
 use crate::error::QueryError;
-use crate::open;
 
 /// What an audit of the laws has found.
 #[derive(Debug)]
@@ -36,63 +37,87 @@ pub struct Conservation {
 /// One law, at one version.
 #[derive(Debug)]
 pub struct Law {
-    table: Table,
-    version: Version,
-    says: &'static str,
-    of: i128,
-    broken: Vec<Broken>,
+    pub(super) table: Table,
+    pub(super) version: Version,
+    pub(super) says: &'static str,
+    pub(super) of: i128,
+    pub(super) broken: Vec<Broken>,
 }
 
-/// A partition that breaks a law.
+/// A partition that breaks a law, and how.
 #[derive(Debug)]
-struct Broken {
-    partition: TopicPartition,
-    expected: i128,
-    found: i128,
+pub(super) struct Broken {
+    pub partition: TopicPartition,
+    pub why: String,
 }
 
 impl Conservation {
     /// Whether the laws hold.
     pub fn holds(&self) -> bool {
-        self.raw.broken.is_empty() && self.minutes.as_ref().is_none_or(|law| law.broken.is_empty())
+        self.raw.holds() && self.minutes.as_ref().is_none_or(Law::holds)
     }
 }
 
-/// Checks the laws by counting rows.
+/// Checks the laws by counting positions and rows. The queries may take so much memory, in bytes; beyond it they use
+/// the disk.
 pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, Result<Conservation, QueryError>> {
     Box::pin(async move {
         if table == Table::ClicksMinute && TableView::newest(lake, table).await?.is_none() {
             let clicks = TableView::newest(lake, Table::Clicks).await?;
             let lacking = || LakeError::Refused(format!("lake {} has no tables yet", lake.url()));
             let clicks = clicks.ok_or_else(lacking)?;
-            let context = SessionContext::new();
-            for table in Table::RAW {
-                open::register(&context, lake, (table, table.name()), None).await?;
-            }
+            let context = bounded(memory)?;
+            register_raw(&context, lake, &clicks).await?;
             clicks.has_its_stands().await?;
             let foreign = Foreign::find(lake, &[&clicks]).await?;
-            return Ok(Conservation { raw: raw(&context, &clicks).await?, minutes: None, foreign });
+            return Ok(Conservation { raw: raw(lake, &context, &clicks).await?, minutes: None, foreign });
         }
         let Covered { minutes, clicks } = Covered::find(lake, table).await?;
-        let context = session(lake, table, minutes.version(), memory).await?;
-        let raw = raw(&context, &clicks).await?;
+        let context = session(lake, &clicks, &minutes, memory).await?;
+        let raw = raw(lake, &context, &clicks).await?;
         let foreign = Foreign::find(lake, &[&clicks, &minutes]).await?;
         Ok(Conservation { raw, minutes: Some(of_minutes(&context, table, &minutes).await?), foreign })
     })
 }
 
-async fn raw(context: &SessionContext, clicks: &TableView) -> Result<Law, QueryError> {
+async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Result<Law, QueryError> {
     let says = "messages read are rows of clicks and clicks_rejected";
     let mut law = Law { table: Table::Clicks, version: clicks.version(), says, of: 0, broken: Vec::new() };
-    for (partition, stand) in clicks.stands() {
-        let below = format!("{} and kafka_offset < {}", is_of(&partition), stand.cut.unwrap_or(0));
-        let events = count(context, &format!("select count(*) from clicks where {below}")).await?;
-        let rejected = if context.table_exist("clicks_rejected")? {
-            count(context, &format!("select count(*) from clicks_rejected where {below}")).await?
-        } else {
-            0
+    let has_rejected = context.table_exist(Table::ClicksRejected.name())?;
+    let stands = clicks.stands();
+    for (partition, stand) in stands.clone() {
+        let (is_this, cut) = (is_of(&partition), stand.cut.unwrap_or(0));
+        let below = |table: &str| format!("select kafka_offset from {table} where {is_this} and kafka_offset < {cut}");
+        let rejected = if has_rejected { format!(" union all {}", below("clicks_rejected")) } else { String::new() };
+        // Positions, and not rows: one that is there twice does not make up for one that is lost.
+        let sql = format!(
+            "select count(*), sum(many) from (\
+               select kafka_offset, count(*) as many from ({}{rejected}) positions group by kafka_offset) each_once",
+            below("clicks")
+        );
+        let (positions, rows) = match numbers(context, &sql).await?[..] {
+            [positions, rows] => (positions, rows),
+            _ => unreachable!("the statement has two columns"),
         };
-        law.look_at(partition, stand.read.unwrap_or(0).into(), events + rejected);
+        law.look_at(&partition, stand.read.unwrap_or(0).into(), positions);
+        if rows != positions {
+            law.is_broken(&partition, format!("{} rows are of positions that other rows have", rows - positions));
+        }
+        let beyond = format!("select count(*) from clicks where {is_this} and kafka_offset >= {cut}");
+        let beyond = count(context, &beyond).await?;
+        if beyond > 0 {
+            law.is_broken(&partition, format!("{beyond} rows are of positions at or behind the cut, which is {cut}"));
+        }
+    }
+    law.has_no_strangers(strangers(context, (Table::Clicks, "clicks"), "true", &stands).await?);
+    if has_rejected {
+        // What is rejected is committed first: of a partition that is new, it may be there before any of its clicks.
+        let table = Table::ClicksRejected;
+        let known = match TableView::newest(lake, table).await? {
+            Some(rejected) => rejected.stands().into_iter().chain(stands).collect(),
+            None => stands,
+        };
+        law.has_no_strangers(strangers(context, (table, table.name()), "true", &known).await?);
     }
     Ok(law)
 }
@@ -102,7 +127,8 @@ async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView)
     let (from, to) = bounds(&history.windows);
     let says = "clicks that are due are clicks, duplicates, late and filtered";
     let mut law = Law { table, version: minutes.version(), says, of: 0, broken: Vec::new() };
-    for (partition, stand) in minutes.stands() {
+    let stands = minutes.stands();
+    for (partition, stand) in stands.clone() {
         let is_this = is_of(&partition);
         let expected = count(
             context,
@@ -119,26 +145,50 @@ async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView)
         .await?;
         let counts = [Measure::Clicks, Measure::Duplicates, Measure::Late, Measure::Filtered].map(sum_of);
         let sums = format!("select {} from clicks_minute where {is_this}", counts.join(" + "));
-        law.look_at(partition, expected, count(context, &sums).await?);
+        law.look_at(&partition, expected, count(context, &sums).await?);
     }
+    law.has_no_strangers(strangers(context, (table, Table::ClicksMinute.name()), "true", &stands).await?);
     Ok(law)
 }
 
 impl Law {
-    fn look_at(&mut self, partition: TopicPartition, expected: i128, found: i128) {
+    /// Whether it holds.
+    pub fn holds(&self) -> bool {
+        self.broken.is_empty()
+    }
+
+    fn look_at(&mut self, partition: &TopicPartition, expected: i128, found: i128) {
         self.of += expected;
         if expected != found {
-            self.broken.push(Broken { partition, expected, found });
+            self.is_broken(partition, format!("{expected} expected, {found} found"));
+        }
+    }
+
+    fn is_broken(&mut self, partition: &TopicPartition, why: String) {
+        self.broken.push(Broken { partition: partition.clone(), why });
+    }
+
+    fn has_no_strangers(&mut self, strangers: Vec<Stranger>) {
+        for Stranger { table, partition, rows } in strangers {
+            self.is_broken(&partition, format!("{rows} rows of {table}, which has no position of that partition"));
         }
     }
 }
 
 /// One number; nothing is zero.
 async fn count(context: &SessionContext, sql: &str) -> Result<i128, QueryError> {
+    Ok(numbers(context, sql).await?.first().copied().unwrap_or(0))
+}
+
+/// The numbers of one row; nothing is zero.
+async fn numbers(context: &SessionContext, sql: &str) -> Result<Vec<i128>, QueryError> {
     let answer = run(context, sql).await?;
-    let numbers = cast(answer[0].column(0), &SUM_TYPE)?;
-    let numbers = numbers.as_primitive::<Decimal128Type>();
-    Ok(if numbers.is_empty() || numbers.is_null(0) { 0 } else { numbers.value(0) })
+    let number = |column: &ArrayRef| -> Result<i128, QueryError> {
+        let numbers = cast(column, &SUM_TYPE)?;
+        let numbers = numbers.as_primitive::<Decimal128Type>();
+        Ok(if numbers.is_empty() || numbers.is_null(0) { 0 } else { numbers.value(0) })
+    };
+    answer[0].columns().iter().map(number).collect()
 }
 
 impl fmt::Display for Conservation {
@@ -160,6 +210,6 @@ impl fmt::Display for Law {
 
 impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} expected, {} found", self.partition, self.expected, self.found)
+        write!(f, "{}: {}", self.partition, self.why)
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The plain recount takes each id of a partition once. The table counts an id again when its memory of it has ended;
 //! what follows from that for the sums is worked out here, by the rule of the contract, for the few ids it is about.
+//! Ids are grouped and sorted by statements that use the disk; what is kept is bounded.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,12 +12,20 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use datafusion::datasource::MemTable;
 use datafusion::prelude::SessionContext;
+use futures::StreamExt;
 use lake_schemas::minute::{Measure, Parameters};
-use lake_schemas::{EventTime, TopicPartition};
+use lake_schemas::{EventTime, LakeError, TopicPartition, Windows};
 
-use super::partition::{Key, Partition, Sums, micros, text};
+use super::partition::{Key, Partition, Sums, micros, text, timestamp};
 use super::run;
 use crate::error::QueryError;
+
+/// Ids that are named of those that were counted more than once, and that are looked for in several partitions: nobody
+/// reads more of them.
+const IDS_MAX: usize = 1_000;
+
+/// Sums that may have clicks which were counted again: some hundred bytes each.
+const SUMS_MAX: usize = 1_000_000;
 
 /// A click that was counted.
 #[derive(Clone, Debug)]
@@ -41,67 +50,120 @@ pub struct CountedAgain {
 /// What is known of copies.
 #[derive(Default)]
 pub(super) struct Copies {
+    /// By id, where it was counted; of ids that are in several partitions, also where that was once.
     counted: BTreeMap<String, Vec<Counted>>,
+    /// How many ids were counted more than once in their partition and are not named.
+    unnamed: usize,
+    /// How many ids are in several partitions.
+    in_several: usize,
 }
 
 impl Copies {
-    /// Finds the ids that may be counted more than once; whether there are any. They are a table of the session then.
-    pub async fn suspect(context: &SessionContext, parameters: &Parameters) -> Result<bool, QueryError> {
-        let sql = format!(
+    /// Looks for ids that are in several partitions, of the clicks that matter to windows. The first of them are a
+    /// table of the session then.
+    pub async fn find(
+        context: &SessionContext,
+        parameters: &Parameters,
+        windows: &Windows,
+        partitions: usize,
+    ) -> Result<Self, QueryError> {
+        let from_ms = windows.from().map(|from| from.millis() - parameters.memory_ms());
+        let (from, to) = (timestamp(from_ms, i64::MIN), timestamp(windows.to().map(EventTime::millis), i64::MAX));
+        let ids = format!(
             "select click_id from clicks \
              where click_id is not null and coalesce(event_type, 'click') = 'click' \
-             group by click_id having count(*) > 1 and (\
-               max(event_time) - min(event_time) > interval '{} milliseconds' \
-               or min(topic) <> max(topic) or min(kafka_partition) <> max(kafka_partition))",
-            parameters.dedup_horizon_ms
+               and event_time >= {from} and event_time < {to} and {} \
+             group by click_id having min(topic) <> max(topic) or min(kafka_partition) <> max(kafka_partition)",
+            // One alone has none with others.
+            partitions > 1
         );
-        let suspects = run(context, &sql).await?;
-        let found = suspects.iter().any(|batch| batch.num_rows() > 0);
-        let table = MemTable::try_new(suspects[0].schema(), vec![suspects])?;
-        context.register_table("suspects", Arc::new(table))?;
-        Ok(found)
+        let first = run(context, &format!("{ids} order by click_id limit {IDS_MAX}")).await?;
+        let mut in_several: usize = first.iter().map(RecordBatch::num_rows).sum();
+        if in_several == IDS_MAX {
+            let many = run(context, &format!("select count(*) from ({ids}) ids")).await?;
+            let many = many[0].column(0).as_primitive::<Int64Type>().value(0);
+            in_several = usize::try_from(many).unwrap_or_default();
+        }
+        let table = MemTable::try_new(first[0].schema(), vec![first])?;
+        context.register_table("in_several", Arc::new(table))?;
+        Ok(Self { in_several, ..Self::default() })
     }
 
-    /// Goes through the suspects of a partition, as the table did: what it must have beyond the plain recount.
+    /// Goes through the ids of a partition that may have been counted again, as the table did: what it must have beyond
+    /// the plain recount.
     pub async fn look_at(&mut self, of: &Partition<'_>) -> Result<BTreeMap<Key, Sums>, QueryError> {
+        let horizon_ms = of.parameters.dedup_horizon_ms;
+        let suspects = format!(
+            "select click_id from taken where taken_for = 'click' and click_id is not null group by click_id \
+             having count(*) > 1 and max(event_time) - min(event_time) > interval '{horizon_ms} milliseconds'"
+        );
         let sql = format!(
             "select window_start, {}, click_id, kafka_offset, event_time, watermark, coalesce(cost_micros, 0), \
                window_end <= {} or kafka_offset < {} \
-             from judged where taken_for = 'click' and click_id in (select click_id from suspects) \
+             from taken where taken_for = 'click' and click_id in (\
+               {suspects} union all select click_id from in_several) \
              order by click_id, kafka_offset",
             of.dimensions(),
-            super::partition::timestamp(of.stand.emitted_ms, i64::MIN),
+            timestamp(of.stand.emitted_ms, i64::MIN),
             of.stand.drained.unwrap_or(0),
         );
-        let (mut known, mut beyond): (Option<(String, i64)>, BTreeMap<Key, Sums>) = (None, BTreeMap::new());
-        for batch in of.of_recount(&sql).await? {
+        let mut beyond: BTreeMap<Key, Sums> = BTreeMap::new();
+        let (mut known, mut counted): (Option<(String, i64)>, Vec<Counted>) = (None, Vec::new());
+        let mut rows = of.stream_of_recount(&sql).await?;
+        while let Some(batch) = rows.next().await {
+            let batch = batch?;
             for (key, click) in of.keys(&batch).into_iter().zip(clicks(&batch)) {
-                let again = known.as_ref().is_some_and(|(click_id, _)| *click_id == click.click_id);
-                let is_known = known.as_ref().is_some_and(|(click_id, time)| {
-                    *click_id == click.click_id && *time >= click.watermark - of.parameters.memory_ms() * 1_000
-                });
-                if is_known {
+                let is_same = known.as_ref().is_some_and(|(click_id, _)| *click_id == click.click_id);
+                if !is_same && let Some((click_id, _)) = known.take() {
+                    self.was_counted(click_id, std::mem::take(&mut counted));
+                }
+                let memory_ends = click.watermark - of.parameters.memory_ms() * 1_000;
+                if known.as_ref().is_some_and(|(_, time)| *time >= memory_ends) {
                     continue;
                 }
-                known = Some((click.click_id.clone(), click.event_time));
-                if again && click.is_due {
+                known = Some((click.click_id, click.event_time));
+                if is_same && click.is_due && of.asks_for(key.window, click.offset) {
                     let sums = beyond.entry(key.clone()).or_default();
                     sums[Measure::Clicks as usize] += 1;
                     sums[Measure::Duplicates as usize] -= 1;
                     sums[Measure::CostMicros as usize] += i128::from(click.cost_micros);
                 }
-                let counted = Counted { partition: of.partition.clone(), offset: click.offset, window: key.window };
-                self.counted.entry(click.click_id).or_default().push(counted);
+                counted.push(Counted { partition: of.partition.clone(), offset: click.offset, window: key.window });
+                if beyond.len() > SUMS_MAX {
+                    return Err(too_many(of.partition));
+                }
             }
+        }
+        if let Some((click_id, _)) = known {
+            self.was_counted(click_id, counted);
         }
         Ok(beyond)
     }
 
-    /// The ids that were counted more than once, for whatever reason.
-    pub fn counted_again(self) -> Vec<CountedAgain> {
-        let again = self.counted.into_iter().filter(|(_, counted)| counted.len() > 1);
-        again.map(|(click_id, counted)| CountedAgain { click_id, counted }).collect()
+    /// Takes down where an id of a partition was counted, unless there are too many.
+    fn was_counted(&mut self, click_id: String, counted: Vec<Counted>) {
+        // What was counted once is of interest if it is in another partition too: there are few of these.
+        if self.counted.len() < 2 * IDS_MAX || self.counted.contains_key(&click_id) {
+            self.counted.entry(click_id).or_default().extend(counted);
+        } else if counted.len() > 1 {
+            self.unnamed += 1;
+        }
     }
+
+    /// The first ids that were counted more than once, for whatever reason, and how many more may have been.
+    pub fn counted_again(self) -> (Vec<CountedAgain>, usize) {
+        let again = self.counted.into_iter().filter(|(_, counted)| counted.len() > 1);
+        let again: Vec<_> = again.map(|(click_id, counted)| CountedAgain { click_id, counted }).collect();
+        (again, self.unnamed + self.in_several.saturating_sub(IDS_MAX))
+    }
+}
+
+fn too_many(partition: &TopicPartition) -> QueryError {
+    let why = format!(
+        "{partition}: clicks of more than {SUMS_MAX} sums were counted again because their copies are further apart than the \
+         dedup horizon; verify a part of them with --from and --to"
+    );
+    LakeError::Refused(why).into()
 }
 
 /// A click of a suspect.

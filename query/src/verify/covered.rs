@@ -24,7 +24,7 @@ impl Covered {
         let Some((partition, stand)) = uncovered(&newest, &clicks) else {
             return Ok(Self { minutes: newest, clicks });
         };
-        // Cuts advance, but for promotions, so what is covered ends somewhere below; in its first version, a table has
+        // Cuts advance, but for promotions, so what is covered ends somewhere below; in its first versions, a table has
         // seen nothing.
         let (mut covered, mut ahead) = (newest.at(newest.first().await?).await?, newest.version());
         while let Some(version) = between(covered.version(), ahead) {
@@ -35,7 +35,7 @@ impl Covered {
                 covered = view;
             }
         }
-        if covered.version() == 0 || uncovered(&covered, &clicks).is_some() {
+        if covered.cut().is_empty() || uncovered(&covered, &clicks).is_some() {
             let raw = clicks.stand(&partition).cut.unwrap_or(0);
             return Err(LakeError::Refused(format!(
                 "clicks covers no version of {table}: of {partition} it has what is below offset {raw}, and {table} what \

@@ -12,11 +12,12 @@ use indexmap::IndexSet;
 use lake_schemas::minute::Measure;
 use lake_schemas::{OffsetRange, TopicPartition};
 
-use super::partition::{Differing, Key, Partition, Sums, sums_of, text, timestamp};
+use super::compared::Differing;
+use super::partition::{Key, Partition, Sums, sums_of, text, timestamp};
 use super::run;
 use crate::error::QueryError;
 
-/// Windows whose clicks are looked at, of each partition: enough to see what is wrong.
+/// Sums whose clicks are looked at, of each partition: enough to see what is wrong.
 pub(super) const PINNED_MAX: usize = 20;
 
 /// Ids that are named of a difference.
@@ -65,12 +66,12 @@ struct Row {
 
 /// What makes differences, of the first so many of them.
 pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> Result<Vec<Difference>, QueryError> {
-    let windows: Vec<_> = differing.iter().take(PINNED_MAX).map(|one| one.key.window).collect();
-    let windows: Vec<_> = windows.into_iter().map(|window| timestamp(Some(window.millis()), 0)).collect();
-    if windows.is_empty() {
+    let named = of.parameters.dimension_columns();
+    let keys: Vec<_> = differing.iter().take(PINNED_MAX).map(|one| is_of_key(&one.key, &named)).collect();
+    if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let (dimensions, windows) = (of.dimensions(), windows.join(", "));
+    let (dimensions, keys) = (of.dimensions(), keys.join(" or "));
     let one = |measure: Measure| match measure {
         Measure::Clicks => "case when verdict = 'click' then 1 else 0 end",
         Measure::CostMicros => "case when verdict = 'click' then coalesce(cost_micros, 0) else 0 end",
@@ -81,7 +82,7 @@ pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> R
     let adds = Measure::ALL.map(one).join(", ");
     let sql = format!(
         "select window_start, {dimensions}, {adds}, kafka_offset, click_id from due \
-         where window_start in ({windows}) order by kafka_offset"
+         where {keys} order by kafka_offset"
     );
     let mut events: BTreeMap<Key, Vec<Event>> = BTreeMap::new();
     let measures = 1 + of.parameters.dimension_columns().len();
@@ -94,7 +95,7 @@ pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> R
     }
     let sql = format!(
         "select window_start, {dimensions}, {}, offset_first, offset_next from clicks_minute \
-         where {} and window_start in ({windows})",
+         where {} and ({keys})",
         Measure::ALL.map(Measure::column).join(", "),
         of.is_this()
     );
@@ -114,6 +115,17 @@ pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> R
         Difference { partition: of.partition.clone(), key, dimensions, recounted, found, clicks }
     };
     Ok(differing.into_iter().map(difference).collect())
+}
+
+/// The condition that a row is of a window and of these dimensions.
+fn is_of_key(key: &Key, names: &[&'static str]) -> String {
+    let window = format!("window_start = {}", timestamp(Some(key.window.millis()), 0));
+    let dimensions = names.iter().zip(&key.dimensions).map(|(name, value)| match value {
+        Some(value) => format!("{name} = '{}'", value.replace('\'', "''")),
+        None => format!("{name} is null"),
+    });
+    let all: Vec<_> = std::iter::once(window).chain(dimensions).collect();
+    format!("({})", all.join(" and "))
 }
 
 /// Which of the events make the difference.
@@ -146,12 +158,8 @@ fn causes(events: &[Event], rows: &[Row]) -> Vec<(Cause, Vec<String>)> {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.partition, self.key.named(&self.dimensions))?;
-        let measures = Measure::ALL.into_iter().zip(self.found).zip(self.recounted);
-        let differing = measures.filter(|((_, found), recounted)| found != recounted);
-        let said = differing
-            .map(|((measure, found), recounted)| format!(" {} {found}, recounted {recounted}", measure.column()));
-        write!(f, ":{}", said.collect::<Vec<_>>().join(";"))?;
+        let key = self.key.named(&self.dimensions);
+        write!(f, "{} {key}:{}", self.partition, differ(&self.found, &self.recounted, "recounted"))?;
         for (cause, ids) in &self.clicks {
             let more = ids.len().saturating_sub(IDS_MAX);
             let named = ids.iter().take(IDS_MAX).cloned().collect::<Vec<_>>().join(", ");
@@ -160,6 +168,13 @@ impl fmt::Display for Difference {
         }
         Ok(())
     }
+}
+
+/// The measures that differ, and what each says, the one side and the other.
+pub(super) fn differ(found: &Sums, other: &Sums, says: &str) -> String {
+    let measures = Measure::ALL.into_iter().zip(found).zip(other).filter(|((_, found), other)| found != other);
+    let said = measures.map(|((measure, found), other)| format!(" {} {found}, {says} {other}", measure.column()));
+    said.collect::<Vec<_>>().join(";")
 }
 
 impl fmt::Display for Cause {

@@ -3,6 +3,7 @@
 //! It is the batch layer of old, kept for nothing but this. It shares no code with the operators; what it says, anyone
 //! can say with `recount.sql` and another engine.
 
+mod compared;
 mod conservation;
 mod copies;
 mod costs;
@@ -10,13 +11,18 @@ mod covered;
 mod difference;
 mod foreign;
 mod partition;
+mod rolled_up;
+mod strangers;
+mod told;
 
-pub use conservation::{Conservation, conservation};
+pub use conservation::{Conservation, Law, conservation};
 pub use copies::CountedAgain;
 pub use costs::OddCosts;
 pub use difference::{Cause, Difference};
 pub use foreign::Foreign;
 pub use partition::{Key, Sums};
+pub use rolled_up::{RolledUp, RolledUps};
+pub use strangers::Stranger;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -27,15 +33,15 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
-use lake_schemas::commit::{TableLog, Version};
+use lake_schemas::commit::{TableLog, TableView, Version};
 use lake_schemas::minute::Parameters;
-use lake_schemas::rejection::COST_MICROS_MAX;
 use lake_schemas::stand::cut_of;
-use lake_schemas::{Cut, History, Lake, Stand, Table, TopicPartition, Windows, position};
+use lake_schemas::{Cut, History, Lake, Stand, Table, TopicPartition, Windows};
 
+use self::compared::{KEPT_MAX, Minutes};
 use self::copies::Copies;
 use self::covered::Covered;
-use self::partition::Partition;
+use self::partition::{Partition, bounds};
 use crate::error::QueryError;
 use crate::open;
 use crate::rows::collect;
@@ -52,11 +58,13 @@ pub struct Question<'a> {
     pub windows: Windows,
     /// What it is compared with; `None`: the recount in SQL.
     pub by: Option<&'a dyn Recompute>,
+    /// Is told before each partition how many are done, how many there are, and which comes next.
+    pub progress: Option<&'a (dyn Fn(usize, usize, &TopicPartition) + Sync)>,
 }
 
 impl Default for Question<'_> {
     fn default() -> Self {
-        Self { table: Table::ClicksMinute, windows: Windows::default(), by: None }
+        Self { table: Table::ClicksMinute, windows: Windows::default(), by: None, progress: None }
     }
 }
 
@@ -94,12 +102,22 @@ pub struct Audit {
     pub windows: usize,
     /// How many clicks they have.
     pub clicks: i128,
-    /// Where the table and the recount differ, and nothing explains it.
+    /// How many sums of the table and of the recount differ, and nothing explains it.
+    pub differing: usize,
+    /// The first of these.
     pub differences: Vec<Difference>,
-    /// Sums that differ from the plain recount by copies that the table cannot know, and by nothing else.
+    /// Rows of the table that no recount meets.
+    pub strangers: Vec<Stranger>,
+    /// Hours and days, beside what they are made of.
+    pub rolled_ups: RolledUps,
+    /// How many sums differ from the plain recount by copies that the table cannot know, and by nothing else.
+    pub explained_sums: usize,
+    /// The first of these.
     pub explained: Vec<String>,
-    /// The ids that were counted more than once: their copies are too far apart, or in two partitions.
+    /// The first ids that were counted more than once: their copies are too far apart, or in two partitions.
     pub counted_again: Vec<CountedAgain>,
+    /// How many more ids may have been.
+    pub counted_again_too: usize,
     /// What other programs have changed in the tables of the lake.
     pub foreign: Foreign,
     /// The clicks in these windows whose cost is null wherever they count, because it cannot be one.
@@ -109,7 +127,7 @@ pub struct Audit {
 impl Audit {
     /// Whether the table says what the raw clicks say.
     pub fn is_equal(&self) -> bool {
-        self.differences.is_empty()
+        self.differing == 0 && self.strangers.is_empty() && self.rolled_ups.are_equal()
     }
 }
 
@@ -126,27 +144,47 @@ pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFutu
         let parameters = Parameters::recorded(table, minutes.properties())?;
         let mut history = History::recorded(table, minutes.properties())?;
         history.windows = history.windows.and(&asked.windows);
-        let context = session(lake, table, minutes.version(), memory).await?;
+        let context = session(lake, &clicks, &minutes, memory).await?;
         let stands = minutes.stands();
+        let (from, to) = bounds(&history.windows);
+        let asked_for = format!("window_start >= {from} and window_start < {to}");
+        let is_live = table == Table::ClicksMinute;
         let mut audit = Audit {
             table,
             version: minutes.version(),
             cut: cut_of(&stands),
             windows: 0,
             clicks: 0,
+            differing: 0,
             differences: Vec::new(),
+            strangers: strangers::strangers(&context, (table, Table::ClicksMinute.name()), &asked_for, &stands).await?,
+            rolled_ups: RolledUps::default(),
+            explained_sums: 0,
             explained: Vec::new(),
             counted_again: Vec::new(),
+            counted_again_too: 0,
             foreign: Foreign::find(lake, &[&clicks, &minutes]).await?,
             odd_costs: costs::odd_costs(&context, &history.windows).await?,
         };
-        let mut copies = Copies::default();
+        if is_live {
+            let (version, windows) = (minutes.version(), &history.windows);
+            audit.rolled_ups = RolledUps::find(lake, &context, &parameters, version, windows).await?;
+        }
         // The operators know by themselves what they cannot know.
-        let has_suspects = asked.by.is_none() && Copies::suspect(&context, &parameters).await?;
-        let mut recounted = BTreeSet::new();
-        for (partition, stand) in &stands {
+        let mut copies = match asked.by {
+            None => Some(Copies::find(&context, &parameters, &history.windows, stands.len()).await?),
+            Some(_) => None,
+        };
+        let mut recounted = Minutes::default();
+        for (done, (partition, stand)) in stands.iter().enumerate() {
+            if let Some(progress) = asked.progress {
+                progress(done, stands.len(), partition);
+            }
             let of = Partition::new(&context, &parameters, (partition, *stand), &history).await?;
-            let beyond = if has_suspects { copies.look_at(&of).await? } else { BTreeMap::new() };
+            let beyond = match &mut copies {
+                Some(copies) => copies.look_at(&of).await?,
+                None => BTreeMap::new(),
+            };
             let recomputed = match asked.by {
                 Some(by) => {
                     let (parameters, history) = (parameters.clone(), history.clone());
@@ -155,29 +193,57 @@ pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFutu
                 }
                 None => None,
             };
-            let recount = of.recount(recomputed, &beyond).await?;
-            recounted.extend(recount.windows);
-            audit.clicks += recount.clicks;
+            let compared = of.recount(recomputed, &beyond).await?;
+            recounted.extend(&compared.windows);
+            audit.clicks += compared.clicks;
+            audit.differing += compared.differing;
             let dimensions = parameters.dimension_columns();
-            let explained = beyond.keys().filter(|key| !recount.differing.iter().any(|one| one.key == **key));
-            audit.explained.extend(explained.map(|key| format!("{partition} {}", key.named(&dimensions))));
-            audit.differences.extend(difference::pin_down(&of, recount.differing).await?);
+            let differing = compared.first();
+            let unexplained: BTreeSet<_> = differing.iter().map(|one| &one.key).collect();
+            for key in beyond.keys().filter(|key| !unexplained.contains(key)) {
+                audit.explained_sums += 1;
+                if audit.explained.len() < KEPT_MAX {
+                    audit.explained.push(format!("{partition} {}", key.named(&dimensions)));
+                }
+            }
+            let room = KEPT_MAX.saturating_sub(audit.differences.len());
+            audit.differences.extend(difference::pin_down(&of, differing).await?.into_iter().take(room));
         }
         audit.windows = recounted.len();
-        audit.counted_again = copies.counted_again();
+        if let Some(copies) = copies {
+            (audit.counted_again, audit.counted_again_too) = copies.counted_again();
+        }
         Ok(audit)
     })
 }
 
-/// A session that knows the raw tables as they are, and a table of minutes at a version, as `clicks_minute`.
-async fn session(lake: &Lake, minutes: Table, version: Version, memory: usize) -> Result<SessionContext, QueryError> {
+/// A session whose statements may take so much memory, in bytes; beyond it they use the disk.
+fn bounded(memory: usize) -> Result<SessionContext, QueryError> {
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory))).build_arc()?;
-    let context = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
-    for table in Table::RAW {
-        open::register(&context, lake, (table, table.name()), None).await?;
-    }
-    open::register(&context, lake, (minutes, Table::ClicksMinute.name()), Some(version)).await?;
+    Ok(SessionContext::new_with_config_rt(SessionConfig::new(), runtime))
+}
+
+/// A session that knows the raw tables, `clicks` at the version that is looked at, and a table of minutes at its own,
+/// as `clicks_minute`.
+async fn session(
+    lake: &Lake,
+    clicks: &TableView,
+    minutes: &TableView,
+    memory: usize,
+) -> Result<SessionContext, QueryError> {
+    let context = bounded(memory)?;
+    register_raw(&context, lake, clicks).await?;
+    let (table, version) = (minutes.table(), minutes.version());
+    open::register(&context, lake, (table, Table::ClicksMinute.name()), Some(version)).await?;
     Ok(context)
+}
+
+/// Makes the raw tables known: what is rejected is committed first, so its newest version covers any cut of `clicks`.
+async fn register_raw(context: &SessionContext, lake: &Lake, clicks: &TableView) -> Result<(), QueryError> {
+    let table = Table::ClicksRejected;
+    open::register(context, lake, (table, table.name()), None).await?;
+    let (table, version) = (Table::Clicks, clicks.version());
+    open::register(context, lake, (table, table.name()), Some(version)).await
 }
 
 /// Runs a statement of our own; at least one batch, possibly without rows.
@@ -185,42 +251,18 @@ async fn run(context: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>, Qu
     collect(context.sql(sql).await?).await
 }
 
-impl fmt::Display for Audit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { table, windows, clicks, version, .. } = self;
-        let of = format!("{windows} windows, {clicks} clicks");
-        let at = format!("at version {version} of {table}: {}", position::shown(&self.cut));
-        if self.is_equal() {
-            writeln!(f, "equal: {of}, {at}")?;
-        } else {
-            writeln!(f, "differs: {} sums of {of}, {at}", self.differences.len())?;
-            lines(f, &self.differences)?;
-        }
-        if !self.explained.is_empty() {
-            writeln!(f, "{} sums differ only by copies beyond the dedup horizon", self.explained.len())?;
-            lines(f, &self.explained)?;
-        }
-        if !self.counted_again.is_empty() {
-            let why = "their copies are further apart than the dedup horizon, or in two partitions";
-            writeln!(f, "{} ids were counted more than once; {why}", self.counted_again.len())?;
-            lines(f, &self.counted_again)?;
-        }
-        if !self.odd_costs.is_empty() {
-            let clicks: i64 = self.odd_costs.iter().map(|one| one.clicks).sum();
-            let cost = format!("a cost that is not from 0 to {COST_MICROS_MAX}");
-            writeln!(f, "{clicks} clicks of the raw table have {cost}; wherever they count, it is null")?;
-            lines(f, &self.odd_costs)?;
-        }
-        self.foreign.fmt(f)
-    }
-}
-
 /// The first lines of a kind, and how many more there are.
 fn lines<T: fmt::Display>(f: &mut fmt::Formatter<'_>, all: &[T]) -> fmt::Result {
-    for one in all.iter().take(LINES_MAX) {
+    lines_of(f, all, all.len())
+}
+
+/// The same, of so many in all, of which these are the first.
+fn lines_of<T: fmt::Display>(f: &mut fmt::Formatter<'_>, first: &[T], in_all: usize) -> fmt::Result {
+    let shown = first.len().min(LINES_MAX);
+    for one in &first[..shown] {
         writeln!(f, "  {one}")?;
     }
-    match all.len().saturating_sub(LINES_MAX) {
+    match in_all.saturating_sub(shown) {
         0 => Ok(()),
         more => writeln!(f, "  and {more} more"),
     }

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Decimal128Type, Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Decimal128Type, Int64Type, TimestampMicrosecondType};
 use datafusion::datasource::MemTable;
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::SessionContext;
-use lake_schemas::exact::{SUM_TYPE, exact, sum_of};
+use lake_schemas::exact::SUM_TYPE;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::rejection::COST_MICROS_MAX;
-use lake_schemas::table::column;
+use lake_schemas::table::{self, column};
 use lake_schemas::{EventTime, History, Stand, Table, TopicPartition, Windows};
 
+use super::compared::{Compared, Side, both_sides};
 use super::run;
 use crate::error::QueryError;
 
@@ -54,20 +56,8 @@ pub(super) struct Partition<'a> {
     pub history: &'a History,
     /// The first offset that matters to those windows.
     first: i64,
-}
-
-/// Sums that were recounted, and those in the table, of a key where the two differ.
-pub(super) struct Differing {
-    pub key: Key,
-    pub recounted: Sums,
-    pub found: Sums,
-}
-
-/// What was recounted of a partition.
-pub(super) struct Recount {
-    pub windows: Vec<i64>,
-    pub clicks: i128,
-    pub differing: Vec<Differing>,
+    /// The first offset from which on nothing does.
+    next: i64,
 }
 
 impl<'a> Partition<'a> {
@@ -77,20 +67,29 @@ impl<'a> Partition<'a> {
         (partition, stand): (&'a TopicPartition, Stand),
         history: &'a History,
     ) -> Result<Self, QueryError> {
-        let mut this = Self { context, parameters, partition, stand, history, first: 0 };
-        if let Some(from) = history.windows.from() {
+        let (windows, cut) = (&history.windows, stand.cut.unwrap_or(0));
+        let mut this = Self { context, parameters, partition, stand, history, first: 0, next: cut };
+        if let Some(from) = windows.from() {
             // What is older than this can neither be counted again in these windows, nor move the watermark they meet.
             let matters_from_ms = from.millis() - parameters.out_of_orderness_ms - parameters.memory_ms();
-            let sql = format!(
-                "select min(kafka_offset) from clicks where {} and event_time >= {}",
-                this.is_this(),
-                timestamp(Some(matters_from_ms), i64::MIN)
-            );
-            let first = run(context, &sql).await?;
-            let first = first[0].column(0).as_primitive::<Int64Type>();
-            this.first = if first.is_null(0) { i64::MAX } else { first.value(0) };
+            let matters = format!("event_time >= {}", timestamp(Some(matters_from_ms), i64::MIN));
+            this.first = this.offset("min", &matters).await?.unwrap_or(i64::MAX);
+        }
+        if let Some(to) = windows.to() {
+            // What comes behind the last event of these windows makes no difference to any of them.
+            let matters = format!("event_time < {}", timestamp(Some(to.millis()), i64::MAX));
+            let last = this.offset("max", &matters).await?;
+            this.next = last.map_or(0, |last| cut.min(last.saturating_add(1)));
         }
         Ok(this)
+    }
+
+    /// The smallest or largest offset of its raw clicks for which that holds.
+    async fn offset(&self, which: &str, condition: &str) -> Result<Option<i64>, QueryError> {
+        let sql = format!("select {which}(kafka_offset) from clicks where {} and {condition}", self.is_this());
+        let offset = run(self.context, &sql).await?;
+        let offset = offset[0].column(0).as_primitive::<Int64Type>();
+        Ok((!offset.is_null(0)).then(|| offset.value(0)))
     }
 
     /// Recounts it, unless that was done, and compares with the table, which must have what was recounted, and this
@@ -99,73 +98,41 @@ impl<'a> Partition<'a> {
         &self,
         recomputed: Option<Vec<RecordBatch>>,
         beyond: &BTreeMap<Key, Sums>,
-    ) -> Result<Recount, QueryError> {
-        let dimensions = self.dimensions();
-        let recounted = match recomputed {
-            Some(rows) => self.sums_of(rows).await?,
-            None => run(self.context, &self.with_recount(&self.fill(SUMS))).await?,
+    ) -> Result<Compared, QueryError> {
+        let side = |rows: &str| Side { window: column::WINDOW_START, rows: rows.to_owned() };
+        let found = side(&format!("clicks_minute where {} and {}", self.is_this(), self.is_asked_for()));
+        self.register("beyond", vec![self.rows(beyond)?])?;
+        let (with, recounted) = match recomputed {
+            Some(rows) => {
+                self.register("recomputed", rows)?;
+                (String::new(), "recomputed")
+            }
+            None => (format!("{}, recounted as ({}) ", self.fill(RECOUNT), self.fill(SUMS)), "recounted"),
         };
-        let windows = recounted.iter().flat_map(|batch| micros(batch.column(0))).collect();
-        let at = 1 + self.parameters.dimension_columns().len();
-        let mut clicks = 0;
-        for batch in &recounted {
-            clicks += sums_of(&batch.columns()[at..])?.iter().map(|sums| sums[Measure::Clicks as usize]).sum::<i128>();
-        }
-        let schema = recounted[0].schema();
-        let beyond = self.rows(beyond, &schema)?;
-        let table = MemTable::try_new(schema, vec![recounted, vec![beyond]])?;
-        self.context.deregister_table("recounted")?;
-        self.context.register_table("recounted", Arc::new(table))?;
-        let of = |side: &str| {
-            Measure::ALL.map(|measure| {
-                let (found, recounted) =
-                    if side == "found" { (measure.column(), "0") } else { ("0", measure.column()) };
-                let (found, recounted) = (exact(found), exact(recounted));
-                format!("{found} as found_{0}, {recounted} as recounted_{0}", measure.column())
-            })
-        };
-        let sums = ["found", "recounted"].map(|side| {
-            Measure::ALL.map(|measure| format!("sum({side}_{0}) as {side}_{0}", measure.column())).join(", ")
-        });
-        let differ = Measure::ALL.map(|measure| format!("sum(found_{0}) <> sum(recounted_{0})", measure.column()));
-        let sql = format!(
-            "select window_start, {dimensions}, {} from (\
-               select window_start, {dimensions}, {} from clicks_minute where {} and {} \
-               union all select window_start, {dimensions}, {} from recounted) both_sides \
-             group by window_start, {dimensions} having {} order by window_start, {dimensions}",
-            sums.join(", "),
-            of("found").join(", "),
-            self.is_this(),
-            self.is_asked_for(),
-            of("recounted").join(", "),
-            differ.join(" or "),
-        );
-        let mut differing = Vec::new();
-        for batch in run(self.context, &sql).await? {
-            let keys = self.keys(&batch);
-            let found = sums_of(&batch.columns()[at..])?;
-            let recounted = sums_of(&batch.columns()[at + Measure::ALL.len()..])?;
-            let rows = keys.into_iter().zip(recounted).zip(found);
-            differing.extend(rows.map(|((key, recounted), found)| Differing { key, recounted, found }));
-        }
-        Ok(Recount { windows, clicks, differing })
+        let sql = both_sides(&self.dimensions(), &found, &[side(recounted), side("beyond")]);
+        let mut compared = Compared::default();
+        let dimensions = self.parameters.dimension_columns().len();
+        compared.take(self.context, &format!("{with}{sql}"), dimensions, |_| true).await?;
+        Ok(compared)
     }
 
-    /// The sums of rows of minutes, as those of a recount stand.
-    async fn sums_of(&self, rows: Vec<RecordBatch>) -> Result<Vec<RecordBatch>, QueryError> {
-        let table = MemTable::try_new(self.parameters.schema(Table::ClicksMinute), vec![rows])?;
-        self.context.deregister_table("recomputed")?;
-        self.context.register_table("recomputed", Arc::new(table))?;
-        let sum = |measure: Measure| format!("{} as {}", sum_of(measure), measure.column());
-        let (dimensions, sums) = (self.dimensions(), Measure::ALL.map(sum).join(", "));
-        let of =
-            format!("select window_start, {dimensions}, {sums} from recomputed group by window_start, {dimensions}");
-        run(self.context, &of).await
+    /// Makes rows a table of the session.
+    fn register(&self, name: &str, rows: Vec<RecordBatch>) -> Result<(), QueryError> {
+        let schema = rows.first().map_or_else(|| self.parameters.schema(Table::ClicksMinute), RecordBatch::schema);
+        let table = MemTable::try_new(schema, vec![rows])?;
+        self.context.deregister_table(name)?;
+        self.context.register_table(name, Arc::new(table))?;
+        Ok(())
     }
 
-    /// Runs a statement over the recounted events.
+    /// Runs a statement over the recounted events, which must not have many rows.
     pub async fn of_recount(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
         run(self.context, &self.with_recount(sql)).await
+    }
+
+    /// Runs a statement over the recounted events, whose rows come one batch after the other.
+    pub async fn stream_of_recount(&self, sql: &str) -> Result<SendableRecordBatchStream, QueryError> {
+        Ok(self.context.sql(&self.with_recount(sql)).await?.execute_stream().await?)
     }
 
     /// The condition that a row of a table is this partition's.
@@ -180,31 +147,28 @@ impl<'a> Partition<'a> {
 
     /// The keys of rows that begin with the window's start and the dimensions.
     pub fn keys(&self, batch: &RecordBatch) -> Vec<Key> {
-        let dimensions = &batch.columns()[1..=self.parameters.dimension_columns().len()];
-        let texts: Vec<_> = dimensions.iter().map(text).collect();
-        let starts = micros(batch.column(0));
-        let key = |(row, start): (usize, i64)| Key {
-            window: EventTime::from_micros(start),
-            dimensions: texts.iter().map(|column| column[row].clone()).collect(),
-        };
-        starts.into_iter().enumerate().map(key).collect()
+        keys_of(batch, self.parameters.dimension_columns().len())
     }
 
-    /// Sums as rows of a table with these columns.
-    fn rows(&self, sums: &BTreeMap<Key, Sums>, schema: &SchemaRef) -> Result<RecordBatch, QueryError> {
-        let starts = sums.keys().map(|key| key.window.micros());
-        let starts: ArrayRef = Arc::new(TimestampMicrosecondArray::from_iter_values(starts));
-        let dimension = |at: usize| -> ArrayRef {
-            Arc::new(sums.keys().map(|key| key.dimensions[at].as_deref()).collect::<StringArray>())
-        };
-        let measure = |at: usize| -> ArrayRef {
-            let sums: Decimal128Array = sums.values().map(|sums| Some(sums[at])).collect();
-            Arc::new(sums.with_data_type(SUM_TYPE))
-        };
-        let dimensions = (0..self.parameters.dimension_columns().len()).map(dimension);
-        let columns = std::iter::once(starts).chain(dimensions).chain((0..Measure::ALL.len()).map(measure));
-        let columns = columns.zip(schema.fields()).map(|(column, field)| cast(&column, field.data_type()));
-        Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)?)
+    /// Sums as rows of a table.
+    fn rows(&self, sums: &BTreeMap<Key, Sums>) -> Result<RecordBatch, QueryError> {
+        let starts = TimestampMicrosecondArray::from_iter_values(sums.keys().map(|key| key.window.micros()));
+        let starts: ArrayRef = Arc::new(starts.with_data_type(table::timestamp()));
+        let mut columns = vec![(column::WINDOW_START, starts, false)];
+        for (at, name) in self.parameters.dimension_columns().into_iter().enumerate() {
+            let values = sums.keys().map(|key| key.dimensions[at].as_deref()).collect::<StringArray>();
+            columns.push((name, Arc::new(values), true));
+        }
+        for measure in Measure::ALL {
+            let values: Decimal128Array = sums.values().map(|sums| Some(sums[measure as usize])).collect();
+            columns.push((measure.column(), Arc::new(values.with_data_type(SUM_TYPE)), false));
+        }
+        Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+    }
+
+    /// Whether a click is asked for, by its window and its offset.
+    pub fn asks_for(&self, window: EventTime, offset: i64) -> bool {
+        self.history.windows.contain(window.millis()) && offset >= self.history.since(self.partition)
     }
 
     /// The condition that a window is asked for.
@@ -226,7 +190,8 @@ impl<'a> Partition<'a> {
             ("{partition}", self.partition.partition.to_string()),
             ("{first}", number(self.first)),
             ("{since}", number(self.history.since(self.partition))),
-            ("{cut}", number(self.stand.cut.unwrap_or(0))),
+            // Of what is below the cut, as far as it matters.
+            ("{cut}", number(self.next)),
             ("{drained}", number(self.stand.drained.unwrap_or(0))),
             ("{emitted}", timestamp(self.stand.emitted_ms, i64::MIN)),
             ("{out_of_orderness_ms}", number(self.parameters.out_of_orderness_ms)),
@@ -237,6 +202,17 @@ impl<'a> Partition<'a> {
         ];
         filled.into_iter().fold(sql.to_owned(), |sql, (name, value)| sql.replace(name, &value))
     }
+}
+
+/// The keys of rows that begin with the window's start and so many dimensions.
+pub(super) fn keys_of(batch: &RecordBatch, dimensions: usize) -> Vec<Key> {
+    let texts: Vec<_> = batch.columns()[1..=dimensions].iter().map(text).collect();
+    let starts = micros(batch.column(0));
+    let key = |(row, start): (usize, i64)| Key {
+        window: EventTime::from_micros(start),
+        dimensions: texts.iter().map(|column| column[row].clone()).collect(),
+    };
+    starts.into_iter().enumerate().map(key).collect()
 }
 
 /// The condition that a row of a table is of a partition.

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::minutes::LastMinute;
 use self::rounds::Files;
+use super::retire::{TOPIC_OF_UP, leftovers};
 use super::{kafka, now};
 use crate::arguments::Up;
 use crate::report::{self, grouped};
@@ -39,7 +40,11 @@ const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 
 pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(location)?;
-    let (kafka, _broker) = log(&command)?;
+    let (kafka, broker) = log(&command)?;
+    // Brokers of earlier runs have forgotten their topics: nothing comes of these any more.
+    if broker.is_some() {
+        retire_leftovers(&lake, Some(kafka.recorded_topic())).await?;
+    }
     let http = super::serve::at("--listen", command.listen, false)?.await?;
     let page = http.local_addr()?;
     let server = Server::new(lake.clone(), None)?;
@@ -100,10 +105,22 @@ pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow
     has_counted?;
     has_sent?;
     let files = files?;
+    // So will this one's.
+    if broker.is_some() {
+        retire_leftovers(&lake, None).await?;
+    }
     let minutes = minutes::total(&lake, kafka.recorded_topic()).await?;
     let hours_and_days = minutes::rolled_up(&lake).await?;
     let counted = (minutes.as_str(), hours_and_days.as_str(), files);
     report::print_text(&summary(location, *produced.borrow(), &ingested.borrow(), counted, began.elapsed()));
+    Ok(())
+}
+
+/// Retires topics of brokers that are gone, or about to be, and says which cannot be.
+async fn retire_leftovers(lake: &Lake, but: Option<&str>) -> anyhow::Result<()> {
+    for left in leftovers(lake, but).await? {
+        say(&left);
+    }
     Ok(())
 }
 
@@ -129,7 +146,7 @@ fn log(command: &Up) -> anyhow::Result<(KafkaOptions, Option<Broker>)> {
     let broker = Broker::start().context("starting the test broker")?;
     let mut topic = command.topic.clone();
     // The broker forgets on exit: each run has a topic of its own, or its offsets would start over below the cut.
-    topic.topic = now().format("up-%Y%m%dT%H%M%S%3fZ").to_string();
+    topic.topic = format!("{TOPIC_OF_UP}{}", now().format("%Y%m%dT%H%M%S%3fZ"));
     broker.create_topic(&topic.topic, PARTITIONS).context("making a topic on the test broker")?;
     Ok((kafka(&broker.bootstrap_servers(), &topic)?, Some(broker)))
 }

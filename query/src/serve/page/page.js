@@ -190,7 +190,8 @@ function showAge() {
   const ageMs = now() - until;
   const known = Number.isFinite(until);
   say("age", known ? `complete until ${clock(until)} UTC, ${duration(ageMs)} ago` : "not complete at any time yet");
-  at("age").classList.toggle("far", !known || ageMs > AGE_MS_MAX);
+  // What is final is no older for being long ago.
+  at("age").classList.toggle("far", !stand.final && (!known || ageMs > AGE_MS_MAX));
 }
 
 function showMinutes(answer) {
@@ -198,7 +199,8 @@ function showMinutes(answer) {
   const until = Date.parse(answer.complete_until) || 0;
   const newest = Math.floor(now() / MINUTE_MS) * MINUTE_MS;
   const starts = Array.from({ length: MINUTES_SHOWN }, (_, place) => newest - place * MINUTE_MS);
-  const all = starts.map((start) => ({ start, row: rows.get(start), growing: start + MINUTE_MS > until }));
+  const grows = (start) => !answer.final && start + MINUTE_MS > until;
+  const all = starts.map((start) => ({ start, row: rows.get(start), growing: grows(start) }));
   const shown = all.slice(Math.max(0, all.findIndex(({ row, growing }) => row || !growing)));
   const lines = shown.map(({ start, row, growing }) => {
     const words = growing ? [" ", element("small", { textContent: "may still grow" })] : [];

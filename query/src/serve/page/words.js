@@ -30,12 +30,16 @@ export function cost(row, format = costRounded) {
 }
 
 /** Whether an answer may still change, in words. */
-export function finality({ final, pending = [] }) {
+export function finality({ final, pending = {} }) {
   if (final) return "final: no click that comes later is counted in it";
-  const named = pending.slice(0, 8).join(", ");
-  const more = pending.length > 8 ? ` and ${pending.length - 8} more` : "";
-  const partitions = pending.length === 1 ? "partition" : "partitions";
-  return pending.length > 0 ? `not final: ${partitions} ${named}${more} pending` : "not final";
+  const topics = Object.entries(pending);
+  const name = (topic, number) => (topics.length > 1 ? `${topic}/${number}` : number);
+  const all = topics.flatMap(([topic, numbers]) => numbers.map((number) => name(topic, number)));
+  const named = all.slice(0, 8).join(", ");
+  const more = all.length > 8 ? ` and ${all.length - 8} more` : "";
+  const partitions = all.length === 1 ? "partition" : "partitions";
+  const of = topics.length === 1 ? ` of ${topics[0][0]}` : "";
+  return all.length > 0 ? `not final: ${partitions} ${named}${more}${of} pending` : "not final: nothing is counted yet";
 }
 
 /** A time in UTC, with its day if that is not today. */

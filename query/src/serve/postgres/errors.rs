@@ -13,7 +13,7 @@ use lake_schemas::{Lake, LakeError};
 
 use crate::error::QueryError;
 use crate::sees::Sees;
-use crate::sql::HIDDEN;
+use crate::sql::{HIDDEN, UNSUPPORTED};
 
 /// What is said instead of an error that names files, to those who see only some of what is in them.
 const UNREADABLE: &str = "the lake could not be read for that; try again, or ask who keeps it";
@@ -171,6 +171,7 @@ fn code_of(error: &QueryError) -> &'static str {
         QueryError::Lake(LakeError::Store { .. }) => "58030",
         QueryError::Lake(LakeError::Altered(_)) => "55000",
         QueryError::Lake(LakeError::Refused(why)) if why.ends_with(HIDDEN) => "42501",
+        QueryError::Lake(LakeError::Refused(why)) if why.contains(UNSUPPORTED) => "0A000",
         QueryError::Lake(LakeError::Refused(_)) => "22023",
         QueryError::Overflow(_) => "22003",
         QueryError::Sql(error) => match error.find_root() {

@@ -1,0 +1,174 @@
+//! Sums on two sides, of one window and dimensions each, as they stream by: how many differ, and the first of them.
+//!
+//! Whatever a lake holds, what is kept of it here is bounded: the statement that adds up uses the disk beyond its
+//! memory, and of what differs no more is kept than anyone reads.
+
+use std::collections::BTreeMap;
+
+use arrow::array::RecordBatch;
+use datafusion::prelude::SessionContext;
+use futures::StreamExt;
+use lake_schemas::EventTime;
+use lake_schemas::exact::exact;
+use lake_schemas::minute::{Measure, WINDOW_MS};
+
+use super::partition::{Key, Sums, keys_of, sums_of};
+use crate::error::QueryError;
+
+/// Differences that are kept: each is some hundred bytes, and nobody reads more of them.
+pub(super) const KEPT_MAX: usize = 1_000;
+
+/// Minutes of an hour, each a bit.
+const MINUTES_AN_HOUR: i64 = 60;
+
+/// Sums that differ.
+pub(super) struct Differing {
+    pub key: Key,
+    pub recounted: Sums,
+    pub found: Sums,
+}
+
+/// What was compared.
+#[derive(Default)]
+pub(super) struct Compared {
+    /// The windows that were recounted.
+    pub windows: Minutes,
+    /// The clicks that they have.
+    pub clicks: i128,
+    /// How many sums differ.
+    pub differing: usize,
+    /// The first of these.
+    first: BTreeMap<Key, (Sums, Sums)>,
+}
+
+impl Compared {
+    /// The first sums that differ, in the order of their windows.
+    pub fn first(self) -> Vec<Differing> {
+        self.first.into_iter().map(|(key, (recounted, found))| Differing { key, recounted, found }).collect()
+    }
+
+    /// Runs a statement of [`both_sides`], and compares; of those windows that are asked for.
+    pub async fn take(
+        &mut self,
+        context: &SessionContext,
+        sql: &str,
+        dimensions: usize,
+        is_asked_for: impl Fn(EventTime) -> bool,
+    ) -> Result<(), QueryError> {
+        let mut rows = context.sql(sql).await?.execute_stream().await?;
+        let measures = 1 + dimensions;
+        while let Some(batch) = rows.next().await {
+            let batch = batch?;
+            let found = sums_of(&batch.columns()[measures..])?;
+            let recounted = sums_of(&batch.columns()[measures + Measure::ALL.len()..])?;
+            for ((key, found), recounted) in keys_of(&batch, dimensions).into_iter().zip(found).zip(recounted) {
+                if is_asked_for(key.window) {
+                    self.compare(key, found, recounted);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn compare(&mut self, key: Key, found: Sums, recounted: Sums) {
+        if recounted != Sums::default() {
+            self.windows.insert(key.window);
+            self.clicks += recounted[Measure::Clicks as usize];
+        }
+        if found == recounted {
+            return;
+        }
+        self.differing += 1;
+        self.first.insert(key, (recounted, found));
+        if self.first.len() > KEPT_MAX {
+            self.first.pop_last();
+        }
+    }
+}
+
+/// Rows of one side.
+pub(super) struct Side {
+    /// The expression of the window that they are of.
+    pub window: &'static str,
+    /// What stands behind FROM.
+    pub rows: String,
+}
+
+/// A statement that puts the sums of rows that were found beside those of rows that were recounted: the window, the
+/// dimensions, each measure that was found, each that was recounted.
+pub(super) fn both_sides(dimensions: &str, found: &Side, recounted: &[Side]) -> String {
+    let rows_of = |Side { window, rows }: &Side, is_found: bool| {
+        let sums = Measure::ALL.map(|measure| {
+            let (found, recounted) = if is_found { (measure.column(), "0") } else { ("0", measure.column()) };
+            format!("{} as found_{2}, {} as recounted_{2}", exact(found), exact(recounted), measure.column())
+        });
+        format!("select {window} as window_start, {dimensions}, {} from {rows}", sums.join(", "))
+    };
+    let rows = std::iter::once(rows_of(found, true)).chain(recounted.iter().map(|side| rows_of(side, false)));
+    let sums = ["found", "recounted"]
+        .map(|side| Measure::ALL.map(|measure| format!("sum({side}_{0}) as {side}_{0}", measure.column())).join(", "));
+    format!(
+        "select window_start, {dimensions}, {} from ({}) both_sides group by window_start, {dimensions}",
+        sums.join(", "),
+        rows.collect::<Vec<_>>().join(" union all "),
+    )
+}
+
+/// A set of minutes, by the hour: a year of them takes some hundred kilobytes.
+#[derive(Default)]
+pub(super) struct Minutes(BTreeMap<i64, u64>);
+
+impl Minutes {
+    fn insert(&mut self, start: EventTime) {
+        let minute = start.millis().div_euclid(WINDOW_MS);
+        *self.0.entry(minute.div_euclid(MINUTES_AN_HOUR)).or_default() |= 1 << minute.rem_euclid(MINUTES_AN_HOUR);
+    }
+
+    /// Adds those of another set.
+    pub fn extend(&mut self, others: &Self) {
+        for (hour, minutes) in &others.0 {
+            *self.0.entry(*hour).or_default() |= minutes;
+        }
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.0.values().map(|minutes| minutes.count_ones() as usize).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(minute: i64) -> Key {
+        let window = EventTime::from_millis(minute * WINDOW_MS).expect("a time");
+        Key { window, dimensions: vec![Some("a".to_owned())] }
+    }
+
+    #[test]
+    fn of_what_differs_the_first_is_kept_and_all_is_counted() {
+        let (mut compared, many) = (Compared::default(), KEPT_MAX as i64 + 5);
+        for minute in (0..many).rev() {
+            compared.compare(key(minute), [0; 5], [1, 0, 0, 0, 0]);
+        }
+        compared.compare(key(many), [1; 5], [1; 5]);
+        assert_eq!((compared.differing, compared.clicks), (KEPT_MAX + 5, i128::from(many) + 1));
+        assert_eq!(compared.windows.len(), KEPT_MAX + 6);
+        let first = compared.first();
+        assert_eq!((first.len(), first[0].key.clone()), (KEPT_MAX, key(0)));
+        assert!(first.windows(2).all(|pair| pair[0].key < pair[1].key));
+    }
+
+    #[test]
+    fn minutes_are_counted_once_also_before_1970() {
+        let (mut all, mut others) = (Minutes::default(), Minutes::default());
+        for minute in [-61, -1, 0, 59, 60, 59] {
+            all.insert(key(minute).window);
+        }
+        others.insert(key(-1).window);
+        others.insert(key(7).window);
+        all.extend(&others);
+        assert_eq!(all.len(), 6);
+    }
+}

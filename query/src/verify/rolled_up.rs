@@ -1,0 +1,181 @@
+//! Hours and days beside what they are made of: most of what is answered is taken from them, and a file that is lost
+//! there, or a row that somebody changed, is no change of the minutes.
+//!
+//! Of each roll-up the version is compared that totals are taken from, and of it the windows that are: what has changed
+//! in the source since is rolled up again sooner or later, and taken from the source until then.
+
+use std::fmt;
+
+use datafusion::prelude::SessionContext;
+use lake_schemas::commit::{Changed, Version};
+use lake_schemas::minute::Parameters;
+use lake_schemas::{EventTime, Lake, LakeError, Table, Width, Windows};
+
+use super::compared::{Compared, KEPT_MAX, Side, both_sides};
+use super::difference::differ;
+use super::lines_of;
+use super::partition::{Key, Sums, timestamp};
+use crate::error::QueryError;
+use crate::open;
+use crate::totals::{AsOf, sources_as_of};
+
+/// A sum of a roll-up that is not what its source adds up to.
+#[derive(Clone, Debug)]
+pub struct RolledUp {
+    /// The roll-up.
+    pub table: Table,
+    /// The window, of what.
+    pub key: Key,
+    /// The names of the dimensions.
+    pub dimensions: Vec<&'static str>,
+    /// What the roll-up says.
+    pub found: Sums,
+    /// What its source says.
+    pub source: Sums,
+}
+
+/// What came of comparing roll-ups.
+#[derive(Debug, Default)]
+pub struct RolledUps {
+    /// The roll-ups that were compared, each at a version, and how many of its sums differ.
+    pub compared: Vec<(Table, Version, usize)>,
+    /// The first sums that differ.
+    pub differences: Vec<RolledUp>,
+    /// Why others were not compared.
+    pub left_out: Vec<String>,
+}
+
+impl RolledUps {
+    /// Whether each says what its source says.
+    pub fn are_equal(&self) -> bool {
+        self.compared.iter().all(|(_, _, differing)| *differing == 0)
+    }
+
+    /// Compares those that answers are taken from at a version of `clicks_minute`, which the session knows.
+    pub(super) async fn find(
+        lake: &Lake,
+        context: &SessionContext,
+        parameters: &Parameters,
+        minutes: Version,
+        windows: &Windows,
+    ) -> Result<Self, QueryError> {
+        let mut this = Self::default();
+        let sources = match sources_as_of(lake, AsOf::Version(minutes)).await {
+            Ok(sources) => sources,
+            // What is wrong with a roll-up is not wrong with the minutes.
+            Err(LakeError::Refused(why)) => {
+                this.left_out.push(why);
+                return Ok(this);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let levels = [
+            (Table::ClicksHourly, sources.hourly.map(|level| level.version), &sources.dirty.hours),
+            (Table::ClicksDaily, sources.daily.map(|level| level.version), &sources.dirty.days),
+        ];
+        for (table, version, changed) in levels {
+            let Some(version) = version else { continue };
+            match open::register(context, lake, (table, table.name()), Some(version)).await {
+                Err(QueryError::Lake(LakeError::Refused(why))) => this.left_out.push(why),
+                registered => {
+                    registered?;
+                    this.compare(context, parameters, (table, version), changed, windows).await?;
+                }
+            }
+        }
+        Ok(this)
+    }
+
+    async fn compare(
+        &mut self,
+        context: &SessionContext,
+        parameters: &Parameters,
+        (table, version): (Table, Version),
+        changed: &Changed,
+        windows: &Windows,
+    ) -> Result<(), QueryError> {
+        let Changed::Folders(changed) = changed else {
+            let why = format!(
+                "{table}: what changed since version {version} was made is not known; nothing is taken from it"
+            );
+            self.left_out.push(why);
+            return Ok(());
+        };
+        let (source, window) = match table {
+            Table::ClicksDaily => (Table::ClicksHourly, "date_trunc('day', window_start)"),
+            _ => (Table::ClicksMinute, "date_trunc('hour', window_start)"),
+        };
+        let dimensions = parameters.dimension_columns();
+        let (from, to) = whole(table.window_width(), windows);
+        let asked = format!("window_start >= {from} and window_start < {to}");
+        let side = |window: &'static str, of: Table| Side { window, rows: format!("{of} where {asked}") };
+        let (found, source) = (side("window_start", table), side(window, source));
+        let sql = both_sides(&dimensions.join(", "), &found, &[source]);
+        let mut compared = Compared::default();
+        // The folders of the source are as wide as these windows.
+        let is_clean = |window: EventTime| !changed.contains(&window.millis());
+        compared.take(context, &sql, dimensions.len(), is_clean).await?;
+        self.compared.push((table, version, compared.differing));
+        let room = KEPT_MAX.saturating_sub(self.differences.len());
+        let differing = compared.first().into_iter().take(room).map(|one| RolledUp {
+            table,
+            key: one.key,
+            dimensions: dimensions.clone(),
+            found: one.found,
+            source: one.recounted,
+        });
+        self.differences.extend(differing);
+        Ok(())
+    }
+}
+
+/// The largest stretch of whole windows that is asked for, as SQL has its bounds.
+fn whole(width: Width, windows: &Windows) -> (String, String) {
+    let from = windows.from().map(|from| {
+        let start_ms = width.start_ms(from.millis());
+        if start_ms == from.millis() { start_ms } else { width.end_ms(start_ms) }
+    });
+    let to = windows.to().map(|to| width.start_ms(to.millis()));
+    (timestamp(from, i64::MIN), timestamp(to, i64::MAX))
+}
+
+impl fmt::Display for RolledUp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = self.key.named(&self.dimensions);
+        write!(f, "{} {key}:{}", self.table, differ(&self.found, &self.source, "its source"))
+    }
+}
+
+impl fmt::Display for RolledUps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown: Vec<_> =
+            self.compared.iter().map(|(table, version, _)| format!("version {version} of {table}")).collect();
+        if !self.are_equal() {
+            let many: usize = self.compared.iter().map(|(_, _, differing)| differing).sum();
+            writeln!(f, "{many} sums of {} are not what they are made of", shown.join(" and "))?;
+            lines_of(f, &self.differences, many)?;
+        } else if !shown.is_empty() {
+            writeln!(f, "what is rolled up says the same, at {}", shown.join(" and "))?;
+        }
+        if !self.left_out.is_empty() {
+            writeln!(f, "{} roll-ups were not compared", self.left_out.len())?;
+            lines_of(f, &self.left_out, self.left_out.len())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_windows_are_compared() {
+        let time = |minutes: i64| EventTime::from_millis(minutes * 60_000);
+        let windows = Windows::between(time(61), time(200)).expect("a range");
+        let millis = |hours: i64| timestamp(Some(hours * 3_600_000), 0);
+        assert_eq!(whole(Width::Hour, &windows), (millis(2), millis(3)));
+        let windows = Windows::between(time(60), None).expect("a range");
+        assert_eq!(whole(Width::Hour, &windows), (millis(1), timestamp(None, i64::MAX)));
+    }
+}
