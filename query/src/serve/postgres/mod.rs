@@ -28,6 +28,7 @@ mod rows;
 mod sessions;
 mod settings;
 mod statements;
+mod steps;
 
 use std::sync::Arc;
 use std::time::Duration;
