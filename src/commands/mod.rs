@@ -14,6 +14,7 @@ pub mod promote;
 pub mod series;
 pub mod serve;
 pub mod sql;
+pub mod sql_worker;
 pub mod top;
 pub mod total;
 pub mod up;

@@ -2,6 +2,7 @@
 //! nothing that is sent to it changes anything, or takes it down.
 
 mod lake;
+mod processes;
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;
@@ -39,9 +40,12 @@ struct Served {
 
 impl Served {
     fn over(lake: &Lake, keys: bool, memory: usize) -> Self {
-        let runtime = Runtime::new().expect("a runtime");
         let keys = keys.then(|| Arc::new(Keys::parse(KEYS).expect("keys")));
-        let server = Postgres::new(lake.clone(), keys, memory).expect("a server");
+        Self::of(Postgres::new(lake.clone(), keys, memory).expect("a server"))
+    }
+
+    fn of(server: Postgres) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let stop = CancellationToken::new();

@@ -1,6 +1,5 @@
 //! What people and programs write is let through; what would keep a parser or a planner busy is not.
 
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::*;
