@@ -43,7 +43,7 @@ const BESIDE: [Keyword; 10] = [
 ];
 
 /// Times that a text may say INTERVAL: of what follows it, the parser keeps no depth, so that so many may be on a stack.
-const INTERVALS_MAX: usize = 64;
+const INTERVALS_MAX: usize = 128;
 
 /// Words in a text of which each may nest a plan by one, and tables that are read: they weigh more on a stack than
 /// operators do.

@@ -171,6 +171,10 @@ impl Process {
     pub async fn keep(&self, mut child: Child, stop: &CancellationToken) {
         let mut said = Said { from: child.stderr.take(), last: VecDeque::new() };
         let mut life = self.hand(&Handed::Life).await.ok();
+        if life.is_none() {
+            // It would not notice the end of the server.
+            self.end(Why::Crashed);
+        }
         let (mut is_told, mut is_killed) = (false, false);
         let status = loop {
             tokio::select! {
@@ -197,6 +201,11 @@ impl Process {
             }
         };
         let _ = timeout(SAID_LIMIT, said.pass_on_all()).await;
+        if let Some(life) = &mut life
+            && let Ok(Ok(STUCK)) = timeout(SAID_LIMIT, life.read_u8()).await
+        {
+            self.end(Why::Time);
+        }
         let why = match status {
             Ok(_) if stop.is_cancelled() => Why::Stopped,
             Ok(status) => Why::of(status, &said.last()),
