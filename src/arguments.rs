@@ -100,6 +100,9 @@ pub enum Command {
     Sql(Sql),
     /// Serves totals over HTTP, a live page, and SQL to clients of PostgreSQL
     Serve(Serve),
+    /// Answers SQL of one key; serve starts it by itself
+    #[command(hide = true)]
+    SqlWorker(SqlWorker),
     /// Prints what makes a shell complete the command line
     Completions(Completions),
     /// Prints the manual page, or puts one for each command into a folder

@@ -30,6 +30,11 @@ fn main() -> ExitCode {
     };
     logging::start(&arguments.common, &arguments.command);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Command::SqlWorker(command) = &arguments.command
+        && let Err(error) = commands::sql_worker::bound(command, &mut runtime)
+    {
+        return commands::fail(&error);
+    }
     let runtime = match runtime.enable_all().thread_stack_size(STACK_BYTES).build() {
         Ok(runtime) => runtime,
         Err(error) => return commands::fail(&anyhow::Error::new(error).context("starting")),
@@ -58,7 +63,8 @@ fn main() -> ExitCode {
             Command::Lag(command) => commands::lag::run(lake, command).await,
             Command::History(command) => commands::history::run(lake, command).await,
             Command::Sql(command) => commands::sql::run(lake, command).await,
-            Command::Serve(command) => commands::serve::run(lake, command, stop()).await,
+            Command::Serve(command) => commands::serve::run(&arguments.common, command, stop()).await,
+            Command::SqlWorker(command) => commands::sql_worker::run(lake, command, stop()).await,
             Command::Completions(command) => commands::manual::completions(&command),
             Command::Man(command) => commands::manual::man(&command),
         }

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 
 use datafusion::logical_expr::{Expr, col, lit};
 use lake_schemas::table::column;
+use serde::{Deserialize, Serialize};
 
 /// Whose rows somebody may see.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sees {
     /// Everyone's.
     #[default]

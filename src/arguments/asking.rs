@@ -153,6 +153,13 @@ pub struct Serve {
 }
 
 #[derive(Debug, Args)]
+pub struct SqlWorker {
+    /// What its statements may take, in bytes
+    #[arg(long, value_name = "BYTES")]
+    pub memory: usize,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake history clicks_minute")]
 pub struct History {
     /// The table whose versions are shown

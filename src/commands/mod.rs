@@ -15,6 +15,7 @@ pub mod retire;
 pub mod series;
 pub mod serve;
 pub mod sql;
+pub mod sql_worker;
 pub mod top;
 pub mod total;
 pub mod up;

@@ -1,28 +1,43 @@
 //! `clicklake serve`: totals over HTTP, a live page, and SQL over the PostgreSQL wire, until it is told to stop.
 
+use std::env;
+use std::ffi::OsString;
+use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
+use clap::ValueEnum;
 use lake_schemas::Lake;
-use query::serve::{Keys, Postgres, Server};
+use query::serve::{Keys, Postgres, Program, Server, raise_open_files};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::Usage;
-use crate::arguments::Serve;
+use crate::arguments::{Common, Serve};
 use crate::memory;
 
-pub async fn run(lake: &str, command: Serve, stop: CancellationToken) -> anyhow::Result<()> {
-    let lake = Lake::at(lake)?;
+/// The part of the memory that is for answers over HTTP; the rest is for SQL.
+const HTTP_SHARE: usize = 3;
+
+/// This program, also where its file was replaced since it was started.
+const THIS_PROGRAM: &str = "/proc/self/exe";
+
+pub async fn run(common: &Common, command: Serve, stop: CancellationToken) -> anyhow::Result<()> {
+    raise_open_files().context("raising the limit of open files")?;
+    let lake = Lake::at(&common.lake)?;
+    let memory = memory::three_quarters();
+    let for_http = memory / HTTP_SHARE;
     let keys = command.keys.as_deref().map(read_keys).transpose()?.map(Arc::new);
     let at = |flag: &'static str, address| at(flag, address, keys.is_some());
     let http = at("--listen", command.listen)?.await?;
     let postgres = match command.postgres {
         Some(address) => {
             let listener = at("--postgres", address)?.await?;
-            Some((Postgres::new(lake.clone(), keys.clone(), memory::three_quarters())?, listener))
+            let program = this_program(common).context("finding this program")?;
+            let postgres = Postgres::by_processes(program, keys.clone(), memory - for_http);
+            Some((postgres.context("a folder for sockets (TMPDIR says where)")?, listener))
         }
         None => None,
     };
@@ -30,8 +45,20 @@ pub async fn run(lake: &str, command: Serve, stop: CancellationToken) -> anyhow:
     if let Some((_, listener)) = &postgres {
         say("postgresql", listener.local_addr()?, "/clicklake");
     }
-    Server::new(lake, keys)?.serve(http, postgres, stop).await;
+    Server::new(lake, keys, for_http)?.serve(http, postgres, stop).await;
     Ok(())
+}
+
+/// This program, as it answers SQL of one key.
+fn this_program(common: &Common) -> io::Result<Program> {
+    let file = PathBuf::from(THIS_PROGRAM);
+    let file = if file.exists() { file } else { env::current_exe()? };
+    let format = common.log_format.to_possible_value().map(|format| format.get_name().to_owned()).unwrap_or_default();
+    let mut arguments: Vec<OsString> =
+        vec!["--lake".into(), common.lake.clone().into(), "--log-format".into(), format.into()];
+    arguments.extend((0..common.verbose).map(|_| OsString::from("--verbose")));
+    arguments.push("sql-worker".into());
+    Ok(Program { file, arguments })
 }
 
 /// Listens at an address, if whoever can come there may be served.

@@ -199,6 +199,30 @@ fn thousands_may_be_idle() {
     assert!(server.is_running(), "it has ended:\n{}", server.said());
 }
 
+#[test]
+fn silent_connections_take_no_files_from_what_others_ask() {
+    let (_folder, path) = lake();
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 256 && exec \"$0\" serve --listen 127.0.0.1:0 --lake \"$1\""]);
+    command.args([env!("CARGO_BIN_EXE_clicklake"), &path]);
+    let mut server = Server::of(command);
+    server.is_found();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        // More than it may have files, and again and again.
+        for _ in 0..3 {
+            let mut silent = Vec::new();
+            for _ in 0..300 {
+                silent.push(connect(&server).await);
+            }
+            for _ in 0..5 {
+                others_are_answered(&server, "silent connections").await;
+            }
+        }
+    });
+    assert!(server.is_running() && !server.said().contains("Too many open files"), "{}", server.said());
+}
+
 /// Sends bytes and leaves it at that; what is answered, if anything.
 async fn answered(server: &Server, bytes: &[u8]) -> Option<Answer> {
     let mut connection = connect(server).await;

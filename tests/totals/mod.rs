@@ -213,6 +213,30 @@ fn clean_days_are_taken_from_days_and_what_changed_since_from_below() {
 }
 
 #[test]
+fn answers_take_the_memory_that_there_is_and_no_more() {
+    simulate(async {
+        let mut world = World::of_seed(4).await;
+        for _ in 0..6 {
+            world.append().await;
+        }
+        compact(&world.lake, 1).await.expect("memory works");
+        let contents = contents(&world.lake).await;
+        for memory in [64 << 20, 64] {
+            let totals = Totals::within(world.lake.clone(), memory).expect("a session");
+            totals.look(Instant::now() + SUMMING_MAX).await.expect("a look takes none");
+            for by in WIDTHS {
+                let asked = (Question::default(), by);
+                match answer(&totals, &asked).await {
+                    Ok(answer) if memory > 64 => is_right(&answer, &contents, &asked).expect("the plain sum"),
+                    Err(error) if memory == 64 => assert!(error.contains("exhausted"), "{error}"),
+                    answer => panic!("{memory} bytes: {by:?}: {:?}", answer.map(|answer| answer.at.minutes)),
+                }
+            }
+        }
+    });
+}
+
+#[test]
 fn a_time_is_answered_by_the_version_that_was_there() {
     simulate(async {
         let mut world = World::of_seed(5).await;

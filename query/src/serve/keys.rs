@@ -23,6 +23,23 @@ const KEYS_MAX: usize = 10_000;
 
 type Hash = [u8; 32];
 
+/// Which key it is: to tell keys apart, and not to know them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct KeyId(Hash);
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+}
+
+impl KeyId {
+    /// That of a key.
+    pub fn of(key: &str) -> Self {
+        Self(Sha256::digest(key.as_bytes()).into())
+    }
+}
+
 /// The keys of a server.
 #[derive(Clone)]
 pub struct Keys {
@@ -58,13 +75,19 @@ impl Keys {
 
     /// What a key sees; `None` if it is no key.
     pub fn sees(&self, key: &str) -> Option<&Sees> {
-        let shown: Hash = Sha256::digest(key.as_bytes()).into();
+        self.find(key).map(|(_, sees)| sees)
+    }
+
+    /// Which key it is, and what it sees; `None` if it is none.
+    pub(super) fn find(&self, key: &str) -> Option<(KeyId, &Sees)> {
+        let id = KeyId::of(key);
+        let shown = id.0;
         let mut found = u32::MAX;
         for (place, (hash, _)) in (0_u32..).zip(&self.keys) {
             found.conditional_assign(&place, hash.ct_eq(&shown));
         }
         let is_there: Choice = !found.ct_eq(&u32::MAX);
-        if bool::from(is_there) { self.keys.get(found as usize).map(|(_, sees)| sees) } else { None }
+        if bool::from(is_there) { self.keys.get(found as usize).map(|(_, sees)| (id, sees)) } else { None }
     }
 }
 

@@ -6,8 +6,11 @@
 //!                              │           └─ problem: why not, in one sentence
 //!                              └─ served: the lake, looked at once a second whoever asks
 //!
-//!   connection ── postgres ──> a session of SQL, through the eyes of its key
+//!   connection ── postgres ──> a process for each key ──> a session of SQL, through its eyes
 //! ```
+//!
+//! Connections have places, of which some stay for those with keys, see `places`; descriptors and memory are divided
+//! among them, see `resources`.
 //!
 //! A key sees its own campaigns and nothing else: that is decided where rows are read, see [`crate::Sees`].
 
@@ -17,8 +20,10 @@ mod keys;
 mod live;
 mod metrics;
 mod page;
+mod places;
 mod postgres;
 mod problem;
+mod resources;
 mod routes;
 mod served;
 mod server;
@@ -26,6 +31,7 @@ mod server;
 pub use asked::Asked;
 pub use keys::Keys;
 pub use metrics::told;
-pub use postgres::Postgres;
+pub use postgres::{Postgres, Program, work};
 pub use problem::Problem;
+pub use resources::{bound_worker, raise_open_files};
 pub use server::Server;

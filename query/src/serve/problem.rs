@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use datafusion::error::DataFusionError;
 use lake_schemas::LakeError;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -99,6 +100,9 @@ impl From<QueryError> for Problem {
             QueryError::Lake(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the lake does not answer");
                 Self::busy("the lake does not answer; try again")
+            }
+            QueryError::Sql(error) if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
+                Self::busy("that takes more memory than there is for it now; ask for less, or try again")
             }
             QueryError::Sql(error) => {
                 tracing::error!(%error, "a question failed");

@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 use super::answers::{self, Of, Told, TopRow, TotalRow, WindowRow};
 use super::asked::{Asked, SeriesAsked, SpanAsked, TopAsked, WhomAsked};
 use super::live;
+use super::places::Place;
 use super::problem::Problem;
 use super::served::{Served, now};
 use crate::sees::Sees;
@@ -174,7 +175,11 @@ async fn metrics(State(served): Served_) -> impl IntoResponse {
 
 /// Lets pass who has a key, with what it sees.
 async fn with_key(State(served): Served_, mut request: Request, next: Next) -> Result<Response, Problem> {
-    let sees = served.sees(bearer(request.headers())).ok_or_else(Problem::unknown_key)?;
+    let (key, sees) = served.who(bearer(request.headers())).ok_or_else(Problem::unknown_key)?;
+    if let Some(place) = request.extensions().get::<Arc<Place>>() {
+        // A key that has its share of them is answered all the same, as long as there is room.
+        let _ = place.belongs_to(key);
+    }
     request.extensions_mut().insert(sees);
     let mut response = next.run(request).await;
     // What one may see, the next one may not.

@@ -8,10 +8,10 @@ use chrono::{DateTime, Utc};
 use lake_schemas::commit::Version;
 use lake_schemas::{Lake, LakeError, Table};
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::keys::Keys;
+use super::keys::{KeyId, Keys};
 use super::metrics::Metrics;
 use super::problem::Problem;
 use crate::error::QueryError;
@@ -66,10 +66,10 @@ impl Looked {
 }
 
 impl Served {
-    pub fn new(lake: Lake, keys: Option<Arc<Keys>>) -> Result<Self, QueryError> {
+    pub fn new(lake: Lake, keys: Option<Arc<Keys>>, memory: usize) -> Result<Self, QueryError> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
-            totals: Totals::new(lake)?,
+            totals: Totals::within(lake, memory)?,
             metrics: Arc::new(Metrics::new()),
             keys,
             places: Semaphore::new(processors * QUESTIONS_PER_PROCESSOR),
@@ -77,11 +77,11 @@ impl Served {
         })
     }
 
-    /// What somebody sees who shows a key, or none.
-    pub fn sees(&self, key: Option<&str>) -> Option<Sees> {
+    /// Which key somebody shows, if there are keys, and what they see.
+    pub fn who(&self, key: Option<&str>) -> Option<(Option<KeyId>, Sees)> {
         match &self.keys {
-            None => Some(Sees::All),
-            Some(keys) => keys.sees(key?).cloned(),
+            None => Some((None, Sees::All)),
+            Some(keys) => keys.find(key?).map(|(key, sees)| (Some(key), sees.clone())),
         }
     }
 
@@ -108,13 +108,29 @@ impl Served {
         lock(&self.looked).is_young()
     }
 
-    /// Looks at the lake until told to stop.
+    /// Looks at the lake until told to stop, and adds up what may be asked for as a whole. A large file takes longer to
+    /// add up than a look may wait, and a store that does not answer keeps nobody from stopping.
     pub async fn keep_looking(&self, stop: &CancellationToken) {
-        let mut ticks = interval(LOOK_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            let found = self.totals.look(Instant::now() + LOOK_EVERY).await;
-            self.take_note(found);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.look_again_and_again() => {}
+            () = self.sum_up_again_and_again() => {}
+        }
+    }
+
+    async fn look_again_and_again(&self) {
+        let mut ticks = ticks();
+        loop {
+            ticks.tick().await;
+            self.take_note(self.totals.see().await);
+        }
+    }
+
+    async fn sum_up_again_and_again(&self) {
+        let mut ticks = ticks();
+        loop {
+            ticks.tick().await;
+            self.totals.sum_up(Instant::now() + LOOK_EVERY).await;
         }
     }
 
@@ -144,6 +160,13 @@ impl Served {
     }
 }
 
+/// When to look.
+fn ticks() -> Interval {
+    let mut ticks = interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
 /// The time now, for those who ask for the last hour.
 #[expect(clippy::disallowed_methods, reason = "the last hour is the one before now; no count depends on it")]
 pub(super) fn now() -> DateTime<Utc> {
@@ -163,7 +186,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_known_of_the_lake_is_answered_with_for_a_minute_and_then_why_it_is_not_is_said() {
         let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
-        let served = Served::new(lake, None).expect("a session");
+        let served = Served::new(lake, None, 1 << 20).expect("a session");
         let why_not = async || {
             let partitions = Partitions::default();
             let at = StandsAt { minutes: 1, hourly: None, daily: None, partitions, allowed_lateness_ms: 0 };

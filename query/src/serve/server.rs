@@ -7,27 +7,28 @@ use std::time::Duration;
 
 use axum::Router;
 use futures::future::BoxFuture;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use lake_schemas::Lake;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use super::keys::Keys;
+use super::places::{Place, Places};
 use super::postgres::Postgres;
+use super::resources::connections_max;
 use super::routes::{panicked, router};
 use super::served::Served;
 use crate::error::QueryError;
-
-/// Connections that are open at once: those of 10,000 pages that wait, and some. Others wait for one to close.
-const CONNECTIONS_MAX: usize = 16_384;
 
 /// How long a request may take to arrive, and a connection to be silent between two.
 const HEAD_MAX: Duration = Duration::from_secs(30);
@@ -50,9 +51,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Of a lake, to those who have keys; without any, to everyone. Nothing is read yet.
-    pub fn new(lake: Lake, keys: Option<Arc<Keys>>) -> Result<Self, QueryError> {
-        Ok(Self { served: Arc::new(Served::new(lake, keys)?) })
+    /// Of a lake, to those who have keys; without any, to everyone. What answers over HTTP are made of may take so much
+    /// memory at once, in bytes. Nothing is read yet.
+    pub fn new(lake: Lake, keys: Option<Arc<Keys>>, memory: usize) -> Result<Self, QueryError> {
+        Ok(Self { served: Arc::new(Served::new(lake, keys, memory)?) })
     }
 
     /// Serves HTTP, and PostgreSQL if that is wanted, until told to stop, and then ends what is under way.
@@ -74,20 +76,24 @@ impl Server {
 
     async fn accept(&self, listener: TcpListener, stop: &CancellationToken) {
         let router = router(&self.served).layer(CompressionLayer::new()).layer(CatchPanicLayer::custom(panicked));
-        let (under_way, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+        let under_way = GracefulShutdown::new();
+        let places = Places::new(connections_max().http, self.served.has_keys());
         loop {
-            let place = Arc::clone(&places).acquire_owned();
-            let Some(Ok(place)) = stop.run_until_cancelled(place).await else { break };
             let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
             // Who hangs up at once, or comes when no file can be opened, takes nobody else with it.
             let Ok((stream, _)) = accepted else {
                 sleep(FULL_WAIT).await;
                 continue;
             };
-            let (connected, served) =
-                (self.served.metrics.connected("http"), connection(stream, router.clone(), &under_way));
+            // All are taken by those who have keys: whoever comes now is hung up on.
+            let Some(place) = places.take() else { continue };
+            let (place, connected) = (Arc::new(place), self.served.metrics.connected("http"));
+            let served = connection(stream, router.clone(), Arc::clone(&place), &under_way);
             tokio::spawn(async move {
-                served.await;
+                tokio::select! {
+                    () = served => {}
+                    () = place.is_given_away() => {}
+                }
                 drop((connected, place));
             });
         }
@@ -98,14 +104,23 @@ impl Server {
 }
 
 /// One connection, until it is closed.
-fn connection(stream: TcpStream, router: Router, under_way: &GracefulShutdown) -> impl Future<Output = ()> + use<> {
+fn connection(
+    stream: TcpStream,
+    router: Router,
+    place: Arc<Place>,
+    under_way: &GracefulShutdown,
+) -> impl Future<Output = ()> + use<> {
     // Answers are small, and somebody waits for each. A connection that can be set to neither is one all the same.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX));
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(HEAD_BYTES_MAX);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let watched = under_way.watch(connection);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Arc::clone(&place));
+        router.call(request)
+    });
+    let watched = under_way.watch(builder.serve_connection(TokioIo::new(stream), service));
     async move {
         // How a client goes is its own business.
         let _ = watched.await;

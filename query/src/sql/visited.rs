@@ -48,6 +48,11 @@ pub(crate) trait Look {
     fn expr(&mut self, _: &Expr) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
+
+    /// Is told that all of an expression has been looked at.
+    fn after_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
 }
 
 /// Changes the parts of a statement.
@@ -155,6 +160,10 @@ impl ParserVisitor for Looking<'_> {
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         self.0.expr(expr)
+    }
+
+    fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.0.after_expr(expr)
     }
 }
 

@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::TableType;
 use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
@@ -39,20 +39,28 @@ use crate::error::{Overflow, QueryError};
 use crate::rows::collect;
 use crate::sees::Sees;
 
-/// Bytes that sums may take: ten years of 10,000 ads take 100 MB.
-const SUMS_BYTES_MAX: usize = 128 * 1024 * 1024;
-
 /// Adds up the files that are not yet, of those that a question without bounds is answered from: the latest first, as
-/// far as there is room, and until a time.
-pub(crate) async fn sum_up(sources: &Sources, context: &SessionContext, until: Instant) -> Result<(), QueryError> {
+/// far as there is room for so many bytes, and until a time. A file whose sums are larger than that is read when it is
+/// asked for.
+pub(crate) async fn sum_up(
+    sources: &Sources,
+    context: &SessionContext,
+    bytes_max: usize,
+    until: Instant,
+) -> Result<(), QueryError> {
     let [whole, _] = sources.files(&stitch(&(i64::MIN..i64::MAX), Width::Day, &sources.dirty));
-    let mut room = SUMS_BYTES_MAX;
+    let mut room = bytes_max;
     for file in whole.iter().rev() {
         let sums = match file.sums.get() {
             Some(sums) => sums,
             None if Instant::now() >= until => break,
             None => {
-                let sums = summed(file, sources, context).await?;
+                let sums = if may_fit(file, bytes_max) { summed(file, sources, context).await } else { Ok(None) };
+                let sums = match sums {
+                    // They take more while they are made than they may when they are.
+                    Err(QueryError::Sql(error)) if is_too_much(&error) => None,
+                    sums => sums?.filter(|sums| sums.get_array_memory_size() <= bytes_max),
+                };
                 file.sums.get_or_init(|| sums)
             }
         };
@@ -61,6 +69,16 @@ pub(crate) async fn sum_up(sources: &Sources, context: &SessionContext, until: I
         room = left;
     }
     Ok(())
+}
+
+/// Whether a file may have sums that are not larger than so many bytes. Written, rows take a tenth of what they take in
+/// memory, and a month of them is added up to a thirtieth: who is much larger need not be read to know.
+fn may_fit(file: &File, bytes_max: usize) -> bool {
+    file.object.size <= u64::try_from(bytes_max).unwrap_or(u64::MAX)
+}
+
+fn is_too_much(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 
 /// The rows of a file, added up: a row for each combination of dimensions, in their order, as long as its sums fit.

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::sync::{Arc, Mutex};
 
 use datafusion::dataframe::DataFrame;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
@@ -29,6 +31,13 @@ use crate::rows::collect;
 /// What is known of files may take so many bytes: the rows of some hundred small ones, and thousands of footers.
 const KNOWN_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Bytes that sums of files may take: ten years of 10,000 ads take 100 MB.
+const SUMS_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// The part of the memory that there is which is for each of what is known, what is added up, and what is being added
+/// up; the rest is for questions.
+const SHARE: usize = 8;
+
 /// Which rows are wanted.
 #[derive(Clone, Copy)]
 enum Rows {
@@ -44,6 +53,12 @@ enum Rows {
 pub struct Totals {
     lake: Lake,
     context: SessionContext,
+    /// What files are added up in, which takes nothing from questions.
+    summing: SessionContext,
+    /// What sums may take, in bytes.
+    sums_bytes: usize,
+    /// Why a file could not be added up, the last time that one could not: it is said once.
+    not_summed: Mutex<String>,
     followed: AsyncMutex<Followed>,
     /// What the last look found, if looks are taken apart from questions.
     seen: Mutex<Option<Arc<Sources>>>,
@@ -52,26 +67,76 @@ pub struct Totals {
 impl Totals {
     /// Those of a lake. Nothing is read yet.
     pub fn new(lake: Lake) -> Result<Self, QueryError> {
-        let runtime = RuntimeEnvBuilder::new().with_metadata_cache_limit(KNOWN_BYTES_MAX).build_arc()?;
+        Self::over(lake, None)
+    }
+
+    /// Those of a lake, whose questions may take so much memory together, in bytes; what needs more has failed.
+    pub fn within(lake: Lake, memory: usize) -> Result<Self, QueryError> {
+        Self::over(lake, Some(memory))
+    }
+
+    fn over(lake: Lake, memory: Option<usize>) -> Result<Self, QueryError> {
+        let share = |most: usize| memory.map_or(most, |memory| most.min(memory / SHARE));
+        let mut runtime = RuntimeEnvBuilder::new().with_metadata_cache_limit(share(KNOWN_BYTES_MAX));
+        if let Some(memory) = memory {
+            let left = memory.saturating_sub(share(KNOWN_BYTES_MAX) + 2 * share(SUMS_BYTES_MAX));
+            runtime = runtime
+                .with_memory_pool(Arc::new(GreedyMemoryPool::new(left)))
+                .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled));
+        }
+        let runtime = runtime.build_arc()?;
         runtime.register_object_store(store_url().as_ref(), lake.object_store()?);
+        let sums_bytes = share(SUMS_BYTES_MAX);
+        let summing = RuntimeEnvBuilder::from_runtime_env(&runtime)
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(sums_bytes)))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .build_arc()?;
         // There are more files than processors; to cut them up would be more requests.
-        let config = SessionConfig::new().with_repartition_file_scans(false);
-        let context = SessionContext::new_with_config_rt(config, runtime);
-        Ok(Self { lake, context, followed: AsyncMutex::default(), seen: Mutex::default() })
+        let config = || SessionConfig::new().with_repartition_file_scans(false);
+        Ok(Self {
+            lake,
+            context: SessionContext::new_with_config_rt(config(), runtime),
+            summing: SessionContext::new_with_config_rt(config(), summing),
+            sums_bytes,
+            not_summed: Mutex::default(),
+            followed: AsyncMutex::default(),
+            seen: Mutex::default(),
+        })
+    }
+
+    /// Looks at the newest versions, and adds up, until a time, what may be asked for as a whole: [`Totals::see`], then
+    /// [`Totals::sum_up`].
+    pub fn look(&self, until: Instant) -> BoxFuture<'_, Result<Version, QueryError>> {
+        Box::pin(async move {
+            let version = self.see().await?;
+            self.sum_up(until).await;
+            Ok(version)
+        })
     }
 
     /// Looks at the newest versions, once for all questions until the next look; without any, each question looks by
-    /// itself. What may be asked for as a whole is added up first, so that questions of years need not read it; what is
-    /// left of that at a time stays for the next look. Returns what an answer stands at from now on.
-    pub fn look(&self, until: Instant) -> BoxFuture<'_, Result<Version, QueryError>> {
+    /// itself. Returns what an answer stands at from now on.
+    pub fn see(&self) -> BoxFuture<'_, Result<Version, QueryError>> {
         Box::pin(async move {
             let sources = Arc::new(self.followed.lock().await.sources(&self.lake).await?);
-            if let Err(error) = sum_up(&sources, &self.context, until).await {
-                tracing::warn!(error = &error as &dyn Error, "adding up");
-            }
             let version = sources.minutes.version;
             *lock(&self.seen) = Some(sources);
             Ok(version)
+        })
+    }
+
+    /// Adds up what may be asked for as a whole, of what was seen last, so that questions of years need not read it.
+    /// What is left of that at a time stays for the next.
+    pub fn sum_up(&self, until: Instant) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let seen = lock(&self.seen).clone();
+            let Some(sources) = seen else { return };
+            let Err(error) = sum_up(&sources, &self.summing, self.sums_bytes, until).await else { return };
+            let (why, mut not_summed) = (error.to_string(), lock(&self.not_summed));
+            if *not_summed != why {
+                tracing::warn!(error = &error as &dyn Error, "adding up");
+                *not_summed = why;
+            }
         })
     }
 

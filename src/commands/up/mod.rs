@@ -27,6 +27,7 @@ use self::rounds::Files;
 use super::retire::{TOPIC_OF_UP, leftovers};
 use super::{kafka, now};
 use crate::arguments::Up;
+use crate::memory;
 use crate::report::{self, grouped};
 
 /// Partitions of the topic on the test broker. It keeps 5 MiB of each.
@@ -34,6 +35,9 @@ const PARTITIONS: i32 = 4;
 
 /// Often enough to watch, seldom enough that files are not tiny.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The part of the memory that is for the page: the jobs beside it need the most.
+const PAGE_SHARE: usize = 4;
 
 /// How long the jobs may take at the end for what was produced last.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
@@ -47,7 +51,7 @@ pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow
     }
     let http = super::serve::at("--listen", command.listen, false)?.await?;
     let page = http.local_addr()?;
-    let server = Server::new(lake.clone(), None)?;
+    let server = Server::new(lake.clone(), None, memory::three_quarters() / PAGE_SHARE)?;
     let (produced_in, produced) = watch::channel(Counts::default());
     let (ingested_in, ingested) = watch::channel(Progress::default());
     let (counted_in, counted) = watch::channel(Progress::default());

@@ -2,6 +2,7 @@
 //! nothing that is sent to it changes anything, or takes it down.
 
 mod lake;
+mod processes;
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;
@@ -39,9 +40,12 @@ struct Served {
 
 impl Served {
     fn over(lake: &Lake, keys: bool, memory: usize) -> Self {
-        let runtime = Runtime::new().expect("a runtime");
         let keys = keys.then(|| Arc::new(Keys::parse(KEYS).expect("keys")));
-        let server = Postgres::new(lake.clone(), keys, memory).expect("a server");
+        Self::of(Postgres::new(lake.clone(), keys, memory).expect("a server"))
+    }
+
+    fn of(server: Postgres) -> Self {
+        let runtime = Runtime::new().expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let stop = CancellationToken::new();
@@ -432,6 +436,15 @@ fn who_hangs_or_floods_takes_nothing_from_others() {
         (format!("select {}1{}", "(".repeat(20_000), ")".repeat(20_000)), "54000"),
         (format!("select '{}'", "x".repeat(300_000)), "54000"),
         (format!("select {}1{}", "abs(".repeat(40), ")".repeat(40)), "54000"),
+        (format!("select {}'1'", "interval ".repeat(28_000)), "54000"),
+        (format!("select 1{}", "#1".repeat(100_000)), "54000"),
+        (format!("select ''{}", "XOR''".repeat(50_000)), "54000"),
+        (format!("select 1{}", " notnull".repeat(30_000)), "54000"),
+        (format!("select q'[', {}']'", "abs(".repeat(40)), "54000"),
+        (format!("select {}", "interval -abs(".repeat(15)), "54000"),
+        (format!("select {}", "interval(".repeat(16)), "54000"),
+        (format!("select {}", "not -abs(".repeat(20)), "54000"),
+        (format!("select 1 from clicks_minute where (clicks > 0) {}", "between false and true ".repeat(30)), "54000"),
         (format!("with a0 as (select 1){} select 1 from a40", doubled.collect::<String>()), "54000"),
         ("select count(distinct a.value::text || b.value::text) from generate_series(1, 3000) a, generate_series(1, 3000) b".to_owned(), "53200"),
         ("set statement_timeout = '300ms'; select count(*) from generate_series(1, 1000000000000) where value % 7 = 8".to_owned(), "57014"),

@@ -18,9 +18,10 @@ use futures::future::{Either, select};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use super::Postgres;
 use super::cursors::Cursors;
+use super::engine::Engine;
 use super::errors::{Refused, Telling};
+use super::kept::{Kept, Kind};
 use super::parameters;
 use super::rows::{Batches, Limits};
 use super::statements::{Asks, STATEMENT_LIMIT};
@@ -32,14 +33,11 @@ use crate::sql::Session;
 /// Answers of a connection that may be open at once: statements that are read in parts, and cursors.
 const OPEN_MAX: usize = 16;
 
-/// Statements of a connection that may be prepared at once: drivers keep about a hundred.
-const PREPARED_MAX: usize = 1_000;
-
 /// A connection, from what it knows.
 #[derive(Clone)]
 pub(super) struct Answers {
     /// What it has in common with others.
-    pub server: Arc<Postgres>,
+    pub server: Arc<Engine>,
     held: Arc<Held>,
 }
 
@@ -50,8 +48,8 @@ struct Held {
     /// How long statements may take, if the client has said so.
     limit: Mutex<Option<Duration>>,
     open: Arc<Semaphore>,
-    /// The names of statements that are prepared.
-    prepared: Mutex<BTreeSet<String>>,
+    /// Statements that are prepared, and portals.
+    kept: Mutex<Kept>,
 }
 
 /// Who has logged in.
@@ -66,14 +64,14 @@ pub(super) struct Login {
 
 impl Answers {
     /// Of a connection that has just begun.
-    pub fn new(server: Arc<Postgres>) -> Self {
+    pub fn new(server: Arc<Engine>) -> Self {
         let held = Held {
             login: OnceLock::new(),
             session: OnceLock::new(),
             cursors: Cursors::default(),
             limit: Mutex::default(),
             open: Arc::new(Semaphore::new(OPEN_MAX)),
-            prepared: Mutex::default(),
+            kept: Mutex::default(),
         };
         Self { server, held: Arc::new(held) }
     }
@@ -82,11 +80,6 @@ impl Answers {
     pub fn let_in(&self, sees: Sees, (handle, guard): (Arc<ConnectionHandle>, ConnectionGuard)) {
         let telling = Telling::to(&sees, self.server.sessions.lake());
         let _ = self.held.login.set(Login { sees, telling, handle, _guard: guard });
-    }
-
-    /// Whether somebody has logged in.
-    pub fn is_in(&self) -> bool {
-        self.held.login.get().is_some()
     }
 
     /// Who has logged in.
@@ -109,25 +102,19 @@ impl Answers {
         *lock(&self.held.limit) = limit;
     }
 
-    /// Whether a statement may be prepared under a name.
-    pub fn may_prepare(&self, name: &str) -> Result<(), Refused> {
-        let prepared = lock(&self.held.prepared);
-        let has_place = prepared.len() < PREPARED_MAX || prepared.contains(name);
-        if has_place { Ok(()) } else { Err(Refused::too_much("too many statements are prepared; close some")) }
+    /// Whether something may be kept under a name for which so many bytes were sent.
+    pub fn may_keep(&self, kind: Kind, name: &str, bytes: usize) -> Result<(), Refused> {
+        lock(&self.held.kept).may_keep(kind, name, bytes)
     }
 
-    /// Takes note of a statement that is prepared.
-    pub fn prepared(&self, name: String) {
-        lock(&self.held.prepared).insert(name);
+    /// Takes note of what is kept.
+    pub fn keep(&self, kind: Kind, name: String, bytes: usize) {
+        lock(&self.held.kept).keep(kind, name, bytes);
     }
 
-    /// Takes note that one is not any more, or none is; returns their names.
-    pub fn unprepared(&self, name: Option<&str>) -> BTreeSet<String> {
-        let mut prepared = lock(&self.held.prepared);
-        match name {
-            Some(name) => prepared.take(name).into_iter().collect(),
-            None => std::mem::take(&mut *prepared),
-        }
+    /// Takes note that something is not kept any more, or none of that kind is; returns their names.
+    pub fn forget(&self, kind: Kind, name: Option<&str>) -> BTreeSet<String> {
+        lock(&self.held.kept).forget(kind, name)
     }
 
     /// An error, as it is told here.

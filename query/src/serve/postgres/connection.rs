@@ -1,69 +1,92 @@
-//! One connection, from its first byte to its last: a message at a time, each within its limits.
+//! The session of a client who has logged in, from its greeting to its last message: one message at a time, each within
+//! its limits.
 //!
-//! A client that hangs holds nothing for long: not while it logs in, not while it does not read its rows, and not with
-//! a cursor open that it does not ask.
+//! A client that hangs holds nothing for long: not while it does not read its rows, and not with a cursor open that it
+//! does not ask. Who hangs while logging in never comes here, see [`super::door`].
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion_postgres::pgwire::api::cancel::DefaultCancelHandler;
-use datafusion_postgres::pgwire::api::{ClientInfo, NoopHandler, PgWireConnectionState};
+use datafusion_postgres::pgwire::api::auth::finish_authentication;
+use datafusion_postgres::pgwire::api::{ClientInfo, DefaultClient, NoopHandler, PgWireConnectionState};
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError};
-use datafusion_postgres::pgwire::messages::extendedquery::TARGET_TYPE_BYTE_STATEMENT;
-use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
-use datafusion_postgres::pgwire::tokio::server::{
-    MaybeTls, PgWireMessageServerCodec, negotiate_tls, process_error, process_message,
+use datafusion_postgres::pgwire::messages::extendedquery::{
+    Bind, Close, TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
 };
+use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage, ProtocolVersion};
+use datafusion_postgres::pgwire::tokio::server::{PgWireMessageServerCodec, process_error, process_message};
 use futures::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::codec::{Framed, FramedParts};
+use tokio_util::codec::Framed;
 use tokio_util::sync::CancellationToken;
 
-use super::Postgres;
 use super::answers::Answers;
+use super::engine::Engine;
 use super::errors::Refused;
+use super::frames::LAST_WORD;
+use super::handed::Client;
+use super::kept::Kind;
 use super::metered::Metered;
 use super::prepared::Prepared;
+use super::settings;
 use super::statements::STATEMENT_LIMIT;
-
-/// How long somebody may take to log in: a person has typed the password before.
-const LOGIN_LIMIT: Duration = Duration::from_secs(10);
 
 /// How long after its limit a statement may take to say so, and a client to read it.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How long after that whoever answers may take to notice: the runtime does so within moments, unless it hangs.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+
 /// How long statements may go on when the server stops: half of what a stop may take.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a client may take to read what is said last.
+const LAST_LIMIT: Duration = Duration::from_secs(1);
 
 /// Bytes of a message: statements are shorter by far, and so is what is bound to their parameters.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
-/// Bytes of a message of somebody who has not logged in: their name, and a key.
-const LOGIN_BYTES_MAX: usize = 16 << 10;
+type Socket = Framed<Metered<UnixStream>, PgWireMessageServerCodec<Arc<Prepared>>>;
 
-type Socket = Framed<Metered<MaybeTls>, PgWireMessageServerCodec<Arc<Prepared>>>;
-
-/// Serves one connection.
-pub(super) async fn converse(server: Arc<Postgres>, socket: TcpStream, stop: CancellationToken) -> io::Result<()> {
-    let answers = Arc::new(Answers::new(server));
-    let login = Instant::now() + LOGIN_LIMIT;
-    let begun = tokio::select! {
-        () = stop.cancelled() => return Ok(()),
-        () = sleep_until(login) => return Ok(()),
-        begun = negotiate_tls(socket, None) => begun?,
+/// Serves the session of a client.
+pub(super) async fn converse(
+    engine: Arc<Engine>,
+    stream: UnixStream,
+    client: Client,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let answers = Arc::new(Answers::new(Arc::clone(&engine)));
+    let mut socket = begun(stream, &client);
+    answers.let_in(client.sees, engine.cancels.register(client.session.pid, client.session.secret()));
+    finish_authentication(&mut socket, &settings::told()).await.map_err(io::Error::from)?;
+    let ended = serve(&answers, &mut socket, &stop).await;
+    // Without it, who is in between says that the session was lost. Who does not read it by now is gone.
+    let last = async {
+        SinkExt::<PgWireBackendMessage>::flush(&mut socket).await?;
+        socket.get_mut().write_all(&[LAST_WORD]).await
     };
-    let Some(begun) = begun else { return Ok(()) };
-    let mut socket = metered(begun);
+    let _ = timeout(LAST_LIMIT, last).await;
+    ended
+}
+
+/// A session, with what was agreed upon at the door.
+fn begun(stream: UnixStream, client: &Client) -> Socket {
+    let codec = PgWireMessageServerCodec::new(DefaultClient::new(client.address, client.is_secure));
+    let mut socket = Framed::new(Metered::new(stream, MESSAGE_BYTES_MAX), codec);
+    let (major, minor) = client.protocol;
+    socket.set_protocol_version(ProtocolVersion::from_version_number(major, minor).unwrap_or_default());
+    socket.metadata_mut().extend(client.said.clone());
+    socket.set_pid_and_secret_key(client.session.pid, client.session.secret());
+    socket
+}
+
+async fn serve(answers: &Arc<Answers>, socket: &mut Socket, stop: &CancellationToken) -> io::Result<()> {
     loop {
-        let is_in = answers.is_in();
-        socket.get_mut().begin(if is_in { MESSAGE_BYTES_MAX } else { LOGIN_BYTES_MAX });
-        let idle = match (is_in, answers.is_holding()) {
-            (false, _) => Some(login),
-            (true, true) => Some(Instant::now() + STATEMENT_LIMIT),
-            (true, false) => None,
-        };
+        socket.get_mut().begin(MESSAGE_BYTES_MAX);
+        let idle = answers.is_holding().then(|| Instant::now() + STATEMENT_LIMIT);
         let message = tokio::select! {
             biased;
             () = stop.cancelled() => return farewell(socket).await,
@@ -74,8 +97,9 @@ pub(super) async fn converse(server: Arc<Postgres>, socket: TcpStream, stop: Can
         if matches!(message, PgWireFrontendMessage::Terminate(_)) {
             return Ok(());
         }
+        let _answering = answers.server.under_way.begin(STATEMENT_LIMIT + GRACE + STUCK_AFTER);
         let goes_on = tokio::select! {
-            goes_on = timeout(STATEMENT_LIMIT + GRACE, answer(&answers, &mut socket, message)) => {
+            goes_on = timeout(STATEMENT_LIMIT + GRACE, answer(answers, socket, message)) => {
                 goes_on.unwrap_or(Ok(false))?
             }
             () = async { stop.cancelled().await; sleep(STOP_LIMIT).await } => false,
@@ -89,49 +113,70 @@ pub(super) async fn converse(server: Arc<Postgres>, socket: TcpStream, stop: Can
 /// Answers one message; whether there may be another.
 async fn answer(answers: &Arc<Answers>, socket: &mut Socket, message: PgWireFrontendMessage) -> io::Result<bool> {
     let is_extended = message.is_extended_query();
-    let named = |name: &Option<String>| name.clone().unwrap_or_default();
-    let prepares = match &message {
-        PgWireFrontendMessage::Parse(parse) => Some(named(&parse.name)),
-        _ => None,
-    };
-    if let PgWireFrontendMessage::Close(close) = &message
-        && close.target_type == TARGET_TYPE_BYTE_STATEMENT
-    {
-        answers.unprepared(Some(&named(&close.name)));
+    if let PgWireFrontendMessage::Close(close) = &message {
+        forget(answers, close);
     }
-    let cancels = Arc::new(DefaultCancelHandler::new(Arc::clone(&answers.server.cancels)));
-    let is_cancel = matches!(message, PgWireFrontendMessage::CancelRequest(_));
-    let [startup, simple, extended] = [answers, answers, answers].map(Arc::clone);
+    let keeps = kept_by(&message);
+    let [simple, extended] = [answers, answers].map(Arc::clone);
     let nothing = Arc::new(NoopHandler);
-    let answered = match prepares.as_deref().map_or(Ok(()), |name| answers.may_prepare(name)) {
-        Ok(()) => process_message(message, socket, startup, simple, extended, nothing, cancels).await,
+    let answered = match keeps.as_ref().map_or(Ok(()), |(kind, name, bytes)| answers.may_keep(*kind, name, *bytes)) {
+        Ok(()) => {
+            let [startup, copy] = [&nothing, &nothing].map(Arc::clone);
+            process_message(message, socket, startup, simple, extended, copy, nothing).await
+        }
         Err(refused) => Err(refused.into()),
     };
     let Err(error) = answered else {
-        prepares.into_iter().for_each(|name| answers.prepared(name));
-        return Ok(!is_cancel);
+        if let Some((kind, name, bytes)) = keeps {
+            answers.keep(kind, name, bytes);
+        }
+        return Ok(true);
     };
     let error = ErrorInfo::from(error);
-    let is_in = answers.is_in();
-    let is_last = error.is_fatal() || !is_in;
-    process_error(socket, PgWireError::UserError(Box::new(error)), is_extended && is_in).await?;
-    Ok(!is_last)
+    if error.is_fatal() {
+        socket.send(PgWireBackendMessage::ErrorResponse(error.into())).await?;
+        return Ok(false);
+    }
+    process_error(socket, PgWireError::UserError(Box::new(error)), is_extended).await?;
+    Ok(true)
+}
+
+/// What a message has kept: under which name, and how many bytes.
+fn kept_by(message: &PgWireFrontendMessage) -> Option<(Kind, String, usize)> {
+    match message {
+        PgWireFrontendMessage::Parse(parse) => {
+            Some((Kind::Statement, parse.name.clone().unwrap_or_default(), parse.query.len()))
+        }
+        PgWireFrontendMessage::Bind(bind) => {
+            Some((Kind::Portal, bind.portal_name.clone().unwrap_or_default(), bytes_of(bind)))
+        }
+        _ => None,
+    }
+}
+
+/// Bytes of the values that are bound.
+fn bytes_of(bind: &Bind) -> usize {
+    let values = bind.parameters.iter().flatten().map(|value| value.len()).sum::<usize>();
+    values + size_of::<Option<bytes::Bytes>>() * bind.parameters.len()
+}
+
+/// Takes note of what is closed.
+fn forget(answers: &Answers, close: &Close) {
+    let name = close.name.as_deref().unwrap_or_default();
+    let kind = match close.target_type {
+        TARGET_TYPE_BYTE_STATEMENT => Kind::Statement,
+        TARGET_TYPE_BYTE_PORTAL => Kind::Portal,
+        _ => return,
+    };
+    answers.forget(kind, Some(name));
 }
 
 /// Sends an idle client away.
-async fn farewell(mut socket: Socket) -> io::Result<()> {
+async fn farewell(socket: &mut Socket) -> io::Result<()> {
     if matches!(socket.state(), PgWireConnectionState::ReadyForQuery) {
         let last = PgWireBackendMessage::ErrorResponse(ErrorInfo::from(Refused::stopping()).into());
         // Who does not read it by now is gone.
-        let _ = timeout(Duration::from_secs(1), socket.send(last)).await;
+        let _ = timeout(LAST_LIMIT, socket.send(last)).await;
     }
     Ok(())
-}
-
-/// The same connection, of which messages are not longer than they may be.
-fn metered(socket: Framed<MaybeTls, PgWireMessageServerCodec<Arc<Prepared>>>) -> Socket {
-    let old = socket.into_parts();
-    let mut parts = FramedParts::new(Metered::new(old.io, LOGIN_BYTES_MAX), old.codec);
-    (parts.read_buf, parts.write_buf) = (old.read_buf, old.write_buf);
-    Framed::from_parts(parts)
 }

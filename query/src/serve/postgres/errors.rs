@@ -99,6 +99,31 @@ impl Refused {
     pub fn no_key() -> PgWireError {
         fatal("28P01", "the password is no key of this server")
     }
+
+    /// There is no place for one more connection.
+    pub fn too_many_connections() -> PgWireError {
+        fatal("53300", "there are too many connections; try again later")
+    }
+
+    /// There is no place for one more connection of a key.
+    pub fn too_many_of_key() -> PgWireError {
+        fatal("53300", "this key has too many connections; close some, or try again later")
+    }
+
+    /// There is no place for one more process.
+    pub fn too_many_keys() -> PgWireError {
+        fatal("53300", "too many keys ask at once; try again later")
+    }
+
+    /// No process could be started, or it did not begin in time.
+    pub fn not_begun() -> PgWireError {
+        fatal("57P03", "what answers SQL of this key cannot be started now; try again later")
+    }
+
+    /// The process that answered is gone: of this code, and why.
+    pub fn lost(code: &str, why: &str) -> PgWireError {
+        fatal(code, why)
+    }
 }
 
 impl From<Refused> for PgWireError {
@@ -111,12 +136,10 @@ fn fatal(code: &str, why: &str) -> PgWireError {
     PgWireError::UserError(Box::new(ErrorInfo::new("FATAL".to_owned(), code.to_owned(), why.to_owned())))
 }
 
-/// What one is told who is one too many.
-pub(super) fn too_many_connections() -> BytesMut {
-    let why = "there are too many connections; try again later".to_owned();
+/// What a client is told last, as it is on the wire.
+pub(super) fn on_the_wire(error: PgWireError) -> BytesMut {
     let mut bytes = BytesMut::new();
-    let response = ErrorResponse::from(ErrorInfo::new("FATAL".to_owned(), "53300".to_owned(), why));
-    match response.encode(&mut bytes) {
+    match ErrorResponse::from(ErrorInfo::from(error)).encode(&mut bytes) {
         Ok(()) => bytes,
         Err(_) => BytesMut::new(),
     }

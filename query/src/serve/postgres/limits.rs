@@ -1,78 +1,126 @@
 //! What is refused before it is parsed or planned: texts that would take more time, or more of a stack, than anyone may
 //! have. A parser and a planner do as they are told, and nobody can stop them on the way.
+//!
+//! It is the first line only: it keeps statements from taking tenths of a second where the planner cannot be
+//! interrupted. What gets past it ends a process that serves one key, see [`super::workers`].
+//!
+//! The tokens are those of the dialect that the text is parsed in. In another dialect the same letters are other tokens:
+//! what is one name or one string there may be a thousand operators here.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Cte, Expr, Query, Statement, Visit};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::errors::Refused;
+use super::steps;
 use crate::sql::visited::{Look, look, relations};
 
 /// Bytes of a text: lists of some thousand names are shorter.
 const TEXT_BYTES_MAX: usize = 256 << 10;
 
-/// Operators in a text. Each may nest what follows by one, and what is nested too deep is more than a stack holds;
-/// queries of programs have a few hundred.
-const OPERATORS_MAX: usize = 1_000;
+/// Words and signs of a text that may nest what follows by one; queries of programs have a few hundred. What is nested
+/// too deep is more than a stack holds, and takes the planner time by the square of it: a tenth of a second for these.
+const NESTING_MAX: usize = 1_000;
 
-/// Words that nest as operators do.
-const NESTING: [&str; 16] = [
-    "AND",
-    "OR",
-    "NOT",
-    "UNION",
-    "EXCEPT",
-    "INTERSECT",
-    "JOIN",
-    "CASE",
-    "BETWEEN",
-    "LIKE",
-    "ILIKE",
-    "IS",
-    "IN",
-    "COLLATE",
-    "AT",
-    "SIMILAR",
+/// Words of PostgreSQL that never nest: they stand beside what they belong to, however many there are. Any other word
+/// that is known to the parser counts, and so does what its next release knows.
+const BESIDE: [Keyword; 10] = [
+    Keyword::AS,
+    Keyword::ASC,
+    Keyword::DESC,
+    Keyword::ELSE,
+    Keyword::END,
+    Keyword::FALSE,
+    Keyword::NULL,
+    Keyword::THEN,
+    Keyword::TRUE,
+    Keyword::WHEN,
 ];
+
+/// Times that a text may say INTERVAL: of what follows it, the parser keeps no depth, so that so many may be on a stack.
+const INTERVALS_MAX: usize = 128;
 
 /// Words in a text of which each may nest a plan by one, and tables that are read: they weigh more on a stack than
 /// operators do.
 const PLANS_MAX: usize = 128;
 
 /// Words that nest plans.
-const PLANS: [&str; 9] = ["SELECT", "VALUES", "TABLE", "UNNEST", "LATERAL", "UNION", "EXCEPT", "INTERSECT", "JOIN"];
+const PLANS: [Keyword; 9] = [
+    Keyword::SELECT,
+    Keyword::VALUES,
+    Keyword::TABLE,
+    Keyword::UNNEST,
+    Keyword::LATERAL,
+    Keyword::UNION,
+    Keyword::EXCEPT,
+    Keyword::INTERSECT,
+    Keyword::JOIN,
+];
 
-/// What a text may weigh: each word of it as much as the parser may read it, which is twice as often for each bracket
-/// that it stands in. So much takes some tenths of a second.
-const WEIGHT_MAX: u64 = 1 << 18;
+/// Steps that the parser may take for a text, see [`steps`]. A list of ten thousand names takes some tens of thousands,
+/// and so many take less than half a second.
+const STEPS_MAX: u32 = 1 << 18;
 
-/// Refuses a text.
-pub(super) fn of_text(text: &str) -> Result<(), Refused> {
-    if text.len() > TEXT_BYTES_MAX {
-        return Err(Refused::too_much("the statement is too long"));
+/// Copies of expressions that the planner may make of a statement, see [`copies_of`]: so many take it a tenth of a
+/// second, and twice as many twice as long.
+const COPIES_MAX: u64 = 1 << 12;
+
+/// Functions that the planner writes as a CASE, with their arguments in it twice.
+const WRITTEN_TWICE: [&str; 3] = ["coalesce", "ifnull", "nvl"];
+
+/// Refuses a text that is too long to be looked at.
+pub(super) fn of_length(text: &str) -> Result<(), Refused> {
+    if text.len() > TEXT_BYTES_MAX { Err(Refused::too_much("the statement is too long")) } else { Ok(()) }
+}
+
+/// What the statements of one text may take, all together.
+pub(super) struct Allowance {
+    nesting: usize,
+    plans: usize,
+    steps: u32,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { nesting: NESTING_MAX, plans: PLANS_MAX, steps: STEPS_MAX }
     }
-    let tokens = Tokenizer::new(&GenericDialect {}, text).with_unescape(false).tokenize();
-    let tokens = tokens.map_err(|error| Refused::syntax(&error.to_string()))?;
+}
+
+/// Refuses the text of a statement, or takes what it needs from what is allowed.
+pub(super) fn of_text(text: &str, allowed: &mut Allowance) -> Result<(), Refused> {
+    let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize();
+    let mut tokens = tokens.map_err(|error| Refused::syntax(&error.to_string()))?;
     let count = |is_one: fn(&Token) -> bool| tokens.iter().filter(|token| is_one(token)).count();
-    if count(nests) > OPERATORS_MAX || count(plans) > PLANS_MAX {
-        return Err(too_complex());
+    let left = |allowed: usize, taken: usize| allowed.checked_sub(taken).ok_or_else(too_complex);
+    allowed.nesting = left(allowed.nesting, count(may_nest))?;
+    allowed.plans = left(allowed.plans, count(plans))?;
+    left(INTERVALS_MAX, count(|token| keyword(token) == Some(Keyword::INTERVAL)))?;
+    tokens.retain(|token| !matches!(token, Token::Whitespace(_)));
+    for token in &mut tokens {
+        // The parser has no word for it, and is given the other one.
+        if keyword(token) == Some(Keyword::ABORT) {
+            *token = Token::make_keyword("ROLLBACK");
+        }
     }
-    if weight(&tokens) > WEIGHT_MAX {
-        return Err(Refused::too_much("the statement has too many brackets in brackets"));
+    match steps::parse(tokens, &mut allowed.steps) {
+        Ok(_) => Ok(()),
+        Err(ParserError::RecursionLimitExceeded) => Err(too_complex()),
+        Err(error) => Err(Refused::syntax(&error.to_string())),
     }
-    Ok(())
 }
 
 /// Refuses a statement that reads more tables than a stack holds, or more often than anyone waits for: what `WITH`
 /// names is planned again wherever the name stands.
 pub(super) fn of_statement(statement: &Statement) -> Result<(), Refused> {
-    let mut found = Found { named: Vec::new(), grouping_sets: 1 };
+    let mut found = Found { named: Vec::new(), grouping_sets: 1, copies: 0, around: Vec::new() };
     // It goes through to the end.
     let _ = look(statement, &mut found);
-    if found.grouping_sets > PLANS_MAX {
+    if found.grouping_sets > PLANS_MAX || found.copies > COPIES_MAX {
         return Err(too_complex());
     }
     let mut sizes: HashMap<&str, usize> = HashMap::new();
@@ -107,6 +155,10 @@ struct Found {
     named: Vec<(String, Vec<String>)>,
     /// The sets that rows are grouped by, each with each.
     grouping_sets: usize,
+    /// Expressions that the planner makes beside those that are written.
+    copies: u64,
+    /// How often the planner writes what stands in each of the expressions around the one that is looked at.
+    around: Vec<u64>,
 }
 
 impl Look for Found {
@@ -127,8 +179,31 @@ impl Look for Found {
             _ => 1,
         };
         self.grouping_sets = self.grouping_sets.saturating_mul(sets);
+        let times = self.around.last().copied().unwrap_or(1);
+        self.copies = self.copies.saturating_add(times - 1);
+        self.around.push(times.saturating_mul(copies_of(expr)));
         ControlFlow::Continue(())
     }
+
+    fn after_expr(&mut self, _: &Expr) -> ControlFlow<()> {
+        self.around.pop();
+        ControlFlow::Continue(())
+    }
+}
+
+/// How often the planner writes what an expression is made of: `a BETWEEN b AND c` is `a >= b AND a <= c` to it, so that
+/// a chain of them doubles with each.
+fn copies_of(expr: &Expr) -> u64 {
+    let is_twice = match expr {
+        Expr::Between { .. } => true,
+        Expr::Function(function) => {
+            let name = function.name.to_string().replace('"', "");
+            let name = name.rsplit('.').next().unwrap_or_default();
+            WRITTEN_TWICE.iter().any(|twice| name.eq_ignore_ascii_case(twice))
+        }
+        _ => false,
+    };
+    if is_twice { 2 } else { 1 }
 }
 
 /// The names of all tables in a part of a statement, as often as they stand there.
@@ -141,24 +216,11 @@ fn tables_of(part: &impl Visit) -> Vec<String> {
     tables
 }
 
-/// How much a text weighs.
-fn weight(tokens: &[Token]) -> u64 {
-    let mut depth = 0_u32;
-    tokens.iter().fold(0, |weight, token| {
-        match token {
-            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
-            Token::RParen | Token::RBracket | Token::RBrace => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        let is_word = !matches!(token, Token::Whitespace(_));
-        weight.saturating_add(if is_word { 1_u64.checked_shl(depth).unwrap_or(u64::MAX) } else { 0 })
-    })
-}
-
-/// Whether it may nest what follows.
-fn nests(token: &Token) -> bool {
+/// Whether it may nest what follows: whatever is no name, no literal, no comma, no dot and no bracket. Of brackets the
+/// parser itself counts how deep they are.
+fn may_nest(token: &Token) -> bool {
     match token {
-        Token::Word(word) => word.quote_style.is_none() && is_one_of(&NESTING, &word.value),
+        Token::Word(word) => word.keyword != Keyword::NoKeyword && !BESIDE.contains(&word.keyword),
         Token::Whitespace(_) | Token::Comma | Token::Period | Token::Placeholder(_) | Token::Number(..) => false,
         Token::LParen | Token::RParen | Token::RBracket | Token::SemiColon | Token::EOF => false,
         token => !is_string(token),
@@ -167,11 +229,15 @@ fn nests(token: &Token) -> bool {
 
 /// Whether it may nest a plan.
 fn plans(token: &Token) -> bool {
-    matches!(token, Token::Word(word) if is_one_of(&PLANS, &word.value))
+    keyword(token).is_some_and(|word| PLANS.contains(&word))
 }
 
-fn is_one_of(words: &[&str], word: &str) -> bool {
-    words.iter().any(|one| word.eq_ignore_ascii_case(one))
+/// The word of the language that it is, unless it is quoted.
+fn keyword(token: &Token) -> Option<Keyword> {
+    match token {
+        Token::Word(word) => Some(word.keyword),
+        _ => None,
+    }
 }
 
 fn is_string(token: &Token) -> bool {
@@ -188,57 +254,4 @@ fn is_string(token: &Token) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-    use datafusion::sql::sqlparser::parser::Parser;
-
-    use super::*;
-
-    fn is_let_through(text: &str) -> bool {
-        let parsed = || Parser::parse_sql(&PostgreSqlDialect {}, text).expect("SQL").pop().expect("a statement");
-        of_text(text).is_ok() && of_statement(&parsed()).is_ok()
-    }
-
-    #[test]
-    fn what_people_and_programs_write_is_let_through() {
-        let nested = |depth: usize| format!("select {}1{}", "abs(".repeat(depth), ")".repeat(depth));
-        let listed = format!("select 1 where 'a' in ({})", vec!["'b'"; 10_000].join(", "));
-        for text in [
-            nested(12),
-            listed,
-            "with recursive a as (select 1 union all select * from a) select * from a".to_owned(),
-            "with a as (select 1), b as (select * from a, a c) select * from b join b d on true".to_owned(),
-            "with a as (select * from a) select * from a, \"A\"".to_owned(),
-            "select 1 from a group by cube (b, c, d), rollup (e, f)".to_owned(),
-        ] {
-            assert!(is_let_through(&text), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_nests_without_end_is_refused() {
-        let deep = |operator: &str| format!("select 1{}", format!(" {operator} 1").repeat(OPERATORS_MAX + 1));
-        let minus = format!("select {}1", "- ".repeat(5_000));
-        let brackets = format!("select {}1{}", "(".repeat(5_000), ")".repeat(5_000));
-        for text in [deep("+"), deep("and"), deep("union select"), deep("::"), minus, brackets] {
-            assert!(of_text(&text).is_err(), "{}", &text[..40]);
-        }
-        assert!(!is_let_through(&("select * from clicks".to_owned() + &", clicks".repeat(PLANS_MAX))));
-    }
-
-    #[test]
-    fn what_doubles_again_and_again_is_refused() {
-        let nested = |word: &str| format!("select {}1{}", word.repeat(20), ")".repeat(20));
-        let chain = |rows: &str| {
-            let more =
-                (0..12).map(|at| format!(", a{} as (select * from {})", at + 1, rows.replace('#', &at.to_string())));
-            format!("with a0 as (select 1){} select * from a12", more.collect::<String>())
-        };
-        assert!(is_let_through(&chain("a#")));
-        let joined = ["a# x, \"a#\" y", "a# x, (select * from A#) y"].map(chain);
-        let cubes = "select 1 from a group by cube (b, c, d, e), cube (f, g, h, i)".to_owned();
-        for text in joined.into_iter().chain([nested("abs("), nested("row("), cubes]) {
-            assert!(!is_let_through(&text), "{text}");
-        }
-    }
-}
+mod tests;

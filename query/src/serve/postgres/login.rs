@@ -4,28 +4,28 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use datafusion_postgres::pgwire::api::auth::{
-    StartupHandler, finish_authentication, protocol_negotiation, save_startup_parameters_to_metadata,
+    StartupHandler, protocol_negotiation, save_startup_parameters_to_metadata,
 };
-use datafusion_postgres::pgwire::api::{ClientInfo, PgWireConnectionState, PidSecretKeyGenerator};
+use datafusion_postgres::pgwire::api::{ClientInfo, PgWireConnectionState};
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::startup::Authentication;
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use futures::{Sink, SinkExt};
 
-use super::answers::Answers;
+use super::door::Door;
 use super::errors::Refused;
-use super::settings;
+use super::workers::Who;
 use crate::sees::Sees;
 
 #[async_trait]
-impl StartupHandler for Answers {
+impl StartupHandler for Door {
     async fn on_startup<C>(&self, client: &mut C, message: PgWireFrontendMessage) -> PgWireResult<()>
     where
         C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        let sees = match message {
+        let who = match message {
             PgWireFrontendMessage::Startup(startup) => {
                 protocol_negotiation(client, &startup).await?;
                 save_startup_parameters_to_metadata(client, &startup);
@@ -34,18 +34,17 @@ impl StartupHandler for Answers {
                     let ask = PgWireBackendMessage::Authentication(Authentication::CleartextPassword);
                     return Ok(client.send(ask).await?);
                 }
-                Sees::All
+                Who { key: None, sees: Sees::All }
             }
             PgWireFrontendMessage::PasswordMessageFamily(password) => {
                 let password = password.into_password()?;
                 let keys = self.server.keys.as_ref().ok_or_else(Refused::no_key)?;
-                keys.sees(&password.password).cloned().ok_or_else(Refused::no_key)?
+                let (key, sees) = keys.find(&password.password).ok_or_else(Refused::no_key)?;
+                Who { key: Some(key), sees: sees.clone() }
             }
             _ => return Err(Refused::protocol("a client begins by saying who it is").into()),
         };
-        let (pid, secret) = self.server.names.generate(client);
-        client.set_pid_and_secret_key(pid, secret.clone());
-        self.let_in(sees, self.server.cancels.register(pid, secret));
-        finish_authentication(client, &settings::told()).await
+        self.let_in(who);
+        Ok(())
     }
 }

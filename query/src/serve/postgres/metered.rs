@@ -22,6 +22,11 @@ impl<S> Metered<S> {
     pub fn begin(&mut self, bytes: usize) {
         self.left = bytes;
     }
+
+    /// The socket itself, of which as much may be read as there is.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {

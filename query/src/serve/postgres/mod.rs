@@ -2,33 +2,47 @@
 //! campaigns.
 //!
 //! ```text
-//!   listener ── connection ── login ── statements ── a session of its own ── rows
-//!               one at a      the      what is       sees the lake through
-//!               time, each    key      allowed       its key; memory and what
-//!               with limits                          is known of files: shared
+//!   listener ── door ── relay ──▶ a process for each key (workers, process, worker):
+//!               login,  bytes     connection ── statements ── a session of its own ── rows
+//!               the key           one message   what is       sees the lake
+//!                                 at a time     allowed       through its key
 //! ```
 //!
 //! The words are PostgreSQL's and the answers DataFusion's: `pg_catalog` is there as far as programs look at it to find
-//! tables and columns. Transactions are a courtesy: each statement sees the lake as it is when it begins.
+//! tables and columns. Transactions are a courtesy: each statement sees the lake as it is when it begins. Why a key has
+//! a process of its own, see [`workers`].
 
 mod adapted;
+mod answering;
 mod answers;
 mod catalog;
 mod connection;
 mod cursors;
+mod door;
+mod engine;
 mod errors;
+mod frames;
 mod functions;
+mod handed;
+mod kept;
 mod limits;
 mod login;
 mod metered;
 mod parameters;
 mod prepared;
+mod process;
 mod protocol;
+mod relay;
 mod rows;
 mod sessions;
 mod settings;
 mod statements;
+mod steps;
+mod under_way;
+mod worker;
+mod workers;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,27 +50,36 @@ use datafusion_postgres::pgwire::api::{ConnectionManager, RandomPidSecretKeyGene
 use futures::future::BoxFuture;
 use lake_schemas::Lake;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use self::connection::converse;
-use self::sessions::Sessions;
+use self::answering::Answering;
+use self::engine::Engine;
+use self::errors::Refused;
+pub use self::worker::work;
+pub use self::workers::Program;
+use self::workers::Workers;
 use super::keys::Keys;
 use super::metrics::Metrics;
+use super::places::Places;
+use super::resources::connections_max;
 use crate::error::QueryError;
-
-/// Connections at once: some times what PostgreSQL itself serves unless it is told otherwise. One that is idle keeps
-/// its session, which is functions by name and little else.
-const CONNECTIONS_MAX: usize = 500;
 
 /// How long to wait when a connection cannot be taken: by then some file has been closed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
+/// How long sessions may take to end when the server stops: the contract gives 20 seconds in all. A little longer than
+/// whoever answers them waits.
+const STOP_MAX: Duration = Duration::from_secs(14);
+
+/// How long processes may take to be gone that are ended.
+const END_MAX: Duration = Duration::from_secs(3);
+
 /// Whoever may ask by the PostgreSQL wire, and of what.
 pub struct Postgres {
-    sessions: Sessions,
+    answering: Answering,
     keys: Option<Arc<Keys>>,
     cancels: Arc<ConnectionManager>,
     names: RandomPidSecretKeyGenerator,
@@ -64,16 +87,26 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Over a lake, for those who have a key, or, without keys, for everyone. All connections together may take so much
-    /// memory for their statements, in bytes.
+    /// Over a lake, for those who have a key, or, without keys, for everyone, all answered by this process, which ends
+    /// by whatever statement ends it. All connections together may take so much memory for their statements, in bytes.
     pub fn new(lake: Lake, keys: Option<Arc<Keys>>, memory: usize) -> Result<Self, QueryError> {
-        Ok(Self {
-            sessions: Sessions::new(lake, memory)?,
+        Ok(Self::answered_by(Answering::here(Engine::new(lake, memory)?), keys))
+    }
+
+    /// Answered by a process for each key, which is this program. All processes together may take so much memory, in
+    /// bytes.
+    pub fn by_processes(program: Program, keys: Option<Arc<Keys>>, memory: usize) -> io::Result<Self> {
+        Ok(Self::answered_by(Answering::Processes(Arc::new(Workers::new(program, memory)?)), keys))
+    }
+
+    fn answered_by(answering: Answering, keys: Option<Arc<Keys>>) -> Self {
+        Self {
+            answering,
             keys,
             cancels: Arc::new(ConnectionManager::new()),
             names: RandomPidSecretKeyGenerator::default(),
             metrics: Arc::new(Metrics::new()),
-        })
+        }
     }
 
     /// Counts connections there.
@@ -85,49 +118,60 @@ impl Postgres {
     /// to end.
     pub fn serve(self, listener: TcpListener, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            let (server, free) = (Arc::new(self), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
+            let server = Arc::new(self);
             let mut connections = JoinSet::new();
-            loop {
-                let accepted = tokio::select! {
-                    () = stop.cancelled() => break,
-                    Some(ended) = connections.join_next() => {
-                        if let Err(error) = ended {
-                            warn!(%error, "a PostgreSQL connection ended by a bug");
-                        }
-                        continue;
-                    }
-                    accepted = listener.accept() => accepted,
-                };
-                let socket = match accepted {
-                    Ok((socket, _)) => socket,
-                    Err(error) => {
-                        warn!(%error, "a PostgreSQL connection could not be taken");
-                        tokio::time::sleep(ACCEPT_AGAIN).await;
-                        continue;
-                    }
-                };
-                match Arc::clone(&free).try_acquire_owned() {
-                    Ok(place) => {
-                        let (server, stop) = (Arc::clone(&server), stop.clone());
-                        connections.spawn(async move {
-                            let _connected = server.metrics.connected("postgresql");
-                            if let Err(error) = converse(Arc::clone(&server), socket, stop).await {
-                                debug!(%error, "a PostgreSQL connection broke");
-                            }
-                            drop(place);
-                        });
-                    }
-                    Err(_) => send_away(&socket),
-                }
+            tokio::select! {
+                () = server.answering.watch() => {}
+                () = server.accept(&listener, &mut connections, &stop) => {}
             }
-            while connections.join_next().await.is_some() {}
+            drop(listener);
+            server.answering.stop();
+            // What takes longer is cut off.
+            let _ = timeout(STOP_MAX, async { while connections.join_next().await.is_some() {} }).await;
+            drop(connections);
+            let _ = timeout(END_MAX, server.answering.end()).await;
         })
+    }
+
+    async fn accept(self: &Arc<Self>, listener: &TcpListener, connections: &mut JoinSet<()>, stop: &CancellationToken) {
+        let places = Places::new(connections_max().postgres, self.keys.is_some());
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                Some(ended) = connections.join_next() => {
+                    if let Err(error) = ended {
+                        warn!(%error, "a PostgreSQL connection ended by a bug");
+                    }
+                    continue;
+                }
+                accepted = listener.accept() => accepted,
+            };
+            let socket = match accepted {
+                Ok((socket, _)) => socket,
+                Err(error) => {
+                    warn!(%error, "a PostgreSQL connection could not be taken");
+                    sleep(ACCEPT_AGAIN).await;
+                    continue;
+                }
+            };
+            let Some(place) = places.take() else {
+                send_away(&socket);
+                continue;
+            };
+            let (server, stop) = (Arc::clone(self), stop.clone());
+            connections.spawn(async move {
+                let _connected = server.metrics.connected("postgresql");
+                if let Err(error) = door::open(server, socket, &place, &stop).await {
+                    debug!(%error, "a PostgreSQL connection broke");
+                }
+            });
+        }
     }
 }
 
 /// Says that there are too many, as far as that goes into the socket without waiting.
 fn send_away(socket: &TcpStream) {
-    if let Err(error) = socket.try_write(&errors::too_many_connections()) {
+    if let Err(error) = socket.try_write(&errors::on_the_wire(Refused::too_many_connections())) {
         debug!(%error, "a PostgreSQL connection too many was gone");
     }
 }

@@ -15,12 +15,15 @@ use datafusion_postgres::pgwire::api::store::{Entry, PortalStore};
 use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState};
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
-use datafusion_postgres::pgwire::messages::extendedquery::{Describe, Execute, TARGET_TYPE_BYTE_PORTAL};
-use datafusion_postgres::pgwire::messages::response::{EmptyQueryResponse, TransactionStatus};
+use datafusion_postgres::pgwire::messages::extendedquery::{
+    Describe, Execute, Sync as PgSync, TARGET_TYPE_BYTE_PORTAL,
+};
+use datafusion_postgres::pgwire::messages::response::{EmptyQueryResponse, ReadyForQuery, TransactionStatus};
 use futures::{Sink, SinkExt, stream};
 
 use super::answers::Answers;
 use super::errors::Refused;
+use super::kept::Kind;
 use super::prepared::{Prepared, shown_in, values};
 use super::rows::{fields, rows};
 use super::settings::Setting;
@@ -50,6 +53,7 @@ impl Answers {
             Asks::Begin => Ok(Response::TransactionStart(Tag::new("BEGIN"))),
             Asks::End(tag) => {
                 self.cursors().close(None);
+                self.close_portals(store);
                 Ok(Response::TransactionEnd(Tag::new(tag)))
             }
             Asks::Nothing(tag) => done(tag),
@@ -64,12 +68,20 @@ impl Answers {
                 done(if name.is_some() { "CLOSE CURSOR" } else { "CLOSE CURSOR ALL" })
             }
             Asks::Deallocate(name) => {
-                for name in self.unprepared(name.as_deref()) {
+                for name in self.forget(Kind::Statement, name.as_deref()) {
                     store.rm_statement(&name);
                 }
                 done(if name.is_some() { "DEALLOCATE" } else { "DEALLOCATE ALL" })
             }
         }
+    }
+}
+
+impl Answers {
+    /// Closes all portals: as in PostgreSQL, none outlives its transaction.
+    fn close_portals(&self, store: &(impl PortalStore + ?Sized)) {
+        store.clear_portals();
+        self.forget(Kind::Portal, None);
     }
 }
 
@@ -122,6 +134,22 @@ impl ExtendedQueryHandler for Answers {
 
     fn query_parser(&self) -> Arc<Self> {
         Arc::new(self.clone())
+    }
+
+    /// Outside a transaction it ends one: what is open of it is closed.
+    async fn on_sync<C>(&self, client: &mut C, _: PgSync) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore<Statement = Arc<Prepared>>,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        let transaction = client.transaction_status();
+        match transaction {
+            TransactionStatus::Idle => self.close_portals(client.portal_store()),
+            _ => client.portal_store().rm_portal(DEFAULT_NAME),
+        }
+        Ok(client.send(PgWireBackendMessage::ReadyForQuery(ReadyForQuery::new(transaction))).await?)
     }
 
     /// A cursor is a portal too, of which the columns may be asked for.

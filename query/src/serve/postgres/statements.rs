@@ -11,7 +11,7 @@ use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser
 
 use super::adapted::adapt;
 use super::errors::Refused;
-use super::limits;
+use super::limits::{self, Allowance};
 use super::settings::{self, Setting};
 use crate::sees::Sees;
 use crate::sql::statements;
@@ -53,12 +53,14 @@ pub(super) enum Asks {
 
 /// What the statements of a text are for, asked by somebody who sees so much.
 pub(super) fn read(text: &str, sees: &Sees) -> Result<Vec<Asks>, Refused> {
-    limits::of_text(text)?;
+    limits::of_length(text)?;
+    let mut allowed = Allowance::default();
     let all = statements(text).map_err(|error| Refused::syntax(&error.to_string()))?;
     if all.len() > STATEMENTS_MAX {
         return Err(Refused::too_much(&format!("{} statements are too many at once", all.len())));
     }
     let read = all.into_iter().map(|statement| {
+        limits::of_text(&statement.text, &mut allowed)?;
         let parsed = PARSER.parse(&statement.text).map_err(|error| Refused::syntax(&error.to_string()))?;
         let count = parsed.len();
         match <[Statement; 1]>::try_from(parsed) {

@@ -1,0 +1,134 @@
+//! One connection at the server, from its first byte until its client has logged in; then it is passed on to whoever
+//! answers that key. No SQL is read here.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use datafusion_postgres::pgwire::api::auth::StartupHandler;
+use datafusion_postgres::pgwire::api::{ClientInfo, PidSecretKeyGenerator};
+use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError};
+use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
+use datafusion_postgres::pgwire::tokio::server::{MaybeTls, PgWireMessageServerCodec, negotiate_tls};
+use futures::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::codec::{Framed, FramedParts};
+use tokio_util::sync::CancellationToken;
+
+use super::Postgres;
+use super::errors::Refused;
+use super::handed::{Client, Session};
+use super::metered::Metered;
+use super::relay::relay;
+use super::workers::Who;
+use crate::serve::places::Place;
+
+/// How long somebody may take to log in: a person has typed the password before.
+const LOGIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long somebody may take to read why they are sent away.
+const REFUSED_LIMIT: Duration = Duration::from_secs(1);
+
+/// Bytes of a message of somebody who has not logged in: their name, and a key.
+const LOGIN_BYTES_MAX: usize = 16 << 10;
+
+/// Whoever is behind it has asked for no statement.
+type Socket = Framed<Metered<MaybeTls>, PgWireMessageServerCodec<()>>;
+
+/// A connection whose client has not logged in yet.
+pub(super) struct Door {
+    /// What it has in common with others.
+    pub server: Arc<Postgres>,
+    who: OnceLock<Who>,
+}
+
+/// Serves one connection, which has a place among others.
+pub(super) async fn open(
+    server: Arc<Postgres>,
+    socket: TcpStream,
+    place: &Place,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let door = Door { server, who: OnceLock::new() };
+    let logged_in = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        () = place.is_given_away() => return Ok(()),
+        logged_in = timeout(LOGIN_LIMIT, door.log_in(socket)) => logged_in,
+    };
+    // Who has not logged in by now is not told why.
+    let Ok(logged_in) = logged_in else { return Ok(()) };
+    let Some((mut socket, who)) = logged_in? else { return Ok(()) };
+    if !place.belongs_to(who.key) {
+        return refuse(&mut socket, Refused::too_many_of_key()).await;
+    }
+    let (pid, secret) = door.server.names.generate(&socket);
+    let client = Client {
+        sees: who.sees.clone(),
+        session: Session::new(pid, &secret),
+        protocol: socket.protocol_version().version_number(),
+        said: socket.metadata().clone(),
+        address: socket.socket_addr(),
+        is_secure: socket.is_secure(),
+    };
+    let (handle, _registered) = door.server.cancels.register(pid, secret);
+    match door.server.answering.open(&who, client).await {
+        Ok(opened) => {
+            let FramedParts { io, read_buf, .. } = socket.into_parts();
+            relay(io.into_inner(), read_buf, opened, &handle).await
+        }
+        Err(refused) => refuse(&mut socket, refused).await,
+    }
+}
+
+impl Door {
+    /// Takes note of who has logged in.
+    pub fn let_in(&self, who: Who) {
+        // Nobody logs in twice.
+        let _ = self.who.set(who);
+    }
+
+    /// Talks to a client until it has logged in; `None`: it has not, and knows why.
+    async fn log_in(&self, socket: TcpStream) -> io::Result<Option<(Socket, Who)>> {
+        let Some(begun) = negotiate_tls(socket, None).await? else { return Ok(None) };
+        let mut socket = metered(begun);
+        loop {
+            socket.get_mut().begin(LOGIN_BYTES_MAX);
+            let Some(message) = socket.next().await.transpose().map_err(io::Error::from)? else { return Ok(None) };
+            match message {
+                PgWireFrontendMessage::Terminate(_) => return Ok(None),
+                PgWireFrontendMessage::CancelRequest(request) => {
+                    self.server.cancels.cancel(request.pid, &request.secret_key).await;
+                    return Ok(None);
+                }
+                message => {
+                    if let Err(error) = self.on_startup(&mut socket, message).await {
+                        refuse(&mut socket, error).await?;
+                        return Ok(None);
+                    }
+                }
+            }
+            if let Some(who) = self.who.get() {
+                return Ok(Some((socket, who.clone())));
+            }
+        }
+    }
+}
+
+/// Says why a client is sent away.
+async fn refuse(socket: &mut Socket, error: PgWireError) -> io::Result<()> {
+    let last = PgWireBackendMessage::ErrorResponse(ErrorInfo::from(error).into());
+    timeout(REFUSED_LIMIT, async {
+        socket.send(last).await?;
+        SinkExt::<PgWireBackendMessage>::close(socket).await
+    })
+    .await?
+}
+
+/// The same connection, of which messages are not longer than they may be.
+fn metered(socket: Framed<MaybeTls, PgWireMessageServerCodec<()>>) -> Socket {
+    let old = socket.into_parts();
+    let mut parts = FramedParts::new(Metered::new(old.io, LOGIN_BYTES_MAX), old.codec);
+    (parts.read_buf, parts.write_buf) = (old.read_buf, old.write_buf);
+    Framed::from_parts(parts)
+}

@@ -1,0 +1,81 @@
+//! Where messages of a session begin and end, as they pass through the server to the client: between two of them it may
+//! say something itself, within one it may not.
+
+/// Bytes before the body of a message: what it is, and how long, which counts itself.
+const HEAD_BYTES: usize = 5;
+
+/// The bytes of the length.
+const LENGTH_BYTES: usize = 4;
+
+/// What a session that ends as it should sends last. No message of PostgreSQL begins so.
+pub(super) const LAST_WORD: u8 = 0;
+
+/// The messages of a session, as far as they have come.
+#[derive(Default)]
+pub(super) struct Frames {
+    head: [u8; HEAD_BYTES],
+    /// How much of the head is there.
+    known: usize,
+    /// How much of the body is not.
+    left: usize,
+    /// Whether the last word has come.
+    is_over: bool,
+}
+
+impl Frames {
+    /// Follows bytes that have come; returns how many of them are the client's. Those that are not follow the last word.
+    pub fn follow(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() && !self.is_over {
+            if self.left > 0 {
+                let taken = self.left.min(bytes.len() - at);
+                (self.left, at) = (self.left - taken, at + taken);
+            } else if self.known == 0 && bytes[at] == LAST_WORD {
+                self.is_over = true;
+            } else {
+                self.head[self.known] = bytes[at];
+                (self.known, at) = (self.known + 1, at + 1);
+                if self.known == HEAD_BYTES {
+                    let length = self.head[HEAD_BYTES - LENGTH_BYTES..].iter();
+                    let length = length.fold(0_usize, |length, byte| (length << 8) | usize::from(*byte));
+                    (self.known, self.left) = (0, length.saturating_sub(LENGTH_BYTES));
+                }
+            }
+        }
+        at
+    }
+
+    /// Whether the last message is whole.
+    pub fn is_between(&self) -> bool {
+        self.known == 0 && self.left == 0
+    }
+
+    /// Whether the session has ended as it should.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_told_apart_however_they_are_cut() {
+        // A message with a body of zeros, one without any, and the last word.
+        let bytes = [b'D', 0, 0, 0, 9, 0, 0, 0, 0, 0, b'2', 0, 0, 0, 4, LAST_WORD];
+        let between = [0, 10, 15];
+        for cut in 1..=bytes.len() {
+            let mut frames = Frames::default();
+            let mut passed = 0;
+            for part in bytes.chunks(cut) {
+                passed += frames.follow(part);
+                assert!(frames.is_over() || frames.is_between() == between.contains(&passed), "{cut}: {passed}");
+            }
+            assert_eq!((passed, frames.is_over(), frames.is_between()), (bytes.len() - 1, true, true), "{cut}");
+        }
+        let mut frames = Frames::default();
+        assert_eq!(frames.follow(&bytes[..7]), 7);
+        assert!(!frames.is_between() && !frames.is_over());
+    }
+}

@@ -1,0 +1,88 @@
+//! What a connection has the server keep for it, until it is closed: statements that are prepared, and portals that
+//! are bound, by name. Together they are bounded by what was sent for them: what is made of it is some ten times as
+//! much.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::errors::Refused;
+
+/// Statements, and portals, that a connection may have at once: drivers keep about a hundred.
+const NAMES_MAX: usize = 1_000;
+
+/// Bytes that a connection may have sent for all that is kept: a thousand statements of some kilobytes.
+const BYTES_MAX: usize = 4 << 20;
+
+/// What is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// A statement that is prepared.
+    Statement,
+    /// A statement with the values of its parameters.
+    Portal,
+}
+
+/// All that is kept for a connection, and the bytes that were sent for it.
+#[derive(Default)]
+pub(super) struct Kept(BTreeMap<(Kind, String), usize>);
+
+impl Kept {
+    /// Whether something may be kept under a name, in the place of what has had that name so far.
+    pub fn may_keep(&self, kind: Kind, name: &str, bytes: usize) -> Result<(), Refused> {
+        let others = || self.0.iter().filter(|((kept, called), _)| (*kept, called.as_str()) != (kind, name));
+        let what = match kind {
+            Kind::Statement => "statements are prepared",
+            Kind::Portal => "portals are open",
+        };
+        if others().filter(|((kept, _), _)| *kept == kind).count() >= NAMES_MAX {
+            return Err(Refused::too_much(&format!("too many {what}; close some")));
+        }
+        if others().map(|(_, bytes)| bytes).sum::<usize>().saturating_add(bytes) > BYTES_MAX {
+            let why = "statements and portals of this connection are too large together; close some";
+            return Err(Refused::too_much(why));
+        }
+        Ok(())
+    }
+
+    /// Takes note of what is kept.
+    pub fn keep(&mut self, kind: Kind, name: String, bytes: usize) {
+        self.0.insert((kind, name), bytes);
+    }
+
+    /// Takes note that something is not kept any more, or none of that kind is; returns their names.
+    pub fn forget(&mut self, kind: Kind, name: Option<&str>) -> BTreeSet<String> {
+        let of_kind = |(kept, called): &(Kind, String)| *kept == kind && name.is_none_or(|name| name == called);
+        let names = self.0.keys().filter(|key| of_kind(key)).map(|(_, called)| called.clone()).collect();
+        self.0.retain(|key, _| !of_kind(key));
+        names
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_bounded_by_its_number_and_its_bytes() {
+        let mut kept = Kept::default();
+        for number in 0..NAMES_MAX {
+            kept.keep(Kind::Statement, number.to_string(), 1);
+        }
+        assert!(kept.may_keep(Kind::Statement, "more", 1).is_err());
+        assert!(kept.may_keep(Kind::Statement, "7", 1).is_ok(), "it takes the place of another");
+        assert!(kept.may_keep(Kind::Portal, "more", 1).is_ok());
+        assert_eq!(kept.forget(Kind::Statement, Some("7")), BTreeSet::from(["7".to_owned()]));
+        assert!(kept.may_keep(Kind::Statement, "more", 1).is_ok());
+        assert_eq!(kept.forget(Kind::Statement, None).len(), NAMES_MAX - 1);
+        // A megabyte under ever new names.
+        let sent = 1 << 20;
+        for number in 0..BYTES_MAX / sent {
+            assert!(kept.may_keep(Kind::Portal, &number.to_string(), sent).is_ok(), "{number}");
+            kept.keep(Kind::Portal, number.to_string(), sent);
+        }
+        assert!(kept.may_keep(Kind::Portal, "more", 1).is_err());
+        assert!(kept.may_keep(Kind::Portal, "1", sent).is_ok());
+        assert!(kept.may_keep(Kind::Statement, "a", 1).is_err(), "both share what there is");
+        kept.forget(Kind::Portal, None);
+        assert!(kept.may_keep(Kind::Statement, "a", 1).is_ok());
+    }
+}

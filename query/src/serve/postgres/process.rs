@@ -1,0 +1,306 @@
+//! A process that answers SQL of one key, as the server sees it: started with the socket that it takes clients from,
+//! watched, and ended when it has to be.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use datafusion_postgres::pgwire::error::PgWireError;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::time::{Instant, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::errors::Refused;
+use super::handed::Handed;
+use super::worker::{STOP, STUCK};
+use crate::locked::lock;
+
+/// Bytes of what a process has said last that are looked at for why it ended: its last lines.
+const SAID_BYTES: usize = 4 << 10;
+
+/// How long to wait for what a process has said last, and for its words to be written where ours are.
+const SAID_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a process that has closed a session may take to be known to have ended.
+const ENDED_LIMIT: Duration = Duration::from_secs(2);
+
+/// The signal that nobody can catch: sent by the server, or by a system that has no memory left.
+const KILLED: i32 = 9;
+
+/// Why a process has ended, or has to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Nobody asks it any more.
+    Idle,
+    /// The server stops.
+    Stopped,
+    /// It did not come back from a statement.
+    Time,
+    /// It took more memory than it may.
+    Memory,
+    /// A statement took more of a stack than there is.
+    Stack,
+    /// Something else.
+    Crashed,
+}
+
+impl Why {
+    /// From how a process ended that was not told to, and what it said last.
+    fn of(status: ExitStatus, said: &str) -> Self {
+        let has_said = |words: &str| said.contains(words);
+        match status.signal() {
+            _ if has_said("has overflowed its stack") => Self::Stack,
+            _ if has_said("memory allocation of ") => Self::Memory,
+            Some(KILLED) => Self::Memory,
+            None if status.success() => Self::Stopped,
+            _ => Self::Crashed,
+        }
+    }
+
+    /// As those are told whose sessions it had.
+    pub fn told(self) -> PgWireError {
+        let (code, why) = match self {
+            Self::Idle | Self::Stopped => return Refused::stopping(),
+            Self::Time => ("57014", "a statement of this key did not end in time, and ended all sessions of the key"),
+            Self::Memory => {
+                ("53200", "a statement of this key took too much memory, and ended all sessions of the key")
+            }
+            Self::Stack => ("54001", "a statement of this key nests too deep, and ended all sessions of the key"),
+            Self::Crashed => ("57P02", "what answers SQL of this key has ended; connect again"),
+        };
+        Refused::lost(code, why)
+    }
+}
+
+/// One process.
+pub(super) struct Process {
+    /// The socket that it takes clients from.
+    socket: PathBuf,
+    id: Option<u32>,
+    uses: Mutex<Uses>,
+    /// Why it has ended, or has to.
+    why: OnceLock<Why>,
+    /// That it has to end at once.
+    end: CancellationToken,
+    /// That it has ended.
+    ended: CancellationToken,
+}
+
+/// Who uses a process.
+struct Uses {
+    clients: usize,
+    /// Since when there has been no other number of them.
+    since: Instant,
+}
+
+impl Process {
+    /// Starts one that takes clients from a socket which is made there. Whoever has the process keeps it, see
+    /// [`Process::keep`].
+    pub fn start(mut command: Command, socket: PathBuf) -> io::Result<(Arc<Self>, Child)> {
+        // The other end of it, with its place, is all that this process needs: what comes early waits there.
+        let listener = UnixListener::bind(&socket)?;
+        command.stdin(Stdio::from(OwnedFd::from(listener))).stdout(Stdio::null()).stderr(Stdio::piped());
+        let child = command.kill_on_drop(true).spawn()?;
+        let uses = Mutex::new(Uses { clients: 0, since: Instant::now() });
+        let (why, end, ended) = (OnceLock::new(), CancellationToken::new(), CancellationToken::new());
+        Ok((Arc::new(Self { socket, id: child.id(), uses, why, end, ended }), child))
+    }
+
+    /// Hands something over to it.
+    pub async fn hand(&self, what: &Handed) -> io::Result<UnixStream> {
+        let mut stream = UnixStream::connect(&self.socket).await?;
+        what.send(&mut stream).await?;
+        Ok(stream)
+    }
+
+    /// Ends it.
+    pub fn end(&self, why: Why) {
+        // The first reason is the one.
+        let _ = self.why.set(why);
+        self.end.cancel();
+    }
+
+    /// Whether it takes clients, as far as is known.
+    pub fn is_there(&self) -> bool {
+        !self.end.is_cancelled() && !self.ended.is_cancelled()
+    }
+
+    /// A client more.
+    pub fn enter(&self) {
+        self.count(|clients| clients + 1);
+    }
+
+    /// A client less.
+    pub fn leave(&self) {
+        self.count(|clients| clients.saturating_sub(1));
+    }
+
+    fn count(&self, change: impl FnOnce(usize) -> usize) {
+        let mut uses = lock(&self.uses);
+        *uses = Uses { clients: change(uses.clients), since: Instant::now() };
+    }
+
+    /// For how long it has had no client, if it has none.
+    pub fn idle(&self) -> Option<Duration> {
+        let uses = lock(&self.uses);
+        (uses.clients == 0).then(|| uses.since.elapsed())
+    }
+
+    /// The memory that is its own, in bytes, where the system tells.
+    pub fn memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id?)).ok()?;
+        own_memory(&status)
+    }
+
+    /// Why it has ended; `None`: it has not, and a session that is over was closed as it should be.
+    pub async fn why_lost(&self) -> Option<Why> {
+        timeout(ENDED_LIMIT, self.ended.cancelled()).await.ok()?;
+        self.why.get().copied()
+    }
+
+    /// Keeps it until it has ended, and passes on what it says; tells it when the server stops.
+    pub async fn keep(&self, mut child: Child, stop: &CancellationToken) {
+        let mut said = Said { from: child.stderr.take(), last: VecDeque::new() };
+        let mut life = self.hand(&Handed::Life).await.ok();
+        if life.is_none() {
+            // It would not notice the end of the server.
+            self.end(Why::Crashed);
+        }
+        let (mut is_told, mut is_killed) = (false, false);
+        let status = loop {
+            tokio::select! {
+                status = child.wait() => break status,
+                () = said.pass_on() => {}
+                word = word_of(&mut life) => match word {
+                    Some(STUCK) => self.end(Why::Time),
+                    Some(_) => {}
+                    None => life = None,
+                },
+                () = self.end.cancelled(), if !is_killed => {
+                    is_killed = true;
+                    if let Err(error) = child.start_kill() {
+                        debug!(%error, "a process of SQL is gone already");
+                    }
+                }
+                () = stop.cancelled(), if !is_told => {
+                    is_told = true;
+                    if let Some(life) = &mut life {
+                        // Who does not hear it is ended later.
+                        let _ = life.write_all(&[STOP]).await;
+                    }
+                }
+            }
+        };
+        let _ = timeout(SAID_LIMIT, said.pass_on_all()).await;
+        if let Some(life) = &mut life
+            && let Ok(Ok(STUCK)) = timeout(SAID_LIMIT, life.read_u8()).await
+        {
+            self.end(Why::Time);
+        }
+        let why = match status {
+            Ok(_) if stop.is_cancelled() => Why::Stopped,
+            Ok(status) => Why::of(status, &said.last()),
+            Err(_) => Why::Crashed,
+        };
+        let why = *self.why.get_or_init(|| why);
+        if !matches!(why, Why::Idle | Why::Stopped) {
+            let status = status.map(|status| status.to_string()).unwrap_or_default();
+            warn!(?why, status, "a process that answers SQL of a key has ended");
+        }
+        self.ended.cancel();
+        remove(&self.socket);
+    }
+}
+
+/// The next word of a process by which it and the server know of each other; `None`: there is no more.
+async fn word_of(life: &mut Option<UnixStream>) -> Option<u8> {
+    match life {
+        Some(life) => life.read_u8().await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// What a process says: its log goes where that of the server goes.
+struct Said {
+    from: Option<ChildStderr>,
+    last: VecDeque<u8>,
+}
+
+impl Said {
+    /// Passes on the next of it.
+    async fn pass_on(&mut self) {
+        let Some(from) = &mut self.from else { return std::future::pending().await };
+        let mut bytes = [0; SAID_BYTES];
+        match from.read(&mut bytes).await {
+            Ok(0) | Err(_) => self.from = None,
+            Ok(read) => {
+                self.last.extend(&bytes[..read]);
+                let too_many = self.last.len().saturating_sub(SAID_BYTES);
+                self.last.drain(..too_many);
+                // A log that is full or gone ends nothing.
+                let _ = timeout(SAID_LIMIT, tokio::io::stderr().write_all(&bytes[..read])).await;
+            }
+        }
+    }
+
+    async fn pass_on_all(&mut self) {
+        while self.from.is_some() {
+            self.pass_on().await;
+        }
+    }
+
+    fn last(&mut self) -> String {
+        String::from_utf8_lossy(self.last.make_contiguous()).into_owned()
+    }
+}
+
+fn remove(socket: &Path) {
+    if let Err(error) = std::fs::remove_file(socket) {
+        debug!(%error, socket = %socket.display(), "a socket is left behind");
+    }
+}
+
+/// The memory that is a process's own, from what the system tells of it.
+fn own_memory(status: &str) -> Option<u64> {
+    let kilobytes = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    let kilobytes: u64 = kilobytes.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kilobytes * 1_024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_process_ended_is_told_by_its_end_and_its_last_words() {
+        let aborted = ExitStatus::from_raw(6);
+        let stack = "thread 'tokio-rt-worker' has overflowed its stack\nfatal runtime error: stack overflow, aborting";
+        for (status, said, why, code) in [
+            (aborted, stack, Why::Stack, "54001"),
+            (aborted, "memory allocation of 1073741824 bytes failed", Why::Memory, "53200"),
+            (ExitStatus::from_raw(9), "", Why::Memory, "53200"),
+            (ExitStatus::from_raw(0), "", Why::Stopped, "57P01"),
+            (ExitStatus::from_raw(11), "", Why::Crashed, "57P02"),
+            (ExitStatus::from_raw(3 << 8), "error: lake", Why::Crashed, "57P02"),
+        ] {
+            assert_eq!(Why::of(status, said), why, "{status}");
+            let PgWireError::UserError(told) = why.told() else { panic!("{why:?}") };
+            assert_eq!((told.code.as_str(), told.severity.as_str()), (code, "FATAL"));
+        }
+    }
+
+    #[test]
+    fn what_the_system_tells_of_memory_is_read() {
+        assert_eq!(own_memory("VmRSS:\t  9 kB\nRssAnon:\t    5120 kB\nRssFile:\t 1 kB\n"), Some(5 << 20));
+        assert_eq!(own_memory("VmRSS:\t 9 kB\n"), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! Bytes between a client and whoever answers it, and what is said when the latter is gone.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use datafusion_postgres::pgwire::api::ConnectionHandle;
+use datafusion_postgres::pgwire::error::PgWireError;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::answering::{By, Opened};
+use super::errors::{Refused, on_the_wire};
+use super::frames::Frames;
+use super::process::Why;
+
+/// Bytes that are passed on at once.
+const CHUNK_BYTES: usize = 16 << 10;
+
+/// How long whoever answers may take to begin: to start, and to look at the lake.
+const BEGIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a client may take to read what is there for it: one that does not is no client any more.
+const UNREAD_LIMIT: Duration = Duration::from_secs(60);
+
+/// Passes on what a client and whoever answers it say, until one of them is gone. Some has been read from the client
+/// already.
+pub(super) async fn relay(
+    client: impl AsyncRead + AsyncWrite,
+    early: BytesMut,
+    opened: Opened,
+    handle: &ConnectionHandle,
+) -> io::Result<()> {
+    let (mut from_client, mut to_client) = tokio::io::split(client);
+    let Opened { stream, by } = opened;
+    let (from_session, mut to_session) = stream.into_split();
+    let up = async {
+        // Whoever of the two is gone is noticed where answers are passed on; and what a client has asked is answered,
+        // also when it has no more to say.
+        if to_session.write_all(&early).await.is_ok() {
+            let _ = tokio::io::copy(&mut from_client, &mut to_session).await;
+        }
+        let _ = to_session.shutdown().await;
+        std::future::pending::<()>().await;
+    };
+    let lost = tokio::select! {
+        lost = pass_down(from_session, &mut to_client, &by) => lost?,
+        () = up => None,
+        () = pass_on_cancels(handle, &by) => None,
+    };
+    if let Some(lost) = lost {
+        timeout(UNREAD_LIMIT, to_client.write_all(&on_the_wire(lost))).await??;
+    }
+    timeout(UNREAD_LIMIT, to_client.shutdown()).await?
+}
+
+/// Passes on that what is under way is to be cancelled.
+async fn pass_on_cancels(handle: &ConnectionHandle, by: &By) {
+    loop {
+        if handle.start_query().await.await.is_ok() {
+            by.cancel().await;
+        }
+    }
+}
+
+/// Passes on what a session says to its client; returns what is to be said instead of what is lost of it.
+async fn pass_down(
+    mut session: impl AsyncRead + Unpin,
+    client: &mut (impl AsyncWrite + Unpin),
+    by: &By,
+) -> io::Result<Option<PgWireError>> {
+    let (mut frames, mut bytes, mut has_begun) = (Frames::default(), vec![0; CHUNK_BYTES], false);
+    loop {
+        let read = match has_begun {
+            true => session.read(&mut bytes).await,
+            false => match timeout(BEGIN_LIMIT, session.read(&mut bytes)).await {
+                Ok(read) => read,
+                Err(_) => return Ok(Some(Refused::not_begun())),
+            },
+        };
+        // Of one that was killed, the socket may be reset.
+        let read = read.unwrap_or(0);
+        let passed = frames.follow(&bytes[..read]);
+        let passing = async {
+            client.write_all(&bytes[..passed]).await?;
+            client.flush().await
+        };
+        timeout(UNREAD_LIMIT, passing).await??;
+        if frames.is_over() {
+            return Ok(None);
+        }
+        if read == 0 {
+            return Ok(match by.why_lost().await {
+                Some(Why::Crashed) if !has_begun => Some(Refused::not_begun()),
+                Some(why) if frames.is_between() => Some(why.told()),
+                _ => None,
+            });
+        }
+        has_begun = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use lake_schemas::Lake;
+    use object_store::memory::InMemory;
+    use tokio::net::UnixStream;
+    use url::Url;
+
+    use super::super::engine::Engine;
+    use super::super::frames::LAST_WORD;
+    use super::super::handed::Session;
+    use super::*;
+
+    fn here() -> By {
+        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
+        let engine = Arc::new(Engine::new(lake, 1 << 20).expect("an engine"));
+        By::Here { engine, session: Session::new(1, &Default::default()) }
+    }
+
+    #[tokio::test]
+    async fn all_is_passed_on_but_the_last_word() {
+        let (client, mut seen) = tokio::io::duplex(64);
+        let (stream, mut session) = UnixStream::pair().expect("a pair");
+        let handle = ConnectionHandle::new();
+        let relayed = relay(client, BytesMut::from(&b"ab"[..]), Opened { stream, by: here() }, &handle);
+        let both = async {
+            seen.write_all(b"c").await.expect("it is read");
+            let mut asked = [0; 3];
+            session.read_exact(&mut asked).await.expect("it comes");
+            session.write_all(&[b'2', 0, 0, 0, 5, 0, LAST_WORD]).await.expect("it is read");
+            let mut answer = Vec::new();
+            seen.read_to_end(&mut answer).await.expect("it ends");
+            (asked, answer)
+        };
+        let (relayed, (asked, answer)) = tokio::join!(relayed, both);
+        relayed.expect("it ends well");
+        assert_eq!((&asked, answer.as_slice()), (b"abc", &[b'2', 0, 0, 0, 5, 0][..]));
+    }
+}

@@ -1,0 +1,74 @@
+//! What is being answered in a process, and since when. Whoever does not come back from a parser or a planner is found
+//! here by a thread that does nothing else: the runtime, whose timers would find it, may be what hangs.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::locked::lock;
+
+/// The messages that are being answered.
+#[derive(Default)]
+pub(super) struct UnderWay(Mutex<Answers>);
+
+#[derive(Default)]
+struct Answers {
+    /// When each has to be over.
+    until: BTreeMap<u64, Instant>,
+    /// The number of the next one.
+    next: u64,
+}
+
+impl UnderWay {
+    /// Begins to answer one, which has to be over after such a time; it is over when what is returned is dropped.
+    pub fn begin(self: &Arc<Self>, limit: Duration) -> Answering {
+        let mut answers = lock(&self.0);
+        let number = answers.next;
+        answers.next += 1;
+        answers.until.insert(number, Instant::now() + limit);
+        Answering { all: Arc::clone(self), number }
+    }
+
+    /// Whether any of them should be over by now.
+    pub fn is_stuck(&self) -> bool {
+        let now = Instant::now();
+        lock(&self.0).until.values().any(|until| *until < now)
+    }
+}
+
+/// That a message is being answered.
+pub(super) struct Answering {
+    all: Arc<UnderWay>,
+    number: u64,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        lock(&self.all.0).until.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_come_back_in_time_is_stuck() {
+        let under_way = Arc::new(UnderWay::default());
+        let short = under_way.begin(Duration::from_secs(1));
+        let long = under_way.begin(Duration::from_secs(3));
+        assert!(!under_way.is_stuck());
+        advance(Duration::from_secs(2)).await;
+        assert!(under_way.is_stuck());
+        drop(short);
+        assert!(!under_way.is_stuck());
+        advance(Duration::from_secs(2)).await;
+        assert!(under_way.is_stuck());
+        drop(long);
+        assert!(!under_way.is_stuck());
+    }
+}

@@ -1,0 +1,129 @@
+//! The process that answers SQL of one key, from within: it takes clients from the socket that it was started with, each
+//! already logged in, until the server that started it is gone or says so.
+//!
+//! What a statement does to the parser, the planner, a stack or memory ends this process, and no other. A thread that
+//! does nothing else looks whether somebody does not come back from a statement, whatever the runtime is doing.
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use lake_schemas::Lake;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::ACCEPT_AGAIN;
+use super::connection::converse;
+use super::engine::Engine;
+use super::handed::Handed;
+
+/// What the server says when it stops.
+pub(super) const STOP: u8 = b's';
+
+/// What the process says when it does not come back from a statement.
+pub(super) const STUCK: u8 = b't';
+
+/// How long the server may take to say what it hands over: it does so at once.
+const HAND_LIMIT: Duration = Duration::from_secs(5);
+
+/// How often it is looked whether all come back.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// How long sessions may take to end when told to: a little longer than their statements may.
+const STOP_LIMIT: Duration = Duration::from_secs(12);
+
+/// Answers SQL of one key over a lake, with so much memory for statements, in bytes, until told to stop. The standard
+/// input is the socket that clients come from.
+pub fn work(lake: Lake, memory: usize, stop: CancellationToken) -> BoxFuture<'static, io::Result<()>> {
+    Box::pin(async move {
+        let listener = listener()?;
+        let engine = Arc::new(Engine::new(lake, memory).map_err(io::Error::other)?);
+        let mut clients = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => break,
+                Some(ended) = clients.join_next() => {
+                    if let Err(error) = ended {
+                        warn!(%error, "a PostgreSQL connection ended by a bug");
+                    }
+                    continue;
+                }
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let (engine, stop) = (Arc::clone(&engine), stop.clone());
+                    clients.spawn(async move {
+                        if let Err(error) = take(engine, stream, stop).await {
+                            debug!(%error, "a PostgreSQL connection broke");
+                        }
+                    });
+                }
+                Err(error) => {
+                    warn!(%error, "a PostgreSQL connection could not be taken");
+                    sleep(ACCEPT_AGAIN).await;
+                }
+            }
+        }
+        // What takes longer is cut off.
+        let _ = timeout(STOP_LIMIT, async { while clients.join_next().await.is_some() {} }).await;
+        Ok(())
+    })
+}
+
+/// The socket that this process was started with.
+fn listener() -> io::Result<UnixListener> {
+    let listener = StdUnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let wrong = |error| io::Error::other(format!("`clicklake serve` starts this by itself, with a socket: {error}"));
+    listener.local_addr().map_err(wrong)?;
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+/// Takes what is handed over.
+async fn take(engine: Arc<Engine>, mut stream: UnixStream, stop: CancellationToken) -> io::Result<()> {
+    match timeout(HAND_LIMIT, Handed::receive(&mut stream)).await?? {
+        Handed::Life => watch(&engine, stream.into_std()?, stop),
+        Handed::Client(client) => converse(engine, stream, client, stop).await,
+        Handed::Cancel(session) => {
+            engine.cancels.cancel(session.pid, &session.secret()).await;
+            Ok(())
+        }
+    }
+}
+
+/// Watches the server, and whether all come back from their statements, on a thread of its own.
+fn watch(engine: &Engine, life: StdUnixStream, stop: CancellationToken) -> io::Result<()> {
+    life.set_nonblocking(false)?;
+    life.set_read_timeout(Some(LOOK_EVERY))?;
+    life.set_write_timeout(Some(LOOK_EVERY))?;
+    let under_way = Arc::clone(&engine.under_way);
+    std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
+        let mut word = [0];
+        loop {
+            match (&life).read(&mut word) {
+                // The server is gone.
+                Ok(0) => std::process::abort(),
+                Ok(_) => stop.cancel(),
+                Err(error) if is_only_silence(&error) => {}
+                Err(_) => std::process::abort(),
+            }
+            if under_way.is_stuck() {
+                // Whether it is heard or not, nothing that goes on here can be stopped otherwise.
+                let _ = (&life).write_all(&[STUCK]);
+                std::process::abort();
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn is_only_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}

@@ -1,0 +1,251 @@
+//! A process for each key: what one does to it harms nobody else.
+//!
+//! ```text
+//!   client ── TCP ── door ── a key ──▶ relay ◀── socket ──▶ a process of that key: parse, plan, rows
+//!                    login             bytes                 its own memory, stack, threads, descriptors
+//! ```
+//!
+//! The server itself takes connections, logs clients in and passes bytes on; it reads no SQL. A process was chosen over
+//! threads because nothing stops a thread that does not come back, and a stack or an allocator that has run out ends
+//! the whole process. One for each key, and not for each connection, because a session costs some hundred kilobytes and
+//! a process some ten megabytes; PostgreSQL, too, ends all sessions when the process of one crashes.
+//!
+//! Bytes pass through the server, and the descriptor of the client is not handed over: that way TLS stays in one place,
+//! the server can tell a client why its process is gone, and ending a process leaves nobody connected to nothing.
+//!
+//! Memory: what a process takes is bounded by the system at twice its share (see [`crate::serve::resources`]), and what
+//! all take together is looked at: beyond what there is, the largest of them is ended before the system ends any.
+
+use std::ffi::OsString;
+use std::fs::Permissions;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use datafusion_postgres::pgwire::error::PgWireError;
+use tempfile::TempDir;
+use tokio::net::UnixStream;
+use tokio::process::Command;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use super::errors::Refused;
+use super::handed::{Client, Handed};
+use super::process::{Process, Why};
+use crate::locked::lock;
+use crate::sees::Sees;
+use crate::serve::keys::KeyId;
+
+/// Processes at once. One that nobody uses makes room for another key; each takes some ten megabytes before it is asked
+/// anything.
+const PROCESSES_MAX: usize = 64;
+
+/// How much of the memory one key may take for its statements: several can ask much at once.
+const SHARE: usize = 4;
+
+/// How long a process stays for its key to come back: dashboards ask each minute.
+const IDLE_MAX: Duration = Duration::from_secs(90);
+
+/// How long a process may take until it has room for one more client: it takes them as soon as it has started.
+const HAND_LIMIT: Duration = Duration::from_secs(10);
+
+/// How often memory is looked at: what can be filled in that time is less than what is left beside all shares.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What is run to answer SQL of a key; how much memory its statements may take, in bytes, is added behind `--memory`.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The file.
+    pub file: PathBuf,
+    /// What it is told.
+    pub arguments: Vec<OsString>,
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Who {
+    /// By which key; without keys, everyone is the same.
+    pub key: Option<KeyId>,
+    /// What they see.
+    pub sees: Sees,
+}
+
+/// The processes.
+pub(super) struct Workers {
+    program: Program,
+    /// What all of them may take, in bytes.
+    memory: usize,
+    /// Where their sockets are, which nobody else may look into.
+    folder: TempDir,
+    running: Mutex<Running>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+#[derive(Default)]
+struct Running {
+    processes: Vec<(Who, Arc<Process>)>,
+    /// How many there have been.
+    started: u64,
+}
+
+/// A client's use of a process, until it is dropped.
+pub(super) struct Used(Arc<Process>);
+
+impl Used {
+    /// Hands something over to it.
+    pub async fn hand(&self, what: &Handed) -> io::Result<UnixStream> {
+        self.0.hand(what).await
+    }
+
+    /// Why it has ended; `None`: it has not.
+    pub async fn why_lost(&self) -> Option<Why> {
+        self.0.why_lost().await
+    }
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        self.0.leave();
+    }
+}
+
+impl Workers {
+    /// None yet. All together may take so much memory, in bytes.
+    pub fn new(program: Program, memory: usize) -> io::Result<Self> {
+        let mut folder = tempfile::Builder::new();
+        let folder = folder.prefix("clicklake-").permissions(Permissions::from_mode(0o700)).tempdir()?;
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        Ok(Self { program, memory, folder, running: Mutex::default(), tasks, stop })
+    }
+
+    /// A session with the process of a key, which is started if there is none.
+    pub async fn open(self: &Arc<Self>, who: &Who, client: Client) -> Result<(UnixStream, Used), PgWireError> {
+        let handed = Handed::Client(client);
+        // One that has just ended is known to have when nobody answers.
+        for _ in 0..2 {
+            let used = self.process_of(who)?;
+            match timeout(HAND_LIMIT, used.0.hand(&handed)).await.unwrap_or_else(|late| Err(late.into())) {
+                Ok(stream) => return Ok((stream, used)),
+                Err(error) => {
+                    warn!(%error, "a process of SQL does not answer");
+                    used.0.end(Why::Crashed);
+                }
+            }
+        }
+        Err(Refused::not_begun())
+    }
+
+    /// Watches what processes take and whether they are used, until told to stop; then tells them, and ends those that
+    /// are still there when what is returned is done with.
+    pub async fn watch(&self) {
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while self.stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let mut running = lock(&self.running);
+            running.processes.retain(|(_, process)| {
+                if process.idle().is_some_and(|idle| idle > IDLE_MAX) {
+                    process.end(Why::Idle);
+                }
+                process.is_there()
+            });
+            let processes: Vec<_> = running.processes.iter().map(|(_, process)| Arc::clone(process)).collect();
+            drop(running);
+            let taken = processes.iter().map(|process| Taken {
+                bytes: process.memory().unwrap_or_default(),
+                is_used: process.idle().is_none(),
+            });
+            if let Some(at) = too_much(&taken.collect::<Vec<_>>(), u64::try_from(self.memory).unwrap_or(u64::MAX)) {
+                processes[at].end(Why::Memory);
+            }
+        }
+    }
+
+    /// Tells all processes to stop.
+    pub fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+    }
+
+    /// Ends those that are still there, and waits until none is.
+    pub async fn end(&self) {
+        for (_, process) in &lock(&self.running).processes {
+            process.end(Why::Stopped);
+        }
+        self.tasks.wait().await;
+    }
+
+    fn process_of(self: &Arc<Self>, who: &Who) -> Result<Used, PgWireError> {
+        let mut running = lock(&self.running);
+        running.processes.retain(|(_, process)| process.is_there());
+        let found = running.processes.iter().find(|(of, _)| of == who).map(|(_, process)| Arc::clone(process));
+        let process = match found {
+            Some(process) => process,
+            None => {
+                if running.processes.len() >= PROCESSES_MAX {
+                    let longest = running.processes.iter().enumerate();
+                    let longest = longest.filter_map(|(at, (_, process))| Some((process.idle()?, at))).max();
+                    let (_, at) = longest.ok_or_else(Refused::too_many_keys)?;
+                    running.processes.swap_remove(at).1.end(Why::Idle);
+                }
+                let process = self.start(&mut running.started).map_err(|error| {
+                    warn!(%error, "a process of SQL cannot be started");
+                    Refused::not_begun()
+                })?;
+                running.processes.push((who.clone(), Arc::clone(&process)));
+                process
+            }
+        };
+        // Before anybody can find that nobody uses it.
+        process.enter();
+        Ok(Used(process))
+    }
+
+    fn start(self: &Arc<Self>, started: &mut u64) -> io::Result<Arc<Process>> {
+        *started += 1;
+        let mut command = Command::new(&self.program.file);
+        command.args(&self.program.arguments).arg("--memory").arg((self.memory / SHARE).to_string());
+        let (process, child) = Process::start(command, self.folder.path().join(started.to_string()))?;
+        let (kept, stop) = (Arc::clone(&process), self.stop.clone());
+        self.tasks.spawn(async move { kept.keep(child, &stop).await });
+        Ok(process)
+    }
+}
+
+/// What a process takes.
+#[derive(Clone, Copy, Debug)]
+struct Taken {
+    bytes: u64,
+    is_used: bool,
+}
+
+/// Which process has to end, if all take too much together: the largest of those that nobody uses, else of all.
+fn too_much(taken: &[Taken], memory: u64) -> Option<usize> {
+    if taken.iter().map(|taken| taken.bytes).sum::<u64>() <= memory {
+        return None;
+    }
+    let largest = |is_one: &dyn Fn(&Taken) -> bool| {
+        let ones = taken.iter().enumerate().filter(|(_, taken)| is_one(taken));
+        ones.max_by_key(|(_, taken)| taken.bytes).map(|(at, _)| at)
+    };
+    largest(&|taken| !taken.is_used).or_else(|| largest(&|_| true))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_most_is_ended_when_all_take_too_much() {
+        let taken = |bytes, is_used| Taken { bytes, is_used };
+        let all = [taken(30, true), taken(50, true), taken(10, false), taken(20, false)];
+        assert_eq!(too_much(&all, 110), None);
+        assert_eq!(too_much(&all, 109), Some(3), "who is idle goes first");
+        assert_eq!(too_much(&all[..2], 79), Some(1));
+        assert_eq!(too_much(&[], 0), None);
+    }
+}

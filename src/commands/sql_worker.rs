@@ -1,0 +1,32 @@
+//! `clicklake sql-worker`: answers SQL of one key. `clicklake serve` starts it by itself, with a socket as its standard
+//! input; it is not for people.
+
+use std::ops::RangeInclusive;
+
+use anyhow::Context;
+use lake_schemas::Lake;
+use query::serve::{bound_worker, work};
+use tokio::runtime::Builder;
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::SqlWorker;
+
+/// Threads that wait for files: each has a stack of its own, which counts as memory.
+const BLOCKING_THREADS_MAX: usize = 32;
+
+/// Threads that statements run on: one that hangs must not keep others of the same key from being answered, and more
+/// than some would be stacks that are not used.
+const THREADS: RangeInclusive<usize> = 2..=8;
+
+/// Bounds what this process may take, before it has threads, and how many of them it may have.
+pub fn bound(command: &SqlWorker, runtime: &mut Builder) -> anyhow::Result<()> {
+    bound_worker(command.memory).context("bounding this process")?;
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    runtime.worker_threads(processors.clamp(*THREADS.start(), *THREADS.end()));
+    runtime.max_blocking_threads(BLOCKING_THREADS_MAX);
+    Ok(())
+}
+
+pub async fn run(lake: &str, command: SqlWorker, stop: CancellationToken) -> anyhow::Result<()> {
+    Ok(work(Lake::at(lake)?, command.memory, stop).await?)
+}

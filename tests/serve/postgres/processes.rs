@@ -1,0 +1,211 @@
+//! Law: what a statement of one key does to the process that answers it, it does to no other key, to nobody who logs in,
+//! and not to the server; and who only connects keeps nobody out.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lake_schemas::Lake;
+use query::serve::{Keys, Postgres, Program, raise_open_files};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::lake::{self, Rows};
+use super::{KEYS, Served};
+
+/// What all processes may take: a hungry one is ended beyond it, and some that idle are far from it.
+const MEMORY: usize = 800 << 20;
+
+/// Takes some gigabytes for two rows of letters, wherever it may.
+const HUNGRY: &str = "select repeat(ad_id, 300000000) a, repeat(ad_id, 300000001) b from clicks";
+
+/// Takes as long as it may.
+const ENDLESS: &str = "select count(*) from generate_series(1, 1000000000000) where value % 7 = 8";
+
+/// How often something that is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// How long something may take that happens soon.
+const SOON: Duration = Duration::from_secs(20);
+
+fn served(folder: &Path) -> (Served, Lake) {
+    let lake = lake::write(folder, Rows::All);
+    let arguments = ["--lake", folder.to_str().expect("UTF-8"), "sql-worker"].map(OsString::from).to_vec();
+    let program = Program { file: env!("CARGO_BIN_EXE_clicklake").into(), arguments };
+    let keys = Arc::new(Keys::parse(KEYS).expect("keys"));
+    let server = Postgres::by_processes(program, Some(keys), MEMORY).expect("a folder for sockets");
+    (Served::of(server), lake)
+}
+
+/// The processes that answer SQL of a lake.
+fn processes(folder: &Path) -> Vec<u32> {
+    let folder = folder.to_str().expect("UTF-8");
+    let all = std::fs::read_dir("/proc").expect("processes").flatten();
+    let ids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    ids.filter(|id| {
+        let told = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+        let told = String::from_utf8_lossy(&told).into_owned();
+        told.contains(folder) && told.contains("sql-worker")
+    })
+    .collect()
+}
+
+/// How long a process has had a processor, in hundredths of a second.
+fn busy(id: u32) -> u64 {
+    let told = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    // The fourteenth field; the second is a name, which ends with a bracket.
+    let fields = told.rsplit_once(") ").map_or("", |(_, fields)| fields);
+    fields.split(' ').nth(11).and_then(|ticks| ticks.parse().ok()).unwrap_or_default()
+}
+
+/// Waits until some of these processes have answered something for a second.
+fn are_busy(served: &Served, ids: &[u32], before: u64) {
+    let began = Instant::now();
+    while ids.iter().map(|id| busy(*id)).sum::<u64>() < before + 100 {
+        assert!(began.elapsed() < SOON, "nobody answers anything");
+        served.runtime.block_on(sleep(LOOK));
+    }
+}
+
+fn count(served: &Served, key: &str) -> String {
+    served.printed(key, &["select count(*) from clicks"])
+}
+
+#[test]
+fn a_statement_that_takes_all_memory_ends_its_process_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (served, _) = served(folder.path());
+    assert_eq!((count(&served, "spring-key").as_str(), count(&served, "all-of-it").as_str()), ("6", "18"));
+    let before = processes(folder.path());
+    assert_eq!(before.len(), 2, "one for each key");
+    let output = served.psql("spring-key", &[HUNGRY]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("53200"), "{said}");
+    assert_eq!(count(&served, "all-of-it"), "18");
+    let after = processes(folder.path());
+    assert!(after.iter().any(|id| before.contains(id)), "the other key has its process yet");
+    assert_eq!(count(&served, "spring-key"), "6", "and the key is answered by another");
+    served.end();
+    assert!(processes(folder.path()).is_empty());
+}
+
+#[test]
+fn whoever_loses_their_process_is_told_so_and_may_connect_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (served, _) = served(folder.path());
+    assert_eq!(count(&served, "spring-key"), "6");
+    let lost = processes(folder.path());
+    let before = lost.iter().map(|id| busy(*id)).sum();
+    let (said, others) = std::thread::scope(|scope| {
+        let endless = scope.spawn(|| served.psql("spring-key", &[ENDLESS]));
+        let others = count(&served, "all-of-it");
+        are_busy(&served, &lost, before);
+        for id in &lost {
+            assert!(Command::new("kill").args(["-9", &id.to_string()]).status().expect("kill runs").success());
+        }
+        let output = endless.join().expect("psql ends");
+        (String::from_utf8_lossy(&output.stderr).into_owned(), others)
+    });
+    assert!(said.contains("FATAL") && said.contains("53200"), "{said}");
+    assert_eq!((others.as_str(), count(&served, "spring-key").as_str()), ("18", "6"));
+    served.end();
+}
+
+#[test]
+fn a_statement_is_cancelled_where_it_runs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (served, _) = served(folder.path());
+    let limited = format!("set statement_timeout = '300ms'; {ENDLESS}");
+    for protocol in ["simple", "extended"] {
+        assert_eq!(served.one("spring-key", protocol, "select count(*) from clicks")["rows"], serde_json::json!([[6]]));
+    }
+    assert_eq!(served.one("spring-key", "simple", &limited)["code"], "57014");
+    // psql sends a request to cancel on a connection of its own when it is interrupted.
+    let script =
+        format!("timeout -s INT 3 psql -X -v VERBOSITY=verbose -d '{}' -c '{ENDLESS}'", served.url("all-of-it"));
+    let began = Instant::now();
+    let output = Command::new("sh").args(["-c", &script]).output().expect("psql runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("57014") && began.elapsed() < SOON, "{said}");
+    served.end();
+}
+
+#[test]
+fn a_stop_takes_less_than_20_seconds_whatever_is_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (served, _) = served(folder.path());
+    assert_eq!((count(&served, "all-of-it").as_str(), count(&served, "spring-key").as_str()), ("18", "6"));
+    let all = processes(folder.path());
+    let before = all.iter().map(|id| busy(*id)).sum();
+    std::thread::scope(|scope| {
+        for key in ["all-of-it", "spring-key"] {
+            let url = served.url(key);
+            scope.spawn(move || Command::new("psql").args(["-X", "-d", &url, "-c", ENDLESS]).output());
+        }
+        are_busy(&served, &all, before);
+        // It says by itself if it takes longer.
+        served.end();
+    });
+    assert!(processes(folder.path()).is_empty());
+}
+
+#[test]
+fn who_only_connects_keeps_nobody_out() {
+    const SILENT: usize = 700;
+    raise_open_files().expect("files");
+    let folder = tempfile::tempdir().expect("a folder");
+    let served = Served::over(&lake::write(folder.path(), Rows::All), true, super::MEMORY);
+    let held = served.runtime.block_on(async {
+        let mut held = Vec::new();
+        for _ in 0..SILENT {
+            held.push(TcpStream::connect(("127.0.0.1", served.port)).await.expect("a connection"));
+        }
+        held
+    });
+    assert_eq!(count(&served, "spring-key"), "6");
+    // The first ones have given way.
+    let first = served.runtime.block_on(async {
+        let mut held = held.into_iter();
+        let mut first = held.next().expect("a connection");
+        let ended = timeout(SOON / 10, first.read_u8()).await;
+        drop(held);
+        ended
+    });
+    assert!(matches!(first, Ok(Err(_))), "{first:?}");
+    served.end();
+}
+
+#[test]
+fn what_a_connection_keeps_is_bounded_in_bytes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let served = Served::over(&lake::write(folder.path(), Rows::All), false, super::MEMORY);
+    let message = |kind: u8, body: &[u8]| {
+        let length = u32::try_from(body.len() + 4).expect("it is short").to_be_bytes();
+        [&[kind][..], &length, body].concat()
+    };
+    let answer = served.runtime.block_on(async {
+        let mut socket = TcpStream::connect(("127.0.0.1", served.port)).await.expect("a connection");
+        let startup = b"\0\x03\0\0user\0a\0\0";
+        let length = u32::try_from(startup.len() + 4).expect("it is short").to_be_bytes();
+        socket.write_all(&[&length[..], startup].concat()).await.expect("it reads");
+        socket.write_all(&message(b'P', b"s\0select $1::text\0\0\0")).await.expect("it reads");
+        // A value of 800 kB under ever new names, without an end of the transaction.
+        let value = vec![b'x'; 800_000];
+        let size = u32::try_from(value.len()).expect("it is short").to_be_bytes();
+        for number in 0..8 {
+            let name = format!("p{number}\0s\0");
+            let body = [name.as_bytes(), &[0, 0, 0, 1], &size, &value, &[0, 0]].concat();
+            socket.write_all(&message(b'B', &body)).await.expect("it reads");
+        }
+        socket.write_all(&message(b'S', b"")).await.expect("it reads");
+        socket.write_all(&message(b'X', b"")).await.expect("it reads");
+        let mut answer = Vec::new();
+        timeout(SOON, socket.read_to_end(&mut answer)).await.expect("in time").expect("it is answered");
+        String::from_utf8_lossy(&answer).into_owned()
+    });
+    assert!(answer.contains("C54000") && answer.contains("too large together"), "{answer:?}");
+    served.end();
+}
