@@ -5,7 +5,7 @@ mod answered;
 mod beside;
 mod distributed;
 mod typed;
-mod world;
+pub mod world;
 
 use std::path::Path;
 

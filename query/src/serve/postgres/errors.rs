@@ -1,5 +1,6 @@
 //! Errors as PostgreSQL's clients know them: one sentence, and a code of five letters that programs go by.
 
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
@@ -42,6 +43,11 @@ impl Refused {
     /// It is of another kind of value.
     pub fn value(why: &str) -> Self {
         Self { code: "22023", why: why.to_owned() }
+    }
+
+    /// It is written as no value of its kind is.
+    pub fn malformed(why: &str) -> Self {
+        Self { code: "22P02", why: why.to_owned() }
     }
 
     /// It is no SQL.
@@ -98,6 +104,12 @@ impl Refused {
     /// The key is none.
     pub fn no_key() -> PgWireError {
         fatal("28P01", "the password is no key of this server")
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
     }
 }
 

@@ -13,21 +13,28 @@
 
 mod adapted;
 mod answers;
+mod arrays;
 mod catalog;
 mod connection;
+mod copying;
 mod cursors;
 mod errors;
 mod functions;
+mod information_schema;
 mod limits;
 mod login;
 mod metered;
+mod of_catalog;
 mod parameters;
+mod parsed;
 mod prepared;
 mod protocol;
 mod rows;
 mod sessions;
 mod settings;
 mod statements;
+mod tables;
+mod times;
 
 use std::sync::Arc;
 use std::time::Duration;
