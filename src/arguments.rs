@@ -98,6 +98,8 @@ pub enum Command {
     Sql(Sql),
     /// Serves totals over HTTP, a live page, and SQL to clients of PostgreSQL
     Serve(Serve),
+    /// Makes a key for those who ask a server, and prints its line for the file of keys
+    Key(Key),
     /// Prints what makes a shell complete the command line
     Completions(Completions),
     /// Prints the manual page, or puts one for each command into a folder

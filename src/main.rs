@@ -58,6 +58,7 @@ fn main() -> ExitCode {
             Command::History(command) => commands::history::run(lake, command).await,
             Command::Sql(command) => commands::sql::run(lake, command).await,
             Command::Serve(command) => commands::serve::run(lake, command, stop()).await,
+            Command::Key(command) => commands::key::run(&command),
             Command::Completions(command) => commands::manual::completions(&command),
             Command::Man(command) => commands::manual::man(&command),
         }

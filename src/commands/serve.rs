@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use lake_schemas::Lake;
-use query::serve::{Keys, Postgres, Server};
+use query::serve::{Keys, Postgres, Server, Tls};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -18,19 +18,26 @@ pub async fn run(lake: &str, command: Serve, stop: CancellationToken) -> anyhow:
     let lake = Lake::at(lake)?;
     let keys = command.keys.as_deref().map(read_keys).transpose()?.map(Arc::new);
     let at = |flag: &'static str, address| at(flag, address, keys.is_some());
+    let tls = match (&command.tls_cert, &command.tls_key) {
+        (Some(certificate), Some(key)) => Some(Arc::new(Tls::new(certificate, key)?)),
+        _ => None,
+    };
     let http = at("--listen", command.listen)?.await?;
     let postgres = match command.postgres {
         Some(address) => {
             let listener = at("--postgres", address)?.await?;
-            Some((Postgres::new(lake.clone(), keys.clone(), memory::three_quarters())?, listener))
+            let postgres = Postgres::new(lake.clone(), keys.clone(), memory::three_quarters())?;
+            let postgres = tls.iter().cloned().fold(postgres, Postgres::with_tls);
+            Some((postgres, listener))
         }
         None => None,
     };
-    say("http", http.local_addr()?, "");
+    say(if tls.is_some() { "https" } else { "http" }, http.local_addr()?, "");
     if let Some((_, listener)) = &postgres {
         say("postgresql", listener.local_addr()?, "/clicklake");
     }
-    Server::new(lake, keys)?.serve(http, postgres, stop).await;
+    let server = tls.into_iter().fold(Server::new(lake, keys)?, Server::with_tls);
+    server.serve(http, postgres, stop).await;
     Ok(())
 }
 

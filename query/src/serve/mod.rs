@@ -20,12 +20,16 @@ mod page;
 mod postgres;
 mod problem;
 mod routes;
+mod scram;
 mod served;
 mod server;
+mod tls;
 
 pub use asked::Asked;
 pub use keys::Keys;
 pub use metrics::told;
 pub use postgres::Postgres;
 pub use problem::Problem;
+pub use scram::new_key;
 pub use server::Server;
+pub use tls::Tls;

@@ -9,13 +9,15 @@ use axum::Router;
 use futures::future::BoxFuture;
 use hyper::server::conn::http1::Builder;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use lake_schemas::Lake;
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -24,6 +26,7 @@ use super::keys::Keys;
 use super::postgres::Postgres;
 use super::routes::{panicked, router};
 use super::served::Served;
+use super::tls::Tls;
 use crate::error::QueryError;
 
 /// Connections that are open at once: those of 10,000 pages that wait, and some. Others wait for one to close.
@@ -47,12 +50,18 @@ const FULL_WAIT: Duration = Duration::from_millis(100);
 /// Serves the totals of a lake.
 pub struct Server {
     served: Arc<Served>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Server {
     /// Of a lake, to those who have keys; without any, to everyone. Nothing is read yet.
     pub fn new(lake: Lake, keys: Option<Arc<Keys>>) -> Result<Self, QueryError> {
-        Ok(Self { served: Arc::new(Served::new(lake, keys)?) })
+        Ok(Self { served: Arc::new(Served::new(lake, keys)?), tls: None })
+    }
+
+    /// Serves HTTP within TLS, and nothing without.
+    pub fn with_tls(self, tls: Arc<Tls>) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Serves HTTP, and PostgreSQL if that is wanted, until told to stop, and then ends what is under way.
@@ -68,7 +77,12 @@ impl Server {
                     postgres.counted_by(&self.served.metrics).serve(listener, stop.clone()).await;
                 }
             };
-            tokio::join!(self.served.keep_looking(&stop), self.accept(http, &stop), postgres);
+            let tls = async {
+                if let Some(tls) = &self.tls {
+                    tls.keep_fresh(&stop).await;
+                }
+            };
+            tokio::join!(self.served.keep_looking(&stop), self.accept(http, &stop), postgres, tls);
         })
     }
 
@@ -84,8 +98,9 @@ impl Server {
                 sleep(FULL_WAIT).await;
                 continue;
             };
-            let (connected, served) =
-                (self.served.metrics.connected("http"), connection(stream, router.clone(), &under_way));
+            let tls = self.tls.as_ref().map(|tls| tls.http());
+            let served = connection(stream, tls, router.clone(), under_way.watcher());
+            let connected = self.served.metrics.connected("http");
             tokio::spawn(async move {
                 served.await;
                 drop((connected, place));
@@ -98,16 +113,25 @@ impl Server {
 }
 
 /// One connection, until it is closed.
-fn connection(stream: TcpStream, router: Router, under_way: &GracefulShutdown) -> impl Future<Output = ()> + use<> {
+async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, router: Router, under_way: Watcher) {
     // Answers are small, and somebody waits for each. A connection that can be set to neither is one all the same.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX));
+    match tls {
+        None => converse(stream, router, under_way).await,
+        Some(tls) => {
+            if let Ok(Ok(stream)) = timeout(HEAD_MAX, tls.accept(stream)).await {
+                converse(stream, router, under_way).await;
+            }
+        }
+    }
+}
+
+/// One connection, on which the client speaks HTTP.
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin + 'static, router: Router, under_way: Watcher) {
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(HEAD_BYTES_MAX);
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    let watched = under_way.watch(connection);
-    async move {
-        // How a client goes is its own business.
-        let _ = watched.await;
-    }
+    // How a client goes is its own business.
+    let _ = under_way.watch(connection).await;
 }

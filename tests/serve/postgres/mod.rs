@@ -3,6 +3,7 @@
 
 mod copied;
 mod lake;
+mod logged_in;
 mod same;
 mod tools;
 

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Postgres;
 use super::cursors::Cursors;
 use super::errors::{Refused, Telling};
+use super::login::Scram;
 use super::parameters;
 use super::rows::{Batches, Limits};
 use super::statements::{Asks, STATEMENT_LIMIT};
@@ -45,6 +46,7 @@ pub(super) struct Answers {
 
 struct Held {
     login: OnceLock<Login>,
+    scram: Mutex<Scram>,
     session: OnceLock<Session>,
     cursors: Cursors,
     /// How long statements may take, if the client has said so.
@@ -69,6 +71,7 @@ impl Answers {
     pub fn new(server: Arc<Postgres>) -> Self {
         let held = Held {
             login: OnceLock::new(),
+            scram: Mutex::default(),
             session: OnceLock::new(),
             cursors: Cursors::default(),
             limit: Mutex::default(),
@@ -82,6 +85,11 @@ impl Answers {
     pub fn let_in(&self, sees: Sees, (handle, guard): (Arc<ConnectionHandle>, ConnectionGuard)) {
         let telling = Telling::to(&sees, self.server.sessions.lake());
         let _ = self.held.login.set(Login { sees, telling, handle, _guard: guard });
+    }
+
+    /// How far a login by proof is.
+    pub fn scram(&self) -> &Mutex<Scram> {
+        &self.held.scram
     }
 
     /// Whether somebody has logged in.

@@ -49,12 +49,17 @@ type Socket = Framed<Metered<MaybeTls>, PgWireMessageServerCodec<Arc<Prepared>>>
 pub(super) async fn converse(server: Arc<Postgres>, socket: TcpStream, stop: CancellationToken) -> io::Result<()> {
     let answers = Arc::new(Answers::new(server));
     let login = Instant::now() + LOGIN_LIMIT;
+    let tls = answers.server.tls.as_ref().map(|tls| tls.postgresql());
     let begun = tokio::select! {
         () = stop.cancelled() => return Ok(()),
         () = sleep_until(login) => return Ok(()),
-        begun = negotiate_tls(socket, None) => begun?,
+        begun = negotiate_tls(socket, tls) => begun?,
     };
     let Some(begun) = begun else { return Ok(()) };
+    // What came before TLS came from somebody between, who would be taken for whoever logs in behind it.
+    if begun.is_secure() && !begun.read_buffer().is_empty() {
+        return Ok(());
+    }
     let mut socket = metered(begun);
     loop {
         let is_in = answers.is_in();

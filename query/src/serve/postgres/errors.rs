@@ -101,6 +101,17 @@ impl Refused {
         fatal("57P01", "the server stops")
     }
 
+    /// What a client says to log in proves nothing.
+    pub fn no_proof() -> PgWireError {
+        fatal("28P01", "that is no login by SCRAM-SHA-256; leave out channel binding, or connect with TLS")
+    }
+
+    /// Others would read the key on its way.
+    pub fn in_clear_text() -> PgWireError {
+        let how = "connect with TLS (sslmode=require), or with a key made by `clicklake key`";
+        fatal("28000", &format!("a key would cross the network in clear text; {how}"))
+    }
+
     /// The key is none.
     pub fn no_key() -> PgWireError {
         fatal("28P01", "the password is no key of this server")

@@ -52,6 +52,7 @@ use self::connection::converse;
 use self::sessions::Sessions;
 use super::keys::Keys;
 use super::metrics::Metrics;
+use super::tls::Tls;
 use crate::error::QueryError;
 
 /// Connections at once: some times what PostgreSQL itself serves unless it is told otherwise. One that is idle keeps
@@ -68,6 +69,7 @@ pub struct Postgres {
     cancels: Arc<ConnectionManager>,
     names: RandomPidSecretKeyGenerator,
     metrics: Arc<Metrics>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Postgres {
@@ -80,7 +82,13 @@ impl Postgres {
             cancels: Arc::new(ConnectionManager::new()),
             names: RandomPidSecretKeyGenerator::default(),
             metrics: Arc::new(Metrics::new()),
+            tls: None,
         })
+    }
+
+    /// Lets clients connect with TLS, who may do without.
+    pub fn with_tls(self, tls: Arc<Tls>) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Counts connections there.
