@@ -203,17 +203,13 @@ fn write_function(expr: &mut Expr) -> Result<(), Refused> {
         *expr = call(here, Vec::new());
         return Ok(());
     }
-    if let Some((_, kind)) = TO_NUMBERS.iter().find(|(to_number, _)| *to_number == name)
-        && let [Expr::Value(value)] = arguments(function).as_slice()
-        && matches!(value.value, Value::SingleQuotedString(_))
-    {
-        let cast = parsed(&format!("null::{kind}"));
-        let value = Expr::Value(value.clone());
-        if let Expr::Cast { kind, data_type, array, format, .. } = cast {
-            *expr = Expr::Cast { kind, expr: Box::new(value), data_type, array, format };
-            return write_cast(expr);
+    let to_number = TO_NUMBERS.iter().find(|(to_number, _)| *to_number == name);
+    if let (Some((_, kind)), Some(text)) = (to_number, only_text(function)) {
+        *expr = parsed(&format!("null::{kind}"));
+        if let Expr::Cast { expr, .. } = expr {
+            **expr = Expr::value(Value::SingleQuotedString(text));
         }
-        return Ok(());
+        return write_cast(expr);
     }
     match name.as_str() {
         "to_timestamp" | "to_date" => write_format(function, Way::Reading),
@@ -388,6 +384,14 @@ fn write_bare(name: &mut ObjectName) {
     };
     if name.0.len() == 2 && is_own(&name.0[0]) {
         name.0.remove(0);
+    }
+}
+
+/// The string that a function is called with, if that is all.
+fn only_text(function: &Function) -> Option<String> {
+    match arguments(function).as_slice() {
+        [Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. })] => Some(text.clone()),
+        _ => None,
     }
 }
 

@@ -186,7 +186,7 @@ pub(super) fn of_library() -> Result<PgCatalogStaticTables> {
     for rows in tables.pg_proc.data() {
         let (Some(oids), Some(names)) = (rows.column_by_name("oid"), rows.column_by_name("proname")) else { continue };
         let oids = oids.as_primitive::<Int32Type>();
-        for (name, oid) in names.as_string::<i32>().iter().flatten().zip(oids.values()) {
+        for (name, oid) in names.as_string::<i32>().iter().flatten().zip(oids.values().iter()) {
             numbers.entry(name.to_owned()).or_insert(*oid);
         }
     }
