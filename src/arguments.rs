@@ -103,6 +103,8 @@ pub enum Command {
     /// Answers SQL of one key; serve starts it by itself
     #[command(hide = true)]
     SqlWorker(SqlWorker),
+    /// Makes a key for those who ask a server, and prints its line for the file of keys
+    Key(Key),
     /// Prints what makes a shell complete the command line
     Completions(Completions),
     /// Prints the manual page, or puts one for each command into a folder

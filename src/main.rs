@@ -65,6 +65,7 @@ fn main() -> ExitCode {
             Command::Sql(command) => commands::sql::run(lake, command).await,
             Command::Serve(command) => commands::serve::run(&arguments.common, command, stop()).await,
             Command::SqlWorker(command) => commands::sql_worker::run(lake, command, stop()).await,
+            Command::Key(command) => commands::key::run(&command),
             Command::Completions(command) => commands::manual::completions(&command),
             Command::Man(command) => commands::manual::man(&command),
         }

@@ -150,6 +150,21 @@ pub struct Serve {
     /// without it, everyone on this machine, of everything
     #[arg(long, env = "CLICKLAKE_KEYS", value_name = "FILE")]
     pub keys: Option<PathBuf>,
+    /// The certificate of the server and its chain, in PEM: HTTP is served within TLS, and PostgreSQL to those who want
+    /// it; read again when it changes
+    #[arg(long, env = "CLICKLAKE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The private key of the certificate, in PEM
+    #[arg(long, env = "CLICKLAKE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake key spring,campaign-3 >> keys.txt")]
+pub struct Key {
+    /// The campaigns that it sees, by comma, or * for all
+    #[arg(value_name = "CAMPAIGNS")]
+    pub campaigns: String,
 }
 
 #[derive(Debug, Args)]

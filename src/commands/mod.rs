@@ -7,6 +7,7 @@ pub mod explain;
 pub mod generate;
 pub mod history;
 pub mod ingest;
+pub mod key;
 pub mod lag;
 pub mod manual;
 pub mod pins;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::ValueEnum;
 use lake_schemas::Lake;
-use query::serve::{Keys, Postgres, Program, Server, raise_open_files};
+use query::serve::{Keys, Postgres, Program, Server, Tls, raise_open_files};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -31,21 +31,27 @@ pub async fn run(common: &Common, command: Serve, stop: CancellationToken) -> an
     let for_http = memory / HTTP_SHARE;
     let keys = command.keys.as_deref().map(read_keys).transpose()?.map(Arc::new);
     let at = |flag: &'static str, address| at(flag, address, keys.is_some());
+    let tls = match (&command.tls_cert, &command.tls_key) {
+        (Some(certificate), Some(key)) => Some(Arc::new(Tls::new(certificate, key)?)),
+        _ => None,
+    };
     let http = at("--listen", command.listen)?.await?;
     let postgres = match command.postgres {
         Some(address) => {
             let listener = at("--postgres", address)?.await?;
             let program = this_program(common).context("finding this program")?;
             let postgres = Postgres::by_processes(program, keys.clone(), memory - for_http);
-            Some((postgres.context("a folder for sockets (TMPDIR says where)")?, listener))
+            let postgres = postgres.context("a folder for sockets (TMPDIR says where)")?;
+            Some((tls.iter().cloned().fold(postgres, Postgres::with_tls), listener))
         }
         None => None,
     };
-    say("http", http.local_addr()?, "");
+    say(if tls.is_some() { "https" } else { "http" }, http.local_addr()?, "");
     if let Some((_, listener)) = &postgres {
         say("postgresql", listener.local_addr()?, "/clicklake");
     }
-    Server::new(lake, keys, for_http)?.serve(http, postgres, stop).await;
+    let server = tls.into_iter().fold(Server::new(lake, keys, for_http)?, Server::with_tls);
+    server.serve(http, postgres, stop).await;
     Ok(())
 }
 

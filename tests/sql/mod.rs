@@ -6,7 +6,7 @@ mod beside;
 mod distributed;
 mod passed_over;
 mod typed;
-mod world;
+pub mod world;
 
 use std::path::Path;
 

@@ -5,6 +5,9 @@
 //!   5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 spring,summer
 //! ```
 //!
+//! Behind the hash of a key that `clicklake key` has made stands a colon and its verifier, by which clients of
+//! PostgreSQL log in without sending it: see [`super::scram`].
+//!
 //! A key is looked for in the same time whether it is there, and wherever: each of them is compared to its last byte.
 
 use std::fmt;
@@ -13,6 +16,7 @@ use lake_schemas::LakeError;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use super::scram::{Proof, Verifier};
 use crate::sees::Sees;
 
 /// What stands for all campaigns.
@@ -44,19 +48,27 @@ impl KeyId {
 #[derive(Clone)]
 pub struct Keys {
     keys: Vec<(Hash, Sees)>,
+    /// Of those that have one, by their place.
+    verifiers: Vec<(usize, Verifier)>,
 }
 
 impl Keys {
     /// From the lines of a file. What is wrong names the line, and never repeats it.
     pub fn parse(text: &str) -> Result<Self, LakeError> {
         let mut keys: Vec<(Hash, Sees)> = Vec::new();
+        let mut verifiers = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
             let wrong = |what: &str| LakeError::Refused(format!("line {number} of the keys: {what}"));
-            let (hash, campaigns) = line.split_once(' ').ok_or_else(|| wrong(EXPECTED))?;
+            let (key, campaigns) = line.split_once(' ').ok_or_else(|| wrong(EXPECTED))?;
+            let (hash, verifier) = key.split_once(':').map_or((key, None), |(hash, of)| (hash, Some(of)));
+            if let Some(verifier) = verifier {
+                let verifier = Verifier::parse(verifier).ok_or_else(|| wrong(VERIFIER))?;
+                verifiers.push((keys.len(), verifier));
+            }
             let hash = hash_of(hash).ok_or_else(|| wrong(EXPECTED))?;
             if keys.iter().any(|(other, _)| *other == hash) {
                 return Err(wrong("that key is there already; give all its campaigns in one line"));
@@ -69,7 +81,7 @@ impl Keys {
             count if count > KEYS_MAX => {
                 Err(LakeError::Refused(format!("there are {count} keys; a server has {KEYS_MAX} at most")))
             }
-            _ => Ok(Self { keys }),
+            _ => Ok(Self { keys, verifiers }),
         }
     }
 
@@ -90,6 +102,38 @@ impl Keys {
         if bool::from(is_there) { self.keys.get(found as usize).map(|(_, sees)| (id, sees)) } else { None }
     }
 }
+
+impl Keys {
+    /// Whether somebody may log in by a proof, and whether everyone may.
+    pub(super) fn are_proved(&self) -> Proved {
+        match self.verifiers.len() {
+            0 => Proved::None,
+            count if count == self.keys.len() => Proved::All,
+            _ => Proved::Some,
+        }
+    }
+
+    /// Which key somebody proves to have, what it sees, and what the server says to that.
+    pub(super) fn find_by(&self, proof: &Proof) -> Option<(KeyId, &Sees, String)> {
+        let mut found = u32::MAX;
+        for (place, (_, verifier)) in (0_u32..).zip(&self.verifiers) {
+            found.conditional_assign(&place, proof.is_of(verifier));
+        }
+        let (place, verifier) = self.verifiers.get(found as usize)?;
+        let (hash, sees) = self.keys.get(*place)?;
+        Some((KeyId(*hash), sees, proof.server_last(verifier)))
+    }
+}
+
+/// Which keys have a verifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proved {
+    None,
+    Some,
+    All,
+}
+
+const VERIFIER: &str = "what stands behind the hash and a colon is made by `clicklake key`, and by nothing else";
 
 const EXPECTED: &str =
     "expected the SHA-256 of a key in hex (printf %s KEY | sha256sum), a space, and its campaigns by comma, or *";
@@ -137,6 +181,23 @@ mod tests {
             assert_eq!(keys.sees(wrong), None, "{wrong}");
         }
         assert_eq!(format!("{keys:?}"), "2 keys");
+    }
+
+    #[test]
+    fn keys_have_verifiers_or_not() {
+        let (key, line) = super::super::scram::new_key([1; 32], "spring");
+        let plain = format!("{PASSWORD} summer");
+        for (text, proved) in
+            [(plain.clone(), Proved::None), (format!("{plain}\n{line}"), Proved::Some), (line.clone(), Proved::All)]
+        {
+            assert_eq!(Keys::parse(&text).expect("keys").are_proved(), proved);
+        }
+        // By its hash, it is a key like any other.
+        let spring = Sees::Campaigns(["spring".to_owned()].into());
+        assert_eq!(Keys::parse(&line).expect("a key").sees(&key), Some(&spring));
+        let forged = line.replace("4096", "1");
+        let said = Keys::parse(&forged).expect_err("it is not so made").to_string();
+        assert!(said.starts_with("line 1 of the keys: what stands behind the hash"), "{said}");
     }
 
     #[test]

@@ -25,8 +25,10 @@ mod postgres;
 mod problem;
 mod resources;
 mod routes;
+mod scram;
 mod served;
 mod server;
+mod tls;
 
 pub use asked::Asked;
 pub use keys::Keys;
@@ -34,4 +36,6 @@ pub use metrics::told;
 pub use postgres::{Postgres, Program, work};
 pub use problem::Problem;
 pub use resources::{bound_worker, raise_open_files};
+pub use scram::new_key;
 pub use server::Server;
+pub use tls::Tls;

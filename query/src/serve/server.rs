@@ -12,12 +12,14 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use lake_schemas::Lake;
 use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -28,6 +30,7 @@ use super::postgres::Postgres;
 use super::resources::connections_max;
 use super::routes::{panicked, router};
 use super::served::Served;
+use super::tls::Tls;
 use crate::error::QueryError;
 
 /// How long a request may take to arrive, and a connection to be silent between two.
@@ -48,13 +51,19 @@ const FULL_WAIT: Duration = Duration::from_millis(100);
 /// Serves the totals of a lake.
 pub struct Server {
     served: Arc<Served>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Server {
     /// Of a lake, to those who have keys; without any, to everyone. What answers over HTTP are made of may take so much
     /// memory at once, in bytes. Nothing is read yet.
     pub fn new(lake: Lake, keys: Option<Arc<Keys>>, memory: usize) -> Result<Self, QueryError> {
-        Ok(Self { served: Arc::new(Served::new(lake, keys, memory)?) })
+        Ok(Self { served: Arc::new(Served::new(lake, keys, memory)?), tls: None })
+    }
+
+    /// Serves HTTP within TLS, and nothing without.
+    pub fn with_tls(self, tls: Arc<Tls>) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Serves HTTP, and PostgreSQL if that is wanted, until told to stop, and then ends what is under way.
@@ -70,7 +79,12 @@ impl Server {
                     postgres.counted_by(&self.served.metrics).serve(listener, stop.clone()).await;
                 }
             };
-            tokio::join!(self.served.keep_looking(&stop), self.accept(http, &stop), postgres);
+            let tls = async {
+                if let Some(tls) = &self.tls {
+                    tls.keep_fresh(&stop).await;
+                }
+            };
+            tokio::join!(self.served.keep_looking(&stop), self.accept(http, &stop), postgres, tls);
         })
     }
 
@@ -88,7 +102,8 @@ impl Server {
             // All are taken by those who have keys: whoever comes now is hung up on.
             let Some(place) = places.take() else { continue };
             let (place, connected) = (Arc::new(place), self.served.metrics.connected("http"));
-            let served = connection(stream, router.clone(), Arc::clone(&place), &under_way);
+            let tls = self.tls.as_ref().map(|tls| tls.http());
+            let served = connection(stream, tls, router.clone(), Arc::clone(&place), under_way.watcher());
             tokio::spawn(async move {
                 tokio::select! {
                     () = served => {}
@@ -104,15 +119,33 @@ impl Server {
 }
 
 /// One connection, until it is closed.
-fn connection(
+async fn connection(
     stream: TcpStream,
+    tls: Option<TlsAcceptor>,
     router: Router,
     place: Arc<Place>,
-    under_way: &GracefulShutdown,
-) -> impl Future<Output = ()> + use<> {
+    under_way: Watcher,
+) {
     // Answers are small, and somebody waits for each. A connection that can be set to neither is one all the same.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX));
+    match tls {
+        None => converse(stream, router, place, under_way).await,
+        Some(tls) => {
+            if let Ok(Ok(stream)) = timeout(HEAD_MAX, tls.accept(stream)).await {
+                converse(stream, router, place, under_way).await;
+            }
+        }
+    }
+}
+
+/// One connection, on which the client speaks HTTP.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
+    router: Router,
+    place: Arc<Place>,
+    under_way: Watcher,
+) {
     let mut builder = Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(HEAD_BYTES_MAX);
     let router = TowerToHyperService::new(router);
@@ -120,9 +153,7 @@ fn connection(
         request.extensions_mut().insert(Arc::clone(&place));
         router.call(request)
     });
-    let watched = under_way.watch(builder.serve_connection(TokioIo::new(stream), service));
-    async move {
-        // How a client goes is its own business.
-        let _ = watched.await;
-    }
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    // How a client goes is its own business.
+    let _ = under_way.watch(connection).await;
 }

@@ -57,8 +57,18 @@ pub(crate) trait Look {
 
 /// Changes the parts of a statement.
 pub(crate) trait Change {
+    /// Changes a query, also one within another, before what it is made of.
+    fn query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
     /// Changes what stands in the place of a table, before what it is made of.
     fn table_factor(&mut self, _: &mut TableFactor) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    /// Changes an expression, before what it is made of.
+    fn whole(&mut self, _: &mut Expr) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
@@ -173,8 +183,16 @@ struct Changing<'a>(&'a mut dyn Change);
 impl ParserVisitorMut for Changing<'_> {
     type Break = ();
 
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.0.query(query)
+    }
+
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         self.0.table_factor(factor)
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        self.0.whole(expr)
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {

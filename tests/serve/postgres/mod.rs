@@ -1,8 +1,12 @@
 //! Law: the PostgreSQL wire answers what SQL answers, to whoever has a key and of nothing but what that key sees, and
 //! nothing that is sent to it changes anything, or takes it down.
 
+mod copied;
 mod lake;
+mod logged_in;
 mod processes;
+mod same;
+mod tools;
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;

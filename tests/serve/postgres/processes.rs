@@ -1,5 +1,5 @@
-//! Law: what a statement of one key does to the process that answers it, it does to no other key, to nobody who logs in,
-//! and not to the server; and who only connects keeps nobody out.
+//! Law: what a statement of one key does to the process that answers it, it does to no other key, to nobody who logs
+//! in, and not to the server; and who only connects keeps nobody out.
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -2,7 +2,7 @@
 //! answers that key. No SQL is read here.
 
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use datafusion_postgres::pgwire::api::auth::StartupHandler;
@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::Postgres;
 use super::errors::Refused;
 use super::handed::{Client, Session};
+use super::login::Scram;
 use super::metered::Metered;
 use super::relay::relay;
 use super::workers::Who;
@@ -40,6 +41,8 @@ type Socket = Framed<Metered<MaybeTls>, PgWireMessageServerCodec<()>>;
 pub(super) struct Door {
     /// What it has in common with others.
     pub server: Arc<Postgres>,
+    /// How far a login by proof is.
+    pub scram: Mutex<Scram>,
     who: OnceLock<Who>,
 }
 
@@ -50,7 +53,7 @@ pub(super) async fn open(
     place: &Place,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    let door = Door { server, who: OnceLock::new() };
+    let door = Door { server, scram: Mutex::default(), who: OnceLock::new() };
     let logged_in = tokio::select! {
         () = stop.cancelled() => return Ok(()),
         () = place.is_given_away() => return Ok(()),
@@ -90,7 +93,12 @@ impl Door {
 
     /// Talks to a client until it has logged in; `None`: it has not, and knows why.
     async fn log_in(&self, socket: TcpStream) -> io::Result<Option<(Socket, Who)>> {
-        let Some(begun) = negotiate_tls(socket, None).await? else { return Ok(None) };
+        let tls = self.server.tls.as_ref().map(|tls| tls.postgresql());
+        let Some(begun) = negotiate_tls(socket, tls).await? else { return Ok(None) };
+        // What came before TLS came from somebody between, who would be taken for whoever logs in behind it.
+        if begun.is_secure() && !begun.read_buffer().is_empty() {
+            return Ok(None);
+        }
         let mut socket = metered(begun);
         loop {
             socket.get_mut().begin(LOGIN_BYTES_MAX);

@@ -1,5 +1,6 @@
 //! Errors as PostgreSQL's clients know them: one sentence, and a code of five letters that programs go by.
 
+use std::fmt;
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
@@ -42,6 +43,11 @@ impl Refused {
     /// It is of another kind of value.
     pub fn value(why: &str) -> Self {
         Self { code: "22023", why: why.to_owned() }
+    }
+
+    /// It is written as no value of its kind is.
+    pub fn malformed(why: &str) -> Self {
+        Self { code: "22P02", why: why.to_owned() }
     }
 
     /// It is no SQL.
@@ -95,6 +101,17 @@ impl Refused {
         fatal("57P01", "the server stops")
     }
 
+    /// What a client says to log in proves nothing.
+    pub fn no_proof() -> PgWireError {
+        fatal("28P01", "that is no login by SCRAM-SHA-256; leave out channel binding, or connect with TLS")
+    }
+
+    /// Others would read the key on its way.
+    pub fn in_clear_text() -> PgWireError {
+        let how = "connect with TLS (sslmode=require), or with a key made by `clicklake key`";
+        fatal("28000", &format!("a key would cross the network in clear text; {how}"))
+    }
+
     /// The key is none.
     pub fn no_key() -> PgWireError {
         fatal("28P01", "the password is no key of this server")
@@ -123,6 +140,12 @@ impl Refused {
     /// The process that answered is gone: of this code, and why.
     pub fn lost(code: &str, why: &str) -> PgWireError {
         fatal(code, why)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.why)
     }
 }
 

@@ -23,7 +23,8 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Follows bytes that have come; returns how many of them are the client's. Those that are not follow the last word.
+    /// Follows bytes that have come; returns how many of them are the client's. Those that are not follow the last
+    /// word.
     pub fn follow(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() && !self.is_over {

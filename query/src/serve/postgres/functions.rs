@@ -1,51 +1,338 @@
 //! Functions of PostgreSQL that programs call before they ask anything, and that nobody else has.
+//!
+//! Most of them say of a thing what no thing here has: a comment, a definition, a size. [`StandIn`] answers each with
+//! one value, whatever it is asked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
-use arrow::datatypes::DataType;
+use arrow::array::{Array, AsArray, BooleanArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility, create_udf,
+};
 use datafusion::scalar::ScalarValue;
 use lake_schemas::LakeError;
 
-use super::settings::{self, VERSION};
+use super::settings::{self, Setting, VERSION};
+
+/// Names of functions, and how many arguments each takes.
+type Called = (&'static str, &'static [usize]);
+
+/// Functions that describe something, which nothing here is described by.
+const TEXTS: [Called; 19] = [
+    ("obj_description", &[1, 2]),
+    ("shobj_description", &[2]),
+    ("col_description", &[2]),
+    ("pg_get_indexdef", &[1, 3]),
+    ("pg_get_viewdef", &[1, 2]),
+    ("pg_get_ruledef", &[1, 2]),
+    ("pg_get_triggerdef", &[1, 2]),
+    ("pg_get_functiondef", &[1]),
+    ("pg_get_function_result", &[1]),
+    ("pg_get_function_arguments", &[1]),
+    ("pg_get_function_identity_arguments", &[1]),
+    ("pg_get_function_sqlbody", &[1]),
+    ("pg_get_partition_constraintdef", &[1]),
+    ("pg_get_serial_sequence", &[2]),
+    ("pg_size_pretty", &[1]),
+    ("pg_tablespace_location", &[1]),
+    ("inet_server_addr", &[0]),
+    ("inet_client_addr", &[0]),
+    ("pg_describe_object", &[3]),
+];
+
+/// Functions that number or measure something, which nothing here is by them.
+const NUMBERS: [Called; 8] = [
+    ("pg_table_size", &[1]),
+    ("pg_indexes_size", &[1]),
+    ("pg_database_size", &[1]),
+    ("pg_tablespace_size", &[1]),
+    ("pg_sequence_last_value", &[1]),
+    ("pg_relation_filenode", &[1]),
+    ("inet_server_port", &[0]),
+    ("inet_client_port", &[0]),
+];
+
+/// What is so here.
+const TRUE: [Called; 4] = [
+    ("pg_type_is_visible", &[1]),
+    ("pg_function_is_visible", &[1]),
+    ("pg_opclass_is_visible", &[1]),
+    ("pg_has_role", &[2, 3]),
+];
+
+/// What is not.
+const FALSE: [Called; 4] = [
+    ("pg_is_in_recovery", &[0]),
+    ("pg_is_other_temp_schema", &[1]),
+    ("pg_index_column_has_property", &[3]),
+    ("pg_index_has_property", &[2]),
+];
+
+/// Functions that say what may be done to something.
+const PRIVILEGES: [&str; 8] = [
+    "has_table_privilege",
+    "has_any_column_privilege",
+    "has_column_privilege",
+    "has_schema_privilege",
+    "has_database_privilege",
+    "has_function_privilege",
+    "has_sequence_privilege",
+    "has_tablespace_privilege",
+];
+
+/// What may be done here: nothing that changes anything.
+const MAY: [&str; 4] = ["SELECT", "USAGE", "CONNECT", "EXECUTE"];
 
 /// All of them.
-pub(super) fn functions() -> [ScalarUDF; 7] {
+pub(super) fn functions() -> Vec<ScalarUDF> {
     let version = Arc::new(|_: &[ColumnarValue]| Ok(text(format!("PostgreSQL {VERSION}"))));
-    let nothing = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Utf8(None)));
-    let visible = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Boolean(Some(true))));
-    // It is asked for what extensions would bring.
-    let no_type = |_: &[ColumnarValue]| Ok(ColumnarValue::Scalar(ScalarValue::Int32(None)));
-    let of_index = vec![DataType::Int64, DataType::Int64, DataType::Boolean];
-    // Tables and columns are described elsewhere.
-    let of_table = vec![DataType::Int32, DataType::Utf8];
-    let of_column = vec![DataType::Int32, DataType::Int32];
-    let stable = Volatility::Stable;
-    [
-        create_udf("version", Vec::new(), DataType::Utf8, stable, version),
-        create_udf("current_setting", vec![DataType::Utf8], DataType::Utf8, stable, Arc::new(current_setting)),
-        create_udf("obj_description", of_table, DataType::Utf8, stable, Arc::new(nothing)),
-        create_udf("col_description", of_column, DataType::Utf8, stable, Arc::new(nothing)),
-        create_udf("pg_get_indexdef", of_index, DataType::Utf8, stable, Arc::new(nothing)),
-        create_udf("pg_type_is_visible", vec![DataType::Int32], DataType::Boolean, stable, Arc::new(visible)),
-        create_udf("to_regtype", vec![DataType::Utf8], DataType::Int32, stable, Arc::new(no_type)),
-    ]
+    let texts = TEXTS.map(|called| StandIn::of(called, ScalarValue::Utf8(None)));
+    let numbers = NUMBERS.map(|called| StandIn::of(called, ScalarValue::Int64(None)));
+    let is_so = TRUE.map(|called| StandIn::of(called, ScalarValue::Boolean(Some(true))));
+    let is_not = FALSE.map(|called| StandIn::of(called, ScalarValue::Boolean(Some(false))));
+    let others = [
+        create_udf("version", Vec::new(), DataType::Utf8, Volatility::Stable, version),
+        // It is asked for what extensions would bring.
+        StandIn::of(("to_regtype", &[1]), ScalarValue::Int32(None)),
+        StandIn::of(("pg_my_temp_schema", &[0]), ScalarValue::Int32(Some(0))),
+        StandIn::of(("getdatabaseencoding", &[0]), ScalarValue::Utf8(Some("UTF8".to_owned()))),
+        // An index has no columns where there is none.
+        StandIn::of(("_pg_expandarray", &[1]), no_column()),
+        Asking::CurrentSetting.function(),
+        Asking::SetConfig.function(),
+        Asking::Transaction.function(),
+    ];
+    let privileges = PRIVILEGES.map(|name| ScalarUDF::from(Privilege::of(name)));
+    texts.into_iter().chain(numbers).chain(is_so).chain(is_not).chain(others).chain(privileges).collect()
 }
 
-/// What SHOW would show.
-fn current_setting(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {
-    let name = match arguments {
-        [ColumnarValue::Scalar(name)] => name.try_as_str().flatten().unwrap_or_default().to_ascii_lowercase(),
-        _ => String::new(),
-    };
-    let shown = settings::shown(&name).map(|(_, value)| text(value.to_owned()));
-    shown.ok_or_else(|| {
-        let why = "current_setting: there is no setting of that name".to_owned();
-        DataFusionError::External(Box::new(LakeError::Refused(why)))
-    })
+/// One of many columns of an index: which it is, and its place.
+fn no_column() -> ScalarValue {
+    let fields = ["x", "n"].map(|name| Field::new(name, DataType::Int64, true));
+    let kind = DataType::Struct(Fields::from(Vec::from(fields)));
+    ScalarValue::try_from(&kind).unwrap_or(ScalarValue::Null)
+}
+
+/// How many arguments a function takes, of whatever type.
+fn signature(counts: &[usize]) -> Signature {
+    let counts = counts.iter().map(|count| match count {
+        0 => TypeSignature::Nullary,
+        count => TypeSignature::Any(*count),
+    });
+    Signature::one_of(counts.collect(), Volatility::Stable)
+}
+
+/// A function that answers the same whatever it is asked.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct StandIn {
+    name: &'static str,
+    signature: Signature,
+    answer: ScalarValue,
+}
+
+impl StandIn {
+    fn of((name, counts): Called, answer: ScalarValue) -> ScalarUDF {
+        Self { name, signature: signature(counts), answer }.into()
+    }
+}
+
+impl ScalarUDFImpl for StandIn {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.answer.data_type())
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Ok(ColumnarValue::Scalar(self.answer.clone()))
+    }
+}
+
+/// A function of values that stand in the statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Asking {
+    CurrentSetting,
+    SetConfig,
+    Transaction,
+}
+
+impl Asking {
+    fn function(self) -> ScalarUDF {
+        let counts: &[usize] = match self {
+            Self::CurrentSetting => &[1, 2],
+            Self::SetConfig => &[3],
+            Self::Transaction => &[0],
+        };
+        Asked { asking: self, signature: signature(counts) }.into()
+    }
+}
+
+/// The same, as DataFusion has functions.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Asked {
+    asking: Asking,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Asked {
+    fn name(&self) -> &str {
+        match self.asking {
+            Asking::CurrentSetting => "current_setting",
+            Asking::SetConfig => "set_config",
+            Asking::Transaction => "txid_current",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(if self.asking == Asking::Transaction { DataType::Int64 } else { DataType::Utf8 })
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let answer = match self.asking {
+            Asking::CurrentSetting => current_setting(&arguments.args),
+            Asking::SetConfig => set_config(&arguments.args),
+            Asking::Transaction => Ok(transaction()),
+        };
+        answer.map(ColumnarValue::Scalar)
+    }
+}
+
+/// What SHOW would show; nothing of what is not there, if that is asked for.
+fn current_setting(arguments: &[ColumnarValue]) -> Result<ScalarValue> {
+    let name = string(arguments.first()).unwrap_or_default().to_ascii_lowercase();
+    let may_lack = matches!(arguments.get(1), Some(ColumnarValue::Scalar(ScalarValue::Boolean(Some(true)))));
+    match settings::shown(&name) {
+        Some((_, value)) => Ok(ScalarValue::Utf8(Some(value.to_owned()))),
+        None if may_lack => Ok(ScalarValue::Utf8(None)),
+        None => Err(refused("current_setting: there is no setting of that name".to_owned())),
+    }
+}
+
+/// What SET would set, which is nothing that changes an answer.
+fn set_config(arguments: &[ColumnarValue]) -> Result<ScalarValue> {
+    let [name, value] = [0, 1].map(|place| string(arguments.get(place)));
+    let name = name.ok_or_else(|| refused("set_config takes the name of a setting, in quotes".to_owned()))?;
+    let value = value.unwrap_or_default();
+    match settings::set_to(&name, &value) {
+        Ok(Setting::Unheeded) => Ok(ScalarValue::Utf8(Some(value))),
+        Ok(Setting::Limit(_)) => Err(refused(format!("set_config does not set {name}; write SET {name} TO '{value}'"))),
+        Err(why) => Err(refused(why.to_string())),
+    }
+}
+
+/// A number for a transaction, which no other has that this process has answered.
+fn transaction() -> ScalarValue {
+    static LAST: AtomicI64 = AtomicI64::new(0);
+    ScalarValue::Int64(Some(LAST.fetch_add(1, Ordering::Relaxed) + 1))
+}
+
+/// Whether something may be done.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Privilege {
+    name: &'static str,
+    signature: Signature,
+}
+
+impl Privilege {
+    fn of(name: &'static str) -> Self {
+        // A column has a table; and all of them may be told who asks.
+        let counts: &[usize] = if name == "has_column_privilege" { &[3, 4] } else { &[2, 3] };
+        Self { name, signature: signature(counts) }
+    }
+}
+
+impl ScalarUDFImpl for Privilege {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        match arguments.args.last() {
+            Some(ColumnarValue::Array(asked)) => {
+                let asked = cast(asked.as_ref(), &DataType::Utf8)?;
+                let may: BooleanArray = asked.as_string::<i32>().iter().map(|asked| asked.map(is_allowed)).collect();
+                Ok(ColumnarValue::Array(Arc::new(may)))
+            }
+            asked => Ok(ColumnarValue::Scalar(ScalarValue::Boolean(string(asked).map(|asked| is_allowed(&asked))))),
+        }
+    }
+}
+
+/// Whether one of these may be done.
+fn is_allowed(asked: &str) -> bool {
+    asked.split(',').any(|one| MAY.contains(&one.trim().to_ascii_uppercase().as_str()))
+}
+
+/// A string that stands in the statement.
+fn string(argument: Option<&ColumnarValue>) -> Option<String> {
+    match argument {
+        Some(ColumnarValue::Scalar(value)) => value.try_as_str().flatten().map(str::to_owned),
+        Some(ColumnarValue::Array(values)) if values.len() == 1 => {
+            let value = ScalarValue::try_from_array(values.as_ref(), 0).ok()?;
+            value.try_as_str().flatten().map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
+fn refused(why: String) -> DataFusionError {
+    DataFusionError::External(Box::new(LakeError::Refused(why)))
 }
 
 fn text(text: String) -> ColumnarValue {
     ColumnarValue::Scalar(ScalarValue::Utf8(Some(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scalar(text: &str) -> ColumnarValue {
+        self::text(text.to_owned())
+    }
+
+    #[test]
+    fn settings_are_what_show_shows_and_set_sets() {
+        let lacking = ColumnarValue::Scalar(ScalarValue::Boolean(Some(true)));
+        let shown = |arguments: &[ColumnarValue]| current_setting(arguments).ok();
+        assert_eq!(shown(&[scalar("TimeZone")]), Some(ScalarValue::Utf8(Some("UTC".to_owned()))));
+        assert_eq!(shown(&[scalar("nothing"), lacking]), Some(ScalarValue::Utf8(None)));
+        assert_eq!(shown(&[scalar("nothing")]), None);
+        let set = |name: &str, value: &str| set_config(&[scalar(name), scalar(value)]).is_ok();
+        assert!(set("bytea_output", "hex") && set("search_path", ""));
+        assert!(!set("timezone", "Europe/Berlin") && !set("statement_timeout", "5s"));
+    }
+
+    #[test]
+    fn nothing_that_changes_anything_is_allowed() {
+        assert!(is_allowed("select") && is_allowed("INSERT, SELECT") && is_allowed("usage"));
+        assert!(!is_allowed("UPDATE") && !is_allowed("select with grant option") && !is_allowed(""));
+    }
+
+    #[test]
+    fn the_column_of_an_index_has_parts() {
+        assert!(matches!(no_column().data_type(), DataType::Struct(fields) if fields.len() == 2));
+    }
 }

@@ -4,8 +4,8 @@
 //! It is the first line only: it keeps statements from taking tenths of a second where the planner cannot be
 //! interrupted. What gets past it ends a process that serves one key, see [`super::workers`].
 //!
-//! The tokens are those of the dialect that the text is parsed in. In another dialect the same letters are other tokens:
-//! what is one name or one string there may be a thousand operators here.
+//! The tokens are those of the dialect that the text is parsed in. In another dialect the same letters are other
+//! tokens: what is one name or one string there may be a thousand operators here.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -42,7 +42,8 @@ const BESIDE: [Keyword; 10] = [
     Keyword::WHEN,
 ];
 
-/// Times that a text may say INTERVAL: of what follows it, the parser keeps no depth, so that so many may be on a stack.
+/// Times that a text may say INTERVAL: of what follows it, the parser keeps no depth, so that so many may be on a
+/// stack.
 const INTERVALS_MAX: usize = 128;
 
 /// Words in a text of which each may nest a plan by one, and tables that are read: they weigh more on a stack than
@@ -191,8 +192,8 @@ impl Look for Found {
     }
 }
 
-/// How often the planner writes what an expression is made of: `a BETWEEN b AND c` is `a >= b AND a <= c` to it, so that
-/// a chain of them doubles with each.
+/// How often the planner writes what an expression is made of: `a BETWEEN b AND c` is `a >= b AND a <= c` to it, so
+/// that a chain of them doubles with each.
 fn copies_of(expr: &Expr) -> u64 {
     let is_twice = match expr {
         Expr::Between { .. } => true,

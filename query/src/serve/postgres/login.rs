@@ -1,8 +1,12 @@
 //! Who connects, and what they see: the password is the key, whatever the name.
+//!
+//! A key crosses a network in clear text only within TLS. Without, those log in whose keys have a verifier, by SCRAM;
+//! and when all have one, nobody sends a key at all.
 
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use datafusion_postgres::pgwire::api::auth::sasl::scram::random_nonce;
 use datafusion_postgres::pgwire::api::auth::{
     StartupHandler, protocol_negotiation, save_startup_parameters_to_metadata,
 };
@@ -15,7 +19,39 @@ use futures::{Sink, SinkExt};
 use super::door::Door;
 use super::errors::Refused;
 use super::workers::Who;
+use crate::locked::lock;
 use crate::sees::Sees;
+use crate::serve::keys::Proved;
+use crate::serve::scram::{Begun, MECHANISM};
+
+/// How far a login by SCRAM is.
+#[derive(Default)]
+pub(super) enum Scram {
+    /// It is none: the password is asked for.
+    #[default]
+    Unasked,
+    /// The client is asked to prove that it has a key.
+    Asked,
+    /// It has begun to.
+    Begun(Begun),
+}
+
+/// What a client is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ask {
+    Password,
+    Proof,
+}
+
+/// What a client is asked for, when such keys have a verifier, on a connection that nobody else reads, or on another;
+/// `None` if there is nothing that it could safely show.
+fn ask(proved: Proved, is_private: bool) -> Option<Ask> {
+    match (proved, is_private) {
+        (Proved::All, _) | (Proved::Some, false) => Some(Ask::Proof),
+        (_, true) => Some(Ask::Password),
+        (Proved::None, false) => None,
+    }
+}
 
 #[async_trait]
 impl StartupHandler for Door {
@@ -29,22 +65,71 @@ impl StartupHandler for Door {
             PgWireFrontendMessage::Startup(startup) => {
                 protocol_negotiation(client, &startup).await?;
                 save_startup_parameters_to_metadata(client, &startup);
-                if self.server.keys.is_some() {
+                if let Some(keys) = &self.server.keys {
                     client.set_state(PgWireConnectionState::AuthenticationInProgress);
-                    let ask = PgWireBackendMessage::Authentication(Authentication::CleartextPassword);
-                    return Ok(client.send(ask).await?);
+                    let is_private = client.is_secure() || client.socket_addr().ip().is_loopback();
+                    let ask = match ask(keys.are_proved(), is_private).ok_or_else(Refused::in_clear_text)? {
+                        Ask::Password => Authentication::CleartextPassword,
+                        Ask::Proof => {
+                            *lock(&self.scram) = Scram::Asked;
+                            Authentication::SASL(vec![MECHANISM.to_owned()])
+                        }
+                    };
+                    return Ok(client.send(PgWireBackendMessage::Authentication(ask)).await?);
                 }
                 Who { key: None, sees: Sees::All }
             }
             PgWireFrontendMessage::PasswordMessageFamily(password) => {
-                let password = password.into_password()?;
                 let keys = self.server.keys.as_ref().ok_or_else(Refused::no_key)?;
-                let (key, sees) = keys.find(&password.password).ok_or_else(Refused::no_key)?;
-                Who { key: Some(key), sees: sees.clone() }
+                let state = std::mem::take(&mut *lock(&self.scram));
+                match state {
+                    Scram::Unasked => {
+                        let password = password.into_password()?;
+                        let (key, sees) = keys.find(&password.password).ok_or_else(Refused::no_key)?;
+                        Who { key: Some(key), sees: sees.clone() }
+                    }
+                    Scram::Asked => {
+                        let first = password.into_sasl_initial_response()?;
+                        let is_known = first.auth_method == MECHANISM;
+                        let first = first.data.filter(|_| is_known).ok_or_else(Refused::no_proof)?;
+                        let begun = Begun::new(&first, &random_nonce()).ok_or_else(Refused::no_proof)?;
+                        let said = Authentication::SASLContinue(begun.server_first().to_owned().into());
+                        *lock(&self.scram) = Scram::Begun(begun);
+                        return Ok(client.send(PgWireBackendMessage::Authentication(said)).await?);
+                    }
+                    Scram::Begun(begun) => {
+                        let last = password.into_sasl_response()?;
+                        let proof = begun.proof(&last.data).ok_or_else(Refused::no_proof)?;
+                        let (key, sees, said) = keys.find_by(&proof).ok_or_else(Refused::no_key)?;
+                        let who = Who { key: Some(key), sees: sees.clone() };
+                        let said = Authentication::SASLFinal(said.into());
+                        client.send(PgWireBackendMessage::Authentication(said)).await?;
+                        who
+                    }
+                }
             }
             _ => return Err(Refused::protocol("a client begins by saying who it is").into()),
         };
         self.let_in(who);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_crosses_a_network_within_tls_or_not_at_all() {
+        for (proved, is_private, expected) in [
+            (Proved::None, true, Some(Ask::Password)),
+            (Proved::None, false, None),
+            (Proved::Some, true, Some(Ask::Password)),
+            (Proved::Some, false, Some(Ask::Proof)),
+            (Proved::All, true, Some(Ask::Proof)),
+            (Proved::All, false, Some(Ask::Proof)),
+        ] {
+            assert_eq!(ask(proved, is_private), expected, "{proved:?}, {is_private}");
+        }
     }
 }

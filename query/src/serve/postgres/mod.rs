@@ -15,8 +15,10 @@
 mod adapted;
 mod answering;
 mod answers;
+mod arrays;
 mod catalog;
 mod connection;
+mod copying;
 mod cursors;
 mod door;
 mod engine;
@@ -24,11 +26,14 @@ mod errors;
 mod frames;
 mod functions;
 mod handed;
+mod information_schema;
 mod kept;
 mod limits;
 mod login;
 mod metered;
+mod of_catalog;
 mod parameters;
+mod parsed;
 mod prepared;
 mod process;
 mod protocol;
@@ -38,6 +43,8 @@ mod sessions;
 mod settings;
 mod statements;
 mod steps;
+mod tables;
+mod times;
 mod under_way;
 mod worker;
 mod workers;
@@ -65,6 +72,7 @@ use super::keys::Keys;
 use super::metrics::Metrics;
 use super::places::Places;
 use super::resources::connections_max;
+use super::tls::Tls;
 use crate::error::QueryError;
 
 /// How long to wait when a connection cannot be taken: by then some file has been closed.
@@ -84,6 +92,7 @@ pub struct Postgres {
     cancels: Arc<ConnectionManager>,
     names: RandomPidSecretKeyGenerator,
     metrics: Arc<Metrics>,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Postgres {
@@ -106,7 +115,13 @@ impl Postgres {
             cancels: Arc::new(ConnectionManager::new()),
             names: RandomPidSecretKeyGenerator::default(),
             metrics: Arc::new(Metrics::new()),
+            tls: None,
         }
+    }
+
+    /// Lets clients connect with TLS, who may do without.
+    pub fn with_tls(self, tls: Arc<Tls>) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Counts connections there.

@@ -1,13 +1,19 @@
 //! Parameters of prepared statements. DataFusion knows their values only when a plan is made, and those of its
-//! functions that are tables must know their arguments before; so into these the values are written.
+//! functions that are tables must know their arguments before; so into these the values are written. So are lists of
+//! which something is one.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use arrow::array::Array;
 use arrow::datatypes::DataType;
 use chrono::{DateTime, SecondsFormat};
 use datafusion::scalar::ScalarValue;
-use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, Statement, TableFactor, Value};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, DataType as SqlType, Expr, FunctionArg, FunctionArgExpr, Statement, TableFactor, Value,
+};
 
+use super::arrays::{array, element_type, of_type};
 use super::errors::Refused;
 use crate::sql::visited::{Change, change, expressions, expressions_mut};
 
@@ -53,7 +59,88 @@ struct Filling<'a> {
     failed: Option<Refused>,
 }
 
+/// Which parameters are lists, of which something is one: `= ANY($1)`. From 1, as they are called.
+pub(super) fn lists(statement: &Statement) -> BTreeSet<usize> {
+    let mut lists = BTreeSet::new();
+    let _ = expressions(statement, &mut |expr| {
+        if let Expr::AnyOp { compare_op: BinaryOperator::Eq, right, .. }
+        | Expr::AllOp { compare_op: BinaryOperator::NotEq, right, .. } = expr
+        {
+            lists.extend(list(right).and_then(|(name, _)| place(name)).map(|place| place + 1));
+        }
+        ControlFlow::Continue(())
+    });
+    lists
+}
+
+/// The parameter that stands for a list, and the type of its elements, if that is said.
+fn list(expr: &Expr) -> Option<(&str, Option<&SqlType>)> {
+    match expr {
+        Expr::Value(value) => match &value.value {
+            Value::Placeholder(name) => Some((name.as_str(), None)),
+            _ => None,
+        },
+        Expr::Nested(inner) => list(inner),
+        Expr::Cast { expr, data_type: SqlType::Array(of), .. } => Some((list(expr)?.0, element_type(of))),
+        _ => None,
+    }
+}
+
+impl Filling<'_> {
+    /// Writes that something is one of a list that a parameter stands for as `IN`.
+    fn write_list(&self, expr: &mut Expr) -> Result<(), Refused> {
+        let (left, right, negated) = match expr {
+            Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => (left, right, false),
+            Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => (left, right, true),
+            _ => return Ok(()),
+        };
+        let Some((name, kind)) = list(right) else { return Ok(()) };
+        let elements = match self.values {
+            // Its elements are of the type of what is looked for among them.
+            None => Some(vec![Expr::value(Value::Placeholder(name.to_owned()))]),
+            Some(values) => {
+                let value = place(name).and_then(|place| values.get(place));
+                elements(value.ok_or_else(|| Refused::value(&format!("{name} has no value")))?)?
+            }
+        };
+        let elements = elements.map(|all| all.into_iter().map(|one| of_type(one, kind)).collect::<Vec<_>>());
+        *expr = match elements {
+            None => Expr::value(Value::Null),
+            Some(none) if none.is_empty() => Expr::value(Value::Boolean(negated)),
+            Some(list) => Expr::InList { expr: left.clone(), list, negated },
+        };
+        Ok(())
+    }
+}
+
+/// The elements of a list that is bound; `None` if it is null.
+fn elements(value: &ScalarValue) -> Result<Option<Vec<Expr>>, Refused> {
+    if value.is_null() {
+        return Ok(None);
+    }
+    if let Some(text) = value.try_as_str().flatten() {
+        return array(text, None).map(Some);
+    }
+    let ScalarValue::List(list) = value else { return Err(Refused::value("a list is bound as an array")) };
+    let values = list.value(0);
+    let one = |at: usize| {
+        let value = ScalarValue::try_from_array(values.as_ref(), at);
+        written(&value.map_err(|_| Refused::value("the elements of an array are of no type"))?).map(Expr::value)
+    };
+    (0..values.len()).map(one).collect::<Result<_, _>>().map(Some)
+}
+
 impl Change for Filling<'_> {
+    fn expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match self.write_list(expr) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(why) => {
+                self.failed = Some(why);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
     fn table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
         let TableFactor::Table { name, args: Some(arguments), .. } = factor else { return ControlFlow::Continue(()) };
         let name = name.to_string().to_ascii_lowercase();
@@ -107,6 +194,8 @@ fn written(value: &ScalarValue) -> Result<Value, Refused> {
     let shown = || value.to_string();
     match value.data_type() {
         kind if kind.is_integer() => Ok(Value::Number(shown(), false)),
+        DataType::Float32 | DataType::Float64 => Ok(Value::Number(shown(), false)),
+        DataType::Boolean => Ok(Value::Boolean(*value == ScalarValue::Boolean(Some(true)))),
         DataType::Date32 => Ok(Value::SingleQuotedString(shown())),
         DataType::Timestamp(..) => {
             let time = micros(value).and_then(DateTime::from_timestamp_micros);
@@ -124,5 +213,29 @@ fn micros(value: &ScalarValue) -> Option<i64> {
         ScalarValue::TimestampMicrosecond(value, _) => value,
         ScalarValue::TimestampNanosecond(value, _) => value.map(|nanos| nanos.div_euclid(1_000)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parsed::parse;
+    use super::*;
+
+    #[test]
+    fn lists_are_written_where_something_is_one_of_them() {
+        let text = "SELECT a = ANY($1), b <> ALL($2::INT[]), c = $3";
+        let statement = parse(text).expect("SQL");
+        assert_eq!(lists(&statement), BTreeSet::from([1, 2]));
+        let planned = filled(statement.clone(), None).expect("it is planned").to_string();
+        assert_eq!(planned, "SELECT a IN ($1), b NOT IN (CAST($2 AS INT)), c = $3");
+        let texts = ["x", "it's"].map(|text| ScalarValue::Utf8(Some(text.to_owned())));
+        let list = ScalarValue::List(ScalarValue::new_list_nullable(&texts, &DataType::Utf8));
+        let numbers = ScalarValue::Utf8(Some("{1,2}".to_owned()));
+        let bound = filled(statement.clone(), Some(&[list, numbers, ScalarValue::Null])).expect("values").to_string();
+        let expected = "SELECT a IN ('x', 'it''s'), b NOT IN (CAST('1' AS INT), CAST('2' AS INT)), c = $3";
+        assert_eq!(bound, expected);
+        let none = ScalarValue::List(ScalarValue::new_list_nullable(&[], &DataType::Utf8));
+        let bound = filled(statement, Some(&[none.clone(), ScalarValue::Null, none])).expect("values").to_string();
+        assert_eq!(bound, "SELECT false, NULL, c = $3");
     }
 }

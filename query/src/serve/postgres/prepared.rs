@@ -46,13 +46,19 @@ impl QueryParser for Answers {
         }
         self.is_going_on(client, &asks)?;
         let (parameters, schema) = match &asks {
-            Asks::Rows(statement, travels) => {
+            Asks::Rows(statement, travels) | Asks::Copied(statement, travels, _) => {
                 let count = parameters::count(statement)?;
                 let planned = parameters::filled(statement.as_ref().clone(), None)?;
                 let plan = self.plan(planned, *travels).await?;
                 let mut types = plan.get_parameter_types().map_err(|error| self.tells(error))?;
-                let parameters = (1..=count).map(|number| types.remove(&format!("${number}")).flatten());
-                (parameters.collect(), Some(Arc::clone(plan.schema().inner())))
+                let lists = parameters::lists(statement);
+                let parameters = (1..=count).map(|number| {
+                    let kind = types.remove(&format!("${number}")).flatten();
+                    let element = || kind.clone().unwrap_or(DataType::Utf8);
+                    if lists.contains(&number) { Some(DataType::new_list(element(), true)) } else { kind }
+                });
+                let schema = matches!(asks, Asks::Rows(..)).then(|| Arc::clone(plan.schema().inner()));
+                (parameters.collect(), schema)
             }
             Asks::Shown(name, _) => (Vec::new(), Some(shown_in(name))),
             Asks::Fetch(name, _) => (Vec::new(), Some(self.cursors().schema(name)?)),

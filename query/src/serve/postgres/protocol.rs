@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datafusion_postgres::pgwire::api::portal::{Format, Portal, PortalExecutionState};
 use datafusion_postgres::pgwire::api::query::{
-    ExtendedQueryHandler, SimpleQueryHandler, send_describe_response, send_partial_query_response,
+    ExtendedQueryHandler, SimpleQueryHandler, send_describe_response, send_partial_query_response, send_ready_for_query,
 };
 use datafusion_postgres::pgwire::api::results::{DataRowEncoder, DescribePortalResponse, QueryResponse, Response, Tag};
 use datafusion_postgres::pgwire::api::store::{Entry, PortalStore};
@@ -19,9 +19,11 @@ use datafusion_postgres::pgwire::messages::extendedquery::{
     Describe, Execute, Sync as PgSync, TARGET_TYPE_BYTE_PORTAL,
 };
 use datafusion_postgres::pgwire::messages::response::{EmptyQueryResponse, ReadyForQuery, TransactionStatus};
+use datafusion_postgres::pgwire::messages::simplequery::Query;
 use futures::{Sink, SinkExt, stream};
 
 use super::answers::Answers;
+use super::copying;
 use super::errors::Refused;
 use super::kept::Kind;
 use super::prepared::{Prepared, shown_in, values};
@@ -44,6 +46,7 @@ impl Answers {
                 let batches = self.begin(statement, *travels, values).await?;
                 Ok(Response::Query(rows(&batches.schema(), format, batches)?))
             }
+            Asks::Copied(..) => Err(Refused::unsupported("COPY stands alone; send it by itself").into()),
             Asks::Shown(name, value) => Ok(Response::Query(shown(name, value, format)?)),
             Asks::Set(Setting::Limit(limit)) => {
                 self.set_limit(*limit);
@@ -83,7 +86,34 @@ impl Answers {
         store.clear_portals();
         self.forget(Kind::Portal, None);
     }
+
+    /// Copies the rows of a query to a client.
+    async fn copy<C>(&self, client: &mut C, asks: &Asks, values: &[ScalarValue]) -> PgWireResult<()>
+    where
+        C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        self.is_going_on(&*client, asks)?;
+        let Asks::Copied(statement, travels, copying) = asks else { return Ok(()) };
+        let batches = self.begin(statement, *travels, values).await?;
+        copying::send(client, copying, rows(&batches.schema(), &copying.rows(), batches)?).await
+    }
+
+    /// The one statement of a text, if it copies.
+    fn copies(&self, text: &str) -> PgWireResult<Option<Asks>> {
+        let is_copy = text.trim_start().get(..COPY.len()).is_some_and(|word| word.eq_ignore_ascii_case(COPY));
+        if !is_copy {
+            return Ok(None);
+        }
+        let mut all = read(text, &self.login()?.sees)?;
+        let one = if all.len() == 1 { all.pop() } else { None };
+        Ok(one.filter(|asks| matches!(asks, Asks::Copied(..))))
+    }
 }
+
+/// How a statement that copies begins.
+const COPY: &str = "copy";
 
 /// A value of the server's, as a row.
 fn shown(name: &str, value: &str, format: &Format) -> PgWireResult<QueryResponse> {
@@ -97,6 +127,25 @@ fn shown(name: &str, value: &str, format: &Format) -> PgWireResult<QueryResponse
 
 #[async_trait]
 impl SimpleQueryHandler for Answers {
+    /// What is copied goes out as it is made, and not as an answer that others send.
+    async fn on_query<C>(&self, client: &mut C, query: Query) -> PgWireResult<()>
+    where
+        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
+        C::PortalStore: PortalStore,
+        C::Error: Debug,
+        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+    {
+        if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
+            return Err(PgWireError::NotReadyForQuery);
+        }
+        let Some(asks) = self.copies(&query.query)? else { return self._on_query(client, query).await };
+        client.set_state(PgWireConnectionState::QueryInProgress);
+        self.copy(client, &asks, &[]).await?;
+        client.set_state(PgWireConnectionState::ReadyForQuery);
+        let transaction = client.transaction_status();
+        send_ready_for_query(client, transaction).await
+    }
+
     async fn do_query<C>(&self, client: &mut C, text: &str) -> PgWireResult<Vec<Response>>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -192,6 +241,12 @@ impl ExtendedQueryHandler for Answers {
             None => return Err(PgWireError::PortalNotFound(name.to_owned())),
         };
         client.set_state(PgWireConnectionState::QueryInProgress);
+        let prepared = &portal.statement.statement;
+        if matches!(prepared.asks, Asks::Copied(..)) {
+            self.copy(client, &prepared.asks, &values(&portal)?).await?;
+            client.set_state(PgWireConnectionState::ReadyForQuery);
+            return Ok(());
+        }
         let most = usize::try_from(message.max_rows).unwrap_or(0);
         let state = portal.state();
         let mut state = state.lock().await;

@@ -10,13 +10,14 @@ use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::SessionContext;
-use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::EmptyContextProvider;
-use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{PgCatalogSchemaProvider, PgCatalogStaticTables};
+use datafusion_postgres::datafusion_pg_catalog::pg_catalog::PgCatalogStaticTables;
 use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
 use lake_schemas::Lake;
 
-use super::catalog::{Listed, PG_CATALOG};
+use super::catalog::{Catalog, INFORMATION_SCHEMA, Listed, OneRole, PG_CATALOG};
 use super::functions::functions;
+use super::information_schema::InformationSchema;
+use super::tables::{self, AllSettings};
 use crate::error::QueryError;
 use crate::sees::Sees;
 use crate::sql::{CATALOG, Session, Shared};
@@ -42,12 +43,15 @@ impl Sessions {
         // DataFusion deals the batches of one input out to queues in turn, and reads on as long as one of them is
         // empty: a queue whose reader gets no processor for a while grows until memory is exhausted.
         config.options_mut().optimizer.enable_round_robin_repartition = false;
+        // There is one that says what PostgreSQL's does.
+        config.options_mut().catalog.information_schema = false;
         let context = SessionContext::new_with_config_rt(config, Arc::clone(&shared.runtime));
-        setup_pg_catalog(&context, CATALOG, EmptyContextProvider).map_err(|error| QueryError::from(*error))?;
+        setup_pg_catalog(&context, CATALOG, OneRole).map_err(|error| QueryError::from(*error))?;
         for function in functions() {
             context.register_udf(function);
         }
-        Ok(Self { lake, shared, state: context.state(), tables: Arc::new(PgCatalogStaticTables::try_new()?) })
+        context.register_udtf("pg_show_all_settings", Arc::new(AllSettings));
+        Ok(Self { lake, shared, state: context.state(), tables: Arc::new(tables::of_library()?) })
     }
 
     /// The lake that they are over.
@@ -63,9 +67,9 @@ impl Sessions {
         let context = SessionContext::new_with_state(state);
         let session = Session::over(self.lake.clone(), context, &self.shared, sees.clone())?;
         let listed = Listed(Arc::clone(session.sight()));
-        let tables = PgCatalogSchemaProvider::try_new(listed, Arc::clone(&self.tables), EmptyContextProvider)?;
         if let Some(catalog) = session.context().catalog(CATALOG) {
-            catalog.register_schema(PG_CATALOG, Arc::new(tables))?;
+            catalog.register_schema(INFORMATION_SCHEMA, Arc::new(InformationSchema(listed.clone())))?;
+            catalog.register_schema(PG_CATALOG, Arc::new(Catalog::new(listed, Arc::clone(&self.tables))?))?;
         }
         Ok(session)
     }

@@ -1,5 +1,5 @@
 //! What clients ask about the server, and set for themselves. Nothing that they set changes an answer: times are UTC
-//! and text is UTF-8, whatever they say.
+//! and text is UTF-8. What would have to change one is refused, so that nobody reads an answer for what it is not.
 
 use std::time::Duration;
 
@@ -12,8 +12,10 @@ use super::errors::Refused;
 pub(super) const VERSION: &str = "16.6 (clicklake)";
 
 /// What is shown, by name.
-const SHOWN: [(&str, &str); 22] = [
+pub(super) const SHOWN: [(&str, &str); 29] = [
     ("application_name", ""),
+    ("array_nulls", "on"),
+    ("backslash_quote", "safe_encoding"),
     ("bytea_output", "hex"),
     ("client_encoding", "UTF8"),
     ("datestyle", "ISO, YMD"),
@@ -22,17 +24,22 @@ const SHOWN: [(&str, &str); 22] = [
     ("extra_float_digits", "1"),
     ("in_hot_standby", "off"),
     ("integer_datetimes", "on"),
+    ("escape_string_warning", "on"),
     ("intervalstyle", "postgres"),
     ("is_superuser", "off"),
     ("lc_collate", "C"),
     ("lc_ctype", "C"),
+    ("lc_messages", "C"),
     ("max_identifier_length", "63"),
+    ("max_index_keys", "32"),
+    ("row_security", "on"),
     ("search_path", "public"),
     ("server_encoding", "UTF8"),
     ("server_version", VERSION),
     ("server_version_num", "160006"),
     ("standard_conforming_strings", "on"),
     ("timezone", "UTC"),
+    ("transaction_deferrable", "off"),
     ("transaction_isolation", "read committed"),
     ("transaction_read_only", "on"),
 ];
@@ -68,25 +75,47 @@ pub(super) enum Setting {
 
 /// What a statement sets.
 pub(super) fn set(set: &Set) -> Result<Setting, Refused> {
-    let (variable, values) = match set {
-        Set::SingleAssignment { variable, values, hivevar: false, .. } => (variable, values.as_slice()),
-        Set::SetTimeZone { .. } | Set::SetNames { .. } | Set::SetNamesDefault {} | Set::SetTransaction { .. } => {
-            return Ok(Setting::Unheeded);
+    match set {
+        Set::SingleAssignment { variable, values, hivevar: false, .. } => {
+            let values: Vec<_> = values.iter().map(text).collect();
+            set_to(&variable.to_string(), &values.join(", "))
         }
-        _ => return Err(Refused::unsupported(&format!("{set} is not for this server"))),
+        Set::SetTimeZone { value, .. } => set_to("timezone", &text(value)),
+        Set::SetNames { charset_name, .. } => set_to("client_encoding", &charset_name.value),
+        Set::SetNamesDefault {} | Set::SetTransaction { .. } => Ok(Setting::Unheeded),
+        _ => Err(Refused::unsupported(&format!("{set} is not for this server"))),
+    }
+}
+
+/// What a setting comes to when it is set to a value.
+pub(super) fn set_to(name: &str, value: &str) -> Result<Setting, Refused> {
+    let (name, value) = (name.to_ascii_lowercase(), value.trim());
+    let is_one_of = |known: &[&str]| {
+        let value = value.to_ascii_lowercase();
+        value == "default" || known.contains(&value.as_str())
     };
-    let name = variable.to_string().to_ascii_lowercase();
-    let value = values.first().map(text).unwrap_or_default();
+    // Whoever sets these reads answers by them.
+    let only = |known: &[&str], why: &str| {
+        if is_one_of(known) { Ok(Setting::Unheeded) } else { Err(Refused::value(&format!("{name} is {value}: {why}"))) }
+    };
     match name.as_str() {
         "statement_timeout" => {
-            let limit = duration(&value).ok_or_else(|| {
+            if is_one_of(&[]) {
+                return Ok(Setting::Limit(None));
+            }
+            let limit = duration(value).ok_or_else(|| {
                 Refused::value(&format!("statement_timeout is {value}; give milliseconds, or '30s', or '1min'"))
             })?;
             Ok(Setting::Limit(Some(limit).filter(|limit| !limit.is_zero())))
         }
-        "client_encoding" if !["utf8", "utf-8", "unicode"].contains(&value.to_ascii_lowercase().as_str()) => {
-            Err(Refused::value("text is UTF-8; other encodings are not for this server"))
-        }
+        "client_encoding" => only(&["utf8", "utf-8", "unicode"], "text is UTF-8 on this server"),
+        "timezone" if is_utc(value) => Ok(Setting::Unheeded),
+        "timezone" => only(&["local"], "times are in UTC on this server"),
+        "bytea_output" => only(&["hex"], "bytes are written in hex on this server"),
+        "intervalstyle" => only(&["postgres"], "intervals are written as PostgreSQL does by default"),
+        "standard_conforming_strings" => only(&["on", "true", "1"], "a backslash in a string is one"),
+        "datestyle" if value.to_ascii_lowercase().starts_with("iso") => Ok(Setting::Unheeded),
+        "datestyle" => only(&[], "dates are written as in ISO 8601 on this server"),
         "role" | "session_authorization" => {
             Err(Refused::unsupported("there are no roles: what is seen, a key decides"))
         }
@@ -95,6 +124,17 @@ pub(super) fn set(set: &Set) -> Result<Setting, Refused> {
         }
         _ => Ok(Setting::Unheeded),
     }
+}
+
+/// Whether a time zone is UTC, by whatever name.
+pub(super) fn is_utc(zone: &str) -> bool {
+    let zone = zone.trim().to_ascii_lowercase();
+    let name = zone.strip_prefix("etc/").unwrap_or(&zone);
+    let of_names =
+        ["utc", "uct", "gmt", "gmt0", "gmt+0", "gmt-0", "zulu", "universal", "greenwich", "z"].contains(&name);
+    // An offset of nothing, with a sign or none.
+    let offset = name.trim_start_matches(['+', '-']);
+    of_names || (!offset.is_empty() && offset.chars().all(|letter| matches!(letter, '0' | ':' | '.')))
 }
 
 fn text(value: &Expr) -> String {
@@ -126,6 +166,38 @@ fn duration(value: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_change_answers_is_refused() {
+        for (name, value) in [
+            ("TimeZone", "UTC"),
+            ("timezone", "Etc/UTC"),
+            ("timezone", "+00:00"),
+            ("timezone", "0"),
+            ("timezone", "DEFAULT"),
+            ("client_encoding", "UTF8"),
+            ("DateStyle", "ISO, MDY"),
+            ("bytea_output", "hex"),
+            ("extra_float_digits", "3"),
+            ("search_path", "public, \"$user\""),
+        ] {
+            assert_eq!(set_to(name, value), Ok(Setting::Unheeded), "{name} {value}");
+        }
+        for (name, value) in [
+            ("timezone", "Europe/Berlin"),
+            ("timezone", "+02"),
+            ("timezone", "Europe/London"),
+            ("client_encoding", "LATIN1"),
+            ("DateStyle", "German"),
+            ("IntervalStyle", "iso_8601"),
+            ("bytea_output", "escape"),
+            ("standard_conforming_strings", "off"),
+            ("role", "postgres"),
+            ("datafusion.execution.time_zone", "+02:00"),
+        ] {
+            assert!(set_to(name, value).is_err(), "{name} {value}");
+        }
+    }
 
     #[test]
     fn limits_are_read_as_postgresql_reads_them() {

@@ -1,17 +1,17 @@
 //! Text into what a connection does: questions, and the few other words that clients cannot do without. Everything else
 //! is refused here, by what it is and not by what it says.
 
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use datafusion::sql::sqlparser::ast::{
-    CloseCursor, Declare, DeclareType, DiscardObject, FetchDirection, Reset, Set, SetExpr, Statement, Value,
+    CloseCursor, CopySource, CopyTarget, Declare, DeclareType, DiscardObject, FetchDirection, Reset, Set, SetExpr,
+    Statement, Value,
 };
-use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 
-use super::adapted::adapt;
+use super::copying::Copying;
 use super::errors::Refused;
 use super::limits::{self, Allowance};
+use super::parsed::{adapted, parse};
 use super::settings::{self, Setting};
 use crate::sees::Sees;
 use crate::sql::statements;
@@ -23,14 +23,16 @@ pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
 /// Statements in one text: psql and dashboards send a handful.
 const STATEMENTS_MAX: usize = 32;
 
-/// PostgreSQL's words into DataFusion's.
-static PARSER: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
+/// All settings, as they are shown.
+const SETTINGS: &str = "select name, setting, short_desc as description from pg_catalog.pg_settings order by name";
 
 /// What one statement is for.
 #[derive(Clone, Debug)]
 pub(super) enum Asks {
     /// Rows of a query; in which so many names travel in time.
     Rows(Box<Statement>, usize),
+    /// Rows of a query, as a file that somebody copies; in which so many names travel in time.
+    Copied(Box<Statement>, usize, Copying),
     /// A value of the server's, by its name.
     Shown(&'static str, &'static str),
     /// A setting.
@@ -61,16 +63,9 @@ pub(super) fn read(text: &str, sees: &Sees) -> Result<Vec<Asks>, Refused> {
     }
     let read = all.into_iter().map(|statement| {
         limits::of_text(&statement.text, &mut allowed)?;
-        let parsed = PARSER.parse(&statement.text).map_err(|error| Refused::syntax(&error.to_string()))?;
-        let count = parsed.len();
-        match <[Statement; 1]>::try_from(parsed) {
-            Ok([mut parsed]) => {
-                limits::of_statement(&parsed)?;
-                adapt(&mut parsed);
-                asks(parsed, statement.travels, sees)
-            }
-            Err(_) => Err(Refused::syntax(&format!("one statement is expected, not {count}"))),
-        }
+        let parsed = parse(&statement.text)?;
+        limits::of_statement(&parsed)?;
+        asks(adapted(parsed, &statement.text)?, statement.travels, sees)
     });
     read.collect()
 }
@@ -88,6 +83,9 @@ fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refus
         Statement::ShowVariable { variable } => {
             let words: Vec<_> = variable.iter().map(|word| word.value.to_ascii_lowercase()).collect();
             let words = words.join(" ");
+            if words == "all" {
+                return Ok(Asks::Rows(Box::new(adapted(parse(SETTINGS)?, SETTINGS)?), 0));
+            }
             let shown = settings::shown(&words);
             let (name, value) = shown.ok_or_else(|| Refused::value(&format!("there is nothing to show of {words}")))?;
             Asks::Shown(name, value)
@@ -114,6 +112,11 @@ fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refus
         Statement::ReleaseSavepoint { .. } => Asks::Nothing("RELEASE"),
         Statement::Discard { object_type: DiscardObject::ALL } => Asks::Close(None),
         Statement::Discard { .. } => Asks::Nothing("DISCARD"),
+        Statement::Copy { source, to: true, target: CopyTarget::Stdout, options, legacy_options, .. } => {
+            let query = copied(source)?;
+            only_asks(&query, sees)?;
+            Asks::Copied(Box::new(query), travels, Copying::of(&options, &legacy_options)?)
+        }
         Statement::Declare { stmts } => declare(stmts, travels, sees)?,
         Statement::Fetch { name, direction, into: None, .. } => Asks::Fetch(name.value, rows(&direction)?),
         Statement::Close { cursor: CloseCursor::All } => Asks::Close(None),
@@ -139,6 +142,19 @@ fn only_asks(statement: &Statement, sees: &Sees) -> Result<(), Refused> {
         }
         Statement::ExplainTable { .. } => Ok(()),
         statement => Err(refusal(statement)),
+    }
+}
+
+/// The query whose rows are copied: that of a table, if it is one.
+fn copied(source: CopySource) -> Result<Statement, Refused> {
+    match source {
+        CopySource::Query(query) => Ok(Statement::Query(query)),
+        CopySource::Table { table_name, columns } => {
+            let columns: Vec<_> = columns.iter().map(ToString::to_string).collect();
+            let columns = if columns.is_empty() { "*".to_owned() } else { columns.join(", ") };
+            let text = format!("select {columns} from {table_name}");
+            adapted(parse(&text)?, &text)
+        }
     }
 }
 
@@ -216,6 +232,10 @@ mod tests {
             "close all",
             "deallocate all",
             "discard all",
+            "show all",
+            "set time zone 'UTC'",
+            "copy (select 1) to stdout",
+            "copy clicks (ad_id) to stdout (format csv, header)",
         ] {
             let read = read(text, &some()).unwrap_or_else(|why| panic!("{text}: {why:?}"));
             assert_eq!(read.len(), 1, "{text}");
@@ -237,8 +257,10 @@ mod tests {
             "drop table clicks",
             "truncate clicks",
             "copy clicks to '/tmp/a.csv'",
-            "copy (select 1) to stdout",
+            "copy (select 1) to stdout (format xml)",
+            "copy (insert into clicks values (1)) to stdout",
             "copy clicks from stdin",
+            "set time zone 'Europe/Berlin'",
             "select 1 into a",
             "explain select 1",
             "explain analyze select 1",

@@ -1,5 +1,5 @@
-//! The process that answers SQL of one key, from within: it takes clients from the socket that it was started with, each
-//! already logged in, until the server that started it is gone or says so.
+//! The process that answers SQL of one key, from within: it takes clients from the socket that it was started with,
+//! each already logged in, until the server that started it is gone or says so.
 //!
 //! What a statement does to the parser, the planner, a stack or memory ends this process, and no other. A thread that
 //! does nothing else looks whether somebody does not come back from a statement, whatever the runtime is doing.

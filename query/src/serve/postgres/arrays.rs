@@ -1,0 +1,167 @@
+//! Arrays as PostgreSQL writes them in a string: `{spring,"a,b",NULL}`; and whether something is among their elements.
+
+use datafusion::sql::sqlparser::ast::{
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, FunctionArguments, Value, ValueWithSpan,
+};
+
+use super::adapted::is_named;
+use super::errors::Refused;
+
+/// The elements of an array of one dimension; `None` if the text is none.
+fn elements(text: &str) -> Option<Vec<Option<String>>> {
+    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let (mut elements, mut rest) = (Vec::new(), inner.trim());
+    if rest.is_empty() {
+        return Some(elements);
+    }
+    loop {
+        let (element, after) = if let Some(quoted) = rest.strip_prefix('"') {
+            let (element, after) = unescaped(quoted, '"')?;
+            (Some(element), after.strip_prefix('"')?.trim_start())
+        } else {
+            let (element, after) = unescaped(rest, ',')?;
+            let element = element.trim_end();
+            if element.is_empty() {
+                return None;
+            }
+            ((!element.eq_ignore_ascii_case("null")).then(|| element.to_owned()), after)
+        };
+        elements.push(element);
+        match after.strip_prefix(',') {
+            Some(more) => rest = more.trim_start(),
+            None => return after.is_empty().then_some(elements),
+        }
+    }
+}
+
+/// What stands before a letter, or before the end, and the rest from there on. What a backslash stands before is meant
+/// as it is.
+fn unescaped(text: &str, until: char) -> Option<(String, &str)> {
+    let (mut before, mut letters) = (String::new(), text.char_indices());
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            letter if letter == until => return Some((before, &text[at..])),
+            '\\' => before.push(letters.next()?.1),
+            // An array of arrays, or a quote in the middle, is not for this.
+            '{' | '}' | '"' if until != '"' => return None,
+            letter => before.push(letter),
+        }
+    }
+    (until != '"').then_some((before, ""))
+}
+
+/// The type of the elements of an array, if it is written.
+pub(super) fn element_type(of: &ArrayElemTypeDef) -> Option<&DataType> {
+    match of {
+        ArrayElemTypeDef::SquareBracket(kind, _)
+        | ArrayElemTypeDef::AngleBracket(kind)
+        | ArrayElemTypeDef::Parenthesis(kind) => Some(kind),
+        ArrayElemTypeDef::None => None,
+    }
+}
+
+/// The array that a string is that is cast to one; `None` if of what is not said.
+pub(super) fn array_of(text: &str, of: &ArrayElemTypeDef) -> Result<Option<Expr>, Refused> {
+    let Some(kind) = element_type(of) else { return Ok(None) };
+    Ok(Some(Expr::Array(Array { elem: array(text, Some(kind))?, named: true })))
+}
+
+/// The elements of the array that a string is, of a type; else texts.
+pub(super) fn array(text: &str, kind: Option<&DataType>) -> Result<Vec<Expr>, Refused> {
+    let read = elements(text).filter(|_| !matches!(kind, Some(DataType::Array(_))));
+    let read = read.ok_or_else(|| Refused::malformed("an array is of one dimension, and written '{a,b}'"))?;
+    let value = |element: Option<String>| match element {
+        None => Expr::value(Value::Null),
+        Some(text) => of_type(Expr::value(Value::SingleQuotedString(text)), kind),
+    };
+    Ok(read.into_iter().map(value).collect())
+}
+
+/// A value as one of a type, if it is not a text as it is.
+pub(super) fn of_type(expr: Expr, kind: Option<&DataType>) -> Expr {
+    let is_text = |kind: &DataType| {
+        matches!(kind, DataType::Text | DataType::Varchar(_) | DataType::CharacterVarying(_) | DataType::String(_))
+    };
+    match kind {
+        Some(kind) if !is_text(kind) && !matches!(expr, Expr::Cast { .. }) => Expr::Cast {
+            kind: CastKind::Cast,
+            expr: Box::new(expr),
+            data_type: kind.clone(),
+            array: false,
+            format: None,
+        },
+        _ => expr,
+    }
+}
+
+/// Writes `= ANY` and `<> ALL` of an array that stands there as a list.
+pub(super) fn write_membership(expr: &mut Expr) -> Result<(), Refused> {
+    let (left, right, negated) = match expr {
+        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => (left, right, false),
+        Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => (left, right, true),
+        _ => return Ok(()),
+    };
+    let list = match right.as_ref() {
+        Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => Some(array(text, None)?),
+        right => listed(right),
+    };
+    if let Some(list) = list {
+        *expr = match list.is_empty() {
+            true => Expr::value(Value::Boolean(negated)),
+            false => Expr::InList { expr: left.clone(), list, negated },
+        };
+    }
+    Ok(())
+}
+
+/// Writes `= ANY` and `<> ALL` of an array of what is selected as `IN`.
+pub(super) fn write_among(expr: &mut Expr) {
+    let (left, right, negated) = match expr {
+        Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => (left, right, false),
+        Expr::AllOp { left, compare_op: BinaryOperator::NotEq, right } => (left, right, true),
+        _ => return,
+    };
+    if let Expr::Function(function) = right.as_ref()
+        && is_named(function, "array")
+        && let FunctionArguments::Subquery(subquery) = &function.args
+    {
+        *expr = Expr::InSubquery { expr: left.clone(), subquery: subquery.clone(), negated };
+    }
+}
+
+/// The elements of an array, if they stand there.
+fn listed(array: &Expr) -> Option<Vec<Expr>> {
+    match array {
+        Expr::Nested(inner) => listed(inner),
+        Expr::Array(Array { elem, .. }) => Some(elem.clone()),
+        Expr::Cast { expr, data_type: DataType::Array(of), .. } => {
+            let kind = element_type(of)?;
+            Some(listed(expr)?.into_iter().map(|element| of_type(element, Some(kind))).collect())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arrays_are_read_as_postgresql_reads_them() {
+        let some = |texts: &[&str]| Some(texts.iter().map(|text| Some((*text).to_owned())).collect::<Vec<_>>());
+        for (text, expected) in [
+            ("{}", some(&[])),
+            (" { } ", some(&[])),
+            ("{spring}", some(&["spring"])),
+            ("{\"spring\",\"a,b\"}", some(&["spring", "a,b"])),
+            ("{ a b , 2 }", some(&["a b", "2"])),
+            ("{\"a\\\"b\",c\\,d,\"\"}", some(&["a\"b", "c,d", ""])),
+            ("{NULL,\"NULL\"}", Some(vec![None, Some("NULL".to_owned())])),
+        ] {
+            assert_eq!(elements(text), expected, "{text}");
+        }
+        for text in ["", "a", "{a", "a}", "{a,}", "{,}", "{{a}}", "{\"a}", "{\"a\"b}", "{a\"b\"}", "{a\\}"] {
+            assert_eq!(elements(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! `COPY (SELECT ...) TO STDOUT`: rows as one file of text, CSV, or PostgreSQL's binary format.
+//!
+//! The rows are those of the wire, in text or in binary; here they are put as a file has them.
+
+use std::fmt::Debug;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use datafusion::sql::sqlparser::ast::{CopyLegacyOption, CopyOption, Ident};
+use datafusion_postgres::pgwire::api::portal::Format;
+use datafusion_postgres::pgwire::api::results::{QueryResponse, Tag};
+use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
+use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
+use datafusion_postgres::pgwire::messages::copy::{CopyData, CopyDone, CopyOutResponse};
+use datafusion_postgres::pgwire::messages::data::DataRow;
+use futures::{Sink, SinkExt, StreamExt};
+
+use super::errors::Refused;
+
+/// How a file in the binary format begins: its signature, no flags, no extension.
+const BEGIN: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+
+/// How it ends: a row of less than no columns.
+const END: &[u8] = b"\xff\xff";
+
+/// How rows are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Copying {
+    kind: Kind,
+    /// What stands between two columns.
+    delimiter: u8,
+    /// What is null.
+    null: String,
+    /// Whether the names of the columns stand in a line before all.
+    header: bool,
+    quote: u8,
+    escape: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Text,
+    Csv,
+    Binary,
+}
+
+impl Copying {
+    /// As the options of a statement say, those of today and those of long ago.
+    pub fn of(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<Self, Refused> {
+        let unsupported = |option: &str| Refused::unsupported(&format!("COPY TO STDOUT does not take {option}"));
+        let mut kind = Kind::Text;
+        for option in options {
+            if let CopyOption::Format(name) = option {
+                kind = kind_of(name).ok_or_else(|| unsupported(&format!("FORMAT {name}")))?;
+            }
+        }
+        for option in legacy {
+            match option {
+                CopyLegacyOption::Binary => kind = Kind::Binary,
+                CopyLegacyOption::Csv(_) => kind = Kind::Csv,
+                CopyLegacyOption::Delimiter(_) | CopyLegacyOption::Null(_) | CopyLegacyOption::Header => {}
+                other => return Err(unsupported(&other.to_string())),
+            }
+        }
+        let (delimiter, null) = if kind == Kind::Csv { (b',', "") } else { (b'\t', "\\N") };
+        let mut copying = Self { kind, delimiter, null: null.to_owned(), header: false, quote: b'"', escape: b'"' };
+        let mut escape = None;
+        let byte = |letter: &char| u8::try_from(*letter).ok().filter(|byte| byte.is_ascii() && !b"\r\n".contains(byte));
+        let one = |letter: &char, option: &str| byte(letter).ok_or_else(|| unsupported(option));
+        for option in legacy {
+            match option {
+                CopyLegacyOption::Delimiter(letter) => copying.delimiter = one(letter, "that DELIMITER")?,
+                CopyLegacyOption::Null(null) => copying.null.clone_from(null),
+                CopyLegacyOption::Header => copying.header = true,
+                CopyLegacyOption::Csv(of) if !of.is_empty() => {
+                    return Err(unsupported("options behind CSV; put them in brackets"));
+                }
+                _ => {}
+            }
+        }
+        for option in options {
+            match option {
+                CopyOption::Format(_) | CopyOption::Freeze(false) => {}
+                CopyOption::Delimiter(letter) => copying.delimiter = one(letter, "that DELIMITER")?,
+                CopyOption::Null(null) => copying.null.clone_from(null),
+                CopyOption::Header(header) => copying.header = *header,
+                CopyOption::Quote(letter) => copying.quote = one(letter, "that QUOTE")?,
+                CopyOption::Escape(letter) => escape = Some(one(letter, "that ESCAPE")?),
+                CopyOption::Encoding(name) if ["utf8", "utf-8"].contains(&name.to_ascii_lowercase().as_str()) => {}
+                other => return Err(unsupported(&other.to_string())),
+            }
+        }
+        copying.escape = escape.unwrap_or(copying.quote);
+        if copying.kind == Kind::Binary && copying != (Self { kind: Kind::Binary, ..Self::text() }) {
+            return Err(unsupported("options of texts in the binary format"));
+        }
+        if copying.kind == Kind::Csv && copying.delimiter == copying.quote {
+            return Err(unsupported("the same DELIMITER and QUOTE"));
+        }
+        Ok(copying)
+    }
+
+    fn text() -> Self {
+        Self { kind: Kind::Text, delimiter: b'\t', null: "\\N".to_owned(), header: false, quote: b'"', escape: b'"' }
+    }
+
+    /// The format in which rows are asked for.
+    pub fn rows(&self) -> Format {
+        if self.kind == Kind::Binary { Format::UnifiedBinary } else { Format::UnifiedText }
+    }
+
+    /// What stands before all rows.
+    fn begin(&self, names: &[&str]) -> Vec<u8> {
+        match self.kind {
+            Kind::Binary => BEGIN.to_vec(),
+            _ if self.header => self.line(names.iter().map(|name| Some(name.as_bytes()))),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What stands behind them.
+    fn end(&self) -> &'static [u8] {
+        if self.kind == Kind::Binary { END } else { &[] }
+    }
+
+    /// One row.
+    fn row(&self, row: &DataRow) -> Vec<u8> {
+        if self.kind == Kind::Binary {
+            let mut bytes = BytesMut::with_capacity(2 + row.data.len());
+            bytes.put_i16(row.field_count);
+            bytes.put_slice(&row.data);
+            return bytes.to_vec();
+        }
+        let mut rest = &row.data[..];
+        let columns = (0..row.field_count).map(|_| {
+            let length = usize::try_from(rest.get_i32()).ok()?;
+            let (column, after) = rest.split_at(length);
+            rest = after;
+            Some(column)
+        });
+        self.line(columns)
+    }
+
+    fn line<'a>(&self, columns: impl Iterator<Item = Option<&'a [u8]>>) -> Vec<u8> {
+        let mut line = Vec::new();
+        for (place, column) in columns.enumerate() {
+            if place > 0 {
+                line.push(self.delimiter);
+            }
+            match column {
+                None => line.extend_from_slice(self.null.as_bytes()),
+                Some(column) if self.kind == Kind::Csv => self.quoted(column, &mut line),
+                Some(column) => self.escaped(column, &mut line),
+            }
+        }
+        line.push(b'\n');
+        line
+    }
+
+    /// As text: what would end a column, or be taken for null, stands behind a backslash.
+    fn escaped(&self, column: &[u8], line: &mut Vec<u8>) {
+        for byte in column {
+            let letter = match byte {
+                b'\\' => b'\\',
+                b'\n' => b'n',
+                b'\r' => b'r',
+                b'\t' => b't',
+                0x08 => b'b',
+                0x0b => b'v',
+                0x0c => b'f',
+                byte if *byte == self.delimiter => *byte,
+                byte => {
+                    line.push(*byte);
+                    continue;
+                }
+            };
+            line.extend_from_slice(&[b'\\', letter]);
+        }
+    }
+
+    /// As CSV: in quotes, what would end a column or be taken for null.
+    fn quoted(&self, column: &[u8], line: &mut Vec<u8>) {
+        let ends = |byte: &u8| [self.delimiter, self.quote, b'\n', b'\r'].contains(byte);
+        let is_plain = column != self.null.as_bytes() && !column.iter().any(ends) && column != b"\\.";
+        if is_plain {
+            line.extend_from_slice(column);
+            return;
+        }
+        line.push(self.quote);
+        for byte in column {
+            if *byte == self.quote || *byte == self.escape {
+                line.push(self.escape);
+            }
+            line.push(*byte);
+        }
+        line.push(self.quote);
+    }
+}
+
+fn kind_of(name: &Ident) -> Option<Kind> {
+    match name.value.to_ascii_lowercase().as_str() {
+        "text" => Some(Kind::Text),
+        "csv" => Some(Kind::Csv),
+        "binary" => Some(Kind::Binary),
+        _ => None,
+    }
+}
+
+/// Sends rows as a file, as they are made. An error on the way is the error of the statement: what was sent is no whole
+/// file, and the client is told so.
+pub(super) async fn send<C>(client: &mut C, copying: &Copying, mut rows: QueryResponse) -> PgWireResult<()>
+where
+    C: Sink<PgWireBackendMessage> + Unpin,
+    C::Error: Debug,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    let columns = rows.row_schema();
+    let names: Vec<_> = columns.iter().map(|column| column.name()).collect();
+    let count = i16::try_from(names.len()).map_err(|_| Refused::too_much("too many columns are copied"))?;
+    let format = i8::from(copying.kind == Kind::Binary);
+    let begun = CopyOutResponse::new(format, count, vec![i16::from(format); names.len()]);
+    client.send(PgWireBackendMessage::CopyOutResponse(begun)).await?;
+    let data = |bytes: Vec<u8>| PgWireBackendMessage::CopyData(CopyData::new(Bytes::from(bytes)));
+    let begin = copying.begin(&names);
+    if !begin.is_empty() {
+        client.feed(data(begin)).await?;
+    }
+    let mut sent = 0_usize;
+    while let Some(row) = rows.data_rows().next().await {
+        client.feed(data(copying.row(&row?))).await?;
+        sent += 1;
+    }
+    if !copying.end().is_empty() {
+        client.feed(data(copying.end().to_vec())).await?;
+    }
+    client.feed(PgWireBackendMessage::CopyDone(CopyDone::new())).await?;
+    client.send(PgWireBackendMessage::CommandComplete(Tag::new("COPY").with_rows(sent).into())).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(columns: &[Option<&str>]) -> DataRow {
+        let mut data = BytesMut::new();
+        for column in columns {
+            match column {
+                None => data.put_i32(-1),
+                Some(text) => {
+                    data.put_i32(i32::try_from(text.len()).expect("short"));
+                    data.put_slice(text.as_bytes());
+                }
+            }
+        }
+        DataRow::new(data, i16::try_from(columns.len()).expect("few"))
+    }
+
+    fn of(options: &[CopyOption]) -> Copying {
+        Copying::of(options, &[]).expect("options")
+    }
+
+    fn format(name: &str) -> CopyOption {
+        CopyOption::Format(Ident::new(name))
+    }
+
+    #[test]
+    fn rows_are_written_as_postgresql_writes_them() {
+        let written = row(&[Some("a"), None, Some(""), Some("b\tc\\\nd"), Some("e,\"f\"")]);
+        let text = of(&[]).row(&written);
+        assert_eq!(String::from_utf8_lossy(&text), "a\t\\N\t\tb\\tc\\\\\\nd\te,\"f\"\n");
+        let csv = of(&[format("CSV")]).row(&written);
+        assert_eq!(String::from_utf8_lossy(&csv), "a,,\"\",\"b\tc\\\nd\",\"e,\"\"f\"\"\"\n");
+        let own = of(&[format("csv"), CopyOption::Delimiter(';'), CopyOption::Null("-".to_owned())]);
+        assert_eq!(String::from_utf8_lossy(&own.row(&row(&[None, Some("-"), Some("")]))), "-;\"-\";\n");
+        let binary = of(&[format("binary")]);
+        assert_eq!(binary.row(&row(&[Some("a"), None])), b"\0\x02\0\0\0\x01a\xff\xff\xff\xff");
+        assert_eq!((binary.begin(&["a"]).len(), binary.end()), (19, END));
+        let header = of(&[format("csv"), CopyOption::Header(true)]);
+        assert_eq!(header.begin(&["a", "b,c"]), b"a,\"b,c\"\n");
+    }
+
+    #[test]
+    fn what_is_not_done_is_refused() {
+        for options in [
+            vec![format("xml")],
+            vec![CopyOption::ForceQuote(Vec::new())],
+            vec![CopyOption::Delimiter('€')],
+            vec![CopyOption::Delimiter('\n')],
+            vec![format("binary"), CopyOption::Header(true)],
+            vec![format("csv"), CopyOption::Delimiter('"')],
+            vec![CopyOption::Encoding("latin1".to_owned())],
+        ] {
+            assert!(Copying::of(&options, &[]).is_err(), "{options:?}");
+        }
+    }
+}

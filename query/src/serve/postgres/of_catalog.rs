@@ -1,0 +1,373 @@
+//! Statements that ask PostgreSQL's own tables and nothing of the lake: what tools find tables and columns by. These
+//! alone are put otherwise than they are written, where DataFusion cannot plan them: by the library that brings those
+//! tables, and here.
+//!
+//! Much of it is asked to describe a table, whatever it is: its indexes, sequences and defaults. Those of the lake
+//! have none.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::sync::LazyLock;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Statement,
+    TableFactor, Value,
+};
+use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+use datafusion_postgres::datafusion_pg_catalog::sql::rules::{RewriteRegCastToSubquery, SqlStatementRewriteRule};
+
+use super::adapted::{arguments, call, is_named, parsed};
+use super::catalog::{INFORMATION_SCHEMA, PG_CATALOG, is_catalog_table};
+use crate::sql::visited::{Change, Look, change, expressions, look, relations};
+
+/// Tables of PostgreSQL that say of a column what no column here has: a default, a sequence, a collation of its own.
+const SAY_NOTHING: [&str; 3] = ["pg_attrdef", "pg_sequence", "pg_collation"];
+
+/// Tables that are asked beside these.
+const BESIDE: [&str; 2] = ["pg_namespace", "pg_type"];
+
+/// Columns of PostgreSQL's that are lists of what an index is made of.
+const OF_INDEXES: [&str; 4] = ["indkey", "indclass", "indoption", "conkey"];
+
+/// Functions that are tables of the lake.
+const OF_LAKE: [&str; 4] = ["totals", "series", "history", "changes"];
+
+/// Functions that make one value of many rows.
+const AGGREGATES: [&str; 9] = ["count", "max", "min", "sum", "avg", "array_agg", "string_agg", "bool_and", "bool_or"];
+
+/// The library's words. It knows whole statements of some tools, and how others are put.
+static LIBRARY: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
+
+/// `'x'::regclass` and its like, as the query that finds the number.
+static NUMBERS: LazyLock<RewriteRegCastToSubquery> = LazyLock::new(RewriteRegCastToSubquery::new);
+
+/// No number of anything.
+static NO_NUMBER: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as bigint)"));
+
+/// A statement of this text, or what the library knows by heart to say instead of it.
+pub(super) fn known(statement: Statement, text: &str) -> Statement {
+    if !asks_only_catalog(&statement) {
+        return statement;
+    }
+    let by_text = LIBRARY.parse(text).ok().and_then(|mut all| if all.len() == 1 { all.pop() } else { None });
+    // It knows texts, and has rules; what the rules alone do not come to, it knows.
+    let by_rules = LIBRARY.rewrite(statement.clone()).to_string();
+    by_text.filter(|known| known.to_string() != by_rules).unwrap_or(statement)
+}
+
+/// Puts a statement otherwise, if it asks PostgreSQL's own tables and nothing of the lake.
+pub(super) fn put(mut statement: Statement) -> Statement {
+    if !asks_only_catalog(&statement) {
+        return NUMBERS.rewrite(statement);
+    }
+    let _ = change(&mut statement, &mut Shielding);
+    let mut put = LIBRARY.rewrite(statement);
+    let _ = change(&mut put, &mut Putting);
+    put
+}
+
+/// Whether a statement asks PostgreSQL's own tables or functions, and nothing else.
+fn asks_only_catalog(statement: &Statement) -> bool {
+    let mut asking = Asking { named: BTreeSet::new(), tables: Vec::new(), is_of_catalog: false };
+    let _ = look(statement, &mut asking);
+    let Asking { named, tables, is_of_catalog } = asking;
+    let mut is_of_catalog = is_of_catalog;
+    for table in tables {
+        match table {
+            Asked::Catalog => is_of_catalog = true,
+            Asked::Other(name) if named.contains(&name) => {}
+            Asked::Other(_) => return false,
+        }
+    }
+    is_of_catalog
+}
+
+/// What a statement asks.
+struct Asking {
+    /// The names that `WITH` gives.
+    named: BTreeSet<String>,
+    tables: Vec<Asked>,
+    /// Whether it calls a function, or names a type, of PostgreSQL's own.
+    is_of_catalog: bool,
+}
+
+enum Asked {
+    Catalog,
+    Other(String),
+}
+
+impl Look for Asking {
+    fn query(&mut self, query: &Query) -> ControlFlow<()> {
+        let named = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.named.extend(named.map(|cte| cte.alias.name.value.to_ascii_lowercase()));
+        if let SetExpr::Table(table) = query.body.as_ref() {
+            self.tables.push(Asked::Other(table.table_name.clone().unwrap_or_default()));
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table { name, args, .. } = factor else { return ControlFlow::Continue(()) };
+        let last = last_of(name);
+        match (args.is_some(), is_in_catalog(name)) {
+            (true, _) if OF_LAKE.contains(&last.as_str()) => self.tables.push(Asked::Other(last)),
+            (true, _) => self.is_of_catalog |= last.starts_with("pg_"),
+            (false, true) => self.tables.push(Asked::Catalog),
+            (false, false) => self.tables.push(Asked::Other(last)),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.is_of_catalog |= match expr {
+            Expr::Function(function) => {
+                let name = last_of(&function.name);
+                name.starts_with("pg_") || matches!(name.as_str(), "version" | "format_type" | "current_schemas")
+            }
+            Expr::Cast { data_type, .. } => data_type.to_string().to_ascii_lowercase().contains("reg"),
+            _ => false,
+        };
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether a name of a table is one of PostgreSQL's own.
+fn is_in_catalog(name: &ObjectName) -> bool {
+    match name.0.iter().rev().nth(1).and_then(ObjectNamePart::as_ident) {
+        Some(Ident { value, .. }) => {
+            [PG_CATALOG, INFORMATION_SCHEMA].iter().any(|schema| value.eq_ignore_ascii_case(schema))
+        }
+        None => is_catalog_table(&last_of(name)),
+    }
+}
+
+fn last_of(name: &ObjectName) -> String {
+    let last = name.0.last().and_then(|part| part.as_ident());
+    last.map_or_else(String::new, |name| name.value.to_ascii_lowercase())
+}
+
+/// Before the library puts a statement its way: a query that stands for a value, of which it would make nothing, is
+/// given the one row that it has.
+struct Shielding;
+
+impl Change for Shielding {
+    fn query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let SetExpr::Select(select) = query.body.as_mut() else { return ControlFlow::Continue(()) };
+        let mut unnamed = 0_usize;
+        for item in &mut select.projection {
+            match item {
+                // Columns that are called the same: their place tells them apart.
+                SelectItem::UnnamedExpr(Expr::Value(value)) if value.value == Value::Null => {
+                    let name = if unnamed == 0 { "?column?".to_owned() } else { format!("?column?{unnamed}") };
+                    unnamed += 1;
+                    let (expr, alias) = (Expr::value(Value::Null), Ident::with_quote('"', name));
+                    *item = SelectItem::ExprWithAlias { expr, alias };
+                }
+                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => shield(expr),
+                _ => {}
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::Subquery(query) = expr
+            && !says_nothing(query)
+        {
+            take_one(query);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Keeps a query that finds something by equality from being taken for one that cannot be planned.
+fn shield(expr: &mut Expr) {
+    let is_found = match &*expr {
+        Expr::Subquery(query) => !says_nothing(query) && is_by_equality(query),
+        _ => false,
+    };
+    if is_found {
+        *expr = Expr::Nested(Box::new(expr.clone()));
+    }
+}
+
+/// Whether a query reads one table and compares for equality, if at all.
+fn is_by_equality(query: &Query) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let is_one = matches!(select.from.as_slice(), [one] if one.joins.is_empty());
+    is_one && select.selection.as_ref().is_none_or(is_equality)
+}
+
+fn is_equality(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(inner) => is_equality(inner),
+        Expr::BinaryOp { left, op: BinaryOperator::And, right } => is_equality(left) && is_equality(right),
+        Expr::BinaryOp { op, .. } => *op == BinaryOperator::Eq,
+        _ => false,
+    }
+}
+
+/// Takes the greatest of what a query finds that depends on the row it is asked for: it finds one, by a number, and
+/// DataFusion wants to know.
+fn take_one(query: &mut Query) {
+    let is_outer = is_correlated(query);
+    let SetExpr::Select(select) = query.body.as_mut() else { return };
+    let [SelectItem::UnnamedExpr(one) | SelectItem::ExprWithAlias { expr: one, .. }] = select.projection.as_mut_slice()
+    else {
+        return;
+    };
+    let is_aggregate = expressions(one, &mut |expr| match expr {
+        Expr::Function(function) if AGGREGATES.iter().any(|name| is_named(function, name)) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    if is_outer && is_aggregate.is_continue() && select.distinct.is_none() {
+        *one = call("max", vec![one.clone()]);
+        (query.order_by, query.limit_clause) = (None, None);
+    }
+}
+
+/// Whether a query names columns of tables that it does not read.
+fn is_correlated(query: &Query) -> bool {
+    let mut own = Own(BTreeSet::new());
+    let _ = look(query, &mut own);
+    let outer = expressions(query, &mut |expr| match expr {
+        Expr::CompoundIdentifier(names) if !own.has(names) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    outer.is_break()
+}
+
+/// The names that tables of a query go by.
+struct Own(BTreeSet<String>);
+
+impl Own {
+    fn has(&self, names: &[Ident]) -> bool {
+        // The table stands before the column.
+        let table = names.iter().rev().nth(1);
+        table.is_none_or(|table| self.0.contains(&table.value.to_ascii_lowercase()))
+    }
+}
+
+impl Look for Own {
+    fn table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        let (name, alias) = match factor {
+            TableFactor::Table { name, alias, .. } => (Some(last_of(name)), alias),
+            TableFactor::Derived { alias, .. } => (None, alias),
+            _ => return ControlFlow::Continue(()),
+        };
+        self.0.extend(alias.as_ref().map(|alias| alias.name.value.to_ascii_lowercase()).or(name));
+        ControlFlow::Continue(())
+    }
+}
+
+/// After the library.
+struct Putting;
+
+impl Change for Putting {
+    fn expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        match expr {
+            Expr::Subquery(query) if says_nothing(query) => *expr = Expr::value(Value::Null),
+            // Nobody is a member of a role.
+            Expr::InSubquery { subquery, negated, .. } if is_of_members(subquery) => {
+                *expr = Expr::value(Value::Boolean(*negated));
+            }
+            Expr::Function(function) if is_of_indexes(function) => *expr = NO_NUMBER.clone(),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether a query in the place of a value asks only of what says nothing here.
+fn says_nothing(query: &Query) -> bool {
+    let (mut nothing, mut of_collations) = (0, false);
+    let only = relations(query, &mut |name| {
+        let (is_own, name) = (is_in_catalog(name), last_of(name));
+        nothing += usize::from(SAY_NOTHING.contains(&name.as_str()));
+        of_collations |= name == "pg_collation";
+        let is_one = is_own && (SAY_NOTHING.contains(&name.as_str()) || BESIDE.contains(&name.as_str()));
+        if is_one { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let counts = expressions(query, &mut |expr| match expr {
+        Expr::Function(function) if AGGREGATES.iter().any(|name| is_named(function, name)) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    // There are collations; but no column has one of its own.
+    only.is_continue() && nothing > 0 && counts.is_continue() && (!of_collations || is_correlated(query))
+}
+
+/// Whether a query asks of which roles a role is a member, and of which these are.
+fn is_of_members(query: &Query) -> bool {
+    let is_recursive = query.with.as_ref().is_some_and(|with| with.recursive);
+    let of_members = relations(query, &mut |name| match last_of(name).as_str() {
+        "pg_auth_members" => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    is_recursive && of_members.is_break()
+}
+
+/// Whether a function takes apart what an index is made of.
+fn is_of_indexes(function: &Function) -> bool {
+    let takes_apart = is_named(function, "unnest") || is_named(function, "generate_subscripts");
+    let of = |argument: Option<&Expr>| match argument {
+        Some(Expr::Identifier(name)) => name.value.clone(),
+        Some(Expr::CompoundIdentifier(names)) => names.last().map_or_else(String::new, |name| name.value.clone()),
+        _ => String::new(),
+    };
+    takes_apart && OF_INDEXES.contains(&of(arguments(function).first().copied()).as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::parsed::parse;
+    use super::*;
+
+    fn put(asked: &str) -> String {
+        parse(asked).and_then(|statement| super::super::parsed::adapted(statement, asked)).expect("SQL").to_string()
+    }
+
+    #[test]
+    fn what_asks_the_lake_is_left_as_it_is() {
+        for asked in [
+            "SELECT (SELECT max(clicks_minute.clicks) FROM clicks_minute)",
+            "SELECT (SELECT sum(t.clicks) FROM (SELECT * FROM clicks_minute) t)",
+            "SELECT now.ad_id, (SELECT sum(clicks) FROM was WHERE was.ad_id = now.ad_id) FROM clicks_minute now",
+            "SELECT (SELECT sum(clicks) FROM totals($1, $2) WHERE campaign_id = $3), $4",
+            "SELECT (SELECT clicks FROM clicks_minute)",
+            "SELECT ad_id, * FROM clicks_minute",
+            "SELECT (SELECT 1)",
+            "SELECT (SELECT a FROM (VALUES (1), (2)) t (a))",
+            "WITH a AS (SELECT 1 AS b) SELECT (SELECT a.b FROM a)",
+            // And nothing of it is when both are asked.
+            "SELECT (SELECT max(c.clicks) FROM clicks c WHERE c.ad_id = t.relname) FROM pg_catalog.pg_class t",
+        ] {
+            assert_eq!(put(asked).replace(" AS ", " "), asked.replace(" AS ", " "));
+        }
+    }
+
+    #[test]
+    fn what_asks_the_catalog_finds_what_is_there() {
+        for (asked, expected) in [
+            ("SELECT (SELECT adbin FROM pg_attrdef WHERE adnum = attnum)", "SELECT NULL"),
+            (
+                "SELECT (SELECT c.collname FROM pg_collation c, pg_type t WHERE c.oid = a.attcollation AND t.oid = a.atttypid) AS x FROM pg_attribute a",
+                "SELECT NULL AS x FROM pg_catalog.pg_attribute a",
+            ),
+            (
+                "SELECT unnest(i.indkey), unnest(a) FROM pg_index i",
+                "SELECT CAST(NULL AS BIGINT), unnest(a) FROM pg_catalog.pg_index i",
+            ),
+            (
+                "SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace",
+                "SELECT 1 FROM pg_catalog.pg_class WHERE relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'public')",
+            ),
+            (
+                "SELECT c.relname, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = c.relnamespace) AS nsp FROM pg_class c",
+                "SELECT c.relname, ((SELECT max(n.nspname) FROM pg_catalog.pg_namespace n WHERE n.oid = c.relnamespace)) AS nsp FROM pg_catalog.pg_class c",
+            ),
+        ] {
+            assert_eq!(put(asked).replace(" AS n ", " n ").replace(" AS c ", " c "), expected);
+        }
+        assert!(put("SELECT (SELECT count(*) FROM pg_collation)").contains("count(*)"));
+    }
+}

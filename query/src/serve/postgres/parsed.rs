@@ -1,0 +1,31 @@
+//! A text into a statement, as PostgreSQL reads it, and into words that DataFusion plans.
+
+use datafusion::sql::sqlparser::ast::Statement;
+use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use super::adapted::adapt;
+use super::errors::Refused;
+use super::of_catalog;
+
+/// What ends a transaction that the parser does not know, and what it knows instead.
+const ABORT: (&str, &str) = ("abort", "rollback");
+
+/// The one statement of a text, as it is written.
+pub(super) fn parse(text: &str) -> Result<Statement, Refused> {
+    let first = text.split(|letter: char| !letter.is_ascii_alphabetic()).next().unwrap_or_default();
+    let ends = first.eq_ignore_ascii_case(ABORT.0).then(|| format!("{}{}", ABORT.1, &text[first.len()..]));
+    let parsed = Parser::parse_sql(&PostgreSqlDialect {}, ends.as_deref().unwrap_or(text));
+    let parsed = parsed.map_err(|error| Refused::syntax(&error.to_string()))?;
+    let count = parsed.len();
+    let [statement] = <[Statement; 1]>::try_from(parsed)
+        .map_err(|_| Refused::syntax(&format!("one statement is expected, not {count}")))?;
+    Ok(statement)
+}
+
+/// A statement of this text, as it is planned.
+pub(super) fn adapted(statement: Statement, text: &str) -> Result<Statement, Refused> {
+    let mut statement = of_catalog::known(statement, text);
+    adapt(&mut statement)?;
+    Ok(of_catalog::put(statement))
+}

@@ -1,0 +1,241 @@
+//! Tables of PostgreSQL's own that the library lacks, or has otherwise than tools compare them: most have no rows, for
+//! there is nothing of the kind here.
+//!
+//! ```text
+//!   a line a table:   name  column type, column type ...
+//! ```
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Int32Array, IntervalMonthDayNanoArray, RecordBatch, StringArray, new_null_array,
+};
+use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano, IntervalUnit, Schema, SchemaRef, TimeUnit};
+use arrow::ipc::writer::FileWriter;
+use datafusion::catalog::{MemTable, TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::error::Result;
+use datafusion_postgres::datafusion_pg_catalog::pg_catalog::oid_field::{OID_ALIAS_KEY, OID_ALIAS_TYPE_NAMES};
+use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{ArrowTable, PgCatalogStaticTables};
+
+use super::catalog::ROLE;
+use super::settings::SHOWN;
+
+/// Tables without rows.
+const EMPTY: &str = include_str!("pg_catalog.txt");
+
+/// Tables with some, which are made below.
+const FILLED: [&str; 4] = ["pg_settings", "pg_timezone_names", "pg_user", "pg_available_extensions"];
+
+/// Columns of `pg_type` that name functions, which PostgreSQL compares by their numbers.
+const FUNCTIONS_OF_TYPES: [&str; 8] =
+    ["typsubscript", "typinput", "typoutput", "typreceive", "typsend", "typmodin", "typmodout", "typanalyze"];
+
+/// Tables without rows, by name.
+static SCHEMAS: LazyLock<BTreeMap<&'static str, SchemaRef>> = LazyLock::new(|| listed(EMPTY));
+
+/// The tables that a text lists, a line a table.
+pub(super) fn listed(text: &'static str) -> BTreeMap<&'static str, SchemaRef> {
+    let lines = text.lines().filter_map(|line| line.split_once(' '));
+    lines.map(|(name, columns)| (name, schema(columns))).collect()
+}
+
+/// Whether there is such a table.
+pub(super) fn is_there(name: &str) -> bool {
+    SCHEMAS.contains_key(name) || FILLED.contains(&name)
+}
+
+/// The names of all.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    SCHEMAS.keys().copied().chain(FILLED)
+}
+
+/// A table, if it is one of these.
+pub(super) fn table(name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+    let rows = match name {
+        "pg_settings" => settings()?,
+        "pg_timezone_names" => time_zones()?,
+        "pg_user" => users()?,
+        "pg_available_extensions" => {
+            let columns = schema("name name, default_version text, installed_version text, comment text");
+            RecordBatch::new_empty(columns)
+        }
+        name => match SCHEMAS.get(name) {
+            Some(columns) => RecordBatch::new_empty(Arc::clone(columns)),
+            None => return Ok(None),
+        },
+    };
+    of_rows(rows).map(Some)
+}
+
+/// A table of these rows.
+pub(super) fn of_rows(rows: RecordBatch) -> Result<Arc<dyn TableProvider>> {
+    Ok(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))
+}
+
+/// `pg_show_all_settings()`.
+#[derive(Debug)]
+pub(super) struct AllSettings;
+
+impl TableFunctionImpl for AllSettings {
+    fn call_with_args(&self, _: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        of_rows(settings()?)
+    }
+}
+
+fn settings() -> Result<RecordBatch> {
+    let columns = schema(
+        "name text, setting text, unit text, category text, short_desc text, extra_desc text, context text, \
+         vartype text, source text, min_val text, max_val text, enumvals text[], boot_val text, reset_val text, \
+         sourcefile text, sourceline int4, pending_restart bool",
+    );
+    let texts = |of: fn(&(&'static str, &'static str)) -> Option<&'static str>| -> ArrayRef {
+        Arc::new(SHOWN.iter().map(of).collect::<StringArray>())
+    };
+    let filled: HashMap<&str, ArrayRef> = HashMap::from([
+        ("name", texts(|setting| Some(setting.0))),
+        ("setting", texts(|setting| Some(setting.1))),
+        ("category", texts(|_| Some("Reported"))),
+        ("context", texts(|_| Some("user"))),
+        ("vartype", texts(|_| Some("string"))),
+        ("source", texts(|_| Some("default"))),
+        ("boot_val", texts(|setting| Some(setting.1))),
+        ("reset_val", texts(|setting| Some(setting.1))),
+        ("pending_restart", Arc::new(BooleanArray::from(vec![false; SHOWN.len()])) as ArrayRef),
+    ]);
+    batch(&columns, SHOWN.len(), filled)
+}
+
+fn time_zones() -> Result<RecordBatch> {
+    let columns = schema("name text, abbrev text, utc_offset interval, is_dst bool");
+    let utc = || -> ArrayRef { Arc::new(StringArray::from(vec!["UTC"])) };
+    let nothing = IntervalMonthDayNanoArray::from(vec![IntervalMonthDayNano::new(0, 0, 0)]);
+    let filled = HashMap::from([
+        ("name", utc()),
+        ("abbrev", utc()),
+        ("utc_offset", Arc::new(nothing) as ArrayRef),
+        ("is_dst", Arc::new(BooleanArray::from(vec![false])) as ArrayRef),
+    ]);
+    batch(&columns, 1, filled)
+}
+
+/// Who asks is one and the same, as the library's `session_user` and `pg_roles` say: what is seen, a key decides.
+fn users() -> Result<RecordBatch> {
+    let columns = schema(
+        "usename name, usesysid oid, usecreatedb bool, usesuper bool, userepl bool, usebypassrls bool, passwd text, \
+         valuntil timestamptz, useconfig text[]",
+    );
+    let no = || -> ArrayRef { Arc::new(BooleanArray::from(vec![false])) };
+    let filled = HashMap::from([
+        ("usename", Arc::new(StringArray::from(vec![ROLE])) as ArrayRef),
+        ("usesysid", Arc::new(Int32Array::from(vec![0])) as ArrayRef),
+        ("usecreatedb", no()),
+        ("usesuper", no()),
+        ("userepl", no()),
+        ("usebypassrls", no()),
+    ]);
+    batch(&columns, 1, filled)
+}
+
+/// So many rows, of which some columns are filled.
+pub(super) fn batch(columns: &SchemaRef, rows: usize, filled: HashMap<&str, ArrayRef>) -> Result<RecordBatch> {
+    let arrays = columns.fields().iter().map(|field| match filled.get(field.name().as_str()) {
+        Some(array) => Arc::clone(array),
+        None => new_null_array(field.data_type(), rows),
+    });
+    Ok(RecordBatch::try_new(Arc::clone(columns), arrays.collect())?)
+}
+
+/// Columns, as they are written here: all may be null.
+pub(super) fn schema(columns: &str) -> SchemaRef {
+    let fields = columns.split(',').filter_map(|column| {
+        let (name, kind) = column.trim().split_once(' ')?;
+        Some(field(name, kind.trim()))
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+fn field(name: &str, kind: &str) -> Field {
+    if let Some(element) = kind.strip_suffix("[]") {
+        return Field::new_list(name, Field::new_list_field(field("", element).data_type().clone(), true), true);
+    }
+    let is_number = OID_ALIAS_TYPE_NAMES.contains(&kind);
+    let data_type = match kind {
+        "bool" => DataType::Boolean,
+        "int2" => DataType::Int16,
+        "int4" => DataType::Int32,
+        "int8" => DataType::Int64,
+        "float4" => DataType::Float32,
+        "float8" => DataType::Float64,
+        "timestamptz" => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        "interval" => DataType::Interval(IntervalUnit::MonthDayNano),
+        _ if is_number => DataType::Int32,
+        _ => DataType::Utf8,
+    };
+    let field = Field::new(name, data_type, true);
+    if is_number {
+        return field.with_metadata(HashMap::from([(OID_ALIAS_KEY.to_owned(), kind.to_owned())]));
+    }
+    field
+}
+
+/// The library's tables, with the functions of types by their numbers: drivers look these up in `pg_proc`.
+pub(super) fn of_library() -> Result<PgCatalogStaticTables> {
+    let mut tables = PgCatalogStaticTables::try_new()?;
+    let mut numbers: HashMap<String, i32> = HashMap::new();
+    for rows in tables.pg_proc.data() {
+        let (Some(oids), Some(names)) = (rows.column_by_name("oid"), rows.column_by_name("proname")) else { continue };
+        let oids = oids.as_primitive::<Int32Type>();
+        for (name, oid) in names.as_string::<i32>().iter().flatten().zip(oids.values().iter()) {
+            numbers.entry(name.to_owned()).or_insert(*oid);
+        }
+    }
+    let old = tables.pg_type.schema();
+    let is_function = |field: &Field| FUNCTIONS_OF_TYPES.contains(&field.name().as_str());
+    let fields = old.fields().iter().map(|of| match is_function(of) {
+        true => Arc::new(field(of.name(), "regproc")),
+        false => Arc::clone(of),
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let mut written = FileWriter::try_new(Vec::new(), &schema)?;
+    for rows in tables.pg_type.data() {
+        let columns = rows.columns().iter().zip(old.fields()).map(|(column, of)| -> ArrayRef {
+            if !is_function(of) {
+                return Arc::clone(column);
+            }
+            // There is none, which is called `-`, and has the number 0.
+            let number = |name: Option<&str>| name.map(|name| numbers.get(name).copied().unwrap_or(0));
+            Arc::new(column.as_string::<i32>().iter().map(number).collect::<Int32Array>())
+        });
+        written.write(&RecordBatch::try_new(Arc::clone(&schema), columns.collect())?)?;
+    }
+    tables.pg_type = Arc::new(ArrowTable::from_ipc_data(written.into_inner()?)?);
+    Ok(tables)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_is_a_table() {
+        assert_eq!(SCHEMAS.len(), EMPTY.lines().count());
+        for name in names() {
+            assert!(is_there(name) && name.starts_with("pg_"), "{name}");
+            let table = table(name).expect("a table").expect("it is there");
+            assert!(table.schema().fields().iter().all(|field| !field.name().contains(' ')), "{name}");
+        }
+        assert!(table("clicks").expect("none").is_none());
+    }
+
+    #[test]
+    fn types_have_their_functions_by_number() {
+        let tables = of_library().expect("tables");
+        let rows = &tables.pg_type.data()[0];
+        let names = rows.column_by_name("typname").expect("a name").as_string::<i32>();
+        let at = names.iter().position(|name| name == Some("text")).expect("text is a type");
+        let receive = rows.column_by_name("typreceive").expect("a function").as_primitive::<Int32Type>();
+        // textrecv, in every PostgreSQL.
+        assert_eq!(receive.value(at), 2414);
+    }
+}

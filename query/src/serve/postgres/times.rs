@@ -1,0 +1,171 @@
+//! Formats of times: PostgreSQL's template patterns (`YYYY-MM-DD`) into those of `strftime` (`%Y-%m-%d`), by which
+//! DataFusion reads and writes times.
+//!
+//! DataFusion copies what it does not know into each row, so a format is translated whole or not at all.
+
+use datafusion::sql::sqlparser::ast::{
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value, ValueWithSpan,
+};
+
+use super::errors::Refused;
+
+/// What a format is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// A text is read as a time.
+    Reading,
+    /// A time is written as a text.
+    Writing,
+}
+
+/// Patterns that may be written in either case, and what they are to `strftime`. The longer stand before what they
+/// begin with.
+const PATTERNS: [(&str, &str); 27] = [
+    ("FMHH24", "%-H"),
+    ("FMHH12", "%-I"),
+    ("FMDDD", "%-j"),
+    ("FMDD", "%-d"),
+    ("FMMM", "%-m"),
+    ("FMMI", "%-M"),
+    ("FMSS", "%-S"),
+    ("FMHH", "%-I"),
+    ("IYYY", "%G"),
+    ("YYYY", "%Y"),
+    ("HH24", "%H"),
+    ("HH12", "%I"),
+    ("DDD", "%j"),
+    ("YY", "%y"),
+    ("MM", "%m"),
+    ("MI", "%M"),
+    ("MS", "%3f"),
+    ("US", "%6f"),
+    ("DD", "%d"),
+    ("HH", "%I"),
+    ("SS", "%S"),
+    ("IW", "%V"),
+    ("ID", "%u"),
+    // Not there: `WW`, `W`, `D` and `J`, which count days and weeks as `strftime` does not.
+    ("AM", "%p"),
+    ("PM", "%p"),
+    ("A.M.", ""),
+    ("P.M.", ""),
+];
+
+/// Patterns that say by their case how a name is written.
+const NAMES: [(&str, &str); 4] = [("FMMonth", "%B"), ("FMDay", "%A"), ("Mon", "%b"), ("Dy", "%a")];
+
+/// Fractions of a second with their point, as they are read: however many digits there are.
+const FRACTIONS: [&str; 2] = ["SS.US", "SS.MS"];
+
+/// What makes an ordinal number of the one before it.
+const ORDINAL: &str = "TH";
+
+/// A format for `strftime`; `None` if it has what cannot be translated.
+fn strftime(format: &str, way: Way) -> Option<String> {
+    let (mut translated, mut rest) = (String::new(), format);
+    while let Some(letter) = rest.chars().next() {
+        if let Some(quoted) = rest.strip_prefix('"') {
+            let (literal, after) = quoted.split_once('"')?;
+            if literal.contains(['%', '\\']) {
+                return None;
+            }
+            translated.push_str(literal);
+            rest = after;
+            continue;
+        }
+        let fraction = FRACTIONS.iter().find(|fraction| way == Way::Reading && begins(rest, fraction));
+        let name = NAMES.iter().find(|(name, _)| rest.starts_with(name));
+        let pattern = PATTERNS.iter().find(|(pattern, _)| begins(rest, pattern));
+        let (length, ours) = match (fraction, name, pattern) {
+            (Some(fraction), ..) => (fraction.len(), "%S%.f"),
+            (None, Some((name, ours)), _) | (None, None, Some((name, ours))) => (name.len(), *ours),
+            // Letters that are no pattern are copied by PostgreSQL, and digits; whoever means that puts them in quotes.
+            (None, None, None) if letter.is_alphanumeric() || matches!(letter, '%' | '\\') => return None,
+            (None, None, None) => {
+                translated.push(letter);
+                rest = &rest[letter.len_utf8()..];
+                continue;
+            }
+        };
+        rest = &rest[length..];
+        // How a.m. is written depends on its case, too.
+        if ours.is_empty() || begins(rest, ORDINAL) {
+            return None;
+        }
+        let is_lower = ours == "%p" && format[format.len() - rest.len() - length..].starts_with(['a', 'p']);
+        translated.push_str(if is_lower { "%P" } else { ours });
+    }
+    Some(translated)
+}
+
+/// Writes the format of a time as DataFusion reads it.
+pub(super) fn write_format(function: &mut Function, way: Way) -> Result<(), Refused> {
+    let name = function.name.to_string();
+    let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
+    let [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(format))] = &mut list.args[..] else { return Ok(()) };
+    let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(format), .. }) = format else {
+        // Whose patterns it has cannot be known; what cannot be read is an error by itself.
+        let why = "to_char takes its format as a string that stands in the statement";
+        return if way == Way::Writing { Err(Refused::unsupported(why)) } else { Ok(()) };
+    };
+    if !format.contains('%') {
+        *format = strftime(format, way).ok_or_else(|| {
+            let why = "has patterns that are not translated; write it as strftime does, such as '%Y-%m-%d'";
+            Refused::value(&format!("{name}: the format '{format}' {why}"))
+        })?;
+    }
+    Ok(())
+}
+
+fn begins(text: &str, with: &str) -> bool {
+    text.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_are_translated_whole_or_not_at_all() {
+        for (theirs, ours) in [
+            ("YYYY-MM-DD", "%Y-%m-%d"),
+            ("yyyy-mm-dd hh24:mi:ss", "%Y-%m-%d %H:%M:%S"),
+            ("YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"", "%Y-%m-%dT%H:%M:%S.%3fZ"),
+            ("HH12:MI:SS.US AM", "%I:%M:%S.%6f %p"),
+            ("HH:MI pm", "%I:%M %P"),
+            ("Dy, DD Mon YYYY", "%a, %d %b %Y"),
+            ("FMDay FMDD FMMonth", "%A %-d %B"),
+            ("IYYY-IW-ID", "%G-%V-%u"),
+            ("DDD", "%j"),
+        ] {
+            assert_eq!(strftime(theirs, Way::Writing).as_deref(), Some(ours), "{theirs}");
+        }
+        for theirs in [
+            "YYYY-MM-DDTHH24",
+            "Month",
+            "Day",
+            "MON",
+            "mon",
+            "DDth",
+            "WW",
+            "J",
+            "Q",
+            "TZ",
+            "OF",
+            "999.99",
+            "YYYY\"",
+            "x",
+            "100%",
+            "A.M.",
+        ] {
+            assert_eq!(strftime(theirs, Way::Writing), None, "{theirs}");
+        }
+    }
+
+    #[test]
+    fn fractions_are_read_however_many_digits_they_have() {
+        let format = "YYYY-MM-DD HH24:MI:SS.US";
+        assert_eq!(strftime(format, Way::Reading).as_deref(), Some("%Y-%m-%d %H:%M:%S%.f"));
+        assert_eq!(strftime(format, Way::Writing).as_deref(), Some("%Y-%m-%d %H:%M:%S.%6f"));
+    }
+}

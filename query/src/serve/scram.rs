@@ -1,0 +1,229 @@
+//! SCRAM-SHA-256 (RFC 5802, RFC 7677): who logs in proves to have a key without sending it, and the server proves to
+//! know it. What a server keeps for that, a verifier, opens nothing.
+//!
+//! ```text
+//!   client  n,,n=,r=NONCE                          whoever it is: the key says what is seen
+//!   server  r=NONCE+OURS,s=SALT,i=4096             the same for all keys
+//!   client  c=biws,r=NONCE+OURS,p=PROOF            looked for among all verifiers
+//!   server  v=SIGNATURE
+//! ```
+//!
+//! All keys have one salt, and so nobody needs to say which key is theirs before they show it. A salt keeps passwords
+//! of people from being looked up in one list for all; keys that have verifiers are made by chance, 256 bits of it, see
+//! [`new_key`], and no list has them. There is no other way to make a verifier.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+/// The mechanism, as clients know it.
+pub(super) const MECHANISM: &str = "SCRAM-SHA-256";
+
+/// Rounds of a hash from a key to its verifier: what PostgreSQL does, and the least that clients take.
+const ROUNDS: u32 = 4096;
+
+/// The salt of all verifiers.
+const SALT: &[u8; 16] = b"clicklake keys 1";
+
+/// How a verifier begins, in PostgreSQL's own form.
+const PREFIX: &str = "SCRAM-SHA-256$4096:Y2xpY2tsYWtlIGtleXMgMQ==$";
+
+/// Bytes of what a client says: a nonce of any client is shorter by far.
+const SAID_MAX: usize = 1024;
+
+type Bytes32 = [u8; 32];
+
+/// What is kept of a key: whoever has it can tell who has the key, and no more.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Verifier {
+    stored: Bytes32,
+    server: Bytes32,
+}
+
+impl Verifier {
+    /// Of a key.
+    pub fn of(key: &str) -> Self {
+        let salted = salted(key);
+        let client = hmac(&salted, &[b"Client Key"]);
+        Self { stored: Sha256::digest(client).into(), server: hmac(&salted, &[b"Server Key"]) }
+    }
+
+    /// As it is written in a file.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (stored, server) = text.strip_prefix(PREFIX)?.split_once(':')?;
+        let bytes = |text: &str| Bytes32::try_from(STANDARD.decode(text).ok()?).ok();
+        Some(Self { stored: bytes(stored)?, server: bytes(server)? })
+    }
+}
+
+impl fmt::Display for Verifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}:{}", STANDARD.encode(self.stored), STANDARD.encode(self.server))
+    }
+}
+
+/// A login that has begun: what both have said.
+pub(super) struct Begun {
+    client_first: String,
+    server_first: String,
+    /// What a client says again of how it is bound to its connection.
+    binding: String,
+    nonce: String,
+}
+
+/// A proof that a client has a key, without which it is.
+pub(super) struct Proof {
+    message: String,
+    proof: Bytes32,
+}
+
+impl Begun {
+    /// Begins with what a client says first, and random letters that nobody can foresee.
+    pub fn new(first: &[u8], random: &str) -> Option<Self> {
+        let said = said(first)?;
+        // `n`: the client knows no binding to a channel; `y`: it does, and thinks that the server does not.
+        let rest = said.strip_prefix("n,").or_else(|| said.strip_prefix("y,"))?;
+        let (_, bare) = rest.split_once(',')?;
+        let header = &said[..said.len() - bare.len()];
+        let mut parts = bare.split(',');
+        let name = parts.next()?;
+        let nonce = parts.next()?.strip_prefix("r=").filter(|nonce| !nonce.is_empty())?;
+        if !name.starts_with("n=") {
+            return None;
+        }
+        let nonce = format!("{nonce}{random}");
+        let server_first = format!("r={nonce},s={},i={ROUNDS}", STANDARD.encode(SALT));
+        Some(Self { client_first: bare.to_owned(), server_first, binding: STANDARD.encode(header), nonce })
+    }
+
+    /// What the server says first.
+    pub fn server_first(&self) -> &str {
+        &self.server_first
+    }
+
+    /// The proof that a client gives last.
+    pub fn proof(&self, last: &[u8]) -> Option<Proof> {
+        let said = said(last)?;
+        let (without_proof, proof) = said.rsplit_once(",p=")?;
+        let mut parts = without_proof.split(',');
+        let (binding, nonce) = (parts.next()?.strip_prefix("c=")?, parts.next()?.strip_prefix("r=")?);
+        if binding != self.binding || nonce != self.nonce {
+            return None;
+        }
+        let proof = Bytes32::try_from(STANDARD.decode(proof).ok()?).ok()?;
+        Some(Proof { message: format!("{},{},{without_proof}", self.client_first, self.server_first), proof })
+    }
+}
+
+impl Proof {
+    /// Whether it is of the key that a verifier is of; in the same time, whatever it is.
+    pub fn is_of(&self, verifier: &Verifier) -> subtle::Choice {
+        let signature = hmac(&verifier.stored, &[self.message.as_bytes()]);
+        let mut key = self.proof;
+        key.iter_mut().zip(signature).for_each(|(byte, with)| *byte ^= with);
+        let stored: Bytes32 = Sha256::digest(key).into();
+        stored.ct_eq(&verifier.stored)
+    }
+
+    /// What the server says last, which knows the verifier.
+    pub fn server_last(&self, verifier: &Verifier) -> String {
+        format!("v={}", STANDARD.encode(hmac(&verifier.server, &[self.message.as_bytes()])))
+    }
+}
+
+/// A key that is made of so much chance, and its line in a file of keys: its hash, its verifier, what it sees.
+pub fn new_key(random: [u8; 32], campaigns: &str) -> (String, String) {
+    let key = URL_SAFE_NO_PAD.encode(random);
+    let hash: String = Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let line = format!("{hash}:{} {campaigns}", Verifier::of(&key));
+    (key, line)
+}
+
+fn said(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().filter(|text| text.len() <= SAID_MAX)
+}
+
+/// PBKDF2 of a key, of one block.
+fn salted(key: &str) -> Bytes32 {
+    let key = key.as_bytes();
+    let mut last = hmac(key, &[SALT, &1_u32.to_be_bytes()]);
+    let mut salted = last;
+    for _ in 1..ROUNDS {
+        last = hmac(key, &[&last]);
+        salted.iter_mut().zip(last).for_each(|(byte, with)| *byte ^= with);
+    }
+    salted
+}
+
+fn hmac(key: &[u8], parts: &[&[u8]]) -> Bytes32 {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length");
+    parts.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RANDOM: [u8; 32] = [7; 32];
+
+    /// What a client does with a key.
+    fn answer(key: &str, begun: &Begun, client_first: &str) -> Vec<u8> {
+        let without_proof = format!("c=biws,r={}", begun.nonce);
+        let message = format!("{client_first},{},{without_proof}", begun.server_first());
+        let client = hmac(&salted(key), &[b"Client Key"]);
+        let stored: Bytes32 = Sha256::digest(client).into();
+        let mut proof = hmac(&stored, &[message.as_bytes()]);
+        proof.iter_mut().zip(client).for_each(|(byte, with)| *byte ^= with);
+        format!("{without_proof},p={}", STANDARD.encode(proof)).into_bytes()
+    }
+
+    #[test]
+    fn who_has_a_key_logs_in_and_nobody_else() {
+        let (key, line) = new_key(RANDOM, "spring,summer");
+        let (hash, rest) = line.split_once(':').expect("a hash");
+        let (written, campaigns) = rest.split_once(' ').expect("campaigns");
+        assert_eq!((hash.len(), campaigns, key.len()), (64, "spring,summer", 43));
+        let verifier = Verifier::parse(written).expect("a verifier");
+        assert!(verifier == Verifier::of(&key) && !written.contains(&key));
+        let begun = Begun::new(b"n,,n=,r=abc", "random").expect("a login");
+        assert_eq!(begun.server_first(), "r=abcrandom,s=Y2xpY2tsYWtlIGtleXMgMQ==,i=4096");
+        let proof = begun.proof(&answer(&key, &begun, "n=,r=abc")).expect("a proof");
+        assert!(bool::from(proof.is_of(&verifier)));
+        assert!(proof.server_last(&verifier).starts_with("v="));
+        for other in ["", "spring", &key[1..], &key.to_uppercase()] {
+            let proof = begun.proof(&answer(other, &begun, "n=,r=abc")).expect("a proof");
+            assert!(!bool::from(proof.is_of(&verifier)), "{other}");
+        }
+        // Whoever has only what is kept has no proof: the verifier is no key, and another login has another nonce.
+        let stolen = begun.proof(&answer(&verifier.to_string(), &begun, "n=,r=abc")).expect("a proof");
+        assert!(!bool::from(stolen.is_of(&verifier)));
+        let again = Begun::new(b"n,,n=,r=abc", "other").expect("a login");
+        assert!(again.proof(&answer(&key, &begun, "n=,r=abc")).is_none());
+    }
+
+    #[test]
+    fn what_is_no_login_is_none() {
+        for first in ["", "n,,", "n,,n=", "n,,n=,r=", "p=tls-server-end-point,,n=,r=a", "x,,n=,r=a", "n,,m=x,n=,r=a"] {
+            assert!(Begun::new(first.as_bytes(), "b").is_none(), "{first}");
+        }
+        assert!(Begun::new(b"y,a=x,n=user,r=a", "b").is_some());
+        assert!(Begun::new(format!("n,,n=,r={}", "a".repeat(SAID_MAX)).as_bytes(), "b").is_none());
+        let begun = Begun::new(b"n,,n=,r=a", "b").expect("a login");
+        for last in ["", "c=biws,r=ab", "c=biws,r=ab,p=", "c=biws,r=a,p=AAAA", "c=eSws,r=ab,p=AAAA"] {
+            assert!(begun.proof(last.as_bytes()).is_none(), "{last}");
+        }
+        for text in ["", "SCRAM-SHA-256$4096:YWJj$AAAA:AAAA", &format!("{PREFIX}AAAA:AAAA")] {
+            assert!(Verifier::parse(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_salt_is_written_as_it_is() {
+        assert_eq!(PREFIX, format!("{MECHANISM}${ROUNDS}:{}$", STANDARD.encode(SALT)));
+    }
+}

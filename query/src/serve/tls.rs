@@ -1,0 +1,140 @@
+//! TLS of the server, for HTTP and for PostgreSQL's wire: one certificate, which is read again when its files change.
+//!
+//! A certificate that cannot be read again is no reason to stop: the one before it goes on, and the log says why.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use lake_schemas::LakeError;
+use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::locked::lock;
+
+/// How often the files are looked at: a certificate is renewed weeks before it ends.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Bytes of a file: a certificate with its chain has some thousand.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What clients of HTTP call it when they connect.
+const HTTP: &[u8] = b"http/1.1";
+
+/// What those of PostgreSQL do.
+const POSTGRESQL: &[u8] = b"postgresql";
+
+/// A certificate and its key, by their files.
+pub struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    now: Mutex<Now>,
+}
+
+/// What the files hold, and since when.
+#[derive(Clone)]
+struct Now {
+    changed: [Option<SystemTime>; 2],
+    http: TlsAcceptor,
+    postgresql: TlsAcceptor,
+}
+
+impl Tls {
+    /// From a file of certificates, that of the server first, and a file of its key, both in PEM.
+    pub fn new(certificate: &Path, key: &Path) -> Result<Self, LakeError> {
+        let now = read(certificate, key)?;
+        Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), now: Mutex::new(now) })
+    }
+
+    /// By which clients of HTTP are let in.
+    pub(super) fn http(&self) -> TlsAcceptor {
+        lock(&self.now).http.clone()
+    }
+
+    /// By which those of PostgreSQL are.
+    pub(super) fn postgresql(&self) -> TlsAcceptor {
+        lock(&self.now).postgresql.clone()
+    }
+
+    /// Looks at the files until told to stop. Who is connected already keeps the certificate that they have seen.
+    pub(super) async fn keep_fresh(self: &Arc<Self>, stop: &CancellationToken) {
+        let mut ticks = interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            let tls = Arc::clone(self);
+            // Files may be on a disk that takes its time.
+            if let Err(error) = tokio::task::spawn_blocking(move || tls.look()).await {
+                tracing::warn!(%error, "looking at the certificate");
+            }
+        }
+    }
+
+    /// Reads the files again, if they have changed.
+    pub fn look(&self) {
+        let changed = [changed(&self.certificate), changed(&self.key)];
+        if changed == lock(&self.now).changed {
+            return;
+        }
+        match read(&self.certificate, &self.key) {
+            Ok(now) => {
+                *lock(&self.now) = now;
+                tracing::info!(certificate = %self.certificate.display(), "the certificate was read again");
+            }
+            Err(error) => {
+                // Said once for each change, and not each time that it is looked at.
+                lock(&self.now).changed = changed;
+                tracing::warn!(%error, "the certificate stays what it was");
+            }
+        }
+    }
+}
+
+/// When a file was last written, if it is there.
+fn changed(file: &Path) -> Option<SystemTime> {
+    fs::metadata(file).and_then(|known| known.modified()).ok()
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<Now, LakeError> {
+    // Before they are read: what is written meanwhile is looked at again.
+    let changed = [changed(certificate), changed(key)];
+    let wrong = |flag: &str, file: &Path, why: String| LakeError::Refused(format!("{flag} {}: {why}", file.display()));
+    let chain = text(certificate).map_err(|error| wrong(CERTIFICATE, certificate, error.to_string()))?;
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
+    let chain = chain.map_err(|error| wrong(CERTIFICATE, certificate, error.to_string()))?;
+    if chain.is_empty() {
+        return Err(wrong(CERTIFICATE, certificate, "there is no certificate in it; it is a file in PEM".to_owned()));
+    }
+    let secret = text(key).map_err(|error| wrong(KEY, key, error.to_string()))?;
+    let secret = PrivateKeyDer::from_pem_slice(&secret)
+        .map_err(|_| wrong(KEY, key, "there is no private key in it; it is a file in PEM".to_owned()))?;
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
+        .map_err(|error| wrong(CERTIFICATE, certificate, format!("it does not go with {}: {error}", key.display())))?;
+    let acceptor = |protocol: &[u8]| {
+        let mut config = config.clone();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        TlsAcceptor::from(Arc::new(config))
+    };
+    Ok(Now { changed, http: acceptor(HTTP), postgresql: acceptor(POSTGRESQL) })
+}
+
+/// The flags by which the files are named.
+const CERTIFICATE: &str = "--tls-cert";
+const KEY: &str = "--tls-key";
+
+/// A file that is not larger than it may be.
+fn text(file: &Path) -> io::Result<Vec<u8>> {
+    let bytes = fs::metadata(file)?.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("{bytes} bytes are no certificate or key")));
+    }
+    fs::read(file)
+}

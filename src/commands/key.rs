@@ -1,0 +1,24 @@
+//! `clicklake key`: a key for somebody who asks a server. Its line for the file of keys goes to standard output, and
+//! the key itself, which nobody keeps, to whoever looks on.
+
+use anyhow::Context;
+use query::serve::{Keys, new_key};
+
+use crate::arguments::Key;
+use crate::report::print_bytes;
+
+pub fn run(command: &Key) -> anyhow::Result<()> {
+    let mut random = [0; 32];
+    getrandom::getrandom(&mut random).context("random bytes")?;
+    let (key, line) = new_key(random, &command.campaigns);
+    // As the server will read it.
+    Keys::parse(&line)?;
+    print_bytes(format!("{line}\n").as_bytes())?;
+    say(&key);
+    Ok(())
+}
+
+#[expect(clippy::print_stderr, reason = "the key is not part of the file of keys")]
+fn say(key: &str) {
+    eprintln!("the key, which is not kept: {key}");
+}

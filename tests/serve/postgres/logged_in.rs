@@ -1,0 +1,113 @@
+//! Law: who has a key logs in without sending it, by SCRAM, and within TLS; and who has none does not.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use query::serve::{Keys, Postgres, Tls, new_key};
+
+use super::lake::{self, Rows};
+use super::{MEMORY, Served};
+use crate::readers::python;
+
+/// What somebody sees who logs in, as Python prints it.
+const LOGS_IN: &str = "
+import sys, psycopg
+with psycopg.connect(sys.argv[1], connect_timeout=10) as connection:
+    print(connection.execute('select count(*) from clicks').fetchone()[0], connection.pgconn.ssl_in_use)
+";
+
+fn logs_in(url: &str) -> Output {
+    Command::new(python()).args(["-c", LOGS_IN, url]).output().expect("Python runs")
+}
+
+fn printed(output: &Output) -> String {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn served(folder: &Path, keys: &str, tls: Option<Arc<Tls>>) -> Served {
+    let lake = lake::write(folder, Rows::All);
+    let keys = Arc::new(Keys::parse(keys).expect("keys"));
+    let server = Postgres::new(lake, Some(keys), MEMORY).expect("a server");
+    Served::of(tls.into_iter().fold(server, Postgres::with_tls))
+}
+
+/// Makes a certificate for this machine, and its key.
+fn certify(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let (certificate, key) = (folder.join(format!("{name}.crt")), folder.join(format!("{name}.key")));
+    let mut made = Command::new("openssl");
+    made.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
+    made.args(["-subj", &format!("/CN={name}"), "-addext", "subjectAltName=IP:127.0.0.1"]);
+    made.arg("-out").arg(&certificate).arg("-keyout").arg(&key);
+    let output = made.output().expect("openssl runs; tests/run installs it");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    (certificate, key)
+}
+
+#[test]
+fn who_has_a_key_proves_it_and_does_not_send_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (spring, line) = new_key([1; 32], "spring");
+    let (all, other) = new_key([2; 32], "*");
+    let (stranger, _) = new_key([3; 32], "*");
+    let served = served(folder.path(), &format!("{line}\n{other}\n"), None);
+    let by_scram = |key: &str| format!("{}&require_auth=scram-sha-256", served.url(key));
+    assert_eq!(printed(&logs_in(&by_scram(&spring))), "6 False");
+    assert_eq!(printed(&logs_in(&by_scram(&all))), "18 False");
+    for wrong in [stranger.as_str(), "spring", ""] {
+        assert!(!logs_in(&by_scram(wrong)).status.success(), "{wrong}");
+    }
+    // Nobody is asked to send a key.
+    assert!(!logs_in(&format!("{}&require_auth=password", served.url(&spring))).status.success());
+    served.end();
+}
+
+#[test]
+fn a_certificate_is_shown_and_read_again_when_it_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = certify(folder.path(), "first");
+    let tls = Arc::new(Tls::new(&certificate, &key).expect("a certificate"));
+    let (spring, line) = new_key([1; 32], "spring");
+    let served = served(folder.path(), &line, Some(Arc::clone(&tls)));
+    let verified = |root: &Path| {
+        let root = root.to_str().expect("UTF-8");
+        logs_in(&format!("{}&sslmode=verify-full&sslrootcert={root}", served.url(&spring)))
+    };
+    assert_eq!(printed(&verified(&certificate)), "6 True");
+    // Who does not want it does without.
+    assert_eq!(printed(&logs_in(&format!("{}&sslmode=disable", served.url(&spring)))), "6 False");
+    let (other, other_key) = certify(folder.path(), "second");
+    assert!(!verified(&other).status.success());
+    let root = folder.path().join("root.crt");
+    std::fs::copy(&other, &root).expect("a disk");
+    std::fs::rename(&other_key, &key).expect("a disk");
+    std::fs::rename(&other, &certificate).expect("a disk");
+    tls.look();
+    assert_eq!(printed(&verified(&root)), "6 True");
+    // What is no certificate leaves the one that was.
+    std::fs::write(&certificate, "nothing").expect("a disk");
+    tls.look();
+    assert_eq!(printed(&verified(&root)), "6 True");
+    served.end();
+}
+
+#[test]
+fn files_that_are_no_certificate_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (certificate, key) = certify(folder.path(), "first");
+    let (other, other_key) = certify(folder.path(), "second");
+    let nothing = folder.path().join("nothing");
+    std::fs::write(&nothing, "nothing").expect("a disk");
+    for (certificate, key, said) in [
+        (&nothing, &key, "--tls-cert "),
+        (&certificate, &nothing, "--tls-key "),
+        (&folder.path().join("missing"), &key, "--tls-cert "),
+        (&certificate, &other_key, "it does not go with"),
+        (&other, &key, "it does not go with"),
+    ] {
+        let why = Tls::new(certificate, key).err().map(|why| why.to_string()).expect("it is none");
+        assert!(why.contains(said) && why.lines().count() == 1, "{why}");
+    }
+}

@@ -1,0 +1,32 @@
+-- some: settings
+SHOW ALL
+
+-- some: one that may not be there
+SELECT current_setting('search_path', true)
+
+-- some: a number of a transaction
+SELECT txid_current()
+
+-- any: comments
+SELECT relname, obj_description(oid), obj_description(oid, 'pg_class') FROM pg_class WHERE relname = 'clicks'
+
+-- some: users
+SELECT usename, usesuper FROM pg_user
+
+-- none: indexes, and what is known of columns
+SELECT i.indexname, s.n_distinct FROM pg_indexes i JOIN pg_stats s ON s.tablename = i.tablename
+
+-- none: locks
+SELECT * FROM pg_locks
+
+-- some: time zones
+SELECT name, is_dst FROM pg_timezone_names
+
+-- none: extensions
+SELECT name FROM pg_available_extensions
+
+-- some: what a name is the number of
+SELECT to_regclass('public.clicks') IS NOT NULL AS is_there, to_regclass('public.nothing') IS NULL AS is_not
+
+-- some: numbers
+SELECT n FROM generate_series(1, 3) AS s(n) ORDER BY n FETCH FIRST 2 ROWS ONLY
