@@ -1,79 +1,187 @@
-//! Keys, and what each of them sees. Of a key only its SHA-256 is kept, so a file that leaks opens nothing.
+//! Keys, and what each of them sees. Of a key only its SHA-256 is kept, so a file that leaks opens nothing, as long as
+//! keys are random: whoever has the hash of a word that people think of finds the word.
 //!
 //! ```text
 //!   # a line a key: its SHA-256 in hex, a space, the campaigns that it sees by comma, or * for everything
 //!   5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 spring,summer
+//!   # with [people] before them, also who clicked: the columns ip, user_id and extra
+//!   2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b [people] spring
 //! ```
 //!
 //! A key is looked for in the same time whether it is there, and wherever: each of them is compared to its last byte.
+//! The file may change while a server runs: see [`Keys::follow`].
 
 use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
 
+use futures::future::BoxFuture;
 use lake_schemas::LakeError;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use crate::sees::Sees;
 
 /// What stands for all campaigns.
 const EVERYTHING: &str = "*";
 
+/// What stands before the campaigns of a key that sees people too.
+const PEOPLE: &str = "[people] ";
+
 /// Keys that may be in a file: each is compared with every key that is shown.
 const KEYS_MAX: usize = 10_000;
 
+/// How often the file is looked at: a key that was taken out opens nothing a moment later.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 type Hash = [u8; 32];
 
-/// The keys of a server.
-#[derive(Clone)]
+/// One line of the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    hash: Hash,
+    sees: Sees,
+}
+
+/// The keys of a server, as they are now.
 pub struct Keys {
-    keys: Vec<(Hash, Sees)>,
+    lines: RwLock<Arc<[Line]>>,
+}
+
+/// A key that was shown, and what it saw then.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Shown {
+    hash: Hash,
+    /// What it sees.
+    pub sees: Sees,
+}
+
+impl Shown {
+    /// What tells it from other keys, in the server and nowhere else.
+    pub fn id(&self) -> [u8; 32] {
+        self.hash
+    }
 }
 
 impl Keys {
     /// From the lines of a file. What is wrong names the line, and never repeats it.
     pub fn parse(text: &str) -> Result<Self, LakeError> {
-        let mut keys: Vec<(Hash, Sees)> = Vec::new();
-        for (number, line) in (1..).zip(text.lines()) {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let wrong = |what: &str| LakeError::Refused(format!("line {number} of the keys: {what}"));
-            let (hash, campaigns) = line.split_once(' ').ok_or_else(|| wrong(EXPECTED))?;
-            let hash = hash_of(hash).ok_or_else(|| wrong(EXPECTED))?;
-            if keys.iter().any(|(other, _)| *other == hash) {
-                return Err(wrong("that key is there already; give all its campaigns in one line"));
-            }
-            let sees = sees(campaigns.trim()).ok_or_else(|| wrong("a campaign has no name"))?;
-            keys.push((hash, sees));
-        }
-        match keys.len() {
-            0 => Err(LakeError::Refused(format!("there are no keys; {EXPECTED}"))),
-            count if count > KEYS_MAX => {
-                Err(LakeError::Refused(format!("there are {count} keys; a server has {KEYS_MAX} at most")))
-            }
-            _ => Ok(Self { keys }),
-        }
+        Ok(Self { lines: RwLock::new(lines_of(text)?) })
     }
 
     /// What a key sees; `None` if it is no key.
-    pub fn sees(&self, key: &str) -> Option<&Sees> {
-        let shown: Hash = Sha256::digest(key.as_bytes()).into();
+    pub fn sees(&self, key: &str) -> Option<Sees> {
+        self.shown(key).map(|shown| shown.sees)
+    }
+
+    /// A key, if it is one.
+    pub(crate) fn shown(&self, key: &str) -> Option<Shown> {
+        let hash: Hash = Sha256::digest(key.as_bytes()).into();
+        self.of_hash(hash)
+    }
+
+    /// Whether a key is still one, and sees what it saw.
+    pub(crate) fn still_has(&self, shown: &Shown) -> bool {
+        self.of_hash(shown.hash).as_ref() == Some(shown)
+    }
+
+    fn of_hash(&self, shown: Hash) -> Option<Shown> {
+        let lines = Arc::clone(&self.lines.read().unwrap_or_else(PoisonError::into_inner));
         let mut found = u32::MAX;
-        for (place, (hash, _)) in (0_u32..).zip(&self.keys) {
-            found.conditional_assign(&place, hash.ct_eq(&shown));
+        for (place, line) in (0_u32..).zip(lines.iter()) {
+            found.conditional_assign(&place, line.hash.ct_eq(&shown));
         }
         let is_there: Choice = !found.ct_eq(&u32::MAX);
-        if bool::from(is_there) { self.keys.get(found as usize).map(|(_, sees)| sees) } else { None }
+        let line = if bool::from(is_there) { lines.get(found as usize) } else { None };
+        line.map(|line| Shown { hash: line.hash, sees: line.sees.clone() })
+    }
+
+    /// Takes the keys of a text in the place of all others. If any of it is wrong, all stays as it was.
+    pub fn replace(&self, text: &str) -> Result<(), LakeError> {
+        let lines = lines_of(text)?;
+        *self.lines.write().unwrap_or_else(PoisonError::into_inner) = lines;
+        Ok(())
+    }
+
+    /// Follows the file that they are from, until told to stop: what changes in it holds a second later. A file that is
+    /// gone, or wrong, changes nothing, and is complained of once.
+    pub fn follow<'a>(&'a self, file: &'a Path, stop: &'a CancellationToken) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let (mut read, mut complaint) = (written(file).ok(), String::new());
+            let mut ticks = interval(LOOK_EVERY);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            // What was written between the first reading and now is read again.
+            let mut is_first = true;
+            while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+                let found = written(file);
+                if !is_first && complaint.is_empty() && found.as_ref().ok() == read.as_ref() {
+                    continue;
+                }
+                is_first = false;
+                let taken = found.and_then(|found| Ok((found, fs::read_to_string(file)?)));
+                let taken = taken
+                    .map_err(|error| error.to_string())
+                    .and_then(|(found, text)| self.replace(&text).map(|()| found).map_err(|error| error.to_string()));
+                match taken {
+                    Ok(found) => {
+                        if read.as_ref() != Some(&found) || !complaint.is_empty() {
+                            tracing::info!(file = %file.display(), keys = ?self, "the keys were read again");
+                        }
+                        (read, complaint) = (Some(found), String::new());
+                    }
+                    Err(why) if why != complaint => {
+                        tracing::error!(file = %file.display(), why, "the keys stay as they were");
+                        complaint = why;
+                    }
+                    Err(_) => {}
+                }
+            }
+        })
     }
 }
 
-const EXPECTED: &str =
-    "expected the SHA-256 of a key in hex (printf %s KEY | sha256sum), a space, and its campaigns by comma, or *";
+/// By what it is seen that a file was written: when, and how long it is.
+fn written(file: &Path) -> io::Result<(SystemTime, u64)> {
+    let there = fs::metadata(file)?;
+    Ok((there.modified()?, there.len()))
+}
+
+fn lines_of(text: &str) -> Result<Arc<[Line]>, LakeError> {
+    let mut lines: Vec<Line> = Vec::new();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let wrong = |what: &str| LakeError::Refused(format!("line {number} of the keys: {what}"));
+        let (hash, campaigns) = line.split_once(' ').ok_or_else(|| wrong(EXPECTED))?;
+        let hash = hash_of(hash).ok_or_else(|| wrong(EXPECTED))?;
+        if lines.iter().any(|other| other.hash == hash) {
+            return Err(wrong("that key is there already; give all its campaigns in one line"));
+        }
+        lines.push(Line { hash, sees: sees(campaigns.trim()).map_err(wrong)? });
+    }
+    match lines.len() {
+        0 => Err(LakeError::Refused(format!("there are no keys; {EXPECTED}"))),
+        count if count > KEYS_MAX => {
+            Err(LakeError::Refused(format!("there are {count} keys; a server has {KEYS_MAX} at most")))
+        }
+        _ => Ok(lines.into()),
+    }
+}
+
+const EXPECTED: &str = "expected the SHA-256 of a key in hex (printf %s KEY | sha256sum), a space, and its campaigns by comma, \
+     after [people] if it sees who clicked, or * for everything";
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} keys", self.keys.len())
+        write!(f, "{} keys", self.lines.read().unwrap_or_else(PoisonError::into_inner).len())
     }
 }
 
@@ -88,12 +196,24 @@ fn hash_of(hex: &str) -> Option<Hash> {
     Some(hash)
 }
 
-fn sees(campaigns: &str) -> Option<Sees> {
+/// What the end of a line says that a key sees.
+fn sees(campaigns: &str) -> Result<Sees, &'static str> {
     if campaigns == EVERYTHING {
-        return Some(Sees::All);
+        return Ok(Sees::All);
     }
-    let names = campaigns.split(',').map(|name| Some(name.to_owned()).filter(|name| !name.is_empty()));
-    names.collect::<Option<_>>().map(Sees::Campaigns)
+    let (campaigns, has_people) = match campaigns.strip_prefix(PEOPLE) {
+        Some(campaigns) => (campaigns.trim_start(), true),
+        None => (campaigns, false),
+    };
+    let names = campaigns.split(',').map(|name| match name {
+        "" => Err("a campaign has no name"),
+        EVERYTHING => Err("* stands alone, for everything"),
+        // A blank too many would be another campaign, which nobody has, and nobody would see why.
+        name if name != name.trim() => Err("a campaign begins or ends with a blank; write a,b and not a, b"),
+        name => Ok(name.to_owned()),
+    });
+    let names = names.collect::<Result<_, _>>()?;
+    Ok(if has_people { Sees::People(names) } else { Sees::Campaigns(names) })
 }
 
 #[cfg(test)]
@@ -108,8 +228,8 @@ mod tests {
     fn a_key_sees_its_campaigns() {
         let keys = Keys::parse(&format!("# people\n\n{PASSWORD} spring,Summer 24\n {SECRET}  *\n")).expect("keys");
         let own = ["spring", "Summer 24"].map(str::to_owned);
-        assert_eq!(keys.sees("password"), Some(&Sees::Campaigns(own.into())));
-        assert_eq!(keys.sees("secret"), Some(&Sees::All));
+        assert_eq!(keys.sees("password"), Some(Sees::Campaigns(own.into())));
+        assert_eq!(keys.sees("secret"), Some(Sees::All));
         for wrong in ["", "Password", "password ", PASSWORD, "*"] {
             assert_eq!(keys.sees(wrong), None, "{wrong}");
         }
@@ -123,6 +243,10 @@ mod tests {
             ("password spring".to_owned(), "line 1 of the keys: expected the SHA-256"),
             (format!("\n{PASSWORD}"), "line 2 of the keys: expected the SHA-256"),
             (format!("{PASSWORD} a,,b"), "line 1 of the keys: a campaign has no name"),
+            (format!("{PASSWORD} spring, summer"), "line 1 of the keys: a campaign begins or ends with a blank"),
+            (format!("{PASSWORD} spring ,summer"), "line 1 of the keys: a campaign begins or ends with a blank"),
+            (format!("{PASSWORD} spring,*"), "line 1 of the keys: * stands alone"),
+            (format!("{PASSWORD} [people] *"), "line 1 of the keys: * stands alone"),
             (twice, "line 2 of the keys: that key is there already"),
             ("# nothing".to_owned(), "there are no keys"),
         ];
@@ -130,5 +254,42 @@ mod tests {
             let said = Keys::parse(&text).expect_err("it is wrong").to_string();
             assert!(said.starts_with(expected) && !said.contains("5e88") && !said.contains("spring"), "{said}");
         }
+    }
+
+    #[test]
+    fn people_are_seen_by_who_may_see_them() {
+        let keys = Keys::parse(&format!("{PASSWORD} [people] spring\n{SECRET} people")).expect("keys");
+        assert_eq!(keys.sees("password"), Some(Sees::People(["spring".to_owned()].into())));
+        assert_eq!(keys.sees("secret"), Some(Sees::Campaigns(["people".to_owned()].into())));
+    }
+
+    #[test]
+    fn a_key_that_is_taken_out_or_sees_something_else_is_no_longer_what_was_shown() {
+        let keys = Keys::parse(&format!("{PASSWORD} spring\n{SECRET} *")).expect("keys");
+        let shown = ["password", "secret"].map(|key| keys.shown(key).expect("a key"));
+        keys.replace("nonsense").expect_err("it is no file of keys");
+        assert!(shown.iter().all(|shown| keys.still_has(shown)), "what is wrong changes nothing");
+        keys.replace(&format!("{PASSWORD} summer")).expect("keys");
+        assert!(!shown.iter().any(|shown| keys.still_has(shown)));
+        assert_eq!(keys.sees("password"), Some(Sees::Campaigns(["summer".to_owned()].into())));
+        assert_eq!(keys.sees("secret"), None);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changes_is_read_again() {
+        let file = std::env::temp_dir().join(format!("clicklake-keys-{}", std::process::id()));
+        fs::write(&file, format!("{PASSWORD} spring")).expect("a disk");
+        let keys = Keys::parse(&format!("{PASSWORD} spring")).expect("keys");
+        let stop = CancellationToken::new();
+        let change = async {
+            fs::write(&file, format!("{SECRET} *\n")).expect("a disk");
+            while keys.sees("secret").is_none() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(keys.sees("password"), None);
+            stop.cancel();
+        };
+        tokio::join!(keys.follow(&file, &stop), change);
+        fs::remove_file(file).expect("it is removed");
     }
 }

@@ -21,8 +21,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use super::keys::Keys;
+use super::origins::Origins;
 use super::postgres::Postgres;
-use super::routes::{panicked, router};
+use super::routes::{metrics, panicked, router};
 use super::served::Served;
 use crate::error::QueryError;
 
@@ -47,12 +48,28 @@ const FULL_WAIT: Duration = Duration::from_millis(100);
 /// Serves the totals of a lake.
 pub struct Server {
     served: Arc<Served>,
+    origins: Origins,
+    /// Whether metrics are told where everything else is.
+    has_metrics: bool,
 }
 
 impl Server {
     /// Of a lake, to those who have keys; without any, to everyone. Nothing is read yet.
     pub fn new(lake: Lake, keys: Option<Arc<Keys>>) -> Result<Self, QueryError> {
-        Ok(Self { served: Arc::new(Served::new(lake, keys)?) })
+        // Those who need a key for all else are not told how much others ask.
+        let has_metrics = keys.is_none();
+        Ok(Self { served: Arc::new(Served::new(lake, keys)?), origins: Origins::default(), has_metrics })
+    }
+
+    /// Lets pages of these origins ask.
+    pub fn asked_from(self, origins: &[String]) -> Self {
+        Self { origins: Origins::new(origins), ..self }
+    }
+
+    /// What it tells Prometheus, to be served elsewhere, and from now on nowhere else.
+    pub fn metrics(&mut self) -> Router {
+        self.has_metrics = false;
+        metrics(&self.served)
     }
 
     /// Serves HTTP, and PostgreSQL if that is wanted, until told to stop, and then ends what is under way.
@@ -73,7 +90,8 @@ impl Server {
     }
 
     async fn accept(&self, listener: TcpListener, stop: &CancellationToken) {
-        let router = router(&self.served).layer(CompressionLayer::new()).layer(CatchPanicLayer::custom(panicked));
+        let router = router(&self.served, self.origins.clone(), self.has_metrics);
+        let router = router.layer(CompressionLayer::new()).layer(CatchPanicLayer::custom(panicked));
         let (under_way, places) = (GracefulShutdown::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
         loop {
             let place = Arc::clone(&places).acquire_owned();

@@ -26,6 +26,19 @@ pub enum Whom {
     Ad(String),
     /// Those of a campaign.
     Campaign(String),
+    /// Those of some ads.
+    Ads(Vec<String>),
+    /// Those of some campaigns.
+    Campaigns(Vec<String>),
+}
+
+/// Which of the largest are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// How many are passed over.
+    pub skip: usize,
+    /// How many are told, of those that come then.
+    pub most: usize,
 }
 
 /// When the question is asked: of which version of the table; of totals, of `clicks_minute`.
@@ -98,7 +111,7 @@ impl Answer {
         let (name, value) = match whom {
             Whom::Ad(ad) => (column::AD_ID, ad),
             Whom::Campaign(campaign) => (column::CAMPAIGN_ID, campaign),
-            Whom::All => return Ok(self.rows.clone()),
+            Whom::All | Whom::Ads(_) | Whom::Campaigns(_) => return Ok(self.rows.clone()),
         };
         let named = self.rows.iter().map(|sums| {
             let whose: ArrayRef = Arc::new(StringArray::from(vec![value.as_str(); sums.num_rows()]));

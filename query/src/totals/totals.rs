@@ -16,7 +16,7 @@ use super::as_of::sources_as_of;
 use super::current::From;
 use super::follow::Followed;
 use super::plan::Adding;
-use super::question::{Answer, AsOf, Detail, Question, Whom, stretch};
+use super::question::{Answer, AsOf, Detail, Page, Question, Whom, stretch};
 use super::reading::store_url;
 use super::scan::{Counts, columns};
 use super::sources::Sources;
@@ -37,7 +37,7 @@ enum Rows {
     /// One for each window.
     Of(Width),
     /// Those with most clicks.
-    Top(usize),
+    Top(Page),
 }
 
 /// The totals of a lake, at any moment. Safe to ask from many tasks at once.
@@ -47,6 +47,8 @@ pub struct Totals {
     followed: AsyncMutex<Followed>,
     /// What the last look found, if looks are taken apart from questions.
     seen: Mutex<Option<Arc<Sources>>>,
+    /// Why files could not be added up, the last time.
+    not_summed: Mutex<Option<String>>,
 }
 
 impl Totals {
@@ -57,7 +59,8 @@ impl Totals {
         // There are more files than processors; to cut them up would be more requests.
         let config = SessionConfig::new().with_repartition_file_scans(false);
         let context = SessionContext::new_with_config_rt(config, runtime);
-        Ok(Self { lake, context, followed: AsyncMutex::default(), seen: Mutex::default() })
+        let (seen, not_summed) = (Mutex::default(), Mutex::default());
+        Ok(Self { lake, context, followed: AsyncMutex::default(), seen, not_summed })
     }
 
     /// Looks at the newest versions, once for all questions until the next look; without any, each question looks by
@@ -66,7 +69,11 @@ impl Totals {
     pub fn look(&self, until: Instant) -> BoxFuture<'_, Result<Version, QueryError>> {
         Box::pin(async move {
             let sources = Arc::new(self.followed.lock().await.sources(&self.lake).await?);
-            if let Err(error) = sum_up(&sources, &self.context, until).await {
+            let failed = sum_up(&sources, &self.context, until).await.err();
+            // Said once, and not at each look.
+            let why = failed.as_ref().map(ToString::to_string);
+            let was = std::mem::replace(&mut *lock(&self.not_summed), why.clone());
+            if let Some(error) = failed.filter(|_| was != why) {
                 tracing::warn!(error = &error as &dyn Error, "adding up");
             }
             let version = sources.minutes.version;
@@ -82,7 +89,17 @@ impl Totals {
 
     /// Those who have most clicks in a stretch of time, so many of them, the largest first.
     pub fn top<'a>(&'a self, question: &'a Question, most: usize) -> BoxFuture<'a, Result<Answer, QueryError>> {
-        Box::pin(self.answer(question, Rows::Top(most)))
+        self.page(question, Page { skip: 0, most })
+    }
+
+    /// A page of those who have most clicks in a stretch of time, the largest first.
+    pub fn page<'a>(&'a self, question: &'a Question, page: Page) -> BoxFuture<'a, Result<Answer, QueryError>> {
+        Box::pin(self.answer(question, Rows::Top(page)))
+    }
+
+    /// The version that answers of the newest one are of, as it was last looked at.
+    pub fn seen_version(&self) -> Option<Version> {
+        lock(&self.seen).as_ref().map(|seen| seen.minutes.version)
     }
 
     /// What was counted in each window of a stretch of time: `window_start`, DIMS, MEASURES, in that order. Windows at
@@ -127,7 +144,7 @@ impl Totals {
         let Question { whom, sees, detail, .. } = question;
         let adding = Adding { whom, sees, dimensions: &dimensions, detail: *detail, by };
         let plan = match rows {
-            Rows::Top(most) => adding.up_to(most, Arc::new(counts))?,
+            Rows::Top(page) => adding.up_to(page, Arc::new(counts))?,
             Rows::All | Rows::Of(_) => adding.up_in_order(Arc::new(counts))?,
         };
         let rows = collect(DataFrame::new(self.context.state(), plan)).await?;

@@ -2,6 +2,7 @@
 //! nothing that is sent to it changes anything, or takes it down.
 
 mod lake;
+mod private;
 
 use std::process::{Output, Stdio};
 use std::sync::Arc;

@@ -27,6 +27,7 @@ use super::statements::{Asks, STATEMENT_LIMIT};
 use crate::error::QueryError;
 use crate::locked::lock;
 use crate::sees::Sees;
+use crate::serve::keys::Shown;
 use crate::sql::Session;
 
 /// Answers of a connection that may be open at once: statements that are read in parts, and cursors.
@@ -58,6 +59,8 @@ struct Held {
 pub(super) struct Login {
     /// What they see.
     pub sees: Sees,
+    /// By which key, if there are keys.
+    key: Option<Shown>,
     telling: Telling,
     /// By which a statement is cancelled.
     handle: Arc<ConnectionHandle>,
@@ -78,10 +81,16 @@ impl Answers {
         Self { server, held: Arc::new(held) }
     }
 
-    /// Lets somebody in who may see so much.
-    pub fn let_in(&self, sees: Sees, (handle, guard): (Arc<ConnectionHandle>, ConnectionGuard)) {
+    /// Lets somebody in who may see so much, by a key of theirs.
+    pub fn let_in(&self, sees: Sees, key: Option<Shown>, (handle, guard): (Arc<ConnectionHandle>, ConnectionGuard)) {
         let telling = Telling::to(&sees, self.server.sessions.lake());
-        let _ = self.held.login.set(Login { sees, telling, handle, _guard: guard });
+        let _ = self.held.login.set(Login { sees, key, telling, handle, _guard: guard });
+    }
+
+    /// Whether the key of who has logged in is still one, and sees what it saw.
+    pub fn is_welcome(&self) -> bool {
+        let login = self.held.login.get().and_then(|login| login.key.as_ref()).zip(self.server.keys.as_ref());
+        login.is_none_or(|(shown, keys)| keys.still_has(shown))
     }
 
     /// Whether somebody has logged in.

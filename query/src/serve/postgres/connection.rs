@@ -66,13 +66,16 @@ pub(super) async fn converse(server: Arc<Postgres>, socket: TcpStream, stop: Can
         };
         let message = tokio::select! {
             biased;
-            () = stop.cancelled() => return farewell(socket).await,
+            () = stop.cancelled() => return farewell(socket, Refused::stopping()).await,
             () = sleep_until(idle.unwrap_or_else(Instant::now)), if idle.is_some() => return Ok(()),
             message = socket.next() => message,
         };
         let Some(message) = message.transpose().map_err(io::Error::from)? else { return Ok(()) };
         if matches!(message, PgWireFrontendMessage::Terminate(_)) {
             return Ok(());
+        }
+        if !answers.is_welcome() {
+            return farewell(socket, Refused::revoked()).await;
         }
         let goes_on = tokio::select! {
             goes_on = timeout(STATEMENT_LIMIT + GRACE, answer(&answers, &mut socket, message)) => {
@@ -118,10 +121,10 @@ async fn answer(answers: &Arc<Answers>, socket: &mut Socket, message: PgWireFron
     Ok(!is_last)
 }
 
-/// Sends an idle client away.
-async fn farewell(mut socket: Socket) -> io::Result<()> {
+/// Sends an idle client away, and says why.
+async fn farewell(mut socket: Socket, why: PgWireError) -> io::Result<()> {
     if matches!(socket.state(), PgWireConnectionState::ReadyForQuery) {
-        let last = PgWireBackendMessage::ErrorResponse(ErrorInfo::from(Refused::stopping()).into());
+        let last = PgWireBackendMessage::ErrorResponse(ErrorInfo::from(why).into());
         // Who does not read it by now is gone.
         let _ = timeout(Duration::from_secs(1), socket.send(last)).await;
     }

@@ -25,7 +25,7 @@ impl StartupHandler for Answers {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        let sees = match message {
+        let (sees, key) = match message {
             PgWireFrontendMessage::Startup(startup) => {
                 protocol_negotiation(client, &startup).await?;
                 save_startup_parameters_to_metadata(client, &startup);
@@ -34,18 +34,19 @@ impl StartupHandler for Answers {
                     let ask = PgWireBackendMessage::Authentication(Authentication::CleartextPassword);
                     return Ok(client.send(ask).await?);
                 }
-                Sees::All
+                (Sees::All, None)
             }
             PgWireFrontendMessage::PasswordMessageFamily(password) => {
                 let password = password.into_password()?;
                 let keys = self.server.keys.as_ref().ok_or_else(Refused::no_key)?;
-                keys.sees(&password.password).cloned().ok_or_else(Refused::no_key)?
+                let shown = keys.shown(&password.password).ok_or_else(Refused::no_key)?;
+                (shown.sees.clone(), Some(shown))
             }
             _ => return Err(Refused::protocol("a client begins by saying who it is").into()),
         };
         let (pid, secret) = self.server.names.generate(client);
         client.set_pid_and_secret_key(pid, secret.clone());
-        self.let_in(sees, self.server.cancels.register(pid, secret));
+        self.let_in(sees, key, self.server.cancels.register(pid, secret));
         finish_authentication(client, &settings::told()).await
     }
 }
