@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::ingest::replay::Meter;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use query::output::is_dumb;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
@@ -17,7 +18,10 @@ const LINE: Duration = Duration::from_secs(10);
 
 /// Shows how far a work is while it goes on.
 pub async fn shown<T>(meter: &Arc<Meter>, work: impl Future<Output = T>) -> T {
-    let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(BAR).expect("a template"));
+    // What moves no cursor can draw no bar.
+    let target = if is_dumb() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    let bar = ProgressBar::with_draw_target(Some(0), target)
+        .with_style(ProgressStyle::with_template(BAR).expect("a template"));
     let show = async {
         let mut line = Instant::now() + LINE;
         loop {

@@ -12,7 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::Usage;
 use crate::arguments::Serve;
-use crate::memory;
+use crate::report;
+use crate::{memory, metrics};
 
 pub async fn run(lake: &str, command: Serve, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
@@ -22,7 +23,8 @@ pub async fn run(lake: &str, command: Serve, stop: CancellationToken) -> anyhow:
     let postgres = match command.postgres {
         Some(address) => {
             let listener = at("--postgres", address)?.await?;
-            Some((Postgres::new(lake.clone(), keys.clone(), memory::three_quarters())?, listener))
+            let memory = command.memory_limit.unwrap_or_else(memory::three_quarters);
+            Some((Postgres::new(lake.clone(), keys.clone(), memory)?, listener))
         }
         None => None,
     };
@@ -30,7 +32,16 @@ pub async fn run(lake: &str, command: Serve, stop: CancellationToken) -> anyhow:
     if let Some((_, listener)) = &postgres {
         say("postgresql", listener.local_addr()?, "/clicklake");
     }
-    Server::new(lake, keys)?.serve(http, postgres, stop).await;
+    let mut server = Server::new(lake, keys.clone())?.asked_from(&command.cors_origin);
+    if let Some(address) = command.metrics {
+        metrics::serve_at(address, server.metrics()).await?;
+    }
+    let follow = async {
+        if let (Some(keys), Some(file)) = (&keys, &command.keys) {
+            keys.follow(file, &stop).await;
+        }
+    };
+    tokio::join!(server.serve(http, postgres, stop.clone()), follow);
     Ok(())
 }
 
@@ -54,7 +65,6 @@ fn read_keys(file: &Path) -> anyhow::Result<Keys> {
 }
 
 /// Says where somebody is served, who may have asked for any port.
-#[expect(clippy::print_stderr, reason = "where to go")]
 fn say(protocol: &str, address: SocketAddr, path: &str) {
-    eprintln!("serving {protocol}://{address}{path}");
+    report::say(&format!("serving {protocol}://{address}{path}"));
 }

@@ -23,7 +23,7 @@ const EXIT_DIFFERS: u8 = 1;
 
 pub async fn run(lake: &str, command: Verify) -> anyhow::Result<ExitCode> {
     let lake = Lake::at(lake)?;
-    let memory = memory::three_quarters();
+    let memory = command.memory_limit.unwrap_or_else(memory::three_quarters);
     let (is_right, found) = if command.conservation {
         let found = conservation(&lake, command.table, memory).await?;
         (found.holds(), found.to_string())
@@ -33,7 +33,7 @@ pub async fn run(lake: &str, command: Verify) -> anyhow::Result<ExitCode> {
         let found = verify(&lake, Question { table: command.table, windows, by }, memory).await?;
         (found.is_equal(), found.to_string())
     };
-    report::print_text(found.trim_end());
+    report::print_text(found.trim_end())?;
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERS) })
 }
 

@@ -7,6 +7,7 @@
 //!                                ├─ sight     each at one version for as long as the statement runs
 //!                                ├─ table     scans it there; refuses to write
 //!                                ├─ functions history, changes (totals and series: see crate::totals)
+//!                                ├─ printing  rows as somebody reads them, as they come
 //!                                ├─ own       of it all, the rows of some campaigns
 //!                                ├─ checked_sum, checked_arithmetic   no whole number wraps around
 //!                                ├─ targets   a path that is written to is meant literally
@@ -23,6 +24,7 @@ mod guard;
 mod held;
 mod history;
 mod own;
+mod printing;
 mod relations;
 mod session;
 mod shared;

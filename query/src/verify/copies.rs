@@ -17,6 +17,7 @@ use lake_schemas::{EventTime, TopicPartition};
 use super::partition::{Key, Partition, Sums, micros, text};
 use super::run;
 use crate::error::QueryError;
+use crate::output::visible;
 
 /// A click that was counted.
 #[derive(Clone, Debug)]
@@ -135,6 +136,6 @@ fn clicks(batch: &RecordBatch) -> Vec<Click> {
 impl fmt::Display for CountedAgain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counted = self.counted.iter().map(|one| format!("{}@{} in {}", one.partition, one.offset, one.window));
-        write!(f, "{}: {}", self.click_id, counted.collect::<Vec<_>>().join(", "))
+        write!(f, "{}: {}", visible(&self.click_id), counted.collect::<Vec<_>>().join(", "))
     }
 }

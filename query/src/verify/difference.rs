@@ -15,6 +15,7 @@ use lake_schemas::{OffsetRange, TopicPartition};
 use super::partition::{Differing, Key, Partition, Sums, sums_of, text, timestamp};
 use super::run;
 use crate::error::QueryError;
+use crate::output::visible;
 
 /// Windows whose clicks are looked at, of each partition: enough to see what is wrong.
 pub(super) const PINNED_MAX: usize = 20;
@@ -146,7 +147,7 @@ fn causes(events: &[Event], rows: &[Row]) -> Vec<(Cause, Vec<String>)> {
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.partition, self.key.named(&self.dimensions))?;
+        write!(f, "{} {}", self.partition, visible(&self.key.named(&self.dimensions)))?;
         let measures = Measure::ALL.into_iter().zip(self.found).zip(self.recounted);
         let differing = measures.filter(|((_, found), recounted)| found != recounted);
         let said = differing
@@ -154,7 +155,7 @@ impl fmt::Display for Difference {
         write!(f, ":{}", said.collect::<Vec<_>>().join(";"))?;
         for (cause, ids) in &self.clicks {
             let more = ids.len().saturating_sub(IDS_MAX);
-            let named = ids.iter().take(IDS_MAX).cloned().collect::<Vec<_>>().join(", ");
+            let named = ids.iter().take(IDS_MAX).map(|id| visible(id)).collect::<Vec<_>>().join(", ");
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             write!(f, "; {cause}: {named}{more}")?;
         }
