@@ -90,7 +90,7 @@ impl Session {
         })
     }
 
-    /// Writes what a statement answers, in the format and within the limits of a shell: see [`super::printing`].
+    /// Writes what a statement answers, in the format and within the limits of a shell.
     pub fn print<'a>(
         &'a self,
         statement: &'a Statement,
