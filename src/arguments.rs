@@ -1,6 +1,7 @@
 //! The command line, as the contract has it. A flag not given is looked up as `CLICKLAKE_<FLAG>`.
 
 mod asking;
+mod environment;
 mod values;
 
 use std::net::SocketAddr;
@@ -16,6 +17,8 @@ use lake_schemas::table::ShadowName;
 use lake_schemas::{EventTime, Table};
 
 pub use self::asking::*;
+use self::environment::switch;
+pub use self::environment::{command, parse};
 use self::values::{duration, duration_or_zero, history, instant, minute, property, share, size, table, topic};
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("CLICKLAKE_COMMIT"), ")");
@@ -24,7 +27,7 @@ const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("CLICKLAKE_C
 const GUIDE: &str = "\
 To see it work:      clicklake up --for 30s, then ask; verify proves it
 To run it:           ingest, aggregate and compact, each as often as it takes
-To ask:              top, total, series for people; sql for all else; history, lag for how far it has come
+To ask:              top, total, series for people; sql for all else; status, history, lag for how far it has come
 To let others ask:   serve, for programs, browsers and clients of PostgreSQL
 To count otherwise:  backfill --into NAME, promote NAME; backfill --replace mends
 Each command has an example: clicklake COMMAND --help";
@@ -92,6 +95,8 @@ pub enum Command {
     Series(Series),
     /// Shows which ads, or campaigns, have got most
     Top(Top),
+    /// Shows the whole pipeline: how far each table has come, what waits, what others did
+    Status(Status),
     /// Shows how far the tables are behind the topic
     Lag(Lag),
     /// Shows what each table holds, or the versions of one
@@ -198,7 +203,7 @@ pub struct Running {
     #[arg(long, env = "CLICKLAKE_COMMIT_INTERVAL", default_value = "5s", value_name = "DURATION", value_parser = duration)]
     pub commit_interval: Duration,
     /// Reads what was there at the start, commits, and stops
-    #[arg(long, env = "CLICKLAKE_UNTIL_CAUGHT_UP")]
+    #[arg(long, env = "CLICKLAKE_UNTIL_CAUGHT_UP", value_parser = switch())]
     pub until_caught_up: bool,
     /// Serves metrics for Prometheus, at /metrics of this address
     #[arg(long, env = "CLICKLAKE_METRICS", value_name = "ADDR")]
@@ -262,14 +267,15 @@ pub struct Backfill {
     #[arg(long, env = "CLICKLAKE_INTO", value_name = "NAME", group = "target")]
     pub into: Option<ShadowName>,
     /// Computes complete minutes of clicks_minute again, in one commit, beside the running job
-    #[arg(long, env = "CLICKLAKE_REPLACE", group = "target", conflicts_with_all = SETTINGS)]
+    // No variable that somebody has left in an environment rewrites history.
+    #[arg(long, group = "target", conflicts_with_all = SETTINGS)]
     pub replace: bool,
     #[command(flatten)]
     pub settings: Settings,
     #[command(flatten)]
     pub range: Range,
     /// Shows what would change, per day, and writes nothing
-    #[arg(long, env = "CLICKLAKE_DRY_RUN")]
+    #[arg(long, env = "CLICKLAKE_DRY_RUN", value_parser = switch())]
     pub dry_run: bool,
     /// How many partitions are read at once; by default, as many as there are processors
     #[arg(long, env = "CLICKLAKE_PARALLELISM", value_name = "N")]
@@ -317,7 +323,8 @@ pub struct Promote {
     #[arg(value_name = "NAME", group = "what")]
     pub name: Option<ShadowName>,
     /// What was there before the last promotion becomes it again
-    #[arg(long, env = "CLICKLAKE_UNDO", group = "what")]
+    // No variable that somebody has left in an environment rewrites history.
+    #[arg(long, group = "what")]
     pub undo: bool,
 }
 
@@ -337,7 +344,7 @@ pub struct Retire {
 #[command(after_help = "Example:  clicklake compact --lake s3://bucket/lake --keep-history 30d")]
 pub struct Compact {
     /// Does one round, and ends
-    #[arg(long, env = "CLICKLAKE_ONCE", conflicts_with = "every")]
+    #[arg(long, env = "CLICKLAKE_ONCE", value_parser = switch(), conflicts_with = "every")]
     pub once: bool,
     /// How often a round begins
     #[arg(long, env = "CLICKLAKE_EVERY", default_value = "1m", value_name = "DURATION", value_parser = duration)]
@@ -345,8 +352,11 @@ pub struct Compact {
     /// How old versions may get; what nobody has pinned and is older is deleted
     #[arg(long, env = "CLICKLAKE_KEEP_HISTORY", default_value = "7d", value_name = "DURATION", value_parser = history)]
     pub keep_history: Duration,
+    /// What rolling up and putting files together may take; 3/4 of the memory there is, by default
+    #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = size)]
+    pub memory_limit: Option<usize>,
     /// Shows what one round would do, and changes nothing
-    #[arg(long, env = "CLICKLAKE_DRY_RUN")]
+    #[arg(long, env = "CLICKLAKE_DRY_RUN", value_parser = switch())]
     pub dry_run: bool,
     /// Serves metrics for Prometheus, at /metrics of this address
     #[arg(long, env = "CLICKLAKE_METRICS", value_name = "ADDR")]

@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondT
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::{DateTime, Utc};
 use comfy_table::{Cell, CellAlignment, Table};
+use query::output::visible;
 
 use crate::report::grouped;
 
@@ -25,7 +26,8 @@ pub fn table(rows: &[RecordBatch]) -> anyhow::Result<String> {
     let mut table = Table::new();
     table.load_preset(BORDERS);
     if let Some(first) = rows.first() {
-        let header = |field: &Arc<Field>| Cell::new(field.name()).set_alignment(alignment(field.data_type()));
+        let name = |field: &Arc<Field>| visible(field.name()).into_owned();
+        let header = |field: &Arc<Field>| Cell::new(name(field)).set_alignment(alignment(field.data_type()));
         table.set_header(first.schema().fields().iter().map(header));
     }
     let options = FormatOptions::default();
@@ -37,7 +39,7 @@ pub fn table(rows: &[RecordBatch]) -> anyhow::Result<String> {
             table.add_row(rows.columns().iter().zip(&formatters).map(|(column, formatter)| {
                 let text = formatter.value(row).to_string();
                 let is_number = alignment(column.data_type()) == CellAlignment::Right;
-                let text = if is_number { in_groups(&text) } else { text };
+                let text = if is_number { in_groups(&text) } else { visible(&text).into_owned() };
                 Cell::new(text).set_alignment(alignment(column.data_type()))
             }));
         }
@@ -102,7 +104,7 @@ fn aged(rows: &RecordBatch, column: &str, now: DateTime<Utc>) -> anyhow::Result<
 }
 
 /// How long ago something was.
-fn age(millis: i64) -> String {
+pub fn age(millis: i64) -> String {
     const UNITS: [(i64, &str); 4] = [(86_400_000, "days"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
     let (length, is_past) = (millis.abs(), millis >= 0);
     // Two of a unit at least, so that little is lost by leaving out the rest.

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 
+use query::output::is_coloured;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{Command, Common, LogFormat};
@@ -18,9 +19,11 @@ pub fn start(common: &Common, command: &Command) {
     };
     let directives = OURS.map(|name| format!("{name}={ours}")).join(",");
     let filter = EnvFilter::new(format!("{others},{directives}"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written ends nothing, and is not complained of where it cannot be written.
+    let logs =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match common.log_format {
-        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal() && is_coloured()).init(),
         LogFormat::Json => logs.json().init(),
     }
 }

@@ -12,9 +12,7 @@ mod signals;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::arguments::{Arguments, Command};
+use crate::arguments::Command;
 
 // The allocator gives memory back under load that glibc's keeps: batches are made by one thread and dropped by another.
 #[global_allocator]
@@ -24,7 +22,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
 fn main() -> ExitCode {
-    let arguments = match Arguments::try_parse() {
+    let arguments = match arguments::parse() {
         Ok(arguments) => arguments,
         Err(error) => return commands::fail_usage(&error),
     };
@@ -60,6 +58,7 @@ fn main() -> ExitCode {
             Command::Total(command) => commands::total::run(lake, command).await,
             Command::Series(command) => commands::series::run(lake, command).await,
             Command::Top(command) => commands::top::run(lake, command).await,
+            Command::Status(command) => commands::status::run(lake, command).await,
             Command::Lag(command) => commands::lag::run(lake, command).await,
             Command::History(command) => commands::history::run(lake, command).await,
             Command::Sql(command) => commands::sql::run(lake, command).await,

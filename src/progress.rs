@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::ingest::replay::Meter;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use query::output::is_dumb;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
@@ -25,7 +26,7 @@ impl Steps {
     /// Steps of some kind, of which none is done yet.
     pub fn of(kind: &'static str) -> Self {
         let style = ProgressStyle::with_template(STEPS).expect("a template");
-        Self(ProgressBar::new(0).with_style(style).with_prefix(kind))
+        Self(bar().with_style(style).with_prefix(kind))
     }
 
     /// So many are done, and which is next.
@@ -41,9 +42,16 @@ impl Steps {
     }
 }
 
+/// A bar that is drawn where somebody looks.
+fn bar() -> ProgressBar {
+    // What moves no cursor can draw no bar.
+    let target = if is_dumb() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+    ProgressBar::with_draw_target(Some(0), target)
+}
+
 /// Shows how far a work is while it goes on.
 pub async fn shown<T>(meter: &Arc<Meter>, work: impl Future<Output = T>) -> T {
-    let bar = ProgressBar::new(0).with_style(ProgressStyle::with_template(BAR).expect("a template"));
+    let bar = bar().with_style(ProgressStyle::with_template(BAR).expect("a template"));
     let show = async {
         let mut line = Instant::now() + LINE;
         loop {

@@ -1,81 +1,73 @@
-//! Results on stdout, in the form that was asked for.
+//! Results, in the form that was asked for, to where they are wanted. What a terminal gets of them is for
+//! [`query::output`] to say.
+//!
+//! A result that cannot be written is an error, and the exit code says so; but who reads only the beginning of it has
+//! had enough.
 
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{self, ErrorKind, Write};
 
 use arrow::array::RecordBatch;
-use arrow::csv::WriterBuilder;
-use arrow::json::{ArrayWriter, LineDelimitedWriter};
-use arrow::util::pretty::pretty_format_batches;
+pub use query::output::say;
+use query::output::{Destination, visible_lines, write_rows};
 
-use crate::arguments::Format;
+use crate::arguments::{Format, Report};
 use crate::drawing;
 
 /// Prints rows: at least one batch, whose columns are those of all.
-pub fn print(rows: &[RecordBatch], format: Format) -> anyhow::Result<()> {
-    print_text(&text(rows, format)?);
-    Ok(())
+pub fn print(rows: &[RecordBatch], how: &Report) -> anyhow::Result<()> {
+    to_the_end(how, |to| Ok(write_rows(rows, how.format.into(), to)?))
 }
 
 /// Prints rows; on a terminal, as people like to read them.
 pub fn show(
     rows: &[RecordBatch],
-    format: Format,
+    how: &Report,
     draw: impl FnOnce(&[RecordBatch]) -> anyhow::Result<Vec<RecordBatch>>,
 ) -> anyhow::Result<()> {
-    if !is_seen(format) {
-        return print(rows, format);
+    if !is_seen(how) {
+        return print(rows, how);
     }
-    print_text(&drawing::table(&draw(rows)?)?);
-    Ok(())
+    print_text(&drawing::table(&draw(rows)?)?)
 }
 
 /// Whether somebody looks at what is printed.
-pub fn is_seen(format: Format) -> bool {
-    matches!(format, Format::Table) && std::io::stdout().is_terminal()
+pub fn is_seen(how: &Report) -> bool {
+    matches!(how.format, Format::Table) && how.destination().is_terminal()
 }
 
-/// Rows as text.
-pub fn text(rows: &[RecordBatch], format: Format) -> anyhow::Result<String> {
-    let mut text = Vec::new();
-    let all: Vec<_> = rows.iter().collect();
-    match format {
-        Format::Table => text.extend(pretty_format_batches(rows)?.to_string().into_bytes()),
-        Format::Csv => separated(rows, b',', &mut text)?,
-        Format::Tsv => separated(rows, b'\t', &mut text)?,
-        Format::Json => {
-            let mut writer = ArrayWriter::new(&mut text);
-            writer.write_batches(&all)?;
-            writer.finish()?;
-        }
-        Format::NdJson => {
-            let mut writer = LineDelimitedWriter::new(&mut text);
-            writer.write_batches(&all)?;
-            writer.finish()?;
-        }
-    }
-    Ok(String::from_utf8(text)?.trim_end().to_owned())
+/// Prints lines of text, in which nothing controls a terminal, whoever reads them.
+pub fn print_text(text: &str) -> anyhow::Result<()> {
+    print_bytes(format!("{}\n", visible_lines(text)).as_bytes())
 }
 
-fn separated(rows: &[RecordBatch], separator: u8, text: &mut Vec<u8>) -> anyhow::Result<()> {
-    let mut writer = WriterBuilder::new().with_header(true).with_delimiter(separator).build(text);
-    for batch in rows {
-        writer.write(batch)?;
-    }
-    Ok(())
-}
-
-/// Prints a result that is text.
-///
-/// # Panics
-///
-/// If it cannot be written, though somebody reads it: a result must not be lost in silence.
-pub fn print_text(text: &str) {
-    print_bytes(format!("{text}\n").as_bytes()).expect("standard output can be written");
-}
-
-/// Prints a result as it is. Who reads only the beginning of it has had enough.
+/// Prints a result as it is.
 pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
-    match std::io::stdout().write_all(bytes) {
+    let mut to = Destination::Standard.open()?;
+    unless_unread(to.write_all(bytes).and_then(|()| to.finish()))
+}
+
+fn to_the_end(
+    how: &Report,
+    write: impl FnOnce(&mut query::output::Opened) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut to = how.destination().open()?;
+    match write(&mut to).and_then(|()| Ok(to.finish()?)) {
+        Err(error) if is_unread(&error) => Ok(()),
+        done => done,
+    }
+}
+
+/// Whether an error is that nobody reads what is printed any more.
+pub fn is_unread(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let is_gone = |error: &io::Error| error.kind() == ErrorKind::BrokenPipe;
+        cause.downcast_ref::<io::Error>().is_some_and(is_gone)
+            || cause.downcast_ref::<query::QueryError>().is_some_and(query::QueryError::is_unread)
+    })
+}
+
+fn unless_unread(written: io::Result<()>) -> anyhow::Result<()> {
+    match written {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }

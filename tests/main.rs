@@ -33,6 +33,7 @@
 //! | [`start_up`] | what is wrong is said in one line, in time, with the right exit code |
 //! | [`stopping`] | a signal commits and leaves |
 //! | [`readers`] | Delta readers that are not ours read the same |
+//! | [`terminal`] | what ids, full disks and the environment do to whoever types: nothing |
 //! | [`structure`] | the tree is as the design says |
 
 mod audit;
@@ -70,6 +71,7 @@ mod start_up;
 mod statements;
 mod stopping;
 mod structure;
+mod terminal;
 mod totals;
 mod upkeep;
 

@@ -40,6 +40,12 @@ impl From<ArrowError> for QueryError {
     }
 }
 
+impl From<io::Error> for QueryError {
+    fn from(error: io::Error) -> Self {
+        DataFusionError::from(error).into()
+    }
+}
+
 impl From<DataFusionError> for QueryError {
     fn from(error: DataFusionError) -> Self {
         // What the lake said on the way, or a sum, is said as it is.

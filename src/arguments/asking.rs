@@ -8,18 +8,21 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use clap_complete::Shell;
 use lake_schemas::{EventTime, Table};
+use query::output::Destination;
+use query::totals::AsOf;
 
-use super::Kafka;
-use super::values::{duration, minute, minutes, table};
+use super::environment::switch;
+use super::values::{as_of, duration, minute, minutes, origin, size, table};
+use super::{Kafka, Topic};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake verify --from 2026-03-07T12:00:00Z --to 2026-03-07T13:00:00Z")]
 pub struct Verify {
     /// Checks that every message read is a row, and every row is counted
-    #[arg(long, env = "CLICKLAKE_CONSERVATION", conflicts_with_all = ["from", "to"])]
+    #[arg(long, env = "CLICKLAKE_CONSERVATION", value_parser = switch(), conflicts_with_all = ["from", "to"])]
     pub conservation: bool,
     /// Compares with a replay of the raw clicks through the code that counts live, instead of with SQL
-    #[arg(long, env = "CLICKLAKE_REPLAY", conflicts_with = "conservation")]
+    #[arg(long, env = "CLICKLAKE_REPLAY", value_parser = switch(), conflicts_with = "conservation")]
     pub replay: bool,
     /// The table of minutes: clicks_minute, or one that backfill has made
     #[arg(long, env = "CLICKLAKE_TABLE", value_name = "NAME", default_value = "clicks_minute", value_parser = minutes)]
@@ -30,6 +33,9 @@ pub struct Verify {
     /// Only windows before this time
     #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
     pub to: Option<EventTime>,
+    /// What counting again may take; 3/4 of the memory there is, by default
+    #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = size)]
+    pub memory_limit: Option<usize>,
     /// How the findings are written
     #[arg(long, default_value = "text")]
     pub format: AuditFormat,
@@ -55,9 +61,9 @@ pub struct Explain {
     pub report: Report,
 }
 
-/// Whose clicks.
+/// Whose clicks; without either, everyone's.
 #[derive(Clone, Debug, Args)]
-#[group(required = true, multiple = false)]
+#[group(multiple = false)]
 pub struct Whom {
     /// Those of an ad
     #[arg(long, env = "CLICKLAKE_AD", value_name = "A")]
@@ -80,6 +86,9 @@ pub struct Span {
     /// Before this time
     #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
     pub to: Option<EventTime>,
+    /// As it was at this time, or in this version of clicks_minute
+    #[arg(long, env = "CLICKLAKE_AS_OF", value_name = "TIME|V", value_parser = as_of)]
+    pub as_of: Option<AsOf>,
 }
 
 #[derive(Debug, Args)]
@@ -101,7 +110,7 @@ pub struct Series {
     #[command(flatten)]
     pub span: Span,
     /// The windows that are summed up [default: minute up to 3 hours, hour up to 7 days, then day]
-    #[arg(long, env = "CLICKLAKE_BY")]
+    #[arg(long, env = "CLICKLAKE_SERIES_BY")]
     pub by: Option<By>,
     #[command(flatten)]
     pub report: Report,
@@ -120,8 +129,10 @@ pub enum By {
 pub struct Top {
     #[command(flatten)]
     pub span: Span,
+    #[command(flatten)]
+    pub whom: Whom,
     /// Who is compared
-    #[arg(long, env = "CLICKLAKE_BY", default_value = "ad")]
+    #[arg(long, env = "CLICKLAKE_TOP_BY", default_value = "ad")]
     pub by: TopBy,
     /// How many are shown
     #[arg(short, env = "CLICKLAKE_N", default_value = "10", value_name = "N")]
@@ -146,8 +157,8 @@ pub struct Serve {
     /// Where SQL is served to clients of PostgreSQL [default: nowhere]
     #[arg(long, env = "CLICKLAKE_POSTGRES", value_name = "H:P")]
     pub postgres: Option<SocketAddr>,
-    /// Who may ask: a line a key, its SHA-256 in hex, a space, the campaigns that it sees by comma, or * for all;
-    /// without it, everyone on this machine, of everything
+    /// Who may ask: a line a key, its SHA-256 in hex, a space, the campaigns that it sees by comma, or * for all; with
+    /// [people] before them, who clicked, too; without the file, everyone on this machine, of everything
     #[arg(long, env = "CLICKLAKE_KEYS", value_name = "FILE")]
     pub keys: Option<PathBuf>,
     /// The certificate of the server and its chain, in PEM: HTTP is served within TLS, and PostgreSQL to those who want
@@ -157,12 +168,21 @@ pub struct Serve {
     /// The private key of the certificate, in PEM
     #[arg(long, env = "CLICKLAKE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
+    /// Pages that browsers let ask: https://HOST[:PORT], as it is written in their address
+    #[arg(long, env = "CLICKLAKE_CORS_ORIGIN", value_name = "ORIGIN,…", value_delimiter = ',', value_parser = origin)]
+    pub cors_origin: Vec<String>,
+    /// Serves metrics for Prometheus, at /metrics of this address; without keys, otherwise where HTTP is served
+    #[arg(long, env = "CLICKLAKE_METRICS", value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
+    /// What answers may take, all together: a third those over HTTP, the rest SQL; 3/4 of the memory there is, by default
+    #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = size)]
+    pub memory_limit: Option<usize>,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake key spring,campaign-3 >> keys.txt")]
 pub struct Key {
-    /// The campaigns that it sees, by comma, or * for all
+    /// The campaigns that it sees, by comma, or * for all; with [people] before them, who clicked, too
     #[arg(value_name = "CAMPAIGNS")]
     pub campaigns: String,
 }
@@ -200,6 +220,30 @@ pub struct Man {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:  clicklake status\n           clicklake status --bootstrap-servers localhost:9092 --format json"
+)]
+pub struct Status {
+    /// Where Kafka is, host:port[,…]; without it, nothing is said of what the tables lack of the topic
+    #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
+    pub bootstrap_servers: Option<String>,
+    #[command(flatten)]
+    pub topic: Topic,
+    /// How it is written
+    #[arg(long, env = "CLICKLAKE_FORMAT", default_value = "table")]
+    pub format: StatusFormat,
+}
+
+/// How the state of a pipeline is written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum StatusFormat {
+    /// A few lines
+    Table,
+    /// One object
+    Json,
+}
+
+#[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake lag --bootstrap-servers localhost:9092")]
 pub struct Lag {
     #[command(flatten)]
@@ -214,6 +258,16 @@ pub struct Report {
     /// How the result is written
     #[arg(long, env = "CLICKLAKE_FORMAT", default_value = "table")]
     pub format: Format,
+    /// Where it is written, in the place of standard output; a file is there when it is whole
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+impl Report {
+    /// Where the result goes.
+    pub fn destination(&self) -> Destination {
+        self.output.clone().map_or(Destination::Standard, Destination::File)
+    }
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -242,6 +296,9 @@ pub struct Sql {
     /// Rows of an answer that are shown, in tables [default: all; 40 to somebody who types]
     #[arg(long, env = "CLICKLAKE_MAXROWS", value_name = "N")]
     pub maxrows: Option<usize>,
+    /// What sorting, joining and grouping may take before they use the disk; 3/4 of the memory there is, by default
+    #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = size)]
+    pub memory_limit: Option<usize>,
     #[command(flatten)]
     pub report: Report,
 }

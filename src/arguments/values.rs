@@ -5,6 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::{EventTime, Table, time};
+use query::totals::AsOf;
 
 const EXPECTED_DURATION: &str = "expected a duration such as 250ms, 5s, 15m, 1h or 30d, up to 1000y";
 
@@ -50,6 +51,21 @@ pub fn time(text: &str) -> Result<EventTime, String> {
 pub fn instant(text: &str) -> Result<DateTime<Utc>, String> {
     let time = DateTime::from_timestamp_millis(time(text)?.millis());
     time.ok_or_else(|| "expected a time that a calendar has".to_owned())
+}
+
+/// A time of the clock, or a version.
+pub fn as_of(text: &str) -> Result<AsOf, String> {
+    if let Ok(version) = text.parse() {
+        return Ok(AsOf::Version(version));
+    }
+    let known = time::written(text).map(AsOf::Time);
+    known.ok_or_else(|| "expected a version such as 412, or a time such as 2026-03-07T12:00:00Z".to_owned())
+}
+
+/// The origin of a page, as browsers write it: no path, and no slash at its end.
+pub fn origin(text: &str) -> Result<String, String> {
+    let expected = || "expected an origin such as https://dashboard.example, or http://localhost:3000".to_owned();
+    query::serve::origin(text).ok_or_else(expected)
 }
 
 /// A table of minutes.

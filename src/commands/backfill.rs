@@ -7,11 +7,12 @@ use arrow::array::{ArrayRef, Date32Array, Decimal128Array, RecordBatch, StringAr
 use lake_schemas::minute::Measure;
 use lake_schemas::table::ShadowName;
 use lake_schemas::{Lake, Table};
+use query::output;
 use stream_agg::job::Aggregate as Job;
 use tokio_util::sync::CancellationToken;
 
 use super::{Usage, requested, windows};
-use crate::arguments::{Backfill, Format};
+use crate::arguments::Backfill;
 use crate::progress::shown;
 use crate::report::{self, grouped};
 
@@ -31,8 +32,7 @@ pub async fn run(lake: &str, command: Backfill, stop: CancellationToken) -> anyh
         Some(name) => into(&lake, name, range, &command, stop).await?,
         None => replace(&lake, range, &command, stop).await?,
     };
-    report::print_text(&text);
-    Ok(())
+    report::print_text(&text)
 }
 
 fn range(range: &crate::arguments::Range) -> Result<Range, Usage> {
@@ -129,5 +129,5 @@ fn days(changes: &Changes) -> anyhow::Result<String> {
         ("after", Arc::new(numbers(after)?)),
         ("change", Arc::new(numbers(change)?)),
     ];
-    Ok(report::text(&[RecordBatch::try_from_iter(columns)?], Format::Table)? + "\n")
+    Ok(output::table(&[RecordBatch::try_from_iter(columns)?])? + "\n")
 }

@@ -31,7 +31,8 @@ pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyho
         metrics::serve(address, "compact", Box::new(CompactorCollector(seen))).await?;
     }
     let mut running = Running {
-        compactor: Compactor::new(lake, memory::three_quarters()),
+        compactor: Compactor::new(lake, command.memory_limit.unwrap_or_else(memory::three_quarters)),
+        unprinted: None,
         keep_history: command.keep_history,
         history: None,
         progress,
@@ -42,9 +43,10 @@ pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyho
             () = stop.cancelled() => return Ok(()),
         };
         if things == 0 {
-            report::print_text("nothing to do");
+            report::print_text("nothing to do")?;
         }
-        return Ok(());
+        // The round is done; that nobody was told what it did is no success.
+        return running.unprinted.map_or(Ok(()), Err);
     }
     let mut rounds = interval(command.every);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -54,6 +56,9 @@ pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyho
             () = stop.cancelled() => return Ok(()),
             done = async { rounds.tick().await; running.round(false).await } => done,
         };
+        if let Some(error) = running.unprinted.take() {
+            warn!(%error, "what was done is not printed; the rounds go on");
+        }
         match done {
             Ok(_) => {}
             Err(error @ CompactError::Fenced(_)) => return Err(error.into()),
@@ -69,6 +74,8 @@ pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyho
 
 struct Running {
     compactor: Compactor,
+    /// Why what was done could not be printed.
+    unprinted: Option<anyhow::Error>,
     keep_history: Duration,
     /// When history was last given up.
     history: Option<Instant>,
@@ -82,12 +89,14 @@ impl Running {
         let history = self.history.is_none_or(|last| began - last >= HISTORY_EVERY);
         let keep = history.then_some(Keep { now, keep: self.keep_history, orphans: true });
         let plan = Plan { keep, orphans_every: ORPHANS_EVERY, is_dry, now: Some(now) };
-        let (progress, mut things) = (&self.progress, 0);
+        let (progress, unprinted, mut things) = (&self.progress, &mut self.unprinted, 0);
         let mut tell = |done: Done| {
             // What other programs did is nothing that there was to do.
             things += usize::from(!matches!(done, Done::Foreign(_)));
             progress.send_modify(|rounds| rounds.add(&done));
-            report::print_text(&done.to_string());
+            if let Err(error) = report::print_text(&done.to_string()) {
+                unprinted.get_or_insert(error);
+            }
         };
         let done = self.compactor.round(&plan, &mut tell).await;
         self.progress.send_modify(|rounds| {

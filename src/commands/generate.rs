@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{kafka, now};
 use crate::arguments::Generate;
+use crate::report;
 
 pub async fn run(command: Generate, stop: CancellationToken) -> anyhow::Result<()> {
     let kafka = kafka(&command.kafka.bootstrap_servers, &command.kafka.topic)?;
@@ -23,11 +24,7 @@ pub async fn run(command: Generate, stop: CancellationToken) -> anyhow::Result<(
     let load = Load { rate: command.rate, count: command.count, start_ms };
     let (counts, produced) = watch::channel(Counts::default());
     let done = produce(&kafka.client(), &kafka.topic, generator, load, stop, counts).await;
-    print(&format!("seed {seed}, topic {}: {}", kafka.topic, *produced.borrow()));
-    Ok(done?)
-}
-
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn print(line: &str) {
-    println!("{line}");
+    let said = report::print_text(&format!("seed {seed}, topic {}: {}", kafka.topic, *produced.borrow()));
+    done?;
+    said
 }

@@ -5,7 +5,7 @@ use anyhow::Context;
 use query::serve::{Keys, new_key};
 
 use crate::arguments::Key;
-use crate::report::print_bytes;
+use crate::report::{print_bytes, say};
 
 pub fn run(command: &Key) -> anyhow::Result<()> {
     let mut random = [0; 32];
@@ -14,11 +14,6 @@ pub fn run(command: &Key) -> anyhow::Result<()> {
     // As the server will read it.
     Keys::parse(&line)?;
     print_bytes(format!("{line}\n").as_bytes())?;
-    say(&key);
+    say(&format!("the key, which is not kept: {key}"));
     Ok(())
-}
-
-#[expect(clippy::print_stderr, reason = "the key is not part of the file of keys")]
-fn say(key: &str) {
-    eprintln!("the key, which is not kept: {key}");
 }

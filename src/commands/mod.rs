@@ -17,11 +17,13 @@ pub mod series;
 pub mod serve;
 pub mod sql;
 pub mod sql_worker;
+pub mod status;
 pub mod top;
 pub mod total;
 pub mod up;
 pub mod verify;
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -35,8 +37,10 @@ use compactor::CompactError;
 use lake_schemas::job::SourceError;
 use lake_schemas::minute::Requested;
 use lake_schemas::{EventTime, LakeError, Windows};
+use query::output::visible;
 
 use crate::arguments::{Running, Settings, Topic};
+use crate::report::say;
 
 /// A broker, a store, data or SQL failed.
 const EXIT_FAILED: u8 = 3;
@@ -58,9 +62,8 @@ pub fn windows(from: Option<EventTime>, to: Option<EventTime>) -> Result<Windows
 }
 
 /// Says in one line why a command failed, and how the process ends.
-#[expect(clippy::print_stderr, reason = "the one line that says why")]
 pub fn fail(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {}", one_line(error));
+    say(&format!("error: {}", visible(&one_line(error))));
     let code = match error {
         _ if error.is::<Usage>() => EXIT_USAGE,
         _ if is_refusal(error) => EXIT_REFUSED,
@@ -70,12 +73,16 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
 }
 
 /// Says in one line what is wrong with a command line, or what it asks to be told.
-#[expect(clippy::print_stderr, reason = "the one line that says why")]
 pub fn fail_usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // If nobody reads it, nobody misses it.
-        let _ = error.print();
-        return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        return match error.print() {
+            _ if error.use_stderr() => ExitCode::from(EXIT_USAGE),
+            // If nobody reads it, nobody misses it.
+            Err(failed) if failed.kind() != io::ErrorKind::BrokenPipe => {
+                fail(&anyhow::Error::new(failed).context("standard output"))
+            }
+            _ => ExitCode::SUCCESS,
+        };
     }
     // What is wrong, and perhaps a tip; not how the command is used, which `--help` tells.
     let said = error.to_string();
@@ -83,7 +90,7 @@ pub fn fail_usage(error: &clap::Error) -> ExitCode {
         .iter()
         .fold(said.as_str(), |said, end| said.split(end).next().unwrap_or_default());
     let words: Vec<_> = said.split_whitespace().collect();
-    eprintln!("{} (see --help)", words.join(" "));
+    say(&format!("{} (see --help)", visible(&words.join(" "))));
     ExitCode::from(EXIT_USAGE)
 }
 

@@ -22,7 +22,7 @@ pub async fn pin(lake: &str, command: arguments::Pin) -> anyhow::Result<()> {
     let (table, version) = (command.table, command.version);
     let pin = Pin { name: command.name, table: table.name().to_owned(), version, expires };
     match pins::pin(&lake, table, &pin).await? {
-        Pinned::Done => report::print_text(&format!("version {version} of {table} is kept {}", until(expires))),
+        Pinned::Done => report::print_text(&format!("version {version} of {table} is kept {}", until(expires)))?,
         Pinned::Taken(other) => {
             let name = other.name.as_str();
             let why = format!(
@@ -41,8 +41,7 @@ pub async fn unpin(lake: &str, command: arguments::Unpin) -> anyhow::Result<()> 
     if !pins::unpin(&lake, command.name).await? {
         return Err(LakeError::Refused(format!("there is no pin {name}; see `clicklake pins`")).into());
     }
-    report::print_text(&format!("{name} is no longer kept; what is too old goes with the next clean-up"));
-    Ok(())
+    report::print_text(&format!("{name} is no longer kept; what is too old goes with the next clean-up"))
 }
 
 pub async fn list(lake: &str, command: arguments::Pins) -> anyhow::Result<()> {
@@ -60,7 +59,7 @@ pub async fn list(lake: &str, command: arguments::Pins) -> anyhow::Result<()> {
         ("state", Arc::new(StringArray::from_iter_values(found.iter().map(state)))),
     ];
     let rows = RecordBatch::try_from_iter(columns)?;
-    report::show(&[rows], command.report.format, |rows| with_ages(rows, "expires", now))
+    report::show(&[rows], &command.report, |rows| with_ages(rows, "expires", now))
 }
 
 fn until(expires: Option<DateTime<Utc>>) -> String {

@@ -21,6 +21,5 @@ pub async fn run(lake: &str, command: arguments::Promote, stop: CancellationToke
         ),
         None => "stopped: nothing was promoted".to_owned(),
     };
-    report::print_text(&text);
-    Ok(())
+    report::print_text(&text)
 }

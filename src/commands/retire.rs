@@ -19,8 +19,7 @@ pub async fn run(lake: &str, command: Retire) -> anyhow::Result<()> {
     };
     let said = retire(&lake, &topic, is).await?;
     let version = said.map_or_else(|| "it was before".to_owned(), |version| format!("since version {version}"));
-    report::print_text(&format!("{topic} {says} ({version} of {})", Table::ClicksMinute));
-    Ok(())
+    report::print_text(&format!("{topic} {says} ({version} of {})", Table::ClicksMinute))
 }
 
 /// Retires the topics of `up` but one: the brokers that had them are gone. Those of which not all is counted stay; why,

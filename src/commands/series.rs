@@ -13,7 +13,7 @@ pub async fn run(lake: &str, command: arguments::Series) -> anyhow::Result<()> {
     let question = question(&command.whom, &command.span)?;
     let by = command.by.map_or_else(|| width_for((question.from, question.to)), Into::into);
     let answer = Totals::new(Lake::at(lake)?)?.series(&question, by).await?;
-    report::show(&answer.rows, command.report.format, |rows| with_bars(rows, Measure::Clicks.column()))?;
+    report::show(&answer.rows, &command.report, |rows| with_bars(rows, Measure::Clicks.column()))?;
     say_where_it_stands(&question, &answer);
     Ok(())
 }

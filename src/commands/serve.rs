@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Usage;
 use crate::arguments::{Common, Serve};
-use crate::memory;
+use crate::{memory, metrics, report};
 
 /// The part of the memory that is for answers over HTTP; the rest is for SQL.
 const HTTP_SHARE: usize = 3;
@@ -27,7 +27,7 @@ const THIS_PROGRAM: &str = "/proc/self/exe";
 pub async fn run(common: &Common, command: Serve, stop: CancellationToken) -> anyhow::Result<()> {
     raise_open_files().context("raising the limit of open files")?;
     let lake = Lake::at(&common.lake)?;
-    let memory = memory::three_quarters();
+    let memory = command.memory_limit.unwrap_or_else(memory::three_quarters);
     let for_http = memory / HTTP_SHARE;
     let keys = command.keys.as_deref().map(read_keys).transpose()?.map(Arc::new);
     let at = |flag: &'static str, address| at(flag, address, keys.is_some());
@@ -50,8 +50,17 @@ pub async fn run(common: &Common, command: Serve, stop: CancellationToken) -> an
     if let Some((_, listener)) = &postgres {
         say("postgresql", listener.local_addr()?, "/clicklake");
     }
-    let server = tls.into_iter().fold(Server::new(lake, keys, for_http)?, Server::with_tls);
-    server.serve(http, postgres, stop).await;
+    let server = Server::new(lake, keys.clone(), for_http)?.asked_from(&command.cors_origin);
+    let mut server = tls.into_iter().fold(server, Server::with_tls);
+    if let Some(address) = command.metrics {
+        metrics::serve_at(address, server.metrics()).await?;
+    }
+    let follow = async {
+        if let (Some(keys), Some(file)) = (&keys, &command.keys) {
+            keys.follow(file, &stop).await;
+        }
+    };
+    tokio::join!(server.serve(http, postgres, stop.clone()), follow);
     Ok(())
 }
 
@@ -87,7 +96,6 @@ fn read_keys(file: &Path) -> anyhow::Result<Keys> {
 }
 
 /// Says where somebody is served, who may have asked for any port.
-#[expect(clippy::print_stderr, reason = "where to go")]
 fn say(protocol: &str, address: SocketAddr, path: &str) {
-    eprintln!("serving {protocol}://{address}{path}");
+    report::say(&format!("serving {protocol}://{address}{path}"));
 }

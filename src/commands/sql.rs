@@ -1,47 +1,46 @@
 //! `clicklake sql`: DataFusion's shell over the lake; statements of the command line, of files, of a pipe, or typed.
 
 use std::env;
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use anyhow::Context;
 use lake_schemas::Lake;
-use query::QueryError;
 use query::shell::{MaxRows, PrintFormat, Shell};
 use query::sql::Session;
 
 use crate::arguments::{Format, Sql};
 use crate::memory;
+use crate::report::is_unread;
 
 /// Rows of an answer that are printed to somebody who types, unless they say otherwise.
 const ROWS_TYPED: usize = 40;
 
 pub async fn run(lake: &str, command: Sql) -> anyhow::Result<()> {
-    let session = Session::new(Lake::at(lake)?, Some(memory::three_quarters()))?;
+    let session = Session::new(Lake::at(lake)?, Some(command.memory_limit.unwrap_or_else(memory::three_quarters)))?;
     let is_typed = command.statement.is_none() && command.commands.is_empty() && command.files.is_empty();
-    let is_interactive = is_typed && std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    let to = command.report.destination();
+    let is_interactive = is_typed && std::io::stdin().is_terminal() && to.is_terminal();
     let maxrows = match command.maxrows {
         Some(rows) => MaxRows::Limited(rows),
         None if is_interactive => MaxRows::Limited(ROWS_TYPED),
         None => MaxRows::Unlimited,
     };
-    let shell = Shell::new(session, command.report.format.into(), maxrows);
+    let mut shell = Shell::new(session, command.report.format.into(), maxrows, &to)?;
     if is_interactive {
         return Ok(shell.interact(history()).await?);
     }
-    match answer(&shell, &command, is_typed).await {
+    let answered = answer(&mut shell, &command, is_typed).await;
+    match answered.and_then(|()| Ok(shell.finish()?)) {
         // Who reads only the beginning has had enough.
-        Err(error) if error.downcast_ref().is_some_and(QueryError::is_unread) => Ok(()),
+        Err(error) if is_unread(&error) => Ok(()),
         done => done,
     }
 }
 
 /// Runs the statements of the command line, or else those that are piped in.
-async fn answer(shell: &Shell, command: &Sql, is_piped: bool) -> anyhow::Result<()> {
+async fn answer(shell: &mut Shell, command: &Sql, is_piped: bool) -> anyhow::Result<()> {
     if is_piped {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("reading standard input")?;
-        return Ok(shell.run(&text).await?);
+        return Ok(shell.run_script(std::io::stdin(), "standard input").await?);
     }
     for text in command.statement.iter().chain(&command.commands) {
         shell.run(text).await?;

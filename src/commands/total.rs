@@ -1,4 +1,4 @@
-//! `clicklake total`: what an ad or a campaign has got, in one row.
+//! `clicklake total`: what an ad, a campaign, or everyone has got, in one row.
 
 use lake_schemas::{EventTime, Lake};
 use query::totals::{Answer, Detail, Question, Totals, Whom, last};
@@ -10,7 +10,7 @@ use crate::report;
 pub async fn run(lake: &str, command: arguments::Total) -> anyhow::Result<()> {
     let question = question(&command.whom, &command.span)?;
     let answer = Totals::new(Lake::at(lake)?)?.total(&question).await?;
-    report::show(&answer.named(&question.whom)?, command.report.format, |rows| Ok(rows.to_vec()))?;
+    report::show(&answer.named(&question.whom)?, &command.report, |rows| Ok(rows.to_vec()))?;
     say_where_it_stands(&question, &answer);
     Ok(())
 }
@@ -23,20 +23,20 @@ pub fn question(whom: &arguments::Whom, span: &Span) -> anyhow::Result<Question>
         (None, None) => Whom::All,
     };
     let (from, to) = self::span(span)?;
-    Ok(Question { whom, from, to, detail: Detail::Sums, ..Question::default() })
+    let as_of = span.as_of.unwrap_or_default();
+    Ok(Question { whom, from, to, as_of, detail: Detail::Sums, ..Question::default() })
 }
 
 /// The stretch of time that the command line asks for.
-pub fn span(span: &Span) -> anyhow::Result<(Option<EventTime>, Option<EventTime>)> {
+fn span(span: &Span) -> anyhow::Result<(Option<EventTime>, Option<EventTime>)> {
     let (from, to) = span.last.map_or((span.from, span.to), |duration| last(duration, now()));
     let windows = windows(from, to)?;
     Ok((windows.from(), windows.to()))
 }
 
 /// Says what an answer is of.
-#[expect(clippy::print_stderr, reason = "what the result is of, beside the result")]
 pub fn say_where_it_stands(question: &Question, answer: &Answer) {
     let bound = |word: &str, time: Option<EventTime>| time.map(|time| format!("{word} {time} ")).unwrap_or_default();
     let span = format!("{}{}", bound("from", question.from), bound("to", question.to));
-    eprintln!("{span}at {}; clicks that are not committed yet are not in it", answer.at);
+    report::say(&format!("{span}at {}; clicks that are not committed yet are not in it", answer.at));
 }

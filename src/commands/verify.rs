@@ -24,7 +24,7 @@ const EXIT_DIFFERS: u8 = 1;
 
 pub async fn run(lake: &str, command: Verify) -> anyhow::Result<ExitCode> {
     let lake = Lake::at(lake)?;
-    let memory = memory::three_quarters();
+    let memory = command.memory_limit.unwrap_or_else(memory::three_quarters);
     let is_json = command.format == AuditFormat::Json;
     let (is_right, found) = if command.conservation {
         let found = conservation(&lake, command.table, memory).await?;
@@ -40,7 +40,7 @@ pub async fn run(lake: &str, command: Verify) -> anyhow::Result<ExitCode> {
         let found = found?;
         (found.is_equal(), if is_json { found.to_json().to_string() } else { found.to_string() })
     };
-    report::print_text(found.trim_end());
+    report::print_text(found.trim_end())?;
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERS) })
 }
 

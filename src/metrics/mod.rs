@@ -25,12 +25,16 @@ use tracing::{error, info};
 
 /// Serves `GET /metrics` at an address, until the process ends.
 pub async fn serve(address: SocketAddr, job: &'static str, collector: Box<dyn Collector>) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(address).await.with_context(|| format!("--metrics {address}"))?;
-    let address = listener.local_addr()?;
     let mut registry = Registry::with_prefix_and_labels("clicklake", [("job".into(), job.into())].into_iter());
     registry.register_collector(collector);
     let registry = Arc::new(registry);
-    let router = Router::new().route("/metrics", get(move || async move { told(&registry) }));
+    serve_at(address, Router::new().route("/metrics", get(move || async move { told(&registry) }))).await
+}
+
+/// Serves what a router has at an address, until the process ends.
+pub async fn serve_at(address: SocketAddr, router: Router) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address).await.with_context(|| format!("--metrics {address}"))?;
+    let address = listener.local_addr()?;
     info!(%address, "metrics");
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {

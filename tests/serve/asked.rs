@@ -209,7 +209,8 @@ impl Asked {
                 whom.sql()
             ),
             Route::Top { by, n } => format!(
-                "select {by}_id, {sums} from {source} group by {by}_id order by clicks desc, {by}_id nulls first limit {n}"
+                "select {by}_id, {sums} from {source} group by {by}_id having sum(clicks) <> 0 \
+                 order by clicks desc, {by}_id nulls first limit {n}"
             ),
         }
     }

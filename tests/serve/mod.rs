@@ -5,6 +5,7 @@
 mod answers;
 mod asked;
 mod dashboard;
+mod doors;
 mod fuzzed;
 mod keys;
 mod load;

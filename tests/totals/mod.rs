@@ -120,6 +120,8 @@ async fn says_the_same_in_sql(world: &mut World, counts: &Counts) -> Result<(), 
         Whom::All => "true".to_owned(),
         Whom::Ad(ad) => format!("ad_id = '{ad}'"),
         Whom::Campaign(campaign) => format!("campaign_id = '{campaign}'"),
+        Whom::Ads(names) => format!("ad_id in ('{}')", names.join("', '")),
+        Whom::Campaigns(names) => format!("campaign_id in ('{}')", names.join("', '")),
     };
     let order = by.map_or(String::new(), |_| "window_start, ".to_owned());
     let order = format!("{order}{} nulls first", world.parameters.dimension_columns().join(" nulls first, "));

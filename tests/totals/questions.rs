@@ -43,12 +43,16 @@ pub fn expected(counts: &Counts, (question, by): &Asked) -> Sums {
     };
     let is_seen = |dimensions: &[Option<String>]| match &question.sees {
         Sees::All => true,
-        Sees::Campaigns(own) => dimensions[1].as_ref().is_some_and(|campaign| own.contains(campaign)),
+        Sees::Campaigns(own) | Sees::People(own) => {
+            dimensions[1].as_ref().is_some_and(|campaign| own.contains(campaign))
+        }
     };
     let is_theirs = |dimensions: &[Option<String>]| match &question.whom {
         Whom::All => true,
         Whom::Ad(ad) => dimensions[0].as_ref() == Some(ad),
         Whom::Campaign(campaign) => dimensions[1].as_ref() == Some(campaign),
+        Whom::Ads(ads) => dimensions[0].as_ref().is_some_and(|ad| ads.contains(ad)),
+        Whom::Campaigns(campaigns) => dimensions[1].as_ref().is_some_and(|campaign| campaigns.contains(campaign)),
     };
     let mut sums = Sums::new();
     if question.detail == Detail::Sums && by.is_none() {
@@ -120,10 +124,11 @@ pub fn asked(rng: &mut ChaCha8Rng, counts: &Counts) -> Asked {
         open => open,
     };
     let dimensions = some(rng).1;
-    let whom = match rng.random_range(0..3) {
+    let whom = match rng.random_range(0..4) {
         0 => Whom::All,
         1 => Whom::Ad(dimensions[0].clone().unwrap_or_else(|| "nobody".to_owned())),
-        _ => Whom::Campaign(dimensions[1].clone().unwrap_or_else(|| "none".to_owned())),
+        2 => Whom::Campaign(dimensions[1].clone().unwrap_or_else(|| "none".to_owned())),
+        _ => Whom::Ads(dimensions[0].iter().cloned().chain(["nobody".to_owned()]).collect()),
     };
     let detail = if rng.random_ratio(1, 4) { Detail::Sums } else { Detail::Dimensions };
     let time = |ms: Option<i64>| ms.and_then(EventTime::from_millis);

@@ -10,6 +10,7 @@ use super::{TableLog, TableView};
 use crate::position::TopicPartition;
 use crate::stand::{Stand, is_over, retirement_of};
 use crate::table::Table;
+use crate::time::EventTime;
 
 /// All partitions that a table of minutes knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,32 @@ impl Partitions {
     pub fn waited_for(&self) -> impl Iterator<Item = (&TopicPartition, Stand)> {
         let waited_for = self.stands.iter().filter(|(partition, _)| !self.retired.contains(*partition));
         waited_for.map(|(partition, stand)| (partition, *stand))
+    }
+
+    /// Until when the windows of all topics are written that are waited for; `None` if there is one of which none is,
+    /// or no topic yet. If none is waited for, until when those of the last one are.
+    pub fn complete_until(&self) -> Option<EventTime> {
+        let topics = self.complete_until_by_topic().into_values();
+        if self.is_over() { topics.max().flatten() } else { topics.min().flatten() }
+    }
+
+    /// Until when the windows of each topic are written that is waited for: of those of its partitions that have had
+    /// messages. If none is waited for, of all topics.
+    pub fn complete_until_by_topic(&self) -> BTreeMap<&str, Option<EventTime>> {
+        let is_over = self.is_over();
+        let is_shown = |of: &TopicPartition| is_over || !self.retired.contains(of);
+        let counted = self.stands.iter().filter(|(of, stand)| stand.cut.is_some() && is_shown(of));
+        let mut topics: BTreeMap<&str, Option<i64>> = BTreeMap::new();
+        for (of, stand) in counted {
+            let earliest = topics.entry(&of.topic).or_insert(stand.emitted_ms);
+            *earliest = stand.emitted_ms.min(*earliest);
+        }
+        topics.into_iter().map(|(topic, ms)| (topic, ms.and_then(EventTime::from_millis))).collect()
+    }
+
+    /// Whether nothing is waited for.
+    fn is_over(&self) -> bool {
+        self.waited_for().next().is_none()
     }
 
     fn of(head: &Head, table: Table) -> Self {

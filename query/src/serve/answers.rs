@@ -1,18 +1,20 @@
 //! What an answer looks like: the rows, and of which clicks they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, TimestampMicrosecondType};
 use lake_schemas::commit::Version;
 use lake_schemas::minute::Measure;
 use lake_schemas::table::{column, timestamp};
-use lake_schemas::{EventTime, read};
+use lake_schemas::{EventTime, Table, read};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::error::QueryError;
-use crate::totals::{Answer, Detail, StandsAt, Whom};
+use crate::sees::Sees;
+use crate::totals::{Answer, Detail, Question, StandsAt, Whom};
 
 /// An answer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -23,12 +25,49 @@ pub(super) struct Told<R> {
     pub of: Of,
 }
 
+/// A whole number. Beyond 2^53, where programs that take numbers for floating-point lose digits, it is a text.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum Number {
+    /// As most are.
+    Plain(i64),
+    /// Its digits.
+    Long(String),
+}
+
+/// The largest number that every reader of JSON keeps exactly: 2^53 - 1 (RFC 8259, 6).
+const PLAIN_MAX: u64 = (1 << 53) - 1;
+
+impl From<i64> for Number {
+    fn from(number: i64) -> Self {
+        if number.unsigned_abs() <= PLAIN_MAX { Self::Plain(number) } else { Self::Long(number.to_string()) }
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(number) => number.fmt(f),
+            Self::Long(digits) => f.write_str(digits),
+        }
+    }
+}
+
+/// Up to where clicks are counted.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum Cut {
+    /// By topic and partition, the next offset that is not counted.
+    Positions(BTreeMap<String, BTreeMap<String, i64>>),
+    /// A name of it, for keys that do not see everything: equal if nothing has come in between.
+    Named(String),
+}
+
 /// Of which clicks an answer is: of all below the cut whose windows are written.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Of {
-    /// By topic and partition, the next offset that is not counted.
-    #[schema(example = json!({ "clicks": { "0": 1042 } }))]
-    cut: BTreeMap<String, BTreeMap<String, i64>>,
+    /// Up to where clicks are counted: for keys that see everything, the next offset of each topic and partition.
+    cut: Cut,
     /// The version of `clicks_minute`.
     version: Version,
     /// Whether it cannot change any more, unless history is computed again: no window of it takes clicks. False as long
@@ -36,13 +75,13 @@ pub(super) struct Of {
     #[serde(rename = "final")]
     is_final: bool,
     /// By topic, the partitions whose windows may still take clicks: those that have had no message yet, too. Topics
-    /// that were retired are not waited for.
+    /// that were retired are not waited for. For keys that do not see everything, topics have numbers for names.
     #[schema(example = json!({ "clicks": [0, 3] }))]
     pending: BTreeMap<String, Vec<i32>>,
     /// Until when all minutes are written, of all topics that are waited for.
     #[schema(example = "2026-03-07T12:00:00Z")]
     complete_until: Option<String>,
-    /// By topic, until when its minutes are written.
+    /// By topic, as in `pending`, until when its minutes are written.
     #[schema(example = json!({ "clicks": "2026-03-07T12:00:00Z" }))]
     complete_until_by_topic: BTreeMap<String, Option<String>>,
 }
@@ -51,18 +90,43 @@ pub(super) struct Of {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Counts {
     /// Clicks, each once.
-    clicks: i64,
+    clicks: Number,
     /// What they cost, in millionths.
-    cost_micros: i64,
+    cost_micros: Number,
     /// Copies of clicks, which are not counted.
-    duplicates: i64,
+    duplicates: Number,
     /// Clicks that came too late to be counted.
-    late: i64,
+    late: Number,
     /// Other events.
-    filtered: i64,
+    filtered: Number,
 }
 
-/// What an ad, or a campaign, has got.
+impl Counts {
+    /// In the order of measures.
+    pub fn numbers(&self) -> [&Number; Measure::ALL.len()] {
+        [&self.clicks, &self.cost_micros, &self.duplicates, &self.late, &self.filtered]
+    }
+
+    fn none() -> Self {
+        Self::of([0; Measure::ALL.len()])
+    }
+
+    fn of(numbers: [i64; Measure::ALL.len()]) -> Self {
+        let [clicks, cost_micros, duplicates, late, filtered] = numbers.map(Number::from);
+        Self { clicks, cost_micros, duplicates, late, filtered }
+    }
+}
+
+/// A row, as it stands in a table of text.
+pub(super) trait Row: Serialize {
+    /// Whose it is, or of when, if it says so.
+    fn named(&self) -> Option<&str>;
+
+    /// What was counted.
+    fn counts(&self) -> &Counts;
+}
+
+/// What an ad, a campaign, or all together have got.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TotalRow {
     /// The ad, if one was asked for.
@@ -85,14 +149,45 @@ pub(super) struct WindowRow {
     window_start: String,
     #[serde(skip)]
     pub start: EventTime,
+    /// Its clicks.
+    #[serde(skip)]
+    pub clicks: i64,
     #[serde(flatten)]
     counts: Counts,
 }
 
-impl WindowRow {
-    /// Its clicks.
-    pub fn clicks(&self) -> i64 {
-        self.counts.clicks
+impl Row for TotalRow {
+    fn named(&self) -> Option<&str> {
+        self.ad_id.as_deref().or(self.campaign_id.as_deref())
+    }
+
+    fn counts(&self) -> &Counts {
+        &self.counts
+    }
+}
+
+impl Row for WindowRow {
+    fn named(&self) -> Option<&str> {
+        Some(&self.window_start)
+    }
+
+    fn counts(&self) -> &Counts {
+        &self.counts
+    }
+}
+
+impl Row for TopRow {
+    fn named(&self) -> Option<&str> {
+        match self {
+            Self::Ad { ad_id, .. } => Some(ad_id),
+            Self::Campaign { campaign_id, .. } => campaign_id.as_deref(),
+        }
+    }
+
+    fn counts(&self) -> &Counts {
+        match self {
+            Self::Ad { counts, .. } | Self::Campaign { counts, .. } => counts,
+        }
     }
 }
 
@@ -118,15 +213,18 @@ pub(super) enum TopRow {
 }
 
 impl Of {
-    /// Of an answer up to a time.
-    pub fn answer(at: &StandsAt, to: Option<EventTime>) -> Self {
-        let mut cut: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
-        for (partition, next) in at.cut() {
-            cut.entry(partition.topic).or_default().insert(partition.partition.to_string(), next);
-        }
+    /// Of an answer to a question.
+    pub fn answer(at: &StandsAt, question: &Question) -> Self {
+        let to = question.to;
+        // Offsets tell how much everyone has. The version has one cut, and names it.
+        let cut = match question.sees {
+            Sees::All => Cut::Positions(positions(at)),
+            Sees::Campaigns(_) | Sees::People(_) => Cut::Named(format!("{}@{}", Table::ClicksMinute, at.minutes)),
+        };
+        let called = Called::of(at, &question.sees);
         let mut pending: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for partition in at.pending(to) {
-            pending.entry(partition.topic.clone()).or_default().push(partition.partition);
+            pending.entry(called.topic(&partition.topic)).or_default().push(partition.partition);
         }
         let by_topic = at.complete_until_by_topic().into_iter();
         Self {
@@ -135,22 +233,85 @@ impl Of {
             is_final: at.is_final(to),
             pending,
             complete_until: at.complete_until().map(written),
-            complete_until_by_topic: by_topic.map(|(topic, until)| (topic.to_owned(), until.map(written))).collect(),
+            complete_until_by_topic: by_topic.map(|(topic, until)| (called.topic(topic), until.map(written))).collect(),
         }
+    }
+
+    /// The version, whether it is final, and until when it is complete.
+    pub fn said(&self) -> (Version, bool, Option<&str>) {
+        (self.version, self.is_final, self.complete_until.as_deref())
     }
 }
 
-/// A total.
+/// How topics are called.
+struct Called<'a> {
+    topics: BTreeSet<&'a str>,
+    by_name: bool,
+}
+
+impl<'a> Called<'a> {
+    /// To somebody who sees everything, by their names. These may tell of others: to a key with campaigns, by their
+    /// places among all.
+    fn of(at: &'a StandsAt, sees: &Sees) -> Self {
+        let topics = at.partitions.stands.keys().map(|of| of.topic.as_str()).collect();
+        Self { topics, by_name: *sees == Sees::All }
+    }
+
+    fn topic(&self, name: &str) -> String {
+        let place = || self.topics.iter().take_while(|topic| **topic <= name).count();
+        if self.by_name { name.to_owned() } else { format!("topic {}", place()) }
+    }
+}
+
+fn positions(at: &StandsAt) -> BTreeMap<String, BTreeMap<String, i64>> {
+    let mut cut: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
+    for (partition, next) in at.cut() {
+        cut.entry(partition.topic).or_default().insert(partition.partition.to_string(), next);
+    }
+    cut
+}
+
+/// A total; of several names, one each, in the order in which they were asked for.
 pub(super) fn total(answer: &Answer, whom: &Whom) -> Result<Vec<TotalRow>, QueryError> {
     let (ad_id, campaign_id) = match whom {
         Whom::All => (None, None),
         Whom::Ad(ad) => (Some(ad), None),
         Whom::Campaign(campaign) => (None, Some(campaign)),
+        Whom::Ads(ads) => {
+            let row = |(ad, counts)| TotalRow { ad_id: Some(ad), campaign_id: None, counts };
+            return Ok(of_each(answer, column::AD_ID, ads)?.map(row).collect());
+        }
+        Whom::Campaigns(campaigns) => {
+            let row = |(campaign, counts)| TotalRow { ad_id: None, campaign_id: Some(campaign), counts };
+            return Ok(of_each(answer, column::CAMPAIGN_ID, campaigns)?.map(row).collect());
+        }
     };
     of_rows(answer, |rows| {
-        let counts = counts(rows)?;
-        Ok(counts.map(|counts| TotalRow { ad_id: ad_id.cloned(), campaign_id: campaign_id.cloned(), counts }).collect())
+        let row = |numbers| TotalRow {
+            ad_id: ad_id.cloned(),
+            campaign_id: campaign_id.cloned(),
+            counts: Counts::of(numbers),
+        };
+        Ok(numbers(rows)?.map(row).collect())
     })
+}
+
+/// What each name has got, also if that is nothing.
+fn of_each<'a>(
+    answer: &Answer,
+    column: &str,
+    names: &'a [String],
+) -> Result<impl Iterator<Item = (String, Counts)> + use<'a>, QueryError> {
+    let found = of_rows(answer, |rows| {
+        let names = typed(rows, column, DataType::Utf8)?;
+        let names = names.as_string::<i32>().iter().map(|name| name.unwrap_or_default().to_owned());
+        Ok(names.collect::<Vec<_>>().into_iter().zip(numbers(rows)?).collect())
+    })?;
+    let found: BTreeMap<String, _> = found.into_iter().collect();
+    Ok(names.iter().map(move |name| {
+        let counts = found.get(name).map_or_else(Counts::none, |numbers| Counts::of(*numbers));
+        (name.clone(), counts)
+    }))
 }
 
 /// A series.
@@ -159,8 +320,11 @@ pub(super) fn series(answer: &Answer) -> Result<Vec<WindowRow>, QueryError> {
         let starts = typed(rows, column::WINDOW_START, timestamp())?;
         let starts: Vec<_> = starts.as_primitive::<TimestampMicrosecondType>().values().to_vec();
         let starts = starts.into_iter().map(EventTime::from_micros);
-        let row = |(start, counts): (EventTime, _)| WindowRow { window_start: written(start), start, counts };
-        Ok(starts.zip(counts(rows)?).map(row).collect())
+        let row = |(start, numbers): (EventTime, [i64; Measure::ALL.len()])| {
+            let clicks = numbers[Measure::Clicks as usize];
+            WindowRow { window_start: written(start), start, clicks, counts: Counts::of(numbers) }
+        };
+        Ok(starts.zip(numbers(rows)?).map(row).collect())
     })
 }
 
@@ -171,11 +335,11 @@ pub(super) fn top(answer: &Answer, detail: Detail) -> Result<Vec<TopRow>, QueryE
     of_rows(answer, |rows| {
         let names = typed(rows, name, DataType::Utf8)?;
         let names = names.as_string::<i32>().iter().map(|name| name.map(str::to_owned)).collect::<Vec<_>>();
-        let row = |(name, counts): (Option<String>, _)| match name {
-            campaign_id if is_campaigns => TopRow::Campaign { campaign_id, counts },
-            ad => TopRow::Ad { ad_id: ad.unwrap_or_default(), counts },
+        let row = |(name, numbers): (Option<String>, _)| match (name, Counts::of(numbers)) {
+            (campaign_id, counts) if is_campaigns => TopRow::Campaign { campaign_id, counts },
+            (ad, counts) => TopRow::Ad { ad_id: ad.unwrap_or_default(), counts },
         };
-        Ok(names.into_iter().zip(counts(rows)?).map(row).collect())
+        Ok(names.into_iter().zip(numbers(rows)?).map(row).collect())
     })
 }
 
@@ -187,15 +351,15 @@ fn of_rows<R>(
     Ok(all.into_iter().flatten().collect())
 }
 
-fn counts(rows: &RecordBatch) -> Result<impl Iterator<Item = Counts> + use<>, QueryError> {
+/// The numbers of rows, each in the order of measures.
+fn numbers(rows: &RecordBatch) -> Result<impl Iterator<Item = [i64; Measure::ALL.len()]> + use<>, QueryError> {
     let columns = Measure::ALL.map(|measure| typed(rows, measure.column(), DataType::Int64));
     let columns = columns.into_iter().collect::<Result<Vec<ArrayRef>, _>>()?;
     Ok((0..rows.num_rows()).map(move |row| {
-        let [clicks, cost_micros, duplicates, late, filtered] = std::array::from_fn(|measure| {
+        std::array::from_fn(|measure| {
             let column = columns[measure].as_primitive::<Int64Type>();
             if column.is_null(row) { 0 } else { column.value(row) }
-        });
-        Counts { clicks, cost_micros, duplicates, late, filtered }
+        })
     }))
 }
 
@@ -206,4 +370,42 @@ fn typed(rows: &RecordBatch, name: &str, of: DataType) -> Result<ArrayRef, Query
 /// A time in RFC 3339, without what is zero of its second.
 fn written(time: EventTime) -> String {
     time.to_string().replace(".000Z", "Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_keep_their_digits_in_every_reader() {
+        let text = |number: i64| serde_json::to_string(&Number::from(number)).expect("JSON");
+        let most = 9_007_199_254_740_991;
+        assert_eq!((text(7), text(most), text(-most)), ("7".to_owned(), most.to_string(), (-most).to_string()));
+        assert_eq!(text(most + 1), "\"9007199254740992\"");
+        assert_eq!(text(i64::MIN), "\"-9223372036854775808\"");
+    }
+
+    #[test]
+    fn who_does_not_see_everything_learns_no_offset_and_no_topic() {
+        use lake_schemas::commit::Partitions;
+        use lake_schemas::{Stand, TopicPartition};
+        let stand = |topic| (TopicPartition::new(topic, 0), Stand { cut: Some(77_123), ..Stand::default() });
+        let partitions = Partitions { stands: ["acme", "clicks"].map(stand).into(), ..Partitions::default() };
+        let at = StandsAt { minutes: 412, hourly: None, daily: None, partitions, allowed_lateness_ms: 0 };
+        let told = |sees| {
+            let of = Of::answer(&at, &Question { sees, ..Question::default() });
+            serde_json::to_value(of).expect("JSON")
+        };
+        let all = told(Sees::All);
+        assert_eq!(all["cut"], serde_json::json!({ "acme": { "0": 77_123 }, "clicks": { "0": 77_123 } }));
+        assert_eq!(all["pending"], serde_json::json!({ "acme": [0], "clicks": [0] }));
+        let own = || ["spring".to_owned()].into();
+        for sees in [Sees::Campaigns(own()), Sees::People(own())] {
+            let little = told(sees);
+            assert_eq!(little["cut"], "clicks_minute@412");
+            assert_eq!(little["pending"], serde_json::json!({ "topic 1": [0], "topic 2": [0] }));
+            let text = little.to_string();
+            assert!(!text.contains("acme") && !text.contains("77123"), "{text}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
-//! What a request asks for: its parameters, each at most once, none that is not known. No I/O, and no clock: the time
-//! is told.
+//! What a request asks for: its parameters, none that is not known, and each once, but for names. No I/O, and no clock:
+//! the time is told.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -15,7 +16,11 @@ use utoipa::{IntoParams, ToSchema};
 use super::page::plot::{PIXELS_MAX, PIXELS_MIN};
 use super::problem::Problem;
 use crate::sees::Sees;
-use crate::totals::{AsOf, Bounds, Detail, Question, Whom, last, width_for};
+use crate::totals::{AsOf, Bounds, Detail, Page, Question, Whom, last, width_for};
+
+/// The parameters that name somebody.
+const AD: &str = "ad";
+const CAMPAIGN: &str = "campaign";
 
 /// Bytes of a name; the log has none that are longer.
 const NAME_BYTES_MAX: usize = 1_024;
@@ -26,13 +31,25 @@ pub(super) const WINDOWS_MAX: i64 = 7 * 24 * 60;
 /// Rows of a top: more is for SQL.
 const TOP_MAX: usize = 1_000;
 
+/// Rows of a top that are passed over: each page sorts all that lie before it.
+const OFFSET_MAX: usize = 100_000;
+
+/// Names of one request: as many as an address may hold that is not cut off on its way, and some.
+const NAMES_MAX: usize = 1_000;
+
+/// Parameters of a request, its names included: each is looked at.
+const PARAMETERS_MAX: usize = NAMES_MAX + 100;
+
+/// What the names of parameters begin with that browsers, proxies and mails add to addresses, and that ask nothing.
+const PASSED_OVER: [&str; 2] = ["_", "utm_"];
+
 /// How many are on top, if nothing is said of that.
 const TOP_USUAL: usize = 10;
 
 /// Pixels that a plot is wide, if nothing is said of that.
 const PIXELS_USUAL: u32 = 800;
 
-/// Whose clicks: one of the two.
+/// Whose clicks: one of the two; without either, those of all that the key sees.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
@@ -43,6 +60,20 @@ pub(super) struct WhomAsked {
     /// Those of a campaign.
     #[param(min_length = 1, max_length = 1024, example = "campaign-3")]
     campaign: Option<String>,
+}
+
+/// Whose clicks: ads, or campaigns, each given as a parameter of its own, with a row for each; without either, those of
+/// all that the key sees.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
+pub(super) struct NamesAsked {
+    /// Those of an ad; up to 1,000 times, each another one.
+    #[param(example = json!(["ad-7"]))]
+    ad: Option<Vec<String>>,
+    /// Those of a campaign; up to 1,000 times, each another one.
+    #[param(example = json!(["campaign-3"]))]
+    campaign: Option<Vec<String>>,
 }
 
 /// Of when, and as of when.
@@ -107,11 +138,15 @@ pub(super) struct TopAsked {
     /// How many; 10, if nothing is said.
     #[param(minimum = 1, maximum = 1000)]
     n: Option<usize>,
+    /// How many of the largest are passed over, for the next page. Pages are of one version if `as_of` names that of
+    /// the first.
+    #[param(minimum = 0, maximum = 100000)]
+    offset: Option<usize>,
 }
 
 /// The parameters of a request that have not been taken yet.
 pub struct Asked<'a> {
-    left: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    left: BTreeMap<Cow<'a, str>, Vec<Cow<'a, str>>>,
     now: DateTime<Utc>,
 }
 
@@ -122,18 +157,36 @@ impl<'a> Asked<'a> {
         if !is_text {
             return Err(Problem::bad("the parameters are not UTF-8; write each byte of UTF-8 as %XX"));
         }
-        let left: Vec<_> = form_urlencoded::parse(query.as_bytes()).collect();
-        for (at, (name, _)) in left.iter().enumerate() {
-            if left[..at].iter().any(|(other, _)| other == name) {
+        let mut left: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for (at, (name, value)) in form_urlencoded::parse(query.as_bytes()).enumerate() {
+            if at >= PARAMETERS_MAX {
+                return Err(Problem::bad(format!(
+                    "there are more than {PARAMETERS_MAX} parameters; ask several times"
+                )));
+            }
+            if PASSED_OVER.iter().any(|begin| name.starts_with(begin)) {
+                continue;
+            }
+            let is_name = [AD, CAMPAIGN].contains(&name.as_ref());
+            let values = left.entry(name).or_default();
+            if !values.is_empty() && !is_name {
+                let (name, _) = form_urlencoded::parse(query.as_bytes()).nth(at).unwrap_or_default();
                 return Err(Problem::bad(format!("{} is given twice; give it once", name.escape_debug())));
             }
+            values.push(value);
         }
         Ok(Self { left, now })
     }
 
-    /// A total.
+    /// A total, or one for each of several names.
     pub fn total(mut self, sees: &Sees) -> Result<Question, Problem> {
-        let question = self.question(sees)?;
+        let whom = self.whom(sees)?;
+        let detail = match &whom {
+            Whom::Ads(_) => Detail::Ads,
+            Whom::Campaigns(_) => Detail::Campaigns,
+            Whom::All | Whom::Ad(_) | Whom::Campaign(_) => Detail::Sums,
+        };
+        let question = self.question(whom, detail, sees)?;
         self.end(question)
     }
 
@@ -153,9 +206,9 @@ impl<'a> Asked<'a> {
         self.end((question, by, width))
     }
 
-    /// Who is on top, and how many of them.
-    pub fn top(mut self, sees: &Sees) -> Result<(Question, usize), Problem> {
-        let ((from, to), as_of) = (self.bounds()?, self.as_of()?);
+    /// Who is on top, of all or of an ad or a campaign, and which of them.
+    pub fn top(mut self, sees: &Sees) -> Result<(Question, Page), Problem> {
+        let whom = self.one(sees)?;
         let detail = match self.take("by").as_deref() {
             None | Some("ad") => Detail::Ads,
             Some("campaign") => Detail::Campaigns,
@@ -164,11 +217,16 @@ impl<'a> Asked<'a> {
         let most = self.take("n").map_or(Some(TOP_USUAL), |text| text.parse().ok());
         let most = most.filter(|most| (1..=TOP_MAX).contains(most));
         let most = most.ok_or_else(|| Problem::bad(format!("n is a number from 1 to {TOP_MAX}")))?;
-        self.end((Question { whom: Whom::All, from, to, as_of, detail, sees: sees.clone() }, most))
+        let skip = self.take("offset").map_or(Some(0), |text| text.parse().ok());
+        let skip = skip.filter(|skip| *skip <= OFFSET_MAX);
+        let skip = skip.ok_or_else(|| Problem::bad(format!("offset is a number from 0 to {OFFSET_MAX}")))?;
+        let question = self.question(whom, detail, sees)?;
+        self.end((question, Page { skip, most }))
     }
 
     fn take_series(&mut self, sees: &Sees) -> Result<(Question, Width), Problem> {
-        let question = self.question(sees)?;
+        let whom = self.one(sees)?;
+        let question = self.question(whom, Detail::Sums, sees)?;
         let bounds = (question.from, question.to);
         let by = match self.take("granularity").as_deref() {
             None => width_for(bounds),
@@ -185,19 +243,51 @@ impl<'a> Asked<'a> {
         Ok((question, by))
     }
 
-    fn question(&mut self, sees: &Sees) -> Result<Question, Problem> {
-        let whom = match (self.take("ad"), self.take("campaign")) {
-            (Some(ad), None) => Whom::Ad(name("ad", ad)?),
-            (None, Some(campaign)) => Whom::Campaign(name("campaign", campaign)?),
-            _ => return Err(Problem::bad("name one of ad and campaign")),
-        };
-        if let Whom::Campaign(campaign) = &whom
-            && !sees.has(campaign)
-        {
-            return Err(Problem::not_seen(campaign));
-        }
+    fn question(&mut self, whom: Whom, detail: Detail, sees: &Sees) -> Result<Question, Problem> {
         let ((from, to), as_of) = (self.bounds()?, self.as_of()?);
-        Ok(Question { whom, from, to, as_of, detail: Detail::Sums, sees: sees.clone() })
+        Ok(Question { whom, from, to, as_of, detail, sees: sees.clone() })
+    }
+
+    /// Whose clicks, of nobody or somebody, but not of several.
+    fn one(&mut self, sees: &Sees) -> Result<Whom, Problem> {
+        let once = |name: &str| Problem::bad(format!("{name} is given twice; give it once"));
+        match self.whom(sees)? {
+            Whom::Ads(_) => Err(once(AD)),
+            Whom::Campaigns(_) => Err(once(CAMPAIGN)),
+            one => Ok(one),
+        }
+    }
+
+    /// Whose clicks.
+    fn whom(&mut self, sees: &Sees) -> Result<Whom, Problem> {
+        let (mut ads, mut campaigns) = (self.names(AD)?, self.names(CAMPAIGN)?);
+        if let Some(hidden) = campaigns.iter().find(|campaign| !sees.has(campaign)) {
+            return Err(Problem::not_seen(hidden));
+        }
+        match (ads.len(), campaigns.len()) {
+            (0, 0) => Ok(Whom::All),
+            (1, 0) => Ok(Whom::Ad(ads.remove(0))),
+            (0, 1) => Ok(Whom::Campaign(campaigns.remove(0))),
+            (_, 0) => Ok(Whom::Ads(ads)),
+            (0, _) => Ok(Whom::Campaigns(campaigns)),
+            _ => Err(Problem::bad("name one of ad and campaign, not both")),
+        }
+    }
+
+    /// All names of a kind, in the order in which they are given, each once.
+    fn names(&mut self, what: &str) -> Result<Vec<String>, Problem> {
+        let given = self.left.remove(what).unwrap_or_default();
+        if given.len() > NAMES_MAX {
+            return Err(Problem::bad(format!("{what} is given more than {NAMES_MAX} times; ask several times")));
+        }
+        let mut known = BTreeSet::new();
+        let names = given.into_iter().map(|given| {
+            let given = name(what, given)?;
+            let is_new = known.insert(given.clone());
+            let twice = || Problem::bad(format!("{what} {} is given twice; give it once", given.escape_debug()));
+            if is_new { Ok(given) } else { Err(twice()) }
+        });
+        names.collect()
     }
 
     fn bounds(&mut self) -> Result<Bounds, Problem> {
@@ -224,14 +314,13 @@ impl<'a> Asked<'a> {
     }
 
     fn take(&mut self, name: &str) -> Option<Cow<'a, str>> {
-        let at = self.left.iter().position(|(other, _)| other == name)?;
-        Some(self.left.swap_remove(at).1)
+        self.left.remove(name)?.pop()
     }
 
     /// What was asked for, if there is nothing else.
     fn end<T>(self, asked: T) -> Result<T, Problem> {
-        match self.left.first() {
-            Some((name, _)) => {
+        match self.left.keys().next() {
+            Some(name) => {
                 Err(Problem::bad(format!("{name:?} is no parameter here; /openapi.json says which there are")))
             }
             None => Ok(asked),
@@ -282,14 +371,21 @@ mod tests {
         assert_eq!(millis(question.to).zip(millis(question.from)).map(|(to, from)| to - from), Some(3_600_000));
         let (question, by) = asked("campaign=c&from=2026-03-01&as_of=7").series(&Sees::All).expect("a question");
         assert_eq!((question.as_of, by, question.to), (AsOf::Version(7), Width::Day, None));
-        let (question, most) = asked("by=campaign&n=3").top(&Sees::All).expect("a question");
-        assert_eq!((question.detail, most), (Detail::Campaigns, 3));
+        let (question, page) = asked("by=campaign&n=3").top(&Sees::All).expect("a question");
+        assert_eq!((question.detail, page), (Detail::Campaigns, Page { skip: 0, most: 3 }));
+        let (question, page) = asked("campaign=c&offset=20").top(&Sees::All).expect("a question");
+        assert_eq!((question.whom, page), (Whom::Campaign("c".to_owned()), Page { skip: 20, most: TOP_USUAL }));
+        let of = |query| asked(query).total(&Sees::All).map(|question| (question.whom, question.detail)).expect(query);
+        assert_eq!(of(""), (Whom::All, Detail::Sums));
+        let names = |names: [&str; 2]| names.map(str::to_owned).to_vec();
+        assert_eq!(of("ad=b&ad=a"), (Whom::Ads(names(["b", "a"])), Detail::Ads));
+        assert_eq!(of("campaign=x&campaign=y"), (Whom::Campaigns(names(["x", "y"])), Detail::Campaigns));
+        assert_eq!(of("ad=a&_=1699&utm_source=mail&_t=x"), (Whom::Ad("a".to_owned()), Detail::Sums));
     }
 
     #[test]
     fn what_cannot_be_asked_is_said() {
         let cases = [
-            ("", "name one of ad and campaign"),
             ("ad=a&campaign=b", "name one of"),
             ("ad=", "ad is empty"),
             ("ad=a&last=1h&to=2026-03-08", "last stands for from and to"),
@@ -300,23 +396,34 @@ mod tests {
             ("ad=a&as_of=-1", "as_of is a version"),
             ("ad=a&Ad=b", "\"Ad\" is no parameter"),
             ("ad=a&n=3", "\"n\" is no parameter"),
+            ("ad=a&ad=b&ad=a", "ad a is given twice"),
+            ("ad=a&last=1h&last=1h", "last is given twice"),
         ];
         for (query, expected) in cases {
-            let problem = asked(query).total(&Sees::All).expect_err(query);
+            let now = DateTime::UNIX_EPOCH;
+            let problem = Asked::of(query, now).and_then(|asked| asked.total(&Sees::All)).expect_err(query);
             assert!(said(problem.clone()).contains(expected), "{query}: {problem:?}");
         }
+        let many = |count: usize| (0..count).map(|at| format!("ad={at}&")).collect::<String>();
+        assert!(asked(&many(NAMES_MAX)).total(&Sees::All).is_ok());
+        assert!(
+            said(asked(&many(NAMES_MAX + 1)).total(&Sees::All).expect_err("many")).contains("more than 1000 times")
+        );
+        let too_many = Asked::of(&many(2 * PARAMETERS_MAX), DateTime::UNIX_EPOCH).err().expect("too many");
+        assert!(said(too_many).contains("parameters"));
         let long = format!("ad={}", "x".repeat(NAME_BYTES_MAX + 1));
         assert!(said(asked(&long).total(&Sees::All).expect_err("long")).contains("longer than 1024 bytes"));
         let now = DateTime::UNIX_EPOCH;
         assert!(said(Asked::of("ad=%ff", now).err().expect("no text")).contains("not UTF-8"));
-        assert!(said(Asked::of("ad=a&ad=b", now).err().expect("twice")).contains("ad is given twice"));
+        assert!(said(asked("ad=a&ad=b").series(&Sees::All).expect_err("twice")).contains("ad is given twice"));
+        assert!(said(Asked::of("ad=a&to=1&to=2", now).err().expect("twice")).contains("to is given twice"));
         for query in ["ad=a&granularity=minute", "ad=a&granularity=minute&last=8d", "ad=a&granularity=hour&last=800d"] {
             assert!(said(asked(query).series(&Sees::All).expect_err(query)).contains("windows"), "{query}");
         }
         for query in ["ad=a&granularity=month", "ad=a&last=1h&granularity="] {
             assert!(said(asked(query).series(&Sees::All).expect_err(query)).contains("granularity is"), "{query}");
         }
-        for query in ["n=0", "n=1001", "n=x", "by=country", "ad=a"] {
+        for query in ["n=0", "n=1001", "n=x", "by=country", "ad=a&ad=b", "offset=-1", "offset=100001"] {
             asked(query).top(&Sees::All).expect_err(query);
         }
     }
@@ -328,6 +435,9 @@ mod tests {
         for other in ["summer", "Spring", "spring%20", "sprin%25", "*", "%EF%BD%93pring", "spring'%20or%20'a'='a"] {
             let problem = asked(&format!("campaign={other}")).total(&sees).expect_err(other);
             assert!(said(problem).contains("does not see campaign"), "{other}");
+            let query = format!("campaign=spring&campaign={other}");
+            asked(&query).total(&sees).expect_err("one of them is not its own");
+            asked(&format!("campaign={other}")).top(&sees).expect_err("nor is there a top of it");
         }
         assert_eq!(asked("ad=a").total(&sees).expect("of what it sees").sees, sees);
     }

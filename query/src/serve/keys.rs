@@ -1,20 +1,33 @@
-//! Keys, and what each of them sees. Of a key only its SHA-256 is kept, so a file that leaks opens nothing.
+//! Keys, and what each of them sees. Of a key only its SHA-256 is kept, so a file that leaks opens nothing, as long as
+//! keys are random: whoever has the hash of a word that people think of finds the word.
 //!
 //! ```text
 //!   # a line a key: its SHA-256 in hex, a space, the campaigns that it sees by comma, or * for everything
 //!   5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 spring,summer
+//!   # with [people] before them, also who clicked: the columns ip, user_id and extra
+//!   2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b [people] spring
 //! ```
 //!
 //! Behind the hash of a key that `clicklake key` has made stands a colon and its verifier, by which clients of
 //! PostgreSQL log in without sending it: see [`super::scram`].
 //!
 //! A key is looked for in the same time whether it is there, and wherever: each of them is compared to its last byte.
+//! The file may change while a server runs: see [`Keys::follow`].
 
 use std::fmt;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use futures::future::BoxFuture;
 use lake_schemas::LakeError;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
 use super::scram::{Proof, Verifier};
 use crate::sees::Sees;
@@ -22,8 +35,14 @@ use crate::sees::Sees;
 /// What stands for all campaigns.
 const EVERYTHING: &str = "*";
 
+/// What stands before the campaigns of a key that sees people too.
+const PEOPLE: &str = "[people] ";
+
 /// Keys that may be in a file: each is compared with every key that is shown.
 const KEYS_MAX: usize = 10_000;
+
+/// How often the file is looked at: a key that was taken out opens nothing a moment later.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 type Hash = [u8; 32];
 
@@ -44,84 +63,176 @@ impl KeyId {
     }
 }
 
-/// The keys of a server.
-#[derive(Clone)]
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Who {
+    /// By which key; without keys, everyone is the same.
+    pub key: Option<KeyId>,
+    /// What they see, or saw when they showed the key.
+    pub sees: Sees,
+}
+
+impl Who {
+    /// Where there are no keys: everyone sees everything.
+    pub const ANYONE: Self = Self { key: None, sees: Sees::All };
+}
+
+/// One line of the file.
+struct Line {
+    hash: Hash,
+    verifier: Option<Verifier>,
+    sees: Sees,
+}
+
+impl Line {
+    fn who(&self) -> Who {
+        Who { key: Some(KeyId(self.hash)), sees: self.sees.clone() }
+    }
+}
+
+/// The keys of a server, as they are now.
 pub struct Keys {
-    keys: Vec<(Hash, Sees)>,
-    /// Of those that have one, by their place.
-    verifiers: Vec<(usize, Verifier)>,
+    lines: watch::Sender<Arc<[Line]>>,
 }
 
 impl Keys {
     /// From the lines of a file. What is wrong names the line, and never repeats it.
     pub fn parse(text: &str) -> Result<Self, LakeError> {
-        let mut keys: Vec<(Hash, Sees)> = Vec::new();
-        let mut verifiers = Vec::new();
-        for (number, line) in (1..).zip(text.lines()) {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let wrong = |what: &str| LakeError::Refused(format!("line {number} of the keys: {what}"));
-            let (key, campaigns) = line.split_once(' ').ok_or_else(|| wrong(EXPECTED))?;
-            let (hash, verifier) = key.split_once(':').map_or((key, None), |(hash, of)| (hash, Some(of)));
-            if let Some(verifier) = verifier {
-                let verifier = Verifier::parse(verifier).ok_or_else(|| wrong(VERIFIER))?;
-                verifiers.push((keys.len(), verifier));
-            }
-            let hash = hash_of(hash).ok_or_else(|| wrong(EXPECTED))?;
-            if keys.iter().any(|(other, _)| *other == hash) {
-                return Err(wrong("that key is there already; give all its campaigns in one line"));
-            }
-            let sees = sees(campaigns.trim()).ok_or_else(|| wrong("a campaign has no name"))?;
-            keys.push((hash, sees));
-        }
-        match keys.len() {
-            0 => Err(LakeError::Refused(format!("there are no keys; {EXPECTED}"))),
-            count if count > KEYS_MAX => {
-                Err(LakeError::Refused(format!("there are {count} keys; a server has {KEYS_MAX} at most")))
-            }
-            _ => Ok(Self { keys, verifiers }),
-        }
+        Ok(Self { lines: watch::Sender::new(lines_of(text)?) })
     }
 
     /// What a key sees; `None` if it is no key.
-    pub fn sees(&self, key: &str) -> Option<&Sees> {
-        self.find(key).map(|(_, sees)| sees)
+    pub fn sees(&self, key: &str) -> Option<Sees> {
+        self.shown(key).map(|who| who.sees)
     }
 
-    /// Which key it is, and what it sees; `None` if it is none.
-    pub(super) fn find(&self, key: &str) -> Option<(KeyId, &Sees)> {
-        let id = KeyId::of(key);
-        let shown = id.0;
-        let mut found = u32::MAX;
-        for (place, (hash, _)) in (0_u32..).zip(&self.keys) {
-            found.conditional_assign(&place, hash.ct_eq(&shown));
-        }
-        let is_there: Choice = !found.ct_eq(&u32::MAX);
-        if bool::from(is_there) { self.keys.get(found as usize).map(|(_, sees)| (id, sees)) } else { None }
+    /// Who shows a key, if it is one.
+    pub(super) fn shown(&self, key: &str) -> Option<Who> {
+        of_key(&self.lines(), KeyId::of(key))
     }
-}
 
-impl Keys {
     /// Whether somebody may log in by a proof, and whether everyone may.
     pub(super) fn are_proved(&self) -> Proved {
-        match self.verifiers.len() {
+        let lines = self.lines();
+        match lines.iter().filter(|line| line.verifier.is_some()).count() {
             0 => Proved::None,
-            count if count == self.keys.len() => Proved::All,
+            count if count == lines.len() => Proved::All,
             _ => Proved::Some,
         }
     }
 
-    /// Which key somebody proves to have, what it sees, and what the server says to that.
-    pub(super) fn find_by(&self, proof: &Proof) -> Option<(KeyId, &Sees, String)> {
+    /// Who proves to have a key, and what the server says to that.
+    pub(super) fn proved(&self, proof: &Proof) -> Option<(Who, String)> {
+        let lines = self.lines();
         let mut found = u32::MAX;
-        for (place, (_, verifier)) in (0_u32..).zip(&self.verifiers) {
-            found.conditional_assign(&place, proof.is_of(verifier));
+        for (place, line) in (0_u32..).zip(lines.iter()) {
+            if let Some(verifier) = &line.verifier {
+                found.conditional_assign(&place, proof.is_of(verifier));
+            }
         }
-        let (place, verifier) = self.verifiers.get(found as usize)?;
-        let (hash, sees) = self.keys.get(*place)?;
-        Some((KeyId(*hash), sees, proof.server_last(verifier)))
+        let line = lines.get(found as usize)?;
+        Some((line.who(), proof.server_last(line.verifier.as_ref()?)))
+    }
+
+    /// Waits until the key of somebody is none any more, or sees something else than it saw.
+    pub(super) async fn until_lost(&self, who: &Who) {
+        // What says so is never gone before the keys are.
+        let _ = self.lines.subscribe().wait_for(|lines| !has(lines, who)).await;
+    }
+
+    fn lines(&self) -> Arc<[Line]> {
+        Arc::clone(&self.lines.borrow())
+    }
+
+    /// Takes the keys of a text in the place of all others. If any of it is wrong, all stays as it was.
+    pub fn replace(&self, text: &str) -> Result<(), LakeError> {
+        self.lines.send_replace(lines_of(text)?);
+        Ok(())
+    }
+
+    /// Follows the file that they are from, until told to stop: what changes in it holds a second later. A file that is
+    /// gone, or wrong, changes nothing, and is complained of once.
+    pub fn follow<'a>(&'a self, file: &'a Path, stop: &'a CancellationToken) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let (mut read, mut complaint) = (written(file).ok(), String::new());
+            let mut ticks = interval(LOOK_EVERY);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            // What was written between the first reading and now is read again.
+            let mut is_first = true;
+            while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+                let found = written(file);
+                if !is_first && complaint.is_empty() && found.as_ref().ok() == read.as_ref() {
+                    continue;
+                }
+                is_first = false;
+                let taken = found.and_then(|found| Ok((found, fs::read_to_string(file)?)));
+                let taken = taken
+                    .map_err(|error| error.to_string())
+                    .and_then(|(found, text)| self.replace(&text).map(|()| found).map_err(|error| error.to_string()));
+                match taken {
+                    Ok(found) => {
+                        if read.as_ref() != Some(&found) || !complaint.is_empty() {
+                            tracing::info!(file = %file.display(), keys = ?self, "the keys were read again");
+                        }
+                        (read, complaint) = (Some(found), String::new());
+                    }
+                    Err(why) if why != complaint => {
+                        tracing::error!(file = %file.display(), why, "the keys stay as they were");
+                        complaint = why;
+                    }
+                    Err(_) => {}
+                }
+            }
+        })
+    }
+}
+
+/// Who has a key, if it is one.
+fn of_key(lines: &[Line], key: KeyId) -> Option<Who> {
+    let mut found = u32::MAX;
+    for (place, line) in (0_u32..).zip(lines) {
+        found.conditional_assign(&place, line.hash.ct_eq(&key.0));
+    }
+    let is_there: Choice = !found.ct_eq(&u32::MAX);
+    let line = if bool::from(is_there) { lines.get(found as usize) } else { None };
+    line.map(Line::who)
+}
+
+/// Whether the key of somebody is still one, and sees what it saw.
+fn has(lines: &[Line], who: &Who) -> bool {
+    who.key.is_none_or(|key| of_key(lines, key).as_ref() == Some(who))
+}
+
+/// By what it is seen that a file was written: when, and how long it is.
+fn written(file: &Path) -> io::Result<(SystemTime, u64)> {
+    let there = fs::metadata(file)?;
+    Ok((there.modified()?, there.len()))
+}
+
+fn lines_of(text: &str) -> Result<Arc<[Line]>, LakeError> {
+    let mut lines: Vec<Line> = Vec::new();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let wrong = |what: &str| LakeError::Refused(format!("line {number} of the keys: {what}"));
+        let (key, campaigns) = line.split_once(' ').ok_or_else(|| wrong(EXPECTED))?;
+        let (hash, verifier) = key.split_once(':').map_or((key, None), |(hash, of)| (hash, Some(of)));
+        let verifier = verifier.map(|of| Verifier::parse(of).ok_or_else(|| wrong(VERIFIER))).transpose()?;
+        let hash = hash_of(hash).ok_or_else(|| wrong(EXPECTED))?;
+        if lines.iter().any(|other| other.hash == hash) {
+            return Err(wrong("that key is there already; give all its campaigns in one line"));
+        }
+        lines.push(Line { hash, verifier, sees: sees(campaigns.trim()).map_err(wrong)? });
+    }
+    match lines.len() {
+        0 => Err(LakeError::Refused(format!("there are no keys; {EXPECTED}"))),
+        count if count > KEYS_MAX => {
+            Err(LakeError::Refused(format!("there are {count} keys; a server has {KEYS_MAX} at most")))
+        }
+        _ => Ok(lines.into()),
     }
 }
 
@@ -135,12 +246,12 @@ pub(super) enum Proved {
 
 const VERIFIER: &str = "what stands behind the hash and a colon is made by `clicklake key`, and by nothing else";
 
-const EXPECTED: &str =
-    "expected the SHA-256 of a key in hex (printf %s KEY | sha256sum), a space, and its campaigns by comma, or *";
+const EXPECTED: &str = "expected the SHA-256 of a key in hex (printf %s KEY | sha256sum), a space, and its campaigns by comma, \
+     after [people] if it sees who clicked, or * for everything";
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} keys", self.keys.len())
+        write!(f, "{} keys", self.lines().len())
     }
 }
 
@@ -155,16 +266,30 @@ fn hash_of(hex: &str) -> Option<Hash> {
     Some(hash)
 }
 
-fn sees(campaigns: &str) -> Option<Sees> {
+/// What the end of a line says that a key sees.
+fn sees(campaigns: &str) -> Result<Sees, &'static str> {
     if campaigns == EVERYTHING {
-        return Some(Sees::All);
+        return Ok(Sees::All);
     }
-    let names = campaigns.split(',').map(|name| Some(name.to_owned()).filter(|name| !name.is_empty()));
-    names.collect::<Option<_>>().map(Sees::Campaigns)
+    let (campaigns, has_people) = match campaigns.strip_prefix(PEOPLE) {
+        Some(campaigns) => (campaigns.trim_start(), true),
+        None => (campaigns, false),
+    };
+    let names = campaigns.split(',').map(|name| match name {
+        "" => Err("a campaign has no name"),
+        EVERYTHING => Err("* stands alone, for everything"),
+        // A blank too many would be another campaign, which nobody has, and nobody would see why.
+        name if name != name.trim() => Err("a campaign begins or ends with a blank; write a,b and not a, b"),
+        name => Ok(name.to_owned()),
+    });
+    let names = names.collect::<Result<_, _>>()?;
+    Ok(if has_people { Sees::People(names) } else { Sees::Campaigns(names) })
 }
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt;
+
     use super::*;
 
     /// SHA-256 of "password", and of "secret".
@@ -175,8 +300,8 @@ mod tests {
     fn a_key_sees_its_campaigns() {
         let keys = Keys::parse(&format!("# people\n\n{PASSWORD} spring,Summer 24\n {SECRET}  *\n")).expect("keys");
         let own = ["spring", "Summer 24"].map(str::to_owned);
-        assert_eq!(keys.sees("password"), Some(&Sees::Campaigns(own.into())));
-        assert_eq!(keys.sees("secret"), Some(&Sees::All));
+        assert_eq!(keys.sees("password"), Some(Sees::Campaigns(own.into())));
+        assert_eq!(keys.sees("secret"), Some(Sees::All));
         for wrong in ["", "Password", "password ", PASSWORD, "*"] {
             assert_eq!(keys.sees(wrong), None, "{wrong}");
         }
@@ -194,7 +319,7 @@ mod tests {
         }
         // By its hash, it is a key like any other.
         let spring = Sees::Campaigns(["spring".to_owned()].into());
-        assert_eq!(Keys::parse(&line).expect("a key").sees(&key), Some(&spring));
+        assert_eq!(Keys::parse(&line).expect("a key").sees(&key), Some(spring));
         let forged = line.replace("4096", "1");
         let said = Keys::parse(&forged).expect_err("it is not so made").to_string();
         assert!(said.starts_with("line 1 of the keys: what stands behind the hash"), "{said}");
@@ -207,6 +332,10 @@ mod tests {
             ("password spring".to_owned(), "line 1 of the keys: expected the SHA-256"),
             (format!("\n{PASSWORD}"), "line 2 of the keys: expected the SHA-256"),
             (format!("{PASSWORD} a,,b"), "line 1 of the keys: a campaign has no name"),
+            (format!("{PASSWORD} spring, summer"), "line 1 of the keys: a campaign begins or ends with a blank"),
+            (format!("{PASSWORD} spring ,summer"), "line 1 of the keys: a campaign begins or ends with a blank"),
+            (format!("{PASSWORD} spring,*"), "line 1 of the keys: * stands alone"),
+            (format!("{PASSWORD} [people] *"), "line 1 of the keys: * stands alone"),
             (twice, "line 2 of the keys: that key is there already"),
             ("# nothing".to_owned(), "there are no keys"),
         ];
@@ -214,5 +343,44 @@ mod tests {
             let said = Keys::parse(&text).expect_err("it is wrong").to_string();
             assert!(said.starts_with(expected) && !said.contains("5e88") && !said.contains("spring"), "{said}");
         }
+    }
+
+    #[test]
+    fn people_are_seen_by_who_may_see_them() {
+        let keys = Keys::parse(&format!("{PASSWORD} [people] spring\n{SECRET} people")).expect("keys");
+        assert_eq!(keys.sees("password"), Some(Sees::People(["spring".to_owned()].into())));
+        assert_eq!(keys.sees("secret"), Some(Sees::Campaigns(["people".to_owned()].into())));
+    }
+
+    #[test]
+    fn a_key_that_is_taken_out_or_sees_something_else_is_no_longer_what_was_shown() {
+        let keys = Keys::parse(&format!("{PASSWORD} spring\n{SECRET} *")).expect("keys");
+        let shown = ["password", "secret"].map(|key| keys.shown(key).expect("a key"));
+        keys.replace("nonsense").expect_err("it is no file of keys");
+        assert!(shown.iter().all(|who| has(&keys.lines(), who)), "what is wrong changes nothing");
+        assert!(keys.until_lost(&shown[0]).now_or_never().is_none());
+        keys.replace(&format!("{PASSWORD} summer")).expect("keys");
+        assert!(!shown.iter().any(|who| has(&keys.lines(), who)));
+        assert!(keys.until_lost(&shown[0]).now_or_never().is_some());
+        assert_eq!(keys.sees("password"), Some(Sees::Campaigns(["summer".to_owned()].into())));
+        assert_eq!(keys.sees("secret"), None);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_changes_is_read_again() {
+        let file = std::env::temp_dir().join(format!("clicklake-keys-{}", std::process::id()));
+        fs::write(&file, format!("{PASSWORD} spring")).expect("a disk");
+        let keys = Keys::parse(&format!("{PASSWORD} spring")).expect("keys");
+        let stop = CancellationToken::new();
+        let change = async {
+            fs::write(&file, format!("{SECRET} *\n")).expect("a disk");
+            while keys.sees("secret").is_none() {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(keys.sees("password"), None);
+            stop.cancel();
+        };
+        tokio::join!(keys.follow(&file, &stop), change);
+        fs::remove_file(file).expect("it is removed");
     }
 }

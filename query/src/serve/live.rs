@@ -39,7 +39,7 @@ pub(super) fn draw(
     window: Width,
     pixels: u32,
 ) -> Result<String, PlotError> {
-    let bars: Vec<_> = rows.iter().map(|row| Bar { start: row.start, clicks: row.clicks() }).collect();
+    let bars: Vec<_> = rows.iter().map(|row| Bar { start: row.start, clicks: row.clicks }).collect();
     let epoch = EventTime::from_micros(0);
     let first = bars.first().map_or(epoch, |bar| bar.start);
     let last = bars.last().map_or(first, |bar| bar.start);

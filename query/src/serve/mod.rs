@@ -1,7 +1,7 @@
 //! Numbers for advertisers: totals over HTTP, a page, and SQL over the PostgreSQL wire, each for whoever has a key.
 //!
 //! ```text
-//!   connection ── server ──> routes ──> asked ──> totals ──> answers ──> JSON
+//!   connection ── server ──> routes ──> asked ──> totals ──> answers ──> form: JSON, CSV, or nothing new
 //!                              │ keys      │                    └──────> page   a plot
 //!                              │           └─ problem: why not, in one sentence
 //!                              └─ served: the lake, looked at once a second whoever asks
@@ -16,9 +16,11 @@
 
 mod answers;
 mod asked;
+mod form;
 mod keys;
 mod live;
 mod metrics;
+mod origins;
 mod page;
 mod places;
 mod postgres;
@@ -33,6 +35,7 @@ mod tls;
 pub use asked::Asked;
 pub use keys::Keys;
 pub use metrics::told;
+pub use origins::origin;
 pub use postgres::{Postgres, Program, work};
 pub use problem::Problem;
 pub use resources::{bound_worker, raise_open_files};

@@ -8,7 +8,8 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Router};
+use lake_schemas::table::column;
 use tokio::time::Instant;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
@@ -17,12 +18,15 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::answers::{self, Of, Told, TopRow, TotalRow, WindowRow};
-use super::asked::{Asked, SeriesAsked, SpanAsked, TopAsked, WhomAsked};
+use super::asked::{Asked, NamesAsked, SeriesAsked, SpanAsked, TopAsked, WhomAsked};
+use super::form::{Form, Wanted};
+use super::keys::Who;
 use super::live;
+use super::origins::{Origins, let_ask};
 use super::places::Place;
-use super::problem::Problem;
+use super::problem::{Problem, Telling};
 use super::served::{Served, now};
-use crate::sees::Sees;
+use crate::totals::{Detail, Question, Whom};
 
 /// What is said of the whole.
 const TITLE: &str = "clicklake";
@@ -51,6 +55,12 @@ enum Problems {
     /// The key does not see that.
     #[response(status = 403, content_type = "application/problem+json")]
     NotSeen(Problem),
+    /// The answer is what the client says it has.
+    #[response(status = 304)]
+    Unchanged,
+    /// Too many questions of the key at once.
+    #[response(status = 429, content_type = "application/problem+json")]
+    TooMany(Problem),
     /// The address is too long to be read.
     #[response(status = 414)]
     LongAddress,
@@ -62,8 +72,8 @@ enum Problems {
     Busy(Problem),
 }
 
-/// Everything.
-pub(super) fn router(served: &Arc<Served>) -> Router {
+/// Everything; pages of these origins may ask, and metrics are told here, or elsewhere.
+pub(super) fn router(served: &Arc<Served>, origins: Origins, has_metrics: bool) -> Router {
     let (asked, document) = OpenApiRouter::with_openapi(document())
         .routes(routes!(total))
         .routes(routes!(series))
@@ -81,11 +91,12 @@ pub(super) fn router(served: &Arc<Served>) -> Router {
         )
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
-        .route("/metrics", get(metrics))
         .with_state(Arc::clone(served));
-    let all = asked.merge(open).merge(live::router());
+    let metrics = if has_metrics { metrics(served) } else { Router::new() };
+    let all = asked.merge(open).merge(metrics).merge(live::router());
     all.method_not_allowed_fallback(|| async { Problem::no_method() })
         .fallback(|| async { Problem::no_page() })
+        .layer(from_fn_with_state(origins, let_ask))
         .layer(from_fn_with_state(Arc::clone(served), at_home))
         .layer(from_fn_with_state(Arc::clone(served), measured))
 }
@@ -102,61 +113,95 @@ fn document() -> OpenApi {
     OpenApiBuilder::from(document).info(info).build()
 }
 
-/// What an ad, or a campaign, has got
+/// What ads, campaigns, or all together have got
 ///
-/// One row, also where there is nothing.
-#[utoipa::path(get, path = "/v1/total", params(WhomAsked, SpanAsked), security(("key" = [])),
-               responses((status = 200, body = Told<TotalRow>, description = "The total"), Problems))]
+/// One row for each name, also where there is nothing; without a name, one row of all that the key sees.
+#[utoipa::path(get, path = "/v1/total", params(NamesAsked, SpanAsked), security(("key" = [])),
+               responses((status = 200, description = "The total",
+                          content((Told<TotalRow> = "application/json"), (String = "text/csv"))), Problems))]
 async fn total(
     State(served): Served_,
-    Extension(sees): Extension<Sees>,
+    Extension(who): Extension<Who>,
+    headers: HeaderMap,
     RawQuery(query): RawQuery,
-) -> Result<Json<Told<TotalRow>>, Problem> {
-    let question = Asked::of(query.as_deref().unwrap_or_default(), now())?.total(&sees)?;
-    let answer = served.answer(served.totals.total(&question)).await?;
+) -> Result<Response, Problem> {
+    let question = Asked::of(query.as_deref().unwrap_or_default(), now())?.total(&who.sees)?;
+    let wanted = wanted(&question, "total".to_owned(), &headers);
+    if let Some(had) = had(&served, &wanted) {
+        return Ok(had);
+    }
+    let answer = served.answer(&who, question.as_of, served.totals.total(&question)).await?;
     let rows = answers::total(&answer, &question.whom)?;
-    Ok(Json(Told { rows, of: Of::answer(&answer.at, question.to) }))
+    let named = match question.whom {
+        Whom::All => None,
+        Whom::Ad(_) | Whom::Ads(_) => Some(column::AD_ID),
+        Whom::Campaign(_) | Whom::Campaigns(_) => Some(column::CAMPAIGN_ID),
+    };
+    Ok(wanted.answer(rows, named, Of::answer(&answer.at, &question)))
 }
 
-/// What an ad, or a campaign, has got in each minute, hour or day
+/// What an ad, a campaign, or all together have got in each minute, hour or day
 ///
 /// In the order of time; windows without counts have no row.
 #[utoipa::path(get, path = "/v1/series", params(WhomAsked, SpanAsked, SeriesAsked), security(("key" = [])),
-               responses((status = 200, body = Told<WindowRow>, description = "The series"), Problems))]
+               responses((status = 200, description = "The series",
+                          content((Told<WindowRow> = "application/json"), (String = "text/csv"))), Problems))]
 async fn series(
     State(served): Served_,
-    Extension(sees): Extension<Sees>,
+    Extension(who): Extension<Who>,
+    headers: HeaderMap,
     RawQuery(query): RawQuery,
-) -> Result<Json<Told<WindowRow>>, Problem> {
-    let (question, by) = Asked::of(query.as_deref().unwrap_or_default(), now())?.series(&sees)?;
-    let answer = served.answer(served.totals.series(&question, by)).await?;
-    Ok(Json(Told { rows: answers::series(&answer)?, of: Of::answer(&answer.at, question.to) }))
+) -> Result<Response, Problem> {
+    let (question, by) = Asked::of(query.as_deref().unwrap_or_default(), now())?.series(&who.sees)?;
+    let wanted = wanted(&question, format!("series by {by:?}"), &headers);
+    if let Some(had) = had(&served, &wanted) {
+        return Ok(had);
+    }
+    let answer = served.answer(&who, question.as_of, served.totals.series(&question, by)).await?;
+    let rows = answers::series(&answer)?;
+    Ok(wanted.answer(rows, Some(column::WINDOW_START), Of::answer(&answer.at, &question)))
 }
 
 /// Which ads, or campaigns, have got most clicks
 ///
-/// The largest first; of those that the key sees.
-#[utoipa::path(get, path = "/v1/top", params(SpanAsked, TopAsked), security(("key" = [])),
-               responses((status = 200, body = Told<TopRow>, description = "The largest"), Problems))]
+/// The largest first; of all that the key sees, or within a campaign or an ad. Who has none is not among them.
+#[utoipa::path(get, path = "/v1/top", params(WhomAsked, SpanAsked, TopAsked), security(("key" = [])),
+               responses((status = 200, description = "The largest",
+                          content((Told<TopRow> = "application/json"), (String = "text/csv"))), Problems))]
 async fn top(
     State(served): Served_,
-    Extension(sees): Extension<Sees>,
+    Extension(who): Extension<Who>,
+    headers: HeaderMap,
     RawQuery(query): RawQuery,
-) -> Result<Json<Told<TopRow>>, Problem> {
-    let (question, most) = Asked::of(query.as_deref().unwrap_or_default(), now())?.top(&sees)?;
-    let answer = served.answer(served.totals.top(&question, most)).await?;
+) -> Result<Response, Problem> {
+    let (question, page) = Asked::of(query.as_deref().unwrap_or_default(), now())?.top(&who.sees)?;
+    let wanted = wanted(&question, format!("top {page:?}"), &headers);
+    if let Some(had) = had(&served, &wanted) {
+        return Ok(had);
+    }
+    let answer = served.answer(&who, question.as_of, served.totals.page(&question, page)).await?;
     let rows = answers::top(&answer, question.detail)?;
-    Ok(Json(Told { rows, of: Of::answer(&answer.at, question.to) }))
+    let named = if question.detail == Detail::Campaigns { column::CAMPAIGN_ID } else { column::AD_ID };
+    Ok(wanted.answer(rows, Some(named), Of::answer(&answer.at, &question)))
+}
+
+fn wanted<'a>(question: &'a Question, more: String, headers: &'a HeaderMap) -> Wanted<'a> {
+    Wanted { question, more, form: Form::of(headers), headers }
+}
+
+/// That the client has the answer already, if that can be told without looking for it.
+fn had(served: &Served, wanted: &Wanted<'_>) -> Option<Response> {
+    wanted.if_had(served.version_of(wanted.question.as_of)?)
 }
 
 /// A series, drawn.
 async fn plot(
     State(served): Served_,
-    Extension(sees): Extension<Sees>,
+    Extension(who): Extension<Who>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let (question, by, width) = Asked::of(query.as_deref().unwrap_or_default(), now())?.plot(&sees)?;
-    let answer = served.answer(served.totals.series(&question, by)).await?;
+    let (question, by, width) = Asked::of(query.as_deref().unwrap_or_default(), now())?.plot(&who.sees)?;
+    let answer = served.answer(&who, question.as_of, served.totals.series(&question, by)).await?;
     let drawn = live::draw(&answers::series(&answer)?, &question, &answer.at, by, width);
     let drawn = drawn.map_err(|error| {
         tracing::error!(%error, "a plot failed");
@@ -166,24 +211,28 @@ async fn plot(
 }
 
 async fn ready(State(served): Served_) -> Result<&'static str, Problem> {
-    served.is_ready().map(|()| "ready\n")
+    // Who asks is not known: where keys are needed, it may be anyone.
+    let telling = if served.has_keys() { Telling::Little } else { Telling::Everything };
+    served.is_ready(telling).map(|()| "ready\n")
 }
 
-async fn metrics(State(served): Served_) -> impl IntoResponse {
-    served.metrics.told()
+/// What the server tells Prometheus of itself.
+pub(super) fn metrics(served: &Arc<Served>) -> Router {
+    let told = |State(served): Served_| async move { served.metrics.told() };
+    Router::new().route("/metrics", get(told)).with_state(Arc::clone(served))
 }
 
 /// Lets pass who has a key, with what it sees.
 async fn with_key(State(served): Served_, mut request: Request, next: Next) -> Result<Response, Problem> {
-    let (key, sees) = served.who(bearer(request.headers())).ok_or_else(Problem::unknown_key)?;
+    let who = served.who(bearer(request.headers()))?;
     if let Some(place) = request.extensions().get::<Arc<Place>>() {
         // A key that has its share of them is answered all the same, as long as there is room.
-        let _ = place.belongs_to(key);
+        let _ = place.belongs_to(who.key);
     }
-    request.extensions_mut().insert(sees);
+    request.extensions_mut().insert(who);
     let mut response = next.run(request).await;
-    // What one may see, the next one may not.
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // What one may see, the next one may not. Answers that have a name say so themselves.
+    response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     Ok(response)
 }
 

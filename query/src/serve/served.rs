@@ -1,5 +1,7 @@
 //! What is served: the totals of a lake, looked at again and again whoever asks, to those whose keys are known.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,13 +13,13 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::keys::{KeyId, Keys};
+use super::keys::{KeyId, Keys, Who};
 use super::metrics::Metrics;
-use super::problem::Problem;
+use super::problem::{Problem, Telling};
 use crate::error::QueryError;
 use crate::locked::lock;
 use crate::sees::Sees;
-use crate::totals::{Answer, Totals};
+use crate::totals::{Answer, AsOf, Totals};
 
 /// How often the lake is looked at: three small reads, and an answer is never much older.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -29,6 +31,10 @@ const LOOK_AGE_MAX: Duration = Duration::from_secs(60);
 /// Questions that are answered at once, for each processor: enough to wait for the store side by side. Others wait.
 const QUESTIONS_PER_PROCESSOR: usize = 8;
 
+/// Questions of one key that may wait for an answer at once: those of a hundred pages, so that the next key is not
+/// behind thousands. Who asks more is told to come again.
+const QUESTIONS_PER_KEY: usize = 400;
+
 /// How long an answer may take, the wait for a place included: nobody waits longer for a page.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 
@@ -38,7 +44,51 @@ pub(super) struct Served {
     pub metrics: Arc<Metrics>,
     keys: Option<Arc<Keys>>,
     places: Semaphore,
+    waiting: Waiting,
     looked: Mutex<Looked>,
+}
+
+impl Who {
+    /// What they are told of what goes wrong.
+    pub fn telling(&self) -> Telling {
+        if self.sees == Sees::All { Telling::Everything } else { Telling::Little }
+    }
+}
+
+/// How many questions of each key are not answered yet, of keys that have any.
+#[derive(Default)]
+struct Waiting(Mutex<HashMap<KeyId, usize>>);
+
+impl Waiting {
+    /// Counts a question as long as what is returned is held, unless there are too many of its key.
+    fn enter(&self, who: &Who) -> Result<Option<Waits<'_>>, Problem> {
+        let Some(key) = who.key else { return Ok(None) };
+        let mut all = lock(&self.0);
+        let questions = all.entry(key).or_default();
+        if *questions >= QUESTIONS_PER_KEY {
+            return Err(Problem::too_many(QUESTIONS_PER_KEY));
+        }
+        *questions += 1;
+        Ok(Some(Waits { all: self, key }))
+    }
+}
+
+/// A question that is not answered yet.
+struct Waits<'a> {
+    all: &'a Waiting,
+    key: KeyId,
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        let mut all = lock(&self.all.0);
+        if let Entry::Occupied(mut questions) = all.entry(self.key) {
+            *questions.get_mut() -= 1;
+            if *questions.get() == 0 {
+                questions.remove();
+            }
+        }
+    }
 }
 
 /// What came of looking at the lake.
@@ -51,16 +101,16 @@ struct Looked {
 
 impl Looked {
     /// Whether the lake was found not long ago; if not, why.
-    fn is_young(&self) -> Result<(), Problem> {
+    fn is_young(&self) -> Result<(), String> {
         match self.at.map(|at| at.elapsed()) {
             Some(age) if age < LOOK_AGE_MAX => Ok(()),
             Some(age) => {
                 let why =
                     if self.why_not.is_empty() { "the look since then is not over" } else { self.why_not.as_str() };
                 let seconds = age.as_secs();
-                Err(Problem::busy(format!("what is known of the lake is {seconds} s old, too old to tell: {why}")))
+                Err(format!("what is known of the lake is {seconds} s old, too old to tell: {why}"))
             }
-            None => Err(Problem::busy(self.why_not.clone())),
+            None => Err(self.why_not.clone()),
         }
     }
 }
@@ -73,15 +123,23 @@ impl Served {
             metrics: Arc::new(Metrics::new()),
             keys,
             places: Semaphore::new(processors * QUESTIONS_PER_PROCESSOR),
+            waiting: Waiting::default(),
             looked: Mutex::new(Looked { at: None, why_not: "the lake is being looked at".to_owned() }),
         })
     }
 
-    /// Which key somebody shows, if there are keys, and what they see.
-    pub fn who(&self, key: Option<&str>) -> Option<(Option<KeyId>, Sees)> {
-        match &self.keys {
-            None => Some((None, Sees::All)),
-            Some(keys) => keys.find(key?).map(|(key, sees)| (Some(key), sees.clone())),
+    /// Who asks, by the key that they show, or none.
+    pub fn who(&self, key: Option<&str>) -> Result<Who, Problem> {
+        let Some(keys) = &self.keys else { return Ok(Who::ANYONE) };
+        keys.shown(key.ok_or_else(Problem::no_key)?).ok_or_else(Problem::unknown_key)
+    }
+
+    /// The version that an answer will be of, if that can be told before it is there.
+    pub fn version_of(&self, as_of: AsOf) -> Option<Version> {
+        match as_of {
+            AsOf::Version(version) => Some(version),
+            AsOf::Newest if self.is_ready(Telling::Little).is_ok() => self.totals.seen_version(),
+            AsOf::Newest | AsOf::Time(_) => None,
         }
     }
 
@@ -91,8 +149,14 @@ impl Served {
     }
 
     /// Answers a question, if the lake was found not long ago, when there is a place, and in time.
-    pub async fn answer(&self, question: impl Future<Output = Result<Answer, QueryError>>) -> Result<Answer, Problem> {
-        self.is_ready()?;
+    pub async fn answer(
+        &self,
+        who: &Who,
+        as_of: AsOf,
+        question: impl Future<Output = Result<Answer, QueryError>>,
+    ) -> Result<Answer, Problem> {
+        self.is_ready(who.telling())?;
+        let _asked = self.waiting.enter(who)?;
         let _in_flight = self.metrics.in_flight();
         let answer = timeout(ANSWER_MAX, async {
             let _place = self.places.acquire().await;
@@ -100,12 +164,12 @@ impl Served {
         });
         let seconds = ANSWER_MAX.as_secs();
         let late = |_| Problem::busy(format!("no answer within {seconds} s; ask again, or for less time"));
-        Ok(answer.await.map_err(late)??)
+        answer.await.map_err(late)?.map_err(|error| Problem::of(error, as_of, who.telling()))
     }
 
     /// Whether the lake was found not long ago; if not, why.
-    pub fn is_ready(&self) -> Result<(), Problem> {
-        lock(&self.looked).is_young()
+    pub fn is_ready(&self, telling: Telling) -> Result<(), Problem> {
+        lock(&self.looked).is_young().map_err(|why| Problem::not_ready(&why, telling))
     }
 
     /// Looks at the lake until told to stop, and adds up what may be asked for as a whole. A large file takes longer to
@@ -190,7 +254,8 @@ mod tests {
         let why_not = async || {
             let partitions = Partitions::default();
             let at = StandsAt { minutes: 1, hourly: None, daily: None, partitions, allowed_lateness_ms: 0 };
-            let answer = served.answer(async { Ok(Answer { rows: Vec::new(), at }) }).await;
+            let answer = async { Ok(Answer { rows: Vec::new(), at }) };
+            let answer = served.answer(&Who::ANYONE, AsOf::Newest, answer).await;
             answer.err().map(|problem| problem.detail().to_owned())
         };
         assert_eq!(why_not().await.as_deref(), Some("the lake is being looked at"));
@@ -201,11 +266,26 @@ mod tests {
         advance(LOOK_EVERY).await;
         let why = why_not().await.expect("it is too old");
         assert!(why.contains(" 60 s old") && why.ends_with(": clicks_minute: take that out"), "{why}");
-        assert_eq!(served.is_ready().expect_err("nor is it ready").detail(), why);
+        assert_eq!(served.is_ready(Telling::Everything).expect_err("nor is it ready").detail(), why);
+        let little = served.is_ready(Telling::Little).expect_err("nor to others");
+        assert!(!little.detail().contains("take that out"), "{little:?}");
         served.take_note(Ok(2));
         assert_eq!(why_not().await, None);
         // One look may take long.
         advance(LOOK_AGE_MAX).await;
         assert!(why_not().await.is_some_and(|why| why.contains("not over")));
+    }
+
+    #[test]
+    fn a_key_has_so_many_questions_at_once_and_others_theirs() {
+        let waiting = Waiting::default();
+        let [one, other] = ["a", "b"].map(|key| Who { sees: Sees::All, key: Some(KeyId::of(key)) });
+        let asked: Vec<_> = (0..QUESTIONS_PER_KEY).map(|_| waiting.enter(&one).expect("a place")).collect();
+        assert!(waiting.enter(&one).is_err());
+        assert!(waiting.enter(&other).is_ok_and(|waits| waits.is_some()));
+        drop(asked);
+        assert!(waiting.enter(&one).is_ok());
+        assert!(lock(&waiting.0).is_empty(), "who waits no more is not remembered");
+        assert!(waiting.enter(&Who::ANYONE).is_ok_and(|waits| waits.is_none()));
     }
 }

@@ -25,10 +25,11 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use super::keys::Keys;
+use super::origins::Origins;
 use super::places::{Place, Places};
 use super::postgres::Postgres;
 use super::resources::connections_max;
-use super::routes::{panicked, router};
+use super::routes::{metrics, panicked, router};
 use super::served::Served;
 use super::tls::Tls;
 use crate::error::QueryError;
@@ -52,18 +53,35 @@ const FULL_WAIT: Duration = Duration::from_millis(100);
 pub struct Server {
     served: Arc<Served>,
     tls: Option<Arc<Tls>>,
+    origins: Origins,
+    /// Whether metrics are told where everything else is.
+    has_metrics: bool,
 }
 
 impl Server {
     /// Of a lake, to those who have keys; without any, to everyone. What answers over HTTP are made of may take so much
     /// memory at once, in bytes. Nothing is read yet.
     pub fn new(lake: Lake, keys: Option<Arc<Keys>>, memory: usize) -> Result<Self, QueryError> {
-        Ok(Self { served: Arc::new(Served::new(lake, keys, memory)?), tls: None })
+        // Those who need a key for all else are not told how much others ask.
+        let has_metrics = keys.is_none();
+        let served = Arc::new(Served::new(lake, keys, memory)?);
+        Ok(Self { served, tls: None, origins: Origins::default(), has_metrics })
     }
 
     /// Serves HTTP within TLS, and nothing without.
     pub fn with_tls(self, tls: Arc<Tls>) -> Self {
         Self { tls: Some(tls), ..self }
+    }
+
+    /// Lets pages of these origins ask.
+    pub fn asked_from(self, origins: &[String]) -> Self {
+        Self { origins: Origins::new(origins), ..self }
+    }
+
+    /// What it tells Prometheus, to be served elsewhere, and from now on nowhere else.
+    pub fn metrics(&mut self) -> Router {
+        self.has_metrics = false;
+        metrics(&self.served)
     }
 
     /// Serves HTTP, and PostgreSQL if that is wanted, until told to stop, and then ends what is under way.
@@ -89,7 +107,8 @@ impl Server {
     }
 
     async fn accept(&self, listener: TcpListener, stop: &CancellationToken) {
-        let router = router(&self.served).layer(CompressionLayer::new()).layer(CatchPanicLayer::custom(panicked));
+        let router = router(&self.served, self.origins.clone(), self.has_metrics);
+        let router = router.layer(CompressionLayer::new()).layer(CatchPanicLayer::custom(panicked));
         let under_way = GracefulShutdown::new();
         let places = Places::new(connections_max().http, self.served.has_keys());
         loop {

@@ -1,5 +1,6 @@
 //! Somebody types: a line at a time, with history, until they leave.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use datafusion_cli::command::{Command, OutputFormat};
@@ -8,11 +9,11 @@ use lake_schemas::LakeError;
 use rustyline::Editor;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;
-use tokio::time::Instant;
 
 use super::Shell;
 use super::editor::{Helper, Words};
 use crate::error::QueryError;
+use crate::output::{self, visible, write_rows};
 use crate::sql::Held;
 
 /// What stands before a line, and before those that go on with it.
@@ -102,12 +103,10 @@ impl Shell {
     }
 
     /// Shows the tables, with what they hold.
-    async fn list(&self) -> Result<(), QueryError> {
-        let began = Instant::now().into_std();
+    async fn list(&mut self) -> Result<(), QueryError> {
         let held = self.session.held().await?;
-        let (rows, format) = (Held::rows_of(&held)?, self.session.context().copied_config());
-        let format = &format.options().format;
-        Ok(self.options.print_batches(rows.schema(), &[rows], began, held.len(), format)?)
+        write_rows(&[Held::rows_of(&held)?], self.options.format, &mut self.output)?;
+        Ok(self.output.flush()?)
     }
 
     /// What a line may go on with.
@@ -128,11 +127,10 @@ fn remember(lines: &mut Lines, history: &Path) {
     let _ = lines.save_history(history);
 }
 
-#[expect(clippy::print_stderr, reason = "the one line that says why, to whoever typed")]
 fn say(error: &QueryError) {
     let text = error.to_string();
     let lines: Vec<_> = text.lines().map(str::trim).collect();
-    eprintln!("error: {}", lines.join(" "));
+    output::say(&format!("error: {}", visible(&lines.join(" "))));
 }
 
 fn unusable(error: impl std::error::Error + Send + Sync + 'static) -> QueryError {

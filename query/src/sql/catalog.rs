@@ -11,7 +11,7 @@ use datafusion::catalog::{
 use datafusion::error::{DataFusionError, Result};
 use lake_schemas::{LakeError, Table};
 
-use super::own::{is_for, seen_by};
+use super::own::{is_for, may_be_named, seen_by};
 use super::sight::Sight;
 use super::statements::named;
 use super::table::{LakeTable, external, is_read_only, refused};
@@ -90,6 +90,9 @@ impl SchemaProvider for LakeSchema {
         let (of, as_of) = named(name).unwrap_or((name, AsOf::Newest));
         let Ok(table) = of.parse::<Table>() else { return lacking(of, as_of) };
         is_for(self.sight.sees(), table).map_err(refused)?;
+        if !may_be_named(self.sight.sees(), table) {
+            return lacking(of, as_of);
+        }
         let Some(seen) = self.sight.table(table, as_of).await.map_err(external)? else {
             if Table::ALL.contains(&table) {
                 return Err(refused(self.sight.lake().lacks(table)));

@@ -12,7 +12,7 @@ use lake_schemas::{LakeError, Table};
 
 use super::changes::Changes;
 use super::history::HistoryTable;
-use super::own::{hidden, is_for, seen_by};
+use super::own::{hidden, is_for, may_be_named, seen_by};
 use super::sight::Sight;
 use super::table::refused;
 use crate::sees::Sees;
@@ -61,7 +61,8 @@ impl TableFunction {
         let table: Table = name.parse().map_err(|_| why(&format!("'{name}' is no table of the lake")))?;
         let sight = Arc::clone(&self.sight);
         is_for(sight.sees(), table)?;
-        let Some(opened) = sight.opened(table, AsOf::Newest) else { return Err(sight.lake().lacks(table)) };
+        let opened = sight.opened(table, AsOf::Newest).filter(|_| may_be_named(sight.sees(), table));
+        let Some(opened) = opened else { return Err(sight.lake().lacks(table)) };
         match (self.function, arguments) {
             (OfTable::History, [_]) if *sight.sees() != Sees::All => Err(hidden("history")),
             (OfTable::History, [_]) => Ok(Arc::new(HistoryTable { sight, table })),

@@ -8,6 +8,7 @@
 //!                                ├─ sight     each at one version for as long as the statement runs
 //!                                ├─ table     scans it there; refuses to write
 //!                                ├─ functions history, changes (totals and series: see crate::totals)
+//!                                ├─ printing  rows as somebody reads them, as they come
 //!                                ├─ own       of it all, the rows of some campaigns
 //!                                ├─ checked_sum, checked_arithmetic   no whole number wraps around
 //!                                ├─ set_comparison   ALL and ANY compare with the rows of their query
@@ -26,6 +27,7 @@ mod held;
 mod history;
 mod honoured;
 mod own;
+mod printing;
 mod relations;
 mod session;
 mod set_comparison;

@@ -9,6 +9,8 @@
 //!   the table's own scan, with the campaigns as a condition, to leave out files
 //! ```
 //!
+//! Columns that tell of others, or of people, are not there at all: see `crate::sees`.
+//!
 //! An expression that fails on a row of others would tell of it, so does the order of rows that a limit cuts, and so do
 //! the statistics of files that counts are answered from. That is why this node lets through no condition, limit, order
 //! or dynamic filter, and knows nothing of how many rows there are. The only conditions that go below are plain
@@ -54,6 +56,17 @@ pub(crate) fn hidden(what: &str) -> LakeError {
     LakeError::Refused(format!("{what} {HIDDEN}"))
 }
 
+/// Whether somebody may know that a table is there: what others are tried out in is for those who see everything.
+pub(crate) fn may_be_named(sees: &Sees, table: Table) -> bool {
+    *sees == Sees::All || Table::ALL.contains(&table)
+}
+
+/// The columns of a table that somebody sees.
+pub(crate) fn seen_columns(sees: &Sees, schema: &SchemaRef) -> Vec<usize> {
+    let fields = schema.fields().iter().enumerate();
+    fields.filter(|(_, field)| sees.has_column(field.name())).map(|(at, _)| at).collect()
+}
+
 /// Refuses a table that tells of everyone's rows, whether the lake has it or not.
 pub(crate) fn is_for(sees: &Sees, table: Table) -> std::result::Result<(), LakeError> {
     if table == Table::ClicksRejected && *sees != Sees::All { Err(hidden(table.name())) } else { Ok(()) }
@@ -71,13 +84,19 @@ pub(crate) fn seen_by(
     table: Arc<dyn TableProvider>,
 ) -> std::result::Result<Arc<dyn TableProvider>, LakeError> {
     let Some(condition) = sees.condition() else { return Ok(table) };
-    let campaign = table.schema().index_of(column::CAMPAIGN_ID).map_err(|_| hidden(name))?;
-    Ok(Arc::new(OwnTable { table, campaign, sees: sees.clone(), condition }))
+    let all = table.schema();
+    let campaign = all.index_of(column::CAMPAIGN_ID).map_err(|_| hidden(name))?;
+    let columns = seen_columns(sees, &all);
+    let schema = Arc::new(all.project(&columns).map_err(|_| hidden(name))?);
+    Ok(Arc::new(OwnTable { table, schema, columns, campaign, sees: sees.clone(), condition }))
 }
 
-/// A table, of which some campaigns are seen.
+/// A table, of which some campaigns are seen, and of these some columns.
 struct OwnTable {
     table: Arc<dyn TableProvider>,
+    schema: SchemaRef,
+    /// Where the columns that are seen stand in the table.
+    columns: Vec<usize>,
     /// The column of the campaign.
     campaign: usize,
     sees: Sees,
@@ -93,7 +112,7 @@ impl fmt::Debug for OwnTable {
 #[async_trait]
 impl TableProvider for OwnTable {
     fn schema(&self) -> SchemaRef {
-        self.table.schema()
+        Arc::clone(&self.schema)
     }
 
     fn table_type(&self) -> TableType {
@@ -117,7 +136,10 @@ impl TableProvider for OwnTable {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = self.schema();
-        let mut read = projection.cloned().unwrap_or_else(|| (0..schema.fields().len()).collect());
+        let mut read = match projection {
+            Some(shown) => shown.iter().map(|at| self.columns[*at]).collect(),
+            None => self.columns.clone(),
+        };
         let shown: Vec<_> = (0..read.len()).collect();
         let campaign = read.iter().position(|index| *index == self.campaign).unwrap_or_else(|| {
             read.push(self.campaign);

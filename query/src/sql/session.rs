@@ -1,26 +1,20 @@
 //! A session: statements over a lake, one after the other. Each sees the lake as it is when it begins; views, external
 //! tables and settings stay from one to the next.
 
-use std::io::{Write, stdout};
 use std::sync::Arc;
 
-use arrow::csv::WriterBuilder;
 use arrow::record_batch::RecordBatch;
-use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::sql::parser;
-use datafusion::sql::sqlparser::ast;
 use datafusion_cli::exec::exec_from_commands;
 use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
-use datafusion_cli::print_format::PrintFormat;
 use datafusion_cli::print_options::PrintOptions;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use lake_schemas::{Lake, LakeError};
-use tokio::time::Instant;
 
 use super::asked::Asked;
 use super::catalog::{CATALOG, LakeCatalog};
@@ -30,6 +24,7 @@ use super::functions::{OfTable, TableFunction};
 use super::guard::Refusal;
 use super::held::{self, Held};
 use super::honoured;
+use super::printing::Shown;
 use super::relations::Relations;
 use super::set_comparison::AloneInItsQuery;
 use super::shared::Shared;
@@ -37,6 +32,7 @@ use super::sight::Sight;
 use super::statements::{Statement, statements};
 use super::targets::LiteralTargets;
 use crate::error::QueryError;
+use crate::output::Opened;
 use crate::rows::collect;
 use crate::sees::Sees;
 use crate::totals::{Current, Function, TotalsFunction};
@@ -97,28 +93,27 @@ impl Session {
         })
     }
 
-    /// Prints what a statement answers, as DataFusion's own shell does. But where machines read, an answer without rows
-    /// is no empty text: it has the names of its columns, or is an empty list.
+    /// Writes what a statement answers, in the format and within the limits of a shell.
     pub fn print<'a>(
         &'a self,
         statement: &'a Statement,
         options: &'a PrintOptions,
+        to: &'a mut Opened,
     ) -> LocalBoxFuture<'a, Result<(), QueryError>> {
         Box::pin(async move {
             let parsed = self.turn_to(statement).await?;
-            if options.format == PrintFormat::Table || !is_query(&parsed) {
+            if needs_stores(&parsed) {
+                // Its answer is a count at most, and the shell's own code finds the stores that it names.
                 let printed = exec_from_commands(&self.context, vec![statement.text.clone()], options).await;
                 return printed.map_err(|error| self.why(error.into()));
             }
-            let began = Instant::now().into_std();
-            let rows = self.answer(parsed).await?;
-            let count = rows.iter().map(RecordBatch::num_rows).sum();
-            if count == 0 {
-                return without_rows(&rows[0], options.format);
-            }
-            let state = self.context.state();
-            let formats = &state.config().options().format;
-            Ok(options.print_batches(rows[0].schema(), &rows, began, count, formats)?)
+            let printed = async {
+                let shown = Shown::of(&parsed, options);
+                let plan = self.context.state().statement_to_plan(parsed).await?;
+                let answer = self.context.execute_logical_plan(plan).await?;
+                shown.print(&self.context, answer, to).await
+            };
+            printed.await.map_err(|error: QueryError| self.why(error))
         })
     }
 
@@ -201,20 +196,9 @@ impl Session {
     }
 }
 
-/// Whether a statement asks, and does nothing else.
-fn is_query(statement: &parser::Statement) -> bool {
-    matches!(statement, parser::Statement::Statement(statement) if matches!(**statement, ast::Statement::Query(_)))
-}
-
-/// Prints an answer without rows.
-fn without_rows(rows: &RecordBatch, format: PrintFormat) -> Result<(), QueryError> {
-    let delimiter = match format {
-        PrintFormat::Tsv => b'\t',
-        PrintFormat::Json => return Ok(writeln!(stdout(), "[]").map_err(DataFusionError::from)?),
-        PrintFormat::NdJson => return Ok(()),
-        _ => b',',
-    };
-    Ok(WriterBuilder::new().with_delimiter(delimiter).build(stdout()).write(rows)?)
+/// Whether a statement names stores that are made known to the session when it runs.
+fn needs_stores(statement: &parser::Statement) -> bool {
+    matches!(statement, parser::Statement::CreateExternalTable(_) | parser::Statement::CopyTo(_))
 }
 
 /// The rows of one statement over a lake.

@@ -15,7 +15,7 @@ use lake_schemas::{Lake, LakeError, Table};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::asked::Asked;
-use super::own::may_be_seen;
+use super::own::{may_be_named, may_be_seen, seen_columns};
 use super::table::is_read_only;
 use crate::error::QueryError;
 use crate::locked::lock;
@@ -95,8 +95,13 @@ impl Sight {
     /// The tables that the lake was last seen to have, as far as the statement may see them, and their columns.
     pub fn seen(&self) -> BTreeMap<Table, SchemaRef> {
         let mut there = lock(&self.there).clone();
-        there.retain(|_, schema| may_be_seen(&self.sees, schema));
-        there
+        there.retain(|table, schema| may_be_named(&self.sees, *table) && may_be_seen(&self.sees, schema));
+        let all = there.into_iter().map(|(table, schema)| {
+            let columns = seen_columns(&self.sees, &schema);
+            let seen = if columns.len() == schema.fields().len() { None } else { schema.project(&columns).ok() };
+            (table, seen.map_or(schema, Arc::new))
+        });
+        all.collect()
     }
 
     /// A table as it is, or was; `None` if the lake lacks it.

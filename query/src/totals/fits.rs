@@ -75,7 +75,8 @@ pub(crate) fn have_rows_below_zero(sums: &RecordBatch) -> bool {
 /// Whose counts are asked for, as an error names them.
 pub(crate) fn named(whom: &Whom) -> Option<String> {
     match whom {
-        Whom::All => None,
+        // Which of them it is, the row says.
+        Whom::All | Whom::Ads(_) | Whom::Campaigns(_) => None,
         Whom::Ad(ad) => Some(format!("ad {ad}")),
         Whom::Campaign(campaign) => Some(format!("campaign {campaign}")),
     }

@@ -38,6 +38,6 @@ pub(crate) use files::location;
 pub(crate) use functions::{Function, TotalsFunction, literal};
 pub(crate) use reading::store_url;
 
-pub use question::{Answer, AsOf, Detail, Question, StandsAt, Whom};
+pub use question::{Answer, AsOf, Detail, Page, Question, StandsAt, Whom};
 pub use span::{Bounds, last, width_for};
 pub use totals::Totals;

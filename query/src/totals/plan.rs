@@ -18,7 +18,7 @@ use lake_schemas::minute::Measure;
 use lake_schemas::table::{column, timestamp};
 
 use super::fits::{fitting, least_of};
-use super::question::{Detail, Whom};
+use super::question::{Detail, Page, Whom};
 use crate::sees::Sees;
 
 const MICROS_PER_MILLI: i64 = 1_000;
@@ -54,13 +54,14 @@ impl Adding<'_> {
         self.in_order(counts)?.build()
     }
 
-    /// The plan, of the rows that have most clicks: so many of them, the largest first. What is not among them may be
-    /// of any size.
-    pub fn up_to(&self, most: usize, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+    /// The plan, of a page of the rows that have most clicks, the largest first: rows without any are not among them.
+    /// What is not among them may be of any size.
+    pub fn up_to(&self, page: Page, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
+        let has_clicks = col(Measure::Clicks.column()).not_eq(cast(lit(0_i64), SUM_TYPE));
         let clicks = col(Measure::Clicks.column()).sort(false, false);
         let names = self.kept().iter().map(|name| col(*name).sort(true, true));
         let order = std::iter::once(clicks).chain(names);
-        self.fitting(self.exactly(counts)?.sort(order)?.limit(0, Some(most))?)
+        self.fitting(self.exactly(counts)?.filter(has_clicks)?.sort(order)?.limit(page.skip, Some(page.most))?)
     }
 
     /// The exact sums of counts, and beside each the least of what is in it, in no order.
@@ -70,6 +71,8 @@ impl Adding<'_> {
             Whom::All => plan,
             Whom::Ad(ad) => plan.filter(col(column::AD_ID).eq(lit(ad.as_str())))?,
             Whom::Campaign(campaign) => plan.filter(col(column::CAMPAIGN_ID).eq(lit(campaign.as_str())))?,
+            Whom::Ads(ads) => plan.filter(is_one_of(column::AD_ID, ads))?,
+            Whom::Campaigns(campaigns) => plan.filter(is_one_of(column::CAMPAIGN_ID, campaigns))?,
         };
         if let Some(own) = self.sees.condition() {
             plan = plan.filter(own)?;
@@ -119,6 +122,11 @@ impl Adding<'_> {
             Detail::Sums => &[],
         }
     }
+}
+
+/// Whether a column has one of these values.
+fn is_one_of(name: &str, values: &[String]) -> Expr {
+    col(name).in_list(values.iter().map(|value| lit(value.as_str())).collect(), false)
 }
 
 /// When the window begins that a narrower one lies in. In numbers: a calendar would take longer, and in UTC it comes to

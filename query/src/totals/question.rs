@@ -26,6 +26,19 @@ pub enum Whom {
     Ad(String),
     /// Those of a campaign.
     Campaign(String),
+    /// Those of some ads.
+    Ads(Vec<String>),
+    /// Those of some campaigns.
+    Campaigns(Vec<String>),
+}
+
+/// Which of the largest are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// How many are passed over.
+    pub skip: usize,
+    /// How many are told, of those that come then.
+    pub most: usize,
 }
 
 /// When the question is asked: of which version of the table; of totals, of `clicks_minute`.
@@ -98,7 +111,7 @@ impl Answer {
         let (name, value) = match whom {
             Whom::Ad(ad) => (column::AD_ID, ad),
             Whom::Campaign(campaign) => (column::CAMPAIGN_ID, campaign),
-            Whom::All => return Ok(self.rows.clone()),
+            Whom::All | Whom::Ads(_) | Whom::Campaigns(_) => return Ok(self.rows.clone()),
         };
         let named = self.rows.iter().map(|sums| {
             let whose: ArrayRef = Arc::new(StringArray::from(vec![value.as_str(); sums.num_rows()]));
@@ -132,25 +145,14 @@ impl StandsAt {
         cut_of(&self.partitions.stands)
     }
 
-    /// Until when the windows of all topics are written that are waited for; `None` if there is one of which none is,
-    /// or no topic yet. If none is waited for, until when those of the last one are.
+    /// Until when the windows of all topics are written, see [`Partitions::complete_until`].
     pub fn complete_until(&self) -> Option<EventTime> {
-        let topics = self.complete_until_by_topic().into_values();
-        if self.is_over() { topics.max().flatten() } else { topics.min().flatten() }
+        self.partitions.complete_until()
     }
 
-    /// Until when the windows of each topic are written that is waited for: of those of its partitions that have had
-    /// messages. If none is waited for, of all topics.
+    /// Until when the windows of each topic are written, see [`Partitions::complete_until_by_topic`].
     pub fn complete_until_by_topic(&self) -> BTreeMap<&str, Option<EventTime>> {
-        let Partitions { stands, retired } = &self.partitions;
-        let is_over = self.is_over();
-        let counted = stands.iter().filter(|(of, stand)| stand.cut.is_some() && (is_over || !retired.contains(*of)));
-        let mut topics: BTreeMap<&str, Option<i64>> = BTreeMap::new();
-        for (of, stand) in counted {
-            let earliest = topics.entry(&of.topic).or_insert(stand.emitted_ms);
-            *earliest = stand.emitted_ms.min(*earliest);
-        }
-        topics.into_iter().map(|(topic, ms)| (topic, ms.and_then(EventTime::from_millis))).collect()
+        self.partitions.complete_until_by_topic()
     }
 
     /// The partitions of which windows that end at a time, or before it, may still take clicks; for an open end, all
@@ -169,11 +171,6 @@ impl StandsAt {
     /// nothing is final.
     pub fn is_final(&self, to: Option<EventTime>) -> bool {
         !self.cut().is_empty() && self.pending(to).next().is_none()
-    }
-
-    /// Whether nothing is waited for.
-    fn is_over(&self) -> bool {
-        self.partitions.waited_for().next().is_none()
     }
 }
 

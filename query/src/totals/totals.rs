@@ -18,7 +18,7 @@ use super::as_of::sources_as_of;
 use super::current::From;
 use super::follow::Followed;
 use super::plan::Adding;
-use super::question::{Answer, AsOf, Detail, Question, Whom, stretch};
+use super::question::{Answer, AsOf, Detail, Page, Question, Whom, stretch};
 use super::reading::store_url;
 use super::scan::{Counts, columns};
 use super::sources::Sources;
@@ -46,7 +46,7 @@ enum Rows {
     /// One for each window.
     Of(Width),
     /// Those with most clicks.
-    Top(usize),
+    Top(Page),
 }
 
 /// The totals of a lake, at any moment. Safe to ask from many tasks at once.
@@ -147,7 +147,17 @@ impl Totals {
 
     /// Those who have most clicks in a stretch of time, so many of them, the largest first.
     pub fn top<'a>(&'a self, question: &'a Question, most: usize) -> BoxFuture<'a, Result<Answer, QueryError>> {
-        Box::pin(self.answer(question, Rows::Top(most)))
+        self.page(question, Page { skip: 0, most })
+    }
+
+    /// A page of those who have most clicks in a stretch of time, the largest first.
+    pub fn page<'a>(&'a self, question: &'a Question, page: Page) -> BoxFuture<'a, Result<Answer, QueryError>> {
+        Box::pin(self.answer(question, Rows::Top(page)))
+    }
+
+    /// The version that answers of the newest one are of, as it was last looked at.
+    pub fn seen_version(&self) -> Option<Version> {
+        lock(&self.seen).as_ref().map(|seen| seen.minutes.version)
     }
 
     /// What was counted in each window of a stretch of time: `window_start`, DIMS, MEASURES, in that order. Windows at
@@ -192,7 +202,7 @@ impl Totals {
         let Question { whom, sees, detail, .. } = question;
         let adding = Adding { whom, sees, dimensions: &dimensions, detail: *detail, by };
         let plan = match rows {
-            Rows::Top(most) => adding.up_to(most, Arc::new(counts))?,
+            Rows::Top(page) => adding.up_to(page, Arc::new(counts))?,
             Rows::All | Rows::Of(_) => adding.up_in_order(Arc::new(counts))?,
         };
         let rows = collect(DataFrame::new(self.context.state(), plan)).await?;

@@ -19,6 +19,7 @@ use lake_schemas::{EventTime, LakeError, TopicPartition, Windows};
 use super::partition::{Key, Partition, Sums, micros, text, timestamp};
 use super::run;
 use crate::error::QueryError;
+use crate::output::visible;
 
 /// Ids that are named of those that were counted more than once, and that are looked for in several partitions: nobody
 /// reads more of them.
@@ -197,6 +198,6 @@ fn clicks(batch: &RecordBatch) -> Vec<Click> {
 impl fmt::Display for CountedAgain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counted = self.counted.iter().map(|one| format!("{}@{} in {}", one.partition, one.offset, one.window));
-        write!(f, "{}: {}", self.click_id, counted.collect::<Vec<_>>().join(", "))
+        write!(f, "{}: {}", visible(&self.click_id), counted.collect::<Vec<_>>().join(", "))
     }
 }

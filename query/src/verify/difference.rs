@@ -16,6 +16,7 @@ use super::compared::Differing;
 use super::partition::{Key, Partition, Sums, sums_of, text, timestamp};
 use super::run;
 use crate::error::QueryError;
+use crate::output::visible;
 
 /// Sums whose clicks are looked at, of each partition: enough to see what is wrong.
 pub(super) const PINNED_MAX: usize = 20;
@@ -159,10 +160,10 @@ fn causes(events: &[Event], rows: &[Row]) -> Vec<(Cause, Vec<String>)> {
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.key.named(&self.dimensions);
-        write!(f, "{} {key}:{}", self.partition, differ(&self.found, &self.recounted, "recounted"))?;
+        write!(f, "{} {}:{}", self.partition, visible(&key), differ(&self.found, &self.recounted, "recounted"))?;
         for (cause, ids) in &self.clicks {
             let more = ids.len().saturating_sub(IDS_MAX);
-            let named = ids.iter().take(IDS_MAX).cloned().collect::<Vec<_>>().join(", ");
+            let named = ids.iter().take(IDS_MAX).map(|id| visible(id)).collect::<Vec<_>>().join(", ");
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             write!(f, "; {cause}: {named}{more}")?;
         }

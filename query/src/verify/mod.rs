@@ -203,7 +203,7 @@ pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFutu
             for key in beyond.keys().filter(|key| !unexplained.contains(key)) {
                 audit.explained_sums += 1;
                 if audit.explained.len() < KEPT_MAX {
-                    audit.explained.push(format!("{partition} {}", key.named(&dimensions)));
+                    audit.explained.push(format!("{partition} {}", visible(&key.named(&dimensions))));
                 }
             }
             let room = KEPT_MAX.saturating_sub(audit.differences.len());

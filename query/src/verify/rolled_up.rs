@@ -17,6 +17,7 @@ use super::lines_of;
 use super::partition::{Key, Sums, timestamp};
 use crate::error::QueryError;
 use crate::open;
+use crate::output::visible;
 use crate::totals::{AsOf, sources_as_of};
 
 /// A sum of a roll-up that is not what its source adds up to.
@@ -142,7 +143,7 @@ fn whole(width: Width, windows: &Windows) -> (String, String) {
 impl fmt::Display for RolledUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let key = self.key.named(&self.dimensions);
-        write!(f, "{} {key}:{}", self.table, differ(&self.found, &self.source, "its source"))
+        write!(f, "{} {}:{}", self.table, visible(&key), differ(&self.found, &self.source, "its source"))
     }
 }
 

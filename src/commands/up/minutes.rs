@@ -8,6 +8,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::{EventTime, Lake, Table};
+use query::output::visible;
 
 use crate::report::grouped;
 
@@ -50,7 +51,7 @@ impl LastMinute {
 fn ads(rows: &RecordBatch) -> Vec<String> {
     let ads = cast(rows.column(0), &DataType::Utf8).expect("text has many encodings, and is text in each");
     let (ads, clicks) = (ads.as_string::<i32>(), rows.column(1).as_primitive::<Int64Type>());
-    ads.iter().flatten().zip(clicks.values()).map(|(ad, clicks)| format!("{ad} {clicks}")).collect()
+    ads.iter().flatten().zip(clicks.values()).map(|(ad, clicks)| format!("{} {clicks}", visible(ad))).collect()
 }
 
 impl fmt::Display for LastMinute {

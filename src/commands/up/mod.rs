@@ -16,6 +16,7 @@ use lake_schemas::{Lake, Table, TopicPartition};
 use localstack::broker::Broker;
 use localstack::generate::{Counts, Generator, Settings};
 use localstack::produce::{Load, produce};
+use query::output::{is_dumb, visible};
 use query::serve::Server;
 use stream_agg::job::Aggregate;
 use tokio::sync::watch;
@@ -28,7 +29,7 @@ use super::retire::{TOPIC_OF_UP, leftovers};
 use super::{kafka, now};
 use crate::arguments::Up;
 use crate::memory;
-use crate::report::{self, grouped};
+use crate::report::{self, grouped, say};
 
 /// Partitions of the topic on the test broker. It keeps 5 MiB of each.
 const PARTITIONS: i32 = 4;
@@ -116,8 +117,7 @@ pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow
     let minutes = minutes::total(&lake, kafka.recorded_topic()).await?;
     let hours_and_days = minutes::rolled_up(&lake).await?;
     let counted = (minutes.as_str(), hours_and_days.as_str(), files);
-    report::print_text(&summary(location, *produced.borrow(), &ingested.borrow(), counted, began.elapsed()));
-    Ok(())
+    report::print_text(&summary(location, *produced.borrow(), &ingested.borrow(), counted, began.elapsed()))
 }
 
 /// Retires topics of brokers that are gone, or about to be, and says which cannot be.
@@ -173,7 +173,7 @@ async fn watch_progress(
     ingested: watch::Receiver<Progress>,
     counted: watch::Receiver<Progress>,
 ) {
-    let live = std::io::stderr().is_terminal();
+    let live = std::io::stderr().is_terminal() && !is_dumb();
     let mut ticks = interval(if live { Duration::from_millis(250) } else { Duration::from_secs(5) });
     let mut minute = LastMinute::default();
     loop {
@@ -234,15 +234,7 @@ fn summary(
     lines.join("\n")
 }
 
-#[expect(clippy::print_stderr, reason = "progress")]
-fn say(line: &str) {
-    eprintln!("{line}");
-}
-
-#[expect(clippy::print_stderr, reason = "progress")]
 fn draw(line: &str) {
-    // The rest of a longer line before it is cleared.
-    eprint!("\r{line}\x1b[K");
-    // A line that cannot be drawn is not worth stopping for.
-    let _ = std::io::stderr().flush();
+    // The rest of a longer line before it is cleared. A line that cannot be drawn is not worth stopping for.
+    let _ = write!(std::io::stderr(), "\r{}\x1b[K", visible(line));
 }

@@ -4,6 +4,7 @@
 mod copied;
 mod lake;
 mod logged_in;
+mod private;
 mod processes;
 mod same;
 mod tools;

@@ -42,7 +42,7 @@ export async function ask(path, parameters, signal) {
   let answer;
   let text;
   try {
-    answer = await fetch(`${path}?${new URLSearchParams(parameters)}`, { headers, signal: either, cache: "no-store" });
+    answer = await fetch(`${path}?${new URLSearchParams(parameters)}`, { headers, signal: either, cache: "no-cache" });
     text = await answer.text();
   } catch {
     throw new Problem(0, "The server does not answer.", RETRY_MS);

@@ -5,7 +5,7 @@
 
 import { ANSWER_MS_MAX, RETRY_MS, Problem, ask, askNumbers, hasKey, keepKey, now } from "./ask.js";
 import { clearPlot, onResize, plotPixels, showPlot } from "./plot.js";
-import { at, clock, cost, costExact, counts, duration, element, finality, say } from "./words.js";
+import { at, clock, cost, costExact, count, duration, element, finality, say } from "./words.js";
 
 const REFRESH_MS = 2_000;
 
@@ -172,15 +172,15 @@ function showTotal(answer) {
   stand = answer;
   answered = now();
   const [row] = answer.rows;
-  say("clicks", counts.format(row.clicks));
+  say("clicks", count(row.clicks));
   at("clicks").classList.toggle("long", at("clicks").textContent.length > LONG);
   say("clicks-unit", row.clicks === 1 ? "click" : "clicks");
   say("cost", cost(row, costExact));
-  for (const measure of ["duplicates", "late", "filtered"]) say(measure, counts.format(row[measure]));
+  for (const measure of ["duplicates", "late", "filtered"]) say(measure, count(row[measure]));
   say("version", `version ${answer.version}`);
   say("final", finality(answer));
   showAge();
-  document.title = `${counts.format(row.clicks)} · ${choice.name} · clicklake`;
+  document.title = `${count(row.clicks)} · ${choice.name} · clicklake`;
 }
 
 /** How old the numbers are; called each second, so that it goes on when no answer comes. */
@@ -205,7 +205,7 @@ function showMinutes(answer) {
   const lines = shown.map(({ start, row, growing }) => {
     const words = growing ? [" ", element("small", { textContent: "may still grow" })] : [];
     const minute = element("th", { scope: "row" }, clock(start).slice(-8, -3), ...words);
-    const cells = [counts.format(row?.clicks ?? 0), cost(row ?? { cost_micros: 0 })];
+    const cells = [count(row?.clicks ?? 0), cost(row ?? { cost_micros: 0 })];
     return element("tr", { className: growing ? "growing" : "" }, minute, ...cells.map(cell));
   });
   const nothing = all.every(({ row, growing }) => !row && growing);
@@ -219,7 +219,7 @@ function showTop(answer) {
     const link = element("a", { href, title: row.ad_id }, element("span", { textContent: row.ad_id }));
     if (chosen) link.setAttribute("aria-current", "true");
     const ad = element("th", { scope: "row" }, link);
-    const cells = [counts.format(row.clicks), cost(row)].map(cell);
+    const cells = [count(row.clicks), cost(row)].map(cell);
     return element("tr", { className: chosen ? "chosen" : "" }, ad, ...cells);
   });
   replaceRows("top", lines.length > 0 ? lines : [noRow("No ad has had a click in that time.")]);

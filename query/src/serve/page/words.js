@@ -3,7 +3,7 @@
 import { now } from "./ask.js";
 
 export const at = (id) => document.getElementById(id);
-export const counts = new Intl.NumberFormat("en-US");
+const counts = new Intl.NumberFormat("en-US");
 
 const decimals = (least, most) =>
   new Intl.NumberFormat("en-US", { minimumFractionDigits: least, maximumFractionDigits: most });
@@ -24,9 +24,15 @@ export function say(id, text) {
   if (at(id).textContent !== text) at(id).textContent = text;
 }
 
-/** The cost of a row. */
+/** A count. Those that no number of this language holds come as text, and none of their digits is lost. */
+export const count = (number) => counts.format(BigInt(number));
+
+/** The cost of a row, to the last millionth. */
 export function cost(row, format = costRounded) {
-  return format.format(row.cost_micros / 1_000_000);
+  const micros = BigInt(row.cost_micros);
+  const size = micros < 0n ? -micros : micros;
+  const exact = `${size / 1_000_000n}.${String(size % 1_000_000n).padStart(6, "0")}`;
+  return format.format(micros < 0n ? `-${exact}` : exact);
 }
 
 /** Whether an answer may still change, in words. */

@@ -13,7 +13,8 @@ use super::engine::Engine;
 use super::errors::Refused;
 use super::handed::{Client, Handed, Session};
 use super::process::Why;
-use super::workers::{Used, Who, Workers};
+use super::workers::{Used, Workers};
+use crate::serve::keys::Who;
 
 /// Who answers.
 pub(super) enum Answering {

@@ -22,7 +22,7 @@ use super::handed::{Client, Session};
 use super::login::Scram;
 use super::metered::Metered;
 use super::relay::relay;
-use super::workers::Who;
+use crate::serve::keys::Who;
 use crate::serve::places::Place;
 
 /// How long somebody may take to log in: a person has typed the password before.
@@ -78,7 +78,13 @@ pub(super) async fn open(
     match door.server.answering.open(&who, client).await {
         Ok(opened) => {
             let FramedParts { io, read_buf, .. } = socket.into_parts();
-            relay(io.into_inner(), read_buf, opened, &handle).await
+            let lost = async {
+                match &door.server.keys {
+                    Some(keys) => keys.until_lost(&who).await,
+                    None => std::future::pending().await,
+                }
+            };
+            relay(io.into_inner(), read_buf, opened, &handle, lost).await
         }
         Err(refused) => refuse(&mut socket, refused).await,
     }

@@ -112,6 +112,11 @@ impl Refused {
         fatal("28000", &format!("a key would cross the network in clear text; {how}"))
     }
 
+    /// The key is none any more.
+    pub fn revoked() -> PgWireError {
+        fatal("57P01", "the key is no longer one of this server, or sees something else by now; connect again")
+    }
+
     /// The key is none.
     pub fn no_key() -> PgWireError {
         fatal("28P01", "the password is no key of this server")

@@ -18,10 +18,8 @@ use futures::{Sink, SinkExt};
 
 use super::door::Door;
 use super::errors::Refused;
-use super::workers::Who;
 use crate::locked::lock;
-use crate::sees::Sees;
-use crate::serve::keys::Proved;
+use crate::serve::keys::{Proved, Who};
 use crate::serve::scram::{Begun, MECHANISM};
 
 /// How far a login by SCRAM is.
@@ -77,7 +75,7 @@ impl StartupHandler for Door {
                     };
                     return Ok(client.send(PgWireBackendMessage::Authentication(ask)).await?);
                 }
-                Who { key: None, sees: Sees::All }
+                Who::ANYONE
             }
             PgWireFrontendMessage::PasswordMessageFamily(password) => {
                 let keys = self.server.keys.as_ref().ok_or_else(Refused::no_key)?;
@@ -85,8 +83,7 @@ impl StartupHandler for Door {
                 match state {
                     Scram::Unasked => {
                         let password = password.into_password()?;
-                        let (key, sees) = keys.find(&password.password).ok_or_else(Refused::no_key)?;
-                        Who { key: Some(key), sees: sees.clone() }
+                        keys.shown(&password.password).ok_or_else(Refused::no_key)?
                     }
                     Scram::Asked => {
                         let first = password.into_sasl_initial_response()?;
@@ -100,8 +97,7 @@ impl StartupHandler for Door {
                     Scram::Begun(begun) => {
                         let last = password.into_sasl_response()?;
                         let proof = begun.proof(&last.data).ok_or_else(Refused::no_proof)?;
-                        let (key, sees, said) = keys.find_by(&proof).ok_or_else(Refused::no_key)?;
-                        let who = Who { key: Some(key), sees: sees.clone() };
+                        let (who, said) = keys.proved(&proof).ok_or_else(Refused::no_key)?;
                         let said = Authentication::SASLFinal(said.into());
                         client.send(PgWireBackendMessage::Authentication(said)).await?;
                         who

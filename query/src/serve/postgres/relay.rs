@@ -1,6 +1,7 @@
 //! Bytes between a client and whoever answers it, and what is said when the latter is gone.
 
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -23,13 +24,14 @@ const BEGIN_LIMIT: Duration = Duration::from_secs(30);
 /// How long a client may take to read what is there for it: one that does not is no client any more.
 const UNREAD_LIMIT: Duration = Duration::from_secs(60);
 
-/// Passes on what a client and whoever answers it say, until one of them is gone. Some has been read from the client
-/// already.
+/// Passes on what a client and whoever answers it say, until one of them is gone, or the key of the client is lost. Some
+/// has been read from the client already.
 pub(super) async fn relay(
     client: impl AsyncRead + AsyncWrite,
     early: BytesMut,
     opened: Opened,
     handle: &ConnectionHandle,
+    key_is_lost: impl Future<Output = ()>,
 ) -> io::Result<()> {
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let Opened { stream, by } = opened;
@@ -44,7 +46,7 @@ pub(super) async fn relay(
         std::future::pending::<()>().await;
     };
     let lost = tokio::select! {
-        lost = pass_down(from_session, &mut to_client, &by) => lost?,
+        lost = pass_down(from_session, &mut to_client, &by, key_is_lost) => lost?,
         () = up => None,
         () = pass_on_cancels(handle, &by) => None,
     };
@@ -68,16 +70,30 @@ async fn pass_down(
     mut session: impl AsyncRead + Unpin,
     client: &mut (impl AsyncWrite + Unpin),
     by: &By,
+    key_is_lost: impl Future<Output = ()>,
 ) -> io::Result<Option<PgWireError>> {
     let (mut frames, mut bytes, mut has_begun) = (Frames::default(), vec![0; CHUNK_BYTES], false);
+    let (mut key_is_lost, mut is_lost) = (pin!(key_is_lost), false);
     loop {
-        let read = match has_begun {
-            true => session.read(&mut bytes).await,
-            false => match timeout(BEGIN_LIMIT, session.read(&mut bytes)).await {
-                Ok(read) => read,
-                Err(_) => return Ok(Some(Refused::not_begun())),
-            },
+        // Also when something is under way: a client is told between two messages, and not within one.
+        if is_lost && frames.is_between() {
+            by.cancel().await;
+            return Ok(Some(Refused::revoked()));
+        }
+        let reading = async {
+            match has_begun {
+                true => Some(session.read(&mut bytes).await),
+                false => timeout(BEGIN_LIMIT, session.read(&mut bytes)).await.ok(),
+            }
         };
+        let read = tokio::select! {
+            read = reading => read,
+            () = &mut key_is_lost, if !is_lost => {
+                is_lost = true;
+                continue;
+            }
+        };
+        let Some(read) = read else { return Ok(Some(Refused::not_begun())) };
         // Of one that was killed, the socket may be reset.
         let read = read.unwrap_or(0);
         let passed = frames.follow(&bytes[..read]);
@@ -107,6 +123,7 @@ mod tests {
     use lake_schemas::Lake;
     use object_store::memory::InMemory;
     use tokio::net::UnixStream;
+    use tokio_util::sync::CancellationToken;
     use url::Url;
 
     use super::super::engine::Engine;
@@ -125,7 +142,8 @@ mod tests {
         let (client, mut seen) = tokio::io::duplex(64);
         let (stream, mut session) = UnixStream::pair().expect("a pair");
         let handle = ConnectionHandle::new();
-        let relayed = relay(client, BytesMut::from(&b"ab"[..]), Opened { stream, by: here() }, &handle);
+        let never = std::future::pending();
+        let relayed = relay(client, BytesMut::from(&b"ab"[..]), Opened { stream, by: here() }, &handle, never);
         let both = async {
             seen.write_all(b"c").await.expect("it is read");
             let mut asked = [0; 3];
@@ -138,5 +156,28 @@ mod tests {
         let (relayed, (asked, answer)) = tokio::join!(relayed, both);
         relayed.expect("it ends well");
         assert_eq!((&asked, answer.as_slice()), (b"abc", &[b'2', 0, 0, 0, 5, 0][..]));
+    }
+
+    #[tokio::test]
+    async fn who_loses_the_key_is_told_between_two_messages() {
+        let (client, mut seen) = tokio::io::duplex(1_024);
+        let (stream, mut session) = UnixStream::pair().expect("a pair");
+        let (handle, lost) = (ConnectionHandle::new(), CancellationToken::new());
+        let relayed =
+            relay(client, BytesMut::new(), Opened { stream, by: here() }, &handle, lost.clone().cancelled_owned());
+        let both = async {
+            session.write_all(&[b'2', 0, 0, 0, 6, 7]).await.expect("it is read");
+            let mut begun = [0; 6];
+            seen.read_exact(&mut begun).await.expect("it comes");
+            lost.cancel();
+            session.write_all(&[8]).await.expect("the rest of it is read");
+            let mut answer = Vec::new();
+            seen.read_to_end(&mut answer).await.expect("it ends");
+            answer
+        };
+        let (relayed, answer) = tokio::join!(relayed, both);
+        relayed.expect("it ends well");
+        assert_eq!(answer[..2], [8, b'E']);
+        assert!(String::from_utf8_lossy(&answer).contains("the key is no longer one of this server"));
     }
 }

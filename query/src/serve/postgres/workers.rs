@@ -37,8 +37,7 @@ use super::errors::Refused;
 use super::handed::{Client, Handed};
 use super::process::{Process, Why};
 use crate::locked::lock;
-use crate::sees::Sees;
-use crate::serve::keys::KeyId;
+use crate::serve::keys::Who;
 
 /// Processes at once. One that nobody uses makes room for another key; each takes some ten megabytes before it is asked
 /// anything.
@@ -63,15 +62,6 @@ pub struct Program {
     pub file: PathBuf,
     /// What it is told.
     pub arguments: Vec<OsString>,
-}
-
-/// Who asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Who {
-    /// By which key; without keys, everyone is the same.
-    pub key: Option<KeyId>,
-    /// What they see.
-    pub sees: Sees,
 }
 
 /// The processes.

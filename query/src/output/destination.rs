@@ -1,0 +1,174 @@
+//! Where a result goes: standard output, or a file, which is there when all of it is.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use super::visible::visible_lines;
+
+/// Where a result goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Destination {
+    /// Standard output.
+    #[default]
+    Standard,
+    /// A file.
+    File(PathBuf),
+}
+
+impl Destination {
+    /// Whether somebody looks at it.
+    pub fn is_terminal(&self) -> bool {
+        *self == Self::Standard && io::stdout().is_terminal()
+    }
+
+    /// Begins to write. Errors name where.
+    pub fn open(&self) -> io::Result<Opened> {
+        match self {
+            Self::Standard if self.is_terminal() => Ok(Opened::Terminal { pending: Vec::new() }),
+            Self::Standard => Ok(Opened::Standard),
+            Self::File(path) => Opened::file(path),
+        }
+    }
+}
+
+/// A result that is being written. A file takes its name when it is finished; one that is not is removed.
+#[derive(Debug)]
+pub enum Opened {
+    /// Standard output, which nobody looks at.
+    Standard,
+    /// A terminal: control characters are shown as escapes.
+    Terminal {
+        /// The bytes of a character that is not whole yet.
+        pending: Vec<u8>,
+    },
+    /// A file.
+    File(Box<Written>),
+}
+
+/// A file on its way.
+#[derive(Debug)]
+pub struct Written {
+    path: PathBuf,
+    /// Where it is until it is whole; `None`: it is written in place, for it is a pipe or a device.
+    beside: Option<PathBuf>,
+    file: BufWriter<File>,
+}
+
+impl Opened {
+    fn file(path: &Path) -> io::Result<Self> {
+        let is_special = fs::metadata(path).is_ok_and(|there| !there.is_file());
+        let beside = (!is_special).then(|| beside(path));
+        let file = match &beside {
+            Some(beside) => File::create(beside),
+            None => File::options().write(true).open(path),
+        };
+        let file = BufWriter::new(file.map_err(|error| named(&path.display().to_string(), &error))?);
+        Ok(Self::File(Box::new(Written { path: path.to_owned(), beside, file })))
+    }
+
+    /// Ends a result: all of it is written. A file that there was before is replaced by it.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.flush()?;
+        let Self::File(written) = &mut self else { return Ok(()) };
+        if let Some(beside) = written.beside.take() {
+            let renamed = fs::rename(&beside, &written.path);
+            if renamed.is_err() {
+                let _ = fs::remove_file(&beside);
+            }
+            renamed.map_err(|error| named(&written.path.display().to_string(), &error))?;
+        }
+        Ok(())
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Standard | Self::Terminal { .. } => "standard output".to_owned(),
+            Self::File(written) => written.path.display().to_string(),
+        }
+    }
+
+    fn write_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Standard => io::stdout().write_all(bytes),
+            Self::Terminal { pending } => {
+                pending.extend_from_slice(bytes);
+                let whole = match std::str::from_utf8(pending) {
+                    Err(error) if error.error_len().is_none() => error.valid_up_to(),
+                    _ => pending.len(),
+                };
+                let text: Vec<u8> = pending.drain(..whole).collect();
+                io::stdout().write_all(visible_lines(&String::from_utf8_lossy(&text)).as_bytes())
+            }
+            Self::File(written) => written.file.write_all(bytes),
+        }
+    }
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        if let Some(beside) = &self.beside {
+            // What is left of it is in nobody's way.
+            let _ = fs::remove_file(beside);
+        }
+    }
+}
+
+impl Write for Opened {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.write_bytes(bytes);
+        written.map(|()| bytes.len()).map_err(|error| named(&self.name(), &error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = match self {
+            Self::Standard | Self::Terminal { .. } => io::stdout().flush(),
+            Self::File(written) => written.file.flush(),
+        };
+        flushed.map_err(|error| named(&self.name(), &error))
+    }
+}
+
+/// A name in the same folder, so that taking the other one is a step that is done or not.
+fn beside(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    path.with_file_name(name)
+}
+
+fn named(name: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{name}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_there_when_it_is_whole() {
+        let folder = std::env::temp_dir().join(format!("clicklake-output-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join("report.csv");
+        fs::write(&path, "before").expect("a disk");
+        let to = Destination::File(path.clone());
+        let mut left = to.open().expect("a file");
+        left.write_all(b"half").expect("a disk");
+        drop(left);
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "before");
+        let mut whole = to.open().expect("a file");
+        whole.write_all(b"after").expect("a disk");
+        whole.finish().expect("a disk");
+        assert_eq!(fs::read_to_string(&path).expect("a file"), "after");
+        assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 1, "nothing is left beside it");
+        let lost = Destination::File(folder.join("none/report.csv")).open().expect_err("there is no such folder");
+        assert!(lost.to_string().contains("none/report.csv: "), "{lost}");
+        fs::remove_dir_all(folder).expect("it is removed");
+    }
+
+    #[test]
+    fn a_full_device_is_an_error_that_names_it() {
+        let mut full = Destination::File("/dev/full".into()).open().expect("it can be opened");
+        let failed = full.write_all(b"lost").and_then(|()| full.flush()).expect_err("it is full");
+        assert!(failed.to_string().starts_with("/dev/full: "), "{failed}");
+    }
+}

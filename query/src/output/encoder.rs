@@ -1,0 +1,104 @@
+//! Rows as machines read them, batch by batch: whatever the size of an answer, one batch of it is in memory.
+//!
+//! Without rows, CSV and TSV have the names of the columns, and JSON is an empty list.
+
+use arrow::array::RecordBatch;
+use arrow::csv::WriterBuilder;
+use arrow::error::ArrowError;
+use arrow::json::{ArrayWriter, LineDelimitedWriter};
+use datafusion_cli::print_format::PrintFormat;
+
+/// Encodes an answer.
+pub(crate) struct Encoder {
+    format: PrintFormat,
+    /// Whether the names of the columns are out, or of JSON the first row.
+    has_begun: bool,
+}
+
+impl Encoder {
+    /// In one of the formats for machines; what is none of them is CSV.
+    pub fn new(format: PrintFormat) -> Self {
+        Self { format, has_begun: false }
+    }
+
+    /// The next rows.
+    pub fn rows(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+        match self.format {
+            PrintFormat::Json => self.list(rows),
+            PrintFormat::NdJson => {
+                let mut writer = LineDelimitedWriter::new(Vec::new());
+                writer.write(rows)?;
+                writer.finish()?;
+                Ok(writer.into_inner())
+            }
+            PrintFormat::Tsv => self.separated(rows, b'\t'),
+            _ => self.separated(rows, b','),
+        }
+    }
+
+    /// What stands behind the last of them.
+    pub fn end(&self) -> Vec<u8> {
+        match (self.format, self.has_begun) {
+            (PrintFormat::Json, true) => b"]\n".to_vec(),
+            (PrintFormat::Json, false) => b"[]\n".to_vec(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn separated(&mut self, rows: &RecordBatch, separator: u8) -> Result<Vec<u8>, ArrowError> {
+        let mut bytes = Vec::new();
+        let builder = WriterBuilder::new().with_header(!self.has_begun).with_delimiter(separator);
+        builder.build(&mut bytes).write(rows)?;
+        self.has_begun = true;
+        Ok(bytes)
+    }
+
+    /// The rows of a batch within the one list of all: its own brackets become a bracket, or a comma, before it.
+    fn list(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+        if rows.num_rows() == 0 {
+            return Ok(Vec::new());
+        }
+        let mut writer = ArrayWriter::new(Vec::new());
+        writer.write(rows)?;
+        writer.finish()?;
+        let mut bytes = writer.into_inner();
+        bytes.pop();
+        bytes[0] = if self.has_begun { b',' } else { b'[' };
+        self.has_begun = true;
+        Ok(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array};
+
+    use super::*;
+
+    fn batch(numbers: &[i64]) -> RecordBatch {
+        let numbers: ArrayRef = Arc::new(Int64Array::from(numbers.to_vec()));
+        RecordBatch::try_from_iter([("n", numbers)]).expect("a batch")
+    }
+
+    #[test]
+    fn batches_are_one_answer_in_each_format() {
+        for (format, none, some) in [
+            (PrintFormat::Csv, "n\n", "n\n1\n2\n3\n"),
+            (PrintFormat::Tsv, "n\n", "n\n1\n2\n3\n"),
+            (PrintFormat::Json, "[]\n", "[{\"n\":1},{\"n\":2},{\"n\":3}]\n"),
+            (PrintFormat::NdJson, "", "{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n"),
+        ] {
+            for (batches, expected) in [(vec![&[][..]], none), (vec![&[1, 2][..], &[], &[3]], some)] {
+                let mut encoder = Encoder::new(format);
+                let mut bytes = Vec::new();
+                for numbers in batches {
+                    bytes.extend(encoder.rows(&batch(numbers)).expect("rows"));
+                }
+                bytes.extend(encoder.end());
+                assert_eq!(String::from_utf8(bytes).expect("text"), expected, "{format:?}");
+            }
+        }
+    }
+}

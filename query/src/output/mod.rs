@@ -1,0 +1,52 @@
+//! Results on their way out: into a file, a pipe or a terminal, as rows, tables or lines.
+//!
+//! ```text
+//!   rows ── encoder ──> bytes ──┐                       file: whole, or not there
+//!   rows ── table ────> text ───┼─> destination ──────> pipe: as it is
+//!   lines ── visible ─> text ───┘                       terminal: control characters made visible
+//! ```
+//!
+//! Ids are whatever a publisher sent. This module is the one place that decides what of them a terminal gets.
+
+mod destination;
+mod encoder;
+mod table;
+mod visible;
+
+pub use destination::{Destination, Opened};
+pub(crate) use encoder::Encoder;
+pub(crate) use table::{Breaks, visible_rows};
+pub use visible::{is_coloured, is_dumb, visible, visible_lines};
+
+use std::io::{self, Write};
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use arrow::util::pretty::pretty_format_batches;
+use datafusion_cli::print_format::PrintFormat;
+
+use crate::error::QueryError;
+
+/// Writes rows, at least one batch whose columns are those of all, in a format.
+pub fn write_rows(rows: &[RecordBatch], format: PrintFormat, to: &mut Opened) -> Result<(), QueryError> {
+    if matches!(format, PrintFormat::Table | PrintFormat::Automatic) {
+        return Ok(writeln!(to, "{}", table(rows)?)?);
+    }
+    let mut encoder = Encoder::new(format);
+    for rows in rows {
+        to.write_all(&encoder.rows(rows)?)?;
+    }
+    Ok(to.write_all(&encoder.end())?)
+}
+
+/// Rows as a table of text, whose cells are of one line each.
+pub fn table(rows: &[RecordBatch]) -> Result<String, ArrowError> {
+    let options = arrow::util::display::FormatOptions::default();
+    let rows = rows.iter().map(|rows| visible_rows(rows, &options, Breaks::Escaped));
+    Ok(pretty_format_batches(&rows.collect::<Result<Vec<_>, _>>()?)?.to_string())
+}
+
+/// Says a line on standard error. If that cannot be written, nothing else ends: a log is less than what it is about.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", visible_lines(line));
+}

@@ -1,0 +1,87 @@
+//! Rows whose cells control nothing, for tables of text.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::error::ArrowError;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use super::visible::{visible, visible_lines};
+
+/// What becomes of line breaks in a cell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Breaks {
+    /// They are shown as escapes: one row is one line.
+    Escaped,
+    /// They stay: plans are trees.
+    Kept,
+}
+
+/// The same rows, with names and values as a terminal may be given them. Columns that hold nothing else stay as they
+/// are; of others, the text that is shown takes their place.
+pub(crate) fn visible_rows(
+    rows: &RecordBatch,
+    options: &FormatOptions<'_>,
+    breaks: Breaks,
+) -> Result<RecordBatch, ArrowError> {
+    let schema = rows.schema();
+    let mut fields = Vec::with_capacity(schema.fields().len());
+    let mut columns = Vec::with_capacity(schema.fields().len());
+    for (field, column) in schema.fields().iter().zip(rows.columns()) {
+        let shown = visible_column(column, options, breaks)?;
+        let of = if shown.is_some() { DataType::Utf8 } else { field.data_type().clone() };
+        fields.push(Field::new(visible(field.name()), of, true));
+        columns.push(shown.unwrap_or_else(|| Arc::clone(column)));
+    }
+    let count = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &count)
+}
+
+/// A column as text that controls nothing; `None` if it has no such text to begin with.
+fn visible_column(
+    column: &ArrayRef,
+    options: &FormatOptions<'_>,
+    breaks: Breaks,
+) -> Result<Option<ArrayRef>, ArrowError> {
+    if column.data_type().is_primitive() || *column.data_type() == DataType::Boolean {
+        return Ok(None);
+    }
+    let formatter = ArrayFormatter::try_new(column.as_ref(), options)?;
+    let (mut is_plain, mut shown) = (true, Vec::with_capacity(column.len()));
+    for row in 0..column.len() {
+        let text = formatter.value(row).try_to_string()?;
+        let safe = match breaks {
+            Breaks::Escaped => visible(&text),
+            Breaks::Kept => visible_lines(&text),
+        };
+        is_plain &= matches!(safe, Cow::Borrowed(_));
+        shown.push(safe.into_owned());
+    }
+    Ok((!is_plain).then(|| Arc::new(StringArray::from(shown)) as ArrayRef))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_is_text_and_nothing_else() {
+        let ids: ArrayRef = Arc::new(StringArray::from(vec![Some("\u{1b}[2Ja"), None, Some("b\nc")]));
+        let rows = RecordBatch::try_from_iter([("\u{9b}id", ids)]).expect("rows");
+        let table = super::super::table(&[rows]).expect("a table");
+        assert!(!table.contains(|letter: char| letter.is_control() && letter != '\n'), "{table}");
+        assert!(table.contains("| \\u{1b}[2Ja |") && table.contains("| b\\nc "), "{table}");
+        assert_eq!(table.lines().count(), 3 + 3 + 1, "a row is a line: {table}");
+    }
+
+    #[test]
+    fn plans_are_trees() {
+        let plans: ArrayRef = Arc::new(StringArray::from(vec!["a\n  b\u{7}"]));
+        let rows = RecordBatch::try_from_iter([("plan", plans)]).expect("rows");
+        let shown = visible_rows(&rows, &FormatOptions::default(), Breaks::Kept).expect("rows");
+        let shown = shown.column(0).as_any().downcast_ref::<StringArray>().expect("text");
+        assert_eq!(shown.value(0), "a\n  b\\u{7}");
+    }
+}

@@ -1,0 +1,248 @@
+//! `clicklake status`: the whole pipeline in a few lines, or as one object: how far each table has come, what waits,
+//! what others did to the tables, what is kept.
+//!
+//! Nothing is read but logs of tables and the ends of the topic, so it may be asked often.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use ::ingest::kafka::ends;
+use chrono::{DateTime, SecondsFormat, Utc};
+use lake_schemas::commit::{TableView, Version};
+use lake_schemas::stand::rolled_up_from;
+use lake_schemas::{Cut, Lake, LakeError, Table, TopicPartition, pins};
+use query::output::visible;
+use serde::Serialize;
+
+use super::{kafka, now};
+use crate::arguments::{self, StatusFormat};
+use crate::drawing::age;
+use crate::report::{self, grouped};
+
+/// How many of the newest versions of each table are looked through for what others did: some minutes of commits.
+const FOREIGN_VERSIONS: Version = 100;
+
+/// What a pipeline has come to.
+#[derive(Debug, Serialize)]
+struct Status {
+    lake: String,
+    /// When it was looked at.
+    at: String,
+    tables: Vec<Of>,
+    /// Until when all minutes are written, of all topics that are waited for.
+    complete_until: Option<String>,
+    pins: Vec<PinOf>,
+    #[serde(skip)]
+    now: DateTime<Utc>,
+}
+
+/// What a table has come to.
+#[derive(Debug, Default, Serialize)]
+struct Of {
+    table: String,
+    version: Option<Version>,
+    /// When that was written.
+    written: Option<String>,
+    age_seconds: Option<i64>,
+    /// By topic and partition, the next offset that it does not have.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    cut: BTreeMap<String, BTreeMap<i32, i64>>,
+    /// Messages of the topic that it does not have, if Kafka was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag: Option<i64>,
+    /// Messages that `clicks` has and it has not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind_clicks: Option<i64>,
+    /// The version of the table below that it was made of, and how many versions that has come on since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    made_of: Option<MadeOf>,
+    /// What other programs changed in it lately, newest first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changed_by_others: Vec<Change>,
+    /// Why it cannot be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+}
+
+/// What a roll-up was made of.
+#[derive(Debug, Serialize)]
+struct MadeOf {
+    table: String,
+    version: Version,
+    behind: Version,
+}
+
+/// A change by another program.
+#[derive(Debug, Serialize)]
+struct Change {
+    version: Version,
+    said: String,
+}
+
+/// A version that is kept.
+#[derive(Debug, Serialize)]
+struct PinOf {
+    name: String,
+    table: String,
+    version: Version,
+    expires: Option<String>,
+    holds: bool,
+}
+
+pub async fn run(lake: &str, command: arguments::Status) -> anyhow::Result<()> {
+    let lake = Lake::at(lake)?;
+    let (tables, complete_until) = tables(&lake, &command).await?;
+    if tables.is_empty() {
+        let why = format!("lake {} has no tables yet; `clicklake up` or `clicklake ingest` makes them", lake.url());
+        return Err(LakeError::Refused(why).into());
+    }
+    let now = now();
+    let pin = |pin: &pins::Pin| PinOf {
+        name: pin.name.as_str().to_owned(),
+        table: pin.table.clone(),
+        version: pin.version,
+        expires: pin.expires.map(written),
+        holds: pin.holds(now),
+    };
+    let pins = pins::pins(&lake).await?.iter().map(pin).collect();
+    let at = written(now);
+    let status = Status { lake: lake.url().to_string(), at, tables, complete_until, pins, now };
+    match command.format {
+        StatusFormat::Table => report::print_text(&status.to_string()),
+        StatusFormat::Json => report::print_bytes(format!("{}\n", serde_json::to_string(&status)?).as_bytes()),
+    }
+}
+
+/// What each table has come to, and until when all minutes are written.
+async fn tables(lake: &Lake, command: &arguments::Status) -> anyhow::Result<(Vec<Of>, Option<String>)> {
+    let (mut all, mut cuts, mut complete_until) = (Vec::new(), BTreeMap::new(), None);
+    for table in Table::ALL.into_iter().chain(lake.shadows().await?) {
+        let view = match TableView::newest(lake, table).await {
+            Ok(Some(view)) => view,
+            Ok(None) => continue,
+            Err(LakeError::Refused(why)) => {
+                all.push(Of { table: table.name().to_owned(), refused: Some(why), ..Of::default() });
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if table == Table::ClicksMinute {
+            let until = view.partitions().complete_until();
+            complete_until = until.and_then(|until| DateTime::from_timestamp_millis(until.millis())).map(written);
+        }
+        let cut = view.cut();
+        let next = of(&view, &cut, all.last()).await?;
+        all.push(next);
+        cuts.insert(table, cut);
+    }
+    // The tables first: what they have, the log has too.
+    let ends = match &command.bootstrap_servers {
+        Some(servers) => Some(ends(&kafka(servers, &command.topic)?).await?),
+        None => None,
+    };
+    let clicks = cuts.get(&Table::Clicks).cloned().unwrap_or_default();
+    for (table, cut) in &cuts {
+        let Some(of) = all.iter_mut().find(|of| of.table == table.name()) else { continue };
+        let is_read_from_kafka = matches!(table, Table::Clicks | Table::ClicksMinute | Table::Shadow(_));
+        if let Some(ends) = ends.as_ref().filter(|_| is_read_from_kafka) {
+            let lag = ends.iter().map(|(of, log)| lacks(cut, of, log.first, log.next));
+            of.lag = Some(lag.sum());
+        }
+        if matches!(table, Table::ClicksMinute | Table::Shadow(_)) {
+            of.behind_clicks = Some(clicks.iter().map(|(of, next)| lacks(cut, of, 0, *next)).sum());
+        }
+    }
+    Ok((all, complete_until))
+}
+
+/// How many positions of a partition a table does not have, which ends there; what it has not begun, it lacks from the
+/// first on.
+fn lacks(cut: &Cut, partition: &TopicPartition, first: i64, end: i64) -> i64 {
+    (end - cut.get(partition).copied().unwrap_or(first)).max(0)
+}
+
+/// What a table has come to, beside the one that was looked at before it, by their logs.
+async fn of(view: &TableView, cut: &Cut, before: Option<&Of>) -> anyhow::Result<Of> {
+    let (table, version) = (view.table(), view.version());
+    let newest = view.written(version..=version).await?.pop();
+    let time = newest.and_then(|newest| newest.time_ms).and_then(DateTime::from_timestamp_millis);
+    let first = version.saturating_sub(FOREIGN_VERSIONS - 1);
+    let change =
+        |change: lake_schemas::commit::ForeignChange| Change { version: change.version, said: change.to_string() };
+    let mut by_topic: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
+    for (partition, next) in cut {
+        by_topic.entry(partition.topic.clone()).or_default().insert(partition.partition, *next);
+    }
+    let source = rolled_up_from(table, |app_id| view.txn(app_id));
+    let made_of = source.zip(before).map(|(source, before)| {
+        let behind = before.version.unwrap_or(source).saturating_sub(source);
+        MadeOf { table: before.table.clone(), version: source, behind }
+    });
+    Ok(Of {
+        table: table.name().to_owned(),
+        version: Some(version),
+        written: time.map(written),
+        age_seconds: time.map(|time| (now() - time).num_seconds()),
+        cut: by_topic,
+        made_of,
+        changed_by_others: view.foreign(first..=version).await?.into_iter().map(change).collect(),
+        ..Of::default()
+    })
+}
+
+fn written(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<16} {}", "lake", self.lake)?;
+        for of in &self.tables {
+            write!(f, "\n{:<16} {of}", of.table)?;
+        }
+        let until = self.complete_until.as_deref().and_then(|time| DateTime::parse_from_rfc3339(time).ok());
+        match (&self.complete_until, until) {
+            (Some(time), Some(since)) => {
+                let ago = age(self.now.timestamp_millis() - since.timestamp_millis());
+                write!(f, "\n{:<16} {time}, {ago}", "complete until")?;
+            }
+            _ => write!(f, "\n{:<16} no minute is yet, of all topics", "complete until")?,
+        }
+        for pin in &self.pins {
+            let state = match (&pin.expires, pin.holds) {
+                (_, false) => "expired".to_owned(),
+                (Some(time), true) => format!("kept until {time}"),
+                (None, true) => "kept".to_owned(),
+            };
+            write!(f, "\n{:<16} {}: version {} of {}, {state}", "pin", pin.name, pin.version, pin.table)?;
+        }
+        let changes = self.tables.iter().flat_map(|of| &of.changed_by_others);
+        for change in changes {
+            write!(f, "\n{:<16} {}", "by others", visible(&change.said))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.refused {
+            return write!(f, "cannot be read: {}", visible(why));
+        }
+        write!(f, "version {}", self.version.unwrap_or_default())?;
+        if let Some(seconds) = self.age_seconds {
+            write!(f, ", {}", age(seconds.saturating_mul(1_000)))?;
+        }
+        let many = |number: i64| grouped(number.unsigned_abs());
+        if let Some(lag) = self.lag {
+            write!(f, ", {} behind the topic", many(lag))?;
+        }
+        if let Some(behind) = self.behind_clicks {
+            write!(f, ", {} behind clicks", many(behind))?;
+        }
+        if let Some(MadeOf { table, version, behind }) = &self.made_of {
+            write!(f, ", made of version {version} of {table}, {} behind", grouped(*behind))?;
+        }
+        Ok(())
+    }
+}

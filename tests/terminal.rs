@@ -1,0 +1,226 @@
+//! Law: whoever types is shown text and nothing else, whatever ids publishers send; a result that cannot be written is
+//! an error and a log that cannot be is none; and the environment changes no answer, and no history.
+
+use std::fs::File;
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use lake_schemas::{Lake, Stand, Table};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::by_hand::{self, Row};
+use crate::readers::python;
+use crate::simulation::simulate;
+use crate::start_up::{fails, folder, the_error};
+
+/// Ids that would clear the screen, set a title, return, change colours, link elsewhere, or add a line.
+const HOSTILE: [&str; 6] = [
+    "\u{1b}[2Jcleared",
+    "\u{1b}]0;owned\u{7}title",
+    "over\rwritten",
+    "\u{9b}31mred",
+    "\u{1b}]8;;https://evil.example\u{1b}\\link",
+    "two\nlines",
+];
+
+/// A lake of such ads, each with a click.
+fn hostile() -> (TempDir, String) {
+    let (folder, path) = folder();
+    simulate(async {
+        let lake = Lake::at(&path).expect("a lake");
+        let mut log = by_hand::minutes(&lake, Table::ClicksMinute, &Default::default()).await;
+        let rows =
+            HOSTILE.map(|id| Row { ad: id.to_owned(), campaign: Some(id.to_owned()), clicks: 1, ..Row::default() });
+        by_hand::append(&mut log, &rows, &[(0, Stand { cut: Some(6), ..Stand::default() })].into()).await;
+    });
+    (folder, path)
+}
+
+fn command(lake: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clicklake"));
+    command.args(arguments).args(["--lake", lake]);
+    command
+}
+
+fn run(lake: &str, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    command(lake, arguments).envs(variables.iter().copied()).output().expect("the program runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+#[test]
+fn no_id_controls_a_terminal() {
+    let (_folder, lake) = hostile();
+    for arguments in [
+        &["top"][..],
+        &["top", "--by", "campaign"],
+        &["total", "--ad", HOSTILE[1]],
+        &["series", "--ad", HOSTILE[0], "--by", "day"],
+        &["sql", "select ad_id, campaign_id from clicks_minute"],
+        &["sql", "select * from \"\u{1b}[2Jx\""],
+        &["sql", "select 1 as \"\u{9b}31m\""],
+        &["status"],
+    ] {
+        let output = run(&lake, arguments, &[]);
+        for shown in [text(&output.stdout), text(&output.stderr)] {
+            let control = shown.chars().find(|letter| letter.is_control() && *letter != '\n');
+            assert_eq!(control, None, "{arguments:?}: {shown:?}");
+        }
+    }
+    let table = text(&run(&lake, &["top"], &[]).stdout);
+    assert_eq!(table.lines().count(), HOSTILE.len() + 4, "a row is a line: {table}");
+    let rows: Value = serde_json::from_slice(&run(&lake, &["top", "--format", "json"], &[]).stdout).expect("JSON");
+    let mut ids: Vec<_> = rows.as_array().expect("rows").iter().filter_map(|row| row["ad_id"].as_str()).collect();
+    ids.sort_unstable();
+    let mut expected = HOSTILE;
+    expected.sort_unstable();
+    assert_eq!(ids, expected, "programs get them as they are");
+}
+
+/// Commands that answer, with what they answer for.
+const ANSWERS: [&[&str]; 12] = [
+    &["total", "--ad", "x"],
+    &["top"],
+    &["series", "--ad", "x", "--by", "day"],
+    &["history"],
+    &["history", "clicks_minute"],
+    &["pins"],
+    &["status"],
+    &["sql", "--format", "table", "select 1 as one"],
+    &["sql", "--format", "csv", "select 1 as one"],
+    &["sql", "--format", "json", "select 1 as one"],
+    &["--help"],
+    &["man"],
+];
+
+#[test]
+fn a_result_that_is_lost_is_an_error_and_a_reader_that_has_enough_is_none() {
+    let (_folder, lake) = hostile();
+    for arguments in ANSWERS {
+        let full = File::options().write(true).open("/dev/full").expect("a device");
+        let output = command(&lake, arguments).stdout(full).output().expect("the program runs");
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{arguments:?}: {said}");
+        let error = the_error(&said);
+        assert!(error.contains("standard output: No space left"), "{arguments:?}: {said}");
+        assert!(said.trim_end().ends_with(error) && !said.contains("panicked"), "{arguments:?}: {said}");
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = command(&lake, arguments).stdout(writer).output().expect("the program runs");
+        let said = text(&output.stderr);
+        assert!(output.status.success() && !said.contains("error: "), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    let (_folder, lake) = hostile();
+    for arguments in [&["total", "--ad", "x", "--format", "json"][..], &["compact", "--once", "-v"]] {
+        let full = File::options().write(true).open("/dev/full").expect("a device");
+        let output = command(&lake, arguments).stderr(full).stdout(Stdio::piped()).output().expect("the program runs");
+        assert!(output.status.success(), "{arguments:?}: {:?}", output.status);
+    }
+    let full = File::options().write(true).open("/dev/full").expect("a device");
+    let failed = command(&lake, &["sql", "select nonsense"]).stderr(full).output().expect("the program runs");
+    assert_eq!(failed.status.code(), Some(3));
+}
+
+#[test]
+fn switches_take_the_usual_words_and_what_is_empty_is_not_set() {
+    let (_folder, lake) = hostile();
+    for word in ["false", "0", "no", "off", "N", ""] {
+        let output = run(&lake, &["compact", "--once"], &[("CLICKLAKE_DRY_RUN", word)]);
+        assert!(output.status.success(), "{word:?}: {}", text(&output.stderr));
+    }
+    let hourly = run(&lake, &["sql", "--format", "csv", "select count(*) as n from clicks_hourly"], &[]);
+    assert_eq!(text(&hourly.stdout), "n\n6\n", "a dry run that is off is none");
+    let total = ["total", "--ad", HOSTILE[0], "--format", "csv"];
+    let plain = text(&run(&lake, &total, &[]).stdout);
+    for name in ["FROM", "TO", "LAST", "CAMPAIGN", "AS_OF", "FORMAT", "LOG_FORMAT"] {
+        let output = run(&lake, &total, &[(&format!("CLICKLAKE_{name}"), "")]);
+        assert_eq!(text(&output.stdout), plain, "CLICKLAKE_{name}: {}", text(&output.stderr));
+    }
+    let flag = run(&lake, &total, &[("CLICKLAKE_CAMPAIGN", "other")]);
+    assert_eq!(text(&flag.stdout), plain, "the flag wins: {}", text(&flag.stderr));
+    // No history is rewritten because of what was left in an environment.
+    let replace = run(&lake, &["backfill"], &[("CLICKLAKE_REPLACE", "true")]);
+    let undo = run(&lake, &["promote"], &[("CLICKLAKE_UNDO", "true")]);
+    assert_eq!((replace.status.code(), undo.status.code()), (Some(2), Some(2)));
+    assert!(run(&lake, &["top"], &[("CLICKLAKE_SERIES_BY", "hour")]).status.success());
+    let fails_of_words = run(&lake, &["compact", "--once"], &[("CLICKLAKE_DRY_RUN", "perhaps")]);
+    assert_eq!(fails_of_words.status.code(), Some(2));
+}
+
+#[test]
+fn scripts_come_from_all_editors() {
+    let (folder, lake) = hostile();
+    let marked = "\u{feff}-- of Windows\r\nselect 41 + 1 as answer,\r\n  1 as n\r\nfrom clicks_minute limit 1;\r\n";
+    let file = folder.path().join("marked.sql");
+    std::fs::write(&file, marked).expect("a disk");
+    let of_file = run(&lake, &["sql", "--format", "csv", "-f", file.to_str().expect("UTF-8")], &[]);
+    assert_eq!(text(&of_file.stdout), "answer,n\n42,1\n", "{}", text(&of_file.stderr));
+    let mut piped = command(&lake, &["sql", "--format", "csv"]);
+    let mut piped = piped.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the program runs");
+    piped.stdin.take().expect("a pipe").write_all(marked.as_bytes()).expect("it reads");
+    assert_eq!(text(&piped.wait_with_output().expect("it ends").stdout), "answer,n\n42,1\n");
+    std::fs::write(&file, [0xff, 0xfe, b's', 0]).expect("a disk");
+    fails(&["sql", "-f", file.to_str().expect("UTF-8"), "--lake", &lake], 3, &["marked.sql", "is not UTF-8"]);
+}
+
+/// Runs a command, and prints how it ended, and the most memory that it had, in kB.
+const PEAK: &str = "import resource, subprocess, sys; \
+                    code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL); \
+                    print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
+
+/// What an answer of 600 MB may take: less than half of it, the program included.
+const PEAK_KB_MAX: u64 = 300_000;
+
+#[test]
+fn a_large_answer_is_printed_as_it_comes() {
+    let (_folder, lake) = hostile();
+    let many = "select a.value as a, b.value as b, repeat('x', 100) as c \
+                from generate_series(1, 3000) a cross join generate_series(1, 1500) b";
+    for format in ["csv", "tsv", "json", "nd-json"] {
+        let program = env!("CARGO_BIN_EXE_clicklake");
+        let arguments = [program, "sql", "--memory-limit", "128MiB", "--format", format, many, "--lake", &lake];
+        let output = Command::new(python()).args(["-c", PEAK]).args(arguments).output().expect("Python runs");
+        let said = text(&output.stdout);
+        let (code, peak_kb) = said.trim().split_once(' ').expect("two numbers");
+        let peak_kb: u64 = peak_kb.parse().expect("a number");
+        assert!(code == "0" && peak_kb < PEAK_KB_MAX, "{format}: {said}: {}", text(&output.stderr));
+    }
+}
+
+#[test]
+fn a_result_goes_into_a_file_if_that_is_wanted() {
+    let (folder, lake) = hostile();
+    let file = folder.path().join("top.csv");
+    let name = file.to_str().expect("UTF-8");
+    for arguments in
+        [&["top", "--format", "csv", "-o", name][..], &["sql", "--format", "csv", "select 1 as one", "-o", name]]
+    {
+        let printed = run(&lake, &arguments[..arguments.len() - 2], &[]);
+        let written = run(&lake, arguments, &[]);
+        assert!(written.status.success() && written.stdout.is_empty(), "{}", text(&written.stderr));
+        assert_eq!(std::fs::read(&file).expect("a file"), printed.stdout, "{arguments:?}");
+    }
+    let failed = run(&lake, &["sql", "select nonsense", "-o", name], &[]);
+    assert_eq!(failed.status.code(), Some(3));
+    assert_eq!(std::fs::read_to_string(&file).expect("a file"), "one\n1\n", "what was there stays");
+}
+
+#[test]
+fn the_state_of_the_pipeline_is_some_lines_or_an_object() {
+    let (_folder, lake) = hostile();
+    let lines = text(&run(&lake, &["status"], &[]).stdout);
+    assert!(lines.contains("\nclicks_minute    version 1, ") && lines.contains("complete until"), "{lines}");
+    let status: Value = serde_json::from_slice(&run(&lake, &["status", "--format", "json"], &[]).stdout).expect("JSON");
+    assert_eq!(status["tables"][0]["table"], "clicks_minute", "{status}");
+    assert_eq!(status["tables"][0]["version"], 1, "{status}");
+    assert_eq!(status["tables"][0]["cut"]["clicks"]["0"], 6, "{status}");
+    assert!(status["tables"][0]["age_seconds"].is_i64(), "{status}");
+    assert_eq!(status["pins"], serde_json::json!([]), "{status}");
+}
