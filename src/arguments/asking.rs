@@ -174,7 +174,8 @@ pub struct Serve {
     /// Serves metrics for Prometheus, at /metrics of this address; without keys, otherwise where HTTP is served
     #[arg(long, env = "CLICKLAKE_METRICS", value_name = "ADDR")]
     pub metrics: Option<SocketAddr>,
-    /// What answers may take, all together: a third those over HTTP, the rest SQL; 3/4 of the memory there is, by default
+    /// What answers may take, all together: a third those over HTTP, the rest SQL; 3/4 of the memory there is, by
+    /// default
     #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = size)]
     pub memory_limit: Option<usize>,
 }

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::RecordBatch;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use lake_schemas::EventTime;

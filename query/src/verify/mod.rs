@@ -44,6 +44,7 @@ use self::covered::Covered;
 use self::partition::{Partition, bounds};
 use crate::error::QueryError;
 use crate::open;
+use crate::output::visible;
 use crate::rows::collect;
 
 /// Lines of a kind that are printed.

@@ -24,8 +24,8 @@ const BEGIN_LIMIT: Duration = Duration::from_secs(30);
 /// How long a client may take to read what is there for it: one that does not is no client any more.
 const UNREAD_LIMIT: Duration = Duration::from_secs(60);
 
-/// Passes on what a client and whoever answers it say, until one of them is gone, or the key of the client is lost. Some
-/// has been read from the client already.
+/// Passes on what a client and whoever answers it say, until one of them is gone, or the key of the client is lost.
+/// Some has been read from the client already.
 pub(super) async fn relay(
     client: impl AsyncRead + AsyncWrite,
     early: BytesMut,
@@ -72,8 +72,9 @@ async fn pass_down(
     by: &By,
     key_is_lost: impl Future<Output = ()>,
 ) -> io::Result<Option<PgWireError>> {
-    let (mut frames, mut bytes, mut has_begun) = (Frames::default(), vec![0; CHUNK_BYTES], false);
-    let (mut key_is_lost, mut is_lost) = (pin!(key_is_lost), false);
+    let (mut frames, mut bytes) = (Frames::default(), vec![0; CHUNK_BYTES]);
+    let (mut has_begun, mut is_lost) = (false, false);
+    let mut key_is_lost = pin!(key_is_lost);
     loop {
         // Also when something is under way: a client is told between two messages, and not within one.
         if is_lost && frames.is_between() {
