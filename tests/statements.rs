@@ -16,10 +16,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::minutes::{at_every_commit, closed_minutes_are_right, parameters_of};
 use crate::simulation::{
-    Actor, Computation, Does, FOREIGN_COLUMN, Statements, Survivors, Version, are_events, for_seeds, net_positions,
-    positions, raw_is_conserved, raw_is_the_log, survive_beside, survive_in_part, versions, what_is_kept_is_whole,
+    Actor, Computation, Does, FOREIGN_COLUMN, Statements, Survivors, Version, are_events, clean_up_once, for_seeds,
+    net_positions, positions, raw_is_conserved, raw_is_the_log, survive_beside, survive_in_part, versions,
+    what_is_kept_is_whole,
 };
 use crate::upkeep::are_rolled_up;
+
+/// Whether all versions that are kept are whole, once what somebody died over has been given up to its end.
+async fn what_is_given_up_is_gone(world: &Survivors, seed: u64) -> Result<(), String> {
+    clean_up_once(&world.lake, &world.store).await.map_err(|error| error.to_string())?;
+    what_is_kept_is_whole(world, seed).await
+}
 
 /// Seeds of each law, and of those in whose worlds days pass: they take longer.
 const SEEDS: Range<u64> = 0..8;
@@ -48,7 +55,7 @@ fn alterations_that_oblige_nobody_stop_nobody_and_what_others_left_stays() {
         let actors = [&foreign[..], &[Actor::CleanUp, Actor::Backfill, Actor::Promote]].concat();
         let world = survive_beside(seed, &jobs(seed), &actors).await?;
         is_as_ever(&world).await?;
-        what_is_kept_is_whole(&world, seed).await?;
+        what_is_given_up_is_gone(&world, seed).await?;
         for table in tables {
             Statements { store: world.store.clone(), table }.has_all_it_left().await?;
         }
@@ -133,7 +140,7 @@ fn what_others_delete_or_restore_is_all_that_is_gone_or_back() {
         let foreign = does.map(|does| Actor::Other(Table::Clicks, does));
         let ours = [Actor::CleanUp, Actor::Pin, Actor::Rewrite(Table::Clicks)];
         let world = survive_beside(seed, &[Computation::Raw], &[&foreign[..], &ours[..]].concat()).await?;
-        what_is_kept_is_whole(&world, seed).await?;
+        what_is_given_up_is_gone(&world, seed).await?;
         let foreign = foreign_rows(&world).await?;
         let found = conservation(&world.lake, Table::ClicksMinute, MEMORY).await.map_err(|error| error.to_string())?;
         if found.holds() == foreign.is_empty() { Ok(()) } else { Err(format!("{foreign:?}, but {found}")) }

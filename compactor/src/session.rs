@@ -1,7 +1,7 @@
 //! Queries over the rows of files: a session that takes so much memory and then the disk, and files as a table in it.
 //!
-//! What is asked is built as a plan, not written as SQL: whoever awaits DataFusion's reading of a text has all of its
-//! parser and planner compiled once more, which takes minutes.
+//! Queries are built as plans, not written as SQL: a crate that awaits DataFusion's SQL has its parser and planner
+//! compiled once more, which takes minutes.
 //!
 //! A file that cannot be read is remembered by its path. The error that comes out of a query says so in words only, and
 //! whoever leaves the file out must know which it was.

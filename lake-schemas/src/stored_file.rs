@@ -79,10 +79,8 @@ impl AsyncFileReader for StoredFile {
 /// Why a file of a table cannot be read. What the store does not answer may pass; what does not decode is damaged, and
 /// is so whenever it is read. `doing` says what was done with the file.
 pub fn unread(table: Table, doing: &str, path: &str, error: ParquetError) -> LakeError {
-    let is_of_the_store =
-        matches!(&error, ParquetError::External(cause) if cause.downcast_ref::<object_store::Error>().is_some());
     let what = format!("{table}: {doing} {path}");
-    if is_of_the_store {
+    if of_the_store(&error).is_some() {
         return LakeError::store(what, error);
     }
     let said = error.to_string();
@@ -105,8 +103,13 @@ pub fn way_out(table: Table) -> &'static str {
 
 /// Whether a file cannot be read because it is not there.
 pub fn is_gone(error: &ParquetError) -> bool {
-    let ParquetError::External(cause) = error else { return false };
-    cause.downcast_ref().is_some_and(|cause| matches!(cause, object_store::Error::NotFound { .. }))
+    matches!(of_the_store(error), Some(object_store::Error::NotFound { .. }))
+}
+
+/// The error of the store that is behind one of Parquet's, if it is.
+fn of_the_store(error: &ParquetError) -> Option<&object_store::Error> {
+    let ParquetError::External(cause) = error else { return None };
+    cause.downcast_ref()
 }
 
 fn external(error: object_store::Error) -> ParquetError {

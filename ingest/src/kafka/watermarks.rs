@@ -84,7 +84,7 @@ pub(super) fn until_told<C: ConsumerContext>(
     }
 }
 
-/// That there is no answer, and of which partitions there cannot be one.
+/// The error for a question without an answer; it names the partitions that cannot have one.
 fn unanswered(topic: &str, error: &KafkaError, without_leader: &[i32]) -> SourceError {
     if without_leader.is_empty() {
         return failed(topic, error);
@@ -92,7 +92,7 @@ fn unanswered(topic: &str, error: &KafkaError, without_leader: &[i32]) -> Source
     SourceError::Failed(format!("topic {topic}: {error}; these partitions have no leader: {without_leader:?}"))
 }
 
-/// Those of the partitions that have no leader now, as far as that is told.
+/// Finds the partitions that have no leader now, as far as the brokers tell.
 fn without_leader<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str, partitions: &[i32]) -> Vec<i32> {
     let Ok(metadata) = consumer.fetch_metadata(Some(topic), LEADERS_MAX) else { return Vec::new() };
     let told = metadata.topics().iter().flat_map(|topic| topic.partitions());

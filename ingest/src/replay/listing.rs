@@ -10,7 +10,7 @@ use lake_schemas::path::path_of;
 use lake_schemas::{OffsetRange, RawFile, TopicPartition};
 use object_store::path::Path;
 
-/// What is alike of files: the number of their partition, and its topic, as far as that is told.
+/// The key that files are grouped by: the number of their partition, and its topic, as far as statistics tell it.
 type Of = (i64, String);
 
 /// The live files of a raw table at one version.

@@ -35,8 +35,8 @@ const VERSIONS_AT_ONCE: usize = 10_000;
 /// Versions that are kept up to which all of them are read whenever any are given up.
 const VERSIONS_READ_FREELY: Version = if cfg!(test) { 50 } else { 10_000 };
 
-/// Of more, a part like this must be given up for all of them to be read: a process that cleans up once, and ends,
-/// would read a week of entries for a few minutes of them, each time.
+/// Above that, entries are read only to give up one version for every so many that are kept: otherwise a process that
+/// cleans up once, and ends, would read a week of entries to give up a few minutes, each time.
 const GIVEN_UP_PART: Version = 10;
 
 /// What a clean-up deletes, or would.

@@ -29,7 +29,7 @@ pub(super) struct Confirmed {
 
 /// What tells an object from another under the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Mark {
+pub(super) struct Mark {
     e_tag: Option<String>,
     size: u64,
     last_modified: DateTime<Utc>,
@@ -66,7 +66,7 @@ impl Confirmed {
 }
 
 /// How the entry of a version looks; `None` if it is not there.
-async fn mark(table: Table, store: &dyn ObjectStore, version: Version) -> Result<Option<Mark>> {
+pub(super) async fn mark(table: Table, store: &dyn ObjectStore, version: Version) -> Result<Option<Mark>> {
     match store.head(&commit_uri_from_version(Some(version))).await {
         Ok(meta) => Ok(Some(Mark::of(meta))),
         Err(StoreError::NotFound { .. }) => Ok(None),

@@ -51,7 +51,7 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Of a commit to a table that is of such a shape, and has such a definition.
+    /// Makes the entry of a commit to a table of such a shape and definition.
     ///
     /// # Panics
     ///

@@ -29,7 +29,7 @@ const COUNT_AGAIN: &str = "`clicklake backfill --replace` counts minutes that ar
 pub struct ForeignChange {
     /// The table that was changed.
     pub table: Table,
-    /// Which version.
+    /// The version that the program wrote.
     pub version: Version,
     /// When it was written, in milliseconds since 1970, as far as it says.
     pub time_ms: Option<i64>,

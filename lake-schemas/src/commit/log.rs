@@ -10,11 +10,11 @@ use deltalake::kernel::{Action, Add};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef, commit_uri_from_version};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
+use object_store::ObjectStore;
 use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
-use super::confirmed::Confirmed;
+use super::confirmed::{Confirmed, mark};
 use super::definition::create;
 use super::doubt::Doubt;
 use super::entry::{self, Entry, READS_MAX, VersionFiles};
@@ -447,11 +447,7 @@ impl TableLog {
 
     /// Whether the entry of a version is there.
     async fn has_entry(&self, version: Version) -> Result<bool> {
-        match self.object_store().head(&commit_uri_from_version(Some(version))).await {
-            Ok(_) => Ok(true),
-            Err(StoreError::NotFound { .. }) => Ok(false),
-            Err(error) => Err(error).while_doing(|| format!("{}: looking for version {version}", self.table)),
-        }
+        Ok(mark(self.table, self.object_store().as_ref(), version).await?.is_some())
     }
 
     /// Something has the name of the next entry that is none: a folder, or a link that leads nowhere.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::future::{BoxFuture, try_join3};
+use futures::future::{BoxFuture, join3};
 use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::commit::{Changed, Partitions, TableLog, Version, VersionFiles};
 use lake_schemas::minute::Parameters;
@@ -29,12 +29,14 @@ impl Followed {
     pub fn sources<'a>(&'a mut self, lake: &'a Lake) -> BoxFuture<'a, Result<Sources>> {
         Box::pin(async move {
             let Self { minutes, hourly, daily } = self;
-            try_join3(
+            // All of them to their ends: loading a table that nobody waits for any more panics if the process ends.
+            let refreshed = join3(
                 refresh(minutes, lake, Table::ClicksMinute),
                 refresh(hourly, lake, Table::ClicksHourly),
                 refresh(daily, lake, Table::ClicksDaily),
-            )
-            .await?;
+            );
+            let (of_minutes, of_hours, of_days) = refreshed.await;
+            of_minutes.and(of_hours).and(of_days)?;
             // All were looked at at once, so what a roll-up was made of may be newer than what was found of its source:
             // it is there by now.
             if is_ahead(daily.as_ref(), hourly.as_ref()) {
