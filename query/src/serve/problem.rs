@@ -122,7 +122,7 @@ pub(super) enum Telling {
 impl Problem {
     /// Why a question as of some moment has no answer. What is wrong with the newest version is wrong with the server;
     /// what is wrong with an earlier one, that it is asked for.
-    pub fn of(error: QueryError, as_of: AsOf, telling: Telling) -> Self {
+    pub(super) fn of(error: QueryError, as_of: AsOf, telling: Telling) -> Self {
         let why = match error {
             QueryError::Lake(LakeError::Refused(why)) => why,
             error => return error.into(),
@@ -137,7 +137,7 @@ impl Problem {
     }
 
     /// That the lake is not ready, and why.
-    pub fn not_ready(why: &str, telling: Telling) -> Self {
+    pub(super) fn not_ready(why: &str, telling: Telling) -> Self {
         Self::busy(if telling == Telling::Everything { why } else { SILENT })
     }
 }

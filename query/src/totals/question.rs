@@ -251,7 +251,7 @@ mod tests {
         let both = at([old.clone(), new.clone()], &[]);
         assert_eq!(pending(&both, Some(120_000)), ["up-1/0"]);
         assert_eq!(both.complete_until(), time(60_000));
-        let over = at([old.clone(), new.clone()], &[old.0.clone()]);
+        let over = at([old.clone(), new.clone()], std::slice::from_ref(&old.0));
         assert!(over.is_final(time(120_000)) && !over.is_final(None));
         assert_eq!(over.complete_until_by_topic(), BTreeMap::from([("up-2", time(600_000))]));
         // When all is over, all is final, and complete until where the last came.

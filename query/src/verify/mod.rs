@@ -59,9 +59,12 @@ pub struct Question<'a> {
     pub windows: Windows,
     /// What it is compared with; `None`: the recount in SQL.
     pub by: Option<&'a dyn Recompute>,
-    /// Is told before each partition how many are done, how many there are, and which comes next.
-    pub progress: Option<&'a (dyn Fn(usize, usize, &TopicPartition) + Sync)>,
+    /// Who is told how far it is.
+    pub progress: Option<&'a Progress<'a>>,
 }
+
+/// Is told before each partition how many are done, how many there are, and which comes next.
+pub type Progress<'a> = dyn Fn(usize, usize, &TopicPartition) + Sync + 'a;
 
 impl Default for Question<'_> {
     fn default() -> Self {

@@ -187,6 +187,7 @@ fn what_was_once_answered_otherwise_is_not_any_more() {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "the seed, for those who look for why")]
 fn what_is_made_up_is_answered_as_sql_answers_it_or_refused() {
     let seed = std::env::var("CLICKLAKE_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(SEED);
     println!("seed {seed}");

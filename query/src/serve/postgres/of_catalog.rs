@@ -320,7 +320,6 @@ fn is_of_indexes(function: &Function) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::parsed::parse;
-    use super::*;
 
     fn put(asked: &str) -> String {
         parse(asked).and_then(|statement| super::super::parsed::adapted(statement, asked)).expect("SQL").to_string()
