@@ -291,24 +291,25 @@ const SETTINGS: [&str; 4] = ["out_of_orderness", "allowed_lateness", "dedup_hori
 /// A part of history; without any of these, all of it.
 #[derive(Clone, Debug, Args)]
 pub struct Range {
+    // No variable that somebody has left in an environment chooses which history is computed again.
     /// Only minutes from this time on
-    #[arg(long, env = "CLICKLAKE_FROM", value_name = "TIME", value_parser = minute)]
+    #[arg(long, value_name = "TIME", value_parser = minute)]
     pub from: Option<EventTime>,
     /// Only minutes before this time
-    #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
+    #[arg(long, value_name = "TIME", value_parser = minute)]
     pub to: Option<EventTime>,
     /// Only what versions of clicks added, from this one on
-    #[arg(long, env = "CLICKLAKE_FROM_VERSION", value_name = "A", conflicts_with_all = ["from", "to"])]
+    #[arg(long, value_name = "A", conflicts_with_all = ["from", "to"])]
     pub from_version: Option<u64>,
     /// Only what versions of clicks added, up to this one
-    #[arg(long, env = "CLICKLAKE_TO_VERSION", value_name = "B", conflicts_with_all = ["from", "to"])]
+    #[arg(long, value_name = "B", conflicts_with_all = ["from", "to"])]
     pub to_version: Option<u64>,
     /// Clicks as they were at this time
-    #[arg(long, env = "CLICKLAKE_AS_OF", value_name = "TIME", value_parser = instant,
+    #[arg(long, value_name = "TIME", value_parser = instant,
           conflicts_with_all = ["from", "to", "from_version", "to_version"])]
     pub as_of: Option<DateTime<Utc>>,
     /// Clicks as they were in this version
-    #[arg(long, env = "CLICKLAKE_AS_OF_VERSION", value_name = "V",
+    #[arg(long, value_name = "V",
           conflicts_with_all = ["from", "to", "from_version", "to_version", "as_of"])]
     pub as_of_version: Option<u64>,
 }

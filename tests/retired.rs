@@ -7,7 +7,7 @@ use std::time::Duration;
 use ingest::drive::Pace;
 use lake_schemas::commit::{Commit, Move, Outcome, TableLog, TableView};
 use lake_schemas::minute::Parameters;
-use lake_schemas::retire::{Topic, retire};
+use lake_schemas::retire::{Topic, retire, waiting_for};
 use lake_schemas::{EventTime, Lake, Stand, Table, TopicPartition};
 use object_store::memory::InMemory;
 use query::totals::{AsOf, Question, StandsAt, Totals};
@@ -157,6 +157,28 @@ fn a_partition_that_a_job_was_given_is_waited_for_before_its_first_message() {
         assert!(at(&lake, AsOf::Newest).await.is_final(to));
         minutes.run_for(&lake, &log, pace, Duration::from_secs(5)).await;
         assert!(!at(&lake, AsOf::Newest).await.is_final(to));
+    });
+}
+
+#[test]
+fn what_is_not_said_yet_of_a_partition_is_said_though_another_job_was_first_with_the_rest() {
+    simulate(async {
+        let lake = lake_on(Arc::new(InMemory::new()));
+        by_hand::minutes(&lake, Table::ClicksMinute, &Parameters::default()).await;
+        let open = || async { TableLog::open(&lake, Table::ClicksMinute).await.expect("memory") };
+        let (mut first, mut second) = (open().await, open().await);
+        let partitions = |numbers: [i32; 2]| numbers.map(|number| TopicPartition::new("clicks", number));
+        let commit = waiting_for(&first, &partitions([0, 1])).expect("both are new");
+        assert!(matches!(first.commit(&commit).await, Ok(Outcome::Committed(_))));
+        // The other one has not seen that.
+        let commit = waiting_for(&second, &partitions([1, 2])).expect("both are new to it");
+        assert!(matches!(second.commit(&commit).await, Ok(Outcome::Fenced { .. })));
+        let commit = waiting_for(&second, &partitions([1, 2])).expect("one of them is");
+        assert_eq!(commit.moves.len(), 1);
+        assert!(matches!(second.commit(&commit).await, Ok(Outcome::Committed(_))));
+        assert_eq!(waiting_for(&second, &partitions([1, 2])).map(|commit| commit.moves), None);
+        let waited_for = at(&lake, AsOf::Newest).await.partitions.stands.into_keys().map(|of| of.partition);
+        assert_eq!(waited_for.collect::<Vec<_>>(), [0, 1, 2]);
     });
 }
 

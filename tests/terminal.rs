@@ -5,10 +5,12 @@ use std::fs::File;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
+use lake_schemas::commit::TableLog;
 use lake_schemas::{Lake, Stand, Table};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::NOON_MS;
 use crate::by_hand::{self, Row};
 use crate::readers::python;
 use crate::simulation::simulate;
@@ -80,6 +82,69 @@ fn no_id_controls_a_terminal() {
     assert_eq!(ids, expected, "programs get them as they are");
 }
 
+/// Runs a command on a terminal of its own, and prints what that was sent.
+const ON_A_TERMINAL: &str = "\
+import os, pty, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execv(sys.argv[1], sys.argv[1:])
+sent = b''
+try:
+    while chunk := os.read(terminal, 65536):
+        sent += chunk
+except OSError:
+    pass
+os.waitpid(child, 0)
+sys.stdout.buffer.write(sent)
+";
+
+#[test]
+fn a_terminal_is_sent_text_in_each_format() {
+    let (_folder, lake) = hostile();
+    let ids = "select ad_id, campaign_id from clicks_minute";
+    for arguments in [
+        &["top"][..],
+        &["top", "--format", "json"],
+        &["sql", ids],
+        &["sql", "--format", "csv", ids],
+        &["sql", "--format", "tsv", ids],
+        &["sql", "--format", "json", ids],
+        &["sql", "--format", "nd-json", ids],
+    ] {
+        let mut on_a_terminal = Command::new(python());
+        on_a_terminal.args(["-c", ON_A_TERMINAL, env!("CARGO_BIN_EXE_clicklake")]);
+        on_a_terminal.args(arguments).args(["--lake", &lake]).envs([("NO_COLOR", "1"), ("TERM", "xterm")]);
+        let output = on_a_terminal.stdin(Stdio::null()).output().expect("Python runs");
+        // A terminal ends its lines so.
+        let shown = text(&output.stdout).replace("\r\n", "\n");
+        assert!(shown.contains("cleared"), "{arguments:?}: {shown:?}: {}", text(&output.stderr));
+        let control = shown.chars().find(|letter| letter.is_control() && *letter != '\n' && *letter != '\t');
+        assert_eq!(control, None, "{arguments:?}: {shown:?}");
+    }
+}
+
+#[test]
+fn what_programs_read_of_an_audit_has_ids_as_they_are() {
+    let (_folder, path) = hostile();
+    simulate(async {
+        let lake = Lake::at(&path).expect("a lake");
+        let mut clicks = TableLog::open(&lake, Table::Clicks).await.expect("a disk");
+        let click = json!({ "ad_id": "a", "event_time": NOON_MS });
+        by_hand::append_clicks(&mut clicks, 0, [(5, click)], 6).await;
+    });
+    let output = run(&path, &["verify", "--format", "json"], &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let differences = found["differences"].as_array().expect("differences");
+    let mut ids: Vec<_> = differences.iter().filter_map(|one| one["dimensions"]["ad_id"].as_str()).collect();
+    ids.sort_unstable();
+    let mut expected = HOSTILE;
+    expected.sort_unstable();
+    assert_eq!(ids, expected);
+    let of_an_hour = run(&path, &["verify"], &[("CLICKLAKE_TO", "2026-03-07T00:00:00Z")]);
+    assert!(text(&of_an_hour.stderr).contains("only windows to 2026-03-07"), "a bound that is left there is said");
+}
+
 /// Commands that answer, with what they answer for.
 const ANSWERS: [&[&str]; 12] = [
     &["total", "--ad", "x"],
@@ -145,6 +210,20 @@ fn switches_take_the_usual_words_and_what_is_empty_is_not_set() {
     }
     let flag = run(&lake, &total, &[("CLICKLAKE_CAMPAIGN", "other")]);
     assert_eq!(text(&flag.stdout), plain, "the flag wins: {}", text(&flag.stderr));
+    let flags = [&total[..], &["--from", "2026-03-07", "--to", "2026-03-08"]].concat();
+    let (plain, both) = (run(&lake, &flags, &[]), [("CLICKLAKE_CAMPAIGN", "other"), ("CLICKLAKE_LAST", "1h")]);
+    let beaten = run(&lake, &flags, &both);
+    assert_eq!(beaten.stdout, plain.stdout, "each wins against its own: {}", text(&beaten.stderr));
+    let contradiction = [("CLICKLAKE_FROM", "2026-03-07"), ("CLICKLAKE_LAST", "1h")];
+    assert_eq!(run(&lake, &total, &contradiction).status.code(), Some(2), "neither of two variables is passed over");
+    let beside = [&total[..], &["--to", "2026-03-08"]].concat();
+    let of_variable = run(&lake, &beside, &contradiction);
+    let of_flag = run(&lake, &[&beside[..], &["--from", "2026-03-07"]].concat(), &[]);
+    assert_eq!(of_variable.stdout, of_flag.stdout, "what agrees with a flag holds: {}", text(&of_variable.stderr));
+    let off = run(&lake, &["verify"], &[("CLICKLAKE_CONSERVATION", "no"), ("CLICKLAKE_FROM", "2026-03-07")]);
+    assert_ne!(off.status.code(), Some(2), "a switch that is off contradicts nothing: {}", text(&off.stderr));
+    assert!(run(&lake, &["status"], &[("CLICKLAKE_FORMAT", "csv")]).status.success());
+    assert!(text(&run(&lake, &["top", "--help"], &[]).stdout).contains("CLICKLAKE_TOP_BY"), "help names variables");
     // No history is rewritten because of what was left in an environment.
     let replace = run(&lake, &["backfill"], &[("CLICKLAKE_REPLACE", "true")]);
     let undo = run(&lake, &["promote"], &[("CLICKLAKE_UNDO", "true")]);
@@ -222,5 +301,5 @@ fn the_state_of_the_pipeline_is_some_lines_or_an_object() {
     assert_eq!(status["tables"][0]["version"], 1, "{status}");
     assert_eq!(status["tables"][0]["cut"]["clicks"]["0"], 6, "{status}");
     assert!(status["tables"][0]["age_seconds"].is_i64(), "{status}");
-    assert_eq!(status["pins"], serde_json::json!([]), "{status}");
+    assert_eq!(status["pins"], json!([]), "{status}");
 }

@@ -231,7 +231,8 @@ pub struct Status {
     #[command(flatten)]
     pub topic: Topic,
     /// How it is written
-    #[arg(long, env = "CLICKLAKE_FORMAT", default_value = "table")]
+    // The variable for rows may say csv, which this cannot be.
+    #[arg(long, default_value = "table")]
     pub format: StatusFormat,
 }
 

@@ -1,5 +1,6 @@
 //! `clicklake retire`: a topic that is over is not waited for.
 
+use chrono::NaiveDateTime;
 use lake_schemas::commit::TableView;
 use lake_schemas::retire::{Topic, retire};
 use lake_schemas::{Lake, LakeError, Table};
@@ -7,8 +8,8 @@ use lake_schemas::{Lake, LakeError, Table};
 use crate::arguments::Retire;
 use crate::report;
 
-/// What the names of topics begin with that `clicklake up` makes on its test broker, which forgets them.
-pub const TOPIC_OF_UP: &str = "up-";
+/// How `clicklake up` names the topics that it makes on its test broker, which forgets them: by the time.
+pub const TOPIC_OF_UP: &str = "up-%Y%m%dT%H%M%S%3fZ";
 
 pub async fn run(lake: &str, command: Retire) -> anyhow::Result<()> {
     let (lake, topic) = (Lake::at(lake)?, command.topic);
@@ -31,7 +32,8 @@ pub async fn leftovers(lake: &Lake, but: Option<&str>) -> Result<Vec<String>, La
     let known = minutes.partitions();
     let mut topics: Vec<_> = known.waited_for().map(|(of, _)| of.topic.as_str()).collect();
     topics.dedup();
-    topics.retain(|topic| topic.starts_with(TOPIC_OF_UP) && Some(*topic) != but);
+    // A topic of somebody else may begin like these.
+    topics.retain(|topic| NaiveDateTime::parse_from_str(topic, TOPIC_OF_UP).is_ok() && Some(*topic) != but);
     let mut left = Vec::new();
     for topic in topics {
         match retire(lake, topic, Topic::Over).await {

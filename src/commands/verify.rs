@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use lake_schemas::job::SourceError;
-use lake_schemas::{Lake, LakeError, TopicPartition};
+use lake_schemas::{EventTime, Lake, LakeError, TopicPartition};
 use query::QueryError;
 use query::verify::{Question, Recompute, Stands, conservation, verify};
 use stream_agg::job::Aggregate as Job;
@@ -26,6 +26,7 @@ pub async fn run(lake: &str, command: Verify) -> anyhow::Result<ExitCode> {
     let lake = Lake::at(lake)?;
     let memory = command.memory_limit.unwrap_or_else(memory::three_quarters);
     let is_json = command.format == AuditFormat::Json;
+    say_of_which_windows(&command);
     let (is_right, found) = if command.conservation {
         let found = conservation(&lake, command.table, memory).await?;
         (found.holds(), if is_json { found.to_json().to_string() } else { found.to_string() })
@@ -40,8 +41,22 @@ pub async fn run(lake: &str, command: Verify) -> anyhow::Result<ExitCode> {
         let found = found?;
         (found.is_equal(), if is_json { found.to_json().to_string() } else { found.to_string() })
     };
-    report::print_text(found.trim_end())?;
+    if is_json {
+        // Escapes of ours would be none of JSON's.
+        report::print_bytes(format!("{found}\n").as_bytes())?;
+    } else {
+        report::print_text(found.trim_end())?;
+    }
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERS) })
+}
+
+/// Says which windows are looked at, unless it is all: a bound may have been left in the environment.
+fn say_of_which_windows(command: &Verify) {
+    let bound = |word: &str, time: Option<EventTime>| time.map(|time| format!(" {word} {time}")).unwrap_or_default();
+    let span = format!("{}{}", bound("from", command.from), bound("to", command.to));
+    if !span.is_empty() {
+        report::say(&format!("only windows{span} are looked at"));
+    }
 }
 
 /// The operators that count live, over the raw clicks.

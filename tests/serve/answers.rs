@@ -186,6 +186,29 @@ fn a_series_has_windows_that_are_short_enough_to_see_and_few_enough_to_show() {
 }
 
 #[test]
+fn what_a_client_has_of_a_lake_is_no_answer_of_another_one() {
+    let (target, runtime) = ("/v1/total?as_of=0", tokio::runtime::Runtime::new().expect("a runtime"));
+    let mut shown = "\"none\"".to_owned();
+    for _ in 0..2 {
+        let (_folder, path) = folder();
+        simulate(async {
+            let world = World::of_seed(1).await;
+            world.moved_to(Lake::at(&path).expect("a lake")).await.append().await;
+        });
+        let server = Server::start(&path, &[]);
+        let get = |tag: &str| runtime.block_on(server.get_with(target, &format!("If-None-Match: {tag}\r\n")));
+        // The version is the same, and so is the question.
+        let answer = get(&shown);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.header("etag").expect("a tag").clone_into(&mut shown);
+        assert_eq!((get(&shown).status, get("*").status), (304, 304));
+        let gone = format!("GET {target}9999 HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", server.address);
+        let gone = runtime.block_on(server.send(format!("{gone}If-None-Match: *\r\n\r\n").as_bytes()));
+        gone.problem(400);
+    }
+}
+
+#[test]
 fn what_cannot_be_asked_is_said() {
     let (_folder, path) = folder();
     simulate(async {

@@ -116,21 +116,25 @@ async fn wait_for(
     if log.table() != Table::ClicksMinute {
         return Ok(());
     }
-    let Some(commit) = waiting_for(log, partitions) else { return Ok(()) };
-    loop {
-        match log.commit(&commit).await {
-            Ok(Outcome::Committed(version)) => {
-                info!(table = %log.table(), version, partitions = commit.moves.len(), "waits for");
-                return Ok(());
+    while let Some(commit) = waiting_for(log, partitions) {
+        let outcome = loop {
+            match log.commit(&commit).await {
+                Ok(outcome) => break outcome,
+                Err(error) => backoff.again(error, stop).await?,
             }
-            // Somebody else has said so meanwhile.
-            Ok(Outcome::Fenced { .. }) => return Ok(()),
-            Ok(outcome @ (Outcome::InputGone { .. } | Outcome::Overtaken { .. })) => {
+        };
+        match outcome {
+            Outcome::Committed(version) => {
+                info!(table = %log.table(), version, partitions = commit.moves.len(), "waits for");
+            }
+            // Somebody else has said something of one of them meanwhile; of the others, it is still to be said.
+            Outcome::Fenced { .. } => {}
+            outcome @ (Outcome::InputGone { .. } | Outcome::Overtaken { .. }) => {
                 unreachable!("it removes nothing, and goes onto any version: {outcome:?}")
             }
-            Err(error) => backoff.again(error, stop).await?,
         }
     }
+    Ok(())
 }
 
 /// Follows tables to their newest versions.

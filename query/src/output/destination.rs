@@ -58,19 +58,27 @@ pub struct Written {
 impl Opened {
     fn file(path: &Path) -> io::Result<Self> {
         let is_special = fs::metadata(path).is_ok_and(|there| !there.is_file());
-        let beside = (!is_special).then(|| beside(path));
+        // A link stays one: what it leads to is replaced.
+        let real = if is_special { None } else { fs::canonicalize(path).ok() };
+        let path = real.unwrap_or_else(|| path.to_owned());
+        let beside = (!is_special).then(|| beside(&path));
         let file = match &beside {
             Some(beside) => File::create(beside),
-            None => File::options().write(true).open(path),
+            None => File::options().write(true).open(&path),
         };
         let file = BufWriter::new(file.map_err(|error| named(&path.display().to_string(), &error))?);
-        Ok(Self::File(Box::new(Written { path: path.to_owned(), beside, file })))
+        Ok(Self::File(Box::new(Written { path, beside, file })))
     }
 
     /// Ends a result: all of it is written. A file that there was before is replaced by it.
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         let Self::File(written) = &mut self else { return Ok(()) };
+        if written.beside.is_some() {
+            // Some stores say only now that they are full.
+            let kept = written.file.get_ref().sync_all();
+            kept.map_err(|error| named(&written.path.display().to_string(), &error))?;
+        }
         if let Some(beside) = written.beside.take() {
             let renamed = fs::rename(&beside, &written.path);
             if renamed.is_err() {
@@ -129,10 +137,11 @@ impl Write for Opened {
     }
 }
 
-/// A name in the same folder, so that taking the other one is a step that is done or not.
+/// A name in the same folder, so that taking the other one is a step that is done or not. It is this process's, so that
+/// no other one writes there.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
+    name.push(format!(".{}.part", std::process::id()));
     path.with_file_name(name)
 }
 
@@ -162,6 +171,21 @@ mod tests {
         assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 1, "nothing is left beside it");
         let lost = Destination::File(folder.join("none/report.csv")).open().expect_err("there is no such folder");
         assert!(lost.to_string().contains("none/report.csv: "), "{lost}");
+        fs::remove_dir_all(folder).expect("it is removed");
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let folder = std::env::temp_dir().join(format!("clicklake-link-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let (file, link) = (folder.join("report.csv"), folder.join("newest.csv"));
+        fs::write(&file, "before").expect("a disk");
+        std::os::unix::fs::symlink(&file, &link).expect("a link");
+        let mut to = Destination::File(link.clone()).open().expect("a file");
+        to.write_all(b"after").expect("a disk");
+        to.finish().expect("a disk");
+        assert_eq!(fs::read_to_string(&file).expect("a file"), "after");
+        assert!(fs::symlink_metadata(&link).is_ok_and(|link| link.is_symlink()), "it leads there");
         fs::remove_dir_all(folder).expect("it is removed");
     }
 

@@ -56,7 +56,8 @@ fn wish(accepted: &str, of: &str) -> u32 {
             name if name.strip_suffix("/*") == Some(family) => 1,
             _ => return None,
         };
-        let quality = parts.find_map(|part| part.strip_prefix("q=")).map_or(Some(1.0), |text| text.parse::<f32>().ok());
+        let quality = parts.find_map(|part| part.strip_prefix(['q', 'Q'])?.strip_prefix('='));
+        let quality = quality.map_or(Some(1.0), |text| text.parse::<f32>().ok());
         Some((exactness, (quality?.clamp(0.0, 1.0) * 1_000.0) as u32))
     });
     found.max().map_or(0, |(_, quality)| quality)
@@ -66,6 +67,8 @@ fn wish(accepted: &str, of: &str) -> u32 {
 pub(super) struct Wanted<'a> {
     /// The question, with who asks it.
     pub question: &'a Question,
+    /// The id of the table that is asked: one that is made again counts its versions anew.
+    pub table: String,
     /// Of which route, and what only that knows.
     pub more: String,
     /// In which form.
@@ -77,24 +80,29 @@ pub(super) struct Wanted<'a> {
 impl Wanted<'_> {
     /// The name of the answer of a version.
     fn tag(&self, version: Version) -> String {
-        let Self { question, more, form, .. } = self;
-        let named = format!("{} {version} {form:?} {more} {question:?}", env!("CARGO_PKG_VERSION"));
+        let Self { question, table, more, form, .. } = self;
+        let named = format!("{} {table} {version} {form:?} {more} {question:?}", env!("CARGO_PKG_VERSION"));
         let hash = Sha256::digest(named.as_bytes());
         let digits: String = hash.iter().take(TAG_BYTES).map(|byte| format!("{byte:02x}")).collect();
         format!("W/\"{digits}\"")
     }
 
-    /// That the client has the answer of a version, if it has.
+    /// That the client has the answer of a version, if it shows its tag.
     pub fn if_had(&self, version: Version) -> Option<Response> {
         let tag = self.tag(version);
+        self.shown().any(|shown| is_same(shown, &tag)).then(|| self.unchanged(&tag))
+    }
+
+    /// The tags that the client shows.
+    fn shown(&self) -> impl Iterator<Item = &str> {
         let shown = self.headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
-        let has =
-            shown.flat_map(|tags| tags.split(',')).map(str::trim).any(|other| other == "*" || is_same(other, &tag));
-        has.then(|| {
-            let mut response = StatusCode::NOT_MODIFIED.into_response();
-            self.name(&tag, response.headers_mut());
-            response
-        })
+        shown.flat_map(|tags| tags.split(',')).map(str::trim)
+    }
+
+    fn unchanged(&self, tag: &str) -> Response {
+        let mut response = StatusCode::NOT_MODIFIED.into_response();
+        self.name(tag, response.headers_mut());
+        response
     }
 
     /// An answer. `named` is the column that says whose a row is, or of when; none, if no row says.
@@ -104,6 +112,10 @@ impl Wanted<'_> {
             return had;
         }
         let tag = self.tag(version);
+        // Whatever it is that the client has: there is an answer, which is known only now.
+        if self.shown().any(|shown| shown == "*") {
+            return self.unchanged(&tag);
+        }
         let mut response = match self.form {
             Form::Json => Json(Told { rows, of }).into_response(),
             Form::Csv => {
@@ -141,7 +153,8 @@ fn csv<R: Row>(rows: &[R], named: Option<&str>) -> String {
     let mut text = named.map(|name| format!("{name},")).unwrap_or_default() + &measures + "\r\n";
     for row in rows {
         if named.is_some() {
-            text += &quoted(row.named().unwrap_or_default());
+            // What has no name has none, and not an empty one.
+            text += &row.named().map(quoted).unwrap_or_default();
             text.push(',');
         }
         text += &row.counts().numbers().map(ToString::to_string).join(",");
@@ -151,7 +164,7 @@ fn csv<R: Row>(rows: &[R], named: Option<&str>) -> String {
 }
 
 fn quoted(text: &str) -> String {
-    let is_plain = !text.contains(['"', ',', '\r', '\n']);
+    let is_plain = !text.is_empty() && !text.contains(['"', ',', '\r', '\n']);
     if is_plain { text.to_owned() } else { format!("\"{}\"", text.replace('"', "\"\"")) }
 }
 
@@ -168,9 +181,16 @@ mod tests {
         {
             assert_eq!(form(csv), Form::Csv, "{csv}");
         }
-        for json in
-            ["", "*/*", "application/json", "text/csv;q=0.1, */*", "text/csv;q=0", "text/html,*/*;q=0.8", "nonsense"]
-        {
+        for json in [
+            "",
+            "*/*",
+            "application/json",
+            "text/csv;q=0.1, */*",
+            "text/csv;q=0",
+            "text/csv;Q=0",
+            "text/html,*/*;q=0.8",
+            "nonsense",
+        ] {
             assert_eq!(form(json), Form::Json, "{json}");
         }
         assert_eq!(Form::of(&HeaderMap::new()), Form::Json);
@@ -180,8 +200,13 @@ mod tests {
     fn a_tag_is_of_a_version_a_question_a_form_and_a_key() {
         let (headers, question) = (HeaderMap::new(), Question::default());
         let other = Question { sees: Sees::Campaigns(["a".to_owned()].into()), ..Question::default() };
-        let wanted = |question, form, more: &str| Wanted { question, more: more.to_owned(), form, headers: &headers };
+        let wanted = |question, form, more: &str| {
+            let (table, more) = ("one".to_owned(), more.to_owned());
+            Wanted { question, table, more, form, headers: &headers }
+        };
         let tag = wanted(&question, Form::Json, "").tag(1);
+        let again = Wanted { table: "made again".to_owned(), ..wanted(&question, Form::Json, "") };
+        assert_ne!(tag, again.tag(1), "versions of another table are other versions");
         assert_eq!(tag, wanted(&question, Form::Json, "").tag(1));
         for different in [
             wanted(&question, Form::Json, "").tag(2),
@@ -193,25 +218,30 @@ mod tests {
         }
     }
 
+    fn wanted<'a>(question: &'a Question, headers: &'a HeaderMap) -> Wanted<'a> {
+        let (table, more) = (String::new(), String::new());
+        Wanted { question, table, more, form: Form::Json, headers }
+    }
+
     #[test]
     fn who_has_an_answer_is_told_so() {
         let question = Question::default();
         let has = |shown: &str, version| {
             let headers = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_str(shown).expect("a header"))]);
-            let wanted = Wanted { question: &question, more: String::new(), form: Form::Json, headers: &headers };
-            wanted.if_had(version).map(|response| response.status())
+            wanted(&question, &headers).if_had(version).map(|response| response.status())
         };
-        let headers = HeaderMap::new();
-        let tag = Wanted { question: &question, more: String::new(), form: Form::Json, headers: &headers }.tag(7);
-        for shown in [tag.as_str(), tag.trim_start_matches("W/"), &format!("\"x\", {tag}"), "*"] {
+        let tag = wanted(&question, &HeaderMap::new()).tag(7);
+        for shown in [tag.as_str(), tag.trim_start_matches("W/"), &format!("\"x\", {tag}")] {
             assert_eq!(has(shown, 7), Some(StatusCode::NOT_MODIFIED), "{shown}");
         }
         assert_eq!((has(&tag, 8), has("\"x\"", 7)), (None, None));
+        assert_eq!(has("*", 7), None, "whether there is an answer of that version, is not known");
     }
 
     #[test]
     fn names_are_quoted_where_they_must_be() {
         assert_eq!(quoted("ad-7 ä"), "ad-7 ä");
         assert_eq!(quoted("a,\"b\"\n"), "\"a,\"\"b\"\"\n\"");
+        assert_eq!(quoted(""), "\"\"", "it is a name, which nothing is not");
     }
 }

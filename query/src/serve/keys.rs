@@ -14,6 +14,7 @@
 //! A key is looked for in the same time whether it is there, and wherever: each of them is compared to its last byte.
 //! The file may change while a server runs: see [`Keys::follow`].
 
+use std::collections::HashSet;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -26,6 +27,7 @@ use lake_schemas::LakeError;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -38,8 +40,15 @@ const EVERYTHING: &str = "*";
 /// What stands before the campaigns of a key that sees people too.
 const PEOPLE: &str = "[people] ";
 
+/// How that begins, which no campaign does: what is nearly the same would be one that nobody has.
+const PEOPLE_BRACKET: &str = "[people]";
+
 /// Keys that may be in a file: each is compared with every key that is shown.
 const KEYS_MAX: usize = 10_000;
+
+/// Bytes of a file of keys: ten thousand lines with some names each. What a key sees is handed on to the process that
+/// answers its SQL, which takes no more than twice as much.
+const BYTES_MAX: usize = 4 << 20;
 
 /// How often the file is looked at: a key that was taken out opens nothing a moment later.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -151,30 +160,30 @@ impl Keys {
     }
 
     /// Follows the file that they are from, until told to stop: what changes in it holds a second later. A file that is
-    /// gone, or wrong, changes nothing, and is complained of once.
+    /// gone, or wrong, changes nothing, and is complained of once. One that is written while it is read is read again;
+    /// who writes it slowly had better write another, and rename it.
     pub fn follow<'a>(&'a self, file: &'a Path, stop: &'a CancellationToken) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            let (mut read, mut complaint) = (written(file).ok(), String::new());
+            // What was written between the first reading and now is read again.
+            let (mut read, mut complaint) = (None, String::new());
             let mut ticks = interval(LOOK_EVERY);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            // What was written between the first reading and now is read again.
-            let mut is_first = true;
             while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-                let found = written(file);
-                if !is_first && complaint.is_empty() && found.as_ref().ok() == read.as_ref() {
-                    continue;
-                }
-                is_first = false;
-                let taken = found.and_then(|found| Ok((found, fs::read_to_string(file)?)));
-                let taken = taken
-                    .map_err(|error| error.to_string())
-                    .and_then(|(found, text)| self.replace(&text).map(|()| found).map_err(|error| error.to_string()));
+                let (at, known) = (file.to_owned(), if complaint.is_empty() { read } else { None });
+                // A disk may take its time, and who stops does not wait for it.
+                let looked = stop.run_until_cancelled(spawn_blocking(move || look(&at, known))).await;
+                let Some(Ok(looked)) = looked else { continue };
+                let taken = looked.map_err(|error| error.to_string()).and_then(|found| match found {
+                    Some((found, text)) => self.replace(&text).map(|()| Some(found)).map_err(|error| error.to_string()),
+                    None => Ok(None),
+                });
                 match taken {
+                    Ok(None) => {}
                     Ok(found) => {
-                        if read.as_ref() != Some(&found) || !complaint.is_empty() {
+                        if read.is_some() || !complaint.is_empty() {
                             tracing::info!(file = %file.display(), keys = ?self, "the keys were read again");
                         }
-                        (read, complaint) = (Some(found), String::new());
+                        (read, complaint) = (found, String::new());
                     }
                     Err(why) if why != complaint => {
                         tracing::error!(file = %file.display(), why, "the keys stay as they were");
@@ -204,13 +213,35 @@ fn has(lines: &[Line], who: &Who) -> bool {
 }
 
 /// By what it is seen that a file was written: when, and how long it is.
-fn written(file: &Path) -> io::Result<(SystemTime, u64)> {
+type Written = (SystemTime, u64);
+
+fn written(file: &Path) -> io::Result<Written> {
     let there = fs::metadata(file)?;
     Ok((there.modified()?, there.len()))
 }
 
+/// What is in a file; `None`: what was read already, or it is being written.
+fn look(file: &Path, known: Option<Written>) -> io::Result<Option<(Written, String)>> {
+    let found = written(file)?;
+    if known == Some(found) {
+        return Ok(None);
+    }
+    if found.1 > BYTES_MAX as u64 {
+        return Err(io::Error::other(too_long()));
+    }
+    let text = fs::read_to_string(file)?;
+    Ok((written(file)? == found).then_some((found, text)))
+}
+
+fn too_long() -> String {
+    format!("the keys take more than {} MiB; a server has {KEYS_MAX} keys at most", BYTES_MAX >> 20)
+}
+
 fn lines_of(text: &str) -> Result<Arc<[Line]>, LakeError> {
-    let mut lines: Vec<Line> = Vec::new();
+    if text.len() > BYTES_MAX {
+        return Err(LakeError::Refused(too_long()));
+    }
+    let (mut lines, mut there) = (Vec::new(), HashSet::new());
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
@@ -222,7 +253,7 @@ fn lines_of(text: &str) -> Result<Arc<[Line]>, LakeError> {
         let (hash, verifier) = key.split_once(':').map_or((key, None), |(hash, of)| (hash, Some(of)));
         let verifier = verifier.map(|of| Verifier::parse(of).ok_or_else(|| wrong(VERIFIER))).transpose()?;
         let hash = hash_of(hash).ok_or_else(|| wrong(EXPECTED))?;
-        if lines.iter().any(|other| other.hash == hash) {
+        if !there.insert(hash) {
             return Err(wrong("that key is there already; give all its campaigns in one line"));
         }
         lines.push(Line { hash, verifier, sees: sees(campaigns.trim()).map_err(wrong)? });
@@ -246,8 +277,8 @@ pub(super) enum Proved {
 
 const VERIFIER: &str = "what stands behind the hash and a colon is made by `clicklake key`, and by nothing else";
 
-const EXPECTED: &str = "expected the SHA-256 of a key in hex (printf %s KEY | sha256sum), a space, and its campaigns by comma, \
-     after [people] if it sees who clicked, or * for everything";
+const EXPECTED: &str = "expected the SHA-256 of a key in hex (printf %s KEY | sha256sum), a space, and its campaigns by \
+     comma, after [people] if it sees who clicked, or * for everything";
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -275,6 +306,9 @@ fn sees(campaigns: &str) -> Result<Sees, &'static str> {
         Some(campaigns) => (campaigns.trim_start(), true),
         None => (campaigns, false),
     };
+    if campaigns.get(..PEOPLE_BRACKET.len()).is_some_and(|start| start.eq_ignore_ascii_case(PEOPLE_BRACKET)) {
+        return Err("[people] stands once, in small letters, with a blank behind it, before the campaigns");
+    }
     let names = campaigns.split(',').map(|name| match name {
         "" => Err("a campaign has no name"),
         EVERYTHING => Err("* stands alone, for everything"),
@@ -336,6 +370,11 @@ mod tests {
             (format!("{PASSWORD} spring ,summer"), "line 1 of the keys: a campaign begins or ends with a blank"),
             (format!("{PASSWORD} spring,*"), "line 1 of the keys: * stands alone"),
             (format!("{PASSWORD} [people] *"), "line 1 of the keys: * stands alone"),
+            (format!("{PASSWORD} [people]"), "line 1 of the keys: [people] stands once"),
+            (format!("{PASSWORD} [people]spring"), "line 1 of the keys: [people] stands once"),
+            (format!("{PASSWORD} [People] spring"), "line 1 of the keys: [people] stands once"),
+            (format!("{PASSWORD} [people] [people] spring"), "line 1 of the keys: [people] stands once"),
+            ("#".repeat(BYTES_MAX + 1), "the keys take more than 4 MiB"),
             (twice, "line 2 of the keys: that key is there already"),
             ("# nothing".to_owned(), "there are no keys"),
         ];

@@ -1,7 +1,10 @@
-//! Places of connections. When all are taken, whoever has shown no key and has been there longest gives way to who
-//! comes: who only connects keeps nobody out, however often, and no key takes the places of all others.
+//! Places of connections. When all are taken, one that has shown no key gives way to who comes: of those who come from
+//! where most of them come from, the one that has been there longest. Who only connects keeps nobody out, however often
+//! and fast, but those who come from the same address; and no key takes the places of all others.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use tokio_util::sync::CancellationToken;
@@ -24,15 +27,45 @@ pub(super) struct Places {
 struct Taken {
     /// The number of the next.
     next: u64,
-    /// Those who have shown no key, in the order in which they came, and that they have to go.
-    unknown: BTreeMap<u64, CancellationToken>,
+    /// Those who have shown no key, by where they come from and in the order in which they came, and that they have to
+    /// go.
+    unknown: HashMap<IpAddr, BTreeMap<u64, CancellationToken>>,
     /// How many are of which key; without keys, all are of none.
     known: HashMap<Option<KeyId>, usize>,
+}
+
+impl Taken {
+    /// How many there are.
+    fn count(&self) -> usize {
+        self.known.values().sum::<usize>() + self.unknown.values().map(BTreeMap::len).sum::<usize>()
+    }
+
+    /// Gives one away, if one may be.
+    fn give_away(&mut self) -> Option<()> {
+        let age = |of_one: &BTreeMap<u64, CancellationToken>| of_one.keys().next().map(|number| Reverse(*number));
+        let (from, of_one) = self.unknown.iter_mut().max_by_key(|(_, of_one)| (of_one.len(), age(of_one)))?;
+        let (from, (number, oldest)) = (*from, of_one.pop_first()?);
+        oldest.cancel();
+        // None is left there, if it was the only one.
+        self.forget(from, number);
+        Some(())
+    }
+
+    /// Takes one out that has shown no key; whether it was there.
+    fn forget(&mut self, from: IpAddr, number: u64) -> bool {
+        let Some(of_one) = self.unknown.get_mut(&from) else { return false };
+        let was_there = of_one.remove(&number).is_some();
+        if of_one.is_empty() {
+            self.unknown.remove(&from);
+        }
+        was_there
+    }
 }
 
 /// A place, until it is dropped.
 pub(super) struct Place {
     places: Arc<Places>,
+    from: IpAddr,
     number: u64,
     given_away: CancellationToken,
     owner: OnceLock<Option<KeyId>>,
@@ -45,17 +78,27 @@ impl Places {
         Arc::new(Self { most, share, taken: Mutex::default() })
     }
 
-    /// A place for who has just come; `None`: all are taken by those who have keys.
-    pub fn take(self: &Arc<Self>) -> Option<Place> {
+    /// A place for who has just come from an address; `None`: all are taken by those who have keys.
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let mut taken = lock(&self.taken);
-        if taken.known.values().sum::<usize>() + taken.unknown.len() >= self.most {
-            let (_, oldest) = taken.unknown.pop_first()?;
-            oldest.cancel();
+        if taken.count() >= self.most {
+            taken.give_away()?;
         }
-        let (number, given_away) = (taken.next, CancellationToken::new());
+        let (from, number, given_away) = (origin(address), taken.next, CancellationToken::new());
         taken.next += 1;
-        taken.unknown.insert(number, given_away.clone());
-        Some(Place { places: Arc::clone(self), number, given_away, owner: OnceLock::new() })
+        taken.unknown.entry(from).or_default().insert(number, given_away.clone());
+        Some(Place { places: Arc::clone(self), from, number, given_away, owner: OnceLock::new() })
+    }
+}
+
+/// Where an address is: of IPv6, all addresses of one network are of the same people.
+fn origin(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
     }
 }
 
@@ -68,13 +111,18 @@ impl Place {
         }
         let mut taken = lock(&self.places.taken);
         let of_key = taken.known.get(&key).copied().unwrap_or_default();
-        if of_key >= self.places.share || taken.unknown.remove(&self.number).is_none() {
+        if of_key >= self.places.share || !taken.forget(self.from, self.number) {
             return false;
         }
         taken.known.insert(key, of_key + 1);
         // Nobody else has it, and under the lock it was not set.
         let _ = self.owner.set(key);
         true
+    }
+
+    /// Whether it was given to somebody else.
+    pub fn was_given_away(&self) -> bool {
+        self.given_away.is_cancelled()
     }
 
     /// Waits until it is given to somebody else.
@@ -87,7 +135,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = lock(&self.places.taken);
         let Some(key) = self.owner.get() else {
-            taken.unknown.remove(&self.number);
+            taken.forget(self.from, self.number);
             return;
         };
         if let Some(of_key) = taken.known.get_mut(key) {
@@ -101,9 +149,13 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use futures::FutureExt;
 
     use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
     fn is_given_away(place: &Place) -> bool {
         place.is_given_away().now_or_never().is_some()
@@ -112,23 +164,23 @@ mod tests {
     #[test]
     fn who_has_shown_no_key_gives_way_and_nobody_else() {
         let places = Places::new(8, true);
-        let mut held: Vec<_> = (0..8).map(|_| places.take().expect("a place")).collect();
+        let mut held: Vec<_> = (0..8).map(|_| places.take(HERE).expect("a place")).collect();
         let keys = ["a", "b", "c", "d"].map(|key| Some(KeyId::of(key)));
         assert!(held[0].belongs_to(keys[0]) && held[1].belongs_to(keys[0]));
         assert!(held[0].belongs_to(keys[0]), "said twice");
         assert!(!held[2].belongs_to(keys[0]), "it has its share");
-        held.push(places.take().expect("the oldest gives way"));
+        held.push(places.take(HERE).expect("the oldest gives way"));
         let gone: Vec<_> = held.iter().map(is_given_away).collect();
         assert_eq!(gone.iter().position(|gone| *gone), Some(2));
         assert_eq!(gone.iter().filter(|gone| **gone).count(), 1);
-        assert!(!held[2].belongs_to(keys[1]), "it was given away");
+        assert!(!held[2].belongs_to(keys[1]) && held[2].was_given_away());
         held.remove(2);
         for (place, key) in [(2, 1), (3, 1), (4, 2), (5, 2), (6, 3), (7, 3)] {
             assert!(held[place].belongs_to(keys[key]), "{place}");
         }
-        assert!(places.take().is_none(), "all are of keys");
+        assert!(places.take(HERE).is_none(), "all are of keys");
         held.pop();
-        assert!(places.take().is_some());
+        assert!(places.take(HERE).is_some());
         drop(held);
         assert!(lock(&places.taken).known.is_empty() && lock(&places.taken).unknown.is_empty());
     }
@@ -136,8 +188,28 @@ mod tests {
     #[test]
     fn without_keys_everyone_is_the_same() {
         let places = Places::new(2, false);
-        let (one, other) = (places.take().expect("a place"), places.take().expect("a place"));
+        let (one, other) = (places.take(HERE).expect("a place"), places.take(HERE).expect("a place"));
         assert!(one.belongs_to(None) && other.belongs_to(None));
-        assert!(places.take().is_none());
+        assert!(places.take(HERE).is_none());
+    }
+
+    #[test]
+    fn many_from_one_address_push_out_nobody_from_another() {
+        let places = Places::new(8, true);
+        let other = places.take(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))).expect("a place");
+        // Each of another address, of one network.
+        let many: Vec<_> = (0..100_u16)
+            .map(|number| {
+                let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, number, 0, 0, number);
+                places.take(address.into()).expect("a place")
+            })
+            .collect();
+        assert!(!is_given_away(&other), "who is there before all of them");
+        assert_eq!(many.iter().filter(|place| is_given_away(place)).count(), 93);
+        assert!(other.belongs_to(Some(KeyId::of("a"))));
+        let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
+        assert_eq!(origin(mapped), HERE);
+        drop((other, many));
+        assert!(lock(&places.taken).known.is_empty() && lock(&places.taken).unknown.is_empty());
     }
 }

@@ -126,7 +126,7 @@ async fn total(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let question = Asked::of(query.as_deref().unwrap_or_default(), now())?.total(&who.sees)?;
-    let wanted = wanted(&question, "total".to_owned(), &headers);
+    let wanted = wanted(&served, &question, "total".to_owned(), &headers);
     if let Some(had) = had(&served, &wanted) {
         return Ok(had);
     }
@@ -153,7 +153,7 @@ async fn series(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let (question, by) = Asked::of(query.as_deref().unwrap_or_default(), now())?.series(&who.sees)?;
-    let wanted = wanted(&question, format!("series by {by:?}"), &headers);
+    let wanted = wanted(&served, &question, format!("series by {by:?}"), &headers);
     if let Some(had) = had(&served, &wanted) {
         return Ok(had);
     }
@@ -175,7 +175,7 @@ async fn top(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let (question, page) = Asked::of(query.as_deref().unwrap_or_default(), now())?.top(&who.sees)?;
-    let wanted = wanted(&question, format!("top {page:?}"), &headers);
+    let wanted = wanted(&served, &question, format!("top {page:?}"), &headers);
     if let Some(had) = had(&served, &wanted) {
         return Ok(had);
     }
@@ -185,8 +185,9 @@ async fn top(
     Ok(wanted.answer(rows, Some(named), Of::answer(&answer.at, &question)))
 }
 
-fn wanted<'a>(question: &'a Question, more: String, headers: &'a HeaderMap) -> Wanted<'a> {
-    Wanted { question, more, form: Form::of(headers), headers }
+fn wanted<'a>(served: &Served, question: &'a Question, more: String, headers: &'a HeaderMap) -> Wanted<'a> {
+    let table = served.totals.seen_table().unwrap_or_default();
+    Wanted { question, table, more, form: Form::of(headers), headers }
 }
 
 /// That the client has the answer already, if that can be told without looking for it.

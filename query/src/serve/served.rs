@@ -31,8 +31,12 @@ const LOOK_AGE_MAX: Duration = Duration::from_secs(60);
 /// Questions that are answered at once, for each processor: enough to wait for the store side by side. Others wait.
 const QUESTIONS_PER_PROCESSOR: usize = 8;
 
-/// Questions of one key that may wait for an answer at once: those of a hundred pages, so that the next key is not
-/// behind thousands. Who asks more is told to come again.
+/// The part of all places that questions of one key may have at once: however much it asks, and however long that
+/// takes, others find a place.
+const SHARE: usize = 4;
+
+/// Questions of one key that may wait for an answer at once: those of a hundred pages. Who asks more is told to come
+/// again.
 const QUESTIONS_PER_KEY: usize = 400;
 
 /// How long an answer may take, the wait for a place included: nobody waits longer for a page.
@@ -55,21 +59,36 @@ impl Who {
     }
 }
 
-/// How many questions of each key are not answered yet, of keys that have any.
-#[derive(Default)]
-struct Waiting(Mutex<HashMap<KeyId, usize>>);
+/// The questions of each key that are not answered yet, of keys that have any.
+struct Waiting {
+    of_keys: Mutex<HashMap<KeyId, OfKey>>,
+    /// How many of one key may be answered at once.
+    share: usize,
+}
+
+/// The questions of one key.
+struct OfKey {
+    questions: usize,
+    turns: Arc<Semaphore>,
+}
 
 impl Waiting {
+    /// None yet, where there are so many places.
+    fn new(places: usize) -> Self {
+        Self { of_keys: Mutex::default(), share: places.div_ceil(SHARE) }
+    }
+
     /// Counts a question as long as what is returned is held, unless there are too many of its key.
     fn enter(&self, who: &Who) -> Result<Option<Waits<'_>>, Problem> {
         let Some(key) = who.key else { return Ok(None) };
-        let mut all = lock(&self.0);
-        let questions = all.entry(key).or_default();
-        if *questions >= QUESTIONS_PER_KEY {
+        let mut all = lock(&self.of_keys);
+        let none = || OfKey { questions: 0, turns: Arc::new(Semaphore::new(self.share)) };
+        let of_key = all.entry(key).or_insert_with(none);
+        if of_key.questions >= QUESTIONS_PER_KEY {
             return Err(Problem::too_many(QUESTIONS_PER_KEY));
         }
-        *questions += 1;
-        Ok(Some(Waits { all: self, key }))
+        of_key.questions += 1;
+        Ok(Some(Waits { all: self, key, turns: Arc::clone(&of_key.turns) }))
     }
 }
 
@@ -77,15 +96,17 @@ impl Waiting {
 struct Waits<'a> {
     all: &'a Waiting,
     key: KeyId,
+    /// Those of its key, which wait for each other before they wait for a place.
+    turns: Arc<Semaphore>,
 }
 
 impl Drop for Waits<'_> {
     fn drop(&mut self) {
-        let mut all = lock(&self.all.0);
-        if let Entry::Occupied(mut questions) = all.entry(self.key) {
-            *questions.get_mut() -= 1;
-            if *questions.get() == 0 {
-                questions.remove();
+        let mut all = lock(&self.all.of_keys);
+        if let Entry::Occupied(mut of_key) = all.entry(self.key) {
+            of_key.get_mut().questions -= 1;
+            if of_key.get().questions == 0 {
+                of_key.remove();
             }
         }
     }
@@ -117,13 +138,13 @@ impl Looked {
 
 impl Served {
     pub fn new(lake: Lake, keys: Option<Arc<Keys>>, memory: usize) -> Result<Self, QueryError> {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let places = std::thread::available_parallelism().map_or(1, usize::from) * QUESTIONS_PER_PROCESSOR;
         Ok(Self {
             totals: Totals::within(lake, memory)?,
             metrics: Arc::new(Metrics::new()),
             keys,
-            places: Semaphore::new(processors * QUESTIONS_PER_PROCESSOR),
-            waiting: Waiting::default(),
+            places: Semaphore::new(places),
+            waiting: Waiting::new(places),
             looked: Mutex::new(Looked { at: None, why_not: "the lake is being looked at".to_owned() }),
         })
     }
@@ -156,9 +177,13 @@ impl Served {
         question: impl Future<Output = Result<Answer, QueryError>>,
     ) -> Result<Answer, Problem> {
         self.is_ready(who.telling())?;
-        let _asked = self.waiting.enter(who)?;
+        let asked = self.waiting.enter(who)?;
         let _in_flight = self.metrics.in_flight();
         let answer = timeout(ANSWER_MAX, async {
+            let _turn = match &asked {
+                Some(asked) => Some(asked.turns.acquire().await),
+                None => None,
+            };
             let _place = self.places.acquire().await;
             question.await
         });
@@ -239,23 +264,30 @@ pub(super) fn now() -> DateTime<Utc> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
+    use futures::future::join_all;
     use lake_schemas::commit::Partitions;
     use object_store::memory::InMemory;
-    use tokio::time::advance;
+    use tokio::time::{advance, sleep};
     use url::Url;
 
     use super::*;
     use crate::totals::StandsAt;
+
+    /// An answer without rows.
+    fn nothing() -> Answer {
+        let partitions = Partitions::default();
+        let at = StandsAt { minutes: 1, hourly: None, daily: None, partitions, allowed_lateness_ms: 0 };
+        Answer { rows: Vec::new(), at }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_known_of_the_lake_is_answered_with_for_a_minute_and_then_why_it_is_not_is_said() {
         let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
         let served = Served::new(lake, None, 1 << 20).expect("a session");
         let why_not = async || {
-            let partitions = Partitions::default();
-            let at = StandsAt { minutes: 1, hourly: None, daily: None, partitions, allowed_lateness_ms: 0 };
-            let answer = async { Ok(Answer { rows: Vec::new(), at }) };
-            let answer = served.answer(&Who::ANYONE, AsOf::Newest, answer).await;
+            let answer = served.answer(&Who::ANYONE, AsOf::Newest, async { Ok(nothing()) }).await;
             answer.err().map(|problem| problem.detail().to_owned())
         };
         assert_eq!(why_not().await.as_deref(), Some("the lake is being looked at"));
@@ -278,14 +310,32 @@ mod tests {
 
     #[test]
     fn a_key_has_so_many_questions_at_once_and_others_theirs() {
-        let waiting = Waiting::default();
+        let waiting = Waiting::new(8);
         let [one, other] = ["a", "b"].map(|key| Who { sees: Sees::All, key: Some(KeyId::of(key)) });
         let asked: Vec<_> = (0..QUESTIONS_PER_KEY).map(|_| waiting.enter(&one).expect("a place")).collect();
         assert!(waiting.enter(&one).is_err());
         assert!(waiting.enter(&other).is_ok_and(|waits| waits.is_some()));
         drop(asked);
         assert!(waiting.enter(&one).is_ok());
-        assert!(lock(&waiting.0).is_empty(), "who waits no more is not remembered");
+        assert!(lock(&waiting.of_keys).is_empty(), "who waits no more is not remembered");
         assert!(waiting.enter(&Who::ANYONE).is_ok_and(|waits| waits.is_none()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_asks_for_what_takes_long_leaves_places_to_others() {
+        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
+        let served = Served::new(lake, None, 1 << 20).expect("a session");
+        served.take_note(Ok(1));
+        let [one, other] = ["a", "b"].map(|key| Who { sees: Sees::All, key: Some(KeyId::of(key)) });
+        let endless = (0..QUESTIONS_PER_KEY).map(|_| served.answer(&one, AsOf::Newest, pending()));
+        let answered = async {
+            // By then, the others have come.
+            sleep(LOOK_EVERY).await;
+            served.answer(&other, AsOf::Newest, async { Ok(nothing()) }).await
+        };
+        tokio::select! {
+            _ = join_all(endless) => panic!("they do not end before"),
+            answer = answered => assert!(answer.is_ok(), "{:?}", answer.err()),
+        }
     }
 }

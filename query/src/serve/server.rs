@@ -114,12 +114,12 @@ impl Server {
         loop {
             let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
             // Who hangs up at once, or comes when no file can be opened, takes nobody else with it.
-            let Ok((stream, _)) = accepted else {
+            let Ok((stream, address)) = accepted else {
                 sleep(FULL_WAIT).await;
                 continue;
             };
             // All are taken by those who have keys: whoever comes now is hung up on.
-            let Some(place) = places.take() else { continue };
+            let Some(place) = places.take(address.ip()) else { continue };
             let (place, connected) = (Arc::new(place), self.served.metrics.connected("http"));
             let tls = self.tls.as_ref().map(|tls| tls.http());
             let served = connection(stream, tls, router.clone(), Arc::clone(&place), under_way.watcher());

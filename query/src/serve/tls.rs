@@ -42,6 +42,8 @@ pub struct Tls {
 #[derive(Clone)]
 struct Now {
     changed: [Option<SystemTime>; 2],
+    /// Why what they hold by now could not be read, if it could not.
+    complaint: String,
     http: TlsAcceptor,
     postgresql: TlsAcceptor,
 }
@@ -69,17 +71,23 @@ impl Tls {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let tls = Arc::clone(self);
-            // Files may be on a disk that takes its time.
-            if let Err(error) = tokio::task::spawn_blocking(move || tls.look()).await {
+            // Files may be on a disk that takes its time, and who stops does not wait for it.
+            let looked = stop.run_until_cancelled(tokio::task::spawn_blocking(move || tls.look())).await;
+            if let Some(Err(error)) = looked {
                 tracing::warn!(%error, "looking at the certificate");
             }
         }
     }
 
-    /// Reads the files again, if they have changed.
+    /// Reads the files again, if they have changed. What cannot be read is read again at each look, for it may be that
+    /// only a right, or a descriptor, is missing; and it is complained of once.
     pub fn look(&self) {
         let changed = [changed(&self.certificate), changed(&self.key)];
-        if changed == lock(&self.now).changed {
+        let is_known = {
+            let now = lock(&self.now);
+            changed == now.changed && now.complaint.is_empty()
+        };
+        if is_known {
             return;
         }
         match read(&self.certificate, &self.key) {
@@ -88,9 +96,11 @@ impl Tls {
                 tracing::info!(certificate = %self.certificate.display(), "the certificate was read again");
             }
             Err(error) => {
-                // Said once for each change, and not each time that it is looked at.
-                lock(&self.now).changed = changed;
-                tracing::warn!(%error, "the certificate stays what it was");
+                let (complaint, mut now) = (error.to_string(), lock(&self.now));
+                if now.complaint != complaint {
+                    tracing::warn!(%error, "the certificate stays what it was");
+                    now.complaint = complaint;
+                }
             }
         }
     }
@@ -123,7 +133,7 @@ fn read(certificate: &Path, key: &Path) -> Result<Now, LakeError> {
         config.alpn_protocols = vec![protocol.to_vec()];
         TlsAcceptor::from(Arc::new(config))
     };
-    Ok(Now { changed, http: acceptor(HTTP), postgresql: acceptor(POSTGRESQL) })
+    Ok(Now { changed, complaint: String::new(), http: acceptor(HTTP), postgresql: acceptor(POSTGRESQL) })
 }
 
 /// The flags by which the files are named.

@@ -62,6 +62,11 @@ pub(crate) trait Change {
         ControlFlow::Continue(())
     }
 
+    /// Changes a select, of which a query has several if they are put together, before what it is made of.
+    fn select(&mut self, _: &mut Select) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
     /// Changes what stands in the place of a table, before what it is made of.
     fn table_factor(&mut self, _: &mut TableFactor) -> ControlFlow<()> {
         ControlFlow::Continue(())
@@ -185,6 +190,10 @@ impl ParserVisitorMut for Changing<'_> {
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
         self.0.query(query)
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        self.0.select(select)
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {

@@ -147,4 +147,8 @@ impl Reader for FollowedTable {
     fn partitions(&self) -> Partitions {
         self.log.partitions()
     }
+
+    fn id(&self) -> &str {
+        self.log.id()
+    }
 }

@@ -21,6 +21,8 @@ use super::stretches::Stretches;
 /// The tables.
 #[derive(Clone, Debug)]
 pub(crate) struct Sources {
+    /// Delta's id of `clicks_minute`.
+    pub table: String,
     /// What decides the counts.
     pub parameters: Parameters,
     /// The partitions that the minutes know.
@@ -38,7 +40,7 @@ pub(crate) struct Sources {
 impl Sources {
     /// Puts tables together.
     pub async fn of<R: Reader>(minutes: &mut R, mut hourly: Option<&mut R>, daily: Option<&mut R>) -> Result<Self> {
-        let (parameters, partitions) = (minutes.parameters()?, minutes.partitions());
+        let (table, parameters, partitions) = (minutes.id().to_owned(), minutes.parameters()?, minutes.partitions());
         let level = minutes.level().await?;
         let hours = on_top(hourly.as_deref_mut(), minutes, &level).await?;
         let days = match (hourly, &hours) {
@@ -47,7 +49,7 @@ impl Sources {
         };
         let (hourly, hours) = hours.map_or((None, Changed::Anything), |(level, changed)| (Some(level), changed));
         let (daily, days) = days.map_or((None, Changed::Anything), |(level, changed)| (Some(level), changed));
-        Ok(Self { parameters, partitions, minutes: level, hourly, daily, dirty: Dirty { hours, days } })
+        Ok(Self { table, parameters, partitions, minutes: level, hourly, daily, dirty: Dirty { hours, days } })
     }
 
     /// Each table, and the windows that are taken from it.
@@ -109,6 +111,9 @@ pub(crate) trait Reader: Send {
 
     /// The partitions that it knows.
     fn partitions(&self) -> Partitions;
+
+    /// Delta's id of it.
+    fn id(&self) -> &str;
 }
 
 /// A table that is looked at once.
@@ -141,5 +146,9 @@ impl Reader for Viewed {
 
     fn partitions(&self) -> Partitions {
         self.view.partitions()
+    }
+
+    fn id(&self) -> &str {
+        self.view.id()
     }
 }

@@ -160,6 +160,11 @@ impl Totals {
         lock(&self.seen).as_ref().map(|seen| seen.minutes.version)
     }
 
+    /// Delta's id of the table that answers of the newest version are of, as it was last looked at.
+    pub fn seen_table(&self) -> Option<String> {
+        lock(&self.seen).as_ref().map(|seen| seen.table.clone())
+    }
+
     /// What was counted in each window of a stretch of time: `window_start`, DIMS, MEASURES, in that order. Windows at
     /// its edges hold what is in it of them, and windows without counts have no row.
     pub fn series<'a>(&'a self, question: &'a Question, by: Width) -> BoxFuture<'a, Result<Answer, QueryError>> {

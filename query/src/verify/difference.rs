@@ -21,6 +21,10 @@ use crate::output::visible;
 /// Sums whose clicks are looked at, of each partition: enough to see what is wrong.
 pub(super) const PINNED_MAX: usize = 20;
 
+/// Events that are looked at for that, of each partition: each is some hundred bytes, and all are held at once. Sums of
+/// more are named without their clicks.
+const EVENTS_MAX: i128 = 100_000;
+
 /// Ids that are named of a difference.
 const IDS_MAX: usize = 10;
 
@@ -68,7 +72,7 @@ struct Row {
 /// What makes differences, of the first so many of them.
 pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> Result<Vec<Difference>, QueryError> {
     let named = of.parameters.dimension_columns();
-    let keys: Vec<_> = differing.iter().take(PINNED_MAX).map(|one| is_of_key(&one.key, &named)).collect();
+    let keys: Vec<_> = looked_at(&differing).map(|one| is_of_key(&one.key, &named)).collect();
     if keys.is_empty() {
         return Ok(Vec::new());
     }
@@ -116,6 +120,21 @@ pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> R
         Difference { partition: of.partition.clone(), key, dimensions, recounted, found, clicks }
     };
     Ok(differing.into_iter().map(difference).collect())
+}
+
+/// The first differences whose events are few enough to be held together.
+fn looked_at(differing: &[Differing]) -> impl Iterator<Item = &Differing> {
+    let mut room = EVENTS_MAX;
+    differing.iter().take(PINNED_MAX).filter(move |one| {
+        let events: i128 = Measure::ALL
+            .into_iter()
+            .filter(|measure| *measure != Measure::CostMicros)
+            .map(|measure| one.recounted[measure as usize])
+            .sum();
+        let is_room = events <= room;
+        room -= if is_room { events } else { 0 };
+        is_room
+    })
 }
 
 /// The condition that a row is of a window and of these dimensions.
@@ -185,5 +204,31 @@ impl fmt::Display for Cause {
             Self::Twice => "counted in two rows",
             Self::Among => "miscounted in a row of",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lake_schemas::EventTime;
+
+    use super::*;
+
+    #[test]
+    fn of_minutes_with_many_events_the_clicks_are_not_looked_at() {
+        let differing = |(minute, events): (i64, i128)| {
+            let window = EventTime::from_millis(minute * 60_000).expect("a time");
+            let mut recounted = Sums::default();
+            // What it costs is no event.
+            recounted[Measure::CostMicros as usize] = i128::MAX;
+            recounted[Measure::Clicks as usize] = events - 1;
+            recounted[Measure::Late as usize] = 1;
+            Differing { key: Key { window, dimensions: Vec::new() }, recounted, found: Sums::default() }
+        };
+        let many = [EVENTS_MAX - 5, 6, 5, EVENTS_MAX, 1];
+        let all: Vec<_> = (0..).zip(many).map(differing).collect();
+        let minutes: Vec<_> = looked_at(&all).map(|one| one.key.window.millis() / 60_000).collect();
+        assert_eq!(minutes, [0, 2]);
+        let few: Vec<_> = (0..30).map(|minute| differing((minute, 1))).collect();
+        assert_eq!(looked_at(&few).count(), PINNED_MAX);
     }
 }

@@ -150,7 +150,7 @@ fn log(command: &Up) -> anyhow::Result<(KafkaOptions, Option<Broker>)> {
     let broker = Broker::start().context("starting the test broker")?;
     let mut topic = command.topic.clone();
     // The broker forgets on exit: each run has a topic of its own, or its offsets would start over below the cut.
-    topic.topic = format!("{TOPIC_OF_UP}{}", now().format("%Y%m%dT%H%M%S%3fZ"));
+    topic.topic = now().format(TOPIC_OF_UP).to_string();
     broker.create_topic(&topic.topic, PARTITIONS).context("making a topic on the test broker")?;
     Ok((kafka(&broker.bootstrap_servers(), &topic)?, Some(broker)))
 }

@@ -1,7 +1,7 @@
 """Asks a PostgreSQL server what stands on standard input, a JSON list of [statement, parameters or null], and prints what
 each is answered: {"rows": [...]} or {"code": ..., "said": ...}.
 
-Usage: asks.py DSN simple|extended
+Usage: asks.py DSN simple|extended|binary
 """
 
 import json
@@ -15,12 +15,13 @@ def value(column):
 
 
 def answer(connection, protocol, statement, parameters):
-    cursor = psycopg.ClientCursor(connection) if protocol == "simple" else connection.cursor()
+    binary = protocol == "binary"
+    cursor = psycopg.ClientCursor(connection) if protocol == "simple" else connection.cursor(binary=binary)
     try:
-        if protocol == "extended":
-            cursor.execute(statement, parameters, prepare=True)
-        else:
+        if protocol == "simple":
             cursor.execute(statement, parameters)
+        else:
+            cursor.execute(statement, parameters, prepare=True)
         rows = cursor.fetchall() if cursor.description else []
         return {"rows": [[value(column) for column in row] for row in rows]}
     except psycopg.Error as error:

@@ -17,6 +17,7 @@ fn rows_are_copied_in_each_format() {
     let said = String::from_utf8_lossy(&output.stderr);
     let expected = r#"b'1\t10\n2\t20\n'
 b'ad_id;clicks\n1;10\n2;20\n'
+b'ad_id,clicks\n1,10\n2,20\n'
 b',"","c,""d"""\n'
 b'PGCOPY\n\xff\r\n\x00' b'\xff\xff' 59
 [('1', 10), ('2', 20)]

@@ -22,6 +22,7 @@ def main(dsn):
     with psycopg.connect(dsn, autocommit=True) as connection:
         print(copied(connection, f"copy ({ROWS}) to stdout"))
         print(copied(connection, f"COPY ({ROWS}) TO STDOUT WITH (FORMAT csv, HEADER true, DELIMITER ';')"))
+        print(copied(connection, f"copy ({ROWS}) to stdout with csv header"))
         print(copied(connection, "copy (select null as a, '' as b, 'c,\"d\"' as c) to stdout csv"))
         binary = copied(connection, f'COPY ({ROWS}) TO STDOUT (FORMAT "binary")')
         print(binary[:11], binary[-2:], len(binary))

@@ -1,4 +1,4 @@
-//! Law: who has a key logs in without sending it, by SCRAM, and within TLS; and who has none does not.
+//! Law: who has a key logs in without sending it, by SCRAM, and within TLS, as HTTP is then; and who has none does not.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -9,6 +9,7 @@ use query::serve::{Keys, Postgres, Tls, new_key};
 use super::lake::{self, Rows};
 use super::{MEMORY, Served};
 use crate::readers::python;
+use crate::serve::server::{Running, exchange};
 
 /// What somebody sees who logs in, as Python prints it.
 const LOGS_IN: &str = "
@@ -110,4 +111,39 @@ fn files_that_are_no_certificate_are_named() {
         let why = Tls::new(certificate, key).err().map(|why| why.to_string()).expect("it is none");
         assert!(why.contains(said) && why.lines().count() == 1, "{why}");
     }
+}
+
+/// What Python is answered over HTTP within TLS, whose certificate it verifies by a file.
+const GETS: &str = "
+import ssl, sys, urllib.request
+context = ssl.create_default_context(cafile=sys.argv[2])
+# Newer ones want more of a root than openssl puts into one.
+context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+with urllib.request.urlopen(sys.argv[1], context=context, timeout=10) as answer:
+    print(answer.status)
+";
+
+#[test]
+fn http_is_served_within_tls_and_not_without() {
+    let folder = tempfile::tempdir().expect("a folder");
+    lake::write(folder.path(), Rows::All);
+    let (certificate, key) = certify(folder.path(), "first");
+    let (other, _) = certify(folder.path(), "second");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_clicklake"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--lake"]).arg(folder.path());
+    command.arg("--tls-cert").arg(&certificate).arg("--tls-key").arg(&key);
+    let (running, address) = Running::start(command, |line| {
+        let address = line.strip_prefix("serving https://")?;
+        Some(address.trim_end_matches('/').to_owned())
+    });
+    let gets = |root: &Path| {
+        let address = format!("https://{address}/healthz");
+        Command::new(python()).args(["-c", GETS, &address]).arg(root).output().expect("Python runs")
+    };
+    assert_eq!(printed(&gets(&certificate)), "200", "{}", running.said());
+    assert!(!gets(&other).status.success(), "it is not who it should be");
+    let question = format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let plain = runtime.block_on(exchange(&address, question.as_bytes()));
+    assert!(!String::from_utf8_lossy(&plain).contains("HTTP/1.1"), "{plain:?}");
 }

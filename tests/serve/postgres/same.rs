@@ -1,4 +1,5 @@
-//! Law: what the wire answers is what `clicklake sql` answers, by both protocols; or it is refused.
+//! Law: what the wire answers is what `clicklake sql` answers, by both protocols, as text and in binary; or it is
+//! refused.
 //!
 //! Asked are all queries of `tests/sql`, those that were once answered otherwise, and some hundred that are made up by
 //! a seed.
@@ -27,6 +28,9 @@ const SEED: u64 = 21;
 
 /// Questions that are made up.
 const QUESTIONS: usize = 300;
+
+/// How questions are put, and answers come.
+const PROTOCOLS: [&str; 3] = ["simple", "extended", "binary"];
 
 /// What the wire once answered otherwise.
 const FOUND: [&str; 14] = [
@@ -66,12 +70,12 @@ impl Both {
     /// How many queries are answered, of those that SQL answers: each by the wire as by SQL, or not at all.
     fn compared(&self, queries: &[String]) -> (usize, usize) {
         let asks: Vec<_> = queries.iter().map(|text| (text.as_str(), Value::Null)).collect();
-        let [simple, extended] = ["simple", "extended"].map(|protocol| self.served.asked("", protocol, &asks));
+        let all = PROTOCOLS.map(|protocol| (protocol, self.served.asked("", protocol, &asks)));
         let (mut answered, mut answerable) = (0, 0);
-        for ((text, simple), extended) in queries.iter().zip(&simple).zip(&extended) {
+        for (at, text) in queries.iter().enumerate() {
             let expected = self.served.runtime.block_on(self.session.rows(text)).map(|rows| sorted(shown(&rows)));
             answerable += usize::from(expected.is_ok());
-            for (protocol, answer) in [("simple", simple), ("extended", extended)] {
+            for (protocol, answer) in all.iter().map(|(protocol, answers)| (*protocol, &answers[at])) {
                 let Some(rows) = answer["rows"].as_array() else {
                     assert!(answer["code"].as_str().is_some_and(|code| code.len() == 5), "{text}: {answer}");
                     continue;
@@ -332,6 +336,17 @@ fn words_of_postgresql_are_right_or_refused() {
         ("select to_date('07.03.2026', 'DD.MM.YYYY')::text", json!([["2026-03-07"]])),
         ("select ad_id from clicks_minute order by ad_id desc fetch first 1 rows only", json!([["ad-b"]])),
         ("select generate_series(1, 3)", json!([[1], [2], [3]])),
+        ("select generate_series(1, 2) union all select generate_series(3, 4) order by 1", json!([[1], [2], [3], [4]])),
+        ("select case when clicks < 0 then interval '1 day' end from clicks_minute limit 1", json!([[null]])),
+        ("select distinct to_char(window_start, 'SSSS') from clicks_minute", json!("22023")),
+        ("select count(*) from clicks_minute where ad_id similar to 'ad-%'", json!("0A000")),
+        (
+            "select m.ad_id from clicks_minute m join clicks c on m.ad_id = c.ad_id order by ad_id limit 1",
+            json!([["ad-a"]]),
+        ),
+        ("unlisten *", json!([])),
+        ("set session authorization default", json!([])),
+        ("select pg_advisory_unlock_all()", json!([[""]])),
         ("set time zone 'Europe/Berlin'", json!("22023")),
         ("set timezone to 'America/New_York'", json!("22023")),
         ("set time zone 'UTC'", json!([])),
@@ -351,7 +366,7 @@ fn words_of_postgresql_are_right_or_refused() {
         ),
         ("select min(ordinal_position) from information_schema.columns where table_name = 'clicks'", json!([[1]])),
     ]);
-    for protocol in ["simple", "extended"] {
+    for protocol in PROTOCOLS {
         for (text, expected) in &answers {
             let answer = both.served.one("", protocol, text);
             let found = if expected.is_string() { &answer["code"] } else { &answer["rows"] };

@@ -48,7 +48,7 @@ fn what_tools_ask_is_answered() {
         let statements = read(&text);
         let asks: Vec<_> = statements.iter().map(|(_, text)| (*text, Value::Null)).collect();
         for key in ["all-of-it", "spring-key"] {
-            for protocol in ["simple", "extended"] {
+            for protocol in ["simple", "extended", "binary"] {
                 let answers = served.asked(key, protocol, &asks);
                 for ((comes, text), answer) in statements.iter().zip(&answers) {
                     let rows = answer["rows"].as_array().map(Vec::len);
@@ -67,7 +67,7 @@ fn what_tools_ask_is_answered() {
             }
         }
     }
-    assert!(tools >= 11, "only {tools} tools");
+    assert!(tools >= 12, "only {tools} tools");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     served.end();
 }

@@ -6,17 +6,18 @@
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Fetch, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArguments, GroupByExpr, Ident, LimitClause, ObjectName, ObjectNamePart, OrderByKind, Query, SelectItem,
-    SetExpr, Statement, TableFactor, Value, ValueWithSpan,
+    BinaryOperator, DataType, Expr, Fetch, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
+    LimitClause, ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Statement,
+    TableFactor, Value, ValueWithSpan,
 };
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-use super::arrays::{array_of, write_among, write_membership};
+use super::arrays::{
+    array_of, name_series, write_among, write_collected, write_membership, write_series, write_unnest,
+};
 use super::catalog::{PG_CATALOG, is_catalog_table};
 use super::errors::Refused;
 use super::settings::is_utc;
@@ -64,9 +65,6 @@ const TYPES: [(&str, &str); 13] = [
     ("timestamp without time zone", "timestamp"),
 ];
 
-/// What no rows are, in a list.
-static EMPTY_ARRAY: LazyLock<Expr> = LazyLock::new(|| parsed("make_array()"));
-
 /// Puts a statement into such words.
 pub(super) fn adapt(statement: &mut Statement) -> Result<(), Refused> {
     let mut named = Named(BTreeSet::new());
@@ -106,11 +104,14 @@ impl Adapting {
 
 impl Change for Adapting {
     fn query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        if let SetExpr::Select(select) = query.body.as_mut() {
-            select.projection.iter_mut().for_each(write_rows);
-        }
+        write_order(query);
         let fetched = query.fetch.take().map_or(Ok(()), |fetch| write_limit(&mut query.limit_clause, fetch));
         self.unless(fetched)
+    }
+
+    fn select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        select.projection.iter_mut().for_each(name_series);
+        ControlFlow::Continue(())
     }
 
     fn table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
@@ -178,16 +179,26 @@ fn write_limit(clause: &mut Option<LimitClause>, fetch: Fetch) -> Result<(), Ref
     Ok(())
 }
 
-/// Writes `generate_series` where a value stands, which is a row for each, and not a list in one.
-fn write_rows(item: &mut SelectItem) {
-    let is_series = |expr: &Expr| matches!(expr, Expr::Function(function) if is_named(function, "generate_series"));
-    let rows = |expr: &Expr| call("unnest", vec![expr.clone()]);
-    match item {
-        SelectItem::UnnamedExpr(expr) if is_series(expr) => {
-            *item = SelectItem::ExprWithAlias { expr: rows(expr), alias: Ident::new("generate_series") };
+/// Writes the name of a column that is selected, by which rows are ordered, as it is selected: a table may have another
+/// column of that name.
+fn write_order(query: &mut Query) {
+    let SetExpr::Select(select) = query.body.as_ref() else { return };
+    let Some(OrderBy { kind: OrderByKind::Expressions(order), .. }) = &mut query.order_by else { return };
+    let lower = |name: &Ident| if name.quote_style.is_none() { name.value.to_lowercase() } else { name.value.clone() };
+    let called = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(name)) | SelectItem::ExprWithAlias { alias: name, .. } => {
+            Some(lower(name))
         }
-        SelectItem::ExprWithAlias { expr, .. } if is_series(expr) => *expr = rows(expr),
-        _ => {}
+        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(names)) => names.last().map(lower),
+        _ => None,
+    };
+    for by in order {
+        let Expr::Identifier(name) = &by.expr else { continue };
+        let name = lower(name);
+        let named: Vec<_> = select.projection.iter().filter(|item| called(item).as_ref() == Some(&name)).collect();
+        if let [SelectItem::UnnamedExpr(column @ Expr::CompoundIdentifier(_))] = named.as_slice() {
+            by.expr = column.clone();
+        }
     }
 }
 
@@ -215,52 +226,16 @@ fn write_function(expr: &mut Expr) -> Result<(), Refused> {
         "to_timestamp" | "to_date" => write_format(function, Way::Reading),
         "to_char" => write_format(function, Way::Writing),
         "array" => write_collected(expr),
+        "generate_series" => {
+            write_series(expr);
+            Ok(())
+        }
+        "unnest" => {
+            write_unnest(expr);
+            Ok(())
+        }
         _ => Ok(()),
     }
-}
-
-/// Writes `array(select x ...)` as the list of what is selected.
-fn write_collected(expr: &mut Expr) -> Result<(), Refused> {
-    let Expr::Function(function) = expr else { return Ok(()) };
-    let FunctionArguments::Subquery(query) = &mut function.args else { return Ok(()) };
-    let simple = || Refused::unsupported("array(select ...) takes one column, without DISTINCT, GROUP BY and LIMIT");
-    let is_whole = query.with.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
-    let order = match query.order_by.take().map(|order| order.kind) {
-        None => Vec::new(),
-        Some(OrderByKind::Expressions(order)) => order,
-        Some(_) => return Err(simple()),
-    };
-    // By number, an order names what is selected, which is what it is by then.
-    let is_by_number = |expr: &Expr| matches!(expr, Expr::Value(value) if matches!(value.value, Value::Number(..)));
-    let SetExpr::Select(select) = query.body.as_mut() else { return Err(simple()) };
-    let is_whole = is_whole && select.distinct.is_none() && select.having.is_none();
-    let [SelectItem::UnnamedExpr(one) | SelectItem::ExprWithAlias { expr: one, .. }] = select.projection.as_mut_slice()
-    else {
-        return Err(simple());
-    };
-    if !is_whole || !is_ungrouped(&select.group_by) {
-        return Err(simple());
-    }
-    let mut list = call("array_agg", vec![one.clone()]);
-    if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut list
-        && !order.is_empty()
-    {
-        let order = order.into_iter().map(|mut by| {
-            if is_by_number(&by.expr) {
-                by.expr = one.clone();
-            }
-            by
-        });
-        list.clauses.push(FunctionArgumentClause::OrderBy(order.collect()));
-    }
-    *one = list;
-    // Without rows, it is a list without elements.
-    *expr = call("coalesce", vec![Expr::Subquery(query.clone()), EMPTY_ARRAY.clone()]);
-    Ok(())
-}
-
-fn is_ungrouped(group_by: &GroupByExpr) -> bool {
-    matches!(group_by, GroupByExpr::Expressions(by, modifiers) if by.is_empty() && modifiers.is_empty())
 }
 
 /// Writes a string that is cast to an array as that array, and the name of a type that is cast to its number as it is
@@ -447,6 +422,14 @@ mod tests {
             ("SELECT 1 OFFSET 2 ROWS FETCH FIRST 3 ROWS ONLY", "SELECT 1 LIMIT 3 OFFSET 2 ROWS"),
             ("SELECT 1 FETCH FIRST ROW ONLY", "SELECT 1 LIMIT 1"),
             ("SELECT generate_series(1, 3)", "SELECT unnest(generate_series(1, 3)) AS generate_series"),
+            (
+                "SELECT 1 UNION SELECT generate_series(1, 3)::text || 'a'",
+                "SELECT 1 UNION SELECT unnest(generate_series(1, 3))::TEXT || 'a'",
+            ),
+            ("SELECT unnest(generate_series(1, 3))", "SELECT unnest(generate_series(1, 3))"),
+            ("SELECT * FROM generate_series(1, 3)", "SELECT * FROM generate_series(1, 3)"),
+            ("SELECT a.b FROM a JOIN c ON d ORDER BY B, e", "SELECT a.b FROM a JOIN c ON d ORDER BY a.b, e"),
+            ("SELECT a.b, c AS b FROM a ORDER BY b", "SELECT a.b, c AS b FROM a ORDER BY b"),
             ("SELECT a COLLATE \"C\" FROM b", "SELECT a FROM b"),
             ("SELECT a OPERATOR(pg_catalog.~) 'b'", "SELECT a ~ 'b'"),
             ("SELECT current_user, current_schema", "SELECT session_user, current_schema()"),
@@ -462,6 +445,10 @@ mod tests {
             (
                 "SELECT array(SELECT a FROM b ORDER BY 1 DESC)",
                 "SELECT coalesce((SELECT array_agg(a ORDER BY a DESC) FROM b), make_array())",
+            ),
+            (
+                "SELECT array(SELECT a AS c FROM b ORDER BY c)",
+                "SELECT coalesce((SELECT array_agg(a ORDER BY a) AS c FROM b), make_array())",
             ),
         ] {
             assert_eq!(adapted(asked).as_deref(), Ok(expected), "{asked}");
@@ -483,6 +470,8 @@ mod tests {
             "SELECT 1 FETCH FIRST 10 PERCENT ROWS ONLY",
             "SELECT 1 LIMIT 1 FETCH FIRST ROW ONLY",
             "SELECT array(SELECT a FROM b LIMIT 1)",
+            "SELECT array(SELECT a FROM b ORDER BY 2)",
+            "SELECT to_char(a, 'YYYY %')",
         ] {
             assert!(adapted(asked).is_err(), "{asked}");
         }

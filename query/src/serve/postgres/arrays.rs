@@ -1,11 +1,25 @@
-//! Arrays as PostgreSQL writes them in a string: `{spring,"a,b",NULL}`; and whether something is among their elements.
+//! Arrays as PostgreSQL writes them in a string: `{spring,"a,b",NULL}`; whether something is among their elements; and
+//! what makes arrays of rows, and rows of arrays.
+
+use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
-    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, FunctionArguments, Value, ValueWithSpan,
+    Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArgumentClause,
+    FunctionArguments, GroupByExpr, Ident, OrderByKind, SelectItem, SetExpr, Value, ValueWithSpan,
 };
 
-use super::adapted::is_named;
+use super::adapted::{arguments, call, is_named, parsed};
 use super::errors::Refused;
+
+/// A function that makes a row of each number, wherever it stands. To DataFusion it is a list in one row, unless it
+/// stands in the place of a table.
+const SERIES: &str = "generate_series";
+
+/// What makes a row of each element.
+const UNNEST: &str = "unnest";
+
+/// What no rows are, in a list.
+static EMPTY_ARRAY: LazyLock<Expr> = LazyLock::new(|| parsed("make_array()"));
 
 /// The elements of an array of one dimension; `None` if the text is none.
 fn elements(text: &str) -> Option<Vec<Option<String>>> {
@@ -127,6 +141,88 @@ pub(super) fn write_among(expr: &mut Expr) {
     {
         *expr = Expr::InSubquery { expr: left.clone(), subquery: subquery.clone(), negated };
     }
+}
+
+/// Writes `array(select x ...)` as the list of what is selected.
+pub(super) fn write_collected(expr: &mut Expr) -> Result<(), Refused> {
+    let Expr::Function(function) = expr else { return Ok(()) };
+    let FunctionArguments::Subquery(query) = &mut function.args else { return Ok(()) };
+    let simple = || Refused::unsupported("array(select ...) takes one column, without DISTINCT, GROUP BY and LIMIT");
+    let is_whole = query.with.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
+    let mut order = match query.order_by.take().map(|order| order.kind) {
+        None => Vec::new(),
+        Some(OrderByKind::Expressions(order)) => order,
+        Some(_) => return Err(simple()),
+    };
+    let SetExpr::Select(select) = query.body.as_mut() else { return Err(simple()) };
+    let is_whole = is_whole && select.distinct.is_none() && select.having.is_none();
+    let (one, called) = match select.projection.as_mut_slice() {
+        [SelectItem::UnnamedExpr(one)] => (one, None),
+        [SelectItem::ExprWithAlias { expr: one, alias }] => (one, Some(&*alias)),
+        _ => return Err(simple()),
+    };
+    if !is_whole || !is_ungrouped(&select.group_by) {
+        return Err(simple());
+    }
+    let mut list = call("array_agg", vec![one.clone()]);
+    if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut list
+        && !order.is_empty()
+    {
+        for by in &mut order {
+            match &by.expr {
+                // By its number, or its name, it is ordered by what is selected.
+                Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) if number == "1" => {}
+                Expr::Value(_) => return Err(simple()),
+                Expr::Identifier(name) if called.is_some_and(|called| is_alias(called, name)) => {}
+                _ => continue,
+            }
+            by.expr = one.clone();
+        }
+        list.clauses.push(FunctionArgumentClause::OrderBy(order));
+    }
+    *one = list;
+    // Without rows, it is a list without elements.
+    *expr = call("coalesce", vec![Expr::Subquery(query.clone()), EMPTY_ARRAY.clone()]);
+    Ok(())
+}
+
+fn is_ungrouped(group_by: &GroupByExpr) -> bool {
+    matches!(group_by, GroupByExpr::Expressions(by, modifiers) if by.is_empty() && modifiers.is_empty())
+}
+
+fn is_alias(alias: &Ident, name: &Ident) -> bool {
+    alias.value.eq_ignore_ascii_case(&name.value)
+}
+
+/// Gives a series that is selected the name that it has in PostgreSQL, before it is written otherwise.
+pub(super) fn name_series(item: &mut SelectItem) {
+    if let SelectItem::UnnamedExpr(expr) = item
+        && is_series(expr)
+    {
+        *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: Ident::new(SERIES) };
+    }
+}
+
+/// Writes a series in the place of a value as rows.
+pub(super) fn write_series(expr: &mut Expr) {
+    let series = std::mem::replace(expr, Expr::value(Value::Null));
+    *expr = call(UNNEST, vec![series]);
+}
+
+/// Makes no rows of what has just been written as rows.
+pub(super) fn write_unnest(expr: &mut Expr) {
+    let Expr::Function(function) = &*expr else { return };
+    if let [rows @ Expr::Function(inner)] = arguments(function).as_slice()
+        && is_named(inner, UNNEST)
+        && arguments(inner).first().is_some_and(|series| is_series(series))
+    {
+        let rows = (*rows).clone();
+        *expr = rows;
+    }
+}
+
+fn is_series(expr: &Expr) -> bool {
+    matches!(expr, Expr::Function(function) if is_named(function, SERIES))
 }
 
 /// The elements of an array, if they stand there.

@@ -5,7 +5,7 @@
 use std::fmt::Debug;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use datafusion::sql::sqlparser::ast::{CopyLegacyOption, CopyOption, Ident};
+use datafusion::sql::sqlparser::ast::{CopyLegacyCsvOption, CopyLegacyOption, CopyOption, Ident};
 use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::{QueryResponse, Tag};
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
@@ -15,6 +15,7 @@ use datafusion_postgres::pgwire::messages::data::DataRow;
 use futures::{Sink, SinkExt, StreamExt};
 
 use super::errors::Refused;
+use super::settings::is_utf8;
 
 /// How a file in the binary format begins: its signature, no flags, no extension.
 const BEGIN: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -36,8 +37,9 @@ pub(super) struct Copying {
     escape: u8,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Kind {
+    #[default]
     Text,
     Csv,
     Binary,
@@ -46,59 +48,36 @@ enum Kind {
 impl Copying {
     /// As the options of a statement say, those of today and those of long ago.
     pub fn of(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<Self, Refused> {
-        let unsupported = |option: &str| Refused::unsupported(&format!("COPY TO STDOUT does not take {option}"));
-        let mut kind = Kind::Text;
-        for option in options {
-            if let CopyOption::Format(name) = option {
-                kind = kind_of(name).ok_or_else(|| unsupported(&format!("FORMAT {name}")))?;
-            }
-        }
-        for option in legacy {
-            match option {
-                CopyLegacyOption::Binary => kind = Kind::Binary,
-                CopyLegacyOption::Csv(_) => kind = Kind::Csv,
-                CopyLegacyOption::Delimiter(_) | CopyLegacyOption::Null(_) | CopyLegacyOption::Header => {}
-                other => return Err(unsupported(&other.to_string())),
-            }
-        }
-        let (delimiter, null) = if kind == Kind::Csv { (b',', "") } else { (b'\t', "\\N") };
-        let mut copying = Self { kind, delimiter, null: null.to_owned(), header: false, quote: b'"', escape: b'"' };
-        let mut escape = None;
-        let byte = |letter: &char| u8::try_from(*letter).ok().filter(|byte| byte.is_ascii() && !b"\r\n".contains(byte));
-        let one = |letter: &char, option: &str| byte(letter).ok_or_else(|| unsupported(option));
-        for option in legacy {
-            match option {
-                CopyLegacyOption::Delimiter(letter) => copying.delimiter = one(letter, "that DELIMITER")?,
-                CopyLegacyOption::Null(null) => copying.null.clone_from(null),
-                CopyLegacyOption::Header => copying.header = true,
-                CopyLegacyOption::Csv(of) if !of.is_empty() => {
-                    return Err(unsupported("options behind CSV; put them in brackets"));
-                }
-                _ => {}
-            }
-        }
-        for option in options {
-            match option {
-                CopyOption::Format(_) | CopyOption::Freeze(false) => {}
-                CopyOption::Delimiter(letter) => copying.delimiter = one(letter, "that DELIMITER")?,
-                CopyOption::Null(null) => copying.null.clone_from(null),
-                CopyOption::Header(header) => copying.header = *header,
-                CopyOption::Quote(letter) => copying.quote = one(letter, "that QUOTE")?,
-                CopyOption::Escape(letter) => escape = Some(one(letter, "that ESCAPE")?),
-                CopyOption::Encoding(name) if ["utf8", "utf-8"].contains(&name.to_ascii_lowercase().as_str()) => {}
-                other => return Err(unsupported(&other.to_string())),
-            }
-        }
-        copying.escape = escape.unwrap_or(copying.quote);
-        if copying.kind == Kind::Binary && copying != (Self { kind: Kind::Binary, ..Self::text() }) {
-            return Err(unsupported("options of texts in the binary format"));
-        }
-        if copying.kind == Kind::Csv && copying.delimiter == copying.quote {
-            return Err(unsupported("the same DELIMITER and QUOTE"));
+        let mut said = Said::default();
+        options.iter().try_for_each(|option| said.option(option))?;
+        legacy.iter().try_for_each(|option| said.legacy(option))?;
+        let Said { kind, delimiter, null, header, quote, escape } = said;
+        let is_csv = kind == Kind::Csv;
+        let (plain, none) = if is_csv { (b',', "") } else { (b'\t', "\\N") };
+        let is_of_csv = quote.is_some() || escape.is_some();
+        let quote = quote.unwrap_or(b'"');
+        let copying = Self {
+            kind,
+            delimiter: delimiter.unwrap_or(plain),
+            null: null.unwrap_or_else(|| none.to_owned()),
+            header,
+            quote,
+            escape: escape.unwrap_or(quote),
+        };
+        let in_null = |byte: u8| copying.null.as_bytes().contains(&byte);
+        let is_unclear = match kind {
+            Kind::Binary => copying != (Self { kind: Kind::Binary, ..Self::text() }),
+            // Behind a backslash it is something else.
+            Kind::Text => copying.delimiter.is_ascii_alphanumeric() || b"\\.".contains(&copying.delimiter),
+            Kind::Csv => copying.delimiter == copying.quote || in_null(copying.quote),
+        };
+        if is_unclear || (is_of_csv && !is_csv) || in_null(copying.delimiter) || in_null(b'\n') || in_null(b'\r') {
+            return Err(unsupported("DELIMITER, NULL, QUOTE or ESCAPE like that; leave them out, or give others"));
         }
         Ok(copying)
     }
 
+    /// As text, of which nothing else is said.
     fn text() -> Self {
         Self { kind: Kind::Text, delimiter: b'\t', null: "\\N".to_owned(), header: false, quote: b'"', escape: b'"' }
     }
@@ -196,6 +175,71 @@ impl Copying {
     }
 }
 
+/// What options say, as far as they do.
+#[derive(Default)]
+struct Said {
+    kind: Kind,
+    delimiter: Option<u8>,
+    null: Option<String>,
+    header: bool,
+    quote: Option<u8>,
+    escape: Option<u8>,
+}
+
+impl Said {
+    fn option(&mut self, option: &CopyOption) -> Result<(), Refused> {
+        match option {
+            CopyOption::Format(name) => {
+                self.kind = kind_of(name).ok_or_else(|| unsupported(&format!("FORMAT {name}")))?;
+            }
+            CopyOption::Delimiter(letter) => self.delimiter = Some(one(*letter, "that DELIMITER")?),
+            CopyOption::Null(null) => self.null = Some(null.clone()),
+            CopyOption::Header(header) => self.header = *header,
+            CopyOption::Quote(letter) => self.quote = Some(one(*letter, "that QUOTE")?),
+            CopyOption::Escape(letter) => self.escape = Some(one(*letter, "that ESCAPE")?),
+            CopyOption::Freeze(false) => {}
+            CopyOption::Encoding(name) if is_utf8(name) => {}
+            other => return Err(unsupported(&other.to_string())),
+        }
+        Ok(())
+    }
+
+    fn legacy(&mut self, option: &CopyLegacyOption) -> Result<(), Refused> {
+        match option {
+            CopyLegacyOption::Binary => self.kind = Kind::Binary,
+            CopyLegacyOption::Csv(options) => {
+                self.kind = Kind::Csv;
+                return options.iter().try_for_each(|option| self.legacy_csv(option));
+            }
+            CopyLegacyOption::Delimiter(letter) => self.delimiter = Some(one(*letter, "that DELIMITER")?),
+            CopyLegacyOption::Null(null) => self.null = Some(null.clone()),
+            CopyLegacyOption::Header => self.header = true,
+            other => return Err(unsupported(&other.to_string())),
+        }
+        Ok(())
+    }
+
+    fn legacy_csv(&mut self, option: &CopyLegacyCsvOption) -> Result<(), Refused> {
+        match option {
+            CopyLegacyCsvOption::Header => self.header = true,
+            CopyLegacyCsvOption::Quote(letter) => self.quote = Some(one(*letter, "that QUOTE")?),
+            CopyLegacyCsvOption::Escape(letter) => self.escape = Some(one(*letter, "that ESCAPE")?),
+            other => return Err(unsupported(&other.to_string())),
+        }
+        Ok(())
+    }
+}
+
+fn unsupported(option: &str) -> Refused {
+    Refused::unsupported(&format!("COPY TO STDOUT does not take {option}"))
+}
+
+/// A sign, which is one byte and ends no line.
+fn one(letter: char, option: &str) -> Result<u8, Refused> {
+    let byte = u8::try_from(letter).ok().filter(|byte| byte.is_ascii() && !b"\r\n".contains(byte));
+    byte.ok_or_else(|| unsupported(option))
+}
+
 fn kind_of(name: &Ident) -> Option<Kind> {
     match name.value.to_ascii_lowercase().as_str() {
         "text" => Some(Kind::Text),
@@ -280,6 +324,15 @@ mod tests {
     }
 
     #[test]
+    fn options_of_long_ago_say_the_same() {
+        let quote = [CopyLegacyCsvOption::Header, CopyLegacyCsvOption::Quote('\'')];
+        let legacy = [CopyLegacyOption::Csv(quote.to_vec()), CopyLegacyOption::Delimiter(';')];
+        let today = [format("csv"), CopyOption::Header(true), CopyOption::Quote('\''), CopyOption::Delimiter(';')];
+        assert_eq!(Copying::of(&[], &legacy), Copying::of(&today, &[]));
+        assert_eq!(Copying::of(&[], &[CopyLegacyOption::Binary]), Ok(of(&[format("binary")])));
+    }
+
+    #[test]
     fn what_is_not_done_is_refused() {
         for options in [
             vec![format("xml")],
@@ -289,6 +342,14 @@ mod tests {
             vec![format("binary"), CopyOption::Header(true)],
             vec![format("csv"), CopyOption::Delimiter('"')],
             vec![CopyOption::Encoding("latin1".to_owned())],
+            vec![CopyOption::Quote('\'')],
+            vec![CopyOption::Escape('\'')],
+            vec![CopyOption::Delimiter('n')],
+            vec![CopyOption::Delimiter('\\')],
+            vec![CopyOption::Null("a\tb".to_owned())],
+            vec![CopyOption::Null("a\nb".to_owned())],
+            vec![format("csv"), CopyOption::Null("\"".to_owned())],
+            vec![format("csv"), CopyOption::Delimiter('-'), CopyOption::Null("-".to_owned())],
         ] {
             assert!(Copying::of(&options, &[]).is_err(), "{options:?}");
         }

@@ -63,7 +63,9 @@ pub(super) async fn open(
     let Ok(logged_in) = logged_in else { return Ok(()) };
     let Some((mut socket, who)) = logged_in? else { return Ok(()) };
     if !place.belongs_to(who.key) {
-        return refuse(&mut socket, Refused::too_many_of_key()).await;
+        let all_are_taken = place.was_given_away();
+        let why = if all_are_taken { Refused::too_many_connections() } else { Refused::too_many_of_key() };
+        return refuse(&mut socket, why).await;
     }
     let (pid, secret) = door.server.names.generate(&socket);
     let client = Client {

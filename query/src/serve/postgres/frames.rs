@@ -28,22 +28,39 @@ impl Frames {
     pub fn follow(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() && !self.is_over {
-            if self.left > 0 {
-                let taken = self.left.min(bytes.len() - at);
-                (self.left, at) = (self.left - taken, at + taken);
-            } else if self.known == 0 && bytes[at] == LAST_WORD {
-                self.is_over = true;
-            } else {
-                self.head[self.known] = bytes[at];
-                (self.known, at) = (self.known + 1, at + 1);
-                if self.known == HEAD_BYTES {
-                    let length = self.head[HEAD_BYTES - LENGTH_BYTES..].iter();
-                    let length = length.fold(0_usize, |length, byte| (length << 8) | usize::from(*byte));
-                    (self.known, self.left) = (0, length.saturating_sub(LENGTH_BYTES));
-                }
-            }
+            at += self.step(&bytes[at..]);
         }
         at
+    }
+
+    /// Follows bytes to the end of the message that has begun, and no further; returns how many of them are of it.
+    pub fn finish(&mut self, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() && !self.is_between() {
+            at += self.step(&bytes[at..]);
+        }
+        at
+    }
+
+    /// Follows the next byte of a head, or all that is there of a body; returns how much that is.
+    fn step(&mut self, bytes: &[u8]) -> usize {
+        if self.left > 0 {
+            let taken = self.left.min(bytes.len());
+            self.left -= taken;
+            return taken;
+        }
+        if self.known == 0 && bytes[0] == LAST_WORD {
+            self.is_over = true;
+            return 0;
+        }
+        self.head[self.known] = bytes[0];
+        self.known += 1;
+        if self.known == HEAD_BYTES {
+            let length = self.head[HEAD_BYTES - LENGTH_BYTES..].iter();
+            let length = length.fold(0_usize, |length, byte| (length << 8) | usize::from(*byte));
+            (self.known, self.left) = (0, length.saturating_sub(LENGTH_BYTES));
+        }
+        1
     }
 
     /// Whether the last message is whole.
@@ -78,5 +95,23 @@ mod tests {
         let mut frames = Frames::default();
         assert_eq!(frames.follow(&bytes[..7]), 7);
         assert!(!frames.is_between() && !frames.is_over());
+    }
+
+    #[test]
+    fn a_message_that_has_begun_is_finished_and_none_after_it_is_begun() {
+        let bytes = [b'D', 0, 0, 0, 6, 0, 0, b'2', 0, 0, 0, 4, LAST_WORD];
+        for begun in 0..bytes.len() - 1 {
+            let mut frames = Frames::default();
+            assert_eq!(frames.follow(&bytes[..begun]), begun);
+            let end = if begun == 0 || begun == 7 {
+                begun
+            } else if begun < 7 {
+                7
+            } else {
+                12
+            };
+            assert_eq!(begun + frames.finish(&bytes[begun..]), end, "{begun}");
+            assert!(frames.is_between() && !frames.is_over(), "{begun}");
+        }
     }
 }

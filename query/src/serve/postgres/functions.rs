@@ -98,6 +98,8 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         create_udf("version", Vec::new(), DataType::Utf8, Volatility::Stable, version),
         // It is asked for what extensions would bring.
         StandIn::of(("to_regtype", &[1]), ScalarValue::Int32(None)),
+        // Nothing is locked here. In PostgreSQL it answers nothing, in a row.
+        StandIn::of(("pg_advisory_unlock_all", &[0]), ScalarValue::Utf8(Some(String::new()))),
         StandIn::of(("pg_my_temp_schema", &[0]), ScalarValue::Int32(Some(0))),
         StandIn::of(("getdatabaseencoding", &[0]), ScalarValue::Utf8(Some("UTF8".to_owned()))),
         // An index has no columns where there is none.

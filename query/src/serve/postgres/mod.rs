@@ -56,6 +56,7 @@ use std::time::Duration;
 use datafusion_postgres::pgwire::api::{ConnectionManager, RandomPidSecretKeyGenerator};
 use futures::future::BoxFuture;
 use lake_schemas::Lake;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -77,6 +78,13 @@ use crate::error::QueryError;
 
 /// How long to wait when a connection cannot be taken: by then some file has been closed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// After how long a client that says nothing is asked whether it is there. One whose machine is gone without a word
+/// would have its place, and its process, for good.
+const SILENT_MAX: Duration = Duration::from_secs(60);
+
+/// How long a client may leave what it is sent, or asked: one that never takes it is no client any more.
+const UNTAKEN_MAX: Duration = Duration::from_secs(60);
 
 /// How long sessions may take to end when the server stops: the contract gives 20 seconds in all. A little longer than
 /// whoever answers them waits.
@@ -161,18 +169,19 @@ impl Postgres {
                 }
                 accepted = listener.accept() => accepted,
             };
-            let socket = match accepted {
-                Ok((socket, _)) => socket,
+            let (socket, address) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     warn!(%error, "a PostgreSQL connection could not be taken");
                     sleep(ACCEPT_AGAIN).await;
                     continue;
                 }
             };
-            let Some(place) = places.take() else {
+            let Some(place) = places.take(address.ip()) else {
                 send_away(&socket);
                 continue;
             };
+            notice_end(&socket);
             let (server, stop) = (Arc::clone(self), stop.clone());
             connections.spawn(async move {
                 let _connected = server.metrics.connected("postgresql");
@@ -184,9 +193,46 @@ impl Postgres {
     }
 }
 
-/// Says that there are too many, as far as that goes into the socket without waiting.
+/// Has the system notice when a client is gone without a word. A connection that cannot be set so is one all the same.
+fn notice_end(socket: &TcpStream) {
+    let socket = SockRef::from(socket);
+    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENT_MAX).with_interval(SILENT_MAX));
+    let _ = socket.set_tcp_user_timeout(Some(UNTAKEN_MAX));
+}
+
+/// Says that there are too many, as far as that goes into the socket without waiting. The socket is asked itself: of
+/// one that has just come, the runtime does not know yet that it takes anything.
 fn send_away(socket: &TcpStream) {
-    if let Err(error) = socket.try_write(&errors::on_the_wire(Refused::too_many_connections())) {
+    if let Err(error) = SockRef::from(socket).send(&errors::on_the_wire(Refused::too_many_connections())) {
         debug!(%error, "a PostgreSQL connection too many was gone");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn who_comes_when_all_places_are_taken_is_told_so_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");
+        let (socket, _) = listener.accept().await.expect("a client");
+        send_away(&socket);
+        drop(socket);
+        let mut said = Vec::new();
+        client.read_to_end(&mut said).await.expect("it is closed");
+        assert!(String::from_utf8_lossy(&said).contains("53300"), "{said:?}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_gone_without_a_word_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let socket = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");
+        notice_end(&socket);
+        let socket = SockRef::from(&socket);
+        assert!(socket.keepalive().expect("it is known"));
+        assert_eq!(socket.tcp_user_timeout().expect("it is known"), Some(UNTAKEN_MAX));
     }
 }

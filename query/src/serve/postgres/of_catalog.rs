@@ -5,13 +5,13 @@
 //! Much of it is asked to describe a table, whatever it is: its indexes, sequences and defaults. Those of the lake
 //! have none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Statement,
-    TableFactor, Value,
+    TableFactor, Value, With,
 };
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_postgres::datafusion_pg_catalog::sql::rules::{RewriteRegCastToSubquery, SqlStatementRewriteRule};
@@ -68,52 +68,69 @@ pub(super) fn put(mut statement: Statement) -> Statement {
 
 /// Whether a statement asks PostgreSQL's own tables or functions, and nothing else.
 fn asks_only_catalog(statement: &Statement) -> bool {
-    let mut asking = Asking { named: BTreeSet::new(), tables: Vec::new(), is_of_catalog: false };
+    let mut asking = Asking::default();
     let _ = look(statement, &mut asking);
-    let Asking { named, tables, is_of_catalog } = asking;
-    let mut is_of_catalog = is_of_catalog;
-    for table in tables {
-        match table {
-            Asked::Catalog => is_of_catalog = true,
-            Asked::Other(name) if named.contains(&name) => {}
-            Asked::Other(_) => return false,
-        }
-    }
-    is_of_catalog
+    asking.is_of_catalog && !asking.is_of_others
 }
 
 /// What a statement asks.
+#[derive(Default)]
 struct Asking {
-    /// The names that `WITH` gives.
-    named: BTreeSet<String>,
-    tables: Vec<Asked>,
-    /// Whether it calls a function, or names a type, of PostgreSQL's own.
+    /// The names that `WITH` gives, as the queries see them that are looked at: the innermost last.
+    seen: Vec<BTreeSet<String>>,
+    /// The same for queries of `WITH` that are looked at later. Such a query may have the name of the table that it
+    /// reads.
+    seen_in: HashMap<*const Query, BTreeSet<String>>,
+    /// Whether it asks a table, calls a function, or names a type, of PostgreSQL's own.
     is_of_catalog: bool,
+    /// Whether it asks a table that is none of these.
+    is_of_others: bool,
 }
 
-enum Asked {
-    Catalog,
-    Other(String),
+impl Asking {
+    /// Whether a name is one that `WITH` gives to the query that is looked at.
+    fn is_named(&self, name: &ObjectName) -> bool {
+        name.0.len() == 1 && self.seen.last().is_some_and(|seen| seen.contains(&last_of(name)))
+    }
 }
 
 impl Look for Asking {
     fn query(&mut self, query: &Query) -> ControlFlow<()> {
-        let named = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.named.extend(named.map(|cte| cte.alias.name.value.to_ascii_lowercase()));
-        if let SetExpr::Table(table) = query.body.as_ref() {
-            self.tables.push(Asked::Other(table.table_name.clone().unwrap_or_default()));
+        let around = self.seen.last();
+        let seen = self.seen_in.remove(&std::ptr::from_ref(query)).or_else(|| around.cloned());
+        let mut seen = seen.unwrap_or_default();
+        if let Some(With { recursive, cte_tables, .. }) = &query.with {
+            for cte in cte_tables {
+                let name = cte.alias.name.value.to_ascii_lowercase();
+                let mut inner = seen.clone();
+                // Only of what is put together of several, one may be the query itself.
+                if *recursive && matches!(cte.query.body.as_ref(), SetExpr::SetOperation { .. }) {
+                    inner.insert(name.clone());
+                }
+                self.seen_in.insert(std::ptr::from_ref(cte.query.as_ref()), inner);
+                seen.insert(name);
+            }
         }
+        self.is_of_others |= names_table(&query.body);
+        self.seen.push(seen);
+        ControlFlow::Continue(())
+    }
+
+    fn leave_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.seen.pop();
         ControlFlow::Continue(())
     }
 
     fn table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        let TableFactor::Table { name, args, .. } = factor else { return ControlFlow::Continue(()) };
-        let last = last_of(name);
-        match (args.is_some(), is_in_catalog(name)) {
-            (true, _) if OF_LAKE.contains(&last.as_str()) => self.tables.push(Asked::Other(last)),
-            (true, _) => self.is_of_catalog |= last.starts_with("pg_"),
-            (false, true) => self.tables.push(Asked::Catalog),
-            (false, false) => self.tables.push(Asked::Other(last)),
+        match factor {
+            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
+                let last = last_of(name);
+                self.is_of_others |= OF_LAKE.contains(&last.as_str());
+                self.is_of_catalog |= last.starts_with("pg_");
+            }
+            TableFactor::Table { name, .. } if is_in_catalog(name) => self.is_of_catalog = true,
+            TableFactor::Table { name, .. } => self.is_of_others |= !self.is_named(name),
+            _ => {}
         }
         ControlFlow::Continue(())
     }
@@ -129,6 +146,19 @@ impl Look for Asking {
         };
         ControlFlow::Continue(())
     }
+}
+
+/// Whether a query is, or is put together with, `TABLE name`.
+fn names_table(body: &SetExpr) -> bool {
+    let mut left = vec![body];
+    while let Some(body) = left.pop() {
+        match body {
+            SetExpr::Table(_) => return true,
+            SetExpr::SetOperation { left: one, right: other, .. } => left.extend([one.as_ref(), other.as_ref()]),
+            _ => {}
+        }
+    }
+    false
 }
 
 /// Whether a name of a table is one of PostgreSQL's own.
@@ -337,6 +367,12 @@ mod tests {
             "SELECT (SELECT 1)",
             "SELECT (SELECT a FROM (VALUES (1), (2)) t (a))",
             "WITH a AS (SELECT 1 AS b) SELECT (SELECT a.b FROM a)",
+            // What WITH names is not the table of that name that it reads, nor one that has a schema.
+            "WITH clicks AS (SELECT * FROM clicks) SELECT (SELECT max(clicks.cost) FROM clicks), version()",
+            "WITH clicks AS (SELECT 1) SELECT (SELECT max(clicks.cost) FROM public.clicks), version()",
+            "SELECT (WITH clicks AS (SELECT 1 AS a) SELECT a FROM clicks), (SELECT max(clicks.cost) FROM clicks), version()",
+            "WITH RECURSIVE clicks AS (SELECT * FROM clicks) SELECT (SELECT max(clicks.cost) FROM clicks), version()",
+            "SELECT (SELECT max(t.cost) FROM LATERAL totals(NULL, NULL) t), version()",
             // And nothing of it is when both are asked.
             "SELECT (SELECT max(c.clicks) FROM clicks c WHERE c.ad_id = t.relname) FROM pg_catalog.pg_class t",
         ] {
@@ -355,6 +391,10 @@ mod tests {
             (
                 "SELECT unnest(i.indkey), unnest(a) FROM pg_index i",
                 "SELECT CAST(NULL AS BIGINT), unnest(a) FROM pg_catalog.pg_index i",
+            ),
+            (
+                "WITH RECURSIVE c AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM c) SELECT (SELECT adbin FROM pg_attrdef WHERE adnum = a) FROM c",
+                "WITH RECURSIVE c AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM c) SELECT NULL FROM c",
             ),
             (
                 "SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace",

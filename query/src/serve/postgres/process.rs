@@ -109,7 +109,7 @@ impl Process {
         // The other end of it, with its place, is all that this process needs: what comes early waits there.
         let listener = UnixListener::bind(&socket)?;
         command.stdin(Stdio::from(OwnedFd::from(listener))).stdout(Stdio::null()).stderr(Stdio::piped());
-        let child = command.kill_on_drop(true).spawn()?;
+        let child = command.kill_on_drop(true).spawn().inspect_err(|_| remove(&socket))?;
         let uses = Mutex::new(Uses { clients: 0, since: Instant::now() });
         let (why, end, ended) = (OnceLock::new(), CancellationToken::new(), CancellationToken::new());
         Ok((Arc::new(Self { socket, id: child.id(), uses, why, end, ended }), child))

@@ -1,14 +1,14 @@
 //! Bytes between a client and whoever answers it, and what is said when the latter is gone.
 
 use std::io;
-use std::pin::pin;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use datafusion_postgres::pgwire::api::ConnectionHandle;
 use datafusion_postgres::pgwire::error::PgWireError;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::answering::{By, Opened};
 use super::errors::{Refused, on_the_wire};
@@ -23,6 +23,10 @@ const BEGIN_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a client may take to read what is there for it: one that does not is no client any more.
 const UNREAD_LIMIT: Duration = Duration::from_secs(60);
+
+/// How long the message may take to end that somebody is being sent who loses the key: one who does not read it is cut
+/// off within it.
+const LOST_LIMIT: Duration = Duration::from_secs(5);
 
 /// Passes on what a client and whoever answers it say, until one of them is gone, or the key of the client is lost.
 /// Some has been read from the client already.
@@ -45,10 +49,20 @@ pub(super) async fn relay(
         let _ = to_session.shutdown().await;
         std::future::pending::<()>().await;
     };
+    let key_lost = CancellationToken::new();
+    let too_late = async {
+        key_is_lost.await;
+        key_lost.cancel();
+        sleep(LOST_LIMIT).await;
+    };
     let lost = tokio::select! {
-        lost = pass_down(from_session, &mut to_client, &by, key_is_lost) => lost?,
+        lost = pass_down(from_session, &mut to_client, &by, &key_lost) => lost?,
         () = up => None,
         () = pass_on_cancels(handle, &by) => None,
+        () = too_late => {
+            by.cancel().await;
+            return Ok(());
+        }
     };
     if let Some(lost) = lost {
         timeout(UNREAD_LIMIT, to_client.write_all(&on_the_wire(lost))).await??;
@@ -70,13 +84,13 @@ async fn pass_down(
     mut session: impl AsyncRead + Unpin,
     client: &mut (impl AsyncWrite + Unpin),
     by: &By,
-    key_is_lost: impl Future<Output = ()>,
+    key_lost: &CancellationToken,
 ) -> io::Result<Option<PgWireError>> {
     let (mut frames, mut bytes) = (Frames::default(), vec![0; CHUNK_BYTES]);
     let (mut has_begun, mut is_lost) = (false, false);
-    let mut key_is_lost = pin!(key_is_lost);
     loop {
-        // Also when something is under way: a client is told between two messages, and not within one.
+        // Also when something is under way: a client is told between two messages, and not within one. Nothing of the
+        // next one is passed on, however many there are to come.
         if is_lost && frames.is_between() {
             by.cancel().await;
             return Ok(Some(Refused::revoked()));
@@ -89,7 +103,7 @@ async fn pass_down(
         };
         let read = tokio::select! {
             read = reading => read,
-            () = &mut key_is_lost, if !is_lost => {
+            () = key_lost.cancelled(), if !is_lost => {
                 is_lost = true;
                 continue;
             }
@@ -97,7 +111,7 @@ async fn pass_down(
         let Some(read) = read else { return Ok(Some(Refused::not_begun())) };
         // Of one that was killed, the socket may be reset.
         let read = read.unwrap_or(0);
-        let passed = frames.follow(&bytes[..read]);
+        let passed = if is_lost { frames.finish(&bytes[..read]) } else { frames.follow(&bytes[..read]) };
         let passing = async {
             client.write_all(&bytes[..passed]).await?;
             client.flush().await
@@ -107,9 +121,10 @@ async fn pass_down(
             return Ok(None);
         }
         if read == 0 {
-            return Ok(match by.why_lost().await {
-                Some(Why::Crashed) if !has_begun => Some(Refused::not_begun()),
-                Some(why) if frames.is_between() => Some(why.told()),
+            // Its last word did not come. Of a process that is there yet, the session alone has ended, by a bug.
+            return Ok(match by.why_lost().await.unwrap_or(Why::Crashed) {
+                Why::Crashed if !has_begun => Some(Refused::not_begun()),
+                why if frames.is_between() => Some(why.told()),
                 _ => None,
             });
         }
@@ -124,7 +139,7 @@ mod tests {
     use lake_schemas::Lake;
     use object_store::memory::InMemory;
     use tokio::net::UnixStream;
-    use tokio_util::sync::CancellationToken;
+    use tokio::time::Instant;
     use url::Url;
 
     use super::super::engine::Engine;
@@ -137,6 +152,9 @@ mod tests {
         let engine = Arc::new(Engine::new(lake, 1 << 20).expect("an engine"));
         By::Here { engine, session: Session::new(1, &Default::default()) }
     }
+
+    /// How often others get their turn before something is taken to have been noticed.
+    const ROUNDS: usize = 16;
 
     #[tokio::test]
     async fn all_is_passed_on_but_the_last_word() {
@@ -171,7 +189,11 @@ mod tests {
             let mut begun = [0; 6];
             seen.read_exact(&mut begun).await.expect("it comes");
             lost.cancel();
-            session.write_all(&[8]).await.expect("the rest of it is read");
+            for _ in 0..ROUNDS {
+                tokio::task::yield_now().await;
+            }
+            // The rest of it, and another one.
+            session.write_all(&[8, b'2', 0, 0, 0, 4]).await.expect("it is read");
             let mut answer = Vec::new();
             seen.read_to_end(&mut answer).await.expect("it ends");
             answer
@@ -180,5 +202,42 @@ mod tests {
         relayed.expect("it ends well");
         assert_eq!(answer[..2], [8, b'E']);
         assert!(String::from_utf8_lossy(&answer).contains("the key is no longer one of this server"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_is_cut_off_when_the_key_is_lost() {
+        let (client, mut seen) = tokio::io::duplex(1);
+        let (stream, mut session) = UnixStream::pair().expect("a pair");
+        let (handle, lost) = (ConnectionHandle::new(), CancellationToken::new());
+        session.write_all(&[b'2', 0, 0, 0, 6, 7, 8]).await.expect("it is taken");
+        let relayed =
+            relay(client, BytesMut::new(), Opened { stream, by: here() }, &handle, lost.clone().cancelled_owned());
+        let lose = async {
+            assert_eq!(seen.read_u8().await.expect("it is there"), b'2');
+            lost.cancel();
+            Instant::now()
+        };
+        let (relayed, lost_at) = tokio::join!(relayed, lose);
+        relayed.expect("it is cut off");
+        assert!(lost_at.elapsed() < UNREAD_LIMIT / 2, "{:?}", lost_at.elapsed());
+    }
+
+    #[tokio::test]
+    async fn whose_session_ends_without_its_last_word_is_told_so() {
+        let (client, mut seen) = tokio::io::duplex(1_024);
+        let (stream, mut session) = UnixStream::pair().expect("a pair");
+        let handle = ConnectionHandle::new();
+        let opened = Opened { stream, by: here() };
+        let relayed = relay(client, BytesMut::new(), opened, &handle, std::future::pending());
+        let both = async {
+            session.write_all(&[b'2', 0, 0, 0, 4]).await.expect("it is read");
+            drop(session);
+            let mut answer = Vec::new();
+            seen.read_to_end(&mut answer).await.expect("it ends");
+            String::from_utf8_lossy(&answer[5..]).into_owned()
+        };
+        let (relayed, answer) = tokio::join!(relayed, both);
+        relayed.expect("it ends well");
+        assert!(answer.starts_with('E') && answer.contains("57P02"), "{answer:?}");
     }
 }

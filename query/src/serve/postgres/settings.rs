@@ -108,7 +108,8 @@ pub(super) fn set_to(name: &str, value: &str) -> Result<Setting, Refused> {
             })?;
             Ok(Setting::Limit(Some(limit).filter(|limit| !limit.is_zero())))
         }
-        "client_encoding" => only(&["utf8", "utf-8", "unicode"], "text is UTF-8 on this server"),
+        "client_encoding" if is_utf8(value) => Ok(Setting::Unheeded),
+        "client_encoding" => only(&[], "text is UTF-8 on this server"),
         "timezone" if is_utc(value) => Ok(Setting::Unheeded),
         "timezone" => only(&["local"], "times are in UTC on this server"),
         "bytea_output" => only(&["hex"], "bytes are written in hex on this server"),
@@ -135,6 +136,12 @@ pub(super) fn is_utc(zone: &str) -> bool {
     // An offset of nothing, with a sign or none.
     let offset = name.trim_start_matches(['+', '-']);
     of_names || (!offset.is_empty() && offset.chars().all(|letter| matches!(letter, '0' | ':' | '.')))
+}
+
+/// Whether an encoding is UTF-8, by whatever name: of these, letters and digits count.
+pub(super) fn is_utf8(name: &str) -> bool {
+    let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
+    ["utf8", "unicode"].iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn text(value: &Expr) -> String {
@@ -176,6 +183,8 @@ mod tests {
             ("timezone", "0"),
             ("timezone", "DEFAULT"),
             ("client_encoding", "UTF8"),
+            ("client_encoding", "'utf_8'"),
+            ("client_encoding", "Unicode"),
             ("DateStyle", "ISO, MDY"),
             ("bytea_output", "hex"),
             ("extra_float_digits", "3"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use datafusion::sql::sqlparser::ast::{
     CloseCursor, CopySource, CopyTarget, Declare, DeclareType, DiscardObject, FetchDirection, Reset, Set, SetExpr,
-    Statement, Value,
+    SetSessionAuthorizationParam, SetSessionAuthorizationParamKind, Statement, Value,
 };
 
 use super::copying::Copying;
@@ -65,7 +65,10 @@ pub(super) fn read(text: &str, sees: &Sees) -> Result<Vec<Asks>, Refused> {
         limits::of_text(&statement.text, &mut allowed)?;
         let parsed = parse(&statement.text)?;
         limits::of_statement(&parsed)?;
-        asks(adapted(parsed, &statement.text)?, statement.travels, sees)
+        let adapted = adapted(parsed, &statement.text)?;
+        // What is planned is what it was put into, which may be more than was written.
+        limits::of_statement(&adapted)?;
+        asks(adapted, statement.travels, sees)
     });
     read.collect()
 }
@@ -90,6 +93,12 @@ fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refus
             let (name, value) = shown.ok_or_else(|| Refused::value(&format!("there is nothing to show of {words}")))?;
             Asks::Shown(name, value)
         }
+        // What pools of connections send when a connection comes back to them.
+        Statement::Set(Set::SetSessionAuthorization(SetSessionAuthorizationParam {
+            kind: SetSessionAuthorizationParamKind::Default,
+            ..
+        })) => Asks::Set(Setting::Unheeded),
+        Statement::UNLISTEN { .. } => Asks::Nothing("UNLISTEN"),
         Statement::Set(Set::SetRole { .. } | Set::SetSessionAuthorization(_)) => {
             return Err(Refused::unsupported("there are no roles: what is seen, a key decides"));
         }
@@ -233,6 +242,14 @@ mod tests {
             "deallocate all",
             "discard all",
             "show all",
+            "unlisten *",
+            "reset all",
+            "set session authorization default",
+            "discard sequences",
+            "discard temp",
+            "discard plans",
+            "select array(select array(select 1))",
+            "copy (select 1) to stdout with csv header",
             "set time zone 'UTC'",
             "copy (select 1) to stdout",
             "copy clicks (ad_id) to stdout (format csv, header)",
@@ -242,6 +259,13 @@ mod tests {
         }
         assert!(read(" ; -- nothing", &some()).expect("nothing").is_empty());
         assert!(read("explain select 1", &Sees::All).is_ok());
+    }
+
+    #[test]
+    fn what_is_planned_more_than_once_counts_as_it_is_planned() {
+        let nested = format!("select {}1{}", "array(select ".repeat(14), ")".repeat(14));
+        assert_eq!(limits::of_statement(&parse(&nested).expect("SQL")), Ok(()));
+        assert_eq!(read(&nested, &some()).err(), Some(Refused::too_much("the statement is too complex")));
     }
 
     #[test]
@@ -269,6 +293,8 @@ mod tests {
             "execute a",
             "set datafusion.execution.batch_size = 1",
             "set role none",
+            "set session authorization someone",
+            "copy (select 1) to stdout quote '\"'",
             "select 1; drop table clicks",
             "declare c cursor for insert into clicks values (1)",
             "do $$ begin end $$",

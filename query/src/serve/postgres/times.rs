@@ -20,7 +20,11 @@ pub(super) enum Way {
 
 /// Patterns that may be written in either case, and what they are to `strftime`. The longer stand before what they
 /// begin with.
-const PATTERNS: [(&str, &str); 27] = [
+const PATTERNS: [(&str, &str); 30] = [
+    // Seconds of a day, and days of a week's year: not there, and not two patterns that they begin with.
+    ("FMSSSS", ""),
+    ("SSSS", ""),
+    ("IDDD", ""),
     ("FMHH24", "%-H"),
     ("FMHH12", "%-I"),
     ("FMDDD", "%-j"),
@@ -108,13 +112,29 @@ pub(super) fn write_format(function: &mut Function, way: Way) -> Result<(), Refu
         let why = "to_char takes its format as a string that stands in the statement";
         return if way == Way::Writing { Err(Refused::unsupported(why)) } else { Ok(()) };
     };
-    if !format.contains('%') {
+    if !is_strftime(format) {
         *format = strftime(format, way).ok_or_else(|| {
             let why = "has patterns that are not translated; write it as strftime does, such as '%Y-%m-%d'";
             Refused::value(&format!("{name}: the format '{format}' {why}"))
         })?;
     }
     Ok(())
+}
+
+/// Whether a format is one of `strftime` as it is, and not PostgreSQL's with a percent sign in it.
+fn is_strftime(format: &str) -> bool {
+    let (mut others, mut letters) = (String::new(), format.chars());
+    while let Some(letter) = letters.next() {
+        if letter == '%' {
+            // Flags, a width and a point stand before the letter that says what is meant.
+            let _ = letters.find(|letter| letter.is_ascii_alphabetic() || matches!(letter, '%' | '+'));
+            others.push(' ');
+        } else {
+            others.push(letter);
+        }
+    }
+    let is_theirs = |at: usize| PATTERNS.iter().any(|(pattern, _)| begins(&others[at..], pattern));
+    format.contains('%') && !others.char_indices().any(|(at, _)| is_theirs(at))
 }
 
 fn begins(text: &str, with: &str) -> bool {
@@ -148,6 +168,9 @@ mod tests {
             "mon",
             "DDth",
             "WW",
+            "SSSS",
+            "FMSSSSS",
+            "IDDD",
             "J",
             "Q",
             "TZ",
@@ -159,6 +182,16 @@ mod tests {
             "A.M.",
         ] {
             assert_eq!(strftime(theirs, Way::Writing), None, "{theirs}");
+        }
+    }
+
+    #[test]
+    fn a_percent_sign_alone_makes_no_format_of_strftime() {
+        for format in ["%Y-%m-%dT%H:%M:%S%.3fZ", "%-d. %B %Y", "%s", "%:z", "%+", "100%%"] {
+            assert!(is_strftime(format), "{format}");
+        }
+        for format in ["YYYY-MM-DD", "YYYY %", "%Y-MM", "hh24%", "", "a.m. %Y"] {
+            assert!(!is_strftime(format), "{format}");
         }
     }
 

@@ -32,6 +32,9 @@ pub(super) const STUCK: u8 = b't';
 /// How long the server may take to say what it hands over: it does so at once.
 const HAND_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long the server may take until this process would notice its end: it sees to that when it has started it.
+const WATCH_LIMIT: Duration = Duration::from_secs(60);
+
 /// How often it is looked whether all come back.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -44,10 +47,15 @@ pub fn work(lake: Lake, memory: usize, stop: CancellationToken) -> BoxFuture<'st
     Box::pin(async move {
         let listener = listener()?;
         let engine = Arc::new(Engine::new(lake, memory).map_err(io::Error::other)?);
-        let mut clients = JoinSet::new();
+        let (mut clients, watched) = (JoinSet::new(), CancellationToken::new());
+        let alone = sleep(WATCH_LIMIT);
+        tokio::pin!(alone);
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
+                () = &mut alone, if !watched.is_cancelled() => {
+                    return Err(io::Error::other("the server that started this process is gone"));
+                }
                 Some(ended) = clients.join_next() => {
                     if let Err(error) = ended {
                         warn!(%error, "a PostgreSQL connection ended by a bug");
@@ -58,9 +66,9 @@ pub fn work(lake: Lake, memory: usize, stop: CancellationToken) -> BoxFuture<'st
             };
             match accepted {
                 Ok((stream, _)) => {
-                    let (engine, stop) = (Arc::clone(&engine), stop.clone());
+                    let (engine, watched, stop) = (Arc::clone(&engine), watched.clone(), stop.clone());
                     clients.spawn(async move {
-                        if let Err(error) = take(engine, stream, stop).await {
+                        if let Err(error) = take(engine, stream, &watched, stop).await {
                             debug!(%error, "a PostgreSQL connection broke");
                         }
                     });
@@ -87,9 +95,17 @@ fn listener() -> io::Result<UnixListener> {
 }
 
 /// Takes what is handed over.
-async fn take(engine: Arc<Engine>, mut stream: UnixStream, stop: CancellationToken) -> io::Result<()> {
+async fn take(
+    engine: Arc<Engine>,
+    mut stream: UnixStream,
+    watched: &CancellationToken,
+    stop: CancellationToken,
+) -> io::Result<()> {
     match timeout(HAND_LIMIT, Handed::receive(&mut stream)).await?? {
-        Handed::Life => watch(&engine, stream.into_std()?, stop),
+        Handed::Life => {
+            watched.cancel();
+            watch(&engine, stream.into_std()?, stop)
+        }
         Handed::Client(client) => converse(engine, stream, client, stop).await,
         Handed::Cancel(session) => {
             engine.cancels.cancel(session.pid, &session.secret()).await;

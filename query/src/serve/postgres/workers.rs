@@ -17,10 +17,10 @@
 //! all take together is looked at: beyond what there is, the largest of them is ended before the system ends any.
 
 use std::ffi::OsString;
-use std::fs::Permissions;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -51,6 +51,9 @@ const IDLE_MAX: Duration = Duration::from_secs(90);
 
 /// How long a process may take until it has room for one more client: it takes them as soon as it has started.
 const HAND_LIMIT: Duration = Duration::from_secs(10);
+
+/// Who may look into the folder of sockets: nobody else.
+const OWN: u32 = 0o700;
 
 /// How often memory is looked at: what can be filled in that time is less than what is left beside all shares.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -108,7 +111,7 @@ impl Workers {
     /// None yet. All together may take so much memory, in bytes.
     pub fn new(program: Program, memory: usize) -> io::Result<Self> {
         let mut folder = tempfile::Builder::new();
-        let folder = folder.prefix("clicklake-").permissions(Permissions::from_mode(0o700)).tempdir()?;
+        let folder = folder.prefix("clicklake-").permissions(Permissions::from_mode(OWN)).tempdir()?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         Ok(Self { program, memory, folder, running: Mutex::default(), tasks, stop })
     }
@@ -197,12 +200,21 @@ impl Workers {
 
     fn start(self: &Arc<Self>, started: &mut u64) -> io::Result<Arc<Process>> {
         *started += 1;
+        be_there(self.folder.path())?;
         let mut command = Command::new(&self.program.file);
         command.args(&self.program.arguments).arg("--memory").arg((self.memory / SHARE).to_string());
         let (process, child) = Process::start(command, self.folder.path().join(started.to_string()))?;
         let (kept, stop) = (Arc::clone(&process), self.stop.clone());
         self.tasks.spawn(async move { kept.keep(child, &stop).await });
         Ok(process)
+    }
+}
+
+/// Makes the folder of sockets again if it is gone: systems clear away what nobody has used for days.
+fn be_there(folder: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(OWN).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -228,6 +240,19 @@ fn too_much(taken: &[Taken], memory: u64) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_was_cleared_away_is_made_again() {
+        let program = Program { file: PathBuf::new(), arguments: Vec::new() };
+        let workers = Workers::new(program, 1 << 20).expect("a folder");
+        let folder = workers.folder.path();
+        std::fs::remove_dir(folder).expect("it is empty");
+        for _ in 0..2 {
+            be_there(folder).expect("it is there, or made");
+            let mode = std::fs::metadata(folder).expect("it is there").permissions().mode();
+            assert_eq!(mode & 0o777, OWN);
+        }
+    }
 
     #[test]
     fn who_takes_most_is_ended_when_all_take_too_much() {

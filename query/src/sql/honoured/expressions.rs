@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    CharacterLength, DataType, DuplicateTreatment, ExactNumberInfo, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentClause, FunctionArgumentList, FunctionArguments, ObjectName, TypedString, Value, WindowType,
+    ArrayElemTypeDef, CharacterLength, DataType, DuplicateTreatment, ExactNumberInfo, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, ObjectName, TypedString, Value,
+    WindowType,
 };
 
 use super::Honoured;
@@ -20,6 +21,10 @@ impl Honoured<'_> {
             Expr::Trim { trim_where: _, trim_what: _, expr: _, trim_characters } => {
                 let has_more = trim_characters.as_ref().is_some_and(|characters| characters.len() > 1);
                 self.refuse(has_more, "TRIM with several texts", "write the characters as one text")
+            }
+            // DataFusion takes the pattern for a regular expression, of which a part of the text is enough.
+            Expr::SimilarTo { negated: _, expr: _, pattern: _, escape_char: _ } => {
+                self.refuse(true, "SIMILAR TO", "write ~ and a regular expression, or LIKE")
             }
             // DataFusion refuses a format, and arrays.
             Expr::Cast { kind: _, expr, data_type, array: _, format: _ } => match expr.as_ref() {
@@ -51,7 +56,6 @@ impl Honoured<'_> {
             | Expr::BinaryOp { left: _, op: _, right: _ }
             | Expr::Like { negated: _, any: _, expr: _, pattern: _, escape_char: _ }
             | Expr::ILike { negated: _, any: _, expr: _, pattern: _, escape_char: _ }
-            | Expr::SimilarTo { negated: _, expr: _, pattern: _, escape_char: _ }
             | Expr::AnyOp { left: _, compare_op: _, right: _, is_some: _ }
             | Expr::AllOp { left: _, compare_op: _, right: _ }
             | Expr::UnaryOp { op: _, expr: _ }
@@ -157,6 +161,11 @@ impl Honoured<'_> {
             DataType::Varchar(Some(CharacterLength::IntegerLength { length, unit: _ }))
             | DataType::Char(Some(CharacterLength::IntegerLength { length, unit: _ }))
             | DataType::String(Some(length)) => (Some(*length), false),
+            DataType::Array(
+                ArrayElemTypeDef::SquareBracket(element, _)
+                | ArrayElemTypeDef::AngleBracket(element)
+                | ArrayElemTypeDef::Parenthesis(element),
+            ) => return self.data_type(element, None),
             DataType::Float(precision) => (None, *precision != ExactNumberInfo::None),
             // Of others, DataFusion takes all that they say, or refuses them.
             _ => (None, false),

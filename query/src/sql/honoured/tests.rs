@@ -6,7 +6,7 @@ use datafusion::sql::parser::Statement;
 use super::*;
 
 /// What is refused, and what the refusal says.
-const REFUSED: [(&str, &str); 58] = [
+const REFUSED: [(&str, &str); 61] = [
     ("select x from t prewhere x = 1", "PREWHERE"),
     ("select x from t group by x with rollup", "WITH ROLLUP"),
     ("select x from t group by x with cube", "WITH ROLLUP"),
@@ -60,6 +60,9 @@ const REFUSED: [(&str, &str); 58] = [
     ("select trim('abc', 'a', 'b')", "TRIM with several texts"),
     ("select cast(x as varchar(3)) from t", "the length in VARCHAR(3)"),
     ("select x::char(3) from t", "the length in CHAR(3)"),
+    ("select cast(x as varchar(3)[]) from t", "the length in VARCHAR(3)"),
+    ("select x from t where x similar to 'a%'", "SIMILAR TO"),
+    ("select x from t where x not similar to 'a%'", "SIMILAR TO"),
     ("select cast(x as float(53)) from t", "the precision in FLOAT(53)"),
     ("select x from t where exists (select 1 from t where x::char(3) = 'a')", "the length in CHAR(3)"),
     ("copy (select x from t prewhere x = 1) to 'a.csv'", "PREWHERE"),

@@ -59,7 +59,7 @@ ORDER BY typ.oid, att.attnum
 SELECT pg_type.oid, enumlabel
 FROM pg_enum
 JOIN pg_type ON pg_type.oid=enumtypid
-ORDER BY pg_type.oid, enumsortorder
+ORDER BY oid, enumsortorder
 
 -- some: Npgsql 4, as Power BI Desktop has it
 SELECT ns.nspname, a.typname, a.oid, a.typrelid, a.typbasetype,
@@ -95,3 +95,24 @@ ORDER BY ord
 
 -- any: at the end of each use of a connection of a pool
 DISCARD ALL
+
+-- any: the same, if statements are prepared; who asks
+SET SESSION AUTHORIZATION DEFAULT
+
+-- any: settings
+RESET ALL
+
+-- any: cursors
+CLOSE ALL
+
+-- any: channels
+UNLISTEN *
+
+-- some: locks
+SELECT pg_advisory_unlock_all()
+
+-- any: sequences
+DISCARD SEQUENCES
+
+-- any: tables of its own
+DISCARD TEMP

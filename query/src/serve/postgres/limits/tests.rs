@@ -139,9 +139,18 @@ fn what_doubles_again_and_again_is_refused() {
     let cubes = "select 1 from a group by cube (b, c, d, e), cube (f, g, h, i)".to_owned();
     let between = |times: usize| format!("select 1 from a where (b > 0) {}", "between false and true ".repeat(times));
     let coalesced = format!("select {}b{} from a", "coalesce(".repeat(13), ", 1)".repeat(13));
+    let cased = |times: usize| {
+        format!("select {}a > 0{} from b", "case when ".repeat(times), " then c = 1 else d = 2 end".repeat(times))
+    };
     let all = joined.into_iter().chain([nested("abs("), nested("row("), cubes, between(14), between(30), coalesced]);
+    let matched = |times: usize| format!("select {}a{} from b", "(".repeat(times), " ~ 'c|d|e|f')::text".repeat(times));
+    let all = all.chain([cased(14), cased(20), matched(8), matched(12)]);
     for text in all {
         assert!(!is_let_through(&text), "{text}");
     }
-    assert!(is_let_through(&between(8)));
+    assert!(is_let_through(&between(8)) && is_let_through(&cased(8)) && is_let_through(&matched(4)));
+    // What is no condition is written once, and so is all of a CASE whose values are no truths.
+    let otherwise = format!("select {}0{} from b", "case when a > 0 then c = 1 else ".repeat(20), " end".repeat(20));
+    let counted = format!("select {}a > 0{} from b", "case when ".repeat(14), " then 1 else 2 end > 1".repeat(14));
+    assert!(is_let_through(&otherwise) && is_let_through(&counted));
 }

@@ -1,0 +1,14 @@
+-- some: at the end of each use of a connection of a pool; locks
+SELECT pg_advisory_unlock_all()
+
+-- any: cursors
+CLOSE ALL
+
+-- any: channels
+UNLISTEN *
+
+-- any: settings
+RESET ALL
+
+-- some: an array of times, as it comes in binary
+SELECT array_agg(window_start ORDER BY window_start) FROM clicks_minute
