@@ -8,7 +8,7 @@
 //! ```text
 //!   pin       put the pin, as pending ──> read what is kept ──┬─ kept: put it again, no longer pending
 //!                                                             └─ given up: remove it, and refuse
-//!   clean-up  raise what is kept, never lower it ──> read the pins, write pending ones again ──> delete below the others
+//!   clean-up  raise what is kept, never lower it ──> read the pins, put pending ones again ──> delete below others
 //! ```
 //!
 //! A pin that is pending was not compared with what is kept: whoever finds it, because a reply was lost or a process
@@ -256,8 +256,8 @@ pub fn all(lake: &Lake) -> BoxFuture<'_, Result<Pins>> {
     })
 }
 
-/// The pins that a clean-up must heed which has said that versions of a table before `from` are given up; those of other
-/// tables, and those that have ended, too.
+/// The pins that a clean-up must heed which has said that versions of a table before `from` are given up. Those of
+/// other tables, and those that have ended, are among them.
 pub fn heeded(lake: &Lake, table: Table, from: Version) -> BoxFuture<'_, Result<Pins>> {
     Box::pin(async move {
         let Pins { pins, damaged } = all(lake).await?;
