@@ -78,10 +78,13 @@ impl Keep {
         let wanted = stands.iter().copied().fold(old, Version::min);
         let mut from = log.kept_from(wanted).await?;
         if from > 0 {
-            if deletes == Deletes::Yes {
-                pins::announce(lake, table, log.id(), from).await?;
-            }
-            let Pins { pins, damaged } = pins::all(lake).await?;
+            let Pins { pins, damaged } = match deletes {
+                Deletes::Yes => {
+                    pins::announce(lake, table, log.id(), from).await?;
+                    pins::heeded(lake, table, from).await?
+                }
+                Deletes::No => pins::all(lake).await?,
+            };
             if let Some(damaged) = damaged.iter().find(|damaged| damaged.may_be_of(table)) {
                 let why = damaged.refused();
                 warn!(%table, error = &why as &dyn Error, "nothing is given up");

@@ -259,8 +259,9 @@ fn is_address(location: &str) -> bool {
     scheme.starts_with(is_letter) && scheme.chars().all(|one| one.is_ascii_alphanumeric() || "+-.".contains(one))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a key that nobody else puts at the same time")]
-fn unique_name() -> Uuid {
+/// What is told from anything that others put.
+#[expect(clippy::disallowed_methods, reason = "what nobody else puts at the same time")]
+pub(crate) fn unique_name() -> Uuid {
     Uuid::new_v4()
 }
 

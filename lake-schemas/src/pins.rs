@@ -8,11 +8,15 @@
 //! ```text
 //!   pin       put the pin, as pending ──> read what is kept ──┬─ kept: put it again, no longer pending
 //!                                                             └─ given up: remove it, and refuse
-//!   clean-up  raise what is kept, never lower it ──> read the pins, pending ones too ──> delete below all of them
+//!   clean-up  raise what is kept, never lower it ──> read the pins, put pending ones again ──> delete below others
 //! ```
 //!
 //! A pin that is pending was not compared with what is kept: whoever finds it, because a reply was lost or a process
 //! died, compares it then. One that is not pending holds, though what is kept has been raised past it since.
+//!
+//! A pin stops being pending only as the object that it was when it was compared. So clean-up, when it has said what is
+//! kept, writes those again that are pending and would be given up, and heeds them no longer: whoever is about to end
+//! one finds another object, compares once more, and is refused. A process that died while it pinned holds up nothing.
 
 use std::str::FromStr;
 
@@ -26,7 +30,7 @@ use serde_json::{Value, json};
 
 use crate::commit::{TableView, Version};
 use crate::error::{Context, LakeError, Result};
-use crate::lake::Lake;
+use crate::lake::{Lake, unique_name};
 use crate::table::{NAME_MAX, Table, legal_name};
 
 const PINS: &str = "_clicklake/pins";
@@ -90,13 +94,15 @@ impl Pin {
         Some(Self { name, table: value["table"].as_str()?.to_owned(), version: value["version"].as_u64()?, expires })
     }
 
-    fn to_json(&self, is_pending: bool) -> String {
+    fn to_json(&self, is_pending: bool) -> Value {
         let expires = self.expires.map(|expires| expires.to_rfc3339_opts(SecondsFormat::Millis, true));
         let mut pin = json!({ "table": self.table, "version": self.version, "expires": expires });
         if is_pending {
             pin["pending"] = true.into();
+            // Stores that tell objects apart by what is in them must tell these apart.
+            pin["written"] = unique_name().to_string().into();
         }
-        pin.to_string()
+        pin
     }
 }
 
@@ -132,15 +138,19 @@ impl Damaged {
 
 /// What is found under the name of a pin.
 enum Found {
-    Pin { pin: Pin, is_pending: bool },
+    /// A pin. If it is pending: the object that it is now.
+    Pin {
+        pin: Pin,
+        pending: Option<UpdateVersion>,
+    },
     Damaged(Damaged),
 }
 
 impl Found {
-    fn of_json(name: PinName, bytes: &[u8]) -> Self {
+    fn of_json(name: PinName, bytes: &[u8], object: UpdateVersion) -> Self {
         let is_pending = serde_json::from_slice::<Value>(bytes).is_ok_and(|value| value["pending"] == true);
         match Pin::of_json(name, bytes) {
-            Some(pin) => Self::Pin { pin, is_pending },
+            Some(pin) => Self::Pin { pin, pending: is_pending.then_some(object) },
             None => Self::Damaged(Damaged::of(name, bytes)),
         }
     }
@@ -178,20 +188,26 @@ pub fn pin<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a, Resu
 pub fn pin_known<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a, Result<Pinned>> {
     Box::pin(async move {
         for _ in 0..TRIES_MAX {
-            match look(lake, pin.name).await? {
+            let object = match look(lake, pin.name).await? {
                 Some(Found::Damaged(damaged)) => return Err(damaged.refused()),
                 Some(Found::Pin { pin: found, .. }) if !found.is_written_as(pin) => return Ok(Pinned::Taken(found)),
-                Some(Found::Pin { is_pending: false, .. }) => return Ok(Pinned::Done),
-                Some(Found::Pin { .. }) => {}
-                None => match put(lake, pin, true, PutMode::Create).await {
-                    // Its own reply may be what was lost: what is there tells.
-                    Err(LakeError::Store { source, .. }) if is_taken(source.as_ref()) => continue,
-                    done => done?,
-                },
-            }
+                Some(Found::Pin { pending: None, .. }) => return Ok(Pinned::Done),
+                Some(Found::Pin { pending: Some(object), .. }) => object,
+                None => {
+                    // Its own reply may be what was lost, or another be faster: what is there tells.
+                    put(lake, pin.name, &pin.to_json(true), PutMode::Create).await?;
+                    continue;
+                }
+            };
             keep(lake, table, pin).await?;
-            put(lake, pin, false, PutMode::Overwrite).await?;
-            return Ok(Pinned::Done);
+            let done = match put(lake, pin.name, &pin.to_json(false), PutMode::Update(object)).await? {
+                // Then clean-up does not pass over it either.
+                Put::NotCompared => put(lake, pin.name, &pin.to_json(false), PutMode::Overwrite).await?,
+                done => done,
+            };
+            if done == Put::Done {
+                return Ok(Pinned::Done);
+            }
         }
         let what = format!("writing the pin {}", pin.name.as_str());
         Err(LakeError::store(what, "another writes and removes it at the same time; try again"))
@@ -240,9 +256,44 @@ pub fn all(lake: &Lake) -> BoxFuture<'_, Result<Pins>> {
     })
 }
 
+/// The pins that a clean-up must heed which has said that versions of a table before `from` are given up. Those of
+/// other tables, and those that have ended, are among them.
+pub fn heeded(lake: &Lake, table: Table, from: Version) -> BoxFuture<'_, Result<Pins>> {
+    Box::pin(async move {
+        let Pins { pins, damaged } = all(lake).await?;
+        let mut heeded = Pins { pins: Vec::new(), damaged };
+        for pin in pins {
+            let is_given_up = pin.table == table.name() && pin.version < from;
+            if !is_given_up || !is_passed_over(lake, &pin).await? {
+                heeded.pins.push(pin);
+            }
+        }
+        Ok(heeded)
+    })
+}
+
+/// Writes a pin again if it is pending, so that it is compared once more before it holds; whether that was so, or it is
+/// not there any more.
+async fn is_passed_over(lake: &Lake, pin: &Pin) -> Result<bool> {
+    for _ in 0..TRIES_MAX {
+        let object = match look(lake, pin.name).await? {
+            None => return Ok(true),
+            Some(Found::Pin { pin: found, pending: Some(object) }) if found == *pin => object,
+            Some(_) => return Ok(false),
+        };
+        match put(lake, pin.name, &pin.to_json(true), PutMode::Update(object)).await? {
+            Put::Done => return Ok(true),
+            // Whoever is about to end it would not notice.
+            Put::NotCompared => return Ok(false),
+            Put::Taken => {}
+        }
+    }
+    Ok(false)
+}
+
 /// What is under the name of a pin, if anything is.
 async fn look(lake: &Lake, name: PinName) -> Result<Option<Found>> {
-    Ok(get(lake, &path_of(name)).await?.map(|(bytes, _)| Found::of_json(name, &bytes)))
+    Ok(get(lake, &path_of(name)).await?.map(|(bytes, object)| Found::of_json(name, &bytes, object)))
 }
 
 /// Says that versions of a table, of that id, before `from` are given up from now on, unless they are pinned. The pins
@@ -312,10 +363,24 @@ impl Kept {
     }
 }
 
-async fn put(lake: &Lake, pin: &Pin, is_pending: bool, mode: PutMode) -> Result<()> {
-    let what = || format!("writing the pin {}", pin.name.as_str());
-    let (text, options) = (pin.to_json(is_pending), PutOptions::from(mode));
-    lake.object_store()?.put_opts(&path_of(pin.name), text.into(), options).await.map(|_| ()).while_doing(what)
+/// What became of a put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Put {
+    Done,
+    /// The object is not what it was taken for, or there already, or gone.
+    Taken,
+    /// The store cannot compare.
+    NotCompared,
+}
+
+async fn put(lake: &Lake, name: PinName, pin: &Value, mode: PutMode) -> Result<Put> {
+    let what = || format!("writing the pin {}", name.as_str());
+    match lake.object_store()?.put_opts(&path_of(name), pin.to_string().into(), PutOptions::from(mode)).await {
+        Ok(_) => Ok(Put::Done),
+        Err(error) if is_taken(&error) => Ok(Put::Taken),
+        Err(StoreError::NotImplemented { .. }) => Ok(Put::NotCompared),
+        Err(error) => Err(error).while_doing(what),
+    }
 }
 
 /// An object, and what tells it from what it was before and will be.
@@ -331,9 +396,9 @@ async fn get(lake: &Lake, path: &Path) -> Result<Option<(Vec<u8>, UpdateVersion)
     }
 }
 
-fn is_taken(error: &(dyn std::error::Error + 'static)) -> bool {
-    let error = error.downcast_ref::<StoreError>();
-    error.is_some_and(|error| matches!(error, StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }))
+fn is_taken(error: &StoreError) -> bool {
+    use StoreError as E;
+    matches!(error, E::AlreadyExists { .. } | E::Precondition { .. } | E::NotFound { .. })
 }
 
 fn path_of(name: PinName) -> Path {

@@ -154,9 +154,9 @@ const BOUNDED: [(&str, &str); 34] = [
 /// What the figures mean, and why those that miss their aim do.
 const REMARKS: &str = include_str!("remarks.md");
 
-const PIXELS_WIDE: u32 = 760;
+const PIXELS_WIDE: u32 = 800;
 const PIXELS_A_BAR: u32 = 26;
-const PIXELS_OF_NAMES: u32 = 300;
+const PIXELS_OF_NAMES: u32 = 340;
 const PIXELS_OF_A_NUMBER: u32 = 70;
 
 /// Readable on white and on black.

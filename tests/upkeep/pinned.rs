@@ -1,6 +1,7 @@
 //! Pins against clean-up: what is pinned is kept, or the pin is refused, whatever reply is lost and whoever is first.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use lake_schemas::commit::{Commit, Outcome, TableLog};
 use lake_schemas::pins::{self, Pin, Pinned};
@@ -16,9 +17,13 @@ use crate::simulation::{lake_on, simulate};
 
 /// A store with a lake whose minutes have 300 versions.
 async fn store() -> Arc<dyn ObjectStore> {
-    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
-    fill(&lake_on(Arc::clone(&store)), 300).await;
-    store
+    Arc::new(filled().await)
+}
+
+async fn filled() -> InMemory {
+    let store = Arc::new(InMemory::new());
+    fill(&lake_on(Arc::<InMemory>::clone(&store)), 300).await;
+    store.fork()
 }
 
 async fn fill(lake: &Lake, versions: u64) {
@@ -67,9 +72,7 @@ fn of_several_that_announce_at_once_the_highest_holds() {
         for seed in 0..20_u64 {
             let store = store().await;
             let announcers = (0..5).map(|number| {
-                let slow = move |operation: u64| {
-                    std::time::Duration::from_millis((operation * 7 + number * 13 + seed * 29) % 97)
-                };
+                let slow = move |operation: u64| Duration::from_millis((operation * 7 + number * 13 + seed * 29) % 97);
                 let view = FaultStore::new(Arc::clone(&store), Box::new(move |operation| Fault::Slow(slow(operation))));
                 async move { announce(&lake_on(Arc::new(view)), 50 * (number + 1)).await }
             });
@@ -130,6 +133,42 @@ fn a_pin_that_was_put_and_not_compared_is_compared_by_who_asks_again() {
                 assert_eq!(pins::pins(&lake).await.expect("memory"), [], "{fault:?} at {at}");
             }
         }
+    });
+}
+
+/// Clean-up comes while somebody pins and has stopped before any of its requests, for a while or for good: it heeds the
+/// pin, or whoever pins is refused.
+#[test]
+fn a_pin_that_nobody_has_compared_holds_up_no_clean_up_and_is_never_said_to_hold_past_it() {
+    simulate(async {
+        let (filled, [mut heeded, mut refused]) = (filled().await, [0; 2]);
+        let whole = FaultStore::new(Arc::new(filled.fork()), Box::new(|_| Fault::None));
+        assert_eq!(pinned(&lake_on(Arc::new(whole.clone())), 150).await.expect("it is free"), Pinned::Done);
+        for at in 0..whole.operations() {
+            let store: Arc<dyn ObjectStore> = Arc::new(filled.fork());
+            let wait = Duration::from_secs(10);
+            let plan = move |operation| if operation == at { Fault::Slow(wait) } else { Fault::None };
+            let slow = lake_on(Arc::new(FaultStore::new(Arc::clone(&store), Box::new(plan))));
+            let lake = lake_on(store);
+            let clean_up = async {
+                tokio::time::sleep(wait / 2).await;
+                announce(&lake, 200).await;
+                pins::heeded(&lake, Table::ClicksMinute, 200).await.expect("memory").pins
+            };
+            let (pinned, pins) = tokio::join!(pinned(&slow, 150), clean_up);
+            match pinned {
+                Ok(done) => {
+                    assert_eq!((done, pins), (Pinned::Done, vec![pin(150)]), "at {at}");
+                    heeded += 1;
+                }
+                Err(_) => {
+                    is_refused(pinned, 200);
+                    assert_eq!(pins, [], "at {at}: what does not hold yet holds up nothing");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(heeded > 0 && refused > 1, "{heeded} heeded, {refused} refused");
     });
 }
 
