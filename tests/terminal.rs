@@ -236,7 +236,7 @@ fn switches_take_the_usual_words_and_what_is_empty_is_not_set() {
 #[test]
 fn scripts_come_from_all_editors() {
     let (folder, lake) = hostile();
-    let marked = "\u{feff}-- of Windows\r\nselect 41 + 1 as answer,\r\n  1 as n\r\nfrom clicks_minute limit 1;\r\n";
+    let marked = "\u{feff}-- of Windows\r\nselect 41 + 1 as answer,\r\n  1 as n;\r\n";
     let file = folder.path().join("marked.sql");
     std::fs::write(&file, marked).expect("a disk");
     let of_file = run(&lake, &["sql", "--format", "csv", "-f", file.to_str().expect("UTF-8")], &[]);

@@ -158,7 +158,10 @@ async fn not_after(table: Table, log_store: &LogStoreRef, newest: Version, time:
     times.read(before.clone()).await?;
     for version in before {
         if times.is_later(version).await? {
-            found = version.saturating_sub(1);
+            if version == first {
+                return Ok(Found { version: None, first_ms: times.known.get(&first).copied() });
+            }
+            found = version - 1;
             break;
         }
     }

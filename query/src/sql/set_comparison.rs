@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use datafusion::common::Column;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result;
@@ -43,7 +44,9 @@ fn with_a_name(expr: Expr, many: &AtomicUsize) -> Result<Transformed<Expr>> {
     };
     let Subquery { subquery, outer_ref_columns, spans } = subquery;
     let name = format!("{NAME}_{}", many.fetch_add(1, Ordering::Relaxed));
-    let named = LogicalPlanBuilder::from(Arc::unwrap_or_clone(subquery)).alias(name)?.build()?;
+    // The column, too: what is compared may have no table to its name.
+    let column = Expr::Column(Column::from(subquery.schema().qualified_field(0))).alias(name.clone());
+    let named = LogicalPlanBuilder::from(Arc::unwrap_or_clone(subquery)).project([column])?.alias(name)?.build()?;
     let subquery = Subquery { subquery: Arc::new(named), outer_ref_columns, spans };
     Ok(Transformed::yes(Expr::SetComparison(SetComparison::new(expr, subquery, op, quantifier))))
 }

@@ -33,7 +33,8 @@ const SOON: Duration = Duration::from_secs(20);
 
 fn served(folder: &Path) -> (Served, Lake) {
     let lake = lake::write(folder, Rows::All);
-    let arguments = ["--lake", folder.to_str().expect("UTF-8"), "sql-worker"].map(OsString::from).to_vec();
+    let place = folder.join("lake");
+    let arguments = ["--lake", place.to_str().expect("UTF-8"), "sql-worker"].map(OsString::from).to_vec();
     let program = Program { file: env!("CARGO_BIN_EXE_clicklake").into(), arguments };
     let keys = Arc::new(Keys::parse(KEYS).expect("keys"));
     let server = Postgres::by_processes(program, Some(keys), MEMORY).expect("a folder for sockets");

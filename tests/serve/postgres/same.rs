@@ -358,7 +358,7 @@ fn words_of_postgresql_are_right_or_refused() {
             "select count(*) > 0 from pg_class where relnamespace = (select oid from pg_namespace where nspname = 'public')",
             json!([[true]]),
         ),
-        ("select 'text'::regtype::int, 'integer'::regtype::int", json!([[25, 23]])),
+        ("select 'text'::regtype::int as a, 'integer'::regtype::int as b", json!([[25, 23]])),
         ("select count(*) from pg_stat_activity", json!([[0]])),
         (
             "select data_type, udt_name from information_schema.columns where table_name = 'clicks_minute' and column_name = 'window_start'",

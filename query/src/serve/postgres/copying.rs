@@ -264,17 +264,22 @@ where
     let begun = CopyOutResponse::new(format, count, vec![i16::from(format); names.len()]);
     client.send(PgWireBackendMessage::CopyOutResponse(begun)).await?;
     let data = |bytes: Vec<u8>| PgWireBackendMessage::CopyData(CopyData::new(Bytes::from(bytes)));
-    let begin = copying.begin(&names);
-    if !begin.is_empty() {
-        client.feed(data(begin)).await?;
+    // As in PostgreSQL, what stands before binary rows comes with the first of them, or with what stands behind them:
+    // clients take each message for a row.
+    let mut begin = copying.begin(&names);
+    if copying.kind != Kind::Binary && !begin.is_empty() {
+        client.feed(data(std::mem::take(&mut begin))).await?;
     }
     let mut sent = 0_usize;
     while let Some(row) = rows.data_rows().next().await {
-        client.feed(data(copying.row(&row?))).await?;
+        let mut message = std::mem::take(&mut begin);
+        message.extend_from_slice(&copying.row(&row?));
+        client.feed(data(message)).await?;
         sent += 1;
     }
-    if !copying.end().is_empty() {
-        client.feed(data(copying.end().to_vec())).await?;
+    begin.extend_from_slice(copying.end());
+    if !begin.is_empty() {
+        client.feed(data(begin)).await?;
     }
     client.feed(PgWireBackendMessage::CopyDone(CopyDone::new())).await?;
     client.send(PgWireBackendMessage::CommandComplete(Tag::new("COPY").with_rows(sent).into())).await?;
