@@ -67,7 +67,7 @@ fn are_busy(served: &Served, ids: &[u32], before: u64) {
     let began = Instant::now();
     while ids.iter().map(|id| busy(*id)).sum::<u64>() < before + 100 {
         assert!(began.elapsed() < SOON, "nobody answers anything");
-        served.runtime.block_on(sleep(LOOK));
+        served.runtime.block_on(async { sleep(LOOK).await });
     }
 }
 
