@@ -259,7 +259,7 @@ fn is_address(location: &str) -> bool {
     scheme.starts_with(is_letter) && scheme.chars().all(|one| one.is_ascii_alphanumeric() || "+-.".contains(one))
 }
 
-/// What is told from anything that others put.
+/// Makes a random name, so that no two processes ever put objects that are alike.
 #[expect(clippy::disallowed_methods, reason = "what nobody else puts at the same time")]
 pub(crate) fn unique_name() -> Uuid {
     Uuid::new_v4()
