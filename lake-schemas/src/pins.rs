@@ -165,6 +165,19 @@ pub struct Pins {
     pub damaged: Vec<Damaged>,
 }
 
+impl FromIterator<Found> for Pins {
+    fn from_iter<T: IntoIterator<Item = Found>>(found: T) -> Self {
+        let mut all = Self::default();
+        for found in found {
+            match found {
+                Found::Pin { pin, .. } => all.pins.push(pin),
+                Found::Damaged(damaged) => all.damaged.push(damaged),
+            }
+        }
+        all
+    }
+}
+
 /// Whether there is a pin of a name already.
 #[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,57 +251,57 @@ pub fn pins(lake: &Lake) -> BoxFuture<'_, Result<Vec<Pin>>> {
 
 /// All pins, and what cannot be read.
 pub fn all(lake: &Lake) -> BoxFuture<'_, Result<Pins>> {
-    Box::pin(async move {
-        let what = || format!("lake {}: listing its pins", lake.url());
-        let store = lake.object_store()?;
-        let files: Vec<_> = store.list(Some(&Path::from(PINS))).try_collect().await.while_doing(what)?;
-        let names = files.iter().filter_map(|file| file.location.filename()?.strip_suffix(".json")?.parse().ok());
-        let reads: Vec<_> = names.map(|name| look(lake, name)).collect();
-        let found: Vec<_> = stream::iter(reads).buffered(READS_MAX).try_collect().await?;
-        let mut all = Pins::default();
-        for found in found.into_iter().flatten() {
-            match found {
-                Found::Pin { pin, .. } => all.pins.push(pin),
-                Found::Damaged(damaged) => all.damaged.push(damaged),
-            }
-        }
-        Ok(all)
-    })
+    Box::pin(async move { Ok(found(lake).await?.into_iter().collect()) })
 }
 
 /// The pins that a clean-up must heed which has said that versions of a table before `from` are given up. Those of
 /// other tables, and those that have ended, are among them.
 pub fn heeded(lake: &Lake, table: Table, from: Version) -> BoxFuture<'_, Result<Pins>> {
     Box::pin(async move {
-        let Pins { pins, damaged } = all(lake).await?;
-        let mut heeded = Pins { pins: Vec::new(), damaged };
-        for pin in pins {
-            let is_given_up = pin.table == table.name() && pin.version < from;
-            if !is_given_up || !is_passed_over(lake, &pin).await? {
-                heeded.pins.push(pin);
+        let mut heeded = Vec::new();
+        for found in found(lake).await? {
+            let is_passed_over = match &found {
+                Found::Pin { pin, pending: Some(object) } if pin.table == table.name() && pin.version < from => {
+                    is_passed_over(lake, pin, object.clone()).await?
+                }
+                Found::Pin { .. } | Found::Damaged(_) => false,
+            };
+            if !is_passed_over {
+                heeded.push(found);
             }
         }
-        Ok(heeded)
+        Ok(heeded.into_iter().collect())
     })
 }
 
-/// Writes a pin again if it is pending, so that it is compared once more before it holds; whether that was so, or it is
-/// not there any more.
-async fn is_passed_over(lake: &Lake, pin: &Pin) -> Result<bool> {
+/// Writes a pending pin again, which was found as that object, so that it is compared once more before it holds;
+/// whether that was done, or it is not there any more.
+async fn is_passed_over(lake: &Lake, pin: &Pin, mut object: UpdateVersion) -> Result<bool> {
     for _ in 0..TRIES_MAX {
-        let object = match look(lake, pin.name).await? {
-            None => return Ok(true),
-            Some(Found::Pin { pin: found, pending: Some(object) }) if found == *pin => object,
-            Some(_) => return Ok(false),
-        };
         match put(lake, pin.name, &pin.to_json(true), PutMode::Update(object)).await? {
             Put::Done => return Ok(true),
             // Whoever is about to end it would not notice.
             Put::NotCompared => return Ok(false),
             Put::Taken => {}
         }
+        object = match look(lake, pin.name).await? {
+            None => return Ok(true),
+            Some(Found::Pin { pin: found, pending: Some(object) }) if found == *pin => object,
+            Some(_) => return Ok(false),
+        };
     }
     Ok(false)
+}
+
+/// What is found under the names of all pins, by name.
+async fn found(lake: &Lake) -> Result<Vec<Found>> {
+    let what = || format!("lake {}: listing its pins", lake.url());
+    let store = lake.object_store()?;
+    let files: Vec<_> = store.list(Some(&Path::from(PINS))).try_collect().await.while_doing(what)?;
+    let names = files.iter().filter_map(|file| file.location.filename()?.strip_suffix(".json")?.parse().ok());
+    let reads: Vec<_> = names.map(|name| look(lake, name)).collect();
+    let found: Vec<_> = stream::iter(reads).buffered(READS_MAX).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// What is under the name of a pin, if anything is.

@@ -12,6 +12,7 @@
 //!                                ├─ own       of it all, the rows of some campaigns
 //!                                ├─ checked_sum, checked_arithmetic   no whole number wraps around
 //!                                ├─ set_comparison   ALL and ANY compare with the rows of their query
+//!                                ├─ truth     a text that is compared with a truth value is one
 //!                                ├─ targets   a path that is written to is meant literally
 //!                                └─ guard     no file of the lake is put, replaced or deleted
 //! ```
@@ -36,6 +37,7 @@ mod sight;
 mod statements;
 mod table;
 mod targets;
+mod truth;
 pub(crate) mod visited;
 
 pub(crate) use catalog::{CATALOG, SCHEMA};

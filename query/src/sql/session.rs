@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
 use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::LogicalPlan;
@@ -31,6 +32,7 @@ use super::shared::Shared;
 use super::sight::Sight;
 use super::statements::{Statement, statements};
 use super::targets::LiteralTargets;
+use super::truth::TruthAsText;
 use crate::error::QueryError;
 use crate::output::Opened;
 use crate::rows::collect;
@@ -73,6 +75,7 @@ impl Session {
             let over = TableFunction { function, sight: Arc::clone(&sight) };
             context.register_udtf(function.name(), Arc::new(over));
         }
+        context.state_ref().write().register_expr_planner(Arc::new(TruthAsText))?;
         context.register_udaf(CheckedSum::function());
         context.add_analyzer_rule(Arc::new(CheckedArithmetic));
         context.add_analyzer_rule(Arc::new(AloneInItsQuery));
@@ -153,6 +156,14 @@ impl Session {
         self.turn_to_parsed(&parsed, travels).await?;
         let plan = self.context.state().statement_to_plan(parsed).await;
         plan.map_err(|error| self.why(error.into()))
+    }
+
+    /// The columns that a plan answers with. A union is planned in the types of its first part; those that hold what all
+    /// parts have are found when the plan is analysed. A plan whose parameters have no types yet cannot be.
+    pub(crate) fn columns(&self, plan: &LogicalPlan) -> SchemaRef {
+        let state = self.context.state();
+        let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
+        Arc::clone(analyzed.as_ref().unwrap_or(plan).schema().inner())
     }
 
     /// Begins to answer a plan of the statement that is turned to. What is no query is not for this.

@@ -2,8 +2,9 @@
 //! in, and not to the server; and who only connects keeps nobody out.
 
 use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,6 +72,38 @@ fn are_busy(served: &Served, ids: &[u32], before: u64) {
     }
 }
 
+/// A session that stays open.
+struct Open {
+    psql: Child,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Open {
+    fn of(served: &Served, key: &str) -> Self {
+        let mut psql = Command::new("psql");
+        psql.args(["-X", "-A", "-t", "-q", "-d", &served.url(key)]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut psql = psql.spawn().expect("psql runs");
+        let answers = BufReader::new(psql.stdout.take().expect("it is piped"));
+        Self { psql, answers }
+    }
+
+    /// The line that it answers a statement with; none if the session is over.
+    fn asks(&mut self, statement: &str) -> String {
+        let to = self.psql.stdin.as_mut().expect("it is piped");
+        writeln!(to, "{statement}").expect("psql reads");
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("psql answers");
+        line.trim_end().to_owned()
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        drop(self.psql.stdin.take());
+        self.psql.wait().expect("psql ends");
+    }
+}
+
 fn count(served: &Served, key: &str) -> String {
     served.printed(key, &["select count(*) from clicks"])
 }
@@ -80,14 +113,14 @@ fn a_statement_that_takes_all_memory_ends_its_process_and_nothing_else() {
     let folder = tempfile::tempdir().expect("a folder");
     let (served, _) = served(folder.path());
     assert_eq!((count(&served, "spring-key").as_str(), count(&served, "all-of-it").as_str()), ("6", "18"));
-    let before = processes(folder.path());
-    assert_eq!(before.len(), 2, "one for each key");
+    assert_eq!(processes(folder.path()).len(), 2, "one for each key");
+    let mut other = Open::of(&served, "all-of-it");
+    assert_eq!(other.asks("select count(*) from clicks;"), "18");
     let output = served.psql("spring-key", &[HUNGRY]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("53200"), "{said}");
-    assert_eq!(count(&served, "all-of-it"), "18");
-    let after = processes(folder.path());
-    assert!(after.iter().any(|id| before.contains(id)), "the other key has its process yet");
+    assert_eq!(other.asks("select count(*) from clicks;"), "18", "the other key has its session yet");
+    drop(other);
     assert_eq!(count(&served, "spring-key"), "6", "and the key is answered by another");
     served.end();
     assert!(processes(folder.path()).is_empty());

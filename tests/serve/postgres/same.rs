@@ -33,7 +33,7 @@ const QUESTIONS: usize = 300;
 const PROTOCOLS: [&str; 3] = ["simple", "extended", "binary"];
 
 /// What the wire once answered otherwise.
-const FOUND: [&str; 14] = [
+const FOUND: [&str; 17] = [
     "select (select max(clicks_minute.clicks) from clicks_minute)",
     "select (select sum(t.clicks) from (select * from clicks_minute) t)",
     "select now.ad_id, sum(now.clicks), (select sum(clicks) from clicks_minute VERSION AS OF 1 was where was.ad_id = now.ad_id) from clicks_minute now group by 1",
@@ -48,6 +48,9 @@ const FOUND: [&str; 14] = [
     "select case when (select count(*) from clicks c) > 1 then (select max(c.ad_id) from clicks c) end",
     "select abort from (select ad_id as abort from clicks_minute) order by 1",
     "select (select a.x from (values (1), (2)) a (x))",
+    "select 1 as a union all select 2.5",
+    "select null as a union all select 7",
+    "select clicks from clicks_minute union all select 0.5 order by 1",
 ];
 
 /// A lake that is served, and asked in both ways.

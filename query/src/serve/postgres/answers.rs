@@ -156,7 +156,7 @@ impl Answers {
         let begun = Box::pin(timeout_at(until, async {
             let statement = parameters::filled(statement.clone(), Some(values))?;
             let plan = self.plan(statement, travels).await?;
-            let schema = Arc::clone(plan.schema().inner());
+            let schema = self.session()?.columns(&plan);
             let plan = match values {
                 [] => plan,
                 values => {
@@ -177,7 +177,7 @@ impl Answers {
     }
 
     /// The session, which is there from the first statement on.
-    fn session(&self) -> PgWireResult<&Session> {
+    pub fn session(&self) -> PgWireResult<&Session> {
         if let Some(session) = self.held.session.get() {
             return Ok(session);
         }

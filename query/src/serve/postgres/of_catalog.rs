@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Statement,
+    AccessExpr, BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Statement,
     TableFactor, Value, With,
 };
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
@@ -302,6 +302,7 @@ impl Change for Putting {
                 *expr = Expr::value(Value::Boolean(*negated));
             }
             Expr::Function(function) if is_of_indexes(function) => *expr = NO_NUMBER.clone(),
+            Expr::CompoundFieldAccess { access_chain, .. } if is_of_expanded(access_chain) => *expr = NO_NUMBER.clone(),
             _ => {}
         }
         ControlFlow::Continue(())
@@ -345,6 +346,12 @@ fn is_of_indexes(function: &Function) -> bool {
         _ => String::new(),
     };
     takes_apart && OF_INDEXES.contains(&of(arguments(function).first().copied()).as_str())
+}
+
+/// Whether a field is one of those that an index is taken apart into: of a column, its number and its place.
+fn is_of_expanded(chain: &[AccessExpr]) -> bool {
+    let [AccessExpr::Dot(Expr::Identifier(field))] = chain else { return false };
+    ["n", "x"].iter().any(|name| field.value.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -391,6 +398,10 @@ mod tests {
             (
                 "SELECT unnest(i.indkey), unnest(a) FROM pg_index i",
                 "SELECT CAST(NULL AS BIGINT), unnest(a) FROM pg_catalog.pg_index i",
+            ),
+            (
+                "SELECT (information_schema._pg_expandarray(i.indkey)).n FROM pg_index i",
+                "SELECT CAST(NULL AS BIGINT) FROM pg_catalog.pg_index i",
             ),
             (
                 "WITH RECURSIVE c AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM c) SELECT (SELECT adbin FROM pg_attrdef WHERE adnum = a) FROM c",

@@ -57,8 +57,8 @@ impl QueryParser for Answers {
                     let element = || kind.clone().unwrap_or(DataType::Utf8);
                     if lists.contains(&number) { Some(DataType::new_list(element(), true)) } else { kind }
                 });
-                let schema = matches!(asks, Asks::Rows(..)).then(|| Arc::clone(plan.schema().inner()));
-                (parameters.collect(), schema)
+                let (parameters, session) = (parameters.collect(), self.session()?);
+                (parameters, matches!(asks, Asks::Rows(..)).then(|| session.columns(&plan)))
             }
             Asks::Shown(name, _) => (Vec::new(), Some(shown_in(name))),
             Asks::Fetch(name, _) => (Vec::new(), Some(self.cursors().schema(name)?)),
