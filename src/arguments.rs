@@ -89,9 +89,9 @@ pub enum Command {
     Unpin(Unpin),
     /// Shows the versions that are kept
     Pins(Pins),
-    /// Shows what an ad or a campaign has got, in one row
+    /// Shows what ads or campaigns have got, or all together, in one row
     Total(Total),
-    /// Shows what an ad or a campaign has got in each minute, hour or day
+    /// Shows what ads or campaigns have got, or all together, in each minute, hour or day
     Series(Series),
     /// Shows which ads, or campaigns, have got most
     Top(Top),

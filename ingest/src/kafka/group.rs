@@ -122,7 +122,11 @@ impl GroupContext {
             let log = logs[&begin.start.partition.partition];
             begin.within(log)
         };
-        begins.into_iter().map(assigned).collect()
+        let assigned: Vec<_> = begins.into_iter().map(assigned).collect::<Result<_, _>>()?;
+        // The lag is known from the start, and not only when librdkafka tells where logs end for the first time.
+        let ends = assigned.iter().filter_map(|one| Some((one.partition.clone(), one.end?)));
+        self.tell(Control::Ends(ends.collect()));
+        Ok(assigned)
     }
 
     /// Asks the loop where to begin, and begins there.

@@ -12,7 +12,7 @@
 //!                                ├─ own       of it all, the rows of some campaigns
 //!                                ├─ checked_sum, checked_arithmetic   no whole number wraps around
 //!                                ├─ set_comparison   ALL and ANY compare with the rows of their query
-//!                                ├─ truth     a text that is compared with a truth value is one
+//!                                ├─ truth, spans   what PostgreSQL compares and multiplies besides
 //!                                ├─ targets   a path that is written to is meant literally
 //!                                └─ guard     no file of the lake is put, replaced or deleted
 //! ```
@@ -34,6 +34,7 @@ mod session;
 mod set_comparison;
 mod shared;
 mod sight;
+mod spans;
 mod statements;
 mod table;
 mod targets;

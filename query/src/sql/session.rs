@@ -30,6 +30,7 @@ use super::relations::Relations;
 use super::set_comparison::AloneInItsQuery;
 use super::shared::Shared;
 use super::sight::Sight;
+use super::spans::SpansTimes;
 use super::statements::{Statement, statements};
 use super::targets::LiteralTargets;
 use super::truth::TruthAsText;
@@ -76,6 +77,7 @@ impl Session {
             context.register_udtf(function.name(), Arc::new(over));
         }
         context.state_ref().write().register_expr_planner(Arc::new(TruthAsText))?;
+        context.state_ref().write().register_expr_planner(Arc::new(SpansTimes))?;
         context.register_udaf(CheckedSum::function());
         context.add_analyzer_rule(Arc::new(CheckedArithmetic));
         context.add_analyzer_rule(Arc::new(AloneInItsQuery));

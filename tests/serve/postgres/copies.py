@@ -33,7 +33,7 @@ def main(dsn):
         cursor = connection.cursor()
         with cursor.copy("copy (select 1 where false) to stdout") as copy:
             list(copy)
-        print(cursor.statusmessage)
+        print(cursor.rowcount)
         for statement in "copy (select 1 / (clicks - clicks) from clicks_minute) to stdout", "copy clicks from stdin":
             try:
                 copied(connection, statement)
