@@ -48,6 +48,9 @@ pub enum Fault {
 /// How many times as long a write takes as a read, where the store is slow.
 const SLOW_WRITES: u32 = 64;
 
+/// Names that a bucket tells at once: who takes one more asks once more.
+const PAGE: u64 = 1_000;
+
 /// Decides by what tells one operation from another.
 pub type Plan = Box<dyn Fn(u64) -> Fault + Send + Sync>;
 
@@ -115,6 +118,8 @@ struct State {
     told: Told,
     operations: AtomicU64,
     lists: AtomicU64,
+    pages: AtomicU64,
+    names: AtomicU64,
     dead: CancellationToken,
 }
 
@@ -150,8 +155,8 @@ impl FaultStore {
     }
 
     fn told(inner: Arc<dyn ObjectStore>, plan: Plan, told: Told) -> Self {
-        let (operations, lists) = (AtomicU64::new(0), AtomicU64::new(0));
-        let state = State { plan, told, operations, lists, dead: CancellationToken::new() };
+        let [operations, lists, pages, names] = [0; 4].map(AtomicU64::new);
+        let state = State { plan, told, operations, lists, pages, names, dead: CancellationToken::new() };
         Self { inner, state: Arc::new(state), quirk: Quirk::None }
     }
 
@@ -178,6 +183,37 @@ impl FaultStore {
     /// How many of them were listings.
     pub fn lists(&self) -> u64 {
         self.state.lists.load(Ordering::Relaxed)
+    }
+
+    /// How many requests they would have been of a bucket, which tells some names at once.
+    pub fn pages(&self) -> u64 {
+        self.state.pages.load(Ordering::Relaxed)
+    }
+
+    /// How many names were taken of them.
+    pub fn names(&self) -> u64 {
+        self.state.names.load(Ordering::Relaxed)
+    }
+
+    /// Tells what was found as a bucket does: page by page, as far as it is taken.
+    fn by_pages(
+        &self,
+        found: impl Future<Output = Result<Vec<ObjectMeta>>> + Send + 'static,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (listing, taking) = (Arc::clone(&self.state), Arc::clone(&self.state));
+        let listed = async move {
+            listing.pages.fetch_add(1, Ordering::Relaxed);
+            found.await
+        };
+        let numbered =
+            |found: Vec<ObjectMeta>| stream::iter((0..).zip(found).map(Ok::<(u64, ObjectMeta), object_store::Error>));
+        let names = stream::once(listed).map_ok(numbered).try_flatten();
+        let taken = names.map_ok(move |(number, file)| {
+            taking.names.fetch_add(1, Ordering::Relaxed);
+            taking.pages.fetch_add(u64::from(number > 0 && number.is_multiple_of(PAGE)), Ordering::Relaxed);
+            file
+        });
+        taken.boxed()
     }
 
     /// What becomes of an operation.
@@ -352,20 +388,18 @@ impl ObjectStore for FaultStore {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (this, prefix) = (self.clone(), prefix.cloned());
-        let listed = async move {
+        self.by_pages(async move {
             let found = this.inner.list(prefix.as_ref()).try_collect::<Vec<_>>();
             this.run(Does::List, &prefix.clone().unwrap_or_default(), found).await
-        };
-        stream::once(listed).map_ok(|found| stream::iter(found.into_iter().map(Ok))).try_flatten().boxed()
+        })
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
         let (this, prefix, offset) = (self.clone(), prefix.cloned(), offset.clone());
-        let listed = async move {
+        self.by_pages(async move {
             let found = this.inner.list_with_offset(prefix.as_ref(), &offset);
             this.run(Does::List, &offset, found.try_collect::<Vec<_>>()).await
-        };
-        stream::once(listed).map_ok(|found| stream::iter(found.into_iter().map(Ok))).try_flatten().boxed()
+        })
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {

@@ -20,7 +20,7 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::error::{Context, LakeError, Result};
-use crate::store::{LakeStore, Timely};
+use crate::store::{LakeStore, Order, Timely};
 use crate::table::Table;
 
 /// Rounds of the race, and writers in each: check-then-rename stores let two win in the first round as a rule.
@@ -153,7 +153,7 @@ impl Lake {
         let Some((_, outer)) = self.outer_store()? else { unreachable!("what is in no folder is in a store") };
         let refused = |error| LakeError::Refused(format!("lake {}: {error}", self.url));
         let prefix = path::Path::from_url_path(self.url.path()).map_err(refused)?;
-        Ok(Arc::new(LakeStore::under(outer, prefix)))
+        Ok(Arc::new(LakeStore::under(outer, prefix, Order::at(&self.url))))
     }
 
     /// The store that the lake is somewhere in, and its address; `None` if that is this machine.

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
@@ -59,6 +60,46 @@ impl From<DataFusionError> for QueryError {
     }
 }
 
+/// Why several who waited for the same have no answer.
+#[derive(Clone, Debug)]
+pub(crate) enum SharedError {
+    Lake(Arc<LakeError>),
+    Overflow(Overflow),
+    Sql(Arc<DataFusionError>),
+}
+
+impl From<QueryError> for SharedError {
+    fn from(error: QueryError) -> Self {
+        match error {
+            QueryError::Lake(error) => Self::Lake(Arc::new(error)),
+            QueryError::Overflow(overflow) => Self::Overflow(overflow),
+            QueryError::Sql(error) => Self::Sql(Arc::new(error)),
+        }
+    }
+}
+
+impl From<SharedError> for QueryError {
+    fn from(error: SharedError) -> Self {
+        match error {
+            SharedError::Lake(error) => Self::Lake(told_again(&error)),
+            SharedError::Overflow(overflow) => Self::Overflow(overflow),
+            SharedError::Sql(error) => Self::Sql(DataFusionError::Shared(error)),
+        }
+    }
+}
+
+/// The same as another error, with its causes as a text.
+fn told_again(error: &LakeError) -> LakeError {
+    match error {
+        LakeError::Refused(why) => LakeError::Refused(why.clone()),
+        LakeError::Altered(why) => LakeError::Altered(why.clone()),
+        LakeError::Store { what, source } => {
+            let said: Vec<_> = causes(source.as_ref()).map(ToString::to_string).collect();
+            LakeError::Store { what: what.clone(), source: said.join(": ").into() }
+        }
+    }
+}
+
 /// What the lake said that made a statement fail; else the error itself.
 fn lake_error(error: DataFusionError) -> Result<LakeError, DataFusionError> {
     match error {
@@ -97,9 +138,37 @@ fn cleaned_up(path: &str) -> LakeError {
     ))
 }
 
-fn causes(error: &DataFusionError) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    let first: &(dyn Error + 'static) = error;
+fn causes<'a>(first: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(first), |cause: &&(dyn Error + 'static)| -> Option<&(dyn Error + 'static)> {
         (*cause).source()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_who_waited_for_the_same_are_told_the_same() {
+        let said = |error: QueryError| {
+            let is_retryable = matches!(&error, QueryError::Lake(error) if error.is_retryable());
+            let is_of_memory = matches!(&error, QueryError::Sql(error)
+                if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)));
+            let cause = error.source().map(ToString::to_string);
+            (error.to_string(), cause.is_some_and(|cause| cause.contains("no route")), is_retryable, is_of_memory)
+        };
+        let errors: [fn() -> QueryError; 5] = [
+            || LakeError::Refused("clicks_minute has no version 9".to_owned()).into(),
+            || LakeError::Altered("clicks_minute is another table now".to_owned()).into(),
+            || LakeError::store("clicks_minute: reading its log", "no route").into(),
+            || Overflow("the clicks of ad a".to_owned()).into(),
+            || DataFusionError::ResourcesExhausted("64 bytes".to_owned()).into(),
+        ];
+        for error in errors {
+            let shared = SharedError::from(error());
+            for again in [shared.clone(), shared] {
+                assert_eq!(said(again.into()), said(error()));
+            }
+        }
+    }
 }

@@ -10,4 +10,4 @@ mod versions;
 
 pub use faults::{copy, damaged, is_right, rows};
 pub use live::live_is_replay;
-pub use versions::{entry, write_at};
+pub use versions::{EVERY, asked_of, asked_since, entry, lengthen, write_at};

@@ -42,7 +42,7 @@ pub fn entry(table: Table, version: i64) -> Path {
 }
 
 /// Makes a version as if it had been written at that second.
-pub async fn write_at(store: &InMemory, table: Table, version: i64, second: i64) {
+pub async fn write_at(store: &dyn ObjectStore, table: Table, version: i64, second: i64) {
     let bytes = store.get(&entry(table, version)).await.expect("an entry").bytes().await.expect("memory");
     let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
     let lines = text.lines().map(|line| {
@@ -131,15 +131,47 @@ async fn copied(seconds: &[i64]) -> (Lake, Arc<InMemory>) {
             write_at(&store, Table::Clicks, 0, *second).await;
             continue;
         }
-        let entry_of = serde_json::json!({ "commitInfo": { "timestamp": second * 1_000, "operation": "WRITE" } });
-        store.put(&entry(Table::Clicks, version), entry_of.to_string().into()).await.expect("memory");
+        write_empty_at(&store, Table::Clicks, version, *second).await;
     }
     (lake, store)
 }
 
+/// Writes a version that changes nothing, as if at that second.
+async fn write_empty_at(store: &dyn ObjectStore, table: Table, version: i64, second: i64) {
+    let entry_of = serde_json::json!({ "commitInfo": { "timestamp": second * 1_000, "operation": "WRITE" } });
+    store.put(&entry(table, version), entry_of.to_string().into()).await.expect("memory");
+}
+
+/// Seconds between two versions of a long log.
+pub const EVERY: i64 = 5;
+
+/// Makes a log longer, up to a version that has a checkpoint: one every five seconds, none of which changes anything.
+pub async fn lengthen(lake: &Lake, store: &dyn ObjectStore, table: Table, until: i64) {
+    let newest = TableView::newest(lake, table).await.expect("the table").expect("it is there").version();
+    for version in newest.cast_signed() + 1..until {
+        write_empty_at(store, table, version, version * EVERY).await;
+    }
+    let mut log = TableLog::open(lake, table).await.expect("the table");
+    let outcome = log.commit(&Commit::new("test")).await.expect("memory");
+    assert!(matches!(outcome, Outcome::Committed(version) if version == until.unsigned_abs()), "{outcome:?}");
+    log.take_checkpoint_owed().expect("it is due").write().await.expect("a checkpoint");
+    write_at(store, table, until, until * EVERY).await;
+}
+
+/// What was asked of a store since an earlier count: its operations, and pages of names and names among them.
+pub fn asked_since([operations, pages, names]: [u64; 3], store: &FaultStore) -> [u64; 3] {
+    let [operations_now, pages_now, names_now] = asked_of(store);
+    [operations_now - operations, pages_now - pages, names_now - names]
+}
+
+/// What was asked of a store: its operations, and pages of names and names among them.
+pub fn asked_of(store: &FaultStore) -> [u64; 3] {
+    [store.operations(), store.pages(), store.names()]
+}
+
 #[test]
 fn a_time_in_a_log_of_a_week_costs_few_reads_though_its_store_tells_no_times() {
-    const VERSIONS: i64 = 3_000;
+    const VERSIONS: i64 = 6_000;
     const READS_MAX: u64 = 100;
     simulate(async {
         // A commit every five seconds, and a writer that is a little ahead.
@@ -149,13 +181,70 @@ fn a_time_in_a_log_of_a_week_costs_few_reads_though_its_store_tells_no_times() {
         let counted = FaultStore::new(store, Box::new(|_| Fault::None));
         let view = newest(&lake_on(Arc::new(counted.clone()))).await;
         for second in [0, 5, 777, 7_500, VERSIONS * 5, VERSIONS * 50] {
-            let before = counted.operations();
+            let before = asked_of(&counted);
             let time = DateTime::from_timestamp(second, 0).expect("a time");
             let found = view.version_at(time).await.expect("there is one");
             let later = seconds.iter().position(|written| *written > second).unwrap_or(seconds.len());
             assert_eq!(found, later as u64 - 1, "at {second}");
-            let reads = counted.operations() - before;
+            let [reads, pages, names] = asked_since(before, &counted);
             assert!(reads < READS_MAX, "{reads} reads at {second}");
+            assert_eq!((pages, names), (1, 1), "only what the log begins with is listed");
+        }
+    });
+}
+
+#[test]
+fn of_a_long_log_only_what_is_asked_for_is_listed() {
+    const VERSIONS: i64 = 6_000;
+    // From one checkpoint to the next: as many entries are read, and some of them again.
+    const READS_MAX: u64 = 300;
+    simulate(async {
+        let (lake, store) = lake_of(0).await;
+        for checkpoint in [2_400, 2_500, VERSIONS] {
+            lengthen(&lake, &store, Table::Clicks, checkpoint).await;
+        }
+        let first: i64 = 2_400;
+        for (is_cleaned_up, from) in [(false, 0), (true, first)] {
+            if is_cleaned_up {
+                for version in 0..first {
+                    store.delete(&entry(Table::Clicks, version)).await.expect("memory");
+                }
+            }
+            let counted = FaultStore::new(Arc::clone(&store) as Arc<dyn ObjectStore>, Box::new(|_| Fault::None));
+            let view = newest(&lake_on(Arc::new(counted.clone()))).await;
+            let [_, pages, names] = asked_of(&counted);
+            assert!(pages <= 2 && names < 10, "{pages} pages of {names} names to open it");
+
+            let before = asked_of(&counted);
+            assert_eq!(view.first().await.expect("memory"), from.unsigned_abs());
+            let [_, pages, names] = asked_since(before, &counted);
+            assert!(pages == 1 && names < 3, "{pages} pages of {names} names to know the first");
+
+            for version in [first, 2_450, 2_499, 2_500] {
+                let before = asked_of(&counted);
+                assert_eq!(
+                    view.at(version.unsigned_abs()).await.expect("it is there").version(),
+                    version.unsigned_abs()
+                );
+                let [reads, pages, names] = asked_since(before, &counted);
+                assert!(reads < READS_MAX, "{reads} reads for version {version}");
+                assert!(pages <= 2 && names < 1_200, "{pages} pages of {names} names for version {version}");
+
+                let before = asked_of(&counted);
+                let time = DateTime::from_timestamp(version * EVERY + 1, 0).expect("a time");
+                assert_eq!(view.version_at(time).await.expect("there is one"), version.unsigned_abs());
+                let [reads, pages, names] = asked_since(before, &counted);
+                assert!(reads < 100 && pages == 1 && names < 4, "{reads} reads, {pages} pages of {names} names");
+            }
+
+            let before = asked_of(&counted);
+            let gone = view.at(0).await.map(|view| view.version()).map_err(|error| error.to_string());
+            let [_, pages, _] = asked_since(before, &counted);
+            match gone {
+                Ok(version) => assert!(version == 0 && !is_cleaned_up),
+                Err(why) => assert_eq!(why, "version 0 of clicks is gone; versions 2400 to 6000 are still there"),
+            }
+            assert!(pages <= 3, "{pages} pages to know that it is gone");
         }
     });
 }

@@ -1,6 +1,7 @@
 //! Totals are stitched exactly, at any moment: whatever has been rolled up by then, late or never, they are the plain
 //! sum over `clicks_minute`, at its newest version and at every one before it.
 
+mod earlier;
 pub mod others;
 pub mod questions;
 mod said;

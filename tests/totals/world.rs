@@ -23,7 +23,7 @@ use crate::simulation::{compact, lake_on};
 /// The lake, and who writes it.
 pub struct World {
     pub rng: ChaCha8Rng,
-    store: Arc<dyn ObjectStore>,
+    pub store: Arc<dyn ObjectStore>,
     pub lake: Lake,
     pub parameters: Parameters,
     pub log: TableLog,
@@ -41,6 +41,12 @@ impl World {
         let definition = parameters.definition(Table::ClicksMinute);
         let log = TableLog::open_or_make(&lake, &definition).await.expect("a table");
         Self { rng, store, lake, parameters, log, now_ms: START_MS }
+    }
+
+    /// The same lake, on a store that counts what it is asked.
+    pub fn counted_lake(&self) -> (Lake, FaultStore) {
+        let counted = FaultStore::new(Arc::clone(&self.store), Box::new(|_| Fault::None));
+        (lake_on(Arc::new(counted.clone())), counted)
     }
 
     /// The same lake, whose store takes up to four seconds for a read.

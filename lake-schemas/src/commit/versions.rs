@@ -1,25 +1,32 @@
 //! Which versions of a table are still there, and when each was written.
+//!
+//! A log may be a week long: 120,960 entries, if one comes every five seconds, of which a store lists a thousand at a
+//! time. Only who cleans up lists all of them. What a log begins with is in its first page; the version of a time is
+//! looked up by entries that are read one by one, and each is told by the store together with when it took it.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use deltalake::kernel::Action;
-use deltalake::logstore::LogStoreRef;
+use deltalake::logstore::{LogStoreRef, commit_uri_from_version};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
 use serde_json::Value;
 
 use super::Version;
-use super::entry::{self, READS_MAX};
+use super::entry::READS_MAX;
+use super::lines::Lines;
 use crate::error::{Context, LakeError, Result};
 use crate::table::Table;
 
+/// The folder of a table's log.
+const FOLDER: &str = "_delta_log";
+
 /// How far a version's own time may be ahead of when the store took its entry, in milliseconds. It is the clock of
-/// whoever wrote it; one that is wrong by more must not hide the versions after it, and those that the store has had
-/// for longer need not be read to know that they are not younger than a time. Stores with signed requests refuse clocks
-/// that are wrong by as much.
+/// whoever wrote it; one that is wrong by more must not hide the versions after it. Stores with signed requests refuse
+/// clocks that are wrong by as much.
 const AHEAD_MAX_MS: i64 = 15 * 60 * 1_000;
 
 /// How many versions before one are looked at for a later one: writers whose clocks differ take turns with a commit
@@ -45,20 +52,18 @@ impl LogFiles {
     pub async fn list(table: Table, log_store: &LogStoreRef) -> Result<Self> {
         let what = || format!("{table}: listing its log");
         let store = log_store.object_store(None);
-        let folder = Path::from("_delta_log");
+        let folder = Path::from(FOLDER);
         let mut log = Self::default();
         let mut files = store.list(Some(&folder));
         while let Some(file) = files.try_next().await.while_doing(what)? {
-            let name = file.location.filename().unwrap_or_default();
-            let Some((version, kind)) = name.split_once('.') else { continue };
-            let Ok(version) = version.parse::<Version>() else { continue };
+            let Some((version, kind)) = named(&file.location) else { continue };
             match kind {
-                "json" => {
+                Kind::Entry => {
                     log.entries.push(version);
                     log.stored_ms.insert(version, file.last_modified.timestamp_millis());
                 }
-                _ if kind.starts_with("checkpoint") => log.checkpoints.push(version),
-                _ => {}
+                Kind::Checkpoint => log.checkpoints.push(version),
+                Kind::Other => {}
             }
             log.files.push((version, file.location));
         }
@@ -72,12 +77,9 @@ impl LogFiles {
         Ok(log)
     }
 
-    /// The first version that can be read: from its beginning, or from a checkpoint.
+    /// The first version that can be read.
     pub fn first(&self) -> Version {
-        match self.entries.first() {
-            Some(0) => 0,
-            entry => self.checkpoints.first().or(entry).copied().unwrap_or(0),
-        }
+        readable_from(self.entries.first().copied(), self.checkpoints.first().copied())
     }
 
     /// The checkpoint from which on a version can be read, and which no reader is told to begin before; the first
@@ -110,13 +112,101 @@ impl LogFiles {
     }
 }
 
+/// What a file of a version is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Its entry.
+    Entry,
+    /// A checkpoint of it, or a part of one.
+    Checkpoint,
+    /// Something else.
+    Other,
+}
+
+/// Which version a file of a log is of, and what it is of it; `None` if it is of none.
+fn named(location: &Path) -> Option<(Version, Kind)> {
+    let (version, kind) = location.filename()?.split_once('.')?;
+    let kind = match kind {
+        "json" => Kind::Entry,
+        _ if kind.starts_with("checkpoint") => Kind::Checkpoint,
+        _ => Kind::Other,
+    };
+    Some((version.parse().ok()?, kind))
+}
+
+/// The first version that can be read, by the first that has an entry and the first that has a checkpoint: from the
+/// beginning of a log, or from a checkpoint.
+fn readable_from(entry: Option<Version>, checkpoint: Option<Version>) -> Version {
+    match entry {
+        Some(0) => 0,
+        entry => checkpoint.or(entry).unwrap_or(0),
+    }
+}
+
+/// What a log begins with.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Beginning {
+    /// The first version that has an entry.
+    entry: Option<Version>,
+    /// The first version that has a checkpoint.
+    checkpoint: Option<Version>,
+    /// The first version that can be read and has an entry.
+    whole: Option<Version>,
+}
+
+impl Beginning {
+    /// Lists as much of a log as it takes: of one with a checkpoint, up to the entry of that.
+    async fn list(table: Table, log_store: &LogStoreRef) -> Result<Self> {
+        let what = || format!("{table}: listing the beginning of its log");
+        let (store, folder) = (log_store.object_store(None), Path::from(FOLDER));
+        let mut begins = Self::default();
+        let mut files = store.list_with_offset(Some(&folder), &folder.clone().join("0"));
+        while let Some(file) = files.try_next().await.while_doing(what)? {
+            if !is_of_versions(&file.location) || begins.is_known_by(&file.location) {
+                break;
+            }
+        }
+        begins.whole = begins.whole.or(begins.entry.filter(|entry| *entry >= begins.first()));
+        Ok(begins)
+    }
+
+    /// Takes the next file in the order of names; whether nothing behind it matters any more.
+    fn is_known_by(&mut self, location: &Path) -> bool {
+        match named(location) {
+            Some((version, Kind::Entry)) => {
+                self.entry = self.entry.or(Some(version));
+                let is_whole = version == 0 || self.checkpoint.is_some_and(|checkpoint| version >= checkpoint);
+                self.whole = self.whole.or(is_whole.then_some(version));
+            }
+            Some((version, Kind::Checkpoint)) => self.checkpoint = self.checkpoint.or(Some(version)),
+            Some((_, Kind::Other)) | None => {}
+        }
+        self.whole.is_some()
+    }
+
+    /// The first version that can be read.
+    fn first(&self) -> Version {
+        readable_from(self.entry, self.checkpoint)
+    }
+}
+
+/// Whether a file of a log may be of a version, or one that is may be behind it in the order of names.
+fn is_of_versions(location: &Path) -> bool {
+    location.parts().nth(1).is_some_and(|name| name.as_ref().starts_with(|first: char| first.is_ascii_digit()))
+}
+
+/// The first version that can be read.
+pub(super) async fn first(table: Table, log_store: &LogStoreRef) -> Result<Version> {
+    Ok(Beginning::list(table, log_store).await?.first())
+}
+
 /// That the first of these versions is gone, if it is.
 pub(super) async fn gone(
     table: Table,
     log_store: &LogStoreRef,
     wanted: RangeInclusive<Version>,
 ) -> Result<Option<LakeError>> {
-    let first = LogFiles::list(table, log_store).await?.first();
+    let first = first(table, log_store).await?;
     let (version, newest) = wanted.into_inner();
     let why = || format!("version {version} of {table} is gone; versions {first} to {newest} are still there");
     Ok((version < first).then(|| LakeError::Refused(why())))
@@ -134,13 +224,13 @@ struct Found {
 ///
 /// A version's time is what its commit says, at most [`AHEAD_MAX_MS`] after the store took it, and never before that of
 /// one of the [`DISORDER_MAX`] versions before it: clocks of several writers differ. Of a log of any length so many
-/// entries are read, and one for each halving of it: those alone that the store has not had for long at that time.
+/// entries are read, and one for each halving of it: 81 of a week of commits every five seconds, and one page is
+/// listed. Of a log from which entries are gone between others, all names are listed.
 async fn not_after(table: Table, log_store: &LogStoreRef, newest: Version, time: DateTime<Utc>) -> Result<Found> {
-    let log = LogFiles::list(table, log_store).await?;
-    let Some(first) = log.entries.iter().copied().find(|version| *version >= log.first()) else {
+    let Some(first) = Beginning::list(table, log_store).await?.whole else {
         return Ok(Found { version: None, first_ms: None });
     };
-    let mut times = Times { table, log_store, log: &log, time_ms: time.timestamp_millis(), known: BTreeMap::new() };
+    let mut times = Times { table, log_store, time_ms: time.timestamp_millis(), known: BTreeMap::new() };
     // Which versions are looked at hangs on their numbers alone, so that the answer is the same however long the log
     // has become, and wherever it begins by now.
     let mut found = 0;
@@ -151,7 +241,7 @@ async fn not_after(table: Table, log_store: &LogStoreRef, newest: Version, time:
         }
     }
     if found <= first && times.is_later(first).await? {
-        return Ok(Found { version: None, first_ms: times.known.get(&first).copied() });
+        return Ok(Found { version: None, first_ms: times.of(first).await? });
     }
     // What came before one that is later was later too.
     let before = found.saturating_sub(DISORDER_MAX - 1).max(first)..=found;
@@ -159,44 +249,49 @@ async fn not_after(table: Table, log_store: &LogStoreRef, newest: Version, time:
     for version in before {
         if times.is_later(version).await? {
             if version == first {
-                return Ok(Found { version: None, first_ms: times.known.get(&first).copied() });
+                return Ok(Found { version: None, first_ms: times.of(first).await? });
             }
             found = version - 1;
             break;
         }
     }
+    if times.of(found).await?.is_some() {
+        return Ok(Found { version: Some(found), first_ms: None });
+    }
     // A version whose entry is gone from between others cannot be read.
+    let log = LogFiles::list(table, log_store).await?;
     let there = log.entries.iter().rev().copied().find(|version| (first..=found).contains(version));
-    Ok(Found { version: there, first_ms: times.known.get(&first).copied() })
+    Ok(Found { version: there, first_ms: times.of(first).await? })
 }
 
 /// When versions were written, as far as that has to be known to tell those that are later than a time.
 struct Times<'a> {
     table: Table,
     log_store: &'a LogStoreRef,
-    log: &'a LogFiles,
     time_ms: i64,
-    /// What was read, in milliseconds since 1970.
-    known: BTreeMap<Version, i64>,
+    /// What was read, in milliseconds since 1970; `None` of a version that has no entry.
+    known: BTreeMap<Version, Option<i64>>,
 }
 
 impl Times<'_> {
-    /// Whether a version is later than the time that is asked for.
+    /// Whether a version is later than the time that is asked for. One that has no entry is not.
     async fn is_later(&mut self, version: Version) -> Result<bool> {
-        if self.is_told(version) {
-            return Ok(false);
+        Ok(self.of(version).await?.is_some_and(|written_ms| written_ms > self.time_ms))
+    }
+
+    /// When a version was written; `None` if it has no entry.
+    async fn of(&mut self, version: Version) -> Result<Option<i64>> {
+        if let Some(known) = self.known.get(&version) {
+            return Ok(*known);
         }
-        if !self.known.contains_key(&version) {
-            let written_ms = self.written_ms(version).await?;
-            self.known.insert(version, written_ms);
-        }
-        Ok(self.known[&version] > self.time_ms)
+        let written_ms = self.written_ms(version).await?;
+        self.known.insert(version, written_ms);
+        Ok(written_ms)
     }
 
     /// Reads what is needed of some versions at once.
     async fn read(&mut self, versions: RangeInclusive<Version>) -> Result<()> {
-        let unknown: Vec<_> =
-            versions.filter(|version| !self.is_told(*version) && !self.known.contains_key(version)).collect();
+        let unknown: Vec<_> = versions.filter(|version| !self.known.contains_key(version)).collect();
         let this = &*self;
         let read = stream::iter(unknown)
             .map(|version| async move { Ok::<_, LakeError>((version, this.written_ms(version).await?)) })
@@ -206,19 +301,18 @@ impl Times<'_> {
         Ok(())
     }
 
-    /// Whether it is known without reading its entry that a version is not later: the store has had that for too long,
-    /// or has not got it.
-    fn is_told(&self, version: Version) -> bool {
-        let stored_ms = self.log.stored_ms.get(&version);
-        stored_ms.is_none_or(|stored_ms| stored_ms + AHEAD_MAX_MS <= self.time_ms)
-    }
-
-    /// When a version was written. One that is damaged was when the store took it.
-    async fn written_ms(&self, version: Version) -> Result<i64> {
-        let stored_ms = self.log.stored_ms.get(&version).copied();
-        let written_ms = written_ms(self.table, self.log_store, version).await?;
-        let latest_ms = stored_ms.map_or(i64::MAX, |stored_ms| stored_ms + AHEAD_MAX_MS);
-        Ok(written_ms.or(stored_ms).unwrap_or(i64::MIN).min(latest_ms))
+    /// When a version was written; `None` if it has no entry. One that is damaged, or does not say, was when the store
+    /// took it.
+    async fn written_ms(&self, version: Version) -> Result<Option<i64>> {
+        let what = || format!("{}: reading version {version}", self.table);
+        let found = self.log_store.object_store(None).get(&commit_uri_from_version(Some(version))).await;
+        if matches!(found, Err(StoreError::NotFound { .. })) {
+            return Ok(None);
+        }
+        let found = found.while_doing(what)?;
+        let stored_ms = found.meta.last_modified.timestamp_millis();
+        let written_ms = said_ms(&found.bytes().await.while_doing(what)?);
+        Ok(Some(written_ms.unwrap_or(stored_ms).min(stored_ms + AHEAD_MAX_MS)))
     }
 }
 
@@ -231,11 +325,38 @@ pub(super) async fn at(table: Table, log_store: &LogStoreRef, newest: Version, t
     version.ok_or_else(|| LakeError::Refused(why()))
 }
 
-/// When a version was written; `None` if its entry is gone, or damaged.
-async fn written_ms(table: Table, log_store: &LogStoreRef, version: Version) -> Result<Option<i64>> {
-    let Some(lines) = entry::read_if_whole(table, log_store.as_ref(), version).await? else { return Ok(None) };
-    Ok(lines.actions.iter().find_map(|action| match action {
+/// When an entry says that it was written.
+fn said_ms(entry: &[u8]) -> Option<i64> {
+    Lines::parse(entry).ok()?.actions.iter().find_map(|action| match action {
         Action::CommitInfo(info) => info.timestamp,
         _ => None,
-    }))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a log of such files begins with, in the order of their names, and how many of them it took to know.
+    fn begins(names: &[&str]) -> (Version, Option<Version>, usize) {
+        let mut begins = Beginning::default();
+        let is_known = |name: &&str| begins.is_known_by(&Path::from(FOLDER).join(*name));
+        let taken = names.iter().position(is_known).map_or(names.len(), |last| last + 1);
+        (begins.first(), begins.whole, taken)
+    }
+
+    #[test]
+    fn what_a_log_begins_with_is_known_by_its_first_names() {
+        let [json, checkpoint] =
+            ["json", "checkpoint.parquet"].map(|kind| move |version: Version| format!("{version:020}.{kind}"));
+        let of = |names: &[String]| begins(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(of(&[json(0), json(1), json(2)]), (0, Some(0), 1));
+        // As clean-up leaves it.
+        assert_eq!(of(&[checkpoint(100), json(100), json(101)]), (100, Some(100), 2));
+        // Entries before the first checkpoint are of no use any more.
+        assert_eq!(of(&[json(98), json(99), checkpoint(100), json(100), json(101)]), (100, Some(100), 4));
+        // Nor is a checkpoint without its entry: the next one is.
+        assert_eq!(of(&[checkpoint(100), json(101), json(102)]), (100, Some(101), 2));
+        assert_eq!(of(&[]), (0, None, 0));
+    }
 }

@@ -12,7 +12,6 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use super::entry::READS_MAX;
 use super::judge::may_be_read;
 use super::load::{self, Loaded};
-use super::versions::LogFiles;
 use super::{Changed, ForeignChange, Version, VersionFiles, Written, changes, entry, foreign, versions, written};
 use crate::error::{LakeError, Result};
 use crate::lake::Lake;
@@ -57,7 +56,7 @@ impl TableView {
 
     /// The first version that is still there.
     pub fn first(&self) -> BoxFuture<'_, Result<Version>> {
-        Box::pin(async move { Ok(LogFiles::list(self.table, &self.log_store).await?.first()) })
+        versions::first(self.table, &self.log_store).boxed()
     }
 
     /// The latest version that is not younger than a time.

@@ -10,5 +10,5 @@ mod staged;
 pub mod timely;
 
 pub use durable::{Disk, DurableFileSystem, SystemDisk};
-pub(crate) use rooted::LakeStore;
+pub(crate) use rooted::{LakeStore, Order};
 pub use timely::Timely;

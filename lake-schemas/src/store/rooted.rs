@@ -6,7 +6,8 @@
 //! it there are only names that we made.
 //!
 //! A folder of this machine need not be there: what is read is not there either, and the first that is put makes it.
-//! Listings that begin at a name come in order, as the kernel expects of every store but the file system's own.
+//! Listings that begin at a name come in order, as the kernel expects of every store but the file system's own. A store
+//! that lists in that order is asked for no more than is taken of it: of a long log, the page that is wanted.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -24,6 +25,7 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
 };
+use url::Url;
 
 use super::durable::DurableFileSystem;
 
@@ -37,7 +39,26 @@ enum Root {
     /// A folder of this machine.
     Folder(Folder),
     /// A prefix of another store.
-    Prefix(PrefixStore<Arc<dyn ObjectStore>>),
+    Prefix(PrefixStore<Arc<dyn ObjectStore>>, Order),
+}
+
+/// In which order a store lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// In that of the names.
+    OfNames,
+    /// In one of its own.
+    Own,
+}
+
+impl Order {
+    /// That of the store at an address: folders list as they are kept, and so do directory buckets of S3. All others
+    /// that hold lakes list by name, as S3 has it for general purpose buckets.
+    pub fn at(url: &Url) -> Self {
+        let is_of_directories = |host: &str| host.contains("--x-s3") || host.contains("-xa-s3");
+        let is_own = url.scheme() == "file" || url.host_str().is_some_and(is_of_directories);
+        if is_own { Self::Own } else { Self::OfNames }
+    }
 }
 
 /// A folder of this machine, and its files once it is there.
@@ -53,15 +74,23 @@ impl LakeStore {
         Self(Root::Folder(Folder { path: path.to_owned(), files: OnceLock::new() }))
     }
 
-    /// Over what begins with a prefix in another store.
-    pub fn under(store: Arc<dyn ObjectStore>, prefix: Path) -> Self {
-        Self(Root::Prefix(PrefixStore::new(store, prefix)))
+    /// Over what begins with a prefix in another store, which lists in some order.
+    pub fn under(store: Arc<dyn ObjectStore>, prefix: Path, order: Order) -> Self {
+        Self(Root::Prefix(PrefixStore::new(store, prefix), order))
+    }
+
+    /// In which order it is listed below.
+    fn order(&self) -> Order {
+        match &self.0 {
+            Root::Prefix(_, order) => *order,
+            Root::Folder(_) => Order::Own,
+        }
     }
 
     /// What is read from; `None` while there is nothing to be read.
     fn to_read(&self) -> Result<Option<&dyn ObjectStore>> {
         match &self.0 {
-            Root::Prefix(store) => Ok(Some(store)),
+            Root::Prefix(store, _) => Ok(Some(store)),
             Root::Folder(folder) => Ok(folder.open()?.map(|files| files as &dyn ObjectStore)),
         }
     }
@@ -74,7 +103,7 @@ impl LakeStore {
     /// What is written to.
     fn to_write(&self) -> Result<&dyn ObjectStore> {
         match &self.0 {
-            Root::Prefix(store) => Ok(store),
+            Root::Prefix(store, _) => Ok(store),
             Root::Folder(folder) => Ok(folder.make()?),
         }
     }
@@ -123,7 +152,7 @@ impl fmt::Display for LakeStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Root::Folder(folder) => write!(f, "{}", folder.path.display()),
-            Root::Prefix(store) => store.fmt(f),
+            Root::Prefix(store, _) => store.fmt(f),
         }
     }
 }
@@ -172,12 +201,10 @@ impl ObjectStore for LakeStore {
             Ok(None) => return stream::empty().boxed(),
             Err(error) => return failing(error),
         };
-        let in_order = listed.try_collect::<Vec<_>>().map(|listed| {
-            let mut listed = listed?;
-            listed.sort_unstable_by(|one, other| one.location.cmp(&other.location));
-            Ok::<_, Error>(stream::iter(listed.into_iter().map(Ok)))
-        });
-        in_order.try_flatten_stream().boxed()
+        match self.order() {
+            Order::OfNames => checked(listed),
+            Order::Own => sorted(listed),
+        }
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
@@ -194,6 +221,38 @@ impl ObjectStore for LakeStore {
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         self.to_read_at(from)?.rename_opts(from, to, options).await
     }
+}
+
+/// A listing in the order of names, of one in another: all of it is listed before the first is told.
+fn sorted(listed: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
+    let sorted = listed.try_collect::<Vec<_>>().map(|listed| {
+        let mut listed = listed?;
+        listed.sort_unstable_by(|one, other| one.location.cmp(&other.location));
+        Ok::<_, Error>(stream::iter(listed.into_iter().map(Ok)))
+    });
+    sorted.try_flatten_stream().boxed()
+}
+
+/// A listing in the order of names, as it comes. A store that has another order after all is found out here: who stops
+/// behind the last name that it wants would otherwise miss some.
+fn checked(listed: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
+    let mut last: Option<Path> = None;
+    let checked = listed.map(move |file| {
+        let file = file?;
+        if last.as_ref().is_some_and(|last| *last >= file.location) {
+            return Err(out_of_order(&file.location));
+        }
+        last = Some(file.location.clone());
+        Ok(file)
+    });
+    // The kernel asks again after the end, which not every stream bears.
+    checked.fuse().boxed()
+}
+
+fn out_of_order(location: &Path) -> Error {
+    let source =
+        format!("it lists {location} after names behind it; a lake needs a store that lists in order of names");
+    Error::Generic { store: "lake", source: source.into() }
 }
 
 fn failing<T: Send + 'static>(error: Error) -> BoxStream<'static, Result<T>> {
@@ -248,8 +307,8 @@ mod tests {
     #[tokio::test]
     async fn listings_that_begin_at_a_name_come_in_order() {
         let own = tempfile::tempdir().expect("a folder");
-        let under = LakeStore::under(Arc::new(InMemory::new()), Path::from("some/lake"));
-        for store in [LakeStore::in_folder(own.path()), under] {
+        let under = |order| LakeStore::under(Arc::new(InMemory::new()), Path::from("some/lake"), order);
+        for store in [LakeStore::in_folder(own.path()), under(Order::OfNames), under(Order::Own)] {
             let names: Vec<_> = (0..40).map(|number| format!("log/{:03}", number * 37 % 101)).collect();
             for name in &names {
                 store.put(&Path::from(name.as_str()), "x".into()).await.expect("a disk");
@@ -259,6 +318,42 @@ mod tests {
             let mut expected: Vec<_> = names.into_iter().filter(|name| name.as_str() > "log/020").collect();
             expected.sort_unstable();
             assert_eq!(listed, expected);
+        }
+    }
+
+    fn object(name: &str) -> ObjectMeta {
+        let last_modified = chrono::DateTime::UNIX_EPOCH;
+        ObjectMeta { location: Path::from(name), last_modified, size: 0, e_tag: None, version: None }
+    }
+
+    #[tokio::test]
+    async fn of_a_store_that_lists_in_order_no_more_is_listed_than_is_taken() {
+        let endless = stream::iter(0..).map(|number| match number {
+            ..3 => Ok(object(&format!("log/{number}"))),
+            _ => panic!("nobody has asked for it"),
+        });
+        let taken: Vec<_> = checked(endless.boxed()).take(3).try_collect().await.expect("names");
+        assert_eq!(taken.last().map(|file| file.location.as_ref()), Some("log/2"));
+    }
+
+    #[tokio::test]
+    async fn a_store_that_does_not_list_in_the_order_it_is_said_to_is_found_out() {
+        let listed = ["log/1", "log/3", "log/2"].map(|name| Ok(object(name)));
+        let listed: Result<Vec<_>> = checked(stream::iter(listed).boxed()).try_collect().await;
+        let error = listed.expect_err("out of order").to_string();
+        assert!(error.contains("log/2"), "{error}");
+    }
+
+    #[test]
+    fn who_lists_in_the_order_of_names_is_known_by_the_address() {
+        for (url, order) in [
+            ("s3://clicks/lake", Order::OfNames),
+            ("memory:///lake", Order::OfNames),
+            ("file:///tmp/lake", Order::Own),
+            ("s3://clicks--use1-az4--x-s3/lake", Order::Own),
+            ("s3://clicks--use1-az4-xa-s3/lake", Order::Own),
+        ] {
+            assert_eq!(Order::at(&Url::parse(url).expect(url)), order, "{url}");
         }
     }
 }

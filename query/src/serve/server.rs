@@ -132,8 +132,9 @@ impl Server {
             });
         }
         drop(listener);
-        // What takes longer is cut off.
-        let _ = timeout(STOP_MAX, under_way.shutdown()).await;
+        // What takes longer is cut off: answers, and what is still being read though nobody waits for it any more.
+        let ended = async { tokio::join!(under_way.shutdown(), self.served.totals.is_at_rest()) };
+        let _ = timeout(STOP_MAX, ended).await;
     }
 }
 

@@ -40,6 +40,12 @@ impl File {
         self.sums.get()?.as_ref()
     }
 
+    /// What is known of it takes about so much memory, in bytes, beside its sums.
+    fn bytes(&self) -> usize {
+        let of_bounds = self.bounds.iter().flatten().map(|(smallest, largest)| smallest.len() + largest.len());
+        size_of::<Self>() + self.object.location.as_ref().len() + of_bounds.sum::<usize>()
+    }
+
     fn of(table: Table, folder: Folder, add: &Add) -> Option<Self> {
         let location = location(table, &add.path)?;
         let last_modified = DateTime::from_timestamp_millis(add.modification_time)?;
@@ -66,6 +72,11 @@ pub(crate) struct Files {
 }
 
 impl Files {
+    /// What is known of them takes about so much memory, in bytes, beside their sums.
+    pub fn bytes(&self) -> usize {
+        self.folders.values().flatten().map(|file| size_of::<Arc<File>>() + file.bytes()).sum()
+    }
+
     /// Those that hold any of these windows: first those that hold no others, then the rest.
     pub fn holding(&self, windows: &Stretches) -> [Vec<Arc<File>>; 2] {
         let mut holding = [Vec::new(), Vec::new()];
@@ -181,6 +192,16 @@ mod tests {
         let [all, _] = holding(HOUR, i64::MAX);
         assert_eq!(all[0].bounds, [Some(("a".to_owned(), "b".to_owned())), None]);
         assert_eq!(all[0].object.location.as_ref(), "clicks_minute/date=1970-01-01/hour=1/some");
+    }
+
+    #[test]
+    fn what_files_take_grows_with_them_and_with_what_they_state() {
+        let bytes = |adds: &[Add]| LiveFiles::new(Table::ClicksMinute, 3, adds).expect("files").files().bytes();
+        let stats = "{\"minValues\":{\"ad_id\":\"a\"},\"maxValues\":{\"ad_id\":\"a much longer name\"}}";
+        let (plain, stated) = (bytes(&[add(0, "one", None)]), bytes(&[add(0, "one", Some(stats.to_owned()))]));
+        assert_eq!(bytes(&[]), 0);
+        assert!(plain > 100 && stated == plain + "a".len() + "a much longer name".len(), "{plain}, {stated}");
+        assert_eq!(bytes(&[add(0, "one", None), add(1, "two", None)]), 2 * plain);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //!   clicks_daily  ──made of W ≤ h────>┘      follow, as_of          stitch    files     scan     plan
 //! ```
 //!
+//! What is read of earlier versions is read once for all who ask for them, see `loads`.
+//!
 //! Each table says by which version it stands; whatever changed behind that is taken from below. So an answer is what a
 //! sum over `clicks_minute` at that version says, whatever has been rolled up by then, late or never.
 
@@ -18,6 +20,7 @@ mod follow;
 mod functions;
 mod large;
 mod level;
+mod loads;
 mod plan;
 mod prune;
 mod question;

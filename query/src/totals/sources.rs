@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use lake_schemas::commit::{Changed, Partitions, TableView, Version};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::rolled_up_from;
-use lake_schemas::{Result, Table};
+use lake_schemas::{Result, Stand, Table, TopicPartition};
 
 use super::files::{File, LiveFiles};
 use super::level::Level;
@@ -50,6 +50,20 @@ impl Sources {
         let (hourly, hours) = hours.map_or((None, Changed::Anything), |(level, changed)| (Some(level), changed));
         let (daily, days) = days.map_or((None, Changed::Anything), |(level, changed)| (Some(level), changed));
         Ok(Self { table, parameters, partitions, minutes: level, hourly, daily, dirty: Dirty { hours, days } })
+    }
+
+    /// What is known of the tables takes about so much memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        let levels = [Some(&self.minutes), self.hourly.as_ref(), self.daily.as_ref()];
+        let files: usize = levels.into_iter().flatten().map(|level| level.files.bytes()).sum();
+        let changed = [&self.dirty.hours, &self.dirty.days].map(|changed| match changed {
+            Changed::Folders(folders) => folders.len() * size_of::<i64>(),
+            Changed::Anything => 0,
+        });
+        let of_partition = |partition: &TopicPartition| size_of::<(TopicPartition, Stand)>() + partition.topic.len();
+        let Partitions { stands, retired } = &self.partitions;
+        let partitions: usize = stands.keys().chain(retired).map(of_partition).sum();
+        size_of::<Self>() + files + changed.iter().sum::<usize>() + partitions
     }
 
     /// Each table, and the windows that are taken from it.

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::as_of::sources_as_of;
 use super::current::From;
 use super::follow::Followed;
+use super::loads::{Held, Loaded, Loads};
 use super::plan::Adding;
 use super::question::{Answer, AsOf, Detail, Page, Question, Whom, stretch};
 use super::reading::store_url;
@@ -34,8 +35,11 @@ const KNOWN_BYTES_MAX: usize = 256 * 1024 * 1024;
 /// Bytes that sums of files may take: ten years of 10,000 ads take 100 MB.
 const SUMS_BYTES_MAX: usize = 128 * 1024 * 1024;
 
-/// The part of the memory that there is which is for each of what is known, what is added up, and what is being added
-/// up; the rest is for questions.
+/// Bytes that may be known of earlier versions at once: what the tables of some hundred thousand files are.
+const EARLIER_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// The part of the memory that there is which is for each of what is known, what is known of earlier versions, what is
+/// added up, and what is being added up; the rest is for questions.
 const SHARE: usize = 8;
 
 /// Which rows are wanted.
@@ -62,7 +66,13 @@ pub struct Totals {
     followed: AsyncMutex<Followed>,
     /// What the last look found, if looks are taken apart from questions.
     seen: Mutex<Option<Arc<Sources>>>,
+    /// What is known of earlier versions, if there is a bound to the memory that it takes: by the table that they are
+    /// of, and by what is asked for.
+    earlier: Option<Earlier>,
 }
+
+/// What is known of earlier versions.
+type Earlier = Loads<(Option<String>, AsOf), Arc<Sources>>;
 
 impl Totals {
     /// Those of a lake. Nothing is read yet.
@@ -79,7 +89,8 @@ impl Totals {
         let share = |most: usize| memory.map_or(most, |memory| most.min(memory / SHARE));
         let mut runtime = RuntimeEnvBuilder::new().with_metadata_cache_limit(share(KNOWN_BYTES_MAX));
         if let Some(memory) = memory {
-            let left = memory.saturating_sub(share(KNOWN_BYTES_MAX) + 2 * share(SUMS_BYTES_MAX));
+            let others = share(KNOWN_BYTES_MAX) + share(EARLIER_BYTES_MAX) + 2 * share(SUMS_BYTES_MAX);
+            let left = memory.saturating_sub(others);
             runtime = runtime
                 .with_memory_pool(Arc::new(GreedyMemoryPool::new(left)))
                 .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled));
@@ -101,6 +112,7 @@ impl Totals {
             not_summed: Mutex::default(),
             followed: AsyncMutex::default(),
             seen: Mutex::default(),
+            earlier: memory.map(|_| Loads::within(share(EARLIER_BYTES_MAX), |sources: &Arc<Sources>| sources.bytes())),
         })
     }
 
@@ -171,6 +183,37 @@ impl Totals {
         Box::pin(self.answer(question, Rows::Of(by)))
     }
 
+    /// What is known of an earlier version.
+    async fn known_of(
+        &self,
+        earlier: &Earlier,
+        as_of: AsOf,
+        seen: Option<Arc<Sources>>,
+    ) -> Result<Arc<Held<Arc<Sources>>>, QueryError> {
+        let table = seen.as_ref().map(|seen| seen.table.clone());
+        let load = || {
+            let lake = self.lake.clone();
+            async move {
+                let sources = Arc::new(sources_as_of(&lake, as_of).await?);
+                // Which version a time is of is decided by one that came after it.
+                let is_before =
+                    |seen: Arc<Sources>| seen.table == sources.table && sources.minutes.version < seen.minutes.version;
+                let is_final = matches!(as_of, AsOf::Version(_)) || seen.is_some_and(is_before);
+                Ok::<_, QueryError>(Loaded { value: sources, is_final })
+            }
+        };
+        earlier.get((table, as_of), load).await
+    }
+
+    /// Waits until nothing is being read of earlier versions any more, whoever has asked for it.
+    pub fn is_at_rest(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(earlier) = &self.earlier {
+                earlier.are_over().await;
+            }
+        })
+    }
+
     async fn answer(&self, question: &Question, rows: Rows) -> Result<Answer, QueryError> {
         self.sums(question, rows).await.map_err(|error| match error {
             QueryError::Overflow(Overflow(why)) => Overflow(format!("{why} ({})", question.time_asked())).into(),
@@ -188,10 +231,16 @@ impl Totals {
             return Err(LakeError::Refused("series are by minute, hour or day".to_owned()).into());
         }
         let seen = lock(&self.seen).clone();
-        let sources = match (question.as_of, seen) {
-            (AsOf::Newest, Some(seen)) => seen,
-            (AsOf::Newest, None) => Arc::new(self.followed.lock().await.sources(&self.lake).await?),
-            (earlier, _) => Arc::new(sources_as_of(&self.lake, earlier).await?),
+        // It is known, and counted, until the answer is there.
+        let known;
+        let sources = match (question.as_of, seen, &self.earlier) {
+            (AsOf::Newest, Some(seen), _) => seen,
+            (AsOf::Newest, None, _) => Arc::new(self.followed.lock().await.sources(&self.lake).await?),
+            (as_of, _, None) => Arc::new(sources_as_of(&self.lake, as_of).await?),
+            (as_of, seen, Some(earlier)) => {
+                known = self.known_of(earlier, as_of, seen).await?;
+                Arc::clone(&known.value)
+            }
         };
         let widest = by.unwrap_or(Width::Day);
         let parts = stitch(&asked, widest, &sources.dirty);
