@@ -48,9 +48,11 @@ pub(super) fn known(statement: Statement, text: &str) -> Statement {
 }
 
 /// Puts a statement otherwise, if it asks PostgreSQL's own tables and nothing of the lake.
-pub(super) fn put(mut statement: Statement) -> Result<Statement, Refused> {
-    if !asks_only_catalog(&statement) {
-        return Ok(NUMBERS.rewrite(statement));
+pub(super) fn put(statement: Statement) -> Result<Statement, Refused> {
+    let only_catalog = asks_only_catalog(&statement);
+    let mut statement = NUMBERS.rewrite(statement);
+    if !only_catalog {
+        return Ok(statement);
     }
     shielded(&mut statement)?;
     let mut put = LIBRARY.rewrite(statement);
@@ -270,7 +272,7 @@ mod tests {
             ),
             (
                 "SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace",
-                "SELECT 1 FROM pg_catalog.pg_class WHERE relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'public')",
+                "SELECT 1 FROM pg_catalog.pg_class WHERE relnamespace = only_element((SELECT array_agg(oid) FROM pg_catalog.pg_namespace WHERE nspname = 'public'))",
             ),
             (
                 "SELECT c.relname, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = c.relnamespace) AS nsp FROM pg_class c",

@@ -1,5 +1,5 @@
-//! Queries in the place of a value, in statements that ask PostgreSQL's own tables. The library would make NULL of some,
-//! or one row of many, without a word. Here each has one value, or fails, or is refused.
+//! Queries in the place of a value, in statements that ask PostgreSQL's own tables. The library would make NULL of
+//! some, or one row of many, without a word. Here each has one value, or fails, or is refused.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
     Statement, TableFactor, TableWithJoins, Value,
 };
 
-use super::adapted::call;
+use super::adapted::{call, parsed};
 use super::arrays::{ONLY_ELEMENT, collect, is_ungrouped};
 use super::errors::Refused;
 use super::of_catalog::{is_in_catalog, last_of};
@@ -59,7 +59,10 @@ impl Change for Shielding {
                     let (expr, alias) = (Expr::value(Value::Null), Ident::with_quote('"', name));
                     *item = SelectItem::ExprWithAlias { expr, alias };
                 }
-                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => shield(expr),
+                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                    count_found(expr);
+                    shield(expr);
+                }
                 _ => {}
             }
         }
@@ -89,31 +92,50 @@ fn shield(expr: &mut Expr) {
     }
 }
 
-/// Writes a query that depends on the row it is asked for as the one element of all that it finds: DataFusion wants to
-/// know that there is one. Two are an error, as they are in PostgreSQL.
+/// Writes a query as the one element of the list of all that it finds, in which DataFusion sees that there is one, also
+/// if it depends on the row it is asked for, and that there may be none. Two are an error, as they are in PostgreSQL.
 fn take_one(expr: &mut Expr) -> Result<(), Refused> {
     let Expr::Subquery(query) = expr else { return Ok(()) };
-    if says_nothing(query) || !is_correlated(query) || is_aggregated(query) {
+    if says_nothing(query) || is_one_row(query) {
         return Ok(());
     }
-    let is_first = is_one_row(query);
-    if is_first {
-        query.limit_clause = None;
+    let (mut list, takes_first) = (query.clone(), takes_first(query));
+    if takes_first {
+        list.limit_clause = None;
     }
-    if !collect(query) {
+    if !collect(&mut list) {
+        if !is_correlated(query) {
+            return Ok(());
+        }
         let how = "a query in the place of a value takes plain rows of one column, and LIMIT 1; write it as a join";
         return Err(Refused::unsupported(how));
     }
-    let list = expr.clone();
-    *expr = match is_first {
+    let list = Expr::Subquery(list);
+    *expr = match takes_first {
         true => call("array_element", vec![list, Expr::value(Value::Number("1".to_owned(), false))]),
         false => call(ONLY_ELEMENT, vec![list]),
     };
     Ok(())
 }
 
+/// Writes whether a query finds something, where that is a value, as whether it counts some. DataFusion knows it as a
+/// condition only.
+fn count_found(expr: &mut Expr) {
+    let Expr::Exists { subquery, negated } = expr else { return };
+    let is_whole = subquery.with.is_none() && subquery.limit_clause.is_none() && subquery.fetch.is_none();
+    let SetExpr::Select(select) = subquery.body.as_mut() else { return };
+    let is_plain = is_ungrouped(&select.group_by) && select.having.is_none();
+    if !is_whole || !is_plain || select.projection.iter().any(calls_aggregate) {
+        return;
+    }
+    let counted = if *negated { "count(*) = 0" } else { "count(*) > 0" };
+    (select.projection, select.distinct) = (vec![SelectItem::UnnamedExpr(parsed(counted))], None);
+    subquery.order_by = None;
+    *expr = Expr::Subquery(subquery.clone());
+}
+
 /// Whether a query takes the first of its rows, whatever their number.
-fn is_one_row(query: &Query) -> bool {
+fn takes_first(query: &Query) -> bool {
     let Some(LimitClause::LimitOffset { limit: Some(limit), offset: None, limit_by }) = &query.limit_clause else {
         return false;
     };
@@ -121,9 +143,11 @@ fn is_one_row(query: &Query) -> bool {
     is_one && limit_by.is_empty()
 }
 
-/// Whether a query makes one row of all.
-fn is_aggregated(query: &Query) -> bool {
-    matches!(query.body.as_ref(), SetExpr::Select(select) if select.projection.iter().any(calls_aggregate))
+/// Whether a query makes one row of all, or of nothing.
+fn is_one_row(query: &Query) -> bool {
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let is_of_nothing = select.from.is_empty() && select.selection.is_none();
+    is_of_nothing || select.projection.iter().any(calls_aggregate)
 }
 
 /// Whether something that is selected is made of many rows.
@@ -254,7 +278,10 @@ mod tests {
     fn a_query_in_the_place_of_a_value_is_that_value_or_fails() {
         for (asked, expected) in [
             // It fails if there are several.
-            ("SELECT (SELECT nspname FROM pg_namespace)", "SELECT ((SELECT nspname FROM pg_catalog.pg_namespace))"),
+            (
+                "SELECT (SELECT nspname FROM pg_namespace)",
+                "SELECT (only_element((SELECT array_agg(nspname) FROM pg_catalog.pg_namespace)))",
+            ),
             (
                 "SELECT (SELECT n.nspname FROM pg_namespace n WHERE n.oid < c.oid) FROM pg_class c",
                 "SELECT (only_element((SELECT array_agg(n.nspname) FROM pg_catalog.pg_namespace n WHERE n.oid < c.oid))) FROM pg_catalog.pg_class c",
@@ -270,7 +297,7 @@ mod tests {
             // These have rows, whatever the table that has none.
             (
                 "SELECT (SELECT t.typname FROM pg_type t LEFT JOIN pg_attrdef d ON d.oid = t.oid LIMIT 1)",
-                "SELECT ((SELECT t.typname FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_attrdef d ON d.oid = t.oid LIMIT 1))",
+                "SELECT (array_element((SELECT array_agg(t.typname) FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_attrdef d ON d.oid = t.oid), 1))",
             ),
             (
                 "SELECT (SELECT adbin FROM pg_attrdef UNION SELECT 'x')",
@@ -278,11 +305,15 @@ mod tests {
             ),
             (
                 "SELECT (SELECT EXISTS (SELECT 1 FROM pg_attrdef))",
-                "SELECT ((SELECT EXISTS (SELECT 1 FROM pg_catalog.pg_attrdef)))",
+                "SELECT ((SELECT ((SELECT count(*) > 0 FROM pg_catalog.pg_attrdef))))",
+            ),
+            (
+                "SELECT NOT EXISTS (SELECT * FROM pg_class c WHERE c.relnamespace = n.oid ORDER BY 1) FROM pg_namespace n",
+                "SELECT ((SELECT count(*) = 0 FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid)) FROM pg_catalog.pg_namespace n",
             ),
             (
                 "SELECT (SELECT collname FROM pg_collation WHERE oid = 100)",
-                "SELECT ((SELECT collname FROM pg_catalog.pg_collation WHERE oid = 100))",
+                "SELECT (only_element((SELECT array_agg(collname) FROM pg_catalog.pg_collation WHERE oid = 100)))",
             ),
         ] {
             assert_eq!(put(asked), expected, "{asked}");
