@@ -380,8 +380,13 @@ fn words_of_postgresql_are_right_or_refused() {
         ("select count(*) from clicks_minute where ad_id = any(%s)", json!([["ad-a", "nothing"]])),
         ("select count(*) from clicks_minute where clicks = any(%s)", json!([[1]])),
         ("select count(*) from clicks_minute where not ad_id = any(%s::text[])", json!([["ad-a"]])),
+        ("select count(*) from clicks_minute where %(a)s is null or ad_id = any(%(a)s)", json!({"a": ["ad-a"]})),
+        (
+            "select count(*) from clicks_minute where %(a)s::text[] is null or ad_id = any(%(a)s::text[])",
+            json!({"a": null}),
+        ),
     ];
-    let expected = [json!([[3]]), json!([[4]]), json!([[2]])];
+    let expected = [json!([[3]]), json!([[4]]), json!([[2]]), json!([[3]]), json!([[5]])];
     for protocol in ["simple", "extended"] {
         for (answer, expected) in both.served.asked("", protocol, &lists).iter().zip(&expected) {
             assert_eq!(answer["rows"], *expected, "{protocol}: {answer}");

@@ -54,6 +54,12 @@ pub(super) fn filled(mut statement: Statement, values: Option<&[ScalarValue]>) -
     filling.failed.map_or(Ok(statement), Err)
 }
 
+/// What the elements of a list are called while a statement is planned: they have another type than the list, which may
+/// be asked for by itself. No parameter has such a name.
+pub(super) fn elements_of(number: usize) -> String {
+    format!("${}", PARAMETERS_MAX + number)
+}
+
 struct Filling<'a> {
     values: Option<&'a [ScalarValue]>,
     failed: Option<Refused>,
@@ -97,7 +103,10 @@ impl Filling<'_> {
         let Some((name, kind)) = list(right) else { return Ok(()) };
         let elements = match self.values {
             // Its elements are of the type of what is looked for among them.
-            None => Some(vec![Expr::value(Value::Placeholder(name.to_owned()))]),
+            None => {
+                let name = place(name).map_or_else(|| name.to_owned(), |place| elements_of(place + 1));
+                Some(vec![Expr::value(Value::Placeholder(name))])
+            }
             Some(values) => {
                 let value = place(name).and_then(|place| values.get(place));
                 elements(value.ok_or_else(|| Refused::value(&format!("{name} has no value")))?)?
@@ -222,12 +231,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_list_may_be_asked_for_by_itself() {
+        let statement = parse("SELECT $1 IS NULL OR a = ANY($1)").expect("SQL");
+        assert_eq!((count(&statement), lists(&statement)), (Ok(1), BTreeSet::from([1])));
+        let planned = filled(statement.clone(), None).expect("it is planned").to_string();
+        assert_eq!(planned, "SELECT $1 IS NULL OR a IN ($10001)");
+        let list = ScalarValue::List(ScalarValue::new_list_nullable(&[ScalarValue::from("x")], &DataType::Utf8));
+        let bound = filled(statement, Some(&[list])).expect("values").to_string();
+        assert_eq!(bound, "SELECT $1 IS NULL OR a IN ('x')");
+    }
+
+    #[test]
     fn lists_are_written_where_something_is_one_of_them() {
         let text = "SELECT a = ANY($1), b <> ALL($2::INT[]), c = $3";
         let statement = parse(text).expect("SQL");
         assert_eq!(lists(&statement), BTreeSet::from([1, 2]));
         let planned = filled(statement.clone(), None).expect("it is planned").to_string();
-        assert_eq!(planned, "SELECT a IN ($1), b NOT IN (CAST($2 AS INT)), c = $3");
+        assert_eq!(planned, "SELECT a IN ($10001), b NOT IN (CAST($10002 AS INT)), c = $3");
         let texts = ["x", "it's"].map(|text| ScalarValue::Utf8(Some(text.to_owned())));
         let list = ScalarValue::List(ScalarValue::new_list_nullable(&texts, &DataType::Utf8));
         let numbers = ScalarValue::Utf8(Some("{1,2}".to_owned()));

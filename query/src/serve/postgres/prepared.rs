@@ -54,10 +54,18 @@ impl QueryParser for Answers {
                 let lists = parameters::lists(statement);
                 let parameters = (1..=count).map(|number| {
                     let kind = types.remove(&format!("${number}")).flatten();
-                    let element = || kind.clone().unwrap_or(DataType::Utf8);
-                    if lists.contains(&number) { Some(DataType::new_list(element(), true)) } else { kind }
+                    if !lists.contains(&number) {
+                        return Ok(kind);
+                    }
+                    let element = types.remove(&parameters::elements_of(number)).flatten();
+                    match kind {
+                        None => Ok(Some(DataType::new_list(element.unwrap_or(DataType::Utf8), true))),
+                        Some(list @ DataType::List(_)) => Ok(Some(list)),
+                        Some(_) => Err(Refused::value(&format!("${number} is a list and no list; use two parameters"))),
+                    }
                 });
-                let (parameters, session) = (parameters.collect(), self.session()?);
+                let parameters = parameters.collect::<Result<Vec<_>, _>>()?;
+                let session = self.session()?;
                 (parameters, matches!(asks, Asks::Rows(..)).then(|| session.columns(&plan)))
             }
             Asks::Shown(name, _) => (Vec::new(), Some(shown_in(name))),
