@@ -79,8 +79,8 @@ pub(super) struct Of {
     #[serde(rename = "final")]
     is_final: bool,
     /// By topic, the partitions whose windows may still take clicks: those that have had no message yet, too. Topics
-    /// that were retired are not waited for. For keys that do not see everything, topics have names that say nothing, each
-    /// always the same.
+    /// that were retired are not waited for. For keys that do not see everything, topics have names that say nothing,
+    /// each always the same.
     #[schema(example = json!({ "clicks": [0, 3] }))]
     pending: BTreeMap<String, Vec<i32>>,
     /// Until when all minutes are written, of all topics that are waited for.

@@ -158,8 +158,8 @@ impl Session {
         plan.map_err(|error| self.why(error.into()))
     }
 
-    /// The columns that a plan answers with. A union is planned in the types of its first part; those that hold what all
-    /// parts have are found when the plan is analysed. A plan whose parameters have no types yet cannot be.
+    /// The columns that a plan answers with. A union is planned in the types of its first part; those that hold what
+    /// all parts have are found when the plan is analysed. A plan whose parameters have no types yet cannot be.
     pub(crate) fn columns(&self, plan: &LogicalPlan) -> SchemaRef {
         let state = self.context.state();
         let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
