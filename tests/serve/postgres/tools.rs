@@ -64,7 +64,7 @@ fn what_tools_ask_is_answered() {
                 let asks: Vec<_> = sent.iter().map(|(_, text)| (*text, Value::Null)).collect();
                 let answers = served.asked(key, protocol, &asks);
                 for ((comes, text), answer) in sent.iter().zip(&answers) {
-                    let counts = answer["counts"].as_array().map_or(&[][..], Vec::as_slice);
+                    let counts = answer["counts"].as_array().map_or(&[] as &[Value], Vec::as_slice);
                     let is_met = |(comes, count): (&Comes, &Value)| comes.is_met_by(count.as_u64().expect("a number"));
                     if counts.len() != comes.len() || !comes.iter().zip(counts).all(is_met) {
                         let answer: String = match &answer["counts"] {

@@ -114,7 +114,7 @@ impl Refused {
 
     /// What a client says to log in proves nothing.
     pub fn no_proof() -> PgWireError {
-        fatal("28P01", "that is no login by SCRAM-SHA-256; leave out channel binding, or connect with TLS")
+        fatal("28P01", "the login does not follow SCRAM-SHA-256; leave channel binding out")
     }
 
     /// Others would read the key on its way.
@@ -150,7 +150,7 @@ impl Refused {
 
     /// No process could be started, or it did not begin in time.
     pub fn not_begun() -> PgWireError {
-        fatal("57P03", "what answers SQL of this key cannot be started now; try again later")
+        fatal("57P03", "the process that answers this key cannot be started now; try again later")
     }
 
     /// The process that answered is gone: of this code, and why.

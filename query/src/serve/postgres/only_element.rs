@@ -2,8 +2,6 @@
 //! error: so a query in the place of a value is answered, whose rows are collected before it is known who asks for
 //! them.
 
-use std::sync::Arc;
-
 use arrow::array::{Array, AsArray, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::DataType;
@@ -52,12 +50,14 @@ impl ScalarUDFImpl for OnlyElement {
             _ => Err(DataFusionError::Execution(MORE_THAN_ONE_ROW.to_owned())),
         };
         let places = (0..lists.len()).map(place).collect::<Result<UInt32Array>>()?;
-        Ok(ColumnarValue::Array(take(Arc::clone(lists.values()).as_ref(), &places, None)?))
+        Ok(ColumnarValue::Array(take(lists.values().as_ref(), &places, None)?))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use arrow::array::{ArrayRef, Int32Array, ListArray};
     use arrow::datatypes::{Field, Int32Type};
     use datafusion::config::ConfigOptions;

@@ -130,11 +130,14 @@ fn elements(value: &ScalarValue) -> Result<Option<Vec<Expr>>, Refused> {
     if let Some(text) = value.try_as_str().flatten() {
         return array(text, None).map(Some);
     }
-    let ScalarValue::List(list) = value else { return Err(Refused::value("a list is bound as an array")) };
+    let ScalarValue::List(list) = value else {
+        return Err(Refused::value("the parameter of = ANY is no array; bind one"));
+    };
     let values = list.value(0);
     let one = |at: usize| {
         let value = ScalarValue::try_from_array(values.as_ref(), at);
-        written(&value.map_err(|_| Refused::value("the elements of an array are of no type"))?).map(Expr::value)
+        written(&value.map_err(|_| Refused::value("the elements of an array are of an unknown type; cast the array"))?)
+            .map(Expr::value)
     };
     (0..values.len()).map(one).collect::<Result<_, _>>().map(Some)
 }
@@ -208,10 +211,11 @@ fn written(value: &ScalarValue) -> Result<Value, Refused> {
         DataType::Date32 => Ok(Value::SingleQuotedString(shown())),
         DataType::Timestamp(..) => {
             let time = micros(value).and_then(DateTime::from_timestamp_micros);
-            let time = time.ok_or_else(|| Refused::value("a parameter is no time"))?;
+            let time =
+                time.ok_or_else(|| Refused::value("a parameter is no valid time; write it as 2026-03-07T12:00:00Z"))?;
             Ok(Value::SingleQuotedString(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)))
         }
-        kind => Err(Refused::value(&format!("a function that is a table takes no parameter of type {kind}"))),
+        kind => Err(Refused::value(&format!("a table function takes no parameter of type {kind}; cast it"))),
     }
 }
 

@@ -61,7 +61,9 @@ impl QueryParser for Answers {
                     match kind {
                         None => Ok(Some(DataType::new_list(element.unwrap_or(DataType::Utf8), true))),
                         Some(list @ DataType::List(_)) => Ok(Some(list)),
-                        Some(_) => Err(Refused::value(&format!("${number} is a list and no list; use two parameters"))),
+                        Some(_) => Err(Refused::value(&format!(
+                            "${number} is used as a list and as a value; use two parameters"
+                        ))),
                     }
                 });
                 let parameters = parameters.collect::<Result<Vec<_>, _>>()?;
@@ -106,7 +108,10 @@ pub(super) fn values(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<ScalarV
     if let Format::Individual(formats) = &portal.parameter_format
         && formats.len() != count
     {
-        return Err(Refused::protocol("there are other formats than parameters").into());
+        return Err(Refused::protocol(
+            "the parameters have a format each, or all one; there is another number of formats",
+        )
+        .into());
     }
     let mut types = Vec::with_capacity(count);
     for (place, kind) in known.iter().enumerate() {

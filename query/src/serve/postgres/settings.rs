@@ -11,6 +11,9 @@ use super::errors::Refused;
 /// The version of PostgreSQL that programs are told: they choose their queries of `pg_catalog` by it.
 pub(super) const VERSION: &str = "16.6 (clicklake)";
 
+/// What is said to who would take a role.
+pub(super) const NO_ROLES: &str = "there are no roles here: a key decides which rows are seen; leave the role out";
+
 /// What is shown, by name.
 pub(super) const SHOWN: [(&str, &str); 29] = [
     ("application_name", ""),
@@ -83,7 +86,7 @@ pub(super) fn set(set: &Set) -> Result<Setting, Refused> {
         Set::SetTimeZone { value, .. } => set_to("timezone", &text(value)),
         Set::SetNames { charset_name, .. } => set_to("client_encoding", &charset_name.value),
         Set::SetNamesDefault {} | Set::SetTransaction { .. } => Ok(Setting::Unheeded),
-        _ => Err(Refused::unsupported(&format!("{set} is not for this server"))),
+        _ => Err(Refused::unsupported(&format!("{set} is not supported; leave it out"))),
     }
 }
 
@@ -117,14 +120,15 @@ pub(super) fn set_to(name: &str, value: &str) -> Result<Setting, Refused> {
         "standard_conforming_strings" => only(&["on", "true", "1"], "a backslash in a string is one"),
         "datestyle" if value.to_ascii_lowercase().starts_with("iso") => Ok(Setting::Unheeded),
         "datestyle" => only(&[], "dates are written as in ISO 8601 on this server"),
-        "role" | "session_authorization" => {
-            Err(Refused::unsupported("there are no roles: what is seen, a key decides"))
-        }
-        name if name.contains('.') => {
-            Err(Refused::unsupported(&format!("{name} is a setting of the server's own, which SQL does not change")))
-        }
+        "role" | "session_authorization" => Err(Refused::unsupported(NO_ROLES)),
+        name if name.contains('.') => Err(Refused::unsupported(&of_server(name))),
         _ => Ok(Setting::Unheeded),
     }
+}
+
+/// Why a setting is not set.
+pub(super) fn of_server(name: &str) -> String {
+    format!("{name} is a setting of the server, which no client changes; leave it out")
 }
 
 /// Whether a time zone is UTC, by whatever name.
