@@ -1,6 +1,7 @@
 //! What clients ask about the server, and set for themselves. Nothing that they set changes an answer: times are UTC
 //! and text is UTF-8. What would have to change one is refused, so that nobody reads an answer for what it is not.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use datafusion::sql::sqlparser::ast::{Expr, Set, Value};
@@ -65,6 +66,20 @@ pub(super) fn told() -> DefaultServerParameterProvider {
     told.is_superuser = false;
     told.default_transaction_read_only = true;
     told
+}
+
+/// How long statements may take by what a client begins with: `statement_timeout`, by itself or among its options.
+/// What cannot be set is not heeded, nor is anything else: a client is told what is so, and drivers begin with what
+/// they find on their machine, such as its time zone.
+pub(super) fn limit_at_first(said: &HashMap<String, String>) -> Option<Duration> {
+    let options = said.get("options").map_or("", String::as_str).split_whitespace();
+    let among = options.filter_map(|word| word.trim_start_matches("-c").trim_start_matches('-').split_once('='));
+    let by_itself = said.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let limits = by_itself.chain(among).filter(|(name, _)| name.eq_ignore_ascii_case("statement_timeout"));
+    limits.filter_map(|(name, value)| set_to(name, value).ok()).fold(None, |last, set| match set {
+        Setting::Limit(limit) => limit,
+        Setting::Unheeded => last,
+    })
 }
 
 /// What SET sets that is heeded.
@@ -210,6 +225,23 @@ mod tests {
         ] {
             assert!(set_to(name, value).is_err(), "{name} {value}");
         }
+    }
+
+    #[test]
+    fn what_a_client_begins_with_limits_its_statements_and_nothing_else() {
+        let limit = |name: &str, value: &str| {
+            limit_at_first(&HashMap::from([
+                (name.to_owned(), value.to_owned()),
+                ("TimeZone".to_owned(), "x".to_owned()),
+            ]))
+        };
+        let five = Some(Duration::from_secs(5));
+        assert_eq!(limit("statement_timeout", "5s"), five);
+        for options in ["-c statement_timeout=5s", "-cstatement_timeout=5000", "--statement_timeout=5s -c a=b"] {
+            assert_eq!(limit("options", options), five, "{options}");
+        }
+        assert_eq!(limit("options", "-c TimeZone=Asia/Tokyo -c statement_timeout=0"), None);
+        assert_eq!(limit("statement_timeout", "soon"), None);
     }
 
     #[test]
