@@ -341,10 +341,12 @@ fn what_others_change_is_listed_whatever_table_it_is_of() {
         assert!(found.is_equal() && done(&found.foreign.changes) == expected, "{found}");
         let law = conservation(&lake, Table::ClicksMinute, MEMORY).await.expect("an audit");
         assert!(law.holds() && done(&law.foreign.changes) == expected, "{law}");
-        // One that is refused keeps nobody from comparing others.
+        // One that is refused keeps nobody from comparing others, and is not taken for equal.
         Others::of(&lake, Table::ClicksHourly).await.turn_vectors_on().await;
         let found = audit(&lake).await;
-        assert!(found.is_equal() && found.to_string().contains(WAY_OUT), "{found}");
+        assert!(!found.is_equal() && found.differing == 0 && found.to_string().contains(WAY_OUT), "{found}");
+        assert!(found.to_string().contains("1 roll-ups cannot be read"), "{found}");
+        assert_eq!(found.to_json()["rolled_up"]["unreadable"].as_array().map(Vec::len), Some(1));
     });
 }
 

@@ -228,6 +228,15 @@ fn switches_take_the_usual_words_and_what_is_empty_is_not_set() {
     let replace = run(&lake, &["backfill"], &[("CLICKLAKE_REPLACE", "true")]);
     let undo = run(&lake, &["promote"], &[("CLICKLAKE_UNDO", "true")]);
     assert_eq!((replace.status.code(), undo.status.code()), (Some(2), Some(2)));
+    let help = text(&run(&lake, &["backfill", "--help"], &[]).stdout);
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let heeded: Vec<_> = help.split("[env: CLICKLAKE_").skip(1).filter_map(|rest| rest.split('=').next()).collect();
+    for name in ["REPLACE", "FROM", "TO", "FROM_VERSION", "TO_VERSION", "AS_OF", "AS_OF_VERSION"] {
+        assert!(!heeded.contains(&name), "{heeded:?}");
+    }
+    for name in ["LAKE", "INTO", "DRY_RUN", "PARALLELISM", "WAIT", "DIMENSIONS", "DEDUP_HORIZON"] {
+        assert!(heeded.contains(&name), "{heeded:?}");
+    }
     assert!(run(&lake, &["top"], &[("CLICKLAKE_SERIES_BY", "hour")]).status.success());
     let fails_of_words = run(&lake, &["compact", "--once"], &[("CLICKLAKE_DRY_RUN", "perhaps")]);
     assert_eq!(fails_of_words.status.code(), Some(2));

@@ -39,7 +39,7 @@ fn range(range: &crate::arguments::Range) -> Result<Range, Usage> {
     if let (Some(from), Some(to)) = (range.from_version, range.to_version)
         && to < from
     {
-        return Err(Usage(format!("no version is from {from} on and up to {to}; exchange the two")));
+        return Err(Usage(format!("--from-version {from} is after --to-version {to}; exchange the two")));
     }
     Ok(match (range.from_version.or(range.to_version), range.as_of, range.as_of_version) {
         (Some(_), ..) => Range::Versions(range.from_version, range.to_version),

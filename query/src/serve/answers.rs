@@ -1,6 +1,6 @@
 //! What an answer looks like: the rows, and of which clicks they are.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -10,11 +10,15 @@ use lake_schemas::minute::Measure;
 use lake_schemas::table::{column, timestamp};
 use lake_schemas::{EventTime, Table, read};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use crate::error::QueryError;
 use crate::sees::Sees;
 use crate::totals::{Answer, Detail, Question, StandsAt, Whom};
+
+/// Bytes of a hash that a topic is called by: a lake has some topics, and no two of them are called the same.
+const TOPIC_BYTES: usize = 4;
 
 /// An answer.
 #[derive(Debug, Serialize, ToSchema)]
@@ -75,7 +79,8 @@ pub(super) struct Of {
     #[serde(rename = "final")]
     is_final: bool,
     /// By topic, the partitions whose windows may still take clicks: those that have had no message yet, too. Topics
-    /// that were retired are not waited for. For keys that do not see everything, topics have numbers for names.
+    /// that were retired are not waited for. For keys that do not see everything, topics have names that say nothing,
+    /// each always the same.
     #[schema(example = json!({ "clicks": [0, 3] }))]
     pending: BTreeMap<String, Vec<i32>>,
     /// Until when all minutes are written, of all topics that are waited for.
@@ -221,10 +226,10 @@ impl Of {
             Sees::All => Cut::Positions(positions(at)),
             Sees::Campaigns(_) | Sees::People(_) => Cut::Named(format!("{}@{}", Table::ClicksMinute, at.minutes)),
         };
-        let called = Called::of(at, &question.sees);
+        let called = |topic: &str| called(at, &question.sees, topic);
         let mut pending: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for partition in at.pending(to) {
-            pending.entry(called.topic(&partition.topic)).or_default().push(partition.partition);
+            pending.entry(called(&partition.topic)).or_default().push(partition.partition);
         }
         let by_topic = at.complete_until_by_topic().into_iter();
         Self {
@@ -233,7 +238,7 @@ impl Of {
             is_final: at.is_final(to),
             pending,
             complete_until: at.complete_until().map(written),
-            complete_until_by_topic: by_topic.map(|(topic, until)| (called.topic(topic), until.map(written))).collect(),
+            complete_until_by_topic: by_topic.map(|(topic, until)| (called(topic), until.map(written))).collect(),
         }
     }
 
@@ -243,24 +248,16 @@ impl Of {
     }
 }
 
-/// How topics are called.
-struct Called<'a> {
-    topics: BTreeSet<&'a str>,
-    by_name: bool,
-}
-
-impl<'a> Called<'a> {
-    /// To somebody who sees everything, by their names. These may tell of others: to a key with campaigns, by their
-    /// places among all.
-    fn of(at: &'a StandsAt, sees: &Sees) -> Self {
-        let topics = at.partitions.stands.keys().map(|of| of.topic.as_str()).collect();
-        Self { topics, by_name: *sees == Sees::All }
+/// What a topic is called to somebody who sees so much: its name may tell of others. A key with campaigns is told one
+/// that says nothing and stays the same, whatever topics come and go; nobody finds the topic to it who does not know
+/// the id of the table.
+fn called(at: &StandsAt, sees: &Sees, topic: &str) -> String {
+    if *sees == Sees::All {
+        return topic.to_owned();
     }
-
-    fn topic(&self, name: &str) -> String {
-        let place = || self.topics.iter().take_while(|topic| **topic <= name).count();
-        if self.by_name { name.to_owned() } else { format!("topic {}", place()) }
-    }
+    let hash = Sha256::digest(format!("{} {topic}", at.table_id).as_bytes());
+    let digits: String = hash.iter().take(TOPIC_BYTES).map(|byte| format!("{byte:02x}")).collect();
+    format!("topic {digits}")
 }
 
 fn positions(at: &StandsAt) -> BTreeMap<String, BTreeMap<String, i64>> {
@@ -374,6 +371,8 @@ fn written(time: EventTime) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -389,23 +388,37 @@ mod tests {
     fn who_does_not_see_everything_learns_no_offset_and_no_topic() {
         use lake_schemas::commit::Partitions;
         use lake_schemas::{Stand, TopicPartition};
-        let stand = |topic| (TopicPartition::new(topic, 0), Stand { cut: Some(77_123), ..Stand::default() });
-        let partitions = Partitions { stands: ["acme", "clicks"].map(stand).into(), ..Partitions::default() };
-        let at = StandsAt { minutes: 412, hourly: None, daily: None, partitions, allowed_lateness_ms: 0 };
-        let told = |sees| {
-            let of = Of::answer(&at, &Question { sees, ..Question::default() });
+        let stand = |topic: &str| (TopicPartition::new(topic, 0), Stand { cut: Some(77_123), ..Stand::default() });
+        let at = |table_id: &str, topics: &[&str]| {
+            let partitions =
+                Partitions { stands: topics.iter().copied().map(stand).collect(), ..Partitions::default() };
+            let (table_id, minutes, hourly, daily) = (table_id.to_owned(), 412, None, None);
+            StandsAt { table_id, minutes, hourly, daily, partitions, allowed_lateness_ms: 0 }
+        };
+        let told = |at: &StandsAt, sees| {
+            let of = Of::answer(at, &Question { sees, ..Question::default() });
             serde_json::to_value(of).expect("JSON")
         };
-        let all = told(Sees::All);
+        let two = at("a-table", &["acme", "clicks"]);
+        let all = told(&two, Sees::All);
         assert_eq!(all["cut"], serde_json::json!({ "acme": { "0": 77_123 }, "clicks": { "0": 77_123 } }));
         assert_eq!(all["pending"], serde_json::json!({ "acme": [0], "clicks": [0] }));
         let own = || ["spring".to_owned()].into();
         for sees in [Sees::Campaigns(own()), Sees::People(own())] {
-            let little = told(sees);
+            let little = told(&two, sees.clone());
             assert_eq!(little["cut"], "clicks_minute@412");
-            assert_eq!(little["pending"], serde_json::json!({ "topic 1": [0], "topic 2": [0] }));
             let text = little.to_string();
             assert!(!text.contains("acme") && !text.contains("77123"), "{text}");
+            let names = |told: &serde_json::Value| -> BTreeSet<String> {
+                told["pending"].as_object().expect("topics").keys().cloned().collect()
+            };
+            assert_eq!(names(&little).len(), 2, "{text}");
+            // Each is called the same when another comes, before it in the alphabet, or when one goes; but not
+            // elsewhere.
+            let three = names(&told(&at("a-table", &["aaa", "acme", "clicks"]), sees.clone()));
+            let one = names(&told(&at("a-table", &["clicks"]), sees.clone()));
+            assert!(names(&little).is_subset(&three) && one.is_subset(&names(&little)), "{text}");
+            assert!(one.is_disjoint(&names(&told(&at("another", &["clicks"]), sees))), "{text}");
         }
     }
 }

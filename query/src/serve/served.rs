@@ -277,8 +277,8 @@ mod tests {
 
     /// An answer without rows.
     fn nothing() -> Answer {
-        let partitions = Partitions::default();
-        let at = StandsAt { minutes: 1, hourly: None, daily: None, partitions, allowed_lateness_ms: 0 };
+        let (table_id, partitions) = (String::new(), Partitions::default());
+        let at = StandsAt { table_id, minutes: 1, hourly: None, daily: None, partitions, allowed_lateness_ms: 0 };
         Answer { rows: Vec::new(), at }
     }
 

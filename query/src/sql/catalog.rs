@@ -129,10 +129,10 @@ fn lacking(name: &str, as_of: AsOf) -> Result<Option<Arc<dyn TableProvider>>> {
     if as_of == AsOf::Newest {
         return Ok(None);
     }
-    Err(refused(LakeError::Refused(format!("{name} is no table of the lake; those alone have versions"))))
+    Err(refused(LakeError::Refused(format!("{name} is no table of the lake; only these have versions"))))
 }
 
 /// That a name cannot be given to anything else.
 pub(crate) fn is_the_lakes_own(name: &str) -> DataFusionError {
-    refused(LakeError::Refused(format!("{name} is a name of the lake's own; give another name")))
+    refused(LakeError::Refused(format!("{name} is a name that the lake uses; choose another")))
 }

@@ -127,6 +127,8 @@ impl Answer {
 /// What an answer is of: every click below the cut of that version of `clicks_minute` whose window it says is out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StandsAt {
+    /// Delta's id of `clicks_minute`.
+    pub table_id: String,
     /// The version of `clicks_minute`.
     pub minutes: Version,
     /// The version of `clicks_hourly`, if any of the answer is taken from there.
@@ -204,7 +206,8 @@ mod tests {
     fn at(stands: impl IntoIterator<Item = (TopicPartition, Stand)>, retired: &[TopicPartition]) -> StandsAt {
         let stands = stands.into_iter().collect();
         let partitions = Partitions { stands, retired: retired.iter().cloned().collect() };
-        StandsAt { minutes: 1, hourly: None, daily: None, partitions, allowed_lateness_ms: 60_000 }
+        let (minutes, hourly, daily, allowed_lateness_ms) = (1, None, None, 60_000);
+        StandsAt { table_id: String::new(), minutes, hourly, daily, partitions, allowed_lateness_ms }
     }
 
     fn emitted(topic: &str, number: i32, emitted_ms: Option<i64>) -> (TopicPartition, Stand) {

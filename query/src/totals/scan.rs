@@ -80,7 +80,7 @@ impl TableProvider for Counts {
         let sources = self.from.sources().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
         if columns(&sources.parameters) != self.schema {
             let why = LakeError::Refused(format!(
-                "{} counts by others than it did; make the view again",
+                "{} has other dimensions than when the view was made; make it again",
                 Table::ClicksMinute
             ));
             return Err(DataFusionError::External(Box::new(why)));

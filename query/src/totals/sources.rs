@@ -90,6 +90,7 @@ impl Sources {
             level.as_ref().filter(|_| !part.is_empty()).map(|level| level.version)
         };
         StandsAt {
+            table_id: self.table.clone(),
             minutes: self.minutes.version,
             hourly: of(&self.hourly, &parts.hours),
             daily: of(&self.daily, &parts.days),

@@ -42,14 +42,21 @@ pub struct RolledUps {
     pub compared: Vec<(Table, Version, usize)>,
     /// The first sums that differ.
     pub differences: Vec<RolledUp>,
-    /// Why others were not compared.
+    /// Why others could not be read. Whoever is answered from them is not answered, or wrongly.
+    pub unreadable: Vec<String>,
+    /// Why others were not compared: nothing is taken from them.
     pub left_out: Vec<String>,
 }
 
 impl RolledUps {
-    /// Whether each says what its source says.
+    /// Whether each can be read, and says what its source says.
     pub fn are_equal(&self) -> bool {
-        self.compared.iter().all(|(_, _, differing)| *differing == 0)
+        self.unreadable.is_empty() && self.differing() == 0
+    }
+
+    /// How many sums are not what their source adds up to.
+    fn differing(&self) -> usize {
+        self.compared.iter().map(|(_, _, differing)| differing).sum()
     }
 
     /// Compares those that answers are taken from at a version of `clicks_minute`, which the session knows.
@@ -65,7 +72,7 @@ impl RolledUps {
             Ok(sources) => sources,
             // What is wrong with a roll-up is not wrong with the minutes.
             Err(LakeError::Refused(why)) => {
-                this.left_out.push(why);
+                this.unreadable.push(why);
                 return Ok(this);
             }
             Err(error) => return Err(error.into()),
@@ -77,7 +84,7 @@ impl RolledUps {
         for (table, version, changed) in levels {
             let Some(version) = version else { continue };
             match open::register(context, lake, (table, table.name()), Some(version)).await {
-                Err(QueryError::Lake(LakeError::Refused(why))) => this.left_out.push(why),
+                Err(QueryError::Lake(LakeError::Refused(why))) => this.unreadable.push(why),
                 registered => {
                     registered?;
                     this.compare(context, parameters, (table, version), changed, windows).await?;
@@ -151,12 +158,17 @@ impl fmt::Display for RolledUps {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown: Vec<_> =
             self.compared.iter().map(|(table, version, _)| format!("version {version} of {table}")).collect();
-        if !self.are_equal() {
-            let many: usize = self.compared.iter().map(|(_, _, differing)| differing).sum();
-            writeln!(f, "{many} sums of {} are not what they are made of", shown.join(" and "))?;
-            lines_of(f, &self.differences, many)?;
-        } else if !shown.is_empty() {
-            writeln!(f, "what is rolled up says the same, at {}", shown.join(" and "))?;
+        match self.differing() {
+            0 if shown.is_empty() => {}
+            0 => writeln!(f, "what is rolled up says the same, at {}", shown.join(" and "))?,
+            many => {
+                writeln!(f, "{many} sums of {} are not what they are made of", shown.join(" and "))?;
+                lines_of(f, &self.differences, many)?;
+            }
+        }
+        if !self.unreadable.is_empty() {
+            writeln!(f, "{} roll-ups cannot be read", self.unreadable.len())?;
+            lines_of(f, &self.unreadable, self.unreadable.len())?;
         }
         if !self.left_out.is_empty() {
             writeln!(f, "{} roll-ups were not compared", self.left_out.len())?;

@@ -69,6 +69,7 @@ impl Audit {
                     "table": table.name(), "version": version, "differing": differing
                 })).collect::<Vec<_>>(),
                 "differences": self.rolled_ups.differences.iter().map(rolled_up).collect::<Vec<_>>(),
+                "unreadable": self.rolled_ups.unreadable,
                 "left_out": self.rolled_ups.left_out,
             },
             "explained": self.explained_sums,

@@ -1,5 +1,6 @@
 """Asks a PostgreSQL server what stands on standard input, a JSON list of [statement, parameters or null], and prints what
-each is answered: {"rows": [...]} or {"code": ..., "said": ...}.
+each is answered: {"rows": [...], "counts": [...]} or {"code": ..., "said": ...}. Several statements in one text are answered
+by the rows of the last, and by how many rows each has.
 
 Usage: asks.py DSN simple|extended|binary
 """
@@ -22,8 +23,13 @@ def answer(connection, protocol, statement, parameters):
             cursor.execute(statement, parameters)
         else:
             cursor.execute(statement, parameters, prepare=True)
-        rows = cursor.fetchall() if cursor.description else []
-        return {"rows": [[value(column) for column in row] for row in rows]}
+        counts = []
+        while True:
+            rows = cursor.fetchall() if cursor.description else []
+            counts.append(len(rows))
+            if not cursor.nextset():
+                break
+        return {"rows": [[value(column) for column in row] for row in rows], "counts": counts}
     except psycopg.Error as error:
         return {"code": error.sqlstate, "said": str(error).strip()}
 

@@ -113,6 +113,27 @@ fn files_that_are_no_certificate_are_named() {
     }
 }
 
+/// What somebody is told, and answered, who begins in another time zone.
+const BEGINS_ELSEWHERE: &str = "
+import os, sys
+os.environ.update(PGTZ='Europe/Berlin', PGOPTIONS='-c TimeZone=Asia/Tokyo')
+import psycopg
+with psycopg.connect(sys.argv[1], connect_timeout=10) as connection:
+    shown = connection.execute('show timezone').fetchone()[0]
+    first = connection.execute('select min(window_start) from clicks_minute').fetchone()[0]
+    print(connection.pgconn.parameter_status(b'TimeZone').decode(), shown, first.isoformat())
+";
+
+#[test]
+fn who_begins_in_another_time_zone_is_told_and_answered_utc() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let served = Served::over(&lake::write(folder.path(), Rows::All), true, MEMORY);
+    let begun = Command::new(python()).args(["-c", BEGINS_ELSEWHERE, &served.url("all-of-it")]).output();
+    let printed = printed(&begun.expect("Python runs"));
+    assert_eq!(printed, "UTC UTC 2026-03-07T12:00:00+00:00");
+    served.end();
+}
+
 /// What Python is answered over HTTP within TLS, whose certificate it verifies by a file.
 const GETS: &str = "
 import ssl, sys, urllib.request

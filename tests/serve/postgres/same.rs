@@ -362,6 +362,28 @@ fn words_of_postgresql_are_right_or_refused() {
             json!([[true]]),
         ),
         ("select 'text'::regtype::int as a, 'integer'::regtype::int as b", json!([[25, 23]])),
+        ("select to_regclass('nothing') is null, to_regclass('clicks') is null", json!([[true, false]])),
+        ("select to_regclass('nothing')", json!([[null]])),
+        ("select exists(select 1 from pg_class), not exists(select 1 from pg_attrdef)", json!([[true, true]])),
+        // A query in the place of a value is that value, or an error.
+        ("select (select nspname from pg_namespace)", json!("21000")),
+        (
+            "select (select c.relname from pg_class c where c.relnamespace = n.oid) from pg_namespace n where n.nspname = 'public'",
+            json!("21000"),
+        ),
+        (
+            "select (select c.relname from pg_class c where c.relnamespace = n.oid order by 1 limit 1) from pg_namespace n where n.nspname = 'public'",
+            json!([["clicks"]]),
+        ),
+        (
+            "select (select n.nspname from pg_namespace n where n.oid = relnamespace) from pg_class where relname = 'clicks'",
+            json!([["public"]]),
+        ),
+        ("select (select n.nspname from pg_namespace n where n.oid < c.oid) from pg_class c", json!("0A000")),
+        (
+            "select (select t.typname from pg_type t left join pg_attrdef d on d.oid = t.oid where t.typname = 'int4')",
+            json!([["int4"]]),
+        ),
         ("select count(*) from pg_stat_activity", json!([[0]])),
         (
             "select data_type, udt_name from information_schema.columns where table_name = 'clicks_minute' and column_name = 'window_start'",
@@ -380,8 +402,13 @@ fn words_of_postgresql_are_right_or_refused() {
         ("select count(*) from clicks_minute where ad_id = any(%s)", json!([["ad-a", "nothing"]])),
         ("select count(*) from clicks_minute where clicks = any(%s)", json!([[1]])),
         ("select count(*) from clicks_minute where not ad_id = any(%s::text[])", json!([["ad-a"]])),
+        ("select count(*) from clicks_minute where %(a)s is null or ad_id = any(%(a)s)", json!({"a": ["ad-a"]})),
+        (
+            "select count(*) from clicks_minute where %(a)s::text[] is null or ad_id = any(%(a)s::text[])",
+            json!({"a": null}),
+        ),
     ];
-    let expected = [json!([[3]]), json!([[4]]), json!([[2]])];
+    let expected = [json!([[3]]), json!([[4]]), json!([[2]]), json!([[3]]), json!([[5]])];
     for protocol in ["simple", "extended"] {
         for (answer, expected) in both.served.asked("", protocol, &lists).iter().zip(&expected) {
             assert_eq!(answer["rows"], *expected, "{protocol}: {answer}");

@@ -166,7 +166,7 @@ impl Change for Adapting {
 /// Writes `FETCH FIRST n ROWS ONLY` as a limit.
 fn write_limit(clause: &mut Option<LimitClause>, fetch: Fetch) -> Result<(), Refused> {
     if fetch.percent || fetch.with_ties {
-        return Err(Refused::unsupported("FETCH FIRST takes a number of rows, and ONLY; write that, or LIMIT"));
+        return Err(Refused::unsupported("write FETCH FIRST n ROWS ONLY, or LIMIT n, n a number of rows"));
     }
     let rows = fetch.quantity.unwrap_or_else(|| Expr::value(Value::Number("1".to_owned(), false)));
     match clause {

@@ -137,7 +137,7 @@ impl Answers {
         let plan = session.plan(parser::Statement::Statement(Box::new(statement)), travels).await;
         let plan = plan.map_err(|error| self.tells(error))?;
         let only_asks = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        only_asks.verify_plan(&plan).map_err(|_| Refused::read_only("the statement does more than ask"))?;
+        only_asks.verify_plan(&plan).map_err(|_| Refused::read_only("the statement changes something"))?;
         let explains = matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
         if explains && self.login()?.sees != Sees::All {
             return Err(Refused::hidden("EXPLAIN").into());

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
     Array, ArrayElemTypeDef, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArgumentClause,
-    FunctionArguments, GroupByExpr, Ident, OrderByKind, SelectItem, SetExpr, Value, ValueWithSpan,
+    FunctionArguments, GroupByExpr, Ident, OrderByKind, Query, SelectItem, SetExpr, Value, ValueWithSpan,
 };
 
 use super::adapted::{arguments, call, is_named, parsed};
@@ -17,6 +17,9 @@ const SERIES: &str = "generate_series";
 
 /// What makes a row of each element.
 const UNNEST: &str = "unnest";
+
+/// The function that is the element of a list that has no other.
+pub(super) const ONLY_ELEMENT: &str = "only_element";
 
 /// What no rows are, in a list.
 static EMPTY_ARRAY: LazyLock<Expr> = LazyLock::new(|| parsed("make_array()"));
@@ -147,46 +150,58 @@ pub(super) fn write_among(expr: &mut Expr) {
 pub(super) fn write_collected(expr: &mut Expr) -> Result<(), Refused> {
     let Expr::Function(function) = expr else { return Ok(()) };
     let FunctionArguments::Subquery(query) = &mut function.args else { return Ok(()) };
-    let simple = || Refused::unsupported("array(select ...) takes one column, without DISTINCT, GROUP BY and LIMIT");
-    let is_whole = query.with.is_none() && query.limit_clause.is_none() && query.fetch.is_none();
-    let mut order = match query.order_by.take().map(|order| order.kind) {
-        None => Vec::new(),
-        Some(OrderByKind::Expressions(order)) => order,
-        Some(_) => return Err(simple()),
-    };
-    let SetExpr::Select(select) = query.body.as_mut() else { return Err(simple()) };
-    let is_whole = is_whole && select.distinct.is_none() && select.having.is_none();
-    let (one, called) = match select.projection.as_mut_slice() {
-        [SelectItem::UnnamedExpr(one)] => (one, None),
-        [SelectItem::ExprWithAlias { expr: one, alias }] => (one, Some(&*alias)),
-        _ => return Err(simple()),
-    };
-    if !is_whole || !is_ungrouped(&select.group_by) {
-        return Err(simple());
+    if !collect(query) {
+        let how = "array(select ...) takes one column, without DISTINCT, GROUP BY and LIMIT";
+        return Err(Refused::unsupported(how));
     }
-    let mut list = call("array_agg", vec![one.clone()]);
-    if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut list
-        && !order.is_empty()
-    {
-        for by in &mut order {
-            match &by.expr {
-                // By its number, or its name, it is ordered by what is selected.
-                Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) if number == "1" => {}
-                Expr::Value(_) => return Err(simple()),
-                Expr::Identifier(name) if called.is_some_and(|called| is_alias(called, name)) => {}
-                _ => continue,
-            }
-            by.expr = one.clone();
-        }
-        list.clauses.push(FunctionArgumentClause::OrderBy(order));
-    }
-    *one = list;
     // Without rows, it is a list without elements.
     *expr = call("coalesce", vec![Expr::Subquery(query.clone()), EMPTY_ARRAY.clone()]);
     Ok(())
 }
 
-fn is_ungrouped(group_by: &GroupByExpr) -> bool {
+/// Makes a list of the rows of a query; whether that could be done. What is left of one of which it could not is none
+/// to go on with.
+#[must_use]
+pub(super) fn collect(query: &mut Query) -> bool {
+    if query.with.is_some() || query.limit_clause.is_some() || query.fetch.is_some() {
+        return false;
+    }
+    let mut order = match query.order_by.take().map(|order| order.kind) {
+        None => Vec::new(),
+        Some(OrderByKind::Expressions(order)) => order,
+        Some(_) => return false,
+    };
+    let SetExpr::Select(select) = query.body.as_mut() else { return false };
+    if select.distinct.is_some() || select.having.is_some() || !is_ungrouped(&select.group_by) {
+        return false;
+    }
+    let (one, called) = match select.projection.as_mut_slice() {
+        [SelectItem::UnnamedExpr(one)] => (one, None),
+        [SelectItem::ExprWithAlias { expr: one, alias }] => (one, Some(&*alias)),
+        _ => return false,
+    };
+    for by in &mut order {
+        match &by.expr {
+            // By its number, or its name, it is ordered by what is selected.
+            Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) if number == "1" => {}
+            Expr::Value(_) => return false,
+            Expr::Identifier(name) if called.is_some_and(|called| is_alias(called, name)) => {}
+            _ => continue,
+        }
+        by.expr = one.clone();
+    }
+    let mut list = call("array_agg", vec![one.clone()]);
+    if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut list
+        && !order.is_empty()
+    {
+        list.clauses.push(FunctionArgumentClause::OrderBy(order));
+    }
+    *one = list;
+    true
+}
+
+/// Whether a query makes no groups.
+pub(super) fn is_ungrouped(group_by: &GroupByExpr) -> bool {
     matches!(group_by, GroupByExpr::Expressions(by, modifiers) if by.is_empty() && modifiers.is_empty())
 }
 

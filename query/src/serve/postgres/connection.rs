@@ -60,6 +60,7 @@ pub(super) async fn converse(
 ) -> io::Result<()> {
     let answers = Arc::new(Answers::new(Arc::clone(&engine)));
     let mut socket = begun(stream, &client);
+    answers.set_limit(settings::limit_at_first(&client.said));
     answers.let_in(client.sees, engine.cancels.register(client.session.pid, client.session.secret()));
     finish_authentication(&mut socket, &settings::told()).await.map_err(io::Error::from)?;
     let ended = serve(&answers, &mut socket, &stop).await;

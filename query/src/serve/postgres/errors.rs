@@ -22,6 +22,17 @@ const UNREADABLE: &str = "the lake could not be read for that; try again, or ask
 /// What in an error tells of files.
 const FILES: [&str; 4] = [".parquet", "_delta_log", "Object at location", "object_store"];
 
+/// What PostgreSQL says of a query in the place of a value that has several.
+pub(super) const MORE_THAN_ONE_ROW: &str = "more than one row returned by a subquery used as an expression";
+
+/// What DataFusion says of the same, and of one that depends on the row it is asked for and that it cannot plan.
+const SEVERAL_ROWS: &str = "Scalar subquery returned more than one row";
+const NOT_PLANNED: [&str; 3] = ["Correlated scalar subquery", "expression ScalarSubquery", "Accessing outer reference"];
+
+/// What is said of those that cannot be planned.
+const WRITE_A_JOIN: &str =
+    "a query in the place of a value that depends on the row it is asked for is found by = alone; write it as a join";
+
 /// That something is not done here, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
@@ -103,7 +114,7 @@ impl Refused {
 
     /// What a client says to log in proves nothing.
     pub fn no_proof() -> PgWireError {
-        fatal("28P01", "that is no login by SCRAM-SHA-256; leave out channel binding, or connect with TLS")
+        fatal("28P01", "the login does not follow SCRAM-SHA-256; leave channel binding out")
     }
 
     /// Others would read the key on its way.
@@ -139,7 +150,7 @@ impl Refused {
 
     /// No process could be started, or it did not begin in time.
     pub fn not_begun() -> PgWireError {
-        fatal("57P03", "what answers SQL of this key cannot be started now; try again later")
+        fatal("57P03", "the process that answers this key cannot be started now; try again later")
     }
 
     /// The process that answered is gone: of this code, and why.
@@ -199,6 +210,7 @@ impl Telling {
     pub fn of(&self, error: impl Into<QueryError>) -> PgWireError {
         let error = error.into();
         let (code, said) = (code_of(&error), one_line(&error.to_string()));
+        let (code, said) = plainly(code, said);
         let names_files = || {
             let mut names = FILES.into_iter().chain(self.lake.iter().map(String::as_str));
             names.any(|name| said.contains(name)) || matches!(error, QueryError::Lake(LakeError::Store { .. }))
@@ -214,6 +226,17 @@ const SAID_MAX: usize = 2_000;
 fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.chars().take(SAID_MAX).collect()
+}
+
+/// An error of queries in the place of a value, by its own code, and in words that say what to do.
+fn plainly(code: &'static str, said: String) -> (&'static str, String) {
+    let has = |what: &str| said.contains(what);
+    if code == "22000" && (has(SEVERAL_ROWS) || has(MORE_THAN_ONE_ROW)) {
+        return ("21000", MORE_THAN_ONE_ROW.to_owned());
+    }
+    // Names and texts of a statement stand in errors of other codes.
+    let is_no_plan = matches!(code, "42000" | "0A000") && NOT_PLANNED.iter().any(|what| has(what));
+    if is_no_plan { ("0A000", WRITE_A_JOIN.to_owned()) } else { (code, said) }
 }
 
 /// What programs know an error by.

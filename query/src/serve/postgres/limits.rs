@@ -93,7 +93,8 @@ const ALTERNATIVES_MAX: u64 = 4;
 
 /// Refuses a text that is too long to be looked at.
 pub(super) fn of_length(text: &str) -> Result<(), Refused> {
-    if text.len() > TEXT_BYTES_MAX { Err(Refused::too_much("the statement is too long")) } else { Ok(()) }
+    let too_long = || Refused::too_much(&format!("a statement has {TEXT_BYTES_MAX} bytes at most; shorten it"));
+    if text.len() > TEXT_BYTES_MAX { Err(too_long()) } else { Ok(()) }
 }
 
 /// What the statements of one text may take, all together.

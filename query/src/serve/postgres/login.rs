@@ -104,7 +104,12 @@ impl StartupHandler for Door {
                     }
                 }
             }
-            _ => return Err(Refused::protocol("a client begins by saying who it is").into()),
+            _ => {
+                return Err(Refused::protocol(
+                    "a connection begins with a startup message, and a password where one is asked for",
+                )
+                .into());
+            }
         };
         self.let_in(who);
         Ok(())

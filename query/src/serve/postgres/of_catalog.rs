@@ -10,30 +10,22 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr,
-    Statement, TableFactor, Value, With,
+    AccessExpr, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableFactor, Value, With,
 };
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_postgres::datafusion_pg_catalog::sql::rules::{RewriteRegCastToSubquery, SqlStatementRewriteRule};
 
-use super::adapted::{arguments, call, is_named, parsed};
+use super::adapted::{arguments, is_named, parsed};
 use super::catalog::{INFORMATION_SCHEMA, PG_CATALOG, is_catalog_table};
-use crate::sql::visited::{Change, Look, change, expressions, look, relations};
-
-/// Tables of PostgreSQL that say of a column what no column here has: a default, a sequence, a collation of its own.
-const SAY_NOTHING: [&str; 3] = ["pg_attrdef", "pg_sequence", "pg_collation"];
-
-/// Tables that are asked beside these.
-const BESIDE: [&str; 2] = ["pg_namespace", "pg_type"];
+use super::errors::Refused;
+use super::subqueries::{says_nothing, shielded};
+use crate::sql::visited::{Change, Look, change, look, relations};
 
 /// Columns of PostgreSQL's that are lists of what an index is made of.
 const OF_INDEXES: [&str; 4] = ["indkey", "indclass", "indoption", "conkey"];
 
 /// Functions that are tables of the lake.
 const OF_LAKE: [&str; 4] = ["totals", "series", "history", "changes"];
-
-/// Functions that make one value of many rows.
-const AGGREGATES: [&str; 9] = ["count", "max", "min", "sum", "avg", "array_agg", "string_agg", "bool_and", "bool_or"];
 
 /// The library's words. It knows whole statements of some tools, and how others are put.
 static LIBRARY: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
@@ -56,14 +48,16 @@ pub(super) fn known(statement: Statement, text: &str) -> Statement {
 }
 
 /// Puts a statement otherwise, if it asks PostgreSQL's own tables and nothing of the lake.
-pub(super) fn put(mut statement: Statement) -> Statement {
-    if !asks_only_catalog(&statement) {
-        return NUMBERS.rewrite(statement);
+pub(super) fn put(statement: Statement) -> Result<Statement, Refused> {
+    let only_catalog = asks_only_catalog(&statement);
+    let mut statement = NUMBERS.rewrite(statement);
+    if !only_catalog {
+        return Ok(statement);
     }
-    let _ = change(&mut statement, &mut Shielding);
+    shielded(&mut statement)?;
     let mut put = LIBRARY.rewrite(statement);
     let _ = change(&mut put, &mut Putting);
-    put
+    Ok(put)
 }
 
 /// Whether a statement asks PostgreSQL's own tables or functions, and nothing else.
@@ -162,7 +156,7 @@ fn names_table(body: &SetExpr) -> bool {
 }
 
 /// Whether a name of a table is one of PostgreSQL's own.
-fn is_in_catalog(name: &ObjectName) -> bool {
+pub(super) fn is_in_catalog(name: &ObjectName) -> bool {
     match name.0.iter().rev().nth(1).and_then(ObjectNamePart::as_ident) {
         Some(Ident { value, .. }) => {
             [PG_CATALOG, INFORMATION_SCHEMA].iter().any(|schema| value.eq_ignore_ascii_case(schema))
@@ -171,123 +165,10 @@ fn is_in_catalog(name: &ObjectName) -> bool {
     }
 }
 
-fn last_of(name: &ObjectName) -> String {
+/// The last part of a name, in lower case.
+pub(super) fn last_of(name: &ObjectName) -> String {
     let last = name.0.last().and_then(|part| part.as_ident());
     last.map_or_else(String::new, |name| name.value.to_ascii_lowercase())
-}
-
-/// Before the library puts a statement its way: a query that stands for a value, of which it would make nothing, is
-/// given the one row that it has.
-struct Shielding;
-
-impl Change for Shielding {
-    fn query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let SetExpr::Select(select) = query.body.as_mut() else { return ControlFlow::Continue(()) };
-        let mut unnamed = 0_usize;
-        for item in &mut select.projection {
-            match item {
-                // Columns that are called the same: their place tells them apart.
-                SelectItem::UnnamedExpr(Expr::Value(value)) if value.value == Value::Null => {
-                    let name = if unnamed == 0 { "?column?".to_owned() } else { format!("?column?{unnamed}") };
-                    unnamed += 1;
-                    let (expr, alias) = (Expr::value(Value::Null), Ident::with_quote('"', name));
-                    *item = SelectItem::ExprWithAlias { expr, alias };
-                }
-                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => shield(expr),
-                _ => {}
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Subquery(query) = expr
-            && !says_nothing(query)
-        {
-            take_one(query);
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// Keeps a query that finds something by equality from being taken for one that cannot be planned.
-fn shield(expr: &mut Expr) {
-    let is_found = match &*expr {
-        Expr::Subquery(query) => !says_nothing(query) && is_by_equality(query),
-        _ => false,
-    };
-    if is_found {
-        *expr = Expr::Nested(Box::new(expr.clone()));
-    }
-}
-
-/// Whether a query reads one table and compares for equality, if at all.
-fn is_by_equality(query: &Query) -> bool {
-    let SetExpr::Select(select) = query.body.as_ref() else { return false };
-    let is_one = matches!(select.from.as_slice(), [one] if one.joins.is_empty());
-    is_one && select.selection.as_ref().is_none_or(is_equality)
-}
-
-fn is_equality(expr: &Expr) -> bool {
-    match expr {
-        Expr::Nested(inner) => is_equality(inner),
-        Expr::BinaryOp { left, op: BinaryOperator::And, right } => is_equality(left) && is_equality(right),
-        Expr::BinaryOp { op, .. } => *op == BinaryOperator::Eq,
-        _ => false,
-    }
-}
-
-/// Takes the greatest of what a query finds that depends on the row it is asked for: it finds one, by a number, and
-/// DataFusion wants to know.
-fn take_one(query: &mut Query) {
-    let is_outer = is_correlated(query);
-    let SetExpr::Select(select) = query.body.as_mut() else { return };
-    let [SelectItem::UnnamedExpr(one) | SelectItem::ExprWithAlias { expr: one, .. }] = select.projection.as_mut_slice()
-    else {
-        return;
-    };
-    let is_aggregate = expressions(one, &mut |expr| match expr {
-        Expr::Function(function) if AGGREGATES.iter().any(|name| is_named(function, name)) => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
-    });
-    if is_outer && is_aggregate.is_continue() && select.distinct.is_none() {
-        *one = call("max", vec![one.clone()]);
-        (query.order_by, query.limit_clause) = (None, None);
-    }
-}
-
-/// Whether a query names columns of tables that it does not read.
-fn is_correlated(query: &Query) -> bool {
-    let mut own = Own(BTreeSet::new());
-    let _ = look(query, &mut own);
-    let outer = expressions(query, &mut |expr| match expr {
-        Expr::CompoundIdentifier(names) if !own.has(names) => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
-    });
-    outer.is_break()
-}
-
-/// The names that tables of a query go by.
-struct Own(BTreeSet<String>);
-
-impl Own {
-    fn has(&self, names: &[Ident]) -> bool {
-        // The table stands before the column.
-        let table = names.iter().rev().nth(1);
-        table.is_none_or(|table| self.0.contains(&table.value.to_ascii_lowercase()))
-    }
-}
-
-impl Look for Own {
-    fn table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        let (name, alias) = match factor {
-            TableFactor::Table { name, alias, .. } => (Some(last_of(name)), alias),
-            TableFactor::Derived { alias, .. } => (None, alias),
-            _ => return ControlFlow::Continue(()),
-        };
-        self.0.extend(alias.as_ref().map(|alias| alias.name.value.to_ascii_lowercase()).or(name));
-        ControlFlow::Continue(())
-    }
 }
 
 /// After the library.
@@ -307,24 +188,6 @@ impl Change for Putting {
         }
         ControlFlow::Continue(())
     }
-}
-
-/// Whether a query in the place of a value asks only of what says nothing here.
-fn says_nothing(query: &Query) -> bool {
-    let (mut nothing, mut of_collations) = (0, false);
-    let only = relations(query, &mut |name| {
-        let (is_own, name) = (is_in_catalog(name), last_of(name));
-        nothing += usize::from(SAY_NOTHING.contains(&name.as_str()));
-        of_collations |= name == "pg_collation";
-        let is_one = is_own && (SAY_NOTHING.contains(&name.as_str()) || BESIDE.contains(&name.as_str()));
-        if is_one { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    });
-    let counts = expressions(query, &mut |expr| match expr {
-        Expr::Function(function) if AGGREGATES.iter().any(|name| is_named(function, name)) => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
-    });
-    // There are collations; but no column has one of its own.
-    only.is_continue() && nothing > 0 && counts.is_continue() && (!of_collations || is_correlated(query))
 }
 
 /// Whether a query asks of which roles a role is a member, and of which these are.
@@ -409,15 +272,22 @@ mod tests {
             ),
             (
                 "SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace",
-                "SELECT 1 FROM pg_catalog.pg_class WHERE relnamespace = (SELECT oid FROM pg_catalog.pg_namespace WHERE nspname = 'public')",
+                "SELECT 1 FROM pg_catalog.pg_class WHERE relnamespace = only_element((SELECT array_agg(oid) FROM pg_catalog.pg_namespace WHERE nspname = 'public'))",
             ),
             (
                 "SELECT c.relname, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = c.relnamespace) AS nsp FROM pg_class c",
-                "SELECT c.relname, ((SELECT max(n.nspname) FROM pg_catalog.pg_namespace n WHERE n.oid = c.relnamespace)) AS nsp FROM pg_catalog.pg_class c",
+                "SELECT c.relname, (only_element((SELECT array_agg(n.nspname) FROM pg_catalog.pg_namespace n WHERE n.oid = c.relnamespace))) AS nsp FROM pg_catalog.pg_class c",
             ),
         ] {
-            assert_eq!(put(asked).replace(" AS n ", " n ").replace(" AS c ", " c "), expected);
+            assert_eq!(named(&put(asked)), expected);
         }
         assert!(put("SELECT (SELECT count(*) FROM pg_collation)").contains("count(*)"));
+    }
+
+    /// Without the word before the name that a table is given.
+    fn named(put: &str) -> String {
+        ["n", "c", "t", "d"]
+            .iter()
+            .fold(put.to_owned(), |put, name| put.replace(&format!(" AS {name} "), &format!(" {name} ")))
     }
 }

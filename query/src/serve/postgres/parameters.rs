@@ -54,6 +54,12 @@ pub(super) fn filled(mut statement: Statement, values: Option<&[ScalarValue]>) -
     filling.failed.map_or(Ok(statement), Err)
 }
 
+/// What the elements of a list are called while a statement is planned: they have another type than the list, which may
+/// be asked for by itself. No parameter has such a name.
+pub(super) fn elements_of(number: usize) -> String {
+    format!("${}", PARAMETERS_MAX + number)
+}
+
 struct Filling<'a> {
     values: Option<&'a [ScalarValue]>,
     failed: Option<Refused>,
@@ -97,7 +103,10 @@ impl Filling<'_> {
         let Some((name, kind)) = list(right) else { return Ok(()) };
         let elements = match self.values {
             // Its elements are of the type of what is looked for among them.
-            None => Some(vec![Expr::value(Value::Placeholder(name.to_owned()))]),
+            None => {
+                let name = place(name).map_or_else(|| name.to_owned(), |place| elements_of(place + 1));
+                Some(vec![Expr::value(Value::Placeholder(name))])
+            }
             Some(values) => {
                 let value = place(name).and_then(|place| values.get(place));
                 elements(value.ok_or_else(|| Refused::value(&format!("{name} has no value")))?)?
@@ -121,11 +130,14 @@ fn elements(value: &ScalarValue) -> Result<Option<Vec<Expr>>, Refused> {
     if let Some(text) = value.try_as_str().flatten() {
         return array(text, None).map(Some);
     }
-    let ScalarValue::List(list) = value else { return Err(Refused::value("a list is bound as an array")) };
+    let ScalarValue::List(list) = value else {
+        return Err(Refused::value("the parameter of = ANY is no array; bind one"));
+    };
     let values = list.value(0);
     let one = |at: usize| {
         let value = ScalarValue::try_from_array(values.as_ref(), at);
-        written(&value.map_err(|_| Refused::value("the elements of an array are of no type"))?).map(Expr::value)
+        written(&value.map_err(|_| Refused::value("the elements of an array are of an unknown type; cast the array"))?)
+            .map(Expr::value)
     };
     (0..values.len()).map(one).collect::<Result<_, _>>().map(Some)
 }
@@ -199,10 +211,11 @@ fn written(value: &ScalarValue) -> Result<Value, Refused> {
         DataType::Date32 => Ok(Value::SingleQuotedString(shown())),
         DataType::Timestamp(..) => {
             let time = micros(value).and_then(DateTime::from_timestamp_micros);
-            let time = time.ok_or_else(|| Refused::value("a parameter is no time"))?;
+            let time =
+                time.ok_or_else(|| Refused::value("a parameter is no valid time; write it as 2026-03-07T12:00:00Z"))?;
             Ok(Value::SingleQuotedString(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)))
         }
-        kind => Err(Refused::value(&format!("a function that is a table takes no parameter of type {kind}"))),
+        kind => Err(Refused::value(&format!("a table function takes no parameter of type {kind}; cast it"))),
     }
 }
 
@@ -222,12 +235,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_list_may_be_asked_for_by_itself() {
+        let statement = parse("SELECT $1 IS NULL OR a = ANY($1)").expect("SQL");
+        assert_eq!((count(&statement), lists(&statement)), (Ok(1), BTreeSet::from([1])));
+        let planned = filled(statement.clone(), None).expect("it is planned").to_string();
+        assert_eq!(planned, "SELECT $1 IS NULL OR a IN ($10001)");
+        let list = ScalarValue::List(ScalarValue::new_list_nullable(&[ScalarValue::from("x")], &DataType::Utf8));
+        let bound = filled(statement, Some(&[list])).expect("values").to_string();
+        assert_eq!(bound, "SELECT $1 IS NULL OR a IN ('x')");
+    }
+
+    #[test]
     fn lists_are_written_where_something_is_one_of_them() {
         let text = "SELECT a = ANY($1), b <> ALL($2::INT[]), c = $3";
         let statement = parse(text).expect("SQL");
         assert_eq!(lists(&statement), BTreeSet::from([1, 2]));
         let planned = filled(statement.clone(), None).expect("it is planned").to_string();
-        assert_eq!(planned, "SELECT a IN ($1), b NOT IN (CAST($2 AS INT)), c = $3");
+        assert_eq!(planned, "SELECT a IN ($10001), b NOT IN (CAST($10002 AS INT)), c = $3");
         let texts = ["x", "it's"].map(|text| ScalarValue::Utf8(Some(text.to_owned())));
         let list = ScalarValue::List(ScalarValue::new_list_nullable(&texts, &DataType::Utf8));
         let numbers = ScalarValue::Utf8(Some("{1,2}".to_owned()));

@@ -27,5 +27,5 @@ pub(super) fn parse(text: &str) -> Result<Statement, Refused> {
 pub(super) fn adapted(statement: Statement, text: &str) -> Result<Statement, Refused> {
     let mut statement = of_catalog::known(statement, text);
     adapt(&mut statement)?;
-    Ok(of_catalog::put(statement))
+    of_catalog::put(statement)
 }

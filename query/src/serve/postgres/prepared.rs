@@ -54,10 +54,20 @@ impl QueryParser for Answers {
                 let lists = parameters::lists(statement);
                 let parameters = (1..=count).map(|number| {
                     let kind = types.remove(&format!("${number}")).flatten();
-                    let element = || kind.clone().unwrap_or(DataType::Utf8);
-                    if lists.contains(&number) { Some(DataType::new_list(element(), true)) } else { kind }
+                    if !lists.contains(&number) {
+                        return Ok(kind);
+                    }
+                    let element = types.remove(&parameters::elements_of(number)).flatten();
+                    match kind {
+                        None => Ok(Some(DataType::new_list(element.unwrap_or(DataType::Utf8), true))),
+                        Some(list @ DataType::List(_)) => Ok(Some(list)),
+                        Some(_) => Err(Refused::value(&format!(
+                            "${number} is used as a list and as a value; use two parameters"
+                        ))),
+                    }
                 });
-                let (parameters, session) = (parameters.collect(), self.session()?);
+                let parameters = parameters.collect::<Result<Vec<_>, _>>()?;
+                let session = self.session()?;
                 (parameters, matches!(asks, Asks::Rows(..)).then(|| session.columns(&plan)))
             }
             Asks::Shown(name, _) => (Vec::new(), Some(shown_in(name))),
@@ -98,7 +108,10 @@ pub(super) fn values(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<ScalarV
     if let Format::Individual(formats) = &portal.parameter_format
         && formats.len() != count
     {
-        return Err(Refused::protocol("there are other formats than parameters").into());
+        return Err(Refused::protocol(
+            "the parameters have a format each, or all one; there is another number of formats",
+        )
+        .into());
     }
     let mut types = Vec::with_capacity(count);
     for (place, kind) in known.iter().enumerate() {

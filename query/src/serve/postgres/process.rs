@@ -75,7 +75,7 @@ impl Why {
                 ("53200", "a statement of this key took too much memory, and ended all sessions of the key")
             }
             Self::Stack => ("54001", "a statement of this key nests too deep, and ended all sessions of the key"),
-            Self::Crashed => ("57P02", "what answers SQL of this key has ended; connect again"),
+            Self::Crashed => ("57P02", "the process that answers this key has ended; connect again"),
         };
         Refused::lost(code, why)
     }

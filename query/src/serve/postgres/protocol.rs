@@ -46,7 +46,9 @@ impl Answers {
                 let batches = self.begin(statement, *travels, values).await?;
                 Ok(Response::Query(rows(&batches.schema(), format, batches)?))
             }
-            Asks::Copied(..) => Err(Refused::unsupported("COPY stands alone; send it by itself").into()),
+            Asks::Copied(..) => {
+                Err(Refused::unsupported("COPY cannot be one of several statements; send it by itself").into())
+            }
             Asks::Shown(name, value) => Ok(Response::Query(shown(name, value, format)?)),
             Asks::Set(Setting::Limit(limit)) => {
                 self.set_limit(*limit);

@@ -45,7 +45,11 @@ pub(super) fn fields(schema: &SchemaRef, format: &Format) -> PgWireResult<Vec<Fi
     }
     if let Some(field) = schema.fields().iter().find(|field| is_of_many_digits(field.data_type())) {
         let how = format!("cast its elements to numeric({DIGITS_MAX}) or double precision");
-        return Err(Refused::unsupported(&format!("{}: an array of numbers this long; {how}", field.name())).into());
+        return Err(Refused::unsupported(&format!(
+            "{}: arrays of numbers of so many digits are not supported; {how}",
+            field.name()
+        ))
+        .into());
     }
     arrow_schema_to_pg_fields(schema, format, Some(Arc::new(FormatOptions::default())))
 }

@@ -17,6 +17,7 @@ use lake_schemas::Lake;
 use super::catalog::{Catalog, INFORMATION_SCHEMA, Listed, OneRole, PG_CATALOG};
 use super::functions::functions;
 use super::information_schema::InformationSchema;
+use super::only_element::only_element;
 use super::tables::{self, AllSettings};
 use crate::error::QueryError;
 use crate::sees::Sees;
@@ -47,7 +48,7 @@ impl Sessions {
         config.options_mut().catalog.information_schema = false;
         let context = SessionContext::new_with_config_rt(config, Arc::clone(&shared.runtime));
         setup_pg_catalog(&context, CATALOG, OneRole).map_err(|error| QueryError::from(*error))?;
-        for function in functions() {
+        for function in functions().into_iter().chain([only_element()]) {
             context.register_udf(function);
         }
         context.register_udtf("pg_show_all_settings", Arc::new(AllSettings));

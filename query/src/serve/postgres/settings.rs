@@ -1,6 +1,7 @@
 //! What clients ask about the server, and set for themselves. Nothing that they set changes an answer: times are UTC
 //! and text is UTF-8. What would have to change one is refused, so that nobody reads an answer for what it is not.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use datafusion::sql::sqlparser::ast::{Expr, Set, Value};
@@ -10,6 +11,9 @@ use super::errors::Refused;
 
 /// The version of PostgreSQL that programs are told: they choose their queries of `pg_catalog` by it.
 pub(super) const VERSION: &str = "16.6 (clicklake)";
+
+/// What is said to who would take a role.
+pub(super) const NO_ROLES: &str = "there are no roles here: a key decides which rows are seen; leave the role out";
 
 /// What is shown, by name.
 pub(super) const SHOWN: [(&str, &str); 29] = [
@@ -64,6 +68,20 @@ pub(super) fn told() -> DefaultServerParameterProvider {
     told
 }
 
+/// How long statements may take by what a client begins with: `statement_timeout`, by itself or among its options.
+/// What cannot be set is not heeded, nor is anything else: a client is told what is so, and drivers begin with what
+/// they find on their machine, such as its time zone.
+pub(super) fn limit_at_first(said: &HashMap<String, String>) -> Option<Duration> {
+    let options = said.get("options").map_or("", String::as_str).split_whitespace();
+    let among = options.filter_map(|word| word.trim_start_matches("-c").trim_start_matches('-').split_once('='));
+    let by_itself = said.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let limits = by_itself.chain(among).filter(|(name, _)| name.eq_ignore_ascii_case("statement_timeout"));
+    limits.filter_map(|(name, value)| set_to(name, value).ok()).fold(None, |last, set| match set {
+        Setting::Limit(limit) => limit,
+        Setting::Unheeded => last,
+    })
+}
+
 /// What SET sets that is heeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Setting {
@@ -83,7 +101,7 @@ pub(super) fn set(set: &Set) -> Result<Setting, Refused> {
         Set::SetTimeZone { value, .. } => set_to("timezone", &text(value)),
         Set::SetNames { charset_name, .. } => set_to("client_encoding", &charset_name.value),
         Set::SetNamesDefault {} | Set::SetTransaction { .. } => Ok(Setting::Unheeded),
-        _ => Err(Refused::unsupported(&format!("{set} is not for this server"))),
+        _ => Err(Refused::unsupported(&format!("{set} is not supported; leave it out"))),
     }
 }
 
@@ -117,14 +135,15 @@ pub(super) fn set_to(name: &str, value: &str) -> Result<Setting, Refused> {
         "standard_conforming_strings" => only(&["on", "true", "1"], "a backslash in a string is one"),
         "datestyle" if value.to_ascii_lowercase().starts_with("iso") => Ok(Setting::Unheeded),
         "datestyle" => only(&[], "dates are written as in ISO 8601 on this server"),
-        "role" | "session_authorization" => {
-            Err(Refused::unsupported("there are no roles: what is seen, a key decides"))
-        }
-        name if name.contains('.') => {
-            Err(Refused::unsupported(&format!("{name} is a setting of the server's own, which SQL does not change")))
-        }
+        "role" | "session_authorization" => Err(Refused::unsupported(NO_ROLES)),
+        name if name.contains('.') => Err(Refused::unsupported(&of_server(name))),
         _ => Ok(Setting::Unheeded),
     }
+}
+
+/// Why a setting is not set.
+pub(super) fn of_server(name: &str) -> String {
+    format!("{name} is a setting of the server, which no client changes; leave it out")
 }
 
 /// Whether a time zone is UTC, by whatever name.
@@ -206,6 +225,23 @@ mod tests {
         ] {
             assert!(set_to(name, value).is_err(), "{name} {value}");
         }
+    }
+
+    #[test]
+    fn what_a_client_begins_with_limits_its_statements_and_nothing_else() {
+        let limit = |name: &str, value: &str| {
+            limit_at_first(&HashMap::from([
+                (name.to_owned(), value.to_owned()),
+                ("TimeZone".to_owned(), "x".to_owned()),
+            ]))
+        };
+        let five = Some(Duration::from_secs(5));
+        assert_eq!(limit("statement_timeout", "5s"), five);
+        for options in ["-c statement_timeout=5s", "-cstatement_timeout=5000", "--statement_timeout=5s -c a=b"] {
+            assert_eq!(limit("options", options), five, "{options}");
+        }
+        assert_eq!(limit("options", "-c TimeZone=Asia/Tokyo -c statement_timeout=0"), None);
+        assert_eq!(limit("statement_timeout", "soon"), None);
     }
 
     #[test]

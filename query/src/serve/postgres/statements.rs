@@ -12,7 +12,7 @@ use super::copying::Copying;
 use super::errors::Refused;
 use super::limits::{self, Allowance};
 use super::parsed::{adapted, parse};
-use super::settings::{self, Setting};
+use super::settings::{self, NO_ROLES, Setting};
 use crate::sees::Sees;
 use crate::sql::statements;
 
@@ -90,7 +90,8 @@ fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refus
                 return Ok(Asks::Rows(Box::new(adapted(parse(SETTINGS)?, SETTINGS)?), 0));
             }
             let shown = settings::shown(&words);
-            let (name, value) = shown.ok_or_else(|| Refused::value(&format!("there is nothing to show of {words}")))?;
+            let (name, value) =
+                shown.ok_or_else(|| Refused::value(&format!("there is no setting {words}; see SHOW ALL")))?;
             Asks::Shown(name, value)
         }
         // What pools of connections send when a connection comes back to them.
@@ -100,13 +101,13 @@ fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refus
         })) => Asks::Set(Setting::Unheeded),
         Statement::UNLISTEN { .. } => Asks::Nothing("UNLISTEN"),
         Statement::Set(Set::SetRole { .. } | Set::SetSessionAuthorization(_)) => {
-            return Err(Refused::unsupported("there are no roles: what is seen, a key decides"));
+            return Err(Refused::unsupported(NO_ROLES));
         }
         Statement::Set(set) => Asks::Set(settings::set(&set)?),
         Statement::Reset(reset) => match reset.reset {
             Reset::ALL => Asks::Set(Setting::Limit(None)),
             Reset::ConfigurationParameter(name) if name.to_string().contains('.') => {
-                return Err(Refused::unsupported(&format!("{name} is a setting of the server's own")));
+                return Err(Refused::unsupported(&settings::of_server(&name.to_string())));
             }
             Reset::ConfigurationParameter(name) if name.to_string().eq_ignore_ascii_case("statement_timeout") => {
                 Asks::Set(Setting::Limit(None))
@@ -174,7 +175,7 @@ fn refusal(statement: &Statement) -> Refused {
     let words = words.join(" ").to_ascii_uppercase();
     match statement {
         Statement::Prepare { .. } | Statement::Execute { .. } => {
-            Refused::unsupported(&format!("{words}: statements are prepared by the protocol, not by SQL"))
+            Refused::unsupported(&format!("{words}: SQL prepares no statements here; let the driver do so"))
         }
         _ => Refused::read_only(words.trim()),
     }

@@ -1,14 +1,5 @@
--- any: first of all
-SET DateStyle=ISO
-
--- any: then
-SET client_min_messages=notice
-
--- some: how bytes are written
-SELECT set_config('bytea_output','hex',false) FROM pg_show_all_settings() WHERE name = 'bytea_output'
-
--- any: the encoding
-SET client_encoding='UTF8'
+-- any any some any: first of all
+SET DateStyle=ISO; SET client_min_messages=notice; SELECT set_config('bytea_output','hex',false) FROM pg_show_all_settings() WHERE name = 'bytea_output'; SET client_encoding='utf-8';
 
 -- some: the database
 SELECT db.oid as did, db.datname, db.datallowconn, pg_encoding_to_char(db.encoding) AS serverencoding,

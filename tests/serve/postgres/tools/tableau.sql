@@ -1,5 +1,8 @@
--- any: dates as in ISO 8601
-SET DateStyle = 'ISO'
+-- any any some: when it connects
+SET DateStyle = 'ISO';SET extra_float_digits = 2;show transaction_isolation
+
+-- any: how transactions are to be isolated
+SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED
 
 -- any: which types are large objects
 SELECT oid, typbasetype FROM pg_type WHERE typname = 'lo'
