@@ -66,7 +66,8 @@ impl ScalarUDFImpl for Times {
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let is_one = arguments.args.iter().all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
         let factors = ColumnarValue::values_to_arrays(&arguments.args)?;
-        let (many, spans) = (factors[0].as_primitive::<Int64Type>(), factors[1].as_primitive());
+        let (many, spans) =
+            (factors[0].as_primitive::<Int64Type>(), factors[1].as_primitive::<IntervalMonthDayNanoType>());
         let product = try_binary::<_, _, _, IntervalMonthDayNanoType>(many, spans, times)?;
         match is_one {
             true => Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&product, 0)?)),
