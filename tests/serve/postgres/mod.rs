@@ -286,7 +286,7 @@ fn psql_and_python_list_tables_and_ask_as_the_readme_does() {
     for table in ["clicks", "clicks_minute", "clicks_hourly", "clicks_daily"] {
         assert!(tables.contains(&format!("public|{table}|table|")), "{tables}");
     }
-    for command in ["\\d", "\\dn", "\\l"] {
+    for command in ["\\d", "\\dn+", "\\l+", "\\dp", "\\dt+", "\\d+ clicks_minute"] {
         assert!(!served.printed("", &[command]).is_empty(), "{command}");
     }
     let columns = served.printed("", &["\\d clicks_minute"]);

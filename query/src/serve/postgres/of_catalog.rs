@@ -33,6 +33,13 @@ static LIBRARY: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCo
 /// `'x'::regclass` and its like, as the query that finds the number.
 static NUMBERS: LazyLock<RewriteRegCastToSubquery> = LazyLock::new(RewriteRegCastToSubquery::new);
 
+/// Columns of PostgreSQL's that are lists of options and of rights, of which nobody has set any here.
+const NEVER_SET: [&str; 8] =
+    ["attacl", "attoptions", "datacl", "nspacl", "proacl", "relacl", "reloptions", "setconfig"];
+
+/// No text of anything.
+static NO_TEXT: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as varchar)"));
+
 /// No number of anything.
 static NO_NUMBER: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as bigint)"));
 
@@ -183,6 +190,7 @@ impl Change for Putting {
                 *expr = Expr::value(Value::Boolean(*negated));
             }
             Expr::Function(function) if is_of_indexes(function) => *expr = NO_NUMBER.clone(),
+            Expr::Function(function) if is_of_unset(function) => *expr = NO_TEXT.clone(),
             Expr::CompoundFieldAccess { access_chain, .. } if is_of_expanded(access_chain) => *expr = NO_NUMBER.clone(),
             _ => {}
         }
@@ -209,6 +217,20 @@ fn is_of_indexes(function: &Function) -> bool {
         _ => String::new(),
     };
     takes_apart && OF_INDEXES.contains(&of(arguments(function).first().copied()).as_str())
+}
+
+/// Whether a function writes a list of options or rights that nobody has set.
+fn is_of_unset(function: &Function) -> bool {
+    let is_unset = |name: &Ident| NEVER_SET.iter().any(|unset| name.value.eq_ignore_ascii_case(unset));
+    let list = arguments(function).first().copied();
+    let found = list.map(|list| {
+        expressions(list, &mut |expr| match expr {
+            Expr::Identifier(name) if is_unset(name) => ControlFlow::Break(()),
+            Expr::CompoundIdentifier(names) if names.last().is_some_and(is_unset) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        })
+    });
+    is_named(function, "array_to_string") && found.is_some_and(|found| found.is_break())
 }
 
 /// Whether a field is one of those that an index is taken apart into: of a column, its number and its place.
@@ -261,6 +283,10 @@ mod tests {
             (
                 "SELECT unnest(i.indkey), unnest(a) FROM pg_index i",
                 "SELECT CAST(NULL AS BIGINT), unnest(a) FROM pg_catalog.pg_index i",
+            ),
+            (
+                "SELECT array_to_string(c.reloptions || array(SELECT 'toast.' || x FROM unnest(t.reloptions) x), ', ') FROM pg_class c, pg_class t",
+                "SELECT CAST(NULL AS VARCHAR) FROM pg_catalog.pg_class c, pg_catalog.pg_class t",
             ),
             (
                 "SELECT (information_schema._pg_expandarray(i.indkey)).n FROM pg_index i",
