@@ -10,14 +10,15 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, Statement,
-    TableFactor, Value, With,
+    AccessExpr, BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr,
+    Statement, TableFactor, Value, With,
 };
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_postgres::datafusion_pg_catalog::sql::rules::{RewriteRegCastToSubquery, SqlStatementRewriteRule};
 
 use super::adapted::{arguments, call, is_named, parsed};
 use super::catalog::{INFORMATION_SCHEMA, PG_CATALOG, is_catalog_table};
+use super::parameters;
 use crate::sql::visited::{Change, Look, change, expressions, look, relations};
 
 /// Tables of PostgreSQL that say of a column what no column here has: a default, a sequence, a collation of its own.
@@ -43,6 +44,10 @@ static NUMBERS: LazyLock<RewriteRegCastToSubquery> = LazyLock::new(RewriteRegCas
 
 /// No number of anything.
 static NO_NUMBER: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as bigint)"));
+
+/// What a type is derived from here, and what it is made of.
+static NO_BASE: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as int)"));
+static NO_PARTS: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as text[])"));
 
 /// A statement of this text, or what the library knows by heart to say instead of it.
 pub(super) fn known(statement: Statement, text: &str) -> Statement {
@@ -295,8 +300,13 @@ struct Putting;
 
 impl Change for Putting {
     fn expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(among) = among_bound(expr) {
+            *expr = among;
+        }
         match expr {
             Expr::Subquery(query) if says_nothing(query) => *expr = Expr::value(Value::Null),
+            Expr::Subquery(query) if is_of_bases(query) => *expr = NO_BASE.clone(),
+            Expr::Subquery(query) if names(query, "reltype") && is_correlated(query) => *expr = NO_PARTS.clone(),
             // Nobody is a member of a role.
             Expr::InSubquery { subquery, negated, .. } if is_of_members(subquery) => {
                 *expr = Expr::value(Value::Boolean(*negated));
@@ -307,6 +317,21 @@ impl Change for Putting {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Whether something is in a list that is bound, as it was written before the library wrote it as a function: the list
+/// is known when it has a value.
+fn among_bound(expr: &Expr) -> Option<Expr> {
+    let Expr::Function(function) = expr else { return None };
+    let called_with = arguments(function);
+    let [list, left] = called_with.as_slice() else { return None };
+    let is_bound = is_named(function, "array_contains") && parameters::list(list).is_some();
+    is_bound.then(|| Expr::AnyOp {
+        left: Box::new((*left).clone()),
+        compare_op: BinaryOperator::Eq,
+        right: Box::new((*list).clone()),
+        is_some: false,
+    })
 }
 
 /// Whether a query in the place of a value asks only of what says nothing here.
@@ -325,6 +350,27 @@ fn says_nothing(query: &Query) -> bool {
     });
     // There are collations; but no column has one of its own.
     only.is_continue() && nothing > 0 && counts.is_continue() && (!of_collations || is_correlated(query))
+}
+
+/// Whether a query asks from which type a type is derived, and that from which.
+fn is_of_bases(query: &Query) -> bool {
+    query.with.as_ref().is_some_and(|with| with.recursive) && names(query, "typbasetype")
+}
+
+/// Whether a query names a column.
+fn names(query: &Query, column: &str) -> bool {
+    let named = expressions(query, &mut |expr| {
+        let name = match expr {
+            Expr::Identifier(name) => Some(name),
+            Expr::CompoundIdentifier(names) => names.last(),
+            _ => None,
+        };
+        match name {
+            Some(name) if name.value.eq_ignore_ascii_case(column) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    named.is_break()
 }
 
 /// Whether a query asks of which roles a role is a member, and of which these are.
@@ -400,6 +446,18 @@ mod tests {
                 "SELECT CAST(NULL AS BIGINT), unnest(a) FROM pg_catalog.pg_index i",
             ),
             (
+                "SELECT CASE WHEN t.typtype = 'c' THEN (SELECT array_agg(a.attname) FROM pg_attribute a JOIN pg_class c ON a.attrelid = c.oid WHERE c.reltype = t.oid) END FROM pg_type t",
+                "SELECT CASE WHEN t.typtype = 'c' THEN CAST(NULL AS TEXT[]) END FROM pg_catalog.pg_type t",
+            ),
+            (
+                "SELECT CASE WHEN t.typtype = 'd' THEN (WITH RECURSIVE b AS (SELECT typbasetype AS oid FROM pg_type x WHERE x.oid = t.oid UNION ALL SELECT x.typbasetype FROM pg_type x, b WHERE b.oid = x.oid) SELECT oid FROM b) END FROM pg_type t",
+                "SELECT CASE WHEN t.typtype = 'd' THEN CAST(NULL AS INT) END FROM pg_catalog.pg_type t",
+            ),
+            (
+                "SELECT 1 FROM pg_class WHERE relname = ANY($1) AND relkind <> ALL($2::text[])",
+                "SELECT 1 FROM pg_catalog.pg_class WHERE relname = ANY($1) AND NOT relkind = ANY($2::TEXT[])",
+            ),
+            (
                 "SELECT (information_schema._pg_expandarray(i.indkey)).n FROM pg_index i",
                 "SELECT CAST(NULL AS BIGINT) FROM pg_catalog.pg_index i",
             ),
@@ -416,7 +474,7 @@ mod tests {
                 "SELECT c.relname, ((SELECT max(n.nspname) FROM pg_catalog.pg_namespace n WHERE n.oid = c.relnamespace)) AS nsp FROM pg_catalog.pg_class c",
             ),
         ] {
-            assert_eq!(put(asked).replace(" AS n ", " n ").replace(" AS c ", " c "), expected);
+            assert_eq!(put(asked).replace(" AS n ", " n ").replace(" AS c ", " c ").replace(" AS t", " t"), expected);
         }
         assert!(put("SELECT (SELECT count(*) FROM pg_collation)").contains("count(*)"));
     }

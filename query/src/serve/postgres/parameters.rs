@@ -42,7 +42,7 @@ pub(super) fn count(statement: &Statement) -> Result<usize, Refused> {
 }
 
 /// Which parameter a name is, from 0.
-fn place(name: &str) -> Option<usize> {
+pub(super) fn place(name: &str) -> Option<usize> {
     let number: usize = name.strip_prefix('$')?.parse().ok()?;
     number.checked_sub(1).filter(|place| *place < PARAMETERS_MAX)
 }
@@ -74,7 +74,7 @@ pub(super) fn lists(statement: &Statement) -> BTreeSet<usize> {
 }
 
 /// The parameter that stands for a list, and the type of its elements, if that is said.
-fn list(expr: &Expr) -> Option<(&str, Option<&SqlType>)> {
+pub(super) fn list(expr: &Expr) -> Option<(&str, Option<&SqlType>)> {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::Placeholder(name) => Some((name.as_str(), None)),

@@ -12,7 +12,7 @@ use super::errors::Refused;
 pub(super) const VERSION: &str = "16.6 (clicklake)";
 
 /// What is shown, by name.
-pub(super) const SHOWN: [(&str, &str); 29] = [
+pub(super) const SHOWN: [(&str, &str); 30] = [
     ("application_name", ""),
     ("array_nulls", "on"),
     ("backslash_quote", "safe_encoding"),
@@ -27,6 +27,7 @@ pub(super) const SHOWN: [(&str, &str); 29] = [
     ("escape_string_warning", "on"),
     ("intervalstyle", "postgres"),
     ("is_superuser", "off"),
+    ("jit", "off"),
     ("lc_collate", "C"),
     ("lc_ctype", "C"),
     ("lc_messages", "C"),

@@ -41,6 +41,8 @@ pub(super) enum Asks {
     Begin,
     /// A transaction ends.
     End(&'static str),
+    /// A transaction goes on from a savepoint, also after an error.
+    GoOn,
     /// Nothing, which is done under this name.
     Nothing(&'static str),
     /// A cursor over a query.
@@ -116,7 +118,7 @@ fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refus
         Statement::StartTransaction { statements, exception: None, .. } if statements.is_empty() => Asks::Begin,
         Statement::Commit { .. } => Asks::End("COMMIT"),
         Statement::Rollback { savepoint: None, .. } => Asks::End("ROLLBACK"),
-        Statement::Rollback { savepoint: Some(_), .. } => Asks::Nothing("ROLLBACK"),
+        Statement::Rollback { savepoint: Some(_), .. } => Asks::GoOn,
         Statement::Savepoint { .. } => Asks::Nothing("SAVEPOINT"),
         Statement::ReleaseSavepoint { .. } => Asks::Nothing("RELEASE"),
         Statement::Discard { object_type: DiscardObject::ALL } => Asks::Close(None),
