@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Date32Type, TimeUnit};
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Date32Type, TimeUnit};
 use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime};
 use datafusion::common::ParamValues;
 use datafusion::scalar::ScalarValue;
@@ -56,8 +56,14 @@ pub(super) fn values(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<ScalarV
         return Err(Refused::protocol("parameters have numbers, not names").into());
     };
     let values = values.into_iter().zip(known).enumerate().map(|(place, (value, known))| {
-        own.remove(&place)
-            .unwrap_or_else(|| if *known == Some(DataType::Date32) { day(value.value) } else { value.value })
+        own.remove(&place).unwrap_or_else(|| match value.value {
+            value if *known == Some(DataType::Date32) => day(value),
+            // Its digits are counted without the zeros behind the point.
+            ScalarValue::Decimal128(digits, _, scale) if known.is_none() => {
+                ScalarValue::Decimal128(digits, DECIMAL128_MAX_PRECISION, scale)
+            }
+            value => value,
+        })
     });
     Ok(values.collect())
 }

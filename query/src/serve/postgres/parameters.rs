@@ -2,7 +2,7 @@
 //! functions that are tables must know their arguments before; so into these the values are written. So are lists of
 //! which something is one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use arrow::array::Array;
@@ -52,6 +52,19 @@ pub(super) fn filled(mut statement: Statement, values: Option<&[ScalarValue]>) -
     let mut filling = Filling { values, failed: None };
     let _ = change(&mut statement, &mut filling);
     filling.failed.map_or(Ok(statement), Err)
+}
+
+/// Casts parameters, which are counted from 0.
+pub(super) fn cast(statement: &mut Statement, to: &BTreeMap<usize, SqlType>) {
+    let _ = expressions_mut(statement, &mut |expr| {
+        if let Expr::Value(value) = &*expr
+            && let Value::Placeholder(name) = &value.value
+            && let Some(kind) = place(name).and_then(|place| to.get(&place))
+        {
+            *expr = of_type(expr.clone(), Some(kind));
+        }
+        ControlFlow::Continue(())
+    });
 }
 
 struct Filling<'a> {

@@ -7,9 +7,11 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::sql::sqlparser::ast::{
-    DataType as SqlType, Expr, FunctionArg, FunctionArgExpr, LimitClause, Query, Statement, TableFactor, TimezoneInfo,
-    Value,
+    DataType as SqlType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, LimitClause, Query, Statement,
+    TableFactor, TimezoneInfo, Value,
 };
+
+use datafusion_postgres::pgwire::api::Type;
 
 use super::arrays::{element_type, unbracketed};
 use super::parameters::place;
@@ -65,6 +67,34 @@ impl Look for Placed {
             self.note(expr, of_sql(data_type));
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// What parameters, from 0, are to be cast to, which a client says to be numbers that a statement would not take them
+/// for: else a fraction would be cut off, and a number be taken for a time.
+pub(super) fn casts(theirs: &[Option<Type>], known: &[Option<DataType>]) -> BTreeMap<usize, SqlType> {
+    let places = theirs.iter().zip(known).enumerate();
+    let cast = |(place, (theirs, known)): (usize, (&Option<Type>, &Option<DataType>))| {
+        Some((place, wider(theirs.as_ref()?, known.as_ref()?)?))
+    };
+    places.filter_map(cast).collect()
+}
+
+/// A type that holds what a client says to send, if the one that is known does not.
+fn wider(theirs: &Type, known: &DataType) -> Option<SqlType> {
+    let is_exact = known.is_integer() || known.is_temporal() || matches!(known, DataType::Decimal128(..));
+    let bytes = match *theirs {
+        Type::INT2 => 2,
+        Type::INT4 => 4,
+        Type::INT8 => 8,
+        _ => 0,
+    };
+    let is_narrow = known.is_integer() && known.primitive_width().is_some_and(|width| width < bytes);
+    match *theirs {
+        Type::FLOAT4 | Type::FLOAT8 if is_exact => Some(SqlType::DoublePrecision),
+        Type::NUMERIC if is_exact => Some(SqlType::Numeric(ExactNumberInfo::None)),
+        _ if is_narrow || (bytes > 0 && known.is_temporal()) => Some(SqlType::BigInt(None)),
+        _ => None,
     }
 }
 
@@ -161,6 +191,26 @@ mod tests {
         ] {
             assert_eq!(said(text), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_fraction_is_not_cut_off() {
+        let (whole, time) = (DataType::Int64, times());
+        for (theirs, known, expected) in [
+            (Type::FLOAT8, &whole, Some(SqlType::DoublePrecision)),
+            (Type::NUMERIC, &whole, Some(SqlType::Numeric(ExactNumberInfo::None))),
+            (Type::INT8, &DataType::Int32, Some(SqlType::BigInt(None))),
+            (Type::INT4, &time, Some(SqlType::BigInt(None))),
+            (Type::INT4, &whole, None),
+            (Type::FLOAT8, &DataType::Float64, None),
+            (Type::TEXT, &whole, None),
+        ] {
+            assert_eq!(wider(&theirs, known), expected, "{theirs} {known}");
+        }
+        let mut statement = parse("SELECT a < $1, b = $2").expect("SQL");
+        let casts = casts(&[Some(Type::FLOAT8), None], &[Some(whole), Some(DataType::Utf8)]);
+        super::super::parameters::cast(&mut statement, &casts);
+        assert_eq!(statement.to_string(), "SELECT a < CAST($1 AS DOUBLE PRECISION), b = $2");
     }
 
     #[test]

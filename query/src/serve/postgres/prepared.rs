@@ -1,11 +1,12 @@
 //! Prepared statements: what they are for, what their parameters and columns are. The plan is not kept: each execution
 //! sees the lake as it is then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
+use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::arrow_pg::datatypes::into_pg_type;
 use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::FieldInfo;
@@ -39,45 +40,68 @@ impl Prepared {
     }
 }
 
+/// What is known of a statement before it has values.
+struct Described {
+    parameters: Vec<Option<DataType>>,
+    /// Which parameters the statement says a type of, from 1.
+    said: BTreeSet<usize>,
+    columns: SchemaRef,
+}
+
+impl Answers {
+    async fn describe(&self, statement: &Statement, travels: usize) -> PgWireResult<Described> {
+        let count = parameters::count(statement)?;
+        let planned = parameters::filled(statement.clone(), None)?;
+        let plan = self.plan(planned, travels).await?;
+        let mut types = plan.get_parameter_types().map_err(|error| self.tells(error))?;
+        let (lists, said) = (parameters::lists(statement), placed::types(statement));
+        let parameters = (1..=count).map(|number| {
+            if let Some(said) = said.get(&number) {
+                return Some(said.clone());
+            }
+            let kind = types.remove(&format!("${number}")).flatten();
+            let element = || kind.clone().unwrap_or(DataType::Utf8);
+            if lists.contains(&number) { Some(DataType::new_list(element(), true)) } else { kind }
+        });
+        let parameters = parameters.collect();
+        Ok(Described { parameters, said: said.into_keys().collect(), columns: self.session()?.columns(&plan) })
+    }
+}
+
 #[async_trait]
 impl QueryParser for Answers {
     type Statement = Arc<Prepared>;
 
-    async fn parse_sql<C>(&self, client: &C, text: &str, _: &[Option<Type>]) -> PgWireResult<Option<Arc<Prepared>>>
+    async fn parse_sql<C>(&self, client: &C, text: &str, theirs: &[Option<Type>]) -> PgWireResult<Option<Arc<Prepared>>>
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
         let mut all = read(text, &self.login()?.sees)?;
-        let Some(asks) = all.pop() else { return Ok(None) };
+        let Some(mut asks) = all.pop() else { return Ok(None) };
         if !all.is_empty() {
             return Err(Refused::syntax("cannot insert multiple commands into a prepared statement").into());
         }
         self.is_going_on(client, &asks)?;
-        let mut said = BTreeMap::new();
-        let (parameters, schema) = match &asks {
+        let has_rows = matches!(asks, Asks::Rows(..));
+        let mut said = BTreeSet::new();
+        let (parameters, schema) = match &mut asks {
             Asks::Rows(statement, travels) | Asks::Copied(statement, travels, _) => {
-                let count = parameters::count(statement)?;
-                let planned = parameters::filled(statement.as_ref().clone(), None)?;
-                let plan = self.plan(planned, *travels).await?;
-                let mut types = plan.get_parameter_types().map_err(|error| self.tells(error))?;
-                let lists = parameters::lists(statement);
-                said = placed::types(statement);
-                let parameters = (1..=count).map(|number| {
-                    if let Some(said) = said.get(&number) {
-                        return Some(said.clone());
-                    }
-                    let kind = types.remove(&format!("${number}")).flatten();
-                    let element = || kind.clone().unwrap_or(DataType::Utf8);
-                    if lists.contains(&number) { Some(DataType::new_list(element(), true)) } else { kind }
-                });
-                let (parameters, session) = (parameters.collect::<Vec<_>>(), self.session()?);
-                (parameters, matches!(asks, Asks::Rows(..)).then(|| session.columns(&plan)))
+                let mut described = self.describe(statement, *travels).await?;
+                let mut casts = placed::casts(theirs, &described.parameters);
+                casts.retain(|place, _| !described.said.contains(&(place + 1)));
+                if !casts.is_empty() {
+                    parameters::cast(statement, &casts);
+                    described = self.describe(statement, *travels).await?;
+                }
+                said = described.said;
+                said.extend(casts.into_keys().map(|place| place + 1));
+                (described.parameters, has_rows.then_some(described.columns))
             }
             Asks::Shown(name, _) => (Vec::new(), Some(shown_in(name))),
             Asks::Fetch(name, _) => (Vec::new(), Some(self.cursors().schema(name)?)),
             _ => (Vec::new(), None),
         };
-        Ok(Some(Arc::new(Prepared { asks, parameters, said: said.into_keys().collect(), schema })))
+        Ok(Some(Arc::new(Prepared { asks, parameters, said, schema })))
     }
 
     fn get_parameter_types(&self, prepared: &Arc<Prepared>) -> PgWireResult<Vec<Type>> {
