@@ -79,7 +79,7 @@ fn of_python(script: &str) -> Command {
 
 #[test]
 fn psycopg_is_answered() {
-    let own = json!({ "timestamptz": [1184, 1185] });
+    let own = json!({ "timestamptz": [1184, 1185], "below": [4, 4, 0] });
     holds(found(of_python("by_psycopg.py")), "57014", &own);
 }
 
@@ -109,7 +109,7 @@ fn pgjdbc_is_answered_and_describes_what_there_is() {
         "procedures": [], "types_of_users": [],
         "takes": ["from_json", "key", "value"],
         "has_types": true, "has_functions": true, "has_databases": true, "has_privileges": true,
-        "fetched": 24, "nullable": "texttruepublic",
+        "fetched": 24, "below": [4, 4, 0], "nullable": "texttruepublic",
     });
     holds(found(program), "57014", &own);
 }

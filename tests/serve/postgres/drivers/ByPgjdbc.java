@@ -3,6 +3,7 @@
 // Usage: java -cp JARS ByPgjdbc.java PORT KEY ASKS
 
 import java.io.StringWriter;
+import java.math.BigDecimal;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.sql.Array;
@@ -202,6 +203,17 @@ public class ByPgjdbc {
                 connection.rollback();
                 connection.setAutoCommit(true);
             }
+        }));
+        found.put("below", tried(() -> {
+            List<Object> counts = new ArrayList<>();
+            for (Number number : List.of(10.5, new BigDecimal("10.5"), new BigDecimal("0.05"))) {
+                String ask = "select count(*) from clicks_minute where clicks < ?";
+                try (PreparedStatement statement = connection.prepareStatement(ask)) {
+                    statement.setObject(1, number);
+                    counts.addAll((List<?>) rows(statement.executeQuery()).get(0));
+                }
+            }
+            return counts;
         }));
         found.put("nullable", tried(() -> {
             try (Statement statement = connection.createStatement()) {

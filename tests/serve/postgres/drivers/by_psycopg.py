@@ -7,6 +7,7 @@ import asyncio
 import json
 import sys
 import threading
+from decimal import Decimal
 
 import psycopg
 from psycopg.types import TypeInfo
@@ -60,6 +61,10 @@ def copied(connection):
         return b"".join(copy).decode()
 
 
+def below(connection, number):
+    return connection.execute("select count(*) from clicks_minute where clicks < %s", [number]).fetchone()[0]
+
+
 def numbers(connection, name):
     kind = TypeInfo.fetch(connection, name)
     return kind and [kind.oid, kind.array_oid]
@@ -99,7 +104,10 @@ def main(port, key, path):
         found["refused"] = code(lambda: connection.execute("delete from clicks"))
         found["unknown"] = code(lambda: connection.execute("select nothing from clicks"))
         found["goes_on"] = tried(lambda: goes_on(connection))
-        found["own"] = {"timestamptz": tried(lambda: numbers(connection, "timestamptz"))}
+        found["own"] = {
+            "timestamptz": tried(lambda: numbers(connection, "timestamptz")),
+            "below": [tried(lambda: below(connection, number)) for number in (10.5, Decimal("10.5"), Decimal("0.05"))],
+        }
     json.dump(found, sys.stdout)
 
 
