@@ -89,6 +89,22 @@ impl TableFunctionImpl for AllSettings {
     }
 }
 
+/// A function of one value that stands in the place of a table: `SELECT * FROM current_database()`.
+#[derive(Debug)]
+pub(super) struct OneValue {
+    /// Its name, and that of its column.
+    pub name: &'static str,
+    pub value: &'static str,
+}
+
+impl TableFunctionImpl for OneValue {
+    fn call_with_args(&self, _: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        let columns = Arc::new(Schema::new(vec![field(self.name, "name")]));
+        let value: ArrayRef = Arc::new(StringArray::from(vec![self.value]));
+        of_rows(batch(&columns, 1, HashMap::from([(self.name, value)]))?)
+    }
+}
+
 fn settings() -> Result<RecordBatch> {
     let columns = schema(
         "name text, setting text, unit text, category text, short_desc text, extra_desc text, context text, \

@@ -210,7 +210,8 @@ func batch(connection *pgx.Conn, asks []ask) any {
 
 // A transaction within another is a savepoint.
 func goesOn(connection *pgx.Conn) any {
-	outer, err := connection.BeginTx(background, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+	options := pgx.TxOptions{IsoLevel: pgx.Serializable, AccessMode: pgx.ReadOnly, DeferrableMode: pgx.Deferrable}
+	outer, err := connection.BeginTx(background, options)
 	if err != nil {
 		return err.Error()
 	}

@@ -39,3 +39,9 @@ SELECT proargnames[1], proallargtypes[2] FROM pg_proc WHERE proname = 'json_each
 
 -- some: values in brackets, as drivers write them into statements
 SELECT count(*) FROM clicks_minute WHERE ad_id = ANY(('{"1","2"}')) AND clicks = ANY(('{10,20}')::bigint[]) LIMIT ('1')
+
+-- some: values in the place of tables, as TypeORM asks when it connects
+SELECT * FROM current_database()
+
+-- some: the same of the schema
+SELECT * FROM current_schema()
