@@ -38,8 +38,12 @@ impl Shared {
         Ok(Self { runtime, stores, refusal })
     }
 
-    /// What a session is set to.
+    /// What a session is set to. Times with a zone are UTC, also those that are cast to such, and the time now: without
+    /// that, DataFusion makes times without a zone of them, which programs take for local ones.
     pub fn config() -> SessionConfig {
-        SessionConfig::new().with_information_schema(true).with_default_catalog_and_schema(CATALOG, SCHEMA)
+        let mut config =
+            SessionConfig::new().with_information_schema(true).with_default_catalog_and_schema(CATALOG, SCHEMA);
+        config.options_mut().execution.time_zone = Some("UTC".to_owned());
+        config
     }
 }

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::compute::kernels::cast_utils::string_to_datetime;
+use chrono::Utc;
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::datasource::ViewTable;
 use datafusion::error::{DataFusionError, Result};
@@ -126,7 +128,9 @@ fn time_of(argument: &Expr) -> std::result::Result<Option<EventTime>, String> {
         return Ok(None);
     }
     if let Some(text) = value.try_as_str().flatten() {
-        let time = time::written(text).and_then(|time| EventTime::from_millis(time.timestamp_millis()));
+        // As SQL reads times, too: drivers write `2026-03-07 12:00:00+00`.
+        let time = time::written(text).or_else(|| string_to_datetime(&Utc, text).ok());
+        let time = time.and_then(|time| EventTime::from_millis(time.timestamp_millis()));
         return time.map(Some).ok_or_else(unknown);
     }
     let (number, of_a_second) = match *value {

@@ -22,13 +22,13 @@ fn logs_in(url: &str) -> Output {
     Command::new(python()).args(["-c", LOGS_IN, url]).output().expect("Python runs")
 }
 
-fn printed(output: &Output) -> String {
+pub(super) fn printed(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-fn served(folder: &Path, keys: &str, tls: Option<Arc<Tls>>) -> Served {
+pub(super) fn served(folder: &Path, keys: &str, tls: Option<Arc<Tls>>) -> Served {
     let lake = lake::write(folder, Rows::All);
     let keys = Arc::new(Keys::parse(keys).expect("keys"));
     let server = Postgres::new(lake, Some(keys), MEMORY).expect("a server");

@@ -2,6 +2,7 @@
 //! nothing that is sent to it changes anything, or takes it down.
 
 mod copied;
+mod drivers;
 mod lake;
 mod logged_in;
 mod private;

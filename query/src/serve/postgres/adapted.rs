@@ -16,10 +16,12 @@ use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::arrays::{
-    array_of, name_series, write_among, write_collected, write_membership, write_series, write_unnest,
+    array_of, name_series, write_among, write_collected, write_membership, write_series, write_unbracketed,
+    write_unnest,
 };
 use super::catalog::{PG_CATALOG, is_catalog_table};
 use super::errors::Refused;
+use super::placed::{write_arguments, write_rows};
 use super::settings::is_utc;
 use super::times::{Way, write_format};
 use crate::sql::visited::{Change, Look, change, look};
@@ -44,9 +46,8 @@ const WORDS: [(&str, &str); 4] = [
     ("current_catalog", "current_database"),
 ];
 
-/// Functions that find the number of what has a name, and the types that do.
-const TO_NUMBERS: [(&str, &str); 3] =
-    [("to_regclass", "regclass"), ("to_regnamespace", "regnamespace"), ("to_regproc", "regproc")];
+/// Functions that find the number of what has a name: `to_`, and the type that does.
+const TO_NUMBERS: [&str; 4] = ["to_regclass", "to_regnamespace", "to_regproc", "to_regtype"];
 
 /// Names of types in SQL, and those in `pg_type`.
 const TYPES: [(&str, &str); 13] = [
@@ -105,6 +106,7 @@ impl Adapting {
 impl Change for Adapting {
     fn query(&mut self, query: &mut Query) -> ControlFlow<()> {
         write_order(query);
+        write_rows(query);
         let fetched = query.fetch.take().map_or(Ok(()), |fetch| write_limit(&mut query.limit_clause, fetch));
         self.unless(fetched)
     }
@@ -118,6 +120,7 @@ impl Change for Adapting {
         let TableFactor::Table { name, args, .. } = factor else { return ControlFlow::Continue(()) };
         if args.is_some() {
             write_bare(name);
+            write_arguments(factor);
         } else if let [ObjectNamePart::Identifier(only)] = name.0.as_slice()
             && is_catalog_table(&only.value)
             && !self.named.contains(&only.value.to_ascii_lowercase())
@@ -129,6 +132,7 @@ impl Change for Adapting {
 
     fn whole(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         write_among(expr);
+        write_unbracketed(expr);
         ControlFlow::Continue(())
     }
 
@@ -214,11 +218,12 @@ fn write_function(expr: &mut Expr) -> Result<(), Refused> {
         *expr = call(here, Vec::new());
         return Ok(());
     }
-    let to_number = TO_NUMBERS.iter().find(|(to_number, _)| *to_number == name);
-    if let (Some((_, kind)), Some(text)) = (to_number, only_text(function)) {
-        *expr = parsed(&format!("null::{kind}"));
+    if TO_NUMBERS.contains(&name.as_str())
+        && let Some(named) = only_name(function)
+    {
+        *expr = parsed(&format!("null::{}", &name["to_".len()..]));
         if let Expr::Cast { expr, .. } = expr {
-            **expr = Expr::value(Value::SingleQuotedString(text));
+            **expr = named;
         }
         return write_cast(expr);
     }
@@ -242,6 +247,14 @@ fn write_function(expr: &mut Expr) -> Result<(), Refused> {
 /// listed.
 fn write_cast(expr: &mut Expr) -> Result<(), Refused> {
     let Expr::Cast { expr: of, data_type, .. } = expr else { return Ok(()) };
+    let lower = data_type.to_string().to_ascii_lowercase();
+    let kind = lower.strip_prefix("pg_catalog.").unwrap_or(&lower);
+    // A name that is cast to a text first is that name.
+    if let Expr::Cast { expr: name, data_type: DataType::Text, .. } = of.as_ref()
+        && kind.starts_with("reg")
+    {
+        *of = name.clone();
+    }
     let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) = of.as_mut() else { return Ok(()) };
     if let DataType::Array(elements) = data_type {
         if let Some(array) = array_of(text, elements)? {
@@ -249,8 +262,7 @@ fn write_cast(expr: &mut Expr) -> Result<(), Refused> {
         }
         return Ok(());
     }
-    let kind = data_type.to_string().to_ascii_lowercase();
-    match kind.strip_prefix("pg_catalog.").unwrap_or(&kind) {
+    match kind {
         "regtype" => {
             let name = text.strip_prefix("pg_catalog.").unwrap_or(text).to_ascii_lowercase();
             *text = TYPES.iter().find(|(sql, _)| *sql == name).map_or(name, |(_, here)| (*here).to_owned());
@@ -362,10 +374,12 @@ fn write_bare(name: &mut ObjectName) {
     }
 }
 
-/// The string that a function is called with, if that is all.
-fn only_text(function: &Function) -> Option<String> {
+/// The string that a function is called with, or the parameter that stands for it, if that is all.
+fn only_name(function: &Function) -> Option<Expr> {
     match arguments(function).as_slice() {
-        [Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. })] => Some(text.clone()),
+        [Expr::Value(name)] if matches!(name.value, Value::SingleQuotedString(_) | Value::Placeholder(_)) => {
+            Some(Expr::Value(name.clone()))
+        }
         _ => None,
     }
 }

@@ -127,7 +127,8 @@ impl Answers {
 
     /// Refuses whatever comes after a failure in a transaction, but its end.
     pub fn is_going_on(&self, client: &(impl ClientInfo + ?Sized), asks: &Asks) -> Result<(), Refused> {
-        let is_over = client.transaction_status() == TransactionStatus::Error && !matches!(asks, Asks::End(_));
+        let goes_on = matches!(asks, Asks::End(_) | Asks::GoOn);
+        let is_over = client.transaction_status() == TransactionStatus::Error && !goes_on;
         if is_over { Err(Refused::aborted()) } else { Ok(()) }
     }
 

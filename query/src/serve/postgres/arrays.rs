@@ -25,7 +25,7 @@ pub(super) const ONLY_ELEMENT: &str = "only_element";
 static EMPTY_ARRAY: LazyLock<Expr> = LazyLock::new(|| parsed("make_array()"));
 
 /// The elements of an array of one dimension; `None` if the text is none.
-fn elements(text: &str) -> Option<Vec<Option<String>>> {
+pub(super) fn elements(text: &str) -> Option<Vec<Option<String>>> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let (mut elements, mut rest) = (Vec::new(), inner.trim());
     if rest.is_empty() {
@@ -129,6 +129,23 @@ pub(super) fn write_membership(expr: &mut Expr) -> Result<(), Refused> {
         };
     }
     Ok(())
+}
+
+/// What stands in brackets, however many.
+pub(super) fn unbracketed(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Nested(inner) => unbracketed(inner),
+        expr => expr,
+    }
+}
+
+/// Writes a value that stands in brackets without them: drivers that write values into a statement put each in some.
+pub(super) fn write_unbracketed(expr: &mut Expr) {
+    let Expr::Nested(inner) = &*expr else { return };
+    let value = unbracketed(inner);
+    if matches!(value, Expr::Value(_)) {
+        *expr = value.clone();
+    }
 }
 
 /// Writes `= ANY` and `<> ALL` of an array of what is selected as `IN`.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use arrow::array::{Array, AsArray, BooleanArray};
+use arrow::array::{Array, AsArray, BooleanArray, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Fields};
 use datafusion::error::{DataFusionError, Result};
@@ -96,6 +96,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     let is_not = FALSE.map(|called| StandIn::of(called, ScalarValue::Boolean(Some(false))));
     let others = [
         create_udf("version", Vec::new(), DataType::Utf8, Volatility::Stable, version),
+        create_udf("quote_literal", vec![DataType::Utf8], DataType::Utf8, Volatility::Immutable, Arc::new(quoted)),
         // It is asked for what extensions would bring.
         StandIn::of(("to_regtype", &[1]), ScalarValue::Int32(None)),
         // Nothing is locked here. In PostgreSQL it answers nothing, in a row.
@@ -236,6 +237,26 @@ fn set_config(arguments: &[ColumnarValue]) -> Result<ScalarValue> {
     }
 }
 
+/// Texts as they are written in a statement, by which drivers put values where no parameter can stand.
+fn quoted(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {
+    let arrays = ColumnarValue::values_to_arrays(arguments)?;
+    let texts = arrays.iter().flat_map(|texts| texts.as_string::<i32>());
+    let quoted: StringArray = texts.map(|text| text.map(literal)).collect();
+    match arguments {
+        [ColumnarValue::Scalar(_)] => ScalarValue::try_from_array(&quoted, 0).map(ColumnarValue::Scalar),
+        _ => Ok(ColumnarValue::Array(Arc::new(quoted))),
+    }
+}
+
+/// A text in quotes, as PostgreSQL writes it.
+fn literal(text: &str) -> String {
+    let quoted = text.replace('\'', "''");
+    match quoted.contains('\\') {
+        true => format!(" E'{}'", quoted.replace('\\', "\\\\")),
+        false => format!("'{quoted}'"),
+    }
+}
+
 /// A number for a transaction, which no other has that this process has answered.
 fn transaction() -> ScalarValue {
     static LAST: AtomicI64 = AtomicI64::new(0);
@@ -331,6 +352,14 @@ mod tests {
     fn nothing_that_changes_anything_is_allowed() {
         assert!(is_allowed("select") && is_allowed("INSERT, SELECT") && is_allowed("usage"));
         assert!(!is_allowed("UPDATE") && !is_allowed("select with grant option") && !is_allowed(""));
+    }
+
+    #[test]
+    fn texts_are_quoted_as_postgresql_quotes_them() {
+        assert_eq!(literal("it's"), "'it''s'");
+        assert_eq!(literal("a\\b"), " E'a\\\\b'");
+        let one = quoted(&[scalar("1")]).expect("a text");
+        assert!(matches!(one, ColumnarValue::Scalar(ScalarValue::Utf8(Some(text))) if text == "'1'"));
     }
 
     #[test]

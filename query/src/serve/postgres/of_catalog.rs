@@ -10,7 +10,8 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, SetExpr, Statement, TableFactor, Value, With,
+    AccessExpr, BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, SetExpr, Statement,
+    TableFactor, Value, With,
 };
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_postgres::datafusion_pg_catalog::sql::rules::{RewriteRegCastToSubquery, SqlStatementRewriteRule};
@@ -18,7 +19,8 @@ use datafusion_postgres::datafusion_pg_catalog::sql::rules::{RewriteRegCastToSub
 use super::adapted::{arguments, is_named, parsed};
 use super::catalog::{INFORMATION_SCHEMA, PG_CATALOG, is_catalog_table};
 use super::errors::Refused;
-use super::subqueries::{says_nothing, shielded};
+use super::parameters;
+use super::subqueries::{is_correlated, is_of_bases, names, says_nothing, shielded};
 use crate::sql::visited::{Change, Look, change, look, relations};
 
 /// Columns of PostgreSQL's that are lists of what an index is made of.
@@ -42,6 +44,10 @@ static NO_TEXT: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as varchar)"
 
 /// No number of anything.
 static NO_NUMBER: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as bigint)"));
+
+/// What a type is derived from here, and what it is made of.
+static NO_BASE: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as int)"));
+static NO_PARTS: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as text[])"));
 
 /// A statement of this text, or what the library knows by heart to say instead of it.
 pub(super) fn known(statement: Statement, text: &str) -> Statement {
@@ -183,8 +189,13 @@ struct Putting;
 
 impl Change for Putting {
     fn expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(among) = among_bound(expr) {
+            *expr = among;
+        }
         match expr {
             Expr::Subquery(query) if says_nothing(query) => *expr = Expr::value(Value::Null),
+            Expr::Subquery(query) if is_of_bases(query) => *expr = NO_BASE.clone(),
+            Expr::Subquery(query) if names(query, "reltype") && is_correlated(query) => *expr = NO_PARTS.clone(),
             // Nobody is a member of a role.
             Expr::InSubquery { subquery, negated, .. } if is_of_members(subquery) => {
                 *expr = Expr::value(Value::Boolean(*negated));
@@ -196,6 +207,21 @@ impl Change for Putting {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Whether something is in a list that is bound, as it was written before the library wrote it as a function: the list
+/// is known when it has a value.
+fn among_bound(expr: &Expr) -> Option<Expr> {
+    let Expr::Function(function) = expr else { return None };
+    let called_with = arguments(function);
+    let [list, left] = called_with.as_slice() else { return None };
+    let is_bound = is_named(function, "array_contains") && parameters::list(list).is_some();
+    is_bound.then(|| Expr::AnyOp {
+        left: Box::new((*left).clone()),
+        compare_op: BinaryOperator::Eq,
+        right: Box::new((*list).clone()),
+        is_some: false,
+    })
 }
 
 /// Whether a query asks of which roles a role is a member, and of which these are.
@@ -221,16 +247,9 @@ fn is_of_indexes(function: &Function) -> bool {
 
 /// Whether a function writes a list of options or rights that nobody has set.
 fn is_of_unset(function: &Function) -> bool {
-    let is_unset = |name: &Ident| NEVER_SET.iter().any(|unset| name.value.eq_ignore_ascii_case(unset));
     let list = arguments(function).first().copied();
-    let found = list.map(|list| {
-        expressions(list, &mut |expr| match expr {
-            Expr::Identifier(name) if is_unset(name) => ControlFlow::Break(()),
-            Expr::CompoundIdentifier(names) if names.last().is_some_and(is_unset) => ControlFlow::Break(()),
-            _ => ControlFlow::Continue(()),
-        })
-    });
-    is_named(function, "array_to_string") && found.is_some_and(|found| found.is_break())
+    let is_of_unset = |list: &Expr| NEVER_SET.iter().any(|column| names(list, column));
+    is_named(function, "array_to_string") && list.is_some_and(is_of_unset)
 }
 
 /// Whether a field is one of those that an index is taken apart into: of a column, its number and its place.
@@ -289,6 +308,18 @@ mod tests {
                 "SELECT CAST(NULL AS VARCHAR) FROM pg_catalog.pg_class c, pg_catalog.pg_class t",
             ),
             (
+                "SELECT CASE WHEN t.typtype = 'c' THEN (SELECT array_agg(a.attname) FROM pg_attribute a JOIN pg_class c ON a.attrelid = c.oid WHERE c.reltype = t.oid) END FROM pg_type t",
+                "SELECT CASE WHEN t.typtype = 'c' THEN CAST(NULL AS TEXT[]) END FROM pg_catalog.pg_type t",
+            ),
+            (
+                "SELECT CASE WHEN t.typtype = 'd' THEN (WITH RECURSIVE b AS (SELECT typbasetype AS oid FROM pg_type x WHERE x.oid = t.oid UNION ALL SELECT x.typbasetype FROM pg_type x, b WHERE b.oid = x.oid) SELECT oid FROM b) END FROM pg_type t",
+                "SELECT CASE WHEN t.typtype = 'd' THEN CAST(NULL AS INT) END FROM pg_catalog.pg_type t",
+            ),
+            (
+                "SELECT 1 FROM pg_class WHERE relname = ANY($1) AND relkind <> ALL($2::text[])",
+                "SELECT 1 FROM pg_catalog.pg_class WHERE relname = ANY($1) AND NOT relkind = ANY($2::TEXT[])",
+            ),
+            (
                 "SELECT (information_schema._pg_expandarray(i.indkey)).n FROM pg_index i",
                 "SELECT CAST(NULL AS BIGINT) FROM pg_catalog.pg_index i",
             ),
@@ -314,6 +345,8 @@ mod tests {
     fn named(put: &str) -> String {
         ["n", "c", "t", "d"]
             .iter()
-            .fold(put.to_owned(), |put, name| put.replace(&format!(" AS {name} "), &format!(" {name} ")))
+            .fold(format!("{put} "), |put, name| put.replace(&format!(" AS {name} "), &format!(" {name} ")))
+            .trim_end()
+            .to_owned()
     }
 }

@@ -2,7 +2,7 @@
 //! functions that are tables must know their arguments before; so into these the values are written. So are lists of
 //! which something is one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use arrow::array::Array;
@@ -42,7 +42,7 @@ pub(super) fn count(statement: &Statement) -> Result<usize, Refused> {
 }
 
 /// Which parameter a name is, from 0.
-fn place(name: &str) -> Option<usize> {
+pub(super) fn place(name: &str) -> Option<usize> {
     let number: usize = name.strip_prefix('$')?.parse().ok()?;
     number.checked_sub(1).filter(|place| *place < PARAMETERS_MAX)
 }
@@ -58,6 +58,19 @@ pub(super) fn filled(mut statement: Statement, values: Option<&[ScalarValue]>) -
 /// be asked for by itself. No parameter has such a name.
 pub(super) fn elements_of(number: usize) -> String {
     format!("${}", PARAMETERS_MAX + number)
+}
+
+/// Casts parameters, which are counted from 0.
+pub(super) fn cast(statement: &mut Statement, to: &BTreeMap<usize, SqlType>) {
+    let _ = expressions_mut(statement, &mut |expr| {
+        if let Expr::Value(value) = &*expr
+            && let Value::Placeholder(name) = &value.value
+            && let Some(kind) = place(name).and_then(|place| to.get(&place))
+        {
+            *expr = of_type(expr.clone(), Some(kind));
+        }
+        ControlFlow::Continue(())
+    });
 }
 
 struct Filling<'a> {
@@ -80,7 +93,7 @@ pub(super) fn lists(statement: &Statement) -> BTreeSet<usize> {
 }
 
 /// The parameter that stands for a list, and the type of its elements, if that is said.
-fn list(expr: &Expr) -> Option<(&str, Option<&SqlType>)> {
+pub(super) fn list(expr: &Expr) -> Option<(&str, Option<&SqlType>)> {
     match expr {
         Expr::Value(value) => match &value.value {
             Value::Placeholder(name) => Some((name.as_str(), None)),

@@ -11,9 +11,14 @@ use super::of_catalog;
 /// What ends a transaction that the parser does not know, and what it knows instead.
 const ABORT: (&str, &str) = ("abort", "rollback");
 
+/// How a transaction begins, and a word behind it that says nothing here: statements that only ask wait for nobody.
+const BEGINS: [&str; 2] = ["begin", "start"];
+const DEFERRABLE: &str = "deferrable";
+
 /// The one statement of a text, as it is written.
 pub(super) fn parse(text: &str) -> Result<Statement, Refused> {
     let first = text.split(|letter: char| !letter.is_ascii_alphabetic()).next().unwrap_or_default();
+    let text = if BEGINS.iter().any(|word| first.eq_ignore_ascii_case(word)) { undeferred(text) } else { text };
     let ends = first.eq_ignore_ascii_case(ABORT.0).then(|| format!("{}{}", ABORT.1, &text[first.len()..]));
     let parsed = Parser::parse_sql(&PostgreSqlDialect {}, ends.as_deref().unwrap_or(text));
     let parsed = parsed.map_err(|error| Refused::syntax(&error.to_string()))?;
@@ -21,6 +26,19 @@ pub(super) fn parse(text: &str) -> Result<Statement, Refused> {
     let [statement] = <[Statement; 1]>::try_from(parsed)
         .map_err(|_| Refused::syntax(&format!("one statement is expected, not {count}")))?;
     Ok(statement)
+}
+
+/// How a transaction begins, without whether it is deferred.
+fn undeferred(text: &str) -> &str {
+    let Some(before) = without_last(text, DEFERRABLE) else { return text };
+    without_last(before, "not").unwrap_or(before)
+}
+
+/// A text without its last word, if it is that one.
+fn without_last<'a>(text: &'a str, word: &str) -> Option<&'a str> {
+    let text = text.trim_end();
+    let (before, last) = text.split_at_checked(text.len().checked_sub(word.len())?)?;
+    (last.eq_ignore_ascii_case(word) && before.ends_with(char::is_whitespace)).then(|| before.trim_end())
 }
 
 /// A statement of this text, as it is planned.

@@ -1,15 +1,14 @@
 //! Prepared statements: what they are for, what their parameters and columns are. The plan is not kept: each execution
 //! sees the lake as it is then.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use datafusion::common::ParamValues;
-use datafusion::scalar::ScalarValue;
-use datafusion_postgres::arrow_pg::datatypes::df::deserialize_parameters_with_server_types;
+use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::arrow_pg::datatypes::into_pg_type;
-use datafusion_postgres::pgwire::api::portal::{Format, Portal};
+use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::FieldInfo;
 use datafusion_postgres::pgwire::api::stmt::QueryParser;
 use datafusion_postgres::pgwire::api::{ClientInfo, Type};
@@ -18,6 +17,7 @@ use datafusion_postgres::pgwire::error::PgWireResult;
 use super::answers::Answers;
 use super::errors::Refused;
 use super::parameters;
+use super::placed;
 use super::rows::fields;
 use super::statements::{Asks, read};
 
@@ -27,58 +27,94 @@ pub(super) struct Prepared {
     pub asks: Asks,
     /// The types of its parameters, as far as they are known.
     pub parameters: Vec<Option<DataType>>,
+    /// Which of them it says a type of, from 1.
+    said: BTreeSet<usize>,
     /// The columns of its answer, if it has any.
     pub schema: Option<SchemaRef>,
+}
+
+impl Prepared {
+    /// Whether the statement says of which type a parameter is, from 0.
+    pub fn says(&self, place: usize) -> bool {
+        self.said.contains(&(place + 1))
+    }
+}
+
+/// What is known of a statement before it has values.
+struct Described {
+    parameters: Vec<Option<DataType>>,
+    /// Which parameters the statement says a type of, from 1.
+    said: BTreeSet<usize>,
+    columns: SchemaRef,
+}
+
+impl Answers {
+    async fn describe(&self, statement: &Statement, travels: usize) -> PgWireResult<Described> {
+        let count = parameters::count(statement)?;
+        let planned = parameters::filled(statement.clone(), None)?;
+        let plan = self.plan(planned, travels).await?;
+        let mut types = plan.get_parameter_types().map_err(|error| self.tells(error))?;
+        let (lists, said) = (parameters::lists(statement), placed::types(statement));
+        let parameters = (1..=count).map(|number| {
+            if let Some(said) = said.get(&number) {
+                return Ok(Some(said.clone()));
+            }
+            let kind = types.remove(&format!("${number}")).flatten();
+            if !lists.contains(&number) {
+                return Ok(kind);
+            }
+            let element = types.remove(&parameters::elements_of(number)).flatten();
+            match kind {
+                None => Ok(Some(DataType::new_list(element.unwrap_or(DataType::Utf8), true))),
+                Some(list @ DataType::List(_)) => Ok(Some(list)),
+                Some(_) => {
+                    Err(Refused::value(&format!("${number} is used as a list and as a value; use two parameters")))
+                }
+            }
+        });
+        let parameters = parameters.collect::<Result<Vec<_>, _>>()?;
+        Ok(Described { parameters, said: said.into_keys().collect(), columns: self.session()?.columns(&plan) })
+    }
 }
 
 #[async_trait]
 impl QueryParser for Answers {
     type Statement = Arc<Prepared>;
 
-    async fn parse_sql<C>(&self, client: &C, text: &str, _: &[Option<Type>]) -> PgWireResult<Option<Arc<Prepared>>>
+    async fn parse_sql<C>(&self, client: &C, text: &str, theirs: &[Option<Type>]) -> PgWireResult<Option<Arc<Prepared>>>
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
         let mut all = read(text, &self.login()?.sees)?;
-        let Some(asks) = all.pop() else { return Ok(None) };
+        let Some(mut asks) = all.pop() else { return Ok(None) };
         if !all.is_empty() {
             return Err(Refused::syntax("cannot insert multiple commands into a prepared statement").into());
         }
         self.is_going_on(client, &asks)?;
-        let (parameters, schema) = match &asks {
+        let has_rows = matches!(asks, Asks::Rows(..));
+        let mut said = BTreeSet::new();
+        let (parameters, schema) = match &mut asks {
             Asks::Rows(statement, travels) | Asks::Copied(statement, travels, _) => {
-                let count = parameters::count(statement)?;
-                let planned = parameters::filled(statement.as_ref().clone(), None)?;
-                let plan = self.plan(planned, *travels).await?;
-                let mut types = plan.get_parameter_types().map_err(|error| self.tells(error))?;
-                let lists = parameters::lists(statement);
-                let parameters = (1..=count).map(|number| {
-                    let kind = types.remove(&format!("${number}")).flatten();
-                    if !lists.contains(&number) {
-                        return Ok(kind);
-                    }
-                    let element = types.remove(&parameters::elements_of(number)).flatten();
-                    match kind {
-                        None => Ok(Some(DataType::new_list(element.unwrap_or(DataType::Utf8), true))),
-                        Some(list @ DataType::List(_)) => Ok(Some(list)),
-                        Some(_) => Err(Refused::value(&format!(
-                            "${number} is used as a list and as a value; use two parameters"
-                        ))),
-                    }
-                });
-                let parameters = parameters.collect::<Result<Vec<_>, _>>()?;
-                let session = self.session()?;
-                (parameters, matches!(asks, Asks::Rows(..)).then(|| session.columns(&plan)))
+                let mut described = self.describe(statement, *travels).await?;
+                let mut casts = placed::casts(theirs, &described.parameters);
+                casts.retain(|place, _| !described.said.contains(&(place + 1)));
+                if !casts.is_empty() {
+                    parameters::cast(statement, &casts);
+                    described = self.describe(statement, *travels).await?;
+                }
+                said = described.said;
+                said.extend(casts.into_keys().map(|place| place + 1));
+                (described.parameters, has_rows.then_some(described.columns))
             }
             Asks::Shown(name, _) => (Vec::new(), Some(shown_in(name))),
             Asks::Fetch(name, _) => (Vec::new(), Some(self.cursors().schema(name)?)),
             _ => (Vec::new(), None),
         };
-        Ok(Some(Arc::new(Prepared { asks, parameters, schema })))
+        Ok(Some(Arc::new(Prepared { asks, parameters, said, schema })))
     }
 
     fn get_parameter_types(&self, prepared: &Arc<Prepared>) -> PgWireResult<Vec<Type>> {
-        prepared.parameters.iter().map(wire_type).collect()
+        prepared.parameters.iter().map(|parameter| wire_type(parameter.as_ref())).collect()
     }
 
     fn get_result_schema(&self, prepared: &Arc<Prepared>, format: Option<&Format>) -> PgWireResult<Vec<FieldInfo>> {
@@ -93,37 +129,11 @@ pub(super) fn shown_in(name: &str) -> SchemaRef {
 }
 
 /// The type of a parameter on the wire; what is not known is text.
-fn wire_type(parameter: &Option<DataType>) -> PgWireResult<Type> {
-    parameter.as_ref().map_or(Ok(Type::TEXT), into_pg_type)
-}
-
-/// The values that are bound to a statement.
-pub(super) fn values(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<ScalarValue>> {
-    let (statement, count) = (&portal.statement, portal.parameter_len());
-    let known = &statement.statement.parameters;
-    if count != known.len() {
-        let why = format!("the statement has {} parameters, and {count} are bound", known.len());
-        return Err(Refused::protocol(&why).into());
-    }
-    if let Format::Individual(formats) = &portal.parameter_format
-        && formats.len() != count
-    {
-        return Err(Refused::protocol(
-            "the parameters have a format each, or all one; there is another number of formats",
-        )
-        .into());
-    }
-    let mut types = Vec::with_capacity(count);
-    for (place, kind) in known.iter().enumerate() {
-        let is_said = statement.parameter_types.get(place).is_some_and(Option::is_some);
-        let is_time = kind.as_ref().is_some_and(DataType::is_temporal);
-        // Times are written in more ways than the wire knows: as text, the planner reads them as it does in SQL.
-        let kind = kind.clone().filter(|_| is_said || !is_time || portal.parameter_format.is_binary(place));
-        types.push((wire_type(&kind)?, kind));
-    }
-    let (wire, known): (Vec<_>, Vec<_>) = types.iter().map(|(wire, kind)| (Some(wire), kind.as_ref())).unzip();
-    match deserialize_parameters_with_server_types(portal, &known, &wire)? {
-        ParamValues::List(values) => Ok(values.into_iter().map(|value| value.value).collect()),
-        ParamValues::Map(_) => Err(Refused::protocol("parameters have numbers, not names").into()),
+pub(super) fn wire_type(parameter: Option<&DataType>) -> PgWireResult<Type> {
+    match parameter {
+        None => Ok(Type::TEXT),
+        Some(DataType::UInt32) => Ok(Type::OID),
+        Some(DataType::List(of)) if *of.data_type() == DataType::UInt32 => Ok(Type::OID_ARRAY),
+        Some(kind) => into_pg_type(kind),
     }
 }

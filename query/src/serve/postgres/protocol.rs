@@ -23,10 +23,11 @@ use datafusion_postgres::pgwire::messages::simplequery::Query;
 use futures::{Sink, SinkExt, stream};
 
 use super::answers::Answers;
+use super::bound::values;
 use super::copying;
 use super::errors::Refused;
 use super::kept::Kind;
-use super::prepared::{Prepared, shown_in, values};
+use super::prepared::{Prepared, shown_in};
 use super::rows::{fields, rows};
 use super::settings::Setting;
 use super::statements::{Asks, read};
@@ -61,6 +62,7 @@ impl Answers {
                 self.close_portals(store);
                 Ok(Response::TransactionEnd(Tag::new(tag)))
             }
+            Asks::GoOn => done("ROLLBACK"),
             Asks::Nothing(tag) => done(tag),
             Asks::Declare(name, statement, travels) => {
                 let batches = self.begin(statement, *travels, &[]).await?;
@@ -102,20 +104,29 @@ impl Answers {
         copying::send(client, copying, rows(&batches.schema(), &copying.rows(), batches)?).await
     }
 
-    /// The one statement of a text, if it copies.
-    fn copies(&self, text: &str) -> PgWireResult<Option<Asks>> {
-        let is_copy = text.trim_start().get(..COPY.len()).is_some_and(|word| word.eq_ignore_ascii_case(COPY));
-        if !is_copy {
+    /// The one statement of a text, if it is one that others do not answer.
+    fn own(&self, text: &str) -> PgWireResult<Option<Asks>> {
+        let begins =
+            |with: &str| text.trim_start().get(..with.len()).is_some_and(|word| word.eq_ignore_ascii_case(with));
+        if !OWN.into_iter().any(begins) {
             return Ok(None);
         }
         let mut all = read(text, &self.login()?.sees)?;
         let one = if all.len() == 1 { all.pop() } else { None };
-        Ok(one.filter(|asks| matches!(asks, Asks::Copied(..))))
+        Ok(one.filter(|asks| matches!(asks, Asks::Copied(..) | Asks::GoOn)))
     }
 }
 
-/// How a statement that copies begins.
-const COPY: &str = "copy";
+/// How statements begin that copy, or go back to a savepoint.
+const OWN: [&str; 2] = ["copy", "rollback"];
+
+/// A transaction that goes on from a savepoint. Outside one, there is none to go on.
+fn going_on(transaction: TransactionStatus) -> TransactionStatus {
+    match transaction {
+        TransactionStatus::Idle => TransactionStatus::Idle,
+        _ => TransactionStatus::Transaction,
+    }
+}
 
 /// A value of the server's, as a row.
 fn shown(name: &str, value: &str, format: &Format) -> PgWireResult<QueryResponse> {
@@ -129,7 +140,7 @@ fn shown(name: &str, value: &str, format: &Format) -> PgWireResult<QueryResponse
 
 #[async_trait]
 impl SimpleQueryHandler for Answers {
-    /// What is copied goes out as it is made, and not as an answer that others send.
+    /// What is copied goes out as it is made, and not as an answer that others send; nor do these know savepoints.
     async fn on_query<C>(&self, client: &mut C, query: Query) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -140,7 +151,11 @@ impl SimpleQueryHandler for Answers {
         if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
             return Err(PgWireError::NotReadyForQuery);
         }
-        let Some(asks) = self.copies(&query.query)? else { return self._on_query(client, query).await };
+        let Some(asks) = self.own(&query.query)? else { return self._on_query(client, query).await };
+        if matches!(asks, Asks::GoOn) {
+            client.set_transaction_status(going_on(client.transaction_status()));
+            return self._on_query(client, query).await;
+        }
         client.set_state(PgWireConnectionState::QueryInProgress);
         self.copy(client, &asks, &[]).await?;
         client.set_state(PgWireConnectionState::ReadyForQuery);
@@ -262,6 +277,7 @@ impl ExtendedQueryHandler for Answers {
                 }
                 Response::TransactionStart(tag) => (Some(tag), transaction.to_in_transaction_state()),
                 Response::TransactionEnd(tag) => (Some(tag), TransactionStatus::Idle),
+                Response::Execution(tag) if matches!(prepared.asks, Asks::GoOn) => (Some(tag), going_on(transaction)),
                 Response::Execution(tag) => (Some(tag), transaction),
                 _ => return Err(Refused::protocol("there is no such answer").into()),
             };

@@ -18,10 +18,10 @@ use super::catalog::{Catalog, INFORMATION_SCHEMA, Listed, OneRole, PG_CATALOG};
 use super::functions::functions;
 use super::information_schema::InformationSchema;
 use super::only_element::only_element;
-use super::tables::{self, AllSettings};
+use super::tables::{self, AllSettings, OneValue};
 use crate::error::QueryError;
 use crate::sees::Sees;
-use crate::sql::{CATALOG, Session, Shared};
+use crate::sql::{CATALOG, SCHEMA, Session, Shared};
 
 /// What all connections have in common.
 pub(super) struct Sessions {
@@ -52,6 +52,9 @@ impl Sessions {
             context.register_udf(function);
         }
         context.register_udtf("pg_show_all_settings", Arc::new(AllSettings));
+        for (name, value) in [("current_database", CATALOG), ("current_schema", SCHEMA)] {
+            context.register_udtf(name, Arc::new(OneValue { name, value }));
+        }
         Ok(Self { lake, shared, state: context.state(), tables: Arc::new(tables::of_library()?) })
     }
 

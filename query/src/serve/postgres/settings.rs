@@ -16,7 +16,7 @@ pub(super) const VERSION: &str = "16.6 (clicklake)";
 pub(super) const NO_ROLES: &str = "there are no roles here: a key decides which rows are seen; leave the role out";
 
 /// What is shown, by name.
-pub(super) const SHOWN: [(&str, &str); 29] = [
+pub(super) const SHOWN: [(&str, &str); 30] = [
     ("application_name", ""),
     ("array_nulls", "on"),
     ("backslash_quote", "safe_encoding"),
@@ -31,6 +31,7 @@ pub(super) const SHOWN: [(&str, &str); 29] = [
     ("escape_string_warning", "on"),
     ("intervalstyle", "postgres"),
     ("is_superuser", "off"),
+    ("jit", "off"),
     ("lc_collate", "C"),
     ("lc_ctype", "C"),
     ("lc_messages", "C"),

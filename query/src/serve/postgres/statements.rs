@@ -41,6 +41,8 @@ pub(super) enum Asks {
     Begin,
     /// A transaction ends.
     End(&'static str),
+    /// A transaction goes on from a savepoint, also after an error.
+    GoOn,
     /// Nothing, which is done under this name.
     Nothing(&'static str),
     /// A cursor over a query.
@@ -117,7 +119,7 @@ fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refus
         Statement::StartTransaction { statements, exception: None, .. } if statements.is_empty() => Asks::Begin,
         Statement::Commit { .. } => Asks::End("COMMIT"),
         Statement::Rollback { savepoint: None, .. } => Asks::End("ROLLBACK"),
-        Statement::Rollback { savepoint: Some(_), .. } => Asks::Nothing("ROLLBACK"),
+        Statement::Rollback { savepoint: Some(_), .. } => Asks::GoOn,
         Statement::Savepoint { .. } => Asks::Nothing("SAVEPOINT"),
         Statement::ReleaseSavepoint { .. } => Asks::Nothing("RELEASE"),
         Statement::Discard { object_type: DiscardObject::ALL } => Asks::Close(None),
@@ -232,6 +234,9 @@ mod tests {
             "show tables",
             "begin",
             "START TRANSACTION READ ONLY",
+            "begin isolation level serializable read only deferrable",
+            "START TRANSACTION READ ONLY NOT DEFERRABLE",
+            "rollback to savepoint a",
             "commit",
             "abort",
             "set application_name = 'psql'",

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use datafusion::functions_aggregate::all_default_aggregate_functions;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Ident, JoinConstraint, JoinOperator, LimitClause, ObjectName, Query, SelectItem, SetExpr,
-    Statement, TableFactor, TableWithJoins, Value,
+    Statement, TableFactor, TableWithJoins, Value, Visit,
 };
 
 use super::adapted::{call, parsed};
@@ -96,7 +96,7 @@ fn shield(expr: &mut Expr) {
 /// if it depends on the row it is asked for, and that there may be none. Two are an error, as they are in PostgreSQL.
 fn take_one(expr: &mut Expr) -> Result<(), Refused> {
     let Expr::Subquery(query) = expr else { return Ok(()) };
-    if says_nothing(query) || is_one_row(query) {
+    if says_nothing(query) || is_of_bases(query) || is_one_row(query) {
         return Ok(());
     }
     let (mut list, takes_first) = (query.clone(), takes_first(query));
@@ -159,8 +159,29 @@ fn calls_aggregate(part: &SelectItem) -> bool {
     found.is_break()
 }
 
+/// Whether a query asks from which type a type is derived, and that from which.
+pub(super) fn is_of_bases(query: &Query) -> bool {
+    query.with.as_ref().is_some_and(|with| with.recursive) && names(query, "typbasetype")
+}
+
+/// Whether a part of a statement names a column.
+pub(super) fn names(part: &impl Visit, column: &str) -> bool {
+    let named = expressions(part, &mut |expr| {
+        let name = match expr {
+            Expr::Identifier(name) => Some(name),
+            Expr::CompoundIdentifier(names) => names.last(),
+            _ => None,
+        };
+        match name {
+            Some(name) if name.value.eq_ignore_ascii_case(column) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    });
+    named.is_break()
+}
+
 /// Whether a query names columns of tables that it does not read.
-fn is_correlated(query: &Query) -> bool {
+pub(super) fn is_correlated(query: &Query) -> bool {
     let mut own = Own(BTreeSet::new());
     let _ = look(query, &mut own);
     let outer = expressions(query, &mut |expr| match expr {

@@ -9,8 +9,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Int32Array, IntervalMonthDayNanoArray, RecordBatch, StringArray, new_null_array,
+    ArrayRef, AsArray, BooleanArray, Int32Array, IntervalMonthDayNanoArray, ListBuilder, RecordBatch, StringArray,
+    StringBuilder, new_null_array,
 };
+use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int32Type, IntervalMonthDayNano, IntervalUnit, Schema, SchemaRef, TimeUnit};
 use arrow::ipc::writer::FileWriter;
 use datafusion::catalog::{MemTable, TableFunctionArgs, TableFunctionImpl, TableProvider};
@@ -30,6 +32,10 @@ const FILLED: [&str; 4] = ["pg_settings", "pg_timezone_names", "pg_user", "pg_av
 /// Columns of `pg_type` that name functions, which PostgreSQL compares by their numbers.
 const FUNCTIONS_OF_TYPES: [&str; 8] =
     ["typsubscript", "typinput", "typoutput", "typreceive", "typsend", "typmodin", "typmodout", "typanalyze"];
+
+/// Columns of `pg_proc` that are lists. Numbers of types are as wide as drivers take them.
+const LISTS_OF_FUNCTIONS: [(&str, &str); 3] =
+    [("proallargtypes", "int8[]"), ("proargmodes", "text[]"), ("proargnames", "text[]")];
 
 /// Tables without rows, by name.
 static SCHEMAS: LazyLock<BTreeMap<&'static str, SchemaRef>> = LazyLock::new(|| listed(EMPTY));
@@ -80,6 +86,22 @@ pub(super) struct AllSettings;
 impl TableFunctionImpl for AllSettings {
     fn call_with_args(&self, _: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
         of_rows(settings()?)
+    }
+}
+
+/// A function of one value that stands in the place of a table: `SELECT * FROM current_database()`.
+#[derive(Debug)]
+pub(super) struct OneValue {
+    /// Its name, and that of its column.
+    pub name: &'static str,
+    pub value: &'static str,
+}
+
+impl TableFunctionImpl for OneValue {
+    fn call_with_args(&self, _: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
+        let columns = Arc::new(Schema::new(vec![field(self.name, "name")]));
+        let value: ArrayRef = Arc::new(StringArray::from(vec![self.value]));
+        of_rows(batch(&columns, 1, HashMap::from([(self.name, value)]))?)
     }
 }
 
@@ -179,9 +201,11 @@ fn field(name: &str, kind: &str) -> Field {
     field
 }
 
-/// The library's tables, with the functions of types by their numbers: drivers look these up in `pg_proc`.
+/// The library's tables, with the functions of types by their numbers: drivers look these up in `pg_proc`. What a
+/// function takes is lists there, which the library has as texts.
 pub(super) fn of_library() -> Result<PgCatalogStaticTables> {
     let mut tables = PgCatalogStaticTables::try_new()?;
+    tables.pg_proc = Arc::new(with_lists(&tables.pg_proc)?);
     let mut numbers: HashMap<String, i32> = HashMap::new();
     for rows in tables.pg_proc.data() {
         let (Some(oids), Some(names)) = (rows.column_by_name("oid"), rows.column_by_name("proname")) else { continue };
@@ -213,8 +237,41 @@ pub(super) fn of_library() -> Result<PgCatalogStaticTables> {
     Ok(tables)
 }
 
+/// The table of functions, with lists of arguments that are lists.
+fn with_lists(table: &ArrowTable) -> Result<ArrowTable> {
+    let kind_of = |name: &str| LISTS_OF_FUNCTIONS.iter().find(|(list, _)| *list == name).map(|(_, kind)| *kind);
+    let old = table.schema();
+    let fields = old.fields().iter().map(|of| match kind_of(of.name()) {
+        Some(kind) => Arc::new(field(of.name(), kind)),
+        None => Arc::clone(of),
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let mut written = FileWriter::try_new(Vec::new(), &schema)?;
+    for rows in table.data() {
+        let columns = rows.columns().iter().zip(old.fields()).map(|(column, of)| -> Result<ArrayRef> {
+            let Some(kind) = kind_of(of.name()) else { return Ok(Arc::clone(column)) };
+            let mut lists = ListBuilder::new(StringBuilder::new());
+            for list in column.as_string::<i32>() {
+                lists.append_option(list.map(elements));
+            }
+            Ok(cast(&lists.finish(), field("", kind).data_type())?)
+        });
+        written.write(&RecordBatch::try_new(Arc::clone(&schema), columns.collect::<Result<_>>()?)?)?;
+    }
+    ArrowTable::from_ipc_data(written.into_inner()?)
+}
+
+/// The elements of a list, as the library writes it: `['i', 'o']`, `[114, 25]`.
+fn elements(list: &str) -> impl Iterator<Item = Option<&str>> {
+    let inner = list.trim_matches(['[', ']']);
+    let all = inner.split(',').map(|element| element.trim().trim_matches(['\'', '"']));
+    all.filter(move |_| !inner.is_empty()).map(Some)
+}
+
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::Int64Type;
+
     use super::*;
 
     #[test]
@@ -226,6 +283,19 @@ mod tests {
             assert!(table.schema().fields().iter().all(|field| !field.name().contains(' ')), "{name}");
         }
         assert!(table("clicks").expect("none").is_none());
+    }
+
+    #[test]
+    fn functions_have_lists_of_what_they_take() {
+        assert_eq!(elements("['from_json', 'key']").collect::<Vec<_>>(), [Some("from_json"), Some("key")]);
+        assert_eq!(elements("[]").count(), 0);
+        let tables = of_library().expect("tables");
+        let rows = &tables.pg_proc.data()[0];
+        let names = rows.column_by_name("proname").expect("a name").as_string::<i32>();
+        let at = names.iter().position(|name| name == Some("json_each")).expect("json_each is a function");
+        let list = |name: &str| rows.column_by_name(name).expect("a list").as_list::<i32>().value(at);
+        assert_eq!(list("proallargtypes").as_primitive::<Int64Type>().values(), &[114, 25, 114]);
+        assert_eq!(list("proargmodes").as_string::<i32>().iter().flatten().collect::<String>(), "ioo");
     }
 
     #[test]

@@ -30,3 +30,18 @@ SELECT to_regclass('public.clicks') IS NOT NULL AS is_there, to_regclass('public
 
 -- some: numbers
 SELECT n FROM generate_series(1, 3) AS s(n) ORDER BY n FETCH FIRST 2 ROWS ONLY
+
+-- some: the number of a type
+SELECT oid FROM pg_type WHERE oid = to_regtype('timestamptz')
+
+-- some: what a function takes
+SELECT proargnames[1], proallargtypes[2] FROM pg_proc WHERE proname = 'json_each'
+
+-- some: values in brackets, as drivers write them into statements
+SELECT count(*) FROM clicks_minute WHERE ad_id = ANY(('{"1","2"}')) AND clicks = ANY(('{10,20}')::bigint[]) LIMIT ('1')
+
+-- some: values in the place of tables, as TypeORM asks when it connects
+SELECT * FROM current_database()
+
+-- some: the same of the schema
+SELECT * FROM current_schema()

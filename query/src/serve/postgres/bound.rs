@@ -1,0 +1,147 @@
+//! The values that are bound to a prepared statement.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, Date32Type, TimeUnit};
+use chrono::{DateTime, FixedOffset, NaiveDate, NaiveDateTime};
+use datafusion::common::ParamValues;
+use datafusion::scalar::ScalarValue;
+use datafusion_postgres::arrow_pg::datatypes::df::deserialize_parameters_with_server_types;
+use datafusion_postgres::pgwire::api::Type;
+use datafusion_postgres::pgwire::api::portal::{Format, Portal};
+use datafusion_postgres::pgwire::api::stmt::StoredStatement;
+use datafusion_postgres::pgwire::error::PgWireResult;
+
+use super::arrays::elements;
+use super::errors::Refused;
+use super::placed::times;
+use super::prepared::{Prepared, wire_type};
+
+/// The values that are bound to a statement.
+pub(super) fn values(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<ScalarValue>> {
+    let (statement, count) = (&portal.statement, portal.parameter_len());
+    let known = &statement.statement.parameters;
+    if count != known.len() {
+        let why = format!("the statement has {} parameters, and {count} are bound", known.len());
+        return Err(Refused::protocol(&why).into());
+    }
+    if let Format::Individual(formats) = &portal.parameter_format
+        && formats.len() != count
+    {
+        let why = "the parameters have a format each, or all one; there is another number of formats";
+        return Err(Refused::protocol(why).into());
+    }
+    let (mut wire, mut kinds, mut own) = (Vec::with_capacity(count), Vec::with_capacity(count), BTreeMap::new());
+    for (place, known) in known.iter().enumerate() {
+        let theirs = statement.parameter_types.get(place).cloned().flatten();
+        let is_time = known.as_ref().is_some_and(DataType::is_temporal);
+        let is_taken = match theirs {
+            // What a statement casts, it casts from the type that the client says.
+            Some(_) => !statement.statement.says(place),
+            // Times are written in more ways than the wire knows: as text, the planner reads them as it does in SQL.
+            None => !is_time || portal.parameter_format.is_binary(place),
+        };
+        let kind = known.as_ref().filter(|_| is_taken);
+        let bound = wire_type(kind)?;
+        let list = own_list(portal, place, theirs.as_ref().unwrap_or(&bound))?;
+        let is_own = list.is_some();
+        own.extend(list.map(|list| (place, list)));
+        wire.push(if is_own { Type::TEXT } else { bound });
+        kinds.push(kind.filter(|_| !is_own));
+    }
+    let rest = (!own.is_empty()).then(|| without(portal, &own));
+    let wire: Vec<_> = wire.iter().map(Some).collect();
+    let read = deserialize_parameters_with_server_types(rest.as_ref().unwrap_or(portal), &kinds, &wire)?;
+    let ParamValues::List(values) = read else {
+        return Err(Refused::protocol("parameters have numbers, not names").into());
+    };
+    let values = values.into_iter().zip(known).enumerate().map(|(place, (value, known))| {
+        own.remove(&place).unwrap_or_else(|| match value.value {
+            value if *known == Some(DataType::Date32) => day(value),
+            // Its digits are counted without the zeros behind the point.
+            ScalarValue::Decimal128(digits, _, scale) if known.is_none() => {
+                ScalarValue::Decimal128(digits, DECIMAL128_MAX_PRECISION, scale)
+            }
+            value => value,
+        })
+    });
+    Ok(values.collect())
+}
+
+/// A list of times, or of numbers of what is in the catalog, which the library does not read; or of texts that are
+/// written, of which it takes empty ones, and `"NULL"`, for null.
+fn own_list(portal: &Portal<Arc<Prepared>>, place: usize, wire: &Type) -> PgWireResult<Option<ScalarValue>> {
+    let (kind, all): (_, Option<Vec<_>>) = match *wire {
+        Type::TIMESTAMPTZ_ARRAY => {
+            let all = portal.parameter::<Vec<Option<DateTime<FixedOffset>>>>(place, wire)?;
+            let micros = |time: Option<DateTime<FixedOffset>>| time.map(|time| time.timestamp_micros());
+            let one = |time| ScalarValue::TimestampMicrosecond(micros(time), Some("UTC".into()));
+            (times(), all.map(|all| all.into_iter().map(one).collect()))
+        }
+        Type::TIMESTAMP_ARRAY => {
+            let all = portal.parameter::<Vec<Option<NaiveDateTime>>>(place, wire)?;
+            let micros = |time: Option<NaiveDateTime>| time.map(|time| time.and_utc().timestamp_micros());
+            let one = |time| ScalarValue::TimestampMicrosecond(micros(time), None);
+            let kind = DataType::Timestamp(TimeUnit::Microsecond, None);
+            (kind, all.map(|all| all.into_iter().map(one).collect()))
+        }
+        Type::DATE_ARRAY => {
+            let all = portal.parameter::<Vec<Option<NaiveDate>>>(place, wire)?;
+            let one = |day: Option<NaiveDate>| ScalarValue::Date32(day.map(Date32Type::from_naive_date));
+            (DataType::Date32, all.map(|all| all.into_iter().map(one).collect()))
+        }
+        Type::TEXT_ARRAY | Type::VARCHAR_ARRAY if !portal.parameter_format.is_binary(place) => {
+            let read = |text: String| elements(&text).ok_or_else(|| Refused::malformed("an array is written '{a,b}'"));
+            let all = portal.parameter::<String>(place, &Type::TEXT)?.map(read).transpose()?;
+            (DataType::Utf8, all.map(|all| all.into_iter().map(ScalarValue::Utf8).collect()))
+        }
+        Type::OID_ARRAY => {
+            let all = portal.parameter::<Vec<Option<u32>>>(place, wire)?;
+            let one = |number: Option<u32>| ScalarValue::Int64(number.map(i64::from));
+            (DataType::Int64, all.map(|all| all.into_iter().map(one).collect()))
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(match all {
+        Some(all) => ScalarValue::List(ScalarValue::new_list_nullable(&all, &kind)),
+        None => ScalarValue::new_null_list(kind, true, 1),
+    }))
+}
+
+/// The same without these values, of which nothing is said either.
+fn without(portal: &Portal<Arc<Prepared>>, own: &BTreeMap<usize, ScalarValue>) -> Portal<Arc<Prepared>> {
+    let statement = &portal.statement;
+    let types = statement.parameter_types.iter().enumerate();
+    let types = types.map(|(place, kind)| kind.clone().filter(|_| !own.contains_key(&place))).collect();
+    let stored = StoredStatement::new(statement.id.clone(), Arc::clone(&statement.statement), types);
+    let mut without = Portal::new_cursor(portal.name.clone(), Arc::new(stored));
+    without.parameter_format = portal.parameter_format.clone();
+    let values = portal.parameters.iter().enumerate();
+    without.parameters = values.map(|(place, value)| value.clone().filter(|_| !own.contains_key(&place))).collect();
+    without
+}
+
+/// A day as it is written, without the time zone that the driver of Java puts behind it.
+fn day(value: ScalarValue) -> ScalarValue {
+    let written = match &value {
+        ScalarValue::Utf8(Some(text)) => text.split_once(' '),
+        _ => None,
+    };
+    let day = written.filter(|(_, zone)| zone.starts_with(['+', '-'])).map(|(day, _)| day.to_owned());
+    day.map_or(value, |day| ScalarValue::Utf8(Some(day)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_has_no_time_zone() {
+        let text = |text: &str| ScalarValue::Utf8(Some(text.to_owned()));
+        assert_eq!(day(text("2026-03-07 +00")), text("2026-03-07"));
+        assert_eq!(day(text("2026-03-07")), text("2026-03-07"));
+        assert_eq!(day(text("2026-03-07 12:00:00")), text("2026-03-07 12:00:00"));
+        assert_eq!(day(ScalarValue::Date32(Some(1))), ScalarValue::Date32(Some(1)));
+    }
+}
