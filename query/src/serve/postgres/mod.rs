@@ -36,6 +36,7 @@ mod parameters;
 mod parsed;
 mod prepared;
 mod process;
+mod proofs;
 mod protocol;
 mod relay;
 mod rows;
@@ -66,6 +67,7 @@ use tracing::{debug, warn};
 use self::answering::Answering;
 use self::engine::Engine;
 use self::errors::Refused;
+use self::proofs::Proofs;
 pub use self::worker::work;
 pub use self::workers::Program;
 use self::workers::Workers;
@@ -97,6 +99,7 @@ const END_MAX: Duration = Duration::from_secs(3);
 pub struct Postgres {
     answering: Answering,
     keys: Option<Arc<Keys>>,
+    proofs: Proofs,
     cancels: Arc<ConnectionManager>,
     names: RandomPidSecretKeyGenerator,
     metrics: Arc<Metrics>,
@@ -120,6 +123,7 @@ impl Postgres {
         Self {
             answering,
             keys,
+            proofs: Proofs::default(),
             cancels: Arc::new(ConnectionManager::new()),
             names: RandomPidSecretKeyGenerator::default(),
             metrics: Arc::new(Metrics::new()),
