@@ -46,6 +46,7 @@ mod statements;
 mod steps;
 mod tables;
 mod times;
+mod turns;
 mod under_way;
 mod worker;
 mod workers;
