@@ -323,6 +323,12 @@ mod tests {
     }
 
     #[test]
+    fn who_gives_way_is_told_that_the_session_was_idle() {
+        let PgWireError::UserError(told) = Why::GaveWay.told() else { panic!("it is for who asks") };
+        assert_eq!((told.code.as_str(), told.severity.as_str()), ("57P05", "FATAL"));
+    }
+
+    #[test]
     fn what_the_system_tells_of_memory_is_read() {
         assert_eq!(own_memory("VmRSS:\t  9 kB\nRssAnon:\t    5120 kB\nRssFile:\t 1 kB\n"), Some(5 << 20));
         assert_eq!(own_memory("VmRSS:\t 9 kB\n"), None);
