@@ -143,6 +143,14 @@ impl Keys {
         Some((line.who(), proof.server_last(line.verifier.as_ref()?)))
     }
 
+    /// Who proves to have this key, and what the server says to that.
+    pub(super) fn proved_of(&self, key: KeyId, proof: &Proof) -> Option<(Who, String)> {
+        let lines = self.lines();
+        let line = line_of(&lines, key)?;
+        let verifier = line.verifier.as_ref()?;
+        bool::from(proof.is_of(verifier)).then(|| (line.who(), proof.server_last(verifier)))
+    }
+
     /// Waits until the key of somebody is none any more, or sees something else than it saw.
     pub(super) async fn until_lost(&self, who: &Who) {
         // What says so is never gone before the keys are.
@@ -198,13 +206,17 @@ impl Keys {
 
 /// Who has a key, if it is one.
 fn of_key(lines: &[Line], key: KeyId) -> Option<Who> {
+    line_of(lines, key).map(Line::who)
+}
+
+/// The line of a key, if it is one.
+fn line_of(lines: &[Line], key: KeyId) -> Option<&Line> {
     let mut found = u32::MAX;
     for (place, line) in (0_u32..).zip(lines) {
         found.conditional_assign(&place, line.hash.ct_eq(&key.0));
     }
     let is_there: Choice = !found.ct_eq(&u32::MAX);
-    let line = if bool::from(is_there) { lines.get(found as usize) } else { None };
-    line.map(Line::who)
+    if bool::from(is_there) { lines.get(found as usize) } else { None }
 }
 
 /// Whether the key of somebody is still one, and sees what it saw.

@@ -31,6 +31,7 @@ mod scram;
 mod served;
 mod server;
 mod tls;
+mod unread;
 
 pub use asked::Asked;
 pub use keys::Keys;

@@ -72,6 +72,12 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, why)
     }
 
+    /// Who asks does not read what they have asked for.
+    pub fn unread() -> Self {
+        let why = "answers to this key are on their way, and take as much as they may; read them, and ask again";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, why)
+    }
+
     /// Who asks may not see that.
     pub fn not_seen(campaign: &str) -> Self {
         let campaign = campaign.escape_debug();

@@ -130,14 +130,14 @@ async fn total(
     if let Some(had) = had(&served, &wanted) {
         return Ok(had);
     }
-    let answer = served.answer(&who, question.as_of, served.totals.total(&question)).await?;
+    let (answer, asked) = served.answer(&who, question.as_of, served.totals.total(&question)).await?;
     let rows = answers::total(&answer, &question.whom)?;
     let named = match question.whom {
         Whom::All => None,
         Whom::Ad(_) | Whom::Ads(_) => Some(column::AD_ID),
         Whom::Campaign(_) | Whom::Campaigns(_) => Some(column::CAMPAIGN_ID),
     };
-    Ok(wanted.answer(rows, named, Of::answer(&answer.at, &question)))
+    served.send(&who, asked, wanted.answer(rows, named, Of::answer(&answer.at, &question))).await
 }
 
 /// What an ad, a campaign, or all together have got in each minute, hour or day
@@ -157,9 +157,10 @@ async fn series(
     if let Some(had) = had(&served, &wanted) {
         return Ok(had);
     }
-    let answer = served.answer(&who, question.as_of, served.totals.series(&question, by)).await?;
+    let (answer, asked) = served.answer(&who, question.as_of, served.totals.series(&question, by)).await?;
     let rows = answers::series(&answer)?;
-    Ok(wanted.answer(rows, Some(column::WINDOW_START), Of::answer(&answer.at, &question)))
+    let told = wanted.answer(rows, Some(column::WINDOW_START), Of::answer(&answer.at, &question));
+    served.send(&who, asked, told).await
 }
 
 /// Which ads, or campaigns, have got most clicks
@@ -179,10 +180,10 @@ async fn top(
     if let Some(had) = had(&served, &wanted) {
         return Ok(had);
     }
-    let answer = served.answer(&who, question.as_of, served.totals.page(&question, page)).await?;
+    let (answer, asked) = served.answer(&who, question.as_of, served.totals.page(&question, page)).await?;
     let rows = answers::top(&answer, question.detail)?;
     let named = if question.detail == Detail::Campaigns { column::CAMPAIGN_ID } else { column::AD_ID };
-    Ok(wanted.answer(rows, Some(named), Of::answer(&answer.at, &question)))
+    served.send(&who, asked, wanted.answer(rows, Some(named), Of::answer(&answer.at, &question))).await
 }
 
 fn wanted<'a>(served: &Served, question: &'a Question, more: String, headers: &'a HeaderMap) -> Wanted<'a> {
@@ -202,13 +203,13 @@ async fn plot(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let (question, by, width) = Asked::of(query.as_deref().unwrap_or_default(), now())?.plot(&who.sees)?;
-    let answer = served.answer(&who, question.as_of, served.totals.series(&question, by)).await?;
+    let (answer, asked) = served.answer(&who, question.as_of, served.totals.series(&question, by)).await?;
     let drawn = live::draw(&answers::series(&answer)?, &question, &answer.at, by, width);
     let drawn = drawn.map_err(|error| {
         tracing::error!(%error, "a plot failed");
         Problem::internal()
     })?;
-    Ok(([(CONTENT_TYPE, SVG)], drawn).into_response())
+    served.send(&who, asked, ([(CONTENT_TYPE, SVG)], drawn).into_response()).await
 }
 
 async fn ready(State(served): Served_) -> Result<&'static str, Problem> {

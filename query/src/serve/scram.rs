@@ -165,22 +165,23 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> Bytes32 {
     mac.finalize().into_bytes().into()
 }
 
+/// What a client does with a key.
+#[cfg(test)]
+pub(super) fn answer(key: &str, begun: &Begun, client_first: &str) -> Vec<u8> {
+    let without_proof = format!("c=biws,r={}", begun.nonce);
+    let message = format!("{client_first},{},{without_proof}", begun.server_first());
+    let client = hmac(&salted(key), &[b"Client Key"]);
+    let stored: Bytes32 = Sha256::digest(client).into();
+    let mut proof = hmac(&stored, &[message.as_bytes()]);
+    proof.iter_mut().zip(client).for_each(|(byte, with)| *byte ^= with);
+    format!("{without_proof},p={}", STANDARD.encode(proof)).into_bytes()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const RANDOM: [u8; 32] = [7; 32];
-
-    /// What a client does with a key.
-    fn answer(key: &str, begun: &Begun, client_first: &str) -> Vec<u8> {
-        let without_proof = format!("c=biws,r={}", begun.nonce);
-        let message = format!("{client_first},{},{without_proof}", begun.server_first());
-        let client = hmac(&salted(key), &[b"Client Key"]);
-        let stored: Bytes32 = Sha256::digest(client).into();
-        let mut proof = hmac(&stored, &[message.as_bytes()]);
-        proof.iter_mut().zip(client).for_each(|(byte, with)| *byte ^= with);
-        format!("{without_proof},p={}", STANDARD.encode(proof)).into_bytes()
-    }
 
     #[test]
     fn who_has_a_key_logs_in_and_nobody_else() {

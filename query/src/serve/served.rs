@@ -6,6 +6,7 @@ use std::error::Error;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::response::Response;
 use chrono::{DateTime, Utc};
 use lake_schemas::commit::Version;
 use lake_schemas::{Lake, LakeError, Table};
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::keys::{KeyId, Keys, Who};
 use super::metrics::Metrics;
 use super::problem::{Problem, Telling};
+use super::unread::Unread;
 use crate::error::QueryError;
 use crate::locked::lock;
 use crate::sees::Sees;
@@ -35,9 +37,12 @@ const QUESTIONS_PER_PROCESSOR: usize = 8;
 /// takes, others find a place.
 const SHARE: usize = 4;
 
-/// Questions of one key that may wait for an answer at once: those of a hundred pages. Who asks more is told to come
-/// again.
+/// Questions of one key that may wait for an answer at once, or for somebody to read it: those of a hundred pages. Who
+/// asks more is told to come again.
 const QUESTIONS_PER_KEY: usize = 400;
+
+/// The part of the memory that is for answers on their way.
+const UNREAD_SHARE: usize = 8;
 
 /// How long an answer may take, the wait for a place included: nobody waits longer for a page.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -48,7 +53,8 @@ pub(super) struct Served {
     pub metrics: Arc<Metrics>,
     keys: Option<Arc<Keys>>,
     places: Semaphore,
-    waiting: Waiting,
+    waiting: Arc<Waiting>,
+    unread: Arc<Unread>,
     looked: Mutex<Looked>,
 }
 
@@ -59,7 +65,7 @@ impl Who {
     }
 }
 
-/// The questions of each key that are not answered yet, of keys that have any.
+/// The questions of each key that are not answered yet, or whose answers are not read yet, of keys that have any.
 struct Waiting {
     of_keys: Mutex<HashMap<KeyId, OfKey>>,
     /// How many of one key may be answered at once.
@@ -74,12 +80,12 @@ struct OfKey {
 
 impl Waiting {
     /// None yet, where there are so many places.
-    fn new(places: usize) -> Self {
-        Self { of_keys: Mutex::default(), share: places.div_ceil(SHARE) }
+    fn new(places: usize) -> Arc<Self> {
+        Arc::new(Self { of_keys: Mutex::default(), share: places.div_ceil(SHARE) })
     }
 
     /// Counts a question as long as what is returned is held, unless there are too many of its key.
-    fn enter(&self, who: &Who) -> Result<Option<Waits<'_>>, Problem> {
+    fn enter(self: &Arc<Self>, who: &Who) -> Result<Option<Waits>, Problem> {
         let Some(key) = who.key else { return Ok(None) };
         let mut all = lock(&self.of_keys);
         let none = || OfKey { questions: 0, turns: Arc::new(Semaphore::new(self.share)) };
@@ -88,19 +94,19 @@ impl Waiting {
             return Err(Problem::too_many(QUESTIONS_PER_KEY));
         }
         of_key.questions += 1;
-        Ok(Some(Waits { all: self, key, turns: Arc::clone(&of_key.turns) }))
+        Ok(Some(Waits { all: Arc::clone(self), key, turns: Arc::clone(&of_key.turns) }))
     }
 }
 
-/// A question that is not answered yet.
-struct Waits<'a> {
-    all: &'a Waiting,
+/// A question whose answer has not been sent yet.
+pub(super) struct Waits {
+    all: Arc<Waiting>,
     key: KeyId,
     /// Those of its key, which wait for each other before they wait for a place.
     turns: Arc<Semaphore>,
 }
 
-impl Drop for Waits<'_> {
+impl Drop for Waits {
     fn drop(&mut self) {
         let mut all = lock(&self.all.of_keys);
         if let Entry::Occupied(mut of_key) = all.entry(self.key) {
@@ -139,12 +145,14 @@ impl Looked {
 impl Served {
     pub fn new(lake: Lake, keys: Option<Arc<Keys>>, memory: usize) -> Result<Self, QueryError> {
         let places = std::thread::available_parallelism().map_or(1, usize::from) * QUESTIONS_PER_PROCESSOR;
+        let unread = memory / UNREAD_SHARE;
         Ok(Self {
-            totals: Totals::within(lake, memory)?,
+            totals: Totals::within(lake, memory - unread)?,
             metrics: Arc::new(Metrics::new()),
             keys,
             places: Semaphore::new(places),
             waiting: Waiting::new(places),
+            unread: Unread::new(unread),
             looked: Mutex::new(Looked { at: None, why_not: "the lake is being looked at".to_owned() }),
         })
     }
@@ -169,13 +177,14 @@ impl Served {
         self.keys.is_some()
     }
 
-    /// Answers a question, if the lake was found not long ago, when there is a place, and in time.
+    /// Answers a question, if the lake was found not long ago, when there is a place, and in time; and says with what
+    /// it is to be sent, see [`Served::send`].
     pub async fn answer(
         &self,
         who: &Who,
         as_of: AsOf,
         question: impl Future<Output = Result<Answer, QueryError>>,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<(Answer, Option<Waits>), Problem> {
         self.is_ready(who.telling())?;
         let asked = self.waiting.enter(who)?;
         let _in_flight = self.metrics.in_flight();
@@ -189,7 +198,13 @@ impl Served {
         });
         let seconds = ANSWER_MAX.as_secs();
         let late = |_| Problem::busy(format!("no answer within {seconds} s; ask again, or for less time"));
-        answer.await.map_err(late)?.map_err(|error| Problem::of(error, as_of, who.telling()))
+        let answer = answer.await.map_err(late)?.map_err(|error| Problem::of(error, as_of, who.telling()))?;
+        Ok((answer, asked))
+    }
+
+    /// An answer to a question, which counts among those of its key until it has been sent.
+    pub async fn send(&self, who: &Who, asked: Option<Waits>, answer: Response) -> Result<Response, Problem> {
+        self.unread.hold(who.key, answer, asked).await
     }
 
     /// Whether the lake was found not long ago; if not, why.

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use datafusion::datasource::MemTable;
+use datafusion::error::Result as SqlResult;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use lake_schemas::minute::{Measure, Parameters};
@@ -25,8 +27,8 @@ use crate::output::visible;
 /// reads more of them.
 const IDS_MAX: usize = 1_000;
 
-/// Sums that may have clicks which were counted again: some hundred bytes each.
-const SUMS_MAX: usize = 1_000_000;
+/// How often sums that have clicks which were counted again are there: as they are found, and as a table.
+const HELD: usize = 2;
 
 /// A click that was counted.
 #[derive(Clone, Debug)]
@@ -46,6 +48,37 @@ pub struct CountedAgain {
     pub click_id: String,
     /// Where, in the order of partitions and offsets.
     pub counted: Vec<Counted>,
+}
+
+/// What a table must have beyond the plain recount, within the memory of the session.
+#[derive(Default)]
+pub(super) struct Beyond {
+    /// By window and dimensions.
+    pub sums: BTreeMap<Key, Sums>,
+    memory: Option<MemoryReservation>,
+}
+
+impl Beyond {
+    fn within(pool: &Arc<dyn MemoryPool>) -> Self {
+        let memory = MemoryConsumer::new("sums of clicks that were counted again").register(pool);
+        Self { sums: BTreeMap::new(), memory: Some(memory) }
+    }
+
+    /// The sums of a key, of which there may be more than there is memory for.
+    fn of(&mut self, key: &Key) -> SqlResult<&mut Sums> {
+        if let Some(memory) = &self.memory
+            && !self.sums.contains_key(key)
+        {
+            memory.try_grow(HELD * bytes_of(key))?;
+        }
+        Ok(self.sums.entry(key.clone()).or_default())
+    }
+}
+
+/// Bytes of a key and its sums.
+fn bytes_of(key: &Key) -> usize {
+    let values = key.dimensions.iter().map(|value| size_of_val(value) + value.as_ref().map_or(0, String::len));
+    size_of::<(Key, Sums)>() + values.sum::<usize>()
 }
 
 /// What is known of copies.
@@ -92,7 +125,7 @@ impl Copies {
 
     /// Goes through the ids of a partition that may have been counted again, as the table did: what it must have beyond
     /// the plain recount.
-    pub async fn look_at(&mut self, of: &Partition<'_>) -> Result<BTreeMap<Key, Sums>, QueryError> {
+    pub async fn look_at(&mut self, of: &Partition<'_>) -> Result<Beyond, QueryError> {
         let horizon_ms = of.parameters.dedup_horizon_ms;
         let suspects = format!(
             "select click_id from taken where taken_for = 'click' and click_id is not null group by click_id \
@@ -108,7 +141,7 @@ impl Copies {
             timestamp(of.stand.emitted_ms, i64::MIN),
             of.stand.drained.unwrap_or(0),
         );
-        let mut beyond: BTreeMap<Key, Sums> = BTreeMap::new();
+        let mut beyond = Beyond::within(of.context.task_ctx().memory_pool());
         let (mut known, mut counted): (Option<(String, i64)>, Vec<Counted>) = (None, Vec::new());
         let mut rows = of.stream_of_recount(&sql).await?;
         while let Some(batch) = rows.next().await {
@@ -124,15 +157,12 @@ impl Copies {
                 }
                 known = Some((click.click_id, click.event_time));
                 if is_same && click.is_due && of.asks_for(key.window, click.offset) {
-                    let sums = beyond.entry(key.clone()).or_default();
+                    let sums = beyond.of(&key).map_err(|_| too_many(of.partition))?;
                     sums[Measure::Clicks as usize] += 1;
                     sums[Measure::Duplicates as usize] -= 1;
                     sums[Measure::CostMicros as usize] += i128::from(click.cost_micros);
                 }
                 counted.push(Counted { partition: of.partition.clone(), offset: click.offset, window: key.window });
-                if beyond.len() > SUMS_MAX {
-                    return Err(too_many(of.partition));
-                }
             }
         }
         if let Some((click_id, _)) = known {
@@ -161,8 +191,8 @@ impl Copies {
 
 fn too_many(partition: &TopicPartition) -> QueryError {
     let why = format!(
-        "{partition}: clicks of more than {SUMS_MAX} sums were counted again because their copies are further apart than the \
-         dedup horizon; verify a part of them with --from and --to"
+        "{partition}: the sums with clicks that were counted again, because their copies are further apart than the dedup \
+         horizon, take more memory than there is; verify a part of them with --from and --to, or give --memory-limit more"
     );
     LakeError::Refused(why).into()
 }
@@ -199,5 +229,32 @@ impl fmt::Display for CountedAgain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let counted = self.counted.iter().map(|one| format!("{}@{} in {}", one.partition, one.offset, one.window));
         write!(f, "{}: {}", visible(&self.click_id), counted.collect::<Vec<_>>().join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::execution::memory_pool::GreedyMemoryPool;
+
+    use super::*;
+
+    #[test]
+    fn sums_are_kept_within_the_memory_of_the_session() {
+        const ROOM: usize = 10;
+        let key = |minute: i64| Key {
+            window: EventTime::from_micros(minute * 60_000_000),
+            dimensions: vec![Some("spring".to_owned()), None],
+        };
+        let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(ROOM * HELD * bytes_of(&key(0))));
+        let mut beyond = Beyond::within(&pool);
+        for _ in 0..2 {
+            for minute in 0..ROOM {
+                beyond.of(&key(minute as i64)).expect("there is room, and what is known takes none")[0] += 1;
+            }
+        }
+        assert!(beyond.of(&key(-1)).is_err());
+        assert!(beyond.sums.len() == ROOM && beyond.sums.values().all(|sums| sums[0] == 2));
+        drop(beyond);
+        assert_eq!(pool.reserved(), 0);
     }
 }

@@ -24,7 +24,7 @@ pub use partition::{Key, Sums};
 pub use rolled_up::{RolledUp, RolledUps};
 pub use strangers::Stranger;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ use lake_schemas::stand::cut_of;
 use lake_schemas::{Cut, History, Lake, Stand, Table, TopicPartition, Windows};
 
 use self::compared::{KEPT_MAX, Minutes};
-use self::copies::Copies;
+use self::copies::{Beyond, Copies};
 use self::covered::Covered;
 use self::partition::{Partition, bounds};
 use crate::error::QueryError;
@@ -187,7 +187,7 @@ pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFutu
             let of = Partition::new(&context, &parameters, (partition, *stand), &history).await?;
             let beyond = match &mut copies {
                 Some(copies) => copies.look_at(&of).await?,
-                None => BTreeMap::new(),
+                None => Beyond::default(),
             };
             let recomputed = match asked.by {
                 Some(by) => {
@@ -197,14 +197,14 @@ pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFutu
                 }
                 None => None,
             };
-            let compared = of.recount(recomputed, &beyond).await?;
+            let compared = of.recount(recomputed, &beyond.sums).await?;
             recounted.extend(&compared.windows);
             audit.clicks += compared.clicks;
             audit.differing += compared.differing;
             let dimensions = parameters.dimension_columns();
             let differing = compared.first();
             let unexplained: BTreeSet<_> = differing.iter().map(|one| &one.key).collect();
-            for key in beyond.keys().filter(|key| !unexplained.contains(key)) {
+            for key in beyond.sums.keys().filter(|key| !unexplained.contains(key)) {
                 audit.explained_sums += 1;
                 if audit.explained.len() < KEPT_MAX {
                     audit.explained.push(format!("{partition} {}", visible(&key.named(&dimensions))));

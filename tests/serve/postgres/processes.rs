@@ -1,8 +1,10 @@
 //! Law: what a statement of one key does to the process that answers it, it does to no other key, to nobody who logs
 //! in, and not to the server; and who only connects keeps nobody out.
 
+mod ended;
+
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
@@ -33,12 +35,16 @@ const LOOK: Duration = Duration::from_millis(50);
 const SOON: Duration = Duration::from_secs(20);
 
 fn served(folder: &Path) -> (Served, Lake) {
+    served_within(folder, MEMORY)
+}
+
+fn served_within(folder: &Path, memory: usize) -> (Served, Lake) {
     let lake = lake::write(folder, Rows::All);
     let place = folder.join("lake");
     let arguments = ["--lake", place.to_str().expect("UTF-8"), "sql-worker"].map(OsString::from).to_vec();
     let program = Program { file: env!("CARGO_BIN_EXE_clicklake").into(), arguments };
     let keys = Arc::new(Keys::parse(KEYS).expect("keys"));
-    let server = Postgres::by_processes(program, Some(keys), MEMORY).expect("a folder for sockets");
+    let server = Postgres::by_processes(program, Some(keys), memory).expect("a folder for sockets");
     (Served::of(server), lake)
 }
 
@@ -81,7 +87,8 @@ struct Open {
 impl Open {
     fn of(served: &Served, key: &str) -> Self {
         let mut psql = Command::new("psql");
-        psql.args(["-X", "-A", "-t", "-q", "-d", &served.url(key)]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        psql.args(["-X", "-A", "-t", "-q", "-d", &served.url(key)]);
+        psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut psql = psql.spawn().expect("psql runs");
         let answers = BufReader::new(psql.stdout.take().expect("it is piped"));
         Self { psql, answers }
@@ -94,6 +101,15 @@ impl Open {
         let mut line = String::new();
         self.answers.read_line(&mut line).expect("psql answers");
         line.trim_end().to_owned()
+    }
+
+    /// What it has said of errors, when it is over.
+    fn last_words(mut self) -> String {
+        drop(self.psql.stdin.take());
+        let mut said = String::new();
+        let mut errors = self.psql.stderr.take().expect("it is piped");
+        errors.read_to_string(&mut said).expect("UTF-8");
+        said
     }
 }
 

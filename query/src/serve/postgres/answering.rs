@@ -126,6 +126,13 @@ impl By {
         }
     }
 
+    /// Takes note of whether the client has nothing under way, and no transaction.
+    pub fn rest(&self, rests: bool) {
+        if let Self::Process { process, .. } = self {
+            process.rest(rests);
+        }
+    }
+
     /// Why it was lost; `None`: it was closed.
     pub async fn why_lost(&self) -> Option<Why> {
         match self {

@@ -18,17 +18,20 @@ pub(super) struct Frames {
     known: usize,
     /// How much of the body is not.
     left: usize,
+    /// Whether nothing of the body is.
+    is_at_body: bool,
     /// Whether the last word has come.
     is_over: bool,
 }
 
 impl Frames {
-    /// Follows bytes that have come; returns how many of them are the client's. Those that are not follow the last
-    /// word.
-    pub fn follow(&mut self, bytes: &[u8]) -> usize {
+    /// Follows bytes that have come, and calls a function with the kind of each message, and the first byte of its
+    /// body if it has one, once that has come; returns how many of the bytes are the client's. Those that are not
+    /// follow the last word.
+    pub fn follow(&mut self, bytes: &[u8], call: &mut impl FnMut(u8, Option<u8>)) -> usize {
         let mut at = 0;
         while at < bytes.len() && !self.is_over {
-            at += self.step(&bytes[at..]);
+            at += self.step(&bytes[at..], call);
         }
         at
     }
@@ -37,14 +40,17 @@ impl Frames {
     pub fn finish(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() && !self.is_between() {
-            at += self.step(&bytes[at..]);
+            at += self.step(&bytes[at..], &mut |_, _| ());
         }
         at
     }
 
     /// Follows the next byte of a head, or all that is there of a body; returns how much that is.
-    fn step(&mut self, bytes: &[u8]) -> usize {
+    fn step(&mut self, bytes: &[u8], call: &mut impl FnMut(u8, Option<u8>)) -> usize {
         if self.left > 0 {
+            if std::mem::take(&mut self.is_at_body) {
+                call(self.head[0], Some(bytes[0]));
+            }
             let taken = self.left.min(bytes.len());
             self.left -= taken;
             return taken;
@@ -59,6 +65,10 @@ impl Frames {
             let length = self.head[HEAD_BYTES - LENGTH_BYTES..].iter();
             let length = length.fold(0_usize, |length, byte| (length << 8) | usize::from(*byte));
             (self.known, self.left) = (0, length.saturating_sub(LENGTH_BYTES));
+            self.is_at_body = self.left > 0;
+            if !self.is_at_body {
+                call(self.head[0], None);
+            }
         }
         1
     }
@@ -87,14 +97,26 @@ mod tests {
             let mut frames = Frames::default();
             let mut passed = 0;
             for part in bytes.chunks(cut) {
-                passed += frames.follow(part);
+                passed += frames.follow(part, &mut |_, _| ());
                 assert!(frames.is_over() || frames.is_between() == between.contains(&passed), "{cut}: {passed}");
             }
             assert_eq!((passed, frames.is_over(), frames.is_between()), (bytes.len() - 1, true, true), "{cut}");
         }
         let mut frames = Frames::default();
-        assert_eq!(frames.follow(&bytes[..7]), 7);
+        assert_eq!(frames.follow(&bytes[..7], &mut |_, _| ()), 7);
         assert!(!frames.is_between() && !frames.is_over());
+    }
+
+    #[test]
+    fn each_message_is_told_once_however_it_is_cut() {
+        let bytes = [b'Z', 0, 0, 0, 5, b'I', b'2', 0, 0, 0, 4, b'D', 0, 0, 0, 6, 7, 8];
+        for cut in 1..=bytes.len() {
+            let (mut frames, mut told) = (Frames::default(), Vec::new());
+            for part in bytes.chunks(cut) {
+                frames.follow(part, &mut |kind, first| told.push((kind, first)));
+            }
+            assert_eq!(told, [(b'Z', Some(b'I')), (b'2', None), (b'D', Some(7))], "{cut}");
+        }
     }
 
     #[test]
@@ -102,7 +124,7 @@ mod tests {
         let bytes = [b'D', 0, 0, 0, 6, 0, 0, b'2', 0, 0, 0, 4, LAST_WORD];
         for begun in 0..bytes.len() - 1 {
             let mut frames = Frames::default();
-            assert_eq!(frames.follow(&bytes[..begun]), begun);
+            assert_eq!(frames.follow(&bytes[..begun], &mut |_, _| ()), begun);
             let end = if begun == 0 || begun == 7 {
                 begun
             } else if begun < 7 {

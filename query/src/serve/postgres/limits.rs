@@ -7,17 +7,19 @@
 //! The tokens are those of the dialect that the text is parsed in. In another dialect the same letters are other
 //! tokens: what is one name or one string there may be a thousand operators here.
 
+mod copies;
+mod substituted;
+
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, Cte, Expr, Query, Statement, Value, ValueWithSpan, Visit,
-};
+use datafusion::sql::sqlparser::ast::{Cte, Expr, Query, Statement, Visit};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
+use self::copies::Times;
 use super::errors::Refused;
 use super::steps;
 use crate::sql::visited::{Look, look, relations};
@@ -69,27 +71,13 @@ const PLANS: [Keyword; 9] = [
 /// and so many take less than half a second.
 const STEPS_MAX: u32 = 1 << 18;
 
-/// Copies of expressions that the planner may make of a statement, see [`copies_of`]: so many take it a tenth of a
+/// Copies of expressions that the planner may make of a statement, see [`copies`]: so many take it a tenth of a
 /// second, and twice as many twice as long.
 const COPIES_MAX: u64 = 1 << 12;
 
-/// Conditions of a CASE up to which the planner writes it with AND and OR, if its values are true and false. With more
-/// it does so where they are written as such.
-const WRITTEN_OUT: usize = 2;
-
-/// Functions that the planner writes as a CASE, with their arguments in it twice.
-const WRITTEN_TWICE: [&str; 3] = ["coalesce", "ifnull", "nvl"];
-
-/// Operators that compare with a pattern: `a ~ 'b|c'` is `a LIKE '%b%' OR a LIKE '%c%'` to the planner.
-const MATCHES: [BinaryOperator; 4] = [
-    BinaryOperator::PGRegexMatch,
-    BinaryOperator::PGRegexIMatch,
-    BinaryOperator::PGRegexNotMatch,
-    BinaryOperator::PGRegexNotIMatch,
-];
-
-/// Alternatives of a pattern that the planner writes so.
-const ALTERNATIVES_MAX: u64 = 4;
+/// Expressions that columns may stand for beyond those that are written, see [`substituted`]: so many, in a chain of
+/// queries that doubles with each, take the planner a second, and four times as many ten times as long.
+const SUBSTITUTED_MAX: u64 = 1 << 12;
 
 /// Refuses a text that is too long to be looked at.
 pub(super) fn of_length(text: &str) -> Result<(), Refused> {
@@ -142,6 +130,9 @@ pub(super) fn of_statement(statement: &Statement) -> Result<(), Refused> {
     if found.grouping_sets > PLANS_MAX || found.copies > COPIES_MAX {
         return Err(too_complex());
     }
+    if substituted::beyond_written(statement) > SUBSTITUTED_MAX {
+        return Err(too_complex());
+    }
     let mut sizes: HashMap<&str, usize> = HashMap::new();
     // What is named may stand anywhere: each look finds the sizes of those that are made of what is known already.
     loop {
@@ -177,11 +168,8 @@ struct Found {
     grouping_sets: usize,
     /// Expressions that the planner makes beside those that are written.
     copies: u64,
-    /// How often the planner writes what stands in each of the expressions around the one that is looked at.
-    around: Vec<u64>,
-    /// Expressions to come that the planner writes more often than what stands around them, and how often, by where
-    /// they are.
-    again: HashMap<*const Expr, u64>,
+    /// How often the planner writes what is looked at.
+    times: Times,
 }
 
 impl Look for Found {
@@ -202,56 +190,14 @@ impl Look for Found {
             _ => 1,
         };
         self.grouping_sets = self.grouping_sets.saturating_mul(sets);
-        let again = self.again.remove(&std::ptr::from_ref(expr)).unwrap_or(1);
-        let times = self.around.last().copied().unwrap_or(1).saturating_mul(again);
-        self.again.extend(again_of(expr));
-        self.copies = self.copies.saturating_add(times - 1);
-        self.around.push(times.saturating_mul(copies_of(expr)));
+        self.copies = self.copies.saturating_add(self.times.enter(expr) - 1);
         ControlFlow::Continue(())
     }
 
     fn after_expr(&mut self, _: &Expr) -> ControlFlow<()> {
-        self.around.pop();
+        self.times.leave();
         ControlFlow::Continue(())
     }
-}
-
-/// How often the planner writes what an expression is made of: `a BETWEEN b AND c` is `a >= b AND a <= c` to it, so
-/// that a chain of them doubles with each.
-fn copies_of(expr: &Expr) -> u64 {
-    match expr {
-        Expr::Between { .. } => 2,
-        Expr::Function(function) => {
-            let name = function.name.to_string().replace('"', "");
-            let name = name.rsplit('.').next().unwrap_or_default();
-            if WRITTEN_TWICE.iter().any(|twice| name.eq_ignore_ascii_case(twice)) { 2 } else { 1 }
-        }
-        Expr::BinaryOp { op, .. } if MATCHES.contains(op) => ALTERNATIVES_MAX,
-        _ => 1,
-    }
-}
-
-/// The conditions of a CASE that the planner writes out, and how often it writes each: `CASE WHEN a THEN b WHEN c
-/// THEN d ELSE e END` is `(a AND b) OR (c AND NOT a AND d) OR (NOT (a OR c) AND e)` to it, if b is true or false.
-fn again_of(expr: &Expr) -> impl Iterator<Item = (*const Expr, u64)> {
-    let conditions: &[CaseWhen] = match expr {
-        Expr::Case { operand: None, conditions, .. } if is_written_out(conditions) => conditions.as_slice(),
-        _ => &[],
-    };
-    (2..).zip(conditions.iter().rev()).map(|(times, when)| (std::ptr::from_ref(&when.condition), times))
-}
-
-fn is_written_out(conditions: &[CaseWhen]) -> bool {
-    let is_literal = |when: &CaseWhen| matches!(when.result, Expr::Value(_));
-    let is_truth = |when: &CaseWhen| match &when.result {
-        Expr::Value(ValueWithSpan { value, .. }) => {
-            matches!(value, Value::Boolean(_) | Value::Null | Value::Placeholder(_))
-        }
-        _ => false,
-    };
-    // All values are of one kind.
-    let is_no_truth = conditions.first().is_some_and(|when| is_literal(when) && !is_truth(when));
-    !is_no_truth && (conditions.len() <= WRITTEN_OUT || conditions.iter().all(is_truth))
 }
 
 /// The names of all tables in a part of a statement, as often as they stand there.

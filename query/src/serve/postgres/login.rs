@@ -10,7 +10,7 @@ use datafusion_postgres::pgwire::api::auth::sasl::scram::random_nonce;
 use datafusion_postgres::pgwire::api::auth::{
     StartupHandler, protocol_negotiation, save_startup_parameters_to_metadata,
 };
-use datafusion_postgres::pgwire::api::{ClientInfo, PgWireConnectionState};
+use datafusion_postgres::pgwire::api::{ClientInfo, METADATA_USER, PgWireConnectionState};
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::startup::Authentication;
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
@@ -97,7 +97,9 @@ impl StartupHandler for Door {
                     Scram::Begun(begun) => {
                         let last = password.into_sasl_response()?;
                         let proof = begun.proof(&last.data).ok_or_else(Refused::no_proof)?;
-                        let (who, said) = keys.proved(&proof).ok_or_else(Refused::no_key)?;
+                        let name = client.metadata().get(METADATA_USER).cloned().unwrap_or_default();
+                        let found = self.server.proofs.look(keys, &name, proof).await;
+                        let (who, said) = found.ok_or_else(Refused::no_key)?;
                         let said = Authentication::SASLFinal(said.into());
                         client.send(PgWireBackendMessage::Authentication(said)).await?;
                         who

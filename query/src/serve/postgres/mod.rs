@@ -39,6 +39,7 @@ mod parsed;
 mod placed;
 mod prepared;
 mod process;
+mod proofs;
 mod protocol;
 mod relay;
 mod rows;
@@ -49,6 +50,7 @@ mod steps;
 mod subqueries;
 mod tables;
 mod times;
+mod turns;
 mod under_way;
 mod worker;
 mod workers;
@@ -70,6 +72,7 @@ use tracing::{debug, warn};
 use self::answering::Answering;
 use self::engine::Engine;
 use self::errors::Refused;
+use self::proofs::Proofs;
 pub use self::worker::work;
 pub use self::workers::Program;
 use self::workers::Workers;
@@ -101,6 +104,7 @@ const END_MAX: Duration = Duration::from_secs(3);
 pub struct Postgres {
     answering: Answering,
     keys: Option<Arc<Keys>>,
+    proofs: Proofs,
     cancels: Arc<ConnectionManager>,
     names: RandomPidSecretKeyGenerator,
     metrics: Arc<Metrics>,
@@ -124,6 +128,7 @@ impl Postgres {
         Self {
             answering,
             keys,
+            proofs: Proofs::default(),
             cancels: Arc::new(ConnectionManager::new()),
             names: RandomPidSecretKeyGenerator::default(),
             metrics: Arc::new(Metrics::new()),

@@ -41,6 +41,8 @@ const KILLED: i32 = 9;
 pub(super) enum Why {
     /// Nobody asks it any more.
     Idle,
+    /// Its sessions were idle, and another key had no process.
+    GaveWay,
     /// The server stops.
     Stopped,
     /// It did not come back from a statement.
@@ -70,6 +72,9 @@ impl Why {
     pub fn told(self) -> PgWireError {
         let (code, why) = match self {
             Self::Idle | Self::Stopped => return Refused::stopping(),
+            Self::GaveWay => {
+                ("57P05", "this session was idle, and has given way to those of another key; connect again")
+            }
             Self::Time => ("57014", "a statement of this key did not end in time, and ended all sessions of the key"),
             Self::Memory => {
                 ("53200", "a statement of this key took too much memory, and ended all sessions of the key")
@@ -98,7 +103,9 @@ pub(super) struct Process {
 /// Who uses a process.
 struct Uses {
     clients: usize,
-    /// Since when there has been no other number of them.
+    /// How many of them have nothing under way, and no transaction.
+    resting: usize,
+    /// Since when there have been no other numbers of them.
     since: Instant,
 }
 
@@ -110,7 +117,7 @@ impl Process {
         let listener = UnixListener::bind(&socket)?;
         command.stdin(Stdio::from(OwnedFd::from(listener))).stdout(Stdio::null()).stderr(Stdio::piped());
         let child = command.kill_on_drop(true).spawn().inspect_err(|_| remove(&socket))?;
-        let uses = Mutex::new(Uses { clients: 0, since: Instant::now() });
+        let uses = Mutex::new(Uses { clients: 0, resting: 0, since: Instant::now() });
         let (why, end, ended) = (OnceLock::new(), CancellationToken::new(), CancellationToken::new());
         Ok((Arc::new(Self { socket, id: child.id(), uses, why, end, ended }), child))
     }
@@ -134,25 +141,42 @@ impl Process {
         !self.end.is_cancelled() && !self.ended.is_cancelled()
     }
 
-    /// A client more.
+    /// A client more, which has something under way.
     pub fn enter(&self) {
-        self.count(|clients| clients + 1);
+        self.count(|uses| uses.clients += 1);
     }
 
-    /// A client less.
-    pub fn leave(&self) {
-        self.count(|clients| clients.saturating_sub(1));
+    /// A client less, which has rested or not.
+    pub fn leave(&self, rested: bool) {
+        self.count(|uses| {
+            uses.clients = uses.clients.saturating_sub(1);
+            uses.resting = uses.resting.saturating_sub(usize::from(rested));
+        });
     }
 
-    fn count(&self, change: impl FnOnce(usize) -> usize) {
+    /// One of its clients has begun to rest, or does so no more.
+    pub fn rest(&self, rests: bool) {
+        self.count(|uses| {
+            uses.resting = if rests { uses.resting + 1 } else { uses.resting.saturating_sub(1) };
+        });
+    }
+
+    fn count(&self, change: impl FnOnce(&mut Uses)) {
         let mut uses = lock(&self.uses);
-        *uses = Uses { clients: change(uses.clients), since: Instant::now() };
+        change(&mut uses);
+        uses.since = Instant::now();
     }
 
     /// For how long it has had no client, if it has none.
     pub fn idle(&self) -> Option<Duration> {
         let uses = lock(&self.uses);
         (uses.clients == 0).then(|| uses.since.elapsed())
+    }
+
+    /// For how long all of its clients have rested, if they do.
+    pub fn resting(&self) -> Option<Duration> {
+        let uses = lock(&self.uses);
+        (uses.clients == uses.resting).then(|| uses.since.elapsed())
     }
 
     /// The memory that is its own, in bytes, where the system tells.
@@ -212,7 +236,7 @@ impl Process {
             Err(_) => Why::Crashed,
         };
         let why = *self.why.get_or_init(|| why);
-        if !matches!(why, Why::Idle | Why::Stopped) {
+        if !matches!(why, Why::Idle | Why::GaveWay | Why::Stopped) {
             let status = status.map(|status| status.to_string()).unwrap_or_default();
             warn!(?why, status, "a process that answers SQL of a key has ended");
         }
@@ -296,6 +320,12 @@ mod tests {
             let PgWireError::UserError(told) = why.told() else { panic!("{why:?}") };
             assert_eq!((told.code.as_str(), told.severity.as_str()), (code, "FATAL"));
         }
+    }
+
+    #[test]
+    fn who_gives_way_is_told_that_the_session_was_idle() {
+        let PgWireError::UserError(told) = Why::GaveWay.told() else { panic!("it is for who asks") };
+        assert_eq!((told.code.as_str(), told.severity.as_str()), ("57P05", "FATAL"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Bytes between a client and whoever answers it, and what is said when the latter is gone.
 
 use std::io;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -14,6 +15,8 @@ use super::answering::{By, Opened};
 use super::errors::{Refused, on_the_wire};
 use super::frames::Frames;
 use super::process::Why;
+use super::turns::{READY, Turns};
+use crate::locked::lock;
 
 /// Bytes that are passed on at once.
 const CHUNK_BYTES: usize = 16 << 10;
@@ -40,12 +43,11 @@ pub(super) async fn relay(
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let Opened { stream, by } = opened;
     let (from_session, mut to_session) = stream.into_split();
+    let turns = Turn { turns: Mutex::default(), by: &by };
     let up = async {
         // Whoever of the two is gone is noticed where answers are passed on; and what a client has asked is answered,
         // also when it has no more to say.
-        if to_session.write_all(&early).await.is_ok() {
-            let _ = tokio::io::copy(&mut from_client, &mut to_session).await;
-        }
+        let _ = pass_up(early, &mut from_client, &mut to_session, &turns).await;
         let _ = to_session.shutdown().await;
         std::future::pending::<()>().await;
     };
@@ -56,7 +58,7 @@ pub(super) async fn relay(
         sleep(LOST_LIMIT).await;
     };
     let lost = tokio::select! {
-        lost = pass_down(from_session, &mut to_client, &by, &key_lost) => lost?,
+        lost = pass_down(from_session, &mut to_client, &turns, &key_lost) => lost?,
         () = up => None,
         () = pass_on_cancels(handle, &by) => None,
         () = too_late => {
@@ -79,11 +81,45 @@ async fn pass_on_cancels(handle: &ConnectionHandle, by: &By) {
     }
 }
 
+/// Whose turn it is, and who has to know.
+struct Turn<'a> {
+    turns: Mutex<Turns>,
+    by: &'a By,
+}
+
+impl Turn<'_> {
+    /// Takes note of what was said.
+    fn note(&self, said: impl FnOnce(&mut Turns)) {
+        let mut turns = lock(&self.turns);
+        said(&mut turns);
+        self.by.rest(turns.rest());
+    }
+}
+
+/// Passes on what a client says, some of which has been read already.
+async fn pass_up(
+    mut bytes: BytesMut,
+    client: &mut (impl AsyncRead + Unpin),
+    session: &mut (impl AsyncWrite + Unpin),
+    turn: &Turn<'_>,
+) -> io::Result<()> {
+    loop {
+        // Before it is there, for an answer may come at once.
+        turn.note(|turns| turns.asked(&bytes));
+        session.write_all(&bytes).await?;
+        bytes.clear();
+        bytes.reserve(CHUNK_BYTES);
+        if client.read_buf(&mut bytes).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
 /// Passes on what a session says to its client; returns what is to be said instead of what is lost of it.
 async fn pass_down(
     mut session: impl AsyncRead + Unpin,
     client: &mut (impl AsyncWrite + Unpin),
-    by: &By,
+    turn: &Turn<'_>,
     key_lost: &CancellationToken,
 ) -> io::Result<Option<PgWireError>> {
     let (mut frames, mut bytes) = (Frames::default(), vec![0; CHUNK_BYTES]);
@@ -92,7 +128,7 @@ async fn pass_down(
         // Also when something is under way: a client is told between two messages, and not within one. Nothing of the
         // next one is passed on, however many there are to come.
         if is_lost && frames.is_between() {
-            by.cancel().await;
+            turn.by.cancel().await;
             return Ok(Some(Refused::revoked()));
         }
         let reading = async {
@@ -111,7 +147,14 @@ async fn pass_down(
         let Some(read) = read else { return Ok(Some(Refused::not_begun())) };
         // Of one that was killed, the socket may be reset.
         let read = read.unwrap_or(0);
-        let passed = if is_lost { frames.finish(&bytes[..read]) } else { frames.follow(&bytes[..read]) };
+        let passed = match is_lost {
+            true => frames.finish(&bytes[..read]),
+            false => frames.follow(&bytes[..read], &mut |kind, first| {
+                if kind == READY {
+                    turn.note(|turns| turns.answered(kind, first));
+                }
+            }),
+        };
         let passing = async {
             client.write_all(&bytes[..passed]).await?;
             client.flush().await
@@ -122,7 +165,7 @@ async fn pass_down(
         }
         if read == 0 {
             // Its last word did not come. Of a process that is there yet, the session alone has ended, by a bug.
-            return Ok(match by.why_lost().await.unwrap_or(Why::Crashed) {
+            return Ok(match turn.by.why_lost().await.unwrap_or(Why::Crashed) {
                 Why::Crashed if !has_begun => Some(Refused::not_begun()),
                 why if frames.is_between() => Some(why.told()),
                 _ => None,

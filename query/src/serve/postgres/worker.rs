@@ -22,6 +22,7 @@ use super::ACCEPT_AGAIN;
 use super::connection::converse;
 use super::engine::Engine;
 use super::handed::Handed;
+use super::under_way::UnderWay;
 
 /// What the server says when it stops.
 pub(super) const STOP: u8 = b's';
@@ -121,25 +122,71 @@ fn watch(engine: &Engine, life: StdUnixStream, stop: CancellationToken) -> io::R
     life.set_write_timeout(Some(LOOK_EVERY))?;
     let under_way = Arc::clone(&engine.under_way);
     std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
-        let mut word = [0];
-        loop {
-            match (&life).read(&mut word) {
-                // The server is gone.
-                Ok(0) => std::process::abort(),
-                Ok(_) => stop.cancel(),
-                Err(error) if is_only_silence(&error) => {}
-                Err(_) => std::process::abort(),
-            }
-            if under_way.is_stuck() {
-                // Whether it is heard or not, nothing that goes on here can be stopped otherwise.
-                let _ = (&life).write_all(&[STUCK]);
-                std::process::abort();
-            }
-        }
+        until_lost(&life, &under_way, &stop);
+        // Nothing that goes on here can be stopped otherwise.
+        std::process::abort();
     })?;
     Ok(())
 }
 
+/// Waits until the server is gone, or somebody does not come back from a statement, which the server is told then,
+/// whether it hears it or not. Passes on that it says to stop.
+fn until_lost(mut life: &StdUnixStream, under_way: &UnderWay, stop: &CancellationToken) {
+    let mut word = [0];
+    loop {
+        match life.read(&mut word) {
+            Ok(0) => return,
+            Ok(_) => stop.cancel(),
+            Err(error) if is_only_silence(&error) => {}
+            Err(_) => return,
+        }
+        if under_way.is_stuck() {
+            let _ = life.write_all(&[STUCK]);
+            return;
+        }
+    }
+}
+
 fn is_only_silence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a watch says, over which a statement may be under way for so long, when the server says this, and is gone.
+    fn said(limit: Duration, word: &[u8]) -> (Vec<u8>, bool) {
+        let (life, mut server) = StdUnixStream::pair().expect("a pair");
+        life.set_read_timeout(Some(LOOK_EVERY)).expect("it is set");
+        let (under_way, stop) = (Arc::new(UnderWay::default()), CancellationToken::new());
+        let _answering = under_way.begin(limit);
+        server.write_all(word).expect("it is taken");
+        server.shutdown(std::net::Shutdown::Write).expect("it says no more");
+        until_lost(&life, &under_way, &stop);
+        drop(life);
+        let mut said = Vec::new();
+        server.read_to_end(&mut said).expect("it is read");
+        (said, stop.is_cancelled())
+    }
+
+    #[test]
+    fn a_watch_ends_with_the_server_and_when_somebody_does_not_come_back() {
+        let long = Duration::from_secs(60);
+        assert_eq!(said(long, &[]), (Vec::new(), false), "the server is gone");
+        assert_eq!(said(long, &[STOP]), (Vec::new(), true), "it has said so before");
+        assert_eq!(said(Duration::ZERO, &[STOP]), (vec![STUCK], true), "who is stuck is found at the next word");
+    }
+
+    #[test]
+    fn a_watch_looks_also_when_the_server_says_nothing() {
+        let (life, mut server) = StdUnixStream::pair().expect("a pair");
+        life.set_read_timeout(Some(Duration::from_millis(1))).expect("it is set");
+        let under_way = Arc::new(UnderWay::default());
+        let _answering = under_way.begin(Duration::ZERO);
+        until_lost(&life, &under_way, &CancellationToken::new());
+        let mut word = [0];
+        server.read_exact(&mut word).expect("it is said");
+        assert_eq!(word, [STUCK]);
+    }
 }

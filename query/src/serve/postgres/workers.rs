@@ -13,6 +13,10 @@
 //! Bytes pass through the server, and the descriptor of the client is not handed over: that way TLS stays in one place,
 //! the server can tell a client why its process is gone, and ending a process leaves nobody connected to nothing.
 //!
+//! There is a bounded number of them. When another key comes, a process gives way that nobody uses, or else one whose
+//! sessions have all been idle for some seconds, outside of transactions: otherwise keys that only stay connected would
+//! keep others out.
+//!
 //! Memory: what a process takes is bounded by the system at twice its share (see [`crate::serve::resources`]), and what
 //! all take together is looked at: beyond what there is, the largest of them is ended before the system ends any.
 
@@ -21,6 +25,7 @@ use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -39,9 +44,15 @@ use super::process::{Process, Why};
 use crate::locked::lock;
 use crate::serve::keys::Who;
 
-/// Processes at once. One that nobody uses makes room for another key; each takes some ten megabytes before it is asked
-/// anything.
+/// Processes at once, where there is memory for them.
 const PROCESSES_MAX: usize = 64;
+
+/// Bytes that a process takes which is asked little, and some: there are no more processes than have room for that.
+const PROCESS_BYTES: usize = 32 << 20;
+
+/// How long all sessions of a process have been idle before it gives way to another key: those of a program that asks
+/// one statement after the other are not.
+const RESTS_FOR: Duration = Duration::from_secs(10);
 
 /// How much of the memory one key may take for its statements: several can ask much at once.
 const SHARE: usize = 4;
@@ -87,23 +98,40 @@ struct Running {
 }
 
 /// A client's use of a process, until it is dropped.
-pub(super) struct Used(Arc<Process>);
+pub(super) struct Used {
+    process: Arc<Process>,
+    /// Whether the client has nothing under way.
+    rests: AtomicBool,
+}
 
 impl Used {
+    /// By a client that begins.
+    fn of(process: Arc<Process>) -> Self {
+        process.enter();
+        Self { process, rests: AtomicBool::new(false) }
+    }
+
     /// Hands something over to it.
     pub async fn hand(&self, what: &Handed) -> io::Result<UnixStream> {
-        self.0.hand(what).await
+        self.process.hand(what).await
+    }
+
+    /// Takes note of whether the client has nothing under way, and no transaction.
+    pub fn rest(&self, rests: bool) {
+        if self.rests.swap(rests, Ordering::Relaxed) != rests {
+            self.process.rest(rests);
+        }
     }
 
     /// Why it has ended; `None`: it has not.
     pub async fn why_lost(&self) -> Option<Why> {
-        self.0.why_lost().await
+        self.process.why_lost().await
     }
 }
 
 impl Drop for Used {
     fn drop(&mut self) {
-        self.0.leave();
+        self.process.leave(self.rests.load(Ordering::Relaxed));
     }
 }
 
@@ -122,11 +150,11 @@ impl Workers {
         // One that has just ended is known to have when nobody answers.
         for _ in 0..2 {
             let used = self.process_of(who)?;
-            match timeout(HAND_LIMIT, used.0.hand(&handed)).await.unwrap_or_else(|late| Err(late.into())) {
+            match timeout(HAND_LIMIT, used.hand(&handed)).await.unwrap_or_else(|late| Err(late.into())) {
                 Ok(stream) => return Ok((stream, used)),
                 Err(error) => {
                     warn!(%error, "a process of SQL does not answer");
-                    used.0.end(Why::Crashed);
+                    used.process.end(Why::Crashed);
                 }
             }
         }
@@ -179,11 +207,11 @@ impl Workers {
         let process = match found {
             Some(process) => process,
             None => {
-                if running.processes.len() >= PROCESSES_MAX {
-                    let longest = running.processes.iter().enumerate();
-                    let longest = longest.filter_map(|(at, (_, process))| Some((process.idle()?, at))).max();
-                    let (_, at) = longest.ok_or_else(Refused::too_many_keys)?;
-                    running.processes.swap_remove(at).1.end(Why::Idle);
+                if running.processes.len() >= processes_max(self.memory) {
+                    let uses = running.processes.iter().map(|(_, process)| (process.idle(), process.resting()));
+                    let at = gives_way(uses).ok_or_else(Refused::too_many_keys)?;
+                    let (_, process) = running.processes.swap_remove(at);
+                    process.end(if process.idle().is_some() { Why::Idle } else { Why::GaveWay });
                 }
                 let process = self.start(&mut running.started).map_err(|error| {
                     warn!(%error, "a process of SQL cannot be started");
@@ -194,8 +222,7 @@ impl Workers {
             }
         };
         // Before anybody can find that nobody uses it.
-        process.enter();
-        Ok(Used(process))
+        Ok(Used::of(process))
     }
 
     fn start(self: &Arc<Self>, started: &mut u64) -> io::Result<Arc<Process>> {
@@ -216,6 +243,19 @@ fn be_there(folder: &Path) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
+}
+
+/// How many processes there may be that take so much memory together, in bytes.
+fn processes_max(memory: usize) -> usize {
+    PROCESSES_MAX.min(memory / PROCESS_BYTES).max(1)
+}
+
+/// Which process gives way to that of another key, if one does: of each it is known how long nobody has used it, and
+/// how long all who do have rested.
+fn gives_way(uses: impl Iterator<Item = (Option<Duration>, Option<Duration>)>) -> Option<usize> {
+    let waits = uses.map(|(idle, resting)| (idle, resting.filter(|resting| *resting >= RESTS_FOR)));
+    let may = waits.enumerate().filter(|(_, (idle, resting))| idle.is_some() || resting.is_some());
+    may.max_by_key(|(_, longest)| *longest).map(|(at, _)| at)
 }
 
 /// What a process takes.
@@ -252,6 +292,23 @@ mod tests {
             let mode = std::fs::metadata(folder).expect("it is there").permissions().mode();
             assert_eq!(mode & 0o777, OWN);
         }
+    }
+
+    #[test]
+    fn who_is_not_used_gives_way_then_who_rests_and_nobody_who_does_something() {
+        let [short, long, longer] = [RESTS_FOR / 2, RESTS_FOR, RESTS_FOR * 2].map(Some);
+        let way = |uses: &[(Option<Duration>, Option<Duration>)]| gives_way(uses.iter().copied());
+        assert_eq!(way(&[]), None);
+        assert_eq!(way(&[(None, None), (None, short)]), None, "it may ask again soon");
+        assert_eq!(way(&[(None, None), (None, long), (None, longer)]), Some(2));
+        assert_eq!(way(&[(None, longer), (short, short), (long, long)]), Some(2), "nobody is sent away");
+        assert_eq!(way(&[(None, longer), (short, short)]), Some(1));
+    }
+
+    #[test]
+    fn there_are_as_many_processes_as_have_room() {
+        assert_eq!(processes_max(PROCESSES_MAX * PROCESS_BYTES * 2), PROCESSES_MAX);
+        assert_eq!((processes_max(3 * PROCESS_BYTES), processes_max(1)), (3, 1));
     }
 
     #[test]

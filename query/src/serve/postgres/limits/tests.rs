@@ -144,13 +144,33 @@ fn what_doubles_again_and_again_is_refused() {
     };
     let all = joined.into_iter().chain([nested("abs("), nested("row("), cubes, between(14), between(30), coalesced]);
     let matched = |times: usize| format!("select {}a{} from b", "(".repeat(times), " ~ 'c|d|e|f')::text".repeat(times));
-    let all = all.chain([cased(14), cased(20), matched(8), matched(12)]);
+    let floored =
+        |times: usize| format!("select {}a{} from b", "(floor(".repeat(times), "::float8) = 1)::int".repeat(times));
+    let compared = format!("select {}a{} from b", "(1 = all(array[".repeat(4), "]))::int".repeat(4));
+    let matched_by_name = format!("select {}a{} from b", "regexp_like(".repeat(8), "::text, 'c|d|e|f')".repeat(8));
+    let all = all.chain([cased(14), cased(20), matched(8), matched(12), floored(9), compared, matched_by_name]);
     for text in all {
         assert!(!is_let_through(&text), "{text}");
     }
     assert!(is_let_through(&between(8)) && is_let_through(&cased(8)) && is_let_through(&matched(4)));
+    assert!(is_let_through(&floored(3)));
+    let any = format!("select 1 from b where a = any(array[{}])", vec!["'c'"; 5_000].join(", "));
+    assert!(is_let_through(&any));
     // What is no condition is written once, and so is all of a CASE whose values are no truths.
     let otherwise = format!("select {}0{} from b", "case when a > 0 then c = 1 else ".repeat(20), " end".repeat(20));
     let counted = format!("select {}a > 0{} from b", "case when ".repeat(14), " then 1 else 2 end > 1".repeat(14));
     assert!(is_let_through(&otherwise) && is_let_through(&counted));
+}
+
+#[test]
+fn what_columns_stand_for_is_counted_as_it_is_put_together() {
+    let chain = |links: usize, made: &str| {
+        let more = (0..links).map(|at| format!(", a{} as (select {made} as a from a{at})", at + 1));
+        format!("with a0 as (select a from b){} select count(*) from a{links} where a > 0", more.collect::<String>())
+    };
+    for made in ["a + a", "case when a > 0 then a else -a end", "(a between 0 and 1)::int"] {
+        assert!(!is_let_through(&chain(20, made)), "{made}");
+        assert!(is_let_through(&chain(4, made)), "{made}");
+    }
+    assert!(is_let_through(&chain(60, "a")) && is_let_through(&chain(40, "a + 1")));
 }
