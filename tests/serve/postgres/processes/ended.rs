@@ -50,7 +50,7 @@ fn who_does_not_come_back_from_a_statement_is_ended_and_said_to_be_too_slow() {
     lake::write(folder.path(), Rows::All);
     // In place of the program: a process that says of itself what its watch would say.
     let arguments = [OsString::from("tests/serve/postgres/processes/stuck.py")].to_vec();
-    let program = Program { file: python().into(), arguments };
+    let program = Program { file: python(), arguments };
     let keys = Arc::new(Keys::parse(KEYS).expect("keys"));
     let served = Served::of(Postgres::by_processes(program, Some(keys), MEMORY).expect("a folder for sockets"));
     let output = served.psql("spring-key", &["select 1"]);
