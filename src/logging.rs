@@ -1,8 +1,11 @@
-//! Logs go to stderr: one line an epoch, structured, ours alone unless more is asked for.
+//! Logs go to stderr: one line an epoch, structured, ours alone unless more is asked for; a panic is one, too.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
+use std::panic;
 
 use query::output::is_coloured;
+use tracing::error;
 use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{Command, Common, LogFormat};
@@ -26,6 +29,14 @@ pub fn start(common: &Common, command: &Command) {
         LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal() && is_coloured()).init(),
         LogFormat::Json => logs.json().init(),
     }
+    panic::set_hook(Box::new(|panic| {
+        let said = panic.to_string().replace('\n', " ");
+        let trace = Backtrace::capture();
+        match trace.status() {
+            BacktraceStatus::Captured => error!(%trace, "a bug: {said}"),
+            _ => error!("a bug: {said}; RUST_BACKTRACE=1 tells more"),
+        }
+    }));
 }
 
 /// What a command logs if nothing is said of that: little, if it draws a line of its own, or has an answer to give.

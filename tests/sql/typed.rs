@@ -236,3 +236,19 @@ fn shells_and_man_are_told_of_every_command() {
     }
     assert!(folder.path().join("clicklake.1").is_file());
 }
+
+#[test]
+fn a_panic_of_the_engine_is_a_line_and_an_error() {
+    let typed = Typed::new();
+    let all = "18446744073709551615";
+    let panics = format!(
+        "select sum(1) over (order by ad_id rows between {all} preceding and {all} following) from clicks limit 1"
+    );
+    let output = clicklake(&["sql", &panics, "--lake", &typed.lake]);
+    let said = String::from_utf8(output.stderr).expect("UTF-8");
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines.iter().all(|line| !line.starts_with("thread ")), "{said}");
+    assert_eq!(lines.iter().filter(|line| line.contains("a bug: panicked at")).count(), 1, "{said}");
+    assert!(lines.last().is_some_and(|line| line.starts_with("error: this statement meets a bug")), "{said}");
+    assert_eq!(output.status.code(), Some(3), "{said}");
+}

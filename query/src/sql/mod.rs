@@ -12,6 +12,7 @@
 //!                                ├─ own       of it all, the rows of some campaigns
 //!                                ├─ checked_sum, checked_arithmetic   no whole number wraps around
 //!                                ├─ set_comparison   ALL and ANY compare with the rows of their query
+//!                                ├─ lists     a text is not taken for a list
 //!                                ├─ truth, spans   what PostgreSQL compares and multiplies besides
 //!                                ├─ targets   a path that is written to is meant literally
 //!                                └─ guard     no file of the lake is put, replaced or deleted
@@ -27,6 +28,7 @@ mod guard;
 mod held;
 mod history;
 mod honoured;
+mod lists;
 mod own;
 mod printing;
 mod relations;

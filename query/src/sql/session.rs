@@ -1,6 +1,7 @@
 //! A session: statements over a lake, one after the other. Each sees the lake as it is when it begins; views, external
 //! tables and settings stay from one to the next.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -14,6 +15,7 @@ use datafusion::sql::parser;
 use datafusion_cli::exec::exec_from_commands;
 use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
 use datafusion_cli::print_options::PrintOptions;
+use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use lake_schemas::{Lake, LakeError};
 
@@ -25,6 +27,7 @@ use super::functions::{OfTable, TableFunction};
 use super::guard::Refusal;
 use super::held::{self, Held};
 use super::honoured;
+use super::lists::NoListOfText;
 use super::printing::Shown;
 use super::relations::Relations;
 use super::set_comparison::AloneInItsQuery;
@@ -79,6 +82,7 @@ impl Session {
         context.state_ref().write().register_expr_planner(Arc::new(TruthAsText))?;
         context.state_ref().write().register_expr_planner(Arc::new(SpansTimes))?;
         context.register_udaf(CheckedSum::function());
+        context.add_analyzer_rule(Arc::new(NoListOfText));
         context.add_analyzer_rule(Arc::new(CheckedArithmetic));
         context.add_analyzer_rule(Arc::new(AloneInItsQuery));
         context.add_analyzer_rule(Arc::new(LiteralTargets));
@@ -118,7 +122,10 @@ impl Session {
                 let answer = self.context.execute_logical_plan(plan).await?;
                 shown.print(&self.context, answer, to).await
             };
-            printed.await.map_err(|error: QueryError| self.why(error))
+            // A panic has been logged, and ends the statement alone.
+            let printed: Result<(), QueryError> =
+                AssertUnwindSafe(printed).catch_unwind().await.unwrap_or_else(|_| Err(met_a_bug()));
+            printed.map_err(|error| self.why(error))
         })
     }
 
@@ -212,6 +219,11 @@ impl Session {
 /// Whether a statement names stores that are made known to the session when it runs.
 fn needs_stores(statement: &parser::Statement) -> bool {
     matches!(statement, parser::Statement::CreateExternalTable(_) | parser::Statement::CopyTo(_))
+}
+
+/// What is said of a statement that the engine panics at.
+fn met_a_bug() -> QueryError {
+    LakeError::Refused("this statement meets a bug of the query engine; write it in another way".to_owned()).into()
 }
 
 /// The rows of one statement over a lake.
