@@ -39,9 +39,12 @@ use super::process::{Process, Why};
 use crate::locked::lock;
 use crate::serve::keys::Who;
 
-/// Processes at once. One that nobody uses makes room for another key; each takes some ten megabytes before it is asked
-/// anything.
+/// Processes at once, where there is memory for them. One that nobody uses makes room for another key.
 const PROCESSES_MAX: usize = 64;
+
+/// What a process takes that has answered dashboards for some minutes, in bytes, beside what statements take. If there
+/// were more of them than there is memory for, they would be ended one after the other though nobody asks much.
+const PROCESS_BYTES: usize = 48 << 20;
 
 /// How much of the memory one key may take for its statements: several can ask much at once.
 const SHARE: usize = 4;
@@ -179,7 +182,7 @@ impl Workers {
         let process = match found {
             Some(process) => process,
             None => {
-                if running.processes.len() >= PROCESSES_MAX {
+                if running.processes.len() >= processes_max(self.memory) {
                     let longest = running.processes.iter().enumerate();
                     let longest = longest.filter_map(|(at, (_, process))| Some((process.idle()?, at))).max();
                     let (_, at) = longest.ok_or_else(Refused::too_many_keys)?;
@@ -218,6 +221,12 @@ fn be_there(folder: &Path) -> io::Result<()> {
     }
 }
 
+/// How many processes there may be at once, if all together may take so much memory, in bytes: what one key may take
+/// for statements is left.
+fn processes_max(memory: usize) -> usize {
+    ((memory - memory / SHARE) / PROCESS_BYTES).clamp(1, PROCESSES_MAX)
+}
+
 /// What a process takes.
 #[derive(Clone, Copy, Debug)]
 struct Taken {
@@ -251,6 +260,13 @@ mod tests {
             be_there(folder).expect("it is there, or made");
             let mode = std::fs::metadata(folder).expect("it is there").permissions().mode();
             assert_eq!(mode & 0o777, OWN);
+        }
+    }
+
+    #[test]
+    fn there_are_no_more_processes_than_there_is_memory_for() {
+        for (memory, processes) in [(0, 1), (100 << 20, 1), (1 << 30, 16), (2 << 30, 32), (4 << 30, 64)] {
+            assert_eq!(processes_max(memory), processes, "{memory}");
         }
     }
 
