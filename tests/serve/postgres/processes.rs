@@ -1,6 +1,7 @@
 //! Law: what a statement of one key does to the process that answers it, it does to no other key, to nobody who logs
 //! in, and not to the server; and who only connects keeps nobody out.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -61,6 +62,13 @@ fn busy(id: u32) -> u64 {
     // The fourteenth field; the second is a name, which ends with a bracket.
     let fields = told.rsplit_once(") ").map_or("", |(_, fields)| fields);
     fields.split(' ').nth(11).and_then(|ticks| ticks.parse().ok()).unwrap_or_default()
+}
+
+/// How nice the threads of a process are.
+fn nice(id: u32) -> BTreeSet<i64> {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    let told = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    told.filter_map(|told| told.rsplit_once(") ")?.1.split(' ').nth(16)?.parse().ok()).collect()
 }
 
 /// Waits until some of these processes have answered something for a second.
@@ -145,6 +153,33 @@ fn whoever_loses_their_process_is_told_so_and_may_connect_again() {
     });
     assert!(said.contains("FATAL") && said.contains("53200"), "{said}");
     assert_eq!((others.as_str(), count(&served, "spring-key").as_str()), ("18", "6"));
+    served.end();
+}
+
+#[test]
+fn whoever_is_busy_for_long_lets_all_others_go_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (served, _) = served(folder.path());
+    assert_eq!((count(&served, "spring-key").as_str(), count(&served, "all-of-it").as_str()), ("6", "18"));
+    let all = processes(folder.path());
+    let of_server = *nice(std::process::id()).last().expect("a thread");
+    let idle: BTreeSet<_> = all.iter().flat_map(|id| nice(*id)).collect();
+    assert!(idle.len() == 1 && idle.first() > Some(&of_server), "{idle:?}, and the server {of_server}");
+    std::thread::scope(|scope| {
+        let endless = scope.spawn(|| served.psql("spring-key", &[ENDLESS]));
+        let began = Instant::now();
+        while all.iter().all(|id| nice(*id) == idle) {
+            assert!(began.elapsed() < SOON, "nobody gives way: {idle:?}");
+            served.runtime.block_on(async { sleep(LOOK).await });
+        }
+        let busy: Vec<_> = all.iter().map(|id| nice(*id)).collect();
+        assert!(busy.contains(&idle) && busy.iter().all(|nice| nice.len() == 1), "{busy:?}");
+        assert!(busy.iter().all(|nice| nice.first() >= idle.first()), "{busy:?}, and {idle:?} before");
+        for id in &all {
+            assert!(Command::new("kill").args(["-9", &id.to_string()]).status().expect("kill runs").success());
+        }
+        endless.join().expect("psql ends");
+    });
     served.end();
 }
 

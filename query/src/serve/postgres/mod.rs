@@ -35,6 +35,7 @@ mod of_catalog;
 mod parameters;
 mod parsed;
 mod prepared;
+mod priority;
 mod process;
 mod protocol;
 mod relay;

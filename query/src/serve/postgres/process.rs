@@ -21,8 +21,10 @@ use tracing::{debug, warn};
 
 use super::errors::Refused;
 use super::handed::Handed;
+use super::priority::{Priority, processor_time};
 use super::worker::{STOP, STUCK};
 use crate::locked::lock;
+use crate::serve::resources::be_nicer;
 
 /// Bytes of what a process has said last that are looked at for why it ended: its last lines.
 const SAID_BYTES: usize = 4 << 10;
@@ -87,6 +89,7 @@ pub(super) struct Process {
     socket: PathBuf,
     id: Option<u32>,
     uses: Mutex<Uses>,
+    priority: Mutex<Priority>,
     /// Why it has ended, or has to.
     why: OnceLock<Why>,
     /// That it has to end at once.
@@ -109,10 +112,13 @@ impl Process {
         // The other end of it, with its place, is all that this process needs: what comes early waits there.
         let listener = UnixListener::bind(&socket)?;
         command.stdin(Stdio::from(OwnedFd::from(listener))).stdout(Stdio::null()).stderr(Stdio::piped());
-        let child = command.kill_on_drop(true).spawn().inspect_err(|_| remove(&socket))?;
+        // A group of its own is nicer as a whole, and what is typed at a terminal is for the server alone.
+        let child = command.process_group(0).kill_on_drop(true).spawn().inspect_err(|_| remove(&socket))?;
         let uses = Mutex::new(Uses { clients: 0, since: Instant::now() });
         let (why, end, ended) = (OnceLock::new(), CancellationToken::new(), CancellationToken::new());
-        Ok((Arc::new(Self { socket, id: child.id(), uses, why, end, ended }), child))
+        let process = Self { socket, id: child.id(), uses, priority: Mutex::default(), why, end, ended };
+        process.give_way(Duration::ZERO);
+        Ok((Arc::new(process), child))
     }
 
     /// Hands something over to it.
@@ -159,6 +165,18 @@ impl Process {
     pub fn memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id?)).ok()?;
         own_memory(&status)
+    }
+
+    /// Has it give way to others by how long it had a processor lately; so much time after this was last done.
+    pub fn give_way(&self, elapsed: Duration) {
+        let Some(id) = self.id else { return };
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        let Some(used) = processor_time(&stat) else { return };
+        if let Some(nice) = lock(&self.priority).look(used, elapsed)
+            && let Err(error) = be_nicer(id, nice)
+        {
+            debug!(%error, "a process of SQL stays as nice as it is");
+        }
     }
 
     /// Why it has ended; `None`: it has not, and a session that is over was closed as it should be.

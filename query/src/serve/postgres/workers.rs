@@ -15,6 +15,9 @@
 //!
 //! Memory: what a process takes is bounded by the system at twice its share (see [`crate::serve::resources`]), and what
 //! all take together is looked at: beyond what there is, the largest of them is ended before the system ends any.
+//!
+//! Processors: a process has few threads, and all of them go behind the server, those of a busy one behind those of the
+//! others (see [`super::priority`]).
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, Permissions};
@@ -60,6 +63,9 @@ const OWN: u32 = 0o700;
 
 /// How often memory is looked at: what can be filled in that time is less than what is left beside all shares.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Looks at memory from one look at processors to the next, which is for what takes seconds.
+const LOOKS: u32 = 10;
 
 /// What is run to answer SQL of a key; how much memory its statements may take, in bytes, is added behind `--memory`.
 #[derive(Clone, Debug)]
@@ -141,6 +147,7 @@ impl Workers {
     pub async fn watch(&self) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = (1..=LOOKS).cycle();
         while self.stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let mut running = lock(&self.running);
             running.processes.retain(|(_, process)| {
@@ -151,6 +158,9 @@ impl Workers {
             });
             let processes: Vec<_> = running.processes.iter().map(|(_, process)| Arc::clone(process)).collect();
             drop(running);
+            if looks.next() == Some(LOOKS) {
+                processes.iter().for_each(|process| process.give_way(LOOK_EVERY * LOOKS));
+            }
             let taken = processes.iter().map(|process| Taken {
                 bytes: process.memory().unwrap_or_default(),
                 is_used: process.idle().is_none(),
