@@ -248,6 +248,29 @@ fn who_only_connects_keeps_nobody_out() {
 }
 
 #[test]
+fn a_message_that_is_cut_short_ends_its_session_and_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (served, _) = served(folder.path());
+    let mut other = Open::of(&served, "spring-key");
+    assert_eq!(other.asks("select count(*) from clicks;"), "6");
+    let answer = served.runtime.block_on(async {
+        let mut socket = TcpStream::connect(("127.0.0.1", served.port)).await.expect("a connection");
+        let startup = b"\0\x03\0\0user\0a\0\0";
+        socket.write_all(&[&[0, 0, 0, 16], &startup[..]].concat()).await.expect("it reads");
+        // The key, and a Bind that promises 32,767 values.
+        let bind = b"B\0\0\0\x0a\0\0\0\0\x7f\xff";
+        socket.write_all(&[&b"p\0\0\0\x0fspring-key\0"[..], bind].concat()).await.expect("it reads");
+        let mut answer = Vec::new();
+        timeout(SOON, socket.read_to_end(&mut answer)).await.expect("in time").expect("it is answered");
+        String::from_utf8_lossy(&answer).into_owned()
+    });
+    assert!(answer.contains("FATAL") && answer.contains("XX000"), "{answer:?}");
+    assert_eq!(other.asks("select count(*) from clicks;"), "6", "the same process");
+    drop(other);
+    served.end();
+}
+
+#[test]
 fn what_a_connection_keeps_is_bounded_in_bytes() {
     let folder = tempfile::tempdir().expect("a folder");
     let served = Served::over(&lake::write(folder.path(), Rows::All), false, super::MEMORY);

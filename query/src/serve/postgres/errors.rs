@@ -101,6 +101,11 @@ impl Refused {
         fatal("57P01", "the server stops")
     }
 
+    /// Something gave up on a message or a value that it should have refused.
+    pub fn bug() -> PgWireError {
+        fatal("XX000", "what was asked came upon a bug, which ended the session; the others of the key go on")
+    }
+
     /// What a client says to log in proves nothing.
     pub fn no_proof() -> PgWireError {
         fatal("28P01", "that is no login by SCRAM-SHA-256; leave out channel binding, or connect with TLS")

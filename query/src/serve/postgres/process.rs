@@ -1,7 +1,6 @@
 //! A process that answers SQL of one key, as the server sees it: started with the socket that it takes clients from,
 //! watched, and ended when it has to be.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -26,8 +25,11 @@ use super::worker::{STOP, STUCK};
 use crate::locked::lock;
 use crate::serve::resources::be_nicer;
 
-/// Bytes of what a process has said last that are looked at for why it ended: its last lines.
+/// Bytes of what a process says that are passed on at once.
 const SAID_BYTES: usize = 4 << 10;
+
+/// What a process says when it ends by itself, and why that is. Behind it, a list of calls of any length may follow.
+const LAST_WORDS: [(&str, Why); 2] = [("has overflowed its stack", Why::Stack), ("memory allocation of ", Why::Memory)];
 
 /// How long to wait for what a process has said last, and for its words to be written where ours are.
 const SAID_LIMIT: Duration = Duration::from_secs(1);
@@ -56,15 +58,13 @@ pub(super) enum Why {
 }
 
 impl Why {
-    /// From how a process ended that was not told to, and what it said last.
-    fn of(status: ExitStatus, said: &str) -> Self {
-        let has_said = |words: &str| said.contains(words);
-        match status.signal() {
-            _ if has_said("has overflowed its stack") => Self::Stack,
-            _ if has_said("memory allocation of ") => Self::Memory,
-            Some(KILLED) => Self::Memory,
-            None if status.success() => Self::Stopped,
-            _ => Self::Crashed,
+    /// From how a process ended that was not told to, and what it has said of that.
+    fn of(status: ExitStatus, said: Option<Self>) -> Self {
+        match (said, status.signal()) {
+            (Some(said), _) => said,
+            (None, Some(KILLED)) => Self::Memory,
+            (None, None) if status.success() => Self::Stopped,
+            (None, _) => Self::Crashed,
         }
     }
 
@@ -187,7 +187,7 @@ impl Process {
 
     /// Keeps it until it has ended, and passes on what it says; tells it when the server stops.
     pub async fn keep(&self, mut child: Child, stop: &CancellationToken) {
-        let mut said = Said { from: child.stderr.take(), last: VecDeque::new() };
+        let mut said = Said { from: child.stderr.take(), heard: Heard::default() };
         let mut life = self.hand(&Handed::Life).await.ok();
         if life.is_none() {
             // It would not notice the end of the server.
@@ -226,7 +226,7 @@ impl Process {
         }
         let why = match status {
             Ok(_) if stop.is_cancelled() => Why::Stopped,
-            Ok(status) => Why::of(status, &said.last()),
+            Ok(status) => Why::of(status, said.heard.why),
             Err(_) => Why::Crashed,
         };
         let why = *self.why.get_or_init(|| why);
@@ -250,7 +250,7 @@ async fn word_of(life: &mut Option<UnixStream>) -> Option<u8> {
 /// What a process says: its log goes where that of the server goes.
 struct Said {
     from: Option<ChildStderr>,
-    last: VecDeque<u8>,
+    heard: Heard,
 }
 
 impl Said {
@@ -261,9 +261,7 @@ impl Said {
         match from.read(&mut bytes).await {
             Ok(0) | Err(_) => self.from = None,
             Ok(read) => {
-                self.last.extend(&bytes[..read]);
-                let too_many = self.last.len().saturating_sub(SAID_BYTES);
-                self.last.drain(..too_many);
+                self.heard.listen(&bytes[..read]);
                 // A log that is full or gone ends nothing.
                 let _ = timeout(SAID_LIMIT, tokio::io::stderr().write_all(&bytes[..read])).await;
             }
@@ -275,9 +273,24 @@ impl Said {
             self.pass_on().await;
         }
     }
+}
 
-    fn last(&mut self) -> String {
-        String::from_utf8_lossy(self.last.make_contiguous()).into_owned()
+/// What has been heard of why a process ends.
+#[derive(Default)]
+struct Heard {
+    why: Option<Why>,
+    /// The end of what was said so far, in which such words may have begun.
+    end: Vec<u8>,
+}
+
+impl Heard {
+    fn listen(&mut self, bytes: &[u8]) {
+        self.end.extend(bytes);
+        let text = String::from_utf8_lossy(&self.end);
+        let found = LAST_WORDS.iter().find(|(words, _)| text.contains(words)).map(|(_, why)| *why);
+        self.why = found.or(self.why);
+        let longest = LAST_WORDS.iter().map(|(words, _)| words.len()).max().unwrap_or_default();
+        self.end.drain(..self.end.len().saturating_sub(longest - 1));
     }
 }
 
@@ -310,10 +323,21 @@ mod tests {
             (ExitStatus::from_raw(11), "", Why::Crashed, "57P02"),
             (ExitStatus::from_raw(3 << 8), "error: lake", Why::Crashed, "57P02"),
         ] {
-            assert_eq!(Why::of(status, said), why, "{status}");
+            let mut heard = Heard::default();
+            heard.listen(said.as_bytes());
+            assert_eq!(Why::of(status, heard.why), why, "{status}");
             let PgWireError::UserError(told) = why.told() else { panic!("{why:?}") };
             assert_eq!((told.code.as_str(), told.severity.as_str()), (code, "FATAL"));
         }
+    }
+
+    #[test]
+    fn why_a_process_ends_is_heard_in_parts_and_before_a_long_list_of_calls() {
+        let (mut heard, calls) = (Heard::default(), "   0: some::function\n".repeat(1_000));
+        for part in ["memory allo", "cation of 8 bytes failed\n", calls.as_str(), ""] {
+            heard.listen(part.as_bytes());
+        }
+        assert_eq!(heard.why, Some(Why::Memory));
     }
 
     #[test]
