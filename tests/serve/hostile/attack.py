@@ -211,9 +211,9 @@ class Client:
 
     async def extended(self, connection, statement):
         name = self.random.choice(["", "", "s", f"s{self.random.randint(0, 10**6)}"])
-        values = [
-            b"x" * self.random.choice([1, 1_000, 500_000]) for _ in range(self.random.choice([0, 0, 0, 1, 2, 500]))
-        ]
+        sizes = [(0, 0), (0, 0), (0, 0), (1, 1), (2, 400_000), (3, 500_000), (500, 1_000), (30_000, 10)]
+        count, length = self.random.choice(sizes)
+        values = [b"x" * length] * count
         if values and self.random.random() < 0.5:
             statement = "select " + ", ".join(
                 f"length($1::text || ${at % len(values) + 1}::text) as c{at}" for at in range(len(values))
