@@ -1,9 +1,10 @@
 //! Which processes go first where processors are short: the server itself, then those that were idle lately, then those
 //! that were busy.
 //!
-//! A process has credit like a bucket that leaks: what it uses of a processor fills it, and a small part of the time
-//! that goes by empties it. While it is full, the process is nicer to all others. Only a server with that privilege can
-//! take this back; otherwise such a process stays behind until it ends, which is soon after nobody uses it.
+//! It is a bucket that leaks: what a process uses of a processor fills it, and a small part of the time that goes by
+//! empties it. While it is full, the process is nicer than the others. The next process of that key goes on with it.
+//! Only a privileged server can take that back from a process; otherwise the process stays behind until it ends, which
+//! is soon after nobody uses it.
 
 use std::time::Duration;
 
@@ -22,8 +23,12 @@ const REMEMBERED: Duration = Duration::from_secs(6);
 /// The part of a processor that a process may have on and on: dashboards that ask each few seconds.
 const PART: u32 = 15;
 
+/// What a start counts as: it takes time itself, and a process that has ended may have been busy since the last look:
+/// a key whose statements end its process again and again goes behind, too.
+const START: Duration = Duration::from_secs(1);
+
 /// How nice a process is.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Priority {
     /// For how long it has had a processor, all in all.
     used: Duration,
@@ -34,6 +39,13 @@ pub(super) struct Priority {
 }
 
 impl Priority {
+    /// That of the next process of the same key, which has used nothing yet, so much time after the last look at this
+    /// one.
+    pub fn of_next(self, elapsed: Duration) -> Self {
+        let lately = (self.lately + START).saturating_sub(elapsed / PART);
+        Self { used: Duration::ZERO, lately, nice: None }
+    }
+
     /// How much nicer than the server a process has to be from now on, if that has changed: which has had a processor
     /// for so long all in all, so much time after the last look.
     pub fn look(&mut self, used: Duration, elapsed: Duration) -> Option<i32> {
@@ -82,6 +94,17 @@ mod tests {
         let used = |second| Duration::from_millis(50) * second;
         let found: Vec<_> = (1..=3_600).filter_map(|second| priority.look(used(second), SECOND)).collect();
         assert_eq!(found, [NICE]);
+    }
+
+    #[test]
+    fn whose_processes_end_again_and_again_goes_behind_for_some_time() {
+        let mut priority = Priority::default();
+        for _ in 0..3 {
+            priority = priority.of_next(SECOND);
+        }
+        assert_eq!(priority.look(Duration::ZERO, Duration::ZERO), Some(BUSY_NICE));
+        let mut later = priority.of_next(SECOND * 90);
+        assert_eq!(later.look(Duration::ZERO, Duration::ZERO), Some(NICE));
     }
 
     #[test]

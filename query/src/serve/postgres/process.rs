@@ -106,9 +106,9 @@ struct Uses {
 }
 
 impl Process {
-    /// Starts one that takes clients from a socket which is made there. Whoever has the process keeps it, see
-    /// [`Process::keep`].
-    pub fn start(mut command: Command, socket: PathBuf) -> io::Result<(Arc<Self>, Child)> {
+    /// Starts one of such a priority that takes clients from a socket, which is made there. Whoever has the process
+    /// keeps it, see [`Process::keep`].
+    pub fn start(mut command: Command, socket: PathBuf, priority: Priority) -> io::Result<(Arc<Self>, Child)> {
         // The other end of it, with its place, is all that this process needs: what comes early waits there.
         let listener = UnixListener::bind(&socket)?;
         command.stdin(Stdio::from(OwnedFd::from(listener))).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -116,7 +116,7 @@ impl Process {
         let child = command.process_group(0).kill_on_drop(true).spawn().inspect_err(|_| remove(&socket))?;
         let uses = Mutex::new(Uses { clients: 0, since: Instant::now() });
         let (why, end, ended) = (OnceLock::new(), CancellationToken::new(), CancellationToken::new());
-        let process = Self { socket, id: child.id(), uses, priority: Mutex::default(), why, end, ended };
+        let process = Self { socket, id: child.id(), uses, priority: Mutex::new(priority), why, end, ended };
         process.give_way(Duration::ZERO);
         Ok((Arc::new(process), child))
     }
@@ -165,6 +165,11 @@ impl Process {
     pub fn memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id?)).ok()?;
         own_memory(&status)
+    }
+
+    /// How nice it is.
+    pub fn priority(&self) -> Priority {
+        *lock(&self.priority)
     }
 
     /// Has it give way to others by how long it had a processor lately; so much time after this was last done.

@@ -19,6 +19,7 @@
 //! Processors: a process has few threads, and all of them go behind the server, those of a busy one behind those of the
 //! others (see [`super::priority`]).
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::{DirBuilder, Permissions};
 use std::io;
@@ -31,13 +32,14 @@ use datafusion_postgres::pgwire::error::PgWireError;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::process::Command;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::errors::Refused;
 use super::handed::{Client, Handed};
+use super::priority::Priority;
 use super::process::{Process, Why};
 use crate::locked::lock;
 use crate::serve::keys::Who;
@@ -91,8 +93,25 @@ pub(super) struct Workers {
 #[derive(Default)]
 struct Running {
     processes: Vec<(Who, Arc<Process>)>,
+    /// Of the latest that have ended: whose they were, how nice, and when that was noticed.
+    ended: VecDeque<(Who, Priority, Instant)>,
     /// How many there have been.
     started: u64,
+}
+
+impl Running {
+    /// Forgets those that have ended, but not how busy they were.
+    fn forget_ended(&mut self) {
+        let ended = self.processes.extract_if(.., |(_, process)| !process.is_there());
+        self.ended.extend(ended.map(|(who, process)| (who, process.priority(), Instant::now())));
+        self.ended.drain(..self.ended.len().saturating_sub(PROCESSES_MAX));
+    }
+
+    /// The priority of the next process of a key.
+    fn priority_of(&mut self, who: &Who) -> Priority {
+        let last = self.ended.iter().rposition(|(of, ..)| of == who).and_then(|at| self.ended.remove(at));
+        last.map_or_else(Priority::default, |(_, priority, since)| priority.of_next(since.elapsed()))
+    }
 }
 
 /// A client's use of a process, until it is dropped.
@@ -150,12 +169,12 @@ impl Workers {
         let mut looks = (1..=LOOKS).cycle();
         while self.stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let mut running = lock(&self.running);
-            running.processes.retain(|(_, process)| {
+            for (_, process) in &running.processes {
                 if process.idle().is_some_and(|idle| idle > IDLE_MAX) {
                     process.end(Why::Idle);
                 }
-                process.is_there()
-            });
+            }
+            running.forget_ended();
             let processes: Vec<_> = running.processes.iter().map(|(_, process)| Arc::clone(process)).collect();
             drop(running);
             if looks.next() == Some(LOOKS) {
@@ -187,7 +206,7 @@ impl Workers {
 
     fn process_of(self: &Arc<Self>, who: &Who) -> Result<Used, PgWireError> {
         let mut running = lock(&self.running);
-        running.processes.retain(|(_, process)| process.is_there());
+        running.forget_ended();
         let found = running.processes.iter().find(|(of, _)| of == who).map(|(_, process)| Arc::clone(process));
         let process = match found {
             Some(process) => process,
@@ -198,7 +217,7 @@ impl Workers {
                     let (_, at) = longest.ok_or_else(Refused::too_many_keys)?;
                     running.processes.swap_remove(at).1.end(Why::Idle);
                 }
-                let process = self.start(&mut running.started).map_err(|error| {
+                let process = self.start(&mut running, who).map_err(|error| {
                     warn!(%error, "a process of SQL cannot be started");
                     Refused::not_begun()
                 })?;
@@ -211,12 +230,13 @@ impl Workers {
         Ok(Used(process))
     }
 
-    fn start(self: &Arc<Self>, started: &mut u64) -> io::Result<Arc<Process>> {
-        *started += 1;
+    fn start(self: &Arc<Self>, running: &mut Running, who: &Who) -> io::Result<Arc<Process>> {
+        running.started += 1;
         be_there(self.folder.path())?;
         let mut command = Command::new(&self.program.file);
         command.args(&self.program.arguments).arg("--memory").arg((self.memory / SHARE).to_string());
-        let (process, child) = Process::start(command, self.folder.path().join(started.to_string()))?;
+        let socket = self.folder.path().join(running.started.to_string());
+        let (process, child) = Process::start(command, socket, running.priority_of(who))?;
         let (kept, stop) = (Arc::clone(&process), self.stop.clone());
         self.tasks.spawn(async move { kept.keep(child, &stop).await });
         Ok(process)
