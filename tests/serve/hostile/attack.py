@@ -333,6 +333,8 @@ async def main(address, key, seed, *kinds):
     os._exit(0)
 
 
+# Whoever means harm has a machine of their own, and does not take the server's by asking.
+os.nice(19)
 # That a connection is gone, they find out by themselves.
 logging.getLogger("asyncio").setLevel(logging.CRITICAL)
 asyncio.run(main(*sys.argv[1:]))
