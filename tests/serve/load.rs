@@ -38,7 +38,8 @@ const TARGETS: [&str; 8] = [
     "/plot.svg?ad=ad-0&last=1h&width=600",
 ];
 
-fn setting(name: &str, default: u64) -> u64 {
+/// A number of the environment.
+pub(super) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 

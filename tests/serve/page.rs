@@ -16,7 +16,7 @@ const SCRIPT: &str = "tests/serve/page.py";
 const LINES_MIN: u64 = 100;
 
 /// A lake with clicks of the last seconds.
-fn lake() -> (tempfile::TempDir, String) {
+pub(super) fn lake() -> (tempfile::TempDir, String) {
     let (folder, path) = folder();
     let output = clicklake(&["up", "--lake", &path, "--rate", "2000", "--for", "4s"]);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

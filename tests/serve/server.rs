@@ -118,10 +118,14 @@ impl Server {
         self.process.is_running()
     }
 
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// A field of its status, in kB.
     pub fn memory_kb(&self, field: &str) -> u64 {
-        let status =
-            std::fs::read_to_string(format!("/proc/{}/status", self.process.child.id())).expect("it runs, on Linux");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs, on Linux");
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).expect("a field of it");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }

@@ -4,6 +4,7 @@
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rustix::process::{Pid, getpriority_process, setpriority_pgrp};
 
 /// HTTP connections that are open at once: those of 10,000 pages that wait, and some.
 const HTTP_MAX: usize = 16_384;
@@ -55,6 +56,14 @@ pub fn bound_worker(memory: usize) -> io::Result<()> {
     // Where that cannot be said, the server still looks at what its processes take.
     let _ = std::fs::write("/proc/self/oom_score_adj", ENDED_FIRST);
     raise_open_files()
+}
+
+/// Makes all threads of a process, which is a group of its own, so much nicer than this one is.
+pub(super) fn be_nicer(group: u32, nice: i32) -> io::Result<()> {
+    // No number would be this process's own group.
+    let group = i32::try_from(group).ok().filter(|group| *group > 0).and_then(Pid::from_raw);
+    let group = group.ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(setpriority_pgrp(Some(group), getpriority_process(None)? + nice)?)
 }
 
 /// How many connections there may be, as this process is limited now.

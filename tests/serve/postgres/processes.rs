@@ -3,6 +3,7 @@
 
 mod ended;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -67,6 +68,13 @@ fn busy(id: u32) -> u64 {
     // The fourteenth field; the second is a name, which ends with a bracket.
     let fields = told.rsplit_once(") ").map_or("", |(_, fields)| fields);
     fields.split(' ').nth(11).and_then(|ticks| ticks.parse().ok()).unwrap_or_default()
+}
+
+/// How nice the threads of a process are.
+fn nice(id: u32) -> BTreeSet<i64> {
+    let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    let told = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    told.filter_map(|told| told.rsplit_once(") ")?.1.split(' ').nth(16)?.parse().ok()).collect()
 }
 
 /// Waits until some of these processes have answered something for a second.
@@ -165,6 +173,33 @@ fn whoever_loses_their_process_is_told_so_and_may_connect_again() {
 }
 
 #[test]
+fn whoever_is_busy_for_long_lets_all_others_go_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (served, _) = served(folder.path());
+    assert_eq!((count(&served, "spring-key").as_str(), count(&served, "all-of-it").as_str()), ("6", "18"));
+    let all = processes(folder.path());
+    let of_server = *nice(std::process::id()).last().expect("a thread");
+    let idle: BTreeSet<_> = all.iter().flat_map(|id| nice(*id)).collect();
+    assert!(idle.len() == 1 && idle.first() > Some(&of_server), "{idle:?}, and the server {of_server}");
+    std::thread::scope(|scope| {
+        let endless = scope.spawn(|| served.psql("spring-key", &[ENDLESS]));
+        let began = Instant::now();
+        while all.iter().all(|id| nice(*id) == idle) {
+            assert!(began.elapsed() < SOON, "nobody gives way: {idle:?}");
+            served.runtime.block_on(async { sleep(LOOK).await });
+        }
+        let busy: Vec<_> = all.iter().map(|id| nice(*id)).collect();
+        assert!(busy.contains(&idle) && busy.iter().all(|nice| nice.len() == 1), "{busy:?}");
+        assert!(busy.iter().all(|nice| nice.first() >= idle.first()), "{busy:?}, and {idle:?} before");
+        for id in &all {
+            assert!(Command::new("kill").args(["-9", &id.to_string()]).status().expect("kill runs").success());
+        }
+        endless.join().expect("psql ends");
+    });
+    served.end();
+}
+
+#[test]
 fn a_statement_is_cancelled_where_it_runs() {
     let folder = tempfile::tempdir().expect("a folder");
     let (served, _) = served(folder.path());
@@ -225,6 +260,29 @@ fn who_only_connects_keeps_nobody_out() {
         ended
     });
     assert!(matches!(first, Ok(Err(_))), "{first:?}");
+    served.end();
+}
+
+#[test]
+fn a_message_that_is_cut_short_ends_its_session_and_no_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (served, _) = served(folder.path());
+    let mut other = Open::of(&served, "spring-key");
+    assert_eq!(other.asks("select count(*) from clicks;"), "6");
+    let answer = served.runtime.block_on(async {
+        let mut socket = TcpStream::connect(("127.0.0.1", served.port)).await.expect("a connection");
+        let startup = b"\0\x03\0\0user\0a\0\0";
+        socket.write_all(&[&[0, 0, 0, 16], &startup[..]].concat()).await.expect("it reads");
+        // The key, and a Bind that promises 32,767 values.
+        let bind = b"B\0\0\0\x0a\0\0\0\0\x7f\xff";
+        socket.write_all(&[&b"p\0\0\0\x0fspring-key\0"[..], bind].concat()).await.expect("it reads");
+        let mut answer = Vec::new();
+        timeout(SOON, socket.read_to_end(&mut answer)).await.expect("in time").expect("it is answered");
+        String::from_utf8_lossy(&answer).into_owned()
+    });
+    assert!(answer.contains("FATAL") && answer.contains("XX000"), "{answer:?}");
+    assert_eq!(other.asks("select count(*) from clicks;"), "6", "the same process");
+    drop(other);
     served.end();
 }
 

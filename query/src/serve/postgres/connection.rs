@@ -5,6 +5,7 @@
 //! does not ask. Who hangs while logging in never comes here, see [`super::door`].
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,12 +17,13 @@ use datafusion_postgres::pgwire::messages::extendedquery::{
 };
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage, ProtocolVersion};
 use datafusion_postgres::pgwire::tokio::server::{PgWireMessageServerCodec, process_error, process_message};
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::codec::Framed;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use super::answers::Answers;
 use super::engine::Engine;
@@ -63,7 +65,17 @@ pub(super) async fn converse(
     answers.set_limit(settings::limit_at_first(&client.said));
     answers.let_in(client.sees, engine.cancels.register(client.session.pid, client.session.secret()));
     finish_authentication(&mut socket, &settings::told()).await.map_err(io::Error::from)?;
-    let ended = serve(&answers, &mut socket, &stop).await;
+    let served = AssertUnwindSafe(serve(&answers, &mut socket, &stop)).catch_unwind().await;
+    let ended = match served {
+        Ok(ended) => ended,
+        Err(_) => {
+            // Libraries give up on some messages and values; their own words are in the log.
+            warn!("a PostgreSQL session ended by a bug");
+            let last = PgWireBackendMessage::ErrorResponse(ErrorInfo::from(Refused::bug()).into());
+            let _ = timeout(LAST_LIMIT, socket.send(last)).await;
+            Ok(())
+        }
+    };
     // Without it, who is in between says that the session was lost. Who does not read it by now is gone.
     let last = async {
         SinkExt::<PgWireBackendMessage>::flush(&mut socket).await?;

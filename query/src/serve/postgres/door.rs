@@ -2,6 +2,7 @@
 //! answers that key. No SQL is read here.
 
 use std::io;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use datafusion_postgres::pgwire::api::{ClientInfo, PidSecretKeyGenerator};
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError};
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use datafusion_postgres::pgwire::tokio::server::{MaybeTls, PgWireMessageServerCodec, negotiate_tls};
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, FramedParts};
@@ -57,10 +58,12 @@ pub(super) async fn open(
     let logged_in = tokio::select! {
         () = stop.cancelled() => return Ok(()),
         () = place.is_given_away() => return Ok(()),
-        logged_in = timeout(LOGIN_LIMIT, door.log_in(socket)) => logged_in,
+        logged_in = timeout(LOGIN_LIMIT, AssertUnwindSafe(door.log_in(socket)).catch_unwind()) => logged_in,
     };
     // Who has not logged in by now is not told why.
     let Ok(logged_in) = logged_in else { return Ok(()) };
+    // The library gives up on messages that are cut short, instead of refusing them.
+    let logged_in = logged_in.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a message is cut short"))?;
     let Some((mut socket, who)) = logged_in? else { return Ok(()) };
     if !place.belongs_to(who.key) {
         let all_are_taken = place.was_given_away();

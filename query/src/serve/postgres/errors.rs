@@ -112,6 +112,11 @@ impl Refused {
         fatal("57P01", "the server stops")
     }
 
+    /// Something gave up on a message or a value that it should have refused.
+    pub fn bug() -> PgWireError {
+        fatal("XX000", "what was asked came upon a bug, which ended the session; the others of the key go on")
+    }
+
     /// What a client says to log in proves nothing.
     pub fn no_proof() -> PgWireError {
         fatal("28P01", "the login does not follow SCRAM-SHA-256; leave channel binding out")

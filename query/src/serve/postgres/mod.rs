@@ -38,6 +38,7 @@ mod parameters;
 mod parsed;
 mod placed;
 mod prepared;
+mod priority;
 mod process;
 mod proofs;
 mod protocol;

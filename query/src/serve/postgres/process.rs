@@ -1,7 +1,6 @@
 //! A process that answers SQL of one key, as the server sees it: started with the socket that it takes clients from,
 //! watched, and ended when it has to be.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
@@ -21,11 +20,16 @@ use tracing::{debug, warn};
 
 use super::errors::Refused;
 use super::handed::Handed;
+use super::priority::{Priority, processor_time};
 use super::worker::{STOP, STUCK};
 use crate::locked::lock;
+use crate::serve::resources::be_nicer;
 
-/// Bytes of what a process has said last that are looked at for why it ended: its last lines.
+/// Bytes of what a process says that are passed on at once.
 const SAID_BYTES: usize = 4 << 10;
+
+/// What a process says when it ends by itself, and why that is. Behind it, a list of calls of any length may follow.
+const LAST_WORDS: [(&str, Why); 2] = [("has overflowed its stack", Why::Stack), ("memory allocation of ", Why::Memory)];
 
 /// How long to wait for what a process has said last, and for its words to be written where ours are.
 const SAID_LIMIT: Duration = Duration::from_secs(1);
@@ -56,15 +60,13 @@ pub(super) enum Why {
 }
 
 impl Why {
-    /// From how a process ended that was not told to, and what it said last.
-    fn of(status: ExitStatus, said: &str) -> Self {
-        let has_said = |words: &str| said.contains(words);
-        match status.signal() {
-            _ if has_said("has overflowed its stack") => Self::Stack,
-            _ if has_said("memory allocation of ") => Self::Memory,
-            Some(KILLED) => Self::Memory,
-            None if status.success() => Self::Stopped,
-            _ => Self::Crashed,
+    /// From how a process ended that was not told to, and what it has said of that.
+    fn of(status: ExitStatus, said: Option<Self>) -> Self {
+        match (said, status.signal()) {
+            (Some(said), _) => said,
+            (None, Some(KILLED)) => Self::Memory,
+            (None, None) if status.success() => Self::Stopped,
+            (None, _) => Self::Crashed,
         }
     }
 
@@ -92,6 +94,7 @@ pub(super) struct Process {
     socket: PathBuf,
     id: Option<u32>,
     uses: Mutex<Uses>,
+    priority: Mutex<Priority>,
     /// Why it has ended, or has to.
     why: OnceLock<Why>,
     /// That it has to end at once.
@@ -110,16 +113,19 @@ struct Uses {
 }
 
 impl Process {
-    /// Starts one that takes clients from a socket which is made there. Whoever has the process keeps it, see
-    /// [`Process::keep`].
-    pub fn start(mut command: Command, socket: PathBuf) -> io::Result<(Arc<Self>, Child)> {
+    /// Starts one of such a priority that takes clients from a socket, which is made there. Whoever has the process
+    /// keeps it, see [`Process::keep`].
+    pub fn start(mut command: Command, socket: PathBuf, priority: Priority) -> io::Result<(Arc<Self>, Child)> {
         // The other end of it, with its place, is all that this process needs: what comes early waits there.
         let listener = UnixListener::bind(&socket)?;
         command.stdin(Stdio::from(OwnedFd::from(listener))).stdout(Stdio::null()).stderr(Stdio::piped());
-        let child = command.kill_on_drop(true).spawn().inspect_err(|_| remove(&socket))?;
+        // A group of its own is nicer as a whole, and what is typed at a terminal is for the server alone.
+        let child = command.process_group(0).kill_on_drop(true).spawn().inspect_err(|_| remove(&socket))?;
         let uses = Mutex::new(Uses { clients: 0, resting: 0, since: Instant::now() });
         let (why, end, ended) = (OnceLock::new(), CancellationToken::new(), CancellationToken::new());
-        Ok((Arc::new(Self { socket, id: child.id(), uses, why, end, ended }), child))
+        let process = Self { socket, id: child.id(), uses, priority: Mutex::new(priority), why, end, ended };
+        process.give_way(Duration::ZERO);
+        Ok((Arc::new(process), child))
     }
 
     /// Hands something over to it.
@@ -185,6 +191,23 @@ impl Process {
         own_memory(&status)
     }
 
+    /// How nice it is.
+    pub fn priority(&self) -> Priority {
+        *lock(&self.priority)
+    }
+
+    /// Has it give way to others by how long it had a processor lately; so much time after this was last done.
+    pub fn give_way(&self, elapsed: Duration) {
+        let Some(id) = self.id else { return };
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        let Some(used) = processor_time(&stat) else { return };
+        if let Some(nice) = lock(&self.priority).look(used, elapsed)
+            && let Err(error) = be_nicer(id, nice)
+        {
+            debug!(%error, "a process of SQL stays as nice as it is");
+        }
+    }
+
     /// Why it has ended; `None`: it has not, and a session that is over was closed as it should be.
     pub async fn why_lost(&self) -> Option<Why> {
         timeout(ENDED_LIMIT, self.ended.cancelled()).await.ok()?;
@@ -193,7 +216,7 @@ impl Process {
 
     /// Keeps it until it has ended, and passes on what it says; tells it when the server stops.
     pub async fn keep(&self, mut child: Child, stop: &CancellationToken) {
-        let mut said = Said { from: child.stderr.take(), last: VecDeque::new() };
+        let mut said = Said { from: child.stderr.take(), heard: Heard::default() };
         let mut life = self.hand(&Handed::Life).await.ok();
         if life.is_none() {
             // It would not notice the end of the server.
@@ -232,7 +255,7 @@ impl Process {
         }
         let why = match status {
             Ok(_) if stop.is_cancelled() => Why::Stopped,
-            Ok(status) => Why::of(status, &said.last()),
+            Ok(status) => Why::of(status, said.heard.why),
             Err(_) => Why::Crashed,
         };
         let why = *self.why.get_or_init(|| why);
@@ -256,7 +279,7 @@ async fn word_of(life: &mut Option<UnixStream>) -> Option<u8> {
 /// What a process says: its log goes where that of the server goes.
 struct Said {
     from: Option<ChildStderr>,
-    last: VecDeque<u8>,
+    heard: Heard,
 }
 
 impl Said {
@@ -267,9 +290,7 @@ impl Said {
         match from.read(&mut bytes).await {
             Ok(0) | Err(_) => self.from = None,
             Ok(read) => {
-                self.last.extend(&bytes[..read]);
-                let too_many = self.last.len().saturating_sub(SAID_BYTES);
-                self.last.drain(..too_many);
+                self.heard.listen(&bytes[..read]);
                 // A log that is full or gone ends nothing.
                 let _ = timeout(SAID_LIMIT, tokio::io::stderr().write_all(&bytes[..read])).await;
             }
@@ -281,9 +302,24 @@ impl Said {
             self.pass_on().await;
         }
     }
+}
 
-    fn last(&mut self) -> String {
-        String::from_utf8_lossy(self.last.make_contiguous()).into_owned()
+/// What has been heard of why a process ends.
+#[derive(Default)]
+struct Heard {
+    why: Option<Why>,
+    /// The end of what was said so far, in which such words may have begun.
+    end: Vec<u8>,
+}
+
+impl Heard {
+    fn listen(&mut self, bytes: &[u8]) {
+        self.end.extend(bytes);
+        let text = String::from_utf8_lossy(&self.end);
+        let found = LAST_WORDS.iter().find(|(words, _)| text.contains(words)).map(|(_, why)| *why);
+        self.why = found.or(self.why);
+        let longest = LAST_WORDS.iter().map(|(words, _)| words.len()).max().unwrap_or_default();
+        self.end.drain(..self.end.len().saturating_sub(longest - 1));
     }
 }
 
@@ -316,7 +352,9 @@ mod tests {
             (ExitStatus::from_raw(11), "", Why::Crashed, "57P02"),
             (ExitStatus::from_raw(3 << 8), "error: lake", Why::Crashed, "57P02"),
         ] {
-            assert_eq!(Why::of(status, said), why, "{status}");
+            let mut heard = Heard::default();
+            heard.listen(said.as_bytes());
+            assert_eq!(Why::of(status, heard.why), why, "{status}");
             let PgWireError::UserError(told) = why.told() else { panic!("{why:?}") };
             assert_eq!((told.code.as_str(), told.severity.as_str()), (code, "FATAL"));
         }
@@ -326,6 +364,15 @@ mod tests {
     fn who_gives_way_is_told_that_the_session_was_idle() {
         let PgWireError::UserError(told) = Why::GaveWay.told() else { panic!("it is for who asks") };
         assert_eq!((told.code.as_str(), told.severity.as_str()), ("57P05", "FATAL"));
+    }
+
+    #[test]
+    fn why_a_process_ends_is_heard_in_parts_and_before_a_long_list_of_calls() {
+        let (mut heard, calls) = (Heard::default(), "   0: some::function\n".repeat(1_000));
+        for part in ["memory allo", "cation of 8 bytes failed\n", calls.as_str(), ""] {
+            heard.listen(part.as_bytes());
+        }
+        assert_eq!(heard.why, Some(Why::Memory));
     }
 
     #[test]

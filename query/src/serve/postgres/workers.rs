@@ -19,7 +19,11 @@
 //!
 //! Memory: what a process takes is bounded by the system at twice its share (see [`crate::serve::resources`]), and what
 //! all take together is looked at: beyond what there is, the largest of them is ended before the system ends any.
+//!
+//! Processors: a process has few threads, and all of them go behind the server, those of a busy one behind those of the
+//! others (see [`super::priority`]).
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::{DirBuilder, Permissions};
 use std::io;
@@ -33,13 +37,14 @@ use datafusion_postgres::pgwire::error::PgWireError;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::process::Command;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::errors::Refused;
 use super::handed::{Client, Handed};
+use super::priority::Priority;
 use super::process::{Process, Why};
 use crate::locked::lock;
 use crate::serve::keys::Who;
@@ -47,8 +52,9 @@ use crate::serve::keys::Who;
 /// Processes at once, where there is memory for them.
 const PROCESSES_MAX: usize = 64;
 
-/// Bytes that a process takes which is asked little, and some: there are no more processes than have room for that.
-const PROCESS_BYTES: usize = 32 << 20;
+/// What a process takes that has answered dashboards for some minutes, in bytes, beside what statements take. If there
+/// were more of them than there is memory for, they would be ended one after the other though nobody asks much.
+const PROCESS_BYTES: usize = 48 << 20;
 
 /// How long all sessions of a process have been idle before it gives way to another key: those of a program that asks
 /// one statement after the other are not.
@@ -68,6 +74,9 @@ const OWN: u32 = 0o700;
 
 /// How often memory is looked at: what can be filled in that time is less than what is left beside all shares.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Looks at memory from one look at processors to the next, which is for what takes seconds.
+const LOOKS: u32 = 10;
 
 /// What is run to answer SQL of a key; how much memory its statements may take, in bytes, is added behind `--memory`.
 #[derive(Clone, Debug)]
@@ -93,8 +102,25 @@ pub(super) struct Workers {
 #[derive(Default)]
 struct Running {
     processes: Vec<(Who, Arc<Process>)>,
+    /// Of the latest that have ended: whose they were, how nice, and when that was noticed.
+    ended: VecDeque<(Who, Priority, Instant)>,
     /// How many there have been.
     started: u64,
+}
+
+impl Running {
+    /// Forgets those that have ended, but not how busy they were.
+    fn forget_ended(&mut self) {
+        let ended = self.processes.extract_if(.., |(_, process)| !process.is_there());
+        self.ended.extend(ended.map(|(who, process)| (who, process.priority(), Instant::now())));
+        self.ended.drain(..self.ended.len().saturating_sub(PROCESSES_MAX));
+    }
+
+    /// The priority of the next process of a key.
+    fn priority_of(&mut self, who: &Who) -> Priority {
+        let last = self.ended.iter().rposition(|(of, ..)| of == who).and_then(|at| self.ended.remove(at));
+        last.map_or_else(Priority::default, |(_, priority, since)| priority.of_next(since.elapsed()))
+    }
 }
 
 /// A client's use of a process, until it is dropped.
@@ -166,16 +192,20 @@ impl Workers {
     pub async fn watch(&self) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = (1..=LOOKS).cycle();
         while self.stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let mut running = lock(&self.running);
-            running.processes.retain(|(_, process)| {
+            for (_, process) in &running.processes {
                 if process.idle().is_some_and(|idle| idle > IDLE_MAX) {
                     process.end(Why::Idle);
                 }
-                process.is_there()
-            });
+            }
+            running.forget_ended();
             let processes: Vec<_> = running.processes.iter().map(|(_, process)| Arc::clone(process)).collect();
             drop(running);
+            if looks.next() == Some(LOOKS) {
+                processes.iter().for_each(|process| process.give_way(LOOK_EVERY * LOOKS));
+            }
             let taken = processes.iter().map(|process| Taken {
                 bytes: process.memory().unwrap_or_default(),
                 is_used: process.idle().is_none(),
@@ -202,7 +232,7 @@ impl Workers {
 
     fn process_of(self: &Arc<Self>, who: &Who) -> Result<Used, PgWireError> {
         let mut running = lock(&self.running);
-        running.processes.retain(|(_, process)| process.is_there());
+        running.forget_ended();
         let found = running.processes.iter().find(|(of, _)| of == who).map(|(_, process)| Arc::clone(process));
         let process = match found {
             Some(process) => process,
@@ -213,7 +243,7 @@ impl Workers {
                     let (_, process) = running.processes.swap_remove(at);
                     process.end(if process.idle().is_some() { Why::Idle } else { Why::GaveWay });
                 }
-                let process = self.start(&mut running.started).map_err(|error| {
+                let process = self.start(&mut running, who).map_err(|error| {
                     warn!(%error, "a process of SQL cannot be started");
                     Refused::not_begun()
                 })?;
@@ -225,12 +255,13 @@ impl Workers {
         Ok(Used::of(process))
     }
 
-    fn start(self: &Arc<Self>, started: &mut u64) -> io::Result<Arc<Process>> {
-        *started += 1;
+    fn start(self: &Arc<Self>, running: &mut Running, who: &Who) -> io::Result<Arc<Process>> {
+        running.started += 1;
         be_there(self.folder.path())?;
         let mut command = Command::new(&self.program.file);
         command.args(&self.program.arguments).arg("--memory").arg((self.memory / SHARE).to_string());
-        let (process, child) = Process::start(command, self.folder.path().join(started.to_string()))?;
+        let socket = self.folder.path().join(running.started.to_string());
+        let (process, child) = Process::start(command, socket, running.priority_of(who))?;
         let (kept, stop) = (Arc::clone(&process), self.stop.clone());
         self.tasks.spawn(async move { kept.keep(child, &stop).await });
         Ok(process)
@@ -245,9 +276,10 @@ fn be_there(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// How many processes there may be that take so much memory together, in bytes.
+/// How many processes there may be at once, if all together may take so much memory, in bytes: what one key may take
+/// for statements is left.
 fn processes_max(memory: usize) -> usize {
-    PROCESSES_MAX.min(memory / PROCESS_BYTES).max(1)
+    ((memory - memory / SHARE) / PROCESS_BYTES).clamp(1, PROCESSES_MAX)
 }
 
 /// Which process gives way to that of another key, if one does: of each it is known how long nobody has used it, and
@@ -306,9 +338,10 @@ mod tests {
     }
 
     #[test]
-    fn there_are_as_many_processes_as_have_room() {
-        assert_eq!(processes_max(PROCESSES_MAX * PROCESS_BYTES * 2), PROCESSES_MAX);
-        assert_eq!((processes_max(3 * PROCESS_BYTES), processes_max(1)), (3, 1));
+    fn there_are_no_more_processes_than_there_is_memory_for() {
+        for (memory, processes) in [(0, 1), (100 << 20, 1), (1 << 30, 16), (2 << 30, 32), (4 << 30, 64)] {
+            assert_eq!(processes_max(memory), processes, "{memory}");
+        }
     }
 
     #[test]
