@@ -19,6 +19,7 @@ fn rows_are_copied_in_each_format() {
 b'ad_id;clicks\n1;10\n2;20\n'
 b'ad_id,clicks\n1,10\n2,20\n'
 b',"","c,""d"""\n'
+b'count,count,max,?column?\n0,0,,1\n'
 b'PGCOPY\n\xff\r\n\x00' b'\xff\xff' 59
 [('1', 10), ('2', 20)]
 b'\xff\xff'

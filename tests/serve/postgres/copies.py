@@ -24,6 +24,8 @@ def main(dsn):
         print(copied(connection, f"COPY ({ROWS}) TO STDOUT WITH (FORMAT csv, HEADER true, DELIMITER ';')"))
         print(copied(connection, f"copy ({ROWS}) to stdout with csv header"))
         print(copied(connection, "copy (select null as a, '' as b, 'c,\"d\"' as c) to stdout csv"))
+        unnamed = "select count(*), count(*), max(clicks), 1 from clicks_minute where false"
+        print(copied(connection, f"copy ({unnamed}) to stdout csv header"))
         binary = copied(connection, f'COPY ({ROWS}) TO STDOUT (FORMAT "binary")')
         print(binary[:11], binary[-2:], len(binary))
         with connection.cursor().copy(f"copy ({ROWS}) to stdout (format binary)") as copy:

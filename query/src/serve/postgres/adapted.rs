@@ -21,6 +21,7 @@ use super::arrays::{
 };
 use super::catalog::{PG_CATALOG, is_catalog_table};
 use super::errors::Refused;
+use super::names::{listed_as, tell_apart};
 use super::placed::{write_arguments, write_rows};
 use super::settings::is_utc;
 use super::times::{Way, write_format};
@@ -48,23 +49,6 @@ const WORDS: [(&str, &str); 4] = [
 
 /// Functions that find the number of what has a name: `to_`, and the type that does.
 const TO_NUMBERS: [&str; 4] = ["to_regclass", "to_regnamespace", "to_regproc", "to_regtype"];
-
-/// Names of types in SQL, and those in `pg_type`.
-const TYPES: [(&str, &str); 13] = [
-    ("bigint", "int8"),
-    ("boolean", "bool"),
-    ("character varying", "varchar"),
-    ("character", "bpchar"),
-    ("decimal", "numeric"),
-    ("double precision", "float8"),
-    ("int", "int4"),
-    ("integer", "int4"),
-    ("real", "float4"),
-    ("smallint", "int2"),
-    ("time without time zone", "time"),
-    ("timestamp with time zone", "timestamptz"),
-    ("timestamp without time zone", "timestamp"),
-];
 
 /// Puts a statement into such words.
 pub(super) fn adapt(statement: &mut Statement) -> Result<(), Refused> {
@@ -113,6 +97,7 @@ impl Change for Adapting {
 
     fn select(&mut self, select: &mut Select) -> ControlFlow<()> {
         select.projection.iter_mut().for_each(name_series);
+        tell_apart(select);
         ControlFlow::Continue(())
     }
 
@@ -264,8 +249,7 @@ fn write_cast(expr: &mut Expr) -> Result<(), Refused> {
     }
     match kind {
         "regtype" => {
-            let name = text.strip_prefix("pg_catalog.").unwrap_or(text).to_ascii_lowercase();
-            *text = TYPES.iter().find(|(sql, _)| *sql == name).map_or(name, |(_, here)| (*here).to_owned());
+            *text = listed_as(text.strip_prefix("pg_catalog.").unwrap_or(text));
         }
         "regproc" | "regnamespace" => *text = text.strip_prefix("pg_catalog.").unwrap_or(text).to_owned(),
         _ => {}

@@ -22,6 +22,7 @@ use super::cursors::Cursors;
 use super::engine::Engine;
 use super::errors::{Refused, Telling};
 use super::kept::{Kept, Kind};
+use super::names::named;
 use super::parameters;
 use super::rows::{Batches, Limits};
 use super::statements::{Asks, STATEMENT_LIMIT};
@@ -155,9 +156,9 @@ impl Answers {
         let login = self.login()?;
         let mut cancelled = login.handle.start_query().await;
         let begun = Box::pin(timeout_at(until, async {
-            let statement = parameters::filled(statement.clone(), Some(values))?;
-            let plan = self.plan(statement, travels).await?;
-            let schema = self.session()?.columns(&plan);
+            let filled = parameters::filled(statement.clone(), Some(values))?;
+            let plan = self.plan(filled, travels).await?;
+            let schema = named(self.session()?.columns(&plan), statement);
             let plan = match values {
                 [] => plan,
                 values => {

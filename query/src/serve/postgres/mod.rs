@@ -32,6 +32,7 @@ mod kept;
 mod limits;
 mod login;
 mod metered;
+mod names;
 mod of_catalog;
 mod only_element;
 mod parameters;

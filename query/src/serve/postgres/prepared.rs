@@ -16,6 +16,7 @@ use datafusion_postgres::pgwire::error::PgWireResult;
 
 use super::answers::Answers;
 use super::errors::Refused;
+use super::names::named;
 use super::parameters;
 use super::placed;
 use super::rows::fields;
@@ -73,7 +74,11 @@ impl Answers {
             }
         });
         let parameters = parameters.collect::<Result<Vec<_>, _>>()?;
-        Ok(Described { parameters, said: said.into_keys().collect(), columns: self.session()?.columns(&plan) })
+        Ok(Described {
+            parameters,
+            said: said.into_keys().collect(),
+            columns: named(self.session()?.columns(&plan), statement),
+        })
     }
 }
 

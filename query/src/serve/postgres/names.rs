@@ -1,0 +1,203 @@
+//! What columns are called that a query gives no name: as PostgreSQL calls them, after the function or the type.
+//! Programs ask for `count` in the rows of `SELECT count(*)`; DataFusion calls a column as it is written.
+//!
+//! The rules are those of `FigureColname` in PostgreSQL's `parse_target.c`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::sql::sqlparser::ast::{Expr, Function, Ident, Query, Select, SelectItem, SetExpr, Statement};
+
+use super::adapted::arguments;
+use super::arrays::ONLY_ELEMENT;
+use super::of_catalog::last_of;
+
+/// What has no name.
+const UNNAMED: &str = "?column?";
+
+/// Between what a column is written as and its number, where it is written more than once; nobody's names have it.
+const NUMBERED: char = '\u{e000}';
+
+/// Names of types in SQL, and those in `pg_type`.
+const TYPES: [(&str, &str); 13] = [
+    ("bigint", "int8"),
+    ("boolean", "bool"),
+    ("character varying", "varchar"),
+    ("character", "bpchar"),
+    ("decimal", "numeric"),
+    ("double precision", "float8"),
+    ("int", "int4"),
+    ("integer", "int4"),
+    ("real", "float4"),
+    ("smallint", "int2"),
+    ("time without time zone", "time"),
+    ("timestamp with time zone", "timestamptz"),
+    ("timestamp without time zone", "timestamp"),
+];
+
+/// The name of a type as `pg_type` has it.
+pub(super) fn listed_as(kind: &str) -> String {
+    let kind = kind.to_ascii_lowercase();
+    TYPES.iter().find(|(sql, _)| *sql == kind).map_or(kind, |(_, here)| (*here).to_owned())
+}
+
+/// Tells columns apart that are written alike: DataFusion wants to know each by its name.
+pub(super) fn tell_apart(select: &mut Select) {
+    let mut written = BTreeSet::new();
+    for (number, item) in select.projection.iter_mut().enumerate() {
+        if let SelectItem::UnnamedExpr(expr) = item
+            && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+            && !written.insert(expr.to_string())
+        {
+            let alias = Ident::with_quote('"', format!("{}{NUMBERED}{number}", name(expr)));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
+    }
+}
+
+/// The columns of a statement's answer, called as PostgreSQL calls them.
+pub(super) fn named(columns: SchemaRef, statement: &Statement) -> SchemaRef {
+    let Statement::Query(query) = statement else { return columns };
+    let Some(select) = first(query) else { return columns };
+    let is_wild = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
+    let items = &select.projection;
+    // Of a star it is not said how many columns it stands for; those before and behind it can be counted.
+    let before = items.iter().position(is_wild).unwrap_or(items.len());
+    let behind = items.iter().rev().take_while(|item| !is_wild(item)).count();
+    let all = columns.fields().len();
+    let item = |at: usize| match (at < before, all - at <= behind) {
+        (true, _) => items.get(at),
+        (_, true) => items.len().checked_sub(all - at).and_then(|at| items.get(at)),
+        _ => None,
+    };
+    let fields = columns.fields().iter().enumerate().map(|(at, field)| match item(at).and_then(name_of) {
+        Some(name) if name != *field.name() => Arc::new(Field::clone(field).with_name(name)),
+        _ => Arc::clone(field),
+    });
+    Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), columns.metadata().clone()))
+}
+
+/// The first select of a query, after which the columns of all are called.
+fn first(query: &Query) -> Option<&Select> {
+    let mut body = query.body.as_ref();
+    loop {
+        match body {
+            SetExpr::Select(select) => return Some(select),
+            SetExpr::Query(query) => body = query.body.as_ref(),
+            SetExpr::SetOperation { left, .. } => body = left,
+            _ => return None,
+        }
+    }
+}
+
+/// What PostgreSQL calls something that is selected, if DataFusion calls it otherwise.
+fn name_of(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => None,
+        SelectItem::UnnamedExpr(expr) => Some(name(expr)),
+        SelectItem::ExprWithAlias { alias, .. } => alias.value.split_once(NUMBERED).map(|(name, _)| name.to_owned()),
+        _ => None,
+    }
+}
+
+fn name(expr: &Expr) -> String {
+    figured(expr).unwrap_or_else(|| UNNAMED.to_owned())
+}
+
+/// The name that follows from an expression, if one does.
+fn figured(expr: &Expr) -> Option<String> {
+    let known = match expr {
+        Expr::Identifier(name) => return Some(name.value.clone()),
+        Expr::CompoundIdentifier(names) => return names.last().map(|name| name.value.clone()),
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => return figured(inner),
+        Expr::Function(function) => return of_function(function),
+        Expr::Cast { expr, data_type, .. } => return figured(expr).or_else(|| Some(listed_as(&data_type.to_string()))),
+        Expr::TypedString(typed) => return Some(listed_as(&typed.data_type.to_string())),
+        Expr::Case { else_result, .. } => {
+            return else_result.as_deref().and_then(figured).or_else(|| Some("case".to_owned()));
+        }
+        Expr::Subquery(query) => {
+            return match first(query)?.projection.first()? {
+                SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+                SelectItem::UnnamedExpr(expr) => figured(expr),
+                _ => None,
+            };
+        }
+        Expr::Array(_) => "array",
+        Expr::AtTimeZone { .. } => "timezone",
+        Expr::Ceil { .. } => "ceil",
+        Expr::Exists { .. } => "exists",
+        Expr::Extract { .. } => "extract",
+        Expr::Floor { .. } => "floor",
+        Expr::Interval(_) => "interval",
+        Expr::Overlay { .. } => "overlay",
+        Expr::Position { .. } => "position",
+        Expr::Substring { .. } => "substring",
+        Expr::Trim { .. } => "btrim",
+        _ => return None,
+    };
+    Some(known.to_owned())
+}
+
+/// The name of a function, unless it stands for a query in the place of a value.
+fn of_function(function: &Function) -> Option<String> {
+    let name = last_of(&function.name);
+    let rows = match arguments(function).first() {
+        Some(Expr::Subquery(rows)) if [ONLY_ELEMENT, "array_element"].contains(&name.as_str()) => first(rows)?,
+        _ => return Some(name),
+    };
+    match rows.projection.first()? {
+        SelectItem::UnnamedExpr(Expr::Function(collected)) => arguments(collected).first().copied().and_then(figured),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+
+    use super::super::parsed::{adapted, parse};
+    use super::*;
+
+    /// The names of an answer with so many columns.
+    fn names(text: &str, columns: usize) -> Vec<String> {
+        let statement = parse(text).and_then(|statement| adapted(statement, text)).expect("SQL");
+        let fields = (0..columns).map(|number| Field::new(format!("c{number}"), DataType::Int64, true));
+        let columns = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        named(columns, &statement).fields().iter().map(|field| field.name().clone()).collect()
+    }
+
+    #[test]
+    fn columns_are_called_as_postgresql_calls_them() {
+        for (text, expected) in [
+            ("select count(*), MAX(clicks), sum(clicks) as n from clicks_minute", vec!["count", "max", "c2"]),
+            ("select 1, clicks + 1, -clicks, 'x' from clicks_minute", vec![UNNAMED; 4]),
+            ("select count(*), count(*), 1, 1", vec!["count", "count", UNNAMED, UNNAMED]),
+            (
+                "select clicks::int, ad_id, m.ad_id, 1::bigint, '7'::text from clicks_minute m",
+                vec!["clicks", "c1", "c2", "int8", "text"],
+            ),
+            (
+                "select case when true then 1 end, case when true then 1 else clicks end from clicks_minute",
+                vec!["case", "clicks"],
+            ),
+            (
+                "select (select max(clicks) from clicks_minute), exists (select 1), (select 1 as x)",
+                vec!["max", "exists", "x"],
+            ),
+            ("select count(*) from clicks union all select 2", vec!["count"]),
+            ("(select lower(ad_id) from clicks limit 1)", vec!["lower"]),
+            ("select count(*) over (), *, max(clicks) over () from clicks_minute", vec!["count", "c1", "c2", "max"]),
+            (
+                "select extract(hour from event_time), date '2026-03-07', interval '1 day' from clicks",
+                vec!["extract", "date", "interval"],
+            ),
+            ("select coalesce(ad_id, 'x'), upper(trim(ad_id)) from clicks", vec!["coalesce", "upper"]),
+            ("select (select nspname from pg_namespace) from pg_class", vec!["nspname"]),
+            ("values (1)", vec!["c0"]),
+        ] {
+            assert_eq!(names(text, expected.len()), expected, "{text}");
+        }
+    }
+}
