@@ -335,6 +335,7 @@ fn sees(campaigns: &str) -> Result<Sees, &'static str> {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -425,9 +426,12 @@ mod tests {
         let stop = CancellationToken::new();
         let change = async {
             fs::write(&file, format!("{SECRET} *\n")).expect("a disk");
-            while keys.sees("secret").is_none() {
-                tokio::task::yield_now().await;
-            }
+            let is_read = async {
+                while keys.sees("secret").is_none() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            timeout(LOOK_EVERY * 20, is_read).await.expect("it is read soon");
             assert_eq!(keys.sees("password"), None);
             stop.cancel();
         };

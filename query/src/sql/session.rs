@@ -230,3 +230,45 @@ fn met_a_bug() -> QueryError {
 pub fn run<'a>(lake: &'a Lake, sql: &'a str) -> BoxFuture<'a, Result<Vec<RecordBatch>, QueryError>> {
     Box::pin(async move { Session::new(lake.clone(), None)?.rows(sql).await })
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, TimeUnit};
+    use object_store::memory::InMemory;
+    use url::Url;
+
+    use super::*;
+
+    /// The types of the columns that are said before a statement runs, and those of the rows that come.
+    async fn types(text: &str) -> [Vec<DataType>; 2] {
+        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
+        let session = Session::new(lake, None).expect("a session");
+        let state = session.context().state();
+        let dialect = state.config().options().sql_parser.dialect;
+        let parsed = state.sql_to_statement(text, &dialect).expect("SQL");
+        let plan = session.plan(parsed, 0).await.expect("a plan");
+        let rows = session.rows(text).await.expect("rows");
+        let types = |schema: SchemaRef| schema.fields().iter().map(|field| field.data_type().clone()).collect();
+        [session.columns(&plan), rows[0].schema()].map(types)
+    }
+
+    #[tokio::test]
+    async fn columns_have_the_types_that_are_said_of_them() {
+        for text in ["select 1 as a union all select 2.5", "select null as a union all select 7"] {
+            let [said, found] = types(text).await;
+            assert_eq!(said, found, "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn times_with_a_zone_keep_it() {
+        let is_utc = |kind: &DataType| matches!(kind, DataType::Timestamp(_, Some(zone)) if zone.as_ref() == "UTC");
+        let at = "'2026-03-07T12:00:00+01:00'";
+        let text = format!("select now(), cast({at} as timestamptz) a, cast({at} as timestamp with time zone) b");
+        for kinds in types(&text).await {
+            assert!(kinds.len() == 3 && kinds.iter().all(is_utc), "{kinds:?}");
+        }
+        let none = DataType::Timestamp(TimeUnit::Nanosecond, None);
+        assert_eq!(types("select cast('2026-03-07' as timestamp)").await, [vec![none.clone()], vec![none]]);
+    }
+}

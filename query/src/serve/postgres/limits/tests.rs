@@ -47,7 +47,8 @@ fn what_nests_without_end_is_refused() {
     let minus = format!("select {}1", "- ".repeat(5_000));
     let brackets = format!("select {}1{}", "(".repeat(5_000), ")".repeat(5_000));
     let types = format!("select 1::int{}", "[]".repeat(5_000));
-    for text in [deep("+"), deep("and"), deep("union select"), deep("::"), minus, brackets, types] {
+    let plans = format!("select 1{}", " union select 1".repeat(PLANS_MAX));
+    for text in [deep("+"), deep("and"), deep("union select"), deep("::"), minus, brackets, types, plans] {
         assert_eq!(refusal_of_text(&text), Some(too_complex()), "{}", &text[..40]);
     }
     assert!(!is_let_through(&("select * from clicks".to_owned() + &", clicks".repeat(PLANS_MAX))));
