@@ -117,11 +117,35 @@ fn lake_error(error: DataFusionError) -> Result<LakeError, DataFusionError> {
     }
 }
 
+/// What DataFusion's developers read before and behind of what it says.
+const BEFORE: [&str; 5] = [
+    "Error during planning: ",
+    "Execution error: ",
+    "Internal error: ",
+    "Schema error: ",
+    "This feature is not implemented: ",
+];
+const BEHIND: [&str; 2] = [".\nThis issue was likely caused by a bug", "\n\nbacktrace: "];
+
 /// What DataFusion says, without what only its developers read.
 fn text(error: &DataFusionError) -> String {
-    match error {
-        DataFusionError::SQL(error, _) => error.to_string(),
-        error => error.strip_backtrace(),
+    let root = error.find_root();
+    let said = match root {
+        DataFusionError::SQL(error, _) => return error.to_string(),
+        DataFusionError::ArrowError(error, _) => of_arrow(error),
+        root => root.strip_backtrace(),
+    };
+    let said = BEFORE.iter().find_map(|before| said.strip_prefix(before)).unwrap_or(&said);
+    let said = BEHIND.iter().find_map(|behind| said.split_once(behind)).map_or(said, |(said, _)| said);
+    said.trim_end().to_owned()
+}
+
+/// The words of an error of Arrow's.
+fn of_arrow(error: &ArrowError) -> String {
+    let said = error.to_string();
+    match said.split_once(" error: ") {
+        Some((kind, said)) if kind.split(' ').count() <= 2 => said.to_owned(),
+        _ => said,
     }
 }
 

@@ -3,9 +3,10 @@
 //! Without rows, CSV and TSV have the names of the columns, and JSON is an empty list.
 
 use arrow::array::RecordBatch;
-use arrow::csv::WriterBuilder;
+use arrow::csv;
 use arrow::error::ArrowError;
-use arrow::json::{ArrayWriter, LineDelimitedWriter};
+use arrow::json;
+use arrow::json::writer::{JsonArray, JsonFormat, LineDelimited};
 use datafusion_cli::print_format::PrintFormat;
 
 /// Encodes an answer.
@@ -25,12 +26,7 @@ impl Encoder {
     pub fn rows(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
         match self.format {
             PrintFormat::Json => self.list(rows),
-            PrintFormat::NdJson => {
-                let mut writer = LineDelimitedWriter::new(Vec::new());
-                writer.write(rows)?;
-                writer.finish()?;
-                Ok(writer.into_inner())
-            }
+            PrintFormat::NdJson => objects::<LineDelimited>(rows),
             PrintFormat::Tsv => self.separated(rows, b'\t'),
             _ => self.separated(rows, b','),
         }
@@ -47,7 +43,7 @@ impl Encoder {
 
     fn separated(&mut self, rows: &RecordBatch, separator: u8) -> Result<Vec<u8>, ArrowError> {
         let mut bytes = Vec::new();
-        let builder = WriterBuilder::new().with_header(!self.has_begun).with_delimiter(separator);
+        let builder = csv::WriterBuilder::new().with_header(!self.has_begun).with_delimiter(separator);
         builder.build(&mut bytes).write(rows)?;
         self.has_begun = true;
         Ok(bytes)
@@ -58,15 +54,20 @@ impl Encoder {
         if rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
-        let mut writer = ArrayWriter::new(Vec::new());
-        writer.write(rows)?;
-        writer.finish()?;
-        let mut bytes = writer.into_inner();
+        let mut bytes = objects::<JsonArray>(rows)?;
         bytes.pop();
         bytes[0] = if self.has_begun { b',' } else { b'[' };
         self.has_begun = true;
         Ok(bytes)
     }
+}
+
+/// Rows as objects that name all columns, also those that are null.
+fn objects<F: JsonFormat>(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    let mut writer = json::WriterBuilder::new().with_explicit_nulls(true).build::<_, F>(Vec::new());
+    writer.write(rows)?;
+    writer.finish()?;
+    Ok(writer.into_inner())
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
 use lake_schemas::LakeError;
+use prometheus_client::metrics::gauge::Gauge;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::watch;
@@ -102,12 +103,14 @@ impl Line {
 /// The keys of a server, as they are now.
 pub struct Keys {
     lines: watch::Sender<Arc<[Line]>>,
+    /// Whether the file is not taken as it is now: 1, or 0.
+    pub(super) refused: Gauge,
 }
 
 impl Keys {
     /// From the lines of a file. What is wrong names the line, and never repeats it.
     pub fn parse(text: &str) -> Result<Self, LakeError> {
-        Ok(Self { lines: watch::Sender::new(lines_of(text)?) })
+        Ok(Self { lines: watch::Sender::new(lines_of(text)?), refused: Gauge::default() })
     }
 
     /// What a key sees; `None` if it is no key.
@@ -185,6 +188,9 @@ impl Keys {
                     Some((found, text)) => self.replace(&text).map(|()| Some(found)).map_err(|error| error.to_string()),
                     None => Ok(None),
                 });
+                if !matches!(taken, Ok(None)) {
+                    self.refused.set(taken.is_err().into());
+                }
                 match taken {
                     Ok(None) => {}
                     Ok(found) => {

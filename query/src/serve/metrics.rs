@@ -100,6 +100,13 @@ impl Metrics {
         self.refreshed.set(at_seconds);
     }
 
+    /// Whether the file of keys is taken is told, too.
+    pub fn with_keys(self, refused: &Gauge) -> Self {
+        let help = "Whether the file of keys is not taken as it is, and the keys are those of before";
+        lock(&self.registry).register("keys_refused", help, refused.clone());
+        self
+    }
+
     /// All of it.
     pub fn told(&self) -> impl IntoResponse + use<> {
         told(&lock(&self.registry))

@@ -148,7 +148,10 @@ impl Served {
         let unread = memory / UNREAD_SHARE;
         Ok(Self {
             totals: Totals::within(lake, memory - unread)?,
-            metrics: Arc::new(Metrics::new()),
+            metrics: Arc::new(match &keys {
+                Some(keys) => Metrics::new().with_keys(&keys.refused),
+                None => Metrics::new(),
+            }),
             keys,
             places: Semaphore::new(places),
             waiting: Waiting::new(places),

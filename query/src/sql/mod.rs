@@ -13,7 +13,7 @@
 //!                                ├─ checked_sum, checked_arithmetic   no whole number wraps around
 //!                                ├─ set_comparison   ALL and ANY compare with the rows of their query
 //!                                ├─ lists     a text is not taken for a list
-//!                                ├─ truth, spans   what PostgreSQL compares and multiplies besides
+//!                                ├─ truth, spans, whole_minutes   what PostgreSQL compares, multiplies, reads besides
 //!                                ├─ targets   a path that is written to is meant literally
 //!                                └─ guard     no file of the lake is put, replaced or deleted
 //! ```
@@ -42,6 +42,7 @@ mod table;
 mod targets;
 mod truth;
 pub(crate) mod visited;
+mod whole_minutes;
 
 pub(crate) use catalog::{CATALOG, SCHEMA};
 pub use held::Held;

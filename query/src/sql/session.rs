@@ -37,6 +37,7 @@ use super::spans::SpansTimes;
 use super::statements::{Statement, statements};
 use super::targets::LiteralTargets;
 use super::truth::TruthAsText;
+use super::whole_minutes::WholeMinutes;
 use crate::error::QueryError;
 use crate::output::Opened;
 use crate::rows::collect;
@@ -83,6 +84,7 @@ impl Session {
         context.state_ref().write().register_expr_planner(Arc::new(SpansTimes))?;
         context.register_udaf(CheckedSum::function());
         context.add_analyzer_rule(Arc::new(NoListOfText));
+        context.add_analyzer_rule(Arc::new(WholeMinutes));
         context.add_analyzer_rule(Arc::new(CheckedArithmetic));
         context.add_analyzer_rule(Arc::new(AloneInItsQuery));
         context.add_analyzer_rule(Arc::new(LiteralTargets));

@@ -33,7 +33,7 @@ const QUESTIONS: usize = 300;
 const PROTOCOLS: [&str; 3] = ["simple", "extended", "binary"];
 
 /// What the wire once answered otherwise.
-const FOUND: [&str; 17] = [
+const FOUND: [&str; 19] = [
     "select (select max(clicks_minute.clicks) from clicks_minute)",
     "select (select sum(t.clicks) from (select * from clicks_minute) t)",
     "select now.ad_id, sum(now.clicks), (select sum(clicks) from clicks_minute VERSION AS OF 1 was where was.ad_id = now.ad_id) from clicks_minute now group by 1",
@@ -49,6 +49,8 @@ const FOUND: [&str; 17] = [
     "select abort from (select ad_id as abort from clicks_minute) order by 1",
     "select (select a.x from (values (1), (2)) a (x))",
     "select 1 as a union all select 2.5",
+    "select ad_id, count(*), count(*), null, null from clicks_minute group by 1",
+    "select sum(clicks) from clicks_minute where window_start >= '2026-03-07 12:00' and window_start < '2026-03-08 00:00Z'",
     "select null as a union all select 7",
     "select clicks from clicks_minute union all select 0.5 order by 1",
 ];

@@ -21,7 +21,7 @@ use super::arrays::{
 };
 use super::catalog::{PG_CATALOG, is_catalog_table};
 use super::errors::Refused;
-use super::names::{listed_as, tell_apart};
+use super::names::listed_as;
 use super::placed::{write_arguments, write_rows};
 use super::settings::is_utc;
 use super::times::{Way, write_format};
@@ -97,7 +97,6 @@ impl Change for Adapting {
 
     fn select(&mut self, select: &mut Select) -> ControlFlow<()> {
         select.projection.iter_mut().for_each(name_series);
-        tell_apart(select);
         ControlFlow::Continue(())
     }
 

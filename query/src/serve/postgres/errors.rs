@@ -138,6 +138,14 @@ impl Refused {
         fatal("28P01", "the password is no key of this server")
     }
 
+    /// The same, where only keys with a verifier can be shown: whether it is one without is not known.
+    pub fn no_proved_key() -> PgWireError {
+        fatal(
+            "28P01",
+            "the password is no key with a verifier; others are taken within TLS (sslmode=require) or from 127.0.0.1",
+        )
+    }
+
     /// There is no place for one more connection.
     pub fn too_many_connections() -> PgWireError {
         fatal("53300", "there are too many connections; try again later")

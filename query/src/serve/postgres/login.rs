@@ -99,7 +99,9 @@ impl StartupHandler for Door {
                         let proof = begun.proof(&last.data).ok_or_else(Refused::no_proof)?;
                         let name = client.metadata().get(METADATA_USER).cloned().unwrap_or_default();
                         let found = self.server.proofs.look(keys, &name, proof).await;
-                        let (who, said) = found.ok_or_else(Refused::no_key)?;
+                        let (who, said) = found.ok_or_else(|| {
+                            if keys.are_proved() == Proved::All { Refused::no_key() } else { Refused::no_proved_key() }
+                        })?;
                         let said = Authentication::SASLFinal(said.into());
                         client.send(PgWireBackendMessage::Authentication(said)).await?;
                         who

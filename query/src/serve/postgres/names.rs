@@ -4,14 +4,16 @@
 //! The rules are those of `FigureColname` in PostgreSQL's `parse_target.c`.
 
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{Expr, Function, Ident, Query, Select, SelectItem, SetExpr, Statement};
 
 use super::adapted::arguments;
 use super::arrays::ONLY_ELEMENT;
 use super::of_catalog::last_of;
+use crate::sql::visited::{Change, change};
 
 /// What has no name.
 const UNNAMED: &str = "?column?";
@@ -43,11 +45,24 @@ pub(super) fn listed_as(kind: &str) -> String {
 }
 
 /// Tells columns apart that are written alike: DataFusion wants to know each by its name.
-pub(super) fn tell_apart(select: &mut Select) {
+pub(super) fn tell_apart(statement: &mut Statement) {
+    let _ = change(statement, &mut TellingApart);
+}
+
+struct TellingApart;
+
+impl Change for TellingApart {
+    fn select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        number(select);
+        ControlFlow::Continue(())
+    }
+}
+
+/// Gives a number to what is selected once more.
+fn number(select: &mut Select) {
     let mut written = BTreeSet::new();
     for (number, item) in select.projection.iter_mut().enumerate() {
         if let SelectItem::UnnamedExpr(expr) = item
-            && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
             && !written.insert(expr.to_string())
         {
             let alias = Ident::with_quote('"', format!("{}{NUMBERED}{number}", name(expr)));
@@ -56,8 +71,14 @@ pub(super) fn tell_apart(select: &mut Select) {
     }
 }
 
-/// The columns of a statement's answer, called as PostgreSQL calls them.
+/// The columns of a statement's answer, called as PostgreSQL calls them. What is of no type is text, as it is there: a
+/// parameter of which nothing is said, and `NULL`.
 pub(super) fn named(columns: SchemaRef, statement: &Statement) -> SchemaRef {
+    let typed = columns.fields().iter().map(|field| match field.data_type() {
+        DataType::Null => Arc::new(Field::clone(field).with_data_type(DataType::Utf8)),
+        _ => Arc::clone(field),
+    });
+    let columns: SchemaRef = Arc::new(Schema::new_with_metadata(typed.collect::<Vec<_>>(), columns.metadata().clone()));
     let Statement::Query(query) = statement else { return columns };
     let Some(select) = first(query) else { return columns };
     let is_wild = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
@@ -71,9 +92,12 @@ pub(super) fn named(columns: SchemaRef, statement: &Statement) -> SchemaRef {
         (_, true) => items.len().checked_sub(all - at).and_then(|at| items.get(at)),
         _ => None,
     };
-    let fields = columns.fields().iter().enumerate().map(|(at, field)| match item(at).and_then(name_of) {
-        Some(name) if name != *field.name() => Arc::new(Field::clone(field).with_name(name)),
-        _ => Arc::clone(field),
+    let fields = columns.fields().iter().enumerate().map(|(at, field)| {
+        let numbered = || field.name().split_once(NUMBERED).map(|(name, _)| name.to_owned());
+        match item(at).and_then(name_of).or_else(numbered) {
+            Some(name) if name != *field.name() => Arc::new(Field::clone(field).with_name(name)),
+            _ => Arc::clone(field),
+        }
     });
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), columns.metadata().clone()))
 }
@@ -155,8 +179,6 @@ fn of_function(function: &Function) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::DataType;
-
     use super::super::parsed::{adapted, parse};
     use super::*;
 
@@ -174,6 +196,7 @@ mod tests {
             ("select count(*), MAX(clicks), sum(clicks) as n from clicks_minute", vec!["count", "max", "c2"]),
             ("select 1, clicks + 1, -clicks, 'x' from clicks_minute", vec![UNNAMED; 4]),
             ("select count(*), count(*), 1, 1", vec!["count", "count", UNNAMED, UNNAMED]),
+            ("select current_database(), ad_id, ad_id from clicks", vec!["current_database", "c1", "ad_id"]),
             (
                 "select clicks::int, ad_id, m.ad_id, 1::bigint, '7'::text from clicks_minute m",
                 vec!["clicks", "c1", "c2", "int8", "text"],

@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 
 use super::adapted::adapt;
 use super::errors::Refused;
+use super::names::tell_apart;
 use super::of_catalog;
 
 /// What ends a transaction that the parser does not know, and what it knows instead.
@@ -45,5 +46,7 @@ fn without_last<'a>(text: &'a str, word: &str) -> Option<&'a str> {
 pub(super) fn adapted(statement: Statement, text: &str) -> Result<Statement, Refused> {
     let mut statement = of_catalog::known(statement, text);
     adapt(&mut statement)?;
-    of_catalog::put(statement)
+    let mut statement = of_catalog::put(statement)?;
+    tell_apart(&mut statement);
+    Ok(statement)
 }

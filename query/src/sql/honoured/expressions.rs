@@ -10,6 +10,9 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::Honoured;
 
+/// The functions that write a time in a format.
+const WRITE_TIMES: [&str; 2] = ["to_char", "date_format"];
+
 /// The functions that make rows of a list, and take nothing else.
 const UNNEST: [&str; 2] = ["unnest", "unnest_outer"];
 
@@ -118,6 +121,10 @@ impl Honoured<'_> {
                 self.refuse(has_options, &format!("a choice of columns in {called}(* …)"), "name the columns")?;
             }
         }
+        // It would be written as it stands, in each row.
+        let has_no_field = WRITE_TIMES.contains(&called.as_str()) && format_of(args).is_some_and(is_of_no_field);
+        let instead = "write it as strftime does, such as '%Y-%m-%d'";
+        self.refuse(has_no_field, &format!("a format without % in {called}()"), instead)?;
         if let Some(WindowType::WindowSpec(window)) = over {
             self.window(window)?;
         }
@@ -188,6 +195,23 @@ pub(super) fn has_names(arguments: &[FunctionArg]) -> bool {
         | FunctionArg::ExprNamed { name: _, arg: _, operator: _ } => true,
         FunctionArg::Unnamed(_) => false,
     })
+}
+
+/// The format of a function that writes times, if it stands in the statement.
+fn format_of(arguments: &FunctionArguments) -> Option<&str> {
+    let FunctionArguments::List(list) = arguments else { return None };
+    match list.args.get(1).map(value_of)? {
+        FunctionArgExpr::Expr(Expr::Value(value)) => match &value.value {
+            Value::SingleQuotedString(format) => Some(format),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Whether a format has letters, and nothing that stands for a part of a time.
+fn is_of_no_field(format: &str) -> bool {
+    !format.contains('%') && format.contains(char::is_alphabetic)
 }
 
 fn value_of(argument: &FunctionArg) -> &FunctionArgExpr {
