@@ -29,13 +29,13 @@ pub(super) struct Told<R> {
     pub of: Of,
 }
 
-/// A whole number. Beyond 2^53, where programs that take numbers for floating-point lose digits, it is a text.
+/// Whole number. Beyond 2^53 it is a text, because programs that read numbers as floating-point would lose digits.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum Number {
-    /// As most are.
+    /// A number within 2^53.
     Plain(i64),
-    /// Its digits.
+    /// The digits of a larger one.
     Long(String),
 }
 
@@ -57,52 +57,55 @@ impl fmt::Display for Number {
     }
 }
 
-/// Up to where clicks are counted.
+/// End of the log that is counted.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum Cut {
-    /// By topic and partition, the next offset that is not counted.
+    /// Next offset that is not counted yet, by topic and partition.
     Positions(BTreeMap<String, BTreeMap<String, i64>>),
-    /// A name of it, for keys that do not see everything: equal if nothing has come in between.
+    /// Text in its place for keys with campaigns, because offsets tell how much others have: the table and its version.
+    /// Answers with the same text count the same clicks.
     Named(String),
 }
 
-/// Of which clicks an answer is: of all below the cut whose windows are written.
+/// Clicks that an answer counts: all below the cut whose windows are written.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Of {
-    /// Up to where clicks are counted: for keys that see everything, the next offset of each topic and partition.
+    /// End of the log that is counted: the next offset of each topic and partition. Keys with campaigns get a text in
+    /// its place, such as `clicks_minute@412`: answers with the same text count the same clicks.
     cut: Cut,
-    /// The version of `clicks_minute`.
+    /// Version of `clicks_minute` that was asked. `as_of` with this number gets the same numbers again.
     version: Version,
-    /// Whether it cannot change any more, unless history is computed again: no window of it takes clicks. False as long
-    /// as nothing was counted.
+    /// Whether `clicks`, `cost_micros` and `duplicates` are settled: only computing history again changes them. `late`
+    /// and `filtered` may still grow, by events that come later. False while nothing has been counted, and without an
+    /// end (`to` or `last`) unless all topics are retired.
     #[serde(rename = "final")]
     is_final: bool,
-    /// By topic, the partitions whose windows may still take clicks: those that have had no message yet, too. Topics
-    /// that were retired are not waited for. For keys that do not see everything, topics have names that say nothing,
-    /// each always the same.
+    /// Partitions, by topic, that may still bring clicks into these windows. One that has had no message yet is among
+    /// them, because its first click is never late; those of retired topics are not. Keys with campaigns get a made-up
+    /// name for each topic, always the same one.
     #[schema(example = json!({ "clicks": [0, 3] }))]
     pending: BTreeMap<String, Vec<i32>>,
-    /// Until when all minutes are written, of all topics that are waited for.
+    /// Time up to which all minutes are written, of all topics that are not retired; null if there is none.
     #[schema(example = "2026-03-07T12:00:00Z")]
     complete_until: Option<String>,
-    /// By topic, as in `pending`, until when its minutes are written.
+    /// Time up to which the minutes of each topic are written, by its name as in `pending`.
     #[schema(example = json!({ "clicks": "2026-03-07T12:00:00Z" }))]
     complete_until_by_topic: BTreeMap<String, Option<String>>,
 }
 
-/// What was counted.
+/// Counts of a row.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Counts {
     /// Clicks, each once.
     clicks: Number,
-    /// What they cost, in millionths.
+    /// Cost of these clicks, in millionths of the currency: 250000 is 0.25.
     cost_micros: Number,
-    /// Copies of clicks, which are not counted.
+    /// Copies of clicks that were counted before; they are not in `clicks`.
     duplicates: Number,
-    /// Clicks that came too late to be counted.
+    /// Clicks that came after the allowed lateness of their window; they are not in `clicks`.
     late: Number,
-    /// Other events.
+    /// Events that are no clicks.
     filtered: Number,
 }
 
@@ -131,14 +134,14 @@ pub(super) trait Row: Serialize {
     fn counts(&self) -> &Counts;
 }
 
-/// What an ad, a campaign, or all together have got.
+/// Counts of an ad, of a campaign, or of everything that the key sees.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TotalRow {
-    /// The ad, if one was asked for.
+    /// Ad that the row is of, if ads were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     ad_id: Option<String>,
-    /// The campaign, if one was asked for.
+    /// Campaign that the row is of, if campaigns were asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     campaign_id: Option<String>,
@@ -146,10 +149,10 @@ pub(super) struct TotalRow {
     counts: Counts,
 }
 
-/// What was counted in a window. Windows without counts have no row.
+/// Counts of a window. A window without counts has no row.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct WindowRow {
-    /// When it starts, also where what was asked for starts later.
+    /// Start of the window, even if `from` lies within it and only what follows is counted.
     #[schema(example = "2026-03-07T12:00:00Z")]
     window_start: String,
     #[serde(skip)]
@@ -196,20 +199,20 @@ impl Row for TopRow {
     }
 }
 
-/// Who is on top.
+/// Counts of an ad, or of a campaign, among the largest.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 pub(super) enum TopRow {
-    /// An ad.
+    /// Row of an ad.
     Ad {
-        /// Its name.
+        /// Name of the ad.
         ad_id: String,
         #[serde(flatten)]
         counts: Counts,
     },
-    /// A campaign.
+    /// Row of a campaign.
     Campaign {
-        /// Its name; null: what has none.
+        /// Name of the campaign; null for clicks of ads without one.
         #[schema(required)]
         campaign_id: Option<String>,
         #[serde(flatten)]

@@ -49,75 +49,79 @@ const TOP_USUAL: usize = 10;
 /// Pixels that a plot is wide, if nothing is said of that.
 const PIXELS_USUAL: u32 = 800;
 
-/// Whose clicks: one of the two; without either, those of all that the key sees.
+/// One ad or one campaign; without either, everything that the key sees.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
 pub(super) struct WhomAsked {
-    /// Those of an ad.
+    /// Counts this ad only. Not together with `campaign`.
     #[param(min_length = 1, max_length = 1024, example = "ad-7")]
     ad: Option<String>,
-    /// Those of a campaign.
+    /// Counts this campaign only. Not together with `ad`.
     #[param(min_length = 1, max_length = 1024, example = "campaign-3")]
     campaign: Option<String>,
 }
 
-/// Whose clicks: ads, or campaigns, each given as a parameter of its own, with a row for each; without either, those of
-/// all that the key sees.
+/// Ads, or campaigns, each given as a parameter of its own, with a row for each; without any, one row of everything
+/// that the key sees.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
 pub(super) struct NamesAsked {
-    /// Those of an ad; up to 1,000 times, each another one.
+    /// Counts this ad. Given several times, up to 1,000, the answer has a row for each. Not together with `campaign`.
     #[param(example = json!(["ad-7"]))]
     ad: Option<Vec<String>>,
-    /// Those of a campaign; up to 1,000 times, each another one.
+    /// Counts this campaign. Given several times, up to 1,000, the answer has a row for each. Not together with `ad`.
     #[param(example = json!(["campaign-3"]))]
     campaign: Option<Vec<String>>,
 }
 
-/// Of when, and as of when.
+/// Stretch of event time, and version of the lake.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
 pub(super) struct SpanAsked {
-    /// From this time on: RFC 3339, a whole minute, or a day, which begins at midnight UTC.
+    /// Start, included: a whole minute in RFC 3339 (the `+` of an offset is written `%2B`), or a day, which begins at
+    /// midnight UTC. Without it, from the first click on.
     #[param(example = "2026-03-07T12:00:00Z")]
     from: Option<String>,
-    /// Before this time, likewise.
+    /// End, not included, written as `from`. Without it, up to the newest click, and `final` is false unless all
+    /// topics are retired.
     #[param(example = "2026-03-08")]
     to: Option<String>,
-    /// Instead of both: the minutes up to now, the one that is not over included.
+    /// Length in place of `from` and `to`: as many minutes as this, up to and including the current one.
     #[param(example = "1h")]
     last: Option<String>,
-    /// As it was then: a time, or a version of `clicks_minute`.
+    /// Version to ask: the number of a version of `clicks_minute`, or a time, which means the latest version that is
+    /// not after it. A time in the future means the newest version that there is now. Without it, the newest version.
     #[param(example = "412")]
     as_of: Option<String>,
 }
 
-/// How long the windows of a series are.
+/// Length of the windows of a series, in UTC.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Granularity {
-    /// Up to a week.
+    /// Windows of a minute: 10,078 at most.
     Minute,
-    /// Up to a year.
+    /// Windows of an hour: 10,078 at most.
     Hour,
-    /// As long as there is history.
+    /// Windows of a day, for any stretch of time.
     Day,
 }
 
-/// In which windows.
+/// Windows of a series.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
 pub(super) struct SeriesAsked {
-    /// The windows that are summed up; minutes up to 3 hours, hours up to 7 days, then days, if nothing is said.
+    /// Length of a window. Minutes and hours need both ends, by `from` and `to` or by `last`, with 10,078 windows at
+    /// most between them. By default minutes up to 3 hours, hours up to 7 days, days beyond or where an end is open.
     #[param(inline)]
     granularity: Option<Granularity>,
 }
 
-/// Who is compared.
+/// What has a row of its own in a top.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum TopBy {
@@ -127,19 +131,19 @@ pub(super) enum TopBy {
     Campaign,
 }
 
-/// Who is on top.
+/// Rows of a top.
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
 pub(super) struct TopAsked {
-    /// Who is compared; ads, if nothing is said.
+    /// What is compared: ads, by default, or campaigns.
     #[param(inline)]
     by: Option<TopBy>,
-    /// How many; 10, if nothing is said.
+    /// Number of rows; 10 by default, 1,000 at most.
     #[param(minimum = 1, maximum = 1000)]
     n: Option<usize>,
-    /// How many of the largest are passed over, for the next page. Pages are of one version if `as_of` names that of
-    /// the first.
+    /// Number of the largest to leave out, for the next page; 0 by default, 100,000 at most. Clicks that come between
+    /// two pages move rows from one to the other: give `version` of the first page as `as_of` of the others.
     #[param(minimum = 0, maximum = 100000)]
     offset: Option<usize>,
 }

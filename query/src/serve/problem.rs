@@ -31,16 +31,16 @@ const NO_SUCH_VERSION: &str =
 /// Why there is no answer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
-    /// What kind of problem it is; `about:blank`: the one that its status names.
+    /// Kind of the problem, as a URI; `about:blank` says that the status tells all.
     #[serde(rename = "type")]
     #[schema(example = "about:blank")]
     kind: &'static str,
-    /// What the status means.
+    /// Meaning of the status.
     title: &'static str,
-    /// The status of HTTP.
+    /// Status of HTTP.
     #[schema(minimum = 400, maximum = 599)]
     status: u16,
-    /// What is wrong, and what to do about it.
+    /// Sentence that says what is wrong, and what to do about it.
     detail: String,
 }
 

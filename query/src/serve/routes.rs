@@ -46,19 +46,19 @@ type Served_ = State<Arc<Served>>;
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "it is what the document says; problems make their responses themselves")]
 enum Problems {
-    /// What was asked for cannot be.
+    /// The request is wrong: `detail` says what to change.
     #[response(status = 400, content_type = "application/problem+json")]
     Bad(Problem),
-    /// A key is needed.
+    /// The key is missing, or not one of this server.
     #[response(status = 401, content_type = "application/problem+json")]
     UnknownKey(Problem),
-    /// The key does not see that.
+    /// The key does not see this campaign.
     #[response(status = 403, content_type = "application/problem+json")]
     NotSeen(Problem),
-    /// The answer is what the client says it has.
+    /// The answer is the one whose `ETag` the client sent with `If-None-Match`.
     #[response(status = 304)]
     Unchanged,
-    /// Too many questions of the key at once.
+    /// The key has too many questions without an answer, or too many answers that it has not read: ask again later.
     #[response(status = 429, content_type = "application/problem+json")]
     TooMany(Problem),
     /// The address is too long to be read.
@@ -67,7 +67,7 @@ enum Problems {
     /// The address and the headers together are too long to be read.
     #[response(status = 431)]
     LongHead,
-    /// Not now.
+    /// The server cannot answer now: `Retry-After` says when to ask again.
     #[response(status = 503, content_type = "application/problem+json")]
     Busy(Problem),
 }
@@ -104,7 +104,7 @@ pub(super) fn router(served: &Arc<Served>, origins: Origins, has_metrics: bool) 
 fn document() -> OpenApi {
     #[derive(utoipa::OpenApi)]
     struct Document;
-    let about = "Counts of ad clicks, exact at any moment: each answer says of which clicks it is.";
+    let about = "Counts of ad clicks, exact at any moment. Each answer says which clicks it counts.";
     let info = InfoBuilder::new().title(TITLE).version(env!("CARGO_PKG_VERSION")).description(Some(about)).build();
     let mut document = Document::openapi();
     let components = document.components.get_or_insert_default();
@@ -113,9 +113,10 @@ fn document() -> OpenApi {
     OpenApiBuilder::from(document).info(info).build()
 }
 
-/// What ads, campaigns, or all together have got
+/// Counts of ads, of campaigns, or of everything
 ///
-/// One row for each name, also where there is nothing; without a name, one row of all that the key sees.
+/// The answer has one row for each name, even if it has no clicks; without a name, one row of everything that the key
+/// sees. As CSV it has the headers `clicklake-version`, `clicklake-final` and `clicklake-complete-until`.
 #[utoipa::path(get, path = "/v1/total", params(NamesAsked, SpanAsked), security(("key" = [])),
                responses((status = 200, description = "The total",
                           content((Told<TotalRow> = "application/json"), (String = "text/csv"))), Problems))]
@@ -140,9 +141,10 @@ async fn total(
     served.send(&who, asked, wanted.answer(rows, named, Of::answer(&answer.at, &question))).await
 }
 
-/// What an ad, a campaign, or all together have got in each minute, hour or day
+/// Counts by minute, hour or day
 ///
-/// In the order of time; windows without counts have no row.
+/// The answer has a row for each window, in the order of time; a window without counts has no row. Windows are of UTC.
+/// As CSV it has the headers `clicklake-version`, `clicklake-final` and `clicklake-complete-until`.
 #[utoipa::path(get, path = "/v1/series", params(WhomAsked, SpanAsked, SeriesAsked), security(("key" = [])),
                responses((status = 200, description = "The series",
                           content((Told<WindowRow> = "application/json"), (String = "text/csv"))), Problems))]
@@ -163,9 +165,10 @@ async fn series(
     served.send(&who, asked, told).await
 }
 
-/// Which ads, or campaigns, have got most clicks
+/// Ads, or campaigns, with most clicks
 ///
-/// The largest first; of all that the key sees, or within a campaign or an ad. Who has none is not among them.
+/// The answer has the largest first, of everything that the key sees, or within a campaign or an ad. Those without
+/// clicks have no row. As CSV it has the headers `clicklake-version`, `clicklake-final` and `clicklake-complete-until`.
 #[utoipa::path(get, path = "/v1/top", params(WhomAsked, SpanAsked, TopAsked), security(("key" = [])),
                responses((status = 200, description = "The largest",
                           content((Told<TopRow> = "application/json"), (String = "text/csv"))), Problems))]
