@@ -146,6 +146,7 @@ impl Took {
     }
 
     /// A line for each question.
+    #[expect(clippy::print_stdout, reason = "figures, for those who look for how close it was")]
     fn print(&self, when: &str) {
         for (asked, seconds) in &self.0 {
             let at = |percent: usize| 1_000.0 * seconds[(seconds.len() - 1) * percent / 100];
@@ -240,6 +241,7 @@ fn last_lines(file: &Path) -> String {
 }
 
 #[test]
+#[expect(clippy::print_stdout, reason = "figures, for those who look for how close it was")]
 fn sql_that_means_harm_harms_nobody_else() {
     let (seconds, seed) = (setting("CLICKLAKE_SECONDS", SECONDS), setting("CLICKLAKE_SEED", SEED));
     let is_alone = std::env::var_os("CLICKLAKE_SECONDS").is_some();
