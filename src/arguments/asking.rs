@@ -12,7 +12,7 @@ use query::output::Destination;
 use query::totals::AsOf;
 
 use super::environment::switch;
-use super::values::{as_of, duration, minute, minutes, origin, size, table};
+use super::values::{as_of, campaigns, duration, minute, minutes, origin, size, table};
 use super::{Kafka, Topic};
 
 #[derive(Debug, Args)]
@@ -184,7 +184,7 @@ pub struct Serve {
 #[command(after_help = "Example:  clicklake key spring,campaign-3 >> keys.txt")]
 pub struct Key {
     /// The campaigns that it sees, by comma, or * for all; with [people] before them, who clicked, too
-    #[arg(value_name = "CAMPAIGNS")]
+    #[arg(value_name = "CAMPAIGNS", value_parser = campaigns)]
     pub campaigns: String,
 }
 

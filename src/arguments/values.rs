@@ -5,7 +5,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::{EventTime, Table, time};
+use query::serve::Keys;
 use query::totals::AsOf;
+
+/// Hexadecimal digits of a hash.
+const SHA_256_DIGITS: usize = 64;
 
 const EXPECTED_DURATION: &str = "expected a duration such as 250ms, 5s, 15m, 1h or 30d, up to 1000y";
 
@@ -62,6 +66,24 @@ pub fn as_of(text: &str) -> Result<AsOf, String> {
     known.ok_or_else(|| "expected a version such as 412, or a time such as 2026-03-07T12:00:00Z".to_owned())
 }
 
+/// What a key sees, as its line in the file of keys says it.
+pub fn campaigns(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("expected campaigns by comma, such as spring,campaign-3, or * for everything".to_owned());
+    }
+    if text != text.trim() {
+        return Err("a campaign begins or ends with a blank; write a,b".to_owned());
+    }
+    if text.contains(['\n', '\r']) {
+        return Err("a campaign has no end of a line in it".to_owned());
+    }
+    // As the server will read it, of some key.
+    match Keys::parse(&format!("{} {text}", "0".repeat(SHA_256_DIGITS))) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string().trim_start_matches("line 1 of the keys: ").to_owned()),
+    }
+}
+
 /// The origin of a page, as browsers write it: no path, and no slash at its end.
 pub fn origin(text: &str) -> Result<String, String> {
     let expected = || "expected an origin such as https://dashboard.example, or http://localhost:3000".to_owned();
@@ -95,5 +117,30 @@ pub fn topic(text: &str) -> Result<String, String> {
         Ok(text.to_owned())
     } else {
         Err("expected up to 249 letters, digits, '.', '_' or '-'".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_made_of_campaigns_that_a_server_reads() {
+        for text in ["spring", "spring,campaign-3", "*", "[people] spring", "Summer 24"] {
+            assert_eq!(campaigns(text).as_deref(), Ok(text));
+        }
+        for (text, said) in [
+            ("", "expected campaigns by comma"),
+            (" ", "expected campaigns by comma"),
+            ("spring,", "a campaign has no name"),
+            (" spring", "a campaign begins or ends with a blank"),
+            ("spring ", "a campaign begins or ends with a blank"),
+            ("spring, summer", "a campaign begins or ends with a blank"),
+            ("spring,*", "* stands alone"),
+            ("spring\n*", "no end of a line"),
+        ] {
+            let why = campaigns(text).expect_err(text);
+            assert!(why.contains(said), "{text:?}: {why}");
+        }
     }
 }

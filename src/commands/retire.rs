@@ -1,7 +1,7 @@
 //! `clicklake retire`: a topic that is over is not waited for.
 
 use chrono::NaiveDateTime;
-use lake_schemas::commit::TableView;
+use lake_schemas::commit::{TableView, Version};
 use lake_schemas::retire::{Topic, retire};
 use lake_schemas::{Lake, LakeError, Table};
 
@@ -14,13 +14,21 @@ pub const TOPIC_OF_UP: &str = "up-%Y%m%dT%H%M%S%3fZ";
 pub async fn run(lake: &str, command: Retire) -> anyhow::Result<()> {
     let (lake, topic) = (Lake::at(lake)?, command.topic);
     let is = if command.undo { Topic::WaitedFor } else { Topic::Over };
-    let says = match is {
-        Topic::Over => "is not waited for any more; a message that comes all the same takes that back",
-        Topic::WaitedFor => "is waited for",
-    };
-    let said = retire(&lake, &topic, is).await?;
-    let version = said.map_or_else(|| "it was before".to_owned(), |version| format!("since version {version}"));
-    report::print_text(&format!("{topic} {says} ({version} of {})", Table::ClicksMinute))
+    let since = retire(&lake, &topic, is).await?;
+    report::print_text(&said(&topic, is, since))
+}
+
+/// What is told of a topic that is over, or waited for, since a version; `None`: it was so already.
+fn said(topic: &str, is: Topic, since: Option<Version>) -> String {
+    let table = Table::ClicksMinute;
+    match (is, since) {
+        (Topic::Over, Some(version)) => format!(
+            "{topic} is retired since version {version} of {table}; a message that comes all the same takes that back"
+        ),
+        (Topic::Over, None) => format!("{topic} was retired already; nothing was changed"),
+        (Topic::WaitedFor, Some(version)) => format!("{topic} is waited for again since version {version} of {table}"),
+        (Topic::WaitedFor, None) => format!("{topic} was not retired; nothing was changed"),
+    }
 }
 
 /// Retires the topics of `up` but one: the brokers that had them are gone. Those of which not all is counted stay; why,
@@ -43,4 +51,21 @@ pub async fn leftovers(lake: &Lake, but: Option<&str>) -> Result<Vec<String>, La
         }
     }
     Ok(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_so_already_is_said_to_be() {
+        let over = said("clicks-2025", Topic::Over, Some(12));
+        assert!(over.starts_with("clicks-2025 is retired since version 12 of clicks_minute"), "{over}");
+        assert_eq!(
+            said("clicks-2025", Topic::WaitedFor, Some(13)),
+            "clicks-2025 is waited for again since version 13 of clicks_minute"
+        );
+        assert_eq!(said("a", Topic::Over, None), "a was retired already; nothing was changed");
+        assert_eq!(said("a", Topic::WaitedFor, None), "a was not retired; nothing was changed");
+    }
 }
