@@ -49,6 +49,11 @@ pub fn folder() -> (tempfile::TempDir, String) {
 fn an_unreachable_broker() {
     let (_folder, lake) = folder();
     fails(&["ingest", "--bootstrap-servers", NOBODY, "--lake", &lake], 3, &["kafka", NOBODY]);
+    fails(
+        &["lag", "--bootstrap-servers", NOBODY, "--lake", &lake],
+        3,
+        &["kafka at 127.0.0.1:1", "--bootstrap-servers"],
+    );
 }
 
 #[test]
