@@ -87,6 +87,16 @@ fn settings_of_kafka_that_are_ours_or_nonsense() {
 }
 
 #[test]
+fn a_file_that_is_not_there() {
+    let (_folder, lake) = folder();
+    let nowhere = "/no/such/file";
+    for flags in [&["--keys", nowhere][..], &["--tls-cert", nowhere, "--tls-key", nowhere]] {
+        let arguments = [&["serve", "--listen", "127.0.0.1:0", "--lake", lake.as_str()], flags].concat();
+        fails(&arguments, 3, &[flags[0], nowhere, "No such file"]);
+    }
+}
+
+#[test]
 fn an_empty_lake() {
     let (_folder, lake) = folder();
     fails(&["sql", "select * from clicks", "--lake", &lake], 3, &["no table clicks yet", "clicklake ingest"]);
@@ -106,6 +116,14 @@ fn bad_flags_are_usage_errors() {
         &["aggregate", "--bootstrap-servers", NOBODY, "--memory-limit", "much"],
         &["verify", "--from", "2026-03-07T12:00:30Z"],
         &["verify", "--from", "yesterday"],
+        &["verify", "--from", "2026-03-07", "--to", "2026-03-07"],
+        &["serve", "--memory-limit", "1MiB"],
+        &["serve", "--listen", "38083"],
+        &["serve", "--postgres", "localhost"],
+        &["top", "-n", "0"],
+        &["total", "--ad", ""],
+        &["key", "campaign-3,"],
+        &["key", " campaign-3"],
         &["fly"],
     ] {
         let output = clicklake(arguments);

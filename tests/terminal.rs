@@ -243,6 +243,19 @@ fn switches_take_the_usual_words_and_what_is_empty_is_not_set() {
 }
 
 #[test]
+fn help_tells_of_a_command_first_and_of_all_commands_then() {
+    let (_folder, lake) = hostile();
+    for command in ["total", "compact", "serve"] {
+        let help = text(&run(&lake, &[command, "--help"], &[]).stdout);
+        let (own, common) = help.split_once("\nOptions of all commands:\n").expect("a heading");
+        for flag in ["--lake <", "--verbose", "--log-format <"] {
+            assert!(common.contains(flag) && !own.contains(flag), "{flag}: {help}");
+        }
+        assert!(own.contains("\n  -h, --help") && !common.contains("\n  -h, --help"), "{help}");
+    }
+}
+
+#[test]
 fn scripts_come_from_all_editors() {
     let (folder, lake) = hostile();
     let marked = "\u{feff}-- of Windows\r\nselect 41 + 1 as answer,\r\n  1 as n;\r\n";

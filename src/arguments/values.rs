@@ -1,5 +1,7 @@
 //! Values on the command line: what they may look like, and what is said of those that do not.
 
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -12,6 +14,10 @@ use query::totals::AsOf;
 const SHA_256_DIGITS: usize = 64;
 
 const EXPECTED_DURATION: &str = "expected a duration such as 250ms, 5s, 15m, 1h or 30d, up to 1000y";
+
+/// The least that queries may take: a sort sets 10 MiB aside for each of some threads before it begins, and of what a
+/// server has, a third is for HTTP.
+const MEMORY_MIN: usize = 64 << 20;
 
 /// The least that history may be kept: what a job knows of a table is never older than 10 minutes, and no query that is
 /// asked of an open lake should take longer.
@@ -37,6 +43,32 @@ pub fn history(text: &str) -> Result<Duration, String> {
 pub fn size(text: &str) -> Result<usize, String> {
     let parsed = text.parse::<bytesize::ByteSize>().ok().and_then(|size| usize::try_from(size.as_u64()).ok());
     parsed.filter(|size| *size > 0).ok_or_else(|| "expected a size such as 512MiB or 4GiB".to_owned())
+}
+
+/// What queries may take.
+pub fn memory(text: &str) -> Result<usize, String> {
+    let least = || format!("expected {}MiB at least: less is not enough to sort and to sum up", MEMORY_MIN >> 20);
+    Some(size(text)?).filter(|size| *size >= MEMORY_MIN).ok_or_else(least)
+}
+
+/// Where something listens.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    let expected = "expected an address and a port, such as 127.0.0.1:8080, or 0.0.0.0:8080 for all of this machine";
+    text.parse().map_err(|_| expected.to_owned())
+}
+
+/// How many there are.
+pub fn number(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a number, 1 at least".to_owned())
+}
+
+/// The name of an ad, or of a campaign.
+pub fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        Err("expected a name; leave the flag out for everyone's".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 /// A time at which a window may start.
@@ -123,6 +155,19 @@ pub fn topic(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_expected_is_said() {
+        assert_eq!((memory("64MiB"), size("100kB")), (Ok(64 << 20), Ok(100_000)));
+        assert!(memory("1").is_err_and(|why| why.starts_with("expected 64MiB at least")));
+        assert!(memory("much").is_err_and(|why| why.starts_with("expected a size")));
+        assert!(address("127.0.0.1:0").is_ok() && address("[::1]:8080").is_ok());
+        for text in ["localhost", "38083", "localhost:38083", ""] {
+            assert!(address(text).is_err_and(|why| why.contains("127.0.0.1:8080")), "{text}");
+        }
+        assert!(number("7").is_ok() && number("0").is_err_and(|why| why == "expected a number, 1 at least"));
+        assert!(name("ad-7").is_ok() && name("").is_err());
+    }
 
     #[test]
     fn a_key_is_made_of_campaigns_that_a_server_reads() {
