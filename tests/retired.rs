@@ -195,5 +195,8 @@ fn what_up_leaves_is_over() {
         assert!(at.is_final(None) && at.complete_until().is_some(), "{at}");
         assert_eq!(at.partitions.retired.len(), at.partitions.stands.len());
     });
+    let said = clicklake(&["status", "--lake", &lake]);
+    let said = String::from_utf8_lossy(&said.stdout);
+    assert!(said.contains("the end: all topics are retired\nretired          up-"), "{said}");
     fails(&["retire", "no-such-topic", "--lake", &lake], 4, &["no-such-topic", "it knows up-"]);
 }

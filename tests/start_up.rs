@@ -154,6 +154,8 @@ fn up_runs_and_sums_up() {
         assert!(shown.contains(word), "{word:?} is not in: {shown}");
     }
     assert!(!shown.contains("left "), "{shown}");
+    let asked = said.split_whitespace().skip_while(|word| *word != "--bootstrap-servers").nth(1).expect("a broker");
+    assert!(said.contains(&format!("kafka {asked}, in this process")) && said.contains("--topic up-"), "{said}");
     let counted = clicklake(&["sql", "select count(*) > 2000 as enough from clicks", "--lake", &lake]);
     assert!(String::from_utf8_lossy(&counted.stdout).contains("true"), "{counted:?}");
     fails(&["sql", "insert into clicks select * from clicks", "--lake", &lake], 3, &["SQL reads and does not write"]);

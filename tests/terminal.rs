@@ -317,11 +317,16 @@ fn a_result_goes_into_a_file_if_that_is_wanted() {
 fn the_state_of_the_pipeline_is_some_lines_or_an_object() {
     let (_folder, lake) = hostile();
     let lines = text(&run(&lake, &["status"], &[]).stdout);
-    assert!(lines.contains("\nclicks_minute    version 1, ") && lines.contains("complete until"), "{lines}");
+    assert!(
+        lines.contains("\nclicks_minute    version 1, ")
+            && !lines.contains("retired")
+            && lines.contains("complete until"),
+        "{lines}"
+    );
     let status: Value = serde_json::from_slice(&run(&lake, &["status", "--format", "json"], &[]).stdout).expect("JSON");
     assert_eq!(status["tables"][0]["table"], "clicks_minute", "{status}");
     assert_eq!(status["tables"][0]["version"], 1, "{status}");
     assert_eq!(status["tables"][0]["cut"]["clicks"]["0"], 6, "{status}");
     assert!(status["tables"][0]["age_seconds"].is_i64(), "{status}");
-    assert_eq!(status["pins"], json!([]), "{status}");
+    assert_eq!((&status["pins"], &status["retired"]), (&json!([]), &json!([])), "{status}");
 }
