@@ -157,6 +157,23 @@ impl StandsAt {
         self.partitions.complete_until_by_topic()
     }
 
+    /// Whether windows that end at a time, or before it, are final, in words: if not, of which partitions of which topics
+    /// more may come.
+    pub fn said_of(&self, to: Option<EventTime>) -> String {
+        if self.is_final(to) {
+            return "final".to_owned();
+        }
+        let mut topics: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for of in self.pending(to) {
+            topics.entry(&of.topic).or_default().push(of.partition.to_string());
+        }
+        let topics = topics.into_iter().map(|(topic, partitions)| format!("{topic} {}", partitions.join(" ")));
+        match topics.collect::<Vec<_>>().join(", ").as_str() {
+            "" => "not final: nothing was counted yet".to_owned(),
+            topics => format!("not final: more may come of {topics}"),
+        }
+    }
+
     /// The partitions of which windows that end at a time, or before it, may still take clicks; for an open end, all
     /// that are waited for. One that has had no message yet is among them: its first one is never late.
     pub fn pending(&self, to: Option<EventTime>) -> impl Iterator<Item = &TopicPartition> {
@@ -173,22 +190,6 @@ impl StandsAt {
     /// nothing is final.
     pub fn is_final(&self, to: Option<EventTime>) -> bool {
         !self.cut().is_empty() && self.pending(to).next().is_none()
-    }
-
-    /// Whether that is so, in words: if not, which partitions of which topics may bring more.
-    pub fn said_of(&self, to: Option<EventTime>) -> String {
-        if self.is_final(to) {
-            return "final".to_owned();
-        }
-        let mut topics: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for of in self.pending(to) {
-            topics.entry(&of.topic).or_default().push(of.partition.to_string());
-        }
-        let topics = topics.into_iter().map(|(topic, partitions)| format!("{topic} {}", partitions.join(" ")));
-        match topics.collect::<Vec<_>>().join(", ").as_str() {
-            "" => "not final: nothing was counted yet".to_owned(),
-            topics => format!("not final: more may come of {topics}"),
-        }
     }
 }
 
