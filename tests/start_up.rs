@@ -117,18 +117,43 @@ fn bad_flags_are_usage_errors() {
         &["verify", "--from", "2026-03-07T12:00:30Z"],
         &["verify", "--from", "yesterday"],
         &["verify", "--from", "2026-03-07", "--to", "2026-03-07"],
-        &["serve", "--memory-limit", "1MiB"],
-        &["serve", "--listen", "38083"],
-        &["serve", "--postgres", "localhost"],
-        &["top", "-n", "0"],
-        &["total", "--ad", ""],
-        &["key", "campaign-3,"],
-        &["key", " campaign-3"],
         &["fly"],
     ] {
         let output = clicklake(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: "), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_a_flag_expects_is_said() {
+    let address = "expected an address and a port, such as 127.0.0.1:8080";
+    let cases: &[(&[&str], &str)] = &[
+        (&["serve", "--memory-limit", "1MiB"], "expected 64MiB at least"),
+        (&["sql", "select 1", "--memory-limit", "1"], "expected 64MiB at least"),
+        (&["serve", "--memory-limit", "much"], "expected a size"),
+        (&["serve", "--listen", "38083"], address),
+        (&["serve", "--postgres", "localhost"], address),
+        (&["serve", "--postgres", "localhost:5432"], address),
+        (&["compact", "--metrics", ""], address),
+        (&["top", "-n", "0"], "expected a number, 1 at least"),
+        (&["total", "--ad", ""], "expected a name"),
+        (&["key", ""], "expected campaigns by comma"),
+        (&["key", "campaign-3,"], "a campaign has no name"),
+        (&["key", " campaign-3"], "a campaign begins or ends with a blank"),
+        (&["key", "campaign-3 "], "a campaign begins or ends with a blank"),
+        (&["key", "spring, summer"], "a campaign begins or ends with a blank"),
+        (&["key", "spring,*"], "* stands alone"),
+        (&["key", "spring\n*"], "no end of a line"),
+        (&["verify", "--from", "2026-03-07", "--to", "2026-03-07"], "the end is not included; give a later one"),
+    ];
+    for &(arguments, words) in cases {
+        fails(arguments, 2, &[words]);
+    }
+    for campaigns in ["spring", "spring,campaign-3", "*", "[people] spring", "Summer 24"] {
+        let made = clicklake(&["key", campaigns]);
+        let line = String::from_utf8_lossy(&made.stdout).into_owned();
+        assert!(made.status.success() && line.ends_with(&format!(" {campaigns}\n")), "{campaigns}: {line}");
     }
 }
 

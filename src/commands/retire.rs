@@ -52,20 +52,3 @@ pub async fn leftovers(lake: &Lake, but: Option<&str>) -> Result<Vec<String>, La
     }
     Ok(left)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_so_already_is_said_to_be() {
-        let over = said("clicks-2025", Topic::Over, Some(12));
-        assert!(over.starts_with("clicks-2025 is retired since version 12 of clicks_minute"), "{over}");
-        assert_eq!(
-            said("clicks-2025", Topic::WaitedFor, Some(13)),
-            "clicks-2025 is waited for again since version 13 of clicks_minute"
-        );
-        assert_eq!(said("a", Topic::Over, None), "a was retired already; nothing was changed");
-        assert_eq!(said("a", Topic::WaitedFor, None), "a was not retired; nothing was changed");
-    }
-}

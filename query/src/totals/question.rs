@@ -157,8 +157,8 @@ impl StandsAt {
         self.partitions.complete_until_by_topic()
     }
 
-    /// Whether windows that end at a time, or before it, are final, in words: if not, of which partitions of which topics
-    /// more may come.
+    /// Whether windows that end at a time, or before it, are final, in words: if not, of which partitions of which
+    /// topics more may come.
     pub fn said_of(&self, to: Option<EventTime>) -> String {
         if self.is_final(to) {
             return "final".to_owned();
