@@ -19,7 +19,9 @@ use lake_schemas::{EventTime, Table};
 pub use self::asking::*;
 use self::environment::switch;
 pub use self::environment::{command, parse};
-use self::values::{duration, duration_or_zero, history, instant, minute, property, share, size, table, topic};
+use self::values::{
+    address, duration, duration_or_zero, history, instant, memory, minute, number, property, share, size, table, topic,
+};
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("CLICKLAKE_COMMIT"), ")");
 
@@ -42,16 +44,20 @@ pub struct Arguments {
     pub command: Command,
 }
 
+/// What the flags that all commands have stand under, behind those of the command.
+const COMMON: &str = "Options of all commands";
+
 #[derive(Debug, Args)]
 pub struct Common {
     /// The lake: a folder, file:// or s3://bucket/prefix (with the usual AWS_* variables)
-    #[arg(long, global = true, env = "CLICKLAKE_LAKE", default_value = "./lake", value_name = "PATH|URL")]
+    #[arg(long, global = true, env = "CLICKLAKE_LAKE", default_value = "./lake", value_name = "PATH|URL",
+          help_heading = COMMON)]
     pub lake: String,
     /// Logs more; twice, everything
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = COMMON)]
     pub verbose: u8,
     /// How logs are written
-    #[arg(long, global = true, env = "CLICKLAKE_LOG_FORMAT", default_value = "text")]
+    #[arg(long, global = true, env = "CLICKLAKE_LOG_FORMAT", default_value = "text", help_heading = COMMON)]
     pub log_format: LogFormat,
 }
 
@@ -161,7 +167,7 @@ pub struct Up {
     #[arg(long = "for", env = "CLICKLAKE_FOR", value_name = "DURATION", value_parser = duration)]
     pub duration: Option<Duration>,
     /// Where the page is served
-    #[arg(long, env = "CLICKLAKE_LISTEN", value_name = "H:P", default_value = "127.0.0.1:0")]
+    #[arg(long, env = "CLICKLAKE_LISTEN", value_name = "H:P", default_value = "127.0.0.1:0", value_parser = address)]
     pub listen: SocketAddr,
 }
 
@@ -206,7 +212,7 @@ pub struct Running {
     #[arg(long, env = "CLICKLAKE_UNTIL_CAUGHT_UP", value_parser = switch())]
     pub until_caught_up: bool,
     /// Serves metrics for Prometheus, at /metrics of this address
-    #[arg(long, env = "CLICKLAKE_METRICS", value_name = "ADDR")]
+    #[arg(long, env = "CLICKLAKE_METRICS", value_name = "H:P", value_parser = address)]
     pub metrics: Option<SocketAddr>,
 }
 
@@ -278,7 +284,7 @@ pub struct Backfill {
     #[arg(long, env = "CLICKLAKE_DRY_RUN", value_parser = switch())]
     pub dry_run: bool,
     /// How many partitions are read at once; by default, as many as there are processors
-    #[arg(long, env = "CLICKLAKE_PARALLELISM", value_name = "N")]
+    #[arg(long, env = "CLICKLAKE_PARALLELISM", value_name = "N", value_parser = number)]
     pub parallelism: Option<NonZeroUsize>,
     /// How long the raw table is waited for, if it is behind clicks_minute
     #[arg(long, env = "CLICKLAKE_WAIT", default_value = "60s", value_name = "DURATION", value_parser = duration_or_zero)]
@@ -354,13 +360,13 @@ pub struct Compact {
     #[arg(long, env = "CLICKLAKE_KEEP_HISTORY", default_value = "7d", value_name = "DURATION", value_parser = history)]
     pub keep_history: Duration,
     /// What rolling up and putting files together may take; 3/4 of the memory there is, by default
-    #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = size)]
+    #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = memory)]
     pub memory_limit: Option<usize>,
     /// Shows what one round would do, and changes nothing
     #[arg(long, env = "CLICKLAKE_DRY_RUN", value_parser = switch())]
     pub dry_run: bool,
     /// Serves metrics for Prometheus, at /metrics of this address
-    #[arg(long, env = "CLICKLAKE_METRICS", value_name = "ADDR")]
+    #[arg(long, env = "CLICKLAKE_METRICS", value_name = "H:P", value_parser = address)]
     pub metrics: Option<SocketAddr>,
 }
 

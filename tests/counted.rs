@@ -95,7 +95,7 @@ async fn other_parameters_are_refused_and_so_is_more_memory_than_there_may_be() 
     stack.catch_up_with(Job::Aggregate, topic, topic, &["--dedup-horizon", "30m", "--dimensions", "country"]).await;
     // What was recorded need not be said again.
     stack.catch_up_with(Job::Aggregate, topic, topic, &[]).await;
-    let words = ["--dedup-horizon", "3600000 ms", "1800000 ms", "backfill --into", "promote"];
+    let words = ["--dedup-horizon", "\"1h\"", "\"30m\"", "backfill --into", "promote"];
     fails(&stack, topic, &["--dedup-horizon", "1h"], 4, &words).await;
     let words = ["--dimensions", "device", "country"];
     fails(&stack, topic, &["--dimensions", "device"], 4, &words).await;

@@ -195,5 +195,21 @@ fn what_up_leaves_is_over() {
         assert!(at.is_final(None) && at.complete_until().is_some(), "{at}");
         assert_eq!(at.partitions.retired.len(), at.partitions.stands.len());
     });
+    let said = clicklake(&["status", "--lake", &lake]);
+    let said = String::from_utf8_lossy(&said.stdout);
+    assert!(said.contains("the end: all topics are retired\nretired          up-"), "{said}");
+    let topic = said.split_whitespace().find(|word| word.starts_with("up-")).expect("a topic");
+    let topic = topic.trim_end_matches(',');
+    let steps: [(&[&str], String); 4] = [
+        (&["retire", topic], format!("{topic} was retired already; nothing was changed")),
+        (&["retire", topic, "--undo"], format!("{topic} is waited for again since version ")),
+        (&["retire", topic, "--undo"], format!("{topic} was not retired; nothing was changed")),
+        (&["retire", topic], format!("{topic} is retired since version ")),
+    ];
+    for (arguments, expected) in steps {
+        let output = clicklake(&[arguments, &["--lake", &lake]].concat());
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && said.starts_with(&expected), "{arguments:?}: {said}");
+    }
     fails(&["retire", "no-such-topic", "--lake", &lake], 4, &["no-such-topic", "it knows up-"]);
 }

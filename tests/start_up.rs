@@ -49,6 +49,11 @@ pub fn folder() -> (tempfile::TempDir, String) {
 fn an_unreachable_broker() {
     let (_folder, lake) = folder();
     fails(&["ingest", "--bootstrap-servers", NOBODY, "--lake", &lake], 3, &["kafka", NOBODY]);
+    fails(
+        &["lag", "--bootstrap-servers", NOBODY, "--lake", &lake],
+        3,
+        &["kafka at 127.0.0.1:1", "--bootstrap-servers"],
+    );
 }
 
 #[test]
@@ -82,6 +87,16 @@ fn settings_of_kafka_that_are_ours_or_nonsense() {
 }
 
 #[test]
+fn a_file_that_is_not_there() {
+    let (_folder, lake) = folder();
+    let nowhere = "/no/such/file";
+    for flags in [&["--keys", nowhere][..], &["--tls-cert", nowhere, "--tls-key", nowhere]] {
+        let arguments = [&["serve", "--listen", "127.0.0.1:0", "--lake", lake.as_str()], flags].concat();
+        fails(&arguments, 3, &[flags[0], nowhere, "No such file"]);
+    }
+}
+
+#[test]
 fn an_empty_lake() {
     let (_folder, lake) = folder();
     fails(&["sql", "select * from clicks", "--lake", &lake], 3, &["no table clicks yet", "clicklake ingest"]);
@@ -101,11 +116,44 @@ fn bad_flags_are_usage_errors() {
         &["aggregate", "--bootstrap-servers", NOBODY, "--memory-limit", "much"],
         &["verify", "--from", "2026-03-07T12:00:30Z"],
         &["verify", "--from", "yesterday"],
+        &["verify", "--from", "2026-03-07", "--to", "2026-03-07"],
         &["fly"],
     ] {
         let output = clicklake(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: "), "{arguments:?}");
+    }
+}
+
+#[test]
+fn what_a_flag_expects_is_said() {
+    let address = "expected an address and a port, such as 127.0.0.1:8080";
+    let cases: &[(&[&str], &str)] = &[
+        (&["serve", "--memory-limit", "1MiB"], "expected 64MiB at least"),
+        (&["sql", "select 1", "--memory-limit", "1"], "expected 64MiB at least"),
+        (&["serve", "--memory-limit", "much"], "expected a size"),
+        (&["serve", "--listen", "38083"], address),
+        (&["serve", "--postgres", "localhost"], address),
+        (&["serve", "--postgres", "localhost:5432"], address),
+        (&["compact", "--metrics", ""], address),
+        (&["top", "-n", "0"], "expected a number, 1 at least"),
+        (&["total", "--ad", ""], "expected a name"),
+        (&["key", ""], "expected campaigns by comma"),
+        (&["key", "campaign-3,"], "a campaign has no name"),
+        (&["key", " campaign-3"], "a campaign begins or ends with a blank"),
+        (&["key", "campaign-3 "], "a campaign begins or ends with a blank"),
+        (&["key", "spring, summer"], "a campaign begins or ends with a blank"),
+        (&["key", "spring,*"], "* stands alone"),
+        (&["key", "spring\n*"], "no end of a line"),
+        (&["verify", "--from", "2026-03-07", "--to", "2026-03-07"], "the end is not included; give a later one"),
+    ];
+    for &(arguments, words) in cases {
+        fails(arguments, 2, &[words]);
+    }
+    for campaigns in ["spring", "spring,campaign-3", "*", "[people] spring", "Summer 24"] {
+        let made = clicklake(&["key", campaigns]);
+        let line = String::from_utf8_lossy(&made.stdout).into_owned();
+        assert!(made.status.success() && line.ends_with(&format!(" {campaigns}\n")), "{campaigns}: {line}");
     }
 }
 
@@ -131,6 +179,8 @@ fn up_runs_and_sums_up() {
         assert!(shown.contains(word), "{word:?} is not in: {shown}");
     }
     assert!(!shown.contains("left "), "{shown}");
+    let asked = said.split_whitespace().skip_while(|word| *word != "--bootstrap-servers").nth(1).expect("a broker");
+    assert!(said.contains(&format!("kafka {asked}, in this process")) && said.contains("--topic up-"), "{said}");
     let counted = clicklake(&["sql", "select count(*) > 2000 as enough from clicks", "--lake", &lake]);
     assert!(String::from_utf8_lossy(&counted.stdout).contains("true"), "{counted:?}");
     fails(&["sql", "insert into clicks select * from clicks", "--lake", &lake], 3, &["SQL reads and does not write"]);

@@ -243,6 +243,19 @@ fn switches_take_the_usual_words_and_what_is_empty_is_not_set() {
 }
 
 #[test]
+fn help_tells_of_a_command_first_and_of_all_commands_then() {
+    let (_folder, lake) = hostile();
+    for command in ["total", "compact", "serve"] {
+        let help = text(&run(&lake, &[command, "--help"], &[]).stdout);
+        let (own, common) = help.split_once("\nOptions of all commands:\n").expect("a heading");
+        for flag in ["--lake <", "--verbose", "--log-format <"] {
+            assert!(common.contains(flag) && !own.contains(flag), "{flag}: {help}");
+        }
+        assert!(own.contains("\n  -h, --help") && !common.contains("\n  -h, --help"), "{help}");
+    }
+}
+
+#[test]
 fn scripts_come_from_all_editors() {
     let (folder, lake) = hostile();
     let marked = "\u{feff}-- of Windows\r\nselect 41 + 1 as answer,\r\n  1 as n;\r\n";
@@ -304,11 +317,16 @@ fn a_result_goes_into_a_file_if_that_is_wanted() {
 fn the_state_of_the_pipeline_is_some_lines_or_an_object() {
     let (_folder, lake) = hostile();
     let lines = text(&run(&lake, &["status"], &[]).stdout);
-    assert!(lines.contains("\nclicks_minute    version 1, ") && lines.contains("complete until"), "{lines}");
+    assert!(
+        lines.contains("\nclicks_minute    version 1, ")
+            && !lines.contains("retired")
+            && lines.contains("complete until"),
+        "{lines}"
+    );
     let status: Value = serde_json::from_slice(&run(&lake, &["status", "--format", "json"], &[]).stdout).expect("JSON");
     assert_eq!(status["tables"][0]["table"], "clicks_minute", "{status}");
     assert_eq!(status["tables"][0]["version"], 1, "{status}");
     assert_eq!(status["tables"][0]["cut"]["clicks"]["0"], 6, "{status}");
     assert!(status["tables"][0]["age_seconds"].is_i64(), "{status}");
-    assert_eq!(status["pins"], json!([]), "{status}");
+    assert_eq!((&status["pins"], &status["retired"]), (&json!([]), &json!([])), "{status}");
 }

@@ -123,13 +123,19 @@ impl Lake {
         }
     }
 
-    /// That it lacks a table, and what makes it.
+    /// That it lacks a table, and what makes it. One that backfill would have made may be a slip of the pen.
     pub fn lacks(&self, table: Table) -> LakeError {
         let makes = match table {
+            Table::Shadow(_) => {
+                return LakeError::Refused(format!(
+                    "lake {} has no table {table}; `clicklake history` shows which there are, and `clicklake backfill \
+                     --into {table}` makes it",
+                    self.url
+                ));
+            }
             Table::Clicks | Table::ClicksRejected => "ingest",
             Table::ClicksMinute => "aggregate",
             Table::ClicksHourly | Table::ClicksDaily => "compact",
-            Table::Shadow(_) => "backfill --into",
         };
         LakeError::Refused(format!("lake {} has no table {table} yet; `clicklake {makes}` makes it", self.url))
     }

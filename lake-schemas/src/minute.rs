@@ -12,6 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::error::{LakeError, Result};
 use crate::table::{Definition, Table, column, timestamp};
+use crate::time::shown_duration;
 
 /// The properties that record what decides the counts.
 const PROPERTY_OUT_OF_ORDERNESS_MS: &str = "clicklake.out_of_orderness_ms";
@@ -242,13 +243,12 @@ impl Requested {
 
     /// Refuses a table that records something else than is asked for.
     pub fn agrees_with(&self, table: Table, recorded: &Parameters) -> Result<()> {
-        let millis = |value: i64| format!("{value} ms");
         let numbers = [
             ("--out-of-orderness", self.out_of_orderness_ms, recorded.out_of_orderness_ms),
             ("--allowed-lateness", self.allowed_lateness_ms, recorded.allowed_lateness_ms),
             ("--dedup-horizon", self.dedup_horizon_ms, recorded.dedup_horizon_ms),
         ];
-        let numbers = numbers.map(|(flag, asked, found)| (flag, asked.map(millis), millis(found)));
+        let numbers = numbers.map(|(flag, asked, found)| (flag, asked.map(shown_duration), shown_duration(found)));
         let dimensions = self.dimensions.as_deref().map(names_of);
         let dimensions = [("--dimensions", dimensions, names_of(&recorded.dimensions))];
         for (flag, asked, found) in numbers.into_iter().chain(dimensions) {

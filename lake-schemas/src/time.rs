@@ -31,6 +31,13 @@ pub fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| *duration <= DURATION_MAX)
 }
 
+/// A stretch of time in milliseconds, as flags write it: in the largest unit that it is a whole number of.
+pub fn shown_duration(millis: i64) -> String {
+    const UNITS: [(i64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    let whole = UNITS.into_iter().find(|(unit, _)| millis != 0 && millis % unit == 0);
+    whole.map_or_else(|| format!("{millis}ms"), |(unit, name)| format!("{}{name}", millis / unit))
+}
+
 /// When an event happened, by its own account: UTC, kept to the millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventTime {
@@ -175,6 +182,14 @@ mod tests {
         assert_eq!(duration("1000y").map(|duration| duration.as_secs() / 31_557_600), Some(1_000));
         for text in ["1001y", "500000000000y", "18446744073709551615s", "-5s", ""] {
             assert_eq!(duration(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_shown_as_it_may_be_written() {
+        for text in ["0ms", "250ms", "5s", "15m", "1h", "90m", "30d", "49d"] {
+            let millis = duration(text).and_then(|duration| i64::try_from(duration.as_millis()).ok());
+            assert_eq!(millis.map(shown_duration).as_deref(), Some(text));
         }
     }
 

@@ -24,14 +24,15 @@ impl Windows {
                 return Err(LakeError::Refused(format!("{time} is no whole minute; windows start with minutes")));
             }
         }
-        if let (Some(from), Some(to)) = (from, to)
-            && to <= from
-        {
-            return Err(LakeError::Refused(format!(
-                "no window starts from {from} on and before {to}; exchange the two"
-            )));
+        match (from, to) {
+            (Some(from), Some(to)) if to == from => Err(LakeError::Refused(format!(
+                "no window starts from {from} on and before {to}: the end is not included; give a later one"
+            ))),
+            (Some(from), Some(to)) if to < from => {
+                Err(LakeError::Refused(format!("no window starts from {from} on and before {to}; exchange the two")))
+            }
+            _ => Ok(Self { from, to, only: None }),
         }
-        Ok(Self { from, to, only: None })
     }
 
     /// Those that start at these times, in milliseconds.
@@ -112,7 +113,9 @@ mod tests {
 
     #[test]
     fn what_is_no_range_is_refused() {
-        assert!(Windows::between(at(4), at(4)).is_err());
+        let said = |from, to| Windows::between(from, to).expect_err("no range").to_string();
+        assert!(said(at(4), at(4)).ends_with("the end is not included; give a later one"));
+        assert!(said(at(4), at(3)).ends_with("exchange the two"));
         assert!(Windows::between(EventTime::from_millis(1), None).is_err());
         assert!(Windows::between(at(4), None).is_ok_and(|windows| !windows.are_all()));
     }

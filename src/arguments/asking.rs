@@ -12,7 +12,7 @@ use query::output::Destination;
 use query::totals::AsOf;
 
 use super::environment::switch;
-use super::values::{as_of, duration, minute, minutes, origin, size, table};
+use super::values::{address, as_of, campaigns, duration, memory, minute, minutes, name, number, origin, table};
 use super::{Kafka, Topic};
 
 #[derive(Debug, Args)]
@@ -34,7 +34,7 @@ pub struct Verify {
     #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
     pub to: Option<EventTime>,
     /// What counting again may take; 3/4 of the memory there is, by default
-    #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = size)]
+    #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = memory)]
     pub memory_limit: Option<usize>,
     /// How the findings are written
     #[arg(long, default_value = "text")]
@@ -52,7 +52,7 @@ pub enum AuditFormat {
 #[command(after_help = "Example:  clicklake explain --ad ad-7 --minute 2026-03-07T12:00:00Z")]
 pub struct Explain {
     /// The ad
-    #[arg(long, env = "CLICKLAKE_AD", value_name = "A")]
+    #[arg(long, env = "CLICKLAKE_AD", value_name = "A", value_parser = name)]
     pub ad: String,
     /// When the minute starts
     #[arg(long, env = "CLICKLAKE_MINUTE", value_name = "TIME", value_parser = minute)]
@@ -66,10 +66,10 @@ pub struct Explain {
 #[group(multiple = false)]
 pub struct Whom {
     /// Those of an ad
-    #[arg(long, env = "CLICKLAKE_AD", value_name = "A")]
+    #[arg(long, env = "CLICKLAKE_AD", value_name = "A", value_parser = name)]
     pub ad: Option<String>,
     /// Those of a campaign
-    #[arg(long, env = "CLICKLAKE_CAMPAIGN", value_name = "C")]
+    #[arg(long, env = "CLICKLAKE_CAMPAIGN", value_name = "C", value_parser = name)]
     pub campaign: Option<String>,
 }
 
@@ -135,7 +135,7 @@ pub struct Top {
     #[arg(long, env = "CLICKLAKE_TOP_BY", default_value = "ad")]
     pub by: TopBy,
     /// How many are shown
-    #[arg(short, env = "CLICKLAKE_N", default_value = "10", value_name = "N")]
+    #[arg(short, env = "CLICKLAKE_N", default_value = "10", value_name = "N", value_parser = number)]
     pub n: NonZeroUsize,
     #[command(flatten)]
     pub report: Report,
@@ -152,10 +152,11 @@ pub enum TopBy {
 #[command(after_help = "Example:  clicklake serve --keys keys.txt --listen 0.0.0.0:8080 --postgres 0.0.0.0:5432")]
 pub struct Serve {
     /// Where HTTP is served: the page, and /openapi.json says what else
-    #[arg(long, env = "CLICKLAKE_LISTEN", value_name = "H:P", default_value = "127.0.0.1:8080")]
+    #[arg(long, env = "CLICKLAKE_LISTEN", value_name = "H:P", value_parser = address,
+          default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// Where SQL is served to clients of PostgreSQL [default: nowhere]
-    #[arg(long, env = "CLICKLAKE_POSTGRES", value_name = "H:P")]
+    #[arg(long, env = "CLICKLAKE_POSTGRES", value_name = "H:P", value_parser = address)]
     pub postgres: Option<SocketAddr>,
     /// Who may ask: a line a key, its SHA-256 in hex, a space, the campaigns that it sees by comma, or * for all; with
     /// [people] before them, who clicked, too; without the file, everyone on this machine, of everything
@@ -172,11 +173,11 @@ pub struct Serve {
     #[arg(long, env = "CLICKLAKE_CORS_ORIGIN", value_name = "ORIGIN,…", value_delimiter = ',', value_parser = origin)]
     pub cors_origin: Vec<String>,
     /// Serves metrics for Prometheus, at /metrics of this address; without keys, otherwise where HTTP is served
-    #[arg(long, env = "CLICKLAKE_METRICS", value_name = "ADDR")]
+    #[arg(long, env = "CLICKLAKE_METRICS", value_name = "H:P", value_parser = address)]
     pub metrics: Option<SocketAddr>,
     /// What answers may take, all together: a third those over HTTP, the rest SQL; 3/4 of the memory there is, by
     /// default
-    #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = size)]
+    #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = memory)]
     pub memory_limit: Option<usize>,
 }
 
@@ -184,7 +185,7 @@ pub struct Serve {
 #[command(after_help = "Example:  clicklake key spring,campaign-3 >> keys.txt")]
 pub struct Key {
     /// The campaigns that it sees, by comma, or * for all; with [people] before them, who clicked, too
-    #[arg(value_name = "CAMPAIGNS")]
+    #[arg(value_name = "CAMPAIGNS", value_parser = campaigns)]
     pub campaigns: String,
 }
 
@@ -299,7 +300,7 @@ pub struct Sql {
     #[arg(long, env = "CLICKLAKE_MAXROWS", value_name = "N")]
     pub maxrows: Option<usize>,
     /// What sorting, joining and grouping may take before they use the disk; 3/4 of the memory there is, by default
-    #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = size)]
+    #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = memory)]
     pub memory_limit: Option<usize>,
     #[command(flatten)]
     pub report: Report,

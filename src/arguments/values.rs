@@ -1,13 +1,23 @@
 //! Values on the command line: what they may look like, and what is said of those that do not.
 
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::{EventTime, Table, time};
+use query::serve::Keys;
 use query::totals::AsOf;
 
+/// Hexadecimal digits of a hash.
+const SHA_256_DIGITS: usize = 64;
+
 const EXPECTED_DURATION: &str = "expected a duration such as 250ms, 5s, 15m, 1h or 30d, up to 1000y";
+
+/// The least that queries may take: a sort sets 10 MiB aside for each of some threads before it begins, and of what a
+/// server has, a third is for HTTP.
+const MEMORY_MIN: usize = 64 << 20;
 
 /// The least that history may be kept: what a job knows of a table is never older than 10 minutes, and no query that is
 /// asked of an open lake should take longer.
@@ -35,6 +45,32 @@ pub fn size(text: &str) -> Result<usize, String> {
     parsed.filter(|size| *size > 0).ok_or_else(|| "expected a size such as 512MiB or 4GiB".to_owned())
 }
 
+/// What queries may take.
+pub fn memory(text: &str) -> Result<usize, String> {
+    let least = || format!("expected {}MiB at least: less is not enough to sort and to sum up", MEMORY_MIN >> 20);
+    Some(size(text)?).filter(|size| *size >= MEMORY_MIN).ok_or_else(least)
+}
+
+/// Where something listens.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    let expected = "expected an address and a port, such as 127.0.0.1:8080, or 0.0.0.0:8080 for all of this machine";
+    text.parse().map_err(|_| expected.to_owned())
+}
+
+/// How many there are.
+pub fn number(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "expected a number, 1 at least".to_owned())
+}
+
+/// The name of an ad, or of a campaign.
+pub fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        Err("expected a name; leave the flag out for everyone's".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
 /// A time at which a window may start.
 pub fn minute(text: &str) -> Result<EventTime, String> {
     let is_whole = |time: &EventTime| time.millis().rem_euclid(WINDOW_MS) == 0;
@@ -60,6 +96,24 @@ pub fn as_of(text: &str) -> Result<AsOf, String> {
     }
     let known = time::written(text).map(AsOf::Time);
     known.ok_or_else(|| "expected a version such as 412, or a time such as 2026-03-07T12:00:00Z".to_owned())
+}
+
+/// What a key sees, as its line in the file of keys says it.
+pub fn campaigns(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() {
+        return Err("expected campaigns by comma, such as spring,campaign-3, or * for everything".to_owned());
+    }
+    if text != text.trim() {
+        return Err("a campaign begins or ends with a blank; write a,b".to_owned());
+    }
+    if text.contains(['\n', '\r']) {
+        return Err("a campaign has no end of a line in it".to_owned());
+    }
+    // As the server will read it, of some key.
+    match Keys::parse(&format!("{} {text}", "0".repeat(SHA_256_DIGITS))) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string().trim_start_matches("line 1 of the keys: ").to_owned()),
+    }
 }
 
 /// The origin of a page, as browsers write it: no path, and no slash at its end.

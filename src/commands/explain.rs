@@ -13,6 +13,7 @@ use lake_schemas::job::LogBatch;
 use lake_schemas::minute::{Measure, Parameters, WINDOW_MS};
 use lake_schemas::rows::Events;
 use lake_schemas::table::{column, timestamp};
+use lake_schemas::time::shown_duration;
 use lake_schemas::{EventTime, History, Lake, LogDate, OffsetRange, RawFile, Stand, Table, TopicPartition, Windows};
 use stream_agg::explain::{Explain, Explained};
 
@@ -153,7 +154,7 @@ impl Asked<'_> {
         Some(match (event.taken_for, event.copy_of) {
             (Measure::Duplicates, Some(offset)) => format!("a copy of the click at offset {offset}"),
             (Measure::Duplicates, None) => "a copy of a click of another ad".to_owned(),
-            (Measure::Late, _) => format!("it came when its minute had ended {late_ms} ms and more before"),
+            (Measure::Late, _) => format!("its minute had ended {} or more before it came", shown_duration(late_ms)),
             (Measure::Filtered, _) => "it is no click".to_owned(),
             (Measure::Clicks | Measure::CostMicros, _) => {
                 let is_below = |at: Option<i64>| at.is_some_and(|at| event.offset < at);

@@ -1,7 +1,7 @@
 //! `clicklake retire`: a topic that is over is not waited for.
 
 use chrono::NaiveDateTime;
-use lake_schemas::commit::TableView;
+use lake_schemas::commit::{TableView, Version};
 use lake_schemas::retire::{Topic, retire};
 use lake_schemas::{Lake, LakeError, Table};
 
@@ -14,13 +14,21 @@ pub const TOPIC_OF_UP: &str = "up-%Y%m%dT%H%M%S%3fZ";
 pub async fn run(lake: &str, command: Retire) -> anyhow::Result<()> {
     let (lake, topic) = (Lake::at(lake)?, command.topic);
     let is = if command.undo { Topic::WaitedFor } else { Topic::Over };
-    let says = match is {
-        Topic::Over => "is not waited for any more; a message that comes all the same takes that back",
-        Topic::WaitedFor => "is waited for",
-    };
-    let said = retire(&lake, &topic, is).await?;
-    let version = said.map_or_else(|| "it was before".to_owned(), |version| format!("since version {version}"));
-    report::print_text(&format!("{topic} {says} ({version} of {})", Table::ClicksMinute))
+    let since = retire(&lake, &topic, is).await?;
+    report::print_text(&said(&topic, is, since))
+}
+
+/// What is told of a topic that is over, or waited for, since a version; `None`: it was so already.
+fn said(topic: &str, is: Topic, since: Option<Version>) -> String {
+    let table = Table::ClicksMinute;
+    match (is, since) {
+        (Topic::Over, Some(version)) => format!(
+            "{topic} is retired since version {version} of {table}; a message that comes all the same takes that back"
+        ),
+        (Topic::Over, None) => format!("{topic} was retired already; nothing was changed"),
+        (Topic::WaitedFor, Some(version)) => format!("{topic} is waited for again since version {version} of {table}"),
+        (Topic::WaitedFor, None) => format!("{topic} was not retired; nothing was changed"),
+    }
 }
 
 /// Retires the topics of `up` but one: the brokers that had them are gone. Those of which not all is counted stay; why,

@@ -3,12 +3,12 @@
 //!
 //! Nothing is read but logs of tables and the ends of the topic, so it may be asked often.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ::ingest::kafka::ends;
 use chrono::{DateTime, SecondsFormat, Utc};
-use lake_schemas::commit::{TableView, Version};
+use lake_schemas::commit::{Partitions, TableView, Version};
 use lake_schemas::stand::rolled_up_from;
 use lake_schemas::{Cut, Lake, LakeError, Table, TopicPartition, pins};
 use query::output::visible;
@@ -22,6 +22,9 @@ use crate::report::{self, grouped};
 /// How many of the newest versions of each table are looked through for what others did: some minutes of commits.
 const FOREIGN_VERSIONS: Version = 100;
 
+/// How many of the topics that are over are named to people: `up` leaves one a run.
+const RETIRED_SHOWN: usize = 5;
+
 /// What a pipeline has come to.
 #[derive(Debug, Serialize)]
 struct Status {
@@ -31,7 +34,12 @@ struct Status {
     tables: Vec<Of>,
     /// Until when all minutes are written, of all topics that are waited for.
     complete_until: Option<String>,
+    /// The topics that are over, in the order of their names.
+    retired: Vec<String>,
     pins: Vec<PinOf>,
+    /// Whether all topics are over.
+    #[serde(skip)]
+    is_over: bool,
     #[serde(skip)]
     now: DateTime<Utc>,
 }
@@ -91,7 +99,7 @@ struct PinOf {
 
 pub async fn run(lake: &str, command: arguments::Status) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
-    let (tables, complete_until) = tables(&lake, &command).await?;
+    let (tables, partitions) = tables(&lake, &command).await?;
     if tables.is_empty() {
         let why = format!("lake {} has no tables yet; `clicklake up` or `clicklake ingest` makes them", lake.url());
         return Err(LakeError::Refused(why).into());
@@ -106,16 +114,28 @@ pub async fn run(lake: &str, command: arguments::Status) -> anyhow::Result<()> {
     };
     let pins = pins::pins(&lake).await?.iter().map(pin).collect();
     let at = written(now);
-    let status = Status { lake: lake.url().to_string(), at, tables, complete_until, pins, now };
+    let complete_until = partitions.complete_until();
+    let complete_until = complete_until.and_then(|until| DateTime::from_timestamp_millis(until.millis())).map(written);
+    let (retired, is_over) = retired(&partitions);
+    let status = Status { lake: lake.url().to_string(), at, tables, complete_until, retired, pins, is_over, now };
     match command.format {
         StatusFormat::Table => report::print_text(&status.to_string()),
         StatusFormat::Json => report::print_bytes(format!("{}\n", serde_json::to_string(&status)?).as_bytes()),
     }
 }
 
-/// What each table has come to, and until when all minutes are written.
-async fn tables(lake: &Lake, command: &arguments::Status) -> anyhow::Result<(Vec<Of>, Option<String>)> {
-    let (mut all, mut cuts, mut complete_until) = (Vec::new(), BTreeMap::new(), None);
+/// The topics that are over, and whether all are.
+fn retired(known: &Partitions) -> (Vec<String>, bool) {
+    let waited_for: BTreeSet<_> = known.waited_for().map(|(of, _)| of.topic.as_str()).collect();
+    let topics: BTreeSet<_> = known.retired.iter().map(|of| of.topic.as_str()).collect();
+    let retired: Vec<_> = topics.difference(&waited_for).map(|topic| (*topic).to_owned()).collect();
+    let is_over = waited_for.is_empty() && !retired.is_empty();
+    (retired, is_over)
+}
+
+/// What each table has come to, and which partitions the minutes know.
+async fn tables(lake: &Lake, command: &arguments::Status) -> anyhow::Result<(Vec<Of>, Partitions)> {
+    let (mut all, mut cuts, mut partitions) = (Vec::new(), BTreeMap::new(), Partitions::default());
     for table in Table::ALL.into_iter().chain(lake.shadows().await?) {
         let view = match TableView::newest(lake, table).await {
             Ok(Some(view)) => view,
@@ -127,8 +147,7 @@ async fn tables(lake: &Lake, command: &arguments::Status) -> anyhow::Result<(Vec
             Err(error) => return Err(error.into()),
         };
         if table == Table::ClicksMinute {
-            let until = view.partitions().complete_until();
-            complete_until = until.and_then(|until| DateTime::from_timestamp_millis(until.millis())).map(written);
+            partitions = view.partitions();
         }
         let cut = view.cut();
         let next = of(&view, &cut, all.last()).await?;
@@ -152,7 +171,7 @@ async fn tables(lake: &Lake, command: &arguments::Status) -> anyhow::Result<(Vec
             of.behind_clicks = Some(clicks.iter().map(|(of, next)| lacks(cut, of, 0, *next)).sum());
         }
     }
-    Ok((all, complete_until))
+    Ok((all, partitions))
 }
 
 /// How many positions of a partition a table does not have, which ends there; what it has not begun, it lacks from the
@@ -204,9 +223,16 @@ impl fmt::Display for Status {
         match (&self.complete_until, until) {
             (Some(time), Some(since)) => {
                 let ago = age(self.now.timestamp_millis() - since.timestamp_millis());
-                write!(f, "\n{:<16} {time}, {ago}", "complete until")?;
+                let how = if self.is_over { "the end: all topics are retired" } else { ago.as_str() };
+                write!(f, "\n{:<16} {time}, {how}", "complete until")?;
             }
             _ => write!(f, "\n{:<16} no minute is yet, of all topics", "complete until")?,
+        }
+        if !self.retired.is_empty() {
+            let shown: Vec<_> = self.retired.iter().take(RETIRED_SHOWN).map(String::as_str).collect();
+            let more = self.retired.len() - shown.len();
+            let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+            write!(f, "\n{:<16} {}{more}", "retired", visible(&shown.join(", ")))?;
         }
         for pin in &self.pins {
             let state = match (&pin.expires, pin.holds) {
@@ -235,13 +261,13 @@ impl fmt::Display for Of {
         }
         let many = |number: i64| grouped(number.unsigned_abs());
         if let Some(lag) = self.lag {
-            write!(f, ", {} behind the topic", many(lag))?;
+            write!(f, ", {} messages behind the topic", many(lag))?;
         }
         if let Some(behind) = self.behind_clicks {
-            write!(f, ", {} behind clicks", many(behind))?;
+            write!(f, ", {} messages behind clicks", many(behind))?;
         }
         if let Some(MadeOf { table, version, behind }) = &self.made_of {
-            write!(f, ", made of version {version} of {table}, {} behind", grouped(*behind))?;
+            write!(f, ", made of version {version} of {table}, whose newest is {}", version + behind)?;
         }
         Ok(())
     }

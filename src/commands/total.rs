@@ -34,9 +34,10 @@ fn span(span: &Span) -> anyhow::Result<(Option<EventTime>, Option<EventTime>)> {
     Ok((windows.from(), windows.to()))
 }
 
-/// Says what an answer is of.
+/// Says what an answer is of, and whether it may still change.
 pub fn say_where_it_stands(question: &Question, answer: &Answer) {
     let bound = |word: &str, time: Option<EventTime>| time.map(|time| format!("{word} {time} ")).unwrap_or_default();
     let span = format!("{}{}", bound("from", question.from), bound("to", question.to));
-    report::say(&format!("{span}at {}; clicks that are not committed yet are not in it", answer.at));
+    let (at, is_final) = (&answer.at, answer.at.said_of(question.to));
+    report::say(&format!("{span}at {at}; clicks that are not committed yet are not in it; {is_final}"));
 }

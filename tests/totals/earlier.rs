@@ -17,8 +17,8 @@ use crate::fault_store::FaultStore;
 use crate::history::{EVERY, asked_of, asked_since, lengthen};
 use crate::simulation::{compact, simulate};
 
-/// What questions may take.
-const MEMORY: usize = 64 << 20;
+/// What questions may take, of which many at once share it.
+const MEMORY: usize = 1 << 30;
 
 /// Questions that are asked at once.
 const AT_ONCE: usize = 32;

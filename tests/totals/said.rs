@@ -127,6 +127,7 @@ fn the_commands_print_what_an_advertiser_asks_for() {
     let version = contents.len() - 1;
     assert!(stands.starts_with(&format!("at clicks_minute version {version}, clicks_hourly version ")), "{stands}");
     assert!(stands.contains("; cut clicks 0@7; clicks that are not committed yet are not in it"), "{stands}");
+    assert!(stands.trim_end().ends_with("; not final: more may come of clicks 0"), "{stands}");
     assert_eq!(stands.lines().count(), 1, "{stands}");
     let (nobody, _) = said(&["total", "--campaign", "nobody", "--last", "90s", "--format", "csv"]);
     assert_eq!(nobody, "campaign_id,clicks,cost_micros,duplicates,late,filtered\nnobody,0,0,0,0,0\n");
@@ -151,6 +152,11 @@ fn the_commands_print_what_an_advertiser_asks_for() {
         &["total", "--ad", "a", "--from", "2026-03-31", "--to", "2026-03-30", "--lake", &path],
         2,
         &["exchange the two"],
+    );
+    fails(
+        &["total", "--ad", "a", "--from", "2026-03-31", "--to", "2026-03-31", "--lake", &path],
+        2,
+        &["the end is not included"],
     );
     fails(&["series", "--ad", "a", "--from", "2026-03-31T00:00:01Z", "--lake", &path], 2, &["whole minute"]);
 }

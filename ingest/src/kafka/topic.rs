@@ -41,7 +41,8 @@ pub async fn ends(options: &KafkaOptions) -> Result<Ends, SourceError> {
     let ends = tokio::task::spawn_blocking(move || {
         let failed = |error: KafkaError| failed(&options.topic, &error);
         let consumer: BaseConsumer = config.create().map_err(failed)?;
-        let metadata = consumer.fetch_metadata(Some(&options.topic), ANSWER_MAX).map_err(failed)?;
+        let metadata = consumer.fetch_metadata(Some(&options.topic), ANSWER_MAX);
+        let metadata = metadata.map_err(|error| unreachable(&options.bootstrap_servers, &error))?;
         let partitions: Vec<_> = metadata.topics().iter().flat_map(|topic| topic.partitions()).collect();
         let partitions: Vec<_> = partitions.into_iter().map(|partition| partition.id()).collect();
         // Partitions whose leaders are just being chosen are waited for, but not long.
@@ -98,12 +99,17 @@ pub(super) fn has_topic(consumer: &BaseConsumer<GroupContext>, options: &KafkaOp
         if is_hopeless || began.elapsed() > ANSWER_MAX {
             let reason = complaint.map(|complaint| complaint.reason);
             let reason = reason.unwrap_or_else(|| polled.unwrap_or(error).to_string());
-            return Err(SourceError::Failed(format!("cannot reach kafka at {servers}: {reason}")));
+            return Err(unreachable(servers, &reason));
         }
     };
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let code = found.map_or(Some(RDKafkaErrorCode::UnknownTopic), |found| found.error().map(RDKafkaErrorCode::from));
     code.map_or(Ok(()), |code| Err(refused(options, code, &code)))
+}
+
+/// That no broker answers, and what to do about it.
+fn unreachable(servers: &str, reason: &dyn fmt::Display) -> SourceError {
+    SourceError::Failed(format!("cannot reach kafka at {servers}: {reason}; --bootstrap-servers says where it is"))
 }
 
 /// What kafka refuses of a topic, by the code of its error, and what to do about it.

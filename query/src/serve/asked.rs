@@ -25,7 +25,7 @@ const CAMPAIGN: &str = "campaign";
 /// Bytes of a name; the log has none that are longer.
 const NAME_BYTES_MAX: usize = 1_024;
 
-/// Windows of a series: a week of minutes, which nobody looks at, but a program may draw.
+/// Windows of a series between its ends: a week of minutes, which nobody looks at, but a program may draw.
 pub(super) const WINDOWS_MAX: i64 = 7 * 24 * 60;
 
 /// Rows of a top: more is for SQL.
@@ -102,9 +102,9 @@ pub(super) struct SpanAsked {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Granularity {
-    /// Windows of a minute: 10,078 at most.
+    /// Windows of a minute: 10,080 at most.
     Minute,
-    /// Windows of an hour: 10,078 at most.
+    /// Windows of an hour: 10,080 at most.
     Hour,
     /// Windows of a day, for any stretch of time.
     Day,
@@ -115,7 +115,7 @@ pub(super) enum Granularity {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
 pub(super) struct SeriesAsked {
-    /// Length of a window. Minutes and hours need both ends, by `from` and `to` or by `last`, with 10,078 windows at
+    /// Length of a window. Minutes and hours need both ends, by `from` and `to` or by `last`, with 10,080 windows at
     /// most between them. By default minutes up to 3 hours, hours up to 7 days, days beyond or where an end is open.
     #[param(inline)]
     granularity: Option<Granularity>,
@@ -239,12 +239,14 @@ impl<'a> Asked<'a> {
             Some("day") => Width::Day,
             Some(_) => return Err(Problem::bad("granularity is minute, hour or day")),
         };
-        if by != Width::Day && windows_of(by, bounds).is_none_or(|windows| windows > WINDOWS_MAX) {
-            let why =
-                format!("that may be more than {WINDOWS_MAX} windows: ask for less time, or a coarser granularity");
-            return Err(Problem::bad(why));
+        match windows_of(by, bounds) {
+            _ if by == Width::Day => Ok((question, by)),
+            Some(windows) if windows <= WINDOWS_MAX => Ok((question, by)),
+            Some(_) => Err(Problem::bad(format!(
+                "that may be more than {WINDOWS_MAX} windows: ask for less time, or a coarser granularity"
+            ))),
+            None => Err(Problem::bad("by minute and hour, a series needs both ends: give from and to, or last")),
         }
-        Ok((question, by))
     }
 
     fn question(&mut self, whom: Whom, detail: Detail, sees: &Sees) -> Result<Question, Problem> {
@@ -254,10 +256,10 @@ impl<'a> Asked<'a> {
 
     /// Whose clicks, of nobody or somebody, but not of several.
     fn one(&mut self, sees: &Sees) -> Result<Whom, Problem> {
-        let once = |name: &str| Problem::bad(format!("{name} is given twice; give it once"));
+        let one = |name: &str| Problem::bad(format!("this takes one {name}; /v1/total takes several"));
         match self.whom(sees)? {
-            Whom::Ads(_) => Err(once(AD)),
-            Whom::Campaigns(_) => Err(once(CAMPAIGN)),
+            Whom::Ads(_) => Err(one(AD)),
+            Whom::Campaigns(_) => Err(one(CAMPAIGN)),
             one => Ok(one),
         }
     }
@@ -314,7 +316,8 @@ impl<'a> Asked<'a> {
             return Ok(AsOf::Version(version));
         }
         let known = time::written(&text).map(AsOf::Time);
-        known.ok_or_else(|| Problem::bad("as_of is a version, or a time such as 2026-03-07T12:00:00Z"))
+        let expected = || format!("as_of is a version, or a time such as 2026-03-07T12:00:00Z{}", of_plus(&text));
+        known.ok_or_else(|| Problem::bad(expected()))
     }
 
     fn take(&mut self, name: &str) -> Option<Cow<'a, str>> {
@@ -344,14 +347,26 @@ fn bound(what: &str, text: Option<Cow<'_, str>>) -> Result<Option<EventTime>, Pr
     let Some(text) = text else { return Ok(None) };
     let time = time::written(&text).and_then(|time| EventTime::from_millis(time.timestamp_millis()));
     let time = time.filter(|time| time.millis().rem_euclid(WINDOW_MS) == 0);
-    let expected = || format!("{what} is a whole minute such as 2026-03-07T12:00:00Z, or a day such as 2026-03-07");
+    let expected = || {
+        let hint = of_plus(&text);
+        format!("{what} is a whole minute such as 2026-03-07T12:00:00Z, or a day such as 2026-03-07{hint}")
+    };
     time.map(Some).ok_or_else(|| Problem::bad(expected()))
 }
 
-/// How many windows there may be between two bounds; `None` if an end is open.
+/// What to do about a time whose offset has lost its plus sign, which is a blank in the parameters of an address.
+fn of_plus(text: &str) -> &'static str {
+    let with_plus = text.rsplit_once(' ').map(|(time, offset)| format!("{time}+{offset}"));
+    match with_plus.and_then(|text| time::written(&text)) {
+        Some(_) => "; write %2B for the + of an offset",
+        None => "",
+    }
+}
+
+/// How many windows fit between two bounds, beside those that the bounds cut; `None` if an end is open.
 fn windows_of(by: Width, (from, to): Bounds) -> Option<i64> {
     let (from, to) = from.zip(to)?;
-    Some((to.millis() - from.millis()) / by.end_ms(0) + 2)
+    Some((to.millis() - from.millis()) / by.end_ms(0))
 }
 
 #[cfg(test)]
@@ -397,6 +412,9 @@ mod tests {
             ("ad=a&from=2026-03-07T12:00:01Z", "from is a whole minute"),
             ("ad=a&to=yesterday", "to is a whole minute"),
             ("ad=a&from=2026-03-08&to=2026-03-07", "exchange the two"),
+            ("ad=a&from=2026-03-08&to=2026-03-08", "the end is not included"),
+            ("ad=a&from=2026-03-07T12:00:00+01:00", "write %2B"),
+            ("ad=a&as_of=2026-03-07T12:00:00+01:00", "write %2B"),
             ("ad=a&as_of=-1", "as_of is a version"),
             ("ad=a&Ad=b", "\"Ad\" is no parameter"),
             ("ad=a&n=3", "\"n\" is no parameter"),
@@ -419,11 +437,21 @@ mod tests {
         assert!(said(asked(&long).total(&Sees::All).expect_err("long")).contains("longer than 1024 bytes"));
         let now = DateTime::UNIX_EPOCH;
         assert!(said(Asked::of("ad=%ff", now).err().expect("no text")).contains("not UTF-8"));
-        assert!(said(asked("ad=a&ad=b").series(&Sees::All).expect_err("twice")).contains("ad is given twice"));
+        assert!(said(asked("ad=a&ad=b").series(&Sees::All).expect_err("two")).contains("takes one ad;"));
         assert!(said(Asked::of("ad=a&to=1&to=2", now).err().expect("twice")).contains("to is given twice"));
-        for query in ["ad=a&granularity=minute", "ad=a&granularity=minute&last=8d", "ad=a&granularity=hour&last=800d"] {
-            assert!(said(asked(query).series(&Sees::All).expect_err(query)).contains("windows"), "{query}");
+        for query in ["ad=a&granularity=minute&last=8d", "ad=a&granularity=hour&last=800d"] {
+            assert!(
+                said(asked(query).series(&Sees::All).expect_err(query)).contains("more than 10080 windows"),
+                "{query}"
+            );
         }
+        for query in ["granularity=minute", "granularity=hour&from=2026-03-07", "granularity=hour&to=2026-03-07"] {
+            assert!(
+                said(asked(query).series(&Sees::All).expect_err(query)).contains("from and to, or last"),
+                "{query}"
+            );
+        }
+        assert!(asked("granularity=day&from=2026-03-07").series(&Sees::All).is_ok());
         for query in ["ad=a&granularity=month", "ad=a&last=1h&granularity="] {
             assert!(said(asked(query).series(&Sees::All).expect_err(query)).contains("granularity is"), "{query}");
         }

@@ -115,19 +115,28 @@ fn read(certificate: &Path, key: &Path) -> Result<Now, LakeError> {
     // Before they are read: what is written meanwhile is looked at again.
     let changed = [changed(certificate), changed(key)];
     let wrong = |flag: &str, file: &Path, why: String| LakeError::Refused(format!("{flag} {}: {why}", file.display()));
-    let chain = text(certificate).map_err(|error| wrong(CERTIFICATE, certificate, error.to_string()))?;
+    let unread = |flag: &str, file: &Path, error: io::Error| {
+        LakeError::store(format!("{flag} {}: {error}", file.display()), error)
+    };
+    let chain = text(certificate).map_err(|error| unread(CERTIFICATE, certificate, error))?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&chain).collect();
     let chain = chain.map_err(|error| wrong(CERTIFICATE, certificate, error.to_string()))?;
     if chain.is_empty() {
         return Err(wrong(CERTIFICATE, certificate, "there is no certificate in it; it is a file in PEM".to_owned()));
     }
-    let secret = text(key).map_err(|error| wrong(KEY, key, error.to_string()))?;
+    let secret = text(key).map_err(|error| unread(KEY, key, error))?;
     let secret = PrivateKeyDer::from_pem_slice(&secret)
         .map_err(|_| wrong(KEY, key, "there is no private key in it; it is a file in PEM".to_owned()))?;
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .and_then(|builder| builder.with_no_client_auth().with_single_cert(chain, secret))
-        .map_err(|error| wrong(CERTIFICATE, certificate, format!("it does not go with {}: {error}", key.display())))?;
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                format!("it is the certificate of another key than {KEY} {}", key.display())
+            }
+            error => format!("it does not go with {KEY} {}: {error}", key.display()),
+        })
+        .map_err(|why| wrong(CERTIFICATE, certificate, why))?;
     let acceptor = |protocol: &[u8]| {
         let mut config = config.clone();
         config.alpn_protocols = vec![protocol.to_vec()];

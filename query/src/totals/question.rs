@@ -157,6 +157,23 @@ impl StandsAt {
         self.partitions.complete_until_by_topic()
     }
 
+    /// Whether windows that end at a time, or before it, are final, in words: if not, of which partitions of which
+    /// topics more may come.
+    pub fn said_of(&self, to: Option<EventTime>) -> String {
+        if self.is_final(to) {
+            return "final".to_owned();
+        }
+        let mut topics: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for of in self.pending(to) {
+            topics.entry(&of.topic).or_default().push(of.partition.to_string());
+        }
+        let topics = topics.into_iter().map(|(topic, partitions)| format!("{topic} {}", partitions.join(" ")));
+        match topics.collect::<Vec<_>>().join(", ").as_str() {
+            "" => "not final: nothing was counted yet".to_owned(),
+            topics => format!("not final: more may come of {topics}"),
+        }
+    }
+
     /// The partitions of which windows that end at a time, or before it, may still take clicks; for an open end, all
     /// that are waited for. One that has had no message yet is among them: its first one is never late.
     pub fn pending(&self, to: Option<EventTime>) -> impl Iterator<Item = &TopicPartition> {
@@ -261,6 +278,16 @@ mod tests {
         let all: BTreeSet<_> = [old.0.clone(), new.0.clone()].into();
         let all = at([old, new], &all.into_iter().collect::<Vec<_>>());
         assert!(all.is_final(None) && all.complete_until() == time(600_000));
+    }
+
+    #[test]
+    fn what_may_still_change_is_said_by_topic() {
+        let stands = [emitted("a", 0, Some(60_000)), emitted("a", 1, None), emitted("b", 7, Some(120_000))];
+        let at_two = at(stands, &[]);
+        assert_eq!(at_two.said_of(None), "not final: more may come of a 0 1, b 7");
+        assert_eq!(at_two.said_of(time(60_000)), "not final: more may come of a 0 1");
+        assert_eq!(at([emitted("a", 0, Some(120_000))], &[]).said_of(time(60_000)), "final");
+        assert_eq!(at([], &[]).said_of(time(60_000)), "not final: nothing was counted yet");
     }
 
     #[test]

@@ -59,7 +59,11 @@ pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow
     let (stop_producing, stop_jobs, stop_rounds) =
         (stop.child_token(), CancellationToken::new(), CancellationToken::new());
     say(&format!("lake {location}, topic {}, {} messages a second; Ctrl-C stops", kafka.topic, command.rate));
+    if broker.is_some() {
+        say(&format!("kafka {}, in this process", kafka.bootstrap_servers));
+    }
     say(&format!("page http://{page}/"));
+    say(&format!("ask {}", asks(location, &kafka)));
 
     let began = Instant::now();
     let start_ms = now().timestamp_millis();
@@ -126,6 +130,15 @@ async fn retire_leftovers(lake: &Lake, but: Option<&str>) -> anyhow::Result<()> 
         say(&left);
     }
     Ok(())
+}
+
+/// What may be typed meanwhile, elsewhere.
+fn asks(location: &str, kafka: &KafkaOptions) -> String {
+    let KafkaOptions { bootstrap_servers: servers, topic, .. } = kafka;
+    format!(
+        "clicklake top --lake {location} --last 1h; clicklake lag --lake {location} --bootstrap-servers {servers} --topic \
+         {topic}"
+    )
 }
 
 fn job(stop: &CancellationToken, progress: watch::Sender<Progress>) -> Run {

@@ -105,8 +105,8 @@ fn files_that_are_no_certificate_are_named() {
         (&nothing, &key, "--tls-cert "),
         (&certificate, &nothing, "--tls-key "),
         (&folder.path().join("missing"), &key, "--tls-cert "),
-        (&certificate, &other_key, "it does not go with"),
-        (&other, &key, "it does not go with"),
+        (&certificate, &other_key, "the certificate of another key than --tls-key "),
+        (&other, &key, "the certificate of another key than --tls-key "),
     ] {
         let why = Tls::new(certificate, key).err().map(|why| why.to_string()).expect("it is none");
         assert!(why.contains(said) && why.lines().count() == 1, "{why}");

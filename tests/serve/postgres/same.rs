@@ -375,7 +375,7 @@ fn words_of_postgresql_are_right_or_refused() {
         ),
         (
             "select (select c.relname from pg_class c where c.relnamespace = n.oid order by 1 limit 1) from pg_namespace n where n.nspname = 'public'",
-            json!([["clicks"]]),
+            json!([["by_country"]]),
         ),
         (
             "select (select n.nspname from pg_namespace n where n.oid = relnamespace) from pg_class where relname = 'clicks'",

@@ -43,7 +43,12 @@ pub(super) struct Refused {
 impl Refused {
     /// It would change something.
     pub fn read_only(what: &str) -> Self {
-        Self { code: "25006", why: format!("{what}: this server only reads; rows come from the jobs") }
+        Self::not_here(what, "this server only reads; rows come from the jobs")
+    }
+
+    /// It is for a server that writes, and here there is another way to what it is for.
+    pub fn not_here(what: &str, why: &str) -> Self {
+        Self { code: "25006", why: format!("{what}: {why}") }
     }
 
     /// It is not what this server does.

@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::array::{Array, AsArray, BooleanArray, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Fields};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, TimeUnit};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility, create_udf,
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
+    Volatility, create_udf, lit,
 };
 use datafusion::scalar::ScalarValue;
 use lake_schemas::LakeError;
@@ -108,6 +110,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         Asking::CurrentSetting.function(),
         Asking::SetConfig.function(),
         Asking::Transaction.function(),
+        LocalTimestamp::function(),
     ];
     let privileges = PRIVILEGES.map(|name| ScalarUDF::from(Privilege::of(name)));
     texts.into_iter().chain(numbers).chain(is_so).chain(is_not).chain(others).chain(privileges).collect()
@@ -211,6 +214,49 @@ impl ScalarUDFImpl for Asked {
             Asking::Transaction => Ok(transaction()),
         };
         answer.map(ColumnarValue::Scalar)
+    }
+}
+
+/// The time at which a statement begins, without its zone, which is UTC here.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct LocalTimestamp {
+    signature: Signature,
+}
+
+impl LocalTimestamp {
+    fn function() -> ScalarUDF {
+        Self { signature: Signature::nullary(Volatility::Stable) }.into()
+    }
+}
+
+impl ScalarUDFImpl for LocalTimestamp {
+    fn name(&self) -> &str {
+        "localtimestamp"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Timestamp(TimeUnit::Nanosecond, None))
+    }
+
+    fn return_field_from_args(&self, _: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        Ok(Arc::new(Field::new(self.name(), self.return_type(&[])?, false)))
+    }
+
+    /// The same wherever it stands in a statement, and so chosen when that is planned.
+    fn simplify(&self, arguments: Vec<Expr>, plan: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        let Some(begun) = plan.query_execution_start_time() else {
+            return Ok(ExprSimplifyResult::Original(arguments));
+        };
+        let begun = ScalarValue::TimestampNanosecond(begun.timestamp_nanos_opt(), None);
+        Ok(ExprSimplifyResult::Simplified(lit(begun)))
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Err(refused("localtimestamp: it is not known when the statement began; write now()".to_owned()))
     }
 }
 
@@ -330,6 +376,8 @@ fn text(text: String) -> ColumnarValue {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::prelude::SessionContext;
+
     use super::*;
 
     fn scalar(text: &str) -> ColumnarValue {
@@ -346,6 +394,16 @@ mod tests {
         let set = |name: &str, value: &str| set_config(&[scalar(name), scalar(value)]).is_ok();
         assert!(set("bytea_output", "hex") && set("search_path", ""));
         assert!(!set("timezone", "Europe/Berlin") && !set("statement_timeout", "5s"));
+    }
+
+    #[tokio::test]
+    async fn the_time_of_this_place_is_that_of_utc_and_stands_still_in_a_statement() {
+        let context = SessionContext::new();
+        context.register_udf(LocalTimestamp::function());
+        let rows = context.sql("select localtimestamp, localtimestamp = now() as is_now").await.expect("SQL");
+        let rows = rows.collect().await.expect("an answer");
+        assert_eq!(rows[0].schema().field(0).data_type(), &DataType::Timestamp(TimeUnit::Nanosecond, None));
+        assert!(rows[0].column(1).as_boolean().value(0));
     }
 
     #[test]

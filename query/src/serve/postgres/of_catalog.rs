@@ -36,8 +36,8 @@ static LIBRARY: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCo
 static NUMBERS: LazyLock<RewriteRegCastToSubquery> = LazyLock::new(RewriteRegCastToSubquery::new);
 
 /// Columns of PostgreSQL's that are lists of options and of rights, of which nobody has set any here.
-const NEVER_SET: [&str; 8] =
-    ["attacl", "attoptions", "datacl", "nspacl", "proacl", "relacl", "reloptions", "setconfig"];
+const NEVER_SET: [&str; 9] =
+    ["attacl", "attoptions", "datacl", "nspacl", "polroles", "proacl", "relacl", "reloptions", "setconfig"];
 
 /// No text of anything.
 static NO_TEXT: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as varchar)"));

@@ -56,7 +56,11 @@ impl Answers {
                 done("SET")
             }
             Asks::Set(Setting::Unheeded) => done("SET"),
-            Asks::Begin => Ok(Response::TransactionStart(Tag::new("BEGIN"))),
+            Asks::Reset => {
+                self.set_limit(None);
+                done("RESET")
+            }
+            Asks::Begin(tag) => Ok(Response::TransactionStart(Tag::new(tag))),
             Asks::End(tag) => {
                 self.cursors().close(None);
                 self.close_portals(store);
@@ -74,10 +78,14 @@ impl Answers {
                 self.cursors().close(name.as_deref());
                 done(if name.is_some() { "CLOSE CURSOR" } else { "CLOSE CURSOR ALL" })
             }
+            Asks::Discard => {
+                self.set_limit(None);
+                self.cursors().close(None);
+                self.deallocate(None, store);
+                done("DISCARD ALL")
+            }
             Asks::Deallocate(name) => {
-                for name in self.forget(Kind::Statement, name.as_deref()) {
-                    store.rm_statement(&name);
-                }
+                self.deallocate(name.as_deref(), store);
                 done(if name.is_some() { "DEALLOCATE" } else { "DEALLOCATE ALL" })
             }
         }
@@ -85,6 +93,13 @@ impl Answers {
 }
 
 impl Answers {
+    /// Forgets a prepared statement, or all.
+    fn deallocate(&self, name: Option<&str>, store: &(impl PortalStore + ?Sized)) {
+        for name in self.forget(Kind::Statement, name) {
+            store.rm_statement(&name);
+        }
+    }
+
     /// Closes all portals: as in PostgreSQL, none outlives its transaction.
     fn close_portals(&self, store: &(impl PortalStore + ?Sized)) {
         store.clear_portals();

@@ -115,7 +115,8 @@ pub(super) fn set_to(name: &str, value: &str) -> Result<Setting, Refused> {
     };
     // Whoever sets these reads answers by them.
     let only = |known: &[&str], why: &str| {
-        if is_one_of(known) { Ok(Setting::Unheeded) } else { Err(Refused::value(&format!("{name} is {value}: {why}"))) }
+        let refused = || Refused::value(&format!("{name} cannot be set to {value}: {why}"));
+        if is_one_of(known) { Ok(Setting::Unheeded) } else { Err(refused()) }
     };
     match name.as_str() {
         "statement_timeout" => {
@@ -123,7 +124,9 @@ pub(super) fn set_to(name: &str, value: &str) -> Result<Setting, Refused> {
                 return Ok(Setting::Limit(None));
             }
             let limit = duration(value).ok_or_else(|| {
-                Refused::value(&format!("statement_timeout is {value}; give milliseconds, or '30s', or '1min'"))
+                Refused::value(&format!(
+                    "statement_timeout cannot be set to {value}; give milliseconds, or '30s', or '1min'"
+                ))
             })?;
             Ok(Setting::Limit(Some(limit).filter(|limit| !limit.is_zero())))
         }
@@ -226,6 +229,8 @@ mod tests {
         ] {
             assert!(set_to(name, value).is_err(), "{name} {value}");
         }
+        let why = set_to("TimeZone", "Europe/Berlin").expect_err("it is not UTC").to_string();
+        assert!(why.contains("timezone cannot be set to Europe/Berlin: times are in UTC on this server"), "{why}");
     }
 
     #[test]

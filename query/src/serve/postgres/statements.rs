@@ -26,6 +26,9 @@ const STATEMENTS_MAX: usize = 32;
 /// All settings, as they are shown.
 const SETTINGS: &str = "select name, setting, short_desc as description from pg_catalog.pg_settings order by name";
 
+/// What is said to who would keep rows for a session.
+const NO_TEMPORARY: &str = "nothing is kept for a session here; write WITH name AS (SELECT ...) before the query";
+
 /// What one statement is for.
 #[derive(Clone, Debug)]
 pub(super) enum Asks {
@@ -37,8 +40,10 @@ pub(super) enum Asks {
     Shown(&'static str, &'static str),
     /// A setting.
     Set(Setting),
-    /// A transaction begins.
-    Begin,
+    /// All settings are what they were at first.
+    Reset,
+    /// A transaction begins, and is done under this name.
+    Begin(&'static str),
     /// A transaction ends.
     End(&'static str),
     /// A transaction goes on from a savepoint, also after an error.
@@ -53,6 +58,8 @@ pub(super) enum Asks {
     Close(Option<String>),
     /// No more of a prepared statement; of all, without a name.
     Deallocate(Option<String>),
+    /// No more of anything that the session has.
+    Discard,
 }
 
 /// What the statements of a text are for, asked by somebody who sees so much.
@@ -107,22 +114,24 @@ fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refus
         }
         Statement::Set(set) => Asks::Set(settings::set(&set)?),
         Statement::Reset(reset) => match reset.reset {
-            Reset::ALL => Asks::Set(Setting::Limit(None)),
+            Reset::ALL => Asks::Reset,
             Reset::ConfigurationParameter(name) if name.to_string().contains('.') => {
                 return Err(Refused::unsupported(&settings::of_server(&name.to_string())));
             }
             Reset::ConfigurationParameter(name) if name.to_string().eq_ignore_ascii_case("statement_timeout") => {
-                Asks::Set(Setting::Limit(None))
+                Asks::Reset
             }
             Reset::ConfigurationParameter(_) => Asks::Nothing("RESET"),
         },
-        Statement::StartTransaction { statements, exception: None, .. } if statements.is_empty() => Asks::Begin,
+        Statement::StartTransaction { statements, exception: None, begin, .. } if statements.is_empty() => {
+            Asks::Begin(if begin { "BEGIN" } else { "START TRANSACTION" })
+        }
         Statement::Commit { .. } => Asks::End("COMMIT"),
         Statement::Rollback { savepoint: None, .. } => Asks::End("ROLLBACK"),
         Statement::Rollback { savepoint: Some(_), .. } => Asks::GoOn,
         Statement::Savepoint { .. } => Asks::Nothing("SAVEPOINT"),
         Statement::ReleaseSavepoint { .. } => Asks::Nothing("RELEASE"),
-        Statement::Discard { object_type: DiscardObject::ALL } => Asks::Close(None),
+        Statement::Discard { object_type: DiscardObject::ALL } => Asks::Discard,
         Statement::Discard { .. } => Asks::Nothing("DISCARD"),
         Statement::Copy { source, to: true, target: CopyTarget::Stdout, options, legacy_options, .. } => {
             let query = copied(source)?;
@@ -175,11 +184,24 @@ fn refusal(statement: &Statement) -> Refused {
     let text = statement.to_string();
     let words: Vec<_> = text.split(|letter: char| !letter.is_ascii_alphabetic()).take(2).collect();
     let words = words.join(" ").to_ascii_uppercase();
+    let words = words.trim();
     match statement {
         Statement::Prepare { .. } | Statement::Execute { .. } => {
             Refused::unsupported(&format!("{words}: SQL prepares no statements here; let the driver do so"))
         }
-        _ => Refused::read_only(words.trim()),
+        Statement::LISTEN { .. } | Statement::NOTIFY { .. } => {
+            Refused::not_here(words, "nobody is notified of anything here; ask again")
+        }
+        Statement::Vacuum(_) | Statement::Analyze(_) => {
+            Refused::not_here(words, "`clicklake compact` keeps the tables in order; leave it out")
+        }
+        Statement::Copy { to: true, .. } => Refused::not_here(
+            words,
+            "this server writes no files; write COPY (SELECT ...) TO STDOUT, or \\copy in psql",
+        ),
+        Statement::CreateTable(table) if table.temporary => Refused::not_here(words, NO_TEMPORARY),
+        Statement::CreateView(view) if view.temporary => Refused::not_here(words, NO_TEMPORARY),
+        _ => Refused::read_only(words),
     }
 }
 
@@ -272,6 +294,32 @@ mod tests {
         let nested = format!("select {}1{}", "array(select ".repeat(14), ")".repeat(14));
         assert_eq!(limits::of_statement(&parse(&nested).expect("SQL")), Ok(()));
         assert_eq!(read(&nested, &some()).err(), Some(Refused::too_much("the statement is too complex")));
+    }
+
+    #[test]
+    fn what_is_done_is_called_by_its_name() {
+        let one = |text: &str| read(text, &some()).expect(text).pop().expect(text);
+        assert!(matches!(one("start transaction read only"), Asks::Begin("START TRANSACTION")));
+        assert!(matches!(one("begin"), Asks::Begin("BEGIN")));
+        assert!(matches!(one("discard all"), Asks::Discard) && matches!(one("close all"), Asks::Close(None)));
+        assert!(matches!(one("reset all"), Asks::Reset) && matches!(one("reset statement_timeout"), Asks::Reset));
+    }
+
+    #[test]
+    fn who_asks_for_what_is_not_here_is_told_what_is() {
+        for (text, why) in [
+            ("listen a", "LISTEN A: nobody is notified"),
+            ("notify a", "NOTIFY A: nobody is notified"),
+            ("vacuum", "VACUUM: `clicklake compact` keeps"),
+            ("analyze clicks", "ANALYZE CLICKS: `clicklake compact` keeps"),
+            ("copy (select 1) to '/tmp/x.csv'", "COPY: this server writes no files"),
+            ("create temp table a (b int)", "CREATE TEMPORARY: nothing is kept for a session"),
+            ("create table a (b int)", "CREATE TABLE: this server only reads"),
+            ("copy clicks from '/etc/passwd'", "COPY CLICKS: this server only reads"),
+        ] {
+            let refused = read(text, &Sees::All).expect_err(text).to_string();
+            assert!(refused.contains(why), "{text}: {refused}");
+        }
     }
 
     #[test]

@@ -114,7 +114,10 @@ pub(super) fn write_format(function: &mut Function, way: Way) -> Result<(), Refu
     };
     if !is_strftime(format) {
         *format = strftime(format, way).ok_or_else(|| {
-            let why = "has patterns that are not translated; write it as strftime does, such as '%Y-%m-%d'";
+            let why = match is_of_numbers(format) {
+                true => "is one of numbers, which are not formatted here; let the client do so, or write round(x, 2)",
+                false => "has patterns that are not translated; write it as strftime does, such as '%Y-%m-%d'",
+            };
             Refused::value(&format!("{name}: the format '{format}' {why}"))
         })?;
     }
@@ -135,6 +138,12 @@ fn is_strftime(format: &str) -> bool {
     }
     let is_theirs = |at: usize| PATTERNS.iter().any(|(pattern, _)| begins(&others[at..], pattern));
     format.contains('%') && !others.char_indices().any(|(at, _)| is_theirs(at))
+}
+
+/// Whether a format is one of numbers: digits are 9 and 0 in it, and it has no letters but those of its own patterns.
+fn is_of_numbers(format: &str) -> bool {
+    let is_known = |letter: char| "90.,+-$ DGLSMIPRVEF".contains(letter.to_ascii_uppercase());
+    format.contains(['9', '0']) && format.chars().all(is_known)
 }
 
 fn begins(text: &str, with: &str) -> bool {
@@ -192,6 +201,16 @@ mod tests {
         }
         for format in ["YYYY-MM-DD", "YYYY %", "%Y-MM", "hh24%", "", "a.m. %Y"] {
             assert!(!is_strftime(format), "{format}");
+        }
+    }
+
+    #[test]
+    fn formats_of_numbers_are_told_from_those_of_times() {
+        for format in ["999G999", "FM999.00", "000", "9.99EEEE", "S99", "$ 9,990"] {
+            assert!(is_of_numbers(format), "{format}");
+        }
+        for format in ["YYYY-MM-DD", "HH24:00", "MI:00", "DDD", "FMDD", ""] {
+            assert!(!is_of_numbers(format), "{format}");
         }
     }
 
