@@ -439,6 +439,7 @@ mod tests {
         assert!(said(Asked::of("ad=%ff", now).err().expect("no text")).contains("not UTF-8"));
         assert!(said(asked("ad=a&ad=b").series(&Sees::All).expect_err("two")).contains("takes one ad;"));
         assert!(said(Asked::of("ad=a&to=1&to=2", now).err().expect("twice")).contains("to is given twice"));
+        assert!(asked("ad=a&granularity=minute&last=7d").series(&Sees::All).is_ok(), "a week of minutes");
         for query in ["ad=a&granularity=minute&last=8d", "ad=a&granularity=hour&last=800d"] {
             assert!(
                 said(asked(query).series(&Sees::All).expect_err(query)).contains("more than 10080 windows"),
