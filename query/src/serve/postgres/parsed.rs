@@ -18,8 +18,7 @@ const DEFERRABLE: &str = "deferrable";
 
 /// The one statement of a text, as it is written.
 pub(super) fn parse(text: &str) -> Result<Statement, Refused> {
-    let first = text.split(|letter: char| !letter.is_ascii_alphabetic()).next().unwrap_or_default();
-    let text = if BEGINS.iter().any(|word| first.eq_ignore_ascii_case(word)) { undeferred(text) } else { text };
+    let first = first_word(text);
     let ends = first.eq_ignore_ascii_case(ABORT.0).then(|| format!("{}{}", ABORT.1, &text[first.len()..]));
     let parsed = Parser::parse_sql(&PostgreSqlDialect {}, ends.as_deref().unwrap_or(text));
     let parsed = parsed.map_err(|error| Refused::syntax(&error.to_string()))?;
@@ -29,10 +28,17 @@ pub(super) fn parse(text: &str) -> Result<Statement, Refused> {
     Ok(statement)
 }
 
-/// How a transaction begins, without whether it is deferred.
-fn undeferred(text: &str) -> &str {
+/// A statement as the parser knows it: how a transaction begins, without whether it is deferred.
+pub(super) fn undeferred(text: &str) -> &str {
+    if !BEGINS.contains(&first_word(text).to_ascii_lowercase().as_str()) {
+        return text;
+    }
     let Some(before) = without_last(text, DEFERRABLE) else { return text };
     without_last(before, "not").unwrap_or(before)
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(|letter: char| !letter.is_ascii_alphabetic()).next().unwrap_or_default()
 }
 
 /// A text without its last word, if it is that one.

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::copying::Copying;
 use super::errors::Refused;
 use super::limits::{self, Allowance};
-use super::parsed::{adapted, parse};
+use super::parsed::{adapted, parse, undeferred};
 use super::settings::{self, NO_ROLES, Setting};
 use crate::sees::Sees;
 use crate::sql::statements;
@@ -71,10 +71,11 @@ pub(super) fn read(text: &str, sees: &Sees) -> Result<Vec<Asks>, Refused> {
         return Err(Refused::too_much(&format!("{} statements are too many at once", all.len())));
     }
     let read = all.into_iter().map(|statement| {
-        limits::of_text(&statement.text, &mut allowed)?;
-        let parsed = parse(&statement.text)?;
+        let text = undeferred(&statement.text);
+        limits::of_text(text, &mut allowed)?;
+        let parsed = parse(text)?;
         limits::of_statement(&parsed)?;
-        let adapted = adapted(parsed, &statement.text)?;
+        let adapted = adapted(parsed, text)?;
         // What is planned is what it was put into, which may be more than was written.
         limits::of_statement(&adapted)?;
         asks(adapted, statement.travels, sees)
