@@ -46,6 +46,7 @@ mod whole_minutes;
 
 pub(crate) use catalog::{CATALOG, SCHEMA};
 pub use held::Held;
+pub(crate) use guard::is_in_lake;
 pub(crate) use honoured::UNSUPPORTED;
 pub(crate) use own::{HIDDEN, seen_by};
 pub use session::{Session, run};
