@@ -3,7 +3,7 @@
 //! ```text
 //!   text ── statements ──▶ one statement ── session ──▶ rows
 //!           VERSION AS OF        │
-//!                                ├─ honoured  no part of it would be passed over in silence
+//!           numbers              ├─ honoured  no part of it would be passed over in silence
 //!                                ├─ catalog   which tables there are, which names are the lake's
 //!                                ├─ sight     each at one version for as long as the statement runs
 //!                                ├─ table     scans it there; refuses to write
@@ -29,6 +29,7 @@ mod held;
 mod history;
 mod honoured;
 mod lists;
+mod numbers;
 mod own;
 mod printing;
 mod relations;
@@ -45,8 +46,8 @@ pub(crate) mod visited;
 mod whole_minutes;
 
 pub(crate) use catalog::{CATALOG, SCHEMA};
-pub use held::Held;
 pub(crate) use guard::is_in_lake;
+pub use held::Held;
 pub(crate) use honoured::UNSUPPORTED;
 pub(crate) use own::{HIDDEN, seen_by};
 pub use session::{Session, run};
