@@ -3,7 +3,8 @@
 //! ```text
 //!   text ── statements ──▶ one statement ── session ──▶ rows
 //!           VERSION AS OF        │
-//!           numbers              ├─ honoured  no part of it would be passed over in silence
+//!           numbers              ├─ nesting   no more of it than a stack holds
+//!                                ├─ honoured  no part of it would be passed over in silence
 //!                                ├─ catalog   which tables there are, which names are the lake's
 //!                                ├─ sight     each at one version for as long as the statement runs
 //!                                ├─ table     scans it there; refuses to write
@@ -29,6 +30,7 @@ mod held;
 mod history;
 mod honoured;
 mod lists;
+pub(crate) mod nesting;
 mod numbers;
 mod own;
 mod printing;
