@@ -7,25 +7,32 @@
 use std::io::{self, ErrorKind, Write};
 
 use arrow::array::RecordBatch;
+use lake_schemas::Lake;
 pub use query::output::say;
-use query::output::{Destination, visible_lines, write_rows};
+use query::output::{Opened, visible_lines, write_rows};
 
 use crate::arguments::{Format, Report};
 use crate::drawing;
 
-/// Prints rows: at least one batch, whose columns are those of all.
-pub fn print(rows: &[RecordBatch], how: &Report) -> anyhow::Result<()> {
-    to_the_end(how, |to| Ok(write_rows(rows, how.format.into(), to)?))
+/// Prints rows of a lake: at least one batch, whose columns are those of all.
+fn print(rows: &[RecordBatch], how: &Report, lake: &Lake) -> anyhow::Result<()> {
+    let mut to = how.destination().open(lake)?;
+    let written = write_rows(rows, how.format.into(), &mut to).map_err(anyhow::Error::from);
+    match written.and_then(|()| Ok(to.finish()?)) {
+        Err(error) if is_unread(&error) => Ok(()),
+        done => done,
+    }
 }
 
-/// Prints rows; on a terminal, as people like to read them.
+/// Prints rows of a lake; on a terminal, as people like to read them.
 pub fn show(
     rows: &[RecordBatch],
     how: &Report,
+    lake: &Lake,
     draw: impl FnOnce(&[RecordBatch]) -> anyhow::Result<Vec<RecordBatch>>,
 ) -> anyhow::Result<()> {
     if !is_seen(how) {
-        return print(rows, how);
+        return print(rows, how, lake);
     }
     print_text(&drawing::table(&draw(rows)?)?)
 }
@@ -42,19 +49,8 @@ pub fn print_text(text: &str) -> anyhow::Result<()> {
 
 /// Prints a result as it is.
 pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
-    let mut to = Destination::Standard.open()?;
+    let mut to = Opened::standard();
     unless_unread(to.write_all(bytes).and_then(|()| to.finish()))
-}
-
-fn to_the_end(
-    how: &Report,
-    write: impl FnOnce(&mut query::output::Opened) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let mut to = how.destination().open()?;
-    match write(&mut to).and_then(|()| Ok(to.finish()?)) {
-        Err(error) if is_unread(&error) => Ok(()),
-        done => done,
-    }
 }
 
 /// Whether an error is that nobody reads what is printed any more.

@@ -181,6 +181,35 @@ fn a_result_that_is_lost_is_an_error_and_a_reader_that_has_enough_is_none() {
 }
 
 #[test]
+fn no_result_is_written_into_the_lake() {
+    let (folder, lake) = hostile();
+    let log = format!("{lake}/clicks_minute/_delta_log");
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&log, &link).expect("a link");
+    let before = std::fs::read_dir(&log).expect("a folder").count();
+    for arguments in [
+        &["total", "--ad", "x"][..],
+        &["top"],
+        &["series", "--ad", "x", "--by", "day"],
+        &["history"],
+        &["history", "clicks_minute"],
+        &["pins"],
+        &["sql", "select 1 as one"],
+    ] {
+        for file in [format!("{log}/00000000000000000099.json"), format!("{}/99.json", link.display())] {
+            let output = run(&lake, &[arguments, &["--output", &file]].concat(), &[]);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(3), "{arguments:?}: {said}");
+            assert!(the_error(&said).contains("lies in the lake, which is only read"), "{arguments:?}: {said}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(&log).expect("a folder").count(), before);
+    let beside = folder.path().join("top.csv");
+    let beside = beside.to_str().expect("UTF-8");
+    assert!(run(&lake, &["top", "--format", "csv", "-o", beside], &[]).status.success());
+}
+
+#[test]
 fn a_log_that_cannot_be_written_ends_nothing() {
     let (_folder, lake) = hostile();
     for arguments in [&["total", "--ad", "x", "--format", "json"][..], &["compact", "--once", "-v"]] {

@@ -58,7 +58,7 @@ pub async fn run(lake: &str, command: arguments::Explain) -> anyhow::Result<()> 
             lines.push(Line { partition: partition.clone(), event, reason, file });
         }
     }
-    report::show(&[table(&lines)?], &command.report, |rows| Ok(rows.to_vec()))
+    report::show(&[table(&lines)?], &command.report, &lake, |rows| Ok(rows.to_vec()))
 }
 
 impl Asked<'_> {

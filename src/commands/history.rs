@@ -12,20 +12,21 @@ use crate::report;
 const VERSIONS_SEEN: usize = 100;
 
 pub async fn run(lake: &str, command: History) -> anyhow::Result<()> {
-    let session = Session::new(Lake::at(lake)?, None)?;
+    let lake = Lake::at(lake)?;
+    let session = Session::new(lake.clone(), None)?;
     match command.table {
-        Some(table) => of(&session, table, &command.report).await,
+        Some(table) => of(&session, table, &command.report, &lake).await,
         None => {
             let held = Held::rows_of(&session.held().await?)?;
-            report::show(&[held], &command.report, |rows| with_ages(rows, "written", now()))
+            report::show(&[held], &command.report, &lake, |rows| with_ages(rows, "written", now()))
         }
     }
 }
 
-async fn of(session: &Session, table: Table, how: &Report) -> anyhow::Result<()> {
+async fn of(session: &Session, table: Table, how: &Report, lake: &Lake) -> anyhow::Result<()> {
     let limit = if report::is_seen(how) { format!("limit {VERSIONS_SEEN}") } else { String::new() };
     let rows = session.rows(&format!("select * from history('{table}') order by version desc {limit}")).await?;
-    report::show(&rows, how, |rows| with_ages(rows, "time", now()))?;
+    report::show(&rows, how, lake, |rows| with_ages(rows, "time", now()))?;
     if rows.iter().map(|rows| rows.num_rows()).sum::<usize>() == VERSIONS_SEEN && !limit.is_empty() {
         report::say(&format!("the newest {VERSIONS_SEEN} versions; --format csv shows all"));
     }

@@ -53,5 +53,5 @@ pub async fn run(lake: &str, command: Lag) -> anyhow::Result<()> {
         ("retired", Arc::new(retired)),
     ];
     let rows = RecordBatch::try_from_iter(columns)?;
-    report::show(&[rows], &command.report, |rows| with_ages(rows, "complete_until", now()))
+    report::show(&[rows], &command.report, &lake, |rows| with_ages(rows, "complete_until", now()))
 }

@@ -59,7 +59,7 @@ pub async fn list(lake: &str, command: arguments::Pins) -> anyhow::Result<()> {
         ("state", Arc::new(StringArray::from_iter_values(found.iter().map(state)))),
     ];
     let rows = RecordBatch::try_from_iter(columns)?;
-    report::show(&[rows], &command.report, |rows| with_ages(rows, "expires", now))
+    report::show(&[rows], &command.report, &lake, |rows| with_ages(rows, "expires", now))
 }
 
 fn until(expires: Option<DateTime<Utc>>) -> String {

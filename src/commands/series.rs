@@ -10,10 +10,11 @@ use crate::drawing::with_bars;
 use crate::report;
 
 pub async fn run(lake: &str, command: arguments::Series) -> anyhow::Result<()> {
+    let lake = Lake::at(lake)?;
     let question = question(&command.whom, &command.span)?;
     let by = command.by.map_or_else(|| width_for((question.from, question.to)), Into::into);
-    let answer = Totals::new(Lake::at(lake)?)?.series(&question, by).await?;
-    report::show(&answer.rows, &command.report, |rows| with_bars(rows, Measure::Clicks.column()))?;
+    let answer = Totals::new(lake.clone())?.series(&question, by).await?;
+    report::show(&answer.rows, &command.report, &lake, |rows| with_bars(rows, Measure::Clicks.column()))?;
     say_where_it_stands(&question, &answer);
     Ok(())
 }

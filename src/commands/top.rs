@@ -10,13 +10,14 @@ use crate::drawing::with_bars;
 use crate::report;
 
 pub async fn run(lake: &str, command: arguments::Top) -> anyhow::Result<()> {
+    let lake = Lake::at(lake)?;
     let detail = match command.by {
         TopBy::Ad => Detail::Ads,
         TopBy::Campaign => Detail::Campaigns,
     };
     let question = Question { detail, ..question(&command.whom, &command.span)? };
-    let answer = Totals::new(Lake::at(lake)?)?.top(&question, command.n.get()).await?;
-    report::show(&answer.rows, &command.report, |rows| with_bars(rows, Measure::Clicks.column()))?;
+    let answer = Totals::new(lake.clone())?.top(&question, command.n.get()).await?;
+    report::show(&answer.rows, &command.report, &lake, |rows| with_bars(rows, Measure::Clicks.column()))?;
     say_where_it_stands(&question, &answer);
     Ok(())
 }

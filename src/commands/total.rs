@@ -8,9 +8,10 @@ use crate::arguments::{self, Span};
 use crate::report;
 
 pub async fn run(lake: &str, command: arguments::Total) -> anyhow::Result<()> {
+    let lake = Lake::at(lake)?;
     let question = question(&command.whom, &command.span)?;
-    let answer = Totals::new(Lake::at(lake)?)?.total(&question).await?;
-    report::show(&answer.named(&question.whom)?, &command.report, |rows| Ok(rows.to_vec()))?;
+    let answer = Totals::new(lake.clone())?.total(&question).await?;
+    report::show(&answer.named(&question.whom)?, &command.report, &lake, |rows| Ok(rows.to_vec()))?;
     say_where_it_stands(&question, &answer);
     Ok(())
 }

@@ -58,6 +58,25 @@ fn clicks(answer: &Answer, named: &str) -> Value {
 }
 
 #[test]
+fn a_request_names_its_host_once() {
+    serving(&[], async |server| {
+        let host = format!("Host: {}\r\n", server.address);
+        for target in ["/v1/total?ad=a", "/", "/healthz", "/nowhere"] {
+            let ask = async |version: &str, hosts: &str| {
+                let head = format!("GET {target} HTTP/{version}\r\n{hosts}Connection: close\r\n\r\n");
+                server.send(head.as_bytes()).await.status
+            };
+            let one = ask("1.1", &host).await;
+            assert!(matches!(one, 200 | 404), "{target}");
+            assert_eq!(ask("1.0", "").await, one, "{target}");
+            assert_eq!(ask("1.1", "").await, 400, "{target}");
+            assert_eq!(ask("1.1", &host.repeat(2)).await, 400, "{target}");
+            assert_eq!(ask("1.0", &host.repeat(2)).await, 400, "{target}");
+        }
+    });
+}
+
+#[test]
 fn what_a_client_has_is_not_sent_again() {
     serving(&[], async |server| {
         for target in ["/v1/total?ad=a", "/v1/top", "/v1/series?ad=a&granularity=day", "/v1/total?ad=a&as_of=1"] {

@@ -240,15 +240,52 @@ fn shells_and_man_are_told_of_every_command() {
 #[test]
 fn a_panic_of_the_engine_is_a_line_and_an_error() {
     let typed = Typed::new();
-    let all = "18446744073709551615";
-    let panics = format!(
-        "select sum(1) over (order by ad_id rows between {all} preceding and {all} following) from clicks limit 1"
-    );
-    let output = clicklake(&["sql", &panics, "--lake", &typed.lake]);
+    // It makes room for as many as it is told of.
+    let panics = "select approx_percentile_cont(0.5, 9223372036854775807) within group (order by x) \
+                  from (values (1.5)) as t(x)";
+    let output = clicklake(&["sql", panics, "--lake", &typed.lake]);
     let said = String::from_utf8(output.stderr).expect("UTF-8");
     let lines: Vec<_> = said.lines().collect();
     assert!(lines.iter().all(|line| !line.starts_with("thread ")), "{said}");
     assert_eq!(lines.iter().filter(|line| line.contains("a bug: panicked at")).count(), 1, "{said}");
     assert!(lines.last().is_some_and(|line| line.starts_with("error: this statement meets a bug")), "{said}");
     assert_eq!(output.status.code(), Some(3), "{said}");
+}
+
+#[test]
+fn a_value_that_cannot_be_written_is_an_error_and_no_cell() {
+    let typed = Typed::new();
+    for format in ["table", "csv", "tsv", "json", "nd-json"] {
+        for value in ["from_unixtime(99999999999999)", "arrow_cast(2147483647, 'Date32')"] {
+            let sql = format!("select {value} as v");
+            fails(&["sql", &sql, "--format", format, "--lake", &typed.lake], 3, &["Failed to convert"]);
+        }
+        assert!(!typed.prints(&["sql", "select to_timestamp(0) as v", "--format", format]).contains("ERROR"));
+    }
+    let zero = "select arrow_cast(1, 'Decimal128(38,-3)') as v";
+    for format in ["json", "nd-json"] {
+        fails(&["sql", zero, "--format", format, "--lake", &typed.lake], 3, &["column v", "no form in JSON"]);
+    }
+}
+
+#[test]
+fn what_is_deeper_than_a_stack_is_refused() {
+    let typed = Typed::new();
+    let lake = typed.lake.as_str();
+    let deep = [
+        format!("select 1{}", "+1".repeat(200_000)),
+        format!("select 1{}", " union all select 1".repeat(3_000)),
+        format!("select count(*) from clicks{}", ", clicks".repeat(3_000)),
+    ];
+    for (at, text) in deep.iter().enumerate() {
+        let file = typed.file(&format!("deep-{at}.sql"), text);
+        fails(&["sql", "-f", file.to_str().expect("UTF-8"), "--lake", lake], 3, &["the statement is too complex"]);
+    }
+    // What is let through fits.
+    let sums = typed.file("sums.sql", &format!("select 1{} as n", "+1".repeat(950)));
+    let sums = typed.prints(&["sql", "-f", sums.to_str().expect("UTF-8"), "--format", "csv"]);
+    assert_eq!(sums, "n\n951\n");
+    let unions = typed.file("unions.sql", &format!("select 1 as n{}", " union all select 1".repeat(60)));
+    let unions = typed.prints(&["sql", "-f", unions.to_str().expect("UTF-8"), "--format", "csv"]);
+    assert_eq!(unions.lines().count(), 62, "{unions}");
 }

@@ -1,10 +1,13 @@
 //! Where a result goes: standard output, or a file, which is there when all of it is.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, IsTerminal, Write};
+use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
+use lake_schemas::Lake;
+
 use super::visible::visible_lines;
+use crate::sql::is_in_lake;
 
 /// Where a result goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,11 +25,15 @@ impl Destination {
         *self == Self::Standard && io::stdout().is_terminal()
     }
 
-    /// Begins to write. Errors name where.
-    pub fn open(&self) -> io::Result<Opened> {
+    /// Begins to write what was asked of a lake, which is read and not written: no file of it is a destination. Errors
+    /// name where.
+    pub fn open(&self, lake: &Lake) -> io::Result<Opened> {
         match self {
-            Self::Standard if self.is_terminal() => Ok(Opened::Terminal { pending: Vec::new() }),
-            Self::Standard => Ok(Opened::Standard),
+            Self::Standard => Ok(Opened::standard()),
+            Self::File(path) if is_in_lake(lake, path) => {
+                let why = format!("{} lies in the lake, which is only read; name another place", path.display());
+                Err(io::Error::new(ErrorKind::PermissionDenied, why))
+            }
             Self::File(path) => Opened::file(path),
         }
     }
@@ -56,6 +63,11 @@ pub struct Written {
 }
 
 impl Opened {
+    /// Standard output.
+    pub fn standard() -> Self {
+        if Destination::Standard.is_terminal() { Self::Terminal { pending: Vec::new() } } else { Self::Standard }
+    }
+
     fn file(path: &Path) -> io::Result<Self> {
         let is_special = fs::metadata(path).is_ok_and(|there| !there.is_file());
         // A link stays one: what it leads to is replaced.
@@ -153,6 +165,45 @@ fn named(name: &str, error: &io::Error) -> io::Error {
 mod tests {
     use super::*;
 
+    /// A lake that none of the files is in.
+    fn elsewhere() -> Lake {
+        Lake::at("/clicklake-none/lake").expect("a lake")
+    }
+
+    #[test]
+    fn no_file_of_the_lake_is_a_destination_whatever_leads_there() {
+        let folder = std::env::temp_dir().join(format!("clicklake-output-lake-{}", std::process::id()));
+        let log = folder.join("lake/clicks/_delta_log");
+        fs::create_dir_all(&log).expect("a folder");
+        let entry = log.join("00000000000000000000.json");
+        fs::write(&entry, "before").expect("a disk");
+        let link = |to: &Path, name: &str| {
+            let link = folder.join(name);
+            std::os::unix::fs::symlink(to, &link).expect("a link");
+            link
+        };
+        let (to_log, to_entry) = (link(&log, "log"), link(&entry, "entry.json"));
+        let lake = Lake::at(folder.join("lake").to_str().expect("UTF-8")).expect("a lake");
+        for path in [
+            entry.clone(),
+            log.join("00000000000000000099.json"),
+            folder.join("lake/new.csv"),
+            folder.join("lake/new/../clicks/a.csv"),
+            to_log.join("00000000000000000099.json"),
+            to_log.join("../a.csv"),
+            to_entry,
+        ] {
+            let refused = Destination::File(path.clone()).open(&lake).expect_err("it is in the lake").to_string();
+            assert!(refused.starts_with(&format!("{} lies in the lake", path.display())), "{refused}");
+        }
+        assert_eq!(fs::read_to_string(&entry).expect("a file"), "before");
+        assert_eq!(fs::read_dir(&log).expect("a folder").count(), 1, "nothing is left beside it");
+        for path in [folder.join("lake.csv"), folder.join("lake/../a.csv")] {
+            drop(Destination::File(path).open(&lake).expect("it is beside the lake"));
+        }
+        fs::remove_dir_all(folder).expect("it is removed");
+    }
+
     #[test]
     fn a_file_is_there_when_it_is_whole() {
         let folder = std::env::temp_dir().join(format!("clicklake-output-{}", std::process::id()));
@@ -160,16 +211,17 @@ mod tests {
         let path = folder.join("report.csv");
         fs::write(&path, "before").expect("a disk");
         let to = Destination::File(path.clone());
-        let mut left = to.open().expect("a file");
+        let mut left = to.open(&elsewhere()).expect("a file");
         left.write_all(b"half").expect("a disk");
         drop(left);
         assert_eq!(fs::read_to_string(&path).expect("a file"), "before");
-        let mut whole = to.open().expect("a file");
+        let mut whole = to.open(&elsewhere()).expect("a file");
         whole.write_all(b"after").expect("a disk");
         whole.finish().expect("a disk");
         assert_eq!(fs::read_to_string(&path).expect("a file"), "after");
         assert_eq!(fs::read_dir(&folder).expect("a folder").count(), 1, "nothing is left beside it");
-        let lost = Destination::File(folder.join("none/report.csv")).open().expect_err("there is no such folder");
+        let lost =
+            Destination::File(folder.join("none/report.csv")).open(&elsewhere()).expect_err("there is no such folder");
         assert!(lost.to_string().contains("none/report.csv: "), "{lost}");
         fs::remove_dir_all(folder).expect("it is removed");
     }
@@ -181,7 +233,7 @@ mod tests {
         let (file, link) = (folder.join("report.csv"), folder.join("newest.csv"));
         fs::write(&file, "before").expect("a disk");
         std::os::unix::fs::symlink(&file, &link).expect("a link");
-        let mut to = Destination::File(link.clone()).open().expect("a file");
+        let mut to = Destination::File(link.clone()).open(&elsewhere()).expect("a file");
         to.write_all(b"after").expect("a disk");
         to.finish().expect("a disk");
         assert_eq!(fs::read_to_string(&file).expect("a file"), "after");
@@ -191,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_full_device_is_an_error_that_names_it() {
-        let mut full = Destination::File("/dev/full".into()).open().expect("it can be opened");
+        let mut full = Destination::File("/dev/full".into()).open(&elsewhere()).expect("it can be opened");
         let failed = full.write_all(b"lost").and_then(|()| full.flush()).expect_err("it is full");
         assert!(failed.to_string().starts_with("/dev/full: "), "{failed}");
     }

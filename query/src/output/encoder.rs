@@ -7,7 +7,10 @@ use arrow::csv;
 use arrow::error::ArrowError;
 use arrow::json;
 use arrow::json::writer::{JsonArray, JsonFormat, LineDelimited};
+use arrow::util::display::FormatOptions;
 use datafusion_cli::print_format::PrintFormat;
+
+use super::writable;
 
 /// Encodes an answer.
 pub(crate) struct Encoder {
@@ -64,6 +67,8 @@ impl Encoder {
 
 /// Rows as objects that name all columns, also those that are null.
 fn objects<F: JsonFormat>(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
+    writable::check(rows, &FormatOptions::default())?;
+    writable::check_json(rows)?;
     let mut writer = json::WriterBuilder::new().with_explicit_nulls(true).build::<_, F>(Vec::new());
     writer.write(rows)?;
     writer.finish()?;

@@ -12,6 +12,7 @@ mod destination;
 mod encoder;
 mod table;
 mod visible;
+mod writable;
 
 pub use destination::{Destination, Opened};
 pub(crate) use encoder::Encoder;

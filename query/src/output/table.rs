@@ -9,6 +9,7 @@ use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::visible::{visible, visible_lines};
+use super::writable;
 
 /// What becomes of line breaks in a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +21,13 @@ pub(crate) enum Breaks {
 }
 
 /// The same rows, with names and values as a terminal may be given them. Columns that hold nothing else stay as they
-/// are; of others, the text that is shown takes their place.
+/// are; of others, the text that is shown takes their place. A value that no text stands for is an error.
 pub(crate) fn visible_rows(
     rows: &RecordBatch,
     options: &FormatOptions<'_>,
     breaks: Breaks,
 ) -> Result<RecordBatch, ArrowError> {
+    writable::check(rows, options)?;
     let schema = rows.schema();
     let mut fields = Vec::with_capacity(schema.fields().len());
     let mut columns = Vec::with_capacity(schema.fields().len());

@@ -84,6 +84,11 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, format!("this key does not see campaign {campaign}; ask with one that does"))
     }
 
+    /// It does not say which host it is for, or names several.
+    pub fn no_host() -> Self {
+        Self::bad("the header Host is there once in each request; send it once, with the name of this server")
+    }
+
     /// It is asked under a name that may be anyone's.
     pub fn foreign_name() -> Self {
         let why = "without keys, this server answers only to its address, or to localhost";

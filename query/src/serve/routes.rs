@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST};
-use axum::http::{HeaderMap, HeaderValue};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::http::{HeaderMap, HeaderValue, Version};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -98,6 +98,7 @@ pub(super) fn router(served: &Arc<Served>, origins: Origins, has_metrics: bool) 
         .fallback(|| async { Problem::no_page() })
         .layer(from_fn_with_state(origins, let_ask))
         .layer(from_fn_with_state(Arc::clone(served), at_home))
+        .layer(from_fn(of_one_host))
         .layer(from_fn_with_state(Arc::clone(served), measured))
 }
 
@@ -224,7 +225,7 @@ async fn ready(State(served): Served_) -> Result<&'static str, Problem> {
 /// What the server tells Prometheus of itself.
 pub(super) fn metrics(served: &Arc<Served>) -> Router {
     let told = |State(served): Served_| async move { served.metrics.told() };
-    Router::new().route("/metrics", get(told)).with_state(Arc::clone(served))
+    Router::new().route("/metrics", get(told)).layer(from_fn(of_one_host)).with_state(Arc::clone(served))
 }
 
 /// Lets pass who has a key, with what it sees.
@@ -247,6 +248,13 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (Some(value), None) = (shown.next(), shown.next()) else { return None };
     let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+}
+
+/// RFC 9112, 3.2: a request names the host that it is for, once; before HTTP/1.1 it need not.
+async fn of_one_host(request: Request, next: Next) -> Result<Response, Problem> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    let may_have_none = request.version() < Version::HTTP_11;
+    if hosts == 1 || (hosts == 0 && may_have_none) { Ok(next.run(request).await) } else { Err(Problem::no_host()) }
 }
 
 /// Without keys, whoever is on this machine sees everything: then a page of somebody else must not ask through a

@@ -32,7 +32,7 @@ impl Shell {
     /// A shell that prints so, and at most so many rows of an answer. Where nobody looks on, results only.
     pub fn new(session: Session, format: PrintFormat, maxrows: MaxRows, to: &Destination) -> Result<Self, QueryError> {
         let is_seen = to.is_terminal();
-        let (instrumented_registry, output) = (session.stores(), to.open()?);
+        let (instrumented_registry, output) = (session.stores(), to.open(session.sight().lake())?);
         let color = is_seen && is_coloured();
         let options = PrintOptions { format, quiet: !is_seen, maxrows, color, instrumented_registry };
         Ok(Self { session, options, output })

@@ -3,6 +3,7 @@
 //! ```text
 //!   text ── statements ──▶ one statement ── session ──▶ rows
 //!           VERSION AS OF        │
+//!           numbers              ├─ nesting   no more of it than a stack holds
 //!                                ├─ honoured  no part of it would be passed over in silence
 //!                                ├─ catalog   which tables there are, which names are the lake's
 //!                                ├─ sight     each at one version for as long as the statement runs
@@ -29,6 +30,8 @@ mod held;
 mod history;
 mod honoured;
 mod lists;
+pub(crate) mod nesting;
+mod numbers;
 mod own;
 mod printing;
 mod relations;
@@ -45,6 +48,7 @@ pub(crate) mod visited;
 mod whole_minutes;
 
 pub(crate) use catalog::{CATALOG, SCHEMA};
+pub(crate) use guard::is_in_lake;
 pub use held::Held;
 pub(crate) use honoured::UNSUPPORTED;
 pub(crate) use own::{HIDDEN, seen_by};

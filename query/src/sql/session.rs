@@ -28,6 +28,7 @@ use super::guard::Refusal;
 use super::held::{self, Held};
 use super::honoured;
 use super::lists::NoListOfText;
+use super::nesting;
 use super::printing::Shown;
 use super::relations::Relations;
 use super::set_comparison::AloneInItsQuery;
@@ -204,7 +205,9 @@ impl Session {
     async fn turn_to(&self, statement: &Statement) -> Result<parser::Statement, QueryError> {
         let state = self.context.state();
         let dialect = state.config().options().sql_parser.dialect;
+        nesting::of_text(&statement.text, dialect)?;
         let parsed = state.sql_to_statement(&statement.text, &dialect)?;
+        nesting::of_tables(&parsed)?;
         self.turn_to_parsed(&parsed, statement.travels).await?;
         Ok(parsed)
     }

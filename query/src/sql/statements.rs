@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
 use lake_schemas::{LakeError, time};
 
+use super::numbers;
 use crate::totals::AsOf;
 
 const VERSION: &str = "VERSION AS OF";
@@ -37,6 +38,7 @@ pub fn statements(text: &str) -> Result<Vec<Statement>, LakeError> {
         let why = "/*! begins a comment to some and code to others; write /* for a comment";
         return Err(LakeError::Refused(why.to_owned()));
     }
+    numbers::check(&tokens)?;
     let mut statements = Vec::new();
     for tokens in tokens.split(|token| token.token == Token::SemiColon) {
         let words: Vec<_> = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_))).collect();

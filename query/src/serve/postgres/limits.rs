@@ -22,50 +22,11 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use self::copies::Times;
 use super::errors::Refused;
 use super::steps;
+use crate::sql::nesting::{Nesting, PLANS_MAX, keyword};
 use crate::sql::visited::{Look, look, relations};
 
 /// Bytes of a text: lists of some thousand names are shorter.
 const TEXT_BYTES_MAX: usize = 256 << 10;
-
-/// Words and signs of a text that may nest what follows by one; queries of programs have a few hundred. What is nested
-/// too deep is more than a stack holds, and takes the planner time by the square of it: a tenth of a second for these.
-const NESTING_MAX: usize = 1_000;
-
-/// Words of PostgreSQL that never nest: they stand beside what they belong to, however many there are. Any other word
-/// that is known to the parser counts, and so does what its next release knows.
-const BESIDE: [Keyword; 10] = [
-    Keyword::AS,
-    Keyword::ASC,
-    Keyword::DESC,
-    Keyword::ELSE,
-    Keyword::END,
-    Keyword::FALSE,
-    Keyword::NULL,
-    Keyword::THEN,
-    Keyword::TRUE,
-    Keyword::WHEN,
-];
-
-/// Times that a text may say INTERVAL: of what follows it, the parser keeps no depth, so that so many may be on a
-/// stack.
-const INTERVALS_MAX: usize = 128;
-
-/// Words in a text of which each may nest a plan by one, and tables that are read: they weigh more on a stack than
-/// operators do.
-const PLANS_MAX: usize = 128;
-
-/// Words that nest plans.
-const PLANS: [Keyword; 9] = [
-    Keyword::SELECT,
-    Keyword::VALUES,
-    Keyword::TABLE,
-    Keyword::UNNEST,
-    Keyword::LATERAL,
-    Keyword::UNION,
-    Keyword::EXCEPT,
-    Keyword::INTERSECT,
-    Keyword::JOIN,
-];
 
 /// Steps that the parser may take for a text, see [`steps`]. A list of ten thousand names takes some tens of thousands,
 /// and so many take less than half a second.
@@ -87,14 +48,13 @@ pub(super) fn of_length(text: &str) -> Result<(), Refused> {
 
 /// What the statements of one text may take, all together.
 pub(super) struct Allowance {
-    nesting: usize,
-    plans: usize,
+    nesting: Nesting,
     steps: u32,
 }
 
 impl Default for Allowance {
     fn default() -> Self {
-        Self { nesting: NESTING_MAX, plans: PLANS_MAX, steps: STEPS_MAX }
+        Self { nesting: Nesting::default(), steps: STEPS_MAX }
     }
 }
 
@@ -102,11 +62,7 @@ impl Default for Allowance {
 pub(super) fn of_text(text: &str, allowed: &mut Allowance) -> Result<(), Refused> {
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize();
     let mut tokens = tokens.map_err(|error| Refused::syntax(&error.to_string()))?;
-    let count = |is_one: fn(&Token) -> bool| tokens.iter().filter(|token| is_one(token)).count();
-    let left = |allowed: usize, taken: usize| allowed.checked_sub(taken).ok_or_else(too_complex);
-    allowed.nesting = left(allowed.nesting, count(may_nest))?;
-    allowed.plans = left(allowed.plans, count(plans))?;
-    left(INTERVALS_MAX, count(|token| keyword(token) == Some(Keyword::INTERVAL)))?;
+    allowed.nesting.take(&tokens).map_err(|_| too_complex())?;
     tokens.retain(|token| !matches!(token, Token::Whitespace(_)));
     for token in &mut tokens {
         // The parser has no word for it, and is given the other one.
@@ -208,43 +164,6 @@ fn tables_of(part: &impl Visit) -> Vec<String> {
         ControlFlow::Continue(())
     });
     tables
-}
-
-/// Whether it may nest what follows: whatever is no name, no literal, no comma, no dot and no bracket. Of brackets the
-/// parser itself counts how deep they are.
-fn may_nest(token: &Token) -> bool {
-    match token {
-        Token::Word(word) => word.keyword != Keyword::NoKeyword && !BESIDE.contains(&word.keyword),
-        Token::Whitespace(_) | Token::Comma | Token::Period | Token::Placeholder(_) | Token::Number(..) => false,
-        Token::LParen | Token::RParen | Token::RBracket | Token::SemiColon | Token::EOF => false,
-        token => !is_string(token),
-    }
-}
-
-/// Whether it may nest a plan.
-fn plans(token: &Token) -> bool {
-    keyword(token).is_some_and(|word| PLANS.contains(&word))
-}
-
-/// The word of the language that it is, unless it is quoted.
-fn keyword(token: &Token) -> Option<Keyword> {
-    match token {
-        Token::Word(word) => Some(word.keyword),
-        _ => None,
-    }
-}
-
-fn is_string(token: &Token) -> bool {
-    matches!(
-        token,
-        Token::SingleQuotedString(_)
-            | Token::DoubleQuotedString(_)
-            | Token::EscapedStringLiteral(_)
-            | Token::DollarQuotedString(_)
-            | Token::NationalStringLiteral(_)
-            | Token::HexStringLiteral(_)
-            | Token::UnicodeStringLiteral(_)
-    )
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, CharacterLength, DataType, DuplicateTreatment, ExactNumberInfo, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, ObjectName, TypedString, Value,
-    WindowType,
+    WindowFrameBound, WindowType,
 };
 
 use super::Honoured;
@@ -195,6 +195,25 @@ pub(super) fn has_names(arguments: &[FunctionArg]) -> bool {
         | FunctionArg::ExprNamed { name: _, arg: _, operator: _ } => true,
         FunctionArg::Unnamed(_) => false,
     })
+}
+
+/// Whether a frame begins or ends so many rows away that 63 bits do not hold it.
+pub(super) fn is_beyond_all_rows(bound: &WindowFrameBound) -> bool {
+    let (WindowFrameBound::Preceding(Some(offset)) | WindowFrameBound::Following(Some(offset))) = bound else {
+        return false;
+    };
+    // DataFusion takes a number, and an interval of nothing but a number.
+    let offset = match offset.as_ref() {
+        Expr::Interval(interval) => interval.value.as_ref(),
+        offset => offset,
+    };
+    let Expr::Value(value) = offset else { return false };
+    match &value.value {
+        Value::Number(number, _) | Value::SingleQuotedString(number) => {
+            number.trim().parse::<u64>().is_ok_and(|rows| i64::try_from(rows).is_err())
+        }
+        _ => false,
+    }
 }
 
 /// The format of a function that writes times, if it stands in the statement.

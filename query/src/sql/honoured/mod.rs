@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::ast::{
     Cte, Expr, ExprWithAliasAndOrderBy, Function, GroupByExpr, Join, LimitClause, NamedWindowDefinition,
     NamedWindowExpr, OrderBy, OrderByKind, PipeOperator, Query, Select, SelectFlavor, SelectItem, SetExpr, SetOperator,
     Statement, TableAlias, TableAliasColumnDef, TableFactor, TableFunctionArgs, TableWithJoins, Visit,
-    WildcardAdditionalOptions, WindowSpec, WindowType, With,
+    WildcardAdditionalOptions, WindowFrame, WindowFrameUnits, WindowSpec, WindowType, With,
 };
 use lake_schemas::LakeError;
 
@@ -189,8 +189,16 @@ impl Honoured<'_> {
     }
 
     fn window(&mut self, window: &WindowSpec) -> ControlFlow<()> {
-        let WindowSpec { window_name, partition_by: _, order_by: _, window_frame: _ } = window;
-        self.refuse(window_name.is_some(), "a window that is made of another", "write the window out: OVER (…)")
+        let WindowSpec { window_name, partition_by: _, order_by: _, window_frame } = window;
+        self.refuse(window_name.is_some(), "a window that is made of another", "write the window out: OVER (…)")?;
+        let Some(WindowFrame { units, start_bound, end_bound }) = window_frame else {
+            return ControlFlow::Continue(());
+        };
+        // DataFusion adds places of rows to it, which wrap around. Of values, it finds out.
+        let is_counted = matches!(units, WindowFrameUnits::Rows | WindowFrameUnits::Groups);
+        let is_beyond = std::iter::once(start_bound).chain(end_bound).any(expressions::is_beyond_all_rows);
+        let what = "a frame of more rows or groups than 9223372036854775807";
+        self.refuse(is_counted && is_beyond, what, "write UNBOUNDED PRECEDING or UNBOUNDED FOLLOWING")
     }
 }
 

@@ -6,7 +6,7 @@ use datafusion::sql::parser::Statement;
 use super::*;
 
 /// What is refused, and what the refusal says.
-const REFUSED: [(&str, &str); 61] = [
+const REFUSED: [(&str, &str); 66] = [
     ("select x from t prewhere x = 1", "PREWHERE"),
     ("select x from t group by x with rollup", "WITH ROLLUP"),
     ("select x from t group by x with cube", "WITH ROLLUP"),
@@ -47,6 +47,11 @@ const REFUSED: [(&str, &str); 61] = [
     ("select x from t |> select sum(x) over w", "a window by its name"),
     ("select sum(x) over (w order by x) from t window w as (partition by x)", "a window that is made of another"),
     ("select sum(x) over v from t window w as (order by x), v as (w rows 1 preceding)", "made of another"),
+    ("select sum(x) over (rows between 18446744073709551615 preceding and current row) from t", "a frame of more rows"),
+    ("select sum(x) over (order by x groups 9223372036854775808 preceding) from t", "a frame of more rows"),
+    ("select sum(x) over (rows between current row and 18446744073709551615 following) from t", "a frame of more rows"),
+    ("select sum(x) over w from t window w as (rows 9223372036854775808 preceding)", "a frame of more rows"),
+    ("select sum(x) over (rows interval '18446744073709551615' preceding) from t", "a frame of more rows"),
     ("select x from t |> aggregate sum(x) group by x desc", "an order in |> AGGREGATE"),
     ("select abs(distinct x) from t", "DISTINCT of abs()"),
     ("select Abs(x) filter (where x > 1) from t", "FILTER of abs()"),
@@ -71,7 +76,7 @@ const REFUSED: [(&str, &str); 61] = [
 ];
 
 /// What is not refused here: DataFusion takes all of it, or refuses it by itself.
-const HONOURED: [&str; 28] = [
+const HONOURED: [&str; 29] = [
     "select x into y from t",
     "select * exclude (x) from t",
     "select * except (x) from t",
@@ -80,6 +85,7 @@ const HONOURED: [&str; 28] = [
     "select x from t \"final\"",
     "select x from t group by rollup (x), cube (y), grouping sets ((x), ())",
     "select x, sum(x) over w from t window w as (partition by y order by x rows 1 preceding) order by x",
+    "select sum(x) over (rows between 9223372036854775807 preceding and 9223372036854775807 following) from t",
     "select x from t where x in (select sum(x) over w from t window w as (order by x))",
     "select sum(distinct x) filter (where x > 1) from t",
     "select sum(distinct x) over (order by x) from t",

@@ -3,6 +3,7 @@
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::*;
+use crate::sql::nesting::NESTING_MAX;
 
 /// Steps that the parser may take for any text that is let through: as many again as were counted.
 const STEPS_TRIED_MAX: u32 = 2 * STEPS_MAX;

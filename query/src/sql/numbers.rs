@@ -1,0 +1,75 @@
+//! Numbers that the parser would take for others: `0b11` for `0` in a column that is called `b11`, `1_000` for `1`, and
+//! `0x1F` for a text of bytes. Each is refused, as PostgreSQL refuses what it knows no number in.
+
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+use lake_schemas::LakeError;
+
+/// Letters of such a number that a refusal repeats.
+const SHOWN_MAX: usize = 32;
+
+/// Refuses a number that goes on with letters, among tokens of which each stands right behind the one before it.
+pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), LakeError> {
+    let joined = tokens.windows(2).find_map(|two| match (&two[0].token, &two[1].token) {
+        (Token::Number(number, _), Token::Word(Word { value, quote_style: None, .. })) => {
+            Some(format!("{number}{value}"))
+        }
+        _ => None,
+    });
+    let misread = joined.or_else(|| tokens.iter().find_map(hexadecimal));
+    misread.map_or(Ok(()), |number| {
+        let shown: String = number.chars().take(SHOWN_MAX).collect();
+        let why = "is no number here; write numbers in decimal digits, without _, and put a blank behind them";
+        Err(LakeError::Refused(format!("{shown} {why}")))
+    })
+}
+
+/// A number that is written as `0x1F`, and not a text of bytes that is written as `X'1F'`: that is longer than what it
+/// says by a letter and two quotes.
+fn hexadecimal(token: &TokenWithSpan) -> Option<String> {
+    let Token::HexStringLiteral(digits) = &token.token else { return None };
+    let (start, end) = (token.span.start, token.span.end);
+    let letters = u64::try_from(digits.chars().count()).ok()?;
+    let is_number = start.line == end.line && end.column - start.column == letters + 2;
+    is_number.then(|| format!("0x{digits}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::statements;
+
+    #[test]
+    fn what_would_be_another_number_is_refused() {
+        for (text, named) in [
+            ("select 0b11", "0b11 is no number"),
+            ("select 0x1F", "0x1F is no number"),
+            ("select 0X1f", "0X1f is no number"),
+            ("select 0x", "0x is no number"),
+            ("select 0o17", "0o17 is no number"),
+            ("select 1_000", "1_000 is no number"),
+            ("select 1 where 2 = 1_0", "1_0 is no number"),
+            ("select 1e from t", "1e is no number"),
+            ("select 1.5x", "1.5x is no number"),
+            ("select 1; select 1_000", "1_000 is no number"),
+        ] {
+            let refused = statements(text).expect_err(text).to_string();
+            assert!(
+                refused.contains(named) && refused.contains("decimal") && refused.lines().count() == 1,
+                "{refused}"
+            );
+        }
+        let long = format!("select 1{}", "x".repeat(10_000));
+        assert!(statements(&long).expect_err("no number").to_string().len() < 200);
+    }
+
+    #[test]
+    fn what_is_a_number_or_no_number_at_all_is_let_through() {
+        for text in [
+            "select 1, 1.5, .5, 1e5, 1.5E-3, -2, 1::int, 1 as x, 1 x, 1\"x\", 2+3, t.a1, a1b, _1",
+            "select X'1F', x'', x'0x1F', '0b11', \"1_000\", $1, $1 -- 0b11 1_000 0x1F",
+            "select 1 /* 0x1F */ from clicks VERSION AS OF 412",
+            "select a[1], [1,2], case when 1>0 then 1 end, interval '1day', 1.e3",
+        ] {
+            statements(text).unwrap_or_else(|why| panic!("{text}: {why}"));
+        }
+    }
+}
