@@ -131,9 +131,9 @@ struct FollowedTable {
 }
 
 impl FollowedTable {
-    /// Goes on to the files that are live in the newest version, by what was met on the way to it. If they cannot be told
-    /// by that, they are forgotten, and must be listed: what a version on the way had that cannot be read may be gone
-    /// again in the newest.
+    /// Goes on to the files that are live in the newest version, by what was met on the way to it. If they cannot be
+    /// told by that, they are forgotten, and must be listed: what a version on the way had that cannot be read may be
+    /// gone again in the newest.
     fn follow(&mut self) {
         let (met, newest) = (self.log.take_met(), self.log.version());
         let follow = |live: &mut LiveFiles, met: &[VersionFiles]| {
