@@ -91,8 +91,7 @@ pub fn at(
 }
 
 fn read_keys(file: &Path) -> anyhow::Result<Keys> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("--keys {}", file.display()))?;
-    Keys::parse(&text).with_context(|| format!("--keys {}", file.display()))
+    Keys::read(file).with_context(|| format!("--keys {}", file.display()))
 }
 
 /// Says where somebody is served, who may have asked for any port.

@@ -4,6 +4,7 @@
 mod earlier;
 pub mod others;
 pub mod questions;
+mod replaced;
 mod said;
 pub mod world;
 

@@ -18,18 +18,33 @@ use futures::TryStreamExt;
 use url::Url;
 
 use super::Version;
+use super::definition::create;
 use super::head::Head;
 use super::shape::Shape;
 use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
 use crate::raw_file::{self, RawFile};
 use crate::stand::AppId;
-use crate::table::Table;
+use crate::table::{Definition, Table};
 
 /// What start-up must know of a table.
 pub(super) struct Loaded {
     pub head: Head,
     pub shape: Shape,
+    /// How long the entry of its version was when the log was listed, in bytes; `None` if it was not there.
+    pub entry_bytes: Option<u64>,
+}
+
+/// Makes a table unless it is there, and loads its newest version.
+pub(super) async fn find_or_make(lake: &Lake, definition: &Definition) -> Result<(LogStoreRef, Loaded)> {
+    let table = definition.table;
+    let log_store = lake.log_store(table.name())?;
+    let what = || format!("{table}: looking for it in {}", lake.url());
+    if !log_store.is_delta_table_location().await.while_doing(what)? {
+        create(definition, &log_store).await?;
+    }
+    let loaded = load(table, log_store.as_ref(), None).await?;
+    Ok((log_store, loaded))
 }
 
 /// A table of a lake, and its newest version; `None` if the lake lacks it.
@@ -61,7 +76,9 @@ pub(super) async fn load(table: Table, log_store: &dyn LogStore, version: Option
     let (snapshot, txns) = loaded.map_err(|error| unread(what(), error))?;
     let says = snapshot.table_configuration();
     let shape = Shape::of(table, says.protocol(), says.metadata())?;
-    Ok(Loaded { head: Head::new(snapshot.version(), txns), shape })
+    let entry = snapshot.log_segment().listed.latest_commit_file.as_ref();
+    let entry_bytes = entry.filter(|entry| entry.version == snapshot.version()).map(|entry| entry.location.size);
+    Ok(Loaded { head: Head::new(snapshot.version(), txns), shape, entry_bytes })
 }
 
 /// What Delta's library says of a log in which versions are missing, and of one whose files contradict each other: it

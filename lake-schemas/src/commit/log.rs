@@ -15,7 +15,6 @@ use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
 use super::confirmed::{Confirmed, mark};
-use super::definition::create;
 use super::doubt::Doubt;
 use super::entry::{self, Entry, READS_MAX, VersionFiles};
 use super::foreign::ForeignChange;
@@ -59,7 +58,7 @@ pub struct TableLog {
     /// When the version after the head was found to be missing.
     pub(super) looked: Looked,
     /// When it was last seen that the table is still the one that is known.
-    confirmed: Confirmed,
+    pub(super) confirmed: Confirmed,
     /// What is known of the newest commit that was put.
     doubt: Doubt,
     checkpoint_owed: Option<Version>,
@@ -76,33 +75,30 @@ impl TableLog {
     /// Opens a table, and makes it first if the lake lacks it. Two that make it at once open the same one.
     pub fn open(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Self>> {
         Box::pin(async move {
-            let (log_store, loaded) = make_and_load(lake, &table.definition()).await?;
-            Self::of((table, Access::Writes), log_store, loaded)
+            Self::of((table, Access::Writes), load::find_or_make(lake, &table.definition()).await?).await
         })
     }
 
     /// Opens a table that is there; `None` if the lake lacks it.
     pub fn find(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
-        Box::pin(async move {
-            let found = load::find(lake, table).await?;
-            found.map(|(log_store, loaded)| Self::of((table, Access::Writes), log_store, loaded)).transpose()
-        })
+        Box::pin(Self::find_for(lake, (table, Access::Writes)))
     }
 
     /// Opens a table that is there, to follow and read it; `None` if the lake lacks it. What forbids only to write it
     /// forbids nothing here.
     pub fn find_to_read(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
-        Box::pin(async move {
-            let found = load::find(lake, table).await?;
-            found.map(|(log_store, loaded)| Self::of((table, Access::Reads), log_store, loaded)).transpose()
-        })
+        Box::pin(Self::find_for(lake, (table, Access::Reads)))
+    }
+
+    async fn find_for(lake: &Lake, (table, access): (Table, Access)) -> Result<Option<Self>> {
+        let Some(found) = load::find(lake, table).await? else { return Ok(None) };
+        Self::of((table, access), found).await.map(Some)
     }
 
     /// Opens a table, and makes it as defined if the lake lacks it. What it records is for the caller to check.
     pub fn open_or_make<'a>(lake: &'a Lake, definition: &'a Definition) -> BoxFuture<'a, Result<Self>> {
         Box::pin(async move {
-            let (log_store, loaded) = make_and_load(lake, definition).await?;
-            Self::of((definition.table, Access::Writes), log_store, loaded)
+            Self::of((definition.table, Access::Writes), load::find_or_make(lake, definition).await?).await
         })
     }
 
@@ -119,13 +115,15 @@ impl TableLog {
         })
     }
 
-    fn of((table, access): (Table, Access), log_store: LogStoreRef, loaded: Loaded) -> Result<Self> {
+    async fn of((table, access): (Table, Access), found: (LogStoreRef, Loaded)) -> Result<Self> {
+        let ((log_store, loaded), looked) = (found, Looked::now());
+        let store = log_store.object_store(None);
         Ok(Self {
+            confirmed: Confirmed::loaded(table, store.as_ref(), &loaded).await?,
             table,
             log_store,
             terms: Terms::of(table, access, loaded.shape)?,
-            looked: Looked::now(),
-            confirmed: Confirmed::loaded(loaded.head.version()),
+            looked,
             head: loaded.head,
             doubt: Doubt::default(),
             checkpoint_owed: None,
@@ -380,6 +378,7 @@ impl TableLog {
         } else if self.confirmed.is_old() {
             match self.confirmed.again(self.table, self.object_store(), head).await? {
                 Some(confirmed) => self.confirmed = confirmed,
+                None if self.terms.access() == Access::Reads => return Err(self.replaced()),
                 None => self.load_afresh().await?,
             }
         }
@@ -390,6 +389,10 @@ impl TableLog {
                 self.looked = began;
                 return Ok(());
             };
+            // After it was read, so that it is of the table that is known.
+            if self.terms.access() == Access::Reads && !self.is_still_there().await? {
+                return Err(self.replaced());
+            }
             self.meet(version, &lines)?;
         }
     }
@@ -399,6 +402,7 @@ impl TableLog {
     async fn load_afresh(&mut self) -> Result<()> {
         let (table, log_store, began) = (self.table, self.log_store(), Looked::now());
         let loaded = load::load(table, log_store.as_ref(), None).await?;
+        let confirmed = Confirmed::loaded(table, self.object_store().as_ref(), &loaded).await?;
         let (known, newest) = (self.head.version(), loaded.head.version());
         if self.doubt.is_open(known) {
             if newest < known {
@@ -422,7 +426,7 @@ impl TableLog {
             self.head = loaded.head;
             self.met = None;
         }
-        (self.looked, self.confirmed) = (began, Confirmed::loaded(newest));
+        (self.looked, self.confirmed) = (began, confirmed);
         Ok(())
     }
 
@@ -459,6 +463,11 @@ impl TableLog {
         ))
     }
 
+    /// For who only reads: what is there now is another table, or a copy of this one that may go on otherwise.
+    fn replaced(&self) -> LakeError {
+        LakeError::Altered(format!("{}: another table was put in its place; start again", self.table))
+    }
+
     /// A commit of which nobody can tell any more whether it happened.
     fn undecided(&self, version: Version) -> LakeError {
         LakeError::Altered(format!(
@@ -480,16 +489,4 @@ impl TableLog {
             loaded.head.version()
         )))
     }
-}
-
-/// Makes a table unless it is there, and loads its newest version.
-async fn make_and_load(lake: &Lake, definition: &Definition) -> Result<(LogStoreRef, Loaded)> {
-    let table = definition.table;
-    let log_store = lake.log_store(table.name())?;
-    let what = || format!("{table}: looking for it in {}", lake.url());
-    if !log_store.is_delta_table_location().await.while_doing(what)? {
-        create(definition, &log_store).await?;
-    }
-    let loaded = load::load(table, log_store.as_ref(), None).await?;
-    Ok((log_store, loaded))
 }

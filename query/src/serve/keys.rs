@@ -16,21 +16,13 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::fs;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
-use futures::future::BoxFuture;
 use lake_schemas::LakeError;
 use prometheus_client::metrics::gauge::Gauge;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
-use tokio::time::{MissedTickBehavior, interval};
-use tokio_util::sync::CancellationToken;
 
 use super::scram::{Proof, Verifier};
 use crate::sees::Sees;
@@ -49,10 +41,7 @@ const KEYS_MAX: usize = 10_000;
 
 /// Bytes of a file of keys: ten thousand lines with some names each. What a key sees is handed on to the process that
 /// answers its SQL, which takes no more than twice as much.
-const BYTES_MAX: usize = 4 << 20;
-
-/// How often the file is looked at: a key that was taken out opens nothing a moment later.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub(super) const BYTES_MAX: usize = 4 << 20;
 
 type Hash = [u8; 32];
 
@@ -169,45 +158,6 @@ impl Keys {
         self.lines.send_replace(lines_of(text)?);
         Ok(())
     }
-
-    /// Follows the file that they are from, until told to stop: what changes in it holds a second later. A file that is
-    /// gone, or wrong, changes nothing, and is complained of once. One that is written while it is read is read again;
-    /// who writes it slowly had better write another, and rename it.
-    pub fn follow<'a>(&'a self, file: &'a Path, stop: &'a CancellationToken) -> BoxFuture<'a, ()> {
-        Box::pin(async move {
-            // What was written between the first reading and now is read again.
-            let (mut read, mut complaint) = (None, String::new());
-            let mut ticks = interval(LOOK_EVERY);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-                let (at, known) = (file.to_owned(), if complaint.is_empty() { read } else { None });
-                // A disk may take its time, and who stops does not wait for it.
-                let looked = stop.run_until_cancelled(spawn_blocking(move || look(&at, known))).await;
-                let Some(Ok(looked)) = looked else { continue };
-                let taken = looked.map_err(|error| error.to_string()).and_then(|found| match found {
-                    Some((found, text)) => self.replace(&text).map(|()| Some(found)).map_err(|error| error.to_string()),
-                    None => Ok(None),
-                });
-                if !matches!(taken, Ok(None)) {
-                    self.refused.set(taken.is_err().into());
-                }
-                match taken {
-                    Ok(None) => {}
-                    Ok(found) => {
-                        if read.is_some() || !complaint.is_empty() {
-                            tracing::info!(file = %file.display(), keys = ?self, "the keys were read again");
-                        }
-                        (read, complaint) = (found, String::new());
-                    }
-                    Err(why) if why != complaint => {
-                        tracing::error!(file = %file.display(), why, "the keys stay as they were");
-                        complaint = why;
-                    }
-                    Err(_) => {}
-                }
-            }
-        })
-    }
 }
 
 /// Who has a key, if it is one.
@@ -230,28 +180,7 @@ fn has(lines: &[Line], who: &Who) -> bool {
     who.key.is_none_or(|key| of_key(lines, key).as_ref() == Some(who))
 }
 
-/// By what it is seen that a file was written: when, and how long it is.
-type Written = (SystemTime, u64);
-
-fn written(file: &Path) -> io::Result<Written> {
-    let there = fs::metadata(file)?;
-    Ok((there.modified()?, there.len()))
-}
-
-/// What is in a file; `None`: what was read already, or it is being written.
-fn look(file: &Path, known: Option<Written>) -> io::Result<Option<(Written, String)>> {
-    let found = written(file)?;
-    if known == Some(found) {
-        return Ok(None);
-    }
-    if found.1 > BYTES_MAX as u64 {
-        return Err(io::Error::other(too_long()));
-    }
-    let text = fs::read_to_string(file)?;
-    Ok((written(file)? == found).then_some((found, text)))
-}
-
-fn too_long() -> String {
+pub(super) fn too_long() -> String {
     format!("the keys take more than {} MiB; a server has {KEYS_MAX} keys at most", BYTES_MAX >> 20)
 }
 
@@ -341,7 +270,6 @@ fn sees(campaigns: &str) -> Result<Sees, &'static str> {
 #[cfg(test)]
 mod tests {
     use futures::FutureExt;
-    use tokio::time::timeout;
 
     use super::*;
 
@@ -422,26 +350,5 @@ mod tests {
         assert!(keys.until_lost(&shown[0]).now_or_never().is_some());
         assert_eq!(keys.sees("password"), Some(Sees::Campaigns(["summer".to_owned()].into())));
         assert_eq!(keys.sees("secret"), None);
-    }
-
-    #[tokio::test]
-    async fn a_file_that_changes_is_read_again() {
-        let file = std::env::temp_dir().join(format!("clicklake-keys-{}", std::process::id()));
-        fs::write(&file, format!("{PASSWORD} spring")).expect("a disk");
-        let keys = Keys::parse(&format!("{PASSWORD} spring")).expect("keys");
-        let stop = CancellationToken::new();
-        let change = async {
-            fs::write(&file, format!("{SECRET} *\n")).expect("a disk");
-            let is_read = async {
-                while keys.sees("secret").is_none() {
-                    tokio::task::yield_now().await;
-                }
-            };
-            timeout(LOOK_EVERY * 20, is_read).await.expect("it is read soon");
-            assert_eq!(keys.sees("password"), None);
-            stop.cancel();
-        };
-        tokio::join!(keys.follow(&file, &stop), change);
-        fs::remove_file(file).expect("it is removed");
     }
 }

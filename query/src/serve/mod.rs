@@ -16,8 +16,10 @@
 
 mod answers;
 mod asked;
+mod bounded_file;
 mod form;
 mod keys;
+mod keys_file;
 mod live;
 mod metrics;
 mod origins;

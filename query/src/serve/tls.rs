@@ -13,17 +13,21 @@ use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::bounded_file;
 use crate::locked::lock;
 
 /// How often the files are looked at: a certificate is renewed weeks before it ends.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
+/// How long a look may take before it is complained of.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
+
 /// Bytes of a file: a certificate with its chain has some thousand.
-const FILE_BYTES_MAX: u64 = 1 << 20;
+const FILE_BYTES_MAX: usize = 1 << 20;
 
 /// What clients of HTTP call it when they connect.
 const HTTP: &[u8] = b"http/1.1";
@@ -72,8 +76,15 @@ impl Tls {
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let tls = Arc::clone(self);
             // Files may be on a disk that takes its time, and who stops does not wait for it.
-            let looked = stop.run_until_cancelled(tokio::task::spawn_blocking(move || tls.look())).await;
-            if let Some(Err(error)) = looked {
+            let mut looking = tokio::task::spawn_blocking(move || tls.look());
+            let looked = async {
+                if let Ok(looked) = timeout(LOOK_LIMIT, &mut looking).await {
+                    return looked;
+                }
+                tracing::warn!(certificate = %self.certificate.display(), "its disk does not answer; the certificate stays what it was");
+                looking.await
+            };
+            if let Some(Err(error)) = stop.run_until_cancelled(looked).await {
                 tracing::warn!(%error, "looking at the certificate");
             }
         }
@@ -151,9 +162,26 @@ const KEY: &str = "--tls-key";
 
 /// A file that is not larger than it may be.
 fn text(file: &Path) -> io::Result<Vec<u8>> {
-    let bytes = fs::metadata(file)?.len();
-    if bytes > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("{bytes} bytes are no certificate or key")));
+    let too_long = || io::Error::other(format!("more than {FILE_BYTES_MAX} bytes are no certificate or key"));
+    bounded_file::read(file, FILE_BYTES_MAX)?.ok_or_else(too_long)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_neither_waited_for_nor_read_without_end() {
+        let said = |certificate: &str| match Tls::new(Path::new(certificate), Path::new("/dev/zero")) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("{certificate} is no certificate"),
+        };
+        for certificate in ["/dev/zero", "/dev"] {
+            let said = said(certificate);
+            assert!(
+                said.starts_with(&format!("--tls-cert {certificate}: it is a folder, a pipe or a device")),
+                "{said}"
+            );
+        }
     }
-    fs::read(file)
 }

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use datafusion_postgres::pgwire::error::PgWireError;
+use rustix::process::geteuid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
@@ -36,6 +37,10 @@ const SAID_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long a process that has closed a session may take to be known to have ended.
 const ENDED_LIMIT: Duration = Duration::from_secs(2);
+
+/// How long a process may stand still, stopped by a signal, before it is ended: nobody answers its key meanwhile, and
+/// whoever stopped it by mistake may let it go on.
+const STILL_MAX: Duration = Duration::from_secs(10);
 
 /// The signal that nobody can catch: sent by the server, or by a system that has no memory left.
 const KILLED: i32 = 9;
@@ -95,6 +100,8 @@ pub(super) struct Process {
     id: Option<u32>,
     uses: Mutex<Uses>,
     priority: Mutex<Priority>,
+    /// Since when it has been seen to stand still, if it does.
+    still: Mutex<Option<Instant>>,
     /// Why it has ended, or has to.
     why: OnceLock<Why>,
     /// That it has to end at once.
@@ -123,7 +130,8 @@ impl Process {
         let child = command.process_group(0).kill_on_drop(true).spawn().inspect_err(|_| remove(&socket))?;
         let uses = Mutex::new(Uses { clients: 0, resting: 0, since: Instant::now() });
         let (why, end, ended) = (OnceLock::new(), CancellationToken::new(), CancellationToken::new());
-        let process = Self { socket, id: child.id(), uses, priority: Mutex::new(priority), why, end, ended };
+        let (priority, still) = (Mutex::new(priority), Mutex::default());
+        let process = Self { socket, id: child.id(), uses, priority, still, why, end, ended };
         process.give_way(Duration::ZERO);
         Ok((Arc::new(process), child))
     }
@@ -131,6 +139,10 @@ impl Process {
     /// Hands something over to it.
     pub async fn hand(&self, what: &Handed) -> io::Result<UnixStream> {
         let mut stream = UnixStream::connect(&self.socket).await?;
+        // Its folder may have been cleared away, and made again by another user.
+        if stream.peer_cred()?.uid() != geteuid().as_raw() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user answers at its socket"));
+        }
         what.send(&mut stream).await?;
         Ok(stream)
     }
@@ -196,16 +208,29 @@ impl Process {
         *lock(&self.priority)
     }
 
-    /// Has it give way to others by how long it had a processor lately; so much time after this was last done.
+    /// Has it give way to others by how long it had a processor lately; so much time after this was last done. Ends it
+    /// if it stands still.
     pub fn give_way(&self, elapsed: Duration) {
         let Some(id) = self.id else { return };
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        if self.stands_still(is_stopped(&stat)) {
+            warn!(id, "a process of SQL was stopped by a signal, and is ended");
+            self.end(Why::Crashed);
+            return;
+        }
         let Some(used) = processor_time(&stat) else { return };
         if let Some(nice) = lock(&self.priority).look(used, elapsed)
             && let Err(error) = be_nicer(id, nice)
         {
             debug!(%error, "a process of SQL stays as nice as it is");
         }
+    }
+
+    /// Takes note of whether it is stopped now; whether it has been for too long.
+    fn stands_still(&self, is_stopped: bool) -> bool {
+        let mut still = lock(&self.still);
+        *still = is_stopped.then(|| still.unwrap_or_else(Instant::now));
+        still.is_some_and(|since| since.elapsed() > STILL_MAX)
     }
 
     /// Why it has ended; `None`: it has not, and a session that is over was closed as it should be.
@@ -329,6 +354,12 @@ fn remove(socket: &Path) {
     }
 }
 
+/// Whether a process was stopped by a signal, or by who looks into it, from what the system tells of it: in the field
+/// behind its name, which ends with a bracket.
+fn is_stopped(stat: &str) -> bool {
+    stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with(['T', 't']))
+}
+
 /// The memory that is a process's own, from what the system tells of it.
 fn own_memory(status: &str) -> Option<u64> {
     let kilobytes = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
@@ -373,6 +404,35 @@ mod tests {
             heard.listen(part.as_bytes());
         }
         assert_eq!(heard.why, Some(Why::Memory));
+    }
+
+    #[test]
+    fn who_was_stopped_is_told_from_who_waits() {
+        for (stat, stopped) in [
+            ("7 (clicklake) S 1 7", false),
+            ("7 (click) T lake) R 1 7", false),
+            ("7 (clicklake) T 1 7", true),
+            ("7 (clicklake) t 1 7", true),
+            ("", false),
+        ] {
+            assert_eq!(is_stopped(stat), stopped, "{stat}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stands_still_for_long_is_ended_and_who_goes_on_is_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut command = Command::new("sleep");
+        command.arg("60");
+        let (process, _child) =
+            Process::start(command, folder.path().join("1"), Priority::default()).expect("a process");
+        assert!(!process.stands_still(true));
+        tokio::time::advance(STILL_MAX / 2).await;
+        assert!(!process.stands_still(false), "it goes on");
+        tokio::time::advance(STILL_MAX).await;
+        assert!(!process.stands_still(true), "it was not stopped meanwhile");
+        tokio::time::advance(STILL_MAX * 2).await;
+        assert!(process.stands_still(true));
     }
 
     #[test]

@@ -24,16 +24,19 @@
 //! others (see [`super::priority`]).
 
 use std::collections::VecDeque;
+use std::env::temp_dir;
 use std::ffi::OsString;
 use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use datafusion_postgres::pgwire::error::PgWireError;
+use rustix::process::geteuid;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -72,6 +75,12 @@ const HAND_LIMIT: Duration = Duration::from_secs(10);
 /// Who may look into the folder of sockets: nobody else.
 const OWN: u32 = 0o700;
 
+/// What of a mode says who may do what.
+const PERMISSIONS: u32 = 0o777;
+
+/// As long as a socket's name may become: no server starts so many processes. The system bounds the whole path.
+const LONGEST_NAME: &str = "4294967295";
+
 /// How often memory is looked at: what can be filled in that time is less than what is left beside all shares.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
@@ -92,8 +101,8 @@ pub(super) struct Workers {
     program: Program,
     /// What all of them may take, in bytes.
     memory: usize,
-    /// Where their sockets are, which nobody else may look into.
-    folder: TempDir,
+    /// Where the sockets of the next ones are, which nobody else may look into.
+    folder: Mutex<TempDir>,
     running: Mutex<Running>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -164,10 +173,15 @@ impl Drop for Used {
 impl Workers {
     /// None yet. All together may take so much memory, in bytes.
     pub fn new(program: Program, memory: usize) -> io::Result<Self> {
-        let mut folder = tempfile::Builder::new();
-        let folder = folder.prefix("clicklake-").permissions(Permissions::from_mode(OWN)).tempdir()?;
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        Ok(Self { program, memory, folder, running: Mutex::default(), tasks, stop })
+        Ok(Self {
+            program,
+            memory,
+            folder: Mutex::new(new_folder(&temp_dir())?),
+            running: Mutex::default(),
+            tasks,
+            stop,
+        })
     }
 
     /// A session with the process of a key, which is started if there is none.
@@ -255,12 +269,23 @@ impl Workers {
         Ok(Used::of(process))
     }
 
+    /// Where the sockets are. If that is no longer this user's alone, they are elsewhere from now on: whoever can put
+    /// something there would be handed clients.
+    fn folder(&self) -> io::Result<PathBuf> {
+        let mut folder = lock(&self.folder);
+        if !be_there(folder.path())? {
+            let lost = std::mem::replace(&mut *folder, new_folder(&temp_dir())?).keep();
+            warn!(folder = %lost.display(), "the folder of sockets is somebody else's now, and another one is used");
+        }
+        Ok(folder.path().to_owned())
+    }
+
     fn start(self: &Arc<Self>, running: &mut Running, who: &Who) -> io::Result<Arc<Process>> {
         running.started += 1;
-        be_there(self.folder.path())?;
+        let folder = self.folder()?;
         let mut command = Command::new(&self.program.file);
         command.args(&self.program.arguments).arg("--memory").arg((self.memory / SHARE).to_string());
-        let socket = self.folder.path().join(running.started.to_string());
+        let socket = folder.join(running.started.to_string());
         let (process, child) = Process::start(command, socket, running.priority_of(who))?;
         let (kept, stop) = (Arc::clone(&process), self.stop.clone());
         self.tasks.spawn(async move { kept.keep(child, &stop).await });
@@ -268,12 +293,25 @@ impl Workers {
     }
 }
 
-/// Makes the folder of sockets again if it is gone: systems clear away what nobody has used for days.
-fn be_there(folder: &Path) -> io::Result<()> {
+/// A folder for sockets within another. Fails if their names are too long there.
+fn new_folder(within: &Path) -> io::Result<TempDir> {
+    let mut folder = tempfile::Builder::new();
+    let folder = folder.prefix("clicklake-").permissions(Permissions::from_mode(OWN)).tempdir_in(within)?;
+    let socket = folder.path().join(LONGEST_NAME);
+    let tried = UnixListener::bind(&socket).and_then(|_| std::fs::remove_file(&socket));
+    tried.map_err(|error| io::Error::other(format!("a socket in {}: {error}", folder.path().display())))?;
+    Ok(folder)
+}
+
+/// Whether a folder is there that is this user's alone. It is made again if it is gone: systems clear away what nobody
+/// has used for days, and then another user may be the first to make it.
+fn be_there(folder: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(OWN).create(folder) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-        _ => Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
     }
+    let found = std::fs::symlink_metadata(folder)?;
+    Ok(found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & PERMISSIONS == OWN)
 }
 
 /// How many processes there may be at once, if all together may take so much memory, in bytes: what one key may take
@@ -313,17 +351,57 @@ fn too_much(taken: &[Taken], memory: u64) -> Option<usize> {
 mod tests {
     use super::*;
 
+    fn workers() -> Workers {
+        let program = Program { file: PathBuf::new(), arguments: Vec::new() };
+        Workers::new(program, 1 << 20).expect("a folder")
+    }
+
+    fn mode(folder: &Path) -> u32 {
+        std::fs::metadata(folder).expect("it is there").mode() & PERMISSIONS
+    }
+
     #[test]
     fn a_folder_that_was_cleared_away_is_made_again() {
-        let program = Program { file: PathBuf::new(), arguments: Vec::new() };
-        let workers = Workers::new(program, 1 << 20).expect("a folder");
-        let folder = workers.folder.path();
-        std::fs::remove_dir(folder).expect("it is empty");
+        let workers = workers();
+        let folder = workers.folder().expect("a folder");
+        std::fs::remove_dir(&folder).expect("it is empty");
         for _ in 0..2 {
-            be_there(folder).expect("it is there, or made");
-            let mode = std::fs::metadata(folder).expect("it is there").permissions().mode();
-            assert_eq!(mode & 0o777, OWN);
+            assert_eq!(workers.folder().expect("it is there, or made"), folder);
+            assert_eq!(mode(&folder), OWN);
         }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_this_users_alone_is_not_used() {
+        let elsewhere = tempfile::tempdir().expect("a folder");
+        let open = |folder: &Path| {
+            std::fs::create_dir(folder).expect("a disk");
+            std::fs::set_permissions(folder, Permissions::from_mode(0o777)).expect("it is ours");
+        };
+        let link = |folder: &Path| std::os::unix::fs::symlink(elsewhere.path(), folder).expect("a disk");
+        let file = |folder: &Path| std::fs::write(folder, "").expect("a disk");
+        for put in [&open as &dyn Fn(&Path), &link, &file] {
+            let workers = workers();
+            let folder = workers.folder().expect("a folder");
+            std::fs::remove_dir(&folder).expect("it is empty");
+            put(&folder);
+            let other = workers.folder().expect("another one");
+            assert_ne!(other, folder);
+            assert_eq!(mode(&other), OWN);
+            assert_eq!(workers.folder().expect("it stays"), other);
+            let _ = std::fs::remove_dir(&folder);
+            let _ = std::fs::remove_file(&folder);
+        }
+    }
+
+    #[test]
+    fn where_names_of_sockets_are_too_long_nobody_starts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let long = folder.path().join("long".repeat(25));
+        std::fs::create_dir(&long).expect("a disk");
+        let error = new_folder(&long).expect_err("no socket has such a name").to_string();
+        assert!(error.contains(long.to_str().expect("UTF-8")), "{error}");
+        assert_eq!(std::fs::read_dir(&long).expect("a disk").count(), 0, "nothing is left");
     }
 
     #[test]

@@ -99,3 +99,22 @@ fn a_server_that_is_killed_leaves_no_process_behind() {
     until(&runtime, "a process is left behind", || processes(folder.path()).is_empty());
     assert!(!asks.wait().expect("psql ends").success());
 }
+
+#[test]
+fn a_process_that_stands_still_is_ended_and_the_next_client_has_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (served, _) = served(folder.path());
+    let mut session = Open::of(&served, "spring-key");
+    assert_eq!(session.asks("select count(*) from clicks;"), "6");
+    let stopped = processes(folder.path());
+    let ids = stopped.iter().map(u32::to_string);
+    assert!(Command::new("kill").arg("-STOP").args(ids).status().expect("kill").success());
+    until(&served.runtime, "nobody takes its place", || {
+        let output = served.psql("spring-key", &["select count(*) from clicks"]);
+        String::from_utf8_lossy(&output.stdout).trim_end() == "6"
+    });
+    assert!(processes(folder.path()).iter().all(|id| !stopped.contains(id)), "{stopped:?} is there");
+    let said = session.last_words();
+    assert!(said.contains("has ended"), "{said}");
+    served.end();
+}

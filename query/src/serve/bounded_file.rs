@@ -1,0 +1,51 @@
+//! Reads a file that somebody else may change at any time: what is no file is neither waited for nor read without end.
+//!
+//! A pipe keeps whoever opens it waiting until somebody writes, and a device may never end; neither says how
+//! long it is.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use rustix::fs::OFlags;
+
+/// What a file has, if that is no more than so many bytes; `None`: it is more.
+pub(super) fn read(file: &Path, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
+    // Of the file that is open, and not of its name, which may lead elsewhere a moment later.
+    let opened = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(file)?;
+    if !opened.metadata()?.is_file() {
+        return Err(io::Error::other("it is a folder, a pipe or a device; give the name of a file"));
+    }
+    let (mut bytes, most) = (Vec::new(), u64::try_from(bytes_max).unwrap_or(u64::MAX));
+    opened.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= bytes_max).then_some(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_up_to_a_bound() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "four").expect("a disk");
+        assert_eq!(read(&file, 4).expect("a disk"), Some(b"four".to_vec()));
+        assert_eq!(read(&file, 3).expect("a disk"), None);
+        assert_eq!(read(&folder.path().join("none"), 4).expect_err("it is not there").kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        for file in [pipe.as_path(), folder.path(), Path::new("/dev/zero"), Path::new("/dev/null")] {
+            let error = read(file, 4).expect_err("it is no file").to_string();
+            assert!(error.contains("give the name of a file"), "{}: {error}", file.display());
+        }
+    }
+}
