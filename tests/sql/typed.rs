@@ -101,6 +101,8 @@ fn the_first_statement_that_fails_ends_it() {
     let sql = |words: &[&'static str]| [&["sql"], words, &lake].concat();
     fails(&sql(&["selec 1"]), 3, &["sql parser error: Expected: an SQL statement, found: selec"]);
     fails(&sql(&["select * from nowhere"]), 3, &["nowhere", "not found"]);
+    let pattern = "select to_char(window_start, 'YYYY-MM-DD') from clicks_minute";
+    fails(&sql(&[pattern]), 3, &["a format without % in to_char()", "'%Y-%m-%d'"]);
     fails(&sql(&["insert into clicks select * from clicks"]), 3, &["SQL reads and does not write"]);
     fails(&sql(&["-f", "/nowhere.sql"]), 3, &["/nowhere.sql", "No such file"]);
     fails(&sql(&["select 1", "-c", "select 2"]), 2, &["cannot be used with"]);

@@ -98,6 +98,7 @@ impl TableFunctionImpl for TableFunction {
 fn version_of(value: &ScalarValue) -> Option<Version> {
     match value {
         ScalarValue::Int64(Some(version)) => Version::try_from(*version).ok(),
+        ScalarValue::Int32(Some(version)) => Version::try_from(*version).ok(),
         ScalarValue::UInt64(Some(version)) => Some(*version),
         _ => None,
     }

@@ -124,7 +124,7 @@ fn node_pg_is_answered() {
 #[test]
 fn pgx_is_answered() {
     let own = json!({
-        "type": 1184,
+        "type": 1185,
         "pool": [{ "AdID": "1", "Clicks": 40 }, { "AdID": "2", "Clicks": 80 }],
         "database/sql": ["2026-03-07T12:00:00Z", 20],
     });

@@ -33,7 +33,7 @@ const QUESTIONS: usize = 300;
 const PROTOCOLS: [&str; 3] = ["simple", "extended", "binary"];
 
 /// What the wire once answered otherwise.
-const FOUND: [&str; 19] = [
+const FOUND: [&str; 18] = [
     "select (select max(clicks_minute.clicks) from clicks_minute)",
     "select (select sum(t.clicks) from (select * from clicks_minute) t)",
     "select now.ad_id, sum(now.clicks), (select sum(clicks) from clicks_minute VERSION AS OF 1 was where was.ad_id = now.ad_id) from clicks_minute now group by 1",
@@ -49,7 +49,6 @@ const FOUND: [&str; 19] = [
     "select abort from (select ad_id as abort from clicks_minute) order by 1",
     "select (select a.x from (values (1), (2)) a (x))",
     "select 1 as a union all select 2.5",
-    "select ad_id, count(*), count(*), null, null from clicks_minute group by 1",
     "select sum(clicks) from clicks_minute where window_start >= '2026-03-07 12:00' and window_start < '2026-03-08 00:00Z'",
     "select null as a union all select 7",
     "select clicks from clicks_minute union all select 0.5 order by 1",
@@ -387,6 +386,7 @@ fn words_of_postgresql_are_right_or_refused() {
             json!([["int4"]]),
         ),
         ("select count(*) from pg_stat_activity", json!([[0]])),
+        ("select count(*), count(*), null, null, 1, 1 from (values (1)) a", json!([[1, 1, null, null, 1, 1]])),
         (
             "select data_type, udt_name from information_schema.columns where table_name = 'clicks_minute' and column_name = 'window_start'",
             json!([["timestamp with time zone", "timestamptz"]]),

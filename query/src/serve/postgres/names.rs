@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{Expr, Function, Ident, Query, Select, SelectItem, SetExpr, Statement};
+use datafusion_postgres::arrow_pg::datatypes::PG_OID_ALIAS_KEY;
 
 use super::adapted::arguments;
 use super::arrays::ONLY_ELEMENT;
 use super::of_catalog::last_of;
-use crate::sql::visited::{Change, change};
+use crate::sql::visited::{Change, change, expressions};
 
 /// What has no name.
 const UNNAMED: &str = "?column?";
@@ -63,7 +64,7 @@ fn number(select: &mut Select) {
     let mut written = BTreeSet::new();
     for (number, item) in select.projection.iter_mut().enumerate() {
         if let SelectItem::UnnamedExpr(expr) = item
-            && !written.insert(expr.to_string())
+            && !written.insert(as_planned(expr))
         {
             let alias = Ident::with_quote('"', format!("{}{NUMBERED}{number}", name(expr)));
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
@@ -71,11 +72,27 @@ fn number(select: &mut Select) {
     }
 }
 
+/// What a column is written as. DataFusion calls all queries within one alike.
+fn as_planned(expr: &Expr) -> String {
+    let has_query = expressions(expr, &mut |expr| match expr {
+        Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    if has_query.is_break() { String::new() } else { expr.to_string() }
+}
+
 /// The columns of a statement's answer, called as PostgreSQL calls them. What is of no type is text, as it is there: a
 /// parameter of which nothing is said, and `NULL`.
 pub(super) fn named(columns: SchemaRef, statement: &Statement) -> SchemaRef {
     let typed = columns.fields().iter().map(|field| match field.data_type() {
         DataType::Null => Arc::new(Field::clone(field).with_data_type(DataType::Utf8)),
+        DataType::Int32 => Arc::clone(field),
+        // What is cast keeps what is said of the column that it was: it is a number of the catalog no more.
+        _ if field.metadata().contains_key(PG_OID_ALIAS_KEY) => {
+            let mut said = field.metadata().clone();
+            said.remove(PG_OID_ALIAS_KEY);
+            Arc::new(Field::clone(field).with_metadata(said))
+        }
         _ => Arc::clone(field),
     });
     let columns: SchemaRef = Arc::new(Schema::new_with_metadata(typed.collect::<Vec<_>>(), columns.metadata().clone()));

@@ -114,10 +114,8 @@ public class ByPgjdbc {
             case "int" -> statement.setInt(place, ((Number) value).intValue());
             case "texts" -> statement.setArray(place, connection.createArrayOf("text", ((List<?>) value).toArray()));
             case "ints" -> statement.setArray(place, connection.createArrayOf("int8", ((List<?>) value).toArray()));
-            case "times" -> {
-                Object[] times = ((List<?>) value).stream().map(time -> Timestamp.from(Instant.parse((String) time))).toArray();
-                statement.setArray(place, connection.createArrayOf("timestamptz", times));
-            }
+            // As texts with their zone: of a Timestamp in an array it writes none, and means that of this program.
+            case "times" -> statement.setArray(place, connection.createArrayOf("timestamptz", ((List<?>) value).toArray()));
             case "text" -> statement.setString(place, (String) value);
             default -> statement.setObject(place, value);
         }

@@ -88,7 +88,7 @@ func main() {
 	found["refused"] = execute("delete from clicks")
 	found["unknown"] = execute("select nothing from clicks")
 	found["goes_on"] = goesOn(connection)
-	kind, err := connection.LoadType(background, "timestamptz")
+	kind, err := connection.LoadType(background, "_timestamptz")
 	own := map[string]any{"pool": pooled(dsn(os.Args[2])), "database/sql": ofLibrary(*config)}
 	if err == nil {
 		own["type"] = kind.OID
