@@ -54,7 +54,9 @@ pub async fn run(lake: &str, command: Verify) -> anyhow::Result<ExitCode> {
 fn say_of_which_windows(command: &Verify) {
     let bound = |word: &str, time: Option<EventTime>| time.map(|time| format!(" {word} {time}")).unwrap_or_default();
     let span = format!("{}{}", bound("from", command.from), bound("to", command.to));
-    if !span.is_empty() {
+    // What is no stretch of time is an error, and nothing is looked at.
+    let is_stretch = command.from.zip(command.to).is_none_or(|(from, to)| from < to);
+    if is_stretch && !span.is_empty() {
         report::say(&format!("only windows{span} are looked at"));
     }
 }
