@@ -9,6 +9,7 @@ use bytes::BytesMut;
 use datafusion_postgres::pgwire::api::{ClientInfo, PgWireConnectionState};
 use datafusion_postgres::pgwire::error::PgWireError;
 use datafusion_postgres::pgwire::messages::PgWireFrontendMessage;
+use datafusion_postgres::pgwire::messages::extendedquery::{TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT};
 use datafusion_postgres::pgwire::tokio::server::PgWireMessageServerCodec;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio_util::codec::{Decoder, Framed};
@@ -151,7 +152,12 @@ fn check(kind: u8, body: &[u8]) -> Result<(), Refused> {
             body.formats()?;
         }
         b'C' | b'D' => {
-            body.skip(1)?;
+            let [of] = body.array().ok_or_else(cut_short)?;
+            if !matches!(of, TARGET_TYPE_BYTE_STATEMENT | TARGET_TYPE_BYTE_PORTAL) {
+                return Err(Refused::protocol(&format!(
+                    "invalid message subtype {of}; S is a statement, P is a portal"
+                )));
+            }
             body.text()?;
         }
         b'E' => {
@@ -306,6 +312,7 @@ mod tests {
             (b'B', b"\0\0\0\0\0\0\0\x01\0\x07", "22023 true"),
             (b'E', b"\0\0", "08P01 true"),
             (b'D', b"", "08P01 true"),
+            (b'C', b"Qs\0", "08P01 true"),
             (b'S', b"x", "08P01 false"),
         ] {
             let read = session([message(kind, body), message(b'H', b"")].concat());
