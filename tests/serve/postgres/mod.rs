@@ -5,6 +5,7 @@ mod copied;
 mod drivers;
 mod lake;
 mod logged_in;
+mod messages;
 mod private;
 mod processes;
 mod same;

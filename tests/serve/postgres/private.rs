@@ -58,6 +58,32 @@ fn a_key_sees_neither_positions_nor_people_unless_its_line_says_so() {
 }
 
 #[test]
+fn who_guesses_where_the_lake_is_does_not_learn_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (served, _) = over(&lake::write(folder.path(), Rows::All), super::KEYS);
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let (right, wrong) = (path("lake"), path("ekal"));
+    for text in [
+        "select 'GUESS'::int",
+        "select 'GUESS/clicks/a.parquet'::int",
+        "select 'file://GUESS'::int",
+        "select * from series('GUESS', null, 'day')",
+        "select to_timestamp('GUESS')",
+        "select * from \"GUESS\"",
+    ] {
+        for protocol in ["simple", "extended"] {
+            let told = |guess: &str| {
+                let answer = served.one("spring-key", protocol, &text.replace("GUESS", guess));
+                assert!(answer["code"].is_string(), "{text}: {answer}");
+                answer.to_string().replace(guess, "GUESS")
+            };
+            assert_eq!(told(&right), told(&wrong), "{protocol}: {text}");
+        }
+    }
+    served.end();
+}
+
+#[test]
 fn a_session_ends_with_its_key() {
     let folder = tempfile::tempdir().expect("a folder");
     let lake = lake::write(folder.path(), Rows::All);

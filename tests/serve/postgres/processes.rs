@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use lake_schemas::Lake;
 use query::serve::{Keys, Postgres, Program, raise_open_files};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::lake::{self, Rows};
+use super::messages::{answered, message, startup};
 use super::{KEYS, Served};
 
 /// What all processes may take: a hungry one is ended beyond it, and some that idle are far from it.
@@ -264,23 +265,16 @@ fn who_only_connects_keeps_nobody_out() {
 }
 
 #[test]
-fn a_message_that_is_cut_short_ends_its_session_and_no_other() {
+fn a_message_that_is_cut_short_is_refused_and_no_other_session_notices() {
     let folder = tempfile::tempdir().expect("a folder");
     let (served, _) = served(folder.path());
     let mut other = Open::of(&served, "spring-key");
     assert_eq!(other.asks("select count(*) from clicks;"), "6");
-    let answer = served.runtime.block_on(async {
-        let mut socket = TcpStream::connect(("127.0.0.1", served.port)).await.expect("a connection");
-        let startup = b"\0\x03\0\0user\0a\0\0";
-        socket.write_all(&[&[0, 0, 0, 16], &startup[..]].concat()).await.expect("it reads");
-        // The key, and a Bind that promises 32,767 values.
-        let bind = b"B\0\0\0\x0a\0\0\0\0\x7f\xff";
-        socket.write_all(&[&b"p\0\0\0\x0fspring-key\0"[..], bind].concat()).await.expect("it reads");
-        let mut answer = Vec::new();
-        timeout(SOON, socket.read_to_end(&mut answer)).await.expect("in time").expect("it is answered");
-        String::from_utf8_lossy(&answer).into_owned()
-    });
-    assert!(answer.contains("FATAL") && answer.contains("XX000"), "{answer:?}");
+    // The key, and a Bind that promises 32,767 values.
+    let bind = message(b'B', b"\0\0\0\0\x7f\xff");
+    let said = [startup(), message(b'p', b"spring-key\0"), bind, message(b'S', b""), message(b'X', b"")].concat();
+    let answer = String::from_utf8_lossy(&answered(&served, &said)).into_owned();
+    assert!(answer.contains("ERROR") && answer.contains("08P01"), "{answer:?}");
     assert_eq!(other.asks("select count(*) from clicks;"), "6", "the same process");
     drop(other);
     served.end();
@@ -290,30 +284,16 @@ fn a_message_that_is_cut_short_ends_its_session_and_no_other() {
 fn what_a_connection_keeps_is_bounded_in_bytes() {
     let folder = tempfile::tempdir().expect("a folder");
     let served = Served::over(&lake::write(folder.path(), Rows::All), false, super::MEMORY);
-    let message = |kind: u8, body: &[u8]| {
-        let length = u32::try_from(body.len() + 4).expect("it is short").to_be_bytes();
-        [&[kind][..], &length, body].concat()
-    };
-    let answer = served.runtime.block_on(async {
-        let mut socket = TcpStream::connect(("127.0.0.1", served.port)).await.expect("a connection");
-        let startup = b"\0\x03\0\0user\0a\0\0";
-        let length = u32::try_from(startup.len() + 4).expect("it is short").to_be_bytes();
-        socket.write_all(&[&length[..], startup].concat()).await.expect("it reads");
-        socket.write_all(&message(b'P', b"s\0select $1::text\0\0\0")).await.expect("it reads");
-        // A value of 800 kB under ever new names, without an end of the transaction.
-        let value = vec![b'x'; 800_000];
-        let size = u32::try_from(value.len()).expect("it is short").to_be_bytes();
-        for number in 0..8 {
-            let name = format!("p{number}\0s\0");
-            let body = [name.as_bytes(), &[0, 0, 0, 1], &size, &value, &[0, 0]].concat();
-            socket.write_all(&message(b'B', &body)).await.expect("it reads");
-        }
-        socket.write_all(&message(b'S', b"")).await.expect("it reads");
-        socket.write_all(&message(b'X', b"")).await.expect("it reads");
-        let mut answer = Vec::new();
-        timeout(SOON, socket.read_to_end(&mut answer)).await.expect("in time").expect("it is answered");
-        String::from_utf8_lossy(&answer).into_owned()
-    });
+    let mut said = [startup(), message(b'P', b"s\0select $1::text\0\0\0")].concat();
+    // A value of 800 kB under ever new names, without an end of the transaction.
+    let value = vec![b'x'; 800_000];
+    let size = u32::try_from(value.len()).expect("it is short").to_be_bytes();
+    for number in 0..8 {
+        let name = format!("p{number}\0s\0");
+        said.extend(message(b'B', &[name.as_bytes(), &[0, 0, 0, 1], &size, &value, &[0, 0]].concat()));
+    }
+    said.extend([message(b'S', b""), message(b'X', b"")].concat());
+    let answer = String::from_utf8_lossy(&answered(&served, &said)).into_owned();
     assert!(answer.contains("C54000") && answer.contains("too large together"), "{answer:?}");
     served.end();
 }

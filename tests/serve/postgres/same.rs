@@ -387,6 +387,11 @@ fn words_of_postgresql_are_right_or_refused() {
         ),
         ("select count(*) from pg_stat_activity", json!([[0]])),
         ("select count(*), count(*), null, null, 1, 1 from (values (1)) a", json!([[1, 1, null, null, 1, 1]])),
+        // What cannot be written is not null.
+        ("select from_unixtime(99999999999999)", json!("22008")),
+        ("select array_agg(from_unixtime(99999999999999))", json!("22008")),
+        ("select arrow_cast(2147483647, 'Date32')", json!("22008")),
+        ("select arrow_cast(9223372036854775807, 'Duration(Second)')", json!("22008")),
         (
             "select data_type, udt_name from information_schema.columns where table_name = 'clicks_minute' and column_name = 'window_start'",
             json!([["timestamp with time zone", "timestamptz"]]),

@@ -58,7 +58,7 @@ async fn who_reads_follows_no_entry_of_another_table() {
         let mut log = reader(&lake).await;
         tokio::time::sleep(after).await;
         log.refresh().await.expect("nothing has come");
-        replace(&store, &another(7).await).await;
+        replace(&store, &*another(7).await).await;
         for _ in 0..2 {
             let seen = log.refresh().await;
             assert!(matches!(seen, Err(LakeError::Altered(_))), "after {after:?}: {seen:?}");
@@ -73,7 +73,7 @@ async fn who_reads_sees_soon_that_the_table_is_another_one_with_no_more_versions
     for version in [2, 5] {
         let (lake, store) = lake();
         let mut log = reader(&lake).await;
-        replace(&store, &another(version).await).await;
+        replace(&store, &*another(version).await).await;
         tokio::time::sleep(SEEN_WITHIN).await;
         let seen = log.refresh().await;
         assert!(matches!(seen, Err(LakeError::Altered(_))), "version {version}: {seen:?}");
@@ -100,7 +100,7 @@ async fn who_writes_sees_soon_that_a_table_that_was_just_opened_is_another_one()
     let (lake, store) = lake();
     come_to(&lake, 5).await;
     let mut log = open(&lake).await;
-    replace(&store, &another(5).await).await;
+    replace(&store, &*another(5).await).await;
     for next in 6..=6 + SEEN_WITHIN.as_secs().cast_signed() {
         let commit = epoch(&log, 0, next * 10).await;
         if matches!(log.commit(&commit).await, Err(LakeError::Altered(_))) {

@@ -79,7 +79,7 @@ impl Answers {
 
     /// Lets somebody in who may see so much.
     pub fn let_in(&self, sees: Sees, (handle, guard): (Arc<ConnectionHandle>, ConnectionGuard)) {
-        let telling = Telling::to(&sees, self.server.sessions.lake());
+        let telling = Telling::to(&sees);
         let _ = self.held.login.set(Login { sees, telling, handle, _guard: guard });
     }
 

@@ -14,9 +14,11 @@ use datafusion_postgres::pgwire::api::stmt::StoredStatement;
 use datafusion_postgres::pgwire::error::PgWireResult;
 
 use super::arrays::elements;
+use super::binary;
 use super::errors::Refused;
 use super::placed::times;
 use super::prepared::{Prepared, wire_type};
+use super::sendable;
 
 /// The values that are bound to a statement.
 pub(super) fn values(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<ScalarValue>> {
@@ -44,7 +46,13 @@ pub(super) fn values(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<ScalarV
         };
         let kind = known.as_ref().filter(|_| is_taken);
         let bound = wire_type(kind)?;
-        let list = own_list(portal, place, theirs.as_ref().unwrap_or(&bound))?;
+        let wire_of = theirs.as_ref().unwrap_or(&bound);
+        if let Some(Some(value)) = portal.parameters.get(place)
+            && portal.parameter_format.is_binary(place)
+        {
+            binary::check(wire_of, value)?;
+        }
+        let list = own_list(portal, place, wire_of)?;
         let is_own = list.is_some();
         own.extend(list.map(|list| (place, list)));
         wire.push(if is_own { Type::TEXT } else { bound });
@@ -57,16 +65,30 @@ pub(super) fn values(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<ScalarV
         return Err(Refused::protocol("parameters have numbers, not names").into());
     };
     let values = values.into_iter().zip(known).enumerate().map(|(place, (value, known))| {
-        own.remove(&place).unwrap_or_else(|| match value.value {
+        let value = own.remove(&place).unwrap_or_else(|| match value.value {
             value if *known == Some(DataType::Date32) => day(value),
             // Its digits are counted without the zeros behind the point.
             ScalarValue::Decimal128(digits, _, scale) if known.is_none() => {
                 ScalarValue::Decimal128(digits, DECIMAL128_MAX_PRECISION, scale)
             }
             value => value,
-        })
+        });
+        is_taken_as_it_is(place, &value, portal.parameters.get(place).is_none_or(Option::is_none)).map(|()| value)
     });
-    Ok(values.collect())
+    Ok(values.collect::<Result<Vec<_>, Refused>>()?)
+}
+
+/// Refuses a value that was read as another: as null, what its type does not hold; and texts that clients cut short.
+fn is_taken_as_it_is(place: usize, value: &ScalarValue, is_null: bool) -> Result<(), Refused> {
+    let name = format!("${}", place + 1);
+    if value.is_null() {
+        return if is_null { Ok(()) } else { Err(Refused::out_of_range(&format!("{name} is out of range"))) };
+    }
+    if !sendable::may_be_unsendable(&value.data_type()) {
+        return Ok(());
+    }
+    let column = value.to_array().map_err(|error| Refused::value(&format!("{name}: {error}")))?;
+    sendable::check_column(&name, &column)
 }
 
 /// A list of times, or of numbers of what is in the catalog, which the library does not read; or of texts that are
@@ -135,6 +157,20 @@ fn day(value: ScalarValue) -> ScalarValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_that_was_read_as_another_is_refused() {
+        let text = |text: &str| ScalarValue::Utf8(Some(text.to_owned()));
+        let taken = |value: &ScalarValue, is_null| is_taken_as_it_is(0, value, is_null);
+        assert_eq!(taken(&text("a"), false), Ok(()));
+        assert_eq!(taken(&ScalarValue::Utf8(None), true), Ok(()));
+        assert_eq!(taken(&ScalarValue::Int64(None), false), Err(Refused::out_of_range("$1 is out of range")));
+        let list = ScalarValue::List(ScalarValue::new_list_nullable(&[text("a\0b")], &DataType::Utf8));
+        for value in [text("a\0b"), list] {
+            let why = taken(&value, false).expect_err("it has a zero in it").to_string();
+            assert!(why.starts_with("$1: a text has a zero in it"), "{why}");
+        }
+    }
 
     #[test]
     fn a_day_has_no_time_zone() {

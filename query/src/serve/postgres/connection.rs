@@ -11,13 +11,13 @@ use std::time::Duration;
 
 use datafusion_postgres::pgwire::api::auth::finish_authentication;
 use datafusion_postgres::pgwire::api::{ClientInfo, DefaultClient, NoopHandler, PgWireConnectionState};
-use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError};
+use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::extendedquery::{
     Bind, Close, TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
 };
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage, ProtocolVersion};
 use datafusion_postgres::pgwire::tokio::server::{PgWireMessageServerCodec, process_error, process_message};
-use futures::{FutureExt, SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -27,11 +27,11 @@ use tracing::warn;
 
 use super::answers::Answers;
 use super::engine::Engine;
-use super::errors::Refused;
+use super::errors::{Refused, told};
 use super::frames::LAST_WORD;
 use super::handed::Client;
 use super::kept::Kind;
-use super::metered::Metered;
+use super::messages::{Said, next};
 use super::prepared::Prepared;
 use super::settings;
 use super::statements::STATEMENT_LIMIT;
@@ -51,7 +51,7 @@ const LAST_LIMIT: Duration = Duration::from_secs(1);
 /// Bytes of a message: statements are shorter by far, and so is what is bound to their parameters.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
-type Socket = Framed<Metered<UnixStream>, PgWireMessageServerCodec<Arc<Prepared>>>;
+type Socket = Framed<UnixStream, PgWireMessageServerCodec<Arc<Prepared>>>;
 
 /// Serves the session of a client.
 pub(super) async fn converse(
@@ -88,7 +88,7 @@ pub(super) async fn converse(
 /// A session, with what was agreed upon at the door.
 fn begun(stream: UnixStream, client: &Client) -> Socket {
     let codec = PgWireMessageServerCodec::new(DefaultClient::new(client.address, client.is_secure));
-    let mut socket = Framed::new(Metered::new(stream, MESSAGE_BYTES_MAX), codec);
+    let mut socket = Framed::new(stream, codec);
     let (major, minor) = client.protocol;
     socket.set_protocol_version(ProtocolVersion::from_version_number(major, minor).unwrap_or_default());
     socket.metadata_mut().extend(client.said.clone());
@@ -98,21 +98,20 @@ fn begun(stream: UnixStream, client: &Client) -> Socket {
 
 async fn serve(answers: &Arc<Answers>, socket: &mut Socket, stop: &CancellationToken) -> io::Result<()> {
     loop {
-        socket.get_mut().begin(MESSAGE_BYTES_MAX);
         let idle = answers.is_holding().then(|| Instant::now() + STATEMENT_LIMIT);
-        let message = tokio::select! {
+        let said = tokio::select! {
             biased;
             () = stop.cancelled() => return farewell(socket).await,
             () = sleep_until(idle.unwrap_or_else(Instant::now)), if idle.is_some() => return Ok(()),
-            message = socket.next() => message,
+            said = next(socket, MESSAGE_BYTES_MAX) => said,
         };
-        let Some(message) = message.transpose().map_err(io::Error::from)? else { return Ok(()) };
-        if matches!(message, PgWireFrontendMessage::Terminate(_)) {
+        let Some(said) = said? else { return Ok(()) };
+        if matches!(said, Said::Message(PgWireFrontendMessage::Terminate(_))) {
             return Ok(());
         }
         let _answering = answers.server.under_way.begin(STATEMENT_LIMIT + GRACE + STUCK_AFTER);
         let goes_on = tokio::select! {
-            goes_on = timeout(STATEMENT_LIMIT + GRACE, answer(answers, socket, message)) => {
+            goes_on = timeout(STATEMENT_LIMIT + GRACE, answer(answers, socket, said)) => {
                 goes_on.unwrap_or(Ok(false))?
             }
             () = async { stop.cancelled().await; sleep(STOP_LIMIT).await } => false,
@@ -124,34 +123,51 @@ async fn serve(answers: &Arc<Answers>, socket: &mut Socket, stop: &CancellationT
 }
 
 /// Answers one message; whether there may be another.
-async fn answer(answers: &Arc<Answers>, socket: &mut Socket, message: PgWireFrontendMessage) -> io::Result<bool> {
-    let is_extended = message.is_extended_query();
-    if let PgWireFrontendMessage::Close(close) = &message {
-        forget(answers, close);
-    }
-    let keeps = kept_by(&message);
-    let [simple, extended] = [answers, answers].map(Arc::clone);
-    let nothing = Arc::new(NoopHandler);
-    let answered = match keeps.as_ref().map_or(Ok(()), |(kind, name, bytes)| answers.may_keep(*kind, name, *bytes)) {
-        Ok(()) => {
-            let [startup, copy] = [&nothing, &nothing].map(Arc::clone);
-            process_message(message, socket, startup, simple, extended, copy, nothing).await
-        }
-        Err(refused) => Err(refused.into()),
-    };
-    let Err(error) = answered else {
-        if let Some((kind, name, bytes)) = keeps {
-            answers.keep(kind, name, bytes);
-        }
+async fn answer(answers: &Arc<Answers>, socket: &mut Socket, said: Said) -> io::Result<bool> {
+    if matches!(socket.state(), PgWireConnectionState::AwaitingSync) && is_passed_over(&said) {
         return Ok(true);
+    }
+    let (is_extended, answered) = match said {
+        Said::Message(message) => (message.is_extended_query(), heed(answers, socket, message).await),
+        Said::Malformed(why, is_extended) => (is_extended, Err(why)),
+        Said::Lost(why) => (false, Err(why)),
     };
-    let error = ErrorInfo::from(error);
+    let Err(error) = answered else { return Ok(true) };
+    let error = told(error);
     if error.is_fatal() {
         socket.send(PgWireBackendMessage::ErrorResponse(error.into())).await?;
         return Ok(false);
     }
     process_error(socket, PgWireError::UserError(Box::new(error)), is_extended).await?;
     Ok(true)
+}
+
+/// Whether something is passed over after an error, up to a Sync: nothing is done of it.
+fn is_passed_over(said: &Said) -> bool {
+    match said {
+        Said::Message(message) => !matches!(message, PgWireFrontendMessage::Sync(_)),
+        Said::Malformed(_, is_extended) => *is_extended,
+        Said::Lost(_) => false,
+    }
+}
+
+/// Does what a message asks for.
+async fn heed(answers: &Arc<Answers>, socket: &mut Socket, message: PgWireFrontendMessage) -> PgWireResult<()> {
+    if let PgWireFrontendMessage::Close(close) = &message {
+        forget(answers, close);
+    }
+    let keeps = kept_by(&message);
+    if let Some((kind, name, bytes)) = &keeps {
+        answers.may_keep(*kind, name, *bytes)?;
+    }
+    let [simple, extended] = [answers, answers].map(Arc::clone);
+    let nothing = Arc::new(NoopHandler);
+    let [startup, copy] = [&nothing, &nothing].map(Arc::clone);
+    process_message(message, socket, startup, simple, extended, copy, nothing).await?;
+    if let Some((kind, name, bytes)) = keeps {
+        answers.keep(kind, name, bytes);
+    }
+    Ok(())
 }
 
 /// What a message has kept: under which name, and how many bytes.

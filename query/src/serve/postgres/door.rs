@@ -8,20 +8,20 @@ use std::time::Duration;
 
 use datafusion_postgres::pgwire::api::auth::StartupHandler;
 use datafusion_postgres::pgwire::api::{ClientInfo, PidSecretKeyGenerator};
-use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError};
+use datafusion_postgres::pgwire::error::PgWireError;
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use datafusion_postgres::pgwire::tokio::server::{MaybeTls, PgWireMessageServerCodec, negotiate_tls};
-use futures::{FutureExt, SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::codec::{Framed, FramedParts};
 use tokio_util::sync::CancellationToken;
 
 use super::Postgres;
-use super::errors::Refused;
+use super::errors::{Refused, told};
 use super::handed::{Client, Session};
 use super::login::Scram;
-use super::metered::Metered;
+use super::messages::{Said, next};
 use super::relay::relay;
 use crate::serve::keys::Who;
 use crate::serve::places::Place;
@@ -36,7 +36,7 @@ const REFUSED_LIMIT: Duration = Duration::from_secs(1);
 const LOGIN_BYTES_MAX: usize = 16 << 10;
 
 /// Whoever is behind it has asked for no statement.
-type Socket = Framed<Metered<MaybeTls>, PgWireMessageServerCodec<()>>;
+type Socket = Framed<MaybeTls, PgWireMessageServerCodec<()>>;
 
 /// A connection whose client has not logged in yet.
 pub(super) struct Door {
@@ -62,8 +62,7 @@ pub(super) async fn open(
     };
     // Who has not logged in by now is not told why.
     let Ok(logged_in) = logged_in else { return Ok(()) };
-    // The library gives up on messages that are cut short, instead of refusing them.
-    let logged_in = logged_in.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a message is cut short"))?;
+    let logged_in = logged_in.map_err(|_| io::Error::other("a login came upon a bug"))?;
     let Some((mut socket, who)) = logged_in? else { return Ok(()) };
     if !place.belongs_to(who.key) {
         let all_are_taken = place.was_given_away();
@@ -89,7 +88,7 @@ pub(super) async fn open(
                     None => std::future::pending().await,
                 }
             };
-            relay(io.into_inner(), read_buf, opened, &handle, lost).await
+            relay(io, read_buf, opened, &handle, lost).await
         }
         Err(refused) => refuse(&mut socket, refused).await,
     }
@@ -105,27 +104,25 @@ impl Door {
     /// Talks to a client until it has logged in; `None`: it has not, and knows why.
     async fn log_in(&self, socket: TcpStream) -> io::Result<Option<(Socket, Who)>> {
         let tls = self.server.tls.as_ref().map(|tls| tls.postgresql());
-        let Some(begun) = negotiate_tls(socket, tls).await? else { return Ok(None) };
+        let Some(mut socket) = negotiate_tls(socket, tls).await? else { return Ok(None) };
         // What came before TLS came from somebody between, who would be taken for whoever logs in behind it.
-        if begun.is_secure() && !begun.read_buffer().is_empty() {
+        if socket.is_secure() && !socket.read_buffer().is_empty() {
             return Ok(None);
         }
-        let mut socket = metered(begun);
         loop {
-            socket.get_mut().begin(LOGIN_BYTES_MAX);
-            let Some(message) = socket.next().await.transpose().map_err(io::Error::from)? else { return Ok(None) };
-            match message {
-                PgWireFrontendMessage::Terminate(_) => return Ok(None),
-                PgWireFrontendMessage::CancelRequest(request) => {
+            let Some(said) = next(&mut socket, LOGIN_BYTES_MAX).await? else { return Ok(None) };
+            let answered = match said {
+                Said::Message(PgWireFrontendMessage::Terminate(_)) => return Ok(None),
+                Said::Message(PgWireFrontendMessage::CancelRequest(request)) => {
                     self.server.cancels.cancel(request.pid, &request.secret_key).await;
                     return Ok(None);
                 }
-                message => {
-                    if let Err(error) = self.on_startup(&mut socket, message).await {
-                        refuse(&mut socket, error).await?;
-                        return Ok(None);
-                    }
-                }
+                Said::Message(message) => self.on_startup(&mut socket, message).await,
+                Said::Malformed(why, _) | Said::Lost(why) => Err(why),
+            };
+            if let Err(why) = answered {
+                refuse(&mut socket, why).await?;
+                return Ok(None);
             }
             if let Some(who) = self.who.get() {
                 return Ok(Some((socket, who.clone())));
@@ -136,18 +133,10 @@ impl Door {
 
 /// Says why a client is sent away.
 async fn refuse(socket: &mut Socket, error: PgWireError) -> io::Result<()> {
-    let last = PgWireBackendMessage::ErrorResponse(ErrorInfo::from(error).into());
+    let last = PgWireBackendMessage::ErrorResponse(told(error).into());
     timeout(REFUSED_LIMIT, async {
         socket.send(last).await?;
         SinkExt::<PgWireBackendMessage>::close(socket).await
     })
     .await?
-}
-
-/// The same connection, of which messages are not longer than they may be.
-fn metered(socket: Framed<MaybeTls, PgWireMessageServerCodec<()>>) -> Socket {
-    let old = socket.into_parts();
-    let mut parts = FramedParts::new(Metered::new(old.io, LOGIN_BYTES_MAX), old.codec);
-    (parts.read_buf, parts.write_buf) = (old.read_buf, old.write_buf);
-    Framed::from_parts(parts)
 }

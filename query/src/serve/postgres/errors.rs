@@ -1,16 +1,16 @@
 //! Errors as PostgreSQL's clients know them: one sentence, and a code of five letters that programs go by.
 
 use std::fmt;
-use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use bytes::BytesMut;
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
+use datafusion_postgres::pgwire::api::DEFAULT_NAME;
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError};
 use datafusion_postgres::pgwire::messages::Message;
 use datafusion_postgres::pgwire::messages::response::ErrorResponse;
-use lake_schemas::{Lake, LakeError};
+use lake_schemas::LakeError;
 
 use crate::error::QueryError;
 use crate::sees::Sees;
@@ -19,8 +19,8 @@ use crate::sql::{HIDDEN, UNSUPPORTED};
 /// What is said instead of an error that names files, to those who see only some of what is in them.
 const UNREADABLE: &str = "the lake could not be read for that; try again, or ask who keeps it";
 
-/// What in an error tells of files.
-const FILES: [&str; 4] = [".parquet", "_delta_log", "Object at location", "object_store"];
+/// What in an error tells of files, whosever they are.
+const FILES: [&str; 5] = [".parquet", "_delta_log", "Object at location", "object_store", "://"];
 
 /// What PostgreSQL says of a query in the place of a value that has several.
 pub(super) const MORE_THAN_ONE_ROW: &str = "more than one row returned by a subquery used as an expression";
@@ -76,6 +76,41 @@ impl Refused {
         Self { code: "42501", why: format!("{what} {HIDDEN}") }
     }
 
+    /// It is no text.
+    pub fn no_text() -> Self {
+        Self::zero("invalid byte sequence for encoding \"UTF8\"")
+    }
+
+    /// It is a text with a byte in it that no text has here.
+    pub fn zero(why: &str) -> Self {
+        Self { code: "22021", why: why.to_owned() }
+    }
+
+    /// It is no time that can be told.
+    pub fn no_time(why: &str) -> Self {
+        Self { code: "22008", why: why.to_owned() }
+    }
+
+    /// It is a value that its type does not hold.
+    pub fn out_of_range(why: &str) -> Self {
+        Self { code: "22003", why: why.to_owned() }
+    }
+
+    /// It is no value in the binary format.
+    pub fn not_binary(why: &str) -> Self {
+        Self { code: "22P03", why: why.to_owned() }
+    }
+
+    /// There is a statement of that name.
+    pub fn statement_exists(name: &str) -> Self {
+        Self { code: "42P05", why: format!("prepared statement \"{name}\" already exists") }
+    }
+
+    /// There is a portal of that name.
+    pub fn portal_exists(name: &str) -> Self {
+        Self { code: "42P03", why: format!("portal \"{name}\" already exists") }
+    }
+
     /// It is too much.
     pub fn too_much(why: &str) -> Self {
         Self { code: "54000", why: why.to_owned() }
@@ -110,6 +145,11 @@ impl Refused {
     /// The client does not keep to the protocol.
     pub fn protocol(why: &str) -> Self {
         Self { code: "08P01", why: why.to_owned() }
+    }
+
+    /// What a client says is no message, and nothing after it can be read.
+    pub fn no_message(why: &str) -> PgWireError {
+        fatal("08P01", why)
     }
 
     /// The server stops.
@@ -193,6 +233,23 @@ fn fatal(code: &str, why: &str) -> PgWireError {
     PgWireError::UserError(Box::new(ErrorInfo::new("FATAL".to_owned(), code.to_owned(), why.to_owned())))
 }
 
+/// An error as it is told. The library has a name of its own for what has none.
+pub(super) fn told(error: PgWireError) -> ErrorInfo {
+    let error: PgWireError = match error {
+        PgWireError::StatementNotFound(name) if name == DEFAULT_NAME => {
+            Refused { code: "26000", why: "unnamed prepared statement does not exist".to_owned() }.into()
+        }
+        PgWireError::PortalNotFound(name) => {
+            let name = if name == DEFAULT_NAME { "" } else { name.as_str() };
+            Refused { code: "34000", why: format!("portal \"{name}\" does not exist") }.into()
+        }
+        error => error,
+    };
+    let mut told = ErrorInfo::from(error);
+    told.message = one_line(&told.message);
+    told
+}
+
 /// What a client is told last, as it is on the wire.
 pub(super) fn on_the_wire(error: PgWireError) -> BytesMut {
     let mut bytes = BytesMut::new();
@@ -206,44 +263,87 @@ pub(super) fn on_the_wire(error: PgWireError) -> BytesMut {
 #[derive(Clone)]
 pub(super) struct Telling {
     sees_all: bool,
-    /// How the lake is called, by which nobody else shall know it.
-    lake: Arc<[String]>,
 }
 
 impl Telling {
-    /// To somebody who sees so much of a lake.
-    pub fn to(sees: &Sees, lake: &Lake) -> Self {
-        let url = lake.url();
-        let path = url.path().trim_end_matches('/').to_owned();
-        let names = [url.as_str().trim_end_matches('/').to_owned(), path];
-        // A folder is named as it is, too, and as what a link to it leads to.
-        let folders =
-            lake.folder().into_iter().flat_map(|folder| [Some(folder.to_owned()), folder.canonicalize().ok()]);
-        let folders = folders.flatten().map(|folder| folder.display().to_string());
-        let names = names.into_iter().chain(folders).filter(|name| !name.is_empty());
-        Self { sees_all: *sees == Sees::All, lake: names.collect() }
+    /// To somebody who sees so much.
+    pub fn to(sees: &Sees) -> Self {
+        Self { sees_all: *sees == Sees::All }
     }
 
     /// An error, on the wire.
     pub fn of(&self, error: impl Into<QueryError>) -> PgWireError {
         let error = error.into();
-        let (code, said) = (code_of(&error), one_line(&error.to_string()));
-        let (code, said) = plainly(code, said);
-        let names_files = || {
-            let mut names = FILES.into_iter().chain(self.lake.iter().map(String::as_str));
-            names.any(|name| said.contains(name)) || matches!(error, QueryError::Lake(LakeError::Store { .. }))
-        };
-        let said = if !self.sees_all && names_files() { UNREADABLE.to_owned() } else { said };
+        let (code, said) = plainly(code_of(&error), one_line(&error.to_string()));
+        let is_told = self.sees_all
+            || match may_name_files(&error) {
+                Files::Never => true,
+                Files::Perhaps => !looks_like_files(&said),
+                Files::Always => false,
+            };
+        let said = if is_told { said } else { UNREADABLE.to_owned() };
         PgWireError::UserError(Box::new(ErrorInfo::new("ERROR".to_owned(), code.to_owned(), said)))
     }
+}
+
+/// Whether errors name files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Files {
+    Never,
+    Perhaps,
+    Always,
+}
+
+/// Whether errors of a kind name files that are not named in the statement. What is said of texts of a statement must
+/// not depend on where the lake is: who guesses would learn it.
+fn may_name_files(error: &QueryError) -> Files {
+    match error {
+        QueryError::Lake(LakeError::Store { .. }) => Files::Always,
+        QueryError::Lake(_) => Files::Perhaps,
+        QueryError::Overflow(_) => Files::Never,
+        QueryError::Sql(error) => match error.find_root() {
+            DataFusionError::SQL(..)
+            | DataFusionError::SchemaError(..)
+            | DataFusionError::Plan(_)
+            | DataFusionError::NotImplemented(_)
+            | DataFusionError::ResourcesExhausted(_) => Files::Never,
+            DataFusionError::ArrowError(error, _) => match error.as_ref() {
+                ArrowError::IoError(..) | ArrowError::ParquetError(_) => Files::Always,
+                ArrowError::ExternalError(_) => Files::Perhaps,
+                _ => Files::Never,
+            },
+            DataFusionError::ObjectStore(_) | DataFusionError::ParquetError(_) | DataFusionError::IoError(_) => {
+                Files::Always
+            }
+            _ => Files::Perhaps,
+        },
+    }
+}
+
+/// Whether a text looks as if it named files, be they there or not.
+fn looks_like_files(said: &str) -> bool {
+    let is_of_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '.' | '_' | '-');
+    let is_path = |(at, _): (usize, &str)| {
+        let (before, after) = (said[..at].chars().next_back(), said[at + 1..].chars().next());
+        !before.is_some_and(is_of_name) && after.is_some_and(is_of_name)
+    };
+    FILES.iter().any(|name| said.contains(name)) || said.match_indices('/').any(is_path)
 }
 
 /// Letters of a message: the wire takes no more of an error than some thousand bytes.
 const SAID_MAX: usize = 2_000;
 
+/// A text in one line, as no terminal takes it for more than a text.
 fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().take(SAID_MAX).collect()
+    let escaped = line.chars().flat_map(|letter| {
+        let (escape, plain) = match letter.is_control() {
+            true => (Some(letter.escape_default()), None),
+            false => (None, Some(letter)),
+        };
+        escape.into_iter().flatten().chain(plain)
+    });
+    escaped.take(SAID_MAX).collect()
 }
 
 /// An error of queries in the place of a value, by its own code, and in words that say what to do.
@@ -288,5 +388,59 @@ fn code_of(error: &QueryError) -> &'static str {
             DataFusionError::ObjectStore(_) | DataFusionError::ParquetError(_) | DataFusionError::IoError(_) => "58030",
             _ => "XX000",
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// What somebody who sees a campaign is told of an error.
+    fn told_of(error: impl Into<QueryError>) -> String {
+        told(Telling::to(&Sees::Campaigns(BTreeSet::from(["spring".to_owned()]))).of(error)).message
+    }
+
+    fn cast(text: &str) -> DataFusionError {
+        ArrowError::CastError(format!("Cannot cast string '{text}' to value of Int32 type")).into()
+    }
+
+    #[test]
+    fn who_guesses_where_the_lake_is_does_not_learn_it() {
+        for text in ["/lake", "/nowhere", "s3://lake", "a.parquet", "_delta_log", "object_store"] {
+            assert!(told_of(cast(text)).contains(text), "{text}");
+            assert!(told_of(DataFusionError::Plan(format!("no function {text}"))).contains(text), "{text}");
+            // An error that may name files itself is not told, whatever the text.
+            assert_eq!(told_of(LakeError::Refused(format!("series: '{text}' is no time"))), UNREADABLE, "{text}");
+            assert_eq!(told_of(DataFusionError::Execution(format!("reading '{text}'"))), UNREADABLE, "{text}");
+        }
+        assert_eq!(told_of(LakeError::store("clicks: reading its log", "no route")), UNREADABLE);
+        assert_eq!(told_of(DataFusionError::IoError(std::io::Error::other("disk"))), UNREADABLE);
+        let harmless = ["clicks has no version 9", "1 / 0", "at 50 km/h", "in 2026/03/07", "a/b"];
+        for said in harmless {
+            assert_eq!(told_of(LakeError::Refused(said.to_owned())), said);
+        }
+        let all = Telling::to(&Sees::All).of(LakeError::store("clicks: reading its log", "no route"));
+        assert_eq!(told(all).message, "clicks: reading its log");
+    }
+
+    #[test]
+    fn an_error_is_one_line_that_no_terminal_takes_for_more() {
+        assert_eq!(told_of(cast("a\u{1b}]0;b\u{7}\u{9b}c")), told_of(cast("a\\u{1b}]0;b\\u{7}\\u{9b}c")));
+        assert_eq!(one_line("a\n b\tc\u{0}\u{e9}"), "a b c\\u{0}\u{e9}");
+        assert_eq!(one_line(&"\u{1}".repeat(SAID_MAX)).len(), SAID_MAX);
+    }
+
+    #[test]
+    fn what_has_no_name_is_told_without_one() {
+        let said = |error| {
+            let told = told(error);
+            (told.code, told.message)
+        };
+        let expected = ("26000".to_owned(), "unnamed prepared statement does not exist".to_owned());
+        assert_eq!(said(PgWireError::StatementNotFound(DEFAULT_NAME.to_owned())), expected);
+        let expected = ("34000".to_owned(), "portal \"\" does not exist".to_owned());
+        assert_eq!(said(PgWireError::PortalNotFound(DEFAULT_NAME.to_owned())), expected);
     }
 }

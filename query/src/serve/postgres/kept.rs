@@ -26,8 +26,14 @@ pub(super) enum Kind {
 pub(super) struct Kept(BTreeMap<(Kind, String), usize>);
 
 impl Kept {
-    /// Whether something may be kept under a name, in the place of what has had that name so far.
+    /// Whether something may be kept under a name, which nothing else has; what has none takes the place of the last.
     pub fn may_keep(&self, kind: Kind, name: &str, bytes: usize) -> Result<(), Refused> {
+        if !name.is_empty() && self.0.contains_key(&(kind, name.to_owned())) {
+            return Err(match kind {
+                Kind::Statement => Refused::statement_exists(name),
+                Kind::Portal => Refused::portal_exists(name),
+            });
+        }
         let others = || self.0.iter().filter(|((kept, called), _)| (*kept, called.as_str()) != (kind, name));
         let what = match kind {
             Kind::Statement => "statements are prepared",
@@ -68,7 +74,7 @@ mod tests {
             kept.keep(Kind::Statement, number.to_string(), 1);
         }
         assert!(kept.may_keep(Kind::Statement, "more", 1).is_err());
-        assert!(kept.may_keep(Kind::Statement, "7", 1).is_ok(), "it takes the place of another");
+        assert_eq!(kept.may_keep(Kind::Statement, "7", 1), Err(Refused::statement_exists("7")));
         assert!(kept.may_keep(Kind::Portal, "more", 1).is_ok());
         assert_eq!(kept.forget(Kind::Statement, Some("7")), BTreeSet::from(["7".to_owned()]));
         assert!(kept.may_keep(Kind::Statement, "more", 1).is_ok());
@@ -80,7 +86,10 @@ mod tests {
             kept.keep(Kind::Portal, number.to_string(), sent);
         }
         assert!(kept.may_keep(Kind::Portal, "more", 1).is_err());
-        assert!(kept.may_keep(Kind::Portal, "1", sent).is_ok());
+        assert_eq!(kept.may_keep(Kind::Portal, "1", sent), Err(Refused::portal_exists("1")));
+        kept.forget(Kind::Portal, Some("1"));
+        kept.keep(Kind::Portal, String::new(), sent);
+        assert!(kept.may_keep(Kind::Portal, "", sent).is_ok(), "it takes the place of the last");
         assert!(kept.may_keep(Kind::Statement, "a", 1).is_err(), "both share what there is");
         kept.forget(Kind::Portal, None);
         assert!(kept.may_keep(Kind::Statement, "a", 1).is_ok());

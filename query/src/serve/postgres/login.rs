@@ -12,12 +12,13 @@ use datafusion_postgres::pgwire::api::auth::{
 };
 use datafusion_postgres::pgwire::api::{ClientInfo, METADATA_USER, PgWireConnectionState};
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
-use datafusion_postgres::pgwire::messages::startup::Authentication;
+use datafusion_postgres::pgwire::messages::startup::{Authentication, PasswordMessageFamily};
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use futures::{Sink, SinkExt};
 
 use super::door::Door;
 use super::errors::Refused;
+use super::messages::Unread;
 use crate::locked::lock;
 use crate::serve::keys::{Proved, Who};
 use crate::serve::scram::{Begun, MECHANISM};
@@ -49,6 +50,14 @@ fn ask(proved: Proved, is_private: bool) -> Option<Ask> {
         (_, true) => Some(Ask::Password),
         (Proved::None, false) => None,
     }
+}
+
+/// What is said first by who logs in by proof: behind the mechanism, if that is ours. The library gives up on one that
+/// is cut short.
+fn first_of_proof(body: &[u8]) -> Option<&[u8]> {
+    let mut rest = Unread(body.strip_prefix(MECHANISM.as_bytes())?.strip_prefix(b"\0")?);
+    let first = rest.nullable()??;
+    rest.0.is_empty().then_some(first)
 }
 
 #[async_trait]
@@ -86,10 +95,9 @@ impl StartupHandler for Door {
                         keys.shown(&password.password).ok_or_else(Refused::no_key)?
                     }
                     Scram::Asked => {
-                        let first = password.into_sasl_initial_response()?;
-                        let is_known = first.auth_method == MECHANISM;
-                        let first = first.data.filter(|_| is_known).ok_or_else(Refused::no_proof)?;
-                        let begun = Begun::new(&first, &random_nonce()).ok_or_else(Refused::no_proof)?;
+                        let PasswordMessageFamily::Raw(first) = password else { return Err(Refused::no_proof()) };
+                        let first = first_of_proof(&first).ok_or_else(Refused::no_proof)?;
+                        let begun = Begun::new(first, &random_nonce()).ok_or_else(Refused::no_proof)?;
                         let said = Authentication::SASLContinue(begun.server_first().to_owned().into());
                         *lock(&self.scram) = Scram::Begun(begun);
                         return Ok(client.send(PgWireBackendMessage::Authentication(said)).await?);
@@ -123,6 +131,26 @@ impl StartupHandler for Door {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_first_is_read_as_a_whole_or_not_at_all() {
+        let said = |rest: &[u8]| [MECHANISM.as_bytes(), rest].concat();
+        assert_eq!(first_of_proof(&said(b"\0\0\0\0\x02n,")), Some(&b"n,"[..]));
+        for rest in [
+            &b""[..],
+            b"\0",
+            b"\0\0\0",
+            b"\0\0\0\0\x03n,",
+            b"\0\0\0\0\x01n,",
+            b"\0\xff\xff\xff\xff",
+            b"\0\xff\xff\xff\xfb",
+            b"\0\x7f\xff\xff\xffn,",
+            b"-PLUS\0\0\0\0\x02n,",
+        ] {
+            assert_eq!(first_of_proof(&said(rest)), None, "{rest:?}");
+        }
+        assert_eq!(first_of_proof(b""), None);
+    }
 
     #[test]
     fn a_key_crosses_a_network_within_tls_or_not_at_all() {

@@ -16,6 +16,7 @@ mod adapted;
 mod answering;
 mod answers;
 mod arrays;
+mod binary;
 mod bound;
 mod catalog;
 mod connection;
@@ -31,8 +32,9 @@ mod information_schema;
 mod kept;
 mod limits;
 mod login;
-mod metered;
+mod messages;
 mod names;
+mod numbered;
 mod of_catalog;
 mod only_element;
 mod parameters;
@@ -45,6 +47,7 @@ mod proofs;
 mod protocol;
 mod relay;
 mod rows;
+mod sendable;
 mod sessions;
 mod settings;
 mod statements;
@@ -61,7 +64,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use datafusion_postgres::pgwire::api::{ConnectionManager, RandomPidSecretKeyGenerator};
+use datafusion_postgres::pgwire::api::ConnectionManager;
 use futures::future::BoxFuture;
 use lake_schemas::Lake;
 use socket2::{SockRef, TcpKeepalive};
@@ -74,6 +77,7 @@ use tracing::{debug, warn};
 use self::answering::Answering;
 use self::engine::Engine;
 use self::errors::Refused;
+use self::numbered::Numbered;
 use self::proofs::Proofs;
 pub use self::worker::work;
 pub use self::workers::Program;
@@ -108,7 +112,7 @@ pub struct Postgres {
     keys: Option<Arc<Keys>>,
     proofs: Proofs,
     cancels: Arc<ConnectionManager>,
-    names: RandomPidSecretKeyGenerator,
+    names: Numbered,
     metrics: Arc<Metrics>,
     tls: Option<Arc<Tls>>,
 }
@@ -132,7 +136,7 @@ impl Postgres {
             keys,
             proofs: Proofs::default(),
             cancels: Arc::new(ConnectionManager::new()),
-            names: RandomPidSecretKeyGenerator::default(),
+            names: Numbered::default(),
             metrics: Arc::new(Metrics::new()),
             tls: None,
         }

@@ -13,7 +13,7 @@ use datafusion_postgres::pgwire::api::query::{
 use datafusion_postgres::pgwire::api::results::{DataRowEncoder, DescribePortalResponse, QueryResponse, Response, Tag};
 use datafusion_postgres::pgwire::api::store::{Entry, PortalStore};
 use datafusion_postgres::pgwire::api::{ClientInfo, ClientPortalStore, DEFAULT_NAME, PgWireConnectionState};
-use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
+use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::PgWireBackendMessage;
 use datafusion_postgres::pgwire::messages::extendedquery::{
     Describe, Execute, Sync as PgSync, TARGET_TYPE_BYTE_PORTAL,
@@ -25,7 +25,7 @@ use futures::{Sink, SinkExt, stream};
 use super::answers::Answers;
 use super::bound::values;
 use super::copying;
-use super::errors::Refused;
+use super::errors::{Refused, told};
 use super::kept::Kind;
 use super::prepared::{Prepared, shown_in};
 use super::rows::{fields, rows};
@@ -199,7 +199,7 @@ impl SimpleQueryHandler for Answers {
                 Ok(response) => responses.push(response),
                 Err(error) if responses.is_empty() => return Err(error),
                 Err(error) => {
-                    responses.push(Response::Error(Box::new(ErrorInfo::from(error))));
+                    responses.push(Response::Error(Box::new(told(error))));
                     break;
                 }
             }

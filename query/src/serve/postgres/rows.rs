@@ -27,6 +27,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::errors::{Refused, Telling};
+use super::sendable;
 
 /// Digits of the numbers that arrays are made of, at most: the library ends with more of them.
 const DIGITS_MAX: u8 = 28;
@@ -62,7 +63,8 @@ where
     let fields = Arc::new(fields(schema, format)?);
     let of = Arc::clone(&fields);
     let otherwise: Arc<[_]> = fields.iter().map(Otherwise::of).collect();
-    let rows = batches.flat_map(move |batch| match batch {
+    let sendable = |batch: RecordBatch| sendable::check(&batch).map(|()| batch).map_err(PgWireError::from);
+    let rows = batches.flat_map(move |batch| match batch.and_then(sendable) {
         Ok(batch) => stream::iter(encoded(Arc::clone(&of), batch, Arc::clone(&otherwise))).left_stream(),
         Err(error) => stream::iter([Err(error)]).right_stream(),
     });
@@ -282,6 +284,19 @@ mod tests {
         assert_eq!(text(new_null_array(&DataType::new_list(utc, true), 1)), [None]);
         let time: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![0]).with_timezone("UTC"));
         assert_eq!(text(time), [Some("1970-01-01 00:00:00.000000+00".to_owned())]);
+    }
+
+    #[test]
+    fn a_time_that_cannot_be_written_is_an_error_and_not_null() {
+        for format in [Format::UnifiedText, Format::UnifiedBinary] {
+            let times: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![Some(0), Some(i64::MAX)]));
+            let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("a", times.data_type().clone(), true)]));
+            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![times]).expect("a batch");
+            let mut rows = rows(&schema, &format, stream::iter([Ok(batch)])).expect("columns");
+            let first = block_on(rows.data_rows().next()).expect("an error");
+            let Err(PgWireError::UserError(why)) = first else { panic!("it is sent") };
+            assert_eq!(why.code, "22008");
+        }
     }
 
     #[test]

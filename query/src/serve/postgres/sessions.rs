@@ -58,11 +58,6 @@ impl Sessions {
         Ok(Self { lake, shared, state: context.state(), tables: Arc::new(tables::of_library()?) })
     }
 
-    /// The lake that they are over.
-    pub fn lake(&self) -> &Lake {
-        &self.lake
-    }
-
     /// A session of somebody who may see so much.
     pub fn open(&self, sees: &Sees) -> Result<Session, QueryError> {
         let state = SessionStateBuilder::new_from_existing(self.state.clone())

@@ -1,0 +1,337 @@
+//! Messages of a client, each read as a whole and looked at before a library decodes it, which gives up on messages
+//! that are cut short, and takes some for others that PostgreSQL refuses.
+//!
+//! A message that is longer than it may be is refused by its head, before the rest is kept in memory.
+
+use std::io;
+
+use bytes::BytesMut;
+use datafusion_postgres::pgwire::api::{ClientInfo, PgWireConnectionState};
+use datafusion_postgres::pgwire::error::PgWireError;
+use datafusion_postgres::pgwire::messages::PgWireFrontendMessage;
+use datafusion_postgres::pgwire::messages::extendedquery::{TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT};
+use datafusion_postgres::pgwire::tokio::server::PgWireMessageServerCodec;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio_util::codec::{Decoder, Framed};
+
+use super::errors::Refused;
+
+/// Bytes that are read at once, at least.
+const CHUNK_BYTES: usize = 8 << 10;
+
+/// The bytes of a length, which counts itself.
+const LENGTH_BYTES: usize = 4;
+
+/// What messages may be of somebody who logs in: a password, or a farewell.
+const OF_LOGIN: &[u8] = b"pX";
+
+/// What they may be of somebody who has logged in.
+const OF_SESSION: &[u8] = b"QPBCDEHSXdcf";
+
+/// Those after whose error all is passed over up to a Sync.
+const EXTENDED: &[u8] = b"PBCDEH";
+
+/// What a client says.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// A message.
+    Message(PgWireFrontendMessage),
+    /// Why it is none. What follows can be read; whether all of that up to a Sync is passed over.
+    Malformed(PgWireError, bool),
+    /// Why it is none, after which nothing can be read.
+    Lost(PgWireError),
+}
+
+/// What a message may be, by how far its client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The first one, which does not say what it is.
+    Startup,
+    Login,
+    Session,
+}
+
+impl Stage {
+    fn of(state: PgWireConnectionState) -> Self {
+        match state {
+            PgWireConnectionState::AwaitingSslRequest | PgWireConnectionState::AwaitingStartup => Self::Startup,
+            PgWireConnectionState::AuthenticationInProgress => Self::Login,
+            _ => Self::Session,
+        }
+    }
+
+    /// Bytes before the length of a message.
+    fn before_length(self) -> usize {
+        usize::from(self != Self::Startup)
+    }
+
+    /// The length of the message that these bytes begin with, as far as that is known, which may be so long.
+    fn length(self, bytes: &[u8], most: usize) -> Result<Option<usize>, PgWireError> {
+        let may_be: &[u8] = match self {
+            Self::Startup => &[],
+            Self::Login => OF_LOGIN,
+            Self::Session => OF_SESSION,
+        };
+        if self != Self::Startup
+            && let Some(kind) = bytes.first()
+            && !may_be.contains(kind)
+        {
+            return Err(Refused::no_message(&format!("invalid frontend message type {kind}")));
+        }
+        let before = self.before_length();
+        let length = bytes.get(before..).and_then(|rest| rest.first_chunk::<LENGTH_BYTES>());
+        let Some(length) = length.map(|length| i32::from_be_bytes(*length)) else { return Ok(None) };
+        match usize::try_from(length) {
+            Ok(length) if (LENGTH_BYTES..=most).contains(&length) => Ok(Some(before + length)),
+            _ => Err(Refused::no_message(&format!(
+                "invalid message length {length}; it may be {LENGTH_BYTES} to {most}"
+            ))),
+        }
+    }
+}
+
+/// What a client says next, in so many bytes at most; `None`: nothing more. Who stops waiting for it may not go on to
+/// read.
+pub(super) async fn next<T, S>(
+    socket: &mut Framed<T, PgWireMessageServerCodec<S>>,
+    most: usize,
+) -> io::Result<Option<Said>>
+where
+    T: AsyncRead + Unpin + 'static,
+{
+    let stage = Stage::of(socket.state());
+    let mut bytes = std::mem::take(socket.read_buffer_mut());
+    let length = loop {
+        match stage.length(&bytes, most) {
+            Ok(Some(length)) if bytes.len() >= length => break length,
+            Ok(_) => {}
+            Err(why) => return Ok(Some(Said::Lost(why))),
+        }
+        bytes.reserve(CHUNK_BYTES);
+        if socket.get_mut().read_buf(&mut bytes).await? == 0 {
+            return if bytes.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+        }
+    };
+    *socket.read_buffer_mut() = bytes.split_off(length);
+    Ok(Some(decoded(socket.codec_mut(), stage, bytes)))
+}
+
+/// One message, which is whole.
+fn decoded<S>(codec: &mut PgWireMessageServerCodec<S>, stage: Stage, mut message: BytesMut) -> Said {
+    let is_extended = stage == Stage::Session && EXTENDED.contains(&message[0]);
+    if stage == Stage::Session
+        && let Err(why) = check(message[0], &message[stage.before_length() + LENGTH_BYTES..])
+    {
+        return Said::Malformed(why.into(), is_extended);
+    }
+    match codec.decode(&mut message) {
+        Ok(Some(message)) => Said::Message(message),
+        Ok(None) => Said::Lost(Refused::no_message("the message is cut short")),
+        Err(why) => Said::Lost(why),
+    }
+}
+
+/// Refuses what is no message of a kind.
+fn check(kind: u8, body: &[u8]) -> Result<(), Refused> {
+    let mut body = Unread(body);
+    match kind {
+        b'Q' => body.text()?,
+        b'P' => {
+            body.text()?;
+            body.text()?;
+            let types = body.count()?;
+            body.skip(types * size_of::<u32>())?;
+        }
+        b'B' => {
+            body.text()?;
+            body.text()?;
+            body.formats()?;
+            for _ in 0..body.count()? {
+                body.value()?;
+            }
+            body.formats()?;
+        }
+        b'C' | b'D' => {
+            let [of] = body.array().ok_or_else(cut_short)?;
+            if !matches!(of, TARGET_TYPE_BYTE_STATEMENT | TARGET_TYPE_BYTE_PORTAL) {
+                return Err(Refused::protocol(&format!(
+                    "invalid message subtype {of}; S is a statement, P is a portal"
+                )));
+            }
+            body.text()?;
+        }
+        b'E' => {
+            body.text()?;
+            body.skip(size_of::<i32>())?;
+        }
+        b'f' => body.text()?,
+        // What is copied to a server that takes nothing is not read.
+        b'd' => return Ok(()),
+        _ => {}
+    }
+    if body.0.is_empty() { Ok(()) } else { Err(Refused::protocol("invalid message format")) }
+}
+
+/// Bytes that have not been read yet.
+pub(super) struct Unread<'a>(pub &'a [u8]);
+
+impl<'a> Unread<'a> {
+    /// So many of them; `None` if there are fewer.
+    pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(count)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    /// A number of so many bytes.
+    pub fn array<const BYTES: usize>(&mut self) -> Option<[u8; BYTES]> {
+        let (taken, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    /// A value with its length before it; `Some(None)`: it is null.
+    pub fn nullable(&mut self) -> Option<Option<&'a [u8]>> {
+        match i32::from_be_bytes(self.array()?) {
+            -1 => Some(None),
+            length => self.take(usize::try_from(length).ok()?).map(Some),
+        }
+    }
+
+    fn skip(&mut self, count: usize) -> Result<(), Refused> {
+        self.take(count).map(drop).ok_or_else(cut_short)
+    }
+
+    fn value(&mut self) -> Result<(), Refused> {
+        self.nullable().map(drop).ok_or_else(cut_short)
+    }
+
+    fn count(&mut self) -> Result<usize, Refused> {
+        self.array().map(|count| usize::from(u16::from_be_bytes(count))).ok_or_else(cut_short)
+    }
+
+    /// A text, which ends with a zero.
+    fn text(&mut self) -> Result<(), Refused> {
+        let end =
+            self.0.iter().position(|byte| *byte == 0).ok_or_else(|| Refused::protocol("invalid string in message"))?;
+        let text = self.take(end).ok_or_else(cut_short)?;
+        self.skip(1)?;
+        std::str::from_utf8(text).map(drop).map_err(|_| Refused::no_text())
+    }
+
+    /// Formats of values: text, or binary.
+    fn formats(&mut self) -> Result<(), Refused> {
+        for _ in 0..self.count()? {
+            let format = self.array().map(i16::from_be_bytes).ok_or_else(cut_short)?;
+            if !matches!(format, 0 | 1) {
+                return Err(Refused::value(&format!("unsupported format code: {format}; 0 is text, 1 is binary")));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn cut_short() -> Refused {
+    Refused::protocol("insufficient data left in message")
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion_postgres::pgwire::api::DefaultClient;
+    use datafusion_postgres::pgwire::error::ErrorInfo;
+    use futures::executor::block_on;
+
+    use super::*;
+
+    const MOST: usize = 64;
+
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(body.len() + LENGTH_BYTES).expect("it is short").to_be_bytes();
+        [&[kind][..], &length, body].concat()
+    }
+
+    /// What is read of a client who says this, in that state: messages as they are shown, and codes of errors.
+    fn read(said: &'static [u8], state: PgWireConnectionState) -> Vec<String> {
+        let client = DefaultClient::<()>::new(([127, 0, 0, 1], 1).into(), false);
+        let stream = tokio::io::join(said, tokio::io::sink());
+        let mut socket = Framed::new(stream, PgWireMessageServerCodec::new(client));
+        socket.set_state(state);
+        let mut all = Vec::new();
+        loop {
+            match block_on(next(&mut socket, MOST)) {
+                Ok(Some(Said::Message(message))) => all.push(format!("{message:?}")),
+                Ok(Some(Said::Malformed(why, is_extended))) => {
+                    all.push(format!("{} {is_extended}", ErrorInfo::from(why).code));
+                }
+                Ok(Some(Said::Lost(why))) => {
+                    let why = ErrorInfo::from(why);
+                    assert!(why.is_fatal(), "{why:?}");
+                    all.push(format!("lost {}", why.code));
+                    return all;
+                }
+                Ok(None) => return all,
+                Err(_) => {
+                    all.push("cut off".to_owned());
+                    return all;
+                }
+            }
+        }
+    }
+
+    fn session(said: Vec<u8>) -> Vec<String> {
+        read(said.leak(), PgWireConnectionState::ReadyForQuery)
+    }
+
+    #[test]
+    fn messages_are_read_one_after_the_other() {
+        let all = [
+            message(b'Q', b"select 1\0"),
+            message(b'P', b"s\0select $1\0\0\x01\0\0\0\x17"),
+            message(b'B', b"p\0s\0\0\x01\0\x01\0\x02\0\0\0\x01x\xff\xff\xff\xff\0\0"),
+            message(b'S', b""),
+        ];
+        let read = session(all.concat());
+        assert_eq!(read.len(), 4, "{read:?}");
+        for (read, kind) in read.iter().zip(["Query(", "Parse(", "Bind(", "Sync("]) {
+            assert!(read.starts_with(kind), "{read}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused_and_the_next_one_is_read() {
+        for (kind, body, code) in [
+            (b'Q', &b""[..], "08P01 false"),
+            (b'Q', b"select 1", "08P01 false"),
+            (b'Q', b"select 1\0more\0", "08P01 false"),
+            (b'Q', b"select '\xff'\0", "22021 false"),
+            (b'P', b"s\0select '\xff'\0\0\0", "22021 true"),
+            (b'P', b"s\0select 1\0\x7f\xff", "08P01 true"),
+            (b'B', b"\0\0\0\0\x7f\xff", "08P01 true"),
+            (b'B', b"\0\0\0\0\0\x01\xff\xff\xff\xf9\0\0", "08P01 true"),
+            (b'B', b"\0\0\0\x01\0\x07\0\0\0\0", "22023 true"),
+            (b'B', b"\0\0\0\0\0\0\0\x01\0\x07", "22023 true"),
+            (b'E', b"\0\0", "08P01 true"),
+            (b'D', b"", "08P01 true"),
+            (b'C', b"Qs\0", "08P01 true"),
+            (b'S', b"x", "08P01 false"),
+        ] {
+            let read = session([message(kind, body), message(b'H', b"")].concat());
+            assert_eq!(read[0], code, "{kind}: {body:?}");
+            assert!(read[1].starts_with("Flush("), "{read:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_on_from_ends_all() {
+        for said in [message(b'p', b"x\0"), message(b'F', b""), message(b'Q', &[b'x'; MOST]), b"Q\0\0\0\x03".to_vec()] {
+            assert_eq!(session(said), ["lost 08P01"]);
+        }
+        assert_eq!(session(b"Q\0\0\0\x09sel".to_vec()), ["cut off"]);
+        for said in [&b"p\0\0\0\0"[..], b"p\xff\xff\xff\xff", b"Q\0\0\0\x05\0", b"p\x7f\xff\xff\xff"] {
+            assert_eq!(read(said, PgWireConnectionState::AuthenticationInProgress), ["lost 08P01"], "{said:?}");
+        }
+        for said in [&b"GET / HTTP/1.1"[..], b"\0\0\0\0\0\x03\0\0", b"\xff\xff\xff\xff", b"\0\0\0\x08\0\x02\0\0"] {
+            assert_eq!(read(said, PgWireConnectionState::AwaitingStartup), ["lost 08P01"], "{said:?}");
+        }
+    }
+}
