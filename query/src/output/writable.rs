@@ -10,11 +10,13 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 pub(super) fn check(rows: &RecordBatch, options: &FormatOptions<'_>) -> Result<(), ArrowError> {
     let schema = rows.schema();
     let mut text = String::new();
+    // Within lists, too.
+    let options = options.clone().with_display_error(false);
     for (field, column) in schema.fields().iter().zip(rows.columns()) {
         if !has_part(field.data_type(), &DataType::is_temporal) {
             continue;
         }
-        let formatter = ArrayFormatter::try_new(column.as_ref(), options)?;
+        let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
         for row in 0..column.len() {
             text.clear();
             formatter.value(row).write(&mut text).map_err(|error| {

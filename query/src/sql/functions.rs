@@ -100,6 +100,7 @@ fn version_of(value: &ScalarValue) -> Option<Version> {
         ScalarValue::Int64(Some(version)) => Version::try_from(*version).ok(),
         ScalarValue::Int32(Some(version)) => Version::try_from(*version).ok(),
         ScalarValue::UInt64(Some(version)) => Some(*version),
-        _ => None,
+        // Programs write numbers in quotes, too.
+        value => value.try_as_str()??.parse().ok(),
     }
 }

@@ -11,7 +11,9 @@ const SHOWN_MAX: usize = 32;
 pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), LakeError> {
     let joined = tokens.windows(2).find_map(|two| match (&two[0].token, &two[1].token) {
         (Token::Number(number, _), Token::Word(Word { value, quote_style: None, .. })) => {
-            Some(format!("{number}{value}"))
+            // To PostgreSQL, `1#1` is an operation.
+            let is_letters = value.starts_with(|first: char| first.is_alphabetic() || first == '_');
+            is_letters.then(|| format!("{number}{value}"))
         }
         _ => None,
     });

@@ -281,7 +281,7 @@ mod tests {
             // What WITH names is not the table of that name that it reads, nor one that has a schema.
             "WITH clicks AS (SELECT * FROM clicks) SELECT (SELECT max(clicks.cost) FROM clicks), version()",
             "WITH clicks AS (SELECT 1) SELECT (SELECT max(clicks.cost) FROM public.clicks), version()",
-            "SELECT (WITH clicks AS (SELECT 1 AS a) SELECT a FROM clicks), (SELECT max(clicks.cost) FROM clicks), version()",
+            "SELECT (WITH clicks AS (SELECT 1 AS a) SELECT a FROM clicks) + (SELECT max(clicks.cost) FROM clicks), version()",
             "WITH RECURSIVE clicks AS (SELECT * FROM clicks) SELECT (SELECT max(clicks.cost) FROM clicks), version()",
             "SELECT (SELECT max(t.cost) FROM LATERAL totals(NULL, NULL) t), version()",
             // And nothing of it is when both are asked.

@@ -114,6 +114,7 @@ fn a_process_that_stands_still_is_ended_and_the_next_client_has_another() {
         String::from_utf8_lossy(&output.stdout).trim_end() == "6"
     });
     assert!(processes(folder.path()).iter().all(|id| !stopped.contains(id)), "{stopped:?} is there");
+    assert_eq!(session.asks("select 1;"), "");
     let said = session.last_words();
     assert!(said.contains("has ended"), "{said}");
     served.end();
