@@ -75,7 +75,7 @@ impl Opened {
         let path = real.unwrap_or_else(|| path.to_owned());
         let beside = (!is_special).then(|| beside(&path));
         let file = match &beside {
-            Some(beside) => File::create(beside),
+            Some(beside) => create_beside(beside),
             None => File::options().write(true).open(&path),
         };
         let file = BufWriter::new(file.map_err(|error| named(&path.display().to_string(), &error))?);
@@ -155,6 +155,13 @@ fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     path.with_file_name(name)
+}
+
+/// Makes that file. What another process of the same number has left there is in nobody's way; but where anyone may put
+/// files, a link that somebody has put there leads nowhere.
+fn create_beside(beside: &Path) -> io::Result<File> {
+    let _ = fs::remove_file(beside);
+    File::create_new(beside)
 }
 
 fn named(name: &str, error: &io::Error) -> io::Error {

@@ -109,6 +109,7 @@ fn text_of(file: &Path) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sees::Sees;
 
     /// SHA-256 of "password", and of "secret".
     const PASSWORD: &str = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8";
@@ -117,17 +118,22 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_changes_is_read_again() {
         let file = std::env::temp_dir().join(format!("clicklake-keys-{}", std::process::id()));
-        fs::write(&file, format!("{PASSWORD} spring")).expect("a disk");
+        fs::write(&file, format!("{PASSWORD} *")).expect("a disk");
         let keys = Keys::parse(&format!("{PASSWORD} spring")).expect("keys");
         let stop = CancellationToken::new();
-        let change = async {
-            fs::write(&file, format!("{SECRET} *\n")).expect("a disk");
+        let until_all_is_seen = async |key: &str| {
             let is_read = async {
-                while keys.sees("secret").is_none() {
+                while keys.sees(key) != Some(Sees::All) {
                     tokio::task::yield_now().await;
                 }
             };
             timeout(LOOK_EVERY * 20, is_read).await.expect("it is read soon");
+        };
+        let change = async {
+            // What is written from here on, only a later look finds.
+            until_all_is_seen("password").await;
+            fs::write(&file, format!("{SECRET} *\n")).expect("a disk");
+            until_all_is_seen("secret").await;
             assert_eq!(keys.sees("password"), None);
             stop.cancel();
         };

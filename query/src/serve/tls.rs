@@ -81,7 +81,8 @@ impl Tls {
                 if let Ok(looked) = timeout(LOOK_LIMIT, &mut looking).await {
                     return looked;
                 }
-                tracing::warn!(certificate = %self.certificate.display(), "its disk does not answer; the certificate stays what it was");
+                let certificate = self.certificate.display();
+                tracing::warn!(%certificate, "its disk does not answer; the certificate stays what it was");
                 looking.await
             };
             if let Some(Err(error)) = stop.run_until_cancelled(looked).await {

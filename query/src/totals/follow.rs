@@ -54,6 +54,8 @@ impl Followed {
             refresh(daily, lake, Table::ClicksDaily),
         );
         let (of_minutes, of_hours, of_days) = looked.await;
+        // As far as each has come: what was met is not kept until another one can be looked at, which may take days.
+        [minutes.as_mut(), hourly.as_mut(), daily.as_mut()].into_iter().flatten().for_each(FollowedTable::follow);
         let mut known = vec![of_minutes?, of_hours?, of_days?];
         // All were looked at at once, so what a roll-up was made of may be newer than what was found of its source:
         // it is there by now.

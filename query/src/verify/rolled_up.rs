@@ -84,7 +84,11 @@ impl RolledUps {
         for (table, version, changed) in levels {
             let Some(version) = version else { continue };
             match open::register(context, lake, (table, table.name()), Some(version)).await {
-                Err(QueryError::Lake(LakeError::Refused(why))) => this.unreadable.push(why),
+                Err(QueryError::Lake(LakeError::Refused(why))) => {
+                    this.unreadable.push(why);
+                    // What is made of it has nothing that it can be compared with.
+                    break;
+                }
                 registered => {
                     registered?;
                     this.compare(context, parameters, (table, version), changed, windows).await?;

@@ -47,16 +47,20 @@ pub(super) fn values(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<ScalarV
         let kind = known.as_ref().filter(|_| is_taken);
         let bound = wire_type(kind)?;
         let wire_of = theirs.as_ref().unwrap_or(&bound);
-        if let Some(Some(value)) = portal.parameters.get(place)
-            && portal.parameter_format.is_binary(place)
-        {
-            binary::check(wire_of, value)?;
+        if let Some(Some(value)) = portal.parameters.get(place) {
+            if portal.parameter_format.is_binary(place) {
+                binary::check(wire_of, value)?;
+            } else if *wire_of == Type::BOOL && value.is_empty() {
+                // The library takes it for false.
+                return Err(Refused::malformed("a truth value is written 't' or 'f', and is not empty").into());
+            }
         }
-        let list = own_list(portal, place, wire_of)?;
-        let is_own = list.is_some();
-        own.extend(list.map(|list| (place, list)));
+        let read = own_value(portal, place, wire_of)?;
+        let is_own = read.is_some();
+        own.extend(read.map(|value| (place, value)));
         wire.push(if is_own { Type::TEXT } else { bound });
-        kinds.push(kind.filter(|_| !is_own));
+        // Numbers are read with all of their digits, see `decimal`.
+        kinds.push(kind.filter(|kind| !is_own && !matches!(kind, DataType::Decimal128(..))));
     }
     let rest = (!own.is_empty()).then(|| without(portal, &own));
     let wire: Vec<_> = wire.iter().map(Some).collect();
@@ -65,14 +69,11 @@ pub(super) fn values(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<ScalarV
         return Err(Refused::protocol("parameters have numbers, not names").into());
     };
     let values = values.into_iter().zip(known).enumerate().map(|(place, (value, known))| {
-        let value = own.remove(&place).unwrap_or_else(|| match value.value {
+        let value = match own.remove(&place).unwrap_or(value.value) {
             value if *known == Some(DataType::Date32) => day(value),
-            // Its digits are counted without the zeros behind the point.
-            ScalarValue::Decimal128(digits, _, scale) if known.is_none() => {
-                ScalarValue::Decimal128(digits, DECIMAL128_MAX_PRECISION, scale)
-            }
+            ScalarValue::Decimal128(digits, _, scale) => decimal(digits, scale, known.as_ref()),
             value => value,
-        });
+        };
         is_taken_as_it_is(place, &value, portal.parameters.get(place).is_none_or(Option::is_none)).map(|()| value)
     });
     Ok(values.collect::<Result<Vec<_>, Refused>>()?)
@@ -91,10 +92,16 @@ fn is_taken_as_it_is(place: usize, value: &ScalarValue, is_null: bool) -> Result
     sendable::check_column(&name, &column)
 }
 
-/// A list of times, or of numbers of what is in the catalog, which the library does not read; or of texts that are
-/// written, of which it takes empty ones, and `"NULL"`, for null.
-fn own_list(portal: &Portal<Arc<Prepared>>, place: usize, wire: &Type) -> PgWireResult<Option<ScalarValue>> {
+/// What the library does not read as it is: a text, in which it takes two quotes for one, and some for lists; a list of
+/// times, or of numbers of what is in the catalog; or of texts that are written, of which it takes empty ones, and
+/// `"NULL"`, for null.
+fn own_value(portal: &Portal<Arc<Prepared>>, place: usize, wire: &Type) -> PgWireResult<Option<ScalarValue>> {
+    let bytes = || portal.parameters.get(place).and_then(Option::as_deref);
     let (kind, all): (_, Option<Vec<_>>) = match *wire {
+        // Of these, both formats are the text itself.
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN => {
+            return Ok(Some(ScalarValue::Utf8(text(bytes())?)));
+        }
         Type::TIMESTAMPTZ_ARRAY => {
             let all = portal.parameter::<Vec<Option<DateTime<FixedOffset>>>>(place, wire)?;
             let micros = |time: Option<DateTime<FixedOffset>>| time.map(|time| time.timestamp_micros());
@@ -115,7 +122,7 @@ fn own_list(portal: &Portal<Arc<Prepared>>, place: usize, wire: &Type) -> PgWire
         }
         Type::TEXT_ARRAY | Type::VARCHAR_ARRAY if !portal.parameter_format.is_binary(place) => {
             let read = |text: String| elements(&text).ok_or_else(|| Refused::malformed("an array is written '{a,b}'"));
-            let all = portal.parameter::<String>(place, &Type::TEXT)?.map(read).transpose()?;
+            let all = text(bytes())?.map(read).transpose()?;
             (DataType::Utf8, all.map(|all| all.into_iter().map(ScalarValue::Utf8).collect()))
         }
         Type::OID_ARRAY => {
@@ -129,6 +136,30 @@ fn own_list(portal: &Portal<Arc<Prepared>>, place: usize, wire: &Type) -> PgWire
         Some(all) => ScalarValue::List(ScalarValue::new_list_nullable(&all, &kind)),
         None => ScalarValue::new_null_list(kind, true, 1),
     }))
+}
+
+/// A text, as it was sent.
+fn text(bytes: Option<&[u8]>) -> Result<Option<String>, Refused> {
+    bytes.map(|bytes| std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Refused::no_text())).transpose()
+}
+
+/// A number with all of its digits: with as many behind the point as what it stands beside has, unless it has more. The
+/// library would round it to so many; and it counts digits without the zeros behind the point.
+fn decimal(digits: Option<i128>, scale: i8, known: Option<&DataType>) -> ScalarValue {
+    let as_it_is = ScalarValue::Decimal128(digits, DECIMAL128_MAX_PRECISION, scale);
+    let Some(DataType::Decimal128(most, behind)) = known else { return as_it_is };
+    if *behind < scale {
+        return as_it_is;
+    }
+    let times = 10_i128.checked_pow(u32::from(behind.abs_diff(scale)));
+    match (digits, times) {
+        (None, _) => ScalarValue::Decimal128(None, *most, *behind),
+        (Some(digits), Some(times)) => match digits.checked_mul(times) {
+            Some(digits) => ScalarValue::Decimal128(Some(digits), *most, *behind),
+            None => as_it_is,
+        },
+        (Some(_), None) => as_it_is,
+    }
 }
 
 /// The same without these values, of which nothing is said either.
@@ -170,6 +201,29 @@ mod tests {
             let why = taken(&value, false).expect_err("it has a zero in it").to_string();
             assert!(why.starts_with("$1: a text has a zero in it"), "{why}");
         }
+    }
+
+    #[test]
+    fn a_text_is_what_was_sent() {
+        for sent in ["", "it''s", "{a,b}", "\\'"] {
+            assert_eq!(text(Some(sent.as_bytes())), Ok(Some(sent.to_owned())), "{sent}");
+        }
+        assert_eq!(text(None), Ok(None));
+        assert_eq!(text(Some(&b"\xff"[..])), Err(Refused::no_text()));
+    }
+
+    #[test]
+    fn a_number_keeps_its_digits() {
+        let (cents, whole) = (DataType::Decimal128(10, 2), DataType::Decimal128(38, 0));
+        let number = |digits, most, scale| ScalarValue::Decimal128(Some(digits), most, scale);
+        assert_eq!(decimal(Some(5), 3, Some(&cents)), number(5, 38, 3), "0.005");
+        assert_eq!(decimal(Some(105), 1, Some(&whole)), number(105, 38, 1), "10.5");
+        assert_eq!(decimal(Some(105), 1, Some(&cents)), number(1_050, 10, 2));
+        assert_eq!(decimal(Some(5), 2, None), number(5, 38, 2));
+        assert_eq!(decimal(Some(5), 2, Some(&DataType::Int64)), number(5, 38, 2));
+        assert_eq!(decimal(None, 0, Some(&cents)), ScalarValue::Decimal128(None, 10, 2));
+        let (long, many) = (i128::MAX / 2, DataType::Decimal128(38, 20));
+        assert_eq!(decimal(Some(long), 0, Some(&many)), number(long, 38, 0));
     }
 
     #[test]

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion_postgres::pgwire::api::auth::finish_authentication;
-use datafusion_postgres::pgwire::api::{ClientInfo, DefaultClient, NoopHandler, PgWireConnectionState};
+use datafusion_postgres::pgwire::api::{ClientInfo, DefaultClient, NoopHandler, PgWireConnectionState, Type};
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::extendedquery::{
     Bind, Close, TARGET_TYPE_BYTE_PORTAL, TARGET_TYPE_BYTE_STATEMENT,
 };
+use datafusion_postgres::pgwire::messages::response::TransactionStatus;
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage, ProtocolVersion};
 use datafusion_postgres::pgwire::tokio::server::{PgWireMessageServerCodec, process_error, process_message};
 use futures::{FutureExt, SinkExt};
@@ -50,6 +51,17 @@ const LAST_LIMIT: Duration = Duration::from_secs(1);
 
 /// Bytes of a message: statements are shorter by far, and so is what is bound to their parameters.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
+
+/// How long a transaction may be idle: its process makes room for no other key as long as it is there.
+const TRANSACTION_LIMIT: Duration = Duration::from_secs(600);
+
+/// What is said to who has rows open and does not ask for them.
+const UNREAD: (&str, &str) =
+    ("57P05", "rows that were begun were not asked for in time, which ended the session; read them sooner");
+
+/// What is said to who leaves a transaction open.
+const IN_TRANSACTION: (&str, &str) =
+    ("25P03", "a transaction was idle for ten minutes, which ended the session; end transactions, or use autocommit");
 
 type Socket = Framed<UnixStream, PgWireMessageServerCodec<Arc<Prepared>>>;
 
@@ -98,11 +110,17 @@ fn begun(stream: UnixStream, client: &Client) -> Socket {
 
 async fn serve(answers: &Arc<Answers>, socket: &mut Socket, stop: &CancellationToken) -> io::Result<()> {
     loop {
-        let idle = answers.is_holding().then(|| Instant::now() + STATEMENT_LIMIT);
+        let held = match socket.transaction_status() {
+            _ if answers.is_holding() => Some((STATEMENT_LIMIT, UNREAD)),
+            TransactionStatus::Idle => None,
+            TransactionStatus::Transaction | TransactionStatus::Error => Some((TRANSACTION_LIMIT, IN_TRANSACTION)),
+        };
+        let (limit, (code, why)) = held.unwrap_or_default();
+        let until = Instant::now() + limit;
         let said = tokio::select! {
             biased;
-            () = stop.cancelled() => return farewell(socket).await,
-            () = sleep_until(idle.unwrap_or_else(Instant::now)), if idle.is_some() => return Ok(()),
+            () = stop.cancelled() => return farewell(socket, Refused::stopping()).await,
+            () = sleep_until(until), if held.is_some() => return farewell(socket, Refused::lost(code, why)).await,
             said = next(socket, MESSAGE_BYTES_MAX) => said,
         };
         let Some(said) = said? else { return Ok(()) };
@@ -174,19 +192,24 @@ async fn heed(answers: &Arc<Answers>, socket: &mut Socket, message: PgWireFronte
 fn kept_by(message: &PgWireFrontendMessage) -> Option<(Kind, String, usize)> {
     match message {
         PgWireFrontendMessage::Parse(parse) => {
-            Some((Kind::Statement, parse.name.clone().unwrap_or_default(), parse.query.len()))
+            let (name, types) = (parse.name.clone().unwrap_or_default(), parse.type_oids.len());
+            let bytes = name.len() + parse.query.len() + size_of::<Option<Type>>() * types;
+            Some((Kind::Statement, name, bytes))
         }
         PgWireFrontendMessage::Bind(bind) => {
-            Some((Kind::Portal, bind.portal_name.clone().unwrap_or_default(), bytes_of(bind)))
+            let name = bind.portal_name.clone().unwrap_or_default();
+            let bytes = name.len() + bytes_of(bind);
+            Some((Kind::Portal, name, bytes))
         }
         _ => None,
     }
 }
 
-/// Bytes of the values that are bound.
+/// Bytes of the values that are bound, and of their formats and those of the columns.
 fn bytes_of(bind: &Bind) -> usize {
     let values = bind.parameters.iter().flatten().map(|value| value.len()).sum::<usize>();
-    values + size_of::<Option<bytes::Bytes>>() * bind.parameters.len()
+    let formats = bind.parameter_format_codes.len() + bind.result_column_format_codes.len();
+    values + size_of::<Option<bytes::Bytes>>() * bind.parameters.len() + size_of::<i16>() * formats
 }
 
 /// Takes note of what is closed.
@@ -200,10 +223,10 @@ fn forget(answers: &Answers, close: &Close) {
     answers.forget(kind, Some(name));
 }
 
-/// Sends an idle client away.
-async fn farewell(socket: &mut Socket) -> io::Result<()> {
+/// Sends an idle client away, and says why.
+async fn farewell(socket: &mut Socket, why: PgWireError) -> io::Result<()> {
     if matches!(socket.state(), PgWireConnectionState::ReadyForQuery) {
-        let last = PgWireBackendMessage::ErrorResponse(ErrorInfo::from(Refused::stopping()).into());
+        let last = PgWireBackendMessage::ErrorResponse(ErrorInfo::from(why).into());
         // Who does not read it by now is gone.
         let _ = timeout(LAST_LIMIT, socket.send(last)).await;
     }

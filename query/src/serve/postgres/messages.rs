@@ -112,8 +112,10 @@ where
             return if bytes.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         }
     };
-    *socket.read_buffer_mut() = bytes.split_off(length);
-    Ok(Some(decoded(socket.codec_mut(), stage, bytes)))
+    // A copy: what is kept of a message would keep all that was read with it.
+    let message = BytesMut::from(&bytes.split_to(length)[..]);
+    *socket.read_buffer_mut() = bytes;
+    Ok(Some(decoded(socket.codec_mut(), stage, message)))
 }
 
 /// One message, which is whole.

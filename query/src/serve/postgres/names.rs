@@ -8,7 +8,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::sql::sqlparser::ast::{Expr, Function, Ident, Query, Select, SelectItem, SetExpr, Statement};
+use datafusion::sql::sqlparser::ast::{
+    DataType as SqlType, Expr, Function, Ident, Query, Select, SelectItem, SetExpr, Statement,
+};
 use datafusion_postgres::arrow_pg::datatypes::PG_OID_ALIAS_KEY;
 
 use super::adapted::arguments;
@@ -23,13 +25,14 @@ const UNNAMED: &str = "?column?";
 const NUMBERED: char = '\u{e000}';
 
 /// Names of types in SQL, and those in `pg_type`.
-const TYPES: [(&str, &str); 13] = [
+const TYPES: [(&str, &str); 14] = [
     ("bigint", "int8"),
     ("boolean", "bool"),
     ("character varying", "varchar"),
     ("character", "bpchar"),
     ("decimal", "numeric"),
     ("double precision", "float8"),
+    ("float", "float8"),
     ("int", "int4"),
     ("integer", "int4"),
     ("real", "float4"),
@@ -153,10 +156,10 @@ fn figured(expr: &Expr) -> Option<String> {
         Expr::CompoundIdentifier(names) => return names.last().map(|name| name.value.clone()),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => return figured(inner),
         Expr::Function(function) => return of_function(function),
-        Expr::Cast { expr, data_type, .. } => return figured(expr).or_else(|| Some(listed_as(&data_type.to_string()))),
-        Expr::TypedString(typed) => return Some(listed_as(&typed.data_type.to_string())),
+        Expr::Cast { expr, data_type, .. } => return strong(expr).or_else(|| Some(of_type(data_type))),
+        Expr::TypedString(typed) => return Some(of_type(&typed.data_type)),
         Expr::Case { else_result, .. } => {
-            return else_result.as_deref().and_then(figured).or_else(|| Some("case".to_owned()));
+            return else_result.as_deref().and_then(strong).or_else(|| Some("case".to_owned()));
         }
         Expr::Subquery(query) => {
             return match first(query)?.projection.first()? {
@@ -179,6 +182,29 @@ fn figured(expr: &Expr) -> Option<String> {
         _ => return None,
     };
     Some(known.to_owned())
+}
+
+/// The same, unless it gives way to that of a type, or of a CASE, around it.
+fn strong(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Nested(inner) | Expr::Collate { expr: inner, .. } | Expr::Cast { expr: inner, .. } => strong(inner),
+        Expr::Case { else_result, .. } => else_result.as_deref().and_then(strong),
+        Expr::TypedString(_) | Expr::Interval(_) => None,
+        expr => figured(expr),
+    }
+}
+
+/// The name of a type, however long its values are, or of that of the elements of a list.
+fn of_type(kind: &SqlType) -> String {
+    let written = kind.to_string();
+    let element = written.split('[').next().unwrap_or_default();
+    match element.split_once('(') {
+        Some((name, rest)) => {
+            let behind = rest.split_once(')').map_or("", |(_, behind)| behind);
+            listed_as(&format!("{name}{behind}"))
+        }
+        None => listed_as(element),
+    }
 }
 
 /// The name of a function, unless it stands for a query in the place of a value.
@@ -232,6 +258,12 @@ mod tests {
             (
                 "select extract(hour from event_time), date '2026-03-07', interval '1 day' from clicks",
                 vec!["extract", "date", "interval"],
+            ),
+            ("select 'a'::text::varchar, cast(case when true then 1 end as int)", vec!["varchar", "int4"]),
+            ("select case when true then 1 else 2::int end, max(clicks)::int from clicks", vec!["case", "max"]),
+            (
+                "select 1::numeric(10, 2), null::text[], null::timestamp(3) with time zone",
+                vec!["numeric", "text", "timestamptz"],
             ),
             ("select coalesce(ad_id, 'x'), upper(trim(ad_id)) from clicks", vec!["coalesce", "upper"]),
             ("select (select nspname from pg_namespace) from pg_class", vec!["nspname"]),

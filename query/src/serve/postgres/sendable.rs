@@ -1,6 +1,7 @@
 //! What of a column PostgreSQL's protocol has no words for: times beyond those that are written, which the library
 //! would write as null or as others, and texts with a zero in them, where clients end them.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray};
@@ -13,11 +14,15 @@ use arrow::datatypes::{
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use arrow::temporal_conversions::as_datetime;
+use chrono::Datelike;
 
 use super::errors::Refused;
 
 /// Seconds of a day: a time is within one.
 const DAY_SECONDS: i64 = 86_400;
+
+/// Years that are written as PostgreSQL writes them: the library has a sign before those that are earlier or later.
+const YEARS: RangeInclusive<i32> = 1..=9_999;
 
 /// What cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +134,7 @@ where
     T: ArrowPrimitiveType,
     T::Native: Into<i64>,
 {
-    are_right::<T>(column, |value| as_datetime::<T>(value).is_some())
+    are_right::<T>(column, |value| as_datetime::<T>(value).is_some_and(|time| YEARS.contains(&time.year())))
 }
 
 /// Whether times are of one day, of whose seconds each has so many parts.
@@ -174,6 +179,9 @@ mod tests {
         assert!(is_sent(Time64NanosecondArray::from(vec![0, day - 1])));
         assert!(is_sent(Int64Array::from(vec![i64::MIN, i64::MAX])));
         assert!(is_sent(DurationSecondArray::from(vec![i64::MAX / 1_000_000])));
+        assert!(is_sent(TimestampSecondArray::from(vec![-62_135_596_800])), "the first second of the first year");
+        assert!(!is_sent(TimestampSecondArray::from(vec![-62_135_596_801])), "it would be written with a sign");
+        assert!(!is_sent(TimestampSecondArray::from(vec![253_402_300_800])), "so would that");
         assert!(!is_sent(TimestampSecondArray::from(vec![Some(0), None, Some(99_999_999_999_999)])));
         assert!(!is_sent(TimestampMillisecondArray::from(vec![i64::MAX])));
         assert!(!is_sent(TimestampMicrosecondArray::from(vec![i64::MAX]).with_timezone("UTC")));

@@ -254,8 +254,10 @@ impl Workers {
                 if running.processes.len() >= processes_max(self.memory) {
                     let uses = running.processes.iter().map(|(_, process)| (process.idle(), process.resting()));
                     let at = gives_way(uses).ok_or_else(Refused::too_many_keys)?;
-                    let (_, process) = running.processes.swap_remove(at);
+                    // It is forgotten as one that has ended, and how busy it was is not.
+                    let (_, process) = &running.processes[at];
                     process.end(if process.idle().is_some() { Why::Idle } else { Why::GaveWay });
+                    running.forget_ended();
                 }
                 let process = self.start(&mut running, who).map_err(|error| {
                     warn!(%error, "a process of SQL cannot be started");
