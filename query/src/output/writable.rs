@@ -19,10 +19,11 @@ pub(super) fn check(rows: &RecordBatch, options: &FormatOptions<'_>) -> Result<(
         let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
         for row in 0..column.len() {
             text.clear();
-            formatter.value(row).write(&mut text).map_err(|error| {
+            // What Arrow says of it is no more than that.
+            formatter.value(row).write(&mut text).map_err(|_| {
                 let name = field.name().escape_debug();
                 let why = "cannot be written as a time; cast it to BIGINT, or leave it out";
-                ArrowError::CastError(format!("a value of column {name} {why}: {error}"))
+                ArrowError::CastError(format!("a value of column {name} {why}"))
             })?;
         }
     }
@@ -126,7 +127,9 @@ mod tests {
                         continue;
                     }
                     let why = written.expect_err(&kind.to_string());
-                    assert!(why.contains("Failed to convert") && why.lines().count() == 1, "{why}");
+                    let is_said =
+                        ["Failed to convert", "cannot be written as a time"].iter().any(|said| why.contains(said));
+                    assert!(is_said && why.lines().count() == 1, "{why}");
                 }
             }
         }
