@@ -123,7 +123,8 @@ impl Lake {
         }
     }
 
-    /// That it lacks a table, and what makes it. One that backfill would have made may be a slip of the pen.
+    /// Builds the error for a table that the lake does not have. It names the command that makes the table; the name
+    /// of a table that backfill would make may also be misspelled.
     pub fn lacks(&self, table: Table) -> LakeError {
         let makes = match table {
             Table::Shadow(_) => {

@@ -107,7 +107,7 @@ pub(super) fn has_topic(consumer: &BaseConsumer<GroupContext>, options: &KafkaOp
     code.map_or(Ok(()), |code| Err(refused(options, code, &code)))
 }
 
-/// That no broker answers, and what to do about it.
+/// Builds the error for brokers that do not answer. It names their address and the flag that sets it.
 fn unreachable(servers: &str, reason: &dyn fmt::Display) -> SourceError {
     SourceError::Failed(format!("cannot reach kafka at {servers}: {reason}; --bootstrap-servers says where it is"))
 }

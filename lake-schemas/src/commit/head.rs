@@ -34,7 +34,7 @@ impl Head {
         self.txns.get(app_id).copied()
     }
 
-    /// All values.
+    /// Iterates over all transaction identifiers with their values.
     pub(super) fn txns(&self) -> impl Iterator<Item = (&str, i64)> {
         self.txns.iter().map(|(app_id, value)| (app_id.as_str(), *value))
     }

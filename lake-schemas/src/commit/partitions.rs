@@ -17,12 +17,12 @@ use crate::time::EventTime;
 pub struct Partitions {
     /// Where each of them stands. One that has had no message yet stands nowhere.
     pub stands: BTreeMap<TopicPartition, Stand>,
-    /// Those of topics that are over.
+    /// Partitions of retired topics, which are no longer waited for.
     pub retired: BTreeSet<TopicPartition>,
 }
 
 impl Partitions {
-    /// Those that may still bring clicks, and where they stand.
+    /// Iterates over the partitions that may still bring clicks, with the stand of each.
     pub fn waited_for(&self) -> impl Iterator<Item = (&TopicPartition, Stand)> {
         let waited_for = self.stands.iter().filter(|(partition, _)| !self.retired.contains(*partition));
         waited_for.map(|(partition, stand)| (partition, *stand))

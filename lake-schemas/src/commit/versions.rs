@@ -115,11 +115,11 @@ impl LogFiles {
 /// What a file of a version is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Its entry.
+    /// The log entry that makes the version.
     Entry,
     /// A checkpoint of it, or a part of one.
     Checkpoint,
-    /// Something else.
+    /// A file of the log that is neither an entry nor a checkpoint.
     Other,
 }
 

@@ -52,8 +52,8 @@ pub(crate) enum Order {
 }
 
 impl Order {
-    /// That of the store at an address: folders list as they are kept, and so do directory buckets of S3. All others
-    /// that hold lakes list by name, as S3 has it for general purpose buckets.
+    /// Determines the order in which the store at an address lists names. Folders and S3 directory buckets list in an
+    /// order of their own; all other stores list by name, as S3 does for general purpose buckets.
     pub fn at(url: &Url) -> Self {
         let is_of_directories = |host: &str| host.contains("--x-s3") || host.contains("-xa-s3");
         let is_own = url.scheme() == "file" || url.host_str().is_some_and(is_of_directories);

@@ -12,10 +12,10 @@ use crate::sql::is_in_lake;
 /// Where a result goes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Destination {
-    /// Standard output.
+    /// To standard output.
     #[default]
     Standard,
-    /// A file.
+    /// To the file at a path, which replaces one that is there.
     File(PathBuf),
 }
 
@@ -49,7 +49,7 @@ pub enum Opened {
         /// The bytes of a character that is not whole yet.
         pending: Vec<u8>,
     },
-    /// A file.
+    /// To a file that is written beside its final place first.
     File(Box<Written>),
 }
 
@@ -63,7 +63,7 @@ pub struct Written {
 }
 
 impl Opened {
-    /// Standard output.
+    /// Opens standard output, which escapes control characters if it is a terminal.
     pub fn standard() -> Self {
         if Destination::Standard.is_terminal() { Self::Terminal { pending: Vec::new() } } else { Self::Standard }
     }

@@ -127,7 +127,7 @@ impl Counts {
 
 /// A row, as it stands in a table of text.
 pub(super) trait Row: Serialize {
-    /// Whose it is, or of when, if it says so.
+    /// Returns the name of the ad or campaign, or the start of the window, if the row has one.
     fn named(&self) -> Option<&str>;
 
     /// What was counted.
@@ -157,7 +157,7 @@ pub(super) struct WindowRow {
     window_start: String,
     #[serde(skip)]
     pub start: EventTime,
-    /// Its clicks.
+    /// Number of clicks, as an integer, for the plot.
     #[serde(skip)]
     pub clicks: i64,
     #[serde(flatten)]
@@ -221,7 +221,7 @@ pub(super) enum TopRow {
 }
 
 impl Of {
-    /// Of an answer to a question.
+    /// Describes which clicks an answer to a question counts.
     pub fn answer(at: &StandsAt, question: &Question) -> Self {
         let to = question.to;
         // Offsets tell how much everyone has. The version has one cut, and names it.

@@ -139,7 +139,7 @@ pub(super) enum TopBy {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
 pub(super) struct TopAsked {
-    /// What is compared: ads, by default, or campaigns.
+    /// Kind of name that is ranked: ads by default, or campaigns.
     #[param(inline)]
     by: Option<TopBy>,
     /// Number of rows; 10 by default, 1,000 at most.

@@ -60,7 +60,7 @@ pub(super) enum Why {
     Memory,
     /// A statement took more of a stack than there is.
     Stack,
-    /// Something else.
+    /// The process crashed, for a reason that is none of the others.
     Crashed,
 }
 
