@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use lake::pins::PinName;
 use lake_schemas::minute::Dimension;
-use lake_schemas::pins::PinName;
 use lake_schemas::table::ShadowName;
 use lake_schemas::{EventTime, Table};
 

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lake_schemas::commit::TableLog;
+use lake::commit::TableLog;
 use lake_schemas::{Table, TopicPartition};
 use localstack::produce::Load;
 use tokio::time::{Instant, sleep};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use ingest::drive::DriveError;
-use lake_schemas::job::SourceError;
+use ingest::source::SourceError;
+use lake::Lake;
+use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
-use lake_schemas::{Lake, Table};
 use object_store::memory::InMemory;
 use query::verify::{Question, verify};
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ingest::drive::Pace;
 use ingest::kafka::KafkaOptions;
 use ingest::{Run, Until};
-use lake_schemas::commit::TableLog;
+use lake::commit::TableLog;
 use lake_schemas::{Stand, Table, TopicPartition};
 use localstack::produce::Load;
 use rdkafka::admin::AdminOptions;

@@ -5,8 +5,9 @@ use std::fs::File;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use lake_schemas::commit::TableLog;
-use lake_schemas::{Lake, Stand, Table};
+use lake::Lake;
+use lake::commit::TableLog;
+use lake_schemas::{Stand, Table};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

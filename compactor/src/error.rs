@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use lake_schemas::{LakeError, Table};
+use lake::LakeError;
+use lake_schemas::Table;
 
 /// Why a round did not do everything. Whatever it has done stays done.
 #[derive(Debug, thiserror::Error)]

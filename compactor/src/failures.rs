@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use lake_schemas::LakeError;
+use lake::LakeError;
 use tracing::{info, warn};
 
 use crate::error::CompactError;

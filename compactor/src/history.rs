@@ -15,9 +15,10 @@ use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lake_schemas::Lake;
-use lake_schemas::commit::{Deletes, TableLog, Version};
-use lake_schemas::pins::{self, Pins};
+use lake::Lake;
+use lake::commit::{Deletes, TableLog};
+use lake::pins::{self, Pins};
+use lake_schemas::table::Version;
 use tokio::time::Instant;
 use tracing::warn;
 

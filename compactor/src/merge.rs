@@ -11,10 +11,11 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use deltalake::kernel::Add;
 use futures::TryStreamExt;
-use lake_schemas::commit::{Commit, CommitId, Outcome, TableLog, Version};
-use lake_schemas::files::{Encoder, discard};
-use lake_schemas::table::column;
-use lake_schemas::{Folder, LakeError, RawFile, Statistics, Table, TopicPartition, read};
+use lake::commit::{Commit, CommitId, Outcome, TableLog};
+use lake::files::{Encoder, discard};
+use lake::{LakeError, RawFile, Statistics, read};
+use lake_schemas::table::{Version, column};
+use lake_schemas::{Folder, Table, TopicPartition};
 use tracing::warn;
 
 use crate::bins::{Growth, bins};
@@ -190,7 +191,7 @@ impl Merge<'_> {
         let left_alone = self.setbacks.files(table);
         let mut groups: BTreeMap<(Folder, String), Vec<(i64, Add)>> = BTreeMap::new();
         for file in live {
-            let Some(folder) = Folder::of(table, &file) else { continue };
+            let Some(folder) = Folder::named(table, &file.partition_values) else { continue };
             if let Some((of, order)) = place(table, &file) {
                 groups.entry((folder, of)).or_default().push((order, file));
             }

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
+use lake::commit::{Cleaned, ForeignChange};
 use lake_schemas::Table;
-use lake_schemas::commit::{Cleaned, ForeignChange, Version};
+use lake_schemas::table::Version;
 
 const BYTES_PER_MB: f64 = 1e6;
 

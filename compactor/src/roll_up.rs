@@ -8,11 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deltalake::kernel::Add;
-use lake_schemas::commit::{Changed, Commit, Move, Outcome, TableLog, Version};
-use lake_schemas::files::discard;
+use lake::Statistics;
+use lake::commit::{Changed, Commit, Move, Outcome, TableLog};
+use lake::files::discard;
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::{cut_of, rolled_up_from, source_version};
-use lake_schemas::{Folder, Statistics, Table};
+use lake_schemas::table::Version;
+use lake_schemas::{Folder, Table};
 use tokio::time::Instant;
 
 use crate::error::CompactError;
@@ -113,14 +115,14 @@ impl RollUp<'_> {
         let is_altering = self.target.parameters()? != self.source.parameters()?;
         let live = self.target.live_files().await?;
         // A file in no known folder does not say which windows it holds, so all windows are summed again.
-        let is_whole = live.iter().all(|file| Folder::of(target, file).is_some());
+        let is_whole = live.iter().all(|file| Folder::named(target, &file.partition_values).is_some());
         let changed = match known {
             Some(from) if is_whole && !is_altering => self.source.changed(from, to).await?,
             _ => Changed::Anything,
         };
         let mut sources: BTreeMap<i64, Vec<Add>> = BTreeMap::new();
         for file in self.source.live_files().await? {
-            if let Some(folder) = Folder::of(self.source.table(), &file) {
+            if let Some(folder) = Folder::named(self.source.table(), &file.partition_values) {
                 sources.entry(folder.start_ms()).or_default().push(file);
             }
         }
@@ -176,7 +178,7 @@ impl RollUp<'_> {
             }
         }
         let others = plan.removes.iter().filter(|_| plan.is_partial).filter_map(|file| {
-            let folder = Folder::of(target.table, file)?;
+            let folder = Folder::named(target.table, &file.partition_values)?;
             let windows = plan.windows.get(&folder)?;
             let starts = Statistics::of(file).window_starts();
             let is_summed = starts.is_some_and(|(first, last)| first == last && windows.contains(&first));
@@ -192,7 +194,9 @@ impl RollUp<'_> {
 
 /// Whether a file of a table may hold any of these windows. One without statistics may hold all windows of its folder.
 fn holds_any(windows: &BTreeMap<Folder, BTreeSet<i64>>, table: Table, file: &Add) -> bool {
-    let Some(windows) = Folder::of(table, file).and_then(|folder| windows.get(&folder)) else { return false };
+    let Some(windows) = Folder::named(table, &file.partition_values).and_then(|folder| windows.get(&folder)) else {
+        return false;
+    };
     let stated = Statistics::of(file).window_starts();
     stated.is_none_or(|(first, last)| windows.range(first..=last).next().is_some())
 }

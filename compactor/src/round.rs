@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
-use lake_schemas::commit::{Deletes, TableLog, Version};
+use lake::Lake;
+use lake::commit::{Deletes, TableLog};
 use lake_schemas::stand::rolled_up_from;
-use lake_schemas::{Folder, Lake, Table};
+use lake_schemas::table::Version;
+use lake_schemas::{Folder, Table};
 use tokio::time::Instant;
 
 use crate::error::CompactError;
@@ -176,7 +178,8 @@ impl Compactor {
             }
             None => {
                 let live = source.live_files().await?;
-                let folders: BTreeSet<_> = live.iter().filter_map(|file| Folder::of(source.table(), file)).collect();
+                let folders: BTreeSet<_> =
+                    live.iter().filter_map(|file| Folder::named(source.table(), &file.partition_values)).collect();
                 folders.len()
             }
         };

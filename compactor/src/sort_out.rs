@@ -15,11 +15,12 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use deltalake::kernel::Add;
 use futures::TryStreamExt;
-use lake_schemas::commit::{Commit, Outcome, TableLog};
-use lake_schemas::files::{Encoder, discard};
-use lake_schemas::path::{is_own, may_be_earlier, path_of};
+use lake::commit::{Commit, Outcome, TableLog};
+use lake::files::{Encoder, discard};
+use lake::path::{is_own, may_be_earlier, path_of};
+use lake::{LakeError, RawFile, read};
 use lake_schemas::table::column;
-use lake_schemas::{LakeError, RawFile, Table, TopicPartition, read};
+use lake_schemas::{Table, TopicPartition};
 
 use crate::error::CompactError;
 use crate::failures::Failures;

@@ -20,7 +20,7 @@ use datafusion::prelude::DataFrame;
 use deltalake::kernel::Add;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
-use lake_schemas::files::Encoder;
+use lake::files::Encoder;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::table::column;
 use lake_schemas::{Folder, Table, exact};
@@ -193,9 +193,10 @@ mod tests {
     use arrow::array::{Int32Array, Int64Array, StringArray, new_null_array};
     use arrow::compute::concat_batches;
     use arrow::datatypes::Int64Type;
-    use lake_schemas::path::path_of;
+    use lake::path::path_of;
+    use lake::{files, read};
+    use lake_schemas::EventTime;
     use lake_schemas::table::timestamp;
-    use lake_schemas::{EventTime, files, read};
     use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
 
@@ -286,7 +287,7 @@ mod tests {
         }
         let path = inputs[1].file.path.clone();
         store.delete(&path_of(&path).expect("a path")).await.expect("memory");
-        let folder = Folder::of(Table::ClicksMinute, &inputs[0].file).expect("a folder");
+        let folder = Folder::named(Table::ClicksMinute, &inputs[0].file.partition_values).expect("a folder");
         let folder = Folder::at(Table::ClicksHourly, folder.start_ms());
         let summing = Summing::new(Table::ClicksHourly, Parameters::default(), 64 << 20).expect("a session");
         assert_eq!(summing.unread(), None);

@@ -3,8 +3,9 @@
 use std::error::Error;
 use std::time::Duration;
 
-use lake_schemas::files::UNCOMMITTED_AGE_MAX;
-use lake_schemas::{LakeError, Result, Table};
+use lake::files::UNCOMMITTED_AGE_MAX;
+use lake::{LakeError, Result};
+use lake_schemas::Table;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -92,9 +93,8 @@ pub(crate) async fn until_there<T, F: Future<Output = Result<T, DriveError>>>(
 mod tests {
     use std::cell::Cell;
 
-    use lake_schemas::job::SourceError;
-
     use super::*;
+    use crate::source::SourceError;
 
     fn lost() -> DriveError {
         LakeError::store("opening it", "no answer").into()

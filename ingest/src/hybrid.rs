@@ -11,12 +11,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lake_schemas::job::{LogBatch, Room, Signal, Source, SourceError, Start};
-use lake_schemas::{LakeError, TopicPartition};
+use lake::LakeError;
+use lake_schemas::TopicPartition;
+use lake_schemas::job::LogBatch;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::replay::{LiveLog, RawTable, Replay};
+use crate::source::{Room, Signal, Source, SourceError, Start};
 
 /// Batches on their way from the replays to the loop.
 const BATCHES_MAX: usize = 8;

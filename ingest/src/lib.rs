@@ -1,8 +1,9 @@
 //! Both ends of the log, and the one loop that drives operators and commits.
 //!
-//! [`kafka`] reads the log live, [`decode`] turns its messages into rows, and [`append`] is the job that keeps them as
-//! raw tables. [`replay`] reads it from there, [`hybrid`] joins both ends. [`drive`] runs any job over any source.
-//! [`ingest`] and [`compute`] put them together; [`backfill`] does so over history alone.
+//! A [`source`] is one end of the log, as the loop sees it. [`kafka`] reads the log live, [`decode`] turns its messages
+//! into rows, and [`append`] is the job that keeps them as raw tables. [`replay`] reads it from there, [`hybrid`] joins
+//! both ends. [`drive`] runs any job over any source. [`ingest`] and [`compute`] put them together; [`backfill`] does
+//! so over history alone.
 
 pub mod append;
 pub mod backfill;
@@ -12,15 +13,17 @@ pub mod drive;
 pub mod hybrid;
 pub mod kafka;
 pub mod replay;
+pub mod source;
 
 use std::num::NonZero;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use lake_schemas::commit::TableLog;
-use lake_schemas::job::{Job, Source, SourceError};
+use lake::commit::TableLog;
+use lake::{Lake, LakeError};
+use lake_schemas::job::Job;
 use lake_schemas::minute::{Parameters, Requested};
-use lake_schemas::{Cut, Lake, LakeError, Table};
+use lake_schemas::{Cut, Table};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +36,7 @@ use self::drive::{DriveError, Pace, Progress, drive};
 use self::hybrid::HybridSource;
 use self::kafka::{KafkaOptions, KafkaSource};
 use self::replay::{Budget, RawTable};
+use self::source::{Source, SourceError};
 
 /// Characters of the table's id in a default group: enough that two lakes never share a group by accident.
 const GROUP_ID_CHARS: usize = 8;

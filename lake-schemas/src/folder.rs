@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Date32Array, Int32Array};
 use chrono::NaiveDate;
-use deltalake::kernel::Add;
 
 use crate::table::{Table, column};
 
@@ -31,12 +30,8 @@ impl Folder {
         Self { table, date: number(date), hour: number(hour) }
     }
 
-    /// The folder that a file lies in; `None` if it is not one of clicklake's.
-    pub fn of(table: Table, file: &Add) -> Option<Self> {
-        Self::named(table, &file.partition_values)
-    }
-
-    /// The folder with these values, as Delta's log has them.
+    /// The folder with these values of the columns that the table is partitioned by, as Delta's log has them of a file;
+    /// `None` if it is not one of clicklake's.
     pub fn named(table: Table, values: &HashMap<String, Option<String>>) -> Option<Self> {
         let mut folder = Self { table, date: 0, hour: 0 };
         for &name in table.partition_columns() {

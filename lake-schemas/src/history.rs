@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::error::{LakeError, Result};
+use crate::error::{Invalid, Result};
 use crate::position::{Cut, TopicPartition};
 use crate::table::Table;
 use crate::time::EventTime;
@@ -63,14 +63,13 @@ impl History {
             let history = Self { since: cut_of(&value["since"])?, until: cut_of(&value["until"])?, windows };
             Some((value["asked"].as_str()?.to_owned(), history))
         });
-        let unknown =
-            || LakeError::Refused(format!("{table}: its property {PROPERTY_BACKFILL} is not what was written"));
+        let unknown = || Invalid(format!("{table}: its property {PROPERTY_BACKFILL} is not what was written"));
         parsed.ok_or_else(unknown)
     }
 }
 
 /// A cut in JSON: by topic and partition, the next offset.
-pub(crate) fn json_of(cut: &Cut) -> Value {
+pub fn json_of(cut: &Cut) -> Value {
     let mut topics = Map::new();
     for (partition, next) in cut {
         topics.entry(partition.topic.clone()).or_insert_with(|| json!({}))[partition.partition.to_string()] =
@@ -80,7 +79,7 @@ pub(crate) fn json_of(cut: &Cut) -> Value {
 }
 
 /// A cut from JSON.
-pub(crate) fn cut_of(value: &Value) -> Option<Cut> {
+pub fn cut_of(value: &Value) -> Option<Cut> {
     let mut cut = Cut::new();
     for (topic, partitions) in value.as_object()? {
         for (number, next) in partitions.as_object()? {

@@ -1,48 +1,38 @@
-//! The contract that all clicklake jobs share: time, the click, the cut, the tables, the commit protocol.
+//! What the data are: the tables and their columns, positions in the log, what a table records of them, and the traits
+//! of what is computed.
 //!
-//! One idea holds the system together: the **cut**, the prefix of the log that a table has seen, which every commit
-//! records together with its rows. [`position`] and [`stand`] say what a cut is, [`table`] what is written, and
-//! [`commit`] how rows and cut become one atomic step that a crash, a lost reply or a second writer cannot split.
+//! Everything here is a value or a function of values: no store, no file, no clock, nothing asynchronous. Where the
+//! tables are, and how rows come into them, is for the crate `lake`.
 //!
-//! This crate knows nothing of Kafka, of JSON, or of what is computed.
+//! Read in this order: [`time`], [`position`] and [`width`] are what everything else is measured in; [`table`] and
+//! [`schema`] say which tables there are and which columns they have, [`minute`] what is counted, [`rejection`] why a
+//! message is no event; [`stand`] is how far a table has come in the log. [`rows`] reads events out of batches,
+//! [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event time, [`history`] is a bounded part of
+//! the log. [`job`] is what the loop drives, [`witness`] a row by which a log is known again.
 
-mod advice;
-pub mod commit;
 pub mod error;
 pub mod exact;
-pub mod files;
 pub mod folder;
 pub mod history;
 pub mod job;
-pub mod lake;
 pub mod minute;
-pub mod path;
-pub mod pins;
 pub mod position;
-pub mod raw_file;
-pub mod read;
 pub mod rejection;
-pub mod retire;
 pub mod rows;
+pub mod schema;
 pub mod stand;
-mod statistics;
-pub mod store;
-pub mod stored_file;
 pub mod table;
 pub mod time;
 pub mod width;
 pub mod windows;
 pub mod witness;
 
-pub use error::{LakeError, Result};
+pub use error::Invalid;
 pub use folder::Folder;
 pub use history::History;
-pub use lake::Lake;
 pub use position::{Cut, OffsetRange, TopicPartition};
-pub use raw_file::RawFile;
 pub use rejection::Rejection;
 pub use stand::Stand;
-pub use statistics::Statistics;
 pub use table::Table;
 pub use time::{EventTime, LogDate, LogTime};
 pub use width::Width;

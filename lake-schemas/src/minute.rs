@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
-use crate::error::{LakeError, Result};
+use crate::error::{Invalid, Result};
 use crate::table::{Definition, Table, column, timestamp};
 use crate::time::shown_duration;
 
@@ -20,8 +20,8 @@ const PROPERTY_ALLOWED_LATENESS_MS: &str = "clicklake.allowed_lateness_ms";
 const PROPERTY_DEDUP_HORIZON_MS: &str = "clicklake.dedup_horizon_ms";
 const PROPERTY_DIMENSIONS: &str = "clicklake.dimensions";
 
-/// All of them.
-pub(crate) const OWN_PROPERTIES: [&str; 4] =
+/// All properties that record what decides the counts.
+pub const OWN_PROPERTIES: [&str; 4] =
     [PROPERTY_OUT_OF_ORDERNESS_MS, PROPERTY_ALLOWED_LATENESS_MS, PROPERTY_DEDUP_HORIZON_MS, PROPERTY_DIMENSIONS];
 
 /// What is counted of a window, in the order of the columns.
@@ -136,12 +136,12 @@ impl Parameters {
     /// What a table records.
     pub fn recorded(table: Table, properties: &HashMap<String, String>) -> Result<Self> {
         let property = |key: &str| {
-            let lacking = || LakeError::Refused(format!("{table}: it records no {key}; use another --lake"));
+            let lacking = || Invalid(format!("{table}: it records no {key}; use another --lake"));
             properties.get(key).ok_or_else(lacking)
         };
         let number = |key: &str| {
             let value = property(key)?;
-            let wrong = |_| LakeError::Refused(format!("{table}: its property {key} is {value:?}, not a number"));
+            let wrong = |_| Invalid(format!("{table}: its property {key} is {value:?}, not a number"));
             value.parse::<i64>().map_err(wrong)
         };
         let names = property(PROPERTY_DIMENSIONS)?.split(',').filter(|name| !name.is_empty());
@@ -150,11 +150,11 @@ impl Parameters {
             out_of_orderness_ms: number(PROPERTY_OUT_OF_ORDERNESS_MS)?,
             allowed_lateness_ms: number(PROPERTY_ALLOWED_LATENESS_MS)?,
             dedup_horizon_ms: number(PROPERTY_DEDUP_HORIZON_MS)?,
-            dimensions: dimensions.map_err(|why| LakeError::Refused(format!("{table}: {why}")))?,
+            dimensions: dimensions.map_err(|why| Invalid(format!("{table}: {why}")))?,
         };
         // Another program may have set them: times are added up below, and must not wrap around.
         if !recorded.has_bounds() {
-            return Err(LakeError::Refused(format!(
+            return Err(Invalid(format!(
                 "{table}: its properties {PROPERTY_OUT_OF_ORDERNESS_MS}, {PROPERTY_ALLOWED_LATENESS_MS} and \
                  {PROPERTY_DEDUP_HORIZON_MS} are below zero, or together more than 49 days; set them as they were"
             )));
@@ -229,14 +229,14 @@ impl Requested {
             dimensions: self.dimensions.clone().unwrap_or(defaults.dimensions),
         };
         if !parameters.has_bounds() {
-            return Err(LakeError::Refused(format!(
+            return Err(Invalid(format!(
                 "{table}: --out-of-orderness, --allowed-lateness and --dedup-horizon together are more than 49 days, for \
                  which no state is kept; take less"
             )));
         }
         let mut twice = parameters.dimensions.iter().enumerate();
         if let Some((_, dimension)) = twice.find(|(at, one)| parameters.dimensions[..*at].contains(one)) {
-            return Err(LakeError::Refused(format!("{table}: --dimensions names {dimension} twice")));
+            return Err(Invalid(format!("{table}: --dimensions names {dimension} twice")));
         }
         Ok(parameters)
     }
@@ -253,7 +253,7 @@ impl Requested {
         let dimensions = [("--dimensions", dimensions, names_of(&recorded.dimensions))];
         for (flag, asked, found) in numbers.into_iter().chain(dimensions) {
             if let Some(asked) = asked.filter(|asked| *asked != found) {
-                return Err(LakeError::Refused(format!(
+                return Err(Invalid(format!(
                     "{table}: made with {flag} {found:?}, not {asked:?}; what decides results does not change in \
                      a table: make another with backfill --into, and promote it"
                 )));

@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArra
 use arrow::array::{RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
-use crate::error::{LakeError, Result};
+use crate::error::{Invalid, Result};
 use crate::minute::Dimension;
 use crate::rejection::COST_MICROS_MAX;
 use crate::table::column;
@@ -155,8 +155,8 @@ fn text<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray> {
     batch.column_by_name(name).and_then(|column| column.as_string_opt()).ok_or_else(|| lacking(name))
 }
 
-fn lacking(name: &str) -> LakeError {
-    LakeError::Refused(format!("a batch of a raw table has no column {name} of the type it should be"))
+fn lacking(name: &str) -> Invalid {
+    Invalid(format!("a batch of a raw table has no column {name} of the type it should be"))
 }
 
 #[cfg(test)]

@@ -14,9 +14,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::commit::Version;
 use crate::position::{Cut, TopicPartition};
-use crate::table::Table;
+use crate::table::{Table, Version};
 
 /// Delta's name for what one writer counts by: the key of a `txn`.
 pub type AppId = String;

@@ -1,18 +1,15 @@
-//! The tables of the lake: names, columns, partitioning, properties. Other people's programs rely on what stands here.
+//! The tables of the lake: names, names of columns, partitioning, properties. Other people's programs rely on what
+//! stands here, and in [`schema`](crate::schema), which says which columns each table has.
 //!
-//! Columns may be added at the end; readers name theirs. Reader version 1, writer version 2, no deletion vectors.
+//! Reader version 1, writer version 2, no deletion vectors.
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use arrayvec::ArrayString;
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use arrow::error::ArrowError;
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 
-use crate::minute::Parameters;
-use crate::read;
 use crate::width::Width;
 
 /// The version of the format that this program writes and the newest that it reads: `clicklake.format`.
@@ -61,6 +58,9 @@ pub mod column {
     pub const MONTH: &str = "month";
 }
 
+/// The version of a Delta table.
+pub type Version = u64;
+
 /// A table of the lake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
@@ -89,7 +89,7 @@ impl FromStr for Table {
 }
 
 /// The longest name that people give to something in a lake, in bytes.
-pub(crate) const NAME_MAX: usize = 63;
+pub const NAME_MAX: usize = 63;
 
 /// The name of a shadow: of lower-case letters, digits and underscores, and none of the lake's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -107,7 +107,7 @@ impl FromStr for ShadowName {
 }
 
 /// A name that people give to something in a lake.
-pub(crate) fn legal_name(name: &str) -> Result<ArrayString<NAME_MAX>, String> {
+pub fn legal_name(name: &str) -> Result<ArrayString<NAME_MAX>, String> {
     let is_legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
     let name = ArrayString::from(name).ok().filter(|name| begins && name.bytes().all(is_legal));
@@ -142,7 +142,7 @@ impl Table {
         matches!(self, Self::ClicksMinute | Self::Shadow(_))
     }
 
-    /// Whether it holds counts, of whatever width: [`Parameters`] say in which columns.
+    /// Whether it holds counts, of whatever width: [`Parameters`](crate::minute::Parameters) say in which columns.
     pub fn is_counts(self) -> bool {
         !Self::RAW.contains(&self)
     }
@@ -172,23 +172,6 @@ impl Table {
             Self::Clicks | Self::ClicksRejected | Self::ClicksHourly => Width::Day,
             Self::ClicksDaily => Width::Month,
         }
-    }
-
-    /// All its columns, those it is partitioned by at the end; of counts, those of the default parameters.
-    pub fn schema(self) -> SchemaRef {
-        match self {
-            Self::Clicks => Arc::clone(&CLICKS),
-            Self::ClicksRejected => Arc::clone(&CLICKS_REJECTED),
-            _ => Parameters::default().schema(self),
-        }
-    }
-
-    /// How it is made; counts, with the default parameters.
-    pub fn definition(self) -> Definition {
-        if self.is_counts() {
-            return Parameters::default().definition(self);
-        }
-        Definition { table: self, schema: self.schema(), properties: self.properties() }
     }
 
     /// Whether a data file holds rows of one Kafka partition only. Raw tables are read back by partition; of minute
@@ -224,17 +207,6 @@ impl Table {
             ],
             Self::ClicksHourly | Self::ClicksDaily => &[column::WINDOW_START, column::AD_ID, column::CAMPAIGN_ID],
         }
-    }
-
-    /// Rows as they were written, in the types of the table, whatever types their reader chose; possibly not all of its
-    /// columns.
-    pub fn as_written(self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-        let (schema, found) = (self.schema(), rows.schema());
-        let columns = found.fields().iter().map(|field| {
-            let written = schema.field_with_name(field.name())?;
-            Ok((field.name().clone(), read::column(rows, written)?, field.is_nullable()))
-        });
-        RecordBatch::try_from_iter_with_nullable(columns.collect::<Result<Vec<_>, ArrowError>>()?)
     }
 
     /// The properties that it is made with.
@@ -276,47 +248,3 @@ impl fmt::Display for Table {
 pub fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC")))
 }
-
-fn required(name: &str, data_type: DataType) -> Field {
-    Field::new(name, data_type, false)
-}
-
-fn optional(name: &str, data_type: DataType) -> Field {
-    Field::new(name, data_type, true)
-}
-
-static CLICKS: LazyLock<SchemaRef> = LazyLock::new(|| {
-    Arc::new(Schema::new(vec![
-        required(column::TOPIC, DataType::Utf8),
-        required(column::KAFKA_PARTITION, DataType::Int32),
-        required(column::KAFKA_OFFSET, DataType::Int64),
-        optional(column::KAFKA_TIMESTAMP, timestamp()),
-        required(column::EVENT_TIME, timestamp()),
-        optional(column::EVENT_TYPE, DataType::Utf8),
-        required(column::AD_ID, DataType::Utf8),
-        optional(column::CAMPAIGN_ID, DataType::Utf8),
-        optional(column::CLICK_ID, DataType::Utf8),
-        optional(column::USER_ID, DataType::Utf8),
-        optional(column::PUBLISHER_ID, DataType::Utf8),
-        optional(column::COUNTRY, DataType::Utf8),
-        optional(column::DEVICE, DataType::Utf8),
-        optional(column::IP, DataType::Utf8),
-        optional(column::COST_MICROS, DataType::Int64),
-        optional(column::EXTRA, DataType::Utf8),
-        required(column::LOG_DATE, DataType::Date32),
-    ]))
-});
-
-static CLICKS_REJECTED: LazyLock<SchemaRef> = LazyLock::new(|| {
-    Arc::new(Schema::new(vec![
-        required(column::TOPIC, DataType::Utf8),
-        required(column::KAFKA_PARTITION, DataType::Int32),
-        required(column::KAFKA_OFFSET, DataType::Int64),
-        optional(column::KAFKA_TIMESTAMP, timestamp()),
-        required(column::REASON, DataType::Utf8),
-        optional(column::DETAIL, DataType::Utf8),
-        optional(column::KEY, DataType::Binary),
-        optional(column::PAYLOAD, DataType::Binary),
-        required(column::LOG_DATE, DataType::Date32),
-    ]))
-});

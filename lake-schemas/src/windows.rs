@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::error::{LakeError, Result};
+use crate::error::{Invalid, Result};
 use crate::minute::WINDOW_MS;
 use crate::time::EventTime;
 
@@ -21,15 +21,15 @@ impl Windows {
     pub fn between(from: Option<EventTime>, to: Option<EventTime>) -> Result<Self> {
         for time in [from, to].into_iter().flatten() {
             if time.millis().rem_euclid(WINDOW_MS) != 0 {
-                return Err(LakeError::Refused(format!("{time} is no whole minute; windows start with minutes")));
+                return Err(Invalid(format!("{time} is no whole minute; windows start with minutes")));
             }
         }
         match (from, to) {
-            (Some(from), Some(to)) if to == from => Err(LakeError::Refused(format!(
+            (Some(from), Some(to)) if to == from => Err(Invalid(format!(
                 "no window starts from {from} on and before {to}: the end is not included; give a later one"
             ))),
             (Some(from), Some(to)) if to < from => {
-                Err(LakeError::Refused(format!("no window starts from {from} on and before {to}; exchange the two")))
+                Err(Invalid(format!("no window starts from {from} on and before {to}; exchange the two")))
             }
             _ => Ok(Self { from, to, only: None }),
         }

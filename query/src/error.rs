@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use lake_schemas::LakeError;
+use lake::LakeError;
+use lake_schemas::Invalid;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +33,12 @@ impl QueryError {
     pub fn is_unread(&self) -> bool {
         let Self::Sql(error) = self else { return false };
         causes(error).any(|cause| cause.downcast_ref().is_some_and(|io: &io::Error| io.kind() == ErrorKind::BrokenPipe))
+    }
+}
+
+impl From<Invalid> for QueryError {
+    fn from(error: Invalid) -> Self {
+        Self::Lake(error.into())
     }
 }
 

@@ -6,9 +6,11 @@ use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
 use deltalake::delta_datafusion::TableProviderBuilder;
 use deltalake::kernel::Snapshot;
-use lake_schemas::commit::{Version, is_readable};
-use lake_schemas::error::Context;
-use lake_schemas::{Lake, Table};
+use lake::Lake;
+use lake::commit::is_readable;
+use lake::error::Context;
+use lake_schemas::Table;
+use lake_schemas::table::Version;
 
 use crate::error::QueryError;
 

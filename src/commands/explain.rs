@@ -8,13 +8,14 @@ use ::ingest::replay::Needs;
 use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use lake_schemas::commit::TableLog;
+use lake::commit::TableLog;
+use lake::{Lake, RawFile};
 use lake_schemas::job::LogBatch;
 use lake_schemas::minute::{Measure, Parameters, WINDOW_MS};
 use lake_schemas::rows::Events;
 use lake_schemas::table::{column, timestamp};
 use lake_schemas::time::shown_duration;
-use lake_schemas::{EventTime, History, Lake, LogDate, OffsetRange, RawFile, Stand, Table, TopicPartition, Windows};
+use lake_schemas::{EventTime, History, LogDate, OffsetRange, Stand, Table, TopicPartition, Windows};
 use stream_agg::explain::{Explain, Explained};
 
 use crate::arguments;
@@ -104,7 +105,7 @@ impl Asked<'_> {
             if let Some(largest) = before.filter_map(|file| Some(file.event_times?.1)).max() {
                 explain.pass(largest.millis() - self.parameters.out_of_orderness_ms);
             }
-            let push = |batch: LogBatch| explain.push(&batch.events, batch.offsets.next);
+            let push = |batch: LogBatch| Ok(explain.push(&batch.events, batch.offsets.next)?);
             self.feed.give_stretch(partition, stretch, columns(), push).await?;
         }
         // If the rows know of more copies, those are of clicks elsewhere: all is read that may have them.
@@ -122,7 +123,7 @@ impl Asked<'_> {
         until: i64,
         explain: &mut Explain,
     ) -> anyhow::Result<()> {
-        let push = |batch: LogBatch| explain.push(&batch.events, batch.offsets.next);
+        let push = |batch: LogBatch| Ok(explain.push(&batch.events, batch.offsets.next)?);
         Ok(self.feed.give(self.needs(partition, until), (partition, from), columns(), push).await?)
     }
 

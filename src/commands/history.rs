@@ -1,6 +1,7 @@
 //! `clicklake history`: the newest version of each table, with what it holds; or all versions of one.
 
-use lake_schemas::{Lake, Table};
+use lake::Lake;
+use lake_schemas::Table;
 use query::sql::{Held, Session};
 
 use super::now;

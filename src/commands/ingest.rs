@@ -2,7 +2,7 @@
 
 use ::ingest::Run;
 use ::ingest::drive::{Pace, Progress};
-use lake_schemas::Lake;
+use lake::Lake;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;

@@ -6,9 +6,10 @@ use ::ingest::kafka::ends;
 use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use lake_schemas::commit::TableView;
+use lake::Lake;
+use lake::commit::TableView;
 use lake_schemas::table::timestamp;
-use lake_schemas::{Lake, Stand, Table};
+use lake_schemas::{Stand, Table};
 
 use super::{kafka, now};
 use crate::arguments::Lag;

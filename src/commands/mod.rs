@@ -31,12 +31,13 @@ use std::time::Duration;
 use ::ingest::Until;
 use ::ingest::drive::DriveError;
 use ::ingest::kafka::KafkaOptions;
+use ::ingest::source::SourceError;
 use anyhow::{Context, anyhow};
 use clap::error::ErrorKind;
 use compactor::CompactError;
-use lake_schemas::job::SourceError;
+use lake::LakeError;
 use lake_schemas::minute::Requested;
-use lake_schemas::{EventTime, LakeError, Windows};
+use lake_schemas::{EventTime, Windows};
 use query::output::visible;
 
 use crate::arguments::{Running, Settings, Topic};

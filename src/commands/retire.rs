@@ -1,9 +1,11 @@
 //! `clicklake retire`: a topic that is over is not waited for.
 
 use chrono::NaiveDateTime;
-use lake_schemas::commit::{TableView, Version};
-use lake_schemas::retire::{Topic, retire};
-use lake_schemas::{Lake, LakeError, Table};
+use lake::commit::TableView;
+use lake::retire::{Topic, retire};
+use lake::{Lake, LakeError};
+use lake_schemas::Table;
+use lake_schemas::table::Version;
 
 use crate::arguments::Retire;
 use crate::report;

@@ -4,7 +4,7 @@ use std::env;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use lake_schemas::Lake;
+use lake::Lake;
 use query::shell::{MaxRows, PrintFormat, Shell};
 use query::sql::Session;
 

@@ -1,6 +1,6 @@
 //! `clicklake top`: which ads, or campaigns, have got most; on a terminal, drawn beside it.
 
-use lake_schemas::Lake;
+use lake::Lake;
 use lake_schemas::minute::Measure;
 use query::totals::{Detail, Question, Totals};
 

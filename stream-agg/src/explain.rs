@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use arrow::array::RecordBatch;
+use lake_schemas::Invalid;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::rows::{Events, Positions};
-use lake_schemas::{EventTime, LakeError, LogTime, Stand, TopicPartition, Windows};
+use lake_schemas::{EventTime, LogTime, Stand, TopicPartition, Windows};
 
 use crate::minutes::Minutes;
 use crate::window::Window;
@@ -57,7 +58,7 @@ impl Explain {
     }
 
     /// Takes in the events of the next stretch of the log, which ends at `next`, as rows of `clicks` in offset order.
-    pub fn push(&mut self, events: &RecordBatch, next: i64) -> Result<(), LakeError> {
+    pub fn push(&mut self, events: &RecordBatch, next: i64) -> Result<(), Invalid> {
         let (positions, view) = (Positions::of(events)?, Events::of(events)?);
         let Self { minutes, ad_id, window, counted, explained } = self;
         minutes.push_watched(events, next, |row, taken_for| {

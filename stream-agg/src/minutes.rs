@@ -20,10 +20,11 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
+use lake_schemas::Invalid;
 use lake_schemas::job::Freeze;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::rows::{Events, Positions};
-use lake_schemas::{EventTime, LakeError, Stand, TopicPartition, Windows};
+use lake_schemas::{EventTime, Stand, TopicPartition, Windows};
 
 use crate::dedup::{CountedClicks, Identity};
 use crate::restore::RestorePositions;
@@ -100,7 +101,7 @@ impl Minutes {
     }
 
     /// Takes in the events of the next stretch of the log, which ends at `next`, as rows of `clicks` in offset order.
-    pub fn push(&mut self, events: &RecordBatch, next: i64) -> Result<(), LakeError> {
+    pub fn push(&mut self, events: &RecordBatch, next: i64) -> Result<(), Invalid> {
         self.push_watched(events, next, |_, _| {})
     }
 
@@ -110,7 +111,7 @@ impl Minutes {
         events: &RecordBatch,
         next: i64,
         mut watch: impl FnMut(usize, Measure),
-    ) -> Result<(), LakeError> {
+    ) -> Result<(), Invalid> {
         let (positions, view) = (Positions::of(events)?, Events::of(events)?);
         let dimensions: Vec<_> =
             self.parameters.dimensions.iter().map(|one| view.dimension(*one)).collect::<Result<_, _>>()?;

@@ -9,9 +9,10 @@ use arrow::array::{
 use arrow::compute::cast;
 use bytes::Bytes;
 use compactor::{Compactor, Done, Plan};
-use lake_schemas::commit::{Commit, Outcome, TableLog};
+use lake::commit::{Commit, Outcome, TableLog};
+use lake::{Lake, files};
+use lake_schemas::Table;
 use lake_schemas::minute::{Pane, Parameters};
-use lake_schemas::{Lake, Table, files};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 

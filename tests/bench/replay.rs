@@ -3,8 +3,9 @@
 
 use std::process::Stdio;
 
-use lake_schemas::commit::TableLog;
-use lake_schemas::{Lake, Table, TopicPartition};
+use lake::Lake;
+use lake::commit::TableLog;
+use lake_schemas::{Table, TopicPartition};
 use serde_json::{Value, json};
 
 use crate::Scale;

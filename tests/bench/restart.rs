@@ -7,8 +7,9 @@
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use lake_schemas::commit::TableLog;
-use lake_schemas::{EventTime, Lake, TopicPartition};
+use lake::Lake;
+use lake::commit::TableLog;
+use lake_schemas::{EventTime, TopicPartition};
 use query::verify::{Question, verify};
 use rdkafka::Offset;
 use rdkafka::admin::AdminOptions;

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use compactor::{Compactor, Keep, Plan};
 use futures::TryStreamExt;
-use lake_schemas::commit::{Commit, Outcome, TableLog};
+use lake::commit::{Commit, Outcome, TableLog};
+use lake::{Lake, files};
 use lake_schemas::job::Step;
-use lake_schemas::{Lake, Stand, Table, TopicPartition, files};
+use lake_schemas::{Stand, Table, TopicPartition};
 use object_store::ObjectStore;
 use serde_json::{Value, json};
 use tokio::time::Instant;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ingest::backfill::{Range, Replace, Replaced, Work, Writes};
 use ingest::drive::{DriveError, Pace};
-use lake_schemas::job::SourceError;
-use lake_schemas::store::Timely;
+use ingest::source::SourceError;
+use lake::store::Timely;
 use object_store::memory::InMemory;
 use stream_agg::job::Aggregate;
 use tokio::sync::watch;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::backfill::{Range, Replace, Work, Writes};
-use lake_schemas::commit::{Commit, Outcome, TableLog};
-use lake_schemas::{Lake, RawFile, Table};
+use lake::commit::{Commit, Outcome, TableLog};
+use lake::{Lake, RawFile};
+use lake_schemas::Table;
 use object_store::memory::InMemory;
 use stream_agg::job::Aggregate;
 use tokio_util::sync::CancellationToken;

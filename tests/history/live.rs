@@ -3,8 +3,9 @@
 use arrow::array::RecordBatch;
 use ingest::backfill::replay;
 use ingest::replay::Needs;
+use lake::Lake;
 use lake_schemas::minute::Parameters;
-use lake_schemas::{History, Lake, Table};
+use lake_schemas::{History, Table};
 use stream_agg::job::Aggregate;
 
 use super::ranges::counts;

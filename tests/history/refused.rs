@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lake_schemas::Lake;
+use lake::Lake;
 use lake_schemas::minute::Parameters;
 
 use crate::simulation::{Computation, Log, simulate};

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use lake_schemas::{Lake, Table};
+use lake::Lake;
+use lake_schemas::Table;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 

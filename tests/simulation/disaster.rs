@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use lake_schemas::commit::TableLog;
-use lake_schemas::{Lake, Table};
+use lake::Lake;
+use lake::commit::TableLog;
+use lake_schemas::Table;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -9,7 +9,8 @@ use std::time::Duration;
 use arrow::compute::concat_batches;
 use deltalake::kernel::{Action, Add};
 use deltalake::logstore::get_actions;
-use lake_schemas::{Lake, Table, files, read};
+use lake::{Lake, files, read};
+use lake_schemas::Table;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 use rand::Rng;
@@ -152,7 +153,7 @@ impl Engine {
 
     /// Puts files of a folder together, whatever partitions they are of, under a name of its own.
     async fn optimize(&mut self, rng: &mut ChaCha8Rng) -> Done {
-        let failed = |error: lake_schemas::LakeError| error.to_string();
+        let failed = |error: lake::LakeError| error.to_string();
         let folder = |file: &Add| file.path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
         let Some(one) = self.live.values().choose(rng).cloned() else { return Ok(()) };
         let others = self.live.values().filter(|file| file.path != one.path && folder(file) == folder(&one));
@@ -163,7 +164,8 @@ impl Engine {
                 let recorded =
                     recorded.iter().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned())));
                 let recorded = recorded.collect();
-                lake_schemas::minute::Parameters::recorded(self.table, &recorded).map_err(failed)?.schema(self.table)
+                let parameters = lake_schemas::minute::Parameters::recorded(self.table, &recorded);
+                parameters.map_err(|error| error.to_string())?.schema(self.table)
             }
             _ => self.table.schema(),
         };

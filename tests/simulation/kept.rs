@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use lake_schemas::commit::{TableView, Version};
-use lake_schemas::{Lake, Table};
+use lake::Lake;
+use lake::commit::TableView;
+use lake_schemas::Table;
+use lake_schemas::table::Version;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use rand::SeedableRng;

@@ -37,8 +37,9 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
-use lake_schemas::commit::TableLog;
-use lake_schemas::{Lake, Table};
+use lake::Lake;
+use lake::commit::TableLog;
+use lake_schemas::Table;
 use object_store::ObjectStore;
 use url::Url;
 

@@ -13,7 +13,7 @@ use ingest::decode::{BatchBuilder, Message};
 use ingest::drive::DriveError;
 use ingest::hybrid::Live;
 use ingest::replay::LiveLog;
-use lake_schemas::job::{Room, Signal, Source, SourceError, Start};
+use ingest::source::{Room, Signal, Source, SourceError, Start};
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{LogTime, TopicPartition};
 use rand::seq::IteratorRandom;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lake_schemas::Lake;
+use lake::Lake;
 use sqllogictest::{Runner, strict_column_validator};
 
 use super::{Asked, session, world};

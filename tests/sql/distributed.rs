@@ -15,7 +15,7 @@ use datafusion_proto::protobuf::PhysicalPlanNode;
 use deltalake::DeltaTable;
 #[expect(deprecated, reason = "there is no other")]
 use deltalake::delta_datafusion::{DeltaLogicalCodec, DeltaPhysicalCodec};
-use lake_schemas::Lake;
+use lake::Lake;
 
 use super::world;
 use crate::simulation::simulate;

@@ -10,9 +10,10 @@
 
 use std::path::Path;
 
-use lake_schemas::commit::TableLog;
+use lake::Lake;
+use lake::commit::TableLog;
 use lake_schemas::minute::{Dimension, Parameters};
-use lake_schemas::{Lake, Stand, Table, TopicPartition};
+use lake_schemas::{Stand, Table, TopicPartition};
 use serde_json::{Value, json};
 
 use crate::NOON_MS;

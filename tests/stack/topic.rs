@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimestampMicrosecondType};
-use lake_schemas::commit::TableLog;
+use lake::commit::TableLog;
 use lake_schemas::{Table, TopicPartition};
 use localstack::generate::{Counts, Generator, Settings};
 use localstack::produce::{Load, produce};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chrono::DateTime;
 use futures::future::join_all;
 use lake_schemas::Table;
-use lake_schemas::commit::Version;
+use lake_schemas::table::Version;
 use query::totals::{AsOf, Question, Totals};
 use tokio::time::{Instant, advance};
 

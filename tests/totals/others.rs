@@ -6,8 +6,10 @@
 use std::collections::HashMap;
 
 use deltalake::kernel::Add;
-use lake_schemas::commit::{TableView, Version};
-use lake_schemas::{Lake, Table};
+use lake::Lake;
+use lake::commit::TableView;
+use lake_schemas::Table;
+use lake_schemas::table::Version;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 use query::QueryError;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use chrono::DateTime;
-use lake_schemas::{EventTime, Lake, Width};
+use lake::Lake;
+use lake_schemas::{EventTime, Width};
 use object_store::memory::InMemory;
 use query::totals::{Detail, Question, Totals, Whom};
 

@@ -6,10 +6,11 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::DataType;
 use deltalake::kernel::Add;
-use lake_schemas::commit::{Commit, Move, Outcome, TableLog};
+use lake::commit::{Commit, Move, Outcome, TableLog};
+use lake::{Lake, files};
 use lake_schemas::minute::{Dimension, Parameters};
 use lake_schemas::table::{column, timestamp};
-use lake_schemas::{Folder, Lake, Stand, Table, TopicPartition, files};
+use lake_schemas::{Folder, Stand, Table, TopicPartition};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use rand::seq::IteratorRandom;
@@ -125,7 +126,7 @@ impl World {
 
     /// A minute of the hour that a file is of.
     fn start_in(&mut self, file: &Add) -> i64 {
-        let folder = Folder::of(Table::ClicksMinute, file).expect("a folder");
+        let folder = Folder::named(Table::ClicksMinute, &file.partition_values).expect("a folder");
         folder.start_ms() + self.rng.random_range(0..60) * MINUTE_MS
     }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lake_schemas::commit::{Commit, Outcome, TableLog};
-use lake_schemas::pins::{self, Pin, Pinned};
-use lake_schemas::{Lake, LakeError, Table};
+use lake::commit::{Commit, Outcome, TableLog};
+use lake::pins::{self, Pin, Pinned};
+use lake::{Lake, LakeError};
+use lake_schemas::Table;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use lake::Lake;
+use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
-use lake_schemas::{Lake, Table};
 
 use crate::minutes::at_every_commit;
 use crate::simulation::{Computation, Log, simulate};

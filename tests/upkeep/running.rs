@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use lake_schemas::commit::TableLog;
+use lake::Lake;
+use lake::commit::TableLog;
+use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
-use lake_schemas::{Lake, Table};
 use serde_json::json;
 
 use crate::simulation::{Computation, Log, simulate};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lake_schemas::TopicPartition;
-use lake_schemas::job::{LogBatch, Room, Signal, Source, Start};
+use lake_schemas::job::LogBatch;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -12,6 +12,7 @@ use crate::backoff::{Backoff, unless_stopped};
 use crate::drive::{DriveError, start};
 use crate::hybrid::HybridSource;
 use crate::replay::RawTable;
+use crate::source::{Room, Signal, Source, Start};
 
 /// Takes partitions of a bounded part of the log, each from its beginning to its end.
 pub(super) trait Takes: Send {

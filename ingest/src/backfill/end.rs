@@ -10,10 +10,10 @@ use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use lake_schemas::TopicPartition;
-use lake_schemas::job::{Room, Signal, Source, SourceError, Start};
 
 use crate::hybrid::Live;
 use crate::replay::LiveLog;
+use crate::source::{Room, Signal, Source, SourceError, Start};
 
 /// The end of all partitions.
 pub(super) struct End {

@@ -10,9 +10,10 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use deltalake::kernel::Add;
 use futures::{StreamExt, TryStreamExt, stream};
+use lake::{LakeError, Result, Statistics, files, read};
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::column;
-use lake_schemas::{Folder, LakeError, OffsetRange, Result, Statistics, Table, TopicPartition, files, read};
+use lake_schemas::{Folder, OffsetRange, Table, TopicPartition};
 use object_store::ObjectStore;
 
 use super::contents::Contents;
@@ -119,7 +120,8 @@ impl MinuteFiles {
     /// Whether a file may hold windows in scope, by its folder and its statistics.
     fn may_hold(&self, file: &Add) -> bool {
         let touches = |from_ms: i64, to_ms: i64| self.scope.windows.touch(from_ms, to_ms);
-        Folder::of(self.table, file).is_none_or(|folder| touches(folder.start_ms(), folder.end_ms()))
+        Folder::named(self.table, &file.partition_values)
+            .is_none_or(|folder| touches(folder.start_ms(), folder.end_ms()))
             && Statistics::of(file).window_starts().is_none_or(|(first, last)| touches(first, last + 1))
     }
 

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use futures::future::BoxFuture;
-use lake_schemas::commit::TableLog;
+use lake::Result;
+use lake::commit::TableLog;
 use lake_schemas::minute::Measure;
 use lake_schemas::table::column;
-use lake_schemas::{EventTime, OffsetRange, Result, TopicPartition, Windows};
+use lake_schemas::{EventTime, OffsetRange, TopicPartition, Windows};
 
 use super::minute_files::MinuteFiles;
 use super::scope::Scope;

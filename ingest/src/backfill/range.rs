@@ -6,11 +6,12 @@ use std::fmt;
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, SecondsFormat, Utc};
-use lake_schemas::commit::{TableView, Version};
+use lake::commit::TableView;
+use lake::{Lake, LakeError};
 use lake_schemas::job::LogBatch;
 use lake_schemas::minute::WINDOW_MS;
-use lake_schemas::table::column;
-use lake_schemas::{Cut, EventTime, History, Lake, LakeError, Table, TopicPartition, Windows};
+use lake_schemas::table::{Version, column};
+use lake_schemas::{Cut, EventTime, History, Table, TopicPartition, Windows};
 
 use super::Work;
 use super::bounded::{self, Takes};

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use deltalake::kernel::Add;
-use lake_schemas::commit::TableLog;
+use lake::commit::TableLog;
+use lake::{Result, files};
 use lake_schemas::job::{Freeze, Job, LogBatch, Operator};
-use lake_schemas::{Cut, OffsetRange, Result, Stand, Table, TopicPartition, files};
+use lake_schemas::{Cut, OffsetRange, Stand, Table, TopicPartition};
 use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
 

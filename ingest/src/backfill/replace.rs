@@ -22,12 +22,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use lake_schemas::commit::{Commit, CommitId, Outcome, TableLog, Version};
-use lake_schemas::files::discard;
+use lake::LakeError;
+use lake::commit::{Commit, CommitId, Outcome, TableLog};
+use lake::files::discard;
 use lake_schemas::job::{Freeze, Job};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::cut_of;
-use lake_schemas::{Cut, History, LakeError, Table, TopicPartition, Windows};
+use lake_schemas::table::Version;
+use lake_schemas::{Cut, History, Table, TopicPartition, Windows};
 use tokio::time::{Instant, sleep};
 use tracing::info;
 

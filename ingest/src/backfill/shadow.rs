@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use lake_schemas::commit::TableLog;
+use lake::commit::TableLog;
+use lake::{LakeError, RawFile};
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::job::{Freeze, Job};
 use lake_schemas::minute::{Parameters, Requested, WINDOW_MS};
-use lake_schemas::{Cut, EventTime, History, LakeError, RawFile, Table, TopicPartition};
+use lake_schemas::{Cut, EventTime, History, Table, TopicPartition};
 use tokio::sync::watch;
 
 use super::Work;

@@ -1,9 +1,9 @@
 //! Partitions begin where the tables stand, and begin again when they turn out to stand elsewhere.
 
-use lake_schemas::commit::{Outcome, TableLog};
-use lake_schemas::job::{Job, Source, SourceError, Start};
-use lake_schemas::retire::waiting_for;
-use lake_schemas::witness::Witness;
+use lake::commit::{Outcome, TableLog};
+use lake::retire::waiting_for;
+use lake::witness;
+use lake_schemas::job::Job;
 use lake_schemas::{Stand, Table, TopicPartition};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use super::DriveError;
 use super::running::Drive;
 use crate::backoff::{Backoff, unless_stopped};
+use crate::source::{Source, SourceError, Start};
 
 impl<J: Job, S: Source> Drive<'_, J, S> {
     /// Begins partitions that the group gives to this process, unless it is told to stop.
@@ -54,7 +55,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         }
         let stands: Vec<_> = starts.iter().filter_map(|start| Some((start.partition.clone(), start.from?))).collect();
         let mut witnesses = loop {
-            match Witness::find(logs, &stands).await {
+            match witness::find(logs, &stands).await {
                 Ok(witnesses) => break witnesses,
                 Err(error) => backoff.again(error, &self.stop).await?,
             }
@@ -138,7 +139,7 @@ async fn wait_for(
 }
 
 /// Follows tables to their newest versions.
-pub(super) async fn look(logs: &mut [TableLog]) -> lake_schemas::Result<()> {
+pub(super) async fn look(logs: &mut [TableLog]) -> lake::Result<()> {
     for log in logs {
         log.refresh().await?;
         log.warn_of_foreign();

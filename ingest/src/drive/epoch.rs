@@ -6,10 +6,11 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use deltalake::kernel::Add;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use lake_schemas::commit::{Commit, Outcome, TableLog};
-use lake_schemas::files::{self, DataFile};
+use lake::commit::{Commit, Outcome, TableLog};
+use lake::files::{self, DataFile};
+use lake::{LakeError, Result};
 use lake_schemas::job::Step;
-use lake_schemas::{LakeError, Result, Stand, Table, TopicPartition, rows};
+use lake_schemas::{Stand, Table, TopicPartition, rows};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -220,7 +221,7 @@ mod tests {
 
     use arrow::compute::cast;
     use arrow::datatypes::{DataType, Field, Schema};
-    use lake_schemas::Lake;
+    use lake::Lake;
     use lake_schemas::table::TIME_IN_FUTURE_MS;
     use object_store::memory::InMemory;
 

@@ -1,7 +1,9 @@
 //! What ends a job before it is told to.
 
-use lake_schemas::LakeError;
-use lake_schemas::job::SourceError;
+use lake::LakeError;
+use lake_schemas::Invalid;
+
+use crate::source::SourceError;
 
 /// Why a job ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +45,12 @@ pub enum DriveError {
     /// The stop could not wait for the store any longer.
     #[error("stopped before the last epoch was committed; what it held is read again at the next start")]
     StoppedShort,
+}
+
+impl From<Invalid> for DriveError {
+    fn from(error: Invalid) -> Self {
+        Self::Lake(error.into())
+    }
 }
 
 impl DriveError {

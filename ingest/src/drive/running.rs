@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lake_schemas::commit::TableLog;
-use lake_schemas::job::{Job, LogBatch, Room, Signal, Source};
+use lake::commit::TableLog;
+use lake_schemas::job::{Job, LogBatch};
 use lake_schemas::{Cut, TopicPartition};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -18,6 +18,7 @@ use super::owned::Owned;
 use super::settling::Flight;
 use super::{DriveError, Progress};
 use crate::backoff::unless_stopped;
+use crate::source::{Room, Signal, Source};
 
 /// How long a stop waits for the last epochs; the contract gives 20 seconds in all.
 const STOP_WAIT: Duration = Duration::from_secs(15);

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
 
-use lake_schemas::commit::TableLog;
-use lake_schemas::job::{Job, Source};
-use lake_schemas::{Result, TopicPartition};
+use lake::Result;
+use lake::commit::TableLog;
+use lake_schemas::TopicPartition;
+use lake_schemas::job::Job;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -17,6 +18,7 @@ use super::cadence::Reason;
 use super::epoch::{Epoch, Settled};
 use super::running::{Drive, LOOK, unwind};
 use crate::backoff::unless_stopped;
+use crate::source::Source;
 
 /// How long to wait after an epoch was fenced: to begin at once would be to lose the next race too.
 const FENCED_WAIT: Duration = Duration::from_millis(500);

@@ -1,8 +1,9 @@
 //! How Kafka is addressed, and what of librdkafka's settings is ours to set.
 
-use lake_schemas::job::SourceError;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+
+use crate::source::SourceError;
 
 /// Settings that the promises rest on; whoever sets one is told so.
 const OURS: [(&str, &str); 6] = [

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lake_schemas::job::{SourceError, Start};
 use lake_schemas::witness::Witness;
 use lake_schemas::{OffsetRange, TopicPartition};
 use rdkafka::Statistics;
@@ -19,6 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use tracing::debug;
 
 use super::{Begin, Command, Control, Generation, Hold, KafkaOptions, watermarks};
+use crate::source::{SourceError, Start};
 
 /// A partition that is being read.
 pub(super) struct Assigned {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use lake_schemas::TopicPartition;
-use lake_schemas::job::SourceError;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::OnceCell;
 use tracing::debug;
@@ -15,6 +14,7 @@ use tracing::debug;
 use super::KafkaOptions;
 use super::group::failed;
 use crate::replay::LiveLog;
+use crate::source::SourceError;
 
 /// How long a broker may take to answer. Who asks does without an answer, and asks again later.
 const ANSWER_MAX: Duration = Duration::from_secs(8);

@@ -30,7 +30,7 @@ use std::thread::JoinHandle;
 
 use async_trait::async_trait;
 use lake_schemas::TopicPartition;
-use lake_schemas::job::{LogBatch, Room, Signal, Source, SourceError, Start};
+use lake_schemas::job::LogBatch;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::mpsc;
 
@@ -41,6 +41,7 @@ use self::topic::has_topic;
 use crate::decode::Columns;
 use crate::hybrid::Live;
 use crate::replay::LiveLog;
+use crate::source::{Room, Signal, Source, SourceError, Start};
 
 /// Batches on their way from the reader to the loop, each of at most [`reader::BATCH_ROWS_MAX`] rows.
 const BATCHES_MAX: usize = 8;

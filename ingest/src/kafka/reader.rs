@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use lake_schemas::LogTime;
-use lake_schemas::job::SourceError;
 use lake_schemas::witness::Witness;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -24,6 +23,7 @@ use super::topic::refused;
 use super::unreadable::refusal;
 use super::{Control, Data, Hold, watermarks};
 use crate::decode::{BatchBuilder, Columns, Message, Place};
+use crate::source::SourceError;
 
 /// Rows of a batch: large enough that what is done once a batch costs nothing, small enough to be passed on soon.
 pub(super) const BATCH_ROWS_MAX: usize = 8_192;

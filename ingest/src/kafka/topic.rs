@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use lake_schemas::job::SourceError;
 use lake_schemas::{Cut, OffsetRange, TopicPartition};
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -15,6 +14,7 @@ use tracing::{debug, warn};
 
 use super::group::{GroupContext, failed};
 use super::{KafkaOptions, watermarks};
+use crate::source::SourceError;
 
 /// How long a broker may take to answer at start-up. With what else happens there, errors come within 15 seconds.
 const ANSWER_MAX: Duration = Duration::from_secs(8);

@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use lake_schemas::TopicPartition;
-use lake_schemas::job::SourceError;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
@@ -15,6 +14,7 @@ use tracing::debug;
 
 use super::KafkaOptions;
 use super::fault::Fault;
+use crate::source::SourceError;
 
 /// How long the search may take in all: a job that ends has 20 seconds, and the usual place is the first one.
 const SEARCH_MAX: Duration = Duration::from_secs(10);

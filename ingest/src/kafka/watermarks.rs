@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use lake_schemas::OffsetRange;
-use lake_schemas::job::SourceError;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
@@ -19,6 +18,7 @@ use tracing::warn;
 
 use super::fault::Fault;
 use super::group::failed;
+use crate::source::SourceError;
 
 /// How long the brokers may take for an answer before they are asked again.
 const ANSWER_MAX: Duration = Duration::from_secs(10);

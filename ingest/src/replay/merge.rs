@@ -13,10 +13,12 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
+use lake::stored_file::{self, StoredFile, WHOLE_BYTES_MAX, is_gone};
+use lake::{LakeError, RawFile};
 use lake_schemas::rows::Positions;
-use lake_schemas::stored_file::{self, StoredFile, WHOLE_BYTES_MAX, is_gone};
+use lake_schemas::schema::column_as;
 use lake_schemas::table::column;
-use lake_schemas::{LakeError, RawFile, Table, TopicPartition, read};
+use lake_schemas::{Table, TopicPartition};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
@@ -225,7 +227,7 @@ fn schema_of(asked: &[String]) -> SchemaRef {
 
 /// Rows in the columns that are asked for; those that a file lacks are null.
 fn as_asked(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let columns = schema.fields().iter().map(|field| read::column(rows, field));
+    let columns = schema.fields().iter().map(|field| column_as(rows, field));
     RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
 }
 

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use lake_schemas::job::{LogBatch, Start};
-use lake_schemas::stored_file::way_out;
+use lake::stored_file::way_out;
+use lake::{LakeError, Result};
+use lake_schemas::job::LogBatch;
 use lake_schemas::witness::Witness;
-use lake_schemas::{LakeError, OffsetRange, Result, Table, TopicPartition};
+use lake_schemas::{OffsetRange, Table, TopicPartition};
 use object_store::path::Path;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ use super::costs::WithoutTheirCost;
 use super::merge::{Merge, Unread, Wanted, offsets};
 use super::{LiveLog, RawTable};
 use crate::backoff::Backoff;
+use crate::source::Start;
 
 /// One partition's replay.
 pub(crate) struct Replay {
@@ -144,7 +146,7 @@ impl Replay {
         let (store, file) = (raw.store(), raw.confirmed_by(&self.partition, next).await?);
         drop(raw);
         let Some(file) = file else { return Ok(None) };
-        Witness::of_file(Table::Clicks, store, (&self.partition, next), &file).await
+        lake::witness::of_file(Table::Clicks, store, (&self.partition, next), &file).await
     }
 }
 

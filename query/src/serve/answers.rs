@@ -5,10 +5,10 @@ use std::fmt;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, TimestampMicrosecondType};
-use lake_schemas::commit::Version;
 use lake_schemas::minute::Measure;
-use lake_schemas::table::{column, timestamp};
-use lake_schemas::{EventTime, Table, read};
+use lake_schemas::schema::column_as;
+use lake_schemas::table::{Version, column, timestamp};
+use lake_schemas::{EventTime, Table};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
@@ -364,7 +364,7 @@ fn numbers(rows: &RecordBatch) -> Result<impl Iterator<Item = [i64; Measure::ALL
 }
 
 fn typed(rows: &RecordBatch, name: &str, of: DataType) -> Result<ArrayRef, QueryError> {
-    Ok(read::column(rows, &Field::new(name, of, true))?)
+    Ok(column_as(rows, &Field::new(name, of, true))?)
 }
 
 /// A time in RFC 3339, without what is zero of its second.
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn who_does_not_see_everything_learns_no_offset_and_no_topic() {
-        use lake_schemas::commit::Partitions;
+        use lake::commit::Partitions;
         use lake_schemas::{Stand, TopicPartition};
         let stand = |topic: &str| (TopicPartition::new(topic, 0), Stand { cut: Some(77_123), ..Stand::default() });
         let at = |table_id: &str, topics: &[&str]| {

@@ -8,8 +8,8 @@ use axum::Json;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use lake_schemas::commit::Version;
 use lake_schemas::minute::Measure;
+use lake_schemas::table::Version;
 use sha2::{Digest, Sha256};
 
 use super::answers::{Of, Row, Told};

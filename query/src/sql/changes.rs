@@ -22,8 +22,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::scalar::ScalarValue;
 use deltalake::kernel::Add;
-use lake_schemas::commit::Version;
-use lake_schemas::{Folder, LakeError, Table};
+use lake::LakeError;
+use lake_schemas::table::Version;
+use lake_schemas::{Folder, Table};
 use object_store::ObjectMeta;
 
 use super::sight::Sight;
@@ -58,7 +59,7 @@ impl Changes {
         let foreign = || {
             refused(LakeError::Refused(format!("{}: {} is not a file as clicklake writes them", self.table, add.path)))
         };
-        let folder = Folder::of(self.table, add).ok_or_else(foreign)?;
+        let folder = Folder::named(self.table, &add.partition_values).ok_or_else(foreign)?;
         let object = ObjectMeta {
             location: location(self.table, &add.path).ok_or_else(foreign)?,
             last_modified: DateTime::from_timestamp_millis(add.modification_time).ok_or_else(foreign)?,

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::error::ArrowError;
-use lake_schemas::commit::{TableView, Written};
+use lake::commit::{TableView, Written};
+use lake::{Lake, LakeError, Statistics};
 use lake_schemas::table::timestamp;
-use lake_schemas::{Cut, Lake, LakeError, Statistics, Table, position};
+use lake_schemas::{Cut, Table, position};
 
 use crate::error::QueryError;
 

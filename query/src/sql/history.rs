@@ -12,7 +12,7 @@ use datafusion::datasource::{MemTable, TableType};
 use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
-use lake_schemas::commit::Written;
+use lake::commit::Written;
 use lake_schemas::table::timestamp;
 use lake_schemas::{Table, position};
 

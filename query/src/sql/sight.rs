@@ -10,8 +10,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
-use lake_schemas::commit::{TableView, Version};
-use lake_schemas::{Lake, LakeError, Table};
+use lake::commit::TableView;
+use lake::{Lake, LakeError};
+use lake_schemas::Table;
+use lake_schemas::table::Version;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::asked::Asked;

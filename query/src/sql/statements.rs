@@ -9,7 +9,8 @@
 use chrono::SecondsFormat;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
-use lake_schemas::{LakeError, time};
+use lake::LakeError;
+use lake_schemas::time;
 
 use super::numbers;
 use crate::totals::AsOf;

@@ -14,7 +14,8 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use lake_schemas::{LakeError, Table};
+use lake::LakeError;
+use lake_schemas::Table;
 
 use super::sight::Sight;
 use crate::error::QueryError;

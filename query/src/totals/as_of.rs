@@ -2,9 +2,11 @@
 //! it. Never by the clock: each roll-up says what it was made of.
 
 use futures::future::BoxFuture;
-use lake_schemas::commit::{TableView, Version};
+use lake::commit::TableView;
+use lake::{Lake, LakeError, Result};
+use lake_schemas::Table;
 use lake_schemas::stand::{rolled_up_from, source_version};
-use lake_schemas::{Lake, LakeError, Result, Table};
+use lake_schemas::table::Version;
 
 use super::question::AsOf;
 use super::sources::{Sources, Viewed};

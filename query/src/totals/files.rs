@@ -8,10 +8,11 @@ use std::sync::{Arc, OnceLock};
 use arrow::array::RecordBatch;
 use chrono::DateTime;
 use deltalake::kernel::Add;
-use lake_schemas::commit::{Version, without_deleted_rows};
-use lake_schemas::path::path_of;
-use lake_schemas::table::column;
-use lake_schemas::{Folder, LakeError, Statistics, Table};
+use lake::commit::without_deleted_rows;
+use lake::path::path_of;
+use lake::{LakeError, Statistics};
+use lake_schemas::table::{Version, column};
+use lake_schemas::{Folder, Table};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use serde_json::Value;
@@ -134,7 +135,8 @@ impl LiveFiles {
             }
         }
         for add in adds {
-            let found = Folder::of(table, add).and_then(|folder| Some((folder, File::of(table, folder, add)?)));
+            let found = Folder::named(table, &add.partition_values)
+                .and_then(|folder| Some((folder, File::of(table, folder, add)?)));
             let foreign =
                 || LakeError::Refused(format!("{table}: {} is not a file as clicklake writes them", add.path));
             let (folder, file) = found.ok_or_else(foreign)?;

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{BoxFuture, join3, try_join_all};
 use futures::{StreamExt, TryStreamExt, stream};
-use lake_schemas::commit::{Changed, Partitions, TableLog, Version, VersionFiles};
+use lake::commit::{Changed, Partitions, TableLog, VersionFiles};
+use lake::{Lake, LakeError, Result};
+use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::rolled_up_from;
-use lake_schemas::{Lake, LakeError, Result, Table};
+use lake_schemas::table::Version;
 
 use super::files::LiveFiles;
 use super::level::Level;

@@ -13,7 +13,8 @@ use datafusion::datasource::ViewTable;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
-use lake_schemas::{EventTime, LakeError, Width, time};
+use lake::LakeError;
+use lake_schemas::{EventTime, Width, time};
 
 use super::current::{Current, From};
 use super::plan::Adding;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use lake_schemas::commit::Version;
 use lake_schemas::minute::Dimension;
+use lake_schemas::table::Version;
 
 use super::files::Files;
 

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::Field;
 use chrono::{DateTime, Utc};
-use lake_schemas::commit::{Partitions, Version};
+use lake::LakeError;
+use lake::commit::Partitions;
 use lake_schemas::stand::cut_of;
-use lake_schemas::table::column;
-use lake_schemas::{Cut, EventTime, LakeError, Table, TopicPartition, Windows, position};
+use lake_schemas::table::{Version, column};
+use lake_schemas::{Cut, EventTime, Table, TopicPartition, Windows, position};
 
 use crate::error::QueryError;
 use crate::sees::Sees;

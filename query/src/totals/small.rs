@@ -18,7 +18,7 @@ use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use futures::{StreamExt, stream};
-use lake_schemas::read;
+use lake_schemas::schema::column_as;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::files::File;
@@ -86,7 +86,7 @@ async fn read(store: &Store, schema: &SchemaRef, object: &ObjectMeta) -> Result<
 
 /// Rows in the columns that are asked for.
 fn as_asked(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let columns = schema.fields().iter().map(|field| read::column(rows, field));
+    let columns = schema.fields().iter().map(|field| column_as(rows, field));
     RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
 }
 

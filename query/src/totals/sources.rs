@@ -7,10 +7,12 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use lake_schemas::commit::{Changed, Partitions, TableView, Version};
+use lake::Result;
+use lake::commit::{Changed, Partitions, TableView};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::rolled_up_from;
-use lake_schemas::{Result, Stand, Table, TopicPartition};
+use lake_schemas::table::Version;
+use lake_schemas::{Stand, Table, TopicPartition};
 
 use super::files::{File, LiveFiles};
 use super::level::Level;
@@ -156,7 +158,7 @@ impl Reader for Viewed {
     }
 
     fn parameters(&self) -> Result<Parameters> {
-        Parameters::recorded(self.table, self.view.properties())
+        Ok(Parameters::recorded(self.table, self.view.properties())?)
     }
 
     fn partitions(&self) -> Partitions {

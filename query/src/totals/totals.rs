@@ -9,8 +9,9 @@ use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
-use lake_schemas::commit::Version;
-use lake_schemas::{Lake, LakeError, Width};
+use lake::{Lake, LakeError};
+use lake_schemas::Width;
+use lake_schemas::table::Version;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 

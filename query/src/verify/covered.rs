@@ -1,8 +1,10 @@
 //! The newest version of a table of minutes that the raw table covers: both read the log by themselves, and either may
 //! be ahead.
 
-use lake_schemas::commit::{TableView, Version};
-use lake_schemas::{Lake, LakeError, Stand, Table, TopicPartition};
+use lake::commit::TableView;
+use lake::{Lake, LakeError};
+use lake_schemas::table::Version;
+use lake_schemas::{Stand, Table, TopicPartition};
 
 use crate::error::QueryError;
 

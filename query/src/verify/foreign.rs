@@ -5,8 +5,10 @@
 
 use std::fmt;
 
-use lake_schemas::commit::{ForeignChange, TableView, Version};
-use lake_schemas::{Lake, LakeError, Table};
+use lake::commit::{ForeignChange, TableView};
+use lake::{Lake, LakeError};
+use lake_schemas::Table;
+use lake_schemas::table::Version;
 
 use super::lines;
 use crate::error::QueryError;

@@ -33,10 +33,12 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
-use lake_schemas::commit::{TableLog, TableView, Version};
+use lake::Lake;
+use lake::commit::{TableLog, TableView};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::cut_of;
-use lake_schemas::{Cut, History, Lake, Stand, Table, TopicPartition, Windows};
+use lake_schemas::table::Version;
+use lake_schemas::{Cut, History, Stand, Table, TopicPartition, Windows};
 
 use self::compared::{KEPT_MAX, Minutes};
 use self::copies::{Beyond, Copies};

@@ -7,9 +7,11 @@
 use std::fmt;
 
 use datafusion::prelude::SessionContext;
-use lake_schemas::commit::{Changed, Version};
+use lake::commit::Changed;
+use lake::{Lake, LakeError};
 use lake_schemas::minute::Parameters;
-use lake_schemas::{EventTime, Lake, LakeError, Table, Width, Windows};
+use lake_schemas::table::Version;
+use lake_schemas::{EventTime, Table, Width, Windows};
 
 use super::compared::{Compared, KEPT_MAX, Side, both_sides};
 use super::difference::differ;

@@ -5,9 +5,10 @@
 
 use std::path::Path;
 
-use lake_schemas::commit::TableLog;
+use lake::Lake;
+use lake::commit::TableLog;
 use lake_schemas::minute::Parameters;
-use lake_schemas::{Lake, Stand, Table, TopicPartition};
+use lake_schemas::{Stand, Table, TopicPartition};
 use serde_json::json;
 
 use crate::NOON_MS;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use lake_schemas::Lake;
+use ::lake::Lake;
 use query::serve::{Keys, Postgres};
 
 use super::{MEMORY, Rows, Served, lake};

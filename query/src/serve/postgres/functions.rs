@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
     Volatility, create_udf, lit,
 };
 use datafusion::scalar::ScalarValue;
-use lake_schemas::LakeError;
+use lake::LakeError;
 
 use super::settings::{self, Setting, VERSION};
 

@@ -66,7 +66,7 @@ use std::time::Duration;
 
 use datafusion_postgres::pgwire::api::ConnectionManager;
 use futures::future::BoxFuture;
-use lake_schemas::Lake;
+use lake::Lake;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;

@@ -179,7 +179,7 @@ async fn pass_down(
 mod tests {
     use std::sync::Arc;
 
-    use lake_schemas::Lake;
+    use lake::Lake;
     use object_store::memory::InMemory;
     use tokio::net::UnixStream;
     use tokio::time::Instant;

@@ -1,0 +1,63 @@
+//! Which folders of a table changed between two of its versions.
+//!
+//! Only `dataChange` counts: whoever puts other files in the place of some, with the same rows, wakes nobody.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use deltalake::kernel::Action;
+use deltalake::logstore::LogStoreRef;
+use futures::{StreamExt, TryStreamExt, stream};
+use lake_schemas::{Folder, Table};
+
+use super::Version;
+use super::entry::{self, READS_MAX, is_altering};
+use crate::error::Result;
+
+/// What has changed of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// These folders, by when they begin, in milliseconds since 1970.
+    Folders(BTreeSet<i64>),
+    /// Perhaps all: an entry of the log is gone or damaged, does not tell, or makes another table of it.
+    Anything,
+}
+
+impl Changed {
+    /// Whether the folder that begins at a time may have changed.
+    pub fn has(&self, start_ms: i64) -> bool {
+        match self {
+            Self::Folders(folders) => folders.contains(&start_ms),
+            Self::Anything => true,
+        }
+    }
+}
+
+/// What changed behind one version and up to another.
+pub(super) async fn between(table: Table, log_store: &LogStoreRef, after: Version, until: Version) -> Result<Changed> {
+    let entries = (after + 1..=until).map(|version| folders_of(table, Arc::clone(log_store), version));
+    let mut entries = stream::iter(entries).buffer_unordered(READS_MAX);
+    let mut changed = BTreeSet::new();
+    while let Some(folders) = entries.try_next().await? {
+        let Some(folders) = folders else { return Ok(Changed::Anything) };
+        changed.extend(folders);
+    }
+    Ok(Changed::Folders(changed))
+}
+
+/// The folders that one version changed; `None` if that cannot be told: its entry is gone or damaged, has an action
+/// that this program does not know, or makes another table of it.
+async fn folders_of(table: Table, log_store: LogStoreRef, version: Version) -> Result<Option<Vec<i64>>> {
+    let Some(lines) = entry::read_if_whole(table, log_store.as_ref(), version).await? else { return Ok(None) };
+    if !lines.unknown.is_empty() || lines.actions.iter().any(is_altering) {
+        return Ok(None);
+    }
+    let folders = lines.actions.iter().filter_map(|action| match action {
+        Action::Add(add) if add.data_change => Some(Folder::named(table, &add.partition_values)),
+        Action::Remove(remove) if remove.data_change => {
+            Some(remove.partition_values.as_ref().and_then(|values| Folder::named(table, values)))
+        }
+        _ => None,
+    });
+    Ok(folders.map(|folder| folder.map(Folder::start_ms)).collect())
+}

@@ -1,0 +1,116 @@
+//! A table's definition in its log: made as the contract has it, and checked before anything is written.
+
+use std::collections::HashMap;
+
+use delta_kernel::engine::arrow_conversion::TryIntoKernel;
+use delta_kernel::schema::StructType;
+use deltalake::kernel::transaction::{CommitData, TransactionError};
+use deltalake::kernel::{Action, Metadata, MetadataExt, Protocol, new_metadata};
+use deltalake::logstore::{CommitOrBytes, LogStoreRef};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use lake_schemas::Table;
+use lake_schemas::table::{Definition, FORMAT, PROPERTY_FORMAT, PROPERTY_TIME_IN_FUTURE_MS, TIME_IN_FUTURE_MS};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::shape::Shape;
+use crate::error::{Context, LakeError, Result};
+
+/// What readers and writers of a table must know: no feature beyond Delta's first.
+const READER_VERSION: i32 = 1;
+const WRITER_VERSION: i32 = 2;
+
+/// Makes the table, unless another process is making it: version 0 is put if absent, like every other. delta-rs's own
+/// way puts the definition as version 1 where another has put it as version 0.
+pub(super) async fn create(definition: &Definition, log_store: &LogStoreRef) -> Result<()> {
+    let table = definition.table;
+    let what = || format!("{table}: creating it");
+    let protocol = json!({ "minReaderVersion": READER_VERSION, "minWriterVersion": WRITER_VERSION });
+    let protocol: Protocol = serde_json::from_value(protocol).map_err(|error| LakeError::store(what(), error))?;
+    let metadata = metadata(definition)?;
+    let operation = DeltaOperation::Create {
+        mode: SaveMode::ErrorIfExists,
+        location: log_store.root_url().clone(),
+        protocol: protocol.clone(),
+        metadata: metadata.clone(),
+    };
+    let actions = vec![Action::Protocol(protocol), Action::Metadata(metadata)];
+    let bytes = CommitData::new(actions, operation, HashMap::new(), Vec::new()).get_bytes().while_doing(what)?;
+    match log_store.write_commit_entry(0, CommitOrBytes::LogBytes(bytes), Uuid::nil()).await {
+        Ok(()) | Err(TransactionError::VersionAlreadyExists(_)) => Ok(()),
+        // The reply may be all that was lost: what counts is that the table is there.
+        Err(error) => match log_store.is_delta_table_location().await {
+            Ok(true) => Ok(()),
+            _ => Err(error).while_doing(what),
+        },
+    }
+}
+
+/// What a new table's log says of its columns and properties.
+pub(super) fn metadata(definition: &Definition) -> Result<Metadata> {
+    let Definition { table, properties, .. } = definition;
+    let schema = kernel_schema(definition)?;
+    new_metadata(&schema, table.partition_columns(), properties.clone())
+        .and_then(|metadata| metadata.with_name(table.name().to_owned()))
+        .while_doing(|| format!("{table}: its definition"))
+}
+
+/// A table's columns, as Delta's library has them.
+pub(super) fn kernel_schema(definition: &Definition) -> Result<StructType> {
+    let converted = definition.schema.as_ref().try_into_kernel();
+    converted.map_err(|error| LakeError::store(format!("{}: its schema", definition.table), error))
+}
+
+/// Refuses a table of a newer clicklake's making.
+pub(super) fn of_known_format(table: Table, shape: &Shape) -> Result<()> {
+    let format = shape.properties().get(PROPERTY_FORMAT).map(|format| number(table, PROPERTY_FORMAT, format));
+    match format.transpose()? {
+        Some(format) if format > FORMAT => Err(LakeError::Refused(format!(
+            "{table}: made by a newer clicklake (format {format}, this one knows up to {FORMAT}); upgrade clicklake"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn number(table: Table, key: &str, value: &str) -> Result<i64> {
+    let wrong = |_| LakeError::Refused(format!("{table}: its property {key} is {value:?}, not a number"));
+    value.parse().map_err(wrong)
+}
+
+/// Refuses a table that is not of such a definition: another program's, a newer clicklake's, one with other columns.
+/// The bound that it records for events ahead of their message.
+pub(super) fn check(definition: &Definition, shape: &Shape) -> Result<i64> {
+    let table = definition.table;
+    let property = |key: &str| shape.properties().get(key);
+    let number = |key: &str, value: &String| number(table, key, value);
+    if property(PROPERTY_FORMAT).is_none() {
+        return Err(LakeError::Refused(format!(
+            "{table}: a Delta table that clicklake did not make (no property {PROPERTY_FORMAT}); use another --lake"
+        )));
+    }
+    of_known_format(table, shape)?;
+    let schema = kernel_schema(definition)?;
+    for field in schema.fields() {
+        let Some(column) = shape.columns.field(field.name()) else {
+            let why = format!("{table}: it lacks the column {}; use another --lake", field.name());
+            return Err(LakeError::Refused(why));
+        };
+        if column.data_type() != field.data_type() {
+            return Err(LakeError::Refused(format!(
+                "{table}: its column {} is {}, not {}; use another --lake",
+                field.name(),
+                column.data_type(),
+                field.data_type()
+            )));
+        }
+    }
+    if shape.partition_columns() != table.partition_columns() {
+        return Err(LakeError::Refused(format!(
+            "{table}: it is partitioned by {}, not by {}; restore it to a version before another program changed that",
+            if shape.partition_columns().is_empty() { "nothing".into() } else { shape.partition_columns().join(", ") },
+            table.partition_columns().join(", ")
+        )));
+    }
+    property(PROPERTY_TIME_IN_FUTURE_MS)
+        .map_or(Ok(TIME_IN_FUTURE_MS), |value| number(PROPERTY_TIME_IN_FUTURE_MS, value))
+}

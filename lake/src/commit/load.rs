@@ -1,0 +1,236 @@
+//! Reads a table's head from its log: the newest version, its properties, and all `txn` values in one pass.
+//!
+//! delta-rs looks up one `txn` at a time and replays the log for each; a topic has hundreds.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Int64Type;
+use arrow::error::ArrowError;
+use delta_kernel::engine::arrow_data::ArrowEngineData;
+use delta_kernel::schema::{DataType, StructField, StructType};
+use delta_kernel::{Engine, Error as KernelError, Snapshot};
+use deltalake::DeltaTableError;
+use deltalake::kernel::{Add, LogicalFileView, Snapshot as DeltaSnapshot};
+use deltalake::logstore::{LogStore, LogStoreRef};
+use futures::TryStreamExt;
+use lake_schemas::Table;
+use lake_schemas::stand::AppId;
+use lake_schemas::table::Definition;
+use url::Url;
+
+use super::Version;
+use super::definition::create;
+use super::head::Head;
+use super::shape::Shape;
+use crate::error::{Context, LakeError, Result};
+use crate::lake::Lake;
+use crate::raw_file::{self, RawFile};
+
+/// What start-up must know of a table.
+pub(super) struct Loaded {
+    pub head: Head,
+    pub shape: Shape,
+    /// How long the entry of its version was when the log was listed, in bytes; `None` if it was not there.
+    pub entry_bytes: Option<u64>,
+}
+
+/// Makes a table unless it is there, and loads its newest version.
+pub(super) async fn find_or_make(lake: &Lake, definition: &Definition) -> Result<(LogStoreRef, Loaded)> {
+    let table = definition.table;
+    let log_store = lake.log_store(table.name())?;
+    let what = || format!("{table}: looking for it in {}", lake.url());
+    if !log_store.is_delta_table_location().await.while_doing(what)? {
+        create(definition, &log_store).await?;
+    }
+    let loaded = load(table, log_store.as_ref(), None).await?;
+    Ok((log_store, loaded))
+}
+
+/// A table of a lake, and its newest version; `None` if the lake lacks it.
+pub(super) async fn find(lake: &Lake, table: Table) -> Result<Option<(LogStoreRef, Loaded)>> {
+    let log_store = lake.log_store(table.name())?;
+    let what = || format!("{table}: looking for it in {}", lake.url());
+    if !log_store.is_delta_table_location().await.while_doing(what)? {
+        return Ok(None);
+    }
+    let loaded = load(table, log_store.as_ref(), None).await?;
+    Ok(Some((log_store, loaded)))
+}
+
+/// Loads a version; the newest, if none is named.
+pub(super) async fn load(table: Table, log_store: &dyn LogStore, version: Option<Version>) -> Result<Loaded> {
+    let engine = log_store.engine(None);
+    let root = table_root(log_store);
+    let what = || format!("{table}: reading its log");
+    // The kernel blocks; it must not do so on a thread that drives the store's requests.
+    let loaded = tokio::task::spawn_blocking(move || {
+        let builder = Snapshot::builder_for(root);
+        let builder = if let Some(version) = version { builder.at_version(version) } else { builder };
+        let snapshot = builder.build(engine.as_ref())?;
+        let txns = txns(&snapshot, engine.as_ref())?;
+        Ok::<_, KernelError>((snapshot, txns))
+    })
+    .await
+    .map_err(|panic| LakeError::store(what(), panic))?;
+    let (snapshot, txns) = loaded.map_err(|error| unread(what(), error))?;
+    let says = snapshot.table_configuration();
+    let shape = Shape::of(table, says.protocol(), says.metadata())?;
+    let entry = snapshot.log_segment().listed.latest_commit_file.as_ref();
+    let entry_bytes = entry.filter(|entry| entry.version == snapshot.version()).map(|entry| entry.location.size);
+    Ok(Loaded { head: Head::new(snapshot.version(), txns), shape, entry_bytes })
+}
+
+/// What Delta's library says of a log in which versions are missing, and of one whose files contradict each other: it
+/// has no kinds of error for these.
+const CONTRADICTIONS: [&str; 2] = ["Expected contiguous commit files", "CRC file version"];
+
+/// Why a log could not be read. What is wrong with the log itself is not tried again.
+fn unread(what: String, error: KernelError) -> LakeError {
+    use KernelError as E;
+    let cause = if let E::Backtraced { source, .. } = &error { source.as_ref() } else { &error };
+    let text = cause.to_string();
+    let said = text.lines().next().unwrap_or_default();
+    let said = said.split_once(": ParsedLogPath").map_or(said, |(said, _)| said);
+    let contradicts_itself = || CONTRADICTIONS.iter().any(|contradiction| text.contains(contradiction));
+    // What the store did not answer comes as an error of Parquet too.
+    let is_of_the_store = || text.contains("External: ") || text.contains("ObjectStore");
+    let way_out = match cause {
+        E::InvalidProtocol(_) | E::Unsupported(_) | E::MalformedJson(_) | E::Schema(_) => {
+            "an entry is damaged, or another program wrote what clicklake cannot read: restore the table to a version \
+             before that, or put _delta_log back from a copy"
+        }
+        E::Arrow(ArrowError::JsonError(_)) => "an entry is damaged: put that file of _delta_log back from a copy",
+        E::InvalidCheckpoint(_) | E::Parquet(_) | E::Arrow(ArrowError::ParquetError(_)) if !is_of_the_store() => {
+            "its newest checkpoint is damaged or missing: remove that and _last_checkpoint from _delta_log if the entries \
+             since an older checkpoint, or since version 0, are there, or put _delta_log back from a copy"
+        }
+        E::MissingMetadata | E::MissingProtocol | E::MissingMetadataAndProtocol => {
+            "its first versions are missing: put _delta_log back from a copy"
+        }
+        E::Generic(_) | E::InternalError(_) if contradicts_itself() => {
+            "an entry is missing, or a file there is of no version: put _delta_log back from a copy, or remove what does \
+             not belong there"
+        }
+        _ => return LakeError::store(what, error),
+    };
+    LakeError::Refused(format!("{what}: {said}; {way_out}"))
+}
+
+/// The same, of files that were listed.
+fn unlisted(what: String, error: DeltaTableError) -> LakeError {
+    match error {
+        DeltaTableError::KernelError(error) => unread(what, error),
+        error => LakeError::store(what, error),
+    }
+}
+
+/// Refuses a table of jobs that has rows, but records no position: whoever began it anew would read all again, and have
+/// it twice.
+pub(super) async fn has_its_stands(table: Table, log_store: &dyn LogStore, head: &Head) -> Result<()> {
+    // What is rolled up stands where its source stands.
+    if table.source().is_some() || !head.stands(table).is_empty() {
+        return Ok(());
+    }
+    let what = || format!("{table}: looking for rows");
+    let snapshot =
+        DeltaSnapshot::try_new(log_store, Some(head.version())).await.map_err(|error| unlisted(what(), error))?;
+    // All of them: who stops in the middle leaves threads behind that have nobody to tell.
+    let files: Vec<_> =
+        snapshot.file_views(log_store, None).try_collect().await.map_err(|error| unlisted(what(), error))?;
+    let Some(file) = files.first() else { return Ok(()) };
+    Err(LakeError::Refused(format!(
+        "{table} has rows ({}), but records no position of any partition: another program has dropped them, as log \
+         checkpoints do under delta.setTransactionRetentionDuration; if all were read again, it would be there twice. \
+         Put the folder _delta_log back from a copy that has them, or use another --lake",
+        file.path()
+    )))
+}
+
+/// A table's address, as a folder.
+pub(super) fn table_root(log_store: &dyn LogStore) -> Url {
+    let mut root = log_store.root_url().clone();
+    if !root.path().ends_with('/') {
+        root.set_path(&format!("{}/", root.path()));
+    }
+    root
+}
+
+/// All `txn` values at a snapshot. Newest first, so the first value seen of each is the one that holds.
+fn txns(snapshot: &Arc<Snapshot>, engine: &dyn Engine) -> delta_kernel::DeltaResult<HashMap<AppId, i64>> {
+    let txn = StructType::try_new([
+        StructField::nullable("appId", DataType::STRING),
+        StructField::nullable("version", DataType::LONG),
+    ])?;
+    let schema = Arc::new(StructType::try_new([StructField::nullable("txn", txn)])?);
+    let mut values = HashMap::new();
+    for actions in snapshot.log_segment().read_actions(engine, schema)? {
+        let actions = actions?.actions;
+        let Some(actions) = actions.any_ref().downcast_ref::<ArrowEngineData>() else {
+            unreachable!("the default engine reads into Arrow");
+        };
+        let txn = actions.record_batch().column(0).as_struct();
+        let (ids, versions) = (txn.column(0).as_string::<i32>(), txn.column(1).as_primitive::<Int64Type>());
+        for row in (0..txn.len()).filter(|&row| txn.is_valid(row) && ids.is_valid(row)) {
+            values.entry(ids.value(row).to_owned()).or_insert(versions.value(row));
+        }
+    }
+    Ok(values)
+}
+
+/// The files of a raw table that are live at a version.
+pub(super) async fn raw_files(table: Table, log_store: &dyn LogStore, version: Version) -> Result<Vec<RawFile>> {
+    let what = || format!("{table}: listing the files of version {version}");
+    let snapshot = DeltaSnapshot::try_new(log_store, Some(version)).await.map_err(|error| unlisted(what(), error))?;
+    // All of them before any is refused: who stops in the middle leaves threads behind that have nobody to tell.
+    let views: Vec<_> =
+        snapshot.file_views(log_store, None).try_collect().await.map_err(|error| unlisted(what(), error))?;
+    let file = |view: LogicalFileView| {
+        let path = view.path();
+        if view.deletion_vector_descriptor().is_some() {
+            return Err(has_deleted_rows(table, &path));
+        }
+        let file = view.stats().and_then(|statistics| RawFile::stated(&path, view.size(), &statistics));
+        file.ok_or_else(|| raw_file::not_of_one_partition(table, &path))
+    };
+    views.into_iter().map(file).collect()
+}
+
+/// The files that are live at a version, by path.
+pub(super) async fn live_files(
+    table: Table,
+    log_store: &dyn LogStore,
+    version: Version,
+) -> Result<HashMap<String, Add>> {
+    let what = || format!("{table}: listing the files of version {version}");
+    let snapshot = DeltaSnapshot::try_new(log_store, Some(version)).await.map_err(|error| unlisted(what(), error))?;
+    let files = snapshot.file_views(log_store, None).map_ok(|file| {
+        let path = file.path().into_owned();
+        let add = Add {
+            path: path.clone(),
+            partition_values: file.partition_values_map(),
+            size: file.size(),
+            modification_time: file.modification_time(),
+            data_change: true,
+            stats: file.stats(),
+            deletion_vector: file.deletion_vector_descriptor(),
+            ..Add::default()
+        };
+        (path, add)
+    });
+    files.try_collect().await.map_err(|error| unlisted(what(), error))
+}
+
+/// Refuses files of which a vector says that some rows are deleted: whoever reads them whole has those again.
+pub fn without_deleted_rows<'a>(table: Table, files: impl IntoIterator<Item = &'a Add>) -> Result<()> {
+    let with_vector = files.into_iter().find(|file| file.deletion_vector.is_some());
+    with_vector.map_or(Ok(()), |file| Err(has_deleted_rows(table, &file.path)))
+}
+
+fn has_deleted_rows(table: Table, path: &str) -> LakeError {
+    LakeError::Refused(format!(
+        "{table}: its file {path} has a deletion vector, which clicklake does not support; let the engine that made it \
+         write the rows that are left: ALTER TABLE {table} DROP FEATURE deletionVectors"
+    ))
+}

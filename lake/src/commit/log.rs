@@ -1,0 +1,491 @@
+//! One table's log, open for writing: made if absent, checked, followed, committed to.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use deltalake::kernel::transaction::{CommitData, TransactionError};
+use deltalake::kernel::{Action, Add};
+use deltalake::logstore::{CommitOrBytes, LogStoreRef, commit_uri_from_version};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use lake_schemas::minute::{Parameters, Requested};
+use lake_schemas::table::Definition;
+use lake_schemas::{Stand, Table, TopicPartition};
+use object_store::ObjectStore;
+use uuid::Uuid;
+
+use super::checkpoint::Checkpoint;
+use super::confirmed::{Confirmed, mark};
+use super::doubt::Doubt;
+use super::entry::{self, Entry, READS_MAX, VersionFiles};
+use super::foreign::ForeignChange;
+use super::head::Head;
+use super::lines::Lines;
+use super::load::{self, Loaded};
+use super::looked::Looked;
+use super::named::Named;
+use super::terms::{Access, Terms};
+use super::{Changed, Commit, CommitId, Outcome, Version, changes};
+use crate::error::{Context, LakeError, Result};
+use crate::lake::Lake;
+use crate::raw_file::RawFile;
+
+/// How long a head is followed entry by entry before the table is loaded afresh. A writer that slept through the
+/// table's log retention would otherwise take a version whose entry was cleaned up for one that was never written.
+const HEAD_AGE_MAX: Duration = Duration::from_secs(600);
+
+/// How long ago a head may have been looked at for the version after it to be put without another look. Jobs commit
+/// every few seconds; a longer pause may be one in which the process was suspended, and clocks do not tell for how
+/// long. Then the entry of the head must still be there, or the version after it may be missing for another reason than
+/// that nobody has written it: clean-up takes entries from the oldest on, and a table that was removed and made again
+/// begins anew.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+
+/// How often in a row the next version may be there when it is put, and not when it is read.
+const TAKEN_MAX: u32 = 8;
+
+/// A table, open for writing.
+///
+/// Its futures are boxed, like all in this workspace that lead into Delta or DataFusion: their code is then built once,
+/// in the library that owns them, and not again in every binary that awaits them.
+pub struct TableLog {
+    table: Table,
+    log_store: LogStoreRef,
+    pub(super) head: Head,
+    /// When the version after the head was found to be missing.
+    pub(super) looked: Looked,
+    /// When it was last seen that the table is still the one that is known.
+    pub(super) confirmed: Confirmed,
+    /// What is known of the newest commit that was put.
+    doubt: Doubt,
+    checkpoint_owed: Option<Version>,
+    pub(super) terms: Terms,
+    /// What others have done to its rows since that was last asked.
+    pub(super) foreign: Vec<ForeignChange>,
+    /// The files that its newest versions name, as far as clean-up has looked.
+    pub(super) named: Named,
+    /// What versions added and took out since somebody asked; `None` if nobody has, or if some were not met.
+    met: Option<Vec<VersionFiles>>,
+}
+
+impl TableLog {
+    /// Opens a table, and makes it first if the lake lacks it. Two that make it at once open the same one.
+    pub fn open(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Self>> {
+        Box::pin(async move {
+            Self::of((table, Access::Writes), load::find_or_make(lake, &table.definition()).await?).await
+        })
+    }
+
+    /// Opens a table that is there; `None` if the lake lacks it.
+    pub fn find(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
+        Box::pin(Self::find_for(lake, (table, Access::Writes)))
+    }
+
+    /// Opens a table that is there, to follow and read it; `None` if the lake lacks it. What forbids only to write it
+    /// forbids nothing here.
+    pub fn find_to_read(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
+        Box::pin(Self::find_for(lake, (table, Access::Reads)))
+    }
+
+    async fn find_for(lake: &Lake, (table, access): (Table, Access)) -> Result<Option<Self>> {
+        let Some(found) = load::find(lake, table).await? else { return Ok(None) };
+        Self::of((table, access), found).await.map(Some)
+    }
+
+    /// Opens a table, and makes it as defined if the lake lacks it. What it records is for the caller to check.
+    pub fn open_or_make<'a>(lake: &'a Lake, definition: &'a Definition) -> BoxFuture<'a, Result<Self>> {
+        Box::pin(async move {
+            Self::of((definition.table, Access::Writes), load::find_or_make(lake, definition).await?).await
+        })
+    }
+
+    /// Opens `clicks_minute`, and makes it first if the lake lacks it. What it records must be what is asked for.
+    pub fn open_minutes<'a>(lake: &'a Lake, requested: &'a Requested) -> BoxFuture<'a, Result<(Self, Parameters)>> {
+        Box::pin(async move {
+            let table = Table::ClicksMinute;
+            let new = requested.of_a_new_table(table, Parameters::default())?;
+            let log = Self::open_or_make(lake, &new.definition(table)).await?;
+            let recorded = log.parameters()?;
+            requested.agrees_with(table, &recorded)?;
+            log.has_its_stands().await?;
+            Ok((log, recorded))
+        })
+    }
+
+    async fn of((table, access): (Table, Access), found: (LogStoreRef, Loaded)) -> Result<Self> {
+        let ((log_store, loaded), looked) = (found, Looked::now());
+        let store = log_store.object_store(None);
+        Ok(Self {
+            confirmed: Confirmed::loaded(table, store.as_ref(), &loaded).await?,
+            table,
+            log_store,
+            terms: Terms::of(table, access, loaded.shape)?,
+            looked,
+            head: loaded.head,
+            doubt: Doubt::default(),
+            checkpoint_owed: None,
+            foreign: Vec::new(),
+            named: Named::default(),
+            met: None,
+        })
+    }
+
+    /// Opens the tables of a job, in its order.
+    pub async fn open_all(lake: &Lake, tables: &[Table]) -> Result<Vec<Self>> {
+        let mut logs = Vec::new();
+        for &table in tables {
+            let log = Self::open(lake, table).await?;
+            log.has_its_stands().await?;
+            logs.push(log);
+        }
+        Ok(logs)
+    }
+
+    /// Which table it is.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    /// Delta's unique id of the table.
+    pub fn id(&self) -> &str {
+        self.terms.shape().id()
+    }
+
+    /// The value of a `txn`, in the newest version known.
+    pub fn txn(&self, app_id: &str) -> Option<i64> {
+        self.head.txn(app_id)
+    }
+
+    /// The newest version known.
+    pub fn version(&self) -> Version {
+        self.head.version()
+    }
+
+    /// What the table records.
+    pub fn properties(&self) -> &HashMap<String, String> {
+        self.terms.shape().properties()
+    }
+
+    /// All its columns, as clicklake made them.
+    pub fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.terms.definition().schema)
+    }
+
+    /// The same, and behind them the columns that other programs have added: what a rewriter must carry.
+    pub fn whole_schema(&self) -> Result<SchemaRef> {
+        self.terms.shape().whole_schema(self.terms.definition())
+    }
+
+    /// The columns of other programs, and their types.
+    pub fn further_columns(&self) -> BTreeMap<String, String> {
+        self.terms.shape().further_types(self.terms.definition())
+    }
+
+    /// Refuses a table that has columns of other programs, for whoever could not carry what they hold. `does` says what
+    /// would lose it.
+    pub fn has_no_further_columns(&self, does: &str, way_out: &str) -> Result<()> {
+        match self.further_columns().first_key_value() {
+            None => Ok(()),
+            Some((column, _)) => Err(LakeError::Refused(format!(
+                "{}: its column {column} is not clicklake's, and {does} would lose what it holds; {way_out}",
+                self.table
+            ))),
+        }
+    }
+
+    /// Refuses a table that has rows, but records no position of any partition: whoever began it anew would read all
+    /// again, and have it twice. Other programs' log checkpoints can drop positions.
+    pub fn has_its_stands(&self) -> BoxFuture<'_, Result<()>> {
+        load::has_its_stands(self.table, self.log_store.as_ref(), &self.head).boxed()
+    }
+
+    /// What decides the counts of a table of minutes, as it records.
+    pub fn parameters(&self) -> Result<Parameters> {
+        Ok(Parameters::recorded(self.table, self.properties())?)
+    }
+
+    /// The bound that the table records for events ahead of their message, in milliseconds.
+    pub fn time_in_future_ms(&self) -> i64 {
+        self.terms.time_in_future_ms()
+    }
+
+    /// The store of the table's files, rooted at its folder.
+    pub fn object_store(&self) -> Arc<dyn ObjectStore> {
+        self.log_store.object_store(None)
+    }
+
+    /// Delta's own view of the table's log.
+    pub fn log_store(&self) -> LogStoreRef {
+        Arc::clone(&self.log_store)
+    }
+
+    /// The log checkpoint that a commit of ours has made due, once.
+    pub fn take_checkpoint_owed(&mut self) -> Option<Checkpoint> {
+        let version = self.checkpoint_owed.take()?;
+        Some(Checkpoint { table: self.table, version, log_store: self.log_store() })
+    }
+
+    /// A log checkpoint of the newest version known.
+    pub(super) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { table: self.table, version: self.head.version(), log_store: self.log_store() }
+    }
+
+    /// Where a partition stands, in the newest version known.
+    pub fn stand(&self, partition: &TopicPartition) -> Stand {
+        Stand::decode(self.table, partition, |app_id| self.head.txn(app_id))
+    }
+
+    /// Where all partitions stand that it has seen, in the newest version known.
+    pub fn stands(&self) -> BTreeMap<TopicPartition, Stand> {
+        self.head.stands(self.table)
+    }
+
+    /// The files that are live in the newest version known.
+    pub fn live_files(&mut self) -> BoxFuture<'_, Result<Vec<Add>>> {
+        Box::pin(async move {
+            let table = self.table;
+            let live = self.know_live().await?;
+            load::without_deleted_rows(table, live.values())?;
+            Ok(live.values().cloned().collect())
+        })
+    }
+
+    async fn know_live(&mut self) -> Result<&HashMap<String, Add>> {
+        if self.head.live().is_none() {
+            let live = load::live_files(self.table, self.log_store.as_ref(), self.head.version()).await?;
+            self.head.set_live(live);
+        }
+        Ok(self.head.live().expect("it was set"))
+    }
+
+    /// What changed behind one version and up to another: see [`Changed`].
+    pub fn changed(&self, after: Version, until: Version) -> BoxFuture<'_, Result<Changed>> {
+        changes::between(self.table, &self.log_store, after, until).boxed()
+    }
+
+    /// Which files a version added and took out; `None` if its entry is gone or damaged, or not there yet.
+    pub fn files_of(&self, version: Version) -> BoxFuture<'_, Result<Option<VersionFiles>>> {
+        entry::files_of(self.table, &self.log_store, version).boxed()
+    }
+
+    /// What each version met since the last call has added and taken out, in order, so that files need not be listed
+    /// again. `None` the first time, and after the log was loaded afresh: then they must be listed.
+    pub fn take_met(&mut self) -> Option<Vec<VersionFiles>> {
+        self.met.replace(Vec::new())
+    }
+
+    /// The files of a raw table, in the newest version known.
+    pub fn raw_files(&self) -> BoxFuture<'_, Result<Vec<RawFile>>> {
+        load::raw_files(self.table, self.log_store.as_ref(), self.head.version()).boxed()
+    }
+
+    /// Looks at the table: whatever others have committed is known afterwards.
+    pub fn refresh(&mut self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.look())
+    }
+
+    /// Tries to make a commit. On an error it may have happened: try the same commit again, and the answer is right,
+    /// whatever was done with this log meanwhile, as long as no other commit was tried.
+    pub fn commit<'a>(&'a mut self, commit: &'a Commit) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let outcome = self.attempt(commit).await?;
+            if let Outcome::Committed(version) = outcome {
+                if let Some(definition) = &commit.definition {
+                    self.terms.redefine(definition)?;
+                }
+                if Checkpoint::is_due_at(version) {
+                    self.checkpoint_owed = Some(version);
+                }
+            }
+            Ok(outcome)
+        })
+    }
+
+    /// Whether a commit that was tried is in the table, or may be, for all that was read.
+    pub fn may_hold(&self, id: &CommitId) -> bool {
+        self.doubt.may_hold(id, self.head.version())
+    }
+
+    async fn attempt(&mut self, commit: &Commit) -> Result<Outcome> {
+        assert!(self.terms.access() == Access::Writes, "{}: it was opened to be read", self.table);
+        let mut taken = 0;
+        loop {
+            if let Some(version) = self.doubt.found(&commit.id) {
+                return Ok(Outcome::Committed(version));
+            }
+            let is_old = self.looked.age() > PAUSE_MAX || self.confirmed.is_old();
+            if self.doubt.is_open(self.head.version()) || is_old {
+                self.look().await?;
+                if let Some(version) = self.doubt.found(&commit.id) {
+                    return Ok(Outcome::Committed(version));
+                }
+            }
+            if !commit.removes.is_empty() && self.head.live().is_none() {
+                // That may take long enough for the head to grow old.
+                self.know_live().await?;
+                continue;
+            }
+            if let Some(obstacle) = self.head.obstacle(commit) {
+                return Ok(obstacle);
+            }
+            self.terms.judge(self.head.version())?;
+            let entry = Entry::new(commit, self.terms.shape(), self.terms.definition())?;
+            let next = self.head.version() + 1;
+            if let Some(version) = self.put(&commit.id, &entry).await? {
+                return Ok(Outcome::Committed(version));
+            }
+            self.look().await?;
+            taken = if self.head.version() < next { taken + 1 } else { 0 };
+            if taken == TAKEN_MAX {
+                return Err(self.blocked(next));
+            }
+        }
+    }
+
+    /// Puts the version after the head; `None` if it was there already, put by another or by this very request when it
+    /// was sent before: the next look tells.
+    async fn put(&mut self, id: &CommitId, entry: &Entry) -> Result<Option<Version>> {
+        let version = self.head.version() + 1;
+        let what = || format!("{}: committing version {version}", self.table);
+        let data = CommitData::new(entry.actions.clone(), entry.operation.clone(), entry.info.clone(), Vec::new());
+        let bytes = CommitOrBytes::LogBytes(data.get_bytes().while_doing(what)?);
+        let began = Looked::now();
+        self.doubt.puts(id, version);
+        match self.log_store.write_commit_entry(version, bytes, Uuid::nil()).await {
+            Ok(()) => {}
+            Err(TransactionError::VersionAlreadyExists(_)) => return Ok(None),
+            Err(error) => return Err(error).while_doing(what),
+        }
+        // Whoever was suspended on the way may have put it where clean-up has been meanwhile.
+        if began.age() > PAUSE_MAX && !self.has_entry(self.head.version()).await? {
+            return Err(self.undecided(version));
+        }
+        self.doubt.lands();
+        self.follow(&entry.actions);
+        self.looked = began;
+        Ok(Some(version))
+    }
+
+    /// Follows the log to its end. A commit of ours that is met on the way is remembered, whatever fails then.
+    async fn look(&mut self) -> Result<()> {
+        let (age, head) = (self.looked.age(), self.head.version());
+        let is_known = age <= HEAD_AGE_MAX && (age <= PAUSE_MAX || self.has_entry(head).await?);
+        if !is_known {
+            self.load_afresh().await?;
+        } else if self.confirmed.is_old() {
+            match self.confirmed.again(self.table, self.object_store(), head).await? {
+                Some(confirmed) => self.confirmed = confirmed,
+                None if self.terms.access() == Access::Reads => return Err(self.replaced()),
+                None => self.load_afresh().await?,
+            }
+        }
+        loop {
+            let (began, version) = (Looked::now(), self.head.version() + 1);
+            let Some(lines) = entry::read(self.table, self.log_store.as_ref(), version).await? else {
+                self.terms.judge(self.head.version())?;
+                self.looked = began;
+                return Ok(());
+            };
+            // After it was read, so that it is of the table that is known.
+            if self.terms.access() == Access::Reads && !self.is_still_there().await? {
+                return Err(self.replaced());
+            }
+            self.meet(version, &lines)?;
+        }
+    }
+
+    /// Takes the table as it is now, whether or not all entries since are still there. But if one of them may be a
+    /// commit of ours, they are read one by one, and each must be there: what cannot be told is not guessed.
+    async fn load_afresh(&mut self) -> Result<()> {
+        let (table, log_store, began) = (self.table, self.log_store(), Looked::now());
+        let loaded = load::load(table, log_store.as_ref(), None).await?;
+        let confirmed = Confirmed::loaded(table, self.object_store().as_ref(), &loaded).await?;
+        let (known, newest) = (self.head.version(), loaded.head.version());
+        if self.doubt.is_open(known) {
+            if newest < known {
+                return Err(self.undecided(known + 1));
+            }
+            // The one that is known shows that clean-up has not come past it.
+            let entries = stream::iter(known..=newest).map(|version| {
+                let log_store = Arc::clone(&log_store);
+                async move { Ok::<_, LakeError>((version, entry::read(table, log_store.as_ref(), version).await?)) }
+            });
+            let mut entries = entries.buffered(READS_MAX);
+            while let Some((version, lines)) = entries.try_next().await? {
+                let lines = lines.ok_or_else(|| self.undecided(known + 1))?;
+                if version > known {
+                    self.meet(version, &lines)?;
+                }
+            }
+        } else {
+            self.has_kept_its_stands(&loaded)?;
+            self.terms.set(loaded.shape);
+            self.head = loaded.head;
+            self.met = None;
+        }
+        (self.looked, self.confirmed) = (began, confirmed);
+        Ok(())
+    }
+
+    /// Goes on to a version by its entry.
+    fn meet(&mut self, version: Version, lines: &Lines) -> Result<()> {
+        // What a commit of this process makes of the table, its maker knows.
+        if !self.doubt.meets(version, &lines.actions) {
+            self.terms.follow(&lines.actions);
+            self.notice(ForeignChange::of(self.table, version, lines));
+        }
+        self.follow(&lines.actions);
+        Ok(())
+    }
+
+    /// Goes on to the next version.
+    fn follow(&mut self, actions: &[Action]) {
+        self.head.follow(actions);
+        if let Some(met) = &mut self.met {
+            met.push(VersionFiles::of(actions.to_vec()));
+        }
+    }
+
+    /// Whether the entry of a version is there.
+    async fn has_entry(&self, version: Version) -> Result<bool> {
+        Ok(mark(self.table, self.object_store().as_ref(), version).await?.is_some())
+    }
+
+    /// Something has the name of the next entry that is none: a folder, or a link that leads nowhere.
+    fn blocked(&self, version: Version) -> LakeError {
+        let (table, entry) = (self.table, commit_uri_from_version(Some(version)));
+        LakeError::Refused(format!(
+            "{table}: {entry} is there and cannot be read, so that nothing can be committed: it is a folder, or a link that \
+             leads nowhere; remove it"
+        ))
+    }
+
+    /// For who only reads: what is there now is another table, or a copy of this one that may go on otherwise.
+    fn replaced(&self) -> LakeError {
+        LakeError::Altered(format!("{}: another table was put in its place; start again", self.table))
+    }
+
+    /// A commit of which nobody can tell any more whether it happened.
+    fn undecided(&self, version: Version) -> LakeError {
+        LakeError::Altered(format!(
+            "{}: whether version {version} is a commit of this process is not known: the log was cleaned up while the \
+             process was suspended; start again",
+            self.table
+        ))
+    }
+
+    /// Refuses a table that has lost positions that it recorded: what stands there would be read again.
+    fn has_kept_its_stands(&self, loaded: &Loaded) -> Result<()> {
+        // Another table has positions of its own: see [`Terms::judge`].
+        let is_same = loaded.shape.id() == self.id();
+        let Some(lost) = loaded.head.lost(&self.head).filter(|_| is_same) else { return Ok(()) };
+        Err(LakeError::Refused(format!(
+            "{}: version {} does not record {lost} any more: another program has dropped it, as log checkpoints do under \
+             delta.setTransactionRetentionDuration; put the folder _delta_log back from a copy that has it",
+            self.table,
+            loaded.head.version()
+        )))
+    }
+}

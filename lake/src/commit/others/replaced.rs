@@ -1,0 +1,126 @@
+//! Laws of a table that is taken away, and another one is put in its place: nobody goes on from the one to the other,
+//! whether that happens a moment after it was opened or much later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use lake_schemas::Table;
+use lake_schemas::table::Version;
+use object_store::memory::InMemory;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+use super::{append, epoch, lake, open};
+use crate::commit::confirmed::Confirmed;
+use crate::commit::{TableLog, load};
+use crate::error::LakeError;
+use crate::lake::Lake;
+
+/// How soon somebody sees that who is never told by what comes behind the newest version known.
+const SEEN_WITHIN: Duration = Duration::from_secs(11);
+
+/// Another lake, whose table has come to a version by as many clicks as any other at that version.
+async fn another(version: Version) -> Arc<InMemory> {
+    let (lake, store) = lake();
+    come_to(&lake, version).await;
+    store
+}
+
+async fn come_to(lake: &Lake, version: Version) {
+    let mut log = open(lake).await;
+    for next in 1..=version.cast_signed() {
+        append(&mut log, 0, next * 10).await;
+    }
+}
+
+/// Puts all that is in a store in the place of what is in another.
+async fn replace(store: &InMemory, by: &InMemory) {
+    let gone: Vec<_> = store.list(None).try_collect().await.expect("memory");
+    for object in gone {
+        store.delete(&object.location).await.expect("memory");
+    }
+    let new: Vec<_> = by.list(None).try_collect().await.expect("memory");
+    for object in new {
+        let bytes = by.get(&object.location).await.expect("it is there").bytes().await.expect("memory");
+        store.put(&object.location, bytes.into()).await.expect("memory");
+    }
+}
+
+/// A table at version 5, opened to be read.
+async fn reader(lake: &Lake) -> TableLog {
+    come_to(lake, 5).await;
+    TableLog::find_to_read(lake, Table::Clicks).await.expect("memory").expect("it is there")
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_follows_no_entry_of_another_table() {
+    for after in [0, 1, 9, 11, 300].map(Duration::from_secs) {
+        let (lake, store) = lake();
+        let mut log = reader(&lake).await;
+        tokio::time::sleep(after).await;
+        log.refresh().await.expect("nothing has come");
+        replace(&store, &*another(7).await).await;
+        for _ in 0..2 {
+            let seen = log.refresh().await;
+            assert!(matches!(seen, Err(LakeError::Altered(_))), "after {after:?}: {seen:?}");
+            assert_eq!(log.version(), 5, "after {after:?}");
+        }
+        assert!(!log.is_still_there().await.expect("memory"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_sees_soon_that_the_table_is_another_one_with_no_more_versions() {
+    for version in [2, 5] {
+        let (lake, store) = lake();
+        let mut log = reader(&lake).await;
+        replace(&store, &*another(version).await).await;
+        tokio::time::sleep(SEEN_WITHIN).await;
+        let seen = log.refresh().await;
+        assert!(matches!(seen, Err(LakeError::Altered(_))), "version {version}: {seen:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_goes_on_in_the_table_that_was_opened() {
+    let (lake, _) = lake();
+    let mut log = reader(&lake).await;
+    let mut writer = open(&lake).await;
+    for next in 6..=30 {
+        append(&mut writer, 0, next * 10).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        log.refresh().await.expect("it is the same table");
+        assert_eq!((log.version(), log.stands()), (writer.version(), writer.stands()));
+    }
+    assert!(log.is_still_there().await.expect("memory"));
+}
+
+/// The other table is at the same version and positions: each commit fits.
+#[tokio::test(start_paused = true)]
+async fn who_writes_sees_soon_that_a_table_that_was_just_opened_is_another_one() {
+    let (lake, store) = lake();
+    come_to(&lake, 5).await;
+    let mut log = open(&lake).await;
+    replace(&store, &*another(5).await).await;
+    for next in 6..=6 + SEEN_WITHIN.as_secs().cast_signed() {
+        let commit = epoch(&log, 0, next * 10).await;
+        if matches!(log.commit(&commit).await, Err(LakeError::Altered(_))) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    panic!("it goes on in another table");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_replaced_while_it_is_loaded_is_loaded_again() {
+    let (lake, _) = lake();
+    come_to(&lake, 5).await;
+    let log = open(&lake).await;
+    let mut loaded = load::load(Table::Clicks, log.log_store().as_ref(), None).await.expect("memory");
+    let store = log.object_store();
+    Confirmed::loaded(Table::Clicks, store.as_ref(), &loaded).await.expect("it is what was listed");
+    loaded.entry_bytes = loaded.entry_bytes.map(|bytes| bytes + 1);
+    let error = Confirmed::loaded(Table::Clicks, store.as_ref(), &loaded).await.expect_err("it is another one");
+    assert!(error.is_retryable(), "{error}");
+}

@@ -1,0 +1,174 @@
+//! What a table's log says of the table itself: its protocol, its columns, its properties. No I/O.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::error::Error;
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use delta_kernel::engine::arrow_conversion::TryIntoArrow;
+use delta_kernel::schema::{StructField, StructType};
+use deltalake::kernel::{Action, Metadata, Protocol};
+use lake_schemas::Table;
+use lake_schemas::table::Definition;
+use serde_json::Value;
+
+use super::definition::kernel_schema;
+use crate::error::{LakeError, Result};
+
+/// What the names of clicklake's own properties begin with.
+pub(super) const OWN_PROPERTIES: &str = "clicklake.";
+
+/// A table's protocol and definition at a version.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Shape {
+    /// The version that readers must know.
+    pub reader_version: i64,
+    /// The version that writers must know.
+    pub writer_version: i64,
+    /// The features that readers must know, where they are listed.
+    pub reader_features: BTreeSet<String>,
+    /// The features that writers must know, where they are listed.
+    pub writer_features: BTreeSet<String>,
+    /// All columns.
+    pub columns: StructType,
+    /// The action that says its definition.
+    pub metadata: Metadata,
+}
+
+/// Why something that another engine has written of a table cannot be understood.
+fn unread(table: Table, what: &str, why: &dyn Error) -> LakeError {
+    LakeError::Refused(format!(
+        "{table}: its {what} cannot be understood: {why}; restore the table to a version before another engine changed \
+         that, or upgrade clicklake"
+    ))
+}
+
+impl Shape {
+    /// Reads it from the actions that say it.
+    pub fn of(table: Table, protocol: &Protocol, metadata: &Metadata) -> Result<Self> {
+        let protocol = serde_json::to_value(protocol).map_err(|error| unread(table, "protocol", &error))?;
+        let version = |name: &str| protocol[name].as_i64().unwrap_or(i64::MAX);
+        let features = |name: &str| {
+            let listed = protocol[name].as_array().into_iter().flatten();
+            listed.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        Ok(Self {
+            reader_version: version("minReaderVersion"),
+            writer_version: version("minWriterVersion"),
+            reader_features: features("readerFeatures"),
+            writer_features: features("writerFeatures"),
+            columns: metadata.parse_schema().map_err(|error| unread(table, "schema", &error))?,
+            metadata: metadata.clone(),
+        })
+    }
+
+    /// What the actions of the next version make of it; `None`, if they leave it as it is.
+    pub fn after(&self, table: Table, actions: &[Action]) -> Result<Option<Self>> {
+        let mut next = None;
+        for action in actions {
+            match action {
+                Action::Protocol(protocol) => {
+                    let metadata = next.as_ref().unwrap_or(self).metadata.clone();
+                    next = Some(Self::of(table, protocol, &metadata)?);
+                }
+                Action::Metadata(metadata) => {
+                    let columns = metadata.parse_schema().map_err(|error| unread(table, "schema", &error))?;
+                    let before = next.unwrap_or_else(|| self.clone());
+                    next = Some(Self { columns, metadata: metadata.clone(), ..before });
+                }
+                _ => {}
+            }
+        }
+        Ok(next)
+    }
+
+    /// Delta's unique id of the table.
+    pub fn id(&self) -> &str {
+        self.metadata.id()
+    }
+
+    /// Its properties.
+    pub fn properties(&self) -> &HashMap<String, String> {
+        self.metadata.configuration()
+    }
+
+    /// The columns that it is partitioned by.
+    pub fn partition_columns(&self) -> &[String] {
+        self.metadata.partition_columns()
+    }
+
+    /// Whether what clicklake records in it differs, or it is another table under the same name: whoever works on it
+    /// must begin anew. Comments, other engines' properties and further columns make no other table of it.
+    pub fn is_another_than(&self, before: &Self) -> bool {
+        let own = |shape: &Self| -> HashMap<String, String> {
+            let properties = shape.properties().iter().filter(|(key, _)| key.starts_with(OWN_PROPERTIES));
+            properties.map(|(key, value)| (key.clone(), value.clone())).collect()
+        };
+        self.id() != before.id() || own(self) != own(before)
+    }
+
+    /// The columns that are not in a definition: those of other programs.
+    pub fn further_columns(&self, definition: &Definition) -> Vec<&StructField> {
+        let is_further = |field: &&StructField| definition.schema.field_with_name(field.name()).is_err();
+        self.columns.fields().filter(is_further).collect()
+    }
+
+    /// The same, by their names: the types of these columns.
+    pub fn further_types(&self, definition: &Definition) -> BTreeMap<String, String> {
+        let columns = self.further_columns(definition).into_iter();
+        columns.map(|column| (column.name().clone(), column.data_type().to_string())).collect()
+    }
+
+    /// The columns of a definition, and behind them those of other programs: what a rewriter must carry.
+    pub fn whole_schema(&self, definition: &Definition) -> Result<SchemaRef> {
+        let further = self.further_columns(definition);
+        if further.is_empty() {
+            return Ok(Arc::clone(&definition.schema));
+        }
+        let mut fields: Vec<_> = definition.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
+        for column in further {
+            let field: Field = column.try_into_arrow().map_err(|error| {
+                LakeError::Refused(format!(
+                    "{}: its column {} is of a type that clicklake cannot carry ({error}); {}",
+                    definition.table,
+                    column.name(),
+                    drop_column(definition.table, column.name())
+                ))
+            })?;
+            fields.push(field.with_metadata(HashMap::new()));
+        }
+        Ok(Arc::new(Schema::new(fields)))
+    }
+
+    /// The action that gives the table another definition. What other programs have added to it stays: their columns,
+    /// their properties, its description.
+    pub fn redefined(&self, before: &Definition, definition: &Definition) -> Result<Metadata> {
+        let table = definition.table;
+        let mut columns: Vec<StructField> = Vec::new();
+        for column in kernel_schema(definition)?.fields() {
+            let known = self.columns.field(column.name());
+            let metadata = known.map(|known| known.metadata().clone()).unwrap_or_default();
+            columns.push(StructField { metadata, ..column.clone() });
+        }
+        let is_new = |column: &&StructField| columns.iter().all(|known| known.name() != column.name());
+        let further: Vec<_> = self.further_columns(before).into_iter().filter(is_new).cloned().collect();
+        columns.extend(further);
+        let mut properties: HashMap<_, _> = definition.properties.iter().cloned().collect();
+        let theirs = self.properties().iter().filter(|(key, _)| !key.starts_with(OWN_PROPERTIES));
+        properties.extend(theirs.map(|(key, value)| (key.clone(), value.clone())));
+        let wrong = |why: String| LakeError::Refused(format!("{table}: its definition cannot be written: {why}"));
+        let mut metadata = serde_json::to_value(&self.metadata).map_err(|error| wrong(error.to_string()))?;
+        let schema = StructType::try_new(columns).map_err(|error| wrong(error.to_string()))?;
+        metadata["schemaString"] = serde_json::to_string(&schema).map_err(|error| wrong(error.to_string()))?.into();
+        metadata["configuration"] = serde_json::to_value(properties).map_err(|error| wrong(error.to_string()))?;
+        serde_json::from_value(metadata).map_err(|error| wrong(error.to_string()))
+    }
+}
+
+/// How another engine takes a column out of a table.
+pub(super) fn drop_column(table: Table, column: &str) -> String {
+    format!(
+        "take it out: ALTER TABLE {table} SET TBLPROPERTIES ('delta.columnMapping.mode'='name'), DROP COLUMN {column}, \
+         and then DROP FEATURE columnMapping"
+    )
+}

@@ -1,0 +1,32 @@
+//! Where the tables are: in a folder or a bucket, as Delta tables, and how rows get into them and out again.
+//!
+//! One idea holds the system together: the **cut**, the prefix of the log that a table has seen, which every commit
+//! records together with its rows. What a cut is, and what the tables hold, `lake_schemas` says; this crate makes rows
+//! and cut one atomic step that a crash, a lost reply or a second writer cannot split.
+//!
+//! Read in this order: [`Lake`] is the place, and [`store`] what is asked of it; [`files`] turns rows into data files,
+//! [`read`] reads them again; [`commit`] is the protocol by which files and stands come into a table, and how its files
+//! are cleaned up. [`pins`] keep versions from that, [`retire`] says which topics are over, [`witness`] finds the last
+//! row of a partition.
+//!
+//! This crate knows nothing of Kafka, of JSON, or of what is computed.
+
+mod advice;
+pub mod commit;
+pub mod error;
+pub mod files;
+mod lake;
+pub mod path;
+pub mod pins;
+mod raw_file;
+pub mod read;
+pub mod retire;
+mod statistics;
+pub mod store;
+pub mod stored_file;
+pub mod witness;
+
+pub use self::error::{LakeError, Result};
+pub use self::lake::Lake;
+pub use self::raw_file::RawFile;
+pub use self::statistics::Statistics;

@@ -1,0 +1,462 @@
+//! Pins: versions of tables that are kept, however old they get.
+//!
+//! A pin is an object of the lake, `_clicklake/pins/NAME.json`. Beside them stands, for each table, from which version
+//! on clean-up keeps it, `_clicklake/kept/TABLE.json`, with the id of the table that this was said of: clean-up writes
+//! that first and reads the pins then; who pins writes the pin first and reads that then. Whichever comes first, one
+//! sees the other, and no version is given up that was pinned.
+//!
+//! ```text
+//!   pin       put the pin, as pending ──> read what is kept ──┬─ kept: put it again, no longer pending
+//!                                                             └─ given up: remove it, and refuse
+//!   clean-up  raise what is kept, never lower it ──> read the pins, put pending ones again ──> delete below others
+//! ```
+//!
+//! A pin that is pending was not compared with what is kept: whoever finds it, because a reply was lost or a process
+//! died, compares it then. One that is not pending holds, though what is kept has been raised past it since.
+//!
+//! A pin stops being pending only as the object that it was when it was compared. So clean-up, when it has said what is
+//! kept, writes those again that are pending and would be given up, and heeds them no longer: whoever is about to end
+//! one finds another object, compares once more, and is refused. A process that died while it pinned holds up nothing.
+
+use std::str::FromStr;
+
+use arrayvec::ArrayString;
+use chrono::{DateTime, SecondsFormat, Utc};
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt, stream};
+use lake_schemas::Table;
+use lake_schemas::table::{NAME_MAX, Version, legal_name};
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
+use serde_json::{Value, json};
+
+use crate::commit::TableView;
+use crate::error::{Context, LakeError, Result};
+use crate::lake::{Lake, unique_name};
+
+const PINS: &str = "_clicklake/pins";
+const KEPT: &str = "_clicklake/kept";
+
+/// Pins that are read at once.
+const READS_MAX: usize = 16;
+
+/// How often something is written that others write and remove at the same time: two who do so by hand differ soon.
+const TRIES_MAX: usize = 8;
+
+/// The name of a pin: of lower-case letters, digits and underscores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PinName(ArrayString<NAME_MAX>);
+
+impl FromStr for PinName {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        legal_name(name).map(Self)
+    }
+}
+
+impl PinName {
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A version that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// Its name.
+    pub name: PinName,
+    /// The table, by its name.
+    pub table: String,
+    /// The version.
+    pub version: Version,
+    /// When it ends by itself; `None`: when it is removed.
+    pub expires: Option<DateTime<Utc>>,
+}
+
+impl Pin {
+    /// Whether it holds at a time.
+    pub fn holds(&self, now: DateTime<Utc>) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+
+    /// Whether it is written as another is: times are written in milliseconds, and clocks tell more.
+    fn is_written_as(&self, other: &Self) -> bool {
+        self.name == other.name && self.to_json(false) == other.to_json(false)
+    }
+
+    fn of_json(name: PinName, bytes: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(bytes).ok()?;
+        let expires = match &value["expires"] {
+            Value::Null => None,
+            expires => Some(DateTime::parse_from_rfc3339(expires.as_str()?).ok()?.to_utc()),
+        };
+        Some(Self { name, table: value["table"].as_str()?.to_owned(), version: value["version"].as_u64()?, expires })
+    }
+
+    fn to_json(&self, is_pending: bool) -> Value {
+        let expires = self.expires.map(|expires| expires.to_rfc3339_opts(SecondsFormat::Millis, true));
+        let mut pin = json!({ "table": self.table, "version": self.version, "expires": expires });
+        if is_pending {
+            pin["pending"] = true.into();
+            // Stores that tell objects apart by what is in them must tell these apart.
+            pin["written"] = unique_name().to_string().into();
+        }
+        pin
+    }
+}
+
+/// A pin whose object cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// Its name.
+    pub name: PinName,
+    /// The table, by its name, if that can still be told.
+    pub table: Option<String>,
+}
+
+impl Damaged {
+    /// Whether it may keep a version of a table.
+    pub fn may_be_of(&self, table: Table) -> bool {
+        self.table.as_ref().is_none_or(|name| name == table.name())
+    }
+
+    fn of(name: PinName, bytes: &[u8]) -> Self {
+        let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        Self { name, table: value["table"].as_str().map(str::to_owned) }
+    }
+
+    /// What is wrong, and what to do.
+    pub fn refused(&self) -> LakeError {
+        let name = self.name.as_str();
+        LakeError::Refused(format!(
+            "the pin {name} cannot be read: {} is empty or damaged; `clicklake unpin {name}` removes it, then pin again",
+            path_of(self.name)
+        ))
+    }
+}
+
+/// What is found under the name of a pin.
+enum Found {
+    /// A pin. If it is pending: the object that it is now.
+    Pin {
+        pin: Pin,
+        pending: Option<UpdateVersion>,
+    },
+    Damaged(Damaged),
+}
+
+impl Found {
+    fn of_json(name: PinName, bytes: &[u8], object: UpdateVersion) -> Self {
+        let is_pending = serde_json::from_slice::<Value>(bytes).is_ok_and(|value| value["pending"] == true);
+        match Pin::of_json(name, bytes) {
+            Some(pin) => Self::Pin { pin, pending: is_pending.then_some(object) },
+            None => Self::Damaged(Damaged::of(name, bytes)),
+        }
+    }
+}
+
+/// All that is pinned, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// Pins; those that have ended too.
+    pub pins: Vec<Pin>,
+    /// What should be pins, and may be worth keeping: nothing is cleaned up past it.
+    pub damaged: Vec<Damaged>,
+}
+
+impl FromIterator<Found> for Pins {
+    fn from_iter<T: IntoIterator<Item = Found>>(found: T) -> Self {
+        let mut all = Self::default();
+        for found in found {
+            match found {
+                Found::Pin { pin, .. } => all.pins.push(pin),
+                Found::Damaged(damaged) => all.damaged.push(damaged),
+            }
+        }
+        all
+    }
+}
+
+/// Whether there is a pin of a name already.
+#[must_use]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pinned {
+    /// The version is pinned.
+    Done,
+    /// Another pin has the name.
+    Taken(Pin),
+}
+
+/// Pins a version of a table, which must be there. A pin of that name stays as it is.
+pub fn pin<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a, Result<Pinned>> {
+    Box::pin(async move {
+        let view = TableView::newest(lake, table).await?.ok_or_else(|| lake.lacks(table))?;
+        view.at(pin.version).await?;
+        pin_known(lake, table, pin).await
+    })
+}
+
+/// Pins a version of a table of which it is known that it is there. A pin of that name stays as it is.
+pub fn pin_known<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a, Result<Pinned>> {
+    Box::pin(async move {
+        for _ in 0..TRIES_MAX {
+            let object = match look(lake, pin.name).await? {
+                Some(Found::Damaged(damaged)) => return Err(damaged.refused()),
+                Some(Found::Pin { pin: found, .. }) if !found.is_written_as(pin) => return Ok(Pinned::Taken(found)),
+                Some(Found::Pin { pending: None, .. }) => return Ok(Pinned::Done),
+                Some(Found::Pin { pending: Some(object), .. }) => object,
+                None => {
+                    // Its own reply may be what was lost, or another be faster: what is there tells.
+                    put(lake, pin.name, &pin.to_json(true), PutMode::Create).await?;
+                    continue;
+                }
+            };
+            keep(lake, table, pin).await?;
+            let done = match put(lake, pin.name, &pin.to_json(false), PutMode::Update(object)).await? {
+                // Then clean-up does not pass over it either.
+                Put::NotCompared => put(lake, pin.name, &pin.to_json(false), PutMode::Overwrite).await?,
+                done => done,
+            };
+            if done == Put::Done {
+                return Ok(Pinned::Done);
+            }
+        }
+        let what = format!("writing the pin {}", pin.name.as_str());
+        Err(LakeError::store(what, "another writes and removes it at the same time; try again"))
+    })
+}
+
+/// Removes a pin, one that cannot be read too; whether there was one.
+pub fn unpin(lake: &Lake, name: PinName) -> BoxFuture<'_, Result<bool>> {
+    Box::pin(async move {
+        if look(lake, name).await?.is_none() {
+            return Ok(false);
+        }
+        let what = || format!("removing the pin {}", name.as_str());
+        match lake.object_store()?.delete(&path_of(name)).await {
+            Ok(()) | Err(StoreError::NotFound { .. }) => Ok(true),
+            Err(error) => Err(error).while_doing(what),
+        }
+    })
+}
+
+/// All pins, by name; those that have ended too. One that cannot be read is an error.
+pub fn pins(lake: &Lake) -> BoxFuture<'_, Result<Vec<Pin>>> {
+    Box::pin(async move {
+        let Pins { pins, damaged } = all(lake).await?;
+        damaged.first().map_or(Ok(pins), |damaged| Err(damaged.refused()))
+    })
+}
+
+/// All pins, and what cannot be read.
+pub fn all(lake: &Lake) -> BoxFuture<'_, Result<Pins>> {
+    Box::pin(async move { Ok(found(lake).await?.into_iter().collect()) })
+}
+
+/// The pins that a clean-up must heed which has said that versions of a table before `from` are given up. Those of
+/// other tables, and those that have ended, are among them.
+pub fn heeded(lake: &Lake, table: Table, from: Version) -> BoxFuture<'_, Result<Pins>> {
+    Box::pin(async move {
+        let mut heeded = Vec::new();
+        for found in found(lake).await? {
+            let is_passed_over = match &found {
+                Found::Pin { pin, pending: Some(object) } if pin.table == table.name() && pin.version < from => {
+                    is_passed_over(lake, pin, object.clone()).await?
+                }
+                Found::Pin { .. } | Found::Damaged(_) => false,
+            };
+            if !is_passed_over {
+                heeded.push(found);
+            }
+        }
+        Ok(heeded.into_iter().collect())
+    })
+}
+
+/// Writes a pending pin again, which was found as that object, so that it is compared once more before it holds;
+/// whether that was done, or it is not there any more.
+async fn is_passed_over(lake: &Lake, pin: &Pin, mut object: UpdateVersion) -> Result<bool> {
+    for _ in 0..TRIES_MAX {
+        match put(lake, pin.name, &pin.to_json(true), PutMode::Update(object)).await? {
+            Put::Done => return Ok(true),
+            // Whoever is about to end it would not notice.
+            Put::NotCompared => return Ok(false),
+            Put::Taken => {}
+        }
+        object = match look(lake, pin.name).await? {
+            None => return Ok(true),
+            Some(Found::Pin { pin: found, pending: Some(object) }) if found == *pin => object,
+            Some(_) => return Ok(false),
+        };
+    }
+    Ok(false)
+}
+
+/// What is found under the names of all pins, by name.
+async fn found(lake: &Lake) -> Result<Vec<Found>> {
+    let what = || format!("lake {}: listing its pins", lake.url());
+    let store = lake.object_store()?;
+    let files: Vec<_> = store.list(Some(&Path::from(PINS))).try_collect().await.while_doing(what)?;
+    let names = files.iter().filter_map(|file| file.location.filename()?.strip_suffix(".json")?.parse().ok());
+    let reads: Vec<_> = names.map(|name| look(lake, name)).collect();
+    let found: Vec<_> = stream::iter(reads).buffered(READS_MAX).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
+/// What is under the name of a pin, if anything is.
+async fn look(lake: &Lake, name: PinName) -> Result<Option<Found>> {
+    Ok(get(lake, &path_of(name)).await?.map(|(bytes, object)| Found::of_json(name, &bytes, object)))
+}
+
+/// Says that versions of a table, of that id, before `from` are given up from now on, unless they are pinned. The pins
+/// are to be read after it. What was said before is never taken back, because another clean-up may be deleting by it;
+/// what was said of another table under the same name does not count.
+pub fn announce<'a>(lake: &'a Lake, table: Table, id: &'a str, from: Version) -> BoxFuture<'a, Result<()>> {
+    Box::pin(async move {
+        let (path, what) = (kept_path(table), || format!("{table}: saying what is kept"));
+        let (store, text) = (lake.object_store()?, json!({ "from": from, "id": id }).to_string());
+        let is_said = |bytes: &[u8]| Kept::of_json(bytes).is_some_and(|kept| kept.from >= from && kept.is_of(id));
+        for _ in 0..TRIES_MAX {
+            let found = get(lake, &path).await?;
+            let mode = match &found {
+                Some((bytes, _)) if is_said(bytes) => return Ok(()),
+                Some((_, version)) => PutMode::Update(version.clone()),
+                None => PutMode::Create,
+            };
+            match store.put_opts(&path, text.clone().into(), PutOptions::from(mode)).await {
+                Ok(_) => return Ok(()),
+                Err(error) if is_taken(&error) => {}
+                // Where a store cannot compare, what is there is read again.
+                Err(StoreError::NotImplemented { .. }) => {
+                    store.put(&path, text.clone().into()).await.while_doing(what)?;
+                }
+                Err(error) => return Err(error).while_doing(what),
+            }
+        }
+        Err(LakeError::store(what(), "others say so at the same time; try again"))
+    })
+}
+
+/// Takes a pin back whose version clean-up gives up already.
+async fn keep(lake: &Lake, table: Table, pin: &Pin) -> Result<()> {
+    let path = kept_path(table);
+    let Some((bytes, _)) = get(lake, &path).await? else { return Ok(()) };
+    let refused = match Kept::of_json(&bytes) {
+        Some(kept) if pin.version >= kept.from => return Ok(()),
+        Some(kept) => {
+            if TableView::newest(lake, table).await?.is_some_and(|view| !kept.is_of(view.id())) {
+                return Ok(());
+            }
+            let from = kept.from;
+            format!("version {} of {table} is being cleaned up; the first that can be pinned is {from}", pin.version)
+        }
+        None => format!("{path} is empty or damaged; let `clicklake compact` clean up once more, then pin again"),
+    };
+    unpin(lake, pin.name).await?;
+    Err(LakeError::Refused(refused))
+}
+
+/// From which version on a table is kept, as clean-up has written it.
+struct Kept {
+    from: Version,
+    /// The id of the table that it was said of; `None` where clean-up did not write it yet.
+    id: Option<String>,
+}
+
+impl Kept {
+    fn of_json(bytes: &[u8]) -> Option<Self> {
+        let value: Value = serde_json::from_slice(bytes).ok()?;
+        Some(Self { from: value["from"].as_u64()?, id: value["id"].as_str().map(str::to_owned) })
+    }
+
+    /// Whether it was said of the table with that id, for all that is written.
+    fn is_of(&self, id: &str) -> bool {
+        self.id.as_ref().is_none_or(|of| of == id)
+    }
+}
+
+/// What became of a put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Put {
+    Done,
+    /// The object is not what it was taken for, or there already, or gone.
+    Taken,
+    /// The store cannot compare.
+    NotCompared,
+}
+
+async fn put(lake: &Lake, name: PinName, pin: &Value, mode: PutMode) -> Result<Put> {
+    let what = || format!("writing the pin {}", name.as_str());
+    match lake.object_store()?.put_opts(&path_of(name), pin.to_string().into(), PutOptions::from(mode)).await {
+        Ok(_) => Ok(Put::Done),
+        Err(error) if is_taken(&error) => Ok(Put::Taken),
+        Err(StoreError::NotImplemented { .. }) => Ok(Put::NotCompared),
+        Err(error) => Err(error).while_doing(what),
+    }
+}
+
+/// An object, and what tells it from what it was before and will be.
+async fn get(lake: &Lake, path: &Path) -> Result<Option<(Vec<u8>, UpdateVersion)>> {
+    let what = || format!("reading {path}");
+    match lake.object_store()?.get(path).await {
+        Ok(found) => {
+            let version = UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+            Ok(Some((found.bytes().await.while_doing(what)?.to_vec(), version)))
+        }
+        Err(StoreError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error).while_doing(what),
+    }
+}
+
+fn is_taken(error: &StoreError) -> bool {
+    use StoreError as E;
+    matches!(error, E::AlreadyExists { .. } | E::Precondition { .. } | E::NotFound { .. })
+}
+
+fn path_of(name: PinName) -> Path {
+    Path::from(format!("{PINS}/{}.json", name.as_str()))
+}
+
+fn kept_path(table: Table) -> Path {
+    Path::from(format!("{KEPT}/{table}.json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::memory::InMemory;
+    use url::Url;
+
+    use super::*;
+    use crate::commit::TableLog;
+
+    #[tokio::test]
+    async fn a_pin_is_known_again_whatever_its_clock_tells() {
+        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
+        let table = Table::ClicksMinute;
+        let expires = DateTime::from_timestamp(1_772_884_800, 123_456_789);
+        let invoice = Pin { name: "invoice".parse().expect("a name"), table: table.to_string(), version: 0, expires };
+        for _ in 0..2 {
+            assert_eq!(pin_known(&lake, table, &invoice).await.expect("memory"), Pinned::Done);
+        }
+        let later = Pin { expires: DateTime::from_timestamp(1_772_884_801, 0), ..invoice };
+        assert!(matches!(pin_known(&lake, table, &later).await.expect("memory"), Pinned::Taken(_)));
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_of_a_table_says_nothing_of_another_of_its_name() {
+        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
+        let table = Table::ClicksMinute;
+        let log = TableLog::open(&lake, table).await.expect("memory");
+        let first = Pin { name: "first".parse().expect("a name"), table: table.to_string(), version: 0, expires: None };
+        announce(&lake, table, "of a table that was removed", 9_120).await.expect("memory");
+        assert_eq!(pin(&lake, table, &first).await.expect("memory"), Pinned::Done);
+        announce(&lake, table, log.id(), 12).await.expect("memory");
+        let second = Pin { name: "second".parse().expect("a name"), ..first };
+        let refused = pin(&lake, table, &second).await.expect_err("it is being given up").to_string();
+        assert!(refused.contains("the first that can be pinned is 12"), "{refused}");
+    }
+}

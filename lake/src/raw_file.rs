@@ -1,0 +1,163 @@
+//! A data file of a raw table, and the stretch of one partition's log that it holds, by its statistics.
+//!
+//! Each file holds rows of one topic and partition, in offset order. Files of a partition may overlap in offsets across
+//! days of log time. Another program may put rows of several partitions into one file: that is none of these, and who
+//! must read it refuses it.
+
+use deltalake::kernel::Add;
+use lake_schemas::table::column;
+use lake_schemas::{EventTime, OffsetRange, Table, TopicPartition};
+use object_store::path::Path;
+
+use crate::error::LakeError;
+use crate::path::path_of;
+use crate::statistics::Statistics;
+
+/// Where statistics cut off a topic's name, in bytes: those of Parquet, which clicklake's files have, and those of
+/// Spark. Names of topics are ASCII, so a name that is cut is exactly so long.
+const CUT_AT: [usize; 2] = [64, 32];
+
+/// A data file of a raw table.
+#[derive(Clone, Debug)]
+pub struct RawFile {
+    /// Where it is, in the store of its table.
+    pub path: Path,
+    /// Its size in bytes.
+    pub size: u64,
+    /// How many rows it has.
+    pub rows: u64,
+    /// From its first row to behind its last.
+    pub offsets: OffsetRange,
+    /// The smallest and the largest event time of its rows, if it states them.
+    pub event_times: Option<(EventTime, EventTime)>,
+    topic: Topic,
+    partition: i64,
+}
+
+/// The topic of a file's rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Topic {
+    /// Its name.
+    Whole(String),
+    /// What its name begins with: statistics have cut off the rest.
+    Begins(String),
+}
+
+impl RawFile {
+    /// The file that a commit added; `None` if it does not state of which one partition it is, and what it holds, or if
+    /// a deletion vector says that not all of its rows are there.
+    pub fn of(add: &Add) -> Option<Self> {
+        if add.deletion_vector.is_some() {
+            return None;
+        }
+        Self::stated(&add.path, add.size, add.stats.as_deref()?)
+    }
+
+    /// The file at a path as a table's log has it, with its statistics in JSON.
+    pub fn stated(path: &str, size: i64, statistics: &str) -> Option<Self> {
+        let statistics = Statistics::parse(statistics)?;
+        let number = |column: &str| Some((statistics.min(column).as_i64()?, statistics.max(column).as_i64()?));
+        let (first, last) = number(column::KAFKA_OFFSET)?;
+        let (partition, partition_last) = number(column::KAFKA_PARTITION)?;
+        let offsets = OffsetRange { first, next: last.checked_add(1).filter(|next| first < *next)? };
+        Some(Self {
+            path: path_of(path)?,
+            size: size.unsigned_abs(),
+            rows: statistics.rows()?,
+            offsets,
+            event_times: statistics.times(column::EVENT_TIME),
+            topic: Topic::stated(statistics.min(column::TOPIC).as_str()?, statistics.max(column::TOPIC).as_str()?)?,
+            partition: (partition == partition_last).then_some(partition)?,
+        })
+    }
+
+    /// Whether its rows are of that partition, as far as its statistics tell.
+    pub fn may_be_of(&self, partition: &TopicPartition) -> bool {
+        let is_of_topic = match &self.topic {
+            Topic::Whole(name) => *name == partition.topic,
+            Topic::Begins(name) => partition.topic.len() > name.len() && partition.topic.starts_with(name),
+        };
+        is_of_topic && i64::from(partition.partition) == self.partition
+    }
+
+    /// What is alike of all files that its rows may be put together with: topic, as far as it is told, and partition.
+    pub fn partition(&self) -> (&str, i64) {
+        let (Topic::Whole(name) | Topic::Begins(name)) = &self.topic;
+        (name, self.partition)
+    }
+
+    /// Whether its rows lie in a folder of the table: that of a day of log time.
+    pub fn is_in(&self, folder: &str) -> bool {
+        self.path.parts().next().is_some_and(|part| part.as_ref() == folder)
+    }
+}
+
+impl Topic {
+    /// From the smallest and the largest name that a file states; `None`, if these are of several topics.
+    fn stated(min: &str, max: &str) -> Option<Self> {
+        if min == max {
+            return Some(Self::Whole(min.to_owned()));
+        }
+        // A largest name that is cut is made larger, so that none of the rows is beyond it.
+        CUT_AT.contains(&min.len()).then(|| Self::Begins(min.to_owned()))
+    }
+}
+
+/// That a raw table has a file which cannot be read partition by partition.
+pub(crate) fn not_of_one_partition(table: Table, path: &str) -> LakeError {
+    LakeError::Refused(format!(
+        "{table}: the file {path} is not of one topic and partition, by its statistics, so its rows cannot be read in the \
+         order of the log; another program wrote it (OPTIMIZE, DELETE, UPDATE and MERGE put rows of several partitions \
+         together): run `clicklake compact`, which puts them apart again"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn stated(topics: (&str, &str), partitions: (i64, i64)) -> Option<RawFile> {
+        let of = |topic: &str, partition: i64, offset: i64| json!({ "topic": topic, "kafka_partition": partition, "kafka_offset": offset });
+        let (min, max) = (of(topics.0, partitions.0, 5), of(topics.1, partitions.1, 9));
+        let statistics = json!({ "numRecords": 5, "minValues": min, "maxValues": max }).to_string();
+        RawFile::stated("log_date=2026-03-07/a.parquet", 1, &statistics)
+    }
+
+    fn of_one(topic: &str) -> RawFile {
+        stated((topic, topic), (0, 0)).expect("a file")
+    }
+
+    #[test]
+    fn a_topic_is_equal_or_it_is_not() {
+        let of = |topic: &str| TopicPartition::new(topic, 0);
+        let file = of_one("clicks");
+        assert!(file.may_be_of(&of("clicks")) && !file.may_be_of(&TopicPartition::new("clicks", 1)));
+        for other in ["clicks-eu", "clicks-2", "click", "clicksx"] {
+            assert!(!file.may_be_of(&of(other)), "{other}");
+            assert!(!of_one(other).may_be_of(&of("clicks")), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_statistics_have_cut_is_known_by_its_beginning() {
+        for at in CUT_AT {
+            let (cut, after) = ("t".repeat(at), format!("{}u", "t".repeat(at - 1)));
+            let file = stated((&cut, &after), (0, 0)).expect("a file");
+            let of = |topic: String| file.may_be_of(&TopicPartition::new(&topic, 0));
+            assert!(of(format!("{cut}-eu")) && !of(format!("s{cut}")));
+            assert!(!of(cut.clone()), "a name that is not longer is not cut");
+            assert!(of_one(&cut).may_be_of(&TopicPartition::new(&cut, 0)), "and states itself");
+            assert!(!of_one(&cut).may_be_of(&TopicPartition::new(format!("{cut}-eu"), 0)));
+        }
+    }
+
+    #[test]
+    fn a_file_of_several_partitions_or_topics_is_of_none() {
+        assert!(stated(("clicks", "clicks"), (0, 3)).is_none());
+        assert!(stated(("clicks", "clicks-eu"), (0, 0)).is_none());
+        let why = not_of_one_partition(Table::Clicks, "log_date=2026-03-07/a.parquet").to_string();
+        assert!(why.starts_with("clicks: the file log_date=2026-03-07/a.parquet"), "{why}");
+    }
+}

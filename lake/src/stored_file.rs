@@ -1,0 +1,117 @@
+//! A Parquet file in a store: a large one is read by ranges, its metadata first, then only what is asked for; a small
+//! one at once, because what a store asks for is paid by the request.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use lake_schemas::Table;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
+
+use crate::error::LakeError;
+
+/// The largest file that is read at once: what two requests cost in time, a store delivers in megabytes.
+pub const WHOLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// A file of known size.
+pub struct StoredFile {
+    store: Arc<dyn ObjectStore>,
+    path: Path,
+    size: u64,
+    /// All of it, once it has been read.
+    whole: Option<Bytes>,
+}
+
+impl StoredFile {
+    /// The file at a path. Nothing is read yet.
+    pub fn new(store: Arc<dyn ObjectStore>, path: Path, size: u64) -> Self {
+        Self { store, path, size, whole: None }
+    }
+
+    /// Some stretches of it, in their order.
+    async fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        if self.size > WHOLE_BYTES_MAX {
+            return self.store.get_ranges(&self.path, ranges).await.map_err(external);
+        }
+        let whole = match &self.whole {
+            Some(whole) => whole,
+            None => {
+                let got = self.store.get(&self.path).await.map_err(external)?;
+                self.whole.insert(got.bytes().await.map_err(external)?)
+            }
+        };
+        let slice = |range: &Range<u64>| {
+            let (first, next) = (usize::try_from(range.start).ok()?, usize::try_from(range.end).ok()?);
+            (first <= next && next <= whole.len()).then(|| whole.slice(first..next))
+        };
+        let short = || ParquetError::General(format!("{} has {} bytes, not {}", self.path, whole.len(), self.size));
+        ranges.iter().map(|range| slice(range).ok_or_else(short)).collect()
+    }
+}
+
+impl AsyncFileReader for StoredFile {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
+        let read = async move { Ok(self.read(&[range]).await?.remove(0)) };
+        read.boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
+        async move { self.read(&ranges).await }.boxed()
+    }
+
+    fn get_metadata<'a>(
+        &'a mut self,
+        _: Option<&'a ArrowReaderOptions>,
+    ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
+        let size = self.size;
+        let read = async move { ParquetMetaDataReader::new().load_and_finish(self, size).await.map(Arc::new) };
+        read.boxed()
+    }
+}
+
+/// Why a file of a table cannot be read. What the store does not answer may pass; what does not decode is damaged, and
+/// is so whenever it is read. `doing` says what was done with the file.
+pub fn unread(table: Table, doing: &str, path: &str, error: ParquetError) -> LakeError {
+    let what = format!("{table}: {doing} {path}");
+    if of_the_store(&error).is_some() {
+        return LakeError::store(what, error);
+    }
+    let said = error.to_string();
+    let said = said.lines().next().unwrap_or_default();
+    LakeError::Refused(format!("{what}: {said}: the file was damaged, perhaps by a power loss; {}", way_out(table)))
+}
+
+/// How a table is made right of which a file is damaged.
+pub fn way_out(table: Table) -> &'static str {
+    match table {
+        Table::Clicks | Table::ClicksRejected => "put back a copy of it, which a bucket with versions has",
+        Table::ClicksMinute | Table::Shadow(_) => {
+            "put back a copy of it, or count again: `clicklake backfill --into` another table, then `clicklake promote` it"
+        }
+        Table::ClicksHourly | Table::ClicksDaily => {
+            "put back a copy of it, or remove the folder of the table: `clicklake compact` makes it again"
+        }
+    }
+}
+
+/// Whether a file cannot be read because it is not there.
+pub fn is_gone(error: &ParquetError) -> bool {
+    matches!(of_the_store(error), Some(object_store::Error::NotFound { .. }))
+}
+
+/// The error of the store that is behind one of Parquet's, if it is.
+fn of_the_store(error: &ParquetError) -> Option<&object_store::Error> {
+    let ParquetError::External(cause) = error else { return None };
+    cause.downcast_ref()
+}
+
+fn external(error: object_store::Error) -> ParquetError {
+    ParquetError::External(Box::new(error))
+}
