@@ -14,6 +14,10 @@ const LINES_MAX: usize = 500;
 /// A line that is longer is not read.
 const LINE_CHARS_MAX: usize = 120;
 
+/// Packages that do I/O, or wait for it. Delta's own library is built under another name.
+const IO: [&str; 8] =
+    ["tokio", "futures", "async-trait", "deltalake", "delta_kernel", "buoyant_kernel", "object_store", "parquet"];
+
 /// Where tests run, and not where they were built: a target folder may be that of two checkouts.
 fn root() -> &'static Path {
     Path::new(".")
@@ -90,6 +94,26 @@ fn operators_have_no_io_and_no_async() {
     let dependencies = dependencies();
     for forbidden in ["tokio", "futures", "deltalake", "object_store", "rdkafka", "rand", "chrono"] {
         assert!(!dependencies["stream-agg"].contains(forbidden), "stream-agg depends on {forbidden}");
+    }
+}
+
+/// What is pure links nothing that does I/O, however far down: what the data are, and what is computed of them.
+#[test]
+fn pure_packages_link_no_io() {
+    for package in ["lake-schemas", "stream-agg"] {
+        let output = Command::new(env!("CARGO"))
+            .args("tree --offline --locked -e normal --prefix none --format {p} -p".split(' '))
+            .arg(package)
+            .current_dir(root())
+            .output()
+            .expect("cargo runs");
+        let tree = String::from_utf8(output.stdout).expect("a tree is text");
+        let linked: BTreeSet<_> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(linked.contains(package) && linked.contains("arrow"), "no tree of {package}: {said}");
+        for forbidden in IO {
+            assert!(!linked.contains(forbidden), "{package} links {forbidden}: cargo tree -p {package} -i {forbidden}");
+        }
     }
 }
 
