@@ -50,6 +50,7 @@ mod rows;
 mod sendable;
 mod sessions;
 mod settings;
+mod simple;
 mod statements;
 mod steps;
 mod subqueries;
