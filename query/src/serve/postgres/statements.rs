@@ -124,6 +124,9 @@ fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refus
         Statement::StartTransaction { statements, exception: None, begin, .. } if statements.is_empty() => {
             Asks::Begin(if begin { "BEGIN" } else { "START TRANSACTION" })
         }
+        Statement::Commit { chain: true, .. } | Statement::Rollback { chain: true, .. } => {
+            return Err(Refused::unsupported("AND CHAIN: leave it out, and begin the next transaction by BEGIN"));
+        }
         Statement::Commit { .. } => Asks::End("COMMIT"),
         Statement::Rollback { savepoint: None, .. } => Asks::End("ROLLBACK"),
         Statement::Rollback { savepoint: Some(_), .. } => Asks::GoOn,
@@ -351,6 +354,8 @@ mod tests {
             "execute a",
             "set datafusion.execution.batch_size = 1",
             "set role none",
+            "commit and chain",
+            "rollback and chain",
             "set session authorization someone",
             "copy (select 1) to stdout quote '\"'",
             "select 1; drop table clicks",
