@@ -19,7 +19,8 @@ const FILES_PER_POSTGRES: usize = 3;
 /// The part of all connections that PostgreSQL's may be.
 const POSTGRES_SHARE: usize = 8;
 
-/// Descriptors that are no connections': files and sockets of the store that are read side by side, logs, timers.
+/// Descriptors that are no connections': files and sockets of the store that are read side by side, logs, timers, and
+/// clients that are turned away.
 const RESERVE: usize = 200;
 
 /// What a process needs beside what its statements take: the program, the stacks of its threads, and what allocators

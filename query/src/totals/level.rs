@@ -27,3 +27,25 @@ impl Level {
         self.source.filter(|version| *version <= source.version && self.dimensions == source.dimensions)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lake_schemas::Table;
+
+    use super::*;
+    use crate::totals::files::LiveFiles;
+
+    fn level(version: Version, source: Option<Version>, dimensions: &[Dimension]) -> Level {
+        let files = LiveFiles::new(Table::ClicksMinute, version, &[]).expect("it has no files").files();
+        Level { version, source, dimensions: dimensions.to_vec(), files }
+    }
+
+    #[test]
+    fn a_roll_up_of_a_later_version_or_by_other_dimensions_stands_on_nothing() {
+        let minutes = level(7, None, &[]);
+        for (source, expected) in [(Some(3), Some(3)), (Some(7), Some(7)), (Some(8), None), (None, None)] {
+            assert_eq!(level(1, source, &[]).stands_on(&minutes), expected, "{source:?}");
+        }
+        assert_eq!(level(1, Some(7), &[Dimension::Country]).stands_on(&minutes), None);
+    }
+}

@@ -40,30 +40,46 @@ pub(super) fn answered(served: &Served, said: &[u8]) -> Vec<u8> {
     })
 }
 
-/// The kinds of messages, and the codes of errors, that answer somebody who has begun and says this, and farewell.
-fn told(served: &Served, said: &[Vec<u8>]) -> Vec<String> {
+/// The messages, by their kinds, that answer somebody who has begun and says this, and farewell.
+fn messages(served: &Served, said: &[Vec<u8>]) -> Vec<(u8, Vec<u8>)> {
     let said = [vec![startup()], said.to_vec(), vec![message(b'X', b"")]].concat().concat();
-    let (answer, mut told) = (answered(served, &said), Vec::new());
+    let (answer, mut messages) = (answered(served, &said), Vec::new());
     let mut rest = &answer[..];
     while let Some((head, after)) = rest.split_first_chunk::<5>() {
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize - 4;
         let (body, after) = after.split_at(length);
         rest = after;
-        match head[0] {
-            // How it is greeted is known.
-            b'R' | b'S' | b'K' => {}
-            b'E' => {
-                let field = |kind: u8| body.split(|byte| *byte == 0).find_map(|field| field.strip_prefix(&[kind]));
-                let [severity, code] =
-                    [b'S', b'C'].map(|kind| String::from_utf8_lossy(field(kind).unwrap_or_default()));
-                told.push(format!("{severity} {code}"));
-            }
-            kind => told.push(char::from(kind).to_string()),
+        // How it is greeted is known.
+        if !matches!(head[0], b'R' | b'S' | b'K') {
+            messages.push((head[0], body.to_vec()));
         }
     }
     // That it may begin.
-    assert_eq!(told.remove(0), "Z");
-    told
+    assert_eq!(messages.remove(0), (b'Z', b"I".to_vec()));
+    messages
+}
+
+/// The code of an error, and how severe it is.
+fn code(body: &[u8]) -> String {
+    let field = |kind: u8| body.split(|byte| *byte == 0).find_map(|field| field.strip_prefix(&[kind]));
+    let [severity, code] = [b'S', b'C'].map(|kind| String::from_utf8_lossy(field(kind).unwrap_or_default()));
+    format!("{severity} {code}")
+}
+
+/// The kinds of messages, and the codes of errors, that answer somebody who has begun and says this, and farewell.
+fn told(served: &Served, said: &[Vec<u8>]) -> Vec<String> {
+    let told = |(kind, body): (u8, Vec<u8>)| if kind == b'E' { code(&body) } else { char::from(kind).to_string() };
+    messages(served, said).into_iter().map(told).collect()
+}
+
+/// What is done, what fails, and how each time a transaction stands, when somebody says this.
+fn done(served: &Served, said: &[Vec<u8>]) -> Vec<String> {
+    let done = |(kind, body): (u8, Vec<u8>)| match kind {
+        b'E' => Some(code(&body)),
+        b'C' | b'Z' => Some(String::from_utf8_lossy(&body).trim_end_matches('\0').to_owned()),
+        _ => None,
+    };
+    messages(served, said).into_iter().filter_map(done).collect()
 }
 
 /// A statement of that name, of parameters of these types.
@@ -91,6 +107,8 @@ fn what_is_no_message_is_refused_and_the_next_one_is_answered() {
         (vec![message(b'P', b"\0select '\xff'\0\0\0"), sync()], vec!["ERROR 22021", "Z"]),
         (vec![message(b'B', b"\0\0\0\0\x7f\xff"), sync()], vec!["ERROR 08P01", "Z"]),
         (vec![message(b'B', b"\0\0\0\x01\0\x07\0\0\0\0"), sync()], vec!["ERROR 22023", "Z"]),
+        (vec![message(b'F', b"\0\0\x04\xd2\0\0\0\0\0\0")], vec!["ERROR 0A000", "Z"]),
+        (vec![message(b'E', b""), message(b'F', b"\0\0\x04\xd2"), sync()], vec!["ERROR 08P01", "Z"]),
         // What is passed over is not done.
         (vec![message(b'E', b""), parse("s", "select 1", &[]), sync()], vec!["ERROR 08P01", "Z"]),
         (vec![parse("s", "select 1", &[]), sync()], vec!["1", "Z"]),
@@ -107,6 +125,53 @@ fn what_is_no_message_is_refused_and_the_next_one_is_answered() {
     let unnamed = [startup(), message(b'D', b"S\0"), message(b'X', b"")].concat();
     let unnamed = String::from_utf8_lossy(&answered(&served, &unnamed)).into_owned();
     assert!(unnamed.contains("unnamed prepared statement does not exist"), "{unnamed:?}");
+    served.end();
+}
+
+#[test]
+fn what_becomes_of_a_transaction_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let served = Served::over(&lake::write(folder.path(), Rows::All), false, MEMORY);
+    let text = |text: &str| message(b'Q', &[text.as_bytes(), b"\0"].concat());
+    let fails = || text("begin; select nothing from clicks");
+    for (said, expected) in [
+        (vec![fails(), text("commit")], vec!["BEGIN", "ERROR 42703", "E", "ROLLBACK", "I"]),
+        (vec![fails(), text("end")], vec!["BEGIN", "ERROR 42703", "E", "ROLLBACK", "I"]),
+        (vec![text("begin; select 1; commit")], vec!["BEGIN", "SELECT 1", "COMMIT", "I"]),
+        // Rows that fail on their way, before what stands behind them is done.
+        (
+            vec![text("begin; select ad_id::int from clicks; commit"), text("rollback; select 1")],
+            vec!["BEGIN", "ERROR 22P02", "E", "ROLLBACK", "SELECT 1", "I"],
+        ),
+        (
+            vec![fails(), text("-- a\n rollback to savepoint b"), text("commit")],
+            vec!["BEGIN", "ERROR 42703", "E", "ROLLBACK", "T", "COMMIT", "I"],
+        ),
+        (vec![text("/* a /* b */ */ copy (select 1) to stdout")], vec!["COPY 1", "I"]),
+        (vec![text("begin; copy (select 1) to stdout; select 2")], vec!["BEGIN", "COPY 1", "SELECT 1", "T"]),
+        (
+            vec![
+                fails(),
+                parse("", "commit", &[]),
+                message(b'B', &[0; 8]),
+                message(b'E', b"\0\0\0\0\0"),
+                message(b'S', b""),
+            ],
+            vec!["BEGIN", "ERROR 42703", "E", "ROLLBACK", "I"],
+        ),
+    ] {
+        assert_eq!(done(&served, &said), expected);
+    }
+    served.end();
+}
+
+#[test]
+fn what_a_client_has_set_is_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let served = Served::over(&lake::write(folder.path(), Rows::All), false, MEMORY);
+    let printed =
+        served.printed("", &["set statement_timeout = 5000", "show statement_timeout", "show application_name"]);
+    assert_eq!(printed, "SET\n5s\npsql");
     served.end();
 }
 

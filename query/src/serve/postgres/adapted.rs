@@ -123,10 +123,13 @@ impl Change for Adapting {
     fn expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let done = match expr {
             Expr::Function(_) => write_function(expr),
-            Expr::Identifier(name)
-                if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("current_schema") =>
-            {
+            // The parser takes these for names of columns.
+            Expr::Identifier(name) if is_word(name, "current_schema") => {
                 *expr = call("current_schema", Vec::new());
+                Ok(())
+            }
+            Expr::Identifier(name) if is_word(name, "current_role") => {
+                *expr = call("session_user", Vec::new());
                 Ok(())
             }
             Expr::Like { pattern, escape_char, .. } | Expr::ILike { pattern, escape_char, .. } => {
@@ -373,6 +376,11 @@ pub(super) fn is_named(function: &Function, name: &str) -> bool {
     last.is_some_and(|Ident { value, .. }| value.eq_ignore_ascii_case(name))
 }
 
+/// Whether a name is such a word, as it is where it does not stand in quotes.
+fn is_word(name: &Ident, word: &str) -> bool {
+    name.quote_style.is_none() && name.value.eq_ignore_ascii_case(word)
+}
+
 /// What a function is called with.
 pub(super) fn arguments(function: &Function) -> Vec<&Expr> {
     let FunctionArguments::List(list) = &function.args else { return Vec::new() };
@@ -429,7 +437,10 @@ mod tests {
             ("SELECT a.b, c AS b FROM a ORDER BY b", "SELECT a.b, c AS b FROM a ORDER BY b"),
             ("SELECT a COLLATE \"C\" FROM b", "SELECT a FROM b"),
             ("SELECT a OPERATOR(pg_catalog.~) 'b'", "SELECT a ~ 'b'"),
-            ("SELECT current_user, current_schema", "SELECT session_user, current_schema()"),
+            (
+                "SELECT current_user, current_schema, current_role",
+                "SELECT session_user, current_schema(), session_user",
+            ),
             ("SELECT * FROM pg_class", "SELECT * FROM pg_catalog.pg_class"),
             (
                 "WITH pg_class AS (SELECT 1) SELECT * FROM pg_class",

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
 
 use datafusion::common::ParamValues;
 use datafusion::error::DataFusionError;
@@ -14,6 +13,7 @@ use datafusion::sql::sqlparser::ast::Statement;
 use datafusion_postgres::pgwire::api::{ClientInfo, ConnectionGuard, ConnectionHandle};
 use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::response::TransactionStatus;
+use futures::channel::oneshot;
 use futures::future::{Either, select};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
@@ -25,6 +25,7 @@ use super::kept::{Kept, Kind};
 use super::names::named;
 use super::parameters;
 use super::rows::{Batches, Limits};
+use super::settings::{Own, Setting};
 use super::statements::{Asks, STATEMENT_LIMIT};
 use crate::error::QueryError;
 use crate::locked::lock;
@@ -46,8 +47,10 @@ struct Held {
     login: OnceLock<Login>,
     session: OnceLock<Session>,
     cursors: Cursors,
-    /// How long statements may take, if the client has said so.
-    limit: Mutex<Option<Duration>>,
+    /// What the client has set.
+    own: Mutex<Own>,
+    /// What it had set when it began.
+    first: OnceLock<Own>,
     open: Arc<Semaphore>,
     /// Statements that are prepared, and portals.
     kept: Mutex<Kept>,
@@ -70,7 +73,8 @@ impl Answers {
             login: OnceLock::new(),
             session: OnceLock::new(),
             cursors: Cursors::default(),
-            limit: Mutex::default(),
+            own: Mutex::default(),
+            first: OnceLock::new(),
             open: Arc::new(Semaphore::new(OPEN_MAX)),
             kept: Mutex::default(),
         };
@@ -98,9 +102,21 @@ impl Answers {
         &self.held.cursors
     }
 
-    /// Sets how long statements may take.
-    pub fn set_limit(&self, limit: Option<Duration>) {
-        *lock(&self.held.limit) = limit;
+    /// Takes note of what the client has set when it begins.
+    pub fn begin_with(&self, own: Own) {
+        *lock(&self.held.own) = own.clone();
+        // Nobody begins twice.
+        let _ = self.held.first.set(own);
+    }
+
+    /// Sets something.
+    pub fn set(&self, setting: &Setting) {
+        lock(&self.held.own).set(setting, self.held.first.get());
+    }
+
+    /// What a client has set, if it is something that is heeded.
+    pub fn shown(&self, name: &str) -> Option<String> {
+        lock(&self.held.own).shown(name)
     }
 
     /// Whether something may be kept under a name for which so many bytes were sent.
@@ -147,15 +163,40 @@ impl Answers {
         Ok(plan)
     }
 
-    /// Begins to answer a query, with these values for its parameters.
-    pub async fn begin(&self, statement: &Statement, travels: usize, values: &[ScalarValue]) -> PgWireResult<Batches> {
-        let limit = lock(&self.held.limit).unwrap_or(STATEMENT_LIMIT).min(STATEMENT_LIMIT);
-        let until = Instant::now() + limit;
+    /// Until when a statement may go on that begins now.
+    pub fn until(&self) -> Instant {
+        Instant::now() + lock(&self.held.own).limit.unwrap_or(STATEMENT_LIMIT).min(STATEMENT_LIMIT)
+    }
+
+    /// Does something until then at the latest, unless somebody cancels it; returns also by what that is noticed from
+    /// then on.
+    pub async fn within<T>(
+        &self,
+        until: Instant,
+        work: impl Future<Output = PgWireResult<T>>,
+    ) -> PgWireResult<(T, oneshot::Receiver<()>)> {
+        let mut cancelled = self.login()?.handle.start_query().await;
+        let work = Box::pin(timeout_at(until, work));
+        let done = match select(work, &mut cancelled).await {
+            Either::Left((done, _)) => done,
+            Either::Right((Ok(()), _)) => return Err(PgWireError::QueryCanceled),
+            Either::Right((Err(_), work)) => work.await,
+        };
+        let done = done.map_err(|_| Refused::too_long())??;
+        Ok((done, cancelled))
+    }
+
+    /// Begins to answer a query, with these values for its parameters, which may take until then.
+    pub async fn begin(
+        &self,
+        statement: &Statement,
+        travels: usize,
+        values: &[ScalarValue],
+        until: Instant,
+    ) -> PgWireResult<Batches> {
         let running = Arc::clone(&self.held.open).try_acquire_owned();
         let running = running.map_err(|_| Refused::too_much("too many cursors are open; close some"))?;
-        let login = self.login()?;
-        let mut cancelled = login.handle.start_query().await;
-        let begun = Box::pin(timeout_at(until, async {
+        let begun = async {
             let filled = parameters::filled(statement.clone(), Some(values))?;
             let plan = self.plan(filled, travels).await?;
             let schema = named(self.session()?.columns(&plan), statement);
@@ -168,14 +209,9 @@ impl Answers {
             };
             let batches = self.session()?.begin(plan).await.map_err(|error| self.tells(error))?;
             Ok::<_, PgWireError>((schema, batches))
-        }));
-        let begun = match select(begun, &mut cancelled).await {
-            Either::Left((begun, _)) => begun,
-            Either::Right((Ok(()), _)) => return Err(PgWireError::QueryCanceled),
-            Either::Right((Err(_), begun)) => begun.await,
         };
-        let (schema, batches) = begun.map_err(|_| Refused::too_long())??;
-        Ok(Batches::new(schema, batches, Limits { until, cancelled, running }, login.telling.clone()))
+        let ((schema, batches), cancelled) = self.within(until, begun).await?;
+        Ok(Batches::new(schema, batches, Limits { until, cancelled, running }, self.login()?.telling.clone()))
     }
 
     /// The session, which is there from the first statement on.
@@ -185,5 +221,31 @@ impl Answers {
         }
         let session = self.server.sessions.open(&self.login()?.sees).map_err(|error| self.tells(error))?;
         Ok(self.held.session.get_or_init(|| session))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion_postgres::pgwire::messages::startup::SecretKey;
+    use lake_schemas::Lake;
+    use object_store::memory::InMemory;
+    use url::Url;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_time_is_cancelled_and_ends_at_its_limit() {
+        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
+        let engine = Arc::new(Engine::new(lake, 1 << 20).expect("an engine"));
+        let answers = Answers::new(Arc::clone(&engine));
+        let secret = SecretKey::I32(2);
+        answers.let_in(Sees::All, engine.cancels.register(1, secret.clone()));
+        let endless = || answers.within(answers.until(), std::future::pending::<PgWireResult<()>>());
+        let late = endless().await.map(drop);
+        assert!(matches!(&late, Err(PgWireError::UserError(why)) if why.code == "57014"), "{late:?}");
+        let (cancelled, is_known) = tokio::join!(endless(), engine.cancels.cancel(1, &secret));
+        assert!(is_known && matches!(cancelled, Err(PgWireError::QueryCanceled)));
+        let done = answers.within(answers.until(), async { Ok(7) }).await.map(|(seven, _)| seven);
+        assert!(matches!(done, Ok(7)), "{done:?}");
     }
 }

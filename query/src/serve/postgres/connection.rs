@@ -32,9 +32,9 @@ use super::errors::{Refused, told};
 use super::frames::LAST_WORD;
 use super::handed::Client;
 use super::kept::Kind;
-use super::messages::{Said, next};
+use super::messages::{Said, is_before_sync, is_extended, next};
 use super::prepared::Prepared;
-use super::settings;
+use super::settings::{self, Own};
 use super::statements::STATEMENT_LIMIT;
 
 /// How long after its limit a statement may take to say so, and a client to read it.
@@ -74,7 +74,7 @@ pub(super) async fn converse(
 ) -> io::Result<()> {
     let answers = Arc::new(Answers::new(Arc::clone(&engine)));
     let mut socket = begun(stream, &client);
-    answers.set_limit(settings::limit_at_first(&client.said));
+    answers.begin_with(Own::at_first(&client.said));
     answers.let_in(client.sees, engine.cancels.register(client.session.pid, client.session.secret()));
     finish_authentication(&mut socket, &settings::told()).await.map_err(io::Error::from)?;
     let served = AssertUnwindSafe(serve(&answers, &mut socket, &stop)).catch_unwind().await;
@@ -145,9 +145,9 @@ async fn answer(answers: &Arc<Answers>, socket: &mut Socket, said: Said) -> io::
     if matches!(socket.state(), PgWireConnectionState::AwaitingSync) && is_passed_over(&said) {
         return Ok(true);
     }
-    let (is_extended, answered) = match said {
+    let (is_of_extended, answered) = match said {
         Said::Message(message) => (message.is_extended_query(), heed(answers, socket, message).await),
-        Said::Malformed(why, is_extended) => (is_extended, Err(why)),
+        Said::Malformed(why, kind) => (is_extended(kind), Err(why)),
         Said::Lost(why) => (false, Err(why)),
     };
     let Err(error) = answered else { return Ok(true) };
@@ -156,7 +156,7 @@ async fn answer(answers: &Arc<Answers>, socket: &mut Socket, said: Said) -> io::
         socket.send(PgWireBackendMessage::ErrorResponse(error.into())).await?;
         return Ok(false);
     }
-    process_error(socket, PgWireError::UserError(Box::new(error)), is_extended).await?;
+    process_error(socket, PgWireError::UserError(Box::new(error)), is_of_extended).await?;
     Ok(true)
 }
 
@@ -164,7 +164,7 @@ async fn answer(answers: &Arc<Answers>, socket: &mut Socket, said: Said) -> io::
 fn is_passed_over(said: &Said) -> bool {
     match said {
         Said::Message(message) => !matches!(message, PgWireFrontendMessage::Sync(_)),
-        Said::Malformed(_, is_extended) => *is_extended,
+        Said::Malformed(_, kind) => is_before_sync(*kind),
         Said::Lost(_) => false,
     }
 }
@@ -178,9 +178,11 @@ async fn heed(answers: &Arc<Answers>, socket: &mut Socket, message: PgWireFronte
     if let Some((kind, name, bytes)) = &keeps {
         answers.may_keep(*kind, name, *bytes)?;
     }
-    let [simple, extended] = [answers, answers].map(Arc::clone);
-    let nothing = Arc::new(NoopHandler);
-    let [startup, copy] = [&nothing, &nothing].map(Arc::clone);
+    if let PgWireFrontendMessage::Query(query) = &message {
+        return answers.answer_text(socket, &query.query).await;
+    }
+    let (extended, nothing) = (Arc::clone(answers), Arc::new(NoopHandler));
+    let [startup, simple, copy] = [&nothing, &nothing, &nothing].map(Arc::clone);
     process_message(message, socket, startup, simple, extended, copy, nothing).await?;
     if let Some((kind, name, bytes)) = keeps {
         answers.keep(kind, name, bytes);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use datafusion_postgres::pgwire::api::auth::StartupHandler;
 use datafusion_postgres::pgwire::api::{ClientInfo, PidSecretKeyGenerator};
 use datafusion_postgres::pgwire::error::PgWireError;
+use datafusion_postgres::pgwire::messages::cancel::CancelRequest;
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use datafusion_postgres::pgwire::tokio::server::{MaybeTls, PgWireMessageServerCodec, negotiate_tls};
 use futures::{FutureExt, SinkExt};
@@ -28,6 +29,10 @@ use crate::serve::places::Place;
 
 /// How long somebody may take to log in: a person has typed the password before.
 const LOGIN_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long somebody may take to cancel a statement for whom there is no place: programs say so as soon as they are
+/// connected.
+const CANCEL_LIMIT: Duration = Duration::from_secs(2);
 
 /// How long somebody may take to read why they are sent away.
 const REFUSED_LIMIT: Duration = Duration::from_secs(1);
@@ -54,7 +59,7 @@ pub(super) async fn open(
     place: &Place,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    let door = Door { server, scram: Mutex::default(), who: OnceLock::new() };
+    let door = Door::new(server);
     let logged_in = tokio::select! {
         () = stop.cancelled() => return Ok(()),
         () = place.is_given_away() => return Ok(()),
@@ -94,7 +99,28 @@ pub(super) async fn open(
     }
 }
 
+/// Hears whether somebody for whom there is no place among the others cancels a statement, which may be what holds one
+/// of them; tells everyone else that there are too many.
+pub(super) async fn turn_away(
+    server: Arc<Postgres>,
+    socket: TcpStream,
+    place: &Place,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let door = Door::new(server);
+    let heard = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        () = place.is_given_away() => return Ok(()),
+        heard = timeout(CANCEL_LIMIT, AssertUnwindSafe(door.hear(socket)).catch_unwind()) => heard?,
+    };
+    heard.map_err(|_| io::Error::other("a cancellation came upon a bug"))?
+}
+
 impl Door {
+    fn new(server: Arc<Postgres>) -> Self {
+        Self { server, scram: Mutex::default(), who: OnceLock::new() }
+    }
+
     /// Takes note of who has logged in.
     pub fn let_in(&self, who: Who) {
         // Nobody logs in twice.
@@ -103,18 +129,13 @@ impl Door {
 
     /// Talks to a client until it has logged in; `None`: it has not, and knows why.
     async fn log_in(&self, socket: TcpStream) -> io::Result<Option<(Socket, Who)>> {
-        let tls = self.server.tls.as_ref().map(|tls| tls.postgresql());
-        let Some(mut socket) = negotiate_tls(socket, tls).await? else { return Ok(None) };
-        // What came before TLS came from somebody between, who would be taken for whoever logs in behind it.
-        if socket.is_secure() && !socket.read_buffer().is_empty() {
-            return Ok(None);
-        }
+        let Some(mut socket) = self.negotiate(socket).await? else { return Ok(None) };
         loop {
             let Some(said) = next(&mut socket, LOGIN_BYTES_MAX).await? else { return Ok(None) };
             let answered = match said {
                 Said::Message(PgWireFrontendMessage::Terminate(_)) => return Ok(None),
                 Said::Message(PgWireFrontendMessage::CancelRequest(request)) => {
-                    self.server.cancels.cancel(request.pid, &request.secret_key).await;
+                    self.cancel(&request).await;
                     return Ok(None);
                 }
                 Said::Message(message) => self.on_startup(&mut socket, message).await,
@@ -131,6 +152,34 @@ impl Door {
     }
 }
 
+impl Door {
+    /// Agrees with a client on whether they talk within TLS; `None`: they do not go on.
+    async fn negotiate(&self, socket: TcpStream) -> io::Result<Option<Socket>> {
+        let tls = self.server.tls.as_ref().map(|tls| tls.postgresql());
+        let socket: Option<Socket> = negotiate_tls(socket, tls).await?;
+        // What came before TLS came from somebody between, who would be taken for whoever logs in behind it.
+        Ok(socket.filter(|socket| !socket.is_secure() || socket.read_buffer().is_empty()))
+    }
+
+    /// Cancels what somebody has under way who is known by a number and a secret.
+    async fn cancel(&self, request: &CancelRequest) {
+        self.server.cancels.cancel(request.pid, &request.secret_key).await;
+    }
+
+    /// Cancels what a client says is to be cancelled, or tells it that there are too many.
+    async fn hear(&self, socket: TcpStream) -> io::Result<()> {
+        let Some(mut socket) = self.negotiate(socket).await? else { return Ok(()) };
+        match next(&mut socket, LOGIN_BYTES_MAX).await? {
+            None => Ok(()),
+            Some(Said::Message(PgWireFrontendMessage::CancelRequest(request))) => {
+                self.cancel(&request).await;
+                Ok(())
+            }
+            Some(_) => refuse(&mut socket, Refused::too_many_connections()).await,
+        }
+    }
+}
+
 /// Says why a client is sent away.
 async fn refuse(socket: &mut Socket, error: PgWireError) -> io::Result<()> {
     let last = PgWireBackendMessage::ErrorResponse(told(error).into());
@@ -139,4 +188,47 @@ async fn refuse(socket: &mut Socket, error: PgWireError) -> io::Result<()> {
         SinkExt::<PgWireBackendMessage>::close(socket).await
     })
     .await?
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use datafusion_postgres::pgwire::messages::startup::SecretKey;
+    use lake_schemas::Lake;
+    use object_store::memory::InMemory;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use url::Url;
+
+    use super::*;
+    use crate::serve::places::Places;
+
+    /// What somebody is told for whom there is no place, and who says this.
+    async fn told(server: &Arc<Postgres>, said: &[u8]) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");
+        let (socket, _) = listener.accept().await.expect("a client");
+        client.write_all(said).await.expect("it is taken");
+        let place = Places::new(1, false).take(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a place");
+        turn_away(Arc::clone(server), socket, &place, &CancellationToken::new()).await.expect("it is answered");
+        let mut told = Vec::new();
+        client.read_to_end(&mut told).await.expect("it is closed");
+        String::from_utf8_lossy(&told).into_owned()
+    }
+
+    #[tokio::test]
+    async fn who_cancels_is_heard_without_a_place_and_everyone_else_is_sent_away() {
+        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
+        let server = Arc::new(Postgres::new(lake, None, 1 << 20).expect("a server"));
+        let (handle, _registered) = server.cancels.register(7, SecretKey::I32(8));
+        let mut cancelled = handle.start_query().await;
+        let request = |secret: i32| [16, 80_877_102, 7, secret].map(i32::to_be_bytes).concat();
+        assert_eq!(told(&server, &request(9)).await, "", "it is a secret");
+        assert!(matches!(cancelled.try_recv(), Ok(None)), "nothing is cancelled");
+        assert_eq!(told(&server, &request(8)).await, "");
+        assert!(matches!(cancelled.try_recv(), Ok(Some(()))), "it is cancelled");
+        let said = told(&server, b"\0\0\0\x10\0\x03\0\0user\0a\0\0").await;
+        assert!(said.starts_with('E') && said.contains("53300"), "{said:?}");
+    }
 }

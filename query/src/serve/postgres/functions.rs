@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 use lake::LakeError;
 
-use super::settings::{self, Setting, VERSION};
+use super::settings::{self, LIMIT, Setting, VERSION};
 
 /// Names of functions, and how many arguments each takes.
 type Called = (&'static str, &'static [usize]);
@@ -265,6 +265,8 @@ fn current_setting(arguments: &[ColumnarValue]) -> Result<ScalarValue> {
     let name = string(arguments.first()).unwrap_or_default().to_ascii_lowercase();
     let may_lack = matches!(arguments.get(1), Some(ColumnarValue::Scalar(ScalarValue::Boolean(Some(true)))));
     match settings::shown(&name) {
+        // A function does not know in whose session it is called.
+        Some((LIMIT, _)) => Err(refused(format!("current_setting does not show {name}; write SHOW {name}"))),
         Some((_, value)) => Ok(ScalarValue::Utf8(Some(value.to_owned()))),
         None if may_lack => Ok(ScalarValue::Utf8(None)),
         None => Err(refused("current_setting: there is no setting of that name".to_owned())),
@@ -277,8 +279,9 @@ fn set_config(arguments: &[ColumnarValue]) -> Result<ScalarValue> {
     let name = name.ok_or_else(|| refused("set_config takes the name of a setting, in quotes".to_owned()))?;
     let value = value.unwrap_or_default();
     match settings::set_to(&name, &value) {
-        Ok(Setting::Unheeded) => Ok(ScalarValue::Utf8(Some(value))),
-        Ok(Setting::Limit(_)) => Err(refused(format!("set_config does not set {name}; write SET {name} TO '{value}'"))),
+        // What a client calls itself changes no answer.
+        Ok(Setting::Unheeded | Setting::Name(_) | Setting::NameAtFirst) => Ok(ScalarValue::Utf8(Some(value))),
+        Ok(_) => Err(refused(format!("set_config does not set {name}; write SET {name} TO '{value}'"))),
         Err(why) => Err(refused(why.to_string())),
     }
 }
@@ -391,8 +394,9 @@ mod tests {
         assert_eq!(shown(&[scalar("TimeZone")]), Some(ScalarValue::Utf8(Some("UTC".to_owned()))));
         assert_eq!(shown(&[scalar("nothing"), lacking]), Some(ScalarValue::Utf8(None)));
         assert_eq!(shown(&[scalar("nothing")]), None);
+        assert_eq!(shown(&[scalar("statement_timeout")]), None, "it is one of the session");
         let set = |name: &str, value: &str| set_config(&[scalar(name), scalar(value)]).is_ok();
-        assert!(set("bytea_output", "hex") && set("search_path", ""));
+        assert!(set("bytea_output", "hex") && set("search_path", "") && set("application_name", "psql"));
         assert!(!set("timezone", "Europe/Berlin") && !set("statement_timeout", "5s"));
     }
 

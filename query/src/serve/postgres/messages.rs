@@ -26,18 +26,31 @@ const LENGTH_BYTES: usize = 4;
 const OF_LOGIN: &[u8] = b"pX";
 
 /// What they may be of somebody who has logged in.
-const OF_SESSION: &[u8] = b"QPBCDEHSXdcf";
+const OF_SESSION: &[u8] = b"QPBCDEHSXFdcf";
 
 /// Those after whose error all is passed over up to a Sync.
 const EXTENDED: &[u8] = b"PBCDEH";
+
+/// The one after which nothing is passed over any more, whatever else is wrong with it.
+const SYNC: u8 = b'S';
+
+/// Whether all that follows a malformed message of a kind is passed over, up to a Sync.
+pub(super) fn is_extended(kind: u8) -> bool {
+    EXTENDED.contains(&kind)
+}
+
+/// Whether a malformed message of a kind is passed over behind an error, as all messages are up to a Sync.
+pub(super) fn is_before_sync(kind: u8) -> bool {
+    kind != SYNC
+}
 
 /// What a client says.
 #[derive(Debug)]
 pub(super) enum Said {
     /// A message.
     Message(PgWireFrontendMessage),
-    /// Why it is none. What follows can be read; whether all of that up to a Sync is passed over.
-    Malformed(PgWireError, bool),
+    /// Why it is none that is answered. What follows can be read; the kind of message that it would be.
+    Malformed(PgWireError, u8),
     /// Why it is none, after which nothing can be read.
     Lost(PgWireError),
 }
@@ -120,11 +133,11 @@ where
 
 /// One message, which is whole.
 fn decoded<S>(codec: &mut PgWireMessageServerCodec<S>, stage: Stage, mut message: BytesMut) -> Said {
-    let is_extended = stage == Stage::Session && EXTENDED.contains(&message[0]);
+    let kind = message[0];
     if stage == Stage::Session
-        && let Err(why) = check(message[0], &message[stage.before_length() + LENGTH_BYTES..])
+        && let Err(why) = check(kind, &message[stage.before_length() + LENGTH_BYTES..])
     {
-        return Said::Malformed(why.into(), is_extended);
+        return Said::Malformed(why.into(), kind);
     }
     match codec.decode(&mut message) {
         Ok(Some(message)) => Said::Message(message),
@@ -167,6 +180,8 @@ fn check(kind: u8, body: &[u8]) -> Result<(), Refused> {
             body.skip(size_of::<i32>())?;
         }
         b'f' => body.text()?,
+        // By number, as programs did before functions could be called in statements.
+        b'F' => return Err(Refused::unsupported("functions are called in SQL here; write SELECT name(...)")),
         // What is copied to a server that takes nothing is not read.
         b'd' => return Ok(()),
         _ => {}
@@ -262,8 +277,8 @@ mod tests {
         loop {
             match block_on(next(&mut socket, MOST)) {
                 Ok(Some(Said::Message(message))) => all.push(format!("{message:?}")),
-                Ok(Some(Said::Malformed(why, is_extended))) => {
-                    all.push(format!("{} {is_extended}", ErrorInfo::from(why).code));
+                Ok(Some(Said::Malformed(why, kind))) => {
+                    all.push(format!("{} {}", ErrorInfo::from(why).code, is_extended(kind)));
                 }
                 Ok(Some(Said::Lost(why))) => {
                     let why = ErrorInfo::from(why);
@@ -316,6 +331,7 @@ mod tests {
             (b'D', b"", "08P01 true"),
             (b'C', b"Qs\0", "08P01 true"),
             (b'S', b"x", "08P01 false"),
+            (b'F', b"\0\0\x04\xd2\0\0\0\0\0\0", "0A000 false"),
         ] {
             let read = session([message(kind, body), message(b'H', b"")].concat());
             assert_eq!(read[0], code, "{kind}: {body:?}");
@@ -325,7 +341,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_on_from_ends_all() {
-        for said in [message(b'p', b"x\0"), message(b'F', b""), message(b'Q', &[b'x'; MOST]), b"Q\0\0\0\x03".to_vec()] {
+        for said in [message(b'p', b"x\0"), message(b'Q', &[b'x'; MOST]), b"Q\0\0\0\x03".to_vec()] {
             assert_eq!(session(said), ["lost 08P01"]);
         }
         assert_eq!(session(b"Q\0\0\0\x09sel".to_vec()), ["cut off"]);

@@ -50,6 +50,7 @@ mod rows;
 mod sendable;
 mod sessions;
 mod settings;
+mod simple;
 mod statements;
 mod steps;
 mod subqueries;
@@ -76,7 +77,6 @@ use tracing::{debug, warn};
 
 use self::answering::Answering;
 use self::engine::Engine;
-use self::errors::Refused;
 use self::numbered::Numbered;
 use self::proofs::Proofs;
 pub use self::worker::work;
@@ -98,6 +98,10 @@ const SILENT_MAX: Duration = Duration::from_secs(60);
 
 /// How long a client may leave what it is sent, or asked: one that never takes it is no client any more.
 const UNTAKEN_MAX: Duration = Duration::from_secs(60);
+
+/// Places for those for whom there is none, until it is heard whether they cancel a statement: when all of these are
+/// taken, too, the oldest of them is cut off.
+const TURNED_AWAY_MAX: usize = 16;
 
 /// How long sessions may take to end when the server stops: the contract gives 20 seconds in all. A little longer than
 /// whoever answers them waits.
@@ -173,6 +177,7 @@ impl Postgres {
 
     async fn accept(self: &Arc<Self>, listener: &TcpListener, connections: &mut JoinSet<()>, stop: &CancellationToken) {
         let places = Places::new(connections_max().postgres, self.keys.is_some());
+        let before_the_door = Places::new(TURNED_AWAY_MAX, false);
         loop {
             let accepted = tokio::select! {
                 () = stop.cancelled() => break,
@@ -192,12 +197,19 @@ impl Postgres {
                     continue;
                 }
             };
-            let Some(place) = places.take(address.ip()) else {
-                send_away(&socket);
-                continue;
-            };
             notice_end(&socket);
             let (server, stop) = (Arc::clone(self), stop.clone());
+            let Some(place) = places.take(address.ip()) else {
+                // Nobody shows a key there, so that there always is one.
+                if let Some(place) = before_the_door.take(address.ip()) {
+                    connections.spawn(async move {
+                        if let Err(error) = door::turn_away(server, socket, &place, &stop).await {
+                            debug!(%error, "a PostgreSQL connection too many broke");
+                        }
+                    });
+                }
+                continue;
+            };
             connections.spawn(async move {
                 let _connected = server.metrics.connected("postgresql");
                 if let Err(error) = door::open(server, socket, &place, &stop).await {
@@ -215,31 +227,9 @@ fn notice_end(socket: &TcpStream) {
     let _ = socket.set_tcp_user_timeout(Some(UNTAKEN_MAX));
 }
 
-/// Says that there are too many, as far as that goes into the socket without waiting. The socket is asked itself: of
-/// one that has just come, the runtime does not know yet that it takes anything.
-fn send_away(socket: &TcpStream) {
-    if let Err(error) = SockRef::from(socket).send(&errors::on_the_wire(Refused::too_many_connections())) {
-        debug!(%error, "a PostgreSQL connection too many was gone");
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use tokio::io::AsyncReadExt;
-
     use super::*;
-
-    #[tokio::test]
-    async fn who_comes_when_all_places_are_taken_is_told_so_at_once() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let mut client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");
-        let (socket, _) = listener.accept().await.expect("a client");
-        send_away(&socket);
-        drop(socket);
-        let mut said = Vec::new();
-        client.read_to_end(&mut said).await.expect("it is closed");
-        assert!(String::from_utf8_lossy(&said).contains("53300"), "{said:?}");
-    }
 
     #[tokio::test]
     async fn a_client_that_is_gone_without_a_word_is_noticed() {

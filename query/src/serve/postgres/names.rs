@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::{
-    DataType as SqlType, Expr, Function, Ident, Query, Select, SelectItem, SetExpr, Statement,
+    AccessExpr, DataType as SqlType, Expr, Function, Ident, Query, Select, SelectItem, SetExpr, Statement,
+    TrimWhereField,
 };
 use datafusion_postgres::arrow_pg::datatypes::PG_OID_ALIAS_KEY;
 
@@ -25,9 +26,10 @@ const UNNAMED: &str = "?column?";
 const NUMBERED: char = '\u{e000}';
 
 /// Names of types in SQL, and those in `pg_type`.
-const TYPES: [(&str, &str); 14] = [
+const TYPES: [(&str, &str); 15] = [
     ("bigint", "int8"),
     ("boolean", "bool"),
+    ("char", "bpchar"),
     ("character varying", "varchar"),
     ("character", "bpchar"),
     ("decimal", "numeric"),
@@ -62,6 +64,36 @@ impl Change for TellingApart {
     }
 }
 
+/// What the columns of a statement's answer are called as it is written, of those that it gives no name.
+pub(super) fn as_written(statement: &Statement) -> Vec<Option<String>> {
+    let Statement::Query(query) = statement else { return Vec::new() };
+    let items = first(query).map(|select| select.projection.as_slice()).unwrap_or_default();
+    let called = |item: &SelectItem| match item {
+        SelectItem::UnnamedExpr(expr) => Some(name(expr)),
+        _ => None,
+    };
+    items.iter().map(called).collect()
+}
+
+/// Has columns be called so that have been put otherwise, and would be called by that.
+pub(super) fn call_as_written(statement: &mut Statement, names: &[Option<String>]) {
+    let Statement::Query(query) = statement else { return };
+    let Some(select) = first_mut(query).filter(|select| select.projection.len() == names.len()) else { return };
+    for (number, (item, written)) in select.projection.iter_mut().zip(names).enumerate() {
+        if let SelectItem::UnnamedExpr(expr) = item
+            && let Some(written) = written
+            && name(expr) != *written
+        {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: numbered(written, number) };
+        }
+    }
+}
+
+/// A name that no other column has, of which the client is told the first part.
+fn numbered(name: &str, number: usize) -> Ident {
+    Ident::with_quote('"', format!("{name}{NUMBERED}{number}"))
+}
+
 /// Gives a number to what is selected once more.
 fn number(select: &mut Select) {
     let mut written = BTreeSet::new();
@@ -69,7 +101,7 @@ fn number(select: &mut Select) {
         if let SelectItem::UnnamedExpr(expr) = item
             && !written.insert(as_planned(expr))
         {
-            let alias = Ident::with_quote('"', format!("{}{NUMBERED}{number}", name(expr)));
+            let alias = numbered(&name(expr), number);
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }
     }
@@ -135,6 +167,19 @@ fn first(query: &Query) -> Option<&Select> {
     }
 }
 
+/// The same, to be changed.
+fn first_mut(query: &mut Query) -> Option<&mut Select> {
+    let mut body = query.body.as_mut();
+    loop {
+        match body {
+            SetExpr::Select(select) => return Some(select),
+            SetExpr::Query(query) => body = query.body.as_mut(),
+            SetExpr::SetOperation { left, .. } => body = left,
+            _ => return None,
+        }
+    }
+}
+
 /// What PostgreSQL calls something that is selected, if DataFusion calls it otherwise.
 fn name_of(item: &SelectItem) -> Option<String> {
     match item {
@@ -152,8 +197,14 @@ fn name(expr: &Expr) -> String {
 /// The name that follows from an expression, if one does.
 fn figured(expr: &Expr) -> Option<String> {
     let known = match expr {
-        Expr::Identifier(name) => return Some(name.value.clone()),
-        Expr::CompoundIdentifier(names) => return names.last().map(|name| name.value.clone()),
+        Expr::Identifier(name) => return Some(called(name)),
+        Expr::CompoundIdentifier(names) => return names.last().map(called),
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            return match access_chain.last() {
+                Some(AccessExpr::Dot(Expr::Identifier(field))) => Some(called(field)),
+                _ => figured(root),
+            };
+        }
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => return figured(inner),
         Expr::Function(function) => return of_function(function),
         Expr::Cast { expr, data_type, .. } => return strong(expr).or_else(|| Some(of_type(data_type))),
@@ -163,7 +214,7 @@ fn figured(expr: &Expr) -> Option<String> {
         }
         Expr::Subquery(query) => {
             return match first(query)?.projection.first()? {
-                SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
+                SelectItem::ExprWithAlias { alias, .. } => Some(called(alias)),
                 SelectItem::UnnamedExpr(expr) => figured(expr),
                 _ => None,
             };
@@ -171,17 +222,24 @@ fn figured(expr: &Expr) -> Option<String> {
         Expr::Array(_) => "array",
         Expr::AtTimeZone { .. } => "timezone",
         Expr::Ceil { .. } => "ceil",
-        Expr::Exists { .. } => "exists",
+        Expr::Exists { negated: false, .. } => "exists",
         Expr::Extract { .. } => "extract",
         Expr::Floor { .. } => "floor",
         Expr::Interval(_) => "interval",
         Expr::Overlay { .. } => "overlay",
         Expr::Position { .. } => "position",
         Expr::Substring { .. } => "substring",
+        Expr::Trim { trim_where: Some(TrimWhereField::Leading), .. } => "ltrim",
+        Expr::Trim { trim_where: Some(TrimWhereField::Trailing), .. } => "rtrim",
         Expr::Trim { .. } => "btrim",
         _ => return None,
     };
     Some(known.to_owned())
+}
+
+/// A name as it is, however it is written.
+fn called(name: &Ident) -> String {
+    if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
 }
 
 /// The same, unless it gives way to that of a type, or of a CASE, around it.
@@ -198,6 +256,7 @@ fn strong(expr: &Expr) -> Option<String> {
 fn of_type(kind: &SqlType) -> String {
     let written = kind.to_string();
     let element = written.split('[').next().unwrap_or_default();
+    let element = element.strip_prefix("pg_catalog.").unwrap_or(element);
     match element.split_once('(') {
         Some((name, rest)) => {
             let behind = rest.split_once(')').map_or("", |(_, behind)| behind);
@@ -218,6 +277,17 @@ fn of_function(function: &Function) -> Option<String> {
         SelectItem::UnnamedExpr(Expr::Function(collected)) => arguments(collected).first().copied().and_then(figured),
         _ => None,
     }
+}
+
+/// A statement without the names of columns that have been put otherwise.
+#[cfg(test)]
+pub(super) fn without_numbered(text: &str) -> String {
+    let mut parts = text.split(" AS \"");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| match part.split_once('"') {
+        Some((name, behind)) if name.contains(NUMBERED) => text + behind,
+        _ => text + " AS \"" + part,
+    })
 }
 
 #[cfg(test)]
@@ -267,6 +337,29 @@ mod tests {
             ),
             ("select coalesce(ad_id, 'x'), upper(trim(ad_id)) from clicks", vec!["coalesce", "upper"]),
             ("select (select nspname from pg_namespace) from pg_class", vec!["nspname"]),
+            (
+                "select current_user, USER, current_role, session_user",
+                vec!["current_user", "user", "current_role", "session_user"],
+            ),
+            (
+                "select current_catalog, CURRENT_SCHEMA, (select current_user)",
+                vec!["current_catalog", "current_schema", "current_user"],
+            ),
+            (
+                "select 'a'::regclass, '1'::pg_catalog.regtype, to_regclass('a')",
+                vec!["regclass", "regtype", "to_regclass"],
+            ),
+            ("select array[1], array(select 1), (array[1, 2])[1]", vec!["array"; 3]),
+            ("select trim(leading 'x' from ad_id), trim(trailing 'x' from ad_id) from clicks", vec!["ltrim", "rtrim"]),
+            (
+                "select trim(both 'x' from ad_id), trim(ad_id), 'x'::char(3) from clicks",
+                vec!["btrim", "btrim", "bpchar"],
+            ),
+            ("select exists (select 1 from pg_class), not exists (select 1)", vec!["exists", UNNAMED]),
+            (
+                "select (select oid from pg_attrdef), AD_ID::int, null, null from pg_class",
+                vec!["oid", "ad_id", UNNAMED, UNNAMED],
+            ),
             ("values (1)", vec!["c0"]),
         ] {
             assert_eq!(names(text, expected.len()), expected, "{text}");

@@ -260,10 +260,12 @@ fn is_of_expanded(chain: &[AccessExpr]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parsed::parse;
+    use super::super::names::without_numbered;
+    use super::super::parsed::{adapted, parse};
 
     fn put(asked: &str) -> String {
-        parse(asked).and_then(|statement| super::super::parsed::adapted(statement, asked)).expect("SQL").to_string()
+        let put = parse(asked).and_then(|statement| adapted(statement, asked)).expect("SQL");
+        without_numbered(&put.to_string())
     }
 
     #[test]

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 
 use super::adapted::adapt;
 use super::errors::Refused;
-use super::names::tell_apart;
+use super::names::{as_written, call_as_written, tell_apart};
 use super::of_catalog;
 
 /// What ends a transaction that the parser does not know, and what it knows instead.
@@ -50,9 +50,11 @@ fn without_last<'a>(text: &'a str, word: &str) -> Option<&'a str> {
 
 /// A statement of this text, as it is planned.
 pub(super) fn adapted(statement: Statement, text: &str) -> Result<Statement, Refused> {
+    let names = as_written(&statement);
     let mut statement = of_catalog::known(statement, text);
     adapt(&mut statement)?;
     let mut statement = of_catalog::put(statement)?;
+    call_as_written(&mut statement, &names);
     tell_apart(&mut statement);
     Ok(statement)
 }

@@ -16,7 +16,7 @@ use datafusion_postgres::pgwire::error::PgWireResult;
 
 use super::answers::Answers;
 use super::errors::Refused;
-use super::names::named;
+use super::names::{as_written, call_as_written, named};
 use super::parameters;
 use super::placed;
 use super::rows::fields;
@@ -82,6 +82,29 @@ impl Answers {
     }
 }
 
+impl Answers {
+    /// Describes a statement with parameters that a client says some types of, by which it is cast where it says none.
+    async fn describe_as(
+        &self,
+        statement: &mut Statement,
+        travels: usize,
+        theirs: &[Option<Type>],
+    ) -> PgWireResult<Described> {
+        let described = self.describe(statement, travels).await?;
+        let mut casts = placed::casts(theirs, &described.parameters);
+        casts.retain(|place, _| !described.said.contains(&(place + 1)));
+        if casts.is_empty() {
+            return Ok(described);
+        }
+        let names = as_written(statement);
+        parameters::cast(statement, &casts);
+        call_as_written(statement, &names);
+        let mut described = self.describe(statement, travels).await?;
+        described.said.extend(casts.into_keys().map(|place| place + 1));
+        Ok(described)
+    }
+}
+
 #[async_trait]
 impl QueryParser for Answers {
     type Statement = Arc<Prepared>;
@@ -100,15 +123,10 @@ impl QueryParser for Answers {
         let mut said = BTreeSet::new();
         let (parameters, schema) = match &mut asks {
             Asks::Rows(statement, travels) | Asks::Copied(statement, travels, _) => {
-                let mut described = self.describe(statement, *travels).await?;
-                let mut casts = placed::casts(theirs, &described.parameters);
-                casts.retain(|place, _| !described.said.contains(&(place + 1)));
-                if !casts.is_empty() {
-                    parameters::cast(statement, &casts);
-                    described = self.describe(statement, *travels).await?;
-                }
+                // It is planned for that, which takes time as its execution does.
+                let describing = self.describe_as(statement, *travels, theirs);
+                let (described, _) = self.within(self.until(), describing).await?;
                 said = described.said;
-                said.extend(casts.into_keys().map(|place| place + 1));
                 (described.parameters, has_rows.then_some(described.columns))
             }
             Asks::Shown(name, _) => (Vec::new(), Some(shown_in(name))),

@@ -1,5 +1,5 @@
-//! The two ways to ask: a text whose statements are answered one after the other, and a statement that is prepared,
-//! bound, described and executed, in parts if one likes.
+//! A statement that is prepared, bound, described and executed, in parts if one likes; and what any statement does. For
+//! the other way to ask, by a text, see `simple`.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use datafusion::scalar::ScalarValue;
 use datafusion_postgres::pgwire::api::portal::{Format, Portal, PortalExecutionState};
 use datafusion_postgres::pgwire::api::query::{
-    ExtendedQueryHandler, SimpleQueryHandler, send_describe_response, send_partial_query_response, send_ready_for_query,
+    ExtendedQueryHandler, send_describe_response, send_partial_query_response,
 };
 use datafusion_postgres::pgwire::api::results::{DataRowEncoder, DescribePortalResponse, QueryResponse, Response, Tag};
 use datafusion_postgres::pgwire::api::store::{Entry, PortalStore};
@@ -19,57 +19,66 @@ use datafusion_postgres::pgwire::messages::extendedquery::{
     Describe, Execute, Sync as PgSync, TARGET_TYPE_BYTE_PORTAL,
 };
 use datafusion_postgres::pgwire::messages::response::{EmptyQueryResponse, ReadyForQuery, TransactionStatus};
-use datafusion_postgres::pgwire::messages::simplequery::Query;
 use futures::{Sink, SinkExt, stream};
+use tokio::time::Instant;
 
 use super::answers::Answers;
 use super::bound::values;
 use super::copying;
-use super::errors::{Refused, told};
+use super::errors::Refused;
 use super::kept::Kind;
 use super::prepared::{Prepared, shown_in};
 use super::rows::{fields, rows};
 use super::settings::Setting;
-use super::statements::{Asks, read};
+use super::statements::Asks;
 
 impl Answers {
-    /// Does what a statement is for.
-    async fn answer(
+    /// Does what a statement is for, until then at the latest; one whose rows are copied is not for this.
+    pub async fn answer<C>(
         &self,
-        store: &(impl PortalStore + ?Sized),
+        client: &C,
         asks: &Asks,
         values: &[ScalarValue],
         format: &Format,
-    ) -> PgWireResult<Response> {
+        until: Instant,
+    ) -> PgWireResult<Response>
+    where
+        C: ClientInfo + ClientPortalStore + Send + Sync,
+        C::PortalStore: PortalStore,
+    {
+        let store = client.portal_store();
         let done = |tag: &str| Ok(Response::Execution(Tag::new(tag)));
         match asks {
             Asks::Rows(statement, travels) => {
-                let batches = self.begin(statement, *travels, values).await?;
+                let batches = self.begin(statement, *travels, values, until).await?;
                 Ok(Response::Query(rows(&batches.schema(), format, batches)?))
             }
-            Asks::Copied(..) => {
-                Err(Refused::unsupported("COPY cannot be one of several statements; send it by itself").into())
+            Asks::Copied(..) => Err(Refused::protocol("COPY is answered by what is copied").into()),
+            Asks::Shown(name, value) => {
+                let own = self.shown(name);
+                Ok(Response::Query(shown(name, own.as_deref().unwrap_or(value), format)?))
             }
-            Asks::Shown(name, value) => Ok(Response::Query(shown(name, value, format)?)),
-            Asks::Set(Setting::Limit(limit)) => {
-                self.set_limit(*limit);
+            Asks::Set(setting) => {
+                self.set(setting);
                 done("SET")
             }
-            Asks::Set(Setting::Unheeded) => done("SET"),
-            Asks::Reset => {
-                self.set_limit(None);
+            Asks::Reset(setting) => {
+                self.set(setting);
                 done("RESET")
             }
             Asks::Begin(tag) => Ok(Response::TransactionStart(Tag::new(tag))),
             Asks::End(tag) => {
                 self.cursors().close(None);
                 self.close_portals(store);
+                // What has failed is taken back, whatever is asked.
+                let has_failed = client.transaction_status() == TransactionStatus::Error;
+                let tag: &str = if has_failed { "ROLLBACK" } else { tag };
                 Ok(Response::TransactionEnd(Tag::new(tag)))
             }
             Asks::GoOn => done("ROLLBACK"),
             Asks::Nothing(tag) => done(tag),
             Asks::Declare(name, statement, travels) => {
-                let batches = self.begin(statement, *travels, &[]).await?;
+                let batches = self.begin(statement, *travels, &[], until).await?;
                 self.cursors().open(name.clone(), batches);
                 done("DECLARE CURSOR")
             }
@@ -79,7 +88,7 @@ impl Answers {
                 done(if name.is_some() { "CLOSE CURSOR" } else { "CLOSE CURSOR ALL" })
             }
             Asks::Discard => {
-                self.set_limit(None);
+                self.set(&Setting::AllAtFirst);
                 self.cursors().close(None);
                 self.deallocate(None, store);
                 done("DISCARD ALL")
@@ -106,8 +115,8 @@ impl Answers {
         self.forget(Kind::Portal, None);
     }
 
-    /// Copies the rows of a query to a client.
-    async fn copy<C>(&self, client: &mut C, asks: &Asks, values: &[ScalarValue]) -> PgWireResult<()>
+    /// Copies the rows of a query to a client, until then at the latest.
+    pub async fn copy<C>(&self, client: &mut C, asks: &Asks, values: &[ScalarValue], until: Instant) -> PgWireResult<()>
     where
         C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::Error: Debug,
@@ -115,25 +124,10 @@ impl Answers {
     {
         self.is_going_on(&*client, asks)?;
         let Asks::Copied(statement, travels, copying) = asks else { return Ok(()) };
-        let batches = self.begin(statement, *travels, values).await?;
+        let batches = self.begin(statement, *travels, values, until).await?;
         copying::send(client, copying, rows(&batches.schema(), &copying.rows(), batches)?).await
     }
-
-    /// The one statement of a text, if it is one that others do not answer.
-    fn own(&self, text: &str) -> PgWireResult<Option<Asks>> {
-        let begins =
-            |with: &str| text.trim_start().get(..with.len()).is_some_and(|word| word.eq_ignore_ascii_case(with));
-        if !OWN.into_iter().any(begins) {
-            return Ok(None);
-        }
-        let mut all = read(text, &self.login()?.sees)?;
-        let one = if all.len() == 1 { all.pop() } else { None };
-        Ok(one.filter(|asks| matches!(asks, Asks::Copied(..) | Asks::GoOn)))
-    }
 }
-
-/// How statements begin that copy, or go back to a savepoint.
-const OWN: [&str; 2] = ["copy", "rollback"];
 
 /// A transaction that goes on from a savepoint. Outside one, there is none to go on.
 fn going_on(transaction: TransactionStatus) -> TransactionStatus {
@@ -141,6 +135,25 @@ fn going_on(transaction: TransactionStatus) -> TransactionStatus {
         TransactionStatus::Idle => TransactionStatus::Idle,
         _ => TransactionStatus::Transaction,
     }
+}
+
+/// Says that something is done that has no rows, and takes note of what becomes of the transaction by it.
+pub(super) async fn say_done<C>(client: &mut C, asks: &Asks, response: Response) -> PgWireResult<()>
+where
+    C: ClientInfo + Sink<PgWireBackendMessage> + Unpin,
+    C::Error: Debug,
+    PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
+{
+    let transaction = client.transaction_status();
+    let (tag, transaction) = match response {
+        Response::TransactionStart(tag) => (tag, transaction.to_in_transaction_state()),
+        Response::TransactionEnd(tag) => (tag, TransactionStatus::Idle),
+        Response::Execution(tag) if matches!(asks, Asks::GoOn) => (tag, going_on(transaction)),
+        Response::Execution(tag) => (tag, transaction),
+        _ => return Err(Refused::protocol("there is no such answer").into()),
+    };
+    client.set_transaction_status(transaction);
+    Ok(client.feed(PgWireBackendMessage::CommandComplete(tag.into())).await?)
 }
 
 /// A value of the server's, as a row.
@@ -151,61 +164,6 @@ fn shown(name: &str, value: &str, format: &Format) -> PgWireResult<QueryResponse
     let mut response = QueryResponse::new(fields, stream::iter([Ok(row.take_row())]));
     response.set_command_tag("SHOW");
     Ok(response)
-}
-
-#[async_trait]
-impl SimpleQueryHandler for Answers {
-    /// What is copied goes out as it is made, and not as an answer that others send; nor do these know savepoints.
-    async fn on_query<C>(&self, client: &mut C, query: Query) -> PgWireResult<()>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        if !matches!(client.state(), PgWireConnectionState::ReadyForQuery) {
-            return Err(PgWireError::NotReadyForQuery);
-        }
-        let Some(asks) = self.own(&query.query)? else { return self._on_query(client, query).await };
-        if matches!(asks, Asks::GoOn) {
-            client.set_transaction_status(going_on(client.transaction_status()));
-            return self._on_query(client, query).await;
-        }
-        client.set_state(PgWireConnectionState::QueryInProgress);
-        self.copy(client, &asks, &[]).await?;
-        client.set_state(PgWireConnectionState::ReadyForQuery);
-        let transaction = client.transaction_status();
-        send_ready_for_query(client, transaction).await
-    }
-
-    async fn do_query<C>(&self, client: &mut C, text: &str) -> PgWireResult<Vec<Response>>
-    where
-        C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
-        C::PortalStore: PortalStore,
-        C::Error: Debug,
-        PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
-    {
-        let all = read(text, &self.login()?.sees)?;
-        if all.is_empty() {
-            return Ok(vec![Response::EmptyQuery]);
-        }
-        let mut responses = Vec::with_capacity(all.len());
-        for asks in &all {
-            let answered = match self.is_going_on(&*client, asks) {
-                Ok(()) => self.answer(client.portal_store(), asks, &[], &Format::UnifiedText).await,
-                Err(refused) => Err(refused.into()),
-            };
-            match answered {
-                Ok(response) => responses.push(response),
-                Err(error) if responses.is_empty() => return Err(error),
-                Err(error) => {
-                    responses.push(Response::Error(Box::new(told(error))));
-                    break;
-                }
-            }
-        }
-        Ok(responses)
-    }
 }
 
 #[async_trait]
@@ -275,7 +233,7 @@ impl ExtendedQueryHandler for Answers {
         client.set_state(PgWireConnectionState::QueryInProgress);
         let prepared = &portal.statement.statement;
         if matches!(prepared.asks, Asks::Copied(..)) {
-            self.copy(client, &prepared.asks, &values(&portal)?).await?;
+            self.copy(client, &prepared.asks, &values(&portal)?, self.until()).await?;
             client.set_state(PgWireConnectionState::ReadyForQuery);
             return Ok(());
         }
@@ -283,24 +241,13 @@ impl ExtendedQueryHandler for Answers {
         let state = portal.state();
         let mut state = state.lock().await;
         if matches!(*state, PortalExecutionState::Initial) {
-            let response = ExtendedQueryHandler::do_query(self, client, &portal, most).await?;
-            let transaction = client.transaction_status();
-            let (tag, transaction) = match response {
-                Response::Query(rows) => {
-                    *state = PortalExecutionState::Suspended(rows);
-                    (None, transaction)
+            match self.do_query(client, &portal, most).await? {
+                Response::Query(rows) => *state = PortalExecutionState::Suspended(rows),
+                response => {
+                    say_done(client, &prepared.asks, response).await?;
+                    client.set_state(PgWireConnectionState::ReadyForQuery);
+                    return Ok(());
                 }
-                Response::TransactionStart(tag) => (Some(tag), transaction.to_in_transaction_state()),
-                Response::TransactionEnd(tag) => (Some(tag), TransactionStatus::Idle),
-                Response::Execution(tag) if matches!(prepared.asks, Asks::GoOn) => (Some(tag), going_on(transaction)),
-                Response::Execution(tag) => (Some(tag), transaction),
-                _ => return Err(Refused::protocol("there is no such answer").into()),
-            };
-            client.set_transaction_status(transaction);
-            if let Some(tag) = tag {
-                client.feed(PgWireBackendMessage::CommandComplete(tag.into())).await?;
-                client.set_state(PgWireConnectionState::ReadyForQuery);
-                return Ok(());
             }
         }
         let sent = match &mut *state {
@@ -328,7 +275,7 @@ impl ExtendedQueryHandler for Answers {
         let prepared = &portal.statement.statement;
         self.is_going_on(&*client, &prepared.asks)?;
         let (values, format) = (values(portal)?, &portal.result_column_format);
-        let response = self.answer(client.portal_store(), &prepared.asks, &values, format).await?;
+        let response = self.answer(&*client, &prepared.asks, &values, format, self.until()).await?;
         if let (Response::Query(rows), Some(schema)) = (&response, &prepared.schema) {
             let (now, then) = (rows.row_schema(), fields(schema, format)?);
             let is_same = now.len() == then.len()

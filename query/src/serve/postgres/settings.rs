@@ -15,9 +15,17 @@ pub(super) const VERSION: &str = "16.6 (clicklake)";
 /// What is said to who would take a role.
 pub(super) const NO_ROLES: &str = "there are no roles here: a key decides which rows are seen; leave the role out";
 
+/// The setting that says how long statements may take, and what is shown of it when nobody has set it.
+pub(super) const LIMIT: &str = "statement_timeout";
+const NO_LIMIT: &str = "0";
+
+/// The setting that says what a client calls itself, and bytes of it that are kept, as PostgreSQL keeps them.
+const NAME: &str = "application_name";
+const NAME_BYTES_MAX: usize = 63;
+
 /// What is shown, by name.
 pub(super) const SHOWN: [(&str, &str); 30] = [
-    ("application_name", ""),
+    (NAME, ""),
     ("array_nulls", "on"),
     ("backslash_quote", "safe_encoding"),
     ("bytea_output", "hex"),
@@ -54,6 +62,7 @@ pub(super) fn shown(words: &str) -> Option<(&'static str, &'static str)> {
     let name = match words {
         "time zone" => "timezone",
         "transaction isolation level" => "transaction_isolation",
+        LIMIT => return Some((LIMIT, NO_LIMIT)),
         name => name,
     };
     SHOWN.into_iter().find(|(known, _)| *known == name)
@@ -69,27 +78,79 @@ pub(super) fn told() -> DefaultServerParameterProvider {
     told
 }
 
-/// How long statements may take by what a client begins with: `statement_timeout`, by itself or among its options.
-/// What cannot be set is not heeded, nor is anything else: a client is told what is so, and drivers begin with what
-/// they find on their machine, such as its time zone.
-pub(super) fn limit_at_first(said: &HashMap<String, String>) -> Option<Duration> {
-    let options = said.get("options").map_or("", String::as_str).split_whitespace();
-    let among = options.filter_map(|word| word.trim_start_matches("-c").trim_start_matches('-').split_once('='));
-    let by_itself = said.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let limits = by_itself.chain(among).filter(|(name, _)| name.eq_ignore_ascii_case("statement_timeout"));
-    limits.filter_map(|(name, value)| set_to(name, value).ok()).fold(None, |last, set| match set {
-        Setting::Limit(limit) => limit,
-        Setting::Unheeded => last,
-    })
+/// What a client sets for itself that is heeded.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Own {
+    /// How long statements may take; `None`: as long as the server lets them.
+    pub limit: Option<Duration>,
+    /// What the client calls itself.
+    name: String,
 }
 
-/// What SET sets that is heeded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+impl Own {
+    /// By what a client begins with: `statement_timeout` and `application_name`, by themselves or among its options.
+    /// What cannot be set is not heeded, nor is anything else: a client is told what is so, and drivers begin with what
+    /// they find on their machine, such as its time zone.
+    pub fn at_first(said: &HashMap<String, String>) -> Self {
+        let options = said.get("options").map_or("", String::as_str).split_whitespace();
+        let among = options.filter_map(|word| word.trim_start_matches("-c").trim_start_matches('-').split_once('='));
+        let by_itself = said.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let mut own = Self::default();
+        for (name, value) in by_itself.chain(among) {
+            if let Ok(setting) = set_to(name, value) {
+                own.set(&setting, None);
+            }
+        }
+        own
+    }
+
+    /// Sets something; what was set at first is known.
+    pub fn set(&mut self, setting: &Setting, first: Option<&Self>) {
+        let first = || first.cloned().unwrap_or_default();
+        match setting {
+            Setting::Limit(limit) => self.limit = *limit,
+            Setting::Name(name) => self.name.clone_from(name),
+            Setting::LimitAtFirst => self.limit = first().limit,
+            Setting::NameAtFirst => self.name = first().name,
+            Setting::AllAtFirst => *self = first(),
+            Setting::Unheeded => {}
+        }
+    }
+
+    /// What is shown of it by such a name.
+    pub fn shown(&self, name: &str) -> Option<String> {
+        match name {
+            LIMIT => Some(self.limit.map_or_else(|| NO_LIMIT.to_owned(), written)),
+            NAME => Some(self.name.clone()),
+            _ => None,
+        }
+    }
+}
+
+/// What SET sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Setting {
     /// How long statements may take; `None`: as long as the server lets them.
     Limit(Option<Duration>),
+    /// What the client calls itself.
+    Name(String),
+    /// How long statements may take is what the client said when it began.
+    LimitAtFirst,
+    /// What the client calls itself is what it said when it began.
+    NameAtFirst,
+    /// All that is heeded is what it was at first.
+    AllAtFirst,
     /// Something that would change no answer.
     Unheeded,
+}
+
+/// What a setting comes to that is to be what it was at first.
+pub(super) fn at_first(name: &str) -> Setting {
+    match name.to_ascii_lowercase().as_str() {
+        LIMIT => Setting::LimitAtFirst,
+        NAME => Setting::NameAtFirst,
+        _ => Setting::Unheeded,
+    }
 }
 
 /// What a statement sets.
@@ -119,10 +180,12 @@ pub(super) fn set_to(name: &str, value: &str) -> Result<Setting, Refused> {
         if is_one_of(known) { Ok(Setting::Unheeded) } else { Err(refused()) }
     };
     match name.as_str() {
-        "statement_timeout" => {
-            if is_one_of(&[]) {
-                return Ok(Setting::Limit(None));
-            }
+        LIMIT | NAME if is_one_of(&[]) => Ok(at_first(&name)),
+        NAME => {
+            let end = value.floor_char_boundary(NAME_BYTES_MAX);
+            Ok(Setting::Name(value[..end].to_owned()))
+        }
+        LIMIT => {
             let limit = duration(value).ok_or_else(|| {
                 Refused::value(&format!(
                     "statement_timeout cannot be set to {value}; give milliseconds, or '30s', or '1min'"
@@ -183,14 +246,22 @@ fn duration(value: &str) -> Option<Duration> {
     let value = value.trim();
     let unit = value.trim_start_matches(|letter: char| letter.is_ascii_digit());
     let number: u64 = value[..value.len() - unit.len()].parse().ok()?;
-    let millis = match unit.trim() {
-        "" | "ms" => 1,
-        "s" => 1_000,
-        "min" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
+    let unit = match unit.trim() {
+        "" => "ms",
+        unit => unit,
     };
-    Some(Duration::from_millis(number.saturating_mul(millis)))
+    let (_, millis) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    Some(Duration::from_millis(number.saturating_mul(*millis)))
+}
+
+/// Units of time, each with its milliseconds, the largest first.
+const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
+
+/// A time in the largest unit of which it is a whole number, as PostgreSQL shows it.
+fn written(time: Duration) -> String {
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let unit = UNITS.iter().find(|(_, of_unit)| millis.is_multiple_of(*of_unit));
+    unit.map_or_else(|| format!("{millis}ms"), |(name, of_unit)| format!("{}{name}", millis / of_unit))
 }
 
 #[cfg(test)]
@@ -236,10 +307,8 @@ mod tests {
     #[test]
     fn what_a_client_begins_with_limits_its_statements_and_nothing_else() {
         let limit = |name: &str, value: &str| {
-            limit_at_first(&HashMap::from([
-                (name.to_owned(), value.to_owned()),
-                ("TimeZone".to_owned(), "x".to_owned()),
-            ]))
+            let said = [(name.to_owned(), value.to_owned()), ("TimeZone".to_owned(), "x".to_owned())];
+            Own::at_first(&HashMap::from(said)).limit
         };
         let five = Some(Duration::from_secs(5));
         assert_eq!(limit("statement_timeout", "5s"), five);
@@ -255,8 +324,34 @@ mod tests {
         for (text, millis) in [("0", 0), ("5000", 5_000), ("250ms", 250), ("30s", 30_000), ("1 min", 60_000)] {
             assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "soon", "-1", "1d"] {
+        for text in ["", "soon", "-1", "1w"] {
             assert_eq!(duration(text), None, "{text}");
         }
+        for (text, shown) in [("5000", "5s"), ("250", "250ms"), ("120s", "2min"), ("90min", "90min"), ("24h", "1d")] {
+            assert_eq!(duration(text).map(written).as_deref(), Some(shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_has_set_is_shown_and_may_be_what_it_was_at_first() {
+        let said = [("application_name", "psql"), ("options", "-c statement_timeout=5s")];
+        let first = Own::at_first(&said.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        let mut own = first.clone();
+        let shown = |own: &Own| [LIMIT, NAME].map(|name| own.shown(name).unwrap_or_default());
+        assert_eq!(shown(&own), ["5s", "psql"]);
+        assert_eq!(own.shown("timezone"), None, "it is the server's");
+        let (long, kept) = ("\u{e9}".repeat(40), "\u{e9}".repeat(31));
+        for (name, value, expected) in [
+            ("statement_timeout", "1min", ["1min", "psql"]),
+            ("Application_Name", long.as_str(), ["1min", kept.as_str()]),
+            ("statement_timeout", "0", ["0", kept.as_str()]),
+            ("application_name", "", ["0", ""]),
+            ("statement_timeout", "default", ["5s", ""]),
+        ] {
+            own.set(&set_to(name, value).expect("it can be set"), Some(&first));
+            assert_eq!(shown(&own), expected, "{name} {value}");
+        }
+        own.set(&Setting::AllAtFirst, Some(&first));
+        assert_eq!(own, first);
     }
 }

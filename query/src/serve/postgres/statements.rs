@@ -36,12 +36,12 @@ pub(super) enum Asks {
     Rows(Box<Statement>, usize),
     /// Rows of a query, as a file that somebody copies; in which so many names travel in time.
     Copied(Box<Statement>, usize, Copying),
-    /// A value of the server's, by its name.
+    /// A setting, by its name, and its value where the client has set no other.
     Shown(&'static str, &'static str),
     /// A setting.
     Set(Setting),
-    /// All settings are what they were at first.
-    Reset,
+    /// A setting, or all, is what it was at first.
+    Reset(Setting),
     /// A transaction begins, and is done under this name.
     Begin(&'static str),
     /// A transaction ends.
@@ -115,17 +115,17 @@ fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refus
         }
         Statement::Set(set) => Asks::Set(settings::set(&set)?),
         Statement::Reset(reset) => match reset.reset {
-            Reset::ALL => Asks::Reset,
+            Reset::ALL => Asks::Reset(Setting::AllAtFirst),
             Reset::ConfigurationParameter(name) if name.to_string().contains('.') => {
                 return Err(Refused::unsupported(&settings::of_server(&name.to_string())));
             }
-            Reset::ConfigurationParameter(name) if name.to_string().eq_ignore_ascii_case("statement_timeout") => {
-                Asks::Reset
-            }
-            Reset::ConfigurationParameter(_) => Asks::Nothing("RESET"),
+            Reset::ConfigurationParameter(name) => Asks::Reset(settings::at_first(&name.to_string())),
         },
         Statement::StartTransaction { statements, exception: None, begin, .. } if statements.is_empty() => {
             Asks::Begin(if begin { "BEGIN" } else { "START TRANSACTION" })
+        }
+        Statement::Commit { chain: true, .. } | Statement::Rollback { chain: true, .. } => {
+            return Err(Refused::unsupported("AND CHAIN: leave it out, and begin the next transaction by BEGIN"));
         }
         Statement::Commit { .. } => Asks::End("COMMIT"),
         Statement::Rollback { savepoint: None, .. } => Asks::End("ROLLBACK"),
@@ -303,7 +303,13 @@ mod tests {
         assert!(matches!(one("start transaction read only"), Asks::Begin("START TRANSACTION")));
         assert!(matches!(one("begin"), Asks::Begin("BEGIN")));
         assert!(matches!(one("discard all"), Asks::Discard) && matches!(one("close all"), Asks::Close(None)));
-        assert!(matches!(one("reset all"), Asks::Reset) && matches!(one("reset statement_timeout"), Asks::Reset));
+        assert!(matches!(one("reset all"), Asks::Reset(Setting::AllAtFirst)));
+        assert!(matches!(one("reset statement_timeout"), Asks::Reset(Setting::LimitAtFirst)));
+        assert!(matches!(one("/* a /* b */ */ copy (select 1) to stdout"), Asks::Copied(..)));
+        assert!(matches!(one("-- a\n rollback /* b */ to savepoint c"), Asks::GoOn));
+        assert!(
+            matches!(one("/* a */ abort -- b"), Asks::End("ROLLBACK")) && matches!(one("end"), Asks::End("COMMIT"))
+        );
     }
 
     #[test]
@@ -348,6 +354,8 @@ mod tests {
             "execute a",
             "set datafusion.execution.batch_size = 1",
             "set role none",
+            "commit and chain",
+            "rollback and chain",
             "set session authorization someone",
             "copy (select 1) to stdout quote '\"'",
             "select 1; drop table clicks",

@@ -49,21 +49,10 @@ struct Shielding {
 impl Change for Shielding {
     fn query(&mut self, query: &mut Query) -> ControlFlow<()> {
         let SetExpr::Select(select) = query.body.as_mut() else { return ControlFlow::Continue(()) };
-        let mut unnamed = 0_usize;
         for item in &mut select.projection {
-            match item {
-                // Columns that are called the same: their place tells them apart.
-                SelectItem::UnnamedExpr(Expr::Value(value)) if value.value == Value::Null => {
-                    let name = if unnamed == 0 { "?column?".to_owned() } else { format!("?column?{unnamed}") };
-                    unnamed += 1;
-                    let (expr, alias) = (Expr::value(Value::Null), Ident::with_quote('"', name));
-                    *item = SelectItem::ExprWithAlias { expr, alias };
-                }
-                SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
-                    count_found(expr);
-                    shield(expr);
-                }
-                _ => {}
+            if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+                count_found(expr);
+                shield(expr);
             }
         }
         ControlFlow::Continue(())
@@ -287,10 +276,12 @@ impl<'a> Joined<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::names::without_numbered;
     use super::super::parsed::{adapted, parse};
 
     fn put(asked: &str) -> String {
-        let put = parse(asked).and_then(|statement| adapted(statement, asked)).expect("SQL").to_string();
+        let put = parse(asked).and_then(|statement| adapted(statement, asked)).expect("SQL");
+        let put = without_numbered(&put.to_string());
         // The word before the name that a table is given may be there or not.
         ["n", "c", "t", "d"].iter().fold(put, |put, name| put.replace(&format!(" AS {name} "), &format!(" {name} ")))
     }

@@ -192,9 +192,13 @@ impl Workers {
             let used = self.process_of(who)?;
             match timeout(HAND_LIMIT, used.hand(&handed)).await.unwrap_or_else(|late| Err(late.into())) {
                 Ok(stream) => return Ok((stream, used)),
-                Err(error) => {
+                Err(error) if is_gone(&error) => {
                     warn!(%error, "a process of SQL does not answer");
                     used.process.end(Why::Crashed);
+                }
+                Err(error) => {
+                    warn!(%error, "a client could not be handed to its process of SQL, which goes on");
+                    break;
                 }
             }
         }
@@ -293,6 +297,24 @@ impl Workers {
         self.tasks.spawn(async move { kept.keep(child, &stop).await });
         Ok(process)
     }
+}
+
+/// Whether an error in handing something to a process says that nobody takes it there. Any other is the server's own,
+/// which has no descriptor left, or no memory, or more to say than goes through: the sessions of the process go on.
+fn is_gone(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    // Without a permission, it is another user who answers there, or nobody is let in.
+    matches!(
+        error.kind(),
+        Kind::BrokenPipe
+            | Kind::ConnectionAborted
+            | Kind::ConnectionRefused
+            | Kind::ConnectionReset
+            | Kind::NotConnected
+            | Kind::NotFound
+            | Kind::PermissionDenied
+            | Kind::TimedOut
+    )
 }
 
 /// A folder for sockets within another. Fails if their names are too long there.
@@ -394,6 +416,19 @@ mod tests {
             let _ = std::fs::remove_dir(&folder);
             let _ = std::fs::remove_file(&folder);
         }
+    }
+
+    #[test]
+    fn an_error_of_the_server_itself_ends_no_process() {
+        use rustix::io::Errno;
+        for own in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS, Errno::AGAIN] {
+            assert!(!is_gone(&own.into()), "{own}");
+        }
+        assert!(!is_gone(&io::ErrorKind::InvalidData.into()), "what is handed over is too long");
+        for gone in [Errno::CONNREFUSED, Errno::NOENT, Errno::PIPE, Errno::CONNRESET, Errno::ACCESS] {
+            assert!(is_gone(&gone.into()), "{gone}");
+        }
+        assert!(is_gone(&io::ErrorKind::TimedOut.into()), "it does not take it");
     }
 
     #[test]
