@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use lake::pins::PinName;
 use lake_schemas::minute::Dimension;
 use lake_schemas::table::ShadowName;
 use lake_schemas::{EventTime, Table};
+use lake_store::pins::PinName;
 
 pub use self::asking::*;
 use self::environment::switch;

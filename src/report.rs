@@ -7,7 +7,7 @@
 use std::io::{self, ErrorKind, Write};
 
 use arrow::array::RecordBatch;
-use lake::Lake;
+use lake_store::Lake;
 pub use query::output::say;
 use query::output::{Opened, visible_lines, write_rows};
 

@@ -7,10 +7,10 @@ use arrow::array::{ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use deltalake::kernel::Add;
-use lake::commit::{Commit, ForeignChange, Outcome, TableLog};
-use lake::{Lake, files};
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Table, TopicPartition, Windows};
+use lake_store::commit::{Commit, ForeignChange, Outcome, TableLog};
+use lake_store::{Lake, files};
 use object_store::memory::InMemory;
 use query::verify::{Audit, Cause, Difference, Question, conservation, verify};
 

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use deltalake::kernel::Add;
 use ingest::decode::{BatchBuilder, Message};
-use lake::commit::{Commit, Move, Outcome, TableLog};
-use lake::{Lake, files};
 use lake_schemas::job::Step;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::table::{TIME_IN_FUTURE_MS, column, timestamp};
 use lake_schemas::{Folder, LogTime, Stand, Table, TopicPartition};
+use lake_store::commit::{Commit, Move, Outcome, TableLog};
+use lake_store::{Lake, files};
 use serde_json::Value;
 
 use crate::NOON_MS;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use ingest::decode::{BatchBuilder, Message};
-use lake::commit::{Commit, Deletes, Outcome, TableLog};
-use lake::{Lake, LakeError, files};
 use lake_schemas::job::Step;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{LogTime, Stand, Table, TopicPartition};
+use lake_store::commit::{Commit, Deletes, Outcome, TableLog};
+use lake_store::{Lake, LakeError, files};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};

@@ -4,8 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lake::commit::TableLog;
 use lake_schemas::{Table, TopicPartition};
+use lake_store::commit::TableLog;
 use localstack::produce::Load;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;

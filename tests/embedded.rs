@@ -9,7 +9,7 @@ use ingest::drive::{DriveError, Pace, Progress};
 use ingest::kafka::KafkaOptions;
 use ingest::source::SourceError;
 use ingest::{Run, Until};
-use lake::Lake;
+use lake_store::Lake;
 use localstack::broker::Broker;
 use localstack::generate::{Counts, Generator, Settings};
 use localstack::produce::{Load, produce};

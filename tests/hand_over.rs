@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use ingest::drive::DriveError;
 use ingest::source::SourceError;
-use lake::Lake;
 use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
+use lake_store::Lake;
 use object_store::memory::InMemory;
 use query::verify::{Question, verify};
 

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::drive::Pace;
-use lake::Lake;
-use lake::commit::{Commit, Move, Outcome, TableLog, TableView};
-use lake::retire::{Topic, retire, waiting_for};
 use lake_schemas::minute::Parameters;
 use lake_schemas::{EventTime, Stand, Table, TopicPartition};
+use lake_store::Lake;
+use lake_store::commit::{Commit, Move, Outcome, TableLog, TableView};
+use lake_store::retire::{Topic, retire, waiting_for};
 use object_store::memory::InMemory;
 use query::totals::{AsOf, Question, StandsAt, Totals};
 use serde_json::json;

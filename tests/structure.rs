@@ -68,11 +68,11 @@ fn packages_depend_only_on_what_the_design_allows() {
     let ours: BTreeSet<_> = dependencies.keys().cloned().collect();
     let allowed = BTreeMap::from([
         ("lake-schemas", &[][..]),
-        ("lake", &["lake-schemas"]),
+        ("lake-store", &["lake-schemas"]),
         ("stream-agg", &["lake-schemas"]),
-        ("ingest", &["lake-schemas", "lake"]),
-        ("compactor", &["lake-schemas", "lake"]),
-        ("query", &["lake-schemas", "lake"]),
+        ("ingest", &["lake-schemas", "lake-store"]),
+        ("compactor", &["lake-schemas", "lake-store"]),
+        ("query", &["lake-schemas", "lake-store"]),
         ("localstack", &[]),
     ]);
     for (package, allowed) in allowed {
@@ -120,7 +120,7 @@ fn pure_packages_link_no_io() {
 #[test]
 fn only_the_protocol_puts_commits() {
     for file in sources() {
-        let is_protocol = file.starts_with(root().join("lake/src/commit"));
+        let is_protocol = file.starts_with(root().join("lake-store/src/commit"));
         let text = read(&file);
         for word in [concat!("write_commit", "_entry"), concat!("Commit", "Builder")] {
             assert!(is_protocol || !text.contains(word), "{} commits by itself: {word}", file.display());

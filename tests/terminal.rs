@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use lake::Lake;
-use lake::commit::TableLog;
 use lake_schemas::{Stand, Table};
+use lake_store::Lake;
+use lake_store::commit::TableLog;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

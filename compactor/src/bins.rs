@@ -91,7 +91,7 @@ fn total_and_largest(bytes: &[u64]) -> (u64, u64) {
 
 #[cfg(test)]
 mod tests {
-    use lake::files::FILE_BYTES;
+    use lake_store::files::FILE_BYTES;
 
     use super::*;
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use lake::LakeError;
 use lake_schemas::Table;
+use lake_store::LakeError;
 
 /// Why a round did not do everything. Whatever it has done stays done.
 #[derive(Debug, thiserror::Error)]

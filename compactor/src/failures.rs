@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use lake::LakeError;
+use lake_store::LakeError;
 use tracing::{info, warn};
 
 use crate::error::CompactError;

@@ -15,10 +15,10 @@ use std::error::Error;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use lake::Lake;
-use lake::commit::{Deletes, TableLog};
-use lake::pins::{self, Pins};
 use lake_schemas::table::Version;
+use lake_store::Lake;
+use lake_store::commit::{Deletes, TableLog};
+use lake_store::pins::{self, Pins};
 use tokio::time::Instant;
 use tracing::warn;
 

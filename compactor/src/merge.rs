@@ -11,11 +11,11 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use deltalake::kernel::Add;
 use futures::TryStreamExt;
-use lake::commit::{Commit, CommitId, Outcome, TableLog};
-use lake::files::{Encoder, discard};
-use lake::{LakeError, RawFile, Statistics, read};
 use lake_schemas::table::{Version, column};
 use lake_schemas::{Folder, Table, TopicPartition};
+use lake_store::commit::{Commit, CommitId, Outcome, TableLog};
+use lake_store::files::{Encoder, discard};
+use lake_store::{LakeError, RawFile, Statistics, read};
 use tracing::warn;
 
 use crate::bins::{Growth, bins};

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use lake::commit::{Cleaned, ForeignChange};
 use lake_schemas::Table;
 use lake_schemas::table::Version;
+use lake_store::commit::{Cleaned, ForeignChange};
 
 const BYTES_PER_MB: f64 = 1e6;
 

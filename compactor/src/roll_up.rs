@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use deltalake::kernel::Add;
-use lake::Statistics;
-use lake::commit::{Changed, Commit, Move, Outcome, TableLog};
-use lake::files::discard;
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::{cut_of, rolled_up_from, source_version};
 use lake_schemas::table::Version;
 use lake_schemas::{Folder, Table};
+use lake_store::Statistics;
+use lake_store::commit::{Changed, Commit, Move, Outcome, TableLog};
+use lake_store::files::discard;
 use tokio::time::Instant;
 
 use crate::error::CompactError;

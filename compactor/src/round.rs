@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
-use lake::Lake;
-use lake::commit::{Deletes, TableLog};
 use lake_schemas::stand::rolled_up_from;
 use lake_schemas::table::Version;
 use lake_schemas::{Folder, Table};
+use lake_store::Lake;
+use lake_store::commit::{Deletes, TableLog};
 use tokio::time::Instant;
 
 use crate::error::CompactError;

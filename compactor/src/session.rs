@@ -23,8 +23,8 @@ use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use deltalake::kernel::Add;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake::{LakeError, read};
 use lake_schemas::Table;
+use lake_store::{LakeError, read};
 use object_store::ObjectStore;
 
 use crate::error::CompactError;

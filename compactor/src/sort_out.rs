@@ -15,12 +15,12 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use deltalake::kernel::Add;
 use futures::TryStreamExt;
-use lake::commit::{Commit, Outcome, TableLog};
-use lake::files::{Encoder, discard};
-use lake::path::{is_own, may_be_earlier, path_of};
-use lake::{LakeError, RawFile, read};
 use lake_schemas::table::column;
 use lake_schemas::{Table, TopicPartition};
+use lake_store::commit::{Commit, Outcome, TableLog};
+use lake_store::files::{Encoder, discard};
+use lake_store::path::{is_own, may_be_earlier, path_of};
+use lake_store::{LakeError, RawFile, read};
 
 use crate::error::CompactError;
 use crate::failures::Failures;

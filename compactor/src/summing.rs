@@ -20,10 +20,10 @@ use datafusion::prelude::DataFrame;
 use deltalake::kernel::Add;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
-use lake::files::Encoder;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::table::column;
 use lake_schemas::{Folder, Table, exact};
+use lake_store::files::Encoder;
 use object_store::ObjectStore;
 
 use crate::error::CompactError;
@@ -193,10 +193,10 @@ mod tests {
     use arrow::array::{Int32Array, Int64Array, StringArray, new_null_array};
     use arrow::compute::concat_batches;
     use arrow::datatypes::Int64Type;
-    use lake::path::path_of;
-    use lake::{files, read};
     use lake_schemas::EventTime;
     use lake_schemas::table::timestamp;
+    use lake_store::path::path_of;
+    use lake_store::{files, read};
     use object_store::ObjectStoreExt;
     use object_store::memory::InMemory;
 

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use deltalake::kernel::Add;
-use lake::LakeError;
-use lake::files::{DataFile, delete_uncommitted};
+use lake_store::LakeError;
+use lake_store::files::{DataFile, delete_uncommitted};
 use object_store::ObjectStore;
 
 /// Files of one table, put and not yet committed.

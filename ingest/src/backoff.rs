@@ -3,9 +3,9 @@
 use std::error::Error;
 use std::time::Duration;
 
-use lake::files::UNCOMMITTED_AGE_MAX;
-use lake::{LakeError, Result};
 use lake_schemas::Table;
+use lake_store::files::UNCOMMITTED_AGE_MAX;
+use lake_store::{LakeError, Result};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;

@@ -11,9 +11,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use lake::LakeError;
 use lake_schemas::TopicPartition;
 use lake_schemas::job::LogBatch;
+use lake_store::LakeError;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 

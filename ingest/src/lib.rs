@@ -19,11 +19,11 @@ use std::num::NonZero;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use lake::commit::TableLog;
-use lake::{Lake, LakeError};
 use lake_schemas::job::Job;
 use lake_schemas::minute::{Parameters, Requested};
 use lake_schemas::{Cut, Table};
+use lake_store::commit::TableLog;
+use lake_store::{Lake, LakeError};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;

@@ -5,10 +5,10 @@
 //! [`lake_schemas::job`].
 
 use async_trait::async_trait;
-use lake::LakeError;
 use lake_schemas::TopicPartition;
 use lake_schemas::job::LogBatch;
 use lake_schemas::witness::Witness;
+use lake_store::LakeError;
 
 /// What a source has to say.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //! of what is computed.
 //!
 //! Everything here is a value or a function of values: no store, no file, no clock, nothing asynchronous. Where the
-//! tables are, and how rows come into them, is for the crate `lake`.
+//! tables are, and how rows come into them, is for the crate `lake-store`.
 //!
 //! Read in this order: [`time`], [`position`] and [`width`] are what everything else is measured in; [`table`] and
 //! [`schema`] say which tables there are and which columns they have, [`minute`] what is counted, [`rejection`] why a

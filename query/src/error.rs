@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use lake::LakeError;
 use lake_schemas::Invalid;
+use lake_store::LakeError;
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]

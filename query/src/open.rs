@@ -6,11 +6,11 @@ use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
 use deltalake::delta_datafusion::TableProviderBuilder;
 use deltalake::kernel::Snapshot;
-use lake::Lake;
-use lake::commit::is_readable;
-use lake::error::Context;
 use lake_schemas::Table;
 use lake_schemas::table::Version;
+use lake_store::Lake;
+use lake_store::commit::is_readable;
+use lake_store::error::Context;
 
 use crate::error::QueryError;
 

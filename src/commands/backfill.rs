@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use ::ingest::backfill::{Changes, Made, Range, Replace, Replaced, Shadow, Work, Writes};
 use arrow::array::{ArrayRef, Date32Array, Decimal128Array, RecordBatch, StringArray};
-use lake::Lake;
 use lake_schemas::Table;
 use lake_schemas::minute::Measure;
 use lake_schemas::table::ShadowName;
+use lake_store::Lake;
 use query::output;
 use stream_agg::job::Aggregate as Job;
 use tokio_util::sync::CancellationToken;

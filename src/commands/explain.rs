@@ -8,14 +8,14 @@ use ::ingest::replay::Needs;
 use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use lake::commit::TableLog;
-use lake::{Lake, RawFile};
 use lake_schemas::job::LogBatch;
 use lake_schemas::minute::{Measure, Parameters, WINDOW_MS};
 use lake_schemas::rows::Events;
 use lake_schemas::table::{column, timestamp};
 use lake_schemas::time::shown_duration;
 use lake_schemas::{EventTime, History, LogDate, OffsetRange, Stand, Table, TopicPartition, Windows};
+use lake_store::commit::TableLog;
+use lake_store::{Lake, RawFile};
 use stream_agg::explain::{Explain, Explained};
 
 use crate::arguments;

@@ -1,7 +1,7 @@
 //! `clicklake history`: the newest version of each table, with what it holds; or all versions of one.
 
-use lake::Lake;
 use lake_schemas::Table;
+use lake_store::Lake;
 use query::sql::{Held, Session};
 
 use super::now;

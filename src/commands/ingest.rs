@@ -2,7 +2,7 @@
 
 use ::ingest::Run;
 use ::ingest::drive::{Pace, Progress};
-use lake::Lake;
+use lake_store::Lake;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;

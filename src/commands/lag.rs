@@ -6,10 +6,10 @@ use ::ingest::kafka::ends;
 use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use lake::Lake;
-use lake::commit::TableView;
 use lake_schemas::table::timestamp;
 use lake_schemas::{Stand, Table};
+use lake_store::Lake;
+use lake_store::commit::TableView;
 
 use super::{kafka, now};
 use crate::arguments::Lag;

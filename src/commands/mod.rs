@@ -35,9 +35,9 @@ use ::ingest::source::SourceError;
 use anyhow::{Context, anyhow};
 use clap::error::ErrorKind;
 use compactor::CompactError;
-use lake::LakeError;
 use lake_schemas::minute::Requested;
 use lake_schemas::{EventTime, Windows};
+use lake_store::LakeError;
 use query::output::visible;
 
 use crate::arguments::{Running, Settings, Topic};

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
 use chrono::{DateTime, SecondsFormat, Utc};
-use lake::pins::{self, Pin, Pinned};
-use lake::{Lake, LakeError};
 use lake_schemas::table::timestamp;
+use lake_store::pins::{self, Pin, Pinned};
+use lake_store::{Lake, LakeError};
 
 use super::now;
 use crate::arguments;

@@ -1,11 +1,11 @@
 //! `clicklake retire`: a topic that is over is not waited for.
 
 use chrono::NaiveDateTime;
-use lake::commit::TableView;
-use lake::retire::{Topic, retire};
-use lake::{Lake, LakeError};
 use lake_schemas::Table;
 use lake_schemas::table::Version;
+use lake_store::commit::TableView;
+use lake_store::retire::{Topic, retire};
+use lake_store::{Lake, LakeError};
 
 use crate::arguments::Retire;
 use crate::report;

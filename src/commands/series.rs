@@ -1,8 +1,8 @@
 //! `clicklake series`: what an ad or a campaign has got in each minute, hour or day; on a terminal, drawn beside it.
 
-use lake::Lake;
 use lake_schemas::Width;
 use lake_schemas::minute::Measure;
+use lake_store::Lake;
 use query::totals::{Totals, width_for};
 
 use super::total::{question, say_where_it_stands};

@@ -4,7 +4,7 @@ use std::env;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use lake::Lake;
+use lake_store::Lake;
 use query::shell::{MaxRows, PrintFormat, Shell};
 use query::sql::Session;
 

@@ -8,11 +8,11 @@ use std::fmt;
 
 use ::ingest::kafka::ends;
 use chrono::{DateTime, SecondsFormat, Utc};
-use lake::commit::{Partitions, TableView};
-use lake::{Lake, LakeError, pins};
 use lake_schemas::stand::rolled_up_from;
 use lake_schemas::table::Version;
 use lake_schemas::{Cut, Table, TopicPartition};
+use lake_store::commit::{Partitions, TableView};
+use lake_store::{Lake, LakeError, pins};
 use query::output::visible;
 use serde::Serialize;
 
@@ -188,7 +188,8 @@ async fn of(view: &TableView, cut: &Cut, before: Option<&Of>) -> anyhow::Result<
     let newest = view.written(version..=version).await?.pop();
     let time = newest.and_then(|newest| newest.time_ms).and_then(DateTime::from_timestamp_millis);
     let first = version.saturating_sub(FOREIGN_VERSIONS - 1);
-    let change = |change: lake::commit::ForeignChange| Change { version: change.version, said: change.to_string() };
+    let change =
+        |change: lake_store::commit::ForeignChange| Change { version: change.version, said: change.to_string() };
     let mut by_topic: BTreeMap<String, BTreeMap<i32, i64>> = BTreeMap::new();
     for (partition, next) in cut {
         by_topic.entry(partition.topic.clone()).or_default().insert(partition.partition, *next);

@@ -1,7 +1,7 @@
 //! `clicklake top`: which ads, or campaigns, have got most; on a terminal, drawn beside it.
 
-use lake::Lake;
 use lake_schemas::minute::Measure;
+use lake_store::Lake;
 use query::totals::{Detail, Question, Totals};
 
 use super::total::{question, say_where_it_stands};

@@ -1,7 +1,7 @@
 //! `clicklake total`: what an ad, a campaign, or everyone has got, in one row.
 
-use lake::Lake;
 use lake_schemas::EventTime;
+use lake_store::Lake;
 use query::totals::{Answer, Detail, Question, Totals, Whom, last};
 
 use super::{now, windows};

@@ -4,11 +4,11 @@
 use std::process::{Command, Stdio};
 
 use ingest::decode::{BatchBuilder, Message};
-use lake::commit::{Commit, Outcome, TableLog};
-use lake::{Lake, files};
 use lake_schemas::job::Step;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{EventTime, LogTime, Stand, Table, TopicPartition};
+use lake_store::commit::{Commit, Outcome, TableLog};
+use lake_store::{Lake, files};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

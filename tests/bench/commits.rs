@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use deltalake::kernel::Add;
-use lake::Lake;
-use lake::commit::{Commit, Outcome, TableLog};
 use lake_schemas::job::Step;
 use lake_schemas::{Stand, Table, TopicPartition};
+use lake_store::Lake;
+use lake_store::commit::{Commit, Outcome, TableLog};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

@@ -9,10 +9,10 @@ use arrow::array::{
 use arrow::compute::cast;
 use bytes::Bytes;
 use compactor::{Compactor, Done, Plan};
-use lake::commit::{Commit, Outcome, TableLog};
-use lake::{Lake, files};
 use lake_schemas::Table;
 use lake_schemas::minute::{Pane, Parameters};
+use lake_store::commit::{Commit, Outcome, TableLog};
+use lake_store::{Lake, files};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::{Value, json};
 

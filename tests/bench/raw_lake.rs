@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use ingest::append::Append;
 use ingest::decode::{BatchBuilder, Message};
-use lake::commit::{Commit, Outcome, TableLog};
-use lake::{Lake, files};
 use lake_schemas::job::{Freeze, Job, Operator};
 use lake_schemas::minute::Parameters;
 use lake_schemas::rejection::COST_MICROS_MAX;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{LogTime, Stand, Table, TopicPartition};
+use lake_store::commit::{Commit, Outcome, TableLog};
+use lake_store::{Lake, files};
 use localstack::generate::{Generator, Settings};
 use parquet::arrow::ArrowWriter;
 

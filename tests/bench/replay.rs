@@ -3,9 +3,9 @@
 
 use std::process::Stdio;
 
-use lake::Lake;
-use lake::commit::TableLog;
 use lake_schemas::{Table, TopicPartition};
+use lake_store::Lake;
+use lake_store::commit::TableLog;
 use serde_json::{Value, json};
 
 use crate::Scale;

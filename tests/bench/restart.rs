@@ -7,9 +7,9 @@
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use lake::Lake;
-use lake::commit::TableLog;
 use lake_schemas::{EventTime, TopicPartition};
+use lake_store::Lake;
+use lake_store::commit::TableLog;
 use query::verify::{Question, verify};
 use rdkafka::Offset;
 use rdkafka::admin::AdminOptions;

@@ -13,12 +13,12 @@ use arrow::array::{Int32Array, Int64Array, RecordBatch, StringArray, TimestampMi
 use async_trait::async_trait;
 use deltalake::kernel::Add;
 use futures::stream::BoxStream;
-use lake::commit::{Commit, Move, Outcome, TableLog};
-use lake::{Lake, files};
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::stand::source_version;
 use lake_schemas::table::{column, timestamp};
 use lake_schemas::{Folder, Table, Width};
+use lake_store::commit::{Commit, Move, Outcome, TableLog};
+use lake_store::{Lake, files};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{

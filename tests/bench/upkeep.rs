@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use compactor::{Compactor, Keep, Plan};
 use futures::TryStreamExt;
-use lake::commit::{Commit, Outcome, TableLog};
-use lake::{Lake, files};
 use lake_schemas::job::Step;
 use lake_schemas::{Stand, Table, TopicPartition};
+use lake_store::commit::{Commit, Outcome, TableLog};
+use lake_store::{Lake, files};
 use object_store::ObjectStore;
 use serde_json::{Value, json};
 use tokio::time::Instant;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ingest::backfill::{Range, Replace, Replaced, Work, Writes};
 use ingest::drive::{DriveError, Pace};
 use ingest::source::SourceError;
-use lake::store::Timely;
+use lake_store::store::Timely;
 use object_store::memory::InMemory;
 use stream_agg::job::Aggregate;
 use tokio::sync::watch;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ingest::backfill::{Range, Replace, Work, Writes};
-use lake::commit::{Commit, Outcome, TableLog};
-use lake::{Lake, RawFile};
 use lake_schemas::Table;
+use lake_store::commit::{Commit, Outcome, TableLog};
+use lake_store::{Lake, RawFile};
 use object_store::memory::InMemory;
 use stream_agg::job::Aggregate;
 use tokio_util::sync::CancellationToken;

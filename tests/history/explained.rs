@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use lake::Lake;
 use lake_schemas::EventTime;
 use lake_schemas::minute::{Measure, Parameters};
+use lake_store::Lake;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
 

@@ -3,9 +3,9 @@
 use arrow::array::RecordBatch;
 use ingest::backfill::replay;
 use ingest::replay::Needs;
-use lake::Lake;
 use lake_schemas::minute::Parameters;
 use lake_schemas::{History, Table};
+use lake_store::Lake;
 use stream_agg::job::Aggregate;
 
 use super::ranges::counts;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lake::Lake;
 use lake_schemas::minute::Parameters;
+use lake_store::Lake;
 
 use crate::simulation::{Computation, Log, simulate};
 use crate::start_up::{clicklake, fails, folder};

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use lake::Lake;
-use lake::commit::{Commit, Outcome, TableLog, TableView};
 use lake_schemas::job::Step;
 use lake_schemas::{Stand, Table, TopicPartition};
+use lake_store::Lake;
+use lake_store::commit::{Commit, Outcome, TableLog, TableView};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -73,7 +73,7 @@ fn what_was_cleaned_up_is_refused_with_what_is_left() {
             let cut: Vec<_> = view.at(version).await.expect("it is there").cut().into_values().collect();
             assert_eq!(cut, [version as i64]);
         }
-        let error = |error: Option<lake::LakeError>| error.expect("refused").to_string();
+        let error = |error: Option<lake_store::LakeError>| error.expect("refused").to_string();
         let gone = error(view.at(99).await.err());
         assert_eq!(gone, "version 99 of clicks is gone; versions 100 to 120 are still there");
         let unknown = error(view.at(121).await.err());

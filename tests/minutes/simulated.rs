@@ -4,9 +4,9 @@
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::Int32Type;
-use lake::Lake;
 use lake_schemas::minute::{Dimension, Parameters};
 use lake_schemas::{LogTime, Stand, Table, TopicPartition};
+use lake_store::Lake;
 use query::verify::{Question, conservation, verify};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
 use ingest::drive::Pace;
-use lake::Lake;
 use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
+use lake_store::Lake;
 use object_store::memory::InMemory;
 
 use crate::simulation::{Computation, Log, Version, lake_on, named, simulate, versions};

@@ -8,11 +8,11 @@ use std::ops::Range;
 use std::time::Duration;
 
 use chrono::DateTime;
-use lake::Lake;
-use lake::commit::TableView;
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::Version;
 use lake_schemas::{Stand, Table, TopicPartition};
+use lake_store::Lake;
+use lake_store::commit::TableView;
 use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use lake::Lake;
 use lake_schemas::Table;
+use lake_store::Lake;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 

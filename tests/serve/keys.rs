@@ -6,9 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-use lake::Lake;
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Stand, Table};
+use lake_store::Lake;
 use serde_json::Value;
 
 use super::server::{Answer, Server, encoded};

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use lake::Lake;
 use lake_schemas::Table;
+use lake_store::Lake;
 use tokio::time::{Instant, sleep};
 
 use super::answers::{NEWS_MAX, has_heard_of};

@@ -10,12 +10,12 @@ use compactor::{CompactError, Compactor, Done, Keep, Plan};
 use deltalake::kernel::Add;
 use deltalake::{DeltaTable, checkpoints};
 use ingest::backfill::{Promote, Promoted, Range, Replace, Replaced, Shadow, What, Work, Writes};
-use lake::commit::{Commit, Outcome, TableLog, TableView};
-use lake::pins::{self, Pin, Pinned};
-use lake::{Lake, LakeError, RawFile, files, read};
 use lake_schemas::minute::{Dimension, Requested};
 use lake_schemas::table::Version;
 use lake_schemas::{EventTime, Table, Windows};
+use lake_store::commit::{Commit, Outcome, TableLog, TableView};
+use lake_store::pins::{self, Pin, Pinned};
+use lake_store::{Lake, LakeError, RawFile, files, read};
 use rand::seq::{IndexedRandom, IteratorRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -190,7 +190,7 @@ pub async fn clean_up_once(lake: &Lake, store: &WorldStore) -> Result<(), Compac
 }
 
 /// Checkpoints a table's log at its newest version.
-async fn checkpoint(lake: &Lake, table: Table) -> lake::Result<()> {
+async fn checkpoint(lake: &Lake, table: Table) -> lake_store::Result<()> {
     let failed = |error| LakeError::store(format!("{table}: a log checkpoint"), error);
     let mut found = DeltaTable::new(lake.log_store(table.name())?);
     found.load().await.map_err(failed)?;
@@ -215,7 +215,7 @@ fn count(done: Done) {
 }
 
 /// Pins a version for some days, or for good, or unpins one.
-async fn pin(lake: &Lake, around: &Around, rng: &mut ChaCha8Rng) -> lake::Result<()> {
+async fn pin(lake: &Lake, around: &Around, rng: &mut ChaCha8Rng) -> lake_store::Result<()> {
     let own: Vec<_> = pins::pins(lake).await?.into_iter().filter(|pin| pin.name.as_str().starts_with(PIN)).collect();
     if own.len() >= PINS_MAX
         && let Some(pin) = own.choose(rng)
@@ -271,7 +271,7 @@ async fn promised_to_be_undone(around: &Around, promoted: Version) {
     }
 }
 
-async fn rewrite(lake: &Lake, table: Table, rng: &mut ChaCha8Rng) -> lake::Result<()> {
+async fn rewrite(lake: &Lake, table: Table, rng: &mut ChaCha8Rng) -> lake_store::Result<()> {
     let Some(mut log) = TableLog::find(lake, table).await? else { return Ok(()) };
     let mut groups: BTreeMap<_, Vec<Add>> = BTreeMap::new();
     for file in log.live_files().await? {

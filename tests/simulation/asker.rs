@@ -5,11 +5,11 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Mutex;
 
-use lake::commit::TableView;
-use lake::{Lake, read};
 use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::Version;
+use lake_store::commit::TableView;
+use lake_store::{Lake, read};
 use query::totals::{AsOf, Question, Totals};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;

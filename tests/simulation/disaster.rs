@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use lake::Lake;
-use lake::commit::TableLog;
 use lake_schemas::Table;
+use lake_store::Lake;
+use lake_store::commit::TableLog;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

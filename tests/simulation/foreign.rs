@@ -9,8 +9,8 @@ use std::time::Duration;
 use arrow::compute::concat_batches;
 use deltalake::kernel::{Action, Add};
 use deltalake::logstore::get_actions;
-use lake::{Lake, files, read};
 use lake_schemas::Table;
+use lake_store::{Lake, files, read};
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 use rand::Rng;
@@ -153,7 +153,7 @@ impl Engine {
 
     /// Puts files of a folder together, whatever partitions they are of, under a name of its own.
     async fn optimize(&mut self, rng: &mut ChaCha8Rng) -> Done {
-        let failed = |error: lake::LakeError| error.to_string();
+        let failed = |error: lake_store::LakeError| error.to_string();
         let folder = |file: &Add| file.path.rsplit_once('/').map(|(folder, _)| folder.to_owned());
         let Some(one) = self.live.values().choose(rng).cloned() else { return Ok(()) };
         let others = self.live.values().filter(|file| file.path != one.path && folder(file) == folder(&one));

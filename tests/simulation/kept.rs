@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use lake::Lake;
-use lake::commit::TableView;
 use lake_schemas::Table;
 use lake_schemas::table::Version;
+use lake_store::Lake;
+use lake_store::commit::TableView;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use rand::SeedableRng;

@@ -9,11 +9,11 @@ use ingest::append::Append;
 use ingest::drive::{DriveError, Pace, Progress, drive};
 use ingest::hybrid::HybridSource;
 use ingest::replay::RawTable;
-use lake::commit::TableLog;
-use lake::{Lake, LakeError};
 use lake_schemas::job::Job;
 use lake_schemas::minute::{Parameters, Requested};
 use lake_schemas::{Cut, Table};
+use lake_store::commit::TableLog;
+use lake_store::{Lake, LakeError};
 use object_store::ObjectStore;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -103,7 +103,7 @@ pub enum Computation {
 
 impl Computation {
     /// Opens the table that its cut is read from. One that is there has its own parameters: another may have become it.
-    pub async fn open(&self, lake: &Lake) -> lake::Result<TableLog> {
+    pub async fn open(&self, lake: &Lake) -> lake_store::Result<TableLog> {
         match self {
             Self::Raw => TableLog::open(lake, Table::Clicks).await,
             Self::Minutes(parameters) => {

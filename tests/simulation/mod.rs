@@ -37,9 +37,9 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type, Int64Type};
-use lake::Lake;
-use lake::commit::TableLog;
 use lake_schemas::Table;
+use lake_store::Lake;
+use lake_store::commit::TableLog;
 use object_store::ObjectStore;
 use url::Url;
 

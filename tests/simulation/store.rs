@@ -17,8 +17,8 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use lake::files::UNCOMMITTED_AGE_MAX;
-use lake::pins::Pin;
+use lake_store::files::UNCOMMITTED_AGE_MAX;
+use lake_store::pins::Pin;
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lake::Lake;
+use lake_store::Lake;
 use sqllogictest::{Runner, strict_column_validator};
 
 use super::{Asked, session, world};

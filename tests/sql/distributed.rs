@@ -15,7 +15,7 @@ use datafusion_proto::protobuf::PhysicalPlanNode;
 use deltalake::DeltaTable;
 #[expect(deprecated, reason = "there is no other")]
 use deltalake::delta_datafusion::{DeltaLogicalCodec, DeltaPhysicalCodec};
-use lake::Lake;
+use lake_store::Lake;
 
 use super::world;
 use crate::simulation::simulate;

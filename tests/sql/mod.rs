@@ -14,7 +14,7 @@ use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use async_trait::async_trait;
-use lake::Lake;
+use lake_store::Lake;
 use query::QueryError;
 use query::sql::Session;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};

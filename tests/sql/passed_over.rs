@@ -1,6 +1,6 @@
 //! Law: no part of a statement is passed over in silence, wherever in it the part stands.
 
-use lake::Lake;
+use lake_store::Lake;
 use query::sql::Session;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};

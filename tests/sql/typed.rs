@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use lake::Lake;
+use lake_store::Lake;
 use tempfile::TempDir;
 
 use super::world;

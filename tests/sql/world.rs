@@ -10,10 +10,10 @@
 
 use std::path::Path;
 
-use lake::Lake;
-use lake::commit::TableLog;
 use lake_schemas::minute::{Dimension, Parameters};
 use lake_schemas::{Stand, Table, TopicPartition};
+use lake_store::Lake;
+use lake_store::commit::TableLog;
 use serde_json::{Value, json};
 
 use crate::NOON_MS;

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, Weak};
 
 use ingest::kafka::KafkaOptions;
-use lake::Lake;
+use lake_store::Lake;
 use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::client::ClientOptions;
 use url::Url;

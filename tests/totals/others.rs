@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 
 use deltalake::kernel::Add;
-use lake::Lake;
-use lake::commit::TableView;
 use lake_schemas::Table;
 use lake_schemas::table::Version;
+use lake_store::Lake;
+use lake_store::commit::TableView;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 use query::QueryError;

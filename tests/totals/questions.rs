@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use lake::Lake;
 use lake_schemas::minute::Measure;
 use lake_schemas::table::column;
 use lake_schemas::{EventTime, Table, Width};
+use lake_store::Lake;
 use query::Sees;
 use query::totals::{Answer, AsOf, Detail, Question, Totals, Whom};
 use rand::Rng;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use chrono::DateTime;
-use lake::Lake;
 use lake_schemas::{EventTime, Width};
+use lake_store::Lake;
 use object_store::memory::InMemory;
 use query::totals::{Detail, Question, Totals, Whom};
 

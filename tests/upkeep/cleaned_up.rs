@@ -4,8 +4,8 @@
 
 use std::ops::Range;
 
-use lake::commit::TableView;
 use lake_schemas::Table;
+use lake_store::commit::TableView;
 use query::totals::{AsOf, Question, Totals};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

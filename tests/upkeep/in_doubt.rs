@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use chrono::DateTime;
 use ingest::backfill::{Promote, Range, Replace, Replaced, What, Work, Writes};
-use lake::commit::{Commit, Outcome, TableLog, TableView};
-use lake::{Lake, pins};
 use lake_schemas::Table;
 use lake_schemas::minute::Requested;
+use lake_store::commit::{Commit, Outcome, TableLog, TableView};
+use lake_store::{Lake, pins};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};

@@ -9,12 +9,12 @@ use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 use compactor::{Compactor, Done, Keep, Plan};
 use futures::TryStreamExt;
-use lake::commit::{Commit, Move, Outcome, TableLog, TableView};
-use lake::pins::{self, Pin, Pinned};
-use lake::{Lake, LakeError, files};
 use lake_schemas::Table;
 use lake_schemas::minute::{Pane, Parameters};
 use lake_schemas::stand::source_version;
+use lake_store::commit::{Commit, Move, Outcome, TableLog, TableView};
+use lake_store::pins::{self, Pin, Pinned};
+use lake_store::{Lake, LakeError, files};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -204,7 +204,7 @@ fn nothing_is_given_up_that_a_roll_up_has_yet_to_see() {
         let late = at(&lake, second(400));
         let mut log = TableLog::open(&late, Table::ClicksMinute).await.expect("the table");
         let keep = Keep { now: second(400), keep: Duration::from_secs(150), orphans: false };
-        let done = keep.apply(&late, &mut log, &[120], lake::commit::Deletes::Yes).await;
+        let done = keep.apply(&late, &mut log, &[120], lake_store::commit::Deletes::Yes).await;
         assert!(matches!(done.expect("memory").done[..], [Done::GaveUp { cleaned, .. }] if cleaned.from == 100));
         is_kept(&lake, &store, 100).await;
     });
@@ -297,7 +297,7 @@ fn a_version_whose_writer_has_a_clock_that_is_behind_is_not_old_for_that() {
         let late = taken_at(&lake, now, hour);
         let mut log = TableLog::open(&late, Table::ClicksMinute).await.expect("the table");
         let keep = Keep { now, keep: Duration::from_secs(150), orphans: false };
-        keep.apply(&late, &mut log, &[VERSIONS], lake::commit::Deletes::Yes).await.expect("memory");
+        keep.apply(&late, &mut log, &[VERSIONS], lake_store::commit::Deletes::Yes).await.expect("memory");
         is_kept(&lake, &store, 200).await;
     });
 }

@@ -11,12 +11,12 @@ use compactor::{CompactError, Compactor, Done, Keep, Plan};
 use deltalake::kernel::Add;
 use futures::TryStreamExt;
 use ingest::decode::{BatchBuilder, Message};
-use lake::commit::{Commit, Outcome, TableLog};
-use lake::{Lake, Statistics, files};
 use lake_schemas::job::Step;
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{LogTime, Stand, Table, TopicPartition};
+use lake_store::commit::{Commit, Outcome, TableLog};
+use lake_store::{Lake, Statistics, files};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -97,7 +97,7 @@ async fn live(lake: &Lake, table: Table) -> BTreeMap<String, Vec<Add>> {
     let mut log = TableLog::find(lake, table).await.expect("memory").expect("the table");
     let mut live: BTreeMap<String, Vec<Add>> = BTreeMap::new();
     let mut files = log.live_files().await.expect("memory");
-    files.sort_by_key(|file| lake::RawFile::of(file).map_or(0, |file| file.offsets.first));
+    files.sort_by_key(|file| lake_store::RawFile::of(file).map_or(0, |file| file.offsets.first));
     for file in files {
         let folder = file.path.rsplit_once('/').expect("a folder").0.to_owned();
         live.entry(folder).or_default().push(file);

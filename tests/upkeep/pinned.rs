@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lake::commit::{Commit, Outcome, TableLog};
-use lake::pins::{self, Pin, Pinned};
-use lake::{Lake, LakeError};
 use lake_schemas::Table;
+use lake_store::commit::{Commit, Outcome, TableLog};
+use lake_store::pins::{self, Pin, Pinned};
+use lake_store::{Lake, LakeError};
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::memory::InMemory;

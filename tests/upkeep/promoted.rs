@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use lake::Lake;
 use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
+use lake_store::Lake;
 
 use crate::minutes::at_every_commit;
 use crate::simulation::{Computation, Log, simulate};

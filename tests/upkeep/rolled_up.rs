@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Mutex;
 
-use lake::Lake;
 use lake_schemas::stand::source_version;
 use lake_schemas::{Table, Width};
+use lake_store::Lake;
 
 use crate::minutes::{Counts, at_every_commit, parameters_of};
 use crate::simulation::{

@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use lake::Lake;
-use lake::commit::TableLog;
 use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
+use lake_store::Lake;
+use lake_store::commit::TableLog;
 use serde_json::json;
 
 use crate::simulation::{Computation, Log, simulate};

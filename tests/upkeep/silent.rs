@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use ingest::backfill::{Promote, Range as Part, Shadow, What, Work};
 use ingest::drive::Pace;
-use lake::Lake;
-use lake::commit::TableLog;
 use lake_schemas::Table;
 use lake_schemas::minute::{Dimension, Requested};
+use lake_store::Lake;
+use lake_store::commit::TableLog;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use stream_agg::job::Aggregate;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use lake::{Lake, RawFile, Result};
 use lake_schemas::job::LogBatch;
 use lake_schemas::{OffsetRange, Stand, TopicPartition};
+use lake_store::{Lake, RawFile, Result};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 

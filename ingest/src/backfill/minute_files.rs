@@ -10,10 +10,10 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use deltalake::kernel::Add;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake::{LakeError, Result, Statistics, files, read};
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::column;
 use lake_schemas::{Folder, OffsetRange, Table, TopicPartition};
+use lake_store::{LakeError, Result, Statistics, files, read};
 use object_store::ObjectStore;
 
 use super::contents::Contents;

@@ -37,11 +37,11 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
-use lake::Lake;
-use lake::commit::TableLog;
 use lake_schemas::job::{Freeze, Job};
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Cut, History, Stand, Table, TopicPartition};
+use lake_store::Lake;
+use lake_store::commit::TableLog;
 use tokio_util::sync::CancellationToken;
 
 use self::recompute::{Kept, Recompute};
@@ -63,13 +63,13 @@ pub struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn raw(&self) -> lake::Result<TableLog> {
+    async fn raw(&self) -> lake_store::Result<TableLog> {
         raw(self.lake).await
     }
 }
 
 /// The raw table of a lake, to be read.
-async fn raw(lake: &Lake) -> lake::Result<TableLog> {
+async fn raw(lake: &Lake) -> lake_store::Result<TableLog> {
     let raw = TableLog::find_to_read(lake, Table::Clicks).await?.ok_or_else(|| lake.lacks(Table::Clicks))?;
     raw.has_its_stands().await?;
     Ok(raw)
@@ -98,7 +98,7 @@ pub fn replay<'a, J: Job + Sync>(
 }
 
 /// What decides the counts of a shadow for which nothing else is asked: what the lake's own minutes record.
-async fn defaults(lake: &Lake) -> Result<Parameters, lake::LakeError> {
+async fn defaults(lake: &Lake) -> Result<Parameters, lake_store::LakeError> {
     match TableLog::find_to_read(lake, Table::ClicksMinute).await? {
         Some(minutes) => minutes.parameters(),
         None => Ok(Parameters::default()),

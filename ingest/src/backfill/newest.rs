@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use lake::RawFile;
 use lake_schemas::{EventTime, Stand, TopicPartition};
+use lake_store::RawFile;
 
 /// A partition whose raw table does not have events as late as those that closed its windows; `None` if there is none.
 /// `closed` are the stands of the table, whose watermarks are so many milliseconds behind the largest event time.

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use futures::future::BoxFuture;
-use lake::Result;
-use lake::commit::TableLog;
 use lake_schemas::minute::Measure;
 use lake_schemas::table::column;
 use lake_schemas::{EventTime, OffsetRange, TopicPartition, Windows};
+use lake_store::Result;
+use lake_store::commit::TableLog;
 
 use super::minute_files::MinuteFiles;
 use super::scope::Scope;

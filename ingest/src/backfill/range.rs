@@ -6,12 +6,12 @@ use std::fmt;
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, SecondsFormat, Utc};
-use lake::commit::TableView;
-use lake::{Lake, LakeError};
 use lake_schemas::job::LogBatch;
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::table::{Version, column};
 use lake_schemas::{Cut, EventTime, History, Table, TopicPartition, Windows};
+use lake_store::commit::TableView;
+use lake_store::{Lake, LakeError};
 
 use super::Work;
 use super::bounded::{self, Takes};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use deltalake::kernel::Add;
-use lake::commit::TableLog;
-use lake::{Result, files};
 use lake_schemas::job::{Freeze, Job, LogBatch, Operator};
 use lake_schemas::{Cut, OffsetRange, Stand, Table, TopicPartition};
+use lake_store::commit::TableLog;
+use lake_store::{Result, files};
 use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
 

@@ -22,14 +22,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use lake::LakeError;
-use lake::commit::{Commit, CommitId, Outcome, TableLog};
-use lake::files::discard;
 use lake_schemas::job::{Freeze, Job};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::cut_of;
 use lake_schemas::table::Version;
 use lake_schemas::{Cut, History, Table, TopicPartition, Windows};
+use lake_store::LakeError;
+use lake_store::commit::{Commit, CommitId, Outcome, TableLog};
+use lake_store::files::discard;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 

@@ -6,12 +6,12 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use lake::commit::TableLog;
-use lake::{LakeError, RawFile};
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::job::{Freeze, Job};
 use lake_schemas::minute::{Parameters, Requested, WINDOW_MS};
 use lake_schemas::{Cut, EventTime, History, Table, TopicPartition};
+use lake_store::commit::TableLog;
+use lake_store::{LakeError, RawFile};
 use tokio::sync::watch;
 
 use super::Work;

@@ -1,10 +1,10 @@
 //! Partitions begin where the tables stand, and begin again when they turn out to stand elsewhere.
 
-use lake::commit::{Outcome, TableLog};
-use lake::retire::waiting_for;
-use lake::witness;
 use lake_schemas::job::Job;
 use lake_schemas::{Stand, Table, TopicPartition};
+use lake_store::commit::{Outcome, TableLog};
+use lake_store::retire::waiting_for;
+use lake_store::witness;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -139,7 +139,7 @@ async fn wait_for(
 }
 
 /// Follows tables to their newest versions.
-pub(super) async fn look(logs: &mut [TableLog]) -> lake::Result<()> {
+pub(super) async fn look(logs: &mut [TableLog]) -> lake_store::Result<()> {
     for log in logs {
         log.refresh().await?;
         log.warn_of_foreign();

@@ -6,11 +6,11 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use deltalake::kernel::Add;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use lake::commit::{Commit, Outcome, TableLog};
-use lake::files::{self, DataFile};
-use lake::{LakeError, Result};
 use lake_schemas::job::Step;
 use lake_schemas::{Stand, Table, TopicPartition, rows};
+use lake_store::commit::{Commit, Outcome, TableLog};
+use lake_store::files::{self, DataFile};
+use lake_store::{LakeError, Result};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -221,8 +221,8 @@ mod tests {
 
     use arrow::compute::cast;
     use arrow::datatypes::{DataType, Field, Schema};
-    use lake::Lake;
     use lake_schemas::table::TIME_IN_FUTURE_MS;
+    use lake_store::Lake;
     use object_store::memory::InMemory;
 
     use super::*;

@@ -1,7 +1,7 @@
 //! What ends a job before it is told to.
 
-use lake::LakeError;
 use lake_schemas::Invalid;
+use lake_store::LakeError;
 
 use crate::source::SourceError;
 

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lake::commit::TableLog;
 use lake_schemas::job::{Job, LogBatch};
 use lake_schemas::{Cut, TopicPartition};
+use lake_store::commit::TableLog;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};

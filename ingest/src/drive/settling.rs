@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::time::Duration;
 
-use lake::Result;
-use lake::commit::TableLog;
 use lake_schemas::TopicPartition;
 use lake_schemas::job::Job;
+use lake_store::Result;
+use lake_store::commit::TableLog;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};

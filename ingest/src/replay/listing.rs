@@ -5,10 +5,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use lake::RawFile;
-use lake::commit::VersionFiles;
-use lake::path::path_of;
 use lake_schemas::{OffsetRange, TopicPartition};
+use lake_store::RawFile;
+use lake_store::commit::VersionFiles;
+use lake_store::path::path_of;
 use object_store::path::Path;
 
 /// The key that files are grouped by: the number of their partition, and its topic, as far as statistics tell it.
@@ -74,9 +74,9 @@ mod tests {
     use std::ops::Range;
 
     use deltalake::kernel::Add;
-    use lake::files;
     use lake_schemas::table::TIME_IN_FUTURE_MS;
     use lake_schemas::{LogTime, Table};
+    use lake_store::files;
 
     use super::*;
     use crate::decode::{BatchBuilder, Message};

@@ -10,9 +10,9 @@
 //! Offsets decide what is before what. Files may overlap in offsets, so a file counts as before another one only if it
 //! ends where that one begins, or earlier.
 
-use lake::RawFile;
 use lake_schemas::minute::Parameters;
 use lake_schemas::{EventTime, History, TopicPartition};
+use lake_store::RawFile;
 
 /// What is asked for, and what decides on it.
 #[derive(Clone, Debug)]

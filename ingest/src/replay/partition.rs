@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use lake::stored_file::way_out;
-use lake::{LakeError, Result};
 use lake_schemas::job::LogBatch;
 use lake_schemas::witness::Witness;
 use lake_schemas::{OffsetRange, Table, TopicPartition};
+use lake_store::stored_file::way_out;
+use lake_store::{LakeError, Result};
 use object_store::path::Path;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
@@ -146,7 +146,7 @@ impl Replay {
         let (store, file) = (raw.store(), raw.confirmed_by(&self.partition, next).await?);
         drop(raw);
         let Some(file) = file else { return Ok(None) };
-        lake::witness::of_file(Table::Clicks, store, (&self.partition, next), &file).await
+        lake_store::witness::of_file(Table::Clicks, store, (&self.partition, next), &file).await
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use lake::commit::TableLog;
-use lake::{RawFile, Result};
 use lake_schemas::witness::Witness;
 use lake_schemas::{Cut, OffsetRange, Table, TopicPartition};
+use lake_store::commit::TableLog;
+use lake_store::{RawFile, Result};
 use object_store::ObjectStore;
 use tokio::sync::Mutex;
 
@@ -92,7 +92,7 @@ impl RawTable {
     pub async fn witnesses(&self, froms: &[(TopicPartition, i64)]) -> Result<HashMap<TopicPartition, Witness>> {
         // Behind a bound nothing is read on.
         let froms = if self.bounds.is_some() { &[] } else { froms };
-        lake::witness::find(std::slice::from_ref(&self.log), froms).await
+        lake_store::witness::find(std::slice::from_ref(&self.log), froms).await
     }
 
     /// For several to read.

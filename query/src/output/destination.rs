@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use lake::Lake;
+use lake_store::Lake;
 
 use super::visible::visible_lines;
 use crate::sql::is_in_lake;

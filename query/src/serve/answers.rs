@@ -389,8 +389,8 @@ mod tests {
 
     #[test]
     fn who_does_not_see_everything_learns_no_offset_and_no_topic() {
-        use lake::commit::Partitions;
         use lake_schemas::{Stand, TopicPartition};
+        use lake_store::commit::Partitions;
         let stand = |topic: &str| (TopicPartition::new(topic, 0), Stand { cut: Some(77_123), ..Stand::default() });
         let at = |table_id: &str, topics: &[&str]| {
             let partitions =

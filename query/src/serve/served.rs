@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use lake::{Lake, LakeError};
 use lake_schemas::Table;
 use lake_schemas::table::Version;
+use lake_store::{Lake, LakeError};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -286,7 +286,7 @@ mod tests {
     use std::future::pending;
 
     use futures::future::join_all;
-    use lake::commit::Partitions;
+    use lake_store::commit::Partitions;
     use object_store::memory::InMemory;
     use tokio::time::{advance, sleep};
     use url::Url;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use datafusion_cli::command::{Command, OutputFormat};
 use futures::future::LocalBoxFuture;
-use lake::LakeError;
+use lake_store::LakeError;
 use rustyline::Editor;
 use rustyline::error::ReadlineError;
 use rustyline::history::FileHistory;

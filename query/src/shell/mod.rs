@@ -12,7 +12,7 @@ pub use datafusion_cli::print_format::PrintFormat;
 pub use datafusion_cli::print_options::MaxRows;
 use datafusion_cli::print_options::PrintOptions;
 use futures::future::LocalBoxFuture;
-use lake::LakeError;
+use lake_store::LakeError;
 
 use crate::error::QueryError;
 use crate::output::{Destination, Opened, is_coloured};

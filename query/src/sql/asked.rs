@@ -7,8 +7,8 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, ObjectName, ObjectNamePart, ObjectType, TableFactor, Value,
 };
-use lake::LakeError;
 use lake_schemas::Table;
+use lake_store::LakeError;
 
 use super::catalog::{SCHEMA, is_the_lakes_own};
 use super::statements::named;

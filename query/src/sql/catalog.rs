@@ -9,8 +9,8 @@ use datafusion::catalog::{
     CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
 };
 use datafusion::error::{DataFusionError, Result};
-use lake::LakeError;
 use lake_schemas::Table;
+use lake_store::LakeError;
 
 use super::own::{is_for, may_be_named, seen_by};
 use super::sight::Sight;

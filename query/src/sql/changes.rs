@@ -22,9 +22,9 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::scalar::ScalarValue;
 use deltalake::kernel::Add;
-use lake::LakeError;
 use lake_schemas::table::Version;
 use lake_schemas::{Folder, Table};
+use lake_store::LakeError;
 use object_store::ObjectMeta;
 
 use super::sight::Sight;

@@ -7,9 +7,9 @@ use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
-use lake::LakeError;
 use lake_schemas::Table;
 use lake_schemas::table::Version;
+use lake_store::LakeError;
 
 use super::changes::Changes;
 use super::history::HistoryTable;

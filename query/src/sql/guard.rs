@@ -13,7 +13,7 @@ use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use lake::{Lake, LakeError};
+use lake_store::{Lake, LakeError};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::error::ArrowError;
-use lake::commit::{TableView, Written};
-use lake::{Lake, LakeError, Statistics};
 use lake_schemas::table::timestamp;
 use lake_schemas::{Cut, Table, position};
+use lake_store::commit::{TableView, Written};
+use lake_store::{Lake, LakeError, Statistics};
 
 use crate::error::QueryError;
 

@@ -12,9 +12,9 @@ use datafusion::datasource::{MemTable, TableType};
 use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
-use lake::commit::Written;
 use lake_schemas::table::timestamp;
 use lake_schemas::{Table, position};
+use lake_store::commit::Written;
 
 use super::sight::Sight;
 use super::table::{external, refused};

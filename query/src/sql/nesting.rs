@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::ObjectName;
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
-use lake::LakeError;
+use lake_store::LakeError;
 
 use super::visited::{Look, look_at};
 

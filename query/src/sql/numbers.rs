@@ -2,7 +2,7 @@
 //! `0x1F` for a text of bytes. Each is refused, as PostgreSQL refuses what it knows no number in.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
-use lake::LakeError;
+use lake_store::LakeError;
 
 /// Letters of such a number that a refusal repeats.
 const SHOWN_MAX: usize = 32;

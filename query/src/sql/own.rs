@@ -37,9 +37,9 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
 };
 use futures::StreamExt;
-use lake::LakeError;
 use lake_schemas::Table;
 use lake_schemas::table::column;
+use lake_store::LakeError;
 
 use crate::sees::Sees;
 

@@ -17,7 +17,7 @@ use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistr
 use datafusion_cli::print_options::PrintOptions;
 use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
-use lake::{Lake, LakeError};
+use lake_store::{Lake, LakeError};
 
 use super::asked::Asked;
 use super::catalog::{CATALOG, LakeCatalog};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::SessionConfig;
 use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
-use lake::Lake;
+use lake_store::Lake;
 
 use super::catalog::{CATALOG, SCHEMA};
 use super::guard::{Guards, Refusal};

@@ -10,10 +10,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
-use lake::commit::TableView;
-use lake::{Lake, LakeError};
 use lake_schemas::Table;
 use lake_schemas::table::Version;
+use lake_store::commit::TableView;
+use lake_store::{Lake, LakeError};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::asked::Asked;

@@ -9,8 +9,8 @@
 use chrono::SecondsFormat;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
-use lake::LakeError;
 use lake_schemas::time;
+use lake_store::LakeError;
 
 use super::numbers;
 use crate::totals::AsOf;

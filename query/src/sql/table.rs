@@ -14,8 +14,8 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use lake::LakeError;
 use lake_schemas::Table;
+use lake_store::LakeError;
 
 use super::sight::Sight;
 use crate::error::QueryError;

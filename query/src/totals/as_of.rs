@@ -2,11 +2,11 @@
 //! it. Never by the clock: each roll-up says what it was made of.
 
 use futures::future::BoxFuture;
-use lake::commit::TableView;
-use lake::{Lake, LakeError, Result};
 use lake_schemas::Table;
 use lake_schemas::stand::{rolled_up_from, source_version};
 use lake_schemas::table::Version;
+use lake_store::commit::TableView;
+use lake_store::{Lake, LakeError, Result};
 
 use super::question::AsOf;
 use super::sources::{Sources, Viewed};

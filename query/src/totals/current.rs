@@ -4,10 +4,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use lake::{Lake, LakeError};
 use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::Version;
+use lake_store::{Lake, LakeError};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::as_of::sources_as_of;

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::{BoxFuture, join3, try_join_all};
 use futures::{StreamExt, TryStreamExt, stream};
-use lake::commit::{Changed, Partitions, TableLog, VersionFiles};
-use lake::{Lake, LakeError, Result};
 use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::rolled_up_from;
 use lake_schemas::table::Version;
+use lake_store::commit::{Changed, Partitions, TableLog, VersionFiles};
+use lake_store::{Lake, LakeError, Result};
 
 use super::files::LiveFiles;
 use super::level::Level;

@@ -13,8 +13,8 @@ use datafusion::datasource::ViewTable;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
-use lake::LakeError;
 use lake_schemas::{EventTime, Width, time};
+use lake_store::LakeError;
 
 use super::current::{Current, From};
 use super::plan::Adding;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
-use lake::LakeError;
+use lake_store::LakeError;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
 use tokio::time::Instant;

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::Field;
 use chrono::{DateTime, Utc};
-use lake::LakeError;
-use lake::commit::Partitions;
 use lake_schemas::stand::cut_of;
 use lake_schemas::table::{Version, column};
 use lake_schemas::{Cut, EventTime, Table, TopicPartition, Windows, position};
+use lake_store::LakeError;
+use lake_store::commit::Partitions;
 
 use crate::error::QueryError;
 use crate::sees::Sees;

@@ -22,8 +22,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExecBuilder;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::scalar::ScalarValue;
-use lake::Lake;
 use lake_schemas::table::column;
+use lake_store::Lake;
 use object_store::ObjectStore;
 
 use super::files::File;

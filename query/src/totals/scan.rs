@@ -17,10 +17,10 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
-use lake::LakeError;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::table::column;
 use lake_schemas::{Table, Width};
+use lake_store::LakeError;
 
 use super::current::From;
 use super::files::File;

@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
-use lake::Result;
-use lake::commit::{Changed, Partitions, TableView};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::rolled_up_from;
 use lake_schemas::table::Version;
 use lake_schemas::{Stand, Table, TopicPartition};
+use lake_store::Result;
+use lake_store::commit::{Changed, Partitions, TableView};
 
 use super::files::{File, LiveFiles};
 use super::level::Level;

@@ -13,8 +13,8 @@
 
 use std::ops::Range;
 
-use lake::commit::Changed;
 use lake_schemas::Width;
+use lake_store::commit::Changed;
 
 use super::stretches::Stretches;
 

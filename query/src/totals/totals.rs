@@ -9,9 +9,9 @@ use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
-use lake::{Lake, LakeError};
 use lake_schemas::Width;
 use lake_schemas::table::Version;
+use lake_store::{Lake, LakeError};
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 

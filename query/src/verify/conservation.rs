@@ -11,12 +11,12 @@ use arrow::compute::cast;
 use arrow::datatypes::Decimal128Type;
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
-use lake::commit::TableView;
-use lake::{Lake, LakeError};
 use lake_schemas::exact::{SUM_TYPE, sum_of};
 use lake_schemas::minute::Measure;
 use lake_schemas::table::Version;
 use lake_schemas::{History, Table, TopicPartition};
+use lake_store::commit::TableView;
+use lake_store::{Lake, LakeError};
 
 use super::covered::Covered;
 use super::foreign::Foreign;

@@ -15,9 +15,9 @@ use datafusion::error::Result as SqlResult;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
-use lake::LakeError;
 use lake_schemas::minute::{Measure, Parameters};
 use lake_schemas::{EventTime, TopicPartition, Windows};
+use lake_store::LakeError;
 
 use super::partition::{Key, Partition, Sums, micros, text, timestamp};
 use super::run;

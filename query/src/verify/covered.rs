@@ -1,10 +1,10 @@
 //! The newest version of a table of minutes that the raw table covers: both read the log by themselves, and either may
 //! be ahead.
 
-use lake::commit::TableView;
-use lake::{Lake, LakeError};
 use lake_schemas::table::Version;
 use lake_schemas::{Stand, Table, TopicPartition};
+use lake_store::commit::TableView;
+use lake_store::{Lake, LakeError};
 
 use crate::error::QueryError;
 

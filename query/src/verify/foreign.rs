@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use lake::commit::{ForeignChange, TableView};
-use lake::{Lake, LakeError};
 use lake_schemas::Table;
 use lake_schemas::table::Version;
+use lake_store::commit::{ForeignChange, TableView};
+use lake_store::{Lake, LakeError};
 
 use super::lines;
 use crate::error::QueryError;

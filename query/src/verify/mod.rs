@@ -33,12 +33,12 @@ use datafusion::execution::memory_pool::FairSpillPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
-use lake::Lake;
-use lake::commit::{TableLog, TableView};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::cut_of;
 use lake_schemas::table::Version;
 use lake_schemas::{Cut, History, Stand, Table, TopicPartition, Windows};
+use lake_store::Lake;
+use lake_store::commit::{TableLog, TableView};
 
 use self::compared::{KEPT_MAX, Minutes};
 use self::copies::{Beyond, Copies};

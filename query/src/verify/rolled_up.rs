@@ -7,11 +7,11 @@
 use std::fmt;
 
 use datafusion::prelude::SessionContext;
-use lake::commit::Changed;
-use lake::{Lake, LakeError};
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::Version;
 use lake_schemas::{EventTime, Table, Width, Windows};
+use lake_store::commit::Changed;
+use lake_store::{Lake, LakeError};
 
 use super::compared::{Compared, KEPT_MAX, Side, both_sides};
 use super::difference::differ;

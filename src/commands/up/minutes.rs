@@ -6,9 +6,9 @@ use ::ingest::drive::Progress;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use lake::Lake;
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::{EventTime, Table};
+use lake_store::Lake;
 use query::output::visible;
 
 use crate::report::grouped;

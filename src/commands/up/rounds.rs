@@ -4,7 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use ::compactor::{CompactError, Compactor, Done, Plan};
-use lake::Lake;
+use lake_store::Lake;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;

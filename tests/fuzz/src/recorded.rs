@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use lake::RawFile;
 use lake_schemas::stand::rolled_up_from;
 use lake_schemas::{History, Stand, Table, TopicPartition};
+use lake_store::RawFile;
 use libfuzzer_sys::arbitrary::{Arbitrary, Unstructured};
 
 /// The partition whose `txn` actions are looked at.

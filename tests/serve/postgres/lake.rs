@@ -5,10 +5,10 @@
 
 use std::path::Path;
 
-use lake::Lake;
-use lake::commit::TableLog;
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Stand, Table, TopicPartition};
+use lake_store::Lake;
+use lake_store::commit::TableLog;
 use serde_json::json;
 
 use crate::NOON_MS;

@@ -15,7 +15,7 @@ use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::lake::Lake;
+use lake_store::Lake;
 use query::serve::{Keys, Postgres};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

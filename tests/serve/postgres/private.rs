@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use ::lake::Lake;
+use lake_store::Lake;
 use query::serve::{Keys, Postgres};
 
 use super::{MEMORY, Rows, Served, lake};

@@ -11,7 +11,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::lake::Lake;
+use lake_store::Lake;
 use query::serve::{Keys, Postgres, Program, raise_open_files};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;

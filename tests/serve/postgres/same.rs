@@ -11,7 +11,7 @@ use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::{DateTime, NaiveDateTime, SubsecRound};
-use lake::Lake;
+use lake_store::Lake;
 use query::sql::Session;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};

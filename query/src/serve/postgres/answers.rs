@@ -227,7 +227,7 @@ impl Answers {
 #[cfg(test)]
 mod tests {
     use datafusion_postgres::pgwire::messages::startup::SecretKey;
-    use lake_schemas::Lake;
+    use lake_store::Lake;
     use object_store::memory::InMemory;
     use url::Url;
 

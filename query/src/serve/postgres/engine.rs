@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion_postgres::pgwire::api::ConnectionManager;
-use lake::Lake;
+use lake_store::Lake;
 
 use super::sessions::Sessions;
 use super::under_way::UnderWay;

@@ -10,7 +10,7 @@ use datafusion_postgres::pgwire::api::DEFAULT_NAME;
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError};
 use datafusion_postgres::pgwire::messages::Message;
 use datafusion_postgres::pgwire::messages::response::ErrorResponse;
-use lake::LakeError;
+use lake_store::LakeError;
 
 use crate::error::QueryError;
 use crate::sees::Sees;

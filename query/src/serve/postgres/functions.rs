@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
     Volatility, create_udf, lit,
 };
 use datafusion::scalar::ScalarValue;
-use lake::LakeError;
+use lake_store::LakeError;
 
 use super::settings::{self, LIMIT, Setting, VERSION};
 

@@ -67,7 +67,7 @@ use std::time::Duration;
 
 use datafusion_postgres::pgwire::api::ConnectionManager;
 use futures::future::BoxFuture;
-use lake::Lake;
+use lake_store::Lake;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;

@@ -179,7 +179,7 @@ async fn pass_down(
 mod tests {
     use std::sync::Arc;
 
-    use lake::Lake;
+    use lake_store::Lake;
     use object_store::memory::InMemory;
     use tokio::net::UnixStream;
     use tokio::time::Instant;

@@ -12,7 +12,7 @@ use datafusion::execution::session_state::SessionState;
 use datafusion::prelude::SessionContext;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::PgCatalogStaticTables;
 use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
-use lake::Lake;
+use lake_store::Lake;
 
 use super::catalog::{Catalog, INFORMATION_SCHEMA, Listed, OneRole, PG_CATALOG};
 use super::functions::functions;

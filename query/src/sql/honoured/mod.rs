@@ -20,7 +20,7 @@ use datafusion::sql::sqlparser::ast::{
     Statement, TableAlias, TableAliasColumnDef, TableFactor, TableFunctionArgs, TableWithJoins, Visit,
     WildcardAdditionalOptions, WindowFrame, WindowFrameUnits, WindowSpec, WindowType, With,
 };
-use lake::LakeError;
+use lake_store::LakeError;
 
 use super::table::refused;
 use super::visited::{Look, look, look_at};
