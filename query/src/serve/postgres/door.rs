@@ -195,7 +195,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use datafusion_postgres::pgwire::messages::startup::SecretKey;
-    use lake_schemas::Lake;
+    use lake_store::Lake;
     use object_store::memory::InMemory;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
