@@ -189,6 +189,7 @@ mod tests {
             "select * from clicks TIMESTAMP AS OF 5",
             "select * from clicks TIMESTAMP AS OF 'yesterday'",
             "select * from clicks TIMESTAMP AS OF '2026-03-07T12:00:00'",
+            "select * from clicks TIMESTAMP AS OF '2016-12-31T23:59:60Z'",
             "select * from totals(null, null) VERSION AS OF 5",
             "select * from (select 1) TIMESTAMP AS OF '2026-03-07'",
         ] {
@@ -216,5 +217,6 @@ mod tests {
         let noon = AsOf::Time("2026-03-07T12:00:00Z".parse().expect("a time"));
         assert_eq!(named("clicks TIMESTAMP AS OF 2026-03-07T12:00:00.000000Z"), Some(("clicks", noon)));
         assert_eq!(named("clicks"), None);
+        assert_eq!(named("clicks TIMESTAMP AS OF 2016-12-31T23:59:60Z"), None);
     }
 }
