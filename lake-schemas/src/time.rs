@@ -18,8 +18,8 @@ const EVENT_MILLIS_MIN: i64 = 946_684_800_000;
 /// The last millisecond of the year 9999: RFC 3339 can say no later time, and readers of Delta tables differ beyond it.
 const MILLIS_MAX: i64 = 253_402_300_799_999;
 
-/// A time as people write it: RFC 3339, or a day, which begins at midnight UTC. A leap second is none: it would be taken
-/// for the second behind it, and so for a whole minute.
+/// A time as people write it: RFC 3339, or a day, which begins at midnight UTC. A leap second is none: it would be
+/// taken for the second behind it, and so for a whole minute.
 pub fn written(text: &str) -> Option<DateTime<Utc>> {
     let day = || Some(text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
     let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(day);

@@ -14,7 +14,7 @@ use object_store::ObjectStore;
 use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
-use super::confirmed::{Confirmed, mark};
+use super::confirmed::{self, Confirmed, mark};
 use super::doubt::Doubt;
 use super::entry::{self, Entry, READS_MAX, VersionFiles};
 use super::foreign::ForeignChange;
@@ -117,9 +117,10 @@ impl TableLog {
 
     async fn of((table, access): (Table, Access), found: (LogStoreRef, Loaded)) -> Result<Self> {
         let ((log_store, loaded), looked) = (found, Looked::now());
-        let store = log_store.object_store(None);
+        let (store, again) = (log_store.object_store(None), load::load(table, log_store.as_ref(), None));
+        let (loaded, confirmed) = confirmed::seen(table, store.as_ref(), loaded, again).await?;
         Ok(Self {
-            confirmed: Confirmed::loaded(table, store.as_ref(), &loaded).await?,
+            confirmed,
             table,
             log_store,
             terms: Terms::of(table, access, loaded.shape)?,
@@ -401,8 +402,8 @@ impl TableLog {
     /// commit of ours, they are read one by one, and each must be there: what cannot be told is not guessed.
     async fn load_afresh(&mut self) -> Result<()> {
         let (table, log_store, began) = (self.table, self.log_store(), Looked::now());
-        let loaded = load::load(table, log_store.as_ref(), None).await?;
-        let confirmed = Confirmed::loaded(table, self.object_store().as_ref(), &loaded).await?;
+        let (store, load) = (self.object_store(), || load::load(table, log_store.as_ref(), None));
+        let (loaded, confirmed) = confirmed::seen(table, store.as_ref(), load().await?, load()).await?;
         let (known, newest) = (self.head.version(), loaded.head.version());
         if self.doubt.is_open(known) {
             if newest < known {
@@ -451,7 +452,7 @@ impl TableLog {
 
     /// Whether the entry of a version is there.
     async fn has_entry(&self, version: Version) -> Result<bool> {
-        Ok(mark(self.table, self.object_store().as_ref(), version).await?.is_some())
+        Ok(mark(self.table, self.object_store().as_ref(), &commit_uri_from_version(Some(version))).await?.is_some())
     }
 
     /// Something has the name of the next entry that is none: a folder, or a link that leads nowhere.
