@@ -10,7 +10,7 @@
 //!                                                            └── no ──▶ another table: nothing known holds
 //! ```
 //!
-//! Who reads asks that before each entry that is followed; who writes, each [`AGE_MAX`].
+//! Who reads asks that of all entries that are followed at once, after they were read; who writes, each [`AGE_MAX`].
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -24,7 +24,7 @@ use super::load::{self, Loaded};
 use super::looked::Looked;
 use super::named::Named;
 use super::terms::{Access, Terms};
-use super::{Changed, Commit, CommitId, Outcome, Version, changes};
+use super::{Changed, Commit, CommitId, Outcome, Version, ahead, changes};
 use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
 use crate::minute::{Parameters, Requested};
@@ -384,17 +384,20 @@ impl TableLog {
             }
         }
         loop {
-            let (began, version) = (Looked::now(), self.head.version() + 1);
-            let Some(lines) = entry::read(self.table, self.log_store.as_ref(), version).await? else {
+            let ahead = ahead::read(self.table, self.log_store.as_ref(), self.head.version()).await;
+            // After they were read, so that they are of the table that is known.
+            let is_followed = self.terms.access() == Access::Reads && !ahead.entries.is_empty();
+            if is_followed && !self.is_still_there().await? {
+                return Err(self.replaced());
+            }
+            for lines in &ahead.entries {
+                self.meet(self.head.version() + 1, lines)?;
+            }
+            if let Some(began) = ahead.end? {
                 self.terms.judge(self.head.version())?;
                 self.looked = began;
                 return Ok(());
-            };
-            // After it was read, so that it is of the table that is known.
-            if self.terms.access() == Access::Reads && !self.is_still_there().await? {
-                return Err(self.replaced());
             }
-            self.meet(version, &lines)?;
         }
     }
 

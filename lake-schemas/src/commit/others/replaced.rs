@@ -163,3 +163,23 @@ async fn who_reads_goes_by_the_checkpoint_of_a_version_that_has_no_entry_any_mor
     replace(&store, &*another(9).await).await;
     assert!(matches!(log.refresh().await, Err(LakeError::Altered(_))));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_comes_as_far_as_the_log_is_whole() {
+    let (lake, store) = lake();
+    let mut log = reader(&lake).await;
+    let mut writer = open(&lake).await;
+    for next in 6..=9 {
+        append(&mut writer, 0, next * 10).await;
+    }
+    let whole = store.get(&entry_path(Table::Clicks, 8)).await.expect("an entry").bytes().await.expect("memory");
+    store.put(&entry_path(Table::Clicks, 8), "{\"add\":".into()).await.expect("memory");
+    for _ in 0..2 {
+        let seen = log.refresh().await;
+        assert!(matches!(seen, Err(LakeError::Refused(_))), "{seen:?}");
+        assert_eq!(log.version(), 7);
+    }
+    store.put(&entry_path(Table::Clicks, 8), whole.into()).await.expect("memory");
+    log.refresh().await.expect("it is whole again");
+    assert_eq!((log.version(), log.stands()), (9, writer.stands()));
+}
