@@ -58,7 +58,7 @@ const FOUND: [&str; 18] = [
 struct Both {
     served: Served,
     session: Session,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Both {
@@ -68,7 +68,7 @@ impl Both {
         let lake = Lake::at(path.to_str().expect("UTF-8")).expect("a lake");
         simulate(async { world::write(&lake, &path).await });
         let served = Served::over(&lake, false, MEMORY);
-        Self { served, session: Session::new(lake, None).expect("a session"), _folder: folder }
+        Self { served, session: Session::new(lake, None).expect("a session"), folder }
     }
 
     /// How many queries are answered, of those that SQL answers: each by the wire as by SQL, or not at all.
@@ -160,14 +160,17 @@ fn sorted(rows: impl Iterator<Item = Vec<String>>) -> Vec<Vec<String>> {
 /// What says of columns which types they have: to clients of PostgreSQL in its own names, and so otherwise.
 const OTHERWISE: &str = "information_schema.columns";
 
-/// The queries of the files.
-fn of_files() -> Vec<String> {
+/// How the files name the folder that the lake is in. Who does not replace it writes where the tests run.
+const FOLDER: &str = "${FOLDER}";
+
+/// The queries of the files, over a lake in a folder.
+fn of_files(folder: &str) -> Vec<String> {
     let mut queries = Vec::new();
     for entry in std::fs::read_dir("tests/sql").expect("a folder").map(|entry| entry.expect("an entry").path()) {
         if entry.extension().is_some_and(|kind| kind == "slt") {
             let records = parse_file::<DefaultColumnType>(&entry).expect("a file of queries");
             queries.extend(records.into_iter().filter_map(|record| match record {
-                Record::Query { sql, .. } => Some(sql).filter(|sql| !sql.contains(OTHERWISE)),
+                Record::Query { sql, .. } if !sql.contains(OTHERWISE) => Some(sql.replace(FOLDER, folder)),
                 _ => None,
             }));
         }
@@ -178,7 +181,7 @@ fn of_files() -> Vec<String> {
 #[test]
 fn every_query_of_the_files_is_answered_as_sql_answers_it_or_refused() {
     let both = Both::new();
-    let queries = of_files();
+    let queries = of_files(both.folder.path().to_str().expect("UTF-8"));
     assert!(queries.len() > 50, "{}", queries.len());
     let (answered, answerable) = both.compared(&queries);
     // Some are of views and files, which the wire does not make.
