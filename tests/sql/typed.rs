@@ -66,7 +66,10 @@ fn statements_come_from_arguments_files_and_a_pipe() {
     let some = typed.prints(&["sql", "select kafka_offset from clicks", "--maxrows", "2"]);
     assert!(some.contains("| .") && some.lines().count() == 9, "{some}");
     assert_eq!(typed.prints(&["sql", count]), table, "results only");
-    let script = typed.file("a.sql", &format!("#!/usr/bin/env clicklake\n-- a comment; with a semicolon\ncreate view was as {count};\n\nselect n\nfrom was;"));
+    let script = format!(
+        "#!/usr/bin/env clicklake\n-- a comment; with a semicolon\ncreate view was as {count};\n\nselect n\nfrom was;"
+    );
+    let script = typed.file("a.sql", &script);
     assert_eq!(typed.prints(&["sql", "-f", script.to_str().expect("UTF-8"), "--format", "csv"]), "n\n3\n");
     let mut piped = Command::new(env!("CARGO_BIN_EXE_clicklake"));
     piped.args(["sql", "--format", "csv", "--lake", &typed.lake]).stdin(Stdio::piped()).stdout(Stdio::piped());

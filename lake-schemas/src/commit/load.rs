@@ -126,15 +126,15 @@ fn unread(what: String, error: KernelError) -> LakeError {
         }
         E::Arrow(ArrowError::JsonError(_)) => "an entry is damaged: put that file of _delta_log back from a copy",
         E::InvalidCheckpoint(_) | E::Parquet(_) | E::Arrow(ArrowError::ParquetError(_)) if !is_of_the_store() => {
-            "its newest checkpoint is damaged or missing: remove that and _last_checkpoint from _delta_log if the entries \
-             since an older checkpoint, or since version 0, are there, or put _delta_log back from a copy"
+            "its newest checkpoint is damaged or missing: remove that and _last_checkpoint from _delta_log if the \
+             entries since an older checkpoint, or since version 0, are there, or put _delta_log back from a copy"
         }
         E::MissingMetadata | E::MissingProtocol | E::MissingMetadataAndProtocol => {
             "its first versions are missing: put _delta_log back from a copy"
         }
         E::Generic(_) | E::InternalError(_) if contradicts_itself() => {
-            "an entry is missing, or a file there is of no version: put _delta_log back from a copy, or remove what does \
-             not belong there"
+            "an entry is missing, or a file there is of no version: put _delta_log back from a copy, or remove what \
+             does not belong there"
         }
         _ => return LakeError::store(what, error),
     };

@@ -462,8 +462,8 @@ impl TableLog {
     fn blocked(&self, version: Version) -> LakeError {
         let (table, entry) = (self.table, commit_uri_from_version(Some(version)));
         LakeError::Refused(format!(
-            "{table}: {entry} is there and cannot be read, so that nothing can be committed: it is a folder, or a link that \
-             leads nowhere; remove it"
+            "{table}: {entry} is there and cannot be read, so that nothing can be committed: it is a folder, or a link \
+             that leads nowhere; remove it"
         ))
     }
 
@@ -487,8 +487,8 @@ impl TableLog {
         let is_same = loaded.shape.id() == self.id();
         let Some(lost) = loaded.head.lost(&self.head).filter(|_| is_same) else { return Ok(()) };
         Err(LakeError::Refused(format!(
-            "{}: version {} does not record {lost} any more: another program has dropped it, as log checkpoints do under \
-             delta.setTransactionRetentionDuration; put the folder _delta_log back from a copy that has it",
+            "{}: version {} does not record {lost} any more: another program has dropped it, as log checkpoints do \
+             under delta.setTransactionRetentionDuration; put the folder _delta_log back from a copy that has it",
             self.table,
             loaded.head.version()
         )))

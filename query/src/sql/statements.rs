@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn a_version_becomes_part_of_the_name() {
-        let expected = "select * from \"clicks VERSION AS OF 12\" c join \"clicks TIMESTAMP AS OF 2026-03-07T00:00:00.000000Z\" on true";
+        let expected = "select * from \"clicks VERSION AS OF 12\" c \
+                        join \"clicks TIMESTAMP AS OF 2026-03-07T00:00:00.000000Z\" on true";
         let text = "select * from Clicks version as of 12 c join\n \"clicks\" TIMESTAMP  AS OF '2026-03-07' on true";
         assert_eq!(one(text), expected.replace("join ", "join\n "));
         assert_eq!(one("table public.clicks VERSION AS OF 3"), "table public.\"clicks VERSION AS OF 3\"");

@@ -36,8 +36,10 @@ const PROTOCOLS: [&str; 3] = ["simple", "extended", "binary"];
 const FOUND: [&str; 18] = [
     "select (select max(clicks_minute.clicks) from clicks_minute)",
     "select (select sum(t.clicks) from (select * from clicks_minute) t)",
-    "select now.ad_id, sum(now.clicks), (select sum(clicks) from clicks_minute VERSION AS OF 1 was where was.ad_id = now.ad_id) from clicks_minute now group by 1",
-    "select now.ad_id, (select sum(was.clicks) from clicks_minute was where was.ad_id = now.ad_id) from clicks_minute now",
+    "select now.ad_id, sum(now.clicks), (select sum(clicks) from clicks_minute VERSION AS OF 1 was where was.ad_id = \
+     now.ad_id) from clicks_minute now group by 1",
+    "select now.ad_id, (select sum(was.clicks) from clicks_minute was where was.ad_id = now.ad_id) from clicks_minute \
+     now",
     "select (select clicks from clicks_minute)",
     "select (select clicks from clicks_minute) + 1",
     "select ad_id, * from clicks_minute",
@@ -49,7 +51,8 @@ const FOUND: [&str; 18] = [
     "select abort from (select ad_id as abort from clicks_minute) order by 1",
     "select (select a.x from (values (1), (2)) a (x))",
     "select 1 as a union all select 2.5",
-    "select sum(clicks) from clicks_minute where window_start >= '2026-03-07 12:00' and window_start < '2026-03-08 00:00Z'",
+    "select sum(clicks) from clicks_minute where window_start >= '2026-03-07 12:00' and window_start < '2026-03-08 \
+     00:00Z'",
     "select null as a union all select 7",
     "select clicks from clicks_minute union all select 0.5 order by 1",
 ];
@@ -362,7 +365,8 @@ fn words_of_postgresql_are_right_or_refused() {
         ("select pg_is_in_recovery(), current_setting('nothing', true)", json!([[false, null]])),
         ("select count(*) > 0 from pg_class where relnamespace = 'public'::regnamespace", json!([[true]])),
         (
-            "select count(*) > 0 from pg_class where relnamespace = (select oid from pg_namespace where nspname = 'public')",
+            "select count(*) > 0 from pg_class where relnamespace = (select oid from pg_namespace where nspname = \
+             'public')",
             json!([[true]]),
         ),
         ("select 'text'::regtype::int as a, 'integer'::regtype::int as b", json!([[25, 23]])),
@@ -372,15 +376,18 @@ fn words_of_postgresql_are_right_or_refused() {
         // A query in the place of a value is that value, or an error.
         ("select (select nspname from pg_namespace)", json!("21000")),
         (
-            "select (select c.relname from pg_class c where c.relnamespace = n.oid) from pg_namespace n where n.nspname = 'public'",
+            "select (select c.relname from pg_class c where c.relnamespace = n.oid) from pg_namespace n where \
+             n.nspname = 'public'",
             json!("21000"),
         ),
         (
-            "select (select c.relname from pg_class c where c.relnamespace = n.oid order by 1 limit 1) from pg_namespace n where n.nspname = 'public'",
+            "select (select c.relname from pg_class c where c.relnamespace = n.oid order by 1 limit 1) from \
+             pg_namespace n where n.nspname = 'public'",
             json!([["by_country"]]),
         ),
         (
-            "select (select n.nspname from pg_namespace n where n.oid = relnamespace) from pg_class where relname = 'clicks'",
+            "select (select n.nspname from pg_namespace n where n.oid = relnamespace) from pg_class where relname = \
+             'clicks'",
             json!([["public"]]),
         ),
         ("select (select n.nspname from pg_namespace n where n.oid < c.oid) from pg_class c", json!("0A000")),
@@ -396,7 +403,8 @@ fn words_of_postgresql_are_right_or_refused() {
         ("select arrow_cast(2147483647, 'Date32')", json!("22008")),
         ("select arrow_cast(9223372036854775807, 'Duration(Second)')", json!("22008")),
         (
-            "select data_type, udt_name from information_schema.columns where table_name = 'clicks_minute' and column_name = 'window_start'",
+            "select data_type, udt_name from information_schema.columns where table_name = 'clicks_minute' and \
+             column_name = 'window_start'",
             json!([["timestamp with time zone", "timestamptz"]]),
         ),
         ("select min(ordinal_position) from information_schema.columns where table_name = 'clicks'", json!([[1]])),
