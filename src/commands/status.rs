@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ::ingest::kafka::ends;
-use anyhow::anyhow;
 use chrono::{DateTime, SecondsFormat, Utc};
 use lake_schemas::commit::{Partitions, TableView, Version};
 use lake_schemas::pins::{self, Damaged, Pin, Pins};
@@ -16,6 +15,7 @@ use lake_schemas::{Cut, Lake, LakeError, Table, TopicPartition};
 use query::output::visible;
 use serde::Serialize;
 
+use super::pins::all_can_be_read;
 use super::{kafka, now};
 use crate::arguments::{self, StatusFormat};
 use crate::drawing::age;
@@ -148,12 +148,7 @@ pub async fn run(lake: &str, command: arguments::Status) -> anyhow::Result<()> {
         StatusFormat::Table => report::print_text(&status.to_string())?,
         StatusFormat::Json => report::print_bytes(format!("{}\n", serde_json::to_string(&status)?).as_bytes())?,
     }
-    // Everything else is told by now. It is data that failed, and not this program that refused to start.
-    match damaged.as_slice() {
-        [] => Ok(()),
-        [one] => Err(anyhow!("{}", one.refused())),
-        [first, others @ ..] => Err(anyhow!("{}; so it is with {} more", first.refused(), others.len())),
-    }
+    all_can_be_read(&damaged)
 }
 
 /// The topics that are over, and whether all are.

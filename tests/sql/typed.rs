@@ -295,6 +295,12 @@ fn status_tells_everything_beside_pins_that_cannot_be_read() {
         assert!(table.lines().any(|said| said.starts_with(line)), "{table}");
     }
     assert!(table.lines().any(|line| line.starts_with("pin              the pin broken") && line.contains(way_out)));
+    let output = clicklake(&["pins", "--format", "csv", "--lake", &typed.lake]);
+    assert_eq!(output.status.code(), Some(3));
+    let listed = String::from_utf8(output.stdout).expect("UTF-8");
+    for line in ["whole,clicks_minute,1,,kept", "broken,,,,damaged"] {
+        assert!(listed.lines().any(|said| said == line), "{listed}");
+    }
     std::fs::write(pins.join("empty.json"), "").expect("a disk");
     let object: Value = serde_json::from_str(&status("json", &[way_out, "1 more"])).expect("an object");
     let pins =
