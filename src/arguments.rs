@@ -206,7 +206,8 @@ pub struct Generate {
 #[derive(Debug, Args)]
 pub struct Running {
     /// How long a click waits at most before its commit begins
-    #[arg(long, env = "CLICKLAKE_COMMIT_INTERVAL", default_value = "5s", value_name = "DURATION", value_parser = duration)]
+    #[arg(long, env = "CLICKLAKE_COMMIT_INTERVAL", default_value = "5s", value_name = "DURATION",
+          value_parser = duration)]
     pub commit_interval: Duration,
     /// Reads what was there at the start, commits, and stops
     #[arg(long, env = "CLICKLAKE_UNTIL_CAUGHT_UP", value_parser = switch())]
@@ -228,9 +229,8 @@ pub struct Ingest {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:  clicklake aggregate --bootstrap-servers localhost:9092 --lake s3://bucket/lake --dimensions country"
-)]
+#[command(after_help = "Example:  clicklake aggregate --bootstrap-servers localhost:9092 --lake s3://bucket/lake \
+                  --dimensions country")]
 pub struct Aggregate {
     #[command(flatten)]
     pub kafka: Kafka,
@@ -265,7 +265,8 @@ pub struct Settings {
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:  clicklake backfill --into by_country --dimensions country\n          clicklake backfill --replace --from 2026-03-07 --to 2026-03-08 --dry-run",
+    after_help = "Example:  clicklake backfill --into by_country --dimensions country\n          \
+                  clicklake backfill --replace --from 2026-03-07 --to 2026-03-08 --dry-run",
     group = ArgGroup::new("target").required(true)
 )]
 pub struct Backfill {
@@ -287,7 +288,8 @@ pub struct Backfill {
     #[arg(long, env = "CLICKLAKE_PARALLELISM", value_name = "N", value_parser = number)]
     pub parallelism: Option<NonZeroUsize>,
     /// How long the raw table is waited for, if it is behind clicks_minute
-    #[arg(long, env = "CLICKLAKE_WAIT", default_value = "60s", value_name = "DURATION", value_parser = duration_or_zero)]
+    #[arg(long, env = "CLICKLAKE_WAIT", default_value = "60s", value_name = "DURATION",
+          value_parser = duration_or_zero)]
     pub wait: Duration,
 }
 

@@ -97,8 +97,8 @@ async fn ids_of(lake: &Lake, rows: &RecordBatch, row: usize) -> Vec<String> {
     let (topic, ad) = (rows["topic"].as_string::<i32>().value(row), rows["ad_id"].as_string::<i32>().value(row));
     let window = rows["window_start"].as_primitive::<TimestampMicrosecondType>().value(row);
     let sql = format!(
-        "topic = '{topic}' and kafka_partition = {partition} and ad_id = '{ad}' and kafka_offset >= {} and kafka_offset < {} \
-         and date_trunc('minute', event_time) = to_timestamp_micros({window})",
+        "topic = '{topic}' and kafka_partition = {partition} and ad_id = '{ad}' and kafka_offset >= {} and \
+         kafka_offset < {} and date_trunc('minute', event_time) = to_timestamp_micros({window})",
         number("offset_first"),
         number("offset_next")
     );

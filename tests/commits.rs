@@ -472,3 +472,23 @@ fn only_files_of_a_commit_that_was_never_put_are_discarded() {
         assert!(!is_there(&never).await && is_there(&put).await);
     });
 }
+
+#[test]
+fn who_reads_looks_once_whether_all_that_has_come_is_of_the_table_that_is_known() {
+    simulate(async {
+        let store = memory();
+        let mut writer = open(&store).await;
+        let counted = FaultStore::new(Arc::clone(&store), Box::new(|_| Fault::None));
+        let reader = TableLog::find_to_read(&lake_on(Arc::new(counted.clone())), Table::Clicks).await;
+        let mut reader = reader.expect("the store works").expect("it is there");
+        for next in 1..=20 {
+            assert!(matches!(advance(&mut writer, 0, next * 10).await, Outcome::Committed(_)));
+        }
+        let before = counted.operations();
+        reader.refresh().await.expect("the store works");
+        assert_eq!(reader.version(), writer.version());
+        // An entry each, the one that is not there yet, and looks that do not become more with them.
+        let operations = counted.operations() - before;
+        assert!(operations < 25, "{operations} operations for 20 entries");
+    });
+}

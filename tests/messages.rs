@@ -115,7 +115,11 @@ fn null_is_absent() {
 
 #[test]
 fn unknown_members_are_kept_compact() {
-    let extra = event("{\"ad_id\":\"a\", \"z\" : [1 , 2.50e400, {\"k\" :null}],\n\"timestamp\":\"2026-03-07T12:00:00Z\", \"s\":\"\\ud800 x\"}").extra;
+    let extra = event(
+        "{\"ad_id\":\"a\", \"z\" : [1 , 2.50e400, {\"k\" :null}],\n\"timestamp\":\"2026-03-07T12:00:00Z\", \
+         \"s\":\"\\ud800 x\"}",
+    )
+    .extra;
     assert_eq!(extra.as_deref(), Some("{\"z\":[1,2.50e400,{\"k\":null}],\"s\":\"\\ud800 x\"}"));
 }
 
@@ -226,7 +230,10 @@ proptest! {
 
     #[test]
     fn near_misses_of_json_are_one_row_each(
-        text in r#"\{("(ad_id|timestamp|event_time|click_id|cost_micros|x)":("a"|1772884800000|"2026-03-07T12:00:00Z"|null|-1|\[\]|\{\}|1e999|"\\ud800"|true),? ?){0,6}\}?"#
+        text in concat!(
+            r#"\{("(ad_id|timestamp|event_time|click_id|cost_micros|x)":"#,
+            r#"("a"|1772884800000|"2026-03-07T12:00:00Z"|null|-1|\[\]|\{\}|1e999|"\\ud800"|true),? ?){0,6}\}?"#
+        )
     ) {
         let (events, rejected) = rows(Some(text.as_bytes()));
         prop_assert_eq!(events + rejected.len(), 1);

@@ -120,7 +120,8 @@ fn a_sum_that_64_bits_do_not_hold_is_an_error_that_names_the_ad_and_nobody_elses
         ] {
             assert_eq!(said(&["sql", sql], &path)[0]["c"], json!(7), "{sql}");
         }
-        let sql = "select cast(sum(cast(cost_micros as decimal(38, 0))) as varchar) as c from clicks_minute where ad_id = 'big'";
+        let sql = "select cast(sum(cast(cost_micros as decimal(38, 0))) as varchar) as c from clicks_minute \
+                   where ad_id = 'big'";
         assert_eq!(said(&["sql", sql], &path)[0]["c"], json!(exact));
     }
     // What is rolled up is the same in each table.

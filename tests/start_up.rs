@@ -116,6 +116,8 @@ fn bad_flags_are_usage_errors() {
         &["aggregate", "--bootstrap-servers", NOBODY, "--memory-limit", "much"],
         &["verify", "--from", "2026-03-07T12:00:30Z"],
         &["verify", "--from", "yesterday"],
+        &["verify", "--from", "2016-12-31T23:59:60Z"],
+        &["total", "--as-of", "2016-12-31T23:59:60Z"],
         &["fly"],
     ] {
         let output = clicklake(arguments);

@@ -113,7 +113,8 @@ impl fmt::Display for Done {
             ),
             Self::SortedOut { table, version, files: (before, after), took } => write!(
                 f,
-                "{table} version {version}: {before} files of another program sorted into {after}, each of one partition; {}",
+                "{table} version {version}: {before} files of another program sorted into {after}, each of one \
+                 partition; {}",
                 seconds(*took)
             ),
             Self::Checkpointed { table, version, took } => {

@@ -230,8 +230,8 @@ impl Requested {
         };
         if !parameters.has_bounds() {
             return Err(Invalid(format!(
-                "{table}: --out-of-orderness, --allowed-lateness and --dedup-horizon together are more than 49 days, for \
-                 which no state is kept; take less"
+                "{table}: --out-of-orderness, --allowed-lateness and --dedup-horizon together are more than 49 days, \
+                 for which no state is kept; take less"
             )));
         }
         let mut twice = parameters.dimensions.iter().enumerate();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
 const MICROS_PER_MILLI: i64 = 1_000;
+const NANOS_PER_SECOND: u32 = 1_000_000_000;
 const MILLIS_PER_DAY: i64 = 86_400_000;
 
 /// 2000-01-01T00:00:00Z. Nothing that this system bills is older; what says so has a broken clock.
@@ -17,10 +18,17 @@ const EVENT_MILLIS_MIN: i64 = 946_684_800_000;
 /// The last millisecond of the year 9999: RFC 3339 can say no later time, and readers of Delta tables differ beyond it.
 const MILLIS_MAX: i64 = 253_402_300_799_999;
 
-/// A time as people write it: RFC 3339, or a day, which begins at midnight UTC.
+/// A time as people write it: RFC 3339, or a day, which begins at midnight UTC. A leap second is none: it would be
+/// taken for the second behind it, and so for a whole minute.
 pub fn written(text: &str) -> Option<DateTime<Utc>> {
     let day = || Some(text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
-    DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(day)
+    let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(day);
+    time.filter(|time| !is_leap_second(time))
+}
+
+/// Whether a time lies in a leap second. Its nanoseconds are counted on from the second before it.
+pub fn is_leap_second(time: &DateTime<Utc>) -> bool {
+    time.timestamp_subsec_nanos() >= NANOS_PER_SECOND
 }
 
 /// The longest stretch of time that people may write, 1,000 years of 365.25 days: it can be added to the time now.
@@ -175,6 +183,18 @@ mod tests {
         let day = |millis| LogDate::of(LogTime::from_millis(millis)).to_string();
         assert_eq!(day(1_772_841_599_999), "2026-03-06");
         assert_eq!(day(1_772_841_600_000), "2026-03-07");
+    }
+
+    #[test]
+    fn a_leap_second_is_no_time_that_people_write() {
+        for text in
+            ["2016-12-31T23:59:60Z", "2016-12-31T23:59:60.5Z", "2017-01-01T00:59:60+01:00", "2026-03-07T06:00:60Z"]
+        {
+            assert_eq!(written(text), None, "{text}");
+        }
+        for text in ["2016-12-31T23:59:59.999999999Z", "2017-01-01T00:00:00Z", "2017-01-01"] {
+            assert!(written(text).is_some(), "{text}");
+        }
     }
 
     #[test]

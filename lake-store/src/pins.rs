@@ -131,7 +131,8 @@ impl Damaged {
     pub fn refused(&self) -> LakeError {
         let name = self.name.as_str();
         LakeError::Refused(format!(
-            "the pin {name} cannot be read: {} is empty or damaged; `clicklake unpin {name}` removes it, then pin again",
+            "the pin {name} cannot be read: {} is empty or damaged; `clicklake unpin {name}` removes it, then pin \
+             again",
             path_of(self.name)
         ))
     }

@@ -106,9 +106,9 @@ impl Topic {
 /// That a raw table has a file which cannot be read partition by partition.
 pub(crate) fn not_of_one_partition(table: Table, path: &str) -> LakeError {
     LakeError::Refused(format!(
-        "{table}: the file {path} is not of one topic and partition, by its statistics, so its rows cannot be read in the \
-         order of the log; another program wrote it (OPTIMIZE, DELETE, UPDATE and MERGE put rows of several partitions \
-         together): run `clicklake compact`, which puts them apart again"
+        "{table}: the file {path} is not of one topic and partition, by its statistics, so its rows cannot be read in \
+         the order of the log; another program wrote it (OPTIMIZE, DELETE, UPDATE and MERGE put rows of several \
+         partitions together): run `clicklake compact`, which puts them apart again"
     ))
 }
 
@@ -119,7 +119,11 @@ mod tests {
     use super::*;
 
     fn stated(topics: (&str, &str), partitions: (i64, i64)) -> Option<RawFile> {
-        let of = |topic: &str, partition: i64, offset: i64| json!({ "topic": topic, "kafka_partition": partition, "kafka_offset": offset });
+        let of = |topic: &str, partition: i64, offset: i64| {
+            json!({
+                "topic": topic, "kafka_partition": partition, "kafka_offset": offset
+            })
+        };
         let (min, max) = (of(topics.0, partitions.0, 5), of(topics.1, partitions.1, 9));
         let statistics = json!({ "numRecords": 5, "minValues": min, "maxValues": max }).to_string();
         RawFile::stated("log_date=2026-03-07/a.parquet", 1, &statistics)

@@ -73,8 +73,8 @@ async fn damage(store: &dyn ObjectStore, table: Table, file: &Add, path: &Path) 
     let (found, size) = (store.head(path).await.ok()?.size, file.size.unsigned_abs());
     let why = || {
         format!(
-            "{table}: the file {} has {found} bytes, not the {size} that the log names: it was damaged, perhaps by a power \
-             loss; {}",
+            "{table}: the file {} has {found} bytes, not the {size} that the log names: it was damaged, perhaps by a \
+             power loss; {}",
             file.path,
             way_out(table)
         )

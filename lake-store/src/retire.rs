@@ -109,8 +109,8 @@ fn to(minutes: &TableLog, of: &TopicPartition, value: i64) -> Move {
 /// Refuses a topic of which there are clicks that are not in the minutes: nobody would count them any more.
 fn all_is_counted(topic: &str, of_topic: &[(TopicPartition, Stand)], clicks: Option<&TableView>) -> Result<()> {
     let way_out = format!(
-        "let `clicklake aggregate --topic {topic} --until-caught-up` finish it; if its log is gone, count what clicks has, by \
-         `clicklake backfill --into NAME` and `clicklake promote NAME`"
+        "let `clicklake aggregate --topic {topic} --until-caught-up` finish it; if its log is gone, count what clicks \
+         has, by `clicklake backfill --into NAME` and `clicklake promote NAME`"
     );
     let raw = clicks.map(TableView::stands).unwrap_or_default();
     let counted = |of: &TopicPartition| of_topic.iter().find(|(known, _)| known == of).map(|(_, stand)| *stand);

@@ -93,7 +93,8 @@ pub fn way_out(table: Table) -> &'static str {
     match table {
         Table::Clicks | Table::ClicksRejected => "put back a copy of it, which a bucket with versions has",
         Table::ClicksMinute | Table::Shadow(_) => {
-            "put back a copy of it, or count again: `clicklake backfill --into` another table, then `clicklake promote` it"
+            "put back a copy of it, or count again: `clicklake backfill --into` another table, then `clicklake \
+             promote` it"
         }
         Table::ClicksHourly | Table::ClicksDaily => {
             "put back a copy of it, or remove the folder of the table: `clicklake compact` makes it again"

@@ -222,9 +222,8 @@ pub struct Man {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:  clicklake status\n           clicklake status --bootstrap-servers localhost:9092 --format json"
-)]
+#[command(after_help = "Examples:  clicklake status\n           \
+                  clicklake status --bootstrap-servers localhost:9092 --format json")]
 pub struct Status {
     /// Where Kafka is, host:port[,…]; without it, nothing is said of what the tables lack of the topic
     #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
@@ -283,9 +282,9 @@ pub enum Format {
 }
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:  clicklake sql                      (type \\? for help)\n           clicklake sql \"select count(*) from clicks VERSION AS OF 412\"\n           clicklake sql -f report.sql --format csv > report.csv"
-)]
+#[command(after_help = "Examples:  clicklake sql                      (type \\? for help)\n           \
+                  clicklake sql \"select count(*) from clicks VERSION AS OF 412\"\n           \
+                  clicklake sql -f report.sql --format csv > report.csv")]
 pub struct Sql {
     /// The statements; without any, and without -c and -f, those of standard input, or typed
     #[arg(value_name = "SQL", conflicts_with_all = ["commands", "files"])]

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use anyhow::anyhow;
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
 use chrono::{DateTime, SecondsFormat, Utc};
 use lake_schemas::table::timestamp;
-use lake_store::pins::{self, Pin, Pinned};
+use lake_store::pins::{self, Damaged, Pin, PinName, Pinned, Pins};
 use lake_store::{Lake, LakeError};
 
 use super::now;
@@ -46,20 +47,36 @@ pub async fn unpin(lake: &str, command: arguments::Unpin) -> anyhow::Result<()> 
 
 pub async fn list(lake: &str, command: arguments::Pins) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
-    let found = pins::pins(&lake).await?;
-    let expires = found.iter().map(|pin| pin.expires.map(|time| time.timestamp_micros()));
+    let Pins { pins, damaged } = pins::all(&lake).await?;
+    let expires = pins.iter().map(|pin| pin.expires.map(|time| time.timestamp_micros()));
+    let expires = expires.chain(damaged.iter().map(|_| None));
     let expires = expires.collect::<TimestampMicrosecondArray>().with_data_type(timestamp());
     let now = now();
+    let names = pins.iter().map(|pin| &pin.name).chain(damaged.iter().map(|pin| &pin.name));
+    let tables = pins.iter().map(|pin| Some(&pin.table)).chain(damaged.iter().map(|pin| pin.table.as_ref()));
+    let versions = pins.iter().map(|pin| Some(pin.version)).chain(damaged.iter().map(|_| None));
     let state = |pin: &Pin| if pin.holds(now) { "kept" } else { "expired" };
+    let states = pins.iter().map(state).chain(damaged.iter().map(|_| "damaged"));
     let columns: Vec<(&str, ArrayRef)> = vec![
-        ("name", Arc::new(StringArray::from_iter_values(found.iter().map(|pin| pin.name.as_str())))),
-        ("table", Arc::new(StringArray::from_iter_values(found.iter().map(|pin| &pin.table)))),
-        ("version", Arc::new(UInt64Array::from_iter_values(found.iter().map(|pin| pin.version)))),
+        ("name", Arc::new(StringArray::from_iter_values(names.map(PinName::as_str)))),
+        ("table", Arc::new(tables.collect::<StringArray>())),
+        ("version", Arc::new(versions.collect::<UInt64Array>())),
         ("expires", Arc::new(expires)),
-        ("state", Arc::new(StringArray::from_iter_values(found.iter().map(state)))),
+        ("state", Arc::new(StringArray::from_iter_values(states))),
     ];
     let rows = RecordBatch::try_from_iter(columns)?;
-    report::show(&[rows], &command.report, &lake, |rows| with_ages(rows, "expires", now))
+    report::show(&[rows], &command.report, &lake, |rows| with_ages(rows, "expires", now))?;
+    all_can_be_read(&damaged)
+}
+
+/// Fails if pins are damaged, after everything else has been told. It is data that failed, and not this program that
+/// refused to start.
+pub fn all_can_be_read(damaged: &[Damaged]) -> anyhow::Result<()> {
+    match damaged {
+        [] => Ok(()),
+        [one] => Err(anyhow!("{}", one.refused())),
+        [first, others @ ..] => Err(anyhow!("{}; so it is with {} more", first.refused(), others.len())),
+    }
 }
 
 fn until(expires: Option<DateTime<Utc>>) -> String {

@@ -12,10 +12,12 @@ use lake_schemas::stand::rolled_up_from;
 use lake_schemas::table::Version;
 use lake_schemas::{Cut, Table, TopicPartition};
 use lake_store::commit::{Partitions, TableView};
-use lake_store::{Lake, LakeError, pins};
+use lake_store::pins::{self, Damaged, Pin, Pins};
+use lake_store::{Lake, LakeError};
 use query::output::visible;
 use serde::Serialize;
 
+use super::pins::all_can_be_read;
 use super::{kafka, now};
 use crate::arguments::{self, StatusFormat};
 use crate::drawing::age;
@@ -93,10 +95,40 @@ struct Change {
 #[derive(Debug, Serialize)]
 struct PinOf {
     name: String,
-    table: String,
-    version: Version,
+    /// Of a damaged pin, only if that can still be told.
+    table: Option<String>,
+    /// `None`: the pin is damaged.
+    version: Option<Version>,
     expires: Option<String>,
+    /// Whether it keeps anything. A damaged pin does: nothing is cleaned up past it.
     holds: bool,
+    /// Why it cannot be read, and what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<String>,
+}
+
+impl PinOf {
+    fn known(pin: &Pin, now: DateTime<Utc>) -> Self {
+        Self {
+            name: pin.name.as_str().to_owned(),
+            table: Some(pin.table.clone()),
+            version: Some(pin.version),
+            expires: pin.expires.map(written),
+            holds: pin.holds(now),
+            refused: None,
+        }
+    }
+
+    fn damaged(pin: &Damaged) -> Self {
+        Self {
+            name: pin.name.as_str().to_owned(),
+            table: pin.table.clone(),
+            version: None,
+            expires: None,
+            holds: true,
+            refused: Some(pin.refused().to_string()),
+        }
+    }
 }
 
 pub async fn run(lake: &str, command: arguments::Status) -> anyhow::Result<()> {
@@ -107,23 +139,18 @@ pub async fn run(lake: &str, command: arguments::Status) -> anyhow::Result<()> {
         return Err(LakeError::Refused(why).into());
     }
     let now = now();
-    let pin = |pin: &pins::Pin| PinOf {
-        name: pin.name.as_str().to_owned(),
-        table: pin.table.clone(),
-        version: pin.version,
-        expires: pin.expires.map(written),
-        holds: pin.holds(now),
-    };
-    let pins = pins::pins(&lake).await?.iter().map(pin).collect();
+    let Pins { pins, damaged } = pins::all(&lake).await?;
+    let pins = pins.iter().map(|pin| PinOf::known(pin, now)).chain(damaged.iter().map(PinOf::damaged)).collect();
     let at = written(now);
     let complete_until = partitions.complete_until();
     let complete_until = complete_until.and_then(|until| DateTime::from_timestamp_millis(until.millis())).map(written);
     let (retired, is_over) = retired(&partitions);
     let status = Status { lake: lake.url().to_string(), at, tables, complete_until, retired, pins, is_over, now };
     match command.format {
-        StatusFormat::Table => report::print_text(&status.to_string()),
-        StatusFormat::Json => report::print_bytes(format!("{}\n", serde_json::to_string(&status)?).as_bytes()),
+        StatusFormat::Table => report::print_text(&status.to_string())?,
+        StatusFormat::Json => report::print_bytes(format!("{}\n", serde_json::to_string(&status)?).as_bytes())?,
     }
+    all_can_be_read(&damaged)
 }
 
 /// The topics that are over, and whether all are.
@@ -237,18 +264,28 @@ impl fmt::Display for Status {
             write!(f, "\n{:<16} {}{more}", "retired", visible(&shown.join(", ")))?;
         }
         for pin in &self.pins {
-            let state = match (&pin.expires, pin.holds) {
-                (_, false) => "expired".to_owned(),
-                (Some(time), true) => format!("kept until {time}"),
-                (None, true) => "kept".to_owned(),
-            };
-            write!(f, "\n{:<16} {}: version {} of {}, {state}", "pin", pin.name, pin.version, pin.table)?;
+            write!(f, "\n{:<16} {pin}", "pin")?;
         }
         let changes = self.tables.iter().flat_map(|of| &of.changed_by_others);
         for change in changes {
             write!(f, "\n{:<16} {}", "by others", visible(&change.said))?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for PinOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(why) = &self.refused {
+            return f.write_str(&visible(why));
+        }
+        let state = match (&self.expires, self.holds) {
+            (_, false) => "expired".to_owned(),
+            (Some(time), true) => format!("kept until {time}"),
+            (None, true) => "kept".to_owned(),
+        };
+        let (version, table) = (self.version.unwrap_or_default(), self.table.as_deref().unwrap_or_default());
+        write!(f, "{}: version {version} of {table}, {state}", self.name)
     }
 }
 

@@ -96,8 +96,8 @@ impl Operator for AggregatePartition {
         let time = |millis| EventTime::from_millis(millis).map_or_else(|| format!("{millis} ms"), |at| at.to_string());
         let replayed = replayed_ms.map_or_else(|| "no watermark".to_owned(), time);
         Some(format!(
-            "{}: {}: what clicks has below the cut comes to {replayed}, and the watermark that was recorded is {}: another \
-             program has deleted clicks, or changed them; counting goes on from what was recorded, and \
+            "{}: {}: what clicks has below the cut comes to {replayed}, and the watermark that was recorded is {}: \
+             another program has deleted clicks, or changed them; counting goes on from what was recorded, and \
              `clicklake verify` says where the counts differ from what is left",
             self.table,
             self.partition,

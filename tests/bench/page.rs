@@ -113,7 +113,8 @@ const BOUNDED: [(&str, &str); 34] = [
     ("/live/ingest_every_5s/cpu_seconds_a_million_at_1000", "the same at 1,000 a second"),
     (
         "/live/ingest_every_1s/visible_p99_ms",
-        "milliseconds from Kafka's acknowledgement to the version of `clicks` that has it, 99 of 100, a commit every second",
+        "milliseconds from Kafka's acknowledgement to the version of `clicks` that has it, 99 of 100, a commit every \
+         second",
     ),
     ("/live/ingest_every_5s/visible_p99_ms", "the same with a commit every 5 s"),
     (
@@ -186,9 +187,10 @@ fn page(machine: &Value, rows: &str, charts: &str) -> String {
     let of = |name: &str| machine[name].as_str().unwrap_or("unknown").to_owned();
     let (processors, memory) = (&machine["processors"], &machine["memory_gb"]);
     format!(
-        "# Figures\n\nWritten by `.ci/long figures`: commit {}, {}, {} with {processors} processors and {memory} GB. The \
-         same as [JSON](figures.json).\n\nMachines are shared and noisy: what is compared was measured in one run, and \
-         ratios say more than times.\n\n| figure | measured | aim | met |\n|---|---|---|---|\n{rows}\n{REMARKS}{charts}",
+        "# Figures\n\nWritten by `.ci/long figures`: commit {}, {}, {} with {processors} processors and {memory} GB. \
+         The same as [JSON](figures.json).\n\nMachines are shared and noisy: what is compared was measured in one run, \
+         and ratios say more than times.\n\n\
+         | figure | measured | aim | met |\n|---|---|---|---|\n{rows}\n{REMARKS}{charts}",
         of("commit"),
         of("date"),
         of("model"),

@@ -116,7 +116,9 @@ impl Engine {
     async fn protocol(&mut self, with_feature: bool) -> Done {
         let features = json!(["deletionVectors"]);
         let protocol = if with_feature {
-            json!({ "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features })
+            json!({
+                "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features
+            })
         } else {
             json!({ "minReaderVersion": 1, "minWriterVersion": 2 })
         };

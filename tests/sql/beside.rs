@@ -15,7 +15,8 @@ const LAWS: [&str; 5] = [
     "select (select count(*) from clicks) = (select count(kafka_offset) from clicks)",
     "select (select sum(clicks) from clicks_minute) = (select sum(clicks) from totals(null, null))",
     "select (select sum(clicks) from clicks_minute) = (select sum(clicks) from series(null, null, 'hour'))",
-    "select (select count(*) from clicks_minute a) = (select count(*) from clicks_minute a join (select distinct pane from clicks_minute) b on a.pane = b.pane)",
+    "select (select count(*) from clicks_minute a) = (select count(*) from clicks_minute a join (select distinct pane \
+     from clicks_minute) b on a.pane = b.pane)",
     // What is rolled up is what the minutes were then, or what came since and was put in their place.
     "select (select count(*) from clicks_hourly) >= (select count(*) from clicks_hourly where clicks < 0)",
 ];

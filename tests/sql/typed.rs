@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use lake_store::Lake;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::world;
@@ -65,7 +66,10 @@ fn statements_come_from_arguments_files_and_a_pipe() {
     let some = typed.prints(&["sql", "select kafka_offset from clicks", "--maxrows", "2"]);
     assert!(some.contains("| .") && some.lines().count() == 9, "{some}");
     assert_eq!(typed.prints(&["sql", count]), table, "results only");
-    let script = typed.file("a.sql", &format!("#!/usr/bin/env clicklake\n-- a comment; with a semicolon\ncreate view was as {count};\n\nselect n\nfrom was;"));
+    let script = format!(
+        "#!/usr/bin/env clicklake\n-- a comment; with a semicolon\ncreate view was as {count};\n\nselect n\nfrom was;"
+    );
+    let script = typed.file("a.sql", &script);
     assert_eq!(typed.prints(&["sql", "-f", script.to_str().expect("UTF-8"), "--format", "csv"]), "n\n3\n");
     let mut piped = Command::new(env!("CARGO_BIN_EXE_clicklake"));
     piped.args(["sql", "--format", "csv", "--lake", &typed.lake]).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -270,6 +274,42 @@ fn a_value_that_cannot_be_written_is_an_error_and_no_cell() {
     for format in ["json", "nd-json"] {
         fails(&["sql", zero, "--format", format, "--lake", &typed.lake], 3, &["column v", "no form in JSON"]);
     }
+}
+
+#[test]
+fn status_tells_everything_beside_pins_that_cannot_be_read() {
+    let typed = Typed::new();
+    typed.prints(&["pin", "whole", "--version", "1"]);
+    let pins = Path::new(&typed.lake).join("_clicklake/pins");
+    std::fs::write(pins.join("broken.json"), "{\"table\":\"clicks_minute\"").expect("a disk");
+    let status = |format: &str, words: &[&str]| {
+        let output = clicklake(&["status", "--format", format, "--lake", &typed.lake]);
+        assert_eq!(output.status.code(), Some(3));
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(words.iter().all(|word| the_error(&said).contains(word)), "{said}");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let way_out = "`clicklake unpin broken` removes it";
+    let table = status("table", &["the pin broken", way_out]);
+    for line in ["clicks_minute    version 3", "pin              whole: version 1 of clicks_minute, kept"] {
+        assert!(table.lines().any(|said| said.starts_with(line)), "{table}");
+    }
+    assert!(table.lines().any(|line| line.starts_with("pin              the pin broken") && line.contains(way_out)));
+    let output = clicklake(&["pins", "--format", "csv", "--lake", &typed.lake]);
+    assert_eq!(output.status.code(), Some(3));
+    let listed = String::from_utf8(output.stdout).expect("UTF-8");
+    for line in ["whole,clicks_minute,1,,kept", "broken,,,,damaged"] {
+        assert!(listed.lines().any(|said| said == line), "{listed}");
+    }
+    std::fs::write(pins.join("empty.json"), "").expect("a disk");
+    let object: Value = serde_json::from_str(&status("json", &[way_out, "1 more"])).expect("an object");
+    let pins =
+        object["pins"].as_array().expect("pins").iter().map(|pin| (&pin["name"], &pin["version"], &pin["holds"]));
+    let (held, none) = (json!(true), Value::Null);
+    assert_eq!(
+        pins.collect::<Vec<_>>(),
+        [(&json!("whole"), &json!(1), &held), (&json!("broken"), &none, &held), (&json!("empty"), &none, &held)]
+    );
 }
 
 #[test]

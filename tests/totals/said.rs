@@ -86,7 +86,8 @@ fn times_of_sql_are_bounds_too() {
             "date '2026-03-30', date '2026-04-01'",
             "timestamp '2026-03-30 00:00:00', timestamp '2026-04-01 00:00:00'",
             "'2026-03-30T02:00:00+02:00', date '2026-03-31' + interval '1 day'",
-            "to_timestamp_millis(1774828800000), arrow_cast('2026-04-01T00:00:00Z', 'Timestamp(Second, Some(\"UTC\"))')",
+            "to_timestamp_millis(1774828800000), arrow_cast('2026-04-01T00:00:00Z', 'Timestamp(Second, \
+             Some(\"UTC\"))')",
         ] {
             assert_eq!(rows(bounds).await, texts, "{bounds}");
         }

@@ -36,7 +36,11 @@ mod tests {
     const NOON_MS: i64 = 1_772_884_800_000;
 
     fn file(partition: i32, last: &str) -> RawFile {
-        let bounds = |offset: i64, time: &str| json!({ "topic": "clicks", "kafka_partition": partition, "kafka_offset": offset, "event_time": time });
+        let bounds = |offset: i64, time: &str| {
+            json!({
+                "topic": "clicks", "kafka_partition": partition, "kafka_offset": offset, "event_time": time
+            })
+        };
         let stats = json!({
             "numRecords": 10, "minValues": bounds(0, "2026-03-07T11:00:00.000Z"), "maxValues": bounds(9, last)
         });

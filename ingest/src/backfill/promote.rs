@@ -195,8 +195,8 @@ impl Promote<'_> {
             }
         }
         let why = format!(
-            "{table} was not promoted: other commits were first, {TRIES_MAX} times; try again, or stop aggregate for as \
-             long as it takes"
+            "{table} was not promoted: other commits were first, {TRIES_MAX} times; try again, or stop aggregate for \
+             as long as it takes"
         );
         Err(LakeError::Refused(why).into())
     }
@@ -214,8 +214,8 @@ impl Promote<'_> {
                     return Err(error);
                 }
                 // The pin stays: if it happened, it can be undone.
-                let what = "it is not known whether clicks_minute was promoted; `clicklake history clicks_minute` tells, \
-                            and `clicklake promote --undo` takes it back";
+                let what = "it is not known whether clicks_minute was promoted; `clicklake history clicks_minute` \
+                            tells, and `clicklake promote --undo` takes it back";
                 return Err(LakeError::store(what, error));
             }
         }
@@ -242,7 +242,8 @@ impl Promote<'_> {
             let stand = shadow.stand(of);
             if stand.cut != Some(until) || stand.drained != Some(until) {
                 let why = format!(
-                    "{table} is not complete: of {of} it lacks something below {until}; run backfill --into {table} again"
+                    "{table} is not complete: of {of} it lacks something below {until}; run backfill --into {table} \
+                     again"
                 );
                 return Err(LakeError::Refused(why).into());
             }
@@ -298,8 +299,8 @@ impl Promote<'_> {
             let Some((of, stand)) = behind else { return Ok(true) };
             if Instant::now() >= deadline {
                 return Err(LakeError::Refused(format!(
-                    "clicks is behind clicks_minute, so that not all could be counted again: of {of} it has what is below \
-                     {}, clicks_minute what is below {}; let `clicklake ingest` catch up",
+                    "clicks is behind clicks_minute, so that not all could be counted again: of {of} it has what is \
+                     below {}, clicks_minute what is below {}; let `clicklake ingest` catch up",
                     raw.stand(of).cut.unwrap_or(0),
                     stand.cut.unwrap_or(0)
                 ))
@@ -394,7 +395,8 @@ fn knows_all(content: &Content, minutes: &TableLog) -> Result<(), LakeError> {
     let unknown = minutes.stands().into_keys().find(|of| !content.stands.contains_key(of));
     let why = |of| {
         format!(
-            "{} does not know of {of}, which clicks_minute counts by now; make another by backfill --into, and promote that",
+            "{} does not know of {of}, which clicks_minute counts by now; make another by backfill --into, and promote \
+             that",
             content.name
         )
     };

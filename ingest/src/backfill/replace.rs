@@ -149,8 +149,8 @@ impl Replace<'_> {
             let Some((of, next)) = until.iter().find(|(of, next)| cut(of) < Some(**next)) else { break };
             if raw_cut.is_some() || Instant::now() >= deadline {
                 return Err(LakeError::Refused(format!(
-                    "clicks is behind clicks_minute: of {of} it has what is below {}, clicks_minute what is below {next}; \
-                     let `clicklake ingest` catch up, or give a longer --wait",
+                    "clicks is behind clicks_minute: of {of} it has what is below {}, clicks_minute what is below \
+                     {next}; let `clicklake ingest` catch up, or give a longer --wait",
                     cut(of).unwrap_or(0)
                 ))
                 .into());

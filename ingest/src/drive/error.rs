@@ -31,8 +31,8 @@ pub enum DriveError {
     },
     /// The limit on memory.
     #[error(
-        "the memory limit is reached: {partitions} partitions hold {used} bytes of {max}, which is --memory-limit less what \
-         restarts need, at most an eighth; start more processes of this group, or raise it; nothing is lost"
+        "the memory limit is reached: {partitions} partitions hold {used} bytes of {max}, which is --memory-limit less \
+         what restarts need, at most an eighth; start more processes of this group, or raise it; nothing is lost"
     )]
     Memory {
         /// How many partitions this process had.

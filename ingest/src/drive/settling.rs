@@ -126,7 +126,10 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             }
             Settled::Fenced { table, app_id, expected, found, partitions } => {
                 self.progress.send_modify(|progress| progress.fenced += 1);
-                warn!(job = self.job.name(), %table, app_id, expected, found, "fenced; going back to where the table stands");
+                warn!(
+                    job = self.job.name(), %table, app_id, expected, found,
+                    "fenced; going back to where the table stands"
+                );
                 if self.fencings.go_on_for_too_long(Instant::now()) {
                     return Err(DriveError::Fenced { table: table.to_string(), app_id, expected, found });
                 }

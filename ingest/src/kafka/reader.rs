@@ -388,8 +388,8 @@ impl Desk {
         });
         lacking.unwrap_or_else(|| {
             SourceError::Refused(format!(
-                "topic {topic}: kafka no longer has the next message of one of its partitions; to go on without what it \
-                 dropped, record the topic under a new name with --topic-as: {error}"
+                "topic {topic}: kafka no longer has the next message of one of its partitions; to go on without what \
+                 it dropped, record the topic under a new name with --topic-as: {error}"
             ))
         })
     }

@@ -125,7 +125,8 @@ pub(super) fn refused(options: &KafkaOptions, code: RDKafkaErrorCode, error: &dy
         }
         Code::GroupAuthorizationFailed => {
             format!(
-                "topic {topic} at {servers}: {error}; allow this user to read as that group, or name another with --group"
+                "topic {topic} at {servers}: {error}; allow this user to read as that group, or name another with \
+                 --group"
             )
         }
         _ => format!("topic {topic} at {servers}: {error}"),

@@ -187,8 +187,8 @@ impl TableLog {
         match otherwise.or_else(|| self.named.otherwise()) {
             None => Ok(live),
             Some(path) => Err(LakeError::Refused(format!(
-                "{table}: another program has named a file {path}, which is not a path below the table's folder: whether \
-                 another path names the same file is not known; write those rows again under new files"
+                "{table}: another program has named a file {path}, which is not a path below the table's folder: \
+                 whether another path names the same file is not known; write those rows again under new files"
             ))),
         }
     }

@@ -10,7 +10,7 @@
 //!                                                            └── no ──▶ another table: nothing known holds
 //! ```
 //!
-//! Who reads asks that before each entry that is followed; who writes, each [`AGE_MAX`].
+//! Who reads asks that of all entries that are followed at once, after they were read; who writes, each [`AGE_MAX`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use chrono::{DateTime, Utc};
 use deltalake::logstore::commit_uri_from_version;
 use futures::future::BoxFuture;
 use lake_schemas::Table;
+use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::load::Loaded;
@@ -29,13 +30,14 @@ use crate::error::{Context, LakeError, Result};
 /// How long it may be ago that an entry was seen. Looking for one again costs two small requests.
 const AGE_MAX: Duration = Duration::from_secs(10);
 
-/// When an entry of a table's log was seen, and how it looked.
+/// When the file of a table's log that tells a version was seen, and how it looked.
 #[derive(Clone, Debug)]
 pub(super) struct Confirmed {
     at: Looked,
     version: Version,
-    /// `None`: the entry was not there when the table was loaded, so nothing tells that table from another.
-    mark: Option<Mark>,
+    /// The entry, or the checkpoint of that version, if entries were cleaned up to it before the table was loaded.
+    path: Path,
+    mark: Mark,
 }
 
 /// What tells an object from another under the same name.
@@ -53,16 +55,12 @@ impl Mark {
 }
 
 impl Confirmed {
-    /// Sees the entry of the version that a table was just loaded at. Fails if it is another than was listed then.
-    pub async fn loaded(table: Table, store: &dyn ObjectStore, loaded: &Loaded) -> Result<Self> {
-        let (at, version) = (Looked::now(), loaded.head.version());
-        let mark = mark(table, store, version).await?;
-        if let (Some(mark), Some(listed)) = (&mark, loaded.entry_bytes)
-            && mark.size != listed
-        {
-            return Err(LakeError::store(format!("{table}: reading its log"), "the table was replaced meanwhile"));
-        }
-        Ok(Self { at, version, mark })
+    /// Sees the file that tells the version that a table was just loaded at; `None` if it is another than was listed
+    /// then.
+    async fn loaded(table: Table, store: &dyn ObjectStore, loaded: &Loaded) -> Result<Option<Self>> {
+        let (at, version, path) = (Looked::now(), loaded.head.version(), loaded.told_by.path.clone());
+        let found = mark(table, store, &path).await?.filter(|mark| mark.size == loaded.told_by.bytes);
+        Ok(found.map(|mark| Self { at, version, path, mark }))
     }
 
     /// Whether it was so long ago that it must be seen again.
@@ -75,19 +73,38 @@ impl Confirmed {
     pub async fn again(&self, table: Table, store: Arc<dyn ObjectStore>, head: Version) -> Result<Option<Self>> {
         let at = Looked::now();
         // Before the one that is known: if that is there afterwards, both are of one table.
-        let newest = if head == self.version { None } else { mark(table, store.as_ref(), head).await? };
-        if !self.is_there(table, store.as_ref()).await? {
-            return Ok(None);
-        }
-        let newest = if head == self.version { self.mark.clone() } else { newest };
-        Ok(newest.map(|mark| Self { at, version: head, mark: Some(mark) }))
+        let newest = if head == self.version {
+            Some(self.clone())
+        } else {
+            let path = commit_uri_from_version(Some(head));
+            let found = mark(table, store.as_ref(), &path).await?;
+            found.map(|mark| Self { at, version: head, path, mark })
+        };
+        let is_there = self.is_there(table, store.as_ref()).await?;
+        Ok(newest.filter(|_| is_there).map(|newest| Self { at, ..newest }))
     }
 
     /// Whether the entry is there as it was.
     pub async fn is_there(&self, table: Table, store: &dyn ObjectStore) -> Result<bool> {
-        let found = mark(table, store, self.version).await?;
-        Ok(found.is_some() && found == self.mark)
+        Ok(mark(table, store, &self.path).await?.as_ref() == Some(&self.mark))
     }
+}
+
+/// What was loaded of a table, once the file that tells its version was seen to be what was listed. If it is not, it
+/// was replaced meanwhile, or the store listed what was there before: the table is then loaded `again`, once.
+pub(super) async fn seen(
+    table: Table,
+    store: &dyn ObjectStore,
+    loaded: Loaded,
+    again: impl Future<Output = Result<Loaded>>,
+) -> Result<(Loaded, Confirmed)> {
+    if let Some(confirmed) = Confirmed::loaded(table, store, &loaded).await? {
+        return Ok((loaded, confirmed));
+    }
+    let loaded = again.await?;
+    let confirmed = Confirmed::loaded(table, store, &loaded).await?;
+    let replaced = || LakeError::store(format!("{table}: reading its log"), "the table was replaced meanwhile");
+    Ok((loaded, confirmed.ok_or_else(replaced)?))
 }
 
 impl TableLog {
@@ -98,11 +115,11 @@ impl TableLog {
     }
 }
 
-/// How the entry of a version looks; `None` if it is not there.
-pub(super) async fn mark(table: Table, store: &dyn ObjectStore, version: Version) -> Result<Option<Mark>> {
-    match store.head(&commit_uri_from_version(Some(version))).await {
+/// How a file of a table's log looks; `None` if it is not there.
+pub(super) async fn mark(table: Table, store: &dyn ObjectStore, path: &Path) -> Result<Option<Mark>> {
+    match store.head(path).await {
         Ok(meta) => Ok(Some(Mark::of(meta))),
         Err(StoreError::NotFound { .. }) => Ok(None),
-        Err(error) => Err(error).while_doing(|| format!("{table}: looking for version {version}")),
+        Err(error) => Err(error).while_doing(|| format!("{table}: looking for {path}")),
     }
 }

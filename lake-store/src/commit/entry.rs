@@ -24,8 +24,8 @@ pub(super) async fn read(table: Table, log_store: &dyn LogStore, version: Versio
     let Some(bytes) = log_store.read_commit_entry(version).await.while_doing(what)? else { return Ok(None) };
     Lines::parse(&bytes).map(Some).map_err(|damage| {
         LakeError::Refused(format!(
-            "{table}: the entry of version {version} in its log is damaged ({damage}); put that file back from a copy of \
-             _delta_log, or restore the table to a version before it"
+            "{table}: the entry of version {version} in its log is damaged ({damage}); put that file back from a copy \
+             of _delta_log, or restore the table to a version before it"
         ))
     })
 }

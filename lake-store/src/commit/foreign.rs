@@ -21,8 +21,8 @@ use crate::error::{LakeError, Result};
 const SHOWN_CHARS: usize = 80;
 
 /// What counts again.
-const COUNT_AGAIN: &str = "`clicklake backfill --replace` counts minutes that are over again, `clicklake backfill --into \
-                           NAME` and `clicklake promote NAME` all of them";
+const COUNT_AGAIN: &str = "`clicklake backfill --replace` counts minutes that are over again, `clicklake backfill \
+                           --into NAME` and `clicklake promote NAME` all of them";
 
 /// A version of a table in which another program changed its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +79,8 @@ impl ForeignChange {
                  compact` sorts it"
             ),
             (Table::Clicks, false) => format!(
-                "what was counted of these rows stayed as it was; `clicklake verify` says whether counts differ, {COUNT_AGAIN}"
+                "what was counted of these rows stayed as it was; `clicklake verify` says whether counts differ, \
+                 {COUNT_AGAIN}"
             ),
             (Table::ClicksRejected, false) => "nothing is counted of its rows".to_owned(),
             (Table::ClicksMinute | Table::Shadow(_), true) => format!(
@@ -135,7 +136,8 @@ mod tests {
     fn entry(info: &str, data_change: bool) -> String {
         format!(
             "{{\"commitInfo\":{info}}}\n{{\"remove\":{{\"path\":\"a\",\"dataChange\":{data_change}}}}}\n\
-             {{\"add\":{{\"path\":\"b\",\"partitionValues\":{{}},\"size\":1,\"modificationTime\":1,\"dataChange\":{data_change}}}}}"
+             {{\"add\":{{\"path\":\"b\",\"partitionValues\":{{}},\"size\":1,\"modificationTime\":1,\
+             \"dataChange\":{data_change}}}}}"
         )
     }
 

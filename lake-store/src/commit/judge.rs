@@ -199,8 +199,8 @@ fn property(table: Table, key: &str, value: &str) -> Result<()> {
         }
         // What it decides cannot be told: a newer clicklake may count by it.
         return Err(LakeError::Refused(format!(
-            "{table}: its property {key} is none that this clicklake knows; upgrade clicklake, or, if another program set \
-             it, ALTER TABLE {table} UNSET TBLPROPERTIES ('{key}')"
+            "{table}: its property {key} is none that this clicklake knows; upgrade clicklake, or, if another program \
+             set it, ALTER TABLE {table} UNSET TBLPROPERTIES ('{key}')"
         )));
     }
     if !key.starts_with("delta.") {
@@ -265,8 +265,8 @@ fn columns(definition: &Definition, shape: &Shape) -> Result<()> {
         let odd = inner.metadata().keys().filter(|key| key.starts_with("delta."));
         if let Some(key) = odd.filter(|key| !HARMLESS_TO_COLUMNS.contains(&key.as_str())).min() {
             return Err(LakeError::Refused(format!(
-                "{table}: its column {column} has {key}, which clicklake does not support; take that from the column, or \
-                 restore the table to a version without"
+                "{table}: its column {column} has {key}, which clicklake does not support; take that from the column, \
+                 or restore the table to a version without"
             )));
         }
     }

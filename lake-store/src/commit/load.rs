@@ -18,12 +18,14 @@ use futures::TryStreamExt;
 use lake_schemas::Table;
 use lake_schemas::stand::AppId;
 use lake_schemas::table::Definition;
+use object_store::path::Path;
 use url::Url;
 
 use super::Version;
 use super::definition::create;
 use super::head::Head;
 use super::shape::Shape;
+use super::versions::FOLDER;
 use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
 use crate::raw_file::{self, RawFile};
@@ -32,8 +34,17 @@ use crate::raw_file::{self, RawFile};
 pub(super) struct Loaded {
     pub head: Head,
     pub shape: Shape,
-    /// How long the entry of its version was when the log was listed, in bytes; `None` if it was not there.
-    pub entry_bytes: Option<u64>,
+    /// The file that tells its version.
+    pub told_by: Listed,
+}
+
+/// A file of a table's log, as it was listed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// Where it is.
+    pub path: Path,
+    /// How long it was, in bytes.
+    pub bytes: u64,
 }
 
 /// Makes a table unless it is there, and loads its newest version.
@@ -77,9 +88,22 @@ pub(super) async fn load(table: Table, log_store: &dyn LogStore, version: Option
     let (snapshot, txns) = loaded.map_err(|error| unread(what(), error))?;
     let says = snapshot.table_configuration();
     let shape = Shape::of(table, says.protocol(), says.metadata())?;
-    let entry = snapshot.log_segment().listed.latest_commit_file.as_ref();
-    let entry_bytes = entry.filter(|entry| entry.version == snapshot.version()).map(|entry| entry.location.size);
-    Ok(Loaded { head: Head::new(snapshot.version(), txns), shape, entry_bytes })
+    let told_by = told_by(table, &snapshot)?;
+    Ok(Loaded { head: Head::new(snapshot.version(), txns), shape, told_by })
+}
+
+/// The file that tells the version of a snapshot: its entry or, where entries were cleaned up to it, its checkpoint,
+/// which holds all that they said.
+fn told_by(table: Table, snapshot: &Snapshot) -> Result<Listed> {
+    let (version, listed) = (snapshot.version(), &snapshot.log_segment().listed);
+    let mut files = listed.latest_commit_file.iter().chain(&listed.checkpoint_parts);
+    let Some(file) = files.find(|file| file.version == version) else {
+        return Err(LakeError::Refused(format!(
+            "{table}: its log has neither an entry nor a checkpoint of version {version}; put the folder {FOLDER} back \
+             from a copy"
+        )));
+    };
+    Ok(Listed { path: Path::from(FOLDER).join(file.filename.as_str()), bytes: file.location.size })
 }
 
 /// What Delta's library says of a log in which versions are missing, and of one whose files contradict each other: it
@@ -103,15 +127,15 @@ fn unread(what: String, error: KernelError) -> LakeError {
         }
         E::Arrow(ArrowError::JsonError(_)) => "an entry is damaged: put that file of _delta_log back from a copy",
         E::InvalidCheckpoint(_) | E::Parquet(_) | E::Arrow(ArrowError::ParquetError(_)) if !is_of_the_store() => {
-            "its newest checkpoint is damaged or missing: remove that and _last_checkpoint from _delta_log if the entries \
-             since an older checkpoint, or since version 0, are there, or put _delta_log back from a copy"
+            "its newest checkpoint is damaged or missing: remove that and _last_checkpoint from _delta_log if the \
+             entries since an older checkpoint, or since version 0, are there, or put _delta_log back from a copy"
         }
         E::MissingMetadata | E::MissingProtocol | E::MissingMetadataAndProtocol => {
             "its first versions are missing: put _delta_log back from a copy"
         }
         E::Generic(_) | E::InternalError(_) if contradicts_itself() => {
-            "an entry is missing, or a file there is of no version: put _delta_log back from a copy, or remove what does \
-             not belong there"
+            "an entry is missing, or a file there is of no version: put _delta_log back from a copy, or remove what \
+             does not belong there"
         }
         _ => return LakeError::store(what, error),
     };

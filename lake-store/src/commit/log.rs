@@ -17,7 +17,7 @@ use object_store::ObjectStore;
 use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
-use super::confirmed::{Confirmed, mark};
+use super::confirmed::{self, Confirmed, mark};
 use super::doubt::Doubt;
 use super::entry::{self, Entry, READS_MAX, VersionFiles};
 use super::foreign::ForeignChange;
@@ -27,7 +27,7 @@ use super::load::{self, Loaded};
 use super::looked::Looked;
 use super::named::Named;
 use super::terms::{Access, Terms};
-use super::{Changed, Commit, CommitId, Outcome, Version, changes};
+use super::{Changed, Commit, CommitId, Outcome, Version, ahead, changes};
 use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
 use crate::raw_file::RawFile;
@@ -116,9 +116,10 @@ impl TableLog {
 
     async fn of((table, access): (Table, Access), found: (LogStoreRef, Loaded)) -> Result<Self> {
         let ((log_store, loaded), looked) = (found, Looked::now());
-        let store = log_store.object_store(None);
+        let (store, again) = (log_store.object_store(None), load::load(table, log_store.as_ref(), None));
+        let (loaded, confirmed) = confirmed::seen(table, store.as_ref(), loaded, again).await?;
         Ok(Self {
-            confirmed: Confirmed::loaded(table, store.as_ref(), &loaded).await?,
+            confirmed,
             table,
             log_store,
             terms: Terms::of(table, access, loaded.shape)?,
@@ -382,17 +383,20 @@ impl TableLog {
             }
         }
         loop {
-            let (began, version) = (Looked::now(), self.head.version() + 1);
-            let Some(lines) = entry::read(self.table, self.log_store.as_ref(), version).await? else {
+            let ahead = ahead::read(self.table, self.log_store.as_ref(), self.head.version()).await;
+            // After they were read, so that they are of the table that is known.
+            let is_followed = self.terms.access() == Access::Reads && !ahead.entries.is_empty();
+            if is_followed && !self.is_still_there().await? {
+                return Err(self.replaced());
+            }
+            for lines in &ahead.entries {
+                self.meet(self.head.version() + 1, lines)?;
+            }
+            if let Some(began) = ahead.end? {
                 self.terms.judge(self.head.version())?;
                 self.looked = began;
                 return Ok(());
-            };
-            // After it was read, so that it is of the table that is known.
-            if self.terms.access() == Access::Reads && !self.is_still_there().await? {
-                return Err(self.replaced());
             }
-            self.meet(version, &lines)?;
         }
     }
 
@@ -400,8 +404,8 @@ impl TableLog {
     /// commit of ours, they are read one by one, and each must be there: what cannot be told is not guessed.
     async fn load_afresh(&mut self) -> Result<()> {
         let (table, log_store, began) = (self.table, self.log_store(), Looked::now());
-        let loaded = load::load(table, log_store.as_ref(), None).await?;
-        let confirmed = Confirmed::loaded(table, self.object_store().as_ref(), &loaded).await?;
+        let (store, load) = (self.object_store(), || load::load(table, log_store.as_ref(), None));
+        let (loaded, confirmed) = confirmed::seen(table, store.as_ref(), load().await?, load()).await?;
         let (known, newest) = (self.head.version(), loaded.head.version());
         if self.doubt.is_open(known) {
             if newest < known {
@@ -450,15 +454,15 @@ impl TableLog {
 
     /// Whether the entry of a version is there.
     async fn has_entry(&self, version: Version) -> Result<bool> {
-        Ok(mark(self.table, self.object_store().as_ref(), version).await?.is_some())
+        Ok(mark(self.table, self.object_store().as_ref(), &commit_uri_from_version(Some(version))).await?.is_some())
     }
 
     /// Something has the name of the next entry that is none: a folder, or a link that leads nowhere.
     fn blocked(&self, version: Version) -> LakeError {
         let (table, entry) = (self.table, commit_uri_from_version(Some(version)));
         LakeError::Refused(format!(
-            "{table}: {entry} is there and cannot be read, so that nothing can be committed: it is a folder, or a link that \
-             leads nowhere; remove it"
+            "{table}: {entry} is there and cannot be read, so that nothing can be committed: it is a folder, or a link \
+             that leads nowhere; remove it"
         ))
     }
 
@@ -482,8 +486,8 @@ impl TableLog {
         let is_same = loaded.shape.id() == self.id();
         let Some(lost) = loaded.head.lost(&self.head).filter(|_| is_same) else { return Ok(()) };
         Err(LakeError::Refused(format!(
-            "{}: version {} does not record {lost} any more: another program has dropped it, as log checkpoints do under \
-             delta.setTransactionRetentionDuration; put the folder _delta_log back from a copy that has it",
+            "{}: version {} does not record {lost} any more: another program has dropped it, as log checkpoints do \
+             under delta.setTransactionRetentionDuration; put the folder _delta_log back from a copy that has it",
             self.table,
             loaded.head.version()
         )))

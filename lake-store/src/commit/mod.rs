@@ -33,6 +33,7 @@
 //! was ever put ([`CommitId::was_put`]) may be found in the log by whoever looks next, so its files are never deleted
 //! by who made them. The sweep takes them, if no version names them.
 
+mod ahead;
 mod changes;
 mod checkpoint;
 mod clean;

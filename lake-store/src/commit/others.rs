@@ -199,7 +199,10 @@ async fn a_file_with_deleted_rows_is_never_read() {
     let mut log = open(&lake).await;
     let file = append(&mut log, 0, 10).await.remove(0);
     let mut add = add_of(&file);
-    add["add"]["deletionVector"] = json!({ "storageType": "i", "pathOrInlineDv": "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L", "sizeInBytes": 40, "cardinality": 6 });
+    add["add"]["deletionVector"] = json!({
+        "storageType": "i", "pathOrInlineDv": "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L", "sizeInBytes": 40,
+        "cardinality": 6
+    });
     // Whatever wrote it did not say so in the protocol.
     put(&store, Table::Clicks, 2, &[made_by("DELETE"), remove_of(&file), add]).await;
     let words = ["clicks", file.path.as_str(), "deletion vector"];
@@ -327,9 +330,8 @@ async fn a_damaged_entry_is_refused_by_name_and_roll_ups_go_on_behind_it() {
     refused(TableLog::open(&lake, Table::Clicks).await, &["clicks", "damaged"]);
     append(&mut log, 0, 30).await;
     assert_eq!(log.changed(1, 3).await.expect("what changed is not told"), Changed::Anything);
-    assert!(
-        matches!(log.changed(2, 3).await.expect("what changed is told"), Changed::Folders(folders) if folders.len() == 1)
-    );
+    let changed = log.changed(2, 3).await.expect("what changed is told");
+    assert!(matches!(changed, Changed::Folders(folders) if folders.len() == 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,7 +22,7 @@ use super::lines::Lines;
 use crate::error::{Context, LakeError, Result};
 
 /// The folder of a table's log.
-const FOLDER: &str = "_delta_log";
+pub(super) const FOLDER: &str = "_delta_log";
 
 /// How far a version's own time may be ahead of when the store took its entry, in milliseconds. It is the clock of
 /// whoever wrote it; one that is wrong by more must not hide the versions after it. Stores with signed requests refuse

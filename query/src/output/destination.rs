@@ -75,7 +75,7 @@ impl Opened {
         let path = real.unwrap_or_else(|| path.to_owned());
         let beside = (!is_special).then(|| beside(&path));
         let file = match &beside {
-            Some(beside) => create_beside(beside),
+            Some(beside) => create_beside(beside, &path),
             None => File::options().write(true).open(&path),
         };
         let file = BufWriter::new(file.map_err(|error| named(&path.display().to_string(), &error))?);
@@ -157,11 +157,20 @@ fn beside(path: &Path) -> PathBuf {
     path.with_file_name(name)
 }
 
-/// Makes that file. What another process of the same number has left there is in nobody's way; but where anyone may put
-/// files, a link that somebody has put there leads nowhere.
-fn create_beside(beside: &Path) -> io::Result<File> {
+/// Makes that file, with the mode of the one that it will replace: who may read a result does not change with it. What
+/// another process of the same number has left there is in nobody's way; but where anyone may put files, a link that
+/// somebody has put there leads nowhere.
+fn create_beside(beside: &Path, replaced: &Path) -> io::Result<File> {
     let _ = fs::remove_file(beside);
-    File::create_new(beside)
+    let file = File::create_new(beside)?;
+    let Ok(before) = fs::metadata(replaced) else { return Ok(file) };
+    // Some file systems have one mode for all files, and let nobody set it.
+    let is_kept = file.metadata().is_ok_and(|now| now.permissions() == before.permissions());
+    if !is_kept && let Err(error) = file.set_permissions(before.permissions()) {
+        let _ = fs::remove_file(beside);
+        return Err(error);
+    }
+    Ok(file)
 }
 
 fn named(name: &str, error: &io::Error) -> io::Error {
@@ -170,6 +179,9 @@ fn named(name: &str, error: &io::Error) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     /// A lake that none of the files is in.
@@ -230,6 +242,26 @@ mod tests {
         let lost =
             Destination::File(folder.join("none/report.csv")).open(&elsewhere()).expect_err("there is no such folder");
         assert!(lost.to_string().contains("none/report.csv: "), "{lost}");
+        fs::remove_dir_all(folder).expect("it is removed");
+    }
+
+    #[test]
+    fn who_may_read_a_file_may_read_what_replaces_it_and_nobody_else() {
+        let folder = std::env::temp_dir().join(format!("clicklake-mode-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join("report.csv");
+        let mode = |path: &Path| fs::metadata(path).expect("a file").permissions().mode() & 0o777;
+        for expected in [0o600, 0o664, 0o440] {
+            fs::write(&path, "before").expect("a disk");
+            fs::set_permissions(&path, Permissions::from_mode(expected)).expect("it is ours");
+            let mut to = Destination::File(path.clone()).open(&elsewhere()).expect("a file");
+            let written = fs::read_dir(&folder).expect("a folder").map(|file| mode(&file.expect("a file").path()));
+            assert_eq!(written.collect::<Vec<_>>(), [expected; 2], "from the start on");
+            to.write_all(b"after").expect("a disk");
+            to.finish().expect("a disk");
+            assert_eq!((fs::read_to_string(&path).expect("a file").as_str(), mode(&path)), ("after", expected));
+            fs::remove_file(&path).expect("it is ours");
+        }
         fs::remove_dir_all(folder).expect("it is removed");
     }
 

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use chrono::{DateTime, Timelike, Utc};
+use chrono::{DateTime, Utc};
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::{EventTime, Width, Windows, time};
 use percent_encoding::percent_decode;
@@ -33,9 +33,6 @@ const TOP_MAX: usize = 1_000;
 
 /// Rows of a top that are passed over: each page sorts all that lie before it.
 const OFFSET_MAX: usize = 100_000;
-
-/// Nanoseconds of a second that is no leap second.
-const NANOS_PER_SECOND: u32 = 1_000_000_000;
 
 /// Names of one request: as many as an address may hold that is not cut off on its way, and some.
 const NAMES_MAX: usize = 1_000;
@@ -321,7 +318,7 @@ impl<'a> Asked<'a> {
         if let Ok(version) = text.parse() {
             return Ok(AsOf::Version(version));
         }
-        let known = written(&text).map(AsOf::Time);
+        let known = time::written(&text).map(AsOf::Time);
         let expected = || format!("as_of is a version, or a time such as 2026-03-07T12:00:00Z{}", of_plus(&text));
         known.ok_or_else(|| Problem::bad(expected()))
     }
@@ -351,7 +348,7 @@ fn name(what: &str, name: Cow<'_, str>) -> Result<String, Problem> {
 
 fn bound(what: &str, text: Option<Cow<'_, str>>) -> Result<Option<EventTime>, Problem> {
     let Some(text) = text else { return Ok(None) };
-    let time = written(&text).and_then(|time| EventTime::from_millis(time.timestamp_millis()));
+    let time = time::written(&text).and_then(|time| EventTime::from_millis(time.timestamp_millis()));
     let time = time.filter(|time| time.millis().rem_euclid(WINDOW_MS) == 0);
     let expected = || {
         let hint = of_plus(&text);
@@ -360,15 +357,10 @@ fn bound(what: &str, text: Option<Cow<'_, str>>) -> Result<Option<EventTime>, Pr
     time.map(Some).ok_or_else(|| Problem::bad(expected()))
 }
 
-/// A time as people write it. A leap second is none: it would be taken for the minute behind it.
-fn written(text: &str) -> Option<DateTime<Utc>> {
-    time::written(text).filter(|time| time.nanosecond() < NANOS_PER_SECOND)
-}
-
 /// What to do about a time whose offset has lost its plus sign, which is a blank in the parameters of an address.
 fn of_plus(text: &str) -> &'static str {
     let with_plus = text.rsplit_once(' ').map(|(time, offset)| format!("{time}+{offset}"));
-    match with_plus.and_then(|text| written(&text)) {
+    match with_plus.and_then(|text| time::written(&text)) {
         Some(_) => "; write %2B for the + of an offset",
         None => "",
     }

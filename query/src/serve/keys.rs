@@ -224,8 +224,8 @@ pub(super) enum Proved {
 
 const VERIFIER: &str = "what stands behind the hash and a colon is made by `clicklake key`, and by nothing else";
 
-const EXPECTED: &str = "expected the SHA-256 of a key in hex (printf %s KEY | sha256sum), a space, and its campaigns by \
-     comma, after [people] if it sees who clicked, or * for everything";
+const EXPECTED: &str = "expected the SHA-256 of a key in hex (printf %s KEY | sha256sum), a space, and its campaigns \
+     by comma, after [people] if it sees who clicked, or * for everything";
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -149,7 +149,8 @@ mod tests {
             ("select column1 + 1 as a from t where column2 - 5 > 10 limit 1 + 1", "a; 3"),
             ("select a.column2 as c from t a join t b on a.column1 + 1 = b.column1 order by 1", "c; 10; 10"),
             (
-                "select column1 as a, (select max(b.column2) from t b where b.column1 = t.column1 + 1) as m from t order by 1 limit 1",
+                "select column1 as a, (select max(b.column2) from t b where b.column1 = t.column1 + 1) as m from t \
+                 order by 1 limit 1",
                 "a m; 1 20",
             ),
             (
@@ -165,7 +166,8 @@ mod tests {
                 "f d; 2.5 2026-03-08",
             ),
             (
-                "select case when column2 is null then 0 else column2 * 9223372036854775807 / column2 end as z from t where column2 is null",
+                "select case when column2 is null then 0 else column2 * 9223372036854775807 / column2 end as z from t \
+                 where column2 is null",
                 "z; 0",
             ),
             ("select 2 - 3 * 4 - (5 - 6) * 2 - -1 as n", "n; -7"),

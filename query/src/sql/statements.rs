@@ -156,7 +156,8 @@ mod tests {
 
     #[test]
     fn a_version_becomes_part_of_the_name() {
-        let expected = "select * from \"clicks VERSION AS OF 12\" c join \"clicks TIMESTAMP AS OF 2026-03-07T00:00:00.000000Z\" on true";
+        let expected = "select * from \"clicks VERSION AS OF 12\" c \
+                        join \"clicks TIMESTAMP AS OF 2026-03-07T00:00:00.000000Z\" on true";
         let text = "select * from Clicks version as of 12 c join\n \"clicks\" TIMESTAMP  AS OF '2026-03-07' on true";
         assert_eq!(one(text), expected.replace("join ", "join\n "));
         assert_eq!(one("table public.clicks VERSION AS OF 3"), "table public.\"clicks VERSION AS OF 3\"");
@@ -190,6 +191,7 @@ mod tests {
             "select * from clicks TIMESTAMP AS OF 5",
             "select * from clicks TIMESTAMP AS OF 'yesterday'",
             "select * from clicks TIMESTAMP AS OF '2026-03-07T12:00:00'",
+            "select * from clicks TIMESTAMP AS OF '2016-12-31T23:59:60Z'",
             "select * from totals(null, null) VERSION AS OF 5",
             "select * from (select 1) TIMESTAMP AS OF '2026-03-07'",
         ] {
@@ -217,5 +219,6 @@ mod tests {
         let noon = AsOf::Time("2026-03-07T12:00:00Z".parse().expect("a time"));
         assert_eq!(named("clicks TIMESTAMP AS OF 2026-03-07T12:00:00.000000Z"), Some(("clicks", noon)));
         assert_eq!(named("clicks"), None);
+        assert_eq!(named("clicks TIMESTAMP AS OF 2016-12-31T23:59:60Z"), None);
     }
 }

@@ -130,7 +130,8 @@ fn time_of(argument: &Expr) -> std::result::Result<Option<EventTime>, String> {
     }
     if let Some(text) = value.try_as_str().flatten() {
         // As SQL reads times, too: drivers write `2026-03-07 12:00:00+00`.
-        let time = time::written(text).or_else(|| string_to_datetime(&Utc, text).ok());
+        let of_sql = || string_to_datetime(&Utc, text).ok().filter(|time| !time::is_leap_second(time));
+        let time = time::written(text).or_else(of_sql);
         let time = time.and_then(|time| EventTime::from_millis(time.timestamp_millis()));
         return time.map(Some).ok_or_else(unknown);
     }

@@ -192,8 +192,9 @@ impl Copies {
 
 fn too_many(partition: &TopicPartition) -> QueryError {
     let why = format!(
-        "{partition}: the sums with clicks that were counted again, because their copies are further apart than the dedup \
-         horizon, take more memory than there is; verify a part of them with --from and --to, or give --memory-limit more"
+        "{partition}: the sums with clicks that were counted again, because their copies are further apart than the \
+         dedup horizon, take more memory than there is; verify a part of them with --from and --to, or give \
+         --memory-limit more"
     );
     LakeError::Refused(why).into()
 }

@@ -40,8 +40,8 @@ impl Covered {
         if covered.cut().is_empty() || uncovered(&covered, &clicks).is_some() {
             let raw = clicks.stand(&partition).cut.unwrap_or(0);
             return Err(LakeError::Refused(format!(
-                "clicks covers no version of {table}: of {partition} it has what is below offset {raw}, and {table} what \
-                 is below {}; let `clicklake ingest` catch up",
+                "clicks covers no version of {table}: of {partition} it has what is below offset {raw}, and {table} \
+                 what is below {}; let `clicklake ingest` catch up",
                 stand.cut.unwrap_or(0)
             ))
             .into());

@@ -137,8 +137,8 @@ async fn retire_leftovers(lake: &Lake, but: Option<&str>) -> anyhow::Result<()> 
 fn asks(location: &str, kafka: &KafkaOptions) -> String {
     let KafkaOptions { bootstrap_servers: servers, topic, .. } = kafka;
     format!(
-        "clicklake top --lake {location} --last 1h; clicklake lag --lake {location} --bootstrap-servers {servers} --topic \
-         {topic}"
+        "clicklake top --lake {location} --last 1h; clicklake lag --lake {location} --bootstrap-servers {servers} \
+         --topic {topic}"
     )
 }
 

@@ -172,7 +172,8 @@ const TRICKS: [&str; 50] = [
     "select array_agg(ad_id order by ad_id) from clicks_hourly",
     "select approx_distinct(ad_id), string_agg(ad_id, ',' order by ad_id) from clicks_daily",
     "select count(*) from information_schema.tables where table_schema = 'public'",
-    "select sum(reltuples) from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where nspname = 'public'",
+    "select sum(reltuples) from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where \
+     nspname = 'public'",
 ];
 
 #[test]
@@ -301,7 +302,9 @@ fn psql_and_python_list_tables_and_ask_as_the_readme_does() {
     );
     let readme = [
         "select version, time, operation, rows from history('clicks_minute') order by version desc limit 3",
-        "select now.ad_id, now.clicks, was.clicks as was from totals(null, null) now join (select ad_id, sum(clicks) as clicks from clicks_minute VERSION AS OF 2 group by ad_id) was on was.ad_id = now.ad_id order by now.clicks desc limit 3",
+        "select now.ad_id, now.clicks, was.clicks as was from totals(null, null) now join (select ad_id, sum(clicks) \
+         as clicks from clicks_minute VERSION AS OF 2 group by ad_id) was on was.ad_id = now.ad_id order by now.clicks \
+         desc limit 3",
         "select ad_id, sum(clicks) as clicks from clicks_minute group by ad_id order by clicks desc limit 2",
         "select * from series(null, null, 'hour') order by window_start, ad_id limit 3",
         "select * from changes('clicks_minute', 1, 1) limit 3",
@@ -341,8 +344,8 @@ window_start TIMESTAMP, ad_id TEXT, clicks BIGINT
     // As Grafana writes the macros of time in a panel, and looks for tables and columns.
     for (text, expected) in [
         (
-            "SELECT floor(extract(epoch from window_start)/3600)*3600 AS \"time\", ad_id AS metric, sum(clicks) AS clicks \
-             FROM clicks_minute WHERE window_start BETWEEN '2026-03-07T12:00:00Z' AND '2026-03-07T12:59:00Z' \
+            "SELECT floor(extract(epoch from window_start)/3600)*3600 AS \"time\", ad_id AS metric, sum(clicks) AS \
+             clicks FROM clicks_minute WHERE window_start BETWEEN '2026-03-07T12:00:00Z' AND '2026-03-07T12:59:00Z' \
              GROUP BY 1, 2 ORDER BY 1, 2",
             json!([[1_772_884_800.0, "1", 20], [1_772_884_800.0, "2", 40]]),
         ),
@@ -453,8 +456,18 @@ fn who_hangs_or_floods_takes_nothing_from_others() {
         (format!("select {}", "not -abs(".repeat(20)), "54000"),
         (format!("select 1 from clicks_minute where (clicks > 0) {}", "between false and true ".repeat(30)), "54000"),
         (format!("with a0 as (select 1){} select 1 from a40", doubled.collect::<String>()), "54000"),
-        ("select count(distinct a.value::text || b.value::text) from generate_series(1, 3000) a, generate_series(1, 3000) b".to_owned(), "53200"),
-        ("set statement_timeout = '300ms'; select count(*) from generate_series(1, 1000000000000) where value % 7 = 8".to_owned(), "57014"),
+        (
+            "select count(distinct a.value::text || b.value::text) from generate_series(1, 3000) a, \
+             generate_series(1, 3000) b"
+                .to_owned(),
+            "53200",
+        ),
+        (
+            "set statement_timeout = '300ms'; select count(*) from generate_series(1, 1000000000000) \
+             where value % 7 = 8"
+                .to_owned(),
+            "57014",
+        ),
     ] {
         let answer = served.one("spring-key", "simple", &text);
         assert_eq!(answer["code"], code, "{}: {answer}", &text[..40]);

@@ -36,8 +36,10 @@ const PROTOCOLS: [&str; 3] = ["simple", "extended", "binary"];
 const FOUND: [&str; 18] = [
     "select (select max(clicks_minute.clicks) from clicks_minute)",
     "select (select sum(t.clicks) from (select * from clicks_minute) t)",
-    "select now.ad_id, sum(now.clicks), (select sum(clicks) from clicks_minute VERSION AS OF 1 was where was.ad_id = now.ad_id) from clicks_minute now group by 1",
-    "select now.ad_id, (select sum(was.clicks) from clicks_minute was where was.ad_id = now.ad_id) from clicks_minute now",
+    "select now.ad_id, sum(now.clicks), (select sum(clicks) from clicks_minute VERSION AS OF 1 was where was.ad_id = \
+     now.ad_id) from clicks_minute now group by 1",
+    "select now.ad_id, (select sum(was.clicks) from clicks_minute was where was.ad_id = now.ad_id) from clicks_minute \
+     now",
     "select (select clicks from clicks_minute)",
     "select (select clicks from clicks_minute) + 1",
     "select ad_id, * from clicks_minute",
@@ -49,7 +51,8 @@ const FOUND: [&str; 18] = [
     "select abort from (select ad_id as abort from clicks_minute) order by 1",
     "select (select a.x from (values (1), (2)) a (x))",
     "select 1 as a union all select 2.5",
-    "select sum(clicks) from clicks_minute where window_start >= '2026-03-07 12:00' and window_start < '2026-03-08 00:00Z'",
+    "select sum(clicks) from clicks_minute where window_start >= '2026-03-07 12:00' and window_start < '2026-03-08 \
+     00:00Z'",
     "select null as a union all select 7",
     "select clicks from clicks_minute union all select 0.5 order by 1",
 ];
@@ -58,7 +61,7 @@ const FOUND: [&str; 18] = [
 struct Both {
     served: Served,
     session: Session,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Both {
@@ -68,7 +71,7 @@ impl Both {
         let lake = Lake::at(path.to_str().expect("UTF-8")).expect("a lake");
         simulate(async { world::write(&lake, &path).await });
         let served = Served::over(&lake, false, MEMORY);
-        Self { served, session: Session::new(lake, None).expect("a session"), _folder: folder }
+        Self { served, session: Session::new(lake, None).expect("a session"), folder }
     }
 
     /// How many queries are answered, of those that SQL answers: each by the wire as by SQL, or not at all.
@@ -160,14 +163,17 @@ fn sorted(rows: impl Iterator<Item = Vec<String>>) -> Vec<Vec<String>> {
 /// What says of columns which types they have: to clients of PostgreSQL in its own names, and so otherwise.
 const OTHERWISE: &str = "information_schema.columns";
 
-/// The queries of the files.
-fn of_files() -> Vec<String> {
+/// How the files name the folder that the lake is in. Who does not replace it writes where the tests run.
+const FOLDER: &str = "${FOLDER}";
+
+/// The queries of the files, over a lake in a folder.
+fn of_files(folder: &str) -> Vec<String> {
     let mut queries = Vec::new();
     for entry in std::fs::read_dir("tests/sql").expect("a folder").map(|entry| entry.expect("an entry").path()) {
         if entry.extension().is_some_and(|kind| kind == "slt") {
             let records = parse_file::<DefaultColumnType>(&entry).expect("a file of queries");
             queries.extend(records.into_iter().filter_map(|record| match record {
-                Record::Query { sql, .. } => Some(sql).filter(|sql| !sql.contains(OTHERWISE)),
+                Record::Query { sql, .. } if !sql.contains(OTHERWISE) => Some(sql.replace(FOLDER, folder)),
                 _ => None,
             }));
         }
@@ -178,7 +184,7 @@ fn of_files() -> Vec<String> {
 #[test]
 fn every_query_of_the_files_is_answered_as_sql_answers_it_or_refused() {
     let both = Both::new();
-    let queries = of_files();
+    let queries = of_files(both.folder.path().to_str().expect("UTF-8"));
     assert!(queries.len() > 50, "{}", queries.len());
     let (answered, answerable) = both.compared(&queries);
     // Some are of views and files, which the wire does not make.
@@ -359,7 +365,8 @@ fn words_of_postgresql_are_right_or_refused() {
         ("select pg_is_in_recovery(), current_setting('nothing', true)", json!([[false, null]])),
         ("select count(*) > 0 from pg_class where relnamespace = 'public'::regnamespace", json!([[true]])),
         (
-            "select count(*) > 0 from pg_class where relnamespace = (select oid from pg_namespace where nspname = 'public')",
+            "select count(*) > 0 from pg_class where relnamespace = (select oid from pg_namespace where nspname = \
+             'public')",
             json!([[true]]),
         ),
         ("select 'text'::regtype::int as a, 'integer'::regtype::int as b", json!([[25, 23]])),
@@ -369,15 +376,18 @@ fn words_of_postgresql_are_right_or_refused() {
         // A query in the place of a value is that value, or an error.
         ("select (select nspname from pg_namespace)", json!("21000")),
         (
-            "select (select c.relname from pg_class c where c.relnamespace = n.oid) from pg_namespace n where n.nspname = 'public'",
+            "select (select c.relname from pg_class c where c.relnamespace = n.oid) from pg_namespace n where \
+             n.nspname = 'public'",
             json!("21000"),
         ),
         (
-            "select (select c.relname from pg_class c where c.relnamespace = n.oid order by 1 limit 1) from pg_namespace n where n.nspname = 'public'",
+            "select (select c.relname from pg_class c where c.relnamespace = n.oid order by 1 limit 1) from \
+             pg_namespace n where n.nspname = 'public'",
             json!([["by_country"]]),
         ),
         (
-            "select (select n.nspname from pg_namespace n where n.oid = relnamespace) from pg_class where relname = 'clicks'",
+            "select (select n.nspname from pg_namespace n where n.oid = relnamespace) from pg_class where relname = \
+             'clicks'",
             json!([["public"]]),
         ),
         ("select (select n.nspname from pg_namespace n where n.oid < c.oid) from pg_class c", json!("0A000")),
@@ -393,7 +403,8 @@ fn words_of_postgresql_are_right_or_refused() {
         ("select arrow_cast(2147483647, 'Date32')", json!("22008")),
         ("select arrow_cast(9223372036854775807, 'Duration(Second)')", json!("22008")),
         (
-            "select data_type, udt_name from information_schema.columns where table_name = 'clicks_minute' and column_name = 'window_start'",
+            "select data_type, udt_name from information_schema.columns where table_name = 'clicks_minute' and \
+             column_name = 'window_start'",
             json!([["timestamp with time zone", "timestamptz"]]),
         ),
         ("select min(ordinal_position) from information_schema.columns where table_name = 'clicks'", json!([[1]])),

@@ -144,7 +144,8 @@ async fn what_is_removed_and_is_no_data_file_of_the_table_is_not_deleted() {
 async fn versions_with_a_feature_that_was_dropped_are_given_up_all_at_once() {
     let (lake, store) = lake();
     let (mut log, _) = with_history(&lake).await;
-    let protocol = json!({ "protocol": { "minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": ["checkpointProtection"] } });
+    let features = ["checkpointProtection"];
+    let protocol = json!({ "protocol": { "minReaderVersion": 1, "minWriterVersion": 7, "writerFeatures": features } });
     let property = ("delta.requireCheckpointProtectionBeforeVersion", "9");
     put(&store, Table::Clicks, 11, &[protocol, definition(&store, Table::Clicks, &[property]).await]).await;
     log.refresh().await.expect("it is harmless");

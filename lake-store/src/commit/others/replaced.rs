@@ -1,18 +1,20 @@
 //! Laws of a table that is taken away, and another one is put in its place: nobody goes on from the one to the other,
 //! whether that happens a moment after it was opened or much later.
 
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
+use deltalake::logstore::commit_uri_from_version;
 use futures::TryStreamExt;
 use lake_schemas::Table;
 use lake_schemas::table::Version;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::{append, epoch, lake, open};
-use crate::commit::confirmed::Confirmed;
-use crate::commit::{TableLog, load};
+use super::{append, entry_path, epoch, lake, open};
+use crate::commit::load::{Listed, Loaded};
+use crate::commit::{TableLog, confirmed, load};
 use crate::error::LakeError;
 use crate::lake::Lake;
 
@@ -117,10 +119,68 @@ async fn a_table_that_is_replaced_while_it_is_loaded_is_loaded_again() {
     let (lake, _) = lake();
     come_to(&lake, 5).await;
     let log = open(&lake).await;
-    let mut loaded = load::load(Table::Clicks, log.log_store().as_ref(), None).await.expect("memory");
-    let store = log.object_store();
-    Confirmed::loaded(Table::Clicks, store.as_ref(), &loaded).await.expect("it is what was listed");
-    loaded.entry_bytes = loaded.entry_bytes.map(|bytes| bytes + 1);
-    let error = Confirmed::loaded(Table::Clicks, store.as_ref(), &loaded).await.expect_err("it is another one");
-    assert!(error.is_retryable(), "{error}");
+    let (store, log_store) = (log.object_store(), log.log_store());
+    let load = async || load::load(Table::Clicks, log_store.as_ref(), None).await;
+    let seen = async |loaded: Loaded, again: Loaded| {
+        confirmed::seen(Table::Clicks, store.as_ref(), loaded, ready(Ok(again))).await
+    };
+    let fresh = load().await.expect("memory").told_by;
+    let longer = Listed { bytes: fresh.bytes + 1, ..fresh.clone() };
+    let gone = Listed { path: commit_uri_from_version(Some(6)), ..fresh.clone() };
+    for listed in [fresh.clone(), longer.clone(), gone.clone()] {
+        let loaded = Loaded { told_by: listed, ..load().await.expect("memory") };
+        let (loaded, _) =
+            seen(loaded, load().await.expect("memory")).await.expect("the second time, it is what was listed");
+        assert_eq!(loaded.told_by, fresh);
+    }
+    for listed in [longer, gone] {
+        let [first, second] = [load().await, load().await].map(|loaded| loaded.expect("memory"));
+        let [first, second] = [first, second].map(|loaded| Loaded { told_by: listed.clone(), ..loaded });
+        let error = seen(first, second).await.err().expect("it is another one each time");
+        assert!(error.is_retryable(), "{error}");
+    }
+}
+
+/// Entries may be cleaned up to the newest version, if that has a checkpoint.
+#[tokio::test(start_paused = true)]
+async fn who_reads_goes_by_the_checkpoint_of_a_version_that_has_no_entry_any_more() {
+    let (lake, store) = lake();
+    come_to(&lake, 5).await;
+    open(&lake).await.checkpoint().write().await.expect("memory");
+    for version in 0..=5 {
+        store.delete(&entry_path(Table::Clicks, version)).await.expect("memory");
+    }
+    let mut log = TableLog::find_to_read(&lake, Table::Clicks).await.expect("it can be read").expect("it is there");
+    assert_eq!((log.version(), log.live_files().await.expect("memory").len()), (5, 5));
+    let mut writer = open(&lake).await;
+    for next in 6..=8 {
+        assert!(log.is_still_there().await.expect("memory"));
+        tokio::time::sleep(SEEN_WITHIN).await;
+        log.refresh().await.expect("nothing has come");
+        append(&mut writer, 0, next * 10).await;
+        log.refresh().await.expect("it is the same table");
+        assert_eq!((log.version(), log.stands()), (writer.version(), writer.stands()));
+    }
+    replace(&store, &*another(9).await).await;
+    assert!(matches!(log.refresh().await, Err(LakeError::Altered(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reads_comes_as_far_as_the_log_is_whole() {
+    let (lake, store) = lake();
+    let mut log = reader(&lake).await;
+    let mut writer = open(&lake).await;
+    for next in 6..=9 {
+        append(&mut writer, 0, next * 10).await;
+    }
+    let whole = store.get(&entry_path(Table::Clicks, 8)).await.expect("an entry").bytes().await.expect("memory");
+    store.put(&entry_path(Table::Clicks, 8), "{\"add\":".into()).await.expect("memory");
+    for _ in 0..2 {
+        let seen = log.refresh().await;
+        assert!(matches!(seen, Err(LakeError::Refused(_))), "{seen:?}");
+        assert_eq!(log.version(), 7);
+    }
+    store.put(&entry_path(Table::Clicks, 8), whole.into()).await.expect("memory");
+    log.refresh().await.expect("it is whole again");
+    assert_eq!((log.version(), log.stands()), (9, writer.stands()));
 }

@@ -89,7 +89,8 @@ mod tests {
     fn elements_get_the_class_of_their_colour_and_bars_their_titles() {
         let drawn =
             "<svg width=\"2\">\n<rect x=\"1\" fill=\"#8FB3DD\"/>\n<text fill=\"#777777\">\n5\n</text>\n</svg>\n";
-        let expected = "<svg class=\"plot\" role=\"img\" shape-rendering=\"crispEdges\" aria-label=\"all\" width=\"2\">\n\
+        let expected = "<svg class=\"plot\" role=\"img\" shape-rendering=\"crispEdges\" aria-label=\"all\" \
+            width=\"2\">\n\
             <rect class=\"bar open\" x=\"1\" fill=\"#8FB3DD\"><title>five</title></rect>\n\
             <text class=\"label\" fill=\"#777777\">\n5\n</text>\n</svg>\n";
         assert_eq!(with_classes(drawn, "all", &["five".to_owned()]), expected);

@@ -405,7 +405,8 @@ mod tests {
         for (asked, expected) in [
             (
                 "SELECT a LIKE b || '%' ESCAPE '/'",
-                "SELECT a LIKE replace(replace(replace(replace(b || '%', '\\', '\\\\'), '//', '\u{e000}'), '/', '\\'), '\u{e000}', '/')",
+                "SELECT a LIKE replace(replace(replace(replace(b || '%', '\\', '\\\\'), '//', '\u{e000}'), '/', '\\'), \
+                 '\u{e000}', '/')",
             ),
             ("SELECT a LIKE b ESCAPE '\\'", "SELECT a LIKE b ESCAPE '\\'"),
             ("SELECT a LIKE b", "SELECT a LIKE b"),

@@ -283,7 +283,8 @@ mod tests {
             // What WITH names is not the table of that name that it reads, nor one that has a schema.
             "WITH clicks AS (SELECT * FROM clicks) SELECT (SELECT max(clicks.cost) FROM clicks), version()",
             "WITH clicks AS (SELECT 1) SELECT (SELECT max(clicks.cost) FROM public.clicks), version()",
-            "SELECT (WITH clicks AS (SELECT 1 AS a) SELECT a FROM clicks) + (SELECT max(clicks.cost) FROM clicks), version()",
+            "SELECT (WITH clicks AS (SELECT 1 AS a) SELECT a FROM clicks) + (SELECT max(clicks.cost) FROM clicks), \
+             version()",
             "WITH RECURSIVE clicks AS (SELECT * FROM clicks) SELECT (SELECT max(clicks.cost) FROM clicks), version()",
             "SELECT (SELECT max(t.cost) FROM LATERAL totals(NULL, NULL) t), version()",
             // And nothing of it is when both are asked.
@@ -298,7 +299,8 @@ mod tests {
         for (asked, expected) in [
             ("SELECT (SELECT adbin FROM pg_attrdef WHERE adnum = attnum)", "SELECT NULL"),
             (
-                "SELECT (SELECT c.collname FROM pg_collation c, pg_type t WHERE c.oid = a.attcollation AND t.oid = a.atttypid) AS x FROM pg_attribute a",
+                "SELECT (SELECT c.collname FROM pg_collation c, pg_type t WHERE c.oid = a.attcollation AND t.oid = \
+                 a.atttypid) AS x FROM pg_attribute a",
                 "SELECT NULL AS x FROM pg_catalog.pg_attribute a",
             ),
             (
@@ -306,15 +308,19 @@ mod tests {
                 "SELECT CAST(NULL AS BIGINT), unnest(a) FROM pg_catalog.pg_index i",
             ),
             (
-                "SELECT array_to_string(c.reloptions || array(SELECT 'toast.' || x FROM unnest(t.reloptions) x), ', ') FROM pg_class c, pg_class t",
+                "SELECT array_to_string(c.reloptions || array(SELECT 'toast.' || x FROM unnest(t.reloptions) x), ', ') \
+                 FROM pg_class c, pg_class t",
                 "SELECT CAST(NULL AS VARCHAR) FROM pg_catalog.pg_class c, pg_catalog.pg_class t",
             ),
             (
-                "SELECT CASE WHEN t.typtype = 'c' THEN (SELECT array_agg(a.attname) FROM pg_attribute a JOIN pg_class c ON a.attrelid = c.oid WHERE c.reltype = t.oid) END FROM pg_type t",
+                "SELECT CASE WHEN t.typtype = 'c' THEN (SELECT array_agg(a.attname) FROM pg_attribute a JOIN pg_class \
+                 c ON a.attrelid = c.oid WHERE c.reltype = t.oid) END FROM pg_type t",
                 "SELECT CASE WHEN t.typtype = 'c' THEN CAST(NULL AS TEXT[]) END FROM pg_catalog.pg_type t",
             ),
             (
-                "SELECT CASE WHEN t.typtype = 'd' THEN (WITH RECURSIVE b AS (SELECT typbasetype AS oid FROM pg_type x WHERE x.oid = t.oid UNION ALL SELECT x.typbasetype FROM pg_type x, b WHERE b.oid = x.oid) SELECT oid FROM b) END FROM pg_type t",
+                "SELECT CASE WHEN t.typtype = 'd' THEN (WITH RECURSIVE b AS (SELECT typbasetype AS oid FROM pg_type x \
+                 WHERE x.oid = t.oid UNION ALL SELECT x.typbasetype FROM pg_type x, b WHERE b.oid = x.oid) SELECT oid \
+                 FROM b) END FROM pg_type t",
                 "SELECT CASE WHEN t.typtype = 'd' THEN CAST(NULL AS INT) END FROM pg_catalog.pg_type t",
             ),
             (
@@ -326,16 +332,20 @@ mod tests {
                 "SELECT CAST(NULL AS BIGINT) FROM pg_catalog.pg_index i",
             ),
             (
-                "WITH RECURSIVE c AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM c) SELECT (SELECT adbin FROM pg_attrdef WHERE adnum = a) FROM c",
+                "WITH RECURSIVE c AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM c) SELECT (SELECT adbin FROM \
+                 pg_attrdef WHERE adnum = a) FROM c",
                 "WITH RECURSIVE c AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM c) SELECT NULL FROM c",
             ),
             (
                 "SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace",
-                "SELECT 1 FROM pg_catalog.pg_class WHERE relnamespace = only_element((SELECT array_agg(oid) FROM pg_catalog.pg_namespace WHERE nspname = 'public'))",
+                "SELECT 1 FROM pg_catalog.pg_class WHERE relnamespace = only_element((SELECT array_agg(oid) FROM \
+                 pg_catalog.pg_namespace WHERE nspname = 'public'))",
             ),
             (
-                "SELECT c.relname, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = c.relnamespace) AS nsp FROM pg_class c",
-                "SELECT c.relname, (only_element((SELECT array_agg(n.nspname) FROM pg_catalog.pg_namespace n WHERE n.oid = c.relnamespace))) AS nsp FROM pg_catalog.pg_class c",
+                "SELECT c.relname, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = c.relnamespace) AS nsp FROM \
+                 pg_class c",
+                "SELECT c.relname, (only_element((SELECT array_agg(n.nspname) FROM pg_catalog.pg_namespace n WHERE \
+                 n.oid = c.relnamespace))) AS nsp FROM pg_catalog.pg_class c",
             ),
         ] {
             assert_eq!(named(&put(asked)), expected);

@@ -296,20 +296,25 @@ mod tests {
             ),
             (
                 "SELECT (SELECT n.nspname FROM pg_namespace n WHERE n.oid < c.oid) FROM pg_class c",
-                "SELECT (only_element((SELECT array_agg(n.nspname) FROM pg_catalog.pg_namespace n WHERE n.oid < c.oid))) FROM pg_catalog.pg_class c",
+                "SELECT (only_element((SELECT array_agg(n.nspname) FROM pg_catalog.pg_namespace n WHERE n.oid < \
+                 c.oid))) FROM pg_catalog.pg_class c",
             ),
             (
-                "SELECT (SELECT n.nspname FROM pg_namespace n WHERE n.oid = c.oid ORDER BY 1 DESC LIMIT 1) FROM pg_class c",
-                "SELECT (array_element((SELECT array_agg(n.nspname ORDER BY n.nspname DESC) FROM pg_catalog.pg_namespace n WHERE n.oid = c.oid), 1)) FROM pg_catalog.pg_class c",
+                "SELECT (SELECT n.nspname FROM pg_namespace n WHERE n.oid = c.oid ORDER BY 1 DESC LIMIT 1) FROM \
+                 pg_class c",
+                "SELECT (array_element((SELECT array_agg(n.nspname ORDER BY n.nspname DESC) FROM \
+                 pg_catalog.pg_namespace n WHERE n.oid = c.oid), 1)) FROM pg_catalog.pg_class c",
             ),
             (
                 "SELECT (SELECT stddev(n.oid) FROM pg_namespace n WHERE n.oid = c.oid) FROM pg_class c",
-                "SELECT ((SELECT stddev(n.oid) FROM pg_catalog.pg_namespace n WHERE n.oid = c.oid)) FROM pg_catalog.pg_class c",
+                "SELECT ((SELECT stddev(n.oid) FROM pg_catalog.pg_namespace n WHERE n.oid = c.oid)) FROM \
+                 pg_catalog.pg_class c",
             ),
             // These have rows, whatever the table that has none.
             (
                 "SELECT (SELECT t.typname FROM pg_type t LEFT JOIN pg_attrdef d ON d.oid = t.oid LIMIT 1)",
-                "SELECT (array_element((SELECT array_agg(t.typname) FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_attrdef d ON d.oid = t.oid), 1))",
+                "SELECT (array_element((SELECT array_agg(t.typname) FROM pg_catalog.pg_type t LEFT JOIN \
+                 pg_catalog.pg_attrdef d ON d.oid = t.oid), 1))",
             ),
             (
                 "SELECT (SELECT adbin FROM pg_attrdef UNION SELECT 'x')",
@@ -320,8 +325,10 @@ mod tests {
                 "SELECT ((SELECT ((SELECT count(*) > 0 FROM pg_catalog.pg_attrdef))))",
             ),
             (
-                "SELECT NOT EXISTS (SELECT * FROM pg_class c WHERE c.relnamespace = n.oid ORDER BY 1) FROM pg_namespace n",
-                "SELECT ((SELECT count(*) = 0 FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid)) FROM pg_catalog.pg_namespace n",
+                "SELECT NOT EXISTS (SELECT * FROM pg_class c WHERE c.relnamespace = n.oid ORDER BY 1) FROM \
+                 pg_namespace n",
+                "SELECT ((SELECT count(*) = 0 FROM pg_catalog.pg_class c WHERE c.relnamespace = n.oid)) FROM \
+                 pg_catalog.pg_namespace n",
             ),
             (
                 "SELECT (SELECT collname FROM pg_collation WHERE oid = 100)",

@@ -378,7 +378,8 @@ mod tests {
             ("select 1 from (select a + 1 as a from c) b, lateral (select b.a + 0 as d) e where d > 0", 2 + 4),
             // What is named within is not what is named without.
             (
-                "with b as (select a + 1 as a from c) select 1 from (with b as (select 1 as a) select * from b) d where a > 0",
+                "with b as (select a + 1 as a from c) select 1 from (with b as (select 1 as a) select * from b) d \
+                 where a > 0",
                 0,
             ),
             ("with recursive b as (select 1 as a union all select a + 1 from b) select 1 from b where a > 0", 2),
