@@ -91,6 +91,7 @@ fn packages_depend_only_on_what_the_design_allows() {
         ("ingest", &["lake-schemas", "lake-store"]),
         ("compactor", &["lake-schemas", "lake-store"]),
         ("query", &["lake-schemas", "lake-store"]),
+        ("serve", &["lake-schemas", "lake-store", "query"]),
         ("localstack", &[]),
     ]);
     for (package, allowed) in allowed {

@@ -1,4 +1,5 @@
-//! Read-only eyes on the lake: SQL over its tables, audits, and totals at any moment. Nothing here writes the lake.
+//! Read-only eyes on the lake, without a server: SQL over its tables at any version, with its shell; totals and series
+//! at any moment; audits. Nothing here writes the lake.
 //!
 //! What others await of it is boxed: a future that is not is compiled again by each crate that awaits it, and these are
 //! large.
@@ -9,7 +10,6 @@ mod open;
 pub mod output;
 mod rows;
 mod sees;
-pub mod serve;
 pub mod shell;
 pub mod sql;
 pub mod totals;

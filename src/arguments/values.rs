@@ -7,8 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::{EventTime, Table, time};
-use query::serve::Keys;
 use query::totals::AsOf;
+use serve::Keys;
 
 /// Hexadecimal digits of a hash.
 const SHA_256_DIGITS: usize = 64;
@@ -119,7 +119,7 @@ pub fn campaigns(text: &str) -> Result<String, String> {
 /// The origin of a page, as browsers write it: no path, and no slash at its end.
 pub fn origin(text: &str) -> Result<String, String> {
     let expected = || "expected an origin such as https://dashboard.example, or http://localhost:3000".to_owned();
-    query::serve::origin(text).ok_or_else(expected)
+    serve::origin(text).ok_or_else(expected)
 }
 
 /// A table of minutes.

@@ -2,7 +2,7 @@
 //! the key itself, which nobody keeps, to whoever looks on.
 
 use anyhow::Context;
-use query::serve::{Keys, new_key};
+use serve::{Keys, new_key};
 
 use crate::arguments::Key;
 use crate::report::{print_bytes, say};

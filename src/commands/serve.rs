@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::ValueEnum;
 use lake_store::Lake;
-use query::serve::{Keys, Postgres, Program, Server, Tls, raise_open_files};
+use serve::{Keys, Postgres, Program, Server, Tls, raise_open_files};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 

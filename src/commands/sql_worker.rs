@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use anyhow::Context;
 use lake_store::Lake;
-use query::serve::{bound_worker, work};
+use serve::{bound_worker, work};
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use query::serve::new_key;
 use serde_json::Value;
+use serve::new_key;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 

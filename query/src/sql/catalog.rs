@@ -19,10 +19,10 @@ use super::table::{LakeTable, external, is_read_only, refused};
 use crate::totals::AsOf;
 
 /// The catalog of a session.
-pub(crate) const CATALOG: &str = "clicklake";
+pub const CATALOG: &str = "clicklake";
 
 /// The schema that the tables of the lake are in.
-pub(crate) const SCHEMA: &str = "public";
+pub const SCHEMA: &str = "public";
 
 /// The lake's schema, and whatever schemas the session makes.
 #[derive(Debug)]

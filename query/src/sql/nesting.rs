@@ -16,7 +16,7 @@ use super::visited::{Look, look_at};
 
 /// Words and signs of a text that may nest what follows by one; queries of programs have a few hundred. What is nested
 /// too deep is more than a stack holds, and takes the planner time by the square of it: a tenth of a second for these.
-pub(crate) const NESTING_MAX: usize = 1_000;
+pub const NESTING_MAX: usize = 1_000;
 
 /// Words of SQL that never nest: they stand beside what they belong to, however many there are. Any other word that is
 /// known to the parser counts, and so does what its next release knows.
@@ -39,7 +39,7 @@ const INTERVALS_MAX: usize = 128;
 
 /// Words in a text of which each may nest a plan by one, and tables that are read: they weigh more on a stack than
 /// operators do.
-pub(crate) const PLANS_MAX: usize = 128;
+pub const PLANS_MAX: usize = 128;
 
 /// Words that nest plans.
 const PLANS: [Keyword; 9] = [
@@ -56,10 +56,10 @@ const PLANS: [Keyword; 9] = [
 
 /// A statement that may nest deeper than it is allowed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooDeep;
+pub struct TooDeep;
 
 /// How much statements may nest, all together.
-pub(crate) struct Nesting {
+pub struct Nesting {
     signs: usize,
     plans: usize,
 }
@@ -127,7 +127,7 @@ fn plans(token: &Token) -> bool {
 }
 
 /// The word of the language that it is, unless it is quoted.
-pub(crate) fn keyword(token: &Token) -> Option<Keyword> {
+pub fn keyword(token: &Token) -> Option<Keyword> {
     match token {
         Token::Word(word) => Some(word.keyword),
         _ => None,

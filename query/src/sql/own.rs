@@ -44,7 +44,7 @@ use lake_store::LakeError;
 use crate::sees::Sees;
 
 /// What is said of anything that tells of everyone's rows, to those who do not see them.
-pub(crate) const HIDDEN: &str = "tells of the rows of all campaigns, which this key does not see";
+pub const HIDDEN: &str = "tells of the rows of all campaigns, which this key does not see";
 
 /// Columns that rows are looked for by.
 const LOOKED_FOR: [&str; 3] = [column::AD_ID, column::CAMPAIGN_ID, column::WINDOW_START];

@@ -69,7 +69,7 @@ impl Session {
 
     /// A session over a lake that has a context of its own and shares the rest with others: of somebody who may see so
     /// much.
-    pub(crate) fn over(lake: Lake, context: SessionContext, shared: &Shared, sees: Sees) -> Result<Self, QueryError> {
+    pub fn over(lake: Lake, context: SessionContext, shared: &Shared, sees: Sees) -> Result<Self, QueryError> {
         let current = Arc::new(Current::new(lake.clone()));
         let sight = Arc::new(Sight::new(lake, Arc::clone(&current), sees.clone()));
         context.register_catalog(CATALOG, Arc::new(LakeCatalog::new(Arc::clone(&sight))));
@@ -158,33 +158,35 @@ impl Session {
     }
 
     /// The tables as the statement at hand sees them.
-    pub(crate) fn sight(&self) -> &Arc<Sight> {
+    pub fn sight(&self) -> &Arc<Sight> {
         &self.sight
     }
 
     /// Turns to a statement that others have parsed, in which so many names travel in time: the plan of it, before
     /// anything is done.
-    pub(crate) async fn plan(&self, parsed: parser::Statement, travels: usize) -> Result<LogicalPlan, QueryError> {
-        self.turn_to_parsed(&parsed, travels).await?;
-        let plan = self.context.state().statement_to_plan(parsed).await;
-        plan.map_err(|error| self.why(error.into()))
+    pub fn plan(&self, parsed: parser::Statement, travels: usize) -> BoxFuture<'_, Result<LogicalPlan, QueryError>> {
+        Box::pin(async move {
+            self.turn_to_parsed(&parsed, travels).await?;
+            let plan = self.context.state().statement_to_plan(parsed).await;
+            plan.map_err(|error| self.why(error.into()))
+        })
     }
 
     /// The columns that a plan answers with. A union is planned in the types of its first part; those that hold what
     /// all parts have are found when the plan is analysed. A plan whose parameters have no types yet cannot be.
-    pub(crate) fn columns(&self, plan: &LogicalPlan) -> SchemaRef {
+    pub fn columns(&self, plan: &LogicalPlan) -> SchemaRef {
         let state = self.context.state();
         let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
         Arc::clone(analyzed.as_ref().unwrap_or(plan).schema().inner())
     }
 
     /// Begins to answer a plan of the statement that is turned to. What is no query is not for this.
-    pub(crate) async fn begin(&self, plan: LogicalPlan) -> Result<SendableRecordBatchStream, QueryError> {
-        Ok(DataFrame::new(self.context.state(), plan).execute_stream().await?)
+    pub fn begin(&self, plan: LogicalPlan) -> BoxFuture<'_, Result<SendableRecordBatchStream, QueryError>> {
+        Box::pin(async move { Ok(DataFrame::new(self.context.state(), plan).execute_stream().await?) })
     }
 
-    /// DataFusion's own session, for what its shell does by itself.
-    pub(crate) fn context(&self) -> &SessionContext {
+    /// DataFusion's own session, for what its shell does by itself, and for catalogs beside that of the lake.
+    pub fn context(&self) -> &SessionContext {
         &self.context
     }
 

@@ -15,13 +15,13 @@ use crate::totals::store_url;
 
 /// What sessions share.
 #[derive(Clone)]
-pub(crate) struct Shared {
+pub struct Shared {
     /// DataFusion's surroundings.
     pub runtime: Arc<RuntimeEnv>,
     /// What can be told of the requests to each store.
-    pub stores: Arc<InstrumentedObjectStoreRegistry>,
+    pub(crate) stores: Arc<InstrumentedObjectStoreRegistry>,
     /// The last write that was refused.
-    pub refusal: Refusal,
+    pub(crate) refusal: Refusal,
 }
 
 impl Shared {

@@ -30,7 +30,7 @@ const LOOKED_AT: [Table; 5] =
     [Table::ClicksDaily, Table::ClicksHourly, Table::ClicksMinute, Table::Clicks, Table::ClicksRejected];
 
 /// What the statement at hand sees.
-pub(crate) struct Sight {
+pub struct Sight {
     lake: Lake,
     totals: Arc<Current>,
     sees: Sees,
@@ -42,21 +42,21 @@ pub(crate) struct Sight {
 }
 
 impl Sight {
-    pub fn new(lake: Lake, totals: Arc<Current>, sees: Sees) -> Self {
+    pub(crate) fn new(lake: Lake, totals: Arc<Current>, sees: Sees) -> Self {
         Self { lake, totals, sees, opened: Mutex::default(), opening: AsyncMutex::default(), there: Mutex::default() }
     }
 
-    pub fn lake(&self) -> &Lake {
+    pub(crate) fn lake(&self) -> &Lake {
         &self.lake
     }
 
     /// Whose rows the statement may see.
-    pub fn sees(&self) -> &Sees {
+    pub(crate) fn sees(&self) -> &Sees {
         &self.sees
     }
 
     /// Turns to the next statement.
-    pub async fn turn_to(&self, asked: &Asked) -> Result<(), QueryError> {
+    pub(crate) async fn turn_to(&self, asked: &Asked) -> Result<(), QueryError> {
         lock(&self.opened).clear();
         self.totals.forget();
         let own = asked.tables.iter().filter_map(|name| name.parse().ok()).filter(|table| LOOKED_AT.contains(table));
@@ -83,7 +83,7 @@ impl Sight {
     }
 
     /// Looks which tables the lake has.
-    pub async fn look_around(&self) -> Result<(), QueryError> {
+    pub(crate) async fn look_around(&self) -> Result<(), QueryError> {
         let mut found = BTreeMap::new();
         for table in LOOKED_AT.into_iter().chain(self.lake.shadows().await?) {
             if let Some(opened) = self.table(table, AsOf::Newest).await? {
@@ -107,7 +107,7 @@ impl Sight {
     }
 
     /// A table as it is, or was; `None` if the lake lacks it.
-    pub async fn table(&self, table: Table, as_of: AsOf) -> Result<Option<Opened>, QueryError> {
+    pub(crate) async fn table(&self, table: Table, as_of: AsOf) -> Result<Option<Opened>, QueryError> {
         let _opening = self.opening.lock().await;
         let known = self.opened(table, as_of);
         if known.is_some() {
@@ -133,12 +133,12 @@ impl Sight {
     }
 
     /// A table that is open.
-    pub fn opened(&self, table: Table, as_of: AsOf) -> Option<Opened> {
+    pub(crate) fn opened(&self, table: Table, as_of: AsOf) -> Option<Opened> {
         lock(&self.opened).get(&(table, as_of)).cloned()
     }
 
     /// What the log of a table says, as far as the statement sees it.
-    pub async fn view(&self, table: Table) -> Result<TableView, QueryError> {
+    pub(crate) async fn view(&self, table: Table) -> Result<TableView, QueryError> {
         let lacks = || self.lake.lacks(table);
         let seen = self.table(table, AsOf::Newest).await?.ok_or_else(lacks)?;
         let newest = TableView::newest(&self.lake, table).await?.ok_or_else(lacks)?;

@@ -1,19 +1,18 @@
 //! Visits the parts of a statement.
 //!
 //! sqlparser's traversal is generic in the visitor and consists of thousands of functions, which are compiled once more
-//! for each type of visitor. Here they are compiled twice, for whoever looks and for whoever changes: the visitor is
-//! called through a pointer.
+//! for each type of visitor. Here there is one type, whoever looks, so that each crate compiles them once: the visitor
+//! is called through a pointer.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::{self, CopyToSource};
 use datafusion::sql::sqlparser::ast::{
-    Expr, ObjectName, Query, Select, Statement, TableFactor, Visit, VisitMut, Visitor as ParserVisitor,
-    VisitorMut as ParserVisitorMut,
+    Expr, ObjectName, Query, Select, Statement, TableFactor, Visit, Visitor as ParserVisitor,
 };
 
 /// Looks at the parts of a statement, each before what it is made of.
-pub(crate) trait Look {
+pub trait Look {
     /// Looks at a statement, also at one that is explained by another.
     fn statement(&mut self, _: &Statement) -> ControlFlow<()> {
         ControlFlow::Continue(())
@@ -55,36 +54,8 @@ pub(crate) trait Look {
     }
 }
 
-/// Changes the parts of a statement.
-pub(crate) trait Change {
-    /// Changes a query, also one within another, before what it is made of.
-    fn query(&mut self, _: &mut Query) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-
-    /// Changes a select, of which a query has several if they are put together, before what it is made of.
-    fn select(&mut self, _: &mut Select) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-
-    /// Changes what stands in the place of a table, before what it is made of.
-    fn table_factor(&mut self, _: &mut TableFactor) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-
-    /// Changes an expression, before what it is made of.
-    fn whole(&mut self, _: &mut Expr) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-
-    /// Changes an expression, after what it is made of.
-    fn expr(&mut self, _: &mut Expr) -> ControlFlow<()> {
-        ControlFlow::Continue(())
-    }
-}
-
 /// Has a part of a statement looked at, until the visitor breaks off.
-pub(crate) fn look(part: &impl Visit, visitor: &mut dyn Look) -> ControlFlow<()> {
+pub fn look(part: &impl Visit, visitor: &mut dyn Look) -> ControlFlow<()> {
     part.visit(&mut Looking(visitor))
 }
 
@@ -100,47 +71,6 @@ pub(crate) fn look_at(statement: &parser::Statement, visitor: &mut dyn Look) -> 
         parser::Statement::Explain(explain) => look_at(&explain.statement, visitor),
         parser::Statement::CreateExternalTable(_) | parser::Statement::Reset(_) => ControlFlow::Continue(()),
     }
-}
-
-/// Has a part of a statement changed, until the visitor breaks off.
-pub(crate) fn change(part: &mut impl VisitMut, visitor: &mut dyn Change) -> ControlFlow<()> {
-    part.visit(&mut Changing(visitor))
-}
-
-/// Calls a function with the name of each table, until it breaks off.
-pub(crate) fn relations(part: &impl Visit, call: &mut dyn FnMut(&ObjectName) -> ControlFlow<()>) -> ControlFlow<()> {
-    struct Relations<'a>(&'a mut dyn FnMut(&ObjectName) -> ControlFlow<()>);
-    impl Look for Relations<'_> {
-        fn relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
-            (self.0)(name)
-        }
-    }
-    look(part, &mut Relations(call))
-}
-
-/// Calls a function with each expression, until it breaks off.
-pub(crate) fn expressions(part: &impl Visit, call: &mut dyn FnMut(&Expr) -> ControlFlow<()>) -> ControlFlow<()> {
-    struct Expressions<'a>(&'a mut dyn FnMut(&Expr) -> ControlFlow<()>);
-    impl Look for Expressions<'_> {
-        fn expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-            (self.0)(expr)
-        }
-    }
-    look(part, &mut Expressions(call))
-}
-
-/// Calls a function with each expression to be changed, until it breaks off.
-pub(crate) fn expressions_mut(
-    part: &mut impl VisitMut,
-    call: &mut dyn FnMut(&mut Expr) -> ControlFlow<()>,
-) -> ControlFlow<()> {
-    struct Expressions<'a>(&'a mut dyn FnMut(&mut Expr) -> ControlFlow<()>);
-    impl Change for Expressions<'_> {
-        fn expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-            (self.0)(expr)
-        }
-    }
-    change(part, &mut Expressions(call))
 }
 
 /// The one visitor that looks, as the parser has it.
@@ -179,32 +109,5 @@ impl ParserVisitor for Looking<'_> {
 
     fn post_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
         self.0.after_expr(expr)
-    }
-}
-
-/// The one visitor that changes, as the parser has it.
-struct Changing<'a>(&'a mut dyn Change);
-
-impl ParserVisitorMut for Changing<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        self.0.query(query)
-    }
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        self.0.select(select)
-    }
-
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        self.0.table_factor(factor)
-    }
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        self.0.whole(expr)
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        self.0.expr(expr)
     }
 }

@@ -18,7 +18,7 @@ use localstack::broker::Broker;
 use localstack::generate::{Counts, Generator, Settings};
 use localstack::produce::{Load, produce};
 use query::output::{is_dumb, visible};
-use query::serve::Server;
+use serve::Server;
 use stream_agg::job::Aggregate;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval, sleep, timeout};

@@ -4,8 +4,8 @@ use chrono::DateTime;
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::{EventTime, Width};
 use query::Sees;
-use query::serve::{Asked, Problem};
 use query::totals::{Question, Whom};
+use serve::{Asked, Problem};
 
 /// 2026-03-07T12:00:00Z.
 const NOON_S: i64 = 1_772_884_800;

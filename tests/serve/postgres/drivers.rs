@@ -7,8 +7,8 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use query::serve::new_key;
 use serde_json::{Value, json};
+use serve::new_key;
 
 use super::logged_in::{printed, served};
 use crate::readers::python;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use query::serve::{Keys, Postgres, Tls, new_key};
+use serve::{Keys, Postgres, Tls, new_key};
 
 use super::lake::{self, Rows};
 use super::{MEMORY, Served};

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lake_store::Lake;
-use query::serve::{Keys, Postgres};
 use serde_json::{Value, json};
+use serve::{Keys, Postgres};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use lake_store::Lake;
-use query::serve::{Keys, Postgres};
+use serve::{Keys, Postgres};
 
 use super::{MEMORY, Rows, Served, lake};
 

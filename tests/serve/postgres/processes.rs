@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lake_store::Lake;
-use query::serve::{Keys, Postgres, Program, raise_open_files};
+use serve::{Keys, Postgres, Program, raise_open_files};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};

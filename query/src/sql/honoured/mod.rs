@@ -25,8 +25,8 @@ use lake_store::LakeError;
 use super::table::refused;
 use super::visited::{Look, look, look_at};
 
-/// Words in each refusal of this kind, by which the wire knows its code.
-pub(crate) const UNSUPPORTED: &str = "is not supported";
+/// Words in each refusal of this kind, by which others know the kind.
+pub const UNSUPPORTED: &str = "is not supported";
 
 /// What to write for an earlier version of a table.
 const TRAVELS: &str = "for an earlier version write t VERSION AS OF 412";

@@ -1,0 +1,354 @@
+//! Keys, and what each of them sees. Of a key only its SHA-256 is kept, so a file that leaks opens nothing, as long as
+//! keys are random: whoever has the hash of a word that people think of finds the word.
+//!
+//! ```text
+//!   # a line a key: its SHA-256 in hex, a space, the campaigns that it sees by comma, or * for everything
+//!   5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8 spring,summer
+//!   # with [people] before them, also who clicked: the columns ip, user_id and extra
+//!   2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b [people] spring
+//! ```
+//!
+//! Behind the hash of a key that `clicklake key` has made stands a colon and its verifier, by which clients of
+//! PostgreSQL log in without sending it: see [`super::scram`].
+//!
+//! A key is looked for in the same time whether it is there, and wherever: each of them is compared to its last byte.
+//! The file may change while a server runs: see [`Keys::follow`].
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use lake_store::LakeError;
+use prometheus_client::metrics::gauge::Gauge;
+use query::Sees;
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use tokio::sync::watch;
+
+use super::scram::{Proof, Verifier};
+
+/// What stands for all campaigns.
+const EVERYTHING: &str = "*";
+
+/// What stands before the campaigns of a key that sees people too.
+const PEOPLE: &str = "[people] ";
+
+/// How that begins, which no campaign does: what is nearly the same would be one that nobody has.
+const PEOPLE_BRACKET: &str = "[people]";
+
+/// Keys that may be in a file: each is compared with every key that is shown.
+const KEYS_MAX: usize = 10_000;
+
+/// Bytes of a file of keys: ten thousand lines with some names each. What a key sees is handed on to the process that
+/// answers its SQL, which takes no more than twice as much.
+pub(super) const BYTES_MAX: usize = 4 << 20;
+
+type Hash = [u8; 32];
+
+/// Which key it is: to tell keys apart, and not to know them.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct KeyId(Hash);
+
+impl fmt::Debug for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+}
+
+impl KeyId {
+    /// That of a key.
+    pub fn of(key: &str) -> Self {
+        Self(Sha256::digest(key.as_bytes()).into())
+    }
+}
+
+/// Who asks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Who {
+    /// By which key; without keys, everyone is the same.
+    pub key: Option<KeyId>,
+    /// What they see, or saw when they showed the key.
+    pub sees: Sees,
+}
+
+impl Who {
+    /// Where there are no keys: everyone sees everything.
+    pub const ANYONE: Self = Self { key: None, sees: Sees::All };
+}
+
+/// One line of the file.
+struct Line {
+    hash: Hash,
+    verifier: Option<Verifier>,
+    sees: Sees,
+}
+
+impl Line {
+    fn who(&self) -> Who {
+        Who { key: Some(KeyId(self.hash)), sees: self.sees.clone() }
+    }
+}
+
+/// The keys of a server, as they are now.
+pub struct Keys {
+    lines: watch::Sender<Arc<[Line]>>,
+    /// Whether the file is not taken as it is now: 1, or 0.
+    pub(super) refused: Gauge,
+}
+
+impl Keys {
+    /// From the lines of a file. What is wrong names the line, and never repeats it.
+    pub fn parse(text: &str) -> Result<Self, LakeError> {
+        Ok(Self { lines: watch::Sender::new(lines_of(text)?), refused: Gauge::default() })
+    }
+
+    /// What a key sees; `None` if it is no key.
+    pub fn sees(&self, key: &str) -> Option<Sees> {
+        self.shown(key).map(|who| who.sees)
+    }
+
+    /// Who shows a key, if it is one.
+    pub(super) fn shown(&self, key: &str) -> Option<Who> {
+        of_key(&self.lines(), KeyId::of(key))
+    }
+
+    /// Whether somebody may log in by a proof, and whether everyone may.
+    pub(super) fn are_proved(&self) -> Proved {
+        let lines = self.lines();
+        match lines.iter().filter(|line| line.verifier.is_some()).count() {
+            0 => Proved::None,
+            count if count == lines.len() => Proved::All,
+            _ => Proved::Some,
+        }
+    }
+
+    /// Who proves to have a key, and what the server says to that.
+    pub(super) fn proved(&self, proof: &Proof) -> Option<(Who, String)> {
+        let lines = self.lines();
+        let mut found = u32::MAX;
+        for (place, line) in (0_u32..).zip(lines.iter()) {
+            if let Some(verifier) = &line.verifier {
+                found.conditional_assign(&place, proof.is_of(verifier));
+            }
+        }
+        let line = lines.get(found as usize)?;
+        Some((line.who(), proof.server_last(line.verifier.as_ref()?)))
+    }
+
+    /// Who proves to have this key, and what the server says to that.
+    pub(super) fn proved_of(&self, key: KeyId, proof: &Proof) -> Option<(Who, String)> {
+        let lines = self.lines();
+        let line = line_of(&lines, key)?;
+        let verifier = line.verifier.as_ref()?;
+        bool::from(proof.is_of(verifier)).then(|| (line.who(), proof.server_last(verifier)))
+    }
+
+    /// Waits until the key of somebody is none any more, or sees something else than it saw.
+    pub(super) async fn until_lost(&self, who: &Who) {
+        // What says so is never gone before the keys are.
+        let _ = self.lines.subscribe().wait_for(|lines| !has(lines, who)).await;
+    }
+
+    fn lines(&self) -> Arc<[Line]> {
+        Arc::clone(&self.lines.borrow())
+    }
+
+    /// Takes the keys of a text in the place of all others. If any of it is wrong, all stays as it was.
+    pub fn replace(&self, text: &str) -> Result<(), LakeError> {
+        self.lines.send_replace(lines_of(text)?);
+        Ok(())
+    }
+}
+
+/// Who has a key, if it is one.
+fn of_key(lines: &[Line], key: KeyId) -> Option<Who> {
+    line_of(lines, key).map(Line::who)
+}
+
+/// The line of a key, if it is one.
+fn line_of(lines: &[Line], key: KeyId) -> Option<&Line> {
+    let mut found = u32::MAX;
+    for (place, line) in (0_u32..).zip(lines) {
+        found.conditional_assign(&place, line.hash.ct_eq(&key.0));
+    }
+    let is_there: Choice = !found.ct_eq(&u32::MAX);
+    if bool::from(is_there) { lines.get(found as usize) } else { None }
+}
+
+/// Whether the key of somebody is still one, and sees what it saw.
+fn has(lines: &[Line], who: &Who) -> bool {
+    who.key.is_none_or(|key| of_key(lines, key).as_ref() == Some(who))
+}
+
+pub(super) fn too_long() -> String {
+    format!("the keys take more than {} MiB; a server has {KEYS_MAX} keys at most", BYTES_MAX >> 20)
+}
+
+fn lines_of(text: &str) -> Result<Arc<[Line]>, LakeError> {
+    if text.len() > BYTES_MAX {
+        return Err(LakeError::Refused(too_long()));
+    }
+    let (mut lines, mut there) = (Vec::new(), HashSet::new());
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let wrong = |what: &str| LakeError::Refused(format!("line {number} of the keys: {what}"));
+        let (key, campaigns) = line.split_once(' ').ok_or_else(|| wrong(EXPECTED))?;
+        let (hash, verifier) = key.split_once(':').map_or((key, None), |(hash, of)| (hash, Some(of)));
+        let verifier = verifier.map(|of| Verifier::parse(of).ok_or_else(|| wrong(VERIFIER))).transpose()?;
+        let hash = hash_of(hash).ok_or_else(|| wrong(EXPECTED))?;
+        if !there.insert(hash) {
+            return Err(wrong("that key is there already; give all its campaigns in one line"));
+        }
+        lines.push(Line { hash, verifier, sees: sees(campaigns.trim()).map_err(wrong)? });
+    }
+    match lines.len() {
+        0 => Err(LakeError::Refused(format!("there are no keys; {EXPECTED}"))),
+        count if count > KEYS_MAX => {
+            Err(LakeError::Refused(format!("there are {count} keys; a server has {KEYS_MAX} at most")))
+        }
+        _ => Ok(lines.into()),
+    }
+}
+
+/// Which keys have a verifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Proved {
+    None,
+    Some,
+    All,
+}
+
+const VERIFIER: &str = "what stands behind the hash and a colon is made by `clicklake key`, and by nothing else";
+
+const EXPECTED: &str = "expected the SHA-256 of a key in hex (printf %s KEY | sha256sum), a space, and its campaigns \
+     by comma, after [people] if it sees who clicked, or * for everything";
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} keys", self.lines().len())
+    }
+}
+
+fn hash_of(hex: &str) -> Option<Hash> {
+    let mut hash = Hash::default();
+    if hex.len() != 2 * hash.len() || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (at, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()?;
+    }
+    Some(hash)
+}
+
+/// What the end of a line says that a key sees.
+fn sees(campaigns: &str) -> Result<Sees, &'static str> {
+    if campaigns == EVERYTHING {
+        return Ok(Sees::All);
+    }
+    let (campaigns, has_people) = match campaigns.strip_prefix(PEOPLE) {
+        Some(campaigns) => (campaigns.trim_start(), true),
+        None => (campaigns, false),
+    };
+    if campaigns.get(..PEOPLE_BRACKET.len()).is_some_and(|start| start.eq_ignore_ascii_case(PEOPLE_BRACKET)) {
+        return Err("[people] stands once, in small letters, with a blank behind it, before the campaigns");
+    }
+    let names = campaigns.split(',').map(|name| match name {
+        "" => Err("a campaign has no name"),
+        EVERYTHING => Err("* stands alone, for everything"),
+        // A blank too many would be another campaign, which nobody has, and nobody would see why.
+        name if name != name.trim() => Err("a campaign begins or ends with a blank; write a,b and not a, b"),
+        name => Ok(name.to_owned()),
+    });
+    let names = names.collect::<Result<_, _>>()?;
+    Ok(if has_people { Sees::People(names) } else { Sees::Campaigns(names) })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    /// SHA-256 of "password", and of "secret".
+    const PASSWORD: &str = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8";
+    const SECRET: &str = "2BB80D537B1DA3E38BD30361AA855686BDE0EACD7162FEF6A25FE97BF527A25B";
+
+    #[test]
+    fn a_key_sees_its_campaigns() {
+        let keys = Keys::parse(&format!("# people\n\n{PASSWORD} spring,Summer 24\n {SECRET}  *\n")).expect("keys");
+        let own = ["spring", "Summer 24"].map(str::to_owned);
+        assert_eq!(keys.sees("password"), Some(Sees::Campaigns(own.into())));
+        assert_eq!(keys.sees("secret"), Some(Sees::All));
+        for wrong in ["", "Password", "password ", PASSWORD, "*"] {
+            assert_eq!(keys.sees(wrong), None, "{wrong}");
+        }
+        assert_eq!(format!("{keys:?}"), "2 keys");
+    }
+
+    #[test]
+    fn keys_have_verifiers_or_not() {
+        let (key, line) = super::super::scram::new_key([1; 32], "spring");
+        let plain = format!("{PASSWORD} summer");
+        for (text, proved) in
+            [(plain.clone(), Proved::None), (format!("{plain}\n{line}"), Proved::Some), (line.clone(), Proved::All)]
+        {
+            assert_eq!(Keys::parse(&text).expect("keys").are_proved(), proved);
+        }
+        // By its hash, it is a key like any other.
+        let spring = Sees::Campaigns(["spring".to_owned()].into());
+        assert_eq!(Keys::parse(&line).expect("a key").sees(&key), Some(spring));
+        let forged = line.replace("4096", "1");
+        let said = Keys::parse(&forged).expect_err("it is not so made").to_string();
+        assert!(said.starts_with("line 1 of the keys: what stands behind the hash"), "{said}");
+    }
+
+    #[test]
+    fn what_is_no_key_is_named_by_its_line_and_not_repeated() {
+        let twice = format!("{PASSWORD} a\n{} b", PASSWORD.to_uppercase());
+        let cases = [
+            ("password spring".to_owned(), "line 1 of the keys: expected the SHA-256"),
+            (format!("\n{PASSWORD}"), "line 2 of the keys: expected the SHA-256"),
+            (format!("{PASSWORD} a,,b"), "line 1 of the keys: a campaign has no name"),
+            (format!("{PASSWORD} spring, summer"), "line 1 of the keys: a campaign begins or ends with a blank"),
+            (format!("{PASSWORD} spring ,summer"), "line 1 of the keys: a campaign begins or ends with a blank"),
+            (format!("{PASSWORD} spring,*"), "line 1 of the keys: * stands alone"),
+            (format!("{PASSWORD} [people] *"), "line 1 of the keys: * stands alone"),
+            (format!("{PASSWORD} [people]"), "line 1 of the keys: [people] stands once"),
+            (format!("{PASSWORD} [people]spring"), "line 1 of the keys: [people] stands once"),
+            (format!("{PASSWORD} [People] spring"), "line 1 of the keys: [people] stands once"),
+            (format!("{PASSWORD} [people] [people] spring"), "line 1 of the keys: [people] stands once"),
+            ("#".repeat(BYTES_MAX + 1), "the keys take more than 4 MiB"),
+            (twice, "line 2 of the keys: that key is there already"),
+            ("# nothing".to_owned(), "there are no keys"),
+        ];
+        for (text, expected) in cases {
+            let said = Keys::parse(&text).expect_err("it is wrong").to_string();
+            assert!(said.starts_with(expected) && !said.contains("5e88") && !said.contains("spring"), "{said}");
+        }
+    }
+
+    #[test]
+    fn people_are_seen_by_who_may_see_them() {
+        let keys = Keys::parse(&format!("{PASSWORD} [people] spring\n{SECRET} people")).expect("keys");
+        assert_eq!(keys.sees("password"), Some(Sees::People(["spring".to_owned()].into())));
+        assert_eq!(keys.sees("secret"), Some(Sees::Campaigns(["people".to_owned()].into())));
+    }
+
+    #[test]
+    fn a_key_that_is_taken_out_or_sees_something_else_is_no_longer_what_was_shown() {
+        let keys = Keys::parse(&format!("{PASSWORD} spring\n{SECRET} *")).expect("keys");
+        let shown = ["password", "secret"].map(|key| keys.shown(key).expect("a key"));
+        keys.replace("nonsense").expect_err("it is no file of keys");
+        assert!(shown.iter().all(|who| has(&keys.lines(), who)), "what is wrong changes nothing");
+        assert!(keys.until_lost(&shown[0]).now_or_never().is_none());
+        keys.replace(&format!("{PASSWORD} summer")).expect("keys");
+        assert!(!shown.iter().any(|who| has(&keys.lines(), who)));
+        assert!(keys.until_lost(&shown[0]).now_or_never().is_some());
+        assert_eq!(keys.sees("password"), Some(Sees::Campaigns(["summer".to_owned()].into())));
+        assert_eq!(keys.sees("secret"), None);
+    }
+}

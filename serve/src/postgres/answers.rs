@@ -1,0 +1,250 @@
+//! What a connection answers: who it is, what it holds open, and how a statement becomes rows.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use datafusion::common::ParamValues;
+use datafusion::error::DataFusionError;
+use datafusion::execution::context::SQLOptions;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::parser;
+use datafusion::sql::sqlparser::ast::Statement;
+use datafusion_postgres::pgwire::api::{ClientInfo, ConnectionGuard, ConnectionHandle};
+use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
+use datafusion_postgres::pgwire::messages::response::TransactionStatus;
+use futures::channel::oneshot;
+use futures::future::{Either, select};
+use query::sql::Session;
+use query::{QueryError, Sees};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
+
+use super::cursors::Cursors;
+use super::engine::Engine;
+use super::errors::{Refused, Telling};
+use super::kept::{Kept, Kind};
+use super::names::named;
+use super::parameters;
+use super::rows::{Batches, Limits};
+use super::settings::{Own, Setting};
+use super::statements::{Asks, STATEMENT_LIMIT};
+use crate::locked::lock;
+
+/// Answers of a connection that may be open at once: statements that are read in parts, and cursors.
+const OPEN_MAX: usize = 16;
+
+/// A connection, from what it knows.
+#[derive(Clone)]
+pub(super) struct Answers {
+    /// What it has in common with others.
+    pub server: Arc<Engine>,
+    held: Arc<Held>,
+}
+
+struct Held {
+    login: OnceLock<Login>,
+    session: OnceLock<Session>,
+    cursors: Cursors,
+    /// What the client has set.
+    own: Mutex<Own>,
+    /// What it had set when it began.
+    first: OnceLock<Own>,
+    open: Arc<Semaphore>,
+    /// Statements that are prepared, and portals.
+    kept: Mutex<Kept>,
+}
+
+/// Who has logged in.
+pub(super) struct Login {
+    /// What they see.
+    pub sees: Sees,
+    telling: Telling,
+    /// By which a statement is cancelled.
+    handle: Arc<ConnectionHandle>,
+    _guard: ConnectionGuard,
+}
+
+impl Answers {
+    /// Of a connection that has just begun.
+    pub fn new(server: Arc<Engine>) -> Self {
+        let held = Held {
+            login: OnceLock::new(),
+            session: OnceLock::new(),
+            cursors: Cursors::default(),
+            own: Mutex::default(),
+            first: OnceLock::new(),
+            open: Arc::new(Semaphore::new(OPEN_MAX)),
+            kept: Mutex::default(),
+        };
+        Self { server, held: Arc::new(held) }
+    }
+
+    /// Lets somebody in who may see so much.
+    pub fn let_in(&self, sees: Sees, (handle, guard): (Arc<ConnectionHandle>, ConnectionGuard)) {
+        let telling = Telling::to(&sees);
+        let _ = self.held.login.set(Login { sees, telling, handle, _guard: guard });
+    }
+
+    /// Who has logged in.
+    pub fn login(&self) -> Result<&Login, PgWireError> {
+        self.held.login.get().ok_or_else(Refused::no_key)
+    }
+
+    /// Whether an answer is open that takes memory.
+    pub fn is_holding(&self) -> bool {
+        self.held.open.available_permits() < OPEN_MAX
+    }
+
+    /// The cursors.
+    pub fn cursors(&self) -> &Cursors {
+        &self.held.cursors
+    }
+
+    /// Takes note of what the client has set when it begins.
+    pub fn begin_with(&self, own: Own) {
+        *lock(&self.held.own) = own.clone();
+        // Nobody begins twice.
+        let _ = self.held.first.set(own);
+    }
+
+    /// Sets something.
+    pub fn set(&self, setting: &Setting) {
+        lock(&self.held.own).set(setting, self.held.first.get());
+    }
+
+    /// What a client has set, if it is something that is heeded.
+    pub fn shown(&self, name: &str) -> Option<String> {
+        lock(&self.held.own).shown(name)
+    }
+
+    /// Whether something may be kept under a name for which so many bytes were sent.
+    pub fn may_keep(&self, kind: Kind, name: &str, bytes: usize) -> Result<(), Refused> {
+        lock(&self.held.kept).may_keep(kind, name, bytes)
+    }
+
+    /// Takes note of what is kept.
+    pub fn keep(&self, kind: Kind, name: String, bytes: usize) {
+        lock(&self.held.kept).keep(kind, name, bytes);
+    }
+
+    /// Takes note that something is not kept any more, or none of that kind is; returns their names.
+    pub fn forget(&self, kind: Kind, name: Option<&str>) -> BTreeSet<String> {
+        lock(&self.held.kept).forget(kind, name)
+    }
+
+    /// An error, as it is told here.
+    pub fn tells(&self, error: impl Into<QueryError>) -> PgWireError {
+        match self.login() {
+            Ok(login) => login.telling.of(error),
+            Err(error) => error,
+        }
+    }
+
+    /// Refuses whatever comes after a failure in a transaction, but its end.
+    pub fn is_going_on(&self, client: &(impl ClientInfo + ?Sized), asks: &Asks) -> Result<(), Refused> {
+        let goes_on = matches!(asks, Asks::End(_) | Asks::GoOn);
+        let is_over = client.transaction_status() == TransactionStatus::Error && !goes_on;
+        if is_over { Err(Refused::aborted()) } else { Ok(()) }
+    }
+
+    /// The plan of a query, as the lake is now.
+    pub async fn plan(&self, statement: Statement, travels: usize) -> PgWireResult<LogicalPlan> {
+        let session = self.session()?;
+        let plan = session.plan(parser::Statement::Statement(Box::new(statement)), travels).await;
+        let plan = plan.map_err(|error| self.tells(error))?;
+        let only_asks = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        only_asks.verify_plan(&plan).map_err(|_| Refused::read_only("the statement changes something"))?;
+        let explains = matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
+        if explains && self.login()?.sees != Sees::All {
+            return Err(Refused::hidden("EXPLAIN").into());
+        }
+        Ok(plan)
+    }
+
+    /// Until when a statement may go on that begins now.
+    pub fn until(&self) -> Instant {
+        Instant::now() + lock(&self.held.own).limit.unwrap_or(STATEMENT_LIMIT).min(STATEMENT_LIMIT)
+    }
+
+    /// Does something until then at the latest, unless somebody cancels it; returns also by what that is noticed from
+    /// then on.
+    pub async fn within<T>(
+        &self,
+        until: Instant,
+        work: impl Future<Output = PgWireResult<T>>,
+    ) -> PgWireResult<(T, oneshot::Receiver<()>)> {
+        let mut cancelled = self.login()?.handle.start_query().await;
+        let work = Box::pin(timeout_at(until, work));
+        let done = match select(work, &mut cancelled).await {
+            Either::Left((done, _)) => done,
+            Either::Right((Ok(()), _)) => return Err(PgWireError::QueryCanceled),
+            Either::Right((Err(_), work)) => work.await,
+        };
+        let done = done.map_err(|_| Refused::too_long())??;
+        Ok((done, cancelled))
+    }
+
+    /// Begins to answer a query, with these values for its parameters, which may take until then.
+    pub async fn begin(
+        &self,
+        statement: &Statement,
+        travels: usize,
+        values: &[ScalarValue],
+        until: Instant,
+    ) -> PgWireResult<Batches> {
+        let running = Arc::clone(&self.held.open).try_acquire_owned();
+        let running = running.map_err(|_| Refused::too_much("too many cursors are open; close some"))?;
+        let begun = async {
+            let filled = parameters::filled(statement.clone(), Some(values))?;
+            let plan = self.plan(filled, travels).await?;
+            let schema = named(self.session()?.columns(&plan), statement);
+            let plan = match values {
+                [] => plan,
+                values => {
+                    let values = ParamValues::from(values.to_vec());
+                    plan.replace_params_with_values(&values).map_err(|error: DataFusionError| self.tells(error))?
+                }
+            };
+            let batches = self.session()?.begin(plan).await.map_err(|error| self.tells(error))?;
+            Ok::<_, PgWireError>((schema, batches))
+        };
+        let ((schema, batches), cancelled) = self.within(until, begun).await?;
+        Ok(Batches::new(schema, batches, Limits { until, cancelled, running }, self.login()?.telling.clone()))
+    }
+
+    /// The session, which is there from the first statement on.
+    pub fn session(&self) -> PgWireResult<&Session> {
+        if let Some(session) = self.held.session.get() {
+            return Ok(session);
+        }
+        let session = self.server.sessions.open(&self.login()?.sees).map_err(|error| self.tells(error))?;
+        Ok(self.held.session.get_or_init(|| session))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion_postgres::pgwire::messages::startup::SecretKey;
+    use lake_store::Lake;
+    use object_store::memory::InMemory;
+    use url::Url;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_takes_time_is_cancelled_and_ends_at_its_limit() {
+        let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
+        let engine = Arc::new(Engine::new(lake, 1 << 20).expect("an engine"));
+        let answers = Answers::new(Arc::clone(&engine));
+        let secret = SecretKey::I32(2);
+        answers.let_in(Sees::All, engine.cancels.register(1, secret.clone()));
+        let endless = || answers.within(answers.until(), std::future::pending::<PgWireResult<()>>());
+        let late = endless().await.map(drop);
+        assert!(matches!(&late, Err(PgWireError::UserError(why)) if why.code == "57014"), "{late:?}");
+        let (cancelled, is_known) = tokio::join!(endless(), engine.cancels.cancel(1, &secret));
+        assert!(is_known && matches!(cancelled, Err(PgWireError::QueryCanceled)));
+        let done = answers.within(answers.until(), async { Ok(7) }).await.map(|(seven, _)| seven);
+        assert!(matches!(done, Ok(7)), "{done:?}");
+    }
+}

@@ -1,0 +1,365 @@
+//! Statements that ask PostgreSQL's own tables and nothing of the lake: what tools find tables and columns by. These
+//! alone are put otherwise than they are written, where DataFusion cannot plan them: by the library that brings those
+//! tables, and here.
+//!
+//! Much of it is asked to describe a table, whatever it is: its indexes, sequences and defaults. Those of the lake
+//! have none.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::ControlFlow;
+use std::sync::LazyLock;
+
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, SetExpr, Statement,
+    TableFactor, Value, With,
+};
+use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+use datafusion_postgres::datafusion_pg_catalog::sql::rules::{RewriteRegCastToSubquery, SqlStatementRewriteRule};
+use query::sql::visited::{Look, look};
+
+use super::adapted::{arguments, is_named, parsed};
+use super::catalog::{INFORMATION_SCHEMA, PG_CATALOG, is_catalog_table};
+use super::errors::Refused;
+use super::parameters;
+use super::subqueries::{is_correlated, is_of_bases, names, says_nothing, shielded};
+use super::visited::{Change, change, relations};
+
+/// Columns of PostgreSQL's that are lists of what an index is made of.
+const OF_INDEXES: [&str; 4] = ["indkey", "indclass", "indoption", "conkey"];
+
+/// Functions that are tables of the lake.
+const OF_LAKE: [&str; 4] = ["totals", "series", "history", "changes"];
+
+/// The library's words. It knows whole statements of some tools, and how others are put.
+static LIBRARY: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
+
+/// `'x'::regclass` and its like, as the query that finds the number.
+static NUMBERS: LazyLock<RewriteRegCastToSubquery> = LazyLock::new(RewriteRegCastToSubquery::new);
+
+/// Columns of PostgreSQL's that are lists of options and of rights, of which nobody has set any here.
+const NEVER_SET: [&str; 9] =
+    ["attacl", "attoptions", "datacl", "nspacl", "polroles", "proacl", "relacl", "reloptions", "setconfig"];
+
+/// No text of anything.
+static NO_TEXT: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as varchar)"));
+
+/// No number of anything.
+static NO_NUMBER: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as bigint)"));
+
+/// What a type is derived from here, and what it is made of.
+static NO_BASE: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as int)"));
+static NO_PARTS: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as text[])"));
+
+/// A statement of this text, or what the library knows by heart to say instead of it.
+pub(super) fn known(statement: Statement, text: &str) -> Statement {
+    if !asks_only_catalog(&statement) {
+        return statement;
+    }
+    let by_text = LIBRARY.parse(text).ok().and_then(|mut all| if all.len() == 1 { all.pop() } else { None });
+    // It knows texts, and has rules; what the rules alone do not come to, it knows.
+    let by_rules = LIBRARY.rewrite(statement.clone()).to_string();
+    by_text.filter(|known| known.to_string() != by_rules).unwrap_or(statement)
+}
+
+/// Puts a statement otherwise, if it asks PostgreSQL's own tables and nothing of the lake.
+pub(super) fn put(statement: Statement) -> Result<Statement, Refused> {
+    let only_catalog = asks_only_catalog(&statement);
+    let mut statement = NUMBERS.rewrite(statement);
+    if !only_catalog {
+        return Ok(statement);
+    }
+    shielded(&mut statement)?;
+    let mut put = LIBRARY.rewrite(statement);
+    let _ = change(&mut put, &mut Putting);
+    Ok(put)
+}
+
+/// Whether a statement asks PostgreSQL's own tables or functions, and nothing else.
+fn asks_only_catalog(statement: &Statement) -> bool {
+    let mut asking = Asking::default();
+    let _ = look(statement, &mut asking);
+    asking.is_of_catalog && !asking.is_of_others
+}
+
+/// What a statement asks.
+#[derive(Default)]
+struct Asking {
+    /// The names that `WITH` gives, as the queries see them that are looked at: the innermost last.
+    seen: Vec<BTreeSet<String>>,
+    /// The same for queries of `WITH` that are looked at later. Such a query may have the name of the table that it
+    /// reads.
+    seen_in: HashMap<*const Query, BTreeSet<String>>,
+    /// Whether it asks a table, calls a function, or names a type, of PostgreSQL's own.
+    is_of_catalog: bool,
+    /// Whether it asks a table that is none of these.
+    is_of_others: bool,
+}
+
+impl Asking {
+    /// Whether a name is one that `WITH` gives to the query that is looked at.
+    fn is_named(&self, name: &ObjectName) -> bool {
+        name.0.len() == 1 && self.seen.last().is_some_and(|seen| seen.contains(&last_of(name)))
+    }
+}
+
+impl Look for Asking {
+    fn query(&mut self, query: &Query) -> ControlFlow<()> {
+        let around = self.seen.last();
+        let seen = self.seen_in.remove(&std::ptr::from_ref(query)).or_else(|| around.cloned());
+        let mut seen = seen.unwrap_or_default();
+        if let Some(With { recursive, cte_tables, .. }) = &query.with {
+            for cte in cte_tables {
+                let name = cte.alias.name.value.to_ascii_lowercase();
+                let mut inner = seen.clone();
+                // Only of what is put together of several, one may be the query itself.
+                if *recursive && matches!(cte.query.body.as_ref(), SetExpr::SetOperation { .. }) {
+                    inner.insert(name.clone());
+                }
+                self.seen_in.insert(std::ptr::from_ref(cte.query.as_ref()), inner);
+                seen.insert(name);
+            }
+        }
+        self.is_of_others |= names_table(&query.body);
+        self.seen.push(seen);
+        ControlFlow::Continue(())
+    }
+
+    fn leave_query(&mut self, _: &Query) -> ControlFlow<()> {
+        self.seen.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        match factor {
+            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
+                let last = last_of(name);
+                self.is_of_others |= OF_LAKE.contains(&last.as_str());
+                self.is_of_catalog |= last.starts_with("pg_");
+            }
+            TableFactor::Table { name, .. } if is_in_catalog(name) => self.is_of_catalog = true,
+            TableFactor::Table { name, .. } => self.is_of_others |= !self.is_named(name),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        self.is_of_catalog |= match expr {
+            Expr::Function(function) => {
+                let name = last_of(&function.name);
+                name.starts_with("pg_") || matches!(name.as_str(), "version" | "format_type" | "current_schemas")
+            }
+            Expr::Cast { data_type, .. } => data_type.to_string().to_ascii_lowercase().contains("reg"),
+            _ => false,
+        };
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether a query is, or is put together with, `TABLE name`.
+fn names_table(body: &SetExpr) -> bool {
+    let mut left = vec![body];
+    while let Some(body) = left.pop() {
+        match body {
+            SetExpr::Table(_) => return true,
+            SetExpr::SetOperation { left: one, right: other, .. } => left.extend([one.as_ref(), other.as_ref()]),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// Whether a name of a table is one of PostgreSQL's own.
+pub(super) fn is_in_catalog(name: &ObjectName) -> bool {
+    match name.0.iter().rev().nth(1).and_then(ObjectNamePart::as_ident) {
+        Some(Ident { value, .. }) => {
+            [PG_CATALOG, INFORMATION_SCHEMA].iter().any(|schema| value.eq_ignore_ascii_case(schema))
+        }
+        None => is_catalog_table(&last_of(name)),
+    }
+}
+
+/// The last part of a name, in lower case.
+pub(super) fn last_of(name: &ObjectName) -> String {
+    let last = name.0.last().and_then(|part| part.as_ident());
+    last.map_or_else(String::new, |name| name.value.to_ascii_lowercase())
+}
+
+/// After the library.
+struct Putting;
+
+impl Change for Putting {
+    fn expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(among) = among_bound(expr) {
+            *expr = among;
+        }
+        match expr {
+            Expr::Subquery(query) if says_nothing(query) => *expr = Expr::value(Value::Null),
+            Expr::Subquery(query) if is_of_bases(query) => *expr = NO_BASE.clone(),
+            Expr::Subquery(query) if names(query, "reltype") && is_correlated(query) => *expr = NO_PARTS.clone(),
+            // Nobody is a member of a role.
+            Expr::InSubquery { subquery, negated, .. } if is_of_members(subquery) => {
+                *expr = Expr::value(Value::Boolean(*negated));
+            }
+            Expr::Function(function) if is_of_indexes(function) => *expr = NO_NUMBER.clone(),
+            Expr::Function(function) if is_of_unset(function) => *expr = NO_TEXT.clone(),
+            Expr::CompoundFieldAccess { access_chain, .. } if is_of_expanded(access_chain) => *expr = NO_NUMBER.clone(),
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// Whether something is in a list that is bound, as it was written before the library wrote it as a function: the list
+/// is known when it has a value.
+fn among_bound(expr: &Expr) -> Option<Expr> {
+    let Expr::Function(function) = expr else { return None };
+    let called_with = arguments(function);
+    let [list, left] = called_with.as_slice() else { return None };
+    let is_bound = is_named(function, "array_contains") && parameters::list(list).is_some();
+    is_bound.then(|| Expr::AnyOp {
+        left: Box::new((*left).clone()),
+        compare_op: BinaryOperator::Eq,
+        right: Box::new((*list).clone()),
+        is_some: false,
+    })
+}
+
+/// Whether a query asks of which roles a role is a member, and of which these are.
+fn is_of_members(query: &Query) -> bool {
+    let is_recursive = query.with.as_ref().is_some_and(|with| with.recursive);
+    let of_members = relations(query, &mut |name| match last_of(name).as_str() {
+        "pg_auth_members" => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    is_recursive && of_members.is_break()
+}
+
+/// Whether a function takes apart what an index is made of.
+fn is_of_indexes(function: &Function) -> bool {
+    let takes_apart = is_named(function, "unnest") || is_named(function, "generate_subscripts");
+    let of = |argument: Option<&Expr>| match argument {
+        Some(Expr::Identifier(name)) => name.value.clone(),
+        Some(Expr::CompoundIdentifier(names)) => names.last().map_or_else(String::new, |name| name.value.clone()),
+        _ => String::new(),
+    };
+    takes_apart && OF_INDEXES.contains(&of(arguments(function).first().copied()).as_str())
+}
+
+/// Whether a function writes a list of options or rights that nobody has set.
+fn is_of_unset(function: &Function) -> bool {
+    let list = arguments(function).first().copied();
+    let is_of_unset = |list: &Expr| NEVER_SET.iter().any(|column| names(list, column));
+    is_named(function, "array_to_string") && list.is_some_and(is_of_unset)
+}
+
+/// Whether a field is one of those that an index is taken apart into: of a column, its number and its place.
+fn is_of_expanded(chain: &[AccessExpr]) -> bool {
+    let [AccessExpr::Dot(Expr::Identifier(field))] = chain else { return false };
+    ["n", "x"].iter().any(|name| field.value.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::names::without_numbered;
+    use super::super::parsed::{adapted, parse};
+
+    fn put(asked: &str) -> String {
+        let put = parse(asked).and_then(|statement| adapted(statement, asked)).expect("SQL");
+        without_numbered(&put.to_string())
+    }
+
+    #[test]
+    fn what_asks_the_lake_is_left_as_it_is() {
+        for asked in [
+            "SELECT (SELECT max(clicks_minute.clicks) FROM clicks_minute)",
+            "SELECT (SELECT sum(t.clicks) FROM (SELECT * FROM clicks_minute) t)",
+            "SELECT now.ad_id, (SELECT sum(clicks) FROM was WHERE was.ad_id = now.ad_id) FROM clicks_minute now",
+            "SELECT (SELECT sum(clicks) FROM totals($1, $2) WHERE campaign_id = $3), $4",
+            "SELECT (SELECT clicks FROM clicks_minute)",
+            "SELECT ad_id, * FROM clicks_minute",
+            "SELECT (SELECT 1)",
+            "SELECT (SELECT a FROM (VALUES (1), (2)) t (a))",
+            "WITH a AS (SELECT 1 AS b) SELECT (SELECT a.b FROM a)",
+            // What WITH names is not the table of that name that it reads, nor one that has a schema.
+            "WITH clicks AS (SELECT * FROM clicks) SELECT (SELECT max(clicks.cost) FROM clicks), version()",
+            "WITH clicks AS (SELECT 1) SELECT (SELECT max(clicks.cost) FROM public.clicks), version()",
+            "SELECT (WITH clicks AS (SELECT 1 AS a) SELECT a FROM clicks) + (SELECT max(clicks.cost) FROM clicks), \
+             version()",
+            "WITH RECURSIVE clicks AS (SELECT * FROM clicks) SELECT (SELECT max(clicks.cost) FROM clicks), version()",
+            "SELECT (SELECT max(t.cost) FROM LATERAL totals(NULL, NULL) t), version()",
+            // And nothing of it is when both are asked.
+            "SELECT (SELECT max(c.clicks) FROM clicks c WHERE c.ad_id = t.relname) FROM pg_catalog.pg_class t",
+        ] {
+            assert_eq!(put(asked).replace(" AS ", " "), asked.replace(" AS ", " "));
+        }
+    }
+
+    #[test]
+    fn what_asks_the_catalog_finds_what_is_there() {
+        for (asked, expected) in [
+            ("SELECT (SELECT adbin FROM pg_attrdef WHERE adnum = attnum)", "SELECT NULL"),
+            (
+                "SELECT (SELECT c.collname FROM pg_collation c, pg_type t WHERE c.oid = a.attcollation AND t.oid = \
+                 a.atttypid) AS x FROM pg_attribute a",
+                "SELECT NULL AS x FROM pg_catalog.pg_attribute a",
+            ),
+            (
+                "SELECT unnest(i.indkey), unnest(a) FROM pg_index i",
+                "SELECT CAST(NULL AS BIGINT), unnest(a) FROM pg_catalog.pg_index i",
+            ),
+            (
+                "SELECT array_to_string(c.reloptions || array(SELECT 'toast.' || x FROM unnest(t.reloptions) x), ', ') \
+                 FROM pg_class c, pg_class t",
+                "SELECT CAST(NULL AS VARCHAR) FROM pg_catalog.pg_class c, pg_catalog.pg_class t",
+            ),
+            (
+                "SELECT CASE WHEN t.typtype = 'c' THEN (SELECT array_agg(a.attname) FROM pg_attribute a JOIN pg_class \
+                 c ON a.attrelid = c.oid WHERE c.reltype = t.oid) END FROM pg_type t",
+                "SELECT CASE WHEN t.typtype = 'c' THEN CAST(NULL AS TEXT[]) END FROM pg_catalog.pg_type t",
+            ),
+            (
+                "SELECT CASE WHEN t.typtype = 'd' THEN (WITH RECURSIVE b AS (SELECT typbasetype AS oid FROM pg_type x \
+                 WHERE x.oid = t.oid UNION ALL SELECT x.typbasetype FROM pg_type x, b WHERE b.oid = x.oid) SELECT oid \
+                 FROM b) END FROM pg_type t",
+                "SELECT CASE WHEN t.typtype = 'd' THEN CAST(NULL AS INT) END FROM pg_catalog.pg_type t",
+            ),
+            (
+                "SELECT 1 FROM pg_class WHERE relname = ANY($1) AND relkind <> ALL($2::text[])",
+                "SELECT 1 FROM pg_catalog.pg_class WHERE relname = ANY($1) AND NOT relkind = ANY($2::TEXT[])",
+            ),
+            (
+                "SELECT (information_schema._pg_expandarray(i.indkey)).n FROM pg_index i",
+                "SELECT CAST(NULL AS BIGINT) FROM pg_catalog.pg_index i",
+            ),
+            (
+                "WITH RECURSIVE c AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM c) SELECT (SELECT adbin FROM \
+                 pg_attrdef WHERE adnum = a) FROM c",
+                "WITH RECURSIVE c AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM c) SELECT NULL FROM c",
+            ),
+            (
+                "SELECT 1 FROM pg_class WHERE relnamespace = 'public'::regnamespace",
+                "SELECT 1 FROM pg_catalog.pg_class WHERE relnamespace = only_element((SELECT array_agg(oid) FROM \
+                 pg_catalog.pg_namespace WHERE nspname = 'public'))",
+            ),
+            (
+                "SELECT c.relname, (SELECT n.nspname FROM pg_namespace n WHERE n.oid = c.relnamespace) AS nsp FROM \
+                 pg_class c",
+                "SELECT c.relname, (only_element((SELECT array_agg(n.nspname) FROM pg_catalog.pg_namespace n WHERE \
+                 n.oid = c.relnamespace))) AS nsp FROM pg_catalog.pg_class c",
+            ),
+        ] {
+            assert_eq!(named(&put(asked)), expected);
+        }
+        assert!(put("SELECT (SELECT count(*) FROM pg_collation)").contains("count(*)"));
+    }
+
+    /// Without the word before the name that a table is given.
+    fn named(put: &str) -> String {
+        ["n", "c", "t", "d"]
+            .iter()
+            .fold(format!("{put} "), |put, name| put.replace(&format!(" AS {name} "), &format!(" {name} ")))
+            .trim_end()
+            .to_owned()
+    }
+}

@@ -1,0 +1,372 @@
+//! Text into what a connection does: questions, and the few other words that clients cannot do without. Everything else
+//! is refused here, by what it is and not by what it says.
+
+use std::time::Duration;
+
+use datafusion::sql::sqlparser::ast::{
+    CloseCursor, CopySource, CopyTarget, Declare, DeclareType, DiscardObject, FetchDirection, Reset, Set, SetExpr,
+    SetSessionAuthorizationParam, SetSessionAuthorizationParamKind, Statement, Value,
+};
+use query::Sees;
+use query::sql::statements;
+
+use super::copying::Copying;
+use super::errors::Refused;
+use super::limits::{self, Allowance};
+use super::parsed::{adapted, parse, undeferred};
+use super::settings::{self, NO_ROLES, Setting};
+
+/// How long a statement may take, its rows included: a page does not wait longer, and the jobs beside it need their
+/// turn.
+pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
+
+/// Statements in one text: psql and dashboards send a handful.
+const STATEMENTS_MAX: usize = 32;
+
+/// All settings, as they are shown.
+const SETTINGS: &str = "select name, setting, short_desc as description from pg_catalog.pg_settings order by name";
+
+/// What is said to who would keep rows for a session.
+const NO_TEMPORARY: &str = "nothing is kept for a session here; write WITH name AS (SELECT ...) before the query";
+
+/// What one statement is for.
+#[derive(Clone, Debug)]
+pub(super) enum Asks {
+    /// Rows of a query; in which so many names travel in time.
+    Rows(Box<Statement>, usize),
+    /// Rows of a query, as a file that somebody copies; in which so many names travel in time.
+    Copied(Box<Statement>, usize, Copying),
+    /// A setting, by its name, and its value where the client has set no other.
+    Shown(&'static str, &'static str),
+    /// A setting.
+    Set(Setting),
+    /// A setting, or all, is what it was at first.
+    Reset(Setting),
+    /// A transaction begins, and is done under this name.
+    Begin(&'static str),
+    /// A transaction ends.
+    End(&'static str),
+    /// A transaction goes on from a savepoint, also after an error.
+    GoOn,
+    /// Nothing, which is done under this name.
+    Nothing(&'static str),
+    /// A cursor over a query.
+    Declare(String, Box<Statement>, usize),
+    /// The next rows of a cursor; all, without a number.
+    Fetch(String, Option<usize>),
+    /// No more of a cursor, or of all.
+    Close(Option<String>),
+    /// No more of a prepared statement; of all, without a name.
+    Deallocate(Option<String>),
+    /// No more of anything that the session has.
+    Discard,
+}
+
+/// What the statements of a text are for, asked by somebody who sees so much.
+pub(super) fn read(text: &str, sees: &Sees) -> Result<Vec<Asks>, Refused> {
+    limits::of_length(text)?;
+    let mut allowed = Allowance::default();
+    let all = statements(text).map_err(|error| Refused::syntax(&error.to_string()))?;
+    if all.len() > STATEMENTS_MAX {
+        return Err(Refused::too_much(&format!("{} statements are too many at once", all.len())));
+    }
+    let read = all.into_iter().map(|statement| {
+        let text = undeferred(&statement.text);
+        limits::of_text(text, &mut allowed)?;
+        let parsed = parse(text)?;
+        limits::of_statement(&parsed)?;
+        let adapted = adapted(parsed, text)?;
+        // What is planned is what it was put into, which may be more than was written.
+        limits::of_statement(&adapted)?;
+        asks(adapted, statement.travels, sees)
+    });
+    read.collect()
+}
+
+/// What a statement is for.
+fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refused> {
+    Ok(match statement {
+        Statement::Query(_) | Statement::ExplainTable { .. } | Statement::Explain { .. } => {
+            only_asks(&statement, sees)?;
+            Asks::Rows(Box::new(statement), travels)
+        }
+        Statement::ShowTables { .. } | Statement::ShowColumns { .. } | Statement::ShowSchemas { .. } => {
+            Asks::Rows(Box::new(statement), travels)
+        }
+        Statement::ShowVariable { variable } => {
+            let words: Vec<_> = variable.iter().map(|word| word.value.to_ascii_lowercase()).collect();
+            let words = words.join(" ");
+            if words == "all" {
+                return Ok(Asks::Rows(Box::new(adapted(parse(SETTINGS)?, SETTINGS)?), 0));
+            }
+            let shown = settings::shown(&words);
+            let (name, value) =
+                shown.ok_or_else(|| Refused::value(&format!("there is no setting {words}; see SHOW ALL")))?;
+            Asks::Shown(name, value)
+        }
+        // What pools of connections send when a connection comes back to them.
+        Statement::Set(Set::SetSessionAuthorization(SetSessionAuthorizationParam {
+            kind: SetSessionAuthorizationParamKind::Default,
+            ..
+        })) => Asks::Set(Setting::Unheeded),
+        Statement::UNLISTEN { .. } => Asks::Nothing("UNLISTEN"),
+        Statement::Set(Set::SetRole { .. } | Set::SetSessionAuthorization(_)) => {
+            return Err(Refused::unsupported(NO_ROLES));
+        }
+        Statement::Set(set) => Asks::Set(settings::set(&set)?),
+        Statement::Reset(reset) => match reset.reset {
+            Reset::ALL => Asks::Reset(Setting::AllAtFirst),
+            Reset::ConfigurationParameter(name) if name.to_string().contains('.') => {
+                return Err(Refused::unsupported(&settings::of_server(&name.to_string())));
+            }
+            Reset::ConfigurationParameter(name) => Asks::Reset(settings::at_first(&name.to_string())),
+        },
+        Statement::StartTransaction { statements, exception: None, begin, .. } if statements.is_empty() => {
+            Asks::Begin(if begin { "BEGIN" } else { "START TRANSACTION" })
+        }
+        Statement::Commit { chain: true, .. } | Statement::Rollback { chain: true, .. } => {
+            return Err(Refused::unsupported("AND CHAIN: leave it out, and begin the next transaction by BEGIN"));
+        }
+        Statement::Commit { .. } => Asks::End("COMMIT"),
+        Statement::Rollback { savepoint: None, .. } => Asks::End("ROLLBACK"),
+        Statement::Rollback { savepoint: Some(_), .. } => Asks::GoOn,
+        Statement::Savepoint { .. } => Asks::Nothing("SAVEPOINT"),
+        Statement::ReleaseSavepoint { .. } => Asks::Nothing("RELEASE"),
+        Statement::Discard { object_type: DiscardObject::ALL } => Asks::Discard,
+        Statement::Discard { .. } => Asks::Nothing("DISCARD"),
+        Statement::Copy { source, to: true, target: CopyTarget::Stdout, options, legacy_options, .. } => {
+            let query = copied(source)?;
+            only_asks(&query, sees)?;
+            Asks::Copied(Box::new(query), travels, Copying::of(&options, &legacy_options)?)
+        }
+        Statement::Declare { stmts } => declare(stmts, travels, sees)?,
+        Statement::Fetch { name, direction, into: None, .. } => Asks::Fetch(name.value, rows(&direction)?),
+        Statement::Close { cursor: CloseCursor::All } => Asks::Close(None),
+        Statement::Close { cursor: CloseCursor::Specific { name } } => Asks::Close(Some(name.value)),
+        Statement::Deallocate { name, .. } if name.value.eq_ignore_ascii_case("all") => Asks::Deallocate(None),
+        Statement::Deallocate { name, .. } => Asks::Deallocate(Some(name.value)),
+        statement => return Err(refusal(&statement)),
+    })
+}
+
+/// A query, and what it is explained by, and nothing that hides in it.
+fn only_asks(statement: &Statement, sees: &Sees) -> Result<(), Refused> {
+    match statement {
+        Statement::Query(query) => match query.body.as_ref() {
+            SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => Err(refusal(statement)),
+            SetExpr::Select(select) if select.into.is_some() => Err(Refused::read_only("SELECT INTO")),
+            _ => Ok(()),
+        },
+        // How many rows there are where, and which values they have, stands in plans.
+        Statement::Explain { .. } if *sees != Sees::All => Err(Refused::hidden("EXPLAIN")),
+        Statement::Explain { statement, .. } if matches!(**statement, Statement::Query(_)) => {
+            only_asks(statement, sees)
+        }
+        Statement::ExplainTable { .. } => Ok(()),
+        statement => Err(refusal(statement)),
+    }
+}
+
+/// The query whose rows are copied: that of a table, if it is one.
+fn copied(source: CopySource) -> Result<Statement, Refused> {
+    match source {
+        CopySource::Query(query) => Ok(Statement::Query(query)),
+        CopySource::Table { table_name, columns } => {
+            let columns: Vec<_> = columns.iter().map(ToString::to_string).collect();
+            let columns = if columns.is_empty() { "*".to_owned() } else { columns.join(", ") };
+            let text = format!("select {columns} from {table_name}");
+            adapted(parse(&text)?, &text)
+        }
+    }
+}
+
+/// Why a statement is none for this server.
+fn refusal(statement: &Statement) -> Refused {
+    let text = statement.to_string();
+    let words: Vec<_> = text.split(|letter: char| !letter.is_ascii_alphabetic()).take(2).collect();
+    let words = words.join(" ").to_ascii_uppercase();
+    let words = words.trim();
+    match statement {
+        Statement::Prepare { .. } | Statement::Execute { .. } => {
+            Refused::unsupported(&format!("{words}: SQL prepares no statements here; let the driver do so"))
+        }
+        Statement::LISTEN { .. } | Statement::NOTIFY { .. } => {
+            Refused::not_here(words, "nobody is notified of anything here; ask again")
+        }
+        Statement::Vacuum(_) | Statement::Analyze(_) => {
+            Refused::not_here(words, "`clicklake compact` keeps the tables in order; leave it out")
+        }
+        Statement::Copy { to: true, .. } => Refused::not_here(
+            words,
+            "this server writes no files; write COPY (SELECT ...) TO STDOUT, or \\copy in psql",
+        ),
+        Statement::CreateTable(table) if table.temporary => Refused::not_here(words, NO_TEMPORARY),
+        Statement::CreateView(view) if view.temporary => Refused::not_here(words, NO_TEMPORARY),
+        _ => Refused::read_only(words),
+    }
+}
+
+fn declare(mut all: Vec<Declare>, travels: usize, sees: &Sees) -> Result<Asks, Refused> {
+    let unsupported =
+        || Refused::unsupported("a cursor is declared by DECLARE name CURSOR FOR SELECT, and read forwards");
+    let one = if all.len() == 1 { all.pop() } else { None };
+    let one = one.filter(|one| one.declare_type == Some(DeclareType::Cursor) && one.scroll != Some(true));
+    let one = one.ok_or_else(unsupported)?;
+    let (Some(name), Some(query)) = (one.names.into_iter().next(), one.for_query) else { return Err(unsupported()) };
+    let query = Statement::Query(query);
+    only_asks(&query, sees)?;
+    Ok(Asks::Declare(name.value, Box::new(query), travels))
+}
+
+/// How many rows are fetched.
+fn rows(direction: &FetchDirection) -> Result<Option<usize>, Refused> {
+    let number = |limit: &Value| match limit {
+        Value::Number(number, _) => number.parse().ok(),
+        _ => None,
+    };
+    let forwards = || Refused::unsupported("cursors are read forwards only");
+    match direction {
+        FetchDirection::Next | FetchDirection::Forward { limit: None } => Ok(Some(1)),
+        FetchDirection::Forward { limit: Some(limit) } | FetchDirection::Count { limit } => {
+            number(&limit.value).map(Some).ok_or_else(forwards)
+        }
+        FetchDirection::All | FetchDirection::ForwardAll => Ok(None),
+        _ => Err(forwards()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn some() -> Sees {
+        Sees::Campaigns(BTreeSet::from(["spring".to_owned()]))
+    }
+
+    #[test]
+    fn what_only_asks_is_let_through() {
+        for text in [
+            "select 1",
+            "with a as (select 1) table a",
+            "select * from clicks VERSION AS OF 1",
+            "show server_version",
+            "show time zone",
+            "SHOW TRANSACTION ISOLATION LEVEL",
+            "show tables",
+            "begin",
+            "START TRANSACTION READ ONLY",
+            "begin isolation level serializable read only deferrable",
+            "START TRANSACTION READ ONLY NOT DEFERRABLE",
+            "rollback to savepoint a",
+            "commit",
+            "abort",
+            "set application_name = 'psql'",
+            "SET extra_float_digits = 3",
+            "set session characteristics as transaction read only",
+            "declare c cursor for select 1",
+            "fetch forward 10 from c",
+            "close all",
+            "deallocate all",
+            "discard all",
+            "show all",
+            "unlisten *",
+            "reset all",
+            "set session authorization default",
+            "discard sequences",
+            "discard temp",
+            "discard plans",
+            "select array(select array(select 1))",
+            "copy (select 1) to stdout with csv header",
+            "set time zone 'UTC'",
+            "copy (select 1) to stdout",
+            "copy clicks (ad_id) to stdout (format csv, header)",
+        ] {
+            let read = read(text, &some()).unwrap_or_else(|why| panic!("{text}: {why:?}"));
+            assert_eq!(read.len(), 1, "{text}");
+        }
+        assert!(read(" ; -- nothing", &some()).expect("nothing").is_empty());
+        assert!(read("explain select 1", &Sees::All).is_ok());
+    }
+
+    #[test]
+    fn what_is_planned_more_than_once_counts_as_it_is_planned() {
+        let nested = format!("select {}1{}", "array(select ".repeat(14), ")".repeat(14));
+        assert_eq!(limits::of_statement(&parse(&nested).expect("SQL")), Ok(()));
+        assert_eq!(read(&nested, &some()).err(), Some(Refused::too_much("the statement is too complex")));
+    }
+
+    #[test]
+    fn what_is_done_is_called_by_its_name() {
+        let one = |text: &str| read(text, &some()).expect(text).pop().expect(text);
+        assert!(matches!(one("start transaction read only"), Asks::Begin("START TRANSACTION")));
+        assert!(matches!(one("begin"), Asks::Begin("BEGIN")));
+        assert!(matches!(one("discard all"), Asks::Discard) && matches!(one("close all"), Asks::Close(None)));
+        assert!(matches!(one("reset all"), Asks::Reset(Setting::AllAtFirst)));
+        assert!(matches!(one("reset statement_timeout"), Asks::Reset(Setting::LimitAtFirst)));
+        assert!(matches!(one("/* a /* b */ */ copy (select 1) to stdout"), Asks::Copied(..)));
+        assert!(matches!(one("-- a\n rollback /* b */ to savepoint c"), Asks::GoOn));
+        assert!(
+            matches!(one("/* a */ abort -- b"), Asks::End("ROLLBACK")) && matches!(one("end"), Asks::End("COMMIT"))
+        );
+    }
+
+    #[test]
+    fn who_asks_for_what_is_not_here_is_told_what_is() {
+        for (text, why) in [
+            ("listen a", "LISTEN A: nobody is notified"),
+            ("notify a", "NOTIFY A: nobody is notified"),
+            ("vacuum", "VACUUM: `clicklake compact` keeps"),
+            ("analyze clicks", "ANALYZE CLICKS: `clicklake compact` keeps"),
+            ("copy (select 1) to '/tmp/x.csv'", "COPY: this server writes no files"),
+            ("create temp table a (b int)", "CREATE TEMPORARY: nothing is kept for a session"),
+            ("create table a (b int)", "CREATE TABLE: this server only reads"),
+            ("copy clicks from '/etc/passwd'", "COPY CLICKS: this server only reads"),
+        ] {
+            let refused = read(text, &Sees::All).expect_err(text).to_string();
+            assert!(refused.contains(why), "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn what_does_more_is_refused() {
+        for text in [
+            "create table a (b int)",
+            "create view a as select 1",
+            "create external table a stored as csv location '/etc/passwd'",
+            "insert into clicks values (1)",
+            "update clicks set ad_id = ''",
+            "delete from clicks",
+            "with a as (select 1) insert into clicks select * from a",
+            "drop table clicks",
+            "truncate clicks",
+            "copy clicks to '/tmp/a.csv'",
+            "copy (select 1) to stdout (format xml)",
+            "copy (insert into clicks values (1)) to stdout",
+            "copy clicks from stdin",
+            "set time zone 'Europe/Berlin'",
+            "select 1 into a",
+            "explain select 1",
+            "explain analyze select 1",
+            "explain insert into clicks values (1)",
+            "prepare a as select 1",
+            "execute a",
+            "set datafusion.execution.batch_size = 1",
+            "set role none",
+            "commit and chain",
+            "rollback and chain",
+            "set session authorization someone",
+            "copy (select 1) to stdout quote '\"'",
+            "select 1; drop table clicks",
+            "declare c cursor for insert into clicks values (1)",
+            "do $$ begin end $$",
+            "call f()",
+            "listen a",
+            "vacuum",
+            "grant select on clicks to public",
+        ] {
+            assert!(read(text, &some()).is_err(), "{text}");
+        }
+    }
+}
