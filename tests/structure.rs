@@ -70,7 +70,7 @@ fn packages_depend_only_on_what_the_design_allows() {
         ("lake-schemas", &[][..]),
         ("lake-store", &["lake-schemas"]),
         ("stream-agg", &["lake-schemas"]),
-        ("ingest", &["lake-schemas", "lake-store"]),
+        ("ingest", &["lake-schemas", "lake-store", "stream-agg"]),
         ("compactor", &["lake-schemas", "lake-store"]),
         ("query", &["lake-schemas", "lake-store"]),
         ("localstack", &[]),

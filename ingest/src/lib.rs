@@ -20,10 +20,11 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use lake_schemas::job::Job;
-use lake_schemas::minute::{Parameters, Requested};
+use lake_schemas::minute::Requested;
 use lake_schemas::{Cut, Table};
 use lake_store::commit::TableLog;
 use lake_store::{Lake, LakeError};
+use stream_agg::job::Aggregate;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -82,13 +83,12 @@ pub fn ingest<'a>(lake: &'a Lake, options: &'a KafkaOptions, run: Run) -> BoxFut
 }
 
 /// Computes `clicks_minute` of a topic: from the raw table as far as that has come, then from Kafka, until it is
-/// stopped, caught up, or cannot go on. `job` is the job of a table with such parameters: when another table has become
-/// `clicks_minute`, they may be others than they were.
-pub fn compute<'a, J: Job + Sync + 'a>(
+/// stopped, caught up, or cannot go on. When another table has become `clicks_minute`, it goes on with the parameters
+/// that this one records.
+pub fn compute<'a>(
     lake: &'a Lake,
     options: &'a KafkaOptions,
     requested: &'a Requested,
-    job: impl Fn(Parameters) -> J + Send + Sync + 'a,
     run: Run,
 ) -> BoxFuture<'a, Result<(), DriveError>> {
     Box::pin(async move {
@@ -97,7 +97,7 @@ pub fn compute<'a, J: Job + Sync + 'a>(
         let until = run.until;
         let begin = || async {
             let (log, parameters) = TableLog::open_minutes(lake, requested).await?;
-            let job = job(parameters);
+            let job = Aggregate::new(parameters);
             let clicks = match TableLog::find_to_read(lake, Table::Clicks).await? {
                 Some(clicks) => clicks,
                 None => TableLog::open(lake, Table::Clicks).await?,
