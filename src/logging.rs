@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use crate::arguments::{Command, Common, LogFormat};
 
 /// The crates whose logs are ours.
-const OURS: [&str; 6] = ["clicklake", "ingest", "lake_schemas", "lake_store", "localstack", "query"];
+const OURS: [&str; 7] = ["backfill", "clicklake", "ingest", "lake_schemas", "lake_store", "localstack", "query"];
 
 /// Starts logging.
 pub fn start(common: &Common, command: &Command) {

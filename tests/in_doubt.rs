@@ -7,9 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backfill::{Promote, Promoted, Range, Replace, Shadow, What, Work, Writes};
 use chrono::DateTime;
 use compactor::{Compactor, Plan};
-use ingest::backfill::{Promote, Promoted, Range, Replace, Shadow, What, Work, Writes};
 use ingest::drive::{DriveError, Progress};
 use lake_schemas::Table;
 use lake_schemas::minute::{Dimension, Parameters, Requested};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use ingest::backfill::{Range as Part, Replace, Work, Writes};
+use backfill::{Range as Part, Replace, Work, Writes};
 use lake_schemas::Table;
 use query::verify::conservation;
 use stream_agg::job::Aggregate;

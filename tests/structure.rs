@@ -71,6 +71,7 @@ fn packages_depend_only_on_what_the_design_allows() {
         ("lake-store", &["lake-schemas"]),
         ("stream-agg", &["lake-schemas"]),
         ("ingest", &["lake-schemas", "lake-store", "stream-agg"]),
+        ("backfill", &["lake-schemas", "lake-store", "stream-agg", "ingest"]),
         ("compactor", &["lake-schemas", "lake-store"]),
         ("query", &["lake-schemas", "lake-store"]),
         ("localstack", &[]),

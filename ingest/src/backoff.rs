@@ -20,7 +20,7 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// Refuses to commit files that are written since a time, once they may be taken for forgotten.
-pub(crate) fn is_young_enough(began: Instant, table: Table) -> Result<()> {
+pub fn is_young_enough(began: Instant, table: Table) -> Result<()> {
     if began.elapsed() <= AGE_MAX {
         return Ok(());
     }
@@ -31,7 +31,7 @@ pub(crate) fn is_young_enough(began: Instant, table: Table) -> Result<()> {
 }
 
 /// The attempts at one thing.
-pub(crate) struct Backoff {
+pub struct Backoff {
     began: Instant,
     wait: Duration,
 }
@@ -65,7 +65,7 @@ impl Backoff {
 }
 
 /// Waits for something, unless told to stop before: then it is dropped, and `None`.
-pub(crate) async fn unless_stopped<F: Future>(what: F, stop: &CancellationToken) -> Option<F::Output> {
+pub async fn unless_stopped<F: Future>(what: F, stop: &CancellationToken) -> Option<F::Output> {
     tokio::select! {
         biased;
         () = stop.cancelled() => None,

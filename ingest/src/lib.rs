@@ -2,12 +2,11 @@
 //!
 //! A [`source`] is one end of the log, as the loop sees it. [`kafka`] reads the log live, [`decode`] turns its messages
 //! into rows, and [`append`] is the job that keeps them as raw tables. [`replay`] reads it from there, [`hybrid`] joins
-//! both ends. [`drive`] runs any job over any source. [`ingest`] and [`compute`] put them together; [`backfill`] does
-//! so over history alone.
+//! both ends. [`drive`] runs any job over any source. [`ingest`] and [`compute`] put them together. [`backoff`] is how
+//! all of them wait for a store.
 
 pub mod append;
-pub mod backfill;
-mod backoff;
+pub mod backoff;
 pub mod decode;
 pub mod drive;
 pub mod hybrid;

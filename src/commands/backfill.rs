@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ::ingest::backfill::{Changes, Made, Range, Replace, Replaced, Shadow, Work, Writes};
+use ::backfill::{Changes, Made, Range, Replace, Replaced, Shadow, Work, Writes};
 use arrow::array::{ArrayRef, Date32Array, Decimal128Array, RecordBatch, StringArray};
 use lake_schemas::Table;
 use lake_schemas::minute::Measure;

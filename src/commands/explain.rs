@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ::ingest::backfill::{Feed, Row, provenance};
+use ::backfill::{Feed, Row, provenance};
 use ::ingest::replay::Needs;
 use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,

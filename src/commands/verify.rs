@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use ::ingest::backfill::replay;
+use ::backfill::replay;
 use ::ingest::drive::DriveError;
 use ::ingest::replay::Needs;
 use ::ingest::source::SourceError;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ingest::backfill::{Range, Replace, Replaced, Work, Writes};
+use backfill::{Range, Replace, Replaced, Work, Writes};
 use ingest::drive::{DriveError, Pace};
 use ingest::source::SourceError;
 use lake_store::store::Timely;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backfill::{Made, Promote, Range, Shadow, What, Work};
 use chrono::DateTime;
-use ingest::backfill::{Made, Promote, Range, Shadow, What, Work};
 use ingest::drive::{DriveError, Pace};
 use lake_schemas::Table;
 use lake_schemas::minute::Requested;

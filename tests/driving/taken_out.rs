@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingest::backfill::{Range, Replace, Work, Writes};
+use backfill::{Range, Replace, Work, Writes};
 use lake_schemas::Table;
 use lake_store::commit::{Commit, Outcome, TableLog};
 use lake_store::{Lake, RawFile};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use backfill::{Made, Range, Replace, Replaced, Shadow, Work, Writes};
 use futures::future::join_all;
-use ingest::backfill::{Made, Range, Replace, Replaced, Shadow, Work, Writes};
 use ingest::drive::DriveError;
 use lake_schemas::minute::{Parameters, Requested};
 use lake_schemas::{EventTime, Table, Windows};

@@ -1,7 +1,7 @@
 //! What the live job has written, through whatever it went, is what a replay makes of the raw clicks where it stood.
 
 use arrow::array::RecordBatch;
-use ingest::backfill::replay;
+use backfill::replay;
 use ingest::replay::Needs;
 use lake_schemas::minute::Parameters;
 use lake_schemas::{History, Table};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use ingest::backfill::replay;
+use backfill::replay;
 use ingest::replay::{Needs, RawTable};
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Cut, EventTime, History, Stand, Table, Windows};

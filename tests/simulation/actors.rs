@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::record_batch::RecordBatch;
+use backfill::{Promote, Promoted, Range, Replace, Replaced, Shadow, What, Work, Writes};
 use compactor::{CompactError, Compactor, Done, Keep, Plan};
 use deltalake::kernel::Add;
 use deltalake::{DeltaTable, checkpoints};
-use ingest::backfill::{Promote, Promoted, Range, Replace, Replaced, Shadow, What, Work, Writes};
 use lake_schemas::minute::{Dimension, Requested};
 use lake_schemas::table::Version;
 use lake_schemas::{EventTime, Table, Windows};

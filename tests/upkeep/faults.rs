@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
+use backfill::{Promote, Promoted, Range, Shadow, What, Work};
 use chrono::DateTime;
 use compactor::{Compactor, Plan};
-use ingest::backfill::{Promote, Promoted, Range, Shadow, What, Work};
 use ingest::drive::DriveError;
 use lake_schemas::Table;
 use lake_schemas::minute::{Dimension, Parameters, Requested};

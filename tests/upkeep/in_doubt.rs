@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use backfill::{Promote, Range, Replace, Replaced, What, Work, Writes};
 use chrono::DateTime;
-use ingest::backfill::{Promote, Range, Replace, Replaced, What, Work, Writes};
 use lake_schemas::Table;
 use lake_schemas::minute::Requested;
 use lake_store::commit::{Commit, Outcome, TableLog, TableView};

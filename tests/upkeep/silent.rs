@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingest::backfill::{Promote, Range as Part, Shadow, What, Work};
+use backfill::{Promote, Range as Part, Shadow, What, Work};
 use ingest::drive::Pace;
 use lake_schemas::Table;
 use lake_schemas::minute::{Dimension, Requested};

@@ -148,7 +148,7 @@ pub(super) async fn look(logs: &mut [TableLog]) -> lake_store::Result<()> {
 }
 
 /// Begins partitions, however often the lake has to be asked where history ends.
-pub(crate) async fn start(
+pub async fn start(
     source: &mut impl Source,
     starts: Vec<Start>,
     backoff: &mut Backoff,

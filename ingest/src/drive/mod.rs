@@ -29,10 +29,10 @@ mod progress;
 mod running;
 mod settling;
 
+pub use beginning::start;
 pub use cadence::Pace;
 pub use error::DriveError;
 pub use progress::{COMMIT_SECONDS_BOUNDS, Committed, Progress, Reach};
 pub use running::drive;
 
-pub(crate) use beginning::start;
 pub(crate) use running::unwind;

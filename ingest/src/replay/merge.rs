@@ -265,7 +265,7 @@ fn last_offset(batch: &RecordBatch) -> i64 {
 }
 
 /// The offsets of rows, in their order.
-pub(crate) fn offsets(batch: &RecordBatch) -> &[i64] {
+pub(super) fn offsets(batch: &RecordBatch) -> &[i64] {
     Positions::of(batch).expect("the position is among the columns read").offsets()
 }
 

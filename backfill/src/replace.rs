@@ -22,6 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use ingest::backoff::{Backoff, is_young_enough, unless_stopped};
+use ingest::drive::DriveError;
+use ingest::replay::Needs;
 use lake_schemas::job::{Freeze, Job};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::cut_of;
@@ -33,15 +36,12 @@ use lake_store::files::discard;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use super::Work;
-use super::contents::Changes;
-use super::minute_files::{MinuteFiles, Plan};
-use super::newest::lacks_its_newest;
-use super::recompute::{Output, Recompute};
-use super::scope::Scope;
-use crate::backoff::{Backoff, is_young_enough, unless_stopped};
-use crate::drive::DriveError;
-use crate::replay::Needs;
+use crate::contents::Changes;
+use crate::minute_files::{MinuteFiles, Plan};
+use crate::newest::lacks_its_newest;
+use crate::recompute::{Output, Recompute};
+use crate::scope::Scope;
+use crate::work::Work;
 
 /// How often the raw table is looked at while it is behind.
 const RAW_LOOK: Duration = Duration::from_millis(500);

@@ -5,18 +5,19 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use deltalake::kernel::Add;
+use ingest::backoff::{Backoff, unless_stopped};
+use ingest::drive::DriveError;
+use ingest::replay::{Meter, Needs, RawTable};
 use lake_schemas::job::{Freeze, Job, LogBatch, Operator};
+use lake_schemas::rows::Positions;
 use lake_schemas::{Cut, OffsetRange, Stand, Table, TopicPartition};
 use lake_store::commit::TableLog;
 use lake_store::{Result, files};
 use object_store::ObjectStore;
 use tokio_util::sync::CancellationToken;
 
-use super::bounded::{self, Takes};
-use super::contents::Contents;
-use crate::backoff::{Backoff, unless_stopped};
-use crate::drive::DriveError;
-use crate::replay::{Meter, Needs, RawTable};
+use crate::bounded::{self, Takes};
+use crate::contents::Contents;
 
 /// Messages between two looks at what is complete: what is complete leaves memory.
 const FREEZE_MESSAGES: i64 = 250_000;
@@ -25,7 +26,7 @@ const FREEZE_MESSAGES: i64 = 250_000;
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A bounded part of history, and how it is run.
-pub(super) struct Recompute<'a, J> {
+pub(crate) struct Recompute<'a, J> {
     /// What is computed.
     pub job: &'a J,
     /// What of history.
@@ -43,7 +44,7 @@ pub(super) struct Recompute<'a, J> {
 }
 
 /// Takes rows, and may write them.
-pub(super) trait Sink: Send {
+pub(crate) trait Sink: Send {
     /// Takes rows of one partition.
     fn take(&mut self, rows: RecordBatch) -> impl Future<Output = Result<()>> + Send;
 }
@@ -115,7 +116,8 @@ async fn hand_over(operator: &mut impl Operator, which: Freeze, sink: &mut impl 
 /// What of a stretch lies below an offset, and what from it on.
 fn split(batch: LogBatch, at: i64) -> (LogBatch, LogBatch) {
     let rows = batch.events.num_rows();
-    let below = crate::replay::offsets(&batch.events).partition_point(|&offset| offset < at);
+    let positions = Positions::of(&batch.events).expect("the position is among the columns read");
+    let below = positions.offsets().partition_point(|&offset| offset < at);
     let part = |offsets: OffsetRange, first: usize, next: usize| LogBatch {
         offsets,
         events: batch.events.slice(first, next - first),
@@ -127,7 +129,7 @@ fn split(batch: LogBatch, at: i64) -> (LogBatch, LogBatch) {
 }
 
 /// Adds rows up, and writes them into files if there is a store for that.
-pub(super) struct Output {
+pub(crate) struct Output {
     table: Table,
     /// The dimensions by which contents are told apart.
     dimensions: Vec<&'static str>,
@@ -181,17 +183,6 @@ impl Sink for Output {
                 self.flush().await?;
             }
         }
-        Ok(())
-    }
-}
-
-/// Keeps rows, by partition.
-#[derive(Default)]
-pub(super) struct Kept(pub Vec<RecordBatch>);
-
-impl Sink for Kept {
-    async fn take(&mut self, rows: RecordBatch) -> Result<()> {
-        self.0.push(rows);
         Ok(())
     }
 }

@@ -6,24 +6,24 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use ingest::backoff::unless_stopped;
+use ingest::drive::{Committed, DriveError, Pace, Progress, drive};
+use ingest::hybrid::HybridSource;
+use ingest::replay::{Needs, RawTable};
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::job::{Freeze, Job};
 use lake_schemas::minute::{Parameters, Requested, WINDOW_MS};
 use lake_schemas::{Cut, EventTime, History, Table, TopicPartition};
 use lake_store::commit::TableLog;
-use lake_store::{LakeError, RawFile};
+use lake_store::{Lake, LakeError, RawFile};
 use tokio::sync::watch;
 
-use super::Work;
-use super::contents::{Changes, Contents};
-use super::end::End;
-use super::minute_files::MinuteFiles;
-use super::recompute::{Output, Recompute};
-use super::scope::Scope;
-use crate::backoff::unless_stopped;
-use crate::drive::{Committed, DriveError, Pace, Progress, drive};
-use crate::hybrid::HybridSource;
-use crate::replay::{Needs, RawTable};
+use crate::contents::{Changes, Contents};
+use crate::end::End;
+use crate::minute_files::MinuteFiles;
+use crate::recompute::{Output, Recompute};
+use crate::scope::Scope;
+use crate::work::Work;
 
 /// How long what is complete waits for its commit: nobody waits for it.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(60);
@@ -124,7 +124,7 @@ impl Shadow<'_> {
     /// What was asked for, in offsets and windows, and what decides the counts.
     async fn asked(&self) -> Result<(History, Parameters), DriveError> {
         let history = self.work.range.history(self.work.lake).await?;
-        let parameters = self.requested.of_a_new_table(self.table, super::defaults(self.work.lake).await?)?;
+        let parameters = self.requested.of_a_new_table(self.table, defaults(self.work.lake).await?)?;
         let needs = Needs { history: history.clone(), parameters: parameters.clone() };
         let mut raw = RawTable::needed(self.work.raw().await?, needs);
         for of in history.until.keys() {
@@ -171,6 +171,14 @@ impl Shadow<'_> {
 
     fn is_there(&self) -> DriveError {
         LakeError::Refused(format!("{} is there already; give another name", self.table)).into()
+    }
+}
+
+/// What decides the counts of a shadow for which nothing else is asked: what the lake's own minutes record.
+async fn defaults(lake: &Lake) -> Result<Parameters, LakeError> {
+    match TableLog::find_to_read(lake, Table::ClicksMinute).await? {
+        Some(minutes) => minutes.parameters(),
+        None => Ok(Parameters::default()),
     }
 }
 

@@ -6,6 +6,8 @@ use std::fmt;
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, SecondsFormat, Utc};
+use ingest::drive::DriveError;
+use ingest::replay::RawTable;
 use lake_schemas::job::LogBatch;
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::table::{Version, column};
@@ -13,10 +15,8 @@ use lake_schemas::{Cut, EventTime, History, Table, TopicPartition, Windows};
 use lake_store::commit::TableView;
 use lake_store::{Lake, LakeError};
 
-use super::Work;
-use super::bounded::{self, Takes};
-use crate::drive::DriveError;
-use crate::replay::RawTable;
+use crate::bounded::{self, Takes};
+use crate::work::Work;
 
 /// A part of history.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +67,7 @@ impl Range {
     /// What it is for a table that is replaced in place: which windows, and, where the raw table is looked at as it
     /// was, its cut then. Versions name the windows that their rows touch, and these are recomputed from all their
     /// clicks.
-    pub(super) async fn in_place(&self, work: &Work<'_>) -> Result<Option<(Windows, Option<Cut>)>, DriveError> {
+    pub(crate) async fn in_place(&self, work: &Work<'_>) -> Result<Option<(Windows, Option<Cut>)>, DriveError> {
         Ok(match self {
             Self::All => Some((Windows::default(), None)),
             Self::Windows(windows) => Some((windows.clone(), None)),

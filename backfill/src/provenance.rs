@@ -11,8 +11,8 @@ use lake_schemas::{EventTime, OffsetRange, TopicPartition, Windows};
 use lake_store::Result;
 use lake_store::commit::TableLog;
 
-use super::minute_files::MinuteFiles;
-use super::scope::Scope;
+use crate::minute_files::MinuteFiles;
+use crate::scope::Scope;
 
 /// A row of a count.
 #[derive(Clone, Copy, Debug)]
