@@ -1,4 +1,4 @@
-//! History through a job's operators, a few partitions at a time, and what becomes of their rows.
+//! History through the operators, a few partitions at a time, and what becomes of their rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use lake_schemas::{Cut, OffsetRange, Stand, Table, TopicPartition};
 use lake_store::commit::TableLog;
 use lake_store::{Result, files};
 use object_store::ObjectStore;
+use stream_agg::job::{Aggregate, AggregatePartition};
 use tokio_util::sync::CancellationToken;
 
 use crate::bounded::{self, Takes};
@@ -26,9 +27,9 @@ const FREEZE_MESSAGES: i64 = 250_000;
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A bounded part of history, and how it is run.
-pub(crate) struct Recompute<'a, J> {
+pub(crate) struct Recompute<'a> {
     /// What is computed.
-    pub job: &'a J,
+    pub job: &'a Aggregate,
     /// What of history.
     pub needs: Needs,
     /// By partition, the offset at which all was written, whatever was open.
@@ -49,7 +50,7 @@ pub(crate) trait Sink: Send {
     fn take(&mut self, rows: RecordBatch) -> impl Future<Output = Result<()>> + Send;
 }
 
-impl<J: Job + Sync> Recompute<'_, J> {
+impl Recompute<'_> {
     /// Runs it; whether it came to its end, or was stopped.
     pub async fn run(&self, raw: TableLog, sink: &mut impl Sink) -> Result<bool, DriveError> {
         let listed = RawTable::needed(raw, self.needs.clone()).metered(self.meter);
@@ -62,14 +63,14 @@ impl<J: Job + Sync> Recompute<'_, J> {
 }
 
 /// The partitions that are under way.
-struct Running<'a, 'b, J: Job, S> {
-    of: &'a Recompute<'b, J>,
+struct Running<'a, 'b, S> {
+    of: &'a Recompute<'b>,
     /// Their operators, and how many messages each took in since what was complete left it.
-    under_way: BTreeMap<TopicPartition, (J::Operator, i64)>,
+    under_way: BTreeMap<TopicPartition, (AggregatePartition, i64)>,
     sink: &'a mut S,
 }
 
-impl<J: Job + Sync, S: Sink> Takes for Running<'_, '_, J, S> {
+impl<S: Sink> Takes for Running<'_, '_, S> {
     fn begin(&mut self, partition: &TopicPartition) -> Option<i64> {
         let (operator, from) = self.of.job.begin(partition, &[Stand::default()]);
         self.under_way.insert(partition.clone(), (operator, 0));
@@ -106,7 +107,7 @@ impl<J: Job + Sync, S: Sink> Takes for Running<'_, '_, J, S> {
     }
 }
 
-async fn hand_over(operator: &mut impl Operator, which: Freeze, sink: &mut impl Sink) -> Result<(), DriveError> {
+async fn hand_over(operator: &mut AggregatePartition, which: Freeze, sink: &mut impl Sink) -> Result<(), DriveError> {
     for rows in operator.freeze(which).into_iter().flat_map(|step| step.rows) {
         sink.take(rows).await?;
     }

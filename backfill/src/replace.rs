@@ -33,6 +33,7 @@ use lake_schemas::{Cut, History, Table, TopicPartition, Windows};
 use lake_store::LakeError;
 use lake_store::commit::{Commit, CommitId, Outcome, TableLog};
 use lake_store::files::discard;
+use stream_agg::job::Aggregate;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
@@ -96,11 +97,8 @@ enum Attempt {
 }
 
 impl Replace<'_> {
-    /// Replaces it. `job` is the job that computes such a table over a part of history.
-    pub fn run<'a, J: Job + Sync>(
-        &'a self,
-        job: impl Fn(History, Table, Parameters) -> J + Send + Sync + 'a,
-    ) -> BoxFuture<'a, Result<Replaced, DriveError>> {
+    /// Replaces it.
+    pub fn run(&self) -> BoxFuture<'_, Result<Replaced, DriveError>> {
         Box::pin(async move {
             let table = Table::ClicksMinute;
             let opening = async {
@@ -116,8 +114,7 @@ impl Replace<'_> {
                 let looking = self.snapshot(&mut minutes, &windows, raw_cut.as_ref());
                 let Some(looked) = unless_stopped(looking, &self.work.stop).await else { return Ok(Replaced::Stopped) };
                 let Some(snapshot) = looked? else { return Ok(Replaced::Stopped) };
-                let job = job(snapshot.history.clone(), table, parameters.clone());
-                match self.attempt(&mut minutes, &parameters, snapshot, &job).await? {
+                match self.attempt(&mut minutes, &parameters, snapshot).await? {
                     Attempt::Done(replaced) => return Ok(replaced),
                     Attempt::StartOver => info!("the table has changed in scope; computing again"),
                 }
@@ -174,20 +171,20 @@ impl Replace<'_> {
     }
 
     /// Computes a snapshot's scope again, and puts it in the place of what is there.
-    async fn attempt<J: Job + Sync>(
+    async fn attempt(
         &self,
         minutes: &mut TableLog,
         parameters: &Parameters,
         Snapshot { scope, history, raw }: Snapshot,
-        job: &J,
     ) -> Result<Attempt, DriveError> {
+        let job = Aggregate::over(history.clone(), minutes.table(), parameters.clone());
         let (store, of) = (minutes.object_store(), (minutes.table(), parameters.clone()));
         let (writes, stop) = (self.writes != Writes::Nothing, &self.work.stop);
         let written_to = writes.then(|| Arc::clone(&store));
         let mut output = Output::new(minutes.table(), parameters.dimension_columns(), written_to, stop);
         let needs = Needs { history: history.clone(), parameters: parameters.clone() };
         let recompute = Recompute {
-            job,
+            job: &job,
             needs,
             drained: Cut::new(),
             end: Freeze::Closed,

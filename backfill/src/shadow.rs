@@ -16,6 +16,7 @@ use lake_schemas::minute::{Parameters, Requested, WINDOW_MS};
 use lake_schemas::{Cut, EventTime, History, Table, TopicPartition};
 use lake_store::commit::TableLog;
 use lake_store::{Lake, LakeError, RawFile};
+use stream_agg::job::Aggregate;
 use tokio::sync::watch;
 
 use crate::contents::{Changes, Contents};
@@ -48,11 +49,8 @@ pub enum Made {
 }
 
 impl Shadow<'_> {
-    /// Makes it, or goes on with it. `job` is the job that computes such a table over a part of history.
-    pub fn run<'a, J: Job + Sync>(
-        &'a self,
-        job: impl Fn(History, Table, Parameters) -> J + Send + Sync + 'a,
-    ) -> BoxFuture<'a, Result<Made, DriveError>> {
+    /// Makes it, or goes on with it.
+    pub fn run(&self) -> BoxFuture<'_, Result<Made, DriveError>> {
         Box::pin(async move {
             let (log, history) = match TableLog::find(self.work.lake, self.table).await? {
                 Some(log) => {
@@ -69,7 +67,7 @@ impl Shadow<'_> {
                 let why = format!("{} is there already, and complete; give another name", self.table);
                 return Err(LakeError::Refused(why).into());
             }
-            let job = job(history.clone(), self.table, parameters.clone());
+            let job = Aggregate::over(history.clone(), self.table, parameters.clone());
             let remaining = open.iter().map(|of| (of.clone(), history.until[of])).collect();
             let needs = Needs { history: History { until: remaining, ..history }, parameters };
             let raw = RawTable::needed(self.work.raw().await?, needs).metered(&self.work.meter).await?.shared();
@@ -84,10 +82,7 @@ impl Shadow<'_> {
     }
 
     /// What it would hold, beside what the lake's own minutes hold of the same windows.
-    pub fn compare<'a, J: Job + Sync>(
-        &'a self,
-        job: impl Fn(History, Table, Parameters) -> J + Send + Sync + 'a,
-    ) -> BoxFuture<'a, Result<Option<Changes>, DriveError>> {
+    pub fn compare(&self) -> BoxFuture<'_, Result<Option<Changes>, DriveError>> {
         Box::pin(async move {
             if TableLog::find_to_read(self.work.lake, self.table).await?.is_some() {
                 return Err(self.is_there());
@@ -102,7 +97,7 @@ impl Shadow<'_> {
             }
             let mut output = Output::new(self.table, dimensions.clone(), None, &self.work.stop);
             let windows = history.windows.clone();
-            let job = job(history.clone(), self.table, parameters.clone());
+            let job = Aggregate::over(history.clone(), self.table, parameters.clone());
             let needs = Needs { history, parameters };
             let (meter, stop, drained) = (&self.work.meter, &self.work.stop, Cut::new());
             let (at_a_time, end) = (self.work.at_a_time, Freeze::Everything);

@@ -10,7 +10,6 @@ use ingest::drive::{DriveError, Pace};
 use ingest::source::SourceError;
 use lake_store::store::Timely;
 use object_store::memory::InMemory;
-use stream_agg::job::Aggregate;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -140,7 +139,7 @@ async fn stop_backfill(store: &InMemory, fault: Fault, at: u64) -> (Result<Repla
     };
     let done = tokio::select! {
         biased;
-        done = replace.run(Aggregate::over) => done,
+        done = replace.run() => done,
         () = world => unreachable!("it panics"),
     };
     (done, operations.load(Ordering::Relaxed))
