@@ -16,7 +16,7 @@ use crate::bounded::{self, Takes};
 use crate::work;
 
 /// The raw table, open for many questions.
-pub struct Feed {
+pub(crate) struct Feed {
     raw: Arc<Mutex<RawTable>>,
     stands: BTreeMap<TopicPartition, Stand>,
 }

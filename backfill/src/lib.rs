@@ -4,9 +4,9 @@
 //! |---|---|
 //! | [`Shadow`] | a table is made, and written like the live job's, by the same loop, from the raw table alone |
 //! | [`Replace`] | closed windows of `clicks_minute` are computed again, and replaced in one commit |
-//! | [`replay`] | the rows that a table should have where it stands, kept in memory for who compares |
+//! | [`replay()`] | the rows that a table should have where it stands, kept in memory for who compares |
 //! | [`Promote`] | such a table of all history becomes `clicks_minute`, in one commit |
-//! | [`provenance`], [`Feed`] | the events behind one count, for who explains |
+//! | [`explain()`] | the events behind one count, and why others do not count |
 //!
 //! [`Range`] says which part of history, [`Work`] how it is read; `end.rs` makes of the live job's source a bounded
 //! one, which `bounded.rs` reads, and `recompute.rs` runs the operators over.
@@ -14,6 +14,7 @@
 mod bounded;
 mod contents;
 mod end;
+mod explain;
 mod feed;
 mod minute_files;
 mod newest;
@@ -28,9 +29,8 @@ mod shadow;
 mod work;
 
 pub use contents::{Changes, Day, Sums};
-pub use feed::Feed;
+pub use explain::{Explanation, explain};
 pub use promote::{Promote, Promoted, What};
-pub use provenance::{Row, provenance};
 pub use range::Range;
 pub use replace::{Replace, Replaced, Writes};
 pub use replay::replay;
