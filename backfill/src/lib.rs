@@ -16,6 +16,7 @@ mod contents;
 mod end;
 mod explain;
 mod feed;
+mod in_place;
 mod minute_files;
 mod newest;
 mod promote;

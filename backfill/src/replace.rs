@@ -38,6 +38,7 @@ use tokio::time::{Instant, sleep};
 use tracing::info;
 
 use crate::contents::Changes;
+use crate::in_place::in_place;
 use crate::minute_files::{MinuteFiles, Plan};
 use crate::newest::lacks_its_newest;
 use crate::recompute::{Output, Recompute};
@@ -104,7 +105,7 @@ impl Replace<'_> {
             let opening = async {
                 let found = TableLog::find(self.work.lake, table).await?;
                 let minutes = found.ok_or_else(|| self.work.lake.lacks(table))?;
-                Ok::<_, DriveError>((minutes, self.work.range.in_place(&self.work).await?))
+                Ok::<_, DriveError>((minutes, in_place(&self.work).await?))
             };
             let Some(opened) = unless_stopped(opening, &self.work.stop).await else { return Ok(Replaced::Stopped) };
             let (mut minutes, asked) = opened?;
