@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::DriveError;
+use super::error::DriveError;
 use super::running::Drive;
 use crate::backoff::{Backoff, unless_stopped};
 use crate::source::{Source, SourceError, Start};

@@ -13,10 +13,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::cadence::{Cadence, Pace, Reason, is_full};
+use super::error::DriveError;
 use super::fencings::Fencings;
 use super::owned::Owned;
+use super::progress::Progress;
 use super::settling::Flight;
-use super::{DriveError, Progress};
 use crate::backoff::unless_stopped;
 use crate::source::{Room, Signal, Source};
 

@@ -12,10 +12,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::DriveError;
 use super::beginning::look;
 use super::cadence::Reason;
 use super::epoch::{Epoch, Settled};
+use super::error::DriveError;
 use super::running::{Drive, LOOK, unwind};
 use crate::backoff::unless_stopped;
 use crate::source::Source;

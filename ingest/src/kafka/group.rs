@@ -17,7 +17,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::debug;
 
-use super::{Begin, Command, Control, Generation, Hold, KafkaOptions, watermarks};
+use super::config::KafkaOptions;
+use super::told::{Begin, Command, Control, Generation, Hold};
+use super::watermarks;
 use crate::source::{SourceError, Start};
 
 /// A partition that is being read.

@@ -11,7 +11,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::OnceCell;
 use tracing::debug;
 
-use super::KafkaOptions;
+use super::config::KafkaOptions;
 use super::group::failed;
 use crate::replay::LiveLog;
 use crate::source::SourceError;

@@ -11,8 +11,8 @@ use lake_store::{RawFile, Result};
 use object_store::ObjectStore;
 use tokio::sync::Mutex;
 
-use super::Needs;
 use super::listing::Listing;
+use super::needed::Needs;
 
 /// How far below the next offset the last row may lie that a live log must confirm: it is read again from there.
 const WITNESS_REACH: i64 = 100_000;
