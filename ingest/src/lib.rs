@@ -16,6 +16,7 @@ pub mod kafka;
 pub mod replay;
 mod run;
 pub mod source;
+mod task;
 
 pub use jobs::{compute, ingest};
 pub use run::{Run, Until};

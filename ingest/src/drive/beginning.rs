@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::error::DriveError;
-use super::running::Drive;
+use super::state::Drive;
 use crate::backoff::{Backoff, unless_stopped};
 use crate::source::{Source, SourceError, Start};
 

@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use tracing::debug;
 
 use super::config::KafkaOptions;
-use super::group::failed;
+use super::fault::failed;
 use crate::replay::LiveLog;
 use crate::source::SourceError;
 

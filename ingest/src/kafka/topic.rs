@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
 use super::config::KafkaOptions;
-use super::group::{GroupContext, failed};
+use super::fault::failed;
+use super::group::GroupContext;
 use super::watermarks;
 use crate::source::SourceError;
 

@@ -24,7 +24,7 @@ use object_store::path::Path;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::drive::unwind;
+use crate::task::unwind;
 
 /// Files that are being opened ahead of the one that is read: enough to hide the latency of a bucket.
 const OPEN_AHEAD: usize = 8;
