@@ -11,7 +11,8 @@ use tracing_subscriber::EnvFilter;
 use crate::arguments::{Command, Common, LogFormat};
 
 /// The crates whose logs are ours.
-const OURS: [&str; 7] = ["clicklake", "ingest", "lake_schemas", "lake_store", "localstack", "query", "serve"];
+const OURS: [&str; 9] =
+    ["backfill", "clicklake", "compactor", "ingest", "lake_schemas", "lake_store", "localstack", "query", "serve"];
 
 /// Starts logging.
 pub fn start(common: &Common, command: &Command) {

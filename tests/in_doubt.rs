@@ -7,16 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backfill::{Promote, Promoted, Range, Replace, Shadow, What, Work, Writes};
 use chrono::DateTime;
 use compactor::{Compactor, Plan};
-use ingest::backfill::{Promote, Promoted, Range, Replace, Shadow, What, Work, Writes};
 use ingest::drive::{DriveError, Progress};
 use lake_schemas::Table;
 use lake_schemas::minute::{Dimension, Parameters, Requested};
 use lake_store::Lake;
 use lake_store::commit::TableLog;
 use object_store::memory::InMemory;
-use stream_agg::job::Aggregate;
 use tokio_util::sync::CancellationToken;
 
 use crate::fault_store::{Fault, FaultStore};
@@ -151,7 +150,7 @@ fn a_backfill_that_is_stopped_in_doubt_deletes_nothing_that_is_live() {
         let (store, log) = damaged().await;
         let replace = async |lake: Lake, stop: CancellationToken| {
             let work = Work { lake: &lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop };
-            Replace { work, writes: Writes::Changes, wait: Duration::ZERO }.run(Aggregate::over).await.map(|_| ())
+            Replace { work, writes: Writes::Changes, wait: Duration::ZERO }.run().await.map(|_| ())
         };
         in_each_doubt(&store, &doubts_and_stops(), replace, async |left, _| {
             // It may say that it was stopped, or failed, but it has happened.
@@ -178,7 +177,7 @@ fn a_promotion_in_doubt_can_be_undone() {
         let requested = Requested { dimensions: Some(vec![Dimension::Country]), ..Requested::default() };
         let stop = CancellationToken::new();
         let work = Work { lake: &lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop };
-        Shadow { work, table: shadow(), requested }.run(Aggregate::over).await.expect("memory");
+        Shadow { work, table: shadow(), requested }.run().await.expect("memory");
         let wanted = contents(&versions(&lake, shadow()).await).last().expect("it has versions");
         let before = contents(&versions(&lake, Table::ClicksMinute).await).last().expect("it has versions");
         let promotes = async |lake: Lake, stop| promote(&lake, What::Shadow(shadow()), stop).await;

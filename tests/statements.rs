@@ -8,10 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use ingest::backfill::{Range as Part, Replace, Work, Writes};
+use backfill::{Range as Part, Replace, Work, Writes};
 use lake_schemas::Table;
 use query::verify::conservation;
-use stream_agg::job::Aggregate;
 use tokio_util::sync::CancellationToken;
 
 use crate::minutes::{at_every_commit, closed_minutes_are_right, parameters_of};
@@ -188,7 +187,7 @@ fn minutes_that_others_have_changed_are_put_right_by_a_backfill() {
         let (lake, stop) = (&world.lake, CancellationToken::new());
         let work = Work { lake, range: Part::All, at_a_time: 2, meter: Arc::default(), stop };
         let replace = Replace { work, writes: Writes::Changes, wait: Duration::ZERO };
-        replace.run(Aggregate::over).await.map_err(|error| error.to_string())?;
+        replace.run().await.map_err(|error| error.to_string())?;
         let newest: Vec<Version> = versions(&world.history, Table::ClicksMinute).await;
         closed_minutes_are_right(&newest, &world.log)
     });

@@ -10,8 +10,6 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::drive::DriveError;
-
 /// How long the same thing is tried, and how old a file may be that is committed.
 const AGE_MAX: Duration = Duration::from_secs(UNCOMMITTED_AGE_MAX.as_secs() / 4);
 
@@ -20,7 +18,7 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
 /// Refuses to commit files that are written since a time, once they may be taken for forgotten.
-pub(crate) fn is_young_enough(began: Instant, table: Table) -> Result<()> {
+pub fn is_young_enough(began: Instant, table: Table) -> Result<()> {
     if began.elapsed() <= AGE_MAX {
         return Ok(());
     }
@@ -31,7 +29,7 @@ pub(crate) fn is_young_enough(began: Instant, table: Table) -> Result<()> {
 }
 
 /// The attempts at one thing.
-pub(crate) struct Backoff {
+pub struct Backoff {
     began: Instant,
     wait: Duration,
 }
@@ -50,7 +48,11 @@ impl Backoff {
     }
 
     /// Waits before the next attempt; returns whether there should be one.
-    async fn wait(&mut self, error: &(dyn Error + Send + Sync + 'static), give_up: &CancellationToken) -> bool {
+    pub(crate) async fn wait(
+        &mut self,
+        error: &(dyn Error + Send + Sync + 'static),
+        give_up: &CancellationToken,
+    ) -> bool {
         if self.began.elapsed() > AGE_MAX || give_up.is_cancelled() {
             return false;
         }
@@ -65,63 +67,10 @@ impl Backoff {
 }
 
 /// Waits for something, unless told to stop before: then it is dropped, and `None`.
-pub(crate) async fn unless_stopped<F: Future>(what: F, stop: &CancellationToken) -> Option<F::Output> {
+pub async fn unless_stopped<F: Future>(what: F, stop: &CancellationToken) -> Option<F::Output> {
     tokio::select! {
         biased;
         () = stop.cancelled() => None,
         done = what => Some(done),
-    }
-}
-
-/// Tries until something is there that was there before; `None` if told to stop first.
-pub(crate) async fn until_there<T, F: Future<Output = Result<T, DriveError>>>(
-    attempt: impl Fn() -> F,
-    stop: &CancellationToken,
-) -> Result<Option<T>, DriveError> {
-    let mut backoff = Backoff::default();
-    loop {
-        let Some(attempted) = unless_stopped(attempt(), stop).await else { return Ok(None) };
-        match attempted {
-            Ok(there) => return Ok(Some(there)),
-            Err(error) if error.may_pass() && (backoff.wait(&error, stop).await || stop.is_cancelled()) => {}
-            Err(error) => return Err(error),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::Cell;
-
-    use super::*;
-    use crate::source::SourceError;
-
-    fn lost() -> DriveError {
-        LakeError::store("opening it", "no answer").into()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_was_there_is_waited_for() {
-        let (left, stop) = (Cell::new(5), CancellationToken::new());
-        let attempt = || async {
-            match left.replace(left.get() - 1) {
-                0 => Ok("there"),
-                1 => Err(SourceError::Failed("no broker answers".to_owned()).into()),
-                _ => Err(lost()),
-            }
-        };
-        assert_eq!(until_there(attempt, &stop).await.expect("it comes back"), Some("there"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_does_not_pass_ends_the_wait_and_so_does_a_stop() {
-        let stop = CancellationToken::new();
-        let refused = || async { Err::<(), _>(LakeError::Refused("other parameters".to_owned()).into()) };
-        until_there(refused, &stop).await.expect_err("it would be refused again");
-        let attempt = || async {
-            stop.cancel();
-            Err::<(), _>(lost())
-        };
-        assert_eq!(until_there(attempt, &stop).await.expect("a clean stop"), None);
     }
 }

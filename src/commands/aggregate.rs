@@ -3,7 +3,6 @@
 use ::ingest::Run;
 use ::ingest::drive::{Pace, Progress};
 use lake_store::Lake;
-use stream_agg::job::Aggregate as Job;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -29,7 +28,7 @@ pub async fn run(lake: &str, command: Aggregate, stop: CancellationToken) -> any
         memory_max: Some(command.memory_limit.unwrap_or_else(memory::three_quarters)),
     };
     let run = Run { pace, until: until(&running), stop, progress };
-    ::ingest::compute(&lake, &kafka, &requested, Job::new, run).await?;
+    ::ingest::compute(&lake, &kafka, &requested, run).await?;
     info!("done");
     Ok(())
 }

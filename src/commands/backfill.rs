@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use ::ingest::backfill::{Changes, Made, Range, Replace, Replaced, Shadow, Work, Writes};
+use ::backfill::{Changes, Made, Range, Replace, Replaced, Shadow, Work, Writes};
 use arrow::array::{ArrayRef, Date32Array, Decimal128Array, RecordBatch, StringArray};
 use lake_schemas::Table;
 use lake_schemas::minute::Measure;
 use lake_schemas::table::ShadowName;
 use lake_store::Lake;
 use query::output;
-use stream_agg::job::Aggregate as Job;
 use tokio_util::sync::CancellationToken;
 
 use super::{Usage, requested, windows};
@@ -61,13 +60,13 @@ async fn into(
     let (table, requested) = (Table::Shadow(name), requested(&command.settings));
     let shadow = Shadow { work: work(lake, range, command, stop), table, requested };
     if command.dry_run {
-        let changes = shown(&shadow.work.meter, shadow.compare(Job::over)).await?;
+        let changes = shown(&shadow.work.meter, shadow.compare()).await?;
         let Some(changes) = changes else { return Ok(STOPPED.to_owned()) };
         let (windows, changed) = (count(changes.windows()), count(changes.windows_changed()));
         let said = format!("{table} would hold {windows} windows; {changed} of them differ from clicks_minute");
         return Ok(format!("{}{said}", days(&changes)?));
     }
-    Ok(match shown(&shadow.work.meter, shadow.run(Job::over)).await? {
+    Ok(match shown(&shadow.work.meter, shadow.run()).await? {
         Made::InPart => format!("stopped: {table} is incomplete; the same command goes on with it"),
         Made::Whole(done) => format!(
             "{table} is complete: {} rows in {} commits, now version {}; see it with `clicklake sql`, check it with \
@@ -82,7 +81,7 @@ async fn into(
 async fn replace(lake: &Lake, range: Range, command: &Backfill, stop: CancellationToken) -> anyhow::Result<String> {
     let writes = if command.dry_run { Writes::Nothing } else { Writes::Changes };
     let replace = Replace { work: work(lake, range, command, stop), writes, wait: command.wait };
-    Ok(match shown(&replace.work.meter, replace.run(Job::over)).await? {
+    Ok(match shown(&replace.work.meter, replace.run()).await? {
         Replaced::Stopped => STOPPED.to_owned(),
         Replaced::Compared(changes) => match (count(changes.windows()), changes.windows_changed()) {
             (windows, 0) => format!("nothing to change: {windows} windows are what the raw clicks say"),

@@ -1,6 +1,6 @@
 //! `clicklake promote`: a table that backfill has computed becomes the lake's minutes, or is taken back.
 
-use ::ingest::backfill::{Promote, Promoted, What};
+use ::backfill::{Promote, Promoted, What};
 use lake_schemas::Table;
 use lake_store::Lake;
 use tokio_util::sync::CancellationToken;

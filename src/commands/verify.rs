@@ -2,18 +2,15 @@
 
 use std::process::ExitCode;
 
-use ::ingest::backfill::replay;
-use ::ingest::drive::DriveError;
+use ::backfill::replay;
 use ::ingest::replay::Needs;
-use ::ingest::source::SourceError;
 use arrow::array::RecordBatch;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use lake_schemas::{EventTime, TopicPartition};
-use lake_store::{Lake, LakeError};
+use lake_store::Lake;
 use query::QueryError;
 use query::verify::{Question, Recompute, Stands, conservation, verify};
-use stream_agg::job::Aggregate as Job;
 
 use super::windows;
 use crate::arguments::{AuditFormat, Verify};
@@ -71,12 +68,8 @@ impl Recompute for Replay<'_> {
     fn rows(&self, of: Stands) -> BoxFuture<'_, Result<Vec<RecordBatch>, QueryError>> {
         let Stands { table, parameters, history, partition, stand } = of;
         async move {
-            let job = Job::over(history.clone(), table, parameters.clone());
-            let rows = replay(self.lake, &job, Needs { history, parameters }, &partition, stand).await;
-            rows.map_err(|error| match error {
-                DriveError::Lake(error) | DriveError::Source(SourceError::Lake(error)) => QueryError::Lake(error),
-                other => QueryError::Lake(LakeError::store(format!("replaying {partition}"), other)),
-            })
+            let needs = Needs { history, parameters };
+            replay(self.lake, table, needs, &partition, stand).await.map_err(QueryError::Lake)
         }
         .boxed()
     }

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use ingest::backfill::{Range, Replace, Replaced, Work, Writes};
+use backfill::{Range, Replace, Replaced, Work, Writes};
 use ingest::drive::{DriveError, Pace};
 use ingest::source::SourceError;
 use lake_store::store::Timely;
 use object_store::memory::InMemory;
-use stream_agg::job::Aggregate;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -140,7 +139,7 @@ async fn stop_backfill(store: &InMemory, fault: Fault, at: u64) -> (Result<Repla
     };
     let done = tokio::select! {
         biased;
-        done = replace.run(Aggregate::over) => done,
+        done = replace.run() => done,
         () = world => unreachable!("it panics"),
     };
     (done, operations.load(Ordering::Relaxed))

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use backfill::{Made, Promote, Range, Shadow, What, Work};
 use chrono::DateTime;
-use ingest::backfill::{Made, Promote, Range, Shadow, What, Work};
 use ingest::drive::{DriveError, Pace};
 use lake_schemas::Table;
 use lake_schemas::minute::Requested;
@@ -12,7 +12,6 @@ use lake_store::commit::TableLog;
 use lake_store::{Lake, LakeError};
 use object_store::memory::InMemory;
 use query::verify::{Question, verify};
-use stream_agg::job::Aggregate;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -38,7 +37,7 @@ async fn shadow(lake: &Lake, requested: Requested) -> What {
     let table = Table::Shadow("again".parse().expect("a name"));
     let stop = CancellationToken::new();
     let work = Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop };
-    let made = Shadow { work, table, requested }.run(Aggregate::over).await.expect("it is made");
+    let made = Shadow { work, table, requested }.run().await.expect("it is made");
     assert!(matches!(made, Made::Whole(_)));
     What::Shadow(table)
 }

@@ -4,12 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingest::backfill::{Range, Replace, Work, Writes};
+use backfill::{Range, Replace, Work, Writes};
 use lake_schemas::Table;
 use lake_store::commit::{Commit, Outcome, TableLog};
 use lake_store::{Lake, RawFile};
 use object_store::memory::InMemory;
-use stream_agg::job::Aggregate;
 use tokio_util::sync::CancellationToken;
 
 use super::minutes;
@@ -56,7 +55,7 @@ fn what_is_deleted_from_clicks_stops_no_restart_and_nothing_is_counted_twice() {
                 stop: CancellationToken::new(),
             };
             let replace = Replace { work, writes: Writes::Changes, wait: Duration::ZERO };
-            let refused = replace.run(Aggregate::over).await.expect_err("it is refused").to_string();
+            let refused = replace.run().await.expect_err("it is refused").to_string();
             assert!(refused.contains("clicks/0") && refused.contains("backfill --into"), "{refused}");
             // What comes is behind the watermark: nothing brings it where it was.
             for log in [second, whole] {

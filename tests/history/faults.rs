@@ -5,15 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
+use backfill::{Made, Range, Replace, Replaced, Shadow, Work, Writes};
 use futures::future::join_all;
-use ingest::backfill::{Made, Range, Replace, Replaced, Shadow, Work, Writes};
 use ingest::drive::DriveError;
 use lake_schemas::minute::{Parameters, Requested};
 use lake_schemas::{EventTime, Table, Windows};
 use lake_store::Lake;
 use object_store::memory::InMemory;
 use object_store::{ObjectStore, ObjectStoreExt};
-use stream_agg::job::Aggregate;
 use tokio_util::sync::CancellationToken;
 
 use super::live::is_replay;
@@ -58,7 +57,7 @@ fn all(lake: &Lake) -> Work<'_> {
 }
 
 async fn replace(lake: &Lake, writes: Writes) -> Result<Replaced, DriveError> {
-    Replace { work: all(lake), writes, wait: Duration::ZERO }.run(Aggregate::over).await
+    Replace { work: all(lake), writes, wait: Duration::ZERO }.run().await
 }
 
 fn shadow_table() -> Table {
@@ -67,7 +66,7 @@ fn shadow_table() -> Table {
 
 async fn shadow(lake: &Lake) -> Result<Made, DriveError> {
     let requested = Requested { allowed_lateness_ms: Some(0), ..Requested::default() };
-    Shadow { work: all(lake), table: shadow_table(), requested }.run(Aggregate::over).await
+    Shadow { work: all(lake), table: shadow_table(), requested }.run().await
 }
 
 fn parameters_of_shadow() -> Parameters {
@@ -173,7 +172,7 @@ fn two_at_once_do_not_do_it_twice() {
                 async move {
                     let lake = lake_on(Arc::new(faulty));
                     let work = Work { range, ..all(&lake) };
-                    Replace { work, writes: Writes::Changes, wait: Duration::ZERO }.run(Aggregate::over).await
+                    Replace { work, writes: Writes::Changes, wait: Duration::ZERO }.run().await
                 }
             });
             for replaced in join_all(replaces).await {

@@ -1,12 +1,11 @@
 //! What the live job has written, through whatever it went, is what a replay makes of the raw clicks where it stood.
 
 use arrow::array::RecordBatch;
-use ingest::backfill::replay;
+use backfill::replay;
 use ingest::replay::Needs;
 use lake_schemas::minute::Parameters;
 use lake_schemas::{History, Table};
 use lake_store::Lake;
-use stream_agg::job::Aggregate;
 
 use super::ranges::counts;
 use crate::minutes::{Counts, of_partition, weigh_rows};
@@ -44,10 +43,9 @@ pub async fn is_replay(
             if stand.cut.is_none() || !which(at) {
                 continue;
             }
-            let job = Aggregate::over(History::default(), Table::ClicksMinute, parameters.clone());
             let needs = Needs { history: History::default(), parameters: parameters.clone() };
-            let replayed = replay(lake, &job, needs, &partition, stand).await.map_err(|error| error.to_string())?;
-            let replayed = counts(&replayed);
+            let replayed = replay(lake, Table::ClicksMinute, needs, &partition, stand).await;
+            let replayed = counts(&replayed.map_err(|error| error.to_string())?);
             if replayed != live {
                 return Err(format!("version {at}, {partition} at {stand:?}: {live:?} live, {replayed:?} replayed"));
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use ingest::backfill::replay;
+use backfill::replay;
 use ingest::replay::{Needs, RawTable};
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Cut, EventTime, History, Stand, Table, Windows};
@@ -12,7 +12,6 @@ use lake_store::commit::TableLog;
 use object_store::memory::InMemory;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use stream_agg::job::Aggregate;
 
 use crate::minutes::{Counts, Taken, add_rows, counts_of, events_of, parameters_of, taken};
 use crate::simulation::{Computation, Log, lake_on, named, seeds_of_this_run, simulate};
@@ -57,9 +56,9 @@ impl World {
 
     /// What a replay makes of a partition, when everything is written.
     async fn replayed(&self, partition: i32, end: i64, needs: &Needs) -> Counts {
-        let job = Aggregate::over(needs.history.clone(), Table::ClicksMinute, needs.parameters.clone());
         let stand = Stand { cut: Some(end), drained: Some(end), ..Stand::default() };
-        counts(&replay(&self.lake, &job, needs.clone(), &named(partition), stand).await.expect("it is replayed"))
+        let (table, partition) = (Table::ClicksMinute, named(partition));
+        counts(&replay(&self.lake, table, needs.clone(), &partition, stand).await.expect("it is replayed"))
     }
 
     /// How many files are read of a partition.

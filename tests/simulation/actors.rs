@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::record_batch::RecordBatch;
+use backfill::{Promote, Promoted, Range, Replace, Replaced, Shadow, What, Work, Writes};
 use compactor::{CompactError, Compactor, Done, Keep, Plan};
 use deltalake::kernel::Add;
 use deltalake::{DeltaTable, checkpoints};
-use ingest::backfill::{Promote, Promoted, Range, Replace, Replaced, Shadow, What, Work, Writes};
 use lake_schemas::minute::{Dimension, Requested};
 use lake_schemas::table::Version;
 use lake_schemas::{EventTime, Table, Windows};
@@ -19,7 +19,6 @@ use lake_store::{Lake, LakeError, RawFile, files, read};
 use rand::seq::{IndexedRandom, IteratorRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use stream_agg::job::Aggregate;
 use tokio_util::sync::CancellationToken;
 
 use super::asker::{Read, ask};
@@ -138,7 +137,7 @@ async fn backfill(lake: &Lake, rng: &mut ChaCha8Rng) -> Result<Replaced, String>
     let work = Work { lake, range, at_a_time, meter, stop };
     let wait = Duration::from_millis(rng.random_range(0..5_000));
     let replace = Replace { work, writes: Writes::Always, wait };
-    replace.run(Aggregate::over).await.map_err(|error| error.to_string())
+    replace.run().await.map_err(|error| error.to_string())
 }
 
 /// Some rounds of one compactor.
@@ -248,7 +247,7 @@ async fn promote(lake: &Lake, around: &Around, rng: &mut ChaCha8Rng) -> Result<(
         let requested = Requested { dimensions, allowed_lateness_ms, ..Requested::default() };
         let work = Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop: stop.clone() };
         let shadow = Shadow { work, table, requested };
-        shadow.run(Aggregate::over).await.map_err(|error| error.to_string())?;
+        shadow.run().await.map_err(|error| error.to_string())?;
         What::Shadow(table)
     };
     let promote = Promote { lake, what, now, stop };

@@ -3,16 +3,15 @@
 
 use std::sync::Arc;
 
+use backfill::{Promote, Promoted, Range, Shadow, What, Work};
 use chrono::DateTime;
 use compactor::{Compactor, Plan};
-use ingest::backfill::{Promote, Promoted, Range, Shadow, What, Work};
 use ingest::drive::DriveError;
 use lake_schemas::Table;
 use lake_schemas::minute::{Dimension, Parameters, Requested};
 use lake_store::Lake;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
-use stream_agg::job::Aggregate;
 use tokio_util::sync::CancellationToken;
 
 use super::rolled_up::are_rolled_up;
@@ -96,7 +95,7 @@ pub fn shadow() -> Table {
 pub async fn make_shadow(lake: &Lake, requested: Requested) {
     let stop = CancellationToken::new();
     let work = Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop };
-    Shadow { work, table: shadow(), requested }.run(Aggregate::over).await.expect("memory");
+    Shadow { work, table: shadow(), requested }.run().await.expect("memory");
 }
 
 pub fn by_country() -> Requested {

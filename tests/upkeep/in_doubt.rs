@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use backfill::{Promote, Range, Replace, Replaced, What, Work, Writes};
 use chrono::DateTime;
-use ingest::backfill::{Promote, Range, Replace, Replaced, What, Work, Writes};
 use lake_schemas::Table;
 use lake_schemas::minute::Requested;
 use lake_store::commit::{Commit, Outcome, TableLog, TableView};
@@ -14,7 +14,6 @@ use lake_store::{Lake, pins};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
-use stream_agg::job::Aggregate;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -92,7 +91,7 @@ fn a_backfill_that_is_stopped_in_doubt_deletes_nothing_that_is_live() {
         let before = rows(&memory(&store)).await;
         let replace = async |lake: &Lake, stop: &CancellationToken| {
             let work = Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop: stop.clone() };
-            Replace { work, writes: Writes::Changes, wait: Duration::ZERO }.run(Aggregate::over).await
+            Replace { work, writes: Writes::Changes, wait: Duration::ZERO }.run().await
         };
         let mut replaced_in_doubt = 0;
         // Its commit happens and its reply is lost; one of the next operations fails, and it is stopped at one of them.

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingest::backfill::{Promote, Range as Part, Shadow, What, Work};
+use backfill::{Promote, Range as Part, Shadow, What, Work};
 use ingest::drive::Pace;
 use lake_schemas::Table;
 use lake_schemas::minute::{Dimension, Requested};
@@ -19,7 +19,6 @@ use lake_store::Lake;
 use lake_store::commit::TableLog;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use stream_agg::job::Aggregate;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -71,7 +70,7 @@ async fn promoted_and_undone(lake: &Lake, log: &Log, began: &Clock, shares_param
         Requested { dimensions: (!shares_parameters).then(|| vec![Dimension::Device]), ..Requested::default() };
     let stop = CancellationToken::new();
     let work = Work { lake, range: Part::All, at_a_time: 2, meter: Arc::default(), stop: stop.clone() };
-    Shadow { work, table, requested }.run(Aggregate::over).await.map_err(|error| error.to_string())?;
+    Shadow { work, table, requested }.run().await.map_err(|error| error.to_string())?;
     sleep(PROMOTED - Duration::from_secs(20)).await;
     for what in [What::Shadow(table), What::Before] {
         let promote = Promote { lake, what, now: began.now(), stop: stop.clone() };

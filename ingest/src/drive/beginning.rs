@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::DriveError;
-use super::running::Drive;
+use super::error::DriveError;
+use super::state::Drive;
 use crate::backoff::{Backoff, unless_stopped};
 use crate::source::{Source, SourceError, Start};
 
@@ -148,7 +148,7 @@ pub(super) async fn look(logs: &mut [TableLog]) -> lake_store::Result<()> {
 }
 
 /// Begins partitions, however often the lake has to be asked where history ends.
-pub(crate) async fn start(
+pub async fn start(
     source: &mut impl Source,
     starts: Vec<Start>,
     backoff: &mut Backoff,

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{Committed, Progress};
+use super::progress::{Committed, Progress};
 use crate::backoff::{Backoff, unless_stopped};
 
 /// Files encoded at a time: each holds the buffers of its columns.

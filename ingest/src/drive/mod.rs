@@ -16,7 +16,8 @@
 //!
 //! A stop is seen in every wait. From then on the last epoch is all that is waited for, and not for long.
 //!
-//! `running.rs` is the loop; `beginning.rs` begins partitions, and `settling.rs` settles epochs and lets partitions go.
+//! `running.rs` is the loop, over what `state.rs` says; `beginning.rs` begins partitions, and `settling.rs` settles
+//! epochs and lets partitions go.
 //! When epochs are cut is decided in `cadence.rs`.
 
 mod beginning;
@@ -28,11 +29,10 @@ mod owned;
 mod progress;
 mod running;
 mod settling;
+mod state;
 
+pub use beginning::start;
 pub use cadence::Pace;
 pub use error::DriveError;
 pub use progress::{COMMIT_SECONDS_BOUNDS, Committed, Progress, Reach};
 pub use running::drive;
-
-pub(crate) use beginning::start;
-pub(crate) use running::unwind;

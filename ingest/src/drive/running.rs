@@ -13,18 +13,17 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::cadence::{Cadence, Pace, Reason, is_full};
+use super::error::DriveError;
 use super::fencings::Fencings;
 use super::owned::Owned;
-use super::settling::Flight;
-use super::{DriveError, Progress};
+use super::progress::Progress;
+use super::state::{Drive, LOOK};
 use crate::backoff::unless_stopped;
 use crate::source::{Room, Signal, Source};
+use crate::task::unwind;
 
 /// How long a stop waits for the last epochs; the contract gives 20 seconds in all.
 const STOP_WAIT: Duration = Duration::from_secs(15);
-
-/// How often the tables are looked at, so that a partition learns that another writer has moved it.
-pub(super) const LOOK: Duration = Duration::from_secs(10);
 
 /// How often they are looked at while others bring in what is left.
 const OTHERS_LOOK: Duration = Duration::from_millis(500);
@@ -63,34 +62,6 @@ pub async fn drive<J: Job, S: Source>(
         is_finished: false,
     };
     drive.run().await
-}
-
-pub(super) struct Drive<'a, J: Job, S> {
-    pub job: &'a J,
-    pub source: &'a mut S,
-    /// The tables; away while an epoch, or a look, is in flight.
-    pub logs: Option<Vec<TableLog>>,
-    pub pace: Pace,
-    pub goal: Option<Cut>,
-    pub progress: watch::Sender<Progress>,
-    pub stop: CancellationToken,
-    pub owned: Owned<J::Operator>,
-    /// Partitions of an epoch that did not go through, or that stand elsewhere: they begin again.
-    pub lost: BTreeSet<TopicPartition>,
-    /// The assigned partitions that are not caught up yet; `None` before the first assignment.
-    pub behind: Option<BTreeSet<TopicPartition>>,
-    pub cadence: Cadence,
-    /// When all partitions were last compared with the tables.
-    pub looked: Instant,
-    pub in_flight: JoinSet<Flight>,
-    /// Tells the epoch in flight to try no longer.
-    pub give_up: CancellationToken,
-    /// Tells the look in flight that it is not waited for any longer.
-    pub end_look: CancellationToken,
-    pub checkpoints: JoinSet<()>,
-    pub fencings: Fencings,
-    /// Nothing more will come.
-    pub is_finished: bool,
 }
 
 impl<J: Job, S: Source> Drive<'_, J, S> {
@@ -210,13 +181,5 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         // A checkpoint that is not written now is written when the next one is due.
         let _ = unless_stopped(written, &self.stop).await;
         Ok(())
-    }
-}
-
-/// The result of a task that nobody aborts; its panic is ours.
-pub(crate) fn unwind<T>(done: Result<T, tokio::task::JoinError>) -> T {
-    match done {
-        Ok(done) => done,
-        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

@@ -12,27 +12,20 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::DriveError;
 use super::beginning::look;
 use super::cadence::Reason;
 use super::epoch::{Epoch, Settled};
-use super::running::{Drive, LOOK, unwind};
+use super::error::DriveError;
+use super::state::{Drive, Flight, LOOK};
 use crate::backoff::unless_stopped;
 use crate::source::Source;
+use crate::task::unwind;
 
 /// How long to wait after an epoch was fenced: to begin at once would be to lose the next race too.
 const FENCED_WAIT: Duration = Duration::from_millis(500);
 
 /// How long a partition that is being taken away waits for the epoch in flight: the group waits too.
 const RELEASE_WAIT: Duration = Duration::from_secs(10);
-
-/// What comes back from where the tables were taken.
-pub(super) enum Flight {
-    /// The tables after an epoch, and its outcome.
-    Epoch(Vec<TableLog>, Settled),
-    /// A look at the tables; `None` if it was given up.
-    Look(Vec<TableLog>, Option<Result<()>>),
-}
 
 impl<J: Job, S: Source> Drive<'_, J, S> {
     /// Cuts an epoch out of what is pending, and sends it on its way.

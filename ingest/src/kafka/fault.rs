@@ -3,6 +3,8 @@
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
+use crate::source::SourceError;
+
 /// A kind of error, by what is to be done about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -44,4 +46,9 @@ impl Fault {
             _ => Self::Passing,
         }
     }
+}
+
+/// What becomes of an error that ends the reading of a topic.
+pub(super) fn failed(topic: &str, error: &KafkaError) -> SourceError {
+    SourceError::Failed(format!("topic {topic}: {error}"))
 }

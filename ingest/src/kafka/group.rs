@@ -17,7 +17,10 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc::UnboundedSender;
 use tracing::debug;
 
-use super::{Begin, Command, Control, Generation, Hold, KafkaOptions, watermarks};
+use super::config::KafkaOptions;
+use super::fault::failed;
+use super::told::{Begin, Command, Control, Generation, Hold};
+use super::watermarks;
 use crate::source::{SourceError, Start};
 
 /// A partition that is being read.
@@ -288,10 +291,6 @@ pub(super) fn has_next(partition: &TopicPartition, next: i64, log: OffsetRange) 
 pub(super) fn add(list: &mut TopicPartitionList, topic: &str, assigned: &Assigned) -> Result<(), SourceError> {
     list.add_partition_offset(topic, assigned.partition.partition, Offset::Offset(assigned.position()))
         .map_err(|error| failed(topic, &error))
-}
-
-pub(super) fn failed(topic: &str, error: &KafkaError) -> SourceError {
-    SourceError::Failed(format!("topic {topic}: {error}"))
 }
 
 /// What a panicking thread left behind is whole all the same: every change under these locks is one step.

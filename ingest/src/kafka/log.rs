@@ -11,8 +11,8 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio::sync::OnceCell;
 use tracing::debug;
 
-use super::KafkaOptions;
-use super::group::failed;
+use super::config::KafkaOptions;
+use super::fault::failed;
 use crate::replay::LiveLog;
 use crate::source::SourceError;
 

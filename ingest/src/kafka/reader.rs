@@ -17,11 +17,12 @@ use tokio::sync::mpsc::{Sender, UnboundedSender};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, info, warn};
 
-use super::fault::Fault;
-use super::group::{Assigned, GroupContext, add, failed, has_next};
+use super::fault::{Fault, failed};
+use super::group::{Assigned, GroupContext, add, has_next};
+use super::told::{Control, Data, Hold};
 use super::topic::refused;
 use super::unreadable::refusal;
-use super::{Control, Data, Hold, watermarks};
+use super::watermarks;
 use crate::decode::{BatchBuilder, Columns, Message, Place};
 use crate::source::SourceError;
 

@@ -12,8 +12,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::time::{Instant, timeout};
 use tracing::{debug, warn};
 
-use super::group::{GroupContext, failed};
-use super::{KafkaOptions, watermarks};
+use super::config::KafkaOptions;
+use super::fault::failed;
+use super::group::GroupContext;
+use super::watermarks;
 use crate::source::SourceError;
 
 /// How long a broker may take to answer at start-up. With what else happens there, errors come within 15 seconds.

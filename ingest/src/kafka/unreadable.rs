@@ -12,7 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::KafkaOptions;
+use super::config::KafkaOptions;
 use super::fault::Fault;
 use crate::source::SourceError;
 

@@ -16,8 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 use tracing::warn;
 
-use super::fault::Fault;
-use super::group::failed;
+use super::fault::{Fault, failed};
 use crate::source::SourceError;
 
 /// How long the brokers may take for an answer before they are asked again.

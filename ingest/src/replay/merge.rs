@@ -24,7 +24,7 @@ use object_store::path::Path;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::drive::unwind;
+use crate::task::unwind;
 
 /// Files that are being opened ahead of the one that is read: enough to hide the latency of a bucket.
 const OPEN_AHEAD: usize = 8;
@@ -265,7 +265,7 @@ fn last_offset(batch: &RecordBatch) -> i64 {
 }
 
 /// The offsets of rows, in their order.
-pub(crate) fn offsets(batch: &RecordBatch) -> &[i64] {
+pub(super) fn offsets(batch: &RecordBatch) -> &[i64] {
     Positions::of(batch).expect("the position is among the columns read").offsets()
 }
 

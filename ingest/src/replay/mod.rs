@@ -21,5 +21,4 @@ pub use live_log::LiveLog;
 pub use needed::Needs;
 pub use raw_table::{Meter, RawTable};
 
-pub(crate) use self::merge::offsets;
 pub(crate) use self::partition::Replay;

@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::costs::WithoutTheirCost;
+use super::live_log::LiveLog;
 use super::merge::{Merge, Unread, Wanted, offsets};
-use super::{LiveLog, RawTable};
+use super::raw_table::RawTable;
 use crate::backoff::Backoff;
 use crate::source::Start;
 

@@ -11,8 +11,8 @@ use lake_store::{RawFile, Result};
 use object_store::ObjectStore;
 use tokio::sync::Mutex;
 
-use super::Needs;
 use super::listing::Listing;
+use super::needed::Needs;
 
 /// How far below the next offset the last row may lie that a live log must confirm: it is read again from there.
 const WITNESS_REACH: i64 = 100_000;
@@ -101,12 +101,12 @@ impl RawTable {
     }
 
     /// From now on it ends there.
-    pub(crate) fn end_at(&mut self, until: Cut) {
+    pub fn end_at(&mut self, until: Cut) {
         self.bounds = Some(Bounds { until, needs: None });
     }
 
     /// From now on it is read as far as something needs.
-    pub(crate) fn need(&mut self, needs: Needs) {
+    pub fn need(&mut self, needs: Needs) {
         self.bounds = Some(Bounds { until: needs.history.until.clone(), needs: Some(needs) });
     }
 
@@ -138,7 +138,7 @@ impl RawTable {
     }
 
     /// All files of a partition, whatever is needed of them.
-    pub(crate) async fn all_files_of(&mut self, partition: &TopicPartition) -> Result<Vec<RawFile>> {
+    pub async fn all_files_of(&mut self, partition: &TopicPartition) -> Result<Vec<RawFile>> {
         let all = OffsetRange { first: i64::MIN, next: i64::MAX };
         Ok(self.listing().await?.of(partition, all))
     }

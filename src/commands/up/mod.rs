@@ -19,7 +19,6 @@ use localstack::generate::{Counts, Generator, Settings};
 use localstack::produce::{Load, produce};
 use query::output::{is_dumb, visible};
 use serve::Server;
-use stream_agg::job::Aggregate;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -148,7 +147,7 @@ fn job(stop: &CancellationToken, progress: watch::Sender<Progress>) -> Run {
 
 /// Counts the clicks of every minute, as `clicklake aggregate` does.
 async fn count(lake: &Lake, kafka: &KafkaOptions, run: Run) -> Result<(), DriveError> {
-    ::ingest::compute(lake, kafka, &Requested::default(), Aggregate::new, run).await
+    ::ingest::compute(lake, kafka, &Requested::default(), run).await
 }
 
 /// Whether a job has come as far as another, in each partition.

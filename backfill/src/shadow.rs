@@ -6,24 +6,25 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use ingest::backoff::unless_stopped;
+use ingest::drive::{Committed, DriveError, Pace, Progress, drive};
+use ingest::hybrid::HybridSource;
+use ingest::replay::{Needs, RawTable};
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::job::{Freeze, Job};
 use lake_schemas::minute::{Parameters, Requested, WINDOW_MS};
 use lake_schemas::{Cut, EventTime, History, Table, TopicPartition};
 use lake_store::commit::TableLog;
-use lake_store::{LakeError, RawFile};
+use lake_store::{Lake, LakeError, RawFile};
+use stream_agg::job::Aggregate;
 use tokio::sync::watch;
 
-use super::Work;
-use super::contents::{Changes, Contents};
-use super::end::End;
-use super::minute_files::MinuteFiles;
-use super::recompute::{Output, Recompute};
-use super::scope::Scope;
-use crate::backoff::unless_stopped;
-use crate::drive::{Committed, DriveError, Pace, Progress, drive};
-use crate::hybrid::HybridSource;
-use crate::replay::{Needs, RawTable};
+use crate::contents::{Changes, Contents};
+use crate::end::End;
+use crate::minute_files::MinuteFiles;
+use crate::recompute::{Output, Recompute};
+use crate::scope::Scope;
+use crate::work::Work;
 
 /// How long what is complete waits for its commit: nobody waits for it.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(60);
@@ -48,11 +49,8 @@ pub enum Made {
 }
 
 impl Shadow<'_> {
-    /// Makes it, or goes on with it. `job` is the job that computes such a table over a part of history.
-    pub fn run<'a, J: Job + Sync>(
-        &'a self,
-        job: impl Fn(History, Table, Parameters) -> J + Send + Sync + 'a,
-    ) -> BoxFuture<'a, Result<Made, DriveError>> {
+    /// Makes it, or goes on with it.
+    pub fn run(&self) -> BoxFuture<'_, Result<Made, DriveError>> {
         Box::pin(async move {
             let (log, history) = match TableLog::find(self.work.lake, self.table).await? {
                 Some(log) => {
@@ -69,7 +67,7 @@ impl Shadow<'_> {
                 let why = format!("{} is there already, and complete; give another name", self.table);
                 return Err(LakeError::Refused(why).into());
             }
-            let job = job(history.clone(), self.table, parameters.clone());
+            let job = Aggregate::over(history.clone(), self.table, parameters.clone());
             let remaining = open.iter().map(|of| (of.clone(), history.until[of])).collect();
             let needs = Needs { history: History { until: remaining, ..history }, parameters };
             let raw = RawTable::needed(self.work.raw().await?, needs).metered(&self.work.meter).await?.shared();
@@ -84,10 +82,7 @@ impl Shadow<'_> {
     }
 
     /// What it would hold, beside what the lake's own minutes hold of the same windows.
-    pub fn compare<'a, J: Job + Sync>(
-        &'a self,
-        job: impl Fn(History, Table, Parameters) -> J + Send + Sync + 'a,
-    ) -> BoxFuture<'a, Result<Option<Changes>, DriveError>> {
+    pub fn compare(&self) -> BoxFuture<'_, Result<Option<Changes>, DriveError>> {
         Box::pin(async move {
             if TableLog::find_to_read(self.work.lake, self.table).await?.is_some() {
                 return Err(self.is_there());
@@ -102,7 +97,7 @@ impl Shadow<'_> {
             }
             let mut output = Output::new(self.table, dimensions.clone(), None, &self.work.stop);
             let windows = history.windows.clone();
-            let job = job(history.clone(), self.table, parameters.clone());
+            let job = Aggregate::over(history.clone(), self.table, parameters.clone());
             let needs = Needs { history, parameters };
             let (meter, stop, drained) = (&self.work.meter, &self.work.stop, Cut::new());
             let (at_a_time, end) = (self.work.at_a_time, Freeze::Everything);
@@ -124,7 +119,7 @@ impl Shadow<'_> {
     /// What was asked for, in offsets and windows, and what decides the counts.
     async fn asked(&self) -> Result<(History, Parameters), DriveError> {
         let history = self.work.range.history(self.work.lake).await?;
-        let parameters = self.requested.of_a_new_table(self.table, super::defaults(self.work.lake).await?)?;
+        let parameters = self.requested.of_a_new_table(self.table, defaults(self.work.lake).await?)?;
         let needs = Needs { history: history.clone(), parameters: parameters.clone() };
         let mut raw = RawTable::needed(self.work.raw().await?, needs);
         for of in history.until.keys() {
@@ -171,6 +166,14 @@ impl Shadow<'_> {
 
     fn is_there(&self) -> DriveError {
         LakeError::Refused(format!("{} is there already; give another name", self.table)).into()
+    }
+}
+
+/// What decides the counts of a shadow for which nothing else is asked: what the lake's own minutes record.
+async fn defaults(lake: &Lake) -> Result<Parameters, LakeError> {
+    match TableLog::find_to_read(lake, Table::ClicksMinute).await? {
+        Some(minutes) => minutes.parameters(),
+        None => Ok(Parameters::default()),
     }
 }
 

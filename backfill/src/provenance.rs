@@ -11,12 +11,12 @@ use lake_schemas::{EventTime, OffsetRange, TopicPartition, Windows};
 use lake_store::Result;
 use lake_store::commit::TableLog;
 
-use super::minute_files::MinuteFiles;
-use super::scope::Scope;
+use crate::minute_files::MinuteFiles;
+use crate::scope::Scope;
 
 /// A row of a count.
 #[derive(Clone, Copy, Debug)]
-pub struct Row {
+pub(crate) struct Row {
     /// From the first to behind the last event that it is made of.
     pub events: OffsetRange,
     /// How many of these are copies.
@@ -24,7 +24,7 @@ pub struct Row {
 }
 
 /// By partition, the rows of an ad in a minute.
-pub fn provenance<'a>(
+pub(crate) fn provenance<'a>(
     minutes: &'a mut TableLog,
     ad_id: &'a str,
     minute: EventTime,

@@ -22,6 +22,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use ingest::backoff::{Backoff, is_young_enough, unless_stopped};
+use ingest::drive::DriveError;
+use ingest::replay::Needs;
 use lake_schemas::job::{Freeze, Job};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::cut_of;
@@ -30,18 +33,17 @@ use lake_schemas::{Cut, History, Table, TopicPartition, Windows};
 use lake_store::LakeError;
 use lake_store::commit::{Commit, CommitId, Outcome, TableLog};
 use lake_store::files::discard;
+use stream_agg::job::Aggregate;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
-use super::Work;
-use super::contents::Changes;
-use super::minute_files::{MinuteFiles, Plan};
-use super::newest::lacks_its_newest;
-use super::recompute::{Output, Recompute};
-use super::scope::Scope;
-use crate::backoff::{Backoff, is_young_enough, unless_stopped};
-use crate::drive::DriveError;
-use crate::replay::Needs;
+use crate::contents::Changes;
+use crate::in_place::in_place;
+use crate::minute_files::{MinuteFiles, Plan};
+use crate::newest::lacks_its_newest;
+use crate::recompute::{Output, Recompute};
+use crate::scope::Scope;
+use crate::work::Work;
 
 /// How often the raw table is looked at while it is behind.
 const RAW_LOOK: Duration = Duration::from_millis(500);
@@ -96,17 +98,14 @@ enum Attempt {
 }
 
 impl Replace<'_> {
-    /// Replaces it. `job` is the job that computes such a table over a part of history.
-    pub fn run<'a, J: Job + Sync>(
-        &'a self,
-        job: impl Fn(History, Table, Parameters) -> J + Send + Sync + 'a,
-    ) -> BoxFuture<'a, Result<Replaced, DriveError>> {
+    /// Replaces it.
+    pub fn run(&self) -> BoxFuture<'_, Result<Replaced, DriveError>> {
         Box::pin(async move {
             let table = Table::ClicksMinute;
             let opening = async {
                 let found = TableLog::find(self.work.lake, table).await?;
                 let minutes = found.ok_or_else(|| self.work.lake.lacks(table))?;
-                Ok::<_, DriveError>((minutes, self.work.range.in_place(&self.work).await?))
+                Ok::<_, DriveError>((minutes, in_place(&self.work).await?))
             };
             let Some(opened) = unless_stopped(opening, &self.work.stop).await else { return Ok(Replaced::Stopped) };
             let (mut minutes, asked) = opened?;
@@ -116,8 +115,7 @@ impl Replace<'_> {
                 let looking = self.snapshot(&mut minutes, &windows, raw_cut.as_ref());
                 let Some(looked) = unless_stopped(looking, &self.work.stop).await else { return Ok(Replaced::Stopped) };
                 let Some(snapshot) = looked? else { return Ok(Replaced::Stopped) };
-                let job = job(snapshot.history.clone(), table, parameters.clone());
-                match self.attempt(&mut minutes, &parameters, snapshot, &job).await? {
+                match self.attempt(&mut minutes, &parameters, snapshot).await? {
                     Attempt::Done(replaced) => return Ok(replaced),
                     Attempt::StartOver => info!("the table has changed in scope; computing again"),
                 }
@@ -174,20 +172,20 @@ impl Replace<'_> {
     }
 
     /// Computes a snapshot's scope again, and puts it in the place of what is there.
-    async fn attempt<J: Job + Sync>(
+    async fn attempt(
         &self,
         minutes: &mut TableLog,
         parameters: &Parameters,
         Snapshot { scope, history, raw }: Snapshot,
-        job: &J,
     ) -> Result<Attempt, DriveError> {
+        let job = Aggregate::over(history.clone(), minutes.table(), parameters.clone());
         let (store, of) = (minutes.object_store(), (minutes.table(), parameters.clone()));
         let (writes, stop) = (self.writes != Writes::Nothing, &self.work.stop);
         let written_to = writes.then(|| Arc::clone(&store));
         let mut output = Output::new(minutes.table(), parameters.dimension_columns(), written_to, stop);
         let needs = Needs { history: history.clone(), parameters: parameters.clone() };
         let recompute = Recompute {
-            job,
+            job: &job,
             needs,
             drained: Cut::new(),
             end: Freeze::Closed,

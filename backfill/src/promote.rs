@@ -26,6 +26,8 @@ use chrono::{DateTime, Utc};
 use deltalake::kernel::Add;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
+use ingest::backoff::{Backoff, is_young_enough};
+use ingest::drive::DriveError;
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::cut_of;
 use lake_schemas::table::Version;
@@ -39,8 +41,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::backoff::{Backoff, is_young_enough};
-use crate::drive::DriveError;
+use crate::work;
 
 /// The job, as `history` names it, and by which an undo knows what it takes back.
 const JOB: &str = "promote";
@@ -292,7 +293,7 @@ impl Promote<'_> {
     /// Waits until the raw table has what the minutes have seen: behind the content, all of it will be read again. What
     /// comes from now on is young, and Kafka has it. Whether that was not stopped.
     async fn raw_has_come_to(&self, stands: &BTreeMap<TopicPartition, Stand>) -> Result<bool, DriveError> {
-        let mut raw = super::raw(self.lake).await?;
+        let mut raw = work::raw(self.lake).await?;
         let deadline = Instant::now() + RAW_WAIT;
         loop {
             let behind = stands.iter().find(|(of, stand)| raw.stand(of).cut < stand.cut);

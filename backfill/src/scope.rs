@@ -10,7 +10,7 @@ use lake_schemas::{OffsetRange, Stand, TopicPartition, Windows};
 
 /// What is replaced: windows that are asked for, as far as a snapshot has closed them.
 #[derive(Clone, Debug)]
-pub(super) struct Scope {
+pub(crate) struct Scope {
     pub windows: Windows,
     /// Where partitions stood in the snapshot; `None`: everything is as good as closed.
     pub stands: Option<BTreeMap<TopicPartition, Stand>>,
@@ -18,7 +18,7 @@ pub(super) struct Scope {
 
 /// What becomes of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Row {
+pub(crate) enum Row {
     /// It is in scope: what is recomputed takes its place.
     Replaced,
     /// It stays.

@@ -1,22 +1,24 @@
-//! History through a job's operators, a few partitions at a time, and what becomes of their rows.
+//! History through the operators, a few partitions at a time, and what becomes of their rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use deltalake::kernel::Add;
+use ingest::backoff::{Backoff, unless_stopped};
+use ingest::drive::DriveError;
+use ingest::replay::{Meter, Needs, RawTable};
 use lake_schemas::job::{Freeze, Job, LogBatch, Operator};
+use lake_schemas::rows::Positions;
 use lake_schemas::{Cut, OffsetRange, Stand, Table, TopicPartition};
 use lake_store::commit::TableLog;
 use lake_store::{Result, files};
 use object_store::ObjectStore;
+use stream_agg::job::{Aggregate, AggregatePartition};
 use tokio_util::sync::CancellationToken;
 
-use super::bounded::{self, Takes};
-use super::contents::Contents;
-use crate::backoff::{Backoff, unless_stopped};
-use crate::drive::DriveError;
-use crate::replay::{Meter, Needs, RawTable};
+use crate::bounded::{self, Takes};
+use crate::contents::Contents;
 
 /// Messages between two looks at what is complete: what is complete leaves memory.
 const FREEZE_MESSAGES: i64 = 250_000;
@@ -25,9 +27,9 @@ const FREEZE_MESSAGES: i64 = 250_000;
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A bounded part of history, and how it is run.
-pub(super) struct Recompute<'a, J> {
+pub(crate) struct Recompute<'a> {
     /// What is computed.
-    pub job: &'a J,
+    pub job: &'a Aggregate,
     /// What of history.
     pub needs: Needs,
     /// By partition, the offset at which all was written, whatever was open.
@@ -43,12 +45,12 @@ pub(super) struct Recompute<'a, J> {
 }
 
 /// Takes rows, and may write them.
-pub(super) trait Sink: Send {
+pub(crate) trait Sink: Send {
     /// Takes rows of one partition.
     fn take(&mut self, rows: RecordBatch) -> impl Future<Output = Result<()>> + Send;
 }
 
-impl<J: Job + Sync> Recompute<'_, J> {
+impl Recompute<'_> {
     /// Runs it; whether it came to its end, or was stopped.
     pub async fn run(&self, raw: TableLog, sink: &mut impl Sink) -> Result<bool, DriveError> {
         let listed = RawTable::needed(raw, self.needs.clone()).metered(self.meter);
@@ -61,14 +63,14 @@ impl<J: Job + Sync> Recompute<'_, J> {
 }
 
 /// The partitions that are under way.
-struct Running<'a, 'b, J: Job, S> {
-    of: &'a Recompute<'b, J>,
+struct Running<'a, 'b, S> {
+    of: &'a Recompute<'b>,
     /// Their operators, and how many messages each took in since what was complete left it.
-    under_way: BTreeMap<TopicPartition, (J::Operator, i64)>,
+    under_way: BTreeMap<TopicPartition, (AggregatePartition, i64)>,
     sink: &'a mut S,
 }
 
-impl<J: Job + Sync, S: Sink> Takes for Running<'_, '_, J, S> {
+impl<S: Sink> Takes for Running<'_, '_, S> {
     fn begin(&mut self, partition: &TopicPartition) -> Option<i64> {
         let (operator, from) = self.of.job.begin(partition, &[Stand::default()]);
         self.under_way.insert(partition.clone(), (operator, 0));
@@ -105,7 +107,7 @@ impl<J: Job + Sync, S: Sink> Takes for Running<'_, '_, J, S> {
     }
 }
 
-async fn hand_over(operator: &mut impl Operator, which: Freeze, sink: &mut impl Sink) -> Result<(), DriveError> {
+async fn hand_over(operator: &mut AggregatePartition, which: Freeze, sink: &mut impl Sink) -> Result<(), DriveError> {
     for rows in operator.freeze(which).into_iter().flat_map(|step| step.rows) {
         sink.take(rows).await?;
     }
@@ -115,7 +117,8 @@ async fn hand_over(operator: &mut impl Operator, which: Freeze, sink: &mut impl 
 /// What of a stretch lies below an offset, and what from it on.
 fn split(batch: LogBatch, at: i64) -> (LogBatch, LogBatch) {
     let rows = batch.events.num_rows();
-    let below = crate::replay::offsets(&batch.events).partition_point(|&offset| offset < at);
+    let positions = Positions::of(&batch.events).expect("the position is among the columns read");
+    let below = positions.offsets().partition_point(|&offset| offset < at);
     let part = |offsets: OffsetRange, first: usize, next: usize| LogBatch {
         offsets,
         events: batch.events.slice(first, next - first),
@@ -127,7 +130,7 @@ fn split(batch: LogBatch, at: i64) -> (LogBatch, LogBatch) {
 }
 
 /// Adds rows up, and writes them into files if there is a store for that.
-pub(super) struct Output {
+pub(crate) struct Output {
     table: Table,
     /// The dimensions by which contents are told apart.
     dimensions: Vec<&'static str>,
@@ -181,17 +184,6 @@ impl Sink for Output {
                 self.flush().await?;
             }
         }
-        Ok(())
-    }
-}
-
-/// Keeps rows, by partition.
-#[derive(Default)]
-pub(super) struct Kept(pub Vec<RecordBatch>);
-
-impl Sink for Kept {
-    async fn take(&mut self, rows: RecordBatch) -> Result<()> {
-        self.0.push(rows);
         Ok(())
     }
 }

@@ -16,8 +16,8 @@ use lake_schemas::{Folder, OffsetRange, Table, TopicPartition};
 use lake_store::{LakeError, Result, Statistics, files, read};
 use object_store::ObjectStore;
 
-use super::contents::Contents;
-use super::scope::{Row, Scope};
+use crate::contents::Contents;
+use crate::scope::{Row, Scope};
 
 /// Files that are read at once.
 const READS_MAX: usize = 8;
@@ -27,7 +27,7 @@ const READS_MAX: usize = 8;
 const LOOKS_MAX: usize = 64;
 
 /// The files of a table, under a scope.
-pub(super) struct MinuteFiles {
+pub(crate) struct MinuteFiles {
     table: Table,
     /// The columns that are read, and that what must stay is written in.
     schema: SchemaRef,
@@ -52,7 +52,7 @@ struct Seen {
 }
 
 /// What is to be done to a table for a scope to be replaced.
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// The files that hold rows in scope.
     pub removes: Vec<Add>,
     /// Their other rows.

@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
+use ingest::backoff::{Backoff, unless_stopped};
+use ingest::drive::{DriveError, start};
+use ingest::hybrid::HybridSource;
+use ingest::replay::RawTable;
+use ingest::source::{Room, Signal, Source, Start};
 use lake_schemas::TopicPartition;
 use lake_schemas::job::LogBatch;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::end::End;
-use crate::backoff::{Backoff, unless_stopped};
-use crate::drive::{DriveError, start};
-use crate::hybrid::HybridSource;
-use crate::replay::RawTable;
-use crate::source::{Room, Signal, Source, Start};
+use crate::end::End;
 
 /// Takes partitions of a bounded part of the log, each from its beginning to its end.
-pub(super) trait Takes: Send {
+pub(crate) trait Takes: Send {
     /// A partition begins: where it is to be read from; `None`: from the first that is needed.
     fn begin(&mut self, partition: &TopicPartition) -> Option<i64>;
 
@@ -27,7 +27,7 @@ pub(super) trait Takes: Send {
 }
 
 /// Reads partitions, so many at a time, as far as the table is bounded. Whether it came to the end, or was stopped.
-pub(super) async fn read(
+pub(crate) async fn read(
     raw: Arc<Mutex<RawTable>>,
     columns: Vec<String>,
     (partitions, at_a_time): (Vec<TopicPartition>, usize),

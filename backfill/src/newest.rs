@@ -10,7 +10,7 @@ use lake_store::RawFile;
 
 /// A partition whose raw table does not have events as late as those that closed its windows; `None` if there is none.
 /// `closed` are the stands of the table, whose watermarks are so many milliseconds behind the largest event time.
-pub(super) fn lacks_its_newest<'a>(
+pub(crate) fn lacks_its_newest<'a>(
     files: &[RawFile],
     closed: &'a BTreeMap<TopicPartition, Stand>,
     out_of_orderness_ms: i64,

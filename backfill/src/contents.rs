@@ -28,7 +28,7 @@ struct Content {
 
 /// What rows hold, by the starts of their windows in milliseconds.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Contents(BTreeMap<i64, Content>);
+pub(crate) struct Contents(BTreeMap<i64, Content>);
 
 impl Contents {
     /// Adds rows, told apart by these dimensions of theirs.

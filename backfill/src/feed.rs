@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use ingest::drive::DriveError;
+use ingest::replay::{Needs, RawTable};
 use lake_schemas::job::LogBatch;
 use lake_schemas::{OffsetRange, Stand, TopicPartition};
 use lake_store::{Lake, RawFile, Result};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use super::bounded::{self, Takes};
-use crate::drive::DriveError;
-use crate::replay::{Needs, RawTable};
+use crate::bounded::{self, Takes};
+use crate::work;
 
 /// The raw table, open for many questions.
-pub struct Feed {
+pub(crate) struct Feed {
     raw: Arc<Mutex<RawTable>>,
     stands: BTreeMap<TopicPartition, Stand>,
 }
@@ -24,7 +25,7 @@ impl Feed {
     /// Over the raw table of a lake.
     pub fn open(lake: &Lake) -> BoxFuture<'_, Result<Self>> {
         Box::pin(async move {
-            let log = super::raw(lake).await?;
+            let log = work::raw(lake).await?;
             let stands = log.stands();
             Ok(Self { raw: Arc::new(Mutex::new(RawTable::new(log))), stands })
         })

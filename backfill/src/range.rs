@@ -1,22 +1,12 @@
 //! Which part of history is asked for, in the words of the command line, and what that is in offsets and windows.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
-use arrow::array::AsArray;
-use arrow::datatypes::TimestampMicrosecondType;
 use chrono::{DateTime, SecondsFormat, Utc};
-use lake_schemas::job::LogBatch;
-use lake_schemas::minute::WINDOW_MS;
-use lake_schemas::table::{Version, column};
-use lake_schemas::{Cut, EventTime, History, Table, TopicPartition, Windows};
+use lake_schemas::table::Version;
+use lake_schemas::{Cut, History, Table, Windows};
 use lake_store::commit::TableView;
 use lake_store::{Lake, LakeError};
-
-use super::Work;
-use super::bounded::{self, Takes};
-use crate::drive::DriveError;
-use crate::replay::RawTable;
 
 /// A part of history.
 #[derive(Clone, Debug, Default)]
@@ -62,56 +52,6 @@ impl Range {
                 History { since, ..whole(until) }
             }
         })
-    }
-
-    /// What it is for a table that is replaced in place: which windows, and, where the raw table is looked at as it
-    /// was, its cut then. Versions name the windows that their rows touch, and these are recomputed from all their
-    /// clicks.
-    pub(super) async fn in_place(&self, work: &Work<'_>) -> Result<Option<(Windows, Option<Cut>)>, DriveError> {
-        Ok(match self {
-            Self::All => Some((Windows::default(), None)),
-            Self::Windows(windows) => Some((windows.clone(), None)),
-            Self::AsOf(_) | Self::AsOfTime(_) => Some((Windows::default(), Some(self.history(work.lake).await?.until))),
-            Self::Versions(..) => {
-                let history = self.history(work.lake).await?;
-                touched(work, history).await?.map(|windows| (windows, None))
-            }
-        })
-    }
-}
-
-/// The windows of the events of a part of the log; `None` if that was stopped.
-async fn touched(work: &Work<'_>, History { since, until, .. }: History) -> Result<Option<Windows>, DriveError> {
-    let moved: Vec<_> = until.keys().filter(|of| since.get(of) < until.get(of)).cloned().collect();
-    let raw = RawTable::until(work.raw().await?, until).counted_by(&work.meter).shared();
-    let mut touched = Touched { since, starts_ms: BTreeSet::new() };
-    let columns = vec![column::EVENT_TIME.to_owned()];
-    let is_read = bounded::read(raw, columns, (moved, work.at_a_time), &work.stop, &mut touched).await?;
-    Ok(is_read.then(|| Windows::these(touched.starts_ms)))
-}
-
-/// Collects windows, by their starts in milliseconds.
-struct Touched {
-    since: Cut,
-    starts_ms: BTreeSet<i64>,
-}
-
-impl Takes for Touched {
-    fn begin(&mut self, partition: &TopicPartition) -> Option<i64> {
-        self.since.get(partition).copied()
-    }
-
-    async fn take(&mut self, batch: LogBatch) -> Result<(), DriveError> {
-        if let Some(times) = batch.events.column_by_name(column::EVENT_TIME) {
-            let times = times.as_primitive::<TimestampMicrosecondType>().values();
-            let millis = times.iter().map(|micros| EventTime::from_micros(*micros).millis());
-            self.starts_ms.extend(millis.map(|millis| millis - millis.rem_euclid(WINDOW_MS)));
-        }
-        Ok(())
-    }
-
-    async fn end(&mut self, _: &TopicPartition) -> Result<(), DriveError> {
-        Ok(())
     }
 }
 

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
+use ingest::hybrid::Live;
+use ingest::replay::LiveLog;
+use ingest::source::{Room, Signal, Source, SourceError, Start};
 use lake_schemas::TopicPartition;
 
-use crate::hybrid::Live;
-use crate::replay::LiveLog;
-use crate::source::{Room, Signal, Source, SourceError, Start};
-
 /// The end of all partitions.
-pub(super) struct End {
+pub(crate) struct End {
     waiting: VecDeque<TopicPartition>,
     under_way: BTreeSet<TopicPartition>,
     under_way_max: usize,

@@ -1,0 +1,65 @@
+//! The rows that a table should have where it stands, kept in memory for who compares.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use futures::future::BoxFuture;
+use ingest::drive::DriveError;
+use ingest::replay::{Meter, Needs};
+use ingest::source::SourceError;
+use lake_schemas::job::Freeze;
+use lake_schemas::{Cut, History, Stand, Table, TopicPartition};
+use lake_store::{Lake, LakeError, Result};
+use stream_agg::job::Aggregate;
+use tokio_util::sync::CancellationToken;
+
+use crate::recompute::{Recompute, Sink};
+use crate::work;
+
+/// The rows that a partition of a table of minutes should have where it stands, computed from the raw clicks over that
+/// part of history.
+pub fn replay<'a>(
+    lake: &'a Lake,
+    table: Table,
+    needs: Needs,
+    partition: &'a TopicPartition,
+    stand: Stand,
+) -> BoxFuture<'a, Result<Vec<RecordBatch>>> {
+    Box::pin(async move {
+        let mut kept = Kept::default();
+        recompute(lake, table, needs, (partition, stand), &mut kept).await.map_err(|error| match error {
+            DriveError::Lake(error) | DriveError::Source(SourceError::Lake(error)) => error,
+            other => LakeError::store(format!("replaying {partition}"), other),
+        })?;
+        Ok(kept.0)
+    })
+}
+
+async fn recompute(
+    lake: &Lake,
+    table: Table,
+    needs: Needs,
+    (partition, stand): (&TopicPartition, Stand),
+    kept: &mut Kept,
+) -> Result<(), DriveError> {
+    let raw = work::raw(lake).await?;
+    let cut = |next: Option<i64>| -> Cut { next.map(|next| (partition.clone(), next)).into_iter().collect() };
+    let needs = Needs { history: History { until: cut(stand.cut), ..needs.history }, ..needs };
+    let job = Aggregate::over(needs.history.clone(), table, needs.parameters.clone());
+    let (stop, meter, drained) = (CancellationToken::new(), Arc::new(Meter::default()), cut(stand.drained));
+    let end = Freeze::Closed;
+    let recompute = Recompute { job: &job, needs, drained, end, at_a_time: 1, meter: &meter, stop: &stop };
+    recompute.run(raw, kept).await?;
+    Ok(())
+}
+
+/// Keeps rows, by partition.
+#[derive(Default)]
+struct Kept(Vec<RecordBatch>);
+
+impl Sink for Kept {
+    async fn take(&mut self, rows: RecordBatch) -> Result<()> {
+        self.0.push(rows);
+        Ok(())
+    }
+}

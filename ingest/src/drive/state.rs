@@ -1,0 +1,59 @@
+//! What the loop knows: the job and its tables, the partitions that are its own, and what is under way.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lake_schemas::job::Job;
+use lake_schemas::{Cut, TopicPartition};
+use lake_store::Result;
+use lake_store::commit::TableLog;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::cadence::{Cadence, Pace};
+use super::epoch::Settled;
+use super::fencings::Fencings;
+use super::owned::Owned;
+use super::progress::Progress;
+
+/// How often the tables are looked at, so that a partition learns that another writer has moved it.
+pub(super) const LOOK: Duration = Duration::from_secs(10);
+
+/// What comes back from where the tables were taken.
+pub(super) enum Flight {
+    /// The tables after an epoch, and its outcome.
+    Epoch(Vec<TableLog>, Settled),
+    /// A look at the tables; `None` if it was given up.
+    Look(Vec<TableLog>, Option<Result<()>>),
+}
+
+/// A job that is driven.
+pub(super) struct Drive<'a, J: Job, S> {
+    pub job: &'a J,
+    pub source: &'a mut S,
+    /// The tables; away while an epoch, or a look, is in flight.
+    pub logs: Option<Vec<TableLog>>,
+    pub pace: Pace,
+    pub goal: Option<Cut>,
+    pub progress: watch::Sender<Progress>,
+    pub stop: CancellationToken,
+    pub owned: Owned<J::Operator>,
+    /// Partitions of an epoch that did not go through, or that stand elsewhere: they begin again.
+    pub lost: BTreeSet<TopicPartition>,
+    /// The assigned partitions that are not caught up yet; `None` before the first assignment.
+    pub behind: Option<BTreeSet<TopicPartition>>,
+    pub cadence: Cadence,
+    /// When all partitions were last compared with the tables.
+    pub looked: Instant,
+    pub in_flight: JoinSet<Flight>,
+    /// Tells the epoch in flight to try no longer.
+    pub give_up: CancellationToken,
+    /// Tells the look in flight that it is not waited for any longer.
+    pub end_look: CancellationToken,
+    pub checkpoints: JoinSet<()>,
+    pub fencings: Fencings,
+    /// Nothing more will come.
+    pub is_finished: bool,
+}

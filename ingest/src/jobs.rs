@@ -1,0 +1,112 @@
+//! The jobs that read a topic, put together: the raw tables from Kafka, the minutes from the raw table and then Kafka.
+
+use std::num::NonZero;
+
+use futures::future::BoxFuture;
+use lake_schemas::job::Job;
+use lake_schemas::minute::Requested;
+use lake_schemas::{Cut, Table};
+use lake_store::commit::TableLog;
+use lake_store::{Lake, LakeError};
+use stream_agg::job::Aggregate;
+
+use crate::anew::{Begun, drive_anew};
+use crate::append::Append;
+use crate::decode::Columns;
+use crate::drive::{DriveError, Pace};
+use crate::hybrid::HybridSource;
+use crate::kafka::{self, KafkaOptions, KafkaSource};
+use crate::replay::{Budget, RawTable};
+use crate::run::{Run, Until};
+
+/// Characters of the table's id in a default group: enough that two lakes never share a group by accident.
+const GROUP_ID_CHARS: usize = 8;
+
+/// Brings a topic into the raw tables of a lake, until it is stopped, caught up, or cannot go on. When another table
+/// has become one of them, it begins anew with that.
+pub fn ingest<'a>(lake: &'a Lake, options: &'a KafkaOptions, run: Run) -> BoxFuture<'a, Result<(), DriveError>> {
+    let until = run.until;
+    let begin = move || async move {
+        let mut logs = TableLog::open_all(lake, &Append.tables()).await?;
+        look_back(&mut logs).await?;
+        let clicks = logs.last().expect("the job has tables, and clicks is the last");
+        let source = join(&Append, options, clicks, clicks.time_in_future_ms()).await?;
+        let goal = goal(options, until).await?;
+        Ok(Begun { job: Append, logs, source, goal })
+    };
+    let probe = async move { Ok(lake.probe().await?) };
+    Box::pin(drive_anew(probe, begin, |source| source, run.pace, run))
+}
+
+/// Computes `clicks_minute` of a topic: from the raw table as far as that has come, then from Kafka, until it is
+/// stopped, caught up, or cannot go on. When another table has become `clicks_minute`, it goes on with the parameters
+/// that this one records.
+pub fn compute<'a>(
+    lake: &'a Lake,
+    options: &'a KafkaOptions,
+    requested: &'a Requested,
+    run: Run,
+) -> BoxFuture<'a, Result<(), DriveError>> {
+    Box::pin(async move {
+        let Budget { at_once, left } = Budget::of(run.pace.memory_max, cores());
+        let pace = Pace { memory_max: left, ..run.pace };
+        let until = run.until;
+        let begin = || async {
+            let (log, parameters) = TableLog::open_minutes(lake, requested).await?;
+            let job = Aggregate::new(parameters);
+            let clicks = match TableLog::find_to_read(lake, Table::Clicks).await? {
+                Some(clicks) => clicks,
+                None => TableLog::open(lake, Table::Clicks).await?,
+            };
+            clicks.has_its_stands().await?;
+            let mut logs = [log, clicks];
+            look_back(&mut logs).await?;
+            let [log, clicks] = logs;
+            let live = join(&job, options, &log, clicks.time_in_future_ms()).await?;
+            let goal = goal(options, until).await?;
+            let source = HybridSource::new(RawTable::new(clicks).shared(), live, job.reads()).replaying(at_once);
+            Ok(Begun { job, logs: vec![log], source, goal })
+        };
+        let probe = async {
+            lake.probe().await?;
+            kafka::warn_of_producers_clocks(options).await;
+            Ok(())
+        };
+        drive_anew(probe, begin, HybridSource::into_live, pace, run).await
+    })
+}
+
+/// Says what others have done to the rows of a job's tables while nobody looked.
+async fn look_back(logs: &mut [TableLog]) -> Result<(), LakeError> {
+    for log in logs {
+        log.look_back().await?;
+        log.warn_of_foreign();
+    }
+    Ok(())
+}
+
+/// How many cores there are to use.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZero::get)
+}
+
+/// Joins the group: the one that is named, or one of the job and the table that it writes.
+async fn join<J: Job>(
+    job: &J,
+    options: &KafkaOptions,
+    target: &TableLog,
+    time_in_future_ms: i64,
+) -> Result<KafkaSource, DriveError> {
+    let group = options.group.clone().unwrap_or_else(|| {
+        let id: String = target.id().chars().take(GROUP_ID_CHARS).collect();
+        format!("clicklake-{}-{id}", job.name())
+    });
+    Ok(KafkaSource::join(options, &group, time_in_future_ms, Columns::of(&job.reads())).await?)
+}
+
+async fn goal(options: &KafkaOptions, until: Until) -> Result<Option<Cut>, DriveError> {
+    match until {
+        Until::Stopped => Ok(None),
+        Until::CaughtUp => Ok(Some(kafka::to_be_read(&kafka::ends(options).await?))),
+    }
+}
