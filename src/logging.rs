@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use crate::arguments::{Command, Common, LogFormat};
 
 /// The crates whose logs are ours.
-const OURS: [&str; 5] = ["clicklake", "ingest", "lake_schemas", "localstack", "query"];
+const OURS: [&str; 6] = ["clicklake", "compactor", "ingest", "lake_schemas", "localstack", "query"];
 
 /// Starts logging.
 pub fn start(common: &Common, command: &Command) {
