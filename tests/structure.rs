@@ -103,6 +103,18 @@ fn packages_depend_only_on_what_the_design_allows() {
 }
 
 #[test]
+fn what_any_package_logs_is_seen() {
+    let seen = read(&root().join("src/logging.rs"));
+    let unseen: Vec<_> = dependencies()
+        .into_iter()
+        .filter(|(_, on)| on.contains("tracing"))
+        .map(|(package, _)| format!("\"{}\"", package.replace('-', "_")))
+        .filter(|name| !seen.contains(name.as_str()))
+        .collect();
+    assert!(unseen.is_empty(), "src/logging.rs does not name {unseen:?}");
+}
+
+#[test]
 fn rdkafka_is_named_only_at_the_ends_of_the_log() {
     let named: Vec<_> =
         dependencies().into_iter().filter(|(_, on)| on.contains("rdkafka")).map(|(name, _)| name).collect();
