@@ -35,6 +35,7 @@
 //! | [`readers`] | Delta readers that are not ours read the same |
 //! | [`terminal`] | what ids, full disks and the environment do to whoever types: nothing |
 //! | [`structure`] | the tree is as the design says |
+//! | [`documents`] | links of the documents, and pages that sources name, lead somewhere |
 
 mod audit;
 mod by_hand;
@@ -43,6 +44,7 @@ mod clock_store;
 mod commits;
 mod counted;
 mod damaged;
+mod documents;
 mod driving;
 mod embedded;
 mod fault_store;

@@ -110,10 +110,11 @@ async fn a_profile_is_as_good_as_keys() {
     assert_eq!(stack.raw_is_the_log(topic, topic).await, 100);
 }
 
-/// The policy of the README, for the stack's bucket and another prefix.
-fn policy_of_the_readme(lake: &str) -> String {
-    let readme = include_str!("../README.md");
-    let policy = readme.lines().skip_while(|line| *line != "    {").take_while(|line| line.starts_with("    "));
+/// The policy that is documented, for the stack's bucket and another prefix.
+fn documented_policy(lake: &str) -> String {
+    let page = include_str!("../docs/operate.md");
+    let section = page.lines().skip_while(|line| *line != "## Grant rights on the bucket");
+    let policy = section.skip_while(|line| *line != "    {").take_while(|line| line.starts_with("    "));
     let policy = policy.collect::<Vec<_>>().join("\n");
     let policy =
         policy.replace(":::bucket", ":::clicklake").replace("lake\", \"lake/*", &format!("{lake}\", \"{lake}/*"));
@@ -132,10 +133,10 @@ fn as_user(stack: &RealStack, user: &str, policy: &str, arguments: &[&str]) -> O
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_rights_of_the_readme_are_enough_and_fewer_are_not() {
+async fn the_documented_rights_are_enough_and_fewer_are_not() {
     let (stack, topic) = (RealStack::shared(), "rights");
     fill(&stack, topic, 2, 1_000).await;
-    let (url, job) = (stack.lake_url(topic), policy_of_the_readme(topic));
+    let (url, job) = (stack.lake_url(topic), documented_policy(topic));
     let reader = job.replace("\"s3:GetObject\", \"s3:PutObject\", \"s3:DeleteObject\"", "\"s3:GetObject\"");
     assert_ne!(job, reader);
     let said = |output: &Output| String::from_utf8_lossy(&output.stderr).into_owned();
@@ -149,9 +150,9 @@ async fn the_rights_of_the_readme_are_enough_and_fewer_are_not() {
     assert!(output.status.success(), "{}", said(&output));
     let output = as_user(&stack, "a-reader-who-writes", &reader, &ingest);
     assert_eq!(output.status.code(), Some(3));
-    assert!(said(&output).contains("may not write there; the README lists"), "{}", said(&output));
+    assert!(said(&output).contains("may not write there; docs/operate.md lists"), "{}", said(&output));
     // Another lake in the same bucket is none of its business.
-    let output = as_user(&stack, "a-stranger", &policy_of_the_readme("elsewhere"), &ingest);
+    let output = as_user(&stack, "a-stranger", &documented_policy("elsewhere"), &ingest);
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
 }
 

@@ -42,7 +42,7 @@ fn sources() -> Vec<PathBuf> {
 }
 
 /// All files that git tracks, or would: none of what it is told to ignore.
-fn files() -> Vec<PathBuf> {
+pub fn files() -> Vec<PathBuf> {
     let ignored = read(&root().join(".gitignore"));
     let ignored: Vec<_> = ignored.lines().map(|path| root().join(path.trim_start_matches('/'))).collect();
     let (mut folders, mut files) = (vec![root().to_owned()], Vec::new());
@@ -59,7 +59,7 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
-fn read(file: &Path) -> String {
+pub fn read(file: &Path) -> String {
     std::fs::read_to_string(file).expect("a text")
 }
 

@@ -10,7 +10,7 @@ const ADVICE: [(&str, &str); 12] = [
     ("NoSuchBucket", "there is no such bucket; make it, or name another with --lake"),
     ("AuthorizationHeaderMalformed", "the bucket is in another region; set AWS_REGION"),
     ("PermanentRedirect", "the bucket is in another region; set AWS_REGION"),
-    ("AccessDenied", "these credentials may not write there; the README lists the rights that are needed"),
+    ("AccessDenied", "these credentials may not write there; docs/operate.md lists the rights that are needed"),
     ("URL scheme is not allowed", "the endpoint is not https; if that is meant, set AWS_ALLOW_HTTP=true"),
     (
         "credential provider was not enabled",
@@ -37,7 +37,7 @@ mod tests {
         let answer = "403 Forbidden: <Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>";
         let error = object_store::Error::PermissionDenied { path: "clicks".to_owned(), source: answer.into() };
         let advice = advice(&error).expect("it is known");
-        assert!(advice.contains("README") && advice.contains("AccessDenied"), "{advice}");
+        assert!(advice.contains("docs/operate.md") && advice.contains("AccessDenied"), "{advice}");
     }
 
     #[test]

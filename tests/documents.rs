@@ -1,0 +1,139 @@
+//! Law: a link of a document, and a page that a source names, is there, down to its heading; the README stays short.
+//!
+//! Links to other sites are not followed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::structure::{files, read};
+
+/// A README that is longer is a manual, which belongs into `docs`.
+const README_LINES_MAX: usize = 150;
+
+/// All documents of the repository.
+fn documents() -> Vec<PathBuf> {
+    let is_document = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "md");
+    let documents: Vec<_> = files().into_iter().filter(is_document).collect();
+    assert!(documents.len() > 5, "only {} documents found", documents.len());
+    documents
+}
+
+/// The lines of a document that are no code, with their numbers.
+fn prose(text: &str) -> Vec<(usize, &str)> {
+    let mut is_fenced = false;
+    let mut lines = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim_start().starts_with("```") {
+            is_fenced = !is_fenced;
+        } else if !is_fenced && !line.starts_with("    ") {
+            lines.push((number, line));
+        }
+    }
+    lines
+}
+
+/// The links of a document that stay in this repository, with the number of the line that each stands in.
+fn links(text: &str) -> Vec<(usize, &str)> {
+    let mut links = Vec::new();
+    for (number, line) in prose(text) {
+        for (at, mark) in line.match_indices("](") {
+            let is_code = line[..at].matches('`').count() % 2 == 1;
+            let target = line[at + mark.len()..].split([')', ' ']).next().unwrap_or_default();
+            if !is_code && !target.contains("://") && !target.starts_with("mailto:") {
+                links.push((number, target));
+            }
+        }
+    }
+    links
+}
+
+/// The anchors of a document's headings, as GitHub makes them: lower case, blanks as hyphens, no punctuation, and a
+/// number behind what is there already.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let mut seen = BTreeMap::<String, usize>::new();
+    let mut anchors = BTreeSet::new();
+    for (_, line) in prose(text) {
+        let title = line.trim_start_matches('#');
+        if title.len() == line.len() || !title.starts_with(' ') {
+            continue;
+        }
+        let kept = |sign: &char| sign.is_alphanumeric() || " -_".contains(*sign);
+        let anchor = title.trim().to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-");
+        let before = seen.entry(anchor.clone()).or_default();
+        anchors.insert(if *before == 0 { anchor } else { format!("{anchor}-{before}") });
+        *before += 1;
+    }
+    anchors
+}
+
+/// What is wrong with a target that a file names, if anything is: a path from the file's folder, a heading, or both.
+fn fault(from: &Path, target: &str) -> Option<String> {
+    let (path, anchor) = target.split_once('#').map_or((target, None), |(path, anchor)| (path, Some(anchor)));
+    let file = if path.is_empty() { from.to_owned() } else { from.parent().unwrap_or(from).join(path) };
+    if !file.exists() {
+        return Some(format!("{} is not there", file.display()));
+    }
+    let anchor = anchor?;
+    let is_there = anchors(&read(&file)).contains(anchor);
+    (!is_there).then(|| format!("{} has no heading of the anchor {anchor}", file.display()))
+}
+
+/// The pages of `docs` that a text names by their paths from the root.
+fn pages_named(text: &str) -> Vec<&str> {
+    let is_of_a_path = |sign: char| sign.is_ascii_alphanumeric() || "/._-#".contains(sign);
+    let named = text.match_indices("docs/").filter(|(at, _)| !text[..*at].ends_with(is_of_a_path));
+    let paths = named.map(|(at, _)| text[at..].split(|sign: char| !is_of_a_path(sign)).next().unwrap_or_default());
+    paths.map(|path| path.trim_end_matches('.')).filter(|path| path.contains(".md")).collect()
+}
+
+#[test]
+fn links_of_documents_lead_somewhere() {
+    let mut faults = Vec::new();
+    for document in documents() {
+        for (number, target) in links(&read(&document)) {
+            faults.extend(fault(&document, target).map(|fault| format!("{}:{number}: {fault}", document.display())));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn pages_that_sources_name_are_there() {
+    let (mut faults, mut named) = (Vec::new(), 0);
+    let root = Path::new("./README.md");
+    for file in files().into_iter().filter(|file| file.extension().is_none_or(|extension| extension != "md")) {
+        // Pictures and the like name nothing.
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        for target in pages_named(&text) {
+            named += 1;
+            faults.extend(fault(root, target).map(|fault| format!("{}: {fault}", file.display())));
+        }
+    }
+    assert!(named > 0, "no source names a page");
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+#[test]
+fn the_readme_is_short_and_leads_to_all_pages() {
+    let readme = read(Path::new("./README.md"));
+    let lines = readme.lines().count();
+    assert!(lines <= README_LINES_MAX, "README.md has {lines} lines");
+    let linked: BTreeSet<_> =
+        links(&readme).into_iter().map(|(_, target)| target.split('#').next().unwrap_or_default()).collect();
+    for page in documents().into_iter().filter(|document| document.starts_with("./docs")) {
+        let path = page.strip_prefix("./").expect("it begins so").to_str().expect("UTF-8").to_owned();
+        assert!(linked.contains(path.as_str()), "README.md has no link to {path}");
+    }
+}
+
+#[test]
+fn anchors_are_those_of_github() {
+    let text = "# A b\n\n## `x_y`, and Z: (what)?\n\n    # code\n\n```\n# code\n```\n\n### A b\n\n#no heading\n";
+    assert_eq!(anchors(text), BTreeSet::from(["a-b", "x_y-and-z-what", "a-b-1"].map(str::to_owned)));
+}
+
+#[test]
+fn links_in_code_are_none() {
+    let text = "[a](b.md) `[c](d)` [`e`](f#g) [h](https://i)\n\n    [j](k)\n";
+    assert_eq!(links(text), [(1, "b.md"), (1, "f#g")]);
+}
