@@ -1,7 +1,6 @@
 //! Minute counts: the parameters that decide them, and the columns that hold them.
 //!
-//! The measures are listed here and nowhere else. Rows always add: what a window holds is the sum of its rows, however
-//! many commits brought them.
+//! Rows always add: what a window holds is the sum of its rows, however many commits brought them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,6 +10,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::error::{Invalid, Result};
+use crate::measure::Measure;
 use crate::table::{Definition, Table, column, timestamp};
 use crate::time::shown_duration;
 
@@ -23,37 +23,6 @@ const PROPERTY_DIMENSIONS: &str = "clicklake.dimensions";
 /// All properties that record what decides the counts.
 pub const OWN_PROPERTIES: [&str; 4] =
     [PROPERTY_OUT_OF_ORDERNESS_MS, PROPERTY_ALLOWED_LATENESS_MS, PROPERTY_DEDUP_HORIZON_MS, PROPERTY_DIMENSIONS];
-
-/// What is counted of a window, in the order of the columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Measure {
-    /// Clicks counted.
-    Clicks,
-    /// What the clicks counted cost.
-    CostMicros,
-    /// Copies of clicks that were counted before.
-    Duplicates,
-    /// Events that came when their window's lateness was over.
-    Late,
-    /// Events that are no clicks.
-    Filtered,
-}
-
-impl Measure {
-    /// All measures, in the order of the columns.
-    pub const ALL: [Self; 5] = [Self::Clicks, Self::CostMicros, Self::Duplicates, Self::Late, Self::Filtered];
-
-    /// The column that holds it.
-    pub fn column(self) -> &'static str {
-        match self {
-            Self::Clicks => "clicks",
-            Self::CostMicros => "cost_micros",
-            Self::Duplicates => "duplicates",
-            Self::Late => "late",
-            Self::Filtered => "filtered",
-        }
-    }
-}
 
 /// A dimension that a lake may count by, beside the ad and its campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -188,7 +157,7 @@ impl Parameters {
             Field::new(column::WINDOW_END, timestamp(), false),
         ];
         fields.extend(self.dimension_columns().into_iter().map(dimension));
-        fields.extend(Measure::ALL.map(|measure| Field::new(measure.column(), DataType::Int64, false)));
+        fields.extend(Measure::ALL.map(Measure::field));
         if table.is_minutes() {
             fields.extend([
                 Field::new(column::PANE, DataType::Utf8, false),

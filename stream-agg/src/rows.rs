@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
 };
-use lake_schemas::minute::{Measure, Pane, Parameters};
+use lake_schemas::measure::MEASURES;
+use lake_schemas::minute::{Pane, Parameters};
 use lake_schemas::table::timestamp;
 use lake_schemas::{Table, TopicPartition};
 
@@ -20,7 +21,7 @@ pub struct MinuteRows<'a> {
     parameters: &'a Parameters,
     windows: Vec<Window>,
     dimensions: Vec<StringBuilder>,
-    measures: [Vec<i64>; Measure::ALL.len()],
+    measures: [Vec<i64>; MEASURES],
     panes: Vec<&'static str>,
     offsets_first: Vec<i64>,
     offsets_next: Vec<i64>,
@@ -55,8 +56,8 @@ impl<'a> MinuteRows<'a> {
             for (column, value) in self.dimensions.iter_mut().zip(values) {
                 column.append_option(value);
             }
-            for (column, measure) in self.measures.iter_mut().zip(Measure::ALL) {
-                column.push(row.get(measure));
+            for (column, value) in self.measures.iter_mut().zip(row.measures) {
+                column.push(value);
             }
             self.panes.push(pane.as_str());
             self.offsets_first.push(row.offsets.first);

@@ -12,9 +12,8 @@ use arrow::datatypes::Decimal128Type;
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 use lake_schemas::exact::{SUM_TYPE, sum_of};
-use lake_schemas::minute::Measure;
 use lake_schemas::table::Version;
-use lake_schemas::{History, Table, TopicPartition};
+use lake_schemas::{History, Measure, Table, TopicPartition, Verdict};
 use lake_store::commit::TableView;
 use lake_store::{Lake, LakeError};
 
@@ -41,7 +40,7 @@ pub struct Conservation {
 pub struct Law {
     pub(super) table: Table,
     pub(super) version: Version,
-    pub(super) says: &'static str,
+    pub(super) says: String,
     pub(super) of: i128,
     pub(super) broken: Vec<Broken>,
 }
@@ -83,7 +82,7 @@ pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, R
 }
 
 async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Result<Law, QueryError> {
-    let says = "messages read are rows of clicks and clicks_rejected";
+    let says = "messages read are rows of clicks and clicks_rejected".to_owned();
     let mut law = Law { table: Table::Clicks, version: clicks.version(), says, of: 0, broken: Vec::new() };
     let has_rejected = context.table_exist(Table::ClicksRejected.name())?;
     let stands = clicks.stands();
@@ -127,7 +126,9 @@ async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Resul
 async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView) -> Result<Law, QueryError> {
     let history = History::recorded(table, minutes.properties())?;
     let (from, to) = bounds(&history.windows);
-    let says = "clicks that are due are clicks, duplicates, late and filtered";
+    // Each event is of one verdict, and each verdict has a measure that counts its events.
+    let counting = Verdict::ALL.map(Measure::counting);
+    let says = says(&counting);
     let mut law = Law { table, version: minutes.version(), says, of: 0, broken: Vec::new() };
     let stands = minutes.stands();
     for (partition, stand) in stands.clone() {
@@ -145,12 +146,18 @@ async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView)
             ),
         )
         .await?;
-        let counts = [Measure::Clicks, Measure::Duplicates, Measure::Late, Measure::Filtered].map(sum_of);
-        let sums = format!("select {} from clicks_minute where {is_this}", counts.join(" + "));
+        let sums = format!("select {} from clicks_minute where {is_this}", counting.map(sum_of).join(" + "));
         law.look_at(&partition, expected, count(context, &sums).await?);
     }
     law.has_no_strangers(strangers(context, (table, Table::ClicksMinute.name()), "true", &stands).await?);
     Ok(law)
+}
+
+/// The law of the minutes, by what counts the events.
+fn says(counting: &[Measure]) -> String {
+    let [first @ .., last] = counting else { unreachable!("there are verdicts") };
+    let first: Vec<_> = first.iter().map(|measure| measure.label()).collect();
+    format!("clicks that are due are {} and {}", first.join(", "), last.label())
 }
 
 impl Law {
