@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lake_schemas::{Measure, Table};
 use serde_json::Value;
 
 /// A file that is longer is two files.
@@ -204,4 +205,50 @@ fn libraries_do_not_unwrap() {
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         assert!(!code.contains(".unwrap()"), "{} unwraps", file.display());
     }
+}
+
+/// The only file that names measures.
+const NAMES_MEASURES: &str = "lake-schemas/src/measure.rs";
+
+/// Where a name is not that of the measure: a column of `clicks`, a pane, a member of a message.
+const NAMESAKES: [(&str, &str); 3] = [
+    ("lake-schemas/src/table.rs", "cost_micros"),
+    ("lake-schemas/src/minute.rs", "late"),
+    ("localstack/src/generate.rs", "cost_micros"),
+];
+
+/// What is built of a file and is no test: none of a file of tests.
+fn built(file: &Path) -> Option<String> {
+    let is_built = |kind: &std::ffi::OsStr| ["rs", "js", "html", "css"].iter().any(|built| kind == *built);
+    let is_test = file.starts_with(root().join("tests")) || file.ends_with("tests.rs");
+    if is_test || !file.extension().is_some_and(is_built) {
+        return None;
+    }
+    Some(read(file).split("#[cfg(test)]").next().unwrap_or_default().to_owned())
+}
+
+/// A further measure is a further entry of the list: whoever is written over the list has no names.
+#[test]
+fn measures_are_named_in_one_file() {
+    let mut looked_at = 0;
+    for file in files() {
+        let Some(code) = built(&file).filter(|_| file != root().join(NAMES_MEASURES)) else { continue };
+        looked_at += 1;
+        for name in Measure::ALL.map(Measure::column) {
+            let mut ways = vec![format!("sum({name})")];
+            // As members of answers.
+            if file.extension().is_some_and(|extension| extension == "js") {
+                ways.extend([format!("row.{name}"), format!("row?.{name}"), format!("row[\"{name}\"]")]);
+            }
+            // A table may have that name, too.
+            if Table::ALL.iter().all(|table| table.name() != name) {
+                ways.push(format!("\"{name}\""));
+            }
+            let is_namesake = NAMESAKES.iter().any(|(other, of)| file == root().join(other) && *of == name);
+            for way in ways.into_iter().filter(|_| !is_namesake) {
+                assert!(!code.contains(&way), "{} names a measure: {way}", file.display());
+            }
+        }
+    }
+    assert!(looked_at > 200, "only {looked_at} files were looked at");
 }
