@@ -207,6 +207,9 @@ fn libraries_do_not_unwrap() {
     }
 }
 
+/// The only file that names tables, but for what is said to people.
+const NAMES_TABLES: &str = "lake-schemas/src/table.rs";
+
 /// The only file that names measures.
 const NAMES_MEASURES: &str = "lake-schemas/src/measure.rs";
 
@@ -217,10 +220,13 @@ const NAMESAKES: [(&str, &str); 3] = [
     ("localstack/src/generate.rs", "cost_micros"),
 ];
 
-/// What is built of a file and is no test: none of a file of tests.
+/// Files beside the code that are tests as a whole.
+const FILES_OF_TESTS: [&str; 3] = ["tests.rs", "commit/others.rs", "store/power_loss.rs"];
+
+/// What is built of a file and is no test.
 fn built(file: &Path) -> Option<String> {
     let is_built = |kind: &std::ffi::OsStr| ["rs", "js", "html", "css"].iter().any(|built| kind == *built);
-    let is_test = file.starts_with(root().join("tests")) || file.ends_with("tests.rs");
+    let is_test = file.starts_with(root().join("tests")) || FILES_OF_TESTS.iter().any(|name| file.ends_with(name));
     if is_test || !file.extension().is_some_and(is_built) {
         return None;
     }
@@ -251,4 +257,18 @@ fn measures_are_named_in_one_file() {
         }
     }
     assert!(looked_at > 200, "only {looked_at} files were looked at");
+}
+
+/// Statements and definitions have the names of tables from where they are values. The raw table is called what the
+/// topic is called, and what is counted.
+#[test]
+fn tables_are_named_in_one_file() {
+    for file in files() {
+        let Some(code) = built(&file).filter(|_| file != root().join(NAMES_TABLES)) else { continue };
+        for table in Table::ALL.into_iter().filter(|table| *table != Table::Clicks) {
+            for way in [format!("\"{table}\""), format!("from {table} ")] {
+                assert!(!code.contains(&way), "{} names a table: {way}", file.display());
+            }
+        }
+    }
 }

@@ -89,12 +89,13 @@ async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Resul
     for (partition, stand) in stands.clone() {
         let (is_this, cut) = (is_of(&partition), stand.cut.unwrap_or(0));
         let below = |table: &str| format!("select kafka_offset from {table} where {is_this} and kafka_offset < {cut}");
-        let rejected = if has_rejected { format!(" union all {}", below("clicks_rejected")) } else { String::new() };
+        let rejected =
+            if has_rejected { format!(" union all {}", below(Table::ClicksRejected.name())) } else { String::new() };
         // Positions, and not rows: one that is there twice does not make up for one that is lost.
         let sql = format!(
             "select count(*), sum(many) from (\
                select kafka_offset, count(*) as many from ({}{rejected}) positions group by kafka_offset) each_once",
-            below("clicks")
+            below(Table::Clicks.name())
         );
         let (positions, rows) = match numbers(context, &sql).await?[..] {
             [positions, rows] => (positions, rows),
@@ -110,7 +111,7 @@ async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Resul
             law.is_broken(&partition, format!("{beyond} rows are of positions at or behind the cut, which is {cut}"));
         }
     }
-    law.has_no_strangers(strangers(context, (Table::Clicks, "clicks"), "true", &stands).await?);
+    law.has_no_strangers(strangers(context, (Table::Clicks, Table::Clicks.name()), "true", &stands).await?);
     if has_rejected {
         // What is rejected is committed first: of a partition that is new, it may be there before any of its clicks.
         let table = Table::ClicksRejected;
@@ -146,7 +147,8 @@ async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView)
             ),
         )
         .await?;
-        let sums = format!("select {} from clicks_minute where {is_this}", counting.map(sum_of).join(" + "));
+        let sums = counting.map(sum_of).join(" + ");
+        let sums = format!("select {sums} from {} where {is_this}", Table::ClicksMinute);
         law.look_at(&partition, expected, count(context, &sums).await?);
     }
     law.has_no_strangers(strangers(context, (table, Table::ClicksMinute.name()), "true", &stands).await?);

@@ -11,7 +11,7 @@ use arrow::datatypes::Int64Type;
 use indexmap::IndexSet;
 use lake_schemas::measure::{Amount, MEASURES, Measure};
 use lake_schemas::table::column;
-use lake_schemas::{OffsetRange, TopicPartition, Verdict};
+use lake_schemas::{OffsetRange, Table, TopicPartition, Verdict};
 
 use super::compared::Differing;
 use super::partition::{Key, Partition, Sums, is_taken_for, sums_of, text, timestamp};
@@ -93,9 +93,9 @@ pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> R
         }
     }
     let sql = format!(
-        "select window_start, {dimensions}, {}, offset_first, offset_next from clicks_minute \
-         where {} and ({keys})",
+        "select window_start, {dimensions}, {}, offset_first, offset_next from {} where {} and ({keys})",
         Measure::ALL.map(Measure::column).join(", "),
+        Table::ClicksMinute,
         of.is_this()
     );
     let mut rows: BTreeMap<Key, Vec<Row>> = BTreeMap::new();

@@ -33,9 +33,9 @@ impl LastMinute {
     /// Asks the table, if another minute is complete by now.
     pub async fn follow(&mut self, lake: &Lake, topic: &str, complete: Option<EventTime>) {
         let Some(minute) = complete.filter(|_| complete != self.minute) else { return };
-        let counted = Measure::counting(Verdict::Counted).column();
+        let (minutes, counted) = (Table::ClicksMinute, Measure::counting(Verdict::Counted).column());
         let sql = format!(
-            "select ad_id, sum({counted}) as {counted} from clicks_minute \
+            "select ad_id, sum({counted}) as {counted} from {minutes} \
              where topic = '{topic}' and window_start = '{minute}' \
              group by ad_id order by {counted} desc, ad_id limit {TOP}"
         );
@@ -78,7 +78,8 @@ pub async fn rolled_up(lake: &Lake) -> anyhow::Result<String> {
 pub async fn total(lake: &Lake, topic: &str) -> anyhow::Result<String> {
     let counting = Verdict::ALL.map(Measure::counting);
     let sums = counting.map(|measure| format!("sum({})", measure.column())).join(", ");
-    let sql = format!("select {sums}, count(distinct window_start) from clicks_minute where topic = '{topic}'");
+    let table = Table::ClicksMinute;
+    let sql = format!("select {sums}, count(distinct window_start) from {table} where topic = '{topic}'");
     let rows = query::run(lake, &sql).await?;
     let value = |at: usize| {
         let numbers = rows[0].column(at).as_primitive::<Int64Type>();
