@@ -272,3 +272,25 @@ fn tables_are_named_in_one_file() {
         }
     }
 }
+
+/// Where numbers are units of somebody else: of PostgreSQL, of the generator and the page, which know no lake.
+const OTHER_UNITS: [&str; 3] =
+    ["serve/src/postgres/settings.rs", "localstack/src/generate.rs", "serve/src/page/page.js"];
+
+/// How long a window is, and how long minutes, hours and days are, is said once.
+#[test]
+fn lengths_of_time_are_numbers_in_one_file() {
+    let said = "lake-schemas/src/time.rs";
+    for file in files() {
+        let Some(code) = built(&file).filter(|_| file != root().join(said)) else { continue };
+        if OTHER_UNITS.iter().any(|other| file == root().join(other)) {
+            continue;
+        }
+        let mut tokens = code.split(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_');
+        let found = tokens.find(|token| ["60_000", "3_600_000", "86_400_000"].contains(token));
+        assert_eq!(found, None, "{} has what {said} has", file.display());
+        for way in ["date_trunc('minute'", "const MICROS_PER_MILLI"] {
+            assert!(!code.contains(way), "{}: {way}", file.display());
+        }
+    }
+}

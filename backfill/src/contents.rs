@@ -12,9 +12,7 @@ use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::table::column;
-
-const MICROS_PER_MILLI: i64 = 1_000;
-const MILLIS_PER_DAY: i64 = 86_400_000;
+use lake_schemas::time::{MICROS_PER_MILLI, MILLIS_PER_DAY};
 
 /// The sums of measures, in the order of [`Measure::ALL`].
 pub type Sums = [i128; MEASURES];

@@ -23,6 +23,7 @@ use futures::future::BoxFuture;
 use lake_schemas::measure::{Measure, Merge};
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::column;
+use lake_schemas::time::MICROS_PER_MILLI;
 use lake_schemas::{Folder, Table, exact};
 use lake_store::files::Encoder;
 use object_store::ObjectStore;
@@ -33,8 +34,6 @@ use crate::uncommitted::Uncommitted;
 
 /// The name of [`signs`] in a query.
 const SIGNS: &str = "signs";
-
-const MICROS_PER_MILLI: i64 = 1_000;
 
 /// A table of counts, and the store of its files.
 #[derive(Clone, Debug)]

@@ -176,6 +176,7 @@ pub struct Addition {
 }
 
 /// The measures that events of a verdict add to. They are found when the program is built: it is asked of each event.
+#[inline]
 pub fn additions(verdict: Verdict) -> &'static [Addition] {
     static COUNTED: Additions = Additions::of(Verdict::Counted);
     static DUPLICATE: Additions = Additions::of(Verdict::Duplicate);

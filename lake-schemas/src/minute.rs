@@ -12,7 +12,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use crate::error::{Invalid, Result};
 use crate::measure::Measure;
 use crate::table::{Definition, Table, column, timestamp};
-use crate::time::shown_duration;
+use crate::time::{MILLIS_PER_HOUR, MILLIS_PER_MINUTE, shown_duration};
+use crate::width::Width;
 
 /// The properties that record what decides the counts.
 const PROPERTY_OUT_OF_ORDERNESS_MS: &str = "clicklake.out_of_orderness_ms";
@@ -81,8 +82,8 @@ impl Default for Parameters {
     fn default() -> Self {
         Self {
             out_of_orderness_ms: 5_000,
-            allowed_lateness_ms: 15 * 60_000,
-            dedup_horizon_ms: 60 * 60_000,
+            allowed_lateness_ms: 15 * MILLIS_PER_MINUTE,
+            dedup_horizon_ms: MILLIS_PER_HOUR,
             dimensions: Vec::new(),
         }
     }
@@ -236,8 +237,14 @@ fn names_of(dimensions: &[Dimension]) -> String {
     dimensions.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// The length of a window.
-pub const WINDOW_MS: i64 = 60_000;
+/// The windows that events are counted in: one begins where the one before it ends.
+pub const WINDOW: Width = Width::Minute;
+
+/// The length of a window, in milliseconds.
+pub const WINDOW_MS: i64 = match WINDOW.fixed_ms() {
+    Some(window_ms) => window_ms,
+    None => panic!("windows are of one length"),
+};
 
 /// What may matter at a time spans no more, in milliseconds: 49 days. Times of clicks in memory take 32 bits.
 pub const SPAN_MS_MAX: i64 = u32::MAX as i64;

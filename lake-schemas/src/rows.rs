@@ -119,6 +119,7 @@ impl<'a> Events<'a> {
     }
 
     /// What an event adds to a measure of its verdict; `None` if its type is not that of the measure.
+    #[inline]
     pub fn added(&self, row: usize, addition: &Addition) -> Option<i64> {
         if addition.event_type.is_some_and(|event_type| event_type != self.event_type(row)) {
             return None;

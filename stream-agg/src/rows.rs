@@ -8,12 +8,11 @@ use arrow::array::{
 use lake_schemas::measure::MEASURES;
 use lake_schemas::minute::{Pane, Parameters};
 use lake_schemas::table::timestamp;
+use lake_schemas::time::{HOURS_PER_DAY, MICROS_PER_MILLI};
 use lake_schemas::{Table, TopicPartition};
 
 use crate::sums::WindowSums;
 use crate::window::Window;
-
-const HOURS_PER_DAY: i64 = 24;
 
 /// Rows of one partition, as they are written together.
 pub struct MinuteRows<'a> {
@@ -69,7 +68,7 @@ impl<'a> MinuteRows<'a> {
     pub fn finish(self) -> RecordBatch {
         let rows = self.windows.len();
         let times = |millis: fn(Window) -> i64| -> ArrayRef {
-            let micros = self.windows.iter().map(|window| millis(*window) * 1_000);
+            let micros = self.windows.iter().map(|window| millis(*window) * MICROS_PER_MILLI);
             Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_data_type(timestamp()))
         };
         let hours = || self.windows.iter().map(|window| window.hour());

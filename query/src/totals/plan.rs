@@ -15,13 +15,12 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, col,
 use lake_schemas::exact::SUM_TYPE;
 use lake_schemas::measure::{Measure, Merge};
 use lake_schemas::table::{column, timestamp};
+use lake_schemas::time::MICROS_PER_MILLI;
 use lake_schemas::{Verdict, Width};
 
 use super::fits::{fitting, least_of};
 use super::question::{Detail, Page, Whom};
 use crate::sees::Sees;
-
-const MICROS_PER_MILLI: i64 = 1_000;
 
 /// What is added up, and how.
 pub(crate) struct Adding<'a> {

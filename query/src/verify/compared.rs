@@ -89,7 +89,7 @@ impl Compared {
 /// Rows of one side.
 pub(super) struct Side {
     /// The expression of the window that they are of.
-    pub window: &'static str,
+    pub window: String,
     /// What stands behind FROM.
     pub rows: String,
 }

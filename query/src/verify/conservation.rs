@@ -12,6 +12,7 @@ use arrow::datatypes::Decimal128Type;
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 use lake_schemas::exact::{SUM_TYPE, sum_of};
+use lake_schemas::minute::WINDOW;
 use lake_schemas::table::Version;
 use lake_schemas::{History, Measure, Table, TopicPartition, Verdict};
 use lake_store::commit::TableView;
@@ -126,7 +127,7 @@ async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Resul
 
 async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView) -> Result<Law, QueryError> {
     let history = History::recorded(table, minutes.properties())?;
-    let (from, to) = bounds(&history.windows);
+    let ((from, to), window) = (bounds(&history.windows), WINDOW.word());
     // Each event is of one verdict, and each verdict has a measure that counts its events.
     let counting = Verdict::ALL.map(Measure::counting);
     let says = says(&counting);
@@ -139,7 +140,7 @@ async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView)
             &format!(
                 "select count(*) from clicks where {is_this} and kafka_offset < {} \
                  and kafka_offset >= {} and event_time >= {from} and event_time < {to} \
-                 and (date_trunc('minute', event_time) + interval '1 minute' <= {} or kafka_offset < {})",
+                 and (date_trunc('{window}', event_time) + interval '1 {window}' <= {} or kafka_offset < {})",
                 stand.cut.unwrap_or(0),
                 history.since(&partition),
                 timestamp(stand.emitted_ms, i64::MIN),

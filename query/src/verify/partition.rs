@@ -100,7 +100,7 @@ impl<'a> Partition<'a> {
         recomputed: Option<Vec<RecordBatch>>,
         beyond: &BTreeMap<Key, Sums>,
     ) -> Result<Compared, QueryError> {
-        let side = |rows: &str| Side { window: column::WINDOW_START, rows: rows.to_owned() };
+        let side = |rows: &str| Side { window: column::WINDOW_START.to_owned(), rows: rows.to_owned() };
         let found = side(&format!("{} where {} and {}", Table::ClicksMinute, self.is_this(), self.is_asked_for()));
         self.register("beyond", vec![self.rows(beyond)?])?;
         let (with, recounted) = match recomputed {

@@ -6,7 +6,7 @@ use ::ingest::drive::Progress;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use lake_schemas::minute::WINDOW_MS;
+use lake_schemas::minute::{WINDOW, WINDOW_MS};
 use lake_schemas::{EventTime, Measure, Table, Verdict};
 use lake_store::Lake;
 use query::output::visible;
@@ -19,7 +19,7 @@ const TOP: usize = 3;
 /// The start of the last minute that every partition of a job has passed.
 pub fn last_complete(progress: &Progress) -> Option<EventTime> {
     let emitted_ms = progress.partitions.values().filter_map(|reach| reach.emitted_ms).min()?;
-    EventTime::from_millis((emitted_ms.div_euclid(WINDOW_MS) - 1) * WINDOW_MS)
+    EventTime::from_millis(WINDOW.start_ms(emitted_ms) - WINDOW_MS)
 }
 
 /// The last complete minute, and the ads that had the most clicks in it.
