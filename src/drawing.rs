@@ -8,6 +8,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondT
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::{DateTime, Utc};
 use comfy_table::{Cell, CellAlignment, Table};
+use lake_schemas::time::{MILLIS_PER_DAY, MILLIS_PER_HOUR, MILLIS_PER_MINUTE};
 use query::output::visible;
 
 use crate::report::grouped;
@@ -105,7 +106,8 @@ fn aged(rows: &RecordBatch, column: &str, now: DateTime<Utc>) -> anyhow::Result<
 
 /// How long ago something was.
 pub fn age(millis: i64) -> String {
-    const UNITS: [(i64, &str); 4] = [(86_400_000, "days"), (3_600_000, "h"), (60_000, "min"), (1_000, "s")];
+    const UNITS: [(i64, &str); 4] =
+        [(MILLIS_PER_DAY, "days"), (MILLIS_PER_HOUR, "h"), (MILLIS_PER_MINUTE, "min"), (1_000, "s")];
     let (length, is_past) = (millis.abs(), millis >= 0);
     // Two of a unit at least, so that little is lost by leaving out the rest.
     let found = UNITS.into_iter().find(|(unit, _)| length >= 2 * unit);

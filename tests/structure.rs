@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lake_schemas::{Measure, Table};
 use serde_json::Value;
 
 /// A file that is longer is two files.
@@ -203,5 +204,93 @@ fn libraries_do_not_unwrap() {
         let text = read(&file);
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         assert!(!code.contains(".unwrap()"), "{} unwraps", file.display());
+    }
+}
+
+/// The only file that names tables, but for what is said to people.
+const NAMES_TABLES: &str = "lake-schemas/src/table.rs";
+
+/// The only file that names measures.
+const NAMES_MEASURES: &str = "lake-schemas/src/measure.rs";
+
+/// Where a name is not that of the measure: a column of `clicks`, a pane, a member of a message.
+const NAMESAKES: [(&str, &str); 3] = [
+    ("lake-schemas/src/table.rs", "cost_micros"),
+    ("lake-schemas/src/minute.rs", "late"),
+    ("localstack/src/generate.rs", "cost_micros"),
+];
+
+/// Files beside the code that are tests as a whole.
+const FILES_OF_TESTS: [&str; 3] = ["tests.rs", "commit/others.rs", "store/power_loss.rs"];
+
+/// What is built of a file and is no test.
+fn built(file: &Path) -> Option<String> {
+    let is_built = |kind: &std::ffi::OsStr| ["rs", "js", "html", "css"].iter().any(|built| kind == *built);
+    let is_test = file.starts_with(root().join("tests")) || FILES_OF_TESTS.iter().any(|name| file.ends_with(name));
+    if is_test || !file.extension().is_some_and(is_built) {
+        return None;
+    }
+    Some(read(file).split("#[cfg(test)]").next().unwrap_or_default().to_owned())
+}
+
+/// A further measure is a further entry of the list: whoever is written over the list has no names.
+#[test]
+fn measures_are_named_in_one_file() {
+    let mut looked_at = 0;
+    for file in files() {
+        let Some(code) = built(&file).filter(|_| file != root().join(NAMES_MEASURES)) else { continue };
+        looked_at += 1;
+        for name in Measure::ALL.map(Measure::column) {
+            let mut ways = vec![format!("sum({name})")];
+            // As members of answers.
+            if file.extension().is_some_and(|extension| extension == "js") {
+                ways.extend([format!("row.{name}"), format!("row?.{name}"), format!("row[\"{name}\"]")]);
+            }
+            // A table may have that name, too.
+            if Table::ALL.iter().all(|table| table.name() != name) {
+                ways.push(format!("\"{name}\""));
+            }
+            let is_namesake = NAMESAKES.iter().any(|(other, of)| file == root().join(other) && *of == name);
+            for way in ways.into_iter().filter(|_| !is_namesake) {
+                assert!(!code.contains(&way), "{} names a measure: {way}", file.display());
+            }
+        }
+    }
+    assert!(looked_at > 200, "only {looked_at} files were looked at");
+}
+
+/// Statements and definitions have the names of tables from where they are values. The raw table is called what the
+/// topic is called, and what is counted.
+#[test]
+fn tables_are_named_in_one_file() {
+    for file in files() {
+        let Some(code) = built(&file).filter(|_| file != root().join(NAMES_TABLES)) else { continue };
+        for table in Table::ALL.into_iter().filter(|table| *table != Table::Clicks) {
+            for way in [format!("\"{table}\""), format!("from {table} ")] {
+                assert!(!code.contains(&way), "{} names a table: {way}", file.display());
+            }
+        }
+    }
+}
+
+/// Where numbers are units of somebody else: of PostgreSQL, of the generator and the page, which know no lake.
+const OTHER_UNITS: [&str; 3] =
+    ["serve/src/postgres/settings.rs", "localstack/src/generate.rs", "serve/src/page/page.js"];
+
+/// How long a window is, and how long minutes, hours and days are, is said once.
+#[test]
+fn lengths_of_time_are_numbers_in_one_file() {
+    let said = "lake-schemas/src/time.rs";
+    for file in files() {
+        let Some(code) = built(&file).filter(|_| file != root().join(said)) else { continue };
+        if OTHER_UNITS.iter().any(|other| file == root().join(other)) {
+            continue;
+        }
+        let mut tokens = code.split(|sign: char| !sign.is_ascii_alphanumeric() && sign != '_');
+        let found = tokens.find(|token| ["60_000", "3_600_000", "86_400_000"].contains(token));
+        assert_eq!(found, None, "{} has what {said} has", file.display());
+        for way in ["date_trunc('minute'", "const MICROS_PER_MILLI"] {
+            assert!(!code.contains(way), "{}: {way}", file.display());
+        }
     }
 }

@@ -9,11 +9,11 @@ use futures::future::BoxFuture;
 use ingest::drive::DriveError;
 use ingest::replay::Needs;
 use lake_schemas::job::LogBatch;
-use lake_schemas::minute::{Measure, Parameters, WINDOW_MS};
+use lake_schemas::minute::{Parameters, WINDOW_MS};
 use lake_schemas::rows::Events;
 use lake_schemas::table::column;
 use lake_schemas::time::shown_duration;
-use lake_schemas::{EventTime, History, LogDate, OffsetRange, Stand, Table, TopicPartition, Windows};
+use lake_schemas::{EventTime, History, LogDate, OffsetRange, Stand, Table, TopicPartition, Verdict, Windows};
 use lake_store::commit::TableLog;
 use lake_store::{Lake, RawFile};
 use stream_agg::explain::{Explain, Explained};
@@ -162,11 +162,11 @@ impl Asked<'_> {
     fn reason(&self, event: &Explained, stand: Stand) -> Option<String> {
         let late_ms = self.parameters.allowed_lateness_ms;
         Some(match (event.taken_for, event.copy_of) {
-            (Measure::Duplicates, Some(offset)) => format!("a copy of the click at offset {offset}"),
-            (Measure::Duplicates, None) => "a copy of a click of another ad".to_owned(),
-            (Measure::Late, _) => format!("its minute had ended {} or more before it came", shown_duration(late_ms)),
-            (Measure::Filtered, _) => "it is no click".to_owned(),
-            (Measure::Clicks | Measure::CostMicros, _) => {
+            (Verdict::Duplicate, Some(offset)) => format!("a copy of the click at offset {offset}"),
+            (Verdict::Duplicate, None) => "a copy of a click of another ad".to_owned(),
+            (Verdict::Late, _) => format!("its minute had ended {} or more before it came", shown_duration(late_ms)),
+            (Verdict::Filtered, _) => "it is no click".to_owned(),
+            (Verdict::Counted, _) => {
                 let is_below = |at: Option<i64>| at.is_some_and(|at| event.offset < at);
                 let is_closed = stand.emitted_ms >= Some(self.minute.millis() + WINDOW_MS);
                 match (is_below(stand.cut), is_closed || is_below(stand.drained)) {

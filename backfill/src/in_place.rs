@@ -7,7 +7,7 @@ use arrow::datatypes::TimestampMicrosecondType;
 use ingest::drive::DriveError;
 use ingest::replay::RawTable;
 use lake_schemas::job::LogBatch;
-use lake_schemas::minute::WINDOW_MS;
+use lake_schemas::minute::WINDOW;
 use lake_schemas::table::column;
 use lake_schemas::{Cut, EventTime, History, TopicPartition, Windows};
 
@@ -55,7 +55,7 @@ impl Takes for Touched {
         if let Some(times) = batch.events.column_by_name(column::EVENT_TIME) {
             let times = times.as_primitive::<TimestampMicrosecondType>().values();
             let millis = times.iter().map(|micros| EventTime::from_micros(*micros).millis());
-            self.starts_ms.extend(millis.map(|millis| millis - millis.rem_euclid(WINDOW_MS)));
+            self.starts_ms.extend(millis.map(|millis| WINDOW.start_ms(millis)));
         }
         Ok(())
     }

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use futures::future::BoxFuture;
-use lake_schemas::minute::Measure;
 use lake_schemas::table::column;
-use lake_schemas::{EventTime, OffsetRange, TopicPartition, Windows};
+use lake_schemas::{EventTime, Measure, OffsetRange, TopicPartition, Verdict, Windows};
 use lake_store::Result;
 use lake_store::commit::TableLog;
 
@@ -40,7 +39,7 @@ pub(crate) fn provenance<'a>(
             let partitions = rows[column::KAFKA_PARTITION].as_primitive::<Int32Type>().values();
             let number = |name: &str| rows[name].as_primitive::<Int64Type>().values();
             let (firsts, nexts) = (number(column::OFFSET_FIRST), number(column::OFFSET_NEXT));
-            let duplicates = number(Measure::Duplicates.column());
+            let duplicates = number(Measure::counting(Verdict::Duplicate).column());
             let is_wanted = |row: &usize| starts[*row] == minute.micros() && ads.value(*row) == ad_id;
             for row in (0..rows.num_rows()).filter(is_wanted) {
                 let partition = TopicPartition::new(topics.value(row), partitions[row]);

@@ -20,8 +20,10 @@ use datafusion::prelude::DataFrame;
 use deltalake::kernel::Add;
 use futures::TryStreamExt;
 use futures::future::BoxFuture;
-use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::measure::{Measure, Merge};
+use lake_schemas::minute::Parameters;
 use lake_schemas::table::column;
+use lake_schemas::time::MICROS_PER_MILLI;
 use lake_schemas::{Folder, Table, exact};
 use lake_store::files::Encoder;
 use object_store::ObjectStore;
@@ -32,8 +34,6 @@ use crate::uncommitted::Uncommitted;
 
 /// The name of [`signs`] in a query.
 const SIGNS: &str = "signs";
-
-const MICROS_PER_MILLI: i64 = 1_000;
 
 /// A table of counts, and the store of its files.
 #[derive(Clone, Debug)]
@@ -137,7 +137,10 @@ impl Summing {
         by.insert(2, column::WINDOW_START);
         let sum_of = |measure: Measure| {
             let name = measure.column();
-            sum(cast_to(ident(name), exact::SUM_TYPE)).alias(name)
+            let merged = match measure.merge() {
+                Merge::Sum => sum(cast_to(ident(name), exact::SUM_TYPE)),
+            };
+            merged.alias(name)
         };
         let groups = by.iter().map(|name| ident(*name)).chain([signs().alias(SIGNS)]).collect();
         let sums = rows.aggregate(groups, Measure::ALL.map(sum_of).to_vec())?.sort(ascending(&by))?;
@@ -221,9 +224,7 @@ mod tests {
                 column::CAMPAIGN_ID => new_null_array(field.data_type(), rows.len()),
                 column::PANE | column::TOPIC => Arc::new(StringArray::from(vec!["x"; rows.len()])),
                 column::KAFKA_PARTITION => Arc::new(Int32Array::from(vec![0; rows.len()])),
-                name if name == Measure::CostMicros.column() => {
-                    Arc::new(rows.iter().map(|(_, cost)| Some(*cost)).collect::<Int64Array>())
-                }
+                "cost_micros" => Arc::new(rows.iter().map(|(_, cost)| Some(*cost)).collect::<Int64Array>()),
                 _ => numbers(1),
             }
         });

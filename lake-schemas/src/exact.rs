@@ -10,7 +10,7 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, Schema};
 use arrow::error::ArrowError;
 
-use crate::minute::Measure;
+use crate::measure::{Measure, Merge};
 
 /// The type that measures are added up in: all digits of a number of 128 bits, and whole. It takes 10^19 rows of the
 /// largest number of 64 bits to exceed it.
@@ -18,7 +18,9 @@ pub const SUM_TYPE: DataType = DataType::Decimal128(38, 0);
 
 /// A measure as SQL adds it up, exactly.
 pub fn sum_of(measure: Measure) -> String {
-    format!("sum({})", exact(measure.column()))
+    match measure.merge() {
+        Merge::Sum => format!("sum({})", exact(measure.column())),
+    }
 }
 
 /// An expression of SQL in the type that measures are added up in.
@@ -86,9 +88,9 @@ mod tests {
         let sums = |sums: Vec<i128>| -> ArrayRef { Arc::new(Decimal128Array::from(sums).with_data_type(SUM_TYPE)) };
         let ads: ArrayRef = Arc::new((0..costs.len()).map(|at| Some(format!("ad-{at}"))).collect::<StringArray>());
         let mut columns = vec![("ad_id", ads)];
-        columns.extend(Measure::ALL.map(|measure| match measure {
-            Measure::CostMicros => (measure.column(), sums(costs.to_vec())),
-            _ => (measure.column(), sums(vec![3; costs.len()])),
+        columns.extend(Measure::ALL.map(|measure| match measure.column() {
+            "cost_micros" => (measure.column(), sums(costs.to_vec())),
+            name => (name, sums(vec![3; costs.len()])),
         }));
         RecordBatch::try_from_iter(columns).expect("rows")
     }
@@ -100,11 +102,11 @@ mod tests {
         let sums = [0, 7, -7, largest, largest + 1, 2 * largest, 2 * largest + 1, -largest - 1, 5 * largest - 2];
         let narrow = rows_of_64_bits(&exact_rows(&sums)).expect("rows");
         let ads = narrow["ad_id"].as_string::<i32>();
-        let number = |measure: Measure, row: usize| narrow[measure.column()].as_primitive::<Int64Type>().value(row);
+        let number = |name: &str, row: usize| narrow[name].as_primitive::<Int64Type>().value(row);
         for (at, sum) in sums.into_iter().enumerate() {
             let rows: Vec<_> = (0..narrow.num_rows()).filter(|row| ads.value(*row) == format!("ad-{at}")).collect();
-            let total = |measure: Measure| rows.iter().map(|row| i128::from(number(measure, *row))).sum::<i128>();
-            assert_eq!((total(Measure::CostMicros), total(Measure::Clicks)), (sum, 3), "{sum}");
+            let total = |name: &str| rows.iter().map(|row| i128::from(number(name, *row))).sum::<i128>();
+            assert_eq!((total("cost_micros"), total("clicks")), (sum, 3), "{sum}");
             let needed = usize::try_from(sum.unsigned_abs().div_ceil(largest.unsigned_abs())).expect("few").max(1);
             assert_eq!(rows.len(), needed, "{sum}");
             assert!(rows.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{sum}: {rows:?}");

@@ -7,9 +7,7 @@ use arrow::array::{ArrayRef, Date32Array, Int32Array};
 use chrono::NaiveDate;
 
 use crate::table::{Table, column};
-
-const MILLIS_PER_HOUR: i64 = 3_600_000;
-const HOURS_PER_DAY: i64 = 24;
+use crate::time::{HOURS_PER_DAY, MILLIS_PER_HOUR};
 
 /// A folder of a table, by when its stretch of time begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

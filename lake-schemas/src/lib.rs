@@ -5,8 +5,9 @@
 //! tables are, and how rows come into them, is for the crate `lake-store`.
 //!
 //! Read in this order: [`time`], [`position`] and [`width`] are what everything else is measured in; [`table`] and
-//! [`schema`] say which tables there are and which columns they have, [`minute`] what is counted, [`rejection`] why a
-//! message is no event; [`stand`] is how far a table has come in the log. [`rows`] reads events out of batches,
+//! [`schema`] say which tables there are and which columns they have, [`verdict`] what an event is taken for,
+//! [`measure`] what is counted of it, [`minute`] by what and within which times, [`rejection`] why a message is no
+//! event; [`stand`] is how far a table has come in the log. [`rows`] reads events out of batches,
 //! [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event time, [`history`] is a bounded part of
 //! the log. [`job`] is what the loop drives, [`witness`] a row by which a log is known again.
 
@@ -15,6 +16,7 @@ pub mod exact;
 pub mod folder;
 pub mod history;
 pub mod job;
+pub mod measure;
 pub mod minute;
 pub mod position;
 pub mod rejection;
@@ -23,6 +25,7 @@ pub mod schema;
 pub mod stand;
 pub mod table;
 pub mod time;
+pub mod verdict;
 pub mod width;
 pub mod windows;
 pub mod witness;
@@ -30,10 +33,12 @@ pub mod witness;
 pub use error::Invalid;
 pub use folder::Folder;
 pub use history::History;
+pub use measure::Measure;
 pub use position::{Cut, OffsetRange, TopicPartition};
 pub use rejection::Rejection;
 pub use stand::Stand;
 pub use table::Table;
 pub use time::{EventTime, LogDate, LogTime};
+pub use verdict::Verdict;
 pub use width::Width;
 pub use windows::Windows;

@@ -1,7 +1,6 @@
 //! Minute counts: the parameters that decide them, and the columns that hold them.
 //!
-//! The measures are listed here and nowhere else. Rows always add: what a window holds is the sum of its rows, however
-//! many commits brought them.
+//! Rows always add: what a window holds is the sum of its rows, however many commits brought them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,8 +10,10 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::error::{Invalid, Result};
+use crate::measure::Measure;
 use crate::table::{Definition, Table, column, timestamp};
-use crate::time::shown_duration;
+use crate::time::{MILLIS_PER_HOUR, MILLIS_PER_MINUTE, shown_duration};
+use crate::width::Width;
 
 /// The properties that record what decides the counts.
 const PROPERTY_OUT_OF_ORDERNESS_MS: &str = "clicklake.out_of_orderness_ms";
@@ -23,37 +24,6 @@ const PROPERTY_DIMENSIONS: &str = "clicklake.dimensions";
 /// All properties that record what decides the counts.
 pub const OWN_PROPERTIES: [&str; 4] =
     [PROPERTY_OUT_OF_ORDERNESS_MS, PROPERTY_ALLOWED_LATENESS_MS, PROPERTY_DEDUP_HORIZON_MS, PROPERTY_DIMENSIONS];
-
-/// What is counted of a window, in the order of the columns.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Measure {
-    /// Clicks counted.
-    Clicks,
-    /// What the clicks counted cost.
-    CostMicros,
-    /// Copies of clicks that were counted before.
-    Duplicates,
-    /// Events that came when their window's lateness was over.
-    Late,
-    /// Events that are no clicks.
-    Filtered,
-}
-
-impl Measure {
-    /// All measures, in the order of the columns.
-    pub const ALL: [Self; 5] = [Self::Clicks, Self::CostMicros, Self::Duplicates, Self::Late, Self::Filtered];
-
-    /// The column that holds it.
-    pub fn column(self) -> &'static str {
-        match self {
-            Self::Clicks => "clicks",
-            Self::CostMicros => "cost_micros",
-            Self::Duplicates => "duplicates",
-            Self::Late => "late",
-            Self::Filtered => "filtered",
-        }
-    }
-}
 
 /// A dimension that a lake may count by, beside the ad and its campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -112,8 +82,8 @@ impl Default for Parameters {
     fn default() -> Self {
         Self {
             out_of_orderness_ms: 5_000,
-            allowed_lateness_ms: 15 * 60_000,
-            dedup_horizon_ms: 60 * 60_000,
+            allowed_lateness_ms: 15 * MILLIS_PER_MINUTE,
+            dedup_horizon_ms: MILLIS_PER_HOUR,
             dimensions: Vec::new(),
         }
     }
@@ -188,7 +158,7 @@ impl Parameters {
             Field::new(column::WINDOW_END, timestamp(), false),
         ];
         fields.extend(self.dimension_columns().into_iter().map(dimension));
-        fields.extend(Measure::ALL.map(|measure| Field::new(measure.column(), DataType::Int64, false)));
+        fields.extend(Measure::ALL.map(Measure::field));
         if table.is_minutes() {
             fields.extend([
                 Field::new(column::PANE, DataType::Utf8, false),
@@ -267,8 +237,14 @@ fn names_of(dimensions: &[Dimension]) -> String {
     dimensions.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// The length of a window.
-pub const WINDOW_MS: i64 = 60_000;
+/// The windows that events are counted in: one begins where the one before it ends.
+pub const WINDOW: Width = Width::Minute;
+
+/// The length of a window, in milliseconds.
+pub const WINDOW_MS: i64 = match WINDOW.fixed_ms() {
+    Some(window_ms) => window_ms,
+    None => panic!("windows are of one length"),
+};
 
 /// What may matter at a time spans no more, in milliseconds: 49 days. Times of clicks in memory take 32 bits.
 pub const SPAN_MS_MAX: i64 = u32::MAX as i64;

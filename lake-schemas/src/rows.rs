@@ -7,10 +7,14 @@ use arrow::array::{RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
 use crate::error::{Invalid, Result};
+use crate::measure::{Addition, Amount};
 use crate::minute::Dimension;
 use crate::rejection::COST_MICROS_MAX;
 use crate::table::column;
 use crate::time::{EventTime, LogTime};
+
+/// The type of clicks.
+pub const CLICK: &str = "click";
 
 /// Where the rows of a raw table come from.
 pub struct Positions<'a> {
@@ -79,9 +83,14 @@ impl<'a> Events<'a> {
         EventTime::from_micros(self.event_times.value(row))
     }
 
-    /// Whether the event is a click: its type is absent, or `click`.
+    /// The type of the event; one that says none is a click.
+    pub fn event_type(&self, row: usize) -> &'a str {
+        value(self.event_types, row).unwrap_or(CLICK)
+    }
+
+    /// Whether the event is a click.
     pub fn is_click(&self, row: usize) -> bool {
-        value(self.event_types, row).is_none_or(|event_type| event_type == "click")
+        self.event_type(row) == CLICK
     }
 
     /// The ad.
@@ -107,6 +116,18 @@ impl<'a> Events<'a> {
     /// What the click cost, if the event says so, and says what can be: see [`is_cost`].
     pub fn cost_micros(&self, row: usize) -> Option<i64> {
         self.costs_micros.is_valid(row).then(|| self.costs_micros.value(row)).filter(|cost| is_cost(*cost))
+    }
+
+    /// What an event adds to a measure of its verdict; `None` if its type is not that of the measure.
+    #[inline]
+    pub fn added(&self, row: usize, addition: &Addition) -> Option<i64> {
+        if addition.event_type.is_some_and(|event_type| event_type != self.event_type(row)) {
+            return None;
+        }
+        Some(match addition.amount {
+            Amount::One => 1,
+            Amount::Cost => self.cost_micros(row).unwrap_or(0),
+        })
     }
 }
 
@@ -179,6 +200,20 @@ mod tests {
         });
         let fields: Vec<_> = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect();
         RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns.collect()).expect("a batch")
+    }
+
+    #[test]
+    fn an_event_adds_one_its_cost_or_nothing() {
+        let batch = clicks(&[None, Some(7), Some(-1)]);
+        let events = Events::of(&batch).expect("all columns");
+        let added = |amount, event_type| {
+            let addition = Addition { place: 0, amount, event_type };
+            [0, 1, 2].map(|row| events.added(row, &addition))
+        };
+        assert_eq!(added(Amount::One, None), [Some(1); 3]);
+        assert_eq!(added(Amount::Cost, None), [Some(0), Some(7), Some(0)]);
+        assert_eq!(added(Amount::Cost, Some("click")), [Some(0), Some(7), Some(0)], "they say no type");
+        assert_eq!(added(Amount::One, Some("view")), [None; 3]);
     }
 
     #[test]

@@ -5,12 +5,13 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, new_null_array};
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
-use crate::minute::{Measure, Parameters};
+use crate::measure::Measure;
+use crate::minute::Parameters;
 use crate::table::{Definition, Table, column, timestamp};
 
 impl Table {
@@ -52,8 +53,8 @@ pub fn column_as(rows: &RecordBatch, field: &Field) -> Result<ArrayRef, ArrowErr
     if field.is_nullable() {
         return Ok(new_null_array(field.data_type(), rows.num_rows()));
     }
-    if Measure::ALL.iter().any(|measure| measure.column() == field.name()) {
-        return Ok(Arc::new(Int64Array::from_value(0, rows.num_rows())));
+    if let Some(measure) = Measure::ALL.into_iter().find(|measure| measure.column() == field.name()) {
+        return Ok(measure.zeros(rows.num_rows()));
     }
     Err(ArrowError::SchemaError(format!("no column {}", field.name())))
 }
@@ -118,7 +119,7 @@ mod tests {
     fn a_column_that_a_file_lacks_reads_as_null_and_a_measure_as_nothing() {
         let country = column_as(&rows(), &Field::new("country", DataType::Utf8, true)).expect("it may be null");
         assert_eq!((country.len(), country.null_count()), (2, 2));
-        let late = column_as(&rows(), &Field::new(Measure::Late.column(), DataType::Int64, false)).expect("a measure");
+        let late = column_as(&rows(), &Field::new("late", DataType::Int64, false)).expect("a measure");
         assert_eq!((late.len(), late.null_count()), (2, 0));
         assert_eq!(arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(&late).values(), &[0, 0]);
         column_as(&rows(), &Field::new("topic", DataType::Utf8, false)).expect_err("it must have a value");

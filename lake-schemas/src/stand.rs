@@ -16,11 +16,10 @@ use std::collections::BTreeMap;
 
 use crate::position::{Cut, TopicPartition};
 use crate::table::{Table, Version};
+use crate::time::MICROS_PER_MILLI;
 
 /// Delta's name for what one writer counts by: the key of a `txn`.
 pub type AppId = String;
-
-const MICROS_PER_MILLI: i64 = 1_000;
 
 /// A watermark that no window has an end before, in milliseconds: the earliest time that an event can have.
 const EMITTED_NOTHING_MS: i64 = -253_402_300_799_999;

@@ -8,9 +8,22 @@ use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
-const MICROS_PER_MILLI: i64 = 1_000;
+/// Microseconds of a millisecond.
+pub const MICROS_PER_MILLI: i64 = 1_000;
+
+/// Milliseconds of a minute.
+pub const MILLIS_PER_MINUTE: i64 = 60_000;
+
+/// Milliseconds of an hour.
+pub const MILLIS_PER_HOUR: i64 = 60 * MILLIS_PER_MINUTE;
+
+/// Milliseconds of a day.
+pub const MILLIS_PER_DAY: i64 = HOURS_PER_DAY * MILLIS_PER_HOUR;
+
+/// Hours of a day.
+pub const HOURS_PER_DAY: i64 = 24;
+
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
-const MILLIS_PER_DAY: i64 = 86_400_000;
 
 /// 2000-01-01T00:00:00Z. Nothing that this system bills is older; what says so has a broken clock.
 const EVENT_MILLIS_MIN: i64 = 946_684_800_000;
@@ -41,7 +54,8 @@ pub fn duration(text: &str) -> Option<Duration> {
 
 /// A stretch of time in milliseconds, as flags write it: in the largest unit that it is a whole number of.
 pub fn shown_duration(millis: i64) -> String {
-    const UNITS: [(i64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+    const UNITS: [(i64, &str); 4] =
+        [(MILLIS_PER_DAY, "d"), (MILLIS_PER_HOUR, "h"), (MILLIS_PER_MINUTE, "m"), (1_000, "s")];
     let whole = UNITS.into_iter().find(|(unit, _)| millis != 0 && millis % unit == 0);
     whole.map_or_else(|| format!("{millis}ms"), |(unit, name)| format!("{}{name}", millis / unit))
 }

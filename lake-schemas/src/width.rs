@@ -2,9 +2,7 @@
 
 use chrono::{DateTime, Datelike, Days, Months};
 
-const MILLIS_PER_MINUTE: i64 = 60_000;
-const MILLIS_PER_HOUR: i64 = 3_600_000;
-const MILLIS_PER_DAY: i64 = 86_400_000;
+use crate::time::{MILLIS_PER_DAY, MILLIS_PER_HOUR, MILLIS_PER_MINUTE};
 
 /// A stretch of the calendar. Each but the last is a part of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,6 +18,29 @@ pub enum Width {
 }
 
 impl Width {
+    /// Those that the windows of counts may have.
+    pub const OF_WINDOWS: [Self; 3] = [Self::Minute, Self::Hour, Self::Day];
+
+    /// Its name, as people and SQL write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Minute => "minute",
+            Self::Hour => "hour",
+            Self::Day => "day",
+            Self::Month => "month",
+        }
+    }
+
+    /// The one that windows of counts may have, by its name.
+    pub fn of_windows(word: &str) -> Option<Self> {
+        Self::OF_WINDOWS.into_iter().find(|width| width.word() == word)
+    }
+
+    /// Whether a stretch begins at a time, in milliseconds since 1970.
+    pub fn begins_at(self, time_ms: i64) -> bool {
+        self.start_ms(time_ms) == time_ms
+    }
+
     /// When the stretch begins that a time lies in. Both in milliseconds since 1970.
     pub fn start_ms(self, time_ms: i64) -> i64 {
         match self.fixed_ms() {
@@ -45,7 +66,7 @@ impl Width {
     }
 
     /// How long it is, if all are equally long.
-    fn fixed_ms(self) -> Option<i64> {
+    pub const fn fixed_ms(self) -> Option<i64> {
         match self {
             Self::Minute => Some(MILLIS_PER_MINUTE),
             Self::Hour => Some(MILLIS_PER_HOUR),
@@ -74,5 +95,13 @@ mod tests {
             assert_eq!((width.start_ms(time), width.end_ms(ms(start))), (ms(start), ms(end)), "{width:?}");
         }
         assert_eq!(Width::Month.start_ms(-1), ms("1969-12-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn windows_have_a_width_by_its_name() {
+        assert_eq!(Width::OF_WINDOWS.map(|width| Width::of_windows(width.word())), Width::OF_WINDOWS.map(Some));
+        assert_eq!((Width::of_windows("month"), Width::of_windows("Day")), (None, None));
+        let starts = [0, MILLIS_PER_MINUTE, 7, -MILLIS_PER_DAY].map(|time_ms| Width::Minute.begins_at(time_ms));
+        assert_eq!(starts, [true, true, false, true]);
     }
 }

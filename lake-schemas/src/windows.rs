@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::error::{Invalid, Result};
-use crate::minute::WINDOW_MS;
+use crate::minute::WINDOW;
 use crate::time::EventTime;
 
 /// Windows that are asked for: those that start from the one time on and before the other; of these, perhaps only some.
@@ -20,7 +20,7 @@ impl Windows {
     /// Windows between two times, which must be whole minutes, the second after the first.
     pub fn between(from: Option<EventTime>, to: Option<EventTime>) -> Result<Self> {
         for time in [from, to].into_iter().flatten() {
-            if time.millis().rem_euclid(WINDOW_MS) != 0 {
+            if !WINDOW.begins_at(time.millis()) {
                 return Err(Invalid(format!("{time} is no whole minute; windows start with minutes")));
             }
         }
@@ -39,7 +39,7 @@ impl Windows {
     pub fn these(starts_ms: BTreeSet<i64>) -> Self {
         let at = |millis: i64| EventTime::from_millis(millis);
         let from = starts_ms.first().copied().and_then(at);
-        let to = starts_ms.last().copied().and_then(|last| at(last + WINDOW_MS));
+        let to = starts_ms.last().copied().and_then(|last| at(WINDOW.end_ms(last)));
         Self { from, to, only: Some(Arc::new(starts_ms)) }
     }
 

@@ -5,15 +5,17 @@ use std::fmt;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, TimestampMicrosecondType};
-use lake_schemas::minute::Measure;
+use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::schema::column_as;
 use lake_schemas::table::{Version, column, timestamp};
-use lake_schemas::{EventTime, Table};
+use lake_schemas::{EventTime, Table, Verdict};
 use query::totals::{Answer, Detail, Question, StandsAt, Whom};
 use query::{QueryError, Sees};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, RefBuilder, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// Bytes of a hash that a topic is called by: a lake has some topics, and no two of them are called the same.
 const TOPIC_BYTES: usize = 4;
@@ -92,34 +94,47 @@ pub(super) struct Of {
     complete_until_by_topic: BTreeMap<String, Option<String>>,
 }
 
-/// Counts of a row.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Counts {
-    /// Clicks, each once.
-    clicks: Number,
-    /// Cost of these clicks, in millionths of the currency: 250000 is 0.25.
-    cost_micros: Number,
-    /// Copies of clicks that were counted before; they are not in `clicks`.
-    duplicates: Number,
-    /// Clicks that came after the allowed lateness of their window; they are not in `clicks`.
-    late: Number,
-    /// Events that are no clicks.
-    filtered: Number,
-}
+/// Counts of a row: a number of each measure, in their order.
+#[derive(Debug)]
+pub(super) struct Counts([Number; MEASURES]);
 
 impl Counts {
     /// In the order of measures.
-    pub fn numbers(&self) -> [&Number; Measure::ALL.len()] {
-        [&self.clicks, &self.cost_micros, &self.duplicates, &self.late, &self.filtered]
+    pub fn numbers(&self) -> &[Number; MEASURES] {
+        &self.0
     }
 
     fn none() -> Self {
-        Self::of([0; Measure::ALL.len()])
+        Self::of([0; MEASURES])
     }
 
-    fn of(numbers: [i64; Measure::ALL.len()]) -> Self {
-        let [clicks, cost_micros, duplicates, late, filtered] = numbers.map(Number::from);
-        Self { clicks, cost_micros, duplicates, late, filtered }
+    fn of(numbers: [i64; MEASURES]) -> Self {
+        Self(numbers.map(Number::from))
+    }
+}
+
+impl Serialize for Counts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(Measure::ALL.map(Measure::column).into_iter().zip(&self.0))
+    }
+}
+
+impl PartialSchema for Counts {
+    fn schema() -> RefOr<Schema> {
+        let counts = ObjectBuilder::new().description(Some("Counts of a row."));
+        let counts = Measure::ALL.into_iter().fold(counts, |counts, measure| {
+            let number = RefBuilder::new().ref_location_from_schema_name(Number::name());
+            let name = measure.column();
+            counts.property(name, number.description(Some(measure.about()))).required(name)
+        });
+        counts.into()
+    }
+}
+
+impl ToSchema for Counts {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((Number::name().into_owned(), Number::schema()));
+        Number::schemas(schemas);
     }
 }
 
@@ -318,8 +333,8 @@ pub(super) fn series(answer: &Answer) -> Result<Vec<WindowRow>, QueryError> {
         let starts = typed(rows, column::WINDOW_START, timestamp())?;
         let starts: Vec<_> = starts.as_primitive::<TimestampMicrosecondType>().values().to_vec();
         let starts = starts.into_iter().map(EventTime::from_micros);
-        let row = |(start, numbers): (EventTime, [i64; Measure::ALL.len()])| {
-            let clicks = numbers[Measure::Clicks as usize];
+        let row = |(start, numbers): (EventTime, [i64; MEASURES])| {
+            let clicks = Measure::counting(Verdict::Counted).of(&numbers);
             WindowRow { window_start: written(start), start, clicks, counts: Counts::of(numbers) }
         };
         Ok(starts.zip(numbers(rows)?).map(row).collect())
@@ -350,7 +365,7 @@ fn of_rows<R>(
 }
 
 /// The numbers of rows, each in the order of measures.
-fn numbers(rows: &RecordBatch) -> Result<impl Iterator<Item = [i64; Measure::ALL.len()]> + use<>, QueryError> {
+fn numbers(rows: &RecordBatch) -> Result<impl Iterator<Item = [i64; MEASURES]> + use<>, QueryError> {
     let columns = Measure::ALL.map(|measure| typed(rows, measure.column(), DataType::Int64));
     let columns = columns.into_iter().collect::<Result<Vec<ArrayRef>, _>>()?;
     Ok((0..rows.num_rows()).map(move |row| {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lake_schemas::minute::WINDOW_MS;
+use lake_schemas::minute::WINDOW;
 use lake_schemas::{EventTime, Width, Windows, time};
 use percent_encoding::percent_decode;
 use query::Sees;
@@ -237,10 +237,7 @@ impl<'a> Asked<'a> {
         let bounds = (question.from, question.to);
         let by = match self.take("granularity").as_deref() {
             None => width_for(bounds),
-            Some("minute") => Width::Minute,
-            Some("hour") => Width::Hour,
-            Some("day") => Width::Day,
-            Some(_) => return Err(Problem::bad("granularity is minute, hour or day")),
+            Some(word) => Width::of_windows(word).ok_or_else(|| Problem::bad("granularity is minute, hour or day"))?,
         };
         match windows_of(by, bounds) {
             _ if by == Width::Day => Ok((question, by)),
@@ -349,7 +346,7 @@ fn name(what: &str, name: Cow<'_, str>) -> Result<String, Problem> {
 fn bound(what: &str, text: Option<Cow<'_, str>>) -> Result<Option<EventTime>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let time = time::written(&text).and_then(|time| EventTime::from_millis(time.timestamp_millis()));
-    let time = time.filter(|time| time.millis().rem_euclid(WINDOW_MS) == 0);
+    let time = time.filter(|time| WINDOW.begins_at(time.millis()));
     let expected = || {
         let hint = of_plus(&text);
         format!("{what} is a whole minute such as 2026-03-07T12:00:00Z, or a day such as 2026-03-07{hint}")

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use lake_schemas::minute::Measure;
+use lake_schemas::Measure;
 use lake_schemas::table::Version;
 use query::totals::Question;
 use sha2::{Digest, Sha256};
@@ -157,7 +157,7 @@ fn csv<R: Row>(rows: &[R], named: Option<&str>) -> String {
             text += &row.named().map(quoted).unwrap_or_default();
             text.push(',');
         }
-        text += &row.counts().numbers().map(ToString::to_string).join(",");
+        text += &row.counts().numbers().each_ref().map(ToString::to_string).join(",");
         text += "\r\n";
     }
     text

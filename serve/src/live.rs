@@ -13,11 +13,11 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::answers::WindowRow;
 use super::page::plot::{Bar, PlotError, Series, plot};
-use super::page::{self, ASSETS};
+use super::page::{self, assets};
 
 /// The files of the page. A browser looks each time whether they have changed.
 pub(super) fn router() -> Router {
-    let router = ASSETS.into_iter().fold(Router::new(), |router, asset| {
+    let router = assets().into_iter().fold(Router::new(), |router, asset| {
         router.route(
             asset.path,
             get(move || async move { ([(CONTENT_TYPE, asset.content_type)], asset.body).into_response() }),

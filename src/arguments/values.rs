@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lake_schemas::minute::WINDOW_MS;
+use lake_schemas::minute::WINDOW;
 use lake_schemas::{EventTime, Table, time};
 use query::totals::AsOf;
 use serve::Keys;
@@ -73,7 +73,7 @@ pub fn name(text: &str) -> Result<String, String> {
 
 /// A time at which a window may start.
 pub fn minute(text: &str) -> Result<EventTime, String> {
-    let is_whole = |time: &EventTime| time.millis().rem_euclid(WINDOW_MS) == 0;
+    let is_whole = |time: &EventTime| WINDOW.begins_at(time.millis());
     Some(time(text)?).filter(is_whole).ok_or_else(|| "expected a whole minute: windows start with minutes".to_owned())
 }
 

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use ::backfill::{Changes, Made, Range, Replace, Replaced, Shadow, Work, Writes};
 use arrow::array::{ArrayRef, Date32Array, Decimal128Array, RecordBatch, StringArray};
-use lake_schemas::Table;
-use lake_schemas::minute::Measure;
 use lake_schemas::table::ShadowName;
+use lake_schemas::{Measure, Table, Verdict};
 use lake_store::Lake;
 use query::output;
 use tokio_util::sync::CancellationToken;
@@ -108,7 +107,7 @@ fn days(changes: &Changes) -> anyhow::Result<String> {
     let (mut dates, mut measures, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (date, day) in changes.days.iter().filter(|(_, day)| day.windows_changed > 0) {
         for (at, measure) in Measure::ALL.into_iter().enumerate() {
-            if measure == Measure::Clicks || day.before[at] != day.after[at] {
+            if measure == Measure::counting(Verdict::Counted) || day.before[at] != day.after[at] {
                 dates.push(*date);
                 measures.push(measure.column());
                 before.push(day.before[at]);

@@ -41,18 +41,18 @@ pub async fn run(lake: &str, command: Lag) -> anyhow::Result<()> {
     let (clicks, minutes) = (stands(&clicks), stands(&minutes));
     let complete = minutes.iter().map(|(stand, _)| stand.emitted_ms.map(|millis| millis * 1_000));
     let complete = complete.collect::<TimestampMicrosecondArray>().with_data_type(timestamp());
-    let columns: Vec<(&str, ArrayRef)> = vec![
+    let of_log: [(&str, ArrayRef); 4] = [
         ("topic", Arc::new(StringArray::from_iter_values(ends.keys().map(|partition| &partition.topic)))),
         ("partition", Arc::new(ends.keys().map(|partition| Some(partition.partition)).collect::<Int32Array>())),
         ("log_start", Arc::new(Int64Array::from(firsts.clone()))),
         ("log_end", Arc::new(ends.values().map(|log| Some(log.next)).collect::<Int64Array>())),
-        ("clicks", cut(&clicks)),
-        ("clicks_lag", lag(&clicks)),
-        ("clicks_minute", cut(&minutes)),
-        ("clicks_minute_lag", lag(&minutes)),
-        ("complete_until", Arc::new(complete)),
-        ("retired", Arc::new(retired)),
     ];
+    let of_table = [(Table::Clicks, &clicks), (Table::ClicksMinute, &minutes)];
+    let of_table =
+        of_table.map(|(table, stands)| [(table.to_string(), cut(stands)), (format!("{table}_lag"), lag(stands))]);
+    let of_minutes: [(&str, ArrayRef); 2] = [("complete_until", Arc::new(complete)), ("retired", Arc::new(retired))];
+    let named = |(name, column): (&str, ArrayRef)| (name.to_owned(), column);
+    let columns = of_log.map(named).into_iter().chain(of_table.into_iter().flatten()).chain(of_minutes.map(named));
     let rows = RecordBatch::try_from_iter(columns)?;
     report::show(&[rows], &command.report, &lake, |rows| with_ages(rows, "complete_until", now()))
 }

@@ -1,7 +1,6 @@
 //! `clicklake series`: what an ad or a campaign has got in each minute, hour or day; on a terminal, drawn beside it.
 
-use lake_schemas::Width;
-use lake_schemas::minute::Measure;
+use lake_schemas::{Measure, Verdict, Width};
 use lake_store::Lake;
 use query::totals::{Totals, width_for};
 
@@ -15,7 +14,8 @@ pub async fn run(lake: &str, command: arguments::Series) -> anyhow::Result<()> {
     let question = question(&command.whom, &command.span)?;
     let by = command.by.map_or_else(|| width_for((question.from, question.to)), Into::into);
     let answer = Totals::new(lake.clone())?.series(&question, by).await?;
-    report::show(&answer.rows, &command.report, &lake, |rows| with_bars(rows, Measure::Clicks.column()))?;
+    let drawn = Measure::counting(Verdict::Counted).column();
+    report::show(&answer.rows, &command.report, &lake, |rows| with_bars(rows, drawn))?;
     say_where_it_stands(&question, &answer);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! `clicklake top`: which ads, or campaigns, have got most; on a terminal, drawn beside it.
 
-use lake_schemas::minute::Measure;
+use lake_schemas::{Measure, Verdict};
 use lake_store::Lake;
 use query::totals::{Detail, Question, Totals};
 
@@ -17,7 +17,8 @@ pub async fn run(lake: &str, command: arguments::Top) -> anyhow::Result<()> {
     };
     let question = Question { detail, ..question(&command.whom, &command.span)? };
     let answer = Totals::new(lake.clone())?.top(&question, command.n.get()).await?;
-    report::show(&answer.rows, &command.report, &lake, |rows| with_bars(rows, Measure::Clicks.column()))?;
+    let drawn = Measure::counting(Verdict::Counted).column();
+    report::show(&answer.rows, &command.report, &lake, |rows| with_bars(rows, drawn))?;
     say_where_it_stands(&question, &answer);
     Ok(())
 }

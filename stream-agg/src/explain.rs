@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use arrow::array::RecordBatch;
 use lake_schemas::Invalid;
-use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::minute::Parameters;
 use lake_schemas::rows::{Events, Positions};
-use lake_schemas::{EventTime, LogTime, Stand, TopicPartition, Windows};
+use lake_schemas::{EventTime, LogTime, Stand, TopicPartition, Verdict, Windows};
 
 use crate::minutes::Minutes;
 use crate::window::Window;
@@ -27,7 +27,7 @@ pub struct Explained {
     /// What it cost.
     pub cost_micros: Option<i64>,
     /// What it is taken for.
-    pub taken_for: Measure,
+    pub taken_for: Verdict,
     /// Of a duplicate, the click that was counted, if that was of the same ad.
     pub copy_of: Option<i64>,
 }
@@ -68,7 +68,7 @@ impl Explain {
             let (offset, event_time) = (positions.offsets()[row], view.event_time(row));
             let click_id = view.click_id(row).map(str::to_owned);
             let before = click_id.as_ref().and_then(|id| counted.get(id).copied());
-            if let (Measure::Clicks, Some(id)) = (taken_for, &click_id) {
+            if let (Verdict::Counted, Some(id)) = (taken_for, &click_id) {
                 counted.insert(id.clone(), offset);
             }
             if Window::of(event_time) == *window {
@@ -80,7 +80,7 @@ impl Explain {
                     campaign_id: view.campaign_id(row).map(str::to_owned),
                     cost_micros: view.cost_micros(row),
                     taken_for,
-                    copy_of: before.filter(|_| taken_for == Measure::Duplicates),
+                    copy_of: before.filter(|_| taken_for == Verdict::Duplicate),
                 });
             }
         })
@@ -88,7 +88,7 @@ impl Explain {
 
     /// How many of the events are copies.
     pub fn duplicates(&self) -> i64 {
-        let copies = self.explained.iter().filter(|event| event.taken_for == Measure::Duplicates);
+        let copies = self.explained.iter().filter(|event| event.taken_for == Verdict::Duplicate);
         i64::try_from(copies.count()).expect("it fits in memory")
     }
 

@@ -5,11 +5,14 @@
 //!
 //! ```text
 //!   1. watermark   advances with the event
-//!   2. filter      not a click                                    → filtered
-//!   3. late        its window's lateness is over                  → late
-//!   4. duplicate   its id was counted, not too long ago           → duplicates
-//!   5. count                                                      → clicks, cost_micros
+//!   2. filtered    it is not a click
+//!   3. late        its window's lateness is over
+//!   4. duplicate   its id was counted, not too long ago
+//!   5. counted
 //! ```
+//!
+//! Each but the first is a [`Verdict`]; what an event adds to which [measures](lake_schemas::measure) follows from its
+//! own.
 //!
 //! Nothing here reads a clock. When rows are written is the caller's business; what they sum to is not.
 //!
@@ -22,14 +25,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use arrow::array::RecordBatch;
 use lake_schemas::Invalid;
 use lake_schemas::job::Freeze;
-use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::measure::{MEASURES, additions};
+use lake_schemas::minute::Parameters;
 use lake_schemas::rows::{Events, Positions};
-use lake_schemas::{EventTime, Stand, TopicPartition, Windows};
+use lake_schemas::{EventTime, Stand, TopicPartition, Verdict, Windows};
 
 use crate::dedup::{CountedClicks, Identity};
 use crate::restore::RestorePositions;
 use crate::rows::MinuteRows;
-use crate::sums::{Addition, Key, WindowSums};
+use crate::sums::{Added, Key, WindowSums};
 use crate::watermark::Watermark;
 use crate::window::{Window, hour_of};
 
@@ -110,13 +114,13 @@ impl Minutes {
         &mut self,
         events: &RecordBatch,
         next: i64,
-        mut watch: impl FnMut(usize, Measure),
+        mut watch: impl FnMut(usize, Verdict),
     ) -> Result<(), Invalid> {
         let (positions, view) = (Positions::of(events)?, Events::of(events)?);
         let dimensions: Vec<_> =
             self.parameters.dimensions.iter().map(|one| view.dimension(*one)).collect::<Result<_, _>>()?;
         let identities: Vec<_> = (0..events.num_rows()).map(|row| view.click_id(row).map(Identity::of)).collect();
-        let (mut key, mut largest_ms) = (Key::default(), None);
+        let (mut key, mut amounts, mut largest_ms) = (Key::default(), Vec::with_capacity(MEASURES), None);
         for (row, &offset) in positions.offsets().iter().enumerate() {
             if row % AHEAD == 0 {
                 let ahead = &identities[row..identities.len().min(row + AHEAD)];
@@ -127,22 +131,23 @@ impl Minutes {
             let watermark_ms = self.watermark.advance(time);
             largest_ms = largest_ms.max(Some(time.millis()));
             let window = Window::of(time);
-            let measure = if !view.is_click(row) {
-                Measure::Filtered
+            let verdict = if !view.is_click(row) {
+                Verdict::Filtered
             } else if window.end_ms() + self.parameters.allowed_lateness_ms <= watermark_ms {
-                Measure::Late
+                Verdict::Late
             } else if self.is_copy(identities[row], time, watermark_ms) {
-                Measure::Duplicates
+                Verdict::Duplicate
             } else {
-                Measure::Clicks
+                Verdict::Counted
             };
-            watch(row, measure);
+            watch(row, verdict);
             if !self.is_wanted(offset, window) {
                 continue;
             }
             let values = [Some(view.ad_id(row)), view.campaign_id(row)];
             key.set(values.into_iter().chain(dimensions.iter().map(|column| column.get(row))));
-            let cost_micros = view.cost_micros(row).filter(|_| measure == Measure::Clicks).unwrap_or(0);
+            amounts.clear();
+            amounts.extend(additions(verdict).iter().filter_map(|to| Some((to.place, view.added(row, to)?))));
             let sums = match self.open.entry(window) {
                 Entry::Occupied(open) => open.into_mut(),
                 Entry::Vacant(new) => {
@@ -150,7 +155,7 @@ impl Minutes {
                     new.insert(WindowSums::default())
                 }
             };
-            sums.add(&key, Addition { measure, cost_micros, offset });
+            sums.add(&key, Added { amounts: &amounts, offset });
         }
         if let (Some(&first), Some(largest_ms)) = (positions.offsets().first(), largest_ms) {
             self.restore.see(first, largest_ms);

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, Date32Array, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder, TimestampMicrosecondArray,
 };
-use lake_schemas::minute::{Measure, Pane, Parameters};
+use lake_schemas::measure::MEASURES;
+use lake_schemas::minute::{Pane, Parameters};
 use lake_schemas::table::timestamp;
+use lake_schemas::time::{HOURS_PER_DAY, MICROS_PER_MILLI};
 use lake_schemas::{Table, TopicPartition};
 
 use crate::sums::WindowSums;
 use crate::window::Window;
-
-const HOURS_PER_DAY: i64 = 24;
 
 /// Rows of one partition, as they are written together.
 pub struct MinuteRows<'a> {
@@ -20,7 +20,7 @@ pub struct MinuteRows<'a> {
     parameters: &'a Parameters,
     windows: Vec<Window>,
     dimensions: Vec<StringBuilder>,
-    measures: [Vec<i64>; Measure::ALL.len()],
+    measures: [Vec<i64>; MEASURES],
     panes: Vec<&'static str>,
     offsets_first: Vec<i64>,
     offsets_next: Vec<i64>,
@@ -55,8 +55,8 @@ impl<'a> MinuteRows<'a> {
             for (column, value) in self.dimensions.iter_mut().zip(values) {
                 column.append_option(value);
             }
-            for (column, measure) in self.measures.iter_mut().zip(Measure::ALL) {
-                column.push(row.get(measure));
+            for (column, value) in self.measures.iter_mut().zip(row.measures) {
+                column.push(value);
             }
             self.panes.push(pane.as_str());
             self.offsets_first.push(row.offsets.first);
@@ -68,7 +68,7 @@ impl<'a> MinuteRows<'a> {
     pub fn finish(self) -> RecordBatch {
         let rows = self.windows.len();
         let times = |millis: fn(Window) -> i64| -> ArrayRef {
-            let micros = self.windows.iter().map(|window| millis(*window) * 1_000);
+            let micros = self.windows.iter().map(|window| millis(*window) * MICROS_PER_MILLI);
             Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_data_type(timestamp()))
         };
         let hours = || self.windows.iter().map(|window| window.hour());

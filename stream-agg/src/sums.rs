@@ -8,7 +8,7 @@
 
 use hashbrown::HashTable;
 use lake_schemas::OffsetRange;
-use lake_schemas::minute::Measure;
+use lake_schemas::measure::MEASURES;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// The length that stands for no value.
@@ -34,11 +34,9 @@ impl Key {
 
 /// What one event adds to its window.
 #[derive(Clone, Copy, Debug)]
-pub struct Addition {
-    /// The measure that it adds one to.
-    pub measure: Measure,
-    /// What it adds to [`Measure::CostMicros`].
-    pub cost_micros: i64,
+pub struct Added<'a> {
+    /// What it adds to which measures, by their places in [the list](lake_schemas::Measure::ALL): to each once at most.
+    pub amounts: &'a [(usize, i64)],
     /// Its offset.
     pub offset: i64,
 }
@@ -48,37 +46,31 @@ pub struct Addition {
 pub struct Sums {
     /// Where its dimensions stand.
     key: (usize, usize),
-    /// By measure, in the order of [`Measure::ALL`].
-    measures: [i64; Measure::ALL.len()],
+    /// By measure, in the order of [the list](lake_schemas::Measure::ALL).
+    pub measures: [i64; MEASURES],
     /// From the first to behind the last event that contributed.
     pub offsets: OffsetRange,
 }
 
 impl Sums {
     /// The sums of a single event.
-    fn of(key: (usize, usize), event: Addition) -> Self {
+    fn of(key: (usize, usize), event: Added<'_>) -> Self {
         let offsets = OffsetRange { first: event.offset, next: event.offset + 1 };
-        let mut sums = Self { key, measures: [0; Measure::ALL.len()], offsets };
+        let mut sums = Self { key, measures: [0; MEASURES], offsets };
         assert!(sums.add(event), "one event fits");
         sums
     }
 
     /// Adds an event. If a sum would be more than 64 bits hold, nothing is added, and the answer is `false`.
     #[must_use]
-    fn add(&mut self, Addition { measure, cost_micros, offset }: Addition) -> bool {
-        let count = self.get(measure).checked_add(1);
-        let cost = self.get(Measure::CostMicros).checked_add(cost_micros);
-        let (Some(count), Some(cost)) = (count, cost) else { return false };
-        self.measures[measure as usize] = count;
-        self.measures[Measure::CostMicros as usize] = cost;
+    fn add(&mut self, Added { amounts, offset }: Added<'_>) -> bool {
+        if !amounts.iter().all(|&(place, amount)| self.measures[place].checked_add(amount).is_some()) {
+            return false;
+        }
+        amounts.iter().for_each(|&(place, amount)| self.measures[place] += amount);
         self.offsets.first = self.offsets.first.min(offset);
         self.offsets.next = self.offsets.next.max(offset + 1);
         true
-    }
-
-    /// A measure.
-    pub fn get(&self, measure: Measure) -> i64 {
-        self.measures[measure as usize]
     }
 }
 
@@ -92,7 +84,7 @@ pub struct WindowSums {
 
 impl WindowSums {
     /// Adds an event to the row of a key: to the last one, if there are several.
-    pub fn add(&mut self, key: &Key, event: Addition) {
+    pub fn add(&mut self, key: &Key, event: Added<'_>) {
         let Self { keys, rows, index } = self;
         let next = u32::try_from(rows.len()).expect("a window has fewer rows than memory has bytes");
         let hash = xxh3_64(&key.bytes);
@@ -151,6 +143,11 @@ mod tests {
 
     use super::*;
 
+    /// What a click adds: one, and what it costs, to two measures.
+    fn click(cost_micros: i64) -> [(usize, i64); 2] {
+        [(0, 1), (1, cost_micros)]
+    }
+
     /// The next of some numbers that are the same in each run.
     fn next(state: &mut u64) -> u64 {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -170,7 +167,7 @@ mod tests {
                 let cost = (next(&mut state) << 16).cast_signed().unsigned_abs() >> (next(&mut state) % 40);
                 let cost_micros = i64::try_from(cost).unwrap_or(i64::MAX);
                 key.set([Some(ad.as_str()), None].into_iter());
-                sums.add(&key, Addition { measure: Measure::Clicks, cost_micros, offset });
+                sums.add(&key, Added { amounts: &click(cost_micros), offset });
                 let (cost, clicks) = expected.entry(ad).or_default();
                 (*cost, *clicks) = (*cost + i128::from(cost_micros), *clicks + 1);
             }
@@ -179,11 +176,11 @@ mod tests {
             for (values, row) in sums.rows() {
                 let ad = values.flatten().collect::<String>();
                 let (cost, clicks) = found.entry(ad.clone()).or_default();
-                *cost += i128::from(row.get(Measure::CostMicros));
-                *clicks += row.get(Measure::Clicks);
+                *cost += i128::from(row.measures[1]);
+                *clicks += row.measures[0];
                 if let Some(before) = last.insert(ad, row) {
                     assert!(before.offsets.next <= row.offsets.first, "seed {seed}: an event is in two rows");
-                    let both = before.get(Measure::CostMicros).checked_add(row.get(Measure::CostMicros));
+                    let both = before.measures[1].checked_add(row.measures[1]);
                     assert_eq!(both, None, "seed {seed}: two rows, where one would do");
                 }
             }
@@ -196,9 +193,9 @@ mod tests {
         let (mut sums, mut key) = (WindowSums::default(), Key::default());
         for (offset, ad, cost_micros) in [(0, "a", i64::MAX), (1, "b", 7), (2, "a", i64::MAX), (3, "b", 8)] {
             key.set([Some(ad)].into_iter());
-            sums.add(&key, Addition { measure: Measure::Clicks, cost_micros, offset });
+            sums.add(&key, Added { amounts: &click(cost_micros), offset });
         }
-        let row = |row: &Sums| (row.get(Measure::Clicks), row.get(Measure::CostMicros), row.offsets.first);
+        let row = |row: &Sums| (row.measures[0], row.measures[1], row.offsets.first);
         let rows: Vec<_> = sums.rows().map(|(_, sums)| row(sums)).collect();
         assert_eq!(rows, [(1, i64::MAX, 0), (2, 15, 1), (1, i64::MAX, 2)]);
     }

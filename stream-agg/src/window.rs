@@ -2,8 +2,7 @@
 
 use lake_schemas::EventTime;
 use lake_schemas::minute::WINDOW_MS;
-
-const MILLIS_PER_HOUR: i64 = 3_600_000;
+use lake_schemas::time::MILLIS_PER_HOUR;
 
 /// A minute of event time, from its start up to, but without, its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,7 +13,7 @@ use arrow::array::{Int32Array, Int64Array, RecordBatch, StringArray, TimestampMi
 use async_trait::async_trait;
 use deltalake::kernel::Add;
 use futures::stream::BoxStream;
-use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::minute::Parameters;
 use lake_schemas::stand::source_version;
 use lake_schemas::table::{column, timestamp};
 use lake_schemas::{Folder, Table, Width};
@@ -225,9 +225,9 @@ fn value(measure: &str, ad: i64, start: i64) -> i64 {
     let mixed = (ad * 1_000_003 + start / 60_000).wrapping_mul(6_364_136_223_846_793_005).rotate_right(29);
     let clicks = mixed.rem_euclid(400);
     match measure {
-        _ if measure == Measure::Clicks.column() => clicks,
-        _ if measure == Measure::CostMicros.column() => clicks * 120_000 + mixed.rem_euclid(99_991),
-        _ if measure == Measure::Duplicates.column() => clicks / 50,
+        "clicks" => clicks,
+        "cost_micros" => clicks * 120_000 + mixed.rem_euclid(99_991),
+        "duplicates" => clicks / 50,
         _ => clicks / 200,
     }
 }

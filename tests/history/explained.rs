@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use lake_schemas::EventTime;
-use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::minute::Parameters;
+use lake_schemas::{EventTime, Verdict};
 use lake_store::Lake;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value;
@@ -34,12 +34,12 @@ fn holds(file: &Path, offset: i64) -> bool {
 }
 
 /// The word that a reason has.
-fn word(measure: Measure) -> &'static str {
-    match measure {
-        Measure::Duplicates => "copy",
-        Measure::Late => "ended",
-        Measure::Filtered => "no click",
-        Measure::Clicks | Measure::CostMicros => "not yet",
+fn word(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Duplicate => "copy",
+        Verdict::Late => "ended",
+        Verdict::Filtered => "no click",
+        Verdict::Counted => "not yet",
     }
 }
 
@@ -55,12 +55,12 @@ fn each_event_is_shown(seed: u64, seen: usize) {
         Computation::Minutes(parameters.clone()).read_all(&lake, &earlier).await.expect("aggregate ends");
         Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
     });
-    let mut expected: BTreeMap<(String, i64), BTreeMap<(i32, i64), Measure>> = BTreeMap::new();
+    let mut expected: BTreeMap<(String, i64), BTreeMap<(i32, i64), Verdict>> = BTreeMap::new();
     for (partition, messages) in (0..).zip(&log.partitions) {
         let events: Vec<Event> = events_of(messages);
         for (event, taken) in events.iter().zip(taken(events.iter(), &parameters)) {
             let of = expected.entry((event.ad.clone(), taken.window_ms())).or_default();
-            of.insert((partition, event.offset), taken.measure());
+            of.insert((partition, event.offset), taken.verdict());
         }
     }
     let drained: Vec<_> = (0..).take(2).map(|partition| earlier.end(partition).unwrap_or(0)).collect();
@@ -68,11 +68,11 @@ fn each_event_is_shown(seed: u64, seen: usize) {
         let found = explained(&path, &ad, minute_ms);
         let positions: Vec<_> = found.iter().map(position).collect();
         assert_eq!(positions, events.keys().copied().collect::<Vec<_>>(), "seed {seed}: {ad} at {minute_ms}");
-        for (line, ((partition, offset), measure)) in found.iter().zip(events) {
-            let counts = measure == Measure::Clicks && offset < drained[partition as usize];
-            assert_eq!(line["counted"], Value::Bool(counts), "seed {seed}: {line}, {measure:?}");
+        for (line, ((partition, offset), verdict)) in found.iter().zip(events) {
+            let counts = verdict == Verdict::Counted && offset < drained[partition as usize];
+            assert_eq!(line["counted"], Value::Bool(counts), "seed {seed}: {line}, {verdict:?}");
             let reason = line["reason"].as_str();
-            assert_eq!(reason.is_some_and(|reason| reason.contains(word(measure))), !counts, "seed {seed}: {line}");
+            assert_eq!(reason.is_some_and(|reason| reason.contains(word(verdict))), !counts, "seed {seed}: {line}");
             let file = line["file"].as_str().expect("a file");
             assert!(holds(&Path::new(&path).join("clicks").join(file), offset), "seed {seed}: {line}");
         }

@@ -19,7 +19,8 @@ pub use simulated::{
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use lake_schemas::job::Freeze;
-use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::measure::{MEASURES, Measure};
+use lake_schemas::minute::Parameters;
 use lake_schemas::{Stand, TopicPartition};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -69,7 +70,7 @@ pub fn weigh_rows(counts: &mut Counts, rows: &RecordBatch, times: i64) {
         for (sum, measure) in sums.iter_mut().zip(Measure::ALL) {
             *sum += times * rows[measure.column()].as_primitive::<Int64Type>().value(row);
         }
-        if *sums == [0; Measure::ALL.len()] {
+        if *sums == [0; MEASURES] {
             counts.remove(&key);
         }
     }

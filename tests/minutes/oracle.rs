@@ -2,22 +2,23 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use lake_schemas::Stand;
-use lake_schemas::minute::{Dimension, Measure, Parameters};
+use lake_schemas::measure::{MEASURES, Measure};
+use lake_schemas::minute::{Dimension, Parameters};
+use lake_schemas::{Stand, Verdict};
 
 use super::log::Event;
 
 const MINUTE_MS: i64 = 60_000;
 
 /// The sums of a window and its dimensions, by measure.
-pub type Counts = BTreeMap<(i64, Vec<Option<String>>), [i64; Measure::ALL.len()]>;
+pub type Counts = BTreeMap<(i64, Vec<Option<String>>), [i64; MEASURES]>;
 
 /// What an event is taken for.
 pub struct Taken {
     offset: i64,
     window_ms: i64,
     dimensions: Vec<Option<String>>,
-    measure: Measure,
+    verdict: Verdict,
     cost_micros: i64,
 }
 
@@ -32,23 +33,23 @@ pub fn taken<'a>(events: impl Iterator<Item = &'a Event>, parameters: &Parameter
         let window_ms = event.time_ms - event.time_ms.rem_euclid(MINUTE_MS);
         let memory_ms = parameters.allowed_lateness_ms + MINUTE_MS + parameters.dedup_horizon_ms;
         let is_copy = |id: &str| counted.get(id).is_some_and(|time_ms| *time_ms >= watermark_ms - memory_ms);
-        let measure = if !event.is_click {
-            Measure::Filtered
+        let verdict = if !event.is_click {
+            Verdict::Filtered
         } else if window_ms + MINUTE_MS + parameters.allowed_lateness_ms <= watermark_ms {
-            Measure::Late
+            Verdict::Late
         } else if event.id.as_deref().is_some_and(is_copy) {
-            Measure::Duplicates
+            Verdict::Duplicate
         } else {
             if let Some(id) = &event.id {
                 counted.insert(id, event.time_ms);
             }
-            Measure::Clicks
+            Verdict::Counted
         };
         all.push(Taken {
             offset: event.offset,
             window_ms,
             dimensions: dimensions(event, parameters),
-            measure,
+            verdict,
             cost_micros: event.cost_micros.unwrap_or(0),
         });
     }
@@ -62,8 +63,8 @@ impl Taken {
     }
 
     /// What it is taken for.
-    pub fn measure(&self) -> Measure {
-        self.measure
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
     }
 
     /// When its window starts.
@@ -91,12 +92,23 @@ fn sum<'a>(taken: impl Iterator<Item = &'a Taken>) -> Counts {
     let mut counts = Counts::new();
     for one in taken {
         let sums = counts.entry((one.window_ms, one.dimensions.clone())).or_default();
-        sums[one.measure as usize] += 1;
-        if one.measure == Measure::Clicks {
-            sums[Measure::CostMicros as usize] += one.cost_micros;
+        for (sum, measure) in sums.iter_mut().zip(Measure::ALL) {
+            *sum += adds(one, measure.column());
         }
     }
     counts
+}
+
+/// What an event adds to a measure, by its name.
+fn adds(one: &Taken, measure: &str) -> i64 {
+    match (one.verdict, measure) {
+        (Verdict::Counted, "clicks") => 1,
+        (Verdict::Counted, "cost_micros") => one.cost_micros,
+        (Verdict::Duplicate, "duplicates") => 1,
+        (Verdict::Late, "late") => 1,
+        (Verdict::Filtered, "filtered") => 1,
+        _ => 0,
+    }
 }
 
 fn dimensions(event: &Event, parameters: &Parameters) -> Vec<Option<String>> {

@@ -20,7 +20,8 @@ use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::util::display::array_value_to_string;
 use ingest::decode::{BatchBuilder, Message};
 use lake_schemas::job::Freeze;
-use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::measure::{MEASURES, Measure};
+use lake_schemas::minute::Parameters;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{LogTime, TopicPartition};
 use serde_json::{Map, Value, json};
@@ -144,7 +145,7 @@ impl World {
     }
 
     fn total(&self) -> String {
-        let mut totals: BTreeMap<_, [i64; Measure::ALL.len()]> = BTreeMap::new();
+        let mut totals: BTreeMap<_, [i64; MEASURES]> = BTreeMap::new();
         for ((start_ms, dimensions), sums) in self.partitions.values().flat_map(|partition| &partition.table.counts) {
             let total = totals.entry((*start_ms, dimensions.clone())).or_default();
             total.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
@@ -153,7 +154,7 @@ impl World {
         for ((start_ms, dimensions), sums) in totals {
             let names = self.parameters.dimension_columns();
             let values = names.iter().zip(&dimensions).filter_map(|(name, value)| Some((*name, value.clone()?)));
-            let line = line(start_ms, values, Measure::ALL.map(|measure| sums[measure as usize]));
+            let line = line(start_ms, values, sums);
             writeln!(printed, "{line}").expect("a string takes it");
         }
         printed
@@ -190,11 +191,7 @@ fn text_of(rows: &RecordBatch, row: usize, partition: i32) -> String {
     format!("{line} {pane} partition={partition} offsets={}..{}", number("offset_first"), number("offset_next"))
 }
 
-fn line<'a>(
-    start_ms: i64,
-    dimensions: impl Iterator<Item = (&'a str, String)>,
-    measures: [i64; Measure::ALL.len()],
-) -> String {
+fn line<'a>(start_ms: i64, dimensions: impl Iterator<Item = (&'a str, String)>, measures: [i64; MEASURES]) -> String {
     let minutes = (start_ms - NOON_MS + 12 * HOUR_MS).div_euclid(60_000);
     let mut line = format!("{:02}:{:02}", minutes.div_euclid(60), minutes.rem_euclid(60));
     for (name, value) in dimensions {

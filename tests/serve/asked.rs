@@ -5,7 +5,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::{DateTime, SecondsFormat};
-use lake_schemas::minute::Measure;
+use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::table::Version;
 use lake_store::Lake;
 use rand::Rng;
@@ -26,7 +26,7 @@ pub const START_MS: i64 = 1_774_828_800_000;
 const DAYS: i64 = 5;
 
 /// A row: what it is of, and its counts.
-pub type Row = (Option<String>, [i64; Measure::ALL.len()]);
+pub type Row = (Option<String>, [i64; MEASURES]);
 
 /// Whose clicks.
 #[derive(Clone, Debug)]
@@ -160,7 +160,7 @@ impl Asked {
         let rows = answer["rows"].as_array().unwrap_or_else(|| panic!("no rows: {answer}"));
         let row = |row: &Value| {
             let name = row.get(named).unwrap_or_else(|| panic!("no {named}: {row}"));
-            assert_eq!(row.as_object().map(|row| row.len()), Some(1 + Measure::ALL.len()), "{row}");
+            assert_eq!(row.as_object().map(|row| row.len()), Some(1 + MEASURES), "{row}");
             let measure = |measure: Measure| row[measure.column()].as_i64().expect("a number");
             (name.as_str().map(str::to_owned), Measure::ALL.map(measure))
         };

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use lake_schemas::minute::Measure;
+use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::table::column;
 use lake_schemas::{EventTime, Table, Width};
 use lake_store::Lake;
@@ -26,7 +26,7 @@ pub const WIDTHS: [Option<Width>; 4] = [None, Some(Width::Minute), Some(Width::H
 pub static ANSWERS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 
 /// The sums of an answer, by window, if it has windows, and dimensions.
-pub type Sums = BTreeMap<(Option<i64>, Vec<Option<String>>), [i64; Measure::ALL.len()]>;
+pub type Sums = BTreeMap<(Option<i64>, Vec<Option<String>>), [i64; MEASURES]>;
 
 /// What is asked, and by which windows.
 pub type Asked = (Question, Option<Width>);

@@ -14,9 +14,8 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, col,
 };
-use lake_schemas::EventTime;
-use lake_schemas::minute::Measure;
 use lake_schemas::table::column;
+use lake_schemas::{EventTime, Measure};
 
 use super::question::Whom;
 use crate::error::Overflow;
@@ -34,23 +33,18 @@ struct Fits {
 }
 
 /// The column that holds the least of what is in a sum of a measure, beside that sum.
-pub(crate) fn least_of(measure: Measure) -> &'static str {
-    match measure {
-        Measure::Clicks => "least_clicks",
-        Measure::CostMicros => "least_cost_micros",
-        Measure::Duplicates => "least_duplicates",
-        Measure::Late => "least_late",
-        Measure::Filtered => "least_filtered",
-    }
+pub(crate) fn least_of(measure: Measure) -> String {
+    format!("least_{}", measure.column())
 }
 
 /// The column of a measure whose exact sums stand under its name, and beside them the least of what is in each, in rows
 /// of these columns.
 pub(crate) fn fitting(measure: Measure, whom: &Whom, of: &[&'static str]) -> Expr {
-    let names: Vec<_> = [measure.column(), least_of(measure)].into_iter().chain(of.iter().copied()).collect();
-    let signature = Signature::any(names.len(), Volatility::Immutable);
+    let sums = [col(measure.column()), col(least_of(measure))];
+    let all: Vec<_> = sums.into_iter().chain(of.iter().map(|name| col(*name))).collect();
+    let signature = Signature::any(all.len(), Volatility::Immutable);
     let fits = ScalarUDF::from(Fits { signature, measure, whom: whom.clone(), of: of.to_vec() });
-    fits.call(names.into_iter().map(col).collect())
+    fits.call(all)
 }
 
 /// A sum of a measure as a number of 64 bits, if it can be one. `least` is the least of the rows that are in it.
@@ -69,7 +63,7 @@ pub(crate) fn number(measure: Measure, sum: i128, least: i64, whose: impl FnOnce
 /// Whether any of these sums has a row below zero in it.
 pub(crate) fn have_rows_below_zero(sums: &RecordBatch) -> bool {
     let is_below_zero = |least: &ArrayRef| least.as_primitive::<Int64Type>().iter().flatten().any(|least| least < 0);
-    Measure::ALL.into_iter().filter_map(|measure| sums.column_by_name(least_of(measure))).any(is_below_zero)
+    Measure::ALL.into_iter().filter_map(|measure| sums.column_by_name(&least_of(measure))).any(is_below_zero)
 }
 
 /// Whose counts are asked for, as an error names them.
@@ -130,8 +124,9 @@ mod tests {
 
     #[test]
     fn a_sum_is_a_number_if_it_fits_and_no_row_in_it_is_below_zero() {
+        let cost = Measure::ALL.into_iter().find(|measure| measure.column() == "cost_micros").expect("a measure");
         let said = |sum, least| {
-            let number = number(Measure::CostMicros, sum, least, || "ad a".to_owned());
+            let number = number(cost, sum, least, || "ad a".to_owned());
             number.map_err(|overflow| overflow.to_string())
         };
         let largest = i128::from(i64::MAX);

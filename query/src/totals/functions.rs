@@ -26,9 +26,6 @@ use crate::sql::seen_by;
 /// What a time may be given as.
 const EXPECTED_TIME: &str = "a time such as '2026-03-07T12:00:00Z', a day such as '2026-03-07', or null";
 
-/// What the width of windows may be given as.
-const WIDTHS: [(&str, Width); 3] = [("minute", Width::Minute), ("hour", Width::Hour), ("day", Width::Day)];
-
 /// Which of the functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Function {
@@ -116,9 +113,8 @@ impl TableFunctionImpl for TotalsFunction {
 /// The width that an argument names.
 fn width_of(argument: &Expr) -> std::result::Result<Width, String> {
     let name = literal(argument).and_then(ScalarValue::try_as_str).flatten();
-    let found = WIDTHS.into_iter().find(|(width, _)| Some(*width) == name);
-    let (_, width) = found.ok_or_else(|| format!("{} is no width; give 'minute', 'hour' or 'day'", shown(argument)))?;
-    Ok(width)
+    let width = name.and_then(Width::of_windows);
+    width.ok_or_else(|| format!("{} is no width; give 'minute', 'hour' or 'day'", shown(argument)))
 }
 
 /// The time that an argument says; `None`: the end is open.

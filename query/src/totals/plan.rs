@@ -12,16 +12,15 @@ use datafusion::error::Result;
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions_aggregate::expr_fn::{min, sum};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
-use lake_schemas::Width;
 use lake_schemas::exact::SUM_TYPE;
-use lake_schemas::minute::Measure;
+use lake_schemas::measure::{Measure, Merge};
 use lake_schemas::table::{column, timestamp};
+use lake_schemas::time::MICROS_PER_MILLI;
+use lake_schemas::{Verdict, Width};
 
 use super::fits::{fitting, least_of};
 use super::question::{Detail, Page, Whom};
 use crate::sees::Sees;
-
-const MICROS_PER_MILLI: i64 = 1_000;
 
 /// What is added up, and how.
 pub(crate) struct Adding<'a> {
@@ -57,8 +56,9 @@ impl Adding<'_> {
     /// The plan, of a page of the rows that have most clicks, the largest first: rows without any are not among them.
     /// What is not among them may be of any size.
     pub fn up_to(&self, page: Page, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
-        let has_clicks = col(Measure::Clicks.column()).not_eq(cast(lit(0_i64), SUM_TYPE));
-        let clicks = col(Measure::Clicks.column()).sort(false, false);
+        let clicks = col(Measure::counting(Verdict::Counted).column());
+        let has_clicks = clicks.clone().not_eq(cast(lit(0_i64), SUM_TYPE));
+        let clicks = clicks.sort(false, false);
         let names = self.kept().iter().map(|name| col(*name).sort(true, true));
         let order = std::iter::once(clicks).chain(names);
         self.fitting(self.exactly(counts)?.filter(has_clicks)?.sort(order)?.limit(page.skip, Some(page.most))?)
@@ -80,7 +80,9 @@ impl Adding<'_> {
         let window = self.by.map(window_of);
         let dimensions = self.kept().iter().map(|name| col(*name));
         let by: Vec<_> = window.into_iter().chain(dimensions).collect();
-        let exact = |measure: Measure| sum(cast(col(measure.column()), SUM_TYPE)).alias(measure.column());
+        let exact = |measure: Measure| match measure.merge() {
+            Merge::Sum => sum(cast(col(measure.column()), SUM_TYPE)).alias(measure.column()),
+        };
         let least = |measure: Measure| min(col(measure.column())).alias(least_of(measure));
         plan.aggregate(by, Measure::ALL.map(exact).into_iter().chain(Measure::ALL.map(least)))
     }

@@ -23,6 +23,7 @@ use datafusion::physical_plan::filter::FilterExecBuilder;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::scalar::ScalarValue;
 use lake_schemas::table::column;
+use lake_schemas::time::MICROS_PER_MILLI;
 use lake_store::Lake;
 use object_store::ObjectStore;
 
@@ -33,8 +34,6 @@ use super::stretches::Stretches;
 
 /// Scans that run at once for each processor: reading some pages of a file is mostly waiting for them.
 const SCANS_PER_PROCESSOR: usize = 8;
-
-const MICROS_PER_MILLI: i64 = 1_000;
 
 /// Where the files of the lake are, in a session.
 pub(crate) fn store_url() -> ObjectStoreUrl {

@@ -17,9 +17,9 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
-use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::minute::Parameters;
 use lake_schemas::table::column;
-use lake_schemas::{Table, Width};
+use lake_schemas::{Measure, Table, Width};
 use lake_store::LakeError;
 
 use super::current::From;

@@ -3,16 +3,15 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lake_schemas::minute::WINDOW_MS;
+use lake_schemas::minute::{WINDOW, WINDOW_MS};
+use lake_schemas::time::{MILLIS_PER_DAY, MILLIS_PER_HOUR};
 use lake_schemas::{EventTime, Width};
-
-const MILLIS_PER_HOUR: i64 = 3_600_000;
 
 /// Longer spans are shown by hour.
 const BY_MINUTE_MAX_MS: i64 = 3 * MILLIS_PER_HOUR;
 
 /// Longer spans are shown by day.
-const BY_HOUR_MAX_MS: i64 = 7 * 24 * MILLIS_PER_HOUR;
+const BY_HOUR_MAX_MS: i64 = 7 * MILLIS_PER_DAY;
 
 /// Two bounds: no window that starts before the first, none that starts at the second or later.
 pub type Bounds = (Option<EventTime>, Option<EventTime>);
@@ -21,7 +20,7 @@ pub type Bounds = (Option<EventTime>, Option<EventTime>);
 pub fn last(duration: Duration, now: DateTime<Utc>) -> Bounds {
     let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     let minutes = millis.saturating_add(WINDOW_MS - 1) / WINDOW_MS;
-    let to_ms = (now.timestamp_millis().div_euclid(WINDOW_MS) + 1) * WINDOW_MS;
+    let to_ms = WINDOW.end_ms(WINDOW.start_ms(now.timestamp_millis()));
     let from_ms = to_ms.saturating_sub(minutes.saturating_mul(WINDOW_MS));
     // What began before all time has no beginning.
     (EventTime::from_millis(from_ms), EventTime::from_millis(to_ms))

@@ -23,7 +23,7 @@ use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::scalar::ScalarValue;
 use lake_schemas::Width;
 use lake_schemas::exact::rows_of_64_bits;
-use lake_schemas::minute::Measure;
+use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::table::column;
 use tokio::time::Instant;
 
@@ -96,7 +96,7 @@ async fn summed(
     if rows.iter().any(fits::have_rows_below_zero) {
         return Ok(None);
     }
-    let shown: Vec<_> = (0..dimensions.len() + Measure::ALL.len()).collect();
+    let shown: Vec<_> = (0..dimensions.len() + MEASURES).collect();
     let rows = rows.iter().map(|rows| rows_of_64_bits(&rows.project(&shown)?));
     let rows = rows.collect::<std::result::Result<Vec<_>, _>>()?;
     Ok(Some(concat_batches(&rows[0].schema(), &rows)?))
@@ -110,7 +110,7 @@ pub(crate) fn sum_of(
     files: &[Arc<File>],
 ) -> std::result::Result<Option<RecordBatch>, QueryError> {
     let Some(all) = files.iter().map(|file| file.sums()).collect::<Option<Vec<_>>>() else { return Ok(None) };
-    let mut total = [0_i128; Measure::ALL.len()];
+    let mut total = [0_i128; MEASURES];
     for sums in all {
         let column = |name| sums.schema_ref().index_of(name).map(|at| sums.column(at));
         let campaigns = column(column::CAMPAIGN_ID)?.as_string::<i32>();

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
-use lake_schemas::EventTime;
 use lake_schemas::exact::exact;
-use lake_schemas::minute::{Measure, WINDOW_MS};
+use lake_schemas::measure::{MEASURES, Measure};
+use lake_schemas::minute::WINDOW_MS;
+use lake_schemas::{EventTime, Verdict};
 
 use super::partition::{Key, Sums, keys_of, sums_of};
 use crate::error::QueryError;
@@ -59,7 +60,7 @@ impl Compared {
         while let Some(batch) = rows.next().await {
             let batch = batch?;
             let found = sums_of(&batch.columns()[measures..])?;
-            let recounted = sums_of(&batch.columns()[measures + Measure::ALL.len()..])?;
+            let recounted = sums_of(&batch.columns()[measures + MEASURES..])?;
             for ((key, found), recounted) in keys_of(&batch, dimensions).into_iter().zip(found).zip(recounted) {
                 if is_asked_for(key.window) {
                     self.compare(key, found, recounted);
@@ -72,7 +73,7 @@ impl Compared {
     fn compare(&mut self, key: Key, found: Sums, recounted: Sums) {
         if recounted != Sums::default() {
             self.windows.insert(key.window);
-            self.clicks += recounted[Measure::Clicks as usize];
+            self.clicks += Measure::counting(Verdict::Counted).of(&recounted);
         }
         if found == recounted {
             return;
@@ -88,7 +89,7 @@ impl Compared {
 /// Rows of one side.
 pub(super) struct Side {
     /// The expression of the window that they are of.
-    pub window: &'static str,
+    pub window: String,
     /// What stands behind FROM.
     pub rows: String,
 }
@@ -148,10 +149,11 @@ mod tests {
     #[test]
     fn of_what_differs_the_first_is_kept_and_all_is_counted() {
         let (mut compared, many) = (Compared::default(), KEPT_MAX as i64 + 5);
+        let click = Measure::ALL.map(|measure| i128::from(measure == Measure::counting(Verdict::Counted)));
         for minute in (0..many).rev() {
-            compared.compare(key(minute), [0; 5], [1, 0, 0, 0, 0]);
+            compared.compare(key(minute), Sums::default(), click);
         }
-        compared.compare(key(many), [1; 5], [1; 5]);
+        compared.compare(key(many), [1; MEASURES], [1; MEASURES]);
         assert_eq!((compared.differing, compared.clicks), (KEPT_MAX + 5, i128::from(many) + 1));
         assert_eq!(compared.windows.len(), KEPT_MAX + 6);
         let first = compared.first();

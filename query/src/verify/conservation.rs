@@ -12,9 +12,9 @@ use arrow::datatypes::Decimal128Type;
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 use lake_schemas::exact::{SUM_TYPE, sum_of};
-use lake_schemas::minute::Measure;
+use lake_schemas::minute::WINDOW;
 use lake_schemas::table::Version;
-use lake_schemas::{History, Table, TopicPartition};
+use lake_schemas::{History, Measure, Table, TopicPartition, Verdict};
 use lake_store::commit::TableView;
 use lake_store::{Lake, LakeError};
 
@@ -41,7 +41,7 @@ pub struct Conservation {
 pub struct Law {
     pub(super) table: Table,
     pub(super) version: Version,
-    pub(super) says: &'static str,
+    pub(super) says: String,
     pub(super) of: i128,
     pub(super) broken: Vec<Broken>,
 }
@@ -83,19 +83,20 @@ pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, R
 }
 
 async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Result<Law, QueryError> {
-    let says = "messages read are rows of clicks and clicks_rejected";
+    let says = "messages read are rows of clicks and clicks_rejected".to_owned();
     let mut law = Law { table: Table::Clicks, version: clicks.version(), says, of: 0, broken: Vec::new() };
     let has_rejected = context.table_exist(Table::ClicksRejected.name())?;
     let stands = clicks.stands();
     for (partition, stand) in stands.clone() {
         let (is_this, cut) = (is_of(&partition), stand.cut.unwrap_or(0));
         let below = |table: &str| format!("select kafka_offset from {table} where {is_this} and kafka_offset < {cut}");
-        let rejected = if has_rejected { format!(" union all {}", below("clicks_rejected")) } else { String::new() };
+        let rejected =
+            if has_rejected { format!(" union all {}", below(Table::ClicksRejected.name())) } else { String::new() };
         // Positions, and not rows: one that is there twice does not make up for one that is lost.
         let sql = format!(
             "select count(*), sum(many) from (\
                select kafka_offset, count(*) as many from ({}{rejected}) positions group by kafka_offset) each_once",
-            below("clicks")
+            below(Table::Clicks.name())
         );
         let (positions, rows) = match numbers(context, &sql).await?[..] {
             [positions, rows] => (positions, rows),
@@ -111,7 +112,7 @@ async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Resul
             law.is_broken(&partition, format!("{beyond} rows are of positions at or behind the cut, which is {cut}"));
         }
     }
-    law.has_no_strangers(strangers(context, (Table::Clicks, "clicks"), "true", &stands).await?);
+    law.has_no_strangers(strangers(context, (Table::Clicks, Table::Clicks.name()), "true", &stands).await?);
     if has_rejected {
         // What is rejected is committed first: of a partition that is new, it may be there before any of its clicks.
         let table = Table::ClicksRejected;
@@ -126,8 +127,10 @@ async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Resul
 
 async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView) -> Result<Law, QueryError> {
     let history = History::recorded(table, minutes.properties())?;
-    let (from, to) = bounds(&history.windows);
-    let says = "clicks that are due are clicks, duplicates, late and filtered";
+    let ((from, to), window) = (bounds(&history.windows), WINDOW.word());
+    // Each event is of one verdict, and each verdict has a measure that counts its events.
+    let counting = Verdict::ALL.map(Measure::counting);
+    let says = says(&counting);
     let mut law = Law { table, version: minutes.version(), says, of: 0, broken: Vec::new() };
     let stands = minutes.stands();
     for (partition, stand) in stands.clone() {
@@ -137,7 +140,7 @@ async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView)
             &format!(
                 "select count(*) from clicks where {is_this} and kafka_offset < {} \
                  and kafka_offset >= {} and event_time >= {from} and event_time < {to} \
-                 and (date_trunc('minute', event_time) + interval '1 minute' <= {} or kafka_offset < {})",
+                 and (date_trunc('{window}', event_time) + interval '1 {window}' <= {} or kafka_offset < {})",
                 stand.cut.unwrap_or(0),
                 history.since(&partition),
                 timestamp(stand.emitted_ms, i64::MIN),
@@ -145,12 +148,19 @@ async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView)
             ),
         )
         .await?;
-        let counts = [Measure::Clicks, Measure::Duplicates, Measure::Late, Measure::Filtered].map(sum_of);
-        let sums = format!("select {} from clicks_minute where {is_this}", counts.join(" + "));
+        let sums = counting.map(sum_of).join(" + ");
+        let sums = format!("select {sums} from {} where {is_this}", Table::ClicksMinute);
         law.look_at(&partition, expected, count(context, &sums).await?);
     }
     law.has_no_strangers(strangers(context, (table, Table::ClicksMinute.name()), "true", &stands).await?);
     Ok(law)
+}
+
+/// The law of the minutes, by what counts the events.
+fn says(counting: &[Measure]) -> String {
+    let [first @ .., last] = counting else { unreachable!("there are verdicts") };
+    let first: Vec<_> = first.iter().map(|measure| measure.label()).collect();
+    format!("clicks that are due are {} and {}", first.join(", "), last.label())
 }
 
 impl Law {

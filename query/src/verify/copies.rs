@@ -15,8 +15,10 @@ use datafusion::error::Result as SqlResult;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
-use lake_schemas::minute::{Measure, Parameters};
-use lake_schemas::{EventTime, TopicPartition, Windows};
+use lake_schemas::measure::{Amount, Measure};
+use lake_schemas::minute::Parameters;
+use lake_schemas::rows::CLICK;
+use lake_schemas::{EventTime, TopicPartition, Verdict, Windows};
 use lake_store::LakeError;
 
 use super::partition::{Key, Partition, Sums, micros, text, timestamp};
@@ -159,9 +161,9 @@ impl Copies {
                 known = Some((click.click_id, click.event_time));
                 if is_same && click.is_due && of.asks_for(key.window, click.offset) {
                     let sums = beyond.of(&key).map_err(|_| too_many(of.partition))?;
-                    sums[Measure::Clicks as usize] += 1;
-                    sums[Measure::Duplicates as usize] -= 1;
-                    sums[Measure::CostMicros as usize] += i128::from(click.cost_micros);
+                    for (sum, measure) in sums.iter_mut().zip(Measure::ALL) {
+                        *sum += beyond_a_copy(measure, click.cost_micros);
+                    }
                 }
                 counted.push(Counted { partition: of.partition.clone(), offset: click.offset, window: key.window });
             }
@@ -187,6 +189,22 @@ impl Copies {
         let again = self.counted.into_iter().filter(|(_, counted)| counted.len() > 1);
         let again: Vec<_> = again.map(|(click_id, counted)| CountedAgain { click_id, counted }).collect();
         (again, self.unnamed + self.in_several.saturating_sub(IDS_MAX))
+    }
+}
+
+/// What a measure has more if a click of that cost counts than if it is a copy.
+fn beyond_a_copy(measure: Measure, cost_micros: i64) -> i128 {
+    if measure.event_type().is_some_and(|event_type| event_type != CLICK) {
+        return 0;
+    }
+    let amount = match measure.amount() {
+        Amount::One => 1,
+        Amount::Cost => i128::from(cost_micros),
+    };
+    match measure.verdict() {
+        Verdict::Counted => amount,
+        Verdict::Duplicate => -amount,
+        Verdict::Late | Verdict::Filtered => 0,
     }
 }
 
@@ -239,6 +257,13 @@ mod tests {
     use datafusion::execution::memory_pool::GreedyMemoryPool;
 
     use super::*;
+
+    #[test]
+    fn a_copy_that_counts_is_a_click_more_with_its_cost_and_a_duplicate_less() {
+        let beyond = Measure::ALL.map(|measure| (measure.column(), beyond_a_copy(measure, 7)));
+        let beyond: Vec<_> = beyond.into_iter().filter(|(_, more)| *more != 0).collect();
+        assert_eq!(beyond, [("clicks", 1), ("cost_micros", 7), ("duplicates", -1)]);
+    }
 
     #[test]
     fn sums_are_kept_within_the_memory_of_the_session() {

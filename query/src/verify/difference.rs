@@ -9,11 +9,12 @@ use std::fmt;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use indexmap::IndexSet;
-use lake_schemas::minute::Measure;
-use lake_schemas::{OffsetRange, TopicPartition};
+use lake_schemas::measure::{Amount, MEASURES, Measure};
+use lake_schemas::table::column;
+use lake_schemas::{OffsetRange, Table, TopicPartition, Verdict};
 
 use super::compared::Differing;
-use super::partition::{Key, Partition, Sums, sums_of, text, timestamp};
+use super::partition::{Key, Partition, Sums, is_taken_for, sums_of, text, timestamp};
 use super::run;
 use crate::error::QueryError;
 use crate::output::visible;
@@ -77,14 +78,7 @@ pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> R
         return Ok(Vec::new());
     }
     let (dimensions, keys) = (of.dimensions(), keys.join(" or "));
-    let one = |measure: Measure| match measure {
-        Measure::Clicks => "case when verdict = 'click' then 1 else 0 end",
-        Measure::CostMicros => "case when verdict = 'click' then coalesce(cost_micros, 0) else 0 end",
-        Measure::Duplicates => "case when verdict = 'duplicate' then 1 else 0 end",
-        Measure::Late => "case when verdict = 'late' then 1 else 0 end",
-        Measure::Filtered => "case when verdict = 'filtered' then 1 else 0 end",
-    };
-    let adds = Measure::ALL.map(one).join(", ");
+    let adds = Measure::ALL.map(added).join(", ");
     let sql = format!(
         "select window_start, {dimensions}, {adds}, kafka_offset, click_id from due \
          where {keys} order by kafka_offset"
@@ -92,21 +86,21 @@ pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> R
     let mut events: BTreeMap<Key, Vec<Event>> = BTreeMap::new();
     let measures = 1 + of.parameters.dimension_columns().len();
     for batch in of.of_recount(&sql).await? {
-        let (adds, after) = (sums_of(&batch.columns()[measures..])?, measures + Measure::ALL.len());
+        let (adds, after) = (sums_of(&batch.columns()[measures..])?, measures + MEASURES);
         let (offsets, ids) = (batch.column(after).as_primitive::<Int64Type>(), text(batch.column(after + 1)));
         for (((key, adds), &offset), click_id) in of.keys(&batch).into_iter().zip(adds).zip(offsets.values()).zip(ids) {
             events.entry(key).or_default().push(Event { offset, click_id, adds });
         }
     }
     let sql = format!(
-        "select window_start, {dimensions}, {}, offset_first, offset_next from clicks_minute \
-         where {} and ({keys})",
+        "select window_start, {dimensions}, {}, offset_first, offset_next from {} where {} and ({keys})",
         Measure::ALL.map(Measure::column).join(", "),
+        Table::ClicksMinute,
         of.is_this()
     );
     let mut rows: BTreeMap<Key, Vec<Row>> = BTreeMap::new();
     for batch in run(of.context, &sql).await? {
-        let (sums, after) = (sums_of(&batch.columns()[measures..])?, measures + Measure::ALL.len());
+        let (sums, after) = (sums_of(&batch.columns()[measures..])?, measures + MEASURES);
         let offset = |at: usize| batch.column(at).as_primitive::<Int64Type>().values();
         let offsets = offset(after).iter().zip(offset(after + 1));
         for ((key, sums), (&first, &next)) in of.keys(&batch).into_iter().zip(sums).zip(offsets) {
@@ -122,15 +116,22 @@ pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> R
     Ok(differing.into_iter().map(difference).collect())
 }
 
+/// What an event of the recount adds to a measure.
+fn added(measure: Measure) -> String {
+    let amount = match measure.amount() {
+        Amount::One => "1".to_owned(),
+        Amount::Cost => format!("coalesce({}, 0)", column::COST_MICROS),
+    };
+    let is_of_type = measure.event_type().map(|name| format!(" and {} = '{name}'", column::EVENT_TYPE));
+    let is_of_it = is_taken_for(measure.verdict());
+    format!("case when {is_of_it}{} then {amount} else 0 end", is_of_type.unwrap_or_default())
+}
+
 /// The first differences whose events are few enough to be held together.
 fn looked_at(differing: &[Differing]) -> impl Iterator<Item = &Differing> {
     let mut room = EVENTS_MAX;
     differing.iter().take(PINNED_MAX).filter(move |one| {
-        let events: i128 = Measure::ALL
-            .into_iter()
-            .filter(|measure| *measure != Measure::CostMicros)
-            .map(|measure| one.recounted[measure as usize])
-            .sum();
+        let events: i128 = Verdict::ALL.into_iter().map(|verdict| Measure::counting(verdict).of(&one.recounted)).sum();
         let is_room = events <= room;
         room -= if is_room { events } else { 0 };
         is_room
@@ -217,11 +218,13 @@ mod tests {
     fn of_minutes_with_many_events_the_clicks_are_not_looked_at() {
         let differing = |(minute, events): (i64, i128)| {
             let window = EventTime::from_millis(minute * 60_000).expect("a time");
-            let mut recounted = Sums::default();
-            // What it costs is no event.
-            recounted[Measure::CostMicros as usize] = i128::MAX;
-            recounted[Measure::Clicks as usize] = events - 1;
-            recounted[Measure::Late as usize] = 1;
+            let recounted = Measure::ALL.map(|measure| match (measure.counts_events(), measure.verdict()) {
+                (true, Verdict::Counted) => events - 1,
+                (true, Verdict::Late) => 1,
+                (true, _) => 0,
+                // What it costs is no event.
+                (false, _) => i128::MAX,
+            });
             Differing { key: Key { window, dimensions: Vec::new() }, recounted, found: Sums::default() }
         };
         let many = [EVENTS_MAX - 5, 6, 5, EVENTS_MAX, 1];

@@ -10,10 +10,11 @@ use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::SessionContext;
 use lake_schemas::exact::SUM_TYPE;
-use lake_schemas::minute::{Measure, Parameters};
+use lake_schemas::measure::{MEASURES, Measure};
+use lake_schemas::minute::Parameters;
 use lake_schemas::rejection::COST_MICROS_MAX;
 use lake_schemas::table::{self, column};
-use lake_schemas::{EventTime, History, Stand, Table, TopicPartition, Windows};
+use lake_schemas::{EventTime, History, Stand, Table, TopicPartition, Verdict, Windows};
 
 use super::compared::{Compared, Side, both_sides};
 use super::run;
@@ -26,7 +27,7 @@ const RECOUNT: &str = include_str!("recount.sql");
 const SUMS: &str = include_str!("sums.sql");
 
 /// The sums of measures, in the order of [`Measure::ALL`].
-pub type Sums = [i128; Measure::ALL.len()];
+pub type Sums = [i128; MEASURES];
 
 /// A window, and the values of its dimensions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,8 +100,8 @@ impl<'a> Partition<'a> {
         recomputed: Option<Vec<RecordBatch>>,
         beyond: &BTreeMap<Key, Sums>,
     ) -> Result<Compared, QueryError> {
-        let side = |rows: &str| Side { window: column::WINDOW_START, rows: rows.to_owned() };
-        let found = side(&format!("clicks_minute where {} and {}", self.is_this(), self.is_asked_for()));
+        let side = |rows: &str| Side { window: column::WINDOW_START.to_owned(), rows: rows.to_owned() };
+        let found = side(&format!("{} where {} and {}", Table::ClicksMinute, self.is_this(), self.is_asked_for()));
         self.register("beyond", vec![self.rows(beyond)?])?;
         let (with, recounted) = match recomputed {
             Some(rows) => {
@@ -160,7 +161,7 @@ impl<'a> Partition<'a> {
             columns.push((name, Arc::new(values), true));
         }
         for measure in Measure::ALL {
-            let values: Decimal128Array = sums.values().map(|sums| Some(sums[measure as usize])).collect();
+            let values: Decimal128Array = sums.values().map(|sums| Some(measure.of(sums))).collect();
             columns.push((measure.column(), Arc::new(values.with_data_type(SUM_TYPE)), false));
         }
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
@@ -204,6 +205,16 @@ impl<'a> Partition<'a> {
     }
 }
 
+/// The condition that an event of the recount is taken for something, in the words of the recount.
+pub(super) fn is_taken_for(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Counted => "verdict = 'click'",
+        Verdict::Duplicate => "verdict = 'duplicate'",
+        Verdict::Late => "verdict = 'late'",
+        Verdict::Filtered => "verdict = 'filtered'",
+    }
+}
+
 /// The keys of rows that begin with the window's start and so many dimensions.
 pub(super) fn keys_of(batch: &RecordBatch, dimensions: usize) -> Vec<Key> {
     let texts: Vec<_> = batch.columns()[1..=dimensions].iter().map(text).collect();
@@ -234,7 +245,7 @@ pub(super) fn timestamp(millis: Option<i64>, otherwise: i64) -> String {
 
 /// Measures that stand one after the other, row by row, whatever whole numbers they are.
 pub(super) fn sums_of(columns: &[ArrayRef]) -> Result<Vec<Sums>, QueryError> {
-    let wide = columns[..Measure::ALL.len()].iter().map(|column| cast(column, &SUM_TYPE));
+    let wide = columns[..MEASURES].iter().map(|column| cast(column, &SUM_TYPE));
     let wide = wide.collect::<Result<Vec<_>, _>>()?;
     let columns: Vec<_> = wide.iter().map(|column| column.as_primitive::<Decimal128Type>().values()).collect();
     Ok((0..columns[0].len()).map(|row| std::array::from_fn(|measure| columns[measure][row])).collect())
@@ -250,4 +261,20 @@ pub(super) fn text(column: &ArrayRef) -> Vec<Option<String>> {
     let column = cast(column, &DataType::Utf8).expect("text has many encodings, and is text in each");
     let column = column.as_string::<i32>();
     column.iter().map(|value| value.map(str::to_owned)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// It is written by hand, and yet it knows each verdict, and each measure at its place.
+    #[test]
+    fn the_recount_has_all_measures_and_verdicts() {
+        let columns = SUMS.lines().filter_map(|line| line.trim_end_matches(',').rsplit_once(" as "));
+        let names: Vec<_> = columns.map(|(_, name)| name).collect();
+        assert_eq!(names, Measure::ALL.map(Measure::column));
+        for verdict in Verdict::ALL {
+            assert!(SUMS.contains(is_taken_for(verdict)), "{verdict:?}");
+        }
+    }
 }

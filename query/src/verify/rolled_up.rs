@@ -8,7 +8,7 @@ use std::fmt;
 
 use datafusion::prelude::SessionContext;
 use lake_schemas::minute::Parameters;
-use lake_schemas::table::Version;
+use lake_schemas::table::{Version, column};
 use lake_schemas::{EventTime, Table, Width, Windows};
 use lake_store::commit::Changed;
 use lake_store::{Lake, LakeError};
@@ -115,15 +115,13 @@ impl RolledUps {
             self.left_out.push(why);
             return Ok(());
         };
-        let (source, window) = match table {
-            Table::ClicksDaily => (Table::ClicksHourly, "date_trunc('day', window_start)"),
-            _ => (Table::ClicksMinute, "date_trunc('hour', window_start)"),
-        };
+        let window = format!("date_trunc('{}', window_start)", table.window_width().word());
+        let source = table.source().unwrap_or(Table::ClicksMinute);
         let dimensions = parameters.dimension_columns();
         let (from, to) = whole(table.window_width(), windows);
         let asked = format!("window_start >= {from} and window_start < {to}");
-        let side = |window: &'static str, of: Table| Side { window, rows: format!("{of} where {asked}") };
-        let (found, source) = (side("window_start", table), side(window, source));
+        let side = |window: &str, of: Table| Side { window: window.to_owned(), rows: format!("{of} where {asked}") };
+        let (found, source) = (side(column::WINDOW_START, table), side(&window, source));
         let sql = both_sides(&dimensions.join(", "), &found, &[source]);
         let mut compared = Compared::default();
         // The folders of the source are as wide as these windows.

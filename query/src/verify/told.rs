@@ -2,9 +2,8 @@
 
 use std::fmt;
 
-use lake_schemas::minute::Measure;
-use lake_schemas::position;
 use lake_schemas::rejection::COST_MICROS_MAX;
+use lake_schemas::{Measure, position};
 use serde_json::{Map, Value, json};
 
 use super::{Audit, Conservation, CountedAgain, Difference, Law, RolledUp, Sums, lines, lines_of};

@@ -1,9 +1,12 @@
 //! The live page: what a browser gets, all of it in the binary. It has no other origin, no inline script and no inline
 //! style, so the strictest policy fits it.
 
+mod measures;
 pub(crate) mod plot;
 mod svg;
 mod ticks;
+
+use std::sync::LazyLock;
 
 /// The policy that the page can be served with: everything is from here, and nothing frames it.
 pub(crate) const CONTENT_SECURITY_POLICY: &str =
@@ -22,16 +25,20 @@ pub(crate) struct Asset {
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
+static PAGE: LazyLock<String> = LazyLock::new(|| measures::with_measures(include_str!("index.html")));
+
 /// All files of the page.
-pub(crate) const ASSETS: [Asset; 7] = [
-    Asset { path: "/", content_type: "text/html; charset=utf-8", body: include_str!("index.html") },
-    Asset { path: "/page.css", content_type: "text/css; charset=utf-8", body: include_str!("page.css") },
-    Asset { path: "/page.js", content_type: SCRIPT, body: include_str!("page.js") },
-    Asset { path: "/ask.js", content_type: SCRIPT, body: include_str!("ask.js") },
-    Asset { path: "/plot.js", content_type: SCRIPT, body: include_str!("plot.js") },
-    Asset { path: "/words.js", content_type: SCRIPT, body: include_str!("words.js") },
-    Asset { path: "/icon.svg", content_type: "image/svg+xml", body: include_str!("icon.svg") },
-];
+pub(crate) fn assets() -> [Asset; 7] {
+    [
+        Asset { path: "/", content_type: "text/html; charset=utf-8", body: PAGE.as_str() },
+        Asset { path: "/page.css", content_type: "text/css; charset=utf-8", body: include_str!("page.css") },
+        Asset { path: "/page.js", content_type: SCRIPT, body: include_str!("page.js") },
+        Asset { path: "/ask.js", content_type: SCRIPT, body: include_str!("ask.js") },
+        Asset { path: "/plot.js", content_type: SCRIPT, body: include_str!("plot.js") },
+        Asset { path: "/words.js", content_type: SCRIPT, body: include_str!("words.js") },
+        Asset { path: "/icon.svg", content_type: "image/svg+xml", body: include_str!("icon.svg") },
+    ]
+}
 
 #[cfg(test)]
 mod tests {
@@ -49,13 +56,14 @@ mod tests {
 
     #[test]
     fn the_page_asks_for_its_own_files_alone() {
-        let [page, ..] = ASSETS;
+        let assets = assets();
+        let [page, ..] = assets;
         let mut asked = [values(page.body, "src"), values(page.body, "href")].concat();
-        asked.extend(ASSETS.iter().flat_map(|asset| asset.body.split(" from \"./").skip(1)).filter_map(until_quote));
+        asked.extend(assets.iter().flat_map(|asset| asset.body.split(" from \"./").skip(1)).filter_map(until_quote));
         for file in asked.into_iter().filter(|file| !["./", "openapi.json"].contains(file)) {
-            assert!(ASSETS.iter().any(|asset| asset.path.strip_prefix('/') == Some(file)), "{file} is not there");
+            assert!(assets.iter().any(|asset| asset.path.strip_prefix('/') == Some(file)), "{file} is not there");
         }
-        for Asset { path, body, .. } in ASSETS {
+        for Asset { path, body, .. } in assets {
             let foreign = body.replace("http://www.w3.org/2000/svg", "");
             assert!(!foreign.contains("://") && !foreign.contains("url("), "{path} names another origin");
         }
@@ -63,9 +71,15 @@ mod tests {
 
     #[test]
     fn nothing_in_the_page_is_inline() {
-        let [page, ..] = ASSETS;
+        let [page, ..] = assets();
         for inline in ["<style", " style=", "<script>", " onclick=", " onload=", "javascript:"] {
             assert!(!page.body.contains(inline), "the policy does not let {inline} through");
         }
+    }
+
+    #[test]
+    fn every_place_for_measures_is_filled() {
+        let [page, ..] = assets();
+        assert!(!page.body.contains("{{") && page.body.matches("data-measure=").count() > 2, "{}", page.body);
     }
 }

@@ -5,7 +5,7 @@
 
 import { ANSWER_MS_MAX, RETRY_MS, Problem, ask, askNumbers, hasKey, keepKey, now } from "./ask.js";
 import { clearPlot, onResize, plotPixels, showPlot } from "./plot.js";
-import { at, clock, cost, costExact, count, duration, element, finality, say } from "./words.js";
+import { at, clock, costExact, duration, element, finality, measured, say, sayIn } from "./words.js";
 
 const REFRESH_MS = 2_000;
 
@@ -164,6 +164,11 @@ function report(problems) {
   at("numbers").hidden = wantsKey;
 }
 
+// The server has put down which measures there are: places say which of them they show.
+
+const measures = [...at("measures").querySelectorAll("dd")];
+const columnsOf = (id) => [...at(id).querySelectorAll("thead [data-measure]")];
+
 /** The answer that the numbers at the top are from. */
 let stand = null;
 let answered = null;
@@ -172,15 +177,15 @@ function showTotal(answer) {
   stand = answer;
   answered = now();
   const [row] = answer.rows;
-  say("clicks", count(row.clicks));
-  at("clicks").classList.toggle("long", at("clicks").textContent.length > LONG);
-  say("clicks-unit", row.clicks === 1 ? "click" : "clicks");
-  say("cost", cost(row, costExact));
-  for (const measure of ["duplicates", "late", "filtered"]) say(measure, count(row[measure]));
+  const clicks = measured(row, at("clicks"));
+  say("clicks", clicks);
+  at("clicks").classList.toggle("long", clicks.length > LONG);
+  say("clicks-unit", clicks === "1" ? "click" : "clicks");
+  for (const place of measures) sayIn(place, measured(row, place, costExact));
   say("version", `version ${answer.version}`);
   say("final", finality(answer));
   showAge();
-  document.title = `${count(row.clicks)} · ${choice.name} · clicklake`;
+  document.title = `${clicks} · ${choice.name} · clicklake`;
 }
 
 /** How old the numbers are; called each second, so that it goes on when no answer comes. */
@@ -205,11 +210,10 @@ function showMinutes(answer) {
   const lines = shown.map(({ start, row, growing }) => {
     const words = growing ? [" ", element("small", { textContent: "may still grow" })] : [];
     const minute = element("th", { scope: "row" }, clock(start).slice(-8, -3), ...words);
-    const cells = [count(row?.clicks ?? 0), cost(row ?? { cost_micros: 0 })];
-    return element("tr", { className: growing ? "growing" : "" }, minute, ...cells.map(cell));
+    return element("tr", { className: growing ? "growing" : "" }, minute, ...cells("minutes", row));
   });
   const nothing = all.every(({ row, growing }) => !row && growing);
-  replaceRows("minutes", nothing ? [noRow(`None of the last ${MINUTES_SHOWN} minutes is out yet.`)] : lines);
+  replaceRows("minutes", nothing ? [noRow("minutes", `None of the last ${MINUTES_SHOWN} minutes is out yet.`)] : lines);
 }
 
 function showTop(answer) {
@@ -219,17 +223,18 @@ function showTop(answer) {
     const link = element("a", { href, title: row.ad_id }, element("span", { textContent: row.ad_id }));
     if (chosen) link.setAttribute("aria-current", "true");
     const ad = element("th", { scope: "row" }, link);
-    const cells = [count(row.clicks), cost(row)].map(cell);
-    return element("tr", { className: chosen ? "chosen" : "" }, ad, ...cells);
+    return element("tr", { className: chosen ? "chosen" : "" }, ad, ...cells("top", row));
   });
-  replaceRows("top", lines.length > 0 ? lines : [noRow("No ad has had a click in that time.")]);
+  replaceRows("top", lines.length > 0 ? lines : [noRow("top", "No ad has had a click in that time.")]);
   if (!choice.name && lines.length > 0) choose({ ...choice, kind: AD, name: answer.rows[0].ad_id }, "replaceState");
 }
 
-const cell = (textContent) => element("td", { textContent });
+/** What a row has of each measure that a table shows. */
+const cells = (id, row) => columnsOf(id).map((place) => element("td", { textContent: measured(row, place) }));
 
-function noRow(textContent) {
-  return element("tr", {}, element("td", { textContent, colSpan: 3, className: "none" }));
+function noRow(id, textContent) {
+  const colSpan = 1 + columnsOf(id).length;
+  return element("tr", {}, element("td", { textContent, colSpan, className: "none" }));
 }
 
 /** Rows that say the same are left where they are, with the focus that one of them may have. */
@@ -247,7 +252,7 @@ function replaceRows(id, lines) {
 function clear() {
   stand = null;
   answered = null;
-  for (const id of ["clicks", "cost", "duplicates", "late", "filtered"]) say(id, "–");
+  for (const place of [at("clicks"), ...measures]) sayIn(place, "–");
   for (const id of ["age", "version", "final"]) say(id, "");
   clearPlot();
   replaceRows("minutes", []);

@@ -177,12 +177,7 @@ fn title(series: &Series, bar: Bar) -> String {
 
 /// The picture in a sentence, for those who do not see it.
 fn summary(series: &Series) -> String {
-    let name = match series.window {
-        Width::Minute => "minute",
-        Width::Hour => "hour",
-        Width::Day => "day",
-        Width::Month => "month",
-    };
+    let name = series.window.word();
     match series.bars.iter().max_by_key(|bar| bar.clicks) {
         Some(most) => format!("clicks by {name}; most in {}", title(series, *most)),
         None => format!("clicks by {name}: none"),

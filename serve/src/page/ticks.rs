@@ -4,16 +4,13 @@ use std::ops::RangeInclusive;
 
 use chrono::{DateTime, Datelike, NaiveDate};
 use lake_schemas::Width;
+use lake_schemas::time::{MILLIS_PER_DAY as DAY_MS, MILLIS_PER_HOUR as HOUR_MS, MILLIS_PER_MINUTE as MINUTE_MS};
 
 /// The marks of an axis of counts, at most.
 const COUNT_TICKS_MAX: i64 = 4;
 
 /// Counts below it are written out with a comma at thousands; an axis that reaches it says 10k.
 const WRITTEN_OUT_MAX: i64 = 9_999;
-
-const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 60 * MINUTE_MS;
-const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// 1970-01-05 was a Monday: weeks begin where people begin them.
 const FIRST_MONDAY_MS: i64 = 4 * DAY_MS;

@@ -20,19 +20,27 @@ export function element(tag, properties = {}, ...children) {
 }
 
 /** Texts that stay are left alone: a screen reader reads what changes. */
-export function say(id, text) {
-  if (at(id).textContent !== text) at(id).textContent = text;
+export function sayIn(place, text) {
+  if (place.textContent !== text) place.textContent = text;
 }
 
-/** A count. Those that no number of this language holds come as text, and none of their digits is lost. */
-export const count = (number) => counts.format(BigInt(number));
+export const say = (id, text) => sayIn(at(id), text);
 
-/** The cost of a row, to the last millionth. */
-export function cost(row, format = costRounded) {
-  const micros = BigInt(row.cost_micros);
+/** A count. Those that no number of this language holds come as text, and none of their digits is lost. */
+const count = (number) => counts.format(BigInt(number));
+
+/** A cost, to the last millionth. */
+function cost(number, format) {
+  const micros = BigInt(number);
   const size = micros < 0n ? -micros : micros;
   const exact = `${size / 1_000_000n}.${String(size % 1_000_000n).padStart(6, "0")}`;
   return format.format(micros < 0n ? `-${exact}` : exact);
+}
+
+/** What a row has of the measure that a place shows; without a row, nothing. */
+export function measured(row, { dataset: { measure, format } }, costs = costRounded) {
+  const number = row?.[measure] ?? 0;
+  return format === "cost" ? cost(number, costs) : count(number);
 }
 
 /** Whether an answer may still change, in words. */

@@ -6,8 +6,8 @@ use ::ingest::drive::Progress;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use lake_schemas::minute::WINDOW_MS;
-use lake_schemas::{EventTime, Table};
+use lake_schemas::minute::{WINDOW, WINDOW_MS};
+use lake_schemas::{EventTime, Measure, Table, Verdict};
 use lake_store::Lake;
 use query::output::visible;
 
@@ -19,7 +19,7 @@ const TOP: usize = 3;
 /// The start of the last minute that every partition of a job has passed.
 pub fn last_complete(progress: &Progress) -> Option<EventTime> {
     let emitted_ms = progress.partitions.values().filter_map(|reach| reach.emitted_ms).min()?;
-    EventTime::from_millis((emitted_ms.div_euclid(WINDOW_MS) - 1) * WINDOW_MS)
+    EventTime::from_millis(WINDOW.start_ms(emitted_ms) - WINDOW_MS)
 }
 
 /// The last complete minute, and the ads that had the most clicks in it.
@@ -33,10 +33,11 @@ impl LastMinute {
     /// Asks the table, if another minute is complete by now.
     pub async fn follow(&mut self, lake: &Lake, topic: &str, complete: Option<EventTime>) {
         let Some(minute) = complete.filter(|_| complete != self.minute) else { return };
+        let (minutes, counted) = (Table::ClicksMinute, Measure::counting(Verdict::Counted).column());
         let sql = format!(
-            "select ad_id, sum(clicks) as clicks from clicks_minute \
+            "select ad_id, sum({counted}) as {counted} from {minutes} \
              where topic = '{topic}' and window_start = '{minute}' \
-             group by ad_id order by clicks desc, ad_id limit {TOP}"
+             group by ad_id order by {counted} desc, ad_id limit {TOP}"
         );
         // If it does not answer now, the next look is not far.
         let Ok(rows) = query::run(lake, &sql).await else { return };
@@ -75,15 +76,17 @@ pub async fn rolled_up(lake: &Lake) -> anyhow::Result<String> {
 
 /// What the table says of a topic, in all.
 pub async fn total(lake: &Lake, topic: &str) -> anyhow::Result<String> {
-    let sql = format!(
-        "select sum(clicks), sum(duplicates), sum(late), sum(filtered), count(distinct window_start) \
-         from clicks_minute where topic = '{topic}'"
-    );
+    let counting = Verdict::ALL.map(Measure::counting);
+    let sums = counting.map(|measure| format!("sum({})", measure.column())).join(", ");
+    let table = Table::ClicksMinute;
+    let sql = format!("select {sums}, count(distinct window_start) from {table} where topic = '{topic}'");
     let rows = query::run(lake, &sql).await?;
     let value = |at: usize| {
         let numbers = rows[0].column(at).as_primitive::<Int64Type>();
         grouped(if numbers.is_valid(0) { numbers.value(0).unsigned_abs() } else { 0 })
     };
-    let [clicks, duplicates, late, filtered, minutes] = [0, 1, 2, 3, 4].map(value);
-    Ok(format!("{clicks} clicks in {minutes} minutes; {duplicates} duplicates, {late} late, {filtered} filtered"))
+    let minutes = value(counting.len());
+    let mut numbers = (0..).zip(counting).map(|(at, measure)| format!("{} {}", value(at), measure.label()));
+    let clicks = numbers.next().unwrap_or_default();
+    Ok(format!("{clicks} in {minutes} minutes; {}", numbers.collect::<Vec<_>>().join(", ")))
 }

@@ -1,0 +1,258 @@
+//! Measures: what is counted of a window, each said once.
+//!
+//! [`Measure::ALL`] is the only place that names them. Schemas, sums, statements, answers and pages are written over
+//! that list, so that a further measure is a further entry of it. Only the statements of the audit are written by hand,
+//! for they share no line with what they check.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array};
+use arrow::datatypes::{DataType, Field};
+
+use crate::verdict::Verdict;
+
+/// How many measures there are.
+pub const MEASURES: usize = Measure::ALL.len();
+
+/// A measure: which events it is of, what each of them adds, and how the values of two rows become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Measure {
+    column: &'static str,
+    label: &'static str,
+    about: &'static str,
+    verdict: Verdict,
+    event_type: Option<&'static str>,
+    amount: Amount,
+    merge: Merge,
+}
+
+/// What an event adds to a measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Amount {
+    /// One: the measure is a number of events.
+    One,
+    /// What the event cost, in millionths; without a cost nothing.
+    Cost,
+}
+
+/// How the values that two rows have of a measure become the value of both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Merge {
+    /// They are added up.
+    Sum,
+}
+
+impl Measure {
+    /// All measures, in the order of the columns.
+    pub const ALL: [Self; 5] = [
+        Self {
+            column: "clicks",
+            label: "clicks",
+            about: "Clicks, each once.",
+            verdict: Verdict::Counted,
+            event_type: None,
+            amount: Amount::One,
+            merge: Merge::Sum,
+        },
+        Self {
+            column: "cost_micros",
+            label: "cost",
+            about: "Cost of these clicks, in millionths of the currency: 250000 is 0.25.",
+            verdict: Verdict::Counted,
+            event_type: None,
+            amount: Amount::Cost,
+            merge: Merge::Sum,
+        },
+        Self {
+            column: "duplicates",
+            label: "duplicates",
+            about: "Copies of clicks that were counted before; they are not in `clicks`.",
+            verdict: Verdict::Duplicate,
+            event_type: None,
+            amount: Amount::One,
+            merge: Merge::Sum,
+        },
+        Self {
+            column: "late",
+            label: "late",
+            about: "Clicks that came after the allowed lateness of their window; they are not in `clicks`.",
+            verdict: Verdict::Late,
+            event_type: None,
+            amount: Amount::One,
+            merge: Merge::Sum,
+        },
+        Self {
+            column: "filtered",
+            label: "filtered",
+            about: "Events that are no clicks.",
+            verdict: Verdict::Filtered,
+            event_type: None,
+            amount: Amount::One,
+            merge: Merge::Sum,
+        },
+    ];
+
+    /// The measure that counts all events of a verdict.
+    pub fn counting(verdict: Verdict) -> Self {
+        let counts = |measure: &Self| measure.counts_events() && measure.verdict == verdict;
+        Self::ALL.into_iter().find(counts).expect("there is one for each verdict, which a test holds")
+    }
+
+    /// The column that holds it.
+    pub const fn column(self) -> &'static str {
+        self.column
+    }
+
+    /// What people are told that it is.
+    pub const fn label(self) -> &'static str {
+        self.label
+    }
+
+    /// What it is, in a sentence.
+    pub const fn about(self) -> &'static str {
+        self.about
+    }
+
+    /// What an event must be taken for to add to it.
+    pub const fn verdict(self) -> Verdict {
+        self.verdict
+    }
+
+    /// The type that an event must have to add to it; `None`: whatever type it has.
+    pub const fn event_type(self) -> Option<&'static str> {
+        self.event_type
+    }
+
+    /// What an event adds to it.
+    pub const fn amount(self) -> Amount {
+        self.amount
+    }
+
+    /// How the values of two rows become one.
+    pub const fn merge(self) -> Merge {
+        self.merge
+    }
+
+    /// Whether it is the number of all events of its verdict.
+    pub fn counts_events(self) -> bool {
+        self.amount == Amount::One && self.event_type.is_none()
+    }
+
+    /// Its value, of values in the order of [`Self::ALL`].
+    pub fn of<T: Copy>(self, values: &[T; MEASURES]) -> T {
+        let place = Self::ALL.iter().position(|measure| measure.column == self.column);
+        values[place.expect("there are no other measures")]
+    }
+
+    /// How a table of counts holds it.
+    pub fn field(self) -> Field {
+        Field::new(self.column, self.data_type(), false)
+    }
+
+    /// The type of its values.
+    pub fn data_type(self) -> DataType {
+        match self.merge {
+            Merge::Sum => DataType::Int64,
+        }
+    }
+
+    /// What rows hold that no event has added to.
+    pub fn zeros(self, rows: usize) -> ArrayRef {
+        match self.merge {
+            Merge::Sum => Arc::new(Int64Array::from_value(0, rows)),
+        }
+    }
+}
+
+/// A measure that events of a verdict add to.
+#[derive(Clone, Copy, Debug)]
+pub struct Addition {
+    /// The place of the measure in [`Measure::ALL`].
+    pub place: usize,
+    /// What an event adds to it.
+    pub amount: Amount,
+    /// The type that an event must have to add to it; `None`: whatever type it has.
+    pub event_type: Option<&'static str>,
+}
+
+/// The measures that events of a verdict add to. They are found when the program is built: it is asked of each event.
+#[inline]
+pub fn additions(verdict: Verdict) -> &'static [Addition] {
+    static COUNTED: Additions = Additions::of(Verdict::Counted);
+    static DUPLICATE: Additions = Additions::of(Verdict::Duplicate);
+    static LATE: Additions = Additions::of(Verdict::Late);
+    static FILTERED: Additions = Additions::of(Verdict::Filtered);
+    let Additions { all, len } = match verdict {
+        Verdict::Counted => &COUNTED,
+        Verdict::Duplicate => &DUPLICATE,
+        Verdict::Late => &LATE,
+        Verdict::Filtered => &FILTERED,
+    };
+    &all[..*len]
+}
+
+/// The first so many of these.
+struct Additions {
+    all: [Addition; MEASURES],
+    len: usize,
+}
+
+impl Additions {
+    const fn of(verdict: Verdict) -> Self {
+        let mut all = [Addition { place: 0, amount: Amount::One, event_type: None }; MEASURES];
+        let (mut len, mut place) = (0, 0);
+        while place < MEASURES {
+            let Measure { verdict: own, event_type, amount, .. } = Measure::ALL[place];
+            if own as u8 == verdict as u8 {
+                all[len] = Addition { place, amount, event_type };
+                len += 1;
+            }
+            place += 1;
+        }
+        Self { all, len }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn each_verdict_has_one_measure_that_counts_its_events() {
+        for verdict in Verdict::ALL {
+            let counts = |measure: &Measure| measure.counts_events() && measure.verdict() == verdict;
+            let counting: Vec<_> = Measure::ALL.into_iter().filter(counts).collect();
+            assert_eq!(counting, [Measure::counting(verdict)], "{verdict:?}");
+        }
+    }
+
+    #[test]
+    fn names_are_told_apart_and_need_no_quotes_in_any_language() {
+        let is_plain = |sign: char| sign.is_ascii_lowercase() || sign.is_ascii_digit() || sign == '_';
+        let names = Measure::ALL.map(Measure::column);
+        assert!(names.iter().all(|name| name.chars().all(is_plain) && name.starts_with(char::is_alphabetic)));
+        assert_eq!(BTreeSet::from(names).len(), MEASURES);
+        // Labels stand in a page as they are.
+        assert!(Measure::ALL.iter().all(|measure| !measure.label().contains(['<', '>', '&', '"'])));
+    }
+
+    #[test]
+    fn an_event_adds_to_the_measures_of_its_verdict() {
+        for verdict in Verdict::ALL {
+            let found: Vec<_> = additions(verdict).iter().map(|one| Measure::ALL[one.place]).collect();
+            let expected: Vec<_> = Measure::ALL.into_iter().filter(|one| one.verdict() == verdict).collect();
+            assert_eq!(found, expected, "{verdict:?}");
+            for (addition, measure) in additions(verdict).iter().zip(expected) {
+                assert_eq!((addition.amount, addition.event_type), (measure.amount(), measure.event_type()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_is_found_by_its_measure() {
+        let values: [usize; MEASURES] = std::array::from_fn(|place| place);
+        assert_eq!(Measure::ALL.map(|measure| measure.of(&values)), values);
+    }
+}

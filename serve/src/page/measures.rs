@@ -1,0 +1,57 @@
+//! The page's places for measures: one for each, put down by the list of them when the program starts. An element says
+//! in `data-measure` which measure it shows, and in `data-format` how; the script finds them by that.
+
+use lake_schemas::measure::Amount;
+use lake_schemas::{Measure, Verdict};
+
+/// What the page has for the number of clicks, for each further measure, and for the columns of its tables.
+const HEADLINE: &str = "{{headline}}";
+const MEASURES: &str = "{{measures}}";
+const COLUMNS: &str = "{{columns}}";
+
+/// What stands where no number is known yet.
+const UNKNOWN: &str = "–";
+
+/// The page, with a place for each measure.
+pub(super) fn with_measures(page: &str) -> String {
+    let headline = Measure::counting(Verdict::Counted);
+    let further = Measure::ALL.into_iter().filter(|measure| *measure != headline).map(in_list);
+    let columns = Measure::ALL.into_iter().filter(|measure| measure.verdict() == Verdict::Counted).map(as_column);
+    let is_its_place = attributes(headline);
+    page.replace(HEADLINE, &format!("<strong id=\"clicks\" {is_its_place}>{UNKNOWN}</strong>"))
+        .replace(MEASURES, &further.collect::<Vec<_>>().join("\n          "))
+        .replace(COLUMNS, &columns.collect::<String>())
+}
+
+fn in_list(measure: Measure) -> String {
+    format!("<div><dt>{}</dt><dd {}>{UNKNOWN}</dd></div>", measure.label(), attributes(measure))
+}
+
+fn as_column(measure: Measure) -> String {
+    format!("<th scope=\"col\" {}>{}</th>", attributes(measure), measure.label())
+}
+
+fn attributes(measure: Measure) -> String {
+    let format = match measure.amount() {
+        Amount::One => "count",
+        Amount::Cost => "cost",
+    };
+    format!("data-measure=\"{}\" data-format=\"{format}\"", measure.column())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_a_place_for_each_measure_and_tables_those_of_clicks() {
+        let page = with_measures("{{headline}}|{{measures}}|{{columns}}");
+        let places: Vec<_> = page.split('|').collect();
+        let [headline, measures, columns] = places[..] else { panic!("{page}") };
+        assert_eq!(headline, "<strong id=\"clicks\" data-measure=\"clicks\" data-format=\"count\">–</strong>");
+        let cost = "<div><dt>cost</dt><dd data-measure=\"cost_micros\" data-format=\"cost\">–</dd></div>";
+        assert!(measures.starts_with(cost), "{measures}");
+        assert_eq!(measures.matches("<dd ").count(), Measure::ALL.len() - 1);
+        assert!(columns.ends_with("data-format=\"cost\">cost</th>") && columns.contains(">clicks</th>"), "{columns}");
+    }
+}
