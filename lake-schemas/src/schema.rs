@@ -86,11 +86,19 @@ mod tests {
     use arrow::array::Array;
 
     use super::*;
+    use crate::minute::Dimension;
 
     fn rows() -> RecordBatch {
         let ads: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["a", "b"]));
         RecordBatch::try_new(Arc::new(Schema::new(vec![Field::new("ad_id", DataType::Utf8, false)])), vec![ads])
             .expect("rows")
+    }
+
+    /// What counts may be by is said of the fields of a click.
+    #[test]
+    fn dimensions_are_the_fields_of_that_role() {
+        let fields: Vec<_> = field::Field::of_role(Role::Dimension).map(field::Field::column).collect();
+        assert_eq!(Dimension::ALL.map(Dimension::column).to_vec(), fields);
     }
 
     #[test]
