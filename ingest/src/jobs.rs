@@ -12,7 +12,7 @@ use stream_agg::job::Aggregate;
 
 use crate::anew::{Begun, drive_anew};
 use crate::append::Append;
-use crate::decode::Columns;
+use crate::decode::{Columns, Decoding};
 use crate::drive::{DriveError, Pace};
 use crate::hybrid::HybridSource;
 use crate::kafka::{self, KafkaOptions, KafkaSource};
@@ -101,7 +101,8 @@ async fn join<J: Job>(
         let id: String = target.id().chars().take(GROUP_ID_CHARS).collect();
         format!("clicklake-{}-{id}", job.name())
     });
-    Ok(KafkaSource::join(options, &group, time_in_future_ms, Columns::of(&job.reads())).await?)
+    let decoding = Decoding::json(time_in_future_ms).with(Columns::of(&job.reads()));
+    Ok(KafkaSource::join(options, &group, decoding).await?)
 }
 
 async fn goal(options: &KafkaOptions, until: Until) -> Result<Option<Cut>, DriveError> {

@@ -4,15 +4,17 @@
 //! Everything here is a value or a function of values: no store, no file, no clock, nothing asynchronous. Where the
 //! tables are, and how rows come into them, is for the crate `lake-store`.
 //!
-//! Read in this order: [`time`], [`position`] and [`width`] are what everything else is measured in; [`table`] and
-//! [`schema`] say which tables there are and which columns they have, [`verdict`] what an event is taken for,
-//! [`measure`] what is counted of it, [`minute`] by what and within which times, [`rejection`] why a message is no
-//! event; [`stand`] is how far a table has come in the log. [`rows`] reads events out of batches,
-//! [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event time, [`history`] is a bounded part of
-//! the log. [`job`] is what the loop drives, [`witness`] a row by which a log is known again.
+//! Read in this order: [`time`], [`position`] and [`width`] are what everything else is measured in; [`field`] lists
+//! what is known of a click, [`table`] and [`schema`] say which tables there are and which columns they have,
+//! [`verdict`] what an event is taken for, [`measure`] what is counted of it, [`minute`] by what and within which
+//! times, [`rejection`] why a message is no event; [`stand`] is how far a table has come in the log. [`rows`] reads
+//! events out of batches, [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event time,
+//! [`history`] is a bounded part of the log. [`job`] is what the loop drives, [`witness`] a row by which a log is known
+//! again.
 
 pub mod error;
 pub mod exact;
+pub mod field;
 pub mod folder;
 pub mod history;
 pub mod job;
@@ -31,6 +33,7 @@ pub mod windows;
 pub mod witness;
 
 pub use error::Invalid;
+pub use field::Field;
 pub use folder::Folder;
 pub use history::History;
 pub use measure::Measure;

@@ -10,9 +10,10 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
+use crate::field::{self, Role};
 use crate::measure::Measure;
 use crate::minute::Parameters;
-use crate::table::{Definition, Table, column, timestamp};
+use crate::table::{Definition, Table, column};
 
 impl Table {
     /// All its columns, those it is partitioned by at the end; of counts, those of the default parameters.
@@ -67,40 +68,18 @@ fn optional(name: &str, data_type: DataType) -> Field {
     Field::new(name, data_type, true)
 }
 
-static CLICKS: LazyLock<SchemaRef> = LazyLock::new(|| {
-    Arc::new(Schema::new(vec![
-        required(column::TOPIC, DataType::Utf8),
-        required(column::KAFKA_PARTITION, DataType::Int32),
-        required(column::KAFKA_OFFSET, DataType::Int64),
-        optional(column::KAFKA_TIMESTAMP, timestamp()),
-        required(column::EVENT_TIME, timestamp()),
-        optional(column::EVENT_TYPE, DataType::Utf8),
-        required(column::AD_ID, DataType::Utf8),
-        optional(column::CAMPAIGN_ID, DataType::Utf8),
-        optional(column::CLICK_ID, DataType::Utf8),
-        optional(column::USER_ID, DataType::Utf8),
-        optional(column::PUBLISHER_ID, DataType::Utf8),
-        optional(column::COUNTRY, DataType::Utf8),
-        optional(column::DEVICE, DataType::Utf8),
-        optional(column::IP, DataType::Utf8),
-        optional(column::COST_MICROS, DataType::Int64),
-        optional(column::EXTRA, DataType::Utf8),
-        required(column::LOG_DATE, DataType::Date32),
-    ]))
-});
+static CLICKS: LazyLock<SchemaRef> =
+    LazyLock::new(|| Arc::new(Schema::new(field::Field::ALL.map(field::Field::in_arrow).to_vec())));
 
 static CLICKS_REJECTED: LazyLock<SchemaRef> = LazyLock::new(|| {
-    Arc::new(Schema::new(vec![
-        required(column::TOPIC, DataType::Utf8),
-        required(column::KAFKA_PARTITION, DataType::Int32),
-        required(column::KAFKA_OFFSET, DataType::Int64),
-        optional(column::KAFKA_TIMESTAMP, timestamp()),
+    let of_role = |role| field::Field::of_role(role).map(field::Field::in_arrow);
+    let own = [
         required(column::REASON, DataType::Utf8),
         optional(column::DETAIL, DataType::Utf8),
         optional(column::KEY, DataType::Binary),
         optional(column::PAYLOAD, DataType::Binary),
-        required(column::LOG_DATE, DataType::Date32),
-    ]))
+    ];
+    Arc::new(Schema::new(of_role(Role::Position).chain(own).chain(of_role(Role::Partition)).collect::<Vec<_>>()))
 });
 
 #[cfg(test)]
@@ -108,11 +87,19 @@ mod tests {
     use arrow::array::Array;
 
     use super::*;
+    use crate::minute::Dimension;
 
     fn rows() -> RecordBatch {
         let ads: ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["a", "b"]));
         RecordBatch::try_new(Arc::new(Schema::new(vec![Field::new("ad_id", DataType::Utf8, false)])), vec![ads])
             .expect("rows")
+    }
+
+    /// What counts may be by is said of the fields of a click.
+    #[test]
+    fn dimensions_are_the_fields_of_that_role() {
+        let fields: Vec<_> = field::Field::of_role(Role::Dimension).map(field::Field::column).collect();
+        assert_eq!(Dimension::ALL.map(Dimension::column).to_vec(), fields);
     }
 
     #[test]

@@ -5,12 +5,15 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::LazyLock;
 
 use arrayvec::ArrayString;
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use arrow::datatypes::SchemaRef;
 
+use crate::field::{Field, Role};
 use crate::width::Width;
+
+pub use crate::field::timestamp;
 
 /// The version of the format that this program writes and the newest that it reads: `clicklake.format`.
 pub const FORMAT: i64 = 1;
@@ -24,26 +27,28 @@ pub const PROPERTY_FORMAT: &str = "clicklake.format";
 /// The property that holds the bound behind [`crate::Rejection::TimeInFuture`].
 pub const PROPERTY_TIME_IN_FUTURE_MS: &str = "clicklake.time_in_future_ms";
 
-/// Names of columns, so that none is written twice.
+/// Names of columns, so that none is written twice; those of `clicks` are its fields'.
 pub mod column {
     #![allow(missing_docs, reason = "the names are the contract's, and say themselves")]
-    pub const TOPIC: &str = "topic";
-    pub const KAFKA_PARTITION: &str = "kafka_partition";
-    pub const KAFKA_OFFSET: &str = "kafka_offset";
-    pub const KAFKA_TIMESTAMP: &str = "kafka_timestamp";
-    pub const EVENT_TIME: &str = "event_time";
-    pub const EVENT_TYPE: &str = "event_type";
-    pub const AD_ID: &str = "ad_id";
-    pub const CAMPAIGN_ID: &str = "campaign_id";
-    pub const CLICK_ID: &str = "click_id";
-    pub const USER_ID: &str = "user_id";
-    pub const PUBLISHER_ID: &str = "publisher_id";
-    pub const COUNTRY: &str = "country";
-    pub const DEVICE: &str = "device";
-    pub const IP: &str = "ip";
-    pub const COST_MICROS: &str = "cost_micros";
-    pub const EXTRA: &str = "extra";
-    pub const LOG_DATE: &str = "log_date";
+    use crate::field::Field;
+
+    pub const TOPIC: &str = Field::Topic.column();
+    pub const KAFKA_PARTITION: &str = Field::KafkaPartition.column();
+    pub const KAFKA_OFFSET: &str = Field::KafkaOffset.column();
+    pub const KAFKA_TIMESTAMP: &str = Field::KafkaTimestamp.column();
+    pub const EVENT_TIME: &str = Field::EventTime.column();
+    pub const EVENT_TYPE: &str = Field::EventType.column();
+    pub const AD_ID: &str = Field::AdId.column();
+    pub const CAMPAIGN_ID: &str = Field::CampaignId.column();
+    pub const CLICK_ID: &str = Field::ClickId.column();
+    pub const USER_ID: &str = Field::UserId.column();
+    pub const PUBLISHER_ID: &str = Field::PublisherId.column();
+    pub const COUNTRY: &str = Field::Country.column();
+    pub const DEVICE: &str = Field::Device.column();
+    pub const IP: &str = Field::Ip.column();
+    pub const COST_MICROS: &str = Field::CostMicros.column();
+    pub const EXTRA: &str = Field::Extra.column();
+    pub const LOG_DATE: &str = Field::LogDate.column();
     pub const REASON: &str = "reason";
     pub const DETAIL: &str = "detail";
     pub const KEY: &str = "key";
@@ -193,10 +198,8 @@ impl Table {
     /// The columns whose smallest and largest values each file states, so that readers can skip it.
     pub fn statistics_columns(self) -> &'static [&'static str] {
         match self {
-            Self::Clicks => {
-                &[column::TOPIC, column::KAFKA_PARTITION, column::KAFKA_OFFSET, column::EVENT_TIME, column::AD_ID]
-            }
-            Self::ClicksRejected => &[column::TOPIC, column::KAFKA_PARTITION, column::KAFKA_OFFSET, column::REASON],
+            Self::Clicks => CLICKS_STATISTICS.as_slice(),
+            Self::ClicksRejected => CLICKS_REJECTED_STATISTICS.as_slice(),
             Self::ClicksMinute | Self::Shadow(_) => &[
                 column::WINDOW_START,
                 column::AD_ID,
@@ -244,7 +247,14 @@ impl fmt::Display for Table {
     }
 }
 
-/// The type of every time in the lake.
-pub fn timestamp() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC")))
-}
+/// What files of `clicks` state: the fields that say so in the list.
+static CLICKS_STATISTICS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let stated = Field::ALL.into_iter().filter(|field| field.has_statistics());
+    stated.map(Field::column).collect()
+});
+
+/// What files of `clicks_rejected` state: of the position the same as `clicks`, and the reasons.
+static CLICKS_REJECTED_STATISTICS: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let stated = Field::of_role(Role::Position).filter(|field| field.has_statistics());
+    stated.map(Field::column).chain([column::REASON]).collect()
+});

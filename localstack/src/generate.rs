@@ -6,6 +6,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
+use lake_schemas::Field;
+use lake_schemas::field::Member;
+use lake_schemas::table::column;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -176,12 +179,12 @@ impl Generator {
         let id = format!("{:032x}", self.rng.random::<u128>());
         let user = format!("user-{}", self.rng.random_range(0..1_000_000));
         let mut event = json!({
-            "ad_id": key,
-            "user_id": user,
-            "campaign_id": format!("campaign-{}", ad / ADS_A_CAMPAIGN),
-            "country": COUNTRIES.choose(&mut self.rng),
-            "device": DEVICES.choose(&mut self.rng),
-            "cost_micros": self.rng.random_range(10_000..500_000),
+            (column::AD_ID): key,
+            (column::USER_ID): user,
+            (column::CAMPAIGN_ID): format!("campaign-{}", ad / ADS_A_CAMPAIGN),
+            (column::COUNTRY): COUNTRIES.choose(&mut self.rng),
+            (column::DEVICE): DEVICES.choose(&mut self.rng),
+            (column::COST_MICROS): self.rng.random_range(10_000..500_000),
         });
         self.name(&mut event, id, event_type, now_ms.saturating_sub(behind_ms));
         let generated = Generated { kind, key, payload: event.to_string().into_bytes() };
@@ -194,18 +197,20 @@ impl Generator {
         generated
     }
 
-    /// Adds what the two common shapes call differently.
+    /// Adds what the two common shapes call differently: one by the names that count first, one by those that count
+    /// last.
     fn name(&mut self, event: &mut Value, id: String, event_type: &str, time_ms: i64) {
+        let name = |member: Option<Member>| member.expect("messages say these fields").name();
         if self.rng.random() {
-            event["event_id"] = json!(id);
-            event["event_type"] = json!(event_type);
-            event["event_time"] = json!(time_ms);
+            event[name(Field::ClickId.members().last())] = json!(id);
+            event[column::EVENT_TYPE] = json!(event_type);
+            event[name(Field::EventTime.members().last())] = json!(time_ms);
         } else {
-            event["click_id"] = json!(id);
+            event[name(Field::ClickId.members().next())] = json!(id);
             if event_type != "click" {
-                event["event_type"] = json!(event_type);
+                event[column::EVENT_TYPE] = json!(event_type);
             }
-            event["timestamp"] = json!(time_ms.to_string());
+            event[name(Field::EventTime.members().next())] = json!(time_ms.to_string());
         }
     }
 }

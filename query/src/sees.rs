@@ -4,8 +4,10 @@
 //! are never part of what it is answered from.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use datafusion::logical_expr::{Expr, col, lit};
+use lake_schemas::Field;
 use lake_schemas::table::column;
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +24,10 @@ pub enum Sees {
 }
 
 /// Columns that tell of the person who clicked, or may: `extra` is whatever a page has sent.
-pub(crate) const PERSONAL: [&str; 3] = [column::IP, column::USER_ID, column::EXTRA];
+static PERSONAL: LazyLock<Vec<&str>> = LazyLock::new(|| {
+    let personal = Field::ALL.into_iter().filter(|field| field.is_personal());
+    personal.map(Field::column).collect()
+});
 
 /// Columns that tell how many clicks others have, by how far apart the positions of two of one's own are.
 pub(crate) const POSITIONS: [&str; 3] = [column::KAFKA_OFFSET, column::OFFSET_FIRST, column::OFFSET_NEXT];
@@ -66,9 +71,13 @@ mod tests {
     fn who_sees_campaigns_sees_neither_positions_nor_people_unless_that_is_said() {
         let own = BTreeSet::from(["spring".to_owned()]);
         let (some, people) = (Sees::Campaigns(own.clone()), Sees::People(own));
-        for (name, by_some, by_people) in
-            [(column::AD_ID, true, true), (column::IP, false, true), (column::KAFKA_OFFSET, false, false)]
-        {
+        for (name, by_some, by_people) in [
+            (column::AD_ID, true, true),
+            (column::IP, false, true),
+            (column::USER_ID, false, true),
+            (column::EXTRA, false, true),
+            (column::KAFKA_OFFSET, false, false),
+        ] {
             let found = (Sees::All.has_column(name), some.has_column(name), people.has_column(name));
             assert_eq!(found, (true, by_some, by_people), "{name}");
         }

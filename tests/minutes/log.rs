@@ -1,13 +1,12 @@
 //! Logs of one partition: disorder, copies, lateness, other events, nonsense and gaps, as a function of a seed.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
-use ingest::decode::{BatchBuilder, Message, decode};
+use ingest::decode::{BatchBuilder, Decoding, Message};
 use lake_schemas::job::LogBatch;
 use lake_schemas::minute::{Dimension, Parameters};
 use lake_schemas::table::TIME_IN_FUTURE_MS;
-use lake_schemas::{LogTime, TopicPartition};
+use lake_schemas::{Field, LogTime, TopicPartition};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -136,19 +135,19 @@ fn original(rng: &mut ChaCha8Rng, offset: i64, now_ms: i64, number: i32) -> Even
 impl Event {
     /// The event that a message of a simulated log decodes to.
     pub fn decoded(offset: i64, payload: Option<&[u8]>, log_time: Option<LogTime>) -> Option<Self> {
-        let event = decode(payload, log_time, TIME_IN_FUTURE_MS).ok()?;
-        let owned = |value: &Option<Cow<'_, str>>| value.as_deref().map(str::to_owned);
+        let event = Decoding::json(TIME_IN_FUTURE_MS).decode(payload, log_time).ok()?;
+        let owned = |field| event.text(field).map(str::to_owned);
         Some(Self {
             offset,
             time_ms: event.event_time.millis(),
-            is_click: event.event_type.as_deref().is_none_or(|event_type| event_type == "click"),
-            id: owned(&event.click_id),
+            is_click: event.text(Field::EventType).is_none_or(|event_type| event_type == "click"),
+            id: owned(Field::ClickId),
             ad: event.ad_id.clone().into_owned(),
-            campaign: owned(&event.campaign_id),
-            publisher: owned(&event.publisher_id),
-            country: owned(&event.country),
-            device: owned(&event.device),
-            cost_micros: event.cost_micros,
+            campaign: owned(Field::CampaignId),
+            publisher: owned(Field::PublisherId),
+            country: owned(Field::Country),
+            device: owned(Field::Device),
+            cost_micros: event.number(Field::CostMicros),
         })
     }
 

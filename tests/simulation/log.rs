@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use ingest::decode::decode;
+use ingest::decode::Decoding;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{Cut, LogTime, TopicPartition};
 use localstack::generate::{Generator, Settings};
@@ -49,7 +49,9 @@ pub struct LogMessage {
 
 impl LogMessage {
     pub fn is_rejected(&self) -> bool {
-        decode(self.payload.as_deref(), LogTime::from_millis(self.log_time_ms), TIME_IN_FUTURE_MS).is_err()
+        Decoding::json(TIME_IN_FUTURE_MS)
+            .decode(self.payload.as_deref(), LogTime::from_millis(self.log_time_ms))
+            .is_err()
     }
 }
 

@@ -1,41 +1,14 @@
 //! Messages of one partition, decoded straight into Arrow columns.
 
-use std::borrow::Cow;
-use std::ops::Range;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use arrow::array::{
-    ArrayBuilder, ArrayRef, BinaryBuilder, Date32Builder, Int32Array, Int64Builder, RecordBatch, StringArray,
-    StringBuilder, TimestampMicrosecondBuilder,
-};
-use arrow::datatypes::SchemaRef;
+use arrow::array::RecordBatch;
 use lake_schemas::job::LogBatch;
-use lake_schemas::table::{column, timestamp};
-use lake_schemas::{LogDate, LogTime, OffsetRange, Table, TopicPartition};
+use lake_schemas::{OffsetRange, Table, TopicPartition};
 
-use super::event::{Event, Rejected, decode};
-
-/// The columns of `clicks`, and where some of them stand; `event_type` to `ip` are the strings.
-const COLUMNS: usize = 17;
-const TOPIC: usize = 0;
-const PARTITION: usize = 1;
-const LOG_TIME: usize = 3;
-const STRINGS: Range<usize> = 5..14;
-const EXTRA: usize = 15;
-const LOG_DATE: usize = 16;
-
-/// A message as it comes from the log.
-#[derive(Clone, Copy, Debug)]
-pub struct Message<'a> {
-    /// Its offset.
-    pub offset: i64,
-    /// Its log time, if it has one.
-    pub log_time: Option<LogTime>,
-    /// Its key, if it has one.
-    pub key: Option<&'a [u8]>,
-    /// Its payload; `None` is Kafka's tombstone.
-    pub payload: Option<&'a [u8]>,
-}
+use super::columns::{EventColumns, RejectedColumns};
+use super::decoding::Decoding;
+use super::message::Message;
 
 /// Where an offset stands to what was taken in of its partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,37 +21,10 @@ pub enum Place {
     Behind,
 }
 
-/// Which columns of `clicks` are wanted of events. The offset always is.
-#[derive(Clone)]
-pub struct Columns {
-    schema: SchemaRef,
-    /// By column of the table, in its order.
-    wanted: [bool; COLUMNS],
-    /// Whether more is wanted of where a row comes from than its offset.
-    is_placed: bool,
-}
-
-impl Columns {
-    /// All of them.
-    pub fn all() -> Self {
-        Self { schema: Table::Clicks.schema(), wanted: [true; COLUMNS], is_placed: true }
-    }
-
-    /// Those of these names.
-    pub fn of(names: &[String]) -> Self {
-        let all = Table::Clicks.schema();
-        let is_wanted = |name: &String| name == column::KAFKA_OFFSET || names.contains(name);
-        let wanted: [bool; COLUMNS] = std::array::from_fn(|at| is_wanted(all.field(at).name()));
-        let places: Vec<_> = (0..COLUMNS).filter(|at| wanted[*at]).collect();
-        let is_placed = [TOPIC, PARTITION, LOG_TIME, LOG_DATE].into_iter().any(|at| wanted[at]);
-        Self { schema: Arc::new(all.project(&places).expect("they are its own")), wanted, is_placed }
-    }
-}
-
 /// Decodes messages of one partition, in offset order, into the next [`LogBatch`].
 pub struct BatchBuilder {
     partition: TopicPartition,
-    time_in_future_ms: i64,
+    decoding: Decoding,
     offsets: OffsetRange,
     /// The offset of the last message that was taken in.
     last: Option<i64>,
@@ -88,19 +34,20 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// Begins a batch at an offset. `time_in_future_ms` is the bound that the table records.
+    /// Begins a batch of messages in JSON at an offset, with all columns. `time_in_future_ms` is the bound that the
+    /// table records.
     pub fn new(partition: TopicPartition, first: i64, time_in_future_ms: i64) -> Self {
-        Self::of(&Columns::all(), partition, first, time_in_future_ms)
+        Self::of(&Decoding::json(time_in_future_ms), partition, first)
     }
 
-    /// The same, with some columns of the events only.
-    pub fn of(columns: &Columns, partition: TopicPartition, first: i64, time_in_future_ms: i64) -> Self {
+    /// Begins a batch at an offset, of messages that are decoded thus.
+    pub fn of(decoding: &Decoding, partition: TopicPartition, first: i64) -> Self {
         Self {
             partition,
-            time_in_future_ms,
+            decoding: decoding.clone(),
             offsets: OffsetRange { first, next: first },
             last: None,
-            events: EventColumns::of(columns.clone()),
+            events: EventColumns::of(decoding.columns().clone()),
             rejected: RejectedColumns::default(),
             bytes: 0,
         }
@@ -108,7 +55,7 @@ impl BatchBuilder {
 
     /// Takes in the next message.
     pub fn push(&mut self, message: &Message<'_>) {
-        match decode(message.payload, message.log_time, self.time_in_future_ms) {
+        match self.decoding.decode(message.payload, message.log_time) {
             Ok(event) => self.events.push(message, &event),
             Err(rejected) => self.rejected.push(message, &rejected),
         }
@@ -145,7 +92,7 @@ impl BatchBuilder {
 
     /// Messages taken in.
     pub fn read(&self) -> usize {
-        self.events.position.len() + self.rejected.position.len()
+        self.events.len() + self.rejected.len()
     }
 
     /// Bytes of the keys and payloads taken in.
@@ -163,7 +110,7 @@ impl BatchBuilder {
             offsets,
             read: i64::try_from(self.read()).expect("a batch fits in memory"),
             events: self.events.finish(&self.partition),
-            rejected: if self.rejected.position.len() == 0 {
+            rejected: if self.rejected.len() == 0 {
                 NONE_REJECTED.clone()
             } else {
                 self.rejected.finish(&self.partition)
@@ -176,172 +123,94 @@ impl BatchBuilder {
 /// large part of each.
 static NONE_REJECTED: LazyLock<RecordBatch> = LazyLock::new(|| RecordBatch::new_empty(Table::ClicksRejected.schema()));
 
-/// A column of text that expects its next batch to be like its last one, and so need not grow. Nulls are only counted
-/// as long as there is nothing else, as in most batches of a member that a producer does not send.
-#[derive(Default)]
-struct Text {
-    nulls: usize,
-    /// What came from the first value on, and the nulls before it; empty if there was none.
-    values: StringBuilder,
-}
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+    use lake_schemas::Field;
+    use lake_schemas::field::{Kind, Member, Role};
+    use lake_schemas::table::TIME_IN_FUTURE_MS;
 
-impl Text {
-    fn append(&mut self, value: Option<&str>) {
-        if value.is_none() && self.values.is_empty() {
-            self.nulls += 1;
-            return;
-        }
-        (0..std::mem::take(&mut self.nulls)).for_each(|_| self.values.append_null());
-        self.values.append_option(value);
+    use super::super::Columns;
+    use super::*;
+
+    /// A minute of 2026, and the minute after, in milliseconds.
+    const MINUTES_MS: [i64; 2] = [1_772_884_800_000, 1_772_884_860_000];
+
+    /// The row of one message.
+    fn row(decoding: &Decoding, message: &str) -> RecordBatch {
+        let mut batch = BatchBuilder::of(decoding, TopicPartition::new("t", 3), 7);
+        batch.push(&Message { offset: 7, log_time: None, key: None, payload: Some(message.as_bytes()) });
+        let batch = batch.finish();
+        assert_eq!((batch.events.num_rows(), batch.rejected.num_rows()), (1, 0), "{message}");
+        batch.events
     }
 
-    fn finish(&mut self) -> ArrayRef {
-        if self.values.is_empty() {
-            return Arc::new(StringArray::new_null(std::mem::take(&mut self.nulls)));
-        }
-        let (rows, bytes) = (self.values.len(), self.values.values_slice().len());
-        let mut filled = std::mem::replace(&mut self.values, StringBuilder::with_capacity(rows, bytes + bytes / 8));
-        Arc::new(filled.finish())
-    }
-}
-
-/// Where each row comes from: the columns that both raw tables share.
-#[derive(Default)]
-struct PositionColumns {
-    offset: Int64Builder,
-    log_time: Vec<Option<i64>>,
-    log_date: Date32Builder,
-}
-
-impl PositionColumns {
-    fn push(&mut self, message: &Message<'_>) {
-        self.offset.append_value(message.offset);
-        self.log_time.push(message.log_time.map(LogTime::micros));
-        self.log_date.append_value(LogDate::of(message.log_time).days());
+    /// A message that says, beside what every event must, a member; and what the column of its field then holds.
+    fn saying(member: Member) -> (String, String) {
+        let (name, field) = (member.name(), member.field());
+        let (said, held) = match field.role() {
+            Role::Time => (MINUTES_MS[1].to_string(), (MINUTES_MS[1] * 1_000).to_string()),
+            Role::Amount => ("7".to_owned(), "7".to_owned()),
+            _ => (format!("\"a text of {name}\""), format!("a text of {name}")),
+        };
+        let ad = if field == Field::AdId { String::new() } else { "\"ad_id\":\"an ad\",".to_owned() };
+        let time = if field == Field::EventTime { String::new() } else { format!("\"timestamp\":{},", MINUTES_MS[0]) };
+        (format!("{{{ad}{time}\"{name}\":{said}}}"), held)
     }
 
-    fn len(&self) -> usize {
-        self.offset.len()
+    /// What a column of one row holds; `None` is null.
+    fn held(row: &RecordBatch, field: Field) -> Option<String> {
+        let column = row.column_by_name(field.column()).expect("the column is wanted");
+        column.is_valid(0).then(|| match field.kind() {
+            Kind::Text => column.as_string::<i32>().value(0).to_owned(),
+            Kind::Time => column.as_primitive::<TimestampMicrosecondType>().value(0).to_string(),
+            _ => column.as_primitive::<Int64Type>().value(0).to_string(),
+        })
     }
 
-    /// The four leading columns, and the trailing one.
-    fn finish(&mut self, partition: &TopicPartition) -> ([ArrayRef; 4], ArrayRef) {
-        let rows = self.len();
-        let mut log_time = TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(timestamp());
-        self.log_time.drain(..).for_each(|time| log_time.append_option(time));
-        let leading: [ArrayRef; 4] = [
-            Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&partition.topic, rows))),
-            Arc::new(Int32Array::from_value(partition.partition, rows)),
-            Arc::new(self.offset.finish()),
-            Arc::new(log_time.finish()),
-        ];
-        (leading, Arc::new(self.log_date.finish()))
-    }
-}
-
-struct EventColumns {
-    columns: Columns,
-    position: PositionColumns,
-    event_time: TimestampMicrosecondBuilder,
-    /// `event_type` to `ip`, in the order of the table.
-    strings: [Text; 9],
-    cost_micros: Int64Builder,
-    extra: Text,
-}
-
-impl EventColumns {
-    fn of(columns: Columns) -> Self {
-        Self {
-            columns,
-            position: PositionColumns::default(),
-            event_time: TimestampMicrosecondBuilder::new().with_data_type(timestamp()),
-            strings: std::array::from_fn(|_| Text::default()),
-            cost_micros: Int64Builder::new(),
-            extra: Text::default(),
-        }
+    fn are_said() -> impl Iterator<Item = Field> {
+        Field::ALL.into_iter().filter(|field| !matches!(field.role(), Role::Position | Role::Partition))
     }
 
-    fn push(&mut self, message: &Message<'_>, event: &Event<'_>) {
-        if self.columns.is_placed {
-            self.position.push(message);
-        } else {
-            self.position.offset.append_value(message.offset);
-        }
-        self.event_time.append_value(event.event_time.micros());
-        let ad_id = Some(Cow::Borrowed(event.ad_id.as_ref()));
-        let strings = [
-            &event.event_type,
-            &ad_id,
-            &event.campaign_id,
-            &event.click_id,
-            &event.user_id,
-            &event.publisher_id,
-            &event.country,
-            &event.device,
-            &event.ip,
-        ];
-        let wanted = &self.columns.wanted;
-        for ((column, value), wanted) in self.strings.iter_mut().zip(strings).zip(&wanted[STRINGS]) {
-            if *wanted {
-                column.append(value.as_deref());
+    #[test]
+    fn what_a_member_says_comes_out_in_the_column_of_its_field_and_in_no_other() {
+        let decoding = Decoding::json(TIME_IN_FUTURE_MS);
+        for member in Member::all() {
+            let (message, expected) = saying(member);
+            let row = row(&decoding, &message);
+            for field in are_said() {
+                let expected = match field {
+                    _ if field == member.field() => Some(expected.clone()),
+                    Field::AdId => Some("an ad".to_owned()),
+                    Field::EventTime => Some((MINUTES_MS[0] * 1_000).to_string()),
+                    _ => None,
+                };
+                assert_eq!(held(&row, field), expected, "{} of {message}", field.column());
             }
         }
-        self.cost_micros.append_option(event.cost_micros);
-        if wanted[EXTRA] {
-            self.extra.append(event.extra.as_deref());
+        let row = row(&decoding, &format!("{{\"ad_id\":\"an ad\",\"timestamp\":{},\"x\":1}}", MINUTES_MS[0]));
+        let others = are_said().filter(|field| !matches!(field, Field::AdId | Field::EventTime));
+        let held: Vec<_> = others.filter_map(|field| Some((field, held(&row, field)?))).collect();
+        assert_eq!(held, [(Field::Extra, "{\"x\":1}".to_owned())]);
+    }
+
+    #[test]
+    fn of_columns_that_are_wanted_each_holds_what_it_holds_beside_all_others() {
+        let all = Decoding::json(TIME_IN_FUTURE_MS);
+        for member in Member::all() {
+            let (message, _) = saying(member);
+            let whole = row(&all, &message);
+            for field in Field::ALL {
+                let wanted = all.clone().with(Columns::of(&[field.column().to_owned()]));
+                let part = row(&wanted, &message);
+                let names: Vec<_> = part.schema().fields().iter().map(|field| field.name().clone()).collect();
+                let expected = Field::ALL.into_iter().filter(|one| *one == field || *one == Field::KafkaOffset);
+                assert_eq!(names, expected.map(Field::column).collect::<Vec<_>>());
+                for name in names {
+                    assert_eq!(part.column_by_name(&name), whole.column_by_name(&name), "{name} of {message}");
+                }
+            }
         }
-    }
-
-    fn finish(&mut self, partition: &TopicPartition) -> RecordBatch {
-        let (leading, log_date) = if self.columns.is_placed {
-            self.position.finish(partition)
-        } else {
-            // What stands for the others is not wanted.
-            let offset: ArrayRef = Arc::new(self.position.offset.finish());
-            (std::array::from_fn(|_| Arc::clone(&offset)), offset)
-        };
-        let mut columns: Vec<ArrayRef> = leading.into();
-        columns.push(Arc::new(self.event_time.finish()));
-        let unwanted = Arc::clone(&log_date);
-        let wanted = self.columns.wanted;
-        let strings = self.strings.iter_mut().zip(&wanted[STRINGS]);
-        columns.extend(strings.map(|(text, wanted)| if *wanted { text.finish() } else { Arc::clone(&unwanted) }));
-        columns.push(Arc::new(self.cost_micros.finish()));
-        columns.push(if wanted[EXTRA] { self.extra.finish() } else { unwanted });
-        columns.push(log_date);
-        let wanted = columns.into_iter().zip(wanted).filter_map(|(column, wanted)| wanted.then_some(column));
-        RecordBatch::try_new(Arc::clone(&self.columns.schema), wanted.collect())
-            .expect("the columns are those of clicks, in its order")
-    }
-}
-
-#[derive(Default)]
-struct RejectedColumns {
-    position: PositionColumns,
-    reason: StringBuilder,
-    detail: StringBuilder,
-    key: BinaryBuilder,
-    payload: BinaryBuilder,
-}
-
-impl RejectedColumns {
-    fn push(&mut self, message: &Message<'_>, rejected: &Rejected) {
-        self.position.push(message);
-        self.reason.append_value(rejected.reason.as_str());
-        self.detail.append_option(rejected.detail.as_deref());
-        self.key.append_option(message.key);
-        self.payload.append_option(message.payload);
-    }
-
-    fn finish(&mut self, partition: &TopicPartition) -> RecordBatch {
-        let (leading, log_date) = self.position.finish(partition);
-        let mut columns: Vec<ArrayRef> = leading.into();
-        columns.push(Arc::new(self.reason.finish()));
-        columns.push(Arc::new(self.detail.finish()));
-        columns.push(Arc::new(self.key.finish()));
-        columns.push(Arc::new(self.payload.finish()));
-        columns.push(log_date);
-        RecordBatch::try_new(Table::ClicksRejected.schema(), columns)
-            .expect("the columns are those of clicks_rejected, in its order")
     }
 }

@@ -1,131 +1,246 @@
-//! The members of a JSON object as raw text, and what little must be known of raw text.
-//!
-//! Values stay raw until a column asks for them: numbers of any size and strings of any escapes pass through unharmed.
+//! Messages in JSON: one object each, whose members say the fields.
 
 use std::borrow::Cow;
 
-use lake_schemas::rejection::DEPTH_MAX;
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use lake_schemas::field::{ByField, ByMember, Kind, Member, Role};
+use lake_schemas::{Field, Rejection};
 use serde_json::value::RawValue;
 
-/// Calls `member` with the raw name and the raw value of each member of the object in `text`, in order.
-pub(super) fn members<'a>(
-    text: &'a str,
-    member: impl FnMut(&'a RawValue, &'a RawValue),
-) -> Result<(), serde_json::Error> {
-    struct Members<F>(F);
+use super::decoder::Decoder;
+use super::event::{Event, Rejected, Value};
+use super::{raw_json, time};
 
-    impl<'a, F: FnMut(&'a RawValue, &'a RawValue)> Visitor<'a> for Members<F> {
-        type Value = ();
+/// Decodes messages in JSON.
+pub struct Json {
+    ad_id: Sought,
+    /// What an event need not say, in the order in which it is looked at: of several members that are wrong, the first
+    /// is named. What has several names comes first, then other ids, other text, and amounts.
+    optional: Vec<Sought>,
+    event_time: Sought,
+}
 
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an object")
-        }
+/// A field, as it is looked for among the members of a message.
+struct Sought {
+    field: Field,
+    /// The member that says it, if it is there.
+    first: Member,
+    /// Those that say it otherwise, the one that counts most first.
+    others: Vec<Member>,
+    kind: Kind,
+    bytes_max: Option<usize>,
+    amount_max: i64,
+}
 
-        fn visit_map<A: MapAccess<'a>>(mut self, mut map: A) -> Result<(), A::Error> {
-            while let Some((name, value)) = map.next_entry()? {
-                (self.0)(name, value);
+impl Sought {
+    fn new(field: Field) -> Self {
+        let mut members = field.members();
+        let first = members.next().expect("messages say each field that is looked for");
+        let others = members.collect();
+        Self { field, first, others, kind: field.kind(), bytes_max: field.bytes_max(), amount_max: field.amount_max() }
+    }
+
+    /// The text that a member is, if it is no longer than the field may be.
+    fn text<'a>(&self, member: Member, raw: &'a RawValue) -> Result<Cow<'a, str>, Rejected> {
+        let text = raw_json::string(raw).ok_or_else(|| {
+            let found = match raw_json::kind(raw) {
+                "a string" => "one that is not valid Unicode",
+                other => other,
+            };
+            Rejected::new(Rejection::BadField, format!("{}: expected a string, found {found}", member.name()))
+        })?;
+        match self.bytes_max {
+            Some(max) if text.len() > max => {
+                let detail = format!("{}: {} bytes, more than {max}", member.name(), text.len());
+                Err(Rejected::new(Rejection::BadField, detail))
             }
-            Ok(())
+            _ => Ok(text),
         }
     }
 
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    deserializer.deserialize_map(Members(member))?;
-    deserializer.end()
-}
-
-/// Whether the text is one JSON value, of any kind.
-pub(super) fn is_value(text: &str) -> Result<(), serde_json::Error> {
-    serde_json::from_str::<IgnoredAny>(text).map(|_| ())
-}
-
-/// The string that a raw value is: `None` if it is no string, or one that Unicode cannot hold (a lone surrogate).
-pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let text = raw.get();
-    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
-    if memchr::memchr(b'\\', inner.as_bytes()).is_none() {
-        return Some(Cow::Borrowed(inner));
-    }
-    serde_json::from_str(text).ok().map(Cow::Owned)
-}
-
-/// The integer that a raw value is, if it is written as one and fits.
-pub(super) fn integer(raw: &RawValue) -> Option<i64> {
-    // `parse` takes a leading '+' and leading zeros, which JSON does not: what is here has passed as JSON.
-    raw.get().parse().ok()
-}
-
-/// What a raw value is, for people.
-pub(super) fn kind(raw: &RawValue) -> &'static str {
-    match raw.get().as_bytes().first() {
-        Some(b'"') => "a string",
-        Some(b'{') => "an object",
-        Some(b'[') => "an array",
-        Some(b't' | b'f') => "a boolean",
-        Some(b'n') => "null",
-        _ => "a number",
+    /// The amount that a member is, if it is no larger than the field may be.
+    fn amount(&self, member: Member, raw: &RawValue) -> Result<i64, Rejected> {
+        let max = self.amount_max;
+        raw_json::integer(raw).filter(|amount| (0..=max).contains(amount)).ok_or_else(|| {
+            let shown: String = raw.get().chars().take(40).collect();
+            let detail = format!("{}: expected an integer from 0 to {max}, found {shown}", member.name());
+            Rejected::new(Rejection::BadField, detail)
+        })
     }
 }
 
-/// Whether arrays and objects are nested more than [`DEPTH_MAX`] levels deep in the text, which itself stands `outer`
-/// levels deep. Brackets are counted outside strings, whether or not the text is JSON otherwise.
-pub(super) fn is_too_deep(text: &str, outer: usize) -> bool {
-    let (mut depth, mut in_string, mut escaped) = (outer, false, false);
-    for byte in text.bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            _ if in_string => {}
-            b'[' | b'{' => {
-                depth += 1;
-                if depth > DEPTH_MAX {
-                    return true;
-                }
+impl Json {
+    /// A decoder that knows the fields of a click by the names in their list.
+    pub fn new() -> Self {
+        let is_optional = |field: &Field| {
+            let is_value = matches!(field.role(), Role::Id | Role::Dimension | Role::Text | Role::Amount);
+            is_value && *field != Field::AdId
+        };
+        let mut optional: Vec<_> = Field::ALL.into_iter().filter(is_optional).map(Sought::new).collect();
+        optional
+            .sort_by_key(|sought| (sought.others.is_empty(), sought.bytes_max.is_none(), sought.kind != Kind::Text));
+        Self { ad_id: Sought::new(Field::AdId), optional, event_time: Sought::new(Field::EventTime) }
+    }
+}
+
+impl Default for Json {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Decoder for Json {
+    fn decode<'a>(&self, payload: &'a [u8]) -> Result<Event<'a>, Rejected> {
+        let text =
+            std::str::from_utf8(payload).map_err(|error| Rejected::new(Rejection::NotUtf8, error.to_string()))?;
+        Members::of(text)?.event(self)
+    }
+}
+
+/// Why text that is not an object, or not JSON at all, is rejected.
+fn not_an_object(text: &str) -> Rejected {
+    if raw_json::is_too_deep(text, 0) {
+        return Rejection::TooDeep.into();
+    }
+    match raw_json::is_value(text) {
+        Ok(()) => Rejection::NotAnObject.into(),
+        Err(error) => Rejected::new(Rejection::NotJson, error.to_string()),
+    }
+}
+
+/// The members of a message: the known ones by name, the rest as text.
+#[derive(Default)]
+struct Members<'a> {
+    known: ByMember<Option<&'a RawValue>>,
+    extra: String,
+}
+
+impl<'a> Members<'a> {
+    fn of(text: &'a str) -> Result<Self, Rejected> {
+        let mut members = Self::default();
+        let mut too_deep = false;
+        let parsed = raw_json::members(text, |name, value| {
+            if matches!(value.get().as_bytes().first(), Some(b'[' | b'{')) {
+                too_deep |= raw_json::is_too_deep(value.get(), 1);
             }
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
+            members.take(name, value);
+        });
+        match parsed {
+            Ok(()) if too_deep => Err(Rejection::TooDeep.into()),
+            Ok(()) => Ok(members),
+            Err(_) => Err(not_an_object(text)),
         }
     }
-    false
-}
 
-/// Appends JSON text without the white space between its tokens.
-pub(super) fn push_compact(to: &mut String, text: &str) {
-    let (mut in_string, mut escaped, mut kept) = (false, false, 0);
-    for (at, byte) in text.bytes().enumerate() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b' ' | b'\n' | b'\t' | b'\r' if !in_string => {
-                to.push_str(&text[kept..at]);
-                kept = at + 1;
-            }
-            _ => {}
+    fn take(&mut self, name: &'a RawValue, value: &'a RawValue) {
+        match raw_json::string(name).as_deref().and_then(Member::named) {
+            Some(member) => self.known[member] = Some(value).filter(|value| value.get() != "null"),
+            None => self.keep([name.get()], value),
         }
     }
-    to.push_str(&text[kept..]);
+
+    /// Keeps a member that no column holds. Its name comes in quotes, in parts.
+    fn keep<const PARTS: usize>(&mut self, name: [&str; PARTS], value: &RawValue) {
+        self.extra.push(if self.extra.is_empty() { '{' } else { ',' });
+        name.into_iter().for_each(|part| self.extra.push_str(part));
+        self.extra.push(':');
+        raw_json::push_compact(&mut self.extra, value.get());
+    }
+
+    /// The value of a field, and which member says it. What others say of it is kept.
+    fn find(&mut self, sought: &Sought) -> Option<(Member, &'a RawValue)> {
+        let mut found = self.known[sought.first].map(|value| (sought.first, value));
+        for &other in &sought.others {
+            match (found, self.known[other]) {
+                (_, None) => {}
+                (None, Some(value)) => found = Some((other, value)),
+                (Some(_), Some(value)) => self.keep(["\"", other.name(), "\""], value),
+            }
+        }
+        found
+    }
+
+    /// The event that the members make, up to what its time is compared with.
+    fn event(mut self, json: &Json) -> Result<Event<'a>, Rejected> {
+        let ad_id = match self.find(&json.ad_id) {
+            Some((member, raw)) if raw.get() != "\"\"" => json.ad_id.text(member, raw)?,
+            _ => return Err(Rejection::MissingAd.into()),
+        };
+        let mut values = ByField::<Value<'a>>::default();
+        for sought in &json.optional {
+            if let Some((member, raw)) = self.find(sought) {
+                values[sought.field] = match sought.kind {
+                    Kind::Text => Value::Text(sought.text(member, raw)?),
+                    _ => Value::Number(sought.amount(member, raw)?),
+                };
+            }
+        }
+        // An event with an empty id has none: it is no copy of others that have an empty one.
+        if matches!(&values[Field::ClickId], Value::Text(id) if id.is_empty()) {
+            values[Field::ClickId] = Value::Absent;
+        }
+        let Some((_, raw_time)) = self.find(&json.event_time) else { return Err(Rejection::MissingTime.into()) };
+        let event_time = time::parse(raw_time).map_err(|detail| Rejected::new(Rejection::BadTime, detail))?;
+        if !self.extra.is_empty() {
+            self.extra.push('}');
+            values[Field::Extra] = Value::Text(Cow::Owned(self.extra));
+        }
+        Ok(Event { event_time, ad_id, values })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn white_space_goes_and_strings_stay() {
-        let mut compact = String::new();
-        push_compact(&mut compact, "{ \"a b\" :\t[1 ,\n\"\\\" \\\\\" , { } ] }");
-        assert_eq!(compact, "{\"a b\":[1,\"\\\" \\\\\",{}]}");
+    fn decoded(text: &str) -> Result<Event<'_>, Rejected> {
+        Json::new().decode(text.as_bytes())
     }
 
     #[test]
-    fn depth_is_counted_outside_strings() {
-        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-        assert!(!is_too_deep(&nested(64), 0));
-        assert!(is_too_deep(&nested(65), 0));
-        assert!(is_too_deep(&nested(64), 1));
-        assert!(!is_too_deep(&format!("\"{}\\\"{}\"", "[".repeat(70), "{".repeat(70)), 0));
+    fn a_cost_beyond_the_bound_is_a_bad_field_that_names_the_bound() {
+        let message =
+            |cost: &str| format!(r#"{{"ad_id":"a","timestamp":"2026-03-07T12:00:00Z","cost_micros":{cost}}}"#);
+        for (cost, expected) in [("null", None), ("0", Some(0)), ("1000000000000", Some(1_000_000_000_000))] {
+            let message = message(cost);
+            let event = decoded(&message).expect("an event");
+            assert_eq!(event.number(Field::CostMicros), expected, "{cost}");
+        }
+        for cost in ["1000000000001", "9000000000000000000", "9223372036854775808", "-1"] {
+            let message = message(cost);
+            let Rejected { reason, detail } = decoded(&message).expect_err(cost);
+            let detail = detail.expect("a detail");
+            assert_eq!(reason, Rejection::BadField, "{cost}");
+            assert!(detail.contains("to 1000000000000") && detail.ends_with(&format!("found {cost}")), "{detail}");
+        }
+    }
+
+    /// Which one is named of several that are wrong is what `clicks_rejected` says, and must not change.
+    #[test]
+    fn of_members_that_are_wrong_the_first_is_named() {
+        let looked_at = [
+            "ad_id",
+            "click_id",
+            "campaign_id",
+            "user_id",
+            "publisher_id",
+            "event_type",
+            "country",
+            "device",
+            "ip",
+            "cost_micros",
+        ];
+        for from in 0..looked_at.len() {
+            let wrong: Vec<_> = looked_at[from..].iter().rev().map(|name| format!("\"{name}\":[]")).collect();
+            let ad = if from == 0 { "" } else { "\"ad_id\":\"a\"," };
+            let message = format!("{{{ad}{}}}", wrong.join(","));
+            let detail = decoded(&message).expect_err("all are wrong").detail.expect("a detail");
+            assert!(detail.starts_with(&format!("{}: expected a", looked_at[from])), "{detail}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_says_a_field_otherwise_is_named_as_it_is_called() {
+        let detail = decoded(r#"{"ad_id":"a","event_id":7}"#).expect_err("no text").detail;
+        assert_eq!(detail.as_deref(), Some("event_id: expected a string, found a number"));
     }
 }

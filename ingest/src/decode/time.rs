@@ -4,17 +4,17 @@ use chrono::DateTime;
 use lake_schemas::EventTime;
 use serde_json::value::RawValue;
 
-use super::json;
+use super::raw_json;
 
 /// Reads a time, kept to the millisecond; what is wrong with it otherwise.
 pub(super) fn parse(raw: &RawValue) -> Result<EventTime, String> {
     let millis = match raw.get().as_bytes().first() {
         Some(b'"') => {
-            let text = json::string(raw).ok_or("not valid Unicode")?;
+            let text = raw_json::string(raw).ok_or("not valid Unicode")?;
             from_text(&text)
         }
-        Some(b'-' | b'0'..=b'9') => json::integer(raw),
-        _ => return Err(format!("expected RFC 3339 or milliseconds, found {}", json::kind(raw))),
+        Some(b'-' | b'0'..=b'9') => raw_json::integer(raw),
+        _ => return Err(format!("expected RFC 3339 or milliseconds, found {}", raw_json::kind(raw))),
     };
     let millis = millis.ok_or("expected RFC 3339 with a zone, or whole milliseconds since 1970")?;
     EventTime::from_millis(millis)

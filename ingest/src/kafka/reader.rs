@@ -23,7 +23,7 @@ use super::told::{Control, Data, Hold};
 use super::topic::refused;
 use super::unreadable::refusal;
 use super::watermarks;
-use crate::decode::{BatchBuilder, Columns, Message, Place};
+use crate::decode::{BatchBuilder, Columns, Decoding, Message, Place};
 use crate::source::SourceError;
 
 /// Rows of a batch: large enough that what is done once a batch costs nothing, small enough to be passed on soon.
@@ -71,14 +71,12 @@ impl Reader {
     /// A reader of what the consumer is subscribed to. To be made inside the runtime that the loop runs in.
     pub fn new(
         consumer: BaseConsumer<GroupContext>,
-        time_in_future_ms: i64,
-        columns: Columns,
+        decoding: Decoding,
         control: UnboundedSender<Control>,
         data: Sender<Data>,
     ) -> Self {
         let desk = Desk {
-            time_in_future_ms,
-            columns,
+            decoding,
             runtime: Handle::current(),
             control,
             data,
@@ -134,8 +132,7 @@ impl Reader {
 
 /// What has been read and not been passed on yet.
 struct Desk {
-    time_in_future_ms: i64,
-    columns: Columns,
+    decoding: Decoding,
     runtime: Handle,
     control: UnboundedSender<Control>,
     data: Sender<Data>,
@@ -167,7 +164,7 @@ impl Desk {
     fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Gone> {
         let partition = message.partition();
         if let Some(reading) = self.reading.get_mut(&partition) {
-            if let Err(error) = reading.push(message, self.time_in_future_ms) {
+            if let Err(error) = reading.push(message, &self.decoding) {
                 return Err(self.end(error));
             }
             if reading.batch.read() >= BATCH_ROWS_MAX || reading.batch.bytes() >= BATCH_BYTES_MAX {
@@ -254,8 +251,7 @@ impl Desk {
             (None, Hold::Free) => consumer.resume(&position),
         };
         self.did(consumer, moved)?;
-        let (partition, first) = (assigned.partition.clone(), assigned.first);
-        let batch = BatchBuilder::of(&self.columns, partition, first, self.time_in_future_ms);
+        let batch = BatchBuilder::of(&self.decoding, assigned.partition.clone(), assigned.first);
         // With a witness to meet, the end is reached by reading to it.
         let is_at_end = assigned.witness.is_none() && assigned.end.is_some_and(|end| assigned.first >= end);
         let is_free = assigned.hold == Hold::Free;
@@ -408,13 +404,13 @@ impl Reading {
         if self.assigned.witness.is_some() { self.assigned.position() } else { self.batch.next() }
     }
 
-    fn push(&mut self, message: &BorrowedMessage<'_>, time_in_future_ms: i64) -> Result<(), SourceError> {
+    fn push(&mut self, message: &BorrowedMessage<'_>, decoding: &Decoding) -> Result<(), SourceError> {
         if self.assigned.hold == Hold::Held {
             return Ok(());
         }
         let message = decodable(message);
         if let Some(witness) = self.assigned.witness.take_if(|witness| message.offset >= witness.offset()) {
-            self.hear(&witness, &message, time_in_future_ms)?;
+            self.hear(&witness, &message, decoding)?;
         }
         // What is below comes only with a witness.
         if message.offset < self.assigned.first {
@@ -437,9 +433,11 @@ impl Reading {
     }
 
     /// Refuses a log that does not say what the table knows of it. If it no longer has that offset, it says nothing.
-    fn hear(&self, witness: &Witness, message: &Message<'_>, time_in_future_ms: i64) -> Result<(), SourceError> {
+    fn hear(&self, witness: &Witness, message: &Message<'_>, decoding: &Decoding) -> Result<(), SourceError> {
         let partition = &self.assigned.partition;
-        let mut alone = BatchBuilder::new(partition.clone(), message.offset, time_in_future_ms);
+        // By columns that the job may not want.
+        let whole = decoding.clone().with(Columns::all());
+        let mut alone = BatchBuilder::of(&whole, partition.clone(), message.offset);
         alone.push(message);
         if message.offset != witness.offset() || witness.agrees(&alone.finish()) {
             return Ok(());

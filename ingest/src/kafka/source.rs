@@ -16,7 +16,7 @@ use super::log::KafkaLog;
 use super::reader::Reader;
 use super::told::{Begin, Command, Control, Data, Generation, Hold};
 use super::topic::has_topic;
-use crate::decode::Columns;
+use crate::decode::Decoding;
 use crate::hybrid::Live;
 use crate::replay::LiveLog;
 use crate::source::{Room, Signal, Source, SourceError, Start};
@@ -36,14 +36,9 @@ pub struct KafkaSource {
 }
 
 impl KafkaSource {
-    /// Joins the group, after a look whether the broker answers and has the topic. `time_in_future_ms` is the bound
-    /// that the raw table records, and `columns` are what is wanted of events.
-    pub async fn join(
-        options: &KafkaOptions,
-        group: &str,
-        time_in_future_ms: i64,
-        columns: Columns,
-    ) -> Result<Self, SourceError> {
+    /// Joins the group, after a look whether the broker answers and has the topic. `decoding` is how its messages are
+    /// decoded, and what is wanted of them.
+    pub async fn join(options: &KafkaOptions, group: &str, decoding: Decoding) -> Result<Self, SourceError> {
         let (control_in, control) = mpsc::unbounded_channel();
         let (data_in, data) = mpsc::channel(BATCHES_MAX);
         let (commands, commands_out) = commands::channel();
@@ -61,7 +56,7 @@ impl KafkaSource {
         })
         .await
         .map_err(|panic| SourceError::Failed(panic.to_string()))??;
-        let reader = Reader::new(consumer, time_in_future_ms, columns, control_in, data_in);
+        let reader = Reader::new(consumer, decoding, control_in, data_in);
         let reader = std::thread::Builder::new()
             .name("kafka-reader".to_owned())
             .spawn(move || reader.run())

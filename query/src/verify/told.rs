@@ -3,6 +3,7 @@
 use std::fmt;
 
 use lake_schemas::rejection::COST_MICROS_MAX;
+use lake_schemas::table::column;
 use lake_schemas::{Measure, position};
 use serde_json::{Map, Value, json};
 
@@ -137,7 +138,7 @@ fn counted_again(of: &CountedAgain) -> Value {
             "window_start": one.window.to_string()
         })
     });
-    json!({ "click_id": of.click_id, "counted": counted.collect::<Vec<_>>() })
+    json!({ (column::CLICK_ID): of.click_id, "counted": counted.collect::<Vec<_>>() })
 }
 
 fn named(names: &[&'static str], values: &[Option<String>]) -> Map<String, Value> {
