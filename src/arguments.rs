@@ -379,7 +379,8 @@ pub struct Pin {
     #[arg(value_name = "NAME")]
     pub name: PinName,
     /// The table
-    #[arg(long, env = "CLICKLAKE_TABLE", value_name = "NAME", default_value_t = Table::ClicksMinute, value_parser = table)]
+    #[arg(long, env = "CLICKLAKE_TABLE", value_name = "NAME", default_value_t = Table::ClicksMinute)]
+    #[arg(value_parser = table)]
     pub table: Table,
     /// The version
     #[arg(long, env = "CLICKLAKE_VERSION", value_name = "V")]

@@ -25,7 +25,8 @@ pub struct Verify {
     #[arg(long, env = "CLICKLAKE_REPLAY", value_parser = switch(), conflicts_with = "conservation")]
     pub replay: bool,
     /// The table of minutes: clicks_minute, or one that backfill has made
-    #[arg(long, env = "CLICKLAKE_TABLE", value_name = "NAME", default_value_t = Table::ClicksMinute, value_parser = minutes)]
+    #[arg(long, env = "CLICKLAKE_TABLE", value_name = "NAME", default_value_t = Table::ClicksMinute)]
+    #[arg(value_parser = minutes)]
     pub table: Table,
     /// Only windows from this time on
     #[arg(long, env = "CLICKLAKE_FROM", value_name = "TIME", value_parser = minute)]
