@@ -96,6 +96,7 @@ impl Windows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::minute::WINDOW_MS;
 
     fn at(minutes: i64) -> Option<EventTime> {
         EventTime::from_millis(minutes * WINDOW_MS)

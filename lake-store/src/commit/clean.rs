@@ -225,7 +225,7 @@ async fn removed(
             }
             _ => None,
         });
-        Ok(removes.collect())
+        Ok::<_, LakeError>(removes.collect())
     });
     let entries: Vec<_> = entries.collect();
     let removed: Vec<Vec<_>> = stream::iter(entries).buffer_unordered(READS_MAX).try_collect().await?;
