@@ -25,14 +25,16 @@ use self::values::{
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("CLICKLAKE_COMMIT"), ")");
 
-/// Where to begin, by what one is after.
+/// Which command to begin with, for each purpose.
 const GUIDE: &str = "\
-To see it work:      clicklake up --for 30s, then ask; verify proves it
-To run it:           ingest, aggregate and compact, each as often as it takes
-To ask:              top, total, series for people; sql for all else; status, history, lag for how far it has come
-To let others ask:   serve, for programs, browsers and clients of PostgreSQL
-To count otherwise:  backfill --into NAME, promote NAME; backfill --replace mends
-Each command has an example: clicklake COMMAND --help";
+To try it:              clicklake up --for 30s, then top or sql; verify checks the counts
+To run it:              ingest, aggregate and compact; several of ingest and aggregate share the partitions
+To query:               top, total and series; sql for everything else
+To see the state:       status, lag, history
+To let others query:    serve, for programs, browsers and clients of PostgreSQL
+To change the settings: backfill --into NAME, then promote NAME
+To repair counts:       backfill --replace
+Each command shows an example: clicklake COMMAND --help";
 
 /// Ad clicks from Kafka into billable counts in Delta Lake, exact to the click.
 #[derive(Debug, Parser)]
@@ -44,7 +46,7 @@ pub struct Arguments {
     pub command: Command,
 }
 
-/// What the flags that all commands have stand under, behind those of the command.
+/// The heading of the flags that all commands have; it stands behind the command's own flags.
 const COMMON: &str = "Options of all commands";
 
 #[derive(Debug, Args)]
@@ -53,10 +55,10 @@ pub struct Common {
     #[arg(long, global = true, env = "CLICKLAKE_LAKE", default_value = "./lake", value_name = "PATH|URL",
           help_heading = COMMON)]
     pub lake: String,
-    /// Logs more; twice, everything
+    /// Logs more; given twice, logs everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = COMMON)]
     pub verbose: u8,
-    /// How logs are written
+    /// The format of logs
     #[arg(long, global = true, env = "CLICKLAKE_LOG_FORMAT", default_value = "text", help_heading = COMMON)]
     pub log_format: LogFormat,
 }
@@ -69,63 +71,63 @@ pub enum LogFormat {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Runs everything in one process, with clicks of its own making
+    /// Runs a test broker, generated clicks and all jobs in one process, to try clicklake
     Up(Up),
     /// Sends generated clicks to a topic
     Generate(Generate),
-    /// Brings a topic into the raw tables, exactly once
+    /// Writes the messages of a topic into the raw tables, exactly once
     Ingest(Ingest),
     /// Counts the clicks of every minute, exactly once
     Aggregate(Aggregate),
-    /// Computes minutes again from the raw clicks, into a table of their own or in place
+    /// Computes minutes again from the raw clicks, into a staging table or in place
     Backfill(Backfill),
-    /// Makes a table that backfill has computed the lake's minutes, in one step; or undoes that
+    /// Replaces clicks_minute by a staging table of backfill, in one commit; or undoes that
     Promote(Promote),
-    /// Says that a topic is over, so that counts can be final without it; or takes that back
+    /// Records that a topic has ended, so that counts become final without it; or undoes that
     Retire(Retire),
-    /// Counts the raw clicks again in plain SQL, and compares
+    /// Counts the raw clicks again in plain SQL, and compares with clicks_minute
     Verify(Verify),
     /// Shows the events behind one count, and those that were not counted, with the reason
     Explain(Explain),
-    /// Keeps the lake cheap: rolls up hours and days, puts small files together, gives up what is old
+    /// Rolls minutes up to hours and days, merges small files, and deletes old versions
     Compact(Compact),
-    /// Keeps a version of a table, however old it gets
+    /// Keeps a version of a table however old it gets
     Pin(Pin),
-    /// Keeps it no longer
+    /// Removes a pin: the version is kept no longer
     Unpin(Unpin),
-    /// Shows the versions that are kept
+    /// Shows the pinned versions
     Pins(Pins),
-    /// Shows what ads or campaigns have got, or all together, in one row
+    /// Shows the counts of an ad, a campaign or everything, in one row
     Total(Total),
-    /// Shows what ads or campaigns have got, or all together, in each minute, hour or day
+    /// Shows the counts of an ad, a campaign or everything, for each minute, hour or day
     Series(Series),
-    /// Shows which ads, or campaigns, have got most
+    /// Shows the ads or campaigns with most clicks
     Top(Top),
-    /// Shows the whole pipeline: how far each table has come, what waits, what others did
+    /// Shows the state of the pipeline: how far each table is, what is pending, and changes by other programs
     Status(Status),
     /// Shows how far the tables are behind the topic
     Lag(Lag),
     /// Shows what each table holds, or the versions of one
     History(History),
-    /// Answers SQL over the lake, at any version of it: statements, scripts, or typed ones
+    /// Runs SQL over the lake at any version: statements, scripts, or a shell
     Sql(Sql),
     /// Serves totals over HTTP, a live page, and SQL to clients of PostgreSQL
     Serve(Serve),
-    /// Answers SQL of one key; serve starts it by itself
+    /// Runs the SQL of one key; started by serve itself
     #[command(hide = true)]
     SqlWorker(SqlWorker),
-    /// Makes a key for those who ask a server, and prints its line for the file of keys
+    /// Makes a key for clients of serve, and prints its line for the file of keys
     Key(Key),
-    /// Prints what makes a shell complete the command line
+    /// Prints the completion script of a shell
     Completions(Completions),
-    /// Prints the manual page, or puts one for each command into a folder
+    /// Prints the manual page, or writes one for each command into a folder
     Man(Man),
 }
 
-/// Which topic of which cluster.
+/// A topic, and the cluster that it is in.
 #[derive(Clone, Debug, Args)]
 pub struct Kafka {
-    /// Where Kafka is
+    /// The Kafka brokers to connect to first, host:port[,…]
     #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
     pub bootstrap_servers: String,
     #[command(flatten)]
@@ -135,19 +137,19 @@ pub struct Kafka {
 /// A topic, and how it is read.
 #[derive(Clone, Debug, Args)]
 pub struct Topic {
-    /// The topic
+    /// The topic to use
     #[arg(long, env = "CLICKLAKE_TOPIC", default_value = "clicks", value_parser = topic)]
     pub topic: String,
-    /// The name that positions are recorded under, for a topic that was recreated or moved
+    /// The name under which positions are recorded, for a topic that was created again or moved
     #[arg(long, env = "CLICKLAKE_TOPIC_AS", value_name = "NAME", value_parser = topic)]
     pub topic_as: Option<String>,
-    /// The consumer group; by default one of the job and the lake
+    /// The consumer group [default: one for each job and lake]
     #[arg(long, env = "CLICKLAKE_GROUP")]
     pub group: Option<String>,
-    /// A librdkafka property
+    /// A librdkafka property; may be given several times
     #[arg(short = 'X', value_name = "key=value", value_parser = property)]
     pub properties: Vec<(String, String)>,
-    /// A file of librdkafka properties, one a line: the place for passwords
+    /// A file of librdkafka properties, one in each line; put passwords here
     #[arg(short = 'F', value_name = "FILE")]
     pub properties_file: Option<PathBuf>,
 }
@@ -155,18 +157,18 @@ pub struct Topic {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake up --rate 5000 --for 1m")]
 pub struct Up {
-    /// An own Kafka, host:port[,…]; without it a test broker is started in this process
+    /// The Kafka brokers to use, host:port[,…] [default: a test broker in this process]
     #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
     pub bootstrap_servers: Option<String>,
     #[command(flatten)]
     pub topic: Topic,
-    /// Messages a second
+    /// How many messages to send in a second
     #[arg(long, env = "CLICKLAKE_RATE", default_value_t = 2_000)]
     pub rate: u64,
-    /// Stops after this time; otherwise Ctrl-C does
+    /// How long to run [default: until Ctrl-C]
     #[arg(long = "for", env = "CLICKLAKE_FOR", value_name = "DURATION", value_parser = duration)]
     pub duration: Option<Duration>,
-    /// Where the page is served
+    /// The address to serve the page at; port 0 takes any free port
     #[arg(long, env = "CLICKLAKE_LISTEN", value_name = "H:P", default_value = "127.0.0.1:0", value_parser = address)]
     pub listen: SocketAddr,
 }
@@ -176,28 +178,28 @@ pub struct Up {
 pub struct Generate {
     #[command(flatten)]
     pub kafka: Kafka,
-    /// Where randomness starts; by default the time
+    /// The seed of the random clicks; the same seed makes the same clicks [default: the time]
     #[arg(long, env = "CLICKLAKE_SEED")]
     pub seed: Option<u64>,
-    /// Messages a second
+    /// How many messages to send in a second
     #[arg(long, env = "CLICKLAKE_RATE", default_value_t = 2_000)]
     pub rate: u64,
-    /// Messages in all; otherwise until stopped
+    /// How many messages to send in all [default: no end]
     #[arg(long, env = "CLICKLAKE_COUNT")]
     pub count: Option<u64>,
     /// How many ads there are
     #[arg(long, env = "CLICKLAKE_ADS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub ads: u32,
-    /// How far event times lie behind their messages
+    /// How far event times may be behind the times of their messages
     #[arg(long, env = "CLICKLAKE_DISORDER", default_value = "2s", value_name = "DURATION", value_parser = duration)]
     pub disorder: Duration,
-    /// The share of messages that repeat an earlier click
+    /// The share of messages that are copies of an earlier click, from 0 to 1
     #[arg(long, env = "CLICKLAKE_DUPLICATES", default_value_t = 0.02, value_parser = share)]
     pub duplicates: f64,
-    /// The share of messages that come long after their event
+    /// The share of messages that come long after their event, from 0 to 1
     #[arg(long, env = "CLICKLAKE_LATE", default_value_t = 0.005, value_parser = share)]
     pub late: f64,
-    /// The share of messages that cannot be events
+    /// The share of messages that are no valid events, from 0 to 1
     #[arg(long, env = "CLICKLAKE_MALFORMED", default_value_t = 0.001, value_parser = share)]
     pub malformed: f64,
 }
@@ -205,11 +207,11 @@ pub struct Generate {
 /// How a job runs.
 #[derive(Debug, Args)]
 pub struct Running {
-    /// How long a click waits at most before its commit begins
+    /// The longest time that a click waits before its commit begins
     #[arg(long, env = "CLICKLAKE_COMMIT_INTERVAL", default_value = "5s", value_name = "DURATION",
           value_parser = duration)]
     pub commit_interval: Duration,
-    /// Reads what was there at the start, commits, and stops
+    /// Reads what is in the topic at the start, commits, and stops
     #[arg(long, env = "CLICKLAKE_UNTIL_CAUGHT_UP", value_parser = switch())]
     pub until_caught_up: bool,
     /// Serves metrics for Prometheus, at /metrics of this address
@@ -236,10 +238,10 @@ pub struct Aggregate {
     pub kafka: Kafka,
     #[command(flatten)]
     pub running: Running,
-    /// What the counts in progress and the clicks remembered may take; 3/4 of the memory there is, by default
+    /// Memory for the counts in progress and the remembered clicks [default: 3/4 of this machine's]
     #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = size)]
     pub memory_limit: Option<usize>,
-    /// Writes minutes before they are complete, this often
+    /// Also writes minutes that are not complete yet, this often [default: never]
     #[arg(long, env = "CLICKLAKE_EARLY_FIRE", value_name = "DURATION", value_parser = duration)]
     pub early_fire: Option<Duration>,
     #[command(flatten)]
@@ -249,16 +251,16 @@ pub struct Aggregate {
 /// What decides the counts. A table records it when it is made.
 #[derive(Clone, Debug, Args)]
 pub struct Settings {
-    /// How far a click's time may lie behind the latest [of a new table: 5s]
+    /// How far the watermark stays behind the latest event time [default of a new table: 5s]
     #[arg(long, env = "CLICKLAKE_OUT_OF_ORDERNESS", value_name = "DURATION", value_parser = duration_or_zero)]
     pub out_of_orderness: Option<Duration>,
-    /// How long a minute takes what comes late [of a new table: 15m]
+    /// How long after its end, by the watermark, a minute still counts clicks [default of a new table: 15m]
     #[arg(long, env = "CLICKLAKE_ALLOWED_LATENESS", value_name = "DURATION", value_parser = duration_or_zero)]
     pub allowed_lateness: Option<Duration>,
-    /// How far apart two copies of a click may lie [of a new table: 1h]
+    /// How far apart the times of two copies of a click may be [default of a new table: 1h]
     #[arg(long, env = "CLICKLAKE_DEDUP_HORIZON", value_name = "DURATION", value_parser = duration_or_zero)]
     pub dedup_horizon: Option<Duration>,
-    /// What to count by, beside ad and campaign: publisher_id, country, device [of a new table: nothing]
+    /// Further columns to count by: publisher_id, country, device [default of a new table: none]
     #[arg(long, env = "CLICKLAKE_DIMENSIONS", value_name = "D,…", value_delimiter = ',')]
     pub dimensions: Option<Vec<Dimension>>,
 }
@@ -270,10 +272,10 @@ pub struct Settings {
     group = ArgGroup::new("target").required(true)
 )]
 pub struct Backfill {
-    /// Makes a table of that name, of the shape of clicks_minute; run again after a crash, it goes on
+    /// Writes into a staging table of this name; run again after a crash, it goes on
     #[arg(long, env = "CLICKLAKE_INTO", value_name = "NAME", group = "target")]
     pub into: Option<ShadowName>,
-    /// Computes complete minutes of clicks_minute again, in one commit, beside the running job
+    /// Replaces complete minutes of clicks_minute, in one commit, while the job runs
     // No variable that somebody has left in an environment rewrites history.
     #[arg(long, group = "target", conflicts_with_all = SETTINGS)]
     pub replace: bool,
@@ -281,13 +283,13 @@ pub struct Backfill {
     pub settings: Settings,
     #[command(flatten)]
     pub range: Range,
-    /// Shows what would change, per day, and writes nothing
+    /// Shows what would change on each day, and writes nothing
     #[arg(long, env = "CLICKLAKE_DRY_RUN", value_parser = switch())]
     pub dry_run: bool,
-    /// How many partitions are read at once; by default, as many as there are processors
+    /// How many partitions to read at once [default: the number of processors]
     #[arg(long, env = "CLICKLAKE_PARALLELISM", value_name = "N", value_parser = number)]
     pub parallelism: Option<NonZeroUsize>,
-    /// How long the raw table is waited for, if it is behind clicks_minute
+    /// How long to wait for the raw table if it is behind clicks_minute
     #[arg(long, env = "CLICKLAKE_WAIT", default_value = "60s", value_name = "DURATION",
           value_parser = duration_or_zero)]
     pub wait: Duration,
@@ -312,11 +314,11 @@ pub struct Range {
     /// Only what versions of clicks added, up to this one
     #[arg(long, value_name = "B", conflicts_with_all = ["from", "to"])]
     pub to_version: Option<u64>,
-    /// Clicks as they were at this time
+    /// Uses the clicks as they were at this time
     #[arg(long, value_name = "TIME", value_parser = instant,
           conflicts_with_all = ["from", "to", "from_version", "to_version"])]
     pub as_of: Option<DateTime<Utc>>,
-    /// Clicks as they were in this version
+    /// Uses the clicks as they were in this version of clicks
     #[arg(long, value_name = "V",
           conflicts_with_all = ["from", "to", "from_version", "to_version", "as_of"])]
     pub as_of_version: Option<u64>,
@@ -328,10 +330,10 @@ pub struct Range {
     group = ArgGroup::new("what").required(true)
 )]
 pub struct Promote {
-    /// The table that becomes clicks_minute
+    /// The staging table that replaces clicks_minute
     #[arg(value_name = "NAME", group = "what")]
     pub name: Option<ShadowName>,
-    /// What was there before the last promotion becomes it again
+    /// Goes back to the version before the last promotion
     // No variable that somebody has left in an environment rewrites history.
     #[arg(long, group = "what")]
     pub undo: bool,
@@ -340,10 +342,10 @@ pub struct Promote {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake retire clicks-2025")]
 pub struct Retire {
-    /// The topic, as positions are recorded under: what --topic-as said, if it did
+    /// The topic, by the name under which positions are recorded: that of --topic-as, if it was given
     #[arg(value_name = "TOPIC", value_parser = topic)]
     pub topic: String,
-    /// The topic is waited for again; a message that comes, or a job that reads it, does that too
+    /// Waits for the topic again; a new message, or a job that reads the topic, does the same
     // A switch that changes what is final does not come from the environment.
     #[arg(long)]
     pub undo: bool,
@@ -352,16 +354,16 @@ pub struct Retire {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake compact --lake s3://bucket/lake --keep-history 30d")]
 pub struct Compact {
-    /// Does one round, and ends
+    /// Does one round and exits
     #[arg(long, env = "CLICKLAKE_ONCE", value_parser = switch(), conflicts_with = "every")]
     pub once: bool,
-    /// How often a round begins
+    /// How often to begin a round
     #[arg(long, env = "CLICKLAKE_EVERY", default_value = "1m", value_name = "DURATION", value_parser = duration)]
     pub every: Duration,
-    /// How old versions may get; what nobody has pinned and is older is deleted
+    /// How long versions are kept; older ones are deleted unless they are pinned
     #[arg(long, env = "CLICKLAKE_KEEP_HISTORY", default_value = "7d", value_name = "DURATION", value_parser = history)]
     pub keep_history: Duration,
-    /// What rolling up and putting files together may take; 3/4 of the memory there is, by default
+    /// Memory for roll-ups and for merging files [default: 3/4 of this machine's]
     #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = memory)]
     pub memory_limit: Option<usize>,
     /// Shows what one round would do, and changes nothing
@@ -375,17 +377,17 @@ pub struct Compact {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake pin invoice_march --version 412 --expires 90d")]
 pub struct Pin {
-    /// Its name
+    /// A name for the pin
     #[arg(value_name = "NAME")]
     pub name: PinName,
-    /// The table
+    /// The table to keep a version of
     #[arg(long, env = "CLICKLAKE_TABLE", value_name = "NAME", default_value_t = Table::ClicksMinute)]
     #[arg(value_parser = table)]
     pub table: Table,
-    /// The version
+    /// The version to keep; `clicklake history TABLE` shows them
     #[arg(long, env = "CLICKLAKE_VERSION", value_name = "V")]
     pub version: u64,
-    /// How long it is kept; otherwise, until it is unpinned
+    /// How long to keep it [default: until unpin]
     #[arg(long, env = "CLICKLAKE_EXPIRES", value_name = "DURATION", value_parser = duration)]
     pub expires: Option<Duration>,
 }
@@ -393,7 +395,7 @@ pub struct Pin {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake unpin invoice_march")]
 pub struct Unpin {
-    /// Its name
+    /// The name of the pin
     #[arg(value_name = "NAME")]
     pub name: PinName,
 }

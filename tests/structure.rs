@@ -65,21 +65,90 @@ pub fn read(file: &Path) -> String {
     std::fs::read_to_string(file).expect("a text")
 }
 
-/// The direct dependencies of each package of the workspace.
-fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+/// What cargo knows of the packages of the workspace.
+fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
         .current_dir(root())
         .output()
         .expect("cargo runs");
     let metadata: Value = serde_json::from_slice(&output.stdout).expect("metadata");
-    let packages = metadata["packages"].as_array().expect("packages");
-    let name = |value: &Value| value["name"].as_str().expect("a name").to_owned();
+    metadata["packages"].as_array().expect("packages").clone()
+}
+
+/// The name of a package or of a dependency.
+fn name_of(value: &Value) -> String {
+    value["name"].as_str().expect("a name").to_owned()
+}
+
+/// The direct dependencies of each package of the workspace.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let of = |package: &Value| {
         let all = package["dependencies"].as_array().expect("dependencies").iter();
-        all.filter(|one| one["kind"].is_null()).map(&name).collect()
+        all.filter(|one| one["kind"].is_null()).map(name_of).collect()
     };
-    packages.iter().map(|package| (name(package), of(package))).collect()
+    packages().iter().map(|package| (name_of(package), of(package))).collect()
+}
+
+/// Dependencies that no source names: the package, the dependency, and why it is there all the same.
+const UNNAMED: [(&str, &str, &str); 1] =
+    [("clicklake", "md-5", "it has the features that the tests need of it, so that the lake is not built twice")];
+
+/// Whether code names a crate, at the beginning of a path or in an import.
+fn names_crate(code: &str, name: &str) -> bool {
+    code.match_indices(name).any(|(at, _)| {
+        let (before, rest) = (&code[..at], &code[at + name.len()..]);
+        // A crate is written `::name` where a module has its name.
+        let before = before.strip_suffix("::").unwrap_or(before);
+        let is_whole = !before.ends_with(|sign: char| sign.is_ascii_alphanumeric() || sign == '_' || sign == ':');
+        is_whole && (rest.starts_with("::") || (before.ends_with("use ") && rest.starts_with([';', ' '])))
+    })
+}
+
+/// What is not named is built for nothing. What tests alone need is a dependency of tests.
+#[test]
+fn each_dependency_is_named_in_the_sources_of_its_package() {
+    let sources = sources();
+    let code_in = |folders: &[PathBuf]| {
+        let of_package = sources.iter().filter(|file| folders.iter().any(|folder| file.starts_with(folder)));
+        let texts: Vec<_> = of_package.map(|file| read(file)).collect();
+        let lines = texts.iter().flat_map(|text| text.lines());
+        lines.filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+    };
+    let here = root().canonicalize().expect("the root");
+    for package in packages() {
+        let manifest = Path::new(package["manifest_path"].as_str().expect("a path"));
+        let folder = manifest.parent().and_then(|folder| folder.strip_prefix(&here).ok()).expect("a folder below here");
+        let folder = root().join(folder);
+        let program = code_in(&[folder.join("src")]);
+        let with_tests = code_in(&[folder.join("src"), folder.join("tests")]);
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let name = dependency["rename"].as_str().map_or_else(|| name_of(dependency), str::to_owned);
+            let code = if dependency["kind"].is_null() { &program } else { &with_tests };
+            let is_named = names_crate(code, &name.replace('-', "_"));
+            let of = name_of(&package);
+            let is_exception = UNNAMED.iter().any(|(package, other, _)| *package == of && *other == name);
+            assert_eq!(is_named, !is_exception, "{of} has the dependency {name}; is it named in its sources?");
+        }
+    }
+}
+
+/// Crates whose types are those of deltalake: another version of one is another type, and does not fit.
+const ONCE: [&str; 6] = ["arrow", "parquet", "object_store", "datafusion", "deltalake", "buoyant_kernel"];
+
+/// The registry of crates, as Cargo.lock names it.
+const REGISTRY: &str = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
+
+/// `cargo deny` holds licenses, too, but must be installed first: see `deny.toml` and `.ci/long deny`.
+#[test]
+fn dependencies_come_from_the_registry_and_those_of_the_lake_are_there_once() {
+    let lock = read(&root().join("Cargo.lock"));
+    let sources: BTreeSet<_> = lock.lines().filter(|line| line.starts_with("source = ")).collect();
+    assert_eq!(sources, BTreeSet::from([REGISTRY]));
+    for name in ONCE {
+        let line = format!("name = \"{name}\"");
+        assert_eq!(lock.lines().filter(|other| *other == line).count(), 1, "versions of {name} in Cargo.lock");
+    }
 }
 
 #[test]

@@ -161,9 +161,9 @@ impl Replace<'_> {
         let files = raw.raw_files().await?;
         if let Some(of) = lacks_its_newest(&files, &closed, minutes.parameters()?.out_of_orderness_ms) {
             return Err(LakeError::Refused(format!(
-                "clicks no longer has the newest clicks of {of} that clicks_minute has counted, so what is left closes \
-                 fewer windows: bring them back, as `clicklake verify` says of who took them out, or count by what is \
-                 left: `clicklake backfill --into NAME`, then `clicklake promote NAME`"
+                "clicks no longer has the newest clicks of {of} that clicks_minute has counted, so its watermark falls \
+                 back and fewer windows are complete: restore them (`clicklake verify` names the version that removed \
+                 them), or count what is left: `clicklake backfill --into NAME`, then `clicklake promote NAME`"
             ))
             .into());
         }

@@ -24,7 +24,7 @@ pub fn is_young_enough(began: Instant, table: Table) -> Result<()> {
     }
     let hours = AGE_MAX.as_secs() / 3_600;
     let why =
-        format!("{table}: it took longer than {hours} hours, and clean-up may take what was written; ask for less");
+        format!("{table}: it took longer than {hours} hours, and clean-up may delete what was written; ask for less");
     Err(LakeError::Refused(why))
 }
 

@@ -62,7 +62,7 @@ pub fn retire<'a>(lake: &'a Lake, topic: &'a str, is: Topic) -> BoxFuture<'a, Re
                 Ok(Some(version))
             }
             Outcome::Fenced { .. } => {
-                let why = format!("another process is saying of {topic} whether it is over; look, and try again");
+                let why = format!("another process retires topic {topic}, or undoes that, at the same time; try again");
                 Err(LakeError::Refused(why))
             }
             outcome @ (Outcome::InputGone { .. } | Outcome::Overtaken { .. }) => {
@@ -117,7 +117,8 @@ fn all_is_counted(topic: &str, of_topic: &[(TopicPartition, Stand)], clicks: Opt
     let behind = raw.iter().find(|(of, stand)| of.topic == topic && counted(of).unwrap_or_default().cut < stand.cut);
     if let Some((of, stand)) = behind {
         let (has, counted) = (stand.cut.unwrap_or(0), counted(of).unwrap_or_default().cut.unwrap_or(0));
-        let why = format!("{of}: clicks has what is below offset {has}, and clicks_minute what is below {counted}");
+        let why =
+            format!("{of}: clicks has all below offset {has}, but clicks_minute has counted only below {counted}");
         return Err(LakeError::Refused(format!("{why}; {way_out}")));
     }
     let open = of_topic.iter().find(|(_, stand)| stand.drained < stand.cut);

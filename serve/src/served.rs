@@ -132,10 +132,13 @@ impl Looked {
         match self.at.map(|at| at.elapsed()) {
             Some(age) if age < LOOK_AGE_MAX => Ok(()),
             Some(age) => {
-                let why =
-                    if self.why_not.is_empty() { "the look since then is not over" } else { self.why_not.as_str() };
+                let why = if self.why_not.is_empty() {
+                    "the look that began since is not over"
+                } else {
+                    self.why_not.as_str()
+                };
                 let seconds = age.as_secs();
-                Err(format!("what is known of the lake is {seconds} s old, too old to tell: {why}"))
+                Err(format!("the lake was last looked at {seconds} s ago, which is too long to answer from: {why}"))
             }
             None => Err(self.why_not.clone()),
         }
@@ -315,7 +318,7 @@ mod tests {
         assert_eq!(why_not().await, None);
         advance(LOOK_EVERY).await;
         let why = why_not().await.expect("it is too old");
-        assert!(why.contains(" 60 s old") && why.ends_with(": clicks_minute: take that out"), "{why}");
+        assert!(why.contains(" 60 s ago") && why.ends_with(": clicks_minute: take that out"), "{why}");
         assert_eq!(served.is_ready(Telling::Everything).expect_err("nor is it ready").detail(), why);
         let little = served.is_ready(Telling::Little).expect_err("nor to others");
         assert!(!little.detail().contains("take that out"), "{little:?}");

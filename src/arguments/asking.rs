@@ -18,13 +18,13 @@ use super::{Kafka, Topic};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake verify --from 2026-03-07T12:00:00Z --to 2026-03-07T13:00:00Z")]
 pub struct Verify {
-    /// Checks that every message read is a row, and every row is counted
+    /// Checks that every message read is a row, and that every row is counted
     #[arg(long, env = "CLICKLAKE_CONSERVATION", value_parser = switch(), conflicts_with_all = ["from", "to"])]
     pub conservation: bool,
     /// Compares with a replay of the raw clicks through the code that counts live, instead of with SQL
     #[arg(long, env = "CLICKLAKE_REPLAY", value_parser = switch(), conflicts_with = "conservation")]
     pub replay: bool,
-    /// The table of minutes: clicks_minute, or one that backfill has made
+    /// The table to check: clicks_minute, or a staging table
     #[arg(long, env = "CLICKLAKE_TABLE", value_name = "NAME", default_value_t = Table::ClicksMinute)]
     #[arg(value_parser = minutes)]
     pub table: Table,
@@ -34,10 +34,10 @@ pub struct Verify {
     /// Only windows before this time
     #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
     pub to: Option<EventTime>,
-    /// What counting again may take; 3/4 of the memory there is, by default
+    /// Memory for counting again [default: 3/4 of this machine's]
     #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = memory)]
     pub memory_limit: Option<usize>,
-    /// How the findings are written
+    /// The format of the findings
     #[arg(long, default_value = "text")]
     pub format: AuditFormat,
 }
@@ -52,24 +52,24 @@ pub enum AuditFormat {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake explain --ad ad-7 --minute 2026-03-07T12:00:00Z")]
 pub struct Explain {
-    /// The ad
+    /// The ad to explain
     #[arg(long, env = "CLICKLAKE_AD", value_name = "A", value_parser = name)]
     pub ad: String,
-    /// When the minute starts
+    /// The start of the minute to explain
     #[arg(long, env = "CLICKLAKE_MINUTE", value_name = "TIME", value_parser = minute)]
     pub minute: EventTime,
     #[command(flatten)]
     pub report: Report,
 }
 
-/// Whose clicks; without either, everyone's.
+/// An ad or a campaign whose clicks are asked for; without either, everyone's.
 #[derive(Clone, Debug, Args)]
 #[group(multiple = false)]
 pub struct Whom {
-    /// Those of an ad
+    /// Only the clicks of this ad
     #[arg(long, env = "CLICKLAKE_AD", value_name = "A", value_parser = name)]
     pub ad: Option<String>,
-    /// Those of a campaign
+    /// Only the clicks of this campaign
     #[arg(long, env = "CLICKLAKE_CAMPAIGN", value_name = "C", value_parser = name)]
     pub campaign: Option<String>,
 }
@@ -77,17 +77,17 @@ pub struct Whom {
 /// A stretch of event time, in whole minutes; without any of these, all of it.
 #[derive(Clone, Debug, Args)]
 pub struct Span {
-    /// The minutes up to now, the one that is not over included
+    /// The stretch of time up to now, with the current minute
     #[arg(long, env = "CLICKLAKE_LAST", value_name = "DURATION", value_parser = duration,
           conflicts_with_all = ["from", "to"])]
     pub last: Option<Duration>,
-    /// From this time on
+    /// Only minutes from this time on
     #[arg(long, env = "CLICKLAKE_FROM", value_name = "TIME", value_parser = minute)]
     pub from: Option<EventTime>,
-    /// Before this time
+    /// Only minutes before this time
     #[arg(long, env = "CLICKLAKE_TO", value_name = "TIME", value_parser = minute)]
     pub to: Option<EventTime>,
-    /// As it was at this time, or in this version of clicks_minute
+    /// Shows the counts as they were at this time, or in this version of clicks_minute
     #[arg(long, env = "CLICKLAKE_AS_OF", value_name = "TIME|V", value_parser = as_of)]
     pub as_of: Option<AsOf>,
 }
@@ -110,7 +110,7 @@ pub struct Series {
     pub whom: Whom,
     #[command(flatten)]
     pub span: Span,
-    /// The windows that are summed up [default: minute up to 3 hours, hour up to 7 days, then day]
+    /// The length of a window [default: minute for up to 3 hours, hour for up to 7 days, then day]
     #[arg(long, env = "CLICKLAKE_SERIES_BY")]
     pub by: Option<By>,
     #[command(flatten)]
@@ -132,10 +132,10 @@ pub struct Top {
     pub span: Span,
     #[command(flatten)]
     pub whom: Whom,
-    /// Who is compared
+    /// What to rank
     #[arg(long, env = "CLICKLAKE_TOP_BY", default_value = "ad")]
     pub by: TopBy,
-    /// How many are shown
+    /// How many to show
     #[arg(short, env = "CLICKLAKE_N", default_value = "10", value_name = "N", value_parser = number)]
     pub n: NonZeroUsize,
     #[command(flatten)]
@@ -152,32 +152,31 @@ pub enum TopBy {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake serve --keys keys.txt --listen 0.0.0.0:8080 --postgres 0.0.0.0:5432")]
 pub struct Serve {
-    /// Where HTTP is served: the page, and /openapi.json says what else
+    /// The address to serve HTTP at: the live page, and the API that /openapi.json describes
     #[arg(long, env = "CLICKLAKE_LISTEN", value_name = "H:P", value_parser = address,
           default_value = "127.0.0.1:8080")]
     pub listen: SocketAddr,
-    /// Where SQL is served to clients of PostgreSQL [default: nowhere]
+    /// The address to serve SQL at, to clients of PostgreSQL [default: none]
     #[arg(long, env = "CLICKLAKE_POSTGRES", value_name = "H:P", value_parser = address)]
     pub postgres: Option<SocketAddr>,
-    /// Who may ask: a line a key, its SHA-256 in hex, a space, the campaigns that it sees by comma, or * for all; with
-    /// [people] before them, who clicked, too; without the file, everyone on this machine, of everything
+    /// The file of keys: each line is one that `clicklake key` prints, with the campaigns that the key sees. Without
+    /// the file, everyone on this machine may query everything
     #[arg(long, env = "CLICKLAKE_KEYS", value_name = "FILE")]
     pub keys: Option<PathBuf>,
-    /// The certificate of the server and its chain, in PEM: HTTP is served within TLS, and PostgreSQL to those who want
-    /// it; read again when it changes
+    /// The certificate of the server and its chain, in PEM: HTTP is served over TLS, and PostgreSQL to clients that ask
+    /// for TLS; the file is read again when it changes
     #[arg(long, env = "CLICKLAKE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// The private key of the certificate, in PEM
     #[arg(long, env = "CLICKLAKE_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Pages that browsers let ask: https://HOST[:PORT], as it is written in their address
+    /// Origins of web pages that may query this server from a browser: https://HOST[:PORT]
     #[arg(long, env = "CLICKLAKE_CORS_ORIGIN", value_name = "ORIGIN,…", value_delimiter = ',', value_parser = origin)]
     pub cors_origin: Vec<String>,
-    /// Serves metrics for Prometheus, at /metrics of this address; without keys, otherwise where HTTP is served
+    /// Serves metrics for Prometheus, at /metrics of this address [default: at --listen, and with --keys nowhere]
     #[arg(long, env = "CLICKLAKE_METRICS", value_name = "H:P", value_parser = address)]
     pub metrics: Option<SocketAddr>,
-    /// What answers may take, all together: a third those over HTTP, the rest SQL; 3/4 of the memory there is, by
-    /// default
+    /// Memory for all answers, a third of it for HTTP, the rest for SQL [default: 3/4 of this machine's]
     #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = memory)]
     pub memory_limit: Option<usize>,
 }
@@ -185,14 +184,14 @@ pub struct Serve {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake key spring,campaign-3 >> keys.txt")]
 pub struct Key {
-    /// The campaigns that it sees, by comma, or * for all; with [people] before them, who clicked, too
+    /// The campaigns that the key sees, by comma, or * for all; with "[people] " before them, it also sees who clicked
     #[arg(value_name = "CAMPAIGNS", value_parser = campaigns)]
     pub campaigns: String,
 }
 
 #[derive(Debug, Args)]
 pub struct SqlWorker {
-    /// What its statements may take, in bytes
+    /// Memory for its statements, in bytes
     #[arg(long, value_name = "BYTES")]
     pub memory: usize,
 }
@@ -200,7 +199,7 @@ pub struct SqlWorker {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake history clicks_minute")]
 pub struct History {
-    /// The table whose versions are shown
+    /// The table whose versions to show [default: what each table holds]
     #[arg(value_name = "TABLE", value_parser = table)]
     pub table: Option<Table>,
     #[command(flatten)]
@@ -210,14 +209,14 @@ pub struct History {
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake completions bash > /etc/bash_completion.d/clicklake")]
 pub struct Completions {
-    /// The shell
+    /// The shell to complete in
     pub shell: Shell,
 }
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake man /usr/local/share/man/man1")]
 pub struct Man {
-    /// Where a page for each command is put; without it, that of the program is printed
+    /// The folder for the pages [default: print the page of clicklake itself]
     #[arg(value_name = "FOLDER")]
     pub folder: Option<PathBuf>,
 }
@@ -226,12 +225,12 @@ pub struct Man {
 #[command(after_help = "Examples:  clicklake status\n           \
                   clicklake status --bootstrap-servers localhost:9092 --format json")]
 pub struct Status {
-    /// Where Kafka is, host:port[,…]; without it, nothing is said of what the tables lack of the topic
+    /// The Kafka brokers, host:port[,…]; without them, the lag behind the topic is not shown
     #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
     pub bootstrap_servers: Option<String>,
     #[command(flatten)]
     pub topic: Topic,
-    /// How it is written
+    /// The format of the report
     // The variable for rows may say csv, which this cannot be.
     #[arg(long, default_value = "table")]
     pub format: StatusFormat,
@@ -258,10 +257,10 @@ pub struct Lag {
 /// How results are written.
 #[derive(Debug, Args)]
 pub struct Report {
-    /// How the result is written
+    /// The format of the result
     #[arg(long, env = "CLICKLAKE_FORMAT", default_value = "table")]
     pub format: Format,
-    /// Where it is written, in the place of standard output; a file is there when it is whole
+    /// The file to write to instead of standard output; it appears once it is complete
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -287,19 +286,19 @@ pub enum Format {
                   clicklake sql \"select count(*) from clicks VERSION AS OF 412\"\n           \
                   clicklake sql -f report.sql --format csv > report.csv")]
 pub struct Sql {
-    /// The statements; without any, and without -c and -f, those of standard input, or typed
+    /// The statements to run [default: those of -c and -f, else standard input, else a shell]
     #[arg(value_name = "SQL", conflicts_with_all = ["commands", "files"])]
     pub statement: Option<String>,
-    /// Statements
+    /// Statements to run; may be given several times
     #[arg(short = 'c', long = "command", value_name = "SQL")]
     pub commands: Vec<String>,
-    /// A file of statements; the first that fails ends it
+    /// A file of statements to run; the first one that fails ends it
     #[arg(short = 'f', long = "file", value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Rows of an answer that are shown, in tables [default: all; 40 to somebody who types]
+    /// How many rows of a result to show in a table [default: all; 40 in the shell]
     #[arg(long, env = "CLICKLAKE_MAXROWS", value_name = "N")]
     pub maxrows: Option<usize>,
-    /// What sorting, joining and grouping may take before they use the disk; 3/4 of the memory there is, by default
+    /// Memory for sorting, joining and grouping, before they use the disk [default: 3/4 of this machine's]
     #[arg(long, env = "CLICKLAKE_MEMORY_LIMIT", value_name = "SIZE", value_parser = memory)]
     pub memory_limit: Option<usize>,
     #[command(flatten)]

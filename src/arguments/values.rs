@@ -35,9 +35,9 @@ pub fn duration_or_zero(text: &str) -> Result<Duration, String> {
 /// How long history is kept: longer than anyone reads a version, or works out the next one of it.
 pub fn history(text: &str) -> Result<Duration, String> {
     let kept = duration(text)?;
-    Some(kept).filter(|kept| *kept >= HISTORY_MIN).ok_or_else(|| {
-        "expected 1h at least: versions are read, and commits worked out, for as long as that".to_owned()
-    })
+    Some(kept)
+        .filter(|kept| *kept >= HISTORY_MIN)
+        .ok_or_else(|| "expected 1h at least: a query or a commit may need a version for as long as that".to_owned())
 }
 
 pub fn size(text: &str) -> Result<usize, String> {
@@ -65,7 +65,7 @@ pub fn number(text: &str) -> Result<NonZeroUsize, String> {
 /// The name of an ad, or of a campaign.
 pub fn name(text: &str) -> Result<String, String> {
     if text.is_empty() {
-        Err("expected a name; leave the flag out for everyone's".to_owned())
+        Err("expected a name; leave the flag out to see all of them".to_owned())
     } else {
         Ok(text.to_owned())
     }

@@ -42,7 +42,7 @@ pub async fn unpin(lake: &str, command: arguments::Unpin) -> anyhow::Result<()> 
     if !pins::unpin(&lake, command.name).await? {
         return Err(LakeError::Refused(format!("there is no pin {name}; see `clicklake pins`")).into());
     }
-    report::print_text(&format!("{name} is no longer kept; what is too old goes with the next clean-up"))
+    report::print_text(&format!("the pin {name} is removed; what is too old is deleted at the next clean-up"))
 }
 
 pub async fn list(lake: &str, command: arguments::Pins) -> anyhow::Result<()> {
@@ -75,7 +75,7 @@ pub fn all_can_be_read(damaged: &[Damaged]) -> anyhow::Result<()> {
     match damaged {
         [] => Ok(()),
         [one] => Err(anyhow!("{}", one.refused())),
-        [first, others @ ..] => Err(anyhow!("{}; so it is with {} more", first.refused(), others.len())),
+        [first, others @ ..] => Err(anyhow!("{}; {} more pins are damaged, too", first.refused(), others.len())),
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn refusal(options: &KafkaOptions, reason: &str, mut next: Vec<Next>)
         Ok(Some((partition, offset))) => SourceError::Refused(said(partition, *offset, reason)),
         // What is read a second time was damaged on its way, and not where it is kept.
         Ok(None) => SourceError::Failed(format!(
-            "topic {}: kafka sent what cannot be read, and it could be read when it was sent again: start the job \
+            "topic {}: kafka sent data that cannot be read, but could be read when it was sent again: start the job \
              again ({reason})",
             options.topic
         )),

@@ -199,7 +199,7 @@ fn property(table: Table, key: &str, value: &str) -> Result<()> {
         }
         // What it decides cannot be told: a newer clicklake may count by it.
         return Err(LakeError::Refused(format!(
-            "{table}: its property {key} is none that this clicklake knows; upgrade clicklake, or, if another program \
+            "{table}: this clicklake does not know its property {key}; upgrade clicklake, or, if another program \
              set it, ALTER TABLE {table} UNSET TBLPROPERTIES ('{key}')"
         )));
     }

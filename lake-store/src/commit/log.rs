@@ -474,8 +474,8 @@ impl TableLog {
     /// A commit of which nobody can tell any more whether it happened.
     fn undecided(&self, version: Version) -> LakeError {
         LakeError::Altered(format!(
-            "{}: whether version {version} is a commit of this process is not known: the log was cleaned up while the \
-             process was suspended; start again",
+            "{}: it cannot be known whether this process committed version {version}, because the log was cleaned up \
+             while the process was suspended; start again",
             self.table
         ))
     }

@@ -189,5 +189,8 @@ impl TableView {
 
 /// That a version can be read, but does not tell any more what it added: a checkpoint has taken its place.
 fn no_entry(table: Table, version: Version) -> LakeError {
-    LakeError::Refused(format!("what version {version} of {table} added is no longer told; only what it holds is"))
+    LakeError::Refused(format!(
+        "{table}: what version {version} added is no longer recorded, for its log entry was cleaned up; ask what the \
+         version holds instead"
+    ))
 }

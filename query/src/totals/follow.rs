@@ -42,7 +42,10 @@ impl Followed {
                 // The tables of a lake go together: what one of them says of another holds in that lake only.
                 *self = Self::default();
             }
-            Err(LakeError::Altered(format!("{}: other tables are put there all the time; ask again", lake.url())))
+            Err(LakeError::Altered(format!(
+                "{}: its tables are replaced by others again and again; ask again later",
+                lake.url()
+            )))
         })
     }
 
