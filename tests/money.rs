@@ -10,11 +10,11 @@ use ingest::decode::{BatchBuilder, Message};
 use lake_schemas::job::Step;
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
-use lake_schemas::{LogTime, Stand, Table, TopicPartition};
+use lake_schemas::{Field, LogTime, Stand, Table, TopicPartition};
 use lake_store::commit::{Commit, Outcome, TableLog};
 use lake_store::{Lake, files};
 use query::QueryError;
-use query::totals::{Detail, Question, Totals, Whom};
+use query::totals::{Filter, Question, Totals};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -49,13 +49,13 @@ async fn overflowing(lake: &Lake) {
 }
 
 /// What an ad, or everyone, has got in all time.
-async fn cost_of(totals: &Totals, whom: Whom) -> Result<i64, QueryError> {
-    let answer = totals.total(&Question { whom, detail: Detail::Sums, ..Question::default() }).await?;
+async fn cost_of(totals: &Totals, filter: Vec<Filter>) -> Result<i64, QueryError> {
+    let answer = totals.answer(&Question { filter, ..Question::default() }).await?;
     Ok(answer.rows[0]["cost_micros"].as_primitive::<Int64Type>().value(0))
 }
 
-fn ad(name: &str) -> Whom {
-    Whom::Ad(name.to_owned())
+fn ad(name: &str) -> Vec<Filter> {
+    vec![Filter::one(Field::AdId, name)]
 }
 
 /// Holds totals of a lake to a law, before their files are added up, and when they are.
@@ -144,7 +144,7 @@ fn what_is_added_up_beforehand_keeps_others_answered() {
         let big = cost_of(totals, ad("big")).await.expect_err("it does not fit");
         assert!(matches!(&big, QueryError::Overflow(_)) && big.to_string().contains("ad big"), "{big:?}");
         assert_eq!(cost_of(totals, ad("fine")).await.expect("it fits"), 7);
-        let all = cost_of(totals, Whom::All).await.expect_err("it does not fit").to_string();
+        let all = cost_of(totals, Vec::new()).await.expect_err("it does not fit").to_string();
         assert!(all.contains("all ads") && all.contains("10000000000000000007"), "{all}");
     });
 }
@@ -263,8 +263,8 @@ fn a_minute_that_wrapped_around_is_told_where_the_sum_is_not_below_zero() {
     assert_eq!(clicks[0]["clicks"], json!(3));
     assert_eq!(said(&["total", "--ad", "fine"], &path)[0]["cost_micros"], json!(7));
     added_up_or_not(lake, async |totals| {
-        for whom in [ad("old"), Whom::All] {
-            let error = cost_of(totals, whom).await.expect_err("a row is below zero");
+        for filter in [ad("old"), Vec::new()] {
+            let error = cost_of(totals, filter).await.expect_err("a row is below zero");
             assert!(matches!(&error, QueryError::Overflow(_)) && error.to_string().contains("-11 in it"), "{error:?}");
         }
         assert_eq!(cost_of(totals, ad("fine")).await.expect("its rows are right"), 7);

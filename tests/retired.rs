@@ -51,7 +51,7 @@ fn complete(cut: i64, minute: i64) -> Stand {
 /// Of what an answer is, up to a minute after noon.
 async fn at(lake: &Lake, as_of: AsOf) -> StandsAt {
     let totals = Totals::new(lake.clone()).expect("a session");
-    totals.total(&Question { as_of, ..Question::default() }).await.expect("an answer").at
+    totals.answer(&Question { as_of, ..Question::default() }).await.expect("an answer").at
 }
 
 fn minute(minute: i64) -> Option<EventTime> {

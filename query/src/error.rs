@@ -18,6 +18,9 @@ pub enum QueryError {
     /// A sum that its column does not hold.
     #[error(transparent)]
     Overflow(#[from] Overflow),
+    /// What is asked of totals has no answer in this lake: why, and what to ask instead.
+    #[error("{0}")]
+    Unanswerable(String),
     /// The statement, or its execution.
     #[error("{}", text(.0))]
     Sql(DataFusionError),
@@ -72,6 +75,7 @@ impl From<DataFusionError> for QueryError {
 pub(crate) enum SharedError {
     Lake(Arc<LakeError>),
     Overflow(Overflow),
+    Unanswerable(String),
     Sql(Arc<DataFusionError>),
 }
 
@@ -80,6 +84,7 @@ impl From<QueryError> for SharedError {
         match error {
             QueryError::Lake(error) => Self::Lake(Arc::new(error)),
             QueryError::Overflow(overflow) => Self::Overflow(overflow),
+            QueryError::Unanswerable(why) => Self::Unanswerable(why),
             QueryError::Sql(error) => Self::Sql(Arc::new(error)),
         }
     }
@@ -90,6 +95,7 @@ impl From<SharedError> for QueryError {
         match error {
             SharedError::Lake(error) => Self::Lake(told_again(&error)),
             SharedError::Overflow(overflow) => Self::Overflow(overflow),
+            SharedError::Unanswerable(why) => Self::Unanswerable(why),
             SharedError::Sql(error) => Self::Sql(DataFusionError::Shared(error)),
         }
     }

@@ -4,17 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Field, Int64Type, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
 use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::schema::column_as;
 use lake_schemas::table::{Version, column, timestamp};
-use lake_schemas::{EventTime, Table, Verdict};
-use query::totals::{Answer, Detail, Question, StandsAt, Whom};
+use lake_schemas::{EventTime, Field, Table, Verdict};
+use query::totals::{Answer, Question, StandsAt, dimensions};
 use query::{QueryError, Sees};
+use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ObjectBuilder, RefBuilder, Schema};
+use utoipa::openapi::schema::{ObjectBuilder, RefBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 /// Bytes of a hash that a topic is called by: a lake has some topics, and no two of them are called the same.
@@ -22,9 +23,9 @@ const TOPIC_BYTES: usize = 4;
 
 /// An answer.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Told<R> {
+pub(super) struct Told {
     /// The rows.
-    pub rows: Vec<R>,
+    pub rows: Vec<Row>,
     #[serde(flatten)]
     pub of: Of,
 }
@@ -104,133 +105,82 @@ impl Counts {
         &self.0
     }
 
-    fn none() -> Self {
-        Self::of([0; MEASURES])
-    }
-
     fn of(numbers: [i64; MEASURES]) -> Self {
         Self(numbers.map(Number::from))
     }
 }
 
-impl Serialize for Counts {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(Measure::ALL.map(Measure::column).into_iter().zip(&self.0))
+/// Counts of a row: of everything that is asked for, of a window, of a group, or of a group in a window.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// Columns that say what the row is of, in their order; null is `None`.
+    of: Vec<(&'static str, Option<String>)>,
+    /// Start of its window, if windows have rows.
+    pub start: Option<EventTime>,
+    /// Number of clicks, as an integer, for the plot.
+    pub clicks: i64,
+    counts: Counts,
+}
+
+impl Row {
+    fn new(of: Vec<(&'static str, Option<String>)>, start: Option<EventTime>, numbers: [i64; MEASURES]) -> Self {
+        let clicks = Measure::counting(Verdict::Counted).of(&numbers);
+        Self { of, start, clicks, counts: Counts::of(numbers) }
+    }
+
+    /// The values of the columns that say what the row is of.
+    pub fn values(&self) -> impl Iterator<Item = Option<&str>> {
+        self.of.iter().map(|(_, value)| value.as_deref())
+    }
+
+    /// What was counted.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
     }
 }
 
-impl PartialSchema for Counts {
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut row = serializer.serialize_map(Some(self.of.len() + MEASURES))?;
+        for (column, value) in &self.of {
+            row.serialize_entry(column, value)?;
+        }
+        for (measure, number) in Measure::ALL.into_iter().zip(self.counts.numbers()) {
+            row.serialize_entry(measure.column(), number)?;
+        }
+        row.end()
+    }
+}
+
+impl PartialSchema for Row {
     fn schema() -> RefOr<Schema> {
-        let counts = ObjectBuilder::new().description(Some("Counts of a row."));
-        let counts = Measure::ALL.into_iter().fold(counts, |counts, measure| {
+        let about =
+            "Counts of a row. Those of a series have the start of their window, and rows of groups their names.";
+        let row = ObjectBuilder::new().description(Some(about));
+        let start = ObjectBuilder::new().schema_type(Type::String).description(Some(
+            "Start of the window, if the answer is a series, even if `from` lies within it and only what follows is \
+             counted.",
+        ));
+        let row = row.property(column::WINDOW_START, start.examples(["2026-03-07T12:00:00Z"]));
+        let row = dimensions().fold(row, |row, dimension| {
+            let name = ObjectBuilder::new().schema_type(SchemaType::from_iter([Type::String, Type::Null]));
+            let about = "What the row is of, if that is grouped by or named; null for clicks without one.";
+            row.property(dimension.column(), name.description(Some(about)))
+        });
+        let row = Measure::ALL.into_iter().fold(row, |row, measure| {
             let number = RefBuilder::new().ref_location_from_schema_name(Number::name());
             let name = measure.column();
-            counts.property(name, number.description(Some(measure.about()))).required(name)
+            row.property(name, number.description(Some(measure.about()))).required(name)
         });
-        counts.into()
+        row.into()
     }
 }
 
-impl ToSchema for Counts {
+impl ToSchema for Row {
     fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
         schemas.push((Number::name().into_owned(), Number::schema()));
         Number::schemas(schemas);
     }
-}
-
-/// A row, as it stands in a table of text.
-pub(super) trait Row: Serialize {
-    /// Returns the name of the ad or campaign, or the start of the window, if the row has one.
-    fn named(&self) -> Option<&str>;
-
-    /// What was counted.
-    fn counts(&self) -> &Counts;
-}
-
-/// Counts of an ad, of a campaign, or of everything that the key sees.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct TotalRow {
-    /// Ad that the row is of, if ads were asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    ad_id: Option<String>,
-    /// Campaign that the row is of, if campaigns were asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false)]
-    campaign_id: Option<String>,
-    #[serde(flatten)]
-    counts: Counts,
-}
-
-/// Counts of a window. A window without counts has no row.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct WindowRow {
-    /// Start of the window, even if `from` lies within it and only what follows is counted.
-    #[schema(example = "2026-03-07T12:00:00Z")]
-    window_start: String,
-    #[serde(skip)]
-    pub start: EventTime,
-    /// Number of clicks, as an integer, for the plot.
-    #[serde(skip)]
-    pub clicks: i64,
-    #[serde(flatten)]
-    counts: Counts,
-}
-
-impl Row for TotalRow {
-    fn named(&self) -> Option<&str> {
-        self.ad_id.as_deref().or(self.campaign_id.as_deref())
-    }
-
-    fn counts(&self) -> &Counts {
-        &self.counts
-    }
-}
-
-impl Row for WindowRow {
-    fn named(&self) -> Option<&str> {
-        Some(&self.window_start)
-    }
-
-    fn counts(&self) -> &Counts {
-        &self.counts
-    }
-}
-
-impl Row for TopRow {
-    fn named(&self) -> Option<&str> {
-        match self {
-            Self::Ad { ad_id, .. } => Some(ad_id),
-            Self::Campaign { campaign_id, .. } => campaign_id.as_deref(),
-        }
-    }
-
-    fn counts(&self) -> &Counts {
-        match self {
-            Self::Ad { counts, .. } | Self::Campaign { counts, .. } => counts,
-        }
-    }
-}
-
-/// Counts of an ad, or of a campaign, among the largest.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(untagged)]
-pub(super) enum TopRow {
-    /// Row of an ad.
-    Ad {
-        /// Name of the ad.
-        ad_id: String,
-        #[serde(flatten)]
-        counts: Counts,
-    },
-    /// Row of a campaign.
-    Campaign {
-        /// Name of the campaign; null for clicks of ads without one.
-        #[schema(required)]
-        campaign_id: Option<String>,
-        #[serde(flatten)]
-        counts: Counts,
-    },
 }
 
 impl Of {
@@ -284,84 +234,55 @@ fn positions(at: &StandsAt) -> BTreeMap<String, BTreeMap<String, i64>> {
     cut
 }
 
-/// A total; of several names, one each, in the order in which they were asked for.
-pub(super) fn total(answer: &Answer, whom: &Whom) -> Result<Vec<TotalRow>, QueryError> {
-    let (ad_id, campaign_id) = match whom {
-        Whom::All => (None, None),
-        Whom::Ad(ad) => (Some(ad), None),
-        Whom::Campaign(campaign) => (None, Some(campaign)),
-        Whom::Ads(ads) => {
-            let row = |(ad, counts)| TotalRow { ad_id: Some(ad), campaign_id: None, counts };
-            return Ok(of_each(answer, column::AD_ID, ads)?.map(row).collect());
-        }
-        Whom::Campaigns(campaigns) => {
-            let row = |(campaign, counts)| TotalRow { ad_id: None, campaign_id: Some(campaign), counts };
-            return Ok(of_each(answer, column::CAMPAIGN_ID, campaigns)?.map(row).collect());
-        }
-    };
-    of_rows(answer, |rows| {
-        let row = |numbers| TotalRow {
-            ad_id: ad_id.cloned(),
-            campaign_id: campaign_id.cloned(),
-            counts: Counts::of(numbers),
-        };
-        Ok(numbers(rows)?.map(row).collect())
-    })
+/// The columns that say what each row of an answer is of.
+pub(super) fn columns(question: &Question) -> Vec<&'static str> {
+    let start = question.granularity.map(|_| column::WINDOW_START);
+    start.into_iter().chain(question.group_by.iter().map(|dimension| dimension.column())).collect()
 }
 
-/// What each name has got, also if that is nothing.
-fn of_each<'a>(
-    answer: &Answer,
-    column: &str,
-    names: &'a [String],
-) -> Result<impl Iterator<Item = (String, Counts)> + use<'a>, QueryError> {
-    let found = of_rows(answer, |rows| {
-        let names = typed(rows, column, DataType::Utf8)?;
-        let names = names.as_string::<i32>().iter().map(|name| name.unwrap_or_default().to_owned());
-        Ok(names.collect::<Vec<_>>().into_iter().zip(numbers(rows)?).collect())
-    })?;
-    let found: BTreeMap<String, _> = found.into_iter().collect();
-    Ok(names.iter().map(move |name| {
-        let counts = found.get(name).map_or_else(Counts::none, |numbers| Counts::of(*numbers));
-        (name.clone(), counts)
-    }))
-}
-
-/// A series.
-pub(super) fn series(answer: &Answer) -> Result<Vec<WindowRow>, QueryError> {
-    of_rows(answer, |rows| {
-        let starts = typed(rows, column::WINDOW_START, timestamp())?;
-        let starts: Vec<_> = starts.as_primitive::<TimestampMicrosecondType>().values().to_vec();
-        let starts = starts.into_iter().map(EventTime::from_micros);
-        let row = |(start, numbers): (EventTime, [i64; MEASURES])| {
-            let clicks = Measure::counting(Verdict::Counted).of(&numbers);
-            WindowRow { window_start: written(start), start, clicks, counts: Counts::of(numbers) }
-        };
-        Ok(starts.zip(numbers(rows)?).map(row).collect())
-    })
-}
-
-/// Who is on top.
-pub(super) fn top(answer: &Answer, detail: Detail) -> Result<Vec<TopRow>, QueryError> {
-    let is_campaigns = detail == Detail::Campaigns;
-    let name = if is_campaigns { column::CAMPAIGN_ID } else { column::AD_ID };
-    of_rows(answer, |rows| {
-        let names = typed(rows, name, DataType::Utf8)?;
-        let names = names.as_string::<i32>().iter().map(|name| name.map(str::to_owned)).collect::<Vec<_>>();
-        let row = |(name, numbers): (Option<String>, _)| match (name, Counts::of(numbers)) {
-            (campaign_id, counts) if is_campaigns => TopRow::Campaign { campaign_id, counts },
-            (ad, counts) => TopRow::Ad { ad_id: ad.unwrap_or_default(), counts },
-        };
-        Ok(names.into_iter().zip(numbers(rows)?).map(row).collect())
-    })
-}
-
-fn of_rows<R>(
-    answer: &Answer,
-    rows: impl Fn(&RecordBatch) -> Result<Vec<R>, QueryError>,
-) -> Result<Vec<R>, QueryError> {
-    let all = answer.rows.iter().map(rows).collect::<Result<Vec<_>, _>>()?;
+/// The rows of an answer.
+pub(super) fn rows(answer: &Answer, question: &Question) -> Result<Vec<Row>, QueryError> {
+    let all = answer.rows.iter().map(|batch| rows_of(batch, question)).collect::<Result<Vec<_>, _>>()?;
     Ok(all.into_iter().flatten().collect())
+}
+
+fn rows_of(batch: &RecordBatch, question: &Question) -> Result<Vec<Row>, QueryError> {
+    let starts = question.granularity.map(|_| typed(batch, column::WINDOW_START, timestamp())).transpose()?;
+    let groups = question.group_by.iter().map(|dimension| {
+        let column = dimension.column();
+        Ok((column, typed(batch, column, DataType::Utf8)?))
+    });
+    let groups = groups.collect::<Result<Vec<_>, QueryError>>()?;
+    let row = |(row, numbers): (usize, [i64; MEASURES])| {
+        let start = starts
+            .as_ref()
+            .map(|starts| EventTime::from_micros(starts.as_primitive::<TimestampMicrosecondType>().value(row)));
+        let names = groups.iter().map(|(column, names)| {
+            let names = names.as_string::<i32>();
+            (*column, names.is_valid(row).then(|| names.value(row).to_owned()))
+        });
+        let of = start.map(|start| (column::WINDOW_START, Some(written(start)))).into_iter().chain(names).collect();
+        Row::new(of, start, numbers)
+    };
+    Ok(numbers(batch)?.enumerate().map(row).collect())
+}
+
+/// The rows of the names of a dimension that were asked for, in that order: what has no counts has none. Without groups
+/// there is one name, and one row.
+pub(super) fn of_each(dimension: Field, rows: Vec<Row>, question: &Question) -> Vec<Row> {
+    let column = dimension.column();
+    let asked = question.filter.iter().filter(|filter| filter.dimension == dimension);
+    let mut names = asked.flat_map(|filter| filter.values.iter().cloned());
+    if question.group_by.is_empty() {
+        return rows.into_iter().map(|row| Row { of: vec![(column, names.next().flatten())], ..row }).collect();
+    }
+    let named = rows.into_iter().map(|row| {
+        let name = row.of.first().and_then(|(_, name)| name.clone());
+        (name, row)
+    });
+    let mut found: BTreeMap<_, _> = named.collect();
+    let none = |name| Row::new(vec![(column, name)], None, [0; MEASURES]);
+    names.map(|name| found.remove(&name).unwrap_or_else(|| none(name))).collect()
 }
 
 /// The numbers of rows, each in the order of measures.
@@ -377,7 +298,7 @@ fn numbers(rows: &RecordBatch) -> Result<impl Iterator<Item = [i64; MEASURES]> +
 }
 
 fn typed(rows: &RecordBatch, name: &str, of: DataType) -> Result<ArrayRef, QueryError> {
-    Ok(column_as(rows, &Field::new(name, of, true))?)
+    Ok(column_as(rows, &arrow::datatypes::Field::new(name, of, true))?)
 }
 
 /// A time in RFC 3339, without what is zero of its second.
@@ -389,6 +310,8 @@ fn written(time: EventTime) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
+    use query::totals::Filter;
+
     use super::*;
 
     #[test]
@@ -398,6 +321,36 @@ mod tests {
         assert_eq!((text(7), text(most), text(-most)), ("7".to_owned(), most.to_string(), (-most).to_string()));
         assert_eq!(text(most + 1), "\"9007199254740992\"");
         assert_eq!(text(i64::MIN), "\"-9223372036854775808\"");
+    }
+
+    #[test]
+    fn a_row_says_what_it_is_of_before_its_counts() {
+        let start = EventTime::parse("2026-03-07T12:00:00Z");
+        let window = (column::WINDOW_START, start.map(written));
+        let of = vec![window, ("country", Some("DE".to_owned())), ("device", None)];
+        let text = serde_json::to_string(&Row::new(of, start, std::array::from_fn(|at| at as i64 + 1))).expect("JSON");
+        let named = "{\"window_start\":\"2026-03-07T12:00:00Z\",\"country\":\"DE\",\"device\":null,\"clicks\":1,";
+        assert!(text.starts_with(named), "{text}");
+    }
+
+    #[test]
+    fn each_name_that_was_asked_for_has_a_row_in_that_order() {
+        let question = |names: &[&str], group_by: &[Field]| {
+            let filter = vec![Filter::one(Field::Country, "DE"), Filter::any(Field::AdId, names.iter().copied())];
+            Question { filter, group_by: group_by.to_vec(), ..Question::default() }
+        };
+        let told = |rows, question: &Question| {
+            let rows = of_each(Field::AdId, rows, question).into_iter();
+            rows.map(|row| (row.of[0].1.clone().expect("a name"), row.clicks)).collect::<Vec<_>>()
+        };
+        let row = |of: Option<&str>, clicks| {
+            let of = of.map(|ad| ("ad_id", Some(ad.to_owned())));
+            Row::new(of.into_iter().collect(), None, std::array::from_fn(|at| if at == 0 { clicks } else { 0 }))
+        };
+        let some = vec![row(Some("a"), 1), row(Some("c"), 3)];
+        let expected = [("c", 3), ("b", 0), ("a", 1)].map(|(ad, clicks)| (ad.to_owned(), clicks));
+        assert_eq!(told(some, &question(&["c", "b", "a"], &[Field::AdId])), expected);
+        assert_eq!(told(vec![row(None, 7)], &question(&["a"], &[])), [("a".to_owned(), 7)]);
     }
 
     #[test]

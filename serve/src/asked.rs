@@ -7,13 +7,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lake_schemas::minute::WINDOW;
-use lake_schemas::{EventTime, Width, Windows, time};
+use lake_schemas::{EventTime, Field, Width, Windows, time};
 use percent_encoding::percent_decode;
 use query::Sees;
-use query::totals::{AsOf, Bounds, Detail, Page, Question, Whom, last, width_for};
-use serde::Deserialize;
+use query::totals::{AsOf, Bounds, Filter, Page, Question, dimension, dimensions, last, repeated, values, width_for};
 use url::form_urlencoded;
-use utoipa::{IntoParams, ToSchema};
 
 use super::page::plot::{PIXELS_MAX, PIXELS_MIN};
 use super::problem::Problem;
@@ -22,11 +20,18 @@ use super::problem::Problem;
 const AD: &str = "ad";
 const CAMPAIGN: &str = "campaign";
 
-/// Bytes of a name; the log has none that are longer.
+/// The parameters that say what has rows of its own.
+const GROUP_BY: &str = "group_by";
+const BY: &str = "by";
+
+/// Bytes of a name; the log has no ad and no campaign with more.
 const NAME_BYTES_MAX: usize = 1_024;
 
 /// Windows of a series between its ends: a week of minutes, which nobody looks at, but a program may draw.
 pub(super) const WINDOWS_MAX: i64 = 7 * 24 * 60;
+
+/// Rows of groups: an answer of a megabyte or two. Of more, a top shows the largest, in pages; all are for SQL.
+const ROWS_MAX: usize = 10_000;
 
 /// Rows of a top: more is for SQL.
 const TOP_MAX: usize = 1_000;
@@ -34,7 +39,7 @@ const TOP_MAX: usize = 1_000;
 /// Rows of a top that are passed over: each page sorts all that lie before it.
 const OFFSET_MAX: usize = 100_000;
 
-/// Names of one request: as many as an address may hold that is not cut off on its way, and some.
+/// Names, or values, of one dimension: as many as an address may hold that is not cut off on its way, and some.
 const NAMES_MAX: usize = 1_000;
 
 /// Parameters of a request, its names included: each is looked at.
@@ -49,103 +54,10 @@ const TOP_USUAL: usize = 10;
 /// Pixels that a plot is wide, if nothing is said of that.
 const PIXELS_USUAL: u32 = 800;
 
-/// One ad or one campaign; without either, everything that the key sees.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
-pub(super) struct WhomAsked {
-    /// Counts this ad only. Not together with `campaign`.
-    #[param(min_length = 1, max_length = 1024, example = "ad-7")]
-    ad: Option<String>,
-    /// Counts this campaign only. Not together with `ad`.
-    #[param(min_length = 1, max_length = 1024, example = "campaign-3")]
-    campaign: Option<String>,
-}
-
-/// Ads, or campaigns, each given as a parameter of its own, with a row for each; without any, one row of everything
-/// that the key sees.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
-pub(super) struct NamesAsked {
-    /// Counts this ad. Given several times, up to 1,000, the answer has a row for each. Not together with `campaign`.
-    #[param(example = json!(["ad-7"]))]
-    ad: Option<Vec<String>>,
-    /// Counts this campaign. Given several times, up to 1,000, the answer has a row for each. Not together with `ad`.
-    #[param(example = json!(["campaign-3"]))]
-    campaign: Option<Vec<String>>,
-}
-
-/// Stretch of event time, and version of the lake.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
-pub(super) struct SpanAsked {
-    /// Start, included: a whole minute in RFC 3339 (the `+` of an offset is written `%2B`), or a day, which begins at
-    /// midnight UTC. Without it, from the first click on.
-    #[param(example = "2026-03-07T12:00:00Z")]
-    from: Option<String>,
-    /// End, not included, written as `from`. Without it, up to the newest click, and `final` is false unless all
-    /// topics are retired.
-    #[param(example = "2026-03-08")]
-    to: Option<String>,
-    /// Length in place of `from` and `to`: as many minutes as this, up to and including the current one.
-    #[param(example = "1h")]
-    last: Option<String>,
-    /// Version to ask: the number of a version of `clicks_minute`, or a time, which means the latest version that is
-    /// not after it. A time in the future means the newest version that there is now. Without it, the newest version.
-    #[param(example = "412")]
-    as_of: Option<String>,
-}
-
-/// Length of the windows of a series, in UTC.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Granularity {
-    /// Windows of a minute: 10,080 at most.
-    Minute,
-    /// Windows of an hour: 10,080 at most.
-    Hour,
-    /// Windows of a day, for any stretch of time.
-    Day,
-}
-
-/// Windows of a series.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
-pub(super) struct SeriesAsked {
-    /// Length of a window. Minutes and hours need both ends, by `from` and `to` or by `last`, with 10,080 windows at
-    /// most between them. By default minutes up to 3 hours, hours up to 7 days, days beyond or where an end is open.
-    #[param(inline)]
-    granularity: Option<Granularity>,
-}
-
-/// What has a row of its own in a top.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum TopBy {
-    /// Ads.
-    Ad,
-    /// Campaigns.
-    Campaign,
-}
-
-/// Rows of a top.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
-pub(super) struct TopAsked {
-    /// Kind of name that is ranked: ads by default, or campaigns.
-    #[param(inline)]
-    by: Option<TopBy>,
-    /// Number of rows; 10 by default, 1,000 at most.
-    #[param(minimum = 1, maximum = 1000)]
-    n: Option<usize>,
-    /// Number of the largest to leave out, for the next page; 0 by default, 100,000 at most. Clicks that come between
-    /// two pages move rows from one to the other: give `version` of the first page as `as_of` of the others.
-    #[param(minimum = 0, maximum = 100000)]
-    offset: Option<usize>,
+/// That ads or campaigns are named for short, each by a parameter.
+struct Named {
+    dimension: Field,
+    is_one: bool,
 }
 
 /// The parameters of a request that have not been taken yet.
@@ -174,7 +86,7 @@ impl<'a> Asked<'a> {
             if PASSED_OVER.iter().any(|begin| name.starts_with(begin)) {
                 continue;
             }
-            let is_name = [AD, CAMPAIGN].contains(&name.as_ref());
+            let is_name = dimension(&name).is_ok();
             let values = left.entry(name).or_default();
             if !values.is_empty() && !is_name {
                 let (name, _) = form_urlencoded::parse(query.as_bytes()).nth(at).unwrap_or_default();
@@ -185,22 +97,24 @@ impl<'a> Asked<'a> {
         Ok(Self { left, now })
     }
 
-    /// A total, or one for each of several names.
-    pub fn total(mut self, sees: &Sees) -> Result<Question, Problem> {
-        let whom = self.whom(sees)?;
-        let detail = match &whom {
-            Whom::Ads(_) => Detail::Ads,
-            Whom::Campaigns(_) => Detail::Campaigns,
-            Whom::All | Whom::Ad(_) | Whom::Campaign(_) => Detail::Sums,
+    /// A total, and the dimension whose names are to have a row each, whether or not they have counts, if one is.
+    pub fn total(mut self, sees: &Sees) -> Result<(Question, Option<Field>), Problem> {
+        let (named, filter) = self.filter(sees)?;
+        let (group_by, of_each) = match (self.dimensions(GROUP_BY)?, named) {
+            (Some(group_by), _) => (group_by, None),
+            (None, Some(Named { dimension, is_one: false })) => (vec![dimension], Some(dimension)),
+            // What one name has got is one sum, which may be known.
+            (None, named) => (Vec::new(), named.map(|named| named.dimension)),
         };
-        let question = self.question(whom, detail, sees)?;
-        self.end(question)
+        let question = Question { group_by, ..self.question(filter, sees)? };
+        self.end((question, of_each))
     }
 
-    /// A series, and the width of its windows.
-    pub fn series(mut self, sees: &Sees) -> Result<(Question, Width), Problem> {
-        let series = self.take_series(sees)?;
-        self.end(series)
+    /// A series.
+    pub fn series(mut self, sees: &Sees) -> Result<Question, Problem> {
+        let (series, _) = self.take_series(sees)?;
+        let group_by = self.dimensions(GROUP_BY)?.unwrap_or_default();
+        self.end(Question { group_by, ..series })
     }
 
     /// A series, the width of its windows, and that of its drawing.
@@ -213,13 +127,13 @@ impl<'a> Asked<'a> {
         self.end((question, by, width))
     }
 
-    /// Who is on top, of all or of an ad or a campaign, and which of them.
+    /// What is on top, and which of that.
     pub fn top(mut self, sees: &Sees) -> Result<(Question, Page), Problem> {
-        let whom = self.one(sees)?;
-        let detail = match self.take("by").as_deref() {
-            None | Some("ad") => Detail::Ads,
-            Some("campaign") => Detail::Campaigns,
-            Some(_) => return Err(Problem::bad("by is ad or campaign")),
+        let filter = self.of_one(sees)?;
+        let group_by = match (self.dimensions(BY)?, self.dimensions(GROUP_BY)?) {
+            (Some(_), Some(_)) => return Err(Problem::bad("by and group_by are the same here; give one of them")),
+            (None, None) => vec![Field::AdId],
+            (by, group_by) => by.or(group_by).unwrap_or_default(),
         };
         let most = self.take("n").map_or(Some(TOP_USUAL), |text| text.parse().ok());
         let most = most.filter(|most| (1..=TOP_MAX).contains(most));
@@ -227,18 +141,19 @@ impl<'a> Asked<'a> {
         let skip = self.take("offset").map_or(Some(0), |text| text.parse().ok());
         let skip = skip.filter(|skip| *skip <= OFFSET_MAX);
         let skip = skip.ok_or_else(|| Problem::bad(format!("offset is a number from 0 to {OFFSET_MAX}")))?;
-        let question = self.question(whom, detail, sees)?;
+        let question = Question { group_by, ..self.question(filter, sees)? };
         self.end((question, Page { skip, most }))
     }
 
     fn take_series(&mut self, sees: &Sees) -> Result<(Question, Width), Problem> {
-        let whom = self.one(sees)?;
-        let question = self.question(whom, Detail::Sums, sees)?;
+        let filter = self.of_one(sees)?;
+        let question = self.question(filter, sees)?;
         let bounds = (question.from, question.to);
         let by = match self.take("granularity").as_deref() {
             None => width_for(bounds),
             Some(word) => Width::of_windows(word).ok_or_else(|| Problem::bad("granularity is minute, hour or day"))?,
         };
+        let question = Question { granularity: Some(by), ..question };
         match windows_of(by, bounds) {
             _ if by == Width::Day => Ok((question, by)),
             Some(windows) if windows <= WINDOWS_MAX => Ok((question, by)),
@@ -249,34 +164,74 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn question(&mut self, whom: Whom, detail: Detail, sees: &Sees) -> Result<Question, Problem> {
+    fn question(&mut self, filter: Vec<Filter>, sees: &Sees) -> Result<Question, Problem> {
         let ((from, to), as_of) = (self.bounds()?, self.as_of()?);
-        Ok(Question { whom, from, to, as_of, detail, sees: sees.clone() })
+        Ok(Question { filter, from, to, as_of, sees: sees.clone(), ..Question::default() })
     }
 
-    /// Whose clicks, of nobody or somebody, but not of several.
-    fn one(&mut self, sees: &Sees) -> Result<Whom, Problem> {
-        let one = |name: &str| Problem::bad(format!("this takes one {name}; /v1/total takes several"));
-        match self.whom(sees)? {
-            Whom::Ads(_) => Err(one(AD)),
-            Whom::Campaigns(_) => Err(one(CAMPAIGN)),
-            one => Ok(one),
+    /// What is counted, of one ad or one campaign at most if that is said for short.
+    fn of_one(&mut self, sees: &Sees) -> Result<Vec<Filter>, Problem> {
+        match self.filter(sees)? {
+            (Some(Named { dimension, is_one: false }), _) => {
+                let (short, column) = (if dimension == Field::AdId { AD } else { CAMPAIGN }, dimension.column());
+                Err(Problem::bad(format!("this takes one {short}; /v1/total takes several, and so does {column}")))
+            }
+            (_, filter) => Ok(filter),
         }
     }
 
-    /// Whose clicks.
-    fn whom(&mut self, sees: &Sees) -> Result<Whom, Problem> {
-        let (mut ads, mut campaigns) = (self.names(AD)?, self.names(CAMPAIGN)?);
-        if let Some(hidden) = campaigns.iter().find(|campaign| !sees.has(campaign)) {
-            return Err(Problem::not_seen(hidden));
+    /// What is counted, and what of that is named for short.
+    fn filter(&mut self, sees: &Sees) -> Result<(Option<Named>, Vec<Filter>), Problem> {
+        let (ads, campaigns) = (self.names(AD)?, self.names(CAMPAIGN)?);
+        let (dimension, names) = match (ads.is_empty(), campaigns.is_empty()) {
+            (false, false) => {
+                seen_by(sees, campaigns.iter().map(|campaign| Some(campaign.as_str())))?;
+                return Err(Problem::bad("name one of ad and campaign, not both"));
+            }
+            (false, true) => (Field::AdId, ads),
+            (true, _) => (Field::CampaignId, campaigns),
+        };
+        let named = (!names.is_empty()).then(|| Named { dimension, is_one: names.len() == 1 });
+        let mut filter: Vec<_> = named.is_some().then(|| Filter::any(dimension, names)).into_iter().collect();
+        for dimension in dimensions() {
+            let Some(values) = self.values(dimension.column())? else { continue };
+            if named.as_ref().is_some_and(|named| named.dimension == dimension) {
+                let column = dimension.column();
+                let short = if dimension == Field::AdId { AD } else { CAMPAIGN };
+                return Err(Problem::bad(format!("{short} and {column} are the same; give one of them")));
+            }
+            filter.push(Filter { dimension, values });
         }
-        match (ads.len(), campaigns.len()) {
-            (0, 0) => Ok(Whom::All),
-            (1, 0) => Ok(Whom::Ad(ads.remove(0))),
-            (0, 1) => Ok(Whom::Campaign(campaigns.remove(0))),
-            (_, 0) => Ok(Whom::Ads(ads)),
-            (0, _) => Ok(Whom::Campaigns(campaigns)),
-            _ => Err(Problem::bad("name one of ad and campaign, not both")),
+        for filter in filter.iter().filter(|filter| filter.dimension == Field::CampaignId) {
+            seen_by(sees, filter.values.iter().map(Option::as_deref))?;
+        }
+        Ok((named, filter))
+    }
+
+    /// All values of a dimension, if there are any.
+    fn values(&mut self, what: &str) -> Result<Option<Vec<Option<String>>>, Problem> {
+        let Some(given) = self.left.remove(what) else { return Ok(None) };
+        let mut all = Vec::new();
+        for text in given {
+            all.extend(values(&text).map_err(|why| Problem::bad(format!("{what}: {why}")))?);
+        }
+        if all.len() > NAMES_MAX {
+            return Err(Problem::bad(format!("{what} has more than {NAMES_MAX} values; ask several times")));
+        }
+        if all.iter().flatten().any(|value| value.len() > NAME_BYTES_MAX) {
+            return Err(Problem::bad(format!("a value of {what} is longer than {NAME_BYTES_MAX} bytes; none may be")));
+        }
+        Ok(Some(all))
+    }
+
+    /// Dimensions by comma, if there are any.
+    fn dimensions(&mut self, what: &str) -> Result<Option<Vec<Field>>, Problem> {
+        let Some(text) = self.take(what) else { return Ok(None) };
+        let all = text.split(',').map(dimension).collect::<Result<Vec<_>, _>>();
+        let all = all.map_err(|why| Problem::bad(format!("{what}: {why}")))?;
+        match repeated(&all) {
+            None => Ok(Some(all)),
+            Some(twice) => Err(Problem::bad(format!("{what} names {} twice; name it once", twice.column()))),
         }
     }
 
@@ -335,6 +290,19 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// How many rows an answer may have: of groups there may be any number.
+pub(super) fn rows_max(question: &Question) -> Option<usize> {
+    (!question.group_by.is_empty()).then_some(ROWS_MAX)
+}
+
+/// Refuses a campaign that somebody does not see; `None` stands for clicks without one.
+fn seen_by<'a>(sees: &Sees, mut campaigns: impl Iterator<Item = Option<&'a str>>) -> Result<(), Problem> {
+    match campaigns.find(|campaign| !sees.has_row_of(*campaign)) {
+        Some(hidden) => Err(Problem::not_seen(hidden)),
+        None => Ok(()),
+    }
+}
+
 fn name(what: &str, name: Cow<'_, str>) -> Result<String, Problem> {
     match name.len() {
         0 => Err(Problem::bad(format!("{what} is empty; give its name"))),
@@ -370,113 +338,4 @@ fn windows_of(by: Width, (from, to): Bounds) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(query: &str) -> Asked<'_> {
-        let now = "2026-03-07T12:34:56Z".parse().expect("a time");
-        Asked::of(query, now).unwrap_or_else(|problem| panic!("{query}: {problem:?}"))
-    }
-
-    fn said(problem: Problem) -> String {
-        serde_json::to_value(problem).expect("JSON")["detail"].as_str().expect("a sentence").to_owned()
-    }
-
-    #[test]
-    fn a_question_is_what_its_parameters_say() {
-        let question = asked("last=1h&ad=a%26b+c").total(&Sees::All).expect("a question");
-        assert_eq!(question.whom, Whom::Ad("a&b c".to_owned()));
-        let millis = |time: Option<EventTime>| time.map(EventTime::millis);
-        assert_eq!(millis(question.to).zip(millis(question.from)).map(|(to, from)| to - from), Some(3_600_000));
-        let (question, by) = asked("campaign=c&from=2026-03-01&as_of=7").series(&Sees::All).expect("a question");
-        assert_eq!((question.as_of, by, question.to), (AsOf::Version(7), Width::Day, None));
-        let (question, page) = asked("by=campaign&n=3").top(&Sees::All).expect("a question");
-        assert_eq!((question.detail, page), (Detail::Campaigns, Page { skip: 0, most: 3 }));
-        let (question, page) = asked("campaign=c&offset=20").top(&Sees::All).expect("a question");
-        assert_eq!((question.whom, page), (Whom::Campaign("c".to_owned()), Page { skip: 20, most: TOP_USUAL }));
-        let of = |query| asked(query).total(&Sees::All).map(|question| (question.whom, question.detail)).expect(query);
-        assert_eq!(of(""), (Whom::All, Detail::Sums));
-        let names = |names: [&str; 2]| names.map(str::to_owned).to_vec();
-        assert_eq!(of("ad=b&ad=a"), (Whom::Ads(names(["b", "a"])), Detail::Ads));
-        assert_eq!(of("campaign=x&campaign=y"), (Whom::Campaigns(names(["x", "y"])), Detail::Campaigns));
-        assert_eq!(of("ad=a&_=1699&utm_source=mail&_t=x"), (Whom::Ad("a".to_owned()), Detail::Sums));
-    }
-
-    #[test]
-    fn what_cannot_be_asked_is_said() {
-        let cases = [
-            ("ad=a&campaign=b", "name one of"),
-            ("ad=", "ad is empty"),
-            ("ad=a&last=1h&to=2026-03-08", "last stands for from and to"),
-            ("ad=a&last=0s", "last is a duration"),
-            ("ad=a&from=2026-03-07T12:00:01Z", "from is a whole minute"),
-            ("ad=a&to=yesterday", "to is a whole minute"),
-            ("ad=a&from=2026-03-08&to=2026-03-07", "exchange the two"),
-            ("ad=a&from=2026-03-08&to=2026-03-08", "the end is not included"),
-            ("ad=a&from=2026-03-07T12:00:00+01:00", "write %2B"),
-            ("ad=a&as_of=2026-03-07T12:00:00+01:00", "write %2B"),
-            ("ad=a&as_of=-1", "as_of is a version"),
-            ("ad=a&to=2026-03-07T06:00:60Z", "to is a whole minute"),
-            ("ad=a&from=2026-03-07T06:00:59.5Z", "from is a whole minute"),
-            ("ad=a&as_of=2026-06-30T23:59:60Z", "as_of is a version, or a time"),
-            ("&&&=&=", "a parameter has no name"),
-            ("ad=a&=b", "a parameter has no name"),
-            ("ad=a&Ad=b", "\"Ad\" is no parameter"),
-            ("ad=a&n=3", "\"n\" is no parameter"),
-            ("ad=a&ad=b&ad=a", "ad a is given twice"),
-            ("ad=a&last=1h&last=1h", "last is given twice"),
-        ];
-        for (query, expected) in cases {
-            let now = DateTime::UNIX_EPOCH;
-            let problem = Asked::of(query, now).and_then(|asked| asked.total(&Sees::All)).expect_err(query);
-            assert!(said(problem.clone()).contains(expected), "{query}: {problem:?}");
-        }
-        let many = |count: usize| (0..count).map(|at| format!("ad={at}&")).collect::<String>();
-        assert!(asked(&many(NAMES_MAX)).total(&Sees::All).is_ok());
-        assert!(
-            said(asked(&many(NAMES_MAX + 1)).total(&Sees::All).expect_err("many")).contains("more than 1000 times")
-        );
-        let too_many = Asked::of(&many(2 * PARAMETERS_MAX), DateTime::UNIX_EPOCH).err().expect("too many");
-        assert!(said(too_many).contains("parameters"));
-        let long = format!("ad={}", "x".repeat(NAME_BYTES_MAX + 1));
-        assert!(said(asked(&long).total(&Sees::All).expect_err("long")).contains("longer than 1024 bytes"));
-        let now = DateTime::UNIX_EPOCH;
-        assert!(said(Asked::of("ad=%ff", now).err().expect("no text")).contains("not UTF-8"));
-        assert!(said(asked("ad=a&ad=b").series(&Sees::All).expect_err("two")).contains("takes one ad;"));
-        assert!(said(Asked::of("ad=a&to=1&to=2", now).err().expect("twice")).contains("to is given twice"));
-        assert!(asked("ad=a&granularity=minute&last=7d").series(&Sees::All).is_ok(), "a week of minutes");
-        for query in ["ad=a&granularity=minute&last=8d", "ad=a&granularity=hour&last=800d"] {
-            assert!(
-                said(asked(query).series(&Sees::All).expect_err(query)).contains("more than 10080 windows"),
-                "{query}"
-            );
-        }
-        for query in ["granularity=minute", "granularity=hour&from=2026-03-07", "granularity=hour&to=2026-03-07"] {
-            assert!(
-                said(asked(query).series(&Sees::All).expect_err(query)).contains("from and to, or last"),
-                "{query}"
-            );
-        }
-        assert!(asked("granularity=day&from=2026-03-07").series(&Sees::All).is_ok());
-        for query in ["ad=a&granularity=month", "ad=a&last=1h&granularity="] {
-            assert!(said(asked(query).series(&Sees::All).expect_err(query)).contains("granularity is"), "{query}");
-        }
-        for query in ["n=0", "n=1001", "n=x", "by=country", "ad=a&ad=b", "offset=-1", "offset=100001"] {
-            asked(query).top(&Sees::All).expect_err(query);
-        }
-    }
-
-    #[test]
-    fn a_key_asks_of_its_own_campaigns() {
-        let sees = Sees::Campaigns(["spring".to_owned()].into());
-        assert_eq!(asked("campaign=spring").total(&sees).expect("its own").sees, sees);
-        for other in ["summer", "Spring", "spring%20", "sprin%25", "*", "%EF%BD%93pring", "spring'%20or%20'a'='a"] {
-            let problem = asked(&format!("campaign={other}")).total(&sees).expect_err(other);
-            assert!(said(problem).contains("does not see campaign"), "{other}");
-            let query = format!("campaign=spring&campaign={other}");
-            asked(&query).total(&sees).expect_err("one of them is not its own");
-            asked(&format!("campaign={other}")).top(&sees).expect_err("nor is there a top of it");
-        }
-        assert_eq!(asked("ad=a").total(&sees).expect("of what it sees").sees, sees);
-    }
-}
+mod tests;

@@ -105,8 +105,8 @@ impl Wanted<'_> {
         response
     }
 
-    /// An answer. `named` is the column that says whose a row is, or of when; none, if no row says.
-    pub fn answer<R: Row>(&self, rows: Vec<R>, named: Option<&'static str>, of: Of) -> Response {
+    /// An answer, whose rows say in these columns what they are of.
+    pub fn answer(&self, rows: Vec<Row>, columns: &[&str], of: Of) -> Response {
         let (version, is_final, complete_until) = of.said();
         if let Some(had) = self.if_had(version) {
             return had;
@@ -126,7 +126,7 @@ impl Wanted<'_> {
                 if let Some(Ok(time)) = complete_until.map(HeaderValue::from_str) {
                     headers.insert(COMPLETE_UNTIL, time);
                 }
-                (headers, csv(&rows, named)).into_response()
+                (headers, csv(&rows, columns)).into_response()
             }
         };
         self.name(&tag, response.headers_mut());
@@ -148,13 +148,13 @@ fn is_same(one: &str, other: &str) -> bool {
 }
 
 /// Rows as RFC 4180 has them.
-fn csv<R: Row>(rows: &[R], named: Option<&str>) -> String {
-    let measures = Measure::ALL.map(Measure::column).join(",");
-    let mut text = named.map(|name| format!("{name},")).unwrap_or_default() + &measures + "\r\n";
+fn csv(rows: &[Row], columns: &[&str]) -> String {
+    let names = columns.iter().copied().chain(Measure::ALL.map(Measure::column));
+    let mut text = names.collect::<Vec<_>>().join(",") + "\r\n";
     for row in rows {
-        if named.is_some() {
+        for value in row.values() {
             // What has no name has none, and not an empty one.
-            text += &row.named().map(quoted).unwrap_or_default();
+            text += &value.map(quoted).unwrap_or_default();
             text.push(',');
         }
         text += &row.counts().numbers().each_ref().map(ToString::to_string).join(",");
@@ -170,7 +170,11 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use lake_schemas::{Field, Width};
     use query::Sees;
+    use query::totals::Filter;
 
     use super::*;
 
@@ -199,6 +203,17 @@ mod tests {
 
     #[test]
     fn a_tag_is_of_a_version_a_question_a_form_and_a_key() {
+        let filter = |value: &str| vec![Filter::one(Field::Country, value)];
+        let all = [
+            Question::default(),
+            Question { filter: filter("DE"), ..Question::default() },
+            Question { filter: filter("AT"), ..Question::default() },
+            Question { filter: vec![Filter { values: vec![None], ..filter("DE").remove(0) }], ..Question::default() },
+            Question { group_by: vec![Field::Country, Field::Device], ..Question::default() },
+            Question { group_by: vec![Field::Device, Field::Country], ..Question::default() },
+            Question { granularity: Some(Width::Hour), ..Question::default() },
+            Question { granularity: Some(Width::Day), ..Question::default() },
+        ];
         let (headers, question) = (HeaderMap::new(), Question::default());
         let other = Question { sees: Sees::Campaigns(["a".to_owned()].into()), ..Question::default() };
         let wanted = |question, form, more: &str| {
@@ -217,6 +232,8 @@ mod tests {
         ] {
             assert_ne!(tag, different);
         }
+        let tags: BTreeSet<_> = all.iter().map(|question| wanted(question, Form::Json, "").tag(1)).collect();
+        assert_eq!(tags.len(), all.len(), "the whole question is in it");
     }
 
     fn wanted<'a>(question: &'a Question, headers: &'a HeaderMap) -> Wanted<'a> {

@@ -25,6 +25,7 @@ mod locked;
 mod metrics;
 mod origins;
 mod page;
+mod parameters;
 mod places;
 mod postgres;
 mod problem;

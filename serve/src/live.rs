@@ -11,7 +11,7 @@ use lake_schemas::{EventTime, Width};
 use query::totals::{Question, StandsAt};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use super::answers::WindowRow;
+use super::answers::Row;
 use super::page::plot::{Bar, PlotError, Series, plot};
 use super::page::{self, assets};
 
@@ -33,13 +33,14 @@ pub(super) fn router() -> Router {
 
 /// A series, drawn. Where an end is open, the picture ends with the first or the last window that has counts.
 pub(super) fn draw(
-    rows: &[WindowRow],
+    rows: &[Row],
     question: &Question,
     at: &StandsAt,
     window: Width,
     pixels: u32,
 ) -> Result<String, PlotError> {
-    let bars: Vec<_> = rows.iter().map(|row| Bar { start: row.start, clicks: row.clicks }).collect();
+    let bars = rows.iter().filter_map(|row| Some(Bar { start: row.start?, clicks: row.clicks }));
+    let bars: Vec<_> = bars.collect();
     let epoch = EventTime::from_micros(0);
     let first = bars.first().map_or(epoch, |bar| bar.start);
     let last = bars.last().map_or(first, |bar| bar.start);

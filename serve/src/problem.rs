@@ -77,9 +77,9 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, why)
     }
 
-    /// Who asks may not see that.
-    pub fn not_seen(campaign: &str) -> Self {
-        let campaign = campaign.escape_debug();
+    /// Who asks may not see that campaign, or that of clicks without one.
+    pub fn not_seen(campaign: Option<&str>) -> Self {
+        let campaign = campaign.unwrap_or("null").escape_debug();
         Self::new(StatusCode::FORBIDDEN, format!("this key does not see campaign {campaign}; ask with one that does"))
     }
 
@@ -162,6 +162,7 @@ impl From<QueryError> for Problem {
             }
             // Less time has a sum that can be told.
             QueryError::Overflow(overflow) => Self::bad(overflow.to_string()),
+            QueryError::Unanswerable(why) => Self::bad(why),
             QueryError::Lake(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the lake does not answer");
                 Self::busy(SILENT)

@@ -9,8 +9,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
-use lake_schemas::table::column;
-use query::totals::{Detail, Question, Whom};
+use query::totals::Question;
 use tokio::time::Instant;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{InfoBuilder, OpenApi, OpenApiBuilder};
@@ -18,12 +17,13 @@ use utoipa::{IntoResponses, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::{self, Of, Told, TopRow, TotalRow, WindowRow};
-use super::asked::{Asked, NamesAsked, SeriesAsked, SpanAsked, TopAsked, WhomAsked};
+use super::answers::{self, Of, Told};
+use super::asked::{Asked, rows_max};
 use super::form::{Form, Wanted};
 use super::keys::Who;
 use super::live;
 use super::origins::{Origins, let_ask};
+use super::parameters::{FilterAsked, GroupsAsked, NameAsked, NamesAsked, SeriesAsked, SpanAsked, TopAsked};
 use super::places::Place;
 use super::problem::{Problem, Telling};
 use super::served::{Served, now};
@@ -114,65 +114,68 @@ fn document() -> OpenApi {
     OpenApiBuilder::from(document).info(info).build()
 }
 
-/// Counts of ads, of campaigns, or of everything
+/// Counts of ads, of campaigns, of groups, or of everything
 ///
-/// The answer has one row for each name, even if it has no clicks; without a name, one row of everything that the key
-/// sees. As CSV it has the headers `clicklake-version`, `clicklake-final` and `clicklake-complete-until`.
-#[utoipa::path(get, path = "/v1/total", params(NamesAsked, SpanAsked), security(("key" = [])),
+/// With `ad` or `campaign`, the answer has one row for each name, even if it has no clicks; with `group_by`, one for
+/// each group that has counts, in the order of its values; without these, one row of everything that is asked for. As
+/// CSV it has the headers `clicklake-version`, `clicklake-final` and `clicklake-complete-until`.
+#[utoipa::path(get, path = "/v1/total", params(NamesAsked, FilterAsked, GroupsAsked, SpanAsked),
+               security(("key" = [])),
                responses((status = 200, description = "The total",
-                          content((Told<TotalRow> = "application/json"), (String = "text/csv"))), Problems))]
+                          content((Told = "application/json"), (String = "text/csv"))), Problems))]
 async fn total(
     State(served): Served_,
     Extension(who): Extension<Who>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let question = Asked::of(query.as_deref().unwrap_or_default(), now())?.total(&who.sees)?;
-    let wanted = wanted(&served, &question, "total".to_owned(), &headers);
+    let (question, of_each) = Asked::of(query.as_deref().unwrap_or_default(), now())?.total(&who.sees)?;
+    let wanted = wanted(&served, &question, format!("total of each {of_each:?}"), &headers);
     if let Some(had) = had(&served, &wanted) {
         return Ok(had);
     }
-    let (answer, asked) = served.answer(&who, question.as_of, served.totals.total(&question)).await?;
-    let rows = answers::total(&answer, &question.whom)?;
-    let named = match question.whom {
-        Whom::All => None,
-        Whom::Ad(_) | Whom::Ads(_) => Some(column::AD_ID),
-        Whom::Campaign(_) | Whom::Campaigns(_) => Some(column::CAMPAIGN_ID),
-    };
-    served.send(&who, asked, wanted.answer(rows, named, Of::answer(&answer.at, &question))).await
+    let asking = served.totals.answer_within(&question, rows_max(&question));
+    let (answer, asked) = served.answer(&who, question.as_of, asking).await?;
+    let (mut rows, mut columns) = (answers::rows(&answer, &question)?, answers::columns(&question));
+    if let Some(dimension) = of_each {
+        (rows, columns) = (answers::of_each(dimension, rows, &question), vec![dimension.column()]);
+    }
+    served.send(&who, asked, wanted.answer(rows, &columns, Of::answer(&answer.at, &question))).await
 }
 
 /// Counts by minute, hour or day
 ///
-/// The answer has a row for each window, in the order of time; a window without counts has no row. Windows are of UTC.
-/// As CSV it has the headers `clicklake-version`, `clicklake-final` and `clicklake-complete-until`.
-#[utoipa::path(get, path = "/v1/series", params(WhomAsked, SpanAsked, SeriesAsked), security(("key" = [])),
+/// The answer has a row for each window, or with `group_by` for each group in it, in the order of time; what has no
+/// counts has no row. Windows are of UTC. As CSV it has the headers `clicklake-version`, `clicklake-final` and
+/// `clicklake-complete-until`.
+#[utoipa::path(get, path = "/v1/series",
+               params(NameAsked, FilterAsked, GroupsAsked, SpanAsked, SeriesAsked), security(("key" = [])),
                responses((status = 200, description = "The series",
-                          content((Told<WindowRow> = "application/json"), (String = "text/csv"))), Problems))]
+                          content((Told = "application/json"), (String = "text/csv"))), Problems))]
 async fn series(
     State(served): Served_,
     Extension(who): Extension<Who>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let (question, by) = Asked::of(query.as_deref().unwrap_or_default(), now())?.series(&who.sees)?;
-    let wanted = wanted(&served, &question, format!("series by {by:?}"), &headers);
+    let question = Asked::of(query.as_deref().unwrap_or_default(), now())?.series(&who.sees)?;
+    let wanted = wanted(&served, &question, "series".to_owned(), &headers);
     if let Some(had) = had(&served, &wanted) {
         return Ok(had);
     }
-    let (answer, asked) = served.answer(&who, question.as_of, served.totals.series(&question, by)).await?;
-    let rows = answers::series(&answer)?;
-    let told = wanted.answer(rows, Some(column::WINDOW_START), Of::answer(&answer.at, &question));
-    served.send(&who, asked, told).await
+    let asking = served.totals.answer_within(&question, rows_max(&question));
+    let (answer, asked) = served.answer(&who, question.as_of, asking).await?;
+    let (rows, columns) = (answers::rows(&answer, &question)?, answers::columns(&question));
+    served.send(&who, asked, wanted.answer(rows, &columns, Of::answer(&answer.at, &question))).await
 }
 
-/// Ads, or campaigns, with most clicks
+/// Ads, campaigns, or other groups, with most clicks
 ///
-/// The answer has the largest first, of everything that the key sees, or within a campaign or an ad. Those without
-/// clicks have no row. As CSV it has the headers `clicklake-version`, `clicklake-final` and `clicklake-complete-until`.
-#[utoipa::path(get, path = "/v1/top", params(WhomAsked, SpanAsked, TopAsked), security(("key" = [])),
+/// The answer has the largest first, of everything that is asked for. Those without clicks have no row. As CSV it has
+/// the headers `clicklake-version`, `clicklake-final` and `clicklake-complete-until`.
+#[utoipa::path(get, path = "/v1/top", params(NameAsked, FilterAsked, SpanAsked, TopAsked), security(("key" = [])),
                responses((status = 200, description = "The largest",
-                          content((Told<TopRow> = "application/json"), (String = "text/csv"))), Problems))]
+                          content((Told = "application/json"), (String = "text/csv"))), Problems))]
 async fn top(
     State(served): Served_,
     Extension(who): Extension<Who>,
@@ -185,9 +188,8 @@ async fn top(
         return Ok(had);
     }
     let (answer, asked) = served.answer(&who, question.as_of, served.totals.page(&question, page)).await?;
-    let rows = answers::top(&answer, question.detail)?;
-    let named = if question.detail == Detail::Campaigns { column::CAMPAIGN_ID } else { column::AD_ID };
-    served.send(&who, asked, wanted.answer(rows, Some(named), Of::answer(&answer.at, &question))).await
+    let (rows, columns) = (answers::rows(&answer, &question)?, answers::columns(&question));
+    served.send(&who, asked, wanted.answer(rows, &columns, Of::answer(&answer.at, &question))).await
 }
 
 fn wanted<'a>(served: &Served, question: &'a Question, more: String, headers: &'a HeaderMap) -> Wanted<'a> {
@@ -207,8 +209,8 @@ async fn plot(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let (question, by, width) = Asked::of(query.as_deref().unwrap_or_default(), now())?.plot(&who.sees)?;
-    let (answer, asked) = served.answer(&who, question.as_of, served.totals.series(&question, by)).await?;
-    let drawn = live::draw(&answers::series(&answer)?, &question, &answer.at, by, width);
+    let (answer, asked) = served.answer(&who, question.as_of, served.totals.answer(&question)).await?;
+    let drawn = live::draw(&answers::rows(&answer, &question)?, &question, &answer.at, by, width);
     let drawn = drawn.map_err(|error| {
         tracing::error!(%error, "a plot failed");
         Problem::internal()

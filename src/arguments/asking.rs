@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use clap_complete::Shell;
-use lake_schemas::{EventTime, Table};
+use lake_schemas::{EventTime, Field, Table, Width};
 use query::output::Destination;
-use query::totals::AsOf;
+use query::totals::{AsOf, Filter};
 
 use super::environment::switch;
-use super::values::{address, as_of, campaigns, duration, memory, minute, minutes, name, number, origin, table};
+use super::values::{
+    address, as_of, campaigns, dimension, duration, filter, granularity, memory, minute, minutes, name, number, origin,
+    table,
+};
 use super::{Kafka, Topic};
 
 #[derive(Debug, Args)]
@@ -62,16 +65,35 @@ pub struct Explain {
     pub report: Report,
 }
 
-/// An ad or a campaign whose clicks are asked for; without either, everyone's.
+/// What is counted; without any of these, everything.
+#[derive(Clone, Debug, Args)]
+pub struct Filters {
+    #[command(flatten)]
+    pub named: Named,
+    /// Those whose dimension has one of these values, as country=DE,AT; no value is null; given several times, all hold
+    #[arg(long = "where", env = "CLICKLAKE_WHERE", value_name = "DIMENSION=VALUE[,…]", value_parser = filter)]
+    pub filters: Vec<Filter>,
+}
+
+/// Whose clicks, for short.
 #[derive(Clone, Debug, Args)]
 #[group(multiple = false)]
-pub struct Whom {
-    /// Only the clicks of this ad
+pub struct Named {
+    /// Those of an ad
     #[arg(long, env = "CLICKLAKE_AD", value_name = "A", value_parser = name)]
     pub ad: Option<String>,
     /// Only the clicks of this campaign
     #[arg(long, env = "CLICKLAKE_CAMPAIGN", value_name = "C", value_parser = name)]
     pub campaign: Option<String>,
+}
+
+/// What has rows of its own.
+#[derive(Clone, Debug, Args)]
+pub struct Groups {
+    /// A row for each combination of these: ad_id, campaign_id, and what else the lake counts by
+    #[arg(long, env = "CLICKLAKE_GROUP_BY", value_name = "DIMENSION[,…]", value_delimiter = ',',
+          value_parser = dimension)]
+    pub group_by: Vec<Field>,
 }
 
 /// A stretch of event time, in whole minutes; without any of these, all of it.
@@ -93,10 +115,13 @@ pub struct Span {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  clicklake total --ad ad-7 --from 2026-03-01 --to 2026-04-01")]
+#[command(after_help = "Examples:  clicklake total --ad ad-7 --from 2026-03-01 --to 2026-04-01\n           \
+                  clicklake total --where country=DE,AT --group-by device --last 24h")]
 pub struct Total {
     #[command(flatten)]
-    pub whom: Whom,
+    pub filters: Filters,
+    #[command(flatten)]
+    pub groups: Groups,
     #[command(flatten)]
     pub span: Span,
     #[command(flatten)]
@@ -104,25 +129,19 @@ pub struct Total {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Example:  clicklake series --campaign spring --last 24h --by hour")]
+#[command(after_help = "Example:  clicklake series --campaign spring --last 24h --granularity hour")]
 pub struct Series {
     #[command(flatten)]
-    pub whom: Whom,
+    pub filters: Filters,
+    #[command(flatten)]
+    pub groups: Groups,
     #[command(flatten)]
     pub span: Span,
-    /// The length of a window [default: minute for up to 3 hours, hour for up to 7 days, then day]
-    #[arg(long, env = "CLICKLAKE_SERIES_BY")]
-    pub by: Option<By>,
+    /// The windows that are summed up [default: minute up to 3 hours, hour up to 7 days, then day]
+    #[arg(long, visible_alias = "by", env = "CLICKLAKE_SERIES_BY", value_parser = granularity())]
+    pub granularity: Option<Width>,
     #[command(flatten)]
     pub report: Report,
-}
-
-/// How long the windows of a series are.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum By {
-    Minute,
-    Hour,
-    Day,
 }
 
 #[derive(Debug, Args)]
@@ -131,22 +150,16 @@ pub struct Top {
     #[command(flatten)]
     pub span: Span,
     #[command(flatten)]
-    pub whom: Whom,
-    /// What to rank
-    #[arg(long, env = "CLICKLAKE_TOP_BY", default_value = "ad")]
-    pub by: TopBy,
-    /// How many to show
+    pub filters: Filters,
+    /// What is compared: ad, campaign, or what else the lake counts by; of several, their combinations
+    #[arg(long, visible_alias = "group-by", env = "CLICKLAKE_TOP_BY", default_value = "ad",
+          value_name = "DIMENSION[,…]", value_delimiter = ',', value_parser = dimension)]
+    pub by: Vec<Field>,
+    /// How many are shown
     #[arg(short, env = "CLICKLAKE_N", default_value = "10", value_name = "N", value_parser = number)]
     pub n: NonZeroUsize,
     #[command(flatten)]
     pub report: Report,
-}
-
-/// Who is compared.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum TopBy {
-    Ad,
-    Campaign,
 }
 
 #[derive(Debug, Args)]

@@ -5,9 +5,10 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use lake_schemas::minute::WINDOW;
-use lake_schemas::{EventTime, Table, time};
-use query::totals::AsOf;
+use lake_schemas::{EventTime, Field, Table, Width, time};
+use query::totals::{self, AsOf, Filter};
 use serve::Keys;
 
 /// Hexadecimal digits of a hash.
@@ -69,6 +70,23 @@ pub fn name(text: &str) -> Result<String, String> {
     } else {
         Ok(text.to_owned())
     }
+}
+
+/// A dimension: what a question is filtered or grouped by.
+pub fn dimension(name: &str) -> Result<Field, String> {
+    totals::dimension(name)
+}
+
+/// A condition: a dimension, and the values that it may have, as a line of CSV has them.
+pub fn filter(text: &str) -> Result<Filter, String> {
+    let (name, values) = text.split_once('=').ok_or("expected DIMENSION=VALUE, such as country=DE,AT")?;
+    Ok(Filter { dimension: dimension(name)?, values: totals::values(values)? })
+}
+
+/// The windows that have rows of their own.
+pub fn granularity() -> impl TypedValueParser<Value = Width> {
+    let words = PossibleValuesParser::new(Width::OF_WINDOWS.map(Width::word));
+    words.try_map(|word| Width::of_windows(&word).ok_or("expected one of those"))
 }
 
 /// A time at which a window may start.

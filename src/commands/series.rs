@@ -1,8 +1,9 @@
-//! `clicklake series`: what an ad or a campaign has got in each minute, hour or day; on a terminal, drawn beside it.
+//! `clicklake series`: what an ad, a campaign, or groups have got in each minute, hour or day; on a terminal, drawn
+//! beside it.
 
-use lake_schemas::{Measure, Verdict, Width};
+use lake_schemas::{Measure, Verdict};
 use lake_store::Lake;
-use query::totals::{Totals, width_for};
+use query::totals::{Question, Totals, width_for};
 
 use super::total::{question, say_where_it_stands};
 use crate::arguments;
@@ -11,21 +12,12 @@ use crate::report;
 
 pub async fn run(lake: &str, command: arguments::Series) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
-    let question = question(&command.whom, &command.span)?;
-    let by = command.by.map_or_else(|| width_for((question.from, question.to)), Into::into);
-    let answer = Totals::new(lake.clone())?.series(&question, by).await?;
+    let question = question(&command.filters, &command.span)?;
+    let granularity = command.granularity.unwrap_or_else(|| width_for((question.from, question.to)));
+    let question = Question { granularity: Some(granularity), group_by: command.groups.group_by, ..question };
+    let answer = Totals::new(lake.clone())?.answer(&question).await?;
     let drawn = Measure::counting(Verdict::Counted).column();
     report::show(&answer.rows, &command.report, &lake, |rows| with_bars(rows, drawn))?;
     say_where_it_stands(&question, &answer);
     Ok(())
-}
-
-impl From<arguments::By> for Width {
-    fn from(by: arguments::By) -> Self {
-        match by {
-            arguments::By::Minute => Self::Minute,
-            arguments::By::Hour => Self::Hour,
-            arguments::By::Day => Self::Day,
-        }
-    }
 }

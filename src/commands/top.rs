@@ -1,21 +1,17 @@
-//! `clicklake top`: which ads, or campaigns, have got most; on a terminal, drawn beside it.
+//! `clicklake top`: which ads, campaigns, or other groups have got most; on a terminal, drawn beside it.
 
 use lake_schemas::{Measure, Verdict};
 use lake_store::Lake;
-use query::totals::{Detail, Question, Totals};
+use query::totals::{Question, Totals};
 
 use super::total::{question, say_where_it_stands};
-use crate::arguments::{self, TopBy};
+use crate::arguments;
 use crate::drawing::with_bars;
 use crate::report;
 
 pub async fn run(lake: &str, command: arguments::Top) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
-    let detail = match command.by {
-        TopBy::Ad => Detail::Ads,
-        TopBy::Campaign => Detail::Campaigns,
-    };
-    let question = Question { detail, ..question(&command.whom, &command.span)? };
+    let question = Question { group_by: command.by, ..question(&command.filters, &command.span)? };
     let answer = Totals::new(lake.clone())?.top(&question, command.n.get()).await?;
     let drawn = Measure::counting(Verdict::Counted).column();
     report::show(&answer.rows, &command.report, &lake, |rows| with_bars(rows, drawn))?;

@@ -1,32 +1,39 @@
-//! `clicklake total`: what an ad, a campaign, or everyone has got, in one row.
+//! `clicklake total`: what an ad, a campaign, or everyone has got, in one row; or what groups have got, in one each.
 
-use lake_schemas::EventTime;
+use lake_schemas::{EventTime, Field};
 use lake_store::Lake;
-use query::totals::{Answer, Detail, Question, Totals, Whom, last};
+use query::totals::{Answer, Filter, Question, Totals, last};
 
 use super::{now, windows};
-use crate::arguments::{self, Span};
+use crate::arguments::{self, Filters, Named, Span};
 use crate::report;
 
 pub async fn run(lake: &str, command: arguments::Total) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
-    let question = question(&command.whom, &command.span)?;
-    let answer = Totals::new(lake.clone())?.total(&question).await?;
-    report::show(&answer.named(&question.whom)?, &command.report, &lake, |rows| Ok(rows.to_vec()))?;
+    let question = Question { group_by: command.groups.group_by, ..question(&command.filters, &command.span)? };
+    let answer = Totals::new(lake.clone())?.answer(&question).await?;
+    let rows = match named(&command.filters.named) {
+        Some((dimension, name)) if question.group_by.is_empty() => answer.of_one(dimension, name)?,
+        _ => answer.rows.clone(),
+    };
+    report::show(&rows, &command.report, &lake, |rows| Ok(rows.to_vec()))?;
     say_where_it_stands(&question, &answer);
     Ok(())
 }
 
 /// What the command line asks for, as one sum.
-pub fn question(whom: &arguments::Whom, span: &Span) -> anyhow::Result<Question> {
-    let whom = match (&whom.ad, &whom.campaign) {
-        (Some(ad), _) => Whom::Ad(ad.clone()),
-        (None, Some(campaign)) => Whom::Campaign(campaign.clone()),
-        (None, None) => Whom::All,
-    };
+pub fn question(filters: &Filters, span: &Span) -> anyhow::Result<Question> {
+    let named = named(&filters.named).map(|(dimension, name)| Filter::one(dimension, name));
+    let filter = named.into_iter().chain(filters.filters.iter().cloned()).collect();
     let (from, to) = self::span(span)?;
     let as_of = span.as_of.unwrap_or_default();
-    Ok(Question { whom, from, to, as_of, detail: Detail::Sums, ..Question::default() })
+    Ok(Question { filter, from, to, as_of, ..Question::default() })
+}
+
+/// The ad or the campaign that is named, if one is.
+fn named(named: &Named) -> Option<(Field, &str)> {
+    let ad = named.ad.as_deref().map(|ad| (Field::AdId, ad));
+    ad.or(named.campaign.as_deref().map(|campaign| (Field::CampaignId, campaign)))
 }
 
 /// The stretch of time that the command line asks for.

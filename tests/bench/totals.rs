@@ -16,7 +16,7 @@ use futures::stream::BoxStream;
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::source_version;
 use lake_schemas::table::{column, timestamp};
-use lake_schemas::{Folder, Table, Width};
+use lake_schemas::{Field, Folder, Table, Width};
 use lake_store::commit::{Commit, Move, Outcome, TableLog};
 use lake_store::{Lake, files};
 use object_store::local::LocalFileSystem;
@@ -25,7 +25,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, Result,
 };
-use query::totals::{Question, Totals, Whom};
+use query::totals::{Filter, Question, Totals};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
@@ -53,8 +53,9 @@ pub fn measure(scale: Scale) -> Value {
         let held = made.make(&lake).await;
         let totals = Totals::new(lake).expect("a session");
         let ask = |ad: i64| {
-            let (totals, whom) = (&totals, Whom::Ad(name("ad", ad)));
-            async move { totals.total(&Question { whom, ..Question::default() }).await.expect("an answer") }
+            let (totals, filter) = (&totals, vec![Filter::one(Field::AdId, name("ad", ad))]);
+            let question = Question { filter, group_by: vec![Field::AdId, Field::CampaignId], ..Question::default() };
+            async move { totals.answer(&question).await.expect("an answer") }
         };
         let began = Instant::now();
         let cold = ask(made.ads / 2).await;

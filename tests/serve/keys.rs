@@ -18,9 +18,9 @@ use crate::simulation::simulate;
 use crate::start_up::folder;
 
 /// A key that sees `spring`, one that sees everything, and the file with the SHA-256 of each.
-const SPRING: &str = "spring-key";
+pub const SPRING: &str = "spring-key";
 pub const EVERYTHING: &str = "everything-key";
-const KEYS: &str = "\
+pub const KEYS: &str = "\
 # Of the tests.
 1be082a4fc22e386dbac58d743e0254e93a2fced7476e934f7bbde2165358661 spring
 2c1f2f6b5fdd407c69bd78a042df97180397abbc0f255b2f1bd987b39fcec3bb *
@@ -176,7 +176,9 @@ fn what_is_no_question_is_no_way_in() {
             ("campaign=spring&campaign=summer", 403),
             ("by=campaign&by=campaign", 400),
             ("ad=own&ad=foreign-ad", 400),
-            ("by=campaign_id", 400),
+            ("by=campaign_ids", 400),
+            ("by=campaign_id&campaign_id=summer", 403),
+            ("group_by=campaign_id&campaign_id=spring,summer", 403),
         ] {
             let target = format!("/v1/top?{query}");
             server.get(&target, Some(SPRING)).await.problem(status);

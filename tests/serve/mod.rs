@@ -7,6 +7,7 @@ mod asked;
 mod dashboard;
 mod doors;
 mod fuzzed;
+mod groups;
 mod hostile;
 mod keys;
 mod load;

@@ -176,7 +176,7 @@ fn reports_say_what_the_lake_says() {
     let lake = typed.lake.as_str();
     fails(&["history", "clicks_rejected", "--lake", lake], 3, &["no table clicks_rejected yet"]);
     fails(&["top", "-n", "0", "--lake", lake], 2, &["-n"]);
-    fails(&["top", "--by", "country", "--lake", lake], 2, &["ad", "campaign"]);
+    fails(&["top", "--by", "user", "--lake", lake], 2, &["ad_id", "campaign_id"]);
 }
 
 /// On a terminal of its own, which `script` gives to whom it runs; a line at a time, as people type.

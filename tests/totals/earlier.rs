@@ -11,7 +11,7 @@ use query::totals::{AsOf, Question, Totals};
 use tokio::time::{Instant, advance};
 
 use super::SUMMING_MAX;
-use super::questions::{Asked, WIDTHS, answer, contents, is_right, sums_of};
+use super::questions::{answer, by_ad, contents, granularities, is_right, sums_of};
 use super::world::World;
 use crate::fault_store::FaultStore;
 use crate::history::{EVERY, asked_of, asked_since, lengthen};
@@ -26,8 +26,8 @@ const AT_ONCE: usize = 32;
 /// How long what was read is kept, and a little.
 const FORGOTTEN: Duration = Duration::from_secs(61);
 
-fn all(as_of: AsOf) -> Asked {
-    (Question { as_of, ..Question::default() }, None)
+fn all(as_of: AsOf) -> Question {
+    Question { as_of, ..by_ad(None) }
 }
 
 /// Totals that have looked at the lake, and what they ask its store for.
@@ -70,8 +70,8 @@ fn an_earlier_version_is_read_once_for_all_who_ask_for_it_and_kept_for_a_minute(
             assert_eq!(pages_of_all, pages, "as if one had asked");
 
             let before = asked_of(&counted);
-            for by in WIDTHS {
-                let asked = (asked.0.clone(), by);
+            for granularity in granularities() {
+                let asked = Question { granularity, ..asked.clone() };
                 let answer = answer(&totals, &asked).await.expect("an answer");
                 is_right(&answer, &contents, &asked).expect("the plain sum");
             }

@@ -13,12 +13,12 @@ use lake_store::commit::TableView;
 use object_store::path::Path;
 use object_store::{ObjectStoreExt, PutMode, PutOptions};
 use query::QueryError;
-use query::totals::{Question, Totals};
+use query::totals::Totals;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::SUMMING_MAX;
-use super::questions::{WIDTHS, answer, contents, is_right};
+use super::questions::{answer, by_ad, contents, granularities, is_right};
 use super::world::World;
 use crate::simulation::{compact, simulate};
 
@@ -139,8 +139,8 @@ async fn is_right_again(totals: &Totals, lake: &Lake) {
     let contents = contents(lake).await;
     let newest = contents.len() as u64 - 1;
     assert_eq!(look(totals).await.expect("nothing is wrong any more"), newest);
-    for by in WIDTHS {
-        let asked = (Question::default(), by);
+    for granularity in granularities() {
+        let asked = by_ad(granularity);
         let answer = answer(totals, &asked).await.expect("an answer");
         assert_eq!(answer.at.minutes, newest);
         is_right(&answer, &contents, &asked).expect("the plain sum");

@@ -7,20 +7,34 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::table::column;
-use lake_schemas::{EventTime, Table, Width};
+use lake_schemas::{EventTime, Field, Table, Width};
 use lake_store::Lake;
 use query::Sees;
-use query::totals::{Answer, AsOf, Detail, Question, Totals, Whom};
+use query::totals::{Answer, AsOf, Filter, Question, Totals, counted_by};
 use rand::Rng;
-use rand::seq::{IndexedRandom, IteratorRandom};
+use rand::seq::{IndexedRandom, IteratorRandom, SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use super::{MINUTE_MS, START_MS};
 use crate::minutes::Counts;
 use crate::simulation::{self, versions};
 
-/// All that totals are asked by.
-pub const WIDTHS: [Option<Width>; 4] = [None, Some(Width::Minute), Some(Width::Hour), Some(Width::Day)];
+/// What a table of minutes held at a version, and by which dimensions.
+#[derive(Clone, Debug)]
+pub struct Content {
+    pub dimensions: Vec<Field>,
+    pub counts: Counts,
+}
+
+/// All windows that totals are asked by.
+pub fn granularities() -> impl Iterator<Item = Option<Width>> {
+    std::iter::once(None).chain(Width::OF_WINDOWS.map(Some))
+}
+
+/// Everything, by ad and campaign.
+pub fn by_ad(granularity: Option<Width>) -> Question {
+    Question { group_by: vec![Field::AdId, Field::CampaignId], granularity, ..Question::default() }
+}
 
 /// Answers in all seeds: those that were taken from days, from hours, and all.
 pub static ANSWERS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
@@ -28,42 +42,48 @@ pub static ANSWERS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 /// The sums of an answer, by window, if it has windows, and dimensions.
 pub type Sums = BTreeMap<(Option<i64>, Vec<Option<String>>), [i64; MEASURES]>;
 
-/// What is asked, and by which windows.
-pub type Asked = (Question, Option<Width>);
-
 /// What a table of minutes held at each of its versions.
-pub async fn contents(lake: &Lake) -> Vec<Counts> {
-    simulation::contents(&versions(lake, Table::ClicksMinute).await).collect()
+pub async fn contents(lake: &Lake) -> Vec<Content> {
+    let versions = versions(lake, Table::ClicksMinute).await;
+    let dimensions = versions.iter().map(|version| counted_by(&version.parameters()));
+    let all = dimensions.zip(simulation::contents(&versions));
+    all.map(|(dimensions, counts)| Content { dimensions, counts }).collect()
+}
+
+/// Whether a question is about dimensions that are counted by.
+pub fn has_answer(content: &Content, question: &Question) -> bool {
+    let filtered = question.filter.iter().map(|filter| &filter.dimension);
+    filtered.chain(&question.group_by).all(|dimension| content.dimensions.contains(dimension))
+}
+
+/// Whether a question was refused because one of these versions does not count by what it is about.
+pub fn is_refused<'a>(why: &str, mut contents: impl Iterator<Item = &'a Content>, question: &Question) -> bool {
+    why.starts_with("this lake does not count by") && contents.any(|content| !has_answer(content, question))
 }
 
 /// The plain sum.
-pub fn expected(counts: &Counts, (question, by): &Asked) -> Sums {
+pub fn expected(Content { dimensions, counts }: &Content, question: &Question) -> Sums {
+    let place = |asked: &Field| dimensions.iter().position(|dimension| dimension == asked).expect("it is counted by");
     let is_in = |start_ms: i64| {
         question.from.is_none_or(|from| from.millis() <= start_ms)
             && question.to.is_none_or(|to| start_ms < to.millis())
     };
-    let is_seen = |dimensions: &[Option<String>]| match &question.sees {
+    let is_seen = |values: &[Option<String>]| match &question.sees {
         Sees::All => true,
-        Sees::Campaigns(own) | Sees::People(own) => {
-            dimensions[1].as_ref().is_some_and(|campaign| own.contains(campaign))
-        }
+        Sees::Campaigns(own) | Sees::People(own) => values[1].as_ref().is_some_and(|campaign| own.contains(campaign)),
     };
-    let is_theirs = |dimensions: &[Option<String>]| match &question.whom {
-        Whom::All => true,
-        Whom::Ad(ad) => dimensions[0].as_ref() == Some(ad),
-        Whom::Campaign(campaign) => dimensions[1].as_ref() == Some(campaign),
-        Whom::Ads(ads) => dimensions[0].as_ref().is_some_and(|ad| ads.contains(ad)),
-        Whom::Campaigns(campaigns) => dimensions[1].as_ref().is_some_and(|campaign| campaigns.contains(campaign)),
-    };
+    let holds = |filter: &Filter, values: &[_]| filter.values.contains(&values[place(&filter.dimension)]);
     let mut sums = Sums::new();
-    if question.detail == Detail::Sums && by.is_none() {
+    if question.group_by.is_empty() && question.granularity.is_none() {
         sums.insert((None, Vec::new()), Default::default());
     }
-    let is_asked = |start_ms: i64, dimensions: &[_]| is_in(start_ms) && is_theirs(dimensions) && is_seen(dimensions);
-    let asked = counts.iter().filter(|((start_ms, dimensions), _)| is_asked(*start_ms, dimensions));
-    for ((start_ms, dimensions), measures) in asked {
-        let dimensions = if question.detail == Detail::Sums { Vec::new() } else { dimensions.clone() };
-        let sum = sums.entry((by.map(|width| width.start_ms(*start_ms)), dimensions)).or_default();
+    let is_asked = |start_ms: i64, values: &[Option<String>]| {
+        is_in(start_ms) && is_seen(values) && question.filter.iter().all(|filter| holds(filter, values))
+    };
+    let asked = counts.iter().filter(|((start_ms, values), _)| is_asked(*start_ms, values));
+    for ((start_ms, values), measures) in asked {
+        let group = question.group_by.iter().map(|dimension| values[place(dimension)].clone()).collect();
+        let sum = sums.entry((question.granularity.map(|width| width.start_ms(*start_ms)), group)).or_default();
         sum.iter_mut().zip(measures).for_each(|(sum, more)| *sum += more);
     }
     sums
@@ -91,29 +111,30 @@ pub fn sums_of(rows: &[RecordBatch], by: Option<Width>) -> Sums {
 }
 
 /// Asks.
-pub async fn answer(totals: &Totals, (question, by): &Asked) -> Result<Answer, String> {
-    let answer = match by {
-        Some(width) => totals.series(question, *width).await,
-        None => totals.total(question).await,
-    };
-    answer.map_err(|error| error.to_string())
+pub async fn answer(totals: &Totals, question: &Question) -> Result<Answer, String> {
+    totals.answer(question).await.map_err(|error| error.to_string())
 }
 
 /// Whether an answer is the plain sum at the version that it names.
-pub fn is_right(answer: &Answer, contents: &[Counts], asked: &Asked) -> Result<(), String> {
-    let counts =
+pub fn is_right(answer: &Answer, contents: &[Content], asked: &Question) -> Result<(), String> {
+    let content =
         contents.get(usize::try_from(answer.at.minutes).expect("small")).ok_or("a version that is not there")?;
     let kinds = [answer.at.daily.is_some(), answer.at.hourly.is_some(), true];
     for (is_of, answers) in kinds.into_iter().zip(&ANSWERS) {
         answers.fetch_add(is_of.into(), Ordering::Relaxed);
     }
-    let (found, expected) = (sums_of(&answer.rows, asked.1), expected(counts, asked));
+    if !has_answer(content, asked) {
+        return Err(format!("{asked:?} at {}: {:?} are counted by", answer.at, content.dimensions));
+    }
+    let (found, expected) = (sums_of(&answer.rows, asked.granularity), expected(content, asked));
     if found == expected { Ok(()) } else { Err(format!("{asked:?} at {}: {found:?}, not {expected:?}", answer.at)) }
 }
 
 /// A question about what is there.
-pub fn asked(rng: &mut ChaCha8Rng, counts: &Counts) -> Asked {
-    let some = |rng: &mut ChaCha8Rng| counts.keys().choose(rng).cloned().unwrap_or((START_MS, vec![None, None]));
+pub fn asked(rng: &mut ChaCha8Rng, content: &Content) -> Question {
+    let Content { dimensions, counts } = content;
+    let nothing = || (START_MS, vec![None; dimensions.len()]);
+    let some = |rng: &mut ChaCha8Rng| counts.keys().choose(rng).cloned().unwrap_or_else(nothing);
     let edge = |rng: &mut ChaCha8Rng| {
         let near = some(rng).0 + rng.random_range(-2..=2) * MINUTE_MS;
         let width = *[Width::Minute, Width::Hour, Width::Day, Width::Day].choose(rng).expect("some");
@@ -124,14 +145,32 @@ pub fn asked(rng: &mut ChaCha8Rng, counts: &Counts) -> Asked {
         (Some(one), Some(other)) => (Some(one.min(other)), Some(one.max(other) + MINUTE_MS)),
         open => open,
     };
-    let dimensions = some(rng).1;
-    let whom = match rng.random_range(0..4) {
-        0 => Whom::All,
-        1 => Whom::Ad(dimensions[0].clone().unwrap_or_else(|| "nobody".to_owned())),
-        2 => Whom::Campaign(dimensions[1].clone().unwrap_or_else(|| "none".to_owned())),
-        _ => Whom::Ads(dimensions[0].iter().cloned().chain(["nobody".to_owned()]).collect()),
+    let value_of = |rng: &mut ChaCha8Rng, at: usize| match rng.random_range(0..8) {
+        0 => Some("nobody".to_owned()),
+        _ => some(rng).1[at].clone(),
     };
-    let detail = if rng.random_ratio(1, 4) { Detail::Sums } else { Detail::Dimensions };
+    let filter = match rng.random_range(0..4) {
+        0 => Vec::new(),
+        1 => vec![Filter { dimension: Field::AdId, values: vec![value_of(rng, 0)] }],
+        most => {
+            let places = (0..dimensions.len()).choose_multiple(rng, most - 1).into_iter();
+            let filters = places.map(|at| {
+                let values = (0..rng.random_range(1..4)).map(|_| value_of(rng, at)).collect();
+                Filter { dimension: dimensions[at], values }
+            });
+            filters.collect()
+        }
+    };
+    let group_by = match rng.random_range(0..4) {
+        0 => Vec::new(),
+        1 => dimensions.clone(),
+        _ => {
+            let most = rng.random_range(1..=dimensions.len());
+            let mut some = dimensions.iter().copied().choose_multiple(rng, most);
+            some.shuffle(rng);
+            some
+        }
+    };
     let time = |ms: Option<i64>| ms.and_then(EventTime::from_millis);
     let sees = if rng.random_ratio(1, 3) {
         let own = (0..rng.random_range(1..3)).filter_map(|_| some(rng).1[1].clone());
@@ -139,6 +178,6 @@ pub fn asked(rng: &mut ChaCha8Rng, counts: &Counts) -> Asked {
     } else {
         Sees::All
     };
-    let question = Question { whom, from: time(from), to: time(to), as_of: AsOf::Newest, detail, sees };
-    (question, *WIDTHS.choose(rng).expect("some"))
+    let granularity = granularities().choose(rng).expect("some");
+    Question { filter, group_by, granularity, from: time(from), to: time(to), as_of: AsOf::Newest, sees }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
-use query::totals::{Question, Totals};
+use query::totals::Totals;
 use tokio::time::{Instant, sleep};
 
-use super::questions::{answer, contents, is_right};
+use super::questions::{answer, by_ad, contents, is_right};
 use super::world::World;
 use crate::simulation::{compact, simulate};
 
@@ -51,7 +51,7 @@ fn an_answer_is_of_one_lake_whenever_another_is_put_in_its_place() {
                 let (one, other) = (world(1, 6).await, world(2, appends).await);
                 let (of_one, of_other) = (contents(&one.lake).await, contents(&other.lake).await);
                 let totals = Totals::new(one.lake.clone()).expect("a session");
-                let asked = (Question::default(), None);
+                let asked = by_ad(None);
                 let first = answer(&totals, &asked).await.expect("an answer");
                 is_right(&first, &of_one, &asked).expect("nothing has happened");
                 sleep(after).await;

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use chrono::DateTime;
-use lake_schemas::{EventTime, Width};
+use lake_schemas::measure::MEASURES;
+use lake_schemas::minute::Dimension;
+use lake_schemas::{EventTime, Field, Width};
 use lake_store::Lake;
 use object_store::memory::InMemory;
-use query::totals::{Detail, Question, Totals, Whom};
+use query::totals::{Filter, Question, Totals};
 
 use super::MINUTE_MS;
 use super::questions::{contents, expected};
@@ -61,10 +63,10 @@ fn what_cannot_be_asked_is_said_in_one_line() {
         for (from, to) in [(1, 2 * MINUTE_MS), (2 * MINUTE_MS, MINUTE_MS)] {
             let (from, to) = (EventTime::from_millis(from), EventTime::from_millis(to));
             let totals = Totals::new(world.lake.clone()).expect("a session");
-            assert!(totals.total(&Question { from, to, ..Question::default() }).await.is_err());
+            assert!(totals.answer(&Question { from, to, ..Question::default() }).await.is_err());
         }
         let nothing = Totals::new(lake_on(Arc::new(InMemory::new()))).expect("a session");
-        let error = nothing.total(&Question::default()).await.expect_err("there is nothing").to_string();
+        let error = nothing.answer(&Question::default()).await.expect_err("there is nothing").to_string();
         assert!(error.contains("has no table clicks_minute yet; `clicklake aggregate` makes it"), "{error}");
     });
 }
@@ -106,8 +108,8 @@ fn the_commands_print_what_an_advertiser_asks_for() {
         }
         compact(&world.lake, 1).await.expect("a disk");
         world.append().await;
-        let whom = Whom::Ad("ad_id-a".to_owned());
-        (contents(&world.lake).await, Question { whom, detail: Detail::Sums, ..Question::default() })
+        let filter = vec![Filter::one(Field::AdId, "ad_id-a")];
+        (contents(&world.lake).await, Question { filter, ..Question::default() })
     });
     let newest = contents.last().expect("a version");
     let said = |arguments: &[&str]| {
@@ -118,10 +120,9 @@ fn the_commands_print_what_an_advertiser_asks_for() {
     };
     let text = |sums: &[i64]| sums.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let (shown, stands) = said(&["total", "--ad", "ad_id-a", "--format", "csv"]);
-    let [sums] = expected(newest, &(question.clone(), None)).into_values().collect::<Vec<_>>()[..] else { panic!() };
+    let [sums] = expected(newest, &question).into_values().collect::<Vec<_>>()[..] else { panic!() };
     assert_eq!(shown, format!("ad_id,clicks,cost_micros,duplicates,late,filtered\nad_id-a,{}\n", text(&sums)));
-    let everything = (Question { detail: Detail::Sums, ..Question::default() }, None);
-    let [all] = expected(newest, &everything).into_values().collect::<Vec<_>>()[..] else { panic!() };
+    let [all] = expected(newest, &Question::default()).into_values().collect::<Vec<_>>()[..] else { panic!() };
     assert_eq!(
         said(&["total", "--format", "csv"]).0,
         format!("clicks,cost_micros,duplicates,late,filtered\n{}\n", text(&all))
@@ -135,9 +136,11 @@ fn the_commands_print_what_an_advertiser_asks_for() {
     assert_eq!(nobody, "campaign_id,clicks,cost_micros,duplicates,late,filtered\nnobody,0,0,0,0,0\n");
     let (nobody, _) = said(&["series", "--ad", "nobody", "--format", "csv"]);
     assert_eq!(nobody, "window_start,clicks,cost_micros,duplicates,late,filtered\n");
-    for (by, width) in [("minute", Width::Minute), ("hour", Width::Hour), ("day", Width::Day)] {
+    for width in Width::OF_WINDOWS {
+        let by = width.word();
         let (shown, _) = said(&["series", "--ad", "ad_id-a", "--by", by, "--format", "tsv"]);
-        let lines = expected(newest, &(question.clone(), Some(width))).into_iter().map(|((start, _), sums)| {
+        let question = Question { granularity: Some(width), ..question.clone() };
+        let lines = expected(newest, &question).into_iter().map(|((start, _), sums)| {
             let start = DateTime::from_timestamp_millis(start.expect("a window")).expect("a time");
             format!("{}\t{}", start.format("%Y-%m-%dT%H:%M:%SZ"), text(&sums).replace(',', "\t"))
         });
@@ -161,4 +164,87 @@ fn the_commands_print_what_an_advertiser_asks_for() {
         &["the end is not included"],
     );
     fails(&["series", "--ad", "a", "--from", "2026-03-31T00:00:01Z", "--lake", &path], 2, &["whole minute"]);
+}
+
+/// What a command prints as CSV, its rows by what they are of; windows as they are written.
+fn rows_of(shown: &str, of: usize) -> Vec<(Vec<String>, String)> {
+    let row = |line: &str| {
+        let columns: Vec<_> = line.split(',').collect();
+        (columns[..of].iter().map(|text| (*text).to_owned()).collect(), columns[of..].join(","))
+    };
+    shown.lines().skip(1).map(row).collect()
+}
+
+#[test]
+fn the_commands_filter_and_group_by_what_the_lake_counts_by_and_by_nothing_else() {
+    let (_folder, path) = folder();
+    let lake = Lake::at(&path).expect("a lake");
+    let contents = simulate(async {
+        let mut world = World::of_seed(4).await;
+        world.parameters.dimensions = vec![Dimension::Country];
+        let mut world = world.moved_to(lake).await;
+        for _ in 0..6 {
+            world.append().await;
+        }
+        contents(&world.lake).await
+    });
+    let newest = contents.last().expect("a version");
+    let said = |arguments: &[&str]| {
+        let output = clicklake(&[arguments, &["--format", "csv", "--lake", &path]].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    };
+    let text = |sums: &[i64]| sums.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let values = |values: &[Option<&str>]| values.iter().map(|value| value.map(str::to_owned)).collect::<Vec<_>>();
+    let of_countries = |all: &[Option<&str>]| Filter { dimension: Field::Country, values: values(all) };
+    let of_ad = || Filter::one(Field::AdId, "ad_id-a");
+    for (arguments, filter, group_by) in [
+        (&["--where", "country=country-a"][..], vec![of_countries(&[Some("country-a")])], vec![]),
+        (&["--where", "country=country-a,"], vec![of_countries(&[Some("country-a"), None])], vec![]),
+        (&["--where", "country=", "--group-by", "campaign"], vec![of_countries(&[None])], vec![Field::CampaignId]),
+        (
+            &["--ad", "ad_id-a", "--where", "country=country-b,country-c", "--group-by", "country,campaign_id"],
+            vec![of_ad(), of_countries(&[Some("country-b"), Some("country-c")])],
+            vec![Field::Country, Field::CampaignId],
+        ),
+        (
+            &["--where", "ad_id=ad_id-a", "--where", "country=country-b"],
+            vec![of_ad(), of_countries(&[Some("country-b")])],
+            vec![],
+        ),
+    ] {
+        let question = Question { filter, group_by, ..Question::default() };
+        let row = |((_, group), sums): ((Option<i64>, Vec<Option<String>>), [i64; MEASURES])| {
+            (group.into_iter().map(Option::unwrap_or_default).collect(), text(&sums))
+        };
+        let rows: Vec<(Vec<String>, String)> = expected(newest, &question).into_iter().map(row).collect();
+        let shown = said(&[&["total"][..], arguments].concat());
+        assert_eq!(rows_of(&shown, question.group_by.len()), rows, "{arguments:?}");
+        assert!(rows.len() == 1 || !question.group_by.is_empty(), "{arguments:?}");
+        let series = Question { granularity: Some(Width::Day), ..question };
+        let shown = said(&[&["series", "--granularity", "day"][..], arguments].concat());
+        let found = rows_of(&shown, 1 + series.group_by.len()).len();
+        assert_eq!(found, expected(newest, &series).len(), "{arguments:?}");
+    }
+    let top = said(&["top", "--by", "country", "--campaign", "campaign_id-a"]);
+    assert!(
+        top.starts_with("country,clicks,")
+            && top == said(&["top", "--group-by", "country", "--where", "campaign_id=campaign_id-a"]),
+        "{top}"
+    );
+    let counted_by = "this lake does not count by device; it counts by ad_id, campaign_id, country";
+    for arguments in
+        [&["total", "--where", "device=tv"][..], &["series", "--group-by", "device"], &["top", "--by", "device"]]
+    {
+        fails(&[arguments, &["--lake", &path]].concat(), 3, &[counted_by]);
+    }
+    for (arguments, words) in [
+        (&["total", "--group-by", "ip"], &["\"ip\" is no dimension", "publisher_id"]),
+        (&["total", "--where", "country"], &["expected DIMENSION=VALUE", "country=DE,AT"]),
+        (&["total", "--where", "country=\"DE"], &["a quote has no end", "--where"]),
+        (&["series", "--granularity", "month"], &["minute", "day"]),
+        (&["top", "--by", "user"], &["\"user\" is no dimension", "campaign_id"]),
+    ] {
+        fails(&[&arguments[..], &["--lake", &path]].concat(), 2, words);
+    }
 }

@@ -56,8 +56,8 @@ async fn totals_are_right(Survivors { lake, history, .. }: &Survivors, seed: u64
     let totals = Totals::new(lake.clone()).map_err(|error| error.to_string())?;
     for _ in 0..ASKED {
         let version = rng.random_range(first..=view.version());
-        let (question, by) = asked(&mut rng, &contents[version as usize]);
-        let asked = (Question { as_of: AsOf::Version(version), ..question }, by);
+        let question = asked(&mut rng, &contents[version as usize]);
+        let asked = Question { as_of: AsOf::Version(version), ..question };
         is_right(&answer(&totals, &asked).await?, &contents, &asked)?;
     }
     Ok(())

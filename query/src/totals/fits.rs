@@ -15,9 +15,9 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, col,
 };
 use lake_schemas::table::column;
-use lake_schemas::{EventTime, Measure};
+use lake_schemas::{EventTime, Field, Measure};
 
-use super::question::Whom;
+use super::filter::Filter;
 use crate::error::Overflow;
 
 /// The function that takes an exact sum, the least of what it is the sum of, and all that its row is of, and gives the
@@ -26,8 +26,8 @@ use crate::error::Overflow;
 struct Fits {
     signature: Signature,
     measure: Measure,
-    /// Whose counts are asked for.
-    whom: Whom,
+    /// Whose counts are asked for, as an error names them; empty, if the row says it.
+    whose: String,
     /// The names of what the row is of.
     of: Vec<&'static str>,
 }
@@ -39,11 +39,11 @@ pub(crate) fn least_of(measure: Measure) -> String {
 
 /// The column of a measure whose exact sums stand under its name, and beside them the least of what is in each, in rows
 /// of these columns.
-pub(crate) fn fitting(measure: Measure, whom: &Whom, of: &[&'static str]) -> Expr {
+pub(crate) fn fitting(measure: Measure, whose: &str, of: &[&'static str]) -> Expr {
     let sums = [col(measure.column()), col(least_of(measure))];
     let all: Vec<_> = sums.into_iter().chain(of.iter().map(|name| col(*name))).collect();
     let signature = Signature::any(all.len(), Volatility::Immutable);
-    let fits = ScalarUDF::from(Fits { signature, measure, whom: whom.clone(), of: of.to_vec() });
+    let fits = ScalarUDF::from(Fits { signature, measure, whose: whose.to_owned(), of: of.to_vec() });
     fits.call(all)
 }
 
@@ -66,14 +66,24 @@ pub(crate) fn have_rows_below_zero(sums: &RecordBatch) -> bool {
     Measure::ALL.into_iter().filter_map(|measure| sums.column_by_name(&least_of(measure))).any(is_below_zero)
 }
 
-/// Whose counts are asked for, as an error names them.
-pub(crate) fn named(whom: &Whom) -> Option<String> {
-    match whom {
-        // Which of them it is, the row says.
-        Whom::All | Whom::Ads(_) | Whom::Campaigns(_) => None,
-        Whom::Ad(ad) => Some(format!("ad {ad}")),
-        Whom::Campaign(campaign) => Some(format!("campaign {campaign}")),
-    }
+/// Whose counts are asked for, as an error names them. Of several values that are grouped by, the row says which it is.
+pub(crate) fn named(filter: &[Filter], group_by: &[Field]) -> String {
+    let names = filter.iter().filter_map(|filter| {
+        let name = match filter.dimension {
+            Field::AdId => "ad",
+            Field::CampaignId => "campaign",
+            dimension => dimension.column(),
+        };
+        match filter.values.as_slice() {
+            [one] => Some(format!("{name} {}", one.as_deref().unwrap_or("null"))),
+            several => {
+                let count = several.len();
+                (!group_by.contains(&filter.dimension))
+                    .then(|| format!("{count} values of {}", filter.dimension.column()))
+            }
+        }
+    });
+    names.collect::<Vec<_>>().join(", ")
 }
 
 impl Fits {
@@ -87,7 +97,8 @@ impl Fits {
             };
             format!("{name} {value}")
         });
-        let all: Vec<_> = named(&self.whom).into_iter().chain(of).collect();
+        let whose = Some(self.whose.clone()).filter(|whose| !whose.is_empty());
+        let all: Vec<_> = whose.into_iter().chain(of).collect();
         if all.is_empty() { "all ads".to_owned() } else { all.join(", ") }
     }
 }
@@ -140,5 +151,17 @@ mod tests {
             let error = said(sum, least).expect_err("it is no number");
             assert!(error.contains(words), "{error}");
         }
+    }
+
+    #[test]
+    fn an_error_names_what_is_asked_for() {
+        let ad = || Filter::one(Field::AdId, "a");
+        let nowhere = Filter { dimension: Field::Country, values: vec![None] };
+        let campaigns = Filter::any(Field::CampaignId, ["x", "y"]);
+        assert_eq!(named(&[], &[]), "");
+        assert_eq!(named(&[ad()], &[Field::AdId]), "ad a");
+        let all = [ad(), campaigns, nowhere];
+        assert_eq!(named(&all, &[]), "ad a, 2 values of campaign_id, country null");
+        assert_eq!(named(&all, &[Field::CampaignId]), "ad a, country null");
     }
 }

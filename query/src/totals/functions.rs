@@ -17,8 +17,9 @@ use lake_schemas::{EventTime, Width, time};
 use lake_store::LakeError;
 
 use super::current::{Current, From};
+use super::filter::counted_by;
 use super::plan::Adding;
-use super::question::{Detail, Whom, stretch};
+use super::question::stretch;
 use super::scan::{Counts, columns};
 use crate::sees::Sees;
 use crate::sql::seen_by;
@@ -69,7 +70,7 @@ pub(crate) struct TotalsFunction {
 
 impl TotalsFunction {
     fn call(&self, arguments: &[Expr]) -> std::result::Result<ViewTable, String> {
-        let by = match (self.function, arguments) {
+        let granularity = match (self.function, arguments) {
             (Function::Totals, [_, _]) => None,
             (Function::Series, [_, _, width]) => Some(width_of(width)?),
             _ => return Err("wrong number of arguments".to_owned()),
@@ -81,14 +82,13 @@ impl TotalsFunction {
         let counts = Counts {
             from: From::Current(Arc::clone(&self.current)),
             asked,
-            widest: by.unwrap_or(Width::Day),
+            widest: granularity.unwrap_or(Width::Day),
             schema: columns(&parameters),
         };
-        let dimensions = parameters.dimension_columns();
+        let dimensions = counted_by(&parameters);
         let counts = seen_by(&self.sees, self.function.name(), Arc::new(counts)).map_err(|error| error.to_string())?;
         // Whose rows may be seen is decided below; here all that are left are added up.
-        let adding =
-            Adding { whom: &Whom::All, sees: &Sees::All, dimensions: &dimensions, detail: Detail::Dimensions, by };
+        let adding = Adding { filter: &[], sees: &Sees::All, group_by: &dimensions, granularity };
         let plan = adding.up(counts).map_err(|error| error.to_string())?;
         Ok(ViewTable::new(plan, None))
     }

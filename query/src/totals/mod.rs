@@ -7,7 +7,8 @@
 //!   clicks_daily  ──made of W ≤ h────>┘      follow, as_of          stitch    files     scan     plan
 //! ```
 //!
-//! What is read of earlier versions is read once for all who ask for them, see `loads`.
+//! A question is a filter, dimensions to group by, a granularity and a stretch of time, whoever asks it: see `question`
+//! and `filter`. What is read of earlier versions is read once for all who ask for them, see `loads`.
 //!
 //! Each table says by which version it stands; whatever changed behind that is taken from below. So an answer is what a
 //! sum over `clicks_minute` at that version says, whatever has been rolled up by then, late or never.
@@ -15,6 +16,7 @@
 mod as_of;
 mod current;
 mod files;
+mod filter;
 mod fits;
 mod follow;
 mod functions;
@@ -41,6 +43,7 @@ pub(crate) use files::location;
 pub(crate) use functions::{Function, TotalsFunction, literal};
 pub(crate) use reading::store_url;
 
-pub use question::{Answer, AsOf, Detail, Page, Question, StandsAt, Whom};
+pub use filter::{Filter, counted_by, dimension, dimensions, repeated, values};
+pub use question::{Answer, AsOf, Page, Question, StandsAt};
 pub use span::{Bounds, last, width_for};
 pub use totals::Totals;

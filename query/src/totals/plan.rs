@@ -16,24 +16,31 @@ use lake_schemas::exact::SUM_TYPE;
 use lake_schemas::measure::{Measure, Merge};
 use lake_schemas::table::{column, timestamp};
 use lake_schemas::time::MICROS_PER_MILLI;
-use lake_schemas::{Verdict, Width};
+use lake_schemas::{Field, Verdict, Width};
 
-use super::fits::{fitting, least_of};
-use super::question::{Detail, Page, Whom};
+use super::filter::Filter;
+use super::fits::{fitting, least_of, named};
+use super::question::{Page, Question};
 use crate::sees::Sees;
 
 /// What is added up, and how.
 pub(crate) struct Adding<'a> {
-    /// Whose counts.
-    pub whom: &'a Whom,
+    /// Which rows: those for which all of these hold.
+    pub filter: &'a [Filter],
     /// Who asks.
     pub sees: &'a Sees,
-    /// The columns of the dimensions.
-    pub dimensions: &'a [&'static str],
-    /// What has a row of its own.
-    pub detail: Detail,
+    /// The dimensions whose values have rows of their own, in the order of columns and rows.
+    pub group_by: &'a [Field],
     /// The windows that have a row of their own; `None`: all are one.
-    pub by: Option<Width>,
+    pub granularity: Option<Width>,
+}
+
+impl<'a> Adding<'a> {
+    /// What a question asks for.
+    pub fn of_question(question: &'a Question) -> Self {
+        let Question { filter, sees, group_by, granularity, .. } = question;
+        Self { filter, sees, group_by, granularity: *granularity }
+    }
 }
 
 impl Adding<'_> {
@@ -42,9 +49,10 @@ impl Adding<'_> {
         self.fitting(self.exactly(counts)?)
     }
 
-    /// The plan, its rows in the order of windows and dimensions.
-    pub fn up_in_order(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
-        self.fitting(self.in_order(counts)?)
+    /// The plan, its rows in the order of windows and dimensions; of more rows than `most`, only the first.
+    pub fn up_in_order(&self, counts: Arc<dyn TableProvider>, most: Option<usize>) -> Result<LogicalPlan> {
+        let rows = self.in_order(counts)?;
+        self.fitting(if most.is_some() { rows.limit(0, most)? } else { rows })
     }
 
     /// The plan, its rows in the order of windows and dimensions, and their measures exact sums, behind which stands
@@ -59,7 +67,7 @@ impl Adding<'_> {
         let clicks = col(Measure::counting(Verdict::Counted).column());
         let has_clicks = clicks.clone().not_eq(cast(lit(0_i64), SUM_TYPE));
         let clicks = clicks.sort(false, false);
-        let names = self.kept().iter().map(|name| col(*name).sort(true, true));
+        let names = self.of().into_iter().map(|name| col(name).sort(true, true));
         let order = std::iter::once(clicks).chain(names);
         self.fitting(self.exactly(counts)?.filter(has_clicks)?.sort(order)?.limit(page.skip, Some(page.most))?)
     }
@@ -67,18 +75,14 @@ impl Adding<'_> {
     /// The exact sums of counts, and beside each the least of what is in it, in no order.
     fn exactly(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlanBuilder> {
         let mut plan = LogicalPlanBuilder::scan("counts", provider_as_source(counts), None)?;
-        plan = match self.whom {
-            Whom::All => plan,
-            Whom::Ad(ad) => plan.filter(col(column::AD_ID).eq(lit(ad.as_str())))?,
-            Whom::Campaign(campaign) => plan.filter(col(column::CAMPAIGN_ID).eq(lit(campaign.as_str())))?,
-            Whom::Ads(ads) => plan.filter(is_one_of(column::AD_ID, ads))?,
-            Whom::Campaigns(campaigns) => plan.filter(is_one_of(column::CAMPAIGN_ID, campaigns))?,
-        };
+        for filter in self.filter {
+            plan = plan.filter(filter.condition())?;
+        }
         if let Some(own) = self.sees.condition() {
             plan = plan.filter(own)?;
         }
-        let window = self.by.map(window_of);
-        let dimensions = self.kept().iter().map(|name| col(*name));
+        let window = self.granularity.map(window_of);
+        let dimensions = self.group_by.iter().map(|dimension| col(dimension.column()));
         let by: Vec<_> = window.into_iter().chain(dimensions).collect();
         let exact = |measure: Measure| match measure.merge() {
             Merge::Sum => sum(cast(col(measure.column()), SUM_TYPE)).alias(measure.column()),
@@ -98,9 +102,9 @@ impl Adding<'_> {
 
     /// Exact sums in the columns of counts.
     fn fitting(&self, exact: LogicalPlanBuilder) -> Result<LogicalPlan> {
-        let of = self.of();
+        let (of, whose) = (self.of(), named(self.filter, self.group_by));
         let measures = Measure::ALL.into_iter().map(|measure| {
-            let number = fitting(measure, self.whom, &of);
+            let number = fitting(measure, &whose, &of);
             // Of nothing, SQL knows no sum.
             let number = if of.is_empty() { coalesce(vec![number, lit(0_i64)]) } else { number };
             number.alias(measure.column())
@@ -111,24 +115,9 @@ impl Adding<'_> {
 
     /// What each row is of: its window, if windows have rows of their own, and its dimensions.
     fn of(&self) -> Vec<&'static str> {
-        let window = self.by.map(|_| column::WINDOW_START);
-        window.into_iter().chain(self.kept().iter().copied()).collect()
+        let window = self.granularity.map(|_| column::WINDOW_START);
+        window.into_iter().chain(self.group_by.iter().map(|dimension| dimension.column())).collect()
     }
-
-    /// The dimensions that have rows of their own.
-    fn kept(&self) -> &[&'static str] {
-        match self.detail {
-            Detail::Dimensions => self.dimensions,
-            Detail::Ads => &[column::AD_ID],
-            Detail::Campaigns => &[column::CAMPAIGN_ID],
-            Detail::Sums => &[],
-        }
-    }
-}
-
-/// Whether a column has one of these values.
-fn is_one_of(name: &str, values: &[String]) -> Expr {
-    col(name).in_list(values.iter().map(|value| lit(value.as_str())).collect(), false)
 }
 
 /// When the window begins that a narrower one lies in. In numbers: a calendar would take longer, and in UTC it comes to
@@ -141,4 +130,51 @@ fn window_of(width: Width) -> Expr {
     let micros = width.end_ms(0) * MICROS_PER_MILLI;
     let start = cast(start, DataType::Int64);
     cast(start.clone() - start % lit(micros), timestamp()).alias(column::WINDOW_START)
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::datasource::empty::EmptyTable;
+    use lake_schemas::minute::{Dimension, Parameters};
+
+    use super::super::scan::columns;
+    use super::*;
+
+    /// A plan over a lake that counts by country, as it is written.
+    fn plan(question: &Question, most: Option<usize>) -> (Vec<String>, String) {
+        let parameters = Parameters { dimensions: vec![Dimension::Country], ..Parameters::default() };
+        let counts = Arc::new(EmptyTable::new(columns(&parameters)));
+        let plan = Adding::of_question(question).up_in_order(counts, most).expect("a plan");
+        (plan.schema().fields().iter().map(|field| field.name().clone()).collect(), plan.display_indent().to_string())
+    }
+
+    fn with_measures(of: &[&str]) -> Vec<String> {
+        of.iter().copied().chain(Measure::ALL.map(Measure::column)).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn all_conditions_hold_and_rows_are_of_windows_and_groups_in_their_order() {
+        let question = Question {
+            filter: vec![Filter::any(Field::Country, ["DE", "AT"]), Filter::one(Field::CampaignId, "spring")],
+            group_by: vec![Field::Country, Field::AdId],
+            granularity: Some(Width::Hour),
+            sees: Sees::Campaigns(["spring".to_owned()].into()),
+            ..Question::default()
+        };
+        let (columns, written) = plan(&question, Some(7));
+        assert_eq!(columns, with_measures(&["window_start", "country", "ad_id"]));
+        assert_eq!(written.matches("Filter: ").count(), 3, "two conditions, and what the key sees: {written}");
+        for part in ["IN ([Utf8(\"DE\"), Utf8(\"AT\")])", "campaign_id = Utf8(\"spring\")", "Limit: skip=0, fetch=7"] {
+            assert!(written.contains(part), "{part}: {written}");
+        }
+    }
+
+    #[test]
+    fn without_groups_and_windows_there_is_one_row() {
+        let (columns, written) = plan(&Question::default(), None);
+        assert_eq!(columns, with_measures(&[]));
+        for part in ["Filter: ", "Sort: ", "Limit: "] {
+            assert!(!written.contains(part), "{part}: {written}");
+        }
+    }
 }

@@ -6,32 +6,17 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use arrow::datatypes::Field;
 use chrono::{DateTime, Utc};
+use lake_schemas::minute::Parameters;
 use lake_schemas::stand::cut_of;
-use lake_schemas::table::{Version, column};
-use lake_schemas::{Cut, EventTime, Table, TopicPartition, Windows, position};
+use lake_schemas::table::Version;
+use lake_schemas::{Cut, EventTime, Field, Table, TopicPartition, Width, Windows, position};
 use lake_store::LakeError;
 use lake_store::commit::Partitions;
 
+use super::filter::{Filter, counted_by, names_of, repeated};
 use crate::error::QueryError;
 use crate::sees::Sees;
-
-/// Whose clicks are asked for.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Whom {
-    /// Everyone's.
-    #[default]
-    All,
-    /// Those of an ad.
-    Ad(String),
-    /// Those of a campaign.
-    Campaign(String),
-    /// Those of some ads.
-    Ads(Vec<String>),
-    /// Those of some campaigns.
-    Campaigns(Vec<String>),
-}
 
 /// Which of the largest are told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,38 +39,48 @@ pub enum AsOf {
     Time(DateTime<Utc>),
 }
 
-/// What has a row of its own in the answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Detail {
-    /// Each combination of dimensions that has counts.
-    #[default]
-    Dimensions,
-    /// Each ad.
-    Ads,
-    /// Each campaign.
-    Campaigns,
-    /// Nothing: the counts of all that is asked for are one sum.
-    Sums,
-}
-
-/// What is asked for.
+/// What is asked for. Without anything, it is one sum of all that there is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Question {
-    /// Whose clicks.
-    pub whom: Whom,
+    /// What rows are counted: those for which all of these hold.
+    pub filter: Vec<Filter>,
+    /// Dimensions, in this order: each combination of their values that has counts has a row of its own.
+    pub group_by: Vec<Field>,
+    /// Width of the windows that have rows of their own: minute, hour or day; `None`: all are one.
+    pub granularity: Option<Width>,
     /// No window that starts before it, a whole minute.
     pub from: Option<EventTime>,
     /// No window that starts at it or later, a whole minute.
     pub to: Option<EventTime>,
     /// Of which version.
     pub as_of: AsOf,
-    /// What has a row of its own.
-    pub detail: Detail,
     /// Who asks: what they may not see is not counted.
     pub sees: Sees,
 }
 
 impl Question {
+    /// Refuses what a lake that counts by these parameters has no answer to.
+    pub(crate) fn is_of(&self, parameters: &Parameters) -> Result<(), QueryError> {
+        if self.granularity.is_some_and(|width| !Width::OF_WINDOWS.contains(&width)) {
+            return Err(QueryError::Unanswerable("the granularity is minute, hour or day".to_owned()));
+        }
+        if let Some(twice) = repeated(&self.group_by) {
+            let twice = twice.column();
+            return Err(QueryError::Unanswerable(format!("{twice} is grouped by twice; name it once")));
+        }
+        let counted = counted_by(parameters);
+        let filtered = self.filter.iter().map(|filter| filter.dimension);
+        let lacking = filtered.chain(self.group_by.iter().copied()).find(|dimension| !counted.contains(dimension));
+        match lacking {
+            None => Ok(()),
+            Some(lacking) => Err(QueryError::Unanswerable(format!(
+                "this lake does not count by {}; it counts by {}",
+                lacking.column(),
+                names_of(counted)
+            ))),
+        }
+    }
+
     /// The stretch of time that is asked for, in words.
     pub(crate) fn time_asked(&self) -> String {
         match (self.from, self.to) {
@@ -107,19 +102,14 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// Sums, and whose they are.
-    pub fn named(&self, whom: &Whom) -> Result<Vec<RecordBatch>, QueryError> {
-        let (name, value) = match whom {
-            Whom::Ad(ad) => (column::AD_ID, ad),
-            Whom::Campaign(campaign) => (column::CAMPAIGN_ID, campaign),
-            Whom::All | Whom::Ads(_) | Whom::Campaigns(_) => return Ok(self.rows.clone()),
-        };
+    /// The rows, and before them the value of a dimension that all of them are of.
+    pub fn of_one(&self, dimension: Field, value: &str) -> Result<Vec<RecordBatch>, QueryError> {
         let named = self.rows.iter().map(|sums| {
-            let whose: ArrayRef = Arc::new(StringArray::from(vec![value.as_str(); sums.num_rows()]));
+            let whose: ArrayRef = Arc::new(StringArray::from(vec![value; sums.num_rows()]));
             let schema = sums.schema();
-            let names = schema.fields().iter().map(|field| Field::name(field).as_str());
+            let names = schema.fields().iter().map(|field| field.name().as_str());
             let columns = names.zip(sums.columns().iter().map(Arc::clone));
-            Ok(RecordBatch::try_from_iter(std::iter::once((name, whose)).chain(columns))?)
+            Ok(RecordBatch::try_from_iter(std::iter::once((dimension.column(), whose)).chain(columns))?)
         });
         named.collect()
     }
@@ -218,6 +208,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use lake_schemas::Stand;
+    use lake_schemas::minute::Dimension;
 
     use super::*;
 
@@ -238,6 +229,29 @@ mod tests {
 
     fn time(ms: i64) -> Option<EventTime> {
         EventTime::from_millis(ms)
+    }
+
+    #[test]
+    fn what_the_lake_does_not_count_by_is_refused_with_what_it_counts_by() {
+        let parameters = Parameters { dimensions: vec![Dimension::Country], ..Parameters::default() };
+        let said = |question: Question| question.is_of(&parameters).map_err(|error| error.to_string());
+        let question = |filter, group_by| Question { filter, group_by, ..Question::default() };
+        let by = |dimension| vec![Filter::one(dimension, "x")];
+        assert_eq!(said(question(by(Field::Country), vec![Field::CampaignId, Field::AdId])), Ok(()));
+        for lacking in [Field::Device, Field::Ip] {
+            for asked in [question(by(lacking), vec![]), question(vec![], vec![Field::AdId, lacking])] {
+                let why = said(asked).expect_err("it is not counted by");
+                let name = lacking.column();
+                assert_eq!(
+                    why,
+                    format!("this lake does not count by {name}; it counts by ad_id, campaign_id, country")
+                );
+            }
+        }
+        let twice = said(question(vec![], vec![Field::Country, Field::Country])).expect_err("twice");
+        assert_eq!(twice, "country is grouped by twice; name it once");
+        let month = Question { granularity: Some(Width::Month), ..Question::default() };
+        assert_eq!(said(month).expect_err("no window"), "the granularity is minute, hour or day");
     }
 
     #[test]

@@ -21,16 +21,17 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::prelude::{DataFrame, SessionContext};
 use datafusion::scalar::ScalarValue;
-use lake_schemas::Width;
 use lake_schemas::exact::rows_of_64_bits;
 use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::table::column;
+use lake_schemas::{Field, Width};
 use tokio::time::Instant;
 
 use super::files::File;
+use super::filter::{Filter, counted_by};
 use super::fits;
 use super::plan::Adding;
-use super::question::{Detail, Whom};
+use super::question::Question;
 use super::reading::Reading;
 use super::scan::columns;
 use super::sources::Sources;
@@ -88,9 +89,8 @@ async fn summed(
     sources: &Sources,
     context: &SessionContext,
 ) -> Result<Option<RecordBatch>, QueryError> {
-    let (dimensions, schema) = (sources.parameters.dimension_columns(), columns(&sources.parameters));
-    let adding =
-        Adding { whom: &Whom::All, sees: &Sees::All, dimensions: &dimensions, detail: Detail::Dimensions, by: None };
+    let (dimensions, schema) = (counted_by(&sources.parameters), columns(&sources.parameters));
+    let adding = Adding { filter: &[], sees: &Sees::All, group_by: &dimensions, granularity: None };
     let plan = adding.up_in_order_exactly(Arc::new(OneFile { file: Arc::clone(file), schema }))?;
     let rows = collect(DataFrame::new(context.state(), plan)).await?;
     if rows.iter().any(fits::have_rows_below_zero) {
@@ -100,6 +100,17 @@ async fn summed(
     let rows = rows.iter().map(|rows| rows_of_64_bits(&rows.project(&shown)?));
     let rows = rows.collect::<std::result::Result<Vec<_>, _>>()?;
     Ok(Some(concat_batches(&rows[0].schema(), &rows)?))
+}
+
+/// The ad that one sum is asked of, if that is what is asked for.
+pub(crate) fn ad_of(question: &Question) -> Option<&str> {
+    match (question.filter.as_slice(), question.group_by.as_slice(), question.granularity) {
+        ([Filter { dimension: Field::AdId, values }], [], None) => match values.as_slice() {
+            [Some(ad)] => Some(ad),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// What an ad has got in files, of what somebody sees, in one row; `None` if they are not all added up. It is what a
@@ -121,10 +132,9 @@ pub(crate) fn sum_of(
             *total += rows.iter().map(|row| i128::from(values.value(*row))).sum::<i128>();
         }
     }
-    let whom = Whom::Ad(ad.to_owned());
     let row = Measure::ALL.into_iter().zip(total).map(|(measure, sum)| {
         // No file with a row below zero is added up.
-        let number = fits::number(measure, sum, 0, || fits::named(&whom).unwrap_or_default())?;
+        let number = fits::number(measure, sum, 0, || format!("ad {ad}"))?;
         let number: ArrayRef = Arc::new(Int64Array::from(vec![number]));
         Ok((measure.column(), number))
     });
@@ -221,5 +231,29 @@ impl TableProvider for OneFile {
         let all: Vec<_> = (0..self.schema.fields().len()).collect();
         let reading = Reading::new(session, &self.schema, false)?;
         UnionExec::try_new(reading.all_of(vec![Arc::clone(&self.file)], projection.unwrap_or(&all))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_sum_of_one_ad_is_told_from_all_else() {
+        let ad = || Filter::one(Field::AdId, "a");
+        let question = |filter| Question { filter, ..Question::default() };
+        assert_eq!(ad_of(&question(vec![ad()])), Some("a"));
+        let nobody = Filter { dimension: Field::AdId, values: vec![None] };
+        for other in [
+            question(vec![]),
+            question(vec![nobody]),
+            question(vec![Filter::any(Field::AdId, ["a", "b"])]),
+            question(vec![Filter::one(Field::Country, "a")]),
+            question(vec![ad(), Filter::one(Field::Country, "DE")]),
+            Question { group_by: vec![Field::Country], ..question(vec![ad()]) },
+            Question { granularity: Some(Width::Day), ..question(vec![ad()]) },
+        ] {
+            assert_eq!(ad_of(&other), None, "{other:?}");
+        }
     }
 }

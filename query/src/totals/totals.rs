@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::sync::{Arc, Mutex};
 
+use arrow::array::RecordBatch;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
@@ -11,7 +12,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
 use lake_schemas::Width;
 use lake_schemas::table::Version;
-use lake_store::{Lake, LakeError};
+use lake_store::Lake;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
@@ -20,12 +21,12 @@ use super::current::From;
 use super::follow::Followed;
 use super::loads::{Held, Loaded, Loads};
 use super::plan::Adding;
-use super::question::{Answer, AsOf, Detail, Page, Question, Whom, stretch};
+use super::question::{Answer, AsOf, Page, Question, stretch};
 use super::reading::store_url;
 use super::scan::{Counts, columns};
 use super::sources::Sources;
 use super::stitch::stitch;
-use super::summed::{sum_of, sum_up};
+use super::summed::{ad_of, sum_of, sum_up};
 use crate::error::{Overflow, QueryError};
 use crate::locked::lock;
 use crate::rows::collect;
@@ -46,10 +47,8 @@ const SHARE: usize = 8;
 /// Which rows are wanted.
 #[derive(Clone, Copy)]
 enum Rows {
-    /// All.
-    All,
-    /// One for each window.
-    Of(Width),
+    /// All, in order; if there are more than so many, there is no answer.
+    All(Option<usize>),
     /// Those with most clicks.
     Top(Page),
 }
@@ -153,19 +152,30 @@ impl Totals {
         })
     }
 
-    /// What was counted in a stretch of time: DIMS, MEASURES, in the order of the dimensions.
-    pub fn total<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Answer, QueryError>> {
-        Box::pin(self.answer(question, Rows::All))
+    /// What was counted: `window_start`, if there is a granularity, the dimensions that are grouped by, and the
+    /// measures, in the order of windows and dimensions. Windows at the edges hold what is in the stretch of time of
+    /// them, and windows without counts have no row.
+    pub fn answer<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Answer, QueryError>> {
+        Box::pin(self.rows(question, Rows::All(None)))
     }
 
-    /// Those who have most clicks in a stretch of time, so many of them, the largest first.
+    /// The same; if there are more than so many rows, there is no answer.
+    pub fn answer_within<'a>(
+        &'a self,
+        question: &'a Question,
+        most: Option<usize>,
+    ) -> BoxFuture<'a, Result<Answer, QueryError>> {
+        Box::pin(self.rows(question, Rows::All(most)))
+    }
+
+    /// The rows that have most clicks, so many of them, the largest first.
     pub fn top<'a>(&'a self, question: &'a Question, most: usize) -> BoxFuture<'a, Result<Answer, QueryError>> {
         self.page(question, Page { skip: 0, most })
     }
 
-    /// A page of those who have most clicks in a stretch of time, the largest first.
+    /// A page of the rows that have most clicks, the largest first.
     pub fn page<'a>(&'a self, question: &'a Question, page: Page) -> BoxFuture<'a, Result<Answer, QueryError>> {
-        Box::pin(self.answer(question, Rows::Top(page)))
+        Box::pin(self.rows(question, Rows::Top(page)))
     }
 
     /// The version that answers of the newest one are of, as it was last looked at.
@@ -176,12 +186,6 @@ impl Totals {
     /// Delta's id of the table that answers of the newest version are of, as it was last looked at.
     pub fn seen_table(&self) -> Option<String> {
         lock(&self.seen).as_ref().map(|seen| seen.table.clone())
-    }
-
-    /// What was counted in each window of a stretch of time: `window_start`, DIMS, MEASURES, in that order. Windows at
-    /// its edges hold what is in it of them, and windows without counts have no row.
-    pub fn series<'a>(&'a self, question: &'a Question, by: Width) -> BoxFuture<'a, Result<Answer, QueryError>> {
-        Box::pin(self.answer(question, Rows::Of(by)))
     }
 
     /// What is known of an earlier version.
@@ -215,7 +219,7 @@ impl Totals {
         })
     }
 
-    async fn answer(&self, question: &Question, rows: Rows) -> Result<Answer, QueryError> {
+    async fn rows(&self, question: &Question, rows: Rows) -> Result<Answer, QueryError> {
         self.sums(question, rows).await.map_err(|error| match error {
             QueryError::Overflow(Overflow(why)) => Overflow(format!("{why} ({})", question.time_asked())).into(),
             error => error,
@@ -224,13 +228,6 @@ impl Totals {
 
     async fn sums(&self, question: &Question, rows: Rows) -> Result<Answer, QueryError> {
         let asked = stretch(question.from, question.to)?;
-        let by = match rows {
-            Rows::Of(by) => Some(by),
-            Rows::All | Rows::Top(_) => None,
-        };
-        if by == Some(Width::Month) {
-            return Err(LakeError::Refused("series are by minute, hour or day".to_owned()).into());
-        }
         let seen = lock(&self.seen).clone();
         // It is known, and counted, until the answer is there.
         let known;
@@ -243,24 +240,33 @@ impl Totals {
                 Arc::clone(&known.value)
             }
         };
-        let widest = by.unwrap_or(Width::Day);
+        question.is_of(&sources.parameters)?;
+        let widest = question.granularity.unwrap_or(Width::Day);
         let parts = stitch(&asked, widest, &sources.dirty);
         let at = sources.at(&parts);
-        if let (Rows::All, Detail::Sums, Whom::Ad(ad)) = (rows, question.detail, &question.whom)
+        if let (Rows::All(_), Some(ad)) = (rows, ad_of(question))
             && let [whole, []] = sources.files(&parts).each_ref().map(Vec::as_slice)
             && let Some(sum) = sum_of(ad, &question.sees, whole)?
         {
             return Ok(Answer { rows: vec![sum], at });
         }
-        let (dimensions, schema) = (sources.parameters.dimension_columns(), columns(&sources.parameters));
-        let counts = Counts { from: From::These(sources), asked, widest, schema };
-        let Question { whom, sees, detail, .. } = question;
-        let adding = Adding { whom, sees, dimensions: &dimensions, detail: *detail, by };
+        let schema = columns(&sources.parameters);
+        let counts = Arc::new(Counts { from: From::These(sources), asked, widest, schema });
+        let adding = Adding::of_question(question);
         let plan = match rows {
-            Rows::Top(page) => adding.up_to(page, Arc::new(counts))?,
-            Rows::All | Rows::Of(_) => adding.up_in_order(Arc::new(counts))?,
+            // One more shows that there are more.
+            Rows::All(most) => adding.up_in_order(counts, most.map(|most| most + 1))?,
+            Rows::Top(page) => adding.up_to(page, counts)?,
         };
-        let rows = collect(DataFrame::new(self.context.state(), plan)).await?;
-        Ok(Answer { rows, at })
+        let found = collect(DataFrame::new(self.context.state(), plan)).await?;
+        match rows {
+            Rows::All(Some(most)) if found.iter().map(RecordBatch::num_rows).sum::<usize>() > most => {
+                Err(QueryError::Unanswerable(format!(
+                    "that is more than {most} rows: group by less, filter, or ask for less time or a coarser \
+                     granularity; a top has pages"
+                )))
+            }
+            _ => Ok(Answer { rows: found, at }),
+        }
     }
 }

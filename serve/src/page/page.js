@@ -14,8 +14,7 @@ const AGE_MS_MAX = 300_000;
 
 const MINUTE_MS = 60_000;
 const MINUTES_SHOWN = 10;
-const TOP_LAST = "5m";
-const TOP_SHOWN = 10;
+const TOP = { by: "ad", last: "5m", n: 10 };
 
 /** Names that are suggested, by what they had in the last hour. */
 const SUGGESTED = { last: "1h", n: 50 };
@@ -29,6 +28,9 @@ const RANGE_DEFAULT = "1h";
 const CAMPAIGN = "campaign";
 const AD = "ad";
 
+/** Dimensions that the address may narrow the page to, if the lake counts by them. */
+const FILTERS = ["publisher_id", "country", "device"];
+
 // What is chosen.
 
 function choiceOf(address) {
@@ -37,11 +39,12 @@ function choiceOf(address) {
   const name = asked.get(kind) ?? "";
   const bounds = ["from", "to"].filter((bound) => asked.has(bound)).map((bound) => [bound, asked.get(bound)]);
   const range = bounds.length > 0 ? bounds : [["last", asked.get("last") || RANGE_DEFAULT]];
-  return { kind, name, range };
+  const filter = [...asked].filter(([dimension]) => FILTERS.includes(dimension));
+  return { kind, name, range, filter };
 }
 
-function addressOf({ kind, name, range }) {
-  return `?${new URLSearchParams([[kind, name], ...range])}`;
+function addressOf({ kind, name, range, filter }) {
+  return `?${new URLSearchParams([[kind, name], ...filter, ...range])}`;
 }
 
 let choice = choiceOf(location.search);
@@ -104,7 +107,7 @@ async function part(ids, signal, asked, show) {
 }
 
 function whose() {
-  return [[choice.kind, choice.name]];
+  return [[choice.kind, choice.name], ...choice.filter];
 }
 
 const total = (signal) =>
@@ -121,13 +124,14 @@ const minutes = (signal) => {
 };
 
 const top = (signal) =>
-  part(["top"], signal, askNumbers("v1/top", { by: AD, last: TOP_LAST, n: TOP_SHOWN }, signal), showTop);
+  part(["top"], signal, askNumbers("v1/top", [...choice.filter, ...Object.entries(TOP)], signal), showTop);
 
 /** Names to choose from, for who is about to type one. */
 async function suggest() {
   const { kind } = asked();
   try {
-    const answer = await askNumbers("v1/top", { by: kind, ...SUGGESTED }, AbortSignal.timeout(ANSWER_MS_MAX));
+    const parameters = [...choice.filter, ["by", kind], ...Object.entries(SUGGESTED)];
+    const answer = await askNumbers("v1/top", parameters, AbortSignal.timeout(ANSWER_MS_MAX));
     const names = answer.rows.map((row) => row[`${kind}_id`]).filter((name) => typeof name === "string");
     at("names").replaceChildren(...names.map((name) => element("option", { value: name })));
   } catch {
@@ -266,6 +270,7 @@ function clear() {
   say("kind", choice.kind);
   say("whom", choice.name);
   at("whom").title = choice.name;
+  showFilter();
   at("name").value = choice.name;
   document.querySelector(`input[value="${choice.kind}"]`).checked = true;
   hint();
@@ -280,6 +285,17 @@ function clear() {
     links.push(element("span", { textContent, ariaCurrent: "true" }));
   }
   at("ranges").replaceChildren(...links);
+}
+
+/** What the page is narrowed to, each with a way out. */
+function showFilter() {
+  const links = choice.filter.map(([dimension, value], place) => {
+    const filter = choice.filter.filter((_, other) => other !== place);
+    const textContent = `${dimension} ${value === "" ? "null" : value} ×`;
+    return element("a", { textContent, href: addressOf({ ...choice, filter }), title: "Leave this condition out" });
+  });
+  at("filter").replaceChildren(...links);
+  at("filter").hidden = links.length === 0;
 }
 
 // Choosing.

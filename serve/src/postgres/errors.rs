@@ -298,7 +298,7 @@ fn may_name_files(error: &QueryError) -> Files {
     match error {
         QueryError::Lake(LakeError::Store { .. }) => Files::Always,
         QueryError::Lake(_) => Files::Perhaps,
-        QueryError::Overflow(_) => Files::Never,
+        QueryError::Overflow(_) | QueryError::Unanswerable(_) => Files::Never,
         QueryError::Sql(error) => match error.find_root() {
             DataFusionError::SQL(..)
             | DataFusionError::SchemaError(..)
@@ -363,6 +363,7 @@ fn code_of(error: &QueryError) -> &'static str {
         QueryError::Lake(LakeError::Refused(why)) if why.ends_with(HIDDEN) => "42501",
         QueryError::Lake(LakeError::Refused(why)) if why.contains(UNSUPPORTED) => "0A000",
         QueryError::Lake(LakeError::Refused(_)) => "22023",
+        QueryError::Unanswerable(_) => "22023",
         QueryError::Overflow(_) => "22003",
         QueryError::Sql(error) => match error.find_root() {
             DataFusionError::SQL(..) => "42601",

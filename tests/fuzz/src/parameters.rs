@@ -2,9 +2,9 @@
 
 use chrono::DateTime;
 use lake_schemas::minute::WINDOW_MS;
-use lake_schemas::{EventTime, Width};
+use lake_schemas::{EventTime, Field, Width};
 use query::Sees;
-use query::totals::{Question, Whom};
+use query::totals::{Question, repeated};
 use serve::{Asked, Problem};
 
 /// 2026-03-07T12:00:00Z.
@@ -20,23 +20,26 @@ pub fn law(data: &[u8]) {
     let asked = || Asked::of(query, now);
     let own = Sees::Campaigns(["campaign-3".to_owned()].into());
     for sees in [&Sees::All, &own] {
-        check(&asked().and_then(|asked| asked.total(sees)).map(|question| (question, None)), sees);
-        check(&asked().and_then(|asked| asked.series(sees)).map(|(question, by)| (question, Some(by))), sees);
-        check(&asked().and_then(|asked| asked.plot(sees)).map(|(question, by, _)| (question, Some(by))), sees);
-        check(&asked().and_then(|asked| asked.top(sees)).map(|(question, _)| (question, None)), sees);
+        check(&asked().and_then(|asked| asked.total(sees)).map(|(question, _)| question), sees);
+        check(&asked().and_then(|asked| asked.series(sees)), sees);
+        check(&asked().and_then(|asked| asked.plot(sees)).map(|(question, ..)| question), sees);
+        check(&asked().and_then(|asked| asked.top(sees)).map(|(question, _)| question), sees);
     }
 }
 
-fn check(asked: &Result<(Question, Option<Width>), Problem>, sees: &Sees) {
+fn check(asked: &Result<Question, Problem>, sees: &Sees) {
     match asked {
         Err(problem) => assert!(!problem.detail().is_empty() && !problem.detail().contains('\n'), "{problem:?}"),
-        Ok((question, by)) => {
+        Ok(question) => {
             let is_whole = |time: Option<EventTime>| time.is_none_or(|time| time.millis().rem_euclid(WINDOW_MS) == 0);
             assert!(is_whole(question.from) && is_whole(question.to), "{question:?}");
             assert!(question.from.zip(question.to).is_none_or(|(from, to)| from <= to), "{question:?}");
             assert_eq!(&question.sees, sees);
-            assert!(!matches!(&question.whom, Whom::Campaign(campaign) if !sees.has(campaign)), "{question:?}");
-            if let Some(by @ (Width::Minute | Width::Hour)) = by {
+            let campaigns = question.filter.iter().filter(|filter| filter.dimension == Field::CampaignId);
+            let mut campaigns = campaigns.flat_map(|filter| &filter.values);
+            assert!(campaigns.all(|campaign| sees.has_row_of(campaign.as_deref())), "{question:?}");
+            assert_eq!(repeated(&question.group_by), None, "{question:?}");
+            if let Some(by @ (Width::Minute | Width::Hour)) = question.granularity {
                 let (from, to) = question.from.zip(question.to).expect("it has both ends");
                 assert!((to.millis() - from.millis()) / by.end_ms(0) <= WINDOWS_MAX, "{question:?}");
             }
