@@ -83,6 +83,8 @@ pub enum Command {
     Promote(Promote),
     /// Says that a topic is over, so that counts can be final without it; or takes that back
     Retire(Retire),
+    /// Brings the tables of an older lake to the format of this program; older programs refuse them then
+    Upgrade(Upgrade),
     /// Counts the raw clicks again in plain SQL, and compares
     Verify(Verify),
     /// Shows the events behind one count, and those that were not counted, with the reason
@@ -347,6 +349,14 @@ pub struct Retire {
     // A switch that changes what is final does not come from the environment.
     #[arg(long)]
     pub undo: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake upgrade --dry-run")]
+pub struct Upgrade {
+    /// Shows what would be done, and changes nothing
+    #[arg(long, env = "CLICKLAKE_DRY_RUN", value_parser = switch())]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]
