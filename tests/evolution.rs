@@ -133,37 +133,42 @@ fn a_lake_of_the_first_format_is_gone_on_with_and_upgraded_on_the_way() {
     says(&path, &["promote", "by_country"]);
     goes_on(&path, &part(2));
     says(&path, &["backfill", "--into", "by_device", "--dimensions", "device"]);
-    let has_settled = |_: &i32| says(&path, &["compact", "--once"]).trim() == "nothing to do";
-    (0..5).find(has_settled).expect("compaction comes to an end");
-    are_of_format(&path, FORMAT_OF_NEW);
+    goes_on_through_an_upgrade(&path, &log);
+}
 
-    let planned = says(&path, &["upgrade", "--dry-run"]);
+/// Upgrades a lake of the first format in a folder, and goes on with it. It has half of a log, counted by country, the
+/// staging table that this came from, and another one by device.
+fn goes_on_through_an_upgrade(path: &str, log: &Arc<Log>) {
+    let has_settled = |_: &i32| says(path, &["compact", "--once"]).trim() == "nothing to do";
+    (0..5).find(has_settled).expect("compaction comes to an end");
+    are_of_format(path, FORMAT_OF_NEW);
+    let planned = says(path, &["upgrade", "--dry-run"]);
     let expected =
         format!("clicks_minute would be upgraded: format {FORMAT} instead of 1, the property {PROPERTY_SPEC}");
     assert!(planned.lines().any(|line| line == expected), "{planned}");
-    are_of_format(&path, FORMAT_OF_NEW);
+    are_of_format(path, FORMAT_OF_NEW);
     let sums = "select sum(clicks), sum(cost_micros), sum(duplicates), sum(late), sum(filtered) from clicks_minute";
-    let before = says(&path, &["sql", sums]);
-    let done = says(&path, &["upgrade"]);
+    let before = says(path, &["sql", sums]);
+    let done = says(path, &["upgrade"]);
     let upgraded: Vec<_> = done.lines().filter_map(|line| line.split(" was upgraded ").next()).collect();
     let counts_first = ["by_country", "by_device", "clicks_minute", "clicks_hourly", "clicks_daily"];
     assert_eq!(upgraded, [&counts_first[..], &["clicks_rejected", "clicks"]].concat(), "{done}");
-    are_of_format(&path, FORMAT);
-    assert_eq!(says(&path, &["sql", sums]), before);
-    assert!(says(&path, &["upgrade"]).contains("nothing to do"));
-    assert_eq!(says(&path, &["compact", "--once"]).trim(), "nothing to do", "no row has changed");
+    are_of_format(path, FORMAT);
+    assert_eq!(says(path, &["sql", sums]), before);
+    assert!(says(path, &["upgrade"]).contains("nothing to do"));
+    assert_eq!(says(path, &["compact", "--once"]).trim(), "nothing to do", "no row has changed");
 
-    goes_on(&path, &part(3));
-    says(&path, &["promote", "by_device"]);
-    goes_on(&path, &log);
+    goes_on(path, &Arc::new(log.earlier(|_, all| all * 3 / 4)));
+    says(path, &["promote", "by_device"]);
+    goes_on(path, log);
     let [device, country] = ["device", "country"].map(|name| format!("\"dimensions\":[\"{name}\"]"));
-    let spec = || simulate(async { recorded(&Lake::at(&path).expect("a lake"), Table::ClicksMinute).await });
+    let spec = || simulate(async { recorded(&Lake::at(path).expect("a lake"), Table::ClicksMinute).await });
     assert!(spec()[PROPERTY_SPEC].contains(&device));
     // Back to what was there when the table was of the first format, or the second: it stays of the second.
-    says(&path, &["promote", "--undo"]);
-    goes_on(&path, &log);
+    says(path, &["promote", "--undo"]);
+    goes_on(path, log);
     assert!(spec()[PROPERTY_SPEC].contains(&country));
-    are_of_format(&path, FORMAT);
+    are_of_format(path, FORMAT);
 }
 
 /// Where an entry of a table's log is.
