@@ -85,6 +85,8 @@ pub enum Command {
     Promote(Promote),
     /// Records that a topic has ended, so that counts become final without it; or undoes that
     Retire(Retire),
+    /// Brings the tables of an older lake to the format of this program; older programs refuse them then
+    Upgrade(Upgrade),
     /// Counts the raw clicks again in plain SQL, and compares with clicks_minute
     Verify(Verify),
     /// Shows the events behind one count, and those that were not counted, with the reason
@@ -349,6 +351,14 @@ pub struct Retire {
     // A switch that changes what is final does not come from the environment.
     #[arg(long)]
     pub undo: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake upgrade --dry-run")]
+pub struct Upgrade {
+    /// Shows what would be done, and changes nothing
+    #[arg(long, env = "CLICKLAKE_DRY_RUN", value_parser = switch())]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

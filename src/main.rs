@@ -49,6 +49,7 @@ fn main() -> ExitCode {
             Command::Backfill(command) => commands::backfill::run(lake, command, stop()).await,
             Command::Promote(command) => commands::promote::run(lake, command, stop()).await,
             Command::Retire(command) => commands::retire::run(lake, command).await,
+            Command::Upgrade(command) => commands::upgrade::run(lake, command).await,
             Command::Compact(command) => commands::compact::run(lake, command, stop()).await,
             Command::Pin(command) => commands::pins::pin(lake, command).await,
             Command::Unpin(command) => commands::pins::unpin(lake, command).await,

@@ -300,8 +300,8 @@ fn a_lake_of_a_newer_format_or_of_others_is_refused() {
     }
 
     simulate(async {
-        let newer = made_with(&[("clicklake.format", "2")]).await;
-        assert!(newer.contains("newer clicklake") && newer.contains("format 2"), "{newer}");
+        let newer = made_with(&[("clicklake.format", "3")]).await;
+        assert!(newer.contains("newer clicklake") && newer.contains("format 3"), "{newer}");
         let foreign = made_with(&[]).await;
         assert!(foreign.contains("did not make"), "{foreign}");
         let lacking = made_with(&[("clicklake.format", "1")]).await;

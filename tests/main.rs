@@ -29,6 +29,7 @@
 //! | [`money`] | no sum of costs wraps around: it is right, or an error that names whose it is |
 //! | [`places`] | a lake may be in a folder of any name, however that is spelled |
 //! | [`embedded`] | the whole path over a broker in this process |
+//! | [`evolution`] | lakes of older programs are gone on with and upgraded; those of newer ones are read, not written |
 //! | [`serve`] | who asks from afar is answered as SQL answers, of what their key sees, however they ask |
 //! | [`start_up`] | what is wrong is said in one line, in time, with the right exit code |
 //! | [`stopping`] | a signal commits and leaves |
@@ -47,6 +48,7 @@ mod damaged;
 mod documents;
 mod driving;
 mod embedded;
+mod evolution;
 mod fault_store;
 mod foreign;
 mod full_disk;

@@ -199,8 +199,8 @@ fn up_runs_and_sums_up() {
     // The same lake, as a later clicklake would have made it.
     let definition = format!("{lake}/clicks/_delta_log/00000000000000000000.json");
     let text = std::fs::read_to_string(&definition).expect("the table's first version");
-    let newer = text.replace("\"clicklake.format\":\"1\"", "\"clicklake.format\":\"2\"");
+    let newer = text.replace("\"clicklake.format\":\"1\"", "\"clicklake.format\":\"3\"");
     assert_ne!(text, newer);
     std::fs::write(&definition, newer).expect("it can be written");
-    fails(&["ingest", "--bootstrap-servers", NOBODY, "--lake", &lake], 4, &["clicks", "format 2", "upgrade"]);
+    fails(&["ingest", "--bootstrap-servers", NOBODY, "--lake", &lake], 4, &["clicks", "format 3", "upgrade"]);
 }

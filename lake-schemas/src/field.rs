@@ -175,6 +175,12 @@ impl Field {
     /// How many there are.
     pub const COUNT: usize = Self::ALL.len();
 
+    /// Whether tables of format 1 may lack its column: what was added since stands behind what these end with, and
+    /// may be null.
+    pub const fn is_added(self) -> bool {
+        self as usize > Self::LogDate as usize
+    }
+
     /// The columns of a role, in the order of the table.
     pub fn of_role(role: Role) -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(move |field| field.role() == role)
@@ -357,6 +363,9 @@ mod tests {
             "topic kafka_partition kafka_offset kafka_timestamp event_time event_type ad_id campaign_id click_id \
              user_id publisher_id country device ip cost_micros extra log_date"
         );
+        for field in Field::ALL.into_iter().filter(|field| field.is_added()) {
+            assert!(field.in_arrow().is_nullable(), "{} was added: older rows have no value in it", field.column());
+        }
         let required = |field: Field| !field.in_arrow().is_nullable();
         assert_eq!(columns(required), "topic kafka_partition kafka_offset event_time ad_id log_date");
         assert_eq!(columns(Field::has_statistics), "topic kafka_partition kafka_offset event_time ad_id");

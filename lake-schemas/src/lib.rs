@@ -7,10 +7,10 @@
 //! Read in this order: [`time`], [`position`] and [`width`] are what everything else is measured in; [`field`] lists
 //! what is known of a click, [`table`] and [`schema`] say which tables there are and which columns they have,
 //! [`verdict`] what an event is taken for, [`measure`] what is counted of it, [`minute`] by what and within which
-//! times, [`rejection`] why a message is no event; [`stand`] is how far a table has come in the log. [`rows`] reads
-//! events out of batches, [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event time,
-//! [`history`] is a bounded part of the log. [`job`] is what the loop drives, [`witness`] a row by which a log is known
-//! again.
+//! times, [`spec`] how a table records that, [`rejection`] why a message is no event; [`stand`] is how far a table has
+//! come in the log. [`rows`] reads events out of batches, [`exact`] adds measures up. [`windows`] and [`folder`] are
+//! stretches of event time, [`history`] is a bounded part of the log. [`job`] is what the loop drives, [`witness`] a
+//! row by which a log is known again.
 
 pub mod error;
 pub mod exact;
@@ -24,6 +24,7 @@ pub mod position;
 pub mod rejection;
 pub mod rows;
 pub mod schema;
+pub mod spec;
 pub mod stand;
 pub mod table;
 pub mod time;
@@ -39,6 +40,7 @@ pub use history::History;
 pub use measure::Measure;
 pub use position::{Cut, OffsetRange, TopicPartition};
 pub use rejection::Rejection;
+pub use spec::Spec;
 pub use stand::Stand;
 pub use table::Table;
 pub use time::{EventTime, LogDate, LogTime};

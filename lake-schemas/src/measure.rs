@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array};
-use arrow::datatypes::{DataType, Field};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+use arrow::datatypes::{DataType, Field, Int64Type};
 
 use crate::verdict::Verdict;
 
@@ -43,7 +43,10 @@ pub enum Merge {
 }
 
 impl Measure {
-    /// All measures, in the order of the columns.
+    /// How many of them every table has. Those behind were added since: a table may lack them, and has them at its end.
+    pub const OF_FORMAT_1: usize = 5;
+
+    /// All measures, in the order of the columns. A further one is added at the end.
     pub const ALL: [Self; 5] = [
         Self {
             column: "clicks",
@@ -144,9 +147,28 @@ impl Measure {
         values[place.expect("there are no other measures")]
     }
 
-    /// How a table of counts holds it.
+    /// How a table of counts holds it. One that was added may be null, in rows that are older: it reads as zero.
     pub fn field(self) -> Field {
-        Field::new(self.column, self.data_type(), false)
+        Field::new(self.column, self.data_type(), self.is_added())
+    }
+
+    /// Whether tables of format 1 may lack it.
+    pub fn is_added(self) -> bool {
+        !Self::ALL[..Self::OF_FORMAT_1].iter().any(|first| first.column == self.column)
+    }
+
+    /// Its values, with zero where there is none: the file is older than the column, or another program wrote rows of
+    /// such a file again.
+    pub fn filled(self, values: ArrayRef) -> ArrayRef {
+        if values.null_count() == 0 {
+            return values;
+        }
+        match self.merge {
+            Merge::Sum => {
+                let values = values.as_primitive::<Int64Type>().iter();
+                Arc::new(values.map(|value| Some(value.unwrap_or(0))).collect::<Int64Array>())
+            }
+        }
     }
 
     /// The type of its values.
@@ -248,6 +270,23 @@ mod tests {
                 assert_eq!((addition.amount, addition.event_type), (measure.amount(), measure.event_type()));
             }
         }
+    }
+
+    /// Lakes that are there rely on these.
+    #[test]
+    fn what_lakes_are_made_of_stays() {
+        let (first, added) = Measure::ALL.split_at(Measure::OF_FORMAT_1);
+        let names: Vec<_> = first.iter().map(|measure| measure.column()).collect();
+        assert_eq!(names, ["clicks", "cost_micros", "duplicates", "late", "filtered"]);
+        assert!(first.iter().all(|measure| !measure.is_added() && !measure.field().is_nullable()));
+        assert!(added.iter().all(|measure| measure.is_added() && measure.field().is_nullable()));
+    }
+
+    #[test]
+    fn where_a_measure_has_no_value_it_is_zero() {
+        let values: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None, Some(0)]));
+        let filled = Measure::ALL[0].filled(values);
+        assert_eq!(filled.as_primitive::<Int64Type>(), &Int64Array::from(vec![7, 0, 0]));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //!
 //! Rows always add: what a window holds is the sum of its rows, however many commits brought them.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,15 +10,15 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::error::{Invalid, Result};
 use crate::measure::Measure;
-use crate::table::{Definition, Table, column, timestamp};
+use crate::table::{Table, column, timestamp};
 use crate::time::{MILLIS_PER_HOUR, MILLIS_PER_MINUTE, shown_duration};
 use crate::width::Width;
 
-/// The properties that record what decides the counts.
-const PROPERTY_OUT_OF_ORDERNESS_MS: &str = "clicklake.out_of_orderness_ms";
-const PROPERTY_ALLOWED_LATENESS_MS: &str = "clicklake.allowed_lateness_ms";
-const PROPERTY_DEDUP_HORIZON_MS: &str = "clicklake.dedup_horizon_ms";
-const PROPERTY_DIMENSIONS: &str = "clicklake.dimensions";
+/// The properties that record what decides the counts: see [`crate::spec`].
+pub(crate) const PROPERTY_OUT_OF_ORDERNESS_MS: &str = "clicklake.out_of_orderness_ms";
+pub(crate) const PROPERTY_ALLOWED_LATENESS_MS: &str = "clicklake.allowed_lateness_ms";
+pub(crate) const PROPERTY_DEDUP_HORIZON_MS: &str = "clicklake.dedup_horizon_ms";
+pub(crate) const PROPERTY_DIMENSIONS: &str = "clicklake.dimensions";
 
 /// All properties that record what decides the counts.
 pub const OWN_PROPERTIES: [&str; 4] =
@@ -90,50 +89,8 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    /// How a table with these counts is made.
-    pub fn definition(&self, table: Table) -> Definition {
-        let mut properties = table.properties();
-        let recorded = [
-            (PROPERTY_OUT_OF_ORDERNESS_MS, self.out_of_orderness_ms.to_string()),
-            (PROPERTY_ALLOWED_LATENESS_MS, self.allowed_lateness_ms.to_string()),
-            (PROPERTY_DEDUP_HORIZON_MS, self.dedup_horizon_ms.to_string()),
-            (PROPERTY_DIMENSIONS, names_of(&self.dimensions)),
-        ];
-        properties.extend(recorded.map(|(key, value)| (key.to_owned(), value)));
-        Definition { table, schema: self.schema(table), properties }
-    }
-
-    /// What a table records.
-    pub fn recorded(table: Table, properties: &HashMap<String, String>) -> Result<Self> {
-        let property = |key: &str| {
-            let lacking = || Invalid(format!("{table}: it records no {key}; use another --lake"));
-            properties.get(key).ok_or_else(lacking)
-        };
-        let number = |key: &str| {
-            let value = property(key)?;
-            let wrong = |_| Invalid(format!("{table}: its property {key} is {value:?}, not a number"));
-            value.parse::<i64>().map_err(wrong)
-        };
-        let names = property(PROPERTY_DIMENSIONS)?.split(',').filter(|name| !name.is_empty());
-        let dimensions: std::result::Result<_, String> = names.map(str::parse).collect();
-        let recorded = Self {
-            out_of_orderness_ms: number(PROPERTY_OUT_OF_ORDERNESS_MS)?,
-            allowed_lateness_ms: number(PROPERTY_ALLOWED_LATENESS_MS)?,
-            dedup_horizon_ms: number(PROPERTY_DEDUP_HORIZON_MS)?,
-            dimensions: dimensions.map_err(|why| Invalid(format!("{table}: {why}")))?,
-        };
-        // Another program may have set them: times are added up below, and must not wrap around.
-        if !recorded.has_bounds() {
-            return Err(Invalid(format!(
-                "{table}: its properties {PROPERTY_OUT_OF_ORDERNESS_MS}, {PROPERTY_ALLOWED_LATENESS_MS} and \
-                 {PROPERTY_DEDUP_HORIZON_MS} are below zero, or together more than 49 days; set them as they were"
-            )));
-        }
-        Ok(recorded)
-    }
-
     /// Whether state is kept for as long as they say: no time is below zero, and all together are 49 days at most.
-    fn has_bounds(&self) -> bool {
+    pub(crate) fn has_bounds(&self) -> bool {
         let spans = [self.out_of_orderness_ms, self.allowed_lateness_ms, self.dedup_horizon_ms, WINDOW_MS];
         let together = spans.into_iter().try_fold(0_i64, i64::checked_add);
         spans.iter().all(|span| *span >= 0) && together.is_some_and(|together| together <= SPAN_MS_MAX)
@@ -158,7 +115,8 @@ impl Parameters {
             Field::new(column::WINDOW_END, timestamp(), false),
         ];
         fields.extend(self.dimension_columns().into_iter().map(dimension));
-        fields.extend(Measure::ALL.map(Measure::field));
+        let (first, added) = Measure::ALL.split_at(Measure::OF_FORMAT_1);
+        fields.extend(first.iter().map(|measure| measure.field()));
         if table.is_minutes() {
             fields.extend([
                 Field::new(column::PANE, DataType::Utf8, false),
@@ -172,6 +130,8 @@ impl Parameters {
             let data_type = if name == column::HOUR { DataType::Int32 } else { DataType::Date32 };
             Field::new(name, data_type, false)
         }));
+        // What was added stands at the end: there it comes to where tables are that lack it.
+        fields.extend(added.iter().map(|measure| measure.field()));
         Arc::new(Schema::new(fields))
     }
 }
@@ -233,7 +193,8 @@ impl Requested {
     }
 }
 
-fn names_of(dimensions: &[Dimension]) -> String {
+/// Names of dimensions, as flags and properties have them.
+pub(crate) fn names_of(dimensions: &[Dimension]) -> String {
     dimensions.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
@@ -267,28 +228,6 @@ impl Pane {
             Self::Early => "early",
             Self::OnTime => "on_time",
             Self::Late => "late",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn recorded_times_that_cannot_be_added_up_are_refused() {
-        let recorded = |key: &str, value: i64| {
-            let defined = Parameters::default().definition(Table::ClicksMinute).properties;
-            let mut properties: HashMap<_, _> = defined.into_iter().collect();
-            properties.insert(key.to_owned(), value.to_string());
-            Parameters::recorded(Table::ClicksMinute, &properties)
-        };
-        for key in [PROPERTY_OUT_OF_ORDERNESS_MS, PROPERTY_ALLOWED_LATENESS_MS, PROPERTY_DEDUP_HORIZON_MS] {
-            assert!(recorded(key, 0).is_ok() && recorded(key, 1_000).is_ok(), "{key}");
-            for value in [-1, SPAN_MS_MAX, i64::MAX, i64::MIN] {
-                let error = recorded(key, value).expect_err("it is out of bounds").to_string();
-                assert!(error.contains("clicks_minute") && error.contains(key), "{error}");
-            }
         }
     }
 }

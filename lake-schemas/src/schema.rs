@@ -30,7 +30,8 @@ impl Table {
         if self.is_counts() {
             return Parameters::default().definition(self);
         }
-        Definition { table: self, schema: self.schema(), properties: self.properties() }
+        let (schema, added, properties) = (self.schema(), self.added_columns(), self.properties());
+        Definition { table: self, schema, added, properties, spec: None }
     }
 
     /// Rows as they were written, in the types of the table, whatever types their reader chose; possibly not all of its
@@ -46,18 +47,19 @@ impl Table {
 }
 
 /// A column of rows in the type of a field, whatever type their reader chose. One that the rows lack is null, if it may
-/// be; a measure is 0.
+/// be; a measure is 0, also where it is null.
 pub fn column_as(rows: &RecordBatch, field: &Field) -> Result<ArrayRef, ArrowError> {
-    if let Some(column) = rows.column_by_name(field.name()) {
-        return cast(column, field.data_type());
+    // By all that is said of it: columns of other tables may have its name.
+    let measure =
+        Measure::ALL.into_iter().find(|measure| measure.column() == field.name() && measure.field() == *field);
+    let column = rows.column_by_name(field.name()).map(|column| cast(column, field.data_type())).transpose()?;
+    match (column, measure) {
+        (Some(column), Some(measure)) => Ok(measure.filled(column)),
+        (Some(column), None) => Ok(column),
+        (None, Some(measure)) => Ok(measure.zeros(rows.num_rows())),
+        (None, None) if field.is_nullable() => Ok(new_null_array(field.data_type(), rows.num_rows())),
+        (None, None) => Err(ArrowError::SchemaError(format!("no column {}", field.name()))),
     }
-    if field.is_nullable() {
-        return Ok(new_null_array(field.data_type(), rows.num_rows()));
-    }
-    if let Some(measure) = Measure::ALL.into_iter().find(|measure| measure.column() == field.name()) {
-        return Ok(measure.zeros(rows.num_rows()));
-    }
-    Err(ArrowError::SchemaError(format!("no column {}", field.name())))
 }
 
 fn required(name: &str, data_type: DataType) -> Field {
@@ -110,5 +112,28 @@ mod tests {
         assert_eq!((late.len(), late.null_count()), (2, 0));
         assert_eq!(arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(&late).values(), &[0, 0]);
         column_as(&rows(), &Field::new("topic", DataType::Utf8, false)).expect_err("it must have a value");
+        // Of `clicks`, that is no measure.
+        let cost = column_as(&rows(), &Field::new("cost_micros", DataType::Int64, true)).expect("it may be null");
+        assert_eq!(cost.null_count(), 2);
+    }
+
+    /// Else nobody could tell whether a column that a file lacks is null or 0.
+    #[test]
+    fn no_field_of_a_click_is_said_of_as_a_measure_is() {
+        for field in field::Field::ALL {
+            assert!(Measure::ALL.iter().all(|measure| measure.field() != field.in_arrow()), "{}", field.column());
+        }
+    }
+
+    #[test]
+    fn what_was_added_stands_at_the_end_and_may_be_null() {
+        for table in Table::ALL {
+            let definition = table.definition();
+            let (fields, first) = (definition.schema.fields(), definition.first_columns());
+            assert!(fields[first..].iter().all(|field| field.is_nullable()), "{table}");
+            let partitioned: Vec<_> = table.partition_columns().iter().map(|name| (*name).to_owned()).collect();
+            let end: Vec<_> = fields[first - partitioned.len()..first].iter().map(|one| one.name().clone()).collect();
+            assert_eq!(end, partitioned, "{table}");
+        }
     }
 }

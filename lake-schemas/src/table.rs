@@ -11,18 +11,27 @@ use arrayvec::ArrayString;
 use arrow::datatypes::SchemaRef;
 
 use crate::field::{Field, Role};
+use crate::measure::{MEASURES, Measure};
 use crate::width::Width;
 
 pub use crate::field::timestamp;
 
-/// The version of the format that this program writes and the newest that it reads: `clicklake.format`.
-pub const FORMAT: i64 = 1;
+/// The newest version of the format that this program reads and writes: `clicklake.format`. `clicklake upgrade` brings
+/// tables to it.
+pub const FORMAT: i64 = 2;
+
+/// The version of the format that tables are made in: what programs of that format can go on with, should somebody go
+/// back to one.
+pub const FORMAT_OF_NEW: i64 = 1;
 
 /// How far after its message's log time an event may claim to have happened, in milliseconds. Recorded in `clicks`.
 pub const TIME_IN_FUTURE_MS: i64 = 5 * 60 * 1_000;
 
-/// The property that holds [`FORMAT`].
+/// The property that holds the version of the format.
 pub const PROPERTY_FORMAT: &str = "clicklake.format";
+
+/// The property that names, with commas between, what whoever writes the table must understand, from format 2 on.
+pub const PROPERTY_NEEDS: &str = "clicklake.needs";
 
 /// The property that holds the bound behind [`crate::Rejection::TimeInFuture`].
 pub const PROPERTY_TIME_IN_FUTURE_MS: &str = "clicklake.time_in_future_ms";
@@ -212,10 +221,19 @@ impl Table {
         }
     }
 
+    /// How many of its columns, at the end, were added since format 1.
+    pub fn added_columns(self) -> usize {
+        match self {
+            Self::Clicks => Field::ALL.into_iter().filter(|field| field.is_added()).count(),
+            Self::ClicksRejected => 0,
+            _ => MEASURES - Measure::OF_FORMAT_1,
+        }
+    }
+
     /// The properties that it is made with.
     pub fn properties(self) -> Vec<(String, String)> {
         let mut properties = vec![
-            (PROPERTY_FORMAT.to_owned(), FORMAT.to_string()),
+            (PROPERTY_FORMAT.to_owned(), FORMAT_OF_NEW.to_string()),
             ("delta.dataSkippingStatsColumns".to_owned(), self.statistics_columns().join(",")),
             // Otherwise every commit of a Delta writer lists the whole log.
             ("delta.enableExpiredLogCleanup".to_owned(), "false".to_owned()),
@@ -237,8 +255,19 @@ pub struct Definition {
     pub table: Table,
     /// All its columns.
     pub schema: SchemaRef,
+    /// How many of these, at the end, were added since format 1: a table that is there may lack them.
+    pub added: usize,
     /// The properties that it is made with.
     pub properties: Vec<(String, String)>,
+    /// What it counts, as [`crate::spec`] says it; `None` of raw tables.
+    pub spec: Option<String>,
+}
+
+impl Definition {
+    /// How many columns every table of that kind has: those before the added ones.
+    pub fn first_columns(&self) -> usize {
+        self.schema.fields().len() - self.added
+    }
 }
 
 impl fmt::Display for Table {

@@ -6,8 +6,8 @@
 //!
 //! Read in this order: [`Lake`] is the place, and [`store`] what is asked of it; [`files`] turns rows into data files,
 //! [`read`] reads them again; [`commit`] is the protocol by which files and stands come into a table, and how its files
-//! are cleaned up. [`pins`] keep versions from that, [`retire`] says which topics are over, [`witness`] finds the last
-//! row of a partition.
+//! are cleaned up. [`pins`] keep versions from that, [`retire`] says which topics are over, [`mod@upgrade`] brings
+//! tables to the newest format, [`witness`] finds the last row of a partition.
 //!
 //! This crate knows nothing of Kafka, of JSON, or of what is computed.
 
@@ -24,6 +24,7 @@ pub mod retire;
 mod statistics;
 pub mod store;
 pub mod stored_file;
+pub mod upgrade;
 pub mod witness;
 
 pub use self::error::{LakeError, Result};

@@ -4,6 +4,7 @@
 //! What others await of it is boxed: a future that is not is compiled again by each crate that awaits it, and these are
 //! large.
 
+mod complete;
 mod error;
 mod locked;
 mod open;

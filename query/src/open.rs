@@ -12,6 +12,7 @@ use lake_store::Lake;
 use lake_store::commit::is_readable;
 use lake_store::error::Context;
 
+use crate::complete::complete;
 use crate::error::QueryError;
 
 /// A table at a version.
@@ -35,7 +36,7 @@ pub(crate) async fn open(lake: &Lake, table: Table, version: Option<Version>) ->
     is_readable(table, snapshot.protocol(), snapshot.metadata())?;
     let version = snapshot.version();
     let provider = TableProviderBuilder::default().with_log_store(log_store).with_snapshot(snapshot).build().await?;
-    Ok(Some(Opened { version, provider: Arc::new(provider) }))
+    Ok(Some(Opened { version, provider: complete(table, Arc::new(provider)) }))
 }
 
 /// Makes a table known to a session by a name, if the lake has it.

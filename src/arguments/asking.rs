@@ -70,7 +70,7 @@ pub struct Explain {
 pub struct Filters {
     #[command(flatten)]
     pub named: Named,
-    /// Those whose dimension has one of these values, as country=DE,AT; no value is null; given several times, all hold
+    /// Only clicks whose dimension has one of these values, as country=DE,AT; nothing behind the = is null; may be repeated
     #[arg(long = "where", env = "CLICKLAKE_WHERE", value_name = "DIMENSION=VALUE[,…]", value_parser = filter)]
     pub filters: Vec<Filter>,
 }
@@ -79,7 +79,7 @@ pub struct Filters {
 #[derive(Clone, Debug, Args)]
 #[group(multiple = false)]
 pub struct Named {
-    /// Those of an ad
+    /// Only the clicks of this ad
     #[arg(long, env = "CLICKLAKE_AD", value_name = "A", value_parser = name)]
     pub ad: Option<String>,
     /// Only the clicks of this campaign
@@ -151,11 +151,11 @@ pub struct Top {
     pub span: Span,
     #[command(flatten)]
     pub filters: Filters,
-    /// What is compared: ad, campaign, or what else the lake counts by; of several, their combinations
+    /// What to rank: ad, campaign, or another dimension that the lake counts by; of several, their combinations
     #[arg(long, visible_alias = "group-by", env = "CLICKLAKE_TOP_BY", default_value = "ad",
           value_name = "DIMENSION[,…]", value_delimiter = ',', value_parser = dimension)]
     pub by: Vec<Field>,
-    /// How many are shown
+    /// How many to show
     #[arg(short, env = "CLICKLAKE_N", default_value = "10", value_name = "N", value_parser = number)]
     pub n: NonZeroUsize,
     #[command(flatten)]

@@ -21,6 +21,7 @@ pub mod status;
 pub mod top;
 pub mod total;
 pub mod up;
+pub mod upgrade;
 pub mod verify;
 
 use std::io;

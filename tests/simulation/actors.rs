@@ -15,7 +15,7 @@ use lake_schemas::table::Version;
 use lake_schemas::{EventTime, Table, Windows};
 use lake_store::commit::{Commit, Outcome, TableLog, TableView};
 use lake_store::pins::{self, Pin, Pinned};
-use lake_store::{Lake, LakeError, RawFile, files, read};
+use lake_store::{Lake, LakeError, RawFile, files, read, upgrade};
 use rand::seq::{IndexedRandom, IteratorRandom};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -52,6 +52,8 @@ pub enum Actor {
     Pin,
     /// Computes all of history into a table of its own, and promotes it; or takes that back.
     Promote,
+    /// Upgrades tables, if they are not yet.
+    Upgrade,
     /// Asks for totals.
     Ask,
     /// Is another engine, by a view of the store that has faults too.
@@ -92,6 +94,7 @@ impl Actor {
                 Self::CleanUp => clean_up(lake, around, &mut rng).await.map_err(|error| error.to_string()),
                 Self::Pin => pin(lake, around, &mut rng).await.map_err(|error| error.to_string()),
                 Self::Promote => promote(lake, around, &mut rng).await,
+                Self::Upgrade => upgrade_all(lake).await.map_err(|error| error.to_string()),
                 Self::Ask => ask(lake, &lake_on(around.store.archive()), &mut read, &mut rng).await,
                 Self::Foreign(_) => engine.as_mut().expect("it is one").act(&mut rng).await,
                 Self::Other(table, does) => {
@@ -253,6 +256,14 @@ async fn promote(lake: &Lake, around: &Around, rng: &mut ChaCha8Rng) -> Result<(
     let promote = Promote { lake, what, now, stop };
     if let Some(Promoted { version, .. }) = promote.run().await.map_err(|error| error.to_string())? {
         promised_to_be_undone(around, version).await;
+    }
+    Ok(())
+}
+
+/// Brings all tables to the newest format, as the command does.
+pub async fn upgrade_all(lake: &Lake) -> lake_store::Result<()> {
+    for lacking in upgrade::lacking(lake).await? {
+        upgrade::upgrade(lake, lacking.table).await?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ mod source;
 mod statements;
 mod store;
 
-pub use actors::{Actor, Around, clean_up_once, cleaned, compact};
+pub use actors::{Actor, Around, clean_up_once, cleaned, compact, upgrade_all};
 pub use asker::answers;
 pub use clock::{Clock, DAY, KEEP};
 pub use disaster::{Survivors, survive, survive_beside, survive_in_part};

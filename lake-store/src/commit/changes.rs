@@ -12,6 +12,7 @@ use lake_schemas::{Folder, Table};
 
 use super::Version;
 use super::entry::{self, READS_MAX, is_altering};
+use super::upgrade::is_upgrade;
 use crate::error::Result;
 
 /// What has changed of a table.
@@ -49,7 +50,9 @@ pub(super) async fn between(table: Table, log_store: &LogStoreRef, after: Versio
 /// that this program does not know, or makes another table of it.
 async fn folders_of(table: Table, log_store: LogStoreRef, version: Version) -> Result<Option<Vec<i64>>> {
     let Some(lines) = entry::read_if_whole(table, log_store.as_ref(), version).await? else { return Ok(None) };
-    if !lines.unknown.is_empty() || lines.actions.iter().any(is_altering) {
+    // An upgrade changes no row, nor what they mean.
+    let is_altered = lines.actions.iter().any(is_altering) && !lines.actions.iter().any(is_upgrade);
+    if !lines.unknown.is_empty() || is_altered {
         return Ok(None);
     }
     let folders = lines.actions.iter().filter_map(|action| match action {

@@ -9,7 +9,9 @@ use deltalake::kernel::{Action, Metadata, MetadataExt, Protocol, new_metadata};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use lake_schemas::Table;
-use lake_schemas::table::{Definition, FORMAT, PROPERTY_FORMAT, PROPERTY_TIME_IN_FUTURE_MS, TIME_IN_FUTURE_MS};
+use lake_schemas::table::{
+    Definition, FORMAT, FORMAT_OF_NEW, PROPERTY_FORMAT, PROPERTY_NEEDS, PROPERTY_TIME_IN_FUTURE_MS, TIME_IN_FUTURE_MS,
+};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -19,6 +21,9 @@ use crate::error::{Context, LakeError, Result};
 /// What readers and writers of a table must know: no feature beyond Delta's first.
 const READER_VERSION: i32 = 1;
 const WRITER_VERSION: i32 = 2;
+
+/// What writers may be told by [`PROPERTY_NEEDS`] to understand, and this program does: nothing so far.
+const UNDERSTOOD: [&str; 0] = [];
 
 /// Makes the table, unless another process is making it: version 0 is put if absent, like every other. delta-rs's own
 /// way puts the definition as version 1 where another has put it as version 0.
@@ -63,13 +68,31 @@ pub(super) fn kernel_schema(definition: &Definition) -> Result<StructType> {
 
 /// Refuses a table of a newer clicklake's making.
 pub(super) fn of_known_format(table: Table, shape: &Shape) -> Result<()> {
-    let format = shape.properties().get(PROPERTY_FORMAT).map(|format| number(table, PROPERTY_FORMAT, format));
-    match format.transpose()? {
-        Some(format) if format > FORMAT => Err(LakeError::Refused(format!(
+    match format_of(table, shape)? {
+        format if format > FORMAT => Err(LakeError::Refused(format!(
             "{table}: made by a newer clicklake (format {format}, this one knows up to {FORMAT}); upgrade clicklake"
         ))),
         _ => Ok(()),
     }
+}
+
+/// The version of the format that a table is of; of another program's, the first.
+pub(super) fn format_of(table: Table, shape: &Shape) -> Result<i64> {
+    shape.properties().get(PROPERTY_FORMAT).map_or(Ok(FORMAT_OF_NEW), |format| number(table, PROPERTY_FORMAT, format))
+}
+
+/// Refuses a table whose writers must understand what this program does not.
+pub(super) fn understood(table: Table, needs: &str) -> Result<()> {
+    let names = needs.split(',').map(str::trim).filter(|name| !name.is_empty());
+    let unknown: Vec<_> = names.filter(|name| !UNDERSTOOD.contains(name)).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(LakeError::Refused(format!(
+        "{table}: whoever writes it must understand {}, as its property {PROPERTY_NEEDS} says, and this clicklake does \
+         not; upgrade clicklake",
+        unknown.join(", ")
+    )))
 }
 
 fn number(table: Table, key: &str, value: &str) -> Result<i64> {
@@ -77,8 +100,9 @@ fn number(table: Table, key: &str, value: &str) -> Result<i64> {
     value.parse().map_err(wrong)
 }
 
-/// Refuses a table that is not of such a definition: another program's, a newer clicklake's, one with other columns.
-/// The bound that it records for events ahead of their message.
+/// Refuses a table that is not of such a definition: another program's, a newer clicklake's, one with other columns. It
+/// may lack those that were added since format 1: they read as null, a measure as 0. The bound that it records for
+/// events ahead of their message.
 pub(super) fn check(definition: &Definition, shape: &Shape) -> Result<i64> {
     let table = definition.table;
     let property = |key: &str| shape.properties().get(key);
@@ -90,8 +114,11 @@ pub(super) fn check(definition: &Definition, shape: &Shape) -> Result<i64> {
     }
     of_known_format(table, shape)?;
     let schema = kernel_schema(definition)?;
-    for field in schema.fields() {
+    for (at, field) in schema.fields().enumerate() {
         let Some(column) = shape.columns.field(field.name()) else {
+            if at >= definition.first_columns() {
+                continue;
+            }
             let why = format!("{table}: it lacks the column {}; use another --lake", field.name());
             return Err(LakeError::Refused(why));
         };

@@ -15,9 +15,10 @@ use delta_kernel::schema::{DataType, StructField, StructType};
 use lake_schemas::Table;
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::minute::OWN_PROPERTIES as OF_MINUTES;
-use lake_schemas::table::{Definition, PROPERTY_FORMAT, PROPERTY_TIME_IN_FUTURE_MS};
+use lake_schemas::spec::PROPERTY_SPEC;
+use lake_schemas::table::{Definition, PROPERTY_FORMAT, PROPERTY_NEEDS, PROPERTY_TIME_IN_FUTURE_MS};
 
-use super::definition::{check, of_known_format};
+use super::definition::{check, of_known_format, understood};
 use super::shape::{OWN_PROPERTIES, Shape};
 use crate::error::{LakeError, Result};
 
@@ -193,8 +194,12 @@ fn newer_protocol(table: Table, of: &str, version: i64) -> LakeError {
 /// Refuses a property that obliges to something, or that nobody knows.
 fn property(table: Table, key: &str, value: &str) -> Result<()> {
     if key.starts_with(OWN_PROPERTIES) {
+        if key == PROPERTY_NEEDS {
+            return understood(table, value);
+        }
         let own = [PROPERTY_FORMAT, PROPERTY_TIME_IN_FUTURE_MS, PROPERTY_BACKFILL];
-        if own.iter().chain(&OF_MINUTES).any(|known| *known == key) {
+        let is_spec = key == PROPERTY_SPEC && table.is_counts();
+        if is_spec || own.iter().chain(&OF_MINUTES).any(|known| *known == key) {
             return Ok(());
         }
         // What it decides cannot be told: a newer clicklake may count by it.
@@ -407,6 +412,8 @@ mod tests {
             ("delta.ofTomorrow", "1", unset),
             ("delta.constraints.positive", "cost_micros > 0", "DROP CONSTRAINT positive"),
             ("clicklake.needs", "sessions", "upgrade clicklake"),
+            ("clicklake.needs", "caps, sessions", "understand caps, sessions"),
+            ("clicklake.spec", "{}", "upgrade clicklake"),
         ] {
             let table = altered(Table::Clicks, first(), &[(key, value)], &[]);
             refused(writes(&table), &[key, way_out]);
@@ -431,6 +438,7 @@ mod tests {
             ("delta.logRetentionDuration", "interval 60 days"),
             ("delta.enableDeletionVectors", "false"),
             ("delta.appendOnly", "false"),
+            ("clicklake.needs", ""),
             ("owner", "billing"),
             ("comment", "of others"),
         ];

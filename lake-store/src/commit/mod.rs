@@ -55,6 +55,7 @@ mod others;
 mod partitions;
 mod shape;
 mod terms;
+mod upgrade;
 mod versions;
 mod view;
 mod written;
@@ -68,6 +69,7 @@ pub use head::Head;
 pub use load::without_deleted_rows;
 pub use log::TableLog;
 pub use partitions::Partitions;
+pub use upgrade::Lacking;
 pub use view::TableView;
 pub use written::Written;
 

@@ -2,6 +2,7 @@
 
 mod cleaned;
 mod replaced;
+mod upgraded;
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -9,10 +9,12 @@ use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::schema::{StructField, StructType};
 use deltalake::kernel::{Action, Metadata, Protocol};
 use lake_schemas::Table;
-use lake_schemas::table::Definition;
+use lake_schemas::minute::OWN_PROPERTIES as OF_MINUTES;
+use lake_schemas::spec::PROPERTY_SPEC;
+use lake_schemas::table::{Definition, PROPERTY_FORMAT};
 use serde_json::Value;
 
-use super::definition::kernel_schema;
+use super::definition::{format_of, kernel_schema};
 use crate::error::{LakeError, Result};
 
 /// What the names of clicklake's own properties begin with.
@@ -107,6 +109,18 @@ impl Shape {
         self.id() != before.id() || own(self) != own(before)
     }
 
+    /// Whether it has columns of a definition that it lacked: a newer program, or `clicklake upgrade`, has added them.
+    pub fn has_got_columns(&self, before: &Self, definition: &Definition) -> bool {
+        let mut names = definition.schema.fields().iter().map(|field| field.name());
+        names.any(|name| self.columns.field(name).is_some() && before.columns.field(name).is_none())
+    }
+
+    /// The columns of a definition that it lacks, by name: all of them were added since format 1.
+    pub fn lacks(&self, definition: &Definition) -> Vec<String> {
+        let names = definition.schema.fields().iter().map(|field| field.name());
+        names.filter(|name| self.columns.field(*name).is_none()).cloned().collect()
+    }
+
     /// The columns that are not in a definition: those of other programs.
     pub fn further_columns(&self, definition: &Definition) -> Vec<&StructField> {
         let is_further = |field: &&StructField| definition.schema.field_with_name(field.name()).is_err();
@@ -141,21 +155,39 @@ impl Shape {
     }
 
     /// The action that gives the table another definition. What other programs have added to it stays: their columns,
-    /// their properties, its description.
+    /// their properties, its description; and so does its format, if that is newer. Columns that are added come at the
+    /// end, behind those of others.
     pub fn redefined(&self, before: &Definition, definition: &Definition) -> Result<Metadata> {
         let table = definition.table;
+        let all: Vec<StructField> = kernel_schema(definition)?.fields().cloned().collect();
+        let (first, added) = all.split_at(definition.first_columns());
         let mut columns: Vec<StructField> = Vec::new();
-        for column in kernel_schema(definition)?.fields() {
+        for column in first {
             let known = self.columns.field(column.name());
             let metadata = known.map(|known| known.metadata().clone()).unwrap_or_default();
-            columns.push(StructField { metadata, ..column.clone() });
+            // Where another program has let it be null, it may be.
+            let nullable = column.nullable || known.is_some_and(|known| known.nullable);
+            columns.push(StructField { metadata, nullable, ..column.clone() });
         }
-        let is_new = |column: &&StructField| columns.iter().all(|known| known.name() != column.name());
-        let further: Vec<_> = self.further_columns(before).into_iter().filter(is_new).cloned().collect();
-        columns.extend(further);
-        let mut properties: HashMap<_, _> = definition.properties.iter().cloned().collect();
-        let theirs = self.properties().iter().filter(|(key, _)| !key.starts_with(OWN_PROPERTIES));
-        properties.extend(theirs.map(|(key, value)| (key.clone(), value.clone())));
+        let is_in = |columns: &[StructField], name: &String| columns.iter().any(|column| column.name() == name);
+        let further = self.further_columns(before);
+        let stays = |column: &StructField| is_in(added, column.name()) || further.contains(&column);
+        for column in self.columns.fields().filter(|column| stays(column)) {
+            if !is_in(&columns, column.name()) {
+                columns.push(column.clone());
+            }
+        }
+        for column in added {
+            if !is_in(&columns, column.name()) {
+                columns.push(column.clone());
+            }
+        }
+        let format = format_of(table, self)?;
+        let definition = definition.clone().in_format(format.max(definition.format()));
+        let mut properties: HashMap<_, _> = definition.properties.into_iter().collect();
+        let is_redefined = |key: &str| key == PROPERTY_FORMAT || key == PROPERTY_SPEC || OF_MINUTES.contains(&key);
+        let stay = self.properties().iter().filter(|(key, _)| !is_redefined(key));
+        properties.extend(stay.map(|(key, value)| (key.clone(), value.clone())));
         let wrong = |why: String| LakeError::Refused(format!("{table}: its definition cannot be written: {why}"));
         let mut metadata = serde_json::to_value(&self.metadata).map_err(|error| wrong(error.to_string()))?;
         let schema = StructType::try_new(columns).map_err(|error| wrong(error.to_string()))?;

@@ -82,9 +82,10 @@ impl Terms {
         if let Some(why) = &self.unread {
             return Err(LakeError::Refused(why.clone()));
         }
-        if self.shape.is_another_than(&self.began) {
+        let has_got_columns = self.shape.has_got_columns(&self.began, &self.definition);
+        if has_got_columns || self.shape.is_another_than(&self.began) {
             return Err(LakeError::Altered(format!(
-                "{}: version {version} or one before it made another table of it; start again",
+                "{}: version {version} or one before it made another table of it, or upgraded it; start again",
                 self.definition.table
             )));
         }

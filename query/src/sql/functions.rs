@@ -16,6 +16,7 @@ use super::history::HistoryTable;
 use super::own::{hidden, is_for, may_be_named, seen_by};
 use super::sight::Sight;
 use super::table::refused;
+use crate::complete::complete;
 use crate::sees::Sees;
 use crate::totals::{AsOf, literal};
 
@@ -77,7 +78,7 @@ impl TableFunction {
                     return Err(why(&format!("version {last} comes before {first}")));
                 }
                 let changes = Changes::new(sight, table, first..=last, &opened.provider.schema());
-                seen_by(self.sight.sees(), table.name(), Arc::new(changes))
+                seen_by(self.sight.sees(), table.name(), complete(table, Arc::new(changes)))
             }
             _ => Err(why("wrong number of arguments")),
         }

@@ -120,10 +120,11 @@ impl ScalarUDFImpl for Fits {
         let columns = ColumnarValue::values_to_arrays(&args.args)?;
         let [sums, least, keys @ ..] = columns.as_slice() else { unreachable!("a sum has the least of it beside it") };
         let (sums, least) = (sums.as_primitive::<Decimal128Type>(), least.as_primitive::<Int64Type>());
-        // Of nothing, there is neither.
+        // Of nothing, there is neither; nor of files that are all older than the measure.
         let numbers = sums.iter().zip(least).enumerate().map(|(row, (sum, least))| {
-            let number = sum.zip(least).map(|(sum, least)| number(self.measure, sum, least, || self.row(keys, row)));
-            number.transpose().map_err(|overflow| DataFusionError::External(Box::new(overflow)))
+            let Some((sum, least)) = sum.zip(least) else { return Ok(Some(0)) };
+            let number = number(self.measure, sum, least, || self.row(keys, row));
+            number.map(Some).map_err(|overflow| DataFusionError::External(Box::new(overflow)))
         });
         Ok(ColumnarValue::Array(Arc::new(numbers.collect::<Result<Int64Array>>()?)))
     }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::TableType;
@@ -29,12 +29,19 @@ use super::reading::Reading;
 use super::stitch::stitch;
 use super::summed;
 
-/// The columns of counts: when the window starts, by what is counted, and what.
+/// The columns of counts: when the window starts, by what is counted, and what. A measure may be null: files are older
+/// than those that were added since.
 pub(crate) fn columns(parameters: &Parameters) -> SchemaRef {
     let all = parameters.schema(Table::ClicksDaily);
     let names = [column::WINDOW_START].into_iter().chain(parameters.dimension_columns());
     let names: Vec<_> = names.chain(Measure::ALL.map(Measure::column)).collect();
-    let fields = all.fields().iter().filter(|field| names.contains(&field.name().as_str())).cloned();
+    let fields = all.fields().iter().filter(|field| names.contains(&field.name().as_str()));
+    let is_measure = |field: &Field| Measure::ALL.iter().any(|measure| measure.column() == field.name());
+    let fields = fields.map(|field| {
+        let field = field.as_ref().clone();
+        let is_nullable = field.is_nullable() || is_measure(&field);
+        field.with_nullable(is_nullable)
+    });
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 

@@ -1,10 +1,10 @@
 //! What tables record is read back as it was written, and what nobody of ours wrote is not taken for it: `txn` actions,
-//! cuts, the history of a shadow, the statistics of a raw file.
+//! cuts, the history of a shadow, the spec of counts, the statistics of a raw file.
 
 use std::collections::BTreeMap;
 
 use lake_schemas::stand::rolled_up_from;
-use lake_schemas::{History, Stand, Table, TopicPartition};
+use lake_schemas::{History, Spec, Stand, Table, TopicPartition};
 use lake_store::RawFile;
 use libfuzzer_sys::arbitrary::{Arbitrary, Unstructured};
 
@@ -36,6 +36,9 @@ pub fn law(data: &[u8]) {
         if let Ok((asked, history)) = History::of_property("t", property) {
             let again = History::of_property("t", &history.to_property(&asked)).expect("it is written as it is read");
             assert_eq!(again, (asked, history));
+        }
+        if let Ok(spec) = Spec::parse(property) {
+            assert_eq!(Spec::parse(&spec.to_json()), Ok(spec));
         }
     }
     if let Some(file) = RawFile::stated("a.parquet", 1, statistics) {

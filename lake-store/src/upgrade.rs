@@ -1,0 +1,80 @@
+//! Upgrades a lake: its tables get the columns, the specs and the format of this program, one after the other.
+//!
+//! Tables of counts come first, `clicks` last: a program that may write `clicks` as it is may count it, too. What was
+//! upgraded stays so, whatever becomes of the rest: each table says for itself what it is, and the same again goes on
+//! where it ended.
+
+use futures::future::BoxFuture;
+use lake_schemas::Table;
+use lake_schemas::history::PROPERTY_BACKFILL;
+use lake_schemas::table::Version;
+
+use crate::commit::{Lacking, TableLog, TableView};
+use crate::error::{LakeError, Result};
+use crate::lake::Lake;
+
+/// How often a table may be altered by others while it is upgraded: by promotions, or another upgrade.
+const TRIES_MAX: usize = 10;
+
+/// What the tables of a lake lack, in the order in which they get it.
+///
+/// # Errors
+///
+/// [`LakeError::Refused`] if the lake has no table, or one that this program may not write.
+pub fn lacking(lake: &Lake) -> BoxFuture<'_, Result<Vec<Lacking>>> {
+    Box::pin(async move {
+        let (mut all, mut has_any) = (Vec::new(), false);
+        for table in tables(lake).await? {
+            if let Some(log) = TableLog::find(lake, table).await? {
+                has_any = true;
+                all.extend(log.lacking()?);
+            }
+        }
+        if has_any { Ok(all) } else { Err(lake.lacks(Table::Clicks)) }
+    })
+}
+
+/// Gives a table what it lacks: what that was, and the version that it has become. `None` if it lacks nothing.
+pub fn upgrade(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<(Lacking, Version)>>> {
+    Box::pin(async move {
+        for _ in 0..TRIES_MAX {
+            let Some(mut log) = TableLog::find(lake, table).await? else { return Ok(None) };
+            let Some(lacking) = log.lacking()? else { return Ok(None) };
+            match log.upgrade().await {
+                Ok(version) => {
+                    if let Some(checkpoint) = log.take_checkpoint_owed() {
+                        checkpoint.write_or_warn().await;
+                    }
+                    return Ok(Some((lacking, version)));
+                }
+                // It is another one by now, which may lack something else.
+                Err(LakeError::Altered(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let why = format!("{table}: others altered it, {TRIES_MAX} times; look at its history, and try again");
+        Err(LakeError::Refused(why))
+    })
+}
+
+/// The tables that a lake may have, in the order in which they are upgraded.
+async fn tables(lake: &Lake) -> Result<Vec<Table>> {
+    let mut tables = Vec::new();
+    let mut shadows = lake.shadows().await?;
+    shadows.sort_unstable();
+    for table in shadows {
+        // Another program may have put its own tables here.
+        let view = match TableView::newest(lake, table).await {
+            Err(LakeError::Refused(_)) => None,
+            view => view?,
+        };
+        if view.is_some_and(|view| view.properties().contains_key(PROPERTY_BACKFILL)) {
+            tables.push(table);
+        }
+    }
+    let [clicks, rejected] = Table::RAW;
+    tables.push(Table::ClicksMinute);
+    tables.extend(Table::ROLLED_UP);
+    tables.extend([rejected, clicks]);
+    Ok(tables)
+}
