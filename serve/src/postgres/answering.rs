@@ -41,16 +41,16 @@ pub(super) struct Opened {
 
 /// Process that runs a session.
 pub(super) enum By {
-    /// Runs it in this process.
+    /// This process answers it.
     Here {
         /// Engine that answers.
         engine: Arc<Engine>,
         /// Identifier by which the session is cancelled.
         session: Session,
     },
-    /// Another process.
+    /// A process of its key answers it.
     Process {
-        /// Runs it in another process.
+        /// The process, marked as in use by the session.
         process: Used,
         /// Identifier by which the session is cancelled.
         session: Session,
