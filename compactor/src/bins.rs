@@ -1,36 +1,36 @@
-//! Which files of a folder are to be put together. No I/O.
+//! Bin-packing: decides which files of a folder are merged into one. No I/O.
 //!
-//! Files stay in their order, so only neighbours are put together. Whoever rewrites a file pays for all of it: in a
-//! folder that still grows, files are put together when there are many of about one size, so that a row is rewritten a
-//! few times until its folder closes; and then once more.
+//! Files keep their order, so only neighbours are merged. Rewriting a file costs all of its bytes. In a folder that
+//! still grows, files are therefore merged only when there are many of about one size, so that a row is rewritten a few
+//! times until its folder closes, and once more after that.
 
 use std::ops::Range;
 
-/// The size that files are put together to, in bytes: what a reader opens at once, and a writer holds in memory.
+/// Target size of a merged file, in bytes: a reader opens this much at once, and a writer holds it in memory.
 pub const TARGET_BYTES: u64 = 128 * 1024 * 1024;
 
-/// Files of a folder that still grows are put together to these sizes, one after the other.
+/// Sizes, in bytes, to which files of a folder that still grows are merged, one tier after the other.
 const TIERS_BYTES: [u64; 3] = [1024 * 1024, 16 * 1024 * 1024, TARGET_BYTES];
 
-/// How many files it takes to put them together, where that does not close a folder.
+/// Minimum number of files for a merge that neither closes a folder nor fills a tier.
 const FILES_MIN: usize = 16;
 
-/// How many it takes if they fill the size together.
+/// Minimum number of files for a merge whose output fills a tier.
 const FILES_MIN_FULL: usize = 4;
 
-/// How many it takes, whatever it costs: a large one among them is rewritten for the sake of small ones.
+/// Number of files at which they are merged at any cost: a large file among them is then rewritten with the small ones.
 const FILES_MANY: usize = 48;
 
-/// Whether a folder still grows.
+/// State of a folder: whether it still grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Growth {
-    /// As a rule nothing comes any more. What comes all the same is no reason to rewrite what is there each time.
+    /// Receives rows only by exception. A late row is no reason to rewrite the whole folder each time.
     Closed,
-    /// It grows.
+    /// Still receives rows.
     Open,
 }
 
-/// Runs of neighbours to be put together, given the sizes of all in their order.
+/// Returns the runs of neighbours to merge, given the sizes in bytes of all files in their order.
 pub fn bins(bytes: &[u64], growth: Growth) -> Vec<Range<usize>> {
     match growth {
         Growth::Closed => closed(bytes),
@@ -63,7 +63,7 @@ fn open(bytes: &[u64]) -> Vec<Range<usize>> {
     found
 }
 
-/// Runs of neighbours that are each smaller than `small`, and together no larger than `full`.
+/// Returns runs of neighbours that are each smaller than `small`, and together no larger than `full`.
 fn filled(bytes: &[u64], small: u64, full: u64) -> Vec<Range<usize>> {
     let mut runs: Vec<Range<usize>> = Vec::new();
     let mut total = 0;
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(found(&full, Growth::Open), [], "two by two they are full, and two are not many");
     }
 
-    /// What a year of commits leaves, and what it cost: no folder has many files, and no row was rewritten often.
+    /// Replays a year of commits: no folder ends up with many files, and no row is rewritten often.
     #[test]
     fn files_stay_few_and_rewrites_too() {
         for size in [2_000, 30_000, 400_000] {

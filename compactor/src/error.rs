@@ -1,4 +1,4 @@
-//! Why a compactor cannot go on.
+//! Errors that keep a compactor from its work.
 
 use std::sync::Arc;
 
@@ -7,34 +7,33 @@ use datafusion::error::DataFusionError;
 use lake_schemas::Table;
 use lake_store::LakeError;
 
-/// Why a round did not do everything. Whatever it has done stays done.
+/// Reason why a round did not do everything. Work that was committed before stays committed.
 #[derive(Debug, thiserror::Error)]
 pub enum CompactError {
-    /// The lake.
+    /// The lake failed or refused something.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// A query over files.
+    /// A query over files failed.
     #[error("summing or sorting rows: {}", .0.strip_backtrace())]
     Sql(#[source] DataFusionError),
-    /// Another compactor.
+    /// Another compactor committed the same roll-up first.
     #[error("{0}: another compact rolls it up at the same time, and was first; one is enough")]
     Fenced(Table),
 }
 
 impl CompactError {
-    /// Whether the next round may succeed without anyone doing anything.
+    /// Returns whether the next round may succeed without anyone doing anything.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Lake(error) if error.is_retryable())
     }
 
-    /// Whether a table was redefined and must be opened again.
+    /// Returns whether a table was redefined and must be opened again.
     pub(crate) fn is_altered(&self) -> bool {
         matches!(self, Self::Lake(LakeError::Altered(_)))
     }
 }
 
-/// An error of the lake inside an error of a query becomes [`CompactError::Lake`], so that callers see whether to
-/// retry.
+/// Turns an error of the lake inside a query error into [`CompactError::Lake`], so that callers see whether to retry.
 impl From<DataFusionError> for CompactError {
     fn from(error: DataFusionError) -> Self {
         of_the_lake(error).map_or_else(|other| Self::Sql(*other), Self::Lake)
@@ -47,7 +46,7 @@ impl From<ArrowError> for CompactError {
     }
 }
 
-/// Unwraps the error of the lake that an error of a query holds; returns any other error as it was.
+/// Unwraps the error of the lake that a query error holds; returns any other error unchanged.
 fn of_the_lake(error: DataFusionError) -> Result<LakeError, Box<DataFusionError>> {
     match error {
         DataFusionError::External(error) => match error.downcast::<LakeError>() {
@@ -88,7 +87,7 @@ fn of_the_lake(error: DataFusionError) -> Result<LakeError, Box<DataFusionError>
     }
 }
 
-/// Copies the error of the lake out of an error that others hold too.
+/// Copies the error of the lake out of a shared error, which cannot be unwrapped.
 fn copy_of(shared: &Arc<DataFusionError>) -> Option<LakeError> {
     let first: &(dyn std::error::Error + 'static) = shared.as_ref();
     let error = std::iter::successors(Some(first), |error| error.source()).find_map(|error| error.downcast_ref())?;

@@ -7,20 +7,20 @@ use tracing::{info, warn};
 
 use crate::error::CompactError;
 
-/// The failures of a round. The round ends with the worst, which its caller reports; the others are logged here.
+/// Failures of a round. The round returns the worst one, which its caller reports; the others are logged here.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
     worst: Option<CompactError>,
-    /// Set when a table was redefined since the pass began: it must be opened again.
+    /// Error of a table that was redefined since the pass began: the table must be opened again.
     altered: Option<CompactError>,
 }
 
-/// How bad a failure is.
+/// Severity of a failure, the least severe first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
-    /// It may have passed by the next round.
+    /// May have passed by the next round.
     Passing,
-    /// Somebody must do something.
+    /// Needs somebody to act.
     Lasting,
     /// Another process does the same work.
     Superfluous,
@@ -37,7 +37,7 @@ impl Rank {
 }
 
 impl Failures {
-    /// Takes an error. A redefined table is no failure yet: the round makes another pass.
+    /// Records an error. A redefined table is no failure yet: the round makes another pass.
     pub fn add(&mut self, error: CompactError) {
         match error {
             CompactError::Lake(LakeError::Altered(why)) => {
@@ -56,12 +56,12 @@ impl Failures {
         }
     }
 
-    /// Whether a table was redefined since [`Failures::begin_again`].
+    /// Returns whether a table was redefined since [`Failures::begin_again`].
     pub fn has_altered(&self) -> bool {
         self.altered.is_some()
     }
 
-    /// Begins another pass.
+    /// Begins another pass: forgets the tables that were redefined.
     pub fn begin_again(&mut self) {
         self.altered = None;
     }

@@ -1,15 +1,15 @@
-//! What becomes of old versions: they are given up, with the files that only they had, when they are older than is kept
-//! and nobody stands on them.
+//! Expires old versions of a table, with the files that only they name, once they are older than the retention and
+//! nothing depends on them.
 //!
-//! | who stands where | why it holds |
+//! | dependent | why it is safe |
 //! |---|---|
-//! | a roll-up, on a version of its source | it has yet to see what changed since |
-//! | a pin | somebody wants it, or to go back to it |
-//! | a restart, on offsets of the raw table | the newest version has all of them: raw rows are never given up |
-//! | a backfill, on offsets too | likewise; what it has not committed is younger than is taken for forgotten |
+//! | a roll-up, on a version of its source | that version is kept: the roll-up has yet to read what changed since |
+//! | a pin, on a version | that version is kept: somebody reads it, or wants to go back to it |
+//! | a restart, on offsets of the raw table | the newest version has all of them: raw rows never expire |
+//! | a backfill, on offsets too | likewise; its uncommitted files are too young to be taken for orphans |
 //!
-//! Whether a version or a file is old is told by the clock of the store, which all that is in it is compared with. The
-//! clock of this machine must agree with it: nothing that is deleted comes back.
+//! The clock of the store tells how old a version or a file is, because all times in the store are its times. The clock
+//! of this machine must agree with it before anything is deleted: a deleted file does not come back.
 
 use std::error::Error;
 use std::time::Duration;
@@ -25,32 +25,33 @@ use tracing::warn;
 use crate::error::CompactError;
 use crate::report::Done;
 
-/// How far the clock of this machine and that of the store may differ for anything to be deleted: what clocks do that
-/// are kept by NTP, and requests that are slow. One that is further away may be days away a moment later.
+/// Largest difference between the clock of this machine and the store's at which anything is deleted. It covers clocks
+/// kept by NTP and slow requests; a clock further off than that may be days off a moment later.
 const CLOCKS_APART_MAX: TimeDelta = TimeDelta::minutes(5);
 
-/// What of history is kept.
+/// Retention of old versions and of orphaned files.
 #[derive(Clone, Copy, Debug)]
 pub struct Keep {
-    /// What time it is when it is handed in: at the beginning of a round. What passes since is added.
+    /// Time at the beginning of the round. The time that passes from then on is added to it.
     pub now: DateTime<Utc>,
-    /// Versions that are younger are kept.
+    /// Retention: versions younger than this are kept.
     pub keep: Duration,
-    /// Whether files are looked for, too, that no version names: what died before it could commit has left them.
+    /// Whether to delete orphans, too: files that no version names, left behind by a process that died before it could
+    /// commit.
     pub orphans: bool,
 }
 
-/// What became of a table's history.
+/// Outcome of applying [`Keep`] to a table.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// What was done.
+    /// Reports of what was done.
     pub done: Vec<Done>,
-    /// Whether all files were looked through for those that no version names.
+    /// Whether all files of the table were searched for orphans.
     pub has_swept: bool,
 }
 
 impl Keep {
-    /// Gives up what of a table's history is not kept. `stands`: the versions that others stand on.
+    /// Expires versions of a table that are past the retention. `stands` are the versions that its roll-ups depend on.
     pub async fn apply(
         &self,
         lake: &Lake,
@@ -114,7 +115,7 @@ impl Keep {
     }
 }
 
-/// Why nothing may be deleted when it is so late here and there, if so.
+/// Returns why nothing may be deleted, if the two clocks are too far apart.
 fn clocks_apart(here: DateTime<Utc>, store: DateTime<Utc>) -> Option<String> {
     ((here - store).abs() > CLOCKS_APART_MAX).then(|| {
         let minutes = CLOCKS_APART_MAX.num_minutes();

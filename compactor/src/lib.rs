@@ -1,16 +1,15 @@
-//! Keeps the lake cheap: hours and days rolled up from minutes, small files put together, history given up when its
-//! time has come.
+//! Keeps the lake cheap to read: rolls up minutes into hours and days, merges small files, and expires old versions.
 //!
 //! ```text
 //!   clicks_minute ──folders that changed──> clicks_hourly ──days that changed──> clicks_daily      roll_up
-//!   raw files that another program wrote ──the order of the log──> a file for each partition       sort_out
+//!   raw files of another program ──sorted in the order of the log──> one file for each partition   sort_out
 //!   many small files of a folder ──the same rows, in their order──> few large ones                 merge
-//!   versions older than is kept, and that nobody stands on ──> nothing                             history
+//!   versions past the retention that nothing depends on ──> deleted                                history
 //! ```
 //!
-//! All of it goes through the one commit protocol, and none of it matters for what is true: whoever stops it, or runs
-//! it twice, finds the same sums. Roll-ups, tables and their histories are independent of each other: whatever cannot
-//! be done is reported and left out, and the rest of the round goes on.
+//! All changes go through the one commit protocol, and none of them changes a total: a compactor that is stopped, or
+//! runs twice at once, leaves the same sums. Roll-ups, tables and their histories are independent of each other: work
+//! that fails is reported and skipped, and the rest of the round goes on.
 
 mod bins;
 mod error;

@@ -1,7 +1,8 @@
 //! File compaction: many small files of a folder become few large ones, with the same rows in their order.
 //!
-//! Nothing changes for readers, and nobody is woken: it is no `dataChange`. Rows of minutes are never put together, for
-//! each tells of which clicks it is made. A raw file holds one partition in the order of its offsets before and after.
+//! Readers see no change, and no follower is woken, because the commit has no `dataChange`. Rows of minutes are never
+//! summed together, since each row says which clicks it was made from. A raw file holds one partition in the order of
+//! its offsets, before and after.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,38 +27,38 @@ use crate::setbacks::{Setbacks, Work};
 use crate::summing::{Counts, Input, Summing, Wanted};
 use crate::uncommitted::Uncommitted;
 
-/// The job, as `history` names it: of all that puts rows into other files and changes none.
+/// Name of the job in `history`: it covers everything that moves rows into other files and changes none.
 pub(crate) const JOB: &str = "compaction";
 
-/// How much is put together before it is committed, in bytes of the inputs: what a crash repeats.
+/// Bytes of input that are merged before a commit: after a crash, at most this much is repeated.
 const COMMIT_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// Bins, or files to be sorted, that may fail in a row; after these the rest is left for the next round. If the store
-/// is down, each of them waits for it.
+/// Bins, or files to be sorted, that may fail in a row; the rest is then left for the next round. If the store is down,
+/// each of them waits for a timeout.
 pub(crate) const FAILURES_MAX: usize = 3;
 
-/// A table whose files are put together.
+/// Merges the files of one table.
 pub(crate) struct Merge<'a> {
     pub log: &'a mut TableLog,
     pub times: Times,
-    /// How much memory it may take, in bytes.
+    /// Memory that sums may take, in bytes.
     pub memory: usize,
-    /// Files that are left alone for now.
+    /// Files that are skipped for a while after a failure.
     pub setbacks: &'a mut Setbacks,
-    /// What was put together and committed.
+    /// Totals of what was merged and committed.
     pub sum: Sum,
 }
 
-/// What tells which folders still grow.
+/// Times that tell which folders still grow.
 #[derive(Clone, Copy)]
 pub(crate) struct Times {
-    /// Up to when folders of counts are closed, in milliseconds since 1970; `None`: none of them is.
+    /// Time before which folders of counts are closed, in milliseconds since 1970; `None` if none of them is.
     pub settled_ms: Option<i64>,
-    /// What time it is: what claims to be of a later one closes no folder.
+    /// Current time, in milliseconds since 1970: folders that claim to be later than it close no folder.
     pub now_ms: i64,
 }
 
-/// Neighbours that become one file, or none if they cannot.
+/// Neighbouring files that become one file, or stay as they are if they cannot be merged.
 struct Bin {
     folder: Folder,
     inputs: Vec<Add>,
@@ -69,11 +70,11 @@ impl Bin {
     }
 }
 
-/// Why a bin was not put together.
+/// Reason why a bin was not merged.
 struct Unmerged {
-    /// The path of the file that it failed at, if that is known.
+    /// Path of the file that it failed at, if known.
     at: Option<String>,
-    /// What went wrong; `None` if its files just do not belong together.
+    /// Error that stopped it; `None` if the files just do not follow each other.
     error: Option<CompactError>,
 }
 
@@ -90,8 +91,8 @@ impl From<LakeError> for Unmerged {
 }
 
 impl Merge<'_> {
-    /// Puts files together where it is worth it. A bin that cannot be is added to the failures and left alone for a
-    /// while; an error means that nothing more can be done for this table.
+    /// Merges files where it is worth the cost. A bin that fails is added to the failures and skipped for a while; an
+    /// error means that nothing more can be done for this table.
     pub async fn run(&mut self, failures: &mut Failures) -> Result<(), CompactError> {
         let work = Work::Commit(self.log.table());
         if self.log.table().source().is_some() {
@@ -100,7 +101,8 @@ impl Merge<'_> {
         if self.setbacks.forbid(&work) {
             return Ok(());
         }
-        // Files of a commit that fails are lost until the sweep: after one, the next try puts as little as possible.
+        // Files of a commit that fails stay behind until the sweep: after one such failure, the next try writes as
+        // little as possible before it commits.
         let bytes_max = if self.setbacks.have(&work) { 0 } else { COMMIT_BYTES };
         let (mut bins, mut failed) = (self.bins().await?.into_iter().peekable(), 0);
         while bins.peek().is_some() && failed < FAILURES_MAX {
@@ -132,12 +134,12 @@ impl Merge<'_> {
         Ok(())
     }
 
-    /// How many files would be put together, without doing it.
+    /// Returns how many files would be merged, without merging them.
     pub async fn look(&mut self) -> Result<usize, CompactError> {
         Ok(self.bins().await?.iter().map(|bin| bin.inputs.len()).sum())
     }
 
-    /// Excludes the file that a bin failed at, or all its files if that is not known, from compaction for a while.
+    /// Skips the file that a bin failed at, or all its files if that is not known, for a while.
     fn leave_alone(&mut self, bin: &Bin, unmerged: Unmerged, failures: &mut Failures) {
         let table = self.log.table();
         match unmerged.at {
@@ -149,7 +151,7 @@ impl Merge<'_> {
         }
     }
 
-    /// Commits what was put together, as far as its inputs are still there.
+    /// Commits merged files, leaving out the bins whose inputs are gone.
     async fn commit(&mut self, mut merged: Vec<(Bin, Vec<Add>)>) -> Result<(), CompactError> {
         let id = CommitId::unique();
         while !merged.is_empty() {
@@ -165,7 +167,7 @@ impl Merge<'_> {
                     self.sum.add(&commit);
                     return Ok(());
                 }
-                // A backfill, or another compactor: what it has left is for the next round.
+                // A backfill or another compactor removed this input: its bin is left for the next round.
                 Outcome::InputGone { path } => {
                     let (gone, left) =
                         merged.into_iter().partition(|(bin, _)| bin.inputs.iter().any(|file| file.path == path));
@@ -197,7 +199,7 @@ impl Merge<'_> {
             }
         }
         let Times { settled_ms, now_ms } = self.times;
-        // A producer whose clock is ahead by years closes no folder of today.
+        // A producer whose clock is ahead by years must not close today's folder.
         let begun = groups.keys().map(|(folder, _)| *folder).filter(|folder| folder.start_ms() <= now_ms);
         let newest = begun.max();
         let mut found = Vec::new();
@@ -205,12 +207,12 @@ impl Merge<'_> {
             let growth = match (table.is_counts(), settled_ms) {
                 (false, _) if Some(folder) < newest => Growth::Closed,
                 (true, Some(settled_ms)) if folder.end_ms() <= settled_ms => Growth::Closed,
-                // The next roll-up writes them again.
+                // The next roll-up rewrites these files anyway.
                 _ if table.source().is_some() => continue,
                 _ => Growth::Open,
             };
             files.sort_by(|(one, file), (other, another)| (one, &file.path).cmp(&(other, &another.path)));
-            // A file that is left alone separates its neighbours, as one does that is large enough.
+            // A skipped file separates its neighbours, as one that is large enough does.
             let size = |file: &Add| if left_alone.contains(&*file.path) { u64::MAX } else { file.size.unsigned_abs() };
             let bytes: Vec<_> = files.iter().map(|(_, file)| size(file)).collect();
             let inputs = |bin: std::ops::Range<usize>| files[bin].iter().map(|(_, file)| file.clone()).collect();
@@ -219,7 +221,7 @@ impl Merge<'_> {
         Ok(found)
     }
 
-    /// Puts the files that a bin becomes.
+    /// Writes the files that a bin becomes, without committing them.
     async fn merge(&self, bin: &Bin) -> Result<Vec<Add>, Unmerged> {
         let mut files = Uncommitted::new(self.log.object_store());
         let done = if self.log.table().source().is_some() {
@@ -266,14 +268,14 @@ impl Merge<'_> {
     }
 }
 
-/// Refuses a roll-up with columns of other programs: its rows are sums, and nothing sums those.
+/// Refuses a roll-up with columns of other programs: its rows are sums, and nothing sums those columns.
 pub(crate) fn carries_nothing_else(roll_up: &TableLog) -> Result<(), LakeError> {
     let table = roll_up.table();
     let way_out = format!("remove the folder {table} while compact stands still, and compact makes the table again");
     roll_up.has_no_further_columns("summing its rows", &way_out)
 }
 
-/// What was put into other files and committed.
+/// Totals of the files that were replaced, and of those that replaced them.
 #[derive(Default)]
 pub(crate) struct Sum {
     inputs: usize,
@@ -283,7 +285,7 @@ pub(crate) struct Sum {
 }
 
 impl Sum {
-    /// Adds what a commit has put in the place of what.
+    /// Adds the files of a commit.
     pub fn add(&mut self, commit: &Commit) {
         let bytes = |files: &[Add]| files.iter().map(|file| file.size.unsigned_abs()).sum::<u64>();
         self.inputs += commit.removes.len();
@@ -292,21 +294,21 @@ impl Sum {
         self.bytes_out += bytes(&commit.adds);
     }
 
-    /// Returns the report of a table whose raw files were sorted, and that is at a version now; `None` if none was.
+    /// Returns the report for a raw table, now at `version`, whose files were sorted; `None` if none were.
     pub fn sorted_out(&self, table: Table, version: Version, took: Duration) -> Option<Done> {
         let files = (self.inputs, self.outputs);
         (self.inputs > 0).then_some(Done::SortedOut { table, version, files, took })
     }
 
-    /// Returns the report of a table whose files were put together, and that is at a version now; `None` if none were.
+    /// Returns the report for a table, now at `version`, whose files were merged; `None` if none were.
     pub fn merged(&self, table: Table, version: Version, took: Duration) -> Option<Done> {
         let (files, bytes) = ((self.inputs, self.outputs), (self.bytes_in, self.bytes_out));
         (self.inputs > 0).then_some(Done::Merged { table, version, files, bytes, took })
     }
 }
 
-/// What besides its folder a file shares with those it may be put together with, and where among them it stands; `None`
-/// if it does not tell.
+/// Returns the key that a file shares with others of its folder that it may be merged with, and its order among them;
+/// `None` if the file does not tell.
 fn place(table: Table, file: &Add) -> Option<(String, i64)> {
     if table.is_counts() {
         let (first, _) = Statistics::of(file).window_starts()?;
@@ -317,8 +319,8 @@ fn place(table: Table, file: &Add) -> Option<(String, i64)> {
     Some((format!("{topic}/{partition}"), file.offsets.first))
 }
 
-/// Whether rows of a raw table go on where others of the same partition ended, in the order of their offsets. What
-/// files state is not enough: of a long topic's name only the beginning, and of order nothing.
+/// Returns whether rows of a raw table continue the rows before them: of the same partition, in the order of their
+/// offsets. Statistics are not enough: they keep only the beginning of a long topic name, and say nothing of order.
 pub(crate) fn follows(last: &mut Option<(TopicPartition, i64)>, rows: &RecordBatch) -> bool {
     let topics = rows[column::TOPIC].as_string::<i32>();
     let partitions = rows[column::KAFKA_PARTITION].as_primitive::<Int32Type>().values();

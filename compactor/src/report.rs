@@ -1,4 +1,4 @@
-//! What a compactor has done: a line for each thing.
+//! Reports of what a compactor has done, one line for each.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,87 +9,87 @@ use lake_store::commit::{Cleaned, ForeignChange};
 
 const BYTES_PER_MB: f64 = 1e6;
 
-/// One thing that was done.
+/// One thing that was done, or would be.
 #[derive(Clone, Debug)]
 pub enum Done {
-    /// A table was brought up to where its source stands.
+    /// A roll-up was brought up to the version of its source.
     RolledUp {
-        /// The table that was brought up.
+        /// Roll-up that was brought up.
         table: Table,
-        /// The version of it that has the sums.
+        /// Version of the roll-up that has the sums.
         version: Version,
-        /// The source, and the version that is in it now.
+        /// The source, and the version of it that is now rolled up.
         source: (Table, Version),
-        /// How many windows were summed again.
+        /// Number of windows that were summed again.
         windows: usize,
-        /// How many files were written.
+        /// Number of files that were written.
         files: usize,
-        /// Their size in bytes.
+        /// Size of these files, in bytes.
         bytes: u64,
-        /// How long it took.
+        /// Time that it took.
         took: Duration,
     },
-    /// Files were put together.
+    /// Small files were merged into larger ones.
     Merged {
         /// The table that was compacted.
         table: Table,
-        /// The version of it in which they are together.
+        /// Version of the table that has the merged files.
         version: Version,
-        /// How many files there were, and how many they became.
+        /// Number of files before, and after.
         files: (usize, usize),
-        /// The size of those, and of these, in bytes.
+        /// Size of the files before, and after, in bytes.
         bytes: (u64, u64),
-        /// How long it took.
+        /// Time that it took.
         took: Duration,
     },
-    /// Raw files that another program wrote were put in the order of the log again, a file for each partition.
+    /// Raw files that another program wrote were sorted in the order of the log again, a file for each partition.
     SortedOut {
         /// The raw table whose files were sorted.
         table: Table,
-        /// The version of it in which they are apart.
+        /// Version of the table that has the sorted files.
         version: Version,
-        /// How many files there were, and how many they became.
+        /// Number of files before, and after.
         files: (usize, usize),
-        /// How long it took.
+        /// Time that it took.
         took: Duration,
     },
-    /// A log checkpoint was written, because nobody else had.
+    /// A log checkpoint was written, because the process that owed it had not.
     Checkpointed {
-        /// The table whose log it is in.
+        /// The table whose log was checkpointed.
         table: Table,
-        /// The version that it holds.
+        /// Version that the checkpoint holds.
         version: Version,
-        /// How long it took.
+        /// Time that it took.
         took: Duration,
     },
-    /// Old versions were given up.
+    /// Old versions expired.
     GaveUp {
-        /// The table whose versions they were.
+        /// The table whose versions expired.
         table: Table,
-        /// From which version on it is kept, and what was deleted.
+        /// First version that is kept, and what was deleted.
         cleaned: Cleaned,
-        /// How long it took.
+        /// Time that it took.
         took: Duration,
     },
-    /// Files were deleted that no version names.
+    /// Orphans were deleted: files that no version names.
     Swept {
         /// The table in whose folder they were.
         table: Table,
-        /// How many, and their size.
+        /// Number of deleted files, and their size.
         cleaned: Cleaned,
-        /// How long it took.
+        /// Time that it took.
         took: Duration,
     },
-    /// Nothing was done: another program has changed a table's rows, which whoever runs the lake must know. A new
-    /// compactor tells of it again, as far as it looks back.
+    /// Another program changed rows of a table, which whoever runs the lake must know; nothing was done about it. A new
+    /// compactor reports it again, as far as it looks back.
     Foreign(ForeignChange),
-    /// What a round would do to a table, if it did it.
+    /// Work that a round would do to a table (dry run).
     Would {
         /// The table that would change.
         table: Table,
-        /// How many windows would be summed again.
+        /// Number of windows that would be summed again.
         windows: usize,
-        /// How many files would be put together, or sorted.
+        /// Number of files that would be merged or sorted.
         files: usize,
     },
 }

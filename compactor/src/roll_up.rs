@@ -1,8 +1,8 @@
-//! Roll-ups: hours from minutes, days from hours. There are no special cases.
+//! Roll-ups: hours from minutes, days from hours, with no special cases.
 //!
-//! A roll-up records up to which version of its source it has come. What a run does is the same whatever has happened
-//! there, late panes, a backfill, a promotion or a crash: each folder that changed since is a window that is summed
-//! again, and takes the place of what was there in one commit. Of two that do so at once, the second is fenced.
+//! A roll-up records the version of its source that it was made from. A run does the same whatever has happened there
+//! since, be it late panes, a backfill, a promotion or a crash: each folder of the source that changed is a window that
+//! is summed again, and replaces its rows in one commit. Of two roll-ups that run at once, the second is fenced.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -23,44 +23,44 @@ use crate::report::Done;
 use crate::summing::{Counts, Input, Summing, Wanted};
 use crate::uncommitted::Uncommitted;
 
-/// The job, as `history` names it.
+/// Name of the job in `history`.
 const JOB: &str = "roll-up";
 
-/// How many windows of a folder get a file each, where so many changed. As a rule one is open and one still takes late
-/// clicks, and who writes them again leaves the rest of the folder alone. More of them come from a backfill or a new
-/// table, and share a file.
+/// Number of changed windows of a folder up to which each gets a file of its own. Usually one window is open and one
+/// still takes late clicks, and rewriting these leaves the rest of the folder alone. More changed windows come from a
+/// backfill or a new table, and share a file.
 const FILES_OWN_MAX: usize = 4;
 
-/// Versions of the source in which nothing changed before that is recorded too: what is put together there are commits,
-/// and readers look through those that came since.
+/// Number of source versions without a change after which the roll-up records its progress anyway. Such versions come
+/// from compaction, and readers look through all that came since the recorded one.
 const VERSIONS_IDLE_MAX: Version = 100;
 
-/// A source, and what is rolled up from it.
+/// A source, and the roll-up that is made from it.
 pub(crate) struct RollUp<'a> {
     pub source: &'a mut TableLog,
     pub target: &'a mut TableLog,
-    /// How much memory it may take, in bytes.
+    /// Memory that sums may take, in bytes.
     pub memory: usize,
 }
 
-/// What is to be done.
+/// Work of one run.
 struct Plan {
     from: Option<i64>,
     to: Version,
-    /// Windows to be summed again, by folder of the target, by their starts in milliseconds.
+    /// Windows to be summed again, by folder of the target, as their starts in milliseconds.
     windows: BTreeMap<Folder, BTreeSet<i64>>,
-    /// Files of the target that hold rows of them.
+    /// Files of the target that hold rows of these windows.
     removes: Vec<Add>,
-    /// The files of the source, by when their folders begin.
+    /// Files of the source, by the starts of their folders in milliseconds.
     sources: BTreeMap<i64, Vec<Add>>,
-    /// Whether files of the target may hold rows that stay.
+    /// Whether the removed files of the target may hold rows that stay.
     is_partial: bool,
-    /// Whether the target becomes a table with other columns or properties.
+    /// Whether the columns or properties of the target change.
     is_altering: bool,
 }
 
 impl RollUp<'_> {
-    /// Brings the target up to where the source stands; what was done, if anything.
+    /// Brings the roll-up up to its source; returns the report, if there was anything to do.
     pub async fn run(&mut self) -> Result<Option<Done>, CompactError> {
         loop {
             let began = Instant::now();
@@ -94,14 +94,14 @@ impl RollUp<'_> {
                     discard(store.as_ref(), &commit.id, &commit.adds).await;
                     return Err(CompactError::Fenced(target));
                 }
-                // Its files were put together meanwhile.
+                // Compaction replaced the files to be removed meanwhile: plan again.
                 Outcome::InputGone { .. } => discard(store.as_ref(), &commit.id, &commit.adds).await,
                 Outcome::Overtaken { .. } => unreachable!("a roll-up goes onto any version"),
             }
         }
     }
 
-    /// How many windows are to be summed again, without doing it.
+    /// Returns how many windows are to be summed again, without summing them.
     pub async fn look(&mut self) -> Result<usize, CompactError> {
         Ok(self.plan().await?.map_or(0, |plan| plan.windows.values().map(BTreeSet::len).sum()))
     }
@@ -144,14 +144,15 @@ impl RollUp<'_> {
         Ok(Some(Plan { from, to, windows, removes, sources, is_partial, is_altering }))
     }
 
-    /// Puts the new files, each as soon as it is full, and returns their `Add`s: all that is held of many years.
+    /// Writes the new files, each as soon as it is full, and returns their `Add`s, which are all that is held in
+    /// memory.
     async fn files(&self, plan: &Plan, parameters: &Parameters) -> Result<Vec<Add>, CompactError> {
         let mut files = Uncommitted::new(self.target.object_store());
         let done = self.put_files(plan, parameters, &mut files).await;
         files.after(done).await
     }
 
-    /// Puts files of the windows that are summed again, and of the other rows of files that are replaced.
+    /// Writes files with the windows that are summed again, and with the other rows of files that are replaced.
     async fn put_files(
         &self,
         plan: &Plan,
@@ -192,7 +193,8 @@ impl RollUp<'_> {
     }
 }
 
-/// Whether a file of a table may hold any of these windows. One without statistics may hold all windows of its folder.
+/// Returns whether a file of a table may hold any of these windows. A file without statistics may hold all windows of
+/// its folder.
 fn holds_any(windows: &BTreeMap<Folder, BTreeSet<i64>>, table: Table, file: &Add) -> bool {
     let Some(windows) = Folder::named(table, &file.partition_values).and_then(|folder| windows.get(&folder)) else {
         return false;

@@ -1,4 +1,4 @@
-//! One round: what has changed is rolled up, what is small put together, what is old given up.
+//! One round of a compactor: roll up what has changed, merge small files, expire old versions.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -21,53 +21,54 @@ use crate::roll_up::RollUp;
 use crate::setbacks::{Setbacks, Work};
 use crate::sort_out::SortOut;
 
-/// Passes of a round: it begins again if a table was redefined meanwhile. A table that always is counts as a failure.
+/// Number of passes of a round: it begins again if a table was redefined meanwhile. A table that is redefined in every
+/// pass counts as a failure.
 const PASSES_MAX: usize = 3;
 
-/// What a round does.
+/// Parameters of a round.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plan {
-    /// What becomes of history; `None`: nothing.
+    /// Retention; `None` if nothing expires.
     pub keep: Option<Keep>,
-    /// How long it takes until files that no version names are looked for again in a table where they were, whatever
-    /// became of other tables. Zero: they are looked for whenever `keep` says so.
+    /// Interval between two searches for orphans (files that no version names) in the same table, whatever became of
+    /// other tables. Zero: they are searched for whenever `keep` says so.
     pub orphans_every: Duration,
-    /// Whether it only tells what it would do.
+    /// Whether to report only what would be done.
     pub is_dry: bool,
-    /// The time: no folder is closed before its end, nor by what claims to be of later. `None`: watermarks and the
-    /// times of messages alone decide.
+    /// Current time: no folder is closed before its end, nor by clicks that claim to be later than this. `None`:
+    /// watermarks and the times of messages alone decide.
     pub now: Option<DateTime<Utc>>,
 }
 
-/// Called with each thing that was done.
+/// Callback that receives each report.
 type Tell<'a> = &'a mut (dyn FnMut(Done) + Send);
 
-/// Keeps a lake cheap, round by round. Between rounds it remembers the tables' heads, so that a round reads only what
-/// is new, and what failed.
+/// Keeps a lake cheap to read, round by round. Between rounds it remembers the tables' logs, so that a round reads only
+/// what is new, and the work that failed.
 pub struct Compactor {
     lake: Lake,
-    /// How much memory queries may take, in bytes.
+    /// Memory that queries may take, in bytes.
     memory: usize,
     logs: BTreeMap<Table, TableLog>,
     setbacks: Setbacks,
-    /// Raw files that may be another program's, and were found in order, by their paths.
+    /// Paths of raw files that another program may have written, and that were found in order.
     in_order: BTreeMap<Table, HashSet<String>>,
-    /// When the round began that last looked for files of a table that no version names.
+    /// Beginning of the round that last searched each table for orphans.
     swept: BTreeMap<Table, Instant>,
-    /// The last version of each table that was told of because another program wrote it.
+    /// Last version of each table that was reported as written by another program.
     told: BTreeMap<Table, Version>,
 }
 
 impl Compactor {
-    /// A compactor of a lake. Nothing is read yet.
+    /// Creates a compactor for a lake. Nothing is read yet.
     pub fn new(lake: Lake, memory: usize) -> Self {
         let (logs, setbacks) = (BTreeMap::new(), Setbacks::default());
         let (in_order, swept, told) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         Self { lake, memory, logs, setbacks, in_order, swept, told }
     }
 
-    /// Does a round, and tells of each thing when it is done. Whatever fails is left out and the rest is done; the
-    /// round returns the worst error.
+    /// Runs one round, and reports each thing as soon as it is done. Work that fails is skipped and the rest is done;
+    /// the round returns the worst error.
     pub fn round<'a>(&'a mut self, plan: &'a Plan, tell: Tell<'a>) -> BoxFuture<'a, Result<(), CompactError>> {
         Box::pin(async move {
             let (mut failures, began) = (Failures::default(), Instant::now());
@@ -83,7 +84,7 @@ impl Compactor {
         })
     }
 
-    /// One pass of a round; `began`: when the round did.
+    /// Runs one pass of a round, which began at `began`.
     async fn pass(&mut self, plan: &Plan, began: Instant, tell: Tell<'_>, failures: &mut Failures) {
         let mut windows = BTreeMap::new();
         for target in Table::ROLLED_UP {
@@ -114,7 +115,7 @@ impl Compactor {
         for table in Table::ALL {
             let last = self.swept.get(&table);
             let is_due = last.is_none_or(|last| began - *last >= plan.orphans_every);
-            // Roll-ups, merges and the tables before this one have taken their time.
+            // Roll-ups, merges and the tables before this one have taken time, which ages versions.
             let keep = Keep { orphans: keep.orphans && is_due, now: keep.now + began.elapsed(), ..keep };
             match self.keep_history(table, keep, plan.is_dry).await {
                 Ok(Kept { done, has_swept }) => {
@@ -128,7 +129,7 @@ impl Compactor {
         }
     }
 
-    /// Tells once of each change of rows by other programs.
+    /// Reports each change of rows by other programs once.
     fn tell_of_others(&mut self, tell: &mut (dyn FnMut(Done) + Send)) {
         for (table, log) in &mut self.logs {
             for change in log.take_foreign() {
@@ -167,7 +168,7 @@ impl Compactor {
         Ok(done)
     }
 
-    /// How many windows of a roll-up are to be summed again.
+    /// Returns how many windows of a roll-up are to be summed again.
     async fn windows_changed(&mut self, target: Table) -> Result<usize, CompactError> {
         let Some((mut source, log)) = self.take_source_of(target).await? else { return Ok(0) };
         let windows = match log {
@@ -187,7 +188,7 @@ impl Compactor {
         Ok(windows)
     }
 
-    /// Sorts files of a table, and puts files together.
+    /// Sorts the files of a table that another program wrote, and merges files.
     async fn merge(
         &mut self,
         table: Table,
@@ -198,7 +199,7 @@ impl Compactor {
         let Some(mut log) = self.take(table).await? else { return Ok(()) };
         let (memory, setbacks) = (self.memory, &mut self.setbacks);
         let in_order = self.in_order.entry(table).or_default();
-        // Commits before a failure are told of too.
+        // Commits that succeeded before a failure are reported, too.
         let began = Instant::now();
         let mut sort_out = SortOut { log: &mut log, memory, setbacks: &mut *setbacks, in_order, sum: Sum::default() };
         let (sorted, sum) = (sort_out.run(failures).await, sort_out.sum);
@@ -214,7 +215,7 @@ impl Compactor {
         Ok(())
     }
 
-    /// Tells what a round would do to a table.
+    /// Reports what a round would do to a table.
     async fn would_merge(
         &mut self,
         table: Table,
@@ -235,7 +236,7 @@ impl Compactor {
         Ok(())
     }
 
-    /// Gives up what of a table's history is not kept.
+    /// Expires the versions of a table that are past the retention.
     async fn keep_history(&mut self, table: Table, keep: Keep, is_dry: bool) -> Result<Kept, CompactError> {
         let stands = self.stands_on(table).await?;
         let Some(mut log) = self.take(table).await? else { return Ok(Kept::default()) };
@@ -245,15 +246,15 @@ impl Compactor {
         Ok(kept)
     }
 
-    /// The source of a roll-up, and the roll-up, if they are there.
+    /// Takes the source of a roll-up, and the roll-up, if they exist.
     async fn take_source_of(&mut self, target: Table) -> Result<Option<(TableLog, Option<TableLog>)>, CompactError> {
         let Some(source) = target.source() else { return Ok(None) };
         let Some(source) = self.take(source).await? else { return Ok(None) };
         Ok(Some((source, self.take(target).await?)))
     }
 
-    /// Takes a table out, or opens it; `None` if the lake lacks it. After a failure it is not given back: what is
-    /// remembered of it may be what was wrong.
+    /// Takes a table out of memory, or opens it; `None` if the lake lacks it. After a failure it is not put back, since
+    /// its remembered state may have been the cause.
     async fn take(&mut self, table: Table) -> Result<Option<TableLog>, CompactError> {
         if let Some(log) = self.logs.remove(&table) {
             return Ok(Some(log));
@@ -263,13 +264,14 @@ impl Compactor {
         Ok(Some(log))
     }
 
-    /// Remembers a table for the next use.
+    /// Puts a table back into memory for the next use.
     fn know(&mut self, log: TableLog) {
         self.logs.insert(log.table(), log);
     }
 
-    /// Returns the time before which hardly anything will come, by the partition that is ahead. It is never in the
-    /// future, as the watermark of a producer with a wrong clock may be. It only decides which files are put together.
+    /// Returns the time before which hardly any click will come, in milliseconds, going by the partition that is
+    /// furthest ahead. It is never in the future, as the watermark of a producer with a wrong clock may be. It only
+    /// decides which files are merged.
     async fn settled_ms(&mut self, now_ms: i64) -> Result<Option<i64>, CompactError> {
         let Some(minutes) = self.take(Table::ClicksMinute).await? else { return Ok(None) };
         let lateness_ms = minutes.parameters()?.allowed_lateness_ms;
@@ -278,7 +280,7 @@ impl Compactor {
         Ok(ahead.map(|emitted_ms| emitted_ms.min(now_ms).saturating_sub(lateness_ms)))
     }
 
-    /// The versions of a table that its roll-up stands on.
+    /// Returns the versions of a table that its roll-up was made from.
     async fn stands_on(&mut self, table: Table) -> Result<Vec<Version>, CompactError> {
         let mut stands = Vec::new();
         for target in Table::ROLLED_UP.into_iter().filter(|target| target.source() == Some(table)) {

@@ -1,10 +1,10 @@
-//! Queries over the rows of files: a session that takes so much memory and then the disk, and files as a table in it.
+//! Queries over the rows of files: a session with a memory limit that spills to disk, and files as a table in it.
 //!
-//! Queries are built as plans, not written as SQL: a crate that awaits DataFusion's SQL has its parser and planner
-//! compiled once more, which takes minutes.
+//! Queries are built as plans, not written as SQL: a crate that awaits DataFusion's SQL compiles its parser and planner
+//! once more, which takes minutes.
 //!
-//! A file that cannot be read is remembered by its path. The error that comes out of a query says so in words only, and
-//! whoever leaves the file out must know which it was.
+//! The path of a file that cannot be read is remembered. The error that a query returns names it in words only, and a
+//! caller that skips the file must know which it was.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -29,10 +29,10 @@ use object_store::ObjectStore;
 
 use crate::error::CompactError;
 
-/// What a query sees of the rows that were read.
+/// Function that turns rows as they were read into the rows that a query sees.
 pub(crate) type Select = Arc<dyn Fn(RecordBatch) -> Result<RecordBatch, ArrowError> + Send + Sync>;
 
-/// A file of a table, as a query sees it.
+/// A file of a table, with the selection of its rows that a query sees.
 #[derive(Clone)]
 pub(crate) struct Source {
     pub table: Table,
@@ -41,26 +41,26 @@ pub(crate) struct Source {
     pub select: Select,
 }
 
-/// Ascending order of columns.
+/// Returns an ascending sort order of columns.
 pub(crate) fn ascending(columns: &[&str]) -> Vec<SortExpr> {
     columns.iter().map(|name| ident(*name).sort(true, false)).collect()
 }
 
-/// A session for queries over files, one after the other.
+/// Session that runs queries over files, one after the other.
 pub(crate) struct Session {
     context: SessionContext,
     unread: Arc<OnceLock<String>>,
 }
 
 impl Session {
-    /// Its queries may take so much memory, in bytes; beyond it they use the disk.
+    /// Creates a session whose queries may take `memory` bytes; beyond that they spill to disk.
     pub fn new(memory: usize) -> Result<Self, CompactError> {
         let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory))).build_arc()?;
         let context = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
         Ok(Self { context, unread: Arc::default() })
     }
 
-    /// Asks something of the rows of files, in the columns of a schema.
+    /// Runs a query over the rows of files, read in the columns of a schema.
     pub async fn ask(
         &self,
         files: &[Source],
@@ -78,13 +78,13 @@ impl Session {
         Ok(asked.execute_stream().await?)
     }
 
-    /// The path of the file that could not be read; of several, of the first. `None`: all could be, so far.
+    /// Returns the path of the first file that could not be read; `None` if all could, so far.
     pub fn unread(&self) -> Option<String> {
         self.unread.get().cloned()
     }
 }
 
-/// Files that are read one after the other.
+/// Files that one partition of a query reads, one after the other.
 struct Part {
     files: Vec<Source>,
     schema: SchemaRef,
@@ -110,7 +110,7 @@ impl PartitionStream for Part {
                 let Source { table, store, file, select } = source;
                 let path = file.path.clone();
                 let failed = move |error: LakeError| {
-                    // If another was first, that one is known.
+                    // If another file failed before, that one stays recorded.
                     let _ = unread.set(path.clone());
                     DataFusionError::External(Box::new(error))
                 };

@@ -1,6 +1,6 @@
 //! Backoff: work that failed lately is not tried again in each round, with all its reading and encoding.
 //!
-//! Kept in memory only: a new process tries everything once.
+//! The state is kept in memory only: a new process tries everything once.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -9,28 +9,28 @@ use deltalake::kernel::Add;
 use lake_schemas::Table;
 use tokio::time::Instant;
 
-/// Wait after the first failure of a roll-up; it doubles with each further one. It is short because a failure is most
-/// often the store's, for seconds, and totals are slower until the roll-up is done.
+/// Wait after the first failure of a roll-up; it doubles with each further failure. It is short because a failure is
+/// most often the store's, for seconds, and totals are slower until the roll-up is done.
 const WAIT_ROLL_UP: Duration = Duration::from_secs(5);
 
-/// Wait after the first failure of putting files together, or of sorting one. It is longer than a round, so that the
-/// next round puts the neighbours of an unreadable file together without it.
+/// Wait after the first failure of merging or sorting a file. It is longer than a round, so that the next round merges
+/// the neighbours of an unreadable file without it.
 const WAIT_MERGE: Duration = Duration::from_secs(120);
 
-/// The longest wait: a file or a store that has come back is found within it.
+/// Longest wait: a file or a store that has recovered is noticed within it.
 const WAIT_MAX: Duration = Duration::from_secs(16 * 60);
 
-/// Doublings after which each wait is the longest.
+/// Number of doublings after which the wait no longer grows.
 const DOUBLINGS_MAX: u32 = 10;
 
-/// Work that can fail.
+/// Unit of work that can fail and be retried.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Work {
-    /// Bringing a table up to where its source stands.
+    /// Roll-up into a table.
     RollUp(Table),
-    /// Committing to a table what was put together, or sorted.
+    /// Commit of merged or sorted files to a table.
     Commit(Table),
-    /// Putting a file together with others, or sorting it, by its path in the table.
+    /// Merge or sort of a file, by its path in the table.
     Merge(Table, String),
 }
 
@@ -43,7 +43,7 @@ impl Work {
     }
 }
 
-/// Work that failed and has not been done since.
+/// Work that failed and has not succeeded since.
 #[derive(Debug, Default)]
 pub(crate) struct Setbacks(HashMap<Work, Setback>);
 
@@ -54,29 +54,29 @@ struct Setback {
 }
 
 impl Setbacks {
-    /// Records a failure.
+    /// Records a failure of this work.
     pub fn add(&mut self, work: Work) {
         let times = self.0.get(&work).map_or(0, |setback| setback.times);
         let until = Instant::now() + (work.wait() * 2_u32.pow(times.min(DOUBLINGS_MAX))).min(WAIT_MAX);
         self.0.insert(work, Setback { times: times + 1, until });
     }
 
-    /// Records a success.
+    /// Records a success of this work.
     pub fn clear(&mut self, work: &Work) {
         self.0.remove(work);
     }
 
-    /// Whether this work failed the last time.
+    /// Returns whether this work failed the last time.
     pub fn have(&self, work: &Work) -> bool {
         self.0.contains_key(work)
     }
 
-    /// Whether this work must wait now.
+    /// Returns whether this work must wait now.
     pub fn forbid(&self, work: &Work) -> bool {
         self.0.get(work).is_some_and(|setback| Instant::now() < setback.until)
     }
 
-    /// Returns the files of a table that must be left alone now.
+    /// Returns the files of a table that must be skipped now.
     pub fn files(&self, table: Table) -> HashSet<&str> {
         let now = Instant::now();
         let left_alone = self.0.iter().filter(|(_, setback)| now < setback.until);

@@ -1,8 +1,9 @@
-//! Raw files that another program wrote: their rows are put in the order of the log again, a file for each partition.
+//! Sorts raw files that another program wrote: their rows are put in the order of the log again, a file for each
+//! partition.
 //!
-//! Whoever deletes or changes rows of `clicks` elsewhere, or optimizes it, writes files with rows of several
-//! partitions, in whatever order. Nobody can read the log back from these. No row changes here, and it is no
-//! `dataChange`: what was deleted stays deleted. Each file is a commit of its own, so that a crash repeats one.
+//! A program that deletes or changes rows of `clicks`, or optimizes it, writes files with rows of several partitions in
+//! any order. The log cannot be read back from these. Sorting changes no row, and its commits have no `dataChange`:
+//! deleted rows stay deleted. Each file is a commit of its own, so that a crash repeats only one.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,29 +30,30 @@ use crate::session::{Session, Source, ascending};
 use crate::setbacks::{Setbacks, Work};
 use crate::uncommitted::Uncommitted;
 
-/// The columns of a position, in the order of the log.
+/// Columns of a position, in the order of the log.
 const POSITION: [&str; 3] = [column::TOPIC, column::KAFKA_PARTITION, column::KAFKA_OFFSET];
 
-/// Files with an earlier clicklake's names that are looked into in one round: a long history of them takes hours, which
-/// other work does not wait for. The newest come first, as other programs most often rewrite what is new.
+/// Number of files named as an earlier clicklake named them that are checked in one round: a long history of them takes
+/// hours, and other work does not wait for that. The newest come first, as other programs most often rewrite what is
+/// new.
 const EARLIER_MAX: usize = 100;
 
-/// A raw table whose files are looked through.
+/// Sorts the files of a raw table.
 pub(crate) struct SortOut<'a> {
     pub log: &'a mut TableLog,
-    /// How much memory sorting may take, in bytes; beyond it, it uses the disk.
+    /// Memory that sorting may take, in bytes; beyond that it spills to disk.
     pub memory: usize,
-    /// Files that are left alone for now.
+    /// Files that are skipped for a while after a failure.
     pub setbacks: &'a mut Setbacks,
-    /// Files with an earlier clicklake's names that were found in order, by their paths.
+    /// Paths of files named as an earlier clicklake named them that were found in order.
     pub in_order: &'a mut HashSet<String>,
-    /// What was sorted and committed.
+    /// Totals of what was sorted and committed.
     pub sum: Sum,
 }
 
 impl SortOut<'_> {
-    /// Sorts what another program wrote. A file that cannot be sorted is added to the failures and left alone for a
-    /// while; an error means that nothing more can be done for this table.
+    /// Sorts the files that another program wrote. A file that cannot be sorted is added to the failures and skipped
+    /// for a while; an error means that nothing more can be done for this table.
     pub async fn run(&mut self, failures: &mut Failures) -> Result<(), CompactError> {
         let (table, mut failed) = (self.log.table(), 0);
         let work = Work::Commit(table);
@@ -62,7 +64,8 @@ impl SortOut<'_> {
             match self.sort(&file).await {
                 Ok(adds) => {
                     failed = 0;
-                    // That an earlier commit failed is remembered until merging is done, which puts little until then.
+                    // The setback of an earlier commit stays recorded until merging succeeds, and merging commits in
+                    // small steps until then.
                     if let Err(error) = self.commit(file, adds).await {
                         if !error.is_altered() {
                             self.setbacks.add(work);
@@ -83,13 +86,13 @@ impl SortOut<'_> {
         Ok(())
     }
 
-    /// How many files would be sorted, without doing it.
+    /// Returns how many files would be sorted, without sorting them.
     pub async fn look(&mut self) -> Result<usize, CompactError> {
         Ok(self.odd().await?.len())
     }
 
-    /// The files that are not as clicklake writes them, as far as that was found out. Those that are left alone for now
-    /// are none of them.
+    /// Returns the files that are not as clicklake writes them, as far as that is known. Files that are skipped for now
+    /// are left out.
     async fn odd(&mut self) -> Result<Vec<Add>, CompactError> {
         let table = self.log.table();
         if !table.keeps_partitions_apart() {
@@ -109,7 +112,7 @@ impl SortOut<'_> {
             match self.is_in_order(&file).await {
                 Ok(true) => drop(self.in_order.insert(file.path)),
                 Ok(false) => odd.push(file),
-                // Why it cannot be read is said when it is sorted; if the store is down, one is enough.
+                // Sorting the file reports why it cannot be read. If the store is down, one such failure is enough.
                 Err(_) => {
                     odd.push(file);
                     break;
@@ -119,7 +122,7 @@ impl SortOut<'_> {
         Ok(odd)
     }
 
-    /// Whether a file's rows are of one partition, in the order of their offsets.
+    /// Returns whether a file's rows are of one partition, in the order of their offsets.
     async fn is_in_order(&self, file: &Add) -> Result<bool, LakeError> {
         let (table, whole) = (self.log.table(), self.log.schema());
         let positions = POSITION.map(|name| whole.index_of(name)).into_iter().collect::<Result<Vec<_>, _>>();
@@ -135,7 +138,7 @@ impl SortOut<'_> {
         Ok(true)
     }
 
-    /// Puts the files that one becomes.
+    /// Writes the sorted files that one file becomes, without committing them.
     async fn sort(&self, file: &Add) -> Result<Vec<Add>, CompactError> {
         let schema = self.log.whole_schema()?;
         let mut files = Uncommitted::new(self.log.object_store());
@@ -143,7 +146,7 @@ impl SortOut<'_> {
         files.after(written).await
     }
 
-    /// Commits sorted files in the place of one, unless it is gone meanwhile.
+    /// Commits sorted files in place of the one they came from, unless that is gone meanwhile.
     async fn commit(&mut self, file: Add, adds: Vec<Add>) -> Result<(), CompactError> {
         let commit = Commit { adds, removes: vec![file], data_change: false, ..Commit::new(JOB) };
         match self.log.commit(&commit).await? {
@@ -156,7 +159,7 @@ impl SortOut<'_> {
         Ok(())
     }
 
-    /// Puts the rows of a file in the order of the log, a file for each partition.
+    /// Writes the rows of a file in the order of the log, a file for each partition.
     async fn write_sorted(&self, file: &Add, schema: &SchemaRef, files: &mut Uncommitted) -> Result<(), CompactError> {
         let mut sorted = self.sorted(file, schema).await?;
         let mut writing: Option<(TopicPartition, Encoder)> = None;
@@ -181,7 +184,7 @@ impl SortOut<'_> {
         }
     }
 
-    /// The rows of a file, in the order of the log.
+    /// Returns the rows of a file, in the order of the log.
     async fn sorted(&self, file: &Add, schema: &SchemaRef) -> Result<SendableRecordBatchStream, CompactError> {
         let (table, store, file) = (self.log.table(), self.log.object_store(), file.clone());
         let of = Source { table, store, file, select: Arc::new(Ok::<RecordBatch, ArrowError>) };
@@ -190,7 +193,7 @@ impl SortOut<'_> {
     }
 }
 
-/// Whether a file is not as any clicklake wrote it: of another name, or not of one partition by its statistics.
+/// Returns whether no clicklake wrote a file like this: it is named differently, or its statistics span partitions.
 fn is_odd(table: Table, file: &Add) -> bool {
     let may_be_earlier = || path_of(&file.path).is_some_and(|path| may_be_earlier(&path));
     !(is_named_as_own(table, file) || may_be_earlier()) || RawFile::of(file).is_none()
@@ -200,7 +203,7 @@ fn is_named_as_own(table: Table, file: &Add) -> bool {
     path_of(&file.path).is_some_and(|path| is_own(table, &path))
 }
 
-/// Puts what an encoder still holds.
+/// Writes the rows that an encoder still buffers.
 async fn put_last(encoder: Encoder, files: &mut Uncommitted) -> Result<(), CompactError> {
     if let Some(file) = encoder.finish().await? {
         files.put(file).await?;
@@ -208,14 +211,14 @@ async fn put_last(encoder: Encoder, files: &mut Uncommitted) -> Result<(), Compa
     Ok(())
 }
 
-/// Sorted rows, split where the partition changes.
+/// Splits sorted rows where the partition changes.
 fn runs(rows: &RecordBatch) -> Result<Vec<RecordBatch>, CompactError> {
     let columns = [column::TOPIC, column::KAFKA_PARTITION].map(|name| Arc::clone(&rows[name]));
     let ranges = partition(&columns)?.ranges();
     Ok(ranges.into_iter().map(|range| rows.slice(range.start, range.len())).collect())
 }
 
-/// The partition of rows of one.
+/// Returns the partition of rows that are all of one.
 fn partition_of(rows: &RecordBatch) -> TopicPartition {
     let topic = rows[column::TOPIC].as_string::<i32>().value(0);
     TopicPartition::new(topic, rows[column::KAFKA_PARTITION].as_primitive::<arrow::datatypes::Int32Type>().value(0))

@@ -1,10 +1,11 @@
-//! Rows of counts, summed up: by window and dimensions, in the order of the ads.
+//! Aggregation of count rows: sums by window and dimensions, in the order of the ads.
 //!
-//! A roll-up sums the rows of a folder into one window; putting files of a roll-up together sums what is one row each
-//! already. Both leave a file in which all rows of an ad are neighbours: who asks for one ad reads little of it.
+//! A roll-up sums the rows of a folder into one window. Merging files of a roll-up sums rows that are unique already,
+//! which only sorts them. Both leave a file in which all rows of an ad are neighbours: a reader that asks for one ad
+//! reads little of it.
 //!
-//! Sums are exact: what 64 bits do not hold is several rows of the same window and dimensions. An ad whose sum is that
-//! large must not keep the hours of all others from being rolled up.
+//! Sums are exact: a sum that 64 bits do not hold is written as several rows of the same window and dimensions. One ad
+//! with such a sum must not keep the hours of all others from being rolled up.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use crate::error::CompactError;
 use crate::session::{Session, Source, ascending};
 use crate::uncommitted::Uncommitted;
 
-/// The name of [`signs`] in a query.
+/// Name of the [`signs`] column in a query.
 const SIGNS: &str = "signs";
 
 /// A table of counts, and the store of its files.
@@ -42,30 +43,29 @@ pub(crate) struct Counts {
     pub store: Arc<dyn ObjectStore>,
 }
 
-/// A file of counts, and which of its rows are wanted, in which windows.
+/// A file of counts, and the selection of its rows that is summed.
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
     pub of: Counts,
     pub file: Add,
-    /// Which of its rows are wanted.
+    /// Selection of the file's rows.
     pub wanted: Wanted,
 }
 
 impl Input {
-    /// Its rows in the windows of a target.
+    /// Returns the rows as a source for a query, moved to the windows of the target.
     fn in_windows_of(self, target: Table) -> Source {
         let Self { of: Counts { table, store }, file, wanted } = self;
         Source { table, store, file, select: Arc::new(move |rows: RecordBatch| in_windows(&rows, target, &wanted)) }
     }
 }
 
-/// Which rows of a file are wanted, by the windows of the target that they lie in, which go by their starts in
-/// milliseconds.
+/// Selection of rows by the window of the target that they lie in, given by its start in milliseconds.
 #[derive(Clone, Debug)]
 pub(crate) enum Wanted {
-    /// All.
+    /// Selects all rows.
     All,
-    /// Those of other windows than these.
+    /// Selects rows of all windows except these.
     Besides(Arc<BTreeSet<i64>>),
 }
 
@@ -78,7 +78,7 @@ impl Wanted {
     }
 }
 
-/// Sums up rows into a table that is rolled up.
+/// Sums rows for a roll-up.
 pub(crate) struct Summing {
     session: Session,
     target: Table,
@@ -86,17 +86,17 @@ pub(crate) struct Summing {
 }
 
 impl Summing {
-    /// Into a table with these parameters. Queries may take so much memory, in bytes; beyond it they use the disk.
+    /// Sums into a target with these parameters. Queries may take `memory` bytes; beyond that they spill to disk.
     pub fn new(target: Table, parameters: Parameters, memory: usize) -> Result<Self, CompactError> {
         Ok(Self { session: Session::new(memory)?, target, parameters })
     }
 
-    /// The path of the file that could not be read, if that is why a sum failed.
+    /// Returns the path of the file that could not be read, if that is why a sum failed.
     pub fn unread(&self) -> Option<String> {
         self.session.unread()
     }
 
-    /// Sums inputs whose windows lie in one folder of the target, and puts what comes out, each file as soon as it is
+    /// Sums inputs whose windows lie in one folder of the target, and writes the output, each file as soon as it is
     /// full.
     pub fn sum<'a>(
         &'a self,
@@ -125,13 +125,13 @@ impl Summing {
         })
     }
 
-    /// What is summed, and by what.
+    /// Returns the columns that are summed, and those that they are grouped by.
     fn columns(&self) -> impl Iterator<Item = &'static str> {
         let measures = Measure::ALL.into_iter().map(Measure::column);
         [column::WINDOW_START].into_iter().chain(self.parameters.dimension_columns()).chain(measures)
     }
 
-    /// The exact sums of rows, by window and dimensions, in the order of the ads.
+    /// Returns the exact sums of rows, by window and dimensions, in the order of the ads.
     fn summed(&self, rows: DataFrame) -> Result<DataFrame, DataFusionError> {
         let mut by = self.parameters.dimension_columns();
         by.insert(2, column::WINDOW_START);
@@ -147,7 +147,7 @@ impl Summing {
         sums.drop_columns(&[SIGNS])
     }
 
-    /// Rows in all columns of the target.
+    /// Completes summed rows to all columns of the target.
     fn complete(&self, rows: &RecordBatch, schema: &SchemaRef, folder: Folder) -> Result<RecordBatch, CompactError> {
         let width = self.target.window_width();
         let starts = rows[column::WINDOW_START].as_primitive::<TimestampMicrosecondType>();
@@ -166,8 +166,8 @@ impl Summing {
     }
 }
 
-/// Which measures of a row are below zero, one bit each. No click counts less than nothing: what is below zero has
-/// wrapped around before sums were exact. Such rows are not summed up with others, where nobody would see them.
+/// Returns which measures of a row are negative, one bit each. No click counts less than nothing: a negative count
+/// wrapped around before sums were exact. Such rows are not summed with others, where nobody would see them.
 fn signs() -> Expr {
     let sign = |(at, measure): (u32, Measure)| {
         let is_below = cast_to(ident(measure.column()).lt(lit(0_i64)), DataType::Int64);
@@ -176,7 +176,7 @@ fn signs() -> Expr {
     (0..).zip(Measure::ALL).map(sign).fold(lit(0_i64), |signs, sign| signs + sign)
 }
 
-/// Rows in the windows of the target that they lie in, as far as these are wanted.
+/// Moves rows to the windows of the target that they lie in, and keeps the selected ones.
 fn in_windows(rows: &RecordBatch, target: Table, wanted: &Wanted) -> Result<RecordBatch, ArrowError> {
     let width = target.window_width();
     let starts = rows[column::WINDOW_START].as_primitive::<TimestampMicrosecondType>();
@@ -205,7 +205,7 @@ mod tests {
 
     use super::*;
 
-    /// Rows of minutes from noon on, one a minute: whose, and at what cost.
+    /// Returns rows of minutes from noon on, one a minute, with the given ad and cost.
     fn minutes(rows: &[(&str, i64)]) -> RecordBatch {
         let noon = EventTime::parse("2026-03-07T12:00:00Z").expect("a time").micros();
         let schema = Parameters::default().schema(Table::ClicksMinute);
@@ -237,7 +237,7 @@ mod tests {
         Input { of: Counts { table, store: Arc::clone(store) }, file: file.add, wanted: Wanted::All }
     }
 
-    /// The ads and costs of what inputs come to in a table.
+    /// Returns the ads and costs that inputs sum up to in a table.
     async fn summed(store: &Arc<dyn ObjectStore>, table: Table, inputs: Vec<Input>) -> (Vec<(String, i64)>, Input) {
         let summing = Summing::new(table, Parameters::default(), 64 << 20).expect("a session");
         let noon = EventTime::parse("2026-03-07T12:00:00Z").expect("a time").millis();
@@ -252,7 +252,7 @@ mod tests {
         (rows, Input { of: Counts { table, store: Arc::clone(store) }, file, wanted: Wanted::All })
     }
 
-    /// A roll-up of what 64 bits do not hold, and a roll-up of that, are rows that add up to it; other ads are one row.
+    /// Rolls up twice what 64 bits do not hold: several rows add up to it each time, and other ads stay one row.
     #[tokio::test]
     async fn a_sum_that_64_bits_do_not_hold_is_rolled_up_in_several_rows() {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());

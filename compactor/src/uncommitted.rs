@@ -1,5 +1,5 @@
-//! Files that were put but that no commit has named yet. Only their `Add`s are held; if the work fails, the files are
-//! deleted.
+//! Tracks files that were written but that no commit names yet. Only their `Add`s are held; if the work fails, the
+//! files are deleted.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use lake_store::LakeError;
 use lake_store::files::{DataFile, delete_uncommitted};
 use object_store::ObjectStore;
 
-/// Files of one table, put and not yet committed.
+/// Files of one table that were written and not yet committed.
 pub(crate) struct Uncommitted {
     store: Arc<dyn ObjectStore>,
     adds: Vec<Add>,
@@ -22,7 +22,7 @@ impl Uncommitted {
 
     /// Puts a file and keeps its `Add`.
     pub async fn put(&mut self, file: DataFile) -> Result<(), LakeError> {
-        // A put that fails may have happened all the same.
+        // A put that returns an error may have written the file all the same.
         self.adds.push(file.add.clone());
         file.put(self.store.as_ref()).await
     }

@@ -1,7 +1,5 @@
-//! Reads a file that somebody else may change at any time: what is no file is neither waited for nor read without end.
-//!
-//! A pipe keeps whoever opens it waiting until somebody writes, and a device may never end; neither says how
-//! long it is.
+//! Reads a file that somebody else may change at any time. Anything but a regular file is refused: opening a pipe waits
+//! until somebody writes to it, a device may never end, and neither says how long it is.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read};
@@ -10,9 +8,9 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-/// What a file has, if that is no more than so many bytes; `None`: it is more.
+/// Returns the content of a file; `None` if it has more than `bytes_max` bytes.
 pub(super) fn read(file: &Path, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
-    // Of the file that is open, and not of its name, which may lead elsewhere a moment later.
+    // The check is on the open file, not on its name, which may lead elsewhere a moment later.
     let opened = OpenOptions::new().read(true).custom_flags(OFlags::NONBLOCK.bits().cast_signed()).open(file)?;
     if !opened.metadata()?.is_file() {
         return Err(io::Error::other("it is a folder, a pipe or a device; give the name of a file"));

@@ -1,5 +1,5 @@
-//! Keys, and what each of them sees. Of a key only its SHA-256 is kept, so a file that leaks opens nothing, as long as
-//! keys are random: whoever has the hash of a word that people think of finds the word.
+//! Keys, and the rows that each of them may read. Only the SHA-256 of a key is kept, so a leaked file opens nothing, as
+//! long as keys are random: from the hash of a word that people think of, the word can be found.
 //!
 //! ```text
 //!   # a line a key: its SHA-256 in hex, a space, the campaigns that it sees by comma, or * for everything
@@ -8,11 +8,11 @@
 //!   2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b [people] spring
 //! ```
 //!
-//! Behind the hash of a key that `clicklake key` has made stands a colon and its verifier, by which clients of
-//! PostgreSQL log in without sending it: see [`super::scram`].
+//! Keys that `clicklake key` makes have a colon and a verifier behind the hash, by which clients of PostgreSQL log in
+//! without sending the key: see [`super::scram`].
 //!
-//! A key is looked for in the same time whether it is there, and wherever: each of them is compared to its last byte.
-//! The file may change while a server runs: see [`Keys::follow`].
+//! A lookup takes the same time whether the key exists, and wherever it stands: it is compared with each key to the
+//! last byte. The file may change while a server runs: see [`Keys::follow`].
 
 use std::collections::HashSet;
 use std::fmt;
@@ -27,25 +27,26 @@ use tokio::sync::watch;
 
 use super::scram::{Proof, Verifier};
 
-/// What stands for all campaigns.
+/// Text that stands for all campaigns.
 const EVERYTHING: &str = "*";
 
-/// What stands before the campaigns of a key that sees people too.
+/// Prefix before the campaigns of a key that also sees people.
 const PEOPLE: &str = "[people] ";
 
-/// How that begins, which no campaign does: what is nearly the same would be one that nobody has.
+/// Beginning of that prefix, which no campaign has: a misspelt prefix would otherwise name a campaign that does not
+/// exist.
 const PEOPLE_BRACKET: &str = "[people]";
 
-/// Keys that may be in a file: each is compared with every key that is shown.
+/// Maximum number of keys in a file: each is compared with every key that a client shows.
 const KEYS_MAX: usize = 10_000;
 
-/// Bytes of a file of keys: ten thousand lines with some names each. What a key sees is handed on to the process that
-/// answers its SQL, which takes no more than twice as much.
+/// Maximum size of a file of keys, in bytes: ten thousand lines with some names each. The campaigns of a key are passed
+/// on to the process that answers its SQL, which takes no more than twice as much.
 pub(super) const BYTES_MAX: usize = 4 << 20;
 
 type Hash = [u8; 32];
 
-/// Which key it is: to tell keys apart, and not to know them.
+/// Identifier of a key: tells keys apart without revealing them.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct KeyId(Hash);
 
@@ -56,27 +57,27 @@ impl fmt::Debug for KeyId {
 }
 
 impl KeyId {
-    /// That of a key.
+    /// Returns the identifier of a key.
     pub fn of(key: &str) -> Self {
         Self(Sha256::digest(key.as_bytes()).into())
     }
 }
 
-/// Who asks.
+/// The client who asks: a key, and the rows it may read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Who {
-    /// By which key; without keys, everyone is the same.
+    /// Identifier of the key; `None` on a server without keys, where everyone is the same.
     pub key: Option<KeyId>,
-    /// What they see, or saw when they showed the key.
+    /// Row-level access of the key when it was shown.
     pub sees: Sees,
 }
 
 impl Who {
-    /// Where there are no keys: everyone sees everything.
+    /// Client of a server without keys: everyone may read everything.
     pub const ANYONE: Self = Self { key: None, sees: Sees::All };
 }
 
-/// One line of the file.
+/// One line of the file of keys.
 struct Line {
     hash: Hash,
     verifier: Option<Verifier>,
@@ -89,30 +90,30 @@ impl Line {
     }
 }
 
-/// The keys of a server, as they are now.
+/// Keys of a server, which may be replaced while it runs.
 pub struct Keys {
     lines: watch::Sender<Arc<[Line]>>,
-    /// Whether the file is not taken as it is now: 1, or 0.
+    /// Metric: 1 while the file of keys, as it is now, is refused; else 0.
     pub(super) refused: Gauge,
 }
 
 impl Keys {
-    /// From the lines of a file. What is wrong names the line, and never repeats it.
+    /// Reads keys from the lines of a file. An error names the line, and never repeats its text.
     pub fn parse(text: &str) -> Result<Self, LakeError> {
         Ok(Self { lines: watch::Sender::new(lines_of(text)?), refused: Gauge::default() })
     }
 
-    /// What a key sees; `None` if it is no key.
+    /// Returns the row-level access of a key; `None` if there is no such key.
     pub fn sees(&self, key: &str) -> Option<Sees> {
         self.shown(key).map(|who| who.sees)
     }
 
-    /// Who shows a key, if it is one.
+    /// Returns the client that shows a key; `None` if there is no such key.
     pub(super) fn shown(&self, key: &str) -> Option<Who> {
         of_key(&self.lines(), KeyId::of(key))
     }
 
-    /// Whether somebody may log in by a proof, and whether everyone may.
+    /// Returns whether some keys, or all, can log in by a proof.
     pub(super) fn are_proved(&self) -> Proved {
         let lines = self.lines();
         match lines.iter().filter(|line| line.verifier.is_some()).count() {
@@ -122,7 +123,7 @@ impl Keys {
         }
     }
 
-    /// Who proves to have a key, and what the server says to that.
+    /// Finds the client who proves to have a key, and the server's answer to the proof.
     pub(super) fn proved(&self, proof: &Proof) -> Option<(Who, String)> {
         let lines = self.lines();
         let mut found = u32::MAX;
@@ -135,7 +136,7 @@ impl Keys {
         Some((line.who(), proof.server_last(line.verifier.as_ref()?)))
     }
 
-    /// Who proves to have this key, and what the server says to that.
+    /// Checks that a client proves to have this key; returns the client, and the server's answer to the proof.
     pub(super) fn proved_of(&self, key: KeyId, proof: &Proof) -> Option<(Who, String)> {
         let lines = self.lines();
         let line = line_of(&lines, key)?;
@@ -143,9 +144,9 @@ impl Keys {
         bool::from(proof.is_of(verifier)).then(|| (line.who(), proof.server_last(verifier)))
     }
 
-    /// Waits until the key of somebody is none any more, or sees something else than it saw.
+    /// Waits until the key of a client is removed, or its access changes.
     pub(super) async fn until_lost(&self, who: &Who) {
-        // What says so is never gone before the keys are.
+        // The wait cannot fail: the sender lives as long as `self`.
         let _ = self.lines.subscribe().wait_for(|lines| !has(lines, who)).await;
     }
 
@@ -153,19 +154,19 @@ impl Keys {
         Arc::clone(&self.lines.borrow())
     }
 
-    /// Takes the keys of a text in the place of all others. If any of it is wrong, all stays as it was.
+    /// Replaces all keys by those of a text. If any line is wrong, all keys stay as they were.
     pub fn replace(&self, text: &str) -> Result<(), LakeError> {
         self.lines.send_replace(lines_of(text)?);
         Ok(())
     }
 }
 
-/// Who has a key, if it is one.
+/// Returns the client with this key, if there is such a key.
 fn of_key(lines: &[Line], key: KeyId) -> Option<Who> {
     line_of(lines, key).map(Line::who)
 }
 
-/// The line of a key, if it is one.
+/// Returns the line of a key, in the same time wherever it stands.
 fn line_of(lines: &[Line], key: KeyId) -> Option<&Line> {
     let mut found = u32::MAX;
     for (place, line) in (0_u32..).zip(lines) {
@@ -175,7 +176,7 @@ fn line_of(lines: &[Line], key: KeyId) -> Option<&Line> {
     if bool::from(is_there) { lines.get(found as usize) } else { None }
 }
 
-/// Whether the key of somebody is still one, and sees what it saw.
+/// Returns whether the key of a client still exists with the same access.
 fn has(lines: &[Line], who: &Who) -> bool {
     who.key.is_none_or(|key| of_key(lines, key).as_ref() == Some(who))
 }
@@ -214,7 +215,7 @@ fn lines_of(text: &str) -> Result<Arc<[Line]>, LakeError> {
     }
 }
 
-/// Which keys have a verifier.
+/// Extent of the keys that have a verifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Proved {
     None,
@@ -244,7 +245,7 @@ fn hash_of(hex: &str) -> Option<Hash> {
     Some(hash)
 }
 
-/// What the end of a line says that a key sees.
+/// Reads the row-level access of a key from the end of its line.
 fn sees(campaigns: &str) -> Result<Sees, &'static str> {
     if campaigns == EVERYTHING {
         return Ok(Sees::All);
@@ -259,7 +260,7 @@ fn sees(campaigns: &str) -> Result<Sees, &'static str> {
     let names = campaigns.split(',').map(|name| match name {
         "" => Err("a campaign has no name"),
         EVERYTHING => Err("* stands alone, for everything"),
-        // A blank too many would be another campaign, which nobody has, and nobody would see why.
+        // A blank too many would make another campaign, which does not exist, and nobody would see why.
         name if name != name.trim() => Err("a campaign begins or ends with a blank; write a,b and not a, b"),
         name => Ok(name.to_owned()),
     });
@@ -298,7 +299,7 @@ mod tests {
         {
             assert_eq!(Keys::parse(&text).expect("keys").are_proved(), proved);
         }
-        // By its hash, it is a key like any other.
+        // Shown in clear text, a key with a verifier is matched by its hash like any other.
         let spring = Sees::Campaigns(["spring".to_owned()].into());
         assert_eq!(Keys::parse(&line).expect("a key").sees(&key), Some(spring));
         let forged = line.replace("4096", "1");

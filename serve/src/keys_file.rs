@@ -1,4 +1,4 @@
-//! The file that keys are from: read when a server starts, and again when it changes.
+//! File of keys: read when a server starts, and again when it changes.
 
 use std::fs;
 use std::io;
@@ -14,17 +14,17 @@ use tokio_util::sync::CancellationToken;
 use super::bounded_file;
 use super::keys::{BYTES_MAX, Keys, too_long};
 
-/// How often the file is looked at: a key that was taken out opens nothing a moment later.
+/// Interval at which the file is checked: a removed key is refused a moment later.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long a look may take before it is complained of: a disk that does not answer revokes no key either.
+/// Time after which a check that still runs is reported: a disk that does not answer revokes no key either.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
-/// What is said of it then.
+/// Report of a check that takes too long.
 const LATE: &str = "its disk does not answer";
 
 impl Keys {
-    /// From a file.
+    /// Reads keys from a file.
     pub fn read(file: &Path) -> Result<Self, LakeError> {
         let unread = |error: io::Error| match error.kind() {
             io::ErrorKind::Other => LakeError::Refused(error.to_string()),
@@ -33,18 +33,18 @@ impl Keys {
         Self::parse(&text_of(file).map_err(unread)?)
     }
 
-    /// Follows the file that they are from, until told to stop: what changes in it holds a second later. A file that is
-    /// gone, or wrong, changes nothing, and is complained of once. One that is written while it is read is read again;
-    /// who writes it slowly had better write another, and rename it.
+    /// Follows the file of keys until told to stop: a change takes effect a second later. A file that is gone or wrong
+    /// changes nothing, and is reported once. A file that is written while it is read is read again; a slow writer
+    /// should write another file and rename it.
     pub fn follow<'a>(&'a self, file: &'a Path, stop: &'a CancellationToken) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            // What was written between the first reading and now is read again.
+            // The first check always reads, since the file may have changed after the server read it.
             let (mut read, mut complaint) = (None, String::new());
             let mut ticks = interval(LOOK_EVERY);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             while stop.run_until_cancelled(ticks.tick()).await.is_some() {
                 let (at, known) = (file.to_owned(), if complaint.is_empty() { read } else { None });
-                // A disk may take its time, and who stops does not wait for it.
+                // A disk may take its time, and a server that stops does not wait for it.
                 let mut looking = spawn_blocking(move || look(&at, known));
                 let looked = async {
                     if let Ok(looked) = timeout(LOOK_LIMIT, &mut looking).await {
@@ -82,7 +82,7 @@ impl Keys {
     }
 }
 
-/// By what it is seen that a file was written: when, and how long it is.
+/// Time and length of a file, by which a change to it is noticed.
 type Written = (SystemTime, u64);
 
 fn written(file: &Path) -> io::Result<Written> {
@@ -90,7 +90,7 @@ fn written(file: &Path) -> io::Result<Written> {
     Ok((there.modified()?, there.len()))
 }
 
-/// What is in a file; `None`: what was read already, or it is being written.
+/// Returns the content of a file; `None` if it was read already, or is being written.
 fn look(file: &Path, known: Option<Written>) -> io::Result<Option<(Written, String)>> {
     let found = written(file)?;
     if known == Some(found) {
@@ -100,7 +100,7 @@ fn look(file: &Path, known: Option<Written>) -> io::Result<Option<(Written, Stri
     Ok((written(file)? == found).then_some((found, text)))
 }
 
-/// The text of a file of keys.
+/// Reads the text of a file of keys.
 fn text_of(file: &Path) -> io::Result<String> {
     let bytes = bounded_file::read(file, BYTES_MAX)?.ok_or_else(|| io::Error::other(too_long()))?;
     String::from_utf8(bytes).map_err(|_| io::Error::other("it is no text in UTF-8"))
@@ -131,7 +131,7 @@ mod tests {
             timeout(LOOK_EVERY * 20, is_read).await.expect("it is read soon");
         };
         let change = async {
-            // What is written from here on, only a later look finds.
+            // Only a later check finds what is written from here on.
             until_all_is_seen("password").await;
             fs::write(&file, format!("{SECRET} *\n")).expect("a disk");
             until_all_is_seen("secret").await;

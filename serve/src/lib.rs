@@ -1,18 +1,18 @@
-//! The servers: totals over HTTP, a page, and SQL over the PostgreSQL wire, each for whoever has a key.
+//! Servers: totals over HTTP, a live page, and SQL over the PostgreSQL wire, each for clients with a key.
 //!
 //! ```text
 //!   connection ── server ──> routes ──> asked ──> totals ──> answers ──> form: JSON, CSV, or nothing new
 //!                              │ keys      │                    └──────> page   a plot
 //!                              │           └─ problem: why not, in one sentence
-//!                              └─ served: the lake, looked at once a second whoever asks
+//!                              └─ served: the lake, refreshed once a second whoever asks
 //!
-//!   connection ── postgres ──> a process for each key ──> a session of SQL, through its eyes
+//!   connection ── postgres ──> a process for each key ──> a SQL session with the key's row-level access
 //! ```
 //!
-//! Connections have places, of which some stay for those with keys, see `places`; descriptors and memory are divided
-//! among them, see `resources`.
+//! Connections are limited, and those that have shown a key keep their places, see `places`; descriptors and memory are
+//! divided among them, see `resources`.
 //!
-//! A key sees its own campaigns and nothing else: that is decided where rows are read, see [`query::Sees`].
+//! A key sees its own campaigns and nothing else: rows are filtered where they are read, see [`query::Sees`].
 
 mod answers;
 mod asked;

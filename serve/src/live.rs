@@ -1,4 +1,4 @@
-//! The live page over HTTP: its files, and series as pictures.
+//! Serves the live page over HTTP: its files, and series as pictures.
 
 use axum::Router;
 use axum::http::HeaderValue;
@@ -15,7 +15,7 @@ use super::answers::Row;
 use super::page::plot::{Bar, PlotError, Series, plot};
 use super::page::{self, assets};
 
-/// The files of the page. A browser looks each time whether they have changed.
+/// Serves the files of the page. A browser checks each time whether they have changed.
 pub(super) fn router() -> Router {
     let router = assets().into_iter().fold(Router::new(), |router, asset| {
         router.route(
@@ -31,7 +31,8 @@ pub(super) fn router() -> Router {
         .layer(always(X_CONTENT_TYPE_OPTIONS, "nosniff"))
 }
 
-/// A series, drawn. Where an end is open, the picture ends with the first or the last window that has counts.
+/// Draws a series. Where an end of the range is open, the picture ends with the first or the last window that has
+/// counts.
 pub(super) fn draw(
     rows: &[Row],
     question: &Question,
@@ -45,7 +46,7 @@ pub(super) fn draw(
     let first = bars.first().map_or(epoch, |bar| bar.start);
     let last = bars.last().map_or(first, |bar| bar.start);
     let end = EventTime::from_millis(window.end_ms(last.millis())).unwrap_or(last);
-    // What is final does not grow, wherever its watermark stands: its topics may be over.
+    // A final answer does not grow, wherever its watermark stands: its topics may be over.
     let complete_until =
         if at.is_final(question.to) { Some(EventTime::from_micros(i64::MAX)) } else { at.complete_until() };
     plot(&Series {

@@ -1,4 +1,4 @@
-//! What the server tells Prometheus of itself.
+//! Metrics of the server, as Prometheus reads them.
 
 use std::fmt;
 use std::sync::Mutex;
@@ -18,10 +18,10 @@ use prometheus_client::registry::Registry;
 
 use crate::locked::lock;
 
-/// What the text is, as Prometheus asks for it.
+/// Content type of the text that Prometheus expects.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Bounds of the buckets of times, in seconds: what is warm takes milliseconds, and nothing takes longer than a minute.
+/// Bucket bounds of durations, in seconds: warm answers take milliseconds, and nothing takes longer than a minute.
 const SECONDS_BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 20.0];
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -45,7 +45,7 @@ struct Protocol {
     protocol: &'static str,
 }
 
-/// What is counted.
+/// Metrics that the server counts.
 pub(crate) struct Metrics {
     registry: Mutex<Registry>,
     requests: Family<Answered, Counter>,
@@ -78,42 +78,42 @@ impl Metrics {
         this
     }
 
-    /// An answer was given.
+    /// Counts an answer, and how long it took.
     pub fn answered(&self, route: &'static str, status: StatusCode, took: Duration) {
         self.requests.get_or_create(&Answered { route, status: status.as_u16() }).inc();
         self.seconds.get_or_create(&Route { route }).observe(took.as_secs_f64());
     }
 
-    /// A question is being answered, as long as what is returned is held.
+    /// Counts a question as under way, as long as the returned value is held.
     pub fn in_flight(&self) -> Held {
         Held::of(&self.in_flight)
     }
 
-    /// A connection is open, as long as what is returned is held.
+    /// Counts a connection as open, as long as the returned value is held.
     pub fn connected(&self, protocol: &'static str) -> Held {
         Held::of(&self.connections.get_or_create(&Protocol { protocol }))
     }
 
-    /// The lake was looked at.
+    /// Records that a table of the lake was refreshed, and its version.
     pub fn refreshed(&self, table: &'static str, version: u64, at_seconds: i64) {
         self.version.get_or_create(&OfTable { table }).set(i64::try_from(version).unwrap_or(i64::MAX));
         self.refreshed.set(at_seconds);
     }
 
-    /// Whether the file of keys is taken is told, too.
+    /// Adds the metric that tells whether the file of keys is refused.
     pub fn with_keys(self, refused: &Gauge) -> Self {
         let help = "Whether the file of keys is not taken as it is, and the keys are those of before";
         lock(&self.registry).register("keys_refused", help, refused.clone());
         self
     }
 
-    /// All of it.
+    /// Returns all metrics as a response.
     pub fn told(&self) -> impl IntoResponse + use<> {
         told(&lock(&self.registry))
     }
 }
 
-/// What is in a registry, as Prometheus reads it.
+/// Returns the metrics of a registry as a response that Prometheus reads.
 pub fn told(registry: &Registry) -> impl IntoResponse + use<> {
     let mut text = String::new();
     encode(&mut text, registry).expect("text can be written to a string");
@@ -126,7 +126,7 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Counts as one, until it is dropped.
+/// Counts as one in a gauge, until it is dropped.
 pub(crate) struct Held(Gauge);
 
 impl Held {

@@ -1,5 +1,5 @@
-//! Pages that may ask from elsewhere: browsers let them if the server names their origin (CORS). Each is named in full,
-//! and none with a password of its own: whoever asks shows a key.
+//! Origins of pages that may ask from elsewhere: browsers let them if the server names their origin (CORS). Each origin
+//! is named in full, and none sends credentials of the browser's own: whoever asks shows a key.
 
 use std::sync::Arc;
 
@@ -12,43 +12,43 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use url::Url;
 
-/// What a page may send, and read, beside what all may.
+/// Headers that tell a browser what a page may send.
 const ALLOWED: [(&str, &str); 3] = [
     ("access-control-allow-methods", "GET, HEAD"),
     ("access-control-allow-headers", "authorization, accept, if-none-match"),
-    // Ten minutes: an origin that is taken out is soon asked for again.
+    // Ten minutes: after an origin is removed, browsers soon ask again.
     ("access-control-max-age", "600"),
 ];
 
-/// Headers of answers that a page may read.
+/// Headers of responses that a page may read.
 const EXPOSED: &str = "etag, retry-after, date, clicklake-version, clicklake-final, clicklake-complete-until";
 
-/// The origin that a text is, as browsers write it; `None` if it is none.
+/// Returns the origin that a text is, as browsers write it; `None` if it is none.
 pub fn origin(text: &str) -> Option<String> {
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     let origin = url.origin().ascii_serialization();
     (origin == text).then_some(origin)
 }
 
-/// The origins whose pages may ask.
+/// Origins whose pages may ask.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Origins(Arc<[HeaderValue]>);
 
 impl Origins {
-    /// These; what is no origin is none of them.
+    /// Creates the set of these origins; texts that are no origin are left out.
     pub fn new(origins: &[String]) -> Self {
         let known = origins.iter().filter_map(|text| HeaderValue::try_from(origin(text)?).ok());
         Self(known.collect())
     }
 
-    /// The origin of a request, if it is one of them.
+    /// Returns the origin of a request, if it is one of these.
     fn of(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(ORIGIN)?;
         self.0.contains(origin).then(|| origin.clone())
     }
 }
 
-/// Lets pages of known origins ask, and read what is answered.
+/// Lets pages of known origins ask, and read the response.
 pub(super) async fn let_ask(State(origins): State<Origins>, request: Request, next: Next) -> Response {
     if origins.0.is_empty() {
         return next.run(request).await;
@@ -61,7 +61,7 @@ pub(super) async fn let_ask(State(origins): State<Origins>, request: Request, ne
         _ => next.run(request).await,
     };
     let headers = response.headers_mut();
-    // What one origin is let read, a cache must not give another.
+    // A cache must not give one origin's response to another.
     headers.append(VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = origin {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);

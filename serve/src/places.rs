@@ -1,6 +1,6 @@
-//! Places of connections. When all are taken, one that has shown no key gives way to who comes: of those who come from
-//! where most of them come from, the one that has been there longest. Who only connects keeps nobody out, however often
-//! and fast, but those who come from the same address; and no key takes the places of all others.
+//! Places of connections. When all are taken, a connection that has shown no key gives way to a new one: the oldest
+//! connection of the address from which most of them come. A client that only connects thus keeps nobody out, however
+//! often and fast, except clients of the same address; and no key takes the places of all others.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -12,46 +12,47 @@ use tokio_util::sync::CancellationToken;
 use super::keys::KeyId;
 use crate::locked::lock;
 
-/// The part of all places that one key may have for good: what it has beyond that gives way, too.
+/// Divisor that gives the share of all places that one key may hold for good. A connection beyond that may be evicted,
+/// or is refused.
 const SHARE: usize = 4;
 
-/// The places of a listener.
+/// Connection limit of a listener.
 pub(super) struct Places {
     most: usize,
-    /// How many of them one key may have.
+    /// Maximum number of places that one key may hold.
     share: usize,
     taken: Mutex<Taken>,
 }
 
 #[derive(Default)]
 struct Taken {
-    /// The number of the next.
+    /// Number of the next connection.
     next: u64,
-    /// Those who have shown no key, by where they come from and in the order in which they came, and that they have to
-    /// go.
+    /// Connections that have shown no key, by their address and in the order in which they came, with the token that
+    /// ends each.
     unknown: HashMap<IpAddr, BTreeMap<u64, CancellationToken>>,
-    /// How many are of which key; without keys, all are of none.
+    /// Number of connections of each key; without keys, all are of `None`.
     known: HashMap<Option<KeyId>, usize>,
 }
 
 impl Taken {
-    /// How many there are.
+    /// Returns how many places are taken.
     fn count(&self) -> usize {
         self.known.values().sum::<usize>() + self.unknown.values().map(BTreeMap::len).sum::<usize>()
     }
 
-    /// Gives one away, if one may be.
+    /// Evicts a connection that has shown no key, if there is one.
     fn give_away(&mut self) -> Option<()> {
         let age = |of_one: &BTreeMap<u64, CancellationToken>| of_one.keys().next().map(|number| Reverse(*number));
         let (from, of_one) = self.unknown.iter_mut().max_by_key(|(_, of_one)| (of_one.len(), age(of_one)))?;
         let (from, (number, oldest)) = (*from, of_one.pop_first()?);
         oldest.cancel();
-        // None is left there, if it was the only one.
+        // The address has no entry any more if this was its only connection.
         self.forget(from, number);
         Some(())
     }
 
-    /// Takes one out that has shown no key; whether it was there.
+    /// Removes a connection that has shown no key; returns whether it was there.
     fn forget(&mut self, from: IpAddr, number: u64) -> bool {
         let Some(of_one) = self.unknown.get_mut(&from) else { return false };
         let was_there = of_one.remove(&number).is_some();
@@ -62,7 +63,7 @@ impl Taken {
     }
 }
 
-/// A place, until it is dropped.
+/// One place of a connection, held until it is dropped.
 pub(super) struct Place {
     places: Arc<Places>,
     from: IpAddr,
@@ -72,13 +73,13 @@ pub(super) struct Place {
 }
 
 impl Places {
-    /// So many. Where there are keys, each may have a part of them; without any, everyone is the same.
+    /// Creates this many places. If there are keys, each may hold a share of them; without keys, everyone is the same.
     pub fn new(most: usize, has_keys: bool) -> Arc<Self> {
         let share = if has_keys { most.div_ceil(SHARE) } else { most };
         Arc::new(Self { most, share, taken: Mutex::default() })
     }
 
-    /// A place for who has just come from an address; `None`: all are taken by those who have keys.
+    /// Takes a place for a new connection from an address; `None` if all are held by clients with keys.
     pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
         let mut taken = lock(&self.taken);
         if taken.count() >= self.most {
@@ -91,7 +92,7 @@ impl Places {
     }
 }
 
-/// Where an address is: of IPv6, all addresses of one network are of the same people.
+/// Returns the origin of an address: all IPv6 addresses of one /64 network count as the same client.
 fn origin(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
@@ -103,8 +104,8 @@ fn origin(address: IpAddr) -> IpAddr {
 }
 
 impl Place {
-    /// Whose it is; from then on it is not given away. Whether the key may have one more, and it was not given away
-    /// before.
+    /// Assigns the place to a key; from then on it is not evicted. Returns whether it could: the key may hold one more,
+    /// and the place was not evicted before.
     pub fn belongs_to(&self, key: Option<KeyId>) -> bool {
         if self.owner.get().is_some() {
             return true;
@@ -115,17 +116,17 @@ impl Place {
             return false;
         }
         taken.known.insert(key, of_key + 1);
-        // Nobody else has it, and under the lock it was not set.
+        // Only this method sets the owner, and under the lock it was not set.
         let _ = self.owner.set(key);
         true
     }
 
-    /// Whether it was given to somebody else.
+    /// Returns whether it was evicted for another connection.
     pub fn was_given_away(&self) -> bool {
         self.given_away.is_cancelled()
     }
 
-    /// Waits until it is given to somebody else.
+    /// Waits until it is evicted for another connection.
     pub async fn is_given_away(&self) {
         self.given_away.cancelled().await;
     }
@@ -197,7 +198,7 @@ mod tests {
     fn many_from_one_address_push_out_nobody_from_another() {
         let places = Places::new(8, true);
         let other = places.take(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1))).expect("a place");
-        // Each of another address, of one network.
+        // Each connection comes from another address of one network.
         let many: Vec<_> = (0..100_u16)
             .map(|number| {
                 let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, number, 0, 0, number);

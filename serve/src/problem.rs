@@ -1,4 +1,4 @@
-//! Why a request has no answer, as RFC 9457 has it: one sentence that names the thing and says what to do.
+//! Problems: why a request has no answer, in the form of RFC 9457. One sentence names the thing and says what to do.
 
 use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -11,23 +11,23 @@ use query::totals::AsOf;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// What an answer that is a problem says it is.
+/// Content type of a problem.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
-/// After how many seconds to ask again, where that may help.
+/// Seconds after which to ask again, where that may help.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// What is said of a key that is none.
+/// Message for a key that this server does not have.
 const UNKNOWN_KEY: &str = "the key is none of this server, or none any more; ask whoever gave it";
 
-/// What is said of the lake to those who are not to know where it is, or what is in it.
+/// Message for clients that must not learn where the lake is, or what is in it.
 const SILENT: &str = "the lake does not answer; try again, or ask who keeps it";
 
-/// What is said of a version that cannot be read, to the same.
+/// Message for such clients when a version cannot be read.
 const NO_SUCH_VERSION: &str =
     "there is no such version, or it is gone, or the time is before the first; ask as of another";
 
-/// Why there is no answer.
+/// Reason why a request has no answer.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
     /// Kind of the problem, as a URI; `about:blank` says that the status tells all.
@@ -44,72 +44,72 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// What is wrong, and what to do about it.
+    /// Returns the sentence that says what is wrong, and what to do about it.
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// What was asked for cannot be.
+    /// Refuses a request that makes no sense.
     pub fn bad(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// Nobody knows who asks: they show no key.
+    /// Refuses a request without a key.
     pub fn no_key() -> Self {
         let why = "a key is needed: send Authorization: Bearer KEY, with a key of this server";
         Self::new(StatusCode::UNAUTHORIZED, why)
     }
 
-    /// Nobody knows who asks: what they show is no key, or none any more.
+    /// Refuses a key that this server does not have, or no longer has.
     pub fn unknown_key() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, UNKNOWN_KEY)
     }
 
-    /// Who asks has asked enough for now.
+    /// Refuses a question while too many of the same key wait for an answer.
     pub fn too_many(most: usize) -> Self {
         let why = format!("{most} questions of this key are not answered yet; wait for some of them, and ask again");
         Self::new(StatusCode::TOO_MANY_REQUESTS, why)
     }
 
-    /// Who asks does not read what they have asked for.
+    /// Refuses a question of a key whose client does not read its answers.
     pub fn unread() -> Self {
         let why = "answers to this key are on their way, and take as much as they may; read them, and ask again";
         Self::new(StatusCode::TOO_MANY_REQUESTS, why)
     }
 
-    /// Who asks may not see that campaign, or that of clicks without one.
+    /// Refuses a campaign that the key may not see; `None` stands for clicks without one.
     pub fn not_seen(campaign: Option<&str>) -> Self {
         let campaign = campaign.unwrap_or("null").escape_debug();
         Self::new(StatusCode::FORBIDDEN, format!("this key does not see campaign {campaign}; ask with one that does"))
     }
 
-    /// It does not say which host it is for, or names several.
+    /// Refuses a request without a Host header, or with several.
     pub fn no_host() -> Self {
         Self::bad("the header Host is there once in each request; send it once, with the name of this server")
     }
 
-    /// It is asked under a name that may be anyone's.
+    /// Refuses a host name that may be anyone's (DNS rebinding).
     pub fn foreign_name() -> Self {
         let why = "without keys, this server answers only to its address, or to localhost";
         Self::new(StatusCode::FORBIDDEN, why)
     }
 
-    /// There is nothing there.
+    /// Refuses an address that leads to nothing.
     pub fn no_page() -> Self {
         Self::new(StatusCode::NOT_FOUND, "there is nothing at this address; /openapi.json says what there is")
     }
 
-    /// Only reading is possible.
+    /// Refuses methods other than GET and HEAD.
     pub fn no_method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "this is only read: use GET")
     }
 
-    /// Not now.
+    /// Refuses a request that cannot be answered now.
     pub fn busy(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 
-    /// A bug of ours; the log has more.
+    /// Reports a bug of ours; the log has more.
     pub fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "that should not have happened; the log of the server says more")
     }
@@ -120,18 +120,18 @@ impl Problem {
     }
 }
 
-/// Who is told what is wrong.
+/// Amount of detail that a client is told about an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Telling {
-    /// Somebody who sees everything: all of it.
+    /// Tells everything, to clients that may read everything.
     Everything,
-    /// Others: nothing of where the lake is, or what others have in it.
+    /// Tells nothing of where the lake is, or what others have in it.
     Little,
 }
 
 impl Problem {
-    /// Why a question as of some moment has no answer. What is wrong with the newest version is wrong with the server;
-    /// what is wrong with an earlier one, that it is asked for.
+    /// Returns why a question as of some moment has no answer. A fault of the newest version is the server's; a fault
+    /// of an earlier one is the request's, which asked for it.
     pub(super) fn of(error: QueryError, as_of: AsOf, telling: Telling) -> Self {
         let why = match error {
             QueryError::Lake(LakeError::Refused(why)) => why,
@@ -146,7 +146,7 @@ impl Problem {
         }
     }
 
-    /// That the lake is not ready, and why.
+    /// Reports that the lake is not ready, and why.
     pub(super) fn not_ready(why: &str, telling: Telling) -> Self {
         Self::busy(if telling == Telling::Everything { why } else { SILENT })
     }
@@ -155,12 +155,12 @@ impl Problem {
 impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
         match error {
-            // It was not asked as of any moment: then it is the lake that is not as it should be.
+            // The question did not name a moment, so the fault is the lake's.
             QueryError::Lake(LakeError::Refused(why)) => {
                 tracing::warn!(why, "the lake cannot be asked");
                 Self::busy(SILENT)
             }
-            // Less time has a sum that can be told.
+            // A shorter range has a sum that fits.
             QueryError::Overflow(overflow) => Self::bad(overflow.to_string()),
             QueryError::Unanswerable(why) => Self::bad(why),
             QueryError::Lake(error) => {
@@ -185,7 +185,7 @@ impl IntoResponse for Problem {
         let mut response = (status, [(CONTENT_TYPE, PROBLEM_JSON)], Json(self)).into_response();
         match status {
             StatusCode::UNAUTHORIZED => {
-                // RFC 6750, 3.1: what was shown is not what is missing.
+                // RFC 6750, section 3.1: an invalid token is told apart from a missing one.
                 let challenge = if is_unknown { "Bearer error=\"invalid_token\"" } else { "Bearer" };
                 response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
             }

@@ -1,79 +1,81 @@
-//! What the operating system lets a process have, and how it is divided: descriptors among connections, of which some
-//! stay for files and for the store, and memory for a process that answers SQL.
+//! Resource limits of the operating system, and how they are divided: descriptors among connections, with some set
+//! aside for files and for the store, and memory for a process that answers SQL.
 
 use std::io;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::process::{Pid, getpriority_process, setpriority_pgrp};
 
-/// HTTP connections that are open at once: those of 10,000 pages that wait, and some.
+/// Maximum number of open HTTP connections: those of 10,000 pages that wait, and some.
 const HTTP_MAX: usize = 16_384;
 
-/// PostgreSQL connections at once: some times what PostgreSQL itself serves unless it is told otherwise. One that is
-/// idle keeps its session, which is functions by name and little else.
+/// Maximum number of PostgreSQL connections: several times PostgreSQL's own default. An idle one keeps its session,
+/// which is functions by name and little else.
 const POSTGRES_MAX: usize = 500;
 
-/// Descriptors that a PostgreSQL connection takes: its own, that of whoever answers it, and its part of a process.
+/// Descriptors that a PostgreSQL connection takes: its own, that of its session's socket, and its part of a process.
 const FILES_PER_POSTGRES: usize = 3;
 
-/// The part of all connections that PostgreSQL's may be.
+/// Divisor of the descriptors for connections that gives the most PostgreSQL connections.
 const POSTGRES_SHARE: usize = 8;
 
-/// Descriptors that are no connections': files and sockets of the store that are read side by side, logs, timers, and
-/// clients that are turned away.
+/// Descriptors for other uses than connections: files and sockets of the store that are read side by side, logs,
+/// timers, and clients that are turned away.
 const RESERVE: usize = 200;
 
-/// What a process needs beside what its statements take: the program, the stacks of its threads, and what allocators
-/// set aside without using it.
+/// Memory in bytes that a process needs beside that of its statements: the program, the stacks of its threads, and what
+/// allocators reserve without using it.
 const BESIDE_BYTES: usize = 2 << 30;
 
-/// How much more than its statements are told to take a process may, before an allocation fails: not all is counted.
+/// Factor by which a process may exceed the memory of its statements before an allocation fails: not all memory is
+/// counted.
 const UNCOUNTED: usize = 2;
 
-/// How willingly the system ends a process when it has no memory left: as willingly as any.
+/// OOM score adjustment of a process that answers SQL: the system ends it first when it has no memory left.
 const ENDED_FIRST: &str = "1000";
 
-/// Connections at once.
+/// Maximum numbers of open connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Connections {
     pub http: usize,
     pub postgres: usize,
 }
 
-/// Lets this process have as many descriptors as it may: shells and supervisors begin with 1,024, of old.
+/// Raises this process's limit of descriptors to the most it may have: shells and supervisors start with 1,024, for
+/// historical reasons.
 pub fn raise_open_files() -> io::Result<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
-/// Bounds this process as one that answers SQL of a key, whose statements may take so much memory, in bytes: an
-/// allocation beyond ends it, nothing of it is left on a disk, and where the system has no memory left, it goes first.
+/// Limits this process, which answers SQL of a key whose statements may take `memory` bytes: an allocation beyond that
+/// ends it, it leaves no core dump on disk, and the system ends it first when it has no memory left.
 pub fn bound_worker(memory: usize) -> io::Result<()> {
     let bytes = memory.saturating_mul(UNCOUNTED).saturating_add(BESIDE_BYTES);
     let (_, most) = getrlimit(Resource::RLIMIT_AS)?;
     let bytes = most.min(u64::try_from(bytes).unwrap_or(u64::MAX));
     setrlimit(Resource::RLIMIT_AS, bytes, bytes)?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    // Where that cannot be said, the server still looks at what its processes take.
+    // Without that, the server still watches the memory of its processes.
     let _ = std::fs::write("/proc/self/oom_score_adj", ENDED_FIRST);
     raise_open_files()
 }
 
-/// Makes all threads of a process, which is a group of its own, so much nicer than this one is.
+/// Sets the nice value of all threads of a process group to this process's plus `nice`.
 pub(super) fn be_nicer(group: u32, nice: i32) -> io::Result<()> {
-    // No number would be this process's own group.
+    // Zero would mean this process's own group.
     let group = i32::try_from(group).ok().filter(|group| *group > 0).and_then(Pid::from_raw);
     let group = group.ok_or(io::ErrorKind::InvalidInput)?;
     Ok(setpriority_pgrp(Some(group), getpriority_process(None)? + nice)?)
 }
 
-/// How many connections there may be, as this process is limited now.
+/// Returns how many connections there may be within this process's current limits.
 pub(super) fn connections_max() -> Connections {
     let files = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(files, _)| files);
     divided(usize::try_from(files).unwrap_or(usize::MAX))
 }
 
-/// How many connections so many descriptors are for.
+/// Divides descriptors among connections.
 fn divided(files: usize) -> Connections {
     let left = files - RESERVE.min(files / 2);
     let postgres = POSTGRES_MAX.min(left / POSTGRES_SHARE).max(1);

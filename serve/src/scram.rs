@@ -1,5 +1,5 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677): who logs in proves to have a key without sending it, and the server proves to
-//! know it. What a server keeps for that, a verifier, opens nothing.
+//! SCRAM-SHA-256 (RFC 5802, RFC 7677): a client proves to have a key without sending it, and the server proves to know
+//! it. A server keeps only a verifier for that, with which nobody can log in.
 //!
 //! ```text
 //!   client  n,,n=,r=NONCE                          whoever it is: the key says what is seen
@@ -8,8 +8,8 @@
 //!   server  v=SIGNATURE
 //! ```
 //!
-//! All keys have one salt, and so nobody needs to say which key is theirs before they show it. A salt keeps passwords
-//! of people from being looked up in one list for all; keys that have verifiers are made by chance, 256 bits of it, see
+//! All keys have one salt, so a client need not say which key is its own before it proves it. Salts keep people's
+//! passwords from being looked up in one list for all; but keys that have verifiers are random, with 256 bits, see
 //! [`new_key`], and no list has them. There is no other way to make a verifier.
 
 use std::fmt;
@@ -20,24 +20,24 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-/// The mechanism, as clients know it.
+/// Name of the mechanism, as clients know it.
 pub(super) const MECHANISM: &str = "SCRAM-SHA-256";
 
-/// Rounds of a hash from a key to its verifier: what PostgreSQL does, and the least that clients take.
+/// Iterations from a key to its verifier: PostgreSQL's default, and the least that clients accept.
 const ROUNDS: u32 = 4096;
 
-/// The salt of all verifiers.
+/// Salt of all verifiers.
 const SALT: &[u8; 16] = b"clicklake keys 1";
 
-/// How a verifier begins, in PostgreSQL's own form.
+/// Beginning of a verifier, in PostgreSQL's own form.
 const PREFIX: &str = "SCRAM-SHA-256$4096:Y2xpY2tsYWtlIGtleXMgMQ==$";
 
-/// Bytes of what a client says: a nonce of any client is shorter by far.
+/// Maximum size of a client's message, in bytes: a nonce of any client is far shorter.
 const SAID_MAX: usize = 1024;
 
 type Bytes32 = [u8; 32];
 
-/// What is kept of a key: whoever has it can tell who has the key, and no more.
+/// Verifier of a key: whoever has it can check that a client has the key, and no more.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Verifier {
     stored: Bytes32,
@@ -45,14 +45,14 @@ pub(super) struct Verifier {
 }
 
 impl Verifier {
-    /// Of a key.
+    /// Computes the verifier of a key.
     pub fn of(key: &str) -> Self {
         let salted = salted(key);
         let client = hmac(&salted, &[b"Client Key"]);
         Self { stored: Sha256::digest(client).into(), server: hmac(&salted, &[b"Server Key"]) }
     }
 
-    /// As it is written in a file.
+    /// Reads a verifier as it is written in a file.
     pub fn parse(text: &str) -> Option<Self> {
         let (stored, server) = text.strip_prefix(PREFIX)?.split_once(':')?;
         let bytes = |text: &str| Bytes32::try_from(STANDARD.decode(text).ok()?).ok();
@@ -66,26 +66,26 @@ impl fmt::Display for Verifier {
     }
 }
 
-/// A login that has begun: what both have said.
+/// A login that has begun, with what both sides have said.
 pub(super) struct Begun {
     client_first: String,
     server_first: String,
-    /// What a client says again of how it is bound to its connection.
+    /// Channel binding header, which the client must repeat.
     binding: String,
     nonce: String,
 }
 
-/// A proof that a client has a key, without which it is.
+/// A proof that a client has a key, which does not reveal the key.
 pub(super) struct Proof {
     message: String,
     proof: Bytes32,
 }
 
 impl Begun {
-    /// Begins with what a client says first, and random letters that nobody can foresee.
+    /// Begins with the client's first message, and random characters that nobody can foresee.
     pub fn new(first: &[u8], random: &str) -> Option<Self> {
         let said = said(first)?;
-        // `n`: the client knows no binding to a channel; `y`: it does, and thinks that the server does not.
+        // `n`: the client supports no channel binding; `y`: it does, and thinks that the server does not.
         let rest = said.strip_prefix("n,").or_else(|| said.strip_prefix("y,"))?;
         let (_, bare) = rest.split_once(',')?;
         let header = &said[..said.len() - bare.len()];
@@ -100,12 +100,12 @@ impl Begun {
         Some(Self { client_first: bare.to_owned(), server_first, binding: STANDARD.encode(header), nonce })
     }
 
-    /// What the server says first.
+    /// Returns the server's first message.
     pub fn server_first(&self) -> &str {
         &self.server_first
     }
 
-    /// The proof that a client gives last.
+    /// Reads the proof from the client's last message.
     pub fn proof(&self, last: &[u8]) -> Option<Proof> {
         let said = said(last)?;
         let (without_proof, proof) = said.rsplit_once(",p=")?;
@@ -120,7 +120,7 @@ impl Begun {
 }
 
 impl Proof {
-    /// Whether it is of the key that a verifier is of; in the same time, whatever it is.
+    /// Returns whether the proof is of the verifier's key, in the same time for any proof.
     pub fn is_of(&self, verifier: &Verifier) -> subtle::Choice {
         let signature = hmac(&verifier.stored, &[self.message.as_bytes()]);
         let mut key = self.proof;
@@ -129,13 +129,13 @@ impl Proof {
         stored.ct_eq(&verifier.stored)
     }
 
-    /// What the server says last, which knows the verifier.
+    /// Returns the server's last message, which shows that it knows the verifier.
     pub fn server_last(&self, verifier: &Verifier) -> String {
         format!("v={}", STANDARD.encode(hmac(&verifier.server, &[self.message.as_bytes()])))
     }
 }
 
-/// A key that is made of so much chance, and its line in a file of keys: its hash, its verifier, what it sees.
+/// Returns a key made of these random bytes, and its line in a file of keys: its hash, its verifier, and its campaigns.
 pub fn new_key(random: [u8; 32], campaigns: &str) -> (String, String) {
     let key = URL_SAFE_NO_PAD.encode(random);
     let hash: String = Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -147,7 +147,7 @@ fn said(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok().filter(|text| text.len() <= SAID_MAX)
 }
 
-/// PBKDF2 of a key, of one block.
+/// Computes PBKDF2 of a key, one block long.
 fn salted(key: &str) -> Bytes32 {
     let key = key.as_bytes();
     let mut last = hmac(key, &[SALT, &1_u32.to_be_bytes()]);
@@ -165,7 +165,7 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> Bytes32 {
     mac.finalize().into_bytes().into()
 }
 
-/// What a client does with a key.
+/// Computes a client's last message from a key.
 #[cfg(test)]
 pub(super) fn answer(key: &str, begun: &Begun, client_first: &str) -> Vec<u8> {
     let without_proof = format!("c=biws,r={}", begun.nonce);
@@ -200,7 +200,7 @@ mod tests {
             let proof = begun.proof(&answer(other, &begun, "n=,r=abc")).expect("a proof");
             assert!(!bool::from(proof.is_of(&verifier)), "{other}");
         }
-        // Whoever has only what is kept has no proof: the verifier is no key, and another login has another nonce.
+        // A stolen verifier makes no proof: it is no key, and another login has another nonce.
         let stolen = begun.proof(&answer(&verifier.to_string(), &begun, "n=,r=abc")).expect("a proof");
         assert!(!bool::from(stolen.is_of(&verifier)));
         let again = Begun::new(b"n,,n=,r=abc", "other").expect("a login");

@@ -1,4 +1,4 @@
-//! What is served: the totals of a lake, looked at again and again whoever asks, to those whose keys are known.
+//! State of the HTTP server: the totals of a lake, refreshed regularly whoever asks, and the limits of those who ask.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -23,31 +23,31 @@ use super::problem::{Problem, Telling};
 use super::unread::Unread;
 use crate::locked::lock;
 
-/// How often the lake is looked at: three small reads, and an answer is never much older.
+/// Interval at which the lake is refreshed: three small reads, and an answer is never much older.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How old the last look may be: from then on nothing is answered, for whoever asks takes an answer for a new one.
-/// Other servers are to be asked.
+/// Maximum age of the last refresh. Beyond it nothing is answered, since clients take an answer for a fresh one; they
+/// should ask other servers.
 const LOOK_AGE_MAX: Duration = Duration::from_secs(60);
 
-/// Questions that are answered at once, for each processor: enough to wait for the store side by side. Others wait.
+/// Number of questions that are answered at once for each CPU: enough to wait for the store side by side. Others wait.
 const QUESTIONS_PER_PROCESSOR: usize = 8;
 
-/// The part of all places that questions of one key may have at once: however much it asks, and however long that
+/// Divisor that gives the share of these places for questions of one key: however much it asks, and however long that
 /// takes, others find a place.
 const SHARE: usize = 4;
 
-/// Questions of one key that may wait for an answer at once, or for somebody to read it: those of a hundred pages. Who
-/// asks more is told to come again.
+/// Maximum number of questions of one key that wait for an answer, or for the client to read it: those of a hundred
+/// pages. Further ones are refused for now.
 const QUESTIONS_PER_KEY: usize = 400;
 
-/// The part of the memory that is for answers on their way.
+/// Divisor that gives the share of the memory for answers that are being sent.
 const UNREAD_SHARE: usize = 8;
 
-/// How long an answer may take, the wait for a place included: nobody waits longer for a page.
+/// Time limit of an answer, the wait for a place included: nobody waits longer for a page.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
 
-/// What is served.
+/// State that all requests share.
 pub(super) struct Served {
     pub totals: Totals,
     pub metrics: Arc<Metrics>,
@@ -59,32 +59,32 @@ pub(super) struct Served {
 }
 
 impl Who {
-    /// What they are told of what goes wrong.
+    /// Returns how much detail this client is told about errors.
     pub fn telling(&self) -> Telling {
         if self.sees == Sees::All { Telling::Everything } else { Telling::Little }
     }
 }
 
-/// The questions of each key that are not answered yet, or whose answers are not read yet, of keys that have any.
+/// Questions of each key that are not answered yet, or whose answers are not read yet.
 struct Waiting {
     of_keys: Mutex<HashMap<KeyId, OfKey>>,
-    /// How many of one key may be answered at once.
+    /// Maximum number of questions of one key that are answered at once.
     share: usize,
 }
 
-/// The questions of one key.
+/// Questions of one key.
 struct OfKey {
     questions: usize,
     turns: Arc<Semaphore>,
 }
 
 impl Waiting {
-    /// None yet, where there are so many places.
+    /// Creates an empty count, for this many places.
     fn new(places: usize) -> Arc<Self> {
         Arc::new(Self { of_keys: Mutex::default(), share: places.div_ceil(SHARE) })
     }
 
-    /// Counts a question as long as what is returned is held, unless there are too many of its key.
+    /// Counts a question as long as the returned value is held; refuses it if there are too many of its key.
     fn enter(self: &Arc<Self>, who: &Who) -> Result<Option<Waits>, Problem> {
         let Some(key) = who.key else { return Ok(None) };
         let mut all = lock(&self.of_keys);
@@ -102,7 +102,7 @@ impl Waiting {
 pub(super) struct Waits {
     all: Arc<Waiting>,
     key: KeyId,
-    /// Those of its key, which wait for each other before they wait for a place.
+    /// Semaphore of its key: questions of a key wait for each other before they wait for a place.
     turns: Arc<Semaphore>,
 }
 
@@ -118,16 +118,16 @@ impl Drop for Waits {
     }
 }
 
-/// What came of looking at the lake.
+/// Result of refreshing the lake.
 struct Looked {
-    /// When it was last found.
+    /// Time of the last refresh that succeeded.
     at: Option<Instant>,
-    /// Why not, the last time that it was not.
+    /// Error of the last refresh, if it failed.
     why_not: String,
 }
 
 impl Looked {
-    /// Whether the lake was found not long ago; if not, why.
+    /// Returns an error unless the last refresh is recent.
     fn is_young(&self) -> Result<(), String> {
         match self.at.map(|at| at.elapsed()) {
             Some(age) if age < LOOK_AGE_MAX => Ok(()),
@@ -163,13 +163,13 @@ impl Served {
         })
     }
 
-    /// Who asks, by the key that they show, or none.
+    /// Returns the client with this key; refuses if the server has keys and this is none of them.
     pub fn who(&self, key: Option<&str>) -> Result<Who, Problem> {
         let Some(keys) = &self.keys else { return Ok(Who::ANYONE) };
         keys.shown(key.ok_or_else(Problem::no_key)?).ok_or_else(Problem::unknown_key)
     }
 
-    /// The version that an answer will be of, if that can be told before it is there.
+    /// Returns the version that an answer will be of, if it is known before the answer is.
     pub fn version_of(&self, as_of: AsOf) -> Option<Version> {
         match as_of {
             AsOf::Version(version) => Some(version),
@@ -178,13 +178,13 @@ impl Served {
         }
     }
 
-    /// Whether somebody needs a key.
+    /// Returns whether clients need a key.
     pub fn has_keys(&self) -> bool {
         self.keys.is_some()
     }
 
-    /// Answers a question, if the lake was found not long ago, when there is a place, and in time; and says with what
-    /// it is to be sent, see [`Served::send`].
+    /// Answers a question within the time limit, if the lake was refreshed recently; also returns the count to pass to
+    /// [`Served::send`].
     pub async fn answer(
         &self,
         who: &Who,
@@ -208,18 +208,19 @@ impl Served {
         Ok((answer, asked))
     }
 
-    /// An answer to a question, which counts among those of its key until it has been sent.
+    /// Sends an answer, which counts among those of its key until it has been sent.
     pub async fn send(&self, who: &Who, asked: Option<Waits>, answer: Response) -> Result<Response, Problem> {
         self.unread.hold(who.key, answer, asked).await
     }
 
-    /// Whether the lake was found not long ago; if not, why.
+    /// Returns an error unless the lake was refreshed recently.
     pub fn is_ready(&self, telling: Telling) -> Result<(), Problem> {
         lock(&self.looked).is_young().map_err(|why| Problem::not_ready(&why, telling))
     }
 
-    /// Looks at the lake until told to stop, and adds up what may be asked for as a whole. A large file takes longer to
-    /// add up than a look may wait, and a store that does not answer keeps nobody from stopping.
+    /// Refreshes the lake until told to stop, and sums up whole files that may be asked for. The two run side by side
+    /// because a large file takes longer to sum up than a refresh may wait; and a store that does not answer keeps
+    /// nobody from stopping.
     pub async fn keep_looking(&self, stop: &CancellationToken) {
         tokio::select! {
             () = stop.cancelled() => {}
@@ -253,11 +254,11 @@ impl Served {
                 self.metrics.refreshed(Table::ClicksMinute.name(), version, now().timestamp());
             }
             Err(error) => {
-                // Said once, and not once a second.
+                // Logged once, and not once a second.
                 let why_not = error.to_string();
                 if looked.why_not != why_not {
                     match &error {
-                        // It is not there yet.
+                        // The lake does not exist yet.
                         QueryError::Lake(LakeError::Refused(why)) if looked.at.is_none() => {
                             tracing::info!(why, "nothing to serve");
                         }
@@ -270,14 +271,14 @@ impl Served {
     }
 }
 
-/// When to look.
+/// Returns the ticks of refreshing.
 fn ticks() -> Interval {
     let mut ticks = interval(LOOK_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }
 
-/// The time now, for those who ask for the last hour.
+/// Returns the current time, for questions about the last hour.
 #[expect(clippy::disallowed_methods, reason = "the last hour is the one before now; no count depends on it")]
 pub(super) fn now() -> DateTime<Utc> {
     Utc::now()
@@ -296,7 +297,7 @@ mod tests {
 
     use super::*;
 
-    /// An answer without rows.
+    /// Returns an answer without rows.
     fn nothing() -> Answer {
         let (table_id, partitions) = (String::new(), Partitions::default());
         let at = StandsAt { table_id, minutes: 1, hourly: None, daily: None, partitions, allowed_lateness_ms: 0 };
@@ -324,7 +325,7 @@ mod tests {
         assert!(!little.detail().contains("take that out"), "{little:?}");
         served.take_note(Ok(2));
         assert_eq!(why_not().await, None);
-        // One look may take long.
+        // A single refresh may take long.
         advance(LOOK_AGE_MAX).await;
         assert!(why_not().await.is_some_and(|why| why.contains("not over")));
     }
@@ -350,7 +351,7 @@ mod tests {
         let [one, other] = ["a", "b"].map(|key| Who { sees: Sees::All, key: Some(KeyId::of(key)) });
         let endless = (0..QUESTIONS_PER_KEY).map(|_| served.answer(&one, AsOf::Newest, pending()));
         let answered = async {
-            // By then, the others have come.
+            // By then, the other questions have come.
             sleep(LOOK_EVERY).await;
             served.answer(&other, AsOf::Newest, async { Ok(nothing()) }).await
         };

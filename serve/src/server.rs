@@ -1,6 +1,6 @@
-//! The server: connections in, answers out, until it is told to stop; then what is under way is finished.
+//! The HTTP server: accepts connections and answers requests until told to stop; then finishes what is under way.
 //!
-//! It lives with clients that are slow, silent, or many: a request must arrive in time, or its connection is closed.
+//! It copes with clients that are slow, silent, or many: a request must arrive in time, or its connection is closed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,41 +34,42 @@ use super::routes::{metrics, panicked, router};
 use super::served::Served;
 use super::tls::Tls;
 
-/// How long a request may take to arrive, and a connection to be silent between two.
+/// Time that a request has to arrive, and that a connection may be silent between two.
 const HEAD_MAX: Duration = Duration::from_secs(30);
 
-/// Bytes of a request, its address and headers: two of the longest names, as they are written in addresses, and some.
+/// Maximum size of a request's address and headers, in bytes: two of the longest names, as they are encoded in
+/// addresses, and some.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 
-/// How long a client may leave what is sent to it: one that never reads its answers is no client any more.
+/// Time that sent bytes may stay unacknowledged: a client that never reads its answers is gone.
 const UNREAD_MAX: Duration = Duration::from_secs(60);
 
-/// How long what is under way may take when told to stop: the contract gives 20 seconds in all.
+/// Time that requests have to finish when told to stop, of 20 seconds that a stop may take in all.
 const STOP_MAX: Duration = Duration::from_secs(15);
 
-/// How long to wait when no connection can be taken, for one to be closed.
+/// Wait for a connection to be closed when none can be accepted.
 const FULL_WAIT: Duration = Duration::from_millis(100);
 
-/// Serves the totals of a lake.
+/// Server of the totals of a lake.
 pub struct Server {
     served: Arc<Served>,
     tls: Option<Arc<Tls>>,
     origins: Origins,
-    /// Whether metrics are told where everything else is.
+    /// Whether metrics are served beside everything else.
     has_metrics: bool,
 }
 
 impl Server {
-    /// Of a lake, to those who have keys; without any, to everyone. What answers over HTTP are made of may take so much
-    /// memory at once, in bytes. Nothing is read yet.
+    /// Creates a server of a lake, for clients with keys; for everyone, if there are no keys. Answers over HTTP may
+    /// take `memory` bytes at once. Nothing is read yet.
     pub fn new(lake: Lake, keys: Option<Arc<Keys>>, memory: usize) -> Result<Self, QueryError> {
-        // Those who need a key for all else are not told how much others ask.
+        // Where a key is needed for everything else, nobody without one is told how much others ask.
         let has_metrics = keys.is_none();
         let served = Arc::new(Served::new(lake, keys, memory)?);
         Ok(Self { served, tls: None, origins: Origins::default(), has_metrics })
     }
 
-    /// Serves HTTP within TLS, and nothing without.
+    /// Serves HTTP within TLS only.
     pub fn with_tls(self, tls: Arc<Tls>) -> Self {
         Self { tls: Some(tls), ..self }
     }
@@ -78,13 +79,13 @@ impl Server {
         Self { origins: Origins::new(origins), ..self }
     }
 
-    /// What it tells Prometheus, to be served elsewhere, and from now on nowhere else.
+    /// Returns the metrics to be served elsewhere; from then on they are served nowhere else.
     pub fn metrics(&mut self) -> Router {
         self.has_metrics = false;
         metrics(&self.served)
     }
 
-    /// Serves HTTP, and PostgreSQL if that is wanted, until told to stop, and then ends what is under way.
+    /// Serves HTTP, and PostgreSQL if given, until told to stop, and then finishes what is under way.
     pub fn serve(
         &self,
         http: TcpListener,
@@ -113,12 +114,12 @@ impl Server {
         let places = Places::new(connections_max().http, self.served.has_keys());
         loop {
             let Some(accepted) = stop.run_until_cancelled(listener.accept()).await else { break };
-            // Who hangs up at once, or comes when no file can be opened, takes nobody else with it.
+            // A client that hangs up at once, or a lack of descriptors, must not end the server.
             let Ok((stream, address)) = accepted else {
                 sleep(FULL_WAIT).await;
                 continue;
             };
-            // All are taken by those who have keys: whoever comes now is hung up on.
+            // Clients with keys have all places: the new connection is closed.
             let Some(place) = places.take(address.ip()) else { continue };
             let (place, connected) = (Arc::new(place), self.served.metrics.connected("http"));
             let tls = self.tls.as_ref().map(|tls| tls.http());
@@ -132,13 +133,13 @@ impl Server {
             });
         }
         drop(listener);
-        // What takes longer is cut off: answers, and what is still being read though nobody waits for it any more.
+        // What takes longer is cut off: answers, and reads of the lake that nobody waits for any more.
         let ended = async { tokio::join!(under_way.shutdown(), self.served.totals.is_at_rest()) };
         let _ = timeout(STOP_MAX, ended).await;
     }
 }
 
-/// One connection, until it is closed.
+/// Serves one connection until it is closed.
 async fn connection(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
@@ -146,7 +147,8 @@ async fn connection(
     place: Arc<Place>,
     under_way: Watcher,
 ) {
-    // Answers are small, and somebody waits for each. A connection that can be set to neither is one all the same.
+    // Answers are small, and somebody waits for each. A connection on which these options cannot be set is served all
+    // the same.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(UNREAD_MAX));
     match tls {
@@ -159,7 +161,7 @@ async fn connection(
     }
 }
 
-/// One connection, on which the client speaks HTTP.
+/// Speaks HTTP on one connection.
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     router: Router,
@@ -174,6 +176,6 @@ async fn converse(
         router.call(request)
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    // How a client goes is its own business.
+    // It does not matter how a client ends its connection.
     let _ = under_way.watch(connection).await;
 }

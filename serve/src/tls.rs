@@ -1,6 +1,6 @@
-//! TLS of the server, for HTTP and for PostgreSQL's wire: one certificate, which is read again when its files change.
+//! TLS of the server, for HTTP and for the PostgreSQL wire: one certificate, which is read again when its files change.
 //!
-//! A certificate that cannot be read again is no reason to stop: the one before it goes on, and the log says why.
+//! A new certificate that cannot be read is no reason to stop: the one before it stays in use, and the log says why.
 
 use std::fs;
 use std::io;
@@ -20,62 +20,62 @@ use tokio_util::sync::CancellationToken;
 use super::bounded_file;
 use crate::locked::lock;
 
-/// How often the files are looked at: a certificate is renewed weeks before it ends.
+/// Interval at which the files are checked: a certificate is renewed weeks before it ends.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
-/// How long a look may take before it is complained of.
+/// Time after which a check that still runs is reported.
 const LOOK_LIMIT: Duration = Duration::from_secs(10);
 
-/// Bytes of a file: a certificate with its chain has some thousand.
+/// Maximum size of a file, in bytes: a certificate with its chain has some thousand.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
-/// What clients of HTTP call it when they connect.
+/// ALPN protocol of HTTP clients.
 const HTTP: &[u8] = b"http/1.1";
 
-/// What those of PostgreSQL do.
+/// ALPN protocol of PostgreSQL clients.
 const POSTGRESQL: &[u8] = b"postgresql";
 
-/// A certificate and its key, by their files.
+/// A certificate and its key, from their files.
 pub struct Tls {
     certificate: PathBuf,
     key: PathBuf,
     now: Mutex<Now>,
 }
 
-/// What the files hold, and since when.
+/// Content of the files, and when they were written.
 #[derive(Clone)]
 struct Now {
     changed: [Option<SystemTime>; 2],
-    /// Why what they hold by now could not be read, if it could not.
+    /// Error of the last try to read the files; empty if it succeeded.
     complaint: String,
     http: TlsAcceptor,
     postgresql: TlsAcceptor,
 }
 
 impl Tls {
-    /// From a file of certificates, that of the server first, and a file of its key, both in PEM.
+    /// Reads a file of certificates, the server's first, and a file of its key, both in PEM.
     pub fn new(certificate: &Path, key: &Path) -> Result<Self, LakeError> {
         let now = read(certificate, key)?;
         Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), now: Mutex::new(now) })
     }
 
-    /// By which clients of HTTP are let in.
+    /// Returns the acceptor of HTTP connections.
     pub(super) fn http(&self) -> TlsAcceptor {
         lock(&self.now).http.clone()
     }
 
-    /// By which those of PostgreSQL are.
+    /// Returns the acceptor of PostgreSQL connections.
     pub(super) fn postgresql(&self) -> TlsAcceptor {
         lock(&self.now).postgresql.clone()
     }
 
-    /// Looks at the files until told to stop. Who is connected already keeps the certificate that they have seen.
+    /// Checks the files until told to stop. Connected clients keep the certificate that they have seen.
     pub(super) async fn keep_fresh(self: &Arc<Self>, stop: &CancellationToken) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
             let tls = Arc::clone(self);
-            // Files may be on a disk that takes its time, and who stops does not wait for it.
+            // Files may be on a slow disk, and a server that stops does not wait for it.
             let mut looking = tokio::task::spawn_blocking(move || tls.look());
             let looked = async {
                 if let Ok(looked) = timeout(LOOK_LIMIT, &mut looking).await {
@@ -91,8 +91,8 @@ impl Tls {
         }
     }
 
-    /// Reads the files again, if they have changed. What cannot be read is read again at each look, for it may be that
-    /// only a right, or a descriptor, is missing; and it is complained of once.
+    /// Reads the files again, if they have changed. Files that cannot be read are tried again at each check, since only
+    /// a permission or a descriptor may be missing, and are reported once.
     pub fn look(&self) {
         let changed = [changed(&self.certificate), changed(&self.key)];
         let is_known = {
@@ -118,13 +118,13 @@ impl Tls {
     }
 }
 
-/// When a file was last written, if it is there.
+/// Returns when a file was last written, if it exists.
 fn changed(file: &Path) -> Option<SystemTime> {
     fs::metadata(file).and_then(|known| known.modified()).ok()
 }
 
 fn read(certificate: &Path, key: &Path) -> Result<Now, LakeError> {
-    // Before they are read: what is written meanwhile is looked at again.
+    // Taken before the files are read: a change meanwhile is then read at the next check.
     let changed = [changed(certificate), changed(key)];
     let wrong = |flag: &str, file: &Path, why: String| LakeError::Refused(format!("{flag} {}: {why}", file.display()));
     let unread = |flag: &str, file: &Path, error: io::Error| {
@@ -157,11 +157,11 @@ fn read(certificate: &Path, key: &Path) -> Result<Now, LakeError> {
     Ok(Now { changed, complaint: String::new(), http: acceptor(HTTP), postgresql: acceptor(POSTGRESQL) })
 }
 
-/// The flags by which the files are named.
+/// Flags that name the files.
 const CERTIFICATE: &str = "--tls-cert";
 const KEY: &str = "--tls-key";
 
-/// A file that is not larger than it may be.
+/// Reads a file, unless it is larger than it may be.
 fn text(file: &Path) -> io::Result<Vec<u8>> {
     let too_long = || io::Error::other(format!("more than {FILE_BYTES_MAX} bytes are no certificate or key"));
     bounded_file::read(file, FILE_BYTES_MAX)?.ok_or_else(too_long)

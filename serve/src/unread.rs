@@ -1,8 +1,8 @@
-//! Answers over HTTP that are on their way: whoever does not read what was asked for holds memory, and no more of it
-//! than a key may.
+//! Memory of HTTP answers that are being sent: a client that does not read its answers holds memory, and no more of it
+//! than its key's share.
 //!
-//! What an answer holds goes with its bytes: it is given back when the last of them has been written to the connection,
-//! or when that is closed. Bytes that wait in the system are not ours, and are bounded for each connection.
+//! The count is tied to the bytes of an answer: it is given back when the last of them has been written to the
+//! connection, or when that is closed. Bytes that wait in the system are not ours, and are limited for each connection.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -16,10 +16,10 @@ use super::keys::KeyId;
 use super::problem::Problem;
 use crate::locked::lock;
 
-/// The part of all that answers of one key may be: others read theirs, whatever it does.
+/// Divisor that gives the share of these bytes for answers of one key: others read theirs, whatever it does.
 const SHARE: usize = 4;
 
-/// Bytes of all answers that are on their way.
+/// Bytes of all answers that are being sent.
 pub(super) struct Unread {
     most: usize,
     held: Mutex<Sizes>,
@@ -28,17 +28,17 @@ pub(super) struct Unread {
 #[derive(Default)]
 struct Sizes {
     all: usize,
-    /// Of each key that has any; without keys, all are of one.
+    /// Bytes of each key that has any; without keys, all are of `None`.
     of_keys: HashMap<Option<KeyId>, usize>,
 }
 
 impl Unread {
-    /// None yet, of so many bytes at most.
+    /// Creates an empty count with a limit of `most` bytes.
     pub fn new(most: usize) -> Arc<Self> {
         Arc::new(Self { most, held: Mutex::default() })
     }
 
-    /// The same answer, which holds its bytes and what it is given until it has been sent. One alone may be of any
+    /// Returns the same answer, which holds its bytes and `with` until it has been sent. A single answer may be of any
     /// size: it was made within the memory that answers may take.
     pub async fn hold<T: Send + 'static>(
         self: &Arc<Self>,
@@ -75,7 +75,7 @@ impl Unread {
     }
 }
 
-/// An answer, as it is sent.
+/// An answer that is being sent.
 struct OnItsWay<T> {
     bytes: Bytes,
     _held: Held,
@@ -88,7 +88,7 @@ impl<T> AsRef<[u8]> for OnItsWay<T> {
     }
 }
 
-/// Bytes of a key.
+/// Bytes that count for a key, until they are dropped.
 struct Held {
     all: Arc<Unread>,
     key: Option<KeyId>,
@@ -133,7 +133,7 @@ mod tests {
         let refused = unread.hold(None, answer(1), ()).await.expect_err("all is taken");
         assert_eq!(refused.into_response().status(), 503);
         assert!(unread.hold(None, answer(0), ()).await.is_ok(), "nothing takes nothing");
-        // It is read, and the other's client is gone.
+        // One answer has been read, and the client of the other is gone.
         let read = to_bytes(first.into_body(), usize::MAX).await.expect("it is whole");
         assert_eq!((read.len(), Arc::strong_count(&with)), (20, 2));
         drop((read, large));

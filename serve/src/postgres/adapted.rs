@@ -1,7 +1,7 @@
-//! What PostgreSQL has words for and DataFusion has others, put into those: each statement asks what it asked before,
-//! and what would be answered otherwise is refused.
+//! Rewrites what PostgreSQL and DataFusion write differently: each statement asks the same as before, and a statement
+//! that would be answered differently is refused.
 //!
-//! This is for all statements; what is put otherwise in those that ask PostgreSQL's own tables alone stands in
+//! These rewrites apply to all statements; those for statements that ask only PostgreSQL's own tables stand in
 //! `of_catalog`.
 
 use std::collections::BTreeSet;
@@ -28,16 +28,16 @@ use super::settings::is_utc;
 use super::times::{Way, write_format};
 use super::visited::{Change, change};
 
-/// What escapes in patterns.
+/// Escape character of patterns.
 const ESCAPE: &str = "\\";
 
-/// A character that is nobody's.
+/// Private-use character, which no text contains.
 const NOT_IN_TEXTS: &str = "\u{e000}";
 
-/// Orders of texts that are by their bytes, as all are here.
+/// Collations that order texts by their bytes, as all are ordered here.
 const BY_BYTES: [&str; 5] = ["default", "c", "posix", "ucs_basic", "c.utf8"];
 
-/// All pages of a table, as `ctid` has them: DuckDB asks for them in so many words.
+/// All pages of a table, as `ctid` has them: DuckDB asks for exactly these.
 const ALL_PAGES: (&str, &str) = ("(0,0)", "(4294967295,0)");
 
 /// Words that are functions without brackets, and the functions that they are here.
@@ -48,10 +48,10 @@ const WORDS: [(&str, &str); 4] = [
     ("current_catalog", "current_database"),
 ];
 
-/// Functions that find the number of what has a name: `to_`, and the type that does.
+/// Functions that find the number of a named object: `to_`, and the type that does.
 const TO_NUMBERS: [&str; 4] = ["to_regclass", "to_regnamespace", "to_regproc", "to_regtype"];
 
-/// Puts a statement into such words.
+/// Rewrites a statement for DataFusion.
 pub(super) fn adapt(statement: &mut Statement) -> Result<(), Refused> {
     let mut named = Named(BTreeSet::new());
     let _ = look(statement, &mut named);
@@ -60,7 +60,7 @@ pub(super) fn adapt(statement: &mut Statement) -> Result<(), Refused> {
     adapting.refused.map_or(Ok(()), Err)
 }
 
-/// The names that `WITH` gives.
+/// Names that `WITH` gives, in lower case.
 struct Named(BTreeSet<String>);
 
 impl Look for Named {
@@ -82,7 +82,7 @@ impl Adapting {
         ControlFlow::Break(())
     }
 
-    /// Goes on, unless that is refused.
+    /// Goes on, unless the rewrite was refused.
     fn unless(&mut self, done: Result<(), Refused>) -> ControlFlow<()> {
         done.map_or_else(|why| self.refuse(why), ControlFlow::Continue)
     }
@@ -124,7 +124,7 @@ impl Change for Adapting {
     fn expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         let done = match expr {
             Expr::Function(_) => write_function(expr),
-            // The parser takes these for names of columns.
+            // The parser takes these words for names of columns.
             Expr::Identifier(name) if is_word(name, "current_schema") => {
                 *expr = call("current_schema", Vec::new());
                 Ok(())
@@ -171,8 +171,7 @@ fn write_limit(clause: &mut Option<LimitClause>, fetch: Fetch) -> Result<(), Ref
     Ok(())
 }
 
-/// Writes the name of a column that is selected, by which rows are ordered, as it is selected: a table may have another
-/// column of that name.
+/// Qualifies a column in `ORDER BY` as it is qualified in the selection: a table may have another column of that name.
 fn write_order(query: &mut Query) {
     let SetExpr::Select(select) = query.body.as_ref() else { return };
     let Some(OrderBy { kind: OrderByKind::Expressions(order), .. }) = &mut query.order_by else { return };
@@ -231,13 +230,13 @@ fn write_function(expr: &mut Expr) -> Result<(), Refused> {
     }
 }
 
-/// Writes a string that is cast to an array as that array, and the name of a type that is cast to its number as it is
-/// listed.
+/// Writes a string that is cast to an array as that array, and the name of a type that is cast to its number as the
+/// catalog lists it.
 fn write_cast(expr: &mut Expr) -> Result<(), Refused> {
     let Expr::Cast { expr: of, data_type, .. } = expr else { return Ok(()) };
     let lower = data_type.to_string().to_ascii_lowercase();
     let kind = lower.strip_prefix("pg_catalog.").unwrap_or(&lower);
-    // A name that is cast to a text first is that name.
+    // A name that is cast to text first is the same name.
     if let Expr::Cast { expr: name, data_type: DataType::Text, .. } = of.as_ref()
         && kind.starts_with("reg")
     {
@@ -260,7 +259,7 @@ fn write_cast(expr: &mut Expr) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Writes that a row is on one of all pages as what it is: true.
+/// Writes the condition that a row is on one of all pages as `true`.
 fn write_all_pages(expr: &mut Expr) {
     let Expr::Between { expr: of, negated: false, low, high } = expr else { return };
     let is_ctid = match of.as_ref() {
@@ -277,7 +276,7 @@ fn write_all_pages(expr: &mut Expr) {
     }
 }
 
-/// Leaves out an order of texts that is the one there is.
+/// Removes a collation that is the only one there is, and refuses others.
 fn write_uncollated(expr: &mut Expr) -> Result<(), Refused> {
     let Expr::Collate { expr: of, collation } = expr else { return Ok(()) };
     let name = collation.0.last().and_then(|part| part.as_ident()).map(|name| name.value.to_ascii_lowercase());
@@ -306,7 +305,7 @@ fn write_operator(op: &mut BinaryOperator) {
     }
 }
 
-/// Refuses another time zone than UTC: DataFusion would keep the moment, where PostgreSQL makes a time without a zone.
+/// Refuses time zones other than UTC: DataFusion would keep the moment, where PostgreSQL makes a time without a zone.
 fn in_utc(time_zone: &Expr) -> Result<(), Refused> {
     match time_zone {
         Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(zone), .. }) if is_utc(zone) => Ok(()),
@@ -314,28 +313,28 @@ fn in_utc(time_zone: &Expr) -> Result<(), Refused> {
     }
 }
 
-/// Writes a pattern, in which a character of one's own escapes, with the one that DataFusion knows.
+/// Writes a pattern that has an escape character of its own with the one that DataFusion knows.
 fn write_escape(pattern: &mut Expr, escape: &mut Option<ValueWithSpan>) {
     let Some(ValueWithSpan { value: Value::SingleQuotedString(theirs), .. }) = escape else { return };
     if theirs.chars().count() != 1 || theirs == ESCAPE {
         return;
     }
     let own = replaced(pattern.clone(), ESCAPE, &ESCAPE.repeat(2));
-    // Twice, it stands for itself.
+    // Doubled, the escape character stands for itself.
     let own = replaced(own, &theirs.repeat(2), NOT_IN_TEXTS);
     let own = replaced(own, theirs, ESCAPE);
     *pattern = replaced(own, NOT_IN_TEXTS, theirs);
     *escape = None;
 }
 
-/// A text in which one text is in the place of another. It is put together, and not written out and parsed again: what
-/// it is made of may be deep.
+/// Returns an expression that replaces one text by another in a text. It is built, not written out and parsed again,
+/// because the text's expression may be deep.
 fn replaced(text: Expr, from: &str, to: &str) -> Expr {
     let [from, to] = [from, to].map(|text| Expr::value(Value::SingleQuotedString(text.to_owned())));
     call("replace", vec![text, from, to])
 }
 
-/// A function that is called.
+/// Returns a call of a function.
 pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     let mut called = parsed(&format!("{name}()"));
     if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut called {
@@ -344,13 +343,13 @@ pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
     called
 }
 
-/// An expression that is written here.
+/// Parses an expression that is written in this source.
 pub(super) fn parsed(text: &str) -> Expr {
     let parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(text);
     parser.and_then(|mut parser| parser.parse_expr()).expect("it is SQL")
 }
 
-/// Leaves out the schema of a function of PostgreSQL's own.
+/// Removes the schema of one of PostgreSQL's own functions.
 fn write_bare(name: &mut ObjectName) {
     let is_own = |part: &ObjectNamePart| {
         let schema = part.as_ident().map(|schema| schema.value.to_ascii_lowercase());
@@ -361,7 +360,7 @@ fn write_bare(name: &mut ObjectName) {
     }
 }
 
-/// The string that a function is called with, or the parameter that stands for it, if that is all.
+/// Returns the string that a function is called with, or the parameter in its place, if that is its only argument.
 fn only_name(function: &Function) -> Option<Expr> {
     match arguments(function).as_slice() {
         [Expr::Value(name)] if matches!(name.value, Value::SingleQuotedString(_) | Value::Placeholder(_)) => {
@@ -371,18 +370,18 @@ fn only_name(function: &Function) -> Option<Expr> {
     }
 }
 
-/// Whether a function has a name.
+/// Returns whether a function has this name.
 pub(super) fn is_named(function: &Function, name: &str) -> bool {
     let last = function.name.0.last().and_then(|part| part.as_ident());
     last.is_some_and(|Ident { value, .. }| value.eq_ignore_ascii_case(name))
 }
 
-/// Whether a name is such a word, as it is where it does not stand in quotes.
+/// Returns whether a name is this word, written without quotes.
 fn is_word(name: &Ident, word: &str) -> bool {
     name.quote_style.is_none() && name.value.eq_ignore_ascii_case(word)
 }
 
-/// What a function is called with.
+/// Returns the arguments of a function.
 pub(super) fn arguments(function: &Function) -> Vec<&Expr> {
     let FunctionArguments::List(list) = &function.args else { return Vec::new() };
     let expr = |argument| match argument {

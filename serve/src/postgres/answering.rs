@@ -1,4 +1,4 @@
-//! Who answers those who have logged in: this process, or one for each key.
+//! Selects who answers clients that have logged in: this process, or a process for each key.
 
 use std::sync::Arc;
 
@@ -16,15 +16,15 @@ use super::process::Why;
 use super::workers::{Used, Workers};
 use crate::keys::Who;
 
-/// Who answers.
+/// Answerer of sessions.
 pub(super) enum Answering {
-    /// This process, of which all is lost that a statement takes with it. For tests, and for who asks alone.
+    /// This process: if a statement crashes it, everything is lost. For tests, and for a single user.
     Here {
-        /// What it answers with.
+        /// Engine that answers.
         engine: Arc<Engine>,
-        /// The sessions.
+        /// Tasks of the sessions.
         tasks: TaskTracker,
-        /// That they have to end.
+        /// Token that ends all sessions.
         stop: CancellationToken,
     },
     /// A process for each key.
@@ -33,37 +33,37 @@ pub(super) enum Answering {
 
 /// A session that has been opened.
 pub(super) struct Opened {
-    /// Between the client and the session.
+    /// Socket between the client and the session.
     pub stream: UnixStream,
-    /// Whose it is.
+    /// Process that runs the session.
     pub by: By,
 }
 
-/// Whose a session is.
+/// Process that runs a session.
 pub(super) enum By {
-    /// This process's.
+    /// This process answers it.
     Here {
-        /// What it answers with.
+        /// Engine that answers.
         engine: Arc<Engine>,
-        /// The session, as it is cancelled.
+        /// Identifier by which the session is cancelled.
         session: Session,
     },
-    /// That of another.
+    /// A process of its key answers it.
     Process {
-        /// The other.
+        /// The process, marked as in use by the session.
         process: Used,
-        /// The session, as it is cancelled.
+        /// Identifier by which the session is cancelled.
         session: Session,
     },
 }
 
 impl Answering {
-    /// This process.
+    /// Answers in this process.
     pub fn here(engine: Engine) -> Self {
         Self::Here { engine: Arc::new(engine), tasks: TaskTracker::new(), stop: CancellationToken::new() }
     }
 
-    /// Opens a session.
+    /// Opens a session for a client.
     pub async fn open(&self, who: &Who, client: Client) -> Result<Opened, PgWireError> {
         let session = client.session.clone();
         match self {
@@ -84,7 +84,7 @@ impl Answering {
         }
     }
 
-    /// Watches who answers, until told to stop.
+    /// Watches the processes that answer, until told to stop.
     pub async fn watch(&self) {
         match self {
             Self::Here { stop, .. } => stop.cancelled().await,
@@ -103,7 +103,7 @@ impl Answering {
         }
     }
 
-    /// Ends what is still there. Sessions of this process end with it.
+    /// Ends the processes that still run. Sessions of this process end with it.
     pub async fn end(&self) {
         if let Self::Processes(workers) = self {
             workers.end().await;
@@ -112,7 +112,7 @@ impl Answering {
 }
 
 impl By {
-    /// Cancels what the session has under way.
+    /// Cancels the statement that the session has under way.
     pub async fn cancel(&self) {
         match self {
             Self::Here { engine, session } => {
@@ -126,17 +126,17 @@ impl By {
         }
     }
 
-    /// Takes note of whether the client has nothing under way, and no transaction.
+    /// Records whether the client rests: it has nothing under way, and no transaction.
     pub fn rest(&self, rests: bool) {
         if let Self::Process { process, .. } = self {
             process.rest(rests);
         }
     }
 
-    /// Why it was lost; `None`: it was closed.
+    /// Returns why the session was lost; `None` if it was closed.
     pub async fn why_lost(&self) -> Option<Why> {
         match self {
-            // It was, by a bug.
+            // A session of this process is lost only by a bug.
             Self::Here { .. } => Some(Why::Crashed),
             Self::Process { process, .. } => process.why_lost().await,
         }

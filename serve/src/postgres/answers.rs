@@ -1,4 +1,4 @@
-//! What a connection answers: who it is, what it holds open, and how a statement becomes rows.
+//! State of a connection: who it is, what it holds open, and how a statement becomes rows.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -31,13 +31,13 @@ use super::settings::{Own, Setting};
 use super::statements::{Asks, STATEMENT_LIMIT};
 use crate::locked::lock;
 
-/// Answers of a connection that may be open at once: statements that are read in parts, and cursors.
+/// Maximum number of open answers of a connection: statements that are read in parts, and cursors.
 const OPEN_MAX: usize = 16;
 
-/// A connection, from what it knows.
+/// Answers the statements of one connection.
 #[derive(Clone)]
 pub(super) struct Answers {
-    /// What it has in common with others.
+    /// Engine, shared by all connections of the process.
     pub server: Arc<Engine>,
     held: Arc<Held>,
 }
@@ -46,27 +46,27 @@ struct Held {
     login: OnceLock<Login>,
     session: OnceLock<Session>,
     cursors: Cursors,
-    /// What the client has set.
+    /// Settings of the client.
     own: Mutex<Own>,
-    /// What it had set when it began.
+    /// Settings of the client when it began.
     first: OnceLock<Own>,
     open: Arc<Semaphore>,
-    /// Statements that are prepared, and portals.
+    /// Prepared statements and portals, as they count against the limits.
     kept: Mutex<Kept>,
 }
 
-/// Who has logged in.
+/// A client that has logged in.
 pub(super) struct Login {
-    /// What they see.
+    /// Row-level access of the client.
     pub sees: Sees,
     telling: Telling,
-    /// By which a statement is cancelled.
+    /// Handle by which a statement is cancelled.
     handle: Arc<ConnectionHandle>,
     _guard: ConnectionGuard,
 }
 
 impl Answers {
-    /// Of a connection that has just begun.
+    /// Creates the state of a connection that has just begun.
     pub fn new(server: Arc<Engine>) -> Self {
         let held = Held {
             login: OnceLock::new(),
@@ -80,60 +80,60 @@ impl Answers {
         Self { server, held: Arc::new(held) }
     }
 
-    /// Lets somebody in who may see so much.
+    /// Lets in a client with this row-level access.
     pub fn let_in(&self, sees: Sees, (handle, guard): (Arc<ConnectionHandle>, ConnectionGuard)) {
         let telling = Telling::to(&sees);
         let _ = self.held.login.set(Login { sees, telling, handle, _guard: guard });
     }
 
-    /// Who has logged in.
+    /// Returns the client that has logged in; refuses if none has.
     pub fn login(&self) -> Result<&Login, PgWireError> {
         self.held.login.get().ok_or_else(Refused::no_key)
     }
 
-    /// Whether an answer is open that takes memory.
+    /// Returns whether an answer is open that takes memory.
     pub fn is_holding(&self) -> bool {
         self.held.open.available_permits() < OPEN_MAX
     }
 
-    /// The cursors.
+    /// Returns the cursors of this connection.
     pub fn cursors(&self) -> &Cursors {
         &self.held.cursors
     }
 
-    /// Takes note of what the client has set when it begins.
+    /// Records the settings that the client begins with.
     pub fn begin_with(&self, own: Own) {
         *lock(&self.held.own) = own.clone();
-        // Nobody begins twice.
+        // A client begins only once.
         let _ = self.held.first.set(own);
     }
 
-    /// Sets something.
+    /// Changes a setting of the client.
     pub fn set(&self, setting: &Setting) {
         lock(&self.held.own).set(setting, self.held.first.get());
     }
 
-    /// What a client has set, if it is something that is heeded.
+    /// Returns the value of a setting, if it is one that is heeded.
     pub fn shown(&self, name: &str) -> Option<String> {
         lock(&self.held.own).shown(name)
     }
 
-    /// Whether something may be kept under a name for which so many bytes were sent.
+    /// Refuses to keep something under a name if the limits do not allow as many bytes as were sent for it.
     pub fn may_keep(&self, kind: Kind, name: &str, bytes: usize) -> Result<(), Refused> {
         lock(&self.held.kept).may_keep(kind, name, bytes)
     }
 
-    /// Takes note of what is kept.
+    /// Records what is kept under a name.
     pub fn keep(&self, kind: Kind, name: String, bytes: usize) {
         lock(&self.held.kept).keep(kind, name, bytes);
     }
 
-    /// Takes note that something is not kept any more, or none of that kind is; returns their names.
+    /// Records that something is no longer kept, or nothing of that kind; returns their names.
     pub fn forget(&self, kind: Kind, name: Option<&str>) -> BTreeSet<String> {
         lock(&self.held.kept).forget(kind, name)
     }
 
-    /// An error, as it is told here.
+    /// Returns an error as this client may see it.
     pub fn tells(&self, error: impl Into<QueryError>) -> PgWireError {
         match self.login() {
             Ok(login) => login.telling.of(error),
@@ -141,14 +141,14 @@ impl Answers {
         }
     }
 
-    /// Refuses whatever comes after a failure in a transaction, but its end.
+    /// Refuses everything after a failure in a transaction, except its end.
     pub fn is_going_on(&self, client: &(impl ClientInfo + ?Sized), asks: &Asks) -> Result<(), Refused> {
         let goes_on = matches!(asks, Asks::End(_) | Asks::GoOn);
         let is_over = client.transaction_status() == TransactionStatus::Error && !goes_on;
         if is_over { Err(Refused::aborted()) } else { Ok(()) }
     }
 
-    /// The plan of a query, as the lake is now.
+    /// Plans a query over the lake as it is now.
     pub async fn plan(&self, statement: Statement, travels: usize) -> PgWireResult<LogicalPlan> {
         let session = self.session()?;
         let plan = session.plan(parser::Statement::Statement(Box::new(statement)), travels).await;
@@ -162,13 +162,13 @@ impl Answers {
         Ok(plan)
     }
 
-    /// Until when a statement may go on that begins now.
+    /// Returns the deadline of a statement that begins now.
     pub fn until(&self) -> Instant {
         Instant::now() + lock(&self.held.own).limit.unwrap_or(STATEMENT_LIMIT).min(STATEMENT_LIMIT)
     }
 
-    /// Does something until then at the latest, unless somebody cancels it; returns also by what that is noticed from
-    /// then on.
+    /// Runs some work until the deadline, unless somebody cancels it; also returns the receiver that tells of a later
+    /// cancellation.
     pub async fn within<T>(
         &self,
         until: Instant,
@@ -185,7 +185,7 @@ impl Answers {
         Ok((done, cancelled))
     }
 
-    /// Begins to answer a query, with these values for its parameters, which may take until then.
+    /// Begins to answer a query with these values for its parameters, which may take until the deadline.
     pub async fn begin(
         &self,
         statement: &Statement,
@@ -213,7 +213,7 @@ impl Answers {
         Ok(Batches::new(schema, batches, Limits { until, cancelled, running }, self.login()?.telling.clone()))
     }
 
-    /// The session, which is there from the first statement on.
+    /// Returns the session, which is opened with the first statement.
     pub fn session(&self) -> PgWireResult<&Session> {
         if let Some(session) = self.held.session.get() {
             return Ok(session);

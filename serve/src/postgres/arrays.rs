@@ -1,5 +1,5 @@
-//! Arrays as PostgreSQL writes them in a string: `{spring,"a,b",NULL}`; whether something is among their elements; and
-//! what makes arrays of rows, and rows of arrays.
+//! Arrays as PostgreSQL writes them in a string, `{spring,"a,b",NULL}`; membership in an array; and conversions between
+//! arrays and rows.
 
 use std::sync::LazyLock;
 
@@ -11,20 +11,20 @@ use datafusion::sql::sqlparser::ast::{
 use super::adapted::{arguments, call, is_named, parsed};
 use super::errors::Refused;
 
-/// A function that makes a row of each number, wherever it stands. To DataFusion it is a list in one row, unless it
-/// stands in the place of a table.
+/// Function that makes a row of each number, wherever it stands. In DataFusion it is a list in one row, unless it
+/// stands in place of a table.
 const SERIES: &str = "generate_series";
 
-/// What makes a row of each element.
+/// Function that makes a row of each element.
 const UNNEST: &str = "unnest";
 
-/// The function that is the element of a list that has no other.
+/// Function that returns the only element of a list.
 pub(super) const ONLY_ELEMENT: &str = "only_element";
 
-/// What no rows are, in a list.
+/// Value of `array(...)` when there are no rows.
 static EMPTY_ARRAY: LazyLock<Expr> = LazyLock::new(|| parsed("make_array()"));
 
-/// The elements of an array of one dimension; `None` if the text is none.
+/// Returns the elements of an array of one dimension; `None` if the text is no such array.
 pub(super) fn elements(text: &str) -> Option<Vec<Option<String>>> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let (mut elements, mut rest) = (Vec::new(), inner.trim());
@@ -51,15 +51,15 @@ pub(super) fn elements(text: &str) -> Option<Vec<Option<String>>> {
     }
 }
 
-/// What stands before a letter, or before the end, and the rest from there on. What a backslash stands before is meant
-/// as it is.
+/// Splits a text at a character, or at its end: returns what stands before, unescaped, and the rest. A backslash takes
+/// the next character literally.
 fn unescaped(text: &str, until: char) -> Option<(String, &str)> {
     let (mut before, mut letters) = (String::new(), text.char_indices());
     while let Some((at, letter)) = letters.next() {
         match letter {
             letter if letter == until => return Some((before, &text[at..])),
             '\\' => before.push(letters.next()?.1),
-            // An array of arrays, or a quote in the middle, is not for this.
+            // Arrays of arrays, and quotes in the middle of an element, are not supported.
             '{' | '}' | '"' if until != '"' => return None,
             letter => before.push(letter),
         }
@@ -67,7 +67,7 @@ fn unescaped(text: &str, until: char) -> Option<(String, &str)> {
     (until != '"').then_some((before, ""))
 }
 
-/// The type of the elements of an array, if it is written.
+/// Returns the type of the elements of an array, if it is written.
 pub(super) fn element_type(of: &ArrayElemTypeDef) -> Option<&DataType> {
     match of {
         ArrayElemTypeDef::SquareBracket(kind, _)
@@ -77,13 +77,13 @@ pub(super) fn element_type(of: &ArrayElemTypeDef) -> Option<&DataType> {
     }
 }
 
-/// The array that a string is that is cast to one; `None` if of what is not said.
+/// Returns a string that is cast to an array as that array; `None` if the cast does not name a type of elements.
 pub(super) fn array_of(text: &str, of: &ArrayElemTypeDef) -> Result<Option<Expr>, Refused> {
     let Some(kind) = element_type(of) else { return Ok(None) };
     Ok(Some(Expr::Array(Array { elem: array(text, Some(kind))?, named: true })))
 }
 
-/// The elements of the array that a string is, of a type; else texts.
+/// Returns the elements of the array that a string is, as values of a type, or as texts if none is given.
 pub(super) fn array(text: &str, kind: Option<&DataType>) -> Result<Vec<Expr>, Refused> {
     let read = elements(text).filter(|_| !matches!(kind, Some(DataType::Array(_))));
     let read = read.ok_or_else(|| Refused::malformed("an array is of one dimension, and written '{a,b}'"))?;
@@ -94,7 +94,7 @@ pub(super) fn array(text: &str, kind: Option<&DataType>) -> Result<Vec<Expr>, Re
     Ok(read.into_iter().map(value).collect())
 }
 
-/// A value as one of a type, if it is not a text as it is.
+/// Casts a value to a type, unless that is text.
 pub(super) fn of_type(expr: Expr, kind: Option<&DataType>) -> Expr {
     let is_text = |kind: &DataType| {
         matches!(kind, DataType::Text | DataType::Varchar(_) | DataType::CharacterVarying(_) | DataType::String(_))
@@ -111,7 +111,7 @@ pub(super) fn of_type(expr: Expr, kind: Option<&DataType>) -> Expr {
     }
 }
 
-/// Writes `= ANY` and `<> ALL` of an array that stands there as a list.
+/// Writes `= ANY` and `<> ALL` of a literal array as a list.
 pub(super) fn write_membership(expr: &mut Expr) -> Result<(), Refused> {
     let (left, right, negated) = match expr {
         Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => (left, right, false),
@@ -131,7 +131,7 @@ pub(super) fn write_membership(expr: &mut Expr) -> Result<(), Refused> {
     Ok(())
 }
 
-/// What stands in brackets, however many.
+/// Returns an expression without the brackets around it, however many.
 pub(super) fn unbracketed(expr: &Expr) -> &Expr {
     match expr {
         Expr::Nested(inner) => unbracketed(inner),
@@ -139,7 +139,7 @@ pub(super) fn unbracketed(expr: &Expr) -> &Expr {
     }
 }
 
-/// Writes a value that stands in brackets without them: drivers that write values into a statement put each in some.
+/// Removes the brackets around a value: drivers that write values into a statement put each in some.
 pub(super) fn write_unbracketed(expr: &mut Expr) {
     let Expr::Nested(inner) = &*expr else { return };
     let value = unbracketed(inner);
@@ -148,7 +148,7 @@ pub(super) fn write_unbracketed(expr: &mut Expr) {
     }
 }
 
-/// Writes `= ANY` and `<> ALL` of an array of what is selected as `IN`.
+/// Writes `= ANY` and `<> ALL` of an array of selected rows as `IN`.
 pub(super) fn write_among(expr: &mut Expr) {
     let (left, right, negated) = match expr {
         Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => (left, right, false),
@@ -163,7 +163,7 @@ pub(super) fn write_among(expr: &mut Expr) {
     }
 }
 
-/// Writes `array(select x ...)` as the list of what is selected.
+/// Writes `array(select x ...)` as a list of the selected rows.
 pub(super) fn write_collected(expr: &mut Expr) -> Result<(), Refused> {
     let Expr::Function(function) = expr else { return Ok(()) };
     let FunctionArguments::Subquery(query) = &mut function.args else { return Ok(()) };
@@ -176,8 +176,8 @@ pub(super) fn write_collected(expr: &mut Expr) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Makes a list of the rows of a query; whether that could be done. What is left of one of which it could not is none
-/// to go on with.
+/// Makes a query return the list of its rows; returns whether it could. A query for which it returns `false` may be
+/// half rewritten and must not be used.
 #[must_use]
 pub(super) fn collect(query: &mut Query) -> bool {
     if query.with.is_some() || query.limit_clause.is_some() || query.fetch.is_some() {
@@ -199,7 +199,7 @@ pub(super) fn collect(query: &mut Query) -> bool {
     };
     for by in &mut order {
         match &by.expr {
-            // By its number, or its name, it is ordered by what is selected.
+            // A position or a name in `ORDER BY` orders by the selected expression.
             Expr::Value(ValueWithSpan { value: Value::Number(number, _), .. }) if number == "1" => {}
             Expr::Value(_) => return false,
             Expr::Identifier(name) if called.is_some_and(|called| is_alias(called, name)) => {}
@@ -217,7 +217,7 @@ pub(super) fn collect(query: &mut Query) -> bool {
     true
 }
 
-/// Whether a query makes no groups.
+/// Returns whether a query has no `GROUP BY`.
 pub(super) fn is_ungrouped(group_by: &GroupByExpr) -> bool {
     matches!(group_by, GroupByExpr::Expressions(by, modifiers) if by.is_empty() && modifiers.is_empty())
 }
@@ -226,7 +226,7 @@ fn is_alias(alias: &Ident, name: &Ident) -> bool {
     alias.value.eq_ignore_ascii_case(&name.value)
 }
 
-/// Gives a series that is selected the name that it has in PostgreSQL, before it is written otherwise.
+/// Gives a selected series the name that it has in PostgreSQL, before it is rewritten.
 pub(super) fn name_series(item: &mut SelectItem) {
     if let SelectItem::UnnamedExpr(expr) = item
         && is_series(expr)
@@ -235,13 +235,13 @@ pub(super) fn name_series(item: &mut SelectItem) {
     }
 }
 
-/// Writes a series in the place of a value as rows.
+/// Writes a series in place of a value as rows.
 pub(super) fn write_series(expr: &mut Expr) {
     let series = std::mem::replace(expr, Expr::value(Value::Null));
     *expr = call(UNNEST, vec![series]);
 }
 
-/// Makes no rows of what has just been written as rows.
+/// Removes the `unnest` of what has just been written as rows.
 pub(super) fn write_unnest(expr: &mut Expr) {
     let Expr::Function(function) = &*expr else { return };
     if let [rows @ Expr::Function(inner)] = arguments(function).as_slice()
@@ -257,7 +257,7 @@ fn is_series(expr: &Expr) -> bool {
     matches!(expr, Expr::Function(function) if is_named(function, SERIES))
 }
 
-/// The elements of an array, if they stand there.
+/// Returns the elements of a literal array.
 fn listed(array: &Expr) -> Option<Vec<Expr>> {
     match array {
         Expr::Nested(inner) => listed(inner),

@@ -1,28 +1,28 @@
-//! Values in PostgreSQL's binary formats, looked at before a library reads them: it makes place for as many elements
-//! as an array says that it has, and takes numbers for others that PostgreSQL refuses.
+//! Checks values in PostgreSQL's binary formats before a library reads them: the library reserves space for as many
+//! elements as an array claims to have, and takes numbers for others that PostgreSQL refuses.
 
 use datafusion_postgres::pgwire::api::Type;
 
 use super::errors::Refused;
 use super::messages::Unread;
 
-/// Microseconds of a day: a time is within one.
+/// Microseconds of a day: a time is less than that.
 const DAY_MICROS: i64 = 86_400_000_000;
 
-/// Microseconds of an interval: the engine counts nanoseconds.
+/// Maximum microseconds of an interval: the engine counts nanoseconds.
 const INTERVAL_MICROS_MAX: u64 = i64::MAX.unsigned_abs() / 1_000;
 
-/// The bytes of an interval: its microseconds, its days, its months.
+/// Bytes of an interval: its microseconds, its days, its months.
 const INTERVAL_BYTES: usize = 16;
 
-/// What a digit of a number is less than.
+/// Base of the digits of a number: each is less than that.
 const DIGIT_BASE: u16 = 10_000;
 
-/// What stands before the digits of a number, in numbers of two bytes: how many there are, the weight of the first,
-/// the sign, and the digits behind the point.
+/// Length of the header of a number, in words of two bytes: how many digits there are, the weight of the first, the
+/// sign, and the digits behind the point.
 const NUMERIC_HEAD: usize = 4;
 
-/// Refuses what is no value of a type.
+/// Refuses bytes that are no value of a type.
 pub(super) fn check(kind: &Type, value: &[u8]) -> Result<(), Refused> {
     let is_right = match *kind {
         Type::TIME => {
@@ -42,12 +42,12 @@ pub(super) fn check(kind: &Type, value: &[u8]) -> Result<(), Refused> {
     if is_right { Ok(()) } else { Err(wrong(kind)) }
 }
 
-/// Whether a type is one of arrays, which are called like their elements behind an underscore.
+/// Returns whether a type is an array, whose name is that of its elements behind an underscore.
 fn is_array(kind: &Type) -> bool {
     kind.name().starts_with('_')
 }
 
-/// The type of the elements of an array, if they are looked at.
+/// Returns the type of the elements of an array, if they are checked.
 fn element(kind: &Type) -> Option<Type> {
     match *kind {
         Type::TIME_ARRAY => Some(Type::TIME),
@@ -57,8 +57,8 @@ fn element(kind: &Type) -> Option<Type> {
     }
 }
 
-/// An array: how many dimensions it has, whether it has nulls, of what it is, each dimension by its length and where it
-/// begins; then its elements.
+/// Checks an array: its number of dimensions, whether it has nulls, the type of its elements, the length and the lower
+/// bound of each dimension, then its elements.
 fn array(kind: &Type, value: &[u8]) -> Result<(), Refused> {
     let mut rest = Unread(value);
     let count = head(&mut rest).ok_or_else(|| wrong(kind))?;
@@ -72,7 +72,7 @@ fn array(kind: &Type, value: &[u8]) -> Result<(), Refused> {
     if rest.0.is_empty() { Ok(()) } else { Err(wrong(kind)) }
 }
 
-/// How many elements an array says that it has; `None` if it is none of one dimension at most.
+/// Reads how many elements an array claims to have; `None` if it has more than one dimension.
 fn head(rest: &mut Unread<'_>) -> Option<i32> {
     let dimensions = i32::from_be_bytes(rest.array()?);
     let _flags_and_type = rest.take(size_of::<u32>() * 2)?;
@@ -84,7 +84,7 @@ fn head(rest: &mut Unread<'_>) -> Option<i32> {
     ((0..=1).contains(&dimensions) && count >= 0).then_some(count)
 }
 
-/// Whether that is a number, of digits that are such.
+/// Returns whether a value is a number whose digits are valid.
 fn is_numeric(value: &[u8]) -> bool {
     let words = value.chunks(size_of::<u16>()).map(|word| word.try_into().map(u16::from_be_bytes));
     let Ok(words) = words.collect::<Result<Vec<_>, _>>() else { return false };

@@ -1,4 +1,4 @@
-//! The values that are bound to a prepared statement.
+//! Values that are bound to a prepared statement.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::placed::times;
 use super::prepared::{Prepared, wire_type};
 use super::sendable;
 
-/// The values that are bound to a statement.
+/// Reads the values that are bound to a statement.
 pub(super) fn values(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<ScalarValue>> {
     let (statement, count) = (&portal.statement, portal.parameter_len());
     let known = &statement.statement.parameters;
@@ -39,7 +39,7 @@ pub(super) fn values(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<ScalarV
         let theirs = statement.parameter_types.get(place).cloned().flatten();
         let is_time = known.as_ref().is_some_and(DataType::is_temporal);
         let is_taken = match theirs {
-            // What a statement casts, it casts from the type that the client says.
+            // A parameter that the statement casts is cast from the type that the client gives.
             Some(_) => !statement.statement.says(place),
             // Times are written in more ways than the wire knows: as text, the planner reads them as it does in SQL.
             None => !is_time || portal.parameter_format.is_binary(place),
@@ -51,7 +51,7 @@ pub(super) fn values(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<ScalarV
             if portal.parameter_format.is_binary(place) {
                 binary::check(wire_of, value)?;
             } else if *wire_of == Type::BOOL && value.is_empty() {
-                // The library takes it for false.
+                // The library would take an empty text for false.
                 return Err(Refused::malformed("a truth value is written 't' or 'f', and is not empty").into());
             }
         }
@@ -79,7 +79,8 @@ pub(super) fn values(portal: &Portal<Arc<Prepared>>) -> PgWireResult<Vec<ScalarV
     Ok(values.collect::<Result<Vec<_>, Refused>>()?)
 }
 
-/// Refuses a value that was read as another: as null, what its type does not hold; and texts that clients cut short.
+/// Refuses a value that was read as another: a null in place of a value that its type does not hold, and texts that
+/// clients cut short.
 fn is_taken_as_it_is(place: usize, value: &ScalarValue, is_null: bool) -> Result<(), Refused> {
     let name = format!("${}", place + 1);
     if value.is_null() {
@@ -92,13 +93,13 @@ fn is_taken_as_it_is(place: usize, value: &ScalarValue, is_null: bool) -> Result
     sendable::check_column(&name, &column)
 }
 
-/// What the library does not read as it is: a text, in which it takes two quotes for one, and some for lists; a list of
-/// times, or of numbers of what is in the catalog; or of texts that are written, of which it takes empty ones, and
-/// `"NULL"`, for null.
+/// Reads a value that the library does not read as it is: a text, in which it takes two quotes for one, and some texts
+/// for lists; a list of times, or of catalog numbers; or a list of texts in text format, in which it takes empty ones,
+/// and `"NULL"`, for null.
 fn own_value(portal: &Portal<Arc<Prepared>>, place: usize, wire: &Type) -> PgWireResult<Option<ScalarValue>> {
     let bytes = || portal.parameters.get(place).and_then(Option::as_deref);
     let (kind, all): (_, Option<Vec<_>>) = match *wire {
-        // Of these, both formats are the text itself.
+        // For these types, both formats are the text itself.
         Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN => {
             return Ok(Some(ScalarValue::Utf8(text(bytes())?)));
         }
@@ -138,13 +139,13 @@ fn own_value(portal: &Portal<Arc<Prepared>>, place: usize, wire: &Type) -> PgWir
     }))
 }
 
-/// A text, as it was sent.
+/// Returns a text as it was sent.
 fn text(bytes: Option<&[u8]>) -> Result<Option<String>, Refused> {
     bytes.map(|bytes| std::str::from_utf8(bytes).map(str::to_owned).map_err(|_| Refused::no_text())).transpose()
 }
 
-/// A number with all of its digits: with as many behind the point as what it stands beside has, unless it has more. The
-/// library would round it to so many; and it counts digits without the zeros behind the point.
+/// Returns a number with all of its digits, with as many behind the point as the value it is compared with has, unless
+/// it has more. The library would round it to so many; and it does not count zeros behind the point as digits.
 fn decimal(digits: Option<i128>, scale: i8, known: Option<&DataType>) -> ScalarValue {
     let as_it_is = ScalarValue::Decimal128(digits, DECIMAL128_MAX_PRECISION, scale);
     let Some(DataType::Decimal128(most, behind)) = known else { return as_it_is };
@@ -162,7 +163,7 @@ fn decimal(digits: Option<i128>, scale: i8, known: Option<&DataType>) -> ScalarV
     }
 }
 
-/// The same without these values, of which nothing is said either.
+/// Returns a portal without these values and their types.
 fn without(portal: &Portal<Arc<Prepared>>, own: &BTreeMap<usize, ScalarValue>) -> Portal<Arc<Prepared>> {
     let statement = &portal.statement;
     let types = statement.parameter_types.iter().enumerate();
@@ -175,7 +176,7 @@ fn without(portal: &Portal<Arc<Prepared>>, own: &BTreeMap<usize, ScalarValue>) -
     without
 }
 
-/// A day as it is written, without the time zone that the driver of Java puts behind it.
+/// Returns a day without the time zone that the Java driver puts behind it.
 fn day(value: ScalarValue) -> ScalarValue {
     let written = match &value {
         ScalarValue::Utf8(Some(text)) => text.split_once(' '),

@@ -1,4 +1,4 @@
-//! What `pg_catalog` lists: the tables of the lake as they were last looked at, and its own by name.
+//! Tables that `pg_catalog` lists: those of the lake as they were last refreshed, and PostgreSQL's own by name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,35 +20,35 @@ use query::sql::{CATALOG, SCHEMA, Sight};
 
 use super::tables;
 
-/// The schema of PostgreSQL's own tables.
+/// Schema of PostgreSQL's own tables.
 pub(super) const PG_CATALOG: &str = "pg_catalog";
 
-/// The schema of the tables that SQL itself has of tables.
+/// Schema of standard SQL's tables about tables.
 pub(super) const INFORMATION_SCHEMA: &str = "information_schema";
 
-/// Who everyone is, to whoever asks for a name.
+/// Name that every client has when it asks for its own.
 pub(super) const ROLE: &str = "postgres";
 
-/// The table of tables.
+/// Name of the table of tables.
 const PG_CLASS: &str = "pg_class";
 
-/// Columns that the library's table of tables lacks: nothing is granted, or set, of a table.
+/// Columns that the library's table of tables lacks: no table has grants or options.
 const LACKING: [&str; 2] = ["relacl", "reloptions"];
 
-/// Whether a name without a schema is that of a table of PostgreSQL's own.
+/// Returns whether a name without a schema is one of PostgreSQL's own tables.
 pub(super) fn is_catalog_table(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     PG_CATALOG_TABLES.contains(&name.as_str()) || tables::is_there(&name)
 }
 
-/// PostgreSQL's own tables: the library's, and those beside them.
+/// PostgreSQL's own tables: the library's, and those that it lacks.
 #[derive(Debug)]
 pub(super) struct Catalog {
     library: Arc<dyn SchemaProvider>,
 }
 
 impl Catalog {
-    /// Which list these tables.
+    /// Creates the catalog that lists these tables.
     pub fn new(listed: Listed, known: Arc<PgCatalogStaticTables>) -> Result<Self> {
         Ok(Self { library: Arc::new(PgCatalogSchemaProvider::try_new(listed, known, OneRole)?) })
     }
@@ -79,8 +79,8 @@ impl SchemaProvider for Catalog {
     }
 }
 
-/// The table of tables with all its columns. How large a table is, and how many rows it has, nobody knows: programs
-/// would divide their questions by that.
+/// Returns the table of tables with all its columns. The size and the row count of a table are given as unknown, since
+/// programs would split their queries by them.
 fn with_all_columns(table: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvider>> {
     let plan = LogicalPlanBuilder::scan(PG_CLASS, provider_as_source(table), None)?;
     let columns = plan.schema().columns().into_iter().map(|column| match column.name.as_str() {
@@ -93,7 +93,7 @@ fn with_all_columns(table: Arc<dyn TableProvider>) -> Result<Arc<dyn TableProvid
     Ok(Arc::new(ViewTable::new(plan.project(columns)?.build()?, None)))
 }
 
-/// The one role there is.
+/// The only role there is.
 #[derive(Clone, Debug)]
 pub(super) struct OneRole;
 
@@ -118,12 +118,12 @@ impl PgCatalogContextProvider for OneRole {
     }
 }
 
-/// The tables of a session.
+/// Tables that a session lists.
 #[derive(Clone)]
 pub(super) struct Listed(pub Arc<Sight>);
 
 impl Listed {
-    /// The tables of the lake as they were last seen, and their columns.
+    /// Returns the tables of the lake as they were last seen, with their columns.
     pub fn tables(&self) -> Vec<(String, SchemaRef)> {
         self.0.seen().into_iter().map(|(table, schema)| (table.name().to_owned(), schema)).collect()
     }

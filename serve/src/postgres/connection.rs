@@ -1,8 +1,8 @@
-//! The session of a client who has logged in, from its greeting to its last message: one message at a time, each within
-//! its limits.
+//! Session of a client who has logged in, from its greeting to its last message: one message at a time, each within its
+//! limits.
 //!
-//! A client that hangs holds nothing for long: not while it does not read its rows, and not with a cursor open that it
-//! does not ask. Who hangs while logging in never comes here, see [`super::door`].
+//! A client that hangs holds nothing for long: neither while it does not read its rows, nor with a cursor open that it
+//! does not fetch from. A client that hangs while logging in never gets here, see [`super::door`].
 
 use std::io;
 use std::panic::AssertUnwindSafe;
@@ -37,35 +37,35 @@ use super::prepared::Prepared;
 use super::settings::{self, Own};
 use super::statements::STATEMENT_LIMIT;
 
-/// How long after its limit a statement may take to say so, and a client to read it.
+/// Time after its limit that a statement has to report that, and a client to read it.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// How long after that whoever answers may take to notice: the runtime does so within moments, unless it hangs.
+/// Time after that which the process has to notice: the runtime does so within moments, unless it hangs.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 
-/// How long statements may go on when the server stops: half of what a stop may take.
+/// Time that statements may still run when the server stops: half of what a stop may take.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a client may take to read what is said last.
+/// Time that a client has to read the last message.
 const LAST_LIMIT: Duration = Duration::from_secs(1);
 
-/// Bytes of a message: statements are shorter by far, and so is what is bound to their parameters.
+/// Maximum size of a message, in bytes: statements are far shorter, and so are the values of their parameters.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
-/// How long a transaction may be idle: its process makes room for no other key as long as it is there.
+/// Time that a transaction may be idle: its process makes room for no other key as long as it is open.
 const TRANSACTION_LIMIT: Duration = Duration::from_secs(600);
 
-/// What is said to who has rows open and does not ask for them.
+/// Error for a client that has rows open and does not fetch them.
 const UNREAD: (&str, &str) =
     ("57P05", "rows that were begun were not asked for in time, which ended the session; read them sooner");
 
-/// What is said to who leaves a transaction open.
+/// Error for a client that leaves a transaction open.
 const IN_TRANSACTION: (&str, &str) =
     ("25P03", "a transaction was idle for ten minutes, which ended the session; end transactions, or use autocommit");
 
 type Socket = Framed<UnixStream, PgWireMessageServerCodec<Arc<Prepared>>>;
 
-/// Serves the session of a client.
+/// Serves the session of a client who has logged in.
 pub(super) async fn converse(
     engine: Arc<Engine>,
     stream: UnixStream,
@@ -81,14 +81,14 @@ pub(super) async fn converse(
     let ended = match served {
         Ok(ended) => ended,
         Err(_) => {
-            // Libraries give up on some messages and values; their own words are in the log.
+            // Libraries panic on some messages and values; the log has their own words.
             warn!("a PostgreSQL session ended by a bug");
             let last = PgWireBackendMessage::ErrorResponse(ErrorInfo::from(Refused::bug()).into());
             let _ = timeout(LAST_LIMIT, socket.send(last)).await;
             Ok(())
         }
     };
-    // Without it, who is in between says that the session was lost. Who does not read it by now is gone.
+    // Without the last word, the relay would report the session as lost. A client that does not read it by now is gone.
     let last = async {
         SinkExt::<PgWireBackendMessage>::flush(&mut socket).await?;
         socket.get_mut().write_all(&[LAST_WORD]).await
@@ -97,7 +97,7 @@ pub(super) async fn converse(
     ended
 }
 
-/// A session, with what was agreed upon at the door.
+/// Returns the session's socket, with what was agreed upon at the login.
 fn begun(stream: UnixStream, client: &Client) -> Socket {
     let codec = PgWireMessageServerCodec::new(DefaultClient::new(client.address, client.is_secure));
     let mut socket = Framed::new(stream, codec);
@@ -140,7 +140,7 @@ async fn serve(answers: &Arc<Answers>, socket: &mut Socket, stop: &CancellationT
     }
 }
 
-/// Answers one message; whether there may be another.
+/// Answers one message; returns whether the session goes on.
 async fn answer(answers: &Arc<Answers>, socket: &mut Socket, said: Said) -> io::Result<bool> {
     if matches!(socket.state(), PgWireConnectionState::AwaitingSync) && is_passed_over(&said) {
         return Ok(true);
@@ -160,7 +160,7 @@ async fn answer(answers: &Arc<Answers>, socket: &mut Socket, said: Said) -> io::
     Ok(true)
 }
 
-/// Whether something is passed over after an error, up to a Sync: nothing is done of it.
+/// Returns whether a message is skipped after an error, up to the next Sync.
 fn is_passed_over(said: &Said) -> bool {
     match said {
         Said::Message(message) => !matches!(message, PgWireFrontendMessage::Sync(_)),
@@ -190,7 +190,7 @@ async fn heed(answers: &Arc<Answers>, socket: &mut Socket, message: PgWireFronte
     Ok(())
 }
 
-/// What a message has kept: under which name, and how many bytes.
+/// Returns what a message asks to keep: under which name, and how many bytes.
 fn kept_by(message: &PgWireFrontendMessage) -> Option<(Kind, String, usize)> {
     match message {
         PgWireFrontendMessage::Parse(parse) => {
@@ -207,14 +207,14 @@ fn kept_by(message: &PgWireFrontendMessage) -> Option<(Kind, String, usize)> {
     }
 }
 
-/// Bytes of the values that are bound, and of their formats and those of the columns.
+/// Returns the bytes of bound values, their formats, and the formats of the columns.
 fn bytes_of(bind: &Bind) -> usize {
     let values = bind.parameters.iter().flatten().map(|value| value.len()).sum::<usize>();
     let formats = bind.parameter_format_codes.len() + bind.result_column_format_codes.len();
     values + size_of::<Option<bytes::Bytes>>() * bind.parameters.len() + size_of::<i16>() * formats
 }
 
-/// Takes note of what is closed.
+/// Records that a statement or a portal is closed.
 fn forget(answers: &Answers, close: &Close) {
     let name = close.name.as_deref().unwrap_or_default();
     let kind = match close.target_type {
@@ -225,11 +225,11 @@ fn forget(answers: &Answers, close: &Close) {
     answers.forget(kind, Some(name));
 }
 
-/// Sends an idle client away, and says why.
+/// Ends an idle client's session, with the reason.
 async fn farewell(socket: &mut Socket, why: PgWireError) -> io::Result<()> {
     if matches!(socket.state(), PgWireConnectionState::ReadyForQuery) {
         let last = PgWireBackendMessage::ErrorResponse(ErrorInfo::from(why).into());
-        // Who does not read it by now is gone.
+        // A client that does not read it by now is gone.
         let _ = timeout(LAST_LIMIT, socket.send(last)).await;
     }
     Ok(())

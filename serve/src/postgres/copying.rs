@@ -1,6 +1,6 @@
-//! `COPY (SELECT ...) TO STDOUT`: rows as one file of text, CSV, or PostgreSQL's binary format.
+//! Writes `COPY (SELECT ...) TO STDOUT`: rows as one file of text, CSV, or PostgreSQL's binary format.
 //!
-//! The rows are those of the wire, in text or in binary; here they are put as a file has them.
+//! Rows come in the wire's text or binary format; here they are framed as in a file.
 
 use std::fmt::Debug;
 
@@ -17,21 +17,21 @@ use futures::{Sink, SinkExt, StreamExt};
 use super::errors::Refused;
 use super::settings::is_utf8;
 
-/// How a file in the binary format begins: its signature, no flags, no extension.
+/// Beginning of a file in the binary format: its signature, no flags, no extension.
 const BEGIN: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
-/// How it ends: a row of less than no columns.
+/// End of a file in the binary format: a row with -1 columns.
 const END: &[u8] = b"\xff\xff";
 
-/// How rows are written.
+/// Format of the copied rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Copying {
     kind: Kind,
-    /// What stands between two columns.
+    /// Byte between two columns.
     delimiter: u8,
-    /// What is null.
+    /// Text that stands for null.
     null: String,
-    /// Whether the names of the columns stand in a line before all.
+    /// Whether the first line has the names of the columns.
     header: bool,
     quote: u8,
     escape: u8,
@@ -46,7 +46,7 @@ enum Kind {
 }
 
 impl Copying {
-    /// As the options of a statement say, those of today and those of long ago.
+    /// Reads the format from the options of a statement, both current and legacy ones.
     pub fn of(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<Self, Refused> {
         let mut said = Said::default();
         options.iter().try_for_each(|option| said.option(option))?;
@@ -67,7 +67,7 @@ impl Copying {
         let in_null = |byte: u8| copying.null.as_bytes().contains(&byte);
         let is_unclear = match kind {
             Kind::Binary => copying != (Self { kind: Kind::Binary, ..Self::text() }),
-            // Behind a backslash it is something else.
+            // Behind a backslash these bytes would mean something else.
             Kind::Text => copying.delimiter.is_ascii_alphanumeric() || b"\\.".contains(&copying.delimiter),
             Kind::Csv => copying.delimiter == copying.quote || in_null(copying.quote),
         };
@@ -77,17 +77,17 @@ impl Copying {
         Ok(copying)
     }
 
-    /// As text, of which nothing else is said.
+    /// Returns the text format with its defaults.
     fn text() -> Self {
         Self { kind: Kind::Text, delimiter: b'\t', null: "\\N".to_owned(), header: false, quote: b'"', escape: b'"' }
     }
 
-    /// The format in which rows are asked for.
+    /// Returns the wire format in which rows are requested.
     pub fn rows(&self) -> Format {
         if self.kind == Kind::Binary { Format::UnifiedBinary } else { Format::UnifiedText }
     }
 
-    /// What stands before all rows.
+    /// Returns the bytes before all rows.
     fn begin(&self, names: &[&str]) -> Vec<u8> {
         match self.kind {
             Kind::Binary => BEGIN.to_vec(),
@@ -96,12 +96,12 @@ impl Copying {
         }
     }
 
-    /// What stands behind them.
+    /// Returns the bytes after all rows.
     fn end(&self) -> &'static [u8] {
         if self.kind == Kind::Binary { END } else { &[] }
     }
 
-    /// One row.
+    /// Returns the bytes of one row.
     fn row(&self, row: &DataRow) -> Vec<u8> {
         if self.kind == Kind::Binary {
             let mut bytes = BytesMut::with_capacity(2 + row.data.len());
@@ -135,7 +135,7 @@ impl Copying {
         line
     }
 
-    /// As text: what would end a column, or be taken for null, stands behind a backslash.
+    /// Writes a column as text: bytes that would end a column, or be taken for null, stand behind a backslash.
     fn escaped(&self, column: &[u8], line: &mut Vec<u8>) {
         for byte in column {
             let letter = match byte {
@@ -156,7 +156,7 @@ impl Copying {
         }
     }
 
-    /// As CSV: in quotes, what would end a column or be taken for null.
+    /// Writes a column as CSV: in quotes, if it would end early or be taken for null.
     fn quoted(&self, column: &[u8], line: &mut Vec<u8>) {
         let ends = |byte: &u8| [self.delimiter, self.quote, b'\n', b'\r'].contains(byte);
         let is_plain = column != self.null.as_bytes() && !column.iter().any(ends) && column != b"\\.";
@@ -175,7 +175,7 @@ impl Copying {
     }
 }
 
-/// What options say, as far as they do.
+/// Options that a statement gives, as far as it does.
 #[derive(Default)]
 struct Said {
     kind: Kind,
@@ -234,7 +234,7 @@ fn unsupported(option: &str) -> Refused {
     Refused::unsupported(&format!("COPY TO STDOUT does not take {option}"))
 }
 
-/// A sign, which is one byte and ends no line.
+/// Returns a character that must be one byte and must not end a line.
 fn one(letter: char, option: &str) -> Result<u8, Refused> {
     let byte = u8::try_from(letter).ok().filter(|byte| byte.is_ascii() && !b"\r\n".contains(byte));
     byte.ok_or_else(|| unsupported(option))
@@ -249,8 +249,8 @@ fn kind_of(name: &Ident) -> Option<Kind> {
     }
 }
 
-/// Sends rows as a file, as they are made. An error on the way is the error of the statement: what was sent is no whole
-/// file, and the client is told so.
+/// Sends rows as a file, as they are produced. An error on the way is the error of the statement: the client is told
+/// that the file is incomplete.
 pub(super) async fn send<C>(client: &mut C, copying: &Copying, mut rows: QueryResponse) -> PgWireResult<()>
 where
     C: Sink<PgWireBackendMessage> + Unpin,
@@ -264,8 +264,8 @@ where
     let begun = CopyOutResponse::new(format, count, vec![i16::from(format); names.len()]);
     client.send(PgWireBackendMessage::CopyOutResponse(begun)).await?;
     let data = |bytes: Vec<u8>| PgWireBackendMessage::CopyData(CopyData::new(Bytes::from(bytes)));
-    // As in PostgreSQL, what stands before binary rows comes with the first of them, or with what stands behind them:
-    // clients take each message for a row.
+    // PostgreSQL sends the header of a binary file with its first row, or with the trailer: clients take each message
+    // for a row.
     let mut begin = copying.begin(&names);
     if copying.kind != Kind::Binary && !begin.is_empty() {
         client.feed(data(std::mem::take(&mut begin))).await?;

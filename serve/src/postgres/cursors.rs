@@ -1,4 +1,4 @@
-//! Cursors: rows that are asked for in parts. What is not fetched is not made.
+//! Cursors: rows that are fetched in parts. Rows that are not fetched are not produced.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use super::errors::Refused;
 use super::rows::{Batches, rows};
 use crate::locked::lock;
 
-/// The cursors of a connection.
+/// Cursors of a connection, by name.
 #[derive(Default)]
 pub(super) struct Cursors(Mutex<BTreeMap<String, Cursor>>);
 
@@ -25,15 +25,15 @@ struct Cursor {
     rest: Arc<AsyncMutex<Rest>>,
 }
 
-/// What is not fetched yet.
+/// Rows of a cursor that are not fetched yet.
 struct Rest {
     batches: Batches,
-    /// The rows that were made and are left over.
+    /// Rows that were produced and are left over.
     left: Option<RecordBatch>,
 }
 
 impl Rest {
-    /// The next rows, but so many at most.
+    /// Returns the next rows, at most `most` of them.
     async fn next(&mut self, most: usize) -> Option<PgWireResult<RecordBatch>> {
         let batch = match self.left.take() {
             Some(left) => left,
@@ -51,13 +51,13 @@ impl Rest {
 }
 
 impl Cursors {
-    /// Opens a cursor; one of that name is closed.
+    /// Opens a cursor; an open one of that name is closed.
     pub fn open(&self, name: String, batches: Batches) {
         let cursor = Cursor { schema: batches.schema(), rest: Arc::new(AsyncMutex::new(Rest { batches, left: None })) };
         lock(&self.0).insert(name, cursor);
     }
 
-    /// Closes a cursor, or all.
+    /// Closes a cursor, or all of them.
     pub fn close(&self, name: Option<&str>) {
         match name {
             Some(name) => drop(lock(&self.0).remove(name)),
@@ -65,12 +65,12 @@ impl Cursors {
         }
     }
 
-    /// The columns of a cursor.
+    /// Returns the columns of a cursor.
     pub fn schema(&self, name: &str) -> Result<SchemaRef, Refused> {
         self.cursor(name).map(|cursor| cursor.schema)
     }
 
-    /// The next rows of a cursor: so many, or all.
+    /// Fetches the next rows of a cursor: at most `count`, or all.
     pub fn fetch(&self, name: &str, count: Option<usize>, format: &Format) -> PgWireResult<QueryResponse> {
         let Cursor { schema, rest } = self.cursor(name)?;
         let rest = rest.try_lock_owned().map_err(|_| Refused::in_use(name))?;

@@ -1,4 +1,4 @@
-//! One connection at the server, from its first byte until its client has logged in; then it is passed on to whoever
+//! Handles one connection from its first byte until its client has logged in, and then passes it on to the process that
 //! answers that key. No SQL is read here.
 
 use std::io;
@@ -27,27 +27,26 @@ use super::relay::relay;
 use crate::keys::Who;
 use crate::places::Place;
 
-/// How long somebody may take to log in: a person has typed the password before.
+/// Time that a client has to log in: a person has typed the password before.
 const LOGIN_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long somebody may take to cancel a statement for whom there is no place: programs say so as soon as they are
-/// connected.
+/// Time that a client without a place has to cancel a statement: programs send that as soon as they are connected.
 const CANCEL_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long somebody may take to read why they are sent away.
+/// Time that a client has to read why it is refused.
 const REFUSED_LIMIT: Duration = Duration::from_secs(1);
 
-/// Bytes of a message of somebody who has not logged in: their name, and a key.
+/// Maximum size of a message before login, in bytes: a name, and a key.
 const LOGIN_BYTES_MAX: usize = 16 << 10;
 
-/// Whoever is behind it has asked for no statement.
+/// Socket of a client that has sent no statement yet.
 type Socket = Framed<MaybeTls, PgWireMessageServerCodec<()>>;
 
-/// A connection whose client has not logged in yet.
+/// Connection whose client has not logged in yet.
 pub(super) struct Door {
-    /// What it has in common with others.
+    /// Server, shared by all connections.
     pub server: Arc<Postgres>,
-    /// How far a login by proof is.
+    /// State of a login by proof.
     pub scram: Mutex<Scram>,
     who: OnceLock<Who>,
 }
@@ -65,7 +64,7 @@ pub(super) async fn open(
         () = place.is_given_away() => return Ok(()),
         logged_in = timeout(LOGIN_LIMIT, AssertUnwindSafe(door.log_in(socket)).catch_unwind()) => logged_in,
     };
-    // Who has not logged in by now is not told why.
+    // A client that has not logged in by now is not told why.
     let Ok(logged_in) = logged_in else { return Ok(()) };
     let logged_in = logged_in.map_err(|_| io::Error::other("a login came upon a bug"))?;
     let Some((mut socket, who)) = logged_in? else { return Ok(()) };
@@ -99,8 +98,8 @@ pub(super) async fn open(
     }
 }
 
-/// Hears whether somebody for whom there is no place among the others cancels a statement, which may be what holds one
-/// of them; tells everyone else that there are too many.
+/// Lets a client without a place cancel a statement, which may free a place; tells any other client that there are too
+/// many connections.
 pub(super) async fn turn_away(
     server: Arc<Postgres>,
     socket: TcpStream,
@@ -121,13 +120,13 @@ impl Door {
         Self { server, scram: Mutex::default(), who: OnceLock::new() }
     }
 
-    /// Takes note of who has logged in.
+    /// Records who has logged in.
     pub fn let_in(&self, who: Who) {
-        // Nobody logs in twice.
+        // A client logs in only once.
         let _ = self.who.set(who);
     }
 
-    /// Talks to a client until it has logged in; `None`: it has not, and knows why.
+    /// Talks to a client until it has logged in; `None` if it has not, and was told why.
     async fn log_in(&self, socket: TcpStream) -> io::Result<Option<(Socket, Who)>> {
         let Some(mut socket) = self.negotiate(socket).await? else { return Ok(None) };
         loop {
@@ -153,20 +152,21 @@ impl Door {
 }
 
 impl Door {
-    /// Agrees with a client on whether they talk within TLS; `None`: they do not go on.
+    /// Negotiates TLS with a client; `None` if the client does not go on.
     async fn negotiate(&self, socket: TcpStream) -> io::Result<Option<Socket>> {
         let tls = self.server.tls.as_ref().map(|tls| tls.postgresql());
         let socket: Option<Socket> = negotiate_tls(socket, tls).await?;
-        // What came before TLS came from somebody between, who would be taken for whoever logs in behind it.
+        // Bytes that came before TLS came from somebody in between, and would be taken for those of the client that
+        // logs in.
         Ok(socket.filter(|socket| !socket.is_secure() || socket.read_buffer().is_empty()))
     }
 
-    /// Cancels what somebody has under way who is known by a number and a secret.
+    /// Cancels the statement of a session, given by its number and secret.
     async fn cancel(&self, request: &CancelRequest) {
         self.server.cancels.cancel(request.pid, &request.secret_key).await;
     }
 
-    /// Cancels what a client says is to be cancelled, or tells it that there are too many.
+    /// Cancels a statement if the client asks for that, or tells it that there are too many connections.
     async fn hear(&self, socket: TcpStream) -> io::Result<()> {
         let Some(mut socket) = self.negotiate(socket).await? else { return Ok(()) };
         match next(&mut socket, LOGIN_BYTES_MAX).await? {
@@ -180,7 +180,7 @@ impl Door {
     }
 }
 
-/// Says why a client is sent away.
+/// Tells a client why it is refused.
 async fn refuse(socket: &mut Socket, error: PgWireError) -> io::Result<()> {
     let last = PgWireBackendMessage::ErrorResponse(told(error).into());
     timeout(REFUSED_LIMIT, async {
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
     use crate::places::Places;
 
-    /// What somebody is told for whom there is no place, and who says this.
+    /// Returns the answer to a client without a place that says this.
     async fn told(server: &Arc<Postgres>, said: &[u8]) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let mut client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");

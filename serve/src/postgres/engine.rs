@@ -1,4 +1,4 @@
-//! What answers SQL in a process: sessions over the lake, what may be cancelled, and what is under way.
+//! Engine that answers SQL in a process: sessions over the lake, cancellation, and the statements under way.
 
 use std::sync::Arc;
 
@@ -9,18 +9,18 @@ use query::QueryError;
 use super::sessions::Sessions;
 use super::under_way::UnderWay;
 
-/// What all connections of a process have in common.
+/// State that all connections of a process share.
 pub(super) struct Engine {
-    /// Over the lake.
+    /// SQL sessions over the lake.
     pub sessions: Sessions,
-    /// By which statements are cancelled.
+    /// Registry by which statements are cancelled.
     pub cancels: Arc<ConnectionManager>,
-    /// What is being answered.
+    /// Messages that are being answered.
     pub under_way: Arc<UnderWay>,
 }
 
 impl Engine {
-    /// Over a lake, with so much memory for all statements, in bytes.
+    /// Creates an engine over a lake, with `memory` bytes for all statements.
     pub fn new(lake: Lake, memory: usize) -> Result<Self, QueryError> {
         let sessions = Sessions::new(lake, memory)?;
         Ok(Self { sessions, cancels: Arc::new(ConnectionManager::new()), under_way: Arc::default() })

@@ -1,4 +1,4 @@
-//! Errors as PostgreSQL's clients know them: one sentence, and a code of five letters that programs go by.
+//! Errors as PostgreSQL's clients know them: one sentence, and a five-character code that programs go by.
 
 use std::fmt;
 
@@ -14,24 +14,24 @@ use lake_store::LakeError;
 use query::sql::{HIDDEN, UNSUPPORTED};
 use query::{QueryError, Sees};
 
-/// What is said instead of an error that names files, to those who see only some of what is in them.
+/// Message in place of an error that names files, for clients that may read only some of their rows.
 const UNREADABLE: &str = "the lake could not be read for that; try again, or ask who keeps it";
 
-/// What in an error tells of files, whosever they are.
+/// Marks of a file name in an error, whosever the file is.
 const FILES: [&str; 5] = [".parquet", "_delta_log", "Object at location", "object_store", "://"];
 
-/// What PostgreSQL says of a query in the place of a value that has several.
+/// PostgreSQL's message for a scalar subquery that has several rows.
 pub(super) const MORE_THAN_ONE_ROW: &str = "more than one row returned by a subquery used as an expression";
 
-/// What DataFusion says of the same, and of one that depends on the row it is asked for and that it cannot plan.
+/// DataFusion's messages for the same, and for a correlated subquery that it cannot plan.
 const SEVERAL_ROWS: &str = "Scalar subquery returned more than one row";
 const NOT_PLANNED: [&str; 3] = ["Correlated scalar subquery", "expression ScalarSubquery", "Accessing outer reference"];
 
-/// What is said of those that cannot be planned.
+/// Message for subqueries that cannot be planned.
 const WRITE_A_JOIN: &str =
     "a query in the place of a value that depends on the row it is asked for is found by = alone; write it as a join";
 
-/// That something is not done here, and why.
+/// Reason why something is refused, with its code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
     code: &'static str,
@@ -39,149 +39,149 @@ pub(super) struct Refused {
 }
 
 impl Refused {
-    /// It would change something.
+    /// Refuses a statement that would change something.
     pub fn read_only(what: &str) -> Self {
         Self::not_here(what, "this server only reads; rows come from the jobs")
     }
 
-    /// It is for a server that writes, and here there is another way to what it is for.
+    /// Refuses a statement for a server that writes; `why` names another way to the same end.
     pub fn not_here(what: &str, why: &str) -> Self {
         Self { code: "25006", why: format!("{what}: {why}") }
     }
 
-    /// It is not what this server does.
+    /// Refuses something that this server does not do.
     pub fn unsupported(why: &str) -> Self {
         Self { code: "0A000", why: why.to_owned() }
     }
 
-    /// It is of another kind of value.
+    /// Refuses a value of the wrong kind.
     pub fn value(why: &str) -> Self {
         Self { code: "22023", why: why.to_owned() }
     }
 
-    /// It is written as no value of its kind is.
+    /// Refuses a text that is not how a value of its type is written.
     pub fn malformed(why: &str) -> Self {
         Self { code: "22P02", why: why.to_owned() }
     }
 
-    /// It is no SQL.
+    /// Refuses a text that is no SQL.
     pub fn syntax(why: &str) -> Self {
         Self { code: "42601", why: why.to_owned() }
     }
 
-    /// It is not for everyone.
+    /// Refuses something that this key may not see.
     pub fn hidden(what: &str) -> Self {
         Self { code: "42501", why: format!("{what} {HIDDEN}") }
     }
 
-    /// It is no text.
+    /// Refuses bytes that are not UTF-8.
     pub fn no_text() -> Self {
         Self::zero("invalid byte sequence for encoding \"UTF8\"")
     }
 
-    /// It is a text with a byte in it that no text has here.
+    /// Refuses a text with a zero byte.
     pub fn zero(why: &str) -> Self {
         Self { code: "22021", why: why.to_owned() }
     }
 
-    /// It is no time that can be told.
+    /// Refuses a time out of range.
     pub fn no_time(why: &str) -> Self {
         Self { code: "22008", why: why.to_owned() }
     }
 
-    /// It is a value that its type does not hold.
+    /// Refuses a value that its type does not hold.
     pub fn out_of_range(why: &str) -> Self {
         Self { code: "22003", why: why.to_owned() }
     }
 
-    /// It is no value in the binary format.
+    /// Refuses bytes that are no value in the binary format.
     pub fn not_binary(why: &str) -> Self {
         Self { code: "22P03", why: why.to_owned() }
     }
 
-    /// There is a statement of that name.
+    /// Refuses a second prepared statement of the same name.
     pub fn statement_exists(name: &str) -> Self {
         Self { code: "42P05", why: format!("prepared statement \"{name}\" already exists") }
     }
 
-    /// There is a portal of that name.
+    /// Refuses a second portal of the same name.
     pub fn portal_exists(name: &str) -> Self {
         Self { code: "42P03", why: format!("portal \"{name}\" already exists") }
     }
 
-    /// It is too much.
+    /// Refuses something that exceeds a limit.
     pub fn too_much(why: &str) -> Self {
         Self { code: "54000", why: why.to_owned() }
     }
 
-    /// There is no cursor of that name.
+    /// Refuses to use a cursor that does not exist.
     pub fn no_cursor(name: &str) -> Self {
         Self { code: "34000", why: format!("cursor \"{name}\" does not exist") }
     }
 
-    /// A statement before it has failed.
+    /// Refuses a statement after one that failed in the same transaction.
     pub fn aborted() -> Self {
         let why = "current transaction is aborted, commands ignored until end of transaction block";
         Self { code: "25P02", why: why.to_owned() }
     }
 
-    /// Somebody else is at it.
+    /// Refuses to use a cursor that is in use.
     pub fn in_use(name: &str) -> Self {
         Self { code: "55006", why: format!("cursor \"{name}\" is being read; fetch the rest of it first") }
     }
 
-    /// The answer has other columns than it had when the statement was prepared.
+    /// Refuses a prepared statement whose columns have changed since.
     pub fn altered() -> Self {
         Self { code: "0A000", why: "cached plan must not change result type".to_owned() }
     }
 
-    /// It took too long.
+    /// Ends a statement that took too long.
     pub fn too_long() -> Self {
         Self { code: "57014", why: "canceling statement due to statement timeout".to_owned() }
     }
 
-    /// The client does not keep to the protocol.
+    /// Refuses a message that breaks the protocol.
     pub fn protocol(why: &str) -> Self {
         Self { code: "08P01", why: why.to_owned() }
     }
 
-    /// What a client says is no message, and nothing after it can be read.
+    /// Ends a connection whose bytes are no message: nothing after them can be read.
     pub fn no_message(why: &str) -> PgWireError {
         fatal("08P01", why)
     }
 
-    /// The server stops.
+    /// Ends a session because the server stops.
     pub fn stopping() -> PgWireError {
         fatal("57P01", "the server stops")
     }
 
-    /// Something gave up on a message or a value that it should have refused.
+    /// Ends a session after a panic on a message or a value that should have been refused.
     pub fn bug() -> PgWireError {
         fatal("XX000", "what was asked came upon a bug, which ended the session; the others of the key go on")
     }
 
-    /// What a client says to log in proves nothing.
+    /// Refuses a login that does not follow SCRAM.
     pub fn no_proof() -> PgWireError {
         fatal("28P01", "the login does not follow SCRAM-SHA-256; leave channel binding out")
     }
 
-    /// Others would read the key on its way.
+    /// Refuses a key in clear text, which others would read on its way.
     pub fn in_clear_text() -> PgWireError {
         let how = "connect with TLS (sslmode=require), or with a key made by `clicklake key`";
         fatal("28000", &format!("a key would cross the network in clear text; {how}"))
     }
 
-    /// The key is none any more.
+    /// Ends a session whose key was removed or changed.
     pub fn revoked() -> PgWireError {
         fatal("57P01", "the key is no longer one of this server, or sees something else by now; connect again")
     }
 
-    /// The key is none.
+    /// Refuses a key that this server does not have.
     pub fn no_key() -> PgWireError {
         fatal("28P01", "the password is no key of this server")
     }
 
-    /// The same, where only keys with a verifier can be shown: whether it is one without is not known.
+    /// Refuses a key where only keys with a verifier can be shown: it may exist without one.
     pub fn no_proved_key() -> PgWireError {
         fatal(
             "28P01",
@@ -189,27 +189,27 @@ impl Refused {
         )
     }
 
-    /// There is no place for one more connection.
+    /// Refuses a connection beyond the limit.
     pub fn too_many_connections() -> PgWireError {
         fatal("53300", "there are too many connections; try again later")
     }
 
-    /// There is no place for one more connection of a key.
+    /// Refuses a connection beyond the limit of its key.
     pub fn too_many_of_key() -> PgWireError {
         fatal("53300", "this key has too many connections; close some, or try again later")
     }
 
-    /// There is no place for one more process.
+    /// Refuses a key for which no more process may be started.
     pub fn too_many_keys() -> PgWireError {
         fatal("53300", "too many keys ask at once; try again later")
     }
 
-    /// No process could be started, or it did not begin in time.
+    /// Refuses a session whose process could not be started, or did not begin in time.
     pub fn not_begun() -> PgWireError {
         fatal("57P03", "the process that answers this key cannot be started now; try again later")
     }
 
-    /// The process that answered is gone: of this code, and why.
+    /// Ends a session whose process is gone, with a code and the reason.
     pub fn lost(code: &str, why: &str) -> PgWireError {
         fatal(code, why)
     }
@@ -231,7 +231,8 @@ fn fatal(code: &str, why: &str) -> PgWireError {
     PgWireError::UserError(Box::new(ErrorInfo::new("FATAL".to_owned(), code.to_owned(), why.to_owned())))
 }
 
-/// An error as it is told. The library has a name of its own for what has none.
+/// Returns an error as the client is told it, with PostgreSQL's words where the library has a placeholder for an empty
+/// name.
 pub(super) fn told(error: PgWireError) -> ErrorInfo {
     let error: PgWireError = match error {
         PgWireError::StatementNotFound(name) if name == DEFAULT_NAME => {
@@ -248,7 +249,7 @@ pub(super) fn told(error: PgWireError) -> ErrorInfo {
     told
 }
 
-/// What a client is told last, as it is on the wire.
+/// Encodes the last error of a connection for the wire.
 pub(super) fn on_the_wire(error: PgWireError) -> BytesMut {
     let mut bytes = BytesMut::new();
     match ErrorResponse::from(ErrorInfo::from(error)).encode(&mut bytes) {
@@ -257,19 +258,19 @@ pub(super) fn on_the_wire(error: PgWireError) -> BytesMut {
     }
 }
 
-/// Errors of statements, as they are told to somebody who sees so much.
+/// Reports errors of statements to a client, without file names unless it may read everything.
 #[derive(Clone)]
 pub(super) struct Telling {
     sees_all: bool,
 }
 
 impl Telling {
-    /// To somebody who sees so much.
+    /// Creates the reports for a client with this row-level access.
     pub fn to(sees: &Sees) -> Self {
         Self { sees_all: *sees == Sees::All }
     }
 
-    /// An error, on the wire.
+    /// Returns an error as this client may see it.
     pub fn of(&self, error: impl Into<QueryError>) -> PgWireError {
         let error = error.into();
         let (code, said) = plainly(code_of(&error), one_line(&error.to_string()));
@@ -284,7 +285,7 @@ impl Telling {
     }
 }
 
-/// Whether errors name files.
+/// Likelihood that an error names files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Files {
     Never,
@@ -292,8 +293,8 @@ enum Files {
     Always,
 }
 
-/// Whether errors of a kind name files that are not named in the statement. What is said of texts of a statement must
-/// not depend on where the lake is: who guesses would learn it.
+/// Returns whether an error may name files that the statement does not name. The answer must not depend on where the
+/// lake is: a client that guesses paths in its statement would learn it.
 fn may_name_files(error: &QueryError) -> Files {
     match error {
         QueryError::Lake(LakeError::Store { .. }) => Files::Always,
@@ -318,7 +319,7 @@ fn may_name_files(error: &QueryError) -> Files {
     }
 }
 
-/// Whether a text looks as if it named files, be they there or not.
+/// Returns whether a text looks as if it named files, whether they exist or not.
 fn looks_like_files(said: &str) -> bool {
     let is_of_name = |letter: char| letter.is_alphanumeric() || matches!(letter, '.' | '_' | '-');
     let is_path = |(at, _): (usize, &str)| {
@@ -328,10 +329,10 @@ fn looks_like_files(said: &str) -> bool {
     FILES.iter().any(|name| said.contains(name)) || said.match_indices('/').any(is_path)
 }
 
-/// Letters of a message: the wire takes no more of an error than some thousand bytes.
+/// Maximum length of a message, in characters: the wire takes no more of an error than some thousand bytes.
 const SAID_MAX: usize = 2_000;
 
-/// A text in one line, as no terminal takes it for more than a text.
+/// Returns a text in one line, with control characters escaped for terminals.
 fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let escaped = line.chars().flat_map(|letter| {
@@ -344,18 +345,18 @@ fn one_line(text: &str) -> String {
     escaped.take(SAID_MAX).collect()
 }
 
-/// An error of queries in the place of a value, by its own code, and in words that say what to do.
+/// Rewords errors of scalar subqueries, with PostgreSQL's code and with what to do.
 fn plainly(code: &'static str, said: String) -> (&'static str, String) {
     let has = |what: &str| said.contains(what);
     if code == "22000" && (has(SEVERAL_ROWS) || has(MORE_THAN_ONE_ROW)) {
         return ("21000", MORE_THAN_ONE_ROW.to_owned());
     }
-    // Names and texts of a statement stand in errors of other codes.
+    // Errors of other codes may quote names and texts of the statement.
     let is_no_plan = matches!(code, "42000" | "0A000") && NOT_PLANNED.iter().any(|what| has(what));
     if is_no_plan { ("0A000", WRITE_A_JOIN.to_owned()) } else { (code, said) }
 }
 
-/// What programs know an error by.
+/// Returns the code by which programs know an error.
 fn code_of(error: &QueryError) -> &'static str {
     match error {
         QueryError::Lake(LakeError::Store { .. }) => "58030",
@@ -396,7 +397,7 @@ mod tests {
 
     use super::*;
 
-    /// What somebody who sees a campaign is told of an error.
+    /// Returns how a client with one campaign is told an error.
     fn told_of(error: impl Into<QueryError>) -> String {
         told(Telling::to(&Sees::Campaigns(BTreeSet::from(["spring".to_owned()]))).of(error)).message
     }
@@ -410,7 +411,7 @@ mod tests {
         for text in ["/lake", "/nowhere", "s3://lake", "a.parquet", "_delta_log", "object_store"] {
             assert!(told_of(cast(text)).contains(text), "{text}");
             assert!(told_of(DataFusionError::Plan(format!("no function {text}"))).contains(text), "{text}");
-            // An error that may name files itself is not told, whatever the text.
+            // An error that may itself name files is hidden, whatever its text.
             assert_eq!(told_of(LakeError::Refused(format!("series: '{text}' is no time"))), UNREADABLE, "{text}");
             assert_eq!(told_of(DataFusionError::Execution(format!("reading '{text}'"))), UNREADABLE, "{text}");
         }

@@ -1,33 +1,33 @@
-//! Where messages of a session begin and end, as they pass through the server to the client: between two of them it may
-//! say something itself, within one it may not.
+//! Message boundaries of a session, as its bytes pass through the server to the client: the server may insert a message
+//! of its own only between two of them.
 
-/// Bytes before the body of a message: what it is, and how long, which counts itself.
+/// Bytes before the body of a message: its kind, and its length, which counts itself.
 const HEAD_BYTES: usize = 5;
 
-/// The bytes of the length.
+/// Bytes of the length field.
 const LENGTH_BYTES: usize = 4;
 
-/// What a session that ends as it should sends last. No message of PostgreSQL begins so.
+/// Last byte of a session that ends properly. No message of PostgreSQL begins with it.
 pub(super) const LAST_WORD: u8 = 0;
 
-/// The messages of a session, as far as they have come.
+/// Messages of a session, as far as their bytes have come.
 #[derive(Default)]
 pub(super) struct Frames {
     head: [u8; HEAD_BYTES],
-    /// How much of the head is there.
+    /// Number of bytes of the head that have come.
     known: usize,
-    /// How much of the body is not.
+    /// Number of bytes of the body that are still to come.
     left: usize,
-    /// Whether nothing of the body is.
+    /// Whether no byte of the body has come yet.
     is_at_body: bool,
     /// Whether the last word has come.
     is_over: bool,
 }
 
 impl Frames {
-    /// Follows bytes that have come, and calls a function with the kind of each message, and the first byte of its
-    /// body if it has one, once that has come; returns how many of the bytes are the client's. Those that are not
-    /// follow the last word.
+    /// Follows bytes that have come. Calls a function with the kind of each message and the first byte of its body, if
+    /// it has one, as soon as that has come. Returns how many of the bytes are the client's; the others follow the last
+    /// word.
     pub fn follow(&mut self, bytes: &[u8], call: &mut impl FnMut(u8, Option<u8>)) -> usize {
         let mut at = 0;
         while at < bytes.len() && !self.is_over {
@@ -36,7 +36,7 @@ impl Frames {
         at
     }
 
-    /// Follows bytes to the end of the message that has begun, and no further; returns how many of them are of it.
+    /// Follows bytes to the end of the current message, and no further; returns how many of them belong to it.
     pub fn finish(&mut self, bytes: &[u8]) -> usize {
         let mut at = 0;
         while at < bytes.len() && !self.is_between() {
@@ -45,7 +45,7 @@ impl Frames {
         at
     }
 
-    /// Follows the next byte of a head, or all that is there of a body; returns how much that is.
+    /// Follows the next byte of a head, or all bytes of a body that are there; returns how many.
     fn step(&mut self, bytes: &[u8], call: &mut impl FnMut(u8, Option<u8>)) -> usize {
         if self.left > 0 {
             if std::mem::take(&mut self.is_at_body) {
@@ -73,12 +73,12 @@ impl Frames {
         1
     }
 
-    /// Whether the last message is whole.
+    /// Returns whether the last message is complete.
     pub fn is_between(&self) -> bool {
         self.known == 0 && self.left == 0
     }
 
-    /// Whether the session has ended as it should.
+    /// Returns whether the session has ended properly.
     pub fn is_over(&self) -> bool {
         self.is_over
     }
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn messages_are_told_apart_however_they_are_cut() {
-        // A message with a body of zeros, one without any, and the last word.
+        // A message with a body of zeros, one without a body, and the last word.
         let bytes = [b'D', 0, 0, 0, 9, 0, 0, 0, 0, 0, b'2', 0, 0, 0, 4, LAST_WORD];
         let between = [0, 10, 15];
         for cut in 1..=bytes.len() {

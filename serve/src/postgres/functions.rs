@@ -1,7 +1,7 @@
-//! Functions of PostgreSQL that programs call before they ask anything, and that nobody else has.
+//! Functions of PostgreSQL's own that programs call before they query anything.
 //!
-//! Most of them say of a thing what no thing here has: a comment, a definition, a size. [`StandIn`] answers each with
-//! one value, whatever it is asked.
+//! Most of them describe what nothing here has: a comment, a definition, a size. [`StandIn`] answers each with one
+//! constant, whatever its arguments.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,10 +20,10 @@ use lake_store::LakeError;
 
 use super::settings::{self, LIMIT, Setting, VERSION};
 
-/// Names of functions, and how many arguments each takes.
+/// Name of a function, and how many arguments it may take.
 type Called = (&'static str, &'static [usize]);
 
-/// Functions that describe something, which nothing here is described by.
+/// Functions that describe an object in words: always null here.
 const TEXTS: [Called; 19] = [
     ("obj_description", &[1, 2]),
     ("shobj_description", &[2]),
@@ -46,7 +46,7 @@ const TEXTS: [Called; 19] = [
     ("pg_describe_object", &[3]),
 ];
 
-/// Functions that number or measure something, which nothing here is by them.
+/// Functions that number or measure an object: always null here.
 const NUMBERS: [Called; 8] = [
     ("pg_table_size", &[1]),
     ("pg_indexes_size", &[1]),
@@ -58,7 +58,7 @@ const NUMBERS: [Called; 8] = [
     ("inet_client_port", &[0]),
 ];
 
-/// What is so here.
+/// Functions that are always true here.
 const TRUE: [Called; 4] = [
     ("pg_type_is_visible", &[1]),
     ("pg_function_is_visible", &[1]),
@@ -66,7 +66,7 @@ const TRUE: [Called; 4] = [
     ("pg_has_role", &[2, 3]),
 ];
 
-/// What is not.
+/// Functions that are always false here.
 const FALSE: [Called; 4] = [
     ("pg_is_in_recovery", &[0]),
     ("pg_is_other_temp_schema", &[1]),
@@ -74,7 +74,7 @@ const FALSE: [Called; 4] = [
     ("pg_index_has_property", &[2]),
 ];
 
-/// Functions that say what may be done to something.
+/// Functions that tell whether a privilege is granted.
 const PRIVILEGES: [&str; 8] = [
     "has_table_privilege",
     "has_any_column_privilege",
@@ -86,10 +86,10 @@ const PRIVILEGES: [&str; 8] = [
     "has_tablespace_privilege",
 ];
 
-/// What may be done here: nothing that changes anything.
+/// Privileges that are granted here: none of them changes anything.
 const MAY: [&str; 4] = ["SELECT", "USAGE", "CONNECT", "EXECUTE"];
 
-/// All of them.
+/// Returns all these functions.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     let version = Arc::new(|_: &[ColumnarValue]| Ok(text(format!("PostgreSQL {VERSION}"))));
     let texts = TEXTS.map(|called| StandIn::of(called, ScalarValue::Utf8(None)));
@@ -99,13 +99,13 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     let others = [
         create_udf("version", Vec::new(), DataType::Utf8, Volatility::Stable, version),
         create_udf("quote_literal", vec![DataType::Utf8], DataType::Utf8, Volatility::Immutable, Arc::new(quoted)),
-        // It is asked for what extensions would bring.
+        // It is asked for types that extensions would bring.
         StandIn::of(("to_regtype", &[1]), ScalarValue::Int32(None)),
-        // Nothing is locked here. In PostgreSQL it answers nothing, in a row.
+        // Nothing is locked here. In PostgreSQL the function returns void, in a row.
         StandIn::of(("pg_advisory_unlock_all", &[0]), ScalarValue::Utf8(Some(String::new()))),
         StandIn::of(("pg_my_temp_schema", &[0]), ScalarValue::Int32(Some(0))),
         StandIn::of(("getdatabaseencoding", &[0]), ScalarValue::Utf8(Some("UTF8".to_owned()))),
-        // An index has no columns where there is none.
+        // No index exists here, so none has columns.
         StandIn::of(("_pg_expandarray", &[1]), no_column()),
         Asking::CurrentSetting.function(),
         Asking::SetConfig.function(),
@@ -116,14 +116,14 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     texts.into_iter().chain(numbers).chain(is_so).chain(is_not).chain(others).chain(privileges).collect()
 }
 
-/// One of many columns of an index: which it is, and its place.
+/// Returns null as one of several columns of an index: its number and its place.
 fn no_column() -> ScalarValue {
     let fields = ["x", "n"].map(|name| Field::new(name, DataType::Int64, true));
     let kind = DataType::Struct(Fields::from(Vec::from(fields)));
     ScalarValue::try_from(&kind).unwrap_or(ScalarValue::Null)
 }
 
-/// How many arguments a function takes, of whatever type.
+/// Returns a signature of these numbers of arguments, of any type.
 fn signature(counts: &[usize]) -> Signature {
     let counts = counts.iter().map(|count| match count {
         0 => TypeSignature::Nullary,
@@ -132,7 +132,7 @@ fn signature(counts: &[usize]) -> Signature {
     Signature::one_of(counts.collect(), Volatility::Stable)
 }
 
-/// A function that answers the same whatever it is asked.
+/// Function that returns a constant, whatever its arguments.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct StandIn {
     name: &'static str,
@@ -164,7 +164,7 @@ impl ScalarUDFImpl for StandIn {
     }
 }
 
-/// A function of values that stand in the statement.
+/// Functions whose arguments are values that stand in the statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Asking {
     CurrentSetting,
@@ -183,7 +183,7 @@ impl Asking {
     }
 }
 
-/// The same, as DataFusion has functions.
+/// One of these functions, as DataFusion calls it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Asked {
     asking: Asking,
@@ -217,7 +217,7 @@ impl ScalarUDFImpl for Asked {
     }
 }
 
-/// The time at which a statement begins, without its zone, which is UTC here.
+/// Time at which a statement begins, without its zone, which is UTC here.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct LocalTimestamp {
     signature: Signature,
@@ -246,7 +246,7 @@ impl ScalarUDFImpl for LocalTimestamp {
         Ok(Arc::new(Field::new(self.name(), self.return_type(&[])?, false)))
     }
 
-    /// The same wherever it stands in a statement, and so chosen when that is planned.
+    /// Replaces the call by a constant while the statement is planned, since the time is the same wherever it stands.
     fn simplify(&self, arguments: Vec<Expr>, plan: &SimplifyContext) -> Result<ExprSimplifyResult> {
         let Some(begun) = plan.query_execution_start_time() else {
             return Ok(ExprSimplifyResult::Original(arguments));
@@ -260,7 +260,7 @@ impl ScalarUDFImpl for LocalTimestamp {
     }
 }
 
-/// What SHOW would show; nothing of what is not there, if that is asked for.
+/// Returns what `SHOW` would show; null for an unknown setting, if the call allows that.
 fn current_setting(arguments: &[ColumnarValue]) -> Result<ScalarValue> {
     let name = string(arguments.first()).unwrap_or_default().to_ascii_lowercase();
     let may_lack = matches!(arguments.get(1), Some(ColumnarValue::Scalar(ScalarValue::Boolean(Some(true)))));
@@ -273,20 +273,20 @@ fn current_setting(arguments: &[ColumnarValue]) -> Result<ScalarValue> {
     }
 }
 
-/// What SET would set, which is nothing that changes an answer.
+/// Accepts what `SET` would set, if that changes no answer.
 fn set_config(arguments: &[ColumnarValue]) -> Result<ScalarValue> {
     let [name, value] = [0, 1].map(|place| string(arguments.get(place)));
     let name = name.ok_or_else(|| refused("set_config takes the name of a setting, in quotes".to_owned()))?;
     let value = value.unwrap_or_default();
     match settings::set_to(&name, &value) {
-        // What a client calls itself changes no answer.
+        // The name of a client changes no answer.
         Ok(Setting::Unheeded | Setting::Name(_) | Setting::NameAtFirst) => Ok(ScalarValue::Utf8(Some(value))),
         Ok(_) => Err(refused(format!("set_config does not set {name}; write SET {name} TO '{value}'"))),
         Err(why) => Err(refused(why.to_string())),
     }
 }
 
-/// Texts as they are written in a statement, by which drivers put values where no parameter can stand.
+/// Returns texts quoted as in a statement, by which drivers put values where no parameter can stand.
 fn quoted(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {
     let arrays = ColumnarValue::values_to_arrays(arguments)?;
     let texts = arrays.iter().flat_map(|texts| texts.as_string::<i32>());
@@ -297,7 +297,7 @@ fn quoted(arguments: &[ColumnarValue]) -> Result<ColumnarValue> {
     }
 }
 
-/// A text in quotes, as PostgreSQL writes it.
+/// Returns a text in quotes, as PostgreSQL writes it.
 fn literal(text: &str) -> String {
     let quoted = text.replace('\'', "''");
     match quoted.contains('\\') {
@@ -306,13 +306,13 @@ fn literal(text: &str) -> String {
     }
 }
 
-/// A number for a transaction, which no other has that this process has answered.
+/// Returns a number for a transaction, unique in this process.
 fn transaction() -> ScalarValue {
     static LAST: AtomicI64 = AtomicI64::new(0);
     ScalarValue::Int64(Some(LAST.fetch_add(1, Ordering::Relaxed) + 1))
 }
 
-/// Whether something may be done.
+/// Function that tells whether a privilege is granted.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Privilege {
     name: &'static str,
@@ -321,7 +321,7 @@ struct Privilege {
 
 impl Privilege {
     fn of(name: &'static str) -> Self {
-        // A column has a table; and all of them may be told who asks.
+        // A column is named with its table; and each of them may be given a role first.
         let counts: &[usize] = if name == "has_column_privilege" { &[3, 4] } else { &[2, 3] };
         Self { name, signature: signature(counts) }
     }
@@ -352,12 +352,12 @@ impl ScalarUDFImpl for Privilege {
     }
 }
 
-/// Whether one of these may be done.
+/// Returns whether one of these privileges is granted.
 fn is_allowed(asked: &str) -> bool {
     asked.split(',').any(|one| MAY.contains(&one.trim().to_ascii_uppercase().as_str()))
 }
 
-/// A string that stands in the statement.
+/// Returns a string that stands in the statement.
 fn string(argument: Option<&ColumnarValue>) -> Option<String> {
     match argument {
         Some(ColumnarValue::Scalar(value)) => value.try_as_str().flatten().map(str::to_owned),

@@ -1,5 +1,5 @@
-//! What the server hands to the process that answers SQL of a key, over a socket that only the two of them have: a
-//! client who has logged in, and what is to be done about one.
+//! Messages that the server passes to the process that answers a key's SQL, over a socket that only the two of them
+//! have: a client who has logged in, or a request about one.
 
 use std::collections::HashMap;
 use std::io::{self, Error, ErrorKind};
@@ -11,21 +11,22 @@ use query::Sees;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// Bytes of what is handed over: a key with as many campaigns as a file of keys may name, and what a client has said.
+/// Maximum size of such a message, in bytes: a key with as many campaigns as a file of keys may name, and a client's
+/// startup parameters.
 const BYTES_MAX: u32 = 8 << 20;
 
-/// What a connection between the two is for.
+/// Purpose of a connection between the two.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Handed {
-    /// By it each notices the end of the other.
+    /// Life line, by which each notices the end of the other.
     Life,
-    /// All that follows is between the process and a client.
+    /// Session of a client: all that follows is between the process and the client.
     Client(Client),
-    /// What a client has under way is to be cancelled.
+    /// Request to cancel what a client has under way.
     Cancel(Session),
 }
 
-/// The session of a client, as they know it.
+/// Identifier of a session, as its client knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Session {
     pub pid: i32,
@@ -33,12 +34,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// A session that is called so.
+    /// Creates the identifier from a number and a secret.
     pub fn new(pid: i32, secret: &SecretKey) -> Self {
         Self { pid, secret: secret.to_bytes().to_vec() }
     }
 
-    /// What is shown to cancel it.
+    /// Returns the secret that a client shows to cancel.
     pub fn secret(&self) -> SecretKey {
         match <[u8; 4]>::try_from(self.secret.as_slice()) {
             Ok(number) => SecretKey::I32(i32::from_be_bytes(number)),
@@ -50,22 +51,22 @@ impl Session {
 /// A client who has logged in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Client {
-    /// What they see.
+    /// Row-level access of the client.
     pub sees: Sees,
-    /// Their session.
+    /// Identifier of the session.
     pub session: Session,
-    /// The protocol that was agreed upon: its major and its minor number.
+    /// Protocol version that was agreed upon: its major and its minor number.
     pub protocol: (u16, u16),
-    /// What they said when they began: their name, the database, and the like.
+    /// Startup parameters of the client: its name, the database, and the like.
     pub said: HashMap<String, String>,
-    /// Where they are.
+    /// Address of the client.
     pub address: SocketAddr,
-    /// Whether nobody else reads what is between them and the server.
+    /// Whether the client's connection is encrypted.
     pub is_secure: bool,
 }
 
 impl Handed {
-    /// Hands it over.
+    /// Sends the message, with its length before it.
     pub async fn send(&self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
         let text = serde_json::to_vec(self)?;
         let length = u32::try_from(text.len()).ok().filter(|length| *length <= BYTES_MAX).ok_or_else(too_long)?;
@@ -73,7 +74,7 @@ impl Handed {
         to.write_all(&text).await
     }
 
-    /// Takes it.
+    /// Receives a message.
     pub async fn receive(from: &mut (impl AsyncRead + Unpin)) -> io::Result<Self> {
         let length = from.read_u32().await?;
         if length > BYTES_MAX {

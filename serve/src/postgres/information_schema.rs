@@ -1,5 +1,5 @@
-//! `information_schema`, as PostgreSQL has it: its names of types, and places that count from 1. DataFusion's own says
-//! Arrow's names, by which programs take all columns for ones of an unknown type.
+//! Lists `information_schema` as PostgreSQL has it: with its names of types, and positions that count from 1.
+//! DataFusion's own has Arrow's names, and programs take all columns for ones of an unknown type.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
@@ -19,13 +19,13 @@ use super::tables::{batch, listed, of_rows, schema};
 /// Tables without rows: nothing has a constraint, a privilege or a domain here.
 const EMPTY: &str = include_str!("information_schema.txt");
 
-/// The same by name.
+/// Schemas of these tables, by name.
 static SCHEMAS: LazyLock<BTreeMap<&'static str, SchemaRef>> = LazyLock::new(|| listed(EMPTY));
 
-/// Tables with rows, which are made below.
+/// Tables with rows, which are built below.
 const FILLED: [&str; 5] = ["tables", "columns", "schemata", "character_sets", "information_schema_catalog_name"];
 
-/// The tables that SQL has of tables.
+/// Standard SQL's tables about tables.
 #[derive(Clone, Debug)]
 pub(super) struct InformationSchema(pub Listed);
 
@@ -129,7 +129,7 @@ impl InformationSchema {
     }
 }
 
-/// A column of a table of the lake.
+/// One column of a table of the lake.
 struct Column {
     table: String,
     name: String,
@@ -141,7 +141,7 @@ struct Column {
 
 impl Column {
     fn of(table: String, place: i32, field: &FieldRef) -> Self {
-        // What has no type there is shown as text.
+        // A column of a type that PostgreSQL lacks is shown as text.
         let kind = match field.data_type() {
             DataType::Null => Type::TEXT,
             _ => field_into_pg_type(field).unwrap_or(Type::TEXT),
@@ -151,7 +151,7 @@ impl Column {
     }
 }
 
-/// What SQL calls a type, where that is not what `pg_type` does.
+/// Returns SQL's name of a type, where that differs from `pg_type`'s.
 fn name_of(kind: &Type) -> &str {
     match *kind {
         Type::BOOL => "boolean",
@@ -170,7 +170,7 @@ fn name_of(kind: &Type) -> &str {
     }
 }
 
-/// How many digits a number has, in which radix, and how many of them behind the point.
+/// Returns the digits of a number type, their radix, and how many stand behind the point.
 fn precision(kind: &Type) -> Option<(i32, i32, Option<i32>)> {
     match *kind {
         Type::INT2 => Some((16, 2, Some(0))),
@@ -216,7 +216,7 @@ fn texts<'a>(texts: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
     Arc::new(texts.collect::<StringArray>())
 }
 
-/// The same in each of so many rows.
+/// Returns the same text in each of `rows` rows.
 fn all(text: &str, rows: usize) -> ArrayRef {
     texts(std::iter::repeat_n(Some(text), rows))
 }

@@ -1,32 +1,33 @@
-//! What a connection has the server keep for it, until it is closed: statements that are prepared, and portals that
-//! are bound, by name. Together they are bounded by what was sent for them: what is made of it is some ten times as
-//! much.
+//! Limits on what a connection has the server keep until it is closed: prepared statements and bound portals, by name.
+//! Together they are limited by the bytes that were sent for them; what is made of these takes some ten times as much.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::errors::Refused;
 
-/// Statements, and portals, that a connection may have at once: drivers keep about a hundred.
+/// Maximum number of statements, and of portals, of a connection at once: drivers keep about a hundred.
 const NAMES_MAX: usize = 1_000;
 
-/// Bytes that a connection may have sent for all that is kept: a thousand statements of some kilobytes.
+/// Maximum number of bytes that a connection may have sent for all that is kept: a thousand statements of some
+/// kilobytes.
 const BYTES_MAX: usize = 4 << 20;
 
-/// What is kept.
+/// Kind of a kept object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
-    /// A statement that is prepared.
+    /// A prepared statement.
     Statement,
     /// A statement with the values of its parameters.
     Portal,
 }
 
-/// All that is kept for a connection, and the bytes that were sent for it.
+/// Objects kept for a connection, and the bytes that were sent for each.
 #[derive(Default)]
 pub(super) struct Kept(BTreeMap<(Kind, String), usize>);
 
 impl Kept {
-    /// Whether something may be kept under a name, which nothing else has; what has none takes the place of the last.
+    /// Refuses to keep something if the name is taken or a limit is exceeded. An unnamed object replaces the last
+    /// unnamed one.
     pub fn may_keep(&self, kind: Kind, name: &str, bytes: usize) -> Result<(), Refused> {
         if !name.is_empty() && self.0.contains_key(&(kind, name.to_owned())) {
             return Err(match kind {
@@ -49,12 +50,12 @@ impl Kept {
         Ok(())
     }
 
-    /// Takes note of what is kept.
+    /// Records that something is kept.
     pub fn keep(&mut self, kind: Kind, name: String, bytes: usize) {
         self.0.insert((kind, name), bytes);
     }
 
-    /// Takes note that something is not kept any more, or none of that kind is; returns their names.
+    /// Records that something is no longer kept, or nothing of that kind; returns their names.
     pub fn forget(&mut self, kind: Kind, name: Option<&str>) -> BTreeSet<String> {
         let of_kind = |(kept, called): &(Kind, String)| *kept == kind && name.is_none_or(|name| name == called);
         let names = self.0.keys().filter(|key| of_kind(key)).map(|(_, called)| called.clone()).collect();
@@ -79,7 +80,7 @@ mod tests {
         assert_eq!(kept.forget(Kind::Statement, Some("7")), BTreeSet::from(["7".to_owned()]));
         assert!(kept.may_keep(Kind::Statement, "more", 1).is_ok());
         assert_eq!(kept.forget(Kind::Statement, None).len(), NAMES_MAX - 1);
-        // A megabyte under ever new names.
+        // Sends a megabyte under ever new names.
         let sent = 1 << 20;
         for number in 0..BYTES_MAX / sent {
             assert!(kept.may_keep(Kind::Portal, &number.to_string(), sent).is_ok(), "{number}");

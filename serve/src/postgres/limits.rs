@@ -1,11 +1,11 @@
-//! What is refused before it is parsed or planned: texts that would take more time, or more of a stack, than anyone may
-//! have. A parser and a planner do as they are told, and nobody can stop them on the way.
+//! Refuses, before parsing or planning, texts that would take too much time or stack. A parser and a planner cannot be
+//! stopped on the way.
 //!
-//! It is the first line only: it keeps statements from taking tenths of a second where the planner cannot be
-//! interrupted. What gets past it ends a process that serves one key, see [`super::workers`].
+//! This is only the first line of defence: it keeps statements from taking tenths of a second where the planner cannot
+//! be interrupted. A statement that gets past it ends a process that serves one key, see [`super::workers`].
 //!
-//! The tokens are those of the dialect that the text is parsed in. In another dialect the same letters are other
-//! tokens: what is one name or one string there may be a thousand operators here.
+//! Texts are split into tokens in the dialect that they are parsed in. In another dialect the same characters are other
+//! tokens: one name or one string there may be a thousand operators here.
 
 mod copies;
 mod substituted;
@@ -26,28 +26,28 @@ use super::errors::Refused;
 use super::steps;
 use super::visited::relations;
 
-/// Bytes of a text: lists of some thousand names are shorter.
+/// Maximum size of a text, in bytes: lists of some thousand names are shorter.
 const TEXT_BYTES_MAX: usize = 256 << 10;
 
-/// Steps that the parser may take for a text, see [`steps`]. A list of ten thousand names takes some tens of thousands,
-/// and so many take less than half a second.
+/// Maximum steps that the parser may take for a text, see [`steps`]. A list of ten thousand names takes some tens of
+/// thousands, and this many take less than half a second.
 const STEPS_MAX: u32 = 1 << 18;
 
-/// Copies of expressions that the planner may make of a statement, see [`copies`]: so many take it a tenth of a
-/// second, and twice as many twice as long.
+/// Maximum copies of expressions that the planner may make of a statement, see [`copies`]: this many take it a tenth of
+/// a second, and twice as many twice as long.
 const COPIES_MAX: u64 = 1 << 12;
 
-/// Expressions that columns may stand for beyond those that are written, see [`substituted`]: so many, in a chain of
-/// queries that doubles with each, take the planner a second, and four times as many ten times as long.
+/// Maximum expressions that columns may expand to beyond those that are written, see [`substituted`]: this many, in a
+/// chain of queries that doubles with each, take the planner a second, and four times as many ten times as long.
 const SUBSTITUTED_MAX: u64 = 1 << 12;
 
-/// Refuses a text that is too long to be looked at.
+/// Refuses a text that is too long to be parsed.
 pub(super) fn of_length(text: &str) -> Result<(), Refused> {
     let too_long = || Refused::too_much(&format!("a statement has {TEXT_BYTES_MAX} bytes at most; shorten it"));
     if text.len() > TEXT_BYTES_MAX { Err(too_long()) } else { Ok(()) }
 }
 
-/// What the statements of one text may take, all together.
+/// Budget of all statements of one text together.
 pub(super) struct Allowance {
     nesting: Nesting,
     steps: u32,
@@ -59,14 +59,14 @@ impl Default for Allowance {
     }
 }
 
-/// Refuses the text of a statement, or takes what it needs from what is allowed.
+/// Refuses the text of a statement that exceeds the budget, or takes what it needs from it.
 pub(super) fn of_text(text: &str, allowed: &mut Allowance) -> Result<(), Refused> {
     let tokens = Tokenizer::new(&PostgreSqlDialect {}, text).tokenize();
     let mut tokens = tokens.map_err(|error| Refused::syntax(&error.to_string()))?;
     allowed.nesting.take(&tokens).map_err(|_| too_complex())?;
     tokens.retain(|token| !matches!(token, Token::Whitespace(_)));
     for token in &mut tokens {
-        // The parser has no word for it, and is given the other one.
+        // The parser does not know ABORT, and gets its synonym.
         if keyword(token) == Some(Keyword::ABORT) {
             *token = Token::make_keyword("ROLLBACK");
         }
@@ -78,11 +78,11 @@ pub(super) fn of_text(text: &str, allowed: &mut Allowance) -> Result<(), Refused
     }
 }
 
-/// Refuses a statement that reads more tables than a stack holds, or more often than anyone waits for: what `WITH`
-/// names is planned again wherever the name stands.
+/// Refuses a statement that reads more tables than a stack holds, or the same table too often: the planner plans a
+/// query of `WITH` again wherever its name stands.
 pub(super) fn of_statement(statement: &Statement) -> Result<(), Refused> {
     let mut found = Found { grouping_sets: 1, ..Found::default() };
-    // It goes through to the end.
+    // The visitor never stops early.
     let _ = look(statement, &mut found);
     if found.grouping_sets > PLANS_MAX || found.copies > COPIES_MAX {
         return Err(too_complex());
@@ -91,7 +91,7 @@ pub(super) fn of_statement(statement: &Statement) -> Result<(), Refused> {
         return Err(too_complex());
     }
     let mut sizes: HashMap<&str, usize> = HashMap::new();
-    // What is named may stand anywhere: each look finds the sizes of those that are made of what is known already.
+    // A named query may use any other: each round finds the sizes of those whose parts are known already.
     loop {
         let is_known = sizes.clone();
         for (name, tables) in &found.named {
@@ -116,16 +116,16 @@ fn too_complex() -> Refused {
     Refused::too_much("the statement is too complex")
 }
 
-/// What of a statement is planned more than once.
+/// Parts of a statement that the planner plans more than once.
 #[derive(Default)]
 struct Found {
-    /// What is named by `WITH`, and the names of the tables that it is made of.
+    /// Names given by `WITH`, each with the names of the tables that its query reads.
     named: Vec<(String, Vec<String>)>,
-    /// The sets that rows are grouped by, each with each.
+    /// Number of sets that rows are grouped by: the product of all that are written.
     grouping_sets: usize,
-    /// Expressions that the planner makes beside those that are written.
+    /// Expressions that the planner makes beyond those that are written.
     copies: u64,
-    /// How often the planner writes what is looked at.
+    /// Counter of how often the planner writes the visited expression.
     times: Times,
 }
 
@@ -157,7 +157,7 @@ impl Look for Found {
     }
 }
 
-/// The names of all tables in a part of a statement, as often as they stand there.
+/// Returns the names of all tables in a part of a statement, as often as they occur.
 fn tables_of(part: &impl Visit) -> Vec<String> {
     let mut tables = Vec::new();
     let _ = relations(part, &mut |name| {

@@ -1,7 +1,7 @@
-//! Who connects, and what they see: the password is the key, whatever the name.
+//! Login over the PostgreSQL wire: the password is the key, whatever the name.
 //!
-//! A key crosses a network in clear text only within TLS. Without, those log in whose keys have a verifier, by SCRAM;
-//! and when all have one, nobody sends a key at all.
+//! A key is sent in clear text only within TLS, or from this machine. Otherwise only keys with a verifier can log in,
+//! by SCRAM; and if all keys have one, no client sends a key at all.
 
 use std::fmt::Debug;
 
@@ -23,26 +23,26 @@ use crate::keys::{Proved, Who};
 use crate::locked::lock;
 use crate::scram::{Begun, MECHANISM};
 
-/// How far a login by SCRAM is.
+/// State of a login by SCRAM.
 #[derive(Default)]
 pub(super) enum Scram {
-    /// It is none: the password is asked for.
+    /// No proof was requested: the client is asked for the password.
     #[default]
     Unasked,
     /// The client is asked to prove that it has a key.
     Asked,
-    /// It has begun to.
+    /// The client has sent its first message.
     Begun(Begun),
 }
 
-/// What a client is asked for.
+/// Request to a client that logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Ask {
     Password,
     Proof,
 }
 
-/// What a client is asked for, when such keys have a verifier, on a connection that nobody else reads, or on another;
+/// Returns what a client is asked for, going by which keys have a verifier and whether the connection is private;
 /// `None` if there is nothing that it could safely show.
 fn ask(proved: Proved, is_private: bool) -> Option<Ask> {
     match (proved, is_private) {
@@ -52,8 +52,8 @@ fn ask(proved: Proved, is_private: bool) -> Option<Ask> {
     }
 }
 
-/// What is said first by who logs in by proof: behind the mechanism, if that is ours. The library gives up on one that
-/// is cut short.
+/// Returns the first SCRAM message of a client, if it names our mechanism. The library panics on a message that is cut
+/// short.
 fn first_of_proof(body: &[u8]) -> Option<&[u8]> {
     let mut rest = Unread(body.strip_prefix(MECHANISM.as_bytes())?.strip_prefix(b"\0")?);
     let first = rest.nullable()??;

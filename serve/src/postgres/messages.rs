@@ -1,7 +1,7 @@
-//! Messages of a client, each read as a whole and looked at before a library decodes it, which gives up on messages
-//! that are cut short, and takes some for others that PostgreSQL refuses.
+//! Reads messages of a client as a whole and checks them before a library decodes them: the library panics on messages
+//! that are cut short, and accepts some that PostgreSQL refuses.
 //!
-//! A message that is longer than it may be is refused by its head, before the rest is kept in memory.
+//! A message that is too long is refused by its head, before the rest is kept in memory.
 
 use std::io;
 
@@ -16,49 +16,49 @@ use tokio_util::codec::{Decoder, Framed};
 
 use super::errors::Refused;
 
-/// Bytes that are read at once, at least.
+/// Minimum number of bytes to read at once.
 const CHUNK_BYTES: usize = 8 << 10;
 
-/// The bytes of a length, which counts itself.
+/// Bytes of the length field, which counts itself.
 const LENGTH_BYTES: usize = 4;
 
-/// What messages may be of somebody who logs in: a password, or a farewell.
+/// Kinds of messages before login: a password, or a farewell.
 const OF_LOGIN: &[u8] = b"pX";
 
-/// What they may be of somebody who has logged in.
+/// Kinds of messages after login.
 const OF_SESSION: &[u8] = b"QPBCDEHSXFdcf";
 
-/// Those after whose error all is passed over up to a Sync.
+/// Kinds of messages after whose error all messages are skipped up to a Sync.
 const EXTENDED: &[u8] = b"PBCDEH";
 
-/// The one after which nothing is passed over any more, whatever else is wrong with it.
+/// Kind of the message that ends the skipping, even if it is malformed.
 const SYNC: u8 = b'S';
 
-/// Whether all that follows a malformed message of a kind is passed over, up to a Sync.
+/// Returns whether a malformed message of a kind has all messages skipped up to a Sync.
 pub(super) fn is_extended(kind: u8) -> bool {
     EXTENDED.contains(&kind)
 }
 
-/// Whether a malformed message of a kind is passed over behind an error, as all messages are up to a Sync.
+/// Returns whether a malformed message of a kind is skipped after an error, as all messages are up to a Sync.
 pub(super) fn is_before_sync(kind: u8) -> bool {
     kind != SYNC
 }
 
-/// What a client says.
+/// Result of reading a message.
 #[derive(Debug)]
 pub(super) enum Said {
-    /// A message.
+    /// A message, complete and decoded.
     Message(PgWireFrontendMessage),
-    /// Why it is none that is answered. What follows can be read; the kind of message that it would be.
+    /// A malformed message: the error, and its kind. The next one can be read.
     Malformed(PgWireError, u8),
-    /// Why it is none, after which nothing can be read.
+    /// Bytes that are no message: nothing after them can be read.
     Lost(PgWireError),
 }
 
-/// What a message may be, by how far its client is.
+/// Stage of a connection, which determines the messages that it may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// The first one, which does not say what it is.
+    /// Waits for the first message, which has no kind.
     Startup,
     Login,
     Session,
@@ -73,12 +73,13 @@ impl Stage {
         }
     }
 
-    /// Bytes before the length of a message.
+    /// Returns the number of bytes before the length of a message.
     fn before_length(self) -> usize {
         usize::from(self != Self::Startup)
     }
 
-    /// The length of the message that these bytes begin with, as far as that is known, which may be so long.
+    /// Returns the total length of the message that these bytes begin with, if it is known yet; refuses one longer than
+    /// `most`.
     fn length(self, bytes: &[u8], most: usize) -> Result<Option<usize>, PgWireError> {
         let may_be: &[u8] = match self {
             Self::Startup => &[],
@@ -103,8 +104,8 @@ impl Stage {
     }
 }
 
-/// What a client says next, in so many bytes at most; `None`: nothing more. Who stops waiting for it may not go on to
-/// read.
+/// Reads the next message of a client, of at most `most` bytes; `None` at the end. A caller that stops waiting for it
+/// must not read again, since bytes would be lost.
 pub(super) async fn next<T, S>(
     socket: &mut Framed<T, PgWireMessageServerCodec<S>>,
     most: usize,
@@ -125,13 +126,13 @@ where
             return if bytes.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
         }
     };
-    // A copy: what is kept of a message would keep all that was read with it.
+    // A copy, because a slice that is kept would keep the whole buffer in memory.
     let message = BytesMut::from(&bytes.split_to(length)[..]);
     *socket.read_buffer_mut() = bytes;
     Ok(Some(decoded(socket.codec_mut(), stage, message)))
 }
 
-/// One message, which is whole.
+/// Decodes one message that is complete.
 fn decoded<S>(codec: &mut PgWireMessageServerCodec<S>, stage: Stage, mut message: BytesMut) -> Said {
     let kind = message[0];
     if stage == Stage::Session
@@ -146,7 +147,7 @@ fn decoded<S>(codec: &mut PgWireMessageServerCodec<S>, stage: Stage, mut message
     }
 }
 
-/// Refuses what is no message of a kind.
+/// Refuses a body that is not well-formed for its kind.
 fn check(kind: u8, body: &[u8]) -> Result<(), Refused> {
     let mut body = Unread(body);
     match kind {
@@ -180,34 +181,34 @@ fn check(kind: u8, body: &[u8]) -> Result<(), Refused> {
             body.skip(size_of::<i32>())?;
         }
         b'f' => body.text()?,
-        // By number, as programs did before functions could be called in statements.
+        // Programs called functions by number before statements could call them.
         b'F' => return Err(Refused::unsupported("functions are called in SQL here; write SELECT name(...)")),
-        // What is copied to a server that takes nothing is not read.
+        // Data copied to a server that takes nothing is not checked.
         b'd' => return Ok(()),
         _ => {}
     }
     if body.0.is_empty() { Ok(()) } else { Err(Refused::protocol("invalid message format")) }
 }
 
-/// Bytes that have not been read yet.
+/// Bytes that have not been parsed yet.
 pub(super) struct Unread<'a>(pub &'a [u8]);
 
 impl<'a> Unread<'a> {
-    /// So many of them; `None` if there are fewer.
+    /// Takes `count` of them; `None` if there are fewer.
     pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
         Some(taken)
     }
 
-    /// A number of so many bytes.
+    /// Takes a fixed number of bytes, such as a number.
     pub fn array<const BYTES: usize>(&mut self) -> Option<[u8; BYTES]> {
         let (taken, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*taken)
     }
 
-    /// A value with its length before it; `Some(None)`: it is null.
+    /// Takes a value with its length before it; `Some(None)` if it is null.
     pub fn nullable(&mut self) -> Option<Option<&'a [u8]>> {
         match i32::from_be_bytes(self.array()?) {
             -1 => Some(None),
@@ -227,7 +228,7 @@ impl<'a> Unread<'a> {
         self.array().map(|count| usize::from(u16::from_be_bytes(count))).ok_or_else(cut_short)
     }
 
-    /// A text, which ends with a zero.
+    /// Skips a text, which ends with a zero.
     fn text(&mut self) -> Result<(), Refused> {
         let end =
             self.0.iter().position(|byte| *byte == 0).ok_or_else(|| Refused::protocol("invalid string in message"))?;
@@ -236,7 +237,7 @@ impl<'a> Unread<'a> {
         std::str::from_utf8(text).map(drop).map_err(|_| Refused::no_text())
     }
 
-    /// Formats of values: text, or binary.
+    /// Checks formats of values: text, or binary.
     fn formats(&mut self) -> Result<(), Refused> {
         for _ in 0..self.count()? {
             let format = self.array().map(i16::from_be_bytes).ok_or_else(cut_short)?;
@@ -267,7 +268,7 @@ mod tests {
         [&[kind][..], &length, body].concat()
     }
 
-    /// What is read of a client who says this, in that state: messages as they are shown, and codes of errors.
+    /// Returns what is read of a client in that state: messages as they are shown, and codes of errors.
     fn read(said: &'static [u8], state: PgWireConnectionState) -> Vec<String> {
         let client = DefaultClient::<()>::new(([127, 0, 0, 1], 1).into(), false);
         let stream = tokio::io::join(said, tokio::io::sink());

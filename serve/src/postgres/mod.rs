@@ -1,4 +1,4 @@
-//! SQL over the PostgreSQL wire, for psql, Grafana, Superset and whatever else speaks it: reading only, each key its
+//! SQL over the PostgreSQL wire, for psql, Grafana, Superset and other clients: read-only, and each key sees its own
 //! campaigns.
 //!
 //! ```text
@@ -8,9 +8,9 @@
 //!                                 at a time     allowed       through its key
 //! ```
 //!
-//! The words are PostgreSQL's and the answers DataFusion's: `pg_catalog` is there as far as programs look at it to find
-//! tables and columns. Transactions are a courtesy: each statement sees the lake as it is when it begins. Why a key has
-//! a process of its own, see [`workers`].
+//! The dialect is PostgreSQL's and the engine is DataFusion: `pg_catalog` exists as far as programs read it to find
+//! tables and columns. Transactions are accepted and change nothing: each statement sees the lake as it is when it
+//! begins. [`workers`] says why each key has a process of its own.
 
 mod adapted;
 mod answering;
@@ -90,28 +90,28 @@ use super::places::Places;
 use super::resources::connections_max;
 use super::tls::Tls;
 
-/// How long to wait when a connection cannot be taken: by then some file has been closed.
+/// Wait after a connection could not be accepted: by then some descriptor has been closed.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// After how long a client that says nothing is asked whether it is there. One whose machine is gone without a word
-/// would have its place, and its process, for good.
+/// Time after which a silent client is probed. A client whose machine vanished would otherwise hold its place, and its
+/// process, for good.
 const SILENT_MAX: Duration = Duration::from_secs(60);
 
-/// How long a client may leave what it is sent, or asked: one that never takes it is no client any more.
+/// Time that sent bytes may stay unacknowledged: a client that never takes them is gone.
 const UNTAKEN_MAX: Duration = Duration::from_secs(60);
 
-/// Places for those for whom there is none, until it is heard whether they cancel a statement: when all of these are
+/// Places for connections beyond the limit, which are read only to see whether they cancel a statement: when all are
 /// taken, too, the oldest of them is cut off.
 const TURNED_AWAY_MAX: usize = 16;
 
-/// How long sessions may take to end when the server stops: the contract gives 20 seconds in all. A little longer than
-/// whoever answers them waits.
+/// Time that sessions have to end when the server stops, of 20 seconds that a stop may take in all. It is a little
+/// longer than the processes wait for them.
 const STOP_MAX: Duration = Duration::from_secs(14);
 
-/// How long processes may take to be gone that are ended.
+/// Time that processes have to be gone after they are ended.
 const END_MAX: Duration = Duration::from_secs(3);
 
-/// Whoever may ask by the PostgreSQL wire, and of what.
+/// Server of SQL over the PostgreSQL wire.
 pub struct Postgres {
     answering: Answering,
     keys: Option<Arc<Keys>>,
@@ -123,14 +123,15 @@ pub struct Postgres {
 }
 
 impl Postgres {
-    /// Over a lake, for those who have a key, or, without keys, for everyone, all answered by this process, which ends
-    /// by whatever statement ends it. All connections together may take so much memory for their statements, in bytes.
+    /// Creates a server over a lake, for clients with a key, or for everyone if there are no keys. This process answers
+    /// all statements, so that one which crashes ends it. Statements of all connections together may take `memory`
+    /// bytes.
     pub fn new(lake: Lake, keys: Option<Arc<Keys>>, memory: usize) -> Result<Self, QueryError> {
         Ok(Self::answered_by(Answering::here(Engine::new(lake, memory)?), keys))
     }
 
-    /// Answered by a process for each key, which is this program. All processes together may take so much memory, in
-    /// bytes.
+    /// Creates a server that starts `program`, which is this program, for each key. All processes together may take
+    /// `memory` bytes.
     pub fn by_processes(program: Program, keys: Option<Arc<Keys>>, memory: usize) -> io::Result<Self> {
         Ok(Self::answered_by(Answering::Processes(Arc::new(Workers::new(program, memory)?)), keys))
     }
@@ -147,18 +148,17 @@ impl Postgres {
         }
     }
 
-    /// Lets clients connect with TLS, who may do without.
+    /// Lets clients connect with TLS, or without.
     pub fn with_tls(self, tls: Arc<Tls>) -> Self {
         Self { tls: Some(tls), ..self }
     }
 
-    /// Counts connections there.
+    /// Counts connections in these metrics.
     pub(super) fn counted_by(self, metrics: &Arc<Metrics>) -> Self {
         Self { metrics: Arc::clone(metrics), ..self }
     }
 
-    /// Serves who connects, until it is told to stop: then who is idle is sent away, and statements have some seconds
-    /// to end.
+    /// Serves clients until told to stop: idle ones are then sent away, and statements have some seconds to end.
     pub fn serve(self, listener: TcpListener, stop: CancellationToken) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let server = Arc::new(self);
@@ -169,7 +169,7 @@ impl Postgres {
             }
             drop(listener);
             server.answering.stop();
-            // What takes longer is cut off.
+            // Connections that take longer are cut off.
             let _ = timeout(STOP_MAX, async { while connections.join_next().await.is_some() {} }).await;
             drop(connections);
             let _ = timeout(END_MAX, server.answering.end()).await;
@@ -201,7 +201,7 @@ impl Postgres {
             notice_end(&socket);
             let (server, stop) = (Arc::clone(self), stop.clone());
             let Some(place) = places.take(address.ip()) else {
-                // Nobody shows a key there, so that there always is one.
+                // No client logs in at these places, so one can always be evicted.
                 if let Some(place) = before_the_door.take(address.ip()) {
                     connections.spawn(async move {
                         if let Err(error) = door::turn_away(server, socket, &place, &stop).await {
@@ -221,7 +221,7 @@ impl Postgres {
     }
 }
 
-/// Has the system notice when a client is gone without a word. A connection that cannot be set so is one all the same.
+/// Has the system notice when a client vanishes. A connection on which that cannot be set is served all the same.
 fn notice_end(socket: &TcpStream) {
     let socket = SockRef::from(socket);
     let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(SILENT_MAX).with_interval(SILENT_MAX));

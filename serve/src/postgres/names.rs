@@ -1,5 +1,5 @@
-//! What columns are called that a query gives no name: as PostgreSQL calls them, after the function or the type.
-//! Programs ask for `count` in the rows of `SELECT count(*)`; DataFusion calls a column as it is written.
+//! Names of columns that a query gives no name: as PostgreSQL names them, after the function or the type. Programs ask
+//! for `count` in the rows of `SELECT count(*)`; DataFusion names a column by its whole expression.
 //!
 //! The rules are those of `FigureColname` in PostgreSQL's `parse_target.c`.
 
@@ -19,10 +19,11 @@ use super::arrays::ONLY_ELEMENT;
 use super::of_catalog::last_of;
 use super::visited::{Change, change, expressions};
 
-/// What has no name.
+/// Name of a column that has none.
 const UNNAMED: &str = "?column?";
 
-/// Between what a column is written as and its number, where it is written more than once; nobody's names have it.
+/// Private-use character between a column's name and its number, where the same expression is selected more than once;
+/// no name contains it.
 const NUMBERED: char = '\u{e000}';
 
 /// Names of types in SQL, and those in `pg_type`.
@@ -44,13 +45,13 @@ const TYPES: [(&str, &str); 15] = [
     ("timestamp without time zone", "timestamp"),
 ];
 
-/// The name of a type as `pg_type` has it.
+/// Returns the name of a type as `pg_type` has it.
 pub(super) fn listed_as(kind: &str) -> String {
     let kind = kind.to_ascii_lowercase();
     TYPES.iter().find(|(sql, _)| *sql == kind).map_or(kind, |(_, here)| (*here).to_owned())
 }
 
-/// Tells columns apart that are written alike: DataFusion wants to know each by its name.
+/// Numbers columns that are written alike: DataFusion requires unique names.
 pub(super) fn tell_apart(statement: &mut Statement) {
     let _ = change(statement, &mut TellingApart);
 }
@@ -64,7 +65,7 @@ impl Change for TellingApart {
     }
 }
 
-/// What the columns of a statement's answer are called as it is written, of those that it gives no name.
+/// Returns the names of a statement's columns as it is written, for those that it gives no name.
 pub(super) fn as_written(statement: &Statement) -> Vec<Option<String>> {
     let Statement::Query(query) = statement else { return Vec::new() };
     let items = first(query).map(|select| select.projection.as_slice()).unwrap_or_default();
@@ -75,7 +76,7 @@ pub(super) fn as_written(statement: &Statement) -> Vec<Option<String>> {
     items.iter().map(called).collect()
 }
 
-/// Has columns be called so that have been put otherwise, and would be called by that.
+/// Gives columns these names, if rewriting has changed the names that follow from their expressions.
 pub(super) fn call_as_written(statement: &mut Statement, names: &[Option<String>]) {
     let Statement::Query(query) = statement else { return };
     let Some(select) = first_mut(query).filter(|select| select.projection.len() == names.len()) else { return };
@@ -89,12 +90,12 @@ pub(super) fn call_as_written(statement: &mut Statement, names: &[Option<String>
     }
 }
 
-/// A name that no other column has, of which the client is told the first part.
+/// Returns a name that no other column has; the client is told only its first part.
 fn numbered(name: &str, number: usize) -> Ident {
     Ident::with_quote('"', format!("{name}{NUMBERED}{number}"))
 }
 
-/// Gives a number to what is selected once more.
+/// Numbers expressions that are selected again.
 fn number(select: &mut Select) {
     let mut written = BTreeSet::new();
     for (number, item) in select.projection.iter_mut().enumerate() {
@@ -107,7 +108,7 @@ fn number(select: &mut Select) {
     }
 }
 
-/// What a column is written as. DataFusion calls all queries within one alike.
+/// Returns the text of a column's expression. DataFusion gives all subqueries within one the same name.
 fn as_planned(expr: &Expr) -> String {
     let has_query = expressions(expr, &mut |expr| match expr {
         Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => ControlFlow::Break(()),
@@ -116,13 +117,13 @@ fn as_planned(expr: &Expr) -> String {
     if has_query.is_break() { String::new() } else { expr.to_string() }
 }
 
-/// The columns of a statement's answer, called as PostgreSQL calls them. What is of no type is text, as it is there: a
-/// parameter of which nothing is said, and `NULL`.
+/// Returns the columns of a statement's answer with PostgreSQL's names. A column without a type is text, as in
+/// PostgreSQL: a parameter of unknown type, and `NULL`.
 pub(super) fn named(columns: SchemaRef, statement: &Statement) -> SchemaRef {
     let typed = columns.fields().iter().map(|field| match field.data_type() {
         DataType::Null => Arc::new(Field::clone(field).with_data_type(DataType::Utf8)),
         DataType::Int32 => Arc::clone(field),
-        // What is cast keeps what is said of the column that it was: it is a number of the catalog no more.
+        // A cast column keeps the metadata of the original, but is no longer a number of the catalog.
         _ if field.metadata().contains_key(PG_OID_ALIAS_KEY) => {
             let mut said = field.metadata().clone();
             said.remove(PG_OID_ALIAS_KEY);
@@ -135,7 +136,7 @@ pub(super) fn named(columns: SchemaRef, statement: &Statement) -> SchemaRef {
     let Some(select) = first(query) else { return columns };
     let is_wild = |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
     let items = &select.projection;
-    // Of a star it is not said how many columns it stands for; those before and behind it can be counted.
+    // A star stands for an unknown number of columns; those before and behind it can be counted.
     let before = items.iter().position(is_wild).unwrap_or(items.len());
     let behind = items.iter().rev().take_while(|item| !is_wild(item)).count();
     let all = columns.fields().len();
@@ -154,7 +155,7 @@ pub(super) fn named(columns: SchemaRef, statement: &Statement) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), columns.metadata().clone()))
 }
 
-/// The first select of a query, after which the columns of all are called.
+/// Returns the first select of a query, which names the columns of all.
 fn first(query: &Query) -> Option<&Select> {
     let mut body = query.body.as_ref();
     loop {
@@ -167,7 +168,7 @@ fn first(query: &Query) -> Option<&Select> {
     }
 }
 
-/// The same, to be changed.
+/// Returns the first select of a query, mutably.
 fn first_mut(query: &mut Query) -> Option<&mut Select> {
     let mut body = query.body.as_mut();
     loop {
@@ -180,7 +181,7 @@ fn first_mut(query: &mut Query) -> Option<&mut Select> {
     }
 }
 
-/// What PostgreSQL calls something that is selected, if DataFusion calls it otherwise.
+/// Returns PostgreSQL's name of a selected item, if DataFusion's differs.
 fn name_of(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_)) => None,
@@ -194,7 +195,7 @@ fn name(expr: &Expr) -> String {
     figured(expr).unwrap_or_else(|| UNNAMED.to_owned())
 }
 
-/// The name that follows from an expression, if one does.
+/// Returns the name that follows from an expression, if one does.
 fn figured(expr: &Expr) -> Option<String> {
     let known = match expr {
         Expr::Identifier(name) => return Some(called(name)),
@@ -237,12 +238,12 @@ fn figured(expr: &Expr) -> Option<String> {
     Some(known.to_owned())
 }
 
-/// A name as it is, however it is written.
+/// Returns a name as it is resolved: in lower case, unless quoted.
 fn called(name: &Ident) -> String {
     if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() }
 }
 
-/// The same, unless it gives way to that of a type, or of a CASE, around it.
+/// Returns the name that follows from an expression, unless that of a type or a CASE around it takes precedence.
 fn strong(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } | Expr::Cast { expr: inner, .. } => strong(inner),
@@ -252,7 +253,7 @@ fn strong(expr: &Expr) -> Option<String> {
     }
 }
 
-/// The name of a type, however long its values are, or of that of the elements of a list.
+/// Returns the name of a type without its length, or that of an array's elements.
 fn of_type(kind: &SqlType) -> String {
     let written = kind.to_string();
     let element = written.split('[').next().unwrap_or_default();
@@ -266,7 +267,7 @@ fn of_type(kind: &SqlType) -> String {
     }
 }
 
-/// The name of a function, unless it stands for a query in the place of a value.
+/// Returns the name of a function, unless the function stands for a scalar subquery.
 fn of_function(function: &Function) -> Option<String> {
     let name = last_of(&function.name);
     let rows = match arguments(function).first() {
@@ -279,7 +280,7 @@ fn of_function(function: &Function) -> Option<String> {
     }
 }
 
-/// A statement without the names of columns that have been put otherwise.
+/// Returns a statement without the names that were given to rewritten columns.
 #[cfg(test)]
 pub(super) fn without_numbered(text: &str) -> String {
     let mut parts = text.split(" AS \"");
@@ -295,7 +296,7 @@ mod tests {
     use super::super::parsed::{adapted, parse};
     use super::*;
 
-    /// The names of an answer with so many columns.
+    /// Returns the names of an answer with so many columns.
     fn names(text: &str, columns: usize) -> Vec<String> {
         let statement = parse(text).and_then(|statement| adapted(statement, text)).expect("SQL");
         let fields = (0..columns).map(|number| Field::new(format!("c{number}"), DataType::Int64, true));

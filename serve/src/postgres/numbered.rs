@@ -1,17 +1,17 @@
-//! By which number, and which secret, a session is known to who cancels what it does. Numbers do not tell how many
-//! sessions there were before, of which others know.
+//! Identifiers of sessions: a number and a secret, by which a client cancels a statement. The numbers do not reveal how
+//! many sessions there were before.
 
 use std::hash::{BuildHasher, RandomState};
 
 use datafusion_postgres::pgwire::api::{ClientInfo, PidSecretKeyGenerator, RandomPidSecretKeyGenerator};
 use datafusion_postgres::pgwire::messages::startup::SecretKey;
 
-/// The numbers of sessions. Two that are the same are told apart by their secrets.
+/// Generates the numbers of sessions. Two sessions with the same number differ by their secrets.
 #[derive(Default)]
 pub(super) struct Numbered {
-    /// Counts, and makes the secrets.
+    /// Counter that also generates the secrets.
     counted: RandomPidSecretKeyGenerator,
-    /// Of keys that are random, and nobody else's.
+    /// Hash with random keys, which hides the count.
     hashes: RandomState,
 }
 
@@ -22,7 +22,7 @@ impl PidSecretKeyGenerator for Numbered {
     }
 }
 
-/// A number as processes have it, which is not negative.
+/// Returns a process number of 31 bits, which is not negative.
 fn number(hash: u64) -> i32 {
     let [first, second, third, fourth, ..] = hash.to_be_bytes();
     i32::from_be_bytes([first & 0x7f, second, third, fourth])

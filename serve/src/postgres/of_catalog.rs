@@ -1,9 +1,8 @@
-//! Statements that ask PostgreSQL's own tables and nothing of the lake: what tools find tables and columns by. These
-//! alone are put otherwise than they are written, where DataFusion cannot plan them: by the library that brings those
-//! tables, and here.
+//! Rewrites statements that query only PostgreSQL's own tables, by which tools find tables and columns, where
+//! DataFusion cannot plan them: by the rules of the library that brings those tables, and by ours. Other statements are
+//! left alone.
 //!
-//! Much of it is asked to describe a table, whatever it is: its indexes, sequences and defaults. Those of the lake
-//! have none.
+//! Many of them describe a table: its indexes, sequences and defaults. Those of the lake have none.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
@@ -24,44 +23,44 @@ use super::parameters;
 use super::subqueries::{is_correlated, is_of_bases, names, says_nothing, shielded};
 use super::visited::{Change, change, relations};
 
-/// Columns of PostgreSQL's that are lists of what an index is made of.
+/// Columns of PostgreSQL's that list the parts of an index.
 const OF_INDEXES: [&str; 4] = ["indkey", "indclass", "indoption", "conkey"];
 
 /// Functions that are tables of the lake.
 const OF_LAKE: [&str; 4] = ["totals", "series", "history", "changes"];
 
-/// The library's words. It knows whole statements of some tools, and how others are put.
+/// Rewrites of the library: it knows whole statements of some tools, and has rules for others.
 static LIBRARY: LazyLock<PostgresCompatibilityParser> = LazyLock::new(PostgresCompatibilityParser::new);
 
-/// `'x'::regclass` and its like, as the query that finds the number.
+/// Rewrite of `'x'::regclass` and the like to a query that finds the number.
 static NUMBERS: LazyLock<RewriteRegCastToSubquery> = LazyLock::new(RewriteRegCastToSubquery::new);
 
-/// Columns of PostgreSQL's that are lists of options and of rights, of which nobody has set any here.
+/// Columns of PostgreSQL's that list options and rights, none of which is ever set here.
 const NEVER_SET: [&str; 9] =
     ["attacl", "attoptions", "datacl", "nspacl", "polroles", "proacl", "relacl", "reloptions", "setconfig"];
 
-/// No text of anything.
+/// Null, as text.
 static NO_TEXT: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as varchar)"));
 
-/// No number of anything.
+/// Null, as number.
 static NO_NUMBER: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as bigint)"));
 
-/// What a type is derived from here, and what it is made of.
+/// Null, as the base type of a type, and as the list of its parts.
 static NO_BASE: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as int)"));
 static NO_PARTS: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as text[])"));
 
-/// A statement of this text, or what the library knows by heart to say instead of it.
+/// Returns the statement that the library has in place of one that it knows by its text, or else the statement itself.
 pub(super) fn known(statement: Statement, text: &str) -> Statement {
     if !asks_only_catalog(&statement) {
         return statement;
     }
     let by_text = LIBRARY.parse(text).ok().and_then(|mut all| if all.len() == 1 { all.pop() } else { None });
-    // It knows texts, and has rules; what the rules alone do not come to, it knows.
+    // The library knows texts, and has rules. It knows the text if the result differs from that of the rules alone.
     let by_rules = LIBRARY.rewrite(statement.clone()).to_string();
     by_text.filter(|known| known.to_string() != by_rules).unwrap_or(statement)
 }
 
-/// Puts a statement otherwise, if it asks PostgreSQL's own tables and nothing of the lake.
+/// Rewrites a statement, if it queries only PostgreSQL's own tables.
 pub(super) fn put(statement: Statement) -> Result<Statement, Refused> {
     let only_catalog = asks_only_catalog(&statement);
     let mut statement = NUMBERS.rewrite(statement);
@@ -74,29 +73,29 @@ pub(super) fn put(statement: Statement) -> Result<Statement, Refused> {
     Ok(put)
 }
 
-/// Whether a statement asks PostgreSQL's own tables or functions, and nothing else.
+/// Returns whether a statement queries PostgreSQL's own tables or functions, and nothing else.
 fn asks_only_catalog(statement: &Statement) -> bool {
     let mut asking = Asking::default();
     let _ = look(statement, &mut asking);
     asking.is_of_catalog && !asking.is_of_others
 }
 
-/// What a statement asks.
+/// Kinds of tables that a statement queries.
 #[derive(Default)]
 struct Asking {
-    /// The names that `WITH` gives, as the queries see them that are looked at: the innermost last.
+    /// Names given by `WITH` that each enclosing query sees, the innermost last.
     seen: Vec<BTreeSet<String>>,
-    /// The same for queries of `WITH` that are looked at later. Such a query may have the name of the table that it
+    /// Names that queries of `WITH` see, which are visited later. Such a query may have the name of the table that it
     /// reads.
     seen_in: HashMap<*const Query, BTreeSet<String>>,
-    /// Whether it asks a table, calls a function, or names a type, of PostgreSQL's own.
+    /// Whether it queries a table, calls a function, or names a type, of PostgreSQL's own.
     is_of_catalog: bool,
-    /// Whether it asks a table that is none of these.
+    /// Whether it queries any other table.
     is_of_others: bool,
 }
 
 impl Asking {
-    /// Whether a name is one that `WITH` gives to the query that is looked at.
+    /// Returns whether a name is one that `WITH` gives to the current query.
     fn is_named(&self, name: &ObjectName) -> bool {
         name.0.len() == 1 && self.seen.last().is_some_and(|seen| seen.contains(&last_of(name)))
     }
@@ -111,7 +110,7 @@ impl Look for Asking {
             for cte in cte_tables {
                 let name = cte.alias.name.value.to_ascii_lowercase();
                 let mut inner = seen.clone();
-                // Only of what is put together of several, one may be the query itself.
+                // Only a query that is a union may refer to itself.
                 if *recursive && matches!(cte.query.body.as_ref(), SetExpr::SetOperation { .. }) {
                     inner.insert(name.clone());
                 }
@@ -156,7 +155,7 @@ impl Look for Asking {
     }
 }
 
-/// Whether a query is, or is put together with, `TABLE name`.
+/// Returns whether a query is, or combines, `TABLE name`.
 fn names_table(body: &SetExpr) -> bool {
     let mut left = vec![body];
     while let Some(body) = left.pop() {
@@ -169,7 +168,7 @@ fn names_table(body: &SetExpr) -> bool {
     false
 }
 
-/// Whether a name of a table is one of PostgreSQL's own.
+/// Returns whether a table is one of PostgreSQL's own.
 pub(super) fn is_in_catalog(name: &ObjectName) -> bool {
     match name.0.iter().rev().nth(1).and_then(ObjectNamePart::as_ident) {
         Some(Ident { value, .. }) => {
@@ -179,13 +178,13 @@ pub(super) fn is_in_catalog(name: &ObjectName) -> bool {
     }
 }
 
-/// The last part of a name, in lower case.
+/// Returns the last part of a name, in lower case.
 pub(super) fn last_of(name: &ObjectName) -> String {
     let last = name.0.last().and_then(|part| part.as_ident());
     last.map_or_else(String::new, |name| name.value.to_ascii_lowercase())
 }
 
-/// After the library.
+/// Rewrites that follow those of the library.
 struct Putting;
 
 impl Change for Putting {
@@ -197,7 +196,7 @@ impl Change for Putting {
             Expr::Subquery(query) if says_nothing(query) => *expr = Expr::value(Value::Null),
             Expr::Subquery(query) if is_of_bases(query) => *expr = NO_BASE.clone(),
             Expr::Subquery(query) if names(query, "reltype") && is_correlated(query) => *expr = NO_PARTS.clone(),
-            // Nobody is a member of a role.
+            // No role has members here.
             Expr::InSubquery { subquery, negated, .. } if is_of_members(subquery) => {
                 *expr = Expr::value(Value::Boolean(*negated));
             }
@@ -210,8 +209,7 @@ impl Change for Putting {
     }
 }
 
-/// Whether something is in a list that is bound, as it was written before the library wrote it as a function: the list
-/// is known when it has a value.
+/// Restores `= ANY` of a bound list, which the library wrote as a function: the list is known only when it has a value.
 fn among_bound(expr: &Expr) -> Option<Expr> {
     let Expr::Function(function) = expr else { return None };
     let called_with = arguments(function);
@@ -225,7 +223,7 @@ fn among_bound(expr: &Expr) -> Option<Expr> {
     })
 }
 
-/// Whether a query asks of which roles a role is a member, and of which these are.
+/// Returns whether a query follows the memberships of roles recursively.
 fn is_of_members(query: &Query) -> bool {
     let is_recursive = query.with.as_ref().is_some_and(|with| with.recursive);
     let of_members = relations(query, &mut |name| match last_of(name).as_str() {
@@ -235,7 +233,7 @@ fn is_of_members(query: &Query) -> bool {
     is_recursive && of_members.is_break()
 }
 
-/// Whether a function takes apart what an index is made of.
+/// Returns whether a function takes apart the parts of an index.
 fn is_of_indexes(function: &Function) -> bool {
     let takes_apart = is_named(function, "unnest") || is_named(function, "generate_subscripts");
     let of = |argument: Option<&Expr>| match argument {
@@ -246,14 +244,14 @@ fn is_of_indexes(function: &Function) -> bool {
     takes_apart && OF_INDEXES.contains(&of(arguments(function).first().copied()).as_str())
 }
 
-/// Whether a function writes a list of options or rights that nobody has set.
+/// Returns whether a function writes a list of options or rights that are never set.
 fn is_of_unset(function: &Function) -> bool {
     let list = arguments(function).first().copied();
     let is_of_unset = |list: &Expr| NEVER_SET.iter().any(|column| names(list, column));
     is_named(function, "array_to_string") && list.is_some_and(is_of_unset)
 }
 
-/// Whether a field is one of those that an index is taken apart into: of a column, its number and its place.
+/// Returns whether a field is one of an expanded index: the number of a column, or its place.
 fn is_of_expanded(chain: &[AccessExpr]) -> bool {
     let [AccessExpr::Dot(Expr::Identifier(field))] = chain else { return false };
     ["n", "x"].iter().any(|name| field.value.eq_ignore_ascii_case(name))
@@ -281,14 +279,14 @@ mod tests {
             "SELECT (SELECT 1)",
             "SELECT (SELECT a FROM (VALUES (1), (2)) t (a))",
             "WITH a AS (SELECT 1 AS b) SELECT (SELECT a.b FROM a)",
-            // What WITH names is not the table of that name that it reads, nor one that has a schema.
+            // A query that WITH names is neither the table of that name that it reads, nor one that has a schema.
             "WITH clicks AS (SELECT * FROM clicks) SELECT (SELECT max(clicks.cost) FROM clicks), version()",
             "WITH clicks AS (SELECT 1) SELECT (SELECT max(clicks.cost) FROM public.clicks), version()",
             "SELECT (WITH clicks AS (SELECT 1 AS a) SELECT a FROM clicks) + (SELECT max(clicks.cost) FROM clicks), \
              version()",
             "WITH RECURSIVE clicks AS (SELECT * FROM clicks) SELECT (SELECT max(clicks.cost) FROM clicks), version()",
             "SELECT (SELECT max(t.cost) FROM LATERAL totals(NULL, NULL) t), version()",
-            // And nothing of it is when both are asked.
+            // A statement that queries both is not rewritten.
             "SELECT (SELECT max(c.clicks) FROM clicks c WHERE c.ad_id = t.relname) FROM pg_catalog.pg_class t",
         ] {
             assert_eq!(put(asked).replace(" AS ", " "), asked.replace(" AS ", " "));
@@ -354,7 +352,7 @@ mod tests {
         assert!(put("SELECT (SELECT count(*) FROM pg_collation)").contains("count(*)"));
     }
 
-    /// Without the word before the name that a table is given.
+    /// Removes the AS before the alias of a table.
     fn named(put: &str) -> String {
         ["n", "c", "t", "d"]
             .iter()

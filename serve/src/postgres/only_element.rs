@@ -1,6 +1,5 @@
-//! `only_element(list)`: the element of a list that has no other, and null of one that has none. More than one is an
-//! error: so a query in the place of a value is answered, whose rows are collected before it is known who asks for
-//! them.
+//! Function `only_element(list)`: the only element of a list, and null for an empty list. More elements are an error.
+//! It answers scalar subqueries whose rows are collected before it is known which row they are for.
 
 use arrow::array::{Array, AsArray, UInt32Array};
 use arrow::compute::take;
@@ -13,7 +12,7 @@ use datafusion::logical_expr::{
 use super::arrays::ONLY_ELEMENT;
 use super::errors::MORE_THAN_ONE_ROW;
 
-/// The function.
+/// Returns the function.
 pub(super) fn only_element() -> ScalarUDF {
     OnlyElement { signature: Signature::new(TypeSignature::Any(1), Volatility::Stable) }.into()
 }

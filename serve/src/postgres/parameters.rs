@@ -1,6 +1,6 @@
-//! Parameters of prepared statements. DataFusion knows their values only when a plan is made, and those of its
-//! functions that are tables must know their arguments before; so into these the values are written. So are lists of
-//! which something is one.
+//! Parameters of prepared statements. DataFusion takes their values only once a plan is made, but its table functions
+//! need their arguments while they are planned; so values are written into the statement there. So are lists in `=
+//! ANY`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -17,10 +17,10 @@ use super::arrays::{array, element_type, of_type};
 use super::errors::Refused;
 use super::visited::{Change, change, expressions, expressions_mut};
 
-/// Parameters of a statement: drivers send a few, or as many as there are names in a list.
+/// Maximum number of parameters of a statement: drivers send a few, or as many as a list has names.
 const PARAMETERS_MAX: usize = 10_000;
 
-/// How many parameters a statement has.
+/// Returns how many parameters a statement has.
 pub(super) fn count(statement: &Statement) -> Result<usize, Refused> {
     let (mut most, mut unknown) = (0, None);
     let _ = expressions(statement, &mut |expr| {
@@ -41,21 +41,22 @@ pub(super) fn count(statement: &Statement) -> Result<usize, Refused> {
     }
 }
 
-/// Which parameter a name is, from 0.
+/// Returns the place of a parameter by its name, from 0.
 pub(super) fn place(name: &str) -> Option<usize> {
     let number: usize = name.strip_prefix('$')?.parse().ok()?;
     number.checked_sub(1).filter(|place| *place < PARAMETERS_MAX)
 }
 
-/// The statement, with these values in the functions that are tables; without values, it is one that is planned alike.
+/// Returns the statement with these values in its table functions and lists; without values, returns one that is
+/// planned alike.
 pub(super) fn filled(mut statement: Statement, values: Option<&[ScalarValue]>) -> Result<Statement, Refused> {
     let mut filling = Filling { values, failed: None };
     let _ = change(&mut statement, &mut filling);
     filling.failed.map_or(Ok(statement), Err)
 }
 
-/// What the elements of a list are called while a statement is planned: they have another type than the list, which may
-/// be asked for by itself. No parameter has such a name.
+/// Returns the name of a list's elements while a statement is planned: they have another type than the list, which may
+/// be a parameter of its own. No parameter has such a name.
 pub(super) fn elements_of(number: usize) -> String {
     format!("${}", PARAMETERS_MAX + number)
 }
@@ -78,7 +79,7 @@ struct Filling<'a> {
     failed: Option<Refused>,
 }
 
-/// Which parameters are lists, of which something is one: `= ANY($1)`. From 1, as they are called.
+/// Returns which parameters are lists in `= ANY($1)`, counted from 1.
 pub(super) fn lists(statement: &Statement) -> BTreeSet<usize> {
     let mut lists = BTreeSet::new();
     let _ = expressions(statement, &mut |expr| {
@@ -92,7 +93,7 @@ pub(super) fn lists(statement: &Statement) -> BTreeSet<usize> {
     lists
 }
 
-/// The parameter that stands for a list, and the type of its elements, if that is said.
+/// Returns the parameter that stands for a list, and the type of its elements, if it is given.
 pub(super) fn list(expr: &Expr) -> Option<(&str, Option<&SqlType>)> {
     match expr {
         Expr::Value(value) => match &value.value {
@@ -106,7 +107,7 @@ pub(super) fn list(expr: &Expr) -> Option<(&str, Option<&SqlType>)> {
 }
 
 impl Filling<'_> {
-    /// Writes that something is one of a list that a parameter stands for as `IN`.
+    /// Writes membership in a list that is a parameter as `IN`.
     fn write_list(&self, expr: &mut Expr) -> Result<(), Refused> {
         let (left, right, negated) = match expr {
             Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => (left, right, false),
@@ -115,7 +116,7 @@ impl Filling<'_> {
         };
         let Some((name, kind)) = list(right) else { return Ok(()) };
         let elements = match self.values {
-            // Its elements are of the type of what is looked for among them.
+            // The elements have the type of the value that is compared with them.
             None => {
                 let name = place(name).map_or_else(|| name.to_owned(), |place| elements_of(place + 1));
                 Some(vec![Expr::value(Value::Placeholder(name))])
@@ -135,7 +136,7 @@ impl Filling<'_> {
     }
 }
 
-/// The elements of a list that is bound; `None` if it is null.
+/// Returns the elements of a bound list; `None` if it is null.
 fn elements(value: &ScalarValue) -> Result<Option<Vec<Expr>>, Refused> {
     if value.is_null() {
         return Ok(None);
@@ -198,7 +199,7 @@ impl Change for Filling<'_> {
     }
 }
 
-/// A value that a function takes in that place, whatever it will be.
+/// Returns a value that a function takes in that place, whatever the parameter will be.
 fn alike(function: &str, place: usize) -> Value {
     match (function, place) {
         ("series", 2) => Value::SingleQuotedString("day".to_owned()),
@@ -208,7 +209,7 @@ fn alike(function: &str, place: usize) -> Value {
     }
 }
 
-/// A value as it would be written in SQL.
+/// Returns a value as it would be written in SQL.
 fn written(value: &ScalarValue) -> Result<Value, Refused> {
     if value.is_null() {
         return Ok(Value::Null);

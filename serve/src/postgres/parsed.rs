@@ -1,4 +1,4 @@
-//! A text into a statement, as PostgreSQL reads it, and into words that DataFusion plans.
+//! Parses a text as PostgreSQL reads it, and rewrites the statement for DataFusion.
 
 use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
@@ -9,14 +9,15 @@ use super::errors::Refused;
 use super::names::{as_written, call_as_written, tell_apart};
 use super::of_catalog;
 
-/// What ends a transaction that the parser does not know, and what it knows instead.
+/// Word that ends a transaction and that the parser does not know, and its synonym.
 const ABORT: (&str, &str) = ("abort", "rollback");
 
-/// How a transaction begins, and a word behind it that says nothing here: statements that only ask wait for nobody.
+/// Words that begin a transaction, and a word at its end that has no effect here: statements that only read wait for
+/// nobody.
 const BEGINS: [&str; 2] = ["begin", "start"];
 const DEFERRABLE: &str = "deferrable";
 
-/// The one statement of a text, as it is written.
+/// Parses a text that is one statement.
 pub(super) fn parse(text: &str) -> Result<Statement, Refused> {
     let first = first_word(text);
     let ends = first.eq_ignore_ascii_case(ABORT.0).then(|| format!("{}{}", ABORT.1, &text[first.len()..]));
@@ -28,7 +29,7 @@ pub(super) fn parse(text: &str) -> Result<Statement, Refused> {
     Ok(statement)
 }
 
-/// A statement as the parser knows it: how a transaction begins, without whether it is deferred.
+/// Removes `DEFERRABLE` from the beginning of a transaction, which the parser does not know.
 pub(super) fn undeferred(text: &str) -> &str {
     if !BEGINS.contains(&first_word(text).to_ascii_lowercase().as_str()) {
         return text;
@@ -41,14 +42,14 @@ fn first_word(text: &str) -> &str {
     text.split(|letter: char| !letter.is_ascii_alphabetic()).next().unwrap_or_default()
 }
 
-/// A text without its last word, if it is that one.
+/// Returns a text without its last word, if it is `word`.
 fn without_last<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let text = text.trim_end();
     let (before, last) = text.split_at_checked(text.len().checked_sub(word.len())?)?;
     (last.eq_ignore_ascii_case(word) && before.ends_with(char::is_whitespace)).then(|| before.trim_end())
 }
 
-/// A statement of this text, as it is planned.
+/// Returns a statement rewritten for the planner.
 pub(super) fn adapted(statement: Statement, text: &str) -> Result<Statement, Refused> {
     let names = as_written(&statement);
     let mut statement = of_catalog::known(statement, text);

@@ -1,6 +1,6 @@
-//! The types of parameters that a statement says: by a cast, as a number of rows, or by where they stand in a function
-//! that is a table. Drivers ask for the types, and send values of no other. Some write values into the statement
-//! instead, numbers too in quotes.
+//! Types of parameters that a statement determines: by a cast, as a number of rows, or by their place in a table
+//! function. Drivers ask for the types, and send values of no other. Some drivers write values into the statement
+//! instead, even numbers in quotes.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -17,14 +17,15 @@ use datafusion_postgres::pgwire::api::Type;
 use super::arrays::{element_type, unbracketed};
 use super::parameters::place;
 
-/// The types that a statement says of its parameters, which are counted from 1: of one that has several, the first.
+/// Returns the types that a statement gives its parameters, which are counted from 1; of several types of one
+/// parameter, the first.
 pub(super) fn types(statement: &Statement) -> BTreeMap<usize, DataType> {
     let mut placed = Placed(BTreeMap::new());
     let _ = look(statement, &mut placed);
     placed.0
 }
 
-/// Times with a zone, as columns of the lake have them.
+/// Returns the type of times with a zone, as columns of the lake have it.
 pub(super) fn times() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
@@ -32,7 +33,7 @@ pub(super) fn times() -> DataType {
 struct Placed(BTreeMap<usize, DataType>);
 
 impl Placed {
-    /// Takes note of a parameter, if this is one.
+    /// Records the type of an expression, if it is a parameter.
     fn note(&mut self, expr: &Expr, kind: Option<DataType>) {
         let Expr::Value(value) = unbracketed(expr) else { return };
         let Value::Placeholder(name) = &value.value else { return };
@@ -70,8 +71,8 @@ impl Look for Placed {
     }
 }
 
-/// What parameters, from 0, are to be cast to, which a client says to be numbers that a statement would not take them
-/// for: else a fraction would be cut off, and a number be taken for a time.
+/// Returns casts of parameters, counted from 0, for numbers whose type the client gives and the statement would narrow:
+/// without a cast, a fraction would be cut off, and a number be taken for a time.
 pub(super) fn casts(theirs: &[Option<Type>], known: &[Option<DataType>]) -> BTreeMap<usize, SqlType> {
     let places = theirs.iter().zip(known).enumerate();
     let cast = |(place, (theirs, known)): (usize, (&Option<Type>, &Option<DataType>))| {
@@ -80,7 +81,7 @@ pub(super) fn casts(theirs: &[Option<Type>], known: &[Option<DataType>]) -> BTre
     places.filter_map(cast).collect()
 }
 
-/// A type that holds what a client says to send, if the one that is known does not.
+/// Returns a type that holds the client's values, if the known type does not.
 fn wider(theirs: &Type, known: &DataType) -> Option<SqlType> {
     let is_exact = known.is_integer() || known.is_temporal() || matches!(known, DataType::Decimal128(..));
     let bytes = match *theirs {
@@ -98,7 +99,7 @@ fn wider(theirs: &Type, known: &DataType) -> Option<SqlType> {
     }
 }
 
-/// Writes numbers in quotes as numbers, where a query says how many rows it takes: PostgreSQL reads them so.
+/// Writes quoted numbers in `LIMIT` and `OFFSET` as numbers, as PostgreSQL reads them.
 pub(super) fn write_rows(query: &mut Query) {
     if let Some(LimitClause::LimitOffset { limit, offset, .. }) = &mut query.limit_clause {
         let numbers = limit.iter_mut().chain(offset.as_mut().map(|offset| &mut offset.value));
@@ -106,7 +107,7 @@ pub(super) fn write_rows(query: &mut Query) {
     }
 }
 
-/// The same in a function that is a table.
+/// Writes quoted numbers in the arguments of a table function as numbers.
 pub(super) fn write_arguments(factor: &mut TableFactor) {
     let TableFactor::Table { name, args: Some(arguments), .. } = factor else { return };
     let name = name.to_string().to_ascii_lowercase();
@@ -132,7 +133,7 @@ fn write_number(expr: &mut Expr) {
     }
 }
 
-/// The type of an argument of a function that is a table.
+/// Returns the type of an argument of a table function.
 fn of_argument(function: &str, place: usize) -> Option<DataType> {
     match (function, place) {
         ("totals" | "series", 0 | 1) => Some(times()),
@@ -142,7 +143,8 @@ fn of_argument(function: &str, place: usize) -> Option<DataType> {
     }
 }
 
-/// A type of SQL, if values of it are bound as such. Of a decimal, the digits are not known before its value is.
+/// Returns the type as which values of a SQL type are bound. A decimal has none, since its digits are not known before
+/// its value is.
 fn of_sql(kind: &SqlType) -> Option<DataType> {
     Some(match kind {
         SqlType::Boolean | SqlType::Bool => DataType::Boolean,
@@ -157,7 +159,7 @@ fn of_sql(kind: &SqlType) -> Option<DataType> {
         SqlType::Timestamp(_, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => times(),
         SqlType::Timestamp(..) => DataType::Timestamp(TimeUnit::Microsecond, None),
         SqlType::Interval { .. } => DataType::Interval(IntervalUnit::MonthDayNano),
-        // Numbers of what is in the catalog; nothing else is without a sign.
+        // Numbers of the catalog are the only unsigned ones.
         SqlType::Custom(name, _) if name.to_string().eq_ignore_ascii_case("oid") => DataType::UInt32,
         SqlType::Array(of) => DataType::new_list(of_sql(element_type(of)?)?, true),
         _ => return None,

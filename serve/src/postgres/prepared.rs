@@ -1,5 +1,5 @@
-//! Prepared statements: what they are for, what their parameters and columns are. The plan is not kept: each execution
-//! sees the lake as it is then.
+//! Prepared statements: their purpose, parameters and columns. The plan is not kept: each execution sees the lake as it
+//! is then.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -24,27 +24,27 @@ use super::statements::{Asks, read};
 
 /// A statement that is prepared.
 pub(super) struct Prepared {
-    /// What it is for.
+    /// Purpose of the statement.
     pub asks: Asks,
-    /// The types of its parameters, as far as they are known.
+    /// Types of its parameters, as far as they are known.
     pub parameters: Vec<Option<DataType>>,
-    /// Which of them it says a type of, from 1.
+    /// Parameters whose type the statement gives, from 1.
     said: BTreeSet<usize>,
-    /// The columns of its answer, if it has any.
+    /// Columns of its answer, if it has any.
     pub schema: Option<SchemaRef>,
 }
 
 impl Prepared {
-    /// Whether the statement says of which type a parameter is, from 0.
+    /// Returns whether the statement gives the type of a parameter, from 0.
     pub fn says(&self, place: usize) -> bool {
         self.said.contains(&(place + 1))
     }
 }
 
-/// What is known of a statement before it has values.
+/// Description of a statement before it has values.
 struct Described {
     parameters: Vec<Option<DataType>>,
-    /// Which parameters the statement says a type of, from 1.
+    /// Parameters whose type the statement gives, from 1.
     said: BTreeSet<usize>,
     columns: SchemaRef,
 }
@@ -83,7 +83,8 @@ impl Answers {
 }
 
 impl Answers {
-    /// Describes a statement with parameters that a client says some types of, by which it is cast where it says none.
+    /// Describes a statement whose client gives the types of some parameters; casts these where the statement gives
+    /// none.
     async fn describe_as(
         &self,
         statement: &mut Statement,
@@ -123,7 +124,7 @@ impl QueryParser for Answers {
         let mut said = BTreeSet::new();
         let (parameters, schema) = match &mut asks {
             Asks::Rows(statement, travels) | Asks::Copied(statement, travels, _) => {
-                // It is planned for that, which takes time as its execution does.
+                // Planning for the description takes time, as an execution does.
                 let describing = self.describe_as(statement, *travels, theirs);
                 let (described, _) = self.within(self.until(), describing).await?;
                 said = described.said;
@@ -146,12 +147,12 @@ impl QueryParser for Answers {
     }
 }
 
-/// The column that a setting is shown in.
+/// Returns the column in which a setting is shown.
 pub(super) fn shown_in(name: &str) -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new(name, DataType::Utf8, false)]))
 }
 
-/// The type of a parameter on the wire; what is not known is text.
+/// Returns the type of a parameter on the wire; unknown types are text.
 pub(super) fn wire_type(parameter: Option<&DataType>) -> PgWireResult<Type> {
     match parameter {
         None => Ok(Type::TEXT),

@@ -1,53 +1,53 @@
-//! Which processes go first where processors are short: the server itself, then those that were idle lately, then those
-//! that were busy.
+//! CPU priority of processes: the server itself first, then processes that were idle lately, then those that were busy.
 //!
-//! It is a bucket that leaks: what a process uses of a processor fills it, and a small part of the time that goes by
-//! empties it. While it is full, the process is nicer than the others. The next process of that key goes on with it.
-//! Only a privileged server can take that back from a process; otherwise the process stays behind until it ends, which
-//! is soon after nobody uses it.
+//! The measure is a leaky bucket: the CPU time of a process fills it, and a small part of the elapsed time drains it.
+//! While its level is high, the process has a higher nice value than the others. The next process of that key goes on
+//! with the same bucket. Only a privileged server can lower the nice value again; otherwise the process stays behind
+//! until it ends, soon after its last use.
 
 use std::time::Duration;
 
-/// How much nicer than the server a process begins: what the server does itself is short, and everyone waits for it.
+/// Nice value of a process that was idle, above the server's: the server's own work is short, and everyone waits for
+/// it.
 const NICE: i32 = 5;
 
-/// How much nicer one is that was busy lately: it has a ninth of the weight of the others.
+/// Nice value of a process that was busy lately, above the server's: it has a ninth of the weight of the others.
 const BUSY_NICE: i32 = 15;
 
-/// How long a process may have had a processor beyond its part: statements of dashboards take less by far.
+/// CPU time beyond its part that a process may use: statements of dashboards take far less.
 const FREE: Duration = Duration::from_secs(2);
 
-/// What is remembered of it at most: a process that has been idle for a minute has made up for all.
+/// Size of the bucket: a process that has been idle for a minute has made up for everything.
 const REMEMBERED: Duration = Duration::from_secs(6);
 
-/// The part of a processor that a process may have on and on: dashboards that ask each few seconds.
+/// Divisor that gives the part of a CPU that a process may use all the time: dashboards that refresh every few seconds.
 const PART: u32 = 15;
 
-/// What a start counts as: it takes time itself, and a process that has ended may have been busy since the last look:
-/// a key whose statements end its process again and again goes behind, too.
+/// CPU time that a start counts as: starting takes time, and a process that has ended may have been busy since the last
+/// look. A key whose statements end its process again and again goes behind, too.
 const START: Duration = Duration::from_secs(1);
 
-/// How nice a process is.
+/// State of a process's priority.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Priority {
-    /// For how long it has had a processor, all in all.
+    /// Total CPU time of the process.
     used: Duration,
-    /// The same beyond its part, lately.
+    /// CPU time beyond its part, lately: the level of the bucket.
     lately: Duration,
-    /// What was found last.
+    /// Nice value that was returned last.
     nice: Option<i32>,
 }
 
 impl Priority {
-    /// That of the next process of the same key, which has used nothing yet, so much time after the last look at this
-    /// one.
+    /// Returns the priority of the next process of the same key, which has used nothing yet, `elapsed` after the last
+    /// look at this one.
     pub fn of_next(self, elapsed: Duration) -> Self {
         let lately = (self.lately + START).saturating_sub(elapsed / PART);
         Self { used: Duration::ZERO, lately, nice: None }
     }
 
-    /// How much nicer than the server a process has to be from now on, if that has changed: which has had a processor
-    /// for so long all in all, so much time after the last look.
+    /// Returns the new nice value of a process above the server's, if it has changed. `used` is its total CPU time, and
+    /// `elapsed` the time since the last look.
     pub fn look(&mut self, used: Duration, elapsed: Duration) -> Option<i32> {
         let more = used.saturating_sub(self.used);
         self.used = used;
@@ -61,10 +61,10 @@ impl Priority {
     }
 }
 
-/// For how long a process has had a processor, from what the system tells of it.
+/// Reads the CPU time of a process from `/proc/<pid>/stat`.
 pub(super) fn processor_time(stat: &str) -> Option<Duration> {
-    // The fourteenth field and the one behind it, in hundredths of a second. The second field is a name, which ends
-    // with a bracket.
+    // The fourteenth and fifteenth fields, in hundredths of a second. The second field is a name, which ends with a
+    // bracket.
     let (_, fields) = stat.rsplit_once(") ")?;
     let mut ticks = fields.split(' ').skip(11).map(|ticks| ticks.parse::<u64>().ok());
     let ticks = ticks.next()?? + ticks.next()??;

@@ -1,4 +1,4 @@
-//! A process that answers SQL of one key, as the server sees it: started with the socket that it takes clients from,
+//! One process that answers SQL of a key, as the server sees it: started with the socket that it takes clients from,
 //! watched, and ended when it has to be.
 
 use std::io;
@@ -26,46 +26,46 @@ use super::worker::{STOP, STUCK};
 use crate::locked::lock;
 use crate::resources::be_nicer;
 
-/// Bytes of what a process says that are passed on at once.
+/// Bytes of a process's output that are passed on at once.
 const SAID_BYTES: usize = 4 << 10;
 
-/// What a process says when it ends by itself, and why that is. Behind it, a list of calls of any length may follow.
+/// Outputs of a process that ends by itself, and the reasons. A backtrace of any length may follow.
 const LAST_WORDS: [(&str, Why); 2] = [("has overflowed its stack", Why::Stack), ("memory allocation of ", Why::Memory)];
 
-/// How long to wait for what a process has said last, and for its words to be written where ours are.
+/// Time to wait for the last output of a process, and for passing it on to our log.
 const SAID_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long a process that has closed a session may take to be known to have ended.
+/// Time to wait until a process that has closed a session is known to have ended.
 const ENDED_LIMIT: Duration = Duration::from_secs(2);
 
-/// How long a process may stand still, stopped by a signal, before it is ended: nobody answers its key meanwhile, and
-/// whoever stopped it by mistake may let it go on.
+/// Time that a process may be stopped by a signal before it is ended: nobody answers its key meanwhile, and whoever
+/// stopped it by mistake may let it go on.
 const STILL_MAX: Duration = Duration::from_secs(10);
 
-/// The signal that nobody can catch: sent by the server, or by a system that has no memory left.
+/// Signal that cannot be caught: sent by the server, or by a system that has no memory left.
 const KILLED: i32 = 9;
 
-/// Why a process has ended, or has to.
+/// Reason why a process has ended, or has to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// Nobody asks it any more.
+    /// No client uses it any more.
     Idle,
     /// Its sessions were idle, and another key had no process.
     GaveWay,
     /// The server stops.
     Stopped,
-    /// It did not come back from a statement.
+    /// A statement did not return in time.
     Time,
     /// It took more memory than it may.
     Memory,
-    /// A statement took more of a stack than there is.
+    /// A statement overflowed the stack.
     Stack,
-    /// The process crashed, for a reason that is none of the others.
+    /// The process crashed for another reason.
     Crashed,
 }
 
 impl Why {
-    /// From how a process ended that was not told to, and what it has said of that.
+    /// Returns the reason why a process ended by itself, from its exit status and its last output.
     fn of(status: ExitStatus, said: Option<Self>) -> Self {
         match (said, status.signal()) {
             (Some(said), _) => said,
@@ -75,7 +75,7 @@ impl Why {
         }
     }
 
-    /// As those are told whose sessions it had.
+    /// Returns the error that its clients are told.
     pub fn told(self) -> PgWireError {
         let (code, why) = match self {
             Self::Idle | Self::Stopped => return Refused::stopping(),
@@ -93,40 +93,40 @@ impl Why {
     }
 }
 
-/// One process.
+/// A process that answers SQL of one key.
 pub(super) struct Process {
-    /// The socket that it takes clients from.
+    /// Path of the socket that it takes clients from.
     socket: PathBuf,
     id: Option<u32>,
     uses: Mutex<Uses>,
     priority: Mutex<Priority>,
-    /// Since when it has been seen to stand still, if it does.
+    /// Time since which it has been seen stopped, if it is.
     still: Mutex<Option<Instant>>,
-    /// Why it has ended, or has to.
+    /// Reason why it has ended, or has to.
     why: OnceLock<Why>,
-    /// That it has to end at once.
+    /// Token that ends it at once.
     end: CancellationToken,
-    /// That it has ended.
+    /// Token of its end, cancelled once it has ended.
     ended: CancellationToken,
 }
 
-/// Who uses a process.
+/// Clients of a process.
 struct Uses {
     clients: usize,
-    /// How many of them have nothing under way, and no transaction.
+    /// Number of clients that rest: they have nothing under way, and no transaction.
     resting: usize,
-    /// Since when there have been no other numbers of them.
+    /// Time of the last change of these numbers.
     since: Instant,
 }
 
 impl Process {
-    /// Starts one of such a priority that takes clients from a socket, which is made there. Whoever has the process
-    /// keeps it, see [`Process::keep`].
+    /// Starts a process with a priority, which takes clients from a new socket at this path. The caller must run
+    /// [`Process::keep`] for it.
     pub fn start(mut command: Command, socket: PathBuf, priority: Priority) -> io::Result<(Arc<Self>, Child)> {
-        // The other end of it, with its place, is all that this process needs: what comes early waits there.
+        // The socket is all that the process needs: clients that connect before it is ready wait there.
         let listener = UnixListener::bind(&socket)?;
         command.stdin(Stdio::from(OwnedFd::from(listener))).stdout(Stdio::null()).stderr(Stdio::piped());
-        // A group of its own is nicer as a whole, and what is typed at a terminal is for the server alone.
+        // A process group of its own is reniced as a whole, and signals of a terminal reach the server alone.
         let child = command.process_group(0).kill_on_drop(true).spawn().inspect_err(|_| remove(&socket))?;
         let uses = Mutex::new(Uses { clients: 0, resting: 0, since: Instant::now() });
         let (why, end, ended) = (OnceLock::new(), CancellationToken::new(), CancellationToken::new());
@@ -136,10 +136,10 @@ impl Process {
         Ok((Arc::new(process), child))
     }
 
-    /// Hands something over to it.
+    /// Sends it a message over a new connection.
     pub async fn hand(&self, what: &Handed) -> io::Result<UnixStream> {
         let mut stream = UnixStream::connect(&self.socket).await?;
-        // Its folder may have been cleared away, and made again by another user.
+        // The folder of the socket may have been removed, and made again by another user.
         if stream.peer_cred()?.uid() != geteuid().as_raw() {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "another user answers at its socket"));
         }
@@ -147,24 +147,24 @@ impl Process {
         Ok(stream)
     }
 
-    /// Ends it.
+    /// Ends the process for this reason.
     pub fn end(&self, why: Why) {
-        // The first reason is the one.
+        // The first reason stays.
         let _ = self.why.set(why);
         self.end.cancel();
     }
 
-    /// Whether it takes clients, as far as is known.
+    /// Returns whether it takes clients, as far as is known.
     pub fn is_there(&self) -> bool {
         !self.end.is_cancelled() && !self.ended.is_cancelled()
     }
 
-    /// A client more, which has something under way.
+    /// Counts one client more, which has something under way.
     pub fn enter(&self) {
         self.count(|uses| uses.clients += 1);
     }
 
-    /// A client less, which has rested or not.
+    /// Counts one client less, which rested or not.
     pub fn leave(&self, rested: bool) {
         self.count(|uses| {
             uses.clients = uses.clients.saturating_sub(1);
@@ -172,7 +172,7 @@ impl Process {
         });
     }
 
-    /// One of its clients has begun to rest, or does so no more.
+    /// Records that one of its clients begins to rest, or no longer does.
     pub fn rest(&self, rests: bool) {
         self.count(|uses| {
             uses.resting = if rests { uses.resting + 1 } else { uses.resting.saturating_sub(1) };
@@ -185,31 +185,31 @@ impl Process {
         uses.since = Instant::now();
     }
 
-    /// For how long it has had no client, if it has none.
+    /// Returns how long it has had no client, if it has none.
     pub fn idle(&self) -> Option<Duration> {
         let uses = lock(&self.uses);
         (uses.clients == 0).then(|| uses.since.elapsed())
     }
 
-    /// For how long all of its clients have rested, if they do.
+    /// Returns how long all of its clients have rested, if they do.
     pub fn resting(&self) -> Option<Duration> {
         let uses = lock(&self.uses);
         (uses.clients == uses.resting).then(|| uses.since.elapsed())
     }
 
-    /// The memory that is its own, in bytes, where the system tells.
+    /// Returns its own memory in bytes, where the system tells.
     pub fn memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id?)).ok()?;
         own_memory(&status)
     }
 
-    /// How nice it is.
+    /// Returns the state of its priority.
     pub fn priority(&self) -> Priority {
         *lock(&self.priority)
     }
 
-    /// Has it give way to others by how long it had a processor lately; so much time after this was last done. Ends it
-    /// if it stands still.
+    /// Adjusts its nice value to its CPU time, `elapsed` after the last call. Ends it if it has been stopped for too
+    /// long.
     pub fn give_way(&self, elapsed: Duration) {
         let Some(id) = self.id else { return };
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
@@ -226,25 +226,25 @@ impl Process {
         }
     }
 
-    /// Takes note of whether it is stopped now; whether it has been for too long.
+    /// Records whether it is stopped now; returns whether it has been for too long.
     fn stands_still(&self, is_stopped: bool) -> bool {
         let mut still = lock(&self.still);
         *still = is_stopped.then(|| still.unwrap_or_else(Instant::now));
         still.is_some_and(|since| since.elapsed() > STILL_MAX)
     }
 
-    /// Why it has ended; `None`: it has not, and a session that is over was closed as it should be.
+    /// Returns why it has ended; `None` if it has not, in which case a session that is over was closed properly.
     pub async fn why_lost(&self) -> Option<Why> {
         timeout(ENDED_LIMIT, self.ended.cancelled()).await.ok()?;
         self.why.get().copied()
     }
 
-    /// Keeps it until it has ended, and passes on what it says; tells it when the server stops.
+    /// Watches it until it has ended, and passes on its output; tells it when the server stops.
     pub async fn keep(&self, mut child: Child, stop: &CancellationToken) {
         let mut said = Said { from: child.stderr.take(), heard: Heard::default() };
         let mut life = self.hand(&Handed::Life).await.ok();
         if life.is_none() {
-            // It would not notice the end of the server.
+            // Without the life line it would not notice the end of the server.
             self.end(Why::Crashed);
         }
         let (mut is_told, mut is_killed) = (false, false);
@@ -266,7 +266,7 @@ impl Process {
                 () = stop.cancelled(), if !is_told => {
                     is_told = true;
                     if let Some(life) = &mut life {
-                        // Who does not hear it is ended later.
+                        // A process that does not read it is ended later.
                         let _ = life.write_all(&[STOP]).await;
                     }
                 }
@@ -293,7 +293,7 @@ impl Process {
     }
 }
 
-/// The next word of a process by which it and the server know of each other; `None`: there is no more.
+/// Reads the next byte from the life line between a process and the server; `None` at its end.
 async fn word_of(life: &mut Option<UnixStream>) -> Option<u8> {
     match life {
         Some(life) => life.read_u8().await.ok(),
@@ -301,14 +301,14 @@ async fn word_of(life: &mut Option<UnixStream>) -> Option<u8> {
     }
 }
 
-/// What a process says: its log goes where that of the server goes.
+/// Output of a process: its log goes where the server's goes.
 struct Said {
     from: Option<ChildStderr>,
     heard: Heard,
 }
 
 impl Said {
-    /// Passes on the next of it.
+    /// Passes on the next bytes of the output.
     async fn pass_on(&mut self) {
         let Some(from) = &mut self.from else { return std::future::pending().await };
         let mut bytes = [0; SAID_BYTES];
@@ -316,7 +316,7 @@ impl Said {
             Ok(0) | Err(_) => self.from = None,
             Ok(read) => {
                 self.heard.listen(&bytes[..read]);
-                // A log that is full or gone ends nothing.
+                // A log that is full or gone must not end anything.
                 let _ = timeout(SAID_LIMIT, tokio::io::stderr().write_all(&bytes[..read])).await;
             }
         }
@@ -329,11 +329,11 @@ impl Said {
     }
 }
 
-/// What has been heard of why a process ends.
+/// Reason for the end of a process, as far as its output tells.
 #[derive(Default)]
 struct Heard {
     why: Option<Why>,
-    /// The end of what was said so far, in which such words may have begun.
+    /// End of the output so far, in which such words may have begun.
     end: Vec<u8>,
 }
 
@@ -354,13 +354,13 @@ fn remove(socket: &Path) {
     }
 }
 
-/// Whether a process was stopped by a signal, or by who looks into it, from what the system tells of it: in the field
-/// behind its name, which ends with a bracket.
+/// Returns whether a process is stopped by a signal or a tracer, from the field of `/proc/<pid>/stat` behind its name,
+/// which ends with a bracket.
 fn is_stopped(stat: &str) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with(['T', 't']))
 }
 
-/// The memory that is a process's own, from what the system tells of it.
+/// Returns the memory that is a process's own, from `/proc/<pid>/status`.
 fn own_memory(status: &str) -> Option<u64> {
     let kilobytes = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
     let kilobytes: u64 = kilobytes.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -1,8 +1,9 @@
-//! Whose key a proof is of: it does not say so, and each key that has a verifier is tried. With ten thousand keys that
-//! takes some ten milliseconds of a processor, of anyone who likes to: so one proof at a time is tried, beside what the
-//! server does for others.
+//! Finds the key that a SCRAM proof belongs to: the proof does not name it, so each key that has a verifier is tried.
+//! With ten thousand keys that takes some ten milliseconds of CPU, and anyone can ask for it: so only one proof at a
+//! time is tried, beside the server's other work.
 //!
-//! Who logs in by a name that a key has logged in by is not kept waiting by those who guess: that key is tried first.
+//! A client that logs in by a name that a key has used before does not wait behind those who guess: that key is tried
+//! first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -14,19 +15,19 @@ use crate::keys::{KeyId, Keys, Who};
 use crate::locked::lock;
 use crate::scram::Proof;
 
-/// Proofs that are tried at once: whoever guesses has one processor, and not all.
+/// Number of proofs that are tried at once: clients that guess get one CPU, and not all.
 const TRIED_AT_ONCE: usize = 1;
 
-/// Names that are remembered, each of a key: as many as a server has keys.
+/// Maximum number of remembered names, each of a key: as many as a server has keys.
 const NAMES_MAX: usize = 10_000;
 
-/// Bytes of a name that is remembered: PostgreSQL has none that is longer.
+/// Maximum length of a remembered name, in bytes: PostgreSQL has none that is longer.
 const NAME_BYTES_MAX: usize = 63;
 
-/// The proofs that are tried.
+/// Matcher of proofs to keys.
 pub(super) struct Proofs {
     turns: Semaphore,
-    /// By name, the key that somebody has last logged in by.
+    /// Key that last logged in by each name.
     names: Mutex<HashMap<String, KeyId>>,
 }
 
@@ -37,13 +38,13 @@ impl Default for Proofs {
 }
 
 impl Proofs {
-    /// Who proves to have a key, by whatever name, and what the server says to that.
+    /// Finds the client who proves to have a key, by whatever name, and the server's answer to the proof.
     pub async fn look(&self, keys: &Arc<Keys>, name: &str, proof: Proof) -> Option<(Who, String)> {
         let known = lock(&self.names).get(name).copied();
         if let Some(found) = known.and_then(|key| keys.proved_of(key, &proof)) {
             return Some(found);
         }
-        // It is never closed.
+        // The semaphore is never closed.
         let _turn = self.turns.acquire().await.ok()?;
         let all = Arc::clone(keys);
         let found = spawn_blocking(move || all.proved(&proof)).await.ok().flatten()?;
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
     use crate::scram::{Begun, answer, new_key};
 
-    /// A proof of a key, as a client gives it.
+    /// Returns a proof of a key, as a client gives it.
     fn proof(key: &str) -> Proof {
         let begun = Begun::new(b"n,,n=,r=abc", "random").expect("a login");
         begun.proof(&answer(key, &begun, "n=,r=abc")).expect("a proof")
@@ -87,7 +88,7 @@ mod tests {
         let guessing = proofs.turns.acquire().await.expect("it is free");
         assert_eq!(who("one", &key).await, Some(Some(KeyId::of(&key))), "by that name, it is tried at once");
         drop(guessing);
-        // A name is nobody's own.
+        // A name may be used with any key.
         assert_eq!(who("one", &other).await, Some(Some(KeyId::of(&other))));
         assert_eq!(who("one", &key).await, Some(Some(KeyId::of(&key))));
         proofs.remember(&"x".repeat(NAME_BYTES_MAX + 1), KeyId::of(&key));

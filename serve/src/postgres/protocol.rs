@@ -1,5 +1,5 @@
-//! A statement that is prepared, bound, described and executed, in parts if one likes; and what any statement does. For
-//! the other way to ask, by a text, see `simple`.
+//! Extended query protocol: statements that are prepared, bound, described and executed, in parts if the client likes;
+//! and the execution of any statement. For the simple protocol, see `simple`.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use super::settings::Setting;
 use super::statements::Asks;
 
 impl Answers {
-    /// Does what a statement is for, until then at the latest; one whose rows are copied is not for this.
+    /// Executes a statement until the deadline; those whose rows are copied go through `copy`.
     pub async fn answer<C>(
         &self,
         client: &C,
@@ -70,7 +70,7 @@ impl Answers {
             Asks::End(tag) => {
                 self.cursors().close(None);
                 self.close_portals(store);
-                // What has failed is taken back, whatever is asked.
+                // A transaction that has failed is rolled back, even on COMMIT.
                 let has_failed = client.transaction_status() == TransactionStatus::Error;
                 let tag: &str = if has_failed { "ROLLBACK" } else { tag };
                 Ok(Response::TransactionEnd(Tag::new(tag)))
@@ -102,7 +102,7 @@ impl Answers {
 }
 
 impl Answers {
-    /// Forgets a prepared statement, or all.
+    /// Forgets a prepared statement, or all of them.
     fn deallocate(&self, name: Option<&str>, store: &(impl PortalStore + ?Sized)) {
         for name in self.forget(Kind::Statement, name) {
             store.rm_statement(&name);
@@ -115,7 +115,7 @@ impl Answers {
         self.forget(Kind::Portal, None);
     }
 
-    /// Copies the rows of a query to a client, until then at the latest.
+    /// Copies the rows of a query to a client until the deadline.
     pub async fn copy<C>(&self, client: &mut C, asks: &Asks, values: &[ScalarValue], until: Instant) -> PgWireResult<()>
     where
         C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -129,7 +129,7 @@ impl Answers {
     }
 }
 
-/// A transaction that goes on from a savepoint. Outside one, there is none to go on.
+/// Returns the status of a transaction that goes on from a savepoint. Outside a transaction, there is none to go on.
 fn going_on(transaction: TransactionStatus) -> TransactionStatus {
     match transaction {
         TransactionStatus::Idle => TransactionStatus::Idle,
@@ -137,7 +137,7 @@ fn going_on(transaction: TransactionStatus) -> TransactionStatus {
     }
 }
 
-/// Says that something is done that has no rows, and takes note of what becomes of the transaction by it.
+/// Reports that a statement without rows is done, and updates the status of the transaction.
 pub(super) async fn say_done<C>(client: &mut C, asks: &Asks, response: Response) -> PgWireResult<()>
 where
     C: ClientInfo + Sink<PgWireBackendMessage> + Unpin,
@@ -156,7 +156,7 @@ where
     Ok(client.feed(PgWireBackendMessage::CommandComplete(tag.into())).await?)
 }
 
-/// A value of the server's, as a row.
+/// Returns the value of a setting as a row.
 fn shown(name: &str, value: &str, format: &Format) -> PgWireResult<QueryResponse> {
     let fields = Arc::new(fields(&shown_in(name), format)?);
     let mut row = DataRowEncoder::new(Arc::clone(&fields));
@@ -175,7 +175,7 @@ impl ExtendedQueryHandler for Answers {
         Arc::new(self.clone())
     }
 
-    /// Outside a transaction it ends one: what is open of it is closed.
+    /// Ends the implicit transaction, if no other is open: its portals are closed.
     async fn on_sync<C>(&self, client: &mut C, _: PgSync) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -191,7 +191,7 @@ impl ExtendedQueryHandler for Answers {
         Ok(client.send(PgWireBackendMessage::ReadyForQuery(ReadyForQuery::new(transaction))).await?)
     }
 
-    /// A cursor is a portal too, of which the columns may be asked for.
+    /// Describes a portal or a statement; a cursor is a portal, too.
     async fn on_describe<C>(&self, client: &mut C, message: Describe) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -211,7 +211,7 @@ impl ExtendedQueryHandler for Answers {
         }
     }
 
-    /// Rows go out as they are made: kept until all are there, they would take as much memory as there are.
+    /// Sends rows as they are produced: buffering them would take as much memory as there are rows.
     async fn on_execute<C>(&self, client: &mut C, message: Execute) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,

@@ -1,4 +1,4 @@
-//! Bytes between a client and whoever answers it, and what is said when the latter is gone.
+//! Relays bytes between a client and its session, and tells the client why when the session is gone.
 
 use std::io;
 use std::sync::Mutex;
@@ -21,18 +21,18 @@ use crate::locked::lock;
 /// Bytes that are passed on at once.
 const CHUNK_BYTES: usize = 16 << 10;
 
-/// How long whoever answers may take to begin: to start, and to look at the lake.
+/// Time that a session has to begin: a process starts, and reads the lake.
 const BEGIN_LIMIT: Duration = Duration::from_secs(30);
 
-/// How long a client may take to read what is there for it: one that does not is no client any more.
+/// Time that a client has to read what is sent to it; a client that does not is gone.
 const UNREAD_LIMIT: Duration = Duration::from_secs(60);
 
-/// How long the message may take to end that somebody is being sent who loses the key: one who does not read it is cut
-/// off within it.
+/// Time that the current message has to end when a client loses its key: a client that does not read it is then cut
+/// off.
 const LOST_LIMIT: Duration = Duration::from_secs(5);
 
-/// Passes on what a client and whoever answers it say, until one of them is gone, or the key of the client is lost.
-/// Some has been read from the client already.
+/// Relays bytes until the client or the session is gone, or the client's key is lost. `early` has been read from the
+/// client already.
 pub(super) async fn relay(
     client: impl AsyncRead + AsyncWrite,
     early: BytesMut,
@@ -45,8 +45,8 @@ pub(super) async fn relay(
     let (from_session, mut to_session) = stream.into_split();
     let turns = Turn { turns: Mutex::default(), by: &by };
     let up = async {
-        // Whoever of the two is gone is noticed where answers are passed on; and what a client has asked is answered,
-        // also when it has no more to say.
+        // The direction down to the client notices the end of either side; and what a client has asked is answered even
+        // after it has closed its own direction.
         let _ = pass_up(early, &mut from_client, &mut to_session, &turns).await;
         let _ = to_session.shutdown().await;
         std::future::pending::<()>().await;
@@ -72,7 +72,7 @@ pub(super) async fn relay(
     timeout(UNREAD_LIMIT, to_client.shutdown()).await?
 }
 
-/// Passes on that what is under way is to be cancelled.
+/// Passes on requests to cancel what is under way.
 async fn pass_on_cancels(handle: &ConnectionHandle, by: &By) {
     loop {
         if handle.start_query().await.await.is_ok() {
@@ -81,14 +81,14 @@ async fn pass_on_cancels(handle: &ConnectionHandle, by: &By) {
     }
 }
 
-/// Whose turn it is, and who has to know.
+/// Turns of a client and its session, and the process that has to know.
 struct Turn<'a> {
     turns: Mutex<Turns>,
     by: &'a By,
 }
 
 impl Turn<'_> {
-    /// Takes note of what was said.
+    /// Records what was said, and tells the process whether the client rests.
     fn note(&self, said: impl FnOnce(&mut Turns)) {
         let mut turns = lock(&self.turns);
         said(&mut turns);
@@ -96,7 +96,7 @@ impl Turn<'_> {
     }
 }
 
-/// Passes on what a client says, some of which has been read already.
+/// Passes on the client's bytes, some of which have been read already.
 async fn pass_up(
     mut bytes: BytesMut,
     client: &mut (impl AsyncRead + Unpin),
@@ -104,7 +104,7 @@ async fn pass_up(
     turn: &Turn<'_>,
 ) -> io::Result<()> {
     loop {
-        // Before it is there, for an answer may come at once.
+        // Noted before it is sent, for an answer may come at once.
         turn.note(|turns| turns.asked(&bytes));
         session.write_all(&bytes).await?;
         bytes.clear();
@@ -115,7 +115,7 @@ async fn pass_up(
     }
 }
 
-/// Passes on what a session says to its client; returns what is to be said instead of what is lost of it.
+/// Passes on the session's bytes to its client; returns the error to send if the session was lost.
 async fn pass_down(
     mut session: impl AsyncRead + Unpin,
     client: &mut (impl AsyncWrite + Unpin),
@@ -125,8 +125,8 @@ async fn pass_down(
     let (mut frames, mut bytes) = (Frames::default(), vec![0; CHUNK_BYTES]);
     let (mut has_begun, mut is_lost) = (false, false);
     loop {
-        // Also when something is under way: a client is told between two messages, and not within one. Nothing of the
-        // next one is passed on, however many there are to come.
+        // A client that loses its key is told between two messages, never within one, even while a statement runs. The
+        // next message is not passed on, however many are to come.
         if is_lost && frames.is_between() {
             turn.by.cancel().await;
             return Ok(Some(Refused::revoked()));
@@ -145,7 +145,7 @@ async fn pass_down(
             }
         };
         let Some(read) = read else { return Ok(Some(Refused::not_begun())) };
-        // Of one that was killed, the socket may be reset.
+        // The socket of a killed process may be reset.
         let read = read.unwrap_or(0);
         let passed = match is_lost {
             true => frames.finish(&bytes[..read]),
@@ -164,7 +164,7 @@ async fn pass_down(
             return Ok(None);
         }
         if read == 0 {
-            // Its last word did not come. Of a process that is there yet, the session alone has ended, by a bug.
+            // The session's last word did not come. If its process still runs, the session alone has ended, by a bug.
             return Ok(match turn.by.why_lost().await.unwrap_or(Why::Crashed) {
                 Why::Crashed if !has_begun => Some(Refused::not_begun()),
                 why if frames.is_between() => Some(why.told()),
@@ -196,7 +196,7 @@ mod tests {
         By::Here { engine, session: Session::new(1, &Default::default()) }
     }
 
-    /// How often others get their turn before something is taken to have been noticed.
+    /// Number of times that other tasks get their turn before something counts as noticed.
     const ROUNDS: usize = 16;
 
     #[tokio::test]
@@ -235,7 +235,7 @@ mod tests {
             for _ in 0..ROUNDS {
                 tokio::task::yield_now().await;
             }
-            // The rest of it, and another one.
+            // The rest of the message, and another one.
             session.write_all(&[8, b'2', 0, 0, 0, 4]).await.expect("it is read");
             let mut answer = Vec::new();
             seen.read_to_end(&mut answer).await.expect("it ends");

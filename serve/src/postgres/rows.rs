@@ -1,6 +1,6 @@
-//! Batches into the rows of the wire, for as long as a statement may take and until somebody cancels it.
+//! Encodes batches as rows of the wire, within the time limit of a statement and until somebody cancels it.
 //!
-//! A library writes the values. What it writes otherwise than PostgreSQL does is put right here, see [`Otherwise`].
+//! A library encodes the values. Where it differs from PostgreSQL, the result is corrected here, see [`Otherwise`].
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,13 +29,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::errors::{Refused, Telling};
 use super::sendable;
 
-/// Digits of the numbers that arrays are made of, at most: the library ends with more of them.
+/// Maximum number of digits of numbers in arrays: the library panics on more.
 const DIGITS_MAX: u8 = 28;
 
-/// The length of a value that is null.
+/// Length that stands for a null value.
 const NULL: i32 = -1;
 
-/// The columns of rows.
+/// Returns the columns of rows, as the wire describes them.
 pub(super) fn fields(schema: &SchemaRef, format: &Format) -> PgWireResult<Vec<FieldInfo>> {
     let columns = schema.fields().len();
     if let Format::Individual(formats) = format
@@ -55,7 +55,7 @@ pub(super) fn fields(schema: &SchemaRef, format: &Format) -> PgWireResult<Vec<Fi
     arrow_schema_to_pg_fields(schema, format, Some(Arc::new(FormatOptions::default())))
 }
 
-/// Batches as rows.
+/// Returns batches as rows.
 pub(super) fn rows<S>(schema: &SchemaRef, format: &Format, batches: S) -> PgWireResult<QueryResponse>
 where
     S: Stream<Item = PgWireResult<RecordBatch>> + Send + 'static,
@@ -71,7 +71,7 @@ where
     Ok(QueryResponse::new(fields, rows))
 }
 
-/// Whether a type is an array of numbers of more digits than the library takes.
+/// Returns whether a type is an array of numbers with more digits than the library takes.
 fn is_of_many_digits(kind: &DataType) -> bool {
     match kind {
         DataType::List(of) | DataType::LargeList(of) | DataType::FixedSizeList(of, _) => match of.data_type() {
@@ -82,19 +82,19 @@ fn is_of_many_digits(kind: &DataType) -> bool {
     }
 }
 
-/// What the library writes otherwise than PostgreSQL does.
+/// Values that the library writes differently from PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Otherwise {
-    /// An interval that is null: as one of no length.
+    /// Intervals that are null: written as ones of no length.
     Null,
-    /// Numbers without end, as text: `inf`, which is no number to most programs.
+    /// Infinite numbers, as text: written `inf`, which is no number to most programs.
     Infinite,
-    /// Arrays of what has blanks in it, as text: without quotes, where some programs leave blanks out.
+    /// Arrays of values with blanks in them, as text: written without quotes, where some programs drop blanks.
     Unquoted,
 }
 
 impl Otherwise {
-    /// What of a column.
+    /// Returns what differs in a column, if anything.
     fn of(field: &FieldInfo) -> Option<Self> {
         let is_text = field.format() == FieldFormat::Text;
         match *field.datatype() {
@@ -106,7 +106,7 @@ impl Otherwise {
     }
 }
 
-/// The rows of a batch, as PostgreSQL writes them.
+/// Returns the rows of a batch, as PostgreSQL writes them.
 fn encoded(
     fields: Arc<Vec<FieldInfo>>,
     batch: RecordBatch,
@@ -118,7 +118,7 @@ fn encoded(
     })
 }
 
-/// A row with what is written otherwise put right; of which columns are null as is said.
+/// Corrects the values of a row that the library writes differently; `is_null` tells which columns are null.
 fn written(row: &DataRow, otherwise: &[Option<Otherwise>], is_null: impl Fn(usize) -> bool) -> PgWireResult<DataRow> {
     let (mut data, mut rest) = (BytesMut::with_capacity(row.data.len()), &row.data[..]);
     for (column, otherwise) in otherwise.iter().enumerate() {
@@ -143,7 +143,7 @@ fn written(row: &DataRow, otherwise: &[Option<Otherwise>], is_null: impl Fn(usiz
     Ok(DataRow::new(data, row.field_count))
 }
 
-/// An array with its elements in quotes, none of which has a comma or a quote in it.
+/// Returns an array with its elements in quotes; none of them contains a comma or a quote.
 fn quoted(array: &str) -> String {
     let elements = array.strip_prefix('{').and_then(|array| array.strip_suffix('}'));
     match elements {
@@ -155,19 +155,19 @@ fn quoted(array: &str) -> String {
     }
 }
 
-/// What ends a statement before its time.
+/// Conditions that end a statement early, and its permit.
 pub(super) struct Limits {
-    /// When it has taken too long.
+    /// Deadline of the statement.
     pub until: Instant,
-    /// Whether somebody has cancelled it.
+    /// Receiver of its cancellation.
     pub cancelled: oneshot::Receiver<()>,
-    /// That it runs.
+    /// Permit that counts this statement's answer as open.
     pub running: OwnedSemaphorePermit,
 }
 
-/// The batches of a statement.
+/// Batches that a statement returns.
 pub(super) struct Batches {
-    /// Their columns, as they were described.
+    /// Columns of the batches, as they were described.
     schema: SchemaRef,
     batches: SendableRecordBatchStream,
     until: Pin<Box<Sleep>>,
@@ -177,20 +177,20 @@ pub(super) struct Batches {
 }
 
 impl Batches {
-    /// Batches in these columns, within limits; whose errors are told so.
+    /// Creates the batches of a statement in these columns, within limits; `telling` words its errors.
     pub fn new(schema: SchemaRef, batches: SendableRecordBatchStream, limits: Limits, telling: Telling) -> Self {
         let Limits { until, cancelled, running } = limits;
         let (until, cancelled) = (Box::pin(sleep_until(until)), cancelled.fuse());
         Self { schema, batches, until, cancelled, telling, _running: running }
     }
 
-    /// Their columns.
+    /// Returns the columns of the batches.
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
 
-    /// A batch in the columns that were described: the planner may have found types that hold more. What does not fit
-    /// is an error, and not null.
+    /// Casts a batch to the columns that were described: the planner may have found wider types. A value that does not
+    /// fit is an error, and not null.
     fn described(&self, batch: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
         let all = CastOptions { safe: false, ..CastOptions::default() };
         let columns = batch.columns().iter().zip(self.schema.fields());
@@ -212,7 +212,7 @@ impl Stream for Batches {
         if self.until.poll_unpin(context).is_ready() {
             return Poll::Ready(Some(Err(Refused::too_long().into())));
         }
-        // Without a sender nobody can cancel it any more.
+        // Without a sender nobody can cancel the statement any more.
         if !self.cancelled.is_terminated()
             && let Poll::Ready(Ok(())) = self.cancelled.poll_unpin(context)
         {
@@ -241,7 +241,7 @@ mod tests {
 
     use super::*;
 
-    /// The values of one column, each in a row of its own.
+    /// Returns the values of one column, each in a row of its own.
     fn sent(column: ArrayRef, format: Format) -> Vec<Option<Vec<u8>>> {
         let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("a", column.data_type().clone(), true)]));
         let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).expect("a batch");

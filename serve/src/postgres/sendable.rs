@@ -1,5 +1,5 @@
-//! What of a column PostgreSQL's protocol has no words for: times beyond those that are written, which the library
-//! would write as null or as others, and texts with a zero in them, where clients end them.
+//! Finds values that PostgreSQL's protocol cannot express: times out of its range, which the library would write as
+//! null or as other times, and texts with a zero in them, where clients cut them.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -18,20 +18,20 @@ use chrono::Datelike;
 
 use super::errors::Refused;
 
-/// Seconds of a day: a time is within one.
+/// Seconds of a day: a time is less than that.
 const DAY_SECONDS: i64 = 86_400;
 
-/// Years that are written as PostgreSQL writes them: the library has a sign before those that are earlier or later.
+/// Years that are written as in PostgreSQL: the library puts a sign before earlier and later ones.
 const YEARS: RangeInclusive<i32> = 1..=9_999;
 
-/// What cannot be sent.
+/// Kind of a value that cannot be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Unsendable {
     Time,
     Text,
 }
 
-/// Refuses a batch of which something cannot be sent.
+/// Refuses a batch with a value that cannot be sent.
 pub(super) fn check(batch: &RecordBatch) -> Result<(), Refused> {
     for (column, field) in batch.columns().iter().zip(batch.schema_ref().fields()) {
         check_column(field.name(), column)?;
@@ -39,7 +39,7 @@ pub(super) fn check(batch: &RecordBatch) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Refuses a column of that name of which something cannot be sent.
+/// Refuses a column with a value that cannot be sent.
 pub(super) fn check_column(name: &str, column: &ArrayRef) -> Result<(), Refused> {
     match found(column) {
         Ok(None) => Ok(()),
@@ -53,7 +53,7 @@ pub(super) fn check_column(name: &str, column: &ArrayRef) -> Result<(), Refused>
     }
 }
 
-/// Whether there may be something in a column of such a type.
+/// Returns whether a column of such a type may have a value that cannot be sent.
 pub(super) fn may_be_unsendable(kind: &DataType) -> bool {
     match kind {
         DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
@@ -67,7 +67,7 @@ pub(super) fn may_be_unsendable(kind: &DataType) -> bool {
     }
 }
 
-/// What of a column cannot be sent.
+/// Returns the kind of a value in a column that cannot be sent, if there is one.
 fn found(column: &ArrayRef) -> Result<Option<Unsendable>, ArrowError> {
     if !may_be_unsendable(column.data_type()) {
         return Ok(None);
@@ -94,7 +94,7 @@ fn found(column: &ArrayRef) -> Result<Option<Unsendable>, ArrowError> {
         DataType::LargeList(_) => first(column.as_list::<i64>().iter()),
         DataType::FixedSizeList(..) => first(column.as_fixed_size_list().iter()),
         DataType::Struct(_) => {
-            // What stands below a null says nothing.
+            // Values below a null do not count.
             let rows =
                 if column.null_count() > 0 { filter(column, &is_not_null(column)?)? } else { Arc::clone(column) };
             first(rows.as_struct().columns().iter().cloned().map(Some))
@@ -104,7 +104,7 @@ fn found(column: &ArrayRef) -> Result<Option<Unsendable>, ArrowError> {
     }
 }
 
-/// The first that is found in columns that are there.
+/// Returns the first such value in the columns that are there.
 fn first(columns: impl Iterator<Item = Option<ArrayRef>>) -> Result<Option<Unsendable>, ArrowError> {
     for column in columns.flatten() {
         if let Some(unsendable) = found(&column)? {
@@ -118,8 +118,8 @@ fn has_zero(text: &str) -> bool {
     text.contains('\0')
 }
 
-/// Whether all of a column is between ends that are right, if its least and its greatest are: all of a kind that can be
-/// written are in one range.
+/// Returns whether the least and the greatest value of a column are right, and with them all: values that can be
+/// written form one range.
 fn are_right<T>(column: &ArrayRef, is_right: impl Fn(i64) -> bool) -> bool
 where
     T: ArrowPrimitiveType,
@@ -137,7 +137,7 @@ where
     are_right::<T>(column, |value| as_datetime::<T>(value).is_some_and(|time| YEARS.contains(&time.year())))
 }
 
-/// Whether times are of one day, of whose seconds each has so many parts.
+/// Returns whether times are within a day, in so many parts of a second.
 fn is_of_day<T>(column: &ArrayRef, parts: i64) -> bool
 where
     T: ArrowPrimitiveType,
@@ -146,7 +146,7 @@ where
     are_right::<T>(column, |value| (0..DAY_SECONDS * parts).contains(&value))
 }
 
-/// Whether durations can be counted in microseconds, so many of which each part has.
+/// Returns whether durations can be counted in microseconds, of which each unit has so many.
 fn is_short<T>(column: &ArrayRef, micros: i64) -> bool
 where
     T: ArrowPrimitiveType,

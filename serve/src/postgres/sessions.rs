@@ -1,5 +1,5 @@
-//! Sessions of connections: each sees the lake by itself, through its key. What does not differ between them
-//! (functions, PostgreSQL's own tables, memory, what is known of files) is there once.
+//! SQL sessions of connections: each reads the lake on its own, with the row-level access of its key. They share
+//! functions, PostgreSQL's own tables, memory, and what is known of files.
 
 use std::sync::Arc;
 
@@ -22,28 +22,28 @@ use super::information_schema::InformationSchema;
 use super::only_element::only_element;
 use super::tables::{self, AllSettings, OneValue};
 
-/// What all connections have in common.
+/// State that all sessions share.
 pub(super) struct Sessions {
     lake: Lake,
     shared: Shared,
-    /// What each session begins with.
+    /// Initial state of each session.
     state: SessionState,
     tables: Arc<PgCatalogStaticTables>,
 }
 
 impl Sessions {
-    /// Over a lake. All sessions together may take so much memory, in bytes. Nothing of it goes to a disk: what needs
-    /// more has failed.
+    /// Creates sessions over a lake. All of them together may take `memory` bytes. Nothing is spilled to disk: a
+    /// statement that needs more fails.
     pub fn new(lake: Lake, memory: usize) -> Result<Self, QueryError> {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(memory)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled));
         let shared = Shared::new(&lake, runtime)?;
         let mut config = Shared::config();
-        // DataFusion deals the batches of one input out to queues in turn, and reads on as long as one of them is
-        // empty: a queue whose reader gets no processor for a while grows until memory is exhausted.
+        // DataFusion deals out the batches of one input to queues in turn, and reads on as long as one of them is
+        // empty: a queue whose reader gets no CPU for a while grows until memory is exhausted.
         config.options_mut().optimizer.enable_round_robin_repartition = false;
-        // There is one that says what PostgreSQL's does.
+        // Ours is registered in `open`, with PostgreSQL's names.
         config.options_mut().catalog.information_schema = false;
         let context = SessionContext::new_with_config_rt(config, Arc::clone(&shared.runtime));
         setup_pg_catalog(&context, CATALOG, OneRole).map_err(|error| QueryError::from(*error))?;
@@ -57,7 +57,7 @@ impl Sessions {
         Ok(Self { lake, shared, state: context.state(), tables: Arc::new(tables::of_library()?) })
     }
 
-    /// A session of somebody who may see so much.
+    /// Opens a session with this row-level access.
     pub fn open(&self, sees: &Sees) -> Result<Session, QueryError> {
         let state = SessionStateBuilder::new_from_existing(self.state.clone())
             .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))

@@ -1,5 +1,5 @@
-//! What clients ask about the server, and set for themselves. Nothing that they set changes an answer: times are UTC
-//! and text is UTF-8. What would have to change one is refused, so that nobody reads an answer for what it is not.
+//! Settings that clients read and change for themselves. No setting changes an answer: times are UTC and text is UTF-8.
+//! A setting that would have to change one is refused, so that nobody misreads an answer.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use datafusion_postgres::pgwire::api::auth::DefaultServerParameterProvider;
 
 use super::errors::Refused;
 
-/// The version of PostgreSQL that programs are told: they choose their queries of `pg_catalog` by it.
+/// PostgreSQL version that clients are told: programs choose their queries of `pg_catalog` by it.
 pub(super) const VERSION: &str = "16.6 (clicklake)";
 
-/// What is said to who would take a role.
+/// Error for a client that sets a role.
 pub(super) const NO_ROLES: &str = "there are no roles here: a key decides which rows are seen; leave the role out";
 
-/// The setting that says how long statements may take, and what is shown of it when nobody has set it.
+/// Name of the setting that limits the time of statements, and its value when nobody has set it.
 pub(super) const LIMIT: &str = "statement_timeout";
 const NO_LIMIT: &str = "0";
 
-/// The setting that says what a client calls itself, and bytes of it that are kept, as PostgreSQL keeps them.
+/// Name of the setting with the client's name, and how many bytes of it are kept, as in PostgreSQL.
 const NAME: &str = "application_name";
 const NAME_BYTES_MAX: usize = 63;
 
-/// What is shown, by name.
+/// Settings that are shown, with their values.
 pub(super) const SHOWN: [(&str, &str); 30] = [
     (NAME, ""),
     ("array_nulls", "on"),
@@ -57,7 +57,7 @@ pub(super) const SHOWN: [(&str, &str); 30] = [
     ("transaction_read_only", "on"),
 ];
 
-/// What SHOW answers, if that is not DataFusion's to say.
+/// Returns what SHOW answers, if it names a setting; DataFusion answers the others.
 pub(super) fn shown(words: &str) -> Option<(&'static str, &'static str)> {
     let name = match words {
         "time zone" => "timezone",
@@ -68,7 +68,7 @@ pub(super) fn shown(words: &str) -> Option<(&'static str, &'static str)> {
     SHOWN.into_iter().find(|(known, _)| *known == name)
 }
 
-/// What a client is told when it has logged in.
+/// Returns the parameters that a client is told after login.
 pub(super) fn told() -> DefaultServerParameterProvider {
     let mut told = DefaultServerParameterProvider::default();
     VERSION.clone_into(&mut told.server_version);
@@ -78,19 +78,19 @@ pub(super) fn told() -> DefaultServerParameterProvider {
     told
 }
 
-/// What a client sets for itself that is heeded.
+/// Settings of a client that have an effect.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Own {
-    /// How long statements may take; `None`: as long as the server lets them.
+    /// Time limit of statements; `None` if only the server's applies.
     pub limit: Option<Duration>,
-    /// What the client calls itself.
+    /// Name that the client gives itself.
     name: String,
 }
 
 impl Own {
-    /// By what a client begins with: `statement_timeout` and `application_name`, by themselves or among its options.
-    /// What cannot be set is not heeded, nor is anything else: a client is told what is so, and drivers begin with what
-    /// they find on their machine, such as its time zone.
+    /// Reads the settings that a client begins with: `statement_timeout` and `application_name`, by themselves or in
+    /// its options. Everything else is ignored, even if it cannot be set: a client is told the actual values, and
+    /// drivers begin with what they find on their machine, such as its time zone.
     pub fn at_first(said: &HashMap<String, String>) -> Self {
         let options = said.get("options").map_or("", String::as_str).split_whitespace();
         let among = options.filter_map(|word| word.trim_start_matches("-c").trim_start_matches('-').split_once('='));
@@ -104,7 +104,7 @@ impl Own {
         own
     }
 
-    /// Sets something; what was set at first is known.
+    /// Changes a setting; `first` has the settings that the client began with.
     pub fn set(&mut self, setting: &Setting, first: Option<&Self>) {
         let first = || first.cloned().unwrap_or_default();
         match setting {
@@ -117,7 +117,7 @@ impl Own {
         }
     }
 
-    /// What is shown of it by such a name.
+    /// Returns the value of one of these settings.
     pub fn shown(&self, name: &str) -> Option<String> {
         match name {
             LIMIT => Some(self.limit.map_or_else(|| NO_LIMIT.to_owned(), written)),
@@ -127,24 +127,24 @@ impl Own {
     }
 }
 
-/// What SET sets.
+/// Effect of a SET or RESET.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Setting {
-    /// How long statements may take; `None`: as long as the server lets them.
+    /// Sets the time limit of statements; `None` if only the server's applies.
     Limit(Option<Duration>),
-    /// What the client calls itself.
+    /// Sets the client's name.
     Name(String),
-    /// How long statements may take is what the client said when it began.
+    /// Resets the time limit of statements to what the client began with.
     LimitAtFirst,
-    /// What the client calls itself is what it said when it began.
+    /// Resets the client's name to what it began with.
     NameAtFirst,
-    /// All that is heeded is what it was at first.
+    /// Resets all settings to what the client began with.
     AllAtFirst,
-    /// Something that would change no answer.
+    /// Changes nothing: the setting has no effect on answers.
     Unheeded,
 }
 
-/// What a setting comes to that is to be what it was at first.
+/// Returns the effect of resetting a setting.
 pub(super) fn at_first(name: &str) -> Setting {
     match name.to_ascii_lowercase().as_str() {
         LIMIT => Setting::LimitAtFirst,
@@ -153,7 +153,7 @@ pub(super) fn at_first(name: &str) -> Setting {
     }
 }
 
-/// What a statement sets.
+/// Returns the effect of a SET statement.
 pub(super) fn set(set: &Set) -> Result<Setting, Refused> {
     match set {
         Set::SingleAssignment { variable, values, hivevar: false, .. } => {
@@ -167,14 +167,14 @@ pub(super) fn set(set: &Set) -> Result<Setting, Refused> {
     }
 }
 
-/// What a setting comes to when it is set to a value.
+/// Returns the effect of setting a setting to a value.
 pub(super) fn set_to(name: &str, value: &str) -> Result<Setting, Refused> {
     let (name, value) = (name.to_ascii_lowercase(), value.trim());
     let is_one_of = |known: &[&str]| {
         let value = value.to_ascii_lowercase();
         value == "default" || known.contains(&value.as_str())
     };
-    // Whoever sets these reads answers by them.
+    // A client that sets one of these would read answers accordingly.
     let only = |known: &[&str], why: &str| {
         let refused = || Refused::value(&format!("{name} cannot be set to {value}: {why}"));
         if is_one_of(known) { Ok(Setting::Unheeded) } else { Err(refused()) }
@@ -208,23 +208,23 @@ pub(super) fn set_to(name: &str, value: &str) -> Result<Setting, Refused> {
     }
 }
 
-/// Why a setting is not set.
+/// Returns why a setting of the server is not set.
 pub(super) fn of_server(name: &str) -> String {
     format!("{name} is a setting of the server, which no client changes; leave it out")
 }
 
-/// Whether a time zone is UTC, by whatever name.
+/// Returns whether a time zone is UTC, by any of its names.
 pub(super) fn is_utc(zone: &str) -> bool {
     let zone = zone.trim().to_ascii_lowercase();
     let name = zone.strip_prefix("etc/").unwrap_or(&zone);
     let of_names =
         ["utc", "uct", "gmt", "gmt0", "gmt+0", "gmt-0", "zulu", "universal", "greenwich", "z"].contains(&name);
-    // An offset of nothing, with a sign or none.
+    // A zero offset, with or without a sign.
     let offset = name.trim_start_matches(['+', '-']);
     of_names || (!offset.is_empty() && offset.chars().all(|letter| matches!(letter, '0' | ':' | '.')))
 }
 
-/// Whether an encoding is UTF-8, by whatever name: of these, letters and digits count.
+/// Returns whether an encoding is UTF-8, by any of its names, of which only letters and digits count.
 pub(super) fn is_utf8(name: &str) -> bool {
     let name: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
     ["utf8", "unicode"].iter().any(|known| name.eq_ignore_ascii_case(known))
@@ -241,7 +241,7 @@ fn text(value: &Expr) -> String {
     }
 }
 
-/// A number of milliseconds, or of what stands behind it.
+/// Reads a time in milliseconds, or in the unit behind the number.
 fn duration(value: &str) -> Option<Duration> {
     let value = value.trim();
     let unit = value.trim_start_matches(|letter: char| letter.is_ascii_digit());
@@ -254,10 +254,10 @@ fn duration(value: &str) -> Option<Duration> {
     Some(Duration::from_millis(number.saturating_mul(*millis)))
 }
 
-/// Units of time, each with its milliseconds, the largest first.
+/// Units of time with their milliseconds, the largest first.
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
 
-/// A time in the largest unit of which it is a whole number, as PostgreSQL shows it.
+/// Writes a time in the largest unit of which it is a whole number, as PostgreSQL shows it.
 fn written(time: Duration) -> String {
     let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let unit = UNITS.iter().find(|(_, of_unit)| millis.is_multiple_of(*of_unit));

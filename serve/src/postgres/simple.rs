@@ -1,5 +1,5 @@
-//! A text that asks: its statements are answered one after the other, each to its end before the next one begins. The
-//! first that fails is the last, and what it says of the transaction is true of the statements before it, too.
+//! Simple query protocol: a text of statements, each answered to its end before the next one begins. The first that
+//! fails is the last, and the transaction status that it reports holds for the statements before it, too.
 
 use std::fmt::Debug;
 
@@ -19,7 +19,7 @@ use super::protocol::say_done;
 use super::statements::{Asks, STATEMENT_LIMIT, read};
 
 impl Answers {
-    /// Answers the statements of a text. All together may take as long as one may.
+    /// Answers the statements of a text. All of them together have the time limit of one.
     pub async fn answer_text<C>(&self, client: &mut C, text: &str) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
@@ -44,7 +44,7 @@ impl Answers {
         send_ready_for_query(client, transaction).await
     }
 
-    /// Answers one statement, until then at the latest.
+    /// Answers one statement until the deadline.
     async fn answer_one<C>(&self, client: &mut C, asks: &Asks, until: Instant) -> PgWireResult<()>
     where
         C: ClientInfo + ClientPortalStore + Sink<PgWireBackendMessage> + Unpin + Send + Sync,

@@ -1,5 +1,5 @@
-//! Text into what a connection does: questions, and the few other words that clients cannot do without. Everything else
-//! is refused here, by what it is and not by what it says.
+//! Reads statements: queries, and the few others that clients cannot do without. Every other statement is refused here
+//! by its kind, whatever its text.
 
 use std::time::Duration;
 
@@ -16,53 +16,53 @@ use super::limits::{self, Allowance};
 use super::parsed::{adapted, parse, undeferred};
 use super::settings::{self, NO_ROLES, Setting};
 
-/// How long a statement may take, its rows included: a page does not wait longer, and the jobs beside it need their
-/// turn.
+/// Time limit of a statement, its rows included: a page does not wait longer, and the jobs on the same machine need
+/// their turn.
 pub(super) const STATEMENT_LIMIT: Duration = Duration::from_secs(60);
 
-/// Statements in one text: psql and dashboards send a handful.
+/// Maximum number of statements in one text: psql and dashboards send a handful.
 const STATEMENTS_MAX: usize = 32;
 
-/// All settings, as they are shown.
+/// Query that answers SHOW ALL.
 const SETTINGS: &str = "select name, setting, short_desc as description from pg_catalog.pg_settings order by name";
 
-/// What is said to who would keep rows for a session.
+/// Error for statements that would keep rows for a session.
 const NO_TEMPORARY: &str = "nothing is kept for a session here; write WITH name AS (SELECT ...) before the query";
 
-/// What one statement is for.
+/// Purpose of one statement.
 #[derive(Clone, Debug)]
 pub(super) enum Asks {
-    /// Rows of a query; in which so many names travel in time.
+    /// Returns the rows of a query; the number counts its names that travel in time.
     Rows(Box<Statement>, usize),
-    /// Rows of a query, as a file that somebody copies; in which so many names travel in time.
+    /// Copies the rows of a query as a file; the number counts its names that travel in time.
     Copied(Box<Statement>, usize, Copying),
-    /// A setting, by its name, and its value where the client has set no other.
+    /// Shows a setting, by its name, and its value where the client has set no other.
     Shown(&'static str, &'static str),
-    /// A setting.
+    /// Changes a setting.
     Set(Setting),
-    /// A setting, or all, is what it was at first.
+    /// Resets one setting, or all.
     Reset(Setting),
-    /// A transaction begins, and is done under this name.
+    /// Begins a transaction, reported under this tag.
     Begin(&'static str),
-    /// A transaction ends.
+    /// Ends a transaction, reported under this tag.
     End(&'static str),
-    /// A transaction goes on from a savepoint, also after an error.
+    /// Rolls back to a savepoint: the transaction goes on, also after an error.
     GoOn,
-    /// Nothing, which is done under this name.
+    /// Does nothing, reported under this tag.
     Nothing(&'static str),
-    /// A cursor over a query.
+    /// Declares a cursor over a query.
     Declare(String, Box<Statement>, usize),
-    /// The next rows of a cursor; all, without a number.
+    /// Fetches the next rows of a cursor; all of them, without a number.
     Fetch(String, Option<usize>),
-    /// No more of a cursor, or of all.
+    /// Closes a cursor, or all.
     Close(Option<String>),
-    /// No more of a prepared statement; of all, without a name.
+    /// Forgets a prepared statement; all of them, without a name.
     Deallocate(Option<String>),
-    /// No more of anything that the session has.
+    /// Forgets everything that the session has.
     Discard,
 }
 
-/// What the statements of a text are for, asked by somebody who sees so much.
+/// Reads the statements of a text, for a client with this row-level access.
 pub(super) fn read(text: &str, sees: &Sees) -> Result<Vec<Asks>, Refused> {
     limits::of_length(text)?;
     let mut allowed = Allowance::default();
@@ -76,14 +76,14 @@ pub(super) fn read(text: &str, sees: &Sees) -> Result<Vec<Asks>, Refused> {
         let parsed = parse(text)?;
         limits::of_statement(&parsed)?;
         let adapted = adapted(parsed, text)?;
-        // What is planned is what it was put into, which may be more than was written.
+        // The rewritten statement is what is planned, and it may be larger than the written one.
         limits::of_statement(&adapted)?;
         asks(adapted, statement.travels, sees)
     });
     read.collect()
 }
 
-/// What a statement is for.
+/// Returns the purpose of a statement.
 fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refused> {
     Ok(match statement {
         Statement::Query(_) | Statement::ExplainTable { .. } | Statement::Explain { .. } => {
@@ -104,7 +104,7 @@ fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refus
                 shown.ok_or_else(|| Refused::value(&format!("there is no setting {words}; see SHOW ALL")))?;
             Asks::Shown(name, value)
         }
-        // What pools of connections send when a connection comes back to them.
+        // Connection pools send these when a connection is returned to them.
         Statement::Set(Set::SetSessionAuthorization(SetSessionAuthorizationParam {
             kind: SetSessionAuthorizationParamKind::Default,
             ..
@@ -149,7 +149,7 @@ fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refus
     })
 }
 
-/// A query, and what it is explained by, and nothing that hides in it.
+/// Refuses everything but a query or its explanation, and queries that hide a write.
 fn only_asks(statement: &Statement, sees: &Sees) -> Result<(), Refused> {
     match statement {
         Statement::Query(query) => match query.body.as_ref() {
@@ -157,7 +157,7 @@ fn only_asks(statement: &Statement, sees: &Sees) -> Result<(), Refused> {
             SetExpr::Select(select) if select.into.is_some() => Err(Refused::read_only("SELECT INTO")),
             _ => Ok(()),
         },
-        // How many rows there are where, and which values they have, stands in plans.
+        // Plans show how many rows there are, and their least and greatest values.
         Statement::Explain { .. } if *sees != Sees::All => Err(Refused::hidden("EXPLAIN")),
         Statement::Explain { statement, .. } if matches!(**statement, Statement::Query(_)) => {
             only_asks(statement, sees)
@@ -167,7 +167,7 @@ fn only_asks(statement: &Statement, sees: &Sees) -> Result<(), Refused> {
     }
 }
 
-/// The query whose rows are copied: that of a table, if it is one.
+/// Returns the query whose rows are copied; for a table, the query of its rows.
 fn copied(source: CopySource) -> Result<Statement, Refused> {
     match source {
         CopySource::Query(query) => Ok(Statement::Query(query)),
@@ -180,7 +180,7 @@ fn copied(source: CopySource) -> Result<Statement, Refused> {
     }
 }
 
-/// Why a statement is none for this server.
+/// Returns why a statement is refused.
 fn refusal(statement: &Statement) -> Refused {
     let text = statement.to_string();
     let words: Vec<_> = text.split(|letter: char| !letter.is_ascii_alphabetic()).take(2).collect();
@@ -218,7 +218,7 @@ fn declare(mut all: Vec<Declare>, travels: usize, sees: &Sees) -> Result<Asks, R
     Ok(Asks::Declare(name.value, Box::new(query), travels))
 }
 
-/// How many rows are fetched.
+/// Returns how many rows are fetched.
 fn rows(direction: &FetchDirection) -> Result<Option<usize>, Refused> {
     let number = |limit: &Value| match limit {
         Value::Number(number, _) => number.parse().ok(),

@@ -1,11 +1,11 @@
-//! A parse whose steps are counted, and that ends when there have been too many.
+//! Parses statements in a limited number of steps.
 //!
 //! sqlparser tries one reading after another wherever a word may be a function, a type, an operator or a name, and each
-//! try reads the rest again: what stands in so many brackets, or behind so many such words, is read two, three or six
-//! times as often for each of them. Which words these are changes with each release of the parser, so they are not
-//! listed here. Instead, the text is first parsed with a dialect that is PostgreSQL's but for one thing: it counts how
-//! often the parser asks it something, and says that this was too deep once that was too often. The parser gives up on
-//! that error, and wherever it tries once more, it is told the same again at once.
+//! try reads the rest again: text behind each such word or bracket is read two, three or six times as often for each of
+//! them. Which words these are changes with each release of the parser, so they are not listed here. Instead, the text
+//! is first parsed with PostgreSQL's dialect, changed in one respect: it counts how often the parser calls it, and
+//! reports that the nesting is too deep once the limit is reached. The parser stops at that error, and wherever it
+//! tries another reading, it gets the same error at once.
 
 use std::any::TypeId;
 use std::cell::Cell;
@@ -16,34 +16,34 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-/// Parses tokens, in so many steps at most; takes the steps off that it took. A parse that needs more of them fails
-/// with [`ParserError::RecursionLimitExceeded`], as does one that nests deeper than the parser goes.
+/// Parses tokens in at most `steps` steps, and subtracts those that it took. A parse that needs more fails with
+/// [`ParserError::RecursionLimitExceeded`], as does one that nests deeper than the parser goes.
 pub(super) fn parse(tokens: Vec<Token>, steps: &mut u32) -> Result<Vec<Statement>, ParserError> {
     let counting = Counting { left: Cell::new(*steps) };
     let parsed = Parser::new(&counting).with_tokens(tokens).parse_statements();
     *steps = counting.left.get();
-    // The error of the last try may be that of a word that was not read any more.
+    // The error of the last try may be about a word that was not reached any more.
     if *steps == 0 { Err(ParserError::RecursionLimitExceeded) } else { parsed }
 }
 
-/// The dialect that is counted.
+/// Dialect that all but the counting is delegated to.
 const LIKE: PostgreSqlDialect = PostgreSqlDialect {};
 
-/// PostgreSQL's dialect, that counts.
+/// PostgreSQL's dialect with a step counter.
 #[derive(Debug)]
 struct Counting {
     left: Cell<u32>,
 }
 
 impl Counting {
-    /// Takes one step, if any is left.
+    /// Takes one step; fails if none is left.
     fn step(&self) -> Result<(), ParserError> {
         self.left.set(self.left.get().saturating_sub(1));
         if self.left.get() == 0 { Err(ParserError::RecursionLimitExceeded) } else { Ok(()) }
     }
 }
 
-/// What PostgreSQL's dialect says of itself, said again.
+/// Delegates properties of the dialect to PostgreSQL's.
 macro_rules! as_postgresql {
     ($($says:ident)*) => {
         $(fn $says(&self) -> bool {
@@ -144,7 +144,7 @@ mod tests {
         Tokenizer::new(&PostgreSqlDialect {}, text).tokenize().expect("tokens")
     }
 
-    /// Statements that PostgreSQL's dialect reads otherwise than others do.
+    /// Statements that PostgreSQL's dialect parses differently from others.
     const ITS_OWN: [&str; 20] = [
         "select a::text, b #> '{c}', d #>> '{e}', f @> g, h # i, j || k, l ^ m",
         "select extract('year' from a), extract(century from b)",

@@ -1,5 +1,5 @@
-//! Queries in the place of a value, in statements that ask PostgreSQL's own tables. The library would make NULL of
-//! some, or one row of many, without a word. Here each has one value, or fails, or is refused.
+//! Rewrites scalar subqueries in statements that query PostgreSQL's own tables. The library would silently turn some
+//! into NULL, and take one of several rows of others. Here each has one value, or fails, or is refused.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -18,14 +18,14 @@ use super::errors::Refused;
 use super::of_catalog::{is_in_catalog, last_of};
 use super::visited::{Change, change, expressions};
 
-/// Tables of PostgreSQL that have no rows here: of defaults, and of sequences.
+/// Tables of PostgreSQL that have no rows here: defaults, and sequences.
 const HAVE_NO_ROWS: [&str; 2] = ["pg_attrdef", "pg_sequence"];
 
-/// The table of collations, and what names that of a column by its number: no column has one of its own.
+/// Table of collations, and the column that refers to it: no column has a collation of its own.
 const COLLATIONS: &str = "pg_collation";
 const OF_COLUMN: &str = "attcollation";
 
-/// Functions that make one value of many rows.
+/// Names of functions that make one value of many rows.
 static AGGREGATES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     let mut names = BTreeSet::new();
     for function in all_default_aggregate_functions() {
@@ -35,7 +35,7 @@ static AGGREGATES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
     names
 });
 
-/// Writes the queries of a statement that stand for values, before the library puts it its way.
+/// Rewrites the scalar subqueries of a statement, before the library applies its rules.
 pub(super) fn shielded(statement: &mut Statement) -> Result<(), Refused> {
     let mut shielding = Shielding::default();
     let _ = change(statement, &mut shielding);
@@ -70,8 +70,8 @@ impl Change for Shielding {
     }
 }
 
-/// Keeps a query from being taken for one that cannot be planned: the library looks at what is selected, and not into
-/// brackets.
+/// Puts a subquery in brackets, so that the library does not take it for one that cannot be planned: it looks at
+/// selected items, and not into brackets.
 fn shield(expr: &mut Expr) {
     let is_value = match &*expr {
         Expr::Subquery(query) => !says_nothing(query),
@@ -82,8 +82,8 @@ fn shield(expr: &mut Expr) {
     }
 }
 
-/// Writes a query as the one element of the list of all that it finds, in which DataFusion sees that there is one, also
-/// if it depends on the row it is asked for, and that there may be none. Two are an error, as they are in PostgreSQL.
+/// Writes a subquery as the only element of the list of its rows. DataFusion then sees that it has one value, even if
+/// it is correlated, and that it may have no row. Two rows are an error, as in PostgreSQL.
 fn take_one(expr: &mut Expr) -> Result<(), Refused> {
     let Expr::Subquery(query) = expr else { return Ok(()) };
     if says_nothing(query) || is_of_bases(query) || is_one_row(query) {
@@ -108,8 +108,7 @@ fn take_one(expr: &mut Expr) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Writes whether a query finds something, where that is a value, as whether it counts some. DataFusion knows it as a
-/// condition only.
+/// Writes a selected `EXISTS` as a comparison of a count. DataFusion knows `EXISTS` only as a condition.
 fn count_found(expr: &mut Expr) {
     let Expr::Exists { subquery, negated } = expr else { return };
     let is_whole = subquery.with.is_none() && subquery.limit_clause.is_none() && subquery.fetch.is_none();
@@ -124,7 +123,7 @@ fn count_found(expr: &mut Expr) {
     *expr = Expr::Subquery(subquery.clone());
 }
 
-/// Whether a query takes the first of its rows, whatever their number.
+/// Returns whether a query takes only the first of its rows.
 fn takes_first(query: &Query) -> bool {
     let Some(LimitClause::LimitOffset { limit: Some(limit), offset: None, limit_by }) = &query.limit_clause else {
         return false;
@@ -133,14 +132,14 @@ fn takes_first(query: &Query) -> bool {
     is_one && limit_by.is_empty()
 }
 
-/// Whether a query makes one row of all, or of nothing.
+/// Returns whether a query always has one row: an aggregate, or constants.
 fn is_one_row(query: &Query) -> bool {
     let SetExpr::Select(select) = query.body.as_ref() else { return false };
     let is_of_nothing = select.from.is_empty() && select.selection.is_none();
     is_of_nothing || select.projection.iter().any(calls_aggregate)
 }
 
-/// Whether something that is selected is made of many rows.
+/// Returns whether a selected item calls an aggregate function.
 fn calls_aggregate(part: &SelectItem) -> bool {
     let found = expressions(part, &mut |expr| match expr {
         Expr::Function(function) if AGGREGATES.contains(&last_of(&function.name)) => ControlFlow::Break(()),
@@ -149,12 +148,12 @@ fn calls_aggregate(part: &SelectItem) -> bool {
     found.is_break()
 }
 
-/// Whether a query asks from which type a type is derived, and that from which.
+/// Returns whether a query follows the base types of a type recursively.
 pub(super) fn is_of_bases(query: &Query) -> bool {
     query.with.as_ref().is_some_and(|with| with.recursive) && names(query, "typbasetype")
 }
 
-/// Whether a part of a statement names a column.
+/// Returns whether a part of a statement names a column.
 pub(super) fn names(part: &impl Visit, column: &str) -> bool {
     let named = expressions(part, &mut |expr| {
         let name = match expr {
@@ -170,7 +169,7 @@ pub(super) fn names(part: &impl Visit, column: &str) -> bool {
     named.is_break()
 }
 
-/// Whether a query names columns of tables that it does not read.
+/// Returns whether a query names columns of tables that it does not read.
 pub(super) fn is_correlated(query: &Query) -> bool {
     let mut own = Own(BTreeSet::new());
     let _ = look(query, &mut own);
@@ -181,12 +180,12 @@ pub(super) fn is_correlated(query: &Query) -> bool {
     outer.is_break()
 }
 
-/// The names that tables of a query go by.
+/// Names by which a query refers to its tables.
 struct Own(BTreeSet<String>);
 
 impl Own {
     fn has(&self, names: &[Ident]) -> bool {
-        // The table stands before the column.
+        // The name of the table stands before that of the column.
         let table = names.iter().rev().nth(1);
         table.is_none_or(|table| self.0.contains(&table.value.to_ascii_lowercase()))
     }
@@ -207,8 +206,8 @@ impl Look for Own {
     }
 }
 
-/// Whether a query in the place of a value has no row, whatever the tables of the lake: it reads one that has none, or
-/// looks for the collation of a column, by its number.
+/// Returns whether a scalar subquery has no row, whatever the tables of the lake: it reads a table that has none, or
+/// looks up the collation of a column.
 pub(super) fn says_nothing(query: &Query) -> bool {
     let SetExpr::Select(select) = query.body.as_ref() else { return false };
     let is_plain = query.with.is_none()
@@ -218,13 +217,13 @@ pub(super) fn says_nothing(query: &Query) -> bool {
     let mut joined = Joined::default();
     select.from.iter().for_each(|from| joined.add(from));
     joined.conditions.extend(&select.selection);
-    // By now, all of PostgreSQL's own are called by their schema; what is not is something else of that name.
+    // By now, all of PostgreSQL's own tables have their schema; a bare name is another table.
     let is_own = |table: &ObjectName| table.0.len() > 1 && is_in_catalog(table);
     let has = |name: &str| joined.tables.iter().any(|table| is_own(table) && last_of(table) == name);
     is_plain && (HAVE_NO_ROWS.iter().any(|name| has(name)) || (has(COLLATIONS) && joined.is_by(OF_COLUMN)))
 }
 
-/// Tables that have to have a row each for a query to have one, and what these rows have to be.
+/// Inner-joined tables, each of which must have a row for a query to have one, and the conditions on these rows.
 #[derive(Default)]
 struct Joined<'a> {
     tables: Vec<&'a ObjectName>,
@@ -232,7 +231,7 @@ struct Joined<'a> {
 }
 
 impl<'a> Joined<'a> {
-    /// Adds tables that are joined, unless one may be without its row.
+    /// Adds joined tables, unless an outer join lets one of them have no row.
     fn add(&mut self, from: &'a TableWithJoins) {
         let mut inner = Self::default();
         let table = |factor: &'a TableFactor| match factor {
@@ -253,7 +252,7 @@ impl<'a> Joined<'a> {
         self.conditions.extend(inner.conditions);
     }
 
-    /// Whether a column of that name has to be equal to something.
+    /// Returns whether a column of that name must be equal to something.
     fn is_by(&self, column: &str) -> bool {
         let is_it = |expr: &Expr| match expr {
             Expr::Identifier(name) => name.value.eq_ignore_ascii_case(column),
@@ -283,14 +282,14 @@ mod tests {
     fn put(asked: &str) -> String {
         let put = parse(asked).and_then(|statement| adapted(statement, asked)).expect("SQL");
         let put = without_numbered(&put.to_string());
-        // The word before the name that a table is given may be there or not.
+        // The AS before an alias is optional.
         ["n", "c", "t", "d"].iter().fold(put, |put, name| put.replace(&format!(" AS {name} "), &format!(" {name} ")))
     }
 
     #[test]
     fn a_query_in_the_place_of_a_value_is_that_value_or_fails() {
         for (asked, expected) in [
-            // It fails if there are several.
+            // This fails if there are several.
             (
                 "SELECT (SELECT nspname FROM pg_namespace)",
                 "SELECT (only_element((SELECT array_agg(nspname) FROM pg_catalog.pg_namespace)))",
@@ -311,7 +310,7 @@ mod tests {
                 "SELECT ((SELECT stddev(n.oid) FROM pg_catalog.pg_namespace n WHERE n.oid = c.oid)) FROM \
                  pg_catalog.pg_class c",
             ),
-            // These have rows, whatever the table that has none.
+            // These have rows, even though one of the tables has none.
             (
                 "SELECT (SELECT t.typname FROM pg_type t LEFT JOIN pg_attrdef d ON d.oid = t.oid LIMIT 1)",
                 "SELECT (array_element((SELECT array_agg(t.typname) FROM pg_catalog.pg_type t LEFT JOIN \

@@ -1,5 +1,5 @@
-//! Tables of PostgreSQL's own that the library lacks, or has otherwise than tools compare them: most have no rows, for
-//! there is nothing of the kind here.
+//! Tables of PostgreSQL's own that the library lacks, or has with other types than tools compare them with. Most have
+//! no rows, since nothing of the kind exists here.
 //!
 //! ```text
 //!   a line a table:   name  column type, column type ...
@@ -26,37 +26,37 @@ use super::settings::SHOWN;
 /// Tables without rows.
 const EMPTY: &str = include_str!("pg_catalog.txt");
 
-/// Tables with some, which are made below.
+/// Tables with rows, which are built below.
 const FILLED: [&str; 4] = ["pg_settings", "pg_timezone_names", "pg_user", "pg_available_extensions"];
 
-/// Columns of `pg_type` that name functions, which PostgreSQL compares by their numbers.
+/// Columns of `pg_type` that refer to functions, which PostgreSQL compares by their numbers.
 const FUNCTIONS_OF_TYPES: [&str; 8] =
     ["typsubscript", "typinput", "typoutput", "typreceive", "typsend", "typmodin", "typmodout", "typanalyze"];
 
-/// Columns of `pg_proc` that are lists. Numbers of types are as wide as drivers take them.
+/// Columns of `pg_proc` that are lists. Numbers of types are 64 bits wide, as drivers read them.
 const LISTS_OF_FUNCTIONS: [(&str, &str); 3] =
     [("proallargtypes", "int8[]"), ("proargmodes", "text[]"), ("proargnames", "text[]")];
 
-/// Tables without rows, by name.
+/// Schemas of the tables without rows, by name.
 static SCHEMAS: LazyLock<BTreeMap<&'static str, SchemaRef>> = LazyLock::new(|| listed(EMPTY));
 
-/// The tables that a text lists, a line a table.
+/// Returns the schemas of tables that a text lists, one on each line.
 pub(super) fn listed(text: &'static str) -> BTreeMap<&'static str, SchemaRef> {
     let lines = text.lines().filter_map(|line| line.split_once(' '));
     lines.map(|(name, columns)| (name, schema(columns))).collect()
 }
 
-/// Whether there is such a table.
+/// Returns whether a table of that name exists here.
 pub(super) fn is_there(name: &str) -> bool {
     SCHEMAS.contains_key(name) || FILLED.contains(&name)
 }
 
-/// The names of all.
+/// Returns the names of all these tables.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     SCHEMAS.keys().copied().chain(FILLED)
 }
 
-/// A table, if it is one of these.
+/// Returns a table, if it is one of these.
 pub(super) fn table(name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
     let rows = match name {
         "pg_settings" => settings()?,
@@ -74,12 +74,12 @@ pub(super) fn table(name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
     of_rows(rows).map(Some)
 }
 
-/// A table of these rows.
+/// Returns a table of these rows.
 pub(super) fn of_rows(rows: RecordBatch) -> Result<Arc<dyn TableProvider>> {
     Ok(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))
 }
 
-/// `pg_show_all_settings()`.
+/// Table function `pg_show_all_settings()`.
 #[derive(Debug)]
 pub(super) struct AllSettings;
 
@@ -89,10 +89,10 @@ impl TableFunctionImpl for AllSettings {
     }
 }
 
-/// A function of one value that stands in the place of a table: `SELECT * FROM current_database()`.
+/// Function of one value in place of a table: `SELECT * FROM current_database()`.
 #[derive(Debug)]
 pub(super) struct OneValue {
-    /// Its name, and that of its column.
+    /// Name of the function, and of its column.
     pub name: &'static str,
     pub value: &'static str,
 }
@@ -141,7 +141,8 @@ fn time_zones() -> Result<RecordBatch> {
     batch(&columns, 1, filled)
 }
 
-/// Who asks is one and the same, as the library's `session_user` and `pg_roles` say: what is seen, a key decides.
+/// Returns the only user, whom the library's `session_user` and `pg_roles` name, too: a key decides which rows are
+/// seen.
 fn users() -> Result<RecordBatch> {
     let columns = schema(
         "usename name, usesysid oid, usecreatedb bool, usesuper bool, userepl bool, usebypassrls bool, passwd text, \
@@ -159,7 +160,7 @@ fn users() -> Result<RecordBatch> {
     batch(&columns, 1, filled)
 }
 
-/// So many rows, of which some columns are filled.
+/// Returns a batch of `rows` rows, of which the given columns are filled.
 pub(super) fn batch(columns: &SchemaRef, rows: usize, filled: HashMap<&str, ArrayRef>) -> Result<RecordBatch> {
     let arrays = columns.fields().iter().map(|field| match filled.get(field.name().as_str()) {
         Some(array) => Arc::clone(array),
@@ -168,7 +169,7 @@ pub(super) fn batch(columns: &SchemaRef, rows: usize, filled: HashMap<&str, Arra
     Ok(RecordBatch::try_new(Arc::clone(columns), arrays.collect())?)
 }
 
-/// Columns, as they are written here: all may be null.
+/// Returns columns from their description; all are nullable.
 pub(super) fn schema(columns: &str) -> SchemaRef {
     let fields = columns.split(',').filter_map(|column| {
         let (name, kind) = column.trim().split_once(' ')?;
@@ -201,8 +202,8 @@ fn field(name: &str, kind: &str) -> Field {
     field
 }
 
-/// The library's tables, with the functions of types by their numbers: drivers look these up in `pg_proc`. What a
-/// function takes is lists there, which the library has as texts.
+/// Returns the library's tables with corrected types: `pg_type` refers to functions by number, since drivers look these
+/// up in `pg_proc`; and the arguments of functions are lists, which the library has as texts.
 pub(super) fn of_library() -> Result<PgCatalogStaticTables> {
     let mut tables = PgCatalogStaticTables::try_new()?;
     tables.pg_proc = Arc::new(with_lists(&tables.pg_proc)?);
@@ -227,7 +228,7 @@ pub(super) fn of_library() -> Result<PgCatalogStaticTables> {
             if !is_function(of) {
                 return Arc::clone(column);
             }
-            // There is none, which is called `-`, and has the number 0.
+            // No function is written `-`, and has the number 0.
             let number = |name: Option<&str>| name.map(|name| numbers.get(name).copied().unwrap_or(0));
             Arc::new(column.as_string::<i32>().iter().map(number).collect::<Int32Array>())
         });
@@ -237,7 +238,7 @@ pub(super) fn of_library() -> Result<PgCatalogStaticTables> {
     Ok(tables)
 }
 
-/// The table of functions, with lists of arguments that are lists.
+/// Returns the table of functions with its lists as lists.
 fn with_lists(table: &ArrowTable) -> Result<ArrowTable> {
     let kind_of = |name: &str| LISTS_OF_FUNCTIONS.iter().find(|(list, _)| *list == name).map(|(_, kind)| *kind);
     let old = table.schema();
@@ -261,7 +262,7 @@ fn with_lists(table: &ArrowTable) -> Result<ArrowTable> {
     ArrowTable::from_ipc_data(written.into_inner()?)
 }
 
-/// The elements of a list, as the library writes it: `['i', 'o']`, `[114, 25]`.
+/// Returns the elements of a list, as the library writes it: `['i', 'o']`, `[114, 25]`.
 fn elements(list: &str) -> impl Iterator<Item = Option<&str>> {
     let inner = list.trim_matches(['[', ']']);
     let all = inner.split(',').map(|element| element.trim().trim_matches(['\'', '"']));
@@ -305,7 +306,7 @@ mod tests {
         let names = rows.column_by_name("typname").expect("a name").as_string::<i32>();
         let at = names.iter().position(|name| name == Some("text")).expect("text is a type");
         let receive = rows.column_by_name("typreceive").expect("a function").as_primitive::<Int32Type>();
-        // textrecv, in every PostgreSQL.
+        // Number of `textrecv`, in every PostgreSQL.
         assert_eq!(receive.value(at), 2414);
     }
 }

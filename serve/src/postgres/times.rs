@@ -1,7 +1,7 @@
-//! Formats of times: PostgreSQL's template patterns (`YYYY-MM-DD`) into those of `strftime` (`%Y-%m-%d`), by which
-//! DataFusion reads and writes times.
+//! Translates time formats: PostgreSQL's template patterns (`YYYY-MM-DD`) into those of `strftime` (`%Y-%m-%d`), by
+//! which DataFusion reads and writes times.
 //!
-//! DataFusion copies what it does not know into each row, so a format is translated whole or not at all.
+//! DataFusion copies unknown patterns into each row, so a format is translated completely or not at all.
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Value, ValueWithSpan,
@@ -9,19 +9,20 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::errors::Refused;
 
-/// What a format is for.
+/// Direction in which a format is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// A text is read as a time.
+    /// Reads a text as a time.
     Reading,
-    /// A time is written as a text.
+    /// Writes a time as a text.
     Writing,
 }
 
-/// Patterns that may be written in either case, and what they are to `strftime`. The longer stand before what they
-/// begin with.
+/// Patterns in upper or lower case, and their `strftime` equivalents; an empty one cannot be translated. Longer
+/// patterns stand before their prefixes.
 const PATTERNS: [(&str, &str); 30] = [
-    // Seconds of a day, and days of a week's year: not there, and not two patterns that they begin with.
+    // Seconds of a day, and days of an ISO year: not supported, and not to be read as the shorter patterns that they
+    // begin with.
     ("FMSSSS", ""),
     ("SSSS", ""),
     ("IDDD", ""),
@@ -48,23 +49,23 @@ const PATTERNS: [(&str, &str); 30] = [
     ("SS", "%S"),
     ("IW", "%V"),
     ("ID", "%u"),
-    // Not there: `WW`, `W`, `D` and `J`, which count days and weeks as `strftime` does not.
+    // `WW`, `W`, `D` and `J` are missing: they count days and weeks as `strftime` does not.
     ("AM", "%p"),
     ("PM", "%p"),
     ("A.M.", ""),
     ("P.M.", ""),
 ];
 
-/// Patterns that say by their case how a name is written.
+/// Patterns whose case says how a name is written.
 const NAMES: [(&str, &str); 4] = [("FMMonth", "%B"), ("FMDay", "%A"), ("Mon", "%b"), ("Dy", "%a")];
 
-/// Fractions of a second with their point, as they are read: however many digits there are.
+/// Fractions of a second behind a point, which are read with any number of digits.
 const FRACTIONS: [&str; 2] = ["SS.US", "SS.MS"];
 
-/// What makes an ordinal number of the one before it.
+/// Suffix that makes a number an ordinal.
 const ORDINAL: &str = "TH";
 
-/// A format for `strftime`; `None` if it has what cannot be translated.
+/// Translates a format for `strftime`; `None` if any of it cannot be translated.
 fn strftime(format: &str, way: Way) -> Option<String> {
     let (mut translated, mut rest) = (String::new(), format);
     while let Some(letter) = rest.chars().next() {
@@ -83,7 +84,7 @@ fn strftime(format: &str, way: Way) -> Option<String> {
         let (length, ours) = match (fraction, name, pattern) {
             (Some(fraction), ..) => (fraction.len(), "%S%.f"),
             (None, Some((name, ours)), _) | (None, None, Some((name, ours))) => (name.len(), *ours),
-            // Letters that are no pattern are copied by PostgreSQL, and digits; whoever means that puts them in quotes.
+            // PostgreSQL copies letters that are no pattern, and digits; a client that means that puts them in quotes.
             (None, None, None) if letter.is_alphanumeric() || matches!(letter, '%' | '\\') => return None,
             (None, None, None) => {
                 translated.push(letter);
@@ -92,7 +93,7 @@ fn strftime(format: &str, way: Way) -> Option<String> {
             }
         };
         rest = &rest[length..];
-        // How a.m. is written depends on its case, too.
+        // The case of the pattern decides how a.m. is written.
         if ours.is_empty() || begins(rest, ORDINAL) {
             return None;
         }
@@ -108,7 +109,7 @@ pub(super) fn write_format(function: &mut Function, way: Way) -> Result<(), Refu
     let FunctionArguments::List(list) = &mut function.args else { return Ok(()) };
     let [_, FunctionArg::Unnamed(FunctionArgExpr::Expr(format))] = &mut list.args[..] else { return Ok(()) };
     let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(format), .. }) = format else {
-        // Whose patterns it has cannot be known; what cannot be read is an error by itself.
+        // A computed format cannot be translated. When reading, a wrong one is an error anyway.
         let why = "to_char takes its format as a string that stands in the statement";
         return if way == Way::Writing { Err(Refused::unsupported(why)) } else { Ok(()) };
     };
@@ -124,12 +125,12 @@ pub(super) fn write_format(function: &mut Function, way: Way) -> Result<(), Refu
     Ok(())
 }
 
-/// Whether a format is one of `strftime` as it is, and not PostgreSQL's with a percent sign in it.
+/// Returns whether a format is one of `strftime` already, and not PostgreSQL's with a percent sign in it.
 fn is_strftime(format: &str) -> bool {
     let (mut others, mut letters) = (String::new(), format.chars());
     while let Some(letter) = letters.next() {
         if letter == '%' {
-            // Flags, a width and a point stand before the letter that says what is meant.
+            // Flags, a width and a point stand before the letter of a `strftime` pattern.
             let _ = letters.find(|letter| letter.is_ascii_alphabetic() || matches!(letter, '%' | '+'));
             others.push(' ');
         } else {
@@ -140,7 +141,7 @@ fn is_strftime(format: &str) -> bool {
     format.contains('%') && !others.char_indices().any(|(at, _)| is_theirs(at))
 }
 
-/// Whether a format is one of numbers: digits are 9 and 0 in it, and it has no letters but those of its own patterns.
+/// Returns whether a format is one of numbers: its digits are 9 and 0, and its letters are those of number patterns.
 fn is_of_numbers(format: &str) -> bool {
     let is_known = |letter: char| "90.,+-$ DGLSMIPRVEF".contains(letter.to_ascii_uppercase());
     format.contains(['9', '0']) && format.chars().all(is_known)

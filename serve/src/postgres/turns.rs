@@ -1,29 +1,29 @@
-//! Whose turn it is in a session: the client's, to ask, or the session's, to answer. Known from what passes between
-//! the two, whatever is asked.
+//! Turns of a session: whether the client may ask, or the session has to answer, as seen from the messages between the
+//! two.
 
 use super::frames::Frames;
 
-/// What a session says when it can be asked.
+/// Kind of the message by which a session says that it is ready for the next query.
 pub(super) const READY: u8 = b'Z';
 
-/// That it can be asked, outside a transaction.
+/// Status in that message outside a transaction.
 const OUTSIDE: u8 = b'I';
 
-/// What is answered by that, sooner or later: a text, the end of some messages, a function call.
+/// Kinds of messages that are answered by it, sooner or later: a text, a Sync, a function call.
 const ASK: [u8; 3] = [b'Q', b'S', b'F'];
 
-/// A session, as far as it has come.
+/// State of a session's turns.
 pub(super) struct Turns {
     up: Frames,
-    /// How often the session has yet to say that it can be asked.
+    /// Number of times that the session has yet to say that it is ready.
     unanswered: usize,
-    /// Whether the client has begun something, and not asked for it to be answered.
+    /// Whether the client has begun something, and not yet sent the Sync that has it answered.
     has_begun: bool,
     is_outside: bool,
 }
 
 impl Default for Turns {
-    /// One that has not greeted its client.
+    /// Returns the state before the session has greeted its client.
     fn default() -> Self {
         Self { up: Frames::default(), unanswered: 1, has_begun: false, is_outside: false }
     }
@@ -39,7 +39,7 @@ impl Turns {
         });
     }
 
-    /// Takes note of a message of the session: of its kind, with the first byte that it has.
+    /// Follows a message of the session, by its kind and the first byte of its body.
     pub fn answered(&mut self, kind: u8, first: Option<u8>) {
         if kind == READY {
             self.unanswered = self.unanswered.saturating_sub(1);
@@ -47,7 +47,7 @@ impl Turns {
         }
     }
 
-    /// Whether nothing is under way, and no transaction.
+    /// Returns whether the session rests: nothing is under way, and no transaction is open.
     pub fn rest(&self) -> bool {
         self.unanswered == 0 && !self.has_begun && self.is_outside && self.up.is_between()
     }
@@ -72,25 +72,25 @@ mod tests {
         assert!(!turns.rest(), "it has not begun");
         assert!(!answered(&mut turns, b'S', Some(b'T')));
         assert!(answered(&mut turns, b'Z', Some(b'I')));
-        // A statement, as it comes.
+        // A statement, byte by byte.
         let statement = message(b'Q', b"select 1\0");
         turns.asked(&statement[..3]);
         assert!(!turns.rest(), "it has begun to ask");
         turns.asked(&statement[3..]);
         assert!(!answered(&mut turns, b'T', Some(0)) && !answered(&mut turns, b'C', Some(b'S')));
         assert!(answered(&mut turns, b'Z', Some(b'I')));
-        // Two at once.
+        // Two statements at once.
         turns.asked(&[&statement[..], &statement].concat());
         assert!(!answered(&mut turns, b'Z', Some(b'I')), "one is not answered");
         assert!(answered(&mut turns, b'Z', Some(b'I')));
-        // In parts.
+        // An extended query, in parts.
         turns.asked(&message(b'P', b"\0select 1\0\0\0"));
         turns.asked(&message(b'H', b""));
         assert!(!answered(&mut turns, b'1', None));
         turns.asked(&message(b'S', b""));
         assert!(!turns.rest());
         assert!(answered(&mut turns, b'Z', Some(b'I')));
-        // In a transaction, also one that has failed.
+        // A transaction, also one that has failed.
         for status in [b'T', b'E'] {
             turns.asked(&statement);
             assert!(!answered(&mut turns, b'Z', Some(status)));

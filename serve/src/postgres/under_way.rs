@@ -1,5 +1,5 @@
-//! What is being answered in a process, and since when. Whoever does not come back from a parser or a planner is found
-//! here by a thread that does nothing else: the runtime, whose timers would find it, may be what hangs.
+//! Messages that a process is answering, each with its deadline. A thread that does nothing else finds here a statement
+//! that hangs in the parser or the planner: the runtime, whose timers would find it, may hang, too.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,20 +9,20 @@ use tokio::time::Instant;
 
 use crate::locked::lock;
 
-/// The messages that are being answered.
+/// Messages that are being answered.
 #[derive(Default)]
 pub(super) struct UnderWay(Mutex<Answers>);
 
 #[derive(Default)]
 struct Answers {
-    /// When each has to be over.
+    /// Deadline of each message.
     until: BTreeMap<u64, Instant>,
-    /// The number of the next one.
+    /// Number of the next message.
     next: u64,
 }
 
 impl UnderWay {
-    /// Begins to answer one, which has to be over after such a time; it is over when what is returned is dropped.
+    /// Begins to answer a message, which has to be done within `limit`; it is done when the returned value is dropped.
     pub fn begin(self: &Arc<Self>, limit: Duration) -> Answering {
         let mut answers = lock(&self.0);
         let number = answers.next;
@@ -31,14 +31,14 @@ impl UnderWay {
         Answering { all: Arc::clone(self), number }
     }
 
-    /// Whether any of them should be over by now.
+    /// Returns whether any of them is past its deadline.
     pub fn is_stuck(&self) -> bool {
         let now = Instant::now();
         lock(&self.0).until.values().any(|until| *until < now)
     }
 }
 
-/// That a message is being answered.
+/// A message that is being answered, until it is dropped.
 pub(super) struct Answering {
     all: Arc<UnderWay>,
     number: u64,

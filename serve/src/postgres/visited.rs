@@ -1,7 +1,7 @@
-//! Visits the parts of a statement to change them, or to call a function with each.
+//! Visitors that change the parts of a statement, or call a function with each.
 //!
-//! As in [`query::sql::visited`], there is one type of visitor, whoever changes, so that the parser's traversal is
-//! compiled once: the visitor is called through a pointer.
+//! As in [`query::sql::visited`], there is one type of visitor for all changes, called through a pointer, so that the
+//! parser's traversal is compiled only once.
 
 use std::ops::ControlFlow;
 
@@ -12,33 +12,33 @@ use query::sql::visited::{Look, look};
 
 /// Changes the parts of a statement.
 pub(super) trait Change {
-    /// Changes a query, also one within another, before what it is made of.
+    /// Changes a query, also a nested one, before its parts.
     fn query(&mut self, _: &mut Query) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// Changes a select, of which a query has several if they are put together, before what it is made of.
+    /// Changes a select, of which a union has several, before its parts.
     fn select(&mut self, _: &mut Select) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// Changes what stands in the place of a table, before what it is made of.
+    /// Changes a table, or what stands in its place, before its parts.
     fn table_factor(&mut self, _: &mut TableFactor) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// Changes an expression, before what it is made of.
+    /// Changes an expression before its parts.
     fn whole(&mut self, _: &mut Expr) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// Changes an expression, after what it is made of.
+    /// Changes an expression after its parts.
     fn expr(&mut self, _: &mut Expr) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 }
 
-/// Has a part of a statement changed, until the visitor breaks off.
+/// Lets a visitor change a part of a statement, until it breaks off.
 pub(super) fn change(part: &mut impl VisitMut, visitor: &mut dyn Change) -> ControlFlow<()> {
     part.visit(&mut Changing(visitor))
 }
@@ -79,7 +79,7 @@ pub(super) fn expressions_mut(
     change(part, &mut Expressions(call))
 }
 
-/// The one visitor that changes, as the parser has it.
+/// Adapter from [`Change`] to the parser's visitor.
 struct Changing<'a>(&'a mut dyn Change);
 
 impl ParserVisitorMut for Changing<'_> {

@@ -1,8 +1,8 @@
 //! The process that answers SQL of one key, from within: it takes clients from the socket that it was started with,
-//! each already logged in, until the server that started it is gone or says so.
+//! each already logged in, until the server that started it is gone or tells it to stop.
 //!
-//! What a statement does to the parser, the planner, a stack or memory ends this process, and no other. A thread that
-//! does nothing else looks whether somebody does not come back from a statement, whatever the runtime is doing.
+//! A statement that breaks the parser, the planner, the stack or memory ends this process, and no other. A thread of
+//! its own watches for a statement that hangs, whatever the runtime is doing.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -24,26 +24,27 @@ use super::engine::Engine;
 use super::handed::Handed;
 use super::under_way::UnderWay;
 
-/// What the server says when it stops.
+/// Byte by which the server tells a process to stop.
 pub(super) const STOP: u8 = b's';
 
-/// What the process says when it does not come back from a statement.
+/// Byte by which a process says that a statement hangs.
 pub(super) const STUCK: u8 = b't';
 
-/// How long the server may take to say what it hands over: it does so at once.
+/// Time that the server has to send its message on a new connection: it does so at once.
 const HAND_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long the server may take until this process would notice its end: it sees to that when it has started it.
+/// Time that the server has to open the life line, by which this process notices its end: it does so right after the
+/// start.
 const WATCH_LIMIT: Duration = Duration::from_secs(60);
 
-/// How often it is looked whether all come back.
+/// Interval at which hanging statements are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// How long sessions may take to end when told to: a little longer than their statements may.
+/// Time that sessions have to end when told to: a little longer than their statements have.
 const STOP_LIMIT: Duration = Duration::from_secs(12);
 
-/// Answers SQL of one key over a lake, with so much memory for statements, in bytes, until told to stop. The standard
-/// input is the socket that clients come from.
+/// Answers SQL of one key over a lake until told to stop, with `memory` bytes for statements. The standard input is the
+/// socket that clients come from.
 pub fn work(lake: Lake, memory: usize, stop: CancellationToken) -> BoxFuture<'static, io::Result<()>> {
     Box::pin(async move {
         let listener = listener()?;
@@ -80,13 +81,13 @@ pub fn work(lake: Lake, memory: usize, stop: CancellationToken) -> BoxFuture<'st
                 }
             }
         }
-        // What takes longer is cut off.
+        // Sessions that take longer are cut off.
         let _ = timeout(STOP_LIMIT, async { while clients.join_next().await.is_some() {} }).await;
         Ok(())
     })
 }
 
-/// The socket that this process was started with.
+/// Returns the socket that this process was started with.
 fn listener() -> io::Result<UnixListener> {
     let listener = StdUnixListener::from(io::stdin().as_fd().try_clone_to_owned()?);
     let wrong = |error| io::Error::other(format!("`clicklake serve` starts this by itself, with a socket: {error}"));
@@ -95,7 +96,7 @@ fn listener() -> io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
-/// Takes what is handed over.
+/// Serves one connection of the server, by its purpose.
 async fn take(
     engine: Arc<Engine>,
     mut stream: UnixStream,
@@ -115,7 +116,7 @@ async fn take(
     }
 }
 
-/// Watches the server, and whether all come back from their statements, on a thread of its own.
+/// Watches the server, and for hanging statements, on a thread of its own.
 fn watch(engine: &Engine, life: StdUnixStream, stop: CancellationToken) -> io::Result<()> {
     life.set_nonblocking(false)?;
     life.set_read_timeout(Some(LOOK_EVERY))?;
@@ -123,14 +124,14 @@ fn watch(engine: &Engine, life: StdUnixStream, stop: CancellationToken) -> io::R
     let under_way = Arc::clone(&engine.under_way);
     std::thread::Builder::new().name("watch".to_owned()).spawn(move || {
         until_lost(&life, &under_way, &stop);
-        // Nothing that goes on here can be stopped otherwise.
+        // A thread that hangs cannot be stopped otherwise.
         std::process::abort();
     })?;
     Ok(())
 }
 
-/// Waits until the server is gone, or somebody does not come back from a statement, which the server is told then,
-/// whether it hears it or not. Passes on that it says to stop.
+/// Waits until the server is gone, or a statement hangs. Reports the latter to the server, whether it hears it or not.
+/// Passes on the server's request to stop.
 fn until_lost(mut life: &StdUnixStream, under_way: &UnderWay, stop: &CancellationToken) {
     let mut word = [0];
     loop {
@@ -155,7 +156,8 @@ fn is_only_silence(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    /// What a watch says, over which a statement may be under way for so long, when the server says this, and is gone.
+    /// Returns what a watch says when a statement with this limit is under way and the server says this and is gone,
+    /// and whether it was told to stop.
     fn said(limit: Duration, word: &[u8]) -> (Vec<u8>, bool) {
         let (life, mut server) = StdUnixStream::pair().expect("a pair");
         life.set_read_timeout(Some(LOOK_EVERY)).expect("it is set");

@@ -1,27 +1,27 @@
-//! A process for each key: what one does to it harms nobody else.
+//! Runs a process for each key, so that a statement which breaks it harms no other key.
 //!
 //! ```text
 //!   client ── TCP ── door ── a key ──▶ relay ◀── socket ──▶ a process of that key: parse, plan, rows
 //!                    login             bytes                 its own memory, stack, threads, descriptors
 //! ```
 //!
-//! The server itself takes connections, logs clients in and passes bytes on; it reads no SQL. A process was chosen over
-//! threads because nothing stops a thread that does not come back, and a stack or an allocator that has run out ends
-//! the whole process. One for each key, and not for each connection, because a session costs some hundred kilobytes and
+//! The server itself takes connections, logs clients in and relays bytes; it reads no SQL. Processes were chosen over
+//! threads because a thread that hangs cannot be stopped, and a stack or an allocator that has run out ends the whole
+//! process. There is one for each key, and not for each connection, because a session costs some hundred kilobytes and
 //! a process some ten megabytes; PostgreSQL, too, ends all sessions when the process of one crashes.
 //!
-//! Bytes pass through the server, and the descriptor of the client is not handed over: that way TLS stays in one place,
-//! the server can tell a client why its process is gone, and ending a process leaves nobody connected to nothing.
+//! Bytes pass through the server, and the client's descriptor is not handed over: that way TLS stays in one place, the
+//! server can tell a client why its process is gone, and ending a process leaves no client connected to nothing.
 //!
-//! There is a bounded number of them. When another key comes, a process gives way that nobody uses, or else one whose
+//! The number of processes is limited. When another key comes, a process without clients gives way, or else one whose
 //! sessions have all been idle for some seconds, outside of transactions: otherwise keys that only stay connected would
 //! keep others out.
 //!
-//! Memory: what a process takes is bounded by the system at twice its share (see [`crate::resources`]), and what
-//! all take together is looked at: beyond what there is, the largest of them is ended before the system ends any.
+//! Memory: the system limits each process to twice its share (see [`crate::resources`]), and the server watches their
+//! total: when it exceeds the limit, the largest process is ended before the system ends any.
 //!
-//! Processors: a process has few threads, and all of them go behind the server, those of a busy one behind those of the
-//! others (see [`super::priority`]).
+//! CPU: a process has few threads, and all of them have a higher nice value than the server, those of a busy process a
+//! higher one than the others (see [`super::priority`]).
 
 use std::collections::VecDeque;
 use std::env::temp_dir;
@@ -52,56 +52,57 @@ use super::process::{Process, Why};
 use crate::keys::Who;
 use crate::locked::lock;
 
-/// Processes at once, where there is memory for them.
+/// Maximum number of processes, where there is memory for them.
 const PROCESSES_MAX: usize = 64;
 
-/// What a process takes that has answered dashboards for some minutes, in bytes, beside what statements take. If there
-/// were more of them than there is memory for, they would be ended one after the other though nobody asks much.
+/// Memory in bytes of a process that has answered dashboards for some minutes, beside that of statements. With more
+/// processes than there is memory for, they would be ended one after the other though nobody asks much.
 const PROCESS_BYTES: usize = 48 << 20;
 
-/// How long all sessions of a process have been idle before it gives way to another key: those of a program that asks
-/// one statement after the other are not.
+/// Time for which all sessions of a process must have been idle before it gives way to another key: those of a program
+/// that sends one statement after the other are not idle that long.
 const RESTS_FOR: Duration = Duration::from_secs(10);
 
-/// How much of the memory one key may take for its statements: several can ask much at once.
+/// Divisor that gives the share of the memory that one key may take for its statements: several keys can ask much at
+/// once.
 const SHARE: usize = 4;
 
-/// How long a process stays for its key to come back: dashboards ask each minute.
+/// Time that a process without clients stays for its key to come back: dashboards ask each minute.
 const IDLE_MAX: Duration = Duration::from_secs(90);
 
-/// How long a process may take until it has room for one more client: it takes them as soon as it has started.
+/// Time that a process has to accept one more client: it does so as soon as it has started.
 const HAND_LIMIT: Duration = Duration::from_secs(10);
 
-/// Who may look into the folder of sockets: nobody else.
+/// Mode of the folder of sockets: nobody else may enter it.
 const OWN: u32 = 0o700;
 
-/// What of a mode says who may do what.
+/// Mask of the permission bits in a mode.
 const PERMISSIONS: u32 = 0o777;
 
-/// As long as a socket's name may become: no server starts so many processes. The system bounds the whole path.
+/// Longest name of a socket: no server starts so many processes. The system limits the length of the whole path.
 const LONGEST_NAME: &str = "4294967295";
 
-/// How often memory is looked at: what can be filled in that time is less than what is left beside all shares.
+/// Interval at which memory is watched: a process fills less in that time than what is left beside all shares.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Looks at memory from one look at processors to the next, which is for what takes seconds.
+/// Number of looks at memory between two looks at CPU times, which change over seconds.
 const LOOKS: u32 = 10;
 
-/// What is run to answer SQL of a key; how much memory its statements may take, in bytes, is added behind `--memory`.
+/// Program that answers SQL of a key; the server appends `--memory` and the bytes that its statements may take.
 #[derive(Clone, Debug)]
 pub struct Program {
-    /// The file.
+    /// Path of the program.
     pub file: PathBuf,
-    /// What it is told.
+    /// Arguments of the program.
     pub arguments: Vec<OsString>,
 }
 
-/// The processes.
+/// Pool of processes, one for each key.
 pub(super) struct Workers {
     program: Program,
-    /// What all of them may take, in bytes.
+    /// Memory that all of them together may take, in bytes.
     memory: usize,
-    /// Where the sockets of the next ones are, which nobody else may look into.
+    /// Folder of the sockets of new processes, which nobody else may enter.
     folder: Mutex<TempDir>,
     running: Mutex<Running>,
     tasks: TaskTracker,
@@ -111,28 +112,28 @@ pub(super) struct Workers {
 #[derive(Default)]
 struct Running {
     processes: Vec<(Who, Arc<Process>)>,
-    /// Of the latest that have ended: whose they were, how nice, and when that was noticed.
+    /// Processes that ended lately: their keys, their priorities, and when that was noticed.
     ended: VecDeque<(Who, Priority, Instant)>,
-    /// How many there have been.
+    /// Number of processes started so far.
     started: u64,
 }
 
 impl Running {
-    /// Forgets those that have ended, but not how busy they were.
+    /// Removes processes that have ended, and remembers how busy they were.
     fn forget_ended(&mut self) {
         let ended = self.processes.extract_if(.., |(_, process)| !process.is_there());
         self.ended.extend(ended.map(|(who, process)| (who, process.priority(), Instant::now())));
         self.ended.drain(..self.ended.len().saturating_sub(PROCESSES_MAX));
     }
 
-    /// The priority of the next process of a key.
+    /// Returns the priority of the next process of a key.
     fn priority_of(&mut self, who: &Who) -> Priority {
         let last = self.ended.iter().rposition(|(of, ..)| of == who).and_then(|at| self.ended.remove(at));
         last.map_or_else(Priority::default, |(_, priority, since)| priority.of_next(since.elapsed()))
     }
 }
 
-/// A client's use of a process, until it is dropped.
+/// Use of a process by one client, until it is dropped.
 pub(super) struct Used {
     process: Arc<Process>,
     /// Whether the client has nothing under way.
@@ -140,25 +141,25 @@ pub(super) struct Used {
 }
 
 impl Used {
-    /// By a client that begins.
+    /// Counts a new client of a process.
     fn of(process: Arc<Process>) -> Self {
         process.enter();
         Self { process, rests: AtomicBool::new(false) }
     }
 
-    /// Hands something over to it.
+    /// Sends a message to the process.
     pub async fn hand(&self, what: &Handed) -> io::Result<UnixStream> {
         self.process.hand(what).await
     }
 
-    /// Takes note of whether the client has nothing under way, and no transaction.
+    /// Records whether the client has nothing under way, and no transaction.
     pub fn rest(&self, rests: bool) {
         if self.rests.swap(rests, Ordering::Relaxed) != rests {
             self.process.rest(rests);
         }
     }
 
-    /// Why it has ended; `None`: it has not.
+    /// Returns why the process has ended; `None` if it has not.
     pub async fn why_lost(&self) -> Option<Why> {
         self.process.why_lost().await
     }
@@ -171,7 +172,7 @@ impl Drop for Used {
 }
 
 impl Workers {
-    /// None yet. All together may take so much memory, in bytes.
+    /// Creates a pool without processes. All of them together may take `memory` bytes.
     pub fn new(program: Program, memory: usize) -> io::Result<Self> {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         Ok(Self {
@@ -184,10 +185,10 @@ impl Workers {
         })
     }
 
-    /// A session with the process of a key, which is started if there is none.
+    /// Opens a session in the process of a key, which is started if there is none.
     pub async fn open(self: &Arc<Self>, who: &Who, client: Client) -> Result<(UnixStream, Used), PgWireError> {
         let handed = Handed::Client(client);
-        // One that has just ended is known to have when nobody answers.
+        // A process that has just ended is only noticed when it does not answer; the second try starts another.
         for _ in 0..2 {
             let used = self.process_of(who)?;
             match timeout(HAND_LIMIT, used.hand(&handed)).await.unwrap_or_else(|late| Err(late.into())) {
@@ -205,8 +206,7 @@ impl Workers {
         Err(Refused::not_begun())
     }
 
-    /// Watches what processes take and whether they are used, until told to stop; then tells them, and ends those that
-    /// are still there when what is returned is done with.
+    /// Watches the memory, CPU time and use of processes until told to stop.
     pub async fn watch(&self) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -240,7 +240,7 @@ impl Workers {
         self.tasks.close();
     }
 
-    /// Ends those that are still there, and waits until none is.
+    /// Ends the processes that still run, and waits until none does.
     pub async fn end(&self) {
         for (_, process) in &lock(&self.running).processes {
             process.end(Why::Stopped);
@@ -258,7 +258,7 @@ impl Workers {
                 if running.processes.len() >= processes_max(self.memory) {
                     let uses = running.processes.iter().map(|(_, process)| (process.idle(), process.resting()));
                     let at = gives_way(uses).ok_or_else(Refused::too_many_keys)?;
-                    // It is forgotten as one that has ended, and how busy it was is not.
+                    // It is removed as one that has ended, and how busy it was is remembered.
                     let (_, process) = &running.processes[at];
                     process.end(if process.idle().is_some() { Why::Idle } else { Why::GaveWay });
                     running.forget_ended();
@@ -271,12 +271,12 @@ impl Workers {
                 process
             }
         };
-        // Before anybody can find that nobody uses it.
+        // Counted under the lock, before the watch can find the process unused.
         Ok(Used::of(process))
     }
 
-    /// Where the sockets are. If that is no longer this user's alone, they are elsewhere from now on: whoever can put
-    /// something there would be handed clients.
+    /// Returns the folder of the sockets. If another user can write to it by now, a new one is used from then on:
+    /// whoever could put a socket there would be handed clients.
     fn folder(&self) -> io::Result<PathBuf> {
         let mut folder = lock(&self.folder);
         if !be_there(folder.path())? {
@@ -299,11 +299,11 @@ impl Workers {
     }
 }
 
-/// Whether an error in handing something to a process says that nobody takes it there. Any other is the server's own,
-/// which has no descriptor left, or no memory, or more to say than goes through: the sessions of the process go on.
+/// Returns whether an error in sending to a process says that the process is gone. Any other error is the server's own,
+/// which lacks descriptors or memory, or has too long a message: the sessions of the process go on.
 fn is_gone(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
-    // Without a permission, it is another user who answers there, or nobody is let in.
+    // Without permission: another user answers there, or nobody is let in.
     matches!(
         error.kind(),
         Kind::BrokenPipe
@@ -317,7 +317,7 @@ fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-/// A folder for sockets within another. Fails if their names are too long there.
+/// Creates a folder for sockets within another. Fails if their paths would be too long.
 fn new_folder(within: &Path) -> io::Result<TempDir> {
     let mut folder = tempfile::Builder::new();
     let folder = folder.prefix("clicklake-").permissions(Permissions::from_mode(OWN)).tempdir_in(within)?;
@@ -327,8 +327,8 @@ fn new_folder(within: &Path) -> io::Result<TempDir> {
     Ok(folder)
 }
 
-/// Whether a folder is there that is this user's alone. It is made again if it is gone: systems clear away what nobody
-/// has used for days, and then another user may be the first to make it.
+/// Returns whether a folder exists that is this user's alone. A missing one is made again: systems clear away what
+/// nobody has used for days, and then another user may be the first to make it.
 fn be_there(folder: &Path) -> io::Result<bool> {
     match DirBuilder::new().mode(OWN).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -338,28 +338,29 @@ fn be_there(folder: &Path) -> io::Result<bool> {
     Ok(found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & PERMISSIONS == OWN)
 }
 
-/// How many processes there may be at once, if all together may take so much memory, in bytes: what one key may take
-/// for statements is left.
+/// Returns how many processes there may be at once, if all together may take `memory` bytes: the share of one key's
+/// statements is set aside.
 fn processes_max(memory: usize) -> usize {
     ((memory - memory / SHARE) / PROCESS_BYTES).clamp(1, PROCESSES_MAX)
 }
 
-/// Which process gives way to that of another key, if one does: of each it is known how long nobody has used it, and
-/// how long all who do have rested.
+/// Returns which process gives way to that of another key, if one does. Of each, it is given how long it has had no
+/// clients, and how long all of its clients have rested.
 fn gives_way(uses: impl Iterator<Item = (Option<Duration>, Option<Duration>)>) -> Option<usize> {
     let waits = uses.map(|(idle, resting)| (idle, resting.filter(|resting| *resting >= RESTS_FOR)));
     let may = waits.enumerate().filter(|(_, (idle, resting))| idle.is_some() || resting.is_some());
     may.max_by_key(|(_, longest)| *longest).map(|(at, _)| at)
 }
 
-/// What a process takes.
+/// Memory that a process takes.
 #[derive(Clone, Copy, Debug)]
 struct Taken {
     bytes: u64,
     is_used: bool,
 }
 
-/// Which process has to end, if all take too much together: the largest of those that nobody uses, else of all.
+/// Returns which process has to end, if all together take too much: the largest of those without clients, else the
+/// largest of all.
 fn too_much(taken: &[Taken], memory: u64) -> Option<usize> {
     if taken.iter().map(|taken| taken.bytes).sum::<u64>() <= memory {
         return None;

@@ -1,31 +1,30 @@
-//! How often the planner writes what a statement says once: `a BETWEEN b AND c` is `a >= b AND a <= c` to it, so that a
-//! chain of them doubles with each.
+//! Counts how often the planner writes an expression that a statement has once: it turns `a BETWEEN b AND c` into `a >=
+//! b AND a <= c`, so that a chain of them doubles with each.
 //!
-//! These are the rewrites of DataFusion that write an operand more than once. One that is missing here, or comes with
-//! its next release, ends the process of a key, and nothing else.
+//! These are DataFusion's rewrites that write an operand more than once. One that is missing here, or comes with its
+//! next release, ends the process of a key, and nothing else.
 
 use std::collections::HashMap;
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, CaseWhen, Expr, Function, Value, ValueWithSpan};
 
-/// Conditions of a CASE up to which the planner writes it with AND and OR, if its values are true and false. With more
-/// it does so where they are written as such.
+/// Number of conditions up to which the planner writes a CASE with AND and OR, if its values are true and false. With
+/// more conditions it does so only where the values are literals.
 const WRITTEN_OUT: usize = 2;
 
 /// Functions that the planner writes as a CASE, with their arguments in it twice.
 const AS_CASE: [&str; 3] = ["coalesce", "ifnull", "nvl"];
 
-/// How often what is looked at stands in a CASE of two, and in two comparisons.
+/// Copies of an operand in a CASE with two branches, and in two comparisons.
 const TWICE: u64 = 2;
 
-/// Functions that are equal to a value within a range of what they are of: `floor(a) = 1` is `a >= 1 AND a < 2` to the
-/// planner.
+/// Functions whose comparison with a value is a range: the planner turns `floor(a) = 1` into `a >= 1 AND a < 2`.
 const OF_A_RANGE: [&str; 3] = ["floor", "date_part", "datepart"];
 
-/// How often it writes what they are of: `IS DISTINCT FROM` has one more, for NULL.
+/// Copies that it writes of their argument: `IS DISTINCT FROM` has one more, for NULL.
 const OF_A_RANGE_COPIES: u64 = 3;
 
-/// Operators that compare with a pattern: `a ~ 'b|c'` is `a LIKE '%b%' OR a LIKE '%c%'` to the planner.
+/// Operators that match a pattern: the planner turns `a ~ 'b|c'` into `a LIKE '%b%' OR a LIKE '%c%'`.
 const MATCHES: [BinaryOperator; 4] = [
     BinaryOperator::PGRegexMatch,
     BinaryOperator::PGRegexIMatch,
@@ -33,31 +32,31 @@ const MATCHES: [BinaryOperator; 4] = [
     BinaryOperator::PGRegexNotIMatch,
 ];
 
-/// The function that is such an operator to the planner.
+/// Function that the planner takes for such an operator.
 const MATCHES_FUNCTION: &str = "regexp_like";
 
-/// Alternatives of a pattern that the planner writes so.
+/// Maximum number of alternatives of a pattern that the planner writes out like that.
 const ALTERNATIVES_MAX: u64 = 4;
 
-/// How often an array stands in what compares with any of it: whether it is there, its least and its largest value. As
-/// often, at most, is a query planned that stands there.
+/// Copies of an array in a comparison with any of its elements: whether it is null, its least and its greatest element.
+/// A subquery in its place is planned as often, at most.
 const ANY_COPIES: u64 = 5;
 
-/// How often in what compares with all of it: as often, and within a CASE of five branches, so that one within the
-/// other takes the planner more than ten times as long.
+/// Copies of an array in a comparison with all of its elements: as many, and within a CASE of five branches, so that
+/// nesting one in another takes the planner more than ten times as long.
 const ALL_COPIES: u64 = 10;
 
-/// How often the planner writes what is looked at, of a statement whose expressions are looked at one by one.
+/// Tracks how often the planner writes the current expression, while the expressions of a statement are visited.
 #[derive(Default)]
 pub(super) struct Times {
-    /// How often it writes what stands in each of the expressions around.
+    /// Number of copies of the content of each enclosing expression.
     around: Vec<u64>,
-    /// Expressions to come that it writes more often than what stands around them, and how often, by where they are.
+    /// Expressions to come that are written more often than the rest of their parent, by their address.
     again: HashMap<*const Expr, u64>,
 }
 
 impl Times {
-    /// Comes to an expression; returns how often it is written.
+    /// Enters an expression; returns how often it is written.
     pub fn enter(&mut self, expr: &Expr) -> u64 {
         let again = self.again.remove(&std::ptr::from_ref(expr)).unwrap_or(1);
         let times = self.now().saturating_mul(again);
@@ -66,25 +65,25 @@ impl Times {
         times
     }
 
-    /// Leaves the last expression that it came to.
+    /// Leaves the expression that was entered last.
     pub fn leave(&mut self) {
         self.around.pop();
     }
 
-    /// How often what stands next is written, unless it is written more often than what is beside it.
+    /// Returns how often the next expression is written, unless it is written more often than its siblings.
     pub fn now(&self) -> u64 {
         self.around.last().copied().unwrap_or(1)
     }
 }
 
-/// How often the planner writes what an expression is made of.
+/// Returns how often the planner writes the operands of an expression.
 fn copies_of(expr: &Expr) -> u64 {
     match expr {
         Expr::Between { .. } => TWICE,
         Expr::Floor { .. } | Expr::Extract { .. } => OF_A_RANGE_COPIES,
         Expr::Function(function) => copies_of_arguments(function),
         Expr::BinaryOp { op, .. } if MATCHES.contains(op) => ALTERNATIVES_MAX,
-        // It is in the array, which is looked for once.
+        // Membership in an array is checked once.
         Expr::AnyOp { compare_op: BinaryOperator::Eq, right, .. } if !matches!(**right, Expr::Subquery(_)) => 1,
         Expr::AnyOp { .. } => ANY_COPIES,
         Expr::AllOp { .. } => ALL_COPIES,
@@ -107,8 +106,9 @@ fn copies_of_arguments(function: &Function) -> u64 {
     }
 }
 
-/// The conditions of a CASE that the planner writes out, and how often it writes each: `CASE WHEN a THEN b WHEN c
-/// THEN d ELSE e END` is `(a AND b) OR (c AND NOT a AND d) OR (NOT (a OR c) AND e)` to it, if b is true or false.
+/// Returns the conditions of a CASE that the planner writes out, and how often it writes each: if `b` is true or false,
+/// it turns `CASE WHEN a THEN b WHEN c THEN d ELSE e END` into `(a AND b) OR (c AND NOT a AND d) OR (NOT (a OR c) AND
+/// e)`.
 fn again_of(expr: &Expr) -> impl Iterator<Item = (*const Expr, u64)> {
     let conditions: &[CaseWhen] = match expr {
         Expr::Case { operand: None, conditions, .. } if is_written_out(conditions) => conditions.as_slice(),
@@ -125,7 +125,7 @@ fn is_written_out(conditions: &[CaseWhen]) -> bool {
         }
         _ => false,
     };
-    // All values are of one kind.
+    // All values of a CASE are of one type.
     let is_no_truth = conditions.first().is_some_and(|when| is_literal(when) && !is_truth(when));
     !is_no_truth && (conditions.len() <= WRITTEN_OUT || conditions.iter().all(is_truth))
 }

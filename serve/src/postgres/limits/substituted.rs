@@ -1,13 +1,14 @@
-//! How large expressions become when the planner puts in the place of a column what it is made of.
+//! Counts how large expressions become when the planner replaces columns by the expressions that they are made of.
 //!
 //! ```text
 //!   with a1 as (select a + a as a from clicks), a2 as (select a + a as a from a1) select … from a2 where a > 0
 //!                      3 expressions                          7 expressions                         9
 //! ```
 //!
-//! The planner does so with whatever it moves towards the tables, so that a chain of queries doubles with each of them.
-//! Names are resolved as SQL does, and where that is not sure, a column is taken to be the largest that it may be. What
-//! an aggregate holds apart is not told from the rest: a chain that is refused for that is longer than people write.
+//! The planner does so with every expression that it moves towards the tables, so that a chain of queries doubles with
+//! each of them. Names are resolved as in SQL, and where that is not certain, a column is taken to be the largest that
+//! it may be. Aggregates stop such a replacement, which is not counted: a chain that is refused for that is longer than
+//! people write.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -21,33 +22,33 @@ use query::sql::visited::{Look, look};
 
 use super::copies::Times;
 
-/// How many expressions a statement has more than are written, once columns are what they stand for, all its own
-/// together. A column that is only passed on counts nothing.
+/// Returns how many expressions a statement has beyond those that are written, once columns are replaced by what they
+/// are made of, all of its own together. A column that is only passed on counts nothing.
 pub(super) fn beyond_written(statement: &Statement) -> u64 {
     let mut queries = Queries::default();
     let mut outermost = Outermost { queries: &mut queries, depth: 0 };
-    // It goes through to the end.
+    // The visitor never stops early.
     let _ = look(statement, &mut outermost);
     queries.beyond
 }
 
-/// How many expressions the columns of a relation are made of.
+/// Size of the columns of a relation, in expressions.
 #[derive(Clone)]
 struct Columns {
     by_name: HashMap<String, u64>,
-    /// Of a column of any other name.
+    /// Size of a column of any other name.
     other: u64,
 }
 
 impl Default for Columns {
-    /// Those of a table.
+    /// Returns the columns of a table, of one expression each.
     fn default() -> Self {
         Self::alike(1)
     }
 }
 
 impl Columns {
-    /// Columns of whatever name that are all of one size.
+    /// Returns columns of any name that are all of one size.
     fn alike(size: u64) -> Self {
         Self { by_name: HashMap::new(), other: size }
     }
@@ -60,13 +61,13 @@ impl Columns {
         self.by_name.values().copied().fold(self.other, u64::max)
     }
 
-    /// One more, or another one of the same name.
+    /// Adds a column, or another one of the same name.
     fn add(&mut self, name: String, size: u64) {
         let known = self.by_name.entry(name).or_default();
         *known = size.max(*known);
     }
 
-    /// One that has no name, but for what the planner calls it.
+    /// Adds a column without a name of its own.
     fn add_unnamed(&mut self, size: u64) {
         self.other = self.other.max(size);
     }
@@ -77,14 +78,14 @@ impl Columns {
     }
 }
 
-/// A relation, as a query knows it: by a name, if it has one.
+/// Relation of a query, with its name if it has one.
 #[derive(Clone)]
 struct Relation {
     name: Option<String>,
     columns: Rc<Columns>,
 }
 
-/// How large a column is that is named so where these relations are.
+/// Returns the size of the column that a name refers to among these relations.
 fn column(name: &[Ident], relations: &[Relation]) -> u64 {
     let Some((name, of)) = name.split_last() else { return 1 };
     let (name, of) = (folded(name), of.last().map(folded));
@@ -92,26 +93,26 @@ fn column(name: &[Ident], relations: &[Relation]) -> u64 {
     may_be.map(|relation| relation.columns.of(&name)).fold(1, u64::max)
 }
 
-/// A name, whatever its letters: what is two names to PostgreSQL is the larger of them here.
+/// Returns a name in lower case: two names that differ only in case count as the larger column.
 fn folded(name: &Ident) -> String {
     name.value.to_ascii_lowercase()
 }
 
-/// The parts of a name.
+/// Returns the parts of a name.
 fn parts(name: &ObjectName) -> Vec<&Ident> {
     name.0.iter().filter_map(|part| part.as_ident()).collect()
 }
 
-/// The queries of a statement.
+/// Visitor of the queries of a statement.
 #[derive(Default)]
 struct Queries {
-    /// What is named by `WITH` around the query that is looked at, the innermost last.
+    /// Queries that `WITH` has named around the current query, the innermost last.
     named: Vec<(String, Columns)>,
     beyond: u64,
 }
 
 impl Queries {
-    /// The columns of a query, within another that has these relations.
+    /// Returns the columns of a query that is nested in one with these relations.
     fn query(&mut self, query: &Query, around: &[Relation]) -> Columns {
         let known = self.named.len();
         for named in query.with.iter().flat_map(|with| &with.cte_tables) {
@@ -120,20 +121,20 @@ impl Queries {
             self.named.push((folded(&named.alias.name), columns));
         }
         let (columns, mut relations) = self.body(&query.body, around);
-        // Its rows are sorted by columns of its own, or of what it is from.
+        // A query sorts its rows by its own columns, or those of its relations.
         relations.push(Relation { name: None, columns: Rc::new(columns.clone()) });
         self.expressions(&query.order_by, &relations);
         self.named.truncate(known);
         columns
     }
 
-    /// Its columns, and the relations that it is from.
+    /// Returns the columns of a query's body, and the relations that it reads.
     fn body(&mut self, body: &SetExpr, around: &[Relation]) -> (Columns, Vec<Relation>) {
         let columns = match body {
             SetExpr::Select(select) => return self.select(select, around),
             SetExpr::Query(query) => self.query(query, around),
             SetExpr::SetOperation { left, right, .. } => {
-                // They are the same by where they stand, and named as on the left.
+                // Columns of the two sides match by position, and are named as on the left.
                 let (mut left, _) = self.body(left, around);
                 let right = self.body(right, around).0.largest();
                 left.by_name.values_mut().for_each(|size| *size = right.max(*size));
@@ -192,7 +193,7 @@ impl Queries {
         (columns, all)
     }
 
-    /// Adds what is joined to the relations of a query that has others around it.
+    /// Adds joined relations to those of a query that is nested in others.
     fn joined(&mut self, joined: &TableWithJoins, around: &[Relation], relations: &mut Vec<Relation>) {
         self.relation(&joined.relation, around, relations);
         for join in &joined.joins {
@@ -224,7 +225,7 @@ impl Queries {
                 (all, alias, None)
             }
             TableFactor::UNNEST { alias, array_exprs, .. } => {
-                // What is taken apart is made first.
+                // The array that is unnested is computed first.
                 self.expressions(array_exprs, relations);
                 (Columns::default(), alias, None)
             }
@@ -237,13 +238,13 @@ impl Queries {
         relations.push(Relation { name, columns: Rc::new(renamed(columns, alias.as_ref())) });
     }
 
-    /// The columns of what is named so by `WITH`, or else of a table.
+    /// Returns the columns of the query that `WITH` names so, or else of a table.
     fn columns_named(&self, name: &str) -> Columns {
         let named = self.named.iter().rev().find(|(known, _)| known == name);
         named.map_or_else(Columns::default, |(_, columns)| columns.clone())
     }
 
-    /// How large a column is that is made so.
+    /// Returns the size of a column that is made by this expression.
     fn column_of(&mut self, expr: &Expr, relations: &[Relation]) -> u64 {
         match expr {
             Expr::Identifier(name) => column(std::slice::from_ref(name), relations),
@@ -252,16 +253,16 @@ impl Queries {
         }
     }
 
-    /// How large the expressions of a part of a query are together.
+    /// Returns the size of all expressions of a part of a query together.
     fn expressions(&mut self, part: &impl Visit, relations: &[Relation]) -> u64 {
         let mut sizing = Sizing { queries: self, relations, times: Times::default(), depth: 0, size: 0 };
-        // It goes through to the end.
+        // The visitor never stops early.
         let _ = look(part, &mut sizing);
         sizing.size
     }
 }
 
-/// The columns of a relation that is called so. Where they have other names, each may be any.
+/// Returns the columns of a relation under an alias. If the alias renames them, each may be any of them.
 fn renamed(columns: Columns, alias: Option<&TableAlias>) -> Columns {
     match alias {
         Some(alias) if !alias.columns.is_empty() => Columns::alike(columns.largest()),
@@ -269,7 +270,7 @@ fn renamed(columns: Columns, alias: Option<&TableAlias>) -> Columns {
     }
 }
 
-/// Finds the queries of a statement that are within no other.
+/// Finds the outermost queries of a statement.
 struct Outermost<'a> {
     queries: &'a mut Queries,
     depth: usize,
@@ -290,18 +291,18 @@ impl Look for Outermost<'_> {
     }
 }
 
-/// Adds up how large expressions are.
+/// Adds up the sizes of expressions.
 struct Sizing<'a> {
     queries: &'a mut Queries,
     relations: &'a [Relation],
     times: Times,
-    /// How many queries within the expressions are around what is looked at: these are looked at by themselves.
+    /// Number of nested queries around the current expression: these are visited on their own.
     depth: usize,
     size: u64,
 }
 
 impl Sizing<'_> {
-    /// Adds what stands somewhere so often.
+    /// Adds an expression of this size that is written so many times.
     fn add(&mut self, times: u64, size: u64) {
         self.size = self.size.saturating_add(times.saturating_mul(size));
         let beyond = times.saturating_mul(size.saturating_sub(1));
@@ -360,10 +361,10 @@ mod tests {
     #[test]
     fn a_column_counts_as_what_it_is_made_of() {
         for (text, expected) in [
-            // As it is in the table, or passed on.
+            // A column as it is in the table, or only passed on.
             ("select a + a from b where a > 0", 0),
             ("with b as (select a + 1 as a from c) select a, b.a from b", 0),
-            // Three expressions instead of one.
+            // Three expressions in place of one.
             ("with b as (select a + 1 as a from c) select 1 from b where a > 0", 2),
             ("select a + b.a from (select a + 1 as a from c) b", 4),
             ("select 1 from (select *, a + 1 as d from c) b where a > 0 and b.d > 0", 2),
@@ -376,14 +377,14 @@ mod tests {
             ("select 1 from (select a + 1 as a from c) b order by a + 0", 2),
             ("select (select b.a) from (select a + 1 as a from c) b", 2),
             ("select 1 from (select a + 1 as a from c) b, lateral (select b.a + 0 as d) e where d > 0", 2 + 4),
-            // What is named within is not what is named without.
+            // A name inside a query is not visible outside.
             (
                 "with b as (select a + 1 as a from c) select 1 from (with b as (select 1 as a) select * from b) d \
                  where a > 0",
                 0,
             ),
             ("with recursive b as (select 1 as a union all select a + 1 from b) select 1 from b where a > 0", 2),
-            // As often as the planner writes it.
+            // Each copy that the planner writes counts.
             ("with b as (select a + 1 as a from c) select a between 0 and 1 from b", 4),
         ] {
             assert_eq!(beyond(text), expected, "{text}");
@@ -404,7 +405,7 @@ mod tests {
             format!("select 1 from {}b{} where a > 0", "(select a + a as a from ".repeat(depth), ") t".repeat(depth))
         };
         assert!(beyond(&nested(20)) > 1 << 20);
-        // Who adds a column for each step, and passes on the others, is far from it.
+        // A chain that adds one column for each step, and passes on the others, is far from the limit.
         let more = (0..40).map(|at| format!(", a{} as (select *, c{at} + 1 as c{} from a{at})", at + 1, at + 1));
         let steps = format!("with a0 as (select 1 as c0){} select * from a40 where c40 > 0", more.collect::<String>());
         assert!(beyond(&steps) < 4_000, "{}", beyond(&steps));

@@ -1,11 +1,12 @@
-//! What people and programs write is let through; what would keep a parser or a planner busy is not.
+//! Statements that people and programs write are let through; statements that would keep a parser or a planner busy are
+//! not.
 
 use datafusion::sql::sqlparser::parser::Parser;
 use query::sql::nesting::NESTING_MAX;
 
 use super::*;
 
-/// Steps that the parser may take for any text that is let through: as many again as were counted.
+/// Number of steps that the parser may take in these tests: twice as many as the limit, to see that the limit holds.
 const STEPS_TRIED_MAX: u32 = 2 * STEPS_MAX;
 
 fn refusal_of_text(text: &str) -> Option<Refused> {
@@ -82,14 +83,14 @@ fn what_the_parser_reads_again_and_again_is_refused() {
             assert!(times < 40 || refused == too_complex(), "{text}: {refused:?}");
         }
     }
-    // All statements of a text together.
+    // All statements of a text share one budget.
     let text = format!("select {}1{}", "abs(".repeat(12), ")".repeat(12));
     let mut allowed = Allowance::default();
     let refused = (0..32).map(|_| of_text(&text, &mut allowed)).find_map(Result::err);
     assert_eq!(refused, Some(too_complex()));
 }
 
-/// A generator of numbers that needs no library, the same each time.
+/// Generator of pseudo-random numbers without a library, the same each time.
 struct Numbers(u64);
 
 impl Numbers {
@@ -158,7 +159,7 @@ fn what_doubles_again_and_again_is_refused() {
     assert!(is_let_through(&floored(3)));
     let any = format!("select 1 from b where a = any(array[{}])", vec!["'c'"; 5_000].join(", "));
     assert!(is_let_through(&any));
-    // What is no condition is written once, and so is all of a CASE whose values are no truths.
+    // An operand that is no condition is written once, and so is all of a CASE whose values are not true or false.
     let otherwise = format!("select {}0{} from b", "case when a > 0 then c = 1 else ".repeat(20), " end".repeat(20));
     let counted = format!("select {}a > 0{} from b", "case when ".repeat(14), " then 1 else 2 end > 1".repeat(14));
     assert!(is_let_through(&otherwise) && is_let_through(&counted));
