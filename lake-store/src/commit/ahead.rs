@@ -1,7 +1,8 @@
-//! What has come behind a version that is known: the entries of the log, one after the other, as far as there are any.
+//! Reads the entries that came into a table's log behind the version that is known, in order, as far as there are any.
 //!
-//! They are held until somebody has seen that they are of the table that is known. One look answers for all of them, if
-//! it comes after the last was read: a table that is put in the place of another does not become that again.
+//! The entries are held, not yet followed, until a look has confirmed that the table is still the one that is known
+//! (see `confirmed`). One look answers for all of them if it comes after the last was read: a table that was replaced
+//! by another never becomes the first one again.
 
 use deltalake::logstore::LogStore;
 
@@ -12,16 +13,16 @@ use crate::error::Result;
 use lake_schemas::Table;
 use lake_schemas::table::Version;
 
-/// Entries that were read behind a version.
+/// Entries that were read behind a version, and why reading ended.
 pub(super) struct Ahead {
-    /// In the order of their versions.
+    /// Entries, in the order of their versions.
     pub entries: Vec<Lines>,
-    /// When the version behind them was found to be missing; `None`: there may be more than are held at once. An error,
-    /// if that version could not be read, says nothing of those before it.
+    /// When the version behind the entries was found to be missing. `None`: there may be more, and [`READS_MAX`] are
+    /// held already. An error means that the next version could not be read; the entries before it hold all the same.
     pub end: Result<Option<Looked>>,
 }
 
-/// Reads what has come behind a version, [`READS_MAX`] entries at most.
+/// Reads the entries behind a version, at most [`READS_MAX`] of them.
 pub(super) async fn read(table: Table, log_store: &dyn LogStore, head: Version) -> Ahead {
     let (mut entries, mut version) = (Vec::new(), head);
     let end = loop {

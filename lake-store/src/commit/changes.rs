@@ -1,6 +1,7 @@
 //! Which folders of a table changed between two of its versions.
 //!
-//! Only `dataChange` counts: whoever puts other files in the place of some, with the same rows, wakes nobody.
+//! Only actions with `dataChange` count: file compaction puts other files in the place of some without changing a row,
+//! and must not make the roll-ups work.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,17 +16,18 @@ use super::entry::{self, READS_MAX, is_altering};
 use super::upgrade::is_upgrade;
 use crate::error::Result;
 
-/// What has changed of a table.
+/// Folders of a table that changed between two versions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Changed {
-    /// These folders, by when they begin, in milliseconds since 1970.
+    /// Exactly these folders, each as its start in milliseconds since 1970.
     Folders(BTreeSet<i64>),
-    /// Perhaps all: an entry of the log is gone or damaged, does not tell, or makes another table of it.
+    /// Perhaps every folder: an entry of the log is gone or damaged, has an action of unknown effect, or altered the
+    /// table's definition.
     Anything,
 }
 
 impl Changed {
-    /// Whether the folder that begins at a time may have changed.
+    /// Returns whether the folder that starts at this time may have changed.
     pub fn has(&self, start_ms: i64) -> bool {
         match self {
             Self::Folders(folders) => folders.contains(&start_ms),
@@ -34,7 +36,7 @@ impl Changed {
     }
 }
 
-/// What changed behind one version and up to another.
+/// Returns what changed after one version, up to and including another.
 pub(super) async fn between(table: Table, log_store: &LogStoreRef, after: Version, until: Version) -> Result<Changed> {
     let entries = (after + 1..=until).map(|version| folders_of(table, Arc::clone(log_store), version));
     let mut entries = stream::iter(entries).buffer_unordered(READS_MAX);
@@ -46,11 +48,11 @@ pub(super) async fn between(table: Table, log_store: &LogStoreRef, after: Versio
     Ok(Changed::Folders(changed))
 }
 
-/// The folders that one version changed; `None` if that cannot be told: its entry is gone or damaged, has an action
-/// that this program does not know, or makes another table of it.
+/// Returns the folders that one version changed. `None` if that cannot be told: its entry is gone or damaged, has an
+/// action that this program does not know, or alters the table's definition.
 async fn folders_of(table: Table, log_store: LogStoreRef, version: Version) -> Result<Option<Vec<i64>>> {
     let Some(lines) = entry::read_if_whole(table, log_store.as_ref(), version).await? else { return Ok(None) };
-    // An upgrade changes no row, nor what they mean.
+    // An upgrade writes a definition too, but changes no row, nor what the rows mean.
     let is_altered = lines.actions.iter().any(is_altering) && !lines.actions.iter().any(is_upgrade);
     if !lines.unknown.is_empty() || is_altered {
         return Ok(None);

@@ -1,4 +1,4 @@
-//! Log checkpoints of one's own table, off the commit path: the log folded into one Parquet file, so that readers and
+//! Log checkpoints of a table, written outside of commits: the log folded into one Parquet file, so that readers and
 //! restarts need not replay it from the start.
 
 use std::error::Error;
@@ -13,11 +13,11 @@ use super::Version;
 use super::load::table_root;
 use crate::error::{Context, LakeError, Result};
 
-/// Versions between two checkpoints. A reader replays at most this many entries; a checkpoint costs as much as the
+/// Versions between two checkpoints. A reader replays at most this many entries. A checkpoint costs as much as the
 /// table has live files, so it is not made for every version.
 pub(super) const VERSIONS_BETWEEN: Version = 100;
 
-/// A checkpoint that is due.
+/// A log checkpoint that is due at a version.
 pub struct Checkpoint {
     pub(super) table: Table,
     pub(super) version: Version,
@@ -25,12 +25,13 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Whether the writer of a version owes a checkpoint of it.
+    /// Returns whether whoever writes this version must write a checkpoint of it, too.
     pub(super) fn is_due_at(version: Version) -> bool {
         version > 0 && version.is_multiple_of(VERSIONS_BETWEEN)
     }
 
-    /// Writes it, or says why not: readers do without it, and the next one is not far.
+    /// Writes the checkpoint. A failure is logged and nothing more: readers do without it, and the next one is due
+    /// soon.
     pub async fn write_or_warn(&self) {
         let (table, version) = (self.table, self.version);
         match self.write().await {
@@ -39,7 +40,7 @@ impl Checkpoint {
         }
     }
 
-    /// Writes it. A crash on the way leaves nothing that readers would take for one.
+    /// Writes the checkpoint. A crash on the way leaves nothing that readers would take for one.
     pub fn write(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let (root, engine) = (table_root(self.log_store.as_ref()), self.log_store.engine(None));

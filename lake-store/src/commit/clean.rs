@@ -1,12 +1,13 @@
-//! Clean-up: what a table's log and folder hold of versions that are given up.
+//! Clean-up: expires old versions of a table, and sweeps files that no version names.
 //!
-//! History is given up from its old end, and only up to a log checkpoint: what is left is whole, for every reader of
-//! Delta tables. A file goes that was removed before the first version that is kept, unless a version that is kept has
-//! it all the same: other programs may add a path again, as RESTORE does.
+//! Versions expire from the oldest on, and only up to a log checkpoint, so that what is left is whole for every reader
+//! of Delta tables. A data file is deleted if it was removed before the first version that is kept, and no kept version
+//! names it: other programs may add a path again, as RESTORE does.
 //!
-//! A file that no version names may be one that a writer is about to commit. It is taken only when it is older than any
-//! writer would still commit it (see [`UNCOMMITTED_AGE_MAX`]), and only if it has a name of clicklake's own making in a
-//! folder of the table: manifests, change data, deletion vectors and other formats' metadata are others' to delete.
+//! A file that no version names may be one that a writer is about to commit. It is swept only when it is too old for
+//! any writer to commit it still (see [`UNCOMMITTED_AGE_MAX`]), and only if it has a name of clicklake's own making in
+//! a folder of the table: manifests, change data, deletion vectors and other formats' metadata belong to other
+//! programs.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
@@ -29,58 +30,60 @@ use crate::error::{Context, LakeError, Result};
 use crate::files::UNCOMMITTED_AGE_MAX;
 use crate::path::{is_own, may_be_data, path_of};
 
-/// Versions whose files are deleted together: what is known of them is held in memory.
+/// Versions whose files are deleted together: the paths that they removed are held in memory.
 const VERSIONS_AT_ONCE: usize = 10_000;
 
-/// Versions that are kept up to which all of them are read whenever any are given up.
+/// Number of kept versions up to which clean-up reads them all, however few versions expire.
 const VERSIONS_READ_FREELY: Version = if cfg!(test) { 50 } else { 10_000 };
 
-/// Above that, entries are read only to give up one version for every so many that are kept: otherwise a process that
-/// cleans up once, and ends, would read a week of entries to give up a few minutes, each time.
+/// Above [`VERSIONS_READ_FREELY`], kept versions are read only if at least one version expires for every so many that
+/// are kept. Otherwise a process that cleans up once and ends would read a week of entries to expire a few minutes,
+/// each time.
 const GIVEN_UP_PART: Version = 10;
 
-/// What a clean-up deletes, or would.
+/// Result of a clean-up: what it deleted, or would delete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Cleaned {
     /// The first version that can still be read.
     pub from: Version,
-    /// Data files.
+    /// Number of data files.
     pub files: usize,
-    /// Their size, as far as the log tells.
+    /// Size of the data files in bytes, as far as the log records it.
     pub bytes: u64,
-    /// Entries and checkpoints of the log.
+    /// Number of entries and checkpoints of the log.
     pub log_files: usize,
 }
 
-/// Whether what is found is deleted, or only told.
+/// Whether a clean-up deletes what it finds, or only reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deletes {
-    /// It is deleted.
+    /// Deletes what was found.
     Yes,
-    /// It is told.
+    /// Only reports what was found.
     No,
 }
 
 impl TableLog {
-    /// The latest version that the store had at a time, by the store's clock; `None` if it had none.
+    /// Returns the latest version that the store had at a time, by the store's clock; `None` if it had none.
     pub fn stored_by(&self, time: DateTime<Utc>) -> BoxFuture<'_, Result<Option<Version>>> {
         Box::pin(async move { Ok(self.log_files().await?.stored_by(time)) })
     }
 
-    /// The first version from which on history can be kept, so that `wanted` can still be read: that of a checkpoint
-    /// at or before it, or the first that there is.
+    /// Returns the first version to keep so that `wanted` can still be read: a checkpoint at or before `wanted`, or the
+    /// first version that there is.
     pub fn kept_from(&self, wanted: Version) -> BoxFuture<'_, Result<Version>> {
         Box::pin(async move {
             let log = self.log_files().await?;
             let from = log.kept_from(wanted);
-            // Versions with features that were dropped since go all at once, or not yet.
+            // Versions that used a feature dropped since must be expired all at once, or not at all: see
+            // `judge::protected_before`.
             let is_whole = self.terms.protected_before().is_none_or(|protected| protected <= from);
             Ok(if is_whole { from } else { log.first() })
         })
     }
 
-    /// Gives up the versions before one that [`TableLog::kept_from`] has named: the files that only they had, and then
-    /// their entries.
+    /// Expires the versions before one that [`TableLog::kept_from`] has named: deletes the files that only they had,
+    /// and then their log entries.
     pub fn give_up_before(&mut self, from: Version, deletes: Deletes) -> BoxFuture<'_, Result<Cleaned>> {
         Box::pin(async move {
             self.refresh().await?;
@@ -88,6 +91,9 @@ impl TableLog {
             let first = log.first_file().unwrap_or(from);
             let mut cleaned = Cleaned { from, ..Cleaned::default() };
             let kept = self.version().saturating_sub(from);
+            // With much to keep and little to expire, reading the kept entries is not worth it. Once they are read,
+            // they are
+            // followed from clean-up to clean-up, which costs little.
             let is_little = from.saturating_sub(first) < kept / GIVEN_UP_PART;
             let is_too_little = is_little && kept > VERSIONS_READ_FREELY && self.named.is_empty();
             if first >= from || is_too_little {
@@ -104,7 +110,8 @@ impl TableLog {
                 if kept.is_none() {
                     kept = match self.kept_since(from).await {
                         Ok(kept) => Some(kept),
-                        // What it names, an entry that is damaged or one of others, is not known: nothing is deleted.
+                        // A kept entry is damaged, or names a file in another way than by its path. Which files are
+                        // kept is then not known, so nothing is deleted.
                         Err(LakeError::Refused(why)) => {
                             warn!(%table, why, "nothing is given up");
                             return Ok(cleaned);
@@ -121,10 +128,13 @@ impl TableLog {
                     delete(store.as_ref(), paths.collect()).await.while_doing(what)?;
                 }
             }
+            // Entries go after the files that they name: a crash in between leaves entries without files, and the next
+            // clean-up goes on with them. The other way round it would leave files that no entry names.
             let mut older = log.before(from);
             cleaned.log_files = older.len();
             if self.terms.protected_before().is_some() {
-                // A checkpoint that hides entries which not everyone can read goes after them.
+                // An old checkpoint spares readers the entries before it, which may need a feature that not every
+                // reader has. So entries are deleted first, and checkpoints after them.
                 older.sort_by_key(|path| !path.as_ref().ends_with(".json"));
             }
             if deletes == Deletes::Yes {
@@ -134,8 +144,8 @@ impl TableLog {
         })
     }
 
-    /// Deletes files of clicklake's own making that no version from `from` on names, if they are too old for anyone to
-    /// commit them yet.
+    /// Sweeps: deletes files of clicklake's own making that no version from `from` on names, if they are too old for
+    /// any writer to commit them still.
     pub fn delete_orphans(
         &mut self,
         from: Version,
@@ -146,7 +156,7 @@ impl TableLog {
             let table = self.table();
             let what = || format!("{table}: looking for files that no version names");
             let store = self.object_store();
-            // Looked for first: what is committed meanwhile is known afterwards.
+            // List the files first and refresh afterwards, so that what is committed meanwhile counts as named.
             let is_old = |file: &ObjectMeta| {
                 let is_old = (now - file.last_modified).to_std().is_ok_and(|age| age > UNCOMMITTED_AGE_MAX);
                 is_old && is_own(table, &file.location)
@@ -174,8 +184,8 @@ impl TableLog {
         })
     }
 
-    /// The files that are live at a version or at the newest; those that the versions between name are known
-    /// afterwards.
+    /// Returns the paths of files that are live at `from` or in the newest version. The files that the versions in
+    /// between name are in `self.named` afterwards.
     async fn kept_since(&mut self, from: Version) -> Result<HashSet<String>> {
         let (table, newest, log_store) = (self.table(), self.version(), self.log_store());
         let mut live = HashSet::new();
@@ -193,8 +203,8 @@ impl TableLog {
         }
     }
 
-    /// Writes a log checkpoint if those whose turn it was have not: a table that nobody checkpoints is opened ever
-    /// more slowly, and its history never given up.
+    /// Writes a log checkpoint if two in a row are missing. Without checkpoints a table is opened ever more slowly, and
+    /// its versions never expire.
     pub fn checkpoint_if_missing(&self) -> BoxFuture<'_, Result<Option<Version>>> {
         Box::pin(async move {
             let newest = self.log_files().await?.checkpoints.last().copied().unwrap_or(0);
@@ -211,7 +221,8 @@ impl TableLog {
     }
 }
 
-/// The data files that these versions removed, with their sizes. Of a damaged entry they are not known, and stay.
+/// Returns the data files that these versions removed, with their sizes in bytes. A damaged entry counts as none, so
+/// its files stay.
 async fn removed(
     table: Table,
     log_store: &LogStoreRef,
@@ -232,7 +243,7 @@ async fn removed(
     Ok(removed.into_iter().flatten().collect())
 }
 
-/// Deletes objects; those that are gone already are none to wait for.
+/// Deletes objects. An object that is gone already is no error.
 async fn delete(store: &dyn ObjectStore, paths: Vec<Path>) -> Result<(), StoreError> {
     let mut deleted = store.delete_stream(stream::iter(paths.into_iter().map(Ok)).boxed());
     while let Some(done) = deleted.next().await {

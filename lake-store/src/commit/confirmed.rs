@@ -1,8 +1,8 @@
-//! Whether a table is still the one that is known: an entry of its log that was seen before is still there, as it was.
+//! Confirms that a table is still the one that is known: a log entry that was seen before is still there, unchanged.
 //!
-//! A job that commits all the time sees its own puts succeed, even if the table was removed meanwhile, or removed and
-//! made again: nobody can read what it puts then. Who only reads would go on from the old table to an entry of the new
-//! one, and add both up.
+//! Versions alone do not tell. If the table was removed, or removed and made again, a job that commits all the time
+//! still sees its own puts succeed, although nobody can read them behind the gap. A reader would go on from the old
+//! table to an entry of the new one, and add both up.
 //!
 //! ```text
 //!   loaded ── look at the entry of that version ──▶ mark ── is it there as it was? ── yes ──▶ follow what came
@@ -10,7 +10,8 @@
 //!                                                            └── no ──▶ another table: nothing known holds
 //! ```
 //!
-//! Who reads asks that of all entries that are followed at once, after they were read; who writes, each [`AGE_MAX`].
+//! A reader confirms all the entries that it is about to follow with one look after they were read. A writer looks
+//! every [`AGE_MAX`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,20 +28,21 @@ use super::looked::Looked;
 use super::{TableLog, Version};
 use crate::error::{Context, LakeError, Result};
 
-/// How long it may be ago that an entry was seen. Looking for one again costs two small requests.
+/// Age at which a confirmation must be renewed. Renewing it costs two small requests.
 const AGE_MAX: Duration = Duration::from_secs(10);
 
-/// When the file of a table's log that tells a version was seen, and how it looked.
+/// When the log file that a known version was read from was last seen, and what it looked like.
 #[derive(Clone, Debug)]
 pub(super) struct Confirmed {
     at: Looked,
     version: Version,
-    /// The entry, or the checkpoint of that version, if entries were cleaned up to it before the table was loaded.
+    /// Path of the version's entry, or of its checkpoint, if entries up to it were cleaned up before the table was
+    /// loaded.
     path: Path,
     mark: Mark,
 }
 
-/// What tells an object from another under the same name.
+/// Features that tell an object from another one under the same name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mark {
     e_tag: Option<String>,
@@ -55,24 +57,24 @@ impl Mark {
 }
 
 impl Confirmed {
-    /// Sees the file that tells the version that a table was just loaded at; `None` if it is another than was listed
-    /// then.
+    /// Looks at the file that a just loaded version was read from. `None` if it is not the file that was listed.
     async fn loaded(table: Table, store: &dyn ObjectStore, loaded: &Loaded) -> Result<Option<Self>> {
         let (at, version, path) = (Looked::now(), loaded.head.version(), loaded.told_by.path.clone());
         let found = mark(table, store, &path).await?.filter(|mark| mark.size == loaded.told_by.bytes);
         Ok(found.map(|mark| Self { at, version, path, mark }))
     }
 
-    /// Whether it was so long ago that it must be seen again.
+    /// Returns whether the last look is so long ago that another is needed.
     pub fn is_old(&self) -> bool {
         self.at.age() > AGE_MAX
     }
 
-    /// Sees the entry again, and from now on goes by that of the head; `None` if one of them is not there, or is
-    /// another.
+    /// Looks at the known entry again, and takes the entry of the head as the known one from now on. `None` if either
+    /// is missing, or the known one has changed.
     pub async fn again(&self, table: Table, store: Arc<dyn ObjectStore>, head: Version) -> Result<Option<Self>> {
         let at = Looked::now();
-        // Before the one that is known: if that is there afterwards, both are of one table.
+        // The entry of the head is looked at before the known one: if the known one is there afterwards, both are of
+        // one table.
         let newest = if head == self.version {
             Some(self.clone())
         } else {
@@ -84,14 +86,14 @@ impl Confirmed {
         Ok(newest.filter(|_| is_there).map(|newest| Self { at, ..newest }))
     }
 
-    /// Whether the entry is there as it was.
+    /// Returns whether the entry is there, unchanged.
     pub async fn is_there(&self, table: Table, store: &dyn ObjectStore) -> Result<bool> {
         Ok(mark(table, store, &self.path).await?.as_ref() == Some(&self.mark))
     }
 }
 
-/// What was loaded of a table, once the file that tells its version was seen to be what was listed. If it is not, it
-/// was replaced meanwhile, or the store listed what was there before: the table is then loaded `again`, once.
+/// Confirms a table that was just loaded. If the file that its version was read from is not the one that was listed,
+/// the table was replaced meanwhile, or the store listed an old state: it is then loaded `again`, once.
 pub(super) async fn seen(
     table: Table,
     store: &dyn ObjectStore,
@@ -108,14 +110,14 @@ pub(super) async fn seen(
 }
 
 impl TableLog {
-    /// Whether the table is still the one that was opened, however lately it was looked at. What was read of it before
-    /// is then of one table.
+    /// Returns whether the table is still the one that was opened, however recent the last look is. If it is, all that
+    /// was read of it before is of one table.
     pub fn is_still_there(&self) -> BoxFuture<'_, Result<bool>> {
         Box::pin(async move { self.confirmed.is_there(self.table(), self.object_store().as_ref()).await })
     }
 }
 
-/// How a file of a table's log looks; `None` if it is not there.
+/// Returns what a file of a table's log looks like; `None` if it is not there.
 pub(super) async fn mark(table: Table, store: &dyn ObjectStore, path: &Path) -> Result<Option<Mark>> {
     match store.head(path).await {
         Ok(meta) => Ok(Some(Mark::of(meta))),

@@ -1,4 +1,5 @@
-//! A table's definition in its log: made as the contract has it, and checked before anything is written.
+//! Writes a table's definition into its log when the table is made, and checks the definition of a table that is there
+//! before anything is written to it.
 
 use std::collections::HashMap;
 
@@ -18,15 +19,15 @@ use uuid::Uuid;
 use super::shape::Shape;
 use crate::error::{Context, LakeError, Result};
 
-/// What readers and writers of a table must know: no feature beyond Delta's first.
+/// Protocol versions of new tables: no feature beyond Delta's first.
 const READER_VERSION: i32 = 1;
 const WRITER_VERSION: i32 = 2;
 
-/// What writers may be told by [`PROPERTY_NEEDS`] to understand, and this program does: nothing so far.
+/// Names that [`PROPERTY_NEEDS`] may demand of writers, and that this program understands: none so far.
 const UNDERSTOOD: [&str; 0] = [];
 
-/// Makes the table, unless another process is making it: version 0 is put if absent, like every other. delta-rs's own
-/// way puts the definition as version 1 where another has put it as version 0.
+/// Makes the table, unless another process is making it: version 0 is put if absent, like every other version.
+/// delta-rs's own way would put the definition as version 1 if another process has put it as version 0.
 pub(super) async fn create(definition: &Definition, log_store: &LogStoreRef) -> Result<()> {
     let table = definition.table;
     let what = || format!("{table}: creating it");
@@ -43,7 +44,7 @@ pub(super) async fn create(definition: &Definition, log_store: &LogStoreRef) -> 
     let bytes = CommitData::new(actions, operation, HashMap::new(), Vec::new()).get_bytes().while_doing(what)?;
     match log_store.write_commit_entry(0, CommitOrBytes::LogBytes(bytes), Uuid::nil()).await {
         Ok(()) | Err(TransactionError::VersionAlreadyExists(_)) => Ok(()),
-        // The reply may be all that was lost: what counts is that the table is there.
+        // Perhaps only the reply was lost: what counts is whether the table is there now.
         Err(error) => match log_store.is_delta_table_location().await {
             Ok(true) => Ok(()),
             _ => Err(error).while_doing(what),
@@ -51,7 +52,7 @@ pub(super) async fn create(definition: &Definition, log_store: &LogStoreRef) -> 
     }
 }
 
-/// What a new table's log says of its columns and properties.
+/// Returns the metadata action of a new table: its columns and properties.
 pub(super) fn metadata(definition: &Definition) -> Result<Metadata> {
     let Definition { table, properties, .. } = definition;
     let schema = kernel_schema(definition)?;
@@ -60,13 +61,13 @@ pub(super) fn metadata(definition: &Definition) -> Result<Metadata> {
         .while_doing(|| format!("{table}: its definition"))
 }
 
-/// A table's columns, as Delta's library has them.
+/// Converts a table's columns into the types of Delta's library.
 pub(super) fn kernel_schema(definition: &Definition) -> Result<StructType> {
     let converted = definition.schema.as_ref().try_into_kernel();
     converted.map_err(|error| LakeError::store(format!("{}: its schema", definition.table), error))
 }
 
-/// Refuses a table of a newer clicklake's making.
+/// Refuses a table that a newer clicklake made.
 pub(super) fn of_known_format(table: Table, shape: &Shape) -> Result<()> {
     match format_of(table, shape)? {
         format if format > FORMAT => Err(LakeError::Refused(format!(
@@ -76,12 +77,12 @@ pub(super) fn of_known_format(table: Table, shape: &Shape) -> Result<()> {
     }
 }
 
-/// The version of the format that a table is of; of another program's, the first.
+/// Returns the format version of a table. A table of another program has none, and counts as the first.
 pub(super) fn format_of(table: Table, shape: &Shape) -> Result<i64> {
     shape.properties().get(PROPERTY_FORMAT).map_or(Ok(FORMAT_OF_NEW), |format| number(table, PROPERTY_FORMAT, format))
 }
 
-/// Refuses a table whose writers must understand what this program does not.
+/// Refuses a table whose writers must understand something that this program does not.
 pub(super) fn understood(table: Table, needs: &str) -> Result<()> {
     let names = needs.split(',').map(str::trim).filter(|name| !name.is_empty());
     let unknown: Vec<_> = names.filter(|name| !UNDERSTOOD.contains(name)).collect();
@@ -100,9 +101,9 @@ fn number(table: Table, key: &str, value: &str) -> Result<i64> {
     value.parse().map_err(wrong)
 }
 
-/// Refuses a table that is not of such a definition: another program's, a newer clicklake's, one with other columns. It
-/// may lack those that were added since format 1: they read as null, a measure as 0. The bound that it records for
-/// events ahead of their message.
+/// Refuses a table that does not fit a definition: one of another program or of a newer clicklake, or one with other
+/// columns. It may lack columns that were added since format 1: they read as null, and a measure as 0. Returns the
+/// bound that the table records for events ahead of their message, in milliseconds.
 pub(super) fn check(definition: &Definition, shape: &Shape) -> Result<i64> {
     let table = definition.table;
     let property = |key: &str| shape.properties().get(key);

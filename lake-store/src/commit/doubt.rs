@@ -1,42 +1,44 @@
-//! What is remembered of the newest commit that was put: whether it may be in the log, and where it was met. No I/O.
+//! What is remembered of the newest commit that was put: whether it may be in the log, and as which version it was met.
+//! No I/O.
 //!
-//! A put that fails may have happened, and may still happen: a request that nobody waits for any more is on its way.
-//! So a commit is in doubt from its put until the version that it was put as has been read, or its own entry was met.
-//! What was met stays known until another commit is put, however many reads fail meanwhile.
+//! A put that fails may have happened, and may still happen: a request that nobody waits for any more can be on its
+//! way. So a commit is in doubt from its put until the version that it was put as has been read, or its own entry was
+//! met. A commit that was met stays known until another one is put, however many reads fail meanwhile.
 
 use deltalake::kernel::Action;
 
 use super::entry::carries;
 use super::{CommitId, Version};
 
-/// The newest commit that was put.
+/// State of the newest commit that was put; `None` before the first.
 #[derive(Debug, Default)]
 pub(super) struct Doubt(Option<Put>);
 
 #[derive(Debug)]
 struct Put {
     id: CommitId,
-    /// The version that it was last put as.
+    /// Version that it was last put as.
     version: Version,
-    /// The version that it is.
+    /// Version as which it was met in the log, or confirmed by the store.
     found: Option<Version>,
 }
 
 impl Doubt {
-    /// Says that a commit is about to be put as a version: from here on it may be in the log.
+    /// Records that a commit is about to be put as a version. It may be in the log from here on, so this comes before
+    /// the request.
     pub fn puts(&mut self, id: &CommitId, version: Version) {
         id.mark_put();
         self.0 = Some(Put { id: id.clone(), version, found: None });
     }
 
-    /// Says that the put went through.
+    /// Records that the put was confirmed.
     pub fn lands(&mut self) {
         if let Some(put) = &mut self.0 {
             put.found = Some(put.version);
         }
     }
 
-    /// Looks at the entry of a version; returns whether it is that of the commit.
+    /// Looks at the entry of a version, and returns whether it is the entry of the commit.
     pub fn meets(&mut self, version: Version, actions: &[Action]) -> bool {
         let Some(put) = &mut self.0 else { return false };
         let is_it = actions.iter().any(|action| carries(action, &put.id));
@@ -46,17 +48,18 @@ impl Doubt {
         is_it
     }
 
-    /// Whether a commit may be in the log behind a version, up to which all was read.
+    /// Returns whether the commit may be in the log behind `read_to`, the version up to which everything was read.
     pub fn is_open(&self, read_to: Version) -> bool {
         self.0.as_ref().is_some_and(|put| put.found.is_none() && put.version > read_to)
     }
 
-    /// Whether a commit was met, or may be in the log behind a version up to which all was read.
+    /// Returns whether this commit was met, or may be in the log behind `read_to`, the version up to which everything
+    /// was read.
     pub fn may_hold(&self, id: &CommitId, read_to: Version) -> bool {
         self.found(id).is_some() || (self.0.as_ref().is_some_and(|put| put.id == *id) && self.is_open(read_to))
     }
 
-    /// The version that a commit is, if it was met.
+    /// Returns the version that this commit became, if it was met.
     pub fn found(&self, id: &CommitId) -> Option<Version> {
         self.0.as_ref().filter(|put| put.id == *id)?.found
     }

@@ -1,4 +1,4 @@
-//! One entry of a table's log: what is put for a commit, and what is looked for in those of others.
+//! One entry of a table's log: written for our commits, and read of all writers' commits.
 
 use std::collections::{HashMap, HashSet};
 
@@ -15,10 +15,10 @@ use super::shape::Shape;
 use super::{Commit, CommitId, Version};
 use crate::error::{Context, LakeError, Result};
 
-/// Entries that are read at once.
+/// Number of entries that are read concurrently.
 pub(super) const READS_MAX: usize = 64;
 
-/// Reads what the entry of a version says; `None` if it is gone, or not there yet. A damaged one is refused.
+/// Reads the entry of a version. `None` if it is gone, or not there yet. A damaged entry is refused.
 pub(super) async fn read(table: Table, log_store: &dyn LogStore, version: Version) -> Result<Option<Lines>> {
     let what = || format!("{table}: reading version {version}");
     let Some(bytes) = log_store.read_commit_entry(version).await.while_doing(what)? else { return Ok(None) };
@@ -30,7 +30,7 @@ pub(super) async fn read(table: Table, log_store: &dyn LogStore, version: Versio
     })
 }
 
-/// Like [`read`], for those who can do without: a damaged entry is as good as one that is gone.
+/// Reads the entry of a version for callers that can do without it: a damaged entry is as good as one that is gone.
 pub(super) async fn read_if_whole(table: Table, log_store: &dyn LogStore, version: Version) -> Result<Option<Lines>> {
     match read(table, log_store, version).await {
         Err(LakeError::Refused(_)) => Ok(None),
@@ -38,13 +38,13 @@ pub(super) async fn read_if_whole(table: Table, log_store: &dyn LogStore, versio
     }
 }
 
-/// Which files a version added and took out; `None` if its entry is gone or damaged, or not there yet.
+/// Returns the files that a version added and removed; `None` if its entry is gone or damaged, or not there yet.
 pub(super) async fn files_of(table: Table, log_store: &LogStoreRef, version: Version) -> Result<Option<VersionFiles>> {
     let lines = read_if_whole(table, log_store.as_ref(), version).await?;
     Ok(lines.map(|lines| VersionFiles::of(lines.actions)))
 }
 
-/// What is put for a commit, whichever version it becomes.
+/// Content of a commit's entry, the same for whichever version it is put as.
 pub(super) struct Entry {
     pub actions: Vec<Action>,
     pub operation: DeltaOperation,
@@ -52,11 +52,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Makes the entry of a commit to a table of such a shape and definition.
+    /// Makes the entry of a commit to a table of this shape and definition.
     ///
     /// # Panics
     ///
-    /// If the commit names a file or a `txn` twice, which Delta's protocol forbids: a bug of who made it.
+    /// If the commit names a file or a `txn` twice, which Delta's protocol forbids: a bug of whoever made it.
     pub fn new(commit: &Commit, shape: &Shape, before: &Definition) -> Result<Self> {
         let added = commit.adds.iter().map(|file| file.path.as_str());
         assert_once("file", added.chain(commit.removes.iter().map(|file| file.path.as_str())));
@@ -105,14 +105,14 @@ fn assert_once<'a>(what: &str, named: impl Iterator<Item = &'a str>) {
     }
 }
 
-/// The files that one version of a table added and took out.
+/// Files that one version of a table added and removed.
 #[derive(Debug, Default)]
 pub struct VersionFiles {
     /// Files added.
     pub adds: Vec<Add>,
-    /// Paths of files taken out.
+    /// Paths of the files that it removed.
     pub removes: Vec<String>,
-    /// The job that made it, if that was one of ours.
+    /// Job that wrote the version, if it is a commit of clicklake's.
     pub job: Option<String>,
 }
 
@@ -138,23 +138,23 @@ fn deletion_timestamp() -> i64 {
     chrono::Utc::now().timestamp_millis()
 }
 
-/// Whether an entry of the log is that of the commit `id`.
+/// Returns whether an action is the commit information of the commit `id`.
 pub(super) fn carries(action: &Action, id: &CommitId) -> bool {
     let Action::CommitInfo(info) = action else { return false };
     ours(info).is_some_and(|ours| ours["commit"] == id.as_str())
 }
 
-/// What a commit of ours says of itself.
+/// Returns what clicklake recorded about its own commit; `None` for a commit of another program.
 pub(super) fn ours(info: &CommitInfo) -> Option<&Value> {
     info.info.get("clicklake")
 }
 
-/// The job that made a commit, if that was one of ours.
+/// Returns the job that made a commit, if it is a commit of clicklake's.
 pub(super) fn job_of(info: &CommitInfo) -> Option<String> {
     ours(info)?["job"].as_str().map(str::to_owned)
 }
 
-/// Whether an action alters a table beyond rows and stands: its columns, properties or protocol.
+/// Returns whether an action alters more than rows and stands: the table's columns, properties or protocol.
 pub(super) fn is_altering(action: &Action) -> bool {
     matches!(action, Action::Metadata(_) | Action::Protocol(_))
 }

@@ -1,8 +1,8 @@
-//! Changes of a table's rows by other programs: noticed, and said with what they mean.
+//! Foreign changes: other programs' changes of a table's rows, noticed and reported with what they mean.
 //!
-//! Every commit of clicklake's names its job. One that does not, and changes rows, is somebody else's: nothing is
-//! undone, and nothing is refused for it. But the positions that a table records stay where they were, so that its rows
-//! are no longer what these positions say, and whoever runs the lake must know.
+//! Every commit of clicklake's names its job. A commit that names none and changes rows is foreign. Nothing is undone,
+//! and nothing is refused because of it. But the positions that the table records do not move with it, so that its rows
+//! are no longer those up to these positions, and whoever runs the lake must know.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -17,10 +17,10 @@ use super::entry::{self, READS_MAX, ours};
 use super::lines::Lines;
 use crate::error::{LakeError, Result};
 
-/// Characters that are shown of what another program says of itself.
+/// Number of characters shown of what another program says of itself.
 const SHOWN_CHARS: usize = 80;
 
-/// What counts again.
+/// Advice for counting again, as part of several messages.
 const COUNT_AGAIN: &str = "`clicklake backfill --replace` counts minutes that are over again, `clicklake backfill \
                            --into NAME` and `clicklake promote NAME` all of them";
 
@@ -33,18 +33,18 @@ pub struct ForeignChange {
     pub version: Version,
     /// When it was written, in milliseconds since 1970, as far as it says.
     pub time_ms: Option<i64>,
-    /// What the program calls it, as `DELETE` or `RESTORE`.
+    /// The program's name for the operation, such as `DELETE` or `RESTORE`.
     pub operation: String,
-    /// The program, as it calls itself.
+    /// The program's name for itself.
     pub engine: String,
-    /// How many files it added.
+    /// Number of files that the version added.
     pub added: usize,
-    /// How many files it took out.
+    /// Number of files that the version removed.
     pub removed: usize,
 }
 
 impl ForeignChange {
-    /// Reads it from the entry of a version; `None` if that is clicklake's, or changed no rows.
+    /// Reads a foreign change from the entry of a version; `None` if the entry is clicklake's, or changed no rows.
     pub(super) fn of(table: Table, version: Version, lines: &Lines) -> Option<Self> {
         let (mut added, mut removed) = (0, 0);
         let (mut time_ms, mut operation, mut engine) = (None, None, None);
@@ -65,7 +65,7 @@ impl ForeignChange {
         (added + removed > 0).then_some(Self { table, version, time_ms, operation, engine, added, removed })
     }
 
-    /// What it means for who relies on the table, and what to do.
+    /// Returns what the change means for whoever relies on the table, and what to do.
     fn meaning(&self) -> String {
         let Self { table, version, operation, .. } = self;
         let before = version.saturating_sub(1);
@@ -106,7 +106,7 @@ impl fmt::Display for ForeignChange {
     }
 }
 
-/// The changes by others in these versions, newest first, as far as their entries are there.
+/// Returns the foreign changes in these versions, newest first, as far as their entries are there.
 pub(super) async fn in_versions(
     table: Table,
     log_store: &LogStoreRef,
@@ -119,7 +119,7 @@ pub(super) async fn in_versions(
     entries.buffered(READS_MAX).try_filter_map(|found| async { Ok(found) }).try_collect().await
 }
 
-/// What another program says of itself, on one line, and not without end.
+/// Returns another program's text as one line of bounded length.
 fn shown(text: &str) -> String {
     let plain = text.chars().map(|char| if char.is_control() { ' ' } else { char });
     plain.take(SHOWN_CHARS).collect()

@@ -1,13 +1,13 @@
 //! Decides whether this program may read or write a table, from what the table's log says of it. No I/O.
 //!
-//! Other engines may give a table features, properties and columns that oblige whoever reads or writes it. What is not
-//! known to be harmless is refused, with what takes it out again: a table that is written against its rules loses rows
-//! in silence, or has them twice.
+//! Other engines may give a table features, properties and columns that oblige whoever reads or writes it. Whatever is
+//! not known to be harmless is refused, and the message says how to take it out again: a table that is written against
+//! its rules loses rows in silence, or has them twice.
 //!
-//! | asked | decides |
+//! | function | decides by |
 //! |---|---|
 //! | [`may_be_read`] | the protocol as readers must know it, column mapping |
-//! | [`may_be_written`] | all of it: protocol, properties, what columns demand of writers, what is clicklake's own |
+//! | [`may_be_written`] | all of it: protocol, properties, what columns demand of writers, clicklake's own definition |
 
 use std::collections::BTreeSet;
 
@@ -22,12 +22,12 @@ use super::definition::{check, of_known_format, understood};
 use super::shape::{OWN_PROPERTIES, Shape};
 use crate::error::{LakeError, Result};
 
-/// Features of reader version 3 under which files are read as ever: types of further columns, the form of checkpoints,
-/// what vacuum must look at, and the mapping of columns while it is off, which [`MAPPING_MODE`] tells.
+/// Features of reader version 3 that do not change how this program reads files: types of further columns, the form of
+/// checkpoints, what vacuum must look at, and column mapping while it is off, which [`MAPPING_MODE`] tells.
 const HARMLESS_TO_READERS: [&str; 4] = ["columnMapping", "timestampNtz", "v2Checkpoint", "vacuumProtocolCheck"];
 
-/// Features of writer version 7 that oblige nobody by themselves. Those that can be in force are so by a property or by
-/// what a column says, and are judged there; so are the versions below 7, which stand for some of them.
+/// Features of writer version 7 that oblige nobody by themselves. Some come into force by a property or by what a
+/// column says, and are judged there. So are writer versions below 7, which stand for some of these features.
 /// `checkpointProtection` is respected by clean-up.
 const HARMLESS_TO_WRITERS: [&str; 13] = [
     "allowColumnDefaults",
@@ -45,20 +45,20 @@ const HARMLESS_TO_WRITERS: [&str; 13] = [
     "vacuumProtocolCheck",
 ];
 
-/// The newest versions of the protocol that Delta has: with these, features are listed.
+/// Newest protocol versions of Delta: with these, features are listed by name.
 const READER_VERSION_MAX: i64 = 3;
 const WRITER_VERSION_MAX: i64 = 7;
 
-/// The reader version that is column mapping.
+/// The reader version that means column mapping.
 const READER_VERSION_MAPPING: i64 = 2;
 
-/// The property that says whether columns have other names in files than in the table.
+/// Property that says whether columns have other names in files than in the table.
 const MAPPING_MODE: &str = "delta.columnMapping.mode";
 
-/// The property that protects versions from clean-up that stops before it: see [`protected_before`].
+/// Property that protects versions from being expired in part: see [`protected_before`].
 const PROTECTED_BEFORE: &str = "delta.requireCheckpointProtectionBeforeVersion";
 
-/// Which values of a property are harmless.
+/// Values of a property that are harmless.
 enum Harmless {
     Always,
     As(&'static str),
@@ -66,7 +66,7 @@ enum Harmless {
 
 use Harmless::{Always, As};
 
-/// The properties of Delta that are harmless, if they have such values.
+/// Delta's properties that are harmless, with the values for which they are.
 const PROPERTIES: [(&str, Harmless); 43] = [
     ("delta.appendOnly", As("false")),
     ("delta.autoOptimize", Always),
@@ -113,18 +113,18 @@ const PROPERTIES: [(&str, Harmless); 43] = [
     ("delta.tuneFileSizesForRewrites", Always),
 ];
 
-/// Properties that oblige only who takes rows out: nobody does that to raw tables. To put files together, which leaves
-/// all rows as they are, the protocol permits.
+/// Properties that oblige only writers that take rows out, which nobody does with raw tables. File compaction leaves
+/// all rows as they are, and the protocol permits it.
 const OF_ADDED_ROWS: [&str; 2] = ["delta.appendOnly", "delta.enableChangeDataFeed"];
 
-/// What names of CHECK constraints begin with, among properties.
+/// Prefix of the properties that are CHECK constraints.
 const CONSTRAINTS: &str = "delta.constraints.";
 
-/// What a column may say of itself, of all that Delta has names for: ids of a mapping that is off.
+/// Keys that a column's metadata may have, of all that Delta has names for: ids of a column mapping that is off.
 const HARMLESS_TO_COLUMNS: [&str; 3] =
     ["delta.columnMapping.id", "delta.columnMapping.nested.ids", "delta.columnMapping.physicalName"];
 
-/// The value that writers must put where they have none, by what a column says.
+/// Key of a column's metadata that gives the default which writers must put where they have no value.
 const COLUMN_DEFAULT: &str = "CURRENT_DEFAULT";
 
 /// Refuses a table that this program would read wrongly.
@@ -142,11 +142,11 @@ pub(super) fn may_be_read(table: Table, shape: &Shape) -> Result<()> {
     }
 }
 
-/// Refuses a table that this program would write, or rewrite, wrongly. The bound that it records for events ahead of
-/// their message.
+/// Refuses a table that this program would write, or rewrite, wrongly. Returns the bound that the table records for
+/// events ahead of their message, in milliseconds.
 pub(super) fn may_be_written(definition: &Definition, shape: &Shape) -> Result<i64> {
     let table = definition.table;
-    // A table of others is said to be one, whatever features it has.
+    // First, so that a table of another program is said to be one, whatever features it has.
     let time_in_future_ms = check(definition, shape)?;
     may_be_read(table, shape)?;
     if shape.writer_version > WRITER_VERSION_MAX {
@@ -163,17 +163,17 @@ pub(super) fn may_be_written(definition: &Definition, shape: &Shape) -> Result<i
     Ok(time_in_future_ms)
 }
 
-/// The version that clean-up must come to in one go, if it deletes any before it: those before it have features that
-/// were dropped since.
+/// Returns the version that clean-up must expire up to in one go, if it expires any before it: those before it have
+/// features that were dropped since.
 pub(super) fn protected_before(shape: &Shape) -> Option<u64> {
     let is_protected = shape.writer_features.contains("checkpointProtection");
-    // What cannot be read protects everything.
+    // A value that cannot be understood protects every version.
     let version = |value: &String| value.parse().unwrap_or(u64::MAX);
     shape.properties().get(PROTECTED_BEFORE).filter(|_| is_protected).map(version)
 }
 
 fn harmless<'a>(table: Table, features: impl Iterator<Item = &'a str>, known: &[&str]) -> Result<()> {
-    // All of them are named: whoever drops one wants to know of the next.
+    // All of them are named: whoever drops one wants to know the next.
     let unknown: BTreeSet<_> = features.filter(|feature| !known.contains(feature)).collect();
     let Some(first) = unknown.first() else { return Ok(()) };
     let named = unknown.iter().copied().collect::<Vec<_>>().join(", ");
@@ -191,7 +191,7 @@ fn newer_protocol(table: Table, of: &str, version: i64) -> LakeError {
     ))
 }
 
-/// Refuses a property that obliges to something, or that nobody knows.
+/// Refuses a property that obliges writers to something, or that is not known.
 fn property(table: Table, key: &str, value: &str) -> Result<()> {
     if key.starts_with(OWN_PROPERTIES) {
         if key == PROPERTY_NEEDS {
@@ -202,7 +202,7 @@ fn property(table: Table, key: &str, value: &str) -> Result<()> {
         if is_spec || own.iter().chain(&OF_MINUTES).any(|known| *known == key) {
             return Ok(());
         }
-        // What it decides cannot be told: a newer clicklake may count by it.
+        // What an unknown property of ours decides cannot be told: a newer clicklake may count by it.
         return Err(LakeError::Refused(format!(
             "{table}: this clicklake does not know its property {key}; upgrade clicklake, or, if another program \
              set it, ALTER TABLE {table} UNSET TBLPROPERTIES ('{key}')"
@@ -278,7 +278,7 @@ fn columns(definition: &Definition, shape: &Shape) -> Result<()> {
     Ok(())
 }
 
-/// All fields, those inside of others too, each with the column that it is in.
+/// Returns all fields, nested ones too, each with the name of the column that it is in.
 fn with_inner_fields(columns: &StructType) -> Vec<(&str, &StructField)> {
     let mut found = Vec::new();
     let mut left: Vec<(&str, &StructField)> = columns.fields().map(|field| (field.name().as_str(), field)).collect();
@@ -305,7 +305,7 @@ mod tests {
     use super::*;
     use crate::commit::definition::metadata;
 
-    /// A table as clicklake made it, with a protocol, properties and columns of others.
+    /// A table as clicklake made it, with another engine's protocol, properties and columns.
     fn altered(table: Table, protocol: Value, properties: &[(&str, &str)], columns: &[Value]) -> (Definition, Shape) {
         let definition = if table.is_counts() { Parameters::default().definition(table) } else { table.definition() };
         let mut action = serde_json::to_value(metadata(&definition).expect("a definition")).expect("JSON");
@@ -344,7 +344,7 @@ mod tests {
         may_be_written(definition, shape).map(|_| ())
     }
 
-    /// Why it is refused, which names the table, what is wrong, and the way out.
+    /// Checks that the refusal names the table, what is wrong, and the way out.
     fn refused(asked: Result<()>, words: &[&str]) {
         let why = asked.expect_err("it is refused").to_string();
         assert!(why.starts_with("clicks") && words.iter().all(|word| why.contains(word)), "{why}");

@@ -1,8 +1,8 @@
-//! The lines of one entry of a table's log, each an action. No I/O.
+//! Parses one entry of a table's log: one action a line. No I/O.
 //!
-//! Delta's protocol lets writers add actions and fields that others do not know: whoever does not know them passes over
-//! them, because what must be understood is announced as a table feature. A line that is no JSON, or an action that
-//! lacks what every such action has, is damage: nothing that follows from the entry can be told.
+//! Delta's protocol lets writers add actions and fields that others do not know. A program skips what it does not know,
+//! because whatever must be understood is announced as a table feature. A line that is no JSON object, or an action
+//! that lacks what every such action has, is damage: nothing that follows from the entry can be told.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -10,22 +10,23 @@ use std::fmt;
 use deltalake::kernel::{Action, CommitInfo};
 use serde_json::{Map, Value};
 
-/// Actions that decide what a table holds, and how it is read: each must be understood.
+/// Actions that decide what a table holds and how it is read: each of them must be understood.
 const DECISIVE: [&str; 5] = ["metaData", "protocol", "add", "remove", "txn"];
 
-/// Where writers say who they are. Its fields are theirs: what this program does not understand of it is left out.
+/// The action in which writers say who they are. Its fields are theirs: a field that this program does not understand
+/// is left out.
 const COMMIT_INFO: &str = "commitInfo";
 
-/// What an entry says.
+/// Content of one entry.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    /// The actions that this program knows.
+    /// Actions that this program knows.
     pub actions: Vec<Action>,
-    /// The names of those that it does not know.
+    /// Names of the actions that it does not know.
     pub unknown: BTreeSet<String>,
 }
 
-/// Where an entry is damaged, and how.
+/// Line at which an entry is damaged, and why.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Damage {
     line: usize,
@@ -33,7 +34,7 @@ pub(super) struct Damage {
 }
 
 impl Lines {
-    /// Reads an entry line by line.
+    /// Parses an entry line by line.
     pub fn parse(entry: &[u8]) -> Result<Self, Damage> {
         let mut lines = Self::default();
         for (line, text) in (1..).zip(entry.split(|byte| *byte == b'\n')) {
@@ -48,7 +49,7 @@ impl Lines {
         Ok(lines)
     }
 
-    /// Takes a line that is no action as this program writes them; why it is damaged, if it is.
+    /// Takes a line that is not an action as this program writes it. Returns why it is damaged, if it is.
     fn odd(&mut self, text: &[u8], error: &serde_json::Error) -> Result<(), String> {
         let members: Map<String, Value> =
             serde_json::from_slice(text).map_err(|_| "it is no JSON object".to_owned())?;
@@ -61,7 +62,7 @@ impl Lines {
             self.actions.push(Action::CommitInfo(told(&value)));
             return Ok(());
         }
-        // Members without a value were what was odd, if it can be read now.
+        // Members that are null may be all that was odd: without them, the action may be readable.
         let action = serde_json::from_value(Value::Object([(name.clone(), value)].into_iter().collect()));
         match action {
             Ok(action) => self.actions.push(action),
@@ -76,7 +77,7 @@ impl Lines {
     }
 }
 
-/// What is understood of who made a commit.
+/// Reads the fields of a commit information that this program understands.
 fn told(info: &Value) -> CommitInfo {
     let text = |name: &str| info[name].as_str().map(str::to_owned);
     let ours = info.get("clicklake").map(|ours| ("clicklake".to_owned(), ours.clone()));

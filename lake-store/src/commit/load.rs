@@ -1,6 +1,7 @@
-//! Reads a table's head from its log: the newest version, its properties, and all `txn` values in one pass.
+//! Loads a table's head from its log: the newest version, its properties, and all `txn` values in one pass.
 //!
-//! delta-rs looks up one `txn` at a time and replays the log for each; a topic has hundreds.
+//! delta-rs looks up one `txn` at a time and replays the log for each; a topic has hundreds of partitions, with several
+//! each.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,20 +31,20 @@ use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
 use crate::raw_file::{self, RawFile};
 
-/// What start-up must know of a table.
+/// State of a table at a version, as start-up needs it.
 pub(super) struct Loaded {
     pub head: Head,
     pub shape: Shape,
-    /// The file that tells its version.
+    /// File that the version was read from.
     pub told_by: Listed,
 }
 
-/// A file of a table's log, as it was listed.
+/// A file of a table's log, with the size that was listed for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
-    /// Where it is.
+    /// Path of the file.
     pub path: Path,
-    /// How long it was, in bytes.
+    /// Length of the file, in bytes.
     pub bytes: u64,
 }
 
@@ -59,7 +60,7 @@ pub(super) async fn find_or_make(lake: &Lake, definition: &Definition) -> Result
     Ok((log_store, loaded))
 }
 
-/// A table of a lake, and its newest version; `None` if the lake lacks it.
+/// Loads the newest version of a table; `None` if the lake lacks it.
 pub(super) async fn find(lake: &Lake, table: Table) -> Result<Option<(LogStoreRef, Loaded)>> {
     let log_store = lake.log_store(table.name())?;
     let what = || format!("{table}: looking for it in {}", lake.url());
@@ -75,7 +76,7 @@ pub(super) async fn load(table: Table, log_store: &dyn LogStore, version: Option
     let engine = log_store.engine(None);
     let root = table_root(log_store);
     let what = || format!("{table}: reading its log");
-    // The kernel blocks; it must not do so on a thread that drives the store's requests.
+    // The kernel blocks, so it must not run on a thread that drives the store's requests.
     let loaded = tokio::task::spawn_blocking(move || {
         let builder = Snapshot::builder_for(root);
         let builder = if let Some(version) = version { builder.at_version(version) } else { builder };
@@ -92,8 +93,8 @@ pub(super) async fn load(table: Table, log_store: &dyn LogStore, version: Option
     Ok(Loaded { head: Head::new(snapshot.version(), txns), shape, told_by })
 }
 
-/// The file that tells the version of a snapshot: its entry or, where entries were cleaned up to it, its checkpoint,
-/// which holds all that they said.
+/// Returns the file that a snapshot's version was read from: its entry, or its checkpoint, which holds everything that
+/// the entries said, where entries up to it were cleaned up.
 fn told_by(table: Table, snapshot: &Snapshot) -> Result<Listed> {
     let (version, listed) = (snapshot.version(), &snapshot.log_segment().listed);
     let mut files = listed.latest_commit_file.iter().chain(&listed.checkpoint_parts);
@@ -106,11 +107,12 @@ fn told_by(table: Table, snapshot: &Snapshot) -> Result<Listed> {
     Ok(Listed { path: Path::from(FOLDER).join(file.filename.as_str()), bytes: file.location.size })
 }
 
-/// What Delta's library says of a log in which versions are missing, and of one whose files contradict each other: it
-/// has no kinds of error for these.
+/// Texts in the errors of Delta's library for a log with missing versions, and for one whose files contradict each
+/// other. The library has no kinds of error for these.
 const CONTRADICTIONS: [&str; 2] = ["Expected contiguous commit files", "CRC file version"];
 
-/// Why a log could not be read. What is wrong with the log itself is not tried again.
+/// Tells why a log could not be read. A fault of the log itself is refused, because a retry would meet it again; all
+/// else may be the store's, and may be tried again.
 fn unread(what: String, error: KernelError) -> LakeError {
     use KernelError as E;
     let cause = if let E::Backtraced { source, .. } = &error { source.as_ref() } else { &error };
@@ -118,7 +120,7 @@ fn unread(what: String, error: KernelError) -> LakeError {
     let said = text.lines().next().unwrap_or_default();
     let said = said.split_once(": ParsedLogPath").map_or(said, |(said, _)| said);
     let contradicts_itself = || CONTRADICTIONS.iter().any(|contradiction| text.contains(contradiction));
-    // What the store did not answer comes as an error of Parquet too.
+    // A request that the store did not answer comes as an error of Parquet, too.
     let is_of_the_store = || text.contains("External: ") || text.contains("ObjectStore");
     let way_out = match cause {
         E::InvalidProtocol(_) | E::Unsupported(_) | E::MalformedJson(_) | E::Schema(_) => {
@@ -142,7 +144,7 @@ fn unread(what: String, error: KernelError) -> LakeError {
     LakeError::Refused(format!("{what}: {said}; {way_out}"))
 }
 
-/// The same, of files that were listed.
+/// Maps an error of listing files as [`unread`] does.
 fn unlisted(what: String, error: DeltaTableError) -> LakeError {
     match error {
         DeltaTableError::KernelError(error) => unread(what, error),
@@ -150,17 +152,18 @@ fn unlisted(what: String, error: DeltaTableError) -> LakeError {
     }
 }
 
-/// Refuses a table of jobs that has rows, but records no position: whoever began it anew would read all again, and have
-/// it twice.
+/// Refuses a table of a job that has rows but records no position: a job that began it anew would read everything
+/// again, and have it twice.
 pub(super) async fn has_its_stands(table: Table, log_store: &dyn LogStore, head: &Head) -> Result<()> {
-    // What is rolled up stands where its source stands.
+    // A rolled-up table has no positions of its own: it stands where its source stands.
     if table.source().is_some() || !head.stands(table).is_empty() {
         return Ok(());
     }
     let what = || format!("{table}: looking for rows");
     let snapshot =
         DeltaSnapshot::try_new(log_store, Some(head.version())).await.map_err(|error| unlisted(what(), error))?;
-    // All of them: who stops in the middle leaves threads behind that have nobody to tell.
+    // Collect all of them, although one is enough: a stream that is dropped half-way leaves threads behind that cannot
+    // deliver.
     let files: Vec<_> =
         snapshot.file_views(log_store, None).try_collect().await.map_err(|error| unlisted(what(), error))?;
     let Some(file) = files.first() else { return Ok(()) };
@@ -172,7 +175,7 @@ pub(super) async fn has_its_stands(table: Table, log_store: &dyn LogStore, head:
     )))
 }
 
-/// A table's address, as a folder.
+/// Returns a table's address, as a folder.
 pub(super) fn table_root(log_store: &dyn LogStore) -> Url {
     let mut root = log_store.root_url().clone();
     if !root.path().ends_with('/') {
@@ -181,7 +184,7 @@ pub(super) fn table_root(log_store: &dyn LogStore) -> Url {
     root
 }
 
-/// All `txn` values at a snapshot. Newest first, so the first value seen of each is the one that holds.
+/// Reads all `txn` values at a snapshot. Actions come newest first, so the first value seen of each `txn` holds.
 fn txns(snapshot: &Arc<Snapshot>, engine: &dyn Engine) -> delta_kernel::DeltaResult<HashMap<AppId, i64>> {
     let txn = StructType::try_new([
         StructField::nullable("appId", DataType::STRING),
@@ -203,11 +206,12 @@ fn txns(snapshot: &Arc<Snapshot>, engine: &dyn Engine) -> delta_kernel::DeltaRes
     Ok(values)
 }
 
-/// The files of a raw table that are live at a version.
+/// Lists the files of a raw table that are live at a version.
 pub(super) async fn raw_files(table: Table, log_store: &dyn LogStore, version: Version) -> Result<Vec<RawFile>> {
     let what = || format!("{table}: listing the files of version {version}");
     let snapshot = DeltaSnapshot::try_new(log_store, Some(version)).await.map_err(|error| unlisted(what(), error))?;
-    // All of them before any is refused: who stops in the middle leaves threads behind that have nobody to tell.
+    // Collect all of them before any is refused: a stream that is dropped half-way leaves threads behind that cannot
+    // deliver.
     let views: Vec<_> =
         snapshot.file_views(log_store, None).try_collect().await.map_err(|error| unlisted(what(), error))?;
     let file = |view: LogicalFileView| {
@@ -221,7 +225,7 @@ pub(super) async fn raw_files(table: Table, log_store: &dyn LogStore, version: V
     views.into_iter().map(file).collect()
 }
 
-/// The files that are live at a version, by path.
+/// Lists the files that are live at a version, by path.
 pub(super) async fn live_files(
     table: Table,
     log_store: &dyn LogStore,
@@ -246,7 +250,8 @@ pub(super) async fn live_files(
     files.try_collect().await.map_err(|error| unlisted(what(), error))
 }
 
-/// Refuses files of which a vector says that some rows are deleted: whoever reads them whole has those again.
+/// Refuses files with a deletion vector, which marks some of their rows as deleted: a reader that takes such a file
+/// whole would bring those rows back.
 pub fn without_deleted_rows<'a>(table: Table, files: impl IntoIterator<Item = &'a Add>) -> Result<()> {
     let with_vector = files.into_iter().find(|file| file.deletion_vector.is_some());
     with_vector.map_or(Ok(()), |file| Err(has_deleted_rows(table, &file.path)))

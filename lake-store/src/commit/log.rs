@@ -1,4 +1,4 @@
-//! One table's log, open for writing: made if absent, checked, followed, committed to.
+//! One table's log, open for writing: made if absent, checked, followed, and committed to.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -36,14 +36,13 @@ use crate::raw_file::RawFile;
 /// table's log retention would otherwise take a version whose entry was cleaned up for one that was never written.
 const HEAD_AGE_MAX: Duration = Duration::from_secs(600);
 
-/// How long ago a head may have been looked at for the version after it to be put without another look. Jobs commit
-/// every few seconds; a longer pause may be one in which the process was suspended, and clocks do not tell for how
-/// long. Then the entry of the head must still be there, or the version after it may be missing for another reason than
-/// that nobody has written it: clean-up takes entries from the oldest on, and a table that was removed and made again
-/// begins anew.
+/// How long ago a head may have been looked at for the next version to be put without another look. Jobs commit every
+/// few seconds. In a longer pause the process may have been suspended, and clocks do not tell for how long. Then the
+/// entry of the head must still be there; otherwise the next version may be missing because clean-up took it, which
+/// starts with the oldest entries, or because the table was removed and made again.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// How often in a row the next version may be there when it is put, and not when it is read.
+/// How often in a row the next version may be there when it is put, and missing when it is read.
 const TAKEN_MAX: u32 = 8;
 
 /// A table, open for writing.
@@ -54,24 +53,25 @@ pub struct TableLog {
     table: Table,
     log_store: LogStoreRef,
     pub(super) head: Head,
-    /// When the version after the head was found to be missing.
+    /// When the version after the head was last found to be missing.
     pub(super) looked: Looked,
-    /// When it was last seen that the table is still the one that is known.
+    /// When the table was last confirmed to be the one that is known.
     pub(super) confirmed: Confirmed,
-    /// What is known of the newest commit that was put.
+    /// State of the newest commit that was put.
     doubt: Doubt,
     checkpoint_owed: Option<Version>,
     pub(super) terms: Terms,
-    /// What others have done to its rows since that was last asked.
+    /// Foreign changes that were met and not taken yet.
     pub(super) foreign: Vec<ForeignChange>,
-    /// The files that its newest versions name, as far as clean-up has looked.
+    /// Files that the newest versions name, as far as clean-up has read them.
     pub(super) named: Named,
-    /// What versions added and took out since somebody asked; `None` if nobody has, or if some were not met.
+    /// Files of the versions met since `take_met` was last called. `None` if it was never called, or versions were
+    /// skipped.
     met: Option<Vec<VersionFiles>>,
 }
 
 impl TableLog {
-    /// Opens a table, and makes it first if the lake lacks it. Two that make it at once open the same one.
+    /// Opens a table, and makes it first if the lake lacks it. Two processes that make it at once open the same one.
     pub fn open(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Self>> {
         Box::pin(async move {
             Self::of((table, Access::Writes), load::find_or_make(lake, &table.definition()).await?).await
@@ -83,8 +83,8 @@ impl TableLog {
         Box::pin(Self::find_for(lake, (table, Access::Writes)))
     }
 
-    /// Opens a table that is there, to follow and read it; `None` if the lake lacks it. What forbids only to write it
-    /// forbids nothing here.
+    /// Opens a table that is there, to follow and read it; `None` if the lake lacks it. A table that only must not be
+    /// written is opened here.
     pub fn find_to_read(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
         Box::pin(Self::find_for(lake, (table, Access::Reads)))
     }
@@ -94,14 +94,15 @@ impl TableLog {
         Self::of((table, access), found).await.map(Some)
     }
 
-    /// Opens a table, and makes it as defined if the lake lacks it. What it records is for the caller to check.
+    /// Opens a table, and makes it by this definition if the lake lacks it. The caller must check what it records.
     pub fn open_or_make<'a>(lake: &'a Lake, definition: &'a Definition) -> BoxFuture<'a, Result<Self>> {
         Box::pin(async move {
             Self::of((definition.table, Access::Writes), load::find_or_make(lake, definition).await?).await
         })
     }
 
-    /// Opens `clicks_minute`, and makes it first if the lake lacks it. What it records must be what is asked for.
+    /// Opens `clicks_minute`, and makes it first if the lake lacks it. Refuses a table that records other parameters
+    /// than those asked for.
     pub fn open_minutes<'a>(lake: &'a Lake, requested: &'a Requested) -> BoxFuture<'a, Result<(Self, Parameters)>> {
         Box::pin(async move {
             let table = Table::ClicksMinute;
@@ -144,48 +145,48 @@ impl TableLog {
         Ok(logs)
     }
 
-    /// Which table it is.
+    /// Returns which table it is.
     pub fn table(&self) -> Table {
         self.table
     }
 
-    /// Delta's unique id of the table.
+    /// Returns Delta's unique id of the table.
     pub fn id(&self) -> &str {
         self.terms.shape().id()
     }
 
-    /// The value of a `txn`, in the newest version known.
+    /// Returns the value of a `txn`, in the newest version known.
     pub fn txn(&self, app_id: &str) -> Option<i64> {
         self.head.txn(app_id)
     }
 
-    /// The newest version known.
+    /// Returns the newest version known.
     pub fn version(&self) -> Version {
         self.head.version()
     }
 
-    /// What the table records.
+    /// Returns the table's properties.
     pub fn properties(&self) -> &HashMap<String, String> {
         self.terms.shape().properties()
     }
 
-    /// All its columns, as clicklake made them.
+    /// Returns the table's columns, as clicklake made them.
     pub fn schema(&self) -> SchemaRef {
         Arc::clone(&self.terms.definition().schema)
     }
 
-    /// The same, and behind them the columns that other programs have added: what a rewriter must carry.
+    /// Returns the table's columns, followed by those that other programs have added: a rewriter must carry them all.
     pub fn whole_schema(&self) -> Result<SchemaRef> {
         self.terms.shape().whole_schema(self.terms.definition())
     }
 
-    /// The columns of other programs, and their types.
+    /// Returns the columns of other programs, with their types.
     pub fn further_columns(&self) -> BTreeMap<String, String> {
         self.terms.shape().further_types(self.terms.definition())
     }
 
-    /// Refuses a table that has columns of other programs, for whoever could not carry what they hold. `does` says what
-    /// would lose it.
+    /// Refuses a table that has columns of other programs, for callers that could not carry what these hold. `does`
+    /// says in the message what would lose it.
     pub fn has_no_further_columns(&self, does: &str, way_out: &str) -> Result<()> {
         match self.further_columns().first_key_value() {
             None => Ok(()),
@@ -196,54 +197,54 @@ impl TableLog {
         }
     }
 
-    /// Refuses a table that has rows, but records no position of any partition: whoever began it anew would read all
-    /// again, and have it twice. Other programs' log checkpoints can drop positions.
+    /// Refuses a table that has rows, but records no position of any partition: a job that began it anew would read
+    /// everything again, and have it twice. Other programs' log checkpoints can drop positions.
     pub fn has_its_stands(&self) -> BoxFuture<'_, Result<()>> {
         load::has_its_stands(self.table, self.log_store.as_ref(), &self.head).boxed()
     }
 
-    /// What decides the counts of a table of minutes, as it records.
+    /// Returns the parameters that a table of minutes records: they decide its counts.
     pub fn parameters(&self) -> Result<Parameters> {
         Ok(Parameters::recorded(self.table, self.properties())?)
     }
 
-    /// The bound that the table records for events ahead of their message, in milliseconds.
+    /// Returns the bound that the table records for events ahead of their message, in milliseconds.
     pub fn time_in_future_ms(&self) -> i64 {
         self.terms.time_in_future_ms()
     }
 
-    /// The store of the table's files, rooted at its folder.
+    /// Returns the store of the table's files, rooted at its folder.
     pub fn object_store(&self) -> Arc<dyn ObjectStore> {
         self.log_store.object_store(None)
     }
 
-    /// Delta's own view of the table's log.
+    /// Returns Delta's own view of the table's log.
     pub fn log_store(&self) -> LogStoreRef {
         Arc::clone(&self.log_store)
     }
 
-    /// The log checkpoint that a commit of ours has made due, once.
+    /// Takes the log checkpoint that a commit of ours has made due, if one is.
     pub fn take_checkpoint_owed(&mut self) -> Option<Checkpoint> {
         let version = self.checkpoint_owed.take()?;
         Some(Checkpoint { table: self.table, version, log_store: self.log_store() })
     }
 
-    /// A log checkpoint of the newest version known.
+    /// Returns a log checkpoint of the newest version known, to be written.
     pub(super) fn checkpoint(&self) -> Checkpoint {
         Checkpoint { table: self.table, version: self.head.version(), log_store: self.log_store() }
     }
 
-    /// Where a partition stands, in the newest version known.
+    /// Returns the stand of a partition, in the newest version known.
     pub fn stand(&self, partition: &TopicPartition) -> Stand {
         Stand::decode(self.table, partition, |app_id| self.head.txn(app_id))
     }
 
-    /// Where all partitions stand that it has seen, in the newest version known.
+    /// Returns the stands of all partitions that the table has seen, in the newest version known.
     pub fn stands(&self) -> BTreeMap<TopicPartition, Stand> {
         self.head.stands(self.table)
     }
 
-    /// The files that are live in the newest version known.
+    /// Returns the files that are live in the newest version known.
     pub fn live_files(&mut self) -> BoxFuture<'_, Result<Vec<Add>>> {
         Box::pin(async move {
             let table = self.table;
@@ -261,34 +262,34 @@ impl TableLog {
         Ok(self.head.live().expect("it was set"))
     }
 
-    /// What changed behind one version and up to another: see [`Changed`].
+    /// Returns what changed after one version, up to and including another: see [`Changed`].
     pub fn changed(&self, after: Version, until: Version) -> BoxFuture<'_, Result<Changed>> {
         changes::between(self.table, &self.log_store, after, until).boxed()
     }
 
-    /// Which files a version added and took out; `None` if its entry is gone or damaged, or not there yet.
+    /// Returns the files that a version added and removed; `None` if its entry is gone or damaged, or not there yet.
     pub fn files_of(&self, version: Version) -> BoxFuture<'_, Result<Option<VersionFiles>>> {
         entry::files_of(self.table, &self.log_store, version).boxed()
     }
 
-    /// What each version met since the last call has added and taken out, in order, so that files need not be listed
-    /// again. `None` the first time, and after the log was loaded afresh: then they must be listed.
+    /// Takes the files of each version met since the last call, in order, so that files need not be listed again.
+    /// `None` the first time, and after the log was loaded afresh: then they must be listed.
     pub fn take_met(&mut self) -> Option<Vec<VersionFiles>> {
         self.met.replace(Vec::new())
     }
 
-    /// The files of a raw table, in the newest version known.
+    /// Returns the files of a raw table, in the newest version known.
     pub fn raw_files(&self) -> BoxFuture<'_, Result<Vec<RawFile>>> {
         load::raw_files(self.table, self.log_store.as_ref(), self.head.version()).boxed()
     }
 
-    /// Looks at the table: whatever others have committed is known afterwards.
+    /// Follows the log to its end, so that everything others have committed is known.
     pub fn refresh(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.look())
     }
 
     /// Tries to make a commit. On an error it may have happened: try the same commit again, and the answer is right,
-    /// whatever was done with this log meanwhile, as long as no other commit was tried.
+    /// whatever else was done with this log meanwhile, as long as no other commit was tried.
     pub fn commit<'a>(&'a mut self, commit: &'a Commit) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let outcome = self.attempt(commit).await?;
@@ -304,7 +305,7 @@ impl TableLog {
         })
     }
 
-    /// Whether a commit that was tried is in the table, or may be, for all that was read.
+    /// Returns whether a commit that was tried is in the table, or may be, as far as the log was read.
     pub fn may_hold(&self, id: &CommitId) -> bool {
         self.doubt.may_hold(id, self.head.version())
     }
@@ -316,6 +317,9 @@ impl TableLog {
             if let Some(version) = self.doubt.found(&commit.id) {
                 return Ok(Outcome::Committed(version));
             }
+            // Look before the put if our last put is in doubt, so that it is not put twice, or if the head is too old
+            // to
+            // say that the next version is free.
             let is_old = self.looked.age() > PAUSE_MAX || self.confirmed.is_old();
             if self.doubt.is_open(self.head.version()) || is_old {
                 self.look().await?;
@@ -324,7 +328,7 @@ impl TableLog {
                 }
             }
             if !commit.removes.is_empty() && self.head.live().is_none() {
-                // That may take long enough for the head to grow old.
+                // Listing can take long enough for the head to grow old, so start over.
                 self.know_live().await?;
                 continue;
             }
@@ -337,6 +341,7 @@ impl TableLog {
             if let Some(version) = self.put(&commit.id, &entry).await? {
                 return Ok(Outcome::Committed(version));
             }
+            // Somebody was first, or this very commit landed with an earlier attempt: the look tells which.
             self.look().await?;
             taken = if self.head.version() < next { taken + 1 } else { 0 };
             if taken == TAKEN_MAX {
@@ -345,8 +350,8 @@ impl TableLog {
         }
     }
 
-    /// Puts the version after the head; `None` if it was there already, put by another or by this very request when it
-    /// was sent before: the next look tells.
+    /// Puts the version after the head. `None` if that version is there already: another writer put it, or an earlier
+    /// attempt of this commit did. The next look tells which.
     async fn put(&mut self, id: &CommitId, entry: &Entry) -> Result<Option<Version>> {
         let version = self.head.version() + 1;
         let what = || format!("{}: committing version {version}", self.table);
@@ -359,7 +364,7 @@ impl TableLog {
             Err(TransactionError::VersionAlreadyExists(_)) => return Ok(None),
             Err(error) => return Err(error).while_doing(what),
         }
-        // Whoever was suspended on the way may have put it where clean-up has been meanwhile.
+        // A process that was suspended on the way may have put it where clean-up has been meanwhile.
         if began.age() > PAUSE_MAX && !self.has_entry(self.head.version()).await? {
             return Err(self.undecided(version));
         }
@@ -369,7 +374,7 @@ impl TableLog {
         Ok(Some(version))
     }
 
-    /// Follows the log to its end. A commit of ours that is met on the way is remembered, whatever fails then.
+    /// Follows the log to its end. A commit of ours that is met on the way is remembered, even if a later step fails.
     async fn look(&mut self) -> Result<()> {
         let (age, head) = (self.looked.age(), self.head.version());
         let is_known = age <= HEAD_AGE_MAX && (age <= PAUSE_MAX || self.has_entry(head).await?);
@@ -384,7 +389,7 @@ impl TableLog {
         }
         loop {
             let ahead = ahead::read(self.table, self.log_store.as_ref(), self.head.version()).await;
-            // After they were read, so that they are of the table that is known.
+            // Only after the entries were read, so that they are of the table that is confirmed.
             let is_followed = self.terms.access() == Access::Reads && !ahead.entries.is_empty();
             if is_followed && !self.is_still_there().await? {
                 return Err(self.replaced());
@@ -400,8 +405,8 @@ impl TableLog {
         }
     }
 
-    /// Takes the table as it is now, whether or not all entries since are still there. But if one of them may be a
-    /// commit of ours, they are read one by one, and each must be there: what cannot be told is not guessed.
+    /// Loads the table as it is now, even if some entries since the known version were cleaned up. But if one of them
+    /// may be a commit of ours, they are read one by one, and each must be there: what cannot be told is not guessed.
     async fn load_afresh(&mut self) -> Result<()> {
         let (table, log_store, began) = (self.table, self.log_store(), Looked::now());
         let (store, load) = (self.object_store(), || load::load(table, log_store.as_ref(), None));
@@ -411,7 +416,7 @@ impl TableLog {
             if newest < known {
                 return Err(self.undecided(known + 1));
             }
-            // The one that is known shows that clean-up has not come past it.
+            // The known version is read, too: if its entry is there, clean-up has not come past it.
             let entries = stream::iter(known..=newest).map(|version| {
                 let log_store = Arc::clone(&log_store);
                 async move { Ok::<_, LakeError>((version, entry::read(table, log_store.as_ref(), version).await?)) }
@@ -435,7 +440,7 @@ impl TableLog {
 
     /// Goes on to a version by its entry.
     fn meet(&mut self, version: Version, lines: &Lines) -> Result<()> {
-        // What a commit of this process makes of the table, its maker knows.
+        // A commit of this process: its maker knows what it makes of the table.
         if !self.doubt.meets(version, &lines.actions) {
             self.terms.follow(&lines.actions);
             self.notice(ForeignChange::of(self.table, version, lines));
@@ -452,12 +457,12 @@ impl TableLog {
         }
     }
 
-    /// Whether the entry of a version is there.
+    /// Returns whether the entry of a version is there.
     async fn has_entry(&self, version: Version) -> Result<bool> {
         Ok(mark(self.table, self.object_store().as_ref(), &commit_uri_from_version(Some(version))).await?.is_some())
     }
 
-    /// Something has the name of the next entry that is none: a folder, or a link that leads nowhere.
+    /// Error for an object with the name of the next entry that cannot be read: a folder, or a link that leads nowhere.
     fn blocked(&self, version: Version) -> LakeError {
         let (table, entry) = (self.table, commit_uri_from_version(Some(version)));
         LakeError::Refused(format!(
@@ -466,12 +471,12 @@ impl TableLog {
         ))
     }
 
-    /// For who only reads: what is there now is another table, or a copy of this one that may go on otherwise.
+    /// Error for a reader whose table was replaced: by another one, or by a copy that may go on differently.
     fn replaced(&self) -> LakeError {
         LakeError::Altered(format!("{}: another table was put in its place; start again", self.table))
     }
 
-    /// A commit of which nobody can tell any more whether it happened.
+    /// Error for a commit of which nobody can tell any more whether it happened.
     fn undecided(&self, version: Version) -> LakeError {
         LakeError::Altered(format!(
             "{}: it cannot be known whether this process committed version {version}, because the log was cleaned up \
@@ -480,9 +485,9 @@ impl TableLog {
         ))
     }
 
-    /// Refuses a table that has lost positions that it recorded: what stands there would be read again.
+    /// Refuses a table that has lost positions that it recorded: the messages behind them would be read again.
     fn has_kept_its_stands(&self, loaded: &Loaded) -> Result<()> {
-        // Another table has positions of its own: see [`Terms::judge`].
+        // A table with another id has positions of its own: see [`Terms::judge`].
         let is_same = loaded.shape.id() == self.id();
         let Some(lost) = loaded.head.lost(&self.head).filter(|_| is_same) else { return Ok(()) };
         Err(LakeError::Refused(format!(

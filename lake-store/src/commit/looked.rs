@@ -1,14 +1,14 @@
 //! How long ago something was looked at, by two clocks, because each of them misses something.
 //!
-//! The monotonic clock stands still while a Linux machine is suspended, and goes back with a virtual machine that is
-//! taken back to a snapshot. The wall clock is set by people and programs. What the one misses, the other shows.
+//! The monotonic clock stands still while a Linux machine is suspended, and goes back when a virtual machine is reset
+//! to a snapshot. The wall clock is set by people and programs. What one of them misses, the other one shows.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
-/// A moment at which something was looked at.
+/// Moment at which something was looked at.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Looked {
     monotonic: Instant,
@@ -16,17 +16,18 @@ pub(super) struct Looked {
 }
 
 impl Looked {
-    /// This moment.
+    /// Returns the current moment.
     pub fn now() -> Self {
         Self { monotonic: Instant::now(), wall: wall() }
     }
 
-    /// How long ago it was, by the clock that says more. A wall clock that went back says how far it went.
+    /// Returns how long ago it was, by the clock that shows more. A wall clock that went back counts by how far it
+    /// went.
     pub fn age(&self) -> Duration {
         age(self.monotonic.elapsed(), wall() - self.wall)
     }
 
-    /// The same moment as a process would have it that was suspended since, for so long.
+    /// Returns the same moment as a process would see it that was suspended since, for this time.
     #[cfg(test)]
     pub fn suspended_for(self, time: Duration) -> Self {
         Self { wall: self.wall - time, ..self }

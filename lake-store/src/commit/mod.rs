@@ -1,4 +1,4 @@
-//! The commit protocol: rows and the cut they belong to, in one atomic step, whoever else is writing.
+//! The commit protocol: commits rows and the cut that they belong to in one atomic step, whoever else is writing.
 //!
 //! A Delta commit is one put-if-absent of `_delta_log/<version>.json`. This module builds on that alone:
 //!
@@ -15,23 +15,23 @@
 //!          └─ failed, or no reply       → an error; the next attempt looks first
 //! ```
 //!
-//! The head is checked and the very next version is put: nothing can come between the two. That is stricter than
-//! delta-rs's own transaction, which lets two rewrites of one file both win and fails an append that meets a delete;
-//! and it costs the same at version 10,000 as at version 100, because the head is followed and never rebuilt.
+//! The head is checked, and then the very next version is put: nothing can come between the two. That is stricter than
+//! delta-rs's own transaction, which lets two rewrites of one file both win and fails an append that meets a delete. It
+//! costs the same at version 10,000 as at version 100, because the head is followed and never rebuilt.
 //!
-//! A commit that reports failure may have happened. It is recognised by its [`CommitId`], one for an epoch and not one
-//! for an attempt, so trying the same commit again is always safe:
+//! A commit that reports failure may have happened. It is recognised by its [`CommitId`], which is one for each epoch
+//! and not one for each attempt, so trying the same commit again is always safe:
 //!
 //! | the table stands | outcome |
 //! |---|---|
-//! | where the epoch started | not committed: the attempt goes on |
+//! | where the epoch starts | not committed: the attempt goes on |
 //! | where it ends, with our commit id | committed, the reply was lost |
-//! | anywhere else | another incarnation owns a partition: [`Outcome::Fenced`] |
-//! | not told: entries that may be it were cleaned up | an error, [`LakeError::Altered`]: open the table again |
+//! | anywhere else | another process owns a partition: [`Outcome::Fenced`] |
+//! | unknown: entries that may be it were cleaned up | an error, [`LakeError::Altered`]: open the table again |
 //!
-//! Any other outcome than committed is certain, but for the files of such a commit it counts for nothing: a commit that
-//! was ever put ([`CommitId::was_put`]) may be found in the log by whoever looks next, so its files are never deleted
-//! by who made them. The sweep takes them, if no version names them.
+//! Every outcome other than committed is certain for the rows, but not for the files. A commit that was ever put
+//! ([`CommitId::was_put`]) may be found in the log by whoever looks next, so its maker never deletes its files. The
+//! sweep deletes them later, if no version names them.
 
 mod ahead;
 mod changes;
@@ -90,38 +90,38 @@ use self::shape::Shape;
 use crate::error::LakeError;
 use crate::error::Result;
 
-/// Refuses a table that would be read wrongly, by what its log says: one whose files have deletion vectors, or whose
-/// columns have other names in its files.
+/// Refuses a table that would be read wrongly, by what its log says: one whose files may have deletion vectors, or
+/// whose columns have other names in its files.
 pub fn is_readable(table: Table, protocol: &Protocol, metadata: &Metadata) -> Result<()> {
     may_be_read(table, &Shape::of(table, protocol, metadata)?)
 }
 
-/// Names one epoch's commit, however often it is tried, and knows whether it was.
+/// Name of one epoch's commit, the same for all attempts, which also remembers whether one of them was put.
 #[derive(Clone, Debug)]
 pub struct CommitId {
     name: String,
-    /// Shared by all copies.
+    /// Shared by all clones of the id.
     was_put: Arc<AtomicBool>,
 }
 
 impl CommitId {
-    /// A name that no other commit has.
+    /// Makes a name that no other commit has.
     #[expect(clippy::disallowed_methods, reason = "commits of all writers of all time must differ")]
     pub fn unique() -> Self {
         Self { name: Uuid::new_v4().simple().to_string(), was_put: Arc::default() }
     }
 
-    /// As it stands in the log.
+    /// Returns the name as it is written in the log.
     pub fn as_str(&self) -> &str {
         &self.name
     }
 
-    /// Whether a commit of this name was ever put: then its files may be live, whatever became of the put.
+    /// Returns whether a commit of this name was ever put. Then its files may be live, whatever became of the put.
     pub fn was_put(&self) -> bool {
         self.was_put.load(Ordering::Relaxed)
     }
 
-    /// Says that a commit of this name is being put.
+    /// Records that a commit of this name is being put.
     fn mark_put(&self) {
         self.was_put.store(true, Ordering::Relaxed);
     }
@@ -141,44 +141,44 @@ impl Hash for CommitId {
     }
 }
 
-/// One step of one `txn` value.
+/// One change of one `txn` value, which fences: the table must have the value from which it starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Move {
-    /// Whose value.
+    /// Identifier of the `txn`.
     pub app_id: AppId,
-    /// What it must be in the table.
+    /// Value that it must have in the table.
     pub from: Option<i64>,
-    /// What the commit makes it; `None`: it was absent, and stays so. That must be so all the same: of two that begin
-    /// from a stand that lacks a value, one may be the first to give it one.
+    /// Value that the commit gives it. `None`: it is absent, and stays so. The commit is fenced all the same if it is
+    /// there: of two writers that start without a value, one may be the first to set it.
     pub to: Option<i64>,
 }
 
-/// All that one commit changes, and what it takes for granted.
+/// Everything that one commit changes, and everything that must hold for it.
 #[derive(Clone, Debug)]
 pub struct Commit {
-    /// Its name.
+    /// Name of the commit.
     pub id: CommitId,
-    /// The job that makes it.
+    /// Job that makes the commit.
     pub job: &'static str,
-    /// The `txn` values it moves.
+    /// Changes of `txn` values.
     pub moves: Vec<Move>,
-    /// New files.
+    /// Files that it adds.
     pub adds: Vec<Add>,
-    /// Files that it takes out: they must be live until the very version before it.
+    /// Files that it removes: they must be live in the very version before it.
     pub removes: Vec<Add>,
-    /// Whether rows change, or only the files that hold them. Said of each file that is added or removed.
+    /// Whether rows change, or only the files that hold them. Recorded for each file that is added or removed.
     pub data_change: bool,
-    /// The version that it must come right after: what it was worked out from. `None`: any, as long as what it moves
-    /// and removes is there.
+    /// Version that it must directly follow, because it was worked out from everything in it. `None`: any version in
+    /// which its moves start and its removed files are live.
     pub onto: Option<Version>,
-    /// What the table becomes with it, in columns and properties, if that is something else than it was.
+    /// New definition of the table, columns and properties, if the commit changes it.
     pub definition: Option<Definition>,
-    /// The cut that it reaches, for people and `history`.
+    /// Cut that it reaches, for people and `history`.
     pub cut: Cut,
 }
 
 impl Commit {
-    /// A commit of a job that changes nothing yet.
+    /// Makes a commit of a job that changes nothing yet.
     pub fn new(job: &'static str) -> Self {
         Self {
             id: CommitId::unique(),
@@ -193,7 +193,7 @@ impl Commit {
         }
     }
 
-    /// An epoch: new files and, with them, the stands of the partitions that it moves.
+    /// Makes the commit of an epoch: new files, and with them the stands of the partitions that it moves.
     ///
     /// # Panics
     ///
@@ -222,29 +222,29 @@ impl Commit {
     }
 }
 
-/// What became of a commit.
+/// Outcome of a commit.
 #[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is version so-and-so of the table.
+    /// It became this version of the table.
     Committed(Version),
-    /// A `txn` stands elsewhere: another writer has been here, and nothing was committed.
+    /// A `txn` has another value than the commit starts from: another writer has been here, and nothing was committed.
     Fenced {
-        /// Which one.
+        /// Identifier of the `txn`.
         app_id: AppId,
-        /// Where the commit starts.
+        /// Value that the commit starts from.
         expected: Option<i64>,
-        /// Where the table stands.
+        /// Value in the table.
         found: Option<i64>,
     },
     /// A file to be removed is no longer live, and nothing was committed.
     InputGone {
-        /// Which one.
+        /// Path of the file.
         path: String,
     },
-    /// Another commit has come onto the version that this one was worked out from, and nothing was committed.
+    /// Another commit came after the version that this one was worked out from, and nothing was committed.
     Overtaken {
-        /// The newest version.
+        /// Newest version of the table.
         by: Version,
     },
 }

@@ -1,8 +1,8 @@
-//! Which files the newest versions of a table name, in what they add, take out, or tell besides: followed from clean-up
-//! to clean-up, so that an entry is read once.
+//! The files that the newest versions of a table name, whether they add, remove or otherwise mention them: followed
+//! from clean-up to clean-up, so that an entry is read once.
 //!
-//! A path may be added again after it was removed: RESTORE does so. So clean-up deletes nothing that a version names
-//! which is kept. Of a path only a hash is held, for there may be millions; two that share one are both kept.
+//! A path may be added again after it was removed, as RESTORE does. So clean-up deletes no file that a kept version
+//! names. Only a hash of each path is held, for there may be millions; if two paths share a hash, both are kept.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -19,19 +19,20 @@ use super::entry::{self, READS_MAX};
 use crate::error::{LakeError, Result};
 use crate::path::path_of;
 
-/// The paths that versions name.
+/// Paths that a range of versions names.
 #[derive(Debug, Default)]
 pub(super) struct Named {
-    /// The versions that were looked at.
+    /// Range of versions that were read.
     versions: Option<RangeInclusive<Version>>,
-    /// By the hash of a path, the last of these versions that names it.
+    /// The last of these versions that names a path, by the hash of the path.
     last: HashMap<u64, Version>,
-    /// The last of these versions that names a file otherwise than by its path below the table's folder, and that name.
+    /// The last of these versions that names a file in another way than by its path below the table's folder, and that
+    /// name.
     otherwise: Option<(Version, String)>,
 }
 
 impl Named {
-    /// Looks at these versions, as far as their entries are there, and forgets those before.
+    /// Reads these versions, as far as their entries are there, and forgets those before.
     pub async fn follow(
         &mut self,
         table: Table,
@@ -65,24 +66,24 @@ impl Named {
         Ok(())
     }
 
-    /// Whether no version was looked at.
+    /// Returns whether no version was read.
     pub fn is_empty(&self) -> bool {
         self.versions.is_none()
     }
 
-    /// A file that one of them names otherwise than by its path below the table's folder. Which file that is, is not
-    /// known here: it may be one that is named by its path elsewhere.
+    /// Returns a file that a version names in another way than by its path below the table's folder. Which file it
+    /// means is not known here: it may be one that is named by its path elsewhere.
     pub fn otherwise(&self) -> Option<&str> {
         self.otherwise.as_ref().map(|(_, path)| path.as_str())
     }
 
-    /// Whether any of them names a path.
+    /// Returns whether any of the versions names a path.
     pub fn has(&self, path: &str) -> bool {
         self.last.contains_key(&hash_of(path))
     }
 }
 
-/// The data file that an action names.
+/// Returns the path of the data file that an action names.
 fn path(action: &Action) -> Option<&str> {
     match action {
         Action::Add(add) => Some(&add.path),

@@ -1,4 +1,4 @@
-//! What others do to the rows of a table while it is followed: noticed at each entry, held until somebody asks.
+//! Foreign changes of a table that is being followed: noticed at each entry, and held until somebody asks.
 
 use futures::future::BoxFuture;
 use tracing::warn;
@@ -7,20 +7,20 @@ use super::foreign::{self, ForeignChange};
 use super::{TableLog, Version};
 use crate::error::Result;
 
-/// How many of the newest versions are looked through for changes by others where a table is opened: what happened
-/// while nobody followed it is among them, unless others have written ever since.
+/// Number of newest versions that are searched for foreign changes when a table is opened. A change made while nobody
+/// followed the table is among them, unless many versions have been written since.
 const FOREIGN_VERSIONS_MAX: Version = 100;
 
-/// Changes by others that are held for whoever asks.
+/// Number of foreign changes that are held for whoever asks.
 const FOREIGN_MAX: usize = 100;
 
 impl TableLog {
-    /// The changes of its rows by other programs, in the order of versions, that were met since this was last asked.
+    /// Takes the foreign changes that were met since the last call, in the order of versions.
     pub fn take_foreign(&mut self) -> Vec<ForeignChange> {
         std::mem::take(&mut self.foreign)
     }
 
-    /// Looks for such changes in the newest versions, as far as [`FOREIGN_VERSIONS_MAX`] back: what happened while
+    /// Searches the newest versions, up to [`FOREIGN_VERSIONS_MAX`] of them, for foreign changes that were made while
     /// nobody followed the table.
     pub fn look_back(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
@@ -32,7 +32,7 @@ impl TableLog {
         })
     }
 
-    /// Says once of each such change what it means.
+    /// Logs each held change once, with what it means.
     pub fn warn_of_foreign(&mut self) {
         for change in self.take_foreign() {
             warn!(table = %change.table, version = change.version, "{change}");
@@ -42,7 +42,7 @@ impl TableLog {
     /// Holds a change until somebody asks for it.
     pub(super) fn notice(&mut self, change: Option<ForeignChange>) {
         self.foreign.extend(change);
-        // Not everyone asks.
+        // Not every caller asks, so the oldest is dropped.
         if self.foreign.len() > FOREIGN_MAX {
             self.foreign.remove(0);
         }

@@ -46,7 +46,7 @@ fn partition(number: i32) -> TopicPartition {
     TopicPartition::new("clicks", number)
 }
 
-/// Clicks of a partition at these offsets.
+/// Makes clicks of a partition at these offsets.
 fn clicks(number: i32, offsets: Range<i64>) -> RecordBatch {
     let rows = usize::try_from(offsets.end - offsets.start).expect("small");
     let schema = Table::Clicks.schema();
@@ -65,7 +65,7 @@ fn clicks(number: i32, offsets: Range<i64>) -> RecordBatch {
     RecordBatch::try_new(Arc::clone(&schema), columns.collect()).expect("clicks")
 }
 
-/// Commits clicks of a partition from where it stands up to an offset; the files that hold them.
+/// Commits clicks of a partition, from where it stands up to an offset. Returns the files that hold them.
 async fn append(log: &mut TableLog, number: i32, next: i64) -> Vec<Add> {
     let commit = epoch(log, number, next).await;
     assert!(matches!(log.commit(&commit).await, Ok(Outcome::Committed(_))));
@@ -88,13 +88,13 @@ fn entry_path(table: Table, version: Version) -> Path {
     Path::from(format!("lake/{table}/_delta_log/{version:020}.json"))
 }
 
-/// Puts an entry of another program, an action a line.
+/// Puts an entry of another program, one action a line.
 async fn put(store: &InMemory, table: Table, version: Version, actions: &[Value]) {
     let lines: Vec<_> = actions.iter().map(Value::to_string).collect();
     store.put(&entry_path(table, version), lines.join("\n").into()).await.expect("memory");
 }
 
-/// An action of a version of a table.
+/// Reads an action from the entry of a version.
 async fn action(store: &InMemory, table: Table, version: Version, name: &str) -> Value {
     let entry = store.get(&entry_path(table, version)).await.expect("an entry").bytes().await.expect("memory");
     let lines = std::str::from_utf8(&entry).expect("UTF-8").lines();
@@ -102,7 +102,7 @@ async fn action(store: &InMemory, table: Table, version: Version, name: &str) ->
     actions.find(|action| action.get(name).is_some()).expect("the action")
 }
 
-/// The definition of a table, with properties of others.
+/// Returns the definition of a table, with further properties.
 async fn definition(store: &InMemory, table: Table, properties: &[(&str, &str)]) -> Value {
     let mut metadata = action(store, table, 0, "metaData").await;
     for (key, value) in properties {
@@ -111,7 +111,7 @@ async fn definition(store: &InMemory, table: Table, properties: &[(&str, &str)])
     metadata
 }
 
-/// The same, with a column more.
+/// Returns the definition of a table, with a further column.
 async fn with_column(store: &InMemory, table: Table, name: &str, nullable: bool) -> Value {
     let mut metadata = definition(store, table, &[]).await;
     let text = metadata["metaData"]["schemaString"].as_str().expect("text").to_owned();
@@ -172,7 +172,7 @@ async fn a_table_with_deletion_vectors_is_refused_when_it_is_opened_and_while_it
         let commit = epoch(&busy, 0, 20).await;
         refused(busy.commit(&commit).await, &words);
     }
-    // Who has slept for long loads the table afresh.
+    // A log that was not followed for long loads the table afresh.
     let mut sleeper = TableLog::open(&lake, Table::ClicksRejected).await.expect("another table");
     put(&store, Table::ClicksRejected, 1, &[vectors()]).await;
     tokio::time::sleep(Duration::from_secs(601)).await;
@@ -204,7 +204,7 @@ async fn a_file_with_deleted_rows_is_never_read() {
         "storageType": "i", "pathOrInlineDv": "wi5b=000010000siXQKl0rr91000f55c8Xg0@@D72lkbi5=-{L", "sizeInBytes": 40,
         "cardinality": 6
     });
-    // Whatever wrote it did not say so in the protocol.
+    // The program that wrote it did not announce that in the protocol.
     put(&store, Table::Clicks, 2, &[made_by("DELETE"), remove_of(&file), add]).await;
     let words = ["clicks", file.path.as_str(), "deletion vector"];
     let mut log = open(&lake).await;
@@ -277,7 +277,7 @@ async fn a_job_that_commits_all_the_time_finds_its_table_gone() {
     for next in 16..40 {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let commit = epoch(&log, 0, next * 10).await;
-        // What stands behind the gap makes the new table unreadable.
+        // The entry that landed behind the gap makes the new table unreadable.
         if matches!(log.commit(&commit).await, Err(LakeError::Altered(_) | LakeError::Refused(_))) {
             assert!(next <= 27, "after {next} commits");
             return;
@@ -327,7 +327,7 @@ async fn a_damaged_entry_is_refused_by_name_and_roll_ups_go_on_behind_it() {
     refused(behind.refresh().await, &["clicks", "version 2", "damaged", "line"]);
     let error = behind.refresh().await.expect_err("it stays so");
     assert!(!error.is_retryable());
-    // Nor is it tried again by who opens it.
+    // An attempt to open it reports the same, and is not retried.
     refused(TableLog::open(&lake, Table::Clicks).await, &["clicks", "damaged"]);
     append(&mut log, 0, 30).await;
     assert_eq!(log.changed(1, 3).await.expect("what changed is not told"), Changed::Anything);
@@ -358,7 +358,7 @@ async fn changes_by_others_are_noticed_as_what_they_are() {
         noticed.iter().map(|one| (one.version, one.operation.as_str(), one.added, one.removed)).collect();
     assert_eq!(told, [(2, "DELETE", 0, 1), (3, "RESTORE", 1, 0)]);
     assert_eq!(log.take_foreign(), [], "each is told once");
-    // Who opens it later looks back.
+    // A log that is opened later looks back.
     let mut late = open(&lake).await;
     late.look_back().await.expect("memory");
     assert_eq!(late.take_foreign(), noticed);
@@ -378,12 +378,12 @@ async fn a_table_with_rows_and_without_positions_is_not_read_from_the_start_agai
     refused(TableLog::open_all(&lake, &Table::RAW).await.map(|_| ()), &["clicks", "records no position"]);
     let view = TableView::newest(&lake, Table::Clicks).await.expect("memory").expect("it is there");
     refused(view.has_its_stands().await, &["clicks", "records no position"]);
-    // Nor does a job begin anew that knew the positions.
+    // A job that knew the positions does not begin anew either.
     tokio::time::sleep(Duration::from_secs(601)).await;
     refused(log.refresh().await, &["clicks", "does not record clicklake/clicks/clicks/0 any more"]);
 }
 
-/// Takes the positions out of a version of `clicks`, as another engine's checkpoint does.
+/// Removes the positions from a version of `clicks`, as another engine's checkpoint does.
 async fn forget_positions(store: &InMemory, version: Version) {
     let path = entry_path(Table::Clicks, version);
     let entry = store.get(&path).await.expect("an entry").bytes().await.expect("memory");
@@ -435,7 +435,7 @@ async fn a_definition_keeps_what_others_have_added() {
     assert!(schema.field_with_name("note").is_ok_and(arrow::datatypes::Field::is_nullable));
     let again = TableLog::open(&lake, table).await.expect("the table");
     assert_eq!(again.whole_schema().expect("it can be carried"), schema);
-    // Back to fewer dimensions: what was clicklake's own is not kept for another program's.
+    // Back to fewer dimensions: clicklake's own column is not kept as if it were another program's.
     let commit = Commit { definition: Some(Parameters::default().definition(table)), ..Commit::new("promote") };
     assert_eq!(log.commit(&commit).await.expect("memory"), Outcome::Committed(3));
     assert_eq!(log.further_columns().into_keys().collect::<Vec<_>>(), ["note"]);
@@ -463,7 +463,7 @@ async fn a_log_that_is_damaged_is_refused_in_one_line_with_what_to_do() {
     refuses(&["clicks", "checkpoint", "_last_checkpoint"]).await;
     store.delete(&checkpoint).await.expect("memory");
     refuses(&["clicks", "checkpoint", "_last_checkpoint"]).await;
-    // What it says to do helps.
+    // The advice in the message helps.
     store.delete(&at("_last_checkpoint")).await.expect("memory");
     open(&lake).await;
     store.delete(&entry_path(Table::Clicks, 2)).await.expect("memory");

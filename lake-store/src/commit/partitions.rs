@@ -1,7 +1,8 @@
-//! The partitions that a table of minutes knows, and which of them it waits for.
+//! The partitions that a table of minutes knows, and the ones among them that it waits for.
 //!
-//! A partition is known from when a job was given it, not only from its first message: until then nothing that it may
-//! bring is late. It is waited for until its topic is retired; a message that comes all the same takes that back.
+//! A partition is known as soon as a job owns it, and not only from its first message: until that message, nothing that
+//! the partition may bring is late. It is waited for until its topic is retired. A message that comes all the same
+//! undoes that.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +15,7 @@ use super::{TableLog, TableView};
 /// All partitions that a table of minutes knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Partitions {
-    /// Where each of them stands. One that has had no message yet stands nowhere.
+    /// Stand of each partition. It is empty for a partition that has had no message yet.
     pub stands: BTreeMap<TopicPartition, Stand>,
     /// Partitions of retired topics, which are no longer waited for.
     pub retired: BTreeSet<TopicPartition>,
@@ -27,15 +28,15 @@ impl Partitions {
         waited_for.map(|(partition, stand)| (partition, *stand))
     }
 
-    /// Until when the windows of all topics are written that are waited for; `None` if there is one of which none is,
-    /// or no topic yet. If none is waited for, until when those of the last one are.
+    /// Returns the event time up to which all windows are written, over all topics that are waited for; `None` if there
+    /// is no topic yet, or one of which no window is. If no topic is waited for, returns the time of the last one.
     pub fn complete_until(&self) -> Option<EventTime> {
         let topics = self.complete_until_by_topic().into_values();
         if self.is_over() { topics.max().flatten() } else { topics.min().flatten() }
     }
 
-    /// Until when the windows of each topic are written that is waited for: of those of its partitions that have had
-    /// messages. If none is waited for, of all topics.
+    /// Returns the same for each topic that is waited for: the earliest time of its partitions that have had messages.
+    /// If no topic is waited for, returns it for all topics.
     pub fn complete_until_by_topic(&self) -> BTreeMap<&str, Option<EventTime>> {
         let is_over = self.is_over();
         let is_shown = |of: &TopicPartition| is_over || !self.retired.contains(of);
@@ -48,7 +49,7 @@ impl Partitions {
         topics.into_iter().map(|(topic, ms)| (topic, ms.and_then(EventTime::from_millis))).collect()
     }
 
-    /// Whether nothing is waited for.
+    /// Returns whether no partition is waited for.
     fn is_over(&self) -> bool {
         self.waited_for().next().is_none()
     }
@@ -67,14 +68,14 @@ impl Partitions {
 }
 
 impl TableLog {
-    /// The partitions that it knows, in the newest version known.
+    /// Returns the partitions that the table knows, in the newest version known.
     pub fn partitions(&self) -> Partitions {
         Partitions::of(&self.head, self.table())
     }
 }
 
 impl TableView {
-    /// The partitions that it knows.
+    /// Returns the partitions that the table knows at this version.
     pub fn partitions(&self) -> Partitions {
         Partitions::of(&self.loaded.head, self.table())
     }

@@ -1,4 +1,4 @@
-//! What a table's log says of the table itself: its protocol, its columns, its properties. No I/O.
+//! What a table's log says of the table itself: its protocol, its columns and its properties. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
@@ -17,27 +17,27 @@ use serde_json::Value;
 use super::definition::{format_of, kernel_schema};
 use crate::error::{LakeError, Result};
 
-/// What the names of clicklake's own properties begin with.
+/// Prefix of clicklake's own properties.
 pub(super) const OWN_PROPERTIES: &str = "clicklake.";
 
 /// A table's protocol and definition at a version.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Shape {
-    /// The version that readers must know.
+    /// Version of the protocol that readers must know.
     pub reader_version: i64,
-    /// The version that writers must know.
+    /// Version of the protocol that writers must know.
     pub writer_version: i64,
-    /// The features that readers must know, where they are listed.
+    /// Features that readers must know, where they are listed.
     pub reader_features: BTreeSet<String>,
-    /// The features that writers must know, where they are listed.
+    /// Features that writers must know, where they are listed.
     pub writer_features: BTreeSet<String>,
-    /// All columns.
+    /// All columns of the table.
     pub columns: StructType,
-    /// The action that says its definition.
+    /// Action that gives the table its definition.
     pub metadata: Metadata,
 }
 
-/// Why something that another engine has written of a table cannot be understood.
+/// Error for a part of a table's log that another engine wrote and this program cannot understand.
 fn unread(table: Table, what: &str, why: &dyn Error) -> LakeError {
     LakeError::Refused(format!(
         "{table}: its {what} cannot be understood: {why}; restore the table to a version before another engine changed \
@@ -46,7 +46,7 @@ fn unread(table: Table, what: &str, why: &dyn Error) -> LakeError {
 }
 
 impl Shape {
-    /// Reads it from the actions that say it.
+    /// Reads the shape from the protocol and metadata actions.
     pub fn of(table: Table, protocol: &Protocol, metadata: &Metadata) -> Result<Self> {
         let protocol = serde_json::to_value(protocol).map_err(|error| unread(table, "protocol", &error))?;
         let version = |name: &str| protocol[name].as_i64().unwrap_or(i64::MAX);
@@ -64,7 +64,7 @@ impl Shape {
         })
     }
 
-    /// What the actions of the next version make of it; `None`, if they leave it as it is.
+    /// Returns the shape after the actions of the next version; `None` if they leave it as it is.
     pub fn after(&self, table: Table, actions: &[Action]) -> Result<Option<Self>> {
         let mut next = None;
         for action in actions {
@@ -84,23 +84,23 @@ impl Shape {
         Ok(next)
     }
 
-    /// Delta's unique id of the table.
+    /// Returns Delta's unique id of the table.
     pub fn id(&self) -> &str {
         self.metadata.id()
     }
 
-    /// Its properties.
+    /// Returns the table's properties.
     pub fn properties(&self) -> &HashMap<String, String> {
         self.metadata.configuration()
     }
 
-    /// The columns that it is partitioned by.
+    /// Returns the columns that the table is partitioned by.
     pub fn partition_columns(&self) -> &[String] {
         self.metadata.partition_columns()
     }
 
-    /// Whether what clicklake records in it differs, or it is another table under the same name: whoever works on it
-    /// must begin anew. Comments, other engines' properties and further columns make no other table of it.
+    /// Returns whether clicklake's own properties differ, or it is another table under the same name: whoever works on
+    /// it must then begin anew. Comments, other engines' properties and further columns do not matter.
     pub fn is_another_than(&self, before: &Self) -> bool {
         let own = |shape: &Self| -> HashMap<String, String> {
             let properties = shape.properties().iter().filter(|(key, _)| key.starts_with(OWN_PROPERTIES));
@@ -109,31 +109,32 @@ impl Shape {
         self.id() != before.id() || own(self) != own(before)
     }
 
-    /// Whether it has columns of a definition that it lacked: a newer program, or `clicklake upgrade`, has added them.
+    /// Returns whether the table has columns of a definition that it lacked before: a newer program, or `clicklake
+    /// upgrade`, has added them.
     pub fn has_got_columns(&self, before: &Self, definition: &Definition) -> bool {
         let mut names = definition.schema.fields().iter().map(|field| field.name());
         names.any(|name| self.columns.field(name).is_some() && before.columns.field(name).is_none())
     }
 
-    /// The columns of a definition that it lacks, by name: all of them were added since format 1.
+    /// Returns the names of the definition's columns that the table lacks. All of them were added since format 1.
     pub fn lacks(&self, definition: &Definition) -> Vec<String> {
         let names = definition.schema.fields().iter().map(|field| field.name());
         names.filter(|name| self.columns.field(*name).is_none()).cloned().collect()
     }
 
-    /// The columns that are not in a definition: those of other programs.
+    /// Returns the columns that are not in a definition: those of other programs.
     pub fn further_columns(&self, definition: &Definition) -> Vec<&StructField> {
         let is_further = |field: &&StructField| definition.schema.field_with_name(field.name()).is_err();
         self.columns.fields().filter(is_further).collect()
     }
 
-    /// The same, by their names: the types of these columns.
+    /// Returns the types of the columns that are not in a definition, by name.
     pub fn further_types(&self, definition: &Definition) -> BTreeMap<String, String> {
         let columns = self.further_columns(definition).into_iter();
         columns.map(|column| (column.name().clone(), column.data_type().to_string())).collect()
     }
 
-    /// The columns of a definition, and behind them those of other programs: what a rewriter must carry.
+    /// Returns the columns of a definition, followed by those of other programs: a rewriter must carry them all.
     pub fn whole_schema(&self, definition: &Definition) -> Result<SchemaRef> {
         let further = self.further_columns(definition);
         if further.is_empty() {
@@ -154,9 +155,9 @@ impl Shape {
         Ok(Arc::new(Schema::new(fields)))
     }
 
-    /// The action that gives the table another definition. What other programs have added to it stays: their columns,
-    /// their properties, its description; and so does its format, if that is newer. Columns that are added come at the
-    /// end, behind those of others.
+    /// Returns the action that gives the table another definition. Everything that other programs have added stays:
+    /// their columns, their properties, its description; and so does its format, if that is newer. New columns come
+    /// last, behind those of other programs.
     pub fn redefined(&self, before: &Definition, definition: &Definition) -> Result<Metadata> {
         let table = definition.table;
         let all: Vec<StructField> = kernel_schema(definition)?.fields().cloned().collect();
@@ -165,10 +166,11 @@ impl Shape {
         for column in first {
             let known = self.columns.field(column.name());
             let metadata = known.map(|known| known.metadata().clone()).unwrap_or_default();
-            // Where another program has let it be null, it may be.
+            // A column that another program has made nullable stays nullable.
             let nullable = column.nullable || known.is_some_and(|known| known.nullable);
             columns.push(StructField { metadata, nullable, ..column.clone() });
         }
+        // Then the columns that stay, in the order that the table has them.
         let is_in = |columns: &[StructField], name: &String| columns.iter().any(|column| column.name() == name);
         let further = self.further_columns(before);
         let stays = |column: &StructField| is_in(added, column.name()) || further.contains(&column);
@@ -177,6 +179,7 @@ impl Shape {
                 columns.push(column.clone());
             }
         }
+        // Then those that the table gets now.
         for column in added {
             if !is_in(&columns, column.name()) {
                 columns.push(column.clone());
@@ -197,7 +200,7 @@ impl Shape {
     }
 }
 
-/// How another engine takes a column out of a table.
+/// Returns the statements by which another engine takes a column out of a table.
 pub(super) fn drop_column(table: Table, column: &str) -> String {
     format!(
         "take it out: ALTER TABLE {table} SET TBLPROPERTIES ('delta.columnMapping.mode'='name'), DROP COLUMN {column}, \

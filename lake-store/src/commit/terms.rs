@@ -1,10 +1,10 @@
-//! The terms on which a table is worked on: what it was when it was opened, what it is now, and whether that is
+//! The terms on which a table is worked on: its shape when it was opened, its shape now, and whether the difference is
 //! harmless. No I/O.
 //!
-//! Other programs may alter a table while jobs run. What leaves alone all that clicklake goes by (a comment, a column
-//! more, a property of theirs) is followed; what makes another table of it is for whoever works on it to begin anew
-//! with; and what this program would do wrongly is refused. It is the newest version that is judged: what was altered
-//! and taken back meanwhile hurts nobody.
+//! Other programs may alter a table while jobs run. A change that touches nothing that clicklake relies on (a comment,
+//! a further column, a property of theirs) is followed. A change that makes another table of it ends the work: whoever
+//! works on it must begin anew. A change that this program would handle wrongly is refused. Only the newest version is
+//! judged: what was altered and taken back meanwhile hurts nobody.
 
 use deltalake::kernel::Action;
 use lake_schemas::Table;
@@ -17,22 +17,22 @@ use super::shape::Shape;
 use super::{Version, judge};
 use crate::error::{LakeError, Result};
 
-/// What is done to a table.
+/// What an open table is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
-    /// It is followed, and read.
+    /// The table is followed and read.
     Reads,
-    /// It is written too.
+    /// The table is written, too.
     Writes,
 }
 
-/// A table's definition and protocol, as they are known.
+/// A table's definition and protocol, as far as they are known.
 pub(super) struct Terms {
     access: Access,
     definition: Definition,
-    /// As it was opened.
+    /// Shape of the table when it was opened.
     began: Shape,
-    /// In the newest version known.
+    /// Shape of the table in the newest version known.
     shape: Shape,
     is_judged: bool,
     /// Why the definition of the newest version cannot be understood, if it cannot.
@@ -41,9 +41,9 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// The terms of a table that is being opened, if it may be.
+    /// Makes the terms of a table that is being opened, or refuses it.
     pub fn of(table: Table, access: Access, shape: Shape) -> Result<Self> {
-        // A table of others is said to be one, whatever else it lacks.
+        // Without our format it is another program's table, and is said to be one below, whatever else it lacks.
         let definition = if table.is_counts() && shape.properties().contains_key(PROPERTY_FORMAT) {
             Parameters::recorded(table, shape.properties())?.definition(table)
         } else {
@@ -53,7 +53,7 @@ impl Terms {
         Ok(Self { access, definition, began: shape.clone(), shape, is_judged: true, unread: None, time_in_future_ms })
     }
 
-    /// Goes on to the next version.
+    /// Goes on to the next version. Nothing is refused here: see [`Terms::judge`].
     pub fn follow(&mut self, actions: &[Action]) {
         match self.shape.after(self.definition.table, actions) {
             Ok(None) => {}
@@ -74,7 +74,7 @@ impl Terms {
         (self.shape, self.unread) = (shape, None);
     }
 
-    /// Refuses what the table has become, if it may not be worked on; if it has become another one, says so.
+    /// Refuses the table if it may not be worked on any more. Reports it as altered if it has become another one.
     pub fn judge(&mut self, version: Version) -> Result<()> {
         if self.is_judged {
             return Ok(());
@@ -104,27 +104,27 @@ impl Terms {
         Ok(())
     }
 
-    /// What it is.
+    /// Returns the shape of the table in the newest version known.
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// What clicklake made it as.
+    /// Returns the definition by which clicklake made it.
     pub fn definition(&self) -> &Definition {
         &self.definition
     }
 
-    /// The bound that it records for events ahead of their message, in milliseconds.
+    /// Returns the bound that the table records for events ahead of their message, in milliseconds.
     pub fn time_in_future_ms(&self) -> i64 {
         self.time_in_future_ms
     }
 
-    /// Whether commits may be made on it.
+    /// Returns what the table was opened for.
     pub fn access(&self) -> Access {
         self.access
     }
 
-    /// See [`judge::protected_before`].
+    /// Returns the version up to which all versions expire together: see [`judge::protected_before`].
     pub fn protected_before(&self) -> Option<Version> {
         judge::protected_before(&self.shape)
     }

@@ -1,7 +1,8 @@
-//! Upgrades of a table: it gets the columns, the spec and the format of this program, in a commit that changes no row.
+//! Upgrades of a table: one commit, which changes no row, gives it the columns, the spec and the format of this
+//! program.
 //!
-//! Nothing else gives a table any of these, and none gets them by being opened: programs of the format before refuse it
-//! from then on. Whoever works on it meanwhile finds it altered, and begins again with what it says.
+//! A table gets these in no other way, not even by being opened, because programs of the format before refuse it from
+//! then on. A job that works on it meanwhile finds it altered, and begins again with what it says.
 
 use deltalake::kernel::Action;
 use futures::future::BoxFuture;
@@ -15,24 +16,24 @@ use super::log::TableLog;
 use super::{Commit, Outcome};
 use crate::error::Result;
 
-/// The job, as `history` names it.
+/// Name of the job, as `history` shows it.
 const JOB: &str = "upgrade";
 
-/// What a table lacks of what this program makes of one.
+/// Parts of this program's definition that a table lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lacking {
-    /// Which table.
+    /// Table that lacks them.
     pub table: Table,
-    /// The format that it is of, if that is older than this program's.
+    /// Format of the table, if it is older than this program's.
     pub format: Option<i64>,
-    /// Whether it does not record its spec, or one without measures that it gets now.
+    /// Whether it records no spec, or one without measures that it gets now.
     pub spec: bool,
-    /// Columns.
+    /// Names of the columns that it lacks.
     pub columns: Vec<String>,
 }
 
 impl TableLog {
-    /// What it lacks, if anything.
+    /// Returns what the table lacks, if anything.
     pub fn lacking(&self) -> Result<Option<Lacking>> {
         let (table, shape, definition) = (self.table(), self.terms.shape(), self.terms.definition());
         let format = Some(format_of(table, shape)?).filter(|format| *format < FORMAT);
@@ -43,7 +44,7 @@ impl TableLog {
         Ok(lacks_any.then_some(Lacking { table, format, spec, columns }))
     }
 
-    /// Gives it all that it lacks; the version that it becomes.
+    /// Gives the table everything that it lacks. Returns the version that it becomes.
     pub fn upgrade(&mut self) -> BoxFuture<'_, Result<Version>> {
         Box::pin(async move {
             let definition = Some(self.terms.definition().clone().in_format(FORMAT));
@@ -55,7 +56,7 @@ impl TableLog {
     }
 }
 
-/// Whether an entry of the log is that of an upgrade.
+/// Returns whether an action is the commit information of an upgrade.
 pub(super) fn is_upgrade(action: &Action) -> bool {
     matches!(action, Action::CommitInfo(info) if job_of(info).as_deref() == Some(JOB))
 }

@@ -1,8 +1,8 @@
-//! Which versions of a table are still there, and when each was written.
+//! Finds which versions of a table are still there, and when each was written.
 //!
-//! A log may be a week long: 120,960 entries, if one comes every five seconds, of which a store lists a thousand at a
-//! time. Only who cleans up lists all of them. What a log begins with is in its first page; the version of a time is
-//! looked up by entries that are read one by one, and each is told by the store together with when it took it.
+//! A log may be a week long: 120,960 entries, if one comes every five seconds, and a store lists a thousand at a time.
+//! Only clean-up lists all of them. The first page of a listing tells what a log begins with. The version of a time is
+//! found by reading single entries, and the store gives the time of its own clock with each.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -21,19 +21,19 @@ use super::entry::READS_MAX;
 use super::lines::Lines;
 use crate::error::{Context, LakeError, Result};
 
-/// The folder of a table's log.
+/// Folder of a table's log.
 pub(super) const FOLDER: &str = "_delta_log";
 
-/// How far a version's own time may be ahead of when the store took its entry, in milliseconds. It is the clock of
-/// whoever wrote it; one that is wrong by more must not hide the versions after it. Stores with signed requests refuse
-/// clocks that are wrong by as much.
+/// How far a version's own time may be ahead of when the store took its entry, in milliseconds. It comes from the clock
+/// of whoever wrote it, and a clock that is wrong by more must not hide the versions after it. Stores with signed
+/// requests refuse clocks that are wrong by as much.
 const AHEAD_MAX_MS: i64 = 15 * 60 * 1_000;
 
-/// How many versions before one are looked at for a later one: writers whose clocks differ take turns with a commit
+/// How many versions before one are searched for a later time. Writers whose clocks differ take turns with a commit
 /// every few seconds each, so that their times are in order again after some of them.
 const DISORDER_MAX: Version = 64;
 
-/// What a table's log consists of.
+/// Files of a table's log.
 #[derive(Debug, Default)]
 pub(super) struct LogFiles {
     /// Versions that have an entry, in order.
@@ -42,9 +42,9 @@ pub(super) struct LogFiles {
     stored_ms: BTreeMap<Version, i64>,
     /// Versions that have a checkpoint, in order.
     pub checkpoints: Vec<Version>,
-    /// The version that readers begin at.
+    /// Version that `_last_checkpoint` tells readers to begin at.
     hint: Option<Version>,
-    /// All files that are of a version, in the order of the versions.
+    /// All files that belong to a version, in the order of the versions.
     files: Vec<(Version, Path)>,
 }
 
@@ -77,53 +77,54 @@ impl LogFiles {
         Ok(log)
     }
 
-    /// The first version that can be read.
+    /// Returns the first version that can be read.
     pub fn first(&self) -> Version {
         readable_from(self.entries.first().copied(), self.checkpoints.first().copied())
     }
 
-    /// The checkpoint from which on a version can be read, and which no reader is told to begin before; the first
-    /// version, if there is none.
+    /// Returns the checkpoint to keep so that a version can be read: the last one at or before it, and not after the
+    /// one that readers are told to begin at. If there is none, the first version that can be read.
     pub fn kept_from(&self, wanted: Version) -> Version {
         let limit = wanted.min(self.hint.unwrap_or(0));
         let usable = self.checkpoints.iter().rev().find(|checkpoint| **checkpoint <= limit);
         usable.copied().unwrap_or_else(|| self.first())
     }
 
-    /// The first version that has a file.
+    /// Returns the first version that has a file.
     pub fn first_file(&self) -> Option<Version> {
         self.files.first().map(|(version, _)| *version)
     }
 
-    /// The latest version that the store had, with all before it, at a time of its own clock; `None` if it had none.
-    /// What writers say of the time does not count: one whose clock is behind would make its versions old at once.
+    /// Returns the latest version that the store had, with all before it, at a time of its own clock; `None` if it had
+    /// none. The times that writers give do not count: a writer whose clock is behind would make its versions old at
+    /// once.
     pub fn stored_by(&self, time: DateTime<Utc>) -> Option<Version> {
         self.leading(|stored_ms| stored_ms <= time.timestamp_millis())
     }
 
-    /// The last of the leading versions of which that holds for when the store took them.
+    /// Returns the last version up to which the times of all entries pass the test.
     fn leading(&self, holds: impl Fn(i64) -> bool) -> Option<Version> {
         self.stored_ms.iter().take_while(|(_, stored_ms)| holds(**stored_ms)).last().map(|(version, _)| *version)
     }
 
-    /// The files of versions before one.
+    /// Returns the files of versions before one.
     pub fn before(&self, from: Version) -> Vec<Path> {
         self.files.iter().filter(|(version, _)| *version < from).map(|(_, path)| path.clone()).collect()
     }
 }
 
-/// What a file of a version is.
+/// Kinds of files that belong to a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// The log entry that makes the version.
+    /// Log entry that makes the version.
     Entry,
-    /// A checkpoint of it, or a part of one.
+    /// Checkpoint of the version, or a part of one.
     Checkpoint,
-    /// A file of the log that is neither an entry nor a checkpoint.
+    /// File of the log that is neither an entry nor a checkpoint.
     Other,
 }
 
-/// Which version a file of a log is of, and what it is of it; `None` if it is of none.
+/// Returns the version and the kind of a file by its name; `None` if it belongs to no version.
 fn named(location: &Path) -> Option<(Version, Kind)> {
     let (version, kind) = location.filename()?.split_once('.')?;
     let kind = match kind {
@@ -134,8 +135,8 @@ fn named(location: &Path) -> Option<(Version, Kind)> {
     Some((version.parse().ok()?, kind))
 }
 
-/// The first version that can be read, by the first that has an entry and the first that has a checkpoint: from the
-/// beginning of a log, or from a checkpoint.
+/// Returns the first version that can be read, given the first that has an entry and the first that has a checkpoint: a
+/// log is readable from version 0, or from a checkpoint.
 fn readable_from(entry: Option<Version>, checkpoint: Option<Version>) -> Version {
     match entry {
         Some(0) => 0,
@@ -143,19 +144,19 @@ fn readable_from(entry: Option<Version>, checkpoint: Option<Version>) -> Version
     }
 }
 
-/// What a log begins with.
+/// The first versions of a log.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Beginning {
-    /// The first version that has an entry.
+    /// First version that has an entry.
     entry: Option<Version>,
-    /// The first version that has a checkpoint.
+    /// First version that has a checkpoint.
     checkpoint: Option<Version>,
-    /// The first version that can be read and has an entry.
+    /// First version that can be read and has an entry.
     whole: Option<Version>,
 }
 
 impl Beginning {
-    /// Lists as much of a log as it takes: of one with a checkpoint, up to the entry of that.
+    /// Lists as much of a log as is needed: if it begins with a checkpoint, up to the entry of that version.
     async fn list(table: Table, log_store: &LogStoreRef) -> Result<Self> {
         let what = || format!("{table}: listing the beginning of its log");
         let (store, folder) = (log_store.object_store(None), Path::from(FOLDER));
@@ -170,7 +171,7 @@ impl Beginning {
         Ok(begins)
     }
 
-    /// Takes the next file in the order of names; whether nothing behind it matters any more.
+    /// Takes the next file in the order of names. Returns whether no later file matters any more.
     fn is_known_by(&mut self, location: &Path) -> bool {
         match named(location) {
             Some((version, Kind::Entry)) => {
@@ -184,23 +185,23 @@ impl Beginning {
         self.whole.is_some()
     }
 
-    /// The first version that can be read.
+    /// Returns the first version that can be read.
     fn first(&self) -> Version {
         readable_from(self.entry, self.checkpoint)
     }
 }
 
-/// Whether a file of a log may be of a version, or one that is may be behind it in the order of names.
+/// Returns whether a file may belong to a version, or come before one that does in the order of names.
 fn is_of_versions(location: &Path) -> bool {
     location.parts().nth(1).is_some_and(|name| name.as_ref().starts_with(|first: char| first.is_ascii_digit()))
 }
 
-/// The first version that can be read.
+/// Returns the first version that can be read.
 pub(super) async fn first(table: Table, log_store: &LogStoreRef) -> Result<Version> {
     Ok(Beginning::list(table, log_store).await?.first())
 }
 
-/// That the first of these versions is gone, if it is.
+/// Returns the error for the first of these versions being gone; `None` if it is still there.
 pub(super) async fn gone(
     table: Table,
     log_store: &LogStoreRef,
@@ -212,27 +213,30 @@ pub(super) async fn gone(
     Ok((version < first).then(|| LakeError::Refused(why())))
 }
 
-/// A version that was looked for by its time.
+/// Result of a search for a version by time.
 struct Found {
-    /// Which one it is, if there is one.
+    /// The version, if there is one.
     version: Option<Version>,
-    /// When the first one was written that is there, if that had to be looked at.
+    /// When the first version that is still there was written, in milliseconds since 1970, if the search had to look at
+    /// it.
     first_ms: Option<i64>,
 }
 
-/// The latest version that is not younger than a time; to say what there is otherwise is for the caller.
+/// Searches for the latest version written at or before a time. The caller says what to do if there is none.
 ///
-/// A version's time is what its commit says, at most [`AHEAD_MAX_MS`] after the store took it, and never before that of
-/// one of the [`DISORDER_MAX`] versions before it: clocks of several writers differ. Of a log of any length so many
-/// entries are read, and one for each halving of it: 81 of a week of commits every five seconds, and one page is
-/// listed. Of a log from which entries are gone between others, all names are listed.
+/// A version's time is what its commit says, at most [`AHEAD_MAX_MS`] after the store took it, and never before the
+/// time of one of the [`DISORDER_MAX`] versions before it, because clocks of several writers differ. So a binary search
+/// over version numbers finds the place, and the versions before it are then checked one by one.
+///
+/// The search reads [`DISORDER_MAX`] entries and one for each halving of the log: 81 in a week of commits every five
+/// seconds; and it lists one page. All names are listed only if entries are missing between others.
 async fn not_after(table: Table, log_store: &LogStoreRef, newest: Version, time: DateTime<Utc>) -> Result<Found> {
     let Some(first) = Beginning::list(table, log_store).await?.whole else {
         return Ok(Found { version: None, first_ms: None });
     };
     let mut times = Times { table, log_store, time_ms: time.timestamp_millis(), known: BTreeMap::new() };
-    // Which versions are looked at hangs on their numbers alone, so that the answer is the same however long the log
-    // has become, and wherever it begins by now.
+    // The numbers that are tried depend on version numbers alone, not on where the log begins or ends by now, so that
+    // the answer stays the same as the log grows and old versions expire.
     let mut found = 0;
     for bit in (0..Version::BITS).rev() {
         let next = found | (1 << bit);
@@ -243,7 +247,7 @@ async fn not_after(table: Table, log_store: &LogStoreRef, newest: Version, time:
     if found <= first && times.is_later(first).await? {
         return Ok(Found { version: None, first_ms: times.of(first).await? });
     }
-    // What came before one that is later was later too.
+    // A version after one that is too late is too late as well, even if its own clock says otherwise.
     let before = found.saturating_sub(DISORDER_MAX - 1).max(first)..=found;
     times.read(before.clone()).await?;
     for version in before {
@@ -258,28 +262,28 @@ async fn not_after(table: Table, log_store: &LogStoreRef, newest: Version, time:
     if times.of(found).await?.is_some() {
         return Ok(Found { version: Some(found), first_ms: None });
     }
-    // A version whose entry is gone from between others cannot be read.
+    // The entry of this version is missing between others: take the last one before it that is there.
     let log = LogFiles::list(table, log_store).await?;
     let there = log.entries.iter().rev().copied().find(|version| (first..=found).contains(version));
     Ok(Found { version: there, first_ms: times.of(first).await? })
 }
 
-/// When versions were written, as far as that has to be known to tell those that are later than a time.
+/// Times of versions, read as far as needed to compare them with the time searched for.
 struct Times<'a> {
     table: Table,
     log_store: &'a LogStoreRef,
     time_ms: i64,
-    /// What was read, in milliseconds since 1970; `None` of a version that has no entry.
+    /// Times that were read, in milliseconds since 1970; `None` for a version that has no entry.
     known: BTreeMap<Version, Option<i64>>,
 }
 
 impl Times<'_> {
-    /// Whether a version is later than the time that is asked for. One that has no entry is not.
+    /// Returns whether a version was written after the time searched for. A version without an entry was not.
     async fn is_later(&mut self, version: Version) -> Result<bool> {
         Ok(self.of(version).await?.is_some_and(|written_ms| written_ms > self.time_ms))
     }
 
-    /// When a version was written; `None` if it has no entry.
+    /// Returns when a version was written; `None` if it has no entry.
     async fn of(&mut self, version: Version) -> Result<Option<i64>> {
         if let Some(known) = self.known.get(&version) {
             return Ok(*known);
@@ -289,7 +293,7 @@ impl Times<'_> {
         Ok(written_ms)
     }
 
-    /// Reads what is needed of some versions at once.
+    /// Reads the times of some versions concurrently.
     async fn read(&mut self, versions: RangeInclusive<Version>) -> Result<()> {
         let unknown: Vec<_> = versions.filter(|version| !self.known.contains_key(version)).collect();
         let this = &*self;
@@ -301,8 +305,8 @@ impl Times<'_> {
         Ok(())
     }
 
-    /// When a version was written; `None` if it has no entry. One that is damaged, or does not say, was when the store
-    /// took it.
+    /// Reads when a version was written; `None` if it has no entry. If the entry is damaged, or gives no time, the
+    /// store's time counts.
     async fn written_ms(&self, version: Version) -> Result<Option<i64>> {
         let what = || format!("{}: reading version {version}", self.table);
         let found = self.log_store.object_store(None).get(&commit_uri_from_version(Some(version))).await;
@@ -316,7 +320,7 @@ impl Times<'_> {
     }
 }
 
-/// The latest version that is not younger than a time, or what there is instead.
+/// Returns the latest version written at or before a time, or an error that says when the log begins.
 pub(super) async fn at(table: Table, log_store: &LogStoreRef, newest: Version, time: DateTime<Utc>) -> Result<Version> {
     let Found { version, first_ms } = not_after(table, log_store, newest, time).await?;
     let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
@@ -325,7 +329,7 @@ pub(super) async fn at(table: Table, log_store: &LogStoreRef, newest: Version, t
     version.ok_or_else(|| LakeError::Refused(why()))
 }
 
-/// When an entry says that it was written.
+/// Returns when a version was written, by its own entry.
 fn said_ms(entry: &[u8]) -> Option<i64> {
     Lines::parse(entry).ok()?.actions.iter().find_map(|action| match action {
         Action::CommitInfo(info) => info.timestamp,
@@ -337,7 +341,8 @@ fn said_ms(entry: &[u8]) -> Option<i64> {
 mod tests {
     use super::*;
 
-    /// What a log of such files begins with, in the order of their names, and how many of them it took to know.
+    /// Feeds these names, in order, to [`Beginning`]. Returns its first version, its first whole one, and how many
+    /// names it took.
     fn begins(names: &[&str]) -> (Version, Option<Version>, usize) {
         let mut begins = Beginning::default();
         let is_known = |name: &&str| begins.is_known_by(&Path::from(FOLDER).join(*name));
@@ -351,11 +356,11 @@ mod tests {
             ["json", "checkpoint.parquet"].map(|kind| move |version: Version| format!("{version:020}.{kind}"));
         let of = |names: &[String]| begins(&names.iter().map(String::as_str).collect::<Vec<_>>());
         assert_eq!(of(&[json(0), json(1), json(2)]), (0, Some(0), 1));
-        // As clean-up leaves it.
+        // The state that clean-up leaves behind.
         assert_eq!(of(&[checkpoint(100), json(100), json(101)]), (100, Some(100), 2));
-        // Entries before the first checkpoint are of no use any more.
+        // Entries before the first checkpoint do not count.
         assert_eq!(of(&[json(98), json(99), checkpoint(100), json(100), json(101)]), (100, Some(100), 4));
-        // Nor is a checkpoint without its entry: the next one is.
+        // A checkpoint without its entry is not whole, so the next entry counts.
         assert_eq!(of(&[checkpoint(100), json(101), json(102)]), (100, Some(101), 2));
         assert_eq!(of(&[]), (0, None, 0));
     }

@@ -1,4 +1,4 @@
-//! A table at one version, to be looked at: where it stands, and what it records. Nothing is made if it is not there.
+//! A read-only view of a table at one version: its stands, properties and files. A table that is not there is not made.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::RangeInclusive;
@@ -27,7 +27,7 @@ pub struct TableView {
 }
 
 impl TableView {
-    /// The newest version of a table; `None` if the lake lacks it.
+    /// Returns the newest version of a table; `None` if the lake lacks it.
     pub fn newest(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
         Box::pin(async move {
             let found = load::find(lake, table).await?;
@@ -35,13 +35,13 @@ impl TableView {
         })
     }
 
-    /// A version that was loaded. One that would be read wrongly is refused.
+    /// Makes the view of a version that was loaded. A version that would be read wrongly is refused.
     fn of(table: Table, log_store: LogStoreRef, loaded: Loaded) -> Result<Self> {
         may_be_read(table, &loaded.shape)?;
         Ok(Self { table, log_store, loaded })
     }
 
-    /// An earlier version. One that is not there is refused, with those that are.
+    /// Returns the view of an earlier version. If it is gone, the error says which versions are there.
     pub fn at(&self, version: Version) -> BoxFuture<'_, Result<Self>> {
         Box::pin(async move {
             let log_store = LogStoreRef::clone(&self.log_store);
@@ -54,17 +54,17 @@ impl TableView {
         })
     }
 
-    /// The first version that is still there.
+    /// Returns the first version that is still there.
     pub fn first(&self) -> BoxFuture<'_, Result<Version>> {
         versions::first(self.table, &self.log_store).boxed()
     }
 
-    /// The latest version that is not younger than a time.
+    /// Returns the latest version written at or before a time.
     pub fn version_at(&self, time: DateTime<Utc>) -> BoxFuture<'_, Result<Version>> {
         versions::at(self.table, &self.log_store, self.version(), time).boxed()
     }
 
-    /// The files that are live in it.
+    /// Returns the files that are live in this version.
     pub fn live_files(&self) -> BoxFuture<'_, Result<Vec<Add>>> {
         Box::pin(async move {
             let live = load::live_files(self.table, self.log_store.as_ref(), self.version()).await?;
@@ -73,13 +73,13 @@ impl TableView {
         })
     }
 
-    /// Which files a version added and took out; `None` if its entry is gone or damaged, or not there yet.
+    /// Returns the files that a version added and removed; `None` if its entry is gone or damaged, or not there yet.
     pub fn files_of(&self, version: Version) -> BoxFuture<'_, Result<Option<VersionFiles>>> {
         entry::files_of(self.table, &self.log_store, version).boxed()
     }
 
-    /// The value that a version gave to a `txn`; `None` if it gave none, or its entry is gone, damaged or not there
-    /// yet.
+    /// Returns the value that a version gave to a `txn`; `None` if it gave none, or its entry is gone, damaged or not
+    /// there yet.
     pub fn moved<'a>(&'a self, version: Version, app_id: &'a str) -> BoxFuture<'a, Result<Option<i64>>> {
         Box::pin(async move {
             let lines = entry::read_if_whole(self.table, self.log_store.as_ref(), version).await?;
@@ -91,12 +91,12 @@ impl TableView {
         })
     }
 
-    /// The columns that it has beyond a definition, those of other programs, and their types.
+    /// Returns the columns that are not in a definition, those of other programs, with their types.
     pub fn further_columns(&self, definition: &Definition) -> BTreeMap<String, String> {
         self.loaded.shape.further_types(definition)
     }
 
-    /// The changes of its rows by other programs in these versions, newest first, as far as their entries are there.
+    /// Returns the foreign changes in these versions, newest first, as far as their entries are there.
     pub fn foreign(&self, versions: RangeInclusive<Version>) -> BoxFuture<'_, Result<Vec<ForeignChange>>> {
         foreign::in_versions(self.table, &self.log_store, versions).boxed()
     }
@@ -106,8 +106,8 @@ impl TableView {
         load::has_its_stands(self.table, self.log_store.as_ref(), &self.loaded.head).boxed()
     }
 
-    /// The files whose rows these versions added, each with the version that did. Versions that are not there are
-    /// refused, with those that are.
+    /// Returns the files whose rows these versions added, each with its version. If one of the versions is gone, the
+    /// error says which are there.
     pub fn added(&self, versions: RangeInclusive<Version>) -> BoxFuture<'_, Result<Vec<(Version, Add)>>> {
         Box::pin(async move {
             self.has_come_to(*versions.end())?;
@@ -128,22 +128,22 @@ impl TableView {
         })
     }
 
-    /// What these versions say of themselves, as far as their entries are there.
+    /// Returns what these versions say of themselves, as far as their entries are there.
     pub fn written(&self, versions: RangeInclusive<Version>) -> BoxFuture<'_, Result<Vec<Written>>> {
         written::written(self.table, &self.log_store, versions).boxed()
     }
 
-    /// What changed behind one version and up to another: see [`Changed`].
+    /// Returns what changed after one version, up to and including another: see [`Changed`].
     pub fn changed(&self, after: Version, until: Version) -> BoxFuture<'_, Result<Changed>> {
         changes::between(self.table, &self.log_store, after, until).boxed()
     }
 
-    /// The value of a `txn`.
+    /// Returns the value of a `txn`.
     pub fn txn(&self, app_id: &str) -> Option<i64> {
         self.loaded.head.txn(app_id)
     }
 
-    /// The cut of each partition that it has seen.
+    /// Returns the cut: the next offset of each partition that the table has seen.
     pub fn cut(&self) -> Cut {
         cut_of(&self.stands())
     }
@@ -156,38 +156,39 @@ impl TableView {
         Err(LakeError::Refused(format!("{table} has no version {version}; its newest is {newest}")))
     }
 
-    /// Which table it is.
+    /// Returns which table it is.
     pub fn table(&self) -> Table {
         self.table
     }
 
-    /// Delta's unique id of the table.
+    /// Returns Delta's unique id of the table.
     pub fn id(&self) -> &str {
         self.loaded.shape.id()
     }
 
-    /// Which version it is.
+    /// Returns which version it is.
     pub fn version(&self) -> Version {
         self.loaded.head.version()
     }
 
-    /// What the table records.
+    /// Returns the table's properties.
     pub fn properties(&self) -> &HashMap<String, String> {
         self.loaded.shape.properties()
     }
 
-    /// Where a partition stands.
+    /// Returns the stand of a partition.
     pub fn stand(&self, partition: &TopicPartition) -> Stand {
         Stand::decode(self.table, partition, |app_id| self.loaded.head.txn(app_id))
     }
 
-    /// Where all partitions stand that it has seen.
+    /// Returns the stands of all partitions that the table has seen.
     pub fn stands(&self) -> BTreeMap<TopicPartition, Stand> {
         self.loaded.head.stands(self.table)
     }
 }
 
-/// That a version can be read, but does not tell any more what it added: a checkpoint has taken its place.
+/// Error for a version that can be read, but whose entry is gone because a checkpoint has taken its place: what it
+/// added is no longer known.
 fn no_entry(table: Table, version: Version) -> LakeError {
     LakeError::Refused(format!(
         "{table}: what version {version} added is no longer recorded, for its log entry was cleaned up; ask what the \

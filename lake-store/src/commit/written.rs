@@ -1,4 +1,4 @@
-//! What the versions of a table say of themselves: when each was written, by whom, and how far it came.
+//! Summaries of a table's versions by their own entries: when each was written, by which job, and which cut it reached.
 
 use std::ops::RangeInclusive;
 
@@ -13,21 +13,21 @@ use super::entry::{self, READS_MAX, job_of, ours};
 use crate::error::{LakeError, Result};
 use crate::statistics::Statistics;
 
-/// What stands for the operation of a version whose entry is damaged.
+/// Operation shown for a version whose entry is damaged.
 const DAMAGED: &str = "(damaged)";
 
-/// A version of a table, by its entry.
+/// Summary of one version of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Which one.
+    /// Number of the version.
     pub version: Version,
-    /// When it was written, in milliseconds since 1970; never before the version before it.
+    /// When it was written, in milliseconds since 1970; never before the time of the version before it.
     pub time_ms: Option<i64>,
-    /// The job that wrote it, or what another writer called it.
+    /// Job that wrote it, or the operation that another program named.
     pub operation: String,
-    /// How many rows it added; `None` if its files do not tell.
+    /// Number of rows that it added; `None` if the statistics of its files do not tell.
     pub rows: Option<u64>,
-    /// The cut that it reached, as far as it says.
+    /// Cut that it reached, as far as its entry says.
     pub cut: Cut,
 }
 
@@ -51,7 +51,7 @@ impl Written {
     }
 }
 
-/// These versions, as far as their entries are there.
+/// Returns the summaries of these versions, as far as their entries are there.
 pub(super) async fn written(
     table: Table,
     log_store: &LogStoreRef,
@@ -60,7 +60,7 @@ pub(super) async fn written(
     let entries = stream::iter(versions).map(|version| async move {
         match entry::read(table, log_store.as_ref(), version).await {
             Ok(lines) => Ok(lines.map(|lines| Written::of(version, &lines.actions))),
-            // The others are told all the same.
+            // One damaged entry must not hide the other versions.
             Err(LakeError::Refused(_)) => {
                 Ok(Some(Written { version, operation: DAMAGED.to_owned(), ..Written::default() }))
             }

@@ -1,4 +1,5 @@
-//! Laws of clean-up beside other programs: whatever a kept version has is there, and what is theirs is left alone.
+//! Laws of clean-up beside other programs: every file of a kept version is there, and other programs' files are left
+//! alone.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::{add_of, append, definition, lake, made_by, open, put, remove_of};
 use crate::commit::{Commit, Deletes, Outcome, TableLog, TableView};
 use crate::lake::Lake;
 
-/// Versions 1 to 10, of which version 6 takes out what version 1 added, with a checkpoint at version 8.
+/// Makes versions 1 to 10, with a checkpoint at version 8. Version 6 removes what version 1 added.
 async fn with_history(lake: &Lake) -> (TableLog, Vec<Add>) {
     let mut log = open(lake).await;
     let mut files = Vec::new();
@@ -63,7 +64,7 @@ async fn a_file_that_was_removed_and_is_live_again_is_kept() {
             _ => with_history(&lake).await,
         };
         if restored == Some(11) {
-            // Added again, and taken out again: the version between has it.
+            // Added again, and removed again: a version in between has it.
             put(&store, Table::Clicks, 11, &[made_by("RESTORE"), add_of(&files[0])]).await;
             put(&store, Table::Clicks, 12, &[made_by("DELETE"), remove_of(&files[0])]).await;
         }
@@ -104,7 +105,7 @@ async fn only_files_of_our_own_making_are_swept() {
     for path in others.iter().chain(&[orphan, copy]) {
         store.put(&Path::from(format!("lake/clicks/{path}")), "x".into()).await.expect("memory");
     }
-    // A file of ours that a version named which is given up, and that was added again since.
+    // A file of ours that only an expired version named at first, and that was added again since.
     put(&store, Table::Clicks, 11, &[made_by("RESTORE"), add_of(&files[0])]).await;
     put(&store, Table::Clicks, 12, &[made_by("DELETE"), remove_of(&files[0])]).await;
     let late: DateTime<Utc> = store.head(&Path::from(format!("lake/clicks/{orphan}"))).await.expect("it").last_modified
@@ -212,7 +213,7 @@ async fn a_week_of_entries_is_not_read_to_give_up_a_few() {
         log.checkpoint().write().await.expect("memory");
     }
     commits(&mut log, 100).await;
-    // Who has just begun would read 96 entries to give up 4.
+    // A log that was just opened would read 96 entries to expire 4.
     let mut begun = open(&lake).await;
     assert_eq!(begun.give_up_before(4, Deletes::Yes).await.expect("memory").log_files, 0);
     assert!(begun.give_up_before(40, Deletes::Yes).await.expect("memory").log_files >= 40);

@@ -1,5 +1,5 @@
-//! Laws of a table that is taken away, and another one is put in its place: nobody goes on from the one to the other,
-//! whether that happens a moment after it was opened or much later.
+//! Laws of a table that is removed while another one is put in its place: nobody goes on from one to the other, whether
+//! it happens a moment after the table was opened or much later.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::commit::{TableLog, confirmed, load};
 use crate::error::LakeError;
 use crate::lake::Lake;
 
-/// How soon somebody sees that who is never told by what comes behind the newest version known.
+/// Time within which a replaced table is noticed if no further version tells.
 const SEEN_WITHIN: Duration = Duration::from_secs(11);
 
-/// Another lake, whose table has come to a version by as many clicks as any other at that version.
+/// Makes another lake, whose table has this version, and as many clicks as any other at that version.
 async fn another(version: Version) -> Arc<InMemory> {
     let (lake, store) = lake();
     come_to(&lake, version).await;
@@ -35,7 +35,7 @@ async fn come_to(lake: &Lake, version: Version) {
     }
 }
 
-/// Puts all that is in a store in the place of what is in another.
+/// Replaces everything in a store by what is in another.
 async fn replace(store: &InMemory, by: &InMemory) {
     let gone: Vec<_> = store.list(None).try_collect().await.expect("memory");
     for object in gone {
@@ -48,7 +48,7 @@ async fn replace(store: &InMemory, by: &InMemory) {
     }
 }
 
-/// A table at version 5, opened to be read.
+/// Opens a table at version 5 for reading.
 async fn reader(lake: &Lake) -> TableLog {
     come_to(lake, 5).await;
     TableLog::find_to_read(lake, Table::Clicks).await.expect("memory").expect("it is there")

@@ -1,4 +1,4 @@
-//! Laws of upgrades: a table gets what it lacks and keeps all else, whoever added it, and no row changes.
+//! Laws of upgrades: a table gets what it lacks and keeps everything else, whoever added it, and no row changes.
 
 use std::sync::Arc;
 
@@ -17,14 +17,14 @@ use crate::commit::shape::Shape;
 use crate::commit::{Changed, Commit, Outcome, TableLog};
 use crate::error::LakeError;
 
-/// The same definition with a column that no table has yet.
+/// Returns a definition with one more column, which no table has yet.
 fn with_added(definition: &Definition, name: &str) -> Definition {
     let known = definition.schema.fields().iter().map(|field| field.as_ref().clone());
     let fields: Vec<_> = known.chain([Field::new(name, DataType::Utf8, true)]).collect();
     Definition { schema: Arc::new(Schema::new(fields)), added: definition.added + 1, ..definition.clone() }
 }
 
-/// The table as it would be with another definition.
+/// Returns the shape of a table after it got another definition.
 fn redefined(shape: &Shape, before: &Definition, after: &Definition) -> Shape {
     let metadata = Action::Metadata(shape.redefined(before, after).expect("a definition"));
     shape.after(after.table, &[metadata]).expect("it is understood").expect("it is another")
@@ -44,7 +44,8 @@ async fn a_table_gets_what_it_lacks_and_keeps_all_else() {
         let mut metadata = with_column(&store, table, "note", true).await;
         let properties = &mut metadata["metaData"]["configuration"];
         properties["owner"] = json!("billing");
-        // What is recorded beside the spec: of which part of history it is, what a click may claim.
+        // Properties beside the spec: the part of history that was computed, and the bound for events ahead of their
+        // message.
         properties[PROPERTY_BACKFILL] = json!("as it was");
         properties["clicklake.time_in_future_ms"] = json!("7");
         put(&store, table, 1, &[metadata]).await;
@@ -94,7 +95,7 @@ async fn an_upgrade_goes_onto_what_others_have_committed_meanwhile() {
     let (mut log, mut upgrading) = (open(&lake).await, open(&lake).await);
     append(&mut log, 0, 10).await;
     assert_eq!(upgrading.upgrade().await.expect("memory"), 2);
-    // The job that has not noticed finds out before it writes.
+    // The job that has not noticed the upgrade finds out before it writes.
     let commit = super::epoch(&log, 0, 20).await;
     assert!(matches!(log.commit(&commit).await, Err(LakeError::Altered(_))));
     let mut log = open(&lake).await;
@@ -118,7 +119,7 @@ async fn a_column_that_was_added_may_be_lacking_and_comes_to_the_end() {
     assert!(upgraded.has_got_columns(&shape, &after) && !shape.has_got_columns(&shape, &after));
     let expected: Vec<_> = names(&shape).into_iter().chain(["network"]).collect();
     assert_eq!(names(&upgraded), expected, "behind the columns of others");
-    // Nor does a later definition move anything, or lose what an older program does not know.
+    // A later definition moves no column, and loses none that an older program does not know.
     assert_eq!(
         names(&redefined(&upgraded, &after, &with_added(&after, "later"))),
         [expected.as_slice(), &["later"]].concat()
