@@ -1,8 +1,8 @@
-//! What to do about what a store says, where that can be told: the codes of S3, and what stands between it and us.
+//! Advice for errors of a store: what to do about the error codes of S3, and about failures of the network in between.
 
 use std::error::Error;
 
-/// What is found in a store's answer, and what to do about it. The first that is found counts.
+/// Texts in a store's error, each with the advice for it. The first one that is found counts.
 const ADVICE: [(&str, &str); 12] = [
     ("SignatureDoesNotMatch", "the secret key is wrong; check AWS_SECRET_ACCESS_KEY, or the profile"),
     ("InvalidAccessKeyId", "nobody has this access key; check AWS_ACCESS_KEY_ID, or the profile"),
@@ -21,7 +21,7 @@ const ADVICE: [(&str, &str); 12] = [
     ("operation timed out", "it does not answer; check AWS_ENDPOINT_URL and the network"),
 ];
 
-/// One line on what a store says and what to do, if it is known.
+/// Returns one line of advice for an error, if its cause is known.
 pub fn advice(error: &(dyn Error + 'static)) -> Option<String> {
     let causes = std::iter::successors(Some(error), |&error| error.source());
     let said: String = causes.map(ToString::to_string).collect();

@@ -1,7 +1,7 @@
-//! What can go wrong with a lake, by what the caller does about it.
+//! Errors of working on a lake, by what the caller does about them.
 //!
-//! Expected outcomes of a commit (someone else was first, another writer owns a partition) are values, not errors:
-//! see [`crate::commit::Outcome`].
+//! Expected outcomes of a commit (someone else was first, another writer owns a partition) are values, not errors: see
+//! [`crate::commit::Outcome`].
 
 use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
@@ -12,37 +12,38 @@ use crate::advice::advice;
 /// A result whose error is a [`LakeError`].
 pub type Result<T, E = LakeError> = std::result::Result<T, E>;
 
-/// What went wrong, and what to do.
+/// An error of working on a lake: what went wrong, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum LakeError {
-    /// The store did not answer as it should: try again. What was asked for may have happened all the same.
+    /// The store did not answer as it should. Try again: the request may have happened all the same.
     #[error("{what}")]
     Store {
-        /// What was being done, and to which table.
+        /// Action that failed, with its table.
         what: String,
-        /// What the store, or Delta, said.
+        /// Error of the store, or of Delta.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 
-    /// The lake, or what was asked of it, is not what this program can work on: do not try again, change something.
+    /// This program cannot work on the lake, or cannot do what was asked of it. Do not try again before something has
+    /// changed.
     #[error("{0}")]
     Refused(String),
 
-    /// A table is no longer what is known of it: it has become another one under the same name, or its log was cleaned
-    /// up where a commit of ours may have been. Open it again, and see what it is.
+    /// A table is no longer the one that is known: it has become another one under the same name, or its log was
+    /// cleaned up where a commit of ours may have been. Open it again to see what it is.
     #[error("{0}")]
     Altered(String),
 }
 
 impl LakeError {
-    /// Wraps what a store, or Delta, reported while something was done; what to do about it, where that is known.
+    /// Wraps an error of a store, or of Delta, with what was being done, and with advice where there is some.
     pub fn store(what: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let source = source.into();
         let source = advice(source.as_ref()).map_or(source, Into::into);
         Self::Store { what: what.into(), source }
     }
 
-    /// Whether the same call may go through later.
+    /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Store { .. })
     }
@@ -60,7 +61,8 @@ pub trait Context<T> {
     fn while_doing(self, what: impl FnOnce() -> String) -> Result<T>;
 }
 
-/// For each error of Delta and its store, and for no other: a [`LakeError`] says already what was being done.
+/// Implements [`Context`] for the errors of Delta and its store. A [`LakeError`] must not have it, because it says
+/// already what was being done.
 macro_rules! context {
     ($($error:ty),+ $(,)?) => {$(
         impl<T> Context<T> for std::result::Result<T, $error> {

@@ -1,8 +1,8 @@
-//! Rows into data files: Parquet with zstd (small ones with Snappy), statistics on position, event time and ad, one
-//! `Add` a file.
+//! Encodes rows as data files: Parquet with zstd (small files with Snappy), with statistics on position, event time and
+//! ad, and one `Add` for each file.
 //!
-//! Encoding is apart from putting: what fails is tried again as it is. A file that no commit names does not exist for
-//! any reader; putting one changes nothing yet.
+//! Encoding and putting are separate steps, so that a put that fails is tried again without encoding again. A file that
+//! no commit names does not exist for any reader; putting one changes nothing yet.
 //!
 //! ```text
 //!   rows of many folders ──grouped──> a few folders at a time ──> files, each of bounded size ──> the store, in parts
@@ -40,39 +40,39 @@ use crate::commit::CommitId;
 use crate::error::{Context, LakeError, Result};
 use crate::path::{OWN_ENDS, path_of};
 
-/// How old a file may be that no commit names yet, before clean-up takes it for forgotten. Writers commit none that is
-/// older than a quarter of that: what lies between is for clocks, and for commits that hang.
+/// Age from which clean-up takes a file that no commit names for forgotten. Writers commit no file that is older than a
+/// quarter of that; the rest is a margin for clocks, and for commits that hang.
 pub const UNCOMMITTED_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// Rows a row group: a few MB of Parquet, which bounds both what a writer holds and what a reader must skip over.
+/// Rows in a row group: a few MB of Parquet, which bounds both what a writer holds and what a reader must skip over.
 const ROW_GROUP_ROWS: usize = 131_072;
 
-/// Bytes of an open row group, for rows much larger than a click: a rejected payload may have a megabyte.
+/// Bytes in an open row group, for rows much larger than a click: a rejected payload may have a megabyte.
 const ROW_GROUP_BYTES: usize = if cfg!(test) { 1024 * 1024 } else { 32 * 1024 * 1024 };
 
 /// Size at which a file is full and a new one begins, in bytes: a writer holds one file in memory. It is a quarter more
-/// than the size that compaction aims at, so that files it puts together stay one file.
+/// than the size that file compaction aims at, so that the files it merges stay one file.
 pub const FILE_BYTES: u64 = if cfg!(test) { 8 * 1024 * 1024 } else { 160 * 1024 * 1024 };
 
-/// Rows written between two looks at the size of the file.
+/// Rows that are written between two checks of the file's size.
 const STRETCH_ROWS: usize = 8_192;
 
 /// Folders that one call encodes at a time. Jobs encode eight partitions at once, which makes 32 open files.
 const FOLDERS_MAX: usize = 4;
 
-/// Rows from which on a file is compressed by zstd. Its contexts cost as much for each column as some hundred rows do,
-/// which is most of what encoding takes at the live end, where files are small; Snappy has none. Compaction soon writes
-/// again what is small.
+/// Number of rows from which a file is compressed with zstd. Its contexts cost as much for each column as some hundred
+/// rows do, which is most of the cost of encoding at the live end, where files are small; Snappy has none. Compaction
+/// soon rewrites small files anyway.
 const ZSTD_ROWS_MIN: usize = 4_096;
 
-/// Bytes of the rows of a small file up to which they are joined: as clicks they are far below that.
+/// Bytes up to which the rows of a small file are joined before encoding. Clicks are far below that.
 const JOINED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// What delta-rs puts at the end of the names of files, and what stands there instead: other programs that write with
-/// delta-rs name their files as it does.
+/// Ends of the file names that delta-rs gives, each with the end that replaces it: other programs that write with
+/// delta-rs name their files as it does, so ours must differ.
 const ENDS: [(&str, &str); 2] = [(".zstd.parquet", OWN_ENDS[0]), (".snappy.parquet", OWN_ENDS[1])];
 
-/// Rows a page of a roll-up: its files are sorted by ad, and who asks for one ad reads few pages of each.
+/// Rows in a page of a roll-up: its files are sorted by ad, and a query for one ad then reads few pages of each.
 const PAGE_ROWS: usize = 4_096;
 
 /// Columns that are stored as differences: numbers that ascend, hardly change, or are nearly all different.
@@ -87,9 +87,9 @@ const DIFFERENCES: [&str; 8] = [
     column::OFFSET_NEXT,
 ];
 
-/// A data file that is encoded, and as it will stand in the store.
+/// A data file that is encoded, byte for byte as it will be in the store.
 pub struct DataFile {
-    /// What a commit says of it.
+    /// Action with which a commit names the file.
     pub add: Add,
     table: Table,
     path: Path,
@@ -97,34 +97,36 @@ pub struct DataFile {
 }
 
 impl DataFile {
-    /// Puts it into the store of its table, in parts if it is large. Doing so again changes nothing.
+    /// Puts the file into the store of its table, in parts if it is large. Putting it again changes nothing.
     pub async fn put(&self, store: &dyn ObjectStore) -> Result<()> {
         let put = parts::put(store, &self.path, &self.payload).await;
         put.while_doing(|| format!("{}: writing the data file {}", self.table, self.path))
     }
 }
 
-/// Deletes the files of a commit that was never put. Those of one that was may be live, whatever was said of it: they
-/// are left to the sweep, as is what remains when deleting fails.
+/// Deletes the files of a commit that was never put. Files of a commit that was put may be live, whatever was reported:
+/// they are left to the sweep, as are those whose deletion fails.
 pub async fn discard(store: &dyn ObjectStore, commit: &CommitId, files: &[Add]) {
     if !commit.was_put() {
         delete_uncommitted(store, files).await;
     }
 }
 
-/// Deletes files that were put but never named in a commit. Stops when the store fails: the sweep takes the rest.
+/// Deletes files that were put but never named in a commit. It stops at the first failure of the store: the sweep takes
+/// the rest.
 pub async fn delete_uncommitted(store: &dyn ObjectStore, files: &[Add]) {
     let paths: Vec<_> = files.iter().filter_map(|file| path_of(&file.path)).map(Ok).collect();
     let mut deleted = store.delete_stream(stream::iter(paths).boxed());
     while let Some(done) = deleted.next().await {
-        // A store that is down would let each of them wait.
+        // With a store that is down, each further deletion would only wait.
         if !matches!(done, Ok(_) | Err(StoreError::NotFound { .. })) {
             return;
         }
     }
 }
 
-/// Encodes rows of a table as new files: those of each folder in their order, whatever folders lie between them.
+/// Encodes rows of a table as new files. The rows of each folder keep their order, even if rows of other folders lie
+/// between them.
 pub fn encode(table: Table, rows: &[RecordBatch]) -> BoxFuture<'_, Result<Vec<DataFile>>> {
     Box::pin(async move {
         let Some(first) = rows.first() else { return Ok(Vec::new()) };
@@ -144,8 +146,8 @@ pub fn encode(table: Table, rows: &[RecordBatch]) -> BoxFuture<'_, Result<Vec<Da
     })
 }
 
-/// The same rows as one batch, if they are few: each column is then looked at once, and not for each of the many
-/// batches that a live end brings. Not if they are so large that a copy of them counts.
+/// Joins the batches into one if they have few rows: each column is then encoded once, and not for each of the many
+/// batches that come at the live end. `None` if they are too many, or so large that a copy would cost too much.
 fn joined(table: Table, batches: &[RecordBatch]) -> Result<Option<RecordBatch>> {
     let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
     let bytes: usize = batches.iter().map(RecordBatch::get_array_memory_size).sum();
@@ -170,7 +172,7 @@ fn encode_folder<'a>(
     })
 }
 
-/// Encodes rows of a table batch by batch, and holds one file at a time.
+/// Encodes rows of a table batch by batch, holding one file at a time.
 ///
 /// Rows should come folder by folder: each change of folder begins another file.
 pub struct Encoder {
@@ -180,21 +182,22 @@ pub struct Encoder {
     open: Option<OpenFile>,
 }
 
-/// A file that rows are added to.
+/// A file that rows are being added to.
 struct OpenFile {
     folder: FolderValues,
     writer: DeltaWriter,
-    /// delta-rs writes to a store; in memory that cannot fail, and a put that does need not encode again.
+    /// Content so far. delta-rs writes to a store: writing to memory cannot fail, and a put that fails later need not
+    /// encode again.
     held: Held,
 }
 
 impl Encoder {
-    /// An encoder of rows with these columns.
+    /// Makes an encoder of rows with these columns.
     pub fn new(table: Table, schema: SchemaRef) -> Self {
         Self { table, schema, properties: properties(table), open: None }
     }
 
-    /// The same encoder, for files of few rows.
+    /// Returns the same encoder, set for files of few rows.
     fn for_few_rows(self) -> Self {
         let properties = properties(self.table).into_builder().set_compression(Compression::SNAPPY).build();
         Self { properties, ..self }
@@ -259,9 +262,9 @@ fn config(table: Table, schema: SchemaRef, properties: WriterProperties) -> Writ
     )
 }
 
-/// How the columns of a table are encoded. Ids that rarely repeat are not worth a dictionary, which costs most of the
-/// time that writing takes; texts of any length have none, so that the metadata of a file tells how large its rows are.
-/// Statistics are kept where readers can use them to skip.
+/// Returns how the columns of a table are encoded. Ids that rarely repeat have no dictionary, because building one
+/// would take most of the time of writing. Texts of any length have none either, so that the metadata of a file tells
+/// how large its rows are. Statistics are kept where readers can use them to skip.
 pub fn properties(table: Table) -> WriterProperties {
     let level = ZstdLevel::try_new(1).expect("1 is a level of zstd");
     let mut properties = WriterProperties::builder()

@@ -1,10 +1,10 @@
-//! Where the tables are: a folder or a bucket, and whether its store can be trusted with commits.
+//! The place of the tables, a folder or a bucket, and whether its store can be trusted with commits.
 //!
 //! Everything rests on one property of the store: of several writers that put the same key *if absent*, exactly one
 //! wins. [`Lake::probe`] races it before the first commit; a store that lets two win is refused.
 //!
-//! A folder may have any name that the system permits, and is meant literally; only an address that begins with its
-//! scheme is decoded. See [`crate::store`] for what keeps the name from mattering below.
+//! A folder may have any name that the system permits, and a path is taken literally; only an address that begins with
+//! its scheme is decoded. See [`crate::store`] for what keeps the name from mattering below.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,39 +23,39 @@ use uuid::Uuid;
 use crate::error::{Context, LakeError, Result};
 use crate::store::{LakeStore, Order, Timely};
 
-/// Rounds of the race, and writers in each: check-then-rename stores let two win in the first round as a rule.
+/// Rounds of the race, and writers in each: check-then-rename stores usually let two win in the first round.
 const PROBE_ROUNDS: usize = 4;
 const PROBE_WRITERS: usize = 4;
 
-/// How buckets are asked.
+/// Options for the client of a bucket.
 const BUCKET_OPTIONS: [(&str, &str); 5] = [
-    // Silence is noticed by `Timely`, in seconds; what makes progress may take its time.
+    // Silence is noticed by `Timely` within seconds; a request that makes progress may take its time.
     ("timeout", "10m"),
-    // What fails is tried again below us for a short time only: the jobs above wait and say so, and start-up must fail
-    // within 15 seconds.
+    // The client retries for a short time only: the jobs above wait and say so, and start-up must fail within 15
+    // seconds.
     ("max_retries", "3"),
     ("retry_timeout", "8s"),
     ("connect_timeout", "4s"),
-    // Profiles, web identities and the rest of the usual ways count at every endpoint, not at Amazon's alone.
+    // Profiles, web identities and the other usual ways apply at every endpoint, not at Amazon's alone.
     ("AWS_FORCE_CREDENTIAL_LOAD", "true"),
 ];
 
 /// A lake: one folder or bucket prefix, with a Delta table in each of its folders.
 #[derive(Clone)]
 pub struct Lake {
-    /// Its address, as it is told to people.
+    /// Address of the lake, as people see it.
     url: Url,
     place: Place,
 }
 
-/// Where a lake is.
+/// Place of a lake.
 #[derive(Clone)]
 enum Place {
-    /// In a folder of this machine: its absolute path, and its store.
+    /// A folder of this machine: its absolute path, and its store.
     Folder(PathBuf, ObjectStoreRef),
-    /// In the bucket that its address names, under the path of the address.
+    /// The bucket that the address names, under the path of the address.
     Bucket,
-    /// In a store of the caller's making, under the path of the address.
+    /// A store that the caller made, under the path of the address.
     Given(ObjectStoreRef),
 }
 
@@ -66,10 +66,10 @@ impl fmt::Debug for Lake {
 }
 
 impl Lake {
-    /// The address of every lake in its own store: nothing below sees where it is.
+    /// Address of every lake within its own store, so that nothing below sees where the lake is.
     pub const ROOT: &str = "clicklake://lake";
 
-    /// The lake at a path, a `file://` or an `s3://` address. Nothing is read yet.
+    /// Makes the lake at a path, a `file://` or an `s3://` address. Nothing is read yet.
     pub fn at(location: &str) -> Result<Self> {
         let refused = |why: &str| LakeError::Refused(format!("lake {location}: {why}"));
         if !is_address(location) {
@@ -105,17 +105,17 @@ impl Lake {
         Ok(Self { url, place: Place::Folder(path, store) })
     }
 
-    /// A lake on a store of the caller's making, under the path of an address that otherwise only names it.
+    /// Makes a lake on a store that the caller made, under the path of an address that otherwise only names it.
     pub fn on(store: ObjectStoreRef, url: Url) -> Self {
         Self { url, place: Place::Given(store) }
     }
 
-    /// Its address, as it is told to people.
+    /// Returns the address of the lake, as people see it.
     pub fn url(&self) -> &Url {
         &self.url
     }
 
-    /// The folder of this machine that it is in, as an absolute path; `None` if it is elsewhere.
+    /// Returns the folder of this machine that the lake is in, as an absolute path; `None` if it is elsewhere.
     pub fn folder(&self) -> Option<&FilePath> {
         match &self.place {
             Place::Folder(path, _) => Some(path),
@@ -123,8 +123,8 @@ impl Lake {
         }
     }
 
-    /// Builds the error for a table that the lake does not have. It names the command that makes the table; the name
-    /// of a table that backfill would make may also be misspelled.
+    /// Builds the error for a table that the lake does not have. It names the command that makes the table. For a
+    /// staging table the name may also be misspelled, so it names the command that lists them, too.
     pub fn lacks(&self, table: Table) -> LakeError {
         let makes = match table {
             Table::Shadow(_) => {
@@ -141,7 +141,7 @@ impl Lake {
         LakeError::Refused(format!("lake {} has no table {table} yet; `clicklake {makes}` makes it", self.url))
     }
 
-    /// The tables in it that may be shadows, by their names.
+    /// Returns the tables of the lake that may be staging tables, by their names.
     pub fn shadows(&self) -> BoxFuture<'_, Result<Vec<Table>>> {
         Box::pin(async move {
             let what = || format!("lake {}: listing its tables", self.url);
@@ -152,7 +152,7 @@ impl Lake {
         })
     }
 
-    /// The store of all that is in it, rooted at the lake.
+    /// Returns the store of the lake, rooted at the lake.
     pub fn object_store(&self) -> Result<ObjectStoreRef> {
         if let Place::Folder(_, store) = &self.place {
             return Ok(Arc::clone(store));
@@ -163,7 +163,7 @@ impl Lake {
         Ok(Arc::new(LakeStore::under(outer, prefix, Order::at(&self.url))))
     }
 
-    /// The store that the lake is somewhere in, and its address; `None` if that is this machine.
+    /// Returns the store that the lake is somewhere in, with the address of that store; `None` if that is this machine.
     pub fn outer_store(&self) -> Result<Option<(Url, ObjectStoreRef)>> {
         let store = match &self.place {
             Place::Folder(..) => return Ok(None),
@@ -181,7 +181,7 @@ impl Lake {
         Ok(Arc::new(Timely(logstore_for(&self.url, config).while_doing(what)?.root_object_store(None))))
     }
 
-    /// Delta's view of one of its folders.
+    /// Returns Delta's view of one of the lake's folders.
     pub fn log_store(&self, name: &str) -> Result<LogStoreRef> {
         let store = self.object_store()?;
         let location = format!("{}/{name}/", Self::ROOT);
@@ -190,7 +190,7 @@ impl Lake {
         Ok(default_logstore(folder, store, &location, &StorageConfig::default()))
     }
 
-    /// What time it is by the clock of the store, of which the times of its objects are.
+    /// Returns the time by the clock of the store, which also gives its objects their times.
     pub fn time(&self) -> BoxFuture<'_, Result<DateTime<Utc>>> {
         Box::pin(async move {
             let what = || format!("lake {}: asking its store for the time", self.url);
@@ -198,7 +198,7 @@ impl Lake {
             let key = path::Path::from(format!("time/{}", unique_name()));
             store.put(&key, "time".into()).await.while_doing(what)?;
             let found = store.head(&key).await.while_doing(what)?;
-            // What is left behind by a failing delete is a few bytes under a name of its own.
+            // If deleting fails, a few bytes stay behind under a name of their own.
             let _ = store.delete(&key).await;
             Ok(found.last_modified)
         })
@@ -206,7 +206,7 @@ impl Lake {
 
     /// Races put-if-absent on the lake's store, and refuses one on which two writers can both win.
     ///
-    /// Also the first write of a job: a lake that cannot be written is found out here.
+    /// This is also the first write of a job, so a lake that cannot be written is found out here.
     pub fn probe(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let store = self.log_store("_clicklake")?.object_store(None);
@@ -215,9 +215,9 @@ impl Lake {
                 let key = path::Path::from(format!("probe/{}", unique_name()));
                 let winners = self.race(store.as_ref(), &key).await?;
                 let what = || format!("lake {}: reading what was put", self.url);
-                // The winner may not know that it won: its reply was lost, and what it put met its second attempt.
+                // The winner may not know that it won: if its reply was lost, its second attempt met its own object.
                 let unknown = winners == 0 && store.get(&key).await.map(|_| true).or_else(absent).while_doing(what)?;
-                // What is left behind by a failing delete is a few bytes under a name of its own.
+                // If deleting fails, a few bytes stay behind under a name of their own.
                 let _ = store.delete(&key).await;
                 if winners != 1 && !unknown {
                     return Err(LakeError::Refused(format!(
@@ -236,7 +236,7 @@ impl Lake {
         })
     }
 
-    /// How many of several writers of one key were told that they won.
+    /// Lets several writers put one key, and returns how many of them were told that they won.
     async fn race(&self, store: &dyn ObjectStore, key: &path::Path) -> Result<usize> {
         let race = (0..PROBE_WRITERS).map(|writer| {
             let options = PutOptions::from(PutMode::Create);
@@ -254,19 +254,19 @@ impl Lake {
     }
 }
 
-/// That nothing is there is an answer.
+/// Maps "not found" to `false`, because it answers the question whether the object is there.
 fn absent(error: StoreError) -> Result<bool, StoreError> {
     if matches!(error, StoreError::NotFound { .. }) { Ok(false) } else { Err(error) }
 }
 
-/// Whether a location begins with a scheme, as addresses do. Anything else is a path.
+/// Returns whether a location begins with a scheme, as addresses do. Anything else is a path.
 fn is_address(location: &str) -> bool {
     let Some((scheme, _)) = location.split_once("://") else { return false };
     let is_letter = |first: char| first.is_ascii_alphabetic();
     scheme.starts_with(is_letter) && scheme.chars().all(|one| one.is_ascii_alphanumeric() || "+-.".contains(one))
 }
 
-/// Makes a random name, so that no two processes ever put objects that are alike.
+/// Makes a random name, so that no two processes ever put the same object.
 #[expect(clippy::disallowed_methods, reason = "what nobody else puts at the same time")]
 pub(crate) fn unique_name() -> Uuid {
     Uuid::new_v4()
@@ -320,7 +320,7 @@ mod tests {
         }
     }
 
-    /// The names that a folder may have which other programs give a meaning.
+    /// Names that a folder may have, and that other programs give a meaning.
     const NAMES: [&str; 12] = [
         "50% off",
         "50%25",
@@ -353,7 +353,7 @@ mod tests {
                 found.collect::<Vec<_>>()
             };
             assert_eq!((there(parent.path()), there(folder.parent().expect("one")).len()), (vec![name.into()], 1));
-            // The same by another way.
+            // The same lake, reached in another way.
             let address = Url::from_directory_path(&folder).expect(name);
             let again = Lake::at(address.as_str()).expect(name).object_store().expect(name);
             let found: Vec<_> = again.list(Some(&"clicks".into())).try_collect().await.expect(name);

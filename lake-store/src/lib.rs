@@ -1,13 +1,14 @@
-//! Where the tables are: in a folder or a bucket, as Delta tables, and how rows get into them and out again.
+//! The lake as Delta tables in a folder or a bucket: how rows get into the tables and out again.
 //!
 //! One idea holds the system together: the **cut**, the prefix of the log that a table has seen, which every commit
-//! records together with its rows. What a cut is, and what the tables hold, `lake_schemas` says; this crate makes rows
-//! and cut one atomic step that a crash, a lost reply or a second writer cannot split.
+//! records together with its rows. `lake_schemas` defines the cut and what the tables hold; this crate makes rows and
+//! cut one atomic step that a crash, a lost reply or a second writer cannot split.
 //!
-//! Read in this order: [`Lake`] is the place, and [`store`] what is asked of it; [`files`] turns rows into data files,
-//! [`read`] reads them again; [`commit`] is the protocol by which files and stands come into a table, and how its files
-//! are cleaned up. [`pins`] keep versions from that, [`retire`] says which topics are over, [`mod@upgrade`] brings
-//! tables to the newest format, [`witness`] finds the last row of a partition.
+//! Read in this order: [`Lake`] is the place, and [`store`] says what it needs of its store; [`files`] encodes rows as
+//! data files, [`read`] reads them again; [`commit`] is the protocol by which files and stands come into a table, and
+//! how its files are cleaned up. [`pins`] keep versions from clean-up, [`retire`] records which topics are over,
+//! [`mod@upgrade`] brings tables to the newest format, [`witness`] finds the fingerprint of a partition, which is its
+//! last row.
 //!
 //! This crate knows nothing of Kafka, of JSON, or of what is computed.
 

@@ -1,39 +1,39 @@
-//! Paths of data files, from a table's log to its store.
+//! Paths of data files: from the way a table's log writes them to their place in the table's store.
 //!
-//! The log has them as addresses, which are decoded where the log is read. Delta allows files that lie outside of the
-//! table's folder, as shallow clones have them; clicklake writes none, and reads none.
+//! The log writes them as URLs, which are decoded where the log is read. Delta allows files outside of the table's
+//! folder, as shallow clones have them; clicklake writes none, and reads none.
 
 use lake_schemas::Table;
 use object_store::path::Path;
 
-/// What begins the names of files that Delta's writers give them, and what ends those of clicklake's own: of files as
-/// they are, and of small ones.
+/// Begin of the file names that Delta's writers give, and ends of those that clicklake gives: to files of normal size,
+/// and to small ones.
 const OWN_BEGIN: &str = "part-";
 pub(crate) const OWN_ENDS: [&str; 2] = [".clicklake.zstd.parquet", ".small.snappy.parquet"];
 
-/// What ended clicklake's own before they had a name apart from that of all who write with delta-rs.
+/// End of clicklake's file names before they differed from those of every program that writes with delta-rs.
 const EARLIER_END: &str = "-c000.zstd.parquet";
 
-/// What ends the name of every data file.
+/// End of the name of every data file.
 const DATA_END: &str = ".parquet";
 
-/// Characters of a name that promotions give: 128 bits in hexadecimal.
+/// Number of characters in a name that a promotion gives: 128 bits in hexadecimal.
 const COPY_CHARS: usize = 32;
 
-/// Where in the store of its table a file is; `None` for one that lies outside of the table's folder.
+/// Returns the path of a file in the store of its table; `None` if it lies outside of the table's folder.
 pub fn path_of(path: &str) -> Option<Path> {
     let is_outside = path.starts_with('/') || path.contains(':');
     (!is_outside).then(|| Path::parse(path).ok()).flatten()
 }
 
-/// Whether an object may be a data file of whatever program: none that is hidden, as what begins with `_` or `.` is,
-/// and none of another kind.
+/// Returns whether an object may be a data file of any program: it is not hidden, as names with a leading `_` or `.`
+/// are, and it is Parquet.
 pub(crate) fn may_be_data(path: &Path) -> bool {
     let is_hidden = path.parts().any(|part| part.as_ref().starts_with(['_', '.']));
     !is_hidden && path.as_ref().ends_with(DATA_END)
 }
 
-/// Whether an object has such a name, and lies in such a folder, as clicklake gives to the data files of a table.
+/// Returns whether an object has a name and lies in a folder as clicklake gives them to the data files of this table.
 pub fn is_own(table: Table, path: &Path) -> bool {
     let parts: Vec<_> = path.parts().collect();
     let Some((name, folders)) = parts.split_last() else { return false };
@@ -49,8 +49,8 @@ pub fn is_own(table: Table, path: &Path) -> bool {
     are_ours && (is_copy || name.starts_with(OWN_BEGIN) && OWN_ENDS.iter().any(|end| name.ends_with(end)))
 }
 
-/// Whether a data file may be one that clicklake wrote before its files had a name of their own; or another program's
-/// that writes with delta-rs.
+/// Returns whether a data file may be one that clicklake wrote before its files had names of their own. It may also be
+/// a file of another program that writes with delta-rs.
 pub fn may_be_earlier(path: &Path) -> bool {
     path.filename().is_some_and(|name| name.starts_with(OWN_BEGIN) && name.ends_with(EARLIER_END))
 }

@@ -1,9 +1,9 @@
 //! Pins: versions of tables that are kept, however old they get.
 //!
-//! A pin is an object of the lake, `_clicklake/pins/NAME.json`. Beside them stands, for each table, from which version
-//! on clean-up keeps it, `_clicklake/kept/TABLE.json`, with the id of the table that this was said of: clean-up writes
-//! that first and reads the pins then; who pins writes the pin first and reads that then. Whichever comes first, one
-//! sees the other, and no version is given up that was pinned.
+//! A pin is an object of the lake, `_clicklake/pins/NAME.json`. Beside it, `_clicklake/kept/TABLE.json` says for each
+//! table from which version on clean-up keeps it, with the id of the table that this was said of. Clean-up writes that
+//! object first, and reads the pins afterwards. Pinning writes the pin first, and reads that object afterwards.
+//! Whichever comes first, one of them sees the other, and no pinned version expires.
 //!
 //! ```text
 //!   pin       put the pin, as pending ──> read what is kept ──┬─ kept: put it again, no longer pending
@@ -11,12 +11,13 @@
 //!   clean-up  raise what is kept, never lower it ──> read the pins, put pending ones again ──> delete below others
 //! ```
 //!
-//! A pin that is pending was not compared with what is kept: whoever finds it, because a reply was lost or a process
-//! died, compares it then. One that is not pending holds, though what is kept has been raised past it since.
+//! A pending pin was not compared with what is kept yet. If a reply was lost or a process died, whoever finds the pin
+//! makes the comparison. A pin that is not pending holds, even if what is kept has been raised past it since.
 //!
-//! A pin stops being pending only as the object that it was when it was compared. So clean-up, when it has said what is
-//! kept, writes those again that are pending and would be given up, and heeds them no longer: whoever is about to end
-//! one finds another object, compares once more, and is refused. A process that died while it pinned holds up nothing.
+//! A pin stops being pending only by an update of the very object that was compared. So after raising what is kept,
+//! clean-up writes each pending pin again that would expire, and then ignores it: a process that is about to update it
+//! finds another object, compares once more, and is refused. A process that died while pinning therefore holds up
+//! nothing.
 
 use std::str::FromStr;
 
@@ -37,13 +38,14 @@ use crate::lake::{Lake, unique_name};
 const PINS: &str = "_clicklake/pins";
 const KEPT: &str = "_clicklake/kept";
 
-/// Pins that are read at once.
+/// Number of pins that are read concurrently.
 const READS_MAX: usize = 16;
 
-/// How often something is written that others write and remove at the same time: two who do so by hand differ soon.
+/// Number of attempts to write an object that others write and remove at the same time: two people who do so by hand
+/// soon get out of step.
 const TRIES_MAX: usize = 8;
 
-/// The name of a pin: of lower-case letters, digits and underscores.
+/// Name of a pin: lower-case letters, digits and underscores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PinName(ArrayString<NAME_MAX>);
 
@@ -56,32 +58,33 @@ impl FromStr for PinName {
 }
 
 impl PinName {
-    /// As it is written.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A version that is kept.
+/// A version of a table that is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
-    /// Its name.
+    /// Name of the pin.
     pub name: PinName,
-    /// The table, by its name.
+    /// Name of the table.
     pub table: String,
-    /// The version.
+    /// Version that is kept.
     pub version: Version,
-    /// When it ends by itself; `None`: when it is removed.
+    /// When the pin ends by itself; `None`: only when it is removed.
     pub expires: Option<DateTime<Utc>>,
 }
 
 impl Pin {
-    /// Whether it holds at a time.
+    /// Returns whether the pin holds at a time.
     pub fn holds(&self, now: DateTime<Utc>) -> bool {
         self.expires.is_none_or(|expires| now < expires)
     }
 
-    /// Whether it is written as another is: times are written in milliseconds, and clocks tell more.
+    /// Returns whether both pins are written in the same way: times are written in milliseconds, and clocks give more
+    /// digits.
     fn is_written_as(&self, other: &Self) -> bool {
         self.name == other.name && self.to_json(false) == other.to_json(false)
     }
@@ -100,7 +103,7 @@ impl Pin {
         let mut pin = json!({ "table": self.table, "version": self.version, "expires": expires });
         if is_pending {
             pin["pending"] = true.into();
-            // Stores that tell objects apart by what is in them must tell these apart.
+            // A random value, for stores that tell versions of an object apart by its content.
             pin["written"] = unique_name().to_string().into();
         }
         pin
@@ -110,14 +113,14 @@ impl Pin {
 /// A pin whose object cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damaged {
-    /// Its name.
+    /// Name of the pin.
     pub name: PinName,
-    /// The table, by its name, if that can still be told.
+    /// Name of the table, if it can still be told.
     pub table: Option<String>,
 }
 
 impl Damaged {
-    /// Whether it may keep a version of a table.
+    /// Returns whether the pin may keep a version of this table.
     pub fn may_be_of(&self, table: Table) -> bool {
         self.table.as_ref().is_none_or(|name| name == table.name())
     }
@@ -127,7 +130,7 @@ impl Damaged {
         Self { name, table: value["table"].as_str().map(str::to_owned) }
     }
 
-    /// What is wrong, and what to do.
+    /// Returns the error that says what is wrong, and what to do.
     pub fn refused(&self) -> LakeError {
         let name = self.name.as_str();
         LakeError::Refused(format!(
@@ -138,9 +141,9 @@ impl Damaged {
     }
 }
 
-/// What is found under the name of a pin.
+/// Content of an object with the name of a pin.
 enum Found {
-    /// A pin. If it is pending: the object that it is now.
+    /// A pin. If it is pending, also the version of its object.
     Pin {
         pin: Pin,
         pending: Option<UpdateVersion>,
@@ -158,12 +161,12 @@ impl Found {
     }
 }
 
-/// All that is pinned, by name.
+/// All pins of a lake, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pins {
-    /// Pins; those that have ended too.
+    /// Pins, including those that have ended.
     pub pins: Vec<Pin>,
-    /// What should be pins, and may be worth keeping: nothing is cleaned up past it.
+    /// Pins that cannot be read. They may be worth keeping, so nothing is cleaned up past them.
     pub damaged: Vec<Damaged>,
 }
 
@@ -180,7 +183,7 @@ impl FromIterator<Found> for Pins {
     }
 }
 
-/// Whether there is a pin of a name already.
+/// Outcome of pinning a version.
 #[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pinned {
@@ -190,7 +193,7 @@ pub enum Pinned {
     Taken(Pin),
 }
 
-/// Pins a version of a table, which must be there. A pin of that name stays as it is.
+/// Pins a version of a table, which must be there. An existing pin of that name stays as it is.
 pub fn pin<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a, Result<Pinned>> {
     Box::pin(async move {
         let view = TableView::newest(lake, table).await?.ok_or_else(|| lake.lacks(table))?;
@@ -199,7 +202,7 @@ pub fn pin<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a, Resu
     })
 }
 
-/// Pins a version of a table of which it is known that it is there. A pin of that name stays as it is.
+/// Pins a version of a table that is known to be there. An existing pin of that name stays as it is.
 pub fn pin_known<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a, Result<Pinned>> {
     Box::pin(async move {
         for _ in 0..TRIES_MAX {
@@ -209,14 +212,16 @@ pub fn pin_known<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a
                 Some(Found::Pin { pending: None, .. }) => return Ok(Pinned::Done),
                 Some(Found::Pin { pending: Some(object), .. }) => object,
                 None => {
-                    // Its own reply may be what was lost, or another be faster: what is there tells.
+                    // The put may have happened although it fails, or another process may be faster: the next look
+                    // tells.
                     put(lake, pin.name, &pin.to_json(true), PutMode::Create).await?;
                     continue;
                 }
             };
             keep(lake, table, pin).await?;
             let done = match put(lake, pin.name, &pin.to_json(false), PutMode::Update(object)).await? {
-                // Then clean-up does not pass over it either.
+                // A store that cannot compare: clean-up does not ignore pending pins there either, so overwriting is
+                // safe.
                 Put::NotCompared => put(lake, pin.name, &pin.to_json(false), PutMode::Overwrite).await?,
                 done => done,
             };
@@ -229,7 +234,7 @@ pub fn pin_known<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a
     })
 }
 
-/// Removes a pin, one that cannot be read too; whether there was one.
+/// Removes a pin, even one that cannot be read. Returns whether there was one.
 pub fn unpin(lake: &Lake, name: PinName) -> BoxFuture<'_, Result<bool>> {
     Box::pin(async move {
         if look(lake, name).await?.is_none() {
@@ -243,7 +248,7 @@ pub fn unpin(lake: &Lake, name: PinName) -> BoxFuture<'_, Result<bool>> {
     })
 }
 
-/// All pins, by name; those that have ended too. One that cannot be read is an error.
+/// Returns all pins by name, including those that have ended. A pin that cannot be read is an error.
 pub fn pins(lake: &Lake) -> BoxFuture<'_, Result<Vec<Pin>>> {
     Box::pin(async move {
         let Pins { pins, damaged } = all(lake).await?;
@@ -251,13 +256,13 @@ pub fn pins(lake: &Lake) -> BoxFuture<'_, Result<Vec<Pin>>> {
     })
 }
 
-/// All pins, and what cannot be read.
+/// Returns all pins, those that cannot be read apart.
 pub fn all(lake: &Lake) -> BoxFuture<'_, Result<Pins>> {
     Box::pin(async move { Ok(found(lake).await?.into_iter().collect()) })
 }
 
-/// The pins that a clean-up must heed which has said that versions of a table before `from` are given up. Those of
-/// other tables, and those that have ended, are among them.
+/// Returns the pins that a clean-up must heed, after it announced that versions of a table before `from` expire. They
+/// include pins of other tables, and pins that have ended.
 pub fn heeded(lake: &Lake, table: Table, from: Version) -> BoxFuture<'_, Result<Pins>> {
     Box::pin(async move {
         let mut heeded = Vec::new();
@@ -276,13 +281,13 @@ pub fn heeded(lake: &Lake, table: Table, from: Version) -> BoxFuture<'_, Result<
     })
 }
 
-/// Writes a pending pin again, which was found as that object, so that it is compared once more before it holds;
-/// whether that was done, or it is not there any more.
+/// Writes a pending pin again, which was found as that object, so that it must be compared once more before it holds.
+/// Returns whether that was done, or the pin is gone: then clean-up may ignore it.
 async fn is_passed_over(lake: &Lake, pin: &Pin, mut object: UpdateVersion) -> Result<bool> {
     for _ in 0..TRIES_MAX {
         match put(lake, pin.name, &pin.to_json(true), PutMode::Update(object)).await? {
             Put::Done => return Ok(true),
-            // Whoever is about to end it would not notice.
+            // Without a comparison, a process that is about to make the pin hold would not notice.
             Put::NotCompared => return Ok(false),
             Put::Taken => {}
         }
@@ -295,7 +300,7 @@ async fn is_passed_over(lake: &Lake, pin: &Pin, mut object: UpdateVersion) -> Re
     Ok(false)
 }
 
-/// What is found under the names of all pins, by name.
+/// Reads the objects of all pins, by name.
 async fn found(lake: &Lake) -> Result<Vec<Found>> {
     let what = || format!("lake {}: listing its pins", lake.url());
     let store = lake.object_store()?;
@@ -306,14 +311,14 @@ async fn found(lake: &Lake) -> Result<Vec<Found>> {
     Ok(found.into_iter().flatten().collect())
 }
 
-/// What is under the name of a pin, if anything is.
+/// Reads the object of a pin, if there is one.
 async fn look(lake: &Lake, name: PinName) -> Result<Option<Found>> {
     Ok(get(lake, &path_of(name)).await?.map(|(bytes, object)| Found::of_json(name, &bytes, object)))
 }
 
-/// Says that versions of a table, of that id, before `from` are given up from now on, unless they are pinned. The pins
-/// are to be read after it. What was said before is never taken back, because another clean-up may be deleting by it;
-/// what was said of another table under the same name does not count.
+/// Announces that versions before `from` of a table with this id expire from now on, unless they are pinned. The caller
+/// must read the pins afterwards. An earlier announcement is never taken back, because another clean-up may be deleting
+/// by it; one for another table under the same name does not count.
 pub fn announce<'a>(lake: &'a Lake, table: Table, id: &'a str, from: Version) -> BoxFuture<'a, Result<()>> {
     Box::pin(async move {
         let (path, what) = (kept_path(table), || format!("{table}: saying what is kept"));
@@ -329,7 +334,7 @@ pub fn announce<'a>(lake: &'a Lake, table: Table, id: &'a str, from: Version) ->
             match store.put_opts(&path, text.clone().into(), PutOptions::from(mode)).await {
                 Ok(_) => return Ok(()),
                 Err(error) if is_taken(&error) => {}
-                // Where a store cannot compare, what is there is read again.
+                // A store that cannot compare: overwrite, and let the next round read what is there.
                 Err(StoreError::NotImplemented { .. }) => {
                     store.put(&path, text.clone().into()).await.while_doing(what)?;
                 }
@@ -340,7 +345,7 @@ pub fn announce<'a>(lake: &'a Lake, table: Table, id: &'a str, from: Version) ->
     })
 }
 
-/// Takes a pin back whose version clean-up gives up already.
+/// Removes a pin again if clean-up has announced already that its version expires.
 async fn keep(lake: &Lake, table: Table, pin: &Pin) -> Result<()> {
     let path = kept_path(table);
     let Some((bytes, _)) = get(lake, &path).await? else { return Ok(()) };
@@ -359,10 +364,10 @@ async fn keep(lake: &Lake, table: Table, pin: &Pin) -> Result<()> {
     Err(LakeError::Refused(refused))
 }
 
-/// From which version on a table is kept, as clean-up has written it.
+/// Announcement of clean-up: the first version of a table that is kept.
 struct Kept {
     from: Version,
-    /// The id of the table that it was said of; `None` where clean-up did not write it yet.
+    /// Id of the table that it was made for; `None` in announcements that older programs wrote.
     id: Option<String>,
 }
 
@@ -372,19 +377,19 @@ impl Kept {
         Some(Self { from: value["from"].as_u64()?, id: value["id"].as_str().map(str::to_owned) })
     }
 
-    /// Whether it was said of the table with that id, for all that is written.
+    /// Returns whether it was made for the table with this id, as far as it says.
     fn is_of(&self, id: &str) -> bool {
         self.id.as_ref().is_none_or(|of| of == id)
     }
 }
 
-/// What became of a put.
+/// Outcome of putting a pin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Put {
     Done,
-    /// The object is not what it was taken for, or there already, or gone.
+    /// The object is not the one that was expected: it has changed, is there already, or is gone.
     Taken,
-    /// The store cannot compare.
+    /// The store cannot compare versions of an object.
     NotCompared,
 }
 
@@ -398,7 +403,7 @@ async fn put(lake: &Lake, name: PinName, pin: &Value, mode: PutMode) -> Result<P
     }
 }
 
-/// An object, and what tells it from what it was before and will be.
+/// Reads an object, with the version that tells it from its earlier and later contents.
 async fn get(lake: &Lake, path: &Path) -> Result<Option<(Vec<u8>, UpdateVersion)>> {
     let what = || format!("reading {path}");
     match lake.object_store()?.get(path).await {

@@ -1,8 +1,8 @@
-//! A data file of a raw table, and the stretch of one partition's log that it holds, by its statistics.
+//! A data file of a raw table, with the offsets of the one partition that it holds, by its statistics.
 //!
 //! Each file holds rows of one topic and partition, in offset order. Files of a partition may overlap in offsets across
-//! days of log time. Another program may put rows of several partitions into one file: that is none of these, and who
-//! must read it refuses it.
+//! days of log time. Another program may put rows of several partitions into one file: that is no [`RawFile`], and
+//! whoever must read it refuses it.
 
 use deltalake::kernel::Add;
 use lake_schemas::table::column;
@@ -13,38 +13,38 @@ use crate::error::LakeError;
 use crate::path::path_of;
 use crate::statistics::Statistics;
 
-/// Where statistics cut off a topic's name, in bytes: those of Parquet, which clicklake's files have, and those of
-/// Spark. Names of topics are ASCII, so a name that is cut is exactly so long.
+/// Lengths at which statistics cut off a topic's name, in bytes: those of Parquet, which clicklake's files have, and
+/// those of Spark. Names of topics are ASCII, so a name that is cut has exactly such a length.
 const CUT_AT: [usize; 2] = [64, 32];
 
 /// A data file of a raw table.
 #[derive(Clone, Debug)]
 pub struct RawFile {
-    /// Where it is, in the store of its table.
+    /// Path in the store of its table.
     pub path: Path,
-    /// Its size in bytes.
+    /// Size of the file, in bytes.
     pub size: u64,
-    /// How many rows it has.
+    /// Number of its rows.
     pub rows: u64,
-    /// From its first row to behind its last.
+    /// Offsets from its first row to behind its last.
     pub offsets: OffsetRange,
-    /// The smallest and the largest event time of its rows, if it states them.
+    /// Smallest and largest event time of its rows, if its statistics state them.
     pub event_times: Option<(EventTime, EventTime)>,
     topic: Topic,
     partition: i64,
 }
 
-/// The topic of a file's rows.
+/// Topic of a file's rows, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Topic {
-    /// Its name.
+    /// Whole name of the topic.
     Whole(String),
-    /// What its name begins with: statistics have cut off the rest.
+    /// Begin of the name: statistics have cut off the rest.
     Begins(String),
 }
 
 impl RawFile {
-    /// The file that a commit added; `None` if it does not state of which one partition it is, and what it holds, or if
+    /// Returns the file that a commit added. `None` if its statistics do not state one partition and its offsets, or if
     /// a deletion vector says that not all of its rows are there.
     pub fn of(add: &Add) -> Option<Self> {
         if add.deletion_vector.is_some() {
@@ -53,7 +53,7 @@ impl RawFile {
         Self::stated(&add.path, add.size, add.stats.as_deref()?)
     }
 
-    /// The file at a path as a table's log has it, with its statistics in JSON.
+    /// Returns the file at a path as a table's log writes it, with its statistics in JSON.
     pub fn stated(path: &str, size: i64, statistics: &str) -> Option<Self> {
         let statistics = Statistics::parse(statistics)?;
         let number = |column: &str| Some((statistics.min(column).as_i64()?, statistics.max(column).as_i64()?));
@@ -71,7 +71,7 @@ impl RawFile {
         })
     }
 
-    /// Whether its rows are of that partition, as far as its statistics tell.
+    /// Returns whether its rows are of this partition, as far as its statistics tell.
     pub fn may_be_of(&self, partition: &TopicPartition) -> bool {
         let is_of_topic = match &self.topic {
             Topic::Whole(name) => *name == partition.topic,
@@ -80,30 +80,32 @@ impl RawFile {
         is_of_topic && i64::from(partition.partition) == self.partition
     }
 
-    /// What is alike of all files that its rows may be put together with: topic, as far as it is told, and partition.
+    /// Returns what all files have in common that may be merged with it: the topic, as far as it is known, and the
+    /// partition.
     pub fn partition(&self) -> (&str, i64) {
         let (Topic::Whole(name) | Topic::Begins(name)) = &self.topic;
         (name, self.partition)
     }
 
-    /// Whether its rows lie in a folder of the table: that of a day of log time.
+    /// Returns whether the file lies in this folder of the table, which is a day of log time.
     pub fn is_in(&self, folder: &str) -> bool {
         self.path.parts().next().is_some_and(|part| part.as_ref() == folder)
     }
 }
 
 impl Topic {
-    /// From the smallest and the largest name that a file states; `None`, if these are of several topics.
+    /// Reads the topic from the smallest and the largest name that a file states; `None` if they are of several topics.
     fn stated(min: &str, max: &str) -> Option<Self> {
         if min == max {
             return Some(Self::Whole(min.to_owned()));
         }
-        // A largest name that is cut is made larger, so that none of the rows is beyond it.
+        // Statistics increase a largest name that they cut, so that no row is beyond it; only the smallest one is a
+        // true begin.
         CUT_AT.contains(&min.len()).then(|| Self::Begins(min.to_owned()))
     }
 }
 
-/// That a raw table has a file which cannot be read partition by partition.
+/// Error for a raw table with a file that cannot be read partition by partition.
 pub(crate) fn not_of_one_partition(table: Table, path: &str) -> LakeError {
     LakeError::Refused(format!(
         "{table}: the file {path} is not of one topic and partition, by its statistics, so its rows cannot be read in \

@@ -1,5 +1,5 @@
-//! The rows of a table's data files, as they were written: in their order, in the types of the table, with the columns
-//! that only their folder knows.
+//! Reads the rows of a table's data files as they were written: in their order, in the types of the table, with the
+//! columns that only their folder states.
 
 use std::sync::Arc;
 
@@ -21,15 +21,15 @@ use crate::error::{LakeError, Result};
 use crate::path::path_of;
 use crate::stored_file::{StoredFile, unread, way_out};
 
-/// Rows a batch: what is decoded, and encoded again, at a time.
+/// Rows in a batch: they are decoded, and encoded again, at a time.
 const BATCH_ROWS: usize = 8_192;
 
-/// Bytes of a batch, as far as the metadata of its file tells: rejected payloads may have a megabyte each, and compress
+/// Bytes in a batch, as far as the metadata of its file tells: rejected payloads may have a megabyte each, and compress
 /// so well that a small file holds thousands of them.
 const BATCH_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Opens a file of a table. Its rows come in the columns of a schema: the table's, or some of them. A column that the
-/// file lacks reads as null, a measure as 0: files are older than columns that were added since.
+/// Opens a file of a table. Its rows come in the columns of `schema`: all of the table's, or some of them. A column
+/// that the file lacks reads as null, and a measure as 0, because files may be older than a column.
 pub fn rows(
     store: Arc<dyn ObjectStore>,
     table: Table,
@@ -68,7 +68,7 @@ pub fn rows(
     })
 }
 
-/// What is wrong with a file that cannot be opened, and how to repair it, if it is not as large as the log says.
+/// Explains a file that cannot be opened, with how to repair it, if its size differs from the one in the log.
 async fn damage(store: &dyn ObjectStore, table: Table, file: &Add, path: &Path) -> Option<LakeError> {
     let (found, size) = (store.head(path).await.ok()?.size, file.size.unsigned_abs());
     let why = || {
@@ -82,7 +82,7 @@ async fn damage(store: &dyn ObjectStore, table: Table, file: &Add, path: &Path) 
     (found != size).then(|| LakeError::Refused(why()))
 }
 
-/// All rows of a file, for one that is known to be small.
+/// Reads all rows of a file that is known to be small.
 pub async fn all_rows(
     store: Arc<dyn ObjectStore>,
     table: Table,
@@ -101,7 +101,7 @@ fn batch_rows(file: &ParquetMetaData) -> usize {
     file.row_groups().iter().map(rows_of).min().unwrap_or(BATCH_ROWS).clamp(1, BATCH_ROWS)
 }
 
-/// Rows in the columns of a schema, whatever types their reader chose.
+/// Converts rows into the columns of a schema, whatever types their reader chose.
 fn complete(rows: &RecordBatch, schema: &SchemaRef, folder: Folder) -> Result<RecordBatch, ArrowError> {
     let columns = schema.fields().iter().map(|field| {
         if let Some(column) = folder.column(field.name(), rows.num_rows()) {

@@ -1,9 +1,10 @@
-//! Retires topics: what is over is not waited for.
+//! Retires topics, so that the lake does not wait for those that are over.
 //!
-//! A topic that was moved to another cluster or made again under another name brings nothing any more, and without a
-//! word about it the lake would wait for it for ever. The word is a `txn` of `clicks_minute` for each of its
-//! partitions, the cut at which it was over: see [`retirement`]. So it holds for the partition as it stood then. A
-//! message that comes all the same moves the cut, and the topic is waited for again; so does a job that reads it.
+//! A topic that was moved to another cluster, or made again under another name, brings nothing any more, and unless
+//! somebody says so, the lake waits for it for ever. Retiring records that as a `txn` of `clicks_minute` for each of
+//! its partitions, whose value is the cut at which it was over: see [`retirement`]. So it holds only for the partition
+//! at that cut. A message that comes all the same moves the cut, and the topic is waited for again; so it is when a job
+//! reads it.
 
 use std::collections::BTreeSet;
 
@@ -16,19 +17,19 @@ use crate::commit::{Commit, Move, Outcome, Partitions, TableLog, TableView};
 use crate::error::{LakeError, Result};
 use crate::lake::Lake;
 
-/// The job, as `history` names it.
+/// Name of the job, as `history` shows it.
 const JOB: &str = "retire";
 
 /// Whether a topic may still bring clicks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
-    /// It brings none any more.
+    /// It brings no clicks any more.
     Over,
-    /// It may bring more.
+    /// It may bring more clicks.
     WaitedFor,
 }
 
-/// Says of a topic whether it is waited for. `None`: that was known already.
+/// Records whether a topic is waited for. Returns the version that does so; `None` if nothing changes.
 ///
 /// # Errors
 ///
@@ -37,7 +38,7 @@ pub fn retire<'a>(lake: &'a Lake, topic: &'a str, is: Topic) -> BoxFuture<'a, Re
     Box::pin(async move {
         let table = Table::ClicksMinute;
         let mut minutes = TableLog::find(lake, table).await?.ok_or_else(|| lake.lacks(table))?;
-        // Looked at after, so that what the minutes have seen, it has.
+        // Read `clicks` after `clicks_minute`, so that it has every message that the minutes have seen.
         let clicks = TableView::newest(lake, Table::Clicks).await?;
         let known = minutes.partitions();
         let of_topic: Vec<_> =
@@ -72,7 +73,7 @@ pub fn retire<'a>(lake: &'a Lake, topic: &'a str, is: Topic) -> BoxFuture<'a, Re
     })
 }
 
-/// The commit by which partitions that a job is given are waited for from now on; `None` if they are.
+/// Makes the commit by which partitions that a job now owns are waited for; `None` if they are already.
 pub fn waiting_for(minutes: &TableLog, partitions: &[TopicPartition]) -> Option<Commit> {
     let is_awaited = |of: &TopicPartition, stand: Stand| match minutes.txn(&retirement(minutes.table(), of)) {
         Some(value) => !is_over(value, stand),
@@ -83,10 +84,10 @@ pub fn waiting_for(minutes: &TableLog, partitions: &[TopicPartition]) -> Option<
     (!moves.is_empty()).then(|| Commit { moves, ..Commit::new("aggregate") })
 }
 
-/// What must be said of a partition, if it is not said yet.
+/// Returns the move that records this for a partition; `None` if it is recorded already.
 fn said(minutes: &TableLog, of: &TopicPartition, stand: Stand, is: Topic) -> Option<Move> {
     let step = to(minutes, of, value_of(stand, is));
-    // What nobody ever retired is waited for.
+    // A partition that was never retired is waited for without a record.
     let is_known = match is {
         Topic::Over => step.from == step.to,
         Topic::WaitedFor => step.from.is_none_or(|value| !is_over(value, stand)),
@@ -106,7 +107,7 @@ fn to(minutes: &TableLog, of: &TopicPartition, value: i64) -> Move {
     Move { from: minutes.txn(&app_id), app_id, to: Some(value) }
 }
 
-/// Refuses a topic of which there are clicks that are not in the minutes: nobody would count them any more.
+/// Refuses to retire a topic with clicks that are not in the minutes: nobody would count them any more.
 fn all_is_counted(topic: &str, of_topic: &[(TopicPartition, Stand)], clicks: Option<&TableView>) -> Result<()> {
     let way_out = format!(
         "let `clicklake aggregate --topic {topic} --until-caught-up` finish it; if its log is gone, count what clicks \

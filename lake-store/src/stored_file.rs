@@ -1,5 +1,5 @@
-//! A Parquet file in a store: a large one is read by ranges, its metadata first, then only what is asked for; a small
-//! one at once, because what a store asks for is paid by the request.
+//! Reads a Parquet file in a store. A large file is read by ranges: its metadata first, then only what is needed. A
+//! small file is read at once, because stores charge by the request.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use crate::error::LakeError;
 
-/// The largest file that is read at once: what two requests cost in time, a store delivers in megabytes.
+/// Size of the largest file that is read at once, in bytes: in the time of two requests, a store delivers megabytes.
 pub const WHOLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// A file of known size.
@@ -25,17 +25,17 @@ pub struct StoredFile {
     store: Arc<dyn ObjectStore>,
     path: Path,
     size: u64,
-    /// All of it, once it has been read.
+    /// Content of the file, once all of it has been read.
     whole: Option<Bytes>,
 }
 
 impl StoredFile {
-    /// The file at a path. Nothing is read yet.
+    /// Makes the reader of the file at a path. Nothing is read yet.
     pub fn new(store: Arc<dyn ObjectStore>, path: Path, size: u64) -> Self {
         Self { store, path, size, whole: None }
     }
 
-    /// Some stretches of it, in their order.
+    /// Reads some ranges of the file, in their order.
     async fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         if self.size > WHOLE_BYTES_MAX {
             return self.store.get_ranges(&self.path, ranges).await.map_err(external);
@@ -76,8 +76,8 @@ impl AsyncFileReader for StoredFile {
     }
 }
 
-/// Why a file of a table cannot be read. What the store does not answer may pass; what does not decode is damaged, and
-/// is so whenever it is read. `doing` says what was done with the file.
+/// Returns the error for a file of a table that cannot be read. If the store did not answer, a retry may help. A file
+/// that does not decode is damaged, and stays so. `doing` says what was being done with the file.
 pub fn unread(table: Table, doing: &str, path: &str, error: ParquetError) -> LakeError {
     let what = format!("{table}: {doing} {path}");
     if of_the_store(&error).is_some() {
@@ -88,7 +88,7 @@ pub fn unread(table: Table, doing: &str, path: &str, error: ParquetError) -> Lak
     LakeError::Refused(format!("{what}: {said}: the file was damaged, perhaps by a power loss; {}", way_out(table)))
 }
 
-/// How a table is made right of which a file is damaged.
+/// Returns how a table with a damaged file is repaired.
 pub fn way_out(table: Table) -> &'static str {
     match table {
         Table::Clicks | Table::ClicksRejected => "put back a copy of it, which a bucket with versions has",
@@ -102,12 +102,12 @@ pub fn way_out(table: Table) -> &'static str {
     }
 }
 
-/// Whether a file cannot be read because it is not there.
+/// Returns whether a file cannot be read because it is not there.
 pub fn is_gone(error: &ParquetError) -> bool {
     matches!(of_the_store(error), Some(object_store::Error::NotFound { .. }))
 }
 
-/// The error of the store that is behind one of Parquet's, if it is.
+/// Returns the store's error behind one of Parquet's, if there is one.
 fn of_the_store(error: &ParquetError) -> Option<&object_store::Error> {
     let ParquetError::External(cause) = error else { return None };
     cause.downcast_ref()

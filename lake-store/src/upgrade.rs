@@ -1,8 +1,8 @@
 //! Upgrades a lake: its tables get the columns, the specs and the format of this program, one after the other.
 //!
-//! Tables of counts come first, `clicks` last: a program that may write `clicks` as it is may count it, too. What was
-//! upgraded stays so, whatever becomes of the rest: each table says for itself what it is, and the same again goes on
-//! where it ended.
+//! Tables of counts come first, and `clicks` last: a program that may write `clicks` as it is may also count it. Each
+//! table records for itself that it was upgraded. So if an upgrade stops half-way, the upgraded tables stay so, and the
+//! next run goes on from there.
 
 use futures::future::BoxFuture;
 use lake_schemas::Table;
@@ -13,10 +13,10 @@ use crate::commit::{Lacking, TableLog, TableView};
 use crate::error::{LakeError, Result};
 use crate::lake::Lake;
 
-/// How often a table may be altered by others while it is upgraded: by promotions, or another upgrade.
+/// How often others may alter a table while it is upgraded, by promotions or another upgrade.
 const TRIES_MAX: usize = 10;
 
-/// What the tables of a lake lack, in the order in which they get it.
+/// Returns what the tables of a lake lack, in the order in which they get it.
 ///
 /// # Errors
 ///
@@ -34,7 +34,8 @@ pub fn lacking(lake: &Lake) -> BoxFuture<'_, Result<Vec<Lacking>>> {
     })
 }
 
-/// Gives a table what it lacks: what that was, and the version that it has become. `None` if it lacks nothing.
+/// Gives a table what it lacks. Returns what that was, and the version that the table has become; `None` if it lacks
+/// nothing.
 pub fn upgrade(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<(Lacking, Version)>>> {
     Box::pin(async move {
         for _ in 0..TRIES_MAX {
@@ -47,7 +48,7 @@ pub fn upgrade(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<(Lackin
                     }
                     return Ok(Some((lacking, version)));
                 }
-                // It is another one by now, which may lack something else.
+                // Another program altered the table meanwhile, and it may now lack something else.
                 Err(LakeError::Altered(_)) => {}
                 Err(error) => return Err(error),
             }
@@ -57,13 +58,13 @@ pub fn upgrade(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<(Lackin
     })
 }
 
-/// The tables that a lake may have, in the order in which they are upgraded.
+/// Returns the tables that a lake may have, in the order in which they are upgraded.
 async fn tables(lake: &Lake) -> Result<Vec<Table>> {
     let mut tables = Vec::new();
     let mut shadows = lake.shadows().await?;
     shadows.sort_unstable();
     for table in shadows {
-        // Another program may have put its own tables here.
+        // Skip a table that another program has put here.
         let view = match TableView::newest(lake, table).await {
             Err(LakeError::Refused(_)) => None,
             view => view?,

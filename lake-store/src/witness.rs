@@ -1,6 +1,6 @@
-//! Finds the [`Witness`] of a partition: the last row that a raw table holds of it.
+//! Finds the fingerprint ([`Witness`]) of a partition: the last row that a raw table holds of it.
 //!
-//! It is looked for among the newest versions only: a partition that none of them touched begins without one.
+//! Only the newest versions are searched: a partition that none of them touched starts without a fingerprint.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use crate::error::{LakeError, Result};
 use crate::raw_file::RawFile;
 use crate::stored_file::{StoredFile, is_gone, unread};
 
-/// How many versions back a witness is looked for: enough for a topic whose partitions are all in use, and a second of
-/// small reads from a bucket where one is not.
+/// How many versions back a fingerprint is searched: enough for a topic whose partitions are all in use, and a second
+/// of small reads from a bucket for one that is not.
 const VERSIONS_MAX: u64 = 100;
 
-/// Reads under way at once.
+/// Number of concurrent reads.
 const READS_MAX: usize = 8;
 
-/// Finds the witnesses of partitions that stand at these offsets, in the raw tables: among events first.
+/// Finds the fingerprints of partitions that stand at these offsets, in the raw tables: among events first.
 pub fn find<'a>(
     logs: &'a [TableLog],
     stands: &'a [(TopicPartition, i64)],
@@ -53,7 +53,7 @@ pub fn find<'a>(
     })
 }
 
-/// Reads the last row of a file of a raw table, in the table's store: `None` if it is not of that partition, or not
+/// Reads the last row of a file of a raw table, in the table's store. `None` if it is not of that partition, or not
 /// below that offset, or if the file is gone.
 pub fn of_file<'a>(
     table: Table,
@@ -64,10 +64,10 @@ pub fn of_file<'a>(
     Box::pin(last_row(table, store, (partition, below), file))
 }
 
-/// The file with the highest offsets of each partition, as far as the newest versions have one.
+/// Finds the file with the highest offsets of each partition, as far as the newest versions have one.
 ///
-/// The search for a partition ends at the newest version that added messages of it. A version that only put files
-/// together does not end it: these may be files of days that are long over.
+/// The search for a partition ends at the newest version that added messages of it. A version that only merged files
+/// does not end it, because it may have merged files of days that are long over.
 async fn newest_files(
     log: &TableLog,
     sought: &HashMap<TopicPartition, i64>,
@@ -101,7 +101,7 @@ async fn newest_files(
     Ok(found)
 }
 
-/// The last row of a file, if it is of that partition, and from below that offset. A file holds one partition, in
+/// Reads the last row of a file, if it is of that partition, and from below that offset. A file holds one partition, in
 /// offset order.
 async fn last_row(
     table: Table,
@@ -114,7 +114,7 @@ async fn last_row(
     let corrupt = |error| unread(table, doing, file.path.as_ref(), error);
     let builder = match ParquetRecordBatchStreamBuilder::new(reader).await {
         Ok(builder) => builder,
-        // Cleaned up since.
+        // The file was cleaned up since.
         Err(error) if is_gone(&error) => return Ok(None),
         Err(error) => return Err(corrupt(error)),
     };
@@ -151,7 +151,7 @@ mod tests {
     use crate::files;
     use crate::lake::Lake;
 
-    /// A click at an offset of a partition, of a day.
+    /// Makes a click at an offset of a partition, of a day.
     fn click(partition: i32, offset: i64, day: i32) -> RecordBatch {
         let schema = Table::Clicks.schema();
         let columns = schema.fields().iter().map(|field| -> ArrayRef {
@@ -193,7 +193,7 @@ mod tests {
             last.extend(commit(&mut log, &[click(0, offset, 2)], Vec::new()).await);
         }
         commit(&mut log, &[click(1, 60, 2)], Vec::new()).await;
-        // The day that is over is put together when all of that is there.
+        // A day that is over is merged when all of that is there.
         let together = [click(0, 0, 1), click(0, 1, 1)];
         let gone = old.iter().filter(|file| RawFile::of(file).is_some_and(|file| file.offsets.next <= 2));
         let gone = gone.cloned().collect();
@@ -207,7 +207,7 @@ mod tests {
         };
         let again = TableLog::open(&lake, Table::Clicks).await.expect("the table");
         assert_eq!(witnesses(again).await, [Some(3), Some(60)]);
-        // And if those of the last day are put together too.
+        // The result stays if the files of the last day are merged, too.
         let together = [click(0, 2, 2), click(0, 3, 2)];
         let together = arrow::compute::concat_batches(&together[0].schema(), &together).expect("rows");
         commit(&mut log, &[together], last).await;

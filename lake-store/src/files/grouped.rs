@@ -18,7 +18,7 @@ pub(super) struct FolderValues(Vec<Value>);
 /// A value of a partition column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Value {
-    /// Days since 1970.
+    /// Date in days since 1970.
     Date(i32),
     Number(i32),
 }
@@ -61,19 +61,19 @@ fn ranges(table: Table, batch: &RecordBatch) -> Result<Vec<(FolderValues, Range<
     partitions.ranges().into_iter().map(run).collect()
 }
 
-/// A batch by its index, and ranges of its rows.
+/// Index of a batch, and ranges of its rows.
 type Ranges = (usize, Vec<Range<usize>>);
 
 /// Batches, with the ranges of their rows that belong into each folder.
 pub(super) struct Groups<'a> {
     table: Table,
     batches: &'a [RecordBatch],
-    /// By folder, in order of appearance.
+    /// Ranges by folder, in order of first appearance.
     folders: IndexMap<FolderValues, Vec<Ranges>>,
 }
 
 impl<'a> Groups<'a> {
-    /// Finds out which rows belong where. Copies none.
+    /// Finds the folder of each row, without copying any.
     pub fn of(table: Table, batches: &'a [RecordBatch]) -> Result<Self> {
         let mut folders: IndexMap<FolderValues, Vec<Ranges>> = IndexMap::new();
         for (at, batch) in batches.iter().enumerate() {

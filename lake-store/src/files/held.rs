@@ -1,6 +1,7 @@
-//! An object store in memory for one writer: it takes encoded files, counts their bytes, and gives each out once.
+//! An in-memory object store for one writer: it takes encoded files, counts their bytes, and hands each out once.
 //!
-//! delta-rs writes into a store and does not say how far it has come; this one does. It offers nothing else.
+//! delta-rs writes into a store and does not say how many bytes it has written so far; this store does. It offers
+//! nothing else.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,7 +18,7 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
 
-/// Files in memory, held in the chunks in which they came.
+/// Files in memory, each in the chunks in which it came.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Held(Arc<State>);
 
@@ -28,12 +29,12 @@ struct State {
 }
 
 impl Held {
-    /// Returns how many bytes have come so far, of all files.
+    /// Returns how many bytes have come so far, over all files.
     pub fn bytes(&self) -> u64 {
         self.0.bytes.load(Ordering::Relaxed)
     }
 
-    /// Takes a file out.
+    /// Takes a file out of the store.
     pub fn take(&self, path: &Path) -> Result<PutPayload> {
         let file = self.files().remove(path);
         let lacking = || Error::NotFound { path: path.to_string(), source: "it was not encoded".into() };
@@ -92,7 +93,7 @@ fn not_offered() -> Error {
     Error::NotSupported { source: "encoded files are only put, and taken out".into() }
 }
 
-/// An upload in parts.
+/// An upload in parts, collected until it is complete.
 #[derive(Debug)]
 struct Upload {
     held: Held,

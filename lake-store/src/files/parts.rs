@@ -1,16 +1,16 @@
-//! Puts a file into a store: a large one in parts, so that no request outlasts the time a client allows for it.
+//! Puts a file into a store: a large one in parts, so that no request outlasts the time that a client allows for it.
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload, Result};
 
-/// The size of a part, in bytes; a file that is no larger is put in one request. S3 takes no part below 5 MiB but the
-/// last, and some stores want all parts but the last of one size.
+/// Size of a part, in bytes; a file that is no larger is put in one request. S3 takes no part below 5 MiB except the
+/// last, and some stores want all parts except the last to be of one size.
 pub(super) const PART_BYTES: usize = if cfg!(test) { 1024 * 1024 } else { 8 * 1024 * 1024 };
 
-/// Parts of a file in flight. Two hide the latency of the store. More would share a slow link and each take longer:
-/// with two, a link of 14 Mbit/s moves both within 10 seconds.
+/// Number of parts of a file in flight. Two hide the latency of the store. More would share a slow link and each take
+/// longer: with two, a link of 14 Mbit/s moves both within 10 seconds.
 const PARTS_MAX: usize = 2;
 
 /// Puts a file. After an error it can be put again.
@@ -26,8 +26,8 @@ pub(super) async fn put(store: &dyn ObjectStore, path: &Path, payload: &PutPaylo
         Err(error) => Err(error),
     };
     if done.is_err() {
-        // Parts of an upload that is never completed are paid for. If this fails too, a lifecycle rule of the bucket
-        // must take them.
+        // Parts of an upload that is never completed cost money. If aborting fails, too, a lifecycle rule of the bucket
+        // must remove them.
         let _ = upload.abort().await;
     }
     done

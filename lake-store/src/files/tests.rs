@@ -1,5 +1,5 @@
-//! Laws of files: whatever the rows are, what is open and held is bounded; no row is lost, and none changes its place;
-//! no request carries more than a part.
+//! Laws of files: whatever the rows are, the number of open files and the memory held are bounded; no row is lost, and
+//! none changes its place; no request carries more than a part.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,7 +36,7 @@ const HOUR_MS: i64 = 3_600_000;
 /// 2026-03-07T12:00:00Z.
 const NOON_MS: i64 = 1_772_884_800_000;
 
-/// Rows of minutes, one for each number, of the hours that these say; ads are named by text.
+/// Makes rows of minutes, one for each number, taking these hours in turn. `ad` names the ad of each.
 fn minutes(hours: &[i64], numbers: Range<i64>, ad: impl Fn(i64) -> String) -> RecordBatch {
     let schema = Parameters::default().schema(Table::ClicksMinute);
     let hour = |number: i64| hours[usize::try_from(number).expect("small") % hours.len()];
@@ -75,7 +75,7 @@ fn numbers_of(file: &DataFile) -> Vec<i64> {
     rows[column::OFFSET_FIRST].as_primitive::<Int64Type>().values().to_vec()
 }
 
-/// A text that does not compress: of one number always the same.
+/// Makes a text that does not compress, the same one for the same number.
 fn noise(number: i64) -> String {
     let mut state = number.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let digit = |_| {
@@ -89,7 +89,7 @@ fn noise(number: i64) -> String {
 
 #[tokio::test]
 async fn each_folder_has_its_rows_in_their_order_whatever_lies_between_them() {
-    // Of three hours in turn, and then of one of them.
+    // Rows of three hours in turn, and then of one of them.
     let batches =
         [minutes(&[0, 5, 700], 0..1_000, |_| "one".to_owned()), minutes(&[5], 1_000..1_100, |_| "two".into())];
     let files = encode(Table::ClicksMinute, &batches).await.expect("files");
@@ -105,7 +105,7 @@ async fn each_folder_has_its_rows_in_their_order_whatever_lies_between_them() {
     assert_eq!(found, expected.into_iter().map(|(hour, rows)| (NOON_MS + hour * HOUR_MS, rows)).collect());
 }
 
-/// The most memory that this process has held since it was last asked, in bytes.
+/// Returns the most memory that this process has held since the last call, in bytes.
 #[cfg(target_os = "linux")]
 fn peak_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("a status");
@@ -115,7 +115,7 @@ fn peak_bytes() -> u64 {
     peak * 1_024
 }
 
-/// Says to a process that it runs one test, and nothing else takes memory.
+/// Environment variable that tells a process to run this one test alone, so that nothing else takes memory.
 const ALONE: &str = "CLICKLAKE_TEST_ALONE";
 
 /// Clicks of random times, as whoever may send clicks may send them: a row for each of 5,000 hours.
@@ -155,7 +155,7 @@ async fn a_file_that_is_full_goes_on_in_another_and_can_be_put_before_the_next()
     files.extend(encoder.finish().await.expect("it encodes"));
     for file in &files {
         let bytes = file.payload.content_length() as u64;
-        // What is open, and what delta-rs holds back, is not counted yet when the file is looked at.
+        // Neither the open row group nor what delta-rs holds back is counted yet when the size is checked.
         assert!(bytes < FILE_BYTES + 2 * (ROW_GROUP_BYTES as u64 + 5 * 1024 * 1024), "{bytes}");
         numbers.extend(numbers_of(file));
     }
@@ -194,12 +194,12 @@ async fn rows_with_large_payloads_are_read_a_few_at_a_time() {
     assert!(bytes < 1_000_000, "the file is small: {bytes}");
 }
 
-/// A store at the end of a slow link, that gives up on what takes too long.
+/// A store behind a slow link, whose requests fail when they take too long.
 #[derive(Debug, Default)]
 struct Link {
     store: InMemory,
     seen: Arc<Mutex<Seen>>,
-    /// The number of the part that does not arrive.
+    /// Number of the part that does not arrive.
     lost: Option<usize>,
 }
 
@@ -212,7 +212,7 @@ struct Seen {
     aborted: usize,
 }
 
-/// What the link moves in a second.
+/// Bytes that the link moves in a second.
 const LINK_BYTES: usize = 500_000;
 
 /// How long a request may take.
@@ -355,7 +355,7 @@ async fn a_small_file_is_one_request() {
 #[tokio::test]
 async fn a_file_whose_bytes_have_changed_is_refused_and_not_read_again_and_again() {
     let (table, schema) = (Table::ClicksMinute, Parameters::default().schema(Table::ClicksMinute));
-    // Small ones and large ones are compressed otherwise.
+    // Small files and large ones have different compression.
     for rows in [1_000, 20_000] {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let whole = minutes(&[0], 0..rows, |number| format!("ad-{number}"));

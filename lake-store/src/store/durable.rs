@@ -1,18 +1,19 @@
 //! A folder of this machine as an object store whose writes outlast a power loss.
 //!
-//! `object_store`'s own file system writes and renames, and leaves it to the system when that reaches the disk: after a
-//! power loss a log entry may be there that names empty files. Here a write is done when it is on the disk:
+//! `object_store`'s own file system writes and renames, and leaves it to the operating system when that reaches the
+//! disk: after a power loss a log entry may be there that names empty files. Here a write is done only when it is on
+//! the disk:
 //!
 //! ```text
 //!   missing folders made, each synced into the one above
 //!     └─> staged file written ──> synced ──> named ──> its folder synced ──> done
 //! ```
 //!
-//! So what has its name is whole, and a commit, which is put after the files that it names, never names what a power
-//! loss can take. It rests on a disk that does not lose what it has said to be written, and on a file system that keeps
-//! the order of its own operations in one folder.
+//! So a file that has its name is whole, and a commit, which is put after the files that it names, never names a file
+//! that a power loss can take. This relies on a disk that does not lose what it reported as written, and on a file
+//! system that keeps the order of its own operations within one folder.
 //!
-//! Reads, lists and deletes are those of `object_store`: what a power loss brings back is deleted again.
+//! Reads, lists and deletes are those of `object_store`: a file that comes back after a power loss is deleted again.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -37,12 +38,12 @@ use tokio::task::spawn_blocking;
 
 use super::staged::{Staged, numbered};
 
-/// Brings what was written to the disk.
+/// Syncs files and folders to the disk.
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
-    /// The content of a file.
+    /// Syncs the content of a file.
     fn sync_file(&self, path: &FilePath, file: &File) -> io::Result<()>;
 
-    /// The names in a folder.
+    /// Syncs the names in a folder.
     fn sync_folder(&self, folder: &FilePath) -> io::Result<()>;
 }
 
@@ -57,7 +58,7 @@ impl Disk for SystemDisk {
 
     fn sync_folder(&self, folder: &FilePath) -> io::Result<()> {
         match File::open(folder)?.sync_all() {
-            // Some network file systems have no such thing, and make names durable when they are given.
+            // Some network file systems cannot sync a folder, and make a name durable when they give it.
             Err(error) if matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::Unsupported) => Ok(()),
             done => done,
         }
@@ -73,7 +74,7 @@ pub struct DurableFileSystem {
     known: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
-/// What could not be done to which file.
+/// An error of the system, with the file and the action that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{doing} {}: {source}", path.display())]
 struct FileError {
@@ -82,7 +83,7 @@ struct FileError {
     source: io::Error,
 }
 
-/// Names the file when something failed.
+/// Adds the file and the action to an error of the system.
 trait Doing<T> {
     fn doing(self, doing: &'static str, path: &FilePath) -> Result<T>;
 }
@@ -101,29 +102,29 @@ impl<T> Doing<T> for io::Result<T> {
     }
 }
 
-/// How errors call this store.
+/// Name of this store in errors.
 const STORE: &str = "DurableFileSystem";
 
-/// The number behind a name that stands for a lock on it.
+/// Number behind a file's name that makes the name of its lock.
 const LOCK: u64 = 0;
 
 impl DurableFileSystem {
-    /// The file system on the disk of this machine.
+    /// Makes the file system on the disk of this machine.
     pub fn new() -> Self {
         Self::on(Arc::new(SystemDisk))
     }
 
-    /// The file system on a disk of the caller's making.
+    /// Makes the file system on a disk that the caller made.
     pub fn on(disk: Arc<dyn Disk>) -> Self {
         Self { inner: LocalFileSystem::new(), disk, known: Arc::default() }
     }
 
-    /// A folder of this machine, which must be there.
+    /// Makes a file system rooted at a folder of this machine, which must be there.
     pub fn in_folder(folder: &FilePath) -> Result<Self> {
         Ok(Self { inner: LocalFileSystem::new_with_prefix(folder)?, ..Self::new() })
     }
 
-    /// A new file beside a target, in a folder that outlasts a power loss.
+    /// Makes a new file beside its target, in a folder that outlasts a power loss.
     fn stage(&self, target: &FilePath) -> Result<Staged> {
         let Some(folder) = target.parent() else {
             return Err(io::Error::from(ErrorKind::InvalidInput)).doing("writing", target);
@@ -161,13 +162,13 @@ impl DurableFileSystem {
         self.settle(folder)
     }
 
-    /// Sees that a folder that is there outlasts a power loss: whoever made it may not have come to that yet.
+    /// Syncs the names of a folder and those above it: whoever made them may not have synced them yet.
     fn settle(&self, folder: &FilePath) -> Result<()> {
         let is_known = |folder: &FilePath| self.known().contains(folder);
         for folder in folder.ancestors().take_while(|folder| !is_known(folder)) {
             if let Some(above) = folder.parent() {
                 match self.disk.sync_folder(above) {
-                    // Not one of ours: nobody makes folders where nobody may look.
+                    // A folder that cannot be opened is none of ours: nobody makes folders where nobody may look.
                     Err(error) if error.kind() == ErrorKind::PermissionDenied => {}
                     done => done.doing("syncing the folder", above)?,
                 }
@@ -181,7 +182,7 @@ impl DurableFileSystem {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes a file whole.
+    /// Writes a whole file, in the way that the mode demands.
     fn write(&self, target: &FilePath, payload: &PutPayload, mode: &PutMode) -> Result<PutResult> {
         if *mode == PutMode::Create && target.exists() {
             return Err(io::Error::from(ErrorKind::AlreadyExists)).doing("writing", target);
@@ -210,8 +211,8 @@ impl DurableFileSystem {
         Ok(PutResult { e_tag: Some(e_tag(&metadata)), version: None })
     }
 
-    /// Writes a file with the content of another. It is as young as any that was just written: a link would be as old
-    /// as the other, and clean-up would take it for one that was forgotten.
+    /// Writes a new file with the content of another. A hard link would have the age of the other file, and clean-up
+    /// would take it for forgotten.
     fn copy_file(&self, source: &FilePath, target: &FilePath, mode: &PutMode) -> Result<()> {
         let mut content = File::open(source).doing("opening", source)?;
         let staged = self.stage(target)?;
@@ -234,7 +235,7 @@ fn lock(target: &FilePath) -> Result<File> {
     Ok(file)
 }
 
-/// Refuses to go on if a file is not what it was.
+/// Refuses to go on if a file has changed since `expected`.
 fn is_still(target: &FilePath, expected: &UpdateVersion) -> Result<()> {
     let found = fs::metadata(target).ok().map(|metadata| e_tag(&metadata));
     if found.is_some() && found == expected.e_tag {
@@ -244,7 +245,7 @@ fn is_still(target: &FilePath, expected: &UpdateVersion) -> Result<()> {
     Err(Error::Precondition { path: target.display().to_string(), source })
 }
 
-/// What tells one content of a file from another, as `object_store` has it.
+/// Returns the tag that tells one content of a file from another, in the way `object_store` makes it.
 fn e_tag(metadata: &Metadata) -> String {
     #[cfg(unix)]
     let inode = std::os::unix::fs::MetadataExt::ino(metadata);
@@ -254,7 +255,7 @@ fn e_tag(metadata: &Metadata) -> String {
     format!("{inode:x}-{:x}-{:x}", modified.unwrap_or_default().as_micros(), metadata.len())
 }
 
-/// Does what blocks where it may, and here if there is no other place.
+/// Runs blocking work on a thread for it, or here if there is no runtime.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     if Handle::try_current().is_err() { work() } else { spawn_blocking(work).await? }
 }
@@ -269,7 +270,7 @@ impl fmt::Display for DurableFileSystem {
 impl ObjectStore for DurableFileSystem {
     async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
         if !options.attributes.is_empty() {
-            // Which it refuses, in its own words.
+            // The inner store refuses attributes, in its own words.
             return self.inner.put_opts(location, payload, options).await;
         }
         let (this, target) = (self.clone(), self.inner.path_to_filesystem(location)?);
@@ -324,14 +325,14 @@ impl ObjectStore for DurableFileSystem {
     }
 }
 
-/// A file that is written in parts.
+/// A file that is being written in parts.
 #[derive(Debug)]
 struct Upload {
     store: DurableFileSystem,
     target: PathBuf,
-    /// The file, until it is complete or given up.
+    /// Staged file, until the upload completes or is aborted.
     staged: Arc<Mutex<Option<Staged>>>,
-    /// Where the next part begins.
+    /// Offset in the file at which the next part begins.
     offset: u64,
 }
 

@@ -1,5 +1,5 @@
-//! What a lake asks of its store beyond what `object_store` gives: that where it is does not matter below it
-//! ([`rooted`]), that a write outlasts a power loss ([`durable`]), and that one which stays silent is given up on
+//! Properties of its store that a lake needs beyond `object_store`: names that do not depend on where the lake is
+//! ([`rooted`]), writes that outlast a power loss ([`durable`]), and requests that fail when the store stays silent
 //! ([`timely`]).
 
 pub mod durable;

@@ -32,17 +32,17 @@ struct Model(Mutex<Synced>);
 
 #[derive(Debug, Default)]
 struct Synced {
-    /// Names in folders, each with the number of the file or folder that has it.
+    /// Names in folders, each with the inode number of the file or folder that has it.
     folders: HashMap<PathBuf, BTreeMap<String, u64>>,
-    /// Content of files, by their number.
+    /// Contents of files, by inode number.
     files: HashMap<u64, Vec<u8>>,
-    /// Holds the numbers: the system gives them to others otherwise.
+    /// Open files, which keep the system from giving their inode numbers to others.
     held: Vec<File>,
-    /// Files that had their name before they were synced, and entries that were synced before what they name.
+    /// Faults: files that had their name before they were synced, and entries that were synced before what they name.
     wrong: Vec<String>,
-    /// How often something was synced.
+    /// Number of syncs so far.
     times: usize,
-    /// After so many times the power is lost.
+    /// Number of syncs after which the power is lost.
     lost_after: Option<usize>,
 }
 
@@ -65,7 +65,7 @@ impl Disk for Model {
         let mut names = BTreeMap::new();
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
-            // Others write and remove in the folders above.
+            // Other tests write and remove in the folders above.
             let Ok(metadata) = entry.metadata() else { continue };
             names.insert(entry.file_name().to_string_lossy().into_owned(), metadata.ino());
         }
@@ -78,13 +78,13 @@ impl Disk for Model {
 }
 
 impl Synced {
-    /// Whether the power is still there for one more time.
+    /// Counts a sync, and returns whether the power was still there for it.
     fn has_power(&mut self) -> bool {
         self.times += 1;
         self.lost_after.is_none_or(|times| self.times <= times)
     }
 
-    /// Notes what an entry of a log names that a power loss would take.
+    /// Notes each file that an entry of a log names and that a power loss would take.
     fn lacks(&mut self, path: &Path, content: &[u8]) {
         let Some(table) = path.parent().filter(|folder| folder.ends_with("_delta_log")).and_then(Path::parent) else {
             return;
@@ -98,8 +98,8 @@ impl Synced {
         }
     }
 
-    /// The size of a file after a power loss, if its name and all folders above it are there, up to the first one that
-    /// nothing was ever synced in.
+    /// Returns the size of a file after a power loss, if its name and all folders above it are there, up to the first
+    /// one in which nothing was ever synced.
     fn size_of(&self, path: &Path) -> Option<u64> {
         let number = self.number_of(path)?;
         let folders = path.ancestors().skip(1).take_while(|folder| self.folders.contains_key(*folder));
@@ -112,7 +112,7 @@ impl Synced {
         self.folders.get(path.parent()?)?.get(path.file_name()?.to_str()?).copied()
     }
 
-    /// Writes what is left of a folder after a power loss into another.
+    /// Writes what is left of a folder after a power loss into another folder.
     fn restore(&self, folder: &Path, into: &Path) {
         fs::create_dir_all(into).expect("a folder");
         for (name, number) in self.folders.get(folder).into_iter().flatten() {
@@ -141,13 +141,13 @@ impl Machine {
         lake_in(self.folder.path(), DurableFileSystem::on(Arc::clone(&self.disk) as Arc<dyn Disk>))
     }
 
-    /// A store of the machine's files, and where they are in it.
+    /// Returns a store of the machine's files, and the place of its folder in it.
     fn store(&self) -> (DurableFileSystem, StorePath) {
         let store = DurableFileSystem::on(Arc::clone(&self.disk) as Arc<dyn Disk>);
         (store, StorePath::from_absolute_path(self.folder.path()).expect("a path"))
     }
 
-    /// What is left of its lake when it loses its power now.
+    /// Returns what would be left of its lake if it lost its power now.
     fn after_power_loss(&self) -> (Lake, TempDir) {
         let left = tempdir().expect("a folder");
         self.disk.0.lock().expect("no panic").restore(self.folder.path(), left.path());
@@ -164,7 +164,7 @@ fn lake_in(folder: &Path, store: DurableFileSystem) -> Lake {
     Lake::on(Arc::new(store), Url::from_directory_path(folder.join("lake")).expect("a path"))
 }
 
-/// A row of `clicks_rejected` at an offset.
+/// Makes a row of `clicks_rejected` at an offset.
 fn row(offset: i64) -> RecordBatch {
     let schema = Table::ClicksRejected.definition().schema;
     let columns = schema.fields().iter().map(|field| -> ArrayRef {
@@ -179,7 +179,7 @@ fn row(offset: i64) -> RecordBatch {
     RecordBatch::try_new(Arc::clone(&schema), columns.collect()).expect("a row")
 }
 
-/// Commits a row behind so many.
+/// Commits one more row to a table that has so many.
 async fn append(log: &mut TableLog, rows: i64) -> crate::Result<Outcome> {
     let mut adds = Vec::new();
     for file in files::encode(log.table(), &[row(rows)]).await? {
@@ -190,7 +190,7 @@ async fn append(log: &mut TableLog, rows: i64) -> crate::Result<Outcome> {
     log.commit(&Commit { adds, moves, ..Commit::new("test") }).await
 }
 
-/// How many rows a lake says that it has; it must have them.
+/// Returns how many rows a lake says that it has, after checking that it has them.
 async fn rows(lake: &Lake) -> i64 {
     let Some(mut log) = TableLog::find(lake, Table::ClicksRejected).await.expect("a lake") else { return 0 };
     let said = log.txn("rows").unwrap_or(0);
@@ -247,7 +247,7 @@ async fn a_log_checkpoint_and_its_hint_outlast_a_power_loss() {
     log.checkpoint_if_missing().await.expect("a disk").expect("it was missing");
     let (lake, left) = machine.after_power_loss();
     let entries = left.path().join("lake/clicks_rejected/_delta_log");
-    // What is read is the checkpoint.
+    // With all entries removed, only the checkpoint can be read.
     for version in 0..200 {
         fs::remove_file(entries.join(format!("{version:020}.json"))).expect("an entry");
     }

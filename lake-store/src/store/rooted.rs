@@ -1,13 +1,14 @@
-//! The store of a lake, rooted at the lake: its tables are its first folders, wherever it is.
+//! The store of a lake, rooted at the lake: its tables are its top-level folders, wherever it is.
 //!
-//! Where a lake is must not matter below it. delta-rs and its kernel know files by addresses, and encode, decode and
-//! join these in many places; a percent sign, a blank or a question mark in the name of a folder above the lake is
-//! another name by then. So they see no folder above it: to them the lake is the root of a store of its own, and below
-//! it there are only names that we made.
+//! Where a lake is must not matter below it. delta-rs and its kernel know files by URLs, and encode, decode and join
+//! these in many places; a percent sign, a blank or a question mark in the name of a folder above the lake may come out
+//! as another name. So they see no folder above it: to them the lake is the root of a store of its own, and all names
+//! in it are ours.
 //!
-//! A folder of this machine need not be there: what is read is not there either, and the first that is put makes it.
-//! Listings that begin at a name come in order, as the kernel expects of every store but the file system's own. A store
-//! that lists in that order is asked for no more than is taken of it: of a long log, the page that is wanted.
+//! A folder of this machine need not exist: reading it then finds nothing, and the first put makes it.
+//!
+//! Listings from an offset come in the order of names, as the kernel expects of every store except the file system's
+//! own. A store that lists in that order is asked for no more than the caller takes: of a long log, one page.
 
 use std::fmt;
 use std::io::ErrorKind;
@@ -33,21 +34,21 @@ use super::durable::DurableFileSystem;
 #[derive(Debug)]
 pub(crate) struct LakeStore(Root);
 
-/// What its root is.
+/// Root of the store.
 #[derive(Debug)]
 enum Root {
     /// A folder of this machine.
     Folder(Folder),
-    /// A prefix of another store.
+    /// A prefix of another store, which lists in this order.
     Prefix(PrefixStore<Arc<dyn ObjectStore>>, Order),
 }
 
-/// In which order a store lists.
+/// Order in which a store lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// In that of the names.
+    /// The order of the names.
     OfNames,
-    /// In one of its own.
+    /// An order of the store's own.
     Own,
 }
 
@@ -61,7 +62,7 @@ impl Order {
     }
 }
 
-/// A folder of this machine, and its files once it is there.
+/// A folder of this machine, and its files once it exists.
 #[derive(Debug)]
 struct Folder {
     path: PathBuf,
@@ -69,17 +70,17 @@ struct Folder {
 }
 
 impl LakeStore {
-    /// Over a folder of this machine, by its absolute path.
+    /// Makes the store over a folder of this machine, by its absolute path.
     pub fn in_folder(path: &FilePath) -> Self {
         Self(Root::Folder(Folder { path: path.to_owned(), files: OnceLock::new() }))
     }
 
-    /// Over what begins with a prefix in another store, which lists in some order.
+    /// Makes the store over everything below a prefix of another store, which lists in this order.
     pub fn under(store: Arc<dyn ObjectStore>, prefix: Path, order: Order) -> Self {
         Self(Root::Prefix(PrefixStore::new(store, prefix), order))
     }
 
-    /// In which order it is listed below.
+    /// Returns the order in which the underlying store lists.
     fn order(&self) -> Order {
         match &self.0 {
             Root::Prefix(_, order) => *order,
@@ -87,7 +88,7 @@ impl LakeStore {
         }
     }
 
-    /// What is read from; `None` while there is nothing to be read.
+    /// Returns the store to read from; `None` while there is nothing to read.
     fn to_read(&self) -> Result<Option<&dyn ObjectStore>> {
         match &self.0 {
             Root::Prefix(store, _) => Ok(Some(store)),
@@ -95,12 +96,13 @@ impl LakeStore {
         }
     }
 
-    /// What a name is read from, which is not there while there is nothing to be read.
+    /// Returns the store to read a name from. While there is nothing to read, the error says that the name is not
+    /// found.
     fn to_read_at(&self, location: &Path) -> Result<&dyn ObjectStore> {
         self.to_read()?.ok_or_else(|| not_found(location))
     }
 
-    /// What is written to.
+    /// Returns the store to write to.
     fn to_write(&self) -> Result<&dyn ObjectStore> {
         match &self.0 {
             Root::Prefix(store, _) => Ok(store),
@@ -110,16 +112,16 @@ impl LakeStore {
 }
 
 impl Folder {
-    /// Its files; `None` while it is not there.
+    /// Opens the folder's files; `None` while the folder does not exist.
     fn open(&self) -> Result<Option<&DurableFileSystem>> {
         if let Some(files) = self.files.get() {
             return Ok(Some(files));
         }
         match self.path.canonicalize() {
-            // Below what is no folder there is nothing either.
+            // A path through something that is no folder leads to nothing either.
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
             Err(error) => Err(self.failed(error)),
-            // The store of files would end the process where it names such a path.
+            // `object_store` panics on a path that is not UTF-8.
             Ok(path) if path.to_str().is_none() => Err(self.failed(ErrorKind::InvalidFilename.into())),
             Ok(path) => {
                 let files = DurableFileSystem::in_folder(&path)?;
@@ -128,7 +130,7 @@ impl Folder {
         }
     }
 
-    /// Its files, made if it is not there.
+    /// Opens the folder's files, and makes the folder first if it does not exist.
     fn make(&self) -> Result<&DurableFileSystem> {
         if let Some(files) = self.open()? {
             return Ok(files);
@@ -223,7 +225,7 @@ impl ObjectStore for LakeStore {
     }
 }
 
-/// A listing in the order of names, of one in another: all of it is listed before the first is told.
+/// Sorts a listing by name. All of it is read before the first item comes out.
 fn sorted(listed: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
     let sorted = listed.try_collect::<Vec<_>>().map(|listed| {
         let mut listed = listed?;
@@ -233,8 +235,8 @@ fn sorted(listed: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, 
     sorted.try_flatten_stream().boxed()
 }
 
-/// A listing in the order of names, as it comes. A store that has another order after all is found out here: who stops
-/// behind the last name that it wants would otherwise miss some.
+/// Passes on a listing by name, and checks its order. A reader stops behind the last name that it wants, so a store
+/// with another order would make it miss some.
 fn checked(listed: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static, Result<ObjectMeta>> {
     let mut last: Option<Path> = None;
     let checked = listed.map(move |file| {
@@ -245,7 +247,7 @@ fn checked(listed: BoxStream<'static, Result<ObjectMeta>>) -> BoxStream<'static,
         last = Some(file.location.clone());
         Ok(file)
     });
-    // The kernel asks again after the end, which not every stream bears.
+    // The kernel polls again after the end, which not every stream allows.
     checked.fuse().boxed()
 }
 

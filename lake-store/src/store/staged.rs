@@ -1,14 +1,14 @@
 //! A file that is being written, under a name that nobody takes for data.
 //!
-//! The name is that of the file with `#` and a number behind it: `object_store` lists no such name, and readers of
-//! Delta tables know neither a log entry nor a data file by it. A crash may leave one behind; it is a few bytes to
+//! The name is that of the target with `#` and a number behind it: `object_store` lists no such name, and readers of
+//! Delta tables take it neither for a log entry nor for a data file. A crash may leave such a file behind: bytes to
 //! megabytes that nothing refers to.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// A file under a name of its own, removed unless it is [given another](Staged::rename).
+/// A file under a temporary name, removed when dropped unless it is [renamed](Staged::rename).
 #[derive(Debug)]
 pub(super) struct Staged {
     path: PathBuf,
@@ -17,13 +17,13 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    /// A new, empty file beside `target`, whose folder must be there.
+    /// Makes a new, empty file beside `target`, whose folder must exist.
     pub fn beside(target: &Path) -> io::Result<Self> {
         for number in 1.. {
             let path = numbered(target, number);
             match OpenOptions::new().read(true).write(true).create_new(true).open(&path) {
                 Ok(file) => return Ok(Self { path, file, is_renamed: false }),
-                // Of another that is being written, or that a crash has left.
+                // Another writer has this name, or a crash has left it: try the next number.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
             }
@@ -31,24 +31,24 @@ impl Staged {
         unreachable!("there is a number that no file has")
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The file, open for writing.
+    /// Returns the file, open for writing.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Gives it the name of `target`, in the place of what has it.
+    /// Gives the file the name of `target`, and replaces whatever has it.
     pub fn rename(mut self, target: &Path) -> io::Result<()> {
         fs::rename(&self.path, target)?;
         self.is_renamed = true;
         Ok(())
     }
 
-    /// Gives it the name of `target`, unless something has it: then the error is [`ErrorKind::AlreadyExists`].
+    /// Gives the file the name of `target`, unless something has it: then the error is [`ErrorKind::AlreadyExists`].
     pub fn link(self, target: &Path) -> io::Result<()> {
         fs::hard_link(&self.path, target)
     }
@@ -57,13 +57,13 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         if !self.is_renamed {
-            // What cannot be removed is left as after a crash.
+            // If removing fails, the file stays as after a crash.
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// The name of a file with a number behind it.
+/// Returns the name of a file with a number behind it.
 pub(super) fn numbered(target: &Path, number: u64) -> PathBuf {
     let mut path = target.as_os_str().to_owned();
     path.push(format!("#{number}"));

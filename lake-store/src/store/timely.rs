@@ -1,10 +1,10 @@
-//! A store of which every operation fails when nothing is heard of it for a time.
+//! A store whose operations fail when nothing is heard of them for a time.
 //!
-//! A server that accepts and never answers must not hold a job, nor keep it from stopping within 20 seconds.
-//! `object_store` knows one limit for a request as a whole, too long for a small one or too short for a large one. Here
-//! silence counts: what makes progress goes on.
+//! A server that accepts a connection and never answers must not hold a job, nor keep it from stopping within 20
+//! seconds. `object_store` has one limit for a request as a whole, which is too long for a small one or too short for a
+//! large one. Here only silence counts: a request that makes progress goes on.
 //!
-//! What was given up on may have happened, as after any lost reply.
+//! A request that failed in this way may have happened, as after any lost reply.
 
 use std::fmt;
 use std::time::Duration;
@@ -22,24 +22,24 @@ use tokio::time::timeout;
 /// How long nothing may be heard of a request: half of what a job may take to stop, so that it can be tried once more.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// Bytes that are sent within that time, or the line is too slow for this lake: large files are put in parts that are
-/// not larger.
+/// Bytes that must be sent within [`SILENCE_MAX`]; a slower line is too slow for this lake. Large files are put in
+/// parts that are no larger.
 const SENT_BYTES_MIN: usize = 8 * 1024 * 1024;
 
-/// How long a request may take by which the server works on much at once: a copy of a file, the end of an upload in
-/// parts, deletes of a thousand keys. It answers when it is done.
+/// How long a request may take on which the server works for long before it answers: a copy of a file, the end of an
+/// upload in parts, deletes of a thousand keys.
 const WORK_MAX: Duration = Duration::from_secs(60);
 
-/// A store that is given up on when it stays silent.
+/// A store whose requests fail when it stays silent.
 #[derive(Debug)]
 pub struct Timely<S>(pub S);
 
-/// Waits for a request.
+/// Waits for a request, for this time at most.
 async fn within<T>(time: Duration, request: impl Future<Output = Result<T>>) -> Result<T> {
     timeout(time, request).await.unwrap_or_else(|_| Err(silence(time)))
 }
 
-/// Yields what a stream does, until it stays silent.
+/// Passes on a stream until it stays silent for this time.
 fn each_within<T: Send + 'static>(
     time: Duration,
     stream: BoxStream<'static, Result<T>>,
@@ -51,7 +51,7 @@ fn each_within<T: Send + 'static>(
             Err(_) => Some((Err(silence(time)), None)),
         }
     };
-    // The kernel asks again after the end, which an unfolded stream does not bear.
+    // The kernel polls again after the end, which an unfolded stream does not allow.
     stream::unfold(Some(stream), next).fuse().boxed()
 }
 
@@ -60,7 +60,7 @@ fn silence(time: Duration) -> Error {
     Error::Generic { store: "Timely", source }
 }
 
-/// How long bytes may take to be sent and answered.
+/// Returns how long it may take to send so many bytes and get the answer.
 fn to_send(bytes: usize) -> Duration {
     let parts = bytes.div_ceil(SENT_BYTES_MIN).max(1);
     SILENCE_MAX * u32::try_from(parts).unwrap_or(u32::MAX)
@@ -116,7 +116,7 @@ impl<S: ObjectStore> ObjectStore for Timely<S> {
     }
 }
 
-/// An upload in parts, each of which is given up on when it stays silent.
+/// An upload in parts, each of which fails when the store stays silent.
 #[derive(Debug)]
 struct TimelyUpload(Box<dyn MultipartUpload>);
 
@@ -145,7 +145,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that accepts and never answers; what it sends, it sends a byte every nine seconds.
+    /// A server that accepts and never answers. If it sends, it sends one byte every nine seconds.
     #[derive(Debug)]
     struct Silent(InMemory);
 
