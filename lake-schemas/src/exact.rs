@@ -1,7 +1,7 @@
-//! Sums that do not wrap around: added up in 128 bits, and kept in rows of 64.
+//! Sums that do not wrap around: added up in 128 bits, and stored in rows of 64.
 //!
-//! The columns of measures have 64 bits. A sum of them may need more; then it is several rows that add up to it, as all
-//! rows of a window do, and whoever adds rows up learns of it in the sum that they ask for, not before.
+//! The columns of measures have 64 bits. A sum may need more; then it is stored as several rows that add up to it, as
+//! all rows of a window do. So an overflow shows only in the sum that somebody asks for, and not before.
 
 use std::sync::Arc;
 
@@ -12,24 +12,25 @@ use arrow::error::ArrowError;
 
 use crate::measure::{Measure, Merge};
 
-/// The type that measures are added up in: all digits of a number of 128 bits, and whole. It takes 10^19 rows of the
-/// largest number of 64 bits to exceed it.
+/// Type in which measures are added up: whole numbers of 128 bits, with all digits. It takes 10^19 rows of the largest
+/// number of 64 bits to exceed it.
 pub const SUM_TYPE: DataType = DataType::Decimal128(38, 0);
 
-/// A measure as SQL adds it up, exactly.
+/// Returns the SQL expression that adds up a measure exactly.
 pub fn sum_of(measure: Measure) -> String {
     match measure.merge() {
         Merge::Sum => format!("sum({})", exact(measure.column())),
     }
 }
 
-/// An expression of SQL in the type that measures are added up in.
+/// Returns an SQL expression in the type in which measures are added up.
 pub fn exact(expression: &str) -> String {
     format!("cast({expression} as decimal(38, 0))")
 }
 
-/// Rows whose measures are exact sums, as rows whose measures have 64 bits. A row that does not fit becomes several,
-/// one behind the other, which are equal but for their measures and add up to it: no more than it was the sum of.
+/// Converts rows with exact sums into rows whose measures have 64 bits. A row that does not fit becomes several, one
+/// behind the other, which differ only in their measures and add up to it. They are never more than the rows that were
+/// added up.
 pub fn rows_of_64_bits(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let mut sums = Vec::new();
     for measure in Measure::ALL {
@@ -38,7 +39,7 @@ pub fn rows_of_64_bits(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         sums.push((at, rows.column(at).as_primitive_opt::<Decimal128Type>().ok_or_else(lacking)?));
     }
     let parts_of_row = |row: usize| sums.iter().map(|(_, sums)| parts(sums.value(row))).max().unwrap_or(1);
-    // By row of the answer, the row that it is of, and which part of it.
+    // For each row of the result: the row that it comes from, and which part of it this is.
     let places = (0..rows.num_rows()).flat_map(|row| (0..parts_of_row(row)).map(move |part| (row, part)));
     let places: Vec<_> = places.collect();
     let spread = if places.len() == rows.num_rows() {
@@ -57,25 +58,25 @@ pub fn rows_of_64_bits(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
-/// Numbers of 64 bits in the type that they are added up in.
+/// Converts numbers of 64 bits into the type in which they are added up.
 pub fn widened(numbers: &PrimitiveArray<Int64Type>) -> ArrayRef {
     let wide: PrimitiveArray<Decimal128Type> = numbers.unary(i128::from);
     Arc::new(wide.with_data_type(SUM_TYPE))
 }
 
-/// Of how many numbers of 64 bits a sum consists.
+/// Returns into how many numbers of 64 bits a sum is split.
 fn parts(sum: i128) -> u128 {
     sum.unsigned_abs().div_ceil(LARGEST).max(1)
 }
 
-/// One of them.
+/// Returns one of these numbers, by its place.
 fn part_of(sum: i128, part: u128) -> i64 {
     let left = sum.unsigned_abs().saturating_sub(part.saturating_mul(LARGEST)).min(LARGEST);
     let left = i64::try_from(left).expect("no part is larger than the largest");
     if sum < 0 { -left } else { left }
 }
 
-/// The largest part of a sum.
+/// Largest part of a sum.
 const LARGEST: u128 = i64::MAX as u128;
 
 #[cfg(test)]
@@ -95,7 +96,7 @@ mod tests {
         RecordBatch::try_from_iter(columns).expect("rows")
     }
 
-    /// The rows that come of one: all add up to it, and none is without a part of it.
+    /// Returns the rows that come from one row, after checking that all add up to it, and none lacks a part of it.
     #[test]
     fn a_sum_of_any_size_is_rows_that_add_up_to_it() {
         let largest = i128::from(i64::MAX);

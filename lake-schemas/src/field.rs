@@ -1,5 +1,5 @@
-//! The fields of a click: each column of `clicks` once, as a value. The schema, the decoders, what files state of their
-//! columns, and who may see which, are derived from this list; the names of its columns are written nowhere else.
+//! The fields of a click: each column of `clicks` once, as a value. The schema, the decoders, the statistics of files,
+//! and who may see which column are derived from this list; the names of its columns are written nowhere else.
 
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
@@ -8,43 +8,43 @@ use arrow::datatypes::{DataType, TimeUnit};
 
 use crate::rejection::{COST_MICROS_MAX, ID_BYTES_MAX};
 
-/// What a column holds.
+/// Type of a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Text.
+    /// Text in UTF-8.
     Text,
     /// A number of 32 bits.
     Int32,
     /// A number of 64 bits.
     Int64,
-    /// A time.
+    /// A point in time.
     Time,
-    /// A day.
+    /// A calendar day.
     Date,
 }
 
-/// What a field is to those who read and count clicks.
+/// Role of a field for those who read and count clicks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Where in the log the message stood. Whoever reads the log knows it; no message says it.
+    /// Position of the message in the log. Whoever reads the log knows it; no message contains it.
     Position,
-    /// When the event happened. One field is that, and every event says it.
+    /// Time of the event. One field has this role, and every event contains it.
     Time,
-    /// The name of one of many: an ad, a click, a person.
+    /// Name of one of many: an ad, a click, a person.
     Id,
-    /// What a table of counts may be made to count by, beside ad and campaign.
+    /// Dimension that a table of counts may be made with, beside ad and campaign.
     Dimension,
     /// A number that is added up.
     Amount,
-    /// Other text.
+    /// Any other text.
     Text,
-    /// The members of a message that are no field. One field is that.
+    /// All members of a message that are no field. One field has this role.
     Rest,
-    /// What the table is partitioned by. It follows from the position.
+    /// Partition column of the table. It follows from the position.
     Partition,
 }
 
-/// What is said of a field in the list.
+/// Definition of a field in the list.
 #[derive(Clone, Copy)]
 struct Definition {
     column: &'static str,
@@ -57,7 +57,7 @@ struct Definition {
     amount_max: i64,
 }
 
-/// A column that every row has a value in.
+/// Makes a column that has a value in every row.
 const fn required(kind: Kind, role: Role) -> Definition {
     Definition {
         column: "",
@@ -71,36 +71,36 @@ const fn required(kind: Kind, role: Role) -> Definition {
     }
 }
 
-/// A column that a row may have no value in.
+/// Makes a column that may have no value in a row.
 const fn optional(kind: Kind, role: Role) -> Definition {
     Definition { is_nullable: true, ..required(kind, role) }
 }
 
 impl Definition {
-    /// Each file states its smallest and its largest value, so that readers can skip it.
+    /// Makes each file state the column's smallest and largest value, so that readers can skip it.
     const fn with_statistics(self) -> Self {
         Self { has_statistics: true, ..self }
     }
 
-    /// It tells of the person who clicked, or may.
+    /// Marks the column as telling of the person who clicked, or possibly so.
     const fn personal(self) -> Self {
         Self { is_personal: true, ..self }
     }
 
-    /// Longer text is none.
+    /// Limits the length of the text, in bytes; a longer text is refused.
     const fn of_bytes(self, max: usize) -> Self {
         Self { bytes_max: Some(max), ..self }
     }
 
-    /// A larger number is none.
+    /// Limits the number; a larger one is refused.
     const fn up_to(self, max: i64) -> Self {
         Self { amount_max: max, ..self }
     }
 }
 
-/// Makes [`Field`] and [`Member`] of one list: of each field its column, the members of a message that say it (of
-/// several the first counts), and its definition. Names become arms of one `match`, so that finding the field of a
-/// member costs a comparison of lengths and bytes, and no hashing.
+/// Makes [`Field`] and [`Member`] from one list, which has for each field its column, the members of a message that
+/// give it (the first one present counts), and its definition. Names become arms of one `match`, so that finding the
+/// field of a member costs a comparison of lengths and bytes, and no hashing.
 macro_rules! fields {
     ($(
         $(#[$doc:meta])*
@@ -113,7 +113,7 @@ macro_rules! fields {
         }
 
         impl Field {
-            /// All of them, in the order of the table.
+            /// All fields, in the order of the table.
             pub const ALL: [Self; [$($column),+].len()] = [$(Self::$field),+];
         }
 
@@ -122,7 +122,7 @@ macro_rules! fields {
         const MEMBERS: [(Field, &str); [$($($($member,)+)?)+].len()] = [$($($((Field::$field, $member),)+)?)+];
 
         impl Member {
-            /// The one of that name.
+            /// Returns the member with this name.
             #[inline]
             pub fn named(name: &str) -> Option<Self> {
                 match name {
@@ -147,7 +147,7 @@ fields! {
     EventTime = "event_time" from "timestamp", "event_time": required(Kind::Time, Role::Time).with_statistics();
     /// What happened: absent, or `click`, if it is a click.
     EventType = "event_type" from "event_type": optional(Kind::Text, Role::Text);
-    /// The ad.
+    /// Identifier of the ad.
     AdId = "ad_id" from "ad_id": required(Kind::Text, Role::Id).of_bytes(ID_BYTES_MAX).with_statistics();
     /// The campaign of the ad.
     CampaignId = "campaign_id" from "campaign_id": optional(Kind::Text, Role::Id).of_bytes(ID_BYTES_MAX);
@@ -172,21 +172,21 @@ fields! {
 }
 
 impl Field {
-    /// How many there are.
+    /// Number of all fields.
     pub const COUNT: usize = Self::ALL.len();
 
-    /// Whether tables of format 1 may lack its column: what was added since stands behind what these end with, and
-    /// may be null.
+    /// Returns whether tables of format 1 may lack its column. Columns that were added since come behind those, and may
+    /// be null.
     pub const fn is_added(self) -> bool {
         self as usize > Self::LogDate as usize
     }
 
-    /// The columns of a role, in the order of the table.
+    /// Returns the fields of a role, in the order of the table.
     pub fn of_role(role: Role) -> impl Iterator<Item = Self> {
         Self::ALL.into_iter().filter(move |field| field.role() == role)
     }
 
-    /// The one with that column.
+    /// Returns the field with this column.
     pub fn of_column(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|field| field.column() == name)
     }
@@ -195,47 +195,47 @@ impl Field {
         DEFINITIONS[self as usize]
     }
 
-    /// The name of its column.
+    /// Returns the name of its column.
     pub const fn column(self) -> &'static str {
         self.definition().column
     }
 
-    /// What it holds.
+    /// Returns the type of its column.
     pub const fn kind(self) -> Kind {
         self.definition().kind
     }
 
-    /// What it is to those who read and count clicks.
+    /// Returns its role for those who read and count clicks.
     pub const fn role(self) -> Role {
         self.definition().role
     }
 
-    /// Whether each file states its smallest and its largest value, so that readers can skip it.
+    /// Returns whether each file states its smallest and its largest value, so that readers can skip it.
     pub const fn has_statistics(self) -> bool {
         self.definition().has_statistics
     }
 
-    /// Whether it tells of the person who clicked, or may.
+    /// Returns whether it tells of the person who clicked, or possibly so.
     pub const fn is_personal(self) -> bool {
         self.definition().is_personal
     }
 
-    /// The most bytes that its text may have, if there is a bound.
+    /// Returns the most bytes that its text may have, if there is a bound.
     pub const fn bytes_max(self) -> Option<usize> {
         self.definition().bytes_max
     }
 
-    /// The largest number that it may be. None is below zero.
+    /// Returns the largest number that it may be. No number may be below zero.
     pub const fn amount_max(self) -> i64 {
         self.definition().amount_max
     }
 
-    /// The members of a message that say it; of several that are there, the first counts.
+    /// Returns the members of a message that give it; the first one present counts.
     pub fn members(self) -> impl Iterator<Item = Member> {
         Member::all().filter(move |member| member.field() == self)
     }
 
-    /// Its column as Arrow describes it.
+    /// Returns its column as Arrow describes it.
     pub fn in_arrow(self) -> arrow::datatypes::Field {
         let data_type = match self.kind() {
             Kind::Text => DataType::Utf8,
@@ -248,25 +248,25 @@ impl Field {
     }
 }
 
-/// The type of every time in the lake.
+/// Returns the type of every time in the lake.
 pub fn timestamp() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some(Arc::from("UTC")))
 }
 
-/// A member of a message that says a field.
+/// A member of a message that gives a field its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Member(u8);
 
 impl Member {
-    /// How many there are.
+    /// Number of all members.
     pub const COUNT: usize = MEMBERS.len();
 
-    /// All of them, field by field.
+    /// Returns all members, field by field.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..).map(Self).take(Self::COUNT)
     }
 
-    /// The one of that name, which is in the list.
+    /// Returns the member with this name, which must be in the list.
     const fn of(name: &str) -> Self {
         let mut at = 0;
         while at < MEMBERS.len() {
@@ -278,18 +278,18 @@ impl Member {
         panic!("no field has a member of that name")
     }
 
-    /// The field that it says.
+    /// Returns the field that it gives a value.
     pub fn field(self) -> Field {
         MEMBERS[usize::from(self.0)].0
     }
 
-    /// Its name.
+    /// Returns its name in messages.
     pub fn name(self) -> &'static str {
         MEMBERS[usize::from(self.0)].1
     }
 }
 
-/// Compares names where nothing else can: before the program runs.
+/// Compares names at compile time, where no other comparison is available.
 const fn is_same(one: &[u8], other: &[u8]) -> bool {
     let mut at = 0;
     while at < one.len() && at < other.len() && one[at] == other[at] {
@@ -355,7 +355,7 @@ mod tests {
         wanted.map(Field::column).collect::<Vec<_>>().join(" ")
     }
 
-    /// Other people's programs, and lakes that are there, rely on these.
+    /// Other people's programs, and existing lakes, rely on these.
     #[test]
     fn what_lakes_are_made_of_stays() {
         assert_eq!(
@@ -387,7 +387,8 @@ mod tests {
         }
     }
 
-    /// Where no message says a field, whoever reads the log does; where one must, decoders see to it by its name.
+    /// A field that no message contains comes from whoever reads the log; for one that every event must contain,
+    /// decoders refuse messages without it.
     #[test]
     fn messages_say_what_is_neither_position_nor_partition_nor_the_rest() {
         for field in Field::ALL {

@@ -1,4 +1,4 @@
-//! The folders of a table: the stretch of time that all files in one of them are of.
+//! The folders of a table: each holds the files of one stretch of time.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,18 +9,18 @@ use chrono::NaiveDate;
 use crate::table::{Table, column};
 use crate::time::{HOURS_PER_DAY, MILLIS_PER_HOUR};
 
-/// A folder of a table, by when its stretch of time begins.
+/// A folder of a table, by the start of its stretch of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Folder {
     table: Table,
-    /// Days since 1970.
+    /// Date of the folder, in days since 1970.
     date: i32,
-    /// Of the day; 0 in tables whose folders are no hours.
+    /// Hour of the day; 0 in tables whose folders are no hours.
     hour: i32,
 }
 
 impl Folder {
-    /// The folder for what is of a time, in milliseconds since 1970.
+    /// Returns the folder for rows of this time, in milliseconds since 1970.
     pub fn at(table: Table, time_ms: i64) -> Self {
         let hours = table.folder_width().start_ms(time_ms).div_euclid(MILLIS_PER_HOUR);
         let (date, hour) = (hours.div_euclid(HOURS_PER_DAY), hours.rem_euclid(HOURS_PER_DAY));
@@ -28,8 +28,8 @@ impl Folder {
         Self { table, date: number(date), hour: number(hour) }
     }
 
-    /// The folder with these values of the columns that the table is partitioned by, as Delta's log has them of a file;
-    /// `None` if it is not one of clicklake's.
+    /// Returns the folder with these values of the table's partition columns, as Delta's log gives them for a file;
+    /// `None` if clicklake has no such folder.
     pub fn named(table: Table, values: &HashMap<String, Option<String>>) -> Option<Self> {
         let mut folder = Self { table, date: 0, hour: 0 };
         for &name in table.partition_columns() {
@@ -42,17 +42,18 @@ impl Folder {
         Some(folder)
     }
 
-    /// When it begins, in milliseconds since 1970.
+    /// Returns when it begins, in milliseconds since 1970.
     pub fn start_ms(self) -> i64 {
         (i64::from(self.date) * HOURS_PER_DAY + i64::from(self.hour)) * MILLIS_PER_HOUR
     }
 
-    /// When it ends, in milliseconds since 1970.
+    /// Returns when it ends, in milliseconds since 1970.
     pub fn end_ms(self) -> i64 {
         self.table.folder_width().end_ms(self.start_ms())
     }
 
-    /// One of the columns that the table is partitioned by, for so many rows of the folder.
+    /// Returns one of the table's partition columns, with so many rows of this folder; `None` if the name is none of
+    /// them.
     pub fn column(self, name: &str, rows: usize) -> Option<ArrayRef> {
         match name {
             _ if !self.table.partition_columns().contains(&name) => None,

@@ -1,7 +1,7 @@
-//! What of the log a table is computed from once and for all: where it ends, and what of it is asked for.
+//! The bounded part of the log that a table is computed from once: where it ends, and which part of it counts.
 //!
-//! A shadow records it when it is made. So a run that was interrupted goes on with the same work, however far the raw
-//! table has come since.
+//! A staging table records it when it is made, so that a run that was interrupted goes on with the same work, however
+//! far the raw table has grown since.
 
 use std::collections::HashMap;
 
@@ -13,33 +13,33 @@ use crate::table::Table;
 use crate::time::EventTime;
 use crate::windows::Windows;
 
-/// The property of a shadow that holds it.
+/// Property of a staging table that records it.
 pub const PROPERTY_BACKFILL: &str = "clicklake.backfill";
 
 /// A bounded part of the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
-    /// By partition, the first offset whose event counts. What is below it is read, as far as it decides what an event
-    /// is taken for. A partition that is not named counts from its first.
+    /// First offset whose event counts, by partition. Events below it are read as far as they decide the verdicts of
+    /// others. A partition that is missing here counts from its first offset.
     pub since: Cut,
-    /// By partition, where it ends. A partition that is not named is not read.
+    /// Offset at which a partition ends, by partition. A partition that is missing here is not read.
     pub until: Cut,
-    /// The windows that are asked for.
+    /// Windows that are asked for.
     pub windows: Windows,
 }
 
 impl History {
-    /// Whether it is all of the log up to where it ends.
+    /// Returns whether it is all of the log up to its end.
     pub fn is_whole(&self) -> bool {
         self.since.is_empty() && self.windows.are_all()
     }
 
-    /// The offset from which on a partition's events count.
+    /// Returns the offset from which on a partition's events count.
     pub fn since(&self, partition: &TopicPartition) -> i64 {
         self.since.get(partition).copied().unwrap_or(0)
     }
 
-    /// As a property, beside how it was asked for.
+    /// Returns it as the text of the property, together with how it was asked for.
     pub fn to_property(&self, asked: &str) -> String {
         let time = |time: Option<EventTime>| time.map(|time| time.millis());
         let (from, to) = (time(self.windows.from()), time(self.windows.to()));
@@ -47,7 +47,7 @@ impl History {
             .to_string()
     }
 
-    /// What a table of minutes records that it is of: of a live table, all of the log.
+    /// Reads which part of the log a table of minutes records. A live table records none, and is of all of the log.
     pub fn recorded(table: Table, properties: &HashMap<String, String>) -> Result<Self> {
         match properties.get(PROPERTY_BACKFILL) {
             Some(property) => Ok(Self::of_property(table.name(), property)?.1),
@@ -55,7 +55,7 @@ impl History {
         }
     }
 
-    /// From a property: how it was asked for, and what it is.
+    /// Reads the text of the property: how it was asked for, and the part of the log.
     pub fn of_property(table: &str, property: &str) -> Result<(String, Self)> {
         let parsed = serde_json::from_str(property).ok().and_then(|value: Value| {
             let time = |name: &str| value[name].as_i64().and_then(EventTime::from_millis);
@@ -68,7 +68,7 @@ impl History {
     }
 }
 
-/// A cut in JSON: by topic and partition, the next offset.
+/// Returns a cut as JSON: the next offset by topic and partition.
 pub fn json_of(cut: &Cut) -> Value {
     let mut topics = Map::new();
     for (partition, next) in cut {
@@ -78,7 +78,7 @@ pub fn json_of(cut: &Cut) -> Value {
     Value::Object(topics)
 }
 
-/// A cut from JSON.
+/// Reads a cut from JSON.
 pub fn cut_of(value: &Value) -> Option<Cut> {
     let mut cut = Cut::new();
     for (topic, partitions) in value.as_object()? {

@@ -1,8 +1,8 @@
-//! What is computed of the log: the traits [`Job`] and [`Operator`], and the values that they take in and hand over.
+//! The traits of a computation over the log, [`Job`] and [`Operator`], and the values that they take and hand over.
 //!
-//! A [`Job`] says which tables it writes, and makes one [`Operator`] for each partition: its computation, synchronous,
-//! without clock, randomness or I/O. An operator takes in a [`LogBatch`] and hands over a [`Step`]. The loop that
-//! drives it is in `ingest`, with the sources of the log; it owns time, epochs and commits.
+//! A [`Job`] says which tables it writes, and makes one [`Operator`] for each partition. An operator is the computation
+//! of its partition: synchronous, without clock, randomness or I/O. It takes [`LogBatch`]es and hands over [`Step`]s.
+//! The loop that drives it is in `ingest`, with the sources of the log; that loop owns time, epochs and commits.
 
 use arrow::record_batch::RecordBatch;
 
@@ -10,96 +10,98 @@ use crate::position::{OffsetRange, TopicPartition};
 use crate::stand::Stand;
 use crate::table::Table;
 
-/// A stretch of one partition's log, decoded.
+/// A decoded stretch of one partition's log.
 #[derive(Clone, Debug)]
 pub struct LogBatch {
-    /// Whose log.
+    /// Partition that it is of.
     pub partition: TopicPartition,
-    /// Which stretch of it, gaps included.
+    /// Range of its offsets, gaps included.
     pub offsets: OffsetRange,
-    /// Messages read in it: its rows of `events` and `rejected` together.
+    /// Number of messages read in it: its rows of `events` and `rejected` together.
     pub read: i64,
-    /// The events, as rows of `clicks`, in offset order; of its columns, at least [`Job::reads`].
+    /// Events as rows of `clicks`, in offset order, with at least the columns of [`Job::reads`].
     pub events: RecordBatch,
-    /// What could not be an event, as rows of `clicks_rejected`, in offset order.
+    /// Messages that could not be an event, as rows of `clicks_rejected`, in offset order.
     pub rejected: RecordBatch,
 }
 
-/// What one epoch writes of one partition to one table: the rows, and the step of the stand they belong to.
+/// The rows of one partition for one table in an epoch, with the stand that they start from and the one that they lead
+/// to.
 #[derive(Clone, Debug)]
 pub struct Step {
-    /// The table.
+    /// Table that the rows are for.
     pub table: Table,
-    /// The partition.
+    /// Partition that the rows are of.
     pub partition: TopicPartition,
-    /// The rows, in offset order; possibly none.
+    /// Rows in offset order; possibly none.
     pub rows: Vec<RecordBatch>,
-    /// Where the partition must stand in the table for this step to be its next.
+    /// Stand that the partition must have in the table for this step to be its next.
     pub from: Stand,
-    /// Where it stands when the step is taken: strictly beyond `from`.
+    /// Stand that the step leads to: strictly beyond `from`.
     pub to: Stand,
 }
 
-/// One partition's computation.
+/// The computation of one partition.
 pub trait Operator: Send {
-    /// Takes in the next stretch of the log.
+    /// Takes the next stretch of the log.
     fn push(&mut self, batch: LogBatch);
 
-    /// What it holds that is not in the tables yet.
+    /// Returns how much it holds that is not in the tables yet.
     fn pending(&self) -> Pending;
 
-    /// Whether it holds what only [`Freeze::Everything`] would hand over.
+    /// Returns whether it holds rows that only [`Freeze::Everything`] would hand over: windows that are still open.
     fn holds_back(&self) -> bool;
 
-    /// The memory that its state takes, in bytes.
+    /// Returns the memory that its state takes, in bytes.
     fn bytes(&self) -> usize;
 
-    /// Hands over what is to be committed now, in the order of the job's tables, and goes on from there. Empty if no
-    /// stand would advance.
+    /// Flushes: hands over what is to be committed now, in the order of the job's tables, and goes on from there.
+    /// Returns nothing if no stand would advance.
     fn freeze(&mut self, which: Freeze) -> Vec<Step>;
 
-    /// What it has met that whoever runs the job should know. It is told once.
+    /// Takes a remark for whoever runs the job, if there is one. Each remark is given once.
     fn take_remark(&mut self) -> Option<String> {
         None
     }
 }
 
-/// What an operator hands over.
+/// Extent of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freeze {
-    /// What is complete: of windows, those that the watermark has passed.
+    /// Complete rows only: of windows, those that the watermark has passed.
     Closed,
-    /// All that it holds: the partition is idle, the job stops, or rows are wanted early.
+    /// Everything held, open windows included: the partition is idle, the job stops, or rows are wanted early.
     Everything,
 }
 
 /// How much an operator holds that is not in the tables yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pending {
-    /// Rows.
+    /// Number of rows.
     pub rows: usize,
-    /// Their size in memory, in bytes.
+    /// Size of these rows in memory, in bytes.
     pub bytes: usize,
-    /// The folders that they will be written into, but for those that the newest of them are in: most partitions write
-    /// into these, and into no others.
+    /// Number of folders that they will be written into, without those of the newest rows: most partitions write into
+    /// these, and into no others.
     pub folders: usize,
 }
 
-/// A job: which tables it writes, and how a partition's computation begins.
+/// A job: the tables that it writes, and how the computation of a partition begins.
 pub trait Job: Send {
     /// The computation of one partition.
     type Operator: Operator;
 
-    /// Its name, which decides nothing: there is one cut for each table, topic and partition, whoever moves it.
+    /// Returns its name. The name decides nothing: there is one cut for each table, topic and partition, whichever job
+    /// moves it.
     fn name(&self) -> &'static str;
 
-    /// The tables it writes, in the order in which an epoch commits to them.
+    /// Returns the tables that it writes, in the order in which an epoch commits to them.
     fn tables(&self) -> Vec<Table>;
 
-    /// Which columns of `clicks` its operators read.
+    /// Returns the columns of `clicks` that its operators read.
     fn reads(&self) -> Vec<String>;
 
-    /// Begins a partition that stands thus in [`Job::tables`]: its operator, and the offset to read from (`None`: the
-    /// first that the log has).
+    /// Begins a partition that has these stands in [`Job::tables`]. Returns its operator, and the offset to read from
+    /// (`None`: the first one in the log).
     fn begin(&self, partition: &TopicPartition, stands: &[Stand]) -> (Self::Operator, Option<i64>);
 }

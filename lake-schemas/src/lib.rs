@@ -1,16 +1,16 @@
-//! What the data are: the tables and their columns, positions in the log, what a table records of them, and the traits
-//! of what is computed.
+//! The data model: the tables and their columns, positions in the log, what a table records of them, and the traits of
+//! what is computed.
 //!
-//! Everything here is a value or a function of values: no store, no file, no clock, nothing asynchronous. Where the
-//! tables are, and how rows come into them, is for the crate `lake-store`.
+//! Everything here is a value or a function of values: no store, no file, no clock, nothing asynchronous. The crate
+//! `lake-store` says where the tables are, and how rows come into them.
 //!
-//! Read in this order: [`time`], [`position`] and [`width`] are what everything else is measured in; [`field`] lists
-//! what is known of a click, [`table`] and [`schema`] say which tables there are and which columns they have,
-//! [`verdict`] what an event is taken for, [`measure`] what is counted of it, [`minute`] by what and within which
-//! times, [`spec`] how a table records that, [`rejection`] why a message is no event; [`stand`] is how far a table has
-//! come in the log. [`rows`] reads events out of batches, [`exact`] adds measures up. [`windows`] and [`folder`] are
-//! stretches of event time, [`history`] is a bounded part of the log. [`job`] is what the loop drives, [`witness`] a
-//! row by which a log is known again.
+//! Read in this order: [`time`], [`position`] and [`width`] are the units of everything else. [`field`] lists the
+//! fields of a click; [`table`] and [`schema`] define the tables and their columns. [`verdict`] says how an event is
+//! judged, [`measure`] what is counted of it, [`minute`] by which dimensions and within which times, and [`spec`] how a
+//! table records that. [`rejection`] says why a message is no event. [`stand`] is how far a table has come in the log.
+//! [`rows`] reads events out of batches, [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event
+//! time, [`history`] is a bounded part of the log. [`job`] is what the loop of `ingest` drives, [`witness`] the
+//! fingerprint of a log.
 
 pub mod error;
 pub mod exact;

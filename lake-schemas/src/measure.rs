@@ -1,8 +1,8 @@
-//! Measures: what is counted of a window, each said once.
+//! Measures: everything that is counted of a window, each defined once.
 //!
-//! [`Measure::ALL`] is the only place that names them. Schemas, sums, statements, answers and pages are written over
+//! [`Measure::ALL`] is the only place that names them. Schemas, sums, statements, answers and pages are derived from
 //! that list, so that a further measure is a further entry of it. Only the statements of the audit are written by hand,
-//! for they share no line with what they check.
+//! because they must share no line with what they check.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use arrow::datatypes::{DataType, Field, Int64Type};
 
 use crate::verdict::Verdict;
 
-/// How many measures there are.
+/// Number of all measures.
 pub const MEASURES: usize = Measure::ALL.len();
 
-/// A measure: which events it is of, what each of them adds, and how the values of two rows become one.
+/// A measure: which events add to it, what each of them adds, and how the values of two rows become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Measure {
     column: &'static str,
@@ -26,27 +26,28 @@ pub struct Measure {
     merge: Merge,
 }
 
-/// What an event adds to a measure.
+/// Amount that an event adds to a measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Amount {
-    /// One: the measure is a number of events.
+    /// The number one: the measure is a number of events.
     One,
-    /// What the event cost, in millionths; without a cost nothing.
+    /// The cost of the event, in millionths of the currency; nothing if it has no cost.
     Cost,
 }
 
-/// How the values that two rows have of a measure become the value of both.
+/// How the values of a measure in two rows become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Merge {
-    /// They are added up.
+    /// The values are added up.
     Sum,
 }
 
 impl Measure {
-    /// How many of them every table has. Those behind were added since: a table may lack them, and has them at its end.
+    /// Number of measures that every table has. Later ones were added since: a table may lack them, and has them at its
+    /// end.
     pub const OF_FORMAT_1: usize = 5;
 
-    /// All measures, in the order of the columns. A further one is added at the end.
+    /// All measures, in the order of their columns. A further one is added at the end.
     pub const ALL: [Self; 5] = [
         Self {
             column: "clicks",
@@ -95,70 +96,70 @@ impl Measure {
         },
     ];
 
-    /// The measure that counts all events of a verdict.
+    /// Returns the measure that counts all events of a verdict.
     pub fn counting(verdict: Verdict) -> Self {
         let counts = |measure: &Self| measure.counts_events() && measure.verdict == verdict;
         Self::ALL.into_iter().find(counts).expect("there is one for each verdict, which a test holds")
     }
 
-    /// The column that holds it.
+    /// Returns the name of its column.
     pub const fn column(self) -> &'static str {
         self.column
     }
 
-    /// What people are told that it is.
+    /// Returns its name for people.
     pub const fn label(self) -> &'static str {
         self.label
     }
 
-    /// What it is, in a sentence.
+    /// Describes it in a sentence.
     pub const fn about(self) -> &'static str {
         self.about
     }
 
-    /// What an event must be taken for to add to it.
+    /// Returns the verdict that an event must have to add to it.
     pub const fn verdict(self) -> Verdict {
         self.verdict
     }
 
-    /// The type that an event must have to add to it; `None`: whatever type it has.
+    /// Returns the type that an event must have to add to it; `None`: any type.
     pub const fn event_type(self) -> Option<&'static str> {
         self.event_type
     }
 
-    /// What an event adds to it.
+    /// Returns the amount that an event adds to it.
     pub const fn amount(self) -> Amount {
         self.amount
     }
 
-    /// How the values of two rows become one.
+    /// Returns how the values of two rows become one.
     pub const fn merge(self) -> Merge {
         self.merge
     }
 
-    /// Whether it is the number of all events of its verdict.
+    /// Returns whether it is the number of all events of its verdict.
     pub fn counts_events(self) -> bool {
         self.amount == Amount::One && self.event_type.is_none()
     }
 
-    /// Its value, of values in the order of [`Self::ALL`].
+    /// Returns its value out of values in the order of [`Self::ALL`].
     pub fn of<T: Copy>(self, values: &[T; MEASURES]) -> T {
         let place = Self::ALL.iter().position(|measure| measure.column == self.column);
         values[place.expect("there are no other measures")]
     }
 
-    /// How a table of counts holds it. One that was added may be null, in rows that are older: it reads as zero.
+    /// Returns its column in a table of counts. The column of an added measure may be null in rows that are older,
+    /// which reads as zero.
     pub fn field(self) -> Field {
         Field::new(self.column, self.data_type(), self.is_added())
     }
 
-    /// Whether tables of format 1 may lack it.
+    /// Returns whether tables of format 1 may lack it.
     pub fn is_added(self) -> bool {
         !Self::ALL[..Self::OF_FORMAT_1].iter().any(|first| first.column == self.column)
     }
 
-    /// Its values, with zero where there is none: the file is older than the column, or another program wrote rows of
-    /// such a file again.
+    /// Replaces nulls by zero: the file is older than the column, or another program rewrote rows of such a file.
     pub fn filled(self, values: ArrayRef) -> ArrayRef {
         if values.null_count() == 0 {
             return values;
@@ -171,14 +172,14 @@ impl Measure {
         }
     }
 
-    /// The type of its values.
+    /// Returns the type of its values.
     pub fn data_type(self) -> DataType {
         match self.merge {
             Merge::Sum => DataType::Int64,
         }
     }
 
-    /// What rows hold that no event has added to.
+    /// Returns the values of rows that no event has added to.
     pub fn zeros(self, rows: usize) -> ArrayRef {
         match self.merge {
             Merge::Sum => Arc::new(Int64Array::from_value(0, rows)),
@@ -189,15 +190,16 @@ impl Measure {
 /// A measure that events of a verdict add to.
 #[derive(Clone, Copy, Debug)]
 pub struct Addition {
-    /// The place of the measure in [`Measure::ALL`].
+    /// Place of the measure in [`Measure::ALL`].
     pub place: usize,
-    /// What an event adds to it.
+    /// Amount that an event adds to it.
     pub amount: Amount,
-    /// The type that an event must have to add to it; `None`: whatever type it has.
+    /// Type that an event must have to add to it; `None`: any type.
     pub event_type: Option<&'static str>,
 }
 
-/// The measures that events of a verdict add to. They are found when the program is built: it is asked of each event.
+/// Returns the measures that events of a verdict add to. They are found at compile time, because every event asks for
+/// them.
 #[inline]
 pub fn additions(verdict: Verdict) -> &'static [Addition] {
     static COUNTED: Additions = Additions::of(Verdict::Counted);
@@ -213,7 +215,7 @@ pub fn additions(verdict: Verdict) -> &'static [Addition] {
     &all[..*len]
 }
 
-/// The first so many of these.
+/// The first `len` entries of `all`; the rest is filler.
 struct Additions {
     all: [Addition; MEASURES],
     len: usize,
@@ -256,7 +258,7 @@ mod tests {
         let names = Measure::ALL.map(Measure::column);
         assert!(names.iter().all(|name| name.chars().all(is_plain) && name.starts_with(char::is_alphabetic)));
         assert_eq!(BTreeSet::from(names).len(), MEASURES);
-        // Labels stand in a page as they are.
+        // Labels are put into a page without escaping.
         assert!(Measure::ALL.iter().all(|measure| !measure.label().contains(['<', '>', '&', '"'])));
     }
 
@@ -272,7 +274,7 @@ mod tests {
         }
     }
 
-    /// Lakes that are there rely on these.
+    /// Existing lakes rely on these.
     #[test]
     fn what_lakes_are_made_of_stays() {
         let (first, added) = Measure::ALL.split_at(Measure::OF_FORMAT_1);

@@ -1,6 +1,6 @@
 //! Minute counts: the parameters that decide them, and the columns that hold them.
 //!
-//! Rows always add: what a window holds is the sum of its rows, however many commits brought them.
+//! Rows always add up: the counts of a window are the sum of its rows, however many commits wrote them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,32 +14,32 @@ use crate::table::{Table, column, timestamp};
 use crate::time::{MILLIS_PER_HOUR, MILLIS_PER_MINUTE, shown_duration};
 use crate::width::Width;
 
-/// The properties that record what decides the counts: see [`crate::spec`].
+/// Properties that record the parameters: see [`crate::spec`].
 pub(crate) const PROPERTY_OUT_OF_ORDERNESS_MS: &str = "clicklake.out_of_orderness_ms";
 pub(crate) const PROPERTY_ALLOWED_LATENESS_MS: &str = "clicklake.allowed_lateness_ms";
 pub(crate) const PROPERTY_DEDUP_HORIZON_MS: &str = "clicklake.dedup_horizon_ms";
 pub(crate) const PROPERTY_DIMENSIONS: &str = "clicklake.dimensions";
 
-/// All properties that record what decides the counts.
+/// All properties that record the parameters.
 pub const OWN_PROPERTIES: [&str; 4] =
     [PROPERTY_OUT_OF_ORDERNESS_MS, PROPERTY_ALLOWED_LATENESS_MS, PROPERTY_DEDUP_HORIZON_MS, PROPERTY_DIMENSIONS];
 
 /// A dimension that a lake may count by, beside the ad and its campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Dimension {
-    /// Where the ad was shown.
+    /// Site or app that showed the ad.
     PublisherId,
-    /// The country of the click.
+    /// Country of the click.
     Country,
-    /// The device of the click.
+    /// Device of the click.
     Device,
 }
 
 impl Dimension {
-    /// All that may be chosen.
+    /// All dimensions that may be chosen.
     pub const ALL: [Self; 3] = [Self::PublisherId, Self::Country, Self::Device];
 
-    /// The column that holds it, in raw tables and in minute tables.
+    /// Returns the column that holds it, in raw tables and in minute tables.
     pub fn column(self) -> &'static str {
         match self {
             Self::PublisherId => column::PUBLISHER_ID,
@@ -64,16 +64,17 @@ impl FromStr for Dimension {
     }
 }
 
-/// What decides the counts. A table records them when it is made, and they never change in it.
+/// Parameters that decide the counts. A table records them when it is made, and they never change in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameters {
-    /// How far an event's time may lie behind the largest so far without being behind the watermark, in milliseconds.
+    /// Out-of-orderness: how far an event's time may lie behind the largest so far without being behind the watermark,
+    /// in milliseconds.
     pub out_of_orderness_ms: i64,
-    /// How long after its end a window takes what comes for it, in milliseconds of the watermark.
+    /// Allowed lateness: how long after its end a window still takes clicks, in milliseconds of the watermark.
     pub allowed_lateness_ms: i64,
-    /// How far apart the event times of two copies of a click may lie, in milliseconds.
+    /// Dedup horizon: how far apart the event times of two copies of a click may lie, in milliseconds.
     pub dedup_horizon_ms: i64,
-    /// What is counted by, beside the ad and its campaign.
+    /// Dimensions beside the ad and its campaign.
     pub dimensions: Vec<Dimension>,
 }
 
@@ -89,25 +90,27 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    /// Whether state is kept for as long as they say: no time is below zero, and all together are 49 days at most.
+    /// Returns whether state can be kept for as long as they demand: no time is below zero, and all together are 49
+    /// days at most.
     pub(crate) fn has_bounds(&self) -> bool {
         let spans = [self.out_of_orderness_ms, self.allowed_lateness_ms, self.dedup_horizon_ms, WINDOW_MS];
         let together = spans.into_iter().try_fold(0_i64, i64::checked_add);
         spans.iter().all(|span| *span >= 0) && together.is_some_and(|together| together <= SPAN_MS_MAX)
     }
 
-    /// How far behind the watermark an id is still known: as long as its window may be counted in, and the horizon.
+    /// Returns how far behind the watermark an id is still known, in milliseconds: as long as its window may be counted
+    /// in, plus the horizon.
     pub fn memory_ms(&self) -> i64 {
         self.allowed_lateness_ms + WINDOW_MS + self.dedup_horizon_ms
     }
 
-    /// The columns of a row's dimensions, in their order: the ad, its campaign, and those chosen.
+    /// Returns the columns of a row's dimensions, in their order: the ad, its campaign, and those chosen.
     pub fn dimension_columns(&self) -> Vec<&'static str> {
         let chosen = self.dimensions.iter().map(|dimension| dimension.column());
         [column::AD_ID, column::CAMPAIGN_ID].into_iter().chain(chosen).collect()
     }
 
-    /// The schema of a table of counts with these dimensions.
+    /// Returns the schema of a table of counts with these dimensions.
     pub fn schema(&self, table: Table) -> SchemaRef {
         let dimension = |name: &'static str| Field::new(name, DataType::Utf8, name != column::AD_ID);
         let mut fields = vec![
@@ -130,27 +133,28 @@ impl Parameters {
             let data_type = if name == column::HOUR { DataType::Int32 } else { DataType::Date32 };
             Field::new(name, data_type, false)
         }));
-        // What was added stands at the end: there it comes to where tables are that lack it.
+        // Columns that were added stand at the end, because that is where an upgrade puts them in tables that lack
+        // them.
         fields.extend(added.iter().map(|measure| measure.field()));
         Arc::new(Schema::new(fields))
     }
 }
 
-/// What a command asks for; what it leaves open is as the table records it, or as the defaults are.
+/// Parameters that a command asks for. An open one is as the table records it, or as the defaults are.
 #[derive(Clone, Debug, Default)]
 pub struct Requested {
-    /// See [`Parameters::out_of_orderness_ms`].
+    /// Requested out-of-orderness: see [`Parameters::out_of_orderness_ms`].
     pub out_of_orderness_ms: Option<i64>,
-    /// See [`Parameters::allowed_lateness_ms`].
+    /// Requested allowed lateness: see [`Parameters::allowed_lateness_ms`].
     pub allowed_lateness_ms: Option<i64>,
-    /// See [`Parameters::dedup_horizon_ms`].
+    /// Requested dedup horizon: see [`Parameters::dedup_horizon_ms`].
     pub dedup_horizon_ms: Option<i64>,
-    /// See [`Parameters::dimensions`].
+    /// Requested dimensions: see [`Parameters::dimensions`].
     pub dimensions: Option<Vec<Dimension>>,
 }
 
 impl Requested {
-    /// The parameters of a table that is made now; what is left open is as in these.
+    /// Returns the parameters of a table that is made now. Open ones are taken from `defaults`.
     pub fn of_a_new_table(&self, table: Table, defaults: Parameters) -> Result<Parameters> {
         let parameters = Parameters {
             out_of_orderness_ms: self.out_of_orderness_ms.unwrap_or(defaults.out_of_orderness_ms),
@@ -171,7 +175,7 @@ impl Requested {
         Ok(parameters)
     }
 
-    /// Refuses a table that records something else than is asked for.
+    /// Refuses a table that records other parameters than those asked for.
     pub fn agrees_with(&self, table: Table, recorded: &Parameters) -> Result<()> {
         let numbers = [
             ("--out-of-orderness", self.out_of_orderness_ms, recorded.out_of_orderness_ms),
@@ -193,36 +197,37 @@ impl Requested {
     }
 }
 
-/// Names of dimensions, as flags and properties have them.
+/// Returns names of dimensions, as flags and properties write them.
 pub(crate) fn names_of(dimensions: &[Dimension]) -> String {
     dimensions.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
 
-/// The windows that events are counted in: one begins where the one before it ends.
+/// Windows that events are counted in: each begins where the one before it ends.
 pub const WINDOW: Width = Width::Minute;
 
-/// The length of a window, in milliseconds.
+/// Length of a window, in milliseconds.
 pub const WINDOW_MS: i64 = match WINDOW.fixed_ms() {
     Some(window_ms) => window_ms,
     None => panic!("windows are of one length"),
 };
 
-/// What may matter at a time spans no more, in milliseconds: 49 days. Times of clicks in memory take 32 bits.
+/// Longest span of time for which state is kept, in milliseconds: 49 days. Times of clicks in memory take 32 bits.
 pub const SPAN_MS_MAX: i64 = u32::MAX as i64;
 
 /// When a row of a minute table was written, relative to its window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pane {
-    /// Before the watermark passed its end: the partition was idle, the job stopped, or rows are written early.
+    /// Before the watermark passed the end of the window: the partition was idle, the job stopped, or rows are written
+    /// early.
     Early,
-    /// When the watermark passed its end.
+    /// When the watermark passed the end of the window.
     OnTime,
-    /// After that, for what came late.
+    /// After the watermark passed the end of the window, for clicks that came late.
     Late,
 }
 
 impl Pane {
-    /// The word that the table holds.
+    /// Returns the word that the table holds.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Early => "early",

@@ -1,22 +1,22 @@
-//! Where a message stands in the log: topic, partition, offset.
+//! The position of a message in the log: topic, partition, offset.
 //!
-//! Offsets of a partition may have gaps (transaction markers, compaction), so a stretch of the log is a range of
+//! Offsets of a partition may have gaps (transaction markers, compaction). So a stretch of the log is a range of
 //! offsets *and* the number of messages read in it; neither follows from the other.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// One partition of one topic, under the name its positions are recorded by.
+/// One partition of one topic, under the name by which its positions are recorded.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicPartition {
-    /// The topic, or what `--topic-as` calls it.
+    /// Name of the topic, or what `--topic-as` calls it.
     pub topic: String,
-    /// The partition's number, from 0.
+    /// Number of the partition, from 0.
     pub partition: i32,
 }
 
 impl TopicPartition {
-    /// Names a partition.
+    /// Names a partition of a topic.
     pub fn new(topic: impl Into<String>, partition: i32) -> Self {
         Self { topic: topic.into(), partition }
     }
@@ -28,10 +28,10 @@ impl fmt::Display for TopicPartition {
     }
 }
 
-/// A prefix of the log: of each partition that it names, all that is below an offset.
+/// A prefix of the log: for each partition that it names, all messages below an offset.
 pub type Cut = BTreeMap<TopicPartition, i64>;
 
-/// The positions of a cut, for people: `clicks 0@1042 1@977`.
+/// Returns the positions of a cut for people: `clicks 0@1042 1@977`.
 pub fn shown(cut: &Cut) -> String {
     let mut text = String::new();
     let mut topic = None;
@@ -49,9 +49,9 @@ pub fn shown(cut: &Cut) -> String {
 /// A stretch of one partition, half-open: from `first` up to, but without, `next`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffsetRange {
-    /// The first offset in it.
+    /// First offset in it.
     pub first: i64,
-    /// The first offset after it.
+    /// First offset after it.
     pub next: i64,
 }
 

@@ -1,25 +1,26 @@
 //! Why a message cannot be an event: the typed reasons of `clicks_rejected`.
 //!
-//! The order of the variants is the order in which they are looked for, and part of the contract: a message has the
-//! first reason that applies. Each depends on the message alone, so that a replay rejects exactly what live rejected.
+//! The order of the variants is the order in which they are checked, and part of the format: a message has the first
+//! reason that applies. Each reason depends on the message alone, so that a replay rejects exactly what live ingest
+//! rejected.
 
 use std::fmt;
 
-/// The largest payload that is looked into, in bytes: Kafka's own default for a message is about this.
+/// Largest payload that is decoded, in bytes: about Kafka's own default for a message.
 pub const PAYLOAD_BYTES_MAX: usize = 1_000_000;
 
-/// The deepest nesting of arrays and objects that is looked into; the message's own object is the first level.
+/// Deepest nesting of arrays and objects that is decoded; the message's own object is the first level.
 pub const DEPTH_MAX: usize = 64;
 
-/// The longest id, in bytes. Ids are keys of every table; a longer one is a payload that strayed.
+/// Longest id, in bytes. Ids are keys of every table; a longer one is a payload in the wrong place.
 pub const ID_BYTES_MAX: usize = 1_024;
 
-/// The highest cost of one event, in millionths of the currency: a million of it. Nobody pays that for a click, so a
-/// higher number is a wrong unit or a bug of the producer; and nine million clicks at this price still fit into one sum
-/// of 64 bits.
+/// Highest cost of one event, in millionths of the currency: one million. Nobody pays that for a click, so a higher
+/// number is a wrong unit or a bug of the producer. Nine million clicks at this price still fit into one sum of 64
+/// bits.
 pub const COST_MICROS_MAX: i64 = 1_000_000_000_000;
 
-/// The first reason that keeps a message from being an event.
+/// First reason that keeps a message from being an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rejection {
     /// No payload at all: Kafka's tombstone.
@@ -51,7 +52,7 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// All reasons, in the order in which they are looked for.
+    /// All reasons, in the order in which they are checked.
     pub const ALL: [Self; 13] = [
         Self::NullPayload,
         Self::Empty,
@@ -68,7 +69,7 @@ impl Rejection {
         Self::TimeInFuture,
     ];
 
-    /// The word that the table holds.
+    /// Returns the word that the table holds.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NullPayload => "null_payload",

@@ -1,6 +1,6 @@
-//! Typed views over batches of the raw tables: each column is found once, by name, and read by row.
+//! Typed views of batches of the raw tables: each column is found once, by name, and then read by row.
 //!
-//! Readers name their columns, so a view finds them wherever they stand, and whatever else the batch has.
+//! Readers name their columns, so a view finds them wherever they are, and whatever else the batch has.
 
 use arrow::array::{Array, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArray, StringArray};
 use arrow::array::{RecordBatch, TimestampMicrosecondArray};
@@ -13,17 +13,17 @@ use crate::rejection::COST_MICROS_MAX;
 use crate::table::column;
 use crate::time::{EventTime, LogTime};
 
-/// The type of clicks.
+/// Event type of clicks.
 pub const CLICK: &str = "click";
 
-/// Where the rows of a raw table come from.
+/// Positions in the log of the rows of a raw table.
 pub struct Positions<'a> {
     offsets: &'a Int64Array,
     log_times: Option<&'a TimestampMicrosecondArray>,
 }
 
 impl<'a> Positions<'a> {
-    /// A view of a batch of `clicks` or `clicks_rejected`.
+    /// Makes the view of a batch of `clicks` or `clicks_rejected`.
     pub fn of(batch: &'a RecordBatch) -> Result<Self> {
         Ok(Self {
             offsets: primitive::<Int64Type>(batch, column::KAFKA_OFFSET)?,
@@ -31,19 +31,19 @@ impl<'a> Positions<'a> {
         })
     }
 
-    /// The time of the message that a row was made of, if it has one, and the batch has that column.
+    /// Returns the time of the message of a row, if it has one and the batch has that column.
     pub fn log_time(&self, row: usize) -> Option<LogTime> {
         let times = self.log_times.filter(|times| times.is_valid(row))?;
         LogTime::from_micros(times.value(row))
     }
 
-    /// The offsets of all rows; ascending, as long as the rows are of one partition.
+    /// Returns the offsets of all rows. They ascend if the rows are of one partition.
     pub fn offsets(&self) -> &'a [i64] {
         self.offsets.values()
     }
 }
 
-/// The events of a batch of `clicks`, as far as anything is computed of them.
+/// The events of a batch of `clicks`, with the columns that computations need.
 pub struct Events<'a> {
     batch: &'a RecordBatch,
     event_times: &'a TimestampMicrosecondArray,
@@ -55,7 +55,7 @@ pub struct Events<'a> {
 }
 
 impl<'a> Events<'a> {
-    /// The columns of `clicks` that it reads, beside those of dimensions.
+    /// Columns of `clicks` that it reads, beside those of dimensions.
     pub const COLUMNS: [&'static str; 6] = [
         column::EVENT_TIME,
         column::EVENT_TYPE,
@@ -65,7 +65,7 @@ impl<'a> Events<'a> {
         column::COST_MICROS,
     ];
 
-    /// A view of a batch of `clicks`.
+    /// Makes the view of a batch of `clicks`.
     pub fn of(batch: &'a RecordBatch) -> Result<Self> {
         Ok(Self {
             batch,
@@ -78,47 +78,47 @@ impl<'a> Events<'a> {
         })
     }
 
-    /// When the event happened, by its own account.
+    /// Returns when the event happened, by its own account.
     pub fn event_time(&self, row: usize) -> EventTime {
         EventTime::from_micros(self.event_times.value(row))
     }
 
-    /// The type of the event; one that says none is a click.
+    /// Returns the type of the event; an event without one is a click.
     pub fn event_type(&self, row: usize) -> &'a str {
         value(self.event_types, row).unwrap_or(CLICK)
     }
 
-    /// Whether the event is a click.
+    /// Returns whether the event is a click.
     pub fn is_click(&self, row: usize) -> bool {
         self.event_type(row) == CLICK
     }
 
-    /// The ad.
+    /// Returns the ad of the event.
     pub fn ad_id(&self, row: usize) -> &'a str {
         self.ad_ids.value(row)
     }
 
-    /// The campaign, if the event names one.
+    /// Returns the campaign, if the event names one.
     pub fn campaign_id(&self, row: usize) -> Option<&'a str> {
         value(self.campaign_ids, row)
     }
 
-    /// The event's id; an event without one is never a duplicate.
+    /// Returns the event's id; an event without one is never a duplicate.
     pub fn click_id(&self, row: usize) -> Option<&'a str> {
         value(self.click_ids, row)
     }
 
-    /// A dimension.
+    /// Returns the column of a dimension.
     pub fn dimension(&self, dimension: Dimension) -> Result<TextColumn<'a>> {
         Ok(TextColumn(text(self.batch, dimension.column())?))
     }
 
-    /// What the click cost, if the event says so, and says what can be: see [`is_cost`].
+    /// Returns the cost of the click, if the event names one that is possible: see [`is_cost`].
     pub fn cost_micros(&self, row: usize) -> Option<i64> {
         self.costs_micros.is_valid(row).then(|| self.costs_micros.value(row)).filter(|cost| is_cost(*cost))
     }
 
-    /// What an event adds to a measure of its verdict; `None` if its type is not that of the measure.
+    /// Returns what an event adds to a measure of its verdict; `None` if its type is not that of the measure.
     #[inline]
     pub fn added(&self, row: usize, addition: &Addition) -> Option<i64> {
         if addition.event_type.is_some_and(|event_type| event_type != self.event_type(row)) {
@@ -131,14 +131,14 @@ impl<'a> Events<'a> {
     }
 }
 
-/// Whether a number can be the cost of an event, in millionths. Earlier versions of this program took in more than
-/// [`COST_MICROS_MAX`], and rows of `clicks` from then stay as they are: such an event counts, but without a cost.
+/// Returns whether a number can be the cost of an event, in millionths. Earlier versions of this program accepted more
+/// than [`COST_MICROS_MAX`], and rows of `clicks` from then stay as they are: such an event counts, but without a cost.
 pub fn is_cost(micros: i64) -> bool {
     (0..=COST_MICROS_MAX).contains(&micros)
 }
 
-/// The offsets of events whose cost is not counted, because [it cannot be one](is_cost); none of a batch that lacks the
-/// column.
+/// Returns the offsets of events whose cost is not counted, because [it cannot be one](is_cost). A batch that lacks the
+/// column has none.
 pub fn offsets_without_their_cost(batch: &RecordBatch) -> impl Iterator<Item = i64> {
     let costs = primitive::<Int64Type>(batch, column::COST_MICROS).ok();
     let offsets = primitive::<Int64Type>(batch, column::KAFKA_OFFSET).ok();
@@ -148,17 +148,17 @@ pub fn offsets_without_their_cost(batch: &RecordBatch) -> impl Iterator<Item = i
     })
 }
 
-/// A column of text, null where there is no value.
+/// A column of text, null where a row has no value.
 pub struct TextColumn<'a>(&'a StringArray);
 
 impl<'a> TextColumn<'a> {
-    /// The value of a row.
+    /// Returns the value of a row.
     pub fn get(&self, row: usize) -> Option<&'a str> {
         value(self.0, row)
     }
 }
 
-/// The reasons of a batch of `clicks_rejected`, row by row; none of a batch that lacks the column.
+/// Returns the reasons of a batch of `clicks_rejected`, row by row. A batch that lacks the column has none.
 pub fn reasons(batch: &RecordBatch) -> impl Iterator<Item = &str> {
     let reasons = text(batch, column::REASON).ok().into_iter();
     reasons.flat_map(|reasons| reasons.iter().flatten())
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
     use crate::table::Table;
 
-    /// A batch of `clicks` in which only offsets and costs say something.
+    /// Makes a batch of `clicks` in which only offsets and costs matter.
     fn clicks(costs: &[Option<i64>]) -> RecordBatch {
         let schema = Table::Clicks.schema();
         let columns = schema.fields().iter().map(|field| -> arrow::array::ArrayRef {

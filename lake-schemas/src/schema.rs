@@ -1,7 +1,7 @@
-//! The columns of each table: as it is made, and as rows are read in them.
+//! The columns of each table: those that it is made with, and how rows are read into them.
 //!
-//! Columns may be added at the end; readers name theirs. What a file lacks because it is older than a column reads as
-//! null, a measure as 0.
+//! Columns may be added at the end, so readers name theirs. A file that is older than a column lacks it: the column
+//! then reads as null, and a measure as 0.
 
 use std::sync::{Arc, LazyLock};
 
@@ -16,7 +16,7 @@ use crate::minute::Parameters;
 use crate::table::{Definition, Table, column};
 
 impl Table {
-    /// All its columns, those it is partitioned by at the end; of counts, those of the default parameters.
+    /// Returns all columns of the table, partition columns last. A table of counts has those of the default parameters.
     pub fn schema(self) -> SchemaRef {
         match self {
             Self::Clicks => Arc::clone(&CLICKS),
@@ -25,7 +25,7 @@ impl Table {
         }
     }
 
-    /// How it is made; counts, with the default parameters.
+    /// Returns the definition by which the table is made. A table of counts has the default parameters.
     pub fn definition(self) -> Definition {
         if self.is_counts() {
             return Parameters::default().definition(self);
@@ -34,8 +34,7 @@ impl Table {
         Definition { table: self, schema, added, properties, spec: None }
     }
 
-    /// Rows as they were written, in the types of the table, whatever types their reader chose; possibly not all of its
-    /// columns.
+    /// Converts rows to the types of the table, whatever types their reader chose. The rows may lack columns.
     pub fn as_written(self, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let (schema, found) = (self.schema(), rows.schema());
         let columns = found.fields().iter().map(|field| {
@@ -46,10 +45,10 @@ impl Table {
     }
 }
 
-/// A column of rows in the type of a field, whatever type their reader chose. One that the rows lack is null, if it may
-/// be; a measure is 0, also where it is null.
+/// Returns a column of rows in the type of a field, whatever type their reader chose. A column that the rows lack is
+/// null, if it may be. A measure is 0 there, and also where it is null.
 pub fn column_as(rows: &RecordBatch, field: &Field) -> Result<ArrayRef, ArrowError> {
-    // By all that is said of it: columns of other tables may have its name.
+    // Compare all of the field: columns of other tables may have the same name.
     let measure =
         Measure::ALL.into_iter().find(|measure| measure.column() == field.name() && measure.field() == *field);
     let column = rows.column_by_name(field.name()).map(|column| cast(column, field.data_type())).transpose()?;
@@ -97,7 +96,7 @@ mod tests {
             .expect("rows")
     }
 
-    /// What counts may be by is said of the fields of a click.
+    /// The list of fields says which dimensions there may be.
     #[test]
     fn dimensions_are_the_fields_of_that_role() {
         let fields: Vec<_> = field::Field::of_role(Role::Dimension).map(field::Field::column).collect();
@@ -112,12 +111,12 @@ mod tests {
         assert_eq!((late.len(), late.null_count()), (2, 0));
         assert_eq!(arrow::array::AsArray::as_primitive::<arrow::datatypes::Int64Type>(&late).values(), &[0, 0]);
         column_as(&rows(), &Field::new("topic", DataType::Utf8, false)).expect_err("it must have a value");
-        // Of `clicks`, that is no measure.
+        // This column of `clicks` is no measure.
         let cost = column_as(&rows(), &Field::new("cost_micros", DataType::Int64, true)).expect("it may be null");
         assert_eq!(cost.null_count(), 2);
     }
 
-    /// Else nobody could tell whether a column that a file lacks is null or 0.
+    /// Otherwise nobody could tell whether a column that a file lacks is null or 0.
     #[test]
     fn no_field_of_a_click_is_said_of_as_a_measure_is() {
         for field in field::Field::ALL {

@@ -1,8 +1,8 @@
 //! The spec of a table of counts: what it counts, as one value, and how a table records it.
 //!
-//! A table records its spec whole, as canonical JSON, in the property [`PROPERTY_SPEC`]. Tables of format 1 have only
-//! four properties ([`OWN_PROPERTIES`]), and the spec that these say; later ones have them too, for other people's
-//! programs. Two specs are one if they mean the same, however they are written.
+//! A table records its spec as canonical JSON in the property [`PROPERTY_SPEC`]. Tables of format 1 have only four
+//! properties ([`OWN_PROPERTIES`]), and the spec that these give; later tables have them, too, for other people's
+//! programs. Two specs are equal if they mean the same, however they are written.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -16,10 +16,10 @@ use crate::minute::{
 };
 use crate::table::{Definition, FORMAT_OF_NEW, PROPERTY_FORMAT, Table};
 
-/// The property that holds the spec, from format 2 on.
+/// Property that holds the spec, from format 2 on.
 pub const PROPERTY_SPEC: &str = "clicklake.spec";
 
-/// The keys of a spec, in their order.
+/// Keys of a spec, in their order.
 const ALLOWED_LATENESS_MS: &str = "allowed_lateness_ms";
 const DEDUP_HORIZON_MS: &str = "dedup_horizon_ms";
 const DIMENSIONS: &str = "dimensions";
@@ -27,10 +27,10 @@ const MEASURED: &str = "measures";
 const OUT_OF_ORDERNESS_MS: &str = "out_of_orderness_ms";
 const WINDOWING: &str = "windowing";
 
-/// All of them. Another one may decide what is counted: a spec that has it is refused.
+/// All keys of a spec. An unknown key may decide what is counted, so a spec that has one is refused.
 const KEYS: [&str; 6] = [ALLOWED_LATENESS_MS, DEDUP_HORIZON_MS, DIMENSIONS, MEASURED, OUT_OF_ORDERNESS_MS, WINDOWING];
 
-/// The one key of tumbling windows: how long they are, in milliseconds.
+/// The one key of tumbling windows: their length in milliseconds.
 const TUMBLING_MS: &str = "tumbling_ms";
 
 /// How events are put into windows.
@@ -41,19 +41,19 @@ pub enum Windowing {
     TumblingMinutes,
 }
 
-/// What a table of counts counts. Roll-ups have the spec of the minutes that they are made of.
+/// Everything that decides what a table of counts counts. Roll-ups have the spec of the minutes that they are made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
-    /// Into which windows.
+    /// Windows that events are counted in.
     pub windowing: Windowing,
-    /// Which measures: those of format 1, and so many of those that were added since.
+    /// Measures: those of format 1, and the first few of those that were added since.
     pub measures: Vec<Measure>,
-    /// By what, and within which times.
+    /// Dimensions, and the times that decide verdicts.
     pub parameters: Parameters,
 }
 
 impl Default for Spec {
-    /// What an absent key stands for. It is part of the format: no later program may change it.
+    /// Returns what absent keys stand for. It is part of the format: no later program may change it.
     fn default() -> Self {
         Self {
             windowing: Windowing::default(),
@@ -64,12 +64,12 @@ impl Default for Spec {
 }
 
 impl Spec {
-    /// What this program counts, with these parameters.
+    /// Returns the spec of this program, with these parameters.
     pub fn of(parameters: Parameters) -> Self {
         Self { windowing: Windowing::default(), measures: Measure::ALL.to_vec(), parameters }
     }
 
-    /// It as canonical JSON: whole, on one line, its keys in the order of the alphabet.
+    /// Returns the spec as canonical JSON: whole, on one line, its keys in alphabetical order.
     pub fn to_json(&self) -> String {
         let Self { windowing, measures, parameters } = self;
         let dimensions: Vec<_> = parameters.dimensions.iter().map(|dimension| dimension.column()).collect();
@@ -89,7 +89,8 @@ impl Spec {
         format!("{{{}}}", members.join(","))
     }
 
-    /// Reads what a property says. What this program does not know is refused by its name: it may decide the counts.
+    /// Parses the text of the property. A part that this program does not know is refused by its name, because it may
+    /// decide the counts.
     pub fn parse(text: &str) -> Result<Self, String> {
         let keys = object(serde_json::from_str(text).map_err(|error| format!("is no JSON: {error}"))?, "it")?;
         if let Some(unknown) = keys.keys().find(|key| !KEYS.contains(&key.as_str())) {
@@ -144,7 +145,7 @@ fn windowing(value: &Value) -> Result<Windowing, String> {
     }
 }
 
-/// What a list of names says, each once.
+/// Parses a list of names, in which each may occur once.
 fn listed<T: PartialEq>(value: &Value, key: &str, of: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
     let names = value.as_array().ok_or_else(|| format!("has {key} {value}, which is no list"))?;
     let mut all = Vec::new();
@@ -158,7 +159,7 @@ fn listed<T: PartialEq>(value: &Value, key: &str, of: impl Fn(&str) -> Option<T>
     Ok(all)
 }
 
-/// The measures of a list: columns are only ever added, at the end, so they are the first ones.
+/// Parses a list of measures. Columns are only ever added at the end, so the list must be a beginning of all measures.
 fn measures(value: &Value) -> Result<Vec<Measure>, String> {
     let named = |name: &str| Measure::ALL.into_iter().find(|measure| measure.column() == name);
     let measures = listed(value, MEASURED, named)?;
@@ -167,7 +168,7 @@ fn measures(value: &Value) -> Result<Vec<Measure>, String> {
 }
 
 impl Parameters {
-    /// How a table with these counts is made, in the format that tables are made in.
+    /// Returns how a table with these counts is made, in the format of new tables.
     pub fn definition(&self, table: Table) -> Definition {
         let mut properties = table.properties();
         properties.extend(self.properties());
@@ -175,13 +176,13 @@ impl Parameters {
         Definition { table, schema, added, properties, spec: Some(Spec::of(self.clone()).to_json()) }
     }
 
-    /// What a table records.
+    /// Reads the parameters that a table records.
     pub fn recorded(table: Table, properties: &HashMap<String, String>) -> Result<Self> {
         let recorded = match properties.get(PROPERTY_SPEC) {
             Some(spec) => of_spec(table, spec, properties)?,
             None => of_properties(table, properties)?,
         };
-        // Another program may have set them: times are added up below, and must not wrap around.
+        // Another program may have set them. Times are added up later, and must not wrap around.
         if recorded.has_bounds() {
             return Ok(recorded);
         }
@@ -198,7 +199,7 @@ impl Parameters {
         Err(Invalid(format!("{table}: {said_by} are below zero, or together more than 49 days; set them as they were")))
     }
 
-    /// The four properties that say them.
+    /// Returns the four properties that record the parameters.
     fn properties(&self) -> [(String, String); OWN_PROPERTIES.len()] {
         [
             (PROPERTY_OUT_OF_ORDERNESS_MS, self.out_of_orderness_ms.to_string()),
@@ -210,7 +211,7 @@ impl Parameters {
     }
 }
 
-/// What a spec says. The four properties, as far as they stand beside it, say the same.
+/// Reads the parameters from a spec. The four properties, if they stand beside it, must say the same.
 fn of_spec(table: Table, spec: &str, properties: &HashMap<String, String>) -> Result<Parameters> {
     let wrong = |why: String| Invalid(format!("{table}: its property {PROPERTY_SPEC} {why}"));
     let Spec { parameters, .. } = Spec::parse(spec).map_err(wrong)?;
@@ -225,7 +226,7 @@ fn of_spec(table: Table, spec: &str, properties: &HashMap<String, String>) -> Re
     Ok(parameters)
 }
 
-/// What the four properties say: all that tables of format 1 record.
+/// Reads the parameters from the four properties: tables of format 1 record nothing else.
 fn of_properties(table: Table, properties: &HashMap<String, String>) -> Result<Parameters> {
     let property = |key: &str| {
         let lacking = || Invalid(format!("{table}: it records no {key}; use another --lake"));
@@ -247,13 +248,13 @@ fn of_properties(table: Table, properties: &HashMap<String, String>) -> Result<P
 }
 
 impl Definition {
-    /// The version of the format that its properties say.
+    /// Returns the version of the format that its properties name.
     pub fn format(&self) -> i64 {
         let said = self.properties.iter().find(|(key, _)| key == PROPERTY_FORMAT);
         said.and_then(|(_, format)| format.parse().ok()).unwrap_or(FORMAT_OF_NEW)
     }
 
-    /// The same in a format: from the second on, a table of counts has its spec, too.
+    /// Returns the same definition in another format: from the second on, a table of counts has its spec, too.
     pub fn in_format(mut self, format: i64) -> Self {
         self.properties.retain(|(key, _)| key != PROPERTY_FORMAT && key != PROPERTY_SPEC);
         self.properties.push((PROPERTY_FORMAT.to_owned(), format.to_string()));

@@ -1,16 +1,16 @@
-//! What a commit records of one partition, and how it is kept: as `txn` actions of the same commit.
+//! The stand: all that a commit records of one partition, stored as `txn` actions of the same commit.
 //!
 //! ```text
 //! clicklake/<table>/<topic>/<partition>         the cut: the next offset to read
 //!           …                       /read       of clicks: messages read below the cut (offsets may have gaps)
 //!           …                       /emitted    of minutes: the watermark up to which windows are out, microseconds
-//!           …                       /drained    of minutes: the offset below which everything is out
+//!           …                       /drained    of minutes: the offset below which everything is written
 //!           …                       /restore    of minutes: where a restart begins to read
 //!           …                       /retired    of minutes: whether it is waited for; no part of the stand
 //! clicklake/<table>/from                        of roll-ups: the version of their source that is in them
 //! ```
 //!
-//! An absent `txn` is a stand of its own: two writers that both start from nothing are told apart too.
+//! An absent `txn` is a value, too: two writers that both start from nothing must fence each other.
 
 use std::collections::BTreeMap;
 
@@ -18,25 +18,25 @@ use crate::position::{Cut, TopicPartition};
 use crate::table::{Table, Version};
 use crate::time::MICROS_PER_MILLI;
 
-/// Delta's name for what one writer counts by: the key of a `txn`.
+/// Delta's key of a `txn`, under which one writer counts.
 pub type AppId = String;
 
-/// A watermark that no window has an end before, in milliseconds: the earliest time that an event can have.
+/// Watermark that is before every window, in milliseconds: the earliest time that an event can have.
 const EMITTED_NOTHING_MS: i64 = -253_402_300_799_999;
 
-/// Where one partition stands in one table. What a table does not record is `None`.
+/// The stand of one partition in one table. A value that the table does not record is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stand {
-    /// The cut: everything below this offset has been taken account of, nothing from it on.
+    /// Cut: everything below this offset has been taken into account, nothing from it on.
     pub cut: Option<i64>,
-    /// How many messages were read below the cut; recorded for `clicks` only.
+    /// Number of messages read below the cut; recorded for `clicks` only.
     pub read: Option<i64>,
-    /// Every event below the cut whose window ends at or before this watermark is in the table, in milliseconds;
-    /// recorded for minutes.
+    /// Watermark, in milliseconds: every event below the cut whose window ends at or before it is in the table.
+    /// Recorded for minutes.
     pub emitted_ms: Option<i64>,
-    /// Every event below this offset is in the table, whatever its window; recorded for minutes.
+    /// Drained offset: every event below it is in the table, whatever its window. Recorded for minutes.
     pub drained: Option<i64>,
-    /// Where a restart begins to read; recorded for minutes.
+    /// Offset at which a restart begins to read; recorded for minutes.
     pub restore: Option<i64>,
 }
 
@@ -50,13 +50,13 @@ impl Stand {
         stand
     }
 
-    /// The `txn` values it consists of, absent ones included.
+    /// Returns the `txn` values of which it consists, absent ones included.
     pub fn encode(mut self, table: Table, partition: &TopicPartition) -> Vec<(AppId, Option<i64>)> {
         let parts = parts(table, partition).into_iter();
         parts.map(|(app_id, part)| (app_id, part.of(&mut self).map(|value| part.to_txn(value)))).collect()
     }
 
-    /// The partition whose cut a `txn` is; `None` if it is something else's.
+    /// Returns the partition whose cut is in this `txn`; `None` if the `txn` is something else.
     pub fn partition_of(table: Table, app_id: &str) -> Option<TopicPartition> {
         let (topic, partition) = app_id.strip_prefix(&format!("clicklake/{table}/"))?.split_once('/')?;
         let named = TopicPartition::new(topic, partition.parse().ok()?);
@@ -65,8 +65,8 @@ impl Stand {
         is_ours.then_some(named)
     }
 
-    /// The same, for a table that stands elsewhere. A `txn` cannot be taken back: what is recorded there and not here
-    /// becomes a value that says as much as none.
+    /// Returns this stand for a table that now has the stand `there`. A `txn` cannot be removed: a value that is
+    /// recorded there and absent here becomes one that means as much as none.
     #[must_use]
     pub fn in_place_of(self, there: Self) -> Self {
         let or = |ours: Option<i64>, theirs: Option<i64>, none: i64| ours.or(theirs.map(|_| none));
@@ -75,57 +75,57 @@ impl Stand {
             read: or(self.read, there.read, 0),
             emitted_ms: or(self.emitted_ms, there.emitted_ms, EMITTED_NOTHING_MS),
             drained: or(self.drained, there.drained, 0),
-            // Where no event was below the cut, a restart has nothing to read there.
+            // No event was below the cut, so a restart has nothing to read below it.
             restore: or(self.restore, there.restore, self.cut.unwrap_or(0)),
         }
     }
 
-    /// Whether `later` stands strictly beyond this: the one step that an epoch may take. More of the log is taken
-    /// account of, or all of it is out.
+    /// Returns whether `later` is strictly beyond this stand, as an epoch demands: more of the log is taken into
+    /// account, or more of it is drained.
     pub fn is_behind(self, later: Self) -> bool {
-        // An absent value is behind every offset, so `None < Some(_)` is what is meant.
+        // `None < Some(_)` is intended: an absent value is behind every offset.
         self.cut < later.cut || (self.cut == later.cut && self.drained < later.drained)
     }
 }
 
-/// What the `txn` of a partition ends with that says whether it is waited for.
+/// End of the `txn` that says whether a partition is waited for.
 const RETIRED: &str = "/retired";
 
-/// The value of a [`retirement`] that says that the partition is waited for, whether or not it has had a message.
+/// Value of a [`retirement`] for a partition that is waited for, whether or not it has had a message.
 pub const WAITED_FOR: i64 = -1;
 
-/// The `txn` that says of a partition whether it is waited for: [`WAITED_FOR`], or the cut at which its topic was over.
-/// A message behind that cut makes it void, for the partition stands elsewhere then.
+/// Returns the `txn` that says whether a partition is waited for: [`WAITED_FOR`], or the cut at which its topic was
+/// over. A message behind that cut makes it void, because the partition then has another cut.
 pub fn retirement(table: Table, partition: &TopicPartition) -> AppId {
     format!("clicklake/{table}/{partition}{RETIRED}")
 }
 
-/// The partition of which a `txn` says whether it is waited for; `None` if it is something else's.
+/// Returns the partition of a [`retirement`]; `None` if the `txn` is something else.
 pub fn retirement_of(table: Table, app_id: &str) -> Option<TopicPartition> {
     Stand::partition_of(table, app_id.strip_suffix(RETIRED)?)
 }
 
-/// Whether a partition that stands there is over, by the value of its [`retirement`].
+/// Returns whether a partition with this stand is over, by the value of its [`retirement`].
 pub fn is_over(retirement: i64, stand: Stand) -> bool {
     retirement >= 0 && retirement == stand.cut.unwrap_or(0)
 }
 
-/// The `txn` that records up to which version of its source a table has been rolled up.
+/// Returns the `txn` that records the version of its source up to which a table has been rolled up.
 pub fn source_version(table: Table) -> AppId {
     format!("clicklake/{table}/from")
 }
 
-/// The version of its source that a roll-up was made of, by its `txn` values; `None` if it tells none.
+/// Returns the version of its source that a roll-up was made of, by its `txn` values; `None` if it records none.
 pub fn rolled_up_from(table: Table, txn: impl Fn(&str) -> Option<i64>) -> Option<Version> {
     txn(&source_version(table)).and_then(|version| Version::try_from(version).ok())
 }
 
-/// The cut that partitions stand at together.
+/// Returns the cut of all these partitions together.
 pub fn cut_of(stands: &BTreeMap<TopicPartition, Stand>) -> Cut {
     stands.iter().filter_map(|(partition, stand)| Some((partition.clone(), stand.cut?))).collect()
 }
 
-/// One value of a stand.
+/// One of the values of a stand.
 #[derive(Clone, Copy)]
 enum Part {
     Cut,
@@ -169,7 +169,7 @@ fn parts(table: Table, partition: &TopicPartition) -> Vec<(AppId, Part)> {
     let parts: &[Part] = match table {
         Table::Clicks => &[Part::Cut, Part::Read],
         Table::ClicksRejected => &[Part::Cut],
-        // These stand where the table stands that they are rolled up from: see [`source_version`].
+        // Roll-ups stand where the table stands that they are rolled up from: see [`source_version`].
         Table::ClicksHourly | Table::ClicksDaily => &[],
         Table::ClicksMinute | Table::Shadow(_) => &[Part::Cut, Part::Emitted, Part::Drained, Part::Restore],
     };

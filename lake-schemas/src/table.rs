@@ -1,7 +1,7 @@
-//! The tables of the lake: names, names of columns, partitioning, properties. Other people's programs rely on what
-//! stands here, and in [`schema`](crate::schema), which says which columns each table has.
+//! The tables of the lake: names, names of columns, partitioning, properties. Other people's programs rely on what is
+//! defined here, and in [`schema`](crate::schema), which defines the columns of each table.
 //!
-//! Reader version 1, writer version 2, no deletion vectors.
+//! All tables have reader version 1, writer version 2, and no deletion vectors.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,27 +16,27 @@ use crate::width::Width;
 
 pub use crate::field::timestamp;
 
-/// The newest version of the format that this program reads and writes: `clicklake.format`. `clicklake upgrade` brings
+/// Newest version of the format that this program reads and writes: `clicklake.format`. `clicklake upgrade` brings
 /// tables to it.
 pub const FORMAT: i64 = 2;
 
-/// The version of the format that tables are made in: what programs of that format can go on with, should somebody go
+/// Version of the format in which tables are made, so that programs of that format can go on with them if somebody goes
 /// back to one.
 pub const FORMAT_OF_NEW: i64 = 1;
 
 /// How far after its message's log time an event may claim to have happened, in milliseconds. Recorded in `clicks`.
 pub const TIME_IN_FUTURE_MS: i64 = 5 * 60 * 1_000;
 
-/// The property that holds the version of the format.
+/// Property that holds the version of the format.
 pub const PROPERTY_FORMAT: &str = "clicklake.format";
 
-/// The property that names, with commas between, what whoever writes the table must understand, from format 2 on.
+/// Property that lists, separated by commas, what writers of the table must understand, from format 2 on.
 pub const PROPERTY_NEEDS: &str = "clicklake.needs";
 
-/// The property that holds the bound behind [`crate::Rejection::TimeInFuture`].
+/// Property that holds the bound behind [`crate::Rejection::TimeInFuture`].
 pub const PROPERTY_TIME_IN_FUTURE_MS: &str = "clicklake.time_in_future_ms";
 
-/// Names of columns, so that none is written twice; those of `clicks` are its fields'.
+/// Names of columns, so that none is written twice; those of `clicks` come from its fields.
 pub mod column {
     #![allow(missing_docs, reason = "the names are the contract's, and say themselves")]
     use crate::field::Field;
@@ -72,40 +72,41 @@ pub mod column {
     pub const MONTH: &str = "month";
 }
 
-/// The version of a Delta table.
+/// Version number of a Delta table.
 pub type Version = u64;
 
 /// A table of the lake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
-    /// The raw table: one row an event, forever.
+    /// The raw table: one row for each event, for ever.
     Clicks,
-    /// What could not be an event, with bytes and reason.
+    /// Messages that could not be an event, with their bytes and the reason.
     ClicksRejected,
     /// Minute counts, by the event time of the clicks.
     ClicksMinute,
-    /// Hourly counts: those of the minutes of each hour.
+    /// Hourly counts: sums of the minutes of each hour.
     ClicksHourly,
-    /// Daily counts: those of the hours of each day.
+    /// Daily counts: sums of the hours of each day.
     ClicksDaily,
-    /// Minute counts of the same shape, computed from history into a table of their own.
+    /// A staging table: minute counts of the same shape, computed from history into a table of their own.
     Shadow(ShadowName),
 }
 
 impl FromStr for Table {
     type Err = String;
 
-    /// A table that every lake has, or else one that backfill may have made.
+    /// Returns the lake's own table with this name, or else the staging table that backfill may have made.
     fn from_str(name: &str) -> Result<Self, String> {
         let own = Self::ALL.into_iter().find(|table| table.name() == name);
         own.map_or_else(|| name.parse().map(Self::Shadow), Ok)
     }
 }
 
-/// The longest name that people give to something in a lake, in bytes.
+/// Longest name that people may give to something in a lake, in bytes.
 pub const NAME_MAX: usize = 63;
 
-/// The name of a shadow: of lower-case letters, digits and underscores, and none of the lake's own.
+/// Name of a staging table: lower-case letters, digits and underscores, and not the name of one of the lake's own
+/// tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShadowName(ArrayString<NAME_MAX>);
 
@@ -120,7 +121,7 @@ impl FromStr for ShadowName {
     }
 }
 
-/// A name that people give to something in a lake.
+/// Checks a name that people give to something in a lake.
 pub fn legal_name(name: &str) -> Result<ArrayString<NAME_MAX>, String> {
     let is_legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
@@ -129,17 +130,17 @@ pub fn legal_name(name: &str) -> Result<ArrayString<NAME_MAX>, String> {
 }
 
 impl Table {
-    /// Every table that a lake has by itself.
+    /// All tables that a lake has by itself.
     pub const ALL: [Self; 5] =
         [Self::Clicks, Self::ClicksRejected, Self::ClicksMinute, Self::ClicksHourly, Self::ClicksDaily];
 
-    /// The tables that ingest writes.
+    /// Tables that ingest writes.
     pub const RAW: [Self; 2] = [Self::Clicks, Self::ClicksRejected];
 
-    /// The tables that are rolled up from others, each after the one that it is made of.
+    /// Tables that are rolled up from others, each after the one that it is made of.
     pub const ROLLED_UP: [Self; 2] = [Self::ClicksHourly, Self::ClicksDaily];
 
-    /// Its folder in the lake, and its name in SQL.
+    /// Returns its folder in the lake, which is also its name in SQL.
     pub fn name(&self) -> &str {
         match self {
             Self::Clicks => "clicks",
@@ -151,17 +152,18 @@ impl Table {
         }
     }
 
-    /// Whether it holds minute counts.
+    /// Returns whether it holds minute counts.
     pub fn is_minutes(self) -> bool {
         matches!(self, Self::ClicksMinute | Self::Shadow(_))
     }
 
-    /// Whether it holds counts, of whatever width: [`Parameters`](crate::minute::Parameters) say in which columns.
+    /// Returns whether it holds counts, of whatever width: [`Parameters`](crate::minute::Parameters) say in which
+    /// columns.
     pub fn is_counts(self) -> bool {
         !Self::RAW.contains(&self)
     }
 
-    /// The table that it is rolled up from: each of its windows is a folder there.
+    /// Returns the table that it is rolled up from: each of its windows is a folder there.
     pub fn source(self) -> Option<Self> {
         match self {
             Self::ClicksHourly => Some(Self::ClicksMinute),
@@ -170,7 +172,8 @@ impl Table {
         }
     }
 
-    /// How long the windows of its counts are; of raw tables, which have none, whatever their folders are.
+    /// Returns the length of the windows of its counts. Raw tables have no windows, and return the width of their
+    /// folders.
     pub fn window_width(self) -> Width {
         match self {
             Self::ClicksMinute | Self::Shadow(_) => Width::Minute,
@@ -179,7 +182,7 @@ impl Table {
         }
     }
 
-    /// How long a stretch of time the files of one of its folders are of.
+    /// Returns the length of the stretch of time that one of its folders holds.
     pub fn folder_width(self) -> Width {
         match self {
             Self::ClicksMinute | Self::Shadow(_) => Width::Hour,
@@ -188,13 +191,13 @@ impl Table {
         }
     }
 
-    /// Whether a data file holds rows of one Kafka partition only. Raw tables are read back by partition; of minute
-    /// counts there are too few for that.
+    /// Returns whether a data file holds rows of one Kafka partition only. Raw tables are read back by partition; there
+    /// are too few minute counts for that.
     pub fn keeps_partitions_apart(self) -> bool {
         !self.is_counts()
     }
 
-    /// The columns it is partitioned by.
+    /// Returns the columns that it is partitioned by.
     pub fn partition_columns(self) -> &'static [&'static str] {
         match self {
             Self::Clicks | Self::ClicksRejected => &[column::LOG_DATE],
@@ -204,7 +207,7 @@ impl Table {
         }
     }
 
-    /// The columns whose smallest and largest values each file states, so that readers can skip it.
+    /// Returns the columns whose smallest and largest values each file states, so that readers can skip it.
     pub fn statistics_columns(self) -> &'static [&'static str] {
         match self {
             Self::Clicks => CLICKS_STATISTICS.as_slice(),
@@ -221,7 +224,7 @@ impl Table {
         }
     }
 
-    /// How many of its columns, at the end, were added since format 1.
+    /// Returns how many of its columns, at the end, were added since format 1.
     pub fn added_columns(self) -> usize {
         match self {
             Self::Clicks => Field::ALL.into_iter().filter(|field| field.is_added()).count(),
@@ -230,15 +233,15 @@ impl Table {
         }
     }
 
-    /// The properties that it is made with.
+    /// Returns the properties that it is made with.
     pub fn properties(self) -> Vec<(String, String)> {
         let mut properties = vec![
             (PROPERTY_FORMAT.to_owned(), FORMAT_OF_NEW.to_string()),
             ("delta.dataSkippingStatsColumns".to_owned(), self.statistics_columns().join(",")),
-            // Otherwise every commit of a Delta writer lists the whole log.
+            // Otherwise a commit of a Delta writer may list the whole log.
             ("delta.enableExpiredLogCleanup".to_owned(), "false".to_owned()),
-            // What was removed is told by the log itself for as long as it is kept. Every checkpoint would repeat it,
-            // and a table whose files are compacted removes as many as it gets.
+            // The log itself tells what was removed for as long as its entries are kept. Every checkpoint would repeat
+            // it, and a table whose files are compacted removes as many as it gets.
             ("delta.deletedFileRetentionDuration".to_owned(), "interval 1 days".to_owned()),
         ];
         if self == Self::Clicks {
@@ -248,23 +251,23 @@ impl Table {
     }
 }
 
-/// How a table is made, and what is looked for when it is opened.
+/// Definition of a table: how it is made, and what is checked when it is opened.
 #[derive(Clone, Debug)]
 pub struct Definition {
-    /// Which table.
+    /// Table that it defines.
     pub table: Table,
     /// All its columns.
     pub schema: SchemaRef,
-    /// How many of these, at the end, were added since format 1: a table that is there may lack them.
+    /// How many of these, at the end, were added since format 1: an existing table may lack them.
     pub added: usize,
-    /// The properties that it is made with.
+    /// Properties that it is made with.
     pub properties: Vec<(String, String)>,
-    /// What it counts, as [`crate::spec`] says it; `None` of raw tables.
+    /// Its spec, in the text of [`crate::spec`]; `None` for raw tables.
     pub spec: Option<String>,
 }
 
 impl Definition {
-    /// How many columns every table of that kind has: those before the added ones.
+    /// Returns how many columns every such table has: those before the added ones.
     pub fn first_columns(&self) -> usize {
         self.schema.fields().len() - self.added
     }
@@ -276,13 +279,13 @@ impl fmt::Display for Table {
     }
 }
 
-/// What files of `clicks` state: the fields that say so in the list.
+/// Columns whose values files of `clicks` state: the fields that are marked so in the list.
 static CLICKS_STATISTICS: LazyLock<Vec<&str>> = LazyLock::new(|| {
     let stated = Field::ALL.into_iter().filter(|field| field.has_statistics());
     stated.map(Field::column).collect()
 });
 
-/// What files of `clicks_rejected` state: of the position the same as `clicks`, and the reasons.
+/// Columns whose values files of `clicks_rejected` state: those of the position, as in `clicks`, and the reasons.
 static CLICKS_REJECTED_STATISTICS: LazyLock<Vec<&str>> = LazyLock::new(|| {
     let stated = Field::of_role(Role::Position).filter(|field| field.has_statistics());
     stated.map(Field::column).chain([column::REASON]).collect()

@@ -1,58 +1,60 @@
-//! The two times of a message, as types that do not compare.
+//! The two times of a message, as types that cannot be compared.
 //!
-//! **Event time** is what the event says of itself; **log time** is the timestamp of the Kafka message that carries
-//! it. Neither is ever read from a clock here: what a table says is a function of the log alone.
+//! **Event time** is what the event says of itself; **log time** is the timestamp of the Kafka message that carries it.
+//! Neither is ever read from a clock here: the content of a table is a function of the log alone.
 
 use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
 
-/// Microseconds of a millisecond.
+/// Microseconds in a millisecond.
 pub const MICROS_PER_MILLI: i64 = 1_000;
 
-/// Milliseconds of a minute.
+/// Milliseconds in a minute.
 pub const MILLIS_PER_MINUTE: i64 = 60_000;
 
-/// Milliseconds of an hour.
+/// Milliseconds in an hour.
 pub const MILLIS_PER_HOUR: i64 = 60 * MILLIS_PER_MINUTE;
 
-/// Milliseconds of a day.
+/// Milliseconds in a day.
 pub const MILLIS_PER_DAY: i64 = HOURS_PER_DAY * MILLIS_PER_HOUR;
 
-/// Hours of a day.
+/// Hours in a day.
 pub const HOURS_PER_DAY: i64 = 24;
 
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
 
-/// 2000-01-01T00:00:00Z. Nothing that this system bills is older; what says so has a broken clock.
+/// Earliest time of an event, 2000-01-01T00:00:00Z, in milliseconds. Nothing that this system bills is older; an
+/// earlier time comes from a broken clock.
 const EVENT_MILLIS_MIN: i64 = 946_684_800_000;
 
-/// The last millisecond of the year 9999: RFC 3339 can say no later time, and readers of Delta tables differ beyond it.
+/// Last millisecond of the year 9999: RFC 3339 can express no later time, and readers of Delta tables differ beyond it.
 const MILLIS_MAX: i64 = 253_402_300_799_999;
 
-/// A time as people write it: RFC 3339, or a day, which begins at midnight UTC. A leap second is none: it would be
-/// taken for the second behind it, and so for a whole minute.
+/// Parses a time as people write it: RFC 3339, or a day, which begins at midnight UTC. A leap second is refused: it
+/// would be taken for the second behind it, and so for a whole minute.
 pub fn written(text: &str) -> Option<DateTime<Utc>> {
     let day = || Some(text.parse::<NaiveDate>().ok()?.and_hms_opt(0, 0, 0)?.and_utc());
     let time = DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()).or_else(day);
     time.filter(|time| !is_leap_second(time))
 }
 
-/// Whether a time lies in a leap second. Its nanoseconds are counted on from the second before it.
+/// Returns whether a time lies in a leap second. Its nanoseconds are counted on from the second before it.
 pub fn is_leap_second(time: &DateTime<Utc>) -> bool {
     time.timestamp_subsec_nanos() >= NANOS_PER_SECOND
 }
 
-/// The longest stretch of time that people may write, 1,000 years of 365.25 days: it can be added to the time now.
+/// Longest stretch of time that people may write, 1,000 years of 365.25 days: it can be added to the time now.
 const DURATION_MAX: Duration = Duration::from_secs(1_000 * 31_557_600);
 
-/// A stretch of time as people write it: `250ms`, `5s`, `15m`, `1h` or `30d`; possibly none.
+/// Parses a stretch of time as people write it: `250ms`, `5s`, `15m`, `1h` or `30d`; it may be zero.
 pub fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok().filter(|duration| *duration <= DURATION_MAX)
 }
 
-/// A stretch of time in milliseconds, as flags write it: in the largest unit that it is a whole number of.
+/// Returns a stretch of time, given in milliseconds, as flags write it: in the largest unit of which it is a whole
+/// number.
 pub fn shown_duration(millis: i64) -> String {
     const UNITS: [(i64, &str); 4] =
         [(MILLIS_PER_DAY, "d"), (MILLIS_PER_HOUR, "h"), (MILLIS_PER_MINUTE, "m"), (1_000, "s")];
@@ -67,38 +69,38 @@ pub struct EventTime {
 }
 
 impl EventTime {
-    /// The time that many milliseconds after 1970; `None` beyond the year 9999 on either side.
+    /// Returns the time so many milliseconds after 1970; `None` beyond the year 9999 on either side.
     pub fn from_millis(millis: i64) -> Option<Self> {
         (-MILLIS_MAX..=MILLIS_MAX).contains(&millis).then_some(Self { millis })
     }
 
-    /// The time that a text says, in RFC 3339.
+    /// Parses a time in RFC 3339.
     pub fn parse(text: &str) -> Option<Self> {
         let time = DateTime::parse_from_rfc3339(text).ok()?;
         Self::from_millis(time.timestamp_millis())
     }
 
-    /// The time that a table holds: microseconds since 1970, of which the milliseconds count.
+    /// Returns the time that a table holds, given in microseconds since 1970. Only whole milliseconds are kept.
     pub fn from_micros(micros: i64) -> Self {
         Self { millis: micros.div_euclid(MICROS_PER_MILLI) }
     }
 
-    /// Milliseconds since 1970.
+    /// Returns milliseconds since 1970.
     pub fn millis(self) -> i64 {
         self.millis
     }
 
-    /// Microseconds since 1970, as the tables hold it.
+    /// Returns microseconds since 1970, as the tables hold it.
     pub fn micros(self) -> i64 {
         self.millis * MICROS_PER_MILLI
     }
 
-    /// Whether it is from before the year 2000.
+    /// Returns whether it is before the year 2000.
     pub fn is_too_old(self) -> bool {
         self.millis < EVENT_MILLIS_MIN
     }
 
-    /// Whether it lies more than `bound_ms` milliseconds after the time of its message.
+    /// Returns whether it lies more than `bound_ms` milliseconds after the time of its message.
     pub fn is_ahead_of(self, log_time: LogTime, bound_ms: i64) -> bool {
         self.millis - log_time.millis > bound_ms
     }
@@ -110,24 +112,25 @@ impl fmt::Display for EventTime {
     }
 }
 
-/// The timestamp of a Kafka message: set by its producer, or by the broker on topics that append their own.
+/// Timestamp of a Kafka message: set by its producer, or by the broker on topics that append their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogTime {
     millis: i64,
 }
 
 impl LogTime {
-    /// The time that many milliseconds after 1970. `None` for Kafka's -1 ("no timestamp") and for what no date can say.
+    /// Returns the time so many milliseconds after 1970. `None` for Kafka's -1 ("no timestamp"), and for numbers that
+    /// are no date.
     pub fn from_millis(millis: i64) -> Option<Self> {
         (0..=MILLIS_MAX).contains(&millis).then_some(Self { millis })
     }
 
-    /// The time that a table holds: microseconds since 1970.
+    /// Returns the time that a table holds, given in microseconds since 1970.
     pub fn from_micros(micros: i64) -> Option<Self> {
         Self::from_millis(micros.div_euclid(MICROS_PER_MILLI))
     }
 
-    /// Microseconds since 1970, as the tables hold it.
+    /// Returns microseconds since 1970, as the tables hold it.
     pub fn micros(self) -> i64 {
         self.millis * MICROS_PER_MILLI
     }
@@ -139,15 +142,15 @@ impl fmt::Display for LogTime {
     }
 }
 
-/// The UTC day of a message's log time, by which the raw tables are partitioned: such a day closes, whatever event
-/// times say.
+/// The UTC day of a message's log time, by which the raw tables are partitioned: such a day ends, whatever event times
+/// say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogDate {
     days: i32,
 }
 
 impl LogDate {
-    /// The day of a message; 1970-01-01 for one without a timestamp.
+    /// Returns the day of a message; 1970-01-01 for one without a timestamp.
     pub fn of(log_time: Option<LogTime>) -> Self {
         let millis = log_time.map_or(0, |time| time.millis);
         let days = i32::try_from(millis.div_euclid(MILLIS_PER_DAY))
@@ -155,12 +158,12 @@ impl LogDate {
         Self { days }
     }
 
-    /// Days since 1970, as Arrow's Date32 and Delta's date count them.
+    /// Returns days since 1970, as Arrow's Date32 and Delta's date count them.
     pub fn days(self) -> i32 {
         self.days
     }
 
-    /// The day that many days after 1970.
+    /// Returns the day so many days after 1970.
     pub fn from_days(days: i32) -> Self {
         Self { days }
     }

@@ -1,19 +1,19 @@
-//! Verdicts: what an event is taken for when it is counted.
+//! Verdicts: how an event is judged when it is counted.
 
-/// What an event is taken for: the first of these that applies, but for the first, which is what is left.
+/// Verdict on an event. The first of `Duplicate`, `Late` and `Filtered` that applies holds, else `Counted`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
-    /// It counts.
+    /// The event is counted.
     Counted,
-    /// A copy of an event that was counted before.
+    /// The event is a copy of one that was counted before.
     Duplicate,
-    /// It came when its window's lateness was over.
+    /// The event came when its window's lateness was over.
     Late,
-    /// It is of a type that is not counted.
+    /// The event is of a type that is not counted.
     Filtered,
 }
 
 impl Verdict {
-    /// All verdicts.
+    /// All verdicts there are.
     pub const ALL: [Self; 4] = [Self::Counted, Self::Duplicate, Self::Late, Self::Filtered];
 }

@@ -1,4 +1,4 @@
-//! Widths of time: how long the windows of a table are, and the folders that its files lie in. Half-open, in UTC.
+//! Widths of time: the length of a table's windows, and of the folders that its files lie in. Half-open, in UTC.
 
 use chrono::{DateTime, Datelike, Days, Months};
 
@@ -7,21 +7,21 @@ use crate::time::{MILLIS_PER_DAY, MILLIS_PER_HOUR, MILLIS_PER_MINUTE};
 /// A stretch of the calendar. Each but the last is a part of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Width {
-    /// A minute.
+    /// A minute of the clock.
     Minute,
-    /// An hour.
+    /// An hour of the clock.
     Hour,
-    /// A day.
+    /// A day in UTC.
     Day,
     /// A month of the calendar.
     Month,
 }
 
 impl Width {
-    /// Those that the windows of counts may have.
+    /// Widths that the windows of counts may have.
     pub const OF_WINDOWS: [Self; 3] = [Self::Minute, Self::Hour, Self::Day];
 
-    /// Its name, as people and SQL write it.
+    /// Returns its name, as people and SQL write it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Minute => "minute",
@@ -31,17 +31,17 @@ impl Width {
         }
     }
 
-    /// The one that windows of counts may have, by its name.
+    /// Returns the width of windows with this name.
     pub fn of_windows(word: &str) -> Option<Self> {
         Self::OF_WINDOWS.into_iter().find(|width| width.word() == word)
     }
 
-    /// Whether a stretch begins at a time, in milliseconds since 1970.
+    /// Returns whether a stretch begins at this time, in milliseconds since 1970.
     pub fn begins_at(self, time_ms: i64) -> bool {
         self.start_ms(time_ms) == time_ms
     }
 
-    /// When the stretch begins that a time lies in. Both in milliseconds since 1970.
+    /// Returns when the stretch begins that contains a time. Both are in milliseconds since 1970.
     pub fn start_ms(self, time_ms: i64) -> i64 {
         match self.fixed_ms() {
             Some(width_ms) => time_ms - time_ms.rem_euclid(width_ms),
@@ -53,7 +53,7 @@ impl Width {
         }
     }
 
-    /// When the stretch ends that begins at a time. Both in milliseconds since 1970.
+    /// Returns when the stretch ends that begins at a time. Both are in milliseconds since 1970.
     pub fn end_ms(self, start_ms: i64) -> i64 {
         match self.fixed_ms() {
             Some(width_ms) => start_ms + width_ms,
@@ -65,7 +65,7 @@ impl Width {
         }
     }
 
-    /// How long it is, if all are equally long.
+    /// Returns its length in milliseconds, if all stretches are equally long.
     pub const fn fixed_ms(self) -> Option<i64> {
         match self {
             Self::Minute => Some(MILLIS_PER_MINUTE),

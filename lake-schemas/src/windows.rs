@@ -1,4 +1,4 @@
-//! Which windows of event time are asked for.
+//! Sets of windows of event time that are asked for.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use crate::error::{Invalid, Result};
 use crate::minute::WINDOW;
 use crate::time::EventTime;
 
-/// Windows that are asked for: those that start from the one time on and before the other; of these, perhaps only some.
+/// Windows that are asked for: those that start at or after `from` and before `to`; perhaps only some of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Windows {
     from: Option<EventTime>,
     to: Option<EventTime>,
-    /// The starts of those that are asked for, in milliseconds.
+    /// Starts of the windows that are asked for, in milliseconds; `None`: all between the bounds.
     only: Option<Arc<BTreeSet<i64>>>,
 }
 
 impl Windows {
-    /// Windows between two times, which must be whole minutes, the second after the first.
+    /// Returns the windows between two times, which must be whole minutes, the second after the first.
     pub fn between(from: Option<EventTime>, to: Option<EventTime>) -> Result<Self> {
         for time in [from, to].into_iter().flatten() {
             if !WINDOW.begins_at(time.millis()) {
@@ -35,7 +35,7 @@ impl Windows {
         }
     }
 
-    /// Those that start at these times, in milliseconds.
+    /// Returns the windows that start at these times, in milliseconds.
     pub fn these(starts_ms: BTreeSet<i64>) -> Self {
         let at = |millis: i64| EventTime::from_millis(millis);
         let from = starts_ms.first().copied().and_then(at);
@@ -43,7 +43,7 @@ impl Windows {
         Self { from, to, only: Some(Arc::new(starts_ms)) }
     }
 
-    /// Those that both ask for.
+    /// Returns the intersection of both sets.
     pub fn and(&self, other: &Self) -> Self {
         let only = match (&self.only, &other.only) {
             (Some(ours), Some(theirs)) => Some(Arc::new(ours.intersection(theirs).copied().collect())),
@@ -56,35 +56,35 @@ impl Windows {
         }
     }
 
-    /// No window that starts before it is asked for.
+    /// Returns the lower bound: no window that starts before it is asked for.
     pub fn from(&self) -> Option<EventTime> {
         self.from
     }
 
-    /// No window that starts at it or later is asked for.
+    /// Returns the upper bound: no window that starts at it or later is asked for.
     pub fn to(&self) -> Option<EventTime> {
         self.to
     }
 
-    /// Whether all windows are asked for.
+    /// Returns whether all windows are asked for.
     pub fn are_all(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Whether none is.
+    /// Returns whether single windows are named, and none of them is left.
     pub fn are_none(&self) -> bool {
         self.only.as_ref().is_some_and(|only| only.is_empty())
     }
 
-    /// Whether the window that starts at a time, in milliseconds, is asked for.
+    /// Returns whether the window that starts at this time, in milliseconds, is asked for.
     pub fn contain(&self, start_ms: i64) -> bool {
         self.from.is_none_or(|from| from.millis() <= start_ms)
             && self.to.is_none_or(|to| start_ms < to.millis())
             && self.only.as_ref().is_none_or(|only| only.contains(&start_ms))
     }
 
-    /// Whether any window may be asked for that starts from the one time on and before the other, in milliseconds. An
-    /// empty or reversed range has none.
+    /// Returns whether any window may be asked for that starts at or after the first time and before the second, in
+    /// milliseconds. An empty or reversed range has none.
     pub fn touch(&self, from_ms: i64, to_ms: i64) -> bool {
         from_ms < to_ms
             && self.from.is_none_or(|from| from.millis() < to_ms)

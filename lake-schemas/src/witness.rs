@@ -1,30 +1,31 @@
-//! A row of a raw table that a log must still say, to be the log that the table knows.
+//! The fingerprint of a log: a row of a raw table that the log must still contain, to be the log that the table knows.
 //!
-//! A topic that was deleted and made again counts its offsets from 0 once more. Fewer of them than the cut give it away
-//! at once; later it has as many, and then only what stands at them tells: the last row that a raw table holds of the
-//! partition is compared with the message at its offset.
+//! A topic that was deleted and made again counts its offsets from 0 once more. As long as it has fewer offsets than
+//! the cut, that alone gives it away. Later it has as many, and only the messages at these offsets tell: the last row
+//! that a raw table holds of the partition is compared with the message at its offset.
 
 use arrow::array::{Array, RecordBatch};
 
 use crate::job::LogBatch;
 use crate::table::{Table, column};
 
-/// A row of a raw table.
+/// A row of a raw table, as the fingerprint of its partition.
 #[derive(Clone, Debug)]
 pub struct Witness {
     table: Table,
     offset: i64,
-    /// The one row; of its columns, at least [`Witness::columns`].
+    /// Batch of this one row, with at least the columns of [`Witness::columns`].
     row: RecordBatch,
 }
 
 impl Witness {
-    /// A row of a raw table, by its offset: a batch of this one row, with the columns of [`Witness::columns`].
+    /// Makes the fingerprint from an offset and a batch of its one row, with the columns of [`Witness::columns`].
     pub fn new(table: Table, offset: i64, row: RecordBatch) -> Self {
         Self { table, offset, row }
     }
 
-    /// The columns by which a message is known again: those that no later version of the decoder may fill otherwise.
+    /// Returns the columns by which a message is recognised: those that no later version of the decoder may fill
+    /// differently.
     pub fn columns(table: Table) -> &'static [&'static str] {
         match table {
             Table::ClicksRejected => &[column::KAFKA_TIMESTAMP, column::KEY, column::PAYLOAD],
@@ -32,13 +33,13 @@ impl Witness {
         }
     }
 
-    /// The offset that it was read from.
+    /// Returns the offset of the row.
     pub fn offset(&self) -> i64 {
         self.offset
     }
 
-    /// Whether the message at its offset, decoded, is the one that the row was made of. A message that another version
-    /// of the decoder would have put into the other table is judged by its log time alone.
+    /// Returns whether the decoded message at its offset is the one that the row was made of. A message that another
+    /// version of the decoder would have put into the other table is judged by its log time alone.
     pub fn agrees(&self, message: &LogBatch) -> bool {
         let (same, other) = match self.table {
             Table::ClicksRejected => (&message.rejected, &message.events),

@@ -1,5 +1,4 @@
-//! What is remembered of the newest commit that was put: whether it may be in the log, and as which version it was met.
-//! No I/O.
+//! Memory of the newest commit that was put: whether it may be in the log, and as which version it was met. No I/O.
 //!
 //! A put that fails may have happened, and may still happen: a request that nobody waits for any more can be on its
 //! way. So a commit is in doubt from its put until the version that it was put as has been read, or its own entry was

@@ -108,7 +108,7 @@ fn assert_once<'a>(what: &str, named: impl Iterator<Item = &'a str>) {
 /// Files that one version of a table added and removed.
 #[derive(Debug, Default)]
 pub struct VersionFiles {
-    /// Files added.
+    /// Files that it added.
     pub adds: Vec<Add>,
     /// Paths of the files that it removed.
     pub removes: Vec<String>,

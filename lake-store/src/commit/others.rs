@@ -29,7 +29,7 @@ use crate::error::{LakeError, Result};
 use crate::files;
 use crate::lake::Lake;
 
-/// 2026-03-07T12:00:00Z.
+/// Time of the clicks: 2026-03-07T12:00:00Z.
 const NOON_MICROS: i64 = 1_772_884_800_000_000;
 
 fn lake() -> (Lake, Arc<InMemory>) {

@@ -33,7 +33,7 @@ use crate::statistics::Statistics;
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// 2026-03-07T12:00:00Z.
+/// Time of the first hour: 2026-03-07T12:00:00Z.
 const NOON_MS: i64 = 1_772_884_800_000;
 
 /// Makes rows of minutes, one for each number, taking these hours in turn. `ad` names the ad of each.
