@@ -1,5 +1,5 @@
-//! A table with all columns that this program knows, whichever of them it has: what was added since the table was made
-//! reads as null, a measure as 0, as it does where a file is older than a column.
+//! Presents a table with all columns that this program knows, whichever of them it has. A column that was added since
+//! the table was made reads as null, and a measure as 0, just as where a file is older than a column.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,26 +16,26 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::scalar::ScalarValue;
 use lake_schemas::{Measure, Table};
 
-/// What a column of it is read as.
+/// How a column is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReadAs {
-    /// As the table has it.
+    /// Reads what the table has.
     Held,
-    /// As the table has it, and as 0 where that is null.
+    /// Reads what the table has, and 0 where that is null.
     HeldOrZero,
-    /// As 0: the table lacks it.
+    /// Reads 0: the table lacks the column.
     Zero,
-    /// As null: the table lacks it.
+    /// Reads null: the table lacks the column.
     Null,
 }
 
 /// A table that lacks columns, or may lack values of measures.
 struct Complete {
-    /// What the table has.
+    /// The table itself.
     held: Arc<dyn TableProvider>,
-    /// Its columns, and behind them those that it lacks.
+    /// Columns of the table, followed by those that it lacks.
     schema: SchemaRef,
-    /// What each of these is read as.
+    /// How each of these columns is read.
     columns: Vec<ReadAs>,
 }
 
@@ -45,13 +45,13 @@ impl fmt::Debug for Complete {
     }
 }
 
-/// The same table, with all columns that this program knows.
+/// Returns the table with all columns that this program knows.
 pub(crate) fn complete(table: Table, held: Arc<dyn TableProvider>) -> Arc<dyn TableProvider> {
     let definition = table.definition();
     with_columns(table, &definition.schema.fields()[definition.first_columns()..], held)
 }
 
-/// The same, with these columns, which were added.
+/// Returns the table with these columns, which were added.
 fn with_columns(table: Table, added: &[Arc<Field>], held: Arc<dyn TableProvider>) -> Arc<dyn TableProvider> {
     let there = held.schema();
     let is_measure = |field: &Field| {
@@ -61,7 +61,7 @@ fn with_columns(table: Table, added: &[Arc<Field>], held: Arc<dyn TableProvider>
     let (mut fields, mut columns) = (Vec::new(), Vec::new());
     for field in there.fields() {
         let may_lack = field.is_nullable() && is_measure(field);
-        // What is computed has a name and a type, and nothing else.
+        // A computed column has a name and a type, and no further metadata.
         let plain = || Arc::new(Field::new(field.name(), field.data_type().clone(), true));
         fields.push(if may_lack { plain() } else { Arc::clone(field) });
         columns.push(if may_lack { ReadAs::HeldOrZero } else { ReadAs::Held });
@@ -78,13 +78,13 @@ fn with_columns(table: Table, added: &[Arc<Field>], held: Arc<dyn TableProvider>
 }
 
 impl Complete {
-    /// Whether a condition is about columns that are read as the table has them.
+    /// Returns whether a condition refers only to columns that are read unchanged.
     fn is_of_held(&self, condition: &Expr) -> bool {
         let is_held = |name: &str| self.schema.index_of(name).is_ok_and(|at| self.columns[at] == ReadAs::Held);
         condition.column_refs().iter().all(|column| is_held(&column.name))
     }
 
-    /// A column, of rows of those that the table has.
+    /// Returns the expression for a column, over rows of the table itself.
     fn column(&self, at: usize) -> Result<Expr> {
         let field = self.schema.field(at);
         let held = || ident(field.name().clone());
@@ -126,7 +126,7 @@ impl TableProvider for Complete {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let all: Vec<_> = (0..self.columns.len()).collect();
         let wanted = projection.unwrap_or(&all);
-        // What the table lacks stands behind what it has.
+        // Columns that the table lacks come behind those that it has.
         let held: Vec<_> = wanted.iter().copied().filter(|at| *at < self.held.schema().fields().len()).collect();
         let rows = self.held.scan(session, Some(&held), filters, limit).await?;
         if wanted.iter().all(|at| self.columns[*at] == ReadAs::Held) {
@@ -151,7 +151,8 @@ mod tests {
     use super::*;
     use crate::rows::collect;
 
-    /// Counts of two ads, of which one has a null, as a file that lacks the measure has; and a column that was added.
+    /// Makes counts of two ads, of which one has a null, as in a file that lacks the measure; and a column that was
+    /// added.
     fn counts() -> Arc<dyn TableProvider> {
         let ads: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
         let [clicks, late]: [ArrayRef; 2] =

@@ -1,4 +1,4 @@
-//! Why a question has no answer.
+//! Errors of questions: why a question has no answer.
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -9,30 +9,30 @@ use datafusion::error::DataFusionError;
 use lake_schemas::Invalid;
 use lake_store::LakeError;
 
-/// Why a question has no answer.
+/// Reason why a question has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum QueryError {
-    /// The lake.
+    /// The lake cannot be read, or refuses the question.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// A sum that its column does not hold.
+    /// A sum does not fit into its column.
     #[error(transparent)]
     Overflow(#[from] Overflow),
-    /// What is asked of totals has no answer in this lake: why, and what to ask instead.
+    /// A question of totals has no answer in this lake: why, and what to ask instead.
     #[error("{0}")]
     Unanswerable(String),
-    /// The statement, or its execution.
+    /// The statement is wrong, or its execution failed.
     #[error("{}", text(.0))]
     Sql(DataFusionError),
 }
 
-/// A sum that its column does not hold: which, whose, and what to do.
+/// A sum that does not fit into its column: which one, whose, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Overflow(pub String);
 
 impl QueryError {
-    /// Whether it is that nobody reads what is printed any more.
+    /// Returns whether the reason is that nobody reads the output any more.
     pub fn is_unread(&self) -> bool {
         let Self::Sql(error) = self else { return false };
         causes(error).any(|cause| cause.downcast_ref().is_some_and(|io: &io::Error| io.kind() == ErrorKind::BrokenPipe))
@@ -59,7 +59,7 @@ impl From<io::Error> for QueryError {
 
 impl From<DataFusionError> for QueryError {
     fn from(error: DataFusionError) -> Self {
-        // What the lake said on the way, or a sum, is said as it is.
+        // An error of the lake or of a sum, deep inside of DataFusion's, is reported as it is.
         if let Some(overflow) = causes(&error).find_map(|cause| cause.downcast_ref::<Overflow>()) {
             return Self::Overflow(overflow.clone());
         }
@@ -70,7 +70,7 @@ impl From<DataFusionError> for QueryError {
     }
 }
 
-/// Why several who waited for the same have no answer.
+/// Reason why several callers who waited for the same have no answer.
 #[derive(Clone, Debug)]
 pub(crate) enum SharedError {
     Lake(Arc<LakeError>),
@@ -101,7 +101,7 @@ impl From<SharedError> for QueryError {
     }
 }
 
-/// The same as another error, with its causes as a text.
+/// Copies an error, with its causes as text.
 fn told_again(error: &LakeError) -> LakeError {
     match error {
         LakeError::Refused(why) => LakeError::Refused(why.clone()),
@@ -113,7 +113,7 @@ fn told_again(error: &LakeError) -> LakeError {
     }
 }
 
-/// What the lake said that made a statement fail; else the error itself.
+/// Returns the lake's error that made a statement fail, or else the error itself.
 fn lake_error(error: DataFusionError) -> Result<LakeError, DataFusionError> {
     match error {
         DataFusionError::External(error) => error.downcast().map(|error| *error).map_err(DataFusionError::External),
@@ -130,7 +130,7 @@ fn lake_error(error: DataFusionError) -> Result<LakeError, DataFusionError> {
     }
 }
 
-/// What DataFusion's developers read before and behind of what it says.
+/// Texts before and behind DataFusion's messages that are for its developers only.
 const BEFORE: [&str; 5] = [
     "Error during planning: ",
     "Execution error: ",
@@ -140,7 +140,7 @@ const BEFORE: [&str; 5] = [
 ];
 const BEHIND: [&str; 2] = [".\nThis issue was likely caused by a bug", "\n\nbacktrace: "];
 
-/// What DataFusion says, without what only its developers read.
+/// Returns DataFusion's message without the parts for its developers.
 fn text(error: &DataFusionError) -> String {
     let root = error.find_root();
     let said = match root {
@@ -153,7 +153,7 @@ fn text(error: &DataFusionError) -> String {
     said.trim_end().to_owned()
 }
 
-/// The words of an error of Arrow's.
+/// Returns the message of an error of Arrow's, without its kind.
 fn of_arrow(error: &ArrowError) -> String {
     let said = error.to_string();
     match said.split_once(" error: ") {
@@ -162,7 +162,8 @@ fn of_arrow(error: &ArrowError) -> String {
     }
 }
 
-/// The object that was read and is not there. Who reads Parquet makes a text of it.
+/// Returns the path of an object that was read and is not there. Readers of Parquet keep only the text of that error,
+/// so it is found in the text.
 fn gone(error: &DataFusionError) -> Option<String> {
     let text = error.strip_backtrace();
     let (_, after) = text.split_once("Object at location ")?;

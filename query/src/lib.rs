@@ -1,7 +1,7 @@
-//! Read-only eyes on the lake, without a server: SQL over its tables at any version, with its shell; totals and series
-//! at any moment; audits. Nothing here writes the lake.
+//! Reads the lake without a server: SQL over its tables at any version, with a shell; totals and series at any moment;
+//! audits. Nothing here writes the lake.
 //!
-//! What others await of it is boxed: a future that is not is compiled again by each crate that awaits it, and these are
+//! Futures that other crates await are boxed: each crate that awaits one that is not compiles it again, and these are
 //! large.
 
 mod complete;

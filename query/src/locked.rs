@@ -1,4 +1,4 @@
-//! Locks what is as good after a panic as before it: what is known, and can be looked up again.
+//! Locks a mutex whose value is as good after a panic as before: it is a cache, and can be looked up again.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,4 +1,4 @@
-//! Opens a table of the lake for DataFusion, at one version. Nothing is read but its log, and that when it is scanned.
+//! Opens a table of the lake for DataFusion, at one version. Only its log is read, and its files when it is scanned.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use crate::error::QueryError;
 /// A table at a version.
 #[derive(Clone)]
 pub(crate) struct Opened {
-    /// Which version.
+    /// Version of the table.
     pub version: Version,
-    /// It, as DataFusion scans it.
+    /// Table as DataFusion scans it.
     pub provider: Arc<dyn TableProvider>,
 }
 
-/// Opens a table at a version, or at its newest; `None` if the lake lacks it. One that others of this program's readers
-/// would read wrongly is refused here too: all of them answer alike, or none does.
+/// Opens a table at a version, or at its newest; `None` if the lake lacks it. A table that another reader of this
+/// program would read wrongly is refused here, too, so that all of them give the same answer, or none.
 pub(crate) async fn open(lake: &Lake, table: Table, version: Option<Version>) -> Result<Option<Opened>, QueryError> {
     let what = || format!("{table}: opening it");
     let log_store = lake.log_store(table.name())?;
@@ -39,7 +39,7 @@ pub(crate) async fn open(lake: &Lake, table: Table, version: Option<Version>) ->
     Ok(Some(Opened { version, provider: complete(table, Arc::new(provider)) }))
 }
 
-/// Makes a table known to a session by a name, if the lake has it.
+/// Registers a table under a name in a session, if the lake has it.
 pub(crate) async fn register(
     context: &SessionContext,
     lake: &Lake,

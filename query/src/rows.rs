@@ -1,11 +1,11 @@
-//! The rows of an answer.
+//! Collects the rows of an answer.
 
 use arrow::record_batch::RecordBatch;
 use datafusion::prelude::DataFrame;
 
 use crate::error::QueryError;
 
-/// All rows of an answer: at least one batch, possibly without rows, so that its columns are known.
+/// Returns all rows of an answer: at least one batch, possibly without rows, so that its columns are known.
 pub(crate) async fn collect(answer: DataFrame) -> Result<Vec<RecordBatch>, QueryError> {
     let schema = answer.schema().inner().clone();
     let mut batches = answer.collect().await?;

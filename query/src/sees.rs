@@ -1,7 +1,7 @@
-//! What somebody may see of a lake: everything, or the campaigns that are theirs.
+//! Row-level access: a key sees everything, or the rows of its campaigns only.
 //!
-//! It is looked at where rows are read, not where they are asked for: whatever a question says, rows of other campaigns
-//! are never part of what it is answered from.
+//! It is applied where rows are read, not where they are asked for: whatever a question says, rows of other campaigns
+//! are never among those that it is answered from.
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -11,15 +11,15 @@ use lake_schemas::Field;
 use lake_schemas::table::column;
 use serde::{Deserialize, Serialize};
 
-/// Whose rows somebody may see.
+/// Row-level access of whoever asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sees {
-    /// Everyone's.
+    /// The rows of all campaigns.
     #[default]
     All,
-    /// Those of these campaigns, whose names are compared to the letter; rows of no campaign are not among them.
+    /// Rows of these campaigns, whose names must match exactly; rows without a campaign are not among them.
     Campaigns(BTreeSet<String>),
-    /// The same, and who the people are that clicked: `ip`, `user_id` and `extra`.
+    /// Rows of these campaigns, and in addition who clicked: `ip`, `user_id` and `extra`.
     People(BTreeSet<String>),
 }
 
@@ -29,16 +29,16 @@ static PERSONAL: LazyLock<Vec<&str>> = LazyLock::new(|| {
     personal.map(Field::column).collect()
 });
 
-/// Columns that tell how many clicks others have, by how far apart the positions of two of one's own are.
+/// Columns that would reveal how many clicks others have, by the distance between positions of one's own.
 pub(crate) const POSITIONS: [&str; 3] = [column::KAFKA_OFFSET, column::OFFSET_FIRST, column::OFFSET_NEXT];
 
 impl Sees {
-    /// Whether a campaign is among them.
+    /// Returns whether a campaign may be seen.
     pub fn has(&self, campaign: &str) -> bool {
         self.has_row_of(Some(campaign))
     }
 
-    /// Whether a row of a campaign, or of none, is.
+    /// Returns whether a row of this campaign, or of none, may be seen.
     pub fn has_row_of(&self, campaign: Option<&str>) -> bool {
         match self {
             Self::All => true,
@@ -46,7 +46,7 @@ impl Sees {
         }
     }
 
-    /// Whether a column of rows that are seen is seen too.
+    /// Returns whether a column may be seen, in rows that may be seen.
     pub(crate) fn has_column(&self, name: &str) -> bool {
         match self {
             Self::All => true,
@@ -55,7 +55,7 @@ impl Sees {
         }
     }
 
-    /// The same as a condition on rows; `None`: on none of them.
+    /// Returns the access as a condition on rows; `None`: every row may be seen.
     pub(crate) fn condition(&self) -> Option<Expr> {
         let (Self::Campaigns(own) | Self::People(own)) = self else { return None };
         let own = own.iter().map(|campaign| lit(campaign.as_str())).collect();

@@ -1,5 +1,5 @@
-//! The tables as they were: at a version of `clicks_minute`, the newest roll-ups that were made of it or of one before
-//! it. Never by the clock: each roll-up says what it was made of.
+//! The sources of a question about the past: `clicks_minute` at a version, with the newest roll-ups that were made of
+//! that version or an earlier one. No clock is involved: each roll-up records what it was made of.
 
 use futures::future::BoxFuture;
 use lake_schemas::Table;
@@ -11,10 +11,10 @@ use lake_store::{Lake, LakeError, Result};
 use super::question::AsOf;
 use super::sources::{Sources, Viewed};
 
-/// Entries of a roll-up that are looked at for what a version of it was made of: more than lie between two rounds.
+/// Entries of a roll-up that are read to find what a version of it was made of: more than lie between two rounds.
 const ENTRIES_MAX: Version = 8;
 
-/// The tables as they were when it was so.
+/// Returns the tables as they were at that version or time.
 pub(crate) fn sources_as_of(lake: &Lake, as_of: AsOf) -> BoxFuture<'_, Result<Sources>> {
     Box::pin(async move {
         let newest = newest(lake, Table::ClicksMinute).await?.ok_or_else(|| lake.lacks(Table::ClicksMinute))?;
@@ -44,15 +44,16 @@ async fn at(newest: TableView, version: Version) -> Result<TableView> {
     if version == newest.version() { Ok(newest) } else { newest.at(version).await }
 }
 
-/// The newest version of a roll-up that was made of one of these versions of its source; `None` if there is none, or
-/// none any more.
+/// Returns the newest version of a roll-up that was made of this version of its source or an earlier one; `None` if
+/// there is none, or it was cleaned up.
 async fn newest_of(lake: &Lake, table: Table, source: Version) -> Result<Option<TableView>> {
     let Some(newest) = newest(lake, table).await? else { return Ok(None) };
     let is_of_later = |view: &TableView| rolled_up_from(table, |app_id| view.txn(app_id)) > Some(source);
     if !is_of_later(&newest) {
         return Ok(Some(newest));
     }
-    // What it was made of only advances, so what is looked for lies before the first version that is of a later one.
+    // The source version only advances, so a binary search finds the last version before the first that is made of a
+    // later one.
     let (mut found, mut later) = (newest.first().await?, newest.version());
     if made_of(&newest, found).await? > Some(source) {
         return Ok(None);
@@ -68,9 +69,9 @@ async fn newest_of(lake: &Lake, table: Table, source: Version) -> Result<Option<
     there(newest.at(found).await)
 }
 
-/// What a version of a roll-up was made of. The last entry up to it tells that says so, which is not far back: between
-/// two rounds of a roll-up only files are put together. If it is further, the version tells itself, with all that it
-/// has.
+/// Returns the source version that a version of a roll-up was made of. The last entry up to it that records one says
+/// so; it is not far back, because between two rounds of a roll-up there are only file compactions. If it is further
+/// back, the version is loaded whole.
 async fn made_of(newest: &TableView, version: Version) -> Result<Option<Version>> {
     let (table, app_id) = (newest.table(), source_version(newest.table()));
     for before in (version.saturating_sub(ENTRIES_MAX - 1)..=version).rev() {
@@ -82,7 +83,7 @@ async fn made_of(newest: &TableView, version: Version) -> Result<Option<Version>
     Ok(view.and_then(|view| rolled_up_from(table, |app_id| view.txn(app_id))))
 }
 
-/// A version, unless it is gone.
+/// Returns a version; `None` if it is gone.
 fn there(view: Result<TableView>) -> Result<Option<TableView>> {
     match view {
         Ok(view) => Ok(Some(view)),

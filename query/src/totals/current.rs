@@ -1,5 +1,5 @@
-//! What the statement at hand takes its totals from: looked up when it is first needed, and then the same until the
-//! statement is over.
+//! The tables that the current SQL statement takes its totals from: looked up when first needed, and then kept until
+//! the statement is over.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,17 +15,17 @@ use super::question::AsOf;
 use super::sources::Sources;
 use crate::locked::lock;
 
-/// What counts are taken from.
+/// Tables that counts are taken from.
 #[derive(Clone)]
 pub(crate) enum From {
-    /// These.
+    /// The tables given here.
     These(Arc<Sources>),
-    /// What the statement at hand sees.
+    /// The tables that the current statement sees.
     Current(Arc<Current>),
 }
 
 impl From {
-    /// The tables.
+    /// Returns the tables, and looks them up if necessary.
     pub async fn sources(&self) -> Result<Arc<Sources>, LakeError> {
         match self {
             Self::These(sources) => Ok(Arc::clone(sources)),
@@ -34,23 +34,23 @@ impl From {
     }
 }
 
-/// The tables of the statement at hand.
+/// Tables of the current statement.
 pub(crate) struct Current {
     lake: Lake,
     sources: Mutex<Option<Arc<Sources>>>,
-    /// They are looked up once.
+    /// Held during the look-up, so that it is done once.
     opening: AsyncMutex<()>,
-    /// Whether any statement so far has asked for totals: views may from then on.
+    /// Whether any statement so far has asked for totals: from then on views may ask for them, too.
     is_asked: AtomicBool,
 }
 
 impl Current {
-    /// Those of a lake. Nothing is read yet.
+    /// Makes the tables of a lake. Nothing is read yet.
     pub fn new(lake: Lake) -> Self {
         Self { lake, sources: Mutex::default(), opening: AsyncMutex::default(), is_asked: AtomicBool::new(false) }
     }
 
-    /// The tables.
+    /// Returns the tables, and looks them up first if this statement has not.
     pub async fn sources(&self) -> Result<Arc<Sources>, LakeError> {
         let _opening = self.opening.lock().await;
         if let Some(sources) = &*lock(&self.sources) {
@@ -62,12 +62,12 @@ impl Current {
         Ok(sources)
     }
 
-    /// What decides the counts, if they have been looked up.
+    /// Returns the parameters that decide the counts, if the tables have been looked up.
     pub fn parameters(&self) -> Option<Parameters> {
         lock(&self.sources).as_ref().map(|sources| sources.parameters.clone())
     }
 
-    /// The version that a table is taken at, if they have been looked up.
+    /// Returns the version that a table is taken at, if the tables have been looked up.
     pub fn version_of(&self, table: Table) -> Option<Version> {
         let sources = lock(&self.sources);
         let sources = sources.as_ref()?;
@@ -79,12 +79,12 @@ impl Current {
         }
     }
 
-    /// Whether a view of the session may ask for them.
+    /// Returns whether a view of the session may ask for totals.
     pub fn may_be_in_views(&self) -> bool {
         self.is_asked.load(Ordering::Relaxed)
     }
 
-    /// Forgets them: the next statement looks again.
+    /// Forgets the tables: the next statement looks again.
     pub fn forget(&self) {
         *lock(&self.sources) = None;
     }

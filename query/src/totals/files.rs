@@ -1,5 +1,5 @@
-//! The data files of a table of counts at a version: which windows each holds, and of which ads, by its statistics.
-//! No I/O.
+//! The data files of a table of counts at a version, with the windows and the range of ads that each holds, by its
+//! statistics. No I/O.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -19,29 +19,30 @@ use serde_json::Value;
 
 use super::stretches::Stretches;
 
-/// The columns besides the window's start whose smallest and largest values are known of a file, if it states them.
+/// Columns, besides the window's start, whose smallest and largest values are kept for a file, if it states them.
 pub(crate) const BOUNDED_COLUMNS: [&str; 2] = [column::AD_ID, column::CAMPAIGN_ID];
 
-/// A data file.
+/// A data file of counts.
 #[derive(Debug)]
 pub(crate) struct File {
-    /// Where it is, in the store of the lake.
+    /// Path, size and age in the store of the lake.
     pub object: ObjectMeta,
-    /// From its first window to behind its last, as far as is known, in milliseconds.
+    /// Range from its first window to behind its last, as far as is known, in milliseconds.
     pub windows: Range<i64>,
-    /// The smallest and the largest value of each of [`BOUNDED_COLUMNS`].
+    /// Smallest and largest value of each of [`BOUNDED_COLUMNS`].
     pub bounds: [Option<(String, String)>; BOUNDED_COLUMNS.len()],
-    /// Its rows added up over its windows, once they are; `None`: they are not to be. See [`super::summed`].
+    /// Its rows added up over its windows, once that was tried; `None`: they must not be added up. See
+    /// [`super::summed`].
     pub sums: OnceLock<Option<RecordBatch>>,
 }
 
 impl File {
-    /// Its rows added up, if they are.
+    /// Returns its rows added up, if they are.
     pub fn sums(&self) -> Option<&RecordBatch> {
         self.sums.get()?.as_ref()
     }
 
-    /// What is known of it takes about so much memory, in bytes, beside its sums.
+    /// Returns roughly how much memory its description takes, in bytes, without its sums.
     fn bytes(&self) -> usize {
         let of_bounds = self.bounds.iter().flatten().map(|(smallest, largest)| smallest.len() + largest.len());
         size_of::<Self>() + self.object.location.as_ref().len() + of_bounds.sum::<usize>()
@@ -63,22 +64,22 @@ impl File {
     }
 }
 
-/// The live files of a table at a version.
+/// Live files of a table at a version.
 #[derive(Clone, Debug)]
 pub(crate) struct Files {
     table: Table,
     version: Version,
-    /// By when their folder begins, and by path.
+    /// Files by the start of their folder, in milliseconds.
     folders: BTreeMap<i64, Vec<Arc<File>>>,
 }
 
 impl Files {
-    /// What is known of them takes about so much memory, in bytes, beside their sums.
+    /// Returns roughly how much memory their descriptions take, in bytes, without their sums.
     pub fn bytes(&self) -> usize {
         self.folders.values().flatten().map(|file| size_of::<Arc<File>>() + file.bytes()).sum()
     }
 
-    /// Those that hold any of these windows: first those that hold no others, then the rest.
+    /// Returns the files that hold any of these windows: first those that hold no others, then the rest.
     pub fn holding(&self, windows: &Stretches) -> [Vec<Arc<File>>; 2] {
         let mut holding = [Vec::new(), Vec::new()];
         let Some(span) = windows.span() else { return holding };
@@ -92,17 +93,17 @@ impl Files {
     }
 }
 
-/// The files of a table, followed from version to version.
+/// Live files of a table, followed from version to version.
 #[derive(Debug)]
 pub(crate) struct LiveFiles {
-    /// Shared with those who read them.
+    /// Shared with the questions that are reading them.
     files: Arc<Files>,
-    /// The folder of each, by its path in the log.
+    /// Start of the folder of each file, by its path in the log.
     folder_of: HashMap<String, i64>,
 }
 
 impl LiveFiles {
-    /// All files that are live at a version.
+    /// Makes the list of files that are live at a version.
     pub fn new(table: Table, version: Version, live: &[Add]) -> Result<Self, LakeError> {
         let files = Files { table, version, folders: BTreeMap::new() };
         let mut this = Self { files: Arc::new(files), folder_of: HashMap::new() };
@@ -110,17 +111,17 @@ impl LiveFiles {
         Ok(this)
     }
 
-    /// The version that they are of.
+    /// Returns the version at which they are live.
     pub fn version(&self) -> Version {
         self.files.version
     }
 
-    /// All of them.
+    /// Returns all of the files.
     pub fn files(&self) -> Arc<Files> {
         Arc::clone(&self.files)
     }
 
-    /// Goes on to a version that added some and removed others. After an error, they are of no version.
+    /// Goes on to a version that added some files and removed others. After an error the list is of no version.
     pub fn follow(&mut self, version: Version, adds: &[Add], removes: &[String]) -> Result<(), LakeError> {
         let table = self.files.table;
         without_deleted_rows(table, adds)?;
@@ -140,7 +141,7 @@ impl LiveFiles {
             let foreign =
                 || LakeError::Refused(format!("{table}: {} is not a file as clicklake writes them", add.path));
             let (folder, file) = found.ok_or_else(foreign)?;
-            // A file that is added again is the same file.
+            // A file that is added again is the same file, so it is not listed twice.
             if self.folder_of.insert(add.path.clone(), folder.start_ms()).is_none() {
                 files.folders.entry(folder.start_ms()).or_default().push(Arc::new(file));
             }
@@ -150,7 +151,7 @@ impl LiveFiles {
     }
 }
 
-/// Where a file of a table is, in the store of the lake.
+/// Returns the path of a file of a table, in the store of the lake.
 pub(crate) fn location(table: Table, path: &str) -> Option<Path> {
     let path = path_of(path)?;
     Some(path.parts().fold(Path::from(table.name()), |folder, part| folder.join(part)))
@@ -163,7 +164,7 @@ mod tests {
     const HOUR: i64 = 3_600_000;
     const MINUTE: i64 = 60_000;
 
-    /// A file of one hour of 1970-01-01.
+    /// Makes a file of one hour of 1970-01-01.
     fn add(hour: i64, name: &str, stats: Option<String>) -> Add {
         let values = [("date", "1970-01-01".to_owned()), ("hour", hour.to_string())];
         Add {

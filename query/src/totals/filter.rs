@@ -1,17 +1,17 @@
-//! What a question is narrowed to: dimensions, and values that they may have; and how both are written.
+//! The filter of a question: dimensions with the values that they may have, and how people write both.
 
 use datafusion::logical_expr::{Expr, col, lit};
 use lake_schemas::Field;
 use lake_schemas::field::Role;
 use lake_schemas::minute::Parameters;
 
-/// The dimensions that a question may have, if the lake counts by them: the ad, its campaign, and those that a lake may
-/// be made to count by beside them.
+/// Returns the dimensions that a question may have, if the lake counts by them: the ad, its campaign, and those that a
+/// lake may be made to count by beside them.
 pub fn dimensions() -> impl Iterator<Item = Field> {
     [Field::AdId, Field::CampaignId].into_iter().chain(Field::of_role(Role::Dimension))
 }
 
-/// The dimension of that name: that of its column, or for short `ad` and `campaign`.
+/// Returns the dimension with this name: the name of its column, or for short `ad` and `campaign`.
 pub fn dimension(name: &str) -> Result<Field, String> {
     let found = match name {
         "ad" => Some(Field::AdId),
@@ -21,17 +21,17 @@ pub fn dimension(name: &str) -> Result<Field, String> {
     found.ok_or_else(|| format!("{name:?} is no dimension; there are {}", names_of(dimensions())))
 }
 
-/// The names of dimensions, by comma.
+/// Returns the names of dimensions, separated by commas.
 pub(crate) fn names_of(dimensions: impl IntoIterator<Item = Field>) -> String {
     dimensions.into_iter().map(Field::column).collect::<Vec<_>>().join(", ")
 }
 
-/// The dimensions that a lake with these parameters counts by, in the order of its columns.
+/// Returns the dimensions that a lake with these parameters counts by, in the order of its columns.
 pub fn counted_by(parameters: &Parameters) -> Vec<Field> {
     parameters.dimension_columns().into_iter().filter_map(Field::of_column).collect()
 }
 
-/// The first dimension that is there twice.
+/// Returns the first dimension that occurs twice.
 pub fn repeated(dimensions: &[Field]) -> Option<Field> {
     let mut all = dimensions.iter().enumerate();
     all.find(|(at, dimension)| dimensions[..*at].contains(dimension)).map(|(_, dimension)| *dimension)
@@ -40,24 +40,24 @@ pub fn repeated(dimensions: &[Field]) -> Option<Field> {
 /// A condition on rows: a dimension has one of these values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Filter {
-    /// The dimension.
+    /// Dimension that is compared.
     pub dimension: Field,
-    /// The values; `None` is null.
+    /// Values that it may have; `None` is null.
     pub values: Vec<Option<String>>,
 }
 
 impl Filter {
-    /// That a dimension has one value.
+    /// Makes the condition that a dimension has one value.
     pub fn one(dimension: Field, value: impl Into<String>) -> Self {
         Self::any(dimension, [value])
     }
 
-    /// That a dimension has one of these values.
+    /// Makes the condition that a dimension has one of these values.
     pub fn any<V: Into<String>>(dimension: Field, values: impl IntoIterator<Item = V>) -> Self {
         Self { dimension, values: values.into_iter().map(|value| Some(value.into())).collect() }
     }
 
-    /// The condition as SQL has it.
+    /// Returns the condition as an expression of DataFusion.
     pub(crate) fn condition(&self) -> Expr {
         let column = || col(self.dimension.column());
         let named: Vec<_> = self.values.iter().flatten().map(|value| lit(value.as_str())).collect();
@@ -71,8 +71,8 @@ impl Filter {
     }
 }
 
-/// Reads values as a line of CSV has them: by comma; one with a comma or a quote in it within quotes, and its quotes
-/// doubled. Nothing is null, and two quotes with nothing between them are a value without letters.
+/// Parses values as a line of CSV: separated by commas. A value that contains a comma or a quote stands in quotes, and
+/// its quotes are doubled. An empty value is null; two quotes with nothing between them are the empty string.
 pub fn values(text: &str) -> Result<Vec<Option<String>>, String> {
     let (mut values, mut rest) = (Vec::new(), text);
     loop {
@@ -95,7 +95,7 @@ pub fn values(text: &str) -> Result<Vec<Option<String>>, String> {
     }
 }
 
-/// What stands before the quote that ends a value, and what behind it.
+/// Splits a text at the quote that ends a value: returns the value before it, and the rest behind it.
 fn until_quote(text: &str) -> Option<(String, &str)> {
     let (mut value, mut rest) = (String::new(), text);
     loop {

@@ -1,9 +1,9 @@
-//! Exact sums into columns of 64 bits: the last step of every total. A sum that does not fit is an error that names
-//! whose it is, and never a number.
+//! Converts exact sums into columns of 64 bits: the last step of every total. A sum that does not fit is an error that
+//! names whose sum it is, and never a wrong number.
 //!
-//! Whoever sums up ads for a bill must not get a number that is not theirs. That holds too for every sum that has a row
-//! below zero in it, whatever the sum is: no event adds less than nothing, so that row is of an earlier version of this
-//! program, which let it wrap around. That is why the least of all rows that are in a sum stands beside it.
+//! The same holds for every sum that contains a row below zero, whatever the sum is: whoever sums up ads for a bill
+//! must not get a number that is not theirs. No event adds less than nothing, so such a row was written by an earlier
+//! version of this program, which let it wrap around. That is why the least of all rows in a sum is computed beside it.
 
 use std::sync::Arc;
 
@@ -20,25 +20,25 @@ use lake_schemas::{EventTime, Field, Measure};
 use super::filter::Filter;
 use crate::error::Overflow;
 
-/// The function that takes an exact sum, the least of what it is the sum of, and all that its row is of, and gives the
-/// sum as a number of 64 bits.
+/// SQL function that takes an exact sum, the least row in it, and the columns that name the sum. It returns the sum as
+/// a number of 64 bits.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Fits {
     signature: Signature,
     measure: Measure,
-    /// Whose counts are asked for, as an error names them; empty, if the row says it.
+    /// Name in errors of whose counts are asked for; empty, if the columns say it.
     whose: String,
-    /// The names of what the row is of.
+    /// Columns that name the sum.
     of: Vec<&'static str>,
 }
 
-/// The column that holds the least of what is in a sum of a measure, beside that sum.
+/// Returns the name of the column that holds the least row in a sum of a measure, beside that sum.
 pub(crate) fn least_of(measure: Measure) -> String {
     format!("least_{}", measure.column())
 }
 
-/// The column of a measure whose exact sums stand under its name, and beside them the least of what is in each, in rows
-/// of these columns.
+/// Returns a measure as a column of 64 bits. Its exact sums are in the column of its name, the least row of each in the
+/// column of [`least_of`], and `of` are the columns that name a sum in errors.
 pub(crate) fn fitting(measure: Measure, whose: &str, of: &[&'static str]) -> Expr {
     let sums = [col(measure.column()), col(least_of(measure))];
     let all: Vec<_> = sums.into_iter().chain(of.iter().map(|name| col(*name))).collect();
@@ -47,7 +47,7 @@ pub(crate) fn fitting(measure: Measure, whose: &str, of: &[&'static str]) -> Exp
     fits.call(all)
 }
 
-/// A sum of a measure as a number of 64 bits, if it can be one. `least` is the least of the rows that are in it.
+/// Converts a sum of a measure into a number of 64 bits, if that is possible. `least` is the least of the rows in it.
 pub(crate) fn number(measure: Measure, sum: i128, least: i64, whose: impl FnOnce() -> String) -> Result<i64, Overflow> {
     let why = match i64::try_from(sum) {
         _ if least < 0 => format!(
@@ -60,13 +60,14 @@ pub(crate) fn number(measure: Measure, sum: i128, least: i64, whose: impl FnOnce
     Err(Overflow(format!("{}: {} adds up to {sum}, {why}", whose(), measure.column())))
 }
 
-/// Whether any of these sums has a row below zero in it.
+/// Returns whether any of these sums contains a row below zero.
 pub(crate) fn have_rows_below_zero(sums: &RecordBatch) -> bool {
     let is_below_zero = |least: &ArrayRef| least.as_primitive::<Int64Type>().iter().flatten().any(|least| least < 0);
     Measure::ALL.into_iter().filter_map(|measure| sums.column_by_name(&least_of(measure))).any(is_below_zero)
 }
 
-/// Whose counts are asked for, as an error names them. Of several values that are grouped by, the row says which it is.
+/// Returns the name in errors of whose counts are asked for. If a dimension with several values is grouped by, the row
+/// itself says which value it is.
 pub(crate) fn named(filter: &[Filter], group_by: &[Field]) -> String {
     let names = filter.iter().filter_map(|filter| {
         let name = match filter.dimension {
@@ -87,7 +88,7 @@ pub(crate) fn named(filter: &[Filter], group_by: &[Field]) -> String {
 }
 
 impl Fits {
-    /// What a row is of.
+    /// Returns the name of a row in errors.
     fn row(&self, keys: &[ArrayRef], row: usize) -> String {
         let of = self.of.iter().zip(keys).map(|(name, key)| {
             let value = match key.as_primitive_opt::<TimestampMicrosecondType>() {
@@ -120,7 +121,7 @@ impl ScalarUDFImpl for Fits {
         let columns = ColumnarValue::values_to_arrays(&args.args)?;
         let [sums, least, keys @ ..] = columns.as_slice() else { unreachable!("a sum has the least of it beside it") };
         let (sums, least) = (sums.as_primitive::<Decimal128Type>(), least.as_primitive::<Int64Type>());
-        // Of nothing, there is neither; nor of files that are all older than the measure.
+        // A sum of no rows has neither value. Nor has a sum over files that are all older than the measure.
         let numbers = sums.iter().zip(least).enumerate().map(|(row, (sum, least))| {
             let Some((sum, least)) = sum.zip(least) else { return Ok(Some(0)) };
             let number = number(self.measure, sum, least, || self.row(keys, row));

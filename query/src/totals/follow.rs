@@ -1,4 +1,4 @@
-//! The newest versions of the tables, followed from question to question: what is known of a version is not read again.
+//! The newest versions of the tables, followed from question to question, so that nothing is read twice of a version.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,10 +15,10 @@ use super::files::LiveFiles;
 use super::level::Level;
 use super::sources::{Reader, Sources};
 
-/// Entries of a log that are read at once.
+/// Number of entries of a log that are read concurrently.
 const READS_MAX: usize = 64;
 
-/// How often in a row it may be found that a table is another one before whoever asks is told so.
+/// How often in a row a table may turn out to be another one before the question fails.
 const TRIES_MAX: usize = 3;
 
 /// The tables of a lake, as far as it has them.
@@ -30,7 +30,7 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    /// The newest versions.
+    /// Returns the newest versions of the tables.
     pub fn sources<'a>(&'a mut self, lake: &'a Lake) -> BoxFuture<'a, Result<Sources>> {
         Box::pin(async move {
             for _ in 0..TRIES_MAX {
@@ -39,7 +39,7 @@ impl Followed {
                 {
                     return Ok(sources);
                 }
-                // The tables of a lake go together: what one of them says of another holds in that lake only.
+                // Begin anew with all tables: what one of them records of another holds in one lake only.
                 *self = Self::default();
             }
             Err(LakeError::Altered(format!(
@@ -49,21 +49,22 @@ impl Followed {
         })
     }
 
-    /// Looks at all tables, and opens those that are not open.
+    /// Follows all tables to their newest versions, and opens those that are not open.
     async fn look(&mut self, lake: &Lake) -> Result<Known> {
         let Self { minutes, hourly, daily } = self;
-        // All of them to their ends: loading a table that nobody waits for any more panics if the process ends.
+        // Wait for all of them even if one fails: loading a table panics if nobody waits for it and the process ends.
         let looked = join3(
             refresh(minutes, lake, Table::ClicksMinute),
             refresh(hourly, lake, Table::ClicksHourly),
             refresh(daily, lake, Table::ClicksDaily),
         );
         let (of_minutes, of_hours, of_days) = looked.await;
-        // As far as each has come: what was met is not kept until another one can be looked at, which may take days.
+        // Follow each as far as it has come. Otherwise the entries that were met would be kept until the next success,
+        // which may take days.
         [minutes.as_mut(), hourly.as_mut(), daily.as_mut()].into_iter().flatten().for_each(FollowedTable::follow);
         let mut known = vec![of_minutes?, of_hours?, of_days?];
-        // All were looked at at once, so what a roll-up was made of may be newer than what was found of its source:
-        // it is there by now.
+        // The tables were refreshed concurrently, so a roll-up may name a version of its source that is newer than the
+        // one seen. That version is there by now, so refresh the source again.
         if is_ahead(daily.as_ref(), hourly.as_ref()) {
             known.push(refresh(hourly, lake, Table::ClicksHourly).await?);
         }
@@ -73,8 +74,8 @@ impl Followed {
         Ok(if known.contains(&Known::IsGone) { Known::IsGone } else { Known::Holds })
     }
 
-    /// What answers are taken from; `None` if it is not of one lake. What is met on the way to the newest version was
-    /// seen to be of the tables that are known; what was opened, listed or read by its version must be seen to be.
+    /// Returns the tables to answer from; `None` if they are not of one lake. Entries that were followed have been
+    /// confirmed to be of the known tables. Whatever was opened, listed or read by version must be confirmed here.
     async fn of_one_lake(&mut self, lake: &Lake) -> Result<Option<Sources>> {
         let Self { minutes, hourly, daily } = self;
         [minutes.as_mut(), hourly.as_mut(), daily.as_mut()].into_iter().flatten().for_each(FollowedTable::follow);
@@ -93,27 +94,27 @@ impl Followed {
     }
 }
 
-/// Whether what is known of a table holds.
+/// Whether what is known of a table still holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     /// The table is the one that is known, or nothing was known of it.
     Holds,
-    /// It is another one.
+    /// The table is another one.
     IsGone,
 }
 
-/// Whether a roll-up was made of a version of its source that is not known yet.
+/// Returns whether a roll-up was made of a version of its source that is not known yet.
 fn is_ahead(roll_up: Option<&FollowedTable>, source: Option<&FollowedTable>) -> bool {
     let of = roll_up.and_then(|roll_up| rolled_up_from(roll_up.log.table(), |app_id| roll_up.log.txn(app_id)));
     of > source.map(|source| source.log.version())
 }
 
-/// Looks at a table; opens it, if it is not open. One that was refused is opened too, for what was wrong with it may be
-/// right again; what was known of it until then is not believed any more.
+/// Follows a table, and opens it if it is not open. A table that was refused is opened again, because its fault may be
+/// mended; nothing that was known of it is used any more.
 async fn refresh(followed: &mut Option<FollowedTable>, lake: &Lake, table: Table) -> Result<Known> {
     if let Some(known) = followed {
         let looked = known.log.refresh().await;
-        // Whatever came behind it, what was met on the way was done.
+        // Even if following failed, report the foreign changes that were met before.
         known.log.warn_of_foreign();
         match looked {
             Ok(()) => return Ok(Known::Holds),
@@ -127,20 +128,20 @@ async fn refresh(followed: &mut Option<FollowedTable>, lake: &Lake, table: Table
     Ok(Known::Holds)
 }
 
-/// A table, and what was read of its log.
+/// A table, with what was read of its log.
 struct FollowedTable {
     log: TableLog,
     live: Option<LiveFiles>,
-    /// What each version changed.
+    /// Folders that each version changed.
     changes: BTreeMap<Version, Changed>,
-    /// Whether something was read since the table was last seen to be the one that was opened.
+    /// Whether anything was read since the table was last confirmed to be the one that was opened.
     is_unseen: bool,
 }
 
 impl FollowedTable {
-    /// Goes on to the files that are live in the newest version, by what was met on the way to it. If they cannot be
-    /// told by that, they are forgotten, and must be listed: what a version on the way had that cannot be read may be
-    /// gone again in the newest.
+    /// Goes on to the files that are live in the newest version, by the entries that were met on the way. If these do
+    /// not suffice, the files are forgotten and must be listed again: an entry on the way that cannot be used may not
+    /// matter in the newest version any more.
     fn follow(&mut self) {
         let (met, newest) = (self.log.take_met(), self.log.version());
         let follow = |live: &mut LiveFiles, met: &[VersionFiles]| {
@@ -150,7 +151,7 @@ impl FollowedTable {
         };
         let is_told = self.live.as_mut().zip(met).is_some_and(|(live, met)| follow(live, &met));
         if !is_told {
-            // As long as they cannot be listed, nothing is known of them.
+            // Until the files are listed again, nothing is known of them.
             self.live = None;
             self.changes.clear();
         }
@@ -175,7 +176,7 @@ impl Reader for FollowedTable {
     fn changed_since(&mut self, since: Version) -> BoxFuture<'_, Result<Changed>> {
         Box::pin(async move {
             let Self { log, changes, is_unseen, .. } = self;
-            // Roll-ups advance, and so does what is asked for.
+            // Roll-ups advance, and so does `since`: changes before it are never needed again.
             changes.retain(|version, _| *version > since);
             let unknown = (since + 1..=log.version()).filter(|version| !changes.contains_key(version));
             let unknown: Vec<_> = unknown.collect();

@@ -1,6 +1,6 @@
 //! The table functions of SQL: `totals(from, to)` and `series(from, to, 'minute'|'hour'|'day')`.
 //!
-//! Both are views: what a statement asks of them goes down to the files. All calls of a statement see the tables at the
+//! Both are views: conditions of a statement reach down to the files. All calls in a statement see the tables at the
 //! same versions.
 
 use std::fmt;
@@ -24,28 +24,28 @@ use super::scan::{Counts, columns};
 use crate::sees::Sees;
 use crate::sql::seen_by;
 
-/// What a time may be given as.
+/// Ways to write a time, for messages.
 const EXPECTED_TIME: &str = "a time such as '2026-03-07T12:00:00Z', a day such as '2026-03-07', or null";
 
-/// Which of the functions.
+/// One of the table functions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Function {
-    /// `totals(from, to)`
+    /// The function `totals(from, to)`
     Totals,
-    /// `series(from, to, width)`
+    /// The function `series(from, to, width)`
     Series,
 }
 
 impl Function {
-    /// Both.
+    /// Both table functions.
     pub const ALL: [Self; 2] = [Self::Totals, Self::Series];
 
-    /// Whether one of them goes by a name.
+    /// Returns whether one of them has this name.
     pub fn is_named(name: &str) -> bool {
         Self::ALL.iter().any(|function| function.name() == name)
     }
 
-    /// Its name in SQL.
+    /// Returns its name in SQL.
     pub fn name(self) -> &'static str {
         match self {
             Self::Totals => "totals",
@@ -61,7 +61,7 @@ impl Function {
     }
 }
 
-/// A function, over what the statement at hand is answered from.
+/// A table function, with the tables that the current statement is answered from.
 pub(crate) struct TotalsFunction {
     pub function: Function,
     pub current: Arc<Current>,
@@ -87,7 +87,7 @@ impl TotalsFunction {
         };
         let dimensions = counted_by(&parameters);
         let counts = seen_by(&self.sees, self.function.name(), Arc::new(counts)).map_err(|error| error.to_string())?;
-        // Whose rows may be seen is decided below; here all that are left are added up.
+        // Row-level access is applied below, so that all rows that are left may be added up here.
         let adding = Adding { filter: &[], sees: &Sees::All, group_by: &dimensions, granularity };
         let plan = adding.up(counts).map_err(|error| error.to_string())?;
         Ok(ViewTable::new(plan, None))
@@ -110,14 +110,14 @@ impl TableFunctionImpl for TotalsFunction {
     }
 }
 
-/// The width that an argument names.
+/// Returns the width that an argument names.
 fn width_of(argument: &Expr) -> std::result::Result<Width, String> {
     let name = literal(argument).and_then(ScalarValue::try_as_str).flatten();
     let width = name.and_then(Width::of_windows);
     width.ok_or_else(|| format!("{} is no width; give 'minute', 'hour' or 'day'", shown(argument)))
 }
 
-/// The time that an argument says; `None`: the end is open.
+/// Returns the time that an argument gives; `None`: the end is open.
 fn time_of(argument: &Expr) -> std::result::Result<Option<EventTime>, String> {
     let unknown = || format!("is {}; give {EXPECTED_TIME}", shown(argument));
     let value = literal(argument).ok_or_else(unknown)?;
@@ -125,7 +125,7 @@ fn time_of(argument: &Expr) -> std::result::Result<Option<EventTime>, String> {
         return Ok(None);
     }
     if let Some(text) = value.try_as_str().flatten() {
-        // As SQL reads times, too: drivers write `2026-03-07 12:00:00+00`.
+        // The ways in which SQL writes times are accepted, too: drivers send `2026-03-07 12:00:00+00`.
         let of_sql = || string_to_datetime(&Utc, text).ok().filter(|time| !time::is_leap_second(time));
         let time = time::written(text).or_else(of_sql);
         let time = time.and_then(|time| EventTime::from_millis(time.timestamp_millis()));
@@ -149,7 +149,7 @@ fn time_of(argument: &Expr) -> std::result::Result<Option<EventTime>, String> {
     Ok(Some(time))
 }
 
-/// An argument as it was written, or nearly so.
+/// Returns an argument as it was written, or nearly so.
 fn shown(argument: &Expr) -> String {
     match literal(argument) {
         Some(value) => value.try_as_str().flatten().map_or_else(|| value.to_string(), |text| format!("'{text}'")),
@@ -157,7 +157,7 @@ fn shown(argument: &Expr) -> String {
     }
 }
 
-/// The value that an argument is, if it is one.
+/// Returns the value of an argument, if it is a literal.
 pub(crate) fn literal(argument: &Expr) -> Option<&ScalarValue> {
     match argument {
         Expr::Literal(value, _) => Some(value),

@@ -1,5 +1,5 @@
-//! Large files of counts: closed months, busy hours. Their footers are kept from question to question, with the index
-//! of their pages, which tells where in a file the rows of an ad are.
+//! Reads large files of counts: closed months, busy hours. Their footers are kept from question to question, with the
+//! page index, which tells where in a file the rows of an ad are.
 
 use std::any::Any;
 use std::fmt;
@@ -22,12 +22,12 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::reading::Store;
 
-/// What is read from the end of a file at first: most footers, with the index of their pages.
+/// Bytes that are read from the end of a file at first: enough for most footers with their page index.
 const FOOTER_BYTES: usize = 64 * 1024;
 
-/// Opens large files.
+/// Opens large files for DataFusion.
 pub(crate) struct LargeFiles {
-    /// Where they are, and what is known of them.
+    /// Store of the files, with what is known of them.
     pub store: Store,
 }
 
@@ -49,7 +49,7 @@ impl ParquetFileReaderFactory for LargeFiles {
     }
 }
 
-/// One file.
+/// Reader of one large file.
 struct LargeFile {
     store: Store,
     object: ObjectMeta,
@@ -81,7 +81,7 @@ impl AsyncFileReader for LargeFile {
         async move { self.store.objects.get_ranges(&self.object.location, &ranges).await.map_err(external) }.boxed()
     }
 
-    /// With the index of the pages, whether it is asked for or not: what is read once is not read again.
+    /// Reads the page index, too, whether or not it is asked for, so that nothing need be read again for it.
     fn get_metadata<'a>(
         &'a mut self,
         _: Option<&'a ArrowReaderOptions>,
@@ -90,7 +90,7 @@ impl AsyncFileReader for LargeFile {
     }
 }
 
-/// The footer of a file, as what is known of it.
+/// Footer of a file, as an entry of the cache.
 struct Footer(Arc<ParquetMetaData>);
 
 impl FileMetadata for Footer {

@@ -1,4 +1,4 @@
-//! A table of counts at a version, as far as totals need it, and which of its roll-ups stand on it. No I/O.
+//! A table of counts at a version, as far as totals need it, and which roll-ups can be used with it. No I/O.
 
 use std::sync::Arc;
 
@@ -7,22 +7,22 @@ use lake_schemas::table::Version;
 
 use super::files::Files;
 
-/// A table at a version.
+/// A table of counts at a version.
 #[derive(Clone, Debug)]
 pub(crate) struct Level {
-    /// The version.
+    /// Version of the table.
     pub version: Version,
-    /// The version of its source that is in it; `None` if it was never rolled up.
+    /// Version of its source up to which it is rolled up; `None` if it was never rolled up.
     pub source: Option<Version>,
-    /// What it counts by, beside the ad and its campaign.
+    /// Dimensions beside the ad and its campaign.
     pub dimensions: Vec<Dimension>,
-    /// Its files.
+    /// Live files at that version.
     pub files: Arc<Files>,
 }
 
 impl Level {
-    /// The version of a source that this roll-up can be compared with it by: it has been rolled up from this one or
-    /// one before it, and counts by the same.
+    /// Returns the version of `source` that this roll-up was made of, if it can be used with it: it was made of this
+    /// version or an earlier one, and counts by the same dimensions.
     pub fn stands_on(&self, source: &Self) -> Option<Version> {
         self.source.filter(|version| *version <= source.version && self.dimensions == source.dimensions)
     }

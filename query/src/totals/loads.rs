@@ -1,4 +1,5 @@
-//! What takes long to load and does not change: loaded once for all who ask meanwhile, and kept for a while.
+//! A cache of values that take long to load and do not change: each is loaded once for all who ask meanwhile, and kept
+//! for a while.
 //!
 //! ```text
 //!   asked ── kept? ──────────────────────────────────────────────> held
@@ -6,9 +7,9 @@
 //!     └── a place to load in ── a task, which ends when it ends ────┘ kept, as far as there is memory
 //! ```
 //!
-//! A load that has begun goes on though nobody waits for it any more: its threads cannot be stopped. So it keeps its
-//! place until it is over, and what it finds is kept for whoever asks again. Who gives up before it has begun leaves
-//! nothing behind.
+//! A load that has begun goes on even if nobody waits for it any more, because its threads cannot be stopped. So it
+//! keeps its place until it is over, and its result is kept for whoever asks again. A caller that gives up before its
+//! load has begun leaves nothing behind.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -25,65 +26,65 @@ use tokio::time::Instant;
 use crate::error::{QueryError, SharedError};
 use crate::locked::lock;
 
-/// Loads at once: enough to wait for the store side by side. What one takes while it runs, some times what it leaves,
-/// is not counted.
+/// Concurrent loads: enough to wait for the store side by side. The memory that a load takes while it runs, a few times
+/// that of its result, is not counted.
 const LOADS_MAX: u32 = 4;
 
-/// How long what was loaded is kept: pages that are looked at ask again within that time. What has been cleaned up
-/// since is refused from then on.
+/// How long a loaded value is kept: a page that somebody is looking at asks again within that time. A version that has
+/// been cleaned up since is refused from then on.
 const KEPT_FOR: Duration = Duration::from_secs(60);
 
-/// How much is kept, in pieces, however small they are: they are looked through one by one.
+/// Number of values that are kept, however small they are, because they are searched one by one.
 const KEPT_MAX: usize = 256;
 
-/// What is loaded, by what names it.
+/// A cache of loaded values, by their keys.
 pub(super) struct Loads<K, V> {
     known: Arc<Mutex<Known<K, V>>>,
     places: Arc<Semaphore>,
     memory: Arc<dyn MemoryPool>,
-    /// What something that was loaded takes, in bytes.
+    /// Returns the bytes that a value takes.
     bytes_of: fn(&V) -> usize,
 }
 
-/// Something that was loaded, and the memory that it takes as long as anybody has it.
+/// A loaded value, and the memory that is reserved for it as long as anybody holds it.
 pub(super) struct Held<V> {
     pub value: V,
     _memory: MemoryReservation,
 }
 
-/// Something that was loaded just now.
+/// A value that was just loaded.
 pub(super) struct Loaded<V> {
     pub value: V,
-    /// Whether it would be the same if it was loaded again.
+    /// Whether loading it again would give the same value.
     pub is_final: bool,
 }
 
-/// A load under way.
+/// A load that is running, shared by all who wait for it.
 type Loading<V> = Shared<BoxFuture<'static, Result<Arc<Held<V>>, SharedError>>>;
 
-/// What is known.
+/// State of the cache.
 struct Known<K, V> {
-    /// What is being loaded.
+    /// Loads that are running.
     loading: BTreeMap<K, Loading<V>>,
-    /// What was loaded, the oldest first.
+    /// Values that were loaded, the oldest first.
     kept: Vec<Kept<K, V>>,
 }
 
-/// Something that is kept.
+/// A value that is kept.
 struct Kept<K, V> {
     key: K,
     since: Instant,
     held: Arc<Held<V>>,
 }
 
-/// Where something is.
+/// A value that was found in the cache, or is on its way there.
 enum Found<V> {
     Held(Arc<Held<V>>),
     Loading(Loading<V>),
 }
 
 impl<K: Ord + Clone + Send + 'static, V: Send + Sync + 'static> Loads<K, V> {
-    /// Nothing yet. All that anybody has of it at once may take so much memory, in bytes.
+    /// Makes an empty cache. All values that anybody holds at one time may take so many bytes together.
     pub fn within(bytes: usize, bytes_of: fn(&V) -> usize) -> Self {
         Self {
             known: Arc::new(Mutex::new(Known { loading: BTreeMap::new(), kept: Vec::new() })),
@@ -93,7 +94,7 @@ impl<K: Ord + Clone + Send + 'static, V: Send + Sync + 'static> Loads<K, V> {
         }
     }
 
-    /// What is kept by a name, or is being loaded; else it is loaded.
+    /// Returns the value of a key, and loads it if it is neither kept nor being loaded.
     pub async fn get<F>(&self, key: K, load: impl FnOnce() -> F + Send) -> Result<Arc<Held<V>>, QueryError>
     where
         F: Future<Output = Result<Loaded<V>, QueryError>> + Send + 'static,
@@ -112,7 +113,7 @@ impl<K: Ord + Clone + Send + 'static, V: Send + Sync + 'static> Loads<K, V> {
         }
     }
 
-    /// What has come meanwhile, or the load that begins now.
+    /// Returns what has come into the cache meanwhile, or begins the load.
     fn find_or_begin<F>(&self, key: K, load: impl FnOnce() -> F, place: OwnedSemaphorePermit) -> Found<V>
     where
         F: Future<Output = Result<Loaded<V>, QueryError>> + Send + 'static,
@@ -127,7 +128,7 @@ impl<K: Ord + Clone + Send + 'static, V: Send + Sync + 'static> Loads<K, V> {
         Found::Loading(loading)
     }
 
-    /// Begins a load, which is not known yet; whoever begins it has what is known locked.
+    /// Begins a load. The caller holds the lock of the cache, and adds the load to it.
     fn begin<F>(&self, load: F, under_way: UnderWay<K, V>) -> Loading<V>
     where
         F: Future<Output = Result<Loaded<V>, QueryError>> + Send + 'static,
@@ -155,7 +156,7 @@ impl<K: Ord + Clone + Send + 'static, V: Send + Sync + 'static> Loads<K, V> {
 }
 
 impl<K: Ord, V> Known<K, V> {
-    /// Where something is, if it is anywhere.
+    /// Returns the value of a key, or the load that will give it.
     fn find(&mut self, key: &K) -> Option<Found<V>> {
         self.kept.retain(|kept| kept.since.elapsed() < KEPT_FOR);
         let kept = self.kept.iter().find(|kept| kept.key == *key).map(|kept| Found::Held(Arc::clone(&kept.held)));
@@ -174,7 +175,7 @@ impl<K: Ord, V> Known<K, V> {
     }
 }
 
-/// A load that is known to be under way until this is dropped, however it ends.
+/// A load that counts as running until this is dropped, however it ends.
 struct UnderWay<K: Ord, V> {
     known: Arc<Mutex<Known<K, V>>>,
     key: K,
@@ -182,7 +183,7 @@ struct UnderWay<K: Ord, V> {
 }
 
 impl<K: Ord + Clone, V> UnderWay<K, V> {
-    /// Sets memory aside for what was loaded; what is kept makes room, the oldest first.
+    /// Reserves memory for a value that was loaded. Kept values make room for it, the oldest first.
     fn hold(&self, value: V, bytes_of: fn(&V) -> usize, pool: &Arc<dyn MemoryPool>) -> Result<Held<V>, QueryError> {
         let memory = MemoryConsumer::new("earlier versions").register(pool);
         while let Err(error) = memory.try_grow(bytes_of(&value)) {
@@ -215,19 +216,19 @@ mod tests {
 
     use super::*;
 
-    /// So many bytes for what is loaded, each piece of which is as large as it says.
+    /// Makes a cache of so many bytes, whose values are their own sizes.
     fn loads(bytes: usize) -> Loads<u64, usize> {
         Loads::within(bytes, |bytes| *bytes)
     }
 
-    /// Loads something so large, and counts that.
+    /// Loads a value of so many bytes, and counts that.
     async fn load(count: &Arc<AtomicUsize>, bytes: usize, is_final: bool) -> Result<Loaded<usize>, QueryError> {
         count.fetch_add(1, Ordering::Relaxed);
         tokio::task::yield_now().await;
         Ok(Loaded { value: bytes, is_final })
     }
 
-    /// Asks for something, and counts whether it is loaded.
+    /// Asks for a value. Returns whether it was loaded for that.
     async fn ask(loads: &Loads<u64, usize>, key: u64, count: &Arc<AtomicUsize>, bytes: usize, is_final: bool) -> bool {
         let count = Arc::clone(count);
         let got = loads.get(key, || async move { load(&count, bytes, is_final).await }).await;
@@ -301,7 +302,7 @@ mod tests {
         go_on.notify_waiters();
         loads.are_over().await;
         assert_eq!(begun.load(Ordering::Relaxed), LOADS_MAX as usize, "nobody waits for the others");
-        // What they have found is there for who asks again.
+        // Their results are there for whoever asks again.
         let held = loads.get(0, pending).await.expect("it is kept");
         assert_eq!(held.value, 1);
     }

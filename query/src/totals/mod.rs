@@ -1,5 +1,5 @@
-//! Totals and series of clicks, stitched exactly at any moment: clean days from days, clean hours from hours, the rest
-//! from minutes.
+//! Totals and series of clicks, exact at any moment: taken from days where these are clean, from hours where only those
+//! are, and from minutes elsewhere.
 //!
 //! ```text
 //!   clicks_minute ──newest, or as of──┐
@@ -7,11 +7,12 @@
 //!   clicks_daily  ──made of W ≤ h────>┘      follow, as_of          stitch    files     scan     plan
 //! ```
 //!
-//! A question is a filter, dimensions to group by, a granularity and a stretch of time, whoever asks it: see `question`
-//! and `filter`. What is read of earlier versions is read once for all who ask for them, see `loads`.
+//! A question has a filter, dimensions to group by, a granularity and a stretch of time, whether a command, a server or
+//! SQL asks it: see `question` and `filter`. Earlier versions are read once for all who ask for them: see `loads`.
 //!
-//! Each table says by which version it stands; whatever changed behind that is taken from below. So an answer is what a
-//! sum over `clicks_minute` at that version says, whatever has been rolled up by then, late or never.
+//! Each roll-up records the version of its source that it was made of; whatever changed after that is taken from the
+//! source. So an answer equals the sum over `clicks_minute` at that version, whether the roll-ups are recent, late or
+//! missing.
 
 mod as_of;
 mod current;

@@ -1,5 +1,5 @@
-//! How counts are added up: one logical plan, whether a command asks, or SQL. What SQL adds to it (conditions, columns
-//! that are left out) finds its way down to the files.
+//! The plan that adds up counts: one logical plan, whether a command asks, or SQL. Conditions and projections of SQL
+//! are pushed from it down to the files.
 //!
 //! Sums are exact until the last step, which puts them into columns of 64 bits, or fails: see [`super::fits`].
 
@@ -23,20 +23,20 @@ use super::fits::{fitting, least_of, named};
 use super::question::{Page, Question};
 use crate::sees::Sees;
 
-/// What is added up, and how.
+/// Parameters of adding up: which rows, and how the result is grouped.
 pub(crate) struct Adding<'a> {
-    /// Which rows: those for which all of these hold.
+    /// Conditions on the rows: all of them must hold.
     pub filter: &'a [Filter],
-    /// Who asks.
+    /// Row-level access of whoever asks.
     pub sees: &'a Sees,
-    /// The dimensions whose values have rows of their own, in the order of columns and rows.
+    /// Dimensions whose values have rows of their own, in the order of columns and rows.
     pub group_by: &'a [Field],
-    /// The windows that have a row of their own; `None`: all are one.
+    /// Width of the windows that have rows of their own; `None`: one row for all windows.
     pub granularity: Option<Width>,
 }
 
 impl<'a> Adding<'a> {
-    /// What a question asks for.
+    /// Takes over what a question asks for.
     pub fn of_question(question: &'a Question) -> Self {
         let Question { filter, sees, group_by, granularity, .. } = question;
         Self { filter, sees, group_by, granularity: *granularity }
@@ -44,25 +44,25 @@ impl<'a> Adding<'a> {
 }
 
 impl Adding<'_> {
-    /// The plan that adds up counts. Its rows are in no order.
+    /// Returns the plan that adds up counts. Its rows are in no order.
     pub fn up(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
         self.fitting(self.exactly(counts)?)
     }
 
-    /// The plan, its rows in the order of windows and dimensions; of more rows than `most`, only the first.
+    /// Returns the plan with its rows in the order of windows and dimensions, cut off behind `most` rows.
     pub fn up_in_order(&self, counts: Arc<dyn TableProvider>, most: Option<usize>) -> Result<LogicalPlan> {
         let rows = self.in_order(counts)?;
         self.fitting(if most.is_some() { rows.limit(0, most)? } else { rows })
     }
 
-    /// The plan, its rows in the order of windows and dimensions, and their measures exact sums, behind which stands
-    /// the least of what is in each.
+    /// Returns the plan with its rows in the order of windows and dimensions. Their measures are exact sums, and the
+    /// last columns hold the least row in each.
     pub fn up_in_order_exactly(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
         self.in_order(counts)?.build()
     }
 
-    /// The plan, of a page of the rows that have most clicks, the largest first: rows without any are not among them.
-    /// What is not among them may be of any size.
+    /// Returns the plan for a page of the rows that have most clicks, the largest first. Rows without clicks are left
+    /// out. A sum that is on no page may overflow without an error.
     pub fn up_to(&self, page: Page, counts: Arc<dyn TableProvider>) -> Result<LogicalPlan> {
         let clicks = col(Measure::counting(Verdict::Counted).column());
         let has_clicks = clicks.clone().not_eq(cast(lit(0_i64), SUM_TYPE));
@@ -72,7 +72,7 @@ impl Adding<'_> {
         self.fitting(self.exactly(counts)?.filter(has_clicks)?.sort(order)?.limit(page.skip, Some(page.most))?)
     }
 
-    /// The exact sums of counts, and beside each the least of what is in it, in no order.
+    /// Returns the exact sums of counts in no order, and beside each the least row in it.
     fn exactly(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlanBuilder> {
         let mut plan = LogicalPlanBuilder::scan("counts", provider_as_source(counts), None)?;
         for filter in self.filter {
@@ -91,7 +91,7 @@ impl Adding<'_> {
         plan.aggregate(by, Measure::ALL.map(exact).into_iter().chain(Measure::ALL.map(least)))
     }
 
-    /// The exact sums of counts, in the order of windows and dimensions.
+    /// Returns the exact sums of counts in the order of windows and dimensions.
     fn in_order(&self, counts: Arc<dyn TableProvider>) -> Result<LogicalPlanBuilder> {
         let (plan, order) = (self.exactly(counts)?, self.of());
         if order.is_empty() {
@@ -100,12 +100,12 @@ impl Adding<'_> {
         plan.sort(order.into_iter().map(|name| col(name).sort(true, true)))
     }
 
-    /// Exact sums in the columns of counts.
+    /// Converts exact sums into the columns of counts.
     fn fitting(&self, exact: LogicalPlanBuilder) -> Result<LogicalPlan> {
         let (of, whose) = (self.of(), named(self.filter, self.group_by));
         let measures = Measure::ALL.into_iter().map(|measure| {
             let number = fitting(measure, &whose, &of);
-            // Of nothing, SQL knows no sum.
+            // SQL's sum of no rows is null.
             let number = if of.is_empty() { coalesce(vec![number, lit(0_i64)]) } else { number };
             number.alias(measure.column())
         });
@@ -113,15 +113,15 @@ impl Adding<'_> {
         exact.project(columns)?.build()
     }
 
-    /// What each row is of: its window, if windows have rows of their own, and its dimensions.
+    /// Returns the columns that name a row: its window, if windows have rows of their own, and its dimensions.
     fn of(&self) -> Vec<&'static str> {
         let window = self.granularity.map(|_| column::WINDOW_START);
         window.into_iter().chain(self.group_by.iter().map(|dimension| dimension.column())).collect()
     }
 }
 
-/// When the window begins that a narrower one lies in. In numbers: a calendar would take longer, and in UTC it comes to
-/// the same.
+/// Returns the start of the window that contains a narrower one. It is computed with numbers, which is faster than by
+/// calendar and gives the same result in UTC.
 fn window_of(width: Width) -> Expr {
     let start = col(column::WINDOW_START);
     if width == Width::Minute {
@@ -140,7 +140,7 @@ mod tests {
     use super::super::scan::columns;
     use super::*;
 
-    /// A plan over a lake that counts by country, as it is written.
+    /// Returns a plan over a lake that counts by country, as text.
     fn plan(question: &Question, most: Option<usize>) -> (Vec<String>, String) {
         let parameters = Parameters { dimensions: vec![Dimension::Country], ..Parameters::default() };
         let counts = Arc::new(EmptyTable::new(columns(&parameters)));

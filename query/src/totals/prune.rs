@@ -1,4 +1,5 @@
-//! Which files cannot hold a row that is looked for, by the smallest and the largest ad and campaign that each states.
+//! Leaves out files that cannot hold a row that is asked for, by the smallest and the largest ad and campaign that each
+//! states.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,17 +15,17 @@ use datafusion::scalar::ScalarValue;
 
 use super::files::{BOUNDED_COLUMNS, File};
 
-/// Decides on files by a condition.
+/// Decides by a condition which files are read.
 pub(crate) struct Pruning(Option<Arc<PruningPredicate>>);
 
 impl Pruning {
-    /// By a condition on rows in these columns. One that says nothing of files leaves out none.
+    /// Prunes by a condition on rows in these columns. A condition that tells nothing about files leaves out none.
     pub fn new(condition: Option<Arc<dyn PhysicalExpr>>, schema: &SchemaRef) -> Self {
         let builder = PruningPredicateBuilder::new().with_file_schema(Arc::clone(schema));
         Self(condition.and_then(|condition| builder.build(condition)))
     }
 
-    /// The files that may hold such a row.
+    /// Returns the files that may hold a row for which the condition holds.
     pub fn keep(&self, files: Vec<Arc<File>>) -> Result<Vec<Arc<File>>> {
         let Some(predicate) = self.0.as_ref().filter(|_| !files.is_empty()) else { return Ok(files) };
         let may_hold = predicate.prune(&Bounds(&files))?;
@@ -32,7 +33,7 @@ impl Pruning {
     }
 }
 
-/// What files state.
+/// Bounds of the files' columns, as DataFusion asks for them.
 struct Bounds<'a>(&'a [Arc<File>]);
 
 impl Bounds<'_> {

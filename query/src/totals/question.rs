@@ -1,4 +1,4 @@
-//! What is asked of totals, and what the answer stands at.
+//! The question that is asked of totals, and the state of the tables that an answer was taken from.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,48 +18,48 @@ use super::filter::{Filter, counted_by, names_of, repeated};
 use crate::error::QueryError;
 use crate::sees::Sees;
 
-/// Which of the largest are told.
+/// A page of the rows with most clicks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// How many are passed over.
+    /// Number of rows that are skipped.
     pub skip: usize,
-    /// How many are told, of those that come then.
+    /// Most rows that the page has.
     pub most: usize,
 }
 
-/// When the question is asked: of which version of the table; of totals, of `clicks_minute`.
+/// Version of the table that the question is about; for totals, of `clicks_minute`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AsOf {
-    /// The newest.
+    /// The newest version.
     #[default]
     Newest,
-    /// This one.
+    /// The version with this number.
     Version(Version),
-    /// The latest one that is not younger than this.
+    /// The latest version written at or before this time.
     Time(DateTime<Utc>),
 }
 
-/// What is asked for. Without anything, it is one sum of all that there is.
+/// A question. Without any restriction, it asks for one sum over everything.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Question {
-    /// What rows are counted: those for which all of these hold.
+    /// Conditions on the rows that are counted: all of them must hold.
     pub filter: Vec<Filter>,
     /// Dimensions, in this order: each combination of their values that has counts has a row of its own.
     pub group_by: Vec<Field>,
-    /// Width of the windows that have rows of their own: minute, hour or day; `None`: all are one.
+    /// Width of the windows that have rows of their own: minute, hour or day; `None`: one row for all windows.
     pub granularity: Option<Width>,
-    /// No window that starts before it, a whole minute.
+    /// Lower bound, a whole minute: no window that starts before it.
     pub from: Option<EventTime>,
-    /// No window that starts at it or later, a whole minute.
+    /// Upper bound, a whole minute: no window that starts at it or later.
     pub to: Option<EventTime>,
-    /// Of which version.
+    /// Version that is asked.
     pub as_of: AsOf,
-    /// Who asks: what they may not see is not counted.
+    /// Row-level access of whoever asks: rows that they may not see are not counted.
     pub sees: Sees,
 }
 
 impl Question {
-    /// Refuses what a lake that counts by these parameters has no answer to.
+    /// Refuses a question that a lake with these parameters cannot answer.
     pub(crate) fn is_of(&self, parameters: &Parameters) -> Result<(), QueryError> {
         if self.granularity.is_some_and(|width| !Width::OF_WINDOWS.contains(&width)) {
             return Err(QueryError::Unanswerable("the granularity is minute, hour or day".to_owned()));
@@ -81,7 +81,7 @@ impl Question {
         }
     }
 
-    /// The stretch of time that is asked for, in words.
+    /// Returns the stretch of time that is asked for, in words.
     pub(crate) fn time_asked(&self) -> String {
         match (self.from, self.to) {
             (None, None) => "asked for all time".to_owned(),
@@ -92,17 +92,17 @@ impl Question {
     }
 }
 
-/// An answer, and what it is of.
+/// An answer, with the state of the tables that it was taken from.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// The rows, in order: at least one batch, possibly without rows.
+    /// Rows in order: at least one batch, possibly without rows.
     pub rows: Vec<RecordBatch>,
-    /// What they are of.
+    /// State of the tables that they were taken from.
     pub at: StandsAt,
 }
 
 impl Answer {
-    /// The rows, and before them the value of a dimension that all of them are of.
+    /// Returns the rows with a further first column: the value of a dimension that all of them have.
     pub fn of_one(&self, dimension: Field, value: &str) -> Result<Vec<RecordBatch>, QueryError> {
         let named = self.rows.iter().map(|sums| {
             let whose: ArrayRef = Arc::new(StringArray::from(vec![value; sums.num_rows()]));
@@ -115,41 +115,42 @@ impl Answer {
     }
 }
 
-/// What an answer is of: every click below the cut of that version of `clicks_minute` whose window it says is out.
+/// State of the tables behind an answer, which covers every click below the cut of this version of `clicks_minute`
+/// whose window is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StandsAt {
     /// Delta's id of `clicks_minute`.
     pub table_id: String,
-    /// The version of `clicks_minute`.
+    /// Version of `clicks_minute`.
     pub minutes: Version,
-    /// The version of `clicks_hourly`, if any of the answer is taken from there.
+    /// Version of `clicks_hourly`, if any of the answer is taken from it.
     pub hourly: Option<Version>,
-    /// The version of `clicks_daily`, if any of the answer is taken from there.
+    /// Version of `clicks_daily`, if any of the answer is taken from it.
     pub daily: Option<Version>,
-    /// The partitions that `clicks_minute` knows: where they stand, and whether their topics are over.
+    /// Partitions that `clicks_minute` knows, with their stands, and whether their topics are over.
     pub partitions: Partitions,
-    /// How long after its end a window still takes clicks, in milliseconds.
+    /// Allowed lateness: how long after its end a window still takes clicks, in milliseconds.
     pub allowed_lateness_ms: i64,
 }
 
 impl StandsAt {
-    /// The cut of `clicks_minute`.
+    /// Returns the cut of `clicks_minute`.
     pub fn cut(&self) -> Cut {
         cut_of(&self.partitions.stands)
     }
 
-    /// Until when the windows of all topics are written, see [`Partitions::complete_until`].
+    /// Returns the time up to which the windows of all topics are written: see [`Partitions::complete_until`].
     pub fn complete_until(&self) -> Option<EventTime> {
         self.partitions.complete_until()
     }
 
-    /// Until when the windows of each topic are written, see [`Partitions::complete_until_by_topic`].
+    /// Returns the time up to which the windows of each topic are written: see [`Partitions::complete_until_by_topic`].
     pub fn complete_until_by_topic(&self) -> BTreeMap<&str, Option<EventTime>> {
         self.partitions.complete_until_by_topic()
     }
 
-    /// Whether windows that end at a time, or before it, are final, in words: if not, of which partitions of which
-    /// topics more may come.
+    /// Returns in words whether windows that end at or before a time are final and, if not, of which partitions more
+    /// may come.
     pub fn said_of(&self, to: Option<EventTime>) -> String {
         if self.is_final(to) {
             return "final".to_owned();
@@ -165,8 +166,8 @@ impl StandsAt {
         }
     }
 
-    /// The partitions of which windows that end at a time, or before it, may still take clicks; for an open end, all
-    /// that are waited for. One that has had no message yet is among them: its first one is never late.
+    /// Returns the partitions from which windows that end at or before a time may still take clicks; for an open end,
+    /// all that are waited for. A partition without a message yet is among them: its first one is never late.
     pub fn pending(&self, to: Option<EventTime>) -> impl Iterator<Item = &TopicPartition> {
         let closed_ms = to.map(|to| to.millis().saturating_add(self.allowed_lateness_ms));
         let waited_for = self.partitions.waited_for();
@@ -177,7 +178,7 @@ impl StandsAt {
         pending.map(|(partition, _)| partition)
     }
 
-    /// Whether no window that ends at a time, or before it, takes clicks any more. Where nothing was counted yet,
+    /// Returns whether no window that ends at or before a time takes clicks any more. Where nothing was counted yet,
     /// nothing is final.
     pub fn is_final(&self, to: Option<EventTime>) -> bool {
         !self.cut().is_empty() && self.pending(to).next().is_none()
@@ -196,7 +197,7 @@ impl fmt::Display for StandsAt {
     }
 }
 
-/// The stretch of time between two bounds, in milliseconds: whole minutes, the second after the first.
+/// Returns the stretch of time between two bounds, in milliseconds: whole minutes, the second after the first.
 pub(crate) fn stretch(from: Option<EventTime>, to: Option<EventTime>) -> Result<Range<i64>, LakeError> {
     let windows = Windows::between(from, to)?;
     let millis = |time: Option<EventTime>, open: i64| time.map_or(open, EventTime::millis);
@@ -289,7 +290,7 @@ mod tests {
         let over = at([old.clone(), new.clone()], std::slice::from_ref(&old.0));
         assert!(over.is_final(time(120_000)) && !over.is_final(None));
         assert_eq!(over.complete_until_by_topic(), BTreeMap::from([("up-2", time(600_000))]));
-        // When all is over, all is final, and complete until where the last came.
+        // If all topics are over, everything is final, and complete until where the last one ended.
         let all: BTreeSet<_> = [old.0.clone(), new.0.clone()].into();
         let all = at([old, new], &all.into_iter().collect::<Vec<_>>());
         assert!(all.is_final(None) && all.complete_until() == time(600_000));

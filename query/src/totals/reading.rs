@@ -1,7 +1,6 @@
-//! How the files of counts that hold what is asked for are read: all of their rows, or those of some windows.
+//! Reads the rows of the files of counts that hold what is asked for: all of their rows, or those of some windows.
 //!
-//! Of large files, which are sorted by ad, the pages are read that hold what is looked for; small files are read at
-//! once.
+//! Large files are sorted by ad, so only the pages with matching rows are read. Small files are read whole.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -32,33 +31,33 @@ use super::large::LargeFiles;
 use super::small::{self, SmallFiles};
 use super::stretches::Stretches;
 
-/// Scans that run at once for each processor: reading some pages of a file is mostly waiting for them.
+/// Concurrent scans for each processor: reading a few pages of a file is mostly waiting for the store.
 const SCANS_PER_PROCESSOR: usize = 8;
 
-/// Where the files of the lake are, in a session.
+/// Returns the address of the lake's files in a session.
 pub(crate) fn store_url() -> ObjectStoreUrl {
     ObjectStoreUrl::parse(Lake::ROOT).expect("it has a scheme and a host")
 }
 
-/// Where the files of the lake are, and what is known of them from question to question: a file never changes.
+/// Store of the lake's files, with what is known of them from question to question: a file never changes.
 #[derive(Clone)]
 pub(crate) struct Store {
     pub objects: Arc<dyn ObjectStore>,
     pub known: Arc<FileMetadataCache>,
 }
 
-/// How files are read in a session.
+/// Makes the plans that read files in a session.
 pub(crate) struct Reading<'a> {
     session: &'a dyn Session,
     store: Store,
-    /// The columns of counts.
+    /// Columns of counts.
     schema: &'a SchemaRef,
-    /// Whether the rows that are looked for are few pages of each file.
+    /// Whether the wanted rows are in a few pages of each file.
     is_lookup: bool,
 }
 
 impl<'a> Reading<'a> {
-    /// Reads rows in these columns.
+    /// Makes plans whose rows have these columns.
     pub fn new(session: &'a dyn Session, schema: &'a SchemaRef, is_lookup: bool) -> Result<Self> {
         let runtime = session.runtime_env();
         let known = runtime.cache_manager.get_file_metadata_cache();
@@ -66,12 +65,12 @@ impl<'a> Reading<'a> {
         Ok(Self { session, store, schema, is_lookup })
     }
 
-    /// A condition on rows.
+    /// Returns a condition on rows as a physical expression.
     pub fn condition(&self, condition: Expr) -> Result<Arc<dyn PhysicalExpr>> {
         self.session.create_physical_expr(condition, &DFSchema::try_from(Arc::clone(self.schema))?)
     }
 
-    /// The rows of files that are of these windows: some of their columns.
+    /// Returns the plans that read the rows of these windows: some of their columns.
     pub fn windows_of(
         &self,
         files: Vec<Arc<File>>,
@@ -83,7 +82,7 @@ impl<'a> Reading<'a> {
             return Ok(Vec::new());
         };
         let windows: Vec<_> = windows.and(&Stretches::one(held)).iter().map(starts_in).collect();
-        // What is wanted comes first, so that what only the condition needs can be left out behind.
+        // The wanted columns come first, so that one that only the condition needs can be left out at the end.
         let wanted: Vec<_> = (0..columns.len()).collect();
         let mut columns = columns.to_vec();
         let start = self.schema.index_of(column::WINDOW_START)?;
@@ -98,7 +97,7 @@ impl<'a> Reading<'a> {
         self.all_of(files, &columns)?.into_iter().map(filter).collect()
     }
 
-    /// All rows of files: some of their columns.
+    /// Returns the plans that read all rows of files: some of their columns.
     pub fn all_of(&self, files: Vec<Arc<File>>, columns: &[usize]) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
         let is_small = |file: &Arc<File>| file.object.size <= small::BYTES_MAX;
         let (small, large): (Vec<_>, Vec<_>) = files.into_iter().partition(is_small);
@@ -126,7 +125,7 @@ impl<'a> Reading<'a> {
         }
         let source = ParquetSource::new(Arc::clone(self.schema))
             .with_parquet_file_reader_factory(Arc::new(LargeFiles { store: self.store.clone() }))
-            // Of few pages, all columns are best read at once.
+            // If only few pages match, all their columns are best read at once.
             .with_pushdown_filters(!self.is_lookup)
             .with_enable_page_index(true)
             .with_bloom_filter_on_read(false);
@@ -142,7 +141,7 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// Files dealt out into so many hands at most, the large ones to different ones.
+/// Deals files out to at most so many hands, the large ones to different hands.
 fn dealt(mut files: Vec<Arc<File>>, hands_max: usize) -> Vec<Vec<Arc<File>>> {
     files.sort_by(|one, other| {
         let by_size = other.object.size.cmp(&one.object.size);
@@ -152,19 +151,20 @@ fn dealt(mut files: Vec<Arc<File>>, hands_max: usize) -> Vec<Vec<Arc<File>>> {
     (0..hands).map(|hand| files.iter().skip(hand).step_by(hands).cloned().collect()).collect()
 }
 
-/// The condition that a window starts in a stretch.
+/// Returns the condition that a window starts in a stretch.
 fn starts_in(stretch: &Range<i64>) -> Expr {
     let micros = |millis: i64| {
         let micros = millis.checked_mul(MICROS_PER_MILLI)?;
         Some(lit(ScalarValue::TimestampMicrosecond(Some(micros), Some(Arc::from("UTC")))))
     };
-    // A bound that is none has no microseconds.
+    // An open bound overflows when it is converted to microseconds, and gives no condition.
     let from = micros(stretch.start).map(|from| col(column::WINDOW_START).gt_eq(from));
     let to = micros(stretch.end).map(|to| col(column::WINDOW_START).lt(to));
     from.into_iter().chain(to).reduce(Expr::and).unwrap_or_else(|| lit(true))
 }
 
-/// The condition that any of these holds: as a tree that is not deep, for there may be one for each hour of a year.
+/// Returns the condition that any of these holds. It is a balanced tree, because there may be one condition for each
+/// hour of a year.
 fn any(conditions: &[Expr]) -> Expr {
     match conditions {
         [] => lit(false),

@@ -1,7 +1,7 @@
 //! Counts as one table: the rows of all windows that are asked for, each taken from the widest roll-up that is clean.
 //!
-//! A row is of a day, an hour or a minute; who adds up need not know which. The tables are opened when the plan is
-//! made, and only those files are read that hold what is asked for, of these only the pages that do.
+//! A row is of a day, an hour or a minute; when rows are added up, it does not matter which. The tables are looked up
+//! when the plan is made. Only files that hold what is asked for are read, and of these only the pages that do.
 
 use std::fmt;
 use std::ops::Range;
@@ -29,8 +29,8 @@ use super::reading::Reading;
 use super::stitch::stitch;
 use super::summed;
 
-/// The columns of counts: when the window starts, by what is counted, and what. A measure may be null: files are older
-/// than those that were added since.
+/// Returns the columns of counts: the window's start, the dimensions and the measures. A measure may be null, because
+/// files may be older than a measure that was added since.
 pub(crate) fn columns(parameters: &Parameters) -> SchemaRef {
     let all = parameters.schema(Table::ClicksDaily);
     let names = [column::WINDOW_START].into_iter().chain(parameters.dimension_columns());
@@ -45,15 +45,15 @@ pub(crate) fn columns(parameters: &Parameters) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// The counts of a stretch of time.
+/// Counts of a stretch of time, as a table.
 pub(crate) struct Counts {
-    /// What they are taken from.
+    /// Tables that they are taken from.
     pub from: From,
-    /// The stretch, in milliseconds.
+    /// Stretch of time, in milliseconds.
     pub asked: Range<i64>,
-    /// No row is of a longer window than that.
+    /// Widest windows that rows may be of.
     pub widest: Width,
-    /// See [`columns`].
+    /// Columns of the rows: see [`columns`].
     pub schema: SchemaRef,
 }
 
@@ -73,7 +73,7 @@ impl TableProvider for Counts {
         TableType::Base
     }
 
-    /// Files are left out by them; the rows of others are looked at again.
+    /// Filters leave out files. The rows of the other files must be filtered again.
     fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
@@ -119,7 +119,7 @@ impl TableProvider for Counts {
     }
 }
 
-/// Whether a condition is about a column.
+/// Returns whether a condition refers to a column.
 fn names(filter: &Expr, name: &str) -> bool {
     filter.column_refs().iter().any(|column| column.name == name)
 }

@@ -1,5 +1,5 @@
-//! Small files of counts: the hours of a day that is not over, the minutes of an hour that is not. Each is read at
-//! once, and its rows are kept from question to question, for a file never changes.
+//! Reads small files of counts: the hours of a day that is not over, the minutes of an hour that is not. Each is read
+//! whole, and its rows are kept from question to question, because a file never changes.
 
 use std::any::Any;
 use std::fmt;
@@ -24,19 +24,19 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 use super::files::File;
 use super::reading::Store;
 
-/// The largest file that is small, in bytes: some ten thousand rows, which take ten times as much once they are read.
+/// Size up to which a file is small, in bytes: some ten thousand rows, which take ten times as much in memory.
 pub(crate) const BYTES_MAX: u64 = 256 * 1024;
 
-/// Files that are read at once by each who reads.
+/// Files that each scan reads concurrently.
 const READS_MAX: usize = 8;
 
-/// The rows of small files.
+/// Rows of small files, as a stream.
 pub(crate) struct SmallFiles {
-    /// Where they are, and what is known of them.
+    /// Store of the files, with what is known of them.
     pub store: Store,
-    /// The files.
+    /// Files that are read.
     pub files: Vec<Arc<File>>,
-    /// The columns of their rows.
+    /// Columns of their rows.
     pub schema: SchemaRef,
 }
 
@@ -60,7 +60,7 @@ impl PartitionStream for SmallFiles {
     }
 }
 
-/// All rows of a file.
+/// Returns all rows of a file.
 async fn rows(store: Store, schema: SchemaRef, file: Arc<File>) -> Result<RecordBatch> {
     let object = &file.object;
     let known = store.known.get(&object.location).filter(|known| known.is_valid_for(object));
@@ -84,13 +84,13 @@ async fn read(store: &Store, schema: &SchemaRef, object: &ObjectMeta) -> Result<
     Ok(concat_batches(schema, &batches)?)
 }
 
-/// Rows in the columns that are asked for.
+/// Converts rows to the columns that are asked for.
 fn as_asked(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns = schema.fields().iter().map(|field| column_as(rows, field));
     RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
 }
 
-/// The rows of a file, as what is known of it.
+/// Rows of a file, as an entry of the cache.
 struct Rows(RecordBatch);
 
 impl FileMetadata for Rows {

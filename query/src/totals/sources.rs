@@ -1,8 +1,8 @@
-//! The tables that an answer is taken from, each at a version, and what of the roll-ups is not what the minutes say any
-//! more.
+//! The tables that an answer is taken from, each at a version, and which parts of the roll-ups no longer equal the
+//! minutes.
 //!
-//! A roll-up that is not there, that counts by other dimensions, or that was made of a later version, is none: all that
-//! it would have said is taken from below.
+//! A roll-up that is missing, counts by other dimensions, or was made of a later version is not used: everything in it
+//! is taken from its source instead.
 
 use std::sync::Arc;
 
@@ -20,27 +20,27 @@ use super::question::StandsAt;
 use super::stitch::{Dirty, Parts};
 use super::stretches::Stretches;
 
-/// The tables.
+/// Tables that an answer is taken from.
 #[derive(Clone, Debug)]
 pub(crate) struct Sources {
     /// Delta's id of `clicks_minute`.
     pub table: String,
-    /// What decides the counts.
+    /// Parameters that decide the counts.
     pub parameters: Parameters,
-    /// The partitions that the minutes know.
+    /// Partitions that the minutes know.
     pub partitions: Partitions,
-    /// `clicks_minute`.
+    /// The table `clicks_minute`.
     pub minutes: Level,
-    /// `clicks_hourly`, if it stands on the minutes.
+    /// The table `clicks_hourly`, if it was made of these minutes.
     pub hourly: Option<Level>,
-    /// `clicks_daily`, if it stands on the hours.
+    /// The table `clicks_daily`, if it was made of these hours.
     pub daily: Option<Level>,
-    /// What changed since it was rolled up.
+    /// Parts that changed since they were rolled up.
     pub dirty: Dirty,
 }
 
 impl Sources {
-    /// Puts tables together.
+    /// Combines tables, and leaves out roll-ups that cannot be used.
     pub async fn of<R: Reader>(minutes: &mut R, mut hourly: Option<&mut R>, daily: Option<&mut R>) -> Result<Self> {
         let (table, parameters, partitions) = (minutes.id().to_owned(), minutes.parameters()?, minutes.partitions());
         let level = minutes.level().await?;
@@ -54,7 +54,7 @@ impl Sources {
         Ok(Self { table, parameters, partitions, minutes: level, hourly, daily, dirty: Dirty { hours, days } })
     }
 
-    /// What is known of the tables takes about so much memory, in bytes.
+    /// Returns roughly how much memory the descriptions of the tables take, in bytes.
     pub fn bytes(&self) -> usize {
         let levels = [Some(&self.minutes), self.hourly.as_ref(), self.daily.as_ref()];
         let files: usize = levels.into_iter().flatten().map(|level| level.files.bytes()).sum();
@@ -68,14 +68,14 @@ impl Sources {
         size_of::<Self>() + files + changed.iter().sum::<usize>() + partitions
     }
 
-    /// Each table, and the windows that are taken from it.
+    /// Returns each table with the windows that are taken from it.
     pub fn taken<'a>(&'a self, parts: &'a Parts) -> impl Iterator<Item = (&'a Level, &'a Stretches)> {
         let levels = [self.daily.as_ref(), self.hourly.as_ref(), Some(&self.minutes)];
         let parts = [&parts.days, &parts.hours, &parts.minutes];
         levels.into_iter().zip(parts).filter_map(|(level, part)| Some((level?, part)))
     }
 
-    /// The files that hold what is taken: first those that hold nothing else, then the rest.
+    /// Returns the files that hold the parts: first those that hold nothing else, then the rest.
     pub fn files(&self, parts: &Parts) -> [Vec<Arc<File>>; 2] {
         let mut files = [Vec::new(), Vec::new()];
         for (level, windows) in self.taken(parts) {
@@ -86,7 +86,7 @@ impl Sources {
         files
     }
 
-    /// What an answer stands at that these parts are taken for.
+    /// Returns the state of the tables behind an answer that is taken from these parts.
     pub fn at(&self, parts: &Parts) -> StandsAt {
         let of = |level: &Option<Level>, part: &Stretches| {
             level.as_ref().filter(|_| !part.is_empty()).map(|level| level.version)
@@ -102,7 +102,7 @@ impl Sources {
     }
 }
 
-/// A roll-up, and what changed of its source since; `None` if it does not stand on it.
+/// Returns a roll-up, with what changed of its source since; `None` if it cannot be used with this source.
 async fn on_top<R: Reader>(
     roll_up: Option<&mut R>,
     source: &mut R,
@@ -117,19 +117,19 @@ async fn on_top<R: Reader>(
 
 /// A table of counts that is read at a version.
 pub(crate) trait Reader: Send {
-    /// The table at that version.
+    /// Returns the table at that version.
     fn level(&mut self) -> BoxFuture<'_, Result<Level>>;
 
-    /// What changed of it behind another version.
+    /// Returns what changed of it since another version.
     fn changed_since(&mut self, version: Version) -> BoxFuture<'_, Result<Changed>>;
 
-    /// What decides the counts.
+    /// Returns the parameters that decide the counts.
     fn parameters(&self) -> Result<Parameters>;
 
-    /// The partitions that it knows.
+    /// Returns the partitions that it knows.
     fn partitions(&self) -> Partitions;
 
-    /// Delta's id of it.
+    /// Returns Delta's id of it.
     fn id(&self) -> &str;
 }
 

@@ -1,4 +1,4 @@
-//! Stretches of time as people ask for them: the last hour, and in windows of which there are not too many to look at.
+//! Stretches of time as people ask for them: the last hour, say, in windows of which there are not too many to look at.
 
 use std::time::Duration;
 
@@ -7,26 +7,26 @@ use lake_schemas::minute::{WINDOW, WINDOW_MS};
 use lake_schemas::time::{MILLIS_PER_DAY, MILLIS_PER_HOUR};
 use lake_schemas::{EventTime, Width};
 
-/// Longer spans are shown by hour.
+/// Longest span that is shown by minute, in milliseconds.
 const BY_MINUTE_MAX_MS: i64 = 3 * MILLIS_PER_HOUR;
 
-/// Longer spans are shown by day.
+/// Longest span that is shown by hour, in milliseconds.
 const BY_HOUR_MAX_MS: i64 = 7 * MILLIS_PER_DAY;
 
-/// Two bounds: no window that starts before the first, none that starts at the second or later.
+/// Two bounds: no window that starts before the first, and none that starts at the second or later.
 pub type Bounds = (Option<EventTime>, Option<EventTime>);
 
-/// The minutes up to now: the one that is not over is the last of them.
+/// Returns the bounds of the last minutes of this duration, the current minute included.
 pub fn last(duration: Duration, now: DateTime<Utc>) -> Bounds {
     let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     let minutes = millis.saturating_add(WINDOW_MS - 1) / WINDOW_MS;
     let to_ms = WINDOW.end_ms(WINDOW.start_ms(now.timestamp_millis()));
     let from_ms = to_ms.saturating_sub(minutes.saturating_mul(WINDOW_MS));
-    // What began before all time has no beginning.
+    // A time before all that can be expressed means no lower bound.
     (EventTime::from_millis(from_ms), EventTime::from_millis(to_ms))
 }
 
-/// Windows of which there are not too many to look at.
+/// Returns a width that gives not too many windows to look at.
 pub fn width_for((from, to): Bounds) -> Width {
     match from.zip(to).map(|(from, to)| to.millis() - from.millis()) {
         Some(span_ms) if span_ms <= BY_MINUTE_MAX_MS => Width::Minute,

@@ -1,4 +1,4 @@
-//! Which part of a stretch of time is taken from days, which from hours, and which from minutes. No I/O.
+//! Decides which part of a stretch of time is taken from days, which from hours, and which from minutes. No I/O.
 //!
 //! ```text
 //!   asked for         12:34 │             │             │             │             │ 03:07
@@ -9,7 +9,8 @@
 //! ```
 //!
 //! An hour is clean if nothing changed in it since it was rolled up. A day is clean if none of its hours changed since,
-//! in minutes or in hours. Versions decide that, never a clock: a click that comes a month late makes its hour dirty.
+//! neither in minutes nor in hours. Versions decide that, never a clock: a click that comes a month late makes its hour
+//! dirty.
 
 use std::ops::Range;
 
@@ -18,27 +19,27 @@ use lake_store::commit::Changed;
 
 use super::stretches::Stretches;
 
-/// What has changed since it was rolled up. Of a roll-up that is not there, or not to be used: anything.
+/// Folders that changed since they were rolled up. For a roll-up that is missing, or must not be used: all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dirty {
-    /// The hours of minutes.
+    /// Hours of the minutes that changed.
     pub hours: Changed,
-    /// The days of hours.
+    /// Days of the hours that changed.
     pub days: Changed,
 }
 
-/// The windows that are taken from each table: together all that are asked for, and none twice.
+/// Windows that are taken from each table: together they are all that is asked for, and none is taken twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parts {
-    /// From `clicks_daily`.
+    /// Windows taken from `clicks_daily`.
     pub days: Stretches,
-    /// From `clicks_hourly`.
+    /// Windows taken from `clicks_hourly`.
     pub hours: Stretches,
-    /// From `clicks_minute`.
+    /// Windows taken from `clicks_minute`.
     pub minutes: Stretches,
 }
 
-/// Takes what is asked for from the widest windows that are clean, but from none that are wider than that.
+/// Takes what is asked for from the widest windows that are clean, and from none wider than `widest`.
 pub(crate) fn stitch(asked: &Range<i64>, widest: Width, dirty: &Dirty) -> Parts {
     let all = Stretches::one(asked.clone());
     let clean = |width: Width| match (&dirty.hours, &dirty.days) {
@@ -128,7 +129,7 @@ mod tests {
         let asked = range("06T00:00 .. 08T00:00");
         let dirty = Dirty { hours: changed(&[]), days: Changed::Anything };
         assert_eq!(stitch(&asked, Width::Day, &dirty), parts(&[], &["06T00:00 .. 08T00:00"], &[]));
-        // Days say nothing of minutes that nobody compared with hours.
+        // Days must not be used for minutes that were never compared with hours.
         let dirty = Dirty { hours: Changed::Anything, days: changed(&[]) };
         assert_eq!(stitch(&asked, Width::Day, &dirty), parts(&[], &[], &["06T00:00 .. 08T00:00"]));
     }

@@ -1,6 +1,6 @@
 //! Sets of time: stretches that are apart, half-open, in milliseconds since 1970.
 //!
-//! What is open has no bound: `i64::MIN` and `i64::MAX`, which are no times.
+//! An open end is `i64::MIN` or `i64::MAX`, which are no times.
 
 use std::ops::Range;
 
@@ -11,12 +11,12 @@ use lake_schemas::Width;
 pub(crate) struct Stretches(Vec<Range<i64>>);
 
 impl Stretches {
-    /// One stretch; none, if it is empty.
+    /// Returns the set of one stretch; the empty set, if it is empty.
     pub fn one(stretch: Range<i64>) -> Self {
         Self(Some(stretch).filter(|stretch| !stretch.is_empty()).into_iter().collect())
     }
 
-    /// Stretches of one width, by when they begin, in their order.
+    /// Returns the set of stretches of one width, given by their starts in order.
     pub fn of_width(width: Width, starts: impl IntoIterator<Item = i64>) -> Self {
         let mut all: Vec<Range<i64>> = Vec::new();
         for start in starts {
@@ -29,7 +29,7 @@ impl Stretches {
         Self(all)
     }
 
-    /// The largest stretch of whole windows of a width that lies in another stretch.
+    /// Returns the largest stretch of whole windows of a width that lies in another stretch.
     pub fn whole(width: Width, stretch: &Range<i64>) -> Self {
         let floor = |time: i64| if time == i64::MIN || time == i64::MAX { time } else { width.start_ms(time) };
         let first = floor(stretch.start);
@@ -37,7 +37,7 @@ impl Stretches {
         Self::one(first..floor(stretch.end))
     }
 
-    /// What of it is not in others.
+    /// Returns the difference: what is in this set and not in the other.
     pub fn without(&self, others: &Self) -> Self {
         let mut left = Vec::new();
         for stretch in &self.0 {
@@ -55,38 +55,38 @@ impl Stretches {
         Self(left)
     }
 
-    /// What of it is in others too.
+    /// Returns the intersection: what is in both sets.
     pub fn and(&self, others: &Self) -> Self {
         self.without(&self.without(others))
     }
 
-    /// Whether it has any of a stretch.
+    /// Returns whether the set has any part of a stretch.
     pub fn touch(&self, stretch: &Range<i64>) -> bool {
         self.from(stretch.start).next().is_some_and(|next| next.start < stretch.end)
     }
 
-    /// Whether it has all of a stretch.
+    /// Returns whether the set has all of a stretch.
     pub fn cover(&self, stretch: &Range<i64>) -> bool {
         let next = self.from(stretch.start).next();
         next.is_some_and(|next| next.start <= stretch.start && stretch.end <= next.end)
     }
 
-    /// Whether there is none.
+    /// Returns whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Each, in their order.
+    /// Iterates over the stretches, in their order.
     pub fn iter(&self) -> impl Iterator<Item = &Range<i64>> {
         self.0.iter()
     }
 
-    /// From the first to the last.
+    /// Returns the stretch from the start of the first to the end of the last.
     pub fn span(&self) -> Option<Range<i64>> {
         Some(self.0.first()?.start..self.0.last()?.end)
     }
 
-    /// Those that end behind a time.
+    /// Iterates over the stretches that end after a time.
     fn from(&self, time: i64) -> impl Iterator<Item = &Range<i64>> {
         self.0[self.0.partition_point(|stretch| stretch.end <= time)..].iter()
     }

@@ -1,8 +1,9 @@
-//! Files of which all windows are asked for at once: a year of an ad is twelve sums, if each month is added up before
-//! somebody asks, and so are the hours and minutes behind it. What is added up stays with its file, which never
-//! changes, as long as that is live. A sum that 64 bits do not hold is several rows of it: an error here would be one
-//! of all ads, and is for the answer about that one. For the same reason a file with a row below zero is not added up:
-//! in a sum nobody would find that row again.
+//! Files whose windows are all asked for at once are added up in advance: a year of an ad is then twelve sums, one a
+//! month, with the hours and minutes after them.
+//!
+//! The sums stay with their file, which never changes, as long as it is live. A sum that does not fit into 64 bits
+//! becomes several rows: an error here would concern all ads, but it should only concern the answer about that one. For
+//! the same reason a file with a row below zero is not added up: in a sum nobody would find that row again.
 
 use std::fmt;
 use std::ops::Range;
@@ -40,9 +41,9 @@ use crate::error::{Overflow, QueryError};
 use crate::rows::collect;
 use crate::sees::Sees;
 
-/// Adds up the files that are not yet, of those that a question without bounds is answered from: the latest first, as
-/// far as there is room for so many bytes, and until a time. A file whose sums are larger than that is read when it is
-/// asked for.
+/// Adds up the files that a question without bounds is answered from and that are not added up yet: the latest first,
+/// as long as the sums take no more than `bytes_max`, and until a time. A file whose own sums are larger than that is
+/// read when it is asked for.
 pub(crate) async fn sum_up(
     sources: &Sources,
     context: &SessionContext,
@@ -58,7 +59,7 @@ pub(crate) async fn sum_up(
             None => {
                 let sums = if may_fit(file, bytes_max) { summed(file, sources, context).await } else { Ok(None) };
                 let sums = match sums {
-                    // They take more while they are made than they may when they are.
+                    // Computing the sums takes more memory than they may.
                     Err(QueryError::Sql(error)) if is_too_much(&error) => None,
                     sums => sums?.filter(|sums| sums.get_array_memory_size() <= bytes_max),
                 };
@@ -72,8 +73,9 @@ pub(crate) async fn sum_up(
     Ok(())
 }
 
-/// Whether a file may have sums that are not larger than so many bytes. Written, rows take a tenth of what they take in
-/// memory, and a month of them is added up to a thirtieth: who is much larger need not be read to know.
+/// Returns whether the sums of a file may take no more than so many bytes. In a file rows take a tenth of what they
+/// take in memory, and a month of them is added up to a thirtieth, so a file that is larger than the limit need not be
+/// read.
 fn may_fit(file: &File, bytes_max: usize) -> bool {
     file.object.size <= u64::try_from(bytes_max).unwrap_or(u64::MAX)
 }
@@ -82,8 +84,8 @@ fn is_too_much(error: &DataFusionError) -> bool {
     matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 
-/// The rows of a file, added up: a row for each combination of dimensions, in their order, as long as its sums fit.
-/// `None` if any of its rows is below zero.
+/// Adds up the rows of a file: a row for each combination of dimensions, in their order, or several if a sum does not
+/// fit into 64 bits. `None` if any of its rows is below zero.
 async fn summed(
     file: &Arc<File>,
     sources: &Sources,
@@ -102,7 +104,7 @@ async fn summed(
     Ok(Some(concat_batches(&rows[0].schema(), &rows)?))
 }
 
-/// The ad that one sum is asked of, if that is what is asked for.
+/// Returns the ad that a question asks one sum of, if it asks for nothing else.
 pub(crate) fn ad_of(question: &Question) -> Option<&str> {
     match (question.filter.as_slice(), question.group_by.as_slice(), question.granularity) {
         ([Filter { dimension: Field::AdId, values }], [], None) => match values.as_slice() {
@@ -113,8 +115,8 @@ pub(crate) fn ad_of(question: &Question) -> Option<&str> {
     }
 }
 
-/// What an ad has got in files, of what somebody sees, in one row; `None` if they are not all added up. It is what a
-/// plan would say, but to plan takes ten times as long as to add up what is known.
+/// Returns the sums of an ad over files, as far as `sees` permits, in one row; `None` if not all files are added up. A
+/// plan would give the same, but planning takes ten times as long as adding up what is known.
 pub(crate) fn sum_of(
     ad: &str,
     sees: &Sees,
@@ -133,7 +135,7 @@ pub(crate) fn sum_of(
         }
     }
     let row = Measure::ALL.into_iter().zip(total).map(|(measure, sum)| {
-        // No file with a row below zero is added up.
+        // A file with a row below zero is never added up.
         let number = fits::number(measure, sum, 0, || format!("ad {ad}"))?;
         let number: ArrayRef = Arc::new(Int64Array::from(vec![number]));
         Ok((measure.column(), number))
@@ -141,7 +143,7 @@ pub(crate) fn sum_of(
     Ok(Some(RecordBatch::try_from_iter(row.collect::<std::result::Result<Vec<_>, Overflow>>()?)?))
 }
 
-/// The scan of sums: some of their columns; of one ad, if only that is looked for.
+/// Returns the plan that scans sums: some of their columns; only the rows of one ad, if only those are asked for.
 pub(crate) fn scan(
     files: &[Arc<File>],
     schema: &SchemaRef,
@@ -171,7 +173,7 @@ pub(crate) fn scan(
     Ok(Some(scan))
 }
 
-/// The ad that a condition asks for, if it asks for one.
+/// Returns the ad that a condition asks for, if it asks for one.
 fn ad_looked_for(condition: &Expr) -> Option<&str> {
     let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return None };
     match (left.as_ref(), right.as_ref()) {
@@ -185,7 +187,7 @@ fn ad_looked_for(condition: &Expr) -> Option<&str> {
     }
 }
 
-/// Where the rows of an ad are, which are in its order.
+/// Returns the range of an ad's rows; the rows are sorted by ad.
 fn rows_of(sums: &RecordBatch, ad: &str) -> Result<Range<usize>> {
     let ads = sums.column(sums.schema_ref().index_of(column::AD_ID)?).as_string::<i32>();
     let first = |is_before: &dyn Fn(&str) -> bool| {

@@ -1,4 +1,4 @@
-//! Answers questions, and keeps what is known of the lake from one to the next.
+//! Answers questions, and keeps what is known of the lake from one question to the next.
 
 use std::error::Error;
 use std::sync::{Arc, Mutex};
@@ -31,56 +31,56 @@ use crate::error::{Overflow, QueryError};
 use crate::locked::lock;
 use crate::rows::collect;
 
-/// What is known of files may take so many bytes: the rows of some hundred small ones, and thousands of footers.
+/// Bytes for what is known of files: the rows of some hundred small ones, and thousands of footers.
 const KNOWN_BYTES_MAX: usize = 256 * 1024 * 1024;
 
-/// Bytes that sums of files may take: ten years of 10,000 ads take 100 MB.
+/// Bytes for sums of files: ten years of 10,000 ads take 100 MB.
 const SUMS_BYTES_MAX: usize = 128 * 1024 * 1024;
 
-/// Bytes that may be known of earlier versions at once: what the tables of some hundred thousand files are.
+/// Bytes for what is known of earlier versions at one time: tables of some hundred thousand files.
 const EARLIER_BYTES_MAX: usize = 128 * 1024 * 1024;
 
-/// The part of the memory that there is which is for each of what is known, what is known of earlier versions, what is
-/// added up, and what is being added up; the rest is for questions.
+/// Divisor of the memory for each of four uses: what is known of files, what is known of earlier versions, the sums of
+/// files, and computing these sums. The rest is for questions.
 const SHARE: usize = 8;
 
-/// Which rows are wanted.
+/// Rows that are wanted of an answer.
 #[derive(Clone, Copy)]
 enum Rows {
-    /// All, in order; if there are more than so many, there is no answer.
+    /// All rows in order; if there are more than this, the question fails.
     All(Option<usize>),
-    /// Those with most clicks.
+    /// The rows with most clicks.
     Top(Page),
 }
 
-/// The totals of a lake, at any moment. Safe to ask from many tasks at once.
+/// The totals of a lake, at any moment. It may be asked from many tasks at once.
 pub struct Totals {
     lake: Lake,
     context: SessionContext,
-    /// What files are added up in, which takes nothing from questions.
+    /// Session in which files are added up, with memory of its own so that it takes none from questions.
     summing: SessionContext,
-    /// What sums may take, in bytes.
+    /// Bytes that the sums of files may take.
     sums_bytes: usize,
-    /// Why a file could not be added up, the last time that one could not: it is said once.
+    /// Last reason why a file could not be added up, so that it is logged once.
     not_summed: Mutex<String>,
     followed: AsyncMutex<Followed>,
-    /// What the last look found, if looks are taken apart from questions.
+    /// Tables found by the last look, if looks are taken apart from questions.
     seen: Mutex<Option<Arc<Sources>>>,
-    /// What is known of earlier versions, if there is a bound to the memory that it takes: by the table that they are
-    /// of, and by what is asked for.
+    /// Earlier versions, if the memory for them is bounded: by the id of the table, and by what is asked for.
     earlier: Option<Earlier>,
 }
 
-/// What is known of earlier versions.
+/// Cache of earlier versions.
 type Earlier = Loads<(Option<String>, AsOf), Arc<Sources>>;
 
 impl Totals {
-    /// Those of a lake. Nothing is read yet.
+    /// Makes the totals of a lake. Nothing is read yet.
     pub fn new(lake: Lake) -> Result<Self, QueryError> {
         Self::over(lake, None)
     }
 
-    /// Those of a lake, whose questions may take so much memory together, in bytes; what needs more has failed.
+    /// Makes the totals of a lake whose questions may take so many bytes of memory together; a question that needs more
+    /// fails.
     pub fn within(lake: Lake, memory: usize) -> Result<Self, QueryError> {
         Self::over(lake, Some(memory))
     }
@@ -102,7 +102,7 @@ impl Totals {
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(sums_bytes)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()?;
-        // There are more files than processors; to cut them up would be more requests.
+        // There are more files than processors; splitting them would only make more requests.
         let config = || SessionConfig::new().with_repartition_file_scans(false);
         Ok(Self {
             lake,
@@ -126,8 +126,8 @@ impl Totals {
         })
     }
 
-    /// Looks at the newest versions, once for all questions until the next look; without any, each question looks by
-    /// itself. Returns what an answer stands at from now on.
+    /// Looks at the newest versions, once for all questions until the next look; if it is never called, each question
+    /// looks for itself. Returns the version of `clicks_minute` that answers are of from now on.
     pub fn see(&self) -> BoxFuture<'_, Result<Version, QueryError>> {
         Box::pin(async move {
             let sources = Arc::new(self.followed.lock().await.sources(&self.lake).await?);
@@ -137,8 +137,8 @@ impl Totals {
         })
     }
 
-    /// Adds up what may be asked for as a whole, of what was seen last, so that questions of years need not read it.
-    /// What is left of that at a time stays for the next.
+    /// Adds up, of the tables seen last, what may be asked for as a whole, so that questions of years need not read it.
+    /// It stops at a time, and the next call goes on from there.
     pub fn sum_up(&self, until: Instant) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             let seen = lock(&self.seen).clone();
@@ -152,14 +152,14 @@ impl Totals {
         })
     }
 
-    /// What was counted: `window_start`, if there is a granularity, the dimensions that are grouped by, and the
-    /// measures, in the order of windows and dimensions. Windows at the edges hold what is in the stretch of time of
-    /// them, and windows without counts have no row.
+    /// Returns what was counted: `window_start`, if there is a granularity, the dimensions that are grouped by, and the
+    /// measures, in the order of windows and dimensions. A window at the edge holds only what is in the stretch of time
+    /// that was asked for, and a window without counts has no row.
     pub fn answer<'a>(&'a self, question: &'a Question) -> BoxFuture<'a, Result<Answer, QueryError>> {
         Box::pin(self.rows(question, Rows::All(None)))
     }
 
-    /// The same; if there are more than so many rows, there is no answer.
+    /// Returns the same answer, or an error if it has more than so many rows.
     pub fn answer_within<'a>(
         &'a self,
         question: &'a Question,
@@ -168,27 +168,27 @@ impl Totals {
         Box::pin(self.rows(question, Rows::All(most)))
     }
 
-    /// The rows that have most clicks, so many of them, the largest first.
+    /// Returns the rows that have most clicks, at most so many of them, the largest first.
     pub fn top<'a>(&'a self, question: &'a Question, most: usize) -> BoxFuture<'a, Result<Answer, QueryError>> {
         self.page(question, Page { skip: 0, most })
     }
 
-    /// A page of the rows that have most clicks, the largest first.
+    /// Returns a page of the rows that have most clicks, the largest first.
     pub fn page<'a>(&'a self, question: &'a Question, page: Page) -> BoxFuture<'a, Result<Answer, QueryError>> {
         Box::pin(self.rows(question, Rows::Top(page)))
     }
 
-    /// The version that answers of the newest one are of, as it was last looked at.
+    /// Returns the version that answers about the newest one are of, by the last look.
     pub fn seen_version(&self) -> Option<Version> {
         lock(&self.seen).as_ref().map(|seen| seen.minutes.version)
     }
 
-    /// Delta's id of the table that answers of the newest version are of, as it was last looked at.
+    /// Returns Delta's id of the table that answers about the newest version are of, by the last look.
     pub fn seen_table(&self) -> Option<String> {
         lock(&self.seen).as_ref().map(|seen| seen.table.clone())
     }
 
-    /// What is known of an earlier version.
+    /// Returns the tables at an earlier version, out of the cache or read now.
     async fn known_of(
         &self,
         earlier: &Earlier,
@@ -200,7 +200,7 @@ impl Totals {
             let lake = self.lake.clone();
             async move {
                 let sources = Arc::new(sources_as_of(&lake, as_of).await?);
-                // Which version a time is of is decided by one that came after it.
+                // Which version a time belongs to is only certain once a later version is there.
                 let is_before =
                     |seen: Arc<Sources>| seen.table == sources.table && sources.minutes.version < seen.minutes.version;
                 let is_final = matches!(as_of, AsOf::Version(_)) || seen.is_some_and(is_before);
@@ -210,7 +210,7 @@ impl Totals {
         earlier.get((table, as_of), load).await
     }
 
-    /// Waits until nothing is being read of earlier versions any more, whoever has asked for it.
+    /// Waits until no earlier version is being read any more, whoever asked for it.
     pub fn is_at_rest(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if let Some(earlier) = &self.earlier {
@@ -229,7 +229,7 @@ impl Totals {
     async fn sums(&self, question: &Question, rows: Rows) -> Result<Answer, QueryError> {
         let asked = stretch(question.from, question.to)?;
         let seen = lock(&self.seen).clone();
-        // It is known, and counted, until the answer is there.
+        // Held until the answer is there, so that its memory stays reserved.
         let known;
         let sources = match (question.as_of, seen, &self.earlier) {
             (AsOf::Newest, Some(seen), _) => seen,
@@ -254,7 +254,7 @@ impl Totals {
         let counts = Arc::new(Counts { from: From::These(sources), asked, widest, schema });
         let adding = Adding::of_question(question);
         let plan = match rows {
-            // One more shows that there are more.
+            // One row more than permitted shows that there are more.
             Rows::All(most) => adding.up_in_order(counts, most.map(|most| most + 1))?,
             Rows::Top(page) => adding.up_to(page, counts)?,
         };
