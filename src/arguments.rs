@@ -1,4 +1,4 @@
-//! The command line, as the contract has it. A flag not given is looked up as `CLICKLAKE_<FLAG>`.
+//! The command line. A flag that is not given is looked up as `CLICKLAKE_<FLAG>`.
 
 mod asking;
 mod environment;
@@ -25,7 +25,7 @@ use self::values::{
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("CLICKLAKE_COMMIT"), ")");
 
-/// Which command to begin with, for each purpose.
+/// Guide at the end of the help: which command to begin with, for each purpose.
 const GUIDE: &str = "\
 To try it:              clicklake up --for 30s, then top or sql; verify checks the counts
 To run it:              ingest, aggregate and compact; several of ingest and aggregate share the partitions
@@ -46,7 +46,7 @@ pub struct Arguments {
     pub command: Command,
 }
 
-/// The heading of the flags that all commands have; it stands behind the command's own flags.
+/// Heading of the flags that all commands have, behind the command's own flags.
 const COMMON: &str = "Options of all commands";
 
 #[derive(Debug, Args)]
@@ -206,7 +206,7 @@ pub struct Generate {
     pub malformed: f64,
 }
 
-/// How a job runs.
+/// How a job runs and stops.
 #[derive(Debug, Args)]
 pub struct Running {
     /// The longest time that a click waits before its commit begins
@@ -297,7 +297,7 @@ pub struct Backfill {
     pub wait: Duration,
 }
 
-/// The flags of [`Settings`].
+/// Flags of [`Settings`], which `--replace` excludes.
 const SETTINGS: [&str; 4] = ["out_of_orderness", "allowed_lateness", "dedup_horizon", "dimensions"];
 
 /// A part of history; without any of these, all of it.

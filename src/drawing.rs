@@ -1,4 +1,4 @@
-//! Results for people: numbers stand right, their thousands apart; times are ages; the largest has the longest bar.
+//! Results for people: numbers are right-aligned with their thousands apart, times are ages, and bars compare numbers.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use query::output::visible;
 
 use crate::report::grouped;
 
-/// The borders of tables, as those have that no terminal shows.
+/// Borders of tables, the same as where no terminal shows them.
 const BORDERS: &str = "||--+-++|    ++++++";
 
-/// The longest bar, in characters.
+/// Length of the longest bar, in characters.
 const BAR_CHARS: i64 = 30;
 
-/// The last character of a bar, by how many eighths of it are filled.
+/// Last character of a bar, by how many eighths of it are filled.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
-/// Rows as a table.
+/// Returns rows as a table of text.
 pub fn table(rows: &[RecordBatch]) -> anyhow::Result<String> {
     let mut table = Table::new();
     table.load_preset(BORDERS);
@@ -52,13 +52,13 @@ fn alignment(of: &DataType) -> CellAlignment {
     if of.is_integer() { CellAlignment::Right } else { CellAlignment::Left }
 }
 
-/// A whole number with its thousands set apart.
+/// Returns a whole number with its thousands set apart.
 fn in_groups(text: &str) -> String {
     let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
     digits.parse().map_or_else(|_| text.to_owned(), |number| format!("{sign}{}", grouped(number)))
 }
 
-/// Rows with a bar beside each, as long as the number in one of their columns is large.
+/// Adds a bar to each row, as long as the number in one of its columns is large.
 pub fn with_bars(rows: &[RecordBatch], column: &str) -> anyhow::Result<Vec<RecordBatch>> {
     let numbers = |rows: &RecordBatch| rows[column].as_primitive::<Int64Type>().clone();
     let most = rows.iter().flat_map(|rows| numbers(rows).values().to_vec()).max().unwrap_or(0);
@@ -74,7 +74,7 @@ pub fn with_bars(rows: &[RecordBatch], column: &str) -> anyhow::Result<Vec<Recor
     rows.iter().map(draw).collect()
 }
 
-/// A bar for a number, beside the largest. What is not nothing is seen.
+/// Returns the bar for a number, compared with the largest one. A number above zero has a visible bar.
 fn bar(number: i64, largest: i64) -> String {
     if number <= 0 {
         return String::new();
@@ -84,7 +84,7 @@ fn bar(number: i64, largest: i64) -> String {
     format!("{}{}", "█".repeat(eighths / 8), EIGHTHS[eighths % 8])
 }
 
-/// Rows in which a column of times tells how long ago that was.
+/// Returns rows in which a column of times is replaced by how long ago they were.
 pub fn with_ages(rows: &[RecordBatch], column: &str, now: DateTime<Utc>) -> anyhow::Result<Vec<RecordBatch>> {
     rows.iter().map(|rows| aged(rows, column, now)).collect()
 }
@@ -104,12 +104,12 @@ fn aged(rows: &RecordBatch, column: &str, now: DateTime<Utc>) -> anyhow::Result<
     Ok(RecordBatch::try_from_iter(columns.collect::<anyhow::Result<Vec<_>>>()?)?)
 }
 
-/// How long ago something was.
+/// Returns how long ago something was, in words.
 pub fn age(millis: i64) -> String {
     const UNITS: [(i64, &str); 4] =
         [(MILLIS_PER_DAY, "days"), (MILLIS_PER_HOUR, "h"), (MILLIS_PER_MINUTE, "min"), (1_000, "s")];
     let (length, is_past) = (millis.abs(), millis >= 0);
-    // Two of a unit at least, so that little is lost by leaving out the rest.
+    // At least two of a unit, so that rounding loses little.
     let found = UNITS.into_iter().find(|(unit, _)| length >= 2 * unit);
     match found {
         Some((unit, name)) if is_past => format!("{} {name} ago", length / unit),

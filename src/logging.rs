@@ -1,4 +1,5 @@
-//! Logs go to stderr: one line an epoch, structured, ours alone unless more is asked for; a panic is one, too.
+//! Logs to stderr: one line for each epoch, structured, of our crates alone unless more is asked for; a panic is one
+//! line, too.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::IsTerminal;
@@ -10,11 +11,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::arguments::{Command, Common, LogFormat};
 
-/// The crates whose logs are ours.
+/// Crates whose logs are ours.
 const OURS: [&str; 9] =
     ["backfill", "clicklake", "compactor", "ingest", "lake_schemas", "lake_store", "localstack", "query", "serve"];
 
-/// Starts logging.
+/// Starts logging to stderr.
 pub fn start(common: &Common, command: &Command) {
     let (ours, others) = match common.verbose {
         0 => (unasked(command), "off"),
@@ -23,7 +24,7 @@ pub fn start(common: &Common, command: &Command) {
     };
     let directives = OURS.map(|name| format!("{name}={ours}")).join(",");
     let filter = EnvFilter::new(format!("{others},{directives}"));
-    // A log that cannot be written ends nothing, and is not complained of where it cannot be written.
+    // A log line that cannot be written is dropped, because there is no other place to complain.
     let logs =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match common.log_format {
@@ -40,7 +41,7 @@ pub fn start(common: &Common, command: &Command) {
     }));
 }
 
-/// What a command logs if nothing is said of that: little, if it draws a line of its own, or has an answer to give.
+/// Returns what a command logs by default: little, if it draws a line of its own, or prints an answer.
 fn unasked(command: &Command) -> &'static str {
     match command {
         Command::Ingest(_) | Command::Aggregate(_) | Command::Compact(_) | Command::Serve(_) => "info",

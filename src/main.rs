@@ -1,4 +1,4 @@
-//! The `clicklake` binary: command line in, library calls out, nothing else.
+//! The `clicklake` binary: parses the command line and calls the libraries, nothing else.
 
 mod arguments;
 mod commands;
@@ -14,11 +14,11 @@ use std::process::ExitCode;
 
 use crate::arguments::Command;
 
-// The allocator gives memory back under load that glibc's keeps: batches are made by one thread and dropped by another.
+// The allocator returns memory under load that glibc's keeps: batches are made by one thread and dropped by another.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// What a thread has for its calls: plans are walked by functions that call themselves, a few kilobytes a level.
+/// Stack of a thread, in bytes: plans are walked by recursive functions, a few kilobytes for each level.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
 fn main() -> ExitCode {
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return commands::fail(&anyhow::Error::new(error).context("starting")),
     };
-    // Who only asks may be interrupted at once.
+    // Commands that only ask need no clean stop: a signal ends them at once.
     let stop = || signals::stop_on_signal(&runtime);
     let done = runtime.block_on(async {
         let lake = &arguments.common.lake;
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
         }
         .map(|()| ExitCode::SUCCESS)
     });
-    // What still blocks a thread by now has nothing to say any more.
+    // Any thread that is still blocked has nothing more to do.
     runtime.shutdown_background();
     match done {
         Ok(code) => code,

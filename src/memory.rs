@@ -1,15 +1,15 @@
-//! How much memory there is for this process.
+//! Finds out how much memory this process may use.
 
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-/// What there is taken to be where the system does not tell, as without `/proc`: what small machines have.
+/// Memory that is assumed where the system does not tell, as without `/proc`, in bytes: that of a small machine.
 const UNTOLD_BYTES: u64 = 2 << 30;
 
-/// Three quarters of what the cgroup, or else the host, has: the rest is for what is on its way in and out.
+/// Returns three quarters of the memory of the cgroup, or else of the host: the rest is for data on its way in and out.
 pub fn three_quarters() -> usize {
     let memory = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(memory);
-    // Without what the host has, the limits of the group cannot be asked for: sysinfo panics.
+    // Ask for the host's memory first: without it, sysinfo panics when asked for the limits of the cgroup.
     let host = Some(system.total_memory()).filter(|bytes| *bytes > 0);
     let there_is = host.map(|host| system.cgroup_limits().map_or(host, |group| group.total_memory.min(host)));
     usize::try_from(there_is.unwrap_or(UNTOLD_BYTES) / 4 * 3).unwrap_or(usize::MAX)

@@ -1,4 +1,4 @@
-//! How far a command is that reads history: a bar where someone looks, a line from time to time where not.
+//! Shows how far a command has come that reads history: a bar on a terminal, a log line from time to time elsewhere.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,22 +14,22 @@ const BAR: &str = "{bar:30} {human_pos} of {human_len} clicks, {per_sec}, {eta} 
 
 const REDRAW: Duration = Duration::from_millis(100);
 
-/// How often a line is logged.
+/// Time between two log lines.
 const LINE: Duration = Duration::from_secs(10);
 
 const STEPS: &str = "{bar:30} {pos} of {len} {prefix}, {msg} is next";
 
-/// A bar of steps that take long, where someone looks.
+/// A bar for steps that take long, on a terminal.
 pub struct Steps(ProgressBar);
 
 impl Steps {
-    /// Steps of some kind, of which none is done yet.
+    /// Makes the bar for steps of some kind, none of which is done yet.
     pub fn of(kind: &'static str) -> Self {
         let style = ProgressStyle::with_template(STEPS).expect("a template");
         Self(bar().with_style(style).with_prefix(kind))
     }
 
-    /// So many are done, and which is next.
+    /// Shows how many steps are done, and which is next.
     pub fn at(&self, done: usize, of: usize, next: &impl fmt::Display) {
         self.0.set_length(of as u64);
         self.0.set_message(next.to_string());
@@ -42,9 +42,9 @@ impl Steps {
     }
 }
 
-/// A bar that is drawn where somebody looks.
+/// Makes a bar that is drawn on a terminal only.
 fn bar() -> ProgressBar {
-    // What moves no cursor can draw no bar.
+    // A terminal that moves no cursor can draw no bar.
     let target = if is_dumb() { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
     ProgressBar::with_draw_target(Some(0), target)
 }

@@ -1,8 +1,8 @@
-//! Results, in the form that was asked for, to where they are wanted. What a terminal gets of them is for
-//! [`query::output`] to say.
+//! Writes results in the format that was asked for, to where they are wanted. [`query::output`] decides what a terminal
+//! may get of them.
 //!
-//! A result that cannot be written is an error, and the exit code says so; but who reads only the beginning of it has
-//! had enough.
+//! A result that cannot be written is an error, and the exit code says so. But a reader that closes the pipe after the
+//! beginning has all it wants.
 
 use std::io::{self, ErrorKind, Write};
 
@@ -24,7 +24,7 @@ fn print(rows: &[RecordBatch], how: &Report, lake: &Lake) -> anyhow::Result<()> 
     }
 }
 
-/// Prints rows of a lake; on a terminal, as people like to read them.
+/// Prints rows of a lake. On a terminal, `draw` prepares them for people first.
 pub fn show(
     rows: &[RecordBatch],
     how: &Report,
@@ -37,23 +37,23 @@ pub fn show(
     print_text(&drawing::table(&draw(rows)?)?)
 }
 
-/// Whether somebody looks at what is printed.
+/// Returns whether the result goes to a terminal as a table.
 pub fn is_seen(how: &Report) -> bool {
     matches!(how.format, Format::Table) && how.destination().is_terminal()
 }
 
-/// Prints lines of text, in which nothing controls a terminal, whoever reads them.
+/// Prints lines of text, with everything escaped that could control a terminal.
 pub fn print_text(text: &str) -> anyhow::Result<()> {
     print_bytes(format!("{}\n", visible_lines(text)).as_bytes())
 }
 
-/// Prints a result as it is.
+/// Prints a result unchanged.
 pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut to = Opened::standard();
     unless_unread(to.write_all(bytes).and_then(|()| to.finish()))
 }
 
-/// Whether an error is that nobody reads what is printed any more.
+/// Returns whether an error means that nobody reads the output any more.
 pub fn is_unread(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         let is_gone = |error: &io::Error| error.kind() == ErrorKind::BrokenPipe;
@@ -69,7 +69,7 @@ fn unless_unread(written: io::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// A number with its thousands set apart.
+/// Returns a number with its thousands set apart.
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();

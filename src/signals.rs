@@ -1,13 +1,13 @@
-//! The first SIGTERM or SIGINT asks for a clean stop; the second quits at once.
+//! Signals: the first SIGTERM or SIGINT asks for a clean stop; the second one quits at once.
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// What a shell sees of a process that quit on a signal.
+/// Exit code of a process that quit on a signal.
 const EXIT_SIGNALLED: i32 = 130;
 
-/// A token that the first signal cancels.
+/// Returns a token that the first signal cancels.
 pub fn stop_on_signal(runtime: &Runtime) -> CancellationToken {
     let stop = CancellationToken::new();
     let told = stop.clone();

@@ -1,4 +1,4 @@
-//! What an answer looks like: the rows, and of which clicks they are.
+//! Answers over HTTP: the rows, and the description of the clicks that they count.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,13 +18,13 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, RefBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-/// Bytes of a hash that a topic is called by: a lake has some topics, and no two of them are called the same.
+/// Bytes of the hash in a made-up name of a topic: a lake has few topics, so that no two of them get the same name.
 const TOPIC_BYTES: usize = 4;
 
-/// An answer.
+/// An answer: rows, and which clicks they count.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Told {
-    /// The rows.
+    /// Rows of the answer.
     pub rows: Vec<Row>,
     #[serde(flatten)]
     pub of: Of,
@@ -40,7 +40,7 @@ pub(super) enum Number {
     Long(String),
 }
 
-/// The largest number that every reader of JSON keeps exactly: 2^53 - 1 (RFC 8259, 6).
+/// Largest number that every reader of JSON keeps exactly: 2^53 - 1 (RFC 8259, 6).
 const PLAIN_MAX: u64 = (1 << 53) - 1;
 
 impl From<i64> for Number {
@@ -95,12 +95,12 @@ pub(super) struct Of {
     complete_until_by_topic: BTreeMap<String, Option<String>>,
 }
 
-/// Counts of a row: a number of each measure, in their order.
+/// Counts of a row: one number for each measure, in their order.
 #[derive(Debug)]
 pub(super) struct Counts([Number; MEASURES]);
 
 impl Counts {
-    /// In the order of measures.
+    /// Returns the numbers in the order of the measures.
     pub fn numbers(&self) -> &[Number; MEASURES] {
         &self.0
     }
@@ -113,7 +113,7 @@ impl Counts {
 /// Counts of a row: of everything that is asked for, of a window, of a group, or of a group in a window.
 #[derive(Debug)]
 pub(super) struct Row {
-    /// Columns that say what the row is of, in their order; null is `None`.
+    /// Columns that identify the row, in their order, with their values; `None` is null.
     of: Vec<(&'static str, Option<String>)>,
     /// Start of its window, if windows have rows.
     pub start: Option<EventTime>,
@@ -128,12 +128,12 @@ impl Row {
         Self { of, start, clicks, counts: Counts::of(numbers) }
     }
 
-    /// The values of the columns that say what the row is of.
+    /// Returns the values of the columns that identify the row.
     pub fn values(&self) -> impl Iterator<Item = Option<&str>> {
         self.of.iter().map(|(_, value)| value.as_deref())
     }
 
-    /// What was counted.
+    /// Returns the counts of the row.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
@@ -187,7 +187,7 @@ impl Of {
     /// Describes which clicks an answer to a question counts.
     pub fn answer(at: &StandsAt, question: &Question) -> Self {
         let to = question.to;
-        // Offsets tell how much everyone has. The version has one cut, and names it.
+        // Offsets would tell how much others have. The version stands for one cut, and names it.
         let cut = match question.sees {
             Sees::All => Cut::Positions(positions(at)),
             Sees::Campaigns(_) | Sees::People(_) => Cut::Named(format!("{}@{}", Table::ClicksMinute, at.minutes)),
@@ -208,15 +208,15 @@ impl Of {
         }
     }
 
-    /// The version, whether it is final, and until when it is complete.
+    /// Returns the version, whether it is final, and until when it is complete.
     pub fn said(&self) -> (Version, bool, Option<&str>) {
         (self.version, self.is_final, self.complete_until.as_deref())
     }
 }
 
-/// What a topic is called to somebody who sees so much: its name may tell of others. A key with campaigns is told one
-/// that says nothing and stays the same, whatever topics come and go; nobody finds the topic to it who does not know
-/// the id of the table.
+/// Returns the name of a topic for somebody with this access, because the real name may tell of others. A key with
+/// campaigns gets a made-up name, which stays the same whatever topics come and go. Without the id of the table, nobody
+/// can find the topic that belongs to it.
 fn called(at: &StandsAt, sees: &Sees, topic: &str) -> String {
     if *sees == Sees::All {
         return topic.to_owned();
@@ -234,13 +234,13 @@ fn positions(at: &StandsAt) -> BTreeMap<String, BTreeMap<String, i64>> {
     cut
 }
 
-/// The columns that say what each row of an answer is of.
+/// Returns the columns that identify each row of an answer.
 pub(super) fn columns(question: &Question) -> Vec<&'static str> {
     let start = question.granularity.map(|_| column::WINDOW_START);
     start.into_iter().chain(question.group_by.iter().map(|dimension| dimension.column())).collect()
 }
 
-/// The rows of an answer.
+/// Returns the rows of an answer.
 pub(super) fn rows(answer: &Answer, question: &Question) -> Result<Vec<Row>, QueryError> {
     let all = answer.rows.iter().map(|batch| rows_of(batch, question)).collect::<Result<Vec<_>, _>>()?;
     Ok(all.into_iter().flatten().collect())
@@ -267,8 +267,8 @@ fn rows_of(batch: &RecordBatch, question: &Question) -> Result<Vec<Row>, QueryEr
     Ok(numbers(batch)?.enumerate().map(row).collect())
 }
 
-/// The rows of the names of a dimension that were asked for, in that order: what has no counts has none. Without groups
-/// there is one name, and one row.
+/// Returns a row for each name of a dimension that was asked for, in that order; one without counts has zeros. Without
+/// groups there is one name, and one row.
 pub(super) fn of_each(dimension: Field, rows: Vec<Row>, question: &Question) -> Vec<Row> {
     let column = dimension.column();
     let asked = question.filter.iter().filter(|filter| filter.dimension == dimension);
@@ -285,7 +285,7 @@ pub(super) fn of_each(dimension: Field, rows: Vec<Row>, question: &Question) -> 
     names.map(|name| found.remove(&name).unwrap_or_else(|| none(name))).collect()
 }
 
-/// The numbers of rows, each in the order of measures.
+/// Returns the numbers of the rows, each in the order of the measures.
 fn numbers(rows: &RecordBatch) -> Result<impl Iterator<Item = [i64; MEASURES]> + use<>, QueryError> {
     let columns = Measure::ALL.map(|measure| typed(rows, measure.column(), DataType::Int64));
     let columns = columns.into_iter().collect::<Result<Vec<ArrayRef>, _>>()?;
@@ -301,7 +301,7 @@ fn typed(rows: &RecordBatch, name: &str, of: DataType) -> Result<ArrayRef, Query
     Ok(column_as(rows, &arrow::datatypes::Field::new(name, of, true))?)
 }
 
-/// A time in RFC 3339, without what is zero of its second.
+/// Returns a time in RFC 3339, without fractions of a second if these are zero.
 fn written(time: EventTime) -> String {
     time.to_string().replace(".000Z", "Z")
 }
@@ -382,8 +382,8 @@ mod tests {
                 told["pending"].as_object().expect("topics").keys().cloned().collect()
             };
             assert_eq!(names(&little).len(), 2, "{text}");
-            // Each is called the same when another comes, before it in the alphabet, or when one goes; but not
-            // elsewhere.
+            // Each topic keeps its name when another one comes before it in the alphabet, or when one goes. In another
+            // table it has another name.
             let three = names(&told(&at("a-table", &["aaa", "acme", "clicks"]), sees.clone()));
             let one = names(&told(&at("a-table", &["clicks"]), sees.clone()));
             assert!(names(&little).is_subset(&three) && one.is_subset(&names(&little)), "{text}");

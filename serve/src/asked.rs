@@ -1,5 +1,5 @@
-//! What a request asks for: its parameters, none that is not known, and each once, but for names. No I/O, and no clock:
-//! the time is told.
+//! Parses the parameters of a request. An unknown parameter is refused, and each may be given once, except names. No
+//! I/O, and no clock: the caller gives the time.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,58 +16,58 @@ use url::form_urlencoded;
 use super::page::plot::{PIXELS_MAX, PIXELS_MIN};
 use super::problem::Problem;
 
-/// The parameters that name somebody.
+/// Parameters that name an ad or a campaign.
 const AD: &str = "ad";
 const CAMPAIGN: &str = "campaign";
 
-/// The parameters that say what has rows of its own.
+/// Parameters that say what has rows of its own.
 const GROUP_BY: &str = "group_by";
 const BY: &str = "by";
 
 /// Bytes of a name; the log has no ad and no campaign with more.
 const NAME_BYTES_MAX: usize = 1_024;
 
-/// Windows of a series between its ends: a week of minutes, which nobody looks at, but a program may draw.
+/// Windows of a series between its ends: a week of minutes, more than anyone looks at, but a program may draw them.
 pub(super) const WINDOWS_MAX: i64 = 7 * 24 * 60;
 
-/// Rows of groups: an answer of a megabyte or two. Of more, a top shows the largest, in pages; all are for SQL.
+/// Rows of an answer with groups: a megabyte or two. For more groups, a top shows the largest, in pages; SQL shows all.
 const ROWS_MAX: usize = 10_000;
 
-/// Rows of a top: more is for SQL.
+/// Rows of a top; for more there is SQL.
 const TOP_MAX: usize = 1_000;
 
-/// Rows of a top that are passed over: each page sorts all that lie before it.
+/// Rows of a top that may be skipped: each page sorts all rows before it.
 const OFFSET_MAX: usize = 100_000;
 
-/// Names, or values, of one dimension: as many as an address may hold that is not cut off on its way, and some.
+/// Names, or values, of one dimension: about as many as fit into an address that is not cut off on its way.
 const NAMES_MAX: usize = 1_000;
 
-/// Parameters of a request, its names included: each is looked at.
+/// Parameters of a request, names included: each of them is looked at.
 const PARAMETERS_MAX: usize = NAMES_MAX + 100;
 
-/// What the names of parameters begin with that browsers, proxies and mails add to addresses, and that ask nothing.
+/// Prefixes of parameters that browsers, proxies and mails add to addresses, and that ask nothing.
 const PASSED_OVER: [&str; 2] = ["_", "utm_"];
 
-/// How many are on top, if nothing is said of that.
+/// Rows of a top, by default.
 const TOP_USUAL: usize = 10;
 
-/// Pixels that a plot is wide, if nothing is said of that.
+/// Width of a plot in pixels, by default.
 const PIXELS_USUAL: u32 = 800;
 
-/// That ads or campaigns are named for short, each by a parameter.
+/// Ads or campaigns that the short parameters `ad` or `campaign` name.
 struct Named {
     dimension: Field,
     is_one: bool,
 }
 
-/// The parameters of a request that have not been taken yet.
+/// Parameters of a request that have not been taken yet.
 pub struct Asked<'a> {
     left: BTreeMap<Cow<'a, str>, Vec<Cow<'a, str>>>,
     now: DateTime<Utc>,
 }
 
 impl<'a> Asked<'a> {
-    /// Of a query, now.
+    /// Parses a query, which is asked at the time `now`.
     pub fn of(query: &'a str, now: DateTime<Utc>) -> Result<Self, Problem> {
         let is_text = percent_decode(query.as_bytes()).decode_utf8().is_ok();
         if !is_text {
@@ -97,27 +97,28 @@ impl<'a> Asked<'a> {
         Ok(Self { left, now })
     }
 
-    /// A total, and the dimension whose names are to have a row each, whether or not they have counts, if one is.
+    /// Returns the question for a total. If several ads or campaigns are named, also returns the dimension whose names
+    /// must each have a row, whether or not they have counts.
     pub fn total(mut self, sees: &Sees) -> Result<(Question, Option<Field>), Problem> {
         let (named, filter) = self.filter(sees)?;
         let (group_by, of_each) = match (self.dimensions(GROUP_BY)?, named) {
             (Some(group_by), _) => (group_by, None),
             (None, Some(Named { dimension, is_one: false })) => (vec![dimension], Some(dimension)),
-            // What one name has got is one sum, which may be known.
+            // The sum of one name may be known in advance, so it is asked as one sum.
             (None, named) => (Vec::new(), named.map(|named| named.dimension)),
         };
         let question = Question { group_by, ..self.question(filter, sees)? };
         self.end((question, of_each))
     }
 
-    /// A series.
+    /// Returns the question for a series.
     pub fn series(mut self, sees: &Sees) -> Result<Question, Problem> {
         let (series, _) = self.take_series(sees)?;
         let group_by = self.dimensions(GROUP_BY)?.unwrap_or_default();
         self.end(Question { group_by, ..series })
     }
 
-    /// A series, the width of its windows, and that of its drawing.
+    /// Returns the question for a plot: a series, the width of its windows, and the width of the drawing in pixels.
     pub fn plot(mut self, sees: &Sees) -> Result<(Question, Width, u32), Problem> {
         let (question, by) = self.take_series(sees)?;
         let width = self.take("width").map_or(Some(PIXELS_USUAL), |text| text.parse().ok());
@@ -127,7 +128,7 @@ impl<'a> Asked<'a> {
         self.end((question, by, width))
     }
 
-    /// What is on top, and which of that.
+    /// Returns the question for a top, with the page of it that is asked for.
     pub fn top(mut self, sees: &Sees) -> Result<(Question, Page), Problem> {
         let filter = self.of_one(sees)?;
         let group_by = match (self.dimensions(BY)?, self.dimensions(GROUP_BY)?) {
@@ -169,7 +170,7 @@ impl<'a> Asked<'a> {
         Ok(Question { filter, from, to, as_of, sees: sees.clone(), ..Question::default() })
     }
 
-    /// What is counted, of one ad or one campaign at most if that is said for short.
+    /// Takes the filter of a request that may name one ad or one campaign at most by the short parameters.
     fn of_one(&mut self, sees: &Sees) -> Result<Vec<Filter>, Problem> {
         match self.filter(sees)? {
             (Some(Named { dimension, is_one: false }), _) => {
@@ -180,7 +181,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// What is counted, and what of that is named for short.
+    /// Takes the filter of a request, and returns it with what the short parameters name.
     fn filter(&mut self, sees: &Sees) -> Result<(Option<Named>, Vec<Filter>), Problem> {
         let (ads, campaigns) = (self.names(AD)?, self.names(CAMPAIGN)?);
         let (dimension, names) = match (ads.is_empty(), campaigns.is_empty()) {
@@ -208,7 +209,7 @@ impl<'a> Asked<'a> {
         Ok((named, filter))
     }
 
-    /// All values of a dimension, if there are any.
+    /// Takes all values of a dimension; `None` if none is given.
     fn values(&mut self, what: &str) -> Result<Option<Vec<Option<String>>>, Problem> {
         let Some(given) = self.left.remove(what) else { return Ok(None) };
         let mut all = Vec::new();
@@ -224,7 +225,7 @@ impl<'a> Asked<'a> {
         Ok(Some(all))
     }
 
-    /// Dimensions by comma, if there are any.
+    /// Takes a list of dimensions, separated by commas; `None` if none is given.
     fn dimensions(&mut self, what: &str) -> Result<Option<Vec<Field>>, Problem> {
         let Some(text) = self.take(what) else { return Ok(None) };
         let all = text.split(',').map(dimension).collect::<Result<Vec<_>, _>>();
@@ -235,7 +236,7 @@ impl<'a> Asked<'a> {
         }
     }
 
-    /// All names of a kind, in the order in which they are given, each once.
+    /// Takes all names of a kind, in the order in which they are given; each may be given once.
     fn names(&mut self, what: &str) -> Result<Vec<String>, Problem> {
         let given = self.left.remove(what).unwrap_or_default();
         if given.len() > NAMES_MAX {
@@ -279,7 +280,7 @@ impl<'a> Asked<'a> {
         self.left.remove(name)?.pop()
     }
 
-    /// What was asked for, if there is nothing else.
+    /// Returns what was asked for, if no parameter is left over.
     fn end<T>(self, asked: T) -> Result<T, Problem> {
         match self.left.keys().next() {
             Some(name) => {
@@ -290,12 +291,12 @@ impl<'a> Asked<'a> {
     }
 }
 
-/// How many rows an answer may have: of groups there may be any number.
+/// Returns how many rows an answer may have; only the number of groups needs a bound.
 pub(super) fn rows_max(question: &Question) -> Option<usize> {
     (!question.group_by.is_empty()).then_some(ROWS_MAX)
 }
 
-/// Refuses a campaign that somebody does not see; `None` stands for clicks without one.
+/// Refuses a campaign that the key must not see; `None` stands for clicks without a campaign.
 fn seen_by<'a>(sees: &Sees, mut campaigns: impl Iterator<Item = Option<&'a str>>) -> Result<(), Problem> {
     match campaigns.find(|campaign| !sees.has_row_of(*campaign)) {
         Some(hidden) => Err(Problem::not_seen(hidden)),
@@ -322,7 +323,8 @@ fn bound(what: &str, text: Option<Cow<'_, str>>) -> Result<Option<EventTime>, Pr
     time.map(Some).ok_or_else(|| Problem::bad(expected()))
 }
 
-/// What to do about a time whose offset has lost its plus sign, which is a blank in the parameters of an address.
+/// Returns a hint if the offset of a time has lost its plus sign, because `+` means a blank in the parameters of an
+/// address.
 fn of_plus(text: &str) -> &'static str {
     let with_plus = text.rsplit_once(' ').map(|(time, offset)| format!("{time}+{offset}"));
     match with_plus.and_then(|text| time::written(&text)) {
@@ -331,7 +333,7 @@ fn of_plus(text: &str) -> &'static str {
     }
 }
 
-/// How many windows fit between two bounds, beside those that the bounds cut; `None` if an end is open.
+/// Returns how many whole windows fit between two bounds; `None` if an end is open.
 fn windows_of(by: Width, (from, to): Bounds) -> Option<i64> {
     let (from, to) = from.zip(to)?;
     Some((to.millis() - from.millis()) / by.end_ms(0))

@@ -1,8 +1,9 @@
-//! In which form an answer goes out, and whether it goes out at all: JSON, or CSV for who asks for that; and nothing
-//! to who has it already.
+//! The form in which an answer goes out: JSON, or CSV if the client prefers it, or nothing but "unchanged" if the
+//! client has the answer already.
 //!
-//! An answer is of a version of the lake, and that never changes: so version, question and form name it (its tag), and
-//! who shows the tag is told that it still holds, for much less than the answer.
+//! An answer is about one version of the lake, and a version never changes. So table, version, question and form name
+//! the answer (its tag), and a client that shows the tag is told that it still holds, which costs much less than the
+//! answer.
 
 use axum::Json;
 use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
@@ -17,18 +18,18 @@ use super::answers::{Of, Row, Told};
 
 const CSV: &str = "text/csv; charset=utf-8; header=present";
 
-/// What CSV says beside its rows.
+/// Headers that describe the answer where CSV has no place for that.
 const VERSION: &str = "clicklake-version";
 const FINAL: &str = "clicklake-final";
 const COMPLETE_UNTIL: &str = "clicklake-complete-until";
 
-/// Whoever has kept an answer asks whether it still holds, with the key by which it was given.
+/// A client that has kept an answer must ask whether it still holds, with the key for which it was given.
 const CACHED: &str = "private, no-cache";
 
-/// Bytes of a hash that are a tag: nobody finds two questions of one.
+/// Bytes of the hash in a tag: nobody finds two questions with the same one.
 const TAG_BYTES: usize = 16;
 
-/// In which form an answer goes out.
+/// Form in which an answer goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     Json,
@@ -36,7 +37,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    /// The one that a client takes most gladly; JSON, if it does not say.
+    /// Returns the form that a client prefers; JSON, if it does not say.
     pub fn of(headers: &HeaderMap) -> Self {
         let accepted: Vec<_> = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok()).collect();
         let accepted = accepted.join(",");
@@ -44,7 +45,7 @@ impl Form {
     }
 }
 
-/// How gladly a type is taken, in thousandths: by what names it most exactly (RFC 9110, 12.5.1).
+/// Returns how much a client wants a type, in thousandths, by the most specific entry that matches (RFC 9110, 12.5.1).
 fn wish(accepted: &str, of: &str) -> u32 {
     let family = of.split('/').next().unwrap_or_default();
     let found = accepted.split(',').filter_map(|item| {
@@ -63,22 +64,22 @@ fn wish(accepted: &str, of: &str) -> u32 {
     found.max().map_or(0, |(_, quality)| quality)
 }
 
-/// What is asked, and of whom: all that an answer depends on, beside the version.
+/// Everything that an answer depends on, except the version.
 pub(super) struct Wanted<'a> {
-    /// The question, with who asks it.
+    /// Question, with the access of whoever asks it.
     pub question: &'a Question,
-    /// The id of the table that is asked: one that is made again counts its versions anew.
+    /// Id of the table that is asked: a table that is made again counts its versions anew.
     pub table: String,
-    /// Of which route, and what only that knows.
+    /// Route, with everything that only the route knows.
     pub more: String,
-    /// In which form.
+    /// Form of the answer.
     pub form: Form,
-    /// What the client says it has.
+    /// Headers of the request, in which the client says what it has.
     pub headers: &'a HeaderMap,
 }
 
 impl Wanted<'_> {
-    /// The name of the answer of a version.
+    /// Returns the tag of the answer about a version.
     fn tag(&self, version: Version) -> String {
         let Self { question, table, more, form, .. } = self;
         let named = format!("{} {table} {version} {form:?} {more} {question:?}", env!("CARGO_PKG_VERSION"));
@@ -87,13 +88,13 @@ impl Wanted<'_> {
         format!("W/\"{digits}\"")
     }
 
-    /// That the client has the answer of a version, if it shows its tag.
+    /// Returns the response "unchanged" if the client shows the tag of the answer about this version.
     pub fn if_had(&self, version: Version) -> Option<Response> {
         let tag = self.tag(version);
         self.shown().any(|shown| is_same(shown, &tag)).then(|| self.unchanged(&tag))
     }
 
-    /// The tags that the client shows.
+    /// Returns the tags that the client shows.
     fn shown(&self) -> impl Iterator<Item = &str> {
         let shown = self.headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
         shown.flat_map(|tags| tags.split(',')).map(str::trim)
@@ -105,14 +106,14 @@ impl Wanted<'_> {
         response
     }
 
-    /// An answer, whose rows say in these columns what they are of.
+    /// Returns the response with an answer, whose rows are identified by these columns.
     pub fn answer(&self, rows: Vec<Row>, columns: &[&str], of: Of) -> Response {
         let (version, is_final, complete_until) = of.said();
         if let Some(had) = self.if_had(version) {
             return had;
         }
         let tag = self.tag(version);
-        // Whatever it is that the client has: there is an answer, which is known only now.
+        // `*` stands for any tag: there is an answer, which is certain only now.
         if self.shown().any(|shown| shown == "*") {
             return self.unchanged(&tag);
         }
@@ -142,18 +143,18 @@ impl Wanted<'_> {
     }
 }
 
-/// Whether two tags are the same, weakly: compression on the way makes strong ones weak.
+/// Returns whether two tags are the same by weak comparison, because compression on the way makes strong tags weak.
 fn is_same(one: &str, other: &str) -> bool {
     one.trim_start_matches("W/") == other.trim_start_matches("W/")
 }
 
-/// Rows as RFC 4180 has them.
+/// Returns rows as CSV of RFC 4180.
 fn csv(rows: &[Row], columns: &[&str]) -> String {
     let names = columns.iter().copied().chain(Measure::ALL.map(Measure::column));
     let mut text = names.collect::<Vec<_>>().join(",") + "\r\n";
     for row in rows {
         for value in row.values() {
-            // What has no name has none, and not an empty one.
+            // A missing value is empty without quotes; the empty string has quotes.
             text += &value.map(quoted).unwrap_or_default();
             text.push(',');
         }

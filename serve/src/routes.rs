@@ -1,4 +1,4 @@
-//! What there is over HTTP, and what is said of it in `/openapi.json`.
+//! The routes over HTTP, and their description in `/openapi.json`.
 
 use std::sync::Arc;
 
@@ -28,21 +28,21 @@ use super::places::Place;
 use super::problem::{Problem, Telling};
 use super::served::{Served, now};
 
-/// What is said of the whole.
+/// Title in the description.
 const TITLE: &str = "clicklake";
 
-/// The name that the way to show a key goes by.
+/// Name of the security scheme by which a request shows a key.
 const KEY: &str = "key";
 
-/// Pictures are SVG.
+/// Media type of pictures.
 const SVG: &str = "image/svg+xml";
 
-/// The route that stands in metrics for whatever is not there.
+/// Name in metrics for every path that is no route.
 const ELSEWHERE: &str = "elsewhere";
 
 type Served_ = State<Arc<Served>>;
 
-/// Where there is no answer.
+/// Responses without an answer, for the description.
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "it is what the document says; problems make their responses themselves")]
 enum Problems {
@@ -72,7 +72,8 @@ enum Problems {
     Busy(Problem),
 }
 
-/// Everything; pages of these origins may ask, and metrics are told here, or elsewhere.
+/// Makes the router of all routes. Pages of these origins may ask. Metrics are served here, or on an address of their
+/// own.
 pub(super) fn router(served: &Arc<Served>, origins: Origins, has_metrics: bool) -> Router {
     let (asked, document) = OpenApiRouter::with_openapi(document())
         .routes(routes!(total))
@@ -197,12 +198,12 @@ fn wanted<'a>(served: &Served, question: &'a Question, more: String, headers: &'
     Wanted { question, table, more, form: Form::of(headers), headers }
 }
 
-/// That the client has the answer already, if that can be told without looking for it.
+/// Returns the response "unchanged" if the client has the answer already, and that can be told without computing it.
 fn had(served: &Served, wanted: &Wanted<'_>) -> Option<Response> {
     wanted.if_had(served.version_of(wanted.question.as_of)?)
 }
 
-/// A series, drawn.
+/// Answers with a series as a picture.
 async fn plot(
     State(served): Served_,
     Extension(who): Extension<Who>,
@@ -219,32 +220,32 @@ async fn plot(
 }
 
 async fn ready(State(served): Served_) -> Result<&'static str, Problem> {
-    // Who asks is not known: where keys are needed, it may be anyone.
+    // Without a key it is unknown who asks. Where keys are needed, it may be anyone, so little is told.
     let telling = if served.has_keys() { Telling::Little } else { Telling::Everything };
     served.is_ready(telling).map(|()| "ready\n")
 }
 
-/// What the server tells Prometheus of itself.
+/// Returns the route of the server's own metrics for Prometheus.
 pub(super) fn metrics(served: &Arc<Served>) -> Router {
     let told = |State(served): Served_| async move { served.metrics.told() };
     Router::new().route("/metrics", get(told)).layer(from_fn(of_one_host)).with_state(Arc::clone(served))
 }
 
-/// Lets pass who has a key, with what it sees.
+/// Passes on requests with a valid key, together with the access of that key.
 async fn with_key(State(served): Served_, mut request: Request, next: Next) -> Result<Response, Problem> {
     let who = served.who(bearer(request.headers()))?;
     if let Some(place) = request.extensions().get::<Arc<Place>>() {
-        // A key that has its share of them is answered all the same, as long as there is room.
+        // A key that has all the connections it may have is answered all the same, as long as there is room.
         let _ = place.belongs_to(who.key);
     }
     request.extensions_mut().insert(who);
     let mut response = next.run(request).await;
-    // What one may see, the next one may not. Answers that have a name say so themselves.
+    // An answer for one key must not reach another from a cache. Answers with a tag set this header themselves.
     response.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     Ok(response)
 }
 
-/// The key that a request shows.
+/// Returns the key that a request shows.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut shown = headers.get_all(AUTHORIZATION).iter();
     let (Some(value), None) = (shown.next(), shown.next()) else { return None };
@@ -252,15 +253,15 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
 }
 
-/// RFC 9112, 3.2: a request names the host that it is for, once; before HTTP/1.1 it need not.
+/// Checks the host: a request names the host that it is for, once; before HTTP/1.1 it need not (RFC 9112, 3.2).
 async fn of_one_host(request: Request, next: Next) -> Result<Response, Problem> {
     let hosts = request.headers().get_all(HOST).iter().count();
     let may_have_none = request.version() < Version::HTTP_11;
     if hosts == 1 || (hosts == 0 && may_have_none) { Ok(next.run(request).await) } else { Err(Problem::no_host()) }
 }
 
-/// Without keys, whoever is on this machine sees everything: then a page of somebody else must not ask through a
-/// browser here, under a name of its own that leads here.
+/// Checks the host's name where there are no keys, and everyone on this machine sees everything: a foreign page must
+/// not ask through a browser here, under a name of its own that leads to this machine.
 async fn at_home(State(served): Served_, request: Request, next: Next) -> Result<Response, Problem> {
     let host = request.headers().get(HOST).map(HeaderValue::to_str);
     let is_home = served.has_keys()
@@ -271,7 +272,7 @@ async fn at_home(State(served): Served_, request: Request, next: Next) -> Result
     if is_home { Ok(next.run(request).await) } else { Err(Problem::foreign_name()) }
 }
 
-/// Whether a host is named by its address, or as this machine.
+/// Returns whether a host is named by its address, or as this machine.
 fn is_address(host: &str) -> bool {
     let Ok(host) = url::Url::parse(&format!("http://{host}")) else { return false };
     match host.host() {
@@ -289,14 +290,14 @@ async fn measured(State(served): Served_, request: Request, next: Next) -> Respo
     response
 }
 
-/// The route of a path: one of few, whatever is asked for.
+/// Returns the route of a path, or one name for all others, so that metrics have few labels.
 fn route_of(path: &str) -> &'static str {
     const ROUTES: [&str; 8] =
         ["/v1/total", "/v1/series", "/v1/top", "/plot.svg", "/openapi.json", "/healthz", "/readyz", "/"];
     ROUTES.into_iter().find(|route| *route == path).unwrap_or(ELSEWHERE)
 }
 
-/// What a handler that panicked is answered with; the panic itself is in the log.
+/// Returns the response of a handler that panicked; the panic itself is in the log.
 pub(super) fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     Problem::internal().into_response()
 }

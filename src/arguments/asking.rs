@@ -1,4 +1,4 @@
-//! The command line of those who ask: totals, reports, SQL, audits.
+//! The command line of the commands that ask: totals, reports, SQL, audits.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -45,7 +45,7 @@ pub struct Verify {
     pub format: AuditFormat,
 }
 
-/// How findings are written.
+/// Format of the findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AuditFormat {
     Text,
@@ -65,7 +65,7 @@ pub struct Explain {
     pub report: Report,
 }
 
-/// What is counted; without any of these, everything.
+/// Clicks that are counted; without any of these, everything.
 #[derive(Clone, Debug, Args)]
 pub struct Filters {
     #[command(flatten)]
@@ -75,7 +75,7 @@ pub struct Filters {
     pub filters: Vec<Filter>,
 }
 
-/// Whose clicks, for short.
+/// Ad or campaign whose clicks are counted, for short.
 #[derive(Clone, Debug, Args)]
 #[group(multiple = false)]
 pub struct Named {
@@ -87,7 +87,7 @@ pub struct Named {
     pub campaign: Option<String>,
 }
 
-/// What has rows of its own.
+/// Dimensions that have rows of their own.
 #[derive(Clone, Debug, Args)]
 pub struct Groups {
     /// A row for each combination of these: ad_id, campaign_id, and what else the lake counts by
@@ -249,12 +249,12 @@ pub struct Status {
     pub format: StatusFormat,
 }
 
-/// How the state of a pipeline is written.
+/// Format in which the state of a pipeline is written.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum StatusFormat {
     /// A few lines
     Table,
-    /// One object
+    /// One JSON object
     Json,
 }
 
@@ -267,7 +267,7 @@ pub struct Lag {
     pub report: Report,
 }
 
-/// How results are written.
+/// Format and destination of a result.
 #[derive(Debug, Args)]
 pub struct Report {
     /// The format of the result
@@ -279,7 +279,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Where the result goes.
+    /// Returns where the result goes.
     pub fn destination(&self) -> Destination {
         self.output.clone().map_or(Destination::Standard, Destination::File)
     }

@@ -1,6 +1,7 @@
-//! What the environment says in the place of flags: `CLICKLAKE_<FLAG>`. One that is empty says nothing, for that is how
-//! a variable that is not set arrives from many programs that start others; and a switch takes the words that people
-//! write for yes and no, of which no says as little.
+//! Reads flags from the environment, as `CLICKLAKE_<FLAG>`.
+//!
+//! An empty variable counts as not set, because that is how many programs pass an unset variable to those that they
+//! start. A switch accepts the words that people write for yes and no; "no" counts as not set, too.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -11,21 +12,21 @@ use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
 
 use super::Arguments;
 
-/// The variable that says which lake is meant.
+/// Variable that says which lake is meant.
 const LAKE: &str = "CLICKLAKE_LAKE";
 
-/// What a switch may be set to: yes, y, true, t, on, 1, or their opposites, in any case.
+/// Parses the value of a switch: yes, y, true, t, on, 1, or their opposites, in any case.
 pub fn switch() -> ValueParser {
     BoolishValueParser::new().into()
 }
 
-/// The command line, as it may be written.
+/// Returns the definition of the command line.
 pub fn command() -> Command {
     Arguments::command()
 }
 
-/// Reads the command line, and what it does not say from the environment. A flag that stands there wins against the
-/// variables that contradict it; variables that contradict each other are an error.
+/// Reads the command line, and the rest from the environment. A flag on the command line wins against variables that
+/// contradict it; variables that contradict each other are an error.
 pub fn parse() -> Result<Arguments, clap::Error> {
     let words: Vec<_> = env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let is_written = |flag: &str| {
@@ -44,19 +45,19 @@ pub fn parse() -> Result<Arguments, clap::Error> {
         let known = beaten.len();
         beaten.extend(beaten_by(&error, is_written));
         if beaten.len() == known {
-            // Not even without those variables can it be: then what was wrong at first is said.
+            // Dropping those variables does not help: report the first error.
             return Err(first.unwrap_or(error));
         }
         first.get_or_insert(error);
     }
 }
 
-/// The flags of a contradiction that come from variables, and contradict one that is written.
+/// Returns the flags in a contradiction that come from variables and contradict a flag on the command line.
 fn beaten_by(error: &clap::Error, is_written: impl Fn(&str) -> bool) -> Vec<String> {
     if error.kind() != ErrorKind::ArgumentConflict {
         return Vec::new();
     }
-    // One flag, and those that it contradicts: these may be right beside each other.
+    // An error names one flag and those that it contradicts; these need not contradict each other.
     let (one, others) = (flags_of(error, ContextKind::InvalidArg), flags_of(error, ContextKind::PriorArg));
     let is_one_written = one.iter().any(|flag| is_written(flag));
     match (is_one_written, others.iter().any(|flag| is_written(flag))) {
@@ -66,7 +67,7 @@ fn beaten_by(error: &clap::Error, is_written: impl Fn(&str) -> bool) -> Vec<Stri
     }
 }
 
-/// The flags that an error names in some part, without what stands behind them.
+/// Returns the flags that a part of an error names, without their values.
 fn flags_of(error: &clap::Error, part: ContextKind) -> Vec<String> {
     let named = match error.get(part) {
         Some(ContextValue::String(one)) => std::slice::from_ref(one),
@@ -80,7 +81,7 @@ fn flags_of(error: &clap::Error, part: ContextKind) -> Vec<String> {
     named.iter().map(flag).filter(|flag| flag.starts_with("--")).collect()
 }
 
-/// A command that heeds the variables that say something, but for those of some flags.
+/// Returns a command that ignores variables that count as not set, and those of some flags.
 fn heeding(command: Command, beaten: &BTreeSet<String>) -> Command {
     let command = command.mut_args(|argument| {
         let is_beaten = argument.get_long().is_some_and(|long| beaten.contains(&format!("--{long}")));
@@ -89,7 +90,7 @@ fn heeding(command: Command, beaten: &BTreeSet<String>) -> Command {
     command.mut_subcommands(|command| heeding(command, beaten))
 }
 
-/// Whether the variable of an argument is set to what is the same as not to set it.
+/// Returns whether the variable of an argument counts as not set.
 fn says_nothing(argument: &Arg) -> bool {
     let Some(name) = argument.get_env() else { return false };
     let Some(value) = env::var_os(name) else { return false };
@@ -97,7 +98,7 @@ fn says_nothing(argument: &Arg) -> bool {
     let is_no = word.is_ok_and(|is_yes| !is_yes);
     match argument.get_action() {
         ArgAction::SetTrue if is_no => true,
-        // Which lake is meant is not guessed: an empty address is an error, and not `./lake`.
+        // The lake is never guessed: an empty address is an error, and does not mean `./lake`.
         _ => value.is_empty() && name != LAKE,
     }
 }

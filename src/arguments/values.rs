@@ -1,4 +1,4 @@
-//! Values on the command line: what they may look like, and what is said of those that do not.
+//! Parses values on the command line; the errors say what is expected.
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
@@ -11,17 +11,17 @@ use lake_schemas::{EventTime, Field, Table, Width, time};
 use query::totals::{self, AsOf, Filter};
 use serve::Keys;
 
-/// Hexadecimal digits of a hash.
+/// Number of hexadecimal digits in a hash.
 const SHA_256_DIGITS: usize = 64;
 
 const EXPECTED_DURATION: &str = "expected a duration such as 250ms, 5s, 15m, 1h or 30d, up to 1000y";
 
-/// The least that queries may take: a sort sets 10 MiB aside for each of some threads before it begins, and of what a
-/// server has, a third is for HTTP.
+/// Least memory for queries, in bytes: a sort reserves 10 MiB for each of several threads before it begins, and of a
+/// server's memory one third is for HTTP.
 const MEMORY_MIN: usize = 64 << 20;
 
-/// The least that history may be kept: what a job knows of a table is never older than 10 minutes, and no query that is
-/// asked of an open lake should take longer.
+/// Shortest time for which history may be kept: what a job knows of a table is never older than 10 minutes, and no
+/// query on an open lake should take longer.
 const HISTORY_MIN: Duration = Duration::from_secs(3_600);
 
 pub fn duration(text: &str) -> Result<Duration, String> {
@@ -33,7 +33,7 @@ pub fn duration_or_zero(text: &str) -> Result<Duration, String> {
     time::duration(text).ok_or_else(|| EXPECTED_DURATION.to_owned())
 }
 
-/// How long history is kept: longer than anyone reads a version, or works out the next one of it.
+/// Parses how long history is kept: longer than anyone reads a version, or works out the next one from it.
 pub fn history(text: &str) -> Result<Duration, String> {
     let kept = duration(text)?;
     Some(kept)
@@ -46,24 +46,24 @@ pub fn size(text: &str) -> Result<usize, String> {
     parsed.filter(|size| *size > 0).ok_or_else(|| "expected a size such as 512MiB or 4GiB".to_owned())
 }
 
-/// What queries may take.
+/// Parses the memory for queries.
 pub fn memory(text: &str) -> Result<usize, String> {
     let least = || format!("expected {}MiB at least: less is not enough to sort and to sum up", MEMORY_MIN >> 20);
     Some(size(text)?).filter(|size| *size >= MEMORY_MIN).ok_or_else(least)
 }
 
-/// Where something listens.
+/// Parses an address to listen at.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
     let expected = "expected an address and a port, such as 127.0.0.1:8080, or 0.0.0.0:8080 for all of this machine";
     text.parse().map_err(|_| expected.to_owned())
 }
 
-/// How many there are.
+/// Parses a number of at least one.
 pub fn number(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "expected a number, 1 at least".to_owned())
 }
 
-/// The name of an ad, or of a campaign.
+/// Parses the name of an ad or a campaign.
 pub fn name(text: &str) -> Result<String, String> {
     if text.is_empty() {
         Err("expected a name; leave the flag out to see all of them".to_owned())
@@ -72,42 +72,42 @@ pub fn name(text: &str) -> Result<String, String> {
     }
 }
 
-/// A dimension: what a question is filtered or grouped by.
+/// Parses a dimension to filter or group by.
 pub fn dimension(name: &str) -> Result<Field, String> {
     totals::dimension(name)
 }
 
-/// A condition: a dimension, and the values that it may have, as a line of CSV has them.
+/// Parses a condition: a dimension, and the values that it may have, as in a line of CSV.
 pub fn filter(text: &str) -> Result<Filter, String> {
     let (name, values) = text.split_once('=').ok_or("expected DIMENSION=VALUE, such as country=DE,AT")?;
     Ok(Filter { dimension: dimension(name)?, values: totals::values(values)? })
 }
 
-/// The windows that have rows of their own.
+/// Parses the width of windows that have rows of their own.
 pub fn granularity() -> impl TypedValueParser<Value = Width> {
     let words = PossibleValuesParser::new(Width::OF_WINDOWS.map(Width::word));
     words.try_map(|word| Width::of_windows(&word).ok_or("expected one of those"))
 }
 
-/// A time at which a window may start.
+/// Parses a time at which a window may start.
 pub fn minute(text: &str) -> Result<EventTime, String> {
     let is_whole = |time: &EventTime| WINDOW.begins_at(time.millis());
     Some(time(text)?).filter(is_whole).ok_or_else(|| "expected a whole minute: windows start with minutes".to_owned())
 }
 
-/// RFC 3339, or a day, which begins at midnight UTC.
+/// Parses a time: RFC 3339, or a day, which begins at midnight UTC.
 pub fn time(text: &str) -> Result<EventTime, String> {
     let time = time::written(text).and_then(|time| EventTime::from_millis(time.timestamp_millis()));
     time.ok_or_else(|| "expected a time such as 2026-03-07T12:00:00Z, or a day such as 2026-03-07".to_owned())
 }
 
-/// A time of the clock.
+/// Parses a time as a date and time of the calendar.
 pub fn instant(text: &str) -> Result<DateTime<Utc>, String> {
     let time = DateTime::from_timestamp_millis(time(text)?.millis());
     time.ok_or_else(|| "expected a time that a calendar has".to_owned())
 }
 
-/// A time of the clock, or a version.
+/// Parses a version, or a time of the calendar.
 pub fn as_of(text: &str) -> Result<AsOf, String> {
     if let Ok(version) = text.parse() {
         return Ok(AsOf::Version(version));
@@ -116,7 +116,7 @@ pub fn as_of(text: &str) -> Result<AsOf, String> {
     known.ok_or_else(|| "expected a version such as 412, or a time such as 2026-03-07T12:00:00Z".to_owned())
 }
 
-/// What a key sees, as its line in the file of keys says it.
+/// Parses the campaigns that a key sees, as its line in the file of keys lists them.
 pub fn campaigns(text: &str) -> Result<String, String> {
     if text.trim().is_empty() {
         return Err("expected campaigns by comma, such as spring,campaign-3, or * for everything".to_owned());
@@ -127,25 +127,25 @@ pub fn campaigns(text: &str) -> Result<String, String> {
     if text.contains(['\n', '\r']) {
         return Err("a campaign has no end of a line in it".to_owned());
     }
-    // As the server will read it, of some key.
+    // The server's own parser decides, with an arbitrary key.
     match Keys::parse(&format!("{} {text}", "0".repeat(SHA_256_DIGITS))) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(error.to_string().trim_start_matches("line 1 of the keys: ").to_owned()),
     }
 }
 
-/// The origin of a page, as browsers write it: no path, and no slash at its end.
+/// Parses the origin of a page, as browsers write it: no path, and no slash at its end.
 pub fn origin(text: &str) -> Result<String, String> {
     let expected = || "expected an origin such as https://dashboard.example, or http://localhost:3000".to_owned();
     serve::origin(text).ok_or_else(expected)
 }
 
-/// A table of minutes.
+/// Parses the name of a table of minutes.
 pub fn minutes(name: &str) -> Result<Table, String> {
     if name == Table::ClicksMinute.name() { Ok(Table::ClicksMinute) } else { name.parse().map(Table::Shadow) }
 }
 
-/// A table of the lake, or one that backfill has made.
+/// Parses the name of a table of the lake, or of a staging table.
 pub fn table(name: &str) -> Result<Table, String> {
     name.parse()
 }
@@ -160,7 +160,7 @@ pub fn property(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
-/// Kafka's own rule for names of topics.
+/// Parses the name of a topic, by Kafka's own rule.
 pub fn topic(text: &str) -> Result<String, String> {
     let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     if (1..=249).contains(&text.len()) && text.bytes().all(legal) && text != "." && text != ".." {

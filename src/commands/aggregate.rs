@@ -1,4 +1,4 @@
-//! `clicklake aggregate`: a topic into minute counts.
+//! `clicklake aggregate`: counts a topic into minutes.
 
 use ::ingest::Run;
 use ::ingest::drive::{Pace, Progress};

@@ -1,4 +1,4 @@
-//! `clicklake backfill`: history through the same code, into a table of its own or in place.
+//! `clicklake backfill`: computes history with the code that counts live, into a staging table or in place.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::arguments::Backfill;
 use crate::progress::shown;
 use crate::report::{self, grouped};
 
-/// Digits of the sums of a day: as many as a number of 128 bits has in any case.
+/// Digits in the sums of a day: as many as every number of 128 bits can have.
 const SUM_DIGITS: u8 = 38;
 
-/// What is said of a work that was stopped.
+/// Message for a backfill that was stopped.
 const STOPPED: &str = "stopped: nothing was written";
 
 pub async fn run(lake: &str, command: Backfill, stop: CancellationToken) -> anyhow::Result<()> {
@@ -102,7 +102,8 @@ fn count(windows: usize) -> String {
     grouped(windows as u64)
 }
 
-/// A table of the days that change, if any do: what their clicks, and what else changes of them, are before and after.
+/// Returns a table of the days that change; empty, if none does. It shows the clicks of each day, and every other
+/// measure that changes, before and after.
 fn days(changes: &Changes) -> anyhow::Result<String> {
     let (mut dates, mut measures, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (date, day) in changes.days.iter().filter(|(_, day)| day.windows_changed > 0) {
@@ -119,7 +120,7 @@ fn days(changes: &Changes) -> anyhow::Result<String> {
         return Ok(String::new());
     }
     let change = before.iter().zip(&after).map(|(before, after)| after - before).collect();
-    // Whole numbers: a day of what was counted wrongly may be more than 64 bits hold.
+    // The sums of a day that was counted wrongly may not fit into 64 bits.
     let numbers = |numbers: Vec<i128>| Decimal128Array::from(numbers).with_precision_and_scale(SUM_DIGITS, 0);
     let columns: [(&str, ArrayRef); 5] = [
         ("day", Arc::new(Date32Array::from(dates))),

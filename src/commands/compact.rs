@@ -1,4 +1,4 @@
-//! `clicklake compact`: the lake is kept cheap, round by round.
+//! `clicklake compact`: rolls up, merges files and cleans up, round by round.
 
 use std::error::Error;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use crate::arguments::Compact;
 use crate::metrics::{self, CompactorCollector, Rounds};
 use crate::{memory, report};
 
-/// How often old versions are given up, where rounds are more frequent: it takes a listing of each table's log.
+/// How often old versions expire, where rounds are more frequent: it takes a listing of each table's log.
 const HISTORY_EVERY: Duration = Duration::from_secs(3_600);
 
-/// How often files of a table are looked for that no version names: it takes a listing of all its files.
+/// How often a table is searched for files that no version names: it takes a listing of all its files.
 const ORPHANS_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
 pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyhow::Result<()> {
@@ -45,13 +45,13 @@ pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyho
         if things == 0 {
             report::print_text("nothing to do")?;
         }
-        // The round is done; that nobody was told what it did is no success.
+        // The round is done, but if its report could not be printed, the command has failed.
         return running.unprinted.map_or(Ok(()), Err);
     }
     let mut rounds = interval(command.every);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        // What is under way when it is told to stop is begun anew next time: none of it is half done.
+        // If it is told to stop, the current work is dropped, and begun anew next time: nothing is left half done.
         let done = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             done = async { rounds.tick().await; running.round(false).await } => done,
@@ -74,16 +74,16 @@ pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyho
 
 struct Running {
     compactor: Compactor,
-    /// Why what was done could not be printed.
+    /// Why the report of what was done could not be printed.
     unprinted: Option<anyhow::Error>,
     keep_history: Duration,
-    /// When history was last given up.
+    /// When old versions last expired.
     history: Option<Instant>,
     progress: watch::Sender<Rounds>,
 }
 
 impl Running {
-    /// Does a round; how many things there were to do.
+    /// Does a round. Returns how many things there were to do.
     async fn round(&mut self, is_dry: bool) -> Result<usize, CompactError> {
         let (began, now) = (Instant::now(), now());
         let history = self.history.is_none_or(|last| began - last >= HISTORY_EVERY);
@@ -91,7 +91,7 @@ impl Running {
         let plan = Plan { keep, orphans_every: ORPHANS_EVERY, is_dry, now: Some(now) };
         let (progress, unprinted, mut things) = (&self.progress, &mut self.unprinted, 0);
         let mut tell = |done: Done| {
-            // What other programs did is nothing that there was to do.
+            // A change by another program is reported, but is no work of the round.
             things += usize::from(!matches!(done, Done::Foreign(_)));
             progress.send_modify(|rounds| rounds.add(&done));
             if let Err(error) = report::print_text(&done.to_string()) {
@@ -104,7 +104,7 @@ impl Running {
             rounds.failed += u64::from(done.is_err());
             rounds.last_took = began.elapsed();
         });
-        // What failed is no reason to list all of a bucket each minute.
+        // Also after a failure: it is no reason to list all of a bucket every minute.
         self.history = if history { Some(began) } else { self.history };
         done.map(|()| things)
     }

@@ -1,4 +1,4 @@
-//! `clicklake explain`: the events behind one count, and those that were not counted, with the reason.
+//! `clicklake explain`: shows the events behind one count, and those that were not counted, with the reason.
 
 use std::sync::Arc;
 

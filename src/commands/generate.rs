@@ -1,4 +1,4 @@
-//! `clicklake generate`: clicks of a seed into a topic, and what became of them.
+//! `clicklake generate`: sends clicks that a seed determines to a topic, and reports what became of them.
 
 use localstack::generate::{Counts, Generator, Settings};
 use localstack::produce::{Load, produce};

@@ -1,4 +1,4 @@
-//! `clicklake history`: the newest version of each table, with what it holds; or all versions of one.
+//! `clicklake history`: shows the newest version of each table, with what it holds; or all versions of one table.
 
 use lake_schemas::Table;
 use lake_store::Lake;
@@ -9,7 +9,7 @@ use crate::arguments::{History, Report};
 use crate::drawing::with_ages;
 use crate::report;
 
-/// Versions that are shown to somebody who looks on.
+/// Number of versions that are shown on a terminal.
 const VERSIONS_SEEN: usize = 100;
 
 pub async fn run(lake: &str, command: History) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! `clicklake ingest`: a topic into the raw tables.
+//! `clicklake ingest`: writes a topic into the raw tables.
 
 use ::ingest::Run;
 use ::ingest::drive::{Pace, Progress};

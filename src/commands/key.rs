@@ -1,5 +1,5 @@
-//! `clicklake key`: a key for somebody who asks a server. Its line for the file of keys goes to standard output, and
-//! the key itself, which nobody keeps, to whoever looks on.
+//! `clicklake key`: makes a key for somebody who asks a server. Its line for the file of keys goes to standard output.
+//! The key itself, which is kept nowhere, goes to standard error.
 
 use anyhow::Context;
 use serve::{Keys, new_key};
@@ -11,7 +11,7 @@ pub fn run(command: &Key) -> anyhow::Result<()> {
     let mut random = [0; 32];
     getrandom::getrandom(&mut random).context("random bytes")?;
     let (key, line) = new_key(random, &command.campaigns);
-    // As the server will read it.
+    // Check it in the way in which the server will read it.
     Keys::parse(&line)?;
     print_bytes(format!("{line}\n").as_bytes())?;
     say(&format!("the key, which is not kept: {key}"));

@@ -1,4 +1,4 @@
-//! `clicklake lag`: how far each partition has come in the tables, beside where its log ends.
+//! `clicklake lag`: shows how far each partition has come in the tables, beside the end of its log.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use crate::report;
 pub async fn run(lake: &str, command: Lag) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
     let kafka = kafka(&command.kafka.bootstrap_servers, &command.kafka.topic)?;
-    // The tables first: what they have, the log has too.
+    // Read the tables before the log, so that the log has all that the tables have.
     let clicks = TableView::newest(&lake, Table::Clicks).await?;
     let minutes = TableView::newest(&lake, Table::ClicksMinute).await?;
     let ends = ends(&kafka).await?;
@@ -30,7 +30,7 @@ pub async fn run(lake: &str, command: Lag) -> anyhow::Result<()> {
     let cut = |stands: &[(Stand, i64)]| -> ArrayRef {
         Arc::new(stands.iter().map(|(stand, _)| stand.cut).collect::<Int64Array>())
     };
-    // What is not begun lacks all that the log has.
+    // A partition that was not begun lacks all that the log has.
     let firsts: Vec<_> = ends.values().map(|log| log.first).collect();
     let lag = |stands: &[(Stand, i64)]| -> ArrayRef {
         let lags = stands.iter().zip(&firsts).map(|((stand, end), first)| end - stand.cut.unwrap_or(*first));

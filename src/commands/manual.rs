@@ -1,4 +1,4 @@
-//! `clicklake completions` and `clicklake man`: what a shell, and `man`, want to know of the command line.
+//! `clicklake completions` and `clicklake man`: print the command line's completion script and manual pages.
 
 use std::fs;
 
@@ -13,7 +13,7 @@ pub fn completions(command: &Completions) -> anyhow::Result<()> {
     print_bytes(&script)
 }
 
-/// Prints the page of the program, or puts a page for each command into a folder.
+/// Prints the page of the program, or writes a page for each command into a folder.
 pub fn man(command: &Man) -> anyhow::Result<()> {
     match &command.folder {
         Some(folder) => {

@@ -1,4 +1,4 @@
-//! What each command does, and how each failure ends the process.
+//! The commands, and how each kind of failure ends the process.
 
 pub mod aggregate;
 pub mod backfill;
@@ -44,26 +44,26 @@ use query::output::visible;
 use crate::arguments::{Running, Settings, Topic};
 use crate::report::say;
 
-/// A broker, a store, data or SQL failed.
+/// Exit code: a broker, a store, data or SQL failed.
 const EXIT_FAILED: u8 = 3;
 
-/// Another process owns what this one writes, or the program refuses to start.
+/// Exit code: another process owns what this one writes, or the program refuses to start.
 const EXIT_REFUSED: u8 = 4;
 
-/// The command line asks for what cannot be.
+/// Exit code: the command line asks for something impossible.
 const EXIT_USAGE: u8 = 2;
 
-/// What the command line asks for cannot be, though each word of it can.
+/// Error of a command line that asks for something impossible, though each word of it is valid.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// Windows between two times of the command line.
+/// Returns the windows between two times of the command line.
 pub fn windows(from: Option<EventTime>, to: Option<EventTime>) -> Result<Windows, Usage> {
     Windows::between(from, to).map_err(|error| Usage(error.to_string()))
 }
 
-/// Says in one line why a command failed, and how the process ends.
+/// Reports in one line why a command failed. Returns the exit code.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     say(&format!("error: {}", visible(&one_line(error))));
     let code = match error {
@@ -74,19 +74,19 @@ pub fn fail(error: &anyhow::Error) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Says in one line what is wrong with a command line, or what it asks to be told.
+/// Reports in one line what is wrong with a command line, or prints the help that it asks for.
 pub fn fail_usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return match error.print() {
             _ if error.use_stderr() => ExitCode::from(EXIT_USAGE),
-            // If nobody reads it, nobody misses it.
+            // If nobody reads the output, nobody misses it.
             Err(failed) if failed.kind() != io::ErrorKind::BrokenPipe => {
                 fail(&anyhow::Error::new(failed).context("standard output"))
             }
             _ => ExitCode::SUCCESS,
         };
     }
-    // What is wrong, and perhaps a tip; not how the command is used, which `--help` tells.
+    // What is wrong, and perhaps a tip. The usage is left out; `--help` shows it.
     let said = error.to_string();
     let said = ["\n\nUsage:", "\n\nFor more information"]
         .iter()
@@ -96,7 +96,7 @@ pub fn fail_usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(EXIT_USAGE)
 }
 
-/// An error and its causes, without those that a cause before them has told already.
+/// Joins an error and its causes, without causes that an earlier one repeats already.
 fn one_line(error: &anyhow::Error) -> String {
     let mut line = String::new();
     for cause in error.chain() {
@@ -132,13 +132,13 @@ fn is_refusal(error: &anyhow::Error) -> bool {
     })
 }
 
-/// The time now, for messages that are made now.
+/// Returns the time now, for messages that are made now.
 #[expect(clippy::disallowed_methods, reason = "generated clicks happen now")]
 pub fn now() -> chrono::DateTime<chrono::Utc> {
     chrono::Utc::now()
 }
 
-/// What the command line says of Kafka.
+/// Returns the options for Kafka from the command line.
 pub fn kafka(bootstrap_servers: &str, topic: &Topic) -> anyhow::Result<KafkaOptions> {
     let mut properties = Vec::new();
     if let Some(file) = &topic.properties_file {
@@ -154,7 +154,7 @@ pub fn kafka(bootstrap_servers: &str, topic: &Topic) -> anyhow::Result<KafkaOpti
     })
 }
 
-/// Reads librdkafka properties, one a line; blank lines and those that begin with '#' are passed over.
+/// Reads librdkafka properties, one in each line; blank lines and those that begin with '#' are skipped.
 fn read_properties(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
     let text = std::fs::read_to_string(file).with_context(|| format!("properties file {}", file.display()))?;
     let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
@@ -169,7 +169,7 @@ fn read_properties(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
         .collect()
 }
 
-/// What is to decide the counts, as the command line has it.
+/// Returns the parameters that the command line asks for.
 pub fn requested(settings: &Settings) -> Requested {
     let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
     Requested {
@@ -180,7 +180,7 @@ pub fn requested(settings: &Settings) -> Requested {
     }
 }
 
-/// When a job is done, as the command line has it.
+/// Returns when a job is done, by the command line.
 pub fn until(running: &Running) -> Until {
     if running.until_caught_up { Until::CaughtUp } else { Until::Stopped }
 }

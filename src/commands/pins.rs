@@ -1,4 +1,4 @@
-//! `clicklake pin`, `unpin`, `pins`: versions that are kept, however old they get.
+//! `clicklake pin`, `unpin`, `pins`: keep versions of tables however old they get, and list them.
 
 use std::sync::Arc;
 
@@ -69,8 +69,8 @@ pub async fn list(lake: &str, command: arguments::Pins) -> anyhow::Result<()> {
     all_can_be_read(&damaged)
 }
 
-/// Fails if pins are damaged, after everything else has been told. It is data that failed, and not this program that
-/// refused to start.
+/// Fails if pins are damaged, after everything else has been printed. The exit code says that data failed, and not that
+/// this program refused to start.
 pub fn all_can_be_read(damaged: &[Damaged]) -> anyhow::Result<()> {
     match damaged {
         [] => Ok(()),

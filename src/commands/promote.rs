@@ -1,4 +1,4 @@
-//! `clicklake promote`: a table that backfill has computed becomes the lake's minutes, or is taken back.
+//! `clicklake promote`: makes a staging table of backfill the lake's minutes, or undoes that.
 
 use ::backfill::{Promote, Promoted, What};
 use lake_schemas::Table;

@@ -1,4 +1,4 @@
-//! `clicklake retire`: a topic that is over is not waited for.
+//! `clicklake retire`: records that a topic is over, so that it is not waited for.
 
 use chrono::NaiveDateTime;
 use lake_schemas::Table;
@@ -10,7 +10,7 @@ use lake_store::{Lake, LakeError};
 use crate::arguments::Retire;
 use crate::report;
 
-/// How `clicklake up` names the topics that it makes on its test broker, which forgets them: by the time.
+/// Pattern for names of the topics that `clicklake up` makes on its test broker, by the time. The broker forgets them.
 pub const TOPIC_OF_UP: &str = "up-%Y%m%dT%H%M%S%3fZ";
 
 pub async fn run(lake: &str, command: Retire) -> anyhow::Result<()> {
@@ -20,7 +20,7 @@ pub async fn run(lake: &str, command: Retire) -> anyhow::Result<()> {
     report::print_text(&said(&topic, is, since))
 }
 
-/// What is told of a topic that is over, or waited for, since a version; `None`: it was so already.
+/// Returns the message for a topic that is over, or waited for, since a version; `None`: it was so already.
 fn said(topic: &str, is: Topic, since: Option<Version>) -> String {
     let table = Table::ClicksMinute;
     match (is, since) {
@@ -33,8 +33,8 @@ fn said(topic: &str, is: Topic, since: Option<Version>) -> String {
     }
 }
 
-/// Retires the topics of `up` but one: the brokers that had them are gone. Those of which not all is counted stay; why,
-/// is returned.
+/// Retires the topics of `up`, except `but`, because the brokers that had them are gone. Topics with clicks that are
+/// not counted stay; the reasons are returned.
 pub async fn leftovers(lake: &Lake, but: Option<&str>) -> Result<Vec<String>, LakeError> {
     let Some(minutes) = TableView::newest(lake, Table::ClicksMinute).await? else {
         return Ok(Vec::new());
@@ -42,7 +42,7 @@ pub async fn leftovers(lake: &Lake, but: Option<&str>) -> Result<Vec<String>, La
     let known = minutes.partitions();
     let mut topics: Vec<_> = known.waited_for().map(|(of, _)| of.topic.as_str()).collect();
     topics.dedup();
-    // A topic of somebody else may begin like these.
+    // Only names that match the pattern: somebody's own topic may begin in the same way.
     topics.retain(|topic| NaiveDateTime::parse_from_str(topic, TOPIC_OF_UP).is_ok() && Some(*topic) != but);
     let mut left = Vec::new();
     for topic in topics {

@@ -1,5 +1,5 @@
-//! `clicklake series`: what an ad, a campaign, or groups have got in each minute, hour or day; on a terminal, drawn
-//! beside it.
+//! `clicklake series`: shows the counts of an ad, a campaign or groups in each minute, hour or day; on a terminal, with
+//! bars beside them.
 
 use lake_schemas::{Measure, Verdict};
 use lake_store::Lake;

@@ -1,4 +1,5 @@
-//! `clicklake serve`: totals over HTTP, a live page, and SQL over the PostgreSQL wire, until it is told to stop.
+//! `clicklake serve`: serves totals over HTTP, a live page, and SQL over the PostgreSQL protocol, until it is told to
+//! stop.
 
 use std::env;
 use std::ffi::OsString;
@@ -18,10 +19,10 @@ use super::Usage;
 use crate::arguments::{Common, Serve};
 use crate::{memory, metrics, report};
 
-/// The part of the memory that is for answers over HTTP; the rest is for SQL.
+/// Divisor of the memory for the part that is for answers over HTTP; the rest is for SQL.
 const HTTP_SHARE: usize = 3;
 
-/// This program, also where its file was replaced since it was started.
+/// Path of this program, valid even if its file was replaced since it was started.
 const THIS_PROGRAM: &str = "/proc/self/exe";
 
 pub async fn run(common: &Common, command: Serve, stop: CancellationToken) -> anyhow::Result<()> {
@@ -64,7 +65,7 @@ pub async fn run(common: &Common, command: Serve, stop: CancellationToken) -> an
     Ok(())
 }
 
-/// This program, as it answers SQL of one key.
+/// Returns how to start this program as a worker that answers SQL of one key.
 fn this_program(common: &Common) -> io::Result<Program> {
     let file = PathBuf::from(THIS_PROGRAM);
     let file = if file.exists() { file } else { env::current_exe()? };
@@ -76,7 +77,7 @@ fn this_program(common: &Common) -> io::Result<Program> {
     Ok(Program { file, arguments })
 }
 
-/// Listens at an address, if whoever can come there may be served.
+/// Listens at an address, if everyone who can reach it may be served.
 pub fn at(
     flag: &'static str,
     address: SocketAddr,
@@ -94,7 +95,7 @@ fn read_keys(file: &Path) -> anyhow::Result<Keys> {
     Keys::read(file).with_context(|| format!("--keys {}", file.display()))
 }
 
-/// Says where somebody is served, who may have asked for any port.
+/// Prints where the server listens, because the caller may have asked for any port.
 fn say(protocol: &str, address: SocketAddr, path: &str) {
     report::say(&format!("serving {protocol}://{address}{path}"));
 }

@@ -1,4 +1,5 @@
-//! `clicklake sql`: DataFusion's shell over the lake; statements of the command line, of files, of a pipe, or typed.
+//! `clicklake sql`: DataFusion's shell over the lake; runs statements of the command line, of files, of a pipe, or
+//! typed.
 
 use std::env;
 use std::io::IsTerminal;
@@ -12,7 +13,7 @@ use crate::arguments::{Format, Sql};
 use crate::memory;
 use crate::report::is_unread;
 
-/// Rows of an answer that are printed to somebody who types, unless they say otherwise.
+/// Rows of an answer that are printed in the shell, by default.
 const ROWS_TYPED: usize = 40;
 
 pub async fn run(lake: &str, command: Sql) -> anyhow::Result<()> {
@@ -31,7 +32,7 @@ pub async fn run(lake: &str, command: Sql) -> anyhow::Result<()> {
     }
     let answered = answer(&mut shell, &command, is_typed).await;
     match answered.and_then(|()| Ok(shell.finish()?)) {
-        // Who reads only the beginning has had enough.
+        // A reader that takes only the beginning has all it wants.
         Err(error) if is_unread(&error) => Ok(()),
         done => done,
     }
@@ -63,7 +64,7 @@ impl From<Format> for PrintFormat {
     }
 }
 
-/// Where what was typed is remembered: among the state that programs keep for somebody.
+/// Returns the file for the history of the shell: in the folder for the state of the user's programs.
 fn history() -> Option<PathBuf> {
     let home = || Some(PathBuf::from(env::var_os("HOME")?).join(".local/state"));
     let state = env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute()).or_else(home)?;

@@ -1,5 +1,5 @@
-//! `clicklake sql-worker`: answers SQL of one key. `clicklake serve` starts it by itself, with a socket as its standard
-//! input; it is not for people.
+//! `clicklake sql-worker`: answers SQL of one key. `clicklake serve` starts it with a socket as its standard input; it
+//! is not for people.
 
 use std::ops::RangeInclusive;
 
@@ -14,11 +14,11 @@ use crate::arguments::SqlWorker;
 /// Threads that wait for files: each has a stack of its own, which counts as memory.
 const BLOCKING_THREADS_MAX: usize = 32;
 
-/// Threads that statements run on: one that hangs must not keep others of the same key from being answered, and more
-/// than some would be stacks that are not used.
+/// Threads that run statements: one that hangs must not keep others of the same key from being answered, and many would
+/// only be unused stacks.
 const THREADS: RangeInclusive<usize> = 2..=8;
 
-/// Bounds what this process may take, before it has threads, and how many of them it may have.
+/// Bounds the memory of this process before it has threads, and the number of its threads.
 pub fn bound(command: &SqlWorker, runtime: &mut Builder) -> anyhow::Result<()> {
     bound_worker(command.memory).context("bounding this process")?;
     let processors = std::thread::available_parallelism().map_or(1, usize::from);

@@ -1,7 +1,7 @@
-//! `clicklake status`: the whole pipeline in a few lines, or as one object: how far each table has come, what waits,
-//! what others did to the tables, what is kept.
+//! `clicklake status`: shows the whole pipeline in a few lines, or as one object: how far each table has come, what is
+//! pending, foreign changes, and pins.
 //!
-//! Nothing is read but logs of tables and the ends of the topic, so it may be asked often.
+//! It reads only logs of tables and the ends of the topic, so it may be called often.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -23,60 +23,60 @@ use crate::arguments::{self, StatusFormat};
 use crate::drawing::age;
 use crate::report::{self, grouped};
 
-/// How many of the newest versions of each table are looked through for what others did: some minutes of commits.
+/// Number of the newest versions of each table that are searched for foreign changes: some minutes of commits.
 const FOREIGN_VERSIONS: Version = 100;
 
-/// How many of the topics that are over are named to people: `up` leaves one a run.
+/// Number of retired topics that are named to people: `up` leaves one behind on each run.
 const RETIRED_SHOWN: usize = 5;
 
-/// What a pipeline has come to.
+/// State of a pipeline.
 #[derive(Debug, Serialize)]
 struct Status {
     lake: String,
     /// When it was looked at.
     at: String,
     tables: Vec<Of>,
-    /// Until when all minutes are written, of all topics that are waited for.
+    /// Time up to which all minutes are written, of all topics that are waited for.
     complete_until: Option<String>,
-    /// The topics that are over, in the order of their names.
+    /// Retired topics, in the order of their names.
     retired: Vec<String>,
     pins: Vec<PinOf>,
-    /// Whether all topics are over.
+    /// Whether all topics are retired.
     #[serde(skip)]
     is_over: bool,
     #[serde(skip)]
     now: DateTime<Utc>,
 }
 
-/// What a table has come to.
+/// State of a table.
 #[derive(Debug, Default, Serialize)]
 struct Of {
     table: String,
     version: Option<Version>,
-    /// When that was written.
+    /// When this version was written.
     written: Option<String>,
     age_seconds: Option<i64>,
-    /// By topic and partition, the next offset that it does not have.
+    /// Next offset that the table does not have, by topic and partition.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     cut: BTreeMap<String, BTreeMap<i32, i64>>,
-    /// Messages of the topic that it does not have, if Kafka was asked.
+    /// Number of messages of the topic that the table does not have, if Kafka was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     lag: Option<i64>,
-    /// Messages that `clicks` has and it has not.
+    /// Number of messages that `clicks` has and this table does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     behind_clicks: Option<i64>,
-    /// The version of the table below that it was made of, and how many versions that has come on since.
+    /// Version of the source that a roll-up was made of, and how many versions the source has come since.
     #[serde(skip_serializing_if = "Option::is_none")]
     made_of: Option<MadeOf>,
-    /// What other programs changed in it lately, newest first.
+    /// Recent foreign changes of the table, newest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     changed_by_others: Vec<Change>,
-    /// Why it cannot be read.
+    /// Reason why the table cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
 }
 
-/// What a roll-up was made of.
+/// Source of a roll-up.
 #[derive(Debug, Serialize)]
 struct MadeOf {
     table: String,
@@ -84,25 +84,25 @@ struct MadeOf {
     behind: Version,
 }
 
-/// A change by another program.
+/// A foreign change of a table.
 #[derive(Debug, Serialize)]
 struct Change {
     version: Version,
     said: String,
 }
 
-/// A version that is kept.
+/// A pinned version.
 #[derive(Debug, Serialize)]
 struct PinOf {
     name: String,
-    /// Of a damaged pin, only if that can still be told.
+    /// Name of the table; for a damaged pin only if that can still be told.
     table: Option<String>,
-    /// `None`: the pin is damaged.
+    /// Version that is kept; `None`: the pin is damaged.
     version: Option<Version>,
     expires: Option<String>,
     /// Whether it keeps anything. A damaged pin does: nothing is cleaned up past it.
     holds: bool,
-    /// Why it cannot be read, and what to do.
+    /// Reason why it cannot be read, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
 }
@@ -153,7 +153,7 @@ pub async fn run(lake: &str, command: arguments::Status) -> anyhow::Result<()> {
     all_can_be_read(&damaged)
 }
 
-/// The topics that are over, and whether all are.
+/// Returns the retired topics, and whether all topics are.
 fn retired(known: &Partitions) -> (Vec<String>, bool) {
     let waited_for: BTreeSet<_> = known.waited_for().map(|(of, _)| of.topic.as_str()).collect();
     let topics: BTreeSet<_> = known.retired.iter().map(|of| of.topic.as_str()).collect();
@@ -162,7 +162,7 @@ fn retired(known: &Partitions) -> (Vec<String>, bool) {
     (retired, is_over)
 }
 
-/// What each table has come to, and which partitions the minutes know.
+/// Returns the state of each table, and the partitions that the minutes know.
 async fn tables(lake: &Lake, command: &arguments::Status) -> anyhow::Result<(Vec<Of>, Partitions)> {
     let (mut all, mut cuts, mut partitions) = (Vec::new(), BTreeMap::new(), Partitions::default());
     for table in Table::ALL.into_iter().chain(lake.shadows().await?) {
@@ -183,7 +183,7 @@ async fn tables(lake: &Lake, command: &arguments::Status) -> anyhow::Result<(Vec
         all.push(next);
         cuts.insert(table, cut);
     }
-    // The tables first: what they have, the log has too.
+    // Read the tables before the log, so that the log has all that the tables have.
     let ends = match &command.bootstrap_servers {
         Some(servers) => Some(ends(&kafka(servers, &command.topic)?).await?),
         None => None,
@@ -203,13 +203,13 @@ async fn tables(lake: &Lake, command: &arguments::Status) -> anyhow::Result<(Vec
     Ok((all, partitions))
 }
 
-/// How many positions of a partition a table does not have, which ends there; what it has not begun, it lacks from the
-/// first on.
+/// Returns how many offsets of a partition a table lacks, up to the partition's end. If the table has not begun the
+/// partition, it lacks all from the first one on.
 fn lacks(cut: &Cut, partition: &TopicPartition, first: i64, end: i64) -> i64 {
     (end - cut.get(partition).copied().unwrap_or(first)).max(0)
 }
 
-/// What a table has come to, beside the one that was looked at before it, by their logs.
+/// Returns the state of a table, by its log; `before` is the table before it, which is its source if it is a roll-up.
 async fn of(view: &TableView, cut: &Cut, before: Option<&Of>) -> anyhow::Result<Of> {
     let (table, version) = (view.table(), view.version());
     let newest = view.written(version..=version).await?.pop();

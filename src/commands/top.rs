@@ -1,4 +1,4 @@
-//! `clicklake top`: which ads, campaigns, or other groups have got most; on a terminal, drawn beside it.
+//! `clicklake top`: shows the ads, campaigns or other groups with most clicks; on a terminal, with bars beside them.
 
 use lake_schemas::{Measure, Verdict};
 use lake_store::Lake;

@@ -1,4 +1,4 @@
-//! `clicklake total`: what an ad, a campaign, or everyone has got, in one row; or what groups have got, in one each.
+//! `clicklake total`: shows the counts of an ad, a campaign or everything in one row, or of groups in one row each.
 
 use lake_schemas::{EventTime, Field};
 use lake_store::Lake;
@@ -21,7 +21,7 @@ pub async fn run(lake: &str, command: arguments::Total) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the command line asks for, as one sum.
+/// Returns what the command line asks for, as one sum.
 pub fn question(filters: &Filters, span: &Span) -> anyhow::Result<Question> {
     let named = named(&filters.named).map(|(dimension, name)| Filter::one(dimension, name));
     let filter = named.into_iter().chain(filters.filters.iter().cloned()).collect();
@@ -30,20 +30,20 @@ pub fn question(filters: &Filters, span: &Span) -> anyhow::Result<Question> {
     Ok(Question { filter, from, to, as_of, ..Question::default() })
 }
 
-/// The ad or the campaign that is named, if one is.
+/// Returns the ad or the campaign that is named, if one is.
 fn named(named: &Named) -> Option<(Field, &str)> {
     let ad = named.ad.as_deref().map(|ad| (Field::AdId, ad));
     ad.or(named.campaign.as_deref().map(|campaign| (Field::CampaignId, campaign)))
 }
 
-/// The stretch of time that the command line asks for.
+/// Returns the stretch of time that the command line asks for.
 fn span(span: &Span) -> anyhow::Result<(Option<EventTime>, Option<EventTime>)> {
     let (from, to) = span.last.map_or((span.from, span.to), |duration| last(duration, now()));
     let windows = windows(from, to)?;
     Ok((windows.from(), windows.to()))
 }
 
-/// Says what an answer is of, and whether it may still change.
+/// Prints the state of the tables behind an answer, and whether it may still change.
 pub fn say_where_it_stands(question: &Question, answer: &Answer) {
     let bound = |word: &str, time: Option<EventTime>| time.map(|time| format!("{word} {time} ")).unwrap_or_default();
     let span = format!("{}{}", bound("from", question.from), bound("to", question.to));

@@ -1,4 +1,4 @@
-//! `clicklake upgrade`: the tables of an older lake get the columns, the specs and the format of this program.
+//! `clicklake upgrade`: gives the tables of an older lake the columns, the specs and the format of this program.
 
 use lake_schemas::spec::PROPERTY_SPEC;
 use lake_schemas::table::FORMAT;
@@ -11,7 +11,7 @@ use crate::report;
 
 pub async fn run(lake: &str, command: Upgrade) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
-    // All of them are looked at before any is changed: one that may not be written ends it here.
+    // Look at all tables before any is changed: one that may not be written ends the command here.
     let all = lacking(&lake).await?;
     if all.is_empty() {
         return report::print_text(&format!("nothing to do: all tables are of format {FORMAT}"));
@@ -27,7 +27,7 @@ pub async fn run(lake: &str, command: Upgrade) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a table gets.
+/// Describes what a table gets.
 fn said(lacking: &Lacking) -> String {
     let format = lacking.format.map(|before| format!("format {FORMAT} instead of {before}"));
     let spec = lacking.spec.then(|| format!("the property {PROPERTY_SPEC}"));

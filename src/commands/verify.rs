@@ -1,4 +1,4 @@
-//! `clicklake verify`: the recount that proves the counts.
+//! `clicklake verify`: recounts the raw clicks, to prove the counts.
 
 use std::process::ExitCode;
 
@@ -17,7 +17,7 @@ use crate::arguments::{AuditFormat, Verify};
 use crate::progress::Steps;
 use crate::{memory, report};
 
-/// The table does not say what the raw clicks say.
+/// Exit code: the table differs from the raw clicks.
 const EXIT_DIFFERS: u8 = 1;
 
 pub async fn run(lake: &str, command: Verify) -> anyhow::Result<ExitCode> {
@@ -40,7 +40,7 @@ pub async fn run(lake: &str, command: Verify) -> anyhow::Result<ExitCode> {
         (found.is_equal(), if is_json { found.to_json().to_string() } else { found.to_string() })
     };
     if is_json {
-        // Escapes of ours would be none of JSON's.
+        // JSON has escapes of its own, so ours for terminals must not be added.
         report::print_bytes(format!("{found}\n").as_bytes())?;
     } else {
         report::print_text(found.trim_end())?;
@@ -48,18 +48,18 @@ pub async fn run(lake: &str, command: Verify) -> anyhow::Result<ExitCode> {
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERS) })
 }
 
-/// Says which windows are looked at, unless it is all: a bound may have been left in the environment.
+/// Prints which windows are checked, unless all are: a bound may have been left in the environment.
 fn say_of_which_windows(command: &Verify) {
     let bound = |word: &str, time: Option<EventTime>| time.map(|time| format!(" {word} {time}")).unwrap_or_default();
     let span = format!("{}{}", bound("from", command.from), bound("to", command.to));
-    // What is no stretch of time is an error, and nothing is looked at.
+    // Other bounds are an error, reported later, and no window is checked.
     let is_stretch = command.from.zip(command.to).is_none_or(|(from, to)| from < to);
     if is_stretch && !span.is_empty() {
         report::say(&format!("only windows{span} are looked at"));
     }
 }
 
-/// The operators that count live, over the raw clicks.
+/// Replays the raw clicks through the operators that count live.
 struct Replay<'a> {
     lake: &'a Lake,
 }

@@ -1,4 +1,4 @@
-//! The metrics of a compactor: sums of all that it has told of.
+//! Metrics of a compactor: sums over everything that it reported.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,14 +16,14 @@ use tokio::sync::watch;
 
 use super::counter;
 
-/// What a compactor has done so far.
+/// Sums over the rounds of a compactor so far.
 #[derive(Clone, Debug, Default)]
 pub struct Rounds {
-    /// Rounds that went through.
+    /// Rounds that succeeded.
     pub done: u64,
-    /// Rounds that did not.
+    /// Rounds that failed.
     pub failed: u64,
-    /// How long the last one took.
+    /// Duration of the last round.
     pub last_took: Duration,
     tables: BTreeMap<Table, Sums>,
 }

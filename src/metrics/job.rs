@@ -1,4 +1,4 @@
-//! The metrics of a job that reads the log.
+//! Metrics of a job that reads the log.
 
 use std::fmt;
 
@@ -54,7 +54,7 @@ impl Collector for JobCollector {
     }
 }
 
-/// A counter with a label for each table.
+/// Encodes a counter with a label for each table.
 fn tables(
     encoder: &mut DescriptorEncoder<'_>,
     progress: &Progress,
@@ -90,7 +90,7 @@ fn commit_time(encoder: &mut DescriptorEncoder<'_>, progress: &Progress) -> Resu
     histogram.encode_histogram::<NoLabelSet>(progress.commit_time.as_secs_f64(), count, &buckets, None)
 }
 
-/// A gauge with labels for each partition that is ours.
+/// Encodes a gauge with labels for each partition that this process owns.
 fn partitions(
     encoder: &mut DescriptorEncoder<'_>,
     progress: &Progress,

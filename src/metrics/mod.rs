@@ -1,6 +1,6 @@
-//! `--metrics ADDR`: what a job has done so far, for Prometheus to scrape.
+//! `--metrics ADDR`: serves the progress of a job for Prometheus to scrape.
 //!
-//! There are no counters of their own: each scrape reads the job's progress.
+//! There are no separate counters: each scrape reads the job's progress.
 
 mod compactor;
 mod job;
@@ -31,7 +31,7 @@ pub async fn serve(address: SocketAddr, job: &'static str, collector: Box<dyn Co
     serve_at(address, Router::new().route("/metrics", get(move || async move { told(&registry) }))).await
 }
 
-/// Serves what a router has at an address, until the process ends.
+/// Serves a router at an address, until the process ends.
 pub async fn serve_at(address: SocketAddr, router: Router) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address).await.with_context(|| format!("--metrics {address}"))?;
     let address = listener.local_addr()?;

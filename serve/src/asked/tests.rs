@@ -1,4 +1,4 @@
-//! What a request asks for, by its parameters.
+//! Tests of the parameters of a request: which question they ask.
 
 use super::*;
 

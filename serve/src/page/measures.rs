@@ -1,18 +1,18 @@
-//! The page's places for measures: one for each, put down by the list of them when the program starts. An element says
-//! in `data-measure` which measure it shows, and in `data-format` how; the script finds them by that.
+//! Fills the page's places for measures: one for each measure in the list, when the program starts. An element says in
+//! `data-measure` which measure it shows, and in `data-format` how; the script finds elements by that.
 
 use lake_schemas::measure::Amount;
 use lake_schemas::{Measure, Verdict};
 
-/// What the page has for the number of clicks, for each further measure, and for the columns of its tables.
+/// Placeholders in the page for the number of clicks, for each further measure, and for the columns of its tables.
 const HEADLINE: &str = "{{headline}}";
 const MEASURES: &str = "{{measures}}";
 const COLUMNS: &str = "{{columns}}";
 
-/// What stands where no number is known yet.
+/// Text where no number is known yet.
 const UNKNOWN: &str = "–";
 
-/// The page, with a place for each measure.
+/// Returns the page with a place for each measure.
 pub(super) fn with_measures(page: &str) -> String {
     let headline = Measure::counting(Verdict::Counted);
     let further = Measure::ALL.into_iter().filter(|measure| *measure != headline).map(in_list);

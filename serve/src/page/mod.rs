@@ -1,5 +1,5 @@
-//! The live page: what a browser gets, all of it in the binary. It has no other origin, no inline script and no inline
-//! style, so the strictest policy fits it.
+//! The live page: all files that a browser gets, contained in the binary. It uses no other origin, no inline script and
+//! no inline style, so that the strictest policy fits it.
 
 mod measures;
 pub(crate) mod plot;
@@ -8,18 +8,18 @@ mod ticks;
 
 use std::sync::LazyLock;
 
-/// The policy that the page can be served with: everything is from here, and nothing frames it.
+/// Content security policy of the page: everything comes from this server, and nothing may frame it.
 pub(crate) const CONTENT_SECURITY_POLICY: &str =
     "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'";
 
 /// A file of the page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asset {
-    /// Where it is asked for.
+    /// Path at which it is requested.
     pub path: &'static str,
-    /// What it is.
+    /// Media type of the file.
     pub content_type: &'static str,
-    /// Its text.
+    /// Text of the file.
     pub body: &'static str,
 }
 
@@ -27,7 +27,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 static PAGE: LazyLock<String> = LazyLock::new(|| measures::with_measures(include_str!("index.html")));
 
-/// All files of the page.
+/// Returns all files of the page.
 pub(crate) fn assets() -> [Asset; 7] {
     [
         Asset { path: "/", content_type: "text/html; charset=utf-8", body: PAGE.as_str() },
@@ -44,7 +44,7 @@ pub(crate) fn assets() -> [Asset; 7] {
 mod tests {
     use super::*;
 
-    /// The values of an attribute in a text.
+    /// Returns the values of an attribute in a text.
     fn values<'a>(text: &'a str, attribute: &str) -> Vec<&'a str> {
         let opening = format!(" {attribute}=\"");
         text.split(opening.as_str()).skip(1).filter_map(until_quote).collect()

@@ -1,8 +1,8 @@
-//! A series as a picture: a bar a window over event time, as SVG. Pure: the same series, the same text.
+//! Draws a series as SVG, with a bar for each window along event time. Pure: the same series gives the same text.
 //!
-//! The picture has middle tones that can be read on white and on black, so that it stands alone; each element also has
-//! a class (`bar`, `open`, `grid`, `tick`, `label`), by which a page gives it the page's own colours. Each bar has a
-//! title that says its window and its exact count.
+//! The colours are of medium brightness, readable on white and on black, so that the picture can stand alone. Each
+//! element also has a class (`bar`, `open`, `grid`, `tick`, `label`), by which a page gives it colours of its own. Each
+//! bar has a title with its window and its exact count.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -14,53 +14,54 @@ use plotters::prelude::*;
 use super::svg::{self, Ink};
 use super::ticks::{self, Tick};
 
-/// The widths of a picture: below, the labels of an axis have no room; above, no screen is.
+/// Bounds for the width of a picture, in pixels: below them, the labels of an axis have no room; no screen is wider.
 pub(crate) const PIXELS_MIN: u32 = 200;
 pub(crate) const PIXELS_MAX: u32 = 2_000;
 
-/// The height is a part of the width between these bounds: low enough for a phone, high enough to compare bars.
+/// Bounds for the height, in pixels, which is a fraction of the width: low enough for a phone, high enough to compare
+/// bars.
 const HEIGHT: RangeInclusive<u32> = 180..=260;
 const WIDTH_PER_HEIGHT: u32 = 3;
 
-/// The size of all text, whatever the width: what plotters calls 14.88 it writes as 12 pixels.
+/// Size of all text, whatever the width of the picture: plotters writes this size as 12 pixels.
 const LABEL_SIZE: f64 = 14.88;
 
-/// What a digit is wide at that size, and what a label of the time axis needs.
+/// Width of a digit at that size, and room for a label of the time axis, in pixels.
 const DIGIT_PIXELS: u32 = 7;
 const TIME_LABEL_PIXELS: u32 = 64;
 
 const TICK_PIXELS: i32 = 4;
 
-/// Bars of wider windows have a gap between them.
+/// Width from which bars have a gap between them, in pixels.
 const GAPPED_PIXELS: i32 = 3;
 
-/// What is drawn: clicks a window.
+/// Series to be drawn: clicks by window.
 #[derive(Clone, Debug)]
 pub(crate) struct Series {
-    /// The bars, by when their windows begin. A window without clicks has none.
+    /// Bars in the order of their windows. A window without clicks has none.
     pub bars: Vec<Bar>,
-    /// How long the windows are.
+    /// Width of the windows.
     pub window: Width,
-    /// The axis begins with the window that this time lies in.
+    /// Start of the axis: it begins with the window that contains this time.
     pub from: EventTime,
-    /// The axis ends with the last window that begins before it.
+    /// End of the axis: it ends with the last window that starts before this time.
     pub to: EventTime,
-    /// Windows that end after it may still grow; all may while it is unknown.
+    /// Time after which windows may still grow; while it is unknown, all may.
     pub complete_until: Option<EventTime>,
-    /// How wide the picture is, within `PIXELS_MIN` and `PIXELS_MAX`.
+    /// Width of the picture, between `PIXELS_MIN` and `PIXELS_MAX`.
     pub pixels: u32,
 }
 
-/// The clicks of a window.
+/// Clicks of one window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bar {
-    /// When the window begins.
+    /// Start of the window.
     pub start: EventTime,
-    /// How many there are.
+    /// Number of clicks.
     pub clicks: i64,
 }
 
-/// Why a picture cannot be drawn; into a text it always can.
+/// Error of drawing; drawing into a text never fails.
 pub(crate) type PlotError = DrawingAreaErrorKind<io::Error>;
 
 /// Draws a series as SVG.
@@ -73,15 +74,15 @@ pub(crate) fn plot(series: &Series) -> Result<String, PlotError> {
     Ok(svg::with_classes(&drawn, &summary(series), &titles))
 }
 
-/// A bar as it stands in the picture.
+/// A bar at its place in the picture.
 struct Column {
-    /// Its left edge.
+    /// Left edge in pixels.
     x: i32,
-    /// The window and its count.
+    /// Window and count of the bar.
     bar: Bar,
 }
 
-/// Draws the axes, then the bars, and says which bars in which order.
+/// Draws the axes and then the bars. Returns the bars that were drawn, in their order.
 fn draw(series: &Series, area: DrawingArea<SVGBackend, Shift>) -> Result<Vec<Column>, PlotError> {
     let (from_ms, to_ms) = stretch_ms(series);
     let most = series.bars.iter().map(|bar| bar.clicks).max().unwrap_or(0);
@@ -130,23 +131,23 @@ fn draw(series: &Series, area: DrawingArea<SVGBackend, Shift>) -> Result<Vec<Col
     Ok(columns)
 }
 
-/// The windows from the first to the last that are asked for, whole, in milliseconds since 1970: at least one.
+/// Returns the stretch of whole windows that is asked for, in milliseconds since 1970: at least one window.
 fn stretch_ms(series: &Series) -> (i64, i64) {
     let from_ms = series.window.start_ms(series.from.millis());
     let last_ms = series.window.start_ms(series.to.millis() - 1);
     (from_ms, series.window.end_ms(last_ms.max(from_ms)))
 }
 
-/// How wide all bars are, if their windows have so many pixels together.
+/// Returns the width of every bar, if all windows together have so many pixels.
 fn bar_pixels(pixels: i32, series: &Series) -> i32 {
     let (from_ms, to_ms) = stretch_ms(series);
     let window_ms = series.window.end_ms(from_ms) - from_ms;
     let whole = i32::try_from(i64::from(pixels) * window_ms / (to_ms - from_ms)).unwrap_or(pixels);
-    // What is left of a pixel would be a gap where no window is missing.
+    // Rounding down would leave gaps that look like missing windows, so narrow bars overlap by a pixel.
     if whole > GAPPED_PIXELS { whole - 1 } else { whole + 1 }
 }
 
-/// The bars that are drawn: of those that begin at the same pixel the highest.
+/// Returns the bars that are drawn: of those that begin at the same pixel, the highest.
 fn columns(series: &Series, x: impl Fn(Bar) -> i32) -> Vec<Column> {
     let (from_ms, to_ms) = stretch_ms(series);
     let mut columns: Vec<Column> = Vec::new();
@@ -175,7 +176,7 @@ fn title(series: &Series, bar: Bar) -> String {
     format!("{window}: {}{growth}", clicks(bar.clicks))
 }
 
-/// The picture in a sentence, for those who do not see it.
+/// Describes the picture in a sentence, for those who do not see it.
 fn summary(series: &Series) -> String {
     let name = series.window.word();
     match series.bars.iter().max_by_key(|bar| bar.clicks) {
@@ -195,14 +196,14 @@ mod tests {
     const MINUTE_MS: i64 = 60_000;
     const DAY_MS: i64 = 1_440 * MINUTE_MS;
 
-    /// 2026-03-07T12:00:00Z.
+    /// Start of the series: 2026-03-07T12:00:00Z.
     const NOON_MS: i64 = 1_772_884_800_000;
 
     fn time(millis: i64) -> EventTime {
         EventTime::from_millis(millis).expect("a time before the year 9999")
     }
 
-    /// A series of minutes from noon on.
+    /// Makes a series of minutes from noon on.
     fn minutes(clicks: &[i64]) -> Series {
         let start = |place: usize| time(NOON_MS + i64::try_from(place).expect("few") * MINUTE_MS);
         let bars = clicks.iter().enumerate().map(|(place, clicks)| Bar { start: start(place), clicks: *clicks });

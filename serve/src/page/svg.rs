@@ -1,4 +1,4 @@
-//! What plotters draws, with classes and titles: it writes an element a line, and knows colours alone.
+//! Adds classes and titles to the drawing of plotters, which writes one element a line, and knows only colours.
 //!
 //! So each kind of element is drawn in a colour of its own, and gets its class by that colour.
 
@@ -6,10 +6,10 @@ use std::fmt::Write;
 
 use plotters::style::RGBColor;
 
-/// What is drawn, each in a middle tone.
+/// Kinds of elements, each drawn in a colour of medium brightness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ink {
-    /// A bar that is as it stays but for late clicks.
+    /// A bar that stays as it is, except for late clicks.
     Bar,
     /// A bar that may still grow.
     Open,
@@ -17,14 +17,14 @@ pub(super) enum Ink {
     Grid,
     /// A mark at a time.
     Tick,
-    /// Text.
+    /// A label in text.
     Label,
 }
 
 impl Ink {
     const ALL: [Self; 5] = [Self::Bar, Self::Open, Self::Grid, Self::Tick, Self::Label];
 
-    /// How it looks without a page.
+    /// Returns the colour that it has without a page.
     pub const fn colour(self) -> RGBColor {
         match self {
             Self::Bar => RGBColor(0x3b, 0x7d, 0xc4),
@@ -35,7 +35,7 @@ impl Ink {
         }
     }
 
-    /// What a page calls it.
+    /// Returns its class in a page.
     const fn class(self) -> &'static str {
         match self {
             Self::Bar => "bar",
@@ -46,7 +46,7 @@ impl Ink {
         }
     }
 
-    /// What an element is drawn in.
+    /// Returns the kind of an element, by its colour.
     fn of(element: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|ink| {
             let RGBColor(red, green, blue) = ink.colour();
@@ -55,8 +55,8 @@ impl Ink {
     }
 }
 
-/// The same picture with a class on each element, a label on the whole, and on the bars their titles, in order. None of
-/// the texts may need escaping.
+/// Returns the picture with a class on each element, a label on the whole, and titles on the bars, in their order. None
+/// of the texts may need escaping.
 pub(super) fn with_classes(drawn: &str, label: &str, titles: &[String]) -> String {
     let mut titles = titles.iter();
     let mut svg = String::with_capacity(drawn.len() * 2);

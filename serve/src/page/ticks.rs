@@ -1,4 +1,4 @@
-//! Where the axes of a plot are marked, and what the marks say: round counts, and round times in UTC. No drawing.
+//! Finds the marks on the axes of a plot, and their labels: round counts, and round times in UTC. No drawing.
 
 use std::ops::RangeInclusive;
 
@@ -6,16 +6,16 @@ use chrono::{DateTime, Datelike, NaiveDate};
 use lake_schemas::Width;
 use lake_schemas::time::{MILLIS_PER_DAY as DAY_MS, MILLIS_PER_HOUR as HOUR_MS, MILLIS_PER_MINUTE as MINUTE_MS};
 
-/// The marks of an axis of counts, at most.
+/// Most marks on an axis of counts.
 const COUNT_TICKS_MAX: i64 = 4;
 
-/// Counts below it are written out with a comma at thousands; an axis that reaches it says 10k.
+/// Largest count of an axis on which counts are written out, with a comma at thousands; a larger axis says 10k.
 const WRITTEN_OUT_MAX: i64 = 9_999;
 
-/// 1970-01-05 was a Monday: weeks begin where people begin them.
+/// Monday, 1970-01-05, in milliseconds since 1970: weeks begin on Mondays.
 const FIRST_MONDAY_MS: i64 = 4 * DAY_MS;
 
-/// What divides a day, and days, into round parts.
+/// Steps that divide days and weeks into round parts, in milliseconds.
 const STEPS_MS: [i64; 15] = [
     MINUTE_MS,
     2 * MINUTE_MS,
@@ -34,29 +34,30 @@ const STEPS_MS: [i64; 15] = [
     14 * DAY_MS,
 ];
 
-/// What divides years, and centuries, into round parts.
+/// Steps that divide years and centuries into round parts, in months.
 const STEPS_MONTHS: [i32; 12] = [1, 2, 3, 6, 12, 24, 60, 120, 240, 1_200, 12_000, 120_000];
 
-/// No more days are in a month.
+/// Length of the longest month, in milliseconds.
 const MONTH_MS_MAX: i64 = 31 * DAY_MS;
 
-/// A mark of an axis.
+/// A mark on an axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tick {
-    /// The count, or milliseconds since 1970.
+    /// Place of the mark: a count, or milliseconds since 1970.
     pub at: i64,
-    /// What is written at it.
+    /// Label of the mark.
     pub label: String,
 }
 
-/// The marks from zero to the first one that no count is above.
+/// Returns the marks from zero to the first one that no count exceeds.
 pub(super) fn of_counts(most: i64) -> Vec<Tick> {
     let step = round_up((most.max(1) - 1) / COUNT_TICKS_MAX + 1);
     let top = most.max(1).saturating_add(step - 1) / step * step;
     (0..=top / step).map(|place| place * step).map(|at| Tick { at, label: axis_count(at, top) }).collect()
 }
 
-/// The marks of a stretch of time, in milliseconds since 1970, no more than wanted and none between two windows.
+/// Returns the marks for a stretch of time, in milliseconds since 1970: at most `ticks_max`, and none inside of a
+/// window.
 pub(super) fn of_times(stretch_ms: RangeInclusive<i64>, width: Width, ticks_max: i64) -> Vec<Tick> {
     let (from_ms, to_ms) = stretch_ms.into_inner();
     let fits = |step_ms: i64| (to_ms - from_ms) / step_ms <= ticks_max.max(1);
@@ -71,12 +72,12 @@ pub(super) fn of_times(stretch_ms: RangeInclusive<i64>, width: Width, ticks_max:
     }
 }
 
-/// What is written at a mark.
+/// Returns the label of a mark.
 pub(super) fn label(ticks: &[Tick], at: i64) -> String {
     ticks.iter().find(|tick| tick.at == at).map(|tick| tick.label.clone()).unwrap_or_default()
 }
 
-/// A count as people read it: `1,042`.
+/// Returns a count as people read it: `1,042`.
 pub(super) fn count(count: i64) -> String {
     let digits = count.unsigned_abs().to_string();
     let mut text = String::from(if count < 0 { "-" } else { "" });
@@ -89,7 +90,7 @@ pub(super) fn count(count: i64) -> String {
     text
 }
 
-/// A window as people say it: `2026-03-07 12:03–12:04 UTC`, or `2026-03-07 UTC`.
+/// Returns a window as people say it: `2026-03-07 12:03–12:04 UTC`, or `2026-03-07 UTC`.
 pub(super) fn window(start_ms: i64, width: Width) -> String {
     let end = shown(width.end_ms(start_ms), "%H:%M");
     match width {
@@ -99,7 +100,7 @@ pub(super) fn window(start_ms: i64, width: Width) -> String {
     }
 }
 
-/// The smallest of 1, 2, 5, 10, 20, 50 … that is not below a count.
+/// Returns the smallest of 1, 2, 5, 10, 20, 50 … that is not below a count.
 fn round_up(least: i64) -> i64 {
     let mut power = 1_i64;
     loop {
@@ -114,7 +115,8 @@ fn round_up(least: i64) -> i64 {
     }
 }
 
-/// A count beside an axis. All of its marks are multiples of 1, 2 or 5 of a power of ten: one decimal is enough.
+/// Returns the label for a count on an axis. All marks are multiples of 1, 2 or 5 of a power of ten, so one decimal is
+/// enough.
 fn axis_count(at: i64, top: i64) -> String {
     let units = [(1_000_000_000_000, "T"), (1_000_000_000, "B"), (1_000_000, "M"), (1_000, "k")];
     let unit = units.into_iter().find(|(unit, _)| at >= *unit && top > WRITTEN_OUT_MAX);
@@ -149,7 +151,7 @@ fn month_ticks(from_ms: i64, to_ms: i64, step_months: i32) -> Vec<Tick> {
     starts.take_while(|at| *at <= to_ms).filter(|at| *at >= from_ms).map(|at| Tick { at, label: label(at) }).collect()
 }
 
-/// When a month begins, of those that are counted from the year 0.
+/// Returns when a month begins, counted from the year 0.
 fn month_start_ms(months: i32) -> Option<i64> {
     let month = months.rem_euclid(12).cast_unsigned() + 1;
     let first = NaiveDate::from_ymd_opt(months.div_euclid(12), month, 1)?;

@@ -1,4 +1,4 @@
-//! What `up` shows of minute counts: it asks the table, as anyone would.
+//! The minute counts that `up` shows: it queries the table, as anyone would.
 
 use std::fmt;
 
@@ -13,16 +13,16 @@ use query::output::visible;
 
 use crate::report::grouped;
 
-/// Ads that are named of a minute.
+/// Number of ads that are named for a minute.
 const TOP: usize = 3;
 
-/// The start of the last minute that every partition of a job has passed.
+/// Returns the start of the last minute that the watermark of every partition of a job has passed.
 pub fn last_complete(progress: &Progress) -> Option<EventTime> {
     let emitted_ms = progress.partitions.values().filter_map(|reach| reach.emitted_ms).min()?;
     EventTime::from_millis(WINDOW.start_ms(emitted_ms) - WINDOW_MS)
 }
 
-/// The last complete minute, and the ads that had the most clicks in it.
+/// Last complete minute, with the ads that had the most clicks in it.
 #[derive(Default)]
 pub struct LastMinute {
     minute: Option<EventTime>,
@@ -30,7 +30,7 @@ pub struct LastMinute {
 }
 
 impl LastMinute {
-    /// Asks the table, if another minute is complete by now.
+    /// Queries the table, if another minute is complete by now.
     pub async fn follow(&mut self, lake: &Lake, topic: &str, complete: Option<EventTime>) {
         let Some(minute) = complete.filter(|_| complete != self.minute) else { return };
         let (minutes, counted) = (Table::ClicksMinute, Measure::counting(Verdict::Counted).column());
@@ -39,9 +39,9 @@ impl LastMinute {
              where topic = '{topic}' and window_start = '{minute}' \
              group by ad_id order by {counted} desc, ad_id limit {TOP}"
         );
-        // If it does not answer now, the next look is not far.
+        // If the query fails now, the next look follows soon.
         let Ok(rows) = query::run(lake, &sql).await else { return };
-        // Before the first click there are minutes too.
+        // Minutes before the first click are complete, too, but have nothing to show.
         let top: Vec<_> = rows.iter().flat_map(ads).collect();
         if !top.is_empty() {
             (self.minute, self.top) = (Some(minute), top.join(", "));
@@ -49,7 +49,7 @@ impl LastMinute {
     }
 }
 
-/// Each ad of an answer, with its clicks.
+/// Returns each ad of an answer, with its clicks.
 fn ads(rows: &RecordBatch) -> Vec<String> {
     let ads = cast(rows.column(0), &DataType::Utf8).expect("text has many encodings, and is text in each");
     let (ads, clicks) = (ads.as_string::<i32>(), rows.column(1).as_primitive::<Int64Type>());
@@ -64,7 +64,7 @@ impl fmt::Display for LastMinute {
     }
 }
 
-/// How many hours and days are rolled up.
+/// Returns in words how many hours and days are rolled up.
 pub async fn rolled_up(lake: &Lake) -> anyhow::Result<String> {
     let mut counts = Vec::new();
     for table in Table::ROLLED_UP {
@@ -74,7 +74,7 @@ pub async fn rolled_up(lake: &Lake) -> anyhow::Result<String> {
     Ok(format!("{} hours, {} days", counts[0], counts[1]))
 }
 
-/// What the table says of a topic, in all.
+/// Returns in words the counts of a topic, over all time.
 pub async fn total(lake: &Lake, topic: &str) -> anyhow::Result<String> {
     let counting = Verdict::ALL.map(Measure::counting);
     let sums = counting.map(|measure| format!("sum({})", measure.column())).join(", ");

@@ -1,4 +1,4 @@
-//! `clicklake up`: broker, clicks, both jobs and the compactor in one process, to see it work.
+//! `clicklake up`: runs broker, generated clicks, both jobs and the compactor in one process, to see them work.
 
 mod minutes;
 mod rounds;
@@ -31,22 +31,22 @@ use crate::arguments::Up;
 use crate::memory;
 use crate::report::{self, grouped, say};
 
-/// Partitions of the topic on the test broker. It keeps 5 MiB of each.
+/// Partitions of the topic on the test broker, which keeps 5 MiB of each.
 const PARTITIONS: i32 = 4;
 
-/// Often enough to watch, seldom enough that files are not tiny.
+/// Commit interval: often enough to watch, seldom enough that files are not tiny.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(2);
 
-/// The part of the memory that is for the page: the jobs beside it need the most.
+/// Divisor of the memory for the part that is for the page: the jobs beside it need the most.
 const PAGE_SHARE: usize = 4;
 
-/// How long the jobs may take at the end for what was produced last.
+/// How long the jobs may take at the end for the last messages.
 const CATCH_UP_MAX: Duration = Duration::from_secs(10);
 
 pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(location)?;
     let (kafka, broker) = log(&command)?;
-    // Brokers of earlier runs have forgotten their topics: nothing comes of these any more.
+    // Brokers of earlier runs have forgotten their topics, so nothing more comes from these.
     if broker.is_some() {
         retire_leftovers(&lake, Some(kafka.recorded_topic())).await?;
     }
@@ -84,7 +84,7 @@ pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow
             done = producing => done,
             () = time_is_up => Ok(()),
         };
-        // Then the jobs have what there is, or time runs out, and what is left is there at the next start.
+        // Then the jobs catch up, or time runs out; a message that is left is read at the next start.
         let (total, mut ingested, mut counted) = (produced.borrow().total() as i64, ingested.clone(), counted.clone());
         let caught_up = async {
             let all_is_read = ingested.wait_for(|ingested| ingested.read >= total).await;
@@ -114,7 +114,7 @@ pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow
     has_counted?;
     has_sent?;
     let files = files?;
-    // So will this one's.
+    // This run's broker will forget its topic, too.
     if broker.is_some() {
         retire_leftovers(&lake, None).await?;
     }
@@ -124,7 +124,7 @@ pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow
     report::print_text(&summary(location, *produced.borrow(), &ingested.borrow(), counted, began.elapsed()))
 }
 
-/// Retires topics of brokers that are gone, or about to be, and says which cannot be.
+/// Retires topics of brokers that are gone, or about to be, and says which cannot be retired.
 async fn retire_leftovers(lake: &Lake, but: Option<&str>) -> anyhow::Result<()> {
     for left in leftovers(lake, but).await? {
         say(&left);
@@ -132,7 +132,7 @@ async fn retire_leftovers(lake: &Lake, but: Option<&str>) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// What may be typed meanwhile, elsewhere.
+/// Returns commands that may be typed in another terminal meanwhile.
 fn asks(location: &str, kafka: &KafkaOptions) -> String {
     let KafkaOptions { bootstrap_servers: servers, topic, .. } = kafka;
     format!(
@@ -150,12 +150,12 @@ async fn count(lake: &Lake, kafka: &KafkaOptions, run: Run) -> Result<(), DriveE
     ::ingest::compute(lake, kafka, &Requested::default(), run).await
 }
 
-/// Whether a job has come as far as another, in each partition.
+/// Returns whether a job has come as far as another, in each partition.
 fn has_reached(job: &Progress, other: &BTreeMap<TopicPartition, Reach>) -> bool {
     other.iter().all(|(partition, reach)| job.partitions.get(partition).is_some_and(|job| job.cut >= reach.cut))
 }
 
-/// The broker to use, and the one that was started for it.
+/// Returns the broker to use, and the test broker that was started for it.
 fn log(command: &Up) -> anyhow::Result<(KafkaOptions, Option<Broker>)> {
     if let Some(servers) = &command.bootstrap_servers {
         return Ok((kafka(servers, &command.topic)?, None));
@@ -168,7 +168,7 @@ fn log(command: &Up) -> anyhow::Result<(KafkaOptions, Option<Broker>)> {
     Ok((kafka(&broker.bootstrap_servers(), &topic)?, Some(broker)))
 }
 
-/// A job, which takes the producer with it when it ends.
+/// Runs a job, and stops the producer when the job ends.
 async fn stopping(
     job: impl Future<Output = Result<(), DriveError>>,
     stop_producing: &CancellationToken,
@@ -178,7 +178,7 @@ async fn stopping(
     done
 }
 
-/// Draws the progress on stderr: a live line in a terminal, a line now and then elsewhere.
+/// Draws the progress on stderr: a live line in a terminal, or else a new line every few seconds.
 async fn watch_progress(
     lake: &Lake,
     kafka: &KafkaOptions,
@@ -248,6 +248,6 @@ fn summary(
 }
 
 fn draw(line: &str) {
-    // The rest of a longer line before it is cleared. A line that cannot be drawn is not worth stopping for.
+    // Also clear the rest of a longer line before it. A line that cannot be drawn is no reason to stop.
     let _ = write!(std::io::stderr(), "\r{}\x1b[K", visible(line));
 }

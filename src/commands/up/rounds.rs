@@ -12,10 +12,10 @@ use tracing::warn;
 use crate::commands::now;
 use crate::memory;
 
-/// Often enough to watch: a lake that lives longer does with a minute.
+/// Time between rounds, short enough to watch: for a lake that lives longer, a minute is enough.
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Files that were put together, and those that they became.
+/// Number of files that were merged, and of those that they became.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Files {
     pub before: usize,
