@@ -1,4 +1,5 @@
-//! Law: `verify` bites. Whatever is changed in a table behind the jobs' backs, it names the window and the clicks.
+//! Law: `verify` finds tampering. Whatever is changed in a table behind the jobs' backs, it names the window and the
+//! clicks.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::totals::others::{Others, WAY_OUT, files_of};
 
 const MEMORY: usize = 1 << 30;
 
-/// A lake with both raw tables and minutes, all of one log.
+/// Makes a lake with both raw tables and minutes, all of one log.
 async fn lake(parameters: Parameters) -> Lake {
     let (lake, log) = (lake_on(Arc::new(InMemory::new())), Arc::new(Log::of_seed(8, 3, 400)));
     Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
@@ -31,14 +32,14 @@ async fn audit(lake: &Lake) -> Audit {
     verify(lake, Question::default(), MEMORY).await.expect("an audit")
 }
 
-/// The one difference that an audit finds.
+/// Returns the one difference that an audit finds.
 async fn the_difference(lake: &Lake) -> Difference {
     let found = audit(lake).await;
     assert_eq!(found.differences.len(), 1, "{found}");
     found.differences.into_iter().next().expect("there is one")
 }
 
-/// The rows of a table of which a condition is true, in the columns of the table, and in the order of the log.
+/// Returns the rows of a table for which a condition is true, in the columns of the table, and in the order of the log.
 async fn rows(lake: &Lake, table: Table, condition: &str) -> RecordBatch {
     let columns: Vec<_> = table.schema().fields().iter().map(|field| field.name().clone()).collect();
     let order = if table == Table::ClicksMinute { "offset_first" } else { "kafka_offset" };
@@ -69,7 +70,7 @@ async fn all_files(lake: &Lake, table: Table) -> Vec<Add> {
     files
 }
 
-/// The files of the first day of minutes are lost.
+/// Loses the files of the first day of minutes.
 pub async fn lose_the_first_day(lake: &Lake) {
     let mut files = all_files(lake, Table::ClicksMinute).await;
     let first = files.iter().map(|file| file.partition_values["date"].clone()).min().expect("there is one");
@@ -84,13 +85,13 @@ async fn rewrite(lake: &Lake, change: impl Fn(RecordBatch) -> Vec<RecordBatch>) 
     replace(lake, Table::ClicksMinute, removes, &change(rows)).await;
 }
 
-/// The first row that counts so many clicks.
+/// Returns the first row that counts so many clicks.
 fn row_of(rows: &RecordBatch, clicks: i64) -> usize {
     let counts = rows["clicks"].as_primitive::<Int64Type>();
     counts.values().iter().position(|found| *found == clicks).expect("there is such a row")
 }
 
-/// The ids of the clicks that a row counts, as the raw table has them, each once.
+/// Returns the ids of the clicks that a row counts, by the raw table, each once.
 async fn ids_of(lake: &Lake, rows: &RecordBatch, row: usize) -> Vec<String> {
     let number = |name: &str| rows[name].as_primitive::<Int64Type>().value(row);
     let partition = rows["kafka_partition"].as_primitive::<Int32Type>().value(row);
@@ -108,7 +109,7 @@ async fn ids_of(lake: &Lake, rows: &RecordBatch, row: usize) -> Vec<String> {
     ids
 }
 
-/// The ids that a difference names for a cause.
+/// Returns the ids that a difference names for a cause.
 fn named(difference: &Difference, cause: Cause) -> Vec<String> {
     let found = difference.clicks.iter().find(|(found, _)| *found == cause);
     found.unwrap_or_else(|| panic!("{difference}")).1.clone()

@@ -1,4 +1,4 @@
-//! Lakes that are written by hand, a commit at a time: clicks, what ads have got in minutes, where partitions stand.
+//! Lakes that are written by hand, a commit at a time: clicks, minutes of ads, and the stands of partitions.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::NOON_MS;
 
 pub const MINUTE_MS: i64 = 60_000;
 
-/// The topic of all of them.
+/// Topic of all these lakes.
 pub const TOPIC: &str = "clicks";
 
-/// What an ad has got in a minute after noon.
+/// Counts of an ad in a minute after noon.
 #[derive(Clone, Debug, Default)]
 pub struct Row {
     pub minute: i64,
@@ -32,12 +32,12 @@ pub struct Row {
     pub cost_micros: i64,
 }
 
-/// A table of minutes, made if it is not there.
+/// Opens a table of minutes, and makes it if it is not there.
 pub async fn minutes(lake: &Lake, table: Table, parameters: &Parameters) -> TableLog {
     TableLog::open_or_make(lake, &parameters.definition(table)).await.expect("a table")
 }
 
-/// Commits rows of one hour, and that partitions stand there from then on.
+/// Commits rows of one hour, together with these stands of partitions.
 pub async fn append(log: &mut TableLog, rows: &[Row], stands: &BTreeMap<i32, Stand>) {
     let table = log.table();
     let adds = if rows.is_empty() { Vec::new() } else { put(log, &[batch(log, rows)]).await };
@@ -52,7 +52,7 @@ pub async fn append(log: &mut TableLog, rows: &[Row], stands: &BTreeMap<i32, Sta
     commit(log, &Commit { adds, moves, cut, ..Commit::new("aggregate") }).await;
 }
 
-/// Commits clicks of a partition at their offsets, up to one.
+/// Commits clicks of a partition at their offsets, up to one offset.
 pub async fn append_clicks(log: &mut TableLog, number: i32, clicks: impl IntoIterator<Item = (i64, Value)>, next: i64) {
     let partition = TopicPartition::new(TOPIC, number);
     let from = log.stand(&partition);

@@ -1,11 +1,12 @@
-//! Law: on a real Kafka and a real S3, raw is the log, and minutes are its counts, whatever happens to members and
-//! servers under load.
+//! Law: on a real Kafka and a real S3, the raw tables are the log, and the minutes are its counts, whatever happens to
+//! members and servers under load.
 //!
 //! A round is a topic, a lake, a steady load, and one of everything in an order that its seed shuffles: members join,
 //! leave, are killed, and sleep for longer than a session; groups have no quiet second; Kafka and S3 are killed and
 //! started again, and stopped and go on. Jobs that nobody killed must live through it, beside promotions. At the end
 //! the topic is read by `kcat` and compared position by position, `verify` recounts the minutes and the conservation
 //! laws, and hours and days must be theirs.
+//!
 //! `CLICKLAKE_ROUNDS=a..b` runs other seeds.
 
 use std::ops::Range;
@@ -30,25 +31,25 @@ const PARTITIONS: i32 = 12;
 /// Messages a second: enough that every commit interval has some for every partition.
 const RATE: u64 = 3_000;
 
-/// Who else writes.
+/// Other writers beside the jobs.
 const ACTORS: [Actor; 4] = [Actor::Backfill, Actor::Backfill, Actor::Compact, Actor::Promote];
 
 /// Members of each job's group at the start, and at most.
 const MEMBERS: usize = 2;
 const MEMBERS_MAX: usize = 3;
 
-/// What runs beside the groups, one process of each.
+/// Jobs that run beside the groups, one process of each.
 const BESIDE: [Job; 2] = [Job::Compact, Job::Backfill];
 
 /// How long a server stays dead, in milliseconds, and how long it may be stopped.
 const DEAD_MS: Range<u64> = 200..3_000;
 const STOPPED_MS: Range<u64> = 200..8_000;
 
-/// How many members come and go in a storm, and how long there is between two, in milliseconds.
+/// Number of members that come and go in a storm, and the time between two, in milliseconds.
 const STORM: usize = 6;
 const STORM_MS: Range<u64> = 50..600;
 
-/// How long nothing happens between two events, in milliseconds.
+/// Quiet time between two events, in milliseconds.
 const QUIET_MS: Range<u64> = 300..2_000;
 
 #[derive(Clone, Copy, Debug)]
@@ -62,7 +63,7 @@ enum Event {
     Storm,
 }
 
-/// Everything once; what a round is about, twice.
+/// Events of a round: each once, and the one that the round is about twice.
 const EVENTS: [Event; 11] = [
     Event::Kill,
     Event::Kill,
@@ -87,15 +88,15 @@ async fn nothing_is_lost_or_counted_twice_whatever_dies() {
     }
 }
 
-/// One leaves in good order. A job that has not begun may have said what it was waiting for; of two that compact, the
-/// second that it is.
+/// Makes a member leave in good order. If a job has not begun, it may have said what it was waiting for; if two
+/// compact, the second one may have said so.
 async fn leaves(mut member: Member) {
     let (status, log) = member.is_told_to_leave().await;
     let is_excused = if member.job.is_group() { !log.contains("begins") } else { log.contains("another compact") };
     assert!(status.success() || is_excused || log.is_empty(), "{status}:\n{log}");
 }
 
-/// The seeds to run: the first, or those that the environment names.
+/// Returns the seeds to run: the first, or those that the environment names.
 fn rounds() -> Range<u64> {
     let Ok(named) = std::env::var("CLICKLAKE_ROUNDS") else { return 0..1 };
     let (first, end) = named.split_once("..").expect("CLICKLAKE_ROUNDS=a..b");
@@ -116,7 +117,7 @@ impl<'a> Round<'a> {
         Self { stack, rng: ChaCha8Rng::seed_from_u64(seed), seed, topic, members: Vec::new() }
     }
 
-    /// Lives through it, and compares; the number of messages.
+    /// Lives through the round, and compares. Returns the number of messages.
     #[expect(clippy::print_stdout, reason = "what happened, for those who look for why")]
     async fn run(mut self) -> usize {
         let (stack, topic, stop) = (self.stack, self.topic.clone(), CancellationToken::new());
@@ -236,8 +237,8 @@ impl<'a> Round<'a> {
         self.members.swap_remove(*places.choose(&mut self.rng).expect("there are members"))
     }
 
-    /// Those that have begun live through everything, but for a backfill, which may be done or say why not. One that
-    /// finds a server dead at its start says so and ends; then it is started again, as a supervisor would.
+    /// Checks that all members that have begun are running; only a backfill may be done, or say why not. A member that
+    /// found a server dead at its start has said so and ended; it is started again, as a supervisor would do.
     fn all_are_running(&mut self) {
         let ended: Vec<_> = self.members.extract_if(.., |member| !member.is_running()).collect();
         for member in ended {

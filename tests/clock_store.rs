@@ -1,4 +1,4 @@
-//! An object store with a clock of its own: what was put when is what that clock said.
+//! An object store with a clock of its own, which gives objects their times.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use object_store::{
     PutOptions, PutPayload, PutResult, Result,
 };
 
-/// A view of a store that tells times of its own.
+/// A view of a store with a clock of its own.
 #[derive(Clone)]
 pub struct ClockStore {
     inner: Arc<dyn ObjectStore>,
@@ -27,12 +27,12 @@ struct Clock {
 }
 
 impl ClockStore {
-    /// A view of a store. What was there before has the times of that store.
+    /// Makes a view of a store. Objects that are there already keep the times of that store.
     pub fn new(inner: Arc<dyn ObjectStore>, now: DateTime<Utc>) -> Self {
         Self { inner, clock: Arc::new(Mutex::new(Clock { now, put: HashMap::new() })) }
     }
 
-    /// Makes an object as if it had been put then.
+    /// Makes an object look as if it had been put at this time.
     pub fn put_at(&self, path: &Path, time: DateTime<Utc>) {
         self.clock().put.insert(path.clone(), time);
     }

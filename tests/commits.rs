@@ -31,7 +31,7 @@ fn partition(number: i32) -> TopicPartition {
     named(number)
 }
 
-/// A step of a partition from where the log knows it to stand, with one click for each offset.
+/// Makes a step of a partition from where the log knows it to stand, with one click for each offset.
 fn step(log: &TableLog, number: i32, next: i64) -> Step {
     let from = log.stand(&partition(number));
     let first = from.cut.unwrap_or(0);
@@ -45,7 +45,7 @@ fn step(log: &TableLog, number: i32, next: i64) -> Step {
     Step { table: Table::Clicks, partition: partition(number), rows: vec![batch.finish().events], from, to }
 }
 
-/// An epoch of these steps, its files written.
+/// Makes an epoch of these steps, with its files written.
 async fn epoch(log: &TableLog, steps: &[Step]) -> Commit {
     let mut adds = Vec::new();
     for step in steps {
@@ -115,7 +115,7 @@ fn of_two_that_start_from_nothing_one_is_fenced() {
     });
 }
 
-/// A stand may lack values for long: a partition of minutes that was never drained says nothing of that.
+/// A stand may lack values for long: a partition of minutes that was never drained has no such value.
 #[test]
 fn of_two_that_begin_from_a_stand_that_lacks_a_value_one_is_fenced() {
     simulate(async {
@@ -222,7 +222,7 @@ fn the_stands_survive_log_checkpoints() {
     });
 }
 
-/// A commit that puts one file in the place of another.
+/// Makes a commit that replaces one file by another.
 fn rewrite(old: &Commit, new: Commit, data_change: bool) -> Commit {
     Commit { adds: new.adds, removes: old.adds.clone(), data_change, ..Commit::new("rewrite") }
 }
@@ -309,7 +309,7 @@ fn a_lake_of_a_newer_format_or_of_others_is_refused() {
     });
 }
 
-/// A store on which these faults follow each other from when the number beside it is set to 0.
+/// Makes a store on which these faults follow each other once the number beside it is set to 0.
 fn faulty_then(store: &Arc<dyn ObjectStore>, faults: &[Fault]) -> (Arc<dyn ObjectStore>, Arc<AtomicUsize>) {
     let (next, faults) = (Arc::new(AtomicUsize::new(faults.len())), faults.to_vec());
     let at = Arc::clone(&next);
@@ -321,7 +321,7 @@ fn faulty_then(store: &Arc<dyn ObjectStore>, faults: &[Fault]) -> (Arc<dyn Objec
     (Arc::new(FaultStore::new(Arc::clone(store), Box::new(plan))), next)
 }
 
-/// The reply to the put is lost; its entry is found, and the read behind it fails.
+/// Faults: the reply to the put is lost, its entry is found, and the read after it fails.
 const LOST_THEN_FAILS: &[Fault] = &[Fault::LoseReply, Fault::None, Fault::Fail];
 
 #[test]
@@ -368,7 +368,7 @@ fn a_put_that_takes_longer_than_a_head_is_followed_is_recognised() {
     });
 }
 
-/// Commits to a version, writes a checkpoint of it, and cleans up what lies before.
+/// Commits up to a version, writes a checkpoint of it, and cleans up everything before.
 async fn commit_and_clean_up(store: &Arc<dyn ObjectStore>, versions: i64) {
     let mut log = open(store).await;
     while log.version() < versions.cast_unsigned() {
@@ -382,7 +382,7 @@ async fn commit_and_clean_up(store: &Arc<dyn ObjectStore>, versions: i64) {
     log.give_up_before(from, Deletes::Yes).await.expect("works");
 }
 
-/// The clock that says how old a head is stands still while a machine is suspended.
+/// The monotonic clock, which tells the age of a head, stands still while a machine is suspended.
 #[test]
 fn one_that_slept_through_a_clean_up_does_not_commit_below_it() {
     simulate(async {
@@ -435,7 +435,7 @@ fn what_became_of_a_commit_is_not_guessed_when_the_log_was_cleaned_up() {
     });
 }
 
-/// As long as the log can tell, it does, however long it took and whoever else has committed.
+/// The commit is found as long as the log can tell, however long it took and whoever else has committed.
 #[test]
 fn a_commit_in_doubt_is_found_after_a_long_outage() {
     simulate(async {

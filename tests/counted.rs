@@ -1,4 +1,4 @@
-//! Laws of `clicklake aggregate` on Apache Kafka and S3: what it reads from where, what it refuses, what it says.
+//! Laws of `clicklake aggregate` on Apache Kafka and S3: what it reads from where, what it refuses, what it reports.
 
 use std::ops::Range;
 

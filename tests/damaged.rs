@@ -1,5 +1,5 @@
-//! Laws of a log whose bytes have changed on the broker's disk: what cannot be read is refused with its position, and
-//! never passed over.
+//! Laws of a log whose bytes have changed on the broker's disk: a message that cannot be read is refused with its
+//! position, and never skipped.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -16,23 +16,23 @@ use crate::stack::member::{Job, Member};
 use crate::stack::{RealStack, Server};
 use crate::start_up::the_error;
 
-/// Where the fields of a record batch stand in it.
+/// Places of the fields in a record batch.
 const LENGTH_AT: usize = 8;
 const MAGIC_AT: usize = 16;
 const HEADER: usize = 61;
 
-/// A format of batches that nobody knows.
+/// A version of the batch format that does not exist.
 const MAGIC_UNKNOWN: u8 = 9;
 
-/// The partition that is damaged, of a few.
+/// The partition that is damaged, out of several.
 const PARTITION: i32 = 1;
 
-/// The segment of the damaged partition of a topic: it has only one.
+/// Returns the segment of the damaged partition of a topic: it has only one.
 fn segment(stack: &RealStack, topic: &str) -> PathBuf {
     stack.path().join(format!("kafka/data/{topic}-{PARTITION}/00000000000000000000.log"))
 }
 
-/// The batches of a segment: where each begins in it, and the offset that it begins with.
+/// Returns the batches of a segment: the place at which each begins, and its first offset.
 fn batches(segment: &[u8]) -> Vec<(usize, i64)> {
     let (mut batches, mut at) = (Vec::new(), 0);
     // The end of the file may be reserved, and zero.
@@ -44,7 +44,8 @@ fn batches(segment: &[u8]) -> Vec<(usize, i64)> {
     batches
 }
 
-/// Damages a batch in the middle of a topic's partition, while the broker is down; the offset that it begins with.
+/// Damages a batch in the middle of a topic's partition, while the broker is down. Returns the first offset of the
+/// batch.
 fn damage(stack: &RealStack, topic: &str, how: impl Fn(&mut [u8])) -> i64 {
     let mut bytes = std::fs::read(segment(stack, topic)).expect("a segment");
     let batches = batches(&bytes);
@@ -97,7 +98,7 @@ async fn what_cannot_be_read_is_refused_with_its_position_and_never_passed_over(
 }
 
 impl RealStack {
-    /// Ends a server as an administrator does, with all that it has on its disk.
+    /// Stops a server as an administrator does, with all its data on disk.
     async fn stop(&self, server: Server) {
         let process = self.process(server).expect("it has run");
         self.signal(server, "TERM");

@@ -1,4 +1,5 @@
-//! Law: a link of a document, and a page that a source names, is there, down to its heading; the README stays short.
+//! Law: every link of a document, and every page that a source names, leads somewhere, down to its heading; and the
+//! README stays short.
 //!
 //! Links to other sites are not followed.
 
@@ -7,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 use crate::structure::{files, read};
 
-/// A README that is longer is a manual, which belongs into `docs`.
+/// Longest README, in lines: a longer one is a manual, which belongs into `docs`.
 const README_LINES_MAX: usize = 150;
 
-/// All documents of the repository.
+/// Returns all documents of the repository.
 fn documents() -> Vec<PathBuf> {
     let is_document = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "md");
     let documents: Vec<_> = files().into_iter().filter(is_document).collect();
@@ -18,7 +19,7 @@ fn documents() -> Vec<PathBuf> {
     documents
 }
 
-/// The lines of a document that are no code, with their numbers.
+/// Returns the lines of a document that are not code, with their numbers.
 fn prose(text: &str) -> Vec<(usize, &str)> {
     let mut is_fenced = false;
     let mut lines = Vec::new();
@@ -32,7 +33,7 @@ fn prose(text: &str) -> Vec<(usize, &str)> {
     lines
 }
 
-/// The links of a document that stay in this repository, with the number of the line that each stands in.
+/// Returns the links of a document that stay in this repository, each with the number of its line.
 fn links(text: &str) -> Vec<(usize, &str)> {
     let mut links = Vec::new();
     for (number, line) in prose(text) {
@@ -47,8 +48,8 @@ fn links(text: &str) -> Vec<(usize, &str)> {
     links
 }
 
-/// The anchors of a document's headings, as GitHub makes them: lower case, blanks as hyphens, no punctuation, and a
-/// number behind what is there already.
+/// Returns the anchors of a document's headings, as GitHub makes them: lower case, blanks as hyphens, no punctuation,
+/// and a number if the anchor exists already.
 fn anchors(text: &str) -> BTreeSet<String> {
     let mut seen = BTreeMap::<String, usize>::new();
     let mut anchors = BTreeSet::new();
@@ -66,7 +67,8 @@ fn anchors(text: &str) -> BTreeSet<String> {
     anchors
 }
 
-/// What is wrong with a target that a file names, if anything is: a path from the file's folder, a heading, or both.
+/// Returns the fault of a target that a file names, if it has one. A target is a path from the file's folder, a
+/// heading, or both.
 fn fault(from: &Path, target: &str) -> Option<String> {
     let (path, anchor) = target.split_once('#').map_or((target, None), |(path, anchor)| (path, Some(anchor)));
     let file = if path.is_empty() { from.to_owned() } else { from.parent().unwrap_or(from).join(path) };
@@ -78,7 +80,7 @@ fn fault(from: &Path, target: &str) -> Option<String> {
     (!is_there).then(|| format!("{} has no heading of the anchor {anchor}", file.display()))
 }
 
-/// The pages of `docs` that a text names by their paths from the root.
+/// Returns the pages of `docs` that a text names by their paths from the root.
 fn pages_named(text: &str) -> Vec<&str> {
     let is_of_a_path = |sign: char| sign.is_ascii_alphanumeric() || "/._-#".contains(sign);
     let named = text.match_indices("docs/").filter(|(at, _)| !text[..*at].ends_with(is_of_a_path));

@@ -1,4 +1,4 @@
-//! The whole path over a broker in this process: librdkafka's groups, fetching and rebalancing, real files.
+//! The whole path over a broker in this process: librdkafka's groups, fetching and rebalancing, and real files.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const PARTITIONS: i32 = 3;
 /// Short sessions: when a group's last member leaves, the test broker keeps the next one waiting for a session.
 pub const SESSION: [(&str, &str); 2] = [("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "500")];
 
-/// As fast as the generator goes.
+/// Messages a second: as many as the generator can make.
 const RATE: u64 = 1_000_000;
 
 /// A broker with the topic, and a lake in a folder of its own.
@@ -62,7 +62,7 @@ impl Stack {
         }
     }
 
-    /// Sends that many messages, which happened about now as far as the broker is concerned.
+    /// Sends that many messages, whose events happened about now by the broker's clock.
     pub async fn produce(&self, seed: u64, count: u64) -> Counts {
         let settings = Settings { seed, malformed: 0.02, ..Settings::default() };
         let load = Load { rate: RATE, count: Some(count), start_ms: NOON_MS };
@@ -89,7 +89,7 @@ impl Stack {
         Ok(progress)
     }
 
-    /// Rows, and different positions, of a table.
+    /// Returns how many rows a table has, and how many different positions.
     async fn positions(&self, table: &str) -> (i64, i64) {
         let sql = format!("select count(*), count(distinct (kafka_partition, kafka_offset)) from {table}");
         let answer = query::run(&self.lake(), &sql).await.expect("the lake can be read");
@@ -97,7 +97,7 @@ impl Stack {
         (figure(0), figure(1))
     }
 
-    /// The tables hold what was produced, each message once.
+    /// Checks that the tables hold what was produced, each message once.
     pub async fn holds(&self, counts: &[Counts]) {
         let malformed: u64 = counts.iter().map(|counts| counts.malformed).sum();
         let all: u64 = counts.iter().map(Counts::total).sum();

@@ -1,6 +1,6 @@
-//! Laws of evolution: a lake that an older program made is gone on with, upgraded or not, whatever else happens to it;
-//! one of a newer program is read, and not written unless it is understood; and what files lack, because they are older
-//! than a column, reads as null, a measure as 0, whoever reads.
+//! Laws of evolution. A lake that an older program made works on, upgraded or not, whatever else happens to it. A lake
+//! of a newer program is read, and is not written unless it is understood. A column that a file lacks because it is
+//! older reads as null, and a measure as 0, for every reader.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -36,13 +36,13 @@ use crate::simulation::{
 use crate::start_up::{clicklake, fails, folder};
 use crate::upkeep::{are_newest, are_rolled_up};
 
-/// What an audit may take.
+/// Memory of an audit, in bytes.
 const MEMORY: usize = 1 << 30;
 
 /// Seeds of a run of the tests.
 const SEEDS: Range<u64> = 0..20;
 
-/// Who else writes while tables are upgraded.
+/// Other writers while tables are upgraded.
 const ACTORS: [Actor; 6] = [
     Actor::Upgrade,
     Actor::Upgrade,
@@ -83,7 +83,7 @@ fn whatever_happens_beside_an_upgrade_the_counts_are_what_they_are() {
     assert_eq!(upgraded, seeds, "each table is upgraded once: {written:?}");
 }
 
-/// What a table records.
+/// Returns the properties that a table records.
 async fn recorded(lake: &Lake, table: Table) -> HashMap<String, String> {
     let view = TableView::newest(lake, table).await.expect("it can be read").expect("it is there");
     view.properties().clone()
@@ -102,14 +102,14 @@ fn goes_on(path: &str, log: &Arc<Log>) {
     says(path, &["verify", "--replay"]);
 }
 
-/// What a command answers.
+/// Returns what a command prints.
 fn says(path: &str, command: &[&str]) -> String {
     let done = clicklake(&[command, &["--lake", path]].concat());
     assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8(done.stdout).expect("UTF-8")
 }
 
-/// Whether all tables of a lake are of a format, and the counts record their spec from the second on.
+/// Checks that all tables of a lake are of a format, and that the counts record their spec from the second format on.
 fn are_of_format(path: &str, format: i64) {
     simulate(async {
         let lake = Lake::at(path).expect("a lake");
@@ -136,8 +136,8 @@ fn a_lake_of_the_first_format_is_gone_on_with_and_upgraded_on_the_way() {
     goes_on_through_an_upgrade(&path, &log);
 }
 
-/// Upgrades a lake of the first format in a folder, and goes on with it. It has half of a log, counted by country, the
-/// staging table that this came from, and another one by device.
+/// Upgrades a lake of the first format in a folder, and goes on with it. The lake has half of a log, counted by
+/// country, the staging table that the counts came from, and another one by device.
 fn goes_on_through_an_upgrade(path: &str, log: &Arc<Log>) {
     let has_settled = |_: &i32| says(path, &["compact", "--once"]).trim() == "nothing to do";
     (0..5).find(has_settled).expect("compaction comes to an end");
@@ -171,7 +171,7 @@ fn goes_on_through_an_upgrade(path: &str, log: &Arc<Log>) {
     are_of_format(path, FORMAT);
 }
 
-/// Where an entry of a table's log is.
+/// Returns the path of an entry of a table's log.
 fn entry(table: Table, version: u64) -> Path {
     Path::from(format!("{table}/_delta_log/{version:020}.json"))
 }
@@ -206,12 +206,12 @@ fn columns(metadata: &mut Value, change: impl FnOnce(&mut Vec<Value>)) {
     metadata["schemaString"] = json!(schema.to_string());
 }
 
-/// Under these, windows close within a log.
+/// Parameters under which windows close within a log.
 fn parameters() -> Parameters {
     Parameters { allowed_lateness_ms: 30_000, dedup_horizon_ms: 60_000, ..Parameters::default() }
 }
 
-/// A lake with both raw tables and minutes, all of one log.
+/// Makes a lake with both raw tables and minutes, all of one log.
 async fn filled() -> (Lake, Arc<Log>) {
     let (lake, log) = (lake_on(Arc::new(InMemory::new())), Arc::new(Log::of_seed(8, 3, 400)));
     Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
@@ -219,13 +219,13 @@ async fn filled() -> (Lake, Arc<Log>) {
     (lake, log)
 }
 
-/// What a statement answers, as text.
+/// Returns the answer to a statement, as text.
 async fn answered(lake: &Lake, sql: &str) -> String {
     let rows = query::run(lake, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
     pretty_format_batches(&rows).expect("text").to_string()
 }
 
-/// What is asked before and after.
+/// Questions that are asked before and after.
 const QUESTIONS: [&str; 4] = [
     "select count(*), count(country), count(user_id), count(publisher_id), count(ip), sum(cost_micros) from clicks",
     "select window_start, ad_id, sum(clicks), sum(cost_micros), sum(duplicates), sum(late), sum(filtered) \
@@ -297,8 +297,8 @@ fn a_spec_that_is_not_understood_is_refused_by_what_is_not_known_and_its_rows_ar
     });
 }
 
-/// Writes files of a table again without the columns that say nothing in them, as if they were older than these: those
-/// that are all null, and measures that are all 0. How many columns of files that were.
+/// Rewrites files of a table without columns that carry no value in them, as if the files were older than these
+/// columns: columns that are all null, and measures that are all 0. Returns how many columns of files it removed.
 async fn forget_columns(lake: &Lake, table: Table) -> usize {
     if table.is_counts() {
         let is_measure = |name: &Value| Measure::ALL.iter().any(|measure| name == measure.column());
@@ -336,7 +336,7 @@ async fn forget_columns(lake: &Lake, table: Table) -> usize {
     forgotten
 }
 
-/// Whether a column of rows has a value that is not null, and of a measure none but 0.
+/// Returns whether a column of rows has a value that is not null and, if it is a measure, not 0.
 fn says_something(table: Table, rows: &RecordBatch, at: usize) -> bool {
     let (column, schema) = (rows.column(at), rows.schema());
     let is_measure = |measure: &Measure| measure.column() == schema.field(at).name();

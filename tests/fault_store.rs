@@ -1,6 +1,6 @@
 //! An object store that fails on purpose, as a function of the operation.
 //!
-//! The fault that matters is not the one that says so: it is the write that happens and is reported as failed.
+//! The fault that matters most is not a failure that is reported: it is a write that happens and is reported as failed.
 
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -21,66 +21,66 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-/// What becomes of an operation.
+/// Fate of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It works.
+    /// The operation works.
     None,
-    /// It fails, and nothing has happened.
+    /// The operation fails, and nothing has happened.
     Fail,
-    /// It happens, and is reported as failed.
+    /// The operation happens, and is reported as failed.
     LoseReply,
-    /// Another is said to have been first, and nothing has happened.
+    /// The store says that another writer was first, and nothing has happened.
     Conflict,
     /// The process dies before it happens.
     DieBefore,
     /// The process dies after it happened.
     DieAfter,
-    /// It takes that long; a read, a part of that.
+    /// A write takes that long, and a read takes a fraction of it.
     Slow(Duration),
-    /// It never comes to an end. Where a thread would wait for it, it fails.
+    /// The operation never ends. If a thread would wait for it, it fails instead.
     Hang,
-    /// It happens and its reply is lost. After that time the store's client tries again by itself, and tells of the
-    /// second attempt: a put of what must be absent has met itself.
+    /// The operation happens and its reply is lost. After this time the store's client retries by itself, and reports
+    /// the second attempt: a put that must find the object absent has met itself.
     Repeat(Duration),
 }
 
 /// How many times as long a write takes as a read, where the store is slow.
 const SLOW_WRITES: u32 = 64;
 
-/// Names that a bucket tells at once: who takes one more asks once more.
+/// Names that a bucket lists in one request: whoever takes one more makes another request.
 const PAGE: u64 = 1_000;
 
-/// Decides by what tells one operation from another.
+/// Decides by a number that identifies the operation.
 pub type Plan = Box<dyn Fn(u64) -> Fault + Send + Sync>;
 
-/// An operation, as a store is asked for it.
+/// An operation that a store is asked for.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
     pub does: Does,
     pub path: &'a Path,
-    /// How much it carries to the store.
+    /// Number of bytes that it carries to the store.
     pub bytes: usize,
 }
 
-/// Decides by what an operation does to what.
+/// Decides by the operation and its path.
 pub type Judge = Box<dyn Fn(Asked<'_>) -> Fault + Send + Sync>;
 
-/// What tells one operation from another.
+/// How a plan identifies operations.
 enum Told {
-    /// Its number.
+    /// The number of the operation.
     ByNumber,
-    /// What it does to what, and when, since this time. Where some operations are made by threads of their own, their
-    /// number is not the same each time.
+    /// A hash of the operation, its path, and the time since `since`. Some operations are made by threads of their own,
+    /// so that their numbers are not the same each time.
     ByNature { since: Instant, runtime: Handle },
-    /// What it does to what, in full.
+    /// The whole operation.
     InFull(Judge),
-    /// The number of entries that were put into logs so far, in the upper half, and of the operations since the last
-    /// of them in the lower half.
+    /// The number of entries that were put into logs so far, in the upper half, and the number of operations since the
+    /// last of them, in the lower half.
     ByCommit(AtomicU64),
 }
 
-/// One process's view of a store.
+/// View of a store by one process.
 #[derive(Clone)]
 pub struct FaultStore {
     inner: Arc<dyn ObjectStore>,
@@ -88,26 +88,26 @@ pub struct FaultStore {
     quirk: Quirk,
 }
 
-/// What a store does with every put.
+/// Fault of a store that concerns every put.
 #[derive(Clone, Copy)]
 enum Quirk {
     None,
-    /// Puts over what is there, though told to put only what is absent.
+    /// Overwrites an existing object, though told to put only if it is absent.
     Careless,
-    /// Where the number of the operation says so, puts twice and tells of the second: what a client of a bucket does
-    /// whose first reply was lost.
+    /// Puts twice where the number of the operation says so, and reports the second put, as the client of a bucket does
+    /// if its first reply was lost.
     Repeating(fn(u64) -> bool),
 }
 
 impl Told {
-    /// Whether this is the runtime whose time passes. Delta reads in one of its own, for which a thread waits:
+    /// Returns whether this is the runtime whose time passes. Delta reads in one of its own, for which a thread waits;
     /// meanwhile time stands still.
     fn is_at_home(&self) -> bool {
         let is_it = |here: Handle| matches!(self, Self::ByNature { runtime, .. } if runtime.id() == here.id());
         Handle::try_current().is_ok_and(is_it)
     }
 
-    /// Whether it is known to be another one.
+    /// Returns whether this is known to be another runtime.
     fn is_elsewhere(&self) -> bool {
         matches!(self, Self::ByNature { .. }) && !self.is_at_home()
     }
@@ -124,29 +124,29 @@ struct State {
 }
 
 impl FaultStore {
-    /// A view of a store with faults by plan.
+    /// Makes a view of a store with faults by plan.
     pub fn new(inner: Arc<dyn ObjectStore>, plan: Plan) -> Self {
         Self::told(inner, plan, Told::ByNumber)
     }
 
-    /// The same, but the plan does not look at the number of an operation: at what it does to what, and when.
+    /// Makes the same view, but the plan gets a hash of the operation, its path and the time, instead of its number.
     pub fn by_nature(inner: Arc<dyn ObjectStore>, plan: Plan) -> Self {
         Self::told(inner, plan, Told::ByNature { since: Instant::now(), runtime: Handle::current() })
     }
 
-    /// A view of a store with faults by what is asked for: also for who only wants to see that.
+    /// Makes a view of a store with faults by operation; also for tests that only watch operations.
     pub fn judged(inner: Arc<dyn ObjectStore>, judge: Judge) -> Self {
         Self::told(inner, Box::new(|_| Fault::None), Told::InFull(judge))
     }
 
-    /// The same, but the plan looks at the number of an entry that is put into a log, from 1, and at how many
-    /// operations there were since: none for the put of the entry itself.
+    /// Makes the same view, but the plan gets the number of the entry that was put into a log last, from 1, and the
+    /// number of operations since: none for the put of the entry itself.
     pub fn by_commit(inner: Arc<dyn ObjectStore>, plan: impl Fn(u64, u64) -> Fault + Send + Sync + 'static) -> Self {
         let plan = move |told| plan(told >> u32::BITS, told & u64::from(u32::MAX));
         Self::told(inner, Box::new(plan), Told::ByCommit(AtomicU64::new(0)))
     }
 
-    /// How many entries were put into logs, where a plan looks at that.
+    /// Returns how many entries were put into logs, for a plan by commit.
     pub fn commits(&self) -> u64 {
         match &self.state.told {
             Told::ByCommit(told) => told.load(Ordering::Relaxed) >> u32::BITS,
@@ -160,42 +160,42 @@ impl FaultStore {
         Self { inner, state: Arc::new(state), quirk: Quirk::None }
     }
 
-    /// A view of a store on which put-if-absent is not atomic.
+    /// Makes a view of a store on which put-if-absent is not atomic.
     pub fn careless(inner: Arc<dyn ObjectStore>) -> Self {
         Self { quirk: Quirk::Careless, ..Self::new(inner, Box::new(|_| Fault::None)) }
     }
 
-    /// A view of a store whose first reply to a put is lost, by the number of the operation.
+    /// Makes a view of a store that loses its first reply to a put, by the number of the operation.
     pub fn repeating(inner: Arc<dyn ObjectStore>, when: fn(u64) -> bool) -> Self {
         Self { quirk: Quirk::Repeating(when), ..Self::new(inner, Box::new(|_| Fault::None)) }
     }
 
-    /// Cancelled when the process dies. From then on no operation of it happens any more.
+    /// Returns a token that is cancelled when the process dies. From then on no operation of it happens any more.
     pub fn dead(&self) -> CancellationToken {
         self.state.dead.clone()
     }
 
-    /// How many operations there were.
+    /// Returns how many operations there were.
     pub fn operations(&self) -> u64 {
         self.state.operations.load(Ordering::Relaxed)
     }
 
-    /// How many of them were listings.
+    /// Returns how many of them were listings.
     pub fn lists(&self) -> u64 {
         self.state.lists.load(Ordering::Relaxed)
     }
 
-    /// How many requests they would have been of a bucket, which tells some names at once.
+    /// Returns how many requests of a bucket the listings would have been, one for each page of names.
     pub fn pages(&self) -> u64 {
         self.state.pages.load(Ordering::Relaxed)
     }
 
-    /// How many names were taken of them.
+    /// Returns how many names were taken from listings.
     pub fn names(&self) -> u64 {
         self.state.names.load(Ordering::Relaxed)
     }
 
-    /// Tells what was found as a bucket does: page by page, as far as it is taken.
+    /// Passes on a listing as a bucket does: page by page, as far as it is taken.
     fn by_pages(
         &self,
         found: impl Future<Output = Result<Vec<ObjectMeta>>> + Send + 'static,
@@ -216,7 +216,7 @@ impl FaultStore {
         taken.boxed()
     }
 
-    /// What becomes of an operation.
+    /// Returns the fate of an operation.
     fn fault(&self, asked: Asked<'_>) -> Result<Fault> {
         let Asked { does, path, .. } = asked;
         let number = self.state.operations.fetch_add(1, Ordering::Relaxed);
@@ -295,7 +295,7 @@ impl FaultStore {
     }
 }
 
-/// What an operation does.
+/// Kinds of operations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Does {
     Read,
@@ -303,7 +303,8 @@ pub enum Does {
     List,
 }
 
-/// Where it does that: of a log, the entry; of files whose names are never the same, the folder.
+/// Returns what names the place of an operation the same way in each run: the entry of a log or, for files with random
+/// names, the folder.
 fn place(path: &Path) -> &str {
     match path.as_ref().rsplit_once('/') {
         Some((folder, _)) if !folder.ends_with("_delta_log") => folder,
@@ -311,7 +312,7 @@ fn place(path: &Path) -> &str {
     }
 }
 
-/// Whether it is an entry of a table's log.
+/// Returns whether a path is an entry of a table's log.
 pub fn is_entry(path: &Path) -> bool {
     let mut parts = path.as_ref().rsplit('/');
     let is_version = |name: &str| name.strip_suffix(".json").is_some_and(|name| name.parse::<u64>().is_ok());
@@ -411,7 +412,7 @@ impl ObjectStore for FaultStore {
     }
 }
 
-/// A file that comes in parts, each an operation of its own.
+/// An upload in parts, each of which is an operation of its own.
 #[derive(Debug)]
 struct FaultUpload {
     store: FaultStore,

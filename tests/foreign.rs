@@ -1,11 +1,11 @@
-//! Law: whatever Apache Spark does to the tables of a lake, nothing of ours loses or doubles a row: each table is read
-//! and written right, or refused with the statement that makes it right again, and that statement does.
+//! Law: whatever Apache Spark does to the tables of a lake, clicklake loses or doubles no row. Each table is read and
+//! written right, or refused with the statement that repairs it, and that statement does.
 //!
-//! And in simulated worlds another engine does what it likes while jobs run, and undoes what it did to rows: when it is
-//! over, each row is there once.
+//! In simulated worlds another engine also does what it likes while jobs run, and undoes what it did to rows: when it
+//! is over, each row is there once.
 //!
-//! One Spark session, of the version that `localstack/spark/ask --install-only` installs, does all of it: starting one
-//! takes longer than most of what is asked of it.
+//! One Spark session, of the version that `localstack/spark/ask --install-only` installs, does all of it, because
+//! starting one takes longer than most tests.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};
@@ -37,10 +37,10 @@ use crate::simulation::{
 use crate::start_up::{clicklake, the_error};
 use crate::upkeep::{are_newest, are_rolled_up};
 
-/// What a compactor may take.
+/// Memory of the compactor, in bytes.
 const MEMORY: usize = 1 << 28;
 
-/// The session; it ends when this is dropped.
+/// The Spark session, which ends when this is dropped.
 struct Spark {
     process: Child,
     statements: ChildStdin,
@@ -71,7 +71,7 @@ impl Spark {
         Self { process, statements, answers: BufReader::new(answers), _warehouse: warehouse }
     }
 
-    /// The rows that a statement has; `LAKE/` in it is the lake.
+    /// Returns the rows of a statement; `LAKE/` in it stands for the lake.
     #[track_caller]
     fn run(&mut self, lake: &str, statement: &str) -> Vec<Vec<String>> {
         let statement = statement.replace("LAKE/", &format!("{lake}/"));
@@ -98,7 +98,7 @@ impl Spark {
         self.run(lake, &format!("ALTER TABLE delta.`LAKE/{table}` {what}"));
     }
 
-    /// Does what an error says is to be done.
+    /// Does what an error tells the user to do.
     #[track_caller]
     fn obey(&mut self, lake: &str, error: &str) {
         let (_, statement) = error.rsplit_once("ALTER TABLE ").unwrap_or_else(|| panic!("no way out in: {error}"));
@@ -114,12 +114,12 @@ impl Drop for Spark {
     }
 }
 
-/// All messages that there are for a lake that has been used.
+/// Makes all messages for a lake that has been used.
 fn whole_log() -> Log {
     Log::of_seed(3, 2, 120)
 }
 
-/// Reads the messages that are left into `clicks`.
+/// Reads the remaining messages into `clicks`.
 fn go_on(lake: &str) {
     simulate(async {
         let lake = Lake::at(lake).expect("a lake");
@@ -133,7 +133,7 @@ struct Used {
 }
 
 impl Used {
-    /// A lake that has read so many of all messages of each partition.
+    /// Makes a lake that has read so many of all messages of each partition.
     fn with(messages: impl Fn(usize) -> usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let lake = folder.path().join("lake").display().to_string();
@@ -151,7 +151,7 @@ impl Used {
         Self { folder }
     }
 
-    /// A copy, and its path.
+    /// Returns a copy, and its path.
     fn copy(&self) -> (TempDir, String) {
         let folder = tempfile::tempdir().expect("a folder");
         let copied = Command::new("cp").arg("-r").arg(self.folder.path().join("lake")).arg(folder.path()).status();
@@ -161,7 +161,7 @@ impl Used {
     }
 }
 
-/// One number that our SQL has.
+/// Returns the one number that our SQL answers.
 #[track_caller]
 fn ours(lake: &str, sql: &str) -> i64 {
     let output = clicklake(&["sql", sql, "--format", "csv", "--lake", lake]);
@@ -170,7 +170,7 @@ fn ours(lake: &str, sql: &str) -> i64 {
     number.parse().expect("a number")
 }
 
-/// What a command says when it must succeed.
+/// Returns what a command prints when it must succeed.
 #[track_caller]
 fn says(lake: &str, arguments: &[&str], code: i32) -> String {
     let output = clicklake(&[arguments, &["--lake", lake]].concat());
@@ -179,7 +179,7 @@ fn says(lake: &str, arguments: &[&str], code: i32) -> String {
     said
 }
 
-/// Why a command refuses: one that writes as it starts, one that reads as it has no answer.
+/// Returns why a command refuses: a writing command at its start, a reading one when it should answer.
 #[track_caller]
 fn refuses(lake: &str, arguments: &[&str], words: &[&str]) -> String {
     let is_writing = ["compact", "backfill", "pin"].contains(&arguments[0]);
@@ -192,14 +192,14 @@ fn refuses(lake: &str, arguments: &[&str], words: &[&str]) -> String {
     error
 }
 
-/// The newest version of a table.
+/// Returns the newest version of a table.
 fn newest(lake: &str, table: &str) -> usize {
     let log = std::fs::read_dir(Path::new(lake).join(table).join("_delta_log")).expect("a log");
     let names = log.map(|entry| entry.expect("an entry").file_name().into_string().expect("UTF-8"));
     names.filter_map(|name| name.strip_suffix(".json")?.parse().ok()).max().expect("versions")
 }
 
-/// The data files of a table.
+/// Returns the data files of a table.
 fn data_files(lake: &str, table: &str) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     let mut folders = vec![Path::new(lake).join(table)];
@@ -217,7 +217,7 @@ fn data_files(lake: &str, table: &str) -> BTreeSet<PathBuf> {
     found
 }
 
-/// A round of compaction that gives up all that it may; what it tells.
+/// Does a round of compaction that expires everything it may. Returns its reports.
 fn upkeep(lake: &str) -> Vec<Done> {
     let mut told = Vec::new();
     #[expect(clippy::disallowed_methods, reason = "Spark's clock is the real one")]
@@ -429,7 +429,7 @@ fn beside_another_engine_each_row_is_there_once() {
     for_seeds(SEEDS, world);
 }
 
-/// Three files of a closed hour, of which one was written again by another engine, with a column of its own.
+/// Makes three files of a closed hour, one of which another engine rewrote with a column of its own.
 async fn with_a_column_of_others() -> Lake {
     let lake = lake_on(Arc::new(InMemory::new()));
     let table = Table::ClicksMinute;

@@ -1,7 +1,7 @@
-//! Law: a disk without room ends no job and loses nothing. Jobs say so, wait, and go on when there is room.
+//! Law: a full disk ends no job and loses nothing. Jobs say so, wait, and go on when there is room.
 //!
-//! The disk is a small file system in memory, which only root may mount; who is not has the same law in simulated
-//! worlds, whose store is down for a time.
+//! The disk is a small file system in memory, which only root may mount. For other users the same law is held in
+//! simulated worlds, whose store is down for a time.
 
 use std::path::Path;
 use std::process::Command;
@@ -14,15 +14,15 @@ use crate::kafka::{SOON, fill};
 use crate::stack::RealStack;
 use crate::stack::member::{Job, Member};
 
-/// Room for a few commits, and for all of them.
+/// Size of the disk: room for a few commits, and for all of them.
 const SMALL: &str = "size=1m";
 const LARGE: &str = "size=256m";
 
-/// A file system of its own; dropping it takes it away.
+/// A file system of its own, unmounted when dropped.
 struct Disk(tempfile::TempDir);
 
 impl Disk {
-    /// A small one; `None`, if this user may not mount any.
+    /// Mounts a small file system; `None`, if this user may not mount any.
     fn mount() -> Option<Self> {
         let folder = tempfile::tempdir().expect("a folder");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", SMALL, "tmpfs"]).arg(folder.path()).status();

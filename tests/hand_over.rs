@@ -22,20 +22,20 @@ fn lake() -> Lake {
     lake_on(Arc::new(InMemory::new()))
 }
 
-/// A log, and as much of it as was there earlier.
+/// Returns a log, and the earlier state of it.
 fn growing_log(seed: u64) -> (Arc<Log>, Arc<Log>) {
     let log = Log::of_seed(seed, 3, 400);
     (Arc::new(log.earlier(|_, messages| messages / 2)), Arc::new(log))
 }
 
-/// Retention takes all below the ends of an earlier log.
+/// Lets retention delete everything below the ends of an earlier log.
 fn drop_all_of(earlier: &Log, log: &Log) {
     for (partition, end) in earlier.ends() {
         log.drop_below(number_of(&partition.topic, partition.partition), end);
     }
 }
 
-/// All is counted once: the raw table has the rest by now, and the two agree.
+/// Checks that everything is counted once, after the raw table has got the rest.
 async fn agree(lake: &Lake, log: &Arc<Log>) {
     let found = verify(lake, Question::default(), MEMORY).await.expect("an audit");
     assert!(found.is_equal(), "{found}");

@@ -1,6 +1,6 @@
-//! Two faults on one commit: the reply to its put is lost, and then what looks for it fails too, or takes so long that
-//! the writer no longer trusts what it knows of the table. Whoever made the commit finds in the end that it happened:
-//! it is not fenced by itself, deletes nothing that is live, and takes back no pin of what it has done.
+//! Law of two faults on one commit: the reply to its put is lost, and then the search for it fails, too, or takes so
+//! long that the writer no longer trusts what it knows of the table. The maker of the commit finds in the end that it
+//! happened: it is not fenced by itself, deletes nothing that is live, and removes no pin for what it has done.
 //!
 //! Every commit of each job is tried, and with each every doubt of [`doubts`].
 
@@ -26,22 +26,23 @@ use crate::simulation::{
 };
 use crate::upkeep::{are_rolled_up, half_rolled_up};
 
-/// What a compactor may take.
+/// Memory of the compactor, in bytes.
 const MEMORY: usize = 1 << 28;
 
-/// How long the store's client waits before it tries again by itself.
+/// How long the store's client waits before it retries by itself.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The same, when it was stopped meanwhile: longer than a writer trusts what it knows of a table, which is ten minutes.
+/// How long it waits if the process was stopped meanwhile: longer than the ten minutes for which a writer trusts what
+/// it knows of a table.
 const LATE: Duration = Duration::from_secs(601);
 
-/// Operations behind a commit of which one fails: they look for the commit, and for what came after it.
+/// Operations after a commit of which one fails: they look for the commit, and for what came after it.
 const FAILING: std::ops::RangeInclusive<u64> = 1..=4;
 
-/// What happens to one commit.
+/// Faults of one commit.
 #[derive(Clone, Copy, Debug)]
 struct Doubt {
-    /// To the put of its entry.
+    /// Fault of the put of its entry.
     first: Fault,
     /// Which of the operations after that fails, if one does.
     fails: Option<u64>,
@@ -49,7 +50,7 @@ struct Doubt {
     stops: Option<u64>,
 }
 
-/// All that can happen to a commit.
+/// Returns everything that can happen to a commit.
 fn doubts() -> Vec<Doubt> {
     let lost = [Fault::LoseReply, Fault::Repeat(SOON)].into_iter();
     let lost = lost.flat_map(|first| FAILING.map(move |fails| (first, Some(fails))));
@@ -57,14 +58,14 @@ fn doubts() -> Vec<Doubt> {
     lost.chain(late).map(|(first, fails)| Doubt { first, fails, stops: None }).collect()
 }
 
-/// The same, with a stop at each of the operations that come next.
+/// Returns the same doubts, with a stop at each of the next operations.
 fn doubts_and_stops() -> Vec<Doubt> {
     let stops = |doubt: Doubt| (1..=5).map(move |stops| Doubt { stops: Some(stops), ..doubt });
     doubts().into_iter().flat_map(stops).collect()
 }
 
-/// Runs a work on a copy of a store, with a doubt about one of its commits, from 1; the copy, what came of the work,
-/// and how many commits there were.
+/// Runs a work on a copy of a store, with a doubt about one of its commits, counted from 1. Returns the copy, the
+/// result of the work, and how many commits there were.
 async fn in_doubt<T>(
     store: &InMemory,
     commit: u64,
@@ -88,7 +89,7 @@ async fn in_doubt<T>(
     (copied, done, faulty.commits())
 }
 
-/// Tries each doubt about each commit of a work, and holds what is left of it to a law.
+/// Tries each doubt about each commit of a work, and holds the result to a law.
 async fn in_each_doubt<T>(
     store: &InMemory,
     doubts: &[Doubt],
@@ -112,7 +113,7 @@ async fn in_each_doubt<T>(
     }
 }
 
-/// Whether a job that nobody else was beside was never fenced.
+/// Checks that a job was never fenced, if no other writer was beside it.
 fn was_alone(done: Result<Progress, DriveError>) -> Result<(), String> {
     let Progress { fenced, abandoned, .. } = done.map_err(|error| error.to_string())?;
     if (fenced, abandoned) == (0, 0) { Ok(()) } else { Err(format!("fenced {fenced} times, abandoned {abandoned}")) }

@@ -1,4 +1,4 @@
-//! Laws of the log's live end, on Apache Kafka: what is in the topic and committed is a row, whatever its producers,
+//! Laws of the log's live end, on Apache Kafka: each committed message of the topic is a row, whatever its producers,
 //! its brokers and its administrators do; and a topic that is not the one that the table knows is refused.
 
 use std::time::Duration;
@@ -23,16 +23,16 @@ use crate::stack::proxy::{Fate, Proxy};
 use crate::stack::{RealStack, Server};
 use crate::start_up::the_error;
 
-/// As fast as the generator goes.
+/// Messages a second: as many as the generator can make.
 const RATE: u64 = 1_000_000;
 
 /// How long the broker may take for a step of administration.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// How long a member may take for what it is waited for.
+/// How long a member may take until it has done what the test waits for.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// How long a rebalance may take once the broker has found out, on a busy machine.
+/// How long a rebalance may take on a busy machine, after the broker has noticed.
 const REBALANCE_MAX: Duration = Duration::from_secs(3);
 
 fn load(count: u64) -> Load {
@@ -48,13 +48,13 @@ async fn stand(stack: &RealStack, topic: &str, lake: &str, partition: i32) -> St
     log.stand(&TopicPartition::new(topic, partition))
 }
 
-/// Where the log of a partition begins and ends.
+/// Returns where the log of a partition begins and ends.
 fn watermarks(stack: &RealStack, topic: &str, partition: i32) -> (i64, i64) {
     let consumer: BaseConsumer = stack.client_config().create().expect("a client");
     consumer.fetch_watermarks(topic, partition, ANSWER_MAX).expect("kafka answers")
 }
 
-/// Drops what is below an offset, as retention would.
+/// Drops everything below an offset, as retention would.
 pub async fn truncate(stack: &RealStack, topic: &str, partition: i32, offset: Offset) {
     let mut offsets = TopicPartitionList::new();
     offsets.add_partition_offset(topic, partition, offset).expect("an offset");
@@ -174,7 +174,7 @@ async fn what_retention_took_is_refused_and_begins_again_under_another_name() {
     stack.raw_is(&stack.kcat(topic), "retention-2", topic).await;
 }
 
-/// Retention is faster than a job that stands still: what it would have read next is named.
+/// Retention is faster than a job that stands still: the message names the offset that it would have read next.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_retention_takes_from_a_running_job_is_refused_by_partition_and_offset() {
     let (stack, topic) = (RealStack::shared(), "overtaken");
@@ -353,8 +353,9 @@ async fn a_member_without_room_stays_a_member() {
     assert_eq!(stack.raw_is_the_log(topic, topic).await, 400_000);
 }
 
-/// What the group decides while a member has no room holds from the next message on. This one's S3 fails for so long
-/// that it gives an epoch up as another takes half of its partitions; and they come back before it has room again.
+/// A decision of the group while a member has no room takes effect with the next message. This member's S3 fails for so
+/// long that it gives an epoch up when another member takes half of its partitions; and they come back before it has
+/// room again.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_begins_again_without_room_reads_nothing_twice() {
     let (stack, topic) = (RealStack::start(), "again");
@@ -381,8 +382,8 @@ async fn who_begins_again_without_room_reads_nothing_twice() {
     assert_eq!(stack.raw_is_the_log(topic, topic).await, 400_000);
 }
 
-/// At the live end each partition yields what a linger of a tenth of a second brings, not a batch for every few
-/// messages, however often the broker says that it has no more for now.
+/// At the live end each partition yields the messages of a tenth of a second as one batch, and not a batch for every
+/// few messages, however often the broker says that it has no more for now.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_followed_partition_makes_ten_batches_a_second_at_most() {
     let (stack, topic, partitions, seconds) = (RealStack::shared(), "followed", 12, 5);

@@ -1,5 +1,5 @@
-//! Laws of `localstack/up` and `down`: what runs is left alone, what died comes back with its data, nothing is left
-//! behind.
+//! Laws of `localstack/up` and `down`: a server that runs is left alone, one that died comes back with its data, and
+//! nothing is left behind.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::stack::{RealStack, Server, script};
 use crate::{NOON_MS, readers};
 
-/// The processes whose command line names a folder.
+/// Returns how many processes have a command line that names a folder.
 fn processes_of(folder: &Path) -> usize {
     let folder = folder.to_str().expect("UTF-8");
     let processes = std::fs::read_dir("/proc").expect("Linux").filter_map(|entry| {

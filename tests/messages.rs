@@ -1,4 +1,4 @@
-//! Laws of the decoder: each reason of the contract in its order, hostile input, and that nothing is lost.
+//! Laws of the decoder: each reason for a rejection in its order, hostile input, and that nothing is lost.
 
 use std::borrow::Cow;
 
@@ -31,7 +31,7 @@ fn rejected(payload: impl AsRef<[u8]>, reason: Rejection) {
     assert_eq!(decoded(payload).err(), Some(reason), "{:.200}", String::from_utf8_lossy(payload));
 }
 
-/// A click with one member replaced, or added.
+/// Makes a click with one member replaced, or added.
 fn click_with(name: &str, value: &str) -> String {
     let ad = if name == "ad_id" { "" } else { "\"ad_id\":\"a\"," };
     let time = if name == "timestamp" { "" } else { "\"timestamp\":\"2026-03-07T12:00:00Z\"," };
@@ -189,7 +189,7 @@ fn what_a_message_says_is_what_its_row_says() {
     assert_eq!((events.campaign_id(1), events.click_id(1)), (None, None));
 }
 
-/// What a client of kafka hands over twice is told from what comes next.
+/// A message that a Kafka client delivers twice is told apart from the next one.
 #[test]
 fn a_message_that_comes_again_is_known() {
     let mut batch = BatchBuilder::new(TopicPartition::new("t", 0), 7, TIME_IN_FUTURE_MS);
@@ -209,7 +209,7 @@ fn a_message_that_comes_again_is_known() {
 /// A rejected row: its reason, and its payload.
 type Kept = (String, Option<Vec<u8>>);
 
-/// Pushes one payload through the columns; the rows that came out of it.
+/// Pushes one payload through the columns. Returns the rows that came out of it.
 fn rows(payload: Option<&[u8]>) -> (usize, Vec<Kept>) {
     let mut batch = BatchBuilder::new(TopicPartition::new("t", 0), 0, TIME_IN_FUTURE_MS);
     batch.push(&Message { offset: 0, log_time: LogTime::from_millis(NOON_MS), key: Some(b"k"), payload });

@@ -1,4 +1,4 @@
-//! Law: what `--metrics` serves is what is in the tables, and how far they are behind the log.
+//! Law: `--metrics` serves what is in the tables, and how far they are behind the log.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::NOON_MS;
 use crate::stack::RealStack;
 use crate::stack::member::Member;
 
-/// How long a member may take to say that it is done: the ends of the log come every few seconds.
+/// How long a member may take to report that it is done: it learns the ends of the log every few seconds.
 const SOON: Duration = Duration::from_secs(30);
 
-/// The samples of a scrape, by name with labels; the job's label is the same everywhere.
+/// Returns the samples of a scrape, by name with labels; the job's label is the same everywhere.
 fn samples(text: &str) -> BTreeMap<String, f64> {
     assert!(text.ends_with("# EOF\n"), "{text}");
     let lines = text.lines().filter(|line| !line.starts_with('#'));

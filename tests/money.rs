@@ -1,5 +1,5 @@
-//! Law: nobody is billed by a sum that wrapped around. What 64 bits do not hold is an error that names whose it is, for
-//! whoever asks for it; no job stops at it, and other ads are answered as ever.
+//! Law: nobody is billed by a sum that wrapped around. A sum that does not fit into 64 bits is an error that names
+//! whose sum it is, for whoever asks for it; no job stops because of it, and other ads are answered as ever.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,16 +23,17 @@ use crate::by_hand::{MINUTE_MS, Row, TOPIC, append, minutes};
 use crate::simulation::simulate;
 use crate::start_up::{clicklake, fails, folder};
 
-/// Half of what 64 bits hold, and a little more.
+/// A little more than half of the largest number of 64 bits.
 const BIG: i64 = 5_000_000_000_000_000_000;
 
-/// A partition that has come to an offset, with an event of nine minutes after noon, and that was drained there.
+/// Returns the stand of a partition that has come to an offset, with an event of nine minutes after noon, and that was
+/// drained there.
 fn stand(cut: i64) -> Stand {
     let emitted_ms = Some(NOON_MS + 9 * MINUTE_MS - Parameters::default().out_of_orderness_ms);
     Stand { cut: Some(cut), emitted_ms, drained: Some(cut), restore: Some(0), ..Stand::default() }
 }
 
-/// What an ad has got in a minute after noon.
+/// Makes the counts of an ad in a minute after noon.
 fn row(minute: i64, ad: &str, clicks: i64, cost_micros: i64) -> Row {
     Row { minute, ad: ad.to_owned(), clicks, cost_micros, ..Row::default() }
 }
@@ -43,12 +44,12 @@ async fn minutes_of(lake: &Lake, rows: &[Row], cut: i64) {
     append(&mut log, rows, &[(0, stand(cut))].into()).await;
 }
 
-/// Minutes in which one ad has got more than 64 bits hold, and another has more clicks.
+/// Makes minutes in which one ad has more than 64 bits hold, and another one has more clicks.
 async fn overflowing(lake: &Lake) {
     minutes_of(lake, &[row(0, "big", 1, BIG), row(0, "fine", 3, 7), row(1, "big", 1, BIG)], 5).await;
 }
 
-/// What an ad, or everyone, has got in all time.
+/// Returns the cost of an ad, or of everyone, over all time.
 async fn cost_of(totals: &Totals, filter: Vec<Filter>) -> Result<i64, QueryError> {
     let answer = totals.answer(&Question { filter, ..Question::default() }).await?;
     Ok(answer.rows[0]["cost_micros"].as_primitive::<Int64Type>().value(0))
@@ -58,7 +59,7 @@ fn ad(name: &str) -> Vec<Filter> {
     vec![Filter::one(Field::AdId, name)]
 }
 
-/// Holds totals of a lake to a law, before their files are added up, and when they are.
+/// Holds totals of a lake to a law, before their files are added up, and after.
 fn added_up_or_not(lake: Lake, law: impl AsyncFn(&Totals)) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
@@ -69,14 +70,14 @@ fn added_up_or_not(lake: Lake, law: impl AsyncFn(&Totals)) {
     });
 }
 
-/// What a command prints, as JSON.
+/// Returns what a command prints, as JSON.
 fn said(arguments: &[&str], lake: &str) -> Vec<Value> {
     let output = clicklake(&[arguments, &["--format", "json", "--lake", lake]].concat());
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// What a command prints that must go through, and what it says beside that.
+/// Returns what a command prints that must succeed, and what it writes to stderr.
 fn done(arguments: &[&str], lake: &str) -> (String, String) {
     let output = clicklake(&[arguments, &["--lake", lake]].concat());
     let (shown, said) = (String::from_utf8(output.stdout), String::from_utf8(output.stderr));
@@ -133,7 +134,7 @@ fn a_sum_that_64_bits_do_not_hold_is_an_error_that_names_the_ad_and_nobody_elses
     }
 }
 
-/// What `serve` keeps added up, and what it adds up for a question, say the same.
+/// The sums that `serve` keeps, and those that it computes for a question, are the same.
 #[test]
 fn what_is_added_up_beforehand_keeps_others_answered() {
     let (_folder, path) = folder();
@@ -149,7 +150,7 @@ fn what_is_added_up_beforehand_keeps_others_answered() {
     });
 }
 
-/// Commits clicks of partition 0 as an earlier version took them in, one an offset: any cost was right.
+/// Commits clicks of partition 0 as an earlier version accepted them, one for each offset: any cost was allowed.
 async fn clicks_of_old(lake: &Lake, clicks: &[(&str, i64, i64)]) {
     let mut log = TableLog::open_or_make(lake, &Table::Clicks.definition()).await.expect("a table");
     let partition = TopicPartition::new(TOPIC, 0);
@@ -236,7 +237,7 @@ fn a_minute_that_an_earlier_version_let_wrap_around_is_told_and_mended() {
     assert!(done(&["verify"], &path).0.starts_with("equal: "));
 }
 
-/// Whatever it is added to: a sum that is not below zero is no more right for that.
+/// A sum that contains such a row is wrong even if it is not below zero.
 #[test]
 fn a_minute_that_wrapped_around_is_told_where_the_sum_is_not_below_zero() {
     let (_folder, path) = folder();

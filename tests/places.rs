@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use url::Url;
 
-/// All that other programs give a meaning: to addresses, patterns, shells and partitions.
+/// A name with everything that other programs give a meaning: in addresses, patterns, shells and partitions.
 const NAME: &str = "l 50% #1?x=ü&y=[q]*;+%25 '日本' \"{a}\" %2F a\\b";
 
 /// Runs the program over a lake, in a folder.
@@ -16,7 +16,7 @@ fn run(arguments: &[&str], lake: &str, folder: &Path) -> Output {
     command.args(arguments).args(["--lake", lake]).current_dir(folder).output().expect("the program runs")
 }
 
-/// What the program prints, which must go through.
+/// Returns what the program prints; it must succeed.
 #[track_caller]
 fn shown(arguments: &[&str], lake: &str, folder: &Path) -> String {
     let output = run(arguments, lake, folder);
@@ -24,7 +24,7 @@ fn shown(arguments: &[&str], lake: &str, folder: &Path) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// The names of what is in a folder.
+/// Returns the names of everything in a folder.
 fn names(folder: &Path) -> Vec<String> {
     let all = std::fs::read_dir(folder).expect("a folder").map(|one| one.expect("an entry").file_name());
     let mut names: Vec<_> = all.map(|name| name.into_string().expect("UTF-8")).collect();
@@ -32,7 +32,7 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// A folder for it all, in it one with such a name, and in this a lake that `up` has made.
+/// Makes a folder, in it one with such a name, and in this a lake that `up` has made.
 fn made() -> (tempfile::TempDir, PathBuf) {
     let parent = tempfile::tempdir().expect("a folder");
     let lake = parent.path().join(NAME).join("my lake");

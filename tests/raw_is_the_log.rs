@@ -18,7 +18,7 @@ async fn disaster(seed: u64) -> Result<(), String> {
     check_raw_is_the_log(&world.lake, &world.log).await
 }
 
-/// Runs one process over the whole log, with a fault at one operation; then another, without, if it is needed.
+/// Runs one process over the whole log, with a fault at one operation; then another one without, if it is needed.
 async fn one_fault(log: &Arc<Log>, fault: Fault, at: u64) -> Result<u64, String> {
     let memory: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let store = FaultStore::new(
@@ -38,7 +38,7 @@ async fn one_fault(log: &Arc<Log>, fault: Fault, at: u64) -> Result<u64, String>
     Ok(operations)
 }
 
-/// One process, from start to caught up.
+/// Runs one process, from start to caught up.
 async fn read_all(log: &Arc<Log>, store: Arc<dyn ObjectStore>) -> Result<(), String> {
     let lake = lake_on(store);
     lake.probe().await.map_err(|error| error.to_string())?;

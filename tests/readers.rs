@@ -1,4 +1,4 @@
-//! Law: the tables open in Delta readers that are not ours, and they find the same rows.
+//! Law: the tables open in Delta readers that are not ours, which find the same rows.
 //!
 //! The readers are Python packages of a fixed version; `tests/run` installs them before it runs the tests.
 
@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::embedded::Stack;
 
-/// What the readers are asked with: its argument is a lake.
+/// Script that runs the readers; its argument is a lake.
 pub const SCRIPT: &str = "tests/readers/count.py";
 
-/// The Python that has the readers: `CLICKLAKE_READERS`, or where `tests/run` puts it.
+/// Returns the Python that has the readers: `CLICKLAKE_READERS`, or where `tests/run` puts it.
 pub fn python() -> PathBuf {
     let folder = std::env::var_os("CLICKLAKE_READERS").map(PathBuf::from).unwrap_or_else(|| {
         let home = std::env::var_os("HOME").expect("there is a home");
@@ -25,7 +25,7 @@ pub fn python() -> PathBuf {
     python
 }
 
-/// What they find, by reader and table.
+/// Returns what the readers find, by reader and table.
 pub fn figures(command: &mut Command) -> Value {
     let output = command.output().expect("python runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

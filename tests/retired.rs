@@ -1,4 +1,4 @@
-//! Law: what is said to be final does not change, and what is over is not waited for.
+//! Law: an answer that is said to be final does not change, and a topic that is over is not waited for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::by_hand::{self, MINUTE_MS};
 use crate::simulation::{Computation, Log, START_MS, lake_on, named, simulate};
 use crate::start_up::{clicklake, fails, folder};
 
-/// How late a click may be, in these lakes.
+/// Allowed lateness of clicks in these lakes.
 const LATENESS_MS: i64 = 15 * MINUTE_MS;
 
-/// A lake whose minutes stand so.
+/// Makes a lake whose minutes have these stands.
 async fn lake_of(stands: &[(&str, Stand)]) -> Lake {
     let lake = lake_on(Arc::new(InMemory::new()));
     let mut minutes = by_hand::minutes(&lake, Table::ClicksMinute, &Parameters::default()).await;
@@ -30,7 +30,7 @@ async fn lake_of(stands: &[(&str, Stand)]) -> Lake {
     lake
 }
 
-/// Partitions 0 of topics come to stand so.
+/// Moves partition 0 of topics to these stands.
 async fn come_on(minutes: &mut TableLog, stands: &[(&str, Stand)]) {
     let table = Table::ClicksMinute;
     let moves = stands.iter().flat_map(|(topic, to)| {
@@ -42,13 +42,14 @@ async fn come_on(minutes: &mut TableLog, stands: &[(&str, Stand)]) {
     assert!(matches!(minutes.commit(&commit).await, Ok(Outcome::Committed(_))));
 }
 
-/// All below an offset is written out, and the minutes up to one after noon are complete.
+/// Returns the stand of a partition that is drained up to an offset, and whose minutes up to one after noon are
+/// complete.
 fn complete(cut: i64, minute: i64) -> Stand {
     let emitted_ms = Some(NOON_MS + minute * MINUTE_MS);
     Stand { cut: Some(cut), emitted_ms, drained: Some(cut), restore: Some(cut), ..Stand::default() }
 }
 
-/// Of what an answer is, up to a minute after noon.
+/// Returns the state of the tables behind an answer.
 async fn at(lake: &Lake, as_of: AsOf) -> StandsAt {
     let totals = Totals::new(lake.clone()).expect("a session");
     totals.answer(&Question { as_of, ..Question::default() }).await.expect("an answer").at

@@ -1,5 +1,5 @@
-//! Laws of the lake's store, on a real S3 server: what is wrong with it is said at once and in one line; what passes
-//! (throttling, errors, lost replies) is lived through; and readers that are not ours read what stands there.
+//! Laws of the lake's store, on a real S3 server: a fault that lasts is reported at once and in one line; a fault that
+//! passes (throttling, errors, lost replies) is lived through; and readers that are not ours read the tables.
 
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -15,13 +15,13 @@ use crate::stack::proxy::{Fate, Proxy};
 use crate::start_up::the_error;
 use crate::{NOON_MS, readers};
 
-/// As fast as the generator goes.
+/// Messages a second: as many as the generator can make.
 const RATE: u64 = 1_000_000;
 
-/// How soon what is wrong with a store must be said.
+/// How soon a fault of the store must be reported.
 const ERROR_MAX: Duration = Duration::from_secs(15);
 
-/// A server on which commits may rest: in each of so many races, of so many writers exactly one wins.
+/// Number of races on a server that commits may rely on, and of writers in each: exactly one wins.
 const RACES: usize = 50;
 const WRITERS: usize = 8;
 
@@ -54,7 +54,7 @@ async fn of_several_that_put_a_key_if_absent_one_wins() {
     }
 }
 
-/// Runs ingest with some of the environment changed (`None`: taken away), which must fail in one line with these words.
+/// Runs ingest with some environment variables changed (`None`: removed), which must fail in one line with these words.
 #[expect(clippy::disallowed_methods, reason = "the law is about real time")]
 fn fails(stack: &RealStack, lake: &str, changes: &[(&str, Option<&str>)], words: &[&str]) {
     let began = Instant::now();
@@ -110,7 +110,7 @@ async fn a_profile_is_as_good_as_keys() {
     assert_eq!(stack.raw_is_the_log(topic, topic).await, 100);
 }
 
-/// The policy that is documented, for the stack's bucket and another prefix.
+/// Returns the documented policy, for the stack's bucket and another prefix.
 fn documented_policy(lake: &str) -> String {
     let page = include_str!("../docs/operate.md");
     let section = page.lines().skip_while(|line| *line != "## Grant rights on the bucket");
@@ -121,7 +121,7 @@ fn documented_policy(lake: &str) -> String {
     policy.replace("clicklake/lake/*", &format!("clicklake/{lake}/*"))
 }
 
-/// The program as a user who has the rights of a policy and no others.
+/// Runs the program as a user who has the rights of a policy and no others.
 fn as_user(stack: &RealStack, user: &str, policy: &str, arguments: &[&str]) -> Output {
     let script = "tests/readers/grant.py";
     let mut grant = Command::new(readers::python());
@@ -156,7 +156,7 @@ async fn the_documented_rights_are_enough_and_fewer_are_not() {
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
 }
 
-/// A third of all requests goes wrong, each in one of the ways that S3 knows.
+/// Decides the fate of a request: a third fail, each in one of the ways that S3 has.
 fn a_third_goes_wrong(number: u64) -> Fate {
     match number % 15 {
         2 => Fate::Refused("503 Slow Down", "SlowDown"),

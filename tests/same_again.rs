@@ -1,17 +1,18 @@
-//! A seed tells the same story each time: whoever looks for why has all the time they need.
+//! Law: a seed tells the same story each time, so that whoever looks for a fault can repeat it.
 //!
-//! It does so where ingest and aggregate are alone. Backfills and compactors read files in an order that hangs on
-//! names, which nobody foresees: most of their worlds go the same way again, and some do not.
+//! This holds where ingest and aggregate are alone. Backfills and compactors read files in an order that depends on
+//! random names: most of their worlds go the same way again, and some do not.
 
 use lake_schemas::Table;
 
 use crate::minutes::parameters_of;
 use crate::simulation::{Computation, seeds_of_this_run, simulate, survive, versions};
 
-/// Seeds that are told twice.
+/// Number of seeds that are run twice.
 const SEEDS: u64 = 100;
 
-/// What happened in the world of a seed: of each table each version, who made it, and how much came and went.
+/// Returns what happened in the world of a seed: each version of each table, who made it, and how much it added and
+/// removed.
 async fn story(seed: u64) -> Vec<String> {
     let computations = [Computation::Raw, Computation::Minutes(parameters_of(seed))];
     let world = survive(seed, &computations).await.expect("it catches up");

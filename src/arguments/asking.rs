@@ -70,7 +70,8 @@ pub struct Explain {
 pub struct Filters {
     #[command(flatten)]
     pub named: Named,
-    /// Only clicks whose dimension has one of these values, as country=DE,AT; nothing behind the = is null; may be repeated
+    /// Only clicks whose dimension has one of these values, as country=DE,AT; nothing behind the = is null; may be
+    /// repeated
     #[arg(long = "where", env = "CLICKLAKE_WHERE", value_name = "DIMENSION=VALUE[,…]", value_parser = filter)]
     pub filters: Vec<Filter>,
 }

@@ -1,5 +1,5 @@
 //! CPU seconds a million clicks of `clicklake aggregate`, from Kafka to committed minutes, beside the floor: a bare
-//! drain of the same topic, a bare parse of the members that count, one insert of each id into a hash table.
+//! drain of the same topic, a bare parse of the members that count, and one insert of each id into a hash table.
 
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -12,10 +12,10 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::ingest::{Payload, Place, drain, median, payloads, per_million, run_job};
 use crate::process::cpu_seconds;
 
-/// Rounds, of whose figures the median counts.
+/// Number of rounds; the median of their figures counts.
 const ROUNDS: usize = 5;
 
-/// The members that minute counts are made of.
+/// Members of a message that minute counts are made of.
 #[derive(Deserialize)]
 #[allow(dead_code, reason = "it is parsed for its own sake")]
 struct Counted<'a> {
@@ -33,7 +33,7 @@ struct Counted<'a> {
     cost_micros: Option<i64>,
 }
 
-/// Everything once, in CPU seconds and MB.
+/// Figures of one round, in CPU seconds and MB.
 struct Round {
     drained: f64,
     parsed: f64,
@@ -42,7 +42,7 @@ struct Round {
     peak_mb: f64,
 }
 
-/// Measures all of it in one run, round by round.
+/// Measures everything in one run, round by round.
 pub fn measure(place: &Place) -> Value {
     let payloads = payloads(place);
     let rounds: Vec<_> = (0..ROUNDS)
@@ -72,7 +72,7 @@ pub fn measure(place: &Place) -> Value {
     })
 }
 
-/// The CPU seconds of parsing each message, and of inserting each id.
+/// Returns the CPU seconds of parsing each message, and of inserting each id.
 fn parse_and_insert(payloads: &[Payload]) -> (f64, f64) {
     let began = cpu_seconds();
     let counted: Vec<_> =

@@ -1,5 +1,5 @@
-//! What somebody waits for who asks on the command line, of a lake that nobody has opened yet: how many rows there are
-//! in a table of many versions, and who is on top of the last minutes.
+//! How long people wait on the command line for an answer about a lake that nobody has opened yet: the number of rows
+//! in a table of many versions, and the top of the last minutes.
 
 use std::process::{Command, Stdio};
 
@@ -16,13 +16,13 @@ use crate::process::cpu_seconds_of_children;
 use crate::totals::Made;
 use crate::{NOON_MS, Scale};
 
-/// Rows a version of the raw table.
+/// Rows in each version of the raw table.
 const ROWS: i64 = 20;
 
-/// Versions between two log checkpoints that the writer makes, and one at the end that has no checkpoint yet.
+/// Versions since the last log checkpoint: half of those between two checkpoints.
 const BESIDE_A_CHECKPOINT: u64 = 50;
 
-/// How often each is asked.
+/// How often each question is asked.
 const QUESTIONS: usize = 9;
 
 /// Days of the lake whose last minutes are asked for.
@@ -60,7 +60,7 @@ pub fn measure(scale: Scale) -> Value {
     })
 }
 
-/// Asks the program again and again: its median time, and its CPU time, in milliseconds; and what it printed.
+/// Runs the program again and again. Returns its median time and its CPU time, in milliseconds, and what it printed.
 fn ask(folder: &tempfile::TempDir, arguments: &[&str]) -> ((f64, f64), String) {
     let (mut times, mut said, cpu) = (Vec::new(), String::new(), cpu_seconds_of_children());
     for _ in 0..QUESTIONS {
@@ -77,7 +77,7 @@ fn ask(folder: &tempfile::TempDir, arguments: &[&str]) -> ((f64, f64), String) {
     ((times[QUESTIONS / 2].round(), cpu_ms.round()), said)
 }
 
-/// A raw table of so many versions, each with a file of its own, as nobody has put them together yet.
+/// Writes a raw table of so many versions, each with a file of its own, as before any file compaction.
 async fn write_clicks(lake: &Lake, versions: u64) {
     let mut log = TableLog::open(lake, Table::Clicks).await.expect("the table opens");
     let partition = TopicPartition::new("clicks", 0);

@@ -1,4 +1,4 @@
-//! What a commit costs at a late version, beside one at version 100 of the same table in the same run.
+//! Cost of a commit at a late version, beside one at version 100 of the same table in the same run.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -68,7 +68,7 @@ impl Sample {
     }
 }
 
-/// An epoch of one partition with one file, which nobody reads.
+/// Makes an epoch of one partition with one file, which nobody reads.
 fn commit(version: u64) -> Commit {
     let next = i64::try_from(version).expect("small");
     let at =

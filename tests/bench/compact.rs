@@ -1,4 +1,4 @@
-//! What it costs to keep a lake cheap: files put together, beside their size; and an hour of many ads rolled up.
+//! Cost of keeping a lake cheap: file compaction, beside the size of the files; and an hour of many ads rolled up.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::process::cpu_seconds;
 use crate::raw_lake::{RATE, RawLake, write_away};
 use crate::{NOON_MS, Scale};
 
-/// What a compactor may take.
+/// Memory of the compactor, in bytes.
 const MEMORY: usize = 4 << 30;
 
-/// Ads that have clicks in an hour.
+/// Number of ads that have clicks in an hour.
 const ADS: usize = 100_000;
 
-/// Minutes of an hour in which each of them has.
+/// Number of minutes in the hour; each ad has clicks in each.
 const MINUTES: i64 = 60;
 
 const MINUTE_MS: i64 = 60_000;
@@ -37,7 +37,7 @@ pub fn measure(scale: Scale) -> Value {
     runtime.block_on(async { json!({ "files": merge(scale).await, "hour": roll_up(scale).await }) })
 }
 
-/// Raw files of five seconds each, put together.
+/// Measures merging raw files of five seconds each.
 async fn merge(scale: Scale) -> Value {
     let folder = tempfile::tempdir().expect("a folder");
     let lake = Lake::at(folder.path().to_str().expect("UTF-8")).expect("a lake");
@@ -77,7 +77,7 @@ async fn merge(scale: Scale) -> Value {
     })
 }
 
-/// The CPU seconds of reading the same files and writing them as one, with the same settings, into nothing.
+/// Returns the CPU seconds of reading the same files and writing them as one, with the same settings, to nowhere.
 async fn rewrite(lake: &Lake, folder: &Path) -> f64 {
     let mut log = TableLog::open(lake, Table::Clicks).await.expect("the table");
     let paths = log.live_files().await.expect("a folder").into_iter().map(|file| folder.join("clicks").join(file.path));
@@ -90,7 +90,7 @@ async fn rewrite(lake: &Lake, folder: &Path) -> f64 {
     cpu_seconds() - began
 }
 
-/// An hour in which each ad has clicks in each minute, and then one more.
+/// Measures rolling up an hour in which each ad has clicks in each minute, and again after one more minute.
 async fn roll_up(scale: Scale) -> Value {
     let ads = if scale.clicks < 1_000_000 { ADS / 10 } else { ADS };
     let folder = tempfile::tempdir().expect("a folder");
@@ -118,7 +118,7 @@ async fn roll_up(scale: Scale) -> Value {
     })
 }
 
-/// One row of minutes for each of some ads.
+/// Makes one row of minutes for each of some ads.
 pub fn rows(minute: i64, ads: usize) -> RecordBatch {
     let schema = Parameters::default().schema(Table::ClicksMinute);
     let start_ms = NOON_MS + minute * MINUTE_MS;

@@ -1,4 +1,4 @@
-//! A place on this machine alone: the test broker, as a process of its own, and a folder.
+//! Measurements on this machine alone: the test broker, as a process of its own, and a folder.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -15,15 +15,15 @@ use tokio_util::sync::CancellationToken;
 use crate::ingest::{self, Place};
 use crate::{NOON_MS, Scale};
 
-/// The first argument of this program when it is to be the broker.
+/// First argument of this program when it is to be the broker.
 pub const BROKER_ROLE: &str = "broker";
 
 const TOPIC: &str = "clicks";
 
-/// The test broker keeps 5 MiB a partition; compressed, that is some 40,000 clicks.
+/// Clicks in each partition. The test broker keeps 5 MiB of each; compressed, that is some 40,000 clicks.
 const CLICKS_A_PARTITION: u64 = 25_000;
 
-/// Be the broker: fill a topic, say where it is, stay until told otherwise.
+/// Runs the broker: fills a topic, says where it is, and stays until told otherwise.
 pub fn broker(clicks: u64) {
     let broker = Broker::start().expect("the broker starts");
     let partitions = clicks.div_ceil(CLICKS_A_PARTITION).max(4);
@@ -34,15 +34,15 @@ pub fn broker(clicks: u64) {
     std::io::stdin().read_to_end(&mut until_closed).expect("stdin closes");
 }
 
-/// Ads of even weight, so that partitions are even.
+/// Number of ads of even weight, so that partitions are even.
 const EVEN_ADS: u32 = 100_000;
 
-/// What clicks are like when partitions must be even.
+/// Returns the settings of clicks when partitions must be even.
 pub fn even() -> Settings {
     Settings { ads: EVEN_ADS, ..Settings::default() }
 }
 
-/// Fills a topic, as fast as it goes.
+/// Fills a topic, as fast as possible.
 pub fn fill(servers: &str, topic: &str, clicks: u64, settings: Settings, start_ms: i64) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", servers);

@@ -1,5 +1,5 @@
 //! CPU seconds a million clicks of `clicklake ingest`, beside the floor: a bare drain of the same topic, a bare parse
-//! of the same JSON, a bare Parquet encode of the same clicks. What brokers and stores use is not counted.
+//! of the same JSON, and a bare Parquet encode of the same clicks. The CPU time of brokers and stores is not counted.
 
 use std::borrow::Cow;
 use std::hint::black_box;
@@ -22,24 +22,24 @@ use crate::raw_lake::write_away;
 
 const BATCH_ROWS: usize = 8_192;
 
-/// Rounds, of whose figures the median counts: the machine is shared.
+/// Number of rounds; the median of their figures counts, because the machine is shared.
 const ROUNDS: usize = 5;
 
-/// Where clicks come from, and where they go.
+/// Source and destination of clicks.
 pub struct Place {
-    /// The brokers that have them.
+    /// Brokers that have the clicks.
     pub servers: String,
-    /// The topic.
+    /// Name of the topic.
     pub topic: String,
-    /// How many there are.
+    /// Number of clicks in the topic.
     pub clicks: u64,
-    /// What ingest needs in its environment.
+    /// Environment variables that ingest needs.
     pub environment: Vec<(String, String)>,
     /// Makes the address of a new lake.
     pub new_lake: Box<dyn Fn() -> String>,
 }
 
-/// Measures all of it in one run, round by round.
+/// Measures everything in one run, round by round.
 pub fn measure(place: &Place) -> Value {
     let payloads = payloads(place);
     let rounds: Vec<_> = (0..ROUNDS).map(|_| Round::measure(place, &payloads)).collect();
@@ -65,18 +65,18 @@ pub fn measure(place: &Place) -> Value {
     })
 }
 
-/// The figure in the middle.
+/// Returns the median of figures.
 pub fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }
 
-/// Seconds for a million of a place's clicks.
+/// Returns seconds for a million of a place's clicks.
 pub fn per_million(place: &Place, seconds: f64) -> f64 {
     (seconds / place.clicks as f64 * 1e6 * 1e3).round() / 1e3
 }
 
-/// Starts a job with what is there, into a lake.
+/// Starts a job over the messages that are there, into a lake.
 pub fn start_job(job: &str, place: &Place, lake: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_clicklake"))
         .args([job, "--until-caught-up", "--bootstrap-servers", &place.servers])
@@ -87,20 +87,20 @@ pub fn start_job(job: &str, place: &Place, lake: &str) -> Child {
         .expect("clicklake starts")
 }
 
-/// A message, as far as the floor and the batches need it.
+/// A message, with the parts that the floor and the batches need.
 pub struct Payload {
     offset: i64,
     pub bytes: Vec<u8>,
 }
 
-/// All messages of a place.
+/// Returns all messages of a place.
 pub fn payloads(place: &Place) -> Vec<Payload> {
     let mut payloads = Vec::new();
     each_message(place, |offset, bytes| payloads.push(Payload { offset, bytes: bytes.to_vec() }));
     payloads
 }
 
-/// The CPU seconds of reading all messages of a place, and nothing else.
+/// Returns the CPU seconds of reading all messages of a place, and nothing else.
 pub fn drain(place: &Place) -> f64 {
     let began = cpu_seconds();
     each_message(place, |_, bytes| {
@@ -109,7 +109,7 @@ pub fn drain(place: &Place) -> f64 {
     cpu_seconds() - began
 }
 
-/// Everything once, in CPU seconds and MB.
+/// Figures of one round, in CPU seconds and MB.
 struct Round {
     drained: f64,
     parsed: f64,
@@ -144,7 +144,7 @@ fn each_message(place: &Place, mut each: impl FnMut(i64, &[u8])) {
     }
 }
 
-/// What a hand-written consumer would parse into.
+/// Struct into which a hand-written consumer would parse.
 #[derive(Deserialize)]
 #[allow(dead_code, reason = "it is parsed for its own sake")]
 struct Click<'a> {
@@ -179,7 +179,7 @@ fn parse(payloads: &[Payload]) -> f64 {
     cpu_seconds() - began
 }
 
-/// The CPU seconds of writing the same rows as one file, with the same settings, into nothing.
+/// Returns the CPU seconds of writing the same rows as one file, with the same settings, to nowhere.
 fn encode(payloads: &[Payload]) -> f64 {
     let mut builder = BatchBuilder::new(TopicPartition::new("clicks", 0), 0, TIME_IN_FUTURE_MS);
     let batches: Vec<RecordBatch> = payloads
@@ -203,7 +203,7 @@ fn encode(payloads: &[Payload]) -> f64 {
     cpu_seconds() - began
 }
 
-/// The CPU seconds and the peak memory in MB of a job.
+/// Returns the CPU seconds and the peak memory in MB of a job.
 pub fn run_job(job: &str, place: &Place) -> (f64, f64) {
     let began = cpu_seconds_of_children();
     let mut child = start_job(job, place, &(place.new_lake)());

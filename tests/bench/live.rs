@@ -1,8 +1,9 @@
-//! A log that is followed: clicks come at a steady rate for as long as a job runs, as they do day and night. What a
-//! click costs then, and how long it takes from its acknowledgement by Kafka to the version of the table that has it.
+//! A log that is followed: clicks come at a steady rate for as long as a job runs, as they do day and night. It
+//! measures the cost of a click, and the time from its acknowledgement by Kafka to the version of the table that has
+//! it.
 //!
-//! All rates, jobs and commit intervals run beside each other, each job into a lake of its own in a folder. A table has
-//! a click once the cut of its partition is beyond it, which is read off the table's log.
+//! All rates, jobs and commit intervals run side by side, each job into a lake of its own in a folder. A table has a
+//! click once the cut of its partition is beyond it, which is read off the table's log.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -25,26 +26,26 @@ use crate::{NOON_MS, Scale};
 /// Partitions of each topic.
 const PARTITIONS: i32 = 12;
 
-/// Clicks a second, and for each commit interval in seconds the CPU-seconds that a million of them may cost.
+/// Clicks a second, and for each commit interval the most CPU seconds that a million of them may cost.
 const RATES: [(u64, [f64; 2]); 2] = [(5_000, [8.0, 4.0]), (1_000, [20.0, 10.0])];
 
 /// Seconds between two commits.
 const INTERVALS: [u64; 2] = [1, 5];
 
-/// The jobs, and the table that says how far each has come.
+/// Jobs, each with the table that shows how far it has come.
 const JOBS: [(&str, &str); 2] = [("ingest", "clicks"), ("aggregate", "clicks_minute")];
 
-/// What may come on top of the commit interval until 99 of 100 clicks are visible, in milliseconds.
+/// Most time beyond the commit interval until 99 of 100 clicks are visible, in milliseconds.
 const BEYOND_INTERVAL_MS: u64 = 300;
 
 /// How often messages are sent, and tables are looked at.
 const SEND_EVERY: Duration = Duration::from_millis(10);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// How long a job may take to its first commits.
+/// How long a job may take until its first commits.
 const STARTED_MAX: Duration = Duration::from_secs(60);
 
-/// Measures all of it at once.
+/// Measures everything at once.
 pub fn measure(scale: Scale) -> Value {
     let (stack, folder) = (RealStack::start(), tempfile::tempdir().expect("a folder"));
     let topics = RATES.map(|(rate, _)| Topic::start(&stack, rate));
@@ -109,7 +110,7 @@ struct Acknowledged {
     at: Instant,
 }
 
-/// Notes what Kafka acknowledges, and when.
+/// Records which messages Kafka acknowledges, and when.
 #[derive(Clone, Default)]
 struct Notes(Arc<Mutex<Vec<Acknowledged>>>);
 
@@ -125,7 +126,7 @@ impl ProducerContext for Notes {
     }
 }
 
-/// A topic that clicks come into for as long as this lives.
+/// A topic that receives clicks for as long as this lives.
 struct Topic {
     name: String,
     notes: Notes,
@@ -145,7 +146,7 @@ impl Topic {
         Self { name, notes, stop, sender: Some(sender) }
     }
 
-    /// What was acknowledged in a stretch of time, by partition and offset.
+    /// Returns the messages that were acknowledged in a stretch of time, by partition and offset.
     fn acknowledged(&self, began: Instant, ended: Instant) -> Vec<Acknowledged> {
         let all = self.notes.0.lock().expect("nobody panics");
         let mut some: Vec<_> = all.iter().filter(|one| one.at >= began && one.at < ended).copied().collect();
@@ -186,16 +187,16 @@ fn send(mut config: ClientConfig, topic: &str, rate: u64, notes: Notes, stop: &C
     producer.flush(STARTED_MAX).expect("kafka answers");
 }
 
-/// A job that follows a topic, and what its table has been seen to have.
+/// A job that follows a topic, with what its table has been seen to have.
 struct Run {
     job: &'static str,
     interval: u64,
     topic: String,
     child: Child,
     log: PathBuf,
-    /// The prefix of the `txn` that are cuts.
+    /// Prefix of the `txn` that are cuts.
     cuts: String,
-    /// By version, beginning with the first: when it was there, and the cuts that it moved.
+    /// For each version, from the first: when it was seen, and the cuts that it moved.
     seen: Vec<(Instant, HashMap<i32, i64>)>,
 }
 
@@ -212,7 +213,7 @@ impl Run {
         Self { job, interval, topic: topic.to_owned(), child, log, cuts, seen: Vec::new() }
     }
 
-    /// What it is called among the figures.
+    /// Returns its name among the figures.
     fn name(&self) -> String {
         format!("{}_every_{}s", self.job, self.interval)
     }
@@ -221,7 +222,7 @@ impl Run {
         cpu_seconds_of(self.child.id())
     }
 
-    /// Takes note of versions that are there now. Version 0 makes the table.
+    /// Records the versions that are there now. Version 0 makes the table.
     fn look(&mut self) {
         while let Ok(entry) = std::fs::read_to_string(self.log.join(format!("{:020}.json", self.seen.len() + 1))) {
             let at = now();
@@ -235,8 +236,8 @@ impl Run {
         }
     }
 
-    /// How long messages took, in milliseconds, from their acknowledgement to the version that has them, the shortest
-    /// first. They are given by partition and offset.
+    /// Returns how long messages took, in milliseconds, from their acknowledgement to the version that has them, the
+    /// shortest first. The messages are given by partition and offset.
     fn waits_ms(&self, acknowledged: &[Acknowledged]) -> Vec<u64> {
         let mut waits: Vec<_> = acknowledged
             .chunk_by(|one, other| one.partition == other.partition)

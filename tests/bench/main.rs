@@ -1,7 +1,7 @@
-//! Figures, beside their floors, as JSON on stdout, and as a page in a folder if one is named by `--page=`. A command,
-//! not a test; `--short` measures less, and names of parts only those.
+//! Benchmarks: figures beside their floors, as JSON on stdout, and as a page in a folder if one is named by `--page=`.
+//! This is a command, not a test. `--short` measures less, and names of parts restrict it to those.
 //!
-//! Machines are shared and noisy, so what is compared was measured in the same run, in CPU seconds.
+//! Machines are shared and noisy, so figures that are compared were measured in the same run, in CPU seconds.
 
 #![expect(clippy::print_stdout, reason = "the figures")]
 
@@ -30,35 +30,35 @@ use std::path::Path;
 
 use serde_json::{Map, Value};
 
-/// How much is measured.
+/// Amounts that are measured.
 #[derive(Clone, Copy)]
 pub struct Scale {
-    /// Clicks brought into a lake.
+    /// Number of clicks brought into a lake.
     pub clicks: u64,
-    /// Clicks of a backlog that is caught up with.
+    /// Number of clicks of a backlog that is caught up with.
     pub backlog: u64,
     /// Seconds for which a log is followed.
     pub live_seconds: u64,
-    /// Messages that the operators alone are given.
+    /// Number of messages that the operators alone are given.
     pub ids: u64,
     /// Seconds of event time that a restart has to rebuild.
     pub history_seconds: u64,
     /// Seconds of event time that are replayed.
     pub replayed_seconds: u64,
-    /// The version whose commit is compared with an early one's.
+    /// Version whose commit is compared with an early one's.
     pub last_version: u64,
-    /// Commits beside a compactor.
+    /// Number of commits beside a compactor.
     pub upkeep_commits: u64,
-    /// Ads that have clicks every day.
+    /// Number of ads that have clicks every day.
     pub ads: i64,
-    /// Days that totals are asked of.
+    /// Number of days that totals are asked for.
     pub days: i64,
 }
 
-/// Measures a part.
+/// Function that measures a part.
 type Measure = fn(Scale) -> Value;
 
-/// What can be measured.
+/// Parts that can be measured, by name.
 const PARTS: [(&str, Measure); 13] = [
     ("ingest", embedded::measure),
     ("aggregate", real::measure_aggregate),
@@ -100,7 +100,7 @@ const LONG: Scale = Scale {
     days: 730,
 };
 
-/// When generated clicks happen: 2026-03-07T12:00:00Z.
+/// Time of generated clicks: 2026-03-07T12:00:00Z.
 const NOON_MS: i64 = 1_772_884_800_000;
 
 // The same as the program's, so that the floor is no slower for it.

@@ -1,5 +1,5 @@
-//! What the minute operators cost on decoded batches, beside a bare hash insert of the same ids; and what an id that is
-//! remembered takes in memory, averaged over the growth of the table.
+//! Cost of the minute operators on decoded batches, beside a bare hash insert of the same ids; and the memory that a
+//! remembered id takes, averaged over the growth of the table.
 
 use std::time::{Duration, Instant};
 
@@ -23,10 +23,10 @@ const BATCH_ROWS: u64 = 8_192;
 /// Messages a second of event time: all ids are remembered to the end, as in an hour of steady load.
 const MESSAGES_A_SECOND: u64 = 2_500;
 
-/// Batches between two commits: five seconds or so.
+/// Batches between two commits: about five seconds.
 const BATCHES_A_COMMIT: u64 = 2;
 
-/// Measures both over the same batches, by turns.
+/// Measures both over the same batches, in turn.
 pub fn measure(scale: Scale) -> Value {
     let partition = TopicPartition::new("clicks", 0);
     let mut minutes = Minutes::begin(partition.clone(), Parameters::default(), Stand::default());
@@ -75,7 +75,7 @@ fn decoded(generator: &mut Generator, partition: &TopicPartition, batch: u64) ->
     builder.finish()
 }
 
-/// The floor: each id into a table of 128-bit identities.
+/// Measures the floor: inserts each id into a table of 128-bit identities.
 fn insert_all(table: &mut HashTable<u128>, batch: &LogBatch) {
     let events = Events::of(&batch.events).expect("rows of clicks");
     for row in 0..batch.events.num_rows() {

@@ -1,5 +1,5 @@
-//! The page of figures: what was measured beside what is promised, as a table, as charts, and as JSON, with the
-//! machine, the date and the commit.
+//! The page of figures: measured values beside what is promised, as a table, as charts, and as JSON, with the machine,
+//! the date and the commit.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -9,11 +9,11 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 use serde_json::{Value, json};
 
-/// A chart: horizontal bars of what can be compared.
+/// A chart: horizontal bars of figures that can be compared.
 struct Chart {
     name: &'static str,
     title: &'static str,
-    /// What each bar is, and where it stands among the figures.
+    /// Label of each bar, and the place of its value among the figures.
     bars: &'static [(&'static str, &'static str)],
 }
 
@@ -95,7 +95,7 @@ const CHARTS: [Chart; 7] = [
     },
 ];
 
-/// The figures that have a bound, `_max` or `_min`, beside them, and what they are.
+/// Figures that have a bound, `_max` or `_min`, beside them, each with its description.
 const BOUNDED: [(&str, &str); 34] = [
     (
         "/kafka_to_s3/ingest/ratio",
@@ -152,7 +152,7 @@ const BOUNDED: [(&str, &str); 34] = [
     ("/asked/count_median_ms", "milliseconds of `select count(*) from clicks` of 10,000 versions there, median"),
 ];
 
-/// What the figures mean, and why those that miss their aim do.
+/// Remarks on the figures: their meaning, and why some miss their aim.
 const REMARKS: &str = include_str!("remarks.md");
 
 const PIXELS_WIDE: u32 = 800;
@@ -160,11 +160,11 @@ const PIXELS_A_BAR: u32 = 26;
 const PIXELS_OF_NAMES: u32 = 340;
 const PIXELS_OF_A_NUMBER: u32 = 70;
 
-/// Readable on white and on black.
+/// Colour of bars, readable on white and on black.
 const BAR: RGBColor = RGBColor(0x3b, 0x7d, 0xc4);
 const TEXT: RGBColor = RGBColor(0x77, 0x77, 0x77);
 
-/// Writes it all into a folder.
+/// Writes all of the page into a folder.
 pub fn write(folder: &Path, machine: &Value, figures: &Value) {
     std::fs::create_dir_all(folder).expect("a folder");
     let put = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("a disk");
@@ -197,7 +197,7 @@ fn page(machine: &Value, rows: &str, charts: &str) -> String {
     )
 }
 
-/// A row for each figure that has a bound.
+/// Returns a row for each figure that has a bound.
 fn rows(figures: &Value) -> String {
     let mut rows = String::new();
     for (at, words) in &BOUNDED {
@@ -216,7 +216,7 @@ fn rows(figures: &Value) -> String {
     rows
 }
 
-/// How many figures have a bound.
+/// Returns how many figures have a bound.
 fn bounds(figures: &Value) -> usize {
     let Value::Object(members) = figures else { return 0 };
     let is_bound = |name: &str| name.ends_with("_max") || name.ends_with("_min");
@@ -247,7 +247,7 @@ fn drawn(bars: &[(&str, f64)]) -> String {
     svg
 }
 
-/// A number with as many digits as say something.
+/// Returns a number with as many digits as are meaningful.
 fn shown(number: f64) -> String {
     let digits = match number.abs() {
         0.0..1.0 => 3,
@@ -268,7 +268,7 @@ fn shown(number: f64) -> String {
     grouped
 }
 
-/// What it was measured on, when, and of which commit.
+/// Describes the machine, the time, and the commit that was measured.
 #[expect(clippy::disallowed_methods, reason = "the page says when it was measured")]
 pub fn machine() -> Value {
     let first_of = |file: &str, name: &str| {

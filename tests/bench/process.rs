@@ -1,6 +1,6 @@
-//! What this process, and those it has waited for, have used: read from /proc.
+//! CPU time and memory of this process, and of its child processes: read from /proc.
 
-/// Ticks of the kernel's accounting a second, on every Linux that Rust supports.
+/// Ticks a second in the kernel's accounting, on every Linux that Rust supports.
 const TICKS_A_SECOND: f64 = 100.0;
 
 /// CPU seconds of this process so far, user and system.

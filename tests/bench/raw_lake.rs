@@ -21,7 +21,7 @@ use crate::NOON_MS;
 /// Clicks a second of event time.
 pub const RATE: u64 = 5_000;
 
-/// What the raw table is of.
+/// Parameters of the raw table.
 pub struct RawLake {
     pub topic: &'static str,
     pub partitions: i32,
@@ -29,7 +29,7 @@ pub struct RawLake {
 }
 
 impl RawLake {
-    /// Writes it; where each partition stands then, and how many files there are.
+    /// Writes it. Returns where each partition stands then, and how many files there are.
     pub async fn make(&self, lake: &Lake, history_seconds: u64) -> (Vec<i64>, usize) {
         let mut logs = TableLog::open_all(lake, &Append.tables()).await.expect("tables");
         let partition = |number: i32| TopicPartition::new(self.topic, number);
@@ -78,7 +78,8 @@ impl RawLake {
     }
 }
 
-/// Writes raw rows as one file, with the settings of the table, into nothing: what nobody who writes them can go below.
+/// Writes raw rows as one file, with the settings of the table, to nowhere: the least work that any writer of these
+/// rows has.
 pub fn write_away(rows: impl Iterator<Item = RecordBatch>) {
     let mut rows = rows.peekable();
     let schema = rows.peek().expect("there are rows").schema();
@@ -88,7 +89,7 @@ pub fn write_away(rows: impl Iterator<Item = RecordBatch>) {
     writer.close().expect("the file ends");
 }
 
-/// The recount of a partition as it stands in the repository, run as anyone would: the clicks it counts.
+/// Runs the recount of a partition with the repository's own SQL. Returns the clicks that it counts.
 pub async fn recount(lake: &Lake, partition: &TopicPartition, cut: i64) -> i64 {
     let parameters = Parameters::default();
     let filled = [

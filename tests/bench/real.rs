@@ -1,5 +1,5 @@
-//! Places of the real kind: Apache Kafka and S3. Ingest beside its floor, and how fast a backlog is brought in by one
-//! process and by two.
+//! Measurements on Apache Kafka and S3: ingest beside its floor, and how fast a backlog is brought in by one process
+//! and by two.
 
 use std::cell::Cell;
 use std::time::Instant;
@@ -11,13 +11,13 @@ use crate::ingest::{self, Place, start_job};
 use crate::stack::RealStack;
 use crate::{NOON_MS, Scale, aggregate, embedded};
 
-/// Enough for two processes to share.
+/// Number of partitions: enough for two processes to share.
 const PARTITIONS: i32 = 12;
 
-/// Minutes that the clicks of the minute counts fall into: 5,000 a second or so.
+/// Number of minutes that the clicks of the minute counts fall into: about 5,000 clicks a second.
 const MINUTES: u64 = 4;
 
-/// Measures the minute counts of clicks as they are: most are of few ads.
+/// Measures the minute counts of realistic clicks: most are of few ads.
 pub fn measure_aggregate(scale: Scale) -> Value {
     let stack = RealStack::start();
     let place = place(&stack, "counted", 0);
@@ -44,7 +44,7 @@ pub fn measure_ingest(scale: Scale) -> Value {
     })
 }
 
-/// A topic that has been filled, and lakes in the stack's bucket.
+/// Fills a topic. Returns it, with lakes in the stack's bucket.
 fn place(stack: &RealStack, topic: &str, clicks: u64) -> Place {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(stack.create_topic(topic, PARTITIONS, &[]));
@@ -63,7 +63,7 @@ fn place(stack: &RealStack, topic: &str, clicks: u64) -> Place {
     }
 }
 
-/// Clicks a second of so many processes that share a topic until all of it is in the lake.
+/// Returns the clicks a second of so many processes that share a topic until all of it is in the lake.
 #[expect(clippy::disallowed_methods, reason = "the figure is about real time")]
 fn catch_up(place: &Place, processes: usize) -> u64 {
     let (lake, began) = ((place.new_lake)(), Instant::now());

@@ -1,5 +1,5 @@
-//! A replay of history into a table of its own, by the program, beside DataFusion over the same files in the same run:
-//! with all that decides a count, and with copies dropped and minutes summed up alone.
+//! A replay of history into a staging table, by the program, beside DataFusion over the same files in the same run:
+//! with everything that decides a count, and with only copies dropped and minutes summed up.
 
 use std::process::Stdio;
 
@@ -14,23 +14,23 @@ use crate::raw_lake::{RATE, RawLake, now, recount, seconds};
 
 const TOPIC: &str = "replayed";
 
-/// Files of a minute: between what ingest leaves and what compaction makes of it.
+/// Raw table whose files hold a minute each: between what ingest leaves and what compaction makes of it.
 const RAW: RawLake = RawLake { topic: TOPIC, partitions: 12, epoch_seconds: 60 };
 
-/// What DataFusion needs to drop copies and to sum up minutes: no watermark, no lateness, nothing but clicks.
+/// SQL that only drops copies and sums up minutes: no watermark, no lateness, nothing but clicks.
 const PLAIN: &str = "select date_trunc('minute', event_time), ad_id, campaign_id, count(*), sum(cost_micros) from ( \
      select event_time, ad_id, campaign_id, cost_micros, \
        row_number() over (partition by kafka_partition, click_id order by kafka_offset) as copy \
      from clicks where coalesce(event_type, 'click') = 'click') clicks \
      where copy = 1 group by 1, 2, 3";
 
-/// What the raw table takes, in bytes.
+/// Returns the size of the raw table, in bytes.
 async fn bytes_of(lake: &Lake) -> f64 {
     let mut clicks = TableLog::open(lake, Table::Clicks).await.expect("a table");
     clicks.live_files().await.expect("a folder").iter().map(|file| file.size as f64).sum()
 }
 
-/// Measures all three.
+/// Measures all three ways.
 pub fn measure(scale: Scale) -> Value {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");

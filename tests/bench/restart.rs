@@ -1,8 +1,8 @@
 //! A restart with a full memory to rebuild: 76 minutes of 5,000 clicks a second in the raw table, as ingest would have
-//! left them, and Kafka without any of it. And the audit of the same lake, beside its SQL alone;
-//! and one count of it, explained.
+//! left them, and Kafka without any of them. Then the audit of the same lake, beside its SQL alone, and one count of
+//! it, explained.
 //!
-//! Kafka's offsets are brought to the table's cut by messages that retention takes at once.
+//! Kafka's offsets are brought to the table's cut by messages that retention deletes at once.
 
 use std::process::{Child, Stdio};
 use std::time::Duration;
@@ -21,22 +21,22 @@ use crate::raw_lake::{RATE, RawLake, now, recount, seconds, timed};
 use crate::stack::RealStack;
 use crate::{NOON_MS, Scale};
 
-/// Its topics: the shorter ones are there to see how a restart grows with what it has to remember.
+/// Topics: the shorter ones show how a restart grows with what it has to remember.
 const TOPIC: &str = "restarted";
 const HALF: &str = "half-restarted";
 const QUARTER: &str = "quarter-restarted";
 
 const PARTITIONS: i32 = 12;
 
-/// As ingest leaves it.
+/// Returns a raw table as ingest leaves it.
 const fn raw(topic: &'static str) -> RawLake {
     RawLake { topic, partitions: PARTITIONS, epoch_seconds: 5 }
 }
 
-/// What a query may take.
+/// Memory of a query, in bytes.
 const MEMORY: usize = 12 << 30;
 
-/// Measures all of it, in one run.
+/// Measures everything, in one run.
 pub fn measure(scale: Scale) -> Value {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (stack, folder) = (RealStack::start(), tempfile::tempdir().expect("a folder"));
@@ -73,7 +73,7 @@ pub fn measure(scale: Scale) -> Value {
     })
 }
 
-/// Fills Kafka up to these offsets, and lets retention take all of it.
+/// Fills Kafka up to these offsets, and lets retention delete all of it.
 fn bring_kafka_to(runtime: &tokio::runtime::Runtime, stack: &RealStack, topic: &str, cuts: &[i64]) {
     let mut config = stack.client_config();
     config.set("compression.type", "lz4").set("linger.ms", "50").set("enable.idempotence", "true");
@@ -99,7 +99,7 @@ fn aggregate(stack: &RealStack, topic: &str, lake: &str, until_caught_up: bool) 
     stack.clicklake(&arguments).stderr(Stdio::null()).spawn().expect("it starts")
 }
 
-/// The time from the start of a process to the commit of what came after the restart.
+/// Returns the time from the start of a process to the commit of what came after the restart.
 async fn first_commit_of_a_restart(stack: &RealStack, topic: &str, lake: &str) -> Duration {
     let mut config = stack.client_config();
     config.set("linger.ms", "5");
@@ -124,7 +124,7 @@ async fn first_commit_of_a_restart(stack: &RealStack, topic: &str, lake: &str) -
     took
 }
 
-/// The time that a count is explained in, by the program.
+/// Returns the time that the program takes to explain a count.
 fn explain(stack: &RealStack, lake: &str, minute: EventTime) -> Value {
     let arguments = ["explain", "--ad", "ad-0", "--minute", &minute.to_string(), "--lake", lake, "--format", "nd-json"];
     let mut lines = 0;
@@ -136,7 +136,7 @@ fn explain(stack: &RealStack, lake: &str, minute: EventTime) -> Value {
     json!({ "events": lines, "milliseconds": took.as_millis() as u64, "milliseconds_max": 1_000 })
 }
 
-/// The time of an audit, and of its SQL alone.
+/// Returns the time of an audit, and of its SQL alone.
 async fn audit(lake: &Lake, cuts: &[i64]) -> Value {
     // What came after the restart is not in the raw table: the audit takes the version before.
     let began = now();

@@ -1,7 +1,7 @@
-//! What an advertiser's page waits for: the total of an ad over two years, and the top of the last five minutes, asked
-//! over HTTP of a server that has one processor, at a steady rate whether it keeps up or not.
+//! How long an advertiser's page waits: for the total of an ad over two years, and for the top of the last five
+//! minutes, asked over HTTP of a server that has one processor, at a steady rate whether it keeps up or not.
 //!
-//! A time is counted from when a request was due, so that a server that stalls does not hide it by being asked less.
+//! A time is counted from when a request was due, so that a server that stalls cannot hide it by being asked less.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -23,10 +23,10 @@ use crate::totals::{Made, name};
 /// Requests a second.
 const RATE: u64 = 500;
 
-/// Clients that ask side by side.
+/// Number of clients that ask side by side.
 const CLIENTS: u64 = 16;
 
-/// Requests of a kind, after those that make it warm.
+/// Number of requests of a kind, after those that warm it up.
 const REQUESTS: u64 = 10_000;
 
 /// How long the server may take to know its lake.
@@ -73,7 +73,7 @@ struct Server {
     address: String,
 }
 
-/// How long requests took.
+/// Times that requests took.
 struct Times {
     median_ms: f64,
     p99_ms: f64,
@@ -106,7 +106,7 @@ impl Server {
         get(connection, path).await
     }
 
-    /// Asks at a rate, so often.
+    /// Asks at a rate, so many times.
     async fn ask(&self, path: impl Fn(u64) -> String + Send + Sync + 'static, rate: u64, requests: u64) -> Times {
         let (path, next, mut clients) = (Arc::new(path), Arc::new(AtomicU64::new(0)), JoinSet::new());
         let (began, cpu) = (Instant::now(), cpu_seconds_of(self.child.id()));
@@ -150,7 +150,7 @@ impl Drop for Server {
     }
 }
 
-/// What is answered at a path, over a connection that stays open.
+/// Returns the answer at a path, over a connection that stays open.
 async fn get(connection: &mut BufReader<TcpStream>, path: &str) -> (u16, Vec<u8>) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
     connection.write_all(request.as_bytes()).await.expect("it is there");

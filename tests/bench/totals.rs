@@ -1,7 +1,7 @@
 //! The total of one ad over two years, asked again and again of a lake that is rolled up as it should be: how long it
 //! takes, and how many bytes it reads of the files that hold the ad.
 //!
-//! Closed months of days are one file each, sorted by ad; the last month is one file a day. Of the last day there are
+//! Closed months of days are one file each, sorted by ad; the last month has one file for each day. The last day is in
 //! hours, and the minutes of its last hour came after it was rolled up.
 
 use std::fmt;
@@ -35,7 +35,7 @@ use crate::{NOON_MS, Scale};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Files of minutes that are not put together yet: what two minutes of commits leave.
+/// Number of files of minutes that are not merged yet: what two minutes of commits leave.
 const FILES_SMALL: usize = 24;
 
 /// How often the question is asked.
@@ -94,31 +94,31 @@ pub fn measure(scale: Scale) -> Value {
     })
 }
 
-/// What is made.
+/// A lake to be made: its ads and days.
 pub struct Made {
     ads: i64,
     days: i64,
     last_day_ms: i64,
 }
 
-/// The files of days; each holds every ad.
+/// Files of days, each of which holds every ad.
 pub struct Held {
     files: usize,
     bytes: u64,
 }
 
 impl Made {
-    /// Counts of so many ads on each of so many days.
+    /// Plans counts of so many ads on each of so many days.
     pub fn of(ads: i64, days: i64) -> Self {
         Self { ads, days, last_day_ms: Width::Day.start_ms(NOON_MS) }
     }
 
-    /// When the last of its minutes ends.
+    /// Returns when the last of its minutes ends.
     pub fn ends_ms(&self) -> i64 {
         Width::Day.end_ms(self.last_day_ms)
     }
 
-    /// Makes it.
+    /// Makes the lake, and returns the files of its days.
     pub async fn make(&self, lake: &Lake) -> Held {
         let hour_ms = Width::Hour.end_ms(0);
         let hours: Vec<_> = (0..24).map(|hour| self.last_day_ms + hour * hour_ms).collect();
@@ -158,7 +158,7 @@ impl Made {
         Held { files: live.len(), bytes: live.iter().map(|file| file.size.unsigned_abs()).sum() }
     }
 
-    /// Rows of each ad in each of these windows, sorted as a roll-up's are.
+    /// Returns rows of each ad in each of these windows, sorted as a roll-up's are.
     fn each_ad(&self, windows: impl IntoIterator<Item = i64>) -> Vec<(i64, i64)> {
         let windows: Vec<_> = windows.into_iter().collect();
         (0..self.ads).flat_map(|ad| windows.iter().map(move |window| (ad, *window))).collect()
@@ -189,7 +189,7 @@ async fn append(log: &mut TableLog, files: &[Vec<(i64, i64)>], source: Option<u6
     assert!(matches!(log.commit(&commit).await, Ok(Outcome::Committed(_))));
 }
 
-/// Rows of a table: their ads, and when their windows start.
+/// Makes rows of a table from their ads and the starts of their windows.
 fn rows_of(table: Table, rows: &[(i64, i64)]) -> RecordBatch {
     let width = table.window_width();
     let number = |of: &dyn Fn(i64, i64) -> i64| rows.iter().map(|(ad, start)| of(*ad, *start)).collect::<Vec<_>>();
@@ -221,7 +221,7 @@ fn rows_of(table: Table, rows: &[(i64, i64)]) -> RecordBatch {
     RecordBatch::try_new(Arc::clone(&schema), columns.collect()).expect("the table's columns")
 }
 
-/// A measure of an ad in a window: clicks by the hundred, each at a price of its own.
+/// Returns the value of a measure of an ad in a window: clicks by the hundred, each at a price of its own.
 fn value(measure: &str, ad: i64, start: i64) -> i64 {
     let mixed = (ad * 1_000_003 + start / 60_000).wrapping_mul(6_364_136_223_846_793_005).rotate_right(29);
     let clicks = mixed.rem_euclid(400);
@@ -233,7 +233,7 @@ fn value(measure: &str, ad: i64, start: i64) -> i64 {
     }
 }
 
-/// As generated clicks are named.
+/// Returns a name in the pattern of generated clicks.
 pub fn name(kind: &str, number: i64) -> String {
     format!("{kind}-{number:06}")
 }
@@ -246,7 +246,7 @@ fn round(millis: f64) -> f64 {
     (millis * 100.0).round() / 100.0
 }
 
-/// A folder of which is counted what is read.
+/// A folder that counts the bytes that are read.
 #[derive(Debug, Default)]
 struct Counting {
     inner: LocalFileSystem,

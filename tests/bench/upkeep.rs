@@ -1,7 +1,7 @@
-//! A day and more of commits, beside a compactor: whether opening, committing, memory and files stay as they were.
+//! More than a day of commits, beside a compactor: whether opening, committing, memory and files stay as they were.
 //!
-//! A commit stands for five seconds; a round of compaction comes every twelfth, history is given up every 720th. What
-//! is kept of it is a tenth of the run.
+//! A commit stands for five seconds; a round of compaction comes every twelfth commit, and old versions expire every
+//! 720th. A tenth of the run is kept.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,17 +20,17 @@ use crate::Scale;
 use crate::compact::rows;
 use crate::process::memory_mb;
 
-/// What a compactor may take.
+/// Memory of the compactor, in bytes.
 const MEMORY: usize = 1 << 30;
 
-/// Ads that have clicks in a minute.
+/// Number of ads that have clicks in a minute.
 const ADS: usize = 50;
 
 /// Commits between two rounds, and between two clean-ups.
 const COMMITS_A_ROUND: u64 = 12;
 const COMMITS_A_CLEAN_UP: u64 = 720;
 
-/// Samples of the curve.
+/// Number of samples on the curve.
 const SAMPLES: u64 = 20;
 
 /// Measures in a folder.
@@ -69,7 +69,8 @@ pub fn measure(scale: Scale) -> Value {
     })
 }
 
-/// An epoch of one partition, of five seconds: rows of the current minute, and of the hour before for who was late.
+/// Commits an epoch of one partition, of five seconds: rows of the current minute, and of the hour before for late
+/// clicks.
 async fn commit(log: &mut TableLog, number: u64) {
     let number = i64::try_from(number).expect("small");
     let minute = number / 12;
@@ -101,7 +102,7 @@ async fn commit(log: &mut TableLog, number: u64) {
     }
 }
 
-/// What the table is like to open, and what lies in its folder.
+/// Samples how long it takes to open the table, and what lies in its folder.
 async fn sample(lake: &Lake) -> serde_json::Map<String, Value> {
     let began = Instant::now();
     let mut log = TableLog::open(lake, Table::ClicksMinute).await.expect("the table opens");

@@ -1,4 +1,4 @@
-//! Laws of the loop that drives every job: in the real loop, over real tables, in simulated time.
+//! Laws of the loop that drives every job: the real loop, over real tables, in simulated time.
 
 mod paced;
 mod restarted;
@@ -13,12 +13,12 @@ use lake_schemas::minute::Parameters;
 
 use crate::simulation::{Computation, Group, Log, ScriptedSource};
 
-/// The minute counts.
+/// Returns the computation of minute counts.
 fn minutes() -> Computation {
     Computation::Minutes(Parameters::default())
 }
 
-/// All of a log, for one process, and its group.
+/// Returns a source of the whole log for one process, and its group.
 fn all_of(log: &Arc<Log>) -> (ScriptedSource, Arc<Group>) {
     let group = Arc::new(Group::default());
     (0..log.partitions.len() as i32).for_each(|partition| group.give(partition, 0));

@@ -1,5 +1,5 @@
-//! Commits cost: how many there are does not hang on how many partitions fall silent, or how old their clicks are; and
-//! none writes into hours without end.
+//! Laws of how often jobs commit, because commits cost: the number of commits does not depend on how many partitions
+//! fall silent, or how old their clicks are; and no commit writes into an unbounded number of hours.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use crate::simulation::{Log, START_MS, Version, lake_on, simulate, versions};
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// Hours that a commit may write into: those at which an epoch is cut, the newest, and those of the last batch.
+/// Most hours that a commit may write into: those at which an epoch is cut, the newest, and those of the last batch.
 const HOURS_MAX: usize = 2_020;
 
-/// What all versions of the minutes have counted, whatever it was taken for.
+/// Returns how many events all versions of the minutes have counted, whatever their verdict.
 fn counted(versions: &[Version]) -> i64 {
     let sums = versions.iter().flat_map(|version| &version.rows).map(|rows| {
         let sum = |name: &str| rows[name].as_primitive::<Int64Type>().values().iter().sum::<i64>();
@@ -28,7 +28,7 @@ fn counted(versions: &[Version]) -> i64 {
     sums.sum()
 }
 
-/// How many hours a version of the minutes wrote into.
+/// Returns how many hours a version of the minutes wrote into.
 fn hours(version: &Version) -> usize {
     let starts = version.rows.iter().flat_map(|rows| rows["window_start"].as_primitive::<TimestampMicrosecondType>());
     starts.flatten().map(|micros| micros.div_euclid(1_000 * HOUR_MS)).collect::<BTreeSet<_>>().len()

@@ -1,5 +1,5 @@
-//! A restart replays a few partitions at a time, lists the raw table once, and goes over to the live log as soon as
-//! that has what comes next, whatever the raw table does meanwhile.
+//! Laws of a restart: it replays a few partitions at a time, lists the raw table once, and goes over to the live log as
+//! soon as that has what comes next, whatever happens to the raw table meanwhile.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,16 +25,16 @@ use crate::simulation::{Computation, Log, START_MS, lake_on, named, simulate};
 
 const PARTITIONS: usize = 20;
 
-/// Messages that are there at first, of each partition, and that come after.
+/// Messages of each partition that are there at first, and those that come later.
 const FIRST: usize = 100;
 const LATER: usize = 180;
 
-/// Of a read, a part of this: a tenth of a second.
+/// Time of a slow write; a read takes a fraction of it, a tenth of a second.
 const SLOW: Duration = Duration::from_millis(6_400);
 
 const MEMORY: usize = 1 << 30;
 
-/// All partitions, of which a message comes every second once the first are there.
+/// Makes a log of all partitions, each with a message every second once the first ones are there.
 fn log() -> Log {
     let times = || (0..FIRST + LATER).map(|number| START_MS + number as i64 * 1_000).map(|ms| (ms, ms)).collect();
     let after = |_, number: usize| Duration::from_secs(number.saturating_sub(FIRST) as u64);

@@ -1,4 +1,4 @@
-//! A job that runs twice, in groups that do not know of each other, is found out, however long a restart replays.
+//! Law: a job that runs twice, in groups that do not know of each other, is detected, however long a restart replays.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,17 +13,18 @@ use super::{all_of, minutes};
 use crate::fault_store::{Fault, FaultStore};
 use crate::simulation::{Computation, Log, START_MS, lake_on, simulate};
 
-/// Messages of the raw table, each in a file of its own, and those that come after, one a second.
+/// Messages of the raw table, each in a file of its own, and those that come later, one a second.
 const RAW: usize = 240;
 const LATER: usize = 480;
 
-/// Of a read, a part of this: a second. The replay takes half a minute, and nothing is committed meanwhile.
+/// Time of a slow write; a read takes a fraction of it, a second. The replay takes half a minute, and nothing is
+/// committed meanwhile.
 const SLOW: Duration = Duration::from_secs(64);
 
 /// How often the other process commits.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// How long it may take until it is found out: a minute of finding partitions moved, and what a slow store adds.
+/// How long detection may take: a minute of finding partitions moved, and the delay of a slow store.
 const FOUND_OUT_MAX: Duration = Duration::from_secs(150);
 
 #[test]

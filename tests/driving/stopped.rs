@@ -1,5 +1,5 @@
-//! A stop is seen in every wait, whatever the store does: within the contract's 20 seconds the loop is over, and so is
-//! a backfill in place.
+//! Law: a stop is noticed in every wait, whatever the store does. The loop ends within 20 seconds, and so does a
+//! backfill in place.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,27 +21,27 @@ use crate::simulation::{Computation, Group, Log, START_MS, ScriptedSource, lake_
 
 const PARTITIONS: i32 = 100;
 
-/// The contract's bound, less what leaving the group may take.
+/// Bound for a stop: the promised 20 seconds, less what leaving the group may take.
 const STOP_MAX: Duration = Duration::from_secs(17);
 
-/// When the store stops working, and when something happens that has to wait for it.
+/// When the store stops working, and when something happens that must wait for the store.
 const BREAKS: Duration = Duration::from_secs(5);
 const HAPPENS: Duration = Duration::from_secs(7);
 
 /// What happens while the store does not work.
 #[derive(Clone, Copy, Debug)]
 enum Happens {
-    /// Messages come, and go on.
+    /// Messages come without end.
     Messages,
-    /// No message comes any more: the tables are only looked at.
+    /// No message comes any more: the loop only looks at the tables.
     Silence,
     /// The group gives the process a partition.
     Comes,
-    /// The group takes one away.
+    /// The group takes a partition away.
     Goes,
 }
 
-/// Messages every second for a minute, or until the store breaks.
+/// Makes a log with a message every second for a minute, or until the store breaks.
 fn log(happens: Happens) -> Log {
     let seconds = if matches!(happens, Happens::Silence) { BREAKS.as_secs() - 2 } else { 60 };
     let times = || (0..seconds as i64).map(|second| (START_MS + second * 1_000, START_MS + second * 1_000)).collect();
@@ -121,8 +121,8 @@ fn a_stop_of_a_store_that_works_takes_no_time() {
 /// How long a backfill is left alone with a store that does not work.
 const ALONE: Duration = Duration::from_secs(60);
 
-/// Computes a lake's minutes again, on a store that stops working with one of its operations, and tells it to stop a
-/// while later. What it ends with, and how many operations there were.
+/// Computes a lake's minutes again, on a store that stops working with one of its operations, and tells the backfill to
+/// stop a while later. Returns what it ended with, and how many operations there were.
 async fn stop_backfill(store: &InMemory, fault: Fault, at: u64) -> (Result<Replaced, DriveError>, u64) {
     let (operations, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
     let counted = Arc::clone(&operations);

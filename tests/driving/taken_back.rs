@@ -1,4 +1,4 @@
-//! A job learns what other writers do to its table, however quiet its partitions are.
+//! Law: a job notices what other writers do to its table, however quiet its partitions are.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{all_of, minutes};
 use crate::simulation::{Computation, Log, START_MS, lake_on, named, simulate};
 
-/// When the second half of the log comes, and when all of it has been written out.
+/// When the second half of the log comes, and when all of it has been written.
 const SECOND_HALF: Duration = Duration::from_secs(60);
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -32,7 +32,7 @@ fn run(computation: Computation, lake: &Lake, log: &Arc<Log>) -> JoinHandle<Resu
     tokio::spawn(async move { computation.run(&lake, source, pace, None, stop).await })
 }
 
-/// Makes a table of what is there by now.
+/// Makes a staging table of what is there by now.
 async fn shadow(lake: &Lake, requested: Requested) -> What {
     let table = Table::Shadow("again".parse().expect("a name"));
     let stop = CancellationToken::new();
@@ -48,7 +48,7 @@ async fn promote(lake: &Lake, what: What) {
     promoted.expect("nothing fails").expect("nobody stops it");
 }
 
-/// A log whose second half comes later. Each half of each partition has messages.
+/// Makes a log whose second half comes later. Each half of each partition has messages.
 fn in_halves() -> Arc<Log> {
     let mut logs = (0..).map(|seed| Log::of_seed(seed, 3, 300));
     let log = logs.find(|log| log.partitions.iter().all(|all| all.len() > 40)).expect("there is no end of seeds");
@@ -57,7 +57,7 @@ fn in_halves() -> Arc<Log> {
     Arc::new(log.coming(after))
 }
 
-/// The cuts of the minutes, by partition.
+/// Returns the cuts of the minutes, by partition.
 async fn cuts(lake: &Lake, log: &Log) -> Vec<Option<i64>> {
     let minutes = TableLog::find(lake, Table::ClicksMinute).await.expect("memory").expect("it is there");
     let partitions = 0..log.partitions.len() as i32;

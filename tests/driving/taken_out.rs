@@ -1,5 +1,4 @@
-//! Another program deletes clicks of the raw table: no job stops over that, and nothing that was counted is counted
-//! again.
+//! Law: when another program deletes clicks of the raw table, no job stops because of it, and nothing is counted twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,16 +14,16 @@ use super::minutes;
 use crate::minutes::{Counts, add_rows};
 use crate::simulation::{Computation, Log, START_MS, lake_on, named, simulate, versions};
 
-/// The message whose clock is ahead: where the watermark comes from.
+/// The message whose clock is ahead, which moves the watermark.
 const AHEAD: usize = 99;
 
-/// A click a second, and one from ten minutes later.
+/// Makes a log of a click a second, with one click from ten minutes later.
 fn log() -> Log {
     let time = |number: usize| START_MS + if number == AHEAD { 600_000 } else { number as i64 * 1_000 };
     Log::of_times([(0..200).map(time).map(|ms| (ms, ms)).collect()].into_iter())
 }
 
-/// Takes the files out of the raw table that hold what is from an offset on, and leaves its positions.
+/// Removes the files of the raw table that hold everything from an offset on, and leaves its positions.
 async fn delete_from(lake: &Lake, offset: i64) {
     let mut clicks = TableLog::open(lake, Table::Clicks).await.expect("memory");
     let mut removes = clicks.live_files().await.expect("memory");

@@ -1,5 +1,5 @@
-//! Backfills in place beside live jobs and rewrites of files, through crashes, rebalances, zombies, faults, lost
-//! replies and drains: at every commit the table is what its stand says, whoever has written which part of it.
+//! Law: backfills in place run beside live jobs and rewrites of files, through crashes, rebalances, zombies, faults,
+//! lost replies and drains; and at every commit the table is what its stand says, whoever has written which part of it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use lake_schemas::Table;
 use crate::minutes::{at_every_commit, parameters_of};
 use crate::simulation::{Actor, Computation, for_seeds, survive_beside};
 
-/// Who else writes: the backfills at once that the design names, and rewrites of both tables.
+/// Other writers: two backfills at once, and rewrites of both tables.
 const ACTORS: [Actor; 4] =
     [Actor::Backfill, Actor::Backfill, Actor::Rewrite(Table::ClicksMinute), Actor::Rewrite(Table::Clicks)];
 

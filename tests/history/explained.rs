@@ -1,4 +1,4 @@
-//! `explain` shows each event behind a count once, with what the plain loop takes it for, and where it is.
+//! Law: `explain` shows each event behind a count once, with the verdict of the plain loop, and with its file.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::minutes::{Event, events_of, taken};
 use crate::simulation::{Computation, Log, number_of, simulate};
 use crate::start_up::{clicklake, folder};
 
-/// What the program says of an ad in a minute.
+/// Returns what the program prints about an ad in a minute.
 fn explained(lake: &str, ad: &str, minute_ms: i64) -> Vec<Value> {
     let minute = EventTime::from_millis(minute_ms).expect("a time").to_string();
     let output = clicklake(&["explain", "--ad", ad, "--minute", &minute, "--lake", lake, "--format", "nd-json"]);
@@ -25,7 +25,7 @@ fn explained(lake: &str, ad: &str, minute_ms: i64) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
-/// Whether a raw file holds an offset.
+/// Returns whether a raw file holds an offset.
 fn holds(file: &Path, offset: i64) -> bool {
     let file = std::fs::File::open(file).expect("the file is there");
     let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("Parquet").build().expect("a reader");
@@ -33,7 +33,7 @@ fn holds(file: &Path, offset: i64) -> bool {
     batches.any(|rows| rows["kafka_offset"].as_primitive::<Int64Type>().values().contains(&offset))
 }
 
-/// The word that a reason has.
+/// Returns the word for a reason.
 fn word(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Duplicate => "copy",
@@ -43,7 +43,7 @@ fn word(verdict: Verdict) -> &'static str {
     }
 }
 
-/// Compares what is said of every ad and minute of a log, of which the minutes have seen a part.
+/// Compares what is printed about every ad and minute of a log, of which the minutes have seen a part.
 fn each_event_is_shown(seed: u64, seen: usize) {
     let (_folder, path) = folder();
     let log = Log::skewed(seed, 2, 300);

@@ -1,5 +1,5 @@
-//! Backfills that fail, are lied to, or die, at any operation on the store: nothing of it is to be seen, or all of it;
-//! and run again, they finish.
+//! Law: a backfill that fails, gets wrong replies, or dies, at any operation on the store, leaves none or all of its
+//! result visible; and run again, it finishes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +26,7 @@ fn parameters() -> Parameters {
     Parameters { allowed_lateness_ms: 30_000, dedup_horizon_ms: 60_000, ..Parameters::default() }
 }
 
-/// A store with a lake of a log, in which the first day of minutes is lost.
+/// Makes a store with a lake of a log, in which the first day of minutes is lost.
 pub async fn damaged() -> (Arc<InMemory>, Arc<Log>) {
     // Long enough that what is lost is of windows that are closed.
     let mut logs = (0..).map(|seed| Log::of_seed(seed, 2, 180));
@@ -39,7 +39,7 @@ pub async fn damaged() -> (Arc<InMemory>, Arc<Log>) {
     (store, log)
 }
 
-/// A store of the same content.
+/// Makes a store of the same content.
 pub async fn copy(store: &InMemory) -> Arc<InMemory> {
     use futures::TryStreamExt;
     let copied = InMemory::new();
@@ -51,7 +51,7 @@ pub async fn copy(store: &InMemory) -> Arc<InMemory> {
     Arc::new(copied)
 }
 
-/// All of history.
+/// Returns the work that computes all of history.
 fn all(lake: &Lake) -> Work<'_> {
     Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop: CancellationToken::new() }
 }
@@ -73,7 +73,7 @@ fn parameters_of_shadow() -> Parameters {
     Parameters { allowed_lateness_ms: 0, ..parameters() }
 }
 
-/// How many rows the minutes have.
+/// Returns how many rows the minutes have.
 pub async fn rows(lake: &Lake) -> usize {
     let rows = |rows: &[RecordBatch]| rows.iter().map(RecordBatch::num_rows).sum::<usize>();
     let versions = versions(lake, Table::ClicksMinute).await;
@@ -81,13 +81,14 @@ pub async fn rows(lake: &Lake) -> usize {
         - versions.iter().map(|version| rows(&version.removed)).sum::<usize>()
 }
 
-/// Whether the minutes are, in the newest version, what a replay makes of the raw clicks.
+/// Checks that the newest minutes are what a replay makes of the raw clicks.
 pub async fn is_right(lake: &Lake, log: &Log) -> Result<(), String> {
     let versions = versions(lake, Table::ClicksMinute).await;
     is_replay(lake, log, &parameters(), &versions, |at| at + 1 == versions.len()).await
 }
 
-/// Runs a work on a copy of a store, with a fault at one operation: the copy, and how many operations there were.
+/// Runs a work on a copy of a store, with a fault at one operation. Returns the copy, and how many operations there
+/// were.
 async fn one_fault<T>(
     store: &InMemory,
     work: impl AsyncFn(&Lake) -> T,
@@ -155,7 +156,7 @@ fn into_a_table_nothing_is_written_twice() {
     });
 }
 
-/// Slow for who writes, and by turns for the one and the other.
+/// A store that is slow, at first for one writer and then for the other.
 const SLOW: Outage = Outage { slow: 400, ..Outage::NONE };
 
 #[test]

@@ -1,4 +1,5 @@
-//! What the live job has written, through whatever it went, is what a replay makes of the raw clicks where it stood.
+//! Law: the minutes that the live job has written, whatever it went through, are what a replay makes of the raw clicks
+//! up to the same stand.
 
 use arrow::array::RecordBatch;
 use backfill::replay;
@@ -11,10 +12,10 @@ use super::ranges::counts;
 use crate::minutes::{Counts, of_partition, weigh_rows};
 use crate::simulation::{Log, Version, named};
 
-/// Versions of a history that are replayed, beside the last.
+/// Number of versions of a history that are replayed, beside the last.
 const VERSIONS: usize = 2;
 
-/// Whether a table that live jobs have written is, at some of its versions, what a replay makes of the raw table.
+/// Checks at some versions that a table written by live jobs is what a replay makes of the raw table.
 pub async fn live_is_replay(
     lake: &Lake,
     log: &Log,
@@ -25,7 +26,7 @@ pub async fn live_is_replay(
     is_replay(lake, log, parameters, versions, |at| at % step == step / 2 || at + 1 == versions.len()).await
 }
 
-/// Whether a table is what a replay makes of the raw table, at those of its versions.
+/// Checks at these versions that a table is what a replay makes of the raw table.
 pub async fn is_replay(
     lake: &Lake,
     log: &Log,

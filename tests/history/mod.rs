@@ -1,4 +1,4 @@
-//! Laws of history: what is read again is counted as it was live, wherever it is put.
+//! Laws of history: events that are read again are counted as they were live, wherever the counts are put.
 
 mod beside;
 mod explained;

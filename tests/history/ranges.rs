@@ -1,4 +1,5 @@
-//! A part of history says of its minutes what all of it says, whatever clocks do; and no more is read than that needs.
+//! Law: a part of history gives its minutes the counts that all of history gives them, whatever clocks do; and no more
+//! is read than that needs.
 
 use std::sync::Arc;
 
@@ -18,15 +19,15 @@ use crate::simulation::{Computation, Log, lake_on, named, seeds_of_this_run, sim
 
 const SEEDS: u64 = 40;
 
-/// Ranges of each seed.
+/// Number of ranges for each seed.
 const RANGES: usize = 8;
 
-/// Files that the parts of a seed leave out at the least, all together: else too little is tried.
+/// Fewest files that all parts of a seed together must leave out; with fewer, too little is tested.
 const SAVED_A_SEED: usize = 2;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// A raw table of a log, and what each of its events is taken for, by partition.
+/// A raw table of a log, with the verdict on each of its events, by partition.
 struct World {
     lake: Lake,
     log: Arc<Log>,
@@ -44,7 +45,7 @@ impl World {
         Self { lake, log, parameters, taken, rng: ChaCha8Rng::seed_from_u64(seed) }
     }
 
-    /// The partitions that have anything to read, with the end of each.
+    /// Returns the partitions that have anything to read, with the end of each.
     fn partitions(&self) -> Vec<(i32, i64)> {
         (0..).take(self.taken.len()).filter_map(|number| Some((number, self.log.end(number)?))).collect()
     }
@@ -54,21 +55,21 @@ impl World {
         Needs { history, parameters: self.parameters.clone() }
     }
 
-    /// What a replay makes of a partition, when everything is written.
+    /// Returns the counts of a replayed partition, when everything is written.
     async fn replayed(&self, partition: i32, end: i64, needs: &Needs) -> Counts {
         let stand = Stand { cut: Some(end), drained: Some(end), ..Stand::default() };
         let (table, partition) = (Table::ClicksMinute, named(partition));
         counts(&replay(&self.lake, table, needs.clone(), &partition, stand).await.expect("it is replayed"))
     }
 
-    /// How many files are read of a partition.
+    /// Returns how many files of a partition are read.
     async fn files(&self, partition: i32, needs: Needs) -> usize {
         let clicks = TableLog::open(&self.lake, Table::Clicks).await.expect("the table");
         let mut raw = RawTable::needed(clicks, needs);
         raw.files_of(&named(partition)).await.expect("its files").len()
     }
 
-    /// A minute at which a window starts, near those of a partition.
+    /// Returns a minute at which a window starts, near those of a partition.
     fn minute(&mut self, partition: i32) -> i64 {
         let taken = &self.taken[partition as usize];
         let near = taken.get(self.rng.random_range(0..taken.len().max(1))).map_or(0, Taken::window_ms);
@@ -82,7 +83,7 @@ pub fn counts(rows: &[RecordBatch]) -> Counts {
     counts
 }
 
-/// Compares replays of parts of history with the same parts of all of it, and makes sure that they read less. `part`
+/// Compares replays of parts of history with the same parts of all of it, and checks that they read less. `part`
 /// chooses a part of a partition, and which of its events count.
 fn parts_are_like_all<W: Fn(&Taken) -> bool>(part: impl Fn(&mut World, i32, i64) -> (Needs, W)) {
     let (mut saved, seeds) = (0, seeds_of_this_run(0..SEEDS));

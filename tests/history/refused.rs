@@ -1,4 +1,4 @@
-//! What is no part of history, or cannot be computed, is refused in one line, and nothing is written.
+//! Law: a part of history that does not exist, or cannot be computed, is refused in one line, and nothing is written.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use lake_store::Lake;
 use crate::simulation::{Computation, Log, simulate};
 use crate::start_up::{clicklake, fails, folder};
 
-/// A lake in a folder: the raw table of a log, and minutes of the same.
+/// Makes a lake in a folder: the raw table of a log, and minutes of the same log.
 fn lake(path: &str, raw: &Arc<Log>, minutes: &Arc<Log>) {
     simulate(async {
         let lake = Lake::at(path).expect("a lake");
@@ -18,7 +18,7 @@ fn lake(path: &str, raw: &Arc<Log>, minutes: &Arc<Log>) {
     });
 }
 
-/// All files in a folder, with their sizes.
+/// Returns all files in a folder, with their sizes.
 fn files(folder: &Path) -> Vec<(String, u64)> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];

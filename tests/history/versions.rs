@@ -1,4 +1,4 @@
-//! A table's versions: which of them can still be read, and which was the newest at a time.
+//! Laws of a table's versions: which of them can still be read, and which was the newest at a time.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::clock_store::ClockStore;
 use crate::fault_store::{Fault, FaultStore};
 use crate::simulation::{for_seeds, lake_on, simulate};
 
-/// A lake with so many versions of `clicks`, each of which moves a cut by one.
+/// Makes a lake with so many versions of `clicks`, each of which moves a cut by one.
 async fn lake_of(versions: i64) -> (Lake, Arc<InMemory>) {
     let store = Arc::new(InMemory::new());
     let lake = lake_on(Arc::clone(&store) as Arc<dyn ObjectStore>);
@@ -37,12 +37,12 @@ async fn lake_of(versions: i64) -> (Lake, Arc<InMemory>) {
     (lake, store)
 }
 
-/// Where the entry of a version is.
+/// Returns the path of the entry of a version.
 pub fn entry(table: Table, version: i64) -> Path {
     Path::from(format!("lake/{table}/_delta_log/{version:020}.json"))
 }
 
-/// Makes a version as if it had been written at that second.
+/// Makes a version look as if it had been written at that second.
 pub async fn write_at(store: &dyn ObjectStore, table: Table, version: i64, second: i64) {
     let bytes = store.get(&entry(table, version)).await.expect("an entry").bytes().await.expect("memory");
     let text = String::from_utf8(bytes.to_vec()).expect("UTF-8");
@@ -124,7 +124,7 @@ fn a_time_is_looked_up_without_reading_all_versions() {
     });
 }
 
-/// A log of so many versions, each written at a second, as the store of a copy has it: all put at once.
+/// Makes a log of so many versions, each written at a second, in a store that holds a copy: there all were put at once.
 async fn copied(seconds: &[i64]) -> (Lake, Arc<InMemory>) {
     let (lake, store) = lake_of(0).await;
     for (version, second) in (0..).zip(seconds) {
@@ -146,7 +146,8 @@ async fn write_empty_at(store: &dyn ObjectStore, table: Table, version: i64, sec
 /// Seconds between two versions of a long log.
 pub const EVERY: i64 = 5;
 
-/// Makes a log longer, up to a version that has a checkpoint: one every five seconds, none of which changes anything.
+/// Makes a log longer, up to a version that has a checkpoint: an entry every five seconds, none of which changes
+/// anything.
 pub async fn lengthen(lake: &Lake, store: &dyn ObjectStore, table: Table, until: i64) {
     let newest = TableView::newest(lake, table).await.expect("the table").expect("it is there").version();
     for version in newest.cast_signed() + 1..until {
@@ -159,13 +160,13 @@ pub async fn lengthen(lake: &Lake, store: &dyn ObjectStore, table: Table, until:
     write_at(store, table, until, until * EVERY).await;
 }
 
-/// What was asked of a store since an earlier count: its operations, and pages of names and names among them.
+/// Returns the requests to a store since an earlier count: operations, pages of names, and names.
 pub fn asked_since([operations, pages, names]: [u64; 3], store: &FaultStore) -> [u64; 3] {
     let [operations_now, pages_now, names_now] = asked_of(store);
     [operations_now - operations, pages_now - pages, names_now - names]
 }
 
-/// What was asked of a store: its operations, and pages of names and names among them.
+/// Returns the requests to a store: operations, pages of names, and names.
 pub fn asked_of(store: &FaultStore) -> [u64; 3] {
     [store.operations(), store.pages(), store.names()]
 }

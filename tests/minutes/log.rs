@@ -1,4 +1,4 @@
-//! Logs of one partition: disorder, copies, lateness, other events, nonsense and gaps, as a function of a seed.
+//! Logs of one partition as a function of a seed: disorder, copies, lateness, other events, nonsense and gaps.
 
 use std::ops::Range;
 
@@ -29,10 +29,10 @@ pub struct Event {
     pub cost_micros: Option<i64>,
 }
 
-/// Where the copies of a click lie in event time.
+/// How far apart the copies of a click lie in event time.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Copies {
-    /// Within the dedup horizon of each other: what the design asks of a topic.
+    /// Within the dedup horizon of each other, as the design demands of a topic.
     WithinHorizon,
     Anywhere,
 }
@@ -48,7 +48,7 @@ pub struct Log {
     pub messages: Vec<LogMessage>,
 }
 
-/// Parameters small enough that short logs reach every edge.
+/// Returns parameters small enough that short logs reach every edge.
 pub fn parameters_of(seed: u64) -> Parameters {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5eed);
     let mut choose = |seconds: &[i64]| seconds.choose(&mut rng).expect("there are some") * 1_000;
@@ -94,12 +94,12 @@ impl Log {
         self.messages.iter().filter_map(|message| message.event.as_ref())
     }
 
-    /// The first message at or above an offset, as an index.
+    /// Returns the index of the first message at or above an offset.
     pub fn position(&self, offset: Option<i64>) -> usize {
         offset.map_or(0, |offset| self.messages.partition_point(|message| message.offset < offset))
     }
 
-    /// A stretch of messages, decoded as ingest decodes them.
+    /// Returns a stretch of messages, decoded as ingest decodes them.
     pub fn batch(&self, messages: Range<usize>) -> LogBatch {
         let first = self.messages[messages.start].offset;
         let mut batch = BatchBuilder::new(TopicPartition::new("clicks", 0), first, TIME_IN_FUTURE_MS);
@@ -133,7 +133,7 @@ fn original(rng: &mut ChaCha8Rng, offset: i64, now_ms: i64, number: i32) -> Even
 }
 
 impl Event {
-    /// The event that a message of a simulated log decodes to.
+    /// Returns the event that a message of a simulated log decodes to.
     pub fn decoded(offset: i64, payload: Option<&[u8]>, log_time: Option<LogTime>) -> Option<Self> {
         let event = Decoding::json(TIME_IN_FUTURE_MS).decode(payload, log_time).ok()?;
         let owned = |field| event.text(field).map(str::to_owned);

@@ -1,8 +1,8 @@
 //! Laws of the minute counts, of the operators alone: no I/O, no clock, thousands of seeds.
 //!
-//! [`oracle`] is the plain loop that a reader can check by eye; [`log`] makes logs with all that goes wrong with
-//! clicks; the files beside [`scenario`] tell one law each; [`simulated`] puts the job through disasters; [`timing`]
-//! is about when.
+//! [`oracle`] is the plain loop that a reader can check by eye; [`log`] makes logs with everything that goes wrong with
+//! clicks; the files beside [`scenario`] hold one law each; [`simulated`] puts the job through disasters; [`timing`] is
+//! about when minutes are written.
 
 mod log;
 mod oracle;
@@ -30,10 +30,10 @@ use self::log::Log;
 use self::oracle::counts_at;
 use crate::simulation::seeds_of_this_run;
 
-/// Seeds of each law.
+/// Number of seeds of each law.
 const SEEDS: u64 = 3_000;
 
-/// What a table holds: the sums of its rows, and where the partition stands.
+/// Content of a table: the sums of its rows, and the stand of the partition.
 #[derive(Default)]
 struct MinuteTable {
     counts: Counts,
@@ -41,7 +41,7 @@ struct MinuteTable {
 }
 
 impl MinuteTable {
-    /// What a commit does: all of it, or nothing.
+    /// Commits: all of it, or nothing.
     fn commit(&mut self, emission: &Emission) {
         assert_eq!(self.stand, emission.from, "an epoch begins where the table stands");
         assert!(emission.from.is_behind(emission.to), "{:?} is no step", emission.to);
@@ -55,7 +55,7 @@ pub fn add_rows(counts: &mut Counts, rows: &RecordBatch) {
     weigh_rows(counts, rows, 1);
 }
 
-/// Adds rows of `clicks_minute` to sums, that many times; what comes to nothing leaves no trace.
+/// Adds rows of `clicks_minute` to sums, that many times, and removes sums that are zero.
 pub fn weigh_rows(counts: &mut Counts, rows: &RecordBatch, times: i64) {
     let starts = rows["window_start"].as_primitive::<TimestampMicrosecondType>();
     // The dimensions stand between the window and the measures.
@@ -76,8 +76,8 @@ pub fn weigh_rows(counts: &mut Counts, rows: &RecordBatch, times: i64) {
     }
 }
 
-/// Feeds a log to an operator in stretches of any length and writes at any time; crashes one time in `crashes`, and
-/// goes on with an empty operator from where the table stands. At every commit, what is out is what the stand says.
+/// Feeds a log to an operator in stretches of any length, and writes at any time. One time in `crashes` it crashes, and
+/// goes on with an empty operator from where the table stands. At every commit, the table holds what its stand says.
 fn run(log: &Log, parameters: &Parameters, seed: u64, crashes: Option<u32>) -> MinuteTable {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let (mut table, taken) = (MinuteTable::default(), taken(log.events(), parameters));

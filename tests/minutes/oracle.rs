@@ -1,4 +1,4 @@
-//! What the minute counts must be, as a plain loop over the events of one partition.
+//! The oracle of the minute counts: a plain loop over the events of one partition.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,10 +10,10 @@ use super::log::Event;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// The sums of a window and its dimensions, by measure.
+/// Sums by window and dimensions, in the order of the measures.
 pub type Counts = BTreeMap<(i64, Vec<Option<String>>), [i64; MEASURES]>;
 
-/// What an event is taken for.
+/// Verdict on an event.
 pub struct Taken {
     offset: i64,
     window_ms: i64,
@@ -22,7 +22,7 @@ pub struct Taken {
     cost_micros: i64,
 }
 
-/// What each event of a partition is taken for, in the order of its log.
+/// Returns the verdict on each event of a partition, in the order of its log.
 pub fn taken<'a>(events: impl Iterator<Item = &'a Event>, parameters: &Parameters) -> Vec<Taken> {
     let mut counted: HashMap<&str, i64> = HashMap::new();
     let mut largest_ms = i64::MIN;
@@ -57,29 +57,29 @@ pub fn taken<'a>(events: impl Iterator<Item = &'a Event>, parameters: &Parameter
 }
 
 impl Taken {
-    /// Where the event stands in the log.
+    /// Returns the offset of the event.
     pub fn offset(&self) -> i64 {
         self.offset
     }
 
-    /// What it is taken for.
+    /// Returns the verdict on the event.
     pub fn verdict(&self) -> Verdict {
         self.verdict
     }
 
-    /// When its window starts.
+    /// Returns when its window starts.
     pub fn window_ms(&self) -> i64 {
         self.window_ms
     }
 }
 
-/// The sums of some events.
+/// Returns the sums of some events.
 pub fn counts_of(taken: &[Taken], which: impl Fn(&Taken) -> bool) -> Counts {
     sum(taken.iter().filter(|one| which(one)))
 }
 
-/// The sums of those events that must be in a table that stands there, and no others: those below the cut whose window
-/// is closed, or that were drained.
+/// Returns the sums that a table with this stand must have: of the events below the cut whose window is closed, or that
+/// were drained, and of no others.
 pub fn counts_at(taken: &[Taken], stand: Stand) -> Counts {
     sum(taken.iter().filter(|one| {
         let below = |offset: Option<i64>| offset.is_some_and(|offset| one.offset < offset);
@@ -99,7 +99,7 @@ fn sum<'a>(taken: impl Iterator<Item = &'a Taken>) -> Counts {
     counts
 }
 
-/// What an event adds to a measure, by its name.
+/// Returns what an event adds to a measure, by its name.
 fn adds(one: &Taken, measure: &str) -> i64 {
     match (one.verdict, measure) {
         (Verdict::Counted, "clicks") => 1,

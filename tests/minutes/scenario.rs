@@ -1,4 +1,5 @@
-//! Scenarios: text files, one law each, named by it. Commands stand at the margin, what they print is indented.
+//! Scenarios: text files, each named after the law that it holds. Commands stand at the margin, and their output is
+//! indented.
 //!
 //! ```text
 //! parameters out_of_orderness=5s allowed_lateness=1m dedup_horizon=1h dimensions=country
@@ -9,7 +10,7 @@
 //! total                the sums of all rows so far
 //! ```
 //!
-//! `CLICKLAKE_BLESS=1` writes what they print into the files; look at it before it is committed.
+//! `CLICKLAKE_BLESS=1` writes the output into the files; look at it before it is committed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -32,7 +33,7 @@ use crate::NOON_MS;
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// One partition: its log, its operator, its part of the table.
+/// One partition: its log, its operator, and its part of the table.
 #[derive(Default)]
 struct Partition {
     log: Vec<String>,
@@ -40,14 +41,14 @@ struct Partition {
     table: MinuteTable,
 }
 
-/// What a scenario has come to.
+/// State of a scenario.
 #[derive(Default)]
 struct World {
     parameters: Parameters,
     partitions: BTreeMap<i32, Partition>,
 }
 
-/// Runs a scenario, and returns it with what its commands print.
+/// Runs a scenario, and returns it with the output of its commands.
 fn play(scenario: &str) -> String {
     let (mut world, mut played) = (World::default(), String::new());
     for line in scenario.lines().filter(|line| !line.starts_with("  ")) {
@@ -177,7 +178,7 @@ impl Partition {
     }
 }
 
-/// A row of `clicks_minute`, as a line.
+/// Returns a row of `clicks_minute` as a line of text.
 fn text_of(rows: &RecordBatch, row: usize, partition: i32) -> String {
     let column = |name: &str| rows.column_by_name(name).expect("a column of the table");
     let number = |name: &str| column(name).as_primitive::<Int64Type>().value(row);

@@ -1,5 +1,6 @@
-//! The job in the real loop and the real commit protocol, beside ingest, through crashes, rebalances, zombies, faults,
-//! lost replies and retention: at every commit the table of each partition is what its stand says, and nothing else.
+//! Law: the job runs in the real loop and the real commit protocol, beside ingest, through crashes, rebalances,
+//! zombies, faults, lost replies and retention; and at every commit the table of each partition is what its stand says,
+//! and nothing else.
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -20,15 +21,15 @@ use crate::simulation::{
     Computation, Log, LogMessage, Survivors, Version, for_all_seeds, named, raw_is_conserved, survive, versions,
 };
 
-/// Of how many seeds one is audited by SQL too, which takes longer than the disaster.
+/// Number of seeds of which one is audited by SQL, too, which takes longer than the disaster.
 const SEEDS_AN_AUDIT: u64 = 10;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// What an audit may take.
+/// Memory of an audit, in bytes.
 const MEMORY: usize = 1 << 30;
 
-/// Parameters under which windows close, and memory ends, within a simulated log.
+/// Returns parameters under which windows close, and memory ends, within a simulated log.
 pub fn parameters_of(seed: u64) -> Parameters {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x51);
     let mut choose = |seconds: &[i64]| seconds.choose(&mut rng).expect("there are some") * 1_000;
@@ -38,7 +39,7 @@ pub fn parameters_of(seed: u64) -> Parameters {
     Parameters { out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms, dimensions }
 }
 
-/// The rows of a batch that are of one partition.
+/// Returns the rows of a batch that are of one partition.
 pub fn of_partition(rows: &RecordBatch, partition: &TopicPartition) -> RecordBatch {
     let topics = rows["topic"].as_string::<i32>().iter();
     let positions = topics.zip(rows["kafka_partition"].as_primitive::<Int32Type>());
@@ -56,17 +57,18 @@ async fn disaster(seed: u64) -> Result<(), String> {
     if seed.is_multiple_of(SEEDS_AN_AUDIT) { audit(&lake, &log).await } else { Ok(()) }
 }
 
-/// Whether both tables are at every commit what their stands say, and nothing else; the versions of the minutes.
+/// Checks that both tables are what their stands say at every commit, and nothing else. Returns the versions of the
+/// minutes.
 pub async fn at_every_commit(lake: &Lake, log: &Log) -> Result<Vec<Version>, String> {
     at_commits(lake, log, |_, _| true).await
 }
 
-/// The same, of the minutes at their last commit only.
+/// Checks the same for the minutes at their last commit only.
 pub async fn at_the_last_commit(lake: &Lake, log: &Log) -> Result<Vec<Version>, String> {
     at_commits(lake, log, |number, versions| number + 1 == versions).await
 }
 
-/// The same, of the minutes at those commits that are asked for, by their number and how many there are.
+/// Checks the same for the minutes at the commits that are asked for, by their number and how many there are.
 async fn at_commits(lake: &Lake, log: &Log, at: impl Fn(usize, usize) -> bool) -> Result<Vec<Version>, String> {
     raw_is_conserved(lake, log).await?;
     let versions = versions(lake, Table::ClicksMinute).await;
@@ -101,7 +103,7 @@ async fn at_commits(lake: &Lake, log: &Log, at: impl Fn(usize, usize) -> bool) -
     Ok(versions)
 }
 
-/// Whether the newest of these versions says of all minutes that are closed what the log below its cut says.
+/// Checks that the newest of these versions gives all closed minutes the counts of the log below its cut.
 pub fn closed_minutes_are_right(versions: &[Version], log: &Log) -> Result<(), String> {
     let Some(newest) = versions.last() else { return Ok(()) };
     let parameters = newest.parameters();
@@ -122,7 +124,7 @@ pub fn closed_minutes_are_right(versions: &[Version], log: &Log) -> Result<(), S
     Ok(())
 }
 
-/// What `verify` says of it.
+/// Checks that `verify` finds no difference.
 async fn audit(lake: &Lake, log: &Log) -> Result<(), String> {
     let found = verify(lake, Question::default(), MEMORY).await.map_err(|error| error.to_string())?;
     if !found.is_equal() || found.cut != log.ends() {
@@ -132,7 +134,7 @@ async fn audit(lake: &Lake, log: &Log) -> Result<(), String> {
     if found.holds() { Ok(()) } else { Err(found.to_string()) }
 }
 
-/// The events among messages.
+/// Returns the events among messages.
 pub fn events_of(messages: &[LogMessage]) -> Vec<Event> {
     let event = |message: &LogMessage| {
         Event::decoded(message.offset, message.payload.as_deref(), LogTime::from_millis(message.log_time_ms))

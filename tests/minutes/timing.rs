@@ -1,4 +1,4 @@
-//! When minutes are written is the wall clock's business; what they sum to is not.
+//! Law: the wall clock decides when minutes are written, and never what they sum to.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use object_store::memory::InMemory;
 
 use crate::simulation::{Computation, Log, Version, lake_on, named, simulate, versions};
 
-/// Longer than a partition must be idle, shorter than two minutes of event time.
+/// Time longer than a partition must be idle, and shorter than two minutes of event time.
 const A_WHILE: Duration = Duration::from_secs(30);
 
 fn minutes() -> Computation {
     Computation::Minutes(Parameters::default())
 }
 
-/// The panes that each version of the minutes wrote.
+/// Returns the panes that each version of the minutes wrote.
 async fn panes(lake: &Lake) -> Vec<Vec<String>> {
     let of = |version: Version| {
         let mut panes: Vec<_> = version.rows.iter().flat_map(|rows| texts(rows, "pane")).collect();

@@ -1,7 +1,7 @@
-//! Law: what is answered over HTTP is what SQL answers of the same version, and it says rightly what it is of, whether
-//! it is final, and what it still waits for.
+//! Law: an answer over HTTP equals the answer of SQL at the same version, and says rightly which clicks it counts,
+//! whether it is final, and what it still waits for.
 //!
-//! Worlds are those of totals, with more partitions, whose watermarks come on as they like.
+//! Worlds are those of totals, with more partitions, whose watermarks advance at random.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -29,17 +29,17 @@ use crate::totals::world::World;
 /// Seeds of a run of the tests.
 const SEEDS: Range<u64> = 0..4;
 
-/// How often something happens in a world, and questions after each time.
+/// How often something happens in a world, and how many questions follow each time.
 const STEPS: usize = 10;
 const QUESTIONS: usize = 4;
 
-/// How soon what is committed is in answers.
+/// How soon committed clicks are in answers.
 pub(super) const NEWS_MAX: Duration = Duration::from_secs(10);
 
-/// The partitions that a world may have.
+/// Partitions that a world may have.
 const PARTITIONS: Range<i32> = 0..4;
 
-/// What the table says of a version.
+/// State of the table at a version.
 struct There {
     stands: BTreeMap<TopicPartition, Stand>,
     allowed_lateness_ms: i64,
@@ -52,7 +52,7 @@ async fn there(lake: &Lake, version: Version) -> There {
     There { stands: view.stands(), allowed_lateness_ms: parameters.allowed_lateness_ms }
 }
 
-/// Partitions come on: each has read more, and may have written out more minutes.
+/// Advances partitions: each has read more, and may have written more minutes.
 async fn come_on(world: &mut World, rng: &mut ChaCha8Rng) {
     let now_ms = START_MS + rng.random_range(0..5 * 24 * 60) * MINUTE_MS;
     let mut stands = BTreeMap::new();
@@ -81,7 +81,7 @@ pub(super) async fn has_heard_of(server: &Server, version: Version) {
     }
 }
 
-/// Whether an answer says rightly what it is of.
+/// Checks that an answer says rightly which clicks it counts.
 fn says_what_it_is_of(answer: &Value, there: &There, to_ms: Option<i64>, what: &str) {
     let cuts = there.stands.iter().filter_map(|(partition, stand)| Some((partition.partition.to_string(), stand.cut?)));
     let cuts: BTreeMap<_, _> = cuts.collect();
@@ -105,7 +105,7 @@ fn says_what_it_is_of(answer: &Value, there: &There, to_ms: Option<i64>, what: &
     assert!(complete_ms.is_some() || !is_final, "{what}: what no partition has written is not final: {answer}");
 }
 
-/// A question, and what SQL says to it.
+/// Checks that a question is answered as SQL answers it.
 async fn is_answered_as_by_sql(server: &Server, lake: &Lake, asked: &Asked, moment: Moment, newest: Version) {
     let target = asked.target(moment);
     let answer = server.get(&target, None).await;

@@ -1,4 +1,4 @@
-//! What is asked over HTTP, and the same in SQL.
+//! Questions over HTTP, and the same questions in SQL.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
@@ -19,23 +19,23 @@ use crate::by_hand::MINUTE_MS;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// When worlds begin: 2026-03-30T00:00:00Z.
+/// Time at which worlds begin: 2026-03-30T00:00:00Z.
 pub const START_MS: i64 = 1_774_828_800_000;
 
-/// Days after it that are asked for; worlds do not come further.
+/// Number of days after it that are asked for; worlds do not come further.
 const DAYS: i64 = 5;
 
-/// A row: what it is of, and its counts.
+/// A row: the value that it is about, and its counts.
 pub type Row = (Option<String>, [i64; MEASURES]);
 
-/// Whose clicks.
+/// Ads or campaigns whose clicks are asked for.
 #[derive(Clone, Debug)]
 pub enum Whom {
     Ad(String),
     Campaign(String),
 }
 
-/// Which of the routes, and what only it knows.
+/// Route that is asked, with the parameters that only it has.
 #[derive(Clone, Debug)]
 pub enum Route {
     Total(Whom),
@@ -43,7 +43,7 @@ pub enum Route {
     Top { by: &'static str, n: usize },
 }
 
-/// A question.
+/// A question over HTTP.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub route: Route,
@@ -51,7 +51,7 @@ pub struct Asked {
     pub to_ms: Option<i64>,
 }
 
-/// Of when it is asked.
+/// Moment that is asked about.
 #[derive(Clone, Copy, Debug)]
 pub enum Moment {
     Newest,
@@ -60,13 +60,13 @@ pub enum Moment {
 }
 
 impl Moment {
-    /// About when some version was committed.
+    /// Returns a time near that at which some version was committed.
     pub async fn some_time(rng: &mut ChaCha8Rng, lake: &Lake) -> Self {
         let (_, time_ms) = *times(lake).await.choose(rng).expect("a version");
         Self::Time(time_ms + rng.random_range(-1..=1))
     }
 
-    /// The version that it means; `None` if there is none.
+    /// Returns the version that the moment means; `None` if there is none.
     pub async fn version(self, lake: &Lake, newest: Version) -> Option<Version> {
         match self {
             Self::Newest => Some(newest),
@@ -79,7 +79,7 @@ impl Moment {
     }
 }
 
-/// When each version was committed.
+/// Returns when each version was committed.
 async fn times(lake: &Lake) -> Vec<(Version, i64)> {
     let rows = query::run(lake, "select version, time from history('clicks_minute')").await.expect("an answer");
     let pairs = rows.iter().flat_map(|rows| {
@@ -96,7 +96,7 @@ fn time(millis: i64) -> String {
 }
 
 impl Asked {
-    /// Something that somebody may ask, with bounds that may lie by these edges.
+    /// Makes up a question, with bounds that may lie by these edges.
     pub fn of(rng: &mut ChaCha8Rng, edges_ms: &[i64]) -> Self {
         let whom = |rng: &mut ChaCha8Rng| {
             let name = *["a", "b", "c", "nobody"].choose(rng).expect("some");
@@ -128,7 +128,7 @@ impl Asked {
         Self { route, from_ms, to_ms }
     }
 
-    /// As it is asked over HTTP.
+    /// Returns the target of the request over HTTP.
     pub fn target(&self, moment: Moment) -> String {
         let of = |whom: &Whom| match whom {
             Whom::Ad(ad) => format!("ad={}", encoded(ad)),
@@ -150,7 +150,7 @@ impl Asked {
         target
     }
 
-    /// The rows of an answer.
+    /// Returns the rows of an answer.
     pub fn rows(&self, answer: &Value) -> Vec<Row> {
         let named = match &self.route {
             Route::Total(Whom::Ad(_)) | Route::Top { by: "ad", .. } => "ad_id",
@@ -167,14 +167,14 @@ impl Asked {
         rows.iter().map(row).collect()
     }
 
-    /// What SQL says of a version.
+    /// Returns what SQL answers at a version.
     pub async fn by_sql(&self, lake: &Lake, version: Version, newest: Version) -> Vec<Row> {
         let sql = self.sql((version < newest).then_some(version));
         let rows = query::run(lake, &sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         rows.iter().flat_map(rows_of).collect()
     }
 
-    /// The statement: of the newest version, by the functions for it; of an earlier one, over its minutes.
+    /// Returns the statement: for the newest version with the table functions, for an earlier one over its minutes.
     fn sql(&self, version: Option<Version>) -> String {
         let sums = Measure::ALL.map(|measure| format!("coalesce(sum({0}), 0) as {0}", measure.column())).join(", ");
         let bound = |bound: Option<i64>| bound.map_or("null".to_owned(), |bound| format!("'{}'", time(bound)));

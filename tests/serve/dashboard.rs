@@ -1,4 +1,4 @@
-//! Law: the Grafana dashboard asks for metrics that there are, by labels that they have, and for a counter only how
+//! Law: the Grafana dashboard asks only for metrics that exist, by labels that they have, and of a counter only how
 //! fast it grows.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,22 +11,22 @@ use tokio_util::sync::CancellationToken;
 use super::server::{Answer, Running, Server, exchange};
 use crate::embedded::Stack;
 
-/// The dashboard.
+/// Text of the dashboard.
 const DASHBOARD: &str = include_str!("../../localstack/grafana/clicklake.json");
 
-/// What a name of ours begins with.
+/// Prefix of our metrics.
 const PREFIX: &str = "clicklake_";
 
-/// What a series may be used for.
+/// How a series may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// As it stands.
+    /// By its value.
     Gauge,
-    /// How fast it grows.
+    /// By how fast it grows.
     Counter,
 }
 
-/// The series that were scraped, as their metrics promise them, and all labels that any had.
+/// Series that were scraped, with the types that their metrics declare, and all labels that any had.
 #[derive(Debug, Default)]
 struct Served {
     series: BTreeMap<String, Kind>,
@@ -54,7 +54,7 @@ impl Served {
     }
 }
 
-/// All that the panels of a dashboard ask for.
+/// Collects all expressions of a dashboard's panels.
 fn expressions(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Object(members) => {
@@ -70,7 +70,7 @@ fn expressions(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// The names of series in an expression, each with what stands before it.
+/// Returns the names of series in an expression, each with the text before it.
 fn names(expression: &str) -> Vec<(&str, &str)> {
     let is_of_name = |character: char| character.is_ascii_alphanumeric() || character == '_';
     let starts = expression.match_indices(PREFIX).map(|(at, _)| at);
@@ -78,13 +78,13 @@ fn names(expression: &str) -> Vec<(&str, &str)> {
     starts.map(|at| (name(at), &expression[..at])).collect()
 }
 
-/// The labels that an expression groups by.
+/// Returns the labels that an expression groups by.
 fn grouped(expression: &str) -> impl Iterator<Item = &str> {
     let groups = expression.split("by (").skip(1).filter_map(|rest| rest.split_once(')'));
     groups.flat_map(|(labels, _)| labels.split(',').map(str::trim))
 }
 
-/// A job, and where it serves its metrics.
+/// Starts a job. Returns it with the address of its metrics.
 fn job(arguments: &[&str], stack: &Stack) -> (Running, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_clicklake"));
     command.args(arguments).args(["--metrics", "127.0.0.1:0", "--lake"]).arg(stack.lake_path());
@@ -101,7 +101,7 @@ async fn scrape(address: &str) -> String {
     answer.body
 }
 
-/// Everything that the jobs and the server tell Prometheus.
+/// Scrapes everything that the jobs and the server serve to Prometheus.
 fn served() -> Served {
     let (runtime, stack) = (tokio::runtime::Runtime::new().expect("a runtime"), Stack::start());
     runtime.block_on(async {

@@ -1,4 +1,5 @@
-//! Law: HTTP as programs and browsers expect it, and nothing of it tells a key what is not its own.
+//! Law: the server speaks HTTP as programs and browsers expect it, and nothing in it tells a key about what is not its
+//! own.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::by_hand::{self, Row};
 use crate::simulation::simulate;
 use crate::start_up::folder;
 
-/// Clicks of an ad, in a campaign.
+/// Ads, with the campaign and the clicks of each.
 const ADS: [(&str, &str, i64); 5] =
     [("a", "spring", 50), ("b", "spring", 40), ("c", "autumn", 30), ("=d,\"x\"", "autumn", 20), ("none", "autumn", 0)];
 
@@ -21,7 +22,7 @@ const ADS: [(&str, &str, i64); 5] =
 const SPRING: &str = "1be082a4fc22e386dbac58d743e0254e93a2fced7476e934f7bbde2165358661";
 const EVERYTHING: &str = "2c1f2f6b5fdd407c69bd78a042df97180397abbc0f255b2f1bd987b39fcec3bb";
 
-/// How soon a change of the keys holds: they are looked at each second.
+/// How soon a change of the keys takes effect: the file is checked each second.
 const REVOKED_MAX: Duration = Duration::from_secs(15);
 
 fn write(path: &str) {
@@ -38,7 +39,7 @@ fn write(path: &str) {
     });
 }
 
-/// A server of that lake, asked in the way of a law.
+/// Starts a server of that lake, and holds it to a law.
 fn serving(more: &[&str], law: impl AsyncFnOnce(&Server)) {
     let (_folder, path) = folder();
     write(&path);
@@ -52,7 +53,7 @@ async fn asked(server: &Server, method: &str, target: &str, headers: &str) -> An
     server.send(head.as_bytes()).await
 }
 
-/// Names and clicks of an answer.
+/// Returns names and clicks of an answer.
 fn clicks(answer: &Answer, named: &str) -> Value {
     let rows = answer.json()["rows"].as_array().expect("rows").clone();
     rows.iter().map(|row| json!([row[named], row["clicks"]])).collect()

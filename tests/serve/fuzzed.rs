@@ -1,13 +1,13 @@
-//! Law: whatever is asked that the OpenAPI document allows, and whatever it does not, is answered as that document
-//! says, and never with a 5xx. Schemathesis asks, by a seed.
+//! Law: every request, whether the OpenAPI document allows it or not, is answered as that document says, and never with
+//! a 5xx. Schemathesis makes up the requests, by a seed.
 
 use std::process::Command;
 
 use super::keys::{EVERYTHING, server};
 use crate::readers::python;
 
-/// What answers are held to. That all which the document allows is taken is not: which parameters go together, and that
-/// times are whole minutes, it can only say in words.
+/// Checks of answers. One is left out, that everything which the document allows is accepted: which parameters go
+/// together, and that times are whole minutes, the document can only say in words.
 const CHECKS: [&str; 8] = [
     "not_a_server_error",
     "status_code_conformance",
@@ -19,10 +19,10 @@ const CHECKS: [&str; 8] = [
     "ignored_auth",
 ];
 
-/// How long it asks, unless `CLICKLAKE_SECONDS` says otherwise.
+/// Seconds for which it asks, unless `CLICKLAKE_SECONDS` says otherwise.
 const SECONDS: &str = "20";
 
-/// Questions that it makes up for each route at a time.
+/// Number of questions that it makes up for each route at a time.
 const QUESTIONS: &str = "200";
 
 const SEED: &str = "8";

@@ -1,5 +1,5 @@
-//! Law: what is filtered and grouped over HTTP is what a plain loop makes of the rows that the key sees; what was asked
-//! before there were groups is answered as it was, to the byte.
+//! Law: filters and groups over HTTP give what a plain loop makes of the rows that the key sees; and requests from
+//! before there were groups are answered as they were, to the byte.
 
 use std::collections::BTreeMap;
 
@@ -17,21 +17,21 @@ use crate::by_hand::{Row, append, minutes};
 use crate::simulation::simulate;
 use crate::start_up::folder;
 
-/// Questions that are asked of each route with each key.
+/// Number of questions of each route with each key.
 const QUESTIONS: usize = 60;
 
-/// Names with what must be quoted, and one without letters.
+/// Names that need quotes, and one with a letter beyond ASCII.
 const ADS: [&str; 4] = ["a", "b,c", "say \"d\"", "\u{e9}"];
 const CAMPAIGNS: [Option<&str>; 3] = [Some("spring"), Some("summer"), None];
 const COUNTRIES: [Option<&str>; 5] = [Some("DE"), Some("AT"), Some("DE,AT"), Some(""), None];
 
-/// The dimensions of the lake.
+/// Dimensions of the lake.
 const DIMENSIONS: [&str; 3] = ["ad_id", "campaign_id", "country"];
 
-/// 2026-03-07T12:00:00Z, where minutes of rows begin.
+/// Time at which the minutes of rows begin: 2026-03-07T12:00:00Z.
 const NOON: &str = "2026-03-07T12:";
 
-/// Rows of all ads, campaigns and countries, but for some.
+/// Makes rows of all ads, campaigns and countries, except some.
 fn rows() -> Vec<Row> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let mut rows = Vec::new();
@@ -57,7 +57,7 @@ fn value<'a>(row: &'a Row, dimension: &str) -> Option<&'a str> {
     }
 }
 
-/// A value as it stands in a parameter.
+/// Returns a value as it is written in a parameter.
 fn written(value: Option<&str>) -> String {
     match value {
         None => String::new(),
@@ -66,7 +66,7 @@ fn written(value: Option<&str>) -> String {
     }
 }
 
-/// What is asked: dimensions with the values that they may have, and those that are grouped by.
+/// A question: dimensions with the values that they may have, and those that are grouped by.
 struct Asked {
     filter: Vec<(&'static str, Vec<Option<String>>)>,
     group_by: Vec<&'static str>,
@@ -87,7 +87,7 @@ impl Asked {
         Self { filter, group_by }
     }
 
-    /// Whether campaigns are asked for that `spring` does not see.
+    /// Returns whether it asks for campaigns that `spring` does not see.
     fn is_of_others(&self) -> bool {
         let mut campaigns = self.filter.iter().filter(|(dimension, _)| *dimension == "campaign_id");
         campaigns.any(|(_, values)| values.iter().any(|value| value.as_deref() != Some("spring")))
@@ -105,7 +105,7 @@ impl Asked {
         parameters
     }
 
-    /// The clicks of each group, by a plain loop; of a series, in each minute.
+    /// Returns the clicks of each group by a plain loop; for a series, in each minute.
     fn expected(&self, rows: &[Row], is_series: bool) -> Vec<(Vec<Option<String>>, i64)> {
         let mut sums: BTreeMap<Vec<Option<String>>, i64> = BTreeMap::new();
         if self.group_by.is_empty() && !is_series {
@@ -125,7 +125,7 @@ impl Asked {
         sums.into_iter().collect()
     }
 
-    /// The rows of an answer.
+    /// Returns the rows of an answer.
     fn rows(&self, answer: &Value, is_series: bool) -> Vec<(Vec<Option<String>>, i64)> {
         let start = is_series.then_some("window_start");
         let columns: Vec<_> = start.into_iter().chain(self.group_by.iter().copied()).collect();
@@ -141,7 +141,7 @@ impl Asked {
     }
 }
 
-/// A server of these rows.
+/// Starts a server of these rows.
 fn server() -> (tempfile::TempDir, Server) {
     let (folder, path) = folder();
     simulate(async {

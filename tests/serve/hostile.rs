@@ -1,8 +1,8 @@
-//! Law: whatever SQL one key sends for as long as it likes, all others are answered, right and in time, over HTTP and
-//! over the PostgreSQL wire; and the server's own memory stays what it was.
+//! Law: whatever SQL one key sends for as long as it likes, all other keys are answered, right and in time, over HTTP
+//! and over the PostgreSQL protocol; and the server's own memory stays what it was.
 //!
-//! `attack.py` asks for the one, what a seed makes up; `others.py` for the others, at a steady rate, which is first
-//! measured while nobody means harm.
+//! `attack.py` is the hostile key, and sends what a seed makes up. `others.py` asks for the other keys, at a steady
+//! rate; it is first measured while there is no attack.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -26,48 +26,49 @@ use crate::readers::python;
 const ATTACK: &str = "tests/serve/hostile/attack.py";
 const OTHERS: &str = "tests/serve/hostile/others.py";
 
-/// For how long somebody means harm; `CLICKLAKE_SECONDS` says otherwise, and by it that nobody else uses the machine.
+/// Seconds of the attack; `CLICKLAKE_SECONDS` says otherwise, and also that nobody else uses the machine.
 const SECONDS: u64 = 15;
 
-/// By what it is made up; `CLICKLAKE_SEED` says otherwise.
+/// Seed of the attack; `CLICKLAKE_SEED` says otherwise.
 const SEED: u64 = 21;
 
-/// How many others there are, each with a process of its own.
+/// Number of other keys, each with a process of its own.
 const KEYS: u8 = 50;
 
-/// Each of the others asks once in so many seconds: all together keep less than half of a processor busy.
+/// Seconds between two questions of each other key: all together keep less than half of a processor busy.
 const EVERY: &str = "2";
 
-/// For how long the others are measured before: each asks each of its questions.
+/// How long the other keys are measured before the attack: each asks each of its questions.
 const AT_REST: Duration = Duration::from_secs(12);
 
 /// How soon all are connected: each starts a process.
 const READY_MAX: Duration = Duration::from_secs(120);
 
-/// How soon a program of these may end that is told to.
+/// How soon one of these programs must end when it is told to.
 const END_MAX: Duration = Duration::from_secs(20);
 
-/// How often something is looked at.
+/// Interval between two looks at something.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// How much later than at rest an answer may be, in seconds.
 const LATER_MAX: f64 = 1.0;
 
-/// The same when other tests run beside this one, which may begin after the measurement.
+/// The same bound when other tests run beside this one, which may begin after the measurement.
 const LATER_BESIDE_MAX: f64 = 15.0;
 
-/// What all answers may take, and what of it is SQL's, in kB: the processes of the others take half of that.
+/// Memory of all answers, and the part of it for SQL, in kB: the processes of the other keys take half of that.
 const MEMORY: &str = "6GiB";
 const SQL_KB: u64 = (6 << 20) / 3 * 2;
 
-/// The part of that by which it may be exceeded until the largest process is ended: it is looked at ten times a
-/// second, and memory is filled at some gigabytes a second.
+/// Fraction of that by which it may be exceeded until the largest process is ended: it is checked ten times a second,
+/// and memory is filled at some gigabytes a second.
 const BEYOND: u64 = 2;
 
-/// How much more the server itself may take than at rest, in kB: buffers of the connections that one key may have.
+/// How much more memory the server itself may take than at rest, in kB: buffers of the connections that one key may
+/// have.
 const GROWTH_KB_MAX: u64 = 50_000;
 
-/// Lines of what the attack says that are shown when the law fails.
+/// Lines of the attack's output that are shown when the law fails.
 const SHOWN: usize = 40;
 
 /// A Python program that goes on until its input ends.
@@ -93,7 +94,7 @@ impl Program {
         Self { child, lines, reader: Some(reader) }
     }
 
-    /// What it has said since it was last asked.
+    /// Returns its output since the last call.
     fn said(&self) -> Vec<String> {
         std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -102,7 +103,7 @@ impl Program {
         self.child.try_wait().expect("it can be waited for").is_none()
     }
 
-    /// Ends its input, and returns what it has said until its end.
+    /// Ends its input, and returns its output up to its end.
     async fn end(mut self) -> Vec<String> {
         drop(self.child.stdin.take());
         let began = Instant::now();
@@ -127,11 +128,11 @@ impl Drop for Program {
     }
 }
 
-/// How long answers took, in seconds and in order, by what was asked.
+/// Times of answers, in seconds and in order, by question.
 struct Took(BTreeMap<String, Vec<f64>>);
 
 impl Took {
-    /// From lines of the others; nobody may have failed.
+    /// Reads the times from the lines of `others.py`; none may have failed.
     fn of(lines: &[String], told: &dyn Fn() -> String) -> Self {
         let mut took: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for line in lines {
@@ -145,7 +146,7 @@ impl Took {
         Self(took)
     }
 
-    /// A line for each question.
+    /// Prints a line for each question.
     #[expect(clippy::print_stdout, reason = "figures, for those who look for how close it was")]
     fn print(&self, when: &str) {
         for (asked, seconds) in &self.0 {
@@ -161,16 +162,16 @@ impl Took {
     }
 }
 
-/// What is held while something goes on, in kB, a look at a time.
+/// Memory over time, in kB, one value for each look.
 #[derive(Default)]
 struct Held {
     server: Vec<u64>,
-    /// The processes of all keys together.
+    /// Memory of the processes of all keys together.
     processes: Vec<u64>,
 }
 
 impl Held {
-    /// Looks for so long, or until one of the programs has ended.
+    /// Looks at the memory for so long, or until one of the programs has ended.
     async fn watch(server: &mut Server, programs: &mut [&mut Program], time: Duration) -> Self {
         let (mut held, until) = (Self::default(), Instant::now() + time);
         while Instant::now() < until {
@@ -188,7 +189,7 @@ fn most(held: &[u64]) -> u64 {
     held.iter().copied().max().unwrap_or_default()
 }
 
-/// The memory that is the own of all processes that another has started, in kB.
+/// Returns the private memory of all child processes of a process, in kB.
 fn processes_kb(of: u32) -> u64 {
     let of = of.to_string();
     let all = fs::read_dir("/proc").expect("processes").flatten();
@@ -202,7 +203,7 @@ fn processes_kb(of: u32) -> u64 {
     own.filter_map(|status| field(&status, "RssAnon")?.parse::<u64>().ok()).sum()
 }
 
-/// The file of keys, the key of who means harm, which sees everything, and those of the others with their campaigns.
+/// Makes the file of keys. Returns it, the hostile key, which sees everything, and the other keys with their campaigns.
 fn keys(folder: &Path) -> (String, String, Vec<String>) {
     let mut lines = String::new();
     let mut key = |number: u8, campaigns: &str| {
@@ -223,7 +224,7 @@ fn keys(folder: &Path) -> (String, String, Vec<String>) {
     (file.to_str().expect("UTF-8").to_owned(), hostile, others)
 }
 
-/// A server of a lake with a file of keys, and where it listens for clients of PostgreSQL.
+/// Starts a server of a lake with a file of keys. Returns it with its address for clients of PostgreSQL.
 fn server(lake: &str, keys: &str) -> (Server, String) {
     let more = ["--keys", keys, "--postgres", "127.0.0.1:0", "--memory-limit", MEMORY];
     let server = Server::start(lake, &more);
@@ -232,7 +233,7 @@ fn server(lake: &str, keys: &str) -> (Server, String) {
     (server, postgres.unwrap_or_else(|| panic!("{said}")).to_owned())
 }
 
-/// The last lines of a file.
+/// Returns the last lines of a file.
 fn last_lines(file: &Path) -> String {
     let text = fs::read(file).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);

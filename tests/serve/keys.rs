@@ -1,7 +1,7 @@
-//! Law: no key sees another's campaign, whatever is asked and however it is written; and what a key may not see looks
-//! like what is not there.
+//! Law: no key sees another's campaign, whatever is asked and however it is written; and rows that a key may not see
+//! look as if they did not exist.
 //!
-//! Counts of other campaigns are so large that no sum of those that may be seen comes near.
+//! Counts of other campaigns are so large that no sum over visible rows comes near them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -26,13 +26,13 @@ pub const KEYS: &str = "\
 2c1f2f6b5fdd407c69bd78a042df97180397abbc0f255b2f1bd987b39fcec3bb *
 ";
 
-/// No count that `spring` has comes near it; all others are beyond it.
+/// Bound between counts: all of `spring` are far below it, and all others are above it.
 const FOREIGN: i64 = 7_700_000;
 
-/// What `spring` has: of its own ad, and of those that run elsewhere too.
+/// Counts of `spring`: of its own ad, and of ads that also run elsewhere.
 const OWN: [(&str, i64); 3] = [("own", 300), ("shared", 10), ("moved", 7)];
 
-/// Routes that need a key, and what must be asked with them.
+/// Routes that need a key, with the parameters that they require.
 const ROUTES: [&str; 4] = [
     "/v1/total?",
     "/v1/series?granularity=day&",
@@ -40,7 +40,7 @@ const ROUTES: [&str; 4] = [
     "/plot.svg?width=400&from=2026-03-07&to=2026-03-08&",
 ];
 
-/// The versions that the lake has, and none: the newest.
+/// Versions that the lake has, and none for the newest.
 const AS_OF: [&str; 5] = ["", "&as_of=0", "&as_of=1", "&as_of=2", "&as_of=3"];
 
 fn row(minute: i64, ad: &str, campaign: Option<&str>, clicks: i64) -> Row {
@@ -48,8 +48,8 @@ fn row(minute: i64, ad: &str, campaign: Option<&str>, clicks: i64) -> Row {
     Row { minute, ad, campaign, clicks, cost_micros: clicks, ..Row::default() }
 }
 
-/// A lake in which everyone has clicks: campaigns of all names, ads of all names, ads that run in several campaigns,
-/// and in none.
+/// Writes a lake in which everyone has clicks: campaigns of all names, ads of all names, ads that run in several
+/// campaigns, and in none.
 async fn write(lake: &Lake) {
     let mut log = minutes(lake, Table::ClicksMinute, &Parameters::default()).await;
     let stand = |cut| BTreeMap::from([(0, Stand { cut: Some(cut), ..Stand::default() })]);
@@ -66,7 +66,7 @@ async fn write(lake: &Lake) {
     append(&mut log, &[row(2, "moved", Some("spring"), 7)], &stand(3)).await;
 }
 
-/// A server of that lake.
+/// Starts a server of that lake.
 pub fn server() -> (tempfile::TempDir, Server) {
     let (folder, path) = folder();
     simulate(async { write(&Lake::at(&path).expect("a lake")).await });
@@ -81,13 +81,13 @@ fn run(law: impl AsyncFnOnce(&Server)) {
     tokio::runtime::Runtime::new().expect("a runtime").block_on(law(&server));
 }
 
-/// All counts in an answer.
+/// Returns all counts in an answer.
 fn counts(rows: &Value) -> Vec<i64> {
     let rows = rows.as_array().expect("rows").iter();
     rows.flat_map(|row| row.as_object().expect("a row").values().filter_map(Value::as_i64)).collect()
 }
 
-/// Whether an answer tells of nothing that is not of `spring`. What was asked for may be repeated.
+/// Checks that an answer tells nothing about others than `spring`. The question may be repeated in it.
 #[track_caller]
 fn is_of_spring_alone(answer: &Answer, asked: &str) {
     assert!(answer.status < 500, "{asked}: {answer:?}");

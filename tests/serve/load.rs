@@ -1,5 +1,5 @@
-//! Law: many ask while clicks come in, minutes are counted, rolled up and put together: nobody gets an error, numbers
-//! only grow, and memory stays.
+//! Law: many clients ask while clicks come in, are counted, rolled up and merged: nobody gets an error, numbers only
+//! grow, and memory stays bounded.
 
 use std::process::Command;
 use std::time::Duration;
@@ -12,21 +12,21 @@ use tokio::time::{Instant, interval, sleep};
 use super::server::{Running, Server};
 use crate::start_up::folder;
 
-/// For how long, and how many; `CLICKLAKE_SECONDS` and `CLICKLAKE_CLIENTS` say otherwise.
+/// Seconds of the load, and number of clients; `CLICKLAKE_SECONDS` and `CLICKLAKE_CLIENTS` say otherwise.
 const SECONDS: u64 = 10;
 const CLIENTS: u64 = 50;
 
-/// What somebody does between an answer and the next question.
+/// Pause of a client between an answer and the next question.
 const THINKS: Duration = Duration::from_millis(100);
 
 /// How soon there are first minutes to ask for.
 const FIRST_MAX: Duration = Duration::from_secs(60);
 
-/// How much more memory may be held at the end than when all has been asked for some time, in kB: less than what a
-/// minute of such questions would leave behind if each left its answer.
+/// How much more memory may be held at the end than after some time of asking, in kB: less than a minute of such
+/// questions would leave behind if each left its answer.
 const GROWTH_KB_MAX: u64 = 100_000;
 
-/// What is asked, by turns.
+/// Questions that are asked in turn.
 const TARGETS: [&str; 8] = [
     "/v1/total?campaign=campaign-0",
     "/v1/total?ad=ad-0&last=1h",
@@ -38,12 +38,12 @@ const TARGETS: [&str; 8] = [
     "/plot.svg?ad=ad-0&last=1h&width=600",
 ];
 
-/// A number of the environment.
+/// Reads a number from the environment.
 pub(super) fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |value| value.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
-/// Asks by turns until it is over; how many answers came.
+/// Asks in turn until the time is over. Returns how many answers came.
 async fn asks(client: &Client, server: &Server, number: usize, until: Instant) -> usize {
     let (mut answers, mut version, mut clicks, mut before) = (0, 0, 0, Value::Null);
     while Instant::now() < until {
@@ -71,7 +71,7 @@ async fn asks(client: &Client, server: &Server, number: usize, until: Instant) -
     answers
 }
 
-/// What the server holds, second by second.
+/// Returns the memory of the server, second by second.
 async fn memory(server: &Server, until: Instant) -> Vec<u64> {
     let (mut held, mut ticks) = (Vec::new(), interval(Duration::from_secs(1)));
     while Instant::now() < until {

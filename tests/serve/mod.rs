@@ -1,4 +1,4 @@
-//! `clicklake serve`, as a process: what it answers, to whom, and what it lives through.
+//! Laws of `clicklake serve`, as a process: what it answers, to whom, and what it lives through.
 //!
 //! [`server`] starts it and speaks HTTP to it, down to the byte.
 

@@ -1,5 +1,5 @@
-//! Law: the page shows in a real browser what is in the lake, on a desk and on a phone, updates itself, and asks nobody
-//! else. What it looks like is for people to see.
+//! Law: the page shows in a real browser what is in the lake, on a desktop and on a phone, updates itself, and contacts
+//! nobody else. Its looks are for people to judge.
 
 use std::process::Command;
 
@@ -9,13 +9,13 @@ use super::server::Server;
 use crate::readers::python;
 use crate::start_up::{clicklake, folder};
 
-/// Opens a page in Chromium.
+/// Script that opens a page in Chromium.
 const SCRIPT: &str = "tests/serve/page.py";
 
-/// A picture with fewer different lines of pixels has little on it.
+/// Fewest different lines of pixels in a picture: with fewer, there is little on it.
 const LINES_MIN: u64 = 100;
 
-/// A lake with clicks of the last seconds.
+/// Makes a lake with clicks of the last seconds.
 pub(super) fn lake() -> (tempfile::TempDir, String) {
     let (folder, path) = folder();
     let output = clicklake(&["up", "--lake", &path, "--rate", "2000", "--for", "4s"]);
@@ -23,7 +23,7 @@ pub(super) fn lake() -> (tempfile::TempDir, String) {
     (folder, path)
 }
 
-/// What is seen of a page, by view; it must have words.
+/// Returns what the browser shows of a page, by view; the page must contain these words.
 fn seen(server: &Server, folder: &tempfile::TempDir, query: &str, words: &[&str]) -> Value {
     let mut command = Command::new(python());
     command.args([SCRIPT, &format!("http://{}/{query}", server.address)]).arg(folder.path()).args(words);

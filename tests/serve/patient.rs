@@ -1,6 +1,6 @@
 //! Law: whoever is slow, silent, rude or many does not keep others from their answers.
 //!
-//! Somebody else asks all the time, and is answered in time.
+//! Another client asks all the time, and is answered in time.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -19,22 +19,22 @@ use crate::simulation::simulate;
 use crate::start_up::folder;
 use crate::totals::world::World;
 
-/// How long an answer to somebody else may take meanwhile, on a machine that runs other tests too.
+/// How long another client may wait for an answer meanwhile, on a machine that runs other tests, too.
 const OTHERS_WAIT_MAX: Duration = Duration::from_secs(5);
 
-/// How long a connection may be used for saying nothing of use.
+/// How long a connection may be open without a useful request.
 const PATIENCE_MAX: Duration = Duration::from_secs(90);
 
-/// Idle connections, if this machine lets a process have as many.
+/// Number of idle connections, if this machine lets a process have as many.
 const IDLE: usize = 10_000;
 
-/// Files that both processes have beside connections.
+/// Number of files that both processes have open beside connections.
 const OTHER_FILES: usize = 500;
 
-/// What a server may hold while nobody asks much, in kB.
+/// Memory that a server may hold while nobody asks much, in kB.
 const MEMORY_KB_MAX: u64 = 1_000_000;
 
-/// Holds so many connections to an address, says how many they are, and lets them go when its input ends.
+/// Script that holds so many connections to an address, prints their number, and closes them when its input ends.
 const HOLDER: &str = "tests/serve/idle.py";
 
 const TARGET: &str = "/v1/total?ad=ad_id-a";
@@ -63,13 +63,13 @@ async fn connect(server: &Server) -> TcpStream {
     TcpStream::connect(&server.address).await.expect("it listens")
 }
 
-/// Somebody else asks, and is answered in time.
+/// Checks that another client asks and is answered in time.
 async fn others_are_answered(server: &Server, meanwhile: &str) {
     let answer = timeout(OTHERS_WAIT_MAX, server.get(TARGET, None)).await;
     answer.unwrap_or_else(|_| panic!("nobody is answered, because of {meanwhile}:\n{}", server.said())).json();
 }
 
-/// Somebody else asks all the time, while something is done.
+/// Checks that another client is answered in time, all the time while something is done.
 async fn others_are_answered_while<T>(server: &Server, meanwhile: &str, done: impl Future<Output = T>) -> T {
     let mut done = std::pin::pin!(done);
     let mut ticks = interval(Duration::from_millis(200));
@@ -81,7 +81,7 @@ async fn others_are_answered_while<T>(server: &Server, meanwhile: &str, done: im
     }
 }
 
-/// Sends a byte a second until the server has had enough; how long that took.
+/// Sends a byte a second until the server closes the connection. Returns how long that took.
 async fn drip(server: &Server, text: &str) -> Duration {
     let (began, mut connection) = (Instant::now(), connect(server).await);
     let mut bytes = text.bytes().cycle();
@@ -223,7 +223,7 @@ fn silent_connections_take_no_files_from_what_others_ask() {
     assert!(server.is_running() && !server.said().contains("Too many open files"), "{}", server.said());
 }
 
-/// Sends bytes and leaves it at that; what is answered, if anything.
+/// Sends bytes and no more. Returns the answer, if there is one.
 async fn answered(server: &Server, bytes: &[u8]) -> Option<Answer> {
     let mut connection = connect(server).await;
     // It need not read all of what it refuses.

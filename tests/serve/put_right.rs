@@ -1,5 +1,5 @@
-//! Law: a table that another program made unreadable is served again as soon as it is put right, without a restart, and
-//! what that program did to rows is said.
+//! Law: a table that another program made unreadable is served again as soon as it is repaired, without a restart; and
+//! foreign changes of its rows are logged.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ async fn says(server: &Server, words: &str) {
     }
 }
 
-/// Whether the total of an ad is what SQL says by now.
+/// Checks that the total of an ad is what SQL answers by now.
 async fn is_served(server: &Server, lake: &Lake) {
     let sql = "select coalesce(sum(clicks), 0) from clicks_minute where ad_id = 'ad_id-a'";
     let rows = query::run(lake, sql).await.expect("it can be read");

@@ -1,5 +1,5 @@
-//! `clicklake serve` as a process of its own, on ports that it chooses; and HTTP as it is on the wire, so that what no
-//! library would send can be sent.
+//! `clicklake serve` as a process of its own, on ports that it chooses; and HTTP down to the bytes, so that tests can
+//! send what no library would send.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -12,23 +12,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long it may take until it is ready, on a machine that is busy with other tests.
+/// How long it may take to be ready, on a machine that is busy with other tests.
 const READY_MAX: Duration = Duration::from_secs(30);
 
-/// How often something that is waited for is looked at.
+/// Interval between two looks at something.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// How long any answer may take, on such a machine.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
-/// A process that is killed when nobody looks after it any more.
+/// A process that is killed when this is dropped.
 pub struct Running {
     child: Child,
     said: Arc<Mutex<String>>,
 }
 
 impl Running {
-    /// Starts it, and waits for the line on stderr that says what is looked for.
+    /// Starts it, and waits for the line on stderr that `look` finds.
     pub fn start(mut command: Command, look: impl Fn(&str) -> Option<String> + Send + 'static) -> (Self, String) {
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program runs");
         let mut running = Self { child, said: Arc::default() };
@@ -48,7 +48,7 @@ impl Running {
         (running, found)
     }
 
-    /// What it has said on stderr so far.
+    /// Returns what it has printed on stderr so far.
     pub fn said(&self) -> String {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -69,19 +69,19 @@ impl Drop for Running {
 /// A running server.
 pub struct Server {
     process: Running,
-    /// Where it listens for HTTP.
+    /// Address at which it listens for HTTP.
     pub address: String,
 }
 
 impl Server {
-    /// Serves a lake on this machine, on ports that are free, and has found it.
+    /// Serves a lake on this machine, on free ports, and waits until the server has found it.
     pub fn start(lake: &str, more: &[&str]) -> Self {
         let server = Self::begin(lake, more);
         server.is_found();
         server
     }
 
-    /// The same, when there may be no lake yet.
+    /// Serves a lake that may not exist yet.
     pub fn begin(lake: &str, more: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clicklake"));
         command.args(["serve", "--listen", "127.0.0.1:0", "--lake", lake]).args(more);
@@ -100,7 +100,7 @@ impl Server {
         });
     }
 
-    /// By a command that becomes the server.
+    /// Starts the server by a command that becomes it.
     pub fn of(command: Command) -> Self {
         let (process, address) = Running::start(command, |line| {
             let address = line.strip_prefix("serving http://")?;
@@ -109,7 +109,7 @@ impl Server {
         Self { process, address }
     }
 
-    /// What it has said on stderr so far.
+    /// Returns what it has printed on stderr so far.
     pub fn said(&self) -> String {
         self.process.said()
     }
@@ -118,32 +118,32 @@ impl Server {
         self.process.is_running()
     }
 
-    /// The id of its process.
+    /// Returns the id of its process.
     pub fn id(&self) -> u32 {
         self.process.child.id()
     }
 
-    /// A field of its status, in kB.
+    /// Returns a field of its status, in kB.
     pub fn memory_kb(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs, on Linux");
         let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).expect("a field of it");
         line.trim().trim_end_matches(" kB").parse().expect("a number")
     }
 
-    /// Asks, as whoever has that key.
+    /// Sends a request, with this key if one is given.
     pub async fn get(&self, target: &str, key: Option<&str>) -> Answer {
         let key = key.map(|key| format!("Authorization: Bearer {key}\r\n")).unwrap_or_default();
         self.get_with(target, &key).await
     }
 
-    /// Asks, with further headers, each with its end of line.
+    /// Sends a request with further headers, each with its end of line.
     pub async fn get_with(&self, target: &str, headers: &str) -> Answer {
         let host = &self.address;
         let head = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{headers}\r\n");
         self.send(head.as_bytes()).await
     }
 
-    /// Sends bytes, and takes what comes until the server closes the connection.
+    /// Sends bytes, and parses what comes until the server closes the connection.
     pub async fn send(&self, bytes: &[u8]) -> Answer {
         let answer = self.exchange(bytes).await;
         Answer::of(&answer).unwrap_or_else(|| {
@@ -152,13 +152,13 @@ impl Server {
         })
     }
 
-    /// The same, whatever comes.
+    /// Sends bytes, and returns whatever comes.
     pub async fn exchange(&self, bytes: &[u8]) -> Vec<u8> {
         exchange(&self.address, bytes).await
     }
 }
 
-/// Sends bytes to an address, and takes what comes until the connection is closed.
+/// Sends bytes to an address, and returns what comes until the connection is closed.
 pub async fn exchange(address: &str, bytes: &[u8]) -> Vec<u8> {
     let exchange = async {
         let mut connection = TcpStream::connect(address).await.expect("somebody listens");
@@ -171,17 +171,17 @@ pub async fn exchange(address: &str, bytes: &[u8]) -> Vec<u8> {
     timeout(ANSWER_MAX, exchange).await.unwrap_or_else(|_| panic!("no answer of {address} in {ANSWER_MAX:?}"))
 }
 
-/// An answer of HTTP.
+/// A response of HTTP.
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub status: u16,
-    /// The headers, a line each.
+    /// Headers, a line each.
     pub head: String,
     pub body: String,
 }
 
 impl Answer {
-    /// The first answer in what a server has sent; `None` if that is none.
+    /// Parses the first response in what a server has sent; `None` if there is none.
     pub fn of(bytes: &[u8]) -> Option<Self> {
         let text = String::from_utf8_lossy(bytes);
         let (head, body) = text.split_once("\r\n\r\n")?;
@@ -192,13 +192,13 @@ impl Answer {
         Some(answer)
     }
 
-    /// A header, by its name in lower case.
+    /// Returns a header, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         let mut pairs = self.head.lines().filter_map(|line| line.split_once(':'));
         pairs.find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
-    /// The JSON that it must be, with status 200.
+    /// Returns the JSON of a response that must have status 200.
     #[track_caller]
     pub fn json(&self) -> Value {
         assert_eq!(self.status, 200, "{}", self.body);
@@ -206,7 +206,7 @@ impl Answer {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
     }
 
-    /// Requires an error as RFC 9457 has it, and its detail.
+    /// Requires an error in the form of RFC 9457, and returns its detail.
     #[track_caller]
     pub fn problem(&self, status: u16) -> String {
         assert_eq!(self.status, status, "{}", self.body);
@@ -220,7 +220,7 @@ impl Answer {
     }
 }
 
-/// A text as it stands in a query.
+/// Returns a text as it is written in a query.
 pub fn encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }

@@ -1,4 +1,4 @@
-//! What somebody may try who wants to see more than is theirs, which is the campaign `spring`.
+//! Attempts to see more than is allowed, which is the campaign `spring`.
 
 /// Names of campaigns and of ads, none of which is `spring`, or an ad of it.
 pub const NAMES: [&str; 44] = [
@@ -52,7 +52,7 @@ pub const NAMES: [&str; 44] = [
     "\u{1f680}",
 ];
 
-/// Queries, as they stand on the wire, that ask nothing that this API answers.
+/// Queries, as they are sent, that ask nothing that this API answers.
 pub const QUERIES: [&str; 29] = [
     "campaign=spring&campaign=summer",
     "campaign=summer&campaign=spring",
@@ -85,7 +85,7 @@ pub const QUERIES: [&str; 29] = [
     "campaign=spring&where=true",
 ];
 
-/// Targets that lead, or nearly lead, to what needs a key.
+/// Targets that lead, or nearly lead, to routes that need a key.
 pub const TARGETS: [&str; 22] = [
     "/v1/total?campaign=summer",
     "/v1/top",

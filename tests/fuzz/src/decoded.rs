@@ -1,4 +1,4 @@
-//! Any bytes are an event or a rejection, and what is an event can be told again.
+//! Law: any bytes decode to an event or a rejection, and an event can be encoded again.
 
 use ingest::decode::Decoding;
 use lake_schemas::rejection::{ID_BYTES_MAX, Rejection};
@@ -7,10 +7,10 @@ use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{Field, LogTime};
 use serde_json::Value;
 
-/// 2026-03-07T12:00:00Z.
+/// Time of the messages: 2026-03-07T12:00:00Z.
 const NOON_MS: i64 = 1_772_884_800_000;
 
-/// The payload of a message.
+/// Holds the law for the payload of a message.
 pub fn law(payload: &[u8]) {
     let decoded = Decoding::json(TIME_IN_FUTURE_MS).decode(Some(payload), LogTime::from_millis(NOON_MS));
     let parsed = serde_json::from_slice::<Value>(payload);

@@ -1,5 +1,4 @@
-//! Whatever bytes come from outside are understood or refused: what reads them, under libFuzzer. `CLICKLAKE_FUZZ` picks
-//! one.
+//! Fuzzing with libFuzzer: whatever bytes come from outside are understood or refused. `CLICKLAKE_FUZZ` picks a target.
 #![no_main]
 
 mod decoded;
@@ -11,7 +10,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 
-/// What reads the bytes, and panics where a law is broken.
+/// Function that reads the bytes, and panics where a law is broken.
 type Target = fn(&[u8]);
 
 static TARGET: LazyLock<Target> = LazyLock::new(|| match std::env::var("CLICKLAKE_FUZZ").as_deref() {

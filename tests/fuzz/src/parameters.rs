@@ -1,4 +1,4 @@
-//! The parameters of a request are a question within bounds, or a problem that says what is wrong.
+//! Law: the parameters of a request are a question within bounds, or a problem that says what is wrong.
 
 use chrono::DateTime;
 use lake_schemas::minute::WINDOW_MS;
@@ -7,13 +7,13 @@ use query::Sees;
 use query::totals::{Question, repeated};
 use serve::{Asked, Problem};
 
-/// 2026-03-07T12:00:00Z.
+/// Time of the request: 2026-03-07T12:00:00Z.
 const NOON_S: i64 = 1_772_884_800;
 
-/// Windows of a series of minutes or hours, at most.
+/// Most windows of a series of minutes or hours.
 const WINDOWS_MAX: i64 = 7 * 24 * 60;
 
-/// A query string.
+/// Holds the law for a query string.
 pub fn law(data: &[u8]) {
     let Ok(query) = std::str::from_utf8(data) else { return };
     let now = DateTime::from_timestamp(NOON_S, 0).expect("a time");

@@ -1,5 +1,5 @@
-//! What tables record is read back as it was written, and what nobody of ours wrote is not taken for it: `txn` actions,
-//! cuts, the history of a shadow, the spec of counts, the statistics of a raw file.
+//! Law: everything that tables record is read back as it was written, and a value of another program is not taken for
+//! ours: `txn` actions, cuts, the history of a staging table, the spec of counts, the statistics of a raw file.
 
 use std::collections::BTreeMap;
 
@@ -8,16 +8,16 @@ use lake_schemas::{History, Spec, Stand, Table, TopicPartition};
 use lake_store::RawFile;
 use libfuzzer_sys::arbitrary::{Arbitrary, Unstructured};
 
-/// The partition whose `txn` actions are looked at.
+/// Returns the partition whose `txn` actions are looked at.
 fn partition() -> TopicPartition {
     TopicPartition::new("clicks", 3)
 }
 
-/// What may be written in a log: a table, values of the `txn` actions of a partition, twice; someone's `txn`; a
-/// property; statistics.
+/// Content of a log: a table, two sets of values for the `txn` actions of a partition, somebody else's `txn`, a
+/// property, and statistics.
 type Written<'a> = (u8, [Option<i64>; 5], [Option<i64>; 5], &'a str, &'a str, &'a str);
 
-/// Anything in the place of what a log says.
+/// Holds the law for any content of a log.
 pub fn law(data: &[u8]) {
     let Ok(written) = Written::arbitrary_take_rest(Unstructured::new(data)) else { return };
     let (table, here, there, app_id, property, statistics) = written;
@@ -47,7 +47,7 @@ pub fn law(data: &[u8]) {
     }
 }
 
-/// The stand that some values are; a table takes those that it knows.
+/// Makes the stand of some values; a table takes those that it knows.
 fn stand(table: Table, values: [Option<i64>; 5]) -> Stand {
     let ids = Stand::default().encode(table, &partition());
     let values: BTreeMap<_, _> = ids.into_iter().map(|(app_id, _)| app_id).zip(values).collect();

@@ -1,8 +1,8 @@
-//! SQL with time travel is rewritten once, or refused in one line; what is rewritten has nothing left to rewrite.
+//! Law: SQL with time travel is rewritten once, or refused in one line; the result has nothing left to rewrite.
 
 use query::sql::statements;
 
-/// A text that somebody sends as SQL.
+/// Holds the law for a text that somebody sends as SQL.
 pub fn law(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     match statements(text) {

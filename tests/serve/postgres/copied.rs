@@ -1,4 +1,4 @@
-//! Law: rows are copied out as PostgreSQL writes them, in text, CSV and binary; and DuckDB reads tables by that.
+//! Law: rows are copied out as PostgreSQL writes them, in text, CSV and binary; and DuckDB reads tables in that way.
 
 use tokio::process::Command;
 

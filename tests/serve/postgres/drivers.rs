@@ -1,8 +1,8 @@
-//! Law: the drivers that programs are written with log in by SCRAM, find tables, columns and keys, bind what they have
-//! (times, lists, numbers, nothing), and are answered right, in each of the ways that they ask.
+//! Law: the drivers of programming languages log in by SCRAM, find tables, columns and keys, bind their values (times,
+//! lists, numbers, null), and are answered right, in each of the ways in which they ask.
 //!
-//! What all of them ask stands in `drivers/asks.json`; beside it, a program for each. They run far from UTC: a time
-//! that came without its zone would be another one there. Npgsql is not here; what it sends is, in `tools`.
+//! All questions are in `drivers/asks.json`; beside it is a program for each driver. The programs run far from UTC, so
+//! that a time without its zone would come out as another one. Npgsql is not here; what it sends is in `tools`.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -15,7 +15,7 @@ use crate::readers::python;
 
 const FOLDER: &str = "tests/serve/postgres/drivers";
 
-/// What `tests/run` has installed for them that is not Python's: `CLICKLAKE_DRIVERS`, or where it puts it.
+/// Returns what `tests/run` has installed for other languages than Python: `CLICKLAKE_DRIVERS`, or where it puts it.
 fn installed(name: &str) -> PathBuf {
     let folder = std::env::var_os("CLICKLAKE_DRIVERS").map(PathBuf::from).unwrap_or_else(|| {
         let home = std::env::var_os("HOME").expect("there is a home");
@@ -26,7 +26,7 @@ fn installed(name: &str) -> PathBuf {
     installed
 }
 
-/// What a program that is run with a driver finds.
+/// Returns what a program with a driver prints.
 fn found(mut program: Command) -> Value {
     let folder = tempfile::tempdir().expect("a folder");
     let (all, line) = new_key([2; 32], "*");
@@ -37,7 +37,7 @@ fn found(mut program: Command) -> Value {
     serde_json::from_str(&printed(&output)).expect("what it finds")
 }
 
-/// Compares what a driver has found with what is there, and the rest with what it says of itself.
+/// Compares a driver's answers with the expected ones, and the rest with what the driver reports about itself.
 fn holds(mut found: Value, cancelled: &str, own: &Value) {
     let asks = std::fs::read_to_string(format!("{FOLDER}/asks.json")).expect("a text");
     let asks: Vec<Value> = serde_json::from_str(&asks).expect("questions");

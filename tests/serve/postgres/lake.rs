@@ -1,7 +1,7 @@
-//! The lake that is served in tests: the clicks and minutes of two campaigns and of none, on a day that is the same.
+//! The lake that is served in tests: the clicks and minutes of two campaigns and of none, on a fixed day.
 //!
-//! Ads of the campaign `spring` are numbers, those of others are not: an expression that is fine with one's own rows
-//! fails on theirs. It can be written with the rows of `spring` alone, as if there were no others.
+//! Ads of the campaign `spring` are numbers, those of others are not: an expression that works on one's own rows fails
+//! on theirs. The lake can be written with the rows of `spring` alone, as if there were no others.
 
 use std::path::Path;
 
@@ -15,10 +15,10 @@ use crate::NOON_MS;
 use crate::by_hand::{self, Row, TOPIC};
 use crate::simulation::{compact, simulate};
 
-/// Whose ad, and how often it is clicked on a minute.
+/// An ad, its campaign, and its clicks in each minute.
 type Ad = (&'static str, Option<&'static str>, i64);
 
-/// The campaign that a key sees in tests.
+/// Campaign that the key of these tests sees.
 pub const SPRING: &str = "spring";
 
 const ADS: [Ad; 6] = [
@@ -30,12 +30,12 @@ const ADS: [Ad; 6] = [
     ("secret-d", None, 4_000),
 ];
 
-/// Whose rows a lake has.
+/// Campaigns whose rows a lake has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
-    /// Everyone's.
+    /// All rows of everyone.
     All,
-    /// Those of `spring`.
+    /// Only rows of `spring`.
     OfSpring,
 }
 
@@ -64,7 +64,7 @@ pub fn write(folder: &Path, rows: Rows) -> Lake {
     lake
 }
 
-/// One more minute.
+/// Appends one more minute.
 pub fn append(lake: &Lake, minute: i64) {
     simulate(async {
         let mut minutes = TableLog::open(lake, Table::ClicksMinute).await.expect("a table");
@@ -72,7 +72,7 @@ pub fn append(lake: &Lake, minute: i64) {
     });
 }
 
-/// A click on each ad; where there would be one of others, there is none.
+/// Appends a click on each ad; where a click of another campaign is left out, its offset stays empty.
 async fn append_clicks(log: &mut TableLog, rows: Rows) {
     let first = log.stand(&TopicPartition::new(TOPIC, 0)).cut.unwrap_or(0);
     let clicks = rows.ads().map(|(place, (ad, campaign, cost))| {
@@ -85,7 +85,7 @@ async fn append_clicks(log: &mut TableLog, rows: Rows) {
     by_hand::append_clicks(log, 0, clicks, next).await;
 }
 
-/// A row of each ad in one minute.
+/// Appends a row of each ad in one minute.
 async fn append_minute(log: &mut TableLog, rows: Rows, minute: i64) {
     let rows = rows.ads().map(|(_, (ad, campaign, clicks))| {
         let (ad, campaign) = (ad.to_owned(), campaign.map(str::to_owned));

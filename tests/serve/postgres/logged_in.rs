@@ -1,4 +1,5 @@
-//! Law: who has a key logs in without sending it, by SCRAM, and within TLS, as HTTP is then; and who has none does not.
+//! Law: whoever has a key logs in by SCRAM, without sending it, within TLS if the server has it, as over HTTP; and
+//! whoever has none does not.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -11,7 +12,7 @@ use super::{MEMORY, Served};
 use crate::readers::python;
 use crate::serve::server::{Running, exchange};
 
-/// What somebody sees who logs in, as Python prints it.
+/// Python program that logs in, and prints what it gets.
 const LOGS_IN: &str = "
 import sys, psycopg
 with psycopg.connect(sys.argv[1], connect_timeout=10) as connection:
@@ -113,7 +114,7 @@ fn files_that_are_no_certificate_are_named() {
     }
 }
 
-/// What somebody is told, and answered, who begins in another time zone.
+/// Python program that logs in with another time zone, and prints what it is told and answered.
 const BEGINS_ELSEWHERE: &str = "
 import os, sys
 os.environ.update(PGTZ='Europe/Berlin', PGOPTIONS='-c TimeZone=Asia/Tokyo')
@@ -134,7 +135,7 @@ fn who_begins_in_another_time_zone_is_told_and_answered_utc() {
     served.end();
 }
 
-/// What Python is answered over HTTP within TLS, whose certificate it verifies by a file.
+/// Python program that asks over HTTP within TLS, and verifies the certificate by a file.
 const GETS: &str = "
 import ssl, sys, urllib.request
 context = ssl.create_default_context(cafile=sys.argv[2])

@@ -1,5 +1,5 @@
-//! Law: a message that is none, and a value that is none, is refused by PostgreSQL's code; its session goes on where
-//! the next message can be told from it.
+//! Law: a malformed message, or a malformed value, is refused by PostgreSQL's code; the session goes on if the
+//! beginning of the next message is still known.
 
 use std::time::Duration;
 
@@ -13,23 +13,23 @@ use super::{MEMORY, Served};
 /// How long a client waits for all of its answers.
 const SOON: Duration = Duration::from_secs(20);
 
-/// A message with a kind.
+/// Returns a message with a kind.
 pub(super) fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     [&[kind][..], &counted(body)].concat()
 }
 
-/// Bytes behind their length, which counts itself.
+/// Returns bytes behind their length, which counts itself.
 fn counted(body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len() + 4).expect("it is short").to_be_bytes();
     [&length[..], body].concat()
 }
 
-/// How somebody begins.
+/// Returns the message with which a session begins.
 pub(super) fn startup() -> Vec<u8> {
     counted(b"\0\x03\0\0user\0a\0\0")
 }
 
-/// All that somebody is answered who says this, and then reads to the end.
+/// Sends bytes, and returns everything that the server answers to the end.
 pub(super) fn answered(served: &Served, said: &[u8]) -> Vec<u8> {
     served.runtime.block_on(async {
         let mut socket = TcpStream::connect(("127.0.0.1", served.port)).await.expect("a connection");
@@ -40,7 +40,7 @@ pub(super) fn answered(served: &Served, said: &[u8]) -> Vec<u8> {
     })
 }
 
-/// The messages, by their kinds, that answer somebody who has begun and says this, and farewell.
+/// Begins a session, sends messages and a farewell. Returns the kinds and bodies of the answers.
 fn messages(served: &Served, said: &[Vec<u8>]) -> Vec<(u8, Vec<u8>)> {
     let said = [vec![startup()], said.to_vec(), vec![message(b'X', b"")]].concat().concat();
     let (answer, mut messages) = (answered(served, &said), Vec::new());
@@ -59,20 +59,20 @@ fn messages(served: &Served, said: &[Vec<u8>]) -> Vec<(u8, Vec<u8>)> {
     messages
 }
 
-/// The code of an error, and how severe it is.
+/// Returns the severity and the code of an error.
 fn code(body: &[u8]) -> String {
     let field = |kind: u8| body.split(|byte| *byte == 0).find_map(|field| field.strip_prefix(&[kind]));
     let [severity, code] = [b'S', b'C'].map(|kind| String::from_utf8_lossy(field(kind).unwrap_or_default()));
     format!("{severity} {code}")
 }
 
-/// The kinds of messages, and the codes of errors, that answer somebody who has begun and says this, and farewell.
+/// Does the same, and returns the kinds of the answers, and the codes of errors.
 fn told(served: &Served, said: &[Vec<u8>]) -> Vec<String> {
     let told = |(kind, body): (u8, Vec<u8>)| if kind == b'E' { code(&body) } else { char::from(kind).to_string() };
     messages(served, said).into_iter().map(told).collect()
 }
 
-/// What is done, what fails, and how each time a transaction stands, when somebody says this.
+/// Does the same, and returns the commands that completed, the errors, and the state of the transaction each time.
 fn done(served: &Served, said: &[Vec<u8>]) -> Vec<String> {
     let done = |(kind, body): (u8, Vec<u8>)| match kind {
         b'E' => Some(code(&body)),
@@ -82,14 +82,14 @@ fn done(served: &Served, said: &[Vec<u8>]) -> Vec<String> {
     messages(served, said).into_iter().filter_map(done).collect()
 }
 
-/// A statement of that name, of parameters of these types.
+/// Returns the message that prepares a statement with a name and types of parameters.
 fn parse(name: &str, text: &str, types: &[u32]) -> Vec<u8> {
     let count = u16::try_from(types.len()).expect("few").to_be_bytes();
     let types = types.iter().flat_map(|of| of.to_be_bytes()).collect::<Vec<_>>();
     message(b'P', &[name.as_bytes(), b"\0", text.as_bytes(), b"\0", &count, &types].concat())
 }
 
-/// One value in the binary format for the statement without a name.
+/// Returns the message that binds one value in the binary format to the statement without a name.
 fn bind(value: &[u8]) -> Vec<u8> {
     let length = u32::try_from(value.len()).expect("it is short").to_be_bytes();
     message(b'B', &[&b"\0\0\0\x01\0\x01\0\x01"[..], &length, value, b"\0\0"].concat())

@@ -1,5 +1,5 @@
-//! Law: the PostgreSQL wire answers what SQL answers, to whoever has a key and of nothing but what that key sees, and
-//! nothing that is sent to it changes anything, or takes it down.
+//! Law: the PostgreSQL protocol answers what SQL answers, to whoever has a key and only from rows that the key sees;
+//! and nothing that is sent to it changes anything, or takes it down.
 
 mod copied;
 mod drivers;
@@ -27,17 +27,18 @@ use tokio_util::sync::CancellationToken;
 use self::lake::Rows;
 use crate::readers::python;
 
-/// What connections may take in tests.
+/// Memory of connections in tests, in bytes.
 const MEMORY: usize = 64 << 20;
 
-/// Of `all-of-it`, which sees everything, of `spring-key`, and of `nothing-key`, which sees a campaign without rows.
+/// File of keys: `all-of-it`, which sees everything, `spring-key`, and `nothing-key`, which sees a campaign without
+/// rows.
 const KEYS: &str = "
 294c04e5ac9dd23c5448c01a3bb266a553de650cc27d9a1ddc35e2765498c1fb *
 1be082a4fc22e386dbac58d743e0254e93a2fced7476e934f7bbde2165358661 spring
 7e0228d8b2dcc4558869ac4e2488b81c449404649445eb03e42b3b90d6a3337d winter
 ";
 
-/// A lake that is served, as long as it is there.
+/// A lake that is served as long as this exists.
 struct Served {
     port: u16,
     stop: CancellationToken,
@@ -64,7 +65,7 @@ impl Served {
         format!("postgresql://someone:{key}@127.0.0.1:{}/clicklake?connect_timeout=20", self.port)
     }
 
-    /// What psql prints, unaligned.
+    /// Returns what psql prints, unaligned.
     fn psql(&self, key: &str, statements: &[&str]) -> Output {
         let mut psql = Command::new("psql");
         psql.args(["-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=verbose", "-d", &self.url(key)]);
@@ -81,7 +82,7 @@ impl Served {
         String::from_utf8(output.stdout).expect("UTF-8").trim_end().to_owned()
     }
 
-    /// What a Python client is answered.
+    /// Returns the answers to a Python client.
     fn asked(&self, key: &str, protocol: &str, statements: &[(&str, Value)]) -> Vec<Value> {
         let script = "tests/serve/postgres/asks.py";
         let mut asks = Command::new(python());
@@ -103,7 +104,7 @@ impl Served {
         self.asked(key, protocol, &[(statement, Value::Null)]).remove(0)
     }
 
-    /// Stops it, and waits until it has.
+    /// Stops the server, and waits until it has stopped.
     fn end(self) {
         self.stop.cancel();
         let ended = self.runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), self.task).await });
@@ -111,7 +112,7 @@ impl Served {
     }
 }
 
-/// The rows of an answer, in an order that is always the same.
+/// Returns the rows of an answer in a fixed order.
 fn sorted(answer: &Value) -> Value {
     let mut rows: Vec<String> = match answer["rows"].as_array() {
         Some(rows) => rows.iter().map(Value::to_string).collect(),
@@ -121,7 +122,7 @@ fn sorted(answer: &Value) -> Value {
     json!(rows)
 }
 
-/// Statements that a key answers as if there were no others, however they are put.
+/// Statements that must be answered for a key as if there were no other campaigns, whatever the protocol.
 const TRICKS: [&str; 50] = [
     "select count(*) from clicks",
     "select count(*), count(campaign_id), min(ad_id), max(ad_id), max(cost_micros) from clicks",

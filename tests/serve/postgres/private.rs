@@ -1,5 +1,5 @@
-//! Law: over the wire, a key sees neither positions nor people, unless its line says that it sees people; and one that
-//! is taken out asks nothing any more.
+//! Law: over the PostgreSQL protocol a key sees neither positions nor people, unless its line says that it sees people;
+//! and a key that is removed from the file can ask nothing any more.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use serve::{Keys, Postgres};
 
 use super::{MEMORY, Rows, Served, lake};
 
-/// Of `all-of-it`, and of `spring-key`, which sees who clicked.
+/// File of keys: `all-of-it`, and `spring-key`, which also sees who clicked.
 const WITH_PEOPLE: &str = "
 294c04e5ac9dd23c5448c01a3bb266a553de650cc27d9a1ddc35e2765498c1fb *
 1be082a4fc22e386dbac58d743e0254e93a2fced7476e934f7bbde2165358661 [people] spring
 ";
 
-/// Columns of a table, as tools find them.
+/// Returns the columns of a table, as tools find them.
 fn columns(served: &Served, key: &str, table: &str) -> Vec<String> {
     let text = "select column_name from information_schema.columns where table_name = ";
     let printed = served.printed(key, &[&format!("{text}'{table}'")]);

@@ -1,5 +1,5 @@
-//! Law: what a statement of one key does to the process that answers it, it does to no other key, to nobody who logs
-//! in, and not to the server; and who only connects keeps nobody out.
+//! Law: a statement of one key may harm the process that answers it, but no other key, nobody who logs in, and not the
+//! server; and a client that only connects keeps nobody out.
 
 mod ended;
 
@@ -21,19 +21,19 @@ use super::lake::{self, Rows};
 use super::messages::{answered, message, startup};
 use super::{KEYS, Served};
 
-/// What all processes may take: a hungry one is ended beyond it, and some that idle are far from it.
+/// Memory of all processes, in bytes: a hungry one is ended beyond it, and some idle ones are far from it.
 const MEMORY: usize = 800 << 20;
 
-/// Takes some gigabytes for two rows of letters, wherever it may.
+/// Statement that takes some gigabytes for two rows of letters, if it may.
 const HUNGRY: &str = "select repeat(ad_id, 300000000) a, repeat(ad_id, 300000001) b from clicks";
 
-/// Takes as long as it may.
+/// Statement that runs as long as it may.
 const ENDLESS: &str = "select count(*) from generate_series(1, 1000000000000) where value % 7 = 8";
 
-/// How often something that is waited for is looked at.
+/// Interval between two looks at something.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long something may take that happens soon.
+/// How long something may take that should happen soon.
 const SOON: Duration = Duration::from_secs(20);
 
 fn served(folder: &Path) -> (Served, Lake) {
@@ -50,7 +50,7 @@ fn served_within(folder: &Path, memory: usize) -> (Served, Lake) {
     (Served::of(server), lake)
 }
 
-/// The processes that answer SQL of a lake.
+/// Returns the processes that answer SQL of a lake.
 fn processes(folder: &Path) -> Vec<u32> {
     let folder = folder.to_str().expect("UTF-8");
     let all = std::fs::read_dir("/proc").expect("processes").flatten();
@@ -63,7 +63,7 @@ fn processes(folder: &Path) -> Vec<u32> {
     .collect()
 }
 
-/// How long a process has had a processor, in hundredths of a second.
+/// Returns how much processor time a process has had, in hundredths of a second.
 fn busy(id: u32) -> u64 {
     let told = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     // The fourteenth field; the second is a name, which ends with a bracket.
@@ -71,14 +71,14 @@ fn busy(id: u32) -> u64 {
     fields.split(' ').nth(11).and_then(|ticks| ticks.parse().ok()).unwrap_or_default()
 }
 
-/// How nice the threads of a process are.
+/// Returns the nice values of a process's threads.
 fn nice(id: u32) -> BTreeSet<i64> {
     let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
     let told = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
     told.filter_map(|told| told.rsplit_once(") ")?.1.split(' ').nth(16)?.parse().ok()).collect()
 }
 
-/// Waits until some of these processes have answered something for a second.
+/// Waits until one of these processes has used a second of processor time more.
 fn are_busy(served: &Served, ids: &[u32], before: u64) {
     let began = Instant::now();
     while ids.iter().map(|id| busy(*id)).sum::<u64>() < before + 100 {
@@ -103,7 +103,7 @@ impl Open {
         Self { psql, answers }
     }
 
-    /// The line that it answers a statement with; none if the session is over.
+    /// Returns the line that answers a statement; empty if the session is over.
     fn asks(&mut self, statement: &str) -> String {
         let to = self.psql.stdin.as_mut().expect("it is piped");
         writeln!(to, "{statement}").expect("psql reads");
@@ -112,7 +112,7 @@ impl Open {
         line.trim_end().to_owned()
     }
 
-    /// What it has said of errors, when it is over.
+    /// Returns the errors that it printed, when it is over.
     fn last_words(mut self) -> String {
         drop(self.psql.stdin.take());
         let mut said = String::new();

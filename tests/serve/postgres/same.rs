@@ -1,8 +1,8 @@
-//! Law: what the wire answers is what `clicklake sql` answers, by both protocols, as text and in binary; or it is
-//! refused.
+//! Law: an answer over the PostgreSQL protocol equals that of `clicklake sql`, by both protocols, as text and in
+//! binary; or the statement is refused.
 //!
-//! Asked are all queries of `tests/sql`, those that were once answered otherwise, and some hundred that are made up by
-//! a seed.
+//! The statements are all queries of `tests/sql`, those that were once answered differently, and some hundred that are
+//! made up by a seed.
 
 use std::collections::BTreeMap;
 
@@ -23,16 +23,16 @@ use super::{MEMORY, Served};
 use crate::simulation::simulate;
 use crate::sql::world;
 
-/// The seed, unless `CLICKLAKE_SEED` gives another.
+/// Seed, unless `CLICKLAKE_SEED` gives another.
 const SEED: u64 = 21;
 
-/// Questions that are made up.
+/// Number of questions that are made up.
 const QUESTIONS: usize = 300;
 
-/// How questions are put, and answers come.
+/// Ways in which questions are sent, and answers come.
 const PROTOCOLS: [&str; 3] = ["simple", "extended", "binary"];
 
-/// What the wire once answered otherwise.
+/// Statements that the PostgreSQL protocol once answered differently.
 const FOUND: [&str; 18] = [
     "select (select max(clicks_minute.clicks) from clicks_minute)",
     "select (select sum(t.clicks) from (select * from clicks_minute) t)",
@@ -74,7 +74,7 @@ impl Both {
         Self { served, session: Session::new(lake, None).expect("a session"), folder }
     }
 
-    /// How many queries are answered, of those that SQL answers: each by the wire as by SQL, or not at all.
+    /// Compares the answers to queries. Returns how many of them were answered by PostgreSQL, and how many by SQL.
     fn compared(&self, queries: &[String]) -> (usize, usize) {
         let asks: Vec<_> = queries.iter().map(|text| (text.as_str(), Value::Null)).collect();
         let all = PROTOCOLS.map(|protocol| (protocol, self.served.asked("", protocol, &asks)));
@@ -99,7 +99,7 @@ impl Both {
     }
 }
 
-/// The rows of an answer, each value as it is compared.
+/// Returns the rows of an answer, with each value in the form in which it is compared.
 fn shown(batches: &[RecordBatch]) -> impl Iterator<Item = Vec<String>> {
     batches.iter().flat_map(|rows| {
         let columns: Vec<Vec<String>> = rows.columns().iter().map(values).collect();
@@ -120,7 +120,7 @@ fn values(column: &ArrayRef) -> Vec<String> {
     (0..column.len()).map(value).collect()
 }
 
-/// A value of the wire, as it is compared.
+/// Returns a value of the protocol in the form in which it is compared.
 fn said(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
@@ -129,7 +129,7 @@ fn said(value: &Value) -> String {
     }
 }
 
-/// A value in one form: times in UTC to the microsecond, numbers as numbers, lists without quotes.
+/// Returns a value in one form: times in UTC to the microsecond, numbers as numbers, lists without quotes.
 fn normal(text: &str) -> String {
     let time = text.replacen('T', " ", 1);
     let zoned = DateTime::parse_from_str(&time, "%Y-%m-%d %H:%M:%S%.f%:z").ok();
@@ -160,13 +160,14 @@ fn sorted(rows: impl Iterator<Item = Vec<String>>) -> Vec<Vec<String>> {
     rows
 }
 
-/// What says of columns which types they have: to clients of PostgreSQL in its own names, and so otherwise.
+/// Table that gives the types of columns: to clients of PostgreSQL in PostgreSQL's names, and so differently.
 const OTHERWISE: &str = "information_schema.columns";
 
-/// How the files name the folder that the lake is in. Who does not replace it writes where the tests run.
+/// Name in the files for the folder that the lake is in. Unless it is replaced, statements would write where the tests
+/// run.
 const FOLDER: &str = "${FOLDER}";
 
-/// The queries of the files, over a lake in a folder.
+/// Returns the queries of the files, over a lake in a folder.
 fn of_files(folder: &str) -> Vec<String> {
     let mut queries = Vec::new();
     for entry in std::fs::read_dir("tests/sql").expect("a folder").map(|entry| entry.expect("an entry").path()) {
@@ -217,7 +218,7 @@ fn what_is_made_up_is_answered_as_sql_answers_it_or_refused() {
 /// Makes up queries over the tables of the lake.
 struct MadeUp(ChaCha8Rng);
 
-/// Tables that have an ad, clicks and a start, and how they are asked for.
+/// Tables that have an ad, clicks and a start, with the expressions for these.
 const TABLES: [&str; 6] = [
     "clicks_minute",
     "clicks_hourly",
@@ -236,7 +237,7 @@ impl MadeUp {
         self.0.random_bool(0.5)
     }
 
-    /// A query whose rows are the same each time, in some order.
+    /// Makes up a query that gives the same rows each time, in some order.
     fn query(&mut self, depth: usize) -> String {
         let table = self.one(&TABLES);
         let alias = self.one(&["a", "now", "\"T\""]);
@@ -273,7 +274,7 @@ impl MadeUp {
         }
     }
 
-    /// A query in the place of a value, of one row; or, now and then, of more.
+    /// Makes up a subquery for a value, of one row or, now and then, of more.
     fn value(&mut self, depth: usize) -> String {
         let table = self.one(&TABLES);
         let (sum, column) = (self.one(&["max", "sum", "count", "min"]), self.one(&["clicks", "b.clicks"]));
@@ -286,7 +287,7 @@ impl MadeUp {
         }
     }
 
-    /// A number, of a row of a table that goes by a name.
+    /// Makes up a number, from a row of a table with this alias.
     fn number(&mut self, alias: &str, depth: usize) -> String {
         let choice = if depth == 0 { self.0.random_range(0..4) } else { self.0.random_range(0..8) };
         match choice {
@@ -311,7 +312,7 @@ impl MadeUp {
         }
     }
 
-    /// A condition on a row of a table that goes by a name.
+    /// Makes up a condition on a row of a table with this alias.
     fn condition(&mut self, alias: &str, depth: usize) -> String {
         let choice = if depth == 0 { self.0.random_range(0..5) } else { self.0.random_range(0..9) };
         match choice {

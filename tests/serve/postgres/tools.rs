@@ -1,12 +1,12 @@
-//! Law: what tools ask before they show a table is answered, by both protocols: see `tools/README.md`. The tools
-//! themselves are not here; what they send at once is.
+//! Law: the queries that tools send before they show a table are answered, by both protocols: see `tools/README.md`.
+//! The tools themselves are not here; the queries that they send at the start are.
 
 use serde_json::Value;
 
 use super::lake::{self, Rows};
 use super::{MEMORY, Served};
 
-/// What must come of a statement.
+/// Expected result of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Comes {
     Some,
@@ -24,7 +24,7 @@ impl Comes {
     }
 }
 
-/// What a file says that a tool sends at once: of each statement, what must come of it.
+/// Reads a file of statements that a tool sends at the start, with the expected result of each.
 fn read(text: &str) -> Vec<(Vec<Comes>, &str)> {
     text.split("\n\n").map(str::trim).filter(|block| !block.is_empty()).map(of_block).collect()
 }

@@ -1,18 +1,19 @@
-//! Law: whatever ends a process of a key, its clients are told why, the next one has another process, and nothing of it
-//! stays when the server is gone; and a key that only stays connected keeps no other out.
+//! Law: whatever ends a process of a key, its clients are told why, the next one gets another process, and nothing of
+//! it remains when the server is gone; and a key that only stays connected keeps no other out.
 
 use super::*;
 use crate::readers::python;
 use crate::serve::server::Running;
 
-/// Room for two processes, beside what one key may take for statements.
+/// Room for two processes, beside the memory that one key may take for statements.
 const ROOM_FOR_TWO: usize = 150 << 20;
 
-/// Panics in DataFusion: it makes room for as many sums as it is told to keep, and no memory is as large.
+/// Statement that makes DataFusion panic: it reserves room for as many sums as it is told to keep, and no memory is as
+/// large.
 const PANICS: &str = "select approx_percentile_cont(0.5, 9223372036854775807) within group (order by x) \
      from (values (1.5)) as t(x)";
 
-/// Waits until something holds.
+/// Waits until a condition holds.
 fn until(runtime: &tokio::runtime::Runtime, why: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
