@@ -1,21 +1,21 @@
-//! Law: what is wrong is said in one line, within 15 seconds, with the exit code of the contract.
+//! Law: a fault at start-up is reported in one line, within 15 seconds, with the right exit code.
 
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use localstack::broker::Broker;
 
-/// The contract's bound on start-up errors.
+/// Promised bound on start-up errors.
 const ERROR_MAX: Duration = Duration::from_secs(15);
 
-/// A port of this machine that nothing listens on.
+/// A port of this machine at which nothing listens.
 const NOBODY: &str = "127.0.0.1:1";
 
 pub fn clicklake(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_clicklake")).args(arguments).output().expect("the program runs")
 }
 
-/// The one line that says why a command failed.
+/// Returns the one line that says why a command failed.
 #[track_caller]
 pub fn the_error(said: &str) -> &str {
     let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
@@ -158,7 +158,7 @@ fn what_a_flag_expects_is_said() {
     }
 }
 
-/// Takes a file out of a table's log, as if it had never been committed.
+/// Removes a file from a table's log, as if it had never been committed.
 fn lose_a_file(log: &str) {
     for version in 1.. {
         let entry = format!("{log}/{version:020}.json");

@@ -1,6 +1,6 @@
-//! Another program writes the lake's tables beside all that is ours: Spark's statements, by people who know of Delta
-//! and not of clicklake. What we do on top of that loses nothing and doubles nothing; what we must not write, we do not
-//! write until we may; and what is no longer as the positions of a table say, is said.
+//! Laws of another program that writes the lake's tables beside clicklake: Spark's statements, by people who know Delta
+//! and not clicklake. Our own work on top loses nothing and doubles nothing. A table that must not be written is not
+//! written until it may be. A table that no longer agrees with its positions is reported.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,25 +21,25 @@ use crate::simulation::{
 };
 use crate::upkeep::are_rolled_up;
 
-/// Whether all versions that are kept are whole, once what somebody died over has been given up to its end.
+/// Checks that all kept versions are whole, after clean-ups that died half-way have been finished.
 async fn what_is_given_up_is_gone(world: &Survivors, seed: u64) -> Result<(), String> {
     clean_up_once(&world.lake, &world.store).await.map_err(|error| error.to_string())?;
     what_is_kept_is_whole(world, seed).await
 }
 
-/// Seeds of each law, and of those in whose worlds days pass: they take longer.
+/// Seeds of each law, and of the laws in whose worlds days pass: they take longer.
 const SEEDS: Range<u64> = 0..8;
 const SEEDS_OF_DAYS: Range<u64> = 0..3;
 
-/// What an audit may take.
+/// Memory of an audit, in bytes.
 const MEMORY: usize = 1 << 30;
 
-/// Both jobs of a seed.
+/// Returns both jobs of a seed.
 fn jobs(seed: u64) -> [Computation; 2] {
     [Computation::Raw, Computation::Minutes(parameters_of(seed))]
 }
 
-/// Whether all that is ours is as if nobody else had written.
+/// Checks that everything of ours is as if nobody else had written.
 async fn is_as_ever(world: &Survivors) -> Result<(), String> {
     raw_is_the_log(&world.lake, &world.log).await?;
     at_every_commit(&world.history, &world.log).await?;
@@ -62,7 +62,7 @@ fn alterations_that_oblige_nobody_stop_nobody_and_what_others_left_stays() {
     });
 }
 
-/// Whether nothing of ours was committed to a table while that was forbidden.
+/// Checks that nothing of ours was committed to a table while that was forbidden.
 async fn nothing_is_forbidden(world: &Survivors, table: Table) -> Result<(), String> {
     let mut is_forbidden = false;
     for (number, version) in versions(&world.history, table).await.iter().enumerate() {
@@ -112,8 +112,8 @@ fn files_of_several_partitions_are_never_counted_as_those_of_one() {
     });
 }
 
-/// What others have changed of the rows of `clicks`: by position, how many rows more or fewer there are. All that is
-/// ours adds each event of the log once, and moves the others about.
+/// Returns what others have changed of the rows of `clicks`: for each position, how many more or fewer rows there are.
+/// All commits of ours together add each event of the log once.
 async fn foreign_rows(world: &Survivors) -> Result<BTreeMap<(i32, i64), i64>, String> {
     let (mut ours, mut foreign) = (BTreeMap::new(), BTreeMap::new());
     for (number, version) in versions(&world.history, Table::Clicks).await.iter().enumerate() {
@@ -146,7 +146,7 @@ fn what_others_delete_or_restore_is_all_that_is_gone_or_back() {
     });
 }
 
-/// What the column of others says in each row of a batch that has it, by position.
+/// Returns the value of the foreign column in each row of a batch that has it, by position.
 fn marks(rows: &[RecordBatch]) -> BTreeMap<(i32, i64), String> {
     let marked = rows.iter().flat_map(|rows| {
         let marks = rows.column_by_name(FOREIGN_COLUMN).map(|marks| marks.as_string::<i32>().clone());

@@ -1,4 +1,4 @@
-//! Law: SIGTERM commits what was read, and leaves within 20 seconds.
+//! Law: SIGTERM makes a job commit what was read, and leave within 20 seconds.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::embedded::{SESSION, Stack};
 
-/// The contract's bound.
+/// Promised bound for leaving.
 const STOP_MAX: Duration = Duration::from_secs(20);
 
 const CLICKS: u64 = 5_000;
@@ -41,7 +41,7 @@ async fn sigterm_commits_what_was_read_and_leaves() {
     assert_eq!(again.read, 0, "nothing was left to read");
 }
 
-/// Reads the child's log until it has read that many messages. The rest of the log goes nowhere.
+/// Reads the child's log until it has read that many messages. The rest of the log is discarded.
 fn wait_until_read(child: &mut Child, messages: u64) {
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let mut read = 0;

@@ -1,6 +1,7 @@
-//! Law: the tree is as the design says. Dependency edges, headers, lengths, and what must not be written.
+//! Law: the tree has the structure that the design demands: dependency edges, headers, lengths, and what must not be
+//! written.
 //!
-//! What clippy can forbid (clocks, randomness, `unwrap`) it forbids; see `clippy.toml`.
+//! Clippy forbids what it can (clocks, randomness, `unwrap`); see `clippy.toml`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,22 +11,23 @@ use lake_schemas::field::Member;
 use lake_schemas::{Field, Measure, Table};
 use serde_json::Value;
 
-/// A file that is longer is two files.
+/// Most lines of a file: a longer one should be two files.
 const LINES_MAX: usize = 500;
 
-/// A line that is longer is not read.
+/// Most characters of a line: a longer one is not read.
 const LINE_CHARS_MAX: usize = 120;
 
 /// Packages that do I/O, or wait for it. Delta's own library is built under another name.
 const IO: [&str; 8] =
     ["tokio", "futures", "async-trait", "deltalake", "delta_kernel", "buoyant_kernel", "object_store", "parquet"];
 
-/// Where tests run, and not where they were built: a target folder may be that of two checkouts.
+/// Returns the root of the checkout where the tests run, and not where they were built: two checkouts may share a
+/// target folder.
 fn root() -> &'static Path {
     Path::new(".")
 }
 
-/// All Rust files of the workspace.
+/// Returns all Rust files of the workspace.
 fn sources() -> Vec<PathBuf> {
     let mut folders = vec![root().to_owned()];
     let mut sources = Vec::new();
@@ -43,7 +45,7 @@ fn sources() -> Vec<PathBuf> {
     sources
 }
 
-/// All files that git tracks, or would: none of what it is told to ignore.
+/// Returns all files that git tracks, or would track.
 pub fn files() -> Vec<PathBuf> {
     let ignored = read(&root().join(".gitignore"));
     let ignored: Vec<_> = ignored.lines().map(|path| root().join(path.trim_start_matches('/'))).collect();
@@ -65,7 +67,7 @@ pub fn read(file: &Path) -> String {
     std::fs::read_to_string(file).expect("a text")
 }
 
-/// What cargo knows of the packages of the workspace.
+/// Returns cargo's description of the packages of the workspace.
 fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
@@ -76,12 +78,12 @@ fn packages() -> Vec<Value> {
     metadata["packages"].as_array().expect("packages").clone()
 }
 
-/// The name of a package or of a dependency.
+/// Returns the name of a package or of a dependency.
 fn name_of(value: &Value) -> String {
     value["name"].as_str().expect("a name").to_owned()
 }
 
-/// The direct dependencies of each package of the workspace.
+/// Returns the direct dependencies of each package of the workspace.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let of = |package: &Value| {
         let all = package["dependencies"].as_array().expect("dependencies").iter();
@@ -90,11 +92,11 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     packages().iter().map(|package| (name_of(package), of(package))).collect()
 }
 
-/// Dependencies that no source names: the package, the dependency, and why it is there all the same.
+/// Dependencies that no source names: the package, the dependency, and why it is needed all the same.
 const UNNAMED: [(&str, &str, &str); 1] =
     [("clicklake", "md-5", "it has the features that the tests need of it, so that the lake is not built twice")];
 
-/// Whether code names a crate, at the beginning of a path or in an import.
+/// Returns whether code names a crate, at the beginning of a path or in an import.
 fn names_crate(code: &str, name: &str) -> bool {
     code.match_indices(name).any(|(at, _)| {
         let (before, rest) = (&code[..at], &code[at + name.len()..]);
@@ -105,7 +107,7 @@ fn names_crate(code: &str, name: &str) -> bool {
     })
 }
 
-/// What is not named is built for nothing. What tests alone need is a dependency of tests.
+/// A dependency that is not named is built for nothing. One that only tests need is a dev-dependency.
 #[test]
 fn each_dependency_is_named_in_the_sources_of_its_package() {
     let sources = sources();
@@ -133,10 +135,10 @@ fn each_dependency_is_named_in_the_sources_of_its_package() {
     }
 }
 
-/// Crates whose types are those of deltalake: another version of one is another type, and does not fit.
+/// Crates whose types are those of deltalake: another version of one would have other types, which do not fit.
 const ONCE: [&str; 6] = ["arrow", "parquet", "object_store", "datafusion", "deltalake", "buoyant_kernel"];
 
-/// The registry of crates, as Cargo.lock names it.
+/// Name of the crates registry in Cargo.lock.
 const REGISTRY: &str = "source = \"registry+https://github.com/rust-lang/crates.io-index\"";
 
 /// `cargo deny` holds licenses, too, but must be installed first: see `deny.toml` and `.ci/long deny`.
@@ -200,7 +202,7 @@ fn operators_have_no_io_and_no_async() {
     }
 }
 
-/// What is pure links nothing that does I/O, however far down: what the data are, and what is computed of them.
+/// Pure packages, which define the data and compute on them, link nothing that does I/O, not even indirectly.
 #[test]
 fn pure_packages_link_no_io() {
     for package in ["lake-schemas", "stream-agg"] {
@@ -247,7 +249,8 @@ fn every_file_says_what_it_is_and_is_short() {
     }
 }
 
-/// Others are a script's that has taken the name of a variable for its value, or make trouble where they are quoted.
+/// Other names come from a script that took the name of a variable for its value, or make trouble where they are
+/// quoted.
 #[test]
 fn names_of_files_are_of_letters_digits_and_few_signs() {
     let is_plain = |sign: char| sign.is_ascii_alphanumeric() || "/._-@+".contains(sign);
@@ -257,7 +260,7 @@ fn names_of_files_are_of_letters_digits_and_few_signs() {
     }
 }
 
-/// The modules of a source that are built for tests alone: the paths of their files, without `.rs`.
+/// Returns the modules of a source that are built for tests alone: the paths of their files, without `.rs`.
 fn modules_of_tests(source: &Path) -> Vec<PathBuf> {
     let is_of_its_folder = ["mod.rs", "lib.rs", "main.rs"].into_iter().any(|name| source.ends_with(name));
     let folder = if is_of_its_folder { source.with_file_name("") } else { source.with_extension("") };
@@ -268,9 +271,10 @@ fn modules_of_tests(source: &Path) -> Vec<PathBuf> {
 }
 
 /// A field of a click is a value in one list, and whoever needs the name of its column, or of a member of a message,
-/// has it from there. SQL, the page and documents write the names out, and so do tests: they say what must be so. Not
-/// looked for are `topic`, which is a label of metrics and answers too, and `timestamp`, which is a type in SQL and a
-/// member of Delta's entries; `cost_micros` is also what the measure is called that is summed up of it.
+/// takes it from there. SQL, the page and documents write the names out, and so do tests, because they say what must
+/// hold. Three names have other meanings, too, and are not looked for: `topic` is also a label of metrics and answers,
+/// `timestamp` a type in SQL and a member of Delta's entries, and `cost_micros` also the name of the measure that sums
+/// it up.
 #[test]
 fn names_of_a_clicks_fields_stand_in_their_list_alone() {
     let list = root().join("lake-schemas/src/field.rs");
@@ -317,13 +321,13 @@ fn libraries_do_not_unwrap() {
     }
 }
 
-/// The only file that names tables, but for what is said to people.
+/// The only file that names tables, except in messages for people.
 const NAMES_TABLES: &str = "lake-schemas/src/table.rs";
 
 /// The only file that names measures.
 const NAMES_MEASURES: &str = "lake-schemas/src/measure.rs";
 
-/// Where a name is not that of the measure: a column of `clicks`, a pane, a member of a message.
+/// Files with a name that is not that of the measure: a column of `clicks`, a pane, a member of a message.
 const NAMESAKES: [(&str, &str); 3] = [
     ("lake-schemas/src/table.rs", "cost_micros"),
     ("lake-schemas/src/minute.rs", "late"),
@@ -333,7 +337,7 @@ const NAMESAKES: [(&str, &str); 3] = [
 /// Files beside the code that are tests as a whole.
 const FILES_OF_TESTS: [&str; 3] = ["tests.rs", "commit/others.rs", "store/power_loss.rs"];
 
-/// What is built of a file and is no test.
+/// Returns the code of a file that is built and is no test.
 fn built(file: &Path) -> Option<String> {
     let is_built = |kind: &std::ffi::OsStr| ["rs", "js", "html", "css"].iter().any(|built| kind == *built);
     let is_test = file.starts_with(root().join("tests")) || FILES_OF_TESTS.iter().any(|name| file.ends_with(name));
@@ -343,7 +347,7 @@ fn built(file: &Path) -> Option<String> {
     Some(read(file).split("#[cfg(test)]").next().unwrap_or_default().to_owned())
 }
 
-/// A further measure is a further entry of the list: whoever is written over the list has no names.
+/// A further measure is a further entry of the list: code that is written over the list has no names.
 #[test]
 fn measures_are_named_in_one_file() {
     let mut looked_at = 0;
@@ -369,8 +373,8 @@ fn measures_are_named_in_one_file() {
     assert!(looked_at > 200, "only {looked_at} files were looked at");
 }
 
-/// Statements and definitions have the names of tables from where they are values. The raw table is called what the
-/// topic is called, and what is counted.
+/// Statements and definitions take the names of tables from values. The raw table is exempt, because its name is also
+/// that of the topic, and of what is counted.
 #[test]
 fn tables_are_named_in_one_file() {
     for file in files() {
@@ -383,11 +387,12 @@ fn tables_are_named_in_one_file() {
     }
 }
 
-/// Where numbers are units of somebody else: of PostgreSQL, of the generator and the page, which know no lake.
+/// Files whose numbers are units of something else: of PostgreSQL, of the generator, and of the page, which know no
+/// lake.
 const OTHER_UNITS: [&str; 3] =
     ["serve/src/postgres/settings.rs", "localstack/src/generate.rs", "serve/src/page/page.js"];
 
-/// How long a window is, and how long minutes, hours and days are, is said once.
+/// The length of a window, and of minutes, hours and days, is written once.
 #[test]
 fn lengths_of_time_are_numbers_in_one_file() {
     let said = "lake-schemas/src/time.rs";

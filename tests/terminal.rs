@@ -1,5 +1,5 @@
-//! Law: whoever types is shown text and nothing else, whatever ids publishers send; a result that cannot be written is
-//! an error and a log that cannot be is none; and the environment changes no answer, and no history.
+//! Laws of the terminal: people are shown text and nothing else, whatever ids publishers send; a result that cannot be
+//! written is an error, and a log line that cannot be is none; and the environment changes no answer, and no history.
 
 use std::fs::File;
 use std::io::Write;
@@ -27,7 +27,7 @@ const HOSTILE: [&str; 6] = [
     "two\nlines",
 ];
 
-/// A lake of such ads, each with a click.
+/// Makes a lake of such ads, each with a click.
 fn hostile() -> (TempDir, String) {
     let (folder, path) = folder();
     simulate(async {
@@ -83,7 +83,7 @@ fn no_id_controls_a_terminal() {
     assert_eq!(ids, expected, "programs get them as they are");
 }
 
-/// Runs a command on a terminal of its own, and prints what that was sent.
+/// Python program that runs a command on a terminal of its own, and prints everything that was sent to it.
 const ON_A_TERMINAL: &str = "\
 import os, pty, sys
 child, terminal = pty.fork()
@@ -146,7 +146,7 @@ fn what_programs_read_of_an_audit_has_ids_as_they_are() {
     assert!(text(&of_an_hour.stderr).contains("only windows to 2026-03-07"), "a bound that is left there is said");
 }
 
-/// Commands that answer, with what they answer for.
+/// Commands that answer, each with its arguments.
 const ANSWERS: [&[&str]; 12] = [
     &["total", "--ad", "x"],
     &["top"],
@@ -301,12 +301,12 @@ fn scripts_come_from_all_editors() {
     fails(&["sql", "-f", file.to_str().expect("UTF-8"), "--lake", &lake], 3, &["marked.sql", "is not UTF-8"]);
 }
 
-/// Runs a command, and prints how it ended, and the most memory that it had, in kB.
+/// Python program that runs a command, and prints how it ended, and its peak memory in kB.
 const PEAK: &str = "import resource, subprocess, sys; \
                     code = subprocess.call(sys.argv[1:], stdout=subprocess.DEVNULL); \
                     print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)";
 
-/// What an answer of 600 MB may take: less than half of it, the program included.
+/// Most memory for an answer of 600 MB, in kB: less than half of it, the program included.
 const PEAK_KB_MAX: u64 = 300_000;
 
 #[test]

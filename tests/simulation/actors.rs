@@ -1,4 +1,4 @@
-//! Who else writes to a lake: backfills in place, and rewriters of files, as compaction will be one.
+//! Actors: other writers of a lake, such as backfills in place, rewriters of files, and other programs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -28,51 +28,51 @@ use super::{Clock, Does, KEEP, Statements, WorldStore, lake_on};
 
 const MINUTE_MS: i64 = 60_000;
 
-/// What a compactor may take.
+/// Memory of the compactor, in bytes.
 const MEMORY: usize = 1 << 28;
 
-/// What the names of pins begin with that actors make themselves.
+/// Prefix of the pins that actors make themselves.
 const PIN: &str = "invoice_";
 
-/// Pins of an actor's own, from which on it removes some.
+/// Number of an actor's own pins from which on it removes some.
 const PINS_MAX: usize = 3;
 
-/// What an actor does, again and again.
+/// Activity of an actor, which it repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
-    /// Computes windows of `clicks_minute` again, whether that is needed or not.
+    /// Computes windows of `clicks_minute` again, whether or not that is needed.
     Backfill,
-    /// Puts one file of a table in the place of several.
+    /// Replaces several files of a table by one.
     Rewrite(Table),
-    /// Does rounds of compaction, history left alone.
+    /// Does rounds of compaction that expire no versions.
     Compact,
-    /// Does rounds of compaction, gives up versions that are older than is kept, and sweeps files that none names.
+    /// Does rounds of compaction, expires versions that are older than is kept, and sweeps files that none names.
     CleanUp,
     /// Pins versions, and unpins them.
     Pin,
-    /// Computes all of history into a table of its own, and promotes it; or takes that back.
+    /// Computes all of history into a staging table, and promotes it; or undoes that.
     Promote,
-    /// Upgrades tables, if they are not yet.
+    /// Upgrades tables that are not upgraded yet.
     Upgrade,
-    /// Asks for totals.
+    /// Asks for totals, and checks the answers.
     Ask,
-    /// Is another engine, by a view of the store that has faults too.
+    /// Acts as another engine, by a view of the store that has faults, too.
     Foreign(Table),
-    /// Is another program that runs a statement again and again, by a view of the store that has none.
+    /// Acts as another program that runs a statement again and again, by a view of the store without faults.
     Other(Table, Does),
 }
 
-/// What an actor finds in its world, beside its own view of the lake.
+/// Surroundings of an actor, beside its own view of the lake.
 #[derive(Clone)]
 pub struct Around {
-    /// The store of the world, without a fault.
+    /// Store of the world, without faults.
     pub store: WorldStore,
-    /// How many times as long it takes its time as where no days pass.
+    /// Factor by which it takes more time than in worlds where no days pass.
     pub tempo: u32,
 }
 
 impl Around {
-    /// For an actor on a lake of its own, which no world watches.
+    /// Returns surroundings for an actor on a lake of its own, which no world watches.
     pub fn no_world() -> Self {
         Self { store: WorldStore::new(Clock::start()), tempo: 1 }
     }
@@ -108,7 +108,7 @@ impl Actor {
 }
 
 impl Actor {
-    /// Leaves a world in which all can be read and written again.
+    /// Leaves a world in which everything can be read and written again.
     pub async fn end(self, around: &Around) {
         if let Self::Other(table, Does::Forbid) = self {
             Statements { store: around.store.clone(), table }.allow().await;
@@ -116,7 +116,7 @@ impl Actor {
     }
 }
 
-/// A part of history: all of it, some minutes, or what some versions added.
+/// Makes up a part of history: all of it, some minutes, or what some versions added.
 async fn range(lake: &Lake, rng: &mut ChaCha8Rng) -> Option<Range> {
     let minute = |number: i64| EventTime::from_millis(START_MS - START_MS.rem_euclid(MINUTE_MS) + number * MINUTE_MS);
     Some(match rng.random_range(0..4) {
@@ -143,7 +143,7 @@ async fn backfill(lake: &Lake, rng: &mut ChaCha8Rng) -> Result<Replaced, String>
     replace.run().await.map_err(|error| error.to_string())
 }
 
-/// Some rounds of one compactor.
+/// Does some rounds of one compactor.
 pub async fn compact(lake: &Lake, rounds: usize) -> Result<(), CompactError> {
     let mut compactor = Compactor::new(lake.clone(), MEMORY);
     for _ in 0..rounds {
@@ -153,7 +153,7 @@ pub async fn compact(lake: &Lake, rounds: usize) -> Result<(), CompactError> {
     Ok(())
 }
 
-/// Log checkpoints, and rounds of one compactor that give up what is old.
+/// Writes log checkpoints, and does rounds of one compactor that expire old versions.
 async fn clean_up(lake: &Lake, around: &Around, rng: &mut ChaCha8Rng) -> Result<(), CompactError> {
     let mut compactor = Compactor::new(lake.clone(), MEMORY);
     for _ in 0..rng.random_range(1..4) {
@@ -172,13 +172,13 @@ async fn clean_up(lake: &Lake, around: &Around, rng: &mut ChaCha8Rng) -> Result<
     Ok(())
 }
 
-/// What a round does that gives up what is old now.
+/// Returns the plan of a round that expires what is old now.
 fn cleaning(store: &WorldStore, orphans: bool) -> Plan {
     let keep = Keep { now: store.clock().now(), keep: KEEP, orphans };
     Plan { keep: Some(keep), ..Plan::default() }
 }
 
-/// Finishes what others have begun to give up and died over.
+/// Finishes clean-ups of others that died half-way.
 pub async fn clean_up_once(lake: &Lake, store: &WorldStore) -> Result<(), CompactError> {
     loop {
         let today = store.clock().now().date_naive();
@@ -199,10 +199,10 @@ async fn checkpoint(lake: &Lake, table: Table) -> lake_store::Result<()> {
     checkpoints::create_checkpoint(&found, None).await.map_err(failed)
 }
 
-/// Versions and files that clean-up has taken, in all worlds: those given up, and those that none named.
+/// Number of versions that expired, and of files that were swept, in all worlds.
 static CLEANED: Mutex<[usize; 2]> = Mutex::new([0; 2]);
 
-/// How many versions were given up so far, and how many files were swept.
+/// Returns how many versions expired so far, and how many files were swept.
 pub fn cleaned() -> [usize; 2] {
     *CLEANED.lock().expect("no panic under the lock")
 }
@@ -268,7 +268,7 @@ pub async fn upgrade_all(lake: &Lake) -> lake_store::Result<()> {
     Ok(())
 }
 
-/// Takes down that a promotion can be undone: the version before it is pinned.
+/// Records the promise that a promotion can be undone: the version before it is pinned.
 async fn promised_to_be_undone(around: &Around, promoted: Version) {
     let (history, table) = (lake_on(around.store.archive()), Table::ClicksMinute);
     let Some(minutes) = TableView::newest(&history, table).await.expect("memory") else { return };
@@ -315,7 +315,7 @@ async fn rewrite(lake: &Lake, table: Table, rng: &mut ChaCha8Rng) -> lake_store:
     Ok(())
 }
 
-/// A raw file's Kafka partition, by its statistics.
+/// Returns a raw file's Kafka partition, by its statistics.
 fn partition_of(file: &Add) -> String {
     let statistics: serde_json::Value =
         file.stats.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();

@@ -1,5 +1,4 @@
-//! Who asks for totals while others write: each answer must be the plain sum over the minutes at the version that it
-//! names.
+//! Asks for totals while others write: each answer must be the plain sum over the minutes at the version that it names.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -17,19 +16,19 @@ use rand_chacha::ChaCha8Rng;
 use crate::minutes::{Counts, weigh_rows};
 use crate::totals::questions::{Content, answer, asked, expected, has_answer, is_refused, sums_of};
 
-/// Answers that were compared, and those that were wrong.
+/// Number of answers that were compared, and the wrong ones.
 static COMPARED: Mutex<(usize, Vec<String>)> = Mutex::new((0, Vec::new()));
 
-/// How many answers were compared so far; an error, if one was wrong.
+/// Returns how many answers were compared so far; an error, if one was wrong.
 pub fn answers() -> Result<usize, String> {
     let compared = COMPARED.lock().expect("no panic under the lock");
     compared.1.first().map_or(Ok(compared.0), |wrong| Err(wrong.clone()))
 }
 
-/// What files hold, by their paths.
+/// Counts in files, by the paths of the files.
 pub type Read = HashMap<String, Counts>;
 
-/// Asks some questions of a lake, and compares with all that was ever in it.
+/// Asks some questions of a lake, and compares with everything that was ever in it.
 pub async fn ask(lake: &Lake, history: &Lake, read: &mut Read, rng: &mut ChaCha8Rng) -> Result<(), String> {
     let totals = Totals::new(lake.clone()).map_err(|error| error.to_string())?;
     for _ in 0..rng.random_range(1..6) {
@@ -69,7 +68,7 @@ pub async fn ask(lake: &Lake, history: &Lake, read: &mut Read, rng: &mut ChaCha8
     Ok(())
 }
 
-/// All that the minutes hold at a version. A file is read once: it never changes.
+/// Returns the content of the minutes at a version. A file is read once, because it never changes.
 async fn content_at(lake: &Lake, read: &mut Read, version: Version) -> Content {
     let table = Table::ClicksMinute;
     let newest = TableView::newest(lake, table).await.expect("memory").expect("it is there");

@@ -1,16 +1,16 @@
 //! The wall clock of a simulated world. A day of it passes in minutes of simulated time.
 //!
-//! What clean-up may delete depends on days, and a world lasts for minutes. So most of each day is left out: the clock
-//! goes at the pace of simulated time, and once every [`DAY`] of it jumps to the next midnight. Between two jumps it
-//! measures seconds like the clock that writers measure their own waiting with, so whoever compares the two agrees.
+//! Clean-up depends on days, and a world lasts for minutes. So most of each day is left out: the clock goes at the pace
+//! of simulated time, and once every [`DAY`] of it jumps to the next midnight. Between two jumps it measures seconds
+//! like the clock by which writers measure their own waiting, so whoever compares the two agrees.
 //!
 //! The bounds that make clean-up safe keep their order in simulated time:
 //!
-//! | what | in days | in simulated time |
+//! | bound | in days | in simulated time |
 //! |---|---|---|
 //! | a writer trusts what it knows of a table, is stopped then, and its put is slow | | 600 s + 90 s + 20 s |
 //! | a file that no version names is swept when it is older; none is committed so late | 7 | 700 s |
-//! | a version is given up when it is older | [`KEEP`]: 8 | 800 s |
+//! | a version expires when it is older | [`KEEP`]: 8 | 800 s |
 
 use std::time::Duration;
 
@@ -32,17 +32,17 @@ const SECONDS_A_DAY: u64 = 24 * 3_600;
 #[derive(Clone)]
 pub struct Clock {
     since: Instant,
-    /// The runtime whose time passes: Delta asks from one of its own.
+    /// Runtime whose time passes: Delta asks from one of its own.
     runtime: Handle,
 }
 
 impl Clock {
-    /// Starts at midnight.
+    /// Starts the clock at midnight.
     pub fn start() -> Self {
         Self { since: Instant::now(), runtime: Handle::current() }
     }
 
-    /// Tells the time.
+    /// Returns the time.
     pub fn now(&self) -> DateTime<Utc> {
         let _here = self.runtime.enter();
         let passed = self.since.elapsed();

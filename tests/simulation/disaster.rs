@@ -1,4 +1,4 @@
-//! Disasters: a group of members, and all that can go wrong with them and their store, until it is over.
+//! Disasters: a group of members, with everything that can go wrong with them and their store, until it is over.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use super::foreign::Engine;
 use super::member::Fate;
 use super::{Actor, Around, Clock, Computation, DAY, Group, Log, Member, Outage, WorldStore, compact, lake_on, named};
 
-/// Simulated time in which things go wrong, and in which they must be right again: where days pass, as many times as
-/// long as all that is done there takes.
+/// Simulated time in which things go wrong, and in which they must be right again. Where days pass, both are as many
+/// times longer as everything there takes.
 const DISASTER: Duration = Duration::from_secs(60);
 const RECOVERY_MAX: Duration = Duration::from_secs(600);
 
-/// The same where clean-up runs: long enough for twice as many days as versions are kept.
+/// Time in which things go wrong where clean-up runs: long enough for twice as many days as versions are kept.
 const DISASTER_OF_DAYS: Duration = Duration::from_secs(17 * DAY.as_secs());
 
 /// How long a process may be stopped.
@@ -38,11 +38,11 @@ const MEMBERS: usize = 3;
 /// How far events lie behind their messages where windows are computed again.
 const DISORDER: Duration = Duration::from_secs(90);
 
-/// What is left of a world when all is read.
+/// State of a world after everything is read.
 pub struct Survivors {
-    /// The lake.
+    /// Lake of the world.
     pub lake: Lake,
-    /// The same lake with all that was ever in it: clean-up has deleted nothing here.
+    /// The same lake with everything that was ever in it: clean-up has deleted nothing here.
     pub history: Lake,
     pub store: WorldStore,
     pub log: Arc<Log>,
@@ -53,13 +53,13 @@ pub async fn survive(seed: u64, computations: &[Computation]) -> Result<Survivor
     survive_beside(seed, computations, &[]).await
 }
 
-/// The same, beside others that write to the same lake, and share the disaster. Where one of them cleans up, days pass:
-/// all take their time, so that no more happens than elsewhere.
+/// Does the same, beside others that write to the same lake, and share the disaster. Where one of them cleans up, days
+/// pass: everything takes more time, so that no more happens than elsewhere.
 pub async fn survive_beside(seed: u64, computations: &[Computation], actors: &[Actor]) -> Result<Survivors, String> {
     survive_in_part(seed, computations, &[], actors).await
 }
 
-/// The same, with computations that may be refused in the end: nobody waits for them.
+/// Does the same, with computations that may be refused in the end: nobody waits for them.
 pub async fn survive_in_part(
     seed: u64,
     computations: &[Computation],
@@ -160,7 +160,7 @@ pub async fn survive_in_part(
     Ok(Survivors { lake, history, store, log })
 }
 
-/// Undoes what other engines have done, and sorts what they have written.
+/// Undoes what other engines have done, and sorts the files that they have written.
 async fn put_right(lake: &Lake, actors: &[Actor]) -> Result<(), String> {
     let mut are_others = false;
     for actor in actors {
@@ -176,7 +176,7 @@ async fn put_right(lake: &Lake, actors: &[Actor]) -> Result<(), String> {
     if are_others { compact(lake, 1).await.map_err(|error| error.to_string()) } else { Ok(()) }
 }
 
-/// What all processes share.
+/// State that all processes share.
 struct World {
     seed: u64,
     store: WorldStore,
@@ -184,12 +184,12 @@ struct World {
 }
 
 impl World {
-    /// The lake, without a fault.
+    /// Returns the lake, without faults.
     fn lake(&self) -> Lake {
         lake_on(Arc::new(self.store.clone()))
     }
 
-    /// Nothing can be read or written for a time.
+    /// Takes the store down for a time: nothing can be read or written.
     async fn store_is_down(&self, millis: u64) {
         let usual = self.outage.send_replace(Outage::DOWN);
         sleep(Duration::from_millis(millis)).await;
@@ -219,7 +219,7 @@ impl World {
     }
 }
 
-/// How a process is hurt.
+/// Controls by which a process is hurt.
 struct Process {
     kill: Arc<Notify>,
     stopped: watch::Sender<Instant>,
@@ -230,13 +230,13 @@ impl Process {
         self.kill.notify_one();
     }
 
-    /// Stops it for a time, as a virtual machine that is moved: it knows nothing of it.
+    /// Stops it for a time, without its knowledge, as a virtual machine that is moved.
     fn stop(&self, rng: &mut ChaCha8Rng) {
         self.stopped.send_replace(Instant::now() + Duration::from_millis(rng.random_range(STOPPED_MS)));
     }
 }
 
-/// Retention takes all that the raw table has of a partition: who needs it finds it there.
+/// Lets retention delete everything of a partition that the raw table has: whoever needs it finds it there.
 async fn retain(lake: &Lake, log: &Log, partition: i32) {
     // Another program may have forbidden to write it.
     let Ok(raw) = TableLog::open(lake, Table::Clicks).await else { return };
@@ -245,7 +245,7 @@ async fn retain(lake: &Lake, log: &Log, partition: i32) {
     }
 }
 
-/// A partition that is not read to its end, if there is one.
+/// Returns a partition that is not read to its end, if there is one.
 async fn behind(lake: &Lake, log: &Log, computation: &Computation) -> Option<String> {
     let table = match computation.open(lake).await {
         Ok(table) => table,

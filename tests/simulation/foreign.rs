@@ -1,7 +1,7 @@
 //! Another engine that writes to the tables of a lake by Delta's protocol alone: it gives them features, columns and
-//! properties, puts files together in names and orders of its own, takes files out and puts them back.
+//! properties, merges files under names and in orders of its own, removes files and puts them back.
 //!
-//! What it does to rows it undoes: when it is over, each row is there once.
+//! It undoes what it does to rows: when it is over, each row is there once.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,19 +18,19 @@ use rand::seq::IteratorRandom;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-/// What it is called, by which its own entries are known.
+/// Name of the engine, by which its own entries are known.
 const ENGINE: &str = "Another/1.0";
 
-/// A table as it sees it, followed from version to version.
+/// A table as the engine sees it, followed from version to version.
 pub struct Engine {
     lake: Lake,
     table: Table,
     next: u64,
     metadata: Value,
-    /// Whether the table has a feature that it gave it.
+    /// Whether the table has a feature that the engine gave it.
     has_feature: bool,
     live: BTreeMap<String, Add>,
-    /// Files that it took out, and has not put back.
+    /// Files that it removed, and has not put back.
     taken: BTreeMap<String, Add>,
 }
 
@@ -102,7 +102,7 @@ impl Engine {
         Ok(())
     }
 
-    /// Puts an entry; if somebody was faster, that was it.
+    /// Puts an entry; if another writer was faster, gives up.
     async fn put(&mut self, operation: &str, mut actions: Vec<Value>) -> Done {
         let info = json!({ "timestamp": 1, "operation": operation, "engineInfo": ENGINE });
         actions.insert(0, json!({ "commitInfo": info }));
@@ -140,20 +140,20 @@ impl Engine {
         self.put("ALTER TABLE", vec![metadata]).await
     }
 
-    /// Takes a file out, with its rows.
+    /// Removes a file, with its rows.
     async fn take(&mut self, rng: &mut ChaCha8Rng) -> Done {
         let Some(file) = self.live.values().choose(rng) else { return Ok(()) };
         let remove = remove_of(file, true);
         self.put("DELETE", vec![remove]).await
     }
 
-    /// Puts back the files that it took out.
+    /// Puts back the files that it removed.
     async fn put_back(&mut self) -> Done {
         let adds: Vec<_> = self.taken.values().map(|file| add_of(file, true)).collect();
         if adds.is_empty() { Ok(()) } else { self.put("RESTORE", adds).await }
     }
 
-    /// Puts files of a folder together, whatever partitions they are of, under a name of its own.
+    /// Merges files of a folder, whatever partitions they are of, under a name of its own.
     async fn optimize(&mut self, rng: &mut ChaCha8Rng) -> Done {
         let failed = |error: lake_store::LakeError| error.to_string();
         let folder = |file: &Add| file.path.rsplit_once('/').map(|(folder, _)| folder.to_owned());

@@ -1,4 +1,4 @@
-//! All versions of a table, as its log has them: which rows each one added, and where the partitions stood then.
+//! Reads all versions of a table from its log: the rows that each one added, and the stands of the partitions at it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -18,29 +18,29 @@ use crate::minutes::{Counts, weigh_rows};
 /// One version of a table.
 pub struct Version {
     table: Table,
-    /// The rows that it added, without the columns that the table is partitioned by.
+    /// Rows that it added, without the columns that the table is partitioned by.
     pub rows: Vec<RecordBatch>,
-    /// The rows that it took out.
+    /// Rows that it removed.
     pub removed: Vec<RecordBatch>,
-    /// The job that wrote it.
+    /// Job that wrote it.
     pub job: String,
-    /// What the table records.
+    /// Properties of the table.
     pub properties: HashMap<String, String>,
     txns: HashMap<String, i64>,
 }
 
 impl Version {
-    /// Where a partition stood.
+    /// Returns the stand of a partition.
     pub fn stand(&self, partition: &TopicPartition) -> Stand {
         Stand::decode(self.table, partition, |app_id| self.txn(app_id))
     }
 
-    /// The value of a `txn`.
+    /// Returns the value of a `txn`.
     pub fn txn(&self, app_id: &str) -> Option<i64> {
         self.txns.get(app_id).copied()
     }
 
-    /// What decides its counts.
+    /// Returns the parameters that decide its counts.
     pub fn parameters(&self) -> Parameters {
         Parameters::recorded(self.table, &self.properties).expect("they are recorded")
     }
@@ -55,7 +55,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// What a table of counts held at each of its versions.
+/// Returns the counts that a table held at each of its versions.
 pub fn contents(versions: &[Version]) -> impl Iterator<Item = Counts> {
     versions.iter().scan(Counts::new(), |counts, version| {
         version.removed.iter().for_each(|rows| weigh_rows(counts, rows, -1));
@@ -64,7 +64,7 @@ pub fn contents(versions: &[Version]) -> impl Iterator<Item = Counts> {
     })
 }
 
-/// The paths of the files that were live in each version of a table, from its first.
+/// Returns the paths of the files that were live in each version of a table, from its first.
 pub async fn live_files(lake: &Lake, table: Table) -> Vec<BTreeSet<String>> {
     let log_store = lake.log_store(table.name()).expect("an address");
     let (mut versions, mut live) = (Vec::new(), BTreeSet::new());
@@ -81,7 +81,7 @@ pub async fn live_files(lake: &Lake, table: Table) -> Vec<BTreeSet<String>> {
     versions
 }
 
-/// The versions of a table, from its first.
+/// Returns the versions of a table, from its first.
 pub async fn versions(lake: &Lake, table: Table) -> Vec<Version> {
     let log_store = lake.log_store(table.name()).expect("an address");
     let store = log_store.object_store(None);

@@ -1,4 +1,4 @@
-//! Whether what clean-up has left of a lake is whole: every version that can still be read has what it always had.
+//! Checks that clean-up has left a whole lake: every version that can still be read has what it always had.
 
 use std::collections::BTreeSet;
 
@@ -14,12 +14,12 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Survivors, live_files};
 
-/// Versions of a table that are read as any reader of Delta tables does, beside the first, the newest and those that
-/// are pinned. Of the others it is enough that their files are there: none ever changes.
+/// Number of versions of a table that are read as any reader of Delta tables does, beside the first, the newest and the
+/// pinned ones. For the others it is enough that their files are there, because files never change.
 const READ: usize = 6;
 
-/// Whether all versions of all tables, from the first that the store still has, name the files that they always named,
-/// and these are there; and whether what is pinned is among them.
+/// Checks that all versions of all tables, from the first that the store still has, name the files that they always
+/// named, that these are there, and that the pinned versions are among them.
 pub async fn what_is_kept_is_whole(world: &Survivors, seed: u64) -> Result<(), String> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let pinned = world.store.promised();

@@ -14,8 +14,8 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use tokio::time::Instant;
 
-/// The topics of every simulated world. The name of one begins like that of the other: code that compares only the
-/// beginnings of names takes files of the one for files of the other.
+/// Topics of every simulated world. The name of one is a prefix of the other, so that code which compares only the
+/// beginnings of names takes files of one for files of the other.
 const TOPICS: [&str; 2] = ["clicks", "clicks-eu"];
 
 /// Names a partition of a world. A world numbers its partitions; in turn they belong to the one topic and the other.
@@ -24,19 +24,19 @@ pub fn named(number: i32) -> TopicPartition {
     TopicPartition::new(TOPICS[(number % topics) as usize], number / topics)
 }
 
-/// The number of a partition in its world: the inverse of [`named`].
+/// Returns the number of a partition in its world: the inverse of [`named`].
 pub fn number_of(topic: &str, partition: i32) -> i32 {
     let topic = TOPICS.iter().position(|known| *known == topic).expect("a topic of the world");
     partition * TOPICS.len() as i32 + topic as i32
 }
 
-/// 2026-03-31T23:59:00Z: hours, days and months change while it runs.
+/// Time at which worlds begin, 2026-03-31T23:59:00Z: hours, days and months change while they run.
 pub const START_MS: i64 = 1_775_001_540_000;
 
-/// How far a clock may be ahead.
+/// Furthest that a clock may be ahead.
 const SKEW_MS_MAX: i64 = 10 * 3_600_000;
 
-/// Bursts of a partition that grows, at most.
+/// Most bursts of a partition that grows.
 const BURSTS_MAX: usize = 4;
 
 /// A message of the log.
@@ -58,19 +58,20 @@ impl LogMessage {
 /// All partitions of both topics, by their numbers in the world.
 pub struct Log {
     pub partitions: Vec<Vec<LogMessage>>,
-    /// By partition, where what retention has left begins.
+    /// First offset that retention has left, by partition.
     starts: Mutex<BTreeMap<i32, i64>>,
-    /// Since when it grows, and when each message of each partition comes; `None`: all has always been there.
+    /// When it began to grow, and after which time each message of each partition comes; `None`: everything was always
+    /// there.
     growing: Option<(Instant, Vec<Vec<Duration>>)>,
 }
 
 impl Log {
-    /// A log of a seed.
+    /// Makes the log of a seed.
     pub fn of_seed(seed: u64, partitions: usize, messages: usize) -> Self {
         Self::with_disorder(seed, partitions, messages, Settings::default().disorder)
     }
 
-    /// The same, with events that lie up to so far behind their messages.
+    /// Makes the log of a seed, with events that lie up to so far behind their messages.
     pub fn with_disorder(seed: u64, partitions: usize, messages: usize, disorder: Duration) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let settings = Settings { seed, ads: 20, disorder, malformed: 0.05, duplicates: 0.1, ..Settings::default() };
@@ -90,7 +91,8 @@ impl Log {
         Self { partitions: partitions.collect(), starts: Mutex::default(), growing: None }
     }
 
-    /// The same, of which nothing is there yet: its messages come within so much time, one by one and in bursts.
+    /// Returns the same log while nothing of it is there yet: its messages come within so much time, one by one and in
+    /// bursts.
     pub fn growing_for(self, seed: u64, time: Duration) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0xb5);
         let arrivals = self.partitions.iter().map(|messages| {
@@ -108,8 +110,8 @@ impl Log {
         Self { growing: Some((Instant::now(), arrivals)), ..self }
     }
 
-    /// The same, of which nothing is there yet: each message comes after a time, by its partition and its number. Of a
-    /// partition, none comes before the one before.
+    /// Returns the same log while nothing of it is there yet: each message comes after a time, by its partition and its
+    /// number. In a partition, none comes before an earlier one.
     pub fn coming(self, after: impl Fn(usize, usize) -> Duration) -> Self {
         let arrivals = self.partitions.iter().enumerate();
         let arrivals = arrivals.map(|(partition, all)| (0..all.len()).map(|number| after(partition, number)).collect());
@@ -117,8 +119,8 @@ impl Log {
         Self { growing: Some((Instant::now(), arrivals)), ..self }
     }
 
-    /// A log of these messages: in each partition a click for each time, in milliseconds, both of the click and of its
-    /// message.
+    /// Makes a log of these messages: in each partition a click for each pair of times, in milliseconds, of the click
+    /// and of its message.
     pub fn of_times(partitions: impl Iterator<Item = Vec<(i64, i64)>>) -> Self {
         let partitions = partitions.enumerate().map(|(partition, times)| {
             let message = |(offset, (event_time, log_time_ms)): (usize, (i64, i64))| {
@@ -131,7 +133,7 @@ impl Log {
         Self { partitions: partitions.collect(), starts: Mutex::default(), growing: None }
     }
 
-    /// How many messages of a partition are there by now.
+    /// Returns how many messages of a partition are there by now.
     pub fn messages(&self, partition: i32) -> usize {
         match &self.growing {
             None => self.partitions[partition as usize].len(),
@@ -142,13 +144,13 @@ impl Log {
         }
     }
 
-    /// A log of a seed with skewed clocks.
+    /// Makes the log of a seed with skewed clocks.
     pub fn skewed(seed: u64, partitions: usize, messages: usize) -> Self {
         Self::of_seed(seed, partitions, messages).with_skew(seed)
     }
 
-    /// The same, with messages here and there whose producer's clock is hours ahead: what it sends is from the future,
-    /// and its message too.
+    /// Returns the same log, with some messages whose producer's clock is hours ahead: the event is from the future,
+    /// and its message, too.
     pub fn with_skew(mut self, seed: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x5c);
         let mut generator = Generator::new(Settings { seed: seed ^ 0x5c, ads: 20, ..Settings::default() });
@@ -162,14 +164,14 @@ impl Log {
         self
     }
 
-    /// The log as it was earlier: of each partition, as many messages as are asked for.
+    /// Returns the log as it was earlier: as many messages of each partition as are asked for.
     pub fn earlier(&self, messages: impl Fn(usize, usize) -> usize) -> Self {
         let partitions = self.partitions.iter().enumerate();
         let partitions = partitions.map(|(number, all)| all[..messages(number, all.len())].to_vec());
         Self { partitions: partitions.collect(), starts: Mutex::default(), growing: None }
     }
 
-    /// Two partitions, with copies of one click far apart in event time, and of another in both partitions.
+    /// Makes two partitions with copies of one click far apart in event time, and of another click in both partitions.
     pub fn with_copies_far_apart() -> Self {
         let message = |offset: i64, id: &str, after_ms: i64| LogMessage {
             offset,
@@ -191,25 +193,25 @@ impl Log {
         Self { partitions: vec![first, second], starts: Mutex::default(), growing: None }
     }
 
-    /// Retention takes what is below an offset.
+    /// Lets retention delete everything below an offset.
     pub fn drop_below(&self, partition: i32, offset: i64) {
         let mut starts = self.starts.lock().expect("no panic under the lock");
         let start = starts.entry(partition).or_default();
         *start = offset.max(*start);
     }
 
-    /// Where a partition begins.
+    /// Returns the first offset of a partition.
     pub fn start(&self, partition: i32) -> i64 {
         self.starts.lock().expect("no panic under the lock").get(&partition).copied().unwrap_or(0)
     }
 
-    /// The ends of all partitions that have anything to read.
+    /// Returns the ends of all partitions that have anything to read.
     pub fn ends(&self) -> Cut {
         let partitions = (0..).take(self.partitions.len());
         partitions.filter_map(|number| Some((named(number), self.end(number)?))).collect()
     }
 
-    /// The end of a partition: what its cut is when all is read; `None` if there is nothing to read.
+    /// Returns the end of a partition, which is its cut when all is read; `None` if there is nothing to read.
     pub fn end(&self, partition: i32) -> Option<i64> {
         self.partitions[partition as usize].last().map(|last| last.offset + 1)
     }

@@ -27,16 +27,16 @@ use super::log::Log;
 use super::source::{Group, NAP, ScriptedSource};
 use crate::fault_store::{Fault, FaultStore, Plan};
 
-/// Of a process without faults: short, so that a run has several epochs.
+/// Commit interval of a process without faults: short, so that a run has several epochs.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(300);
 
-/// Partitions that are replayed at a time.
+/// Number of partitions that are replayed at a time.
 const REPLAYS: usize = 2;
 
-/// How much less often it fails for who computes long, and how much more often it is slow.
+/// Factor by which the store fails less often for long computations, and is slow more often.
 const LONG: u32 = 8;
 
-/// How often the store misbehaves, in operations of a thousand.
+/// Frequency of the store's faults, each in operations of a thousand.
 #[derive(Clone, Copy, Debug)]
 pub struct Outage {
     pub fail: u32,
@@ -46,19 +46,19 @@ pub struct Outage {
 }
 
 impl Outage {
-    /// A store that works.
+    /// A store without faults.
     pub const NONE: Self = Self { fail: 0, lose_reply: 0, die: 0, slow: 0 };
 
-    /// A store that is not there, or has no room, for who computes long too.
+    /// A store that is not there, or has no room, even for long computations.
     pub const DOWN: Self = Self { fail: 1_000 * LONG, ..Self::NONE };
 
-    /// The same store, for who computes long: there must be an end to what they do, and much happens meanwhile.
+    /// Returns the faults for long computations: these must come to an end, although much happens meanwhile.
     fn of_long(self) -> Self {
         let Self { fail, lose_reply, die, slow } = self;
         Self { fail: fail / LONG, lose_reply: lose_reply / LONG, die: die / LONG, slow: slow * LONG }
     }
 
-    /// The faults of one incarnation: a function of its seed and of the operation alone.
+    /// Returns the faults of one incarnation: a function of its seed and of the operation alone.
     pub fn plan(self, seed: u64) -> Plan {
         Box::new(move |operation| {
             let mut rng = ChaCha8Rng::seed_from_u64(seed.wrapping_mul(1_000_003).wrapping_add(operation));
@@ -90,11 +90,11 @@ pub struct Member {
     pub log: Arc<Log>,
     pub group: Arc<Group>,
     pub computation: Computation,
-    /// How many times as long it takes its time as where no days pass.
+    /// Factor by which it takes more time than in worlds where no days pass.
     pub tempo: u32,
 }
 
-/// What members compute.
+/// Computations of members.
 #[derive(Clone)]
 pub enum Computation {
     Raw,
@@ -102,7 +102,8 @@ pub enum Computation {
 }
 
 impl Computation {
-    /// Opens the table that its cut is read from. One that is there has its own parameters: another may have become it.
+    /// Opens the table that its cut is read from. An existing table keeps its own parameters, because a promotion may
+    /// have changed them.
     pub async fn open(&self, lake: &Lake) -> lake_store::Result<TableLog> {
         match self {
             Self::Raw => TableLog::open(lake, Table::Clicks).await,
@@ -125,7 +126,7 @@ impl Computation {
 }
 
 impl Computation {
-    /// One process, from start to caught up, without a fault; what it has done.
+    /// Runs one process, from start to caught up, without faults. Returns what it has done.
     pub async fn read_all(&self, lake: &Lake, log: &Arc<Log>) -> Result<Progress, DriveError> {
         let (pace, stop) = (Pace::every(COMMIT_INTERVAL), CancellationToken::new());
         let progress = watch::Sender::default();
@@ -133,7 +134,7 @@ impl Computation {
         Ok(progress.borrow().clone())
     }
 
-    /// One process that goes on for good. As its command does, it opens its tables again when others have altered them.
+    /// Runs one process for good. As its command does, it opens its tables again when others have altered them.
     pub async fn go_on(&self, lake: &Lake, log: &Arc<Log>, pace: Pace) -> DriveError {
         loop {
             let stop = CancellationToken::new();
@@ -144,14 +145,14 @@ impl Computation {
         }
     }
 
-    /// One process, that is killed after a time.
+    /// Runs one process, which is killed after a time.
     pub async fn run_for(&self, lake: &Lake, log: &Arc<Log>, pace: Pace, time: Duration) {
         let (source, stop) = (Self::all_of(log), CancellationToken::new());
         let running = timeout(time, self.run(lake, source, pace, None, stop));
         assert!(running.await.is_err(), "it ends by itself");
     }
 
-    /// The whole log, for one process.
+    /// Returns a source of the whole log, for one process.
     fn all_of(log: &Arc<Log>) -> ScriptedSource {
         let group = Arc::new(Group::default());
         (0..log.partitions.len() as i32).for_each(|partition| group.give(partition, 0));
@@ -170,7 +171,7 @@ impl Computation {
         self.run_watched(lake, source, (pace, goal), stop, watch::Sender::default()).await
     }
 
-    /// The same, and tells what is done.
+    /// Runs the job, and reports its progress.
     async fn run_watched(
         &self,
         lake: &Lake,
@@ -195,22 +196,22 @@ impl Computation {
     }
 }
 
-/// A process's fate: it lives again and again over the same store, until it is dropped.
+/// A process that lives again and again over the same store, until it is dropped.
 pub struct Fate {
     pub number: usize,
     pub store: Arc<dyn ObjectStore>,
     pub seed: u64,
-    /// What the store does from now on.
+    /// Faults of the store from now on.
     pub outage: watch::Receiver<Outage>,
-    /// Whether it computes long.
+    /// Whether its computation is long.
     pub is_long: bool,
-    /// A signal to die.
+    /// Signal to die.
     pub kill: Arc<Notify>,
-    /// Until when it is stopped.
+    /// Time until which it is stopped.
     pub stopped: watch::Receiver<Instant>,
 }
 
-/// Lives, but while it is stopped: then it does nothing at all, and its time goes on.
+/// Lives, except while it is stopped: then it does nothing at all, and its time goes on.
 async fn stoppable(life: impl Future<Output = ()>, mut stopped: watch::Receiver<Instant>) {
     let mut life = pin!(life);
     loop {
@@ -251,7 +252,7 @@ impl Fate {
 }
 
 impl Member {
-    /// One life of it.
+    /// Lives through one incarnation.
     pub async fn incarnation(&self, lake: Lake, seed: u64) {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let interval = Duration::from_millis(rng.random_range(50..3_000));

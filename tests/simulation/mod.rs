@@ -1,7 +1,7 @@
-//! A small world: a log, members that read it into one lake, and all that can go wrong, as a function of a seed.
+//! A small world as a function of a seed: a log, members that read it into one lake, and everything that can go wrong.
 //!
-//! What runs is the real loop, the real operators and the real commit protocol over real Delta tables. Scripted are the
-//! log, the group that hands out partitions, the store's faults, and time, which is paused and jumps to what is next.
+//! The real loop, the real operators and the real commit protocol run over real Delta tables. The log, the group that
+//! assigns partitions, and the store's faults are scripted. Time is paused and jumps to whatever comes next.
 
 mod actors;
 mod asker;
@@ -43,7 +43,7 @@ use lake_store::commit::TableLog;
 use object_store::ObjectStore;
 use url::Url;
 
-/// Runs one simulated world on a thread of its own time.
+/// Runs one simulated world on a thread with a time of its own.
 pub fn simulate<T>(world: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -53,12 +53,12 @@ pub fn simulate<T>(world: impl Future<Output = T>) -> T {
         .block_on(world)
 }
 
-/// A lake on a store in memory.
+/// Makes a lake on a store in memory.
 pub fn lake_on(store: Arc<dyn ObjectStore>) -> Lake {
     Lake::on(store, Url::parse("memory:///lake").expect("a URL"))
 }
 
-/// What a table says of a position.
+/// Row that a raw table has for a position.
 #[derive(Debug, PartialEq, Eq)]
 enum Row {
     Event,
@@ -68,13 +68,14 @@ enum Row {
 /// All rows of the raw tables, by the number of their partition and their offset.
 type Found = BTreeMap<(i32, i64), Vec<Row>>;
 
-/// Whether the raw tables are the log: each position once, as what it is, byte for byte, and counted; at every version.
+/// Checks that the raw tables are the log at every version: each position once, as what it is, byte for byte, and
+/// counted.
 pub async fn check_raw_is_the_log(lake: &Lake, log: &Log) -> Result<(), String> {
     raw_is_the_log(lake, log).await?;
     raw_is_conserved(lake, log).await
 }
 
-/// The same, of the newest version.
+/// Checks the same for the newest version.
 pub async fn raw_is_the_log(lake: &Lake, log: &Log) -> Result<(), String> {
     let mut found = Found::new();
     events(lake, &mut found).await;
@@ -101,7 +102,7 @@ pub async fn raw_is_the_log(lake: &Lake, log: &Log) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether, at every version of `clicks`, the messages read below each cut are the rows of both raw tables below it.
+/// Checks at every version of `clicks` that the messages read below each cut are the rows of both raw tables below it.
 pub async fn raw_is_conserved(lake: &Lake, log: &Log) -> Result<(), String> {
     // Rejected rows are committed before the cut that covers them; those that are in the newest version were in all.
     let mut rejected = Vec::new();
@@ -133,7 +134,7 @@ pub async fn raw_is_conserved(lake: &Lake, log: &Log) -> Result<(), String> {
     Ok(())
 }
 
-/// By position, how many rows more or fewer there are of it since a version.
+/// Returns for each position how many more or fewer rows it has since a version.
 pub fn net_positions(version: &Version) -> BTreeMap<(i32, i64), i64> {
     let mut net = BTreeMap::new();
     for (batches, rows) in [(&version.rows, 1), (&version.removed, -1)] {
@@ -143,7 +144,7 @@ pub fn net_positions(version: &Version) -> BTreeMap<(i32, i64), i64> {
     net
 }
 
-/// Whether rows are the events of the log, each once.
+/// Checks that rows are the events of the log, each once.
 pub fn are_events(rows: &BTreeMap<(i32, i64), i64>, log: &Log) -> Result<(), String> {
     let events = (0..).zip(&log.partitions).flat_map(|(partition, messages)| {
         let events = messages.iter().filter(|message| !message.is_rejected());
@@ -181,7 +182,7 @@ async fn select(lake: &Lake, sql: &str) -> Vec<RecordBatch> {
     query::run(lake, sql).await.expect("the lake can be read")
 }
 
-/// The positions of rows of a raw table: the number of their partition, and their offset.
+/// Returns the positions of rows of a raw table: the number of their partition, and their offset.
 pub fn positions(batch: &RecordBatch) -> Vec<(i32, i64)> {
     let topics = cast(&batch["topic"], &DataType::Utf8).expect("text is text");
     let partitions = batch["kafka_partition"].as_primitive::<Int32Type>();

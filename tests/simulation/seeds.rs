@@ -8,11 +8,11 @@ use super::simulate;
 /// Seeds of a run of the tests; `CLICKLAKE_SEEDS=first..last` runs others.
 const SEEDS: Range<u64> = 0..300;
 
-/// Shortens a quick run (`tests/run --quick`, which sets `CLICKLAKE_QUICK`) to one seed in so many: enough to catch
-/// what breaks most worlds, while a change is being written.
+/// Divisor of the seeds in a quick run (`tests/run --quick`, which sets `CLICKLAKE_QUICK`): enough to catch a change
+/// that breaks most worlds, while it is being written.
 const QUICK_SHARE: u64 = 20;
 
-/// The seeds that this run tries of a law: all of them, or the first few in a quick run.
+/// Returns the seeds that this run tries for a law: all of them, or the first few in a quick run.
 pub fn seeds_of_this_run(seeds: Range<u64>) -> Range<u64> {
     if std::env::var_os("CLICKLAKE_QUICK").is_none() {
         return seeds;
@@ -25,7 +25,7 @@ pub fn for_all_seeds<F: Future<Output = Result<(), String>>>(law: impl Fn(u64) -
     for_seeds(SEEDS, law);
 }
 
-/// The same, of these seeds, unless others are asked for.
+/// Holds a law in the simulated worlds of these seeds, unless others are asked for.
 pub fn for_seeds<F: Future<Output = Result<(), String>>>(seeds: Range<u64>, law: impl Fn(u64) -> F + Sync) {
     let seeds = seeds_asked_for().unwrap_or_else(|| seeds_of_this_run(seeds));
     let next = AtomicU64::new(seeds.start);

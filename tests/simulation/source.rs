@@ -1,6 +1,6 @@
-//! A consumer group that is only a list of owners, and a member's view of it and of the log.
+//! A consumer group that is only a list of owners, with a member's view of it and of the log.
 //!
-//! A member learns late that a partition is another's by now: until then it goes on reading. That is a zombie.
+//! A member learns late that a partition belongs to another one by now: until then it goes on reading, as a zombie.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -23,19 +23,19 @@ use tokio::time::Instant;
 
 use super::log::{Log, named, number_of};
 
-/// Messages of a batch at most: few, so that epochs are cut everywhere.
+/// Most messages of a batch: few, so that epochs are cut everywhere.
 const BATCH_MESSAGES_MAX: usize = 12;
 
-/// How long a member sleeps with nothing to do, where no days pass.
+/// How long a member sleeps with nothing to do, in worlds where no days pass.
 pub const NAP: Duration = Duration::from_millis(20);
 
-/// Who owns which partition.
+/// Owners of the partitions.
 #[derive(Default)]
 pub struct Group {
     owners: Mutex<BTreeMap<i32, usize>>,
-    /// When something was first read of a partition.
+    /// When a partition was first read.
     first_reads: Mutex<BTreeMap<i32, Instant>>,
-    /// Why a member ended, the last time that one did by itself.
+    /// Why the last member that ended by itself did so.
     ended: Mutex<Option<String>>,
 }
 
@@ -45,18 +45,18 @@ impl Group {
         self.owners.lock().expect("no panic under the lock").insert(partition, member);
     }
 
-    /// The partitions of which something was read by a time.
+    /// Returns how many partitions were first read by a time.
     pub fn read_by(&self, time: Instant) -> usize {
         let reads = self.first_reads.lock().expect("no panic under the lock");
         reads.values().filter(|first| **first <= time).count()
     }
 
-    /// Takes down why a member has ended.
+    /// Records why a member has ended.
     pub fn ended(&self, why: &DriveError) {
         *self.ended.lock().expect("no panic under the lock") = Some(why.to_string());
     }
 
-    /// Why a member ended last.
+    /// Returns why the last member ended.
     pub fn last_words(&self) -> String {
         self.ended.lock().expect("no panic under the lock").clone().unwrap_or_else(|| "none has ended".to_owned())
     }
@@ -75,14 +75,14 @@ pub struct ScriptedSource {
     rng: ChaCha8Rng,
     nap: Duration,
     held: BTreeSet<i32>,
-    /// Where to read on, as an index into the partition's messages.
+    /// Index of the next message to read in each partition.
     positions: BTreeMap<i32, usize>,
-    /// The end of what was read, as an offset.
+    /// Offset behind the last message that was read, by partition.
     offsets: BTreeMap<i32, i64>,
     caught_up: BTreeSet<i32>,
 }
 
-/// What a broker says to who asks for what retention has taken.
+/// Returns the broker's error for an offset that retention has deleted.
 fn dropped(partition: i32, offset: i64, start: i64) -> SourceError {
     SourceError::Refused(format!("{partition}: offset {offset} is wanted, but kafka has dropped what is below {start}"))
 }
@@ -102,12 +102,12 @@ impl ScriptedSource {
         }
     }
 
-    /// The same, of a member that sleeps so long with nothing to do.
+    /// Returns the same source, of a member that sleeps so long with nothing to do.
     pub fn napping(self, nap: Duration) -> Self {
         Self { nap, ..self }
     }
 
-    /// The offset that a start leads to.
+    /// Returns the offset that a start leads to.
     fn begins(&self, partition: i32, from: Option<i64>) -> Result<i64, SourceError> {
         let start = self.log.start(partition);
         match from {

@@ -1,12 +1,12 @@
-//! A writer of the lake's tables that is not clicklake: what Spark does with the statements that its users know, entry
-//! by entry and by hand. It knows Delta's protocol and nothing of ours.
+//! A writer of the lake's tables that is not clicklake: what Spark does with common statements, entry by entry and by
+//! hand. It knows Delta's protocol and nothing of clicklake.
 //!
-//! | what it does | its entry |
+//! | statement | its entry |
 //! |---|---|
 //! | `SET TBLPROPERTIES`, `ADD COLUMN`, a table feature | `metaData`, `protocol` |
-//! | `DELETE`, `UPDATE` | takes out files, and adds others with the rows that are left |
+//! | `DELETE`, `UPDATE` | removes files, and adds others with the rows that are left |
 //! | `OPTIMIZE` | the same with all rows, which is no `dataChange` |
-//! | `RESTORE` | takes out what came since a version, and adds what was taken out since, under the same paths |
+//! | `RESTORE` | removes what came since a version, and adds what was removed since, under the same paths |
 //! | `VACUUM` | deletes files that the newest version does not have |
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,7 +30,7 @@ use serde_json::{Map, Value, json};
 
 use super::WorldStore;
 
-/// The column that it adds: text, for rows that it has looked at.
+/// Column that it adds: text, for rows that it has looked at.
 pub const FOREIGN_COLUMN: &str = "checked_by";
 
 /// Objects that it leaves in a table's folder, none of which is a data file.
@@ -41,29 +41,29 @@ const LEFT: [&str; 4] = [
     "metadata/v1.metadata.json",
 ];
 
-/// Files that it rewrites at once, at most.
+/// Most files that it rewrites at a time.
 const FILES_MAX: usize = 3;
 
-/// How far back it restores, in versions.
+/// Most versions that it restores back.
 const RESTORED_MAX: usize = 12;
 
-/// How long a file must have been taken out before it is vacuumed, in simulated time: longer than any read takes.
+/// How long a file must have been removed before it is vacuumed, in simulated time: longer than any read takes.
 const VACUUMED_AFTER: Duration = Duration::from_secs(30);
 
-/// What it does to a table.
+/// Kinds of statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Does {
     /// Sets properties, a description and features that oblige nobody.
     Alter,
-    /// Sets what obliges writers to what clicklake does not do, and takes it back later.
+    /// Sets properties that oblige writers to something that clicklake does not do, and removes them later.
     Forbid,
     /// Adds a column, and fills it in some rows.
     Fill,
     /// Deletes some rows.
     Delete,
-    /// Puts files of one Kafka partition together.
+    /// Merges files of one Kafka partition.
     Optimize,
-    /// Puts files together, whatever they are of.
+    /// Merges files of any partitions.
     OptimizeAll,
     /// Goes back to an earlier version.
     Restore,
@@ -77,10 +77,10 @@ pub struct Statements {
     pub table: Table,
 }
 
-/// What a table's log says.
+/// Content of a table's log.
 #[derive(Default)]
 struct Known {
-    /// What `add` said of the files that were live in each version, by path.
+    /// The `add` actions of the files that were live in each version, by path.
     versions: Vec<BTreeMap<String, Value>>,
     metadata: Value,
     protocol: Value,
@@ -92,7 +92,7 @@ impl Known {
     }
 }
 
-/// What obliges writers, by the property that says so.
+/// Properties, with values that oblige writers to something.
 const FORBIDDING: [(&str, &str); 5] = [
     ("delta.enableDeletionVectors", "true"),
     ("delta.columnMapping.mode", "name"),
@@ -102,7 +102,7 @@ const FORBIDDING: [(&str, &str); 5] = [
 ];
 
 impl Statements {
-    /// Does something, unless there is nothing to do it to.
+    /// Runs a statement, unless there is nothing to run it on.
     pub async fn act(&self, does: Does, rng: &mut ChaCha8Rng) {
         // Whoever was first is looked at, and then it is tried again.
         for _ in 0..20 {
@@ -126,7 +126,7 @@ impl Statements {
         }
     }
 
-    /// Takes back what obliges writers, if anything does.
+    /// Removes the properties that oblige writers, if there are any.
     pub async fn allow(&self) {
         while let Some(known) = self.known().await {
             if !is_forbidding(&known) || self.put(&known, "UNSET TBLPROPERTIES", allowed(&known)).await {
@@ -135,12 +135,12 @@ impl Statements {
         }
     }
 
-    /// Whether properties oblige writers to what clicklake does not do.
+    /// Returns whether properties oblige writers to something that clicklake does not do.
     pub fn forbids(properties: &HashMap<String, String>) -> bool {
         FORBIDDING.iter().any(|(key, _)| properties.contains_key(*key))
     }
 
-    /// Whether nothing was deleted that is not clicklake's to delete.
+    /// Checks that nothing was deleted that is not clicklake's to delete.
     pub async fn has_all_it_left(&self) -> Result<(), String> {
         for left in LEFT {
             let (path, archive) = (self.path(left), self.store.archive());
@@ -155,7 +155,7 @@ impl Statements {
         Path::from_url_path(format!("lake/{}/{path}", self.table)).expect("a path")
     }
 
-    /// Reads the log, every entry of it; `None` if there is none.
+    /// Reads every entry of the log; `None` if there is no log.
     async fn known(&self) -> Option<Known> {
         let (archive, mut known) = (self.store.archive(), Known::default());
         while let Ok(entry) = archive.get(&self.path(&entry_name(known.versions.len()))).await {
@@ -183,7 +183,7 @@ impl Statements {
         (!known.versions.is_empty()).then_some(known)
     }
 
-    /// Puts the next entry, if nobody was first.
+    /// Puts the next entry. Returns whether no other writer was faster.
     async fn put(&self, known: &Known, operation: &str, actions: Vec<Value>) -> bool {
         let info = json!({"commitInfo": {
             "timestamp": 0,
@@ -199,7 +199,7 @@ impl Statements {
         self.store.put_opts(&path, lines.join("\n").into(), PutOptions::from(PutMode::Create)).await.is_ok()
     }
 
-    /// Sets what obliges nobody, and leaves objects of its own.
+    /// Sets properties that oblige nobody, and leaves objects of its own.
     async fn altered(&self, known: &Known, rng: &mut ChaCha8Rng) -> Vec<Value> {
         let left = self.path(LEFT.choose(rng).expect("some"));
         self.store.put(&left, "of others".into()).await.expect("memory");
@@ -218,7 +218,7 @@ impl Statements {
         vec![json!({ "metaData": metadata })]
     }
 
-    /// Adds its column, or fills it in the rows of some files: by their offsets, every third.
+    /// Adds its column, or fills it in every third row of some files, by offset.
     async fn filled(&self, known: &Known, rng: &mut ChaCha8Rng) -> Option<(&'static str, Vec<Value>)> {
         let text = known.metadata["schemaString"].as_str().expect("a schema");
         if !text.contains(FOREIGN_COLUMN) {
@@ -236,7 +236,7 @@ impl Statements {
         Some(("UPDATE", self.rewritten(known, rng, fill).await?))
     }
 
-    /// Deletes every fifth row of some files, by their offsets.
+    /// Deletes every fifth row of some files, by offset.
     async fn deleted(&self, known: &Known, rng: &mut ChaCha8Rng) -> Option<Vec<Value>> {
         let rest = rng.random_range(0..5);
         let keep = |rows: RecordBatch| {
@@ -246,7 +246,7 @@ impl Statements {
         self.rewritten(known, rng, keep).await
     }
 
-    /// Takes some files out, and adds others with what becomes of their rows.
+    /// Removes some files, and adds others with their changed rows.
     async fn rewritten(
         &self,
         known: &Known,
@@ -265,7 +265,7 @@ impl Statements {
         (!actions.is_empty()).then_some(actions)
     }
 
-    /// Puts files of one folder together, and of one Kafka partition if that is asked for.
+    /// Merges files of one folder, and of one Kafka partition if that is asked for.
     async fn optimized(&self, known: &Known, is_of_one: bool, rng: &mut ChaCha8Rng) -> Option<Vec<Value>> {
         let mut groups: BTreeMap<String, Vec<(&String, &Value)>> = BTreeMap::new();
         for (path, add) in known.live() {
@@ -294,7 +294,7 @@ impl Statements {
         Some(removes.into_iter().chain(self.added(&rows, false, rng).await).collect())
     }
 
-    /// Deletes what was taken out long enough ago.
+    /// Deletes files that were removed long enough ago.
     async fn vacuum(&self, known: &Known) {
         let (archive, now) = (self.store.archive(), self.store.clock().now());
         for (version, live) in known.versions.iter().enumerate().rev() {
@@ -314,7 +314,7 @@ impl Statements {
         }
     }
 
-    /// The rows of a file, with the columns that the table is partitioned by.
+    /// Returns the rows of a file, with the columns that the table is partitioned by.
     async fn rows(&self, path: &str, add: &Value) -> RecordBatch {
         let file = self.store.archive().get(&self.path(path)).await.expect("it was put");
         let bytes = file.bytes().await.expect("memory");
@@ -333,7 +333,7 @@ impl Statements {
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("the same length")
     }
 
-    /// Puts files of rows under names of its own, and adds them.
+    /// Puts files of rows under names of its own, and returns the actions that add them.
     async fn added(&self, rows: &RecordBatch, data_change: bool, rng: &mut ChaCha8Rng) -> Vec<Value> {
         let mut actions = Vec::new();
         for file in files::encode(self.table, std::slice::from_ref(rows)).await.expect("files") {
@@ -359,7 +359,7 @@ impl Statements {
     }
 }
 
-/// What its column says of a row.
+/// Returns the value of its column for a row.
 pub fn checked(offset: i64) -> String {
     format!("auditor {}", offset % 7)
 }
@@ -379,7 +379,7 @@ fn removed(path: &str, add: &Value, data_change: bool) -> Value {
     }})
 }
 
-/// Goes back to one of the last versions.
+/// Restores one of the last versions.
 fn restored(known: &Known, rng: &mut ChaCha8Rng) -> Option<Vec<Value>> {
     let newest = known.versions.len() - 1;
     let (before, now) = (&known.versions[rng.random_range(newest.saturating_sub(RESTORED_MAX)..=newest)], known.live());
@@ -399,7 +399,7 @@ fn is_forbidding(known: &Known) -> bool {
     FORBIDDING.iter().any(|(key, _)| !configuration[*key].is_null())
 }
 
-/// Sets what obliges writers, or takes it back.
+/// Sets a property that obliges writers, or removes it.
 fn forbidden(known: &Known, rng: &mut ChaCha8Rng) -> Vec<Value> {
     if is_forbidding(known) {
         return allowed(known);
@@ -429,7 +429,7 @@ fn allowed(known: &Known) -> Vec<Value> {
     vec![json!({ "protocol": protocol }), json!({ "metaData": metadata })]
 }
 
-/// The offsets of rows; of counts, those of the first event of each.
+/// Returns the offsets of rows; of counts, those of the first event of each.
 fn offsets(rows: &RecordBatch) -> Vec<i64> {
     let offsets = rows.column_by_name("kafka_offset").unwrap_or_else(|| &rows["offset_first"]);
     offsets.as_primitive::<Int64Type>().values().to_vec()
@@ -448,7 +448,7 @@ fn with_column(rows: &RecordBatch, values: ArrayRef) -> RecordBatch {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("the same length")
 }
 
-/// Rows with the columns of others, null where they have none.
+/// Returns rows with the columns of other programs, null where they have none.
 fn as_wide_as(rows: &RecordBatch, schema: &Arc<Schema>) -> RecordBatch {
     let columns = schema.fields().iter().map(|field| {
         let found = rows.column_by_name(field.name()).cloned();

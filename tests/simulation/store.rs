@@ -1,11 +1,11 @@
 //! The store of a simulated world. It forgets what is deleted; an archive beside it does not, so that all of history
 //! can be checked in the end.
 //!
-//! It also watches what no reader would notice in time: an entry of a log that names a file which is not there, a
+//! It also watches for faults that no reader would notice in time: a log entry that names a file which is not there, a
 //! version that is put again after clean-up has deleted it, a deletion of a file that is live.
 //!
-//! Its wall clock is the world's: objects have the time at which they were put, and entries of logs say it too. (What
-//! they say otherwise is the time of the machine that runs the tests, which their writer cannot know better.)
+//! Its wall clock is the world's: objects have the time at which they were put, and log entries get it, too. (Otherwise
+//! they would have the time of the machine that runs the tests, the only one that their writer knows.)
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -30,7 +30,7 @@ use serde_json::Value;
 use super::Clock;
 use crate::fault_store::is_entry;
 
-/// A store in memory, its archive, and what was seen of it.
+/// A store in memory, its archive, and observations of it.
 #[derive(Clone)]
 pub struct WorldStore {
     there: Arc<InMemory>,
@@ -39,27 +39,27 @@ pub struct WorldStore {
     seen: Arc<Mutex<Seen>>,
 }
 
-/// What was seen of a store.
+/// Observations of a store.
 #[derive(Default)]
 struct Seen {
-    /// When each object that is there was put.
+    /// When each existing object was put.
     times: HashMap<Path, DateTime<Utc>>,
-    /// The data files that the newest versions of all tables have, and those that any had.
+    /// Data files that the newest versions of all tables have, and those that any version had.
     live: HashSet<Path>,
     named: HashSet<Path>,
     /// Pins that somebody was told are there.
     promised: Vec<Pin>,
-    /// What must never happen, and has.
+    /// Things that must never happen, and have.
     wrongs: Vec<String>,
 }
 
 impl WorldStore {
-    /// An empty store in a world with that clock.
+    /// Makes an empty store in a world with this clock.
     pub fn new(clock: Clock) -> Self {
         Self { there: Arc::default(), archive: Arc::default(), clock, seen: Arc::default() }
     }
 
-    /// A store of the same content, to be watched from here on.
+    /// Makes a store of the same content, to be watched from now on.
     pub async fn of(store: &InMemory) -> Self {
         let (there, archive) = (Arc::new(store.fork()), Arc::new(store.fork()));
         let copied = Self { there, archive, clock: Clock::start(), seen: Arc::default() };
@@ -73,32 +73,32 @@ impl WorldStore {
         copied
     }
 
-    /// The wall clock of the world.
+    /// Returns the wall clock of the world.
     pub fn clock(&self) -> Clock {
         self.clock.clone()
     }
 
-    /// All that was ever put.
+    /// Returns the archive of everything that was ever put.
     pub fn archive(&self) -> Arc<InMemory> {
         Arc::clone(&self.archive)
     }
 
-    /// Whether nothing happened that must never happen.
+    /// Checks that nothing happened that must never happen.
     pub fn verdict(&self) -> Result<(), String> {
         self.seen().wrongs.first().map_or(Ok(()), |wrong| Err(wrong.clone()))
     }
 
-    /// Takes down that a version is pinned.
+    /// Records that a version is pinned.
     pub fn promise(&self, pin: Pin) {
         self.seen().promised.push(pin);
     }
 
-    /// Takes down that a pin is about to be removed.
+    /// Records that a pin is about to be removed.
     pub fn release(&self, pin: &Pin) {
         self.seen().promised.retain(|promised| promised.name != pin.name);
     }
 
-    /// The versions that are pinned now, by what somebody was told.
+    /// Returns the versions that are pinned now, as somebody was told.
     pub fn promised(&self) -> Vec<Pin> {
         let now = self.clock.now();
         self.seen().promised.iter().filter(|pin| pin.holds(now)).cloned().collect()
@@ -108,7 +108,7 @@ impl WorldStore {
         self.seen.lock().expect("no panic under the lock")
     }
 
-    /// Takes down what was just put.
+    /// Records what was just put.
     async fn was_put(&self, location: &Path, payload: PutPayload) -> Result<()> {
         let now = self.clock.now();
         if is_entry(location) {
@@ -122,7 +122,7 @@ impl WorldStore {
         self.archive.put(location, payload).await.map(|_| ())
     }
 
-    /// Follows an entry of a table's log: which files become live with it, and which do not stay so.
+    /// Follows an entry of a table's log: which files become live with it, and which stop being live.
     async fn follow(&self, entry: &Path, bytes: &[u8], now: DateTime<Utc>) {
         let root = entry.as_ref().split("/_delta_log/").next().unwrap_or_default();
         let file = |action: &Value| {
@@ -155,7 +155,7 @@ impl WorldStore {
         }
     }
 
-    /// What the store says of an object, with the time of the world.
+    /// Returns the store's description of an object, with the time of the world.
     fn dated(&self, object: ObjectMeta) -> ObjectMeta {
         let put = self.seen().times.get(&object.location).copied();
         ObjectMeta { last_modified: put.unwrap_or(object.last_modified), ..object }
@@ -167,13 +167,13 @@ impl WorldStore {
     }
 }
 
-/// The actions of an entry.
+/// Returns the actions of an entry.
 fn lines(bytes: &[u8]) -> Vec<Value> {
     let actions = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
     actions.map(|line| serde_json::from_slice(line).expect("an entry is of lines of JSON")).collect()
 }
 
-/// An entry that was written at a time.
+/// Returns an entry as if it had been written at a time.
 fn written_at(entry: PutPayload, now: DateTime<Utc>) -> PutPayload {
     let mut actions = lines(&Bytes::from(entry));
     for action in &mut actions {

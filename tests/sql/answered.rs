@@ -1,4 +1,4 @@
-//! The files of queries.
+//! Law: the files of queries give the answers that they contain.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use sqllogictest::{Runner, strict_column_validator};
 use super::{Asked, session, world};
 use crate::simulation::simulate;
 
-/// The files, in order.
+/// Returns the files, in order.
 fn files() -> Vec<PathBuf> {
     let folder = "tests/sql";
     let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());

@@ -1,5 +1,5 @@
-//! Somebody asks in a loop while everything else runs: clicks come in, minutes are counted, rolled up, put together,
-//! replaced and promoted. Each statement sees each table at one version, and none fails.
+//! Law: somebody asks in a loop while everything else runs (clicks come in, minutes are counted, rolled up, merged,
+//! replaced and promoted), and each statement sees each table at one version, and none fails.
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{session, texts};
 use crate::start_up::{clicklake, folder};
 
-/// What runs, for so many seconds.
+/// Seconds for which it runs.
 const SECONDS: u64 = 20;
 
 /// Statements whose rows must be true in all columns.
@@ -21,7 +21,7 @@ const LAWS: [&str; 5] = [
     "select (select count(*) from clicks_hourly) >= (select count(*) from clicks_hourly where clicks < 0)",
 ];
 
-/// The jobs, which are killed when nobody looks after them any more.
+/// The jobs, which are killed when this is dropped.
 struct Up(Child);
 
 impl Drop for Up {
@@ -64,7 +64,7 @@ fn a_reader_in_a_loop_sees_one_version_of_each_table() {
     assert!(asked >= 10 && clicks > 0 && others.done >= 2, "asked {asked} times, {clicks} clicks, {others:?}");
 }
 
-/// What else happens to the lake meanwhile.
+/// Other things that happen to the lake meanwhile.
 #[derive(Debug, Default)]
 struct Others {
     begun: usize,

@@ -1,8 +1,9 @@
-//! Queries that are too large for one process: Spark, whose workers read the tables as they are, answers as we do.
+//! Law: queries that are too large for one process run on Spark, whose workers read the tables as they are, and give
+//! the same answers.
 //!
-//! Ballista, which distributes DataFusion's plans, cannot: it sends the physical plan of each stage to its executors,
-//! and delta-rs has no way to write down a scan of its own. When it has one, the first of these tests fails, and the
-//! recipe can be another.
+//! Ballista, which distributes DataFusion's plans, cannot do this: it sends the physical plan of each stage to its
+//! executors, and delta-rs has no way to serialise its scans. Once it has one, the first of these tests fails, and the
+//! recipe can change.
 
 use std::path::Path;
 use std::process::Command;

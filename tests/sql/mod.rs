@@ -1,4 +1,4 @@
-//! SQL over the lake: the files beside this one hold statements and what they answer, over a lake that is always the
+//! SQL over the lake: the files beside this one hold statements with their answers, over a lake that is always the
 //! same.
 
 mod answered;
@@ -19,7 +19,7 @@ use query::QueryError;
 use query::sql::Session;
 use sqllogictest::{AsyncDB, DBOutput, DefaultColumnType};
 
-/// A session, as the files of queries know it.
+/// A session, as the files of queries run it.
 struct Asked(Session);
 
 #[async_trait]
@@ -44,7 +44,7 @@ impl AsyncDB for Asked {
     }
 }
 
-/// What the files call a type: I, R or T.
+/// Returns the name of a type in the files: I, R or T.
 fn type_of(column: &DataType) -> DefaultColumnType {
     match column {
         integer if integer.is_integer() => DefaultColumnType::Integer,
@@ -53,7 +53,7 @@ fn type_of(column: &DataType) -> DefaultColumnType {
     }
 }
 
-/// Each value as text; what is null is called so.
+/// Returns each value as text, and null as a word.
 fn texts(rows: &RecordBatch) -> Vec<Vec<String>> {
     let options = FormatOptions::default().with_null("NULL");
     let columns = rows.columns().iter();
@@ -64,7 +64,7 @@ fn texts(rows: &RecordBatch) -> Vec<Vec<String>> {
     (0..rows.num_rows()).map(text).collect()
 }
 
-/// A session over a lake in a folder.
+/// Opens a session over a lake in a folder.
 fn session(folder: &Path) -> Session {
     Session::new(Lake::at(folder.to_str().expect("UTF-8")).expect("a lake"), None).expect("a session")
 }

@@ -1,4 +1,4 @@
-//! Law: no part of a statement is passed over in silence, wherever in it the part stands.
+//! Law: no part of a statement is ignored in silence, wherever in it the part stands.
 
 use lake_store::Lake;
 use query::sql::Session;
@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{session, world};
 use crate::simulation::{for_seeds, simulate};
 
-/// Queries for one column `n`; what in each of them would be passed over stands between brackets.
+/// Queries for one column `n`; the part of each that might be ignored is in brackets.
 const QUERIES: [&str; 18] = [
     "select kafka_offset as n from clicks [prewhere false]",
     "select kafka_offset as n from clicks group by kafka_offset [with rollup]",
@@ -31,7 +31,7 @@ const QUERIES: [&str; 18] = [
     "select [/*+ none */] kafka_offset as n from clicks",
 ];
 
-/// Where a query may stand in another one for one column `n`.
+/// Places of a query in another one for one column `n`.
 const AROUND: [&str; 12] = [
     "select n from ({}) a",
     "with a as ({}) select n from a",
@@ -47,10 +47,10 @@ const AROUND: [&str; 12] = [
     "select sum(n) over (order by n) as n from ({}) a",
 ];
 
-/// What a statement of DataFusion's does with a query.
+/// Statements of DataFusion around a query.
 const DOES: [&str; 3] = ["{}", "explain {}", "create or replace view v as {}"];
 
-/// A statement with and without what would be passed over.
+/// Returns a statement with and without the part that might be ignored.
 fn generated(random: &mut ChaCha8Rng) -> (String, String) {
     let query = *QUERIES.choose(random).expect("there are some");
     let mut with: String = query.replace(['[', ']'], "");

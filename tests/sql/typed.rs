@@ -1,4 +1,4 @@
-//! The commands that answer, as they are typed: what they print, where, in which form, and how they end.
+//! Laws of the commands that answer, as people type them: what they print, where, in which form, and how they end.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -26,7 +26,7 @@ impl Typed {
         Self { folder, lake }
     }
 
-    /// What a command prints, and says beside it.
+    /// Returns what a command prints on stdout and on stderr.
     fn says(&self, arguments: &[&str]) -> (String, String) {
         let output = clicklake(&[arguments, &["--lake", &self.lake]].concat());
         let said = String::from_utf8(output.stderr).expect("UTF-8");
@@ -179,7 +179,7 @@ fn reports_say_what_the_lake_says() {
     fails(&["top", "--by", "user", "--lake", lake], 2, &["ad_id", "campaign_id"]);
 }
 
-/// On a terminal of its own, which `script` gives to whom it runs; a line at a time, as people type.
+/// Typed on a terminal, which `script` provides, a line at a time, as people type.
 #[test]
 fn who_types_is_answered() {
     let typed = Typed::new();

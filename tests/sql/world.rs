@@ -44,7 +44,7 @@ pub async fn write(lake: &Lake, folder: &Path) {
     }
 }
 
-/// A click for each offset up to one, of an ad that the offset names.
+/// Appends a click for each offset up to one, of an ad that the offset names.
 async fn append_clicks(log: &mut TableLog, partition: i32, next: i64) {
     let first = log.stand(&TopicPartition::new(TOPIC, partition)).cut.unwrap_or(0);
     let clicks = (first..next).map(|offset| {
@@ -54,7 +54,7 @@ async fn append_clicks(log: &mut TableLog, partition: i32, next: i64) {
     by_hand::append_clicks(log, partition, clicks, next).await;
 }
 
-/// Minutes of partition 0, which stands there from then on.
+/// Appends minutes of partition 0, with its stand.
 async fn append_minutes(log: &mut TableLog, next: i64, rows: &[Counted]) {
     let rows = rows.iter().map(|&(minute, ad, country, clicks)| {
         let (ad, campaign) = (ad.to_owned(), Some("spring".to_owned()));
@@ -64,7 +64,7 @@ async fn append_minutes(log: &mut TableLog, next: i64, rows: &[Counted]) {
     by_hand::append(log, &rows.collect::<Vec<_>>(), &[(0, to)].into()).await;
 }
 
-/// Has each version written a minute after the one before it, the first at noon.
+/// Makes it look as if each version was written a minute after the one before it, the first at noon.
 fn set_times(log: &Path) {
     let Ok(entries) = std::fs::read_dir(log) else { return };
     for entry in entries.map(|entry| entry.expect("an entry").path()) {

@@ -11,16 +11,16 @@ use tokio::time::{Instant, sleep};
 
 use super::{RealStack, signal};
 
-/// Sessions that end soon, so that a dead member's partitions move within the test.
+/// Session timeout: short, so that a dead member's partitions move within the test.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// How long a member may take to leave; the contract's bound.
+/// How long a member may take to leave, as promised.
 const LEAVE_MAX: Duration = Duration::from_secs(20);
 
-/// How often something that is waited for is looked at.
+/// Interval between two looks at something.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// What a member does.
+/// Job of a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
     Ingest,
@@ -31,7 +31,7 @@ pub enum Job {
 }
 
 impl Job {
-    /// The command that is this job.
+    /// Returns the command that runs this job.
     fn command(self) -> &'static str {
         match self {
             Self::Ingest => "ingest",
@@ -41,7 +41,7 @@ impl Job {
         }
     }
 
-    /// Whether its members share the topic's partitions.
+    /// Returns whether its members share the topic's partitions.
     pub fn is_group(self) -> bool {
         matches!(self, Self::Ingest | Self::Aggregate)
     }
@@ -60,12 +60,12 @@ impl Member {
         Self::of(Job::Ingest, stack, topic, lake, more)
     }
 
-    /// The same, with another way to S3.
+    /// Starts such a member with another address of S3.
     pub fn start_at(stack: &RealStack, s3: &str, topic: &str, lake: &str, more: &[&str]) -> Self {
         Self::run(Job::Ingest, stack, Some(s3), topic, lake, more)
     }
 
-    /// The same, for any job.
+    /// Starts a member with any job.
     pub fn of(job: Job, stack: &RealStack, topic: &str, lake: &str, more: &[&str]) -> Self {
         Self::run(job, stack, None, topic, lake, more)
     }
@@ -97,7 +97,7 @@ impl Member {
         Self { job, child, log }
     }
 
-    /// What it has logged so far.
+    /// Returns what it has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("a log")
     }
@@ -126,12 +126,12 @@ impl Member {
         }
     }
 
-    /// How many commits it has logged.
+    /// Returns how many commits it has logged.
     pub fn commits(&self) -> usize {
         self.log().matches(" committed ").count()
     }
 
-    /// Waits until it has committed more than that often.
+    /// Waits until it has committed more often than that.
     pub async fn commits_more_than(&mut self, commits: usize, within: Duration) {
         let began = Instant::now();
         while self.commits() <= commits {
@@ -141,7 +141,7 @@ impl Member {
         }
     }
 
-    /// What it serves at `--metrics 127.0.0.1:0`; empty as long as it does not.
+    /// Returns what it serves at `--metrics 127.0.0.1:0`; empty until it does.
     pub async fn metrics(&self) -> String {
         let log = self.log();
         let Some((_, after)) = log.split_once("metrics address=") else { return String::new() };
@@ -156,7 +156,7 @@ impl Member {
         body.to_owned()
     }
 
-    /// How many partitions are its own, by its metrics.
+    /// Returns how many partitions it owns, by its metrics.
     pub async fn partitions(&self) -> usize {
         self.metrics().await.lines().filter(|line| line.starts_with("clicklake_owned{")).count()
     }
@@ -171,14 +171,14 @@ impl Member {
         self.child.wait().expect("it has ended")
     }
 
-    /// Tells it to leave, which it must do in time and with all committed. Told before it can listen, it has not begun
-    /// anything.
+    /// Tells it to leave, which it must do in time and with everything committed. A member that is told before it can
+    /// listen has not begun anything.
     pub async fn leaves(mut self) {
         let (status, log) = self.is_told_to_leave().await;
         assert!(status.success() || log.is_empty(), "{status}:\n{log}");
     }
 
-    /// Tells it to leave, which it must do in time; how it has ended, and all that it said.
+    /// Tells it to leave, which it must do in time. Returns how it ended, and everything that it logged.
     pub async fn is_told_to_leave(&mut self) -> (ExitStatus, String) {
         self.signal("TERM");
         (self.ends(LEAVE_MAX).await, self.log())

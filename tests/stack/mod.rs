@@ -1,4 +1,5 @@
-//! An Apache Kafka and an S3 server of the test's own, by `localstack/up`, on free ports, gone when the test is.
+//! An Apache Kafka and an S3 server of the test's own, started by `localstack/up` on free ports, and gone when the test
+//! is.
 
 pub mod member;
 pub mod proxy;
@@ -19,7 +20,7 @@ use url::Url;
 pub struct RealStack {
     folder: tempfile::TempDir,
     ports: [u16; 4],
-    /// What `localstack/up` says must be in the environment.
+    /// Environment that `localstack/up` asks for.
     environment: Vec<(String, String)>,
 }
 
@@ -31,7 +32,7 @@ pub enum Server {
 }
 
 impl RealStack {
-    /// A stack that no other test has.
+    /// Starts a stack that no other test uses.
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let mut stack = Self { ports: free_ports(), folder, environment: Vec::new() };
@@ -39,7 +40,7 @@ impl RealStack {
         stack
     }
 
-    /// The stack of all tests that harm nothing but what is their own in it. It ends with the last of them.
+    /// Returns the stack of all tests that harm nothing but their own parts of it. It ends with the last of them.
     pub fn shared() -> Arc<Self> {
         static SHARED: Mutex<Weak<RealStack>> = Mutex::new(Weak::new());
         let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -50,7 +51,7 @@ impl RealStack {
         })
     }
 
-    /// Starts what does not run; the environment that leads there.
+    /// Starts the servers that do not run. Returns the environment that leads to them.
     pub fn up(&self) -> Vec<(String, String)> {
         let ports = self.ports.map(|port| port.to_string()).join(",");
         let output =
@@ -73,7 +74,7 @@ impl RealStack {
         signal(self.process(server).expect("it has run"), name);
     }
 
-    /// The process that a server is, or was.
+    /// Returns the process that a server is, or was.
     pub fn process(&self, server: Server) -> Option<u32> {
         let folder = if server == Server::Kafka { "kafka" } else { "s3" };
         std::fs::read_to_string(self.path().join(folder).join("pid")).ok()?.trim().parse().ok()
@@ -96,12 +97,12 @@ impl RealStack {
         self.variable("CLICKLAKE_BOOTSTRAP_SERVERS").to_owned()
     }
 
-    /// Where clients log in by SASL, over TLS.
+    /// Returns the address at which clients log in by SASL, over TLS.
     pub fn secure_servers(&self) -> String {
         format!("127.0.0.1:{}", self.ports[1])
     }
 
-    /// The properties file with which they do.
+    /// Returns the properties file for that.
     pub fn secure_properties(&self) -> PathBuf {
         self.path().join("client.properties")
     }
@@ -116,12 +117,12 @@ impl RealStack {
         }
     }
 
-    /// The address of a lake: in the stack's bucket by its name, in a folder by its path.
+    /// Returns the address of a lake: in the stack's bucket for a name, in a folder for a path.
     pub fn lake_url(&self, lake: &str) -> String {
         if Path::new(lake).is_absolute() { lake.to_owned() } else { format!("s3://clicklake/{lake}") }
     }
 
-    /// The stack's bucket, for this process: what the environment says is for other processes.
+    /// Returns the stack's bucket, for this process: the environment is for other processes.
     pub fn bucket(&self) -> AmazonS3 {
         AmazonS3Builder::new()
             .with_endpoint(self.variable("AWS_ENDPOINT_URL"))
@@ -134,7 +135,7 @@ impl RealStack {
             .expect("an S3 store")
     }
 
-    /// A lake in it, for reading in this process.
+    /// Returns a lake in the bucket, for reading in this process.
     pub fn lake(&self, lake: &str) -> Lake {
         match Url::parse(&self.lake_url(lake)) {
             Ok(url) => Lake::on(Arc::new(self.bucket()), url),
@@ -142,7 +143,7 @@ impl RealStack {
         }
     }
 
-    /// The program, with the stack's environment.
+    /// Returns the program as a command, with the stack's environment.
     pub fn clicklake(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_clicklake"));
         command.args(arguments).envs(self.environment());
@@ -173,14 +174,14 @@ pub fn signal(process: u32, name: &str) {
     assert!(sent.success(), "kill -{name} {process}");
 }
 
-/// One of the scripts of `localstack`.
+/// Returns one of the scripts of `localstack` as a command.
 pub fn script(name: &str) -> Command {
     let mut command = Command::new("bash");
     command.arg(Path::new("localstack").join(name));
     command
 }
 
-/// Four ports that were free just now.
+/// Returns four ports that were free just now.
 fn free_ports() -> [u16; 4] {
     let listeners: [_; 4] = std::array::from_fn(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
     listeners.map(|listener| listener.local_addr().expect("an address").port())

@@ -1,7 +1,7 @@
 //! A proxy before an S3 server that misbehaves on purpose: it throttles, fails, and loses replies.
 //!
-//! One request a connection, passed on byte for byte, so that signatures hold. What becomes of a request is decided by
-//! its number, so that retries meet another fate.
+//! There is one request on each connection, passed on byte for byte, so that signatures hold. The number of a request
+//! decides its fate, so that a retry meets another one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,14 +10,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-/// What becomes of a request.
+/// Fate of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is answered.
+    /// The request is answered.
     Answered,
-    /// It is refused with this status and S3 code.
+    /// The request is refused with this status and S3 code.
     Refused(&'static str, &'static str),
-    /// It happens, and the connection breaks before the reply.
+    /// The request is carried out, and the connection breaks before the reply.
     ReplyLost,
 }
 
@@ -29,7 +29,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy before a server, with fates by the number of the request.
+    /// Starts a proxy before a server, with fates by the number of the request.
     pub async fn start(server: &str, fate: impl Fn(u64) -> Fate + Send + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
@@ -54,7 +54,7 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Requests that did not get their answer so far.
+    /// Returns how many requests did not get their answer so far.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
@@ -80,7 +80,7 @@ async fn pass_on(mut client: TcpStream, server: &str, fate: Fate) -> std::io::Re
     if fate == Fate::ReplyLost { Ok(()) } else { client.write_all(&answer).await }
 }
 
-/// Reads a request to the end of its body, and asks for no other on the same connection.
+/// Reads a request to the end of its body, and makes sure that no other follows on the same connection.
 async fn read_request(client: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut request = Vec::new();
     let head_end = loop {

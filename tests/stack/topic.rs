@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::RealStack;
 use super::member::{Job, Member};
 
-/// How long a last ingest may take for what is left.
+/// How long a last ingest may take for the remaining messages.
 const CATCH_UP_MAX: Duration = Duration::from_secs(120);
 
 /// A message, as `kcat` prints it.
@@ -31,10 +31,10 @@ pub struct Message {
     payload: Option<Vec<u8>>,
 }
 
-/// By partition and offset.
+/// Messages by partition and offset.
 pub type Messages = BTreeMap<(i32, i64), Message>;
 
-/// A row of the raw tables, as far as it can be compared with its message.
+/// A row of the raw tables, with the parts that can be compared with its message.
 #[derive(Debug, PartialEq, Eq)]
 enum Row {
     Event { timestamp_ms: i64, event: [String; 2] },
@@ -116,7 +116,7 @@ impl RealStack {
         messages
     }
 
-    /// Ingests what is left of a topic.
+    /// Ingests the rest of a topic.
     pub async fn catch_up(&self, topic: &str, lake: &str, more: &[&str]) {
         self.catch_up_with(Job::Ingest, topic, lake, more).await;
     }
@@ -128,7 +128,7 @@ impl RealStack {
         assert!(status.success(), "{status}:\n{}", last.log());
     }
 
-    /// The law: the minutes of a lake are what its raw clicks say. What `verify` says of it.
+    /// Holds the law that the minutes of a lake are what its raw clicks say. Returns the output of `verify`.
     pub fn minutes_are_right(&self, lake: &str) -> String {
         let lake = self.lake_url(lake);
         let said = |arguments: &[&str]| {
@@ -146,14 +146,15 @@ impl RealStack {
         recounted
     }
 
-    /// The law: each message of the topic is one row, as what it is; nothing else is there; and it is counted.
+    /// Holds the law that each message of the topic is one row, as what it is, that nothing else is there, and that it
+    /// is counted. Returns the number of messages.
     pub async fn raw_is_the_log(&self, topic: &str, lake: &str) -> usize {
         let messages = self.kcat(topic);
         self.raw_is(&messages, topic, lake).await;
         messages.len()
     }
 
-    /// The same, of messages that were read from the topic earlier.
+    /// Holds the same law for messages that were read from the topic earlier.
     pub async fn raw_is(&self, messages: &Messages, topic: &str, lake: &str) {
         let mut rows = self.rows(topic, lake).await;
         for (position, message) in messages {
@@ -177,7 +178,7 @@ impl RealStack {
         }
     }
 
-    /// All rows of a topic, by position.
+    /// Returns all rows of a topic, by position.
     async fn rows(&self, topic: &str, lake: &str) -> BTreeMap<(i32, i64), Vec<Row>> {
         let mut rows: BTreeMap<_, Vec<Row>> = BTreeMap::new();
         let position = "kafka_partition, kafka_offset, kafka_timestamp";
@@ -210,7 +211,8 @@ fn position_of(batch: &RecordBatch, row: usize) -> ((i32, i64), i64) {
     ((partition, offset), micros / 1_000)
 }
 
-/// What becomes of a generated message. What has an ad and an id is an event: nonsense has no id.
+/// Returns the row that a generated message must become. A message with an ad and an id is an event: nonsense has no
+/// id.
 fn expected(message: &Message) -> Row {
     let Message { timestamp_ms, payload } = message;
     let json: Option<Value> = payload.as_deref().and_then(|payload| serde_json::from_slice(payload).ok());

@@ -1,5 +1,5 @@
-//! What is read of an earlier version is read once for all who ask for it, is kept for a minute within the memory that
-//! there is, and costs a bounded number of requests, however long the log is.
+//! Law: an earlier version is read once for all who ask for it, is kept for a minute within the memory that there is,
+//! and costs a bounded number of requests, however long the log is.
 
 use std::time::Duration;
 
@@ -17,20 +17,20 @@ use crate::fault_store::FaultStore;
 use crate::history::{EVERY, asked_of, asked_since, lengthen};
 use crate::simulation::{compact, simulate};
 
-/// What questions may take, of which many at once share it.
+/// Memory of questions, in bytes, which many share at a time.
 const MEMORY: usize = 1 << 30;
 
-/// Questions that are asked at once.
+/// Number of questions that are asked at a time.
 const AT_ONCE: usize = 32;
 
-/// How long what was read is kept, and a little.
+/// A little longer than an earlier version is kept.
 const FORGOTTEN: Duration = Duration::from_secs(61);
 
 fn all(as_of: AsOf) -> Question {
     Question { as_of, ..by_ad(None) }
 }
 
-/// Totals that have looked at the lake, and what they ask its store for.
+/// Returns totals that have looked at the lake, and the store that counts their requests.
 async fn looking(world: &World) -> (Totals, FaultStore) {
     let (lake, counted) = world.counted_lake();
     let totals = Totals::within(lake, MEMORY).expect("a session");
@@ -38,7 +38,7 @@ async fn looking(world: &World) -> (Totals, FaultStore) {
     (totals, counted)
 }
 
-/// A world in which something was rolled up, and something came behind that.
+/// Makes a world in which something was rolled up, and something came after that.
 async fn rolled_up() -> World {
     let mut world = World::of_seed(6).await;
     for _ in 0..6 {

@@ -1,5 +1,5 @@
-//! Totals are stitched exactly, at any moment: whatever has been rolled up by then, late or never, they are the plain
-//! sum over `clicks_minute`, at its newest version and at every one before it.
+//! Law: totals are stitched exactly, at any moment. Whatever has been rolled up by then, late or never, they are the
+//! plain sum over `clicks_minute`, at its newest version and at every earlier one.
 
 mod earlier;
 pub mod others;
@@ -35,7 +35,7 @@ const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// 2026-03-30T00:00:00Z: days and a month end while clicks come in.
+/// Time at which worlds begin, 2026-03-30T00:00:00Z: days and a month end while clicks come in.
 const START_MS: i64 = 1_774_828_800_000;
 
 /// Seeds of a run of the tests.
@@ -44,13 +44,13 @@ const SEEDS: Range<u64> = 0..16;
 /// Seeds of disasters.
 const DISASTERS: Range<u64> = 0..16;
 
-/// From one thing that happens to the next, where reads take up to four times as long.
+/// Time between two things that happen, where reads take up to four times as long.
 const STEP: Duration = Duration::from_secs(1);
 
-/// How long adding up may take, which takes no time at all.
+/// How long adding up may take; in simulated time it takes none.
 const SUMMING_MAX: Duration = Duration::from_secs(60);
 
-/// What happens in a world, and what is asked meanwhile by someone who has kept the lake open, and by others.
+/// Runs a world, and asks meanwhile, by totals that have kept the lake open, and by others.
 async fn world(seed: u64) -> Result<(), String> {
     let mut world = World::of_seed(seed).await;
     let open = Totals::new(world.lake.clone()).map_err(|error| error.to_string())?;
@@ -90,8 +90,8 @@ async fn world(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// What is asked of a slow store by someone who has kept the lake open, while things happen that are seen of one table
-/// and not yet of another.
+/// Asks a slow store by totals that have kept the lake open, while things happen that are seen in one table and not yet
+/// in another.
 async fn beside(seed: u64) -> Result<(), String> {
     let mut world = World::of_seed(seed).await;
     let totals = Totals::new(world.slow_lake()).map_err(|error| error.to_string())?;
@@ -113,7 +113,7 @@ async fn beside(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether the functions of SQL say what a question is answered with.
+/// Checks that the functions of SQL give the answers to questions.
 async fn says_the_same_in_sql(world: &mut World, content: &Content) -> Result<(), String> {
     let (question, group_by) = (asked(&mut world.rng, content), content.dimensions.clone());
     let question = Question { group_by, sees: Sees::All, ..question };

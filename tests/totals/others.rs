@@ -1,5 +1,5 @@
-//! Law: what another program does to a table that is followed, and takes back, is gone for who follows it, too: totals
-//! are right again as soon as the table is.
+//! Law: a change by another program that is taken back is also gone for totals that follow the table: they are right
+//! again as soon as the table is.
 //!
 //! The other program writes by Delta's protocol alone, entry by entry and by hand.
 
@@ -22,10 +22,10 @@ use super::questions::{answer, by_ad, contents, granularities, is_right};
 use super::world::World;
 use crate::simulation::{compact, simulate};
 
-/// What the other program calls itself.
+/// Name by which the other program calls itself.
 pub const ENGINE: &str = "Another/1.0";
 
-/// What is said of a table with deletion vectors.
+/// Advice in the refusal of a table with deletion vectors.
 pub const WAY_OUT: &str = "DROP FEATURE deletionVectors";
 
 /// Another program that writes to a table.
@@ -36,13 +36,13 @@ pub struct Others {
 }
 
 impl Others {
-    /// As it finds the table.
+    /// Finds the table at its newest version.
     pub async fn of(lake: &Lake, table: Table) -> Self {
         let newest = TableView::newest(lake, table).await.expect("it can be read").expect("it is there").version();
         Self { lake: lake.clone(), table, newest }
     }
 
-    /// The newest version of the table.
+    /// Returns the newest version of the table.
     pub fn newest(&self) -> Version {
         self.newest
     }
@@ -56,37 +56,37 @@ impl Others {
         self.put("SET TBLPROPERTIES", &[json!({ "protocol": protocol })]).await;
     }
 
-    /// Takes that back.
+    /// Forbids deletion vectors again.
     pub async fn turn_vectors_off(&mut self) {
         let protocol = json!({ "protocol": { "minReaderVersion": 1, "minWriterVersion": 2 } });
         self.put("DROP FEATURE", &[protocol]).await;
     }
 
-    /// Deletes all rows of a file, and says so in a deletion vector.
+    /// Deletes all rows of a file by a deletion vector.
     pub async fn delete_by_vector(&mut self, file: &Add) {
         let mut add = add_of(file);
         add["add"]["deletionVector"] = vector();
         self.put("DELETE", &[remove_of(file, true), add]).await;
     }
 
-    /// Takes out a file whose rows are all deleted by a vector.
+    /// Removes a file whose rows are all deleted by a vector.
     pub async fn purge(&mut self, file: &Add) {
         let mut remove = remove_of(file, false);
         remove["remove"]["deletionVector"] = vector();
         self.put("REORG", &[remove]).await;
     }
 
-    /// Takes out a file, with its rows.
+    /// Removes a file, with its rows.
     pub async fn delete(&mut self, file: &Add) {
         self.put("DELETE", &[remove_of(file, true)]).await;
     }
 
-    /// Puts back a file that was taken out.
+    /// Puts back a file that was removed.
     pub async fn restore(&mut self, file: &Add) {
         self.put("RESTORE", &[add_of(file)]).await;
     }
 
-    /// Copies a file to where no file of the table is, and takes the copy out again.
+    /// Copies a file to a place where no file of the table is, and removes the copy again.
     async fn misplace(&mut self, file: &Add) {
         let odd = Add { path: "odd.parquet".to_owned(), partition_values: HashMap::new(), ..file.clone() };
         let [from, to] = [file, &odd].map(|file| Path::from(format!("{}/{}", self.table, file.path)));
@@ -122,7 +122,7 @@ fn remove_of(file: &Add, data_change: bool) -> Value {
     } })
 }
 
-/// The live files of a table, in the order of their paths.
+/// Returns the live files of a table, in the order of their paths.
 pub async fn files_of(lake: &Lake, table: Table) -> Vec<Add> {
     let view = TableView::newest(lake, table).await.expect("it can be read").expect("it is there");
     let mut files = view.live_files().await.expect("it can be read");
@@ -134,7 +134,7 @@ async fn look(totals: &Totals) -> Result<Version, QueryError> {
     totals.look(Instant::now() + SUMMING_MAX).await
 }
 
-/// Whether who looks again is answered by the newest version, and rightly.
+/// Checks that totals that look again answer by the newest version, and rightly.
 async fn is_right_again(totals: &Totals, lake: &Lake) {
     let contents = contents(lake).await;
     let newest = contents.len() as u64 - 1;
@@ -147,7 +147,7 @@ async fn is_right_again(totals: &Totals, lake: &Lake) {
     }
 }
 
-/// A world whose minutes are rolled up, and who follows them.
+/// Makes a world whose minutes are rolled up, and totals that follow them.
 async fn followed() -> (World, Totals) {
     let mut world = World::of_seed(3).await;
     for _ in 0..6 {
@@ -197,7 +197,7 @@ fn a_file_that_is_none_of_ours_hurts_nobody_once_it_is_gone() {
     });
 }
 
-/// A vector that the protocol does not announce: only the files say so.
+/// The protocol of the table does not announce the vector: only the files show it.
 #[test]
 fn a_file_with_deleted_rows_is_refused_as_long_as_it_is_there() {
     simulate(async {

@@ -1,4 +1,4 @@
-//! What totals are asked, and the plain sums that they are held to.
+//! Questions to totals, and the plain sums that the answers must equal.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,30 +19,30 @@ use super::{MINUTE_MS, START_MS};
 use crate::minutes::Counts;
 use crate::simulation::{self, versions};
 
-/// What a table of minutes held at a version, and by which dimensions.
+/// Content of a table of minutes at a version, with its dimensions.
 #[derive(Clone, Debug)]
 pub struct Content {
     pub dimensions: Vec<Field>,
     pub counts: Counts,
 }
 
-/// All windows that totals are asked by.
+/// Returns all granularities that totals may have.
 pub fn granularities() -> impl Iterator<Item = Option<Width>> {
     std::iter::once(None).chain(Width::OF_WINDOWS.map(Some))
 }
 
-/// Everything, by ad and campaign.
+/// Returns the question for everything, by ad and campaign.
 pub fn by_ad(granularity: Option<Width>) -> Question {
     Question { group_by: vec![Field::AdId, Field::CampaignId], granularity, ..Question::default() }
 }
 
-/// Answers in all seeds: those that were taken from days, from hours, and all.
+/// Number of answers in all seeds: those taken from days, from hours, and all.
 pub static ANSWERS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
 
-/// The sums of an answer, by window, if it has windows, and dimensions.
+/// Sums of an answer by window, if it has windows, and by dimensions.
 pub type Sums = BTreeMap<(Option<i64>, Vec<Option<String>>), [i64; MEASURES]>;
 
-/// What a table of minutes held at each of its versions.
+/// Returns the content of a table of minutes at each of its versions.
 pub async fn contents(lake: &Lake) -> Vec<Content> {
     let versions = versions(lake, Table::ClicksMinute).await;
     let dimensions = versions.iter().map(|version| counted_by(&version.parameters()));
@@ -50,18 +50,18 @@ pub async fn contents(lake: &Lake) -> Vec<Content> {
     all.map(|(dimensions, counts)| Content { dimensions, counts }).collect()
 }
 
-/// Whether a question is about dimensions that are counted by.
+/// Returns whether a question is about dimensions that are counted by.
 pub fn has_answer(content: &Content, question: &Question) -> bool {
     let filtered = question.filter.iter().map(|filter| &filter.dimension);
     filtered.chain(&question.group_by).all(|dimension| content.dimensions.contains(dimension))
 }
 
-/// Whether a question was refused because one of these versions does not count by what it is about.
+/// Returns whether a question was rightly refused: one of these versions does not count by what it asks for.
 pub fn is_refused<'a>(why: &str, mut contents: impl Iterator<Item = &'a Content>, question: &Question) -> bool {
     why.starts_with("this lake does not count by") && contents.any(|content| !has_answer(content, question))
 }
 
-/// The plain sum.
+/// Returns the plain sum.
 pub fn expected(Content { dimensions, counts }: &Content, question: &Question) -> Sums {
     let place = |asked: &Field| dimensions.iter().position(|dimension| dimension == asked).expect("it is counted by");
     let is_in = |start_ms: i64| {
@@ -89,7 +89,7 @@ pub fn expected(Content { dimensions, counts }: &Content, question: &Question) -
     sums
 }
 
-/// The rows of an answer, which are in order, and each of its own.
+/// Returns the rows of an answer, after checking that they are in order, and different.
 pub fn sums_of(rows: &[RecordBatch], by: Option<Width>) -> Sums {
     let mut sums = Sums::new();
     for rows in rows {
@@ -110,12 +110,12 @@ pub fn sums_of(rows: &[RecordBatch], by: Option<Width>) -> Sums {
     sums
 }
 
-/// Asks.
+/// Asks a question of totals.
 pub async fn answer(totals: &Totals, question: &Question) -> Result<Answer, String> {
     totals.answer(question).await.map_err(|error| error.to_string())
 }
 
-/// Whether an answer is the plain sum at the version that it names.
+/// Checks that an answer is the plain sum at the version that it names.
 pub fn is_right(answer: &Answer, contents: &[Content], asked: &Question) -> Result<(), String> {
     let content =
         contents.get(usize::try_from(answer.at.minutes).expect("small")).ok_or("a version that is not there")?;
@@ -130,7 +130,7 @@ pub fn is_right(answer: &Answer, contents: &[Content], asked: &Question) -> Resu
     if found == expected { Ok(()) } else { Err(format!("{asked:?} at {}: {found:?}, not {expected:?}", answer.at)) }
 }
 
-/// A question about what is there.
+/// Makes up a question about the content.
 pub fn asked(rng: &mut ChaCha8Rng, content: &Content) -> Question {
     let Content { dimensions, counts } = content;
     let nothing = || (START_MS, vec![None; dimensions.len()]);

@@ -1,5 +1,5 @@
-//! Law: an answer is of one lake. If another is put in its place while somebody has it open, each answer is of the one
-//! or of the other, or an error, whenever that happens; and soon it is of the other.
+//! Law: an answer is of one lake. If another one is put in its place while somebody has it open, each answer is of one
+//! of the two, or an error, whenever that happens; and soon it is of the new one.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use super::questions::{answer, by_ad, contents, is_right};
 use super::world::World;
 use crate::simulation::{compact, simulate};
 
-/// How soon answers are of the lake that is there.
+/// How soon answers are of the new lake.
 const SEEN_WITHIN: Duration = Duration::from_secs(11);
 
-/// How long is asked, a question each second.
+/// How long it asks, a question each second.
 const ASKED_FOR: Duration = Duration::from_secs(15);
 
-/// A world that is rolled up, but for what came last.
+/// Makes a world that is rolled up, except for what came last.
 async fn world(seed: u64, appends: usize) -> World {
     let mut world = World::of_seed(seed).await;
     for _ in 0..appends {
@@ -29,7 +29,7 @@ async fn world(seed: u64, appends: usize) -> World {
     world
 }
 
-/// Puts all that is in a store in the place of what is in another.
+/// Replaces everything in a store by what is in another.
 async fn replace(store: &dyn ObjectStore, by: &dyn ObjectStore) {
     let gone: Vec<_> = store.list(None).try_collect().await.expect("memory works");
     for object in gone {

@@ -1,4 +1,5 @@
-//! What is said of what cannot be asked, and what SQL and the commands make of answers.
+//! Laws of messages and output: how questions without an answer are refused, and what SQL and the commands make of
+//! answers.
 
 use std::sync::Arc;
 
@@ -166,7 +167,7 @@ fn the_commands_print_what_an_advertiser_asks_for() {
     fails(&["series", "--ad", "a", "--from", "2026-03-31T00:00:01Z", "--lake", &path], 2, &["whole minute"]);
 }
 
-/// What a command prints as CSV, its rows by what they are of; windows as they are written.
+/// Parses what a command prints as CSV: its rows by their first columns, with windows as they are written.
 fn rows_of(shown: &str, of: usize) -> Vec<(Vec<String>, String)> {
     let row = |line: &str| {
         let columns: Vec<_> = line.split(',').collect();

@@ -1,4 +1,4 @@
-//! A lake whose minutes are written, replaced and rolled up, in whatever order, as a function of a seed.
+//! A lake whose minutes are written, replaced and rolled up, in any order, as a function of a seed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +21,14 @@ use super::{DAY_MS, HOUR_MS, MINUTE_MS, START_MS};
 use crate::fault_store::{Fault, FaultStore};
 use crate::simulation::{compact, lake_on};
 
-/// The lake, and who writes it.
+/// A lake, with everything that writes it.
 pub struct World {
     pub rng: ChaCha8Rng,
     pub store: Arc<dyn ObjectStore>,
     pub lake: Lake,
     pub parameters: Parameters,
     pub log: TableLog,
-    /// How far the clicks have come.
+    /// Time up to which clicks have come.
     now_ms: i64,
 }
 
@@ -44,26 +44,26 @@ impl World {
         Self { rng, store, lake, parameters, log, now_ms: START_MS }
     }
 
-    /// The same lake, on a store that counts what it is asked.
+    /// Returns the same lake, on a store that counts requests.
     pub fn counted_lake(&self) -> (Lake, FaultStore) {
         let counted = FaultStore::new(Arc::clone(&self.store), Box::new(|_| Fault::None));
         (lake_on(Arc::new(counted.clone())), counted)
     }
 
-    /// The same lake, whose store takes up to four seconds for a read.
+    /// Returns the same lake, on a store that takes up to four seconds for a read.
     pub fn slow_lake(&self) -> Lake {
         let plan = |operation| Fault::Slow(Duration::from_secs(operation % 256));
         lake_on(Arc::new(FaultStore::by_nature(Arc::clone(&self.store), Box::new(plan))))
     }
 
-    /// The same world before anything has happened, in another lake.
+    /// Returns the same world before anything has happened, in another lake.
     pub async fn moved_to(self, lake: Lake) -> Self {
         let definition = self.parameters.definition(Table::ClicksMinute);
         let log = TableLog::open_or_make(&lake, &definition).await.expect("a table");
         Self { lake, log, ..self }
     }
 
-    /// Something happens.
+    /// Lets something happen: any of the following.
     pub async fn step(&mut self) {
         match self.rng.random_range(0..12) {
             0..5 => self.append().await,
@@ -80,7 +80,7 @@ impl World {
         }
     }
 
-    /// Clicks come in, some of them late.
+    /// Appends clicks, some of them late.
     pub async fn append(&mut self) {
         self.now_ms += self.rng.random_range(0..10) * HOUR_MS / 2;
         let starts: Vec<_> = (0..self.rng.random_range(1..30))
@@ -99,7 +99,7 @@ impl World {
         self.commit(Commit { adds, moves, ..Commit::new("test") }).await;
     }
 
-    /// A backfill puts other rows in the place of some, or none.
+    /// Replaces some rows by others, or by none, as a backfill in place does.
     async fn replace(&mut self) {
         let live = self.log.live_files().await.expect("memory works");
         let removes: Vec<_> = live.into_iter().filter(|_| self.rng.random_ratio(1, 6)).collect();
@@ -111,7 +111,7 @@ impl World {
         }
     }
 
-    /// All becomes other minutes, perhaps with other dimensions.
+    /// Replaces all minutes by others, perhaps with other dimensions, as a promotion does.
     async fn promote(&mut self) {
         if self.rng.random_ratio(1, 2) {
             self.parameters.dimensions = Dimension::ALL.into_iter().filter(|_| self.rng.random_ratio(1, 3)).collect();
@@ -124,13 +124,13 @@ impl World {
         self.log = TableLog::open(&self.lake, Table::ClicksMinute).await.expect("a table");
     }
 
-    /// A minute of the hour that a file is of.
+    /// Returns a minute of the hour that a file is of.
     fn start_in(&mut self, file: &Add) -> i64 {
         let folder = Folder::named(Table::ClicksMinute, &file.partition_values).expect("a folder");
         folder.start_ms() + self.rng.random_range(0..60) * MINUTE_MS
     }
 
-    /// Files with a row for each of these minutes.
+    /// Writes files with a row for each of these minutes.
     async fn files(&mut self, mut starts: Vec<i64>) -> Vec<Add> {
         starts.sort_unstable();
         let rows = self.rows(&starts);
@@ -142,7 +142,7 @@ impl World {
         adds
     }
 
-    /// A row for each of these minutes, which are in order; folder by folder.
+    /// Makes a row for each of these minutes, which are in order; folder by folder.
     fn rows(&mut self, starts: &[i64]) -> Vec<RecordBatch> {
         let schema = self.parameters.schema(Table::ClicksMinute);
         let hours = starts.chunk_by(|one, other| one / HOUR_MS == other / HOUR_MS);

@@ -1,6 +1,7 @@
-//! Clean-up beside all that writes: days pass, versions are given up and forgotten files swept, while live jobs,
-//! backfills, promotions, undone promotions, rewrites and two compactors go on, die and are stopped. What is kept can
-//! be read to its last file, what is pinned is kept, no answer changes, and no file goes that somebody still commits.
+//! Law: clean-up runs beside everything that writes. Days pass, versions expire and forgotten files are swept, while
+//! live jobs, backfills, promotions, undone promotions, rewrites and two compactors go on, die and are stopped. Kept
+//! versions can be read to their last file, pinned versions are kept, no answer changes, and no file is deleted that
+//! somebody still commits.
 
 use std::ops::Range;
 
@@ -18,7 +19,7 @@ use crate::simulation::{
 };
 use crate::totals::questions::{answer, asked, contents, is_right};
 
-/// Who else writes.
+/// Other writers in the worlds.
 const ACTORS: [Actor; 8] = [
     Actor::CleanUp,
     Actor::CleanUp,
@@ -33,7 +34,7 @@ const ACTORS: [Actor; 8] = [
 /// Seeds of a run of the tests.
 const SEEDS: Range<u64> = 0..10;
 
-/// Versions that totals are asked of.
+/// Number of versions that totals are asked of.
 const ASKED: usize = 4;
 
 async fn disaster(seed: u64) -> Result<(), String> {
@@ -47,7 +48,7 @@ async fn disaster(seed: u64) -> Result<(), String> {
     totals_are_right(&world, seed).await
 }
 
-/// Whether totals at the versions that are kept are the plain sums over them.
+/// Checks that totals at the kept versions are the plain sums over them.
 async fn totals_are_right(Survivors { lake, history, .. }: &Survivors, seed: u64) -> Result<(), String> {
     let (contents, mut rng) = (contents(history).await, ChaCha8Rng::seed_from_u64(seed));
     let view = TableView::newest(lake, Table::ClicksMinute).await;

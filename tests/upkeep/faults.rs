@@ -1,5 +1,5 @@
-//! Rounds of compaction, and promotions, that fail, are lied to, or die at any operation on the store: no sum changes,
-//! what is rolled up is what it says it is of, and done again, it is done.
+//! Law: rounds of compaction, and promotions, fail, get wrong replies, or die at any operation on the store; no sum
+//! changes, roll-ups are what they say they are made of, and a repeated run finishes.
 
 use std::sync::Arc;
 
@@ -22,10 +22,10 @@ use crate::simulation::{Computation, Log, START_MS, compact, contents, lake_on, 
 
 const FAULTS: [Fault; 4] = [Fault::Fail, Fault::LoseReply, Fault::DieBefore, Fault::DieAfter];
 
-/// What a compactor may take.
+/// Memory of the compactor, in bytes.
 const MEMORY: usize = 1 << 28;
 
-/// A store with a lake of a log, whose minutes have seen half of it when they are rolled up, and then all of it.
+/// Makes a store with a lake of a log, whose minutes have seen half of it when they are rolled up, and then all of it.
 pub async fn half_rolled_up() -> (Arc<InMemory>, Arc<Log>) {
     let mut logs = (0..).map(|seed| Log::of_seed(seed, 2, 180));
     let log = logs.find(|log| log.partitions.iter().all(|all| all.len() > 130)).expect("without end");
@@ -49,7 +49,7 @@ pub fn memory(store: &Arc<InMemory>) -> Lake {
     lake_on(Arc::clone(store) as Arc<dyn ObjectStore>)
 }
 
-/// A view of a store in which one operation has a fault.
+/// Returns a view of a store in which one operation has a fault.
 fn faulty(store: &Arc<InMemory>, number: u64, fault: Fault) -> FaultStore {
     let plan = move |operation| if operation == number { fault } else { Fault::None };
     FaultStore::new(Arc::clone(store) as Arc<dyn ObjectStore>, Box::new(plan))
@@ -91,7 +91,7 @@ pub fn shadow() -> Table {
     Table::Shadow("by_country".parse().expect("a name"))
 }
 
-/// The same minutes in a table of their own.
+/// Computes the same minutes into a staging table.
 pub async fn make_shadow(lake: &Lake, requested: Requested) {
     let stop = CancellationToken::new();
     let work = Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop };

@@ -1,5 +1,5 @@
 //! Laws of a commit of which nobody knows for a while whether it happened. Whatever fails next, and whatever is
-//! stopped: no file is deleted that it names, what is promoted can be undone, and what is said of it is right.
+//! stopped: no file is deleted that the commit names, a promotion can be undone, and its report is right.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +23,7 @@ use crate::history::{copy, damaged, is_right, rows};
 use crate::minutes::at_every_commit;
 use crate::simulation::{lake_on, simulate, versions};
 
-/// Whether each file that the newest version of a table names is there.
+/// Checks that each file that the newest version of a table names is there.
 async fn has_its_files(store: &InMemory, table: Table) -> Result<(), String> {
     let lake = lake_on(copy(store).await);
     let Some(view) = TableView::newest(&lake, table).await.expect("memory") else { return Ok(()) };
@@ -40,7 +40,7 @@ async fn have_their_files(store: &InMemory) {
     }
 }
 
-/// The reply to one operation is lost, and one of the next fails.
+/// Returns a view of a store that loses the reply to one operation, and fails another.
 fn two_faults(store: &Arc<InMemory>, lost: u64, fails: u64) -> FaultStore {
     let plan = move |operation| match operation {
         _ if operation == lost => Fault::LoseReply,
@@ -155,7 +155,8 @@ fn a_backfill_that_is_stopped_in_doubt_deletes_nothing_that_is_live() {
     });
 }
 
-/// Each put takes longer than a head is followed, and is told of as another's: its own first request was.
+/// Each put takes longer than a head is followed, and is reported as another's, because the client's own first request
+/// made it.
 #[test]
 fn a_round_whose_puts_are_frozen_deletes_nothing_that_is_live() {
     simulate(async {
@@ -170,7 +171,7 @@ fn a_round_whose_puts_are_frozen_deletes_nothing_that_is_live() {
     });
 }
 
-/// How long a write takes; a read takes a part of that.
+/// Time of a write; a read takes a fraction of it.
 const WRITE: Duration = Duration::from_millis(64);
 
 #[test]
@@ -205,7 +206,8 @@ fn a_promotion_gets_through_beside_jobs_that_commit_all_the_time() {
     });
 }
 
-/// Two promotions at once, one of which is told to stop as soon as the other is done: wherever it is by then.
+/// There are two promotions at once, and one of them is told to stop as soon as the other is done, wherever it is by
+/// then.
 #[test]
 fn a_promotion_that_does_not_happen_leaves_no_pin_and_takes_no_others() {
     simulate(async {

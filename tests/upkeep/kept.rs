@@ -1,4 +1,4 @@
-//! What is kept of history can be read, file by file; what is given up is refused by name, and its files are gone.
+//! Law: kept versions can be read, file by file; expired versions are refused by name, and their files are gone.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,19 +25,19 @@ use crate::fault_store::{Does, Fault, FaultStore, Judge};
 use crate::history::{copy, entry, write_at};
 use crate::simulation::{Engine, lake_on, simulate};
 
-/// How many versions the lake's minutes have; each was written a second after the one before.
+/// Number of versions of the lake's minutes; each was written a second after the one before.
 const VERSIONS: u64 = 330;
 
-/// What a compactor may take.
+/// Memory of the compactor, in bytes.
 const MEMORY: usize = 1 << 28;
 
-/// Delta's unique id of the lake's minutes.
+/// Returns Delta's unique id of the lake's minutes.
 pub async fn id_of(lake: &Lake) -> String {
     let view = TableView::newest(lake, Table::ClicksMinute).await.expect("the store works");
     view.expect("the table is there").id().to_owned()
 }
 
-/// One row of minutes.
+/// Makes one row of minutes.
 fn row(number: i64) -> RecordBatch {
     use arrow::array::{ArrayRef, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray, new_null_array};
     use arrow::compute::cast;
@@ -60,7 +60,7 @@ fn row(number: i64) -> RecordBatch {
     RecordBatch::try_new(Arc::clone(&schema), columns.collect()).expect("a row")
 }
 
-/// A lake whose minutes gain a file with each version, and every tenth time have one in the place of ten.
+/// Makes a lake whose minutes gain a file with each version; every tenth version replaces ten files by one.
 async fn lake() -> (Lake, Arc<InMemory>) {
     let store = Arc::new(InMemory::new());
     let lake = lake_on(Arc::clone(&store) as Arc<dyn ObjectStore>);
@@ -89,12 +89,12 @@ fn second(second: i64) -> DateTime<Utc> {
     DateTime::from_timestamp(second, 0).expect("a time")
 }
 
-/// The lake on a store whose clock says that it is so late, and which took each version in the second of its number.
+/// Returns the lake on a store with this time, which took each version in the second of its number.
 fn at(lake: &Lake, now: DateTime<Utc>) -> Lake {
     taken_at(lake, now, 0)
 }
 
-/// The same, but it took each version so many seconds after it was written.
+/// Returns the lake on a store with this time, which took each version so many seconds after it was written.
 fn taken_at(lake: &Lake, now: DateTime<Utc>, later: i64) -> Lake {
     let store = ClockStore::new(lake.outer_store().expect("a store").expect("in memory").1, now);
     for version in 0..=VERSIONS.cast_signed() {
@@ -103,7 +103,7 @@ fn taken_at(lake: &Lake, now: DateTime<Utc>, later: i64) -> Lake {
     lake_on(Arc::new(store))
 }
 
-/// What is given up when it is so late, of what is older than 150 s.
+/// Cleans up at this time, and expires everything that is older than 150 s. Returns the reports.
 async fn clean_up(lake: &Lake, now: DateTime<Utc>) -> Result<Vec<Done>, compactor::CompactError> {
     let lake = at(lake, now);
     let keep = Keep { now, keep: Duration::from_secs(150), orphans: true };
@@ -112,7 +112,7 @@ async fn clean_up(lake: &Lake, now: DateTime<Utc>) -> Result<Vec<Done>, compacto
     Ok(told)
 }
 
-/// The roll-ups, at a version of the minutes; of later ones they know nothing.
+/// Records that the roll-ups are made of this version of the minutes, and of no later one.
 async fn stand_on(lake: &Lake, version: i64) {
     let mut log = TableLog::open(lake, Table::ClicksHourly).await.expect("the table");
     let app_id = source_version(Table::ClicksHourly);
@@ -125,7 +125,7 @@ async fn view(lake: &Lake) -> TableView {
     TableView::newest(lake, Table::ClicksMinute).await.expect("the table").expect("it is there")
 }
 
-/// All data files that there are.
+/// Returns all data files that there are.
 async fn data_files(store: &InMemory) -> BTreeSet<Path> {
     let folder = Path::from("lake/clicks_minute");
     let all: Vec<_> = store.list(Some(&folder)).try_collect().await.expect("memory");
@@ -133,12 +133,12 @@ async fn data_files(store: &InMemory) -> BTreeSet<Path> {
     paths.filter(|path| !path.as_ref().contains("_delta_log")).collect()
 }
 
-/// Whether every version from one on can be read, to the last file; those before are refused.
+/// Checks that every version from this one on can be read, to the last file, and that those before are refused.
 async fn is_kept(lake: &Lake, store: &InMemory, from: u64) {
     can_be_read(lake, store, from, 1).await;
 }
 
-/// The same, looking at one version of so many.
+/// Checks the same for one version of so many.
 async fn can_be_read(lake: &Lake, store: &InMemory, from: u64, one_in: usize) {
     let (newest, there) = (view(lake).await, data_files(store).await);
     assert_eq!(newest.first().await.expect("memory"), from);
@@ -265,7 +265,7 @@ fn a_file_that_no_version_names_goes_when_nobody_would_commit_it_any_more() {
     });
 }
 
-/// How many versions of the minutes are left, and whether a file that nobody has committed yet is.
+/// Returns how many versions of the minutes are left, and whether a file that nobody has committed yet is there.
 async fn left(lake: &Lake, store: &InMemory, file: &Path) -> (u64, bool) {
     (view(lake).await.first().await.expect("memory"), store.head(file).await.is_ok())
 }
@@ -302,13 +302,13 @@ fn a_version_whose_writer_has_a_clock_that_is_behind_is_not_old_for_that() {
     });
 }
 
-/// A view of a lake whose operations are judged.
+/// Returns a view of a lake whose operations are judged.
 fn judged(lake: &Lake, judge: Judge) -> Lake {
     let store = lake.outer_store().expect("a store").expect("in memory").1;
     lake_on(Arc::new(FaultStore::judged(store, judge)))
 }
 
-/// How long a round is that has much to put together: longer than clocks may differ.
+/// Time of a round that has much to merge: longer than clocks may differ.
 const LONG: Duration = Duration::from_secs(360);
 
 #[test]
@@ -360,7 +360,7 @@ fn one_table_that_cannot_be_done_does_not_have_the_others_looked_through_each_ti
     });
 }
 
-/// Beside a month of history, a look at what is old must not cost a month of requests.
+/// Beside a month of history, a look for old versions must not cost a month of requests.
 #[test]
 fn what_is_old_is_told_without_reading_what_is_kept() {
     simulate(async {
@@ -399,8 +399,8 @@ fn a_pin_that_cannot_be_read_keeps_its_table_and_stops_nothing_else() {
     });
 }
 
-/// Clean-up that fails, is lied to, or dies at any operation: what is kept can be read all the same, and the next one
-/// finishes.
+/// Clean-up fails, gets wrong replies, or dies at any operation: the kept versions can be read all the same, and the
+/// next clean-up finishes.
 #[test]
 fn a_clean_up_that_is_interrupted_leaves_what_is_kept() {
     simulate(async {

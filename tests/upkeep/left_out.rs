@@ -1,5 +1,6 @@
-//! One failure is one failure: a file that cannot be read or put, or a roll-up that fails, is reported and left out;
-//! the rest of the round is done. However often it fails, no files are left behind; when the cause is gone, it is done.
+//! Law: one failure is one failure. A file that cannot be read or put, or a roll-up that fails, is reported and left
+//! out, and the rest of the round is done. However often it fails, no files are left behind; and when the cause is
+//! gone, it is done.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,22 +32,22 @@ use crate::simulation::{lake_on, simulate};
 
 const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
 
-/// What a compactor may take.
+/// Memory of the compactor, in bytes.
 pub const MEMORY: usize = 1 << 28;
 
-/// A lake in memory.
+/// Makes a lake in memory.
 pub fn lake() -> (Arc<InMemory>, Lake) {
     let store = Arc::new(InMemory::new());
     let lake = lake_on(Arc::clone(&store) as Arc<dyn ObjectStore>);
     (store, lake)
 }
 
-/// Another view of what is in a store.
+/// Returns another view of the content of a store.
 pub fn seen(store: &Arc<InMemory>, judge: Judge) -> Lake {
     lake_on(Arc::new(FaultStore::judged(Arc::clone(store) as Arc<dyn ObjectStore>, judge)))
 }
 
-/// Commits clicks whose messages are of a day, each with so much that does not compress.
+/// Commits clicks whose messages are of a day, each with so many bytes that do not compress.
 pub async fn append_clicks(log: &mut TableLog, day: i64, clicks: i64, noise: usize) {
     let partition = TopicPartition::new("clicks", 0);
     let from = log.stand(&partition);
@@ -77,7 +78,7 @@ pub async fn append_clicks(log: &mut TableLog, day: i64, clicks: i64, noise: usi
     }
 }
 
-/// Three days of clicks, a commit and a file each time, of which the last still grows.
+/// Makes three days of clicks, each in a commit and a file; the last day still grows.
 async fn three_days(lake: &Lake) -> TableLog {
     let mut log = TableLog::open(lake, Table::Clicks).await.expect("the table");
     for day in 0..3 {
@@ -92,7 +93,7 @@ pub fn path_of(table: Table, file: &Add) -> Path {
     Path::from_url_path(format!("lake/{table}/{}", file.path)).expect("a path")
 }
 
-/// The live files of a table, by the folder that they are in, in the order of their offsets.
+/// Returns the live files of a table by their folder, in the order of their offsets.
 async fn live(lake: &Lake, table: Table) -> BTreeMap<String, Vec<Add>> {
     let mut log = TableLog::find(lake, table).await.expect("memory").expect("the table");
     let mut live: BTreeMap<String, Vec<Add>> = BTreeMap::new();
@@ -105,7 +106,7 @@ async fn live(lake: &Lake, table: Table) -> BTreeMap<String, Vec<Add>> {
     live
 }
 
-/// The data files of all tables that no version names.
+/// Returns the data files of all tables that no version names.
 pub async fn unnamed(lake: &Lake, store: &InMemory) -> Vec<Path> {
     let mut named = HashSet::new();
     for table in Table::ALL {
@@ -124,14 +125,14 @@ pub async fn unnamed(lake: &Lake, store: &InMemory) -> Vec<Path> {
     data.filter(|path| is_data(path) && !named.contains(path)).collect()
 }
 
-/// What a round did, and what it ended with.
+/// Does a round. Returns its reports, and how it ended.
 pub async fn round(compactor: &mut Compactor, plan: &Plan) -> (Vec<Done>, Result<(), CompactError>) {
     let mut told = Vec::new();
     let done = compactor.round(plan, &mut |done| told.push(done)).await;
     (told, done)
 }
 
-/// No history is kept that can be given up, by the clock of the store.
+/// Returns the plan of a round that expires everything it may, by the clock of the store.
 async fn keep(store: &InMemory) -> Plan {
     let path = Path::from("what time it is");
     store.put(&path, "now".into()).await.expect("memory");
@@ -140,7 +141,7 @@ async fn keep(store: &InMemory) -> Plan {
     Plan { keep: Some(Keep { now, keep: Duration::ZERO, orphans: false }), ..Plan::default() }
 }
 
-/// A round so many hours after noon.
+/// Returns the plan of a round so many hours after noon.
 fn at(hours: i64) -> Plan {
     Plan { now: DateTime::from_timestamp_millis(NOON_MS + hours * 60 * MINUTE_MS), ..Plan::default() }
 }
@@ -305,7 +306,7 @@ fn a_roll_up_puts_each_file_before_it_reads_all_of_its_source() {
     });
 }
 
-/// A link that moves a megabyte a second for each request, of which none may take longer than ten seconds.
+/// The link moves a megabyte a second for each request, none of which may take longer than ten seconds.
 #[test]
 fn a_closed_day_is_put_together_over_a_slow_link() {
     simulate(async {

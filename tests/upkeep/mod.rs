@@ -1,4 +1,4 @@
-//! Laws of what keeps the lake cheap: it changes no sum, whoever interrupts it, and keeps what is to be kept.
+//! Laws of compaction, roll-ups and clean-up: they change no sum, whoever interrupts them, and keep what must be kept.
 
 mod cleaned_up;
 mod faults;

@@ -1,4 +1,5 @@
-//! Pins against clean-up: what is pinned is kept, or the pin is refused, whatever reply is lost and whoever is first.
+//! Law of pins against clean-up: a pinned version is kept, or the pin is refused, whatever reply is lost and whoever is
+//! first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use super::kept::id_of;
 use crate::fault_store::{Fault, FaultStore};
 use crate::simulation::{lake_on, simulate};
 
-/// A store with a lake whose minutes have 300 versions.
+/// Makes a store with a lake whose minutes have 300 versions.
 async fn store() -> Arc<dyn ObjectStore> {
     Arc::new(filled().await)
 }
@@ -101,7 +102,7 @@ async fn it_is_not_taken_back_in_a_folder_either() {
     }
 }
 
-/// The client of a bucket sends a put again whose reply was lost, and is told of what it has put itself.
+/// The client of a bucket retries a put whose reply was lost, and meets its own object.
 #[test]
 fn a_pin_that_is_told_of_itself_is_compared_with_what_is_kept() {
     simulate(async {
@@ -115,7 +116,7 @@ fn a_pin_that_is_told_of_itself_is_compared_with_what_is_kept() {
     });
 }
 
-/// Whatever fails while one pins: the next who asks for the same pin is told right.
+/// Whatever fails while one process pins, the next one that asks for the same pin is told right.
 #[test]
 fn a_pin_that_was_put_and_not_compared_is_compared_by_who_asks_again() {
     simulate(async {
@@ -137,8 +138,8 @@ fn a_pin_that_was_put_and_not_compared_is_compared_by_who_asks_again() {
     });
 }
 
-/// Clean-up comes while somebody pins and has stopped before any of its requests, for a while or for good: it heeds the
-/// pin, or whoever pins is refused.
+/// Clean-up comes while somebody pins and has stopped before any of its requests, for a while or for good: clean-up
+/// heeds the pin, or whoever pins is refused.
 #[test]
 fn a_pin_that_nobody_has_compared_holds_up_no_clean_up_and_is_never_said_to_hold_past_it() {
     simulate(async {
@@ -173,7 +174,7 @@ fn a_pin_that_nobody_has_compared_holds_up_no_clean_up_and_is_never_said_to_hold
     });
 }
 
-/// What holds goes on to hold when clean-up has come past it, and is not taken back by who asks for it again.
+/// A pin that holds goes on to hold when clean-up has come past it, and is not removed when it is asked for again.
 #[test]
 fn a_pin_that_holds_stays_when_clean_up_has_come_past_it() {
     simulate(async {
@@ -186,7 +187,7 @@ fn a_pin_that_holds_stays_when_clean_up_has_come_past_it() {
     });
 }
 
-/// A store may say that another is at it, and then nobody is.
+/// A store may say that another writer has been faster, although there is none.
 #[test]
 fn what_is_said_to_be_pinned_is_pinned() {
     simulate(async {

@@ -1,5 +1,5 @@
-//! Promotion: the live job goes on from what took the place of its table, and no click is lost; and what cannot become
-//! the lake's minutes is refused in one line.
+//! Law of promotions: the live job goes on from the table that replaced its own, and no click is lost; and a table that
+//! cannot become the lake's minutes is refused in one line.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ fn fill(path: &str, log: &Arc<Log>) {
     });
 }
 
-/// What a command answers.
+/// Returns what a command prints.
 fn says(path: &str, command: &[&str]) -> String {
     let done = clicklake(&[command, &["--lake", path]].concat());
     assert!(done.status.success(), "{command:?}: {}", String::from_utf8_lossy(&done.stderr));

@@ -1,7 +1,7 @@
-//! Roll-ups and totals commute: at every version, hours and days are what the minutes, and the hours, were at the
+//! Law: roll-ups and totals commute. At every version, hours and days are what the minutes, and the hours, were at the
 //! version that they name; and when all is quiet, what the newest are. Whatever is asked meanwhile, of any time and any
-//! version, is answered with the plain sum over the minutes. Beside live jobs, backfills, promotions, two compactors
-//! and rewrites of files, through crashes, rebalances, zombies, faults and lost replies.
+//! version, is answered with the plain sum over the minutes. This holds beside live jobs, backfills, promotions, two
+//! compactors and rewrites of files, through crashes, rebalances, zombies, faults and lost replies.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -16,7 +16,7 @@ use crate::simulation::{
     Actor, Computation, Survivors, Version, answers, compact, contents, for_seeds, survive_beside, versions,
 };
 
-/// Who else writes.
+/// Other writers in the worlds.
 const ACTORS: [Actor; 7] = [
     Actor::Compact,
     Actor::Compact,
@@ -44,8 +44,8 @@ async fn disaster(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether hours and days are at each of their versions what they are rolled up from; the versions of minutes, hours
-/// and days.
+/// Checks that hours and days are at each of their versions what they are rolled up from. Returns the versions of
+/// minutes, hours and days.
 pub async fn are_rolled_up(lake: &Lake) -> Result<[Vec<Version>; 3], String> {
     let minutes = versions(lake, Table::ClicksMinute).await;
     let hours = agree(lake, Table::ClicksHourly, &minutes).await?;
@@ -53,7 +53,7 @@ pub async fn are_rolled_up(lake: &Lake) -> Result<[Vec<Version>; 3], String> {
     Ok([minutes, hours, days])
 }
 
-/// Whether a roll-up is at each of its versions what its source was; its versions.
+/// Checks that a roll-up is at each of its versions what its source was. Returns its versions.
 async fn agree(lake: &Lake, table: Table, source: &[Version]) -> Result<Vec<Version>, String> {
     let rolled_up = versions(lake, table).await;
     let (names, width) = (source_version(table), table.window_width());
@@ -70,7 +70,7 @@ async fn agree(lake: &Lake, table: Table, source: &[Version]) -> Result<Vec<Vers
     Ok(rolled_up)
 }
 
-/// Whether hours and days are what the newest minutes are.
+/// Checks that hours and days are what the newest minutes are.
 pub fn are_newest([minutes, rolled_up @ ..]: &[Vec<Version>; 3]) -> Result<(), String> {
     let newest = contents(minutes).last().unwrap_or_default();
     for (table, versions) in Table::ROLLED_UP.into_iter().zip(rolled_up) {
@@ -82,7 +82,7 @@ pub fn are_newest([minutes, rolled_up @ ..]: &[Vec<Version>; 3]) -> Result<(), S
     Ok(())
 }
 
-/// Counts by wider windows.
+/// Sums counts up by wider windows.
 fn summed(counts: &Counts, width: Width) -> Counts {
     let mut summed = Counts::new();
     for ((start_ms, dimensions), sums) in counts {

@@ -1,5 +1,5 @@
-//! `compact` as a process: it does rounds until it is told to stop, tells of each thing it does, and serves what it has
-//! done. What it cannot do is no reason to end.
+//! Law: `compact` as a process does rounds until it is told to stop, reports each thing it does, and serves metrics of
+//! it. A failure in a round does not end it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

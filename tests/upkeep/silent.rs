@@ -1,5 +1,5 @@
-//! Partitions that have fallen silent before a promotion, or before it is undone, are counted to the end of the log
-//! all the same: no message, rebalance or restart has to come first.
+//! Law: partitions that have fallen silent before a promotion, or before it is undone, are counted to the end of the
+//! log all the same: no message, rebalance or restart has to come first.
 //!
 //! ```text
 //!   messages ──> shadow begun ──> messages ──> drained, silent ──> promoted ───────> undone
@@ -28,12 +28,12 @@ use crate::simulation::{Clock, Computation, Log, WorldStore, for_seeds, lake_on,
 /// Seeds of a run of the tests.
 const SEEDS: Range<u64> = 0..12;
 
-/// When the second half of the messages of a partition comes that falls silent then: after the shadow is made, and long
-/// enough before the promotion for the partition to be drained.
+/// When the second half of the messages comes in a partition that falls silent then: after the staging table is made,
+/// and long enough before the promotion for the partition to be drained.
 const LAST_MESSAGES: Duration = Duration::from_secs(40);
 const PROMOTED: Duration = Duration::from_secs(80);
 
-/// How long it may take until all is counted again.
+/// How long it may take until everything is counted again.
 const SEEN_MAX: Duration = Duration::from_secs(120);
 
 /// How long messages of other partitions come.

@@ -1,5 +1,5 @@
-//! Raw files of another program that cannot be sorted, or whose sorted rows cannot be committed: that is said, and
-//! tried again ever more rarely. The others are sorted meanwhile, and when the cause is gone, so are these.
+//! Law: raw files of another program that cannot be sorted, or whose sorted rows cannot be committed, are reported, and
+//! tried again ever more rarely. Other files are sorted meanwhile; and when the cause is gone, so are these.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,10 +21,10 @@ use super::left_out::{MEMORY, append_clicks, lake, path_of, round, seen, unnamed
 use crate::fault_store::{Does, Fault, Judge, is_entry};
 use crate::simulation::simulate;
 
-/// Nothing is left alone for longer.
+/// Longest time for which a failed file is left alone.
 const WAIT_MAX: Duration = Duration::from_secs(16 * 60);
 
-/// Clicks of a day in so many files, whose names are of another program's making.
+/// Makes clicks of a day in so many files, with names as another program gives them.
 async fn of_others(store: &InMemory, lake: &Lake, files: usize) -> Vec<Add> {
     let mut log = TableLog::open(lake, Table::Clicks).await.expect("the table");
     for _ in 0..files {
@@ -43,7 +43,7 @@ async fn of_others(store: &InMemory, lake: &Lake, files: usize) -> Vec<Add> {
     adds
 }
 
-/// How many files a round has sorted.
+/// Returns how many files a round has sorted.
 fn sorted(told: &[Done]) -> usize {
     let files = told.iter().map(|done| match done {
         Done::SortedOut { table: Table::Clicks, files, .. } => files.0,
@@ -52,7 +52,7 @@ fn sorted(told: &[Done]) -> usize {
     files.sum()
 }
 
-/// How many of two hours of rounds end with an error.
+/// Returns how many of the rounds in two hours end with an error.
 async fn failures(compactor: &mut Compactor) -> usize {
     let mut failed = 0;
     for _ in 0..120 {
@@ -87,7 +87,7 @@ fn a_file_that_cannot_be_sorted_is_said_and_left_alone_for_longer_each_time() {
     });
 }
 
-/// What is put for a commit that fails stays until the sweep: it may have happened.
+/// Files that were put for a commit that fails stay until the sweep, because the commit may have happened.
 #[test]
 fn sorted_files_that_cannot_be_committed_are_not_put_again_each_minute() {
     simulate(async {
@@ -141,7 +141,7 @@ fn of_many_files_few_are_waited_for_while_the_store_is_down() {
     });
 }
 
-/// Names as delta-rs gives them, and clicklake gave them once: what such a file holds decides.
+/// Their names are those that delta-rs gives, and that clicklake gave once: the content of such a file decides.
 #[test]
 fn files_that_may_be_of_an_earlier_clicklake_are_sorted_only_if_they_must_be() {
     simulate(async {

@@ -1,5 +1,5 @@
-//! Roll-ups whose files have no statistics, or wrong ones, as another engine may leave them, lose no row and cause no
-//! panic. A watermark in the future closes no folder of today.
+//! Law: roll-ups whose files have no statistics, or wrong ones, as another engine may leave them, lose no row and cause
+//! no panic. A watermark in the future closes no folder of today.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use crate::NOON_MS;
 use crate::by_hand::{MINUTE_MS, Row, append, minutes};
 use crate::simulation::{lake_on, simulate};
 
-/// What a compactor may take.
+/// Memory of the compactor, in bytes.
 const MEMORY: usize = 1 << 28;
 
 /// Adds a click in some hours after noon.
@@ -40,7 +40,7 @@ async fn round(lake: &Lake, plan: &Plan) -> Vec<Done> {
     told
 }
 
-/// Puts other files in the place of a table's live ones, each with the same rows.
+/// Replaces the live files of a table by others with the same rows.
 async fn replace(store: &InMemory, lake: &Lake, table: Table, change: impl Fn(Add) -> Add) {
     let mut log = TableLog::find(lake, table).await.expect("memory").expect("the table");
     let removes = log.live_files().await.expect("memory");
@@ -55,7 +55,7 @@ async fn replace(store: &InMemory, lake: &Lake, table: Table, change: impl Fn(Ad
     assert!(matches!(log.commit(&commit).await, Ok(Outcome::Committed(_))));
 }
 
-/// Rolled up, then changed, then rolled up again: are all sums there?
+/// Rolls up, changes the files, rolls up again, and checks that all sums are there.
 fn survives(change: impl Fn(Add) -> Add) {
     simulate(async {
         let store = Arc::new(InMemory::new());

@@ -78,7 +78,7 @@ fn nice(id: u32) -> BTreeSet<i64> {
     told.filter_map(|told| told.rsplit_once(") ")?.1.split(' ').nth(16)?.parse().ok()).collect()
 }
 
-/// Waits until one of these processes has used a second of processor time more.
+/// Waits until these processes together have used a second of processor time more than `before`.
 fn are_busy(served: &Served, ids: &[u32], before: u64) {
     let began = Instant::now();
     while ids.iter().map(|id| busy(*id)).sum::<u64>() < before + 100 {
