@@ -17,6 +17,12 @@ const LINES_MAX: usize = 500;
 /// Most characters of a line: a longer one is not read.
 const LINE_CHARS_MAX: usize = 120;
 
+/// Fewest words of a doc: with fewer there is nothing to say, and the name should say it.
+const DOC_WORDS_MIN: usize = 3;
+
+/// Beginnings that leave a doc without its subject, so that it cannot be read alone.
+const DOC_BEGINNINGS_BANNED: [&str; 7] = ["That", "Those", "Of", "Whose", "Whom", "As", "What is"];
+
 /// Packages that do I/O, or wait for it. Delta's own library is built under another name.
 const IO: [&str; 8] =
     ["tokio", "futures", "async-trait", "deltalake", "delta_kernel", "buoyant_kernel", "object_store", "parquet"];
@@ -247,6 +253,44 @@ fn every_file_says_what_it_is_and_is_short() {
             assert!(is_address || chars <= LINE_CHARS_MAX, "{}:{number} has {chars} characters", file.display());
         }
     }
+}
+
+/// Returns the docs of a source, of items and of files, each with the number of its first line.
+fn docs(text: &str) -> Vec<(usize, String)> {
+    let mut docs: Vec<(usize, String)> = Vec::new();
+    let mut before = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim_start();
+        let mark = ["///", "//!"].into_iter().find(|mark| line.starts_with(*mark));
+        if let Some(mark) = mark {
+            if before != Some(mark) {
+                docs.push((number, String::new()));
+            }
+            let (_, doc) = docs.last_mut().expect("the first line of a doc was pushed");
+            doc.push(' ');
+            doc.push_str(&line[mark.len()..]);
+        }
+        before = mark;
+    }
+    docs
+}
+
+#[test]
+fn each_doc_stands_alone() {
+    let mut faults = Vec::new();
+    for file in sources() {
+        for (number, doc) in docs(&read(&file)) {
+            let words: Vec<_> = doc.split_whitespace().collect();
+            let begins = |banned: &str| words.starts_with(&banned.split(' ').collect::<Vec<_>>());
+            let is_short = words.len() < DOC_WORDS_MIN;
+            if is_short || DOC_BEGINNINGS_BANNED.into_iter().any(begins) {
+                faults.push(format!("{}:{number}: {}", file.display(), words.join(" ")));
+            }
+        }
+    }
+    let banned = DOC_BEGINNINGS_BANNED.join(", ");
+    let rule = format!("a doc has {DOC_WORDS_MIN} words or more, and begins with none of {banned}");
+    assert!(faults.is_empty(), "{rule}; these do not:\n{}", faults.join("\n"));
 }
 
 /// Other names come from a script that took the name of a variable for its value, or make trouble where they are
