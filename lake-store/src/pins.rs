@@ -218,6 +218,8 @@ pub fn pin_known<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a
                     continue;
                 }
             };
+            // The pin is written, so a clean-up that announces later will see it. Compare with what was announced
+            // before, and only then update the very object that was compared.
             keep(lake, table, pin).await?;
             let done = match put(lake, pin.name, &pin.to_json(false), PutMode::Update(object)).await? {
                 // A store that cannot compare: clean-up does not ignore pending pins there either, so overwriting is

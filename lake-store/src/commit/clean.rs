@@ -92,8 +92,7 @@ impl TableLog {
             let mut cleaned = Cleaned { from, ..Cleaned::default() };
             let kept = self.version().saturating_sub(from);
             // With much to keep and little to expire, reading the kept entries is not worth it. Once they are read,
-            // they are
-            // followed from clean-up to clean-up, which costs little.
+            // they are followed from clean-up to clean-up, which costs little.
             let is_little = from.saturating_sub(first) < kept / GIVEN_UP_PART;
             let is_too_little = is_little && kept > VERSIONS_READ_FREELY && self.named.is_empty();
             if first >= from || is_too_little {

@@ -318,8 +318,7 @@ impl TableLog {
                 return Ok(Outcome::Committed(version));
             }
             // Look before the put if our last put is in doubt, so that it is not put twice, or if the head is too old
-            // to
-            // say that the next version is free.
+            // to say that the next version is free.
             let is_old = self.looked.age() > PAUSE_MAX || self.confirmed.is_old();
             if self.doubt.is_open(self.head.version()) || is_old {
                 self.look().await?;

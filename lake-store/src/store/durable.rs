@@ -201,6 +201,8 @@ impl DurableFileSystem {
 
     /// Gives a staged file its name, once its content is on the disk.
     fn publish(&self, staged: Staged, target: &FilePath, mode: &PutMode) -> Result<PutResult> {
+        // Content first, then the name, then the folder that has the name: a power loss in between leaves no name at
+        // all, or one whose content is whole.
         self.disk.sync_file(staged.path(), staged.file()).doing("syncing", target)?;
         let metadata = staged.file().metadata().doing("looking at", target)?;
         let named = if *mode == PutMode::Create { staged.link(target) } else { staged.rename(target) };
