@@ -61,7 +61,7 @@ const GONE_MAX: Duration = Duration::from_secs(5);
 /// Wait between two attempts at a seek.
 const SEEK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Polls librdkafka, and hands what it gets to the desk.
+/// Polls librdkafka, and hands what it gets to its [`Desk`].
 pub(super) struct Reader {
     consumer: BaseConsumer<GroupContext>,
     desk: Desk,
