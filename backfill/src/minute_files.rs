@@ -23,8 +23,8 @@ use crate::scope::{Row, Scope};
 /// Number of files that are read at once.
 const READS_MAX: usize = 8;
 
-/// Number of files that are read between two records of what was written for them: a stop in between leaves no more
-/// files behind unrecorded.
+/// Number of files that are read between two records of what was written for them: a stop in between leaves at
+/// most what was written for these behind.
 const LOOKS_MAX: usize = 64;
 
 /// Files of a table, seen through a scope.

@@ -140,7 +140,8 @@ impl Promote<'_> {
                 adds = self.copy(&content) => adds?,
             };
             let mut commit = Commit { id: CommitId::unique(), adds, cut: cut_of(&content.stands), ..Commit::new(JOB) };
-            // From here on, nothing that takes long stands between a look at the table and the commit.
+            // From here on, nothing that takes long stands between a look at the table and the commit: the live files
+            // are listed now, and later only brought up to date.
             minutes.live_files().await?;
             // The pin comes before the commit: after it, the version before could be cleaned up at any time.
             let mut pin = self.pin(&minutes, &commit.id).await?;

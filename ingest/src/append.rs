@@ -153,7 +153,7 @@ mod tests {
     fn the_days_of_pending_messages_are_counted_but_for_one() {
         let partition = TopicPartition::new("clicks", 0);
         let (mut operator, _) = Append.begin(&partition, &[Stand::default(); 2]);
-        // Producers say when their messages are from; what is no event lies in a folder too.
+        // Producers set the log time, so it may be of any day; a rejected message lies in the folder of its day too.
         let payloads: [&[u8]; 2] = [br#"{"ad_id":"a","event_time":1772884800000}"#, b"nonsense"];
         for (first, days, folders) in [(0, 1, 0), (10, 3, 2), (20, 5, 4)] {
             let mut batch = BatchBuilder::new(partition.clone(), first, TIME_IN_FUTURE_MS);

@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
 
-    /// Few enough to meet each other often, in few buckets, and all over the shards.
+    /// Returns an identity that collides with many others: all shards are used, but only a few buckets of each.
     fn identity_of(number: u64) -> Identity {
         [number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60, number]
     }

@@ -314,7 +314,7 @@ mod tests {
     const NOON_MS: i64 = 1_772_884_800_000;
     const HOUR_MS: i64 = 60 * WINDOW_MS;
 
-    /// A partition that stands there.
+    /// Begins a partition with this stand.
     fn beginning(stand: Stand) -> Minutes {
         Minutes::begin(TopicPartition::new("clicks", 0), Parameters::default(), stand)
     }
@@ -323,7 +323,7 @@ mod tests {
         NOON_MS + number * WINDOW_MS
     }
 
-    /// Clicks at these offsets and event times.
+    /// Makes clicks with these offsets and event times.
     fn clicks(events: &[(i64, i64)]) -> RecordBatch {
         let offsets = events.iter().map(|(offset, _)| *offset);
         let times = events.iter().map(|(_, time_ms)| time_ms * 1_000);
@@ -344,7 +344,7 @@ mod tests {
         minutes.push(&clicks(events), next).expect("rows of clicks");
     }
 
-    /// A partition whose log has messages up to an offset, and no event among them.
+    /// Begins a partition whose log has messages up to an offset, and no event among them.
     fn without_events(next: i64) -> Minutes {
         let mut minutes = beginning(Stand::default());
         minutes.push(&RecordBatch::new_empty(Table::Clicks.schema()), next).expect("no rows");
@@ -376,7 +376,7 @@ mod tests {
         let stand = Stand { cut: Some(10), emitted_ms: Some(minute(30)), restore: Some(0), ..Stand::default() };
         let behind = Behind { replayed_ms: Some(minute(2) - 5_000), recorded_ms: minute(30) };
         let (below, above) = ([(0, minute(0)), (7, minute(2))], [(10, minute(3)), (11, minute(29))]);
-        // Whether the replay ends at the cut, or a batch reaches across it; and if nothing at all is left.
+        // The replay ends at the cut, or a batch reaches across it; below, nothing at all is left of the clicks.
         let across = [below, above].concat();
         for batches in [vec![(&below[..], 10), (&above[..], 12)], vec![(&across[..], 12)]] {
             let mut minutes = beginning(stand);
@@ -385,7 +385,7 @@ mod tests {
             assert_eq!(minutes.take_behind(), None, "it is said once");
             let emission = minutes.emit(Freeze::Closed).expect("the cut advances");
             assert_eq!(emission.to.emitted_ms, Some(minute(30)));
-            // Both are of minutes that are over, and the lateness of one of them is too.
+            // The minutes of both clicks are over, and for one of them the allowed lateness is too.
             let firsts = emission.rows["offset_first"].as_primitive::<Int64Type>().values().to_vec();
             let late = emission.rows["late"].as_primitive::<Int64Type>().values().to_vec();
             assert_eq!((firsts, late), (vec![10, 11], vec![1, 0]), "nothing from below the cut is written again");
@@ -402,7 +402,7 @@ mod tests {
         let mut minutes = beginning(stand);
         push(&mut minutes, &[(0, minute(9)), (1, minute(4))], 2);
         assert_eq!(minutes.take_behind(), None);
-        // Nor does a partition without events, in a table that has taken the place of one in which it had some.
+        // A partition without events says nothing either, in a table that replaced one in which it had some.
         let replaced = Stand { cut: Some(0), restore: Some(0), ..Stand::default() }.in_place_of(stand);
         let mut minutes = beginning(replaced);
         push(&mut minutes, &[], 5);
@@ -417,17 +417,17 @@ mod tests {
         let mut minutes = beginning(Stand::default());
         push(&mut minutes, &[(0, hour(0) + WINDOW_MS)], 1);
         assert_eq!(minutes.hours_behind(), 0);
-        // Anyone may send what is of any time.
+        // A producer may send events of any time.
         let old: Vec<_> = (1..=20).map(|number| (number, hour(-(number % 10)))).collect();
         push(&mut minutes, &old, 21);
         assert_eq!(minutes.hours_behind(), 8, "ten hours, two of which are the newest");
         minutes.emit(Freeze::Closed).expect("the cut advances");
         assert_eq!(minutes.hours_behind(), 0, "they are written");
-        // A history in order, of a click an hour.
+        // Clicks in the order of time, one an hour.
         let sparse: Vec<_> = (1..=30).map(|number| (20 + number, hour(number) + WINDOW_MS)).collect();
         push(&mut minutes, &sparse, 51);
         assert_eq!(minutes.hours_behind(), 29, "of 31 hours, one of which was open before");
-        // What is below where the table stands cannot be written: nobody waits for that.
+        // Events below the stand of the table are not written, so no hour waits for them.
         let stand = Stand { cut: Some(100), emitted_ms: Some(hour(-20)), restore: Some(0), ..Stand::default() };
         let mut minutes = beginning(stand);
         push(&mut minutes, &sparse, 51);

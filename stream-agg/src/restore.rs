@@ -56,14 +56,14 @@ impl RestorePositions {
 mod tests {
     use super::*;
 
-    /// The next of some numbers that are the same in each run.
+    /// Returns the next pseudo-random number; the sequence is the same in each run.
     fn next(state: &mut u64) -> i64 {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         i64::try_from(*state >> 33).expect("31 bits")
     }
 
-    /// Whatever the batches are: a restart begins no later than if each were kept by itself, and not at one that is
-    /// older than what matters by more than what is merged.
+    /// Whatever the batches are, a restart begins no later than if each were kept by itself, and not at a batch that is
+    /// too old to matter by more than the span of merged batches.
     #[test]
     fn a_restart_reads_no_less_than_if_each_batch_were_kept_and_hardly_more() {
         for seed in 0..200 {

@@ -145,18 +145,18 @@ mod tests {
 
     use super::*;
 
-    /// What a click adds: one, and what it costs, to two measures.
+    /// Returns what a click adds to two measures: one, and its cost.
     fn click(cost_micros: i64) -> [(usize, i64); 2] {
         [(0, 1), (1, cost_micros)]
     }
 
-    /// The next of some numbers that are the same in each run.
+    /// Returns the next pseudo-random number; the sequence is the same in each run.
     fn next(state: &mut u64) -> u64 {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         *state >> 16
     }
 
-    /// Whatever the costs are: the rows of a key add up to exactly what its events do, each event is in one row, and a
+    /// Whatever the costs are, the rows of a key add up to exactly what its events do, each event is in one row, and a
     /// further row begins only where the one before it is full.
     #[test]
     fn a_sum_beyond_64_bits_goes_on_in_a_further_row() {

@@ -137,7 +137,7 @@ mod tests {
     /// A minute of 2026, and the minute after, in milliseconds.
     const MINUTES_MS: [i64; 2] = [1_772_884_800_000, 1_772_884_860_000];
 
-    /// The row of one message.
+    /// Returns the row of one message.
     fn row(decoding: &Decoding, message: &str) -> RecordBatch {
         let mut batch = BatchBuilder::of(decoding, TopicPartition::new("t", 3), 7);
         batch.push(&Message { offset: 7, log_time: None, key: None, payload: Some(message.as_bytes()) });
@@ -146,7 +146,7 @@ mod tests {
         batch.events
     }
 
-    /// A message that says, beside what every event must, a member; and what the column of its field then holds.
+    /// Makes a message with one member beside the required ones; returns it with the value that its column then holds.
     fn saying(member: Member) -> (String, String) {
         let (name, field) = (member.name(), member.field());
         let (said, held) = match field.role() {
@@ -159,7 +159,7 @@ mod tests {
         (format!("{{{ad}{time}\"{name}\":{said}}}"), held)
     }
 
-    /// What a column of one row holds; `None` is null.
+    /// Returns the value of a column in a single row; `None` is null.
     fn held(row: &RecordBatch, field: Field) -> Option<String> {
         let column = row.column_by_name(field.column()).expect("the column is wanted");
         column.is_valid(0).then(|| match field.kind() {

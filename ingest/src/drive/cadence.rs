@@ -228,7 +228,7 @@ mod tests {
         Some(Reason::Closed { idle: partitions.iter().map(|number| named(*number)).collect() })
     }
 
-    /// A cadence that has just cut an epoch, and when that was.
+    /// Returns a cadence that has just cut an epoch, and the time of the cut.
     fn just_cut(pace: Pace) -> (Cadence, Instant) {
         let now = Instant::now();
         let mut cadence = Cadence::new(pace, now);

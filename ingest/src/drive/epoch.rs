@@ -243,7 +243,7 @@ mod tests {
         batch.finish().events
     }
 
-    /// The same row, with numbers where the table has others.
+    /// Returns the same row with its offset as text, where the table has a number.
     fn misshapen(rows: &RecordBatch) -> RecordBatch {
         let at = rows.schema().index_of("kafka_offset").expect("a column");
         let mut fields: Vec<_> = rows.schema().fields().iter().cloned().collect();

@@ -62,8 +62,8 @@ mod tests {
     #[test]
     fn two_fencings_far_apart_are_no_run() {
         let (mut fencings, began) = (Fencings::new(EVERY), Instant::now());
-        // A promotion, and its undo minutes later, while the job still replays and commits nothing. Each may be met by
-        // an epoch and by the look behind it.
+        // A promotion, and its undo minutes later, while the job still replays and commits nothing. Both an epoch and
+        // the look after it may find each of them.
         assert!(!fencings.go_on_for_too_long(began) && !fencings.go_on_for_too_long(began));
         assert!(!fencings.go_on_for_too_long(after(began, 120)));
         assert!(!fencings.go_on_for_too_long(after(began, 150)));
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn beginning_for_long_does_not_hide_another_process() {
         let (mut fencings, began) = (Fencings::new(EVERY), Instant::now());
-        // What is found moved begins again, which takes longer than a break of a run would.
+        // Partitions that were found moved begin again, which takes longer than the gap that would end a run.
         assert!(!fencings.go_on_for_too_long(began));
         fencings.leave_out(Duration::from_secs(90));
         assert!(fencings.go_on_for_too_long(after(began, 100)));

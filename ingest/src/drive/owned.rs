@@ -151,7 +151,7 @@ mod tests {
         TopicPartition::new("clicks", partition)
     }
 
-    /// A process that owns some partitions of nothing.
+    /// Returns the set of a process that owns this many partitions without messages.
     fn owning(partitions: i32) -> Appending {
         let mut owned = Owned::new();
         for partition in 0..partitions {
@@ -162,7 +162,7 @@ mod tests {
         owned
     }
 
-    /// Rejected messages, so many, from an offset on.
+    /// Returns a batch of this many rejected messages, from an offset on.
     fn messages(partition: i32, first: i64, count: i64) -> LogBatch {
         let mut batch = BatchBuilder::new(named(partition), first, 0);
         for offset in first..first + count {

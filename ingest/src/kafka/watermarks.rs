@@ -154,7 +154,8 @@ mod tests {
         config
     }
 
-    /// Asks the mock cluster, whose next answers are these errors, until it is told or unwanted: after so many looks.
+    /// Asks the mock cluster, whose next answers are these errors. Nobody wants the answer any more after `looks_max`
+    /// checks; returns the result and the time that it took.
     fn told(errors: &[RDKafkaRespErr], looks_max: usize) -> (Result<Watermarks, SourceError>, Duration) {
         let cluster = MockCluster::new(1).expect("a cluster");
         cluster.create_topic(TOPIC, 3, 1).expect("a topic");

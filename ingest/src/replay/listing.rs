@@ -130,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_partition_has_its_own_files_whatever_its_topic_begins_like() {
-        // Statistics cut the longest of these names to what the one before it is.
+        // Statistics cut the last of these names to 64 characters, which makes it equal to the one before it.
         let topics = ["clicks".to_owned(), "clicks-eu".to_owned(), "t".repeat(64), "t".repeat(65)];
         let partitions = topics.iter().flat_map(|topic| [0, 1, 10].map(|number| TopicPartition::new(topic, number)));
         let partitions: Vec<_> = partitions.collect();

@@ -296,7 +296,7 @@ mod tests {
         }
     }
 
-    /// How many files of a size are opened ahead.
+    /// Counts the files of a size that are opened ahead.
     fn ahead(bytes: u64) -> usize {
         let mut opening = Vec::new();
         while has_room(opening.iter().copied(), bytes) {

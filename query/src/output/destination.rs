@@ -184,7 +184,7 @@ mod tests {
 
     use super::*;
 
-    /// A lake that none of the files is in.
+    /// Returns a lake that has none of the files in it.
     fn elsewhere() -> Lake {
         Lake::at("/clicklake-none/lake").expect("a lake")
     }

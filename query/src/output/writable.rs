@@ -97,7 +97,7 @@ mod tests {
         Arc::new(StructArray::from(vec![(field, values)]))
     }
 
-    /// In each of the formats, a table too.
+    /// Writes the rows in each of the formats, including a table.
     fn written(rows: &RecordBatch) -> [Result<String, String>; 5] {
         let text = |bytes| String::from_utf8(bytes).expect("text");
         let why = |error: ArrowError| error.to_string();

@@ -179,7 +179,7 @@ mod tests {
         }
     }
 
-    /// In a thread of the usual stack.
+    /// Runs in a thread with a stack of the usual size.
     #[test]
     fn a_chain_may_be_long() {
         let sql = format!("select 1{} as n", " + 1".repeat(990));

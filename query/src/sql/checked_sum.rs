@@ -354,7 +354,7 @@ mod tests {
             ("select sum(cast(n as decimal(38, 0))) from t where g = 2", "18446744073709551614"),
             ("select sum(n + 1) from t where g = 1", "6"),
             ("select arrow_typeof(sum(n)) from t where g = 1", "Int64"),
-            // What is in between may be more.
+            // An intermediate sum may exceed 64 bits.
             ("select sum(n) from (select n from t where g = 2 union all select -n from t where g = 2) u", "0"),
             ("select sum(n) over (order by n) from t where g = 1 and n > 0 order by 1", "10; 10"),
             (

@@ -246,7 +246,7 @@ mod tests {
 
     use super::*;
 
-    /// The types of the columns that are said before a statement runs, and those of the rows that come.
+    /// Returns the types of the columns that are announced before a statement runs, and those of its rows.
     async fn types(text: &str) -> [Vec<DataType>; 2] {
         let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
         let session = Session::new(lake, None).expect("a session");

@@ -222,7 +222,7 @@ mod tests {
                 (true, Verdict::Counted) => events - 1,
                 (true, Verdict::Late) => 1,
                 (true, _) => 0,
-                // What it costs is no event.
+                // A cost counts no events, so it takes no room.
                 (false, _) => i128::MAX,
             });
             Differing { key: Key { window, dimensions: Vec::new() }, recounted, found: Sums::default() }

@@ -267,7 +267,7 @@ pub(super) fn text(column: &ArrayRef) -> Vec<Option<String>> {
 mod tests {
     use super::*;
 
-    /// It is written by hand, and yet it knows each verdict, and each measure at its place.
+    /// The statement is written by hand, and must have each verdict, and each measure at its place.
     #[test]
     fn the_recount_has_all_measures_and_verdicts() {
         let columns = SUMS.lines().filter_map(|line| line.trim_end_matches(',').rsplit_once(" as "));

@@ -1,4 +1,4 @@
-//! Each clause that DataFusion would pass over is refused by its name, and what it honours is not.
+//! Tests that each clause that DataFusion would ignore is refused by its name, and that other clauses are not.
 
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
