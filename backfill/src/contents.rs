@@ -29,7 +29,7 @@ struct Content {
 pub(crate) struct Contents(BTreeMap<i64, Content>);
 
 impl Contents {
-    /// Adds rows, told apart by these dimensions of theirs.
+    /// Adds rows, distinguished by these of their dimensions.
     pub fn add(&mut self, rows: &RecordBatch, dimensions: &[&str]) {
         let texts = dimensions.iter().copied().chain([column::TOPIC]);
         let texts: Vec<&StringArray> = texts.map(|name| rows[name].as_string::<i32>()).collect();

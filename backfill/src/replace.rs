@@ -15,7 +15,7 @@
 //!   done
 //! ```
 //!
-//! It moves no stand. What the live job appends meanwhile is of events at or above the cut, and stays.
+//! It moves no stand. Rows that the live job appends meanwhile are of events at or above the cut, and stay.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -242,7 +242,8 @@ impl Replace<'_> {
             if self.work.stop.is_cancelled() {
                 return Ok(Attempt::Done(Replaced::Stopped));
             }
-            // Each round plans anew: the live job keeps committing, and each of its versions may add rows in scope.
+            // Each round plans against the newest version: the live job, or a compaction, may have changed meanwhile
+            // which files hold rows in scope.
             let Some(refreshed) = unless_stopped(self.refresh(minutes), &self.work.stop).await else { continue };
             refreshed?;
             // The table was promoted, or restored: the snapshot's cut no longer says which events its rows hold.

@@ -75,7 +75,7 @@ pub enum SourceError {
     /// The log no longer has what a table still needs, or is not the log that the table knows: a human decides.
     #[error("{0}")]
     Refused(String),
-    /// The broker cannot be used as it was addressed.
+    /// The source failed, for example because the broker or the topic cannot be used as configured.
     #[error("{0}")]
     Failed(String),
     /// The lake failed, for a source that reads from there.

@@ -1,7 +1,6 @@
 //! Minute counts of one partition: takes in events, and emits rows of `clicks_minute` with the stand that belongs to
 //! them. From that stand an empty operator would go on exactly as this one does.
 //!
-//!
 //! Each event is judged in this order, which is part of the contract:
 //!
 //! ```text

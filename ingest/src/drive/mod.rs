@@ -3,8 +3,8 @@
 //! ```text
 //!   source ──Assigned──> look at the tables, begin each partition where it stands
 //!          ──Batch─────> the partition's operator
-//!          ──Revoked───> finish the epoch in flight, or abandon it, and let go
-//!          ──Ended─────> write all that the partition holds, and let go
+//!          ──Revoked───> finish the epoch in flight, or abandon it, and release
+//!          ──Ended─────> write all that the partition holds, and release
 //!
 //!   operators ──freeze, every commit interval──> epoch ──files, then one commit a table──> tables
 //! ```

@@ -76,7 +76,7 @@ impl<O: Operator> Owned<O> {
         self.partitions.get_mut(partition)?.operator.take_remark()
     }
 
-    /// Hands over what each partition gives for what is asked of it.
+    /// Flushes each partition as far as `which` asks, and returns the steps of all.
     pub fn freeze(&mut self, which: impl Fn(&TopicPartition) -> Freeze) -> Vec<Step> {
         let (mut steps, mut pending, mut bytes) = (Vec::new(), Pending::default(), 0);
         for (partition, own) in &mut self.partitions {

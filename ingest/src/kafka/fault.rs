@@ -5,7 +5,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::source::SourceError;
 
-/// Kind of an error, by what is to be done about it.
+/// Kind of an error, by the reaction that it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
     /// Bytes of a partition cannot be read: they are damaged, or written in a format that librdkafka does not know. It

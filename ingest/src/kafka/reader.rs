@@ -67,7 +67,7 @@ pub(super) struct Reader {
     desk: Desk,
 }
 
-/// Ends the reader: the loop is gone, or was told why the reader ends, so there is nobody to read for.
+/// Signal that the reader must end: the loop is gone, or knows why the reader ends, so nobody takes what is read.
 pub(super) struct Gone;
 
 impl Reader {

@@ -7,8 +7,8 @@
 //! - **after**: a file without an event for the wanted windows, where the watermark has passed them and
 //!   their lateness. An event that comes for them from there on is late, or filtered, whatever else there is.
 //!
-//! Offsets decide what is before what. Files may overlap in offsets, so a file counts as before another one only if it
-//! ends where that one begins, or earlier.
+//! Offsets decide which file is before which. Files may overlap in offsets, so a file counts as before another one only
+//! if it ends where that one begins, or earlier.
 
 use lake_schemas::minute::Parameters;
 use lake_schemas::{EventTime, History, TopicPartition};

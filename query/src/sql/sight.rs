@@ -1,7 +1,6 @@
 //! Statement snapshot: each table is opened when a statement first asks for it, and stays at that version until the
 //! statement is over, however often the statement names it.
 //!
-//!
 //! Roll-ups are opened before their sources, so that a source is found as it was then, or newer; and clicks are opened
 //! before the rejected messages that are committed ahead of them. `totals` and `series` of a statement read the same
 //! versions.

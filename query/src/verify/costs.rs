@@ -2,7 +2,6 @@
 //! click counts, its cost is null, here and in the jobs. The audit must report how many there are, and where the first
 //! is.
 //!
-//!
 //! One pass over the raw table answers that. Whether each of them counts, which a copy or a late one does not, would
 //! take another recount.
 
