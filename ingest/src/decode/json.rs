@@ -215,7 +215,7 @@ mod tests {
         }
     }
 
-    /// Of several bad members, `clicks_rejected` names one, and which one it names must not change.
+    /// Checks which of several bad members `clicks_rejected` names: that must not change.
     #[test]
     fn of_members_that_are_wrong_the_first_is_named() {
         let looked_at = [

@@ -131,8 +131,8 @@ impl<'a> Text<'a> {
         self.text[start..].char_indices().nth(index(column)).map_or(self.text.len(), |(at, _)| start + at)
     }
 
-    /// Whether the tokens cover the whole text, one after the other. The tokenizer expands the code inside of `/*! …
-    /// */`, and its places are wrong from there on.
+    /// Whether the tokens cover the whole text, one after the other. The tokenizer expands the code inside of
+    /// `/*! … */`, and its places are wrong from there on.
     fn is_made_of(&self, tokens: &[TokenWithSpan]) -> bool {
         let are_neighbours = |two: &[TokenWithSpan]| two[0].span.end == two[1].span.start;
         tokens.windows(2).all(are_neighbours)
