@@ -1,4 +1,4 @@
-//! The bounded end of the log: stretches of the raw table, a few partitions at a time, to whoever takes them.
+//! Reads the bounded end of the log: stretches of the raw table, a few partitions at a time, for a consumer of them.
 
 use std::sync::Arc;
 
@@ -14,19 +14,20 @@ use tokio_util::sync::CancellationToken;
 
 use crate::end::End;
 
-/// Takes partitions of a bounded part of the log, each from its beginning to its end.
+/// Consumer of the partitions of a bounded part of the log, each from its beginning to its end.
 pub(crate) trait Takes: Send {
-    /// A partition begins: where it is to be read from; `None`: from the first that is needed.
+    /// Begins a partition, and returns the offset from which to read it; `None`: from the first that is needed.
     fn begin(&mut self, partition: &TopicPartition) -> Option<i64>;
 
-    /// The next stretch of a partition.
+    /// Takes the next stretch of a partition.
     fn take(&mut self, batch: LogBatch) -> impl Future<Output = Result<(), DriveError>> + Send;
 
-    /// A partition has ended.
+    /// Ends a partition: all of it has been taken.
     fn end(&mut self, partition: &TopicPartition) -> impl Future<Output = Result<(), DriveError>> + Send;
 }
 
-/// Reads partitions, so many at a time, as far as the table is bounded. Whether it came to the end, or was stopped.
+/// Reads partitions, at most `at_a_time` at once, as far as the table is bounded. Returns whether it came to the end;
+/// `false` if it was stopped.
 pub(crate) async fn read(
     raw: Arc<Mutex<RawTable>>,
     columns: Vec<String>,

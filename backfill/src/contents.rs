@@ -1,9 +1,9 @@
-//! What rows of minutes add up to, window by window, and where two lots of rows differ.
+//! Sums up rows of minutes, window by window, and compares two sets of rows.
 //!
-//! Whether two lots are equal is decided for each partition and each value of each dimension, and yet only one number a
-//! window is kept of them: rows always add, so a sum of measures, each weighted by a hash of what it is of, is equal
-//! exactly if all sums are, but for a chance of one in 2^63. All sums here are of 128 bits, which rows of 64 do not
-//! fill: a row whose sum once wrapped around is told from the right one.
+//! Two sets are equal if they agree for each partition and each value of each dimension. Yet only one number a window
+//! is kept for that: rows always add, so a sum of measures, each weighted by a hash of its partition, dimensions and
+//! measure, is equal exactly if all sums are, but for a chance of one in 2^63. All sums here have 128 bits, which rows
+//! of 64 do not fill: a row whose sum once wrapped around therefore differs from the right one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -17,19 +17,19 @@ use lake_schemas::time::{MICROS_PER_MILLI, MILLIS_PER_DAY};
 /// The sums of measures, in the order of [`Measure::ALL`].
 pub type Sums = [i128; MEASURES];
 
-/// What a window holds.
+/// Sums and fingerprint of one window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Content {
     sums: Sums,
     fingerprint: u128,
 }
 
-/// What rows hold, by the starts of their windows in milliseconds.
+/// Contents of rows, by the starts of their windows in milliseconds.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Contents(BTreeMap<i64, Content>);
 
 impl Contents {
-    /// Adds rows, told apart by these dimensions of theirs.
+    /// Adds rows, distinguished by these of their dimensions.
     pub fn add(&mut self, rows: &RecordBatch, dimensions: &[&str]) {
         let texts = dimensions.iter().copied().chain([column::TOPIC]);
         let texts: Vec<&StringArray> = texts.map(|name| rows[name].as_string::<i32>()).collect();
@@ -46,14 +46,14 @@ impl Contents {
                 at.hash(&mut of);
                 let value = i128::from(measure[row]);
                 *sum += value;
-                // An odd weight leaves no difference without a trace.
+                // The weight is odd, so multiplying by it loses nothing: no difference can vanish.
                 let weight = u128::from(of.finish() | 1);
                 content.fingerprint = content.fingerprint.wrapping_add(weight.wrapping_mul(value.cast_unsigned()));
             }
         }
     }
 
-    /// Adds what other rows hold.
+    /// Adds the contents of other rows.
     pub fn merge(&mut self, other: &Self) {
         for (window, added) in &other.0 {
             let content = self.0.entry(*window).or_default();
@@ -62,7 +62,7 @@ impl Contents {
         }
     }
 
-    /// What becomes of these contents when others take their place.
+    /// Compares these contents with those that take their place.
     pub fn changes(&self, after: &Self) -> Changes {
         let mut days: BTreeMap<i32, Day> = BTreeMap::new();
         let windows: BTreeSet<_> = self.0.keys().chain(after.0.keys()).copied().collect();
@@ -82,33 +82,33 @@ impl Contents {
     }
 }
 
-/// What a backfill changes, by the day of the windows, in days since 1970.
+/// Changes that a backfill makes, by the day of the windows, in days since 1970.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// All days that it looked at.
+    /// All days that the backfill compared.
     pub days: BTreeMap<i32, Day>,
 }
 
-/// What a backfill changes on one day.
+/// Changes that a backfill makes on one day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Day {
-    /// Windows that it looked at.
+    /// Number of windows compared.
     pub windows: usize,
-    /// Those of which a sum of any partition or dimension is another one.
+    /// Number of windows in which a sum of any partition or dimension differs.
     pub windows_changed: usize,
-    /// What they sum to in the table.
+    /// Sums of these windows in the table.
     pub before: Sums,
-    /// What they sum to when recomputed.
+    /// Sums of these windows when recomputed.
     pub after: Sums,
 }
 
 impl Changes {
-    /// How many windows change.
+    /// Counts the windows that change.
     pub fn windows_changed(&self) -> usize {
         self.days.values().map(|day| day.windows_changed).sum()
     }
 
-    /// How many windows were looked at.
+    /// Counts the windows that were compared.
     pub fn windows(&self) -> usize {
         self.days.values().map(|day| day.windows).sum()
     }

@@ -1,7 +1,7 @@
-//! What comes behind a bounded part of history: the end of each partition.
+//! The source behind a bounded part of history: the end of each partition.
 //!
-//! In the place of a live end of the log, it hands out the partitions, a few at a time, so that the states of few are
-//! in memory at once.
+//! In the place of a live end of the log, it hands out the partitions, a few at a time, so that only a few operators
+//! are in memory at once.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use ingest::replay::LiveLog;
 use ingest::source::{Room, Signal, Source, SourceError, Start};
 use lake_schemas::TopicPartition;
 
-/// The end of all partitions.
+/// Source that has no messages: it hands out partitions and ends them.
 pub(crate) struct End {
     waiting: VecDeque<TopicPartition>,
     under_way: BTreeSet<TopicPartition>,
@@ -23,7 +23,7 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// Hands out these partitions, so many at a time.
+    /// Hands out these partitions, at most `at_a_time` at once.
     pub fn of(partitions: impl IntoIterator<Item = TopicPartition>, at_a_time: usize) -> Self {
         Self {
             waiting: partitions.into_iter().collect(),
@@ -51,7 +51,7 @@ impl Source for End {
         {
             return Ok(Signal::Ended(partition));
         }
-        // What changes that is a start or a release, and after these this is asked again.
+        // Only a start or a release changes this, and after either the loop calls `next` again.
         std::future::pending().await
     }
 
@@ -85,7 +85,7 @@ impl Live for End {
     }
 }
 
-/// Behind the end there is nothing to go on with.
+/// Log without messages: behind the end there is nothing to go on with.
 struct NoLog;
 
 impl LiveLog for NoLog {

@@ -1,7 +1,7 @@
-//! The events behind one count, and those that were not counted, with the reason.
+//! Lists the events behind one count, and those that were not counted, with the reason.
 //!
-//! What an event is taken for is said by the operators that count live. Of a minute that is over, they are fed the
-//! stretches of the log that its rows name; of one that may still change, all that may decide on it.
+//! The operators that count live also decide here how each event counts. For a minute that is over, they are fed the
+//! stretches of the log that its rows name; for one that may still change, all that may decide on it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,17 +23,17 @@ use crate::provenance::{Row, provenance};
 
 /// An event of an ad in a minute, and why it counts or does not.
 pub struct Explanation {
-    /// The partition that it came in.
+    /// Partition that the event came in.
     pub partition: TopicPartition,
-    /// The event, and what it is taken for.
+    /// Event with its verdict.
     pub event: Explained,
-    /// Why it is not counted; `None` if it is.
+    /// Reason why it is not counted; `None` if it is.
     pub reason: Option<String>,
-    /// The file of `clicks` that holds it.
+    /// File of `clicks` that holds it.
     pub file: Option<String>,
 }
 
-/// What is asked, and what decides on it.
+/// The question: an ad and a minute, with the raw table and the parameters that decide on the answer.
 struct Asked<'a> {
     feed: &'a Feed,
     ad_id: &'a str,
@@ -72,7 +72,7 @@ pub fn explain<'a>(
 }
 
 impl Asked<'_> {
-    /// The events of one partition, of which the table has these rows.
+    /// Explains the events of one partition, of which the table has these rows.
     async fn explain(
         &self,
         partition: &TopicPartition,
@@ -84,12 +84,12 @@ impl Asked<'_> {
         let is_passed = |until_ms: i64| stand.emitted_ms.filter(|emitted_ms| *emitted_ms >= until_ms);
         if let Some(emitted_ms) = is_passed(over_ms + self.parameters.allowed_lateness_ms) {
             let mut explain = self.of_rows(partition, rows).await?;
-            // What has come since the table stood there is late, or no click.
+            // The minute is closed for the rows of the table; an event that has come since is late, or no click.
             explain.pass(emitted_ms);
             self.feed(partition, stand.cut, end, &mut explain).await?;
             return Ok(explain.finish());
         }
-        // What the table lacks by now.
+        // Offset from which on the table may lack events of the minute.
         let lacks_from = if is_passed(over_ms).is_some() { stand.cut } else { stand.drained };
         if rows.is_empty() && !self.has_events(partition, lacks_from, end).await? {
             return Ok(Vec::new());
@@ -103,13 +103,13 @@ impl Asked<'_> {
         Explain::new(partition.clone(), self.parameters.clone(), self.ad_id, self.minute)
     }
 
-    /// The events of rows that are all that the table will have of the minute.
+    /// Explains the events of rows that are all that the table will ever have of the minute.
     async fn of_rows(&self, partition: &TopicPartition, rows: &[Row]) -> Result<Explain, DriveError> {
         let mut explain = self.begin(partition);
         let Some(end) = rows.iter().map(|row| row.events.next).max() else { return Ok(explain) };
         let files = self.feed.files(partition).await?;
         for stretch in stretches(rows, &files) {
-            // The watermark there, by what is passed over.
+            // The watermark at the stretch follows from the files that are skipped.
             let before = files.iter().filter(|file| file.offsets.next <= stretch.first);
             if let Some(largest) = before.filter_map(|file| Some(file.event_times?.1)).max() {
                 explain.pass(largest.millis() - self.parameters.out_of_orderness_ms);
@@ -117,7 +117,8 @@ impl Asked<'_> {
             let push = |batch: LogBatch| Ok(explain.push(&batch.events, batch.offsets.next)?);
             self.feed.give_stretch(partition, stretch, columns(), push).await?;
         }
-        // If the rows know of more copies, those are of clicks elsewhere: all is read that may have them.
+        // The rows count more copies than were found: their originals lie outside the stretches, so everything that may
+        // hold them is read.
         if explain.duplicates() != rows.iter().map(|row| row.duplicates).sum::<i64>() {
             explain = self.begin(partition);
             self.feed(partition, None, end, &mut explain).await?;
@@ -136,7 +137,7 @@ impl Asked<'_> {
         self.feed.give(self.needs(partition, until), (partition, from), columns(), push).await
     }
 
-    /// Whether there is an event of the ad in the minute in a stretch of a partition.
+    /// Whether a stretch of a partition has an event of the ad in the minute.
     async fn has_events(&self, partition: &TopicPartition, from: Option<i64>, until: i64) -> Result<bool, DriveError> {
         let (mut found, window_ms) = (false, self.minute.millis());
         let columns = Events::COLUMNS.map(str::to_owned).to_vec();
@@ -158,7 +159,7 @@ impl Asked<'_> {
         Needs { history, parameters: self.parameters.clone() }
     }
 
-    /// Why an event does not count in a table that stands thus; `None` if it does.
+    /// Returns why an event does not count in a table with this stand; `None` if it does.
     fn reason(&self, event: &Explained, stand: Stand) -> Option<String> {
         let late_ms = self.parameters.allowed_lateness_ms;
         Some(match (event.taken_for, event.copy_of) {
@@ -179,12 +180,13 @@ impl Asked<'_> {
     }
 }
 
-/// What is read of events.
+/// Returns the columns to read of events.
 fn columns() -> Vec<String> {
     Events::COLUMNS.into_iter().chain([column::KAFKA_TIMESTAMP]).map(str::to_owned).collect()
 }
 
-/// The stretches of a partition that hold the events of rows, each from the beginning of a file, in their order.
+/// Returns the stretches of a partition that hold the events of rows, each from the beginning of a file, in their
+/// order.
 fn stretches(rows: &[Row], files: &[RawFile]) -> Vec<OffsetRange> {
     let from_file = |row: &Row| {
         let OffsetRange { mut first, next } = row.events;
@@ -192,6 +194,8 @@ fn stretches(rows: &[Row], files: &[RawFile]) -> Vec<OffsetRange> {
             let around = files.iter().filter(|file| file.offsets.first < offset && offset < file.offsets.next);
             around.map(|file| file.offsets.first).min()
         };
+        // Goes back to the beginning of every file that reaches across the first offset: the watermark before a stretch
+        // is known only where a file begins.
         while let Some(lower) = around(first) {
             first = lower;
         }
@@ -209,11 +213,11 @@ fn stretches(rows: &[Row], files: &[RawFile]) -> Vec<OffsetRange> {
     apart
 }
 
-/// The file that holds an event, of those of its partition.
+/// Returns the path of the file that holds an event, among the files of its partition.
 fn file_of(files: &[RawFile], event: &Explained) -> Option<String> {
     let holds = |file: &&RawFile| (file.offsets.first..file.offsets.next).contains(&event.offset);
     let found: Vec<_> = files.iter().filter(holds).collect();
-    // Files of several days of log time may overlap in offsets.
+    // Files of several days of log time may overlap in offsets, so the day decides among them.
     let folder = format!("{}={}", column::LOG_DATE, LogDate::of(event.log_time));
     let found = found.iter().find(|file| file.is_in(&folder)).or(found.first())?;
     Some(found.path.to_string())

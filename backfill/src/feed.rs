@@ -1,4 +1,4 @@
-//! The raw table for who asks about single partitions, again and again: it is opened, and listed, once.
+//! The raw table for repeated questions about single partitions: it is opened, and listed, once.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use crate::bounded::{self, Takes};
 use crate::work;
 
-/// The raw table, open for many questions.
+/// Raw table that is open for many questions.
 pub(crate) struct Feed {
     raw: Arc<Mutex<RawTable>>,
     stands: BTreeMap<TopicPartition, Stand>,
 }
 
 impl Feed {
-    /// Over the raw table of a lake.
+    /// Opens the raw table of a lake.
     pub fn open(lake: &Lake) -> BoxFuture<'_, Result<Self>> {
         Box::pin(async move {
             let log = work::raw(lake).await?;
@@ -31,13 +31,13 @@ impl Feed {
         })
     }
 
-    /// Where all partitions stand.
+    /// Returns the stands of all partitions.
     pub fn stands(&self) -> &BTreeMap<TopicPartition, Stand> {
         &self.stands
     }
 
-    /// Gives what is needed of one partition, from an offset on, to who wants it: in these columns, in the order of the
-    /// log.
+    /// Passes the rows of one partition that `needs` selects, from an offset on, to `each`: in these columns, in the
+    /// order of the log.
     pub fn give<'a>(
         &'a self,
         needs: Needs,
@@ -61,7 +61,7 @@ impl Feed {
         bounded::read(raw, columns, (vec![partition.clone()], 1), &stop, &mut given).await.map(|_| ())
     }
 
-    /// Gives a stretch of one partition to who wants it, and nothing else.
+    /// Passes one stretch of a partition to `each`, and nothing else.
     pub fn give_stretch<'a>(
         &'a self,
         partition: &'a TopicPartition,
@@ -76,13 +76,13 @@ impl Feed {
         })
     }
 
-    /// All files of a partition.
+    /// Returns all files of a partition.
     pub fn files<'a>(&'a self, partition: &'a TopicPartition) -> BoxFuture<'a, Result<Vec<RawFile>>> {
         Box::pin(async move { self.raw.lock().await.all_files_of(partition).await })
     }
 }
 
-/// Whom a partition is given to.
+/// Consumer that passes the batches of a partition to a function.
 struct Given<F> {
     from: Option<i64>,
     each: F,

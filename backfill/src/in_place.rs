@@ -1,4 +1,4 @@
-//! What of a table is replaced in place, by the part of history that is asked for.
+//! Finds the windows of a table that a backfill replaces in place, for the part of history that is asked for.
 
 use std::collections::BTreeSet;
 
@@ -15,8 +15,9 @@ use crate::bounded::{self, Takes};
 use crate::range::Range;
 use crate::work::Work;
 
-/// Which windows are replaced, and, where the raw table is looked at as it was, its cut then; `None` if it was stopped.
-/// Versions name the windows that their rows touch, and these are recomputed from all their clicks.
+/// Returns the windows to replace, and the cut of the raw table at an earlier version if that is asked for; `None` if
+/// it was stopped. For a range of versions, these are the windows that their rows touch; they are recomputed from all
+/// their clicks.
 pub(crate) async fn in_place(work: &Work<'_>) -> Result<Option<(Windows, Option<Cut>)>, DriveError> {
     let range = &work.range;
     Ok(match range {
@@ -30,7 +31,7 @@ pub(crate) async fn in_place(work: &Work<'_>) -> Result<Option<(Windows, Option<
     })
 }
 
-/// The windows of the events of a part of the log; `None` if that was stopped.
+/// Finds the windows of the events of a part of the log; `None` if that was stopped.
 async fn touched(work: &Work<'_>, History { since, until, .. }: History) -> Result<Option<Windows>, DriveError> {
     let moved: Vec<_> = until.keys().filter(|of| since.get(of) < until.get(of)).cloned().collect();
     let raw = RawTable::until(work.raw().await?, until).counted_by(&work.meter).shared();
@@ -40,7 +41,7 @@ async fn touched(work: &Work<'_>, History { since, until, .. }: History) -> Resu
     Ok(is_read.then(|| Windows::these(touched.starts_ms)))
 }
 
-/// Collects windows, by their starts in milliseconds.
+/// Consumer that collects windows, by their starts in milliseconds.
 struct Touched {
     since: Cut,
     starts_ms: BTreeSet<i64>,

@@ -1,15 +1,15 @@
-//! History through the same operators: into a table of its own, or in place of what is there.
+//! Recomputes history with the live operators: into a table of its own, or in place of the live rows.
 //!
 //! | | |
 //! |---|---|
-//! | [`Shadow`] | a table is made, and written like the live job's, by the same loop, from the raw table alone |
-//! | [`Replace`] | closed windows of `clicks_minute` are computed again, and replaced in one commit |
-//! | [`replay()`] | the rows that a table should have where it stands, kept in memory for who compares |
-//! | [`Promote`] | such a table of all history becomes `clicks_minute`, in one commit |
-//! | [`explain()`] | the events behind one count, and why others do not count |
+//! | [`Shadow`] | makes a staging table, by the loop that writes the live table, from the raw table alone |
+//! | [`Replace`] | computes closed windows of `clicks_minute` again, and replaces them in one commit |
+//! | [`replay()`] | computes the rows that a table should have where it stands, in memory, for a comparison |
+//! | [`Promote`] | makes a staging table of all history `clicks_minute`, in one commit |
+//! | [`explain()`] | lists the events behind one count, and why others do not count |
 //!
-//! [`Range`] says which part of history, [`Work`] how it is read; `end.rs` makes of the live job's source a bounded
-//! one, which `bounded.rs` reads, and `recompute.rs` runs the operators over.
+//! [`Range`] says which part of history, [`Work`] how it is read. `end.rs` makes a bounded source out of the live
+//! job's, `bounded.rs` reads it, and `recompute.rs` runs the operators over it.
 
 mod bounded;
 mod contents;

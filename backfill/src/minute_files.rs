@@ -1,6 +1,7 @@
-//! The files of a minute table, as a backfill in place sees them: what each holds in scope, and what of it must stay.
+//! The files of a minute table as a backfill in place sees them: what each holds in scope, and which other rows must
+//! stay.
 //!
-//! A file is looked at once. When the table has gone on, only what is new in it is looked at.
+//! Each file is read once. When the table has gone on, only files that are new in it are read.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,47 +20,47 @@ use object_store::ObjectStore;
 use crate::contents::Contents;
 use crate::scope::{Row, Scope};
 
-/// Files that are read at once.
+/// Number of files that are read at once.
 const READS_MAX: usize = 8;
 
-/// Files that are looked at between two times that it is noted what was written for them: who is stopped in between
-/// leaves no more behind.
+/// Number of files that are read between two records of what was written for them: a stop in between leaves at
+/// most what was written for these behind.
 const LOOKS_MAX: usize = 64;
 
-/// The files of a table, under a scope.
+/// Files of a table, seen through a scope.
 pub(crate) struct MinuteFiles {
     table: Table,
-    /// The columns that are read, and that what must stay is written in.
+    /// Columns to read, in which the rows that must stay are also written.
     schema: SchemaRef,
     store: Arc<dyn ObjectStore>,
     scope: Scope,
-    /// The dimensions by which contents are told apart.
+    /// Dimensions by which contents are told apart.
     dimensions: Vec<&'static str>,
-    /// Whether what must stay is written into files of its own.
+    /// Whether the rows that must stay are written into files of their own.
     is_writing: bool,
-    /// By path, those that were looked at.
+    /// Files that have been read, by path.
     seen: HashMap<String, Seen>,
 }
 
-/// A file that was looked at.
+/// Result of reading one file.
 #[derive(Default)]
 struct Seen {
-    /// What its rows in scope hold; `None` if it has none.
+    /// Contents of its rows in scope; `None` if it has none.
     replaced: Option<Contents>,
     is_straddling: bool,
-    /// The files that hold its other rows, if it has rows in scope and others.
+    /// Files that hold its other rows, if it has both rows in scope and others.
     kept: Vec<Add>,
 }
 
-/// What is to be done to a table for a scope to be replaced.
+/// Changes to a table that replace the rows in scope.
 pub(crate) struct Plan {
-    /// The files that hold rows in scope.
+    /// Files that hold rows in scope.
     pub removes: Vec<Add>,
-    /// Their other rows.
+    /// Files with the other rows of these files.
     pub keeps: Vec<Add>,
-    /// What the rows in scope hold.
+    /// Contents of the rows in scope.
     pub before: Contents,
-    /// Whether another backfill has been here: see [`Row::Straddling`].
+    /// Whether another backfill has replaced rows since the snapshot: see [`Row::Straddling`].
     pub is_straddling: bool,
 }
 
@@ -74,17 +75,17 @@ impl MinuteFiles {
         Self { table, schema, store, scope, dimensions, is_writing, seen: HashMap::new() }
     }
 
-    /// From now on reads these columns, so that those of other programs stay with what must stay.
+    /// Reads and writes these columns from now on, so that columns of other programs stay with the rows that must stay.
     pub fn carry(&mut self, schema: SchemaRef) {
         self.schema = schema;
     }
 
-    /// The same, with contents told apart by some of the table's dimensions only.
+    /// Returns the same, with contents told apart by only these dimensions of the table.
     pub fn by(self, dimensions: Vec<&'static str>) -> Self {
         Self { dimensions, ..self }
     }
 
-    /// What is to be done to a table that has these files.
+    /// Plans the replacement in a table that has these files.
     pub async fn plan(&mut self, live: &[Add]) -> Result<Plan> {
         let unseen: Vec<_> = live.iter().filter(|file| !self.seen.contains_key(&file.path)).collect();
         for some in unseen.chunks(LOOKS_MAX) {
@@ -106,7 +107,7 @@ impl MinuteFiles {
         Ok(Plan { removes, keeps, before, is_straddling })
     }
 
-    /// The rows of these files, as far as a file may hold windows in scope.
+    /// Reads the rows of those files that may hold windows in scope.
     pub async fn rows(&self, live: &[Add]) -> Result<Vec<RecordBatch>> {
         let mut rows = Vec::new();
         for file in live {
@@ -125,7 +126,7 @@ impl MinuteFiles {
             && Statistics::of(file).window_starts().is_none_or(|(first, last)| touches(first, last + 1))
     }
 
-    /// The files that were written for what must stay.
+    /// Returns the files that were written for the rows that must stay.
     pub fn written(&self) -> Vec<Add> {
         self.seen.values().flat_map(|seen| seen.kept.iter().cloned()).collect()
     }
@@ -159,7 +160,7 @@ impl MinuteFiles {
         Ok((file.path.clone(), seen))
     }
 
-    /// The rows of a file, in all columns of the table.
+    /// Reads the rows of a file, in all columns of the table.
     async fn read(&self, file: &Add) -> Result<Vec<RecordBatch>> {
         read::all_rows(Arc::clone(&self.store), self.table, Arc::clone(&self.schema), file.clone()).await
     }

@@ -1,22 +1,22 @@
-//! Whether the raw table still has the clicks that closed the windows of a table. No I/O.
+//! Checks whether the raw table still has the clicks that closed the windows of a table. Pure: no I/O.
 //!
-//! Another program may take the newest rows out of `clicks`, as RESTORE does. What is left then closes fewer windows
-//! than the table says are closed: computed again, these would be gone.
+//! Another program may take the newest rows out of `clicks`, as RESTORE does. The rest then closes fewer windows than
+//! the table has closed: a recomputation would drop the others.
 
 use std::collections::BTreeMap;
 
 use lake_schemas::{EventTime, Stand, TopicPartition};
 use lake_store::RawFile;
 
-/// A partition whose raw table does not have events as late as those that closed its windows; `None` if there is none.
-/// `closed` are the stands of the table, whose watermarks are so many milliseconds behind the largest event time.
+/// Finds a partition whose raw table has no events as late as those that closed its windows; `None` if there is none.
+/// `closed` are the stands of the table, whose watermarks are `out_of_orderness_ms` behind the largest event time.
 pub(crate) fn lacks_its_newest<'a>(
     files: &[RawFile],
     closed: &'a BTreeMap<TopicPartition, Stand>,
     out_of_orderness_ms: i64,
 ) -> Option<&'a TopicPartition> {
     let lacks = |partition: &TopicPartition, stand: &Stand| {
-        // A table that has taken the place of another records a time before all clicks, where it has none.
+        // A table that took the place of another records a time before all clicks for a partition without a watermark.
         let is_of_clicks = |ms: &i64| EventTime::from_millis(*ms).is_some_and(|time| !time.is_too_old());
         let Some(emitted_ms) = stand.emitted_ms.filter(is_of_clicks) else { return false };
         // A file that does not state its times may have any.

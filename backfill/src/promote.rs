@@ -1,22 +1,22 @@
-//! Promote: a shadow becomes `clicks_minute`, in one commit; or what was there before becomes it again.
+//! Promotes a staging table: it becomes `clicks_minute`, in one commit; an undo brings back what was there before.
 //!
 //! ```text
-//!   the shadow is whole, and complete        no → refused
-//!   the raw table has what comes behind it   no → waited for, or refused
+//!   the staging table is of all history, and complete   no → refused
+//!   the raw table has what comes behind it              no → waited for, or refused
 //!     │
-//!   its files are copied into the folder of clicks_minute, where nobody sees them yet
+//!   its files are copied into the folder of clicks_minute, where no reader sees them yet
 //!     │
 //!   the newest version is pinned: it and all behind it are kept
 //!     │
-//!     └─> look at the newest version; on exactly that: every file out, the copies in, with the shadow's stands
+//!     └─> look at the newest version; on exactly that: every file out, the copies in, with the staging table's stands
 //!           └─ another commit was first ──> again, a limited number of times; then the pin is removed
 //! ```
 //!
 //! The pin is removed only when it is certain that the commit did not happen. A pin without a promotion keeps versions
 //! for 30 days; a promotion without a pin could not be undone.
 //!
-//! The live job finds itself fenced, or the table altered, and goes on from the shadow's stand: from the raw table as
-//! far as that has come, then from Kafka. Every reader sees the one content or the other.
+//! The live job finds itself fenced, or the table altered, and goes on from the staging table's stand: from the raw
+//! table up to its cut, then from Kafka. Every reader sees either the old content or the new one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -43,83 +43,84 @@ use tracing::{info, warn};
 
 use crate::work;
 
-/// The job, as `history` names it, and by which an undo knows what it takes back.
+/// Name of the job in `history`, by which an undo finds the promotion to take back.
 const JOB: &str = "promote";
 
-/// What the names of its pins begin with; the version that is pinned follows, and a mark of the promotion.
+/// Prefix of the names of its pins; the pinned version follows, and a mark of the promotion.
 const PIN_PREFIX: &str = "promote_";
 
-/// Characters of the commit's id in that mark: two promotions of one version must not share a pin.
+/// Number of characters of the commit's id in that mark: two promotions of one version must not share a pin.
 const PIN_MARK_CHARS: usize = 8;
 
-/// How far behind its pin a promotion may be: what an undo looks through. It is pinned anew beyond that.
+/// Greatest distance of a promotion from its pin, in versions: an undo looks through that many. Beyond it the newest
+/// version is pinned anew.
 const PIN_AHEAD_MAX: Version = 100;
 
-/// How often another commit may be first. A try takes two requests; beside a hundred processes that commit every five
-/// seconds, one of a few gets through.
+/// Number of attempts when other commits are first. An attempt takes two requests; beside a hundred processes that
+/// commit every five seconds, one of a few gets through.
 const TRIES_MAX: usize = 100;
 
-/// Entries of the log that are read at once.
+/// Number of log entries that are read at once.
 const READS_MAX: usize = 16;
 
-/// How long the version before can be gone back to: as long as anyone should need to find out.
+/// Number of days for which the version before can be restored: as long as anyone should need to notice a mistake.
 const PIN_DAYS: i64 = 30;
 
-/// How long the raw table may be waited for, and how often it is looked at.
+/// Longest wait for the raw table, and the interval of looks at it.
 const RAW_WAIT: Duration = Duration::from_secs(60);
 const RAW_LOOK: Duration = Duration::from_millis(500);
 
-/// Files that are copied at once.
+/// Number of files that are copied at once.
 const COPIES_MAX: usize = 16;
 
-/// What becomes `clicks_minute`.
+/// The content that becomes `clicks_minute`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// A shadow.
+    /// A staging table.
     Shadow(Table),
-    /// What was there before the last promotion.
+    /// The content before the last promotion: an undo.
     Before,
 }
 
-/// A promotion.
+/// A promotion, or its undo.
 pub struct Promote<'a> {
-    /// Where.
+    /// Lake of the table.
     pub lake: &'a Lake,
-    /// Of what.
+    /// What to promote: a staging table, or the content before.
     pub what: What,
-    /// What time it is.
+    /// Current time, for the expiry of pins.
     pub now: DateTime<Utc>,
-    /// Tells it to stop.
+    /// Token that tells the promotion to stop.
     pub stop: CancellationToken,
 }
 
-/// What was done.
+/// Result of a promotion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Promoted {
-    /// The version that `clicks_minute` became.
+    /// Version of `clicks_minute` that the promotion made.
     pub version: Version,
-    /// What it is now: the name of the shadow, or the version that it is again.
+    /// Name of the new content: that of the staging table, or of the version that was restored.
     pub content: String,
-    /// How many files it has.
+    /// Number of files of the new content.
     pub files: usize,
-    /// Where it stands.
+    /// Cut of the new content.
     pub cut: Cut,
 }
 
-/// What is to take the place of what is there.
+/// Content that takes the place of the current one.
 struct Content {
     name: String,
-    /// The table that it is copied from.
+    /// Table from which the files are copied.
     table: Table,
     stands: BTreeMap<TopicPartition, Stand>,
     parameters: Parameters,
-    /// The columns of other programs that its files may have, and their types.
+    /// Columns of other programs that its files may have, and their types.
     further: BTreeMap<String, String>,
     files: Vec<Add>,
 }
 
 impl Promote<'_> {
-    /// Does it; `None` if it was stopped before.
+    /// Promotes the content; `None` if it was stopped before.
     pub fn run(&self) -> BoxFuture<'_, Result<Option<Promoted>, DriveError>> {
         Box::pin(async move {
             let table = Table::ClicksMinute;
@@ -139,8 +140,10 @@ impl Promote<'_> {
                 adds = self.copy(&content) => adds?,
             };
             let mut commit = Commit { id: CommitId::unique(), adds, cut: cut_of(&content.stands), ..Commit::new(JOB) };
-            // From here on, nothing that takes time stands between a look at the table and the commit.
+            // From here on, nothing that takes long stands between a look at the table and the commit: the live files
+            // are listed now, and later only brought up to date.
             minutes.live_files().await?;
+            // The pin comes before the commit: after it, the version before could be cleaned up at any time.
             let mut pin = self.pin(&minutes, &commit.id).await?;
             let done = self.put_in_place(&mut minutes, &content, &mut commit, &mut pin, began).await;
             let is_promoted = matches!(done, Ok(Some(_)));
@@ -166,12 +169,15 @@ impl Promote<'_> {
         let table = minutes.table();
         for tries in 1..=TRIES_MAX {
             self.refresh(minutes).await?;
+            // The live job has committed so much meanwhile that an undo would not find the promotion: pin a newer
+            // version, then drop the old pin.
             if minutes.version() > pin.version + PIN_AHEAD_MAX {
                 let behind = std::mem::replace(pin, self.pin(minutes, &commit.id).await?);
                 pins::unpin(self.lake, behind.name).await?;
                 self.refresh(minutes).await?;
             }
             let (before, live) = (minutes.version(), minutes.live_files().await?);
+            // An earlier attempt whose answer was lost has succeeded: its copies are live.
             if let Some(ours) = commit.adds.first()
                 && live.iter().any(|file| file.path == ours.path)
             {
@@ -181,6 +187,7 @@ impl Promote<'_> {
             is_young_enough(began, table)?;
             commit.removes = live;
             commit.moves = moves(&content.stands, minutes);
+            // Only onto exactly this version: a commit in between may have added files that would otherwise stay.
             commit.onto = Some(before);
             commit.definition =
                 (minutes.parameters()? != content.parameters).then(|| content.parameters.definition(table));
@@ -202,7 +209,7 @@ impl Promote<'_> {
         Err(LakeError::Refused(why).into())
     }
 
-    /// Tries the commit until it is known what became of it. Any other outcome than committed is certain.
+    /// Retries the commit until its outcome is known. Any outcome but committed is certain.
     async fn commit(&self, minutes: &mut TableLog, commit: &Commit) -> Result<Outcome, LakeError> {
         let mut backoff = Backoff::default();
         loop {
@@ -214,7 +221,7 @@ impl Promote<'_> {
                 if !commit.id.was_put() {
                     return Err(error);
                 }
-                // The pin stays: if it happened, it can be undone.
+                // The pin stays: if the commit happened, it can be undone.
                 let what = "it is not known whether clicks_minute was promoted; `clicklake history clicks_minute` \
                             tells, and `clicklake promote --undo` takes it back";
                 return Err(LakeError::store(what, error));
@@ -230,7 +237,7 @@ impl Promote<'_> {
         Ok(())
     }
 
-    /// A shadow, if it is of all of history, and complete.
+    /// Loads a staging table, if it is of all of history, and complete.
     async fn shadow(&self, table: Table) -> Result<Content, DriveError> {
         let shadow = TableView::newest(self.lake, table).await?.ok_or_else(|| self.lake.lacks(table))?;
         let history = History::recorded(table, shadow.properties())?;
@@ -260,7 +267,7 @@ impl Promote<'_> {
         })
     }
 
-    /// What was there before the last promotion.
+    /// Loads the content before the last promotion.
     async fn before(&self, minutes: &TableLog) -> Result<Content, DriveError> {
         let table = Table::ClicksMinute;
         let view = TableView::newest(self.lake, table).await?.ok_or_else(|| self.lake.lacks(table))?;
@@ -269,7 +276,7 @@ impl Promote<'_> {
         let ours = pins.iter().filter(|pin| is_ours(&pin.table, &pin.name) && pin.holds(self.now));
         let pinned: BTreeSet<_> = ours.map(|pin| pin.version).collect();
         for pinned in pinned.into_iter().rev() {
-            // One that died before its commit has left a pin too.
+            // A promotion that failed before its commit may have left a pin too.
             let Some(promoted) = promoted_behind(minutes, pinned).await? else { continue };
             let version = promoted - 1;
             let before = view.at(version).await?;
@@ -290,8 +297,8 @@ impl Promote<'_> {
         Err(LakeError::Refused(why).into())
     }
 
-    /// Waits until the raw table has what the minutes have seen: behind the content, all of it will be read again. What
-    /// comes from now on is young, and Kafka has it. Whether that was not stopped.
+    /// Waits until the raw table has what the minutes have seen: all of it that lies behind the content will be read
+    /// again. What comes from now on is young, and Kafka still has it. Returns `false` if it was stopped.
     async fn raw_has_come_to(&self, stands: &BTreeMap<TopicPartition, Stand>) -> Result<bool, DriveError> {
         let mut raw = work::raw(self.lake).await?;
         let deadline = Instant::now() + RAW_WAIT;
@@ -340,7 +347,7 @@ impl Promote<'_> {
                     let what = format!("copying {source} to {target}");
                     backoff.again(LakeError::store(what, error), &self.stop).await?;
                 }
-                // The log has paths as addresses have them.
+                // The log holds paths in URL encoding, so the folder is taken from there as it is.
                 let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
                 Ok::<_, DriveError>(Add { path: format!("{folder}/{name}"), ..file.clone() })
             }
@@ -348,8 +355,8 @@ impl Promote<'_> {
         stream::iter(content.files.clone()).map(copy).buffered(COPIES_MAX).try_collect().await
     }
 
-    /// Keeps the newest version, and those behind it with it, so that the one before the promotion can be gone back to.
-    /// Each promotion has a pin of its own: taking it back takes no other's.
+    /// Pins the newest version, which keeps the later ones too, so that an undo can restore the one before the
+    /// promotion. Each promotion has a pin of its own: removing it leaves those of others.
     async fn pin(&self, minutes: &TableLog, id: &CommitId) -> Result<Pin, DriveError> {
         let (table, version) = (minutes.table(), minutes.version());
         let mark: String = id.as_str().chars().take(PIN_MARK_CHARS).collect();
@@ -371,7 +378,7 @@ impl Promote<'_> {
     }
 }
 
-/// The last promotion behind a version that one has pinned, not far behind it.
+/// Finds the last promotion after a pinned version, not far after it.
 async fn promoted_behind(minutes: &TableLog, pinned: Version) -> Result<Option<Version>, LakeError> {
     let versions = pinned + 1..=(pinned + 1 + PIN_AHEAD_MAX).min(minutes.version());
     let entries = stream::iter(versions).map(|version| async move {
@@ -382,8 +389,8 @@ async fn promoted_behind(minutes: &TableLog, pinned: Version) -> Result<Option<V
     Ok(found.into_iter().flatten().max())
 }
 
-/// Refuses content that does not know of a partition that the minutes count: it has no stand to set. Likewise content
-/// with columns of other programs that the minutes lack: nobody would see any more what they hold.
+/// Refuses content that does not know of a partition that the minutes count: it has no stand to set for it. Also
+/// refuses content with columns of other programs that the minutes lack: nobody could see any more what they hold.
 fn knows_all(content: &Content, minutes: &TableLog) -> Result<(), LakeError> {
     let known = minutes.further_columns();
     if let Some((column, data_type)) = content.further.iter().find(|(name, of)| known.get(*name) != Some(*of)) {
@@ -408,7 +415,7 @@ fn promoted(content: &Content, commit: &Commit, version: Version) -> Promoted {
     Promoted { version, content: content.name.clone(), files: commit.adds.len(), cut: commit.cut.clone() }
 }
 
-/// From where the minutes stand to where the content does.
+/// Moves each partition from where the minutes stand to where the content does.
 fn moves(stands: &BTreeMap<TopicPartition, Stand>, minutes: &TableLog) -> Vec<Move> {
     let table = Table::ClicksMinute;
     let of = |(of, to): (&TopicPartition, &Stand)| {

@@ -1,4 +1,4 @@
-//! Where the events of one count stand in the log, by the rows of the table of minutes that hold it.
+//! Finds where the events of one count lie in the log, by the rows of the table of minutes that hold it.
 
 use std::collections::BTreeMap;
 
@@ -16,13 +16,13 @@ use crate::scope::Scope;
 /// A row of a count.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row {
-    /// From the first to behind the last event that it is made of.
+    /// Offsets from the first to behind the last event of the row.
     pub events: OffsetRange,
-    /// How many of these are copies.
+    /// Number of copies among these events.
     pub duplicates: i64,
 }
 
-/// By partition, the rows of an ad in a minute.
+/// Returns the rows of an ad in a minute, by partition.
 pub(crate) fn provenance<'a>(
     minutes: &'a mut TableLog,
     ad_id: &'a str,

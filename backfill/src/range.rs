@@ -1,4 +1,5 @@
-//! Which part of history is asked for, in the words of the command line, and what that is in offsets and windows.
+//! The part of history that is asked for, in the words of the command line, and its translation into offsets and
+//! windows.
 
 use std::fmt;
 
@@ -8,7 +9,7 @@ use lake_schemas::{Cut, History, Table, Windows};
 use lake_store::commit::TableView;
 use lake_store::{Lake, LakeError};
 
-/// A part of history.
+/// Part of history that a backfill covers.
 #[derive(Clone, Debug, Default)]
 pub enum Range {
     /// All that the raw table has by now.
@@ -16,7 +17,7 @@ pub enum Range {
     All,
     /// Windows of event time.
     Windows(Windows),
-    /// What versions of `clicks` added, the first and the last included.
+    /// Rows that versions of `clicks` added, the first and the last included.
     Versions(Option<Version>, Option<Version>),
     /// All that a version of `clicks` had.
     AsOf(Version),
@@ -25,7 +26,7 @@ pub enum Range {
 }
 
 impl Range {
-    /// What it is of the log.
+    /// Translates the range into offsets and windows of the log.
     pub async fn history(&self, lake: &Lake) -> Result<History, LakeError> {
         let newest = TableView::newest(lake, Table::Clicks).await?.ok_or_else(|| lake.lacks(Table::Clicks))?;
         let whole = |until: Cut| History { until, ..History::default() };

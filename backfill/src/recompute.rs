@@ -1,4 +1,4 @@
-//! History through the operators, a few partitions at a time, and what becomes of their rows.
+//! Runs history through the operators, a few partitions at a time, and hands on their rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,38 +20,38 @@ use tokio_util::sync::CancellationToken;
 use crate::bounded::{self, Takes};
 use crate::contents::Contents;
 
-/// Messages between two looks at what is complete: what is complete leaves memory.
+/// Number of messages after which complete windows are handed over, so that they leave memory.
 const FREEZE_MESSAGES: i64 = 250_000;
 
-/// Rows that are held until they are written, in bytes of Arrow: enough for files of megabytes.
+/// Greatest size of the rows that wait to be written, in bytes of Arrow: enough for files of megabytes.
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// A bounded part of history, and how it is run.
+/// A bounded part of history, and how to compute it.
 pub(crate) struct Recompute<'a> {
-    /// What is computed.
+    /// Job whose operators compute.
     pub job: &'a Aggregate,
-    /// What of history.
+    /// Part of history, with the parameters that decide what it needs.
     pub needs: Needs,
-    /// By partition, the offset at which all was written, whatever was open.
+    /// Offset of each partition at which the table had written everything, even open windows.
     pub drained: Cut,
-    /// What is handed over at the end of each partition.
+    /// How much each partition hands over at its end.
     pub end: Freeze,
-    /// How many partitions are under way at once.
+    /// Number of partitions that are computed at once.
     pub at_a_time: usize,
-    /// Counts what is read.
+    /// Meter that counts what is read.
     pub meter: &'a Arc<Meter>,
-    /// Tells it to stop.
+    /// Token that tells it to stop.
     pub stop: &'a CancellationToken,
 }
 
-/// Takes rows, and may write them.
+/// Consumer of computed rows.
 pub(crate) trait Sink: Send {
     /// Takes rows of one partition.
     fn take(&mut self, rows: RecordBatch) -> impl Future<Output = Result<()>> + Send;
 }
 
 impl Recompute<'_> {
-    /// Runs it; whether it came to its end, or was stopped.
+    /// Runs to the end; returns `false` if it was stopped.
     pub async fn run(&self, raw: TableLog, sink: &mut impl Sink) -> Result<bool, DriveError> {
         let listed = RawTable::needed(raw, self.needs.clone()).metered(self.meter);
         let Some(listed) = unless_stopped(listed, self.stop).await else { return Ok(false) };
@@ -62,10 +62,11 @@ impl Recompute<'_> {
     }
 }
 
-/// The partitions that are under way.
+/// Consumer of the partitions that are being computed.
 struct Running<'a, 'b, S> {
     of: &'a Recompute<'b>,
-    /// Their operators, and how many messages each took in since what was complete left it.
+    /// Operators by partition, with the number of messages that each took in since it last handed over complete
+    /// windows.
     under_way: BTreeMap<TopicPartition, (AggregatePartition, i64)>,
     sink: &'a mut S,
 }
@@ -83,6 +84,7 @@ impl<S: Sink> Takes for Running<'_, '_, S> {
         };
         *messages += batch.read;
         let drained = self.of.drained.get(&batch.partition).copied();
+        // At this offset the table wrote even its open windows. Handing over at the same offset yields the same rows.
         match drained.filter(|at| (batch.offsets.first + 1..=batch.offsets.next).contains(at)) {
             Some(at) => {
                 let (below, above) = split(batch, at);
@@ -114,7 +116,7 @@ async fn hand_over(operator: &mut AggregatePartition, which: Freeze, sink: &mut 
     Ok(())
 }
 
-/// What of a stretch lies below an offset, and what from it on.
+/// Splits a batch into what lies below an offset, and the rest.
 fn split(batch: LogBatch, at: i64) -> (LogBatch, LogBatch) {
     let rows = batch.events.num_rows();
     let positions = Positions::of(&batch.events).expect("the position is among the columns read");
@@ -129,18 +131,18 @@ fn split(batch: LogBatch, at: i64) -> (LogBatch, LogBatch) {
     (part(OffsetRange { first, next: at }, 0, below), part(OffsetRange { first: at, next }, below, rows))
 }
 
-/// Adds rows up, and writes them into files if there is a store for that.
+/// Sums up rows, and writes them into files if there is a store.
 pub(crate) struct Output {
     table: Table,
-    /// The dimensions by which contents are told apart.
+    /// Dimensions by which contents are told apart.
     dimensions: Vec<&'static str>,
     store: Option<Arc<dyn ObjectStore>>,
-    /// Ends the attempts at writing a file. Who waits for it should see it too.
+    /// Ends the attempts at writing a file. The caller that waits for this should watch it too.
     stop: CancellationToken,
     held: Vec<RecordBatch>,
-    /// What the rows hold.
+    /// Contents of the rows.
     pub contents: Contents,
-    /// The files that were written; the last of them perhaps not, if that failed, or was not waited for.
+    /// Files that were written; the last of them perhaps not, if its put failed or was not waited for.
     pub adds: Vec<Add>,
 }
 
@@ -155,16 +157,16 @@ impl Output {
         Self { table, dimensions, store, stop, held, contents, adds }
     }
 
-    /// Whether what was written is among these files.
+    /// Whether the files written here are among these live ones.
     pub fn is_among(&self, live: &[Add]) -> bool {
         self.adds.first().is_some_and(|ours| live.iter().any(|file| file.path == ours.path))
     }
 
-    /// Writes what is held.
+    /// Writes the rows that wait.
     pub async fn flush(&mut self) -> Result<()> {
         let Some(store) = &self.store else { return Ok(()) };
         for file in files::encode(self.table, &std::mem::take(&mut self.held)).await? {
-            // A put of which nothing is heard may have happened all the same.
+            // Recorded before the put: a put without an answer may have succeeded, and must be cleaned up.
             self.adds.push(file.add.clone());
             let mut backoff = Backoff::default();
             while let Err(error) = file.put(store.as_ref()).await {

@@ -1,5 +1,5 @@
-//! Backfill in place: closed windows of `clicks_minute` are computed again from the raw clicks, and take the place of
-//! what is there in one commit, beside the live job.
+//! Backfill in place: computes closed windows of `clicks_minute` again from the raw clicks, and replaces their rows in
+//! one commit, beside the live job.
 //!
 //! ```text
 //!   snapshot of the table ──> cut and watermark of each partition: what is in scope
@@ -15,7 +15,7 @@
 //!   done
 //! ```
 //!
-//! It moves no stand. What the live job appends meanwhile is of events at or above the cut, and stays.
+//! It moves no stand. Rows that the live job appends meanwhile are of events at or above the cut, and stay.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,60 +45,60 @@ use crate::recompute::{Output, Recompute};
 use crate::scope::Scope;
 use crate::work::Work;
 
-/// How often the raw table is looked at while it is behind.
+/// Interval of looks at the raw table while it is behind.
 const RAW_LOOK: Duration = Duration::from_millis(500);
 
-/// How long a stop waits for files to be deleted that were written for nothing. What is left, the sweep takes.
+/// Longest wait of a stop for the deletion of files that were written in vain. The sweep takes what is left.
 const DISCARD_MAX: Duration = Duration::from_secs(5);
 
-/// What is written.
+/// What a backfill in place writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writes {
-    /// Nothing: what would change is worked out.
+    /// Writes nothing: only computes what would change.
     Nothing,
-    /// What is recomputed, unless it says what the table says.
+    /// Writes what is recomputed, unless it equals what the table has.
     Changes,
-    /// What is recomputed, in any case.
+    /// Writes what is recomputed, in any case.
     Always,
 }
 
-/// What is replaced, and how.
+/// A backfill in place.
 pub struct Replace<'a> {
-    /// What of history.
+    /// Part of history to replace, and how it is read.
     pub work: Work<'a>,
-    /// What is written.
+    /// What to write.
     pub writes: Writes,
-    /// How long the raw table may be waited for.
+    /// Longest wait for the raw table.
     pub wait: Duration,
 }
 
-/// What became of it.
+/// Outcome of a backfill in place.
 #[derive(Clone, Debug)]
 pub enum Replaced {
-    /// It is version so-and-so of the table.
+    /// The rows were replaced, in this version of the table.
     Committed(Version, Changes),
-    /// Nothing was written: that was asked for, or there was nothing to change.
+    /// Nothing was written: only a comparison was asked for, or there was nothing to change.
     Compared(Changes),
-    /// It was stopped, and nothing was written.
+    /// The backfill was stopped, and nothing was written.
     Stopped,
 }
 
-/// What is computed of a snapshot.
+/// Scope of one attempt, taken from one version of the table.
 struct Snapshot {
     scope: Scope,
     history: History,
-    /// The raw table, which has come as far.
+    /// Raw table, which has come to the snapshot's cut.
     raw: TableLog,
 }
 
-/// What became of one attempt.
+/// Outcome of one attempt.
 enum Attempt {
     Done(Replaced),
     StartOver,
 }
 
 impl Replace<'_> {
-    /// Replaces it.
+    /// Replaces the rows in scope, and starts over as often as the table changes in scope.
     pub fn run(&self) -> BoxFuture<'_, Result<Replaced, DriveError>> {
         Box::pin(async move {
             let table = Table::ClicksMinute;
@@ -131,6 +131,7 @@ impl Replace<'_> {
         raw_cut: Option<&Cut>,
     ) -> Result<Option<Snapshot>, DriveError> {
         self.refresh(minutes).await?;
+        // Only what the watermark has passed is replaced; the live job will still write the rest itself.
         let scope = Scope { windows: windows.clone(), stands: None };
         let closed: BTreeMap<_, _> =
             minutes.stands().into_iter().filter(|(_, stand)| scope.has_closed(*stand)).collect();
@@ -158,6 +159,7 @@ impl Replace<'_> {
                 () = sleep(RAW_LOOK) => {}
             }
         }
+        // The raw table has come to the cut, yet another program may have taken its newest rows out since.
         let files = raw.raw_files().await?;
         if let Some(of) = lacks_its_newest(&files, &closed, minutes.parameters()?.out_of_orderness_ms) {
             return Err(LakeError::Refused(format!(
@@ -171,7 +173,7 @@ impl Replace<'_> {
         Ok(Some(Snapshot { scope: Scope { stands: Some(closed), ..scope }, history, raw }))
     }
 
-    /// Computes a snapshot's scope again, and puts it in the place of what is there.
+    /// Computes a snapshot's scope again, and commits it in the place of what is there.
     async fn attempt(
         &self,
         minutes: &mut TableLog,
@@ -203,6 +205,7 @@ impl Replace<'_> {
             Ok::<_, DriveError>(is_whole)
         };
         let done = match unless_stopped(computing, stop).await {
+            // Files that took too long may be swept before the commit names them.
             Some(Ok(true)) => {
                 is_young_enough(began, minutes.table())?;
                 self.commit(minutes, &scope, &output, &mut files, (&id, job.name(), &history.until)).await?
@@ -210,6 +213,8 @@ impl Replace<'_> {
             Some(Err(error)) if !stop.is_cancelled() => return Err(error),
             Some(_) | None => Attempt::Done(Replaced::Stopped),
         };
+        // No version names these files; if a commit of them is in doubt, `discard` keeps them. A stop waits for the
+        // deletion only so long, and the sweep takes the rest.
         if !matches!(done, Attempt::Done(Replaced::Committed(..))) {
             let written = [output.adds.as_slice(), &files.written()].concat();
             let too_late = async {
@@ -237,20 +242,24 @@ impl Replace<'_> {
             if self.work.stop.is_cancelled() {
                 return Ok(Attempt::Done(Replaced::Stopped));
             }
+            // Each round plans against the newest version: the live job, or a compaction, may have changed meanwhile
+            // which files hold rows in scope.
             let Some(refreshed) = unless_stopped(self.refresh(minutes), &self.work.stop).await else { continue };
             refreshed?;
+            // The table was promoted, or restored: the snapshot's cut no longer says which events its rows hold.
             if scope.has_gone_back(|of| minutes.stand(of)) {
                 return Ok(Attempt::StartOver);
             }
             files.carry(minutes.whole_schema()?);
             let planning = async {
                 let live = minutes.live_files().await?;
+                // If our files are live, an earlier commit whose answer was lost has succeeded.
                 if output.is_among(&live) { Ok(None) } else { files.plan(&live).await.map(Some) }
             };
             let Some(planned) = unless_stopped(planning, &self.work.stop).await else { continue };
             let Plan { removes, keeps, before, is_straddling } = match planned {
                 Ok(Some(plan)) => plan,
-                // After a long outage, what was tried is known only by what is there.
+                // After a long outage the log no longer tells of our commit; that its files are live is the only proof.
                 Ok(None) => return Ok(Attempt::Done(Replaced::Committed(minutes.version(), tried))),
                 Err(error) => {
                     if let Some(again) = unless_stopped(backoff.again(error, &self.work.stop), &self.work.stop).await {
@@ -259,6 +268,7 @@ impl Replace<'_> {
                     continue;
                 }
             };
+            // A row of events on both sides of the cut can be neither kept nor replaced: another backfill wrote it.
             if is_straddling {
                 return Ok(Attempt::StartOver);
             }
@@ -272,6 +282,8 @@ impl Replace<'_> {
                 return Ok(Attempt::Done(Replaced::Compared(changes)));
             }
             tried = changes.clone();
+            // The commit names the version that the plan was made from: on any other it is overtaken, and planned
+            // again.
             let commit = Commit {
                 id: id.clone(),
                 adds: output.adds.iter().cloned().chain(keeps).collect(),
@@ -290,7 +302,7 @@ impl Replace<'_> {
                     }
                     Ok(Outcome::Overtaken { .. } | Outcome::InputGone { .. }) => break,
                     Ok(Outcome::Fenced { app_id, .. }) => unreachable!("no stand is moved, and not {app_id}"),
-                    // It may have happened: the same commit is tried until that is known.
+                    // The commit may have happened: the same one is tried until that is known.
                     Err(error) => backoff.again(error, &self.work.stop).await?,
                 }
             }

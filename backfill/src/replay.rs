@@ -1,4 +1,4 @@
-//! The rows that a table should have where it stands, kept in memory for who compares.
+//! Computes the rows that a table should have where it stands, in memory, for a comparison.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::recompute::{Recompute, Sink};
 use crate::work;
 
-/// The rows that a partition of a table of minutes should have where it stands, computed from the raw clicks over that
+/// Computes the rows that a partition of a table of minutes should have where it stands, from the raw clicks over a
 /// part of history.
 pub fn replay<'a>(
     lake: &'a Lake,
@@ -53,7 +53,7 @@ async fn recompute(
     Ok(())
 }
 
-/// Keeps rows, by partition.
+/// Sink that keeps rows in memory.
 #[derive(Default)]
 struct Kept(Vec<RecordBatch>);
 

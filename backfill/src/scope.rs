@@ -1,35 +1,35 @@
-//! Which rows of a minute table a backfill in place may replace. No I/O.
+//! Decides which rows of a minute table a backfill in place may replace. Pure: no I/O.
 //!
 //! In a snapshot of the table, a window at or before a partition's watermark holds exactly the events below its cut.
-//! What came after the snapshot is of events at or above the cut, and stays.
+//! Rows added after the snapshot are of events at or above the cut, and stay.
 
 use std::collections::BTreeMap;
 
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::{OffsetRange, Stand, TopicPartition, Windows};
 
-/// What is replaced: windows that are asked for, as far as a snapshot has closed them.
+/// Scope of a backfill: the windows that are asked for, as far as a snapshot has closed them.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
     pub windows: Windows,
-    /// Where partitions stood in the snapshot; `None`: everything is as good as closed.
+    /// Stands of partitions in the snapshot; `None`: every window counts as closed.
     pub stands: Option<BTreeMap<TopicPartition, Stand>>,
 }
 
-/// What becomes of a row.
+/// Treatment of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Row {
-    /// It is in scope: what is recomputed takes its place.
+    /// The row is in scope: recomputed rows take its place.
     Replaced,
-    /// It stays.
+    /// The row stays.
     Kept,
-    /// It is made of events on both sides of the snapshot's cut: another backfill has been here since, and what was
-    /// computed of this snapshot has no place beside it.
+    /// The row is made of events on both sides of the snapshot's cut: another backfill has replaced rows since, and
+    /// what was computed from this snapshot does not fit beside it.
     Straddling,
 }
 
 impl Scope {
-    /// What becomes of a row of a partition, by its window's start and the events that it is made of.
+    /// Decides on a row of a partition, by its window's start and the events that it is made of.
     pub fn decide(&self, partition: &TopicPartition, window_ms: i64, events: OffsetRange) -> Row {
         if !self.windows.contain(window_ms) {
             return Row::Kept;
@@ -47,12 +47,12 @@ impl Scope {
         }
     }
 
-    /// Whether a partition has windows in scope when it stands thus.
+    /// Whether a partition with this stand has closed windows in scope.
     pub fn has_closed(&self, stand: Stand) -> bool {
         stand.emitted_ms.is_some_and(|emitted_ms| self.windows.touch(i64::MIN, emitted_ms - WINDOW_MS + 1))
     }
 
-    /// Whether a partition has gone back behind the snapshot, by where they stand now: the table was promoted.
+    /// Whether a partition has gone back behind the snapshot, by its stand now: then the table was promoted.
     pub fn has_gone_back(&self, now: impl Fn(&TopicPartition) -> Stand) -> bool {
         let is_behind = |(partition, then): (&TopicPartition, &Stand)| {
             let now = now(partition);

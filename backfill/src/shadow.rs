@@ -1,7 +1,7 @@
-//! Backfill into a table of its own: a shadow, of the same shape, perhaps with other parameters.
+//! Backfill into a staging table: a table of the same shape, perhaps with other parameters.
 //!
-//! It is written by the loop that writes the live job's table, epoch by epoch, and records where it stands as that
-//! does. So a run that was interrupted goes on where it ended, and nothing is in it twice.
+//! The loop that writes the live job's table writes it, epoch by epoch, and it records its stands in the same way. So
+//! an interrupted run goes on where it ended, and counts nothing twice.
 
 use std::time::Duration;
 
@@ -26,30 +26,30 @@ use crate::recompute::{Output, Recompute};
 use crate::scope::Scope;
 use crate::work::Work;
 
-/// How long what is complete waits for its commit: nobody waits for it.
+/// Commit interval: long, because nobody waits for these rows.
 const COMMIT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A shadow that is to be made.
+/// A staging table to make.
 pub struct Shadow<'a> {
-    /// What of history.
+    /// Part of history that it covers, and how that is read.
     pub work: Work<'a>,
-    /// Its name.
+    /// Name of the table.
     pub table: Table,
-    /// What decides its counts; what is left open is as in the lake's own minutes.
+    /// Parameters that are asked for; the others are those of the lake's own minutes.
     pub requested: Requested,
 }
 
-/// What became of it.
+/// Outcome of making a staging table.
 #[derive(Clone, Debug)]
 pub enum Made {
-    /// It holds all that was asked for; what this run has written of it.
+    /// The table holds all that was asked for; the counters are of this run.
     Whole(Committed),
     /// It was stopped; the same command goes on with it.
     InPart,
 }
 
 impl Shadow<'_> {
-    /// Makes it, or goes on with it.
+    /// Makes the table, or goes on with it.
     pub fn run(&self) -> BoxFuture<'_, Result<Made, DriveError>> {
         Box::pin(async move {
             let (log, history) = match TableLog::find(self.work.lake, self.table).await? {
@@ -61,6 +61,7 @@ impl Shadow<'_> {
                 None => self.begin().await?,
             };
             let parameters = log.parameters()?;
+            // A run that goes on reads only the partitions that are not complete yet.
             let is_open = |(of, next): &(&TopicPartition, &i64)| !is_done(&log, of, **next);
             let open: Vec<_> = history.until.iter().filter(is_open).map(|(of, _)| of.clone()).collect();
             if open.is_empty() {
@@ -81,7 +82,7 @@ impl Shadow<'_> {
         })
     }
 
-    /// What it would hold, beside what the lake's own minutes hold of the same windows.
+    /// Compares what the table would hold with what the lake's own minutes hold of the same windows.
     pub fn compare(&self) -> BoxFuture<'_, Result<Option<Changes>, DriveError>> {
         Box::pin(async move {
             if TableLog::find_to_read(self.work.lake, self.table).await?.is_some() {
@@ -89,7 +90,7 @@ impl Shadow<'_> {
             }
             let (history, parameters) = self.asked().await?;
             let minutes = TableLog::find_to_read(self.work.lake, Table::ClicksMinute).await?;
-            // What only one of the two counts by does not tell them apart.
+            // Dimensions that only one of the two has must not make them differ.
             let mut dimensions = parameters.dimension_columns();
             if let Some(minutes) = &minutes {
                 let theirs = minutes.parameters()?.dimension_columns();
@@ -116,7 +117,7 @@ impl Shadow<'_> {
         })
     }
 
-    /// What was asked for, in offsets and windows, and what decides the counts.
+    /// Returns the requested history, in offsets and windows, and the parameters of the table.
     async fn asked(&self) -> Result<(History, Parameters), DriveError> {
         let history = self.work.range.history(self.work.lake).await?;
         let parameters = self.requested.of_a_new_table(self.table, defaults(self.work.lake).await?)?;
@@ -144,12 +145,12 @@ impl Shadow<'_> {
         let recorded = history.to_property(&self.work.range.to_string());
         definition.properties.push((PROPERTY_BACKFILL.to_owned(), recorded));
         let log = TableLog::open_or_make(self.work.lake, &definition).await?;
-        // Another process may have been faster.
+        // Another process may have made it first.
         let history = self.begun(&log)?;
         Ok((log, history))
     }
 
-    /// What a table that is there was made for: the same that is asked for now, or it is refused.
+    /// Returns the history that an existing table was begun with. Refuses if that is not what is asked for now.
     fn begun(&self, log: &TableLog) -> Result<History, DriveError> {
         let recorded = log.properties().get(PROPERTY_BACKFILL).ok_or_else(|| self.is_there())?;
         let (asked, history) = History::of_property(self.table.name(), recorded)?;
@@ -169,7 +170,7 @@ impl Shadow<'_> {
     }
 }
 
-/// What decides the counts of a shadow for which nothing else is asked: what the lake's own minutes record.
+/// Returns the parameters of a staging table for which none are asked: those that the lake's own minutes record.
 async fn defaults(lake: &Lake) -> Result<Parameters, LakeError> {
     match TableLog::find_to_read(lake, Table::ClicksMinute).await? {
         Some(minutes) => minutes.parameters(),

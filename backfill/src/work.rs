@@ -1,4 +1,4 @@
-//! What a backfill reads of a lake, and how.
+//! Input of a backfill: a part of a lake's history, and how to read it.
 
 use std::sync::Arc;
 
@@ -10,17 +10,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::range::Range;
 
-/// What of history is read, and how.
+/// Part of history to read, and how.
 pub struct Work<'a> {
-    /// Where.
+    /// Lake to read.
     pub lake: &'a Lake,
-    /// What of history.
+    /// Part of its history.
     pub range: Range,
-    /// How many partitions are under way at once.
+    /// Number of partitions that are read at once.
     pub at_a_time: usize,
-    /// Counts what is read.
+    /// Meter that counts what is read.
     pub meter: Arc<Meter>,
-    /// Tells it to stop.
+    /// Token that tells it to stop.
     pub stop: CancellationToken,
 }
 
@@ -30,7 +30,7 @@ impl Work<'_> {
     }
 }
 
-/// The raw table of a lake, to be read.
+/// Opens the raw table of a lake for reading.
 pub(crate) async fn raw(lake: &Lake) -> Result<TableLog> {
     let raw = TableLog::find_to_read(lake, Table::Clicks).await?.ok_or_else(|| lake.lacks(Table::Clicks))?;
     raw.has_its_stands().await?;

@@ -1,4 +1,4 @@
-//! Drives a job until it is done, and begins it anew when another table has become one of its own.
+//! Drives a job until it is done, and restarts it when one of its tables has become another one.
 
 use std::time::Duration;
 
@@ -16,10 +16,11 @@ use crate::kafka::KafkaSource;
 use crate::run::Run;
 use crate::source::{Source, SourceError};
 
-/// How long leaving the group may take. The group finds out by itself, and nothing in the tables waits for it.
+/// Longest wait for leaving the consumer group. The group notices a missing member by itself, and no table depends on
+/// it.
 const LEAVE_MAX: Duration = Duration::from_secs(3);
 
-/// A job, the tables that it writes, where it reads from, and how far.
+/// Everything that one run of a job needs: the job, its tables, its source, and the cut at which it ends, if any.
 pub(crate) struct Begun<J, S> {
     pub job: J,
     pub logs: Vec<TableLog>,
@@ -27,9 +28,9 @@ pub(crate) struct Begun<J, S> {
     pub goal: Option<Cut>,
 }
 
-/// Drives a job until it is done. When another table has become one of those that it works on, it begins again; what
-/// was there at the first start is waited for then, as it would have been without the change. `probe` is what to look
-/// at before the first start, `live` takes the member of the group out of the source.
+/// Drives a job until it is done, and restarts it when one of its tables has become another one. A restart retries
+/// errors that may pass, because what it needs existed at the first start. `probe` runs once, before the first start;
+/// `live` takes the group member out of the source.
 pub(crate) async fn drive_anew<J: Job, S: Source, F: Future<Output = Result<Begun<J, S>, DriveError>>>(
     probe: impl Future<Output = Result<(), DriveError>>,
     begin: impl Fn() -> F,
@@ -55,7 +56,8 @@ pub(crate) async fn drive_anew<J: Job, S: Source, F: Future<Output = Result<Begu
     }
 }
 
-/// Tries until something is there that was there before; `None` if told to stop first.
+/// Retries `attempt` while its error may pass, because what it needs existed before. Returns `None` if told to stop
+/// first.
 async fn until_there<T, F: Future<Output = Result<T, DriveError>>>(
     attempt: impl Fn() -> F,
     stop: &CancellationToken,
@@ -71,7 +73,7 @@ async fn until_there<T, F: Future<Output = Result<T, DriveError>>>(
     }
 }
 
-/// Why a job must begin anew: another table has become one of those that it works on. `None` if it is done.
+/// Returns why a job must restart: one of its tables has become another one. Returns `None` if the job is done.
 fn altered(done: Result<(), DriveError>) -> Result<Option<String>, DriveError> {
     match done {
         Err(

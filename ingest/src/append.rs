@@ -13,7 +13,7 @@ use lake_schemas::rows::Positions;
 use lake_schemas::table::column;
 use lake_schemas::{Stand, Table, TopicPartition};
 
-/// Appends the log to the raw tables.
+/// Job that appends the log to the raw tables.
 pub struct Append;
 
 impl Job for Append {
@@ -50,18 +50,19 @@ impl Job for Append {
     }
 }
 
-/// One partition on its way into the raw tables.
+/// Operator of one partition: collects its rows for the raw tables.
 pub struct AppendPartition {
     partition: TopicPartition,
-    /// Where the tables stand, once what was handed over is committed.
+    /// Stand of `clicks` for this partition, counting everything handed over as committed. `rejected` is the same for
+    /// `clicks_rejected`.
     clicks: Stand,
     rejected: Stand,
-    /// The end of what was taken in.
+    /// End of the offsets taken in so far.
     next: Option<i64>,
     read: i64,
     events: Vec<RecordBatch>,
     refused: Vec<RecordBatch>,
-    /// The days of log time that they lie in.
+    /// Days of log time in which the collected rows lie: each is a folder of its own.
     days: BTreeSet<i32>,
     pending: Pending,
 }
@@ -89,7 +90,8 @@ impl Operator for AppendPartition {
             }
         }
         self.pending.folders = self.days.len().saturating_sub(1);
-        // A message read counts as pending even if its row is in the table already, and so does a gap: its cut is not.
+        // Every message read counts as pending, even if its row is already in the table, and so does a gap: neither is
+        // covered by the committed cut yet.
         self.pending.rows += usize::try_from(batch.read.max(1)).expect("a batch has no negative size");
     }
 
@@ -124,13 +126,13 @@ impl Operator for AppendPartition {
     }
 }
 
-/// The days of log time that rows lie in. Neighbours are of the same day, as a rule: it is told once.
+/// Yields the days of log time in which rows lie. Neighbouring rows usually share a day, which is then yielded once.
 fn days(rows: &RecordBatch) -> impl Iterator<Item = i32> {
     let days = rows[column::LOG_DATE].as_primitive::<Date32Type>().values();
     days.chunk_by(|one, other| one == other).map(|days| days[0])
 }
 
-/// The rows at or above an offset; rows are in offset order.
+/// Slices off the rows at or above an offset; rows are in offset order.
 fn from_offset(rows: &RecordBatch, cut: Option<i64>) -> RecordBatch {
     let offsets = Positions::of(rows).expect("the decoder makes every column of the raw tables").offsets();
     let below = cut.map_or(0, |cut| offsets.partition_point(|&offset| offset < cut));
@@ -151,7 +153,7 @@ mod tests {
     fn the_days_of_pending_messages_are_counted_but_for_one() {
         let partition = TopicPartition::new("clicks", 0);
         let (mut operator, _) = Append.begin(&partition, &[Stand::default(); 2]);
-        // Producers say when their messages are from; what is no event lies in a folder too.
+        // Producers set the log time, so it may be of any day; a rejected message lies in the folder of its day too.
         let payloads: [&[u8]; 2] = [br#"{"ad_id":"a","event_time":1772884800000}"#, b"nonsense"];
         for (first, days, folders) in [(0, 1, 0), (10, 3, 2), (20, 5, 4)] {
             let mut batch = BatchBuilder::new(partition.clone(), first, TIME_IN_FUTURE_MS);

@@ -1,4 +1,4 @@
-//! Waiting between attempts at what a store did not do: longer after each failure, and said.
+//! Waits between attempts at an operation that the store did not perform: longer after each failure, and logged.
 
 use std::error::Error;
 use std::time::Duration;
@@ -10,14 +10,15 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-/// How long the same thing is tried, and how old a file may be that is committed.
+/// Longest time for which an operation is retried, and greatest age of a file that is still committed: a quarter of the
+/// age at which clean-up takes an uncommitted file for forgotten.
 const AGE_MAX: Duration = Duration::from_secs(UNCOMMITTED_AGE_MAX.as_secs() / 4);
 
-/// Waits between attempts.
+/// First wait between two attempts; it doubles up to `BACKOFF_MAX`.
 const BACKOFF_FIRST: Duration = Duration::from_millis(200);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
 
-/// Refuses to commit files that are written since a time, once they may be taken for forgotten.
+/// Refuses to commit files written since `began` once clean-up may take them for forgotten.
 pub fn is_young_enough(began: Instant, table: Table) -> Result<()> {
     if began.elapsed() <= AGE_MAX {
         return Ok(());
@@ -28,7 +29,7 @@ pub fn is_young_enough(began: Instant, table: Table) -> Result<()> {
     Err(LakeError::Refused(why))
 }
 
-/// The attempts at one thing.
+/// Attempts at one operation, with the wait before the next.
 pub struct Backoff {
     began: Instant,
     wait: Duration,
@@ -41,8 +42,8 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// Waits before the next attempt; returns the error if there should be none: it would fail again, too much time has
-    /// passed, or `give_up` was told.
+    /// Waits before the next attempt. Returns the error if there should be no other attempt: the error is permanent,
+    /// too much time has passed, or `give_up` was cancelled.
     pub async fn again(&mut self, error: LakeError, give_up: &CancellationToken) -> Result<()> {
         if error.is_retryable() && self.wait(&error, give_up).await { Ok(()) } else { Err(error) }
     }
@@ -66,7 +67,7 @@ impl Backoff {
     }
 }
 
-/// Waits for something, unless told to stop before: then it is dropped, and `None`.
+/// Waits for a future, unless told to stop before: then drops it and returns `None`.
 pub async fn unless_stopped<F: Future>(what: F, stop: &CancellationToken) -> Option<F::Output> {
     tokio::select! {
         biased;

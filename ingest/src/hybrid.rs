@@ -1,8 +1,8 @@
-//! The whole log: the raw table up to its cut, then Kafka from exactly there.
+//! The whole log as one source: the raw table up to its cut, then Kafka from exactly there.
 //!
 //! A partition that begins below the raw table's cut is held at the live end while its replay runs. Then the live end
-//! begins where the replay has ended: no event is seen twice, none is passed over. What Kafka has dropped and the raw
-//! table lacks too is refused by the live end, which knows where its log begins.
+//! begins where the replay has ended, so that no event is read twice and none is skipped. The live end, which knows
+//! where its log begins, refuses a position that Kafka has dropped and the raw table lacks too.
 //!
 //! A restart may have to replay hundreds of partitions. A few are under way at a time; the others wait, and hold
 //! nothing.
@@ -20,52 +20,52 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::replay::{LiveLog, RawTable, Replay};
 use crate::source::{Room, Signal, Source, SourceError, Start};
 
-/// Batches on their way from the replays to the loop.
+/// Number of batches on their way from the replays to the loop.
 const BATCHES_MAX: usize = 8;
 
-/// A live end of the log that can wait for history.
+/// A live end of the log that can hold partitions while their history is replayed.
 #[async_trait]
 pub trait Live: Source {
-    /// Like [`Source::start`], but nothing is yielded of these partitions until they are started. What a start would
-    /// refuse is refused.
+    /// Begins partitions like [`Source::start`], but yields nothing of them until they are started. Refuses what a
+    /// start would refuse.
     async fn hold(&mut self, starts: Vec<Start>) -> Result<(), SourceError>;
 
-    /// The log that it reads, for who asks beside it.
+    /// Returns the log that the live end reads, for queries beside the reader.
     fn log(&self) -> Arc<dyn LiveLog>;
 }
 
-/// Counts the starts of a partition, so that what was read before the last of them can be told apart.
+/// Number of a start of a partition: what was read before the last start has a lower one, and is dropped.
 type Generation = u64;
 
-/// What a replay has to say.
+/// Message of a replay to the source.
 enum Said {
     Batch(LogBatch),
     End(TopicPartition, Result<Start, LakeError>),
 }
 
-/// A replay that is under way. It ends when this is dropped.
+/// A replay that is under way. Dropping it aborts the replay.
 struct Replaying {
     generation: Generation,
     _task: AbortOnDropHandle<()>,
 }
 
-/// The raw table, then a live end.
+/// Source that reads the raw table, then a live end.
 pub struct HybridSource<L> {
     live: L,
     raw: Arc<Mutex<RawTable>>,
     columns: Arc<[String]>,
     replaying: HashMap<TopicPartition, Replaying>,
-    /// Replays under way hold one of its permits each; `None`: any number may be.
+    /// Semaphore that bounds the replays under way, which hold one permit each; `None`: no bound.
     turns: Option<Arc<Semaphore>>,
     generation: Generation,
     said_in: mpsc::Sender<(Generation, Said)>,
     said: mpsc::Receiver<(Generation, Said)>,
-    /// Whether history is asked first, the next time: neither end waits for the other.
+    /// Whether replays are asked before the live end next time. The two alternate, so that neither waits for the other.
     history_first: bool,
 }
 
 impl<L: Live> HybridSource<L> {
-    /// Reads these columns of events.
+    /// Makes a source that reads these columns of events.
     pub fn new(raw: Arc<Mutex<RawTable>>, live: L, columns: Vec<String>) -> Self {
         let (said_in, said) = mpsc::channel(BATCHES_MAX);
         Self {
@@ -81,12 +81,12 @@ impl<L: Live> HybridSource<L> {
         }
     }
 
-    /// The same, which replays so many partitions at a time.
+    /// Returns the same source, which replays this many partitions at a time.
     pub fn replaying(self, at_once: usize) -> Self {
         Self { turns: Some(Arc::new(Semaphore::new(at_once.max(1)))), ..self }
     }
 
-    /// The live end, when all is done.
+    /// Returns the live end, once everything is done.
     pub fn into_live(self) -> L {
         self.live
     }
@@ -97,11 +97,12 @@ impl<L: Live> HybridSource<L> {
         let replay = Replay::new(&self.raw, live, (partition.clone(), from), &self.columns);
         let named = partition.clone();
         let task = tokio::spawn(async move {
+            // A replay waits for its turn before it reads anything, so a waiting one holds no memory.
             let _turn = match turns {
                 Some(turns) => Some(turns.acquire_owned().await.expect("nobody closes it")),
                 None => None,
             };
-            // When the loop is gone, this task is aborted soon.
+            // If the loop is gone and nobody receives, this task is aborted soon.
             let say = |said| async { drop(out.send((generation, said)).await) };
             let end = replay.run(|batch| say(Said::Batch(batch))).await;
             say(Said::End(named, end)).await;
@@ -109,13 +110,15 @@ impl<L: Live> HybridSource<L> {
         self.replaying.insert(partition, Replaying { generation, _task: AbortOnDropHandle::new(task) });
     }
 
-    /// What follows from what a replay has said, unless its partition was started again, or released, since. It does
-    /// not wait: to start is to tell the live end. So nothing is lost when who asks for a signal asks no longer.
+    /// Turns a message of a replay into a signal, unless its partition was started again, or released, since. It never
+    /// waits: starting the live end only sends a message. So no message is lost when the caller drops `next` before it
+    /// returns, and `next` stays safe to cancel.
     async fn hear(&mut self, generation: Generation, said: Said) -> Result<Option<Signal>, SourceError> {
         let partition = match &said {
             Said::Batch(batch) => &batch.partition,
             Said::End(partition, _) => partition,
         };
+        // The generation tells: this batch was read before the partition was reset, and would be counted twice.
         if self.replaying.get(partition).is_none_or(|replaying| replaying.generation != generation) {
             return Ok(None);
         }
@@ -123,6 +126,8 @@ impl<L: Live> HybridSource<L> {
             Said::Batch(batch) => Ok(Some(Signal::Batch(batch))),
             Said::End(partition, start) => {
                 self.replaying.remove(&partition);
+                // The replay has reached the cut of the raw table: the live end, held until now, goes on from exactly
+                // there.
                 self.live.start(vec![start?]).await?;
                 Ok(None)
             }
@@ -134,6 +139,8 @@ impl<L: Live> HybridSource<L> {
 impl<L: Live> Source for HybridSource<L> {
     async fn next(&mut self, room: Room) -> Result<Signal, SourceError> {
         loop {
+            // Every other call asks the replays first, or a busy live end would starve them: the select below is
+            // biased.
             self.history_first = !self.history_first;
             let asked = (self.history_first && room == Room::ForAll).then(|| self.said.try_recv().ok()).flatten();
             let (generation, said) = match asked {
@@ -157,6 +164,8 @@ impl<L: Live> Source for HybridSource<L> {
             raw.refresh().await?;
             let mut froms = Vec::new();
             for start in starts {
+                // Below the raw table's cut history is replayed; at the cut, or above it, the live end has what comes
+                // next.
                 let cut = raw.cut(&start.partition);
                 if start.from < cut {
                     history.push((start, cut));
@@ -165,11 +174,14 @@ impl<L: Live> Source for HybridSource<L> {
                     live.push(start);
                 }
             }
+            // The live end must prove that it is the log of the raw table: the row below the start must still be the
+            // same.
             let mut witnesses = raw.witnesses(&froms).await?;
             for start in &mut live {
                 start.witness = witnesses.remove(&start.partition);
             }
         }
+        // The live end holds a replayed partition at the cut, so that it refuses at once a log that lacks what follows.
         let held = history.iter().map(|(start, cut)| Start { from: *cut, ..start.clone() }).collect();
         for start in &live {
             self.replaying.remove(&start.partition);

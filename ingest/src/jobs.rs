@@ -1,4 +1,4 @@
-//! The jobs that read a topic, put together: the raw tables from Kafka, the minutes from the raw table and then Kafka.
+//! Assembles the jobs that read a topic: the raw tables from Kafka, the minutes from the raw table and then Kafka.
 
 use std::num::NonZero;
 
@@ -19,11 +19,11 @@ use crate::kafka::{self, KafkaOptions, KafkaSource};
 use crate::replay::{Budget, RawTable};
 use crate::run::{Run, Until};
 
-/// Characters of the table's id in a default group: enough that two lakes never share a group by accident.
+/// Number of characters of the table's id in a default group: enough that two lakes never share a group by accident.
 const GROUP_ID_CHARS: usize = 8;
 
-/// Brings a topic into the raw tables of a lake, until it is stopped, caught up, or cannot go on. When another table
-/// has become one of them, it begins anew with that.
+/// Reads a topic into the raw tables of a lake, until it is stopped, caught up, or cannot go on. When one of them has
+/// become another table, it restarts with that one.
 pub fn ingest<'a>(lake: &'a Lake, options: &'a KafkaOptions, run: Run) -> BoxFuture<'a, Result<(), DriveError>> {
     let until = run.until;
     let begin = move || async move {
@@ -38,9 +38,9 @@ pub fn ingest<'a>(lake: &'a Lake, options: &'a KafkaOptions, run: Run) -> BoxFut
     Box::pin(drive_anew(probe, begin, |source| source, run.pace, run))
 }
 
-/// Computes `clicks_minute` of a topic: from the raw table as far as that has come, then from Kafka, until it is
-/// stopped, caught up, or cannot go on. When another table has become `clicks_minute`, it goes on with the parameters
-/// that this one records.
+/// Computes `clicks_minute` of a topic: from the raw table up to its cut, then from Kafka, until it is stopped, caught
+/// up, or cannot go on. When `clicks_minute` has become another table, it goes on with the parameters that this one
+/// records.
 pub fn compute<'a>(
     lake: &'a Lake,
     options: &'a KafkaOptions,
@@ -76,7 +76,7 @@ pub fn compute<'a>(
     })
 }
 
-/// Says what others have done to the rows of a job's tables while nobody looked.
+/// Reports what other writers did to the rows of a job's tables while this job was not running.
 async fn look_back(logs: &mut [TableLog]) -> Result<(), LakeError> {
     for log in logs {
         log.look_back().await?;
@@ -85,12 +85,12 @@ async fn look_back(logs: &mut [TableLog]) -> Result<(), LakeError> {
     Ok(())
 }
 
-/// How many cores there are to use.
+/// Returns the number of cores to use.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Joins the group: the one that is named, or one of the job and the table that it writes.
+/// Joins the named group, or else the default group of the job and the table that it writes.
 async fn join<J: Job>(
     job: &J,
     options: &KafkaOptions,

@@ -1,9 +1,9 @@
 //! Both ends of the log, and the one loop that drives operators and commits.
 //!
 //! A [`source`] is one end of the log, as the loop sees it. [`kafka`] reads the log live, [`decode`] turns its messages
-//! into rows, and [`append`] is the job that keeps them as raw tables. [`replay`] reads it from there, [`hybrid`] joins
-//! both ends. [`drive`] runs any job over any source. [`ingest`] and [`compute`] put them together. [`backoff`] is how
-//! all of them wait for a store.
+//! into rows, and [`append`] is the job that writes them to the raw tables. [`replay`] reads them back from there, and
+//! [`hybrid`] joins both ends. [`drive`] runs any job over any source. [`ingest`] and [`compute`] assemble whole jobs.
+//! [`backoff`] is how all of them wait for a store.
 
 mod anew;
 pub mod append;

@@ -5,23 +5,23 @@ use tokio_util::sync::CancellationToken;
 
 use crate::drive::{Pace, Progress};
 
-/// When a job is done.
+/// Condition under which a job is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
-    /// When it is told to stop.
+    /// Done when it is told to stop.
     Stopped,
-    /// When all that the topic had at the start is in the tables, whichever member of the group brought it there.
+    /// Done when all that the topic had at the start is in the tables, whichever member of the group brought it there.
     CaughtUp,
 }
 
-/// How a job runs, and who is told.
+/// How a job runs, and where it reports.
 pub struct Run {
-    /// When it commits.
+    /// Commit policy of the job.
     pub pace: Pace,
-    /// When it is done.
+    /// Condition under which the job is done.
     pub until: Until,
-    /// Tells it to stop.
+    /// Token that tells the job to stop.
     pub stop: CancellationToken,
-    /// Is told what it has done.
+    /// Channel on which the job reports its progress.
     pub progress: watch::Sender<Progress>,
 }

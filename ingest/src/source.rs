@@ -1,8 +1,7 @@
-//! One end of the log, as the loop sees it: [`Source`], and what it says and is told.
+//! One end of the log, as the loop sees it: [`Source`], with its signals and commands.
 //!
 //! A source is a stream of signals: partitions come and go, batches arrive, ends are reached. Kafka is one, a replay of
-//! the raw table another, a script in a test a third. What is computed of the batches is a job's: see
-//! [`lake_schemas::job`].
+//! the raw table another, a script in a test a third. Jobs compute on the batches: see [`lake_schemas::job`].
 
 use async_trait::async_trait;
 use lake_schemas::TopicPartition;
@@ -10,7 +9,7 @@ use lake_schemas::job::LogBatch;
 use lake_schemas::witness::Witness;
 use lake_store::LakeError;
 
-/// What a source has to say.
+/// Signal of a source to the loop.
 #[derive(Debug)]
 pub enum Signal {
     /// These partitions are ours from now on. The source waits for [`Source::start`] with where to begin in each.
@@ -22,7 +21,7 @@ pub enum Signal {
     /// The reader has reached the end of this partition's log: the end it had when it was assigned, or, as often as it
     /// comes to that, the end it has now.
     CaughtUp(TopicPartition),
-    /// Where the logs of these partitions end now; said from time to time.
+    /// Current ends of the logs of these partitions; reported from time to time.
     Ends(Vec<(TopicPartition, i64)>),
     /// This partition has ended: all of it has been yielded, and there will never be more. The source waits for
     /// [`Source::release`], when all is written, or for [`Source::start`].
@@ -31,23 +30,23 @@ pub enum Signal {
     Finished,
 }
 
-/// Where to begin in a partition.
+/// Start of a partition: where to begin, and what the log must confirm.
 #[derive(Clone, Debug)]
 pub struct Start {
-    /// Which one.
+    /// Partition to begin.
     pub partition: TopicPartition,
-    /// The first offset to yield; `None` is the first that the log has.
+    /// First offset to yield; `None` is the first that the log has.
     pub from: Option<i64>,
-    /// A row from below `from`, which the log must still say if it has that offset at all.
+    /// Fingerprint of a row below `from`, which the log must still hold if it has that offset at all.
     pub witness: Option<Witness>,
 }
 
-/// What there is room for.
+/// Kinds of signals that the loop has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Room {
-    /// Anything.
+    /// Room for any signal.
     ForAll,
-    /// Only what cannot wait, and takes no room: all but [`Signal::Batch`], [`Signal::CaughtUp`] and
+    /// Room only for what cannot wait, and takes no memory: all but [`Signal::Batch`], [`Signal::CaughtUp`] and
     /// [`Signal::Ended`].
     ForControl,
 }
@@ -56,17 +55,17 @@ pub enum Room {
 #[async_trait]
 pub trait Source: Send {
     /// Waits for the next signal that there is room for. After [`Source::start`] or [`Source::release`] of a partition
-    /// it never yields what was read of it before. Safe to cancel: what is not returned is not lost.
+    /// it never yields what was read of it before. Safe to cancel: a signal that is not returned is not lost.
     async fn next(&mut self, room: Room) -> Result<Signal, SourceError>;
 
-    /// Begins partitions. Also the way back, for a partition that is being read. If it fails for now, nothing has
-    /// begun.
+    /// Begins partitions, or resets partitions that are being read. If it fails with an error that may pass, nothing
+    /// has begun.
     async fn start(&mut self, starts: Vec<Start>) -> Result<(), SourceError>;
 
-    /// Lets go of partitions that are being taken away.
+    /// Releases partitions that are being revoked.
     async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError>;
 
-    /// Is told of cuts that are in the tables now, so that others can be told too. Nothing depends on it.
+    /// Reports cuts that are in the tables now, so that others can be told too. Nothing depends on it.
     async fn committed(&mut self, cuts: &[(TopicPartition, i64)]);
 }
 
@@ -76,10 +75,10 @@ pub enum SourceError {
     /// The log no longer has what a table still needs, or is not the log that the table knows: a human decides.
     #[error("{0}")]
     Refused(String),
-    /// The broker cannot be used as it was addressed.
+    /// The source failed, for example because the broker or the topic cannot be used as configured.
     #[error("{0}")]
     Failed(String),
-    /// The lake, for a source that reads from there.
+    /// The lake failed, for a source that reads from there.
     #[error(transparent)]
     Lake(#[from] LakeError),
 }

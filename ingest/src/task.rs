@@ -1,8 +1,8 @@
-//! What has become of a task.
+//! Result of a finished task.
 
 use tokio::task::JoinError;
 
-/// The result of a task that nobody aborts; its panic is ours.
+/// Returns the result of a task that nobody aborts; a panic of the task goes on in the caller.
 pub(crate) fn unwind<T>(done: Result<T, JoinError>) -> T {
     match done {
         Ok(done) => done,

@@ -1,4 +1,4 @@
-//! A Kafka broker in this very process: librdkafka's test broker.
+//! A Kafka broker inside this process: librdkafka's test broker.
 //!
 //! It speaks Kafka's protocol for producing, consuming and groups. It keeps 5 MiB a partition and drops the oldest
 //! beyond that; it forgets everything on exit.
@@ -18,12 +18,12 @@ impl Broker {
         Ok(Self { cluster: MockCluster::new(1)? })
     }
 
-    /// Makes a topic with that many partitions.
+    /// Makes a topic with this number of partitions.
     pub fn create_topic(&self, topic: &str, partitions: i32) -> Result<(), KafkaError> {
         self.cluster.create_topic(topic, partitions, 1)
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     pub fn bootstrap_servers(&self) -> String {
         self.cluster.bootstrap_servers()
     }

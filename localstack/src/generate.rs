@@ -1,6 +1,7 @@
-//! Clicks of a seed, and all that goes wrong with clicks: disorder, duplicates, lateness, other events, nonsense.
+//! Generates clicks from a seed, with all that goes wrong with clicks: disorder, duplicates, lateness, other events,
+//! nonsense.
 //!
-//! A function of its settings and of the times it is asked for: same seed and times, same messages.
+//! The messages are a function of the settings and of the times they are asked for: same seed and times, same messages.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -14,22 +15,22 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-/// Clicks that a duplicate may be a copy of: the latest ones.
+/// Number of latest clicks that a duplicate may be a copy of.
 const RECENT_CLICKS: usize = 1_000;
 
-/// Events of a hundred that are no clicks but views: aggregation filters them.
+/// Percentage of events that are views and no clicks: aggregation filters them.
 const VIEWS_PERCENT: u32 = 2;
 
-/// How far back a late event lies: from beyond the default lateness of 15 minutes to an hour.
+/// Age of a late event: from beyond the default lateness of 15 minutes to an hour.
 const LATE_MS: std::ops::Range<i64> = 16 * 60_000..60 * 60_000;
 
-/// Ads a campaign has.
+/// Number of ads of a campaign.
 const ADS_A_CAMPAIGN: u32 = 10;
 
 const COUNTRIES: [&str; 8] = ["BR", "DE", "FR", "GB", "IN", "JP", "NG", "US"];
 const DEVICES: [&str; 3] = ["desktop", "phone", "tablet"];
 
-/// Payloads that cannot be events, one way each.
+/// Payloads that cannot be events, each for another reason.
 const NONSENSE: [&[u8]; 7] = [
     b"",
     b"{\"ad_id\":",
@@ -40,20 +41,20 @@ const NONSENSE: [&[u8]; 7] = [
     b"{\"ad_id\":\"ad-1\",\"event_time\":12}",
 ];
 
-/// What to generate.
+/// Settings of a generator.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where randomness starts.
+    /// Seed of the random numbers.
     pub seed: u64,
-    /// How many ads there are; few of them get most of the clicks.
+    /// Number of ads; few of them get most of the clicks.
     pub ads: u32,
-    /// How far an event time may lie behind the time of its message.
+    /// Greatest time by which an event lies before the time of its message.
     pub disorder: Duration,
-    /// The share of messages that repeat an earlier click.
+    /// Share of messages that repeat an earlier click.
     pub duplicates: f64,
-    /// The share of messages that come long after their event.
+    /// Share of messages that come long after their event.
     pub late: f64,
-    /// The share of messages that cannot be events.
+    /// Share of messages that cannot be events.
     pub malformed: f64,
 }
 
@@ -63,10 +64,10 @@ impl Default for Settings {
     }
 }
 
-/// What kind of message it is.
+/// Kind of a generated message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A click, seen for the first time.
+    /// A click, sent for the first time.
     Click,
     /// A copy of an earlier click.
     Duplicate,
@@ -74,11 +75,11 @@ pub enum Kind {
     Late,
     /// An event that is no click.
     View,
-    /// Not an event.
+    /// A message that is no event.
     Malformed,
 }
 
-/// How many of each kind.
+/// Number of messages of each kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "named after the kinds")]
 pub struct Counts {
@@ -101,7 +102,7 @@ impl Counts {
         } += 1;
     }
 
-    /// All kinds together.
+    /// Sums up all kinds.
     pub fn total(&self) -> u64 {
         self.clicks + self.duplicates + self.late + self.views + self.malformed
     }
@@ -118,18 +119,18 @@ impl fmt::Display for Counts {
     }
 }
 
-/// A message to send.
+/// A generated message, ready to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generated {
-    /// What it is.
+    /// Kind of the message.
     pub kind: Kind,
-    /// The ad, so that copies of a click meet in one partition.
+    /// Id of the ad as the key, so that copies of a click meet in one partition.
     pub key: String,
-    /// The message itself.
+    /// Payload of the message.
     pub payload: Vec<u8>,
 }
 
-/// An endless source of messages.
+/// Endless generator of messages.
 pub struct Generator {
     settings: Settings,
     rng: ChaCha8Rng,
@@ -137,13 +138,13 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// A generator at its seed.
+    /// Makes a generator at its seed.
     pub fn new(settings: Settings) -> Self {
         let rng = ChaCha8Rng::seed_from_u64(settings.seed);
         Self { settings, rng, recent: VecDeque::with_capacity(RECENT_CLICKS) }
     }
 
-    /// The next message, sent that many milliseconds after 1970.
+    /// Generates the next message, as sent that many milliseconds after 1970.
     pub fn next_at(&mut self, now_ms: i64) -> Generated {
         let (malformed, duplicates, late) = (self.settings.malformed, self.settings.duplicates, self.settings.late);
         let kind = match self.rng.random::<f64>() {
@@ -167,7 +168,7 @@ impl Generator {
     }
 
     fn event(&mut self, kind: Kind, now_ms: i64) -> Generated {
-        // The square of an even share: a tenth of the ads gets a third of the clicks.
+        // Squaring an even share makes low numbers frequent: a tenth of the ads gets a third of the clicks.
         let ad = (self.rng.random::<f64>().powi(2) * f64::from(self.settings.ads)) as u32;
         let disorder_ms = i64::try_from(self.settings.disorder.as_millis()).unwrap_or(i64::MAX);
         let behind_ms = match kind {
@@ -197,8 +198,8 @@ impl Generator {
         generated
     }
 
-    /// Adds what the two common shapes call differently: one by the names that count first, one by those that count
-    /// last.
+    /// Adds the members that the two common shapes of a click name differently: one shape uses the names that take
+    /// precedence, the other those that come last.
     fn name(&mut self, event: &mut Value, id: String, event_type: &str, time_ms: i64) {
         let name = |member: Option<Member>| member.expect("messages say these fields").name();
         if self.rng.random() {

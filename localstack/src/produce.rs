@@ -12,32 +12,32 @@ use tokio_util::sync::CancellationToken;
 
 use crate::generate::{Counts, Generator, Kind};
 
-/// How often messages that are due are sent.
+/// Interval at which messages that are due are sent.
 const TICK: Duration = Duration::from_millis(10);
 
-/// How long the last messages may take to be acknowledged.
+/// Longest wait for the acknowledgement of the last messages.
 const FLUSH_MAX: Duration = Duration::from_secs(30);
 
-/// How many to send, and how fast.
+/// How many messages to send, and how fast.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// Messages a second.
+    /// Number of messages a second.
     pub rate: u64,
-    /// Messages in all; `None` until stopped.
+    /// Number of messages in all; `None` until stopped.
     pub count: Option<u64>,
-    /// The time of the first message, in milliseconds since 1970.
+    /// Time of the first message, in milliseconds since 1970.
     pub start_ms: i64,
 }
 
 /// Why messages could not be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum ProduceError {
-    /// Kafka would not take them.
+    /// Kafka did not take the messages.
     #[error("topic {topic}: {source}")]
     Kafka {
-        /// Where to.
+        /// Topic they were sent to.
         topic: String,
-        /// What it said.
+        /// Error that Kafka returned.
         source: KafkaError,
     },
 }
@@ -57,8 +57,7 @@ impl ProducerContext for Acknowledged {
     }
 }
 
-/// Sends messages until enough are sent, or it is stopped. What `counts` holds at the end is what the broker has
-/// acknowledged.
+/// Sends messages until enough are sent, or it is stopped. At the end `counts` holds what the broker has acknowledged.
 pub async fn produce(
     config: &ClientConfig,
     topic: &str,

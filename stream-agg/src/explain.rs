@@ -1,4 +1,4 @@
-//! The events behind one count: what each event of an ad in a minute is taken for, by the operators themselves.
+//! Explains one count: lists the events of an ad in a minute with the verdict of the operators on each.
 
 use std::collections::HashMap;
 
@@ -11,44 +11,44 @@ use lake_schemas::{EventTime, LogTime, Stand, TopicPartition, Verdict, Windows};
 use crate::minutes::Minutes;
 use crate::window::Window;
 
-/// An event, and what it is taken for.
+/// An event with its verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Explained {
-    /// Where it stands in the log.
+    /// Offset of its message.
     pub offset: i64,
-    /// The time of its message.
+    /// Log time of its message.
     pub log_time: Option<LogTime>,
-    /// When it happened, by its own account.
+    /// Event time as the producer gives it.
     pub event_time: EventTime,
-    /// Its id.
+    /// Click id, if it has one.
     pub click_id: Option<String>,
-    /// Its campaign.
+    /// Campaign id, if it has one.
     pub campaign_id: Option<String>,
-    /// What it cost.
+    /// Cost in millionths of the currency, if it has one.
     pub cost_micros: Option<i64>,
-    /// What it is taken for.
+    /// Verdict of the operators on the event.
     pub taken_for: Verdict,
-    /// Of a duplicate, the click that was counted, if that was of the same ad.
+    /// Offset of the original of a duplicate, if that was counted for the same ad.
     pub copy_of: Option<i64>,
 }
 
-/// Watches the operators of one partition, for the sake of one ad and one minute.
+/// Runs the operators of one partition, and notes the events of one ad in one minute.
 pub struct Explain {
     minutes: Minutes,
     ad_id: String,
     window: Window,
-    /// The clicks of the ad that were counted, by id.
+    /// Offsets of the clicks of the ad that were counted, by id.
     counted: HashMap<String, i64>,
     explained: Vec<Explained>,
 }
 
 impl Explain {
-    /// Feed it from where all is read that decides on the minute.
+    /// Begins an explanation. Feed it from where everything is read that decides on the minute.
     pub fn new(partition: TopicPartition, parameters: Parameters, ad_id: &str, minute: EventTime) -> Self {
         let window = Window::of(minute);
         let minutes = Minutes::begin(partition, parameters, Stand::default());
         Self {
-            // What is summed up is of no interest.
+            // The sums are of no interest, so no offset counts.
             minutes: minutes.only(i64::MAX, Windows::default()),
             ad_id: ad_id.to_owned(),
             window,
@@ -86,18 +86,18 @@ impl Explain {
         })
     }
 
-    /// How many of the events are copies.
+    /// Counts the duplicates among the events so far.
     pub fn duplicates(&self) -> i64 {
         let copies = self.explained.iter().filter(|event| event.taken_for == Verdict::Duplicate);
         i64::try_from(copies.count()).expect("it fits in memory")
     }
 
-    /// Goes on where the watermark is known to have come to, in milliseconds.
+    /// Moves the watermark up to a known value, in milliseconds, for events that are skipped.
     pub fn pass(&mut self, watermark_ms: i64) {
         self.minutes.pass(watermark_ms);
     }
 
-    /// The events of the ad in the minute, in the order of the log.
+    /// Returns the events of the ad in the minute, in the order of the log.
     pub fn finish(self) -> Vec<Explained> {
         self.explained
     }

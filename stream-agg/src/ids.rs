@@ -1,55 +1,55 @@
-//! Ids and their event times, in memory: a hash table made for one question, "was this id counted since?".
+//! A hash table of ids and their event times, made for one question: "was this id counted since?".
 //!
-//! An hour of ids is larger than any cache, so what an id costs is how often memory is waited for. Here that is once:
-//! a bucket is one cache line, holds three ids with their times, and is fetched ahead for many ids at a time. A table
-//! from the shelf has its control bytes elsewhere, and writes a new id into a line that nobody has fetched: twice the
-//! wait, and one after the other.
+//! An hour of ids is larger than any cache, so lookups are bound by cache misses. Here a lookup costs one: a bucket is
+//! one cache line, holds three ids with their times, and is prefetched for many ids at a time. A general hash table has
+//! its control bytes elsewhere, and writes a new id into a line that nobody has fetched: two misses, one after the
+//! other.
 //!
-//! Ids are never taken out one by one. A shard that is full is made anew without those that are too old to be asked
-//! for, and twice as large if it is still too full; there are many shards, so that this takes little memory and time at
-//! once.
+//! Ids are never removed one by one. A full shard is rebuilt without the ids that are too old to be asked for, and
+//! twice as large if it is still too full; there are many shards, so that one rebuild takes little memory and time.
 
 use std::hint::black_box;
 
 use lake_schemas::minute::SPAN_MS_MAX;
 
-/// How many shards there are: enough that making one anew adds next to nothing to what all of them take.
+/// Number of shards: enough that rebuilding one adds next to nothing to the memory of all.
 const SHARDS: usize = 64;
 
-/// Ids of a bucket: with their times, three fill a cache line.
+/// Number of ids of a bucket: with their times, three fill a cache line.
 const SLOTS: usize = 3;
 
-/// The fewest buckets of a shard that has any.
+/// Smallest number of buckets of a shard that has any.
 const BUCKETS_MIN: usize = 4;
 
-/// Of five slots, four may be in use: with more, an id's neighbours are asked too often.
+/// Returns the number of ids that a shard may hold: four slots of five, as with more an id would often be looked for in
+/// the neighbouring buckets.
 const fn slots_max(buckets: usize) -> usize {
     buckets * SLOTS / 5 * 4
 }
 
-/// 128 bits that stand for an id.
+/// Hash of an id, of 128 bits.
 pub type Identity = [u64; 2];
 
-/// A cache line: ids, the times that belong to them, and how many of them there are.
+/// A cache line: ids, their times, and the number of slots in use.
 #[derive(Clone, Copy, Default)]
 #[repr(align(64))]
 struct Bucket {
     identities: [Identity; SLOTS],
-    /// Milliseconds since the base of the shard. What may matter at a time spans no more than [`SPAN_MS_MAX`].
+    /// Milliseconds since the base of the shard. The times that matter at once span no more than [`SPAN_MS_MAX`].
     times: [u32; SLOTS],
     used: u32,
 }
 
-/// A part of the ids.
+/// One of the parts of the table.
 #[derive(Default)]
 struct Shard {
-    /// A power of two of them. What does not fit into a bucket stands in the next one that has room.
+    /// Buckets, a power of two of them. An id that does not fit into its bucket goes into the next one that has room.
     buckets: Vec<Bucket>,
     len: usize,
     base_ms: i64,
 }
 
-/// Ids with their event times.
+/// Hash table of ids with their event times.
 pub struct Ids {
     shards: Vec<Shard>,
 }
@@ -61,8 +61,8 @@ impl Default for Ids {
 }
 
 impl Ids {
-    /// Takes in an id, unless it is there with a time at or after `known_from_ms`, which never goes back; an older time
-    /// is replaced. Whether it was taken in.
+    /// Inserts an id, unless it is there with a time at or after `known_from_ms`, which never goes back; an older time
+    /// is replaced. Returns whether it was inserted.
     pub fn insert(&mut self, identity: Identity, time_ms: i64, known_from_ms: i64) -> bool {
         let shard = &mut self.shards[shard_of(identity)];
         if shard.len >= slots_max(shard.buckets.len()) || time_ms - shard.base_ms > SPAN_MS_MAX {
@@ -83,7 +83,7 @@ impl Ids {
         true
     }
 
-    /// Fetches the line that an id would stand in, so that it is there when it is asked for.
+    /// Fetches the cache line of an id, so that a later lookup does not wait for it.
     pub fn fetch(&self, identity: Identity) {
         let shard = &self.shards[shard_of(identity)];
         if let Some(bucket) = shard.buckets.get(shard.home_of(identity)) {
@@ -91,17 +91,17 @@ impl Ids {
         }
     }
 
-    /// How many ids there are, those included that are too old to be asked for.
+    /// Counts the ids, including those that are too old to be asked for.
     pub fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.len).sum()
     }
 
-    /// Whether there is none.
+    /// Whether there is no id.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The memory they take, in bytes.
+    /// Returns the memory that the ids take, in bytes.
     pub fn bytes(&self) -> usize {
         self.shards.iter().map(|shard| shard.buckets.capacity() * size_of::<Bucket>()).sum()
     }
@@ -112,12 +112,12 @@ fn shard_of(identity: Identity) -> usize {
 }
 
 impl Shard {
-    /// The bucket that an id stands in if there is room.
+    /// Returns the bucket in which an id goes if there is room.
     fn home_of(&self, identity: Identity) -> usize {
         identity[0] as usize & self.buckets.len().wrapping_sub(1)
     }
 
-    /// Where an id stands, or would: the bucket, and the slot in it.
+    /// Finds the place of an id, or the place where it would go: the bucket, and the slot in it.
     fn find(&self, identity: Identity) -> (usize, usize) {
         let mut at = self.home_of(identity);
         loop {
@@ -138,7 +138,7 @@ impl Shard {
             .expect("what is counted is no older than what matters, and all that matters fits")
     }
 
-    /// Makes it anew, without what is too old.
+    /// Rebuilds the shard without the ids that are too old.
     fn renew(&mut self, known_from_ms: i64) {
         let old = std::mem::take(self);
         let live = || old.ids().filter(|(_, time_ms)| *time_ms >= known_from_ms);
@@ -176,7 +176,7 @@ mod tests {
 
     use super::*;
 
-    /// Few enough to meet each other often, in few buckets, and all over the shards.
+    /// Returns an identity that collides with many others: all shards are used, but only a few buckets of each.
     fn identity_of(number: u64) -> Identity {
         [number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60, number]
     }

@@ -1,5 +1,5 @@
-//! The minute job: assembled here, and nowhere else, from the operators of this crate. Live or bounded, whoever runs it
-//! calls this.
+//! The minute job: assembled here, and nowhere else, from the operators of this crate. Live and bounded runs both use
+//! it.
 
 use lake_schemas::job::{Freeze, Job, LogBatch, Operator, Pending, Step};
 use lake_schemas::minute::Parameters;
@@ -8,21 +8,21 @@ use lake_schemas::{EventTime, History, Stand, Table, TopicPartition};
 
 use crate::minutes::{Behind, Emission, Minutes};
 
-/// Counts the clicks of every minute.
+/// Job that counts the clicks of every minute.
 pub struct Aggregate {
     table: Table,
     parameters: Parameters,
-    /// What of the log counts; `None`: all of it, as far as it goes.
+    /// Part of the log that counts; `None`: all of it, as far as it goes.
     history: Option<History>,
 }
 
 impl Aggregate {
-    /// The live job, with the parameters that its table records.
+    /// Makes the live job, with the parameters that its table records.
     pub fn new(parameters: Parameters) -> Self {
         Self { table: Table::ClicksMinute, parameters, history: None }
     }
 
-    /// The same over a bounded part of the log, for a table of that shape.
+    /// Makes the job over a bounded part of the log, for a table of the same shape.
     pub fn over(history: History, table: Table, parameters: Parameters) -> Self {
         Self { table, parameters, history: Some(history) }
     }
@@ -55,12 +55,12 @@ impl Job for Aggregate {
     }
 }
 
-/// One partition on its way into minute counts.
+/// Operator of one partition: turns its events into minute counts.
 pub struct AggregatePartition {
     table: Table,
     partition: TopicPartition,
     minutes: Minutes,
-    /// Messages taken in, and gaps, since the last step.
+    /// Number of messages taken in, and gaps, since the last step.
     pending: usize,
 }
 

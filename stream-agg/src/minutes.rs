@@ -1,7 +1,7 @@
-//! One partition's minute counts: events in, rows of `clicks_minute` out, and with them the stand from which an empty
-//! operator would go on as this one does.
+//! Minute counts of one partition: takes in events, and emits rows of `clicks_minute` with the stand that belongs to
+//! them. From that stand an empty operator would go on exactly as this one does.
 //!
-//! For each event, in this order, which is part of the contract:
+//! Each event is judged in this order, which is part of the contract:
 //!
 //! ```text
 //!   1. watermark   advances with the event
@@ -11,13 +11,13 @@
 //!   5. counted
 //! ```
 //!
-//! Each but the first is a [`Verdict`]; what an event adds to which [measures](lake_schemas::measure) follows from its
-//! own.
+//! Each step but the first is a [`Verdict`], and the verdict decides what an event adds to which
+//! [measures](lake_schemas::measure).
 //!
-//! Nothing here reads a clock. When rows are written is the caller's business; what they sum to is not.
+//! Nothing here reads a clock. The caller decides when rows are written, which never changes what they sum to.
 //!
-//! A watermark that was recorded stays, whatever becomes of the clicks that it was made of: another program may delete
-//! them, or change them. From the cut on it counts as it would have without that.
+//! A recorded watermark stays, even if the clicks that it was made of are gone: another program may delete them, or
+//! change them. From the cut on, events count as they would have without that.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,39 +37,39 @@ use crate::sums::{Added, Key, WindowSums};
 use crate::watermark::Watermark;
 use crate::window::{Window, hour_of};
 
-/// Of how many events the ids are announced before the first of them is asked for: they stand in more memory than any
+/// Number of events whose ids are announced before the first of them is looked up: the ids take more memory than any
 /// cache has, and many waits at a time cost little more than one.
 const AHEAD: usize = 32;
 
-/// The minute counts of one partition.
+/// Minute counts of one partition.
 pub struct Minutes {
     partition: TopicPartition,
     parameters: Parameters,
-    /// Where the table stood when this began; what is below it builds state, and counts only where the table lacks it.
+    /// Stand of the table when this began. Events below it build state, and count only where the table lacks them.
     began: Stand,
-    /// Where the table stands once what was handed over is committed.
+    /// Stand of the table once everything handed over is committed.
     stand: Stand,
-    /// The end of what was taken in.
+    /// End of the offsets taken in so far.
     next: Option<i64>,
     watermark: Watermark,
-    /// The watermark that the table records, until all below the cut was taken in.
+    /// Watermark that the table records; `None` once everything below the cut was taken in.
     recorded_ms: Option<i64>,
-    /// That what was taken in there did not come as far, until somebody asks.
+    /// Note that the events below the cut did not reach the recorded watermark, until it is taken.
     behind: Option<Behind>,
     counted: CountedClicks,
     restore: RestorePositions,
     open: BTreeMap<Window, WindowSums>,
-    /// The hours that they lie in.
+    /// Hours of the open windows.
     hours: BTreeSet<i64>,
-    /// The first offset that counts, and the windows that are asked for; the rest builds state.
+    /// First offset that counts; events before it, and those outside `windows`, only build state.
     since: i64,
     windows: Windows,
-    /// The log has an end: what is handed over there says that nothing is missing, even if nothing was open.
+    /// Whether the log has an end: what is handed over there records that nothing is missing, even if nothing was open.
     is_bounded: bool,
 }
 
 impl Minutes {
-    /// Begins a partition that stands thus in the table. Feed it from [`Minutes::restore_position`].
+    /// Begins a partition that has this stand in the table. Feed it from [`Minutes::restore_position`].
     pub fn begin(partition: TopicPartition, parameters: Parameters, stand: Stand) -> Self {
         let (watermark, next) = (Watermark::new(parameters.out_of_orderness_ms), Self::restore_position(stand));
         let mut minutes = Self {
@@ -93,13 +93,13 @@ impl Minutes {
         minutes
     }
 
-    /// The same over a part of history: only events from an offset on count, and only in some windows. What they are
-    /// taken for does not change by that. [`Freeze::Everything`] is the end of it, and always recorded as drained.
+    /// Restricts the counts to a part of history: only events from an offset on, and only in some windows. Verdicts do
+    /// not change by that. [`Freeze::Everything`] is the end of the part, and always recorded as drained.
     pub fn only(self, since: i64, windows: Windows) -> Self {
         Self { since, windows, is_bounded: true, ..self }
     }
 
-    /// Where a partition that stands thus must be read from; `None`: from the first that the log has.
+    /// Returns the offset from which a partition with this stand must be read; `None`: from the first that the log has.
     pub fn restore_position(stand: Stand) -> Option<i64> {
         stand.restore.or(stand.cut)
     }
@@ -109,7 +109,7 @@ impl Minutes {
         self.push_watched(events, next, |_, _| {})
     }
 
-    /// The same, before the eyes of someone who is told what each row is taken for.
+    /// Takes in events like [`Minutes::push`], and calls `watch` with the number of each row and its verdict.
     pub fn push_watched(
         &mut self,
         events: &RecordBatch,
@@ -126,6 +126,7 @@ impl Minutes {
                 let ahead = &identities[row..identities.len().min(row + AHEAD)];
                 ahead.iter().flatten().for_each(|identity| self.counted.expect(*identity));
             }
+            // The recorded watermark applies from the cut on, so it is set before the first event that lies there.
             self.comes_to(Some(offset));
             let time = view.event_time(row);
             let watermark_ms = self.watermark.advance(time);
@@ -140,6 +141,8 @@ impl Minutes {
             } else {
                 Verdict::Counted
             };
+            // The state is built by every event, but only some count: others are in the table already, or not asked
+            // for.
             watch(row, verdict);
             if !self.is_wanted(offset, window) {
                 continue;
@@ -165,12 +168,12 @@ impl Minutes {
         Ok(())
     }
 
-    /// All below an offset was taken in. Where that is all below the cut, the watermark is the one that was recorded
-    /// there, or a later one.
+    /// Notes that everything below an offset was taken in. Once that is everything below the cut, the watermark becomes
+    /// the one that was recorded there, if it is not later already.
     fn comes_to(&mut self, offset: Option<i64>) {
         let Some(recorded_ms) = self.recorded_ms.filter(|_| self.began.cut <= offset) else { return };
         let replayed_ms = self.watermark.millis();
-        // A table that has taken the place of another records a time before all clicks, where it has none.
+        // A table that took the place of another records a time before all clicks for a partition without a watermark.
         let is_of_clicks = EventTime::from_millis(recorded_ms).is_none_or(|time| !time.is_too_old());
         if replayed_ms < Some(recorded_ms) && is_of_clicks {
             self.behind = Some(Behind { replayed_ms, recorded_ms });
@@ -179,12 +182,12 @@ impl Minutes {
         self.recorded_ms = None;
     }
 
-    /// Whether what is below the cut did not come as far as what was recorded there. It is said once.
+    /// Takes the note that the events below the cut did not reach the recorded watermark. It is returned once.
     pub fn take_behind(&mut self) -> Option<Behind> {
         self.behind.take()
     }
 
-    /// Goes on where the watermark is known to have come to, by events that are not taken in.
+    /// Moves the watermark up to a known value, for events that are not taken in.
     pub fn pass(&mut self, watermark_ms: i64) {
         self.watermark.pass(watermark_ms);
     }
@@ -195,7 +198,7 @@ impl Minutes {
         identity.is_some_and(|identity| !self.counted.count(identity, time, known_from_ms))
     }
 
-    /// Whether what the event adds to its window is asked for, and the table lacks it.
+    /// Whether the event's addition to its window is asked for, and lacking in the table.
     fn is_wanted(&self, offset: i64, window: Window) -> bool {
         let Stand { cut, emitted_ms, drained, .. } = self.began;
         if offset < self.since || !self.windows.contain(window.start_ms()) {
@@ -205,11 +208,11 @@ impl Minutes {
         !is_below(cut) || !(is_below(drained) || emitted_ms.is_some_and(|emitted_ms| window.end_ms() <= emitted_ms))
     }
 
-    /// Writes windows, and takes the step that belongs to them: from where the table stands to where it will. `None` if
-    /// nothing would take it beyond where it stands.
+    /// Emits windows, and the step that belongs to them: from the current stand of the table to the next. Returns
+    /// `None` if the stand would not advance.
     pub fn emit(&mut self, which: Freeze) -> Option<Emission> {
         let next = self.next?;
-        // A live partition is asked for everything again and again; without open windows that says nothing new.
+        // A live partition is asked for everything again and again; without open windows that would record nothing new.
         let is_worth_it = !self.open.is_empty() || (self.is_bounded && self.stand.drained < Some(next));
         let everything = which == Freeze::Everything && is_worth_it;
         let advances = self.stand.cut.is_none_or(|cut| cut < next);
@@ -224,10 +227,12 @@ impl Minutes {
             if !is_closed && !everything {
                 break;
             }
+            // A window that was closed at the last step can only have late events now; its rows are written as late.
             let was_closed = self.stand.emitted_ms.is_some_and(|emitted_ms| window.key().end_ms() <= emitted_ms);
             let (window, sums) = window.remove_entry();
             rows.push(window, &sums, is_closed, was_closed);
         }
+        // Only what the memory of ids and the open windows still need is read again after a restart.
         let matters_from_ms = emitted_ms.map_or(i64::MIN, |emitted_ms| emitted_ms - self.parameters.memory_ms());
         let from = self.stand;
         self.stand = Stand {
@@ -241,14 +246,14 @@ impl Minutes {
         Some(Emission { rows: rows.finish(), from, to: self.stand })
     }
 
-    /// Whether it holds what only [`Freeze::Everything`] would write: windows that the watermark has not passed. Below
-    /// where the table stands it writes nothing.
+    /// Whether it holds windows that only [`Freeze::Everything`] would write: those that the watermark has not passed.
+    /// Below the stand of the table it writes nothing.
     pub fn holds_back(&self) -> bool {
         !self.open.is_empty() && self.stand.cut <= self.next
     }
 
-    /// The hours of windows that it would write now, but for the newest two that there may be: that of the watermark,
-    /// and the one before, which other partitions write into as well. Below where the table stands it writes nothing.
+    /// Counts the hours of windows that it would write now, except the newest two: that of the watermark, and the one
+    /// before, which other partitions write into as well. Below the stand of the table it writes nothing.
     pub fn hours_behind(&self) -> usize {
         match self.watermark.millis().filter(|_| self.stand.cut < self.next) {
             Some(watermark_ms) => self.hours.range(..hour_of(watermark_ms) - 1).count(),
@@ -256,40 +261,40 @@ impl Minutes {
         }
     }
 
-    /// How many clicks it remembers, to know their copies.
+    /// Counts the clicks that it remembers, to recognise their copies.
     pub fn remembered(&self) -> usize {
         self.counted.len()
     }
 
-    /// The memory that they take, in bytes.
+    /// Returns the memory that the remembered clicks take, in bytes.
     pub fn remembered_bytes(&self) -> usize {
         self.counted.bytes()
     }
 
-    /// The memory it takes, in bytes.
+    /// Returns the memory of the whole state, in bytes.
     pub fn bytes(&self) -> usize {
         let open = self.open.values().map(WindowSums::bytes).sum::<usize>();
         self.counted.bytes() + self.restore.bytes() + open + self.hours.len() * size_of::<i64>()
     }
 }
 
-/// That what is left below a cut comes to less than the watermark that was recorded there.
+/// Note that the events left below a cut reach a smaller watermark than was recorded there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Behind {
-    /// The watermark that it comes to, in milliseconds; `None` if there is no event.
+    /// Watermark that they reach, in milliseconds; `None` if there is no event.
     pub replayed_ms: Option<i64>,
-    /// The one that was recorded.
+    /// Watermark that was recorded, in milliseconds.
     pub recorded_ms: i64,
 }
 
 /// Rows of `clicks_minute`, and the step of the stand that they belong to.
 #[derive(Clone, Debug)]
 pub struct Emission {
-    /// The rows; possibly none.
+    /// Rows to write; possibly none.
     pub rows: RecordBatch,
-    /// Where the partition must stand in the table.
+    /// Stand that the partition must have in the table.
     pub from: Stand,
-    /// Where it stands then.
+    /// Stand of the partition after the step.
     pub to: Stand,
 }
 
@@ -308,7 +313,7 @@ mod tests {
     const NOON_MS: i64 = 1_772_884_800_000;
     const HOUR_MS: i64 = 60 * WINDOW_MS;
 
-    /// A partition that stands there.
+    /// Begins a partition with this stand.
     fn beginning(stand: Stand) -> Minutes {
         Minutes::begin(TopicPartition::new("clicks", 0), Parameters::default(), stand)
     }
@@ -317,7 +322,7 @@ mod tests {
         NOON_MS + number * WINDOW_MS
     }
 
-    /// Clicks at these offsets and event times.
+    /// Makes clicks with these offsets and event times.
     fn clicks(events: &[(i64, i64)]) -> RecordBatch {
         let offsets = events.iter().map(|(offset, _)| *offset);
         let times = events.iter().map(|(_, time_ms)| time_ms * 1_000);
@@ -338,7 +343,7 @@ mod tests {
         minutes.push(&clicks(events), next).expect("rows of clicks");
     }
 
-    /// A partition whose log has messages up to an offset, and no event among them.
+    /// Begins a partition whose log has messages up to an offset, and no event among them.
     fn without_events(next: i64) -> Minutes {
         let mut minutes = beginning(Stand::default());
         minutes.push(&RecordBatch::new_empty(Table::Clicks.schema()), next).expect("no rows");
@@ -370,7 +375,7 @@ mod tests {
         let stand = Stand { cut: Some(10), emitted_ms: Some(minute(30)), restore: Some(0), ..Stand::default() };
         let behind = Behind { replayed_ms: Some(minute(2) - 5_000), recorded_ms: minute(30) };
         let (below, above) = ([(0, minute(0)), (7, minute(2))], [(10, minute(3)), (11, minute(29))]);
-        // Whether the replay ends at the cut, or a batch reaches across it; and if nothing at all is left.
+        // The replay ends at the cut, or a batch reaches across it; below, nothing at all is left of the clicks.
         let across = [below, above].concat();
         for batches in [vec![(&below[..], 10), (&above[..], 12)], vec![(&across[..], 12)]] {
             let mut minutes = beginning(stand);
@@ -379,7 +384,7 @@ mod tests {
             assert_eq!(minutes.take_behind(), None, "it is said once");
             let emission = minutes.emit(Freeze::Closed).expect("the cut advances");
             assert_eq!(emission.to.emitted_ms, Some(minute(30)));
-            // Both are of minutes that are over, and the lateness of one of them is too.
+            // The minutes of both clicks are over, and for one of them the allowed lateness is too.
             let firsts = emission.rows["offset_first"].as_primitive::<Int64Type>().values().to_vec();
             let late = emission.rows["late"].as_primitive::<Int64Type>().values().to_vec();
             assert_eq!((firsts, late), (vec![10, 11], vec![1, 0]), "nothing from below the cut is written again");
@@ -396,7 +401,7 @@ mod tests {
         let mut minutes = beginning(stand);
         push(&mut minutes, &[(0, minute(9)), (1, minute(4))], 2);
         assert_eq!(minutes.take_behind(), None);
-        // Nor does a partition without events, in a table that has taken the place of one in which it had some.
+        // A partition without events says nothing either, in a table that replaced one in which it had some.
         let replaced = Stand { cut: Some(0), restore: Some(0), ..Stand::default() }.in_place_of(stand);
         let mut minutes = beginning(replaced);
         push(&mut minutes, &[], 5);
@@ -411,17 +416,17 @@ mod tests {
         let mut minutes = beginning(Stand::default());
         push(&mut minutes, &[(0, hour(0) + WINDOW_MS)], 1);
         assert_eq!(minutes.hours_behind(), 0);
-        // Anyone may send what is of any time.
+        // A producer may send events of any time.
         let old: Vec<_> = (1..=20).map(|number| (number, hour(-(number % 10)))).collect();
         push(&mut minutes, &old, 21);
         assert_eq!(minutes.hours_behind(), 8, "ten hours, two of which are the newest");
         minutes.emit(Freeze::Closed).expect("the cut advances");
         assert_eq!(minutes.hours_behind(), 0, "they are written");
-        // A history in order, of a click an hour.
+        // Clicks in the order of time, one an hour.
         let sparse: Vec<_> = (1..=30).map(|number| (20 + number, hour(number) + WINDOW_MS)).collect();
         push(&mut minutes, &sparse, 51);
         assert_eq!(minutes.hours_behind(), 29, "of 31 hours, one of which was open before");
-        // What is below where the table stands cannot be written: nobody waits for that.
+        // Events below the stand of the table are not written, so no hour waits for them.
         let stand = Stand { cut: Some(100), emitted_ms: Some(hour(-20)), restore: Some(0), ..Stand::default() };
         let mut minutes = beginning(stand);
         push(&mut minutes, &sparse, 51);

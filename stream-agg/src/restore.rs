@@ -1,33 +1,33 @@
-//! Where a restart must begin to read, so that an empty operator becomes what this one is.
+//! Tells where a restart must begin to read, so that an empty operator reaches the state of this one.
 //!
-//! Each batch leaves its first offset and its largest event time. Those in front whose times are too old to matter are
-//! forgotten; what is then in front is the restore position. A batch that is old but stands behind one that is not is
-//! read again for nothing, which does no harm. So batches of about the same time are kept as one: a restart may read a
-//! second too much, never too little.
+//! Each batch leaves its first offset and its largest event time. Batches at the front whose times are too old to
+//! matter are forgotten; the first offset of the one then at the front is the restore position. An old batch behind one
+//! that matters is read again in vain, which does no harm. For the same reason batches of about the same time are kept
+//! as one: a restart may read a second too much, never too little.
 
 use std::collections::VecDeque;
 
-/// How much later than the first of them the largest event time of a batch may be that is kept as one with it, in
-/// milliseconds: of an hour that is read again, next to nothing.
+/// Greatest time by which the largest event time of a batch may exceed that of the first batch it is merged with, in
+/// milliseconds: next to nothing of an hour that is read again.
 const MERGED_MS: i64 = 1_000;
 
-/// A batch of the log, and those behind it that are kept as one with it.
+/// A batch of the log, merged with those behind it that are of about the same time.
 struct Batch {
     first: i64,
-    /// The largest event time of the first of them.
+    /// Largest event time of the first of them.
     began_ms: i64,
-    /// That of all of them.
+    /// Largest event time of all of them.
     largest_ms: i64,
 }
 
-/// The batches that a restart would have to read: one a second, which is some 5,000 for 76 minutes, or 100 KB.
+/// Batches that a restart would have to read: one a second, which is some 5,000 for 76 minutes, or 100 KB.
 #[derive(Default)]
 pub struct RestorePositions {
     batches: VecDeque<Batch>,
 }
 
 impl RestorePositions {
-    /// Takes note of a batch that begins at an offset, with its largest event time.
+    /// Adds a batch that begins at an offset, with its largest event time.
     pub fn see(&mut self, first: i64, largest_ms: i64) {
         if let Some(last) = self.batches.back_mut()
             && largest_ms < last.began_ms + MERGED_MS
@@ -38,7 +38,7 @@ impl RestorePositions {
         self.batches.push_back(Batch { first, began_ms: largest_ms, largest_ms });
     }
 
-    /// Forgets what is too old to matter, and tells where a restart begins: at `next` if nothing matters any more.
+    /// Forgets batches that are too old to matter, and returns where a restart begins: at `next` if none matters.
     pub fn position(&mut self, matters_from_ms: i64, next: i64) -> i64 {
         while self.batches.front().is_some_and(|batch| batch.largest_ms < matters_from_ms) {
             self.batches.pop_front();
@@ -46,7 +46,7 @@ impl RestorePositions {
         self.batches.front().map_or(next, |batch| batch.first)
     }
 
-    /// The memory it takes, in bytes.
+    /// Returns the memory that the batches take, in bytes.
     pub fn bytes(&self) -> usize {
         self.batches.capacity() * size_of::<Batch>()
     }
@@ -56,14 +56,14 @@ impl RestorePositions {
 mod tests {
     use super::*;
 
-    /// The next of some numbers that are the same in each run.
+    /// Returns the next pseudo-random number; the sequence is the same in each run.
     fn next(state: &mut u64) -> i64 {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         i64::try_from(*state >> 33).expect("31 bits")
     }
 
-    /// Whatever the batches are: a restart begins no later than if each were kept by itself, and not at one that is
-    /// older than what matters by more than what is merged.
+    /// Whatever the batches are, a restart begins no later than if each were kept by itself, and not at a batch that is
+    /// too old to matter by more than the span of merged batches.
     #[test]
     fn a_restart_reads_no_less_than_if_each_batch_were_kept_and_hardly_more() {
         for seed in 0..200 {

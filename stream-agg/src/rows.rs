@@ -1,4 +1,4 @@
-//! Sums into rows of `clicks_minute`.
+//! Turns sums into rows of `clicks_minute`.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use lake_schemas::{Table, TopicPartition};
 use crate::sums::WindowSums;
 use crate::window::Window;
 
-/// Rows of one partition, as they are written together.
+/// Rows of one partition that are written together.
 pub struct MinuteRows<'a> {
     partition: &'a TopicPartition,
     parameters: &'a Parameters,
@@ -27,7 +27,7 @@ pub struct MinuteRows<'a> {
 }
 
 impl<'a> MinuteRows<'a> {
-    /// No rows yet.
+    /// Begins without rows.
     pub fn new(partition: &'a TopicPartition, parameters: &'a Parameters) -> Self {
         let dimensions = parameters.dimension_columns().iter().map(|_| StringBuilder::new()).collect();
         Self {
@@ -42,8 +42,8 @@ impl<'a> MinuteRows<'a> {
         }
     }
 
-    /// Adds the rows of a window: whether the watermark has passed its end by now, and whether it had when rows were
-    /// written the last time.
+    /// Adds the rows of a window. `is_closed` tells whether the watermark has passed its end by now, and `was_closed`
+    /// whether it had at the previous step.
     pub fn push(&mut self, window: Window, sums: &WindowSums, is_closed: bool, was_closed: bool) {
         let pane = match (is_closed, was_closed) {
             (_, true) => Pane::Late,
@@ -64,7 +64,7 @@ impl<'a> MinuteRows<'a> {
         }
     }
 
-    /// All of them, in the columns of the table.
+    /// Finishes all rows, in the columns of the table.
     pub fn finish(self) -> RecordBatch {
         let rows = self.windows.len();
         let times = |millis: fn(Window) -> i64| -> ArrayRef {

@@ -1,7 +1,7 @@
-//! The sums of one window, by dimensions.
+//! Sums of one window, by dimensions.
 //!
-//! Values of dimensions stand once, one after the other, in one buffer; a row knows where its own begin. A batch brings
-//! many events of few rows, so finding a row is what must be fast: one hash, one comparison, and nothing is copied.
+//! The values of dimensions are stored once, one after the other, in one buffer, and each row knows the range of its
+//! own. A batch brings many events of few rows, so finding a row must be fast: one hash, one comparison, and no copy.
 //!
 //! No sum wraps around. Rows of a window always add, so an event that would take a sum beyond 64 bits begins a further
 //! row with the same dimensions: the job goes on, for this ad and for all others.
@@ -11,17 +11,17 @@ use lake_schemas::OffsetRange;
 use lake_schemas::measure::MEASURES;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The length that stands for no value.
+/// Length that stands for a null value.
 const NULL: u32 = u32::MAX;
 
-/// The dimensions of an event: each value behind its length.
+/// Dimensions of an event, encoded as bytes: each value follows its length.
 #[derive(Default)]
 pub struct Key {
     bytes: Vec<u8>,
 }
 
 impl Key {
-    /// Makes it the key of these values, in their order.
+    /// Sets the key to these values, in their order.
     pub fn set<'a>(&mut self, values: impl Iterator<Item = Option<&'a str>>) {
         self.bytes.clear();
         for value in values {
@@ -32,28 +32,29 @@ impl Key {
     }
 }
 
-/// What one event adds to its window.
+/// Amounts that one event adds to its window.
 #[derive(Clone, Copy, Debug)]
 pub struct Added<'a> {
-    /// What it adds to which measures, by their places in [the list](lake_schemas::Measure::ALL): to each once at most.
+    /// Amount for each measure it adds to, by its index in [the list](lake_schemas::Measure::ALL): at most one for
+    /// each.
     pub amounts: &'a [(usize, i64)],
-    /// Its offset.
+    /// Offset of the event.
     pub offset: i64,
 }
 
-/// What is known of one combination of dimensions in one window.
+/// Sums of one combination of dimensions in one window.
 #[derive(Clone, Debug)]
 pub struct Sums {
-    /// Where its dimensions stand.
+    /// Range of its dimensions in the buffer of keys.
     key: (usize, usize),
-    /// By measure, in the order of [the list](lake_schemas::Measure::ALL).
+    /// Sums by measure, in the order of [the list](lake_schemas::Measure::ALL).
     pub measures: [i64; MEASURES],
-    /// From the first to behind the last event that contributed.
+    /// Offsets from the first to behind the last event that contributed.
     pub offsets: OffsetRange,
 }
 
 impl Sums {
-    /// The sums of a single event.
+    /// Makes the sums of a single event.
     fn of(key: (usize, usize), event: Added<'_>) -> Self {
         let offsets = OffsetRange { first: event.offset, next: event.offset + 1 };
         let mut sums = Self { key, measures: [0; MEASURES], offsets };
@@ -61,7 +62,7 @@ impl Sums {
         sums
     }
 
-    /// Adds an event. If a sum would be more than 64 bits hold, nothing is added, and the answer is `false`.
+    /// Adds an event. Returns `false`, and adds nothing, if a sum would not fit into 64 bits.
     #[must_use]
     fn add(&mut self, Added { amounts, offset }: Added<'_>) -> bool {
         if !amounts.iter().all(|&(place, amount)| self.measures[place].checked_add(amount).is_some()) {
@@ -74,7 +75,7 @@ impl Sums {
     }
 }
 
-/// All sums of one window.
+/// Sums of one window, for all combinations of dimensions.
 #[derive(Default)]
 pub struct WindowSums {
     keys: Vec<u8>,
@@ -90,6 +91,7 @@ impl WindowSums {
         let hash = xxh3_64(&key.bytes);
         if let Some(row) = index.find_mut(hash, |&row| key_of(keys, &rows[row as usize]) == key.bytes) {
             let sums = &mut rows[*row as usize];
+            // A sum would overflow: a further row with the same key begins, and takes over in the index.
             if !sums.add(event) {
                 let further = Sums::of(sums.key, event);
                 *row = next;
@@ -103,12 +105,12 @@ impl WindowSums {
         index.insert_unique(hash, next, |&row| xxh3_64(key_of(keys, &rows[row as usize])));
     }
 
-    /// All rows, with the values of their dimensions.
+    /// Yields all rows, with the values of their dimensions.
     pub fn rows(&self) -> impl Iterator<Item = (Values<'_>, &Sums)> {
         self.rows.iter().map(|row| (Values(key_of(&self.keys, row)), row))
     }
 
-    /// The memory it takes, in bytes.
+    /// Returns the memory that the sums take, in bytes.
     pub fn bytes(&self) -> usize {
         self.keys.capacity() + self.rows.capacity() * size_of::<Sums>() + self.index.allocation_size()
     }
@@ -118,7 +120,7 @@ fn key_of<'a>(keys: &'a [u8], row: &Sums) -> &'a [u8] {
     &keys[row.key.0..row.key.1]
 }
 
-/// The values of a row's dimensions, in their order.
+/// Values of a row's dimensions, in their order.
 pub struct Values<'a>(&'a [u8]);
 
 impl<'a> Iterator for Values<'a> {
@@ -143,18 +145,18 @@ mod tests {
 
     use super::*;
 
-    /// What a click adds: one, and what it costs, to two measures.
+    /// Returns what a click adds to two measures: one, and its cost.
     fn click(cost_micros: i64) -> [(usize, i64); 2] {
         [(0, 1), (1, cost_micros)]
     }
 
-    /// The next of some numbers that are the same in each run.
+    /// Returns the next pseudo-random number; the sequence is the same in each run.
     fn next(state: &mut u64) -> u64 {
         *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         *state >> 16
     }
 
-    /// Whatever the costs are: the rows of a key add up to exactly what its events do, each event is in one row, and a
+    /// Whatever the costs are, the rows of a key add up to exactly what its events do, each event is in one row, and a
     /// further row begins only where the one before it is full.
     #[test]
     fn a_sum_beyond_64_bits_goes_on_in_a_further_row() {

@@ -11,28 +11,28 @@ pub struct Window {
 }
 
 impl Window {
-    /// The window that an event time lies in.
+    /// Returns the window of an event time.
     pub fn of(time: EventTime) -> Self {
         Self { start_ms: time.millis().div_euclid(WINDOW_MS) * WINDOW_MS }
     }
 
-    /// Its first millisecond.
+    /// Returns its first millisecond.
     pub fn start_ms(self) -> i64 {
         self.start_ms
     }
 
-    /// The first millisecond after it.
+    /// Returns the first millisecond after it.
     pub fn end_ms(self) -> i64 {
         self.start_ms + WINDOW_MS
     }
 
-    /// The hour that it lies in.
+    /// Returns the hour that it lies in, in hours since 1970.
     pub fn hour(self) -> i64 {
         hour_of(self.start_ms)
     }
 }
 
-/// The hour that a time lies in, in hours since 1970.
+/// Returns the hour that a time lies in, in hours since 1970.
 pub fn hour_of(millis: i64) -> i64 {
     millis.div_euclid(MILLIS_PER_HOUR)
 }

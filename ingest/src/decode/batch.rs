@@ -1,4 +1,4 @@
-//! Messages of one partition, decoded straight into Arrow columns.
+//! Decodes the messages of one partition straight into Arrow columns.
 
 use std::sync::LazyLock;
 
@@ -10,14 +10,14 @@ use super::columns::{EventColumns, RejectedColumns};
 use super::decoding::Decoding;
 use super::message::Message;
 
-/// Where an offset stands to what was taken in of its partition.
+/// Place of an offset relative to what was taken in of its partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// It comes next, behind a gap or not.
+    /// The offset comes next, with or without a gap before it.
     Ahead,
-    /// It is the message that was taken in last.
+    /// The offset is that of the message taken in last.
     Last,
-    /// It lies before that, or in a gap.
+    /// The offset lies before the message taken in last, or in a gap.
     Behind,
 }
 
@@ -26,7 +26,7 @@ pub struct BatchBuilder {
     partition: TopicPartition,
     decoding: Decoding,
     offsets: OffsetRange,
-    /// The offset of the last message that was taken in.
+    /// Offset of the last message that was taken in.
     last: Option<i64>,
     events: EventColumns,
     rejected: RejectedColumns,
@@ -40,7 +40,7 @@ impl BatchBuilder {
         Self::of(&Decoding::json(time_in_future_ms), partition, first)
     }
 
-    /// Begins a batch at an offset, of messages that are decoded thus.
+    /// Begins a batch at an offset, of messages decoded as `decoding` says.
     pub fn of(decoding: &Decoding, partition: TopicPartition, first: i64) -> Self {
         Self {
             partition,
@@ -64,12 +64,12 @@ impl BatchBuilder {
         self.bytes += message.payload.map_or(0, <[u8]>::len) + message.key.map_or(0, <[u8]>::len);
     }
 
-    /// Says that the log has nothing more below an offset: what lies between is a gap.
+    /// Records that the log has nothing more below an offset: the offsets up to it are a gap.
     pub fn skip_to(&mut self, next: i64) {
         self.offsets.next = self.offsets.next.max(next);
     }
 
-    /// The offset that comes next.
+    /// Returns the offset that comes next.
     pub fn next(&self) -> i64 {
         self.offsets.next
     }
@@ -79,7 +79,7 @@ impl BatchBuilder {
         self.offsets.first == self.offsets.next
     }
 
-    /// Where an offset stands to what was taken in, in this batch and those before.
+    /// Tells how an offset lies to what was taken in, in this batch and those before.
     pub fn place(&self, offset: i64) -> Place {
         if self.last == Some(offset) {
             Place::Last
@@ -90,17 +90,17 @@ impl BatchBuilder {
         }
     }
 
-    /// Messages taken in.
+    /// Counts the messages taken in.
     pub fn read(&self) -> usize {
         self.events.len() + self.rejected.len()
     }
 
-    /// Bytes of the keys and payloads taken in.
+    /// Counts the bytes of the keys and payloads taken in.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The batch so far; what follows begins where it ends.
+    /// Finishes the batch so far; the next batch begins where it ends.
     pub fn finish(&mut self) -> LogBatch {
         let offsets = self.offsets;
         self.offsets.first = offsets.next;
@@ -119,8 +119,8 @@ impl BatchBuilder {
     }
 }
 
-/// What most batches have of rejected messages. At the live end batches are small, and nine empty columns would be a
-/// large part of each.
+/// Shared empty batch: most batches have no rejected messages. At the live end batches are small, and building nine
+/// empty columns would be a large part of the cost of each.
 static NONE_REJECTED: LazyLock<RecordBatch> = LazyLock::new(|| RecordBatch::new_empty(Table::ClicksRejected.schema()));
 
 #[cfg(test)]
@@ -137,7 +137,7 @@ mod tests {
     /// A minute of 2026, and the minute after, in milliseconds.
     const MINUTES_MS: [i64; 2] = [1_772_884_800_000, 1_772_884_860_000];
 
-    /// The row of one message.
+    /// Returns the row of one message.
     fn row(decoding: &Decoding, message: &str) -> RecordBatch {
         let mut batch = BatchBuilder::of(decoding, TopicPartition::new("t", 3), 7);
         batch.push(&Message { offset: 7, log_time: None, key: None, payload: Some(message.as_bytes()) });
@@ -146,7 +146,7 @@ mod tests {
         batch.events
     }
 
-    /// A message that says, beside what every event must, a member; and what the column of its field then holds.
+    /// Makes a message with one member beside the required ones; returns it with the value that its column then holds.
     fn saying(member: Member) -> (String, String) {
         let (name, field) = (member.name(), member.field());
         let (said, held) = match field.role() {
@@ -159,7 +159,7 @@ mod tests {
         (format!("{{{ad}{time}\"{name}\":{said}}}"), held)
     }
 
-    /// What a column of one row holds; `None` is null.
+    /// Returns the value of a column in a single row; `None` is null.
     fn held(row: &RecordBatch, field: Field) -> Option<String> {
         let column = row.column_by_name(field.column()).expect("the column is wanted");
         column.is_valid(0).then(|| match field.kind() {

@@ -1,4 +1,4 @@
-//! The columns of both raw tables, as they are built of messages: a builder for each field that is wanted.
+//! Builds the columns of both raw tables out of messages: one builder for each wanted field.
 
 use std::sync::Arc;
 
@@ -13,21 +13,21 @@ use lake_schemas::{Field, LogDate, LogTime, Table, TopicPartition};
 use super::event::{Event, Rejected};
 use super::message::Message;
 
-/// Which columns of `clicks` are wanted of events. The offset always is.
+/// Columns of `clicks` to decode of events. The offset is always among them.
 #[derive(Clone)]
 pub struct Columns {
     schema: SchemaRef,
-    /// In the order of the table.
+    /// Wanted fields, in the order of the table.
     fields: Vec<Field>,
 }
 
 impl Columns {
-    /// All of them.
+    /// Returns the selection of all columns.
     pub fn all() -> Self {
         Self { schema: Table::Clicks.schema(), fields: Field::ALL.to_vec() }
     }
 
-    /// Those of these names.
+    /// Returns the selection of the columns with these names, and the offset.
     pub fn of(names: &[String]) -> Self {
         let is_named = |field: &Field| names.iter().any(|name| name == field.column());
         let is_wanted = |field: &Field| *field == Field::KafkaOffset || is_named(field);
@@ -36,19 +36,20 @@ impl Columns {
         Self { schema: Arc::new(schema), fields }
     }
 
-    /// Whether more is wanted of where a row comes from than its offset.
+    /// Whether more is wanted of a row's position than its offset.
     fn are_placed(&self) -> bool {
         let is_place = |field: &Field| matches!(field.role(), Role::Position | Role::Partition);
         self.fields.iter().any(|field| is_place(field) && *field != Field::KafkaOffset)
     }
 }
 
-/// A column of text that expects its next batch to be like its last one, and so need not grow. Nulls are only counted
-/// as long as there is nothing else, as in most batches of a member that a producer does not send.
+/// Builder of a text column. It expects its next batch to be like its last one and reserves as much, so that it need
+/// not grow. Leading nulls are only counted, which is all there is in most batches for a member that a producer does
+/// not send.
 #[derive(Default)]
 struct Text {
     nulls: usize,
-    /// What came from the first value on, and the nulls before it; empty if there was none.
+    /// Values from the first one that is not null, with the nulls before it; empty if there was none.
     values: StringBuilder,
 }
 
@@ -72,7 +73,7 @@ impl Text {
     }
 }
 
-/// Where each row comes from: the columns that both raw tables share.
+/// Builders of the position of each row: the columns that both raw tables share.
 #[derive(Default)]
 struct PositionColumns {
     offset: Int64Builder,
@@ -95,7 +96,7 @@ impl PositionColumns {
         self.offset.len()
     }
 
-    /// All of them.
+    /// Finishes all position columns.
     fn finish(&mut self, partition: &TopicPartition) -> ByField<Option<ArrayRef>> {
         let rows = self.len();
         let mut log_time = TimestampMicrosecondBuilder::with_capacity(rows).with_data_type(timestamp());
@@ -109,7 +110,7 @@ impl PositionColumns {
         finished
     }
 
-    /// The offset alone, where nothing else was pushed.
+    /// Finishes the offset alone, where nothing else was pushed.
     fn finish_offset(&mut self) -> ByField<Option<ArrayRef>> {
         let mut finished = ByField::<Option<ArrayRef>>::default();
         finished[Field::KafkaOffset] = Some(Arc::new(self.offset.finish()));
@@ -117,7 +118,7 @@ impl PositionColumns {
     }
 }
 
-/// The column of a field that messages say.
+/// Builder of the column of a field that messages carry.
 enum Said {
     Time(TimestampMicrosecondBuilder),
     Text(Text),
@@ -125,7 +126,7 @@ enum Said {
 }
 
 impl Said {
-    /// An empty one, if messages say the field.
+    /// Returns an empty builder, if messages carry the field.
     fn of(field: Field) -> Option<Self> {
         match field.role() {
             Role::Position | Role::Partition => None,
@@ -144,12 +145,12 @@ impl Said {
     }
 }
 
-/// The rows of `clicks` in the making.
+/// Builders of the rows of `clicks`.
 pub(super) struct EventColumns {
     columns: Columns,
     are_placed: bool,
     position: PositionColumns,
-    /// Of the columns that are wanted, those of fields that messages say.
+    /// Builders of the wanted fields that messages carry.
     said: Vec<(Field, Said)>,
 }
 
@@ -190,7 +191,7 @@ impl EventColumns {
     }
 }
 
-/// The finished columns of some fields.
+/// Takes the finished columns of some fields, in their order.
 fn take_each(
     finished: &mut ByField<Option<ArrayRef>>,
     fields: impl Iterator<Item = Field>,
@@ -198,7 +199,7 @@ fn take_each(
     fields.map(move |field| finished[field].take().expect("each field that is wanted has a builder"))
 }
 
-/// The rows of `clicks_rejected` in the making.
+/// Builders of the rows of `clicks_rejected`.
 #[derive(Default)]
 pub(super) struct RejectedColumns {
     position: PositionColumns,

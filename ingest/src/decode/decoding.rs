@@ -1,4 +1,4 @@
-//! How the messages of a log are decoded: by which decoder, within which bounds, and which columns are wanted of them.
+//! How the messages of a log are decoded: by which decoder, within which bounds, into which columns.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::decoder::Decoder;
 use super::event::{Event, Rejected};
 use super::json::Json;
 
-/// A decoder, and what is alike for all formats.
+/// A decoder together with the checks that all formats share.
 #[derive(Clone)]
 pub struct Decoding {
     decoder: Arc<dyn Decoder>,
@@ -19,35 +19,36 @@ pub struct Decoding {
 }
 
 impl Decoding {
-    /// All columns of what a decoder says. `time_in_future_ms` is how far an event may be ahead of its log time: the
+    /// Decodes all columns with a decoder. `time_in_future_ms` is how far an event may be ahead of its log time: the
     /// bound that the table records.
     pub fn new(decoder: Arc<dyn Decoder>, time_in_future_ms: i64) -> Self {
         Self { decoder, columns: Columns::all(), time_in_future_ms }
     }
 
-    /// All columns of messages in JSON.
+    /// Decodes all columns of messages in JSON.
     pub fn json(time_in_future_ms: i64) -> Self {
         Self::new(Arc::new(Json::new()), time_in_future_ms)
     }
 
-    /// The same, with these columns of the events.
+    /// Returns the same decoding with another selection of columns.
     pub fn with(self, columns: Columns) -> Self {
         Self { columns, ..self }
     }
 
-    /// Which columns are wanted of the events.
+    /// Returns the wanted columns of events.
     pub(super) fn columns(&self) -> &Columns {
         &self.columns
     }
 
-    /// Decodes one message.
+    /// Decodes one message: checks its payload, decodes it, and checks the bounds of its time.
     pub fn decode<'a>(&self, payload: Option<&'a [u8]>, log_time: Option<LogTime>) -> Result<Event<'a>, Rejected> {
         let event = self.decoder.decode(readable(payload)?)?;
         if event.event_time.is_too_old() {
             return Err(Rejected::new(Rejection::TimeTooOld, format!("{} is before 2000", event.event_time)));
         }
         let time_in_future_ms = self.time_in_future_ms;
-        // A message without a log time has no future: rejection depends on the message alone, never on a clock.
+        // The time of a message without a log time is never in the future: rejection depends on the message alone,
+        // never on a clock.
         match log_time {
             Some(log_time) if event.event_time.is_ahead_of(log_time, time_in_future_ms) => Err(Rejected::new(
                 Rejection::TimeInFuture,
@@ -58,7 +59,7 @@ impl Decoding {
     }
 }
 
-/// The payload, if it is one that a decoder looks into.
+/// Returns the payload if it is one to give to a decoder: present, not empty, and not too large.
 fn readable(payload: Option<&[u8]>) -> Result<&[u8], Rejected> {
     let payload = payload.ok_or(Rejection::NullPayload)?;
     if payload.is_empty() {

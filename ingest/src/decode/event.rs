@@ -1,35 +1,36 @@
-//! What a message is decoded to, whatever its format: an event, or why it is none.
+//! Result of decoding a message, whatever its format: an event, or the reason why it is none.
 
 use std::borrow::Cow;
 
 use lake_schemas::field::ByField;
 use lake_schemas::{EventTime, Field, Rejection};
 
-/// What a message says, if it is an event.
+/// An event as its message carries it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
-    /// When it happened, by its own account.
+    /// Event time as the producer gives it.
     pub event_time: EventTime,
-    /// The ad.
+    /// Id of the ad.
     pub ad_id: Cow<'a, str>,
-    /// What else it says. Of fields that have a place above, and of those that no message says, nothing.
+    /// Values of the other fields. Fields with a member above, and fields that no message carries, are
+    /// [`Value::Absent`].
     pub values: ByField<Value<'a>>,
 }
 
-/// What a message says of a field.
+/// Value of a field in a message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Value<'a> {
-    /// Nothing.
+    /// No value: the message does not carry the field.
     #[default]
     Absent,
-    /// A text.
+    /// A value that is text.
     Text(Cow<'a, str>),
-    /// A number.
+    /// A value that is a number.
     Number(i64),
 }
 
 impl Event<'_> {
-    /// The text that it says of a field, if it does.
+    /// Returns the text of a field, if the event carries it as text.
     #[inline]
     pub fn text(&self, field: Field) -> Option<&str> {
         match &self.values[field] {
@@ -39,7 +40,7 @@ impl Event<'_> {
         }
     }
 
-    /// The number that it says of a field, if it does.
+    /// Returns the number of a field, if the event carries it as a number.
     #[inline]
     pub fn number(&self, field: Field) -> Option<i64> {
         match self.values[field] {
@@ -49,17 +50,17 @@ impl Event<'_> {
     }
 }
 
-/// Why a message is no event.
+/// The reason why a message is no event, with a detail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// The first reason that applies.
+    /// First reason that applies, in the order of [`Rejection`].
     pub reason: Rejection,
-    /// Which member, or what the parser said.
+    /// The member at fault, or the parser's message.
     pub detail: Option<String>,
 }
 
 impl Rejected {
-    /// A rejection with a detail.
+    /// Makes a rejection with a detail.
     pub fn new(reason: Rejection, detail: impl Into<String>) -> Self {
         Self { reason, detail: Some(detail.into()) }
     }

@@ -1,4 +1,4 @@
-//! Messages in JSON: one object each, whose members say the fields.
+//! Decodes messages in JSON: each is one object, whose members carry the fields.
 
 use std::borrow::Cow;
 
@@ -10,21 +10,21 @@ use super::decoder::Decoder;
 use super::event::{Event, Rejected, Value};
 use super::{raw_json, time};
 
-/// Decodes messages in JSON.
+/// Decoder of messages in JSON.
 pub struct Json {
     ad_id: Sought,
-    /// What an event need not say, in the order in which it is looked at: of several members that are wrong, the first
-    /// is named. What has several names comes first, then other ids, other text, and amounts.
+    /// Optional fields, in the order in which they are checked: of several bad members, the first is named. Fields with
+    /// several names come first, then other ids, other text, and amounts.
     optional: Vec<Sought>,
     event_time: Sought,
 }
 
-/// A field, as it is looked for among the members of a message.
+/// A field to look for among the members of a message.
 struct Sought {
     field: Field,
-    /// The member that says it, if it is there.
+    /// Member that carries the field by its first name.
     first: Member,
-    /// Those that say it otherwise, the one that counts most first.
+    /// Members that carry the field by another name, in order of precedence.
     others: Vec<Member>,
     kind: Kind,
     bytes_max: Option<usize>,
@@ -39,7 +39,7 @@ impl Sought {
         Self { field, first, others, kind: field.kind(), bytes_max: field.bytes_max(), amount_max: field.amount_max() }
     }
 
-    /// The text that a member is, if it is no longer than the field may be.
+    /// Returns the text of a member, if it is no longer than the field allows.
     fn text<'a>(&self, member: Member, raw: &'a RawValue) -> Result<Cow<'a, str>, Rejected> {
         let text = raw_json::string(raw).ok_or_else(|| {
             let found = match raw_json::kind(raw) {
@@ -57,7 +57,7 @@ impl Sought {
         }
     }
 
-    /// The amount that a member is, if it is no larger than the field may be.
+    /// Returns the amount of a member, if it is no larger than the field allows.
     fn amount(&self, member: Member, raw: &RawValue) -> Result<i64, Rejected> {
         let max = self.amount_max;
         raw_json::integer(raw).filter(|amount| (0..=max).contains(amount)).ok_or_else(|| {
@@ -69,7 +69,7 @@ impl Sought {
 }
 
 impl Json {
-    /// A decoder that knows the fields of a click by the names in their list.
+    /// Returns a decoder that knows the fields of a click by the names in their list.
     pub fn new() -> Self {
         let is_optional = |field: &Field| {
             let is_value = matches!(field.role(), Role::Id | Role::Dimension | Role::Text | Role::Amount);
@@ -96,7 +96,7 @@ impl Decoder for Json {
     }
 }
 
-/// Why text that is not an object, or not JSON at all, is rejected.
+/// Returns why text that is not an object, or not JSON at all, is rejected.
 fn not_an_object(text: &str) -> Rejected {
     if raw_json::is_too_deep(text, 0) {
         return Rejection::TooDeep.into();
@@ -107,7 +107,7 @@ fn not_an_object(text: &str) -> Rejected {
     }
 }
 
-/// The members of a message: the known ones by name, the rest as text.
+/// Members of a message: the known ones by name, the others as text for `extra`.
 #[derive(Default)]
 struct Members<'a> {
     known: ByMember<Option<&'a RawValue>>,
@@ -138,7 +138,7 @@ impl<'a> Members<'a> {
         }
     }
 
-    /// Keeps a member that no column holds. Its name comes in quotes, in parts.
+    /// Adds a member that no column holds to `extra`. Its name comes with its quotes, in parts.
     fn keep<const PARTS: usize>(&mut self, name: [&str; PARTS], value: &RawValue) {
         self.extra.push(if self.extra.is_empty() { '{' } else { ',' });
         name.into_iter().for_each(|part| self.extra.push_str(part));
@@ -146,7 +146,8 @@ impl<'a> Members<'a> {
         raw_json::push_compact(&mut self.extra, value.get());
     }
 
-    /// The value of a field, and which member says it. What others say of it is kept.
+    /// Returns the value of a field and the member that carries it. Other members that carry the same field go to
+    /// `extra`.
     fn find(&mut self, sought: &Sought) -> Option<(Member, &'a RawValue)> {
         let mut found = self.known[sought.first].map(|value| (sought.first, value));
         for &other in &sought.others {
@@ -159,7 +160,7 @@ impl<'a> Members<'a> {
         found
     }
 
-    /// The event that the members make, up to what its time is compared with.
+    /// Builds the event out of the members. The caller compares its time with the bounds.
     fn event(mut self, json: &Json) -> Result<Event<'a>, Rejected> {
         let ad_id = match self.find(&json.ad_id) {
             Some((member, raw)) if raw.get() != "\"\"" => json.ad_id.text(member, raw)?,
@@ -174,7 +175,7 @@ impl<'a> Members<'a> {
                 };
             }
         }
-        // An event with an empty id has none: it is no copy of others that have an empty one.
+        // An empty id counts as none: two events with empty ids are no copies of each other.
         if matches!(&values[Field::ClickId], Value::Text(id) if id.is_empty()) {
             values[Field::ClickId] = Value::Absent;
         }
@@ -214,7 +215,7 @@ mod tests {
         }
     }
 
-    /// Which one is named of several that are wrong is what `clicks_rejected` says, and must not change.
+    /// Checks which of several bad members `clicks_rejected` names: that must not change.
     #[test]
     fn of_members_that_are_wrong_the_first_is_named() {
         let looked_at = [

@@ -1,16 +1,16 @@
-//! A message as it comes from the log.
+//! A message as it is read from the log.
 
 use lake_schemas::LogTime;
 
-/// A message of a partition, before anything is known of what it says.
+/// A message of a partition, before its payload is decoded.
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
-    /// Its offset.
+    /// Offset of the message.
     pub offset: i64,
-    /// Its log time, if it has one.
+    /// Log time, if the message has one.
     pub log_time: Option<LogTime>,
-    /// Its key, if it has one.
+    /// Key, if the message has one.
     pub key: Option<&'a [u8]>,
-    /// Its payload; `None` is Kafka's tombstone.
+    /// Payload; `None` is Kafka's tombstone.
     pub payload: Option<&'a [u8]>,
 }

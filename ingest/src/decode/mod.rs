@@ -1,15 +1,15 @@
-//! From the bytes of a message to a row: an event, or the first reason why it cannot be one.
+//! Decodes the bytes of a message to a row: an event, or the first reason why it cannot be one.
 //!
-//! A pure function of the message alone, so that a replay decodes exactly what live decoded. A [`Decoder`] knows one
-//! format, and has a file of its own: [`Json`] is the first. A [`Decoding`] is a decoder with what is alike for all
-//! formats: what no message may be, whatever it says, and which columns are wanted. A [`BatchBuilder`] makes rows of a
-//! partition's messages. Which fields there are, and what they are called, is the list of
-//! [`Field`](lake_schemas::Field): builders are found by field, never by where a column stands.
+//! Decoding is a pure function of the message alone, so that a replay decodes exactly what live ingestion decoded. A
+//! [`Decoder`] knows one format and has a file of its own; [`Json`] is the first. A [`Decoding`] is a decoder with what
+//! all formats share: the checks that no message may fail, whatever its format, and the selection of columns. A
+//! [`BatchBuilder`] makes rows out of a partition's messages. The list of [`Field`](lake_schemas::Field) says which
+//! fields there are and what they are called: builders are found by field, never by the index of a column.
 //!
-//! Of JSON, parsing is serde_json's; what is ours is the contract: which members are known, the order of the reasons,
-//! and that nothing is lost. What the contract leaves open is settled here: of a name that occurs twice the last
-//! counts, as in ECMAScript's `JSON.parse`; an `event_time` beside a `timestamp`, or an `event_id` beside a `click_id`,
-//! is kept in `extra` like an unknown member; a leading byte order mark is not JSON (RFC 8259, section 8.1).
+//! For JSON, serde_json parses, and this module keeps the contract: which members are known, the order of the reasons,
+//! and that nothing is lost. It settles what the contract leaves open: of a name that occurs twice the last counts, as
+//! in ECMAScript's `JSON.parse`; an `event_time` beside a `timestamp`, or an `event_id` beside a `click_id`, is kept in
+//! `extra` like an unknown member; a leading byte order mark is not JSON (RFC 8259, section 8.1).
 
 mod batch;
 mod columns;

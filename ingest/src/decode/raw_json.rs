@@ -1,4 +1,4 @@
-//! The members of a JSON object as raw text, and what little must be known of raw text.
+//! Reads the members of a JSON object as raw text, and the few facts of raw text that decoding needs.
 //!
 //! Values stay raw until a column asks for them: numbers of any size and strings of any escapes pass through unharmed.
 
@@ -40,7 +40,8 @@ pub(super) fn is_value(text: &str) -> Result<(), serde_json::Error> {
     serde_json::from_str::<IgnoredAny>(text).map(|_| ())
 }
 
-/// The string that a raw value is: `None` if it is no string, or one that Unicode cannot hold (a lone surrogate).
+/// Returns the string that a raw value holds; `None` if it is no string, or one that Unicode cannot hold (a lone
+/// surrogate).
 pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     let text = raw.get();
     let inner = text.strip_prefix('"')?.strip_suffix('"')?;
@@ -50,13 +51,14 @@ pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str(text).ok().map(Cow::Owned)
 }
 
-/// The integer that a raw value is, if it is written as one and fits.
+/// Returns the integer that a raw value holds, if it is written as one and fits.
 pub(super) fn integer(raw: &RawValue) -> Option<i64> {
-    // `parse` takes a leading '+' and leading zeros, which JSON does not: what is here has passed as JSON.
+    // `parse` also takes a leading '+' and leading zeros, which JSON does not allow: the text has passed as JSON
+    // already.
     raw.get().parse().ok()
 }
 
-/// What a raw value is, for people.
+/// Names the kind of a raw value for an error message.
 pub(super) fn kind(raw: &RawValue) -> &'static str {
     match raw.get().as_bytes().first() {
         Some(b'"') => "a string",
@@ -68,8 +70,8 @@ pub(super) fn kind(raw: &RawValue) -> &'static str {
     }
 }
 
-/// Whether arrays and objects are nested more than [`DEPTH_MAX`] levels deep in the text, which itself stands `outer`
-/// levels deep. Brackets are counted outside strings, whether or not the text is JSON otherwise.
+/// Whether arrays and objects are nested more than [`DEPTH_MAX`] levels deep in a text that itself lies `outer` levels
+/// deep. Brackets are counted outside strings, whether or not the text is JSON otherwise.
 pub(super) fn is_too_deep(text: &str, outer: usize) -> bool {
     let (mut depth, mut in_string, mut escaped) = (outer, false, false);
     for byte in text.bytes() {

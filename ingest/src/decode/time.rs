@@ -1,4 +1,4 @@
-//! The two ways to write an event time: RFC 3339 with a zone, or milliseconds since 1970.
+//! Parses the two ways to write an event time: RFC 3339 with a zone, or milliseconds since 1970.
 
 use chrono::DateTime;
 use lake_schemas::EventTime;
@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::raw_json;
 
-/// Reads a time, kept to the millisecond; what is wrong with it otherwise.
+/// Parses a time, kept to the millisecond; otherwise returns what is wrong with it.
 pub(super) fn parse(raw: &RawValue) -> Result<EventTime, String> {
     let millis = match raw.get().as_bytes().first() {
         Some(b'"') => {

@@ -1,4 +1,4 @@
-//! Partitions begin where the tables stand, and begin again when they turn out to stand elsewhere.
+//! Begins partitions where the tables stand, and again when they turn out to stand elsewhere.
 
 use lake_schemas::job::Job;
 use lake_schemas::{Stand, Table, TopicPartition};
@@ -25,7 +25,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         unless_stopped(begun, &stop).await.unwrap_or(Ok(()))
     }
 
-    /// Begins partitions where the tables stand now, unless the process is told to stop. No epoch is in flight.
+    /// Begins partitions where the tables stand now, unless the process is told to stop. No epoch may be in flight.
     pub async fn begin(&mut self, partitions: Vec<TopicPartition>) -> Result<(), DriveError> {
         let stop = self.stop.clone();
         unless_stopped(self.begin_now(partitions), &stop).await.unwrap_or(Ok(()))
@@ -54,6 +54,8 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             starts.push(Start { partition, from, witness: None });
         }
         let stands: Vec<_> = starts.iter().filter_map(|start| Some((start.partition.clone(), start.from?))).collect();
+        // The fingerprint of the last row below each start lets the source check that the topic still holds the same
+        // log.
         let mut witnesses = loop {
             match witness::find(logs, &stands).await {
                 Ok(witnesses) => break witnesses,
@@ -64,11 +66,12 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             start.witness = witnesses.remove(&start.partition);
         }
         start(self.source, starts, &mut backoff, &self.stop).await?;
+        // While partitions begin, nothing can be found moved: that time must not break a run of fencings.
         self.fencings.leave_out(began.elapsed());
         Ok(())
     }
 
-    /// Drops what partitions hold: they begin again.
+    /// Drops what partitions hold, and marks them to begin again.
     pub fn lose(&mut self, partitions: Vec<TopicPartition>) {
         for partition in &partitions {
             self.owned.let_go(partition);
@@ -77,7 +80,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         self.lost.extend(partitions);
     }
 
-    /// Loses the partitions that stand elsewhere, by the tables as they are known now: another writer has moved them,
+    /// Resets the partitions that stand elsewhere, by the tables as they are known now: another writer has moved them,
     /// or another table has been promoted. Fails if that does not end.
     pub fn compare(&mut self) -> Result<(), DriveError> {
         self.looked = Instant::now();
@@ -98,7 +101,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     }
 }
 
-/// What an epoch of a partition would end with, by the first value of where it stood that a table has otherwise.
+/// Returns the error of a fenced epoch, naming the first value of the partition's stand that the table has otherwise.
 fn fenced(log: &TableLog, partition: &TopicPartition, ours: Stand) -> Option<DriveError> {
     let table = log.table();
     let mut both = ours.encode(table, partition).into_iter().zip(log.stand(partition).encode(table, partition));
@@ -106,8 +109,8 @@ fn fenced(log: &TableLog, partition: &TopicPartition, ours: Stand) -> Option<Dri
     Some(DriveError::Fenced { table: table.to_string(), app_id, expected, found })
 }
 
-/// Has `clicks_minute` wait for partitions that it does not wait for yet: whatever they bring, and be it the first they
-/// ever had, is not late. Whoever is told that a count is final is told so of these too.
+/// Makes `clicks_minute` wait for partitions that it does not wait for yet, so that whatever they bring is not late,
+/// even if it is the first they ever had. A reader who is told that a count is final relies on these partitions too.
 async fn wait_for(
     log: &mut TableLog,
     partitions: &[TopicPartition],
@@ -128,7 +131,7 @@ async fn wait_for(
             Outcome::Committed(version) => {
                 info!(table = %log.table(), version, partitions = commit.moves.len(), "waits for");
             }
-            // Somebody else has said something of one of them meanwhile; of the others, it is still to be said.
+            // Another writer has set a value for one of them meanwhile; the next round waits for the others.
             Outcome::Fenced { .. } => {}
             outcome @ (Outcome::InputGone { .. } | Outcome::Overtaken { .. }) => {
                 unreachable!("it removes nothing, and goes onto any version: {outcome:?}")
@@ -138,7 +141,7 @@ async fn wait_for(
     Ok(())
 }
 
-/// Follows tables to their newest versions.
+/// Refreshes tables to their newest versions.
 pub(super) async fn look(logs: &mut [TableLog]) -> lake_store::Result<()> {
     for log in logs {
         log.refresh().await?;
@@ -147,7 +150,7 @@ pub(super) async fn look(logs: &mut [TableLog]) -> lake_store::Result<()> {
     Ok(())
 }
 
-/// Begins partitions, however often the lake has to be asked where history ends.
+/// Begins partitions in the source, and retries as long as the lake cannot tell where history ends.
 pub async fn start(
     source: &mut impl Source,
     starts: Vec<Start>,

@@ -1,4 +1,4 @@
-//! When epochs are cut: decided by what has happened and by the time, which arrives as data.
+//! When epochs are cut: decided by what has happened and by the time, which is passed in as data.
 //!
 //! | an epoch is cut | when |
 //! |---|---|
@@ -9,9 +9,9 @@
 //! | for a goal | at once |
 //!
 //! The first two keep a commit interval between epochs: a hundred partitions that fall silent one by one cost no more
-//! commits than one. The first three keep more, up to a minute, if the epoch before wrote into many folders: each of
-//! them is a file, which the store, the log and whoever reads have to pay for. A stop, or a partition that is taken
-//! away, asks nobody here.
+//! commits than one. The first three keep more, up to a minute, if the epoch before wrote into many folders: each
+//! folder gets a file, which the store, the log and every reader have to pay for. A stop, or a partition that is
+//! revoked, cuts an epoch without asking the cadence.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -27,51 +27,51 @@ const EPOCH_ROWS_MAX: usize = 250_000;
 /// The same limit in bytes, for rows that are not clicks of the usual size.
 const EPOCH_BYTES_MAX: usize = 96 * 1024 * 1024;
 
-/// Folders beyond the newest that an epoch writes into. Each is a file, however few its rows: it waits in memory for
-/// the store beside all others, and is a line of the commit. So many take some 20 MB, and an entry of one or two MB.
-/// Whoever may send clicks may send each for another hour since 2000.
+/// Folders beyond the newest that an epoch writes into. Each gets a file, however few its rows: it waits in memory for
+/// the store beside all others, and is a line of the commit. This many take some 20 MB, and a log entry of one or two
+/// MB. A limit is needed because a producer may send each click for another hour since 2000.
 const EPOCH_FOLDERS_MAX: usize = 2_000;
 
-/// How long nothing must come of a partition that has been read to its end, for its open windows to be written: beyond
-/// the disorder that is usual, and still seconds after the minute.
+/// Longest silence of a partition that has been read to its end before its open windows are written: beyond the usual
+/// disorder, and still seconds after the minute.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 
-/// How long the next epoch waits for each folder that an epoch wrote into: some twenty files a second. A hundred
-/// folders still fit into the usual commit interval.
+/// Wait of the next epoch for each folder that an epoch wrote into: some twenty files a second. A hundred folders still
+/// fit into the usual commit interval.
 const A_FOLDER: Duration = Duration::from_millis(50);
 
-/// How long it waits at most.
+/// Longest wait of the next epoch for folders.
 const FOLDERS_MAX: Duration = Duration::from_secs(60);
 
-/// When to commit, and what of memory may be used.
+/// Commit policy: when to commit, and how much memory operators may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
-    /// How long a row waits at most before its epoch begins to be committed.
+    /// Longest wait of a row before its epoch begins to be committed.
     pub commit_interval: Duration,
-    /// How often all that is held is written, complete or not; `None`: only what is complete, or idle.
+    /// Interval at which all that operators hold is written, complete or not; `None`: only what is complete, or idle.
     pub early_fire: Option<Duration>,
-    /// What the states of all partitions may take together, in bytes.
+    /// Greatest size of the states of all partitions together, in bytes.
     pub memory_max: Option<usize>,
 }
 
 impl Pace {
-    /// Commits that often, writes what is complete, and knows no limit on memory.
+    /// Returns the policy that commits at this interval, writes only what is complete, and limits no memory.
     pub fn every(commit_interval: Duration) -> Self {
         Self { commit_interval, early_fire: None, memory_max: None }
     }
 }
 
-/// What an epoch is cut for.
+/// Reason why an epoch is cut, which decides how much it writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// Time has passed, or there is enough: what is complete is written, and all of those partitions that are idle.
+    /// Time has passed, or enough is pending: writes what is complete, and everything of the partitions that are idle.
     Closed { idle: BTreeSet<TopicPartition> },
-    /// A stop, a goal, or early firing: all is written.
+    /// A stop, a goal, or early firing: writes everything.
     Everything,
 }
 
 impl Reason {
-    /// What is complete is written, and nothing else.
+    /// Writes what is complete, and nothing else.
     pub const COMPLETE: Self = Self::Closed { idle: BTreeSet::new() };
 
     /// Tells how much of a partition the epoch writes.
@@ -92,58 +92,58 @@ pub(super) fn is_full(pending: Pending) -> bool {
 #[derive(Debug)]
 pub(super) struct Cadence {
     pace: Pace,
-    /// When the last epoch was cut; `None` before the first.
+    /// Time at which the last epoch was cut; `None` before the first.
     cut: Option<Instant>,
-    /// How long the next epoch waits for the folders of that one.
+    /// Wait of the next epoch for the folders of the last one.
     folders: Duration,
-    /// When what is pending has waited for the commit interval; `None` if nothing is pending.
+    /// Time at which the oldest pending row has waited for the commit interval; `None` if nothing is pending.
     due: Option<Instant>,
     quiet: Quiet,
-    /// When all that is held is to be written, complete or not.
+    /// Time at which all that operators hold is written, complete or not.
     early: Option<Instant>,
 }
 
 impl Cadence {
-    /// Nothing has happened yet.
+    /// Starts with nothing pending and no epoch cut.
     pub fn new(pace: Pace, now: Instant) -> Self {
         let early = pace.early_fire.map(|every| now + every);
         Self { pace, cut: None, folders: Duration::ZERO, due: None, quiet: Quiet::default(), early }
     }
 
-    /// Rows of a partition came.
+    /// Records that rows of a partition came.
     pub fn read(&mut self, partition: &TopicPartition, now: Instant) {
         self.quiet.remove(partition);
         self.due.get_or_insert(now + self.pace.commit_interval);
     }
 
-    /// A partition has been read to its end, and holds what only [`Freeze::Everything`] would hand over.
+    /// Records that a partition has been read to its end, and holds rows that only [`Freeze::Everything`] hands over.
     pub fn fell_silent(&mut self, partition: TopicPartition, now: Instant) {
         self.quiet.insert(partition, now + IDLE_AFTER);
     }
 
-    /// A partition is gone, or begins again.
+    /// Forgets a partition that is gone, or begins again.
     pub fn forget(&mut self, partition: &TopicPartition) {
         self.quiet.remove(partition);
     }
 
-    /// Nothing is pending any more: it was lost, or released.
+    /// Records that nothing is pending any more: it was lost, or released.
     pub fn clear(&mut self) {
         self.due = None;
     }
 
-    /// An epoch was cut.
+    /// Records that an epoch was cut.
     pub fn was_cut(&mut self, now: Instant) {
         (self.cut, self.folders, self.due) = (Some(now), Duration::ZERO, None);
     }
 
-    /// Takes in how many folders the last epoch wrote into.
+    /// Records how many folders the last epoch wrote into.
     pub fn wrote_into(&mut self, folders: usize) {
         let folders = u32::try_from(folders).unwrap_or(u32::MAX);
         self.folders = A_FOLDER.saturating_mul(folders).min(FOLDERS_MAX);
     }
 
-    /// Why an epoch is to be cut now, if it is. What is asked for here counts as done: an epoch that turns out to have
-    /// nothing to write is not asked for again.
+    /// Returns why an epoch is to be cut now, if it is. The reason returned counts as done: an epoch that turns out to
+    /// have nothing to write is not asked for again.
     pub fn reason(&mut self, pending: Pending, now: Instant) -> Option<Reason> {
         if self.early.is_some_and(|at| self.after_folders(at) <= now) {
             self.early = self.pace.early_fire.map(|every| now + every);
@@ -156,25 +156,25 @@ impl Cadence {
         Some(Reason::Closed { idle: self.quiet.take_until(now) })
     }
 
-    /// When the next epoch is to be cut, if nothing comes before.
+    /// Returns when the next epoch is to be cut, if nothing comes before.
     pub fn wakes(&self) -> Option<Instant> {
         let paced = [self.due, self.quiet.first()].into_iter().flatten().map(|at| self.after_the_last(at));
         paced.chain(self.early.map(|at| self.after_folders(at))).min()
     }
 
-    /// A time, or later, if the last epoch was only just cut.
+    /// Moves a time back to a commit interval after the last cut, if it is earlier.
     fn after_the_last(&self, at: Instant) -> Instant {
         let next = self.cut.map(|cut| cut + self.pace.commit_interval);
         self.after_folders(next.map_or(at, |next| next.max(at)))
     }
 
-    /// A time, or later, if the last epoch wrote into many folders.
+    /// Moves a time back until the folders of the last epoch are waited for, if it is earlier.
     fn after_folders(&self, at: Instant) -> Instant {
         self.cut.map_or(at, |cut| at.max(cut + self.folders))
     }
 }
 
-/// Partitions that have been read to their end and hold open windows: when these are to be written.
+/// Partitions that have been read to their end and hold open windows, with the time at which to write these.
 #[derive(Debug, Default)]
 struct Quiet {
     times: BTreeMap<TopicPartition, Instant>,
@@ -228,7 +228,7 @@ mod tests {
         Some(Reason::Closed { idle: partitions.iter().map(|number| named(*number)).collect() })
     }
 
-    /// A cadence that has just cut an epoch, and when that was.
+    /// Returns a cadence that has just cut an epoch, and the time of the cut.
     fn just_cut(pace: Pace) -> (Cadence, Instant) {
         let now = Instant::now();
         let mut cadence = Cadence::new(pace, now);

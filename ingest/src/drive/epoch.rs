@@ -1,4 +1,5 @@
-//! One epoch on its way into the tables: the files, then one commit for each table, tried until an outcome is known.
+//! One epoch on its way into the tables: puts its files, then makes one commit for each table, retried until the
+//! outcome is known.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,39 +19,39 @@ use tracing::info;
 use super::progress::{Committed, Progress};
 use crate::backoff::{Backoff, unless_stopped};
 
-/// Files encoded at a time: each holds the buffers of its columns.
+/// Number of files encoded at a time: each holds the buffers of its columns.
 const ENCODES_MAX: usize = 8;
 
-/// Files on their way to the store at a time: enough to hide its latency, few enough not to be throttled.
+/// Number of files on their way to the store at a time: enough to hide its latency, few enough not to be throttled.
 const PUTS_MAX: usize = 32;
 
-/// What is to be committed together.
+/// Steps that are committed together.
 pub(super) struct Epoch {
     pub job: &'static str,
     pub steps: Vec<Step>,
     pub give_up: CancellationToken,
 }
 
-/// What became of an epoch.
+/// Outcome of an epoch.
 pub(super) enum Settled {
-    /// All of it is in the tables.
+    /// All of the epoch is in the tables.
     Committed(Done),
-    /// Another writer owns one of its partitions.
+    /// Another writer owns one of the epoch's partitions.
     Fenced { table: Table, app_id: String, expected: Option<i64>, found: Option<i64>, partitions: Vec<TopicPartition> },
-    /// It was given up; what of it is in the tables, they say themselves.
+    /// The epoch was given up; the tables tell how much of it they have.
     Abandoned { partitions: Vec<TopicPartition>, error: LakeError },
-    /// It cannot be committed by trying again.
+    /// The epoch cannot be committed by trying again.
     Failed(LakeError),
 }
 
-/// What an epoch has brought into the tables.
+/// What a committed epoch has added to the tables.
 #[derive(Default)]
 pub(super) struct Done {
-    /// Where its partitions stand now in the last of the job's tables that it moved.
+    /// Stands of its partitions in the last of the job's tables that it moved.
     stands: Vec<(TopicPartition, Stand)>,
-    /// Where they stand in each of them.
+    /// Stands of its partitions in each table that it moved.
     moves: Vec<(Table, TopicPartition, Stand)>,
-    /// The folders that it wrote into, in all tables.
+    /// Number of folders that it wrote into, in all tables.
     folders: usize,
     tables: BTreeMap<Table, Committed>,
     rejected: BTreeMap<String, u64>,
@@ -79,17 +80,17 @@ impl Done {
         }
     }
 
-    /// The cuts that are committed now.
+    /// Returns the cuts that are committed now.
     pub fn cuts(&self) -> Vec<(TopicPartition, i64)> {
         self.stands.iter().filter_map(|(partition, stand)| Some((partition.clone(), stand.cut?))).collect()
     }
 
-    /// Where its partitions stand now, in each table that it moved them in.
+    /// Returns where its partitions stand now, in each table in which it moved them.
     pub fn moves(&self) -> &[(Table, TopicPartition, Stand)] {
         &self.moves
     }
 
-    /// How many folders it wrote into.
+    /// Counts the folders that it wrote into.
     pub fn folders(&self) -> usize {
         self.folders
     }
@@ -115,7 +116,7 @@ impl Done {
 }
 
 impl Epoch {
-    /// Brings the epoch into the tables, in their order.
+    /// Commits the epoch to the tables, in their order.
     pub async fn settle(self, mut logs: Vec<TableLog>) -> (Vec<TableLog>, Settled) {
         let (mut done, began) = (Done::default(), Instant::now());
         for log in &mut logs {
@@ -125,7 +126,7 @@ impl Epoch {
             }
             let table = log.table();
             let given_up = || LakeError::store(format!("{table}: committing an epoch"), "it took too long");
-            // The store may never answer. What of it happens all the same, the table says.
+            // The store may never answer. If the commit succeeds all the same, the table tells at the next refresh.
             let settled = unless_stopped(self.settle_table(log, &steps, &mut done), &self.give_up).await;
             let settled = match settled.unwrap_or_else(|| Err(given_up())) {
                 Ok(Outcome::Committed(_)) => continue,
@@ -144,16 +145,18 @@ impl Epoch {
         (logs, Settled::Committed(done))
     }
 
-    /// Tries one table until an outcome is known, or the epoch is given up.
+    /// Tries one table until the outcome is known, or the epoch is given up.
     async fn settle_table(&self, log: &mut TableLog, steps: &[Step], done: &mut Done) -> Result<Outcome> {
         let mut backoff = Backoff::default();
         let files = encode(log.table(), steps).await.map_err(|error| lasting(log.table(), error))?;
+        // Each round puts only the files that are still missing; the commit follows when all are in the store.
         let mut missing: Vec<_> = files.iter().collect();
         while let Err(error) = put_files(&mut missing, log).await {
             backoff.again(error, &self.give_up).await?;
         }
         let commit = Commit::epoch(self.job, steps, files.into_iter().map(|file| file.add).collect());
         loop {
+            // A commit whose answer was lost is recognised when it is tried again: the commit id is that of the epoch.
             match log.commit(&commit).await {
                 Ok(outcome) => {
                     if let Outcome::Committed(version) = outcome {
@@ -173,12 +176,12 @@ impl Epoch {
     }
 }
 
-/// The folder of a file.
+/// Returns the folder of a file's path.
 fn folder(path: &str) -> &str {
     path.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// What rows say to who encodes them, they say again to who tries again: that does not pass.
+/// Turns an error of encoding into one that is not retried: the same rows would fail again.
 fn lasting(table: Table, error: LakeError) -> LakeError {
     match error {
         LakeError::Store { what, source } => LakeError::Refused(format!(
@@ -199,7 +202,7 @@ async fn encode(table: Table, steps: &[Step]) -> Result<Vec<DataFile>> {
     Ok(files.into_iter().flatten().collect())
 }
 
-/// Puts files that are missing. All are tried, and those that fail are left; the first error tells why.
+/// Puts files that are missing. Tries all of them, and leaves in `missing` those that fail; returns the first error.
 async fn put_files(missing: &mut Vec<&DataFile>, log: &TableLog) -> Result<()> {
     let store = log.object_store();
     let store = store.as_ref();
@@ -240,7 +243,7 @@ mod tests {
         batch.finish().events
     }
 
-    /// The same row, with numbers where the table has others.
+    /// Returns the same row with its offset as text, where the table has a number.
     fn misshapen(rows: &RecordBatch) -> RecordBatch {
         let at = rows.schema().index_of("kafka_offset").expect("a column");
         let mut fields: Vec<_> = rows.schema().fields().iter().cloned().collect();

@@ -1,4 +1,4 @@
-//! What ends a job before it is told to.
+//! Errors that end a job before it is told to stop.
 
 use lake_schemas::Invalid;
 use lake_store::LakeError;
@@ -8,41 +8,41 @@ use crate::source::SourceError;
 /// Why a job ended before it was told to.
 #[derive(Debug, thiserror::Error)]
 pub enum DriveError {
-    /// The log.
+    /// The source failed, or refused.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The lake.
+    /// The lake failed, or refused.
     #[error(transparent)]
     Lake(#[from] LakeError),
-    /// Another writer.
+    /// Another writer commits the same partitions.
     #[error(
         "{table}: another process commits the same partitions ({app_id} stands at {found:?}, expected {expected:?}); \
          is this job running twice, with different groups?"
     )]
     Fenced {
-        /// Where.
+        /// Table in which the epoch was fenced.
         table: String,
-        /// Which `txn`.
+        /// The `txn` that another writer has moved.
         app_id: String,
-        /// Where this process left it.
+        /// Value at which this process left it.
         expected: Option<i64>,
-        /// Where it is.
+        /// Value found in the table.
         found: Option<i64>,
     },
-    /// The limit on memory.
+    /// The limit on memory is reached.
     #[error(
         "the memory limit is reached: {partitions} partitions hold {used} bytes of {max}, which is --memory-limit less \
          what restarts need, at most an eighth; start more processes of this group, or raise it; nothing is lost"
     )]
     Memory {
-        /// How many partitions this process had.
+        /// Number of partitions of this process.
         partitions: usize,
-        /// What they held.
+        /// Bytes that the partitions held.
         used: usize,
-        /// What they may hold.
+        /// Bytes that they may hold.
         max: usize,
     },
-    /// The stop could not wait for the store any longer.
+    /// The stop could not wait any longer for the store.
     #[error("stopped before the last epoch was committed; what it held is read again at the next start")]
     StoppedShort,
 }
@@ -54,7 +54,7 @@ impl From<Invalid> for DriveError {
 }
 
 impl DriveError {
-    /// Whether what failed may be there again by itself, if it was there before.
+    /// Whether the operation may succeed later without any change, if it has succeeded before.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Lake(error) | Self::Source(SourceError::Lake(error)) => error.is_retryable(),

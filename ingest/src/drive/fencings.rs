@@ -1,6 +1,6 @@
-//! How long partitions of this process have been found moved by others without a break: by an epoch that was fenced, or
-//! by a look at the tables. Now and then that is the price of moving partitions, or of a promotion; if it does not end,
-//! another process writes the same partitions without knowing of this one.
+//! Measures how long other writers have been moving partitions of this process without a break: found by an epoch that
+//! was fenced, or by a look at the tables. Now and then that is the price of moving partitions, or of a promotion; if
+//! it does not end, another process writes the same partitions without knowing of this one.
 //!
 //! A process that replays for minutes commits nothing, and no epoch of it is fenced: then only its looks tell.
 
@@ -8,27 +8,27 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// The longest run. A member that was taken for dead goes on until it learns of it, at the latest when its session
-/// ends, which takes 45 seconds by default.
+/// Longest run of fencings. A member that was taken for dead goes on until it learns of it, at the latest when its
+/// session ends, which takes 45 seconds by default.
 const FENCED_MAX: Duration = Duration::from_secs(60);
 
-/// Times that partitions were found moved, one after the other.
+/// A run of times at which partitions were found moved.
 #[derive(Debug)]
 pub(super) struct Fencings {
-    /// The time between two that belong to one run.
+    /// Longest time between two fencings of one run.
     gap_max: Duration,
-    /// When the run began, and when partitions were found moved last.
+    /// Time at which the run began, and time of its last fencing.
     run: Option<(Instant, Instant)>,
 }
 
 impl Fencings {
-    /// None yet, where others commit as often as this process does.
+    /// Starts without a run, for a process where others commit as often as this one does.
     pub fn new(commit_interval: Duration) -> Self {
         Self { gap_max: FENCED_MAX + commit_interval, run: None }
     }
 
-    /// Partitions were found moved. Whether that goes on for too long: what was long before is another story, even if
-    /// nothing was committed in between.
+    /// Records that partitions were found moved; returns whether that goes on for too long. A fencing after a longer
+    /// gap starts a new run, even if nothing was committed in between.
     #[must_use]
     pub fn go_on_for_too_long(&mut self, now: Instant) -> bool {
         let run = self.run.filter(|(_, last)| now - *last <= self.gap_max);
@@ -37,12 +37,13 @@ impl Fencings {
         now - began > FENCED_MAX
     }
 
-    /// Partitions were being begun for so long, and nothing could be found moved: that is no break.
+    /// Leaves the time in which partitions were being begun out of the run: nothing could be found moved, so it is no
+    /// break.
     pub fn leave_out(&mut self, time: Duration) {
         self.run = self.run.map(|(began, last)| (began, last + time));
     }
 
-    /// An epoch was committed.
+    /// Ends the run: an epoch was committed.
     pub fn end(&mut self) {
         self.run = None;
     }
@@ -61,8 +62,8 @@ mod tests {
     #[test]
     fn two_fencings_far_apart_are_no_run() {
         let (mut fencings, began) = (Fencings::new(EVERY), Instant::now());
-        // A promotion, and its undo minutes later, while the job still replays and commits nothing. Each may be met by
-        // an epoch and by the look behind it.
+        // A promotion, and its undo minutes later, while the job still replays and commits nothing. Both an epoch and
+        // the look after it may find each of them.
         assert!(!fencings.go_on_for_too_long(began) && !fencings.go_on_for_too_long(began));
         assert!(!fencings.go_on_for_too_long(after(began, 120)));
         assert!(!fencings.go_on_for_too_long(after(began, 150)));
@@ -78,7 +79,7 @@ mod tests {
     #[test]
     fn beginning_for_long_does_not_hide_another_process() {
         let (mut fencings, began) = (Fencings::new(EVERY), Instant::now());
-        // What is found moved begins again, which takes longer than a break of a run would.
+        // Partitions that were found moved begin again, which takes longer than the gap that would end a run.
         assert!(!fencings.go_on_for_too_long(began));
         fencings.leave_out(Duration::from_secs(90));
         assert!(fencings.go_on_for_too_long(after(began, 100)));

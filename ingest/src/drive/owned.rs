@@ -1,13 +1,13 @@
 //! The partitions of a process: their operators, where they stand in the tables, and what they hold together.
 //!
-//! Sums are kept as they change: what is asked for every batch must not cost a walk over all partitions.
+//! Sums are kept up to date with every change: what is asked for every batch must not cost a walk over all partitions.
 
 use std::collections::BTreeMap;
 
 use lake_schemas::job::{Freeze, LogBatch, Operator, Pending, Step};
 use lake_schemas::{Stand, TopicPartition};
 
-/// The partitions of a process.
+/// Partitions of a process, with sums over all of them.
 pub(super) struct Owned<O> {
     partitions: BTreeMap<TopicPartition, Own<O>>,
     pending: Pending,
@@ -17,9 +17,9 @@ pub(super) struct Owned<O> {
 /// A partition of this process: its operator, and where the tables stand for it.
 struct Own<O> {
     operator: O,
-    /// Where it stands in each of the job's tables, in their order: as this process found it, or left it.
+    /// Stands in each of the job's tables, in their order: as this process found them, or left them.
     stands: Vec<Stand>,
-    /// What the operator held when it was last looked at.
+    /// Size of what the operator held when it was last measured; `bytes` likewise.
     pending: Pending,
     bytes: usize,
 }
@@ -30,22 +30,22 @@ impl<O: Operator> Owned<O> {
         Self { partitions: BTreeMap::new(), pending: Pending::default(), bytes: 0 }
     }
 
-    /// How many there are.
+    /// Counts the partitions of this process.
     pub fn len(&self) -> usize {
         self.partitions.len()
     }
 
-    /// What all of them hold that is not in the tables yet.
+    /// Returns the size of what all operators hold that is not in the tables yet.
     pub fn pending(&self) -> Pending {
         self.pending
     }
 
-    /// The memory that all of them take, in bytes.
+    /// Returns the memory that all operators take, in bytes.
     pub fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// Begins a partition, in place of what was there of it.
+    /// Begins a partition, and replaces what was there of it.
     pub fn begin(&mut self, partition: TopicPartition, operator: O, stands: Vec<Stand>) {
         self.let_go(&partition);
         let own = Own { operator, stands, pending: Pending::default(), bytes: 0 };
@@ -61,7 +61,7 @@ impl<O: Operator> Owned<O> {
         }
     }
 
-    /// Takes in the next stretch of a partition's log. `false` if the partition is not among them.
+    /// Takes in the next batch of a partition's log. Returns `false` if the partition is not among them.
     #[must_use]
     pub fn push(&mut self, batch: LogBatch) -> bool {
         let partition = batch.partition.clone();
@@ -71,12 +71,12 @@ impl<O: Operator> Owned<O> {
         true
     }
 
-    /// What a partition's operator has met that whoever runs the job should know. It is told once.
+    /// Takes the remark of a partition's operator for whoever runs the job. Each remark is returned once.
     pub fn take_remark(&mut self, partition: &TopicPartition) -> Option<String> {
         self.partitions.get_mut(partition)?.operator.take_remark()
     }
 
-    /// What each of them hands over, by what is asked of it.
+    /// Flushes each partition as far as `which` asks, and returns the steps of all.
     pub fn freeze(&mut self, which: impl Fn(&TopicPartition) -> Freeze) -> Vec<Step> {
         let (mut steps, mut pending, mut bytes) = (Vec::new(), Pending::default(), 0);
         for (partition, own) in &mut self.partitions {
@@ -93,25 +93,25 @@ impl<O: Operator> Owned<O> {
         self.partitions.get(partition).is_some_and(|own| own.operator.holds_back())
     }
 
-    /// Whether any of them does.
+    /// Whether any partition holds what only [`Freeze::Everything`] would hand over.
     pub fn hold_back(&self) -> bool {
         self.partitions.values().any(|own| own.operator.holds_back())
     }
 
-    /// A partition stands elsewhere now, in the job's table of that number: a commit of ours has brought it there.
+    /// Records where a partition stands in the job's table of that number after a commit of this process.
     pub fn moved(&mut self, table: usize, partition: &TopicPartition, to: Stand) {
         if let Some(stand) = self.partitions.get_mut(partition).and_then(|own| own.stands.get_mut(table)) {
             *stand = to;
         }
     }
 
-    /// Where a partition stands in each of the job's tables, as this process found it, or left it.
+    /// Returns where a partition stands in each of the job's tables, as this process found it, or left it.
     pub fn stands(&self, partition: &TopicPartition) -> &[Stand] {
         self.partitions.get(partition).map(|own| own.stands.as_slice()).unwrap_or_default()
     }
 
-    /// The partitions that do not stand in the tables where this process left them. Stands are compared whole: another
-    /// writer may have moved no more than a watermark.
+    /// Returns the partitions that do not stand in the tables where this process left them. Stands are compared whole:
+    /// another writer may have moved no more than a watermark.
     pub fn elsewhere(&self, stand: impl Fn(usize, &TopicPartition) -> Stand) -> Vec<TopicPartition> {
         let is_elsewhere = |(partition, own): &(&TopicPartition, &Own<O>)| {
             own.stands.iter().enumerate().any(|(table, ours)| stand(table, partition) != *ours)
@@ -151,7 +151,7 @@ mod tests {
         TopicPartition::new("clicks", partition)
     }
 
-    /// A process that owns some partitions of nothing.
+    /// Returns the set of a process that owns this many partitions without messages.
     fn owning(partitions: i32) -> Appending {
         let mut owned = Owned::new();
         for partition in 0..partitions {
@@ -162,7 +162,7 @@ mod tests {
         owned
     }
 
-    /// Rejected messages, so many, from an offset on.
+    /// Returns a batch of this many rejected messages, from an offset on.
     fn messages(partition: i32, first: i64, count: i64) -> LogBatch {
         let mut batch = BatchBuilder::new(named(partition), first, 0);
         for offset in first..first + count {

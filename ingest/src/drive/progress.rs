@@ -1,4 +1,4 @@
-//! What a job has done so far, for those who watch: a progress line, metrics, tests. Nothing is decided by it.
+//! Progress of a job for those who watch: a progress line, metrics, tests. No decision depends on it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,43 +8,43 @@ use lake_schemas::{Stand, Table, TopicPartition};
 /// Upper bounds of the classes by which epochs are counted, in seconds: from a local disk to a store that is down.
 pub const COMMIT_SECONDS_BOUNDS: [f64; 10] = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0];
 
-/// What a job has done so far.
+/// Counters and positions of a job so far.
 #[derive(Clone, Debug, Default)]
 pub struct Progress {
-    /// By table, what was committed to it.
+    /// What was committed to each table.
     pub tables: BTreeMap<Table, Committed>,
-    /// By reason, rows committed to `clicks_rejected`.
+    /// Number of rows committed to `clicks_rejected`, by reason.
     pub rejected: BTreeMap<String, u64>,
-    /// Messages whose cut is committed.
+    /// Number of messages whose cut is committed.
     pub read: i64,
-    /// The partitions that are ours now.
+    /// Partitions that this process owns now.
     pub partitions: BTreeMap<TopicPartition, Reach>,
-    /// Times that partitions came or went.
+    /// Number of times that partitions came or went.
     pub rebalances: u64,
-    /// Epochs that another writer was faster with.
+    /// Number of epochs that another writer was faster with.
     pub fenced: u64,
-    /// Epochs that were given up, to be read again.
+    /// Number of epochs that were given up, to be read again.
     pub abandoned: u64,
-    /// Committed epochs by the time they took, files included: how many within each of [`COMMIT_SECONDS_BOUNDS`] but
-    /// not the one before, then those beyond the last.
+    /// Number of committed epochs by the time they took, files included: for each of [`COMMIT_SECONDS_BOUNDS`] those
+    /// within it but not within the one before, then those beyond the last.
     pub commit_counts: [u64; COMMIT_SECONDS_BOUNDS.len() + 1],
-    /// The time that all of them took.
+    /// Time that all committed epochs took together.
     pub commit_time: Duration,
 }
 
-/// How far a partition has come.
+/// Position of a partition in the tables and in its log.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reach {
-    /// The cut that is committed; `None` before the first.
+    /// Committed cut; `None` before the first.
     pub cut: Option<i64>,
-    /// The watermark up to which its windows are committed, in milliseconds; of jobs that have windows.
+    /// Watermark up to which its windows are committed, in milliseconds; only for jobs that have windows.
     pub emitted_ms: Option<i64>,
-    /// Where its log ends, as last heard.
+    /// End of its log, as last reported.
     pub end: Option<i64>,
 }
 
 impl Reach {
-    /// Offsets that are in the log and not committed yet; `None` if the end is not known.
+    /// Counts the offsets in the log that are not committed yet; `None` if the end is not known.
     pub fn lag(self) -> Option<i64> {
         Some((self.end? - self.cut.unwrap_or(0)).max(0))
     }
@@ -53,20 +53,20 @@ impl Reach {
 /// What was committed to one table.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Committed {
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Data files.
+    /// Number of data files.
     pub files: u64,
-    /// Their size in bytes.
+    /// Size of these files in bytes.
     pub bytes: u64,
-    /// Commits.
+    /// Number of commits.
     pub commits: u64,
-    /// The newest version written.
+    /// Newest version written.
     pub version: u64,
 }
 
 impl Progress {
-    /// Where a partition stands in the last of the job's tables.
+    /// Records where a partition stands in the last of the job's tables.
     pub(super) fn stands(&mut self, partition: &TopicPartition, stand: Stand) {
         let reach = self.partitions.entry(partition.clone()).or_default();
         reach.cut = stand.cut;

@@ -1,4 +1,4 @@
-//! The loop itself: waits for what comes first, and does what follows from it.
+//! The loop itself: waits for whatever comes first, and acts on it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -22,14 +22,14 @@ use crate::backoff::unless_stopped;
 use crate::source::{Room, Signal, Source};
 use crate::task::unwind;
 
-/// How long a stop waits for the last epochs; the contract gives 20 seconds in all.
+/// Longest wait of a stop for the last epochs; the contract gives 20 seconds in all.
 const STOP_WAIT: Duration = Duration::from_secs(15);
 
-/// How often they are looked at while others bring in what is left.
+/// Interval of looks at the tables while other processes bring in the rest of the goal.
 const OTHERS_LOOK: Duration = Duration::from_millis(500);
 
 /// Drives a job until it is stopped, has reached its goal, or cannot go on. `logs` are the job's tables, in its order.
-/// The goal is reached when the last of the tables stands there, whoever brought it there.
+/// The goal is reached when the last of the tables stands there, whichever process brought it there.
 pub async fn drive<J: Job, S: Source>(
     job: &J,
     source: &mut S,
@@ -76,6 +76,8 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             if idle && self.is_finished {
                 return self.write_checkpoints().await;
             }
+            // Partitions that were reset begin again only when no epoch is in flight: its outcome decides where they
+            // begin.
             if idle && !self.lost.is_empty() {
                 let lost = std::mem::take(&mut self.lost);
                 self.begin(lost.into_iter().collect()).await?;
@@ -87,11 +89,14 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 self.cadence.clear();
             }
             let caught_up = self.goal.is_some() && self.is_caught_up();
+            // One epoch is in flight at a time; until it is settled the next one fills.
             let reason = if idle { self.reason(caught_up) } else { None };
             if let Some(reason) = reason {
                 self.begin_epoch(&reason);
                 continue;
             }
+            // Everything is read and nothing is in flight, yet other processes may still bring in their part of the
+            // goal.
             let at_rest = idle && caught_up;
             if at_rest && self.has_reached_goal() {
                 return self.write_checkpoints().await;
@@ -102,8 +107,12 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 continue;
             }
             let wake = self.cadence.wakes().map_or(look, |at| at.min(look));
+            // A full epoch takes no more rows, but rebalances must still be seen, or the group would wait for this
+            // member.
             let room = if is_full(pending) { Room::ForControl } else { Room::ForAll };
             tokio::select! {
+                // In this order: a stop first, then an epoch that is done, so that a flood of signals never keeps
+                // either waiting.
                 biased;
                 () = self.stop.cancelled() => {}
                 Some(done) = self.in_flight.join_next() => self.settled(unwind(done)).await?,
@@ -114,7 +123,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         }
     }
 
-    /// Why an epoch is to be cut now, if it is.
+    /// Returns why an epoch is to be cut now, if it is.
     fn reason(&mut self, caught_up: bool) -> Option<Reason> {
         let pending = self.owned.pending();
         if caught_up && (pending.rows > 0 || self.owned.hold_back()) {
@@ -164,7 +173,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         }
     }
 
-    /// Whether what is assigned has been read to the end that it had then.
+    /// Whether everything assigned has been read to the end that it had when it was assigned.
     fn is_caught_up(&self) -> bool {
         self.behind.as_ref().is_some_and(BTreeSet::is_empty)
     }

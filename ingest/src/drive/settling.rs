@@ -1,4 +1,4 @@
-//! Epochs go on their way, and what has become of them is settled before their partitions move on.
+//! Sends epochs on their way, and settles their outcome before their partitions move on.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -21,10 +21,10 @@ use crate::backoff::unless_stopped;
 use crate::source::Source;
 use crate::task::unwind;
 
-/// How long to wait after an epoch was fenced: to begin at once would be to lose the next race too.
+/// Wait after an epoch was fenced: beginning again at once would lose the next race too.
 const FENCED_WAIT: Duration = Duration::from_millis(500);
 
-/// How long a partition that is being taken away waits for the epoch in flight: the group waits too.
+/// Longest wait of a revoked partition for the epoch in flight: the group waits too.
 const RELEASE_WAIT: Duration = Duration::from_secs(10);
 
 impl<J: Job, S: Source> Drive<'_, J, S> {
@@ -44,9 +44,9 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         });
     }
 
-    /// Looks at the tables, beside the signals: meanwhile no epoch is cut.
+    /// Looks at the tables while signals keep coming; no epoch is cut meanwhile.
     pub fn begin_look(&mut self) {
-        // Whatever becomes of it, the next one is not at once.
+        // Counts the attempt, not the success: a look that fails is not repeated at once.
         self.looked = Instant::now();
         let (mut logs, over) = (self.take_off(), self.end_look.clone());
         self.in_flight.spawn(async move {
@@ -60,7 +60,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         self.logs.take().expect("one epoch, or look, is in flight at a time")
     }
 
-    /// Waits for the epoch in flight, if there is one. A look is ended: what comes next looks by itself.
+    /// Waits for the epoch in flight, if there is one. A look is cancelled: the caller looks at the tables by itself.
     pub async fn settle(&mut self) -> Result<(), DriveError> {
         self.end_look.cancel();
         while let Some(done) = self.in_flight.join_next().await {
@@ -69,14 +69,14 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         Ok(())
     }
 
-    /// Settles the epoch in flight, and what is pending as the last one.
+    /// Settles the epoch in flight, and then everything pending as the last one.
     pub async fn settle_all(&mut self, reason: &Reason) -> Result<(), DriveError> {
         self.settle().await?;
         self.begin_epoch(reason);
         self.settle().await
     }
 
-    /// Takes back the tables, and follows from what has become of an epoch, or from a look.
+    /// Takes back the tables, and acts on the outcome of an epoch or a look.
     pub async fn settled(&mut self, flight: Flight) -> Result<(), DriveError> {
         match flight {
             Flight::Epoch(logs, settled) => self.epoch_settled(logs, settled).await,
@@ -112,7 +112,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 }
                 self.progress.send_modify(|progress| done.add_to(progress));
                 if self.looked.elapsed() >= LOOK {
-                    // A commit looks at the table, and costs no look of its own.
+                    // The commit has refreshed the tables already, so no look of its own is needed.
                     self.compare()?;
                 }
                 self.source.committed(&done.cuts()).await;
@@ -127,7 +127,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                     return Err(DriveError::Fenced { table: table.to_string(), app_id, expected, found });
                 }
                 self.lose(partitions);
-                // Whoever moved these may have moved others, of which nothing was pending.
+                // The writer that moved these may have moved others, of which nothing was pending.
                 self.compare()?;
                 let _ = unless_stopped(sleep(FENCED_WAIT), &self.stop).await;
             }
@@ -145,8 +145,8 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         Ok(())
     }
 
-    /// Lets go of partitions: their last epoch is finished, or abandoned if that takes too long. A stop takes
-    /// precedence: it cuts the last epoch of all partitions, and then all are let go.
+    /// Releases partitions: their last epoch is finished, or abandoned if that takes too long. A stop takes precedence:
+    /// it cuts the last epoch of all partitions, and then all are released.
     pub async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), DriveError> {
         let stop = self.stop.clone();
         unless_stopped(self.release_now(partitions), &stop).await.unwrap_or(Ok(()))
@@ -158,16 +158,17 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             done = self.settle_all(&reason) => done?,
             () = sleep(RELEASE_WAIT) => self.give_up.cancel(),
         }
-        // What was given up comes back at once. Whether it happened, the table says.
+        // An epoch that is given up comes back at once. The tables tell whether it was committed all the same.
         self.settle().await?;
         self.let_go(partitions).await
     }
 
-    /// Writes all of a partition that has ended, and lets go of it; unless that does not go through, or the job stops.
+    /// Writes all of a partition that has ended, and releases it; unless that does not go through, or the job stops.
     pub async fn finish(&mut self, partition: TopicPartition) -> Result<(), DriveError> {
         let (reason, stop) = (Reason::Closed { idle: BTreeSet::from([partition.clone()]) }, self.stop.clone());
         let Some(done) = unless_stopped(self.settle_all(&reason), &stop).await else { return Ok(()) };
         done?;
+        // A partition whose epoch did not go through begins again, and ends a second time.
         if self.lost.contains(&partition) { Ok(()) } else { self.let_go(&[partition]).await }
     }
 

@@ -1,4 +1,4 @@
-//! What the loop knows: the job and its tables, the partitions that are its own, and what is under way.
+//! State of the loop: the job and its tables, the partitions of this process, and what is in flight.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,10 +18,10 @@ use super::fencings::Fencings;
 use super::owned::Owned;
 use super::progress::Progress;
 
-/// How often the tables are looked at, so that a partition learns that another writer has moved it.
+/// Interval of looks at the tables, so that a partition learns that another writer has moved it.
 pub(super) const LOOK: Duration = Duration::from_secs(10);
 
-/// What comes back from where the tables were taken.
+/// A finished task that had taken the tables: it brings them back.
 pub(super) enum Flight {
     /// The tables after an epoch, and its outcome.
     Epoch(Vec<TableLog>, Settled),
@@ -29,11 +29,11 @@ pub(super) enum Flight {
     Look(Vec<TableLog>, Option<Result<()>>),
 }
 
-/// A job that is driven.
+/// A job that is being driven, with all its state.
 pub(super) struct Drive<'a, J: Job, S> {
     pub job: &'a J,
     pub source: &'a mut S,
-    /// The tables; away while an epoch, or a look, is in flight.
+    /// Tables of the job; `None` while an epoch, or a look, is in flight and has them.
     pub logs: Option<Vec<TableLog>>,
     pub pace: Pace,
     pub goal: Option<Cut>,
@@ -42,18 +42,18 @@ pub(super) struct Drive<'a, J: Job, S> {
     pub owned: Owned<J::Operator>,
     /// Partitions of an epoch that did not go through, or that stand elsewhere: they begin again.
     pub lost: BTreeSet<TopicPartition>,
-    /// The assigned partitions that are not caught up yet; `None` before the first assignment.
+    /// Assigned partitions that are not caught up yet; `None` before the first assignment.
     pub behind: Option<BTreeSet<TopicPartition>>,
     pub cadence: Cadence,
-    /// When all partitions were last compared with the tables.
+    /// Time at which all partitions were last compared with the tables.
     pub looked: Instant,
     pub in_flight: JoinSet<Flight>,
-    /// Tells the epoch in flight to try no longer.
+    /// Tells the epoch in flight to stop trying.
     pub give_up: CancellationToken,
-    /// Tells the look in flight that it is not waited for any longer.
+    /// Tells the look in flight that nobody waits for it any longer.
     pub end_look: CancellationToken,
     pub checkpoints: JoinSet<()>,
     pub fencings: Fencings,
-    /// Nothing more will come.
+    /// Whether the source has finished: no signal will follow.
     pub is_finished: bool,
 }

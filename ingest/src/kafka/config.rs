@@ -1,71 +1,73 @@
-//! How Kafka is addressed, and what of librdkafka's settings is ours to set.
+//! How Kafka is addressed, and which of librdkafka's settings clicklake sets.
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 use crate::source::SourceError;
 
-/// Settings that the promises rest on; whoever sets one is told so.
+/// Settings that the guarantees rest on; changing one is refused.
 const OURS: [(&str, &str); 6] = [
     // Positions come from the tables.
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
-    // What the log has lost is never skipped in silence.
+    // An offset that the log has lost is an error, never skipped silently.
     ("auto.offset.reset", "error"),
     ("enable.partition.eof", "true"),
-    // Messages of aborted transactions are not in the log.
+    // Messages of aborted transactions must not be read.
     ("isolation.level", "read_committed"),
-    // What has changed on a disk or a wire is never billed.
+    // Data that has changed on a disk or a wire must never be billed.
     ("check.crcs", "true"),
 ];
 
-/// Settings that suit most; `-X` overrides them.
+/// Defaults that suit most; `-X` overrides them.
 const DEFAULTS: [(&str, &str); 9] = [
-    // Partitions that stay are not interrupted by those that move.
+    // Partitions that stay with a member are not interrupted by those that move.
     ("partition.assignment.strategy", "cooperative-sticky"),
-    // What librdkafka may read ahead, in all: it bounds memory whatever the backlog.
+    // Limit on what librdkafka may read ahead, in all: it bounds memory whatever the backlog.
     ("queued.max.messages.kbytes", "32768"),
     ("queued.min.messages", "20000"),
     // A queue that was full is filled again soon: the default of a second starves a fast reader.
     ("fetch.queue.backoff.ms", "50"),
     // At the live end the broker would answer for every few messages, and each answer costs as much as hundreds of
-    // them, on both sides. It waits until there is a batch worth sending, or for so long; a backlog is sent at once.
+    // them, on both sides. With these it waits until there is a batch worth sending, or this long; a backlog is sent at
+    // once.
     ("fetch.min.bytes", "262144"),
     ("fetch.wait.max.ms", "150"),
     ("socket.connection.setup.timeout.ms", "5000"),
     ("allow.auto.create.topics", "false"),
-    // How often the ends of the logs are told.
+    // Interval at which the ends of the logs are reported.
     (STATISTICS, "5000"),
 ];
 
-/// What has librdkafka tell of itself, to who reads.
+/// Setting that makes librdkafka report statistics, for a client that reads.
 const STATISTICS: &str = "statistics.interval.ms";
 
-/// The default that brokers of the newer protocol of groups choose for themselves: one who asks for it may not set it.
+/// Setting whose default must be left out with the newer group protocol: there the brokers assign, and a client that
+/// asks for that protocol may not set it.
 const ASSIGNMENT: &str = "partition.assignment.strategy";
 
-/// Which topic of which cluster.
+/// Address of a topic, and how to read it.
 #[derive(Clone, Debug)]
 pub struct KafkaOptions {
-    /// `host:port`, comma separated.
+    /// Brokers as `host:port`, comma separated.
     pub bootstrap_servers: String,
-    /// The topic.
+    /// Name of the topic in Kafka.
     pub topic: String,
-    /// The name that positions are recorded under, if not the topic's.
+    /// Name under which positions are recorded, if not the topic's.
     pub topic_as: Option<String>,
-    /// The consumer group, if not the job's own.
+    /// Consumer group, if not the job's own.
     pub group: Option<String>,
-    /// librdkafka properties, in order; a later one wins.
+    /// Properties for librdkafka, in order; a later one wins.
     pub properties: Vec<(String, String)>,
 }
 
 impl KafkaOptions {
-    /// The name that positions are recorded under.
+    /// Returns the name under which positions are recorded.
     pub fn recorded_topic(&self) -> &str {
         self.topic_as.as_deref().unwrap_or(&self.topic)
     }
 
-    /// A consumer's settings.
+    /// Returns the settings of a consumer.
     pub(super) fn consumer(&self, group: &str) -> Result<ClientConfig, SourceError> {
         let mut config = self.client();
         for (key, ours) in OURS.iter().chain(&[("group.id", "")]) {
@@ -88,15 +90,15 @@ impl KafkaOptions {
         Ok(config)
     }
 
-    /// The settings of who asks something of a topic and does not read it as a member of a group.
+    /// Returns the settings of a client that asks about a topic and does not read it as a member of a group.
     pub(super) fn asking(&self) -> Result<ClientConfig, SourceError> {
-        // A group is named because a consumer must; it is not joined.
+        // A consumer must name a group; this one does not join it.
         let mut config = self.consumer("clicklake")?;
         config.remove(STATISTICS);
         Ok(config)
     }
 
-    /// The settings of any client.
+    /// Returns the settings of any client.
     pub fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set_log_level(RDKafkaLogLevel::Warning);

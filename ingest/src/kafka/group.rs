@@ -1,4 +1,4 @@
-//! Rebalances of the group, as librdkafka calls them back: inside `poll`, on the reader's thread.
+//! Handles rebalances of the group, which librdkafka calls back inside `poll`, on the reader's thread.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,42 +23,42 @@ use super::told::{Begin, Command, Control, Generation, Hold};
 use super::watermarks;
 use crate::source::{SourceError, Start};
 
-/// A partition that is being read.
+/// A partition that is assigned to this member, and where to read it.
 pub(super) struct Assigned {
     pub partition: TopicPartition,
     pub generation: Generation,
     pub hold: Hold,
-    /// The first offset that is wanted.
+    /// First offset to pass on.
     pub first: i64,
-    /// What must be met first, if the log still has it: then reading begins there.
+    /// Fingerprint of a row below `first` that the log must still hold, if retention has left it: reading begins there.
     pub witness: Option<Witness>,
-    /// The end of the log when it was assigned; `None` once it has been reached and said.
+    /// End of the log when it was assigned; `None` once it has been reached and reported.
     pub end: Option<i64>,
 }
 
 impl Assigned {
-    /// Where reading begins.
+    /// Returns the offset at which reading begins.
     pub fn position(&self) -> i64 {
         self.witness.as_ref().map_or(self.first, Witness::offset)
     }
 }
 
-/// What librdkafka complained of.
+/// The last error that librdkafka reported beside its polls.
 #[derive(Clone)]
 pub(super) struct Complaint {
     pub reason: String,
-    /// It will be no better next time.
+    /// Whether the same attempt would fail again.
     pub is_hopeless: bool,
 }
 
-/// What librdkafka calls back.
+/// Context that receives librdkafka's callbacks.
 pub(super) struct GroupContext {
     options: KafkaOptions,
     control: UnboundedSender<Control>,
     commands: Mutex<Receiver<Command>>,
-    /// What the reader finds changed after a poll: `None` for a partition that is gone.
+    /// Changes that the reader applies after a poll: `None` for a partition that is gone.
     changes: Mutex<HashMap<i32, Option<Assigned>>>,
-    /// Whether there are any: looked at after every poll.
+    /// Whether there are changes: checked after every poll, without taking the lock.
     changed: AtomicBool,
     complaint: Mutex<Option<Complaint>>,
 }
@@ -75,22 +75,22 @@ impl GroupContext {
         }
     }
 
-    /// The topic, as kafka calls it.
+    /// Returns the topic's name in Kafka.
     pub fn topic(&self) -> &str {
         &self.options.topic
     }
 
-    /// How kafka is addressed.
+    /// Returns how Kafka is addressed.
     pub fn options(&self) -> &KafkaOptions {
         &self.options
     }
 
-    /// The last thing that librdkafka complained of.
+    /// Returns the last error that librdkafka reported.
     pub fn complaint(&self) -> Option<Complaint> {
         lock(&self.complaint).clone()
     }
 
-    /// What rebalances, and starts since, have changed.
+    /// Takes the changes made by rebalances, and by starts since.
     pub fn take_changes(&self) -> HashMap<i32, Option<Assigned>> {
         if !self.changed.swap(false, Ordering::Relaxed) {
             return HashMap::new();
@@ -103,7 +103,7 @@ impl GroupContext {
         self.changed.store(true, Ordering::Relaxed);
     }
 
-    /// A command that is not waited for, if there is one; `Err` once the loop is gone.
+    /// Takes a command, if there is one, without waiting. Returns `Err` once the loop is gone.
     pub fn try_command(&self) -> Result<Option<Command>, std::sync::mpsc::TryRecvError> {
         match lock(&self.commands).try_recv() {
             Ok(command) => Ok(Some(command)),
@@ -112,7 +112,7 @@ impl GroupContext {
         }
     }
 
-    /// Where starts lead in the logs as they are now. Refuses a log that lacks what the table needs.
+    /// Places starts in the logs as they are now. Refuses a log that lacks what the table needs.
     pub fn resolve(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -126,7 +126,8 @@ impl GroupContext {
             begin.within(log)
         };
         let assigned: Vec<_> = begins.into_iter().map(assigned).collect::<Result<_, _>>()?;
-        // The lag is known from the start, and not only when librdkafka tells where logs end for the first time.
+        // Reports the ends at once, so that the lag is known from the start and not only after librdkafka's first
+        // statistics.
         let ends = assigned.iter().filter_map(|one| Some((one.partition.clone(), one.end?)));
         self.tell(Control::Ends(ends.collect()));
         Ok(assigned)
@@ -136,12 +137,16 @@ impl GroupContext {
     fn assign(&self, consumer: &BaseConsumer<Self>, tpl: &TopicPartitionList) -> Result<(), SourceError> {
         let wanted = self.partitions(tpl);
         self.tell(Control::Assigned(wanted.clone()));
+        // This callback runs inside `poll` and may wait: the group completes the rebalance only when it returns. The
+        // loop looks at the tables meanwhile. It may also restart partitions that are being read already; those do not
+        // count here.
         let mut positions = TopicPartitionList::new();
         while positions.count() < wanted.len() {
             let Some(command) = self.wait() else { return Ok(()) };
             let begins = self.begins(consumer, command).unwrap_or_default();
             for assigned in self.resolve(consumer, begins)? {
-                // A partition that is read already has its start looked at after the poll; see the reader.
+                // A partition that is being read already is not assigned anew: the reader applies its start, with a
+                // seek, right after this poll.
                 if wanted.contains(&assigned.partition) {
                     add(&mut positions, self.topic(), &assigned)?;
                 }
@@ -149,17 +154,19 @@ impl GroupContext {
             }
         }
         let done = match consumer.rebalance_protocol() {
+            // Cooperative rebalances name only the partitions that move; eager ones name the whole assignment.
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&positions),
             _ => consumer.assign(&positions),
         };
         done.map_err(|error| failed(self.topic(), &error))
     }
 
-    /// Tells the loop, and waits until it has let go.
+    /// Tells the loop that partitions are revoked, and waits until it has released them. Another member begins them
+    /// only after this returns, unless this one was taken for dead: their last epoch is settled by then.
     fn revoke(&self, consumer: &BaseConsumer<Self>, tpl: &TopicPartitionList) -> Result<(), SourceError> {
         let leaving = self.partitions(tpl);
         self.tell(Control::Revoked(leaving.clone()));
-        // Until the release, or the end of the loop, only other partitions may begin again.
+        // Until the loop releases them, or is gone, it may begin only other partitions.
         while let Some(begins) = self.wait().and_then(|command| self.begins(consumer, command)) {
             let staying = begins.into_iter().filter(|begin| !leaving.contains(&begin.start.partition));
             for assigned in self.resolve(consumer, staying)? {
@@ -174,7 +181,7 @@ impl GroupContext {
         done.map_err(|error| failed(self.topic(), &error))
     }
 
-    /// What a command begins; `None` if it is a release.
+    /// Returns what a command begins; `None` if it is a release.
     pub fn begins(&self, consumer: &BaseConsumer<Self>, command: Command) -> Option<Vec<Begin>> {
         match command {
             Command::Begin(begins) => Some(begins),
@@ -186,8 +193,8 @@ impl GroupContext {
         }
     }
 
-    /// Tells the group which cuts are in the tables, for tools that show its lag. A member that is about to lose its
-    /// partitions may not; nothing is lost by it.
+    /// Reports committed cuts to the group, for tools that show its lag. A member that is about to lose its partitions
+    /// may be refused; nothing is lost by it.
     fn commit(&self, consumer: &BaseConsumer<Self>, cuts: &[(TopicPartition, i64)]) {
         let mut offsets = TopicPartitionList::new();
         for (partition, next) in cuts {
@@ -203,7 +210,7 @@ impl GroupContext {
         tpl.elements().iter().map(|one| TopicPartition::new(self.options.recorded_topic(), one.partition())).collect()
     }
 
-    /// The loop may be gone already; then the reader ends soon.
+    /// Sends a message to the loop. If the loop is gone already, the reader ends soon.
     fn tell(&self, control: Control) {
         let _ = self.control.send(control);
     }
@@ -219,7 +226,7 @@ impl ClientContext for GroupContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // As often as a partition is read to its end, and nothing to complain of.
+        // Reported as often as a partition is read to its end; this is no error.
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
@@ -231,7 +238,7 @@ impl ClientContext for GroupContext {
 
     fn stats(&self, statistics: Statistics) {
         let partitions = statistics.topics.get(self.topic()).into_iter().flat_map(|topic| topic.partitions.values());
-        // What a consumer of committed messages may read; negative as long as it is not known.
+        // `ls_offset` is the end for a consumer of committed messages; it is negative as long as it is not known.
         let known = partitions.filter(|one| one.partition >= 0 && one.ls_offset >= 0);
         let ends = known.map(|one| (TopicPartition::new(self.options.recorded_topic(), one.partition), one.ls_offset));
         self.tell(Control::Ends(ends.collect()));
@@ -257,13 +264,13 @@ impl ConsumerContext for GroupContext {
 }
 
 impl Begin {
-    /// Where this start leads in a log that has these offsets.
+    /// Places this start in a log that has these offsets.
     fn within(self, log: OffsetRange) -> Result<Assigned, SourceError> {
         let Self { start: Start { partition, from, witness }, generation, hold } = self;
         let OffsetRange { first: low, next: high } = log;
         let first = from.unwrap_or(low);
         has_next(&partition, first, log)?;
-        // What retention has taken away can no longer speak for the log.
+        // A row that retention has removed can no longer confirm the log.
         let witness = witness.filter(|witness| witness.offset() >= low);
         Ok(Assigned { partition, generation, hold, first, witness, end: Some(high) })
     }
@@ -287,13 +294,13 @@ pub(super) fn has_next(partition: &TopicPartition, next: i64, log: OffsetRange) 
     Ok(())
 }
 
-/// Adds where a partition begins to a list for librdkafka.
+/// Adds the position at which a partition begins to a list for librdkafka.
 pub(super) fn add(list: &mut TopicPartitionList, topic: &str, assigned: &Assigned) -> Result<(), SourceError> {
     list.add_partition_offset(topic, assigned.partition.partition, Offset::Offset(assigned.position()))
         .map_err(|error| failed(topic, &error))
 }
 
-/// What a panicking thread left behind is whole all the same: every change under these locks is one step.
+/// Locks a mutex, even a poisoned one: every change under these locks is one step, so a panic leaves it whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,5 +1,5 @@
-//! What Kafka still has of a topic, asked beside the reader, which is busy polling: by a client that lives as long as
-//! somebody asks.
+//! Asks Kafka what it still has of a topic, beside the reader, which is busy polling. The client lives as long as this
+//! log.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,22 +16,22 @@ use super::fault::failed;
 use crate::replay::LiveLog;
 use crate::source::SourceError;
 
-/// How long a broker may take to answer. Who asks does without an answer, and asks again later.
+/// Longest wait for a broker's answer. The caller goes on without an answer, and asks again later.
 const ANSWER_MAX: Duration = Duration::from_secs(8);
 
-/// The log of a topic.
+/// The log of a topic, for questions beside the reader.
 pub(super) struct KafkaLog {
     options: KafkaOptions,
     client: OnceCell<Arc<BaseConsumer>>,
 }
 
 impl KafkaLog {
-    /// Makes a log of the named topic. Asks nothing yet.
+    /// Makes a log of the named topic. Connects only with the first question.
     pub fn new(options: KafkaOptions) -> Self {
         Self { options, client: OnceCell::new() }
     }
 
-    /// The first offset that a partition has.
+    /// Returns the first offset that a partition has.
     async fn first(&self, partition: &TopicPartition) -> Result<i64, SourceError> {
         let (topic, number) = (self.options.topic.clone(), partition.partition);
         let client = Arc::clone(self.client.get_or_try_init(|| async { self.connect() }).await?);
@@ -50,8 +50,8 @@ impl KafkaLog {
 
 impl Drop for KafkaLog {
     fn drop(&mut self) {
-        // A client says goodbye to its brokers, which no thread of the runtime should wait for. Without another thread
-        // this one does.
+        // Closing a client talks to its brokers, which no thread of the runtime should wait for. If no thread can be
+        // started, this one waits.
         if let Some(client) = self.client.take() {
             let _ = std::thread::Builder::new().spawn(move || drop(client));
         }

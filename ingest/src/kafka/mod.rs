@@ -1,8 +1,8 @@
 //! The live end of the log: a member of a Kafka consumer group, as a [source](crate::source::Source).
 //!
-//! librdkafka is polled by one thread of its own, the [`reader`], which decodes as it polls. Partitions come by the
-//! group's rebalancing; positions come from the tables alone, never from the group's offsets. A rebalance waits in the
-//! poll until the loop has said where to begin, or has let go.
+//! One thread of its own, the [`reader`], polls librdkafka and decodes as it polls. The group's rebalancing assigns
+//! partitions; positions come from the tables alone, never from the group's offsets. A rebalance waits inside the poll
+//! until the loop has said where to begin, or has released what is revoked.
 //!
 //! ```text
 //!   reader thread ──control (unbounded: rebalances, log ends)──> next()

@@ -1,7 +1,7 @@
 //! The thread that polls librdkafka, and decodes what it gets.
 //!
 //! It never stops polling for long, or the group would take its partitions away: while the loop has no room, the
-//! partitions are paused and the polling goes on.
+//! partitions are paused and polling goes on.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
@@ -26,49 +26,52 @@ use super::watermarks;
 use crate::decode::{BatchBuilder, Columns, Decoding, Message, Place};
 use crate::source::SourceError;
 
-/// Rows of a batch: large enough that what is done once a batch costs nothing, small enough to be passed on soon.
+/// Largest number of rows of a batch: large enough that work done once a batch costs nothing, small enough to be passed
+/// on soon.
 pub(super) const BATCH_ROWS_MAX: usize = 8_192;
 
 /// The same limit in bytes, for messages that are larger than clicks.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// How long a message waits at most for its batch to fill, and the end of a partition to be said: each batch costs as
-/// much as some hundred messages, so at the live end a partition makes ten of them a second, however its messages come.
+/// Longest wait of a message for its batch to fill, and of the report that a partition is at its end. Each batch costs
+/// as much as some hundred messages, so at the live end a partition makes ten of them a second, however its messages
+/// come.
 const LINGER: Duration = Duration::from_millis(100);
 
-/// How long nothing must come before what has lingered is passed on: a broker's answer comes partition by partition,
-/// and what came first would leave the rest behind for another linger.
+/// Silence after which lingering messages are passed on: a broker answers partition by partition, and passing on the
+/// first ones at once would leave the rest behind for another linger.
 const SETTLE: Duration = Duration::from_millis(5);
 
-/// How long that is waited for at most, if there is always something.
+/// Longest wait for that silence, if messages keep coming.
 const SETTLE_MAX: Duration = Duration::from_millis(20);
 
-/// Messages and ends of partitions between two looks at the clock, while they come without a pause.
+/// Number of messages and ends of partitions between two looks at the clock, while they come without a pause.
 const EVENTS_BETWEEN_LOOKS: u32 = 256;
 
-/// How long the loop may have no room before the partitions are paused. Pausing throws away what was read ahead.
+/// Longest time for which the loop may have no room before the partitions are paused. Pausing throws away what was read
+/// ahead, so it is not done at once.
 const PAUSE_AFTER: Duration = Duration::from_secs(2);
 
-/// How long the broker may take for a step back.
+/// Longest wait for a seek to succeed.
 const SEEK_MAX: Duration = Duration::from_secs(10);
 
-/// How long the broker may take to say which partition it no longer has the next message of.
+/// Longest wait for the brokers to tell of which partition they no longer have the next message.
 const GONE_MAX: Duration = Duration::from_secs(5);
 
-/// How long to wait before it is asked again.
+/// Wait between two attempts at a seek.
 const SEEK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Polls, and hands what it gets to the desk.
+/// Polls librdkafka, and hands what it gets to its [`Desk`].
 pub(super) struct Reader {
     consumer: BaseConsumer<GroupContext>,
     desk: Desk,
 }
 
-/// The loop is gone, or was told why the reader ends: there is nobody to read for.
+/// Signal that the reader must end: the loop is gone, or knows why the reader ends, so nobody takes what is read.
 pub(super) struct Gone;
 
 impl Reader {
-    /// A reader of what the consumer is subscribed to. To be made inside the runtime that the loop runs in.
+    /// Makes a reader of what the consumer is subscribed to. Must be called inside the runtime in which the loop runs.
     pub fn new(
         consumer: BaseConsumer<GroupContext>,
         decoding: Decoding,
@@ -114,7 +117,8 @@ impl Reader {
             Some(Err(error)) => desk.complain(consumer, &error)?,
             None => {}
         }
-        // As long as there is something, it is taken; then there is time for a look, and only then for waiting.
+        // As long as messages come, they are taken without waiting. After that comes the short wait for silence, and
+        // only then the commands, and a wait in the next poll.
         if !came && desk.patience.is_zero() && desk.is_settling() {
             desk.patience = SETTLE;
             return Ok(());
@@ -130,25 +134,25 @@ impl Reader {
     }
 }
 
-/// What has been read and not been passed on yet.
+/// State of the reader: what has been read and not been passed on yet.
 struct Desk {
     decoding: Decoding,
     runtime: Handle,
     control: UnboundedSender<Control>,
     data: Sender<Data>,
-    /// What is to be passed on before the next poll.
+    /// Data to pass on before the next poll.
     outbox: VecDeque<Data>,
-    /// The loop has no room: nothing is fetched.
+    /// Whether the loop has no room: then nothing is fetched.
     is_paused: bool,
     reading: HashMap<i32, Reading>,
-    /// Messages and ends of partitions since the last look.
+    /// Number of messages and ends of partitions since the last look.
     taken: u32,
-    /// When the first has come since the last flush, if anything has.
+    /// Time at which the first message, or end, has come since the last flush; `None` if nothing has.
     waits: Option<Instant>,
     flushed_at: Instant,
-    /// How long the next poll may wait.
+    /// Longest wait of the next poll.
     patience: Duration,
-    /// No broker answers, which has been said.
+    /// Whether no broker answers; the warning about it has been logged.
     cut_off: bool,
 }
 
@@ -156,7 +160,7 @@ struct Desk {
 struct Reading {
     assigned: Assigned,
     batch: BatchBuilder,
-    /// Kafka had no more of it, which has not been said yet.
+    /// Whether Kafka had no more of the partition; not reported to the loop yet.
     is_at_end: bool,
 }
 
@@ -193,14 +197,14 @@ impl Desk {
         self.waits.is_some_and(|since| since.elapsed() < SETTLE_MAX) && self.flushed_at.elapsed() >= LINGER
     }
 
-    /// How long until something has to be passed on, or looked for. In whole milliseconds, as librdkafka counts them:
-    /// it would spin through the rest of one.
+    /// Returns the time until something has to be passed on, or commands looked for. It is rounded up to whole
+    /// milliseconds, in which librdkafka counts: otherwise the polls would spin through the last fraction of one.
     fn until_flush(&self) -> Duration {
         let left = if self.waits.is_some() { LINGER.saturating_sub(self.flushed_at.elapsed()) } else { LINGER };
         Duration::from_millis(left.as_micros().div_ceil(1_000).try_into().expect("it is at most the linger"))
     }
 
-    /// Passes on what has come, unless the last time was only just now.
+    /// Passes on what has come, unless the last flush was less than a linger ago.
     fn flush_what_lingered(&mut self, consumer: &BaseConsumer<GroupContext>) {
         if self.waits.is_none() || self.flushed_at.elapsed() < LINGER {
             return;
@@ -212,12 +216,12 @@ impl Desk {
         partitions.into_iter().for_each(|partition| self.flush(partition));
     }
 
-    /// Looks for commands, which is not done for every message.
+    /// Looks for commands, which is too expensive for every message.
     fn look(&mut self, consumer: &BaseConsumer<GroupContext>) -> Result<(), Gone> {
         self.taken = 0;
         while let Some(command) = consumer.context().try_command().map_err(|_| Gone)? {
             let begins = consumer.context().begins(consumer, command).unwrap_or_default().into_iter();
-            // A partition that was taken away since is another member's to begin.
+            // A partition that was revoked since is another member's to begin.
             let ours = begins.filter(|begin| self.reading.contains_key(&begin.start.partition.partition));
             let assigned = consumer.context().resolve(consumer, ours).map_err(|error| self.end(error))?;
             assigned.into_iter().try_for_each(|assigned| self.begin(consumer, assigned))?;
@@ -225,7 +229,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Follows what a rebalance inside the last poll has changed.
+    /// Applies what a rebalance inside the last poll has changed.
     fn take_changes(&mut self, consumer: &BaseConsumer<GroupContext>) -> Result<(), Gone> {
         for (partition, change) in consumer.context().take_changes() {
             match change {
@@ -236,23 +240,24 @@ impl Desk {
         Ok(())
     }
 
-    /// Begins a partition; goes back, or ahead, in one that is being read.
+    /// Begins a partition; seeks back, or ahead, in one that is being read.
     fn begin(&mut self, consumer: &BaseConsumer<GroupContext>, assigned: Assigned) -> Result<(), Gone> {
         let number = assigned.partition.partition;
         let topic = consumer.context().topic();
         let mut position = TopicPartitionList::new();
         add(&mut position, topic, &assigned).map_err(|error| self.end(error))?;
         let moved = match (self.reading.get(&number).map(|reading| reading.assigned.hold), assigned.hold) {
-            // What it reads until it is free is thrown away; that it reads little is for the sake of speed.
+            // Whatever a held partition yields is thrown away; the pause only saves the work of reading it.
             (_, Hold::Held) => consumer.pause(&position),
+            // What was thrown away while the partition was held is read again after the seek.
             (Some(Hold::Held), Hold::Free) => consumer.resume(&position).and_then(|()| seek(consumer, &position)),
             (Some(Hold::Free), Hold::Free) => seek(consumer, &position),
-            // Held when it was here before, it may be paused still.
+            // A partition of an earlier assignment may still be paused from being held then.
             (None, Hold::Free) => consumer.resume(&position),
         };
         self.did(consumer, moved)?;
         let batch = BatchBuilder::of(&self.decoding, assigned.partition.clone(), assigned.first);
-        // With a witness to meet, the end is reached by reading to it.
+        // If a fingerprint must be checked first, the reader has to read its row before it is at the end.
         let is_at_end = assigned.witness.is_none() && assigned.end.is_some_and(|end| assigned.first >= end);
         let is_free = assigned.hold == Hold::Free;
         self.reading.insert(number, Reading { assigned, batch, is_at_end: false });
@@ -262,7 +267,7 @@ impl Desk {
         Ok(())
     }
 
-    /// Batches what is there of a partition, and says so if that is all.
+    /// Makes a batch of what has come of a partition, and reports the end if that was all.
     fn flush(&mut self, partition: i32) {
         let Some(reading) = self.reading.get_mut(&partition) else { return };
         if reading.batch.is_empty() {
@@ -276,9 +281,9 @@ impl Desk {
         }
     }
 
-    /// Says of partitions that Kafka had no more of them. What was read of one ends where its log does, whatever stands
-    /// last in it (markers of transactions, messages of aborted ones): otherwise the cut would stay below them, and
-    /// retention would seem to have lost what was never there.
+    /// Reports partitions of which Kafka had no more. The cut of each moves up to the end of its log, even if markers
+    /// of transactions, or messages of aborted ones, stand last in it: otherwise the cut would stay below them, and
+    /// retention would seem to have lost messages that never existed.
     fn meet_ends(&mut self, consumer: &BaseConsumer<GroupContext>) {
         let at_end = |(partition, reading): (&i32, &mut Reading)| {
             (std::mem::take(&mut reading.is_at_end) && reading.assigned.hold == Hold::Free).then_some(*partition)
@@ -287,8 +292,8 @@ impl Desk {
         if at_end.is_empty() {
             return;
         }
-        // It takes librdkafka a walk over all partitions, so it is asked once for all ends. What it handed over since
-        // they were met has been taken in, so its positions are still the ends of what was read.
+        // Asking for positions makes librdkafka walk over all partitions, so it is done once for all ends. What it has
+        // handed over since is in the batches already, so its positions are still the ends of what was read.
         let positions = consumer.position().ok();
         for partition in at_end {
             let topic = consumer.context().topic();
@@ -301,7 +306,7 @@ impl Desk {
         }
     }
 
-    /// The log of a partition has been read to its end.
+    /// Reports that the log of a partition has been read to its end.
     fn reach_end(&mut self, partition: i32) {
         self.flush(partition);
         let Some(reading) = self.reading.get_mut(&partition) else { return };
@@ -310,9 +315,11 @@ impl Desk {
         self.outbox.push_back(data);
     }
 
-    /// Passes on what is there. While the loop has had no room for long, the partitions are paused.
+    /// Passes on what is in the outbox. Pauses the partitions when the loop has had no room for long.
     fn pass_on(&mut self, consumer: &BaseConsumer<GroupContext>) -> Result<(), Gone> {
         while !self.outbox.is_empty() {
+            // This blocks the thread, and so the polls, only up to the patience: the group takes partitions away from a
+            // member that does not poll.
             let patience = if self.is_paused { Duration::ZERO } else { PAUSE_AFTER };
             let waiting = async { timeout(patience, self.data.reserve()).await };
             let Ok(room) = self.runtime.block_on(waiting) else { return self.pause(consumer) };
@@ -321,6 +328,7 @@ impl Desk {
                 room.send(data);
             }
         }
+        // The outbox is empty again: resume what was paused, except partitions that are held for a replay.
         if !std::mem::take(&mut self.is_paused) {
             return Ok(());
         }
@@ -331,7 +339,7 @@ impl Desk {
         self.did(consumer, consumer.resume(&free))
     }
 
-    /// Pauses what is read; those too that have come since the last time.
+    /// Pauses all assigned partitions, including those assigned since the last pause.
     fn pause(&mut self, consumer: &BaseConsumer<GroupContext>) -> Result<(), Gone> {
         if !std::mem::replace(&mut self.is_paused, true) {
             info!("no room; partitions paused");
@@ -339,12 +347,12 @@ impl Desk {
         self.did(consumer, consumer.assignment().and_then(|assigned| consumer.pause(&assigned)))
     }
 
-    /// What librdkafka was told and could not do ends the reader.
+    /// Ends the reader if librdkafka could not do what it was told.
     fn did(&self, consumer: &BaseConsumer<GroupContext>, done: KafkaResult<()>) -> Result<(), Gone> {
         done.map_err(|error| self.end(failed(consumer.context().topic(), &error)))
     }
 
-    /// Tells what kafka reports. What passes is waited for; what does not ends the reader.
+    /// Handles an error that a poll returns: logs a transient one, and ends the reader at a permanent one.
     fn complain(&mut self, consumer: &BaseConsumer<GroupContext>, error: &KafkaError) -> Result<(), Gone> {
         match Fault::of(error) {
             Fault::Unreadable => {
@@ -372,8 +380,8 @@ impl Desk {
         }
     }
 
-    /// What a reader ends with that was told that the next message is not there. librdkafka does not say of which
-    /// partition: the logs are asked.
+    /// Builds the error for a reader whose next message is gone from the log. librdkafka does not say from which
+    /// partition, so the logs are asked for their beginnings.
     fn lacking(&self, consumer: &BaseConsumer<GroupContext>, error: &KafkaError) -> SourceError {
         let topic = consumer.context().topic();
         let read = self.reading.iter().filter(|(_, reading)| reading.assigned.hold == Hold::Free);
@@ -399,7 +407,7 @@ impl Desk {
 }
 
 impl Reading {
-    /// The offset that is to be read next.
+    /// Returns the offset that is to be read next.
     fn next(&self) -> i64 {
         if self.assigned.witness.is_some() { self.assigned.position() } else { self.batch.next() }
     }
@@ -412,15 +420,16 @@ impl Reading {
         if let Some(witness) = self.assigned.witness.take_if(|witness| message.offset >= witness.offset()) {
             self.hear(&witness, &message, decoding)?;
         }
-        // What is below comes only with a witness.
+        // Rows below the first wanted offset are read only for the sake of the fingerprint.
         if message.offset < self.assigned.first {
             return Ok(());
         }
         match self.batch.place(message.offset) {
             Place::Ahead => self.batch.push(&message),
-            // librdkafka notes where it is after it has taken a message off its queue. If it pauses for a rebalance in
-            // between, on a thread of its own, it goes on one message too early.
+            // librdkafka records its position only after it has taken a message off its queue. If a rebalance pauses
+            // the partition in between, on librdkafka's own thread, reading goes on one message too early.
             Place::Last => debug!(partition = %self.assigned.partition, message.offset, "comes again"),
+            // Any other repetition is unexplained: ending the job is safer than guessing which copy counts.
             Place::Behind => {
                 return Err(SourceError::Failed(format!(
                     "{}: offset {} has been read, and comes again; it is not counted twice, and the job ends: start it \
@@ -432,10 +441,11 @@ impl Reading {
         Ok(())
     }
 
-    /// Refuses a log that does not say what the table knows of it. If it no longer has that offset, it says nothing.
+    /// Checks the fingerprint: refuses a log whose message at that offset is not the row that the table holds. If the
+    /// log no longer has that offset (the message comes later), nothing can be checked.
     fn hear(&self, witness: &Witness, message: &Message<'_>, decoding: &Decoding) -> Result<(), SourceError> {
         let partition = &self.assigned.partition;
-        // By columns that the job may not want.
+        // The fingerprint may cover columns that the job does not read.
         let whole = decoding.clone().with(Columns::all());
         let mut alone = BatchBuilder::of(&whole, partition.clone(), message.offset);
         alone.push(message);
@@ -450,8 +460,8 @@ impl Reading {
     }
 }
 
-/// Goes to a position in a partition that was assigned. What has only just been assigned may not be fetched yet, and is
-/// asked again: a step that is not taken would leave out messages.
+/// Seeks in a partition that was assigned. One that has only just been assigned may not be fetched yet, so the seek is
+/// tried again: a seek that is not done would skip messages.
 fn seek(consumer: &BaseConsumer<GroupContext>, position: &TopicPartitionList) -> KafkaResult<()> {
     let began = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! A topic as a source: the member of the group, its reader, and what they say.
+//! A topic as a source: the member of the group, its reader, and the channels between them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,10 +21,11 @@ use crate::hybrid::Live;
 use crate::replay::LiveLog;
 use crate::source::{Room, Signal, Source, SourceError, Start};
 
-/// Batches on their way from the reader to the loop, each of at most so many rows as the reader puts into one.
+/// Number of batches on their way from the reader to the loop; each has at most as many rows as the reader puts into
+/// one.
 const BATCHES_MAX: usize = 8;
 
-/// A topic, read as a member of a consumer group.
+/// Source that reads a topic as a member of a consumer group.
 pub struct KafkaSource {
     options: KafkaOptions,
     control: mpsc::UnboundedReceiver<Control>,
@@ -36,8 +37,8 @@ pub struct KafkaSource {
 }
 
 impl KafkaSource {
-    /// Joins the group, after a look whether the broker answers and has the topic. `decoding` is how its messages are
-    /// decoded, and what is wanted of them.
+    /// Joins the group, after checking that the broker answers and has the topic. `decoding` says how to decode its
+    /// messages, and which columns are wanted.
     pub async fn join(options: &KafkaOptions, group: &str, decoding: Decoding) -> Result<Self, SourceError> {
         let (control_in, control) = mpsc::unbounded_channel();
         let (data_in, data) = mpsc::channel(BATCHES_MAX);
@@ -73,7 +74,7 @@ impl KafkaSource {
         let _ = tokio::task::spawn_blocking(move || reader.join()).await;
     }
 
-    /// Tells the reader; if it has ended, why.
+    /// Sends a command to the reader; returns why the reader has ended, if it has.
     fn send(&mut self, command: Command) -> Result<(), SourceError> {
         if self.commands.send(command).is_ok() {
             return Ok(());
@@ -93,7 +94,7 @@ impl KafkaSource {
         self.send(Command::Begin(starts.into_iter().map(begin).collect()))
     }
 
-    /// What a piece of data signals, unless its partition was started again, or released, since.
+    /// Turns data into a signal, unless its partition was started again, or released, since.
     fn current(&self, data: Data) -> Option<Signal> {
         let (generation, partition) = match &data {
             Data::Batch(generation, batch) => (generation, &batch.partition),
@@ -112,6 +113,7 @@ impl Source for KafkaSource {
     async fn next(&mut self, room: Room) -> Result<Signal, SourceError> {
         loop {
             let data = tokio::select! {
+                // Control first: a rebalance makes the whole group wait.
                 biased;
                 control = self.control.recv() => {
                     return match control {
@@ -145,7 +147,7 @@ impl Source for KafkaSource {
     }
 
     async fn committed(&mut self, cuts: &[(TopicPartition, i64)]) {
-        // A reader that has ended says so itself.
+        // If the reader has ended, `next` reports it.
         let _ = self.commands.send(Command::Committed(cuts.to_vec()));
     }
 }
@@ -153,7 +155,7 @@ impl Source for KafkaSource {
 #[async_trait]
 impl Live for KafkaSource {
     async fn hold(&mut self, starts: Vec<Start>) -> Result<(), SourceError> {
-        // What was read of them before is not wanted any more either.
+        // What was read of them before must be dropped too; removing the generation does so.
         for start in &starts {
             self.generations.remove(&start.partition);
         }

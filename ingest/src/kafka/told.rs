@@ -1,14 +1,14 @@
-//! What the reader tells the loop, and the loop the reader.
+//! Messages between the reader and the loop, in both directions.
 
 use lake_schemas::TopicPartition;
 use lake_schemas::job::LogBatch;
 
 use crate::source::{SourceError, Start};
 
-/// Counts the starts of a partition, so that what was read before the last of them can be told apart.
+/// Number of a start of a partition: what was read before the last start has a lower one, and is dropped.
 pub(super) type Generation = u64;
 
-/// A rebalance, what the broker says of the log, or the end of the reader.
+/// Control message of the reader: a rebalance, the ends of logs, or the end of the reader.
 pub(super) enum Control {
     Assigned(Vec<TopicPartition>),
     Revoked(Vec<TopicPartition>),
@@ -16,20 +16,20 @@ pub(super) enum Control {
     Ended(SourceError),
 }
 
-/// What the reader has read.
+/// Data that the reader has read.
 pub(super) enum Data {
     Batch(Generation, LogBatch),
     CaughtUp(Generation, TopicPartition),
 }
 
-/// What the loop tells the reader.
+/// Command of the loop to the reader.
 pub(super) enum Command {
     Begin(Vec<Begin>),
     Release,
     Committed(Vec<(TopicPartition, i64)>),
 }
 
-/// Where to begin in a partition.
+/// Start of a partition, with its generation.
 pub(super) struct Begin {
     pub start: Start,
     pub generation: Generation,

@@ -1,4 +1,4 @@
-//! What is asked of a topic without reading it: whether it is there, where it ends, who sets its timestamps.
+//! Questions about a topic that need no reading: whether it exists, where it ends, who sets its timestamps.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,26 +18,26 @@ use super::group::GroupContext;
 use super::watermarks;
 use crate::source::SourceError;
 
-/// How long a broker may take to answer at start-up. With what else happens there, errors come within 15 seconds.
+/// Longest wait for a broker at start-up. With the rest of the start-up, errors come within 15 seconds.
 const ANSWER_MAX: Duration = Duration::from_secs(8);
 
-/// How long it may fail to say where the logs end.
+/// Longest wait for the ends of logs, while brokers fail to tell them.
 const ENDS_MAX: Duration = Duration::from_secs(5);
 
-/// How long it is asked at a time, between two looks at what librdkafka complains of.
+/// Length of one attempt, between two looks at what librdkafka reports.
 const ANSWER_SLICE: Duration = Duration::from_secs(1);
 
-/// How long it may take to say what only a warning hangs on.
+/// Longest wait for an answer on which only a warning depends.
 const ASIDE_MAX: Duration = Duration::from_secs(3);
 
-/// The setting that says whose timestamps a topic has, and what it says if they are its producers'.
+/// Topic setting that says whose timestamps its messages carry. [`CREATE_TIME`] is its value for the producers'.
 const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 const CREATE_TIME: &str = "CreateTime";
 
-/// By partition, the offsets that a log has.
+/// Offsets that the log of each partition has.
 pub type Ends = BTreeMap<TopicPartition, OffsetRange>;
 
-/// The offsets that each partition of a topic has now.
+/// Returns the offsets that each partition of a topic has now.
 pub async fn ends(options: &KafkaOptions) -> Result<Ends, SourceError> {
     let (config, options) = (options.asking()?, options.clone());
     let ends = tokio::task::spawn_blocking(move || {
@@ -47,7 +47,7 @@ pub async fn ends(options: &KafkaOptions) -> Result<Ends, SourceError> {
         let metadata = metadata.map_err(|error| unreachable(&options.bootstrap_servers, &error))?;
         let partitions: Vec<_> = metadata.topics().iter().flat_map(|topic| topic.partitions()).collect();
         let partitions: Vec<_> = partitions.into_iter().map(|partition| partition.id()).collect();
-        // Partitions whose leaders are just being chosen are waited for, but not long.
+        // Waits for partitions whose leaders are just being elected, but not long.
         let began = Instant::now();
         let is_late = || began.elapsed() > ENDS_MAX;
         let watermarks = watermarks::until_told(&consumer, &options.topic, &partitions, is_late)?;
@@ -57,14 +57,14 @@ pub async fn ends(options: &KafkaOptions) -> Result<Ends, SourceError> {
     ends.await.map_err(|panic| SourceError::Failed(panic.to_string()))?
 }
 
-/// The ends of the partitions that have anything to read.
+/// Returns the ends of the partitions that have anything to read.
 pub(crate) fn to_be_read(ends: &Ends) -> Cut {
     let with_messages = ends.iter().filter(|(_, offsets)| offsets.first < offsets.next);
     with_messages.map(|(partition, offsets)| (partition.clone(), offsets.next)).collect()
 }
 
-/// Warns if the timestamps of a topic are its producers': what is too far in the future is told by them. A broker that
-/// does not say so, or may not, is not asked twice.
+/// Warns if producers set the timestamps of a topic: event times too far in the future are recognised by comparison
+/// with them. A broker that does not answer, or may not, is not asked twice.
 pub async fn warn_of_producers_clocks(options: &KafkaOptions) {
     let topic = &options.topic;
     let Ok(client) = options.client().create::<AdminClient<DefaultClientContext>>() else { return };
@@ -94,7 +94,7 @@ pub(super) fn has_topic(consumer: &BaseConsumer<GroupContext>, options: &KafkaOp
             Ok(metadata) => break metadata,
             Err(error) => error,
         };
-        // Errors are called back inside a poll; there is nothing else to get before the consumer has subscribed.
+        // librdkafka calls errors back inside a poll; nothing else can come before the consumer has subscribed.
         let polled = consumer.poll(Duration::ZERO).and_then(Result::err);
         let complaint = consumer.context().complaint();
         let is_hopeless = complaint.as_ref().is_some_and(|complaint| complaint.is_hopeless);
@@ -114,7 +114,7 @@ fn unreachable(servers: &str, reason: &dyn fmt::Display) -> SourceError {
     SourceError::Failed(format!("cannot reach kafka at {servers}: {reason}; --bootstrap-servers says where it is"))
 }
 
-/// What kafka refuses of a topic, by the code of its error, and what to do about it.
+/// Builds the error for a topic that Kafka refuses, by the error's code, and says what to do about it.
 pub(super) fn refused(options: &KafkaOptions, code: RDKafkaErrorCode, error: &dyn fmt::Display) -> SourceError {
     use RDKafkaErrorCode as Code;
     let KafkaOptions { topic, bootstrap_servers: servers, .. } = options;

@@ -1,7 +1,7 @@
-//! Which partition it is that cannot be read.
+//! Finds out which partition cannot be read.
 //!
-//! librdkafka says that a batch is damaged, and where in its log, but the binding does not say in which partition. So
-//! each partition is read from its next offset, alone, by a consumer of its own, until one of them fails as before.
+//! librdkafka reports that a batch is damaged, and at which offset, but the binding does not say in which partition. So
+//! a consumer of its own reads each partition, alone, from its next offset, until one of them fails as before.
 
 use std::time::Duration;
 
@@ -16,24 +16,24 @@ use super::config::KafkaOptions;
 use super::fault::Fault;
 use crate::source::SourceError;
 
-/// How long the search may take in all: a job that ends has 20 seconds, and the usual place is the first one.
+/// Longest search in all: a job that ends has 20 seconds, and the culprit is usually the first partition tried.
 const SEARCH_MAX: Duration = Duration::from_secs(10);
 
-/// How long a partition may take to yield a message, its end, or its error.
+/// Longest wait for a partition to yield a message, its end, or its error.
 const PARTITION_MAX: Duration = Duration::from_secs(3);
 
-/// The next position that is to be read of a partition.
+/// Next position to read of a partition.
 pub(super) type Next = (TopicPartition, i64);
 
-/// What a reader ends with that was told that data cannot be read. `reason` is what librdkafka says of it; `next` are
-/// the partitions that are read.
+/// Builds the error that ends a reader when data cannot be read. `reason` is librdkafka's report; `next` are the
+/// partitions that are read.
 pub(super) fn refusal(options: &KafkaOptions, reason: &str, mut next: Vec<Next>) -> SourceError {
-    // The batch begins where the partition goes on, or shortly before.
+    // The damaged batch begins at a partition's next offset, or shortly before: try the nearest ones first.
     let named: Vec<i64> = numbers(reason).collect();
     next.sort_by_key(|(_, offset)| named.iter().map(|named| named.abs_diff(*offset)).min());
     match search(options, &next) {
         Ok(Some((partition, offset))) => SourceError::Refused(said(partition, *offset, reason)),
-        // What is read a second time was damaged on its way, and not where it is kept.
+        // Data that can be read the second time was damaged on its way, and not where it is stored.
         Ok(None) => SourceError::Failed(format!(
             "topic {}: kafka sent data that cannot be read, but could be read when it was sent again: start the job \
              again ({reason})",
@@ -55,11 +55,11 @@ fn said(partition: &TopicPartition, offset: i64, reason: &str) -> String {
     )
 }
 
-/// The first partition whose next message cannot be read; `None` if all of them can.
+/// Returns the first partition whose next message cannot be read; `None` if all of them can.
 fn search<'a>(options: &KafkaOptions, next: &'a [Next]) -> Result<Option<&'a Next>, SourceError> {
     let failed = |error: KafkaError| SourceError::Failed(error.to_string());
     let mut config = options.asking()?;
-    // One message is enough, and nothing is waited for.
+    // One message is enough, so the broker need not collect a batch.
     config.set("fetch.min.bytes", "1").set("fetch.wait.max.ms", "10");
     let consumer: BaseConsumer = config.create().map_err(failed)?;
     let began = Instant::now();
@@ -77,7 +77,7 @@ fn search<'a>(options: &KafkaOptions, next: &'a [Next]) -> Result<Option<&'a Nex
     Ok(None)
 }
 
-/// Whether the first that comes of what is assigned is the error.
+/// Whether the assigned partition yields the error before a message or its end.
 fn is_unreadable(consumer: &BaseConsumer) -> bool {
     let began = Instant::now();
     while began.elapsed() < PARTITION_MAX {
@@ -91,7 +91,7 @@ fn is_unreadable(consumer: &BaseConsumer) -> bool {
     false
 }
 
-/// The numbers in a text.
+/// Extracts the numbers in a text.
 fn numbers(text: &str) -> impl Iterator<Item = i64> {
     text.split(|character: char| !character.is_ascii_digit()).filter_map(|digits| digits.parse().ok())
 }

@@ -1,10 +1,10 @@
-//! Where the logs of partitions begin and end: asked of all of them at once, which is one request for each end and
-//! broker, however many partitions there are.
+//! Asks where the logs of partitions begin and end, for all of them at once: one request for each end and broker,
+//! however many partitions there are.
 //!
-//! librdkafka answers for all that are asked for, or for none: one partition without a leader is waited for by all that
-//! begin with it. None of them can begin without its answer. Whether the log is the one that the table knows is told by
-//! a row below the first that is wanted, if retention has left it, and only the log's beginning says whether it has.
-//! Which partitions have no leader is said.
+//! librdkafka answers for all partitions asked for, or for none: one partition without a leader delays all that begin
+//! with it. None of them can begin without the answer: a row below the first wanted offset tells whether the log is the
+//! one that the table knows, if retention has left it, and only the log's beginning says whether it has. The log lines
+//! name the partitions that have no leader.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -19,27 +19,27 @@ use tracing::warn;
 use super::fault::{Fault, failed};
 use crate::source::SourceError;
 
-/// How long the brokers may take for an answer before they are asked again.
+/// Longest wait for an answer of the brokers before they are asked again.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
-/// Waits between two questions: after each one that fails, twice as long.
+/// First wait between two questions; it doubles after each failure, up to `PAUSE_MAX`.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// How long a broker may take to say which partitions have no leader: only what is said hangs on it.
+/// Longest wait for the brokers to tell which partitions have no leader: only log lines depend on it.
 const LEADERS_MAX: Duration = Duration::from_secs(2);
 
-/// How long a wait goes on before it is seen that nobody waits for the answer any more.
+/// Interval at which a waiting question checks whether anybody still wants the answer.
 const PAUSE_SLICE: Duration = Duration::from_millis(100);
 
-/// How long brokers may not know a topic or a partition: one that was only just made is not known everywhere at once.
-/// librdkafka gives them as long before it says so of what it fetches.
+/// Longest time for which brokers may not know a topic or a partition: one that was only just created is not known
+/// everywhere at once. librdkafka waits as long before it reports the same for what it fetches.
 const UNKNOWN_MAX: Duration = Duration::from_secs(30);
 
-/// By partition, the offsets that its log has.
+/// Offsets that the log of each partition has.
 pub(super) type Watermarks = HashMap<i32, OffsetRange>;
 
-/// Asks once, and waits so long for the answer.
+/// Asks once, and waits for the answer at most as long as `patience`.
 pub(super) fn ask<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
@@ -53,7 +53,7 @@ pub(super) fn ask<C: ConsumerContext>(
     Ok(firsts.into_iter().filter_map(range).collect())
 }
 
-/// Asks until there is an answer, an error that does not pass, or nobody who waits for it.
+/// Asks until there is an answer, a permanent error, or nobody who waits for the answer.
 pub(super) fn until_told<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
@@ -83,7 +83,7 @@ pub(super) fn until_told<C: ConsumerContext>(
     }
 }
 
-/// The error for a question without an answer; it names the partitions that cannot have one.
+/// Builds the error for a question without an answer; it names the partitions that cannot have one.
 fn unanswered(topic: &str, error: &KafkaError, without_leader: &[i32]) -> SourceError {
     if without_leader.is_empty() {
         return failed(topic, error);
@@ -99,7 +99,7 @@ fn without_leader<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str, p
     without.filter(|partition| partitions.contains(partition)).collect()
 }
 
-/// Whether it is worth asking again, so long after the first time.
+/// Whether it is worth asking again, this long after the first time.
 fn may_pass(fault: Fault, after: Duration) -> bool {
     match fault {
         Fault::Hopeless | Fault::Gone | Fault::Unreadable => false,
@@ -108,7 +108,7 @@ fn may_pass(fault: Fault, after: Duration) -> bool {
     }
 }
 
-/// One end of each log. To librdkafka the ends are special times: the request is the one for times.
+/// Asks for one end of each log. To librdkafka the ends are special times, so this is the request for offsets by time.
 fn ends<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
@@ -128,7 +128,7 @@ fn ends<C: ConsumerContext>(
         one.error()?;
         match one.offset() {
             Offset::Offset(offset) => Ok((one.partition(), offset)),
-            // The broker has left it out.
+            // The broker has left the partition out.
             _ => Err(KafkaError::MetadataFetch(RDKafkaErrorCode::OffsetNotAvailable)),
         }
     };
@@ -154,7 +154,8 @@ mod tests {
         config
     }
 
-    /// Asks the mock cluster, whose next answers are these errors, until it is told or unwanted: after so many looks.
+    /// Asks the mock cluster, whose next answers are these errors. Nobody wants the answer any more after `looks_max`
+    /// checks; returns the result and the time that it took.
     fn told(errors: &[RDKafkaRespErr], looks_max: usize) -> (Result<Watermarks, SourceError>, Duration) {
         let cluster = MockCluster::new(1).expect("a cluster");
         cluster.create_topic(TOPIC, 3, 1).expect("a topic");

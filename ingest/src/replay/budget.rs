@@ -1,29 +1,30 @@
-//! How many partitions a live job replays at a time, and what of its memory is kept for that.
+//! How many partitions a live job replays at a time, and how much of its memory limit is reserved for that.
 //!
-//! A restart replays every partition that it gets. What each replay holds has a bound, so the number of replays is what
+//! A restart replays every partition that it gets. The memory of each replay has a bound, so the number of replays
 //! decides: no more than keep the cores busy, and no more than a share of the limit pays for.
 
-/// Replays a core: while one decodes, another waits for the store.
+/// Number of replays a core: while one decodes, another waits for the store.
 const REPLAYS_A_CORE: usize = 2;
 
-/// What one replay holds at most, in bytes: the files that it opens ahead, the one that it reads, and a decoded batch
+/// Greatest memory of one replay, in bytes: the files that it opens ahead, the one that it reads, and a decoded batch
 /// or two.
 const REPLAY_BYTES_MAX: usize = 24 * 1024 * 1024;
 
-/// The share of a limit on memory that is kept for replays: one of so many.
+/// Divisor for the share of a memory limit that is reserved for replays.
 const SHARE: usize = 8;
 
-/// What the replays of a process may take.
+/// Budget of the replays of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Partitions that are replayed at a time.
+    /// Number of partitions that are replayed at a time.
     pub at_once: usize,
-    /// Bytes that are left of the limit for what the job itself holds.
+    /// Bytes that are left of the limit for what the job itself holds; `None`: no limit.
     pub left: Option<usize>,
 }
 
 impl Budget {
-    /// Makes a budget from the memory limit of a job, in bytes, and a number of cores. One replay goes on in any case.
+    /// Makes a budget from the memory limit of a job, in bytes, and a number of cores. There is always at least one
+    /// replay.
     pub fn of(memory_max: Option<usize>, cores: usize) -> Self {
         let busy = (cores * REPLAYS_A_CORE).max(1);
         let Some(max) = memory_max else { return Self { at_once: busy, left: None } };

@@ -1,7 +1,7 @@
-//! Says which events of the raw table count without their cost.
+//! Reports the events of the raw table that count without their cost.
 //!
 //! Before costs had a bound, any that fits into 64 bits was taken in. Such a row stays as it is and its event counts,
-//! but with a cost of null; a bill that lacks something must say so, and where to look.
+//! but with a cost of null; a bill that lacks a cost must say so, and where to look.
 
 use arrow::array::RecordBatch;
 use lake_schemas::TopicPartition;
@@ -9,7 +9,7 @@ use lake_schemas::rejection::COST_MICROS_MAX;
 use lake_schemas::rows::offsets_without_their_cost;
 use tracing::warn;
 
-/// Counts the events of one replay whose cost is not counted, until that is said.
+/// Counts the events of one replay whose cost is not counted, until that is reported.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct WithoutTheirCost {
     events: u64,
@@ -17,7 +17,7 @@ pub(super) struct WithoutTheirCost {
 }
 
 impl WithoutTheirCost {
-    /// Looks through rows of `clicks`, in offset order.
+    /// Counts the rows of `clicks` without their cost; rows are in offset order.
     pub fn see(&mut self, rows: &RecordBatch) {
         for offset in offsets_without_their_cost(rows) {
             self.events += 1;
@@ -25,7 +25,7 @@ impl WithoutTheirCost {
         }
     }
 
-    /// Says what was found since it was said the last time, once for each stretch that is read.
+    /// Logs what was found since the last report, once for each stretch that is read.
     pub fn say(&mut self, partition: &TopicPartition) {
         let Self { events, first } = std::mem::take(self);
         let Some(first) = first else { return };

@@ -1,7 +1,7 @@
-//! The files of the raw table, kept as its versions change: listed once, then followed by what each version says.
+//! The files of the raw table, kept up to date: listed once, then updated with what each version adds and removes.
 //!
-//! A restart asks for the files of every partition, one after the other, and all replays share one listing: so files of
-//! one partition are kept together.
+//! A restart asks for the files of every partition, one after the other, and all replays share one listing. Files of
+//! one partition are therefore kept together.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -11,10 +11,10 @@ use lake_store::commit::VersionFiles;
 use lake_store::path::path_of;
 use object_store::path::Path;
 
-/// The key that files are grouped by: the number of their partition, and its topic, as far as statistics tell it.
+/// Key by which files are grouped: the number of their partition, and its topic, as far as statistics tell it.
 type Of = (i64, String);
 
-/// The live files of a raw table at one version.
+/// Live files of a raw table at one version.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
     files: BTreeMap<Of, HashMap<Path, RawFile>>,
@@ -32,13 +32,13 @@ impl Listing {
         self.files.entry((number, topic.to_owned())).or_default().insert(file.path.clone(), file);
     }
 
-    /// Goes on to the next version. `false` if its entry does not say enough of a file: then all must be listed again,
-    /// which tells what is wrong with it.
+    /// Applies the next version. Returns `false` if its entry does not tell enough about a file: then all must be
+    /// listed again, which reports what is wrong with it.
     #[must_use]
     pub fn follow(&mut self, version: &VersionFiles) -> bool {
         for path in &version.removes {
             let Some(path) = path_of(path) else { return false };
-            // What is taken out is told by its path alone.
+            // A remove names its file by path alone, so all groups are searched.
             let _ = self.files.values_mut().find_map(|files| files.remove(&path));
         }
         for add in &version.adds {
@@ -48,19 +48,20 @@ impl Listing {
         true
     }
 
-    /// The files that may hold rows of a stretch of a partition.
+    /// Returns the files that may hold rows of a stretch of a partition.
     pub fn of(&self, partition: &TopicPartition, stretch: OffsetRange) -> Vec<RawFile> {
         let holds = |file: &&RawFile| file.offsets.first < stretch.next && stretch.first < file.offsets.next;
         self.all_of(partition).filter(holds).cloned().collect()
     }
 
-    /// The file with the last rows of a partition below an offset, of those that end there or earlier.
+    /// Returns the file with the last rows of a partition below an offset, among those that end there or earlier.
     pub fn last_below(&self, partition: &TopicPartition, next: i64) -> Option<RawFile> {
         let below = self.all_of(partition).filter(|file| file.offsets.next <= next);
         below.max_by_key(|file| file.offsets.next).cloned()
     }
 
-    /// The files that may be of a partition: some say only what the name of their topic begins with.
+    /// Yields the files that may be of a partition: the statistics of some have only the beginning of their topic's
+    /// name.
     fn all_of<'a>(&'a self, partition: &'a TopicPartition) -> impl Iterator<Item = &'a RawFile> {
         let number = i64::from(partition.partition);
         let of_number = self.files.range((number, String::new())..).take_while(move |((of, _), _)| *of == number);
@@ -129,7 +130,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_partition_has_its_own_files_whatever_its_topic_begins_like() {
-        // Statistics cut the longest of these names to what the one before it is.
+        // Statistics cut the last of these names to 64 characters, which makes it equal to the one before it.
         let topics = ["clicks".to_owned(), "clicks-eu".to_owned(), "t".repeat(64), "t".repeat(65)];
         let partitions = topics.iter().flat_map(|topic| [0, 1, 10].map(|number| TopicPartition::new(topic, number)));
         let partitions: Vec<_> = partitions.collect();

@@ -3,8 +3,9 @@
 use futures::future::BoxFuture;
 use lake_schemas::TopicPartition;
 
-/// What a live log still has.
+/// A live log, asked for what it still has.
 pub trait LiveLog: Send + Sync {
-    /// Whether it has what comes at an offset, and from there on. `false` if that cannot be told for now.
+    /// Whether the log has the message at an offset, and those after it. Returns `false` if that cannot be told for
+    /// now.
     fn has<'a>(&'a self, partition: &'a TopicPartition, offset: i64) -> BoxFuture<'a, bool>;
 }

@@ -1,6 +1,6 @@
-//! The rows of many files of one partition, in offset order.
+//! Merges the rows of many files of one partition into offset order.
 //!
-//! Each file is in offset order, but files may overlap: a day of log time ends while offsets go on. At any moment those
+//! Each file is in offset order, but files may overlap: a day of log time ends while offsets go on. At any moment the
 //! files are open whose rows may come next, and a few more, so that their requests are under way: as many as hold a few
 //! megabytes.
 
@@ -26,30 +26,30 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::task::unwind;
 
-/// Files that are being opened ahead of the one that is read: enough to hide the latency of a bucket.
+/// Number of files that are being opened ahead of the one that is read: enough to hide the latency of a bucket.
 const OPEN_AHEAD: usize = 8;
 
-/// What these files hold together, in bytes, unless it is one alone.
+/// Greatest size of these files together, in bytes, unless it is one alone.
 const AHEAD_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
-/// The largest file that is decoded as soon as it is opened, beside others: some 10,000 clicks. A larger one is decoded
-/// as it is read, so that memory holds a few of its rows.
+/// Largest file that is decoded as soon as it is opened, beside others, in bytes: some 10,000 clicks. A larger one is
+/// decoded as it is read, so that memory holds a few of its rows.
 const DECODED_AHEAD_BYTES_MAX: u64 = 512 * 1024;
 
-/// How many bytes of Arrow come of a byte of a file, at most: of clicks, as ingest writes them.
+/// Greatest number of bytes of Arrow for a byte of a file: of clicks, as ingest writes them.
 const DECODED_RATIO: u64 = 8;
 
-/// What is to be done about a file whose rows are not those of one partition, in order.
+/// Advice for a file whose rows are not those of one partition, in order.
 const FOREIGN: &str = "another program wrote it: run `clicklake compact`, which puts its rows in order again";
 
-/// Rows of a batch.
+/// Number of rows of a batch.
 const BATCH_ROWS: usize = 8_192;
 
 /// Why rows could not be read.
 pub(super) enum Unread {
-    /// The file is not there: it was replaced, and cleaned up, since it was listed.
+    /// The file is not in the store: it was replaced, and cleaned up, since it was listed.
     Gone(Path),
-    /// Something else.
+    /// Any other failure.
     Failed(LakeError),
 }
 
@@ -61,26 +61,26 @@ impl From<LakeError> for Unread {
 
 type Rows = BoxStream<'static, Result<RecordBatch, Unread>>;
 
-/// Which rows are to be read.
+/// Selection of the rows to read, and where to read them.
 #[derive(Clone)]
 pub(super) struct Wanted {
     pub store: Arc<dyn ObjectStore>,
     pub partition: TopicPartition,
-    /// The columns, by name; the position is read in any case.
+    /// Wanted columns, by name; the position is read in any case.
     pub columns: Arc<[String]>,
 }
 
-/// The rows of files, merged.
+/// Merged rows of files.
 pub(super) struct Merge {
     wanted: Wanted,
-    /// The files that are not opened yet, in the order of their first offsets.
+    /// Files that are not opened yet, in the order of their first offsets.
     waiting: VecDeque<RawFile>,
-    /// Files that are being opened, which come before the others.
+    /// Files that are being opened, in the same order; they come before those that wait.
     opening: VecDeque<Opening>,
     heads: Vec<Head>,
 }
 
-/// A file that is being opened, by a task of its own: others are read meanwhile.
+/// A file that is being opened, by a task of its own, so that others are read meanwhile.
 struct Opening {
     first: i64,
     bytes: u64,
@@ -94,7 +94,7 @@ struct Head {
 }
 
 impl Merge {
-    /// The rows of these files.
+    /// Merges the rows of these files.
     pub fn new(wanted: &Wanted, mut files: Vec<RawFile>) -> Self {
         files.sort_by_key(|file| file.offsets.first);
         Self { wanted: wanted.clone(), waiting: files.into(), opening: VecDeque::new(), heads: Vec::new() }
@@ -112,15 +112,16 @@ impl Merge {
         }
     }
 
-    /// The next rows; `None` when there are no more.
+    /// Returns the next rows; `None` when there are no more.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Unread> {
         loop {
             self.open_ahead();
-            // What is read of all heads is complete up to here.
+            // The smallest last offset of all heads: up to there every head's rows are in memory.
             let complete = self.heads.iter().map(|head| last_offset(&head.batch)).min();
             let first = self.opening.front().map(|file| file.first);
             let Some(complete) = complete.filter(|last| first.is_none_or(|first| first > *last)) else {
-                // A file that begins at or below has its say too.
+                // A file that is not read yet begins at or below that offset, so its rows come first: it becomes a
+                // head.
                 let Some(file) = self.opening.pop_front() else { return Ok(None) };
                 let mut rows = unwind(file.task.await)?;
                 if let Some(batch) = next_of(&mut rows).await? {
@@ -128,6 +129,7 @@ impl Merge {
                 }
                 continue;
             };
+            // Cuts each head at that offset; what is above waits in memory for the next round.
             let mut parts = Vec::new();
             for mut head in std::mem::take(&mut self.heads) {
                 let below = offsets(&head.batch).partition_point(|&offset| offset <= complete);
@@ -148,18 +150,18 @@ impl Merge {
     }
 }
 
-/// Whether one more file is opened beside those that are being opened: one is, in any case.
+/// Whether one more file may be opened beside those that are being opened: one always may.
 fn has_room(opening: impl Iterator<Item = u64>, more: u64) -> bool {
     let (files, bytes) = opening.fold((0, 0), |(files, sum), bytes| (files + 1, sum + bytes));
     files == 0 || (files < OPEN_AHEAD && bytes + more <= AHEAD_BYTES_MAX)
 }
 
-/// What a file holds once it is opened, in bytes.
+/// Returns the memory that a file takes once it is opened, in bytes.
 fn held_bytes(file: &RawFile) -> u64 {
     if file.size <= DECODED_AHEAD_BYTES_MAX { file.size * DECODED_RATIO } else { file.size.min(WHOLE_BYTES_MAX) }
 }
 
-/// The next rows of a file that has any.
+/// Returns the next rows of a file that has any.
 async fn next_of(rows: &mut Rows) -> Result<Option<RecordBatch>, Unread> {
     while let Some(batch) = rows.try_next().await? {
         if batch.num_rows() > 0 {
@@ -196,7 +198,7 @@ async fn open(wanted: Wanted, file: RawFile) -> Result<Rows, Unread> {
         follows(&batch, &mut last).map_err(odd)?;
         Ok(batch)
     });
-    // Where statistics have cut off the topic's name, only the rows tell whose they are.
+    // Where statistics have cut off the topic's name, only the rows tell their topic.
     let rows = rows.try_filter(move |batch| {
         let topics = batch.column_by_name(column::TOPIC).and_then(|topics| topics.as_string_opt::<i32>());
         let is_ours = topics.is_some_and(|topics| topics.iter().next().flatten() == Some(&partition.topic));
@@ -209,7 +211,7 @@ async fn open(wanted: Wanted, file: RawFile) -> Result<Rows, Unread> {
     Ok(rows.boxed())
 }
 
-/// The columns that are read: the position, and those that are asked for.
+/// Returns the columns to read: the position, and those that are asked for.
 fn schema_of(asked: &[String]) -> SchemaRef {
     let table = Table::Clicks;
     let is_asked = |name: &str| asked.iter().any(|asked| asked == name);
@@ -225,14 +227,14 @@ fn schema_of(asked: &[String]) -> SchemaRef {
     Arc::new(Schema::new(in_files))
 }
 
-/// Rows in the columns that are asked for; those that a file lacks are null.
+/// Brings rows into the columns that are asked for; those that a file lacks are null.
 fn as_asked(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns = schema.fields().iter().map(|field| column_as(rows, field));
     RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)
 }
 
-/// Why rows of a file do not go on where those before them ended, if they do not: clicklake's files are of one topic,
-/// in the order of its offsets, and what is replayed in another order counts otherwise.
+/// Checks that the rows of a file go on where those before them ended. clicklake's files are of one topic, in the order
+/// of its offsets, and a replay in another order would count differently.
 fn follows(rows: &RecordBatch, last: &mut Option<i64>) -> Result<(), String> {
     let topics = rows.column_by_name(column::TOPIC).and_then(|topics| topics.as_string_opt::<i32>());
     let topics = topics.ok_or("it has no topics")?;
@@ -248,7 +250,7 @@ fn follows(rows: &RecordBatch, last: &mut Option<i64>) -> Result<(), String> {
     Ok(())
 }
 
-/// Rows of several files, each in order, in the order of all.
+/// Merges rows of several files, each in order, into the order of all.
 fn in_order(mut parts: Vec<RecordBatch>) -> Result<RecordBatch, Unread> {
     if parts.len() == 1 {
         return Ok(parts.remove(0));
@@ -264,7 +266,7 @@ fn last_offset(batch: &RecordBatch) -> i64 {
     *offsets(batch).last().expect("a head has rows")
 }
 
-/// The offsets of rows, in their order.
+/// Returns the offsets of rows, in their order.
 pub(super) fn offsets(batch: &RecordBatch) -> &[i64] {
     Positions::of(batch).expect("the position is among the columns read").offsets()
 }
@@ -294,7 +296,7 @@ mod tests {
         }
     }
 
-    /// How many files of a size are opened ahead.
+    /// Counts the files of a size that are opened ahead.
     fn ahead(bytes: u64) -> usize {
         let mut opening = Vec::new();
         while has_room(opening.iter().copied(), bytes) {

@@ -1,35 +1,35 @@
-//! Which files of a partition matter to a bounded part of its history, by their statistics alone.
+//! Selects the files of a partition that matter to a bounded part of its history, by their statistics alone.
 //!
-//! Event time selects windows to output, never clicks to read. What is left out can change nothing of what is asked
-//! for:
+//! Event time selects windows to output, never clicks to read. A file may be left out only if it cannot change the
+//! result:
 //!
 //! - **before**: a file whose events are too old to be a copy's original, or to move a watermark that matters;
-//! - **after**: a file without an event for the windows that are asked for, where the watermark has passed them and
-//!   their lateness. What comes for them from there on is late, or filtered, whatever else there is.
+//! - **after**: a file without an event for the wanted windows, where the watermark has passed them and
+//!   their lateness. An event that comes for them from there on is late, or filtered, whatever else there is.
 //!
-//! Offsets decide what is before what. Files may overlap in offsets, so a file counts as before another one only if it
-//! ends where that one begins, or earlier.
+//! Offsets decide which file is before which. Files may overlap in offsets, so a file counts as before another one only
+//! if it ends where that one begins, or earlier.
 
 use lake_schemas::minute::Parameters;
 use lake_schemas::{EventTime, History, TopicPartition};
 use lake_store::RawFile;
 
-/// What is asked for, and what decides on it.
+/// Part of history that is asked for, with the parameters that decide what it needs.
 #[derive(Clone, Debug)]
 pub struct Needs {
-    /// The part of history.
+    /// Bounded part of history to replay.
     pub history: History,
-    /// What decides what an event is taken for.
+    /// Parameters that decide how an event counts.
     pub parameters: Parameters,
 }
 
 impl Needs {
-    /// Those files of a partition that matter. All of them lie below its end, at least in part.
+    /// Keeps the files of a partition that matter. All of them lie below its end, at least in part.
     pub(super) fn select(&self, partition: &TopicPartition, mut files: Vec<RawFile>) -> Vec<RawFile> {
         let (windows, since) = (&self.history.windows, self.history.since(partition));
         let Parameters { out_of_orderness_ms, allowed_lateness_ms, .. } = self.parameters;
         let reach_ms = out_of_orderness_ms + self.parameters.memory_ms();
-        // Of what is below the first offset that counts, the watermark there, and what it still remembers.
+        // The watermark at the first offset that counts, and the oldest time that the job still remembers there.
         let passed_ms = files.iter().filter(|file| file.offsets.next <= since).filter_map(largest_ms).max();
         let remembered_ms = passed_ms.map(|passed_ms| passed_ms - reach_ms);
         let matters_from_ms = windows.from().map(|from| from.millis() - reach_ms);
@@ -39,7 +39,7 @@ impl Needs {
         });
         let Some(to_ms) = windows.to().map(EventTime::millis) else { return files };
         let over_ms = to_ms + allowed_lateness_ms + out_of_orderness_ms;
-        // The first offset by which the watermark has passed all that is asked for.
+        // First offset by which the watermark has passed all wanted windows.
         let passes = files.iter().filter(|file| largest_ms(file).is_some_and(|largest_ms| largest_ms >= over_ms));
         let Some(passed) = passes.map(|file| file.offsets.next).min() else { return files };
         files.retain(|file| {

@@ -1,4 +1,4 @@
-//! One partition's replay: pass after pass over the raw table, until the live log has what comes next.
+//! Replays one partition: pass after pass over the raw table, until the live log has what comes next.
 
 use std::sync::Arc;
 
@@ -20,19 +20,20 @@ use super::raw_table::RawTable;
 use crate::backoff::Backoff;
 use crate::source::Start;
 
-/// One partition's replay.
+/// Replay of one partition.
 pub(crate) struct Replay {
     raw: Arc<Mutex<RawTable>>,
     live: Arc<dyn LiveLog>,
     partition: TopicPartition,
     columns: Arc<[String]>,
-    /// Where it goes on; `None` is the first row that there is.
+    /// Offset at which it goes on; `None` is the first row that there is.
     next: Option<i64>,
     without_their_cost: WithoutTheirCost,
 }
 
 impl Replay {
-    /// From an offset on; `columns` are those of `clicks` that are wanted, and `live` is the log that goes on behind.
+    /// Makes a replay from an offset on; `columns` are the wanted columns of `clicks`, and `live` is the log that goes
+    /// on behind it.
     pub fn new(
         raw: &Arc<Mutex<RawTable>>,
         live: &Arc<dyn LiveLog>,
@@ -49,8 +50,8 @@ impl Replay {
         }
     }
 
-    /// Reads up to the table's cut, again as long as the live log lacks what comes next, and tells where to go on.
-    /// Every stretch is given to `yields`, which may wait. What a store does not do for now is tried again.
+    /// Reads up to the table's cut, again as long as the live log lacks what comes next, and returns where to go on.
+    /// Passes every stretch to `yields`, which may wait. Retries what a store does not do for now.
     pub async fn run<F: Future<Output = ()>>(mut self, yields: impl Fn(LogBatch) -> F) -> Result<Start> {
         let (mut backoff, mut gone, never) = (Backoff::default(), None, CancellationToken::new());
         loop {
@@ -60,11 +61,13 @@ impl Replay {
                 Ok(Pass::GoesOn) => continue,
                 Err(unread) => unread,
             };
+            // A pass that made progress starts the waits anew; only failures in a row count.
             if self.next != before {
                 backoff = Backoff::default();
             }
             match unread {
-                // The next pass looks at the table first: what was taken out since is not among its files any more.
+                // A file that is gone was replaced: the next pass refreshes the table and finds the new ones. If the
+                // same file is still named then, it is lost.
                 Unread::Gone(path) if gone.as_ref() != Some(&path) => gone = Some(path),
                 Unread::Gone(path) => return Err(lost(&path)),
                 Unread::Failed(error) => backoff.again(error, &never).await?,
@@ -72,8 +75,8 @@ impl Replay {
         }
     }
 
-    /// One pass: reads up to where the table stands at its beginning. The table has gone on by then, but that need not
-    /// be waited for: the live log begins at exactly the offset that comes next, if it has that.
+    /// Makes one pass: reads up to where the table stands at its beginning. The table has gone on by then, but that
+    /// need not be waited for: the live log begins at exactly the offset that comes next, if it has that.
     async fn read_on<F: Future<Output = ()>>(&mut self, yields: &impl Fn(LogBatch) -> F) -> Result<Pass, Unread> {
         let mut raw = self.raw.lock().await;
         raw.refresh().await?;
@@ -95,11 +98,13 @@ impl Replay {
             self.go_on(OffsetRange { first, next: last + 1 }, rows, yields).await;
         }
         self.without_their_cost.say(&self.partition);
+        // Rejected messages and gaps may follow the last row: an empty batch carries the position on to the cut.
         if self.next != Some(end) {
             let columns = Table::Clicks.schema();
             let first = self.next.unwrap_or(end);
             self.go_on(OffsetRange { first, next: end }, RecordBatch::new_empty(columns), yields).await;
         }
+        // Kafka may have dropped what comes next while this pass read; then the raw table has it by now.
         Ok(if self.live.has(&self.partition, end).await { Pass::Over(end) } else { Pass::GoesOn })
     }
 
@@ -130,7 +135,7 @@ impl Replay {
         .await;
     }
 
-    /// Where the live log goes on, and what it must still say there.
+    /// Returns where the live log goes on, with the fingerprint that it must still confirm.
     async fn hand_over(self, next: i64) -> Result<Start> {
         let (mut backoff, never) = (Backoff::default(), CancellationToken::new());
         let witness = loop {
@@ -151,15 +156,15 @@ impl Replay {
     }
 }
 
-/// What comes after a pass.
+/// Outcome of a pass.
 enum Pass {
-    /// The live log, from this offset on.
+    /// The live log takes over, from this offset on.
     Over(i64),
     /// The live log lacks what comes next: another pass follows.
     GoesOn,
 }
 
-/// The rows of a stretch.
+/// Slices the rows of a stretch.
 fn within(rows: &RecordBatch, stretch: OffsetRange) -> RecordBatch {
     let offsets = offsets(rows);
     let first = offsets.partition_point(|&offset| offset < stretch.first);
@@ -167,7 +172,7 @@ fn within(rows: &RecordBatch, stretch: OffsetRange) -> RecordBatch {
     rows.slice(first, next - first)
 }
 
-/// The first and the last offset of rows.
+/// Returns the first and the last offset of rows.
 fn ends(rows: &RecordBatch) -> Option<(i64, i64)> {
     let offsets = offsets(rows);
     offsets.first().copied().zip(offsets.last().copied())

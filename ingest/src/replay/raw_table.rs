@@ -14,19 +14,20 @@ use tokio::sync::Mutex;
 use super::listing::Listing;
 use super::needed::Needs;
 
-/// How far below the next offset the last row may lie that a live log must confirm: it is read again from there.
+/// Greatest distance between the next offset and the row below it that a live log must confirm: the log is read again
+/// from that row on.
 const WITNESS_REACH: i64 = 100_000;
 
-/// The raw table, for all replays of a process.
+/// Raw table, shared by all replays of a process.
 pub struct RawTable {
     log: TableLog,
-    /// Its files, at the version of the log; `None` until they are asked for.
+    /// Files at the version of the log; `None` until they are asked for.
     listing: Option<Listing>,
     bounds: Option<Bounds>,
     meter: Arc<Meter>,
 }
 
-/// Counts what replays read, for those who watch.
+/// Counts the rows that replays read, for those who watch.
 #[derive(Debug, Default)]
 pub struct Meter {
     rows: AtomicU64,
@@ -34,7 +35,7 @@ pub struct Meter {
 }
 
 impl Meter {
-    /// Rows read, and rows to read.
+    /// Returns the rows read, and the rows to read in all.
     pub fn rows(&self) -> (u64, u64) {
         (self.rows.load(Relaxed), self.rows_in_all.load(Relaxed))
     }
@@ -45,42 +46,42 @@ impl Meter {
     }
 }
 
-/// Where replays end.
+/// Bounds at which replays end.
 struct Bounds {
     until: Cut,
-    /// What they are for; `None`: all that they come by is needed.
+    /// What the replay is for, which selects its files; `None`: all files are read.
     needs: Option<Needs>,
 }
 
 impl RawTable {
-    /// Over the log of `clicks`.
+    /// Makes a raw table over the log of `clicks`.
     pub fn new(log: TableLog) -> Self {
         assert_eq!(log.table(), Table::Clicks, "replays read the events");
         Self { log, listing: None, bounds: None, meter: Arc::default() }
     }
 
-    /// The same, as far as a cut that it has reached, however far it goes on.
+    /// Makes a raw table that ends at a cut which it has reached, however far it goes on.
     pub fn until(log: TableLog, until: Cut) -> Self {
         let mut raw = Self::new(log);
         raw.end_at(until);
         raw
     }
 
-    /// The same, of which no more is read than something needs.
+    /// Makes a raw table of which no more is read than `needs` says.
     pub fn needed(log: TableLog, needs: Needs) -> Self {
         let mut raw = Self::new(log);
         raw.need(needs);
         raw
     }
 
-    /// Looks how far it has come by now.
+    /// Refreshes the log, to see how far the table has come by now.
     pub async fn refresh(&mut self) -> Result<()> {
         self.log.refresh().await?;
         self.log.warn_of_foreign();
         Ok(())
     }
 
-    /// How far it is read in a partition: as far as it has come, unless that is bounded.
+    /// Returns how far a partition is read: to its cut in the table, unless that is bounded.
     pub fn cut(&self, partition: &TopicPartition) -> Option<i64> {
         match &self.bounds {
             Some(bounds) => bounds.until.get(partition).copied(),
@@ -88,24 +89,24 @@ impl RawTable {
         }
     }
 
-    /// What Kafka must still say of partitions that are read on there from these offsets.
+    /// Returns the fingerprints that Kafka must still confirm for partitions that go on there from these offsets.
     pub async fn witnesses(&self, froms: &[(TopicPartition, i64)]) -> Result<HashMap<TopicPartition, Witness>> {
-        // Behind a bound nothing is read on.
+        // A bounded replay does not go on in Kafka.
         let froms = if self.bounds.is_some() { &[] } else { froms };
         lake_store::witness::find(std::slice::from_ref(&self.log), froms).await
     }
 
-    /// For several to read.
+    /// Wraps the table so that several replays can share it.
     pub fn shared(self) -> Arc<Mutex<Self>> {
         Arc::new(Mutex::new(self))
     }
 
-    /// From now on it ends there.
+    /// Ends the table at a cut from now on.
     pub fn end_at(&mut self, until: Cut) {
         self.bounds = Some(Bounds { until, needs: None });
     }
 
-    /// From now on it is read as far as something needs.
+    /// Bounds the table to what something needs from now on.
     pub fn need(&mut self, needs: Needs) {
         self.bounds = Some(Bounds { until: needs.history.until.clone(), needs: Some(needs) });
     }
@@ -116,7 +117,7 @@ impl RawTable {
         self
     }
 
-    /// Counts what is read into a meter, and tells it how much that will be in all.
+    /// Counts what is read into a meter, and tells the meter how many rows that will be in all.
     pub async fn metered(mut self, meter: &Arc<Meter>) -> Result<Self> {
         let partitions: Vec<_> = self.bounds.iter().flat_map(|bounds| bounds.until.keys().cloned()).collect();
         for partition in &partitions {
@@ -126,24 +127,24 @@ impl RawTable {
         Ok(self.counted_by(meter))
     }
 
-    /// Counts what is read.
+    /// Returns the meter that counts what is read.
     pub(super) fn meter(&self) -> Arc<Meter> {
         Arc::clone(&self.meter)
     }
 
-    /// The files that are read of a partition, from its beginning to where it ends.
+    /// Returns the files to read of a partition, from its beginning to where it ends.
     pub async fn files_of(&mut self, partition: &TopicPartition) -> Result<Vec<RawFile>> {
         let next = self.cut(partition).unwrap_or(0);
         self.files(partition, OffsetRange { first: i64::MIN, next }).await
     }
 
-    /// All files of a partition, whatever is needed of them.
+    /// Returns all files of a partition, whatever is needed of them.
     pub async fn all_files_of(&mut self, partition: &TopicPartition) -> Result<Vec<RawFile>> {
         let all = OffsetRange { first: i64::MIN, next: i64::MAX };
         Ok(self.listing().await?.of(partition, all))
     }
 
-    /// The files that hold a stretch of a partition, as far as they are needed.
+    /// Returns the files that hold a stretch of a partition, as far as they are needed.
     pub(super) async fn files(&mut self, partition: &TopicPartition, stretch: OffsetRange) -> Result<Vec<RawFile>> {
         let files = self.listing().await?.of(partition, stretch);
         Ok(match self.bounds.as_ref().and_then(|bounds| bounds.needs.as_ref()) {
@@ -152,8 +153,8 @@ impl RawTable {
         })
     }
 
-    /// The file with the last row that a live log must confirm before it is read on from an offset; `None` where
-    /// nothing is read on, or where that row is too far away.
+    /// Returns the file with the last row that a live log must confirm before it goes on from an offset; `None` where
+    /// nothing goes on, or where that row is too far away.
     pub(super) async fn confirmed_by(&mut self, partition: &TopicPartition, next: i64) -> Result<Option<RawFile>> {
         if self.bounds.is_some() {
             return Ok(None);
@@ -162,7 +163,7 @@ impl RawTable {
         Ok(last.filter(|file| next - file.offsets.next <= WITNESS_REACH))
     }
 
-    /// The files that are live now. They are listed once; from then on each version says what it changes.
+    /// Returns the files that are live now. They are listed once; from then on each version tells what it changes.
     async fn listing(&mut self) -> Result<&Listing> {
         let met = self.log.take_met();
         let followed = self.listing.take().zip(met).and_then(|(mut listing, met)| {

@@ -1,4 +1,4 @@
-//! Where a result goes: standard output, or a file, which is there when all of it is.
+//! Destination of a result: standard output, or a file that takes its name only when it is complete.
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, IsTerminal, Write};
@@ -9,24 +9,24 @@ use lake_store::Lake;
 use super::visible::visible_lines;
 use crate::sql::is_in_lake;
 
-/// Where a result goes.
+/// Destination of a result.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Destination {
-    /// To standard output.
+    /// Standard output of the process.
     #[default]
     Standard,
-    /// To the file at a path, which replaces one that is there.
+    /// The file at a path; it replaces an existing one.
     File(PathBuf),
 }
 
 impl Destination {
-    /// Whether somebody looks at it.
+    /// Whether the destination is a terminal, at which somebody looks.
     pub fn is_terminal(&self) -> bool {
         *self == Self::Standard && io::stdout().is_terminal()
     }
 
-    /// Begins to write what was asked of a lake, which is read and not written: no file of it is a destination. Errors
-    /// name where.
+    /// Opens the destination for a result read from a lake. Refuses a file inside the lake, which is only read. Errors
+    /// name the destination.
     pub fn open(&self, lake: &Lake) -> io::Result<Opened> {
         match self {
             Self::Standard => Ok(Opened::standard()),
@@ -39,25 +39,25 @@ impl Destination {
     }
 }
 
-/// A result that is being written. A file takes its name when it is finished; one that is not is removed.
+/// A result that is being written. A file takes its name when it is finished; an unfinished one is removed.
 #[derive(Debug)]
 pub enum Opened {
-    /// Standard output, which nobody looks at.
+    /// Standard output that is no terminal.
     Standard,
     /// A terminal: control characters are shown as escapes.
     Terminal {
-        /// The bytes of a character that is not whole yet.
+        /// Bytes of a character that is not complete yet.
         pending: Vec<u8>,
     },
-    /// To a file that is written beside its final place first.
+    /// A file that is written beside its final place first.
     File(Box<Written>),
 }
 
-/// A file on its way.
+/// A file that is being written.
 #[derive(Debug)]
 pub struct Written {
     path: PathBuf,
-    /// Where it is until it is whole; `None`: it is written in place, for it is a pipe or a device.
+    /// Path of the file until it is complete; `None`: it is written in place, because it is a pipe or a device.
     beside: Option<PathBuf>,
     file: BufWriter<File>,
 }
@@ -70,7 +70,7 @@ impl Opened {
 
     fn file(path: &Path) -> io::Result<Self> {
         let is_special = fs::metadata(path).is_ok_and(|there| !there.is_file());
-        // A link stays one: what it leads to is replaced.
+        // A symbolic link stays: the file that it leads to is replaced.
         let real = if is_special { None } else { fs::canonicalize(path).ok() };
         let path = real.unwrap_or_else(|| path.to_owned());
         let beside = (!is_special).then(|| beside(&path));
@@ -82,12 +82,12 @@ impl Opened {
         Ok(Self::File(Box::new(Written { path, beside, file })))
     }
 
-    /// Ends a result: all of it is written. A file that there was before is replaced by it.
+    /// Finishes a result once all of it is written, and lets it replace an existing file.
     pub fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         let Self::File(written) = &mut self else { return Ok(()) };
         if written.beside.is_some() {
-            // Some stores say only now that they are full.
+            // Some file systems report only now that they are full.
             let kept = written.file.get_ref().sync_all();
             kept.map_err(|error| named(&written.path.display().to_string(), &error))?;
         }
@@ -128,7 +128,7 @@ impl Opened {
 impl Drop for Written {
     fn drop(&mut self) {
         if let Some(beside) = &self.beside {
-            // What is left of it is in nobody's way.
+            // A remainder of the file harms nobody, so an error here is ignored.
             let _ = fs::remove_file(beside);
         }
     }
@@ -149,17 +149,17 @@ impl Write for Opened {
     }
 }
 
-/// A name in the same folder, so that taking the other one is a step that is done or not. It is this process's, so that
-/// no other one writes there.
+/// Returns a path in the same folder, so that renaming the file to its final name is atomic. The name has this
+/// process's id, so that no other process writes there.
 fn beside(path: &Path) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.part", std::process::id()));
     path.with_file_name(name)
 }
 
-/// Makes that file, with the mode of the one that it will replace: who may read a result does not change with it. What
-/// another process of the same number has left there is in nobody's way; but where anyone may put files, a link that
-/// somebody has put there leads nowhere.
+/// Creates that file, with the mode of the one that it will replace: who may read a result does not change. What
+/// another process with the same id has left there is removed; and where anyone may create files, a link that somebody
+/// has put there is not followed.
 fn create_beside(beside: &Path, replaced: &Path) -> io::Result<File> {
     let _ = fs::remove_file(beside);
     let file = File::create_new(beside)?;
@@ -184,7 +184,7 @@ mod tests {
 
     use super::*;
 
-    /// A lake that none of the files is in.
+    /// Returns a lake that has none of the files in it.
     fn elsewhere() -> Lake {
         Lake::at("/clicklake-none/lake").expect("a lake")
     }

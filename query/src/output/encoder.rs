@@ -1,6 +1,6 @@
-//! Rows as machines read them, batch by batch: whatever the size of an answer, one batch of it is in memory.
+//! Encodes rows for programs, batch by batch: whatever the size of an answer, only one batch of it is in memory.
 //!
-//! Without rows, CSV and TSV have the names of the columns, and JSON is an empty list.
+//! An answer without rows has the names of the columns in CSV and TSV, and is an empty list in JSON.
 
 use arrow::array::RecordBatch;
 use arrow::csv;
@@ -12,20 +12,20 @@ use datafusion_cli::print_format::PrintFormat;
 
 use super::writable;
 
-/// Encodes an answer.
+/// Encoder of one answer.
 pub(crate) struct Encoder {
     format: PrintFormat,
-    /// Whether the names of the columns are out, or of JSON the first row.
+    /// Whether the names of the columns, or the first row of JSON, have been written.
     has_begun: bool,
 }
 
 impl Encoder {
-    /// In one of the formats for machines; what is none of them is CSV.
+    /// Makes an encoder for one of the formats for programs; any other format is CSV.
     pub fn new(format: PrintFormat) -> Self {
         Self { format, has_begun: false }
     }
 
-    /// The next rows.
+    /// Encodes the next rows.
     pub fn rows(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
         match self.format {
             PrintFormat::Json => self.list(rows),
@@ -35,7 +35,7 @@ impl Encoder {
         }
     }
 
-    /// What stands behind the last of them.
+    /// Encodes what follows the last row.
     pub fn end(&self) -> Vec<u8> {
         match (self.format, self.has_begun) {
             (PrintFormat::Json, true) => b"]\n".to_vec(),
@@ -52,7 +52,8 @@ impl Encoder {
         Ok(bytes)
     }
 
-    /// The rows of a batch within the one list of all: its own brackets become a bracket, or a comma, before it.
+    /// Encodes the rows of a batch as a part of the one list of all: a bracket or a comma takes the place of its
+    /// opening bracket, and its closing one is left out.
     fn list(&mut self, rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
         if rows.num_rows() == 0 {
             return Ok(Vec::new());
@@ -65,7 +66,7 @@ impl Encoder {
     }
 }
 
-/// Rows as objects that name all columns, also those that are null.
+/// Encodes rows as objects that name all columns, including those that are null.
 fn objects<F: JsonFormat>(rows: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
     writable::check(rows, &FormatOptions::default())?;
     writable::check_json(rows)?;

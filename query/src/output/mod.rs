@@ -1,4 +1,4 @@
-//! Results on their way out: into a file, a pipe or a terminal, as rows, tables or lines.
+//! Writes results to a file, a pipe or a terminal, as rows, tables or lines.
 //!
 //! ```text
 //!   rows ── encoder ──> bytes ──┐                       file: whole, or not there
@@ -6,7 +6,7 @@
 //!   lines ── visible ─> text ───┘                       terminal: control characters made visible
 //! ```
 //!
-//! Ids are whatever a publisher sent. This module is the one place that decides what of them a terminal gets.
+//! Publishers choose ids freely. This module is the one place that decides how much of them reaches a terminal.
 
 mod destination;
 mod encoder;
@@ -28,7 +28,7 @@ use datafusion_cli::print_format::PrintFormat;
 
 use crate::error::QueryError;
 
-/// Writes rows, at least one batch whose columns are those of all, in a format.
+/// Writes rows in a format: at least one batch, all with the same columns.
 pub fn write_rows(rows: &[RecordBatch], format: PrintFormat, to: &mut Opened) -> Result<(), QueryError> {
     if matches!(format, PrintFormat::Table | PrintFormat::Automatic) {
         return Ok(writeln!(to, "{}", table(rows)?)?);
@@ -40,14 +40,14 @@ pub fn write_rows(rows: &[RecordBatch], format: PrintFormat, to: &mut Opened) ->
     Ok(to.write_all(&encoder.end())?)
 }
 
-/// Rows as a table of text, whose cells are of one line each.
+/// Formats rows as a table of text, whose cells have one line each.
 pub fn table(rows: &[RecordBatch]) -> Result<String, ArrowError> {
     let options = arrow::util::display::FormatOptions::default();
     let rows = rows.iter().map(|rows| visible_rows(rows, &options, Breaks::Escaped));
     Ok(pretty_format_batches(&rows.collect::<Result<Vec<_>, _>>()?)?.to_string())
 }
 
-/// Says a line on standard error. If that cannot be written, nothing else ends: a log is less than what it is about.
+/// Writes a line to standard error. If that fails, nothing else ends: a log matters less than what it is about.
 pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{}", visible_lines(line));
 }

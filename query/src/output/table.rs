@@ -1,4 +1,4 @@
-//! Rows whose cells control nothing, for tables of text.
+//! Makes the cells of rows safe to show in tables of text.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use super::visible::{visible, visible_lines};
 use super::writable;
 
-/// What becomes of line breaks in a cell.
+/// Treatment of line breaks in a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Breaks {
-    /// They are shown as escapes: one row is one line.
+    /// Line breaks are shown as escapes: one row is one line.
     Escaped,
-    /// They stay: plans are trees.
+    /// Line breaks stay: plans are trees.
     Kept,
 }
 
-/// The same rows, with names and values as a terminal may be given them. Columns that hold nothing else stay as they
-/// are; of others, the text that is shown takes their place. A value that no text stands for is an error.
+/// Returns the same rows with names and values that are safe for a terminal. Columns that are safe already stay as they
+/// are; the shown text takes the place of others. A value without a text is an error.
 pub(crate) fn visible_rows(
     rows: &RecordBatch,
     options: &FormatOptions<'_>,
@@ -41,7 +41,7 @@ pub(crate) fn visible_rows(
     RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &count)
 }
 
-/// A column as text that controls nothing; `None` if it has no such text to begin with.
+/// Returns a column as safe text; `None` if the column may stay as it is.
 fn visible_column(
     column: &ArrayRef,
     options: &FormatOptions<'_>,

@@ -1,15 +1,15 @@
-//! Text that controls nothing: what would move a cursor, set a title, hide or reverse what stands around it is shown as
-//! an escape instead, as in `\u{1b}`.
+//! Makes text safe to show: characters that would move a cursor, set a title, or hide or reverse the text around them
+//! are shown as escapes, such as `\u{1b}`.
 
 use std::borrow::Cow;
 use std::env;
 
-/// A text on one line: control characters are shown as escapes, line breaks and tabs too.
+/// Escapes a text for one line: control characters, including line breaks and tabs.
 pub fn visible(text: &str) -> Cow<'_, str> {
     without(text, controls)
 }
 
-/// The same of a text of several lines, which stay lines.
+/// Escapes a text of several lines, which keeps its line breaks and tabs.
 pub fn visible_lines(text: &str) -> Cow<'_, str> {
     without(text, |character| !matches!(character, '\n' | '\t') && controls(character))
 }
@@ -29,8 +29,8 @@ fn without(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character does something, beside standing there: C0, DEL and C1 controls, and what turns the direction of
-/// text around or ends a line.
+/// Whether a character has an effect beside being shown: C0, DEL and C1 controls, and those that change the direction
+/// of text or end a line.
 fn controls(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -39,7 +39,7 @@ fn controls(character: char) -> bool {
         )
 }
 
-/// Whether colours are wanted where a terminal is: NO_COLOR, if it is not empty, says no (no-color.org).
+/// Whether a terminal should get colours: not if NO_COLOR is set and not empty (no-color.org).
 pub fn is_coloured() -> bool {
     env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && !is_dumb()
 }

@@ -1,5 +1,5 @@
-//! Values that no text stands for: times that no calendar has, and numbers that JSON has no form of. Arrow's writers
-//! put `ERROR: …` in their place, or what is no JSON: an answer that has one is an error.
+//! Refuses values that have no text: times that no calendar has, and numbers that JSON cannot express. Arrow's writers
+//! would write `ERROR: …` in their place, or invalid JSON, so an answer with such a value is an error.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
@@ -10,7 +10,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 pub(super) fn check(rows: &RecordBatch, options: &FormatOptions<'_>) -> Result<(), ArrowError> {
     let schema = rows.schema();
     let mut text = String::new();
-    // Within lists, too.
+    // With this, errors inside of lists are reported too.
     let options = options.clone().with_display_error(false);
     for (field, column) in schema.fields().iter().zip(rows.columns()) {
         if !has_part(field.data_type(), &DataType::is_temporal) {
@@ -19,7 +19,7 @@ pub(super) fn check(rows: &RecordBatch, options: &FormatOptions<'_>) -> Result<(
         let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
         for row in 0..column.len() {
             text.clear();
-            // What Arrow says of it is no more than that.
+            // Arrow's error tells no more than that.
             formatter.value(row).write(&mut text).map_err(|_| {
                 let name = field.name().escape_debug();
                 let why = "cannot be written as a time; cast it to BIGINT, or leave it out";
@@ -30,7 +30,7 @@ pub(super) fn check(rows: &RecordBatch, options: &FormatOptions<'_>) -> Result<(
     Ok(())
 }
 
-/// Refuses columns of numbers that JSON has no form of: zero in thousands would be `0000`.
+/// Refuses columns of numbers that JSON cannot express: zero in thousands would be `0000`.
 pub(super) fn check_json(rows: &RecordBatch) -> Result<(), ArrowError> {
     let is_of_negative_scale = |data_type: &DataType| match data_type {
         DataType::Decimal32(_, scale)
@@ -50,7 +50,7 @@ pub(super) fn check_json(rows: &RecordBatch) -> Result<(), ArrowError> {
     }
 }
 
-/// Whether a type, or a part of it, is one of some.
+/// Whether a type, or a part of it, satisfies a condition.
 fn has_part(data_type: &DataType, is_one: &dyn Fn(&DataType) -> bool) -> bool {
     let has = |part: &DataType| has_part(part, is_one);
     match data_type {
@@ -97,7 +97,7 @@ mod tests {
         Arc::new(StructArray::from(vec![(field, values)]))
     }
 
-    /// In each of the formats, a table too.
+    /// Writes the rows in each of the formats, including a table.
     fn written(rows: &RecordBatch) -> [Result<String, String>; 5] {
         let text = |bytes| String::from_utf8(bytes).expect("text");
         let why = |error: ArrowError| error.to_string();

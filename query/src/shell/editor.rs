@@ -1,4 +1,4 @@
-//! Helps whoever types: a statement goes on until its semicolon, Tab completes words and files, words have colours.
+//! Editor of the shell: a statement goes on until its semicolon, Tab completes words and files, words have colours.
 
 use std::borrow::Cow;
 
@@ -58,12 +58,12 @@ const KEYWORDS: [&str; 42] = [
     "with",
 ];
 
-/// What a word may become.
+/// Words that Tab completes to, in order.
 #[derive(Default)]
 pub(super) struct Words(Vec<String>);
 
 impl Words {
-    /// Words of SQL, names of tables and columns, functions.
+    /// Collects the words of SQL, the names of tables and columns, and the functions.
     pub fn new(names: impl IntoIterator<Item = String>, functions: impl IntoIterator<Item = String>) -> Self {
         let functions = functions.into_iter().map(|name| format!("{name}("));
         let mut all: Vec<_> = KEYWORDS.map(str::to_owned).into_iter().chain(names).chain(functions).collect();
@@ -72,14 +72,14 @@ impl Words {
         Self(all)
     }
 
-    /// Those that begin as a word does; words of SQL and functions are not case-sensitive.
+    /// Yields the words that begin like a given one; words of SQL and functions are not case-sensitive.
     fn beginning(&self, word: &str) -> impl Iterator<Item = &String> {
         let word = word.to_lowercase();
         self.0.iter().filter(move |candidate| candidate.starts_with(&word))
     }
 }
 
-/// What the editor asks while somebody types.
+/// Helper that the editor calls while somebody types.
 pub(super) struct Helper {
     pub words: Words,
     files: FilenameCompleter,
@@ -99,13 +99,13 @@ fn is_whole(line: &str) -> bool {
         return true;
     }
     let tokens = Tokenizer::new(&GenericDialect {}, line).tokenize();
-    // A string that is open has no end yet.
+    // The tokenizer fails on a string without its closing quote: the statement goes on.
     let Ok(tokens) = tokens else { return false };
     let last = tokens.iter().rev().find(|token| !matches!(token, Token::Whitespace(_)));
     last.is_none_or(|token| *token == Token::SemiColon)
 }
 
-/// Where the last word of a line begins.
+/// Returns where the last word of a line begins.
 fn word_start(line: &str) -> usize {
     line.rfind(|c: char| !c.is_alphanumeric() && c != '_')
         .map_or(0, |at| at + line[at..].chars().next().map_or(1, char::len_utf8))

@@ -1,4 +1,4 @@
-//! Somebody types: a line at a time, with history, until they leave.
+//! The interactive shell: reads a line at a time, with history, until the user leaves.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -16,26 +16,26 @@ use crate::error::QueryError;
 use crate::output::{self, visible, write_rows};
 use crate::sql::Held;
 
-/// What stands before a line, and before those that go on with it.
+/// Prompt before each line.
 const PROMPT: &str = "> ";
 
 type Lines = Editor<Helper, FileHistory>;
 
-/// What became of a line.
+/// What to do after a line.
 enum Done {
     Next,
     Quit,
 }
 
 impl Shell {
-    /// Answers whoever types, until they leave. What they type is remembered in a file, if there is one.
+    /// Answers what the user types, until they leave. Saves the lines in a file, if one is given.
     pub fn interact(mut self, history: Option<PathBuf>) -> LocalBoxFuture<'static, Result<(), QueryError>> {
         Box::pin(async move {
             let helper = Helper::new(self.options.color);
             let mut lines = Lines::new().map_err(unusable)?;
             lines.set_helper(Some(helper));
             if let Some(history) = &history {
-                // Nobody has typed anything yet.
+                // There is no file before the first use.
                 let _ = lines.load_history(history);
             }
             // If the lake does not answer, the first statement says why.
@@ -44,7 +44,7 @@ impl Shell {
                 if let Some(helper) = lines.helper_mut() {
                     helper.words = self.words();
                 }
-                // Whoever waits for a line must not keep others waiting.
+                // Reading a line blocks, so it must not hold up the runtime's threads.
                 let read = move || {
                     let line = lines.readline(PROMPT);
                     (lines, line)
@@ -73,7 +73,7 @@ impl Shell {
         })
     }
 
-    /// Answers a line. Ctrl-C ends the answer, and nothing else.
+    /// Answers a line. Ctrl-C ends the answer, and not the shell.
     async fn answer(&mut self, line: &str) -> Result<Done, QueryError> {
         tokio::select! {
             done = self.statement_or_command(line) => done,
@@ -102,14 +102,14 @@ impl Shell {
         Ok(Done::Next)
     }
 
-    /// Shows the tables, with what they hold.
+    /// Lists the tables with what they hold.
     async fn list(&mut self) -> Result<(), QueryError> {
         let held = self.session.held().await?;
         write_rows(&[Held::rows_of(&held)?], self.options.format, &mut self.output)?;
         Ok(self.output.flush()?)
     }
 
-    /// What a line may go on with.
+    /// Collects the words that Tab may complete to.
     fn words(&self) -> Words {
         let state = self.session.context().state();
         let functions = state.scalar_functions().keys().chain(state.aggregate_functions().keys());
@@ -118,10 +118,10 @@ impl Shell {
     }
 }
 
-/// Keeps what was typed for the next time, readable by nobody else.
+/// Saves the lines for the next time, in a file that nobody else can read.
 fn remember(lines: &mut Lines, history: &Path) {
     if let Some(folder) = history.parent() {
-        // Without a folder there is no history, and nothing else is lost.
+        // Without a folder there is no history; nothing else is lost.
         let _ = std::fs::create_dir_all(folder);
     }
     let _ = lines.save_history(history);

@@ -1,5 +1,5 @@
-//! The shell: DataFusion's own, over a lake. Statements come from a command line, a file, a pipe, or from somebody who
-//! types them; what is printed, and the commands that begin with a backslash, are DataFusion's.
+//! The shell: DataFusion's own, over a lake. Statements come from a command line, a file, a pipe, or an interactive
+//! user; the printing, and the commands that begin with a backslash, are DataFusion's.
 
 mod editor;
 mod interactive;
@@ -18,10 +18,10 @@ use crate::error::QueryError;
 use crate::output::{Destination, Opened, is_coloured};
 use crate::sql::{Session, statements};
 
-/// Bytes of a script that are read: a statement is kilobytes, and what is longer by far is no script.
+/// Largest script, in bytes: a statement takes kilobytes, and a far longer file is no script.
 const SCRIPT_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// A session, and how its answers are printed.
+/// A session, with the way its answers are printed.
 pub struct Shell {
     session: Session,
     options: PrintOptions,
@@ -29,7 +29,8 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// A shell that prints so, and at most so many rows of an answer. Where nobody looks on, results only.
+    /// Makes a shell that prints in a format, and at most `maxrows` rows of an answer. Where the output is no terminal,
+    /// only results are printed.
     pub fn new(session: Session, format: PrintFormat, maxrows: MaxRows, to: &Destination) -> Result<Self, QueryError> {
         let is_seen = to.is_terminal();
         let (instrumented_registry, output) = (session.stores(), to.open(session.sight().lake())?);
@@ -41,7 +42,7 @@ impl Shell {
     /// Runs the statements of a text, up to the first that fails.
     pub fn run<'a>(&'a mut self, text: &'a str) -> LocalBoxFuture<'a, Result<(), QueryError>> {
         Box::pin(async move {
-            // Who reads anything but a table is no person, and wants all.
+            // A program reads any format but a table, and needs all rows.
             let is_table = self.options.format == PrintFormat::Table;
             let maxrows = if is_table { self.options.maxrows } else { MaxRows::Unlimited };
             let options = PrintOptions { maxrows, ..self.options.clone() };
@@ -61,7 +62,7 @@ impl Shell {
         })
     }
 
-    /// Runs the statements of a script that is read from somewhere, up to the first that fails.
+    /// Runs the statements of a script from any reader, up to the first that fails.
     pub fn run_script<'a>(
         &'a mut self,
         script: impl Read + 'a,
@@ -76,13 +77,13 @@ impl Shell {
         })
     }
 
-    /// Ends: what was printed is written.
+    /// Finishes the output, so that everything printed is written.
     pub fn finish(self) -> Result<(), QueryError> {
         Ok(self.output.finish()?)
     }
 }
 
-/// The text of a script.
+/// Decodes the bytes of a script.
 fn script_of(bytes: Vec<u8>, name: &str) -> Result<String, LakeError> {
     if bytes.len() as u64 > SCRIPT_BYTES_MAX {
         return Err(LakeError::Refused(format!("{name} is longer than {SCRIPT_BYTES_MAX} bytes; cut it up")));
@@ -91,7 +92,7 @@ fn script_of(bytes: Vec<u8>, name: &str) -> Result<String, LakeError> {
     String::from_utf8(bytes).map_err(no_text)
 }
 
-/// The statements of a text: without the mark that editors put before it, and the line that says what runs it.
+/// Strips from a text the byte order mark that editors put before it, and a first line that names its interpreter.
 fn plain(text: &str) -> &str {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.starts_with("#!") { text.split_once('\n').map_or("", |(_, rest)| rest) } else { text }

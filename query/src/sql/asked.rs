@@ -1,4 +1,4 @@
-//! What a statement asks of the lake: which tables by name, which functions, and of which tables these.
+//! Finds out what a statement asks of the lake: which tables by name, which functions, and over which tables.
 
 use std::ops::ControlFlow;
 
@@ -15,29 +15,29 @@ use super::statements::named;
 use super::table::{is_read_only, refused};
 use super::visited::{Look, look_at};
 
-/// What stands in a statement that asks which tables there are: the schemas that say so, and what PostgreSQL's begin
-/// with.
+/// Names by which a statement asks which tables exist: the schema that lists them, and the prefix of PostgreSQL's
+/// catalogs.
 const LISTS: [&str; 2] = ["information_schema", "pg_"];
 
-/// What a statement asks.
+/// Tables and functions that a statement names.
 #[derive(Debug, Default)]
 pub(crate) struct Asked {
-    /// Names of tables, each as often as it stands there.
+    /// Names of tables, each as often as the statement has it.
     pub tables: Vec<String>,
-    /// Names of functions that are tables, and their first argument, if that is a string.
+    /// Names of table functions, and their first argument, if that is a string.
     pub functions: Vec<(String, Option<String>)>,
     /// Names that it would give to tables of the session, or take from them.
     pub renamed: Vec<String>,
-    /// Whether it asks which tables there are.
+    /// Whether it asks which tables exist.
     pub lists: bool,
 }
 
 impl Asked {
-    /// By a statement in which so many names travel in time. Each must be a table there: anywhere else it would be
-    /// taken for an alias, and the answer be of the newest version.
+    /// Analyses a statement that has `travels` names with a version or a time. Each must be the name of a table:
+    /// anywhere else DataFusion would take it for an alias, and the answer would be of the newest version.
     pub fn of(statement: &Statement, travels: usize) -> Result<Self> {
         let mut asked = Self { lists: lists(statement), ..Self::default() };
-        // It goes through to the end.
+        // The visitor never breaks off, so there is no result to look at.
         let _ = look_at(statement, &mut asked);
         let (made, dropped) = (made_by(statement), dropped_by(statement));
         if let Some(name) = made.and_then(in_lake).filter(|name| is_the_lakes(name)) {
@@ -55,7 +55,7 @@ impl Asked {
     }
 }
 
-/// Whether a statement asks which tables there are.
+/// Whether a statement asks which tables exist.
 fn lists(statement: &Statement) -> bool {
     match statement {
         Statement::Statement(statement) => {
@@ -67,7 +67,7 @@ fn lists(statement: &Statement) -> bool {
     }
 }
 
-/// The name that a statement would give to a table of the session.
+/// Returns the name that a statement would give to a table of the session.
 fn made_by(statement: &Statement) -> Option<&ObjectName> {
     match statement {
         Statement::CreateExternalTable(made) => Some(&made.name),
@@ -80,7 +80,7 @@ fn made_by(statement: &Statement) -> Option<&ObjectName> {
     }
 }
 
-/// The names that a statement would take from tables of the session.
+/// Returns the names that a statement would take from tables of the session.
 fn dropped_by(statement: &Statement) -> &[ObjectName] {
     match statement {
         Statement::Statement(statement) => match statement.as_ref() {
@@ -91,7 +91,7 @@ fn dropped_by(statement: &Statement) -> &[ObjectName] {
     }
 }
 
-/// The name of a table, if it is one in the schema of the lake.
+/// Returns the name of a table, if that is in the schema of the lake.
 fn in_lake(name: &ObjectName) -> Option<String> {
     let schema = name.0.iter().rev().nth(1).and_then(ObjectNamePart::as_ident);
     last(name).filter(|_| schema.is_none_or(|schema| schema.value.eq_ignore_ascii_case(SCHEMA)))
@@ -123,7 +123,7 @@ impl Look for Asked {
     }
 }
 
-/// The last part of a name, as the catalog has it.
+/// Returns the last part of a name, as the catalog has it.
 fn last(name: &ObjectName) -> Option<String> {
     match name.0.last()? {
         ObjectNamePart::Identifier(name) if name.quote_style.is_none() => Some(name.value.to_lowercase()),

@@ -1,5 +1,5 @@
-//! Which tables there are by which names: the lake's, and those that the session makes for itself. The lake's names are
-//! its own.
+//! The catalog: the lake's tables by name, and those that the session makes for itself. The session cannot take the
+//! lake's names.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use super::statements::named;
 use super::table::{LakeTable, external, is_read_only, refused};
 use crate::totals::AsOf;
 
-/// The catalog of a session.
+/// Name of the catalog of a session.
 pub const CATALOG: &str = "clicklake";
 
-/// The schema that the tables of the lake are in.
+/// Name of the schema that has the tables of the lake.
 pub const SCHEMA: &str = "public";
 
-/// The lake's schema, and whatever schemas the session makes.
+/// Catalog with the lake's schema, and whatever schemas the session makes.
 #[derive(Debug)]
 pub(crate) struct LakeCatalog {
     others: MemoryCatalogProvider,
@@ -56,14 +56,14 @@ impl CatalogProvider for LakeCatalog {
     }
 }
 
-/// The tables of the lake, and those that the session makes beside them.
+/// Schema with the tables of the lake, and those that the session makes beside them.
 struct LakeSchema {
     sight: Arc<Sight>,
     own: MemorySchemaProvider,
 }
 
 impl LakeSchema {
-    /// The table of the lake that a name is, whether it is there or not.
+    /// Returns the table of the lake that a name stands for, whether that exists or not.
     fn reserved(&self, name: &str) -> Option<Table> {
         let table = name.parse().ok()?;
         (Table::ALL.contains(&table) || self.sight.seen().contains_key(&table)).then_some(table)
@@ -125,7 +125,7 @@ impl SchemaProvider for LakeSchema {
     }
 }
 
-/// That there is no such table; of one that is asked for as it was, that is all there is to say.
+/// Returns "not found", or an error if the name carries a version or a time, which only tables of the lake have.
 fn lacking(name: &str, as_of: AsOf) -> Result<Option<Arc<dyn TableProvider>>> {
     if as_of == AsOf::Newest {
         return Ok(None);
@@ -133,7 +133,7 @@ fn lacking(name: &str, as_of: AsOf) -> Result<Option<Arc<dyn TableProvider>>> {
     Err(refused(LakeError::Refused(format!("{name} is no table of the lake; only these have versions"))))
 }
 
-/// That a name cannot be given to anything else.
+/// Builds the error for a name of the lake that a session would give to something else.
 pub(crate) fn is_the_lakes_own(name: &str) -> DataFusionError {
     refused(LakeError::Refused(format!("{name} is a name that the lake uses; choose another")))
 }

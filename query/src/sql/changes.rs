@@ -1,7 +1,7 @@
 //! `changes('t', a, b)`: the rows that versions a to b of a table added, each with the version that did.
 //!
-//! Who rewrites files leaves rows as they are, and has added none; who replaces rows has added those that took their
-//! place. Nothing of what was there before version a is read.
+//! A version that rewrites files leaves rows as they are, and has added none; one that replaces rows has added the new
+//! ones. Nothing of what existed before version a is read.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -31,10 +31,10 @@ use super::sight::Sight;
 use super::table::{external, refused};
 use crate::totals::{location, store_url};
 
-/// The column that says which version added a row.
+/// Column with the version that added a row.
 const VERSION: &str = "_version";
 
-/// What some versions of a table added, as a table.
+/// Rows that some versions of a table added, as a table.
 pub(crate) struct Changes {
     sight: Arc<Sight>,
     table: Table,
@@ -43,7 +43,7 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// Of a table with these columns.
+    /// Makes the table of changes of a table with these columns.
     pub fn new(sight: Arc<Sight>, table: Table, versions: RangeInclusive<Version>, schema: &SchemaRef) -> Self {
         let of_folder = table.partition_columns();
         let (folder, file): (Vec<FieldRef>, Vec<FieldRef>) =
@@ -54,7 +54,7 @@ impl Changes {
         Self { sight, table, versions, columns }
     }
 
-    /// A file as DataFusion reads it, with the columns that it does not hold.
+    /// Describes a file to DataFusion, with the values of the columns that the file does not hold.
     fn file(&self, version: Version, add: &Add) -> Result<PartitionedFile> {
         let foreign = || {
             refused(LakeError::Refused(format!("{}: {} is not a file as clicklake writes them", self.table, add.path)))

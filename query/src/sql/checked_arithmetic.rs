@@ -1,8 +1,9 @@
-//! `+`, `-` and `*` of whole numbers, which never wrap around: a result that its type does not hold is an error.
+//! `+`, `-` and `*` of whole numbers that never wrap around: a result that its type does not hold is an error.
 //!
-//! DataFusion computes them modulo their width, so that a price times a count may be anything. The kernels that say so
-//! are there; this puts them in the place of the others, once the types of a plan are known. A chain of operations is
-//! one function, however long it is: a thousand nested ones would be more than a stack holds.
+//! DataFusion computes them modulo their width, so that a price times a count may come out as anything. Arrow has
+//! kernels that report the overflow; this rule puts them in the place of the others, once the types of a plan are
+//! known. A chain of operations becomes one function, however long it is: a thousand nested ones would overflow the
+//! stack.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_expr_common::datum::apply;
 
-/// Checks the arithmetic of plans.
+/// Analyzer rule that checks the arithmetic of plans.
 #[derive(Debug)]
 pub(crate) struct CheckedArithmetic;
 
@@ -46,12 +47,12 @@ impl AnalyzerRule for CheckedArithmetic {
     }
 }
 
-/// An expression with the operations at its end checked, if they are of whole numbers.
+/// Replaces the chain of operations at the end of an expression by a checked one, if they are of whole numbers.
 fn checked(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let (mut operators, mut operands, mut first) = (Vec::new(), Vec::new(), &expr);
     let mut of = None;
     while let Expr::BinaryExpr(BinaryExpr { left, op: op @ (Plus | Minus | Multiply), right }) = first {
-        // All operands have one type by now; what is cast to it begins a chain of its own.
+        // All operands have one type by now; a cast to it begins a chain of its own.
         let data_type = right.get_type(schema).ok().filter(DataType::is_integer);
         if data_type.is_none() || of.get_or_insert_with(|| data_type.clone()) != &data_type {
             return Transformed::no(expr);
@@ -70,7 +71,7 @@ fn checked(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     Transformed::yes(ScalarUDF::from(Checked { operators, signature }).call(operands))
 }
 
-/// A chain of operations, from the left to the right.
+/// Function that computes a chain of operations, from the left to the right.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Checked {
     operators: Vec<Operator>,
@@ -82,7 +83,7 @@ impl ScalarUDFImpl for Checked {
         "checked"
     }
 
-    /// The name that the column would have anyway.
+    /// Returns the name that the column would have without this function.
     fn schema_name(&self, operands: &[Expr]) -> Result<String> {
         let mut name = operands[0].schema_name().to_string();
         for (operator, operand) in self.operators.iter().zip(&operands[1..]) {
@@ -178,7 +179,7 @@ mod tests {
         }
     }
 
-    /// In a thread of the usual stack.
+    /// Runs in a thread with a stack of the usual size.
     #[test]
     fn a_chain_may_be_long() {
         let sql = format!("select 1{} as n", " + 1".repeat(990));

@@ -1,8 +1,9 @@
-//! `sum` over whole numbers, which never wraps around.
+//! `sum` over whole numbers that never wraps around.
 //!
-//! DataFusion adds them up in 64 bits, and begins again from below where these are full: the sum of two large costs is
-//! negative, and nobody is told. Here they are added up in 128 bits, in groups, in windows and over several threads; a
-//! sum that 64 bits do not hold is an error that names the expression. All other types are left to DataFusion's `sum`.
+//! DataFusion adds them up in 64 bits, and starts again from the lowest number on overflow: the sum of two large costs
+//! is negative, and no error tells. Here they are added up in 128 bits, in groups, in windows and over several threads;
+//! a sum that 64 bits do not hold is an error that names the expression. All other types are left to DataFusion's
+//! `sum`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,15 +23,15 @@ use lake_schemas::exact::SUM_TYPE;
 
 use crate::error::Overflow;
 
-/// The function, under the name of DataFusion's own.
+/// Aggregate function with the name of DataFusion's own.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CheckedSum {
-    /// DataFusion's own.
+    /// DataFusion's own function.
     stock: Arc<AggregateUDF>,
 }
 
 impl CheckedSum {
-    /// The function, to be registered in a session.
+    /// Makes the function, to be registered in a session.
     pub fn function() -> AggregateUDF {
         AggregateUDF::from(Self { stock: sum_udaf() })
     }
@@ -106,7 +107,7 @@ impl AggregateUDFImpl for CheckedSum {
     }
 }
 
-/// What a sum is called in an error. Where the optimizer adds up sums, their name is one of its own.
+/// Returns the name of a sum for an error. Where the optimizer adds up sums, the name is one that it made up.
 fn named(name: &str) -> String {
     if name.contains("sum(") { name.to_owned() } else { format!("a sum ({name})") }
 }
@@ -115,7 +116,7 @@ fn wide_field(name: &str) -> FieldRef {
     Arc::new(Field::new(name, SUM_TYPE, true))
 }
 
-/// The types of whole numbers that sums have.
+/// Types of whole numbers that sums have.
 #[derive(Clone, Copy, Debug)]
 enum Width {
     Signed,
@@ -131,7 +132,7 @@ impl Width {
         }
     }
 
-    /// A sum in its type.
+    /// Returns a sum as a value of this type.
     fn value(self, sum: Option<i128>, name: &str) -> Result<ScalarValue> {
         Ok(match self {
             Self::Signed => ScalarValue::Int64(sum.map(|sum| narrow(sum, name)).transpose()?),
@@ -139,7 +140,7 @@ impl Width {
         })
     }
 
-    /// Sums in its type.
+    /// Returns sums as a column of this type.
     fn column(self, sums: &PrimitiveArray<Decimal128Type>, name: &str) -> Result<ArrayRef> {
         Ok(match self {
             Self::Signed => Arc::new(sums.try_unary::<_, Int64Type, _>(|sum| narrow(sum, name))?),
@@ -147,7 +148,7 @@ impl Width {
         })
     }
 
-    /// Its numbers, in the type that they are added up in.
+    /// Widens numbers to the type in which they are added up.
     fn widened(self, numbers: &ArrayRef) -> ArrayRef {
         fn wide<T: ArrowPrimitiveType<Native: Into<i128>>>(numbers: &ArrayRef) -> PrimitiveArray<Decimal128Type> {
             numbers.as_primitive::<T>().unary(Into::into)
@@ -160,7 +161,7 @@ impl Width {
     }
 }
 
-/// A sum in 64 bits, if they hold it.
+/// Narrows a sum to 64 bits, or fails if they do not hold it.
 fn narrow<N: TryFrom<i128>>(sum: i128, name: &str) -> Result<N> {
     N::try_from(sum).map_err(|_| {
         let why = format!(
@@ -170,15 +171,15 @@ fn narrow<N: TryFrom<i128>>(sum: i128, name: &str) -> Result<N> {
     })
 }
 
-/// One sum: of all rows, of a window, or of different numbers.
+/// Accumulator of one sum: of all rows, of a window, or of distinct numbers.
 #[derive(Debug)]
 struct Whole {
     name: String,
     to: Width,
     sum: i128,
-    /// How many numbers are in the sum; of none, there is no sum.
+    /// Number of numbers in the sum; a sum of none is null.
     values: u64,
-    /// Where only different numbers count, those that are in the sum, and how often each was taken in.
+    /// For a sum of distinct numbers: those in the sum, and how often each was taken in.
     known: Option<HashMap<i128, u64>>,
 }
 
@@ -259,7 +260,7 @@ impl Accumulator for Whole {
     }
 }
 
-/// The sums of groups: DataFusion's, in 128 bits.
+/// Accumulator of the sums of groups: DataFusion's, in 128 bits.
 struct WholeGroups {
     name: String,
     to: Width,
@@ -353,7 +354,7 @@ mod tests {
             ("select sum(cast(n as decimal(38, 0))) from t where g = 2", "18446744073709551614"),
             ("select sum(n + 1) from t where g = 1", "6"),
             ("select arrow_typeof(sum(n)) from t where g = 1", "Int64"),
-            // What is in between may be more.
+            // An intermediate sum may exceed 64 bits.
             ("select sum(n) from (select n from t where g = 2 union all select -n from t where g = 2) u", "0"),
             ("select sum(n) over (order by n) from t where g = 1 and n > 0 order by 1", "10; 10"),
             (

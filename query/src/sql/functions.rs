@@ -1,4 +1,4 @@
-//! The functions over one table: `history('t')` and `changes('t', a, b)`.
+//! Table functions over one table: `history('t')` and `changes('t', a, b)`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,20 +20,20 @@ use crate::complete::complete;
 use crate::sees::Sees;
 use crate::totals::{AsOf, literal};
 
-/// Which of the functions.
+/// The functions over one table.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum OfTable {
-    /// `history('t')`
+    /// The function `history('t')`.
     History,
-    /// `changes('t', a, b)`
+    /// The function `changes('t', a, b)`.
     Changes,
 }
 
 impl OfTable {
-    /// Both.
+    /// All functions over one table.
     pub const ALL: [Self; 2] = [Self::History, Self::Changes];
 
-    /// Its name in SQL.
+    /// Returns the name of the function in SQL.
     pub fn name(self) -> &'static str {
         match self {
             Self::History => "history",
@@ -102,7 +102,7 @@ fn version_of(value: &ScalarValue) -> Option<Version> {
         ScalarValue::Int64(Some(version)) => Version::try_from(*version).ok(),
         ScalarValue::Int32(Some(version)) => Version::try_from(*version).ok(),
         ScalarValue::UInt64(Some(version)) => Some(*version),
-        // Programs write numbers in quotes, too.
+        // Programs also write numbers in quotes.
         value => value.try_as_str()??.parse().ok(),
     }
 }

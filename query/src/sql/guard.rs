@@ -1,5 +1,5 @@
-//! Nothing that SQL does puts, replaces or deletes a file of the lake, whatever way leads there: each store that a
-//! session knows is asked through a guard. `COPY` and external tables elsewhere go through.
+//! Guards the lake: no SQL puts, replaces or deletes a file of the lake, by whatever path or link. A session reaches
+//! each store only through a guard. `COPY` and external tables elsewhere pass.
 
 use std::fmt;
 use std::ops::Range;
@@ -24,36 +24,36 @@ use url::Url;
 
 use crate::locked::lock;
 
-/// The schemes under which a session knows stores of the lake by other addresses than its own.
+/// Schemes of addresses, other than the lake's own, under which a session knows stores of the lake.
 const INTERNAL: [&str; 2] = ["clicklake", "delta-rs"];
 
-/// The stores of a session.
+/// Registry of the guarded stores of a session.
 #[derive(Debug)]
 pub(crate) struct Guards {
-    /// What the shell can tell of the requests to each.
+    /// Registry that records the requests to each store, for the shell.
     pub inner: Arc<InstrumentedObjectStoreRegistry>,
     /// The last write that was refused.
     pub refusal: Refusal,
     lake: Lake,
 }
 
-/// What a write was refused with. Who writes may tell of a bug instead.
+/// Reason of the last refused write. It is kept here because the code that writes may report a bug in place of it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Refusal(Arc<Mutex<Option<String>>>);
 
 impl Refusal {
-    /// What it was, once.
+    /// Takes the reason: it is returned once.
     pub fn take(&self) -> Option<LakeError> {
         lock(&self.0).take().map(LakeError::Refused)
     }
 }
 
 impl Guards {
-    /// Those that keep a lake as it is.
+    /// Makes the guards of a lake.
     pub fn of(lake: &Lake) -> Self {
         let inner = Arc::new(InstrumentedObjectStoreRegistry::new());
         let guards = Self { inner, refusal: Refusal::default(), lake: lake.clone() };
-        // The one that is there stands unguarded.
+        // DataFusion's own store of local files has no guard, so this one takes its place.
         if let Ok(files) = Url::parse("file:///") {
             guards.put(&files, Arc::new(LocalFileSystem::new()));
         }
@@ -69,7 +69,7 @@ impl Guards {
 
 impl ObjectStoreRegistry for Guards {
     fn register_store(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
-        // What the lake is read through stays what it is, whatever else is asked of its bucket.
+        // The store through which the lake is read stays, whatever else a statement asks of its bucket.
         let is_the_lakes = Place::in_store(&self.lake, url) != Place::Elsewhere;
         if is_the_lakes && self.inner.get_store(url).is_ok() { None } else { self.put(url, store) }
     }
@@ -83,14 +83,14 @@ impl ObjectStoreRegistry for Guards {
     }
 }
 
-/// Where the lake is in a store.
+/// Place of the lake in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
-    /// In a folder of this machine.
+    /// A folder of this machine.
     Folder(PathBuf),
-    /// Under a prefix of a bucket.
+    /// A prefix of a bucket.
     Prefix(Path),
-    /// In another store.
+    /// The lake is not in this store.
     Elsewhere,
 }
 
@@ -119,7 +119,7 @@ impl Place {
     }
 }
 
-/// Who decides on writes to a store.
+/// Decides on writes to a store.
 #[derive(Clone, Debug)]
 struct Guard {
     place: Place,
@@ -138,7 +138,7 @@ impl Guard {
     }
 }
 
-/// An absolute path without links and without steps back, as far as it is there.
+/// Resolves links and steps back in an absolute path, as far as the path exists.
 pub(super) fn resolved(path: &FilePath) -> PathBuf {
     path.components().fold(PathBuf::new(), |mut found, part| match part {
         Component::CurDir => found,
@@ -159,7 +159,7 @@ pub(crate) fn is_in_lake(lake: &Lake, file: &FilePath) -> bool {
     std::path::absolute(file).is_ok_and(|file| resolved(&file).starts_with(resolved(folder)))
 }
 
-/// A store in which the lake is read and nothing of it written.
+/// A store in which the lake is read, and never written.
 #[derive(Debug)]
 struct Guarded {
     inner: Arc<dyn ObjectStore>,

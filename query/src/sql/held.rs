@@ -1,4 +1,4 @@
-//! What the tables of a lake hold: how many rows, in which version, up to where.
+//! Summary of the tables of a lake: how many rows each holds, in which version, up to which position.
 
 use std::sync::Arc;
 
@@ -11,25 +11,25 @@ use lake_store::{Lake, LakeError, Statistics};
 
 use crate::error::QueryError;
 
-/// What a table holds.
+/// Summary of one table.
 #[derive(Clone, Debug)]
 pub struct Held {
-    /// Which table.
+    /// Table that is summarised.
     pub table: Table,
-    /// Its newest version, and what that says.
+    /// Newest version, with what its log entry says.
     pub newest: Written,
-    /// Rows.
+    /// Number of rows.
     pub rows: u64,
-    /// Files.
+    /// Number of files.
     pub files: usize,
-    /// Their size.
+    /// Size of the files in bytes.
     pub bytes: u64,
-    /// Where it stands.
+    /// Cut of the table.
     pub cut: Cut,
 }
 
 impl Held {
-    /// As a row each.
+    /// Makes one row per table.
     pub fn rows_of(all: &[Self]) -> Result<RecordBatch, ArrowError> {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let numbers = |of: fn(&Self) -> u64| -> ArrayRef {
@@ -48,7 +48,7 @@ impl Held {
     }
 }
 
-/// What the tables of a lake hold; an error, if it has none.
+/// Summarises the tables of a lake. A lake without tables is an error.
 pub(crate) async fn held(lake: &Lake) -> Result<Vec<Held>, QueryError> {
     let mut all = Vec::new();
     for table in Table::ALL.into_iter().chain(lake.shadows().await?) {

@@ -1,4 +1,4 @@
-//! `history('t')`: a row for each version of a table that is still there.
+//! `history('t')`: a row for each version of a table that still exists.
 
 use std::fmt;
 use std::sync::{Arc, LazyLock};
@@ -29,7 +29,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
-/// The versions of a table, as a table.
+/// Versions of a table, as a table.
 pub(crate) struct HistoryTable {
     pub sight: Arc<Sight>,
     pub table: Table,
@@ -66,7 +66,7 @@ impl TableProvider for HistoryTable {
     }
 }
 
-/// A row for each version.
+/// Makes a row for each version.
 fn rows_of(written: &[Written]) -> Result<RecordBatch, ArrowError> {
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let times = written.iter().map(|one| one.time_ms.map(|millis| millis * 1_000));

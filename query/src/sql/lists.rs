@@ -1,5 +1,5 @@
-//! `cast(a_text as text[])`, refused: DataFusion makes a list of one element of it, whatever is in it, where PostgreSQL
-//! reads `{a,b}` as two.
+//! Refuses `cast(a_text as text[])`: DataFusion makes a list of one element of the text, whatever it holds, where
+//! PostgreSQL reads `{a,b}` as two.
 
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
@@ -11,7 +11,7 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
-/// Refuses to take a text for a list.
+/// Analyzer rule that refuses casts of a text to a list.
 #[derive(Debug)]
 pub(crate) struct NoListOfText;
 

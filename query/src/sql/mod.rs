@@ -1,21 +1,21 @@
-//! SQL over the lake: DataFusion's own, with time travel, over tables that nobody can write by it.
+//! SQL over the lake: DataFusion's own, with time travel, over tables that SQL cannot write.
 //!
 //! ```text
 //!   text ── statements ──▶ one statement ── session ──▶ rows
 //!           VERSION AS OF        │
-//!           numbers              ├─ nesting   no more of it than a stack holds
-//!                                ├─ honoured  no part of it would be passed over in silence
+//!           numbers              ├─ nesting   no deeper than a stack holds
+//!                                ├─ honoured  refuses what DataFusion would ignore
 //!                                ├─ catalog   which tables there are, which names are the lake's
-//!                                ├─ sight     each at one version for as long as the statement runs
+//!                                ├─ sight     statement snapshot: each table at one version while it runs
 //!                                ├─ table     scans it there; refuses to write
 //!                                ├─ functions history, changes (totals and series: see crate::totals)
-//!                                ├─ printing  rows as somebody reads them, as they come
-//!                                ├─ own       of it all, the rows of some campaigns
+//!                                ├─ printing  prints rows for people or programs, as they come
+//!                                ├─ own       row-level access: only the rows of some campaigns
 //!                                ├─ checked_sum, checked_arithmetic   no whole number wraps around
 //!                                ├─ set_comparison   ALL and ANY compare with the rows of their query
-//!                                ├─ lists     a text is not taken for a list
-//!                                ├─ truth, spans, whole_minutes   what PostgreSQL compares, multiplies, reads besides
-//!                                ├─ targets   a path that is written to is meant literally
+//!                                ├─ lists     a text is never cast to a list
+//!                                ├─ truth, spans, whole_minutes   comparisons, products, times as in PostgreSQL
+//!                                ├─ targets   a path that COPY writes to is taken literally
 //!                                └─ guard     no file of the lake is put, replaced or deleted
 //! ```
 

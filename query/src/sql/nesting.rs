@@ -1,6 +1,6 @@
-//! How deep the text of a statement may nest: parsers and planners are functions that call themselves, and what is
-//! deeper than a stack ends the process. It is counted before anything is parsed, in words and signs, whatever they
-//! mean: the tokens are those of the dialect that the text is parsed in.
+//! Limits how deep the text of a statement may nest: parsers and planners are recursive, and a statement that overflows
+//! the stack ends the process. The limit counts words and signs before anything is parsed, whatever they mean, in the
+//! tokens of the dialect that the text is parsed in.
 
 use std::ops::ControlFlow;
 
@@ -14,12 +14,13 @@ use lake_store::LakeError;
 
 use super::visited::{Look, look_at};
 
-/// Words and signs of a text that may nest what follows by one; queries of programs have a few hundred. What is nested
-/// too deep is more than a stack holds, and takes the planner time by the square of it: a tenth of a second for these.
+/// Greatest number of words and signs in a text that may nest what follows by one; queries of programs have a few
+/// hundred. Deeper nesting overflows a stack, and takes the planner time by the square of the depth: a tenth of a
+/// second for this many.
 pub const NESTING_MAX: usize = 1_000;
 
-/// Words of SQL that never nest: they stand beside what they belong to, however many there are. Any other word that is
-/// known to the parser counts, and so does what its next release knows.
+/// Words of SQL that never nest: they stand beside what they belong to, however many there are. Any other word that the
+/// parser knows counts, and so does any word that its next release adds.
 const BESIDE: [Keyword; 10] = [
     Keyword::AS,
     Keyword::ASC,
@@ -33,12 +34,12 @@ const BESIDE: [Keyword; 10] = [
     Keyword::WHEN,
 ];
 
-/// Times that a text may say INTERVAL: of what follows it, the parser keeps no depth, so that so many may be on a
-/// stack.
+/// Greatest number of INTERVALs in a text: the parser does not count the depth of what follows one, and a stack holds
+/// this many.
 const INTERVALS_MAX: usize = 128;
 
-/// Words in a text of which each may nest a plan by one, and tables that are read: they weigh more on a stack than
-/// operators do.
+/// Greatest number of words in a text of which each may nest a plan by one, and of tables that are read: these take
+/// more of a stack than operators do.
 pub const PLANS_MAX: usize = 128;
 
 /// Words that nest plans.
@@ -54,11 +55,11 @@ const PLANS: [Keyword; 9] = [
     Keyword::JOIN,
 ];
 
-/// A statement that may nest deeper than it is allowed to.
+/// Error for a statement that may nest deeper than it is allowed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooDeep;
 
-/// How much statements may nest, all together.
+/// Budget of nesting that several statements share.
 pub struct Nesting {
     signs: usize,
     plans: usize,
@@ -84,13 +85,13 @@ impl Nesting {
 
 /// Refuses the text of a statement, in the dialect that it is parsed in, if it nests deeper than a stack holds.
 pub(super) fn of_text(text: &str, dialect: Dialect) -> Result<(), LakeError> {
-    // Whoever parses the text says what is wrong with a dialect that is unknown, or a text that has no tokens.
+    // An unknown dialect, or a text without tokens, is reported by the parser.
     let Some(dialect) = dialect_from_str(dialect) else { return Ok(()) };
     let Ok(tokens) = Tokenizer::new(dialect.as_ref(), text).tokenize() else { return Ok(()) };
     Nesting::default().take(&tokens).map_err(|_| too_deep())
 }
 
-/// Refuses a statement that joins more tables than a stack holds: a comma between them nests, too.
+/// Refuses a statement that joins more tables than a stack holds: a comma between tables nests, too.
 pub(super) fn of_tables(statement: &parser::Statement) -> Result<(), LakeError> {
     struct Tables(usize);
     impl Look for Tables {
@@ -100,7 +101,7 @@ pub(super) fn of_tables(statement: &parser::Statement) -> Result<(), LakeError> 
         }
     }
     let mut tables = Tables(0);
-    // It goes through to the end.
+    // The visitor never breaks off, so there is no result to look at.
     let _ = look_at(statement, &mut tables);
     if tables.0 > PLANS_MAX { Err(too_deep()) } else { Ok(()) }
 }
@@ -110,8 +111,8 @@ fn too_deep() -> LakeError {
     LakeError::Refused(format!("the statement is too complex: it may have {most}; make tables or views of its parts"))
 }
 
-/// Whether it may nest what follows: whatever is no name, no literal, no comma, no dot and no bracket. Of brackets the
-/// parser itself counts how deep they are.
+/// Whether a token may nest what follows: anything but a name, a literal, a comma, a dot or a bracket. The parser
+/// itself counts the depth of brackets.
 fn may_nest(token: &Token) -> bool {
     match token {
         Token::Word(word) => word.keyword != Keyword::NoKeyword && !BESIDE.contains(&word.keyword),
@@ -121,12 +122,12 @@ fn may_nest(token: &Token) -> bool {
     }
 }
 
-/// Whether it may nest a plan.
+/// Whether a token may nest a plan.
 fn plans(token: &Token) -> bool {
     keyword(token).is_some_and(|word| PLANS.contains(&word))
 }
 
-/// The word of the language that it is, unless it is quoted.
+/// Returns the keyword that a token is, unless it is quoted.
 pub fn keyword(token: &Token) -> Option<Keyword> {
     match token {
         Token::Word(word) => Some(word.keyword),

@@ -1,13 +1,13 @@
-//! Numbers that the parser would take for others: `0b11` for `0` in a column that is called `b11`, `1_000` for `1`, and
-//! `0x1F` for a text of bytes. Each is refused, as PostgreSQL refuses what it knows no number in.
+//! Refuses numbers that the parser would misread: `0b11` as `0` in a column named `b11`, `1_000` as `1`, and `0x1F` as
+//! a text of bytes. PostgreSQL likewise refuses numbers that it does not know.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 use lake_store::LakeError;
 
-/// Letters of such a number that a refusal repeats.
+/// Number of letters of such a number that a refusal repeats.
 const SHOWN_MAX: usize = 32;
 
-/// Refuses a number that goes on with letters, among tokens of which each stands right behind the one before it.
+/// Refuses a number that letters follow directly; each of the tokens follows the one before it directly.
 pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), LakeError> {
     let joined = tokens.windows(2).find_map(|two| match (&two[0].token, &two[1].token) {
         (Token::Number(number, _), Token::Word(Word { value, quote_style: None, .. })) => {
@@ -25,8 +25,8 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), LakeError> {
     })
 }
 
-/// A number that is written as `0x1F`, and not a text of bytes that is written as `X'1F'`: that is longer than what it
-/// says by a letter and two quotes.
+/// Returns a number that is written as `0x1F`. A text of bytes, written as `X'1F'`, is a letter and two quotes longer
+/// than its digits; a number is only `0x` longer.
 fn hexadecimal(token: &TokenWithSpan) -> Option<String> {
     let Token::HexStringLiteral(digits) = &token.token else { return None };
     let (start, end) = (token.span.start, token.span.end);

@@ -1,7 +1,6 @@
-//! Of a table, the rows of some campaigns: what somebody sees who may not see everything.
+//! Row-level access: shows only the rows of some campaigns of a table, to callers who may not see everything.
 //!
-//! Rows of others are dropped right where they are read, before anything of the statement touches them:
-//!
+//! Rows of other campaigns are dropped right where they are read, before anything of the statement touches them:
 //! ```text
 //!   the statement: conditions, casts, limits, order, sums ...
 //!   ─────────────────────────────────────────────────────────  nothing passes downwards
@@ -9,13 +8,13 @@
 //!   the table's own scan, with the campaigns as a condition, to leave out files
 //! ```
 //!
-//! Columns that tell of others, or of people, are not there at all: see `crate::sees`.
+//! Columns that tell about others, or about people, are left out entirely: see `crate::sees`.
 //!
-//! An expression that fails on a row of others would tell of it, so does the order of rows that a limit cuts, and so do
-//! the statistics of files that counts are answered from. That is why this node lets through no condition, limit, order
-//! or dynamic filter, and knows nothing of how many rows there are. The only conditions that go below are plain
-//! comparisons of a column with a value of its own type, `=`, `<` and the like, or `IN`: they cannot fail, and only
-//! leave out what the statement leaves out anyway.
+//! An expression that fails on a row of another campaign would reveal it; so does the order of rows that a limit cuts,
+//! and so do the statistics of files from which counts are answered. This node therefore lets no condition, limit,
+//! order or dynamic filter pass, and reports no number of rows. The only conditions that go below are plain comparisons
+//! of a column with a value of its own type, `=`, `<` and the like, or `IN`: they cannot fail, and only leave out what
+//! the statement leaves out anyway.
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,42 +42,42 @@ use lake_store::LakeError;
 
 use crate::sees::Sees;
 
-/// What is said of anything that tells of everyone's rows, to those who do not see them.
+/// Reason given to a caller with limited access for refusing anything that tells of the rows of all campaigns.
 pub const HIDDEN: &str = "tells of the rows of all campaigns, which this key does not see";
 
-/// Columns that rows are looked for by.
+/// Columns by which rows are commonly looked for.
 const LOOKED_FOR: [&str; 3] = [column::AD_ID, column::CAMPAIGN_ID, column::WINDOW_START];
 
-/// How they are compared with values.
+/// Operators that compare these columns with values.
 const COMPARISONS: [Operator; 5] = [Operator::Eq, Operator::Lt, Operator::LtEq, Operator::Gt, Operator::GtEq];
 
-/// That something tells of everyone's rows.
+/// Builds the error for something that tells of the rows of all campaigns.
 pub(crate) fn hidden(what: &str) -> LakeError {
     LakeError::Refused(format!("{what} {HIDDEN}"))
 }
 
-/// Whether somebody may know that a table is there: what others are tried out in is for those who see everything.
+/// Whether a caller may know that a table exists: staging tables are only for those who see everything.
 pub(crate) fn may_be_named(sees: &Sees, table: Table) -> bool {
     *sees == Sees::All || Table::ALL.contains(&table)
 }
 
-/// The columns of a table that somebody sees.
+/// Returns the indices of the columns of a table that a caller may see.
 pub(crate) fn seen_columns(sees: &Sees, schema: &SchemaRef) -> Vec<usize> {
     let fields = schema.fields().iter().enumerate();
     fields.filter(|(_, field)| sees.has_column(field.name())).map(|(at, _)| at).collect()
 }
 
-/// Refuses a table that tells of everyone's rows, whether the lake has it or not.
+/// Refuses a table that tells of the rows of all campaigns, whether the lake has it or not.
 pub(crate) fn is_for(sees: &Sees, table: Table) -> std::result::Result<(), LakeError> {
     if table == Table::ClicksRejected && *sees != Sees::All { Err(hidden(table.name())) } else { Ok(()) }
 }
 
-/// Whether somebody may see of a table with these columns at all.
+/// Whether a caller may see anything of a table with these columns.
 pub(crate) fn may_be_seen(sees: &Sees, schema: &SchemaRef) -> bool {
     *sees == Sees::All || schema.index_of(column::CAMPAIGN_ID).is_ok()
 }
 
-/// A table, as somebody may see it.
+/// Wraps a table so that a caller sees only what its access allows.
 pub(crate) fn seen_by(
     sees: &Sees,
     name: &str,
@@ -92,13 +91,13 @@ pub(crate) fn seen_by(
     Ok(Arc::new(OwnTable { table, schema, columns, campaign, sees: sees.clone(), condition }))
 }
 
-/// A table, of which some campaigns are seen, and of these some columns.
+/// A table of which only some campaigns, and some columns, are seen.
 struct OwnTable {
     table: Arc<dyn TableProvider>,
     schema: SchemaRef,
-    /// Where the columns that are seen stand in the table.
+    /// Indices of the visible columns in the table.
     columns: Vec<usize>,
-    /// The column of the campaign.
+    /// Index of the campaign's column in the table.
     campaign: usize,
     sees: Sees,
     condition: Expr,
@@ -176,7 +175,7 @@ fn cannot_fail(filter: &Expr, schema: &SchemaRef) -> bool {
     }
 }
 
-/// Which rows are kept, and which columns of them.
+/// Filter of the visible rows, with the projection to the visible columns.
 #[derive(Clone, Debug)]
 struct Own {
     campaign: usize,
@@ -194,7 +193,7 @@ impl Own {
     }
 }
 
-/// Rows of some campaigns, and a barrier: see above.
+/// Plan node that keeps the rows of some campaigns, and is a barrier for everything else: see above.
 #[derive(Debug)]
 struct OwnRows {
     input: Arc<dyn ExecutionPlan>,
@@ -205,7 +204,7 @@ struct OwnRows {
 impl OwnRows {
     fn new(input: Arc<dyn ExecutionPlan>, own: Own) -> Result<Self> {
         let schema = Arc::new(input.schema().project(&own.shown)?);
-        // Nothing is said of order, or of columns that are equal or constant.
+        // Reports no order, and no equal or constant columns: each would tell the optimizer of hidden rows.
         let properties = PlanProperties::new(
             EquivalenceProperties::new(schema),
             Partitioning::UnknownPartitioning(input.output_partitioning().partition_count()),

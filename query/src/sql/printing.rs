@@ -1,5 +1,5 @@
-//! The answer of a statement, as somebody reads it: batch by batch where machines read, so that an answer of any size
-//! takes the memory of one batch; as a table where people do, whose rows are counted against the session's memory.
+//! Prints the answer of a statement: for programs batch by batch, so that an answer of any size takes the memory of one
+//! batch; for people as a table, whose rows count against the session's memory.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::error::QueryError;
 use crate::output::{Breaks, Encoder, Opened, visible_rows};
 
-/// How an answer is shown.
+/// Printer of an answer.
 pub(super) struct Shown<'a> {
     options: &'a PrintOptions,
     maxrows: MaxRows,
@@ -29,7 +29,7 @@ pub(super) struct Shown<'a> {
 }
 
 impl<'a> Shown<'a> {
-    /// The answer of a statement, by what a shell is set to. Of plans and settings, all is shown.
+    /// Makes a printer for the answer of a statement, by the shell's settings. Plans and settings are shown completely.
     pub fn of(statement: &Statement, options: &'a PrintOptions) -> Self {
         let (is_plan, is_setting) = match statement {
             Statement::Explain(_) => (true, false),
@@ -62,14 +62,14 @@ impl<'a> Shown<'a> {
             if !is_table {
                 to.write_all(&encoder.rows(&batch)?)?;
             } else if rows <= most {
-                // One row more than is shown says that there are more.
+                // One row more than the limit is kept, to show that there are more.
                 let shown = batch.slice(0, batch.num_rows().min((most - rows).saturating_add(1)));
                 memory.try_grow(get_record_batch_memory_size(&shown))?;
                 kept.push(shown);
             }
             rows += batch.num_rows();
         }
-        // What only does something has no columns, and nothing to show.
+        // A statement without an answer has no columns, and nothing to print.
         let is_answer = !schema.fields().is_empty();
         if is_table {
             let options = context.copied_config();
@@ -82,7 +82,7 @@ impl<'a> Shown<'a> {
         }
         to.flush()?;
         if !self.options.quiet {
-            // How many rows came, in which time, and by which requests, as DataFusion's shell says it.
+            // Prints the number of rows, the time, and the requests, as DataFusion's shell does.
             let options = PrintOptions {
                 format: PrintFormat::Table,
                 maxrows: if is_table { self.maxrows } else { MaxRows::Unlimited },
@@ -95,7 +95,7 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// Writes rows as a table: so many of them, and dots if there are more.
+/// Writes rows as a table: at most `maxrows` of them, and dots if there are more.
 fn print_table(
     schema: &SchemaRef,
     rows: &[RecordBatch],

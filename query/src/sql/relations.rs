@@ -1,5 +1,5 @@
-//! How a table in a statement is taken: one that travels in time goes by its own name. What stands beside a table and
-//! is not taken was refused before: see [`super::honoured`].
+//! Plans the tables of a statement: a table with a version or a time keeps its own name. Clauses beside a table that
+//! would be ignored were refused before: see [`super::honoured`].
 
 use datafusion::error::Result;
 use datafusion::logical_expr::planner::{RelationPlanner, RelationPlannerContext, RelationPlanning};
@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{Ident, ObjectNamePart, TableAlias, TableFa
 
 use super::statements::named;
 
-/// Looks at each table of a statement before DataFusion does.
+/// Planner that sees each table of a statement before DataFusion does.
 #[derive(Debug)]
 pub(crate) struct Relations;
 

@@ -45,7 +45,7 @@ use crate::rows::collect;
 use crate::sees::Sees;
 use crate::totals::{Current, Function, TotalsFunction};
 
-/// Statements over a lake.
+/// Session that runs statements over a lake.
 pub struct Session {
     context: SessionContext,
     sight: Arc<Sight>,
@@ -54,8 +54,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// A session over a lake. Queries may take so much memory, in bytes; what can use the disk beyond it does. Nothing
-    /// is read yet.
+    /// Makes a session over a lake. Its queries may take this much memory, in bytes; operators that can spill to disk
+    /// do so beyond it. Nothing is read yet.
     pub fn new(lake: Lake, memory: Option<usize>) -> Result<Self, QueryError> {
         let mut runtime = RuntimeEnvBuilder::new();
         if let Some(memory) = memory {
@@ -67,8 +67,8 @@ impl Session {
         Self::over(lake, context, &shared, Sees::All)
     }
 
-    /// A session over a lake that has a context of its own and shares the rest with others: of somebody who may see so
-    /// much.
+    /// Makes a session with a context of its own that shares the rest with other sessions, for a caller with this
+    /// access.
     pub fn over(lake: Lake, context: SessionContext, shared: &Shared, sees: Sees) -> Result<Self, QueryError> {
         let current = Arc::new(Current::new(lake.clone()));
         let sight = Arc::new(Sight::new(lake, Arc::clone(&current), sees.clone()));
@@ -93,7 +93,7 @@ impl Session {
         Ok(Self { context, sight, stores: Arc::clone(&shared.stores), refusal: shared.refusal.clone() })
     }
 
-    /// The rows of one statement: at least one batch, possibly without rows.
+    /// Returns the rows of one statement: at least one batch, possibly without rows.
     pub fn rows<'a>(&'a self, text: &'a str) -> BoxFuture<'a, Result<Vec<RecordBatch>, QueryError>> {
         Box::pin(async move {
             let all = statements(text)?;
@@ -105,7 +105,7 @@ impl Session {
         })
     }
 
-    /// Writes what a statement answers, in the format and within the limits of a shell.
+    /// Writes the answer of a statement, in the format and within the limits of a shell.
     pub fn print<'a>(
         &'a self,
         statement: &'a Statement,
@@ -115,7 +115,7 @@ impl Session {
         Box::pin(async move {
             let parsed = self.turn_to(statement).await?;
             if needs_stores(&parsed) {
-                // Its answer is a count at most, and the shell's own code finds the stores that it names.
+                // The answer is a count at most, and the shell's own code finds the stores that the statement names.
                 let printed = exec_from_commands(&self.context, vec![statement.text.clone()], options).await;
                 return printed.map_err(|error| self.why(error.into()));
             }
@@ -125,14 +125,14 @@ impl Session {
                 let answer = self.context.execute_logical_plan(plan).await?;
                 shown.print(&self.context, answer, to).await
             };
-            // A panic has been logged, and ends the statement alone.
+            // A panic has been logged, and ends only this statement.
             let printed: Result<(), QueryError> =
                 AssertUnwindSafe(printed).catch_unwind().await.unwrap_or_else(|_| Err(met_a_bug()));
             printed.map_err(|error| self.why(error))
         })
     }
 
-    /// What the tables of the lake hold.
+    /// Summarises the tables of the lake.
     pub fn held(&self) -> BoxFuture<'_, Result<Vec<Held>, QueryError>> {
         Box::pin(held::held(self.sight.lake()))
     }
@@ -142,7 +142,7 @@ impl Session {
         Box::pin(self.sight.look_around())
     }
 
-    /// The names of the tables that were last seen, and of their columns.
+    /// Returns the names of the tables that were last seen, and of their columns.
     pub(crate) fn names(&self) -> Vec<String> {
         let seen = self.sight.seen().into_iter();
         let names = seen.flat_map(|(table, schema)| {
@@ -152,18 +152,18 @@ impl Session {
         names.collect()
     }
 
-    /// The stores that statements read from, and write to.
+    /// Returns the stores that statements read from, and write to.
     pub(crate) fn stores(&self) -> Arc<InstrumentedObjectStoreRegistry> {
         Arc::clone(&self.stores)
     }
 
-    /// The tables as the statement at hand sees them.
+    /// Returns the snapshot of the current statement.
     pub fn sight(&self) -> &Arc<Sight> {
         &self.sight
     }
 
-    /// Turns to a statement that others have parsed, in which so many names travel in time: the plan of it, before
-    /// anything is done.
+    /// Begins a statement that the caller has parsed, in which `travels` names have a version or a time; returns its
+    /// plan, before anything is executed.
     pub fn plan(&self, parsed: parser::Statement, travels: usize) -> BoxFuture<'_, Result<LogicalPlan, QueryError>> {
         Box::pin(async move {
             self.turn_to_parsed(&parsed, travels).await?;
@@ -172,25 +172,25 @@ impl Session {
         })
     }
 
-    /// The columns that a plan answers with. A union is planned in the types of its first part; those that hold what
-    /// all parts have are found when the plan is analysed. A plan whose parameters have no types yet cannot be.
+    /// Returns the columns of a plan's answer. A union is planned in the types of its first part; only the analyzer
+    /// finds the types that hold what all parts have. A plan whose parameters have no types yet cannot be analysed.
     pub fn columns(&self, plan: &LogicalPlan) -> SchemaRef {
         let state = self.context.state();
         let analyzed = state.analyzer().execute_and_check(plan.clone(), state.config_options(), |_, _| {});
         Arc::clone(analyzed.as_ref().unwrap_or(plan).schema().inner())
     }
 
-    /// Begins to answer a plan of the statement that is turned to. What is no query is not for this.
+    /// Begins to execute a plan of the current statement, which must be a query.
     pub fn begin(&self, plan: LogicalPlan) -> BoxFuture<'_, Result<SendableRecordBatchStream, QueryError>> {
         Box::pin(async move { Ok(DataFrame::new(self.context.state(), plan).execute_stream().await?) })
     }
 
-    /// DataFusion's own session, for what its shell does by itself, and for catalogs beside that of the lake.
+    /// Returns DataFusion's own session, for what its shell does by itself, and for catalogs beside that of the lake.
     pub fn context(&self) -> &SessionContext {
         &self.context
     }
 
-    /// Answers the statement that is turned to.
+    /// Answers the current statement.
     async fn answer(&self, statement: parser::Statement) -> Result<Vec<RecordBatch>, QueryError> {
         let answer = async {
             let plan = self.context.state().statement_to_plan(statement).await?;
@@ -199,7 +199,7 @@ impl Session {
         answer.await.map_err(|error| self.why(error))
     }
 
-    /// Why a statement failed.
+    /// Returns the reason for which a statement failed: a refused write, if there was one, or else the error.
     fn why(&self, error: QueryError) -> QueryError {
         self.refusal.take().map_or(error, QueryError::Lake)
     }
@@ -215,7 +215,7 @@ impl Session {
     }
 
     async fn turn_to_parsed(&self, parsed: &parser::Statement, travels: usize) -> Result<(), QueryError> {
-        // What an earlier statement was refused says nothing of this one.
+        // A refusal of an earlier statement must not be reported for this one.
         drop(self.refusal.take());
         honoured::check(parsed, &self.context.state())?;
         let asked = Asked::of(parsed, travels)?;
@@ -223,17 +223,17 @@ impl Session {
     }
 }
 
-/// Whether a statement names stores that are made known to the session when it runs.
+/// Whether a statement names stores that the session learns of when it runs.
 fn needs_stores(statement: &parser::Statement) -> bool {
     matches!(statement, parser::Statement::CreateExternalTable(_) | parser::Statement::CopyTo(_))
 }
 
-/// What is said of a statement that the engine panics at.
+/// Builds the error for a statement at which the engine panics.
 fn met_a_bug() -> QueryError {
     LakeError::Refused("this statement meets a bug of the query engine; write it in another way".to_owned()).into()
 }
 
-/// The rows of one statement over a lake.
+/// Returns the rows of one statement over a lake.
 pub fn run<'a>(lake: &'a Lake, sql: &'a str) -> BoxFuture<'a, Result<Vec<RecordBatch>, QueryError>> {
     Box::pin(async move { Session::new(lake.clone(), None)?.rows(sql).await })
 }
@@ -246,7 +246,7 @@ mod tests {
 
     use super::*;
 
-    /// The types of the columns that are said before a statement runs, and those of the rows that come.
+    /// Returns the types of the columns that are announced before a statement runs, and those of its rows.
     async fn types(text: &str) -> [Vec<DataType>; 2] {
         let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
         let session = Session::new(lake, None).expect("a session");

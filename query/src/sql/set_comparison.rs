@@ -1,8 +1,8 @@
-//! `ALL` and `ANY` over a query: what is compared is told apart from the rows that it is compared with.
+//! `ALL` and `ANY` over a query: keeps the compared value apart from the rows that it is compared with.
 //!
-//! DataFusion makes of `x >= ALL (SELECT x FROM t)` a query for rows of which `x >= x` is false, with the first `x`
-//! from outside. If both stand in tables of one name, it cannot tell them apart any more, and each row is compared
-//! with itself. Here the rows of the query get a name that nothing else in the statement has.
+//! DataFusion turns `x >= ALL (SELECT x FROM t)` into a query for rows of which `x >= x` is false, where the first `x`
+//! is from outside. If both are in tables of one name, it cannot tell them apart any more, and compares each row with
+//! itself. Here the rows of the query get a name that nothing else in the statement has.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,10 +16,10 @@ use datafusion::logical_expr::logical_plan::Subquery;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::AnalyzerRule;
 
-/// What the names begin with.
+/// Prefix of the names.
 const NAME: &str = "__compared_with";
 
-/// Gives the rows that something is compared with a name of their own.
+/// Analyzer rule that gives the rows of such a query a name of their own.
 #[derive(Debug)]
 pub(crate) struct AloneInItsQuery;
 
@@ -37,14 +37,14 @@ impl AnalyzerRule for AloneInItsQuery {
     }
 }
 
-/// A comparison with rows that have a name of their own; any other expression as it is.
+/// Gives the rows of a comparison a name of their own; leaves any other expression as it is.
 fn with_a_name(expr: Expr, many: &AtomicUsize) -> Result<Transformed<Expr>> {
     let Expr::SetComparison(SetComparison { expr, subquery, op, quantifier }) = expr else {
         return Ok(Transformed::no(expr));
     };
     let Subquery { subquery, outer_ref_columns, spans } = subquery;
     let name = format!("{NAME}_{}", many.fetch_add(1, Ordering::Relaxed));
-    // The column, too: what is compared may have no table to its name.
+    // The column is renamed too, because the compared value may have no table in its name.
     let column = Expr::Column(Column::from(subquery.schema().qualified_field(0))).alias(name.clone());
     let named = LogicalPlanBuilder::from(Arc::unwrap_or_clone(subquery)).project([column])?.alias(name)?.build()?;
     let subquery = Subquery { subquery: Arc::new(named), outer_ref_columns, spans };

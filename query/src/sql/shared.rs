@@ -1,5 +1,5 @@
-//! What sessions over a lake have in common: the stores that they read from, the memory that they take, and what is
-//! known of files.
+//! State that sessions over a lake share: the stores that they read from, the memory that they take, and the caches of
+//! files.
 
 use std::sync::Arc;
 
@@ -13,33 +13,33 @@ use super::guard::{Guards, Refusal};
 use crate::error::QueryError;
 use crate::totals::store_url;
 
-/// What sessions share.
+/// State shared by sessions.
 #[derive(Clone)]
 pub struct Shared {
-    /// DataFusion's surroundings.
+    /// DataFusion's runtime environment.
     pub runtime: Arc<RuntimeEnv>,
-    /// What can be told of the requests to each store.
+    /// Registry that records the requests to each store.
     pub(crate) stores: Arc<InstrumentedObjectStoreRegistry>,
     /// The last write that was refused.
     pub(crate) refusal: Refusal,
 }
 
 impl Shared {
-    /// Of sessions over a lake, with these surroundings.
+    /// Makes the state of sessions over a lake, in this environment.
     pub fn new(lake: &Lake, runtime: RuntimeEnvBuilder) -> Result<Self, QueryError> {
         let guards = Guards::of(lake);
         let (stores, refusal) = (Arc::clone(&guards.inner), guards.refusal.clone());
         let runtime = runtime.with_object_store_registry(Arc::new(guards)).build_arc()?;
         runtime.register_object_store(store_url().as_ref(), lake.object_store()?);
-        // Before a statement can bring one of its own for the same bucket.
+        // Registered before a statement can register a store of its own for the same bucket.
         if let Some((root, store)) = lake.outer_store()? {
             runtime.register_object_store(&root, store);
         }
         Ok(Self { runtime, stores, refusal })
     }
 
-    /// What a session is set to. Times with a zone are UTC, also those that are cast to such, and the time now: without
-    /// that, DataFusion makes times without a zone of them, which programs take for local ones.
+    /// Returns the settings of a session. Times with a zone are UTC, including the current time and casts to such
+    /// types: otherwise DataFusion makes times without a zone of them, which programs take for local ones.
     pub fn config() -> SessionConfig {
         let mut config =
             SessionConfig::new().with_information_schema(true).with_default_catalog_and_schema(CATALOG, SCHEMA);

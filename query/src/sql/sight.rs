@@ -1,9 +1,9 @@
-//! The tables as one statement sees them: each is opened when it is first asked for, and is the same until the
-//! statement is over, however often it stands in it.
+//! Statement snapshot: each table is opened when a statement first asks for it, and stays at that version until the
+//! statement is over, however often the statement names it.
 //!
-//! Roll-ups are looked at before what they are made of, so that this is found as it was then, or newer; rows before
-//! those that were committed ahead of them. What `totals` and `series` of a statement are taken from, it sees at the
-//! same versions.
+//! Roll-ups are opened before their sources, so that a source is found as it was then, or newer; and clicks are opened
+//! before the rejected messages that are committed ahead of them. `totals` and `series` of a statement read the same
+//! versions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,19 +25,19 @@ use crate::open::{Opened, open};
 use crate::sees::Sees;
 use crate::totals::{AsOf, Current, Function};
 
-/// The order in which a statement looks at the tables that a lake has by itself.
+/// Order in which a statement opens the tables that every lake has.
 const LOOKED_AT: [Table; 5] =
     [Table::ClicksDaily, Table::ClicksHourly, Table::ClicksMinute, Table::Clicks, Table::ClicksRejected];
 
-/// What the statement at hand sees.
+/// Snapshot of the tables for the current statement.
 pub struct Sight {
     lake: Lake,
     totals: Arc<Current>,
     sees: Sees,
     opened: Mutex<BTreeMap<(Table, AsOf), Opened>>,
-    /// Nothing is opened twice.
+    /// Lock that keeps a table from being opened twice.
     opening: AsyncMutex<()>,
-    /// The tables that the lake was last seen to have, and their columns.
+    /// Tables that the lake was last seen to have, with their columns.
     there: Mutex<BTreeMap<Table, SchemaRef>>,
 }
 
@@ -50,12 +50,12 @@ impl Sight {
         &self.lake
     }
 
-    /// Whose rows the statement may see.
+    /// Returns the row-level access of the statement.
     pub(crate) fn sees(&self) -> &Sees {
         &self.sees
     }
 
-    /// Turns to the next statement.
+    /// Begins the next statement: forgets the tables of the one before, and opens those that this one names.
     pub(crate) async fn turn_to(&self, asked: &Asked) -> Result<(), QueryError> {
         lock(&self.opened).clear();
         self.totals.forget();
@@ -64,7 +64,7 @@ impl Sight {
         if has_views || asked.functions.iter().any(|(name, _)| Function::is_named(name)) {
             self.totals.sources().await?;
         }
-        // What a function says of a table must be known when it is planned, and then there is no waiting.
+        // A table function is planned without waiting, so its table must be open by then.
         let of_functions = asked.functions.iter().filter_map(|(_, first)| first.as_deref()?.parse().ok());
         let wanted: BTreeSet<Table> = own.chain(of_functions).collect();
         let shadows = wanted.iter().copied().filter(|table| !LOOKED_AT.contains(table));
@@ -94,7 +94,8 @@ impl Sight {
         Ok(())
     }
 
-    /// The tables that the lake was last seen to have, as far as the statement may see them, and their columns.
+    /// Returns the tables that the lake was last seen to have, with their columns, as far as the statement may see
+    /// them.
     pub fn seen(&self) -> BTreeMap<Table, SchemaRef> {
         let mut there = lock(&self.there).clone();
         there.retain(|table, schema| may_be_named(&self.sees, *table) && may_be_seen(&self.sees, schema));
@@ -106,7 +107,7 @@ impl Sight {
         all.collect()
     }
 
-    /// A table as it is, or was; `None` if the lake lacks it.
+    /// Opens a table at its newest or an earlier version; `None` if the lake lacks it.
     pub(crate) async fn table(&self, table: Table, as_of: AsOf) -> Result<Option<Opened>, QueryError> {
         let _opening = self.opening.lock().await;
         let known = self.opened(table, as_of);
@@ -132,12 +133,12 @@ impl Sight {
         Ok(found)
     }
 
-    /// A table that is open.
+    /// Returns a table that is open already.
     pub(crate) fn opened(&self, table: Table, as_of: AsOf) -> Option<Opened> {
         lock(&self.opened).get(&(table, as_of)).cloned()
     }
 
-    /// What the log of a table says, as far as the statement sees it.
+    /// Returns the log of a table at the version that the statement sees.
     pub(crate) async fn view(&self, table: Table) -> Result<TableView, QueryError> {
         let lacks = || self.lake.lacks(table);
         let seen = self.table(table, AsOf::Newest).await?.ok_or_else(lacks)?;
@@ -145,7 +146,7 @@ impl Sight {
         Ok(if newest.version() == seen.version { newest } else { newest.at(seen.version).await? })
     }
 
-    /// That a version is not there, if that is why it cannot be opened.
+    /// Returns the error that a version does not exist, if that is why it cannot be opened.
     async fn is_not_there(&self, table: Table, version: Option<Version>) -> Result<Option<LakeError>, LakeError> {
         match (version, TableView::newest(&self.lake, table).await?) {
             (Some(version), Some(newest)) => Ok(newest.at(version).await.err()),

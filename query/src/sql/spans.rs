@@ -1,4 +1,4 @@
-//! `3 * interval '1 day'`: a whole number times a span of time, as in PostgreSQL. Tableau writes it so.
+//! `3 * interval '1 day'`: multiplies a whole number and an interval, as in PostgreSQL. Tableau writes such products.
 
 use std::sync::{Arc, LazyLock};
 
@@ -15,12 +15,12 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-/// A span of time, as SQL has it: months, days and nanoseconds.
+/// Type of an interval in SQL: months, days and nanoseconds.
 const SPAN: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 
 static TIMES: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(ScalarUDF::from(Times::new())));
 
-/// Plans whole numbers times spans.
+/// Planner of products of whole numbers and intervals.
 #[derive(Debug)]
 pub(crate) struct SpansTimes;
 
@@ -38,7 +38,7 @@ impl ExprPlanner for SpansTimes {
     }
 }
 
-/// The function: how many times, and which span.
+/// Function of a number and the interval that it multiplies.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Times {
     signature: Signature,
@@ -76,7 +76,7 @@ impl ScalarUDFImpl for Times {
     }
 }
 
-/// A span so many times.
+/// Multiplies an interval; fails if a part of it overflows.
 fn times(many: i64, span: IntervalMonthDayNano) -> Result<IntervalMonthDayNano, ArrowError> {
     let short = |part: i32| many.checked_mul(part.into()).and_then(|part| i32::try_from(part).ok());
     let product = || {

@@ -1,10 +1,10 @@
-//! Text into statements, and what DataFusion has no word for into what it has: `t VERSION AS OF n` becomes the name of
-//! a table, `"t VERSION AS OF n"`, which the catalog knows.
+//! Splits a text into statements, and translates what DataFusion does not know: `t VERSION AS OF n` becomes the table
+//! name `"t VERSION AS OF n"`, which the catalog knows.
 //!
 //! DataFusion's parser knows these words in other dialects only, and its planner ignores them: it would answer with the
 //! newest version. Here nothing is ignored. In plain SQL the words never stand before a number or a string, so a
-//! statement that does not mean them is not touched; see `asked` for what becomes of those that stand elsewhere than
-//! behind a table.
+//! statement that does not mean them stays as it is; `asked` refuses those that do not directly follow the name of a
+//! table.
 
 use chrono::SecondsFormat;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -18,19 +18,19 @@ use crate::totals::AsOf;
 const VERSION: &str = "VERSION AS OF";
 const TIMESTAMP: &str = "TIMESTAMP AS OF";
 
-/// What may be written.
+/// Advice on how to name a version or a time.
 const FORMS: &str = "write `t VERSION AS OF 412` or `t TIMESTAMP AS OF '2026-03-07T12:00:00Z'`, t a table of the lake";
 
 /// One statement, ready to be planned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Statement {
-    /// What DataFusion parses.
+    /// Text that DataFusion parses.
     pub text: String,
-    /// How many names in it travel in time.
+    /// Number of names in it with a version or a time.
     pub travels: usize,
 }
 
-/// The statements of a text.
+/// Splits a text into its statements.
 pub fn statements(text: &str) -> Result<Vec<Statement>, LakeError> {
     let tokens = Tokenizer::new(&GenericDialect {}, text).with_unescape(false).tokenize_with_location();
     let tokens = tokens.map_err(|error| LakeError::Refused(error.to_string()))?;
@@ -50,7 +50,7 @@ pub fn statements(text: &str) -> Result<Vec<Statement>, LakeError> {
     Ok(statements)
 }
 
-/// The table and the time that a name of a table names.
+/// Splits the name of a table into the table and its version or time.
 pub(crate) fn named(name: &str) -> Option<(&str, AsOf)> {
     let word = [VERSION, TIMESTAMP].into_iter().find(|word| name.contains(word))?;
     let (table, value) = name.split_once(word)?;
@@ -61,7 +61,7 @@ pub(crate) fn named(name: &str) -> Option<(&str, AsOf)> {
     Some((table.trim_end(), as_of))
 }
 
-/// A statement, with its versions in names.
+/// Moves the versions and times of a statement into names of tables.
 fn rewritten(text: &Text, words: &[&TokenWithSpan]) -> Result<Statement, LakeError> {
     let (mut statement, mut travels) = (String::new(), 0);
     let (mut copied, end) = (text.at(words[0].span.start), text.at(words[words.len() - 1].span.end));
@@ -75,7 +75,7 @@ fn rewritten(text: &Text, words: &[&TokenWithSpan]) -> Result<Statement, LakeErr
                 time::written(written).map(|time| time.to_rfc3339_opts(SecondsFormat::Micros, true))
             }
             (_, Token::Number(..) | Token::SingleQuotedString(_) | Token::Minus | Token::Plus) => None,
-            // What follows is no value: a column that is called so, or what the parser does not take.
+            // Another token is no value: the words are a column name, or a syntax error that the parser reports.
             _ => continue,
         };
         let (Some(name), Some(value)) = (name, value) else {
@@ -91,7 +91,7 @@ fn rewritten(text: &Text, words: &[&TokenWithSpan]) -> Result<Statement, LakeErr
     Ok(Statement { text: statement, travels })
 }
 
-/// Which of the two these words begin with.
+/// Returns which of the two phrases these words begin with.
 fn time_travel(words: &[&TokenWithSpan]) -> Option<&'static str> {
     let is = |word: &TokenWithSpan, expected: &str| match &word.token {
         Token::Word(Word { value, quote_style: None, .. }) => value.eq_ignore_ascii_case(expected),
@@ -102,7 +102,7 @@ fn time_travel(words: &[&TokenWithSpan]) -> Option<&'static str> {
         .find(|travel| travel.split(' ').zip(words).all(|(expected, word)| is(word, expected)))
 }
 
-/// A name as the catalog has it.
+/// Returns a name as the catalog has it.
 fn name(token: &TokenWithSpan) -> Option<String> {
     match &token.token {
         Token::Word(Word { value, quote_style: None, .. }) => Some(value.to_lowercase()),
@@ -111,7 +111,7 @@ fn name(token: &TokenWithSpan) -> Option<String> {
     }
 }
 
-/// A text, and where its lines begin.
+/// A text, with the bytes at which its lines begin.
 struct Text<'a> {
     text: &'a str,
     lines: Vec<usize>,
@@ -123,7 +123,7 @@ impl<'a> Text<'a> {
         Self { text, lines }
     }
 
-    /// The byte that a place, counted in lines and characters from 1, is at.
+    /// Converts a place, counted in lines and characters from 1, to a byte.
     fn at(&self, place: Location) -> usize {
         let (line, column) = (place.line.saturating_sub(1), place.column.saturating_sub(1));
         let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
@@ -131,8 +131,8 @@ impl<'a> Text<'a> {
         self.text[start..].char_indices().nth(index(column)).map_or(self.text.len(), |(at, _)| start + at)
     }
 
-    /// Whether tokens are all of it, one after the other. The tokenizer puts what `/*! … */` has between in its place,
-    /// and does not know any more where that was.
+    /// Whether the tokens cover the whole text, one after the other. The tokenizer expands the code inside of
+    /// `/*! … */`, and its places are wrong from there on.
     fn is_made_of(&self, tokens: &[TokenWithSpan]) -> bool {
         let are_neighbours = |two: &[TokenWithSpan]| two[0].span.end == two[1].span.start;
         tokens.windows(2).all(are_neighbours)

@@ -1,6 +1,7 @@
-//! A table of the lake in a statement: what it was planned with, scanned as the statement sees it. It is never written.
+//! A table of the lake in a statement: planned with one version, scanned at the one of the statement's snapshot. SQL
+//! never writes it.
 //!
-//! A view is planned once and asked again and again; so it is when it is scanned that a table is looked up.
+//! A view is planned once and queried again and again, so a table is looked up when it is scanned.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,12 +22,12 @@ use super::sight::Sight;
 use crate::error::QueryError;
 use crate::totals::AsOf;
 
-/// A table, as it is or was.
+/// A table at its newest or an earlier version.
 pub(crate) struct LakeTable {
     pub sight: Arc<Sight>,
     pub table: Table,
     pub as_of: AsOf,
-    /// As it was when the statement was planned.
+    /// Table as it was when the statement was planned.
     pub planned: Arc<dyn TableProvider>,
 }
 
@@ -96,7 +97,7 @@ impl TableProvider for LakeTable {
     }
 }
 
-/// That a table of the lake is not written by SQL: a row that came in by it would have no cut.
+/// Builds the error for writing a table of the lake: a row that SQL added would have no cut.
 pub(crate) fn is_read_only(name: &str) -> DataFusionError {
     let why = format!("{name} is a table of the lake, which SQL reads and does not write; its rows come from the jobs");
     refused(LakeError::Refused(why))
@@ -106,11 +107,12 @@ pub(crate) fn refused(error: LakeError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
 }
 
-/// An error on its way through DataFusion.
+/// Converts an error so that it can pass through DataFusion.
 pub(crate) fn external(error: QueryError) -> DataFusionError {
     match error {
         QueryError::Lake(error) => refused(error),
         QueryError::Overflow(error) => DataFusionError::External(Box::new(error)),
         QueryError::Sql(error) => error,
+        error @ QueryError::Unanswerable(_) => DataFusionError::External(Box::new(error)),
     }
 }

@@ -1,8 +1,8 @@
-//! Where `COPY` writes: a path is meant literally.
+//! Takes the paths that `COPY` writes to literally.
 //!
-//! DataFusion takes a path with `?`, `*` or `[` in it for a pattern, wherever in it that stands, and puts files into
-//! the folder before. For what is read that is of use; what is written would be somewhere else than it was told to, and
-//! might pass by the guard of the lake. So paths become addresses, in which nothing but `%` has a meaning.
+//! DataFusion takes a path with `?`, `*` or `[` anywhere in it for a pattern, and puts files into the folder before.
+//! For reading that is useful; a write would go somewhere else than it was told to, and might bypass the guard of the
+//! lake. So paths become URLs, in which only `%` has a meaning.
 
 use std::path::{Path, absolute};
 
@@ -15,7 +15,7 @@ use url::{ParseError, Url};
 
 use super::guard::resolved;
 
-/// Makes addresses of the paths that plans write to.
+/// Analyzer rule that makes URLs of the paths that plans write to.
 #[derive(Debug)]
 pub(crate) struct LiteralTargets;
 
@@ -36,14 +36,14 @@ impl AnalyzerRule for LiteralTargets {
     }
 }
 
-/// The address of a path; `None` of what is an address.
+/// Converts a path to a URL; `None` if it is a URL already.
 fn address_of(target: &str) -> Option<String> {
     let path = Path::new(target);
     if !path.is_absolute() && Url::parse(target) != Err(ParseError::RelativeUrlWithoutBase) {
         return None;
     }
     let path = resolved(&absolute(path).ok()?);
-    // One file, unless it says that it is a folder, or is one.
+    // The target is one file, unless it ends like a folder, or is one.
     let is_folder = target.ends_with('/') || path.is_dir();
     let url = if is_folder { Url::from_directory_path(&path) } else { Url::from_file_path(&path) };
     url.ok().map(Into::into)

@@ -1,4 +1,5 @@
-//! `= 't'`: a text that is compared with a truth value is one, as in PostgreSQL. ODBC's drivers write it so.
+//! `= 't'`: a text that is compared with a truth value is read as one, as in PostgreSQL. ODBC drivers write such
+//! comparisons.
 
 use arrow::datatypes::DataType;
 use datafusion::common::DFSchema;
@@ -7,7 +8,7 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExp
 use datafusion::logical_expr::{Expr, ExprSchemable, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-/// What is true, and what is false, in lower case; each may be cut short as long as it is no other's beginning.
+/// Words for truth values, in lower case: the whole word, its shortest unambiguous prefix, and the value.
 const WORDS: [(&str, &str, bool); 6] = [
     ("true", "t", true),
     ("yes", "y", true),
@@ -17,7 +18,7 @@ const WORDS: [(&str, &str, bool); 6] = [
     ("off", "of", false),
 ];
 
-/// Plans comparisons of truth values with texts.
+/// Planner of comparisons of truth values with texts.
 #[derive(Debug)]
 pub(crate) struct TruthAsText;
 
@@ -32,7 +33,7 @@ impl ExprPlanner for TruthAsText {
     }
 }
 
-/// Writes a text that is compared with a truth value as that which it stands for.
+/// Replaces a text that is compared with a truth value by the value that it stands for.
 fn write_truth(text: &mut Expr, other: &Expr, schema: &DFSchema) {
     if let Expr::Literal(value, _) = text
         && let Some(Some(said)) = value.try_as_str()
@@ -43,7 +44,7 @@ fn write_truth(text: &mut Expr, other: &Expr, schema: &DFSchema) {
     }
 }
 
-/// The truth value that a text stands for.
+/// Returns the truth value that a text stands for.
 fn truth(said: &str) -> Option<bool> {
     let said = said.trim().to_ascii_lowercase();
     match said.as_str() {

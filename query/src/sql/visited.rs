@@ -1,8 +1,8 @@
 //! Visits the parts of a statement.
 //!
 //! sqlparser's traversal is generic in the visitor and consists of thousands of functions, which are compiled once more
-//! for each type of visitor. Here there is one type, whoever looks, so that each crate compiles them once: the visitor
-//! is called through a pointer.
+//! for each type of visitor. Here there is one type for all visitors, called through a pointer, so that each crate
+//! compiles the functions once.
 
 use std::ops::ControlFlow;
 
@@ -11,56 +11,56 @@ use datafusion::sql::sqlparser::ast::{
     Expr, ObjectName, Query, Select, Statement, TableFactor, Visit, Visitor as ParserVisitor,
 };
 
-/// Looks at the parts of a statement, each before what it is made of.
+/// Visitor of the parts of a statement; each part is visited before those inside it.
 pub trait Look {
-    /// Looks at a statement, also at one that is explained by another.
+    /// Visits a statement, including one inside of EXPLAIN.
     fn statement(&mut self, _: &Statement) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// Looks at a query, also at one within another.
+    /// Visits a query, including one inside another.
     fn query(&mut self, _: &Query) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// Leaves a query, all of which was looked at.
+    /// Leaves a query, all of which was visited.
     fn leave_query(&mut self, _: &Query) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// Looks at a select, of which a query has several if they are put together by UNION and the like.
+    /// Visits a select; a query has several if UNION and the like combine them.
     fn select(&mut self, _: &Select) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// Looks at the name of a table.
+    /// Visits the name of a table.
     fn relation(&mut self, _: &ObjectName) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// Looks at what stands in the place of a table.
+    /// Visits an item of FROM: a table, or what takes its place.
     fn table_factor(&mut self, _: &TableFactor) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// Looks at an expression.
+    /// Visits an expression, before those inside it.
     fn expr(&mut self, _: &Expr) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 
-    /// Is told that all of an expression has been looked at.
+    /// Leaves an expression, all of which was visited.
     fn after_expr(&mut self, _: &Expr) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 }
 
-/// Has a part of a statement looked at, until the visitor breaks off.
+/// Visits a part of a statement, until the visitor breaks off.
 pub fn look(part: &impl Visit, visitor: &mut dyn Look) -> ControlFlow<()> {
     part.visit(&mut Looking(visitor))
 }
 
-/// Has a statement of DataFusion's looked at, until the visitor breaks off. What its parser reads by itself has no
-/// queries, but for those that are copied or explained.
+/// Visits a statement of DataFusion's, until the visitor breaks off. The kinds of statements that its own parser adds
+/// have no queries, except for those that are copied or explained.
 pub(crate) fn look_at(statement: &parser::Statement, visitor: &mut dyn Look) -> ControlFlow<()> {
     match statement {
         parser::Statement::Statement(statement) => look(statement.as_ref(), visitor),
@@ -73,7 +73,7 @@ pub(crate) fn look_at(statement: &parser::Statement, visitor: &mut dyn Look) -> 
     }
 }
 
-/// The one visitor that looks, as the parser has it.
+/// The one type of visitor that the parser calls.
 struct Looking<'a>(&'a mut dyn Look);
 
 impl ParserVisitor for Looking<'_> {

@@ -1,4 +1,4 @@
-//! `'2026-03-07 12:00'`: a time may be written without seconds, as in PostgreSQL. Arrow's parser wants them.
+//! `'2026-03-07 12:00'`: accepts times without seconds, as PostgreSQL does. Arrow's parser requires them.
 
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
@@ -9,10 +9,10 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, lit};
 use datafusion::optimizer::AnalyzerRule;
 
-/// Where the zone begins, if there is one, in a time that is written to the minute: behind `2026-03-07 12:00`.
+/// Length of a time to the minute, such as `2026-03-07 12:00`: the zone follows it, if there is one.
 const TO_THE_MINUTE: usize = 16;
 
-/// Writes the seconds of times that have none.
+/// Analyzer rule that adds the seconds to times without them.
 #[derive(Debug)]
 pub(crate) struct WholeMinutes;
 
@@ -34,7 +34,7 @@ impl AnalyzerRule for WholeMinutes {
     }
 }
 
-/// A text that is read as a time, with its seconds.
+/// Adds the seconds to a literal that is cast to a time.
 fn with_seconds(mut expr: Expr) -> Transformed<Expr> {
     if let Expr::Cast(Cast { expr: of, field }) | Expr::TryCast(TryCast { expr: of, field }) = &mut expr
         && matches!(field.data_type(), DataType::Timestamp(..))
@@ -47,7 +47,7 @@ fn with_seconds(mut expr: Expr) -> Transformed<Expr> {
     Transformed::no(expr)
 }
 
-/// A time that is written to the minute, to the second; `None` of any other text.
+/// Adds the seconds to a time that is written to the minute; `None` for any other text.
 fn to_the_second(text: &str) -> Option<String> {
     let text = text.trim();
     let (minute, zone) = text.split_at_checked(TO_THE_MINUTE)?;

@@ -1,7 +1,8 @@
-//! Sums on two sides, of one window and dimensions each, as they stream by: how many differ, and the first of them.
+//! Compares two sides of sums as they stream by, each of one window and its dimensions: counts those that differ, and
+//! keeps the first of them.
 //!
-//! Whatever a lake holds, what is kept of it here is bounded: the statement that adds up uses the disk beyond its
-//! memory, and of what differs no more is kept than anyone reads.
+//! Whatever a lake holds, memory is bounded here: the statement that adds up spills to disk beyond its memory, and no
+//! more differences are kept than anyone reads.
 
 use std::collections::BTreeMap;
 
@@ -15,39 +16,39 @@ use lake_schemas::{EventTime, Verdict};
 use super::partition::{Key, Sums, keys_of, sums_of};
 use crate::error::QueryError;
 
-/// Differences that are kept: each is some hundred bytes, and nobody reads more of them.
+/// Greatest number of differences that are kept: each is some hundred bytes, and nobody reads more of them.
 pub(super) const KEPT_MAX: usize = 1_000;
 
-/// Minutes of an hour, each a bit.
+/// Number of minutes in an hour, each a bit.
 const MINUTES_AN_HOUR: i64 = 60;
 
-/// Sums that differ.
+/// Sums of one key that differ.
 pub(super) struct Differing {
     pub key: Key,
     pub recounted: Sums,
     pub found: Sums,
 }
 
-/// What was compared.
+/// Result of a comparison.
 #[derive(Default)]
 pub(super) struct Compared {
-    /// The windows that were recounted.
+    /// Windows that were recounted.
     pub windows: Minutes,
-    /// The clicks that they have.
+    /// Number of clicks in these windows.
     pub clicks: i128,
-    /// How many sums differ.
+    /// Number of sums that differ.
     pub differing: usize,
-    /// The first of these.
+    /// The first of these, by key.
     first: BTreeMap<Key, (Sums, Sums)>,
 }
 
 impl Compared {
-    /// The first sums that differ, in the order of their windows.
+    /// Returns the first sums that differ, in the order of their windows.
     pub fn first(self) -> Vec<Differing> {
         self.first.into_iter().map(|(key, (recounted, found))| Differing { key, recounted, found }).collect()
     }
 
-    /// Runs a statement of [`both_sides`], and compares; of those windows that are asked for.
+    /// Runs a statement of [`both_sides`], and compares the windows for which `is_asked_for` holds.
     pub async fn take(
         &mut self,
         context: &SessionContext,
@@ -86,16 +87,16 @@ impl Compared {
     }
 }
 
-/// Rows of one side.
+/// One side of a comparison: rows and their window.
 pub(super) struct Side {
-    /// The expression of the window that they are of.
+    /// Expression of the window of a row.
     pub window: String,
-    /// What stands behind FROM.
+    /// Text behind FROM.
     pub rows: String,
 }
 
-/// A statement that puts the sums of rows that were found beside those of rows that were recounted: the window, the
-/// dimensions, each measure that was found, each that was recounted.
+/// Builds a statement that puts the sums of found rows beside those of recounted rows: the window, the dimensions, each
+/// measure that was found, each that was recounted.
 pub(super) fn both_sides(dimensions: &str, found: &Side, recounted: &[Side]) -> String {
     let rows_of = |Side { window, rows }: &Side, is_found: bool| {
         let sums = Measure::ALL.map(|measure| {
@@ -114,7 +115,7 @@ pub(super) fn both_sides(dimensions: &str, found: &Side, recounted: &[Side]) -> 
     )
 }
 
-/// A set of minutes, by the hour: a year of them takes some hundred kilobytes.
+/// Set of minutes, with a bit for each minute of an hour: a year of them takes some hundred kilobytes.
 #[derive(Default)]
 pub(super) struct Minutes(BTreeMap<i64, u64>);
 
@@ -124,14 +125,14 @@ impl Minutes {
         *self.0.entry(minute.div_euclid(MINUTES_AN_HOUR)).or_default() |= 1 << minute.rem_euclid(MINUTES_AN_HOUR);
     }
 
-    /// Adds those of another set.
+    /// Adds the minutes of another set.
     pub fn extend(&mut self, others: &Self) {
         for (hour, minutes) in &others.0 {
             *self.0.entry(*hour).or_default() |= minutes;
         }
     }
 
-    /// How many they are.
+    /// Counts the minutes.
     pub fn len(&self) -> usize {
         self.0.values().map(|minutes| minutes.count_ones() as usize).sum()
     }

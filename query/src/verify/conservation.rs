@@ -1,8 +1,8 @@
-//! The two conservation laws: nothing that was read is lost, and nothing that is there was not read.
+//! Checks the two conservation laws: nothing that was read is lost, and nothing exists that was not read.
 //!
 //! Raw: the messages read below the cut of `clicks` are the positions of `clicks` and `clicks_rejected` below it, each
-//! once. Minutes: the rows of `clicks` that a partition's stand says are in `clicks_minute` are the sum of its
-//! measures.
+//! once. Minutes: the rows of `clicks` that are in `clicks_minute` according to a partition's stand are the sum of the
+//! measures that count events.
 
 use std::fmt;
 
@@ -25,18 +25,18 @@ use super::strangers::{Stranger, strangers};
 use super::{bounded, lines, register_raw, run, session};
 use crate::error::QueryError;
 
-/// What an audit of the laws has found.
+/// Result of an audit of the laws.
 #[derive(Debug)]
 pub struct Conservation {
-    /// The law of the raw tables.
+    /// Law of the raw tables.
     pub raw: Law,
-    /// The law of the minutes, if the lake has that table.
+    /// Law of the minutes, if the lake has that table.
     pub minutes: Option<Law>,
-    /// What other programs have changed in the tables of the lake.
+    /// Changes by other programs in the tables of the lake.
     pub foreign: Foreign,
 }
 
-/// One law, at one version.
+/// Result of one law, at one version.
 #[derive(Debug)]
 pub struct Law {
     pub(super) table: Table,
@@ -54,14 +54,14 @@ pub(super) struct Broken {
 }
 
 impl Conservation {
-    /// Whether the laws hold.
+    /// Whether all laws hold.
     pub fn holds(&self) -> bool {
         self.raw.holds() && self.minutes.as_ref().is_none_or(Law::holds)
     }
 }
 
-/// Checks the laws by counting positions and rows. The queries may take so much memory, in bytes; beyond it they use
-/// the disk.
+/// Checks the laws by counting positions and rows. The queries may take this much memory, in bytes; beyond it they
+/// spill to disk.
 pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, Result<Conservation, QueryError>> {
     Box::pin(async move {
         if table == Table::ClicksMinute && TableView::newest(lake, table).await?.is_none() {
@@ -92,7 +92,7 @@ async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Resul
         let below = |table: &str| format!("select kafka_offset from {table} where {is_this} and kafka_offset < {cut}");
         let rejected =
             if has_rejected { format!(" union all {}", below(Table::ClicksRejected.name())) } else { String::new() };
-        // Positions, and not rows: one that is there twice does not make up for one that is lost.
+        // Counts positions, and not rows: a row that exists twice must not make up for one that is lost.
         let sql = format!(
             "select count(*), sum(many) from (\
                select kafka_offset, count(*) as many from ({}{rejected}) positions group by kafka_offset) each_once",
@@ -114,7 +114,7 @@ async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Resul
     }
     law.has_no_strangers(strangers(context, (Table::Clicks, Table::Clicks.name()), "true", &stands).await?);
     if has_rejected {
-        // What is rejected is committed first: of a partition that is new, it may be there before any of its clicks.
+        // Rejected messages are committed first: those of a new partition may exist before any of its clicks.
         let table = Table::ClicksRejected;
         let known = match TableView::newest(lake, table).await? {
             Some(rejected) => rejected.stands().into_iter().chain(stands).collect(),
@@ -128,7 +128,7 @@ async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Resul
 async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView) -> Result<Law, QueryError> {
     let history = History::recorded(table, minutes.properties())?;
     let ((from, to), window) = (bounds(&history.windows), WINDOW.word());
-    // Each event is of one verdict, and each verdict has a measure that counts its events.
+    // Each event has one verdict, and each verdict has a measure that counts its events.
     let counting = Verdict::ALL.map(Measure::counting);
     let says = says(&counting);
     let mut law = Law { table, version: minutes.version(), says, of: 0, broken: Vec::new() };
@@ -156,7 +156,7 @@ async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView)
     Ok(law)
 }
 
-/// The law of the minutes, by what counts the events.
+/// States the law of the minutes, with the measures that count events.
 fn says(counting: &[Measure]) -> String {
     let [first @ .., last] = counting else { unreachable!("there are verdicts") };
     let first: Vec<_> = first.iter().map(|measure| measure.label()).collect();
@@ -164,7 +164,7 @@ fn says(counting: &[Measure]) -> String {
 }
 
 impl Law {
-    /// Whether it holds.
+    /// Whether this law holds.
     pub fn holds(&self) -> bool {
         self.broken.is_empty()
     }
@@ -187,12 +187,12 @@ impl Law {
     }
 }
 
-/// One number; nothing is zero.
+/// Runs a statement that returns one number; null is zero.
 async fn count(context: &SessionContext, sql: &str) -> Result<i128, QueryError> {
     Ok(numbers(context, sql).await?.first().copied().unwrap_or(0))
 }
 
-/// The numbers of one row; nothing is zero.
+/// Runs a statement that returns numbers in one row; null is zero.
 async fn numbers(context: &SessionContext, sql: &str) -> Result<Vec<i128>, QueryError> {
     let answer = run(context, sql).await?;
     let number = |column: &ArrayRef| -> Result<i128, QueryError> {

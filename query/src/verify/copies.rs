@@ -1,8 +1,8 @@
-//! Copies of clicks that the design cannot know: further apart than the dedup horizon, or in two partitions.
+//! Finds copies of clicks that the table cannot recognise: further apart than the dedup horizon, or in two partitions.
 //!
-//! The plain recount takes each id of a partition once. The table counts an id again when its memory of it has ended;
-//! what follows from that for the sums is worked out here, by the rule of the contract, for the few ids it is about.
-//! Ids are grouped and sorted by statements that use the disk; what is kept is bounded.
+//! The plain recount counts each id of a partition once. The table counts an id again after its memory of it has ended;
+//! for the few ids concerned, this module computes by the rule of the contract how that changes the sums. Statements
+//! that spill to disk group and sort the ids; the state kept in memory is bounded.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,37 +26,37 @@ use super::run;
 use crate::error::QueryError;
 use crate::output::visible;
 
-/// Ids that are named of those that were counted more than once, and that are looked for in several partitions: nobody
-/// reads more of them.
+/// Greatest number of ids that are named because they were counted more than once, and that are looked for in several
+/// partitions: nobody reads more of them.
 const IDS_MAX: usize = 1_000;
 
-/// How often sums that have clicks which were counted again are there: as they are found, and as a table.
+/// Number of copies of these sums in memory: as they are found, and as a table.
 const HELD: usize = 2;
 
 /// A click that was counted.
 #[derive(Clone, Debug)]
 pub struct Counted {
-    /// Where it stands in the log.
+    /// Partition of the click.
     pub partition: TopicPartition,
-    /// Where it stands in its partition.
+    /// Offset in its partition.
     pub offset: i64,
-    /// The window it was counted in.
+    /// Window that it was counted in.
     pub window: EventTime,
 }
 
 /// An id that was counted more than once.
 #[derive(Clone, Debug)]
 pub struct CountedAgain {
-    /// The id.
+    /// Id of the clicks.
     pub click_id: String,
-    /// Where, in the order of partitions and offsets.
+    /// Clicks that were counted, in the order of partitions and offsets.
     pub counted: Vec<Counted>,
 }
 
-/// What a table must have beyond the plain recount, within the memory of the session.
+/// Sums that a table must have beyond the plain recount, within the memory of the session.
 #[derive(Default)]
 pub(super) struct Beyond {
-    /// By window and dimensions.
+    /// Sums by window and dimensions.
     pub sums: BTreeMap<Key, Sums>,
     memory: Option<MemoryReservation>,
 }
@@ -67,7 +67,7 @@ impl Beyond {
         Self { sums: BTreeMap::new(), memory: Some(memory) }
     }
 
-    /// The sums of a key, of which there may be more than there is memory for.
+    /// Returns the sums of a key. Fails if the memory does not hold another one.
     fn of(&mut self, key: &Key) -> SqlResult<&mut Sums> {
         if let Some(memory) = &self.memory
             && !self.sums.contains_key(key)
@@ -78,26 +78,26 @@ impl Beyond {
     }
 }
 
-/// Bytes of a key and its sums.
+/// Returns the bytes of a key and its sums.
 fn bytes_of(key: &Key) -> usize {
     let values = key.dimensions.iter().map(|value| size_of_val(value) + value.as_ref().map_or(0, String::len));
     size_of::<(Key, Sums)>() + values.sum::<usize>()
 }
 
-/// What is known of copies.
+/// Copies that were found so far.
 #[derive(Default)]
 pub(super) struct Copies {
-    /// By id, where it was counted; of ids that are in several partitions, also where that was once.
+    /// Counted clicks by id; for ids in several partitions, also those that were counted once.
     counted: BTreeMap<String, Vec<Counted>>,
-    /// How many ids were counted more than once in their partition and are not named.
+    /// Number of ids that were counted more than once in their partition and are not named.
     unnamed: usize,
-    /// How many ids are in several partitions.
+    /// Number of ids in several partitions.
     in_several: usize,
 }
 
 impl Copies {
-    /// Looks for ids that are in several partitions, of the clicks that matter to windows. The first of them are a
-    /// table of the session then.
+    /// Looks for ids in several partitions, among the clicks that matter to windows. Registers the first of them as a
+    /// table of the session.
     pub async fn find(
         context: &SessionContext,
         parameters: &Parameters,
@@ -111,7 +111,7 @@ impl Copies {
              where click_id is not null and coalesce(event_type, 'click') = 'click' \
                and event_time >= {from} and event_time < {to} and {} \
              group by click_id having min(topic) <> max(topic) or min(kafka_partition) <> max(kafka_partition)",
-            // One alone has none with others.
+            // A single partition cannot share an id with another.
             partitions > 1
         );
         let first = run(context, &format!("{ids} order by click_id limit {IDS_MAX}")).await?;
@@ -126,8 +126,8 @@ impl Copies {
         Ok(Self { in_several, ..Self::default() })
     }
 
-    /// Goes through the ids of a partition that may have been counted again, as the table did: what it must have beyond
-    /// the plain recount.
+    /// Follows the ids of a partition that may have been counted again, as the table did; returns what the table must
+    /// have beyond the plain recount.
     pub async fn look_at(&mut self, of: &Partition<'_>) -> Result<Beyond, QueryError> {
         let horizon_ms = of.parameters.dedup_horizon_ms;
         let suspects = format!(
@@ -154,6 +154,7 @@ impl Copies {
                 if !is_same && let Some((click_id, _)) = known.take() {
                     self.was_counted(click_id, std::mem::take(&mut counted));
                 }
+                // As the table does: an id counts again only when its memory had ended, by the watermark at that event.
                 let memory_ends = click.watermark - of.parameters.memory_ms() * 1_000;
                 if known.as_ref().is_some_and(|(_, time)| *time >= memory_ends) {
                     continue;
@@ -174,9 +175,9 @@ impl Copies {
         Ok(beyond)
     }
 
-    /// Takes down where an id of a partition was counted, unless there are too many.
+    /// Records where an id of a partition was counted, unless there are too many.
     fn was_counted(&mut self, click_id: String, counted: Vec<Counted>) {
-        // What was counted once is of interest if it is in another partition too: there are few of these.
+        // An id that was counted once matters only if it is in another partition too, and there are few of these.
         if self.counted.len() < 2 * IDS_MAX || self.counted.contains_key(&click_id) {
             self.counted.entry(click_id).or_default().extend(counted);
         } else if counted.len() > 1 {
@@ -184,7 +185,7 @@ impl Copies {
         }
     }
 
-    /// The first ids that were counted more than once, for whatever reason, and how many more may have been.
+    /// Returns the first ids that were counted more than once, for whatever reason, and how many more may have been.
     pub fn counted_again(self) -> (Vec<CountedAgain>, usize) {
         let again = self.counted.into_iter().filter(|(_, counted)| counted.len() > 1);
         let again: Vec<_> = again.map(|(click_id, counted)| CountedAgain { click_id, counted }).collect();
@@ -192,7 +193,7 @@ impl Copies {
     }
 }
 
-/// What a measure has more if a click of that cost counts than if it is a copy.
+/// Returns how much more a measure has if a click of that cost counts than if it is a copy.
 fn beyond_a_copy(measure: Measure, cost_micros: i64) -> i128 {
     if measure.event_type().is_some_and(|event_type| event_type != CLICK) {
         return 0;
@@ -217,7 +218,7 @@ fn too_many(partition: &TopicPartition) -> QueryError {
     LakeError::Refused(why).into()
 }
 
-/// A click of a suspect.
+/// A click whose id may have been counted again.
 struct Click {
     click_id: String,
     offset: i64,
@@ -227,7 +228,7 @@ struct Click {
     is_due: bool,
 }
 
-/// The clicks of a batch, whose last columns these are.
+/// Reads the clicks of a batch; their columns are its last ones.
 fn clicks(batch: &RecordBatch) -> Vec<Click> {
     let columns = &batch.columns()[batch.num_columns() - 6..];
     let ids = text(&columns[0]);

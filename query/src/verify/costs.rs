@@ -1,9 +1,9 @@
-//! Costs in `clicks` that are none by now: before costs had a bound, any number was taken in. Where such a click
-//! counts, it does with a cost of null, here and in the jobs; how many there are, and where the first is, must not be
-//! hidden.
+//! Finds costs in `clicks` that are out of bounds: before costs had a bound, any number was taken in. Where such a
+//! click counts, its cost is null, here and in the jobs. The audit must report how many there are, and where the first
+//! is.
 //!
-//! It is asked of the raw table alone, in one pass: whether each of them counts, which a copy or a late one does not,
-//! would take another recount.
+//! One pass over the raw table answers that. Whether each of them counts, which a copy or a late one does not, would
+//! take another recount.
 
 use std::fmt;
 
@@ -17,18 +17,18 @@ use super::partition::{bounds, text};
 use super::run;
 use crate::error::QueryError;
 
-/// The clicks of a partition whose cost is none.
+/// Clicks of a partition whose cost is out of bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OddCosts {
-    /// Whose log.
+    /// Partition of the clicks.
     pub partition: TopicPartition,
-    /// How many.
+    /// Number of these clicks.
     pub clicks: i64,
-    /// The offset of the first.
+    /// Offset of the first.
     pub first: i64,
 }
 
-/// All partitions of `clicks` that have any in windows.
+/// Finds all partitions of `clicks` that have such clicks in windows.
 pub(super) async fn odd_costs(context: &SessionContext, windows: &Windows) -> Result<Vec<OddCosts>, QueryError> {
     let (from, to) = bounds(windows);
     let sql = format!(

@@ -1,5 +1,5 @@
-//! The newest version of a table of minutes that the raw table covers: both read the log by themselves, and either may
-//! be ahead.
+//! Finds the newest version of a table of minutes that the raw table covers: both jobs read the log independently, and
+//! either may be ahead.
 
 use lake_schemas::table::Version;
 use lake_schemas::{Stand, Table, TopicPartition};
@@ -17,17 +17,17 @@ pub(super) struct Covered {
 impl Covered {
     pub async fn find(lake: &Lake, table: Table) -> Result<Self, QueryError> {
         let newest = TableView::newest(lake, table).await?.ok_or_else(|| lake.lacks(table))?;
-        // Looked at after, so that what the one has, the other may have.
+        // Opened second, so that the raw table may have caught up with what the minutes have.
         let clicks = TableView::newest(lake, Table::Clicks).await?;
         let clicks = clicks.ok_or_else(|| lake.lacks(Table::Clicks))?;
-        // Without positions there would be nothing to compare, and nothing would differ.
+        // Without stands nothing would be compared, and nothing would differ.
         newest.has_its_stands().await?;
         clicks.has_its_stands().await?;
         let Some((partition, stand)) = uncovered(&newest, &clicks) else {
             return Ok(Self { minutes: newest, clicks });
         };
-        // Cuts advance, but for promotions, so what is covered ends somewhere below; in its first versions, a table has
-        // seen nothing.
+        // Cuts advance, except at promotions, so a binary search finds where coverage ends; the first versions of a
+        // table have no cut.
         let (mut covered, mut ahead) = (newest.at(newest.first().await?).await?, newest.version());
         while let Some(version) = between(covered.version(), ahead) {
             let view = newest.at(version).await?;
@@ -50,12 +50,12 @@ impl Covered {
     }
 }
 
-/// A partition of which the minutes have seen more than the raw table has.
+/// Returns a partition of which the minutes have seen more than the raw table has.
 fn uncovered(minutes: &TableView, clicks: &TableView) -> Option<(TopicPartition, Stand)> {
     minutes.stands().into_iter().find(|(partition, stand)| clicks.stand(partition).cut < stand.cut)
 }
 
-/// A version in the middle, if there is one.
+/// Returns a version in the middle, if there is one.
 fn between(covered: Version, ahead: Version) -> Option<Version> {
     (covered + 1 < ahead).then(|| covered + (ahead - covered) / 2)
 }

@@ -1,7 +1,7 @@
-//! Where the table and the recount differ, and which clicks make the difference.
+//! Finds where the table and the recount differ, and which clicks make the difference.
 //!
-//! Each row of the table says from which stretch of the log it was made. Laid over the clicks of its window, the rows
-//! show which clicks none of them has, which ones two of them have, and which row does not say what its stretch says.
+//! Each row of the table names the stretch of the log from which it was made. Laid over the clicks of its window, the
+//! rows show which clicks no row has, which ones two rows have, and which row does not match its stretch.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,45 +19,45 @@ use super::run;
 use crate::error::QueryError;
 use crate::output::visible;
 
-/// Sums whose clicks are looked at, of each partition: enough to see what is wrong.
+/// Greatest number of sums of a partition whose clicks are examined: enough to see what is wrong.
 pub(super) const PINNED_MAX: usize = 20;
 
-/// Events that are looked at for that, of each partition: each is some hundred bytes, and all are held at once. Sums of
-/// more are named without their clicks.
+/// Greatest number of events of a partition that are examined for that: each takes some hundred bytes, and all are held
+/// at once. Sums of more events are reported without their clicks.
 const EVENTS_MAX: i128 = 100_000;
 
-/// Ids that are named of a difference.
+/// Greatest number of ids that are named of a difference.
 const IDS_MAX: usize = 10;
 
-/// Sums of the table that are not what the raw clicks say.
+/// Sums of the table that differ from those of the raw clicks.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    /// Whose log.
+    /// Partition of the sums.
     pub partition: TopicPartition,
-    /// Which window, of what.
+    /// Window and dimensions of the sums.
     pub key: Key,
-    /// The names of the dimensions.
+    /// Names of the dimensions.
     pub dimensions: Vec<&'static str>,
-    /// What the raw clicks say.
+    /// Sums of the raw clicks.
     pub recounted: Sums,
-    /// What the table says.
+    /// Sums of the table.
     pub found: Sums,
-    /// The clicks that make the difference.
+    /// Ids of the clicks that make the difference, by cause.
     pub clicks: Vec<(Cause, Vec<String>)>,
 }
 
 /// How clicks make a difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
-    /// No row of the table has them.
+    /// No row of the table has the clicks.
     Missing,
-    /// More than one row has them.
+    /// More than one row has the clicks.
     Twice,
-    /// A row that has them does not say what they add up to.
+    /// A row that has the clicks does not match their sums.
     Among,
 }
 
-/// An event of a window, as the recount takes it.
+/// An event of a window, with what the recount adds for it.
 struct Event {
     offset: i64,
     click_id: Option<String>,
@@ -70,7 +70,7 @@ struct Row {
     sums: Sums,
 }
 
-/// What makes differences, of the first so many of them.
+/// Finds the causes of differences, and the clicks behind the first of them.
 pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> Result<Vec<Difference>, QueryError> {
     let named = of.parameters.dimension_columns();
     let keys: Vec<_> = looked_at(&differing).map(|one| is_of_key(&one.key, &named)).collect();
@@ -116,7 +116,7 @@ pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> R
     Ok(differing.into_iter().map(difference).collect())
 }
 
-/// What an event of the recount adds to a measure.
+/// Builds the expression of what an event of the recount adds to a measure.
 fn added(measure: Measure) -> String {
     let amount = match measure.amount() {
         Amount::One => "1".to_owned(),
@@ -127,7 +127,7 @@ fn added(measure: Measure) -> String {
     format!("case when {is_of_it}{} then {amount} else 0 end", is_of_type.unwrap_or_default())
 }
 
-/// The first differences whose events are few enough to be held together.
+/// Selects the first differences whose events are few enough to be held together.
 fn looked_at(differing: &[Differing]) -> impl Iterator<Item = &Differing> {
     let mut room = EVENTS_MAX;
     differing.iter().take(PINNED_MAX).filter(move |one| {
@@ -138,7 +138,7 @@ fn looked_at(differing: &[Differing]) -> impl Iterator<Item = &Differing> {
     })
 }
 
-/// The condition that a row is of a window and of these dimensions.
+/// Builds the condition that a row is of a window and of these dimensions.
 fn is_of_key(key: &Key, names: &[&'static str]) -> String {
     let window = format!("window_start = {}", timestamp(Some(key.window.millis()), 0));
     let dimensions = names.iter().zip(&key.dimensions).map(|(name, value)| match value {
@@ -149,7 +149,7 @@ fn is_of_key(key: &Key, names: &[&'static str]) -> String {
     format!("({})", all.join(" and "))
 }
 
-/// Which of the events make the difference.
+/// Finds which of the events make the difference.
 fn causes(events: &[Event], rows: &[Row]) -> Vec<(Cause, Vec<String>)> {
     let holds = |row: &Row, event: &Event| (row.offsets.first..row.offsets.next).contains(&event.offset);
     let mut causes: BTreeMap<Cause, IndexSet<String>> = BTreeMap::new();
@@ -191,7 +191,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The measures that differ, and what each says, the one side and the other.
+/// Lists the measures that differ, with both values.
 pub(super) fn differ(found: &Sums, other: &Sums, says: &str) -> String {
     let measures = Measure::ALL.into_iter().zip(found).zip(other).filter(|((_, found), other)| found != other);
     let said = measures.map(|((measure, found), other)| format!(" {} {found}, {says} {other}", measure.column()));
@@ -222,7 +222,7 @@ mod tests {
                 (true, Verdict::Counted) => events - 1,
                 (true, Verdict::Late) => 1,
                 (true, _) => 0,
-                // What it costs is no event.
+                // A cost counts no events, so it takes no room.
                 (false, _) => i128::MAX,
             });
             Differing { key: Key { window, dimensions: Vec::new() }, recounted, found: Sums::default() }

@@ -1,7 +1,7 @@
-//! What other programs have changed in the tables of a lake, by the entries of their logs.
+//! Finds what other programs have changed in the tables of a lake, by the entries of their logs.
 //!
-//! The recount says whether the counts are right; this says who else wrote, and when, which a recount cannot know. It
-//! looks at tables that are not compared, too: nobody recounts a roll-up.
+//! The recount tells whether the counts are right; this tells which other program wrote, and when, which a recount
+//! cannot know. It also examines tables that are not compared: nobody recounts a roll-up.
 
 use std::fmt;
 
@@ -13,24 +13,24 @@ use lake_store::{Lake, LakeError};
 use super::lines;
 use crate::error::QueryError;
 
-/// How many of the newest versions of each table are looked through: half a day of commits every 5 seconds, some
-/// seconds of small reads from a bucket.
+/// Number of the newest versions of each table that are examined: half a day of commits every 5 seconds, some seconds
+/// of small reads from a bucket.
 const VERSIONS_MAX: Version = 10_000;
 
-/// The changes of rows by other programs.
+/// Changes of rows by other programs.
 #[derive(Debug, Default)]
 pub struct Foreign {
-    /// Newest first, by table.
+    /// Changes by table, newest first.
     pub changes: Vec<ForeignChange>,
-    /// The versions that were looked through.
+    /// Versions that were examined, by table: the first and the last.
     looked_at: Vec<(Table, Version, Version)>,
-    /// Why others were not.
+    /// Reasons for which other tables were not examined.
     refused: Vec<String>,
 }
 
 impl Foreign {
-    /// Looks through the newest versions of all tables that are there, as far as they are kept: of those that are
-    /// compared up to the versions that these are at.
+    /// Examines the newest versions of all tables of the lake, as far as they are kept; compared tables up to the
+    /// version at which they are compared.
     pub(super) async fn find(lake: &Lake, compared: &[&TableView]) -> Result<Self, QueryError> {
         let mut found = Self::default();
         for view in compared {
@@ -42,7 +42,7 @@ impl Foreign {
             match TableView::newest(lake, table).await {
                 Ok(Some(view)) => found.look_through(&view).await?,
                 Ok(None) => {}
-                // What is wrong with it is not wrong with what is compared.
+                // A fault of this table is no fault of the compared ones.
                 Err(LakeError::Refused(why)) => found.refused.push(why),
                 Err(error) => return Err(error.into()),
             }

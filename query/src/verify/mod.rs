@@ -1,7 +1,8 @@
-//! The auditor: counts the raw clicks again in plain SQL, where `clicks_minute` stands, and compares window by window.
+//! The auditor: counts the raw clicks again in plain SQL, up to the stand of `clicks_minute`, and compares window by
+//! window.
 //!
-//! It is the batch layer of old, kept for nothing but this. It shares no code with the operators; what it says, anyone
-//! can say with `recount.sql` and another engine.
+//! It is the batch layer of old, kept for nothing but this. It shares no code with the operators; anyone can check its
+//! result with `recount.sql` and another engine.
 
 mod compared;
 mod conservation;
@@ -49,23 +50,23 @@ use crate::open;
 use crate::output::visible;
 use crate::rows::collect;
 
-/// Lines of a kind that are printed.
+/// Greatest number of lines of a kind that are printed.
 const LINES_MAX: usize = 20;
 
-/// What is to be verified.
+/// What to verify, and how.
 #[derive(Clone)]
 pub struct Question<'a> {
-    /// The table of minutes.
+    /// Table of minutes to verify.
     pub table: Table,
-    /// Which of its windows.
+    /// Windows of the table to verify.
     pub windows: Windows,
-    /// What it is compared with; `None`: the recount in SQL.
+    /// Recomputation to compare with; `None`: the recount in SQL.
     pub by: Option<&'a dyn Recompute>,
-    /// Who is told how far it is.
+    /// Function that is told how far the audit is.
     pub progress: Option<&'a Progress<'a>>,
 }
 
-/// Is told before each partition how many are done, how many there are, and which comes next.
+/// Callback before each partition, with the number of partitions done, the number of all, and the next partition.
 pub type Progress<'a> = dyn Fn(usize, usize, &TopicPartition) + Sync + 'a;
 
 impl Default for Question<'_> {
@@ -74,75 +75,76 @@ impl Default for Question<'_> {
     }
 }
 
-/// A partition of a table of minutes, all that decides what it must hold, and where it stands.
+/// Input of a recomputation: a partition of a table of minutes, its stand, and all that decides what it must hold.
 #[derive(Clone, Debug)]
 pub struct Stands {
-    /// The table.
+    /// Table of the partition.
     pub table: Table,
-    /// What decides the counts.
+    /// Parameters that decide the counts.
     pub parameters: Parameters,
-    /// What of history they are of, and in which windows.
+    /// Part of history that counts, and its windows.
     pub history: History,
-    /// The partition.
+    /// Partition to recompute.
     pub partition: TopicPartition,
-    /// Where it stands.
+    /// Stand of the partition in the table.
     pub stand: Stand,
 }
 
-/// Computes minutes by other means than SQL: for who wants to know that two ways agree.
+/// Computes minutes by other means than SQL, to check that two ways agree.
 pub trait Recompute: Send + Sync {
-    /// The rows that a partition must hold, as rows of its table.
+    /// Returns the rows that a partition must hold, as rows of its table.
     fn rows(&self, of: Stands) -> BoxFuture<'_, Result<Vec<RecordBatch>, QueryError>>;
 }
 
-/// What an audit has found.
+/// Result of an audit.
 #[derive(Debug)]
 pub struct Audit {
-    /// The table that was compared.
+    /// Table that was compared.
     pub table: Table,
-    /// Its version.
+    /// Version of the table.
     pub version: Version,
-    /// Where it stands.
+    /// Cut of the table at that version.
     pub cut: Cut,
-    /// How many windows were recounted.
+    /// Number of windows that were recounted.
     pub windows: usize,
-    /// How many clicks they have.
+    /// Number of clicks in these windows.
     pub clicks: i128,
-    /// How many sums of the table and of the recount differ, and nothing explains it.
+    /// Number of sums that differ between the table and the recount without an explanation.
     pub differing: usize,
-    /// The first of these.
+    /// The first of these differences.
     pub differences: Vec<Difference>,
     /// Rows of the table that no recount meets.
     pub strangers: Vec<Stranger>,
-    /// Hours and days, beside what they are made of.
+    /// Comparison of hours and days with their sources.
     pub rolled_ups: RolledUps,
-    /// How many sums differ from the plain recount by copies that the table cannot know, and by nothing else.
+    /// Number of sums that differ from the plain recount by copies that the table cannot recognise, and by nothing
+    /// else.
     pub explained_sums: usize,
-    /// The first of these.
+    /// The first of these sums.
     pub explained: Vec<String>,
     /// The first ids that were counted more than once: their copies are too far apart, or in two partitions.
     pub counted_again: Vec<CountedAgain>,
-    /// How many more ids may have been.
+    /// Number of further ids that may have been.
     pub counted_again_too: usize,
-    /// What other programs have changed in the tables of the lake.
+    /// Changes by other programs in the tables of the lake.
     pub foreign: Foreign,
-    /// The clicks in these windows whose cost is null wherever they count, because it cannot be one.
+    /// Clicks in these windows whose cost is null wherever they count, because it is out of bounds.
     pub odd_costs: Vec<OddCosts>,
 }
 
 impl Audit {
-    /// Whether the table says what the raw clicks say.
+    /// Whether the table equals the recount, and its roll-ups their sources.
     pub fn is_equal(&self) -> bool {
         self.differing == 0 && self.strangers.is_empty() && self.rolled_ups.are_equal()
     }
 }
 
-/// Counts the raw clicks again, and compares. The queries may take so much memory, in bytes; beyond it they use the
+/// Counts the raw clicks again, and compares. The queries may take this much memory, in bytes; beyond it they spill to
 /// disk.
 pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFuture<'a, Result<Audit, QueryError>> {
     Box::pin(async move {
         let table = asked.table;
-        // What another program has made of a column is said by table and column, and not by SQL.
+        // Checked first, so that an error about a changed column names the table and the column, and is not one of SQL.
         for table in Table::RAW.into_iter().chain([table]) {
             TableLog::find_to_read(lake, table).await?;
         }
@@ -176,7 +178,7 @@ pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFutu
             let (version, windows) = (minutes.version(), &history.windows);
             audit.rolled_ups = RolledUps::find(lake, &context, &parameters, version, windows).await?;
         }
-        // The operators know by themselves what they cannot know.
+        // A recomputation by the operators counts copies as the table does, so nothing needs explaining.
         let mut copies = match asked.by {
             None => Some(Copies::find(&context, &parameters, &history.windows, stands.len()).await?),
             Some(_) => None,
@@ -223,14 +225,14 @@ pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFutu
     })
 }
 
-/// A session whose statements may take so much memory, in bytes; beyond it they use the disk.
+/// Makes a session whose statements may take this much memory, in bytes; beyond it they spill to disk.
 fn bounded(memory: usize) -> Result<SessionContext, QueryError> {
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory))).build_arc()?;
     Ok(SessionContext::new_with_config_rt(SessionConfig::new(), runtime))
 }
 
-/// A session that knows the raw tables, `clicks` at the version that is looked at, and a table of minutes at its own,
-/// as `clicks_minute`.
+/// Makes a session with the raw tables, `clicks` at the version that is audited, and a table of minutes at its own, as
+/// `clicks_minute`.
 async fn session(
     lake: &Lake,
     clicks: &TableView,
@@ -244,7 +246,7 @@ async fn session(
     Ok(context)
 }
 
-/// Makes the raw tables known: what is rejected is committed first, so its newest version covers any cut of `clicks`.
+/// Registers the raw tables. Rejected messages are committed first, so their newest version covers any cut of `clicks`.
 async fn register_raw(context: &SessionContext, lake: &Lake, clicks: &TableView) -> Result<(), QueryError> {
     let table = Table::ClicksRejected;
     open::register(context, lake, (table, table.name()), None).await?;
@@ -252,17 +254,17 @@ async fn register_raw(context: &SessionContext, lake: &Lake, clicks: &TableView)
     open::register(context, lake, (table, table.name()), Some(version)).await
 }
 
-/// Runs a statement of our own; at least one batch, possibly without rows.
+/// Runs one of our statements; returns at least one batch, possibly without rows.
 async fn run(context: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
     collect(context.sql(sql).await?).await
 }
 
-/// The first lines of a kind, and how many more there are.
+/// Writes the first lines of a kind, and how many more there are.
 fn lines<T: fmt::Display>(f: &mut fmt::Formatter<'_>, all: &[T]) -> fmt::Result {
     lines_of(f, all, all.len())
 }
 
-/// The same, of so many in all, of which these are the first.
+/// Writes the first lines of a kind, of which there are `in_all`.
 fn lines_of<T: fmt::Display>(f: &mut fmt::Formatter<'_>, first: &[T], in_all: usize) -> fmt::Result {
     let shown = first.len().min(LINES_MAX);
     for one in &first[..shown] {

@@ -1,4 +1,4 @@
-//! One partition of `clicks_minute` beside the recount of its raw clicks.
+//! Compares one partition of `clicks_minute` with the recount of its raw clicks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,26 +20,26 @@ use super::compared::{Compared, Side, both_sides};
 use super::run;
 use crate::error::QueryError;
 
-/// The events of a partition, each with what it is taken for; see there.
+/// Statement that lists the events of a partition with their verdicts; the file explains it.
 const RECOUNT: &str = include_str!("recount.sql");
 
-/// Their sums.
+/// Statement that sums up these events.
 const SUMS: &str = include_str!("sums.sql");
 
 /// The sums of measures, in the order of [`Measure::ALL`].
 pub type Sums = [i128; MEASURES];
 
-/// A window, and the values of its dimensions.
+/// Key of a sum: a window, and the values of its dimensions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
-    /// When the window starts.
+    /// Start of the window.
     pub window: EventTime,
-    /// The values of the dimensions, in their order.
+    /// Values of the dimensions, in their order.
     pub dimensions: Vec<Option<String>>,
 }
 
 impl Key {
-    /// The minute, and each dimension by its name.
+    /// Shows the minute, and each dimension with its name.
     pub(super) fn named(&self, dimensions: &[&'static str]) -> String {
         let minute: String = self.window.to_string().chars().take("2026-03-07T12:00".len()).collect();
         let values = dimensions.iter().zip(&self.dimensions);
@@ -48,16 +48,16 @@ impl Key {
     }
 }
 
-/// A partition, where it stands, and what is asked of it.
+/// A partition with its stand, and the part of history to verify.
 pub(super) struct Partition<'a> {
     pub context: &'a SessionContext,
     pub parameters: &'a Parameters,
     pub partition: &'a TopicPartition,
     pub stand: Stand,
     pub history: &'a History,
-    /// The first offset that matters to those windows.
+    /// First offset that matters to the windows.
     first: i64,
-    /// The first offset from which on nothing does.
+    /// First offset from which on nothing matters to the windows.
     next: i64,
 }
 
@@ -71,13 +71,13 @@ impl<'a> Partition<'a> {
         let (windows, cut) = (&history.windows, stand.cut.unwrap_or(0));
         let mut this = Self { context, parameters, partition, stand, history, first: 0, next: cut };
         if let Some(from) = windows.from() {
-            // What is older than this can neither be counted again in these windows, nor move the watermark they meet.
+            // An older event can neither be counted again in these windows, nor move the watermark that they meet.
             let matters_from_ms = from.millis() - parameters.out_of_orderness_ms - parameters.memory_ms();
             let matters = format!("event_time >= {}", timestamp(Some(matters_from_ms), i64::MIN));
             this.first = this.offset("min", &matters).await?.unwrap_or(i64::MAX);
         }
         if let Some(to) = windows.to() {
-            // What comes behind the last event of these windows makes no difference to any of them.
+            // An event behind the last one of these windows changes none of them.
             let matters = format!("event_time < {}", timestamp(Some(to.millis()), i64::MAX));
             let last = this.offset("max", &matters).await?;
             this.next = last.map_or(0, |last| cut.min(last.saturating_add(1)));
@@ -85,7 +85,7 @@ impl<'a> Partition<'a> {
         Ok(this)
     }
 
-    /// The smallest or largest offset of its raw clicks for which that holds.
+    /// Returns the smallest or largest offset of its raw clicks that satisfy a condition.
     async fn offset(&self, which: &str, condition: &str) -> Result<Option<i64>, QueryError> {
         let sql = format!("select {which}(kafka_offset) from clicks where {} and {condition}", self.is_this());
         let offset = run(self.context, &sql).await?;
@@ -93,8 +93,8 @@ impl<'a> Partition<'a> {
         Ok((!offset.is_null(0)).then(|| offset.value(0)))
     }
 
-    /// Recounts it, unless that was done, and compares with the table, which must have what was recounted, and this
-    /// beyond it.
+    /// Recounts the partition, unless `recomputed` has its rows already, and compares with the table, which must hold
+    /// the recount and what lies `beyond` it.
     pub async fn recount(
         &self,
         recomputed: Option<Vec<RecordBatch>>,
@@ -117,7 +117,7 @@ impl<'a> Partition<'a> {
         Ok(compared)
     }
 
-    /// Makes rows a table of the session.
+    /// Registers rows as a table of the session.
     fn register(&self, name: &str, rows: Vec<RecordBatch>) -> Result<(), QueryError> {
         let schema = rows.first().map_or_else(|| self.parameters.schema(Table::ClicksMinute), RecordBatch::schema);
         let table = MemTable::try_new(schema, vec![rows])?;
@@ -126,32 +126,32 @@ impl<'a> Partition<'a> {
         Ok(())
     }
 
-    /// Runs a statement over the recounted events, which must not have many rows.
+    /// Runs a statement over the recounted events; its result must be small.
     pub async fn of_recount(&self, sql: &str) -> Result<Vec<RecordBatch>, QueryError> {
         run(self.context, &self.with_recount(sql)).await
     }
 
-    /// Runs a statement over the recounted events, whose rows come one batch after the other.
+    /// Runs a statement over the recounted events; its rows come one batch after the other.
     pub async fn stream_of_recount(&self, sql: &str) -> Result<SendableRecordBatchStream, QueryError> {
         Ok(self.context.sql(&self.with_recount(sql)).await?.execute_stream().await?)
     }
 
-    /// The condition that a row of a table is this partition's.
+    /// Builds the condition that a row of a table belongs to this partition.
     pub fn is_this(&self) -> String {
         is_of(self.partition)
     }
 
-    /// The names of the dimensions.
+    /// Lists the names of the dimensions.
     pub fn dimensions(&self) -> String {
         self.parameters.dimension_columns().join(", ")
     }
 
-    /// The keys of rows that begin with the window's start and the dimensions.
+    /// Reads the keys of rows that begin with the window's start and the dimensions.
     pub fn keys(&self, batch: &RecordBatch) -> Vec<Key> {
         keys_of(batch, self.parameters.dimension_columns().len())
     }
 
-    /// Sums as rows of a table.
+    /// Makes rows of a table out of sums.
     fn rows(&self, sums: &BTreeMap<Key, Sums>) -> Result<RecordBatch, QueryError> {
         let starts = TimestampMicrosecondArray::from_iter_values(sums.keys().map(|key| key.window.micros()));
         let starts: ArrayRef = Arc::new(starts.with_data_type(table::timestamp()));
@@ -167,12 +167,12 @@ impl<'a> Partition<'a> {
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
     }
 
-    /// Whether a click is asked for, by its window and its offset.
+    /// Whether a click is to be verified, by its window and its offset.
     pub fn asks_for(&self, window: EventTime, offset: i64) -> bool {
         self.history.windows.contain(window.millis()) && offset >= self.history.since(self.partition)
     }
 
-    /// The condition that a window is asked for.
+    /// Builds the condition that a window is to be verified.
     fn is_asked_for(&self) -> String {
         let (from, to) = bounds(&self.history.windows);
         format!("{} >= {from} and {0} < {to}", column::WINDOW_START)
@@ -191,7 +191,7 @@ impl<'a> Partition<'a> {
             ("{partition}", self.partition.partition.to_string()),
             ("{first}", number(self.first)),
             ("{since}", number(self.history.since(self.partition))),
-            // Of what is below the cut, as far as it matters.
+            // Not the cut of the stand: the recount may end where nothing matters any more.
             ("{cut}", number(self.next)),
             ("{drained}", number(self.stand.drained.unwrap_or(0))),
             ("{emitted}", timestamp(self.stand.emitted_ms, i64::MIN)),
@@ -205,7 +205,7 @@ impl<'a> Partition<'a> {
     }
 }
 
-/// The condition that an event of the recount is taken for something, in the words of the recount.
+/// Builds the condition that an event of the recount has a verdict, in the words of the recount.
 pub(super) fn is_taken_for(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Counted => "verdict = 'click'",
@@ -215,7 +215,7 @@ pub(super) fn is_taken_for(verdict: Verdict) -> &'static str {
     }
 }
 
-/// The keys of rows that begin with the window's start and so many dimensions.
+/// Reads the keys of rows that begin with the window's start and this many dimensions.
 pub(super) fn keys_of(batch: &RecordBatch, dimensions: usize) -> Vec<Key> {
     let texts: Vec<_> = batch.columns()[1..=dimensions].iter().map(text).collect();
     let starts = micros(batch.column(0));
@@ -226,24 +226,24 @@ pub(super) fn keys_of(batch: &RecordBatch, dimensions: usize) -> Vec<Key> {
     starts.into_iter().enumerate().map(key).collect()
 }
 
-/// The condition that a row of a table is of a partition.
+/// Builds the condition that a row of a table belongs to a partition.
 pub(super) fn is_of(partition: &TopicPartition) -> String {
     format!("topic = '{}' and kafka_partition = {}", partition.topic.replace('\'', "''"), partition.partition)
 }
 
-/// From when on, and before when, windows start that are asked for, as SQL has it.
+/// Returns the bounds of the starts of windows, as SQL has them: from the first on, and before the second.
 pub(super) fn bounds(windows: &Windows) -> (String, String) {
     let bound = |time: Option<EventTime>, otherwise| timestamp(time.map(EventTime::millis), otherwise);
     (bound(windows.from(), i64::MIN), bound(windows.to(), i64::MAX))
 }
 
-/// A time as SQL has it.
+/// Writes a time as SQL has it.
 pub(super) fn timestamp(millis: Option<i64>, otherwise: i64) -> String {
     let micros = millis.map_or(otherwise, |millis| millis.saturating_mul(1_000));
     format!("arrow_cast({micros}, 'Timestamp(Microsecond, Some(\"UTC\"))')")
 }
 
-/// Measures that stand one after the other, row by row, whatever whole numbers they are.
+/// Reads the measures of rows, whose columns come one after the other and may have any type of whole numbers.
 pub(super) fn sums_of(columns: &[ArrayRef]) -> Result<Vec<Sums>, QueryError> {
     let wide = columns[..MEASURES].iter().map(|column| cast(column, &SUM_TYPE));
     let wide = wide.collect::<Result<Vec<_>, _>>()?;
@@ -251,12 +251,12 @@ pub(super) fn sums_of(columns: &[ArrayRef]) -> Result<Vec<Sums>, QueryError> {
     Ok((0..columns[0].len()).map(|row| std::array::from_fn(|measure| columns[measure][row])).collect())
 }
 
-/// A column of times, in microseconds.
+/// Reads a column of times, in microseconds.
 pub(super) fn micros(column: &ArrayRef) -> Vec<i64> {
     column.as_primitive::<TimestampMicrosecondType>().values().to_vec()
 }
 
-/// A column of text, whatever its encoding.
+/// Reads a column of text, whatever its encoding.
 pub(super) fn text(column: &ArrayRef) -> Vec<Option<String>> {
     let column = cast(column, &DataType::Utf8).expect("text has many encodings, and is text in each");
     let column = column.as_string::<i32>();
@@ -267,7 +267,7 @@ pub(super) fn text(column: &ArrayRef) -> Vec<Option<String>> {
 mod tests {
     use super::*;
 
-    /// It is written by hand, and yet it knows each verdict, and each measure at its place.
+    /// The statement is written by hand, and must have each verdict, and each measure at its place.
     #[test]
     fn the_recount_has_all_measures_and_verdicts() {
         let columns = SUMS.lines().filter_map(|line| line.trim_end_matches(',').rsplit_once(" as "));

@@ -1,8 +1,8 @@
-//! Hours and days beside what they are made of: most of what is answered is taken from them, and a file that is lost
-//! there, or a row that somebody changed, is no change of the minutes.
+//! Compares hours and days with their sources: most answers are taken from them, and a file that is lost there, or a
+//! row that another program changed, does not show in the minutes.
 //!
-//! Of each roll-up the version is compared that totals are taken from, and of it the windows that are: what has changed
-//! in the source since is rolled up again sooner or later, and taken from the source until then.
+//! Each roll-up is compared at the version, and in the windows, from which totals are taken. Windows whose source has
+//! changed since are left out: they will be rolled up again, and totals take them from the source until then.
 
 use std::fmt;
 
@@ -22,46 +22,46 @@ use crate::open;
 use crate::output::visible;
 use crate::totals::{AsOf, sources_as_of};
 
-/// A sum of a roll-up that is not what its source adds up to.
+/// A sum of a roll-up that differs from the sum of its source.
 #[derive(Clone, Debug)]
 pub struct RolledUp {
-    /// The roll-up.
+    /// Table of the roll-up.
     pub table: Table,
-    /// The window, of what.
+    /// Window and dimensions of the sum.
     pub key: Key,
-    /// The names of the dimensions.
+    /// Names of the dimensions.
     pub dimensions: Vec<&'static str>,
-    /// What the roll-up says.
+    /// Sums in the roll-up.
     pub found: Sums,
-    /// What its source says.
+    /// Sums of the source.
     pub source: Sums,
 }
 
-/// What came of comparing roll-ups.
+/// Result of the comparison of roll-ups.
 #[derive(Debug, Default)]
 pub struct RolledUps {
-    /// The roll-ups that were compared, each at a version, and how many of its sums differ.
+    /// Roll-ups that were compared, each with its version and the number of sums that differ.
     pub compared: Vec<(Table, Version, usize)>,
     /// The first sums that differ.
     pub differences: Vec<RolledUp>,
-    /// Why others could not be read. Whoever is answered from them is not answered, or wrongly.
+    /// Reasons for which others could not be read. An answer from these is missing, or wrong.
     pub unreadable: Vec<String>,
-    /// Why others were not compared: nothing is taken from them.
+    /// Reasons for which others were not compared: no answer is taken from them.
     pub left_out: Vec<String>,
 }
 
 impl RolledUps {
-    /// Whether each can be read, and says what its source says.
+    /// Whether each roll-up can be read, and equals its source.
     pub fn are_equal(&self) -> bool {
         self.unreadable.is_empty() && self.differing() == 0
     }
 
-    /// How many sums are not what their source adds up to.
+    /// Counts the sums that differ from their source.
     fn differing(&self) -> usize {
         self.compared.iter().map(|(_, _, differing)| differing).sum()
     }
 
-    /// Compares those that answers are taken from at a version of `clicks_minute`, which the session knows.
+    /// Compares the roll-ups from which answers are taken at a version of `clicks_minute`, which the session knows.
     pub(super) async fn find(
         lake: &Lake,
         context: &SessionContext,
@@ -72,7 +72,7 @@ impl RolledUps {
         let mut this = Self::default();
         let sources = match sources_as_of(lake, AsOf::Version(minutes)).await {
             Ok(sources) => sources,
-            // What is wrong with a roll-up is not wrong with the minutes.
+            // A fault of a roll-up is no fault of the minutes.
             Err(LakeError::Refused(why)) => {
                 this.unreadable.push(why);
                 return Ok(this);
@@ -88,7 +88,7 @@ impl RolledUps {
             match open::register(context, lake, (table, table.name()), Some(version)).await {
                 Err(QueryError::Lake(LakeError::Refused(why))) => {
                     this.unreadable.push(why);
-                    // What is made of it has nothing that it can be compared with.
+                    // The next roll-up has this one as its source, so nothing is left to compare it with.
                     break;
                 }
                 registered => {
@@ -141,7 +141,7 @@ impl RolledUps {
     }
 }
 
-/// The largest stretch of whole windows that is asked for, as SQL has its bounds.
+/// Returns the largest range of whole windows within the windows to verify, as SQL has its bounds.
 fn whole(width: Width, windows: &Windows) -> (String, String) {
     let from = windows.from().map(|from| {
         let start_ms = width.start_ms(from.millis());

@@ -1,5 +1,5 @@
-//! Rows that no position of their table covers: of partitions that it does not know. They are in every total, and no
-//! recount of a partition would ever meet them.
+//! Finds rows of partitions that their table has no position of. They are in every total, and no recount of a partition
+//! would ever meet them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,15 +16,15 @@ use crate::error::QueryError;
 /// Rows of a partition that a table has no position of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stranger {
-    /// The table.
+    /// Table that has the rows.
     pub table: Table,
-    /// The partition that its rows name.
+    /// Partition that the rows name.
     pub partition: TopicPartition,
-    /// How many there are.
+    /// Number of rows.
     pub rows: i64,
 }
 
-/// Those of a table that the session knows by a name, of the rows for which a condition holds.
+/// Finds the strangers among the rows of a table that satisfy a condition; the session knows the table by `name`.
 pub(super) async fn strangers(
     context: &SessionContext,
     (table, name): (Table, &str),

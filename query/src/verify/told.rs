@@ -1,4 +1,4 @@
-//! What an audit says: to people, line by line, and to programs, as JSON.
+//! Reports of an audit: line by line for people, and as JSON for programs.
 
 use std::fmt;
 
@@ -49,8 +49,8 @@ impl fmt::Display for Audit {
 }
 
 impl Audit {
-    /// As JSON: of each kind how many there are, and the first of them. Sums are texts, for they may have more digits
-    /// than programs keep of a number.
+    /// Converts the audit to JSON: of each kind the number, and the first few. Sums are texts, because they may have
+    /// more digits than programs keep of a number.
     pub fn to_json(&self) -> Value {
         json!({
             "equal": self.is_equal(),
@@ -85,7 +85,7 @@ impl Audit {
 }
 
 impl Conservation {
-    /// As JSON.
+    /// Converts the result to JSON.
     pub fn to_json(&self) -> Value {
         json!({
             "holds": self.holds(),

@@ -1,4 +1,4 @@
-//! What of expressions DataFusion's planner would pass over: parts of calls of functions, and of types.
+//! Refuses the parts of expressions that DataFusion's planner would ignore: in function calls, and in types.
 
 use std::ops::ControlFlow;
 
@@ -10,14 +10,14 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::Honoured;
 
-/// The functions that write a time in a format.
+/// Functions that write a time in a format.
 const WRITE_TIMES: [&str; 2] = ["to_char", "date_format"];
 
-/// The functions that make rows of a list, and take nothing else.
+/// Functions that make rows of a list, and take nothing else.
 const UNNEST: [&str; 2] = ["unnest", "unnest_outer"];
 
 impl Honoured<'_> {
-    /// Looks at an expression, and not at those in it.
+    /// Checks an expression, and not those in it.
     pub(super) fn expression(&mut self, expr: &Expr) -> ControlFlow<()> {
         match expr {
             Expr::Function(function) => self.function(function),
@@ -25,7 +25,7 @@ impl Honoured<'_> {
                 let has_more = trim_characters.as_ref().is_some_and(|characters| characters.len() > 1);
                 self.refuse(has_more, "TRIM with several texts", "write the characters as one text")
             }
-            // DataFusion takes the pattern for a regular expression, of which a part of the text is enough.
+            // DataFusion takes the pattern for a regular expression, which need only match a part of the text.
             Expr::SimilarTo { negated: _, expr: _, pattern: _, escape_char: _ } => {
                 self.refuse(true, "SIMILAR TO", "write ~ and a regular expression, or LIKE")
             }
@@ -37,8 +37,8 @@ impl Honoured<'_> {
             Expr::TypedString(TypedString { data_type, value, uses_odbc_syntax: _ }) => {
                 self.data_type(data_type, Some(&value.value))
             }
-            // Of these, DataFusion takes all parts, or refuses what it does not take; a few say only how a text was
-            // written.
+            // DataFusion honours all parts of these, or refuses those that it does not take; a few fields only record
+            // how a text was written.
             Expr::Identifier(_)
             | Expr::CompoundIdentifier(_)
             | Expr::CompoundFieldAccess { root: _, access_chain: _ }
@@ -121,7 +121,7 @@ impl Honoured<'_> {
                 self.refuse(has_options, &format!("a choice of columns in {called}(* …)"), "name the columns")?;
             }
         }
-        // It would be written as it stands, in each row.
+        // Such a format would be printed unchanged in each row.
         let has_no_field = WRITE_TIMES.contains(&called.as_str()) && format_of(args).is_some_and(is_of_no_field);
         let instead = "write it as strftime does, such as '%Y-%m-%d'";
         self.refuse(has_no_field, &format!("a format without % in {called}()"), instead)?;
@@ -161,8 +161,8 @@ impl Honoured<'_> {
         self.state.window_functions().contains_key(name) && !self.state.aggregate_functions().contains_key(name)
     }
 
-    /// Looks at a type that a value is made one of, which may be known: a text of so many letters is a text of any
-    /// number to DataFusion.
+    /// Checks a type to which a value is cast; the value may be known. DataFusion takes a text of limited length for a
+    /// text of any length.
     fn data_type(&mut self, data_type: &DataType, value: Option<&Value>) -> ControlFlow<()> {
         let (letters_max, is_precise) = match data_type {
             DataType::Varchar(Some(CharacterLength::IntegerLength { length, unit: _ }))
@@ -174,7 +174,7 @@ impl Honoured<'_> {
                 | ArrayElemTypeDef::Parenthesis(element),
             ) => return self.data_type(element, None),
             DataType::Float(precision) => (None, *precision != ExactNumberInfo::None),
-            // Of others, DataFusion takes all that they say, or refuses them.
+            // DataFusion honours all that other types say, or refuses them.
             _ => (None, false),
         };
         let fits = |most: u64| match value {
@@ -197,7 +197,7 @@ pub(super) fn has_names(arguments: &[FunctionArg]) -> bool {
     })
 }
 
-/// Whether a frame begins or ends so many rows away that 63 bits do not hold it.
+/// Whether a frame begins or ends so many rows away that 63 bits do not hold the number.
 pub(super) fn is_beyond_all_rows(bound: &WindowFrameBound) -> bool {
     let (WindowFrameBound::Preceding(Some(offset)) | WindowFrameBound::Following(Some(offset))) = bound else {
         return false;
@@ -216,7 +216,7 @@ pub(super) fn is_beyond_all_rows(bound: &WindowFrameBound) -> bool {
     }
 }
 
-/// The format of a function that writes times, if it stands in the statement.
+/// Returns the format of a function that writes times, if it is a literal in the statement.
 fn format_of(arguments: &FunctionArguments) -> Option<&str> {
     let FunctionArguments::List(list) = arguments else { return None };
     match list.args.get(1).map(value_of)? {
@@ -241,7 +241,7 @@ fn value_of(argument: &FunctionArg) -> &FunctionArgExpr {
     }
 }
 
-/// The name of a function, as DataFusion looks it up.
+/// Returns the name of a function, as DataFusion looks it up.
 fn called(name: &ObjectName) -> String {
     match name.0.as_slice() {
         [one] => match one.as_ident() {

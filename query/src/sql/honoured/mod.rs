@@ -1,11 +1,12 @@
-//! Refuses what a statement says and DataFusion would pass over in silence: an answer to another question is worse than
+//! Refuses the parts of a statement that DataFusion would silently ignore: an answer to another question is worse than
 //! none.
 //!
-//! DataFusion's parser takes what any engine understands, and its planner leaves out parts of that: `PREWHERE`, `WITH
-//! ROLLUP`, `CONNECT BY`, `FILTER` of a function that does not add up. Here each part of a query is taken apart by all
-//! its fields and named as one of three: honoured, refused by DataFusion itself, or refused here. A field or a form
-//! that the parser gets later does not compile until it is named too. Statements that make tables of the session are
-//! not looked at, but for the queries in them: of those the planner takes each field apart by itself.
+//! DataFusion's parser takes what any engine understands, and its planner ignores parts of that: `PREWHERE`, `WITH
+//! ROLLUP`, `CONNECT BY`, `FILTER` of a function that does not aggregate. Here each part of a query is destructured
+//! into all its fields, and each field is named as one of three: honoured, refused by DataFusion itself, or refused
+//! here. A field or a form that the parser gets later does not compile until it is named too. Statements that make
+//! tables of the session are not checked, except for the queries in them: the planner destructures those statements
+//! itself.
 
 mod expressions;
 
@@ -25,27 +26,27 @@ use lake_store::LakeError;
 use super::table::refused;
 use super::visited::{Look, look, look_at};
 
-/// Words in each refusal of this kind, by which others know the kind.
+/// Words in each refusal of this kind, by which callers recognise the kind.
 pub const UNSUPPORTED: &str = "is not supported";
 
-/// What to write for an earlier version of a table.
+/// Advice for an earlier version of a table.
 const TRAVELS: &str = "for an earlier version write t VERSION AS OF 412";
 
-/// Why a statement that asks to lock rows is not answered.
+/// Reason for which a statement that asks to lock rows is refused.
 const NO_LOCKS: &str = "nothing is locked here; leave it out";
 
-/// What to do with settings of other engines.
+/// Advice for settings of other engines.
 const LEAVE_OUT: &str = "leave it out";
 
-/// Refuses a statement of which the planner would pass over a part, in a session with these functions.
+/// Refuses a statement of which the planner would ignore a part, in a session with these functions.
 pub(super) fn check(statement: &parser::Statement, state: &SessionState) -> Result<()> {
     let mut honoured = Honoured { state, outermost: outermost(statement), refusal: None };
-    // It ends early only with a refusal.
+    // The visitor breaks off only with a refusal, which it keeps.
     let _ = look_at(statement, &mut honoured);
     honoured.refusal.map_or(Ok(()), |why| Err(refused(LakeError::Refused(why))))
 }
 
-/// The select that is the whole statement, but for what stands around it.
+/// Returns the select that is the body of the whole statement, if it is one.
 fn outermost(statement: &parser::Statement) -> Option<&Select> {
     let parser::Statement::Statement(statement) = statement else { return None };
     let Statement::Query(query) = statement.as_ref() else { return None };
@@ -55,18 +56,18 @@ fn outermost(statement: &parser::Statement) -> Option<&Select> {
     }
 }
 
-/// Looks at a statement until there is something to refuse.
+/// Visitor that checks a statement until there is something to refuse.
 struct Honoured<'a> {
-    /// Says which functions are of which kind.
+    /// Functions of the session, by their kinds.
     state: &'a SessionState,
     /// The only select that may make a table of its rows.
     outermost: Option<&'a Select>,
-    /// Why the statement is refused.
+    /// Reason of the refusal, if there is one.
     refusal: Option<String>,
 }
 
 impl Honoured<'_> {
-    /// Refuses the statement if that is said in it.
+    /// Refuses the statement if it has this part.
     fn refuse(&mut self, is_said: bool, what: &str, instead: &str) -> ControlFlow<()> {
         if !is_said {
             return ControlFlow::Continue(());
@@ -75,7 +76,7 @@ impl Honoured<'_> {
         ControlFlow::Break(())
     }
 
-    /// A window is found by its name only from the list of what is selected.
+    /// Refuses named windows in a part of a query: DataFusion finds a window by its name only in the select list.
     fn refuse_named_windows(&mut self, part: &impl Visit) -> ControlFlow<()> {
         let what = "a window by its name outside of the list of what is selected";
         self.refuse(has_named_windows(part), what, "write the window out: OVER (…)")
@@ -194,7 +195,7 @@ impl Honoured<'_> {
         let Some(WindowFrame { units, start_bound, end_bound }) = window_frame else {
             return ControlFlow::Continue(());
         };
-        // DataFusion adds places of rows to it, which wrap around. Of values, it finds out.
+        // DataFusion adds the offset to row numbers, which wraps around. In frames of values, it notices the overflow.
         let is_counted = matches!(units, WindowFrameUnits::Rows | WindowFrameUnits::Groups);
         let is_beyond = std::iter::once(start_bound).chain(end_bound).any(expressions::is_beyond_all_rows);
         let what = "a frame of more rows or groups than 9223372036854775807";
@@ -388,12 +389,12 @@ impl Look for Honoured<'_> {
     }
 }
 
-/// Whether rows of several queries are put together.
+/// Whether a body is a union of queries.
 fn is_union(body: &SetExpr) -> bool {
     matches!(body, SetExpr::SetOperation { op: SetOperator::Union, left: _, right: _, set_quantifier: _ })
 }
 
-/// Whether a query says more than its body: of a recursive one, DataFusion takes nothing else.
+/// Whether a query has more than its body: of a recursive one, DataFusion honours nothing else.
 fn has_more_than_its_body(query: &Query) -> bool {
     let Query {
         with,
@@ -402,7 +403,7 @@ fn has_more_than_its_body(query: &Query) -> bool {
         limit_clause,
         fetch,
         pipe_operators,
-        // These are refused wherever they stand.
+        // These are refused wherever they are.
         locks: _,
         for_clause: _,
         settings: _,
@@ -411,7 +412,8 @@ fn has_more_than_its_body(query: &Query) -> bool {
     with.is_some() || order_by.is_some() || limit_clause.is_some() || fetch.is_some() || !pipe_operators.is_empty()
 }
 
-/// Whether a function in this part of a statement names its window. Queries within it have parts of their own.
+/// Whether a function in this part of a statement names its window. Queries within it are checked as parts of their
+/// own.
 fn has_named_windows(part: &impl Visit) -> bool {
     struct Windows {
         depth: usize,

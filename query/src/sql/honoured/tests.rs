@@ -1,11 +1,11 @@
-//! Each clause that DataFusion would pass over is refused by its name, and what it honours is not.
+//! Tests that each clause that DataFusion would ignore is refused by its name, and that other clauses are not.
 
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 
 use super::*;
 
-/// What is refused, and what the refusal says.
+/// Statements that are refused, and words of the refusal.
 const REFUSED: [(&str, &str); 66] = [
     ("select x from t prewhere x = 1", "PREWHERE"),
     ("select x from t group by x with rollup", "WITH ROLLUP"),
@@ -75,7 +75,7 @@ const REFUSED: [(&str, &str); 66] = [
     ("create view v as select x from t prewhere x = 1", "PREWHERE"),
 ];
 
-/// What is not refused here: DataFusion takes all of it, or refuses it by itself.
+/// Statements that are not refused here: DataFusion honours all of each, or refuses it by itself.
 const HONOURED: [&str; 29] = [
     "select x into y from t",
     "select * exclude (x) from t",
