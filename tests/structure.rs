@@ -372,11 +372,8 @@ const NAMES_TABLES: &str = "lake-schemas/src/table.rs";
 const NAMES_MEASURES: &str = "lake-schemas/src/measure.rs";
 
 /// Files with a name that is not that of the measure: a column of `clicks`, a pane, a member of a message.
-const NAMESAKES: [(&str, &str); 3] = [
-    ("lake-schemas/src/table.rs", "cost_micros"),
-    ("lake-schemas/src/minute.rs", "late"),
-    ("localstack/src/generate.rs", "cost_micros"),
-];
+const NAMESAKES: [(&str, &str); 2] =
+    [("lake-schemas/src/field.rs", "cost_micros"), ("lake-schemas/src/minute.rs", "late")];
 
 /// Files beside the code that are tests as a whole.
 const FILES_OF_TESTS: [&str; 3] = ["tests.rs", "commit/others.rs", "store/power_loss.rs"];
