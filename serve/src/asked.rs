@@ -192,7 +192,7 @@ impl<'a> Asked<'a> {
             (false, true) => (Field::AdId, ads),
             (true, _) => (Field::CampaignId, campaigns),
         };
-        let named = (!names.is_empty()).then(|| Named { dimension, is_one: names.len() == 1 });
+        let named = (!names.is_empty()).then_some(Named { dimension, is_one: names.len() == 1 });
         let mut filter: Vec<_> = named.is_some().then(|| Filter::any(dimension, names)).into_iter().collect();
         for dimension in dimensions() {
             let Some(values) = self.values(dimension.column())? else { continue };

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use chrono::DateTime;
-use lake_schemas::measure::MEASURES;
 use lake_schemas::minute::Dimension;
 use lake_schemas::{EventTime, Field, Width};
 use lake_store::Lake;
@@ -215,10 +214,10 @@ fn the_commands_filter_and_group_by_what_the_lake_counts_by_and_by_nothing_else(
         ),
     ] {
         let question = Question { filter, group_by, ..Question::default() };
-        let row = |((_, group), sums): ((Option<i64>, Vec<Option<String>>), [i64; MEASURES])| {
-            (group.into_iter().map(Option::unwrap_or_default).collect(), text(&sums))
-        };
-        let rows: Vec<(Vec<String>, String)> = expected(newest, &question).into_iter().map(row).collect();
+        let rows: Vec<(Vec<String>, String)> = expected(newest, &question)
+            .into_iter()
+            .map(|((_, group), sums)| (group.into_iter().map(Option::unwrap_or_default).collect(), text(&sums)))
+            .collect();
         let shown = said(&[&["total"][..], arguments].concat());
         assert_eq!(rows_of(&shown, question.group_by.len()), rows, "{arguments:?}");
         assert!(rows.len() == 1 || !question.group_by.is_empty(), "{arguments:?}");
