@@ -1,6 +1,6 @@
 //! Verdicts: how an event is judged when it is counted.
 
-/// Verdict on an event. The first of `Duplicate`, `Late` and `Filtered` that applies holds, else `Counted`.
+/// Verdict on an event: the first of `Filtered`, `Late` and `Duplicate`, in this order, that applies, else `Counted`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
     /// The event is counted.
