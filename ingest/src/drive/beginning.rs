@@ -1,7 +1,7 @@
 //! Begins partitions where the tables stand, and again when they turn out to stand elsewhere.
 
 use lake_schemas::job::Job;
-use lake_schemas::{Stand, Table, TopicPartition};
+use lake_schemas::{Stand, TopicPartition};
 use lake_store::commit::{Outcome, TableLog};
 use lake_store::retire::waiting_for;
 use lake_store::witness;
@@ -114,15 +114,15 @@ fn fenced(log: &TableLog, partition: &TopicPartition, ours: Stand) -> Option<Dri
     Some(DriveError::Fenced { table: table.to_string(), app_id, expected, found })
 }
 
-/// Makes `clicks_minute` wait for partitions that it does not wait for yet, so that whatever they bring is not late,
-/// even if it is the first they ever had. A reader who is told that a count is final relies on these partitions too.
+/// Makes a table whose counts wait for partitions wait for these too, so that whatever they bring is not late, even if
+/// it is the first they ever had. A reader who is told that a count is final relies on them.
 async fn wait_for(
     log: &mut TableLog,
     partitions: &[TopicPartition],
     backoff: &mut Backoff,
     stop: &CancellationToken,
 ) -> Result<(), DriveError> {
-    if log.table() != Table::ClicksMinute {
+    if !log.table().waits_for_partitions() {
         return Ok(());
     }
     while let Some(commit) = waiting_for(log, partitions) {
