@@ -142,15 +142,19 @@ impl<L: Live> Source for HybridSource<L> {
             // Every other call asks the replays first, or a busy live end would starve them: the select below is
             // biased.
             self.history_first = !self.history_first;
+            // Replays bring batches: without room for these they are not asked, so that their channel fills, and they
+            // wait.
             let asked = (self.history_first && room == Room::ForAll).then(|| self.said.try_recv().ok()).flatten();
             let (generation, said) = match asked {
                 Some(said) => said,
                 None => tokio::select! {
+                    // The live end first: it tells of rebalances, for which the whole group waits.
                     biased;
                     signal = self.live.next(room) => return signal,
                     Some(said) = self.said.recv(), if room == Room::ForAll => said,
                 },
             };
+            // What is out of date, or the end of a replay, is no signal: whatever comes next is waited for.
             if let Some(signal) = self.hear(generation, said).await? {
                 return Ok(signal);
             }

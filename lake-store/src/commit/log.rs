@@ -376,13 +376,18 @@ impl TableLog {
     /// Follows the log to its end. A commit of ours that is met on the way is remembered, even if a later step fails.
     async fn look(&mut self) -> Result<()> {
         let (age, head) = (self.looked.age(), self.head.version());
+        // A missing entry ends the log, unless clean-up took it. It takes the oldest first, and none that is young: a
+        // head that was looked at lately, or whose entry is still there, has all that follow it.
         let is_known = age <= HEAD_AGE_MAX && (age <= PAUSE_MAX || self.has_entry(head).await?);
         if !is_known {
             self.load_afresh().await?;
         } else if self.confirmed.is_old() {
+            // The entry may be that of another table, which was put in this one's place: it has versions like this one.
             match self.confirmed.again(self.table, self.object_store(), head).await? {
                 Some(confirmed) => self.confirmed = confirmed,
+                // A reader has made sums of the old table, which the new one cannot go on with.
                 None if self.terms.access() == Access::Reads => return Err(self.replaced()),
+                // A writer holds its positions against what is there now: a copy that was put back has them.
                 None => self.load_afresh().await?,
             }
         }
@@ -393,11 +398,14 @@ impl TableLog {
             if is_followed && !self.is_still_there().await? {
                 return Err(self.replaced());
             }
+            // Before the error, if reading ended with one: a commit of ours among these must be known as done.
             for lines in &ahead.entries {
                 self.meet(self.head.version() + 1, lines)?;
             }
             if let Some(began) = ahead.end? {
+                // Only at the end: what one version has broken a later one may have mended.
                 self.terms.judge(self.head.version())?;
+                // The beginning of the search that found nothing: a version may have come while it was under way.
                 self.looked = began;
                 return Ok(());
             }
