@@ -28,4 +28,4 @@ mod uncommitted;
 pub use error::CompactError;
 pub use history::{Keep, Kept};
 pub use report::Done;
-pub use round::{Compactor, Plan};
+pub use round::{Compactor, Mode, Plan};

@@ -26,7 +26,7 @@ use arrow::array::RecordBatch;
 use lake_schemas::Invalid;
 use lake_schemas::job::Freeze;
 use lake_schemas::measure::{MEASURES, additions};
-use lake_schemas::minute::Parameters;
+use lake_schemas::minute::{Pane, Parameters};
 use lake_schemas::rows::{Events, Positions};
 use lake_schemas::{EventTime, Stand, TopicPartition, Verdict, Windows};
 
@@ -230,7 +230,12 @@ impl Minutes {
             // A window that was closed at the last step can only have late events now; its rows are written as late.
             let was_closed = self.stand.emitted_ms.is_some_and(|emitted_ms| window.key().end_ms() <= emitted_ms);
             let (window, sums) = window.remove_entry();
-            rows.push(window, &sums, is_closed, was_closed);
+            let pane = match (is_closed, was_closed) {
+                (_, true) => Pane::Late,
+                (true, false) => Pane::OnTime,
+                (false, false) => Pane::Early,
+            };
+            rows.push(window, &sums, pane);
         }
         // Only what the memory of ids and the open windows still need is read again after a restart.
         let matters_from_ms = emitted_ms.map_or(i64::MIN, |emitted_ms| emitted_ms - self.parameters.memory_ms());
