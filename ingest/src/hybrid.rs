@@ -94,7 +94,7 @@ impl<L: Live> HybridSource<L> {
     fn replay(&mut self, live: &Arc<dyn LiveLog>, partition: TopicPartition, from: Option<i64>) {
         self.generation += 1;
         let (generation, out, turns) = (self.generation, self.said_in.clone(), self.turns.clone());
-        let replay = Replay::new(&self.raw, live, (partition.clone(), from), &self.columns);
+        let replay = Replay::new(&self.raw, live, partition.clone(), from, &self.columns);
         let named = partition.clone();
         let task = tokio::spawn(async move {
             // A replay waits for its turn before it reads anything, so a waiting one holds no memory.

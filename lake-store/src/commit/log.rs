@@ -73,31 +73,31 @@ pub struct TableLog {
 impl TableLog {
     /// Opens a table, and makes it first if the lake lacks it. Two processes that make it at once open the same one.
     pub fn open(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Self>> {
-        Box::pin(async move {
-            Self::of((table, Access::Writes), load::find_or_make(lake, &table.definition()).await?).await
-        })
+        Box::pin(
+            async move { Self::of(table, Access::Writes, load::find_or_make(lake, &table.definition()).await?).await },
+        )
     }
 
     /// Opens a table that is there; `None` if the lake lacks it.
     pub fn find(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
-        Box::pin(Self::find_for(lake, (table, Access::Writes)))
+        Box::pin(Self::find_for(lake, table, Access::Writes))
     }
 
     /// Opens a table that is there, to follow and read it; `None` if the lake lacks it. A table that only must not be
     /// written is opened here.
     pub fn find_to_read(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
-        Box::pin(Self::find_for(lake, (table, Access::Reads)))
+        Box::pin(Self::find_for(lake, table, Access::Reads))
     }
 
-    async fn find_for(lake: &Lake, (table, access): (Table, Access)) -> Result<Option<Self>> {
+    async fn find_for(lake: &Lake, table: Table, access: Access) -> Result<Option<Self>> {
         let Some(found) = load::find(lake, table).await? else { return Ok(None) };
-        Self::of((table, access), found).await.map(Some)
+        Self::of(table, access, found).await.map(Some)
     }
 
     /// Opens a table, and makes it by this definition if the lake lacks it. The caller must check what it records.
     pub fn open_or_make<'a>(lake: &'a Lake, definition: &'a Definition) -> BoxFuture<'a, Result<Self>> {
         Box::pin(async move {
-            Self::of((definition.table, Access::Writes), load::find_or_make(lake, definition).await?).await
+            Self::of(definition.table, Access::Writes, load::find_or_make(lake, definition).await?).await
         })
     }
 
@@ -115,7 +115,7 @@ impl TableLog {
         })
     }
 
-    async fn of((table, access): (Table, Access), found: (LogStoreRef, Loaded)) -> Result<Self> {
+    async fn of(table: Table, access: Access, found: (LogStoreRef, Loaded)) -> Result<Self> {
         let ((log_store, loaded), looked) = (found, Looked::now());
         let (store, again) = (log_store.object_store(None), load::load(table, log_store.as_ref(), None));
         let (loaded, confirmed) = confirmed::seen(table, store.as_ref(), loaded, again).await?;
