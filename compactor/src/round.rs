@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use crate::error::CompactError;
 use crate::failures::Failures;
-use crate::history::{Keep, Kept};
-use crate::merge::{Merge, Sum, Times};
+use crate::history::{Expiration, Keep};
+use crate::merge::{FileCompaction, Sum, Times};
 use crate::report::Done;
 use crate::roll_up::RollUp;
 use crate::setbacks::{Setbacks, Work};
@@ -128,7 +128,7 @@ impl Compactor {
             // Roll-ups, merges and the tables before this one have taken time, which ages versions.
             let keep = Keep { orphans: keep.orphans && is_due, now: keep.now + began.elapsed(), ..keep };
             match self.keep_history(table, keep, plan.mode).await {
-                Ok(Kept { done, has_swept }) => {
+                Ok(Expiration { done, has_swept }) => {
                     done.into_iter().for_each(&mut *tell);
                     if has_swept && plan.mode == Mode::Perform {
                         self.swept.insert(table, began);
@@ -216,7 +216,7 @@ impl Compactor {
         sum.sorted_out(table, log.version(), began.elapsed()).into_iter().for_each(&mut *tell);
         sorted?;
         let began = Instant::now();
-        let mut merge = Merge { log: &mut log, times, memory, setbacks, sum: Sum::default() };
+        let mut merge = FileCompaction { log: &mut log, times, memory, setbacks, sum: Sum::default() };
         let (merged, sum) = (merge.run(failures).await, merge.sum);
         sum.merged(table, log.version(), began.elapsed()).into_iter().for_each(tell);
         merged?;
@@ -238,7 +238,7 @@ impl Compactor {
         let in_order = self.in_order.entry(table).or_default();
         let mut sort_out = SortOut { log: &mut log, memory, setbacks: &mut *setbacks, in_order, sum: Sum::default() };
         let odd = sort_out.look().await?;
-        let files = odd + Merge { log: &mut log, times, memory, setbacks, sum: Sum::default() }.look().await?;
+        let files = odd + FileCompaction { log: &mut log, times, memory, setbacks, sum: Sum::default() }.look().await?;
         if windows + files > 0 {
             tell(Done::Would { table, windows, files });
         }
@@ -247,9 +247,9 @@ impl Compactor {
     }
 
     /// Expires the versions of a table that are past the retention.
-    async fn keep_history(&mut self, table: Table, keep: Keep, mode: Mode) -> Result<Kept, CompactError> {
+    async fn keep_history(&mut self, table: Table, keep: Keep, mode: Mode) -> Result<Expiration, CompactError> {
         let stands = self.stands_on(table).await?;
-        let Some(mut log) = self.take(table).await? else { return Ok(Kept::default()) };
+        let Some(mut log) = self.take(table).await? else { return Ok(Expiration::default()) };
         let deletes = match mode {
             Mode::Perform => Deletes::Yes,
             Mode::DryRun => Deletes::No,
@@ -288,9 +288,9 @@ impl Compactor {
     async fn settled_ms(&mut self, now_ms: i64) -> Result<Option<i64>, CompactError> {
         let Some(minutes) = self.take(Table::ClicksMinute).await? else { return Ok(None) };
         let lateness_ms = minutes.parameters()?.allowed_lateness_ms;
-        let ahead = minutes.stands().values().filter_map(|stand| stand.emitted_ms).max();
+        let ahead = minutes.stands().values().filter_map(|stand| stand.watermark_ms).max();
         self.know(minutes);
-        Ok(ahead.map(|emitted_ms| emitted_ms.min(now_ms).saturating_sub(lateness_ms)))
+        Ok(ahead.map(|watermark_ms| watermark_ms.min(now_ms).saturating_sub(lateness_ms)))
     }
 
     /// Returns the versions of a table that its roll-up was made from.

@@ -16,7 +16,7 @@ use lake_store::commit::{Checkpoint, TableLog};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::epoch::{Epoch, Settled};
+use super::epoch::{Epoch, EpochOutcome};
 use crate::backoff::unless_stopped;
 use crate::task::unwind;
 
@@ -25,7 +25,7 @@ pub(super) enum Committer {
     /// Nothing is in flight: the tables are here.
     Idle(Vec<TableLog>),
     /// An epoch is on its way into the tables; `give_up` tells it to stop trying.
-    Epoch { task: AbortOnDropHandle<(Vec<TableLog>, Settled)>, give_up: CancellationToken },
+    Epoch { task: AbortOnDropHandle<(Vec<TableLog>, EpochOutcome)>, give_up: CancellationToken },
     /// The tables are being refreshed; `end` tells that nobody waits for it any longer.
     Look { task: AbortOnDropHandle<(Vec<TableLog>, Looked)>, end: CancellationToken },
 }
@@ -36,7 +36,7 @@ type Looked = Option<Result<()>>;
 /// Outcome of an operation that has landed: the tables are back.
 pub(super) enum Landed {
     /// Outcome of an epoch, and the log checkpoints that its commits have made due.
-    Epoch(Settled, Vec<Checkpoint>),
+    Epoch(EpochOutcome, Vec<Checkpoint>),
     /// Outcome of a look.
     Look(Looked),
 }
@@ -192,7 +192,7 @@ mod tests {
         assert!(committer.landed().await.is_none() && committer.is_idle());
         commit(&mut committer);
         assert!(committer.idle().is_none() && committer.logs().is_none() && committer.logs_mut().is_none());
-        assert!(matches!(committer.landed().await, Some(Landed::Epoch(Settled::Committed(_), _))));
+        assert!(matches!(committer.landed().await, Some(Landed::Epoch(EpochOutcome::Committed(_), _))));
         assert_eq!(cut(&committer), Some(2));
         committer.idle().expect("it has landed").look();
         assert!(committer.idle().is_none() && committer.logs().is_none());
@@ -205,7 +205,7 @@ mod tests {
         let mut committer = committer(&lake()).await;
         commit(&mut committer);
         assert!(committer.landed().now_or_never().is_none(), "its task has not run yet");
-        assert!(matches!(committer.landed().await, Some(Landed::Epoch(Settled::Committed(_), _))));
+        assert!(matches!(committer.landed().await, Some(Landed::Epoch(EpochOutcome::Committed(_), _))));
         assert_eq!(cut(&committer), Some(2));
     }
 
@@ -214,7 +214,7 @@ mod tests {
         let mut committer = committer(&lake()).await;
         commit(&mut committer);
         committer.give_up_epoch();
-        assert!(matches!(committer.landed().await, Some(Landed::Epoch(Settled::Abandoned { .. }, _))));
+        assert!(matches!(committer.landed().await, Some(Landed::Epoch(EpochOutcome::Abandoned { .. }, _))));
         committer.idle().expect("it has landed").look();
         committer.end_look();
         assert!(matches!(committer.landed().await, Some(Landed::Look(None))));
@@ -223,7 +223,7 @@ mod tests {
         assert!(matches!(committer.landed().await, Some(Landed::Look(Some(Ok(()))))));
         commit(&mut committer);
         committer.end_look();
-        assert!(matches!(committer.landed().await, Some(Landed::Epoch(Settled::Committed(_), _))));
+        assert!(matches!(committer.landed().await, Some(Landed::Epoch(EpochOutcome::Committed(_), _))));
     }
 
     #[tokio::test]

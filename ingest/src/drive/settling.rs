@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::cadence::Reason;
 use super::committer::Landed;
-use super::epoch::Settled;
+use super::epoch::EpochOutcome;
 use super::error::DriveError;
 use super::state::{Drive, LOOK};
 use crate::backoff::unless_stopped;
@@ -29,7 +29,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     /// cut: all that is pending stays so.
     pub fn begin_epoch(&mut self, reason: &Reason) {
         let Some(committer) = self.committer.idle() else { return };
-        let steps = self.owned.freeze(|partition| reason.of(partition));
+        let steps = self.owned.flush(|partition| reason.of(partition));
         self.cadence.clear();
         if steps.is_empty() {
             return;
@@ -78,12 +78,12 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         }
     }
 
-    async fn epoch_settled(&mut self, settled: Settled, checkpoints: Vec<Checkpoint>) -> Result<(), DriveError> {
+    async fn epoch_settled(&mut self, settled: EpochOutcome, checkpoints: Vec<Checkpoint>) -> Result<(), DriveError> {
         for checkpoint in checkpoints {
             self.checkpoints.spawn(async move { checkpoint.write_or_warn().await });
         }
         match settled {
-            Settled::Committed(done) => {
+            EpochOutcome::Committed(done) => {
                 self.fencings.end();
                 self.cadence.wrote_into(done.folders());
                 let tables = self.job.tables();
@@ -98,7 +98,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 }
                 self.source.committed(&done.cuts()).await;
             }
-            Settled::Fenced { table, app_id, expected, found, partitions } => {
+            EpochOutcome::Fenced { table, app_id, expected, found, partitions } => {
                 self.progress.send_modify(|progress| progress.fenced += 1);
                 warn!(
                     job = self.job.name(), %table, app_id, expected, found,
@@ -112,7 +112,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 self.compare()?;
                 let _ = unless_stopped(sleep(FENCED_WAIT), &self.stop).await;
             }
-            Settled::Abandoned { partitions, error } => {
+            EpochOutcome::Abandoned { partitions, error } => {
                 self.progress.send_modify(|progress| progress.abandoned += 1);
                 warn!(
                     job = self.job.name(),
@@ -121,7 +121,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 );
                 self.lose(partitions);
             }
-            Settled::Failed(error) => return Err(error.into()),
+            EpochOutcome::Failed(error) => return Err(error.into()),
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::cadence::{Cadence, Pace};
+use super::cadence::{Cadence, CommitPolicy};
 use super::catch_up::CatchUp;
 use super::committer::Committer;
 use super::fencings::Fencings;
@@ -26,7 +26,7 @@ pub(super) struct Drive<'a, J: Job, S> {
     pub source: &'a mut S,
     /// Tables of the job, or the epoch or look in flight that has them.
     pub committer: Committer,
-    pub pace: Pace,
+    pub policy: CommitPolicy,
     pub goal: Option<Cut>,
     pub progress: watch::Sender<Progress>,
     pub stop: CancellationToken,
