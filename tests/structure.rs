@@ -428,6 +428,19 @@ fn tables_are_named_in_one_file() {
     }
 }
 
+/// The loop drives any job, into whatever tables it has: what depends on the table is asked of the table, or of the
+/// job.
+#[test]
+fn the_loop_that_drives_jobs_names_no_table() {
+    let is_of_the_loop = |file: &PathBuf| file.starts_with(root().join("ingest/src/drive"));
+    let files: Vec<_> = sources().into_iter().filter(is_of_the_loop).collect();
+    assert!(files.len() > 8, "only {} files of the loop found", files.len());
+    for file in files {
+        let code = built(&file).unwrap_or_default();
+        assert!(!code.contains("Table::"), "{} names a table", file.display());
+    }
+}
+
 /// Files whose numbers are units of something else: of PostgreSQL, of the generator, and of the page, which know no
 /// lake.
 const OTHER_UNITS: [&str; 3] =

@@ -31,7 +31,8 @@ pub(crate) trait Takes: Send {
 pub(crate) async fn read(
     raw: Arc<Mutex<RawTable>>,
     columns: Vec<String>,
-    (partitions, at_a_time): (Vec<TopicPartition>, usize),
+    partitions: Vec<TopicPartition>,
+    at_a_time: usize,
     stop: &CancellationToken,
     takes: &mut impl Takes,
 ) -> Result<bool, DriveError> {

@@ -134,7 +134,7 @@ impl ExplainQuestion<'_> {
         explain: &mut Explain,
     ) -> Result<(), DriveError> {
         let push = |batch: LogBatch| Ok(explain.push(&batch.events, batch.offsets.next)?);
-        self.feed.give(self.needs(partition, until), (partition, from), columns(), push).await
+        self.feed.give(self.needs(partition, until), partition, from, columns(), push).await
     }
 
     /// Whether a stretch of a partition has an event of the ad in the minute.
@@ -149,7 +149,7 @@ impl ExplainQuestion<'_> {
             });
             Ok(())
         };
-        self.feed.give(self.needs(partition, until), (partition, from), columns, look).await?;
+        self.feed.give(self.needs(partition, until), partition, from, columns, look).await?;
         Ok(found)
     }
 

@@ -41,7 +41,8 @@ impl Feed {
     pub fn give<'a>(
         &'a self,
         needs: Needs,
-        (partition, from): (&'a TopicPartition, Option<i64>),
+        partition: &'a TopicPartition,
+        from: Option<i64>,
         columns: Vec<String>,
         each: impl FnMut(LogBatch) -> Result<()> + Send + 'a,
     ) -> BoxFuture<'a, Result<(), DriveError>> {
@@ -58,7 +59,7 @@ impl Feed {
         mut given: impl Takes,
     ) -> Result<(), DriveError> {
         let (raw, stop) = (Arc::clone(&self.raw), CancellationToken::new());
-        bounded::read(raw, columns, (vec![partition.clone()], 1), &stop, &mut given).await.map(|_| ())
+        bounded::read(raw, columns, vec![partition.clone()], 1, &stop, &mut given).await.map(|_| ())
     }
 
     /// Passes one stretch of a partition to `each`, and nothing else.

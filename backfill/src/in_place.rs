@@ -37,7 +37,7 @@ async fn touched(work: &Work<'_>, History { since, until, .. }: History) -> Resu
     let raw = RawTable::until(work.raw().await?, until).counted_by(&work.meter).shared();
     let mut touched = Touched { since, starts_ms: BTreeSet::new() };
     let columns = vec![column::EVENT_TIME.to_owned()];
-    let is_read = bounded::read(raw, columns, (moved, work.at_a_time), &work.stop, &mut touched).await?;
+    let is_read = bounded::read(raw, columns, moved, work.at_a_time, &work.stop, &mut touched).await?;
     Ok(is_read.then(|| Windows::these(touched.starts_ms)))
 }
 

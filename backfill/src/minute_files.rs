@@ -27,6 +27,15 @@ const READS_MAX: usize = 8;
 /// most what was written for these behind.
 const LOOKS_MAX: usize = 64;
 
+/// What becomes of the rows that must stay, in files that also hold rows in scope.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OtherRows {
+    /// They are written into files of their own, for a commit that removes these files.
+    Rewritten,
+    /// They stay in these files, which are only read.
+    Untouched,
+}
+
 /// Files of a table, seen through a scope.
 pub(crate) struct MinuteFiles {
     table: Table,
@@ -36,8 +45,7 @@ pub(crate) struct MinuteFiles {
     scope: Scope,
     /// Dimensions by which contents are told apart.
     dimensions: Vec<&'static str>,
-    /// Whether the rows that must stay are written into files of their own.
-    is_writing: bool,
+    other_rows: OtherRows,
     /// Files that have been read, by path.
     seen: HashMap<String, Seen>,
 }
@@ -66,13 +74,14 @@ pub(crate) struct ReplacementPlan {
 
 impl MinuteFiles {
     pub fn new(
-        (table, parameters): (Table, Parameters),
+        table: Table,
+        parameters: &Parameters,
         store: Arc<dyn ObjectStore>,
         scope: Scope,
-        is_writing: bool,
+        other_rows: OtherRows,
     ) -> Self {
         let (schema, dimensions) = (parameters.schema(table), parameters.dimension_columns());
-        Self { table, schema, store, scope, dimensions, is_writing, seen: HashMap::new() }
+        Self { table, schema, store, scope, dimensions, other_rows, seen: HashMap::new() }
     }
 
     /// Reads and writes these columns from now on, so that columns of other programs stay with the rows that must stay.
@@ -150,7 +159,7 @@ impl MinuteFiles {
                 kept.push(filtered(Row::Kept)?);
             }
             kept.retain(|rows| rows.num_rows() > 0);
-            if self.is_writing && seen.replaced.is_some() {
+            if self.other_rows == OtherRows::Rewritten && seen.replaced.is_some() {
                 for file in files::encode(self.table, &kept).await? {
                     file.put(self.store.as_ref()).await?;
                     seen.kept.push(file.add);

@@ -10,7 +10,7 @@ use lake_schemas::{EventTime, Measure, OffsetRange, TopicPartition, Verdict, Win
 use lake_store::Result;
 use lake_store::commit::TableLog;
 
-use crate::minute_files::MinuteFiles;
+use crate::minute_files::{MinuteFiles, OtherRows};
 use crate::scope::Scope;
 
 /// A row of a count.
@@ -29,9 +29,9 @@ pub(crate) fn provenance<'a>(
     minute: EventTime,
 ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, Vec<Row>>>> {
     Box::pin(async move {
-        let of = (minutes.table(), minutes.parameters()?);
+        let (table, parameters) = (minutes.table(), minutes.parameters()?);
         let scope = Scope { windows: Windows::these([minute.millis()].into()), stands: None };
-        let files = MinuteFiles::new(of, minutes.object_store(), scope, false);
+        let files = MinuteFiles::new(table, &parameters, minutes.object_store(), scope, OtherRows::Untouched);
         let mut found: BTreeMap<TopicPartition, Vec<Row>> = BTreeMap::new();
         for rows in files.rows(&minutes.live_files().await?).await? {
             let starts = rows[column::WINDOW_START].as_primitive::<TimestampMicrosecondType>().values();

@@ -58,7 +58,7 @@ impl Recompute<'_> {
         let raw = listed?.shared();
         let partitions = self.needs.history.until.keys().cloned().collect();
         let mut running = Running { of: self, under_way: BTreeMap::new(), sink };
-        bounded::read(raw, self.job.reads(), (partitions, self.at_a_time), self.stop, &mut running).await
+        bounded::read(raw, self.job.reads(), partitions, self.at_a_time, self.stop, &mut running).await
     }
 }
 

@@ -39,7 +39,7 @@ use tracing::info;
 
 use crate::contents::Changes;
 use crate::in_place::in_place;
-use crate::minute_files::{MinuteFiles, ReplacementPlan};
+use crate::minute_files::{MinuteFiles, OtherRows, ReplacementPlan};
 use crate::newest::lacks_its_newest;
 use crate::recompute::{Output, Recompute};
 use crate::scope::Scope;
@@ -181,9 +181,11 @@ impl Replace<'_> {
         Snapshot { scope, history, raw }: Snapshot,
     ) -> Result<Attempt, DriveError> {
         let job = Aggregate::over(history.clone(), minutes.table(), parameters.clone());
-        let (store, of) = (minutes.object_store(), (minutes.table(), parameters.clone()));
-        let (writes, stop) = (self.writes != Writes::Nothing, &self.work.stop);
-        let written_to = writes.then(|| Arc::clone(&store));
+        let (store, stop) = (minutes.object_store(), &self.work.stop);
+        let (written_to, other_rows) = match self.writes {
+            Writes::Nothing => (None, OtherRows::Untouched),
+            Writes::Changes | Writes::Always => (Some(Arc::clone(&store)), OtherRows::Rewritten),
+        };
         let mut output = Output::new(minutes.table(), parameters.dimension_columns(), written_to, stop);
         let needs = Needs { history: history.clone(), parameters: parameters.clone() };
         let recompute = Recompute {
@@ -195,8 +197,9 @@ impl Replace<'_> {
             meter: &self.work.meter,
             stop,
         };
-        let mut files = MinuteFiles::new(of, Arc::clone(&store), scope.clone(), writes);
+        let mut files = MinuteFiles::new(minutes.table(), parameters, Arc::clone(&store), scope.clone(), other_rows);
         let (began, id) = (Instant::now(), CommitId::unique());
+        let base = Commit { id: id.clone(), cut: history.until.clone(), ..Commit::new(job.name()) };
         let computing = async {
             let is_whole = recompute.run(raw, &mut output).await?;
             if is_whole {
@@ -208,7 +211,7 @@ impl Replace<'_> {
             // Files that took too long may be swept before the commit names them.
             Some(Ok(true)) => {
                 is_young_enough(began, minutes.table())?;
-                self.commit(minutes, &scope, &output, &mut files, (&id, job.name(), &history.until)).await?
+                self.commit(minutes, &scope, &output, &mut files, &base).await?
             }
             Some(Err(error)) if !stop.is_cancelled() => return Err(error),
             Some(_) | None => Attempt::Done(Replaced::Stopped),
@@ -229,13 +232,14 @@ impl Replace<'_> {
         Ok(done)
     }
 
+    /// Commits what was recomputed in the place of the rows in scope. `base` is the commit without its files.
     async fn commit(
         &self,
         minutes: &mut TableLog,
         scope: &Scope,
         output: &Output,
         files: &mut MinuteFiles,
-        (id, job, cut): (&CommitId, &'static str, &Cut),
+        base: &Commit,
     ) -> Result<Attempt, DriveError> {
         let (mut backoff, mut tried) = (Backoff::default(), Changes::default());
         loop {
@@ -285,12 +289,10 @@ impl Replace<'_> {
             // The commit names the version that the plan was made from: on any other it is overtaken, and planned
             // again.
             let commit = Commit {
-                id: id.clone(),
                 adds: output.adds.iter().cloned().chain(keeps).collect(),
                 removes,
                 onto: Some(minutes.version()),
-                cut: cut.clone(),
-                ..Commit::new(job)
+                ..base.clone()
             };
             loop {
                 match minutes.commit(&commit).await {

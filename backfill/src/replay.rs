@@ -27,7 +27,7 @@ pub fn replay<'a>(
 ) -> BoxFuture<'a, Result<Vec<RecordBatch>>> {
     Box::pin(async move {
         let mut kept = RowsInMemory::default();
-        recompute(lake, table, needs, (partition, stand), &mut kept).await.map_err(|error| match error {
+        recompute(lake, table, needs, partition, stand, &mut kept).await.map_err(|error| match error {
             DriveError::Lake(error) | DriveError::Source(SourceError::Lake(error)) => error,
             other => LakeError::store(format!("replaying {partition}"), other),
         })?;
@@ -39,7 +39,8 @@ async fn recompute(
     lake: &Lake,
     table: Table,
     needs: Needs,
-    (partition, stand): (&TopicPartition, Stand),
+    partition: &TopicPartition,
+    stand: Stand,
     kept: &mut RowsInMemory,
 ) -> Result<(), DriveError> {
     let raw = work::raw(lake).await?;

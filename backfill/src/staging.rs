@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::contents::{Changes, Contents};
 use crate::end::End;
-use crate::minute_files::MinuteFiles;
+use crate::minute_files::{MinuteFiles, OtherRows};
 use crate::recompute::{Output, Recompute};
 use crate::scope::Scope;
 use crate::work::Work;
@@ -109,8 +109,10 @@ impl Staging<'_> {
             let Some(mut minutes) = minutes else {
                 return Ok(Some(Contents::default().changes(&output.contents)));
             };
-            let (of, store) = ((minutes.table(), minutes.parameters()?), minutes.object_store());
-            let mut files = MinuteFiles::new(of, store, Scope { windows, stands: None }, false).by(dimensions);
+            let (parameters, store) = (minutes.parameters()?, minutes.object_store());
+            let scope = Scope { windows, stands: None };
+            let files = MinuteFiles::new(minutes.table(), &parameters, store, scope, OtherRows::Untouched);
+            let mut files = files.by(dimensions);
             let planning = async { files.plan(&minutes.live_files().await?).await };
             let Some(planned) = unless_stopped(planning, stop).await else { return Ok(None) };
             Ok(Some(planned?.before.changes(&output.contents)))

@@ -28,4 +28,4 @@ mod uncommitted;
 pub use error::CompactError;
 pub use history::{Expiration, Keep};
 pub use report::Done;
-pub use round::{Compactor, Plan};
+pub use round::{Compactor, Mode, Plan};

@@ -25,6 +25,16 @@ use crate::sort_out::SortOut;
 /// pass counts as a failure.
 const PASSES_MAX: usize = 3;
 
+/// Whether a round changes the lake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// Does what there is to do, and reports it.
+    #[default]
+    Perform,
+    /// Reports only what would be done.
+    DryRun,
+}
+
 /// Parameters of a round.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plan {
@@ -33,8 +43,8 @@ pub struct Plan {
     /// Interval between two searches for orphans (files that no version names) in the same table, whatever became of
     /// other tables. Zero: they are searched for whenever `keep` says so.
     pub orphans_every: Duration,
-    /// Whether to report only what would be done.
-    pub is_dry: bool,
+    /// Whether what there is to do is done.
+    pub mode: Mode,
     /// Current time: no folder is closed before its end, nor by clicks that claim to be later than this. `None`:
     /// watermarks and the times of messages alone decide.
     pub now: Option<DateTime<Utc>>,
@@ -88,7 +98,7 @@ impl Compactor {
     async fn pass(&mut self, plan: &Plan, began: Instant, tell: Tell<'_>, failures: &mut Failures) {
         let mut windows = BTreeMap::new();
         for target in Table::ROLLED_UP {
-            let done = if plan.is_dry {
+            let done = if plan.mode == Mode::DryRun {
                 self.windows_changed(target).await.map(|changed| {
                     windows.insert(target, changed);
                 })
@@ -104,7 +114,7 @@ impl Compactor {
         });
         let times = Times { settled_ms, now_ms };
         for table in Table::ALL {
-            let done = if plan.is_dry {
+            let done = if plan.mode == Mode::DryRun {
                 self.would_merge(table, times, windows.get(&table).copied().unwrap_or(0), tell).await
             } else {
                 self.merge(table, times, tell, failures).await
@@ -117,10 +127,10 @@ impl Compactor {
             let is_due = last.is_none_or(|last| began - *last >= plan.orphans_every);
             // Roll-ups, merges and the tables before this one have taken time, which ages versions.
             let keep = Keep { orphans: keep.orphans && is_due, now: keep.now + began.elapsed(), ..keep };
-            match self.keep_history(table, keep, plan.is_dry).await {
+            match self.keep_history(table, keep, plan.mode).await {
                 Ok(Expiration { done, has_swept }) => {
                     done.into_iter().for_each(&mut *tell);
-                    if has_swept && !plan.is_dry {
+                    if has_swept && plan.mode == Mode::Perform {
                         self.swept.insert(table, began);
                     }
                 }
@@ -237,10 +247,13 @@ impl Compactor {
     }
 
     /// Expires the versions of a table that are past the retention.
-    async fn keep_history(&mut self, table: Table, keep: Keep, is_dry: bool) -> Result<Expiration, CompactError> {
+    async fn keep_history(&mut self, table: Table, keep: Keep, mode: Mode) -> Result<Expiration, CompactError> {
         let stands = self.stands_on(table).await?;
         let Some(mut log) = self.take(table).await? else { return Ok(Expiration::default()) };
-        let deletes = if is_dry { Deletes::No } else { Deletes::Yes };
+        let deletes = match mode {
+            Mode::Perform => Deletes::Yes,
+            Mode::DryRun => Deletes::No,
+        };
         let kept = keep.apply(&self.lake, &mut log, &stands, deletes).await?;
         self.know(log);
         Ok(kept)

@@ -94,7 +94,7 @@ impl<L: Live> HybridSource<L> {
     fn replay(&mut self, live: &Arc<dyn LiveLog>, partition: TopicPartition, from: Option<i64>) {
         self.generation += 1;
         let (generation, out, turns) = (self.generation, self.said_in.clone(), self.turns.clone());
-        let replay = Replay::new(&self.raw, live, (partition.clone(), from), &self.columns);
+        let replay = Replay::new(&self.raw, live, partition.clone(), from, &self.columns);
         let named = partition.clone();
         let task = tokio::spawn(async move {
             // A replay waits for its turn before it reads anything, so a waiting one holds no memory.
@@ -142,15 +142,19 @@ impl<L: Live> Source for HybridSource<L> {
             // Every other call asks the replays first, or a busy live end would starve them: the select below is
             // biased.
             self.history_first = !self.history_first;
+            // Replays bring batches: without room for these they are not asked, so that their channel fills, and they
+            // wait.
             let asked = (self.history_first && room == Demand::ForAll).then(|| self.said.try_recv().ok()).flatten();
             let (generation, said) = match asked {
                 Some(said) => said,
                 None => tokio::select! {
+                    // The live end first: it tells of rebalances, for which the whole group waits.
                     biased;
                     signal = self.live.next(room) => return signal,
                     Some(said) = self.said.recv(), if room == Demand::ForAll => said,
                 },
             };
+            // What is out of date, or the end of a replay, is no signal: whatever comes next is waited for.
             if let Some(signal) = self.hear(generation, said).await? {
                 return Ok(signal);
             }

@@ -197,6 +197,12 @@ impl Table {
         !self.is_counts()
     }
 
+    /// Returns whether it records the partitions that its counts wait for. A reader is told by these that a count is
+    /// final; nobody is told so of a staging table, whose log has an end.
+    pub fn waits_for_partitions(self) -> bool {
+        self == Self::ClicksMinute
+    }
+
     /// Returns the columns that it is partitioned by.
     pub fn partition_columns(self) -> &'static [&'static str] {
         match self {

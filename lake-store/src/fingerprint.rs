@@ -42,7 +42,7 @@ pub fn find<'a>(
             let reads = files.into_iter().map(|(partition, file)| {
                 let (store, below) = (log.object_store(), sought[&partition]);
                 async move {
-                    let row = last_row(table, store, (&partition, below), &file).await?;
+                    let row = last_row(table, store, &partition, below, &file).await?;
                     Ok::<_, LakeError>((row, partition))
                 }
             });
@@ -58,10 +58,11 @@ pub fn find<'a>(
 pub fn of_file<'a>(
     table: Table,
     store: Arc<dyn ObjectStore>,
-    (partition, below): (&'a TopicPartition, i64),
+    partition: &'a TopicPartition,
+    below: i64,
     file: &'a RawFile,
 ) -> BoxFuture<'a, Result<Option<Fingerprint>>> {
-    Box::pin(last_row(table, store, (partition, below), file))
+    Box::pin(last_row(table, store, partition, below, file))
 }
 
 /// Finds the file with the highest offsets of each partition, as far as the newest versions have one.
@@ -106,7 +107,8 @@ async fn newest_files(
 async fn last_row(
     table: Table,
     store: Arc<dyn ObjectStore>,
-    (partition, below): (&TopicPartition, i64),
+    partition: &TopicPartition,
+    below: i64,
     file: &RawFile,
 ) -> Result<Option<Fingerprint>> {
     let doing = "reading the last row of";

@@ -39,11 +39,12 @@ pub(crate) async fn open(lake: &Lake, table: Table, version: Option<Version>) ->
     Ok(Some(Opened { version, provider: complete(table, Arc::new(provider)) }))
 }
 
-/// Registers a table under a name in a session, if the lake has it.
+/// Registers a table as `name` in a session, if the lake has it.
 pub(crate) async fn register(
     context: &SessionContext,
     lake: &Lake,
-    (table, name): (Table, &str),
+    table: Table,
+    name: &str,
     version: Option<Version>,
 ) -> Result<(), QueryError> {
     if let Some(opened) = open(lake, table, version).await? {

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use ::compactor::{CompactError, Compactor, Done, Keep, Plan};
+use ::compactor::{CompactError, Compactor, Done, Keep, Mode, Plan};
 use lake_store::Lake;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -38,8 +38,9 @@ pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyho
         progress,
     };
     if command.once || command.dry_run {
+        let mode = if command.dry_run { Mode::DryRun } else { Mode::Perform };
         let things = tokio::select! {
-            done = running.round(command.dry_run) => done?,
+            done = running.round(mode) => done?,
             () = stop.cancelled() => return Ok(()),
         };
         if things == 0 {
@@ -54,7 +55,7 @@ pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyho
         // If it is told to stop, the current work is dropped, and begun anew next time: nothing is left half done.
         let done = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            done = async { rounds.tick().await; running.round(false).await } => done,
+            done = async { rounds.tick().await; running.round(Mode::Perform).await } => done,
         };
         if let Some(error) = running.unprinted.take() {
             warn!(%error, "what was done is not printed; the rounds go on");
@@ -84,11 +85,11 @@ struct Running {
 
 impl Running {
     /// Does a round. Returns how many things there were to do.
-    async fn round(&mut self, is_dry: bool) -> Result<usize, CompactError> {
+    async fn round(&mut self, mode: Mode) -> Result<usize, CompactError> {
         let (began, now) = (Instant::now(), now());
         let history = self.history.is_none_or(|last| began - last >= HISTORY_EVERY);
         let keep = history.then_some(Keep { now, keep: self.keep_history, orphans: true });
-        let plan = Plan { keep, orphans_every: ORPHANS_EVERY, is_dry, now: Some(now) };
+        let plan = Plan { keep, orphans_every: ORPHANS_EVERY, mode, now: Some(now) };
         let (progress, unprinted, mut things) = (&self.progress, &mut self.unprinted, 0);
         let mut tell = |done: Done| {
             // A change by another program is reported, but is no work of the round.

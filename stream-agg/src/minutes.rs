@@ -26,7 +26,7 @@ use arrow::array::RecordBatch;
 use lake_schemas::Invalid;
 use lake_schemas::job::Flush;
 use lake_schemas::measure::{MEASURES, additions};
-use lake_schemas::minute::Parameters;
+use lake_schemas::minute::{Pane, Parameters};
 use lake_schemas::rows::{Events, Positions};
 use lake_schemas::{EventTime, Stand, TopicPartition, Verdict, Windows};
 
@@ -231,7 +231,12 @@ impl Minutes {
             // A window that was closed at the last step can only have late events now; its rows are written as late.
             let was_closed = self.stand.watermark_ms.is_some_and(|watermark_ms| window.key().end_ms() <= watermark_ms);
             let (window, sums) = window.remove_entry();
-            rows.push(window, &sums, is_closed, was_closed);
+            let pane = match (is_closed, was_closed) {
+                (_, true) => Pane::Late,
+                (true, false) => Pane::OnTime,
+                (false, false) => Pane::Early,
+            };
+            rows.push(window, &sums, pane);
         }
         // Only what the memory of ids and the open windows still need is read again after a restart.
         let matters_from_ms = watermark_ms.map_or(i64::MIN, |watermark_ms| watermark_ms - self.parameters.memory_ms());

@@ -42,14 +42,8 @@ impl<'a> MinuteRows<'a> {
         }
     }
 
-    /// Adds the rows of a window. `is_closed` tells whether the watermark has passed its end by now, and `was_closed`
-    /// whether it had at the previous step.
-    pub fn push(&mut self, window: Window, sums: &WindowSums, is_closed: bool, was_closed: bool) {
-        let pane = match (is_closed, was_closed) {
-            (_, true) => Pane::Late,
-            (true, false) => Pane::OnTime,
-            (false, false) => Pane::Early,
-        };
+    /// Adds the rows of a window.
+    pub fn push(&mut self, window: Window, sums: &WindowSums, pane: Pane) {
         for (values, row) in sums.rows() {
             self.windows.push(window);
             for (column, value) in self.dimensions.iter_mut().zip(values) {

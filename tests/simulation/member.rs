@@ -130,7 +130,7 @@ impl Computation {
     pub async fn read_all(&self, lake: &Lake, log: &Arc<Log>) -> Result<Progress, DriveError> {
         let (policy, stop) = (CommitPolicy::every(COMMIT_INTERVAL), CancellationToken::new());
         let progress = watch::Sender::default();
-        self.run_watched(lake, Self::all_of(log), (policy, Some(log.ends())), stop, progress.clone()).await?;
+        self.run_watched(lake, Self::all_of(log), policy, Some(log.ends()), stop, progress.clone()).await?;
         Ok(progress.borrow().clone())
     }
 
@@ -168,7 +168,7 @@ impl Computation {
         goal: Option<Cut>,
         stop: CancellationToken,
     ) -> Result<(), DriveError> {
-        self.run_watched(lake, source, (policy, goal), stop, watch::Sender::default()).await
+        self.run_watched(lake, source, policy, goal, stop, watch::Sender::default()).await
     }
 
     /// Runs the job, and reports its progress.
@@ -176,7 +176,8 @@ impl Computation {
         &self,
         lake: &Lake,
         mut source: ScriptedSource,
-        (policy, goal): (CommitPolicy, Option<Cut>),
+        policy: CommitPolicy,
+        goal: Option<Cut>,
         stop: CancellationToken,
         progress: watch::Sender<Progress>,
     ) -> Result<(), DriveError> {

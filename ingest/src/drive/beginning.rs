@@ -1,7 +1,7 @@
 //! Begins partitions where the tables stand, and again when they turn out to stand elsewhere.
 
 use lake_schemas::job::Job;
-use lake_schemas::{Stand, Table, TopicPartition};
+use lake_schemas::{Stand, TopicPartition};
 use lake_store::commit::{Outcome, TableLog};
 use lake_store::fingerprint;
 use lake_store::retire::waiting_for;
@@ -25,7 +25,8 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         unless_stopped(begun, &stop).await.unwrap_or(Ok(()))
     }
 
-    /// Begins partitions where the tables stand now, unless the process is told to stop. No epoch may be in flight.
+    /// Begins partitions where the tables stand now, unless the process is told to stop. While something is in flight
+    /// they are only marked to begin.
     pub async fn begin(&mut self, partitions: Vec<TopicPartition>) -> Result<(), DriveError> {
         let stop = self.stop.clone();
         unless_stopped(self.begin_now(partitions), &stop).await.unwrap_or(Ok(()))
@@ -33,7 +34,11 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
 
     async fn begin_now(&mut self, partitions: Vec<TopicPartition>) -> Result<(), DriveError> {
         let began = Instant::now();
-        let logs = self.logs.as_mut().expect("no epoch is in flight when partitions begin");
+        let Some(logs) = self.committer.logs_mut() else {
+            // The outcome of what is in flight decides where they begin: they do once it is settled.
+            self.lost.extend(partitions);
+            return Ok(());
+        };
         let mut backoff = Backoff::default();
         for log in logs.iter_mut() {
             while let Err(error) = log.refresh().await {
@@ -42,7 +47,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             log.warn_of_foreign();
             wait_for(log, &partitions, &mut backoff, &self.stop).await?;
         }
-        self.behind.get_or_insert_default().extend(partitions.iter().cloned());
+        self.catch_up.begin(&partitions);
         let mut starts = Vec::new();
         for partition in partitions {
             let stands: Vec<_> = logs.iter().map(|log| log.stand(&partition)).collect();
@@ -84,7 +89,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
     /// or another table has been promoted. Fails if that does not end.
     pub fn compare(&mut self) -> Result<(), DriveError> {
         self.looked = Instant::now();
-        let Some(logs) = &self.logs else { return Ok(()) };
+        let Some(logs) = self.committer.logs() else { return Ok(()) };
         let stand = |table: usize, partition: &TopicPartition| logs[table].stand(partition);
         let moved = self.owned.elsewhere(stand);
         let Some(first) = moved.first() else { return Ok(()) };
@@ -109,15 +114,15 @@ fn fenced(log: &TableLog, partition: &TopicPartition, ours: Stand) -> Option<Dri
     Some(DriveError::Fenced { table: table.to_string(), app_id, expected, found })
 }
 
-/// Makes `clicks_minute` wait for partitions that it does not wait for yet, so that whatever they bring is not late,
-/// even if it is the first they ever had. A reader who is told that a count is final relies on these partitions too.
+/// Makes a table whose counts wait for partitions wait for these too, so that whatever they bring is not late, even if
+/// it is the first they ever had. A reader who is told that a count is final relies on them.
 async fn wait_for(
     log: &mut TableLog,
     partitions: &[TopicPartition],
     backoff: &mut Backoff,
     stop: &CancellationToken,
 ) -> Result<(), DriveError> {
-    if log.table() != Table::ClicksMinute {
+    if !log.table().waits_for_partitions() {
         return Ok(());
     }
     while let Some(commit) = waiting_for(log, partitions) {
@@ -137,15 +142,6 @@ async fn wait_for(
                 unreachable!("it removes nothing, and goes onto any version: {outcome:?}")
             }
         }
-    }
-    Ok(())
-}
-
-/// Refreshes tables to their newest versions.
-pub(super) async fn look(logs: &mut [TableLog]) -> lake_store::Result<()> {
-    for log in logs {
-        log.refresh().await?;
-        log.warn_of_foreign();
     }
     Ok(())
 }

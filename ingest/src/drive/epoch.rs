@@ -64,7 +64,8 @@ impl Done {
         self.stands = steps.iter().map(|step| (step.partition.clone(), step.to)).collect();
         self.moves.extend(steps.iter().map(|step| (step.table, step.partition.clone(), step.to)));
         self.folders += adds.iter().map(|add| folder(&add.path)).collect::<BTreeSet<_>>().len();
-        for batch in steps.iter().filter(|step| step.table == Table::ClicksRejected).flat_map(|step| &step.rows) {
+        // Only rows of rejected messages have a reason.
+        for batch in steps.iter().flat_map(|step| &step.rows) {
             for reason in rows::reasons(batch) {
                 *self.rejected.entry(reason.to_owned()).or_default() += 1;
             }
@@ -74,10 +75,9 @@ impl Done {
         let (table, version) = (log.table(), log.version());
         let committed = Committed { rows: rows as u64, files: adds.len() as u64, bytes, commits: 1, version };
         self.tables.insert(table, committed);
-        if table == Table::Clicks {
-            let read = |stand: Stand| stand.read.unwrap_or(0);
-            self.read += steps.iter().map(|step| read(step.to) - read(step.from)).sum::<i64>();
-        }
+        // Only one of a job's tables records how many messages were read: none is counted twice.
+        let read = |stand: Stand| stand.read.unwrap_or(0);
+        self.read += steps.iter().map(|step| read(step.to) - read(step.from)).sum::<i64>();
     }
 
     /// Returns the cuts that are committed now.
@@ -224,11 +224,13 @@ mod tests {
 
     use arrow::compute::cast;
     use arrow::datatypes::{DataType, Field, Schema};
+    use lake_schemas::job::{Flush, Job, Operator};
     use lake_schemas::table::TIME_IN_FUTURE_MS;
     use lake_store::Lake;
     use object_store::memory::InMemory;
 
     use super::*;
+    use crate::append::Append;
     use crate::decode::{BatchBuilder, Message};
 
     fn partition() -> TopicPartition {
@@ -254,12 +256,17 @@ mod tests {
     }
 
     async fn settle(rows: Vec<RecordBatch>) -> EpochOutcome {
-        let url = "memory:///lake".parse().expect("an address");
-        let logs = TableLog::open_all(&Lake::on(Arc::new(InMemory::new()), url), &[Table::Clicks]).await;
         let to = Stand { cut: Some(2), read: Some(2), ..Stand::default() };
         let step = Step { table: Table::Clicks, partition: partition(), rows, from: Stand::default(), to };
-        let epoch = Epoch { job: "ingest", steps: vec![step], give_up: CancellationToken::new() };
-        epoch.settle(logs.expect("a table in memory")).await.1
+        settle_steps(vec![step], &[Table::Clicks]).await
+    }
+
+    /// Settles an epoch of these steps in new tables.
+    async fn settle_steps(steps: Vec<Step>, tables: &[Table]) -> EpochOutcome {
+        let url = "memory:///lake".parse().expect("an address");
+        let logs = TableLog::open_all(&Lake::on(Arc::new(InMemory::new()), url), tables).await;
+        let epoch = Epoch { job: "ingest", steps, give_up: CancellationToken::new() };
+        epoch.settle(logs.expect("tables in memory")).await.1
     }
 
     #[tokio::test]
@@ -275,5 +282,21 @@ mod tests {
         let EpochOutcome::Committed(done) = settle(vec![row(0), row(1)]).await else { panic!("nothing fails") };
         assert_eq!((done.folders(), done.moves().len()), (1, 1));
         assert_eq!(done.cuts(), [(partition(), 2)]);
+    }
+
+    #[tokio::test]
+    async fn each_message_of_an_epoch_is_counted_once_and_each_reason_for_which_one_was_rejected() {
+        let mut batch = BatchBuilder::new(partition(), 0, TIME_IN_FUTURE_MS);
+        let event = br#"{"ad_id":"a","event_time":1772884800000}"#;
+        let payloads: [&[u8]; 3] = [event, b"nonsense", event];
+        for (offset, payload) in (0..).zip(payloads) {
+            batch.push(&Message { offset, log_time: None, key: None, payload: Some(payload) });
+        }
+        let (mut operator, _) = Append.begin(&partition(), &[Stand::default(); 2]);
+        operator.push(batch.finish());
+        let settled = settle_steps(operator.flush(Flush::Closed), &Append.tables()).await;
+        let EpochOutcome::Committed(done) = settled else { panic!("nothing fails") };
+        assert_eq!((done.read, done.tables.len()), (3, 2));
+        assert_eq!(done.rejected.values().sum::<u64>(), 1, "{:?}", done.rejected);
     }
 }

@@ -13,15 +13,17 @@
 //! of this process is not: after every epoch that did not go through, its partitions are reset to where the table
 //! stands, and read again from there. So are partitions that another writer has moved, which a look every few seconds
 //! finds out, however quiet they are.
-//! look every few seconds finds out, however quiet they are.
 //!
 //! Every wait sees a stop. From then on only the last epoch is waited for, and not for long.
 //!
 //! `running.rs` is the loop, over the state in `state.rs`; `beginning.rs` begins partitions, and `settling.rs` settles
-//! epochs and releases partitions. `cadence.rs` decides when epochs are cut.
+//! epochs and releases partitions. `cadence.rs` decides when epochs are cut, and `committer.rs` has the tables, or the
+//! one operation that is under way on them.
 
 mod beginning;
 mod cadence;
+mod catch_up;
+mod committer;
 mod epoch;
 mod error;
 mod fencings;

@@ -13,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::cadence::{Cadence, CommitPolicy, Reason, is_full};
+use super::catch_up::CatchUp;
+use super::committer::Committer;
 use super::error::DriveError;
 use super::fencings::Fencings;
 use super::owned::Owned;
@@ -20,7 +22,6 @@ use super::progress::Progress;
 use super::state::{Drive, LOOK};
 use crate::backoff::unless_stopped;
 use crate::source::{Demand, Signal, Source};
-use crate::task::unwind;
 
 /// Longest wait of a stop for the last epochs; the contract gives 20 seconds in all.
 const STOP_WAIT: Duration = Duration::from_secs(15);
@@ -44,19 +45,16 @@ pub async fn drive<J: Job, S: Source>(
     let mut drive = Drive {
         job,
         source,
-        logs: Some(logs),
+        committer: Committer::new(logs),
         policy,
         goal,
         progress,
         stop,
         owned: Owned::new(),
         lost: BTreeSet::new(),
-        behind: None,
+        catch_up: CatchUp::default(),
         cadence: Cadence::new(policy, now),
         looked: now,
-        in_flight: JoinSet::new(),
-        give_up: CancellationToken::new(),
-        end_look: CancellationToken::new(),
         checkpoints: JoinSet::new(),
         fencings: Fencings::new(policy.commit_interval),
         is_finished: false,
@@ -72,7 +70,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                     .await
                     .map_err(|_| DriveError::StoppedShort)?;
             }
-            let idle = self.in_flight.is_empty();
+            let idle = self.committer.is_idle();
             if idle && self.is_finished {
                 return self.write_checkpoints().await;
             }
@@ -88,7 +86,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 // What was due has been lost, or released: there is nothing to wake up for.
                 self.cadence.clear();
             }
-            let caught_up = self.goal.is_some() && self.is_caught_up();
+            let caught_up = self.goal.is_some() && self.catch_up.is_done();
             // One epoch is in flight at a time; until it is settled the next one fills.
             let reason = if idle { self.reason(caught_up) } else { None };
             if let Some(reason) = reason {
@@ -115,7 +113,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 // either waiting.
                 biased;
                 () = self.stop.cancelled() => {}
-                Some(done) = self.in_flight.join_next() => self.settled(unwind(done)).await?,
+                Some(landed) = self.committer.landed() => self.settled(landed).await?,
                 Some(_) = self.checkpoints.join_next() => {}
                 () = sleep_until(wake), if idle => {}
                 signal = self.source.next(room) => self.take(signal?).await?,
@@ -144,7 +142,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             }
             Signal::Batch(batch) => self.read(batch)?,
             Signal::CaughtUp(partition) => {
-                self.behind.get_or_insert_default().remove(&partition);
+                self.catch_up.leave_out(&partition);
                 if self.owned.has_open_windows(&partition) {
                     self.cadence.fell_silent(partition, Instant::now());
                 }
@@ -173,14 +171,9 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         }
     }
 
-    /// Whether everything assigned has been read to the end that it had when it was assigned.
-    fn is_caught_up(&self) -> bool {
-        self.behind.as_ref().is_some_and(BTreeSet::is_empty)
-    }
-
     /// Whether the tables, as last looked at, stand at the goal.
     fn has_reached_goal(&self) -> bool {
-        let Some(log) = self.logs.as_ref().and_then(|logs| logs.last()) else { return false };
+        let Some(log) = self.committer.logs().and_then(|logs| logs.last()) else { return false };
         let reached = |(partition, next): (&TopicPartition, &i64)| log.stand(partition).cut >= Some(*next);
         self.goal.iter().flatten().all(reached)
     }

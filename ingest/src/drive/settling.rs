@@ -6,20 +6,17 @@ use std::time::Duration;
 
 use lake_schemas::TopicPartition;
 use lake_schemas::job::Job;
-use lake_store::Result;
-use lake_store::commit::TableLog;
+use lake_store::commit::Checkpoint;
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::beginning::look;
 use super::cadence::Reason;
-use super::epoch::{Epoch, EpochOutcome};
+use super::committer::Landed;
+use super::epoch::EpochOutcome;
 use super::error::DriveError;
-use super::state::{Drive, Flight, LOOK};
+use super::state::{Drive, LOOK};
 use crate::backoff::unless_stopped;
 use crate::source::Source;
-use crate::task::unwind;
 
 /// Wait after an epoch was fenced: beginning again at once would lose the next race too.
 const FENCED_WAIT: Duration = Duration::from_millis(500);
@@ -28,45 +25,36 @@ const FENCED_WAIT: Duration = Duration::from_millis(500);
 const RELEASE_WAIT: Duration = Duration::from_secs(10);
 
 impl<J: Job, S: Source> Drive<'_, J, S> {
-    /// Cuts an epoch out of what is pending, and sends it on its way.
+    /// Cuts an epoch out of what is pending, and sends it on its way. While another operation is in flight nothing is
+    /// cut: all that is pending stays so.
     pub fn begin_epoch(&mut self, reason: &Reason) {
+        let Some(committer) = self.committer.idle() else { return };
         let steps = self.owned.flush(|partition| reason.of(partition));
         self.cadence.clear();
         if steps.is_empty() {
             return;
         }
         self.cadence.was_cut(Instant::now());
-        let logs = self.take_off();
-        let epoch = Epoch { job: self.job.name(), steps, give_up: self.give_up.clone() };
-        self.in_flight.spawn(async move {
-            let (logs, settled) = epoch.settle(logs).await;
-            Flight::Epoch(logs, settled)
-        });
+        committer.commit(self.job.name(), steps);
     }
 
     /// Looks at the tables while signals keep coming; no epoch is cut meanwhile.
     pub fn begin_look(&mut self) {
         // Counts the attempt, not the success: a look that fails is not repeated at once.
         self.looked = Instant::now();
-        let (mut logs, over) = (self.take_off(), self.end_look.clone());
-        self.in_flight.spawn(async move {
-            let looked = unless_stopped(look(&mut logs), &over).await;
-            Flight::Look(logs, looked)
-        });
-    }
-
-    fn take_off(&mut self) -> Vec<TableLog> {
-        (self.give_up, self.end_look) = (CancellationToken::new(), CancellationToken::new());
-        self.logs.take().expect("one epoch, or look, is in flight at a time")
-    }
-
-    /// Waits for the epoch in flight, if there is one. A look is cancelled: the caller looks at the tables by itself.
-    pub async fn settle(&mut self) -> Result<(), DriveError> {
-        self.end_look.cancel();
-        while let Some(done) = self.in_flight.join_next().await {
-            self.settled(unwind(done)).await?;
+        if let Some(committer) = self.committer.idle() {
+            committer.look();
         }
-        Ok(())
+    }
+
+    /// Waits for the epoch in flight, if there is one. A look is ended: the caller looks at the tables by itself. From
+    /// then on nothing is in flight.
+    pub async fn settle(&mut self) -> Result<(), DriveError> {
+        self.committer.end_look();
+        match self.committer.landed().await {
+            Some(landed) => self.settled(landed).await,
+            None => Ok(()),
+        }
     }
 
     /// Settles the epoch in flight, and then everything pending as the last one.
@@ -76,31 +64,24 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         self.settle().await
     }
 
-    /// Takes back the tables, and acts on the outcome of an epoch or a look.
-    pub async fn settled(&mut self, flight: Flight) -> Result<(), DriveError> {
-        match flight {
-            Flight::Epoch(logs, settled) => self.epoch_settled(logs, settled).await,
-            Flight::Look(logs, looked) => {
-                self.logs = Some(logs);
-                match looked {
-                    None => {}
-                    Some(Ok(())) => self.compare()?,
-                    Some(Err(error)) if error.is_retryable() => {
-                        warn!(job = self.job.name(), error = &error as &dyn Error, "looking again");
-                    }
-                    Some(Err(error)) => return Err(error.into()),
-                }
+    /// Acts on the outcome of an epoch or a look.
+    pub async fn settled(&mut self, landed: Landed) -> Result<(), DriveError> {
+        match landed {
+            Landed::Epoch(settled, checkpoints) => self.epoch_settled(settled, checkpoints).await,
+            Landed::Look(None) => Ok(()),
+            Landed::Look(Some(Ok(()))) => self.compare(),
+            Landed::Look(Some(Err(error))) if error.is_retryable() => {
+                warn!(job = self.job.name(), error = &error as &dyn Error, "looking again");
                 Ok(())
             }
+            Landed::Look(Some(Err(error))) => Err(error.into()),
         }
     }
 
-    async fn epoch_settled(&mut self, mut logs: Vec<TableLog>, settled: EpochOutcome) -> Result<(), DriveError> {
-        logs.iter_mut().for_each(TableLog::warn_of_foreign);
-        for checkpoint in logs.iter_mut().filter_map(TableLog::take_checkpoint_owed) {
+    async fn epoch_settled(&mut self, settled: EpochOutcome, checkpoints: Vec<Checkpoint>) -> Result<(), DriveError> {
+        for checkpoint in checkpoints {
             self.checkpoints.spawn(async move { checkpoint.write_or_warn().await });
         }
-        self.logs = Some(logs);
         match settled {
             EpochOutcome::Committed(done) => {
                 self.fencings.end();
@@ -156,7 +137,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         let reason = Reason::COMPLETE;
         tokio::select! {
             done = self.settle_all(&reason) => done?,
-            () = sleep(RELEASE_WAIT) => self.give_up.cancel(),
+            () = sleep(RELEASE_WAIT) => self.committer.give_up_epoch(),
         }
         // An epoch that is given up comes back at once. The tables tell whether it was committed all the same.
         self.settle().await?;
@@ -177,7 +158,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             self.owned.let_go(partition);
             self.lost.remove(partition);
             self.cadence.forget(partition);
-            self.behind.get_or_insert_default().remove(partition);
+            self.catch_up.leave_out(partition);
             self.progress.send_modify(|progress| progress.release(partition));
             info!(job = self.job.name(), %partition, "released");
         }

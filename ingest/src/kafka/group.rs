@@ -136,13 +136,16 @@ impl GroupContext {
     /// Asks the loop where to begin, and begins there.
     fn assign(&self, consumer: &BaseConsumer<Self>, tpl: &TopicPartitionList) -> Result<(), SourceError> {
         let wanted = self.partitions(tpl);
+        // The tables say where to begin, and the offsets of the group never do; only the loop knows the tables.
         self.tell(Control::Assigned(wanted.clone()));
         // This callback runs inside `poll` and may wait: the group completes the rebalance only when it returns. The
         // loop looks at the tables meanwhile. It may also restart partitions that are being read already; those do not
         // count here.
         let mut positions = TopicPartitionList::new();
         while positions.count() < wanted.len() {
+            // The loop is gone: nobody would take what is read, and the reader ends as soon as it looks for commands.
             let Some(command) = self.wait() else { return Ok(()) };
+            // No release: that answers a revocation, and none is under way.
             let begins = self.begins(consumer, command).unwrap_or_default();
             for assigned in self.resolve(consumer, begins)? {
                 // A partition that is being read already is not assigned anew: the reader applies its start, with a
@@ -153,6 +156,8 @@ impl GroupContext {
                 self.change(assigned.partition.partition, Some(assigned));
             }
         }
+        // The assignment itself carries the positions: by the time of a seek, librdkafka would already have fetched
+        // from wherever it begins without one.
         let done = match consumer.rebalance_protocol() {
             // Cooperative rebalances name only the partitions that move; eager ones name the whole assignment.
             RebalanceProtocol::Cooperative => consumer.incremental_assign(&positions),
@@ -166,16 +171,19 @@ impl GroupContext {
     fn revoke(&self, consumer: &BaseConsumer<Self>, tpl: &TopicPartitionList) -> Result<(), SourceError> {
         let leaving = self.partitions(tpl);
         self.tell(Control::Revoked(leaving.clone()));
-        // Until the loop releases them, or is gone, it may begin only other partitions.
+        // Until the loop releases them, or is gone, it may begin only other partitions. What it began before it heard
+        // of this stands before the release; of the partitions that leave it is out of date.
         while let Some(begins) = self.wait().and_then(|command| self.begins(consumer, command)) {
             let staying = begins.into_iter().filter(|begin| !leaving.contains(&begin.start.partition));
             for assigned in self.resolve(consumer, staying)? {
                 self.change(assigned.partition.partition, Some(assigned));
             }
         }
+        // Whatever librdkafka says to what follows: of a partition that was released nothing may be passed on.
         leaving.iter().for_each(|partition| self.change(partition.partition, None));
         let done = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(tpl),
+            // An eager rebalance takes everything away, and gives back what stays.
             _ => consumer.unassign(),
         };
         done.map_err(|error| failed(self.topic(), &error))

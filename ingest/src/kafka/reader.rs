@@ -102,14 +102,17 @@ impl Reader {
 
     fn step(&mut self) -> Result<(), Gone> {
         let Self { consumer, desk } = self;
+        // Before anything new is read: what this thread holds stays bounded by what one poll can add.
         desk.pass_on(consumer)?;
         // Polls here and nowhere else, and applies rebalance changes right after it. A poll that runs a rebalance
         // returns no message; if another call polled, its message would be buffered before the seek and read twice.
         let polled = consumer.poll(desk.patience);
         desk.take_changes(consumer)?;
+        // Only a message proves that a broker answers: librdkafka makes errors by itself.
         if matches!(polled, Some(Ok(_))) && std::mem::take(&mut desk.cut_off) {
             info!("kafka answers again");
         }
+        // An error counts as well: more may stand behind it in librdkafka's queue, so the next poll must not wait.
         let came = polled.is_some();
         match polled {
             Some(Ok(message)) => desk.take(&message)?,
@@ -123,7 +126,9 @@ impl Reader {
             desk.patience = SETTLE;
             return Ok(());
         }
+        // A flood must not keep commands waiting: the loop may be resetting partitions that are being read right now.
         if !came || desk.taken >= EVENTS_BETWEEN_LOOKS {
+            // While messages still come, the rest of the answer is on its way: what it brings belongs to this flush.
             if !came || !desk.is_settling() {
                 desk.flush_what_lingered(consumer);
             }
@@ -251,15 +256,20 @@ impl ReaderState {
             (_, Hold::Held) => consumer.pause(&position),
             // What was thrown away while the partition was held is read again after the seek.
             (Some(Hold::Held), Hold::Free) => consumer.resume(&position).and_then(|()| seek(consumer, &position)),
+            // librdkafka has fetched ahead from where it was; only a seek drops that, and no poll may come before it.
             (Some(Hold::Free), Hold::Free) => seek(consumer, &position),
             // A partition of an earlier assignment may still be paused from being held then.
             (None, Hold::Free) => consumer.resume(&position),
         };
+        // A partition that could not be moved would be read from elsewhere: rather no reader than one that skips.
         self.did(consumer, moved)?;
+        // It begins where the table stands, not at the first message that comes: a gap in between is covered as well.
         let batch = BatchBuilder::of(&self.decoding, assigned.partition.clone(), assigned.first);
         // If a fingerprint must be checked first, the reader has to read its row before it is at the end.
         let is_at_end = assigned.fingerprint.is_none() && assigned.end.is_some_and(|end| assigned.first >= end);
+        // One that is held is not caught up before its replay is over, and it is started again.
         let is_free = assigned.hold == Hold::Free;
+        // Replaces what was read of it before its start, lingering rows included.
         self.reading.insert(number, PartitionBuffer { assigned, batch, is_at_end: false });
         if is_at_end && is_free {
             self.reach_end(number);

@@ -37,7 +37,8 @@ impl Replay {
     pub fn new(
         raw: &Arc<Mutex<RawTable>>,
         live: &Arc<dyn LiveLog>,
-        (partition, from): (TopicPartition, Option<i64>),
+        partition: TopicPartition,
+        from: Option<i64>,
         columns: &Arc<[String]>,
     ) -> Self {
         Self {
@@ -152,7 +153,7 @@ impl Replay {
         let (store, file) = (raw.store(), raw.confirmed_by(&self.partition, next).await?);
         drop(raw);
         let Some(file) = file else { return Ok(None) };
-        lake_store::fingerprint::of_file(Table::Clicks, store, (&self.partition, next), &file).await
+        lake_store::fingerprint::of_file(Table::Clicks, store, &self.partition, next, &file).await
     }
 }
 

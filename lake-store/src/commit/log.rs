@@ -73,31 +73,31 @@ pub struct TableLog {
 impl TableLog {
     /// Opens a table, and makes it first if the lake lacks it. Two processes that make it at once open the same one.
     pub fn open(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Self>> {
-        Box::pin(async move {
-            Self::of((table, Access::Writes), load::find_or_make(lake, &table.definition()).await?).await
-        })
+        Box::pin(
+            async move { Self::of(table, Access::Writes, load::find_or_make(lake, &table.definition()).await?).await },
+        )
     }
 
     /// Opens a table that is there; `None` if the lake lacks it.
     pub fn find(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
-        Box::pin(Self::find_for(lake, (table, Access::Writes)))
+        Box::pin(Self::find_for(lake, table, Access::Writes))
     }
 
     /// Opens a table that is there, to follow and read it; `None` if the lake lacks it. A table that only must not be
     /// written is opened here.
     pub fn find_to_read(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
-        Box::pin(Self::find_for(lake, (table, Access::Reads)))
+        Box::pin(Self::find_for(lake, table, Access::Reads))
     }
 
-    async fn find_for(lake: &Lake, (table, access): (Table, Access)) -> Result<Option<Self>> {
+    async fn find_for(lake: &Lake, table: Table, access: Access) -> Result<Option<Self>> {
         let Some(found) = load::find(lake, table).await? else { return Ok(None) };
-        Self::of((table, access), found).await.map(Some)
+        Self::of(table, access, found).await.map(Some)
     }
 
     /// Opens a table, and makes it by this definition if the lake lacks it. The caller must check what it records.
     pub fn open_or_make<'a>(lake: &'a Lake, definition: &'a Definition) -> BoxFuture<'a, Result<Self>> {
         Box::pin(async move {
-            Self::of((definition.table, Access::Writes), load::find_or_make(lake, definition).await?).await
+            Self::of(definition.table, Access::Writes, load::find_or_make(lake, definition).await?).await
         })
     }
 
@@ -115,7 +115,7 @@ impl TableLog {
         })
     }
 
-    async fn of((table, access): (Table, Access), found: (LogStoreRef, Loaded)) -> Result<Self> {
+    async fn of(table: Table, access: Access, found: (LogStoreRef, Loaded)) -> Result<Self> {
         let ((log_store, loaded), looked) = (found, Looked::now());
         let (store, again) = (log_store.object_store(None), load::load(table, log_store.as_ref(), None));
         let (loaded, confirmed) = confirmed::seen(table, store.as_ref(), loaded, again).await?;
@@ -376,13 +376,18 @@ impl TableLog {
     /// Follows the log to its end. A commit of ours that is met on the way is remembered, even if a later step fails.
     async fn look(&mut self) -> Result<()> {
         let (age, head) = (self.looked.age(), self.head.version());
+        // A missing entry ends the log, unless clean-up took it. It takes the oldest first, and none that is young: a
+        // head that was looked at lately, or whose entry is still there, has all that follow it.
         let is_known = age <= HEAD_AGE_MAX && (age <= PAUSE_MAX || self.has_entry(head).await?);
         if !is_known {
             self.load_afresh().await?;
         } else if self.confirmed.is_old() {
+            // The entry may be that of another table, which was put in this one's place: it has versions like this one.
             match self.confirmed.again(self.table, self.object_store(), head).await? {
                 Some(confirmed) => self.confirmed = confirmed,
+                // A reader has made sums of the old table, which the new one cannot go on with.
                 None if self.terms.access() == Access::Reads => return Err(self.replaced()),
+                // A writer holds its positions against what is there now: a copy that was put back has them.
                 None => self.load_afresh().await?,
             }
         }
@@ -393,11 +398,14 @@ impl TableLog {
             if is_followed && !self.is_still_there().await? {
                 return Err(self.replaced());
             }
+            // Before the error, if reading ended with one: a commit of ours among these must be known as done.
             for lines in &ahead.entries {
                 self.meet(self.head.version() + 1, lines)?;
             }
             if let Some(began) = ahead.end? {
+                // Only at the end: what one version has broken a later one may have mended.
                 self.terms.judge(self.head.version())?;
+                // The beginning of the search that found nothing: a version may have come while it was under way.
                 self.looked = began;
                 return Ok(());
             }

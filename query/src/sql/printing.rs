@@ -73,7 +73,7 @@ impl<'a> Shown<'a> {
         let is_answer = !schema.fields().is_empty();
         if is_table {
             let options = context.copied_config();
-            print_table(&schema, &kept, (self.maxrows, self.breaks), &options.options().format, to)?;
+            print_table(&schema, &kept, self.maxrows, self.breaks, &options.options().format, to)?;
         } else if is_answer {
             if rows == 0 {
                 to.write_all(&encoder.rows(&RecordBatch::new_empty(schema))?)?;
@@ -99,7 +99,8 @@ impl<'a> Shown<'a> {
 fn print_table(
     schema: &SchemaRef,
     rows: &[RecordBatch],
-    (maxrows, breaks): (MaxRows, Breaks),
+    maxrows: MaxRows,
+    breaks: Breaks,
     format: &datafusion::config::FormatOptions,
     to: &mut Opened,
 ) -> Result<(), QueryError> {

@@ -46,23 +46,31 @@ pub(crate) struct Store {
     pub known: Arc<FileMetadataCache>,
 }
 
+/// How the wanted rows are found in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AccessPath {
+    /// They are in a few pages of it, which its index tells.
+    Lookup,
+    /// They may be anywhere in it.
+    Scan,
+}
+
 /// Makes the plans that read files in a session.
 pub(crate) struct PlanMaker<'a> {
     session: &'a dyn Session,
     store: Store,
     /// Columns of counts.
     schema: &'a SchemaRef,
-    /// Whether the wanted rows are in a few pages of each file.
-    is_lookup: bool,
+    path: AccessPath,
 }
 
 impl<'a> PlanMaker<'a> {
     /// Makes plans whose rows have these columns.
-    pub fn new(session: &'a dyn Session, schema: &'a SchemaRef, is_lookup: bool) -> Result<Self> {
+    pub fn new(session: &'a dyn Session, schema: &'a SchemaRef, path: AccessPath) -> Result<Self> {
         let runtime = session.runtime_env();
         let known = runtime.cache_manager.get_file_metadata_cache();
         let store = Store { objects: runtime.object_store(store_url())?, known };
-        Ok(Self { session, store, schema, is_lookup })
+        Ok(Self { session, store, schema, path })
     }
 
     /// Returns a condition on rows as a physical expression.
@@ -126,7 +134,7 @@ impl<'a> PlanMaker<'a> {
         let source = ParquetSource::new(Arc::clone(self.schema))
             .with_parquet_file_reader_factory(Arc::new(LargeFiles { store: self.store.clone() }))
             // If only few pages match, all their columns are best read at once.
-            .with_pushdown_filters(!self.is_lookup)
+            .with_pushdown_filters(self.path != AccessPath::Lookup)
             .with_enable_page_index(true)
             .with_bloom_filter_on_read(false);
         let at_once = self.session.config().target_partitions() * SCANS_PER_PROCESSOR;

@@ -25,7 +25,7 @@ use lake_store::LakeError;
 use super::current::From;
 use super::files::File;
 use super::prune::Pruning;
-use super::reading::PlanMaker;
+use super::reading::{AccessPath, PlanMaker};
 use super::stitch::stitch;
 use super::summed;
 
@@ -97,7 +97,8 @@ impl TableProvider for CountsScan {
         let all: Vec<_> = (0..self.schema.fields().len()).collect();
         let projection = projection.unwrap_or(&all);
         let is_lookup = filters.iter().any(|filter| names(filter, column::AD_ID));
-        let reading = PlanMaker::new(session, &self.schema, is_lookup)?;
+        let path = if is_lookup { AccessPath::Lookup } else { AccessPath::Scan };
+        let reading = PlanMaker::new(session, &self.schema, path)?;
         let condition = conjunction(filters.iter().cloned()).map(|filter| reading.condition(filter)).transpose()?;
         let pruning = Pruning::new(condition, &self.schema);
         let (mut summed, mut whole, mut scans) = (Vec::new(), Vec::new(), Vec::new());

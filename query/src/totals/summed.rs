@@ -33,7 +33,7 @@ use super::filter::{Filter, counted_by};
 use super::fits;
 use super::plan::Adding;
 use super::question::Question;
-use super::reading::PlanMaker;
+use super::reading::{AccessPath, PlanMaker};
 use super::scan::columns;
 use super::sources::Sources;
 use super::stitch::stitch;
@@ -231,7 +231,7 @@ impl TableProvider for OneFile {
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let all: Vec<_> = (0..self.schema.fields().len()).collect();
-        let reading = PlanMaker::new(session, &self.schema, false)?;
+        let reading = PlanMaker::new(session, &self.schema, AccessPath::Scan)?;
         UnionExec::try_new(reading.all_of(vec![Arc::clone(&self.file)], projection.unwrap_or(&all))?)
     }
 }

@@ -112,7 +112,7 @@ async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Resul
             law.is_broken(&partition, format!("{beyond} rows are of positions at or behind the cut, which is {cut}"));
         }
     }
-    law.has_no_strangers(strangers(context, (Table::Clicks, Table::Clicks.name()), "true", &stands).await?);
+    law.has_no_strangers(strangers(context, Table::Clicks, Table::Clicks.name(), "true", &stands).await?);
     if has_rejected {
         // Rejected messages are committed first: those of a new partition may exist before any of its clicks.
         let table = Table::ClicksRejected;
@@ -120,7 +120,7 @@ async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Resul
             Some(rejected) => rejected.stands().into_iter().chain(stands).collect(),
             None => stands,
         };
-        law.has_no_strangers(strangers(context, (table, table.name()), "true", &known).await?);
+        law.has_no_strangers(strangers(context, table, table.name(), "true", &known).await?);
     }
     Ok(law)
 }
@@ -152,7 +152,7 @@ async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView)
         let sums = format!("select {sums} from {} where {is_this}", Table::ClicksMinute);
         law.look_at(&partition, expected, count(context, &sums).await?);
     }
-    law.has_no_strangers(strangers(context, (table, Table::ClicksMinute.name()), "true", &stands).await?);
+    law.has_no_strangers(strangers(context, table, Table::ClicksMinute.name(), "true", &stands).await?);
     Ok(law)
 }
 

@@ -165,7 +165,7 @@ pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFutu
             clicks: 0,
             differing: 0,
             differences: Vec::new(),
-            strangers: strangers::strangers(&context, (table, Table::ClicksMinute.name()), &asked_for, &stands).await?,
+            strangers: strangers::strangers(&context, table, Table::ClicksMinute.name(), &asked_for, &stands).await?,
             rolled_ups: RolledUps::default(),
             explained_sums: 0,
             explained: Vec::new(),
@@ -188,7 +188,7 @@ pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFutu
             if let Some(progress) = asked.progress {
                 progress(done, stands.len(), partition);
             }
-            let of = Partition::new(&context, &parameters, (partition, *stand), &history).await?;
+            let of = Partition::new(&context, &parameters, partition, *stand, &history).await?;
             let beyond = match &mut copies {
                 Some(copies) => copies.look_at(&of).await?,
                 None => Beyond::default(),
@@ -242,16 +242,16 @@ async fn session(
     let context = bounded(memory)?;
     register_raw(&context, lake, clicks).await?;
     let (table, version) = (minutes.table(), minutes.version());
-    open::register(&context, lake, (table, Table::ClicksMinute.name()), Some(version)).await?;
+    open::register(&context, lake, table, Table::ClicksMinute.name(), Some(version)).await?;
     Ok(context)
 }
 
 /// Registers the raw tables. Rejected messages are committed first, so their newest version covers any cut of `clicks`.
 async fn register_raw(context: &SessionContext, lake: &Lake, clicks: &TableView) -> Result<(), QueryError> {
     let table = Table::ClicksRejected;
-    open::register(context, lake, (table, table.name()), None).await?;
+    open::register(context, lake, table, table.name(), None).await?;
     let (table, version) = (Table::Clicks, clicks.version());
-    open::register(context, lake, (table, table.name()), Some(version)).await
+    open::register(context, lake, table, table.name(), Some(version)).await
 }
 
 /// Runs one of our statements; returns at least one batch, possibly without rows.

@@ -65,7 +65,8 @@ impl<'a> Partition<'a> {
     pub async fn new(
         context: &'a SessionContext,
         parameters: &'a Parameters,
-        (partition, stand): (&'a TopicPartition, Stand),
+        partition: &'a TopicPartition,
+        stand: Stand,
         history: &'a History,
     ) -> Result<Self, QueryError> {
         let (windows, cut) = (&history.windows, stand.cut.unwrap_or(0));

@@ -85,7 +85,7 @@ impl RolledUps {
         ];
         for (table, version, changed) in levels {
             let Some(version) = version else { continue };
-            match open::register(context, lake, (table, table.name()), Some(version)).await {
+            match open::register(context, lake, table, table.name(), Some(version)).await {
                 Err(QueryError::Lake(LakeError::Refused(why))) => {
                     this.unreadable.push(why);
                     // The next roll-up has this one as its source, so nothing is left to compare it with.
@@ -93,7 +93,7 @@ impl RolledUps {
                 }
                 registered => {
                     registered?;
-                    this.compare(context, parameters, (table, version), changed, windows).await?;
+                    this.compare(context, parameters, table, version, changed, windows).await?;
                 }
             }
         }
@@ -104,7 +104,8 @@ impl RolledUps {
         &mut self,
         context: &SessionContext,
         parameters: &Parameters,
-        (table, version): (Table, Version),
+        table: Table,
+        version: Version,
         changed: &Changed,
         windows: &Windows,
     ) -> Result<(), QueryError> {

@@ -27,7 +27,8 @@ pub struct Stranger {
 /// Finds the strangers among the rows of a table that satisfy a condition; the session knows the table by `name`.
 pub(super) async fn strangers(
     context: &SessionContext,
-    (table, name): (Table, &str),
+    table: Table,
+    name: &str,
     condition: &str,
     known: &BTreeMap<TopicPartition, Stand>,
 ) -> Result<Vec<Stranger>, QueryError> {

@@ -81,7 +81,7 @@ impl Answers {
     }
 
     /// Lets in a client with this row-level access.
-    pub fn let_in(&self, access: RowAccess, (handle, guard): (Arc<ConnectionHandle>, ConnectionGuard)) {
+    pub fn let_in(&self, access: RowAccess, handle: Arc<ConnectionHandle>, guard: ConnectionGuard) {
         let telling = Telling::to(&access);
         let _ = self.held.login.set(Login { access, telling, handle, _guard: guard });
     }
@@ -238,7 +238,8 @@ mod tests {
         let engine = Arc::new(Engine::new(lake, 1 << 20).expect("an engine"));
         let answers = Answers::new(Arc::clone(&engine));
         let secret = SecretKey::I32(2);
-        answers.let_in(RowAccess::All, engine.cancels.register(1, secret.clone()));
+        let (handle, guard) = engine.cancels.register(1, secret.clone());
+        answers.let_in(RowAccess::All, handle, guard);
         let endless = || answers.within(answers.until(), std::future::pending::<PgWireResult<()>>());
         let late = endless().await.map(drop);
         assert!(matches!(&late, Err(PgWireError::UserError(why)) if why.code == "57014"), "{late:?}");

@@ -128,7 +128,7 @@ impl Listed {
         self.0.seen().into_iter().map(|(table, schema)| (table.name().to_owned(), schema)).collect()
     }
 
-    fn columns(&self, (catalog, schema, table): (&str, &str, &str)) -> Option<SchemaRef> {
+    fn columns(&self, catalog: &str, schema: &str, table: &str) -> Option<SchemaRef> {
         let table: Table = table.parse().ok().filter(|_| catalog == CATALOG && schema == SCHEMA)?;
         self.0.seen().remove(&table)
     }
@@ -159,10 +159,10 @@ impl CatalogInfo for Listed {
     }
 
     async fn table_schema(&self, catalog: &str, schema: &str, table: &str) -> Result<Option<SchemaRef>> {
-        Ok(self.columns((catalog, schema, table)))
+        Ok(self.columns(catalog, schema, table))
     }
 
     async fn table_type(&self, catalog: &str, schema: &str, table: &str) -> Result<Option<TableType>> {
-        Ok(self.columns((catalog, schema, table)).map(|_| TableType::Base))
+        Ok(self.columns(catalog, schema, table).map(|_| TableType::Base))
     }
 }

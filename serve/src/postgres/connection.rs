@@ -75,7 +75,8 @@ pub(super) async fn converse(
     let answers = Arc::new(Answers::new(Arc::clone(&engine)));
     let mut socket = begun(stream, &client);
     answers.begin_with(ClientSettings::at_first(&client.said));
-    answers.let_in(client.access, engine.cancels.register(client.session.pid, client.session.secret()));
+    let (handle, guard) = engine.cancels.register(client.session.pid, client.session.secret());
+    answers.let_in(client.access, handle, guard);
     finish_authentication(&mut socket, &settings::told()).await.map_err(io::Error::from)?;
     let served = AssertUnwindSafe(serve(&answers, &mut socket, &stop)).catch_unwind().await;
     let ended = match served {

@@ -120,8 +120,8 @@ pub async fn run(location: &str, command: Up, stop: CancellationToken) -> anyhow
     }
     let minutes = minutes::total(&lake, kafka.recorded_topic()).await?;
     let hours_and_days = minutes::rolled_up(&lake).await?;
-    let counted = (minutes.as_str(), hours_and_days.as_str(), files);
-    report::print_text(&summary(location, *produced.borrow(), &ingested.borrow(), counted, began.elapsed()))
+    let counted = Counted { minutes, hours_and_days, files };
+    report::print_text(&summary(location, *produced.borrow(), &ingested.borrow(), &counted, began.elapsed()))
 }
 
 /// Retires topics of brokers that are gone, or about to be, and says which cannot be retired.
@@ -216,11 +216,19 @@ fn rejected(progress: &Progress) -> u64 {
     progress.tables.get(&Table::ClicksRejected).map_or(0, |table| table.rows)
 }
 
+/// Counts and files that were made of the clicks.
+struct Counted {
+    /// Sums of the minutes, in words; those of hours and days likewise.
+    minutes: String,
+    hours_and_days: String,
+    files: Files,
+}
+
 fn summary(
     location: &str,
     produced: Counts,
     progress: &Progress,
-    (minutes, hours_and_days, files): (&str, &str, Files),
+    Counted { minutes, hours_and_days, files }: &Counted,
     took: Duration,
 ) -> String {
     let clicks = committed(progress);
