@@ -33,6 +33,7 @@ use lake_schemas::{Cut, History, Table, TopicPartition, Windows};
 use lake_store::LakeError;
 use lake_store::commit::{Commit, CommitId, Outcome, TableLog};
 use lake_store::files::discard;
+use lake_store::lost::or_lost;
 use stream_agg::job::Aggregate;
 use tokio::time::{Instant, sleep};
 use tracing::info;
@@ -262,6 +263,8 @@ impl Replace<'_> {
                 // After a long outage the log no longer tells of our commit; that its files are live is the only proof.
                 Ok(None) => return Ok(Attempt::Done(Replaced::Committed(minutes.version(), tried))),
                 Err(error) => {
+                    let explaining = or_lost(minutes, error);
+                    let Some(error) = unless_stopped(explaining, &self.work.stop).await else { continue };
                     if let Some(again) = unless_stopped(backoff.again(error, &self.work.stop), &self.work.stop).await {
                         again?;
                     }

@@ -42,6 +42,7 @@ fn a_roll_up_that_fails_ends_one_round_and_not_those_that_follow() {
     let said = String::from_utf8(once.stderr).expect("UTF-8");
     assert_eq!(once.status.code(), Some(3), "{said}");
     assert!(the_error(&said).contains("clicks_minute: reading") && the_error(&said).contains(name), "{said}");
+    assert!(the_error(&said).contains("`clicklake backfill --into` another table"), "{said}");
     let mut child = Command::new(env!("CARGO_BIN_EXE_clicklake"))
         .args(["compact", "--every", "200ms", "--lake", &path])
         .stdout(Stdio::piped())
