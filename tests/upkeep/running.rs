@@ -77,7 +77,7 @@ fn rounds_go_on_until_it_is_told_to_stop() {
     assert!(wait_for("clicks_daily version 1: ").is_some());
     // What comes later is rolled up too, by a later round.
     fill(&path, &log);
-    let summed = wait_for("windows summed from version").expect("it goes on");
+    let summed = wait_for(" summed from version").expect("it goes on");
     assert!(summed.starts_with("clicks_hourly version 2: "), "{summed}");
     let mut stream = TcpStream::connect(address.trim()).expect("it listens");
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("it takes a request");

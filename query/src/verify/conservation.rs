@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use lake_schemas::exact::{SUM_TYPE, sum_of};
 use lake_schemas::minute::WINDOW;
 use lake_schemas::table::Version;
-use lake_schemas::{History, Measure, Table, TopicPartition, Verdict};
+use lake_schemas::{History, Measure, Table, TopicPartition, Verdict, counted};
 use lake_store::commit::TableView;
 use lake_store::{Lake, LakeError};
 
@@ -104,12 +104,15 @@ async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Resul
         };
         law.look_at(&partition, stand.read.unwrap_or(0).into(), positions);
         if rows != positions {
-            law.is_broken(&partition, format!("{} rows are of positions that other rows have", rows - positions));
+            law.is_broken(
+                &partition,
+                format!("{} at positions that other rows have", counted(rows - positions, "row")),
+            );
         }
         let beyond = format!("select count(*) from clicks where {is_this} and kafka_offset >= {cut}");
         let beyond = count(context, &beyond).await?;
         if beyond > 0 {
-            law.is_broken(&partition, format!("{beyond} rows are of positions at or behind the cut, which is {cut}"));
+            law.is_broken(&partition, format!("{} at or behind the cut, which is {cut}", counted(beyond, "row")));
         }
     }
     law.has_no_strangers(strangers(context, (Table::Clicks, Table::Clicks.name()), "true", &stands).await?);
@@ -182,7 +185,10 @@ impl Law {
 
     fn has_no_strangers(&mut self, strangers: Vec<Stranger>) {
         for Stranger { table, partition, rows } in strangers {
-            self.is_broken(&partition, format!("{rows} rows of {table}, which has no position of that partition"));
+            self.is_broken(
+                &partition,
+                format!("{} of {table}, which has no position of that partition", counted(rows, "row")),
+            );
         }
     }
 }

@@ -4,44 +4,50 @@ use std::fmt;
 
 use lake_schemas::rejection::COST_MICROS_MAX;
 use lake_schemas::table::column;
-use lake_schemas::{Measure, position};
+use lake_schemas::{Measure, counted, position};
 use serde_json::{Map, Value, json};
 
 use super::{Audit, Conservation, CountedAgain, Difference, Law, RolledUp, Sums, lines, lines_of};
 
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { table, windows, clicks, version, .. } = self;
-        let of = format!("{windows} windows, {clicks} clicks");
+        let Self { table, version, .. } = self;
+        let of = format!("{}, {}", counted(self.windows, "window"), counted(self.clicks, "click"));
         let at = format!("at version {version} of {table}: {}", position::shown(&self.cut));
         if self.is_equal() {
             writeln!(f, "equal: {of}, {at}")?;
         } else {
-            writeln!(f, "differs: {} sums of {of}, {at}", self.differing)?;
+            writeln!(f, "differs: {} of {of}, {at}", counted(self.differing, "sum"))?;
             lines_of(f, &self.differences, self.differing)?;
         }
         if !self.strangers.is_empty() {
-            let rows: i64 = self.strangers.iter().map(|one| one.rows).sum();
-            writeln!(f, "{rows} rows are of partitions that {table} does not know, so that nothing recounts them")?;
+            let rows = counted(self.strangers.iter().map(|one| one.rows).sum::<i64>(), "row");
+            writeln!(f, "{rows} of partitions that {table} does not know, so that nothing recounts them")?;
             lines(f, &self.strangers)?;
         }
         self.rolled_ups.fmt(f)?;
         if self.explained_sums > 0 {
-            writeln!(f, "{} sums differ only by copies beyond the dedup horizon", self.explained_sums)?;
+            let sums = counted(self.explained_sums, "sum");
+            writeln!(f, "different only by copies beyond the dedup horizon: {sums}")?;
             lines_of(f, &self.explained, self.explained_sums)?;
         }
         if !self.counted_again.is_empty() {
-            let why = "their copies are further apart than the dedup horizon, or in two partitions";
-            writeln!(f, "{} ids were counted more than once; {why}", self.counted_again.len())?;
+            let (ids, why) =
+                (counted(self.counted_again.len(), "id"), "of copies beyond the dedup horizon, or in two partitions");
+            writeln!(f, "counted more than once: {ids}, {why}")?;
             lines(f, &self.counted_again)?;
         }
         if self.counted_again_too > 0 {
-            writeln!(f, "{} more ids may have been: they were not looked at", self.counted_again_too)?;
+            writeln!(
+                f,
+                "perhaps counted more than once, not looked at: {}",
+                counted(self.counted_again_too, "more id")
+            )?;
         }
         if !self.odd_costs.is_empty() {
-            let clicks: i64 = self.odd_costs.iter().map(|one| one.clicks).sum();
+            let clicks = counted(self.odd_costs.iter().map(|one| one.clicks).sum::<i64>(), "click");
             let cost = format!("a cost that is not from 0 to {COST_MICROS_MAX}");
-            writeln!(f, "{clicks} clicks of the raw table have {cost}; wherever they count, it is null")?;
+            writeln!(f, "{clicks} of the raw table with {cost}; wherever such a click counts, it is null")?;
             lines(f, &self.odd_costs)?;
         }
         self.foreign.fmt(f)
