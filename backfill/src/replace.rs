@@ -258,7 +258,7 @@ impl Replace<'_> {
                 if output.is_among(&live) { Ok(None) } else { files.plan(&live).await.map(Some) }
             };
             let Some(planned) = unless_stopped(planning, &self.work.stop).await else { continue };
-            let Plan { removes, keeps, before, is_straddling } = match planned {
+            let Plan { removes, keeps, before, is_straddling, open } = match planned {
                 Ok(Some(plan)) => plan,
                 // After a long outage the log no longer tells of our commit; that its files are live is the only proof.
                 Ok(None) => return Ok(Attempt::Done(Replaced::Committed(minutes.version(), tried))),
@@ -275,7 +275,7 @@ impl Replace<'_> {
             if is_straddling {
                 return Ok(Attempt::StartOver);
             }
-            let changes = before.changes(&output.contents);
+            let changes = Changes { left_out: open, ..before.changes(&output.contents) };
             let is_needed = match self.writes {
                 Writes::Nothing => false,
                 Writes::Changes => changes.windows_changed() > 0,

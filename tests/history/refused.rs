@@ -87,6 +87,25 @@ fn a_table_that_is_there() {
     assert!(String::from_utf8_lossy(&verified.stdout).starts_with("equal: "), "{verified:?}");
 }
 
+#[test]
+fn minutes_that_are_not_complete() {
+    let (_folder, path) = folder();
+    // Long enough that the minutes before midnight are complete.
+    let mut logs = (0..).map(|seed| Log::of_seed(seed, 2, 180));
+    let log = Arc::new(logs.find(|log| log.partitions.iter().all(|all| all.len() > 130)).expect("without end"));
+    lake(&path, &log, &log);
+    for more in [&["--dry-run"][..], &[]] {
+        let done = clicklake(&[&["backfill", "--replace", "--lake", path.as_str()][..], more].concat());
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success() && said.starts_with("nothing to change in "), "{done:?}");
+        let left_out = said.lines().last().expect("a line");
+        assert!(left_out.starts_with("left out: ") && left_out.contains("watermark"), "{said}");
+    }
+    // Nobody has asked for those at the end.
+    let early = ["backfill", "--replace", "--to", "2026-04-01", "--lake", path.as_str()];
+    assert!(!String::from_utf8_lossy(&clicklake(&early).stdout).contains("left out"));
+}
+
 /// Removes a live file of a table from its folder. Returns its path in the table.
 fn lose_a_file(path: &str, table: Table) -> String {
     simulate(async {
@@ -106,7 +125,8 @@ fn a_file_of_minutes_that_is_lost() {
     let made = clicklake(&["backfill", "--into", "again", "--lake", &path]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let lost = lose_a_file(&path, Table::ClicksMinute);
-    let words = ["clicks_minute", lost.as_str(), "is not there", "`clicklake backfill --into` another table", "promote"];
+    let words =
+        ["clicks_minute", lost.as_str(), "is not there", "`clicklake backfill --into` another table", "promote"];
     for of in [&["--replace"][..], &["--replace", "--dry-run"], &["--into", "other", "--dry-run"]] {
         fails(&[&["backfill", "--lake", path.as_str()][..], of].concat(), 4, &words);
     }
