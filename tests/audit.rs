@@ -234,6 +234,7 @@ fn rows_of_a_partition_that_no_position_is_known_of_are_named() {
         assert_eq!((stranger.partition.partition, stranger.rows), (99, 1));
         assert!(found.to_string().starts_with("differs") && found.to_string().contains("/99: 1 row of clicks_minute"));
         assert_eq!(found.to_json()["strangers"][0]["partition"], 99);
+        assert_eq!(found.to_json()["clicks"].as_i64().map(i128::from), Some(found.clicks));
         let law = conservation(&lake, Table::ClicksMinute, MEMORY).await.expect("an audit");
         assert!(!law.holds() && law.to_string().contains("/99: 1 row of clicks_minute"), "{law}");
     });

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use lake_schemas::exact::PLAIN_MAX;
 use lake_schemas::rejection::COST_MICROS_MAX;
 use lake_schemas::table::column;
 use lake_schemas::{Measure, counted, position};
@@ -55,8 +56,7 @@ impl fmt::Display for Audit {
 }
 
 impl Audit {
-    /// Converts the audit to JSON: of each kind the number, and the first few. Sums are texts, because they may have
-    /// more digits than programs keep of a number.
+    /// Converts the audit to JSON: of each kind the number, and the first few.
     pub fn to_json(&self) -> Value {
         json!({
             "equal": self.is_equal(),
@@ -64,7 +64,7 @@ impl Audit {
             "version": self.version,
             "cut": position::shown(&self.cut),
             "windows": self.windows,
-            "clicks": self.clicks.to_string(),
+            "clicks": number(self.clicks),
             "differing": self.differing,
             "differences": self.differences.iter().map(difference).collect::<Vec<_>>(),
             "strangers": self.strangers.iter().map(|one| json!({
@@ -107,7 +107,7 @@ fn law(law: &Law) -> Value {
         "version": law.version,
         "law": law.says,
         "holds": law.holds(),
-        "of": law.of.to_string(),
+        "of": number(law.of),
         "broken": law.broken.iter().map(|one| json!({
             "topic": one.partition.topic, "partition": one.partition.partition, "why": one.why
         })).collect::<Vec<_>>(),
@@ -147,11 +147,33 @@ fn counted_again(of: &CountedAgain) -> Value {
     json!({ (column::CLICK_ID): of.click_id, "counted": counted.collect::<Vec<_>>() })
 }
 
+/// Converts a number to JSON: to a text where programs that read numbers as floating-point would lose digits.
+fn number(of: i128) -> Value {
+    match i64::try_from(of) {
+        Ok(of) if of.unsigned_abs() <= PLAIN_MAX => json!(of),
+        _ => json!(of.to_string()),
+    }
+}
+
 fn named(names: &[&'static str], values: &[Option<String>]) -> Map<String, Value> {
     names.iter().zip(values).map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
 }
 
 fn sums(of: &Sums) -> Map<String, Value> {
     let measures = Measure::ALL.into_iter().zip(of);
-    measures.map(|(measure, sum)| (measure.column().to_owned(), json!(sum.to_string()))).collect()
+    measures.map(|(measure, sum)| (measure.column().to_owned(), number(*sum))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_text_only_where_a_reader_would_round_them() {
+        let most = 9_007_199_254_740_991_i64;
+        assert_eq!([number(7), number(most.into()), number((-most).into())], [json!(7), json!(most), json!(-most)]);
+        assert_eq!(number(i128::from(most) + 1), json!("9007199254740992"));
+        assert_eq!(number(i128::from(i64::MIN)), json!("-9223372036854775808"));
+        assert_eq!(number(i128::MAX), json!(i128::MAX.to_string()));
+    }
 }
