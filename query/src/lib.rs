@@ -6,7 +6,6 @@
 
 mod complete;
 mod error;
-mod locked;
 mod open;
 pub mod output;
 mod rows;

@@ -13,6 +13,7 @@ use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use lake_store::locked::lock;
 use lake_store::{Lake, LakeError};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -21,8 +22,6 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use url::Url;
-
-use crate::locked::lock;
 
 /// Schemes of addresses, other than the lake's own, under which a session knows stores of the lake.
 const INTERNAL: [&str; 2] = ["clicklake", "delta-rs"];

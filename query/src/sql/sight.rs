@@ -13,6 +13,7 @@ use arrow::datatypes::SchemaRef;
 use lake_schemas::Table;
 use lake_schemas::table::Version;
 use lake_store::commit::TableView;
+use lake_store::locked::lock;
 use lake_store::{Lake, LakeError};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -20,7 +21,6 @@ use super::asked::Asked;
 use super::own::{may_be_named, may_be_seen, seen_columns};
 use super::table::is_read_only;
 use crate::error::QueryError;
-use crate::locked::lock;
 use crate::open::{Opened, open};
 use crate::sees::Sees;
 use crate::totals::{AsOf, Current, Function};
