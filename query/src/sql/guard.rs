@@ -131,7 +131,9 @@ impl Guard {
         if !self.place.holds(location) {
             return Ok(());
         }
-        let why = format!("{location} lies in the lake, which SQL reads and does not write; name another place");
+        // The store of this machine names its files without the root.
+        let root = if matches!(self.place, Place::Folder(_)) { "/" } else { "" };
+        let why = format!("{root}{location} lies in the lake, which SQL reads and does not write; name another place");
         *lock(&self.refusal.0) = Some(why.clone());
         Err(Error::Generic { store: "lake", source: Box::new(LakeError::Refused(why)) })
     }
@@ -249,6 +251,10 @@ mod tests {
         assert!(place.holds(&at(lake.join("clicks/new/a.parquet"))) && place.holds(&at(link.join("a.csv"))));
         assert!(!place.holds(&at(folder.join("a.csv"))) && !place.holds(&at(folder.join("lake2/a.csv"))));
         assert_eq!(resolved(&link.join("../new/./../lake")), resolved(&lake), "a step back from where the link leads");
+        let (guard, into) = (Guard { place, refusal: Refusal::default() }, lake.join("a.csv"));
+        assert!(guard.pass(&at(into.clone())).is_err());
+        let why = guard.refusal.take().expect("a reason").to_string();
+        assert!(why.starts_with(&format!("{} lies in the lake", into.display())), "{why}");
         std::fs::remove_dir_all(folder).expect("it is removed");
     }
 }
