@@ -125,6 +125,9 @@ fn a_file_of_minutes_that_is_lost() {
     let made = clicklake(&["backfill", "--into", "again", "--lake", &path]);
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let lost = lose_a_file(&path, Table::ClicksMinute);
+    let of_an_hour = ["clicks_minute: its file", lost.as_str(), "it held windows from 2026-0", "backfill --into"];
+    fails(&["verify", "--lake", &path], 3, &of_an_hour);
+    fails(&["verify", "--conservation", "--lake", &path], 3, &of_an_hour);
     let words =
         ["clicks_minute", lost.as_str(), "is not there", "`clicklake backfill --into` another table", "promote"];
     for of in [&["--replace"][..], &["--replace", "--dry-run"], &["--into", "other", "--dry-run"]] {

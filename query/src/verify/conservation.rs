@@ -20,6 +20,7 @@ use lake_store::{Lake, LakeError};
 
 use super::covered::Covered;
 use super::foreign::Foreign;
+use super::lost::explained;
 use super::partition::{bounds, is_of, timestamp};
 use super::strangers::{Stranger, strangers};
 use super::{bounded, lines, register_raw, run, session};
@@ -63,6 +64,15 @@ impl Conservation {
 /// Checks the laws by counting positions and rows. The queries may take this much memory, in bytes; beyond it they
 /// spill to disk.
 pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, Result<Conservation, QueryError>> {
+    Box::pin(async move {
+        match laws(lake, table, memory).await {
+            Err(error) => Err(explained(lake, table, error).await),
+            laws => laws,
+        }
+    })
+}
+
+fn laws(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, Result<Conservation, QueryError>> {
     Box::pin(async move {
         if table == Table::ClicksMinute && TableView::newest(lake, table).await?.is_none() {
             let clicks = TableView::newest(lake, Table::Clicks).await?;
