@@ -32,7 +32,7 @@ impl Gone {
 /// Returns the file whose absence is the cause of an error, if that is the cause.
 pub fn gone(error: &LakeError) -> Option<&Gone> {
     let first: &(dyn Error + 'static) = error;
-    std::iter::successors(Some(first), |error| error.source()).find_map(|error| error.downcast_ref())
+    std::iter::successors(Some(first), |&error| error.source()).find_map(|error| error.downcast_ref())
 }
 
 /// Explains why a file could not be read: refuses a file that is gone although the newest version of its table names
