@@ -359,7 +359,7 @@ fn a_staging_table_is_opened_once_to_see_what_it_lacks() {
     simulate(async {
         let store = FaultStore::new(Arc::new(InMemory::new()), Box::new(|_| Fault::None));
         let lake = lake_on(Arc::new(store.clone()));
-        let staging = Table::Shadow("again".parse().expect("a name"));
+        let staging = Table::Staging("again".parse().expect("a name"));
         let looked = async || {
             let before = store.operations();
             let found = upgrade::lacking(&lake).await.expect("it is told");

@@ -60,7 +60,7 @@ pub fn upgrade(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<(Lackin
 
 /// Returns the tables that a lake may have, in the order in which they are upgraded.
 async fn tables(lake: &Lake) -> Result<Vec<Table>> {
-    let mut tables = lake.shadows().await?;
+    let mut tables = lake.stagings().await?;
     tables.sort_unstable();
     let [clicks, rejected] = Table::RAW;
     tables.push(Table::ClicksMinute);
@@ -72,7 +72,7 @@ async fn tables(lake: &Lake) -> Result<Vec<Table>> {
 /// Opens a table to write it; `None` if the lake lacks it, or if another program has put it here.
 async fn find(lake: &Lake, table: Table) -> Result<Option<TableLog>> {
     let found = TableLog::find(lake, table).await;
-    if !matches!(table, Table::Shadow(_)) {
+    if !matches!(table, Table::Staging(_)) {
         return found;
     }
     match found {

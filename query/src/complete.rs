@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn the_columns_of_each_table_are_worked_out_once() {
-        for table in Table::ALL.into_iter().chain([Table::Shadow("again".parse().expect("a name"))]) {
+        for table in Table::ALL.into_iter().chain([Table::Staging("again".parse().expect("a name"))]) {
             let definition = table.definition();
             assert_eq!(added(table), &definition.schema.fields()[definition.first_columns()..], "{table}");
             assert!(std::ptr::eq(added(table), added(table)));

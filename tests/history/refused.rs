@@ -133,7 +133,7 @@ fn a_file_of_minutes_that_is_lost() {
     for of in [&["--replace"][..], &["--replace", "--dry-run"], &["--into", "other", "--dry-run"]] {
         fails(&[&["backfill", "--lake", path.as_str()][..], of].concat(), 4, &words);
     }
-    let lost = lose_a_file(&path, Table::Shadow("again".parse().expect("a name")));
+    let lost = lose_a_file(&path, Table::Staging("again".parse().expect("a name")));
     fails(
         &["promote", "again", "--lake", &path],
         4,

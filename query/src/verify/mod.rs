@@ -13,16 +13,16 @@ mod difference;
 mod foreign;
 mod lost;
 mod partition;
+mod report;
 mod rolled_up;
 mod strangers;
-mod told;
 
 pub use conservation::{Conservation, Law, conservation};
 pub use copies::CountedAgain;
 pub use costs::OddCosts;
 pub use difference::{Cause, Difference};
 pub use foreign::Foreign;
-pub use partition::{Key, Sums};
+pub use partition::{Key, MeasureSums};
 pub use rolled_up::{RolledUp, RolledUps};
 pub use strangers::Stranger;
 
