@@ -7,6 +7,7 @@
 use std::io::{self, ErrorKind, Write};
 
 use arrow::array::RecordBatch;
+use lake_schemas::plural;
 use lake_store::Lake;
 pub use query::output::say;
 use query::output::{Opened, visible_lines, write_rows};
@@ -67,6 +68,11 @@ fn unless_unread(written: io::Result<()>) -> anyhow::Result<()> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Returns a number, with its thousands set apart, and what is counted.
+pub fn grouped_of(number: u64, noun: &str) -> String {
+    format!("{} {}", grouped(number), plural::form(&number, noun))
 }
 
 /// Returns a number with its thousands set apart.

@@ -232,10 +232,11 @@ fn rows_of_a_partition_that_no_position_is_known_of_are_named() {
         assert!(!found.is_equal() && found.differing == 0, "{found}");
         let stranger = &found.strangers[0];
         assert_eq!((stranger.partition.partition, stranger.rows), (99, 1));
-        assert!(found.to_string().starts_with("differs") && found.to_string().contains("/99: 1 rows of clicks_minute"));
+        assert!(found.to_string().starts_with("differs") && found.to_string().contains("/99: 1 row of clicks_minute"));
         assert_eq!(found.to_json()["strangers"][0]["partition"], 99);
+        assert_eq!(found.to_json()["clicks"].as_i64().map(i128::from), Some(found.clicks));
         let law = conservation(&lake, Table::ClicksMinute, MEMORY).await.expect("an audit");
-        assert!(!law.holds() && law.to_string().contains("/99: 1 rows of clicks_minute"), "{law}");
+        assert!(!law.holds() && law.to_string().contains("/99: 1 row of clicks_minute"), "{law}");
     });
 }
 
@@ -278,7 +279,7 @@ fn a_row_that_is_there_twice_does_not_make_up_for_one_that_is_lost() {
             replace(&lake, Table::Clicks, Vec::new(), &[rows]).await;
         }
         let law = conservation(&lake, Table::ClicksMinute, MEMORY).await.expect("an audit");
-        assert!(!law.raw.holds() && law.to_string().contains("1 rows are of positions that other rows have"), "{law}");
+        assert!(!law.raw.holds() && law.to_string().contains("1 row at positions that other rows have"), "{law}");
         assert_eq!(law.to_json()["holds"], false);
     });
 }
@@ -347,7 +348,7 @@ fn what_others_change_is_listed_whatever_table_it_is_of() {
         Others::of(&lake, Table::ClicksHourly).await.turn_vectors_on().await;
         let found = audit(&lake).await;
         assert!(!found.is_equal() && found.differing == 0 && found.to_string().contains(WAY_OUT), "{found}");
-        assert!(found.to_string().contains("1 roll-ups cannot be read"), "{found}");
+        assert!(found.to_string().contains("1 roll-up that cannot be read"), "{found}");
         assert_eq!(found.to_json()["rolled_up"]["unreadable"].as_array().map(Vec::len), Some(1));
     });
 }

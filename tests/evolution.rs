@@ -13,6 +13,7 @@ use arrow::datatypes::Int64Type;
 use arrow::util::pretty::pretty_format_batches;
 use backfill::{Range as Part, Replace, Replaced, Work, Writes};
 use deltalake::kernel::Add;
+use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::minute::Parameters;
 use lake_schemas::spec::PROPERTY_SPEC;
 use lake_schemas::table::{FORMAT, FORMAT_OF_NEW, PROPERTY_FORMAT, PROPERTY_NEEDS};
@@ -30,6 +31,7 @@ use query::verify::{Question, verify};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+use crate::fault_store::{Fault, FaultStore};
 use crate::minutes::{at_every_commit, parameters_of};
 use crate::simulation::{
     Actor, Computation, Log, Survivors, compact, for_seeds, lake_on, simulate, survive_beside, upgrade_all, versions,
@@ -350,6 +352,29 @@ fn says_something(table: Table, rows: &RecordBatch, at: usize) -> bool {
         return column.as_primitive::<Int64Type>().iter().any(|value| value != Some(0));
     }
     column.null_count() < column.len()
+}
+
+#[test]
+fn a_staging_table_is_opened_once_to_see_what_it_lacks() {
+    simulate(async {
+        let store = FaultStore::new(Arc::new(InMemory::new()), Box::new(|_| Fault::None));
+        let lake = lake_on(Arc::new(store.clone()));
+        let staging = Table::Staging("again".parse().expect("a name"));
+        let looked = async || {
+            let before = store.operations();
+            let found = upgrade::lacking(&lake).await.expect("it is told");
+            (found.iter().any(|lacking| lacking.table == staging), store.operations() - before)
+        };
+        TableLog::open(&lake, Table::Clicks).await.expect("memory");
+        let (_, without) = looked().await;
+        let mut definition = Parameters::default().definition(staging);
+        definition.properties.push((PROPERTY_BACKFILL.to_owned(), "{}".to_owned()));
+        TableLog::open_or_make(&lake, &definition).await.expect("memory");
+        let before = store.operations();
+        TableLog::find(&lake, staging).await.expect("memory").expect("the table");
+        let (opened, (is_among, with)) = (store.operations() - before, looked().await);
+        assert!(is_among && with <= without + opened, "{with} operations, {without} without it, {opened} to open it");
+    });
 }
 
 async fn replaced(lake: &Lake, writes: Writes) -> Replaced {

@@ -197,7 +197,7 @@ fn clicks_from_before_the_bound_count_without_their_cost_and_that_is_said() {
     assert_eq!(json!(rows), expected);
     for by in [&["verify", "--table", "again"][..], &["verify", "--table", "again", "--replay"]] {
         let (shown, _) = done(by, &path);
-        assert!(shown.starts_with("equal: ") && shown.contains("2 clicks of the raw table have a cost"), "{shown}");
+        assert!(shown.starts_with("equal: ") && shown.contains("2 clicks of the raw table with a cost"), "{shown}");
         assert!(shown.contains("clicks/0: 2 clicks, the first at offset 0"), "{shown}");
     }
     let (later, _) = done(&["verify", "--table", "again", "--from", "2026-03-07T12:01:00Z"], &path);

@@ -78,7 +78,7 @@ impl Contents {
                 day.after[at] += after.sums[at];
             }
         }
-        Changes { days }
+        Changes { days, left_out: BTreeSet::new() }
     }
 }
 
@@ -87,6 +87,9 @@ impl Contents {
 pub struct Changes {
     /// All days that the backfill compared.
     pub days: BTreeMap<i32, Day>,
+    /// Starts, in milliseconds, of windows that have rows and are asked for, and that it left out: they end after the
+    /// watermark of their partition.
+    pub left_out: BTreeSet<i64>,
 }
 
 /// Changes that a backfill makes on one day.

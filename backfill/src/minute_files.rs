@@ -3,7 +3,7 @@
 //!
 //! Each file is read once. When the table has gone on, only files that are new in it are read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
@@ -13,6 +13,7 @@ use deltalake::kernel::Add;
 use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::column;
+use lake_schemas::time::MICROS_PER_MILLI;
 use lake_schemas::{Folder, OffsetRange, Table, TopicPartition};
 use lake_store::{LakeError, Result, Statistics, files, read};
 use object_store::ObjectStore;
@@ -56,6 +57,8 @@ struct Seen {
     /// Contents of its rows in scope; `None` if it has none.
     replaced: Option<Contents>,
     is_straddling: bool,
+    /// Starts, in milliseconds, of its windows that are asked for and not complete: see [`Row::Open`].
+    open: BTreeSet<i64>,
     /// Files that hold its other rows, if it has both rows in scope and others.
     kept: Vec<Add>,
 }
@@ -70,6 +73,8 @@ pub(crate) struct ReplacementPlan {
     pub before: Contents,
     /// Whether another backfill has replaced rows since the snapshot: see [`Row::Straddling`].
     pub is_straddling: bool,
+    /// Starts, in milliseconds, of the windows that are asked for and not complete: see [`Row::Open`].
+    pub open: BTreeSet<i64>,
 }
 
 impl MinuteFiles {
@@ -102,10 +107,11 @@ impl MinuteFiles {
             let seen: Vec<_> = stream::iter(looks).buffer_unordered(READS_MAX).try_collect().await?;
             self.seen.extend(seen);
         }
-        let (mut removes, mut keeps, mut before, mut is_straddling) =
-            (Vec::new(), Vec::new(), Contents::default(), false);
+        let (mut removes, mut keeps, mut before) = (Vec::new(), Vec::new(), Contents::default());
+        let (mut is_straddling, mut open) = (false, BTreeSet::new());
         for file in live {
             let seen = &self.seen[&file.path];
+            open.extend(seen.open.iter().copied());
             is_straddling |= seen.is_straddling;
             if let Some(replaced) = &seen.replaced {
                 removes.push(file.clone());
@@ -113,7 +119,7 @@ impl MinuteFiles {
                 before.merge(replaced);
             }
         }
-        Ok(ReplacementPlan { removes, keeps, before, is_straddling })
+        Ok(ReplacementPlan { removes, keeps, before, is_straddling, open })
     }
 
     /// Reads the rows of those files that may hold windows in scope.
@@ -147,16 +153,18 @@ impl MinuteFiles {
             for rows in self.read(file).await? {
                 let decided = self.decide(&rows);
                 seen.is_straddling |= decided.contains(&Row::Straddling);
-                let of = |wanted: Row| -> BooleanArray { decided.iter().map(|row| Some(*row == wanted)).collect() };
-                let filtered = |wanted: Row| {
+                seen.open.extend(open_of(&rows, &decided));
+                let of =
+                    |wanted: &[Row]| -> BooleanArray { decided.iter().map(|row| Some(wanted.contains(row))).collect() };
+                let filtered = |wanted: &[Row]| {
                     let rows = filter_record_batch(&rows, &of(wanted));
                     rows.map_err(|error| LakeError::store(format!("{}: filtering rows", self.table), error))
                 };
-                let replaced = filtered(Row::Replaced)?;
+                let replaced = filtered(&[Row::Replaced])?;
                 if replaced.num_rows() > 0 {
                     seen.replaced.get_or_insert_default().add(&replaced, &self.dimensions);
                 }
-                kept.push(filtered(Row::Kept)?);
+                kept.push(filtered(&[Row::Kept, Row::Open])?);
             }
             kept.retain(|rows| rows.num_rows() > 0);
             if self.other_rows == OtherRows::Rewritten && seen.replaced.is_some() {
@@ -186,8 +194,15 @@ impl MinuteFiles {
                 partition = TopicPartition::new(topics.value(row), partitions[row]);
             }
             let events = OffsetRange { first: firsts[row], next: nexts[row] };
-            self.scope.decide(&partition, starts[row].div_euclid(1_000), events)
+            self.scope.decide(&partition, starts[row].div_euclid(MICROS_PER_MILLI), events)
         };
         (0..rows.num_rows()).map(decide).collect()
     }
+}
+
+/// Returns the starts, in milliseconds, of the windows of the rows that are decided to be [`Row::Open`].
+fn open_of(rows: &RecordBatch, decided: &[Row]) -> BTreeSet<i64> {
+    let starts = rows[column::WINDOW_START].as_primitive::<TimestampMicrosecondType>().values();
+    let open = starts.iter().zip(decided).filter(|(_, row)| **row == Row::Open);
+    open.map(|(start, _)| start.div_euclid(MICROS_PER_MILLI)).collect()
 }

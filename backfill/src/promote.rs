@@ -33,8 +33,11 @@ use lake_schemas::stand::cut_of;
 use lake_schemas::table::Version;
 use lake_schemas::{Cut, Folder, History, Stand, Table, TopicPartition};
 use lake_store::commit::{Commit, CommitId, Move, Outcome, TableLog, TableView};
+use lake_store::lost::{self, Gone};
 use lake_store::pins::{self, Pin, PinName, Pinned, Pins};
+use lake_store::stored_file::way_out;
 use lake_store::{Lake, LakeError};
+use object_store::Error::NotFound;
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
 use tokio::time::{Instant, sleep};
@@ -345,7 +348,16 @@ impl Promote<'_> {
                 let mut backoff = Backoff::default();
                 while let Err(error) = store.copy(&source, &target).await {
                     let what = format!("copying {source} to {target}");
-                    backoff.again(LakeError::store(what, error), &self.stop).await?;
+                    let error = match error {
+                        NotFound { .. } => LakeError::store(what, Gone::new(from, &file.path, error)),
+                        error => LakeError::store(what, error),
+                    };
+                    // The content is of one version: no other try finds a file of it that is gone.
+                    if let Some(Gone { path, .. }) = lost::gone(&error) {
+                        let what = format!("{from}: its file {path} is not there, so nothing was promoted");
+                        return Err(LakeError::Refused(format!("{what}; {}", way_out(from))).into());
+                    }
+                    backoff.again(error, &self.stop).await?;
                 }
                 // The log holds paths in URL encoding, so the folder is taken from there as it is.
                 let folder = file.path.rsplit_once('/').map_or("", |(folder, _)| folder);

@@ -9,6 +9,7 @@ use lake_schemas::table::column;
 use lake_schemas::{EventTime, Measure, OffsetRange, TopicPartition, Verdict, Windows};
 use lake_store::Result;
 use lake_store::commit::TableLog;
+use lake_store::lost::or_lost;
 
 use crate::minute_files::{MinuteFiles, OtherRows};
 use crate::scope::Scope;
@@ -33,7 +34,12 @@ pub(crate) fn provenance<'a>(
         let scope = Scope { windows: Windows::these([minute.millis()].into()), stands: None };
         let files = MinuteFiles::new(table, &parameters, minutes.object_store(), scope, OtherRows::Untouched);
         let mut found: BTreeMap<TopicPartition, Vec<Row>> = BTreeMap::new();
-        for rows in files.rows(&minutes.live_files().await?).await? {
+        let live = minutes.live_files().await?;
+        let read = match files.rows(&live).await {
+            Err(error) => return Err(or_lost(minutes, error).await),
+            Ok(read) => read,
+        };
+        for rows in read {
             let starts = rows[column::WINDOW_START].as_primitive::<TimestampMicrosecondType>().values();
             let (ads, topics) = (rows[column::AD_ID].as_string::<i32>(), rows[column::TOPIC].as_string::<i32>());
             let partitions = rows[column::KAFKA_PARTITION].as_primitive::<Int32Type>().values();

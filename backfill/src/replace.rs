@@ -33,6 +33,7 @@ use lake_schemas::{Cut, History, Table, TopicPartition, Windows};
 use lake_store::LakeError;
 use lake_store::commit::{Commit, CommitId, Outcome, TableLog};
 use lake_store::files::discard;
+use lake_store::lost::or_lost;
 use stream_agg::job::Aggregate;
 use tokio::time::{Instant, sleep};
 use tracing::info;
@@ -261,11 +262,13 @@ impl Replace<'_> {
                 if output.is_among(&live) { Ok(None) } else { files.plan(&live).await.map(Some) }
             };
             let Some(planned) = unless_stopped(planning, &self.work.stop).await else { continue };
-            let ReplacementPlan { removes, keeps, before, is_straddling } = match planned {
+            let ReplacementPlan { removes, keeps, before, is_straddling, open } = match planned {
                 Ok(Some(plan)) => plan,
                 // After a long outage the log no longer tells of our commit; that its files are live is the only proof.
                 Ok(None) => return Ok(Attempt::Done(Replaced::Committed(minutes.version(), tried))),
                 Err(error) => {
+                    let explaining = or_lost(minutes, error);
+                    let Some(error) = unless_stopped(explaining, &self.work.stop).await else { continue };
                     if let Some(again) = unless_stopped(backoff.again(error, &self.work.stop), &self.work.stop).await {
                         again?;
                     }
@@ -276,7 +279,7 @@ impl Replace<'_> {
             if is_straddling {
                 return Ok(Attempt::StartOver);
             }
-            let changes = before.changes(&output.contents);
+            let changes = Changes { left_out: open, ..before.changes(&output.contents) };
             let is_needed = match self.writes {
                 Writes::Nothing => false,
                 Writes::Changes => changes.windows_changed() > 0,

@@ -21,8 +21,10 @@ pub(crate) struct Scope {
 pub(crate) enum Row {
     /// The row is in scope: recomputed rows take its place.
     Replaced,
-    /// The row stays.
+    /// The row stays: it is not asked for, or came after the snapshot.
     Kept,
+    /// The row stays although it is asked for: the watermark of its partition has not passed the end of its window.
+    Open,
     /// The row is made of events on both sides of the snapshot's cut: another backfill has replaced rows since, and
     /// what was computed from this snapshot does not fit beside it.
     Straddling,
@@ -36,9 +38,11 @@ impl Scope {
         }
         let Some(stands) = &self.stands else { return Row::Replaced };
         let Some(Stand { cut: Some(cut), watermark_ms: Some(watermark_ms), .. }) = stands.get(partition) else {
-            return Row::Kept;
+            return Row::Open;
         };
-        if window_ms + WINDOW_MS > *watermark_ms || *cut <= events.first {
+        if window_ms + WINDOW_MS > *watermark_ms {
+            Row::Open
+        } else if *cut <= events.first {
             Row::Kept
         } else if events.next <= *cut {
             Row::Replaced
@@ -76,11 +80,11 @@ mod tests {
         let row = |minute: i64, first, next| scope.decide(&partition, minute * WINDOW_MS, OffsetRange { first, next });
         assert_eq!(row(0, 3, 10), Row::Replaced);
         assert_eq!(row(1, 3, 10), Row::Replaced);
-        assert_eq!(row(2, 3, 10), Row::Kept, "its window is open");
+        assert_eq!(row(2, 3, 10), Row::Open);
         assert_eq!(row(0, 10, 12), Row::Kept, "it came after");
         assert_eq!(row(0, 9, 12), Row::Straddling);
         let another = TopicPartition::new("clicks", 1);
-        assert_eq!(scope.decide(&another, 0, OffsetRange { first: 0, next: 1 }), Row::Kept);
+        assert_eq!(scope.decide(&another, 0, OffsetRange { first: 0, next: 1 }), Row::Open, "it has closed nothing");
         let since_1970 = Windows::between(EventTime::from_millis(0), None).expect("a range");
         let scope = Scope { windows: since_1970, stands: None };
         assert!(scope.has_closed(stand) && !scope.has_closed(Stand { watermark_ms: Some(WINDOW_MS - 1), ..stand }));

@@ -15,6 +15,7 @@ use lake_schemas::job::{Flush, Job};
 use lake_schemas::minute::{Parameters, Requested, WINDOW_MS};
 use lake_schemas::{Cut, EventTime, History, Table, TopicPartition};
 use lake_store::commit::TableLog;
+use lake_store::lost::or_lost;
 use lake_store::{Lake, LakeError, RawFile};
 use stream_agg::job::Aggregate;
 use tokio::sync::watch;
@@ -113,7 +114,13 @@ impl Staging<'_> {
             let scope = Scope { windows, stands: None };
             let files = MinuteFiles::new(minutes.table(), &parameters, store, scope, OtherRows::Untouched);
             let mut files = files.by(dimensions);
-            let planning = async { files.plan(&minutes.live_files().await?).await };
+            let planning = async {
+                let live = minutes.live_files().await?;
+                match files.plan(&live).await {
+                    Err(error) => Err(or_lost(&mut minutes, error).await),
+                    planned => planned,
+                }
+            };
             let Some(planned) = unless_stopped(planning, stop).await else { return Ok(None) };
             Ok(Some(planned?.before.changes(&output.contents)))
         })

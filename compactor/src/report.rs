@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use lake_schemas::Table;
 use lake_schemas::table::Version;
+use lake_schemas::{Table, counted};
 use lake_store::commit::{Cleaned, ForeignChange};
 
 const BYTES_PER_MB: f64 = 1e6;
@@ -99,22 +99,24 @@ impl fmt::Display for Done {
         match self {
             Self::RolledUp { table, version, source: (source, from), windows, files, bytes, took } => write!(
                 f,
-                "{table} version {version}: {windows} windows summed from version {from} of {source}; \
-                 {files} files, {}, {}",
+                "{table} version {version}: {} summed from version {from} of {source}; {}, {}, {}",
+                counted(*windows, "window"),
+                counted(*files, "file"),
                 size(*bytes),
                 seconds(*took)
             ),
             Self::Merged { table, version, files: (before, after), bytes: (input, output), took } => write!(
                 f,
-                "{table} version {version}: {before} files put together into {after}; {} became {}, {}",
+                "{table} version {version}: {} put together into {after}; {} became {}, {}",
+                counted(*before, "file"),
                 size(*input),
                 size(*output),
                 seconds(*took)
             ),
             Self::SortedOut { table, version, files: (before, after), took } => write!(
                 f,
-                "{table} version {version}: {before} files of another program sorted into {after}, each of one \
-                 partition; {}",
+                "{table} version {version}: {} of another program sorted into {after}, each of one partition; {}",
+                counted(*before, "file"),
                 seconds(*took)
             ),
             Self::Checkpointed { table, version, took } => {
@@ -122,20 +124,26 @@ impl fmt::Display for Done {
             }
             Self::GaveUp { table, cleaned: Cleaned { from, files, bytes, log_files }, took } => write!(
                 f,
-                "{table}: versions before {from} given up; {files} files, {}, {log_files} of the log, {}",
+                "{table}: versions before {from} given up; {}, {}, {log_files} of the log, {}",
+                counted(*files, "file"),
                 size(*bytes),
                 seconds(*took)
             ),
             Self::Swept { table, cleaned: Cleaned { files, bytes, .. }, took } => {
-                write!(f, "{table}: {files} files deleted that no version names; {}, {}", size(*bytes), seconds(*took))
+                let (files, size) = (counted(*files, "file"), size(*bytes));
+                write!(f, "{table}: {files} deleted that no version names; {size}, {}", seconds(*took))
             }
             Self::Foreign(change) => {
                 write!(f, "among the newest versions of {}, so said at each start: {change}", change.table)
             }
-            Self::Would { table, windows: 0, files } => write!(f, "{table}: {files} files would be put together"),
-            Self::Would { table, windows, files: 0 } => write!(f, "{table}: {windows} windows would be summed"),
             Self::Would { table, windows, files } => {
-                write!(f, "{table}: {windows} windows would be summed, {files} files put together")
+                let summed = format!("{} would be summed", counted(*windows, "window"));
+                let together = counted(*files, "file");
+                match (windows, files) {
+                    (0, _) => write!(f, "{table}: {together} would be put together"),
+                    (_, 0) => write!(f, "{table}: {summed}"),
+                    (_, _) => write!(f, "{table}: {summed}, {together} put together"),
+                }
             }
         }
     }
@@ -150,4 +158,21 @@ fn size(bytes: u64) -> String {
 
 fn seconds(took: Duration) -> String {
     format!("{:.2} s", took.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_window_or_file_is_not_said_to_be_several() {
+        let (table, source, took) = (Table::ClicksHourly, (Table::ClicksMinute, 7), Duration::from_secs(1));
+        let rolled_up = Done::RolledUp { table, version: 3, source, windows: 1, files: 1, bytes: 1_000, took };
+        let said = "clicks_hourly version 3: 1 window summed from version 7 of clicks_minute; 1 file, 1 kB, 1.00 s";
+        assert_eq!(rolled_up.to_string(), said);
+        let would = |windows, files| Done::Would { table, windows, files }.to_string();
+        assert_eq!(would(0, 1), "clicks_hourly: 1 file would be put together");
+        assert_eq!(would(1, 0), "clicks_hourly: 1 window would be summed");
+        assert_eq!(would(2, 3), "clicks_hourly: 2 windows would be summed, 3 files put together");
+    }
 }

@@ -16,6 +16,10 @@ use crate::measure::{Measure, Merge};
 /// number of 64 bits to exceed it.
 pub const SUM_TYPE: DataType = DataType::Decimal128(38, 0);
 
+/// Largest number that every reader of JSON keeps exactly: 2^53 - 1 (RFC 8259, 6). JSON has the digits of a larger one
+/// as a text.
+pub const PLAIN_MAX: u64 = (1 << 53) - 1;
+
 /// Returns the SQL expression that adds up a measure exactly.
 pub fn sum_of(measure: Measure) -> String {
     match measure.merge() {

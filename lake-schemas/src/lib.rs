@@ -10,7 +10,7 @@
 //! table records that. [`rejection`] says why a message is no event. [`stand`] is how far a table has come in the log.
 //! [`rows`] reads events out of batches, [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event
 //! time, [`history`] is a bounded part of the log. [`job`] is what the loop of `ingest` drives, [`fingerprint`] the
-//! fingerprint of a log.
+//! fingerprint of a log, [`plural`] a number in words.
 
 pub mod error;
 pub mod exact;
@@ -21,6 +21,7 @@ pub mod history;
 pub mod job;
 pub mod measure;
 pub mod minute;
+pub mod plural;
 pub mod position;
 pub mod rejection;
 pub mod rows;
@@ -38,6 +39,7 @@ pub use field::Field;
 pub use folder::Folder;
 pub use history::History;
 pub use measure::Measure;
+pub use plural::counted;
 pub use position::{Cut, OffsetRange, TopicPartition};
 pub use rejection::Rejection;
 pub use spec::Spec;

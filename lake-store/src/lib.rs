@@ -5,10 +5,10 @@
 //! cut one atomic step that a crash, a lost reply or a second writer cannot split.
 //!
 //! Read in this order: [`Lake`] is the place, and [`store`] says what it needs of its store; [`files`] encodes rows as
-//! data files, [`read`] reads them again; [`commit`] is the protocol by which files and stands come into a table, and
-//! how its files are cleaned up. [`pins`] keep versions from clean-up, [`retire`] records which topics are over,
-//! [`mod@upgrade`] brings tables to the newest format, [`fingerprint`] finds the fingerprint of a partition, which is
-//! its last row.
+//! data files, [`read`] reads them again, [`lost`] explains one that is not there; [`commit`] is the protocol by which
+//! files and stands come into a table, and how its files are cleaned up. [`pins`] keep versions from clean-up,
+//! [`retire`] records which topics are over, [`mod@upgrade`] brings tables to the newest format, [`locked`] is how
+//! state in memory is locked, [`fingerprint`] finds the fingerprint of a partition, which is its last row.
 //!
 //! This crate knows nothing of Kafka, of JSON, or of what is computed.
 
@@ -18,6 +18,8 @@ pub mod error;
 pub mod files;
 pub mod fingerprint;
 mod lake;
+pub mod locked;
+pub mod lost;
 pub mod path;
 pub mod pins;
 mod raw_file;

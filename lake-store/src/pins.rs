@@ -252,15 +252,7 @@ pub fn unpin(lake: &Lake, name: PinName) -> BoxFuture<'_, Result<bool>> {
     })
 }
 
-/// Returns all pins by name, including those that have ended. A pin that cannot be read is an error.
-pub fn pins(lake: &Lake) -> BoxFuture<'_, Result<Vec<Pin>>> {
-    Box::pin(async move {
-        let Pins { pins, damaged } = all(lake).await?;
-        damaged.first().map_or(Ok(pins), |damaged| Err(damaged.refused()))
-    })
-}
-
-/// Returns all pins, those that cannot be read apart.
+/// Returns all pins by name, including those that have ended, and those that cannot be read apart.
 pub fn all(lake: &Lake) -> BoxFuture<'_, Result<Pins>> {
     Box::pin(async move { Ok(found(lake).await?.into_iter().collect()) })
 }

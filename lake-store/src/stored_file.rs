@@ -16,6 +16,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use crate::error::LakeError;
+use crate::lost::Gone;
 
 /// Size of the largest file that is read at once, in bytes: in the time of two requests, a store delivers megabytes.
 pub const WHOLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -76,10 +77,13 @@ impl AsyncFileReader for StoredFile {
     }
 }
 
-/// Returns the error for a file of a table that cannot be read. If the store did not answer, a retry may help. A file
-/// that does not decode is damaged, and stays so. `doing` says what was being done with the file.
+/// Returns the error for a file of a table that cannot be read. If the store did not answer, or no longer has it, a
+/// retry may help. A file that does not decode is damaged, and stays so. `doing` says what was being done with the file.
 pub fn unread(table: Table, doing: &str, path: &str, error: ParquetError) -> LakeError {
     let what = format!("{table}: {doing} {path}");
+    if is_gone(&error) {
+        return LakeError::store(what, Gone::new(table, path, error));
+    }
     if of_the_store(&error).is_some() {
         return LakeError::store(what, error);
     }

@@ -25,7 +25,7 @@ pub fn lacking(lake: &Lake) -> BoxFuture<'_, Result<Vec<Lacking>>> {
     Box::pin(async move {
         let (mut all, mut has_any) = (Vec::new(), false);
         for table in tables(lake).await? {
-            if let Some(log) = TableLog::find(lake, table).await? {
+            if let Some(log) = find(lake, table).await? {
                 has_any = true;
                 all.extend(log.lacking()?);
             }
@@ -60,22 +60,29 @@ pub fn upgrade(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<(Lackin
 
 /// Returns the tables that a lake may have, in the order in which they are upgraded.
 async fn tables(lake: &Lake) -> Result<Vec<Table>> {
-    let mut tables = Vec::new();
-    let mut stagings = lake.stagings().await?;
-    stagings.sort_unstable();
-    for table in stagings {
-        // Skip a table that another program has put here.
-        let view = match TableView::newest(lake, table).await {
-            Err(LakeError::Refused(_)) => None,
-            view => view?,
-        };
-        if view.is_some_and(|view| view.properties().contains_key(PROPERTY_BACKFILL)) {
-            tables.push(table);
-        }
-    }
+    let mut tables = lake.stagings().await?;
+    tables.sort_unstable();
     let [clicks, rejected] = Table::RAW;
     tables.push(Table::ClicksMinute);
     tables.extend(Table::ROLLED_UP);
     tables.extend([rejected, clicks]);
     Ok(tables)
+}
+
+/// Opens a table to write it; `None` if the lake lacks it, or if another program has put it here.
+async fn find(lake: &Lake, table: Table) -> Result<Option<TableLog>> {
+    let found = TableLog::find(lake, table).await;
+    if !matches!(table, Table::Staging(_)) {
+        return found;
+    }
+    match found {
+        Ok(log) => Ok(log.filter(|log| log.properties().contains_key(PROPERTY_BACKFILL))),
+        // A staging table of ours that may not be written is refused, one of another program is passed over.
+        Err(LakeError::Refused(why)) => match TableView::newest(lake, table).await {
+            Ok(Some(view)) if view.properties().contains_key(PROPERTY_BACKFILL) => Err(LakeError::Refused(why)),
+            Ok(_) | Err(LakeError::Refused(_)) => Ok(None),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    }
 }

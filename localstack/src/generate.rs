@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use lake_schemas::Field;
 use lake_schemas::field::Member;
 use lake_schemas::table::column;
+use lake_schemas::{Field, counted};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -113,8 +113,11 @@ impl fmt::Display for Counts {
         let Self { clicks, duplicates, late, views, malformed } = self;
         write!(
             f,
-            "{} messages: {clicks} clicks, {duplicates} duplicates, {late} late, {views} views, {malformed} malformed",
-            self.total()
+            "{}: {}, {}, {late} late, {}, {malformed} malformed",
+            counted(self.total(), "message"),
+            counted(*clicks, "click"),
+            counted(*duplicates, "duplicate"),
+            counted(*views, "view")
         )
     }
 }

@@ -2,7 +2,7 @@
 //! the table was made reads as null, and a measure as 0, just as where a file is older than a column.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
@@ -47,8 +47,22 @@ impl fmt::Debug for Complete {
 
 /// Returns the table with all columns that this program knows.
 pub(crate) fn complete(table: Table, held: Arc<dyn TableProvider>) -> Arc<dyn TableProvider> {
-    let definition = table.definition();
-    with_columns(table, &definition.schema.fields()[definition.first_columns()..], held)
+    with_columns(table, added(table), held)
+}
+
+/// Returns the columns that were added to tables of this kind. They are worked out once, because each statement opens
+/// its tables anew.
+fn added(table: Table) -> &'static [Arc<Field>] {
+    static ADDED: LazyLock<[Vec<Arc<Field>>; Table::ALL.len()]> = LazyLock::new(|| {
+        Table::ALL.map(|table| {
+            let definition = table.definition();
+            definition.schema.fields()[definition.first_columns()..].to_vec()
+        })
+    });
+    // A staging table has the columns of the lake's own minutes.
+    let of = if table.is_minutes() { Table::ClicksMinute } else { table };
+    let at = Table::ALL.iter().position(|one| *one == of).expect("all but staging tables are listed");
+    &ADDED[at]
 }
 
 /// Returns the table with these columns, which were added.
@@ -195,6 +209,15 @@ mod tests {
         assert_eq!(numbers("select clicks from counts where filtered = 0 and ad_id = 'a'").await, [Some(7)]);
         assert_eq!(numbers("select count(*) from counts where filtered > 0 or late is null").await, [Some(0)]);
         assert_eq!(numbers("select clicks from counts where network is not null").await, []);
+    }
+
+    #[test]
+    fn the_columns_of_each_table_are_worked_out_once() {
+        for table in Table::ALL.into_iter().chain([Table::Staging("again".parse().expect("a name"))]) {
+            let definition = table.definition();
+            assert_eq!(added(table), &definition.schema.fields()[definition.first_columns()..], "{table}");
+            assert!(std::ptr::eq(added(table), added(table)));
+        }
     }
 
     #[test]

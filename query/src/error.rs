@@ -37,6 +37,12 @@ impl QueryError {
         let Self::Sql(error) = self else { return false };
         causes(error).any(|cause| cause.downcast_ref().is_some_and(|io: &io::Error| io.kind() == ErrorKind::BrokenPipe))
     }
+
+    /// Returns the path of an object that was read and is not there, if that is the reason.
+    pub(crate) fn gone(&self) -> Option<&str> {
+        let Self::Lake(LakeError::Refused(why)) = self else { return None };
+        why.strip_suffix(IS_GONE)
+    }
 }
 
 impl From<Invalid> for QueryError {
@@ -170,10 +176,11 @@ fn gone(error: &DataFusionError) -> Option<String> {
     Some(after.split_once(" not found")?.0.to_owned())
 }
 
+/// Reason why an object that was read is not there; the path stands before it.
+const IS_GONE: &str = " is gone: what the statement asks for was cleaned up meanwhile, or by another program";
+
 fn cleaned_up(path: &str) -> LakeError {
-    LakeError::Refused(format!(
-        "{path} is gone: what the statement asks for was cleaned up meanwhile, or by another program"
-    ))
+    LakeError::Refused(format!("{path}{IS_GONE}"))
 }
 
 fn causes<'a>(first: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {

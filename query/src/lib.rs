@@ -7,7 +7,6 @@
 mod access;
 mod complete;
 mod error;
-mod locked;
 mod open;
 pub mod output;
 mod rows;

@@ -5,6 +5,7 @@ use std::fmt;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Int64Type, TimestampMicrosecondType};
+use lake_schemas::exact::PLAIN_MAX;
 use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::schema::column_as;
 use lake_schemas::table::{Version, column, timestamp};
@@ -39,9 +40,6 @@ pub(super) enum Number {
     /// The digits of a larger one.
     Long(String),
 }
-
-/// Largest number that every reader of JSON keeps exactly: 2^53 - 1 (RFC 8259, 6).
-const PLAIN_MAX: u64 = (1 << 53) - 1;
 
 impl From<i64> for Number {
     fn from(number: i64) -> Self {

@@ -20,7 +20,6 @@ mod form;
 mod keys;
 mod keys_file;
 mod live;
-mod locked;
 mod metrics;
 mod origins;
 mod page;

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use lake_store::locked::lock;
 use tokio_util::sync::CancellationToken;
 
 use super::keys::KeyId;
-use crate::locked::lock;
 
 /// Divisor that gives the share of all places that one key may hold for good. A connection beyond that may be evicted,
 /// or is refused.

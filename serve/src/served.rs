@@ -10,6 +10,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use lake_schemas::Table;
 use lake_schemas::table::Version;
+use lake_store::locked::lock;
 use lake_store::{Lake, LakeError};
 use query::totals::{Answer, AsOf, Totals};
 use query::{QueryError, RowAccess};
@@ -21,7 +22,6 @@ use super::keys::{KeyId, Keys, Who};
 use super::metrics::Metrics;
 use super::problem::{Problem, Telling};
 use super::unread::Unread;
-use crate::locked::lock;
 
 /// Interval at which the lake is refreshed: three small reads, and an answer is never much older.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

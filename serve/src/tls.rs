@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use lake_store::LakeError;
+use lake_store::locked::lock;
 use rustls::ServerConfig;
 use rustls::crypto::ring::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -18,7 +19,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::bounded_file;
-use crate::locked::lock;
 
 /// Interval at which the files are checked: a certificate is renewed weeks before it ends.
 const LOOK_EVERY: Duration = Duration::from_secs(10);

@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex};
 use axum::body::{Body, to_bytes};
 use axum::response::Response;
 use bytes::Bytes;
+use lake_store::locked::lock;
 
 use super::keys::KeyId;
 use super::problem::Problem;
-use crate::locked::lock;
 
 /// Divisor that gives the share of these bytes for answers of one key: others read theirs, whatever it does.
 const SHARE: usize = 4;

@@ -80,10 +80,10 @@ pub struct Filters {
 #[derive(Clone, Debug, Args)]
 #[group(multiple = false)]
 pub struct Named {
-    /// Only the clicks of this ad
+    /// Only the clicks of this ad; a comma is part of its name: for several give --where ad_id=A,B
     #[arg(long, env = "CLICKLAKE_AD", value_name = "A", value_parser = name)]
     pub ad: Option<String>,
-    /// Only the clicks of this campaign
+    /// Only the clicks of this campaign; a comma is part of its name: for several give --where campaign_id=C,D
     #[arg(long, env = "CLICKLAKE_CAMPAIGN", value_name = "C", value_parser = name)]
     pub campaign: Option<String>,
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use ::backfill::{Changes, Made, Range, Replace, Replaced, Staging, Work, Writes};
 use arrow::array::{ArrayRef, Date32Array, Decimal128Array, RecordBatch, StringArray};
+use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::table::StagingName;
-use lake_schemas::{Measure, Table, Verdict};
+use lake_schemas::{EventTime, Measure, Table, Verdict, counted};
 use lake_store::Lake;
 use query::output;
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Usage, requested, windows};
 use crate::arguments::Backfill;
 use crate::progress::shown;
-use crate::report::{self, grouped};
+use crate::report::{self, grouped, grouped_of};
 
 /// Digits in the sums of a day: as many as every number of 128 bits can have.
 const SUM_DIGITS: u8 = 38;
@@ -61,17 +62,18 @@ async fn into(
     if command.dry_run {
         let changes = shown(&staging.work.meter, staging.compare()).await?;
         let Some(changes) = changes else { return Ok(STOPPED.to_owned()) };
-        let (windows, changed) = (count(changes.windows()), count(changes.windows_changed()));
-        let said = format!("{table} would hold {windows} windows; {changed} of them differ from clicks_minute");
+        let windows = grouped_of(changes.windows() as u64, "window");
+        let changed = grouped(changes.windows_changed() as u64);
+        let said = format!("{table} would hold {windows}; different from clicks_minute: {changed}");
         return Ok(format!("{}{said}", days(&changes)?));
     }
     Ok(match shown(&staging.work.meter, staging.run()).await? {
         Made::InPart => format!("stopped: {table} is incomplete; the same command goes on with it"),
         Made::Whole(done) => format!(
-            "{table} is complete: {} rows in {} commits, now version {}; see it with `clicklake sql`, check it with \
+            "{table} is complete: {} in {}, now version {}; see it with `clicklake sql`, check it with \
              `clicklake verify --table {table}`",
-            grouped(done.rows),
-            done.commits,
+            grouped_of(done.rows, "row"),
+            counted(done.commits, "commit"),
             done.version
         ),
     })
@@ -82,24 +84,40 @@ async fn replace(lake: &Lake, range: Range, command: &Backfill, stop: Cancellati
     let replace = Replace { work: work(lake, range, command, stop), writes, wait: command.wait };
     Ok(match shown(&replace.work.meter, replace.run()).await? {
         Replaced::Stopped => STOPPED.to_owned(),
-        Replaced::Compared(changes) => match (count(changes.windows()), changes.windows_changed()) {
-            (windows, 0) => format!("nothing to change: {windows} windows are what the raw clicks say"),
-            (windows, changed) => format!("{}would change {} of {windows} windows", days(&changes)?, count(changed)),
-        },
+        Replaced::Compared(changes) => {
+            let windows = grouped_of(changes.windows() as u64, "window");
+            let said = match changes.windows_changed() {
+                0 => format!("nothing to change in {windows}: the raw clicks say the same"),
+                changed => format!("{}would change {} of {windows}", days(&changes)?, grouped(changed as u64)),
+            };
+            said + &left_out(&changes)
+        }
         Replaced::Committed(version, changes) => {
-            let (windows, changed) = (count(changes.windows()), count(changes.windows_changed()));
-            format!("{}changed {changed} of {windows} windows, now version {version}", days(&changes)?)
+            let windows = grouped_of(changes.windows() as u64, "window");
+            let changed = grouped(changes.windows_changed() as u64);
+            let said = format!("{}changed {changed} of {windows}, now version {version}", days(&changes)?);
+            said + &left_out(&changes)
         }
     })
+}
+
+/// Returns a line that says which windows a backfill in place has left out, and why; nothing, if it has none.
+fn left_out(changes: &Changes) -> String {
+    let at = |millis: i64| EventTime::from_millis(millis).map(|time| time.to_string()).unwrap_or_default();
+    let (Some(&first), Some(&last)) = (changes.left_out.first(), changes.left_out.last()) else {
+        return String::new();
+    };
+    let (windows, to) = (grouped_of(changes.left_out.len() as u64, "window"), at(last + WINDOW_MS));
+    format!(
+        "\nleft out: {windows} from {} to {to}, because the watermark of a partition has not passed the end, and clicks \
+         may still come; of a topic that is over, `clicklake backfill --into` counts these, too",
+        at(first)
+    )
 }
 
 fn work<'a>(lake: &'a Lake, range: Range, command: &Backfill, stop: CancellationToken) -> Work<'a> {
     let at_a_time = command.parallelism.or_else(|| std::thread::available_parallelism().ok()).map_or(1, Into::into);
     Work { lake, range, at_a_time, meter: Arc::default(), stop }
-}
-
-fn count(windows: usize) -> String {
-    grouped(windows as u64)
 }
 
 /// Returns a table of the days that change; empty, if none does. It shows the clicks of each day, and every other

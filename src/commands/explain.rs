@@ -6,8 +6,11 @@ use ::backfill::{Explanation, explain};
 use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
+use lake_schemas::EventTime;
+use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::table::{column, timestamp};
 use lake_store::Lake;
+use query::output::visible;
 
 use crate::arguments::Explain;
 use crate::report;
@@ -15,7 +18,21 @@ use crate::report;
 pub async fn run(lake: &str, command: Explain) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
     let explanations = explain(&lake, &command.ad, command.minute).await?;
+    if explanations.is_empty() {
+        report::say(&no_event(&command.ad, command.minute));
+    }
     report::show(&[table(&explanations)?], &command.report, &lake, |rows| Ok(rows.to_vec()))
+}
+
+/// Says that nothing was found, and why that may be.
+fn no_event(ad: &str, minute: EventTime) -> String {
+    let ad = visible(ad);
+    let end = EventTime::from_millis(minute.millis() + WINDOW_MS).map(|end| format!(" --to {end}")).unwrap_or_default();
+    format!(
+        "clicks has no event of {ad} in the minute {minute}. Names are compared letter by letter: `clicklake top --from \
+         {minute}{end}` shows the ads of that minute. The minute is that of the event time, in UTC, not of the time at \
+         which the message came. What `clicklake ingest` has not committed yet is not there"
+    )
 }
 
 fn table(explanations: &[Explanation]) -> anyhow::Result<RecordBatch> {

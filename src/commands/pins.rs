@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::anyhow;
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
 use chrono::{DateTime, SecondsFormat, Utc};
+use lake_schemas::counted;
 use lake_schemas::table::timestamp;
 use lake_store::pins::{self, Damaged, Pin, PinName, Pinned, Pins};
 use lake_store::{Lake, LakeError};
@@ -75,7 +76,10 @@ pub fn all_can_be_read(damaged: &[Damaged]) -> anyhow::Result<()> {
     match damaged {
         [] => Ok(()),
         [one] => Err(anyhow!("{}", one.refused())),
-        [first, others @ ..] => Err(anyhow!("{}; {} more pins are damaged, too", first.refused(), others.len())),
+        [first, others @ ..] => {
+            let more = counted(others.len(), "more pin");
+            Err(anyhow!("{}; damaged, too: {more}", first.refused()))
+        }
     }
 }
 

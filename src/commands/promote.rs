@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::now;
 use crate::arguments;
-use crate::report::{self, grouped};
+use crate::report::{self, grouped_of};
 
 pub async fn run(lake: &str, command: arguments::Promote, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
@@ -16,9 +16,9 @@ pub async fn run(lake: &str, command: arguments::Promote, stop: CancellationToke
     let promote = Promote { lake: &lake, what, now: now(), stop };
     let text = match promote.run().await? {
         Some(Promoted { version, content, files, .. }) => format!(
-            "version {version} of clicks_minute is {content}, {} files; the version before is pinned for 30 days, and \
+            "version {version} of clicks_minute is {content}, {}; the version before is pinned for 30 days, and \
              `clicklake promote --undo` brings it back",
-            grouped(files as u64)
+            grouped_of(files as u64, "file")
         ),
         None => "stopped: nothing was promoted".to_owned(),
     };

@@ -21,7 +21,7 @@ use super::pins::all_can_be_read;
 use super::{kafka, now};
 use crate::arguments::{self, StatusFormat};
 use crate::drawing::age;
-use crate::report::{self, grouped};
+use crate::report::{self, grouped_of};
 
 /// Number of the newest versions of each table that are searched for foreign changes: some minutes of commits.
 const FOREIGN_VERSIONS: Version = 100;
@@ -298,12 +298,12 @@ impl fmt::Display for Of {
         if let Some(seconds) = self.age_seconds {
             write!(f, ", {}", age(seconds.saturating_mul(1_000)))?;
         }
-        let many = |number: i64| grouped(number.unsigned_abs());
+        let messages = |number: i64| grouped_of(number.unsigned_abs(), "message");
         if let Some(lag) = self.lag {
-            write!(f, ", {} messages behind the topic", many(lag))?;
+            write!(f, ", {} behind the topic", messages(lag))?;
         }
         if let Some(behind) = self.behind_clicks {
-            write!(f, ", {} messages behind clicks", many(behind))?;
+            write!(f, ", {} behind clicks", messages(behind))?;
         }
         if let Some(MadeOf { table, version, behind }) = &self.made_of {
             write!(f, ", made of version {version} of {table}, whose newest is {}", version + behind)?;

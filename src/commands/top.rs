@@ -4,7 +4,7 @@ use lake_schemas::{Measure, Verdict};
 use lake_store::Lake;
 use query::totals::{Question, Totals};
 
-use super::total::{question, say_where_it_stands};
+use super::total::{question, say_of_commas, say_where_it_stands};
 use crate::arguments;
 use crate::drawing::with_bars;
 use crate::report;
@@ -16,5 +16,6 @@ pub async fn run(lake: &str, command: arguments::Top) -> anyhow::Result<()> {
     let drawn = Measure::counting(Verdict::Counted).column();
     report::show(&answer.rows, &command.report, &lake, |rows| with_bars(rows, drawn))?;
     say_where_it_stands(&question, &answer);
+    say_of_commas(&command.filters.named, &answer);
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! `clicklake total`: shows the counts of an ad, a campaign or everything in one row, or of groups in one row each.
 
-use lake_schemas::{EventTime, Field};
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use lake_schemas::{EventTime, Field, Measure};
 use lake_store::Lake;
+use query::output::visible;
 use query::totals::{Answer, Filter, Question, Totals, last};
 
 use super::{now, windows};
@@ -18,6 +21,7 @@ pub async fn run(lake: &str, command: arguments::Total) -> anyhow::Result<()> {
     };
     report::show(&rows, &command.report, &lake, |rows| Ok(rows.to_vec()))?;
     say_where_it_stands(&question, &answer);
+    say_of_commas(&command.filters.named, &answer);
     Ok(())
 }
 
@@ -34,6 +38,23 @@ pub fn question(filters: &Filters, span: &Span) -> anyhow::Result<Question> {
 fn named(named: &Named) -> Option<(Field, &str)> {
     let ad = named.ad.as_deref().map(|ad| (Field::AdId, ad));
     ad.or(named.campaign.as_deref().map(|campaign| (Field::CampaignId, campaign)))
+}
+
+/// Says how several names are given, if a name with a comma in it has no counts.
+pub fn say_of_commas(named: &Named, answer: &Answer) {
+    let Some((dimension, name)) = self::named(named).filter(|(_, name)| name.contains(',')) else { return };
+    let mut counts = Measure::ALL.into_iter().filter(|measure| measure.counts_events()).map(Measure::column);
+    let is_nothing = |rows: &RecordBatch, column: &str| {
+        let counts = rows.column_by_name(column).and_then(|counts| counts.as_primitive_opt::<Int64Type>());
+        counts.is_some_and(|counts| counts.iter().all(|count| count.unwrap_or(0) == 0))
+    };
+    if counts.all(|column| answer.rows.iter().all(|rows| is_nothing(rows, column))) {
+        let column = dimension.column();
+        report::say(&format!(
+            "nothing is of one {column} {name:?}; for several write --where {column}={}",
+            visible(name)
+        ));
+    }
 }
 
 /// Returns the stretch of time that the command line asks for.

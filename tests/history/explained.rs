@@ -86,6 +86,26 @@ fn position(line: &Value) -> (i32, i64) {
 }
 
 #[test]
+fn an_ad_without_an_event_is_said_to_have_none() {
+    let (_folder, path) = folder();
+    let log = Arc::new(Log::skewed(1, 2, 300));
+    simulate(async {
+        let lake = Lake::at(&path).expect("a lake");
+        Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
+        Computation::Minutes(Parameters::default()).read_all(&lake, &log).await.expect("aggregate ends");
+    });
+    let minute = "2026-03-07T12:00:00Z";
+    let output = clicklake(&["explain", "--ad", "nobody", "--minute", minute, "--lake", &path, "--format", "nd-json"]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    for words in
+        ["no event of nobody", "letter by letter", "clicklake top --from 2026-03-07T12:00", "event time, in UTC"]
+    {
+        assert!(said.contains(words), "{words:?} is not in: {said}");
+    }
+}
+
+#[test]
 fn each_event_is_shown_once_as_what_it_is() {
     for (seed, seen) in [(1, 300), (2, 150), (3, 40), (4, 0)] {
         each_event_is_shown(seed, seen);

@@ -10,8 +10,11 @@ use futures::future::join_all;
 use ingest::drive::DriveError;
 use lake_schemas::minute::{Parameters, Requested};
 use lake_schemas::{EventTime, Table, Windows};
-use lake_store::Lake;
+use lake_store::commit::TableLog;
+use lake_store::lost::or_lost;
+use lake_store::{Lake, read};
 use object_store::memory::InMemory;
+use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use tokio_util::sync::CancellationToken;
 
@@ -182,6 +185,30 @@ fn two_at_once_do_not_do_it_twice() {
             is_right(&lake_on(store), &log).await.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
         });
     }
+}
+
+#[test]
+fn a_file_is_lost_only_if_the_newest_version_names_it() {
+    simulate(async {
+        let (store, _) = damaged().await;
+        let lake = lake_on(store);
+        let mut minutes = TableLog::find_to_read(&lake, Table::ClicksMinute).await.expect("memory").expect("the table");
+        let live = minutes.live_files().await.expect("memory");
+        let of_the_first_day = live.into_iter().min_by_key(|file| file.partition_values["date"].clone());
+        let file = of_the_first_day.expect("a file");
+        let files = minutes.object_store();
+        files.delete(&Path::from(file.path.as_str())).await.expect("memory");
+        let (table, schema) = (minutes.table(), minutes.schema());
+        let read = || read::all_rows(Arc::clone(&files), table, Arc::clone(&schema), file.clone());
+        let unread = read().await.expect_err("it is gone");
+        assert!(unread.is_retryable(), "{unread}");
+        let why = or_lost(&mut minutes, unread).await;
+        assert!(!why.is_retryable() && why.to_string().contains(&file.path), "{why}");
+        lose_the_first_day(&lake).await;
+        let unread = read().await.expect_err("it is gone");
+        let why = or_lost(&mut minutes, unread).await;
+        assert!(why.is_retryable(), "a newer version does without it: {why}");
+    });
 }
 
 #[test]

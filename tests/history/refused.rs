@@ -3,8 +3,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
 use lake_store::Lake;
+use lake_store::commit::TableLog;
 
 use crate::simulation::{Computation, Log, simulate};
 use crate::start_up::{clicklake, fails, folder};
@@ -83,6 +85,60 @@ fn a_table_that_is_there() {
     assert_eq!(files(Path::new(&path)), before);
     let verified = clicklake(&["verify", "--table", "again", "--replay", "--lake", &path]);
     assert!(String::from_utf8_lossy(&verified.stdout).starts_with("equal: "), "{verified:?}");
+}
+
+#[test]
+fn minutes_that_are_not_complete() {
+    let (_folder, path) = folder();
+    // Long enough that the minutes before midnight are complete.
+    let mut logs = (0..).map(|seed| Log::of_seed(seed, 2, 180));
+    let log = Arc::new(logs.find(|log| log.partitions.iter().all(|all| all.len() > 130)).expect("without end"));
+    lake(&path, &log, &log);
+    for more in [&["--dry-run"][..], &[]] {
+        let done = clicklake(&[&["backfill", "--replace", "--lake", path.as_str()][..], more].concat());
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(done.status.success() && said.starts_with("nothing to change in "), "{done:?}");
+        let left_out = said.lines().last().expect("a line");
+        assert!(left_out.starts_with("left out: ") && left_out.contains("watermark"), "{said}");
+    }
+    // Nobody has asked for those at the end.
+    let early = ["backfill", "--replace", "--to", "2026-04-01", "--lake", path.as_str()];
+    assert!(!String::from_utf8_lossy(&clicklake(&early).stdout).contains("left out"));
+}
+
+/// Removes a live file of a table from its folder. Returns its path in the table.
+fn lose_a_file(path: &str, table: Table) -> String {
+    simulate(async {
+        let lake = Lake::at(path).expect("a lake");
+        let mut log = TableLog::find_to_read(&lake, table).await.expect("a folder").expect("the table");
+        let lost = log.live_files().await.expect("a folder").swap_remove(0).path;
+        std::fs::remove_file(Path::new(path).join(table.name()).join(&lost)).expect("it goes");
+        lost
+    })
+}
+
+#[test]
+fn a_file_of_minutes_that_is_lost() {
+    let (_folder, path) = folder();
+    let log = Arc::new(Log::of_seed(3, 2, 300));
+    lake(&path, &log, &log);
+    let made = clicklake(&["backfill", "--into", "again", "--lake", &path]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let lost = lose_a_file(&path, Table::ClicksMinute);
+    let of_an_hour = ["clicks_minute: its file", lost.as_str(), "it held windows from 2026-0", "backfill --into"];
+    fails(&["verify", "--lake", &path], 3, &of_an_hour);
+    fails(&["verify", "--conservation", "--lake", &path], 3, &of_an_hour);
+    let words =
+        ["clicks_minute", lost.as_str(), "is not there", "`clicklake backfill --into` another table", "promote"];
+    for of in [&["--replace"][..], &["--replace", "--dry-run"], &["--into", "other", "--dry-run"]] {
+        fails(&[&["backfill", "--lake", path.as_str()][..], of].concat(), 4, &words);
+    }
+    let lost = lose_a_file(&path, Table::Staging("again".parse().expect("a name")));
+    fails(
+        &["promote", "again", "--lake", &path],
+        4,
+        &["again: its file", &lost, "is not there", "nothing was promoted"],
+    );
 }
 
 #[test]

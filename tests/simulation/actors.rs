@@ -218,7 +218,8 @@ fn count(done: Done) {
 
 /// Pins a version for some days, or for good, or unpins one.
 async fn pin(lake: &Lake, around: &Around, rng: &mut ChaCha8Rng) -> lake_store::Result<()> {
-    let own: Vec<_> = pins::pins(lake).await?.into_iter().filter(|pin| pin.name.as_str().starts_with(PIN)).collect();
+    let own: Vec<_> =
+        pins::all(lake).await?.pins.into_iter().filter(|pin| pin.name.as_str().starts_with(PIN)).collect();
     if own.len() >= PINS_MAX
         && let Some(pin) = own.choose(rng)
     {

@@ -159,6 +159,12 @@ fn reports_say_what_the_lake_says() {
         "{\"campaign_id\":\"spring\",\"clicks\":6,\"cost_micros\":0,\"duplicates\":0,\"late\":0,\"filtered\":0}\n"
     );
     assert_eq!(typed.prints(&["top", "--last", "1m", "--format", "csv"]).lines().count(), 1);
+    // A comma is part of a name. Who has meant several names by it is told how to give them.
+    for command in ["total", "series", "top"] {
+        let hint = "nothing is of one ad_id \"ad-a,ad-b\"; for several write --where ad_id=ad-a,ad-b";
+        assert!(typed.says(&[command, "--ad", "ad-a,ad-b"]).1.contains(hint), "{command}");
+        assert!(!typed.says(&[command, "--ad", "ad-a"]).1.contains("for several"), "{command}");
+    }
     let history = typed.prints(&["history", "clicks", "--format", "csv"]);
     let lines: Vec<_> = history.lines().collect();
     assert_eq!(lines[0], "version,time,operation,rows,cut");

@@ -228,7 +228,7 @@ fn a_promotion_that_does_not_happen_leaves_no_pin_and_takes_no_others() {
             };
             let (late, ()) = tokio::join!(late.run(), first);
             let is_promoted = late.unwrap_or_else(|why| panic!("{step}: {why}")).is_some();
-            assert_eq!(pins::pins(&lake).await.expect("memory").len(), 1 + usize::from(is_promoted), "{step}");
+            assert_eq!(pins::all(&lake).await.expect("memory").pins.len(), 1 + usize::from(is_promoted), "{step}");
             let undo = Promote { lake: &lake, what: What::Before, now, stop: CancellationToken::new() };
             undo.run().await.unwrap_or_else(|why| panic!("{step}: {why}")).expect("it was not stopped");
             have_their_files(&store).await;

@@ -63,7 +63,7 @@ fn what_is_announced_is_never_taken_back() {
         announce(&lake, 300).await;
         announce(&lake, 200).await;
         is_refused(pinned(&lake, 250).await, 300);
-        assert_eq!(pins::pins(&lake).await.expect("memory"), []);
+        assert_eq!(pins::all(&lake).await.expect("memory").pins, []);
         assert_eq!(pinned(&lake, 300).await.expect("it is kept"), Pinned::Done);
     });
 }
@@ -112,7 +112,7 @@ fn a_pin_that_is_told_of_itself_is_compared_with_what_is_kept() {
         assert!(pins::unpin(&twice, pin(150).name).await.expect("memory"));
         announce(&lake_on(store), 200).await;
         is_refused(pinned(&twice, 150).await, 200);
-        assert_eq!(pins::pins(&twice).await.expect("memory"), []);
+        assert_eq!(pins::all(&twice).await.expect("memory").pins, []);
     });
 }
 
@@ -132,7 +132,7 @@ fn a_pin_that_was_put_and_not_compared_is_compared_by_who_asks_again() {
                 assert!(first.is_err(), "{fault:?} at {at}: {first:?}");
                 let lake = lake_on(Arc::clone(&store));
                 is_refused(pinned(&lake, 150).await, 200);
-                assert_eq!(pins::pins(&lake).await.expect("memory"), [], "{fault:?} at {at}");
+                assert_eq!(pins::all(&lake).await.expect("memory").pins, [], "{fault:?} at {at}");
             }
         }
     });
@@ -183,7 +183,7 @@ fn a_pin_that_holds_stays_when_clean_up_has_come_past_it() {
             assert_eq!(pinned(&lake, 150).await.expect("it holds"), Pinned::Done);
             announce(&lake, 300).await;
         }
-        assert_eq!(pins::pins(&lake).await.expect("memory"), [pin(150)]);
+        assert_eq!(pins::all(&lake).await.expect("memory").pins, [pin(150)]);
     });
 }
 
@@ -202,7 +202,7 @@ fn what_is_said_to_be_pinned_is_pinned() {
             let plan = move |operation| if operation == at { Fault::Conflict } else { Fault::None };
             let faulty = FaultStore::new(Arc::clone(&store), Box::new(plan));
             if let Ok(Pinned::Done) = pinned(&lake_on(Arc::new(faulty)), 150).await {
-                assert_eq!(pins::pins(&lake).await.expect("memory"), [pin(150)], "at {at}");
+                assert_eq!(pins::all(&lake).await.expect("memory").pins, [pin(150)], "at {at}");
                 said += 1;
             }
         }

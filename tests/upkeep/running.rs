@@ -42,6 +42,7 @@ fn a_roll_up_that_fails_ends_one_round_and_not_those_that_follow() {
     let said = String::from_utf8(once.stderr).expect("UTF-8");
     assert_eq!(once.status.code(), Some(3), "{said}");
     assert!(the_error(&said).contains("clicks_minute: reading") && the_error(&said).contains(name), "{said}");
+    assert!(the_error(&said).contains("`clicklake backfill --into` another table"), "{said}");
     let mut child = Command::new(env!("CARGO_BIN_EXE_clicklake"))
         .args(["compact", "--every", "200ms", "--lake", &path])
         .stdout(Stdio::piped())
@@ -76,7 +77,7 @@ fn rounds_go_on_until_it_is_told_to_stop() {
     assert!(wait_for("clicks_daily version 1: ").is_some());
     // What comes later is rolled up too, by a later round.
     fill(&path, &log);
-    let summed = wait_for("windows summed from version").expect("it goes on");
+    let summed = wait_for(" summed from version").expect("it goes on");
     assert!(summed.starts_with("clicks_hourly version 2: "), "{summed}");
     let mut stream = TcpStream::connect(address.trim()).expect("it listens");
     stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("it takes a request");

@@ -1,12 +1,13 @@
 //! Handles rebalances of the group, which librdkafka calls back inside `poll`, on the reader's thread.
 
 use std::collections::HashMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lake_schemas::fingerprint::Fingerprint;
 use lake_schemas::{OffsetRange, TopicPartition};
+use lake_store::locked::lock;
 use rdkafka::Statistics;
 use rdkafka::bindings::rd_kafka_resp_err_t;
 use rdkafka::client::ClientContext;
@@ -306,11 +307,6 @@ pub(super) fn has_next(partition: &TopicPartition, next: i64, log: OffsetRange) 
 pub(super) fn add(list: &mut TopicPartitionList, topic: &str, assigned: &Assigned) -> Result<(), SourceError> {
     list.add_partition_offset(topic, assigned.partition.partition, Offset::Offset(assigned.position()))
         .map_err(|error| failed(topic, &error))
-}
-
-/// Locks a mutex, even a poisoned one: every change under these locks is one step, so a panic leaves it whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use deltalake::kernel::Action;
 use deltalake::logstore::LogStoreRef;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake_schemas::Table;
+use lake_schemas::{Table, counted};
 
 use super::Version;
 use super::entry::{self, READS_MAX, ours};
@@ -101,7 +101,8 @@ impl ForeignChange {
 impl fmt::Display for ForeignChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { table, version, operation, engine, added, removed, .. } = self;
-        write!(f, "{table} version {version}: {operation} by {engine}, {added} files added and {removed} taken out; ")?;
+        let added = counted(*added, "file");
+        write!(f, "{table} version {version}: {operation} by {engine}, {added} added and {removed} taken out; ")?;
         f.write_str(&self.meaning())
     }
 }

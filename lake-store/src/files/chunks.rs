@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -17,6 +17,8 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, UploadPart,
 };
+
+use crate::locked::lock;
 
 /// Files in memory, each in the chunks in which it came.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +44,7 @@ impl FileChunks {
     }
 
     fn files(&self) -> MutexGuard<'_, HashMap<Path, Vec<Bytes>>> {
-        self.0.files.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.files)
     }
 
     fn count(&self, payload: &PutPayload) {

@@ -21,7 +21,7 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::ops::Range;
 use std::path::{Path as FilePath, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -37,6 +37,7 @@ use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
 use super::staged::{Staged, numbered};
+use crate::locked;
 
 /// Syncs files and folders to the disk.
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
@@ -179,7 +180,7 @@ impl DurableFileSystem {
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, HashSet<PathBuf>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        locked::lock(&self.known)
     }
 
     /// Writes a whole file, in the way that the mode demands.
@@ -340,7 +341,7 @@ struct Upload {
 
 impl Upload {
     fn take(staged: &Mutex<Option<Staged>>, target: &FilePath) -> Result<Staged> {
-        let taken = staged.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let taken = locked::lock(staged).take();
         taken.ok_or_else(|| io::Error::other("the upload has ended")).doing("writing", target)
     }
 }
@@ -351,7 +352,7 @@ impl MultipartUpload for Upload {
         let (staged, target, offset) = (Arc::clone(&self.staged), self.target.clone(), self.offset);
         self.offset += payload.content_length() as u64;
         blocking(move || {
-            let staged = staged.lock().unwrap_or_else(PoisonError::into_inner);
+            let staged = locked::lock(&staged);
             let Some(staged) = staged.as_ref() else {
                 return Err(io::Error::other("the upload has ended")).doing("writing", &target);
             };

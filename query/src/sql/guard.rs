@@ -13,6 +13,7 @@ use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use lake_store::locked::lock;
 use lake_store::{Lake, LakeError};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -21,8 +22,6 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use url::Url;
-
-use crate::locked::lock;
 
 /// Schemes of addresses, other than the lake's own, under which a session knows stores of the lake.
 const INTERNAL: [&str; 2] = ["clicklake", "delta-rs"];
@@ -132,7 +131,9 @@ impl Guard {
         if !self.place.holds(location) {
             return Ok(());
         }
-        let why = format!("{location} lies in the lake, which SQL reads and does not write; name another place");
+        // The store of this machine names its files without the root.
+        let root = if matches!(self.place, LakePath::Folder(_)) { "/" } else { "" };
+        let why = format!("{root}{location} lies in the lake, which SQL reads and does not write; name another place");
         *lock(&self.refusal.0) = Some(why.clone());
         Err(Error::Generic { store: "lake", source: Box::new(LakeError::Refused(why)) })
     }
@@ -250,6 +251,10 @@ mod tests {
         assert!(place.holds(&at(lake.join("clicks/new/a.parquet"))) && place.holds(&at(link.join("a.csv"))));
         assert!(!place.holds(&at(folder.join("a.csv"))) && !place.holds(&at(folder.join("lake2/a.csv"))));
         assert_eq!(resolved(&link.join("../new/./../lake")), resolved(&lake), "a step back from where the link leads");
+        let (guard, into) = (Guard { place, refusal: Refusal::default() }, lake.join("a.csv"));
+        assert!(guard.pass(&at(into.clone())).is_err());
+        let why = guard.refusal.take().expect("a reason").to_string();
+        assert!(why.starts_with(&format!("{} lies in the lake", into.display())), "{why}");
         std::fs::remove_dir_all(folder).expect("it is removed");
     }
 }

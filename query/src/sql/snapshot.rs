@@ -13,6 +13,7 @@ use arrow::datatypes::SchemaRef;
 use lake_schemas::Table;
 use lake_schemas::table::Version;
 use lake_store::commit::TableView;
+use lake_store::locked::lock;
 use lake_store::{Lake, LakeError};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -21,7 +22,6 @@ use super::row_filter::{may_be_named, may_be_seen, seen_columns};
 use super::table::is_read_only;
 use crate::access::RowAccess;
 use crate::error::QueryError;
-use crate::locked::lock;
 use crate::open::{Opened, open};
 use crate::totals::{AsOf, Current, Function};
 

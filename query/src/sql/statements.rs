@@ -18,6 +18,10 @@ use crate::totals::AsOf;
 const VERSION: &str = "VERSION AS OF";
 const TIMESTAMP: &str = "TIMESTAMP AS OF";
 
+/// Phrases by which other engines name a version or a time.
+const OF_OTHERS: [&str; 4] =
+    ["FOR VERSION AS OF", "FOR SYSTEM_VERSION AS OF", "FOR TIMESTAMP AS OF", "FOR SYSTEM_TIME AS OF"];
+
 /// Advice on how to name a version or a time.
 const FORMS: &str = "write `t VERSION AS OF 412` or `t TIMESTAMP AS OF '2026-03-07T12:00:00Z'`, t a table of the lake";
 
@@ -66,6 +70,9 @@ fn rewritten(text: &Text, words: &[&TokenWithSpan]) -> Result<Statement, LakeErr
     let (mut statement, mut travels) = (String::new(), 0);
     let (mut copied, end) = (text.at(words[0].span.start), text.at(words[words.len() - 1].span.end));
     for (at, of) in words.windows(4).enumerate() {
+        if let Some(other) = of_other_engines(of) {
+            return Err(LakeError::Refused(format!("{other} is not supported; {FORMS}")));
+        }
         let Some(word) = time_travel(of) else { continue };
         let name = at.checked_sub(1).and_then(|before| name(words[before]));
         let value = &of[3].token;
@@ -93,13 +100,21 @@ fn rewritten(text: &Text, words: &[&TokenWithSpan]) -> Result<Statement, LakeErr
 
 /// Returns which of the two phrases these words begin with.
 fn time_travel(words: &[&TokenWithSpan]) -> Option<&'static str> {
+    [VERSION, TIMESTAMP].into_iter().find(|travel| begin_with(words, travel))
+}
+
+/// Returns which phrase of other engines for a version or a time these words begin with.
+fn of_other_engines(words: &[&TokenWithSpan]) -> Option<&'static str> {
+    OF_OTHERS.into_iter().find(|phrase| begin_with(words, phrase))
+}
+
+/// Whether words begin with those of a phrase, in letters of any case.
+fn begin_with(words: &[&TokenWithSpan], phrase: &str) -> bool {
     let is = |word: &TokenWithSpan, expected: &str| match &word.token {
         Token::Word(Word { value, quote_style: None, .. }) => value.eq_ignore_ascii_case(expected),
         _ => false,
     };
-    [VERSION, TIMESTAMP]
-        .into_iter()
-        .find(|travel| travel.split(' ').zip(words).all(|(expected, word)| is(word, expected)))
+    phrase.split(' ').zip(words).all(|(expected, word)| is(word, expected))
 }
 
 /// Returns a name as the catalog has it.
@@ -194,6 +209,11 @@ mod tests {
             "select * from clicks TIMESTAMP AS OF '2016-12-31T23:59:60Z'",
             "select * from totals(null, null) VERSION AS OF 5",
             "select * from (select 1) TIMESTAMP AS OF '2026-03-07'",
+            "select * from clicks FOR VERSION AS OF 5",
+            "select * from clicks for system_version as of 5",
+            "select * from clicks FOR TIMESTAMP AS OF '2026-03-07'",
+            "select * from clicks FOR SYSTEM_TIME AS OF '2026-03-07' c",
+            "select * from clicks FOR SYSTEM_TIME AS OF now()",
         ] {
             let error = statements(text).expect_err(text).to_string();
             assert!(error.contains("AS OF") && error.contains("write `t VERSION"), "{text}: {error}");

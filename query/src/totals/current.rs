@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::Version;
+use lake_store::locked::lock;
 use lake_store::{Lake, LakeError};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::as_of::sources_as_of;
 use super::question::AsOf;
 use super::sources::Sources;
-use crate::locked::lock;
 
 /// Tables that counts are taken from.
 #[derive(Clone)]

@@ -19,12 +19,12 @@ use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, Memor
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use lake_store::LakeError;
+use lake_store::locked::lock;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use crate::error::{QueryError, SharedError};
-use crate::locked::lock;
 
 /// Concurrent loads: enough to wait for the store side by side. The memory that a load takes while it runs, a few times
 /// that of its result, is not counted.

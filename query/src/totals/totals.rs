@@ -13,6 +13,7 @@ use futures::future::BoxFuture;
 use lake_schemas::Width;
 use lake_schemas::table::Version;
 use lake_store::Lake;
+use lake_store::locked::lock;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
@@ -28,7 +29,6 @@ use super::sources::Sources;
 use super::stitch::stitch;
 use super::summed::{ad_of, sum_of, sum_up};
 use crate::error::{Overflow, QueryError};
-use crate::locked::lock;
 use crate::rows::collect;
 
 /// Bytes for what is known of files: the rows of some hundred small ones, and thousands of footers.

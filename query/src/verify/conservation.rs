@@ -14,12 +14,13 @@ use futures::future::BoxFuture;
 use lake_schemas::exact::{SUM_TYPE, sum_of};
 use lake_schemas::minute::WINDOW;
 use lake_schemas::table::Version;
-use lake_schemas::{History, Measure, Table, TopicPartition, Verdict};
+use lake_schemas::{History, Measure, Table, TopicPartition, Verdict, counted};
 use lake_store::commit::TableView;
 use lake_store::{Lake, LakeError};
 
 use super::covered::Covered;
 use super::foreign::Foreign;
+use super::lost::explained;
 use super::partition::{bounds, is_of, timestamp};
 use super::strangers::{Stranger, strangers};
 use super::{bounded, lines, register_raw, run, session};
@@ -64,6 +65,15 @@ impl Conservation {
 /// spill to disk.
 pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, Result<Conservation, QueryError>> {
     Box::pin(async move {
+        match laws(lake, table, memory).await {
+            Err(error) => Err(explained(lake, table, error).await),
+            laws => laws,
+        }
+    })
+}
+
+fn laws(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, Result<Conservation, QueryError>> {
+    Box::pin(async move {
         if table == Table::ClicksMinute && TableView::newest(lake, table).await?.is_none() {
             let clicks = TableView::newest(lake, Table::Clicks).await?;
             let lacking = || LakeError::Refused(format!("lake {} has no tables yet", lake.url()));
@@ -104,12 +114,15 @@ async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Resul
         };
         law.look_at(&partition, stand.read.unwrap_or(0).into(), positions);
         if rows != positions {
-            law.is_broken(&partition, format!("{} rows are of positions that other rows have", rows - positions));
+            law.is_broken(
+                &partition,
+                format!("{} at positions that other rows have", counted(rows - positions, "row")),
+            );
         }
         let beyond = format!("select count(*) from clicks where {is_this} and kafka_offset >= {cut}");
         let beyond = count(context, &beyond).await?;
         if beyond > 0 {
-            law.is_broken(&partition, format!("{beyond} rows are of positions at or behind the cut, which is {cut}"));
+            law.is_broken(&partition, format!("{} at or behind the cut, which is {cut}", counted(beyond, "row")));
         }
     }
     law.has_no_strangers(strangers(context, Table::Clicks, Table::Clicks.name(), "true", &stands).await?);
@@ -182,7 +195,10 @@ impl Law {
 
     fn has_no_strangers(&mut self, strangers: Vec<Stranger>) {
         for Stranger { table, partition, rows } in strangers {
-            self.is_broken(&partition, format!("{rows} rows of {table}, which has no position of that partition"));
+            self.is_broken(
+                &partition,
+                format!("{} of {table}, which has no position of that partition", counted(rows, "row")),
+            );
         }
     }
 }

@@ -11,7 +11,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::prelude::SessionContext;
 use lake_schemas::rejection::COST_MICROS_MAX;
-use lake_schemas::{TopicPartition, Windows};
+use lake_schemas::{TopicPartition, Windows, counted};
 
 use super::partition::{bounds, text};
 use super::run;
@@ -51,6 +51,6 @@ pub(super) async fn odd_costs(context: &SessionContext, windows: &Windows) -> Re
 
 impl fmt::Display for OddCosts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {} clicks, the first at offset {}", self.partition, self.clicks, self.first)
+        write!(f, "{}: {}, the first at offset {}", self.partition, counted(self.clicks, "click"), self.first)
     }
 }

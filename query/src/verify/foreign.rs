@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use lake_schemas::Table;
 use lake_schemas::table::Version;
+use lake_schemas::{Table, counted};
 use lake_store::commit::{ForeignChange, TableView};
 use lake_store::{Lake, LakeError};
 
@@ -62,7 +62,8 @@ impl Foreign {
 impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.refused.is_empty() {
-            writeln!(f, "{} tables were not looked through for changes by other programs", self.refused.len())?;
+            let tables = counted(self.refused.len(), "table");
+            writeln!(f, "not looked through for changes by other programs: {tables}")?;
             lines(f, &self.refused)?;
         }
         if self.changes.is_empty() {
@@ -70,8 +71,8 @@ impl fmt::Display for Foreign {
         }
         let of = |(table, first, last): &(Table, Version, Version)| format!("{first} to {last} of {table}");
         let of: Vec<_> = self.looked_at.iter().map(of).collect();
-        let many = self.changes.len();
-        writeln!(f, "other programs changed rows in {many} versions; looked at were versions {}", of.join(", "))?;
+        let many = counted(self.changes.len(), "version");
+        writeln!(f, "other programs changed rows in {many}; looked at were versions {}", of.join(", "))?;
         lines(f, &self.changes)
     }
 }

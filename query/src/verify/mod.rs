@@ -11,6 +11,7 @@ mod costs;
 mod covered;
 mod difference;
 mod foreign;
+mod lost;
 mod partition;
 mod report;
 mod rolled_up;
@@ -142,6 +143,16 @@ impl Audit {
 /// Counts the raw clicks again, and compares. The queries may take this much memory, in bytes; beyond it they spill to
 /// disk.
 pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFuture<'a, Result<Audit, QueryError>> {
+    Box::pin(async move {
+        let table = asked.table;
+        match audit(lake, asked, memory).await {
+            Err(error) => Err(lost::explained(lake, table, error).await),
+            audit => audit,
+        }
+    })
+}
+
+fn audit<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFuture<'a, Result<Audit, QueryError>> {
     Box::pin(async move {
         let table = asked.table;
         // Checked first, so that an error about a changed column names the table and the column, and is not one of SQL.

@@ -2,46 +2,53 @@
 
 use std::fmt;
 
+use lake_schemas::exact::PLAIN_MAX;
 use lake_schemas::rejection::COST_MICROS_MAX;
 use lake_schemas::table::column;
-use lake_schemas::{Measure, position};
+use lake_schemas::{Measure, counted, position};
 use serde_json::{Map, Value, json};
 
 use super::{Audit, Conservation, CountedAgain, Difference, Law, MeasureSums, RolledUp, lines, lines_of};
 
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { table, windows, clicks, version, .. } = self;
-        let of = format!("{windows} windows, {clicks} clicks");
+        let Self { table, version, .. } = self;
+        let of = format!("{}, {}", counted(self.windows, "window"), counted(self.clicks, "click"));
         let at = format!("at version {version} of {table}: {}", position::shown(&self.cut));
         if self.is_equal() {
             writeln!(f, "equal: {of}, {at}")?;
         } else {
-            writeln!(f, "differs: {} sums of {of}, {at}", self.differing)?;
+            writeln!(f, "differs: {} of {of}, {at}", counted(self.differing, "sum"))?;
             lines_of(f, &self.differences, self.differing)?;
         }
         if !self.strangers.is_empty() {
-            let rows: i64 = self.strangers.iter().map(|one| one.rows).sum();
-            writeln!(f, "{rows} rows are of partitions that {table} does not know, so that nothing recounts them")?;
+            let rows = counted(self.strangers.iter().map(|one| one.rows).sum::<i64>(), "row");
+            writeln!(f, "{rows} of partitions that {table} does not know, so that nothing recounts them")?;
             lines(f, &self.strangers)?;
         }
         self.rolled_ups.fmt(f)?;
         if self.explained_sums > 0 {
-            writeln!(f, "{} sums differ only by copies beyond the dedup horizon", self.explained_sums)?;
+            let sums = counted(self.explained_sums, "sum");
+            writeln!(f, "different only by copies beyond the dedup horizon: {sums}")?;
             lines_of(f, &self.explained, self.explained_sums)?;
         }
         if !self.counted_again.is_empty() {
-            let why = "their copies are further apart than the dedup horizon, or in two partitions";
-            writeln!(f, "{} ids were counted more than once; {why}", self.counted_again.len())?;
+            let (ids, why) =
+                (counted(self.counted_again.len(), "id"), "of copies beyond the dedup horizon, or in two partitions");
+            writeln!(f, "counted more than once: {ids}, {why}")?;
             lines(f, &self.counted_again)?;
         }
         if self.counted_again_too > 0 {
-            writeln!(f, "{} more ids may have been: they were not looked at", self.counted_again_too)?;
+            writeln!(
+                f,
+                "perhaps counted more than once, not looked at: {}",
+                counted(self.counted_again_too, "more id")
+            )?;
         }
         if !self.odd_costs.is_empty() {
-            let clicks: i64 = self.odd_costs.iter().map(|one| one.clicks).sum();
+            let clicks = counted(self.odd_costs.iter().map(|one| one.clicks).sum::<i64>(), "click");
             let cost = format!("a cost that is not from 0 to {COST_MICROS_MAX}");
-            writeln!(f, "{clicks} clicks of the raw table have {cost}; wherever they count, it is null")?;
+            writeln!(f, "{clicks} of the raw table with {cost}; wherever such a click counts, it is null")?;
             lines(f, &self.odd_costs)?;
         }
         self.foreign.fmt(f)
@@ -49,8 +56,7 @@ impl fmt::Display for Audit {
 }
 
 impl Audit {
-    /// Converts the audit to JSON: of each kind the number, and the first few. Sums are texts, because they may have
-    /// more digits than programs keep of a number.
+    /// Converts the audit to JSON: of each kind the number, and the first few.
     pub fn to_json(&self) -> Value {
         json!({
             "equal": self.is_equal(),
@@ -58,7 +64,7 @@ impl Audit {
             "version": self.version,
             "cut": position::shown(&self.cut),
             "windows": self.windows,
-            "clicks": self.clicks.to_string(),
+            "clicks": number(self.clicks),
             "differing": self.differing,
             "differences": self.differences.iter().map(difference).collect::<Vec<_>>(),
             "strangers": self.strangers.iter().map(|one| json!({
@@ -101,7 +107,7 @@ fn law(law: &Law) -> Value {
         "version": law.version,
         "law": law.says,
         "holds": law.holds(),
-        "of": law.of.to_string(),
+        "of": number(law.of),
         "broken": law.broken.iter().map(|one| json!({
             "topic": one.partition.topic, "partition": one.partition.partition, "why": one.why
         })).collect::<Vec<_>>(),
@@ -141,11 +147,33 @@ fn counted_again(of: &CountedAgain) -> Value {
     json!({ (column::CLICK_ID): of.click_id, "counted": counted.collect::<Vec<_>>() })
 }
 
+/// Converts a number to JSON: to a text where programs that read numbers as floating-point would lose digits.
+fn number(of: i128) -> Value {
+    match i64::try_from(of) {
+        Ok(of) if of.unsigned_abs() <= PLAIN_MAX => json!(of),
+        _ => json!(of.to_string()),
+    }
+}
+
 fn named(names: &[&'static str], values: &[Option<String>]) -> Map<String, Value> {
     names.iter().zip(values).map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
 }
 
 fn sums(of: &MeasureSums) -> Map<String, Value> {
     let measures = Measure::ALL.into_iter().zip(of);
-    measures.map(|(measure, sum)| (measure.column().to_owned(), json!(sum.to_string()))).collect()
+    measures.map(|(measure, sum)| (measure.column().to_owned(), number(*sum))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_text_only_where_a_reader_would_round_them() {
+        let most = 9_007_199_254_740_991_i64;
+        assert_eq!([number(7), number(most.into()), number((-most).into())], [json!(7), json!(most), json!(-most)]);
+        assert_eq!(number(i128::from(most) + 1), json!("9007199254740992"));
+        assert_eq!(number(i128::from(i64::MIN)), json!("-9223372036854775808"));
+        assert_eq!(number(i128::MAX), json!(i128::MAX.to_string()));
+    }
 }

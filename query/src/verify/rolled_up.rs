@@ -9,7 +9,7 @@ use std::fmt;
 use datafusion::prelude::SessionContext;
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::{Version, column};
-use lake_schemas::{EventTime, Table, Width, Windows};
+use lake_schemas::{EventTime, Table, Width, Windows, counted};
 use lake_store::commit::Changed;
 use lake_store::{Lake, LakeError};
 
@@ -167,16 +167,17 @@ impl fmt::Display for RolledUps {
             0 if shown.is_empty() => {}
             0 => writeln!(f, "what is rolled up says the same, at {}", shown.join(" and "))?,
             many => {
-                writeln!(f, "{many} sums of {} are not what they are made of", shown.join(" and "))?;
+                let sums = counted(many, "sum");
+                writeln!(f, "not what it is made of: {sums} of {}", shown.join(" and "))?;
                 lines_of(f, &self.differences, many)?;
             }
         }
         if !self.unreadable.is_empty() {
-            writeln!(f, "{} roll-ups cannot be read", self.unreadable.len())?;
+            writeln!(f, "{} that cannot be read", counted(self.unreadable.len(), "roll-up"))?;
             lines_of(f, &self.unreadable, self.unreadable.len())?;
         }
         if !self.left_out.is_empty() {
-            writeln!(f, "{} roll-ups were not compared", self.left_out.len())?;
+            writeln!(f, "{} not compared", counted(self.left_out.len(), "roll-up"))?;
             lines_of(f, &self.left_out, self.left_out.len())?;
         }
         Ok(())

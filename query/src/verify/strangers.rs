@@ -7,7 +7,7 @@ use std::fmt;
 use arrow::array::AsArray;
 use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::prelude::SessionContext;
-use lake_schemas::{Stand, Table, TopicPartition};
+use lake_schemas::{Stand, Table, TopicPartition, counted};
 
 use super::partition::text;
 use super::run;
@@ -53,6 +53,6 @@ pub(super) async fn strangers(
 impl fmt::Display for Stranger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { table, partition, rows } = self;
-        write!(f, "{partition}: {rows} rows of {table}, which has no position of that partition")
+        write!(f, "{partition}: {} of {table}, which has no position of that partition", counted(*rows, "row"))
     }
 }

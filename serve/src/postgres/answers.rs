@@ -15,6 +15,7 @@ use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::response::TransactionStatus;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
+use lake_store::locked::lock;
 use query::sql::Session;
 use query::{QueryError, RowAccess};
 use tokio::sync::Semaphore;
@@ -29,7 +30,6 @@ use super::parameters;
 use super::rows::{Batches, Limits};
 use super::settings::{ClientSettings, Setting};
 use super::statements::{Asks, STATEMENT_LIMIT};
-use crate::locked::lock;
 
 /// Maximum number of open answers of a connection: statements that are read in parts, and cursors.
 const OPEN_MAX: usize = 16;

@@ -9,11 +9,11 @@ use datafusion_postgres::pgwire::api::portal::Format;
 use datafusion_postgres::pgwire::api::results::QueryResponse;
 use datafusion_postgres::pgwire::error::PgWireResult;
 use futures::{StreamExt, stream};
+use lake_store::locked::lock;
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
 use super::errors::Refused;
 use super::rows::{Batches, rows};
-use crate::locked::lock;
 
 /// Cursors of a connection, by name.
 #[derive(Default)]

@@ -59,15 +59,9 @@ pub(super) async fn open(
     stop: &CancellationToken,
 ) -> io::Result<()> {
     let door = Door::new(server);
-    let logged_in = tokio::select! {
-        () = stop.cancelled() => return Ok(()),
-        () = place.is_given_away() => return Ok(()),
-        logged_in = timeout(LOGIN_LIMIT, AssertUnwindSafe(door.log_in(socket)).catch_unwind()) => logged_in,
-    };
-    // A client that has not logged in by now is not told why.
-    let Ok(logged_in) = logged_in else { return Ok(()) };
-    let logged_in = logged_in.map_err(|_| io::Error::other("a login came upon a bug"))?;
-    let Some((mut socket, who)) = logged_in? else { return Ok(()) };
+    // A client that has not logged in by the end of its time is not told why.
+    let logged_in = wait(door.log_in(socket), LOGIN_LIMIT, place, stop).await?.flatten();
+    let Some((mut socket, who)) = logged_in else { return Ok(()) };
     if !place.belongs_to(who.key) {
         let all_are_taken = place.was_given_away();
         let why = if all_are_taken { Refused::too_many_connections() } else { Refused::too_many_of_key() };
@@ -107,12 +101,23 @@ pub(super) async fn turn_away(
     stop: &CancellationToken,
 ) -> io::Result<()> {
     let door = Door::new(server);
-    let heard = tokio::select! {
-        () = stop.cancelled() => return Ok(()),
-        () = place.is_given_away() => return Ok(()),
-        heard = timeout(CANCEL_LIMIT, AssertUnwindSafe(door.hear(socket)).catch_unwind()) => heard?,
+    wait(door.hear(socket), CANCEL_LIMIT, place, stop).await.map(|_| ())
+}
+
+/// Waits until a talk with a client is over; `None` if its time is up, its place was given away, or the server stops.
+async fn wait<T>(
+    talk: impl Future<Output = io::Result<T>>,
+    limit: Duration,
+    place: &ConnectionPermit,
+    stop: &CancellationToken,
+) -> io::Result<Option<T>> {
+    let over = tokio::select! {
+        () = stop.cancelled() => return Ok(None),
+        () = place.is_given_away() => return Ok(None),
+        over = timeout(limit, AssertUnwindSafe(talk).catch_unwind()) => over,
     };
-    heard.map_err(|_| io::Error::other("a cancellation came upon a bug"))?
+    let Ok(over) = over else { return Ok(None) };
+    over.map_err(|_| io::Error::other("a talk before login came upon a bug"))?.map(Some)
 }
 
 impl Door {
@@ -215,6 +220,21 @@ mod tests {
         let mut told = Vec::new();
         client.read_to_end(&mut told).await.expect("it is closed");
         String::from_utf8_lossy(&told).into_owned()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_talk_ends_by_itself_or_with_its_time_its_place_or_the_server() {
+        let place = Places::new(1, false).take(IpAddr::V4(Ipv4Addr::LOCALHOST)).expect("a place");
+        let stop = CancellationToken::new();
+        let ended = wait(async { Ok(7) }, LOGIN_LIMIT, &place, &stop).await;
+        assert_eq!(ended.expect("it ends"), Some(7));
+        let silent = wait(std::future::pending::<io::Result<i32>>(), LOGIN_LIMIT, &place, &stop).await;
+        assert_eq!(silent.expect("nobody is told"), None);
+        let bug = wait(async { if stop.is_cancelled() { Ok(7) } else { panic!("a bug") } }, LOGIN_LIMIT, &place, &stop);
+        assert!(bug.await.is_err(), "it ends one talk, and not the server");
+        stop.cancel();
+        let stopped = wait(std::future::pending::<io::Result<i32>>(), LOGIN_LIMIT, &place, &stop).await;
+        assert_eq!(stopped.expect("nobody is told"), None);
     }
 
     #[tokio::test]

@@ -15,12 +15,12 @@ use datafusion_postgres::pgwire::error::{PgWireError, PgWireResult};
 use datafusion_postgres::pgwire::messages::startup::{Authentication, PasswordMessageFamily};
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use futures::{Sink, SinkExt};
+use lake_store::locked::lock;
 
 use super::door::Door;
 use super::errors::Refused;
 use super::messages::UnparsedBytes;
 use crate::keys::{Proved, Who};
-use crate::locked::lock;
 use crate::scram::{Begun, MECHANISM};
 
 /// State of a login by SCRAM.

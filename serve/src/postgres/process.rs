@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use datafusion_postgres::pgwire::error::PgWireError;
+use lake_store::locked::lock;
 use rustix::process::geteuid;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -23,7 +24,6 @@ use super::errors::Refused;
 use super::handed::Handed;
 use super::priority::{Priority, processor_time};
 use super::worker::{STOP, STUCK};
-use crate::locked::lock;
 use crate::resources::be_nicer;
 
 /// Bytes of a process's output that are passed on at once.

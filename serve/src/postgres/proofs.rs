@@ -8,11 +8,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use lake_store::locked::lock;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 use crate::keys::{KeyId, Keys, Who};
-use crate::locked::lock;
 use crate::scram::Proof;
 
 /// Number of proofs that are tried at once: clients that guess get one CPU, and not all.

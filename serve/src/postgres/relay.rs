@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use datafusion_postgres::pgwire::api::ConnectionHandle;
 use datafusion_postgres::pgwire::error::PgWireError;
+use lake_store::locked::lock;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,6 @@ use super::errors::{Refused, on_the_wire};
 use super::frames::Frames;
 use super::process::Why;
 use super::turns::{READY, Turns};
-use crate::locked::lock;
 
 /// Bytes that are passed on at once.
 const CHUNK_BYTES: usize = 16 << 10;

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use lake_store::locked::lock;
 use tokio::time::Instant;
-
-use crate::locked::lock;
 
 /// Messages that are being answered.
 #[derive(Default)]

@@ -36,6 +36,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use datafusion_postgres::pgwire::error::PgWireError;
+use lake_store::locked::lock;
 use rustix::process::geteuid;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
@@ -50,7 +51,6 @@ use super::handed::{Client, Handed};
 use super::priority::Priority;
 use super::process::{Process, Why};
 use crate::keys::Who;
-use crate::locked::lock;
 
 /// Maximum number of processes, where there is memory for them.
 const PROCESSES_MAX: usize = 64;

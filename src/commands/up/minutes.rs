@@ -7,11 +7,11 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 use lake_schemas::minute::{WINDOW, WINDOW_MS};
-use lake_schemas::{EventTime, Measure, Table, Verdict};
+use lake_schemas::{EventTime, Measure, Table, Verdict, counted};
 use lake_store::Lake;
 use query::output::visible;
 
-use crate::report::grouped;
+use crate::report::{grouped, grouped_of};
 
 /// Number of ads that are named for a minute.
 const TOP: usize = 3;
@@ -71,7 +71,7 @@ pub async fn rolled_up(lake: &Lake) -> anyhow::Result<String> {
         let rows = query::run(lake, &format!("select count(distinct window_start) from {table}")).await?;
         counts.push(rows[0].column(0).as_primitive::<Int64Type>().value(0));
     }
-    Ok(format!("{} hours, {} days", counts[0], counts[1]))
+    Ok(format!("{}, {}", counted(counts[0], "hour"), counted(counts[1], "day")))
 }
 
 /// Returns in words the counts of a topic, over all time.
@@ -83,10 +83,10 @@ pub async fn total(lake: &Lake, topic: &str) -> anyhow::Result<String> {
     let rows = query::run(lake, &sql).await?;
     let value = |at: usize| {
         let numbers = rows[0].column(at).as_primitive::<Int64Type>();
-        grouped(if numbers.is_valid(0) { numbers.value(0).unsigned_abs() } else { 0 })
+        if numbers.is_valid(0) { numbers.value(0).unsigned_abs() } else { 0 }
     };
-    let minutes = value(counting.len());
-    let mut numbers = (0..).zip(counting).map(|(at, measure)| format!("{} {}", value(at), measure.label()));
+    let minutes = grouped_of(value(counting.len()), "minute");
+    let mut numbers = (0..).zip(counting).map(|(at, measure)| format!("{} {}", grouped(value(at)), measure.label()));
     let clicks = numbers.next().unwrap_or_default();
-    Ok(format!("{clicks} in {minutes} minutes; {}", numbers.collect::<Vec<_>>().join(", ")))
+    Ok(format!("{clicks} in {minutes}; {}", numbers.collect::<Vec<_>>().join(", ")))
 }

@@ -12,7 +12,7 @@ use ::ingest::kafka::KafkaOptions;
 use ::ingest::{Run, Until};
 use anyhow::Context;
 use lake_schemas::minute::Requested;
-use lake_schemas::{Table, TopicPartition};
+use lake_schemas::{Table, TopicPartition, counted};
 use lake_store::Lake;
 use localstack::broker::Broker;
 use localstack::generate::{Counts, Generator, Settings};
@@ -29,7 +29,7 @@ use super::retire::{TOPIC_OF_UP, leftovers};
 use super::{kafka, now};
 use crate::arguments::Up;
 use crate::memory;
-use crate::report::{self, grouped, say};
+use crate::report::{self, grouped, grouped_of, say};
 
 /// Partitions of the topic on the test broker, which keeps 5 MiB of each.
 const PARTITIONS: i32 = 4;
@@ -237,18 +237,19 @@ fn summary(
     let mut lines = vec![
         format!("produced   {produced}"),
         format!(
-            "committed  {} rows of clicks, in {} commits and {} files; {bytes_a_click:.1} bytes a row; now version {}",
-            grouped(clicks.rows),
-            clicks.commits,
-            clicks.files,
+            "committed  {} of clicks, in {} and {}; {bytes_a_click:.1} bytes a row; now version {}",
+            grouped_of(clicks.rows, "row"),
+            counted(clicks.commits, "commit"),
+            counted(clicks.files, "file"),
             clicks.version
         ),
-        format!("rejected   {} rows of clicks_rejected", grouped(rejected(progress))),
+        format!("rejected   {} of clicks_rejected", grouped_of(rejected(progress), "row")),
         format!("counted    {minutes}"),
-        format!("rolled up  {hours_and_days}; {} files were put together into {}", files.before, files.after),
+        format!("rolled up  {hours_and_days}; {} put together into {}", counted(files.before, "file"), files.after),
     ];
     if left > 0 {
-        lines.push(format!("left       {} messages not committed when time ran out", grouped(left.unsigned_abs())));
+        let left = grouped_of(left.unsigned_abs(), "message");
+        lines.push(format!("left       {left} not committed when time ran out"));
     }
     lines.push(format!("lake       {location}, after {:.0} s", took.as_secs_f64()));
     lines.push(format!("next       clicklake verify --lake {location}"));

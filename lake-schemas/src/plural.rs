@@ -1,0 +1,26 @@
+//! Nouns in the form that a number takes, for lines that are printed: `1 window`, `2 windows`.
+
+use std::fmt::Display;
+
+/// Returns a number with what is counted, whose plural has an `s` at its end.
+pub fn counted<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
+    format!("{number} {}", form(&number, noun))
+}
+
+/// Returns the noun for a number that is written in some other way.
+pub fn form<N: PartialEq + From<u8>>(number: &N, noun: &str) -> String {
+    if *number == N::from(1) { noun.to_owned() } else { format!("{noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_one_and_all_other_numbers_are_many() {
+        let said =
+            [counted(0_u64, "window"), counted(1_usize, "more id"), counted(-1_i64, "row"), counted(2_i128, "file")];
+        assert_eq!(said, ["0 windows", "1 more id", "-1 rows", "2 files"]);
+        assert_eq!(form(&1_000_u64, "click"), "clicks");
+    }
+}

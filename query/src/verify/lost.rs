@@ -1,0 +1,66 @@
+//! Explains an audit that came upon a file that is not there: which table has lost it, of which time its rows are, and
+//! what to do.
+
+use deltalake::kernel::Add;
+use lake_schemas::{EventTime, Folder, Table};
+use lake_store::commit::TableView;
+use lake_store::stored_file::way_out;
+use lake_store::{Lake, LakeError, RawFile};
+
+use crate::error::QueryError;
+
+/// Explains an error of an audit of a table of minutes, if its cause is a file that the newest version of a table names
+/// and the store does not have. Any other error is returned as it is.
+pub(super) async fn explained(lake: &Lake, minutes: Table, error: QueryError) -> QueryError {
+    let Some(path) = error.gone().map(str::to_owned) else { return error };
+    for table in Table::RAW.into_iter().chain([minutes]) {
+        let Ok(Some(view)) = TableView::newest(lake, table).await else { continue };
+        let Ok(live) = view.live_files().await else { continue };
+        if let Some(file) = live.iter().find(|file| path.ends_with(&file.path)) {
+            let (version, held) = (view.version(), held(table, file));
+            let names = format!("its file {path}, which its version {version} names, is not there; it held {held}");
+            return LakeError::Refused(format!("{table}: {names}; {}", way_out(table))).into();
+        }
+    }
+    error
+}
+
+/// Says of which time the rows of a file are, by what the log states of it.
+fn held(table: Table, file: &Add) -> String {
+    if let Some((first, last)) = RawFile::of(file).and_then(|file| file.event_times) {
+        return format!("clicks from {first} to {last}");
+    }
+    let at = |millis: i64| EventTime::from_millis(millis).map(|time| time.to_string()).unwrap_or_default();
+    let rows = if table.is_counts() { "windows" } else { "messages" };
+    match Folder::named(table, &file.partition_values) {
+        Some(folder) => format!("{rows} from {} to {}", at(folder.start_ms()), at(folder.end_ms())),
+        None => format!("{rows} of a time that is not stated"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_rows_of_a_lost_file_are_of_its_folder_or_of_the_times_that_it_states() {
+        let folder = |values: &[(&str, &str)]| {
+            let values = values.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).to_owned())));
+            Add { path: "a.parquet".to_owned(), partition_values: values.collect(), ..Add::default() }
+        };
+        let hour = folder(&[("date", "2026-03-07"), ("hour", "12")]);
+        let said = "windows from 2026-03-07T12:00:00.000Z to 2026-03-07T13:00:00.000Z";
+        assert_eq!(held(Table::ClicksMinute, &hour), said);
+        let day = folder(&[("log_date", "2026-03-07")]);
+        let said = "messages from 2026-03-07T00:00:00.000Z to 2026-03-08T00:00:00.000Z";
+        assert_eq!(held(Table::ClicksRejected, &day), said);
+        let of = |offset: i64, time: &str| json!({ "topic": "clicks", "kafka_partition": 0, "kafka_offset": offset, "event_time": time });
+        let (min, max) = (of(0, "2026-03-07T12:00:05.000Z"), of(9, "2026-03-07T12:07:00.000Z"));
+        let stats = json!({ "numRecords": 10, "minValues": min, "maxValues": max }).to_string();
+        let raw = Add { stats: Some(stats), ..day };
+        let said = "clicks from 2026-03-07T12:00:05.000Z to 2026-03-07T12:07:00.000Z";
+        assert_eq!(held(Table::Clicks, &raw), said);
+    }
+}
