@@ -12,10 +12,10 @@ use lake_schemas::table::Version;
 use lake_store::LakeError;
 
 use super::changes::Changes;
+use super::errors::refused;
 use super::history::HistoryTable;
 use super::own::{hidden, is_for, may_be_named, seen_by};
 use super::sight::Sight;
-use super::table::refused;
 use crate::complete::complete;
 use crate::sees::Sees;
 use crate::totals::{AsOf, literal};

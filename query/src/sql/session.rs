@@ -20,7 +20,7 @@ use futures::future::{BoxFuture, LocalBoxFuture};
 use lake_store::{Lake, LakeError};
 
 use super::asked::Asked;
-use super::catalog::{CATALOG, LakeCatalog};
+use super::catalog::LakeCatalog;
 use super::checked_arithmetic::CheckedArithmetic;
 use super::checked_sum::CheckedSum;
 use super::functions::{OfTable, TableFunction};
@@ -28,6 +28,7 @@ use super::guard::Refusal;
 use super::held::{self, Held};
 use super::honoured;
 use super::lists::NoListOfText;
+use super::names::CATALOG;
 use super::nesting;
 use super::printing::Shown;
 use super::relations::Relations;

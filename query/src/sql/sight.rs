@@ -17,8 +17,8 @@ use lake_store::{Lake, LakeError};
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::asked::Asked;
+use super::errors::is_read_only;
 use super::own::{may_be_named, may_be_seen, seen_columns};
-use super::table::is_read_only;
 use crate::error::QueryError;
 use crate::locked::lock;
 use crate::open::{Opened, open};
