@@ -16,24 +16,12 @@ use datafusion_postgres::pgwire::messages::startup::{Authentication, PasswordMes
 use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage};
 use futures::{Sink, SinkExt};
 
-use super::door::Door;
+use super::entering::{Door, Scram};
 use super::errors::Refused;
 use super::messages::Unread;
 use crate::keys::{Proved, Who};
 use crate::locked::lock;
 use crate::scram::{Begun, MECHANISM};
-
-/// State of a login by SCRAM.
-#[derive(Default)]
-pub(super) enum Scram {
-    /// No proof was requested: the client is asked for the password.
-    #[default]
-    Unasked,
-    /// The client is asked to prove that it has a key.
-    Asked,
-    /// The client has sent its first message.
-    Begun(Begun),
-}
 
 /// Request to a client that logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
