@@ -11,8 +11,6 @@ use comfy_table::{Cell, CellAlignment, Table};
 use lake_schemas::time::{MILLIS_PER_DAY, MILLIS_PER_HOUR, MILLIS_PER_MINUTE};
 use query::output::visible;
 
-use crate::report::grouped;
-
 /// Borders of tables, the same as where no terminal shows them.
 const BORDERS: &str = "||--+-++|    ++++++";
 
@@ -50,6 +48,19 @@ pub fn table(rows: &[RecordBatch]) -> anyhow::Result<String> {
 
 fn alignment(of: &DataType) -> CellAlignment {
     if of.is_integer() { CellAlignment::Right } else { CellAlignment::Left }
+}
+
+/// Returns a number with its thousands set apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
 }
 
 /// Returns a whole number with its thousands set apart.

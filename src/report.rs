@@ -68,16 +68,3 @@ fn unless_unread(written: io::Result<()>) -> anyhow::Result<()> {
         _ => Ok(()),
     }
 }
-
-/// Returns a number with its thousands set apart.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
-}

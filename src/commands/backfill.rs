@@ -12,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Usage, requested, windows};
 use crate::arguments::Backfill;
+use crate::drawing::grouped;
 use crate::progress::shown;
-use crate::report::{self, grouped};
+use crate::report;
 
 /// Digits in the sums of a day: as many as every number of 128 bits can have.
 const SUM_DIGITS: u8 = 38;

@@ -11,7 +11,7 @@ use lake_schemas::{EventTime, Measure, Table, Verdict};
 use lake_store::Lake;
 use query::output::visible;
 
-use crate::report::grouped;
+use crate::drawing::grouped;
 
 /// Number of ads that are named for a minute.
 const TOP: usize = 3;
