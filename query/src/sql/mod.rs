@@ -19,7 +19,6 @@
 //!                                └─ guard     no file of the lake is put, replaced or deleted
 //! ```
 
-mod asked;
 mod catalog;
 mod changes;
 mod checked_arithmetic;
@@ -27,22 +26,23 @@ mod checked_sum;
 mod errors;
 mod functions;
 mod guard;
-mod held;
 mod history;
 mod honoured;
 mod lists;
 mod names;
 pub mod nesting;
 mod numbers;
-mod own;
 mod printing;
+mod referenced;
 mod relations;
+mod row_filter;
 mod session;
 mod set_comparison;
 mod shared;
-mod sight;
+mod snapshot;
 mod spans;
 mod statements;
+mod summary;
 mod table;
 mod targets;
 mod truth;
@@ -50,12 +50,12 @@ pub mod visited;
 mod whole_minutes;
 
 pub(crate) use guard::is_in_lake;
-pub use held::Held;
 pub use honoured::UNSUPPORTED;
 pub use names::{CATALOG, SCHEMA};
-pub use own::HIDDEN;
-pub(crate) use own::seen_by;
+pub use row_filter::HIDDEN;
+pub(crate) use row_filter::seen_by;
 pub use session::{Session, run};
 pub use shared::Shared;
-pub use sight::Sight;
+pub use snapshot::StatementSnapshot;
 pub use statements::{Statement, statements};
+pub use summary::TableSummary;

@@ -22,6 +22,7 @@ mod filter;
 mod fits;
 mod follow;
 mod functions;
+mod interval_set;
 mod large;
 mod level;
 mod loads;
@@ -35,7 +36,6 @@ mod sources;
 mod span;
 mod stitch;
 mod store;
-mod stretches;
 mod summed;
 #[expect(clippy::module_inception, reason = "it is what the module is for")]
 mod totals;

@@ -10,7 +10,7 @@ use lake_schemas::measure::MEASURES;
 use crate::error::QueryError;
 
 /// The sums of measures, in the order of [`Measure::ALL`](lake_schemas::Measure::ALL).
-pub type Sums = [i128; MEASURES];
+pub type MeasureSums = [i128; MEASURES];
 
 /// Key of a sum: a window, and the values of its dimensions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,7 +43,7 @@ pub(super) fn keys_of(batch: &RecordBatch, dimensions: usize) -> Vec<Key> {
 }
 
 /// Reads the measures of rows, whose columns come one after the other and may have any type of whole numbers.
-pub(super) fn sums_of(columns: &[ArrayRef]) -> Result<Vec<Sums>, QueryError> {
+pub(super) fn sums_of(columns: &[ArrayRef]) -> Result<Vec<MeasureSums>, QueryError> {
     let wide = columns[..MEASURES].iter().map(|column| cast(column, &SUM_TYPE));
     let wide = wide.collect::<Result<Vec<_>, _>>()?;
     let columns: Vec<_> = wide.iter().map(|column| column.as_primitive::<Decimal128Type>().values()).collect();

@@ -15,7 +15,7 @@ use lake_schemas::table::{self, column};
 use lake_schemas::{EventTime, History, Measure, Stand, Table, TopicPartition, Verdict, Windows};
 
 use super::compared::{Compared, Side, both_sides};
-use super::keys::{Key, Sums, keys_of};
+use super::keys::{Key, MeasureSums, keys_of};
 use super::session::run;
 use crate::error::QueryError;
 
@@ -75,7 +75,7 @@ impl<'a> Partition<'a> {
     pub async fn recount(
         &self,
         recomputed: Option<Vec<RecordBatch>>,
-        beyond: &BTreeMap<Key, Sums>,
+        beyond: &BTreeMap<Key, MeasureSums>,
     ) -> Result<Compared, QueryError> {
         let side = |rows: &str| Side { window: column::WINDOW_START.to_owned(), rows: rows.to_owned() };
         let found = side(&format!("{} where {} and {}", Table::ClicksMinute, self.is_this(), self.is_asked_for()));
@@ -129,7 +129,7 @@ impl<'a> Partition<'a> {
     }
 
     /// Makes rows of a table out of sums.
-    fn rows(&self, sums: &BTreeMap<Key, Sums>) -> Result<RecordBatch, QueryError> {
+    fn rows(&self, sums: &BTreeMap<Key, MeasureSums>) -> Result<RecordBatch, QueryError> {
         let starts = TimestampMicrosecondArray::from_iter_values(sums.keys().map(|key| key.window.micros()));
         let starts: ArrayRef = Arc::new(starts.with_data_type(table::timestamp()));
         let mut columns = vec![(column::WINDOW_START, starts, false)];
@@ -171,7 +171,7 @@ impl<'a> Partition<'a> {
             // Not the cut of the stand: the recount may end where nothing matters any more.
             ("{cut}", number(self.next)),
             ("{drained}", number(self.stand.drained.unwrap_or(0))),
-            ("{emitted}", timestamp(self.stand.emitted_ms, i64::MIN)),
+            ("{emitted}", timestamp(self.stand.watermark_ms, i64::MIN)),
             ("{out_of_orderness_ms}", number(self.parameters.out_of_orderness_ms)),
             ("{allowed_lateness_ms}", number(self.parameters.allowed_lateness_ms)),
             ("{cost_micros_max}", number(COST_MICROS_MAX)),

@@ -15,7 +15,7 @@ use lake_store::{Lake, LakeError};
 
 use super::compared::{Compared, KEPT_MAX, Side, both_sides};
 use super::difference::differ;
-use super::keys::{Key, Sums};
+use super::keys::{Key, MeasureSums};
 use super::lines::lines_of;
 use super::partition::timestamp;
 use crate::error::QueryError;
@@ -33,9 +33,9 @@ pub struct RolledUp {
     /// Names of the dimensions.
     pub dimensions: Vec<&'static str>,
     /// Sums in the roll-up.
-    pub found: Sums,
+    pub found: MeasureSums,
     /// Sums of the source.
-    pub source: Sums,
+    pub source: MeasureSums,
 }
 
 /// Result of the comparison of roll-ups.

@@ -17,7 +17,7 @@ use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{
     PG_CATALOG_TABLES, PgCatalogSchemaProvider, PgCatalogStaticTables,
 };
 use lake_schemas::Table;
-use query::sql::{CATALOG, SCHEMA, Sight};
+use query::sql::{CATALOG, SCHEMA, StatementSnapshot};
 
 use super::settings::ROLE;
 use super::tables;
@@ -135,7 +135,7 @@ impl PgCatalogContextProvider for OneRole {
 
 /// Tables that a session lists.
 #[derive(Clone)]
-pub(super) struct Listed(pub Arc<Sight>);
+pub(super) struct Listed(pub Arc<StatementSnapshot>);
 
 impl Listed {
     /// Returns the tables of the lake as they were last seen, with their columns.
