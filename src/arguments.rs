@@ -1,12 +1,12 @@
 //! The command line. A flag that is not given is looked up as `CLICKLAKE_<FLAG>`.
 
 mod asking;
-mod environment;
+pub mod environment;
+mod kafka;
 mod values;
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -17,10 +17,9 @@ use lake_schemas::{EventTime, Table};
 use lake_store::pins::PinName;
 
 pub use self::asking::*;
-use self::environment::switch;
-pub use self::environment::{command, parse};
+pub use self::kafka::{Kafka, Topic};
 use self::values::{
-    address, duration, duration_or_zero, history, instant, memory, minute, number, property, share, size, table, topic,
+    address, duration, duration_or_zero, history, instant, memory, minute, number, share, size, switch, table, topic,
 };
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("CLICKLAKE_COMMIT"), ")");
@@ -124,36 +123,6 @@ pub enum Command {
     Completions(Completions),
     /// Prints the manual page, or writes one for each command into a folder
     Man(Man),
-}
-
-/// A topic, and the cluster that it is in.
-#[derive(Clone, Debug, Args)]
-pub struct Kafka {
-    /// The Kafka brokers to connect to first, host:port[,…]
-    #[arg(long, env = "CLICKLAKE_BOOTSTRAP_SERVERS", value_name = "H:P[,…]")]
-    pub bootstrap_servers: String,
-    #[command(flatten)]
-    pub topic: Topic,
-}
-
-/// A topic, and how it is read.
-#[derive(Clone, Debug, Args)]
-pub struct Topic {
-    /// The topic to use
-    #[arg(long, env = "CLICKLAKE_TOPIC", default_value = "clicks", value_parser = topic)]
-    pub topic: String,
-    /// The name under which positions are recorded, for a topic that was created again or moved
-    #[arg(long, env = "CLICKLAKE_TOPIC_AS", value_name = "NAME", value_parser = topic)]
-    pub topic_as: Option<String>,
-    /// The consumer group [default: one for each job and lake]
-    #[arg(long, env = "CLICKLAKE_GROUP")]
-    pub group: Option<String>,
-    /// A librdkafka property; may be given several times
-    #[arg(short = 'X', value_name = "key=value", value_parser = property)]
-    pub properties: Vec<(String, String)>,
-    /// A file of librdkafka properties, one in each line; put passwords here
-    #[arg(short = 'F', value_name = "FILE")]
-    pub properties_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

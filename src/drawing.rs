@@ -8,10 +8,9 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondT
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::{DateTime, Utc};
 use comfy_table::{Cell, CellAlignment, Table};
+use lake_schemas::plural;
 use lake_schemas::time::{MILLIS_PER_DAY, MILLIS_PER_HOUR, MILLIS_PER_MINUTE};
 use query::output::visible;
-
-use crate::report::grouped;
 
 /// Borders of tables, the same as where no terminal shows them.
 const BORDERS: &str = "||--+-++|    ++++++";
@@ -50,6 +49,24 @@ pub fn table(rows: &[RecordBatch]) -> anyhow::Result<String> {
 
 fn alignment(of: &DataType) -> CellAlignment {
     if of.is_integer() { CellAlignment::Right } else { CellAlignment::Left }
+}
+
+/// Returns a number, with its thousands set apart, and what is counted.
+pub fn grouped_of(number: u64, noun: &str) -> String {
+    format!("{} {}", grouped(number), plural::form(&number, noun))
+}
+
+/// Returns a number with its thousands set apart.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
 }
 
 /// Returns a whole number with its thousands set apart.

@@ -14,15 +14,8 @@ use std::process::ExitCode;
 
 use crate::arguments::Command;
 
-// The allocator returns memory under load that glibc's keeps: batches are made by one thread and dropped by another.
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
-/// Stack of a thread, in bytes: plans are walked by recursive functions, a few kilobytes for each level.
-const STACK_BYTES: usize = 16 * 1024 * 1024;
-
 fn main() -> ExitCode {
-    let arguments = match arguments::parse() {
+    let arguments = match arguments::environment::parse() {
         Ok(arguments) => arguments,
         Err(error) => return commands::fail_usage(&error),
     };
@@ -33,7 +26,7 @@ fn main() -> ExitCode {
     {
         return commands::fail(&error);
     }
-    let runtime = match runtime.enable_all().thread_stack_size(STACK_BYTES).build() {
+    let runtime = match runtime.enable_all().thread_stack_size(memory::STACK_BYTES).build() {
         Ok(runtime) => runtime,
         Err(error) => return commands::fail(&anyhow::Error::new(error).context("starting")),
     };

@@ -1,6 +1,13 @@
-//! Finds out how much memory this process may use.
+//! The memory of this process: its allocator, the stacks of its threads, and how much it may use.
 
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+
+// The allocator returns memory under load that glibc's keeps: batches are made by one thread and dropped by another.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Stack of a thread, in bytes: plans are walked by recursive functions, a few kilobytes for each level.
+pub const STACK_BYTES: usize = 16 * 1024 * 1024;
 
 /// Memory that is assumed where the system does not tell, as without `/proc`, in bytes: that of a small machine.
 const UNTOLD_BYTES: u64 = 2 << 30;

@@ -7,7 +7,6 @@
 use std::io::{self, ErrorKind, Write};
 
 use arrow::array::RecordBatch;
-use lake_schemas::plural;
 use lake_store::Lake;
 pub use query::output::say;
 use query::output::{Opened, visible_lines, write_rows};
@@ -68,22 +67,4 @@ fn unless_unread(written: io::Result<()>) -> anyhow::Result<()> {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(()),
     }
-}
-
-/// Returns a number, with its thousands set apart, and what is counted.
-pub fn grouped_of(number: u64, noun: &str) -> String {
-    format!("{} {}", grouped(number), plural::form(&number, noun))
-}
-
-/// Returns a number with its thousands set apart.
-pub fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut grouped = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }

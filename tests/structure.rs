@@ -1,7 +1,10 @@
-//! Law: the tree has the structure that the design demands: dependency edges, headers, lengths, and what must not be
-//! written.
+//! Law: the tree has the structure that the design demands: dependency edges, modules without circles, headers,
+//! lengths, and what must not be written.
 //!
 //! Clippy forbids what it can (clocks, randomness, `unwrap`); see `clippy.toml`.
+
+mod modules;
+mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -89,6 +92,14 @@ fn name_of(value: &Value) -> String {
     value["name"].as_str().expect("a name").to_owned()
 }
 
+/// Returns the folder of a package.
+fn folder_of(package: &Value) -> PathBuf {
+    let here = root().canonicalize().expect("the root");
+    let manifest = Path::new(package["manifest_path"].as_str().expect("a path"));
+    let folder = manifest.parent().and_then(|folder| folder.strip_prefix(&here).ok()).expect("a folder below here");
+    root().join(folder)
+}
+
 /// Returns the direct dependencies of each package of the workspace.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let of = |package: &Value| {
@@ -123,11 +134,8 @@ fn each_dependency_is_named_in_the_sources_of_its_package() {
         let lines = texts.iter().flat_map(|text| text.lines());
         lines.filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
     };
-    let here = root().canonicalize().expect("the root");
     for package in packages() {
-        let manifest = Path::new(package["manifest_path"].as_str().expect("a path"));
-        let folder = manifest.parent().and_then(|folder| folder.strip_prefix(&here).ok()).expect("a folder below here");
-        let folder = root().join(folder);
+        let folder = folder_of(&package);
         let program = code_in(&[folder.join("src")]);
         let with_tests = code_in(&[folder.join("src"), folder.join("tests")]);
         for dependency in package["dependencies"].as_array().expect("dependencies") {

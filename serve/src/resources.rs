@@ -2,9 +2,13 @@
 //! aside for files and for the store, and memory for a process that answers SQL.
 
 use std::io;
+use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rustix::process::{Pid, getpriority_process, setpriority_pgrp};
+
+/// Wait after a connection could not be accepted: by then some descriptor has been closed.
+pub(super) const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Maximum number of open HTTP connections: those of 10,000 pages that wait, and some.
 const HTTP_MAX: usize = 16_384;

@@ -11,12 +11,11 @@ use lake_schemas::{EventTime, Field, Table, Width};
 use query::output::Destination;
 use query::totals::{AsOf, Filter};
 
-use super::environment::switch;
+use super::kafka::{Kafka, Topic};
 use super::values::{
     address, as_of, campaigns, dimension, duration, filter, granularity, memory, minute, minutes, name, number, origin,
-    table,
+    switch, table,
 };
-use super::{Kafka, Topic};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Example:  clicklake verify --from 2026-03-07T12:00:00Z --to 2026-03-07T13:00:00Z")]

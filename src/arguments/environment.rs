@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::env;
 
-use clap::builder::{BoolishValueParser, TypedValueParser, ValueParser};
+use clap::builder::{BoolishValueParser, TypedValueParser};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches};
 
@@ -14,11 +14,6 @@ use super::Arguments;
 
 /// Variable that says which lake is meant.
 const LAKE: &str = "CLICKLAKE_LAKE";
-
-/// Parses the value of a switch: yes, y, true, t, on, 1, or their opposites, in any case.
-pub fn switch() -> ValueParser {
-    BoolishValueParser::new().into()
-}
 
 /// Returns the definition of the command line.
 pub fn command() -> Command {

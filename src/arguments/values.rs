@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
 use lake_schemas::minute::WINDOW;
 use lake_schemas::{EventTime, Field, Table, Width, time};
 use query::totals::{self, AsOf, Filter};
@@ -23,6 +23,11 @@ const MEMORY_MIN: usize = 64 << 20;
 /// Shortest time for which history may be kept: what a job knows of a table is never older than 10 minutes, and no
 /// query on an open lake should take longer.
 const HISTORY_MIN: Duration = Duration::from_secs(3_600);
+
+/// Parses the value of a switch: yes, y, true, t, on, 1, or their opposites, in any case.
+pub fn switch() -> ValueParser {
+    BoolishValueParser::new().into()
+}
 
 pub fn duration(text: &str) -> Result<Duration, String> {
     let parsed = duration_or_zero(text).ok().filter(|duration| !duration.is_zero());

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Usage, requested, windows};
 use crate::arguments::Backfill;
+use crate::drawing::{grouped, grouped_of};
 use crate::progress::shown;
-use crate::report::{self, grouped, grouped_of};
+use crate::report;
 
 /// Digits in the sums of a day: as many as every number of 128 bits can have.
 const SUM_DIGITS: u8 = 38;

@@ -4,12 +4,13 @@ use std::fs;
 
 use anyhow::Context;
 
-use crate::arguments::{self, Completions, Man};
+use crate::arguments::environment::command as definition;
+use crate::arguments::{Completions, Man};
 use crate::report::print_bytes;
 
 pub fn completions(command: &Completions) -> anyhow::Result<()> {
     let mut script = Vec::new();
-    clap_complete::generate(command.shell, &mut arguments::command(), "clicklake", &mut script);
+    clap_complete::generate(command.shell, &mut definition(), "clicklake", &mut script);
     print_bytes(&script)
 }
 
@@ -19,11 +20,11 @@ pub fn man(command: &Man) -> anyhow::Result<()> {
         Some(folder) => {
             let what = || format!("folder {}", folder.display());
             fs::create_dir_all(folder).with_context(what)?;
-            clap_mangen::generate_to(arguments::command(), folder).with_context(what)
+            clap_mangen::generate_to(definition(), folder).with_context(what)
         }
         None => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(arguments::command()).render(&mut page)?;
+            clap_mangen::Man::new(definition()).render(&mut page)?;
             print_bytes(&page)
         }
     }

@@ -2,14 +2,17 @@
 
 pub mod aggregate;
 pub mod backfill;
+mod clock;
 pub mod compact;
 pub mod explain;
+mod failure;
 pub mod generate;
 pub mod history;
 pub mod ingest;
 pub mod key;
 pub mod lag;
 pub mod manual;
+mod options;
 pub mod pins;
 pub mod promote;
 pub mod retire;
@@ -24,163 +27,6 @@ pub mod up;
 pub mod upgrade;
 pub mod verify;
 
-use std::io;
-use std::path::Path;
-use std::process::ExitCode;
-use std::time::Duration;
-
-use ::ingest::Until;
-use ::ingest::drive::DriveError;
-use ::ingest::kafka::KafkaOptions;
-use ::ingest::source::SourceError;
-use anyhow::{Context, anyhow};
-use clap::error::ErrorKind;
-use compactor::CompactError;
-use lake_schemas::minute::Requested;
-use lake_schemas::{EventTime, Windows};
-use lake_store::LakeError;
-use query::output::visible;
-
-use crate::arguments::{Running, Settings, Topic};
-use crate::report::say;
-
-/// Exit code: a broker, a store, data or SQL failed.
-const EXIT_FAILED: u8 = 3;
-
-/// Exit code: another process owns what this one writes, or the program refuses to start.
-const EXIT_REFUSED: u8 = 4;
-
-/// Exit code: the command line asks for something impossible.
-const EXIT_USAGE: u8 = 2;
-
-/// Error of a command line that asks for something impossible, though each word of it is valid.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Usage(pub String);
-
-/// Returns the windows between two times of the command line.
-pub fn windows(from: Option<EventTime>, to: Option<EventTime>) -> Result<Windows, Usage> {
-    Windows::between(from, to).map_err(|error| Usage(error.to_string()))
-}
-
-/// Reports in one line why a command failed. Returns the exit code.
-pub fn fail(error: &anyhow::Error) -> ExitCode {
-    say(&format!("error: {}", visible(&one_line(error))));
-    let code = match error {
-        _ if error.is::<Usage>() => EXIT_USAGE,
-        _ if is_refusal(error) => EXIT_REFUSED,
-        _ => EXIT_FAILED,
-    };
-    ExitCode::from(code)
-}
-
-/// Reports in one line what is wrong with a command line, or prints the help that it asks for.
-pub fn fail_usage(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return match error.print() {
-            _ if error.use_stderr() => ExitCode::from(EXIT_USAGE),
-            // If nobody reads the output, nobody misses it.
-            Err(failed) if failed.kind() != io::ErrorKind::BrokenPipe => {
-                fail(&anyhow::Error::new(failed).context("standard output"))
-            }
-            _ => ExitCode::SUCCESS,
-        };
-    }
-    // What is wrong, and perhaps a tip. The usage is left out; `--help` shows it.
-    let said = error.to_string();
-    let said = ["\n\nUsage:", "\n\nFor more information"]
-        .iter()
-        .fold(said.as_str(), |said, end| said.split(end).next().unwrap_or_default());
-    let words: Vec<_> = said.split_whitespace().collect();
-    say(&format!("{} (see --help)", visible(&words.join(" "))));
-    ExitCode::from(EXIT_USAGE)
-}
-
-/// Joins an error and its causes, without causes that an earlier one repeats already.
-fn one_line(error: &anyhow::Error) -> String {
-    let mut line = String::new();
-    for cause in error.chain() {
-        let cause = cause.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ");
-        if !line.contains(&cause) {
-            line.push_str(if line.is_empty() { "" } else { ": " });
-            line.push_str(&cause);
-        }
-    }
-    line
-}
-
-fn is_refusal(error: &anyhow::Error) -> bool {
-    let lake = |error: &LakeError| matches!(error, LakeError::Refused(_) | LakeError::Altered(_));
-    let source = |error: &SourceError| match error {
-        SourceError::Refused(_) => true,
-        SourceError::Lake(error) => lake(error),
-        SourceError::Failed(_) => false,
-    };
-    error.chain().any(|cause| {
-        cause.downcast_ref::<LakeError>().is_some_and(lake)
-            || cause.downcast_ref::<CompactError>().is_some_and(|error| match error {
-                CompactError::Fenced(_) => true,
-                CompactError::Lake(error) => lake(error),
-                CompactError::Sql(_) => false,
-            })
-            || cause.downcast_ref::<DriveError>().is_some_and(|error| match error {
-                DriveError::Fenced { .. } => true,
-                DriveError::Lake(error) => lake(error),
-                DriveError::Source(error) => source(error),
-                DriveError::Memory { .. } | DriveError::StoppedShort => false,
-            })
-    })
-}
-
-/// Returns the time now, for messages that are made now.
-#[expect(clippy::disallowed_methods, reason = "generated clicks happen now")]
-pub fn now() -> chrono::DateTime<chrono::Utc> {
-    chrono::Utc::now()
-}
-
-/// Returns the options for Kafka from the command line.
-pub fn kafka(bootstrap_servers: &str, topic: &Topic) -> anyhow::Result<KafkaOptions> {
-    let mut properties = Vec::new();
-    if let Some(file) = &topic.properties_file {
-        properties.extend(read_properties(file)?);
-    }
-    properties.extend(topic.properties.iter().cloned());
-    Ok(KafkaOptions {
-        bootstrap_servers: bootstrap_servers.to_owned(),
-        topic: topic.topic.clone(),
-        topic_as: topic.topic_as.clone(),
-        group: topic.group.clone(),
-        properties,
-    })
-}
-
-/// Reads librdkafka properties, one in each line; blank lines and those that begin with '#' are skipped.
-fn read_properties(file: &Path) -> anyhow::Result<Vec<(String, String)>> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("properties file {}", file.display()))?;
-    let lines = text.lines().enumerate().map(|(at, line)| (at + 1, line.trim()));
-    lines
-        .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
-        .map(|(number, line)| {
-            let (key, value) = line
-                .split_once('=')
-                .ok_or_else(|| anyhow!("properties file {}, line {number}: expected key=value", file.display()))?;
-            Ok((key.trim().to_owned(), value.trim().to_owned()))
-        })
-        .collect()
-}
-
-/// Returns the parameters that the command line asks for.
-pub fn requested(settings: &Settings) -> Requested {
-    let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-    Requested {
-        out_of_orderness_ms: settings.out_of_orderness.map(millis),
-        allowed_lateness_ms: settings.allowed_lateness.map(millis),
-        dedup_horizon_ms: settings.dedup_horizon.map(millis),
-        dimensions: settings.dimensions.clone(),
-    }
-}
-
-/// Returns when a job is done, by the command line.
-pub fn until(running: &Running) -> Until {
-    if running.until_caught_up { Until::CaughtUp } else { Until::Stopped }
-}
+pub use self::clock::now;
+pub use self::failure::{Usage, fail, fail_usage};
+pub use self::options::{kafka, requested, until, windows};

@@ -7,7 +7,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::now;
 use crate::arguments;
-use crate::report::{self, grouped_of};
+use crate::drawing::grouped_of;
+use crate::report;
 
 pub async fn run(lake: &str, command: arguments::Promote, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;

@@ -20,8 +20,8 @@ use serde::Serialize;
 use super::pins::all_can_be_read;
 use super::{kafka, now};
 use crate::arguments::{self, StatusFormat};
-use crate::drawing::age;
-use crate::report::{self, grouped_of};
+use crate::drawing::{age, grouped_of};
+use crate::report;
 
 /// Number of the newest versions of each table that are searched for foreign changes: some minutes of commits.
 const FOREIGN_VERSIONS: Version = 100;

@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use tokio::sync::watch;
 
-use super::counter;
+use super::exporter::counter;
 
 /// Sums over the rounds of a compactor so far.
 #[derive(Clone, Debug, Default)]

@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use tokio::sync::watch;
 
-use super::counter;
+use super::exporter::counter;
 
 /// A job's progress, as metrics.
 #[derive(Debug)]

@@ -12,8 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::{Folder, Table};
 
 use super::Version;
-use super::entry::{self, READS_MAX, is_altering};
-use super::upgrade::is_upgrade;
+use super::entry::{self, READS_MAX, is_altering, is_upgrade};
 use crate::error::Result;
 
 /// Folders of a table that changed between two versions.

@@ -18,14 +18,13 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use deltalake::logstore::commit_uri_from_version;
-use futures::future::BoxFuture;
 use lake_schemas::Table;
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore, ObjectStoreExt};
 
+use super::Version;
 use super::load::Loaded;
 use super::looked::Looked;
-use super::{TableLog, Version};
 use crate::error::{Context, LakeError, Result};
 
 /// Age at which a confirmation must be renewed. Renewing it costs two small requests.
@@ -107,14 +106,6 @@ pub(super) async fn seen(
     let confirmed = Confirmed::loaded(table, store, &loaded).await?;
     let replaced = || LakeError::store(format!("{table}: reading its log"), "the table was replaced meanwhile");
     Ok((loaded, confirmed.ok_or_else(replaced)?))
-}
-
-impl TableLog {
-    /// Returns whether the table is still the one that was opened, however recent the last look is. If it is, all that
-    /// was read of it before is of one table.
-    pub fn is_still_there(&self) -> BoxFuture<'_, Result<bool>> {
-        Box::pin(async move { self.confirmed.is_there(self.table(), self.object_store().as_ref()).await })
-    }
 }
 
 /// Returns what a file of a table's log looks like; `None` if it is not there.

@@ -1,15 +1,17 @@
-//! Writes a table's definition into its log when the table is made, and checks the definition of a table that is there
-//! before anything is written to it.
+//! Writes a table's definition into its log, when the table is made or gets another one, and checks the definition of a
+//! table that is there before anything is written to it.
 
 use std::collections::HashMap;
 
 use delta_kernel::engine::arrow_conversion::TryIntoKernel;
-use delta_kernel::schema::StructType;
+use delta_kernel::schema::{StructField, StructType};
 use deltalake::kernel::transaction::{CommitData, TransactionError};
 use deltalake::kernel::{Action, Metadata, MetadataExt, Protocol, new_metadata};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use lake_schemas::Table;
+use lake_schemas::minute::OWN_PROPERTIES as OF_MINUTES;
+use lake_schemas::spec::PROPERTY_SPEC;
 use lake_schemas::table::{
     Definition, FORMAT, FORMAT_OF_NEW, PROPERTY_FORMAT, PROPERTY_NEEDS, PROPERTY_TIME_IN_FUTURE_MS, TIME_IN_FUTURE_MS,
 };
@@ -65,6 +67,52 @@ pub(super) fn metadata(definition: &Definition) -> Result<Metadata> {
 pub(super) fn kernel_schema(definition: &Definition) -> Result<StructType> {
     let converted = definition.schema.as_ref().try_into_kernel();
     converted.map_err(|error| LakeError::store(format!("{}: its schema", definition.table), error))
+}
+
+impl Shape {
+    /// Returns the action that gives the table another definition. Everything that other programs have added stays:
+    /// their columns, their properties, its description; and so does its format, if that is newer. New columns come
+    /// last, behind those of other programs.
+    pub(super) fn redefined(&self, before: &Definition, definition: &Definition) -> Result<Metadata> {
+        let table = definition.table;
+        let all: Vec<StructField> = kernel_schema(definition)?.fields().cloned().collect();
+        let (first, added) = all.split_at(definition.first_columns());
+        let mut columns: Vec<StructField> = Vec::new();
+        for column in first {
+            let known = self.columns.field(column.name());
+            let metadata = known.map(|known| known.metadata().clone()).unwrap_or_default();
+            // A column that another program has made nullable stays nullable.
+            let nullable = column.nullable || known.is_some_and(|known| known.nullable);
+            columns.push(StructField { metadata, nullable, ..column.clone() });
+        }
+        // Then the columns that stay, in the order that the table has them.
+        let is_in = |columns: &[StructField], name: &String| columns.iter().any(|column| column.name() == name);
+        let further = self.further_columns(before);
+        let stays = |column: &StructField| is_in(added, column.name()) || further.contains(&column);
+        for column in self.columns.fields().filter(|column| stays(column)) {
+            if !is_in(&columns, column.name()) {
+                columns.push(column.clone());
+            }
+        }
+        // Then those that the table gets now.
+        for column in added {
+            if !is_in(&columns, column.name()) {
+                columns.push(column.clone());
+            }
+        }
+        let format = format_of(table, self)?;
+        let definition = definition.clone().in_format(format.max(definition.format()));
+        let mut properties: HashMap<_, _> = definition.properties.into_iter().collect();
+        let is_redefined = |key: &str| key == PROPERTY_FORMAT || key == PROPERTY_SPEC || OF_MINUTES.contains(&key);
+        let stay = self.properties().iter().filter(|(key, _)| !is_redefined(key));
+        properties.extend(stay.map(|(key, value)| (key.clone(), value.clone())));
+        let wrong = |why: String| LakeError::Refused(format!("{table}: its definition cannot be written: {why}"));
+        let mut metadata = serde_json::to_value(&self.metadata).map_err(|error| wrong(error.to_string()))?;
+        let schema = StructType::try_new(columns).map_err(|error| wrong(error.to_string()))?;
+        metadata["schemaString"] = serde_json::to_string(&schema).map_err(|error| wrong(error.to_string()))?.into();
+        metadata["configuration"] = serde_json::to_value(properties).map_err(|error| wrong(error.to_string()))?;
+        serde_json::from_value(metadata).map_err(|error| wrong(error.to_string()))
+    }
 }
 
 /// Refuses a table that a newer clicklake made.

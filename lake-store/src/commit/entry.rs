@@ -15,6 +15,9 @@ use super::shape::Shape;
 use super::{Commit, CommitId, Version};
 use crate::error::{Context, LakeError, Result};
 
+/// Job that upgrades tables, as `history` shows it.
+pub(super) const UPGRADE: &str = "upgrade";
+
 /// Number of entries that are read concurrently.
 pub(super) const READS_MAX: usize = 64;
 
@@ -157,4 +160,9 @@ pub(super) fn job_of(info: &CommitInfo) -> Option<String> {
 /// Returns whether an action alters more than rows and stands: the table's columns, properties or protocol.
 pub(super) fn is_altering(action: &Action) -> bool {
     matches!(action, Action::Metadata(_) | Action::Protocol(_))
+}
+
+/// Returns whether an action is the commit information of an upgrade.
+pub(super) fn is_upgrade(action: &Action) -> bool {
+    matches!(action, Action::CommitInfo(info) if job_of(info).as_deref() == Some(UPGRADE))
 }

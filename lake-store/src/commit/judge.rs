@@ -12,6 +12,7 @@
 use std::collections::BTreeSet;
 
 use delta_kernel::schema::{DataType, StructField, StructType};
+use deltalake::kernel::{Metadata, Protocol};
 use lake_schemas::Table;
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::minute::OWN_PROPERTIES as OF_MINUTES;
@@ -126,6 +127,12 @@ const HARMLESS_TO_COLUMNS: [&str; 3] =
 
 /// Key of a column's metadata that gives the default which writers must put where they have no value.
 const COLUMN_DEFAULT: &str = "CURRENT_DEFAULT";
+
+/// Refuses a table that would be read wrongly, by what its log says: one whose files may have deletion vectors, or
+/// whose columns have other names in its files.
+pub fn is_readable(table: Table, protocol: &Protocol, metadata: &Metadata) -> Result<()> {
+    may_be_read(table, &Shape::of(table, protocol, metadata)?)
+}
 
 /// Refuses a table that this program would read wrongly.
 pub(super) fn may_be_read(table: Table, shape: &Shape) -> Result<()> {

@@ -10,7 +10,6 @@ use deltalake::kernel::{Action, Add};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef, commit_uri_from_version};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use lake_schemas::minute::{Parameters, Requested};
 use lake_schemas::table::Definition;
 use lake_schemas::{Stand, Table, TopicPartition};
 use object_store::ObjectStore;
@@ -98,20 +97,6 @@ impl TableLog {
     pub fn open_or_make<'a>(lake: &'a Lake, definition: &'a Definition) -> BoxFuture<'a, Result<Self>> {
         Box::pin(async move {
             Self::of(definition.table, Access::Writes, load::find_or_make(lake, definition).await?).await
-        })
-    }
-
-    /// Opens `clicks_minute`, and makes it first if the lake lacks it. Refuses a table that records other parameters
-    /// than those asked for.
-    pub fn open_minutes<'a>(lake: &'a Lake, requested: &'a Requested) -> BoxFuture<'a, Result<(Self, Parameters)>> {
-        Box::pin(async move {
-            let table = Table::ClicksMinute;
-            let new = requested.of_a_new_table(table, Parameters::default())?;
-            let log = Self::open_or_make(lake, &new.definition(table)).await?;
-            let recorded = log.parameters()?;
-            requested.agrees_with(table, &recorded)?;
-            log.has_its_stands().await?;
-            Ok((log, recorded))
         })
     }
 
@@ -203,11 +188,6 @@ impl TableLog {
         load::has_its_stands(self.table, self.log_store.as_ref(), &self.head).boxed()
     }
 
-    /// Returns the parameters that a table of minutes records: they decide its counts.
-    pub fn parameters(&self) -> Result<Parameters> {
-        Ok(Parameters::recorded(self.table, self.properties())?)
-    }
-
     /// Returns the bound that the table records for events ahead of their message, in milliseconds.
     pub fn time_in_future_ms(&self) -> i64 {
         self.terms.time_in_future_ms()
@@ -286,6 +266,12 @@ impl TableLog {
     /// Follows the log to its end, so that everything others have committed is known.
     pub fn refresh(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.look())
+    }
+
+    /// Returns whether the table is still the one that was opened, however recent the last look is. If it is, all that
+    /// was read of it before is of one table.
+    pub fn is_still_there(&self) -> BoxFuture<'_, Result<bool>> {
+        Box::pin(async move { self.confirmed.is_there(self.table, self.object_store().as_ref()).await })
     }
 
     /// Tries to make a commit. On an error it may have happened: try the same commit again, and the answer is right,

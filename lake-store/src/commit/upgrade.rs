@@ -4,20 +4,16 @@
 //! A table gets these in no other way, not even by being opened, because programs of the format before refuse it from
 //! then on. A job that works on it meanwhile finds it altered, and begins again with what it says.
 
-use deltalake::kernel::Action;
 use futures::future::BoxFuture;
 use lake_schemas::Table;
 use lake_schemas::spec::{PROPERTY_SPEC, Spec};
 use lake_schemas::table::{FORMAT, Version};
 
 use super::definition::format_of;
-use super::entry::job_of;
+use super::entry::UPGRADE;
 use super::log::TableLog;
 use super::{Commit, Outcome};
 use crate::error::Result;
-
-/// Name of the job, as `history` shows it.
-const JOB: &str = "upgrade";
 
 /// Parts of this program's definition that a table lacks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,15 +44,10 @@ impl TableLog {
     pub fn upgrade(&mut self) -> BoxFuture<'_, Result<Version>> {
         Box::pin(async move {
             let definition = Some(self.terms.definition().clone().in_format(FORMAT));
-            match self.commit(&Commit { definition, ..Commit::new(JOB) }).await? {
+            match self.commit(&Commit { definition, ..Commit::new(UPGRADE) }).await? {
                 Outcome::Committed(version) => Ok(version),
                 outcome => unreachable!("it moves and removes nothing, and goes onto any version: {outcome:?}"),
             }
         })
     }
-}
-
-/// Returns whether an action is the commit information of an upgrade.
-pub(super) fn is_upgrade(action: &Action) -> bool {
-    matches!(action, Action::CommitInfo(info) if job_of(info).as_deref() == Some(JOB))
 }

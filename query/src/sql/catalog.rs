@@ -12,17 +12,13 @@ use datafusion::error::{DataFusionError, Result};
 use lake_schemas::Table;
 use lake_store::LakeError;
 
+use super::errors::{external, is_read_only, is_the_lakes_own, refused};
+use super::names::SCHEMA;
 use super::row_filter::{is_for, may_be_named, seen_by};
 use super::snapshot::StatementSnapshot;
 use super::statements::named;
-use super::table::{LakeTable, external, is_read_only, refused};
+use super::table::LakeTable;
 use crate::totals::AsOf;
-
-/// Name of the catalog of a session.
-pub const CATALOG: &str = "clicklake";
-
-/// Name of the schema that has the tables of the lake.
-pub const SCHEMA: &str = "public";
 
 /// Catalog with the lake's schema, and whatever schemas the session makes.
 #[derive(Debug)]
@@ -131,9 +127,4 @@ fn lacking(name: &str, as_of: AsOf) -> Result<Option<Arc<dyn TableProvider>>> {
         return Ok(None);
     }
     Err(refused(LakeError::Refused(format!("{name} is no table of the lake; only these have versions"))))
-}
-
-/// Builds the error for a name of the lake that a session would give to something else.
-pub(crate) fn is_the_lakes_own(name: &str) -> DataFusionError {
-    refused(LakeError::Refused(format!("{name} is a name that the lake uses; choose another")))
 }

@@ -27,8 +27,8 @@ use lake_schemas::{Folder, Table};
 use lake_store::LakeError;
 use object_store::ObjectMeta;
 
+use super::errors::{external, refused};
 use super::snapshot::StatementSnapshot;
-use super::table::{external, refused};
 use crate::totals::{location, store_url};
 
 /// Column with the version that added a row.

@@ -12,10 +12,10 @@ use lake_schemas::table::Version;
 use lake_store::LakeError;
 
 use super::changes::Changes;
+use super::errors::refused;
 use super::history::HistoryTable;
 use super::row_filter::{hidden, is_for, may_be_named, seen_by};
 use super::snapshot::StatementSnapshot;
-use super::table::refused;
 use crate::access::RowAccess;
 use crate::complete::complete;
 use crate::totals::{AsOf, literal};

@@ -16,8 +16,8 @@ use lake_schemas::table::timestamp;
 use lake_schemas::{Table, position};
 use lake_store::commit::Written;
 
+use super::errors::{external, refused};
 use super::snapshot::StatementSnapshot;
-use super::table::{external, refused};
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![

@@ -10,9 +10,9 @@ use datafusion::sql::sqlparser::ast::{
 use lake_schemas::Table;
 use lake_store::LakeError;
 
-use super::catalog::{SCHEMA, is_the_lakes_own};
+use super::errors::{is_read_only, is_the_lakes_own, refused};
+use super::names::SCHEMA;
 use super::statements::named;
-use super::table::{is_read_only, refused};
 use super::visited::{Look, look_at};
 
 /// Names by which a statement asks which tables exist: the schema that lists them, and the prefix of PostgreSQL's

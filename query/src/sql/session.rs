@@ -19,13 +19,14 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
 use lake_store::{Lake, LakeError};
 
-use super::catalog::{CATALOG, LakeCatalog};
+use super::catalog::LakeCatalog;
 use super::checked_arithmetic::CheckedArithmetic;
 use super::checked_sum::CheckedSum;
 use super::functions::{OfTable, TableFunction};
 use super::guard::Refusal;
 use super::honoured;
 use super::lists::NoListOfText;
+use super::names::CATALOG;
 use super::nesting;
 use super::printing::Shown;
 use super::referenced::ReferencedNames;

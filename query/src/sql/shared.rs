@@ -8,8 +8,8 @@ use datafusion::prelude::SessionConfig;
 use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
 use lake_store::Lake;
 
-use super::catalog::{CATALOG, SCHEMA};
 use super::guard::{Guards, Refusal};
+use super::names::{CATALOG, SCHEMA};
 use crate::error::QueryError;
 use crate::totals::store_url;
 

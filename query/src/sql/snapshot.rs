@@ -17,9 +17,9 @@ use lake_store::locked::lock;
 use lake_store::{Lake, LakeError};
 use tokio::sync::Mutex as AsyncMutex;
 
+use super::errors::is_read_only;
 use super::referenced::ReferencedNames;
 use super::row_filter::{may_be_named, may_be_seen, seen_columns};
-use super::table::is_read_only;
 use crate::access::RowAccess;
 use crate::error::QueryError;
 use crate::open::{Opened, open};

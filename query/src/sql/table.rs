@@ -11,15 +11,15 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::DFSchemaRef;
 use datafusion::datasource::TableType;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use lake_schemas::Table;
 use lake_store::LakeError;
 
+use super::errors::{external, is_read_only, refused};
 use super::snapshot::StatementSnapshot;
-use crate::error::QueryError;
 use crate::totals::AsOf;
 
 /// A table at its newest or an earlier version.
@@ -94,25 +94,5 @@ impl TableProvider for LakeTable {
         _: Vec<MergeIntoClause>,
     ) -> Plan {
         Err(is_read_only(self.table.name()))
-    }
-}
-
-/// Builds the error for writing a table of the lake: a row that SQL added would have no cut.
-pub(crate) fn is_read_only(name: &str) -> DataFusionError {
-    let why = format!("{name} is a table of the lake, which SQL reads and does not write; its rows come from the jobs");
-    refused(LakeError::Refused(why))
-}
-
-pub(crate) fn refused(error: LakeError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
-}
-
-/// Converts an error so that it can pass through DataFusion.
-pub(crate) fn external(error: QueryError) -> DataFusionError {
-    match error {
-        QueryError::Lake(error) => refused(error),
-        QueryError::Overflow(error) => DataFusionError::External(Box::new(error)),
-        QueryError::Sql(error) => error,
-        error @ QueryError::Unanswerable(_) => DataFusionError::External(Box::new(error)),
     }
 }

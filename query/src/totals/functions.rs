@@ -16,11 +16,12 @@ use datafusion::scalar::ScalarValue;
 use lake_schemas::{EventTime, Width, time};
 use lake_store::LakeError;
 
+use super::columns::columns;
 use super::current::{Current, From};
 use super::filter::counted_by;
 use super::plan::Adding;
 use super::question::stretch;
-use super::scan::{CountsScan, columns};
+use super::scan::CountsScan;
 use crate::access::RowAccess;
 use crate::sql::seen_by;
 

@@ -20,7 +20,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
-use super::reading::Store;
+use super::store::Store;
 
 /// Bytes that are read from the end of a file at first: enough for most footers with their page index.
 const FOOTER_BYTES: usize = 64 * 1024;

@@ -15,6 +15,7 @@
 //! missing.
 
 mod as_of;
+mod columns;
 mod current;
 mod files;
 mod filter;
@@ -34,6 +35,7 @@ mod small;
 mod sources;
 mod span;
 mod stitch;
+mod store;
 mod summed;
 #[expect(clippy::module_inception, reason = "it is what the module is for")]
 mod totals;
@@ -42,7 +44,7 @@ pub(crate) use as_of::sources_as_of;
 pub(crate) use current::Current;
 pub(crate) use files::location;
 pub(crate) use functions::{Function, TotalsFunction, literal};
-pub(crate) use reading::store_url;
+pub(crate) use store::store_url;
 
 pub use filter::{Filter, counted_by, dimension, dimensions, repeated, values};
 pub use question::{Answer, AsOf, Page, Question, StandsAt};

@@ -137,7 +137,7 @@ mod tests {
     use datafusion::datasource::empty::EmptyTable;
     use lake_schemas::minute::{Dimension, Parameters};
 
-    use super::super::scan::columns;
+    use super::super::columns::columns;
     use super::*;
 
     /// Returns a plan over a lake that counts by country, as text.

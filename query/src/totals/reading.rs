@@ -12,8 +12,6 @@ use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
-use datafusion::execution::cache::cache_manager::FileMetadataCache;
-use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::reassign_expr_columns;
@@ -23,28 +21,15 @@ use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use datafusion::scalar::ScalarValue;
 use lake_schemas::table::column;
 use lake_schemas::time::MICROS_PER_MILLI;
-use lake_store::Lake;
-use object_store::ObjectStore;
 
 use super::files::File;
 use super::interval_set::IntervalSet;
 use super::large::LargeFiles;
 use super::small::{self, SmallFiles};
+use super::store::{Store, store_url};
 
 /// Concurrent scans for each processor: reading a few pages of a file is mostly waiting for the store.
 const SCANS_PER_PROCESSOR: usize = 8;
-
-/// Returns the address of the lake's files in a session.
-pub(crate) fn store_url() -> ObjectStoreUrl {
-    ObjectStoreUrl::parse(Lake::ROOT).expect("it has a scheme and a host")
-}
-
-/// Store of the lake's files, with what is known of them from question to question: a file never changes.
-#[derive(Clone)]
-pub(crate) struct Store {
-    pub objects: Arc<dyn ObjectStore>,
-    pub known: Arc<FileMetadataCache>,
-}
 
 /// How the wanted rows are found in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

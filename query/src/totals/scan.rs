@@ -7,7 +7,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::datasource::TableType;
@@ -17,33 +17,17 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
-use lake_schemas::minute::Parameters;
 use lake_schemas::table::column;
-use lake_schemas::{Measure, Table, Width};
+use lake_schemas::{Table, Width};
 use lake_store::LakeError;
 
+use super::columns::columns;
 use super::current::From;
 use super::files::File;
 use super::prune::Pruning;
 use super::reading::{AccessPath, PlanMaker};
 use super::stitch::stitch;
 use super::summed;
-
-/// Returns the columns of counts: the window's start, the dimensions and the measures. A measure may be null, because
-/// files may be older than a measure that was added since.
-pub(crate) fn columns(parameters: &Parameters) -> SchemaRef {
-    let all = parameters.schema(Table::ClicksDaily);
-    let names = [column::WINDOW_START].into_iter().chain(parameters.dimension_columns());
-    let names: Vec<_> = names.chain(Measure::ALL.map(Measure::column)).collect();
-    let fields = all.fields().iter().filter(|field| names.contains(&field.name().as_str()));
-    let is_measure = |field: &Field| Measure::ALL.iter().any(|measure| measure.column() == field.name());
-    let fields = fields.map(|field| {
-        let field = field.as_ref().clone();
-        let is_nullable = field.is_nullable() || is_measure(&field);
-        field.with_nullable(is_nullable)
-    });
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
-}
 
 /// Counts of a stretch of time, as a table.
 pub(crate) struct CountsScan {

@@ -22,7 +22,7 @@ use lake_schemas::schema::column_as;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::files::File;
-use super::reading::Store;
+use super::store::Store;
 
 /// Size up to which a file is small, in bytes: some ten thousand rows, which take ten times as much in memory.
 pub(crate) const BYTES_MAX: u64 = 256 * 1024;

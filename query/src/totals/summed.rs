@@ -28,13 +28,13 @@ use lake_schemas::table::column;
 use lake_schemas::{Field, Width};
 use tokio::time::Instant;
 
+use super::columns::columns;
 use super::files::File;
 use super::filter::{Filter, counted_by};
 use super::fits;
 use super::plan::Adding;
 use super::question::Question;
 use super::reading::{AccessPath, PlanMaker};
-use super::scan::columns;
 use super::sources::Sources;
 use super::stitch::stitch;
 use crate::access::RowAccess;

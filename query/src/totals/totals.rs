@@ -18,15 +18,16 @@ use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
 
 use super::as_of::sources_as_of;
+use super::columns::columns;
 use super::current::From;
 use super::follow::Followed;
 use super::loads::{Loaded, Loads, Reserved};
 use super::plan::Adding;
 use super::question::{Answer, AsOf, Page, Question, stretch};
-use super::reading::store_url;
-use super::scan::{CountsScan, columns};
+use super::scan::CountsScan;
 use super::sources::Sources;
 use super::stitch::stitch;
+use super::store::store_url;
 use super::summed::{ad_of, sum_of, sum_up};
 use crate::error::{Overflow, QueryError};
 use crate::rows::collect;

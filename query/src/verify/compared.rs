@@ -13,7 +13,7 @@ use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::{EventTime, Verdict};
 
-use super::partition::{Key, MeasureSums, keys_of, sums_of};
+use super::keys::{Key, MeasureSums, keys_of, sums_of};
 use crate::error::QueryError;
 
 /// Greatest number of differences that are kept: each is some hundred bytes, and nobody reads more of them.

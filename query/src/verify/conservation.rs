@@ -20,10 +20,11 @@ use lake_store::{Lake, LakeError};
 
 use super::covered::Covered;
 use super::foreign::Foreign;
+use super::lines::lines;
 use super::lost::explained;
 use super::partition::{bounds, is_of, timestamp};
+use super::session::{bounded, register_raw, run, session};
 use super::strangers::{Stranger, strangers};
-use super::{bounded, lines, register_raw, run, session};
 use crate::error::QueryError;
 
 /// Result of an audit of the laws.

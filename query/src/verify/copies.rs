@@ -21,8 +21,9 @@ use lake_schemas::rows::CLICK;
 use lake_schemas::{EventTime, TopicPartition, Verdict, Windows};
 use lake_store::LakeError;
 
-use super::partition::{Key, MeasureSums, Partition, micros, text, timestamp};
-use super::run;
+use super::keys::{Key, MeasureSums, micros, text};
+use super::partition::{Partition, timestamp};
+use super::session::run;
 use crate::error::QueryError;
 use crate::output::visible;
 

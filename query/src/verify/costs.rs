@@ -13,8 +13,9 @@ use datafusion::prelude::SessionContext;
 use lake_schemas::rejection::COST_MICROS_MAX;
 use lake_schemas::{TopicPartition, Windows, counted};
 
-use super::partition::{bounds, text};
-use super::run;
+use super::keys::text;
+use super::partition::bounds;
+use super::session::run;
 use crate::error::QueryError;
 
 /// Clicks of a partition whose cost is out of bounds.

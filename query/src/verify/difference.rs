@@ -14,8 +14,9 @@ use lake_schemas::table::column;
 use lake_schemas::{OffsetRange, Table, TopicPartition, Verdict};
 
 use super::compared::Differing;
-use super::partition::{Key, MeasureSums, Partition, is_taken_for, sums_of, text, timestamp};
-use super::run;
+use super::keys::{Key, MeasureSums, sums_of, text};
+use super::partition::{Partition, is_taken_for, timestamp};
+use super::session::run;
 use crate::error::QueryError;
 use crate::output::visible;
 

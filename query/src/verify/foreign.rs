@@ -10,7 +10,7 @@ use lake_schemas::{Table, counted};
 use lake_store::commit::{ForeignChange, TableView};
 use lake_store::{Lake, LakeError};
 
-use super::lines;
+use super::lines::lines;
 use crate::error::QueryError;
 
 /// Number of the newest versions of each table that are examined: half a day of commits every 5 seconds, some seconds

@@ -8,7 +8,8 @@ use lake_schemas::table::column;
 use lake_schemas::{Measure, counted, position};
 use serde_json::{Map, Value, json};
 
-use super::{Audit, Conservation, CountedAgain, Difference, Law, MeasureSums, RolledUp, lines, lines_of};
+use super::lines::{lines, lines_of};
+use super::{Audit, Conservation, CountedAgain, Difference, Law, MeasureSums, RolledUp};
 
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -15,8 +15,9 @@ use lake_store::{Lake, LakeError};
 
 use super::compared::{Compared, KEPT_MAX, Side, both_sides};
 use super::difference::differ;
-use super::lines_of;
-use super::partition::{Key, MeasureSums, timestamp};
+use super::keys::{Key, MeasureSums};
+use super::lines::lines_of;
+use super::partition::timestamp;
 use crate::error::QueryError;
 use crate::open;
 use crate::output::visible;

@@ -9,8 +9,8 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use datafusion::prelude::SessionContext;
 use lake_schemas::{Stand, Table, TopicPartition, counted};
 
-use super::partition::text;
-use super::run;
+use super::keys::text;
+use super::session::run;
 use crate::error::QueryError;
 
 /// Rows of a partition that a table has no position of.

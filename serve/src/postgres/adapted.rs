@@ -8,18 +8,16 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Fetch, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident,
-    LimitClause, ObjectName, ObjectNamePart, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Statement,
-    TableFactor, Value, ValueWithSpan,
+    BinaryOperator, DataType, Expr, Fetch, Function, FunctionArguments, Ident, LimitClause, ObjectName, ObjectNamePart,
+    OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value, ValueWithSpan,
 };
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 use query::sql::visited::{Look, look};
 
 use super::arrays::{
     array_of, name_series, write_among, write_collected, write_membership, write_series, write_unbracketed,
     write_unnest,
 };
+use super::calls::{arguments, call, parsed};
 use super::catalog::{PG_CATALOG, is_catalog_table};
 use super::errors::Refused;
 use super::names::listed_as;
@@ -334,21 +332,6 @@ fn replaced(text: Expr, from: &str, to: &str) -> Expr {
     call("replace", vec![text, from, to])
 }
 
-/// Returns a call of a function.
-pub(super) fn call(name: &str, arguments: Vec<Expr>) -> Expr {
-    let mut called = parsed(&format!("{name}()"));
-    if let Expr::Function(Function { args: FunctionArguments::List(list), .. }) = &mut called {
-        list.args = arguments.into_iter().map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect();
-    }
-    called
-}
-
-/// Parses an expression that is written in this source.
-pub(super) fn parsed(text: &str) -> Expr {
-    let parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(text);
-    parser.and_then(|mut parser| parser.parse_expr()).expect("it is SQL")
-}
-
 /// Removes the schema of one of PostgreSQL's own functions.
 fn write_bare(name: &mut ObjectName) {
     let is_own = |part: &ObjectNamePart| {
@@ -370,29 +353,16 @@ fn only_name(function: &Function) -> Option<Expr> {
     }
 }
 
-/// Returns whether a function has this name.
-pub(super) fn is_named(function: &Function, name: &str) -> bool {
-    let last = function.name.0.last().and_then(|part| part.as_ident());
-    last.is_some_and(|Ident { value, .. }| value.eq_ignore_ascii_case(name))
-}
-
 /// Returns whether a name is this word, written without quotes.
 fn is_word(name: &Ident, word: &str) -> bool {
     name.quote_style.is_none() && name.value.eq_ignore_ascii_case(word)
 }
 
-/// Returns the arguments of a function.
-pub(super) fn arguments(function: &Function) -> Vec<&Expr> {
-    let FunctionArguments::List(list) = &function.args else { return Vec::new() };
-    let expr = |argument| match argument {
-        &FunctionArg::Unnamed(FunctionArgExpr::Expr(ref expr)) => Some(expr),
-        _ => None,
-    };
-    list.args.iter().filter_map(expr).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
     use super::*;
 
     fn adapted(asked: &str) -> Result<String, Refused> {

@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArguments, GroupByExpr, Ident, OrderByKind, Query, SelectItem, SetExpr, Value, ValueWithSpan,
 };
 
-use super::adapted::{arguments, call, is_named, parsed};
+use super::calls::{arguments, call, is_named, parsed};
 use super::errors::Refused;
 
 /// Function that makes a row of each number, wherever it stands. In DataFusion it is a list in one row, unless it

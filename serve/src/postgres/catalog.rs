@@ -10,6 +10,7 @@ use datafusion::datasource::{TableType, ViewTable, provider_as_source};
 use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, ObjectNamePart};
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::catalog_info::CatalogInfo;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::context::{PgCatalogContextProvider, Role};
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{
@@ -18,6 +19,7 @@ use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{
 use lake_schemas::Table;
 use query::sql::{CATALOG, SCHEMA, StatementSnapshot};
 
+use super::settings::ROLE;
 use super::tables;
 
 /// Schema of PostgreSQL's own tables.
@@ -25,9 +27,6 @@ pub(super) const PG_CATALOG: &str = "pg_catalog";
 
 /// Schema of standard SQL's tables about tables.
 pub(super) const INFORMATION_SCHEMA: &str = "information_schema";
-
-/// Name that every client has when it asks for its own.
-pub(super) const ROLE: &str = "postgres";
 
 /// Name of the table of tables.
 const PG_CLASS: &str = "pg_class";
@@ -39,6 +38,22 @@ const LACKING: [&str; 2] = ["relacl", "reloptions"];
 pub(super) fn is_catalog_table(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     PG_CATALOG_TABLES.contains(&name.as_str()) || tables::is_there(&name)
+}
+
+/// Returns whether a table is one of PostgreSQL's own.
+pub(super) fn is_in_catalog(name: &ObjectName) -> bool {
+    match name.0.iter().rev().nth(1).and_then(ObjectNamePart::as_ident) {
+        Some(Ident { value, .. }) => {
+            [PG_CATALOG, INFORMATION_SCHEMA].iter().any(|schema| value.eq_ignore_ascii_case(schema))
+        }
+        None => is_catalog_table(&last_of(name)),
+    }
+}
+
+/// Returns the last part of a name, in lower case.
+pub(super) fn last_of(name: &ObjectName) -> String {
+    let last = name.0.last().and_then(|part| part.as_ident());
+    last.map_or_else(String::new, |name| name.value.to_ascii_lowercase())
 }
 
 /// PostgreSQL's own tables: the library's, and those that it lacks.

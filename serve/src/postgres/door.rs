@@ -3,7 +3,7 @@
 
 use std::io;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion_postgres::pgwire::api::auth::StartupHandler;
@@ -18,12 +18,12 @@ use tokio::time::timeout;
 use tokio_util::codec::{Framed, FramedParts};
 use tokio_util::sync::CancellationToken;
 
-use super::Postgres;
+use super::entering::Door;
 use super::errors::{Refused, told};
 use super::handed::{Client, Session};
-use super::login::Scram;
 use super::messages::{MessageRead, next};
 use super::relay::relay;
+use super::server::Postgres;
 use crate::keys::Who;
 use crate::places::ConnectionPermit;
 
@@ -41,15 +41,6 @@ const LOGIN_BYTES_MAX: usize = 16 << 10;
 
 /// Socket of a client that has sent no statement yet.
 type Socket = Framed<MaybeTls, PgWireMessageServerCodec<()>>;
-
-/// Connection whose client has not logged in yet.
-pub(super) struct Door {
-    /// Server, shared by all connections.
-    pub server: Arc<Postgres>,
-    /// State of a login by proof.
-    pub scram: Mutex<Scram>,
-    who: OnceLock<Who>,
-}
 
 /// Serves one connection, which has a place among others.
 pub(super) async fn open(
@@ -121,16 +112,6 @@ async fn wait<T>(
 }
 
 impl Door {
-    fn new(server: Arc<Postgres>) -> Self {
-        Self { server, scram: Mutex::default(), who: OnceLock::new() }
-    }
-
-    /// Records who has logged in.
-    pub fn let_in(&self, who: Who) {
-        // A client logs in only once.
-        let _ = self.who.set(who);
-    }
-
     /// Talks to a client until it has logged in; `None` if it has not, and was told why.
     async fn log_in(&self, socket: TcpStream) -> io::Result<Option<(Socket, Who)>> {
         let Some(mut socket) = self.negotiate(socket).await? else { return Ok(None) };

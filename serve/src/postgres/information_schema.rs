@@ -13,7 +13,8 @@ use datafusion_postgres::arrow_pg::datatypes::field_into_pg_type;
 use datafusion_postgres::pgwire::api::Type;
 use query::sql::{CATALOG, SCHEMA};
 
-use super::catalog::{INFORMATION_SCHEMA, Listed, PG_CATALOG, ROLE};
+use super::catalog::{INFORMATION_SCHEMA, Listed, PG_CATALOG};
+use super::settings::ROLE;
 use super::tables::{batch, listed, of_rows, schema};
 
 /// Tables without rows: nothing has a constraint, a privilege or a domain here.

@@ -17,23 +17,11 @@ use datafusion_postgres::pgwire::messages::{PgWireBackendMessage, PgWireFrontend
 use futures::{Sink, SinkExt};
 use lake_store::locked::lock;
 
-use super::door::Door;
+use super::entering::{Door, Scram};
 use super::errors::Refused;
 use super::messages::UnparsedBytes;
 use crate::keys::{Proved, Who};
 use crate::scram::{Begun, MECHANISM};
-
-/// State of a login by SCRAM.
-#[derive(Default)]
-pub(super) enum Scram {
-    /// No proof was requested: the client is asked for the password.
-    #[default]
-    Unasked,
-    /// The client is asked to prove that it has a key.
-    Asked,
-    /// The client has sent its first message.
-    Begun(Begun),
-}
 
 /// Request to a client that logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,9 +14,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion_postgres::arrow_pg::datatypes::PG_OID_ALIAS_KEY;
 
-use super::adapted::arguments;
 use super::arrays::ONLY_ELEMENT;
-use super::of_catalog::last_of;
+use super::calls::arguments;
+use super::catalog::last_of;
 use super::visited::{Change, change, expressions};
 
 /// Name of a column that has none.

@@ -9,15 +9,14 @@ use std::ops::ControlFlow;
 use std::sync::LazyLock;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, Expr, Function, Ident, ObjectName, ObjectNamePart, Query, SetExpr, Statement,
-    TableFactor, Value, With,
+    AccessExpr, BinaryOperator, Expr, Function, ObjectName, Query, SetExpr, Statement, TableFactor, Value, With,
 };
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use datafusion_postgres::datafusion_pg_catalog::sql::rules::{RewriteRegCastToSubquery, SqlStatementRewriteRule};
 use query::sql::visited::{Look, look};
 
-use super::adapted::{arguments, is_named, parsed};
-use super::catalog::{INFORMATION_SCHEMA, PG_CATALOG, is_catalog_table};
+use super::calls::{arguments, is_named, parsed};
+use super::catalog::{is_in_catalog, last_of};
 use super::errors::Refused;
 use super::parameters;
 use super::subqueries::{is_correlated, is_of_bases, names, says_nothing, shielded};
@@ -166,22 +165,6 @@ fn names_table(body: &SetExpr) -> bool {
         }
     }
     false
-}
-
-/// Returns whether a table is one of PostgreSQL's own.
-pub(super) fn is_in_catalog(name: &ObjectName) -> bool {
-    match name.0.iter().rev().nth(1).and_then(ObjectNamePart::as_ident) {
-        Some(Ident { value, .. }) => {
-            [PG_CATALOG, INFORMATION_SCHEMA].iter().any(|schema| value.eq_ignore_ascii_case(schema))
-        }
-        None => is_catalog_table(&last_of(name)),
-    }
-}
-
-/// Returns the last part of a name, in lower case.
-pub(super) fn last_of(name: &ObjectName) -> String {
-    let last = name.0.last().and_then(|part| part.as_ident());
-    last.map_or_else(String::new, |name| name.value.to_ascii_lowercase())
 }
 
 /// Rewrites that follow those of the library.

@@ -12,6 +12,9 @@ use super::errors::Refused;
 /// PostgreSQL version that clients are told: programs choose their queries of `pg_catalog` by it.
 pub(super) const VERSION: &str = "16.6 (clicklake)";
 
+/// Name that every client has when it asks for its own.
+pub(super) const ROLE: &str = "postgres";
+
 /// Error for a client that sets a role.
 pub(super) const NO_ROLES: &str = "there are no roles here: a key decides which rows are seen; leave the role out";
 

@@ -12,10 +12,10 @@ use datafusion::sql::sqlparser::ast::{
 };
 use query::sql::visited::{Look, look};
 
-use super::adapted::{call, parsed};
 use super::arrays::{ONLY_ELEMENT, collect, is_ungrouped};
+use super::calls::{call, parsed};
+use super::catalog::{is_in_catalog, last_of};
 use super::errors::Refused;
-use super::of_catalog::{is_in_catalog, last_of};
 use super::visited::{Change, change, expressions};
 
 /// Tables of PostgreSQL that have no rows here: defaults, and sequences.

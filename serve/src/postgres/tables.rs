@@ -20,8 +20,7 @@ use datafusion::error::Result;
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::oid_field::{OID_ALIAS_KEY, OID_ALIAS_TYPE_NAMES};
 use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{ArrowTable, PgCatalogStaticTables};
 
-use super::catalog::ROLE;
-use super::settings::SHOWN;
+use super::settings::{ROLE, SHOWN};
 
 /// Tables without rows.
 const EMPTY: &str = include_str!("pg_catalog.txt");

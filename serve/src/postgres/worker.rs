@@ -18,11 +18,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::ACCEPT_AGAIN;
 use super::connection::converse;
 use super::engine::Engine;
 use super::handed::Handed;
 use super::under_way::UnderWay;
+use crate::resources::ACCEPT_AGAIN;
 
 /// Byte by which the server tells a process to stop.
 pub(super) const STOP: u8 = b's';

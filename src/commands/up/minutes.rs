@@ -11,7 +11,7 @@ use lake_schemas::{EventTime, Measure, Table, Verdict, counted};
 use lake_store::Lake;
 use query::output::visible;
 
-use crate::report::{grouped, grouped_of};
+use crate::drawing::{grouped, grouped_of};
 
 /// Number of ads that are named for a minute.
 const TOP: usize = 3;

@@ -5,10 +5,10 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, CharacterLength, DataType, DuplicateTreatment, ExactNumberInfo, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, ObjectName, TypedString, Value,
-    WindowFrameBound, WindowType,
+    WindowType,
 };
 
-use super::Honoured;
+use super::visitor::Honoured;
 
 /// Functions that write a time in a format.
 const WRITE_TIMES: [&str; 2] = ["to_char", "date_format"];
@@ -195,25 +195,6 @@ pub(super) fn has_names(arguments: &[FunctionArg]) -> bool {
         | FunctionArg::ExprNamed { name: _, arg: _, operator: _ } => true,
         FunctionArg::Unnamed(_) => false,
     })
-}
-
-/// Whether a frame begins or ends so many rows away that 63 bits do not hold the number.
-pub(super) fn is_beyond_all_rows(bound: &WindowFrameBound) -> bool {
-    let (WindowFrameBound::Preceding(Some(offset)) | WindowFrameBound::Following(Some(offset))) = bound else {
-        return false;
-    };
-    // DataFusion takes a number, and an interval of nothing but a number.
-    let offset = match offset.as_ref() {
-        Expr::Interval(interval) => interval.value.as_ref(),
-        offset => offset,
-    };
-    let Expr::Value(value) = offset else { return false };
-    match &value.value {
-        Value::Number(number, _) | Value::SingleQuotedString(number) => {
-            number.trim().parse::<u64>().is_ok_and(|rows| i64::try_from(rows).is_err())
-        }
-        _ => false,
-    }
 }
 
 /// Returns the format of a function that writes times, if it is a literal in the statement.

@@ -1,9 +1,10 @@
 //! Tests that each clause that DataFusion would ignore is refused by its name, and that other clauses are not.
 
+use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 
-use super::*;
+use super::{UNSUPPORTED, check};
 
 /// Statements that are refused, and words of the refusal.
 const REFUSED: [(&str, &str); 66] = [

@@ -1,0 +1,81 @@
+//! The files of the page, and the policy that they are sent with.
+
+use std::sync::LazyLock;
+
+use super::measures::with_measures;
+
+/// Content security policy of the page: everything comes from this server, and nothing may frame it.
+pub(crate) const CONTENT_SECURITY_POLICY: &str =
+    "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'";
+
+/// A file of the page.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asset {
+    /// Path at which it is requested.
+    pub path: &'static str,
+    /// Media type of the file.
+    pub content_type: &'static str,
+    /// Text of the file.
+    pub body: &'static str,
+}
+
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+static PAGE: LazyLock<String> = LazyLock::new(|| with_measures(include_str!("index.html")));
+
+/// Returns all files of the page.
+pub(crate) fn assets() -> [Asset; 7] {
+    [
+        Asset { path: "/", content_type: "text/html; charset=utf-8", body: PAGE.as_str() },
+        Asset { path: "/page.css", content_type: "text/css; charset=utf-8", body: include_str!("page.css") },
+        Asset { path: "/page.js", content_type: SCRIPT, body: include_str!("page.js") },
+        Asset { path: "/ask.js", content_type: SCRIPT, body: include_str!("ask.js") },
+        Asset { path: "/plot.js", content_type: SCRIPT, body: include_str!("plot.js") },
+        Asset { path: "/words.js", content_type: SCRIPT, body: include_str!("words.js") },
+        Asset { path: "/icon.svg", content_type: "image/svg+xml", body: include_str!("icon.svg") },
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Returns the values of an attribute in a text.
+    fn values<'a>(text: &'a str, attribute: &str) -> Vec<&'a str> {
+        let opening = format!(" {attribute}=\"");
+        text.split(opening.as_str()).skip(1).filter_map(until_quote).collect()
+    }
+
+    fn until_quote(text: &str) -> Option<&str> {
+        text.split('"').next()
+    }
+
+    #[test]
+    fn the_page_asks_for_its_own_files_alone() {
+        let assets = assets();
+        let [page, ..] = assets;
+        let mut asked = [values(page.body, "src"), values(page.body, "href")].concat();
+        asked.extend(assets.iter().flat_map(|asset| asset.body.split(" from \"./").skip(1)).filter_map(until_quote));
+        for file in asked.into_iter().filter(|file| !["./", "openapi.json"].contains(file)) {
+            assert!(assets.iter().any(|asset| asset.path.strip_prefix('/') == Some(file)), "{file} is not there");
+        }
+        for Asset { path, body, .. } in assets {
+            let foreign = body.replace("http://www.w3.org/2000/svg", "");
+            assert!(!foreign.contains("://") && !foreign.contains("url("), "{path} names another origin");
+        }
+    }
+
+    #[test]
+    fn nothing_in_the_page_is_inline() {
+        let [page, ..] = assets();
+        for inline in ["<style", " style=", "<script>", " onclick=", " onload=", "javascript:"] {
+            assert!(!page.body.contains(inline), "the policy does not let {inline} through");
+        }
+    }
+
+    #[test]
+    fn every_place_for_measures_is_filled() {
+        let [page, ..] = assets();
+        assert!(!page.body.contains("{{") && page.body.matches("data-measure=").count() > 2, "{}", page.body);
+    }
+}
