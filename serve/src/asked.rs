@@ -146,6 +146,11 @@ impl<'a> Asked<'a> {
         self.end((question, Page { skip, most }))
     }
 
+    /// Checks a request that takes no parameters.
+    pub fn nothing(self) -> Result<(), Problem> {
+        self.end(())
+    }
+
     fn take_series(&mut self, sees: &Sees) -> Result<(Question, Width), Problem> {
         let filter = self.of_one(sees)?;
         let question = self.question(filter, sees)?;

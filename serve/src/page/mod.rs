@@ -25,14 +25,15 @@ pub(crate) struct Asset {
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-static PAGE: LazyLock<String> = LazyLock::new(|| measures::with_measures(include_str!("index.html")));
+static PAGE: LazyLock<String> = LazyLock::new(|| measures::filled(include_str!("index.html")));
 
 /// Returns all files of the page.
-pub(crate) fn assets() -> [Asset; 7] {
+pub(crate) fn assets() -> [Asset; 8] {
     [
         Asset { path: "/", content_type: "text/html; charset=utf-8", body: PAGE.as_str() },
         Asset { path: "/page.css", content_type: "text/css; charset=utf-8", body: include_str!("page.css") },
         Asset { path: "/page.js", content_type: SCRIPT, body: include_str!("page.js") },
+        Asset { path: "/choice.js", content_type: SCRIPT, body: include_str!("choice.js") },
         Asset { path: "/ask.js", content_type: SCRIPT, body: include_str!("ask.js") },
         Asset { path: "/plot.js", content_type: SCRIPT, body: include_str!("plot.js") },
         Asset { path: "/words.js", content_type: SCRIPT, body: include_str!("words.js") },
@@ -42,6 +43,8 @@ pub(crate) fn assets() -> [Asset; 7] {
 
 #[cfg(test)]
 mod tests {
+    use query::totals::dimensions;
+
     use super::*;
 
     /// Returns the values of an attribute in a text.
@@ -78,8 +81,23 @@ mod tests {
     }
 
     #[test]
-    fn every_place_for_measures_is_filled() {
+    fn every_place_in_the_page_is_filled() {
         let [page, ..] = assets();
         assert!(!page.body.contains("{{") && page.body.matches("data-measure=").count() > 2, "{}", page.body);
+        assert!(page.body.contains("<option>minute</option>"), "{}", page.body);
+    }
+
+    /// The server says at `/v1/dimensions` which there are.
+    #[test]
+    fn no_file_of_the_page_names_a_dimension() {
+        for (Asset { path, body, .. }, dimension) in
+            assets().into_iter().flat_map(|asset| dimensions().map(move |dimension| (asset, dimension)))
+        {
+            let name = dimension.column();
+            let ways = [format!("\"{name}\""), format!("'{name}'"), format!(".{name}"), format!(">{name}<")];
+            for way in ways {
+                assert!(!body.contains(&way), "{path} names a dimension: {way}");
+            }
+        }
     }
 }
