@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use lake_schemas::field::Role;
 use lake_schemas::minute::Dimension;
 use lake_schemas::table::StagingName;
-use lake_schemas::{EventTime, Table};
+use lake_schemas::{EventTime, Field, Table};
 use lake_store::pins::PinName;
 
 pub use self::asking::*;
@@ -231,9 +232,15 @@ pub struct Settings {
     /// How far apart the times of two copies of a click may be [default of a new table: 1h]
     #[arg(long, env = "CLICKLAKE_DEDUP_HORIZON", value_name = "DURATION", value_parser = duration_or_zero)]
     pub dedup_horizon: Option<Duration>,
-    /// Further columns to count by: publisher_id, country, device [default of a new table: none]
-    #[arg(long, env = "CLICKLAKE_DIMENSIONS", value_name = "D,…", value_delimiter = ',')]
+    /// Further columns to count by
+    #[arg(long, env = "CLICKLAKE_DIMENSIONS", value_name = "D,…", value_delimiter = ',', help = about_dimensions())]
     pub dimensions: Option<Vec<Dimension>>,
+}
+
+/// Describes the flag that chooses dimensions, with the names of all that may be chosen.
+fn about_dimensions() -> String {
+    let names: Vec<_> = Field::of_role(Role::Dimension).map(Field::column).collect();
+    format!("Further columns to count by: {} [default of a new table: none]", names.join(", "))
 }
 
 #[derive(Debug, Args)]

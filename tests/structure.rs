@@ -1,7 +1,9 @@
 //! Law: the tree has the structure that the design demands: dependency edges, modules without circles, headers,
 //! lengths, and what must not be written.
 //!
-//! Clippy forbids what it can (clocks, randomness, `unwrap`); see `clippy.toml`.
+//! Clippy forbids what it can (clocks, randomness, `unwrap`); see `clippy.toml`. [`texts`] is about what people read.
+
+mod texts;
 
 mod modules;
 mod tokens;

@@ -10,13 +10,13 @@ use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::schema::column_as;
 use lake_schemas::table::{Version, column, timestamp};
 use lake_schemas::{EventTime, Field, Table, Verdict};
-use query::totals::{Answer, Question, StandsAt, dimensions};
+use query::totals::{Answer, Question, StandsAt, dimensions, short_name};
 use query::{QueryError, RowAccess};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use utoipa::openapi::RefOr;
-use utoipa::openapi::schema::{ObjectBuilder, RefBuilder, Schema, SchemaType, Type};
+use utoipa::openapi::schema::{Object, ObjectBuilder, RefBuilder, Schema, SchemaType, Type};
 use utoipa::{PartialSchema, ToSchema};
 
 /// Bytes of the hash in a made-up name of a topic: a lake has few topics, so that no two of them get the same name.
@@ -71,14 +71,13 @@ enum Cut {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AnswerMeta {
     /// End of the log that is counted: the next offset of each topic and partition. Keys with campaigns get a text in
-    /// its place, such as `clicks_minute@412`: answers with the same text count the same clicks.
+    /// its place, of the table and its version: answers with the same text count the same clicks.
     cut: Cut,
-    /// Version of `clicks_minute` that was asked. `as_of` with this number gets the same numbers again.
+    /// Version of the minute counts that was asked. `as_of` with this number gets the same numbers again.
     version: Version,
-    /// Whether `clicks`, `cost_micros` and `duplicates` are settled: only computing history again changes them. `late`
-    /// and `filtered` may still grow, by events that come later. False while nothing has been counted, and without an
-    /// end (`to` or `last`) unless all topics are retired.
+    /// Whether counts of clicks are settled; the description says of each measure whether it is among them.
     #[serde(rename = "final")]
+    #[schema(schema_with = is_final)]
     is_final: bool,
     /// Partitions, by topic, that may still bring clicks into these windows. One that has had no message yet is among
     /// them, because its first click is never late; those of retired topics are not. Keys with campaigns get a made-up
@@ -91,6 +90,50 @@ pub(super) struct AnswerMeta {
     /// Time up to which the minutes of each topic are written, by its name as in `pending`.
     #[schema(example = json!({ "clicks": "2026-03-07T12:00:00Z" }))]
     complete_until_by_topic: BTreeMap<String, Option<String>>,
+}
+
+/// Describes `final`, measure by measure.
+fn is_final() -> Object {
+    let is_settled = |measure: &Measure| match measure.verdict() {
+        Verdict::Counted | Verdict::Duplicate => true,
+        // Events that come later may add to them for ever.
+        Verdict::Late | Verdict::Filtered => false,
+    };
+    let (settled, open): (Vec<_>, Vec<_>) = Measure::ALL.into_iter().partition(is_settled);
+    let names = |measures: &[Measure]| {
+        measures.iter().map(|measure| format!("`{}`", measure.column())).collect::<Vec<_>>().join(", ")
+    };
+    let about = format!(
+        "Whether these are settled: {}. Only computing history again changes them. Events that come later may still \
+         add to the others: {}. False while nothing has been counted, and without an end (`to` or `last`) unless all \
+         topics are retired.",
+        names(&settled),
+        names(&open)
+    );
+    ObjectBuilder::new().schema_type(Type::Boolean).description(Some(about)).build()
+}
+
+/// Dimensions that the lake counts by, in the order of its columns: others can be neither filtered nor grouped by.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CountedBy {
+    dimensions: Vec<Dimension>,
+}
+
+/// A dimension that the lake counts by.
+#[derive(Debug, Serialize, ToSchema)]
+struct Dimension {
+    /// Name of its parameter and of its member in rows, which `group_by` takes, too.
+    name: &'static str,
+    /// Short name, if it has one: as a parameter it takes one value as it is, and not a list.
+    short: Option<&'static str>,
+}
+
+impl CountedBy {
+    /// Names dimensions.
+    pub fn these(dimensions: impl IntoIterator<Item = Field>) -> Self {
+        let named = |dimension: Field| Dimension { name: dimension.column(), short: short_name(dimension) };
+        Self { dimensions: dimensions.into_iter().map(named).collect() }
+    }
 }
 
 /// Counts of a row: one number for each measure, in their order.
@@ -331,6 +374,24 @@ mod tests {
         let text = serde_json::to_string(&Row::new(of, start, std::array::from_fn(|at| at as i64 + 1))).expect("JSON");
         let named = "{\"window_start\":\"2026-03-07T12:00:00Z\",\"country\":\"DE\",\"device\":null,\"clicks\":1,";
         assert!(text.starts_with(named), "{text}");
+    }
+
+    #[test]
+    fn the_description_says_of_each_measure_whether_it_is_settled() {
+        let said = serde_json::to_value(is_final()).expect("JSON");
+        let about = said["description"].as_str().expect("a text");
+        let (settled, open) = about.split_once("the others: ").expect("two lists");
+        assert!(settled.contains(": `clicks`, `cost_micros`, `duplicates`. "), "{about}");
+        assert!(open.starts_with("`late`, `filtered`. ") && said["type"] == "boolean", "{said}");
+        assert_eq!(Measure::ALL.into_iter().filter(|one| !about.contains(&format!("`{}`", one.column()))).count(), 0);
+    }
+
+    #[test]
+    fn dimensions_are_told_by_their_columns_and_their_short_names() {
+        let told = serde_json::to_value(CountedBy::these([Field::AdId, Field::Country])).expect("JSON");
+        let expected = serde_json::json!({ "name": "ad_id", "short": "ad" });
+        assert_eq!(told["dimensions"][0], expected);
+        assert_eq!(told["dimensions"][1], serde_json::json!({ "name": "country", "short": null }));
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! The parameters of requests, as `/openapi.json` says them. [`super::asked`] takes them one by one.
 
-use lake_schemas::Width;
+use lake_schemas::{Field, Width};
+use query::totals::{dimensions, short_name};
 use serde::Deserialize;
 use utoipa::IntoParams;
+use utoipa::openapi::Required;
+use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{Object, ObjectBuilder, Type};
 
 /// One ad or one campaign; without either, everything that the key sees.
@@ -34,30 +37,28 @@ pub(super) struct NamesAsked {
     campaign: Option<Vec<String>>,
 }
 
-/// Values that dimensions may have, of those that the lake counts by.
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
-pub(super) struct FilterAsked {
-    /// Counts clicks on these ads only. Commas stand between several, up to 1,000, and double quotes around one with a
-    /// comma in it, as in CSV. Not together with `ad`.
-    #[param(example = "ad-7,ad-8")]
-    ad_id: Option<String>,
-    /// Counts clicks of these campaigns only, written as `ad_id`; nothing stands for no campaign. Not together with
-    /// `campaign`.
-    #[param(example = "campaign-3")]
-    campaign_id: Option<String>,
-    /// Counts clicks of these publishers only, written as `ad_id`, if the lake counts by publisher; nothing stands for
-    /// none.
-    #[param(example = "publisher-1")]
-    publisher_id: Option<String>,
-    /// Counts clicks of these countries only, written as `ad_id`, if the lake counts by country; nothing stands for
-    /// none.
-    #[param(example = "DE,AT")]
-    country: Option<String>,
-    /// Counts clicks of these devices only, written as `ad_id`, if the lake counts by device; nothing stands for none.
-    #[param(example = "mobile")]
-    device: Option<String>,
+/// Values that dimensions may have: a parameter for each dimension, of those that the lake counts by. It has no values
+/// of its own: it is what the document says.
+pub(super) enum FilterAsked {}
+
+impl IntoParams for FilterAsked {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        dimensions().map(filter).collect()
+    }
+}
+
+/// Returns the parameter by which a dimension is filtered.
+fn filter(dimension: Field) -> Parameter {
+    let column = dimension.column();
+    let short = short_name(dimension).map(|short| format!(" Not together with `{short}`.")).unwrap_or_default();
+    let about = format!(
+        "Counts only clicks whose `{column}` is one of these values: up to 1,000, with commas between them, and double \
+         quotes around one with a comma in it, as in CSV. Nothing stands for clicks without one. `/v1/dimensions` says \
+         whether the lake counts by it.{short}"
+    );
+    let text = ObjectBuilder::new().schema_type(Type::String).build();
+    let parameter = ParameterBuilder::new().name(column).parameter_in(ParameterIn::Query).required(Required::False);
+    parameter.description(Some(about)).schema(Some(text)).build()
 }
 
 /// Rows of groups.
@@ -65,9 +66,9 @@ pub(super) struct FilterAsked {
 #[into_params(parameter_in = Query)]
 #[expect(dead_code, reason = "it is what the document says; parameters are taken one by one")]
 pub(super) struct GroupsAsked {
-    /// Dimensions by comma: each combination of their values that has counts has a row, in that order. An answer has up
-    /// to 10,000 such rows.
-    #[param(example = "country,device")]
+    /// Dimensions by comma, of those that `/v1/dimensions` names: each combination of their values that has counts has
+    /// a row, in that order. An answer has up to 10,000 such rows.
+    #[param(example = "campaign,ad")]
     group_by: Option<String>,
 }
 
@@ -87,7 +88,7 @@ pub(super) struct SpanAsked {
     /// Length in place of `from` and `to`: as many minutes as this, up to and including the current one.
     #[param(example = "1h")]
     last: Option<String>,
-    /// Version to ask: the number of a version of `clicks_minute`, or a time, which means the latest version that is
+    /// Version to ask: the number of a version of the minute counts, or a time, which means the latest version that is
     /// not after it. A time in the future means the newest version that there is now. Without it, the newest version.
     #[param(example = "412")]
     as_of: Option<String>,
@@ -113,7 +114,7 @@ pub(super) struct TopAsked {
     #[param(example = "campaign")]
     by: Option<String>,
     /// Another name of `by`. Not together with it.
-    #[param(example = "country,device")]
+    #[param(example = "campaign,ad")]
     group_by: Option<String>,
     /// Number of rows; 10 by default, 1,000 at most.
     #[param(minimum = 1, maximum = 1000)]

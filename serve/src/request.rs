@@ -146,6 +146,11 @@ impl<'a> RequestParameters<'a> {
         self.end((question, Page { skip, most }))
     }
 
+    /// Checks a request that takes no parameters.
+    pub fn nothing(self) -> Result<(), Problem> {
+        self.end(())
+    }
+
     fn take_series(&mut self, access: &RowAccess) -> Result<(Question, Width), Problem> {
         let filter = self.of_one(access)?;
         let question = self.question(filter, access)?;

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, HeaderValue, Version};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
+use axum::{Extension, Json, Router};
 use query::totals::Question;
 use tokio::time::Instant;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -17,7 +17,7 @@ use utoipa::{IntoResponses, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::{self, AnswerBody, AnswerMeta};
+use super::answers::{self, AnswerBody, AnswerMeta, CountedBy};
 use super::form::{AnswerKey, Form};
 use super::keys::Who;
 use super::live;
@@ -79,6 +79,7 @@ pub(super) fn router(served: &Arc<Served>, origins: Origins, has_metrics: bool) 
         .routes(routes!(total))
         .routes(routes!(series))
         .routes(routes!(top))
+        .routes(routes!(dimensions))
         .split_for_parts();
     let document: Arc<str> = document.to_json().expect("a document is JSON").into();
     let asked = asked
@@ -193,6 +194,22 @@ async fn top(
     served.send(&who, asked, wanted.answer(rows, &columns, AnswerMeta::answer(&answer.at, &question))).await
 }
 
+/// Dimensions that can be filtered and grouped by
+///
+/// These are the dimensions that the lake counts by, in the order of its columns.
+#[utoipa::path(get, path = "/v1/dimensions", security(("key" = [])),
+               responses((status = 200, description = "The dimensions", body = CountedBy), Problems))]
+async fn dimensions(
+    State(served): Served_,
+    Extension(who): Extension<Who>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<CountedBy>, Problem> {
+    RequestParameters::of(query.as_deref().unwrap_or_default(), now())?.nothing()?;
+    served.is_ready(who.telling())?;
+    // A server that is ready has looked, so it knows them.
+    Ok(Json(CountedBy::these(served.totals.seen_dimensions().unwrap_or_default())))
+}
+
 fn wanted<'a>(served: &Served, question: &'a Question, more: String, headers: &'a HeaderMap) -> AnswerKey<'a> {
     let table = served.totals.seen_table().unwrap_or_default();
     AnswerKey { question, table, more, form: Form::of(headers), headers }
@@ -293,8 +310,17 @@ async fn measured(State(served): Served_, request: Request, next: Next) -> Respo
 
 /// Returns the route of a path, or one name for all others, so that metrics have few labels.
 fn route_of(path: &str) -> &'static str {
-    const ROUTES: [&str; 8] =
-        ["/v1/total", "/v1/series", "/v1/top", "/plot.svg", "/openapi.json", "/healthz", "/readyz", "/"];
+    const ROUTES: [&str; 9] = [
+        "/v1/total",
+        "/v1/series",
+        "/v1/top",
+        "/v1/dimensions",
+        "/plot.svg",
+        "/openapi.json",
+        "/healthz",
+        "/readyz",
+        "/",
+    ];
     ROUTES.into_iter().find(|route| *route == path).unwrap_or(ELSEWHERE)
 }
 

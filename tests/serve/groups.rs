@@ -142,7 +142,7 @@ impl Asked {
 }
 
 /// Starts a server of these rows.
-fn server() -> (tempfile::TempDir, Server) {
+pub(super) fn server() -> (tempfile::TempDir, Server) {
     let (folder, path) = folder();
     simulate(async {
         let parameters = Parameters { dimensions: vec![Dimension::Country], ..Parameters::default() };
@@ -299,6 +299,10 @@ fn what_the_lake_does_not_count_by_is_said_with_what_it_counts_by() {
                 server.get(target, Some(key)).await.problem(400);
             }
         }
+        let told = server.get("/v1/dimensions", Some(SPRING)).await.json();
+        let names: Vec<_> = told["dimensions"].as_array().expect("dimensions").iter().map(|one| &one["name"]).collect();
+        assert_eq!(names, DIMENSIONS, "{told}");
+        server.get("/v1/dimensions?ad=a", Some(SPRING)).await.problem(400);
         let about = server.get("/openapi.json", None).await.json();
         for path in ["/v1/total", "/v1/series", "/v1/top"] {
             let parameters = about["paths"][path]["get"]["parameters"].as_array().expect("parameters");

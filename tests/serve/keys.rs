@@ -229,6 +229,7 @@ fn without_a_key_there_is_nothing() {
             "/v1/total?campaign=spring",
             "/v1/series?ad=own",
             "/v1/top",
+            "/v1/dimensions",
             "/plot.svg?ad=own",
             "/v1/total?campaign=summer",
         ];

@@ -136,4 +136,5 @@ def main():
         print(json.dumps({view: see(browser, sys.argv[1], sys.argv[3:], view) for view in VIEWS}))
 
 
-main()
+if __name__ == "__main__":
+    main()

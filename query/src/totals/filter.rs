@@ -11,13 +11,18 @@ pub fn dimensions() -> impl Iterator<Item = Field> {
     [Field::AdId, Field::CampaignId].into_iter().chain(Field::of_role(Role::Dimension))
 }
 
-/// Returns the dimension with this name: the name of its column, or for short `ad` and `campaign`.
+/// Returns the short name of a dimension, if it has one beside that of its column.
+pub fn short_name(dimension: Field) -> Option<&'static str> {
+    match dimension {
+        Field::AdId => Some("ad"),
+        Field::CampaignId => Some("campaign"),
+        _ => None,
+    }
+}
+
+/// Returns the dimension with this name: the name of its column, or its short name.
 pub fn dimension(name: &str) -> Result<Field, String> {
-    let found = match name {
-        "ad" => Some(Field::AdId),
-        "campaign" => Some(Field::CampaignId),
-        name => dimensions().find(|dimension| dimension.column() == name),
-    };
+    let found = dimensions().find(|dimension| dimension.column() == name || short_name(*dimension) == Some(name));
     found.ok_or_else(|| format!("{name:?} is no dimension; there are {}", names_of(dimensions())))
 }
 

@@ -46,7 +46,7 @@ pub(crate) use files::location;
 pub(crate) use functions::{Function, TotalsFunction, literal};
 pub(crate) use store::store_url;
 
-pub use filter::{Filter, counted_by, dimension, dimensions, repeated, values};
+pub use filter::{Filter, counted_by, dimension, dimensions, repeated, short_name, values};
 pub use question::{Answer, AsOf, Page, Question, StandsAt};
 pub use span::{Bounds, last, width_for};
 pub use totals::Totals;

@@ -10,8 +10,8 @@ use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
-use lake_schemas::Width;
 use lake_schemas::table::Version;
+use lake_schemas::{Field, Width};
 use lake_store::Lake;
 use lake_store::locked::lock;
 use tokio::sync::Mutex as AsyncMutex;
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use super::as_of::sources_as_of;
 use super::columns::columns;
 use super::current::From;
+use super::filter::counted_by;
 use super::follow::Followed;
 use super::loads::{Loaded, Loads, Reserved};
 use super::plan::Adding;
@@ -187,6 +188,11 @@ impl Totals {
     /// Returns Delta's id of the table that answers about the newest version are of, by the last look.
     pub fn seen_table(&self) -> Option<String> {
         lock(&self.seen).as_ref().map(|seen| seen.table.clone())
+    }
+
+    /// Returns the dimensions that the newest version counts by, by the last look.
+    pub fn seen_dimensions(&self) -> Option<Vec<Field>> {
+        lock(&self.seen).as_ref().map(|seen| counted_by(&seen.parameters))
     }
 
     /// Returns the tables at an earlier version, out of the cache or read now.

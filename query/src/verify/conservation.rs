@@ -94,7 +94,7 @@ fn laws(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, Result<Conser
 }
 
 async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Result<Law, QueryError> {
-    let says = "messages read are rows of clicks and clicks_rejected".to_owned();
+    let says = format!("messages read are rows of {}", Table::RAW.map(|table| table.to_string()).join(" and "));
     let mut law = Law { table: Table::Clicks, version: clicks.version(), says, of: 0, broken: Vec::new() };
     let has_rejected = context.table_exist(Table::ClicksRejected.name())?;
     let stands = clicks.stands();

@@ -67,7 +67,7 @@ function problemOf(answer, text) {
   const said = {
     400: "This cannot be asked",
     401: key !== null ? "The server does not know this key" : "",
-    403: "The key does not see that",
+    403: "The server refuses that",
     429: "The server is asked too much at once",
     503: "The server cannot answer now",
   }[answer.status] ?? `The server says ${answer.status}`;
@@ -78,7 +78,7 @@ function problemOf(answer, text) {
     // A proxy may say it in another way.
   }
   const seconds = Number(answer.headers.get("Retry-After"));
-  const isKeys = [401, 403].includes(answer.status);
-  const sentence = (detail && !isKeys ? `${said}: ${detail}` : said).replace(/[^.!?]$/, "$&.");
+  const isOfKey = answer.status === 401;
+  const sentence = (detail && !isOfKey ? `${said}: ${detail}` : said).replace(/[^.!?]$/, "$&.");
   return new Problem(answer.status, sentence, seconds > 0 ? seconds * 1_000 : 0);
 }

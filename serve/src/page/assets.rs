@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use super::measures::with_measures;
+use super::measures::filled;
 
 /// Content security policy of the page: everything comes from this server, and nothing may frame it.
 pub(crate) const CONTENT_SECURITY_POLICY: &str =
@@ -21,14 +21,15 @@ pub(crate) struct Asset {
 
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-static PAGE: LazyLock<String> = LazyLock::new(|| with_measures(include_str!("index.html")));
+static PAGE: LazyLock<String> = LazyLock::new(|| filled(include_str!("index.html")));
 
 /// Returns all files of the page.
-pub(crate) fn assets() -> [Asset; 7] {
+pub(crate) fn assets() -> [Asset; 8] {
     [
         Asset { path: "/", content_type: "text/html; charset=utf-8", body: PAGE.as_str() },
         Asset { path: "/page.css", content_type: "text/css; charset=utf-8", body: include_str!("page.css") },
         Asset { path: "/page.js", content_type: SCRIPT, body: include_str!("page.js") },
+        Asset { path: "/choice.js", content_type: SCRIPT, body: include_str!("choice.js") },
         Asset { path: "/ask.js", content_type: SCRIPT, body: include_str!("ask.js") },
         Asset { path: "/plot.js", content_type: SCRIPT, body: include_str!("plot.js") },
         Asset { path: "/words.js", content_type: SCRIPT, body: include_str!("words.js") },
@@ -38,6 +39,8 @@ pub(crate) fn assets() -> [Asset; 7] {
 
 #[cfg(test)]
 mod tests {
+    use query::totals::dimensions;
+
     use super::*;
 
     /// Returns the values of an attribute in a text.
@@ -74,8 +77,23 @@ mod tests {
     }
 
     #[test]
-    fn every_place_for_measures_is_filled() {
+    fn every_place_in_the_page_is_filled() {
         let [page, ..] = assets();
         assert!(!page.body.contains("{{") && page.body.matches("data-measure=").count() > 2, "{}", page.body);
+        assert!(page.body.contains("<option>minute</option>"), "{}", page.body);
+    }
+
+    /// The server says at `/v1/dimensions` which there are.
+    #[test]
+    fn no_file_of_the_page_names_a_dimension() {
+        for (Asset { path, body, .. }, dimension) in
+            assets().into_iter().flat_map(|asset| dimensions().map(move |dimension| (asset, dimension)))
+        {
+            let name = dimension.column();
+            let ways = [format!("\"{name}\""), format!("'{name}'"), format!(".{name}"), format!(">{name}<")];
+            for way in ways {
+                assert!(!body.contains(&way), "{path} names a dimension: {way}");
+            }
+        }
     }
 }

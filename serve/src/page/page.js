@@ -4,6 +4,8 @@
 // the address of the page.
 
 import { ANSWER_MS_MAX, RETRY_MS, Problem, ask, askNumbers, hasKey, keepKey, now } from "./ask.js";
+import { addressOf, areKnown, beside, choiceOf, columnsBy, columnsKnown, labelOf, learnColumns } from "./choice.js";
+import { nameOf, withFilter, wordsOf, written } from "./choice.js";
 import { clearPlot, onResize, plotPixels, showPlot } from "./plot.js";
 import { at, clock, costExact, duration, element, finality, measured, say, sayIn } from "./words.js";
 
@@ -14,43 +16,24 @@ const AGE_MS_MAX = 300_000;
 
 const MINUTE_MS = 60_000;
 const MINUTES_SHOWN = 10;
-const TOP = { by: "ad", last: "5m", n: 10 };
+const TOP_ROWS = 10;
 
-/** Names that are suggested, by what they had in the last hour. */
-const SUGGESTED = { last: "1h", n: 50 };
+/** Values that are suggested, those with most clicks. */
+const SUGGESTED = 50;
 
 /** Counts with more characters are set smaller: they fit a phone then. */
 const LONG = 11;
 
-const RANGES = [["15m", "15 min"], ["1h", "1 h"], ["3h", "3 h"], ["24h", "24 h"], ["7d", "7 d"], ["30d", "30 d"]];
-const RANGE_DEFAULT = "1h";
-
-const CAMPAIGN = "campaign";
-const AD = "ad";
-
-/** Dimensions that the address may narrow the page to, if the lake counts by them. */
-const FILTERS = ["publisher_id", "country", "device"];
+const RANGES = [
+  ["5m", "5 min"], ["15m", "15 min"], ["1h", "1 h"], ["3h", "3 h"], ["24h", "24 h"], ["7d", "7 d"], ["30d", "30 d"],
+];
 
 // What is chosen.
 
-function choiceOf(address) {
-  const asked = new URLSearchParams(address);
-  const kind = asked.has(CAMPAIGN) ? CAMPAIGN : AD;
-  const name = asked.get(kind) ?? "";
-  const bounds = ["from", "to"].filter((bound) => asked.has(bound)).map((bound) => [bound, asked.get(bound)]);
-  const range = bounds.length > 0 ? bounds : [["last", asked.get("last") || RANGE_DEFAULT]];
-  const filter = [...asked].filter(([dimension]) => FILTERS.includes(dimension));
-  return { kind, name, range, filter };
-}
-
-function addressOf({ kind, name, range, filter }) {
-  return `?${new URLSearchParams([[kind, name], ...filter, ...range])}`;
-}
-
 let choice = choiceOf(location.search);
 
-function choose(chosen, how = "pushState") {
-  history[how](null, "", addressOf(chosen));
+function choose(chosen) {
+  history.pushState(null, "", addressOf(chosen));
   chosenAgain();
 }
 
@@ -73,12 +56,17 @@ function restart() {
 }
 
 async function askAll(signal) {
-  const chosen = choice.name ? [total, plot, minutes] : [];
-  const outcomes = await Promise.allSettled([...chosen, top].map((part) => part(signal)));
+  const isNew = !areKnown();
+  const parts = isNew ? [learnColumns] : [total, plot, minutes, top];
+  const outcomes = await Promise.allSettled(parts.map((part) => part(signal)));
   if (signal.aborted) return;
   const problems = outcomes.filter((outcome) => outcome.status === "rejected").map((outcome) => outcome.reason);
   report(problems);
   if (problems.some((problem) => problem.status === 401)) return;
+  if (isNew && problems.length === 0) {
+    chosenAgain();
+    return;
+  }
   const waits = problems.map((problem) => problem.retryMs ?? RETRY_MS);
   timer = setTimeout(() => askAll(signal), Math.max(REFRESH_MS, ...waits));
 }
@@ -106,43 +94,45 @@ async function part(ids, signal, asked, show) {
   }
 }
 
-function whose() {
-  return [[choice.kind, choice.name], ...choice.filter];
-}
-
 const total = (signal) =>
-  part(["total", "stand"], signal, askNumbers("v1/total", [...whose(), ...choice.range], signal), showTotal);
+  part(["total", "stand"], signal, askNumbers("v1/total", [...choice.filter, ...choice.range], signal), showTotal);
 
 const plot = (signal) => {
-  const parameters = [...whose(), ...choice.range, ["width", plotPixels()]];
+  const granularity = choice.granularity ? [["granularity", choice.granularity]] : [];
+  const parameters = [...choice.filter, ...choice.range, ...granularity, ["width", plotPixels()]];
   return part(["plot"], signal, ask("plot.svg", parameters, signal), showPlot);
 };
 
 const minutes = (signal) => {
   const range = [["last", `${MINUTES_SHOWN}m`], ["granularity", "minute"]];
-  return part(["minutes"], signal, askNumbers("v1/series", [...whose(), ...range], signal), showMinutes);
+  return part(["minutes"], signal, askNumbers("v1/series", [...choice.filter, ...range], signal), showMinutes);
 };
 
-const top = (signal) =>
-  part(["top"], signal, askNumbers("v1/top", [...choice.filter, ...Object.entries(TOP)], signal), showTop);
+/** The largest, to compare: filters of what they are by are left out. */
+const top = (signal) => part(["top"], signal, askNumbers("v1/top", topAsks(), signal), showTop);
 
-/** Names to choose from, for who is about to type one. */
+function topAsks() {
+  const columns = columnsBy(choice);
+  return [...beside(choice, columns), ...choice.range, ["by", columns.join(",")], ["n", TOP_ROWS]];
+}
+
+/** Values to choose from, for who is about to type one. */
 async function suggest() {
-  const { kind } = asked();
+  const dimension = at("dimension").value;
   try {
-    const parameters = [...choice.filter, ["by", kind], ...Object.entries(SUGGESTED)];
+    const parameters = [...beside(choice, [dimension]), ...choice.range, ["by", dimension], ["n", SUGGESTED]];
     const answer = await askNumbers("v1/top", parameters, AbortSignal.timeout(ANSWER_MS_MAX));
-    const names = answer.rows.map((row) => row[`${kind}_id`]).filter((name) => typeof name === "string");
-    at("names").replaceChildren(...names.map((name) => element("option", { value: name })));
+    if (at("dimension").value !== dimension) return;
+    const values = answer.rows.map((row) => row[dimension]).filter((value) => typeof value === "string");
+    at("values").replaceChildren(...values.map((value) => element("option", { value })));
   } catch {
-    // Whoever knows the name can type it.
+    // Whoever knows the value can type it.
   }
 }
 
 // Showing.
 
-function wordsOf(problem) {
-  if (problem.status === 403) return `The key does not see ${choice.kind} ${choice.name}.`;
+function wordsOfProblem(problem) {
   if (problem instanceof Problem) return problem.message;
   console.error(problem);
   return "This page has failed.";
@@ -155,7 +145,7 @@ function report(problems) {
   const [worst] = [...problems].sort((one, other) => place(one) - place(other));
   const isOld = document.querySelector(".part.old:not([hidden])") !== null && answered !== null;
   const still = isOld ? ` What is grey is from ${clock(answered)} UTC; the page goes on asking.` : "";
-  const text = worst ? wordsOf(worst) : "";
+  const text = worst ? wordsOfProblem(worst) : "";
   say("status", text && worst.status !== 401 ? text + still : text);
   at("status").hidden = text === "";
   const wantsKey = worst?.status === 401;
@@ -165,7 +155,7 @@ function report(problems) {
   }
   if (!wantsKey) at("keys").hidden = true;
   at("forget").hidden = !hasKey() || wantsKey;
-  at("numbers").hidden = wantsKey;
+  for (const id of ["numbers", "chooser"]) at(id).hidden = wantsKey || !areKnown();
 }
 
 // The server has put down which measures there are: places say which of them they show.
@@ -189,7 +179,7 @@ function showTotal(answer) {
   say("version", `version ${answer.version}`);
   say("final", finality(answer));
   showAge();
-  document.title = `${clicks} · ${choice.name} · clicklake`;
+  document.title = [clicks, ...choice.filter.map(wordsOf), "clicklake"].join(" · ");
 }
 
 /** How old the numbers are; called each second, so that it goes on when no answer comes. */
@@ -221,16 +211,20 @@ function showMinutes(answer) {
 }
 
 function showTop(answer) {
+  const columns = columnsBy(choice);
+  const others = beside(choice, columns);
   const lines = answer.rows.map((row) => {
-    const chosen = choice.kind === AD && choice.name === row.ad_id;
-    const href = addressOf({ ...choice, kind: AD, name: row.ad_id });
-    const link = element("a", { href, title: row.ad_id }, element("span", { textContent: row.ad_id }));
+    const filter = columns.map((column) => [column, written(row[column])]);
+    const chosen = filter.every(([column, text]) =>
+      choice.filter.some(([dimension, other]) => dimension === column && other === text));
+    const textContent = columns.map((column) => nameOf(row[column])).join(" · ");
+    const href = addressOf({ ...choice, filter: [...others, ...filter] });
+    const link = element("a", { href, title: textContent }, element("span", { textContent }));
     if (chosen) link.setAttribute("aria-current", "true");
-    const ad = element("th", { scope: "row" }, link);
-    return element("tr", { className: chosen ? "chosen" : "" }, ad, ...cells("top", row));
+    const name = element("th", { scope: "row" }, link);
+    return element("tr", { className: chosen ? "chosen" : "" }, name, ...cells("top", row));
   });
-  replaceRows("top", lines.length > 0 ? lines : [noRow("top", "No ad has had a click in that time.")]);
-  if (!choice.name && lines.length > 0) choose({ ...choice, kind: AD, name: answer.rows[0].ad_id }, "replaceState");
+  replaceRows("top", lines.length > 0 ? lines : [noRow("top", "There has been no click in that time.")]);
 }
 
 /** What a row has of each measure that a table shows. */
@@ -252,6 +246,8 @@ function replaceRows(id, lines) {
   if (focused) [...body.querySelectorAll("a")].find((link) => link.getAttribute("href") === focused)?.focus();
 }
 
+let topAsked = "";
+
 /** What is shown of another choice is not left standing under this one's name. */
 function clear() {
   stand = null;
@@ -259,69 +255,92 @@ function clear() {
   for (const place of [at("clicks"), ...measures]) sayIn(place, "–");
   for (const id of ["age", "version", "final"]) say(id, "");
   clearPlot();
-  replaceRows("minutes", []);
-  for (const id of ["total", "plot", "stand", "minutes"]) {
+  // Another row of the same table may be chosen: the table stays, and the focus in it.
+  const asks = JSON.stringify(topAsks());
+  const emptied = asks === topAsked ? ["minutes"] : ["minutes", "top"];
+  topAsked = asks;
+  for (const id of emptied) replaceRows(id, []);
+  for (const id of ["total", "plot", "stand", ...emptied]) {
     told.delete(id);
     at(id).classList.remove("old");
     at(id).hidden = false;
   }
-  document.title = choice.name ? `${choice.name} · clicklake` : "clicklake";
-  for (const id of ["chosen", "minutes"]) at(id).hidden = !choice.name;
-  say("kind", choice.kind);
-  say("whom", choice.name);
-  at("whom").title = choice.name;
+  document.title = [...choice.filter.map(wordsOf), "clicklake"].join(" · ");
   showFilter();
-  at("name").value = choice.name;
-  document.querySelector(`input[value="${choice.kind}"]`).checked = true;
-  hint();
+  showRanges();
+  showBy();
+}
+
+/** What the page is narrowed to, each with a way out. Who has taken one out with the keyboard goes on beside it. */
+function showFilter() {
+  const left = [...at("filter").querySelectorAll("a")].indexOf(document.activeElement);
+  const lines = choice.filter.map((one, place) => {
+    const filter = choice.filter.filter((_, other) => other !== place);
+    const isOther = place > 0 && choice.filter[place - 1][0] === one[0];
+    const words = element("span", { textContent: `${isOther ? "or " : ""}${wordsOf(one)}` });
+    const title = `Take out the filter ${wordsOf(one)}`;
+    const href = addressOf({ ...choice, filter });
+    const out = element("a", { href, textContent: "×", title, ariaLabel: title });
+    return element("li", {}, words, out);
+  });
+  at("filter").replaceChildren(...lines);
+  at("filter").hidden = lines.length === 0;
+  say("whose", lines.length > 0 ? "Clicks with" : "All clicks");
+  say("said", lines.length > 0 ? `Filtered by ${choice.filter.map(wordsOf).join(", ")}.` : "Not filtered.");
+  const next = lines[Math.min(left, lines.length - 1)]?.querySelector("a");
+  if (left >= 0) (next ?? at("whose")).focus();
+}
+
+function showRanges() {
   const last = choice.range.find(([bound]) => bound === "last")?.[1];
   const links = RANGES.map(([range, textContent]) => {
     const link = element("a", { textContent, href: addressOf({ ...choice, range: [["last", range]] }) });
     if (range === last) link.setAttribute("aria-current", "true");
     return link;
   });
+  const words = choice.range.map(([bound, value]) => `${bound} ${value}`).join(" ");
   if (!RANGES.some(([range]) => range === last)) {
-    const textContent = choice.range.map(([bound, value]) => `${bound} ${value}`).join(" ");
-    links.push(element("span", { textContent, ariaCurrent: "true" }));
+    links.push(element("span", { textContent: words, ariaCurrent: "true" }));
   }
   at("ranges").replaceChildren(...links);
+  say("top-range", words);
 }
 
-/** What the page is narrowed to, each with a way out. */
-function showFilter() {
-  const links = choice.filter.map(([dimension, value], place) => {
-    const filter = choice.filter.filter((_, other) => other !== place);
-    const textContent = `${dimension} ${value === "" ? "null" : value} ×`;
-    return element("a", { textContent, href: addressOf({ ...choice, filter }), title: "Leave this condition out" });
-  });
-  at("filter").replaceChildren(...links);
-  at("filter").hidden = links.length === 0;
+/** What can be filtered and grouped by, and what is: the address may have what is in no list. */
+function showBy() {
+  const names = columnsKnown();
+  const options = (values) => values.map((value) => element("option", { value, textContent: labels(value) }));
+  const labels = (value) => value.split(",").map(labelOf).join(" · ");
+  const by = columnsBy(choice).join(",");
+  if (at("dimension").options.length === 0) at("dimension").replaceChildren(...options(names));
+  at("group").replaceChildren(...options([...new Set([...names, by])]));
+  at("group").value = by;
+  say("group-label", labels(by));
+  const { granularity } = choice;
+  const isKnown = [...at("granularity").options].some(({ value }) => value === granularity);
+  if (!isKnown) at("granularity").append(element("option", { value: granularity, textContent: granularity }));
+  at("granularity").value = granularity;
 }
 
 // Choosing.
 
-function asked() {
-  return { kind: document.querySelector("input[name=kind]:checked").value, name: at("name").value };
-}
-
-function hint() {
-  at("name").placeholder = asked().kind === AD ? "name of an ad" : "name of a campaign";
-}
-
 at("chooser").addEventListener("submit", (event) => {
   event.preventDefault();
-  choose({ ...choice, ...asked() });
+  const value = at("value").value;
+  at("value").value = "";
+  choose(withFilter(choice, at("dimension").value, value === "" ? null : value));
 });
 
-at("chooser").addEventListener("change", (event) => {
-  if (event.target.name !== "kind") return;
-  at("name").value = "";
-  at("names").replaceChildren();
-  hint();
-  suggest();
+at("dimension").addEventListener("change", () => {
+  at("value").value = "";
+  at("values").replaceChildren();
 });
 
-at("name").addEventListener("focus", suggest);
+at("value").addEventListener("focus", suggest);
+
+at("group").addEventListener("change", () => choose({ ...choice, groupBy: at("group").value }));
+
+at("granularity").addEventListener("change", () => choose({ ...choice, granularity: at("granularity").value }));
 
 // Links to other choices are followed without loading the page again.
 document.addEventListener("click", (event) => {
@@ -343,6 +362,8 @@ at("keys").addEventListener("submit", (event) => {
 
 at("forget").addEventListener("click", () => {
   keepKey(null);
+  topAsked = "";
+  at("values").replaceChildren();
   chosenAgain();
 });
 

@@ -163,6 +163,12 @@ fn what_cannot_be_asked_is_said() {
 }
 
 #[test]
+fn what_takes_no_parameters_refuses_them() {
+    assert!(asked("").nothing().is_ok() && asked("_=1699").nothing().is_ok());
+    assert!(said(asked("ad=a").nothing().expect_err("one")).contains("\"ad\" is no parameter here"));
+}
+
+#[test]
 fn a_key_asks_of_its_own_campaigns() {
     let access = RowAccess::Campaigns(["spring".to_owned()].into());
     assert_eq!(asked("campaign=spring").total(&access).expect("its own").0.access, access);
