@@ -262,9 +262,14 @@ pub struct Settings {
     /// How far apart the times of two copies of a click may be [default of a new table: 1h]
     #[arg(long, env = "CLICKLAKE_DEDUP_HORIZON", value_name = "DURATION", value_parser = duration_or_zero)]
     pub dedup_horizon: Option<Duration>,
-    /// Further columns to count by: publisher_id, country, device [default of a new table: none]
-    #[arg(long, env = "CLICKLAKE_DIMENSIONS", value_name = "D,…", value_delimiter = ',')]
+    /// Further columns to count by
+    #[arg(long, env = "CLICKLAKE_DIMENSIONS", value_name = "D,…", value_delimiter = ',', help = further_columns())]
     pub dimensions: Option<Vec<Dimension>>,
+}
+
+fn further_columns() -> String {
+    let names = Dimension::ALL.map(Dimension::column).join(", ");
+    format!("Further columns to count by: {names} [default of a new table: none]")
 }
 
 #[derive(Debug, Args)]

@@ -30,7 +30,8 @@ pub(crate) fn provenance<'a>(
 ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, Vec<Row>>>> {
     Box::pin(async move {
         let of = (minutes.table(), minutes.parameters()?);
-        let scope = Scope { windows: Windows::these([minute.millis()].into()), stands: None };
+        let (windowing, windows) = (of.1.windowing, Windows::these([minute.millis()].into()));
+        let scope = Scope { windowing, windows, stands: None };
         let files = MinuteFiles::new(of, minutes.object_store(), scope, false);
         let mut found: BTreeMap<TopicPartition, Vec<Row>> = BTreeMap::new();
         for rows in files.rows(&minutes.live_files().await?).await? {

@@ -12,7 +12,7 @@ use ingest::hybrid::HybridSource;
 use ingest::replay::{Needs, RawTable};
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::job::{Freeze, Job};
-use lake_schemas::minute::{Parameters, Requested, WINDOW_MS};
+use lake_schemas::minute::{Parameters, Requested};
 use lake_schemas::{Cut, EventTime, History, Table, TopicPartition};
 use lake_store::commit::TableLog;
 use lake_store::{Lake, LakeError, RawFile};
@@ -110,7 +110,8 @@ impl Shadow<'_> {
                 return Ok(Some(Contents::default().changes(&output.contents)));
             };
             let (of, store) = ((minutes.table(), minutes.parameters()?), minutes.object_store());
-            let mut files = MinuteFiles::new(of, store, Scope { windows, stands: None }, false).by(dimensions);
+            let scope = Scope { windowing: of.1.windowing, windows, stands: None };
+            let mut files = MinuteFiles::new(of, store, scope, false).by(dimensions);
             let planning = async { files.plan(&minutes.live_files().await?).await };
             let Some(planned) = unless_stopped(planning, stop).await else { return Ok(None) };
             Ok(Some(planned?.before.changes(&output.contents)))
@@ -126,7 +127,8 @@ impl Shadow<'_> {
         for of in history.until.keys() {
             let may_count = |file: &RawFile| {
                 let touches = |(first, last): (EventTime, EventTime)| {
-                    history.windows.touch(first.millis() - WINDOW_MS + 1, last.millis() + 1)
+                    let width_ms = parameters.windowing.width_ms();
+                    history.windows.touch(first.millis() - width_ms + 1, last.millis() + 1)
                 };
                 file.offsets.next > history.since(of) && file.event_times.is_none_or(touches)
             };

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lake_schemas::measure::{MEASURES, Measure};
-use lake_schemas::minute::{Dimension, Parameters};
+use lake_schemas::minute::Parameters;
 use lake_schemas::{Stand, Verdict};
 
 use super::log::Event;
@@ -112,10 +112,11 @@ fn adds(one: &Taken, measure: &str) -> i64 {
 }
 
 fn dimensions(event: &Event, parameters: &Parameters) -> Vec<Option<String>> {
-    let chosen = parameters.dimensions.iter().map(|dimension| match dimension {
-        Dimension::PublisherId => event.publisher.clone(),
-        Dimension::Country => event.country.clone(),
-        Dimension::Device => event.device.clone(),
+    let chosen = parameters.dimensions.iter().map(|dimension| match dimension.column() {
+        "publisher_id" => event.publisher.clone(),
+        "country" => event.country.clone(),
+        "device" => event.device.clone(),
+        other => panic!("an event of the oracle has no {other}"),
     });
     [Some(event.ad.clone()), event.campaign.clone()].into_iter().chain(chosen).collect()
 }

@@ -36,7 +36,7 @@ pub fn parameters_of(seed: u64) -> Parameters {
     let (out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms) =
         (choose(&[0, 2, 20]), choose(&[0, 30, 900]), choose(&[0, 30, 3_600]));
     let dimensions = Dimension::ALL.into_iter().filter(|_| rng.random_ratio(1, 3)).collect();
-    Parameters { out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms, dimensions }
+    Parameters { out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms, dimensions, ..Parameters::default() }
 }
 
 /// Returns the rows of a batch that are of one partition.

@@ -111,7 +111,7 @@ impl Computation {
                 if let Some(log) = TableLog::find(lake, Table::ClicksMinute).await? {
                     return Ok(log);
                 }
-                let Parameters { out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms, dimensions } =
+                let Parameters { out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms, dimensions, .. } =
                     parameters.clone();
                 let requested = Requested {
                     out_of_orderness_ms: Some(out_of_orderness_ms),
