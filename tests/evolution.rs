@@ -11,13 +11,15 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::Int64Type;
 use arrow::util::pretty::pretty_format_batches;
-use backfill::{Range as Part, Replace, Replaced, Work, Writes};
+use backfill::{Promote, Range as Part, Replace, Replaced, Shadow, What, Work, Writes};
+use chrono::DateTime;
 use deltalake::kernel::Add;
-use lake_schemas::minute::Parameters;
+use lake_schemas::minute::{Parameters, Requested};
 use lake_schemas::spec::PROPERTY_SPEC;
+use lake_schemas::stand::cut_of;
 use lake_schemas::table::{FORMAT, FORMAT_OF_NEW, PROPERTY_FORMAT, PROPERTY_NEEDS};
 use lake_schemas::time::MILLIS_PER_DAY;
-use lake_schemas::{Measure, Table};
+use lake_schemas::{Cut, Measure, Measures, Table};
 use lake_store::commit::{Commit, Outcome, TableLog, TableView};
 use lake_store::path::path_of;
 use lake_store::{Lake, upgrade};
@@ -395,5 +397,48 @@ fn what_files_lack_reads_as_null_and_a_measure_as_nothing_whoever_reads() {
         is_audited(&lake).await;
         let jobs = versions(&lake, Table::ClicksMinute).await.into_iter().map(|version| version.job);
         assert!(jobs.into_iter().any(|job| job == "upgrade"));
+    });
+}
+
+/// Returns the measures that the minutes record, and their cut.
+async fn measured(lake: &Lake) -> (Measures, Cut) {
+    let minutes = TableLog::find(lake, Table::ClicksMinute).await.expect("memory").expect("it is there");
+    (minutes.parameters().expect("its own").measures, cut_of(&minutes.stands()))
+}
+
+#[test]
+fn a_measure_that_an_upgrade_adds_counts_from_its_cut_on_and_once_promoted_from_the_start() {
+    simulate(async {
+        let (lake, log) = (lake_on(Arc::new(InMemory::new())), Arc::new(Log::of_seed(8, 3, 400)));
+        let first = Parameters { measures: Measures::of_format_1(), ..parameters() };
+        drop(TableLog::open_or_make(&lake, &first.definition(Table::ClicksMinute)).await.expect("a table"));
+        let goes_on = async |log: &Arc<Log>| {
+            Computation::Raw.read_all(&lake, log).await.expect("ingest ends");
+            Computation::Minutes(parameters()).read_all(&lake, log).await.expect("aggregate ends");
+            compact(&lake, 1).await.expect("memory works");
+            is_audited(&lake).await;
+        };
+        goes_on(&Arc::new(log.earlier(|_, all| all / 2))).await;
+        let (before, cut) = measured(&lake).await;
+        assert_eq!(before, first.measures, "no job adds any");
+        upgrade_all(&lake).await.expect("memory works");
+        let (upgraded, _) = measured(&lake).await;
+        assert_eq!(upgraded, first.measures.completed(&Measures::default(), &cut));
+        goes_on(&log).await;
+        // All that is closed, again: what was not counted then is not counted now.
+        let Replaced::Compared(changes) = replaced(&lake, Writes::Nothing).await else { panic!("it writes nothing") };
+        assert_eq!(changes.windows_changed(), 0, "{changes:?}");
+        let (table, stop) = (Table::Shadow("again".parse().expect("a name")), CancellationToken::new());
+        let work = Work { lake: &lake, range: Part::All, at_a_time: 2, meter: Arc::default(), stop: stop.clone() };
+        Shadow { work, table, requested: Requested::default() }.run().await.expect("memory works");
+        let (what, now) = (What::Shadow(table), DateTime::UNIX_EPOCH);
+        Promote { lake: &lake, what, now, stop }.run().await.expect("memory works").expect("nothing stops it");
+        assert_eq!(measured(&lake).await.0, Measures::default(), "from the start");
+        goes_on(&log).await;
+        let stop = CancellationToken::new();
+        let undo = Promote { lake: &lake, what: What::Before, now, stop };
+        undo.run().await.expect("memory works").expect("nothing stops it");
+        assert_eq!(measured(&lake).await.0, upgraded);
+        goes_on(&log).await;
     });
 }
