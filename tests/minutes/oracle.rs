@@ -75,25 +75,31 @@ impl Taken {
 
 /// Returns the sums of some events.
 pub fn counts_of(taken: &[Taken], which: impl Fn(&Taken) -> bool) -> Counts {
-    sum(taken.iter().filter(|one| which(one)))
+    sum(taken.iter().filter(|one| which(one)), [0; MEASURES])
 }
 
 /// Returns the sums that a table with this stand must have: of the events below the cut whose window is closed, or that
 /// were drained, and of no others.
 pub fn counts_at(taken: &[Taken], stand: Stand) -> Counts {
-    sum(taken.iter().filter(|one| {
+    measured_at(taken, stand, [0; MEASURES])
+}
+
+/// Returns the same for a table that has each measure only from an offset on.
+pub fn measured_at(taken: &[Taken], stand: Stand, first_offsets: [i64; MEASURES]) -> Counts {
+    let of_the_table = taken.iter().filter(|one| {
         let below = |offset: Option<i64>| offset.is_some_and(|offset| one.offset < offset);
         let is_closed = stand.emitted_ms.is_some_and(|emitted_ms| one.window_ms + MINUTE_MS <= emitted_ms);
         below(stand.cut) && (is_closed || below(stand.drained))
-    }))
+    });
+    sum(of_the_table, first_offsets)
 }
 
-fn sum<'a>(taken: impl Iterator<Item = &'a Taken>) -> Counts {
+fn sum<'a>(taken: impl Iterator<Item = &'a Taken>, first_offsets: [i64; MEASURES]) -> Counts {
     let mut counts = Counts::new();
     for one in taken {
         let sums = counts.entry((one.window_ms, one.dimensions.clone())).or_default();
-        for (sum, measure) in sums.iter_mut().zip(Measure::ALL) {
-            *sum += adds(one, measure.column());
+        for ((sum, measure), first) in sums.iter_mut().zip(Measure::ALL).zip(first_offsets) {
+            *sum += if one.offset < first { 0 } else { adds(one, measure.column()) };
         }
     }
     counts
