@@ -11,7 +11,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::Int64Type;
 use arrow::util::pretty::pretty_format_batches;
-use backfill::{Promote, Range as Part, Replace, Replaced, Shadow, What, Work, Writes};
+use backfill::{Promote, Range as Part, Replace, Replaced, Staging, What, Work, Writes};
 use chrono::DateTime;
 use deltalake::kernel::Add;
 use lake_schemas::minute::{Parameters, Requested};
@@ -446,10 +446,10 @@ fn a_measure_that_an_upgrade_adds_counts_from_its_cut_on_and_once_promoted_from_
         // All that is closed, again: what was not counted then is not counted now.
         let Replaced::Compared(changes) = replaced(&lake, Writes::Nothing).await else { panic!("it writes nothing") };
         assert_eq!(changes.windows_changed(), 0, "{changes:?}");
-        let (table, stop) = (Table::Shadow("again".parse().expect("a name")), CancellationToken::new());
+        let (table, stop) = (Table::Staging("again".parse().expect("a name")), CancellationToken::new());
         let work = Work { lake: &lake, range: Part::All, at_a_time: 2, meter: Arc::default(), stop: stop.clone() };
-        Shadow { work, table, requested: Requested::default() }.run().await.expect("memory works");
-        let (what, now) = (What::Shadow(table), DateTime::UNIX_EPOCH);
+        Staging { work, table, requested: Requested::default() }.run().await.expect("memory works");
+        let (what, now) = (What::Staging(table), DateTime::UNIX_EPOCH);
         Promote { lake: &lake, what, now, stop }.run().await.expect("memory works").expect("nothing stops it");
         assert_eq!(measured(&lake).await.0, Measures::default(), "from the start");
         goes_on(&log).await;

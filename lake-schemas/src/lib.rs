@@ -10,12 +10,13 @@
 //! has the measures of a table, [`minute`] all that decides its counts, and [`spec`] how it records that. [`rejection`]
 //! says why a message is no event. [`stand`] is how far a table has come in the log. [`rows`] reads events out of
 //! batches, [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event time, [`history`] is a
-//! bounded part of the log. [`job`] is what the loop of `ingest` drives, [`witness`] the fingerprint of a log.
+//! bounded part of the log. [`job`] is what the loop of `ingest` drives, [`fingerprint`] the fingerprint of a log.
 
 pub mod dimension;
 pub mod error;
 pub mod exact;
 pub mod field;
+pub mod fingerprint;
 pub mod folder;
 pub mod history;
 pub mod job;
@@ -34,7 +35,6 @@ pub mod verdict;
 pub mod width;
 pub mod windowing;
 pub mod windows;
-pub mod witness;
 
 pub use dimension::Dimension;
 pub use error::Invalid;

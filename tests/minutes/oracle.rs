@@ -88,7 +88,7 @@ pub fn counts_at(taken: &[Taken], stand: Stand) -> Counts {
 pub fn measured_at(taken: &[Taken], stand: Stand, first_offsets: [i64; MEASURES]) -> Counts {
     let of_the_table = taken.iter().filter(|one| {
         let below = |offset: Option<i64>| offset.is_some_and(|offset| one.offset < offset);
-        let is_closed = stand.emitted_ms.is_some_and(|emitted_ms| one.window_ms + MINUTE_MS <= emitted_ms);
+        let is_closed = stand.watermark_ms.is_some_and(|watermark_ms| one.window_ms + MINUTE_MS <= watermark_ms);
         below(stand.cut) && (is_closed || below(stand.drained))
     });
     sum(of_the_table, first_offsets)

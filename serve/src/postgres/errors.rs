@@ -12,7 +12,7 @@ use datafusion_postgres::pgwire::messages::Message;
 use datafusion_postgres::pgwire::messages::response::ErrorResponse;
 use lake_store::LakeError;
 use query::sql::{HIDDEN, UNSUPPORTED};
-use query::{QueryError, Sees};
+use query::{QueryError, RowAccess};
 
 /// Message in place of an error that names files, for clients that may read only some of their rows.
 const UNREADABLE: &str = "the lake could not be read for that; try again, or ask who keeps it";
@@ -266,8 +266,8 @@ pub(super) struct Telling {
 
 impl Telling {
     /// Creates the reports for a client with this row-level access.
-    pub fn to(sees: &Sees) -> Self {
-        Self { sees_all: *sees == Sees::All }
+    pub fn to(access: &RowAccess) -> Self {
+        Self { sees_all: *access == RowAccess::All }
     }
 
     /// Returns an error as this client may see it.
@@ -399,7 +399,7 @@ mod tests {
 
     /// Returns how a client with one campaign is told an error.
     fn told_of(error: impl Into<QueryError>) -> String {
-        told(Telling::to(&Sees::Campaigns(BTreeSet::from(["spring".to_owned()]))).of(error)).message
+        told(Telling::to(&RowAccess::Campaigns(BTreeSet::from(["spring".to_owned()]))).of(error)).message
     }
 
     fn cast(text: &str) -> DataFusionError {
@@ -421,7 +421,7 @@ mod tests {
         for said in harmless {
             assert_eq!(told_of(LakeError::Refused(said.to_owned())), said);
         }
-        let all = Telling::to(&Sees::All).of(LakeError::store("clicks: reading its log", "no route"));
+        let all = Telling::to(&RowAccess::All).of(LakeError::store("clicks: reading its log", "no route"));
         assert_eq!(told(all).message, "clicks: reading its log");
     }
 

@@ -17,9 +17,9 @@ const TOP: usize = 3;
 
 /// Returns the start of the last minute that the watermark of every partition of a job has passed.
 pub fn last_complete(progress: &Progress) -> Option<EventTime> {
-    let emitted_ms = progress.partitions.values().filter_map(|reach| reach.emitted_ms).min()?;
+    let watermark_ms = progress.partitions.values().filter_map(|reach| reach.watermark_ms).min()?;
     let windowing = Windowing::default();
-    EventTime::from_millis(windowing.start_ms(emitted_ms) - windowing.width_ms())
+    EventTime::from_millis(windowing.start_ms(watermark_ms) - windowing.width_ms())
 }
 
 /// Last complete minute, with the ads that had the most clicks in it.
