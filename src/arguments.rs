@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
-use lake_schemas::field::Role;
 use lake_schemas::minute::Dimension;
 use lake_schemas::table::StagingName;
-use lake_schemas::{EventTime, Field, Table};
+use lake_schemas::{EventTime, Table};
 use lake_store::pins::PinName;
 
 pub use self::asking::*;
@@ -239,8 +238,8 @@ pub struct Settings {
 
 /// Describes the flag that chooses dimensions, with the names of all that may be chosen.
 fn about_dimensions() -> String {
-    let names: Vec<_> = Field::of_role(Role::Dimension).map(Field::column).collect();
-    format!("Further columns to count by: {} [default of a new table: none]", names.join(", "))
+    let names = Dimension::ALL.map(Dimension::column).join(", ");
+    format!("Further columns to count by: {names} [default of a new table: none]")
 }
 
 #[derive(Debug, Args)]

@@ -11,8 +11,8 @@ use backfill::{Promote, Promoted, Range, Replace, Staging, What, Work, Writes};
 use chrono::DateTime;
 use compactor::{Compactor, Plan};
 use ingest::drive::{DriveError, Progress};
-use lake_schemas::Table;
 use lake_schemas::minute::{Dimension, Parameters, Requested};
+use lake_schemas::{Field, Table};
 use lake_store::Lake;
 use lake_store::commit::TableLog;
 use object_store::memory::InMemory;
@@ -175,7 +175,7 @@ fn a_promotion_in_doubt_can_be_undone() {
     simulate(async {
         let (store, log) = half_rolled_up().await;
         let lake = lake_on(store.clone());
-        let requested = Requested { dimensions: Some(vec![Dimension::Country]), ..Requested::default() };
+        let requested = Requested { dimensions: Some(vec![Dimension::of(Field::Country)]), ..Requested::default() };
         let stop = CancellationToken::new();
         let work = Work { lake: &lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop };
         Staging { work, table: staging(), requested }.run().await.expect("memory");

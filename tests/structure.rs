@@ -473,3 +473,26 @@ fn lengths_of_time_are_numbers_in_one_file() {
         }
     }
 }
+
+/// Files that know how long a minute is as such: of the calendar, of durations, and of the axis of the page.
+const KNOW_MINUTES: [&str; 4] =
+    ["lake-schemas/src/time.rs", "lake-schemas/src/width.rs", "src/drawing.rs", "serve/src/page/ticks.rs"];
+
+/// How wide windows are is asked of the windowing of a table, and of nothing else.
+#[test]
+fn the_width_of_windows_is_known_in_one_file() {
+    let said = "lake-schemas/src/windowing.rs";
+    let mut knows = false;
+    for file in files() {
+        let Some(code) = built(&file) else { continue };
+        for way in ["MILLIS_PER_MINUTE", "WINDOW_MS", "Width::Minute.fixed_ms"] {
+            let is_there = code.contains(way);
+            if file == root().join(said) {
+                knows |= is_there;
+            } else if KNOW_MINUTES.iter().all(|other| file != root().join(other)) {
+                assert!(!is_there, "{} has {way}; ask the windowing", file.display());
+            }
+        }
+    }
+    assert!(knows, "{said} does not say how wide windows are");
+}

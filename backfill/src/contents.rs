@@ -11,6 +11,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use lake_schemas::measure::{MEASURES, Measure};
+use lake_schemas::schema::column_as;
 use lake_schemas::table::column;
 use lake_schemas::time::{MICROS_PER_MILLI, MILLIS_PER_DAY};
 
@@ -35,7 +36,10 @@ impl Contents {
         let texts: Vec<&StringArray> = texts.map(|name| rows[name].as_string::<i32>()).collect();
         let partitions = rows[column::KAFKA_PARTITION].as_primitive::<Int32Type>().values();
         let starts = rows[column::WINDOW_START].as_primitive::<TimestampMicrosecondType>().values();
-        let measures = Measure::ALL.map(|measure| rows[measure.column()].as_primitive::<Int64Type>().values());
+        // A table may lack a measure that was added since: it is 0 there.
+        let measures = Measure::ALL
+            .map(|measure| column_as(rows, &measure.field()).expect("rows of minutes have numbers as their measures"));
+        let measures = measures.each_ref().map(|column| column.as_primitive::<Int64Type>().values());
         for row in 0..rows.num_rows() {
             let content = self.0.entry(starts[row].div_euclid(MICROS_PER_MILLI)).or_default();
             let mut of = DefaultHasher::new();

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use ingest::drive::DriveError;
 use ingest::replay::Needs;
 use lake_schemas::job::LogBatch;
-use lake_schemas::minute::{Parameters, WINDOW_MS};
+use lake_schemas::minute::Parameters;
 use lake_schemas::rows::Events;
 use lake_schemas::table::column;
 use lake_schemas::time::shown_duration;
@@ -80,7 +80,7 @@ impl ExplainQuestion<'_> {
         rows: &[Row],
         end: i64,
     ) -> Result<Vec<Explained>, DriveError> {
-        let over_ms = self.minute.millis() + WINDOW_MS;
+        let over_ms = self.over_ms();
         let is_passed = |until_ms: i64| stand.watermark_ms.filter(|watermark_ms| *watermark_ms >= until_ms);
         if let Some(watermark_ms) = is_passed(over_ms + self.parameters.allowed_lateness_ms) {
             let mut explain = self.of_rows(partition, rows).await?;
@@ -97,6 +97,11 @@ impl ExplainQuestion<'_> {
         let mut explain = self.begin(partition);
         self.feed(partition, None, end, &mut explain).await?;
         Ok(explain.finish())
+    }
+
+    /// Returns the end of the minute, in milliseconds.
+    fn over_ms(&self) -> i64 {
+        self.parameters.windowing.end_ms(self.minute.millis())
     }
 
     fn begin(&self, partition: &TopicPartition) -> Explain {
@@ -140,12 +145,13 @@ impl ExplainQuestion<'_> {
     /// Whether a stretch of a partition has an event of the ad in the minute.
     async fn has_events(&self, partition: &TopicPartition, from: Option<i64>, until: i64) -> Result<bool, DriveError> {
         let (mut found, window_ms) = (false, self.minute.millis());
+        let width_ms = self.parameters.windowing.width_ms();
         let columns = Events::COLUMNS.map(str::to_owned).to_vec();
         let look = |batch: LogBatch| {
             let events = Events::of(&batch.events)?;
             found |= (0..batch.events.num_rows()).any(|row| {
                 let since_ms = events.event_time(row).millis() - window_ms;
-                (0..WINDOW_MS).contains(&since_ms) && events.ad_id(row) == self.ad_id
+                (0..width_ms).contains(&since_ms) && events.ad_id(row) == self.ad_id
             });
             Ok(())
         };
@@ -169,7 +175,7 @@ impl ExplainQuestion<'_> {
             (Verdict::Filtered, _) => "it is no click".to_owned(),
             (Verdict::Counted, _) => {
                 let is_below = |at: Option<i64>| at.is_some_and(|at| event.offset < at);
-                let is_closed = stand.watermark_ms >= Some(self.minute.millis() + WINDOW_MS);
+                let is_closed = stand.watermark_ms >= Some(self.over_ms());
                 match (is_below(stand.cut), is_closed || is_below(stand.drained)) {
                     (true, true) => return None,
                     (true, false) => "not yet: its minute is not complete".to_owned(),

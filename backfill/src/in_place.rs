@@ -7,9 +7,8 @@ use arrow::datatypes::TimestampMicrosecondType;
 use ingest::drive::DriveError;
 use ingest::replay::RawTable;
 use lake_schemas::job::LogBatch;
-use lake_schemas::minute::WINDOW;
 use lake_schemas::table::column;
-use lake_schemas::{Cut, EventTime, History, TopicPartition, Windows};
+use lake_schemas::{Cut, EventTime, History, TopicPartition, Windowing, Windows};
 
 use crate::bounded::{self, Takes};
 use crate::range::Range;
@@ -56,7 +55,7 @@ impl Takes for Touched {
         if let Some(times) = batch.events.column_by_name(column::EVENT_TIME) {
             let times = times.as_primitive::<TimestampMicrosecondType>().values();
             let millis = times.iter().map(|micros| EventTime::from_micros(*micros).millis());
-            self.starts_ms.extend(millis.map(|millis| WINDOW.start_ms(millis)));
+            self.starts_ms.extend(millis.map(|millis| Windowing::default().start_ms(millis)));
         }
         Ok(())
     }

@@ -192,8 +192,9 @@ impl Promote<'_> {
             commit.moves = moves(&content.stands, minutes);
             // Only onto exactly this version: a commit in between may have added files that would otherwise stay.
             commit.onto = Some(before);
-            commit.definition =
-                (minutes.parameters()? != content.parameters).then(|| content.parameters.definition(table));
+            let recorded = minutes.parameters()?;
+            let parameters = parameters_of(content, &recorded);
+            commit.definition = (recorded != parameters).then(|| parameters.definition(table));
             if let Outcome::Committed(version) = self.commit(minutes, commit).await? {
                 if let Some(checkpoint) = minutes.take_checkpoint_owed() {
                     checkpoint.write_or_warn().await;
@@ -421,6 +422,13 @@ fn knows_all(content: &Content, minutes: &TableLog) -> Result<(), LakeError> {
         )
     };
     unknown.map_or(Ok(()), |of| Err(LakeError::Refused(why(of))))
+}
+
+/// Returns the parameters that the minutes record with a content. A measure that only the minutes have stays: columns
+/// are never taken out. It counts from where the content ends.
+fn parameters_of(content: &Content, minutes: &Parameters) -> Parameters {
+    let measures = content.parameters.measures.completed(&minutes.measures, &cut_of(&content.stands));
+    Parameters { measures, ..content.parameters.clone() }
 }
 
 fn promoted(content: &Content, commit: &Commit, version: Version) -> Promoted {

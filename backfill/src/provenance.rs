@@ -31,7 +31,8 @@ pub(crate) fn provenance<'a>(
 ) -> BoxFuture<'a, Result<BTreeMap<TopicPartition, Vec<Row>>>> {
     Box::pin(async move {
         let (table, parameters) = (minutes.table(), minutes.parameters()?);
-        let scope = Scope { windows: Windows::these([minute.millis()].into()), stands: None };
+        let (windowing, windows) = (parameters.windowing, Windows::these([minute.millis()].into()));
+        let scope = Scope { windowing, windows, stands: None };
         let files = MinuteFiles::new(table, &parameters, minutes.object_store(), scope, OtherRows::Untouched);
         let mut found: BTreeMap<TopicPartition, Vec<Row>> = BTreeMap::new();
         let live = minutes.live_files().await?;

@@ -133,7 +133,8 @@ impl Replace<'_> {
     ) -> Result<Option<Snapshot>, DriveError> {
         self.refresh(minutes).await?;
         // Only what the watermark has passed is replaced; the live job will still write the rest itself.
-        let scope = Scope { windows: windows.clone(), stands: None };
+        let windowing = minutes.parameters()?.windowing;
+        let scope = Scope { windowing, windows: windows.clone(), stands: None };
         let closed: BTreeMap<_, _> =
             minutes.stands().into_iter().filter(|(_, stand)| scope.has_closed(*stand)).collect();
         if closed.is_empty() || windows.are_none() {

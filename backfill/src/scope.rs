@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 
-use lake_schemas::minute::WINDOW_MS;
-use lake_schemas::{OffsetRange, Stand, TopicPartition, Windows};
+use lake_schemas::{OffsetRange, Stand, TopicPartition, Windowing, Windows};
 
 /// Scope of a backfill: the windows that are asked for, as far as a snapshot has closed them.
 #[derive(Clone, Debug)]
 pub(crate) struct Scope {
+    pub windowing: Windowing,
     pub windows: Windows,
     /// Stands of partitions in the snapshot; `None`: every window counts as closed.
     pub stands: Option<BTreeMap<TopicPartition, Stand>>,
@@ -40,7 +40,7 @@ impl Scope {
         let Some(Stand { cut: Some(cut), watermark_ms: Some(watermark_ms), .. }) = stands.get(partition) else {
             return Row::Open;
         };
-        if window_ms + WINDOW_MS > *watermark_ms {
+        if self.windowing.end_ms(window_ms) > *watermark_ms {
             Row::Open
         } else if *cut <= events.first {
             Row::Kept
@@ -53,7 +53,8 @@ impl Scope {
 
     /// Whether a partition with this stand has closed windows in scope.
     pub fn has_closed(&self, stand: Stand) -> bool {
-        stand.watermark_ms.is_some_and(|watermark_ms| self.windows.touch(i64::MIN, watermark_ms - WINDOW_MS + 1))
+        let width_ms = self.windowing.width_ms();
+        stand.watermark_ms.is_some_and(|watermark_ms| self.windows.touch(i64::MIN, watermark_ms - width_ms + 1))
     }
 
     /// Whether a partition has gone back behind the snapshot, by its stand now: then the table was promoted.
@@ -69,6 +70,7 @@ impl Scope {
 #[cfg(test)]
 mod tests {
     use lake_schemas::EventTime;
+    use lake_schemas::time::MILLIS_PER_MINUTE as WINDOW_MS;
 
     use super::*;
 
@@ -76,7 +78,8 @@ mod tests {
     fn a_row_is_replaced_only_where_the_snapshot_knows_all_of_it() {
         let partition = TopicPartition::new("clicks", 0);
         let stand = Stand { cut: Some(10), watermark_ms: Some(2 * WINDOW_MS), ..Stand::default() };
-        let scope = Scope { windows: Windows::default(), stands: Some([(partition.clone(), stand)].into()) };
+        let (windowing, windows) = (Windowing::default(), Windows::default());
+        let scope = Scope { windowing, windows, stands: Some([(partition.clone(), stand)].into()) };
         let row = |minute: i64, first, next| scope.decide(&partition, minute * WINDOW_MS, OffsetRange { first, next });
         assert_eq!(row(0, 3, 10), Row::Replaced);
         assert_eq!(row(1, 3, 10), Row::Replaced);
@@ -86,7 +89,7 @@ mod tests {
         let another = TopicPartition::new("clicks", 1);
         assert_eq!(scope.decide(&another, 0, OffsetRange { first: 0, next: 1 }), Row::Open, "it has closed nothing");
         let since_1970 = Windows::between(EventTime::from_millis(0), None).expect("a range");
-        let scope = Scope { windows: since_1970, stands: None };
+        let scope = Scope { windowing, windows: since_1970, stands: None };
         assert!(scope.has_closed(stand) && !scope.has_closed(Stand { watermark_ms: Some(WINDOW_MS - 1), ..stand }));
     }
 }

@@ -12,7 +12,7 @@ use ingest::hybrid::HybridSource;
 use ingest::replay::{Needs, RawTable};
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::job::{Flush, Job};
-use lake_schemas::minute::{Parameters, Requested, WINDOW_MS};
+use lake_schemas::minute::{Parameters, Requested};
 use lake_schemas::{Cut, EventTime, History, Table, TopicPartition};
 use lake_store::commit::TableLog;
 use lake_store::lost::or_lost;
@@ -111,7 +111,7 @@ impl Staging<'_> {
                 return Ok(Some(Contents::default().changes(&output.contents)));
             };
             let (parameters, store) = (minutes.parameters()?, minutes.object_store());
-            let scope = Scope { windows, stands: None };
+            let scope = Scope { windowing: parameters.windowing, windows, stands: None };
             let files = MinuteFiles::new(minutes.table(), &parameters, store, scope, OtherRows::Untouched);
             let mut files = files.by(dimensions);
             let planning = async {
@@ -135,7 +135,8 @@ impl Staging<'_> {
         for of in history.until.keys() {
             let may_count = |file: &RawFile| {
                 let touches = |(first, last): (EventTime, EventTime)| {
-                    history.windows.touch(first.millis() - WINDOW_MS + 1, last.millis() + 1)
+                    let width_ms = parameters.windowing.width_ms();
+                    history.windows.touch(first.millis() - width_ms + 1, last.millis() + 1)
                 };
                 file.offsets.next > history.since(of) && file.event_times.is_none_or(touches)
             };

@@ -107,7 +107,9 @@ impl Summing {
         Box::pin(async move {
             let schema = self.parameters.schema(self.target);
             let columns: Vec<_> = self.columns().collect();
-            let read = schema.fields().iter().filter(|field| columns.contains(&field.name().as_str())).cloned();
+            // A measure that the target lacks is 0 in its source, too. It is summed like the others, and not written.
+            let all = self.parameters.with_all_measures().schema(self.target);
+            let read = all.fields().iter().filter(|field| columns.contains(&field.name().as_str())).cloned();
             let read: SchemaRef = Arc::new(Schema::new(read.collect::<Vec<_>>()));
             let sources: Vec<_> = inputs.into_iter().map(|input| input.in_windows_of(self.target)).collect();
             let mut summed = self.session.ask(&sources, &read, |rows| self.summed(rows)).await?;

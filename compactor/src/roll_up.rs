@@ -112,7 +112,7 @@ impl RollUp<'_> {
         let (target, to) = (self.target.table(), self.source.version());
         let from = self.target.txn(&source_version(target));
         let known = rolled_up_from(target, |app_id| self.target.txn(app_id)).filter(|from| *from <= to);
-        let is_altering = self.target.parameters()? != self.source.parameters()?;
+        let is_altering = self.target.parameters()? != self.source.parameters()?.recorded_by(target);
         let live = self.target.live_files().await?;
         // A file in no known folder does not say which windows it holds, so all windows are summed again.
         let is_whole = live.iter().all(|file| Folder::named(target, &file.partition_values).is_some());

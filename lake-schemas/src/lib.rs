@@ -6,12 +6,14 @@
 //!
 //! Read in this order: [`time`], [`position`] and [`width`] are the units of everything else. [`field`] lists the
 //! fields of a click; [`table`] and [`schema`] define the tables and their columns. [`verdict`] says how an event is
-//! judged, [`measure`] what is counted of it, [`minute`] by which dimensions and within which times, and [`spec`] how a
-//! table records that. [`rejection`] says why a message is no event. [`stand`] is how far a table has come in the log.
-//! [`rows`] reads events out of batches, [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event
-//! time, [`history`] is a bounded part of the log. [`job`] is what the loop of `ingest` drives, [`fingerprint`] the
-//! fingerprint of a log, [`plural`] a number in words.
+//! judged, [`measure`] what is counted of it, [`windowing`] in which windows, and [`dimension`] by what. [`measured`]
+//! has the measures of a table, [`minute`] all that decides its counts, and [`spec`] how it records that. [`rejection`]
+//! says why a message is no event. [`stand`] is how far a table has come in the log. [`rows`] reads events out of
+//! batches, [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event time, [`history`] is a
+//! bounded part of the log. [`job`] is what the loop of `ingest` drives, [`fingerprint`] the fingerprint of a log,
+//! [`plural`] a number in words.
 
+pub mod dimension;
 pub mod error;
 pub mod exact;
 pub mod field;
@@ -20,6 +22,7 @@ pub mod folder;
 pub mod history;
 pub mod job;
 pub mod measure;
+pub mod measured;
 pub mod minute;
 pub mod plural;
 pub mod position;
@@ -32,20 +35,23 @@ pub mod table;
 pub mod time;
 pub mod verdict;
 pub mod width;
+pub mod windowing;
 pub mod windows;
 
+pub use dimension::Dimension;
 pub use error::Invalid;
 pub use field::Field;
 pub use folder::Folder;
 pub use history::History;
 pub use measure::Measure;
+pub use measured::Measures;
 pub use plural::counted;
 pub use position::{Cut, OffsetRange, TopicPartition};
 pub use rejection::Rejection;
-pub use spec::Spec;
 pub use stand::Stand;
 pub use table::Table;
 pub use time::{EventTime, LogDate, LogTime};
 pub use verdict::Verdict;
 pub use width::Width;
+pub use windowing::Windowing;
 pub use windows::Windows;

@@ -2,17 +2,18 @@
 //!
 //! Rows always add up: the counts of a window are the sum of its rows, however many commits wrote them.
 
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::error::{Invalid, Result};
 use crate::measure::Measure;
+use crate::measured::Measures;
 use crate::table::{Table, column, timestamp};
-use crate::time::{MILLIS_PER_HOUR, MILLIS_PER_MINUTE, shown_duration};
-use crate::width::Width;
+use crate::time::{MILLIS_PER_HOUR, shown_duration};
+use crate::windowing::Windowing;
+
+pub use crate::dimension::Dimension;
 
 /// Properties that record the parameters: see [`crate::spec`].
 pub(crate) const PROPERTY_OUT_OF_ORDERNESS_MS: &str = "clicklake.out_of_orderness_ms";
@@ -24,49 +25,14 @@ pub(crate) const PROPERTY_DIMENSIONS: &str = "clicklake.dimensions";
 pub const OWN_PROPERTIES: [&str; 4] =
     [PROPERTY_OUT_OF_ORDERNESS_MS, PROPERTY_ALLOWED_LATENESS_MS, PROPERTY_DEDUP_HORIZON_MS, PROPERTY_DIMENSIONS];
 
-/// A dimension that a lake may count by, beside the ad and its campaign.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Dimension {
-    /// Site or app that showed the ad.
-    PublisherId,
-    /// Country of the click.
-    Country,
-    /// Device of the click.
-    Device,
-}
-
-impl Dimension {
-    /// All dimensions that may be chosen.
-    pub const ALL: [Self; 3] = [Self::PublisherId, Self::Country, Self::Device];
-
-    /// Returns the column that holds it, in raw tables and in minute tables.
-    pub fn column(self) -> &'static str {
-        match self {
-            Self::PublisherId => column::PUBLISHER_ID,
-            Self::Country => column::COUNTRY,
-            Self::Device => column::DEVICE,
-        }
-    }
-}
-
-impl fmt::Display for Dimension {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.column())
-    }
-}
-
-impl FromStr for Dimension {
-    type Err = String;
-
-    fn from_str(name: &str) -> std::result::Result<Self, String> {
-        let found = Self::ALL.into_iter().find(|dimension| dimension.column() == name);
-        found.ok_or_else(|| format!("{name:?} is no dimension; there are publisher_id, country and device"))
-    }
-}
-
-/// Parameters that decide the counts. A table records them when it is made, and they never change in it.
+/// Parameters that decide the counts. A table records them when it is made, and they never change in it, but for
+/// measures that are added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameters {
+    /// Windows that events are counted in.
+    pub windowing: Windowing,
+    /// Measures of the table, and from where on each is counted.
+    pub measures: Measures,
     /// Out-of-orderness: how far an event's time may lie behind the largest so far without being behind the watermark,
     /// in milliseconds.
     pub out_of_orderness_ms: i64,
@@ -79,10 +45,13 @@ pub struct Parameters {
 }
 
 impl Default for Parameters {
+    /// Returns the parameters of a table that is made now.
     fn default() -> Self {
         Self {
+            windowing: Windowing::default(),
+            measures: Measures::default(),
             out_of_orderness_ms: 5_000,
-            allowed_lateness_ms: 15 * MILLIS_PER_MINUTE,
+            allowed_lateness_ms: MILLIS_PER_HOUR / 4,
             dedup_horizon_ms: MILLIS_PER_HOUR,
             dimensions: Vec::new(),
         }
@@ -93,7 +62,8 @@ impl Parameters {
     /// Returns whether state can be kept for as long as they demand: no time is below zero, and all together are 49
     /// days at most.
     pub(crate) fn has_bounds(&self) -> bool {
-        let spans = [self.out_of_orderness_ms, self.allowed_lateness_ms, self.dedup_horizon_ms, WINDOW_MS];
+        let window_ms = self.windowing.width_ms();
+        let spans = [self.out_of_orderness_ms, self.allowed_lateness_ms, self.dedup_horizon_ms, window_ms];
         let together = spans.into_iter().try_fold(0_i64, i64::checked_add);
         spans.iter().all(|span| *span >= 0) && together.is_some_and(|together| together <= SPAN_MS_MAX)
     }
@@ -101,7 +71,7 @@ impl Parameters {
     /// Returns how far behind the watermark an id is still known, in milliseconds: as long as its window may be counted
     /// in, plus the horizon.
     pub fn memory_ms(&self) -> i64 {
-        self.allowed_lateness_ms + WINDOW_MS + self.dedup_horizon_ms
+        self.allowed_lateness_ms + self.windowing.width_ms() + self.dedup_horizon_ms
     }
 
     /// Returns the columns of a row's dimensions, in their order: the ad, its campaign, and those chosen.
@@ -110,7 +80,20 @@ impl Parameters {
         [column::AD_ID, column::CAMPAIGN_ID].into_iter().chain(chosen).collect()
     }
 
-    /// Returns the schema of a table of counts with these dimensions.
+    /// Returns the same with all measures of this program, for those who read: a measure that a table lacks is 0 there.
+    #[must_use]
+    pub fn with_all_measures(&self) -> Self {
+        Self { measures: Measures::default(), ..self.clone() }
+    }
+
+    /// Returns these parameters as the spec of a table records them. Only tables of minutes are counted from the log.
+    #[must_use]
+    pub fn recorded_by(&self, table: Table) -> Self {
+        let measures = if table.is_minutes() { self.measures.clone() } else { self.measures.without_beginnings() };
+        Self { measures, ..self.clone() }
+    }
+
+    /// Returns the schema of a table of counts with these dimensions and measures.
     pub fn schema(&self, table: Table) -> SchemaRef {
         let dimension = |name: &'static str| Field::new(name, DataType::Utf8, name != column::AD_ID);
         let mut fields = vec![
@@ -118,8 +101,8 @@ impl Parameters {
             Field::new(column::WINDOW_END, timestamp(), false),
         ];
         fields.extend(self.dimension_columns().into_iter().map(dimension));
-        let (first, added) = Measure::ALL.split_at(Measure::OF_FORMAT_1);
-        fields.extend(first.iter().map(|measure| measure.field()));
+        let (first, added): (Vec<_>, Vec<_>) = self.measures.iter().partition(|measure| !measure.is_added());
+        fields.extend(first.into_iter().map(Measure::field));
         if table.is_minutes() {
             fields.extend([
                 Field::new(column::PANE, DataType::Utf8, false),
@@ -135,7 +118,7 @@ impl Parameters {
         }));
         // Columns that were added stand at the end, because that is where an upgrade puts them in tables that lack
         // them.
-        fields.extend(added.iter().map(|measure| measure.field()));
+        fields.extend(added.into_iter().map(Measure::field));
         Arc::new(Schema::new(fields))
     }
 }
@@ -161,6 +144,9 @@ impl Requested {
             allowed_lateness_ms: self.allowed_lateness_ms.unwrap_or(defaults.allowed_lateness_ms),
             dedup_horizon_ms: self.dedup_horizon_ms.unwrap_or(defaults.dedup_horizon_ms),
             dimensions: self.dimensions.clone().unwrap_or(defaults.dimensions),
+            windowing: defaults.windowing,
+            // Whatever the defaults are of, a new table counts all there is, from the start.
+            measures: Measures::default(),
         };
         if !parameters.has_bounds() {
             return Err(Invalid(format!(
@@ -201,15 +187,6 @@ impl Requested {
 pub(crate) fn names_of(dimensions: &[Dimension]) -> String {
     dimensions.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
 }
-
-/// Windows that events are counted in: each begins where the one before it ends.
-pub const WINDOW: Width = Width::Minute;
-
-/// Length of a window, in milliseconds.
-pub const WINDOW_MS: i64 = match WINDOW.fixed_ms() {
-    Some(window_ms) => window_ms,
-    None => panic!("windows are of one length"),
-};
 
 /// Longest span of time for which state is kept, in milliseconds: 49 days. Times of clicks in memory take 32 bits.
 pub const SPAN_MS_MAX: i64 = u32::MAX as i64;

@@ -6,9 +6,9 @@ use arrow::array::{Array, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArra
 use arrow::array::{RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
+use crate::dimension::Dimension;
 use crate::error::{Invalid, Result};
 use crate::measure::{Addition, Amount};
-use crate::minute::Dimension;
 use crate::rejection::COST_MICROS_MAX;
 use crate::table::column;
 use crate::time::{EventTime, LogTime};

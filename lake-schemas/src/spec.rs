@@ -8,13 +8,17 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value, json};
 
+use crate::dimension::Dimension;
 use crate::error::{Invalid, Result};
-use crate::measure::{MEASURES, Measure};
+use crate::history::{cut_of, json_of};
+use crate::measure::Measure;
+use crate::measured::Measures;
 use crate::minute::{
-    Dimension, OWN_PROPERTIES, PROPERTY_ALLOWED_LATENESS_MS, PROPERTY_DEDUP_HORIZON_MS, PROPERTY_DIMENSIONS,
-    PROPERTY_OUT_OF_ORDERNESS_MS, Parameters, WINDOW_MS, names_of,
+    OWN_PROPERTIES, PROPERTY_ALLOWED_LATENESS_MS, PROPERTY_DEDUP_HORIZON_MS, PROPERTY_DIMENSIONS,
+    PROPERTY_OUT_OF_ORDERNESS_MS, Parameters, names_of,
 };
-use crate::table::{Definition, FORMAT_OF_NEW, PROPERTY_FORMAT, Table};
+use crate::table::{Definition, FORMAT, FORMAT_OF_NEW, PROPERTY_FORMAT, Table};
+use crate::windowing::Windowing;
 
 /// Property that holds the spec, from format 2 on.
 pub const PROPERTY_SPEC: &str = "clicklake.spec";
@@ -24,67 +28,44 @@ const ALLOWED_LATENESS_MS: &str = "allowed_lateness_ms";
 const DEDUP_HORIZON_MS: &str = "dedup_horizon_ms";
 const DIMENSIONS: &str = "dimensions";
 const MEASURED: &str = "measures";
+const MEASURED_SINCE: &str = "measures_since";
 const OUT_OF_ORDERNESS_MS: &str = "out_of_orderness_ms";
 const WINDOWING: &str = "windowing";
 
 /// All keys of a spec. An unknown key may decide what is counted, so a spec that has one is refused.
-const KEYS: [&str; 6] = [ALLOWED_LATENESS_MS, DEDUP_HORIZON_MS, DIMENSIONS, MEASURED, OUT_OF_ORDERNESS_MS, WINDOWING];
+const KEYS: [&str; 7] =
+    [ALLOWED_LATENESS_MS, DEDUP_HORIZON_MS, DIMENSIONS, MEASURED, MEASURED_SINCE, OUT_OF_ORDERNESS_MS, WINDOWING];
 
 /// The one key of tumbling windows: their length in milliseconds.
 const TUMBLING_MS: &str = "tumbling_ms";
 
-/// How events are put into windows.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Windowing {
-    /// Each window begins where the one before it ends, and is a minute long. Hours and days are sums of these.
-    #[default]
-    TumblingMinutes,
+/// Returns what absent keys stand for. It is part of the format: no later program may change it.
+fn absent() -> Parameters {
+    Parameters { measures: Measures::of_format_1(), ..Parameters::default() }
 }
 
-/// Everything that decides what a table of counts counts. Roll-ups have the spec of the minutes that they are made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spec {
-    /// Windows that events are counted in.
-    pub windowing: Windowing,
-    /// Measures: those of format 1, and the first few of those that were added since.
-    pub measures: Vec<Measure>,
-    /// Dimensions, and the times that decide verdicts.
-    pub parameters: Parameters,
-}
-
-impl Default for Spec {
-    /// Returns what absent keys stand for. It is part of the format: no later program may change it.
-    fn default() -> Self {
-        Self {
-            windowing: Windowing::default(),
-            measures: Measure::ALL[..Measure::OF_FORMAT_1].to_vec(),
-            parameters: Parameters::default(),
-        }
-    }
-}
-
-impl Spec {
-    /// Returns the spec of this program, with these parameters.
-    pub fn of(parameters: Parameters) -> Self {
-        Self { windowing: Windowing::default(), measures: Measure::ALL.to_vec(), parameters }
-    }
-
-    /// Returns the spec as canonical JSON: whole, on one line, its keys in alphabetical order.
+impl Parameters {
+    /// Returns the spec of a table with these parameters as canonical JSON: on one line, its keys in alphabetical
+    /// order. It has all keys but the beginnings of measures, which are written only if there are any.
     pub fn to_json(&self) -> String {
-        let Self { windowing, measures, parameters } = self;
-        let dimensions: Vec<_> = parameters.dimensions.iter().map(|dimension| dimension.column()).collect();
-        let measures: Vec<_> = measures.iter().map(|measure| measure.column()).collect();
-        let windowing = match windowing {
-            Windowing::TumblingMinutes => json!({ TUMBLING_MS: WINDOW_MS }),
+        let dimensions: Vec<_> = self.dimensions.iter().map(|dimension| dimension.column()).collect();
+        let measures: Vec<_> = self.measures.iter().map(Measure::column).collect();
+        let since: Map<_, _> =
+            self.measures.begun().map(|(measure, since)| (measure.column().to_owned(), json_of(since))).collect();
+        let windowing = match self.windowing {
+            Windowing::Tumbling { width_ms } => json!({ TUMBLING_MS: width_ms }),
         };
-        let keys: BTreeMap<&str, Value> = BTreeMap::from([
-            (ALLOWED_LATENESS_MS, json!(parameters.allowed_lateness_ms)),
-            (DEDUP_HORIZON_MS, json!(parameters.dedup_horizon_ms)),
+        let mut keys: BTreeMap<&str, Value> = BTreeMap::from([
+            (ALLOWED_LATENESS_MS, json!(self.allowed_lateness_ms)),
+            (DEDUP_HORIZON_MS, json!(self.dedup_horizon_ms)),
             (DIMENSIONS, json!(dimensions)),
             (MEASURED, json!(measures)),
-            (OUT_OF_ORDERNESS_MS, json!(parameters.out_of_orderness_ms)),
+            (OUT_OF_ORDERNESS_MS, json!(self.out_of_orderness_ms)),
             (WINDOWING, windowing),
         ]);
+        if !since.is_empty() {
+            keys.insert(MEASURED_SINCE, Value::Object(since));
+        }
         let members: Vec<_> = keys.iter().map(|(key, value)| format!("{}:{value}", json!(key))).collect();
         format!("{{{}}}", members.join(","))
     }
@@ -96,84 +77,42 @@ impl Spec {
         if let Some(unknown) = keys.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(not_known(unknown));
         }
-        let default = Self::default();
+        let default = absent();
         let number = |key: &str, default: i64| match keys.get(key) {
             None => Ok(default),
             Some(value) => value.as_i64().ok_or_else(|| format!("has {key} {value}, which is no whole number")),
         };
         let dimensions = match keys.get(DIMENSIONS) {
-            None => default.parameters.dimensions,
+            None => default.dimensions,
             Some(value) => listed(value, DIMENSIONS, |name| name.parse::<Dimension>().ok())?,
         };
-        let measures = match keys.get(MEASURED) {
+        let mut measures = match keys.get(MEASURED) {
             None => default.measures,
-            Some(value) => measures(value)?,
+            Some(value) => measures_of(value)?,
         };
+        if let Some(value) = keys.get(MEASURED_SINCE) {
+            begin(&mut measures, value)?;
+        }
         Ok(Self {
             windowing: keys.get(WINDOWING).map_or(Ok(default.windowing), windowing)?,
             measures,
-            parameters: Parameters {
-                out_of_orderness_ms: number(OUT_OF_ORDERNESS_MS, default.parameters.out_of_orderness_ms)?,
-                allowed_lateness_ms: number(ALLOWED_LATENESS_MS, default.parameters.allowed_lateness_ms)?,
-                dedup_horizon_ms: number(DEDUP_HORIZON_MS, default.parameters.dedup_horizon_ms)?,
-                dimensions,
-            },
+            out_of_orderness_ms: number(OUT_OF_ORDERNESS_MS, default.out_of_orderness_ms)?,
+            allowed_lateness_ms: number(ALLOWED_LATENESS_MS, default.allowed_lateness_ms)?,
+            dedup_horizon_ms: number(DEDUP_HORIZON_MS, default.dedup_horizon_ms)?,
+            dimensions,
         })
     }
-}
 
-fn not_known(what: &str) -> String {
-    format!("has {what}, which this clicklake does not know; upgrade clicklake")
-}
-
-fn object(value: Value, what: &str) -> Result<Map<String, Value>, String> {
-    match value {
-        Value::Object(members) => Ok(members),
-        other => Err(format!("has {other} where {what} must be an object")),
-    }
-}
-
-fn windowing(value: &Value) -> Result<Windowing, String> {
-    let members = object(value.clone(), WINDOWING)?;
-    if let Some(unknown) = members.keys().find(|key| *key != TUMBLING_MS) {
-        return Err(not_known(&format!("{WINDOWING}.{unknown}")));
-    }
-    match members.get(TUMBLING_MS) {
-        None => Ok(Windowing::default()),
-        Some(width) if width.as_i64() == Some(WINDOW_MS) => Ok(Windowing::TumblingMinutes),
-        Some(width) => Err(not_known(&format!("{WINDOWING}.{TUMBLING_MS} {width}"))),
-    }
-}
-
-/// Parses a list of names, in which each may occur once.
-fn listed<T: PartialEq>(value: &Value, key: &str, of: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
-    let names = value.as_array().ok_or_else(|| format!("has {key} {value}, which is no list"))?;
-    let mut all = Vec::new();
-    for name in names {
-        let known = name.as_str().and_then(&of).ok_or_else(|| not_known(&format!("{name} in {key}")))?;
-        if all.contains(&known) {
-            return Err(format!("has {name} twice in {key}"));
-        }
-        all.push(known);
-    }
-    Ok(all)
-}
-
-/// Parses a list of measures. Columns are only ever added at the end, so the list must be a beginning of all measures.
-fn measures(value: &Value) -> Result<Vec<Measure>, String> {
-    let named = |name: &str| Measure::ALL.into_iter().find(|measure| measure.column() == name);
-    let measures = listed(value, MEASURED, named)?;
-    let are_the_first = (Measure::OF_FORMAT_1..=MEASURES).any(|first| measures == Measure::ALL[..first]);
-    if are_the_first { Ok(measures) } else { Err(format!("has {MEASURED} {value}, which leaves some out")) }
-}
-
-impl Parameters {
-    /// Returns how a table with these counts is made, in the format of new tables.
+    /// Returns how a table with these counts is made: in the format of new tables, unless its measures need a later
+    /// one.
     pub fn definition(&self, table: Table) -> Definition {
         let mut properties = table.properties();
         properties.extend(self.properties());
-        let (schema, added) = (self.schema(table), table.added_columns());
-        Definition { table, schema, added, properties, spec: Some(Spec::of(self.clone()).to_json()) }
+        let (schema, added) = (self.schema(table), self.measures.added());
+        let spec = Some(self.recorded_by(table).to_json());
+        let definition = Definition { table, schema, added, properties, spec };
+        // Programs of format 1 would leave out what was added since.
+        if added == 0 { definition } else { definition.in_format(FORMAT) }
     }
 
     /// Reads the parameters that a table records.
@@ -211,10 +150,68 @@ impl Parameters {
     }
 }
 
+fn not_known(what: &str) -> String {
+    format!("has {what}, which this clicklake does not know; upgrade clicklake")
+}
+
+fn object(value: Value, what: &str) -> Result<Map<String, Value>, String> {
+    match value {
+        Value::Object(members) => Ok(members),
+        other => Err(format!("has {other} where {what} must be an object")),
+    }
+}
+
+fn windowing(value: &Value) -> Result<Windowing, String> {
+    let members = object(value.clone(), WINDOWING)?;
+    if let Some(unknown) = members.keys().find(|key| *key != TUMBLING_MS) {
+        return Err(not_known(&format!("{WINDOWING}.{unknown}")));
+    }
+    match members.get(TUMBLING_MS) {
+        None => Ok(Windowing::default()),
+        Some(width) if width.as_i64() == Some(Windowing::default().width_ms()) => Ok(Windowing::default()),
+        Some(width) => Err(not_known(&format!("{WINDOWING}.{TUMBLING_MS} {width}"))),
+    }
+}
+
+/// Parses a list of names, in which each may occur once.
+fn listed<T: PartialEq>(value: &Value, key: &str, of: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
+    let names = value.as_array().ok_or_else(|| format!("has {key} {value}, which is no list"))?;
+    let mut all = Vec::new();
+    for name in names {
+        let known = name.as_str().and_then(&of).ok_or_else(|| not_known(&format!("{name} in {key}")))?;
+        if all.contains(&known) {
+            return Err(format!("has {name} twice in {key}"));
+        }
+        all.push(known);
+    }
+    Ok(all)
+}
+
+fn named(name: &str) -> Option<Measure> {
+    Measure::ALL.into_iter().find(|measure| measure.column() == name)
+}
+
+/// Parses a list of measures.
+fn measures_of(value: &Value) -> Result<Measures, String> {
+    let measures = listed(value, MEASURED, named)?;
+    Measures::of(&measures).ok_or_else(|| format!("has {MEASURED} {value}, which leaves some out"))
+}
+
+/// Parses the beginnings of measures: by measure, the first offset of each partition that counts.
+fn begin(measures: &mut Measures, value: &Value) -> Result<(), String> {
+    for (name, since) in object(value.clone(), MEASURED_SINCE)? {
+        let since = cut_of(&since).ok_or_else(|| format!("has {since} in {MEASURED_SINCE}, which is no cut"))?;
+        if !named(&name).is_some_and(|measure| measures.begin(measure, since)) {
+            return Err(format!("has {name} in {MEASURED_SINCE}, and not in {MEASURED}"));
+        }
+    }
+    Ok(())
+}
+
 /// Reads the parameters from a spec. The four properties, if they stand beside it, must say the same.
 fn of_spec(table: Table, spec: &str, properties: &HashMap<String, String>) -> Result<Parameters> {
     let wrong = |why: String| Invalid(format!("{table}: its property {PROPERTY_SPEC} {why}"));
-    let Spec { parameters, .. } = Spec::parse(spec).map_err(wrong)?;
+    let parameters = Parameters::parse(spec).map_err(wrong)?;
     for (key, value) in parameters.properties() {
         if let Some(other) = properties.get(&key).filter(|other| **other != value) {
             return Err(Invalid(format!(
@@ -244,6 +241,7 @@ fn of_properties(table: Table, properties: &HashMap<String, String>) -> Result<P
         allowed_lateness_ms: number(PROPERTY_ALLOWED_LATENESS_MS)?,
         dedup_horizon_ms: number(PROPERTY_DEDUP_HORIZON_MS)?,
         dimensions: dimensions.map_err(|why| Invalid(format!("{table}: {why}")))?,
+        ..absent()
     })
 }
 
@@ -268,6 +266,8 @@ impl Definition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::field::Field;
+    use crate::position::TopicPartition;
 
     const DEFAULT: &str = "{\"allowed_lateness_ms\":900000,\"dedup_horizon_ms\":3600000,\"dimensions\":[],\
                            \"measures\":[\"clicks\",\"cost_micros\",\"duplicates\",\"late\",\"filtered\"],\
@@ -280,27 +280,53 @@ mod tests {
 
     #[test]
     fn a_spec_is_written_whole_and_read_as_it_was() {
-        assert_eq!(Spec::default().to_json(), DEFAULT);
+        assert_eq!(absent().to_json(), DEFAULT);
         let parameters = Parameters {
             out_of_orderness_ms: 1,
             allowed_lateness_ms: 2,
             dedup_horizon_ms: 3,
-            dimensions: vec![Dimension::Device, Dimension::Country],
+            dimensions: vec![Dimension::of(Field::Device), Dimension::of(Field::Country)],
+            ..Parameters::default()
         };
-        let spec = Spec::of(parameters);
-        assert_eq!(Spec::parse(&spec.to_json()), Ok(spec));
+        assert_eq!(Parameters::parse(&parameters.to_json()), Ok(parameters));
     }
 
     #[test]
     fn specs_are_compared_by_what_they_mean() {
         for text in ["{}", DEFAULT, " { \"windowing\": {}, \"dimensions\": [] } ", "{\"out_of_orderness_ms\":5000}"] {
-            assert_eq!(Spec::parse(text), Ok(Spec::default()), "{text}");
+            assert_eq!(Parameters::parse(text), Ok(absent()), "{text}");
         }
-        assert_ne!(Spec::parse("{\"dimensions\":[\"country\"]}"), Ok(Spec::default()));
+        assert_ne!(Parameters::parse("{\"dimensions\":[\"country\"]}"), Ok(absent()));
         assert_ne!(
-            Spec::parse("{\"dimensions\":[\"country\",\"device\"]}"),
-            Spec::parse("{\"dimensions\":[\"device\",\"country\"]}")
+            Parameters::parse("{\"dimensions\":[\"country\",\"device\"]}"),
+            Parameters::parse("{\"dimensions\":[\"device\",\"country\"]}")
         );
+    }
+
+    #[test]
+    fn where_a_measure_begins_is_recorded_only_if_it_is_not_the_start() {
+        let partition = |number| TopicPartition::new("clicks", number);
+        let mut parameters = absent();
+        assert!(parameters.measures.begin(Measure::ALL[3], [(partition(0), 5), (partition(12), 7)].into()));
+        let json = parameters.to_json();
+        assert!(json.contains("\"measures_since\":{\"late\":{\"clicks\":{\"0\":5,\"12\":7}}}"), "{json}");
+        assert_eq!(Parameters::parse(&json), Ok(parameters.clone()));
+        // Roll-ups are sums of minutes, from wherever these count.
+        let spec = |table| parameters.definition(table).spec;
+        assert_eq!(spec(Table::ClicksMinute), Some(json));
+        assert_eq!(spec(Table::ClicksHourly).as_deref(), Some(DEFAULT));
+        assert_eq!(parameters.recorded_by(Table::ClicksDaily), absent());
+        assert_eq!(Parameters::parse("{\"measures_since\":{\"late\":{}}}"), Ok(absent()));
+    }
+
+    /// Programs of format 1 would write rows that lack what was added.
+    #[test]
+    fn a_table_whose_measures_were_all_there_in_format_1_is_made_in_it() {
+        assert_eq!(absent().definition(Table::ClicksMinute).format(), 1);
+        let has_added = Parameters::default().measures.added() > 0;
+        let definition = Parameters::default().definition(Table::ClicksMinute);
+        assert_eq!(definition.format(), if has_added { 2 } else { 1 });
+        assert_eq!(definition.properties.iter().any(|(key, _)| key == PROPERTY_SPEC), has_added);
     }
 
     #[test]
@@ -315,12 +341,15 @@ mod tests {
             ("{\"dimensions\":[\"country\",\"country\"]}", "twice"),
             ("{\"measures\":[\"clicks\",\"people\"]}", "\"people\" in measures"),
             ("{\"measures\":[\"clicks\"]}", "leaves some out"),
+            ("{\"measures_since\":[]}", "measures_since must be an object"),
+            ("{\"measures_since\":{\"people\":{}}}", "people in measures_since"),
+            ("{\"measures_since\":{\"late\":{\"clicks\":{\"0\":\"5\"}}}}", "no cut"),
             ("{\"dedup_horizon_ms\":\"1\"}", "dedup_horizon_ms"),
             ("{\"dedup_horizon_ms\":0.5}", "dedup_horizon_ms"),
             ("[]", "object"),
             ("{", "no JSON"),
         ] {
-            let why = Spec::parse(text).expect_err(text);
+            let why = Parameters::parse(text).expect_err(text);
             assert!(why.contains(words), "{text}: {why}");
             let error = recorded(&[(PROPERTY_SPEC, text)]).expect_err(text).to_string();
             assert!(error.starts_with("clicks_minute: its property clicklake.spec "), "{error}");
@@ -335,12 +364,13 @@ mod tests {
             assert_eq!(properties.contains_key(PROPERTY_SPEC), format == 2);
             Parameters::recorded(Table::ClicksMinute, &properties)
         };
-        let other = Parameters { dimensions: vec![Dimension::Country], dedup_horizon_ms: 7, ..Parameters::default() };
-        for parameters in [Parameters::default(), other] {
+        let dimensions = vec![Dimension::of(Field::Country)];
+        let other = Parameters { dimensions, dedup_horizon_ms: 7, ..absent() };
+        for parameters in [absent(), other] {
             assert_eq!(of(&parameters, 1), Ok(parameters.clone()));
             assert_eq!(of(&parameters, 2), Ok(parameters));
         }
-        assert_eq!(recorded(&[(PROPERTY_SPEC, "{}")]), Ok(Parameters::default()));
+        assert_eq!(recorded(&[(PROPERTY_SPEC, "{}")]), Ok(absent()));
         let both = [(PROPERTY_SPEC, "{}"), (PROPERTY_ALLOWED_LATENESS_MS, "1")];
         let error = recorded(&both).expect_err("they say different things").to_string();
         assert!(error.contains(PROPERTY_ALLOWED_LATENESS_MS) && error.contains("900000"), "{error}");
@@ -349,7 +379,7 @@ mod tests {
     #[test]
     fn recorded_times_that_cannot_be_added_up_are_refused() {
         let recorded = |key: &str, value: i64| {
-            let defined = Parameters::default().definition(Table::ClicksMinute).properties;
+            let defined = absent().definition(Table::ClicksMinute).properties;
             let mut properties: HashMap<_, _> = defined.into_iter().collect();
             properties.insert(key.to_owned(), value.to_string());
             Parameters::recorded(Table::ClicksMinute, &properties)

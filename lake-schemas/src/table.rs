@@ -11,7 +11,6 @@ use arrayvec::ArrayString;
 use arrow::datatypes::SchemaRef;
 
 use crate::field::{Field, Role};
-use crate::measure::{MEASURES, Measure};
 use crate::width::Width;
 
 pub use crate::field::timestamp;
@@ -227,15 +226,6 @@ impl Table {
                 column::OFFSET_NEXT,
             ],
             Self::ClicksHourly | Self::ClicksDaily => &[column::WINDOW_START, column::AD_ID, column::CAMPAIGN_ID],
-        }
-    }
-
-    /// Returns how many of its columns, at the end, were added since format 1.
-    pub fn added_columns(self) -> usize {
-        match self {
-            Self::Clicks => Field::ALL.into_iter().filter(|field| field.is_added()).count(),
-            Self::ClicksRejected => 0,
-            _ => MEASURES - Measure::OF_FORMAT_1,
         }
     }
 

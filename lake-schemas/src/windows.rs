@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::error::{Invalid, Result};
-use crate::minute::WINDOW;
 use crate::time::EventTime;
+use crate::windowing::Windowing;
 
 /// Windows that are asked for: those that start at or after `from` and before `to`; perhaps only some of these.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,7 +20,7 @@ impl Windows {
     /// Returns the windows between two times, which must be whole minutes, the second after the first.
     pub fn between(from: Option<EventTime>, to: Option<EventTime>) -> Result<Self> {
         for time in [from, to].into_iter().flatten() {
-            if !WINDOW.begins_at(time.millis()) {
+            if !Windowing::default().begins_at(time.millis()) {
                 return Err(Invalid(format!("{time} is no whole minute; windows start with minutes")));
             }
         }
@@ -39,7 +39,7 @@ impl Windows {
     pub fn these(starts_ms: BTreeSet<i64>) -> Self {
         let at = |millis: i64| EventTime::from_millis(millis);
         let from = starts_ms.first().copied().and_then(at);
-        let to = starts_ms.last().copied().and_then(|last| at(WINDOW.end_ms(last)));
+        let to = starts_ms.last().copied().and_then(|last| at(Windowing::default().end_ms(last)));
         Self { from, to, only: Some(Arc::new(starts_ms)) }
     }
 
@@ -96,7 +96,7 @@ impl Windows {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::minute::WINDOW_MS;
+    use crate::time::MILLIS_PER_MINUTE as WINDOW_MS;
 
     fn at(minutes: i64) -> Option<EventTime> {
         EventTime::from_millis(minutes * WINDOW_MS)

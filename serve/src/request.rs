@@ -6,8 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lake_schemas::minute::WINDOW;
-use lake_schemas::{EventTime, Field, Width, Windows, time};
+use lake_schemas::{EventTime, Field, Width, Windowing, Windows, time};
 use percent_encoding::percent_decode;
 use query::RowAccess;
 use query::totals::{AsOf, Bounds, Filter, Page, Question, dimension, dimensions, last, repeated, values, width_for};
@@ -320,7 +319,7 @@ fn name(what: &str, name: Cow<'_, str>) -> Result<String, Problem> {
 fn bound(what: &str, text: Option<Cow<'_, str>>) -> Result<Option<EventTime>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let time = time::written(&text).and_then(|time| EventTime::from_millis(time.timestamp_millis()));
-    let time = time.filter(|time| WINDOW.begins_at(time.millis()));
+    let time = time.filter(|time| Windowing::default().begins_at(time.millis()));
     let expected = || {
         let hint = of_plus(&text);
         format!("{what} is a whole minute such as 2026-03-07T12:00:00Z, or a day such as 2026-03-07{hint}")

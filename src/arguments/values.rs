@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
-use lake_schemas::minute::WINDOW;
-use lake_schemas::{EventTime, Field, Table, Width, time};
+use lake_schemas::{EventTime, Field, Table, Width, Windowing, time};
 use query::totals::{self, AsOf, Filter};
 use serve::Keys;
 
@@ -96,7 +95,7 @@ pub fn granularity() -> impl TypedValueParser<Value = Width> {
 
 /// Parses a time at which a window may start.
 pub fn minute(text: &str) -> Result<EventTime, String> {
-    let is_whole = |time: &EventTime| WINDOW.begins_at(time.millis());
+    let is_whole = |time: &EventTime| Windowing::default().begins_at(time.millis());
     Some(time(text)?).filter(is_whole).ok_or_else(|| "expected a whole minute: windows start with minutes".to_owned())
 }
 

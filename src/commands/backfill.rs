@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use ::backfill::{Changes, Made, Range, Replace, Replaced, Staging, Work, Writes};
 use arrow::array::{ArrayRef, Date32Array, Decimal128Array, RecordBatch, StringArray};
-use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::table::StagingName;
-use lake_schemas::{EventTime, Measure, Table, Verdict, counted};
+use lake_schemas::{EventTime, Measure, Table, Verdict, Windowing, counted};
 use lake_store::Lake;
 use query::output;
 use tokio_util::sync::CancellationToken;
@@ -108,7 +107,7 @@ fn left_out(changes: &Changes) -> String {
     let (Some(&first), Some(&last)) = (changes.left_out.first(), changes.left_out.last()) else {
         return String::new();
     };
-    let (windows, to) = (grouped_of(changes.left_out.len() as u64, "window"), at(last + WINDOW_MS));
+    let (windows, to) = (grouped_of(changes.left_out.len() as u64, "window"), at(Windowing::default().end_ms(last)));
     format!(
         "\nleft out: {windows} from {} to {to}, because the watermark of a partition has not passed the end, and clicks \
          may still come; of a topic that is over, `clicklake backfill --into` counts these, too",

@@ -6,9 +6,8 @@ use ::backfill::{Explanation, explain};
 use arrow::array::{
     ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use lake_schemas::EventTime;
-use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::table::{column, timestamp};
+use lake_schemas::{EventTime, Windowing};
 use lake_store::Lake;
 use query::output::visible;
 
@@ -27,7 +26,9 @@ pub async fn run(lake: &str, command: Explain) -> anyhow::Result<()> {
 /// Says that nothing was found, and why that may be.
 fn no_event(ad: &str, minute: EventTime) -> String {
     let ad = visible(ad);
-    let end = EventTime::from_millis(minute.millis() + WINDOW_MS).map(|end| format!(" --to {end}")).unwrap_or_default();
+    let end = EventTime::from_millis(Windowing::default().end_ms(minute.millis()))
+        .map(|end| format!(" --to {end}"))
+        .unwrap_or_default();
     format!(
         "clicks has no event of {ad} in the minute {minute}. Names are compared letter by letter: `clicklake top --from \
          {minute}{end}` shows the ads of that minute. The minute is that of the event time, in UTC, not of the time at \

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use lake_schemas::Invalid;
 use lake_schemas::minute::Parameters;
 use lake_schemas::rows::{Events, Positions};
-use lake_schemas::{EventTime, LogTime, Stand, TopicPartition, Verdict, Windows};
+use lake_schemas::{EventTime, LogTime, Stand, TopicPartition, Verdict, Windowing, Windows};
 
 use crate::minutes::Minutes;
 use crate::window::Window;
@@ -36,6 +36,7 @@ pub struct Explained {
 pub struct Explain {
     minutes: Minutes,
     ad_id: String,
+    windowing: Windowing,
     window: Window,
     /// Offsets of the clicks of the ad that were counted, by id.
     counted: HashMap<String, i64>,
@@ -45,13 +46,14 @@ pub struct Explain {
 impl Explain {
     /// Begins an explanation. Feed it from where everything is read that decides on the minute.
     pub fn new(partition: TopicPartition, parameters: Parameters, ad_id: &str, minute: EventTime) -> Self {
-        let window = Window::of(minute);
+        let windowing = parameters.windowing;
         let minutes = Minutes::begin(partition, parameters, Stand::default());
         Self {
             // The sums are of no interest, so no offset counts.
             minutes: minutes.only(i64::MAX, Windows::default()),
             ad_id: ad_id.to_owned(),
-            window,
+            windowing,
+            window: Window::of(minute, windowing),
             counted: HashMap::new(),
             explained: Vec::new(),
         }
@@ -60,7 +62,7 @@ impl Explain {
     /// Takes in the events of the next stretch of the log, which ends at `next`, as rows of `clicks` in offset order.
     pub fn push(&mut self, events: &RecordBatch, next: i64) -> Result<(), Invalid> {
         let (positions, view) = (Positions::of(events)?, Events::of(events)?);
-        let Self { minutes, ad_id, window, counted, explained } = self;
+        let Self { minutes, ad_id, windowing, window, counted, explained } = self;
         minutes.push_watched(events, next, |row, taken_for| {
             if view.ad_id(row) != ad_id {
                 return;
@@ -71,7 +73,7 @@ impl Explain {
             if let (Verdict::Counted, Some(id)) = (taken_for, &click_id) {
                 counted.insert(id.clone(), offset);
             }
-            if Window::of(event_time) == *window {
+            if Window::of(event_time, *windowing) == *window {
                 explained.push(Explained {
                     offset,
                     log_time: positions.log_time(row),

@@ -56,6 +56,10 @@ pub struct Minutes {
     recorded_ms: Option<i64>,
     /// Note that the events below the cut did not reach the recorded watermark, until it is taken.
     behind: Option<Behind>,
+    /// First offset whose event adds to a measure, by its place in [the list](lake_schemas::Measure::ALL).
+    first_offsets: [i64; MEASURES],
+    /// Offset from which on events add to all measures of the table.
+    measured_from: i64,
     counted: CountedClicks,
     restore: RestorePositions,
     open: BTreeMap<Window, WindowSums>,
@@ -72,7 +76,11 @@ impl Minutes {
     /// Begins a partition that has this stand in the table. Feed it from [`Minutes::restore_position`].
     pub fn begin(partition: TopicPartition, parameters: Parameters, stand: Stand) -> Self {
         let (watermark, next) = (Watermark::new(parameters.out_of_orderness_ms), Self::restore_position(stand));
+        let first_offsets = parameters.measures.first_offsets(&partition);
+        let of_the_table = &first_offsets[..parameters.measures.iter().count()];
         let mut minutes = Self {
+            measured_from: of_the_table.iter().copied().max().unwrap_or(i64::MIN),
+            first_offsets,
             partition,
             parameters,
             began: stand,
@@ -119,6 +127,9 @@ impl Minutes {
         let (positions, view) = (Positions::of(events)?, Events::of(events)?);
         let dimensions: Vec<_> =
             self.parameters.dimensions.iter().map(|one| view.dimension(*one)).collect::<Result<_, _>>()?;
+        let windowing = self.parameters.windowing;
+        let lateness_ms = windowing.width_ms() + self.parameters.allowed_lateness_ms;
+        let memory_ms = self.parameters.memory_ms();
         let identities: Vec<_> = (0..events.num_rows()).map(|row| view.click_id(row).map(Identity::of)).collect();
         let (mut key, mut amounts, mut largest_ms) = (Key::default(), Vec::with_capacity(MEASURES), None);
         for (row, &offset) in positions.offsets().iter().enumerate() {
@@ -131,12 +142,12 @@ impl Minutes {
             let time = view.event_time(row);
             let watermark_ms = self.watermark.advance(time);
             largest_ms = largest_ms.max(Some(time.millis()));
-            let window = Window::of(time);
+            let window = Window::of(time, windowing);
             let verdict = if !view.is_click(row) {
                 Verdict::Filtered
-            } else if window.end_ms() + self.parameters.allowed_lateness_ms <= watermark_ms {
+            } else if window.start_ms() + lateness_ms <= watermark_ms {
                 Verdict::Late
-            } else if self.is_copy(identities[row], time, watermark_ms) {
+            } else if self.is_copy(identities[row], time, watermark_ms - memory_ms) {
                 Verdict::Duplicate
             } else {
                 Verdict::Counted
@@ -151,6 +162,9 @@ impl Minutes {
             key.set(values.into_iter().chain(dimensions.iter().map(|column| column.get(row))));
             amounts.clear();
             amounts.extend(additions(verdict).iter().filter_map(|to| Some((to.place, view.added(row, to)?))));
+            if offset < self.measured_from {
+                amounts.retain(|&(place, _)| self.first_offsets[place] <= offset);
+            }
             let sums = match self.open.entry(window) {
                 Entry::Occupied(open) => open.into_mut(),
                 Entry::Vacant(new) => {
@@ -192,9 +206,8 @@ impl Minutes {
         self.watermark.pass(watermark_ms);
     }
 
-    /// Whether the event is a copy of a click that was counted; counts it if not.
-    fn is_copy(&mut self, identity: Option<Identity>, time: EventTime, watermark_ms: i64) -> bool {
-        let known_from_ms = watermark_ms - self.parameters.memory_ms();
+    /// Whether the event is a copy of a click that was counted and is known from that time on; counts it if not.
+    fn is_copy(&mut self, identity: Option<Identity>, time: EventTime, known_from_ms: i64) -> bool {
         identity.is_some_and(|identity| !self.counted.count(identity, time, known_from_ms))
     }
 
@@ -205,8 +218,11 @@ impl Minutes {
             return false;
         }
         let is_below = |stand: Option<i64>| stand.is_some_and(|stand| offset < stand);
-        !is_below(cut)
-            || !(is_below(drained) || watermark_ms.is_some_and(|watermark_ms| window.end_ms() <= watermark_ms))
+        let is_closed = || {
+            let end_ms = window.end_ms(self.parameters.windowing);
+            watermark_ms.is_some_and(|watermark_ms| end_ms <= watermark_ms)
+        };
+        !is_below(cut) || !(is_below(drained) || is_closed())
     }
 
     /// Emits windows, and the step that belongs to them: from the current stand of the table to the next. Returns
@@ -224,12 +240,13 @@ impl Minutes {
         assert!(watermark_ms >= self.stand.watermark_ms, "{}: a watermark never goes back", self.partition);
         let mut rows = MinuteRows::new(&self.partition, &self.parameters);
         while let Some(window) = self.open.first_entry() {
-            let is_closed = watermark_ms.is_some_and(|watermark_ms| window.key().end_ms() <= watermark_ms);
+            let end_ms = window.key().end_ms(self.parameters.windowing);
+            let is_closed = watermark_ms.is_some_and(|watermark_ms| end_ms <= watermark_ms);
             if !is_closed && !everything {
                 break;
             }
             // A window that was closed at the last step can only have late events now; its rows are written as late.
-            let was_closed = self.stand.watermark_ms.is_some_and(|watermark_ms| window.key().end_ms() <= watermark_ms);
+            let was_closed = self.stand.watermark_ms.is_some_and(|watermark_ms| end_ms <= watermark_ms);
             let (window, sums) = window.remove_entry();
             let pane = match (is_closed, was_closed) {
                 (_, true) => Pane::Late,
@@ -310,9 +327,9 @@ mod tests {
 
     use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray, TimestampMicrosecondArray, new_null_array};
     use arrow::datatypes::{DataType, Int64Type};
-    use lake_schemas::Table;
-    use lake_schemas::minute::WINDOW_MS;
     use lake_schemas::table::column;
+    use lake_schemas::time::MILLIS_PER_MINUTE as WINDOW_MS;
+    use lake_schemas::{Measure, Measures, Table};
 
     use super::*;
 
@@ -414,6 +431,26 @@ mod tests {
         assert_eq!(minutes.take_behind(), None);
         let emission = minutes.emit(Flush::Closed).expect("the cut advances");
         assert_eq!(emission.to.watermark_ms, replaced.watermark_ms);
+    }
+
+    #[test]
+    fn a_measure_that_came_in_later_counts_from_its_offset_on() {
+        let (partition, mut parameters) = (TopicPartition::new("clicks", 0), Parameters::default());
+        assert!(parameters.measures.begin(Measure::ALL[0], [(partition.clone(), 2)].into()));
+        let mut minutes = Minutes::begin(partition, parameters, Stand::default());
+        push(&mut minutes, &[(0, minute(0)), (1, minute(1)), (2, minute(0)), (3, minute(0))], 4);
+        let rows = minutes.emit(Flush::Everything).expect("the cut advances").rows;
+        let numbers = |name: &str| rows[name].as_primitive::<Int64Type>().values().to_vec();
+        assert_eq!((numbers("offset_first"), numbers("clicks")), (vec![0, 1], vec![2, 0]));
+    }
+
+    #[test]
+    fn rows_have_the_measures_of_their_table_and_no_others() {
+        let parameters = Parameters { measures: Measures::of_format_1(), ..Parameters::default() };
+        let schema = parameters.schema(Table::ClicksMinute);
+        let mut minutes = Minutes::begin(TopicPartition::new("clicks", 0), parameters, Stand::default());
+        push(&mut minutes, &[(0, minute(0))], 1);
+        assert_eq!(minutes.emit(Flush::Everything).expect("the cut advances").rows.schema(), schema);
     }
 
     #[test]

@@ -61,7 +61,8 @@ impl<'a> MinuteRows<'a> {
     /// Finishes all rows, in the columns of the table.
     pub fn finish(self) -> RecordBatch {
         let rows = self.windows.len();
-        let times = |millis: fn(Window) -> i64| -> ArrayRef {
+        let windowing = self.parameters.windowing;
+        let times = |millis: &dyn Fn(Window) -> i64| -> ArrayRef {
             let micros = self.windows.iter().map(|window| millis(*window) * MICROS_PER_MILLI);
             Arc::new(TimestampMicrosecondArray::from_iter_values(micros).with_data_type(timestamp()))
         };
@@ -69,17 +70,22 @@ impl<'a> MinuteRows<'a> {
         let days =
             hours().map(|hour| i32::try_from(hour.div_euclid(HOURS_PER_DAY)).expect("event times end with 9999"));
         let hours_of_day = hours().map(|hour| hour.rem_euclid(HOURS_PER_DAY) as i32);
-        let mut columns: Vec<ArrayRef> = vec![times(Window::start_ms), times(Window::end_ms)];
+        let mut columns: Vec<ArrayRef> = vec![times(&Window::start_ms), times(&|window| window.end_ms(windowing))];
         let (dates, hours): (ArrayRef, ArrayRef) =
             (Arc::new(Date32Array::from_iter_values(days)), Arc::new(Int32Array::from_iter_values(hours_of_day)));
         columns.extend(self.dimensions.into_iter().map(|mut column| Arc::new(column.finish()) as ArrayRef));
-        columns.extend(self.measures.map(|column| Arc::new(Int64Array::from(column)) as ArrayRef));
+        // Those that the table has, and no others: its columns are only ever added by `clicklake upgrade`.
+        let measures = self.parameters.measures.iter().zip(self.measures);
+        let measures = measures.map(|(measure, column)| (measure, Arc::new(Int64Array::from(column)) as ArrayRef));
+        let (first, added): (Vec<_>, Vec<_>) = measures.partition(|(measure, _)| !measure.is_added());
+        columns.extend(first.into_iter().map(|(_, column)| column));
         columns.push(Arc::new(StringArray::from(self.panes)));
         columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&self.partition.topic, rows))));
         columns.push(Arc::new(Int32Array::from_value(self.partition.partition, rows)));
         columns.push(Arc::new(Int64Array::from(self.offsets_first)));
         columns.push(Arc::new(Int64Array::from(self.offsets_next)));
         columns.extend([dates, hours]);
+        columns.extend(added.into_iter().map(|(_, column)| column));
         RecordBatch::try_new(self.parameters.schema(Table::ClicksMinute), columns)
             .expect("the columns are the table's, in its order")
     }

@@ -1,10 +1,9 @@
-//! Tumbling windows of event time: each event belongs to exactly one.
+//! Windows of event time, as a windowing has them: each event belongs to exactly one.
 
-use lake_schemas::EventTime;
-use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::time::MILLIS_PER_HOUR;
+use lake_schemas::{EventTime, Windowing};
 
-/// A minute of event time, from its start up to, but without, its end.
+/// A window of event time, from its start up to, but without, its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Window {
     start_ms: i64,
@@ -12,8 +11,9 @@ pub struct Window {
 
 impl Window {
     /// Returns the window of an event time.
-    pub fn of(time: EventTime) -> Self {
-        Self { start_ms: time.millis().div_euclid(WINDOW_MS) * WINDOW_MS }
+    #[inline]
+    pub fn of(time: EventTime, windowing: Windowing) -> Self {
+        Self { start_ms: windowing.start_ms(time.millis()) }
     }
 
     /// Returns its first millisecond.
@@ -22,8 +22,9 @@ impl Window {
     }
 
     /// Returns the first millisecond after it.
-    pub fn end_ms(self) -> i64 {
-        self.start_ms + WINDOW_MS
+    #[inline]
+    pub fn end_ms(self, windowing: Windowing) -> i64 {
+        windowing.end_ms(self.start_ms)
     }
 
     /// Returns the hour that it lies in, in hours since 1970.

@@ -55,7 +55,7 @@ pub fn parameters_of(seed: u64) -> Parameters {
     let (out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms) =
         (choose(&[0, 5, 20]), choose(&[0, 10, 60, 120]), choose(&[0, 10, 60, 200]));
     let dimensions = Dimension::ALL.into_iter().filter(|_| rng.random_ratio(1, 3)).collect();
-    Parameters { out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms, dimensions }
+    Parameters { out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms, dimensions, ..Parameters::default() }
 }
 
 impl Log {

@@ -68,7 +68,9 @@ pub fn weigh_rows(counts: &mut Counts, rows: &RecordBatch, times: i64) {
         let key = (starts.value(row) / 1_000, dimensions.iter().map(value).collect());
         let sums = counts.entry(key.clone()).or_default();
         for (sum, measure) in sums.iter_mut().zip(Measure::ALL) {
-            *sum += times * rows[measure.column()].as_primitive::<Int64Type>().value(row);
+            // A file of before a measure was added lacks it.
+            let values = rows.column_by_name(measure.column()).map(|values| values.as_primitive::<Int64Type>());
+            *sum += times * values.map_or(0, |values| values.value(row));
         }
         if *sums == [0; MEASURES] {
             counts.remove(&key);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use lake_schemas::measure::{MEASURES, Measure};
-use lake_schemas::minute::{Dimension, Parameters};
+use lake_schemas::minute::Parameters;
 use lake_schemas::{Stand, Verdict};
 
 use super::log::Event;
@@ -75,25 +75,31 @@ impl Taken {
 
 /// Returns the sums of some events.
 pub fn counts_of(taken: &[Taken], which: impl Fn(&Taken) -> bool) -> Counts {
-    sum(taken.iter().filter(|one| which(one)))
+    sum(taken.iter().filter(|one| which(one)), [0; MEASURES])
 }
 
 /// Returns the sums that a table with this stand must have: of the events below the cut whose window is closed, or that
 /// were drained, and of no others.
 pub fn counts_at(taken: &[Taken], stand: Stand) -> Counts {
-    sum(taken.iter().filter(|one| {
+    measured_at(taken, stand, [0; MEASURES])
+}
+
+/// Returns the same for a table that has each measure only from an offset on.
+pub fn measured_at(taken: &[Taken], stand: Stand, first_offsets: [i64; MEASURES]) -> Counts {
+    let of_the_table = taken.iter().filter(|one| {
         let below = |offset: Option<i64>| offset.is_some_and(|offset| one.offset < offset);
         let is_closed = stand.watermark_ms.is_some_and(|watermark_ms| one.window_ms + MINUTE_MS <= watermark_ms);
         below(stand.cut) && (is_closed || below(stand.drained))
-    }))
+    });
+    sum(of_the_table, first_offsets)
 }
 
-fn sum<'a>(taken: impl Iterator<Item = &'a Taken>) -> Counts {
+fn sum<'a>(taken: impl Iterator<Item = &'a Taken>, first_offsets: [i64; MEASURES]) -> Counts {
     let mut counts = Counts::new();
     for one in taken {
         let sums = counts.entry((one.window_ms, one.dimensions.clone())).or_default();
-        for (sum, measure) in sums.iter_mut().zip(Measure::ALL) {
-            *sum += adds(one, measure.column());
+        for ((sum, measure), first) in sums.iter_mut().zip(Measure::ALL).zip(first_offsets) {
+            *sum += if one.offset < first { 0 } else { adds(one, measure.column()) };
         }
     }
     counts
@@ -112,10 +118,11 @@ fn adds(one: &Taken, measure: &str) -> i64 {
 }
 
 fn dimensions(event: &Event, parameters: &Parameters) -> Vec<Option<String>> {
-    let chosen = parameters.dimensions.iter().map(|dimension| match dimension {
-        Dimension::PublisherId => event.publisher.clone(),
-        Dimension::Country => event.country.clone(),
-        Dimension::Device => event.device.clone(),
+    let chosen = parameters.dimensions.iter().map(|dimension| match dimension.column() {
+        "publisher_id" => event.publisher.clone(),
+        "country" => event.country.clone(),
+        "device" => event.device.clone(),
+        other => panic!("an event of the oracle has no {other}"),
     });
     [Some(event.ad.clone()), event.campaign.clone()].into_iter().chain(chosen).collect()
 }

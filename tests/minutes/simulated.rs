@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::log::Event;
-use super::oracle::{Counts, counts_at, taken};
+use super::oracle::{Counts, measured_at, taken};
 use super::weigh_rows;
 use crate::history::live_is_replay;
 use crate::simulation::{
@@ -36,7 +36,7 @@ pub fn parameters_of(seed: u64) -> Parameters {
     let (out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms) =
         (choose(&[0, 2, 20]), choose(&[0, 30, 900]), choose(&[0, 30, 3_600]));
     let dimensions = Dimension::ALL.into_iter().filter(|_| rng.random_ratio(1, 3)).collect();
-    Parameters { out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms, dimensions }
+    Parameters { out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms, dimensions, ..Parameters::default() }
 }
 
 /// Returns the rows of a batch that are of one partition.
@@ -87,7 +87,7 @@ async fn at_commits(lake: &Lake, log: &Log, at: impl Fn(usize, usize) -> bool) -
                 continue;
             }
             let stand = version.stand(&partition);
-            let expected = counts_at(&now, stand);
+            let expected = measured_at(&now, stand, parameters.measures.first_offsets(&partition));
             if found != expected {
                 let jobs: Vec<_> = versions[..=number].iter().map(|version| version.job.as_str()).collect();
                 let differing = found.iter().filter(|(key, sums)| expected.get(key) != Some(sums));
@@ -114,7 +114,8 @@ pub fn closed_minutes_are_right(versions: &[Version], log: &Log) -> Result<(), S
             version.rows.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, &partition), 1));
         }
         let stand = Stand { drained: None, ..newest.stand(&partition) };
-        let expected = counts_at(&taken(events_of(messages).iter(), &parameters), stand);
+        let taken = taken(events_of(messages).iter(), &parameters);
+        let expected = measured_at(&taken, stand, parameters.measures.first_offsets(&partition));
         let watermark_ms = stand.watermark_ms.unwrap_or(i64::MIN);
         found.retain(|(start_ms, _), _| start_ms + MINUTE_MS <= watermark_ms);
         if found != expected {

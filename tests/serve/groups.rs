@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use lake_schemas::minute::{Dimension, Parameters};
-use lake_schemas::{Stand, Table};
+use lake_schemas::{Field, Stand, Table};
 use lake_store::Lake;
 use rand::seq::{IndexedRandom, IteratorRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
@@ -145,7 +145,7 @@ impl Asked {
 pub(super) fn server() -> (tempfile::TempDir, Server) {
     let (folder, path) = folder();
     simulate(async {
-        let parameters = Parameters { dimensions: vec![Dimension::Country], ..Parameters::default() };
+        let parameters = Parameters { dimensions: vec![Dimension::of(Field::Country)], ..Parameters::default() };
         let lake = Lake::at(&path).expect("a lake");
         let mut log = minutes(&lake, Table::ClicksMinute, &parameters).await;
         let mut rows = rows();

@@ -10,7 +10,7 @@ use ingest::drive::{CommitPolicy, DriveError, Progress, drive};
 use ingest::hybrid::HybridSource;
 use ingest::replay::RawTable;
 use lake_schemas::job::Job;
-use lake_schemas::minute::{Parameters, Requested};
+use lake_schemas::minute::Parameters;
 use lake_schemas::{Cut, Table};
 use lake_store::commit::TableLog;
 use lake_store::{Lake, LakeError};
@@ -111,15 +111,9 @@ impl Computation {
                 if let Some(log) = TableLog::find(lake, Table::ClicksMinute).await? {
                     return Ok(log);
                 }
-                let Parameters { out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms, dimensions } =
-                    parameters.clone();
-                let requested = Requested {
-                    out_of_orderness_ms: Some(out_of_orderness_ms),
-                    allowed_lateness_ms: Some(allowed_lateness_ms),
-                    dedup_horizon_ms: Some(dedup_horizon_ms),
-                    dimensions: Some(dimensions),
-                };
-                Ok(TableLog::open_minutes(lake, &requested).await?.0)
+                let log = TableLog::open_or_make(lake, &parameters.definition(Table::ClicksMinute)).await?;
+                log.has_its_stands().await?;
+                Ok(log)
             }
         }
     }

@@ -11,7 +11,7 @@
 use std::path::Path;
 
 use lake_schemas::minute::{Dimension, Parameters};
-use lake_schemas::{Stand, Table, TopicPartition};
+use lake_schemas::{Field, Stand, Table, TopicPartition};
 use lake_store::Lake;
 use lake_store::commit::TableLog;
 use serde_json::{Value, json};
@@ -35,7 +35,7 @@ pub async fn write(lake: &Lake, folder: &Path) {
     append_minutes(&mut minutes, 4, &[(1, "ad-a", None, 1), (1, "ad-b", None, 1)]).await;
     compact(lake, 1).await.expect("a disk");
     append_minutes(&mut minutes, 5, &[(0, "ad-a", None, 1)]).await;
-    let parameters = Parameters { dimensions: vec![Dimension::Country], ..Parameters::default() };
+    let parameters = Parameters { dimensions: vec![Dimension::of(Field::Country)], ..Parameters::default() };
     let staging = Table::Staging("by_country".parse().expect("a name"));
     let mut by_country = by_hand::minutes(lake, staging, &parameters).await;
     append_minutes(&mut by_country, 5, &[(0, "ad-a", Some("DE"), 2), (0, "ad-b", None, 1)]).await;

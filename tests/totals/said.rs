@@ -181,7 +181,7 @@ fn the_commands_filter_and_group_by_what_the_lake_counts_by_and_by_nothing_else(
     let lake = Lake::at(&path).expect("a lake");
     let contents = simulate(async {
         let mut world = World::of_seed(4).await;
-        world.parameters.dimensions = vec![Dimension::Country];
+        world.parameters.dimensions = vec![Dimension::of(Field::Country)];
         let mut world = world.moved_to(lake).await;
         for _ in 0..6 {
             world.append().await;

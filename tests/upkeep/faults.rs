@@ -7,8 +7,8 @@ use backfill::{Promote, Promoted, Range, Staging, What, Work};
 use chrono::DateTime;
 use compactor::{Compactor, Plan};
 use ingest::drive::DriveError;
-use lake_schemas::Table;
 use lake_schemas::minute::{Dimension, Parameters, Requested};
+use lake_schemas::{Field, Table};
 use lake_store::Lake;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -99,7 +99,7 @@ pub async fn make_shadow(lake: &Lake, requested: Requested) {
 }
 
 pub fn by_country() -> Requested {
-    Requested { dimensions: Some(vec![Dimension::Country]), ..Requested::default() }
+    Requested { dimensions: Some(vec![Dimension::of(Field::Country)]), ..Requested::default() }
 }
 
 pub async fn promote(lake: &Lake, what: What) -> Result<Option<Promoted>, DriveError> {

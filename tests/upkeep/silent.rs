@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use backfill::{Promote, Range as Part, Staging, What, Work};
 use ingest::drive::CommitPolicy;
-use lake_schemas::Table;
 use lake_schemas::minute::{Dimension, Requested};
+use lake_schemas::{Field, Table};
 use lake_store::Lake;
 use lake_store::commit::TableLog;
 use rand::{Rng, SeedableRng};
@@ -66,8 +66,8 @@ async fn world(seed: u64) -> Result<(), String> {
 async fn promoted_and_undone(lake: &Lake, log: &Log, began: &Clock, shares_parameters: bool) -> Result<(), String> {
     sleep(Duration::from_secs(20)).await;
     let table = Table::Staging("again".parse().expect("a name"));
-    let requested =
-        Requested { dimensions: (!shares_parameters).then(|| vec![Dimension::Device]), ..Requested::default() };
+    let dimensions = (!shares_parameters).then(|| vec![Dimension::of(Field::Device)]);
+    let requested = Requested { dimensions, ..Requested::default() };
     let stop = CancellationToken::new();
     let work = Work { lake, range: Part::All, at_a_time: 2, meter: Arc::default(), stop: stop.clone() };
     Staging { work, table, requested }.run().await.map_err(|error| error.to_string())?;

@@ -17,7 +17,7 @@ use futures::TryStreamExt;
 use lake_schemas::job::Step;
 use lake_schemas::minute::{Dimension, Parameters};
 use lake_schemas::table::column;
-use lake_schemas::{Stand, Table, TopicPartition};
+use lake_schemas::{Field, Stand, Table, TopicPartition};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -420,7 +420,7 @@ async fn a_definition_keeps_what_others_have_added() {
     metadata["metaData"]["configuration"]["delta.logRetentionDuration"] = json!("interval 60 days");
     put(&store, table, 1, &[metadata]).await;
     log.refresh().await.expect("it is followed");
-    let parameters = Parameters { dimensions: vec![Dimension::Country], ..Parameters::default() };
+    let parameters = Parameters { dimensions: vec![Dimension::of(Field::Country)], ..Parameters::default() };
     let commit = Commit { definition: Some(parameters.definition(table)), ..Commit::new("promote") };
     assert_eq!(log.commit(&commit).await.expect("memory"), Outcome::Committed(2));
     assert_eq!(log.parameters().expect("its own"), parameters);

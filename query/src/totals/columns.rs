@@ -10,7 +10,7 @@ use lake_schemas::{Measure, Table};
 /// Returns the columns of counts: the window's start, the dimensions and the measures. A measure may be null, because
 /// files may be older than a measure that was added since.
 pub(crate) fn columns(parameters: &Parameters) -> SchemaRef {
-    let all = parameters.schema(Table::ClicksDaily);
+    let all = parameters.with_all_measures().schema(Table::ClicksDaily);
     let names = [column::WINDOW_START].into_iter().chain(parameters.dimension_columns());
     let names: Vec<_> = names.chain(Measure::ALL.map(Measure::column)).collect();
     let fields = all.fields().iter().filter(|field| names.contains(&field.name().as_str()));

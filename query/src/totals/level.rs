@@ -30,7 +30,7 @@ impl Level {
 
 #[cfg(test)]
 mod tests {
-    use lake_schemas::Table;
+    use lake_schemas::{Field, Table};
 
     use super::*;
     use crate::totals::files::LiveFiles;
@@ -46,6 +46,6 @@ mod tests {
         for (source, expected) in [(Some(3), Some(3)), (Some(7), Some(7)), (Some(8), None), (None, None)] {
             assert_eq!(level(1, source, &[]).stands_on(&minutes), expected, "{source:?}");
         }
-        assert_eq!(level(1, Some(7), &[Dimension::Country]).stands_on(&minutes), None);
+        assert_eq!(level(1, Some(7), &[Dimension::of(Field::Country)]).stands_on(&minutes), None);
     }
 }

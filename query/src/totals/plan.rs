@@ -142,7 +142,7 @@ mod tests {
 
     /// Returns a plan over a lake that counts by country, as text.
     fn plan(question: &Question, most: Option<usize>) -> (Vec<String>, String) {
-        let parameters = Parameters { dimensions: vec![Dimension::Country], ..Parameters::default() };
+        let parameters = Parameters { dimensions: vec![Dimension::of(Field::Country)], ..Parameters::default() };
         let counts = Arc::new(EmptyTable::new(columns(&parameters)));
         let plan = Adding::of_question(question).up_in_order(counts, most).expect("a plan");
         (plan.schema().fields().iter().map(|field| field.name().clone()).collect(), plan.display_indent().to_string())

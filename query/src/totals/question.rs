@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn what_the_lake_does_not_count_by_is_refused_with_what_it_counts_by() {
-        let parameters = Parameters { dimensions: vec![Dimension::Country], ..Parameters::default() };
+        let parameters = Parameters { dimensions: vec![Dimension::of(Field::Country)], ..Parameters::default() };
         let said = |question: Question| question.is_of(&parameters).map_err(|error| error.to_string());
         let question = |filter, group_by| Question { filter, group_by, ..Question::default() };
         let by = |dimension| vec![Filter::one(dimension, "x")];

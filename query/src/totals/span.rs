@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lake_schemas::minute::{WINDOW, WINDOW_MS};
 use lake_schemas::time::{MILLIS_PER_DAY, MILLIS_PER_HOUR};
-use lake_schemas::{EventTime, Width};
+use lake_schemas::{EventTime, Width, Windowing};
 
 /// Longest span that is shown by minute, in milliseconds.
 const BY_MINUTE_MAX_MS: i64 = 3 * MILLIS_PER_HOUR;
@@ -19,9 +18,10 @@ pub type Bounds = (Option<EventTime>, Option<EventTime>);
 /// Returns the bounds of the last minutes of this duration, the current minute included.
 pub fn last(duration: Duration, now: DateTime<Utc>) -> Bounds {
     let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-    let minutes = millis.saturating_add(WINDOW_MS - 1) / WINDOW_MS;
-    let to_ms = WINDOW.end_ms(WINDOW.start_ms(now.timestamp_millis()));
-    let from_ms = to_ms.saturating_sub(minutes.saturating_mul(WINDOW_MS));
+    let (windowing, width_ms) = (Windowing::default(), Windowing::default().width_ms());
+    let minutes = millis.saturating_add(width_ms - 1) / width_ms;
+    let to_ms = windowing.end_ms(windowing.start_ms(now.timestamp_millis()));
+    let from_ms = to_ms.saturating_sub(minutes.saturating_mul(width_ms));
     // A time before all that can be expressed means no lower bound.
     (EventTime::from_millis(from_ms), EventTime::from_millis(to_ms))
 }

@@ -10,8 +10,7 @@ use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use lake_schemas::exact::exact;
 use lake_schemas::measure::{MEASURES, Measure};
-use lake_schemas::minute::WINDOW_MS;
-use lake_schemas::{EventTime, Verdict};
+use lake_schemas::{EventTime, Verdict, Windowing};
 
 use super::keys::{Key, MeasureSums, keys_of, sums_of};
 use crate::error::QueryError;
@@ -19,8 +18,8 @@ use crate::error::QueryError;
 /// Greatest number of differences that are kept: each is some hundred bytes, and nobody reads more of them.
 pub(super) const KEPT_MAX: usize = 1_000;
 
-/// Number of minutes in an hour, each a bit.
-const MINUTES_AN_HOUR: i64 = 60;
+/// Number of minutes that are kept together, each a bit.
+const TOGETHER: i64 = u64::BITS as i64;
 
 /// Sums of one key that differ.
 pub(super) struct Differing {
@@ -115,20 +114,20 @@ pub(super) fn both_sides(dimensions: &str, found: &Side, recounted: &[Side]) -> 
     )
 }
 
-/// Set of minutes, with a bit for each minute of an hour: a year of them takes some hundred kilobytes.
+/// Set of minutes, the windows of a table, with a bit for each: a year of them takes some hundred kilobytes.
 #[derive(Default)]
 pub(super) struct Minutes(BTreeMap<i64, u64>);
 
 impl Minutes {
     fn insert(&mut self, start: EventTime) {
-        let minute = start.millis().div_euclid(WINDOW_MS);
-        *self.0.entry(minute.div_euclid(MINUTES_AN_HOUR)).or_default() |= 1 << minute.rem_euclid(MINUTES_AN_HOUR);
+        let minute = start.millis().div_euclid(Windowing::default().width_ms());
+        *self.0.entry(minute.div_euclid(TOGETHER)).or_default() |= 1 << minute.rem_euclid(TOGETHER);
     }
 
     /// Adds the minutes of another set.
     pub fn extend(&mut self, others: &Self) {
-        for (hour, minutes) in &others.0 {
-            *self.0.entry(*hour).or_default() |= minutes;
+        for (together, minutes) in &others.0 {
+            *self.0.entry(*together).or_default() |= minutes;
         }
     }
 
@@ -140,10 +139,12 @@ impl Minutes {
 
 #[cfg(test)]
 mod tests {
+    use lake_schemas::time::MILLIS_PER_MINUTE;
+
     use super::*;
 
     fn key(minute: i64) -> Key {
-        let window = EventTime::from_millis(minute * WINDOW_MS).expect("a time");
+        let window = EventTime::from_millis(minute * MILLIS_PER_MINUTE).expect("a time");
         Key { window, dimensions: vec![Some("a".to_owned())] }
     }
 
@@ -165,7 +166,7 @@ mod tests {
     #[test]
     fn minutes_are_counted_once_also_before_1970() {
         let (mut all, mut others) = (Minutes::default(), Minutes::default());
-        for minute in [-61, -1, 0, 59, 60, 59] {
+        for minute in [-65, -1, 0, 63, 64, 63] {
             all.insert(key(minute).window);
         }
         others.insert(key(-1).window);

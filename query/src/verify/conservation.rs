@@ -12,7 +12,6 @@ use arrow::datatypes::Decimal128Type;
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 use lake_schemas::exact::{SUM_TYPE, sum_of};
-use lake_schemas::minute::WINDOW;
 use lake_schemas::table::Version;
 use lake_schemas::{History, Measure, Table, TopicPartition, Verdict, counted};
 use lake_store::commit::TableView;
@@ -141,7 +140,7 @@ async fn raw(lake: &Lake, context: &SessionContext, clicks: &TableView) -> Resul
 
 async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView) -> Result<Law, QueryError> {
     let history = History::recorded(table, minutes.properties())?;
-    let ((from, to), window) = (bounds(&history.windows), WINDOW.word());
+    let ((from, to), window) = (bounds(&history.windows), table.window_width().word());
     // Each event has one verdict, and each verdict has a measure that counts its events.
     let counting = Verdict::ALL.map(Measure::counting);
     let says = says(&counting);

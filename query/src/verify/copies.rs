@@ -145,6 +145,7 @@ impl Copies {
             timestamp(of.stand.watermark_ms, i64::MIN),
             of.stand.drained.unwrap_or(0),
         );
+        let first_offsets = of.parameters.measures.first_offsets(of.partition);
         let mut beyond = Beyond::within(of.context.task_ctx().memory_pool());
         let (mut known, mut counted): (Option<(String, i64)>, Vec<Counted>) = (None, Vec::new());
         let mut rows = of.stream_of_recount(&sql).await?;
@@ -163,8 +164,10 @@ impl Copies {
                 known = Some((click.click_id, click.event_time));
                 if is_same && click.is_due && of.asks_for(key.window, click.offset) {
                     let sums = beyond.of(&key).map_err(|_| too_many(of.partition))?;
-                    for (sum, measure) in sums.iter_mut().zip(Measure::ALL) {
-                        *sum += beyond_a_copy(measure, click.cost_micros);
+                    for ((sum, measure), first) in sums.iter_mut().zip(Measure::ALL).zip(first_offsets) {
+                        if click.offset >= first {
+                            *sum += beyond_a_copy(measure, click.cost_micros);
+                        }
                     }
                 }
                 counted.push(Counted { partition: of.partition.clone(), offset: click.offset, window: key.window });

@@ -79,7 +79,9 @@ pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> R
         return Ok(Vec::new());
     }
     let (dimensions, keys) = (of.dimensions(), keys.join(" or "));
-    let adds = Measure::ALL.map(added).join(", ");
+    let first_offsets = of.parameters.measures.first_offsets(of.partition);
+    let adds: Vec<_> = Measure::ALL.into_iter().zip(first_offsets).map(added).collect();
+    let adds = adds.join(", ");
     let sql = format!(
         "select window_start, {dimensions}, {adds}, kafka_offset, click_id from due \
          where {keys} order by kafka_offset"
@@ -117,15 +119,17 @@ pub(super) async fn pin_down(of: &Partition<'_>, differing: Vec<Differing>) -> R
     Ok(differing.into_iter().map(difference).collect())
 }
 
-/// Builds the expression of what an event of the recount adds to a measure.
-fn added(measure: Measure) -> String {
+/// Builds the expression of what an event of the recount adds to a measure, which has a first offset that counts.
+fn added((measure, first): (Measure, i64)) -> String {
     let amount = match measure.amount() {
         Amount::One => "1".to_owned(),
         Amount::Cost => format!("coalesce({}, 0)", column::COST_MICROS),
     };
     let is_of_type = measure.event_type().map(|name| format!(" and {} = '{name}'", column::EVENT_TYPE));
     let is_of_it = is_taken_for(measure.verdict());
-    format!("case when {is_of_it}{} then {amount} else 0 end", is_of_type.unwrap_or_default())
+    let is_since = (first > 0).then(|| format!(" and {} >= {first}", column::KAFKA_OFFSET));
+    let further = [is_of_type, is_since].map(Option::unwrap_or_default).concat();
+    format!("case when {is_of_it}{further} then {amount} else 0 end")
 }
 
 /// Selects the first differences whose events are few enough to be held together.

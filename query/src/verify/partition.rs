@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Decimal128Array, RecordBatch, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{Int64Type, SchemaRef};
 use datafusion::datasource::MemTable;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::prelude::SessionContext;
 use lake_schemas::exact::SUM_TYPE;
 use lake_schemas::minute::Parameters;
 use lake_schemas::rejection::COST_MICROS_MAX;
+use lake_schemas::schema::column_as;
 use lake_schemas::table::{self, column};
 use lake_schemas::{EventTime, History, Measure, Stand, Table, TopicPartition, Verdict, Windows};
 
@@ -80,10 +81,13 @@ impl<'a> Partition<'a> {
     ) -> Result<Compared, QueryError> {
         let side = |rows: &str| Side { window: column::WINDOW_START.to_owned(), rows: rows.to_owned() };
         let found = side(&format!("{} where {} and {}", Table::ClicksMinute, self.is_this(), self.is_asked_for()));
-        self.register("beyond", vec![self.rows(beyond)?])?;
+        let beyond = self.rows(beyond)?;
+        self.register("beyond", beyond.schema(), vec![beyond])?;
         let (with, recounted) = match recomputed {
             Some(rows) => {
-                self.register("recomputed", rows)?;
+                let schema = self.parameters.with_all_measures().schema(Table::ClicksMinute);
+                let rows = rows.iter().map(|rows| in_columns(rows, &schema)).collect::<Result<_, _>>()?;
+                self.register("recomputed", schema, rows)?;
                 (String::new(), "recomputed")
             }
             None => (format!("{}, recounted as ({}) ", self.fill(RECOUNT), self.fill(SUMS)), "recounted"),
@@ -96,8 +100,7 @@ impl<'a> Partition<'a> {
     }
 
     /// Registers rows as a table of the session.
-    fn register(&self, name: &str, rows: Vec<RecordBatch>) -> Result<(), QueryError> {
-        let schema = rows.first().map_or_else(|| self.parameters.schema(Table::ClicksMinute), RecordBatch::schema);
+    fn register(&self, name: &str, schema: SchemaRef, rows: Vec<RecordBatch>) -> Result<(), QueryError> {
         let table = MemTable::try_new(schema, vec![rows])?;
         self.context.deregister_table(name)?;
         self.context.register_table(name, Arc::new(table))?;
@@ -179,8 +182,27 @@ impl<'a> Partition<'a> {
             ("{from}", from),
             ("{to}", to),
         ];
-        filled.into_iter().fold(sql.to_owned(), |sql, (name, value)| sql.replace(name, &value))
+        let filled = filled.map(|(name, value)| (name.to_owned(), value)).into_iter().chain(self.begins());
+        filled.fold(sql.to_owned(), |sql, (name, value)| sql.replace(&name, &value))
     }
+
+    /// Returns, for each measure, the first offset whose event adds to it, by the name that statements have for it.
+    fn begins(&self) -> impl Iterator<Item = (String, String)> {
+        let first_offsets = self.parameters.measures.first_offsets(self.partition);
+        let begins = |(measure, first): (Measure, i64)| (since(measure), first.max(0).to_string());
+        Measure::ALL.into_iter().zip(first_offsets).map(begins)
+    }
+}
+
+/// Returns the name, in braces, of the first offset whose event adds to a measure.
+fn since(measure: Measure) -> String {
+    format!("{{{}_since}}", measure.column())
+}
+
+/// Returns rows of minutes in these columns: a measure that their table lacks is 0.
+fn in_columns(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, QueryError> {
+    let columns = schema.fields().iter().map(|field| column_as(rows, field));
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns.collect::<Result<_, _>>()?)?)
 }
 
 /// Builds the condition that an event of the recount has a verdict, in the words of the recount.
@@ -214,12 +236,17 @@ pub(super) fn timestamp(millis: Option<i64>, otherwise: i64) -> String {
 mod tests {
     use super::*;
 
-    /// The statement is written by hand, and must have each verdict, and each measure at its place.
+    /// The statement is written by hand, and must have each verdict, and each measure at its place. A table may have a
+    /// measure only from an offset on, if it was added.
     #[test]
     fn the_recount_has_all_measures_and_verdicts() {
         let columns = SUMS.lines().filter_map(|line| line.trim_end_matches(',').rsplit_once(" as "));
         let names: Vec<_> = columns.map(|(_, name)| name).collect();
         assert_eq!(names, Measure::ALL.map(Measure::column));
+        for (line, measure) in SUMS.lines().filter(|line| line.contains(" as ")).zip(Measure::ALL) {
+            let is_since = line.contains(&format!("kafka_offset >= {}", since(measure)));
+            assert_eq!(is_since, measure.is_added(), "{line}");
+        }
         for verdict in Verdict::ALL {
             assert!(SUMS.contains(is_taken_for(verdict)), "{verdict:?}");
         }

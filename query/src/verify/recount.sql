@@ -11,6 +11,7 @@ with
             case when cost_micros between 0 and {cost_micros_max} then cost_micros end as cost_micros,
             date_trunc('minute', event_time) as window_start,
             date_trunc('minute', event_time) + interval '1 minute' as window_end,
+            coalesce(event_type, 'click') as event_type,
             coalesce(event_type, 'click') <> 'click' as is_other,
             max(event_time) over (order by kafka_offset rows between unbounded preceding and current row)
                 - interval '{out_of_orderness_ms} milliseconds' as watermark

@@ -6,8 +6,7 @@ use ::ingest::drive::Progress;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
-use lake_schemas::minute::{WINDOW, WINDOW_MS};
-use lake_schemas::{EventTime, Measure, Table, Verdict, counted};
+use lake_schemas::{EventTime, Measure, Table, Verdict, Windowing, counted};
 use lake_store::Lake;
 use query::output::visible;
 
@@ -19,7 +18,8 @@ const TOP: usize = 3;
 /// Returns the start of the last minute that the watermark of every partition of a job has passed.
 pub fn last_complete(progress: &Progress) -> Option<EventTime> {
     let watermark_ms = progress.partitions.values().filter_map(|reach| reach.watermark_ms).min()?;
-    EventTime::from_millis(WINDOW.start_ms(watermark_ms) - WINDOW_MS)
+    let windowing = Windowing::default();
+    EventTime::from_millis(windowing.start_ms(watermark_ms) - windowing.width_ms())
 }
 
 /// Last complete minute, with the ads that had the most clicks in it.

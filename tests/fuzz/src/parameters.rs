@@ -1,8 +1,7 @@
 //! Law: the parameters of a request are a question within bounds, or a problem that says what is wrong.
 
 use chrono::DateTime;
-use lake_schemas::minute::WINDOW_MS;
-use lake_schemas::{EventTime, Field, Width};
+use lake_schemas::{EventTime, Field, Width, Windowing};
 use query::RowAccess;
 use query::totals::{Question, repeated};
 use serve::{Problem, RequestParameters};
@@ -31,7 +30,9 @@ fn check(asked: &Result<Question, Problem>, access: &RowAccess) {
     match asked {
         Err(problem) => assert!(!problem.detail().is_empty() && !problem.detail().contains('\n'), "{problem:?}"),
         Ok(question) => {
-            let is_whole = |time: Option<EventTime>| time.is_none_or(|time| time.millis().rem_euclid(WINDOW_MS) == 0);
+            let is_whole = |time: Option<EventTime>| {
+                time.is_none_or(|time| time.millis().rem_euclid(Windowing::default().width_ms()) == 0)
+            };
             assert!(is_whole(question.from) && is_whole(question.to), "{question:?}");
             assert!(question.from.zip(question.to).is_none_or(|(from, to)| from <= to), "{question:?}");
             assert_eq!(&question.access, access);

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use lake_schemas::minute::Parameters;
 use lake_schemas::stand::rolled_up_from;
-use lake_schemas::{History, Spec, Stand, Table, TopicPartition};
+use lake_schemas::{History, Stand, Table, TopicPartition};
 use lake_store::RawFile;
 use libfuzzer_sys::arbitrary::{Arbitrary, Unstructured};
 
@@ -37,8 +38,8 @@ pub fn law(data: &[u8]) {
             let again = History::of_property("t", &history.to_property(&asked)).expect("it is written as it is read");
             assert_eq!(again, (asked, history));
         }
-        if let Ok(spec) = Spec::parse(property) {
-            assert_eq!(Spec::parse(&spec.to_json()), Ok(spec));
+        if let Ok(spec) = Parameters::parse(property) {
+            assert_eq!(Parameters::parse(&spec.to_json()), Ok(spec));
         }
     }
     if let Some(file) = RawFile::stated("a.parquet", 1, statistics) {

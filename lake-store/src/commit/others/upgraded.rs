@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use deltalake::kernel::Action;
-use lake_schemas::Table;
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::minute::{Dimension, Parameters};
 use lake_schemas::spec::PROPERTY_SPEC;
 use lake_schemas::table::{Definition, FORMAT, PROPERTY_FORMAT};
+use lake_schemas::{Measure, Measures, Table};
 use serde_json::json;
 
 use super::{action, append, lake, open, put, refused, with_column};
@@ -38,7 +38,8 @@ fn names(shape: &Shape) -> Vec<&str> {
 async fn a_table_gets_what_it_lacks_and_keeps_all_else() {
     for table in Table::ALL {
         let (lake, store) = lake();
-        let parameters = Parameters { dimensions: vec![Dimension::Device], ..Parameters::default() };
+        let dimensions = vec![Dimension::of(lake_schemas::Field::Device)];
+        let parameters = Parameters { dimensions, measures: Measures::of_format_1(), ..Parameters::default() };
         let made = if table.is_counts() { parameters.definition(table) } else { table.definition() };
         drop(TableLog::open_or_make(&lake, &made).await.expect("a table"));
         let mut metadata = with_column(&store, table, "note", true).await;
@@ -52,6 +53,9 @@ async fn a_table_gets_what_it_lacks_and_keeps_all_else() {
         let mut log = TableLog::find(&lake, table).await.expect("memory").expect("it is there");
         let lacking = log.lacking().expect("it is told").expect("it lacks its format");
         assert_eq!((lacking.format, lacking.spec), (Some(1), table.is_counts()), "{table}");
+        let added = Measure::ALL.into_iter().skip(Measure::OF_FORMAT_1).map(Measure::column);
+        let added: Vec<_> = added.filter(|_| table.is_counts()).collect();
+        assert_eq!(lacking.columns, added, "{table}");
         let mut beside = TableLog::find(&lake, table).await.expect("memory").expect("it is there");
         assert_eq!(log.upgrade().await.expect("memory"), 2);
         assert_eq!(log.lacking().expect("it is told"), None, "{table}");
@@ -64,9 +68,12 @@ async fn a_table_gets_what_it_lacks_and_keeps_all_else() {
         assert_eq!(recorded[PROPERTY_FORMAT], FORMAT.to_string());
         assert_eq!((recorded["owner"].as_str(), recorded[PROPERTY_BACKFILL].as_str()), ("billing", "as it was"));
         assert_eq!(recorded["clicklake.time_in_future_ms"], "7");
-        assert_eq!(recorded.get(PROPERTY_SPEC), made.spec.as_ref());
+        // Nothing was counted yet, so all measures are counted from the start.
+        let upgraded = parameters.with_all_measures();
+        let spec = upgraded.definition(table).spec.filter(|_| table.is_counts());
+        assert_eq!(recorded.get(PROPERTY_SPEC), spec.as_ref());
         if table.is_counts() {
-            assert_eq!(again.parameters().expect("its own"), parameters);
+            assert_eq!(again.parameters().expect("its own"), upgraded);
             assert_eq!(recorded["clicklake.dimensions"], "device", "other people's programs look there");
         }
         assert_eq!(again.changed(1, 2).await.expect("memory"), Changed::Folders([].into()), "no row changed");
@@ -80,7 +87,8 @@ async fn a_promotion_into_an_upgraded_table_records_the_spec_of_what_was_promote
     let table = Table::ClicksMinute;
     let mut log = TableLog::open(&lake, table).await.expect("a table");
     log.upgrade().await.expect("memory");
-    let parameters = Parameters { dimensions: vec![Dimension::Country], ..Parameters::default() };
+    let parameters =
+        Parameters { dimensions: vec![Dimension::of(lake_schemas::Field::Country)], ..Parameters::default() };
     let commit = Commit { definition: Some(parameters.definition(table)), ..Commit::new("promote") };
     assert_eq!(log.commit(&commit).await.expect("memory"), Outcome::Committed(2));
     let again = TableLog::open(&lake, table).await.expect("the table");
