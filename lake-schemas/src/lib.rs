@@ -10,8 +10,9 @@
 //! table records that. [`rejection`] says why a message is no event. [`stand`] is how far a table has come in the log.
 //! [`rows`] reads events out of batches, [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event
 //! time, [`history`] is a bounded part of the log. [`job`] is what the loop of `ingest` drives, [`witness`] the
-//! fingerprint of a log.
+//! fingerprint of a log. [`code`] numbers the kinds of refusals, of this crate and of all others.
 
+pub mod code;
 pub mod error;
 pub mod exact;
 pub mod field;
@@ -33,7 +34,8 @@ pub mod width;
 pub mod windows;
 pub mod witness;
 
-pub use error::Invalid;
+pub use code::Code;
+pub use error::{Invalid, Refusal};
 pub use field::Field;
 pub use folder::Folder;
 pub use history::History;

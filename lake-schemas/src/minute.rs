@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use crate::code::Code;
 use crate::error::{Invalid, Result};
 use crate::measure::Measure;
 use crate::table::{Table, column, timestamp};
@@ -163,14 +164,16 @@ impl Requested {
             dimensions: self.dimensions.clone().unwrap_or(defaults.dimensions),
         };
         if !parameters.has_bounds() {
-            return Err(Invalid(format!(
+            return Err(Invalid(Code::SettingsImpossible.because(format!(
                 "{table}: --out-of-orderness, --allowed-lateness and --dedup-horizon together are more than 49 days, \
                  for which no state is kept; take less"
-            )));
+            ))));
         }
         let mut twice = parameters.dimensions.iter().enumerate();
         if let Some((_, dimension)) = twice.find(|(at, one)| parameters.dimensions[..*at].contains(one)) {
-            return Err(Invalid(format!("{table}: --dimensions names {dimension} twice")));
+            return Err(Invalid(
+                Code::SettingsImpossible.because(format!("{table}: --dimensions names {dimension} twice")),
+            ));
         }
         Ok(parameters)
     }
@@ -187,10 +190,10 @@ impl Requested {
         let dimensions = [("--dimensions", dimensions, names_of(&recorded.dimensions))];
         for (flag, asked, found) in numbers.into_iter().chain(dimensions) {
             if let Some(asked) = asked.filter(|asked| *asked != found) {
-                return Err(Invalid(format!(
+                return Err(Invalid(Code::SettingsDiffer.because(format!(
                     "{table}: made with {flag} {found:?}, not {asked:?}; what decides results does not change in \
                      a table: make another with backfill --into, and promote it"
-                )));
+                ))));
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
@@ -85,7 +85,10 @@ pub fn unread(table: Table, doing: &str, path: &str, error: ParquetError) -> Lak
     }
     let said = error.to_string();
     let said = said.lines().next().unwrap_or_default();
-    LakeError::Refused(format!("{what}: {said}: the file was damaged, perhaps by a power loss; {}", way_out(table)))
+    LakeError::Refused(
+        Code::FileDamaged
+            .because(format!("{what}: {said}: the file was damaged, perhaps by a power loss; {}", way_out(table))),
+    )
 }
 
 /// Returns how a table with a damaged file is repaired.

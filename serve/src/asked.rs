@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use lake_schemas::minute::WINDOW;
-use lake_schemas::{EventTime, Field, Width, Windows, time};
+use lake_schemas::{EventTime, Field, Invalid, Width, Windows, time};
 use percent_encoding::percent_decode;
 use query::Sees;
 use query::totals::{AsOf, Bounds, Filter, Page, Question, dimension, dimensions, last, repeated, values, width_for};
@@ -262,7 +262,7 @@ impl<'a> Asked<'a> {
             (None, from, to) => (bound("from", from)?, bound("to", to)?),
             _ => return Err(Problem::bad("last stands for from and to; give it, or these")),
         };
-        let windows = Windows::between(from, to).map_err(|error| Problem::bad(error.to_string()))?;
+        let windows = Windows::between(from, to).map_err(|Invalid(refusal)| Problem::refused(refusal))?;
         Ok((windows.from(), windows.to()))
     }
 

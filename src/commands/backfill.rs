@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ::backfill::{Changes, Made, Range, Replace, Replaced, Shadow, Work, Writes};
 use arrow::array::{ArrayRef, Date32Array, Decimal128Array, RecordBatch, StringArray};
 use lake_schemas::table::ShadowName;
-use lake_schemas::{Measure, Table, Verdict};
+use lake_schemas::{Code, Measure, Table, Verdict};
 use lake_store::Lake;
 use query::output;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +38,8 @@ fn range(range: &crate::arguments::Range) -> Result<Range, Usage> {
     if let (Some(from), Some(to)) = (range.from_version, range.to_version)
         && to < from
     {
-        return Err(Usage(format!("--from-version {from} is after --to-version {to}; exchange the two")));
+        let why = format!("--from-version {from} is after --to-version {to}; exchange the two");
+        return Err(Usage(Code::RangeImpossible.because(why)));
     }
     Ok(match (range.from_version.or(range.to_version), range.as_of, range.as_of_version) {
         (Some(_), ..) => Range::Versions(range.from_version, range.to_version),

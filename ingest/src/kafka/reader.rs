@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use lake_schemas::LogTime;
 use lake_schemas::witness::Witness;
+use lake_schemas::{Code, LogTime};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message as _};
@@ -392,10 +392,10 @@ impl Desk {
             has_next(&reading.assigned.partition, reading.next(), *logs.get(partition)?).err()
         });
         lacking.unwrap_or_else(|| {
-            SourceError::Refused(format!(
+            SourceError::Refused(Code::OffsetsGone.because(format!(
                 "topic {topic}: kafka no longer has the next message of one of its partitions; to go on without what \
                  it dropped, record the topic under a new name with --topic-as: {error}"
-            ))
+            )))
         })
     }
 
@@ -431,11 +431,12 @@ impl Reading {
             Place::Last => debug!(partition = %self.assigned.partition, message.offset, "comes again"),
             // Any other repetition is unexplained: ending the job is safer than guessing which copy counts.
             Place::Behind => {
-                return Err(SourceError::Failed(format!(
-                    "{}: offset {} has been read, and comes again; it is not counted twice, and the job ends: start it \
-                     again",
-                    self.assigned.partition, message.offset
-                )));
+                let (partition, offset) = (&self.assigned.partition, message.offset);
+                let what = format!(
+                    "{partition}: offset {offset} has been read, and comes again; it is not counted twice, and the job \
+                     ends: start it again"
+                );
+                return Err(SourceError::Failed { what, source: None });
             }
         }
         Ok(())
@@ -452,11 +453,11 @@ impl Reading {
         if message.offset != witness.offset() || witness.agrees(&alone.finish()) {
             return Ok(());
         }
-        Err(SourceError::Refused(format!(
+        Err(SourceError::Refused(Code::TopicAnew.because(format!(
             "{partition}: offset {} is another message than the one that the table read there: the topic was made \
              again; to read it as a new one, use --topic-as",
             message.offset
-        )))
+        ))))
     }
 }
 

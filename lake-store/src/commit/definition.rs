@@ -9,10 +9,10 @@ use deltalake::kernel::transaction::{CommitData, TransactionError};
 use deltalake::kernel::{Action, Metadata, MetadataExt, Protocol, new_metadata};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use lake_schemas::Table;
 use lake_schemas::table::{
     Definition, FORMAT, FORMAT_OF_NEW, PROPERTY_FORMAT, PROPERTY_NEEDS, PROPERTY_TIME_IN_FUTURE_MS, TIME_IN_FUTURE_MS,
 };
+use lake_schemas::{Code, Table};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -70,9 +70,9 @@ pub(super) fn kernel_schema(definition: &Definition) -> Result<StructType> {
 /// Refuses a table that a newer clicklake made.
 pub(super) fn of_known_format(table: Table, shape: &Shape) -> Result<()> {
     match format_of(table, shape)? {
-        format if format > FORMAT => Err(LakeError::Refused(format!(
+        format if format > FORMAT => Err(LakeError::Refused(Code::FormatNewer.because(format!(
             "{table}: made by a newer clicklake (format {format}, this one knows up to {FORMAT}); upgrade clicklake"
-        ))),
+        )))),
         _ => Ok(()),
     }
 }
@@ -89,15 +89,19 @@ pub(super) fn understood(table: Table, needs: &str) -> Result<()> {
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(LakeError::Refused(format!(
+    Err(LakeError::Refused(Code::NeedUnknown.because(format!(
         "{table}: whoever writes it must understand {}, as its property {PROPERTY_NEEDS} says, and this clicklake does \
          not; upgrade clicklake",
         unknown.join(", ")
-    )))
+    ))))
 }
 
 fn number(table: Table, key: &str, value: &str) -> Result<i64> {
-    let wrong = |_| LakeError::Refused(format!("{table}: its property {key} is {value:?}, not a number"));
+    let wrong = |_| {
+        LakeError::Refused(
+            Code::PropertyUnreadable.because(format!("{table}: its property {key} is {value:?}, not a number")),
+        )
+    };
     value.parse().map_err(wrong)
 }
 
@@ -109,9 +113,9 @@ pub(super) fn check(definition: &Definition, shape: &Shape) -> Result<i64> {
     let property = |key: &str| shape.properties().get(key);
     let number = |key: &str, value: &String| number(table, key, value);
     if property(PROPERTY_FORMAT).is_none() {
-        return Err(LakeError::Refused(format!(
+        return Err(LakeError::Refused(Code::TableForeign.because(format!(
             "{table}: a Delta table that clicklake did not make (no property {PROPERTY_FORMAT}); use another --lake"
-        )));
+        ))));
     }
     of_known_format(table, shape)?;
     let schema = kernel_schema(definition)?;
@@ -121,23 +125,23 @@ pub(super) fn check(definition: &Definition, shape: &Shape) -> Result<i64> {
                 continue;
             }
             let why = format!("{table}: it lacks the column {}; use another --lake", field.name());
-            return Err(LakeError::Refused(why));
+            return Err(LakeError::Refused(Code::ColumnUnfit.because(why)));
         };
         if column.data_type() != field.data_type() {
-            return Err(LakeError::Refused(format!(
+            return Err(LakeError::Refused(Code::ColumnUnfit.because(format!(
                 "{table}: its column {} is {}, not {}; use another --lake",
                 field.name(),
                 column.data_type(),
                 field.data_type()
-            )));
+            ))));
         }
     }
     if shape.partition_columns() != table.partition_columns() {
-        return Err(LakeError::Refused(format!(
+        return Err(LakeError::Refused(Code::ColumnUnfit.because(format!(
             "{table}: it is partitioned by {}, not by {}; restore it to a version before another program changed that",
             if shape.partition_columns().is_empty() { "nothing".into() } else { shape.partition_columns().join(", ") },
             table.partition_columns().join(", ")
-        )));
+        ))));
     }
     property(PROPERTY_TIME_IN_FUTURE_MS)
         .map_or(Ok(TIME_IN_FUTURE_MS), |value| number(PROPERTY_TIME_IN_FUTURE_MS, value))

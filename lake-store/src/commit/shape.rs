@@ -8,10 +8,10 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::schema::{StructField, StructType};
 use deltalake::kernel::{Action, Metadata, Protocol};
-use lake_schemas::Table;
 use lake_schemas::minute::OWN_PROPERTIES as OF_MINUTES;
 use lake_schemas::spec::PROPERTY_SPEC;
 use lake_schemas::table::{Definition, PROPERTY_FORMAT};
+use lake_schemas::{Code, Table};
 use serde_json::Value;
 
 use super::definition::{format_of, kernel_schema};
@@ -39,10 +39,10 @@ pub(super) struct Shape {
 
 /// Error for a part of a table's log that another engine wrote and this program cannot understand.
 fn unread(table: Table, what: &str, why: &dyn Error) -> LakeError {
-    LakeError::Refused(format!(
+    LakeError::Refused(Code::ForeignFeature.because(format!(
         "{table}: its {what} cannot be understood: {why}; restore the table to a version before another engine changed \
          that, or upgrade clicklake"
-    ))
+    )))
 }
 
 impl Shape {
@@ -143,12 +143,12 @@ impl Shape {
         let mut fields: Vec<_> = definition.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
         for column in further {
             let field: Field = column.try_into_arrow().map_err(|error| {
-                LakeError::Refused(format!(
+                LakeError::Refused(Code::ForeignFeature.because(format!(
                     "{}: its column {} is of a type that clicklake cannot carry ({error}); {}",
                     definition.table,
                     column.name(),
                     drop_column(definition.table, column.name())
-                ))
+                )))
             })?;
             fields.push(field.with_metadata(HashMap::new()));
         }
@@ -191,7 +191,9 @@ impl Shape {
         let is_redefined = |key: &str| key == PROPERTY_FORMAT || key == PROPERTY_SPEC || OF_MINUTES.contains(&key);
         let stay = self.properties().iter().filter(|(key, _)| !is_redefined(key));
         properties.extend(stay.map(|(key, value)| (key.clone(), value.clone())));
-        let wrong = |why: String| LakeError::Refused(format!("{table}: its definition cannot be written: {why}"));
+        let wrong = |why: String| {
+            LakeError::Refused(Code::Bug.because(format!("{table}: its definition cannot be written: {why}")))
+        };
         let mut metadata = serde_json::to_value(&self.metadata).map_err(|error| wrong(error.to_string()))?;
         let schema = StructType::try_new(columns).map_err(|error| wrong(error.to_string()))?;
         metadata["schemaString"] = serde_json::to_string(&schema).map_err(|error| wrong(error.to_string()))?.into();

@@ -9,7 +9,7 @@ use datafusion::catalog::{
     CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
 };
 use datafusion::error::{DataFusionError, Result};
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 use lake_store::LakeError;
 
 use super::own::{is_for, may_be_named, seen_by};
@@ -130,10 +130,14 @@ fn lacking(name: &str, as_of: AsOf) -> Result<Option<Arc<dyn TableProvider>>> {
     if as_of == AsOf::Newest {
         return Ok(None);
     }
-    Err(refused(LakeError::Refused(format!("{name} is no table of the lake; only these have versions"))))
+    Err(refused(LakeError::Refused(
+        Code::StatementUnclear.because(format!("{name} is no table of the lake; only these have versions")),
+    )))
 }
 
 /// Builds the error for a name of the lake that a session would give to something else.
 pub(crate) fn is_the_lakes_own(name: &str) -> DataFusionError {
-    refused(LakeError::Refused(format!("{name} is a name that the lake uses; choose another")))
+    refused(LakeError::Refused(
+        Code::NameReserved.because(format!("{name} is a name that the lake uses; choose another")),
+    ))
 }

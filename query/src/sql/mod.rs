@@ -50,7 +50,6 @@ mod whole_minutes;
 pub use catalog::{CATALOG, SCHEMA};
 pub(crate) use guard::is_in_lake;
 pub use held::Held;
-pub use honoured::UNSUPPORTED;
 pub use own::HIDDEN;
 pub(crate) use own::seen_by;
 pub use session::{Session, run};

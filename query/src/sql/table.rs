@@ -15,7 +15,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 use lake_store::LakeError;
 
 use super::sight::Sight;
@@ -64,7 +64,7 @@ impl TableProvider for LakeTable {
         let seen = seen.ok_or_else(|| refused(self.sight.lake().lacks(self.table)))?.provider;
         if seen.schema() != self.planned.schema() {
             let why = format!("{} has other columns than it had; make the view again", self.table);
-            return Err(refused(LakeError::Refused(why)));
+            return Err(refused(LakeError::Refused(Code::TableAltered.because(why))));
         }
         seen.scan(session, projection, filters, limit).await
     }
@@ -100,7 +100,7 @@ impl TableProvider for LakeTable {
 /// Builds the error for writing a table of the lake: a row that SQL added would have no cut.
 pub(crate) fn is_read_only(name: &str) -> DataFusionError {
     let why = format!("{name} is a table of the lake, which SQL reads and does not write; its rows come from the jobs");
-    refused(LakeError::Refused(why))
+    refused(LakeError::Refused(Code::ReadOnly.because(why)))
 }
 
 pub(crate) fn refused(error: LakeError) -> DataFusionError {

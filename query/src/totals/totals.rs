@@ -10,8 +10,8 @@ use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
-use lake_schemas::Width;
 use lake_schemas::table::Version;
+use lake_schemas::{Code, Width};
 use lake_store::Lake;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::time::Instant;
@@ -261,10 +261,10 @@ impl Totals {
         let found = collect(DataFrame::new(self.context.state(), plan)).await?;
         match rows {
             Rows::All(Some(most)) if found.iter().map(RecordBatch::num_rows).sum::<usize>() > most => {
-                Err(QueryError::Unanswerable(format!(
+                Err(QueryError::Unanswerable(Code::QuestionImpossible.because(format!(
                     "that is more than {most} rows: group by less, filter, or ask for less time or a coarser \
                      granularity; a top has pages"
-                )))
+                ))))
             }
             _ => Ok(Answer { rows: found, at }),
         }

@@ -14,7 +14,7 @@ use futures::future::BoxFuture;
 use lake_schemas::exact::{SUM_TYPE, sum_of};
 use lake_schemas::minute::WINDOW;
 use lake_schemas::table::Version;
-use lake_schemas::{History, Measure, Table, TopicPartition, Verdict};
+use lake_schemas::{Code, History, Measure, Table, TopicPartition, Verdict};
 use lake_store::commit::TableView;
 use lake_store::{Lake, LakeError};
 
@@ -66,7 +66,8 @@ pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, R
     Box::pin(async move {
         if table == Table::ClicksMinute && TableView::newest(lake, table).await?.is_none() {
             let clicks = TableView::newest(lake, Table::Clicks).await?;
-            let lacking = || LakeError::Refused(format!("lake {} has no tables yet", lake.url()));
+            let lacking =
+                || LakeError::Refused(Code::TableMissing.because(format!("lake {} has no tables yet", lake.url())));
             let clicks = clicks.ok_or_else(lacking)?;
             let context = bounded(memory)?;
             register_raw(&context, lake, &clicks).await?;

@@ -21,13 +21,14 @@ use datafusion::sql::sqlparser::ast::{
     Statement, TableAlias, TableAliasColumnDef, TableFactor, TableFunctionArgs, TableWithJoins, Visit,
     WildcardAdditionalOptions, WindowFrame, WindowFrameUnits, WindowSpec, WindowType, With,
 };
+use lake_schemas::Code;
 use lake_store::LakeError;
 
 use super::table::refused;
 use super::visited::{Look, look, look_at};
 
-/// Words in each refusal of this kind, by which callers recognise the kind.
-pub const UNSUPPORTED: &str = "is not supported";
+/// Words in each refusal of this kind.
+const UNSUPPORTED: &str = "is not supported";
 
 /// Advice for an earlier version of a table.
 const TRAVELS: &str = "for an earlier version write t VERSION AS OF 412";
@@ -43,7 +44,7 @@ pub(super) fn check(statement: &parser::Statement, state: &SessionState) -> Resu
     let mut honoured = Honoured { state, outermost: outermost(statement), refusal: None };
     // The visitor breaks off only with a refusal, which it keeps.
     let _ = look_at(statement, &mut honoured);
-    honoured.refusal.map_or(Ok(()), |why| Err(refused(LakeError::Refused(why))))
+    honoured.refusal.map_or(Ok(()), |why| Err(refused(LakeError::Refused(Code::StatementUnsupported.because(why)))))
 }
 
 /// Returns the select that is the body of the whole statement, if it is one.
