@@ -63,7 +63,7 @@ codes! {
         "Put back a copy of the file, or make the table again, as the error says.";
     13 FileForeign "A data file is not as clicklake writes them: another program wrote it.",
         "Run `clicklake compact` where the error says so, or restore the table to a version before it.";
-    14 LakeAddress "The address of the lake is none.",
+    14 LakeAddress "That is no address of a lake.",
         "Give a folder, file:// or s3://bucket/prefix.";
     15 StoreUnfit "The store lets two writers create the same object.",
         "Use a store with conditional puts.";
@@ -123,7 +123,7 @@ codes! {
         "Make tables or views of its parts.";
     43 StatementBug "The statement meets a bug of the query engine.",
         "Write it in another way.";
-    44 ArgumentImpossible "An argument of a function is none that it takes.",
+    44 ArgumentImpossible "The function does not take that argument.",
         "Give what the error expects.";
     45 NameReserved "The name is one that the lake uses.",
         "Choose another.";

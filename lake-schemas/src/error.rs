@@ -7,7 +7,8 @@ use crate::code::Code;
 /// A result whose error is [`Invalid`].
 pub type Result<T, E = Invalid> = std::result::Result<T, E>;
 
-/// What is refused: its kind, and a text that says what it is about, why, and what to do. Trying again does not help.
+/// Something that is refused: its kind, and a text that says what it is about, why, and what to do. Trying again
+/// does not help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}")]
 pub struct Refusal {
