@@ -12,7 +12,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use lake_schemas::minute::Dimension;
-use lake_schemas::table::ShadowName;
+use lake_schemas::table::StagingName;
 use lake_schemas::{EventTime, Table};
 use lake_store::pins::PinName;
 
@@ -276,7 +276,7 @@ pub struct Settings {
 pub struct Backfill {
     /// Writes into a staging table of this name; run again after a crash, it goes on
     #[arg(long, env = "CLICKLAKE_INTO", value_name = "NAME", group = "target")]
-    pub into: Option<ShadowName>,
+    pub into: Option<StagingName>,
     /// Replaces complete minutes of clicks_minute, in one commit, while the job runs
     // No variable that somebody has left in an environment rewrites history.
     #[arg(long, group = "target", conflicts_with_all = SETTINGS)]
@@ -334,7 +334,7 @@ pub struct Range {
 pub struct Promote {
     /// The staging table that replaces clicks_minute
     #[arg(value_name = "NAME", group = "what")]
-    pub name: Option<ShadowName>,
+    pub name: Option<StagingName>,
     /// Goes back to the version before the last promotion
     // No variable that somebody has left in an environment rewrites history.
     #[arg(long, group = "what")]

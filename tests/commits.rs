@@ -122,8 +122,13 @@ fn of_two_that_begin_from_a_stand_that_lacks_a_value_one_is_fenced() {
         let lake = lake_on(memory());
         let open = async || TableLog::open(&lake, Table::ClicksMinute).await.expect("the table opens");
         let (mut one, mut other) = (open().await, open().await);
-        let at =
-            |cut, drained| Stand { cut: Some(cut), emitted_ms: Some(0), drained, restore: Some(0), ..Stand::default() };
+        let at = |cut, drained| Stand {
+            cut: Some(cut),
+            watermark_ms: Some(0),
+            drained,
+            restore: Some(0),
+            ..Stand::default()
+        };
         let step = |from, to| {
             let (table, partition) = (Table::ClicksMinute, partition(0));
             Commit::epoch("test", &[Step { table, partition, rows: Vec::new(), from, to }], Vec::new())
@@ -380,8 +385,8 @@ async fn commit_and_clean_up(store: &Arc<dyn ObjectStore>, versions: i64) {
             checkpoint.write().await.expect("works");
         }
     }
-    let from = log.kept_from(versions.cast_unsigned()).await.expect("works");
-    log.give_up_before(from, Deletes::Yes).await.expect("works");
+    let from = log.retained_from(versions.cast_unsigned()).await.expect("works");
+    log.expire_before(from, Deletes::Yes).await.expect("works");
 }
 
 /// The monotonic clock, which tells the age of a head, stands still while a machine is suspended.

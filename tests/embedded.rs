@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
-use ingest::drive::{DriveError, Pace, Progress};
+use ingest::drive::{CommitPolicy, DriveError, Progress};
 use ingest::kafka::KafkaOptions;
 use ingest::{Run, Until};
 use lake_schemas::Code;
@@ -83,7 +83,7 @@ impl Stack {
         stop: CancellationToken,
     ) -> Result<Progress, DriveError> {
         let (progress, seen) = watch::channel(Progress::default());
-        let run = Run { pace: Pace::every(Duration::from_millis(200)), until, stop, progress };
+        let run = Run { policy: CommitPolicy::every(Duration::from_millis(200)), until, stop, progress };
         ingest::ingest(&self.lake(), kafka, run).await?;
         let progress = seen.borrow().clone();
         Ok(progress)

@@ -435,7 +435,7 @@ async fn with_a_column_of_others() -> Lake {
     let mut log = by_hand::minutes(&lake, table, &Parameters::default()).await;
     let stand = |cut| Stand {
         cut: Some(cut),
-        emitted_ms: Some(NOON_MS + 100 * 3_600_000),
+        watermark_ms: Some(NOON_MS + 100 * 3_600_000),
         drained: Some(cut),
         restore: Some(cut),
         ..Stand::default()

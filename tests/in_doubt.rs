@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill::{Promote, Promoted, Range, Replace, Shadow, What, Work, Writes};
+use backfill::{Promote, Promoted, Range, Replace, Staging, What, Work, Writes};
 use chrono::DateTime;
 use compactor::{Compactor, Plan};
 use ingest::drive::{DriveError, Progress};
@@ -161,8 +161,8 @@ fn a_backfill_that_is_stopped_in_doubt_deletes_nothing_that_is_live() {
     });
 }
 
-fn shadow() -> Table {
-    Table::Shadow("by_country".parse().expect("a name"))
+fn staging() -> Table {
+    Table::Staging("by_country".parse().expect("a name"))
 }
 
 async fn promote(lake: &Lake, what: What, stop: CancellationToken) -> Result<Option<Promoted>, DriveError> {
@@ -178,10 +178,10 @@ fn a_promotion_in_doubt_can_be_undone() {
         let requested = Requested { dimensions: Some(vec![Dimension::Country]), ..Requested::default() };
         let stop = CancellationToken::new();
         let work = Work { lake: &lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop };
-        Shadow { work, table: shadow(), requested }.run().await.expect("memory");
-        let wanted = contents(&versions(&lake, shadow()).await).last().expect("it has versions");
+        Staging { work, table: staging(), requested }.run().await.expect("memory");
+        let wanted = contents(&versions(&lake, staging()).await).last().expect("it has versions");
         let before = contents(&versions(&lake, Table::ClicksMinute).await).last().expect("it has versions");
-        let promotes = async |lake: Lake, stop| promote(&lake, What::Shadow(shadow()), stop).await;
+        let promotes = async |lake: Lake, stop| promote(&lake, What::Staging(staging()), stop).await;
         in_each_doubt(&store, &doubts_and_stops(), promotes, async |left, promoted| {
             let newest = async |lake: &Lake| {
                 contents(&versions(lake, Table::ClicksMinute).await).last().expect("it has versions")

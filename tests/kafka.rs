@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ingest::drive::Pace;
+use ingest::drive::CommitPolicy;
 use ingest::kafka::KafkaOptions;
 use ingest::{Run, Until};
 use lake_schemas::{Stand, Table, TopicPartition};
@@ -302,8 +302,8 @@ async fn the_newer_protocol_of_groups_works_too() {
     let options =
         KafkaOptions { properties: vec![("group.protocol".to_owned(), "consumer".to_owned())], ..stack.kafka(topic) };
     let progress = tokio::sync::watch::Sender::default();
-    let (pace, stop) = (Pace::every(Duration::from_millis(300)), CancellationToken::new());
-    let (lake, run) = (stack.lake(topic), Run { pace, until: Until::CaughtUp, stop, progress });
+    let (policy, stop) = (CommitPolicy::every(Duration::from_millis(300)), CancellationToken::new());
+    let (lake, run) = (stack.lake(topic), Run { policy, until: Until::CaughtUp, stop, progress });
     ingest::ingest(&lake, &options, run).await.expect("ingest ends");
     assert_eq!(stack.raw_is_the_log(topic, topic).await, 2_000);
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Date32Type;
-use ingest::decode::{BatchBuilder, Decoding, Event, Message, Place, Rejected, Value};
+use ingest::decode::{BatchBuilder, Decoding, Event, Message, OffsetPlace, Rejected, Value};
 use lake_schemas::rejection::{COST_MICROS_MAX, DEPTH_MAX, ID_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use lake_schemas::rows::{Events, Positions};
 use lake_schemas::table::{TIME_IN_FUTURE_MS, column};
@@ -194,7 +194,7 @@ fn what_a_message_says_is_what_its_row_says() {
 fn a_message_that_comes_again_is_known() {
     let mut batch = BatchBuilder::new(TopicPartition::new("t", 0), 7, TIME_IN_FUTURE_MS);
     let places = |batch: &BatchBuilder| [5, 6, 7, 8, 9, 10, 11].map(|offset| batch.place(offset));
-    use Place::{Ahead, Behind, Last};
+    use OffsetPlace::{Ahead, Behind, Last};
     assert_eq!(places(&batch), [Behind, Behind, Ahead, Ahead, Ahead, Ahead, Ahead]);
     let message = |offset| Message { offset, log_time: None, key: None, payload: None };
     batch.push(&message(7));

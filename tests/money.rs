@@ -29,8 +29,8 @@ const BIG: i64 = 5_000_000_000_000_000_000;
 /// Returns the stand of a partition that has come to an offset, with an event of nine minutes after noon, and that was
 /// drained there.
 fn stand(cut: i64) -> Stand {
-    let emitted_ms = Some(NOON_MS + 9 * MINUTE_MS - Parameters::default().out_of_orderness_ms);
-    Stand { cut: Some(cut), emitted_ms, drained: Some(cut), restore: Some(0), ..Stand::default() }
+    let watermark_ms = Some(NOON_MS + 9 * MINUTE_MS - Parameters::default().out_of_orderness_ms);
+    Stand { cut: Some(cut), watermark_ms, drained: Some(cut), restore: Some(0), ..Stand::default() }
 }
 
 /// Makes the counts of an ad in a minute after noon.

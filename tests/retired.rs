@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingest::drive::Pace;
+use ingest::drive::CommitPolicy;
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Code, EventTime, Stand, Table, TopicPartition};
 use lake_store::Lake;
@@ -45,8 +45,8 @@ async fn come_on(minutes: &mut TableLog, stands: &[(&str, Stand)]) {
 /// Returns the stand of a partition that is drained up to an offset, and whose minutes up to one after noon are
 /// complete.
 fn complete(cut: i64, minute: i64) -> Stand {
-    let emitted_ms = Some(NOON_MS + minute * MINUTE_MS);
-    Stand { cut: Some(cut), emitted_ms, drained: Some(cut), restore: Some(cut), ..Stand::default() }
+    let watermark_ms = Some(NOON_MS + minute * MINUTE_MS);
+    Stand { cut: Some(cut), watermark_ms, drained: Some(cut), restore: Some(cut), ..Stand::default() }
 }
 
 /// Returns the state of the tables behind an answer.
@@ -150,19 +150,19 @@ fn a_partition_that_a_job_was_given_is_waited_for_before_its_first_message() {
         let pending: Vec<_> = newest.pending(to).cloned().collect();
         assert_eq!(pending, [named(1)], "its first click will not be late");
         assert!(!newest.is_final(to) && newest.complete_until().is_some());
-        let emitted_ms = newest.partitions.stands[&named(0)].emitted_ms;
-        assert!(emitted_ms >= Some(START_MS + MINUTE_MS + LATENESS_MS), "{emitted_ms:?}");
+        let watermark_ms = newest.partitions.stands[&named(0)].watermark_ms;
+        assert!(watermark_ms >= Some(START_MS + MINUTE_MS + LATENESS_MS), "{watermark_ms:?}");
         // It is said once: whoever begins again has nothing to say.
         let versions =
             || async { TableView::newest(&lake, Table::ClicksMinute).await.map(|view| view.map(|it| it.version())) };
         let before = versions().await.expect("memory");
-        let pace = Pace::every(Duration::from_millis(300));
-        minutes.run_for(&lake, &log, pace, Duration::from_secs(5)).await;
+        let policy = CommitPolicy::every(Duration::from_millis(300));
+        minutes.run_for(&lake, &log, policy, Duration::from_secs(5)).await;
         assert_eq!(versions().await.expect("memory"), before);
         // Who reads a topic again does not hold it for over.
         retire(&lake, &named(1).topic, Topic::Over).await.expect("it has had nothing");
         assert!(at(&lake, AsOf::Newest).await.is_final(to));
-        minutes.run_for(&lake, &log, pace, Duration::from_secs(5)).await;
+        minutes.run_for(&lake, &log, policy, Duration::from_secs(5)).await;
         assert!(!at(&lake, AsOf::Newest).await.is_final(to));
     });
 }

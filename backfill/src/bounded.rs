@@ -6,7 +6,7 @@ use ingest::backoff::{Backoff, unless_stopped};
 use ingest::drive::{DriveError, start};
 use ingest::hybrid::HybridSource;
 use ingest::replay::RawTable;
-use ingest::source::{Room, Signal, Source, Start};
+use ingest::source::{Demand, Signal, Source, Start};
 use lake_schemas::TopicPartition;
 use lake_schemas::job::LogBatch;
 use tokio::sync::Mutex;
@@ -37,12 +37,13 @@ pub(crate) async fn read(
 ) -> Result<bool, DriveError> {
     let mut source = HybridSource::new(raw, End::of(partitions, at_a_time), columns);
     loop {
-        let Some(signal) = unless_stopped(source.next(Room::ForAll), stop).await else { return Ok(false) };
+        let Some(signal) = unless_stopped(source.next(Demand::ForAll), stop).await else { return Ok(false) };
         match signal? {
             Signal::Assigned(partitions) => {
                 for partition in partitions {
                     let from = takes.begin(&partition);
-                    let (starts, mut backoff) = (vec![Start { partition, from, witness: None }], Backoff::default());
+                    let (starts, mut backoff) =
+                        (vec![Start { partition, from, fingerprint: None }], Backoff::default());
                     let started = start(&mut source, starts, &mut backoff, stop);
                     let Some(started) = unless_stopped(started, stop).await else { return Ok(false) };
                     started?;

@@ -15,12 +15,12 @@ use lake_schemas::table::column;
 use lake_schemas::time::{MICROS_PER_MILLI, MILLIS_PER_DAY};
 
 /// The sums of measures, in the order of [`Measure::ALL`].
-pub type Sums = [i128; MEASURES];
+pub type MeasureSums = [i128; MEASURES];
 
 /// Sums and fingerprint of one window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Content {
-    sums: Sums,
+    sums: MeasureSums,
     fingerprint: u128,
 }
 
@@ -97,9 +97,9 @@ pub struct Day {
     /// Number of windows in which a sum of any partition or dimension differs.
     pub windows_changed: usize,
     /// Sums of these windows in the table.
-    pub before: Sums,
+    pub before: MeasureSums,
     /// Sums of these windows when recomputed.
-    pub after: Sums,
+    pub after: MeasureSums,
 }
 
 impl Changes {
@@ -154,7 +154,7 @@ mod tests {
         let changes = contents(&[&[wrapped]]).changes(&contents(&[&right]));
         assert_eq!((changes.windows(), changes.windows_changed()), (1, 1));
         let day = changes.days[&0];
-        let cost = |sums: &Sums| sums.iter().sum::<i128>();
+        let cost = |sums: &MeasureSums| sums.iter().sum::<i128>();
         assert_eq!((cost(&day.before), cost(&day.after)), (-2, 2 * i128::from(i64::MAX)), "all other sums are 0");
     }
 

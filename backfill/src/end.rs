@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use ingest::hybrid::Live;
 use ingest::replay::LiveLog;
-use ingest::source::{Room, Signal, Source, SourceError, Start};
+use ingest::source::{Demand, Signal, Source, SourceError, Start};
 use lake_schemas::TopicPartition;
 
 /// Source that has no messages: it hands out partitions and ends them.
@@ -36,7 +36,7 @@ impl End {
 
 #[async_trait]
 impl Source for End {
-    async fn next(&mut self, room: Room) -> Result<Signal, SourceError> {
+    async fn next(&mut self, room: Demand) -> Result<Signal, SourceError> {
         if self.under_way.len() < self.under_way_max
             && let Some(partition) = self.waiting.pop_front()
         {
@@ -46,7 +46,7 @@ impl Source for End {
         if self.waiting.is_empty() && self.under_way.is_empty() {
             return Ok(Signal::Finished);
         }
-        if room == Room::ForAll
+        if room == Demand::ForAll
             && let Some(partition) = self.ended.pop_front()
         {
             return Ok(Signal::Ended(partition));

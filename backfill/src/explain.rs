@@ -34,7 +34,7 @@ pub struct Explanation {
 }
 
 /// The question: an ad and a minute, with the raw table and the parameters that decide on the answer.
-struct Asked<'a> {
+struct ExplainQuestion<'a> {
     feed: &'a Feed,
     ad_id: &'a str,
     minute: EventTime,
@@ -52,7 +52,7 @@ pub fn explain<'a>(
         let mut minutes = TableLog::find_to_read(lake, table).await?.ok_or_else(|| lake.lacks(table))?;
         let feed = Feed::open(lake).await?;
         let parameters = minutes.parameters()?;
-        let asked = Asked { feed: &feed, ad_id, minute, parameters };
+        let asked = ExplainQuestion { feed: &feed, ad_id, minute, parameters };
         let rows = provenance(&mut minutes, ad_id, minute).await?;
         let mut explanations = Vec::new();
         for (partition, raw) in feed.stands() {
@@ -71,7 +71,7 @@ pub fn explain<'a>(
     })
 }
 
-impl Asked<'_> {
+impl ExplainQuestion<'_> {
     /// Explains the events of one partition, of which the table has these rows.
     async fn explain(
         &self,
@@ -81,11 +81,11 @@ impl Asked<'_> {
         end: i64,
     ) -> Result<Vec<Explained>, DriveError> {
         let over_ms = self.minute.millis() + WINDOW_MS;
-        let is_passed = |until_ms: i64| stand.emitted_ms.filter(|emitted_ms| *emitted_ms >= until_ms);
-        if let Some(emitted_ms) = is_passed(over_ms + self.parameters.allowed_lateness_ms) {
+        let is_passed = |until_ms: i64| stand.watermark_ms.filter(|watermark_ms| *watermark_ms >= until_ms);
+        if let Some(watermark_ms) = is_passed(over_ms + self.parameters.allowed_lateness_ms) {
             let mut explain = self.of_rows(partition, rows).await?;
             // The minute is closed for the rows of the table; an event that has come since is late, or no click.
-            explain.pass(emitted_ms);
+            explain.pass(watermark_ms);
             self.feed(partition, stand.cut, end, &mut explain).await?;
             return Ok(explain.finish());
         }
@@ -169,7 +169,7 @@ impl Asked<'_> {
             (Verdict::Filtered, _) => "it is no click".to_owned(),
             (Verdict::Counted, _) => {
                 let is_below = |at: Option<i64>| at.is_some_and(|at| event.offset < at);
-                let is_closed = stand.emitted_ms >= Some(self.minute.millis() + WINDOW_MS);
+                let is_closed = stand.watermark_ms >= Some(self.minute.millis() + WINDOW_MS);
                 match (is_below(stand.cut), is_closed || is_below(stand.drained)) {
                     (true, true) => return None,
                     (true, false) => "not yet: its minute is not complete".to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`Shadow`] | makes a staging table, by the loop that writes the live table, from the raw table alone |
+//! | [`Staging`] | makes a staging table, by the loop that writes the live table, from the raw table alone |
 //! | [`Replace`] | computes closed windows of `clicks_minute` again, and replaces them in one commit |
 //! | [`replay()`] | computes the rows that a table should have where it stands, in memory, for a comparison |
 //! | [`Promote`] | makes a staging table of all history `clicks_minute`, in one commit |
@@ -26,14 +26,14 @@ mod recompute;
 mod replace;
 mod replay;
 mod scope;
-mod shadow;
+mod staging;
 mod work;
 
-pub use contents::{Changes, Day, Sums};
+pub use contents::{Changes, Day, MeasureSums};
 pub use explain::{Explanation, explain};
 pub use promote::{Promote, Promoted, What};
 pub use range::Range;
 pub use replace::{Replace, Replaced, Writes};
 pub use replay::replay;
-pub use shadow::{Made, Shadow};
+pub use staging::{Made, Staging};
 pub use work::Work;

@@ -53,7 +53,7 @@ struct Seen {
 }
 
 /// Changes to a table that replace the rows in scope.
-pub(crate) struct Plan {
+pub(crate) struct ReplacementPlan {
     /// Files that hold rows in scope.
     pub removes: Vec<Add>,
     /// Files with the other rows of these files.
@@ -86,7 +86,7 @@ impl MinuteFiles {
     }
 
     /// Plans the replacement in a table that has these files.
-    pub async fn plan(&mut self, live: &[Add]) -> Result<Plan> {
+    pub async fn plan(&mut self, live: &[Add]) -> Result<ReplacementPlan> {
         let unseen: Vec<_> = live.iter().filter(|file| !self.seen.contains_key(&file.path)).collect();
         for some in unseen.chunks(LOOKS_MAX) {
             let looks: Vec<_> = some.iter().map(|file| self.look_at(file)).collect();
@@ -104,7 +104,7 @@ impl MinuteFiles {
                 before.merge(replaced);
             }
         }
-        Ok(Plan { removes, keeps, before, is_straddling })
+        Ok(ReplacementPlan { removes, keeps, before, is_straddling })
     }
 
     /// Reads the rows of those files that may hold windows in scope.

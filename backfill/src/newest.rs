@@ -18,11 +18,11 @@ pub(crate) fn lacks_its_newest<'a>(
     let lacks = |partition: &TopicPartition, stand: &Stand| {
         // A table that took the place of another records a time before all clicks for a partition without a watermark.
         let is_of_clicks = |ms: &i64| EventTime::from_millis(*ms).is_some_and(|time| !time.is_too_old());
-        let Some(emitted_ms) = stand.emitted_ms.filter(is_of_clicks) else { return false };
+        let Some(watermark_ms) = stand.watermark_ms.filter(is_of_clicks) else { return false };
         // A file that does not state its times may have any.
         let of_it = files.iter().filter(|file| file.may_be_of(partition));
         let newest = |file: &RawFile| file.event_times.map_or(i64::MAX, |(_, last)| last.millis());
-        of_it.map(newest).max().is_none_or(|newest| newest.saturating_sub(out_of_orderness_ms) < emitted_ms)
+        of_it.map(newest).max().is_none_or(|newest| newest.saturating_sub(out_of_orderness_ms) < watermark_ms)
     };
     closed.iter().find(|(partition, stand)| lacks(partition, stand)).map(|(partition, _)| partition)
 }
@@ -50,8 +50,8 @@ mod tests {
     #[test]
     fn a_partition_whose_newest_events_are_gone_is_found() {
         let partition = |number| TopicPartition::new("clicks", number);
-        let closed = |emitted_ms| -> BTreeMap<_, _> {
-            [(partition(0), Stand { emitted_ms, ..Stand::default() })].into_iter().collect()
+        let closed = |watermark_ms| -> BTreeMap<_, _> {
+            [(partition(0), Stand { watermark_ms, ..Stand::default() })].into_iter().collect()
         };
         let files = [file(0, "2026-03-07T12:00:05.000Z"), file(1, "2026-03-07T13:00:00.000Z")];
         let at_noon = closed(Some(NOON_MS));

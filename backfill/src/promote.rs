@@ -77,7 +77,7 @@ const COPIES_MAX: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
     /// A staging table.
-    Shadow(Table),
+    Staging(Table),
     /// The content before the last promotion: an undo.
     Before,
 }
@@ -127,7 +127,7 @@ impl Promote<'_> {
             let found = TableLog::find(self.lake, table).await?;
             let mut minutes = found.ok_or_else(|| self.lake.lacks(table))?;
             let content = match self.what {
-                What::Shadow(shadow) => self.shadow(shadow).await?,
+                What::Staging(staging) => self.staging(staging).await?,
                 What::Before => self.before(&minutes).await?,
             };
             knows_all(&content, &minutes)?;
@@ -238,16 +238,16 @@ impl Promote<'_> {
     }
 
     /// Loads a staging table, if it is of all of history, and complete.
-    async fn shadow(&self, table: Table) -> Result<Content, DriveError> {
-        let shadow = TableView::newest(self.lake, table).await?.ok_or_else(|| self.lake.lacks(table))?;
-        let history = History::recorded(table, shadow.properties())?;
+    async fn staging(&self, table: Table) -> Result<Content, DriveError> {
+        let staging = TableView::newest(self.lake, table).await?.ok_or_else(|| self.lake.lacks(table))?;
+        let history = History::recorded(table, staging.properties())?;
         if !history.is_whole() {
             let why =
                 format!("{table} is of a part of history; make one of all of it, by backfill --into without a range");
             return Err(LakeError::Refused(Code::StagingIncomplete.because(why)).into());
         }
         for (of, &until) in &history.until {
-            let stand = shadow.stand(of);
+            let stand = staging.stand(of);
             if stand.cut != Some(until) || stand.drained != Some(until) {
                 let why = format!(
                     "{table} is not complete: of {of} it lacks something below {until}; run backfill --into {table} \
@@ -256,14 +256,14 @@ impl Promote<'_> {
                 return Err(LakeError::Refused(Code::StagingIncomplete.because(why)).into());
             }
         }
-        let parameters = Parameters::recorded(table, shadow.properties())?;
+        let parameters = Parameters::recorded(table, staging.properties())?;
         Ok(Content {
             name: table.to_string(),
             table,
-            stands: shadow.stands(),
-            further: shadow.further_columns(&parameters.definition(table)),
+            stands: staging.stands(),
+            further: staging.further_columns(&parameters.definition(table)),
             parameters,
-            files: shadow.live_files().await?,
+            files: staging.live_files().await?,
         })
     }
 

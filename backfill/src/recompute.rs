@@ -8,7 +8,7 @@ use deltalake::kernel::Add;
 use ingest::backoff::{Backoff, unless_stopped};
 use ingest::drive::DriveError;
 use ingest::replay::{Meter, Needs, RawTable};
-use lake_schemas::job::{Freeze, Job, LogBatch, Operator};
+use lake_schemas::job::{Flush, Job, LogBatch, Operator};
 use lake_schemas::rows::Positions;
 use lake_schemas::{Cut, OffsetRange, Stand, Table, TopicPartition};
 use lake_store::commit::TableLog;
@@ -35,7 +35,7 @@ pub(crate) struct Recompute<'a> {
     /// Offset of each partition at which the table had written everything, even open windows.
     pub drained: Cut,
     /// How much each partition hands over at its end.
-    pub end: Freeze,
+    pub end: Flush,
     /// Number of partitions that are computed at once.
     pub at_a_time: usize,
     /// Meter that counts what is read.
@@ -89,7 +89,7 @@ impl<S: Sink> Takes for Running<'_, '_, S> {
             Some(at) => {
                 let (below, above) = split(batch, at);
                 operator.push(below);
-                hand_over(operator, Freeze::Everything, self.sink).await?;
+                hand_over(operator, Flush::Everything, self.sink).await?;
                 if above.offsets.first < above.offsets.next {
                     operator.push(above);
                 }
@@ -98,7 +98,7 @@ impl<S: Sink> Takes for Running<'_, '_, S> {
         }
         if *messages >= FREEZE_MESSAGES {
             *messages = 0;
-            hand_over(operator, Freeze::Closed, self.sink).await?;
+            hand_over(operator, Flush::Closed, self.sink).await?;
         }
         Ok(())
     }
@@ -109,8 +109,8 @@ impl<S: Sink> Takes for Running<'_, '_, S> {
     }
 }
 
-async fn hand_over(operator: &mut AggregatePartition, which: Freeze, sink: &mut impl Sink) -> Result<(), DriveError> {
-    for rows in operator.freeze(which).into_iter().flat_map(|step| step.rows) {
+async fn hand_over(operator: &mut AggregatePartition, which: Flush, sink: &mut impl Sink) -> Result<(), DriveError> {
+    for rows in operator.flush(which).into_iter().flat_map(|step| step.rows) {
         sink.take(rows).await?;
     }
     Ok(())

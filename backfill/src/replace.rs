@@ -25,7 +25,7 @@ use futures::future::BoxFuture;
 use ingest::backoff::{Backoff, is_young_enough, unless_stopped};
 use ingest::drive::DriveError;
 use ingest::replay::Needs;
-use lake_schemas::job::{Freeze, Job};
+use lake_schemas::job::{Flush, Job};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::cut_of;
 use lake_schemas::table::Version;
@@ -39,7 +39,7 @@ use tracing::info;
 
 use crate::contents::Changes;
 use crate::in_place::in_place;
-use crate::minute_files::{MinuteFiles, Plan};
+use crate::minute_files::{MinuteFiles, ReplacementPlan};
 use crate::newest::lacks_its_newest;
 use crate::recompute::{Output, Recompute};
 use crate::scope::Scope;
@@ -190,7 +190,7 @@ impl Replace<'_> {
             job: &job,
             needs,
             drained: Cut::new(),
-            end: Freeze::Closed,
+            end: Flush::Closed,
             at_a_time: self.work.at_a_time,
             meter: &self.work.meter,
             stop,
@@ -257,7 +257,7 @@ impl Replace<'_> {
                 if output.is_among(&live) { Ok(None) } else { files.plan(&live).await.map(Some) }
             };
             let Some(planned) = unless_stopped(planning, &self.work.stop).await else { continue };
-            let Plan { removes, keeps, before, is_straddling } = match planned {
+            let ReplacementPlan { removes, keeps, before, is_straddling } = match planned {
                 Ok(Some(plan)) => plan,
                 // After a long outage the log no longer tells of our commit; that its files are live is the only proof.
                 Ok(None) => return Ok(Attempt::Done(Replaced::Committed(minutes.version(), tried))),

@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use ingest::drive::DriveError;
 use ingest::replay::{Meter, Needs};
 use ingest::source::SourceError;
-use lake_schemas::job::Freeze;
+use lake_schemas::job::Flush;
 use lake_schemas::{Cut, History, Stand, Table, TopicPartition};
 use lake_store::{Lake, LakeError, Result};
 use stream_agg::job::Aggregate;
@@ -26,7 +26,7 @@ pub fn replay<'a>(
     stand: Stand,
 ) -> BoxFuture<'a, Result<Vec<RecordBatch>>> {
     Box::pin(async move {
-        let mut kept = Kept::default();
+        let mut kept = RowsInMemory::default();
         recompute(lake, table, needs, (partition, stand), &mut kept).await.map_err(|error| match error {
             DriveError::Lake(error) | DriveError::Source(SourceError::Lake(error)) => error,
             other => LakeError::store(format!("replaying {partition}"), other),
@@ -40,14 +40,14 @@ async fn recompute(
     table: Table,
     needs: Needs,
     (partition, stand): (&TopicPartition, Stand),
-    kept: &mut Kept,
+    kept: &mut RowsInMemory,
 ) -> Result<(), DriveError> {
     let raw = work::raw(lake).await?;
     let cut = |next: Option<i64>| -> Cut { next.map(|next| (partition.clone(), next)).into_iter().collect() };
     let needs = Needs { history: History { until: cut(stand.cut), ..needs.history }, ..needs };
     let job = Aggregate::over(needs.history.clone(), table, needs.parameters.clone());
     let (stop, meter, drained) = (CancellationToken::new(), Arc::new(Meter::default()), cut(stand.drained));
-    let end = Freeze::Closed;
+    let end = Flush::Closed;
     let recompute = Recompute { job: &job, needs, drained, end, at_a_time: 1, meter: &meter, stop: &stop };
     recompute.run(raw, kept).await?;
     Ok(())
@@ -55,9 +55,9 @@ async fn recompute(
 
 /// Sink that keeps rows in memory.
 #[derive(Default)]
-struct Kept(Vec<RecordBatch>);
+struct RowsInMemory(Vec<RecordBatch>);
 
-impl Sink for Kept {
+impl Sink for RowsInMemory {
     async fn take(&mut self, rows: RecordBatch) -> Result<()> {
         self.0.push(rows);
         Ok(())

@@ -35,10 +35,10 @@ impl Scope {
             return Row::Kept;
         }
         let Some(stands) = &self.stands else { return Row::Replaced };
-        let Some(Stand { cut: Some(cut), emitted_ms: Some(emitted_ms), .. }) = stands.get(partition) else {
+        let Some(Stand { cut: Some(cut), watermark_ms: Some(watermark_ms), .. }) = stands.get(partition) else {
             return Row::Kept;
         };
-        if window_ms + WINDOW_MS > *emitted_ms || *cut <= events.first {
+        if window_ms + WINDOW_MS > *watermark_ms || *cut <= events.first {
             Row::Kept
         } else if events.next <= *cut {
             Row::Replaced
@@ -49,14 +49,14 @@ impl Scope {
 
     /// Whether a partition with this stand has closed windows in scope.
     pub fn has_closed(&self, stand: Stand) -> bool {
-        stand.emitted_ms.is_some_and(|emitted_ms| self.windows.touch(i64::MIN, emitted_ms - WINDOW_MS + 1))
+        stand.watermark_ms.is_some_and(|watermark_ms| self.windows.touch(i64::MIN, watermark_ms - WINDOW_MS + 1))
     }
 
     /// Whether a partition has gone back behind the snapshot, by its stand now: then the table was promoted.
     pub fn has_gone_back(&self, now: impl Fn(&TopicPartition) -> Stand) -> bool {
         let is_behind = |(partition, then): (&TopicPartition, &Stand)| {
             let now = now(partition);
-            now.cut < then.cut || now.emitted_ms < then.emitted_ms
+            now.cut < then.cut || now.watermark_ms < then.watermark_ms
         };
         self.stands.iter().flatten().any(is_behind)
     }
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_row_is_replaced_only_where_the_snapshot_knows_all_of_it() {
         let partition = TopicPartition::new("clicks", 0);
-        let stand = Stand { cut: Some(10), emitted_ms: Some(2 * WINDOW_MS), ..Stand::default() };
+        let stand = Stand { cut: Some(10), watermark_ms: Some(2 * WINDOW_MS), ..Stand::default() };
         let scope = Scope { windows: Windows::default(), stands: Some([(partition.clone(), stand)].into()) };
         let row = |minute: i64, first, next| scope.decide(&partition, minute * WINDOW_MS, OffsetRange { first, next });
         assert_eq!(row(0, 3, 10), Row::Replaced);
@@ -83,6 +83,6 @@ mod tests {
         assert_eq!(scope.decide(&another, 0, OffsetRange { first: 0, next: 1 }), Row::Kept);
         let since_1970 = Windows::between(EventTime::from_millis(0), None).expect("a range");
         let scope = Scope { windows: since_1970, stands: None };
-        assert!(scope.has_closed(stand) && !scope.has_closed(Stand { emitted_ms: Some(WINDOW_MS - 1), ..stand }));
+        assert!(scope.has_closed(stand) && !scope.has_closed(Stand { watermark_ms: Some(WINDOW_MS - 1), ..stand }));
     }
 }

@@ -43,7 +43,7 @@ pub struct Keep {
 
 /// Outcome of applying [`Keep`] to a table.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub struct Expiration {
     /// Reports of what was done.
     pub done: Vec<Done>,
     /// Whether all files of the table were searched for orphans.
@@ -58,8 +58,8 @@ impl Keep {
         log: &mut TableLog,
         stands: &[Version],
         deletes: Deletes,
-    ) -> Result<Kept, CompactError> {
-        let (mut kept, handed_in) = (Kept::default(), Instant::now());
+    ) -> Result<Expiration, CompactError> {
+        let (mut kept, handed_in) = (Expiration::default(), Instant::now());
         let now = || self.now + handed_in.elapsed();
         log.refresh().await?;
         let (table, began) = (log.table(), Instant::now());
@@ -78,7 +78,7 @@ impl Keep {
         let began = Instant::now();
         let old = log.stored_by(now() - self.keep).await?.unwrap_or(0);
         let wanted = stands.iter().copied().fold(old, Version::min);
-        let mut from = log.kept_from(wanted).await?;
+        let mut from = log.retained_from(wanted).await?;
         if from > 0 {
             let Pins { pins, damaged } = match deletes {
                 Deletes::Yes => {
@@ -96,9 +96,9 @@ impl Keep {
             if let Some(oldest) = pinned.filter(|pin| pin.holds(now())).map(|pin| pin.version).min()
                 && oldest < from
             {
-                from = log.kept_from(oldest).await?;
+                from = log.retained_from(oldest).await?;
             }
-            let cleaned = log.give_up_before(from, deletes).await?;
+            let cleaned = log.expire_before(from, deletes).await?;
             if cleaned.log_files > 0 {
                 kept.done.push(Done::GaveUp { table, cleaned, took: began.elapsed() });
             }

@@ -11,7 +11,8 @@
 //! runs twice at once, leaves the same sums. Roll-ups, tables and their histories are independent of each other: work
 //! that fails is reported and skipped, and the rest of the round goes on.
 
-mod bins;
+mod aggregation;
+mod bin_packing;
 mod error;
 mod failures;
 mod history;
@@ -22,10 +23,9 @@ mod round;
 mod session;
 mod setbacks;
 mod sort_out;
-mod summing;
 mod uncommitted;
 
 pub use error::CompactError;
-pub use history::{Keep, Kept};
+pub use history::{Expiration, Keep};
 pub use report::Done;
 pub use round::{Compactor, Plan};

@@ -19,12 +19,12 @@ use lake_store::files::{Encoder, discard};
 use lake_store::{LakeError, RawFile, Statistics, read};
 use tracing::warn;
 
-use crate::bins::{Growth, bins};
+use crate::aggregation::{CountsTable, Input, Summing, WindowSelection};
+use crate::bin_packing::{Growth, bin_packing};
 use crate::error::CompactError;
 use crate::failures::Failures;
 use crate::report::Done;
 use crate::setbacks::{Setbacks, Work};
-use crate::summing::{Counts, Input, Summing, Wanted};
 use crate::uncommitted::Uncommitted;
 
 /// Name of the job in `history`: it covers everything that moves rows into other files and changes none.
@@ -38,7 +38,7 @@ const COMMIT_BYTES: u64 = 1024 * 1024 * 1024;
 pub(crate) const FAILURES_MAX: usize = 3;
 
 /// Merges the files of one table.
-pub(crate) struct Merge<'a> {
+pub(crate) struct FileCompaction<'a> {
     pub log: &'a mut TableLog,
     pub times: Times,
     /// Memory that sums may take, in bytes.
@@ -90,7 +90,7 @@ impl From<LakeError> for Unmerged {
     }
 }
 
-impl Merge<'_> {
+impl FileCompaction<'_> {
     /// Merges files where it is worth the cost. A bin that fails is added to the failures and skipped for a while; an
     /// error means that nothing more can be done for this table.
     pub async fn run(&mut self, failures: &mut Failures) -> Result<(), CompactError> {
@@ -104,11 +104,11 @@ impl Merge<'_> {
         // Files of a commit that fails stay behind until the sweep: after one such failure, the next try writes as
         // little as possible before it commits.
         let bytes_max = if self.setbacks.have(&work) { 0 } else { COMMIT_BYTES };
-        let (mut bins, mut failed) = (self.bins().await?.into_iter().peekable(), 0);
-        while bins.peek().is_some() && failed < FAILURES_MAX {
+        let (mut bin_packing, mut failed) = (self.bin_packing().await?.into_iter().peekable(), 0);
+        while bin_packing.peek().is_some() && failed < FAILURES_MAX {
             let (mut merged, mut bytes) = (Vec::new(), 0);
             while failed < FAILURES_MAX
-                && let Some(bin) = bins.next_if(|bin| bytes == 0 || bytes + bin.bytes() <= bytes_max)
+                && let Some(bin) = bin_packing.next_if(|bin| bytes == 0 || bytes + bin.bytes() <= bytes_max)
             {
                 bytes += bin.bytes();
                 match self.merge(&bin).await {
@@ -136,15 +136,17 @@ impl Merge<'_> {
 
     /// Returns how many files would be merged, without merging them.
     pub async fn look(&mut self) -> Result<usize, CompactError> {
-        Ok(self.bins().await?.iter().map(|bin| bin.inputs.len()).sum())
+        Ok(self.bin_packing().await?.iter().map(|bin| bin.inputs.len()).sum())
     }
 
     /// Skips the file that a bin failed at, or all its files if that is not known, for a while.
     fn leave_alone(&mut self, bin: &Bin, unmerged: Unmerged, failures: &mut Failures) {
         let table = self.log.table();
         match unmerged.at {
-            Some(path) => self.setbacks.add(Work::Merge(table, path)),
-            None => bin.inputs.iter().for_each(|file| self.setbacks.add(Work::Merge(table, file.path.clone()))),
+            Some(path) => self.setbacks.add(Work::FileCompaction(table, path)),
+            None => {
+                bin.inputs.iter().for_each(|file| self.setbacks.add(Work::FileCompaction(table, file.path.clone())))
+            }
         }
         if let Some(error) = unmerged.error {
             failures.add(error);
@@ -185,7 +187,7 @@ impl Merge<'_> {
         Ok(())
     }
 
-    async fn bins(&mut self) -> Result<Vec<Bin>, CompactError> {
+    async fn bin_packing(&mut self) -> Result<Vec<Bin>, CompactError> {
         self.log.refresh().await?;
         let table = self.log.table();
         let live = self.log.live_files().await?;
@@ -216,7 +218,7 @@ impl Merge<'_> {
             let size = |file: &Add| if left_alone.contains(&*file.path) { u64::MAX } else { file.size.unsigned_abs() };
             let bytes: Vec<_> = files.iter().map(|(_, file)| size(file)).collect();
             let inputs = |bin: std::ops::Range<usize>| files[bin].iter().map(|(_, file)| file.clone()).collect();
-            found.extend(bins(&bytes, growth).into_iter().map(|bin| Bin { folder, inputs: inputs(bin) }));
+            found.extend(bin_packing(&bytes, growth).into_iter().map(|bin| Bin { folder, inputs: inputs(bin) }));
         }
         Ok(found)
     }
@@ -234,12 +236,12 @@ impl Merge<'_> {
 
     /// Merges files of a roll-up. Its rows are sums already, so summing only puts them in order.
     async fn sum_up(&self, bin: &Bin, files: &mut Uncommitted) -> Result<(), Unmerged> {
-        let of = Counts { table: self.log.table(), store: self.log.object_store() };
+        let of = CountsTable { table: self.log.table(), store: self.log.object_store() };
         let inputs = bin.inputs.iter().cloned();
-        let inputs = inputs.map(|file| Input { of: of.clone(), file, wanted: Wanted::All }).collect();
-        let summing = Summing::new(of.table, self.log.parameters()?, self.memory)?;
-        let summed = summing.sum(bin.folder, inputs, files).await;
-        summed.map_err(|error| Unmerged { at: summing.unread(), error: Some(error) })
+        let inputs = inputs.map(|file| Input { of: of.clone(), file, wanted: WindowSelection::All }).collect();
+        let aggregation = Summing::new(of.table, self.log.parameters()?, self.memory)?;
+        let summed = aggregation.sum(bin.folder, inputs, files).await;
+        summed.map_err(|error| Unmerged { at: aggregation.unread(), error: Some(error) })
     }
 
     /// Concatenates rows, file after file.

@@ -17,10 +17,10 @@ use lake_store::commit::{Changed, Commit, Move, Outcome, TableLog};
 use lake_store::files::discard;
 use tokio::time::Instant;
 
+use crate::aggregation::{CountsTable, Input, Summing, WindowSelection};
 use crate::error::CompactError;
 use crate::merge::carries_nothing_else;
 use crate::report::Done;
-use crate::summing::{Counts, Input, Summing, Wanted};
 use crate::uncommitted::Uncommitted;
 
 /// Name of the job in `history`.
@@ -44,7 +44,7 @@ pub(crate) struct RollUp<'a> {
 }
 
 /// Work of one run.
-struct Plan {
+struct RollUpPlan {
     from: Option<i64>,
     to: Version,
     /// Windows to be summed again, by folder of the target, as their starts in milliseconds.
@@ -106,7 +106,7 @@ impl RollUp<'_> {
         Ok(self.plan().await?.map_or(0, |plan| plan.windows.values().map(BTreeSet::len).sum()))
     }
 
-    async fn plan(&mut self) -> Result<Option<Plan>, CompactError> {
+    async fn plan(&mut self) -> Result<Option<RollUpPlan>, CompactError> {
         self.source.refresh().await?;
         self.target.refresh().await?;
         let (target, to) = (self.target.table(), self.source.version());
@@ -141,12 +141,12 @@ impl RollUp<'_> {
         }
         let removes = live.into_iter().filter(|file| !is_partial || holds_any(&windows, target, file)).collect();
         sources.retain(|start, _| windows.values().any(|windows| windows.contains(start)));
-        Ok(Some(Plan { from, to, windows, removes, sources, is_partial, is_altering }))
+        Ok(Some(RollUpPlan { from, to, windows, removes, sources, is_partial, is_altering }))
     }
 
     /// Writes the new files, each as soon as it is full, and returns their `Add`s, which are all that is held in
     /// memory.
-    async fn files(&self, plan: &Plan, parameters: &Parameters) -> Result<Vec<Add>, CompactError> {
+    async fn files(&self, plan: &RollUpPlan, parameters: &Parameters) -> Result<Vec<Add>, CompactError> {
         let mut files = Uncommitted::new(self.target.object_store());
         let done = self.put_files(plan, parameters, &mut files).await;
         files.after(done).await
@@ -155,16 +155,18 @@ impl RollUp<'_> {
     /// Writes files with the windows that are summed again, and with the other rows of files that are replaced.
     async fn put_files(
         &self,
-        plan: &Plan,
+        plan: &RollUpPlan,
         parameters: &Parameters,
         files: &mut Uncommitted,
     ) -> Result<(), CompactError> {
         let (source, target) = (counts(self.source), counts(self.target));
-        let summing = Summing::new(target.table, parameters.clone(), self.memory)?;
+        let aggregation = Summing::new(target.table, parameters.clone(), self.memory)?;
         for (&folder, windows) in &plan.windows {
             let inputs = |windows: &BTreeSet<i64>| -> Vec<Input> {
                 let sources = windows.iter().filter_map(|window| plan.sources.get(window)).flatten();
-                sources.map(|file| Input { of: source.clone(), file: file.clone(), wanted: Wanted::All }).collect()
+                sources
+                    .map(|file| Input { of: source.clone(), file: file.clone(), wanted: WindowSelection::All })
+                    .collect()
             };
             let groups: Vec<BTreeSet<i64>> = if windows.len() <= FILES_OWN_MAX {
                 windows.iter().map(|window| [*window].into()).collect()
@@ -174,7 +176,7 @@ impl RollUp<'_> {
             for group in groups {
                 let inputs = inputs(&group);
                 if !inputs.is_empty() {
-                    summing.sum(folder, inputs, files).await?;
+                    aggregation.sum(folder, inputs, files).await?;
                 }
             }
         }
@@ -183,11 +185,11 @@ impl RollUp<'_> {
             let windows = plan.windows.get(&folder)?;
             let starts = Statistics::of(file).window_starts();
             let is_summed = starts.is_some_and(|(first, last)| first == last && windows.contains(&first));
-            let wanted = Wanted::Besides(Arc::new(windows.clone()));
+            let wanted = WindowSelection::Besides(Arc::new(windows.clone()));
             (!is_summed).then(|| (folder, Input { of: target.clone(), file: file.clone(), wanted }))
         });
         for (folder, input) in others {
-            summing.sum(folder, vec![input], files).await?;
+            aggregation.sum(folder, vec![input], files).await?;
         }
         Ok(())
     }
@@ -203,6 +205,6 @@ fn holds_any(windows: &BTreeMap<Folder, BTreeSet<i64>>, table: Table, file: &Add
     stated.is_none_or(|(first, last)| windows.range(first..=last).next().is_some())
 }
 
-fn counts(log: &TableLog) -> Counts {
-    Counts { table: log.table(), store: log.object_store() }
+fn counts(log: &TableLog) -> CountsTable {
+    CountsTable { table: log.table(), store: log.object_store() }
 }

@@ -14,8 +14,8 @@ use tokio::time::Instant;
 
 use crate::error::CompactError;
 use crate::failures::Failures;
-use crate::history::{Keep, Kept};
-use crate::merge::{Merge, Sum, Times};
+use crate::history::{Expiration, Keep};
+use crate::merge::{FileCompaction, Sum, Times};
 use crate::report::Done;
 use crate::roll_up::RollUp;
 use crate::setbacks::{Setbacks, Work};
@@ -118,7 +118,7 @@ impl Compactor {
             // Roll-ups, merges and the tables before this one have taken time, which ages versions.
             let keep = Keep { orphans: keep.orphans && is_due, now: keep.now + began.elapsed(), ..keep };
             match self.keep_history(table, keep, plan.is_dry).await {
-                Ok(Kept { done, has_swept }) => {
+                Ok(Expiration { done, has_swept }) => {
                     done.into_iter().for_each(&mut *tell);
                     if has_swept && !plan.is_dry {
                         self.swept.insert(table, began);
@@ -206,7 +206,7 @@ impl Compactor {
         sum.sorted_out(table, log.version(), began.elapsed()).into_iter().for_each(&mut *tell);
         sorted?;
         let began = Instant::now();
-        let mut merge = Merge { log: &mut log, times, memory, setbacks, sum: Sum::default() };
+        let mut merge = FileCompaction { log: &mut log, times, memory, setbacks, sum: Sum::default() };
         let (merged, sum) = (merge.run(failures).await, merge.sum);
         sum.merged(table, log.version(), began.elapsed()).into_iter().for_each(tell);
         merged?;
@@ -228,7 +228,7 @@ impl Compactor {
         let in_order = self.in_order.entry(table).or_default();
         let mut sort_out = SortOut { log: &mut log, memory, setbacks: &mut *setbacks, in_order, sum: Sum::default() };
         let odd = sort_out.look().await?;
-        let files = odd + Merge { log: &mut log, times, memory, setbacks, sum: Sum::default() }.look().await?;
+        let files = odd + FileCompaction { log: &mut log, times, memory, setbacks, sum: Sum::default() }.look().await?;
         if windows + files > 0 {
             tell(Done::Would { table, windows, files });
         }
@@ -237,9 +237,9 @@ impl Compactor {
     }
 
     /// Expires the versions of a table that are past the retention.
-    async fn keep_history(&mut self, table: Table, keep: Keep, is_dry: bool) -> Result<Kept, CompactError> {
+    async fn keep_history(&mut self, table: Table, keep: Keep, is_dry: bool) -> Result<Expiration, CompactError> {
         let stands = self.stands_on(table).await?;
-        let Some(mut log) = self.take(table).await? else { return Ok(Kept::default()) };
+        let Some(mut log) = self.take(table).await? else { return Ok(Expiration::default()) };
         let deletes = if is_dry { Deletes::No } else { Deletes::Yes };
         let kept = keep.apply(&self.lake, &mut log, &stands, deletes).await?;
         self.know(log);
@@ -275,9 +275,9 @@ impl Compactor {
     async fn settled_ms(&mut self, now_ms: i64) -> Result<Option<i64>, CompactError> {
         let Some(minutes) = self.take(Table::ClicksMinute).await? else { return Ok(None) };
         let lateness_ms = minutes.parameters()?.allowed_lateness_ms;
-        let ahead = minutes.stands().values().filter_map(|stand| stand.emitted_ms).max();
+        let ahead = minutes.stands().values().filter_map(|stand| stand.watermark_ms).max();
         self.know(minutes);
-        Ok(ahead.map(|emitted_ms| emitted_ms.min(now_ms).saturating_sub(lateness_ms)))
+        Ok(ahead.map(|watermark_ms| watermark_ms.min(now_ms).saturating_sub(lateness_ms)))
     }
 
     /// Returns the versions of a table that its roll-up was made from.

@@ -31,14 +31,14 @@ pub(crate) enum Work {
     /// Commit of merged or sorted files to a table.
     Commit(Table),
     /// Merge or sort of a file, by its path in the table.
-    Merge(Table, String),
+    FileCompaction(Table, String),
 }
 
 impl Work {
     fn wait(&self) -> Duration {
         match self {
             Self::RollUp(_) => WAIT_ROLL_UP,
-            Self::Commit(_) | Self::Merge(..) => WAIT_MERGE,
+            Self::Commit(_) | Self::FileCompaction(..) => WAIT_MERGE,
         }
     }
 }
@@ -81,7 +81,7 @@ impl Setbacks {
         let now = Instant::now();
         let left_alone = self.0.iter().filter(|(_, setback)| now < setback.until);
         let file = left_alone.filter_map(|(work, _)| match work {
-            Work::Merge(of, path) if *of == table => Some(path.as_str()),
+            Work::FileCompaction(of, path) if *of == table => Some(path.as_str()),
             _ => None,
         });
         file.collect()
@@ -90,7 +90,7 @@ impl Setbacks {
     /// Forgets the files of a table that are no longer live.
     pub fn keep_files(&mut self, table: Table, live: &[Add]) {
         let is_live = |path: &String| live.iter().any(|file| file.path == *path);
-        self.0.retain(|work, _| !matches!(work, Work::Merge(of, path) if *of == table && !is_live(path)));
+        self.0.retain(|work, _| !matches!(work, Work::FileCompaction(of, path) if *of == table && !is_live(path)));
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn files_are_left_alone_by_table_and_forgotten_when_they_are_gone() {
         let mut setbacks = Setbacks::default();
-        let work = |table, path: &str| Work::Merge(table, path.to_owned());
+        let work = |table, path: &str| Work::FileCompaction(table, path.to_owned());
         let all = [work(Table::Clicks, "a"), work(Table::Clicks, "b"), work(Table::ClicksDaily, "b")];
         all.iter().for_each(|work| setbacks.add(work.clone()));
         assert_eq!(setbacks.files(Table::Clicks), HashSet::from(["a", "b"]));

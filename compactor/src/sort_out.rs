@@ -75,7 +75,7 @@ impl SortOut<'_> {
                 }
                 Err(error) => {
                     failed += 1;
-                    self.setbacks.add(Work::Merge(table, file.path));
+                    self.setbacks.add(Work::FileCompaction(table, file.path));
                     failures.add(error);
                     if failed == FAILURES_MAX {
                         break;

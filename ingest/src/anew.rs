@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::backoff::{Backoff, unless_stopped};
-use crate::drive::{DriveError, Pace, drive};
+use crate::drive::{CommitPolicy, DriveError, drive};
 use crate::kafka::KafkaSource;
 use crate::run::Run;
 use crate::source::{Source, SourceError};
@@ -35,7 +35,7 @@ pub(crate) async fn drive_anew<J: Job, S: Source, F: Future<Output = Result<Begu
     probe: impl Future<Output = Result<(), DriveError>>,
     begin: impl Fn() -> F,
     live: impl Fn(S) -> KafkaSource,
-    pace: Pace,
+    policy: CommitPolicy,
     run: Run,
 ) -> Result<(), DriveError> {
     let first = async {
@@ -47,7 +47,7 @@ pub(crate) async fn drive_anew<J: Job, S: Source, F: Future<Output = Result<Begu
     loop {
         let Begun { job, logs, mut source, goal } = begun;
         let (stop, progress) = (run.stop.clone(), run.progress.clone());
-        let done = drive(&job, &mut source, logs, pace, goal, stop, progress).await;
+        let done = drive(&job, &mut source, logs, policy, goal, stop, progress).await;
         leave(live(source)).await;
         let Some(why) = altered(done)? else { return Ok(()) };
         info!(why, "beginning again");

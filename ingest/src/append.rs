@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Date32Type;
-use lake_schemas::job::{Freeze, Job, LogBatch, Operator, Pending, Step};
+use lake_schemas::job::{Flush, Job, LogBatch, Operator, Pending, Step};
 use lake_schemas::rows::Positions;
 use lake_schemas::table::column;
 use lake_schemas::{Stand, Table, TopicPartition};
@@ -99,7 +99,7 @@ impl Operator for AppendPartition {
         self.pending
     }
 
-    fn holds_back(&self) -> bool {
+    fn has_open_windows(&self) -> bool {
         false
     }
 
@@ -107,7 +107,7 @@ impl Operator for AppendPartition {
         self.pending.bytes
     }
 
-    fn freeze(&mut self, _: Freeze) -> Vec<Step> {
+    fn flush(&mut self, _: Flush) -> Vec<Step> {
         self.pending = Pending::default();
         self.days.clear();
         let mut steps = Vec::new();
@@ -164,7 +164,7 @@ mod tests {
             operator.push(batch.finish());
             assert_eq!(operator.pending().folders, folders, "of {days} days");
         }
-        assert_eq!(operator.freeze(Freeze::Closed).len(), 2, "a step in each table");
+        assert_eq!(operator.flush(Flush::Closed).len(), 2, "a step in each table");
         assert_eq!(operator.pending().folders, 0);
     }
 }

@@ -18,7 +18,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::replay::{LiveLog, RawTable, Replay};
-use crate::source::{Room, Signal, Source, SourceError, Start};
+use crate::source::{Demand, Signal, Source, SourceError, Start};
 
 /// Number of batches on their way from the replays to the loop.
 const BATCHES_MAX: usize = 8;
@@ -38,7 +38,7 @@ pub trait Live: Source {
 type Generation = u64;
 
 /// Message of a replay to the source.
-enum Said {
+enum ReplayMessage {
     Batch(LogBatch),
     End(TopicPartition, Result<Start, LakeError>),
 }
@@ -58,8 +58,8 @@ pub struct HybridSource<L> {
     /// Semaphore that bounds the replays under way, which hold one permit each; `None`: no bound.
     turns: Option<Arc<Semaphore>>,
     generation: Generation,
-    said_in: mpsc::Sender<(Generation, Said)>,
-    said: mpsc::Receiver<(Generation, Said)>,
+    said_in: mpsc::Sender<(Generation, ReplayMessage)>,
+    said: mpsc::Receiver<(Generation, ReplayMessage)>,
     /// Whether replays are asked before the live end next time. The two alternate, so that neither waits for the other.
     history_first: bool,
 }
@@ -104,8 +104,8 @@ impl<L: Live> HybridSource<L> {
             };
             // If the loop is gone and nobody receives, this task is aborted soon.
             let say = |said| async { drop(out.send((generation, said)).await) };
-            let end = replay.run(|batch| say(Said::Batch(batch))).await;
-            say(Said::End(named, end)).await;
+            let end = replay.run(|batch| say(ReplayMessage::Batch(batch))).await;
+            say(ReplayMessage::End(named, end)).await;
         });
         self.replaying.insert(partition, Replaying { generation, _task: AbortOnDropHandle::new(task) });
     }
@@ -113,18 +113,18 @@ impl<L: Live> HybridSource<L> {
     /// Turns a message of a replay into a signal, unless its partition was started again, or released, since. It never
     /// waits: starting the live end only sends a message. So no message is lost when the caller drops `next` before it
     /// returns, and `next` stays safe to cancel.
-    async fn hear(&mut self, generation: Generation, said: Said) -> Result<Option<Signal>, SourceError> {
+    async fn hear(&mut self, generation: Generation, said: ReplayMessage) -> Result<Option<Signal>, SourceError> {
         let partition = match &said {
-            Said::Batch(batch) => &batch.partition,
-            Said::End(partition, _) => partition,
+            ReplayMessage::Batch(batch) => &batch.partition,
+            ReplayMessage::End(partition, _) => partition,
         };
         // The generation tells: this batch was read before the partition was reset, and would be counted twice.
         if self.replaying.get(partition).is_none_or(|replaying| replaying.generation != generation) {
             return Ok(None);
         }
         match said {
-            Said::Batch(batch) => Ok(Some(Signal::Batch(batch))),
-            Said::End(partition, start) => {
+            ReplayMessage::Batch(batch) => Ok(Some(Signal::Batch(batch))),
+            ReplayMessage::End(partition, start) => {
                 self.replaying.remove(&partition);
                 // The replay has reached the cut of the raw table: the live end, held until now, goes on from exactly
                 // there.
@@ -137,18 +137,18 @@ impl<L: Live> HybridSource<L> {
 
 #[async_trait]
 impl<L: Live> Source for HybridSource<L> {
-    async fn next(&mut self, room: Room) -> Result<Signal, SourceError> {
+    async fn next(&mut self, room: Demand) -> Result<Signal, SourceError> {
         loop {
             // Every other call asks the replays first, or a busy live end would starve them: the select below is
             // biased.
             self.history_first = !self.history_first;
-            let asked = (self.history_first && room == Room::ForAll).then(|| self.said.try_recv().ok()).flatten();
+            let asked = (self.history_first && room == Demand::ForAll).then(|| self.said.try_recv().ok()).flatten();
             let (generation, said) = match asked {
                 Some(said) => said,
                 None => tokio::select! {
                     biased;
                     signal = self.live.next(room) => return signal,
-                    Some(said) = self.said.recv(), if room == Room::ForAll => said,
+                    Some(said) = self.said.recv(), if room == Demand::ForAll => said,
                 },
             };
             if let Some(signal) = self.hear(generation, said).await? {
@@ -176,9 +176,9 @@ impl<L: Live> Source for HybridSource<L> {
             }
             // The live end must prove that it is the log of the raw table: the row below the start must still be the
             // same.
-            let mut witnesses = raw.witnesses(&froms).await?;
+            let mut fingerprints = raw.fingerprints(&froms).await?;
             for start in &mut live {
-                start.witness = witnesses.remove(&start.partition);
+                start.fingerprint = fingerprints.remove(&start.partition);
             }
         }
         // The live end holds a replayed partition at the cut, so that it refuses at once a log that lacks what follows.

@@ -13,7 +13,7 @@ use stream_agg::job::Aggregate;
 use crate::anew::{Begun, drive_anew};
 use crate::append::Append;
 use crate::decode::{Columns, Decoding};
-use crate::drive::{DriveError, Pace};
+use crate::drive::{CommitPolicy, DriveError};
 use crate::hybrid::HybridSource;
 use crate::kafka::{self, KafkaOptions, KafkaSource};
 use crate::replay::{Budget, RawTable};
@@ -35,7 +35,7 @@ pub fn ingest<'a>(lake: &'a Lake, options: &'a KafkaOptions, run: Run) -> BoxFut
         Ok(Begun { job: Append, logs, source, goal })
     };
     let probe = async move { Ok(lake.probe().await?) };
-    Box::pin(drive_anew(probe, begin, |source| source, run.pace, run))
+    Box::pin(drive_anew(probe, begin, |source| source, run.policy, run))
 }
 
 /// Computes `clicks_minute` of a topic: from the raw table up to its cut, then from Kafka, until it is stopped, caught
@@ -48,8 +48,8 @@ pub fn compute<'a>(
     run: Run,
 ) -> BoxFuture<'a, Result<(), DriveError>> {
     Box::pin(async move {
-        let Budget { at_once, left } = Budget::of(run.pace.memory_max, cores());
-        let pace = Pace { memory_max: left, ..run.pace };
+        let Budget { at_once, left } = Budget::of(run.policy.memory_max, cores());
+        let policy = CommitPolicy { memory_max: left, ..run.policy };
         let until = run.until;
         let begin = || async {
             let (log, parameters) = TableLog::open_minutes(lake, requested).await?;
@@ -72,7 +72,7 @@ pub fn compute<'a>(
             kafka::warn_of_producers_clocks(options).await;
             Ok(())
         };
-        drive_anew(probe, begin, HybridSource::into_live, pace, run).await
+        drive_anew(probe, begin, HybridSource::into_live, policy, run).await
     })
 }
 

@@ -3,7 +3,7 @@
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::drive::{Pace, Progress};
+use crate::drive::{CommitPolicy, Progress};
 
 /// Condition under which a job is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Until {
 /// How a job runs, and where it reports.
 pub struct Run {
     /// Commit policy of the job.
-    pub pace: Pace,
+    pub policy: CommitPolicy,
     /// Condition under which the job is done.
     pub until: Until,
     /// Token that tells the job to stop.

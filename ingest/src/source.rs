@@ -6,8 +6,8 @@
 use std::error::Error;
 
 use async_trait::async_trait;
+use lake_schemas::fingerprint::Fingerprint;
 use lake_schemas::job::LogBatch;
-use lake_schemas::witness::Witness;
 use lake_schemas::{Code, Refusal, TopicPartition};
 use lake_store::LakeError;
 
@@ -40,15 +40,15 @@ pub struct Start {
     /// First offset to yield; `None` is the first that the log has.
     pub from: Option<i64>,
     /// Fingerprint of a row below `from`, which the log must still hold if it has that offset at all.
-    pub witness: Option<Witness>,
+    pub fingerprint: Option<Fingerprint>,
 }
 
 /// Kinds of signals that the loop has room for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// Room for any signal.
+pub enum Demand {
+    /// Demand for any signal.
     ForAll,
-    /// Room only for what cannot wait, and takes no memory: all but [`Signal::Batch`], [`Signal::CaughtUp`] and
+    /// Demand only for what cannot wait, and takes no memory: all but [`Signal::Batch`], [`Signal::CaughtUp`] and
     /// [`Signal::Ended`].
     ForControl,
 }
@@ -58,7 +58,7 @@ pub enum Room {
 pub trait Source: Send {
     /// Waits for the next signal that there is room for. After [`Source::start`] or [`Source::release`] of a partition
     /// it never yields what was read of it before. Safe to cancel: a signal that is not returned is not lost.
-    async fn next(&mut self, room: Room) -> Result<Signal, SourceError>;
+    async fn next(&mut self, room: Demand) -> Result<Signal, SourceError>;
 
     /// Begins partitions, or resets partitions that are being read. If it fails with an error that may pass, nothing
     /// has begun.

@@ -49,15 +49,15 @@ pub trait Operator: Send {
     /// Returns how much it holds that is not in the tables yet.
     fn pending(&self) -> Pending;
 
-    /// Returns whether it holds rows that only [`Freeze::Everything`] would hand over: windows that are still open.
-    fn holds_back(&self) -> bool;
+    /// Returns whether it holds rows that only [`Flush::Everything`] would hand over: windows that are still open.
+    fn has_open_windows(&self) -> bool;
 
     /// Returns the memory that its state takes, in bytes.
     fn bytes(&self) -> usize;
 
     /// Flushes: hands over what is to be committed now, in the order of the job's tables, and goes on from there.
     /// Returns nothing if no stand would advance.
-    fn freeze(&mut self, which: Freeze) -> Vec<Step>;
+    fn flush(&mut self, which: Flush) -> Vec<Step>;
 
     /// Takes a remark for whoever runs the job, if there is one. Each remark is given once.
     fn take_remark(&mut self) -> Option<String> {
@@ -67,7 +67,7 @@ pub trait Operator: Send {
 
 /// Extent of a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Freeze {
+pub enum Flush {
     /// Complete rows only: of windows, those that the watermark has passed.
     Closed,
     /// Everything held, open windows included: the partition is idle, the job stops, or rows are wanted early.

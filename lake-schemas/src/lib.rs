@@ -9,13 +9,14 @@
 //! judged, [`measure`] what is counted of it, [`minute`] by which dimensions and within which times, and [`spec`] how a
 //! table records that. [`rejection`] says why a message is no event. [`stand`] is how far a table has come in the log.
 //! [`rows`] reads events out of batches, [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event
-//! time, [`history`] is a bounded part of the log. [`job`] is what the loop of `ingest` drives, [`witness`] the
+//! time, [`history`] is a bounded part of the log. [`job`] is what the loop of `ingest` drives, [`fingerprint`] the
 //! fingerprint of a log. [`code`] numbers the kinds of refusals, of this crate and of all others.
 
 pub mod code;
 pub mod error;
 pub mod exact;
 pub mod field;
+pub mod fingerprint;
 pub mod folder;
 pub mod history;
 pub mod job;
@@ -32,7 +33,6 @@ pub mod time;
 pub mod verdict;
 pub mod width;
 pub mod windows;
-pub mod witness;
 
 pub use code::Code;
 pub use error::{Invalid, Refusal};

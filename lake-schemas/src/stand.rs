@@ -33,7 +33,7 @@ pub struct Stand {
     pub read: Option<i64>,
     /// Watermark, in milliseconds: every event below the cut whose window ends at or before it is in the table.
     /// Recorded for minutes.
-    pub emitted_ms: Option<i64>,
+    pub watermark_ms: Option<i64>,
     /// Drained offset: every event below it is in the table, whatever its window. Recorded for minutes.
     pub drained: Option<i64>,
     /// Offset at which a restart begins to read; recorded for minutes.
@@ -73,7 +73,7 @@ impl Stand {
         Self {
             cut: or(self.cut, there.cut, 0),
             read: or(self.read, there.read, 0),
-            emitted_ms: or(self.emitted_ms, there.emitted_ms, EMITTED_NOTHING_MS),
+            watermark_ms: or(self.watermark_ms, there.watermark_ms, EMITTED_NOTHING_MS),
             drained: or(self.drained, there.drained, 0),
             // No event was below the cut, so a restart has nothing to read below it.
             restore: or(self.restore, there.restore, self.cut.unwrap_or(0)),
@@ -130,7 +130,7 @@ pub fn cut_of(stands: &BTreeMap<TopicPartition, Stand>) -> Cut {
 enum Part {
     Cut,
     Read,
-    Emitted,
+    Watermark,
     Drained,
     Restore,
 }
@@ -140,7 +140,7 @@ impl Part {
         match self {
             Self::Cut => "",
             Self::Read => "/read",
-            Self::Emitted => "/emitted",
+            Self::Watermark => "/emitted",
             Self::Drained => "/drained",
             Self::Restore => "/restore",
         }
@@ -150,18 +150,18 @@ impl Part {
         match self {
             Self::Cut => &mut stand.cut,
             Self::Read => &mut stand.read,
-            Self::Emitted => &mut stand.emitted_ms,
+            Self::Watermark => &mut stand.watermark_ms,
             Self::Drained => &mut stand.drained,
             Self::Restore => &mut stand.restore,
         }
     }
 
     fn to_txn(self, value: i64) -> i64 {
-        if matches!(self, Self::Emitted) { value.saturating_mul(MICROS_PER_MILLI) } else { value }
+        if matches!(self, Self::Watermark) { value.saturating_mul(MICROS_PER_MILLI) } else { value }
     }
 
     fn of_txn(self, value: i64) -> i64 {
-        if matches!(self, Self::Emitted) { value.div_euclid(MICROS_PER_MILLI) } else { value }
+        if matches!(self, Self::Watermark) { value.div_euclid(MICROS_PER_MILLI) } else { value }
     }
 }
 
@@ -171,7 +171,7 @@ fn parts(table: Table, partition: &TopicPartition) -> Vec<(AppId, Part)> {
         Table::ClicksRejected => &[Part::Cut],
         // Roll-ups stand where the table stands that they are rolled up from: see [`source_version`].
         Table::ClicksHourly | Table::ClicksDaily => &[],
-        Table::ClicksMinute | Table::Shadow(_) => &[Part::Cut, Part::Emitted, Part::Drained, Part::Restore],
+        Table::ClicksMinute | Table::Staging(_) => &[Part::Cut, Part::Watermark, Part::Drained, Part::Restore],
     };
     parts.iter().map(|part| (format!("clicklake/{table}/{partition}{}", part.suffix()), *part)).collect()
 }

@@ -89,7 +89,7 @@ pub enum Table {
     /// Daily counts: sums of the hours of each day.
     ClicksDaily,
     /// A staging table: minute counts of the same shape, computed from history into a table of their own.
-    Shadow(ShadowName),
+    Staging(StagingName),
 }
 
 impl FromStr for Table {
@@ -98,7 +98,7 @@ impl FromStr for Table {
     /// Returns the lake's own table with this name, or else the staging table that backfill may have made.
     fn from_str(name: &str) -> Result<Self, String> {
         let own = Self::ALL.into_iter().find(|table| table.name() == name);
-        own.map_or_else(|| name.parse().map(Self::Shadow), Ok)
+        own.map_or_else(|| name.parse().map(Self::Staging), Ok)
     }
 }
 
@@ -108,9 +108,9 @@ pub const NAME_MAX: usize = 63;
 /// Name of a staging table: lower-case letters, digits and underscores, and not the name of one of the lake's own
 /// tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ShadowName(ArrayString<NAME_MAX>);
+pub struct StagingName(ArrayString<NAME_MAX>);
 
-impl FromStr for ShadowName {
+impl FromStr for StagingName {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
@@ -148,13 +148,13 @@ impl Table {
             Self::ClicksMinute => "clicks_minute",
             Self::ClicksHourly => "clicks_hourly",
             Self::ClicksDaily => "clicks_daily",
-            Self::Shadow(name) => &name.0,
+            Self::Staging(name) => &name.0,
         }
     }
 
     /// Returns whether it holds minute counts.
     pub fn is_minutes(self) -> bool {
-        matches!(self, Self::ClicksMinute | Self::Shadow(_))
+        matches!(self, Self::ClicksMinute | Self::Staging(_))
     }
 
     /// Returns whether it holds counts, of whatever width: [`Parameters`](crate::minute::Parameters) say in which
@@ -176,7 +176,7 @@ impl Table {
     /// folders.
     pub fn window_width(self) -> Width {
         match self {
-            Self::ClicksMinute | Self::Shadow(_) => Width::Minute,
+            Self::ClicksMinute | Self::Staging(_) => Width::Minute,
             Self::ClicksHourly => Width::Hour,
             Self::ClicksDaily | Self::Clicks | Self::ClicksRejected => Width::Day,
         }
@@ -185,7 +185,7 @@ impl Table {
     /// Returns the length of the stretch of time that one of its folders holds.
     pub fn folder_width(self) -> Width {
         match self {
-            Self::ClicksMinute | Self::Shadow(_) => Width::Hour,
+            Self::ClicksMinute | Self::Staging(_) => Width::Hour,
             Self::Clicks | Self::ClicksRejected | Self::ClicksHourly => Width::Day,
             Self::ClicksDaily => Width::Month,
         }
@@ -201,7 +201,7 @@ impl Table {
     pub fn partition_columns(self) -> &'static [&'static str] {
         match self {
             Self::Clicks | Self::ClicksRejected => &[column::LOG_DATE],
-            Self::ClicksMinute | Self::Shadow(_) => &[column::DATE, column::HOUR],
+            Self::ClicksMinute | Self::Staging(_) => &[column::DATE, column::HOUR],
             Self::ClicksHourly => &[column::DATE],
             Self::ClicksDaily => &[column::MONTH],
         }
@@ -212,7 +212,7 @@ impl Table {
         match self {
             Self::Clicks => CLICKS_STATISTICS.as_slice(),
             Self::ClicksRejected => CLICKS_REJECTED_STATISTICS.as_slice(),
-            Self::ClicksMinute | Self::Shadow(_) => &[
+            Self::ClicksMinute | Self::Staging(_) => &[
                 column::WINDOW_START,
                 column::AD_ID,
                 column::TOPIC,

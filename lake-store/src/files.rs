@@ -11,8 +11,8 @@
 //! The number of open files is bounded, whatever the rows are: anyone who may send clicks may send them with the time
 //! of any hour since 2000, and each open file holds the buffers of all its columns.
 
+mod chunks;
 mod grouped;
-mod held;
 mod parts;
 
 use std::sync::Arc;
@@ -34,8 +34,8 @@ use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use self::chunks::FileChunks;
 use self::grouped::{FolderValues, Groups};
-use self::held::Held;
 use crate::commit::CommitId;
 use crate::error::{Context, LakeError, Result};
 use crate::path::{OWN_ENDS, path_of};
@@ -188,7 +188,7 @@ struct OpenFile {
     writer: DeltaWriter,
     /// Content so far. delta-rs writes to a store: writing to memory cannot fail, and a put that fails later need not
     /// encode again.
-    held: Held,
+    chunks: FileChunks,
 }
 
 impl Encoder {
@@ -223,13 +223,13 @@ impl Encoder {
     }
 
     async fn add(&mut self, folder: &FolderValues, rows: RecordBatch) -> Result<Option<DataFile>> {
-        let is_open = |open: &OpenFile| open.folder == *folder && open.held.bytes() < FILE_BYTES;
+        let is_open = |open: &OpenFile| open.folder == *folder && open.chunks.bytes() < FILE_BYTES;
         let full = if self.open.as_ref().is_none_or(is_open) { None } else { self.close().await? };
         let open = self.open.get_or_insert_with(|| {
-            let held = Held::default();
+            let chunks = FileChunks::default();
             let config = config(self.table, Arc::clone(&self.schema), self.properties.clone());
-            let writer = DeltaWriter::new(Arc::new(held.clone()), config);
-            OpenFile { folder: folder.clone(), writer, held }
+            let writer = DeltaWriter::new(Arc::new(chunks.clone()), config);
+            OpenFile { folder: folder.clone(), writer, chunks }
         });
         let written = open.writer.write_partition(rows, &folder.named(self.table)).await;
         written.while_doing(|| format!("{}: encoding a data file", self.table))?;
@@ -237,11 +237,11 @@ impl Encoder {
     }
 
     async fn close(&mut self) -> Result<Option<DataFile>> {
-        let Some(OpenFile { writer, held, .. }) = self.open.take() else { return Ok(None) };
+        let Some(OpenFile { writer, chunks, .. }) = self.open.take() else { return Ok(None) };
         let what = || format!("{}: encoding a data file", self.table);
         let Some(mut add) = writer.close().await.while_doing(what)?.pop() else { return Ok(None) };
         let named = |path: &str| Path::from_url_path(path).map_err(|error| LakeError::store(what(), error));
-        let payload = held.take(&named(&add.path)?).while_doing(what)?;
+        let payload = chunks.take(&named(&add.path)?).while_doing(what)?;
         let own = ENDS.iter().find_map(|(end, own)| Some(format!("{}{own}", add.path.strip_suffix(end)?)));
         add.path = own.unwrap_or(add.path);
         let path = named(&add.path)?;

@@ -45,12 +45,12 @@ const BUCKET_OPTIONS: [(&str, &str); 5] = [
 pub struct Lake {
     /// Address of the lake, as people see it.
     url: Url,
-    place: Place,
+    place: LakeLocation,
 }
 
 /// Place of a lake.
 #[derive(Clone)]
-enum Place {
+enum LakeLocation {
     /// A folder of this machine: its absolute path, and its store.
     Folder(PathBuf, ObjectStoreRef),
     /// The bucket that the address names, under the path of the address.
@@ -89,7 +89,7 @@ impl Lake {
             "s3" | "s3a" if url.host_str().is_none_or(str::is_empty) => {
                 Err(refused("no bucket; write s3://bucket/prefix"))
             }
-            "s3" | "s3a" => Ok(Self { url, place: Place::Bucket }),
+            "s3" | "s3a" => Ok(Self { url, place: LakeLocation::Bucket }),
             other => Err(refused(&format!("{other}:// is not supported; give a path, file:// or s3://"))),
         }
     }
@@ -103,12 +103,12 @@ impl Lake {
         }
         let url = Url::from_directory_path(&path).map_err(|()| refused("not a path".to_owned()))?;
         let store = Arc::new(LakeStore::in_folder(&path));
-        Ok(Self { url, place: Place::Folder(path, store) })
+        Ok(Self { url, place: LakeLocation::Folder(path, store) })
     }
 
     /// Makes a lake on a store that the caller made, under the path of an address that otherwise only names it.
     pub fn on(store: ObjectStoreRef, url: Url) -> Self {
-        Self { url, place: Place::Given(store) }
+        Self { url, place: LakeLocation::Given(store) }
     }
 
     /// Returns the address of the lake, as people see it.
@@ -119,8 +119,8 @@ impl Lake {
     /// Returns the folder of this machine that the lake is in, as an absolute path; `None` if it is elsewhere.
     pub fn folder(&self) -> Option<&FilePath> {
         match &self.place {
-            Place::Folder(path, _) => Some(path),
-            Place::Bucket | Place::Given(_) => None,
+            LakeLocation::Folder(path, _) => Some(path),
+            LakeLocation::Bucket | LakeLocation::Given(_) => None,
         }
     }
 
@@ -128,7 +128,7 @@ impl Lake {
     /// staging table the name may also be misspelled, so it names the command that lists them, too.
     pub fn lacks(&self, table: Table) -> LakeError {
         let makes = match table {
-            Table::Shadow(_) => {
+            Table::Staging(_) => {
                 return LakeError::Refused(Code::TableMissing.because(format!(
                     "lake {} has no table {table}; `clicklake history` shows which there are, and `clicklake backfill \
                      --into {table}` makes it",
@@ -146,19 +146,19 @@ impl Lake {
     }
 
     /// Returns the tables of the lake that may be staging tables, by their names.
-    pub fn shadows(&self) -> BoxFuture<'_, Result<Vec<Table>>> {
+    pub fn stagings(&self) -> BoxFuture<'_, Result<Vec<Table>>> {
         Box::pin(async move {
             let what = || format!("lake {}: listing its tables", self.url);
             let store = self.object_store()?;
             let found = store.list_with_delimiter(None).await.while_doing(what)?;
             let names = found.common_prefixes.iter().filter_map(|folder| folder.filename()?.parse().ok());
-            Ok(names.map(Table::Shadow).collect())
+            Ok(names.map(Table::Staging).collect())
         })
     }
 
     /// Returns the store of the lake, rooted at the lake.
     pub fn object_store(&self) -> Result<ObjectStoreRef> {
-        if let Place::Folder(_, store) = &self.place {
+        if let LakeLocation::Folder(_, store) = &self.place {
             return Ok(Arc::clone(store));
         }
         let Some((_, outer)) = self.outer_store()? else { unreachable!("what is in no folder is in a store") };
@@ -170,9 +170,9 @@ impl Lake {
     /// Returns the store that the lake is somewhere in, with the address of that store; `None` if that is this machine.
     pub fn outer_store(&self) -> Result<Option<(Url, ObjectStoreRef)>> {
         let store = match &self.place {
-            Place::Folder(..) => return Ok(None),
-            Place::Given(store) => Arc::clone(store),
-            Place::Bucket => self.bucket()?,
+            LakeLocation::Folder(..) => return Ok(None),
+            LakeLocation::Given(store) => Arc::clone(store),
+            LakeLocation::Bucket => self.bucket()?,
         };
         let mut root = self.url.clone();
         root.set_path("/");

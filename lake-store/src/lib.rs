@@ -7,7 +7,7 @@
 //! Read in this order: [`Lake`] is the place, and [`store`] says what it needs of its store; [`files`] encodes rows as
 //! data files, [`read`] reads them again; [`commit`] is the protocol by which files and stands come into a table, and
 //! how its files are cleaned up. [`pins`] keep versions from clean-up, [`retire`] records which topics are over,
-//! [`mod@upgrade`] brings tables to the newest format, [`witness`] finds the fingerprint of a partition, which is its
+//! [`mod@upgrade`] brings tables to the newest format, [`fingerprint`] finds the fingerprint of a partition, which is its
 //! last row.
 //!
 //! This crate knows nothing of Kafka, of JSON, or of what is computed.
@@ -16,6 +16,7 @@ mod advice;
 pub mod commit;
 pub mod error;
 pub mod files;
+pub mod fingerprint;
 mod lake;
 pub mod path;
 pub mod pins;
@@ -26,7 +27,6 @@ mod statistics;
 pub mod store;
 pub mod stored_file;
 pub mod upgrade;
-pub mod witness;
 
 pub use self::error::{LakeError, Result};
 pub use self::lake::Lake;

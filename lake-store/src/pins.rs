@@ -142,7 +142,7 @@ impl Damaged {
 }
 
 /// Content of an object with the name of a pin.
-enum Found {
+enum PinContent {
     /// A pin. If it is pending, also the version of its object.
     Pin {
         pin: Pin,
@@ -151,7 +151,7 @@ enum Found {
     Damaged(Damaged),
 }
 
-impl Found {
+impl PinContent {
     fn of_json(name: PinName, bytes: &[u8], object: UpdateVersion) -> Self {
         let is_pending = serde_json::from_slice::<Value>(bytes).is_ok_and(|value| value["pending"] == true);
         match Pin::of_json(name, bytes) {
@@ -170,13 +170,13 @@ pub struct Pins {
     pub damaged: Vec<Damaged>,
 }
 
-impl FromIterator<Found> for Pins {
-    fn from_iter<T: IntoIterator<Item = Found>>(found: T) -> Self {
+impl FromIterator<PinContent> for Pins {
+    fn from_iter<T: IntoIterator<Item = PinContent>>(found: T) -> Self {
         let mut all = Self::default();
         for found in found {
             match found {
-                Found::Pin { pin, .. } => all.pins.push(pin),
-                Found::Damaged(damaged) => all.damaged.push(damaged),
+                PinContent::Pin { pin, .. } => all.pins.push(pin),
+                PinContent::Damaged(damaged) => all.damaged.push(damaged),
             }
         }
         all
@@ -207,10 +207,12 @@ pub fn pin_known<'a>(lake: &'a Lake, table: Table, pin: &'a Pin) -> BoxFuture<'a
     Box::pin(async move {
         for _ in 0..TRIES_MAX {
             let object = match look(lake, pin.name).await? {
-                Some(Found::Damaged(damaged)) => return Err(damaged.refused()),
-                Some(Found::Pin { pin: found, .. }) if !found.is_written_as(pin) => return Ok(Pinned::Taken(found)),
-                Some(Found::Pin { pending: None, .. }) => return Ok(Pinned::Done),
-                Some(Found::Pin { pending: Some(object), .. }) => object,
+                Some(PinContent::Damaged(damaged)) => return Err(damaged.refused()),
+                Some(PinContent::Pin { pin: found, .. }) if !found.is_written_as(pin) => {
+                    return Ok(Pinned::Taken(found));
+                }
+                Some(PinContent::Pin { pending: None, .. }) => return Ok(Pinned::Done),
+                Some(PinContent::Pin { pending: Some(object), .. }) => object,
                 None => {
                     // The put may have happened although it fails, or another process may be faster: the next look
                     // tells.
@@ -270,10 +272,10 @@ pub fn heeded(lake: &Lake, table: Table, from: Version) -> BoxFuture<'_, Result<
         let mut heeded = Vec::new();
         for found in found(lake).await? {
             let is_passed_over = match &found {
-                Found::Pin { pin, pending: Some(object) } if pin.table == table.name() && pin.version < from => {
+                PinContent::Pin { pin, pending: Some(object) } if pin.table == table.name() && pin.version < from => {
                     is_passed_over(lake, pin, object.clone()).await?
                 }
-                Found::Pin { .. } | Found::Damaged(_) => false,
+                PinContent::Pin { .. } | PinContent::Damaged(_) => false,
             };
             if !is_passed_over {
                 heeded.push(found);
@@ -295,7 +297,7 @@ async fn is_passed_over(lake: &Lake, pin: &Pin, mut object: UpdateVersion) -> Re
         }
         object = match look(lake, pin.name).await? {
             None => return Ok(true),
-            Some(Found::Pin { pin: found, pending: Some(object) }) if found == *pin => object,
+            Some(PinContent::Pin { pin: found, pending: Some(object) }) if found == *pin => object,
             Some(_) => return Ok(false),
         };
     }
@@ -303,7 +305,7 @@ async fn is_passed_over(lake: &Lake, pin: &Pin, mut object: UpdateVersion) -> Re
 }
 
 /// Reads the objects of all pins, by name.
-async fn found(lake: &Lake) -> Result<Vec<Found>> {
+async fn found(lake: &Lake) -> Result<Vec<PinContent>> {
     let what = || format!("lake {}: listing its pins", lake.url());
     let store = lake.object_store()?;
     let files: Vec<_> = store.list(Some(&Path::from(PINS))).try_collect().await.while_doing(what)?;
@@ -314,8 +316,8 @@ async fn found(lake: &Lake) -> Result<Vec<Found>> {
 }
 
 /// Reads the object of a pin, if there is one.
-async fn look(lake: &Lake, name: PinName) -> Result<Option<Found>> {
-    Ok(get(lake, &path_of(name)).await?.map(|(bytes, object)| Found::of_json(name, &bytes, object)))
+async fn look(lake: &Lake, name: PinName) -> Result<Option<PinContent>> {
+    Ok(get(lake, &path_of(name)).await?.map(|(bytes, object)| PinContent::of_json(name, &bytes, object)))
 }
 
 /// Announces that versions before `from` of a table with this id expire from now on, unless they are pinned. The caller
@@ -325,7 +327,8 @@ pub fn announce<'a>(lake: &'a Lake, table: Table, id: &'a str, from: Version) ->
     Box::pin(async move {
         let (path, what) = (kept_path(table), || format!("{table}: saying what is kept"));
         let (store, text) = (lake.object_store()?, json!({ "from": from, "id": id }).to_string());
-        let is_said = |bytes: &[u8]| Kept::of_json(bytes).is_some_and(|kept| kept.from >= from && kept.is_of(id));
+        let is_said =
+            |bytes: &[u8]| CleanUpNotice::of_json(bytes).is_some_and(|kept| kept.from >= from && kept.is_of(id));
         for _ in 0..TRIES_MAX {
             let found = get(lake, &path).await?;
             let mode = match &found {
@@ -351,7 +354,7 @@ pub fn announce<'a>(lake: &'a Lake, table: Table, id: &'a str, from: Version) ->
 async fn keep(lake: &Lake, table: Table, pin: &Pin) -> Result<()> {
     let path = kept_path(table);
     let Some((bytes, _)) = get(lake, &path).await? else { return Ok(()) };
-    let refused = match Kept::of_json(&bytes) {
+    let refused = match CleanUpNotice::of_json(&bytes) {
         Some(kept) if pin.version >= kept.from => return Ok(()),
         Some(kept) => {
             if TableView::newest(lake, table).await?.is_some_and(|view| !kept.is_of(view.id())) {
@@ -370,13 +373,13 @@ async fn keep(lake: &Lake, table: Table, pin: &Pin) -> Result<()> {
 }
 
 /// Announcement of clean-up: the first version of a table that is kept.
-struct Kept {
+struct CleanUpNotice {
     from: Version,
     /// Id of the table that it was made for; `None` in announcements that older programs wrote.
     id: Option<String>,
 }
 
-impl Kept {
+impl CleanUpNotice {
     fn of_json(bytes: &[u8]) -> Option<Self> {
         let value: Value = serde_json::from_slice(bytes).ok()?;
         Some(Self { from: value["from"].as_u64()?, id: value["id"].as_str().map(str::to_owned) })

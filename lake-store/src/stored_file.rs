@@ -95,7 +95,7 @@ pub fn unread(table: Table, doing: &str, path: &str, error: ParquetError) -> Lak
 pub fn way_out(table: Table) -> &'static str {
     match table {
         Table::Clicks | Table::ClicksRejected => "put back a copy of it, which a bucket with versions has",
-        Table::ClicksMinute | Table::Shadow(_) => {
+        Table::ClicksMinute | Table::Staging(_) => {
             "put back a copy of it, or count again: `clicklake backfill --into` another table, then `clicklake \
              promote` it"
         }

@@ -61,9 +61,9 @@ pub fn upgrade(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<(Lackin
 /// Returns the tables that a lake may have, in the order in which they are upgraded.
 async fn tables(lake: &Lake) -> Result<Vec<Table>> {
     let mut tables = Vec::new();
-    let mut shadows = lake.shadows().await?;
-    shadows.sort_unstable();
-    for table in shadows {
+    let mut stagings = lake.stagings().await?;
+    stagings.sort_unstable();
+    for table in stagings {
         // Skip a table that another program has put here.
         let view = match TableView::newest(lake, table).await {
             Err(LakeError::Refused(_)) => None,

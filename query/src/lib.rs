@@ -4,18 +4,18 @@
 //! Futures that other crates await are boxed: each crate that awaits one that is not compiles it again, and these are
 //! large.
 
+mod access;
 mod complete;
 mod error;
 mod locked;
 mod open;
 pub mod output;
 mod rows;
-mod sees;
 pub mod shell;
 pub mod sql;
 pub mod totals;
 pub mod verify;
 
+pub use access::RowAccess;
 pub use error::{Overflow, QueryError};
-pub use sees::Sees;
 pub use sql::run;

@@ -10,7 +10,7 @@ use lake_schemas::schema::column_as;
 use lake_schemas::table::{Version, column, timestamp};
 use lake_schemas::{EventTime, Field, Table, Verdict};
 use query::totals::{Answer, Question, StandsAt, dimensions};
-use query::{QueryError, Sees};
+use query::{QueryError, RowAccess};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use sha2::{Digest, Sha256};
@@ -23,11 +23,11 @@ const TOPIC_BYTES: usize = 4;
 
 /// An answer: rows, and which clicks they count.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Told {
+pub(super) struct AnswerBody {
     /// Rows of the answer.
     pub rows: Vec<Row>,
     #[serde(flatten)]
-    pub of: Of,
+    pub of: AnswerMeta,
 }
 
 /// Whole number. Beyond 2^53 it is a text, because programs that read numbers as floating-point would lose digits.
@@ -71,7 +71,7 @@ enum Cut {
 
 /// Clicks that an answer counts: all below the cut whose windows are written.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Of {
+pub(super) struct AnswerMeta {
     /// End of the log that is counted: the next offset of each topic and partition. Keys with campaigns get a text in
     /// its place, such as `clicks_minute@412`: answers with the same text count the same clicks.
     cut: Cut,
@@ -97,9 +97,9 @@ pub(super) struct Of {
 
 /// Counts of a row: one number for each measure, in their order.
 #[derive(Debug)]
-pub(super) struct Counts([Number; MEASURES]);
+pub(super) struct MeasureValues([Number; MEASURES]);
 
-impl Counts {
+impl MeasureValues {
     /// Returns the numbers in the order of the measures.
     pub fn numbers(&self) -> &[Number; MEASURES] {
         &self.0
@@ -119,13 +119,13 @@ pub(super) struct Row {
     pub start: Option<EventTime>,
     /// Number of clicks, as an integer, for the plot.
     pub clicks: i64,
-    counts: Counts,
+    counts: MeasureValues,
 }
 
 impl Row {
     fn new(of: Vec<(&'static str, Option<String>)>, start: Option<EventTime>, numbers: [i64; MEASURES]) -> Self {
         let clicks = Measure::counting(Verdict::Counted).of(&numbers);
-        Self { of, start, clicks, counts: Counts::of(numbers) }
+        Self { of, start, clicks, counts: MeasureValues::of(numbers) }
     }
 
     /// Returns the values of the columns that identify the row.
@@ -134,7 +134,7 @@ impl Row {
     }
 
     /// Returns the counts of the row.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &MeasureValues {
         &self.counts
     }
 }
@@ -183,16 +183,18 @@ impl ToSchema for Row {
     }
 }
 
-impl Of {
+impl AnswerMeta {
     /// Describes which clicks an answer to a question counts.
     pub fn answer(at: &StandsAt, question: &Question) -> Self {
         let to = question.to;
         // Offsets would tell how much others have. The version stands for one cut, and names it.
-        let cut = match question.sees {
-            Sees::All => Cut::Positions(positions(at)),
-            Sees::Campaigns(_) | Sees::People(_) => Cut::Named(format!("{}@{}", Table::ClicksMinute, at.minutes)),
+        let cut = match question.access {
+            RowAccess::All => Cut::Positions(positions(at)),
+            RowAccess::Campaigns(_) | RowAccess::People(_) => {
+                Cut::Named(format!("{}@{}", Table::ClicksMinute, at.minutes))
+            }
         };
-        let called = |topic: &str| called(at, &question.sees, topic);
+        let called = |topic: &str| called(at, &question.access, topic);
         let mut pending: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for partition in at.pending(to) {
             pending.entry(called(&partition.topic)).or_default().push(partition.partition);
@@ -217,8 +219,8 @@ impl Of {
 /// Returns the name of a topic for somebody with this access, because the real name may tell of others. A key with
 /// campaigns gets a made-up name, which stays the same whatever topics come and go. Without the id of the table, nobody
 /// can find the topic that belongs to it.
-fn called(at: &StandsAt, sees: &Sees, topic: &str) -> String {
-    if *sees == Sees::All {
+fn called(at: &StandsAt, access: &RowAccess, topic: &str) -> String {
+    if *access == RowAccess::All {
         return topic.to_owned();
     }
     let hash = Sha256::digest(format!("{} {topic}", at.table_id).as_bytes());
@@ -364,17 +366,17 @@ mod tests {
             let (table_id, minutes, hourly, daily) = (table_id.to_owned(), 412, None, None);
             StandsAt { table_id, minutes, hourly, daily, partitions, allowed_lateness_ms: 0 }
         };
-        let told = |at: &StandsAt, sees| {
-            let of = Of::answer(at, &Question { sees, ..Question::default() });
+        let told = |at: &StandsAt, access| {
+            let of = AnswerMeta::answer(at, &Question { access, ..Question::default() });
             serde_json::to_value(of).expect("JSON")
         };
         let two = at("a-table", &["acme", "clicks"]);
-        let all = told(&two, Sees::All);
+        let all = told(&two, RowAccess::All);
         assert_eq!(all["cut"], serde_json::json!({ "acme": { "0": 77_123 }, "clicks": { "0": 77_123 } }));
         assert_eq!(all["pending"], serde_json::json!({ "acme": [0], "clicks": [0] }));
         let own = || ["spring".to_owned()].into();
-        for sees in [Sees::Campaigns(own()), Sees::People(own())] {
-            let little = told(&two, sees.clone());
+        for access in [RowAccess::Campaigns(own()), RowAccess::People(own())] {
+            let little = told(&two, access.clone());
             assert_eq!(little["cut"], "clicks_minute@412");
             let text = little.to_string();
             assert!(!text.contains("acme") && !text.contains("77123"), "{text}");
@@ -384,10 +386,10 @@ mod tests {
             assert_eq!(names(&little).len(), 2, "{text}");
             // Each topic keeps its name when another one comes before it in the alphabet, or when one goes. In another
             // table it has another name.
-            let three = names(&told(&at("a-table", &["aaa", "acme", "clicks"]), sees.clone()));
-            let one = names(&told(&at("a-table", &["clicks"]), sees.clone()));
+            let three = names(&told(&at("a-table", &["aaa", "acme", "clicks"]), access.clone()));
+            let one = names(&told(&at("a-table", &["clicks"]), access.clone()));
             assert!(names(&little).is_subset(&three) && one.is_subset(&names(&little)), "{text}");
-            assert!(one.is_disjoint(&names(&told(&at("another", &["clicks"]), sees))), "{text}");
+            assert!(one.is_disjoint(&names(&told(&at("another", &["clicks"]), access))), "{text}");
         }
     }
 }

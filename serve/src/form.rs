@@ -14,7 +14,7 @@ use lake_schemas::table::Version;
 use query::totals::Question;
 use sha2::{Digest, Sha256};
 
-use super::answers::{Of, Row, Told};
+use super::answers::{AnswerBody, AnswerMeta, Row};
 
 const CSV: &str = "text/csv; charset=utf-8; header=present";
 
@@ -65,7 +65,7 @@ fn wish(accepted: &str, of: &str) -> u32 {
 }
 
 /// Everything that an answer depends on, except the version.
-pub(super) struct Wanted<'a> {
+pub(super) struct AnswerKey<'a> {
     /// Question, with the access of whoever asks it.
     pub question: &'a Question,
     /// Id of the table that is asked: a table that is made again counts its versions anew.
@@ -78,7 +78,7 @@ pub(super) struct Wanted<'a> {
     pub headers: &'a HeaderMap,
 }
 
-impl Wanted<'_> {
+impl AnswerKey<'_> {
     /// Returns the tag of the answer about a version.
     fn tag(&self, version: Version) -> String {
         let Self { question, table, more, form, .. } = self;
@@ -107,7 +107,7 @@ impl Wanted<'_> {
     }
 
     /// Returns the response with an answer, whose rows are identified by these columns.
-    pub fn answer(&self, rows: Vec<Row>, columns: &[&str], of: Of) -> Response {
+    pub fn answer(&self, rows: Vec<Row>, columns: &[&str], of: AnswerMeta) -> Response {
         let (version, is_final, complete_until) = of.said();
         if let Some(had) = self.if_had(version) {
             return had;
@@ -118,7 +118,7 @@ impl Wanted<'_> {
             return self.unchanged(&tag);
         }
         let mut response = match self.form {
-            Form::Json => Json(Told { rows, of }).into_response(),
+            Form::Json => Json(AnswerBody { rows, of }).into_response(),
             Form::Csv => {
                 let mut headers = HeaderMap::new();
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(CSV));
@@ -174,7 +174,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use lake_schemas::{Field, Width};
-    use query::Sees;
+    use query::RowAccess;
     use query::totals::Filter;
 
     use super::*;
@@ -216,13 +216,13 @@ mod tests {
             Question { granularity: Some(Width::Day), ..Question::default() },
         ];
         let (headers, question) = (HeaderMap::new(), Question::default());
-        let other = Question { sees: Sees::Campaigns(["a".to_owned()].into()), ..Question::default() };
+        let other = Question { access: RowAccess::Campaigns(["a".to_owned()].into()), ..Question::default() };
         let wanted = |question, form, more: &str| {
             let (table, more) = ("one".to_owned(), more.to_owned());
-            Wanted { question, table, more, form, headers: &headers }
+            AnswerKey { question, table, more, form, headers: &headers }
         };
         let tag = wanted(&question, Form::Json, "").tag(1);
-        let again = Wanted { table: "made again".to_owned(), ..wanted(&question, Form::Json, "") };
+        let again = AnswerKey { table: "made again".to_owned(), ..wanted(&question, Form::Json, "") };
         assert_ne!(tag, again.tag(1), "versions of another table are other versions");
         assert_eq!(tag, wanted(&question, Form::Json, "").tag(1));
         for different in [
@@ -237,9 +237,9 @@ mod tests {
         assert_eq!(tags.len(), all.len(), "the whole question is in it");
     }
 
-    fn wanted<'a>(question: &'a Question, headers: &'a HeaderMap) -> Wanted<'a> {
+    fn wanted<'a>(question: &'a Question, headers: &'a HeaderMap) -> AnswerKey<'a> {
         let (table, more) = (String::new(), String::new());
-        Wanted { question, table, more, form: Form::Json, headers }
+        AnswerKey { question, table, more, form: Form::Json, headers }
     }
 
     #[test]

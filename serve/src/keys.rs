@@ -21,7 +21,7 @@ use std::sync::Arc;
 use lake_schemas::Code;
 use lake_store::LakeError;
 use prometheus_client::metrics::gauge::Gauge;
-use query::Sees;
+use query::RowAccess;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use tokio::sync::watch;
@@ -70,24 +70,24 @@ pub(super) struct Who {
     /// Identifier of the key; `None` on a server without keys, where everyone is the same.
     pub key: Option<KeyId>,
     /// Row-level access of the key when it was shown.
-    pub sees: Sees,
+    pub access: RowAccess,
 }
 
 impl Who {
     /// Client of a server without keys: everyone may read everything.
-    pub const ANYONE: Self = Self { key: None, sees: Sees::All };
+    pub const ANYONE: Self = Self { key: None, access: RowAccess::All };
 }
 
 /// One line of the file of keys.
 struct Line {
     hash: Hash,
     verifier: Option<Verifier>,
-    sees: Sees,
+    access: RowAccess,
 }
 
 impl Line {
     fn who(&self) -> Who {
-        Who { key: Some(KeyId(self.hash)), sees: self.sees.clone() }
+        Who { key: Some(KeyId(self.hash)), access: self.access.clone() }
     }
 }
 
@@ -105,8 +105,8 @@ impl Keys {
     }
 
     /// Returns the row-level access of a key; `None` if there is no such key.
-    pub fn sees(&self, key: &str) -> Option<Sees> {
-        self.shown(key).map(|who| who.sees)
+    pub fn access(&self, key: &str) -> Option<RowAccess> {
+        self.shown(key).map(|who| who.access)
     }
 
     /// Returns the client that shows a key; `None` if there is no such key.
@@ -206,7 +206,7 @@ fn lines_of(text: &str) -> Result<Arc<[Line]>, LakeError> {
         if !there.insert(hash) {
             return Err(wrong("that key is there already; give all its campaigns in one line"));
         }
-        lines.push(Line { hash, verifier, sees: sees(campaigns.trim()).map_err(wrong)? });
+        lines.push(Line { hash, verifier, access: access(campaigns.trim()).map_err(wrong)? });
     }
     match lines.len() {
         0 => Err(LakeError::Refused(Code::KeysFile.because(format!("there are no keys; {EXPECTED}")))),
@@ -248,9 +248,9 @@ fn hash_of(hex: &str) -> Option<Hash> {
 }
 
 /// Reads the row-level access of a key from the end of its line.
-fn sees(campaigns: &str) -> Result<Sees, &'static str> {
+fn access(campaigns: &str) -> Result<RowAccess, &'static str> {
     if campaigns == EVERYTHING {
-        return Ok(Sees::All);
+        return Ok(RowAccess::All);
     }
     let (campaigns, has_people) = match campaigns.strip_prefix(PEOPLE) {
         Some(campaigns) => (campaigns.trim_start(), true),
@@ -267,7 +267,7 @@ fn sees(campaigns: &str) -> Result<Sees, &'static str> {
         name => Ok(name.to_owned()),
     });
     let names = names.collect::<Result<_, _>>()?;
-    Ok(if has_people { Sees::People(names) } else { Sees::Campaigns(names) })
+    Ok(if has_people { RowAccess::People(names) } else { RowAccess::Campaigns(names) })
 }
 
 #[cfg(test)]
@@ -284,10 +284,10 @@ mod tests {
     fn a_key_sees_its_campaigns() {
         let keys = Keys::parse(&format!("# people\n\n{PASSWORD} spring,Summer 24\n {SECRET}  *\n")).expect("keys");
         let own = ["spring", "Summer 24"].map(str::to_owned);
-        assert_eq!(keys.sees("password"), Some(Sees::Campaigns(own.into())));
-        assert_eq!(keys.sees("secret"), Some(Sees::All));
+        assert_eq!(keys.access("password"), Some(RowAccess::Campaigns(own.into())));
+        assert_eq!(keys.access("secret"), Some(RowAccess::All));
         for wrong in ["", "Password", "password ", PASSWORD, "*"] {
-            assert_eq!(keys.sees(wrong), None, "{wrong}");
+            assert_eq!(keys.access(wrong), None, "{wrong}");
         }
         assert_eq!(format!("{keys:?}"), "2 keys");
     }
@@ -302,8 +302,8 @@ mod tests {
             assert_eq!(Keys::parse(&text).expect("keys").are_proved(), proved);
         }
         // Shown in clear text, a key with a verifier is matched by its hash like any other.
-        let spring = Sees::Campaigns(["spring".to_owned()].into());
-        assert_eq!(Keys::parse(&line).expect("a key").sees(&key), Some(spring));
+        let spring = RowAccess::Campaigns(["spring".to_owned()].into());
+        assert_eq!(Keys::parse(&line).expect("a key").access(&key), Some(spring));
         let forged = line.replace("4096", "1");
         let said = Keys::parse(&forged).expect_err("it is not so made").to_string();
         assert!(said.starts_with("line 1 of the keys: what stands behind the hash"), "{said}");
@@ -337,8 +337,8 @@ mod tests {
     #[test]
     fn people_are_seen_by_who_may_see_them() {
         let keys = Keys::parse(&format!("{PASSWORD} [people] spring\n{SECRET} people")).expect("keys");
-        assert_eq!(keys.sees("password"), Some(Sees::People(["spring".to_owned()].into())));
-        assert_eq!(keys.sees("secret"), Some(Sees::Campaigns(["people".to_owned()].into())));
+        assert_eq!(keys.access("password"), Some(RowAccess::People(["spring".to_owned()].into())));
+        assert_eq!(keys.access("secret"), Some(RowAccess::Campaigns(["people".to_owned()].into())));
     }
 
     #[test]
@@ -351,7 +351,7 @@ mod tests {
         keys.replace(&format!("{PASSWORD} summer")).expect("keys");
         assert!(!shown.iter().any(|who| has(&keys.lines(), who)));
         assert!(keys.until_lost(&shown[0]).now_or_never().is_some());
-        assert_eq!(keys.sees("password"), Some(Sees::Campaigns(["summer".to_owned()].into())));
-        assert_eq!(keys.sees("secret"), None);
+        assert_eq!(keys.access("password"), Some(RowAccess::Campaigns(["summer".to_owned()].into())));
+        assert_eq!(keys.access("secret"), None);
     }
 }

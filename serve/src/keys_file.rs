@@ -109,7 +109,7 @@ fn text_of(file: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use query::Sees;
+    use query::RowAccess;
 
     use super::*;
 
@@ -125,7 +125,7 @@ mod tests {
         let stop = CancellationToken::new();
         let until_all_is_seen = async |key: &str| {
             let is_read = async {
-                while keys.sees(key) != Some(Sees::All) {
+                while keys.access(key) != Some(RowAccess::All) {
                     tokio::task::yield_now().await;
                 }
             };
@@ -136,7 +136,7 @@ mod tests {
             until_all_is_seen("password").await;
             fs::write(&file, format!("{SECRET} *\n")).expect("a disk");
             until_all_is_seen("secret").await;
-            assert_eq!(keys.sees("password"), None);
+            assert_eq!(keys.access("password"), None);
             stop.cancel();
         };
         tokio::join!(keys.follow(&file, &stop), change);
@@ -160,11 +160,11 @@ mod tests {
         };
         let change = async {
             until(&|| keys.refused.get() == 1).await;
-            assert!(keys.sees("password").is_some(), "nothing was revoked");
+            assert!(keys.access("password").is_some(), "nothing was revoked");
             fs::remove_file(&file).expect("a disk");
             fs::write(&file, format!("{SECRET} *\n")).expect("a disk");
-            until(&|| keys.sees("secret").is_some() && keys.refused.get() == 0).await;
-            assert_eq!(keys.sees("password"), None);
+            until(&|| keys.access("secret").is_some() && keys.refused.get() == 0).await;
+            assert_eq!(keys.access("password"), None);
             stop.cancel();
         };
         tokio::join!(keys.follow(&file, &stop), change);

@@ -12,10 +12,9 @@
 //! Connections are limited, and those that have shown a key keep their places, see `places`; descriptors and memory are
 //! divided among them, see `resources`.
 //!
-//! A key sees its own campaigns and nothing else: rows are filtered where they are read, see [`query::Sees`].
+//! A key sees its own campaigns and nothing else: rows are filtered where they are read, see [`query::RowAccess`].
 
 mod answers;
-mod asked;
 mod bounded_file;
 mod form;
 mod keys;
@@ -29,6 +28,7 @@ mod parameters;
 mod places;
 mod postgres;
 mod problem;
+mod request;
 mod resources;
 mod routes;
 mod scram;
@@ -37,12 +37,12 @@ mod server;
 mod tls;
 mod unread;
 
-pub use asked::Asked;
 pub use keys::Keys;
 pub use metrics::told;
 pub use origins::origin;
 pub use postgres::{Postgres, Program, work};
 pub use problem::Problem;
+pub use request::RequestParameters;
 pub use resources::{bound_worker, raise_open_files};
 pub use scram::new_key;
 pub use server::Server;

@@ -85,13 +85,13 @@ impl Metrics {
     }
 
     /// Counts a question as under way, as long as the returned value is held.
-    pub fn in_flight(&self) -> Held {
-        Held::of(&self.in_flight)
+    pub fn in_flight(&self) -> GaugeGuard {
+        GaugeGuard::of(&self.in_flight)
     }
 
     /// Counts a connection as open, as long as the returned value is held.
-    pub fn connected(&self, protocol: &'static str) -> Held {
-        Held::of(&self.connections.get_or_create(&Protocol { protocol }))
+    pub fn connected(&self, protocol: &'static str) -> GaugeGuard {
+        GaugeGuard::of(&self.connections.get_or_create(&Protocol { protocol }))
     }
 
     /// Records that a table of the lake was refreshed, and its version.
@@ -127,16 +127,16 @@ impl fmt::Debug for Metrics {
 }
 
 /// Counts as one in a gauge, until it is dropped.
-pub(crate) struct Held(Gauge);
+pub(crate) struct GaugeGuard(Gauge);
 
-impl Held {
+impl GaugeGuard {
     fn of(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Held {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

@@ -64,7 +64,7 @@ impl Taken {
 }
 
 /// One place of a connection, held until it is dropped.
-pub(super) struct Place {
+pub(super) struct ConnectionPermit {
     places: Arc<Places>,
     from: IpAddr,
     number: u64,
@@ -80,7 +80,7 @@ impl Places {
     }
 
     /// Takes a place for a new connection from an address; `None` if all are held by clients with keys.
-    pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<Place> {
+    pub fn take(self: &Arc<Self>, address: IpAddr) -> Option<ConnectionPermit> {
         let mut taken = lock(&self.taken);
         if taken.count() >= self.most {
             taken.give_away()?;
@@ -88,7 +88,7 @@ impl Places {
         let (from, number, given_away) = (origin(address), taken.next, CancellationToken::new());
         taken.next += 1;
         taken.unknown.entry(from).or_default().insert(number, given_away.clone());
-        Some(Place { places: Arc::clone(self), from, number, given_away, owner: OnceLock::new() })
+        Some(ConnectionPermit { places: Arc::clone(self), from, number, given_away, owner: OnceLock::new() })
     }
 }
 
@@ -103,7 +103,7 @@ fn origin(address: IpAddr) -> IpAddr {
     }
 }
 
-impl Place {
+impl ConnectionPermit {
     /// Assigns the place to a key; from then on it is not evicted. Returns whether it could: the key may hold one more,
     /// and the place was not evicted before.
     pub fn belongs_to(&self, key: Option<KeyId>) -> bool {
@@ -132,7 +132,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut taken = lock(&self.places.taken);
         let Some(key) = self.owner.get() else {
@@ -158,7 +158,7 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    fn is_given_away(place: &Place) -> bool {
+    fn is_given_away(place: &ConnectionPermit) -> bool {
         place.is_given_away().now_or_never().is_some()
     }
 

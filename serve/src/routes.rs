@@ -17,15 +17,15 @@ use utoipa::{IntoResponses, OpenApi as _};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::answers::{self, Of, Told};
-use super::asked::{Asked, rows_max};
-use super::form::{Form, Wanted};
+use super::answers::{self, AnswerBody, AnswerMeta};
+use super::form::{AnswerKey, Form};
 use super::keys::Who;
 use super::live;
 use super::origins::{Origins, let_ask};
 use super::parameters::{FilterAsked, GroupsAsked, NameAsked, NamesAsked, SeriesAsked, SpanAsked, TopAsked};
-use super::places::Place;
+use super::places::ConnectionPermit;
 use super::problem::{Problem, Telling};
+use super::request::{RequestParameters, rows_max};
 use super::served::{Served, now};
 
 /// Title in the description.
@@ -123,14 +123,14 @@ fn document() -> OpenApi {
 #[utoipa::path(get, path = "/v1/total", params(NamesAsked, FilterAsked, GroupsAsked, SpanAsked),
                security(("key" = [])),
                responses((status = 200, description = "The total",
-                          content((Told = "application/json"), (String = "text/csv"))), Problems))]
+                          content((AnswerBody = "application/json"), (String = "text/csv"))), Problems))]
 async fn total(
     State(served): Served_,
     Extension(who): Extension<Who>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let (question, of_each) = Asked::of(query.as_deref().unwrap_or_default(), now())?.total(&who.sees)?;
+    let (question, of_each) = RequestParameters::of(query.as_deref().unwrap_or_default(), now())?.total(&who.access)?;
     let wanted = wanted(&served, &question, format!("total of each {of_each:?}"), &headers);
     if let Some(had) = had(&served, &wanted) {
         return Ok(had);
@@ -141,7 +141,7 @@ async fn total(
     if let Some(dimension) = of_each {
         (rows, columns) = (answers::of_each(dimension, rows, &question), vec![dimension.column()]);
     }
-    served.send(&who, asked, wanted.answer(rows, &columns, Of::answer(&answer.at, &question))).await
+    served.send(&who, asked, wanted.answer(rows, &columns, AnswerMeta::answer(&answer.at, &question))).await
 }
 
 /// Counts by minute, hour or day
@@ -152,14 +152,14 @@ async fn total(
 #[utoipa::path(get, path = "/v1/series",
                params(NameAsked, FilterAsked, GroupsAsked, SpanAsked, SeriesAsked), security(("key" = [])),
                responses((status = 200, description = "The series",
-                          content((Told = "application/json"), (String = "text/csv"))), Problems))]
+                          content((AnswerBody = "application/json"), (String = "text/csv"))), Problems))]
 async fn series(
     State(served): Served_,
     Extension(who): Extension<Who>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let question = Asked::of(query.as_deref().unwrap_or_default(), now())?.series(&who.sees)?;
+    let question = RequestParameters::of(query.as_deref().unwrap_or_default(), now())?.series(&who.access)?;
     let wanted = wanted(&served, &question, "series".to_owned(), &headers);
     if let Some(had) = had(&served, &wanted) {
         return Ok(had);
@@ -167,7 +167,7 @@ async fn series(
     let asking = served.totals.answer_within(&question, rows_max(&question));
     let (answer, asked) = served.answer(&who, question.as_of, asking).await?;
     let (rows, columns) = (answers::rows(&answer, &question)?, answers::columns(&question));
-    served.send(&who, asked, wanted.answer(rows, &columns, Of::answer(&answer.at, &question))).await
+    served.send(&who, asked, wanted.answer(rows, &columns, AnswerMeta::answer(&answer.at, &question))).await
 }
 
 /// Ads, campaigns, or other groups, with most clicks
@@ -176,30 +176,30 @@ async fn series(
 /// the headers `clicklake-version`, `clicklake-final` and `clicklake-complete-until`.
 #[utoipa::path(get, path = "/v1/top", params(NameAsked, FilterAsked, SpanAsked, TopAsked), security(("key" = [])),
                responses((status = 200, description = "The largest",
-                          content((Told = "application/json"), (String = "text/csv"))), Problems))]
+                          content((AnswerBody = "application/json"), (String = "text/csv"))), Problems))]
 async fn top(
     State(served): Served_,
     Extension(who): Extension<Who>,
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let (question, page) = Asked::of(query.as_deref().unwrap_or_default(), now())?.top(&who.sees)?;
+    let (question, page) = RequestParameters::of(query.as_deref().unwrap_or_default(), now())?.top(&who.access)?;
     let wanted = wanted(&served, &question, format!("top {page:?}"), &headers);
     if let Some(had) = had(&served, &wanted) {
         return Ok(had);
     }
     let (answer, asked) = served.answer(&who, question.as_of, served.totals.page(&question, page)).await?;
     let (rows, columns) = (answers::rows(&answer, &question)?, answers::columns(&question));
-    served.send(&who, asked, wanted.answer(rows, &columns, Of::answer(&answer.at, &question))).await
+    served.send(&who, asked, wanted.answer(rows, &columns, AnswerMeta::answer(&answer.at, &question))).await
 }
 
-fn wanted<'a>(served: &Served, question: &'a Question, more: String, headers: &'a HeaderMap) -> Wanted<'a> {
+fn wanted<'a>(served: &Served, question: &'a Question, more: String, headers: &'a HeaderMap) -> AnswerKey<'a> {
     let table = served.totals.seen_table().unwrap_or_default();
-    Wanted { question, table, more, form: Form::of(headers), headers }
+    AnswerKey { question, table, more, form: Form::of(headers), headers }
 }
 
 /// Returns the response "unchanged" if the client has the answer already, and that can be told without computing it.
-fn had(served: &Served, wanted: &Wanted<'_>) -> Option<Response> {
+fn had(served: &Served, wanted: &AnswerKey<'_>) -> Option<Response> {
     wanted.if_had(served.version_of(wanted.question.as_of)?)
 }
 
@@ -209,7 +209,8 @@ async fn plot(
     Extension(who): Extension<Who>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
-    let (question, by, width) = Asked::of(query.as_deref().unwrap_or_default(), now())?.plot(&who.sees)?;
+    let (question, by, width) =
+        RequestParameters::of(query.as_deref().unwrap_or_default(), now())?.plot(&who.access)?;
     let (answer, asked) = served.answer(&who, question.as_of, served.totals.answer(&question)).await?;
     let drawn = live::draw(&answers::rows(&answer, &question)?, &question, &answer.at, by, width);
     let drawn = drawn.map_err(|error| {
@@ -234,7 +235,7 @@ pub(super) fn metrics(served: &Arc<Served>) -> Router {
 /// Passes on requests with a valid key, together with the access of that key.
 async fn with_key(State(served): Served_, mut request: Request, next: Next) -> Result<Response, Problem> {
     let who = served.who(bearer(request.headers()))?;
-    if let Some(place) = request.extensions().get::<Arc<Place>>() {
+    if let Some(place) = request.extensions().get::<Arc<ConnectionPermit>>() {
         // A key that has all the connections it may have is answered all the same, as long as there is room.
         let _ = place.belongs_to(who.key);
     }

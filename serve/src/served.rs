@@ -12,7 +12,7 @@ use lake_schemas::table::Version;
 use lake_schemas::{Code, Table};
 use lake_store::{Lake, LakeError};
 use query::totals::{Answer, AsOf, Totals};
-use query::{QueryError, Sees};
+use query::{QueryError, RowAccess};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -61,7 +61,7 @@ pub(super) struct Served {
 impl Who {
     /// Returns how much detail this client is told about errors.
     pub fn telling(&self) -> Telling {
-        if self.sees == Sees::All { Telling::Everything } else { Telling::Little }
+        if self.access == RowAccess::All { Telling::Everything } else { Telling::Little }
     }
 }
 
@@ -350,7 +350,7 @@ mod tests {
     #[test]
     fn a_key_has_so_many_questions_at_once_and_others_theirs() {
         let waiting = Waiting::new(8);
-        let [one, other] = ["a", "b"].map(|key| Who { sees: Sees::All, key: Some(KeyId::of(key)) });
+        let [one, other] = ["a", "b"].map(|key| Who { access: RowAccess::All, key: Some(KeyId::of(key)) });
         let asked: Vec<_> = (0..QUESTIONS_PER_KEY).map(|_| waiting.enter(&one).expect("a place")).collect();
         assert!(waiting.enter(&one).is_err());
         assert!(waiting.enter(&other).is_ok_and(|waits| waits.is_some()));
@@ -365,7 +365,7 @@ mod tests {
         let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
         let served = Served::new(lake, None, 1 << 20).expect("a session");
         served.take_note(Ok(1));
-        let [one, other] = ["a", "b"].map(|key| Who { sees: Sees::All, key: Some(KeyId::of(key)) });
+        let [one, other] = ["a", "b"].map(|key| Who { access: RowAccess::All, key: Some(KeyId::of(key)) });
         let endless = (0..QUESTIONS_PER_KEY).map(|_| served.answer(&one, AsOf::Newest, pending()));
         let answered = async {
             // By then, the other questions have come.

@@ -27,7 +27,7 @@ use tower_http::compression::CompressionLayer;
 
 use super::keys::Keys;
 use super::origins::Origins;
-use super::places::{Place, Places};
+use super::places::{ConnectionPermit, Places};
 use super::postgres::Postgres;
 use super::resources::connections_max;
 use super::routes::{metrics, panicked, router};
@@ -144,7 +144,7 @@ async fn connection(
     stream: TcpStream,
     tls: Option<TlsAcceptor>,
     router: Router,
-    place: Arc<Place>,
+    place: Arc<ConnectionPermit>,
     under_way: Watcher,
 ) {
     // Answers are small, and somebody waits for each. A connection on which these options cannot be set is served all
@@ -165,7 +165,7 @@ async fn connection(
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + 'static,
     router: Router,
-    place: Arc<Place>,
+    place: Arc<ConnectionPermit>,
     under_way: Watcher,
 ) {
     let mut builder = Builder::new();

@@ -59,7 +59,7 @@ impl Unread {
         Ok(Response::from_parts(head, Body::from(sent)))
     }
 
-    fn enter(self: &Arc<Self>, key: Option<KeyId>, bytes: usize) -> Result<Held, Problem> {
+    fn enter(self: &Arc<Self>, key: Option<KeyId>, bytes: usize) -> Result<ReservedBytes, Problem> {
         let mut held = lock(&self.held);
         let of_key = held.of_keys.get(&key).copied().unwrap_or_default();
         let is_too_much = |held: usize, most: usize| held > 0 && held.saturating_add(bytes) > most;
@@ -71,14 +71,14 @@ impl Unread {
         }
         held.all += bytes;
         *held.of_keys.entry(key).or_default() += bytes;
-        Ok(Held { all: Arc::clone(self), key, bytes })
+        Ok(ReservedBytes { all: Arc::clone(self), key, bytes })
     }
 }
 
 /// An answer that is being sent.
 struct OnItsWay<T> {
     bytes: Bytes,
-    _held: Held,
+    _held: ReservedBytes,
     _with: T,
 }
 
@@ -89,13 +89,13 @@ impl<T> AsRef<[u8]> for OnItsWay<T> {
 }
 
 /// Bytes that count for a key, until they are dropped.
-struct Held {
+struct ReservedBytes {
     all: Arc<Unread>,
     key: Option<KeyId>,
     bytes: usize,
 }
 
-impl Drop for Held {
+impl Drop for ReservedBytes {
     fn drop(&mut self) {
         let mut held = lock(&self.all.held);
         held.all -= self.bytes;

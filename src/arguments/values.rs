@@ -142,7 +142,7 @@ pub fn origin(text: &str) -> Result<String, String> {
 
 /// Parses the name of a table of minutes.
 pub fn minutes(name: &str) -> Result<Table, String> {
-    if name == Table::ClicksMinute.name() { Ok(Table::ClicksMinute) } else { name.parse().map(Table::Shadow) }
+    if name == Table::ClicksMinute.name() { Ok(Table::ClicksMinute) } else { name.parse().map(Table::Staging) }
 }
 
 /// Parses the name of a table of the lake, or of a staging table.

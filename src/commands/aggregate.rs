@@ -1,7 +1,7 @@
 //! `clicklake aggregate`: counts a topic into minutes.
 
 use ::ingest::Run;
-use ::ingest::drive::{Pace, Progress};
+use ::ingest::drive::{CommitPolicy, Progress};
 use lake_store::Lake;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,12 +22,12 @@ pub async fn run(lake: &str, command: Aggregate, stop: CancellationToken) -> any
         let collector = JobCollector { job: "aggregate", progress: seen.clone() };
         metrics::serve(address, "aggregate", Box::new(collector)).await?;
     }
-    let pace = Pace {
+    let policy = CommitPolicy {
         commit_interval: running.commit_interval,
         early_fire: command.early_fire,
         memory_max: Some(command.memory_limit.unwrap_or_else(memory::three_quarters)),
     };
-    let run = Run { pace, until: until(&running), stop, progress };
+    let run = Run { policy, until: until(&running), stop, progress };
     ::ingest::compute(&lake, &kafka, &requested, run).await?;
     info!("done");
     Ok(())

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use ::backfill::{Changes, Made, Range, Replace, Replaced, Shadow, Work, Writes};
+use ::backfill::{Changes, Made, Range, Replace, Replaced, Staging, Work, Writes};
 use arrow::array::{ArrayRef, Date32Array, Decimal128Array, RecordBatch, StringArray};
-use lake_schemas::table::ShadowName;
+use lake_schemas::table::StagingName;
 use lake_schemas::{Code, Measure, Table, Verdict};
 use lake_store::Lake;
 use query::output;
@@ -52,21 +52,21 @@ fn range(range: &crate::arguments::Range) -> Result<Range, Usage> {
 
 async fn into(
     lake: &Lake,
-    name: ShadowName,
+    name: StagingName,
     range: Range,
     command: &Backfill,
     stop: CancellationToken,
 ) -> anyhow::Result<String> {
-    let (table, requested) = (Table::Shadow(name), requested(&command.settings));
-    let shadow = Shadow { work: work(lake, range, command, stop), table, requested };
+    let (table, requested) = (Table::Staging(name), requested(&command.settings));
+    let staging = Staging { work: work(lake, range, command, stop), table, requested };
     if command.dry_run {
-        let changes = shown(&shadow.work.meter, shadow.compare()).await?;
+        let changes = shown(&staging.work.meter, staging.compare()).await?;
         let Some(changes) = changes else { return Ok(STOPPED.to_owned()) };
         let (windows, changed) = (count(changes.windows()), count(changes.windows_changed()));
         let said = format!("{table} would hold {windows} windows; {changed} of them differ from clicks_minute");
         return Ok(format!("{}{said}", days(&changes)?));
     }
-    Ok(match shown(&shadow.work.meter, shadow.run()).await? {
+    Ok(match shown(&staging.work.meter, staging.run()).await? {
         Made::InPart => format!("stopped: {table} is incomplete; the same command goes on with it"),
         Made::Whole(done) => format!(
             "{table} is complete: {} rows in {} commits, now version {}; see it with `clicklake sql`, check it with \

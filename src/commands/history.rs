@@ -2,7 +2,7 @@
 
 use lake_schemas::Table;
 use lake_store::Lake;
-use query::sql::{Held, Session};
+use query::sql::{Session, TableSummary};
 
 use super::now;
 use crate::arguments::{History, Report};
@@ -18,7 +18,7 @@ pub async fn run(lake: &str, command: History) -> anyhow::Result<()> {
     match command.table {
         Some(table) => of(&session, table, &command.report, &lake).await,
         None => {
-            let held = Held::rows_of(&session.held().await?)?;
+            let held = TableSummary::rows_of(&session.held().await?)?;
             report::show(&[held], &command.report, &lake, |rows| with_ages(rows, "written", now()))
         }
     }

@@ -1,7 +1,7 @@
 //! `clicklake ingest`: writes a topic into the raw tables.
 
 use ::ingest::Run;
-use ::ingest::drive::{Pace, Progress};
+use ::ingest::drive::{CommitPolicy, Progress};
 use lake_store::Lake;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,7 @@ pub async fn run(lake: &str, command: Ingest, stop: CancellationToken) -> anyhow
     let kafka = kafka(&command.kafka.bootstrap_servers, &command.kafka.topic)?;
     let running = command.running;
     let (progress, seen) = watch::channel(Progress::default());
-    let run = Run { pace: Pace::every(running.commit_interval), until: until(&running), stop, progress };
+    let run = Run { policy: CommitPolicy::every(running.commit_interval), until: until(&running), stop, progress };
     if let Some(address) = running.metrics {
         let collector = JobCollector { job: "ingest", progress: seen.clone() };
         metrics::serve(address, "ingest", Box::new(collector)).await?;

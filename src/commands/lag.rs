@@ -39,7 +39,7 @@ pub async fn run(lake: &str, command: Lag) -> anyhow::Result<()> {
     let known = minutes.as_ref().map(TableView::partitions).unwrap_or_default();
     let retired = ends.keys().map(|partition| Some(known.retired.contains(partition))).collect::<BooleanArray>();
     let (clicks, minutes) = (stands(&clicks), stands(&minutes));
-    let complete = minutes.iter().map(|(stand, _)| stand.emitted_ms.map(|millis| millis * 1_000));
+    let complete = minutes.iter().map(|(stand, _)| stand.watermark_ms.map(|millis| millis * 1_000));
     let complete = complete.collect::<TimestampMicrosecondArray>().with_data_type(timestamp());
     let of_log: [(&str, ArrayRef); 4] = [
         ("topic", Arc::new(StringArray::from_iter_values(ends.keys().map(|partition| &partition.topic)))),

@@ -12,7 +12,7 @@ use crate::report::{self, grouped};
 pub async fn run(lake: &str, command: arguments::Promote, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
     lake.probe().await?;
-    let what = command.name.map_or(What::Before, |name| What::Shadow(Table::Shadow(name)));
+    let what = command.name.map_or(What::Before, |name| What::Staging(Table::Staging(name)));
     let promote = Promote { lake: &lake, what, now: now(), stop };
     let text = match promote.run().await? {
         Some(Promoted { version, content, files, .. }) => format!(

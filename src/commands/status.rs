@@ -165,7 +165,7 @@ fn retired(known: &Partitions) -> (Vec<String>, bool) {
 /// Returns the state of each table, and the partitions that the minutes know.
 async fn tables(lake: &Lake, command: &arguments::Status) -> anyhow::Result<(Vec<Of>, Partitions)> {
     let (mut all, mut cuts, mut partitions) = (Vec::new(), BTreeMap::new(), Partitions::default());
-    for table in Table::ALL.into_iter().chain(lake.shadows().await?) {
+    for table in Table::ALL.into_iter().chain(lake.stagings().await?) {
         let view = match TableView::newest(lake, table).await {
             Ok(Some(view)) => view,
             Ok(None) => continue,
@@ -191,12 +191,12 @@ async fn tables(lake: &Lake, command: &arguments::Status) -> anyhow::Result<(Vec
     let clicks = cuts.get(&Table::Clicks).cloned().unwrap_or_default();
     for (table, cut) in &cuts {
         let Some(of) = all.iter_mut().find(|of| of.table == table.name()) else { continue };
-        let is_read_from_kafka = matches!(table, Table::Clicks | Table::ClicksMinute | Table::Shadow(_));
+        let is_read_from_kafka = matches!(table, Table::Clicks | Table::ClicksMinute | Table::Staging(_));
         if let Some(ends) = ends.as_ref().filter(|_| is_read_from_kafka) {
             let lag = ends.iter().map(|(of, log)| lacks(cut, of, log.first, log.next));
             of.lag = Some(lag.sum());
         }
-        if matches!(table, Table::ClicksMinute | Table::Shadow(_)) {
+        if matches!(table, Table::ClicksMinute | Table::Staging(_)) {
             of.behind_clicks = Some(clicks.iter().map(|(of, next)| lacks(cut, of, 0, *next)).sum());
         }
     }

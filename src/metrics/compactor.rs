@@ -35,7 +35,7 @@ struct Sums {
     files_out: u64,
     bytes_out: u64,
     files_deleted: u64,
-    kept_from: u64,
+    retained_from: u64,
 }
 
 impl Rounds {
@@ -61,7 +61,7 @@ impl Rounds {
             Done::GaveUp { table, cleaned, .. } => {
                 let sums = self.tables.entry(table).or_default();
                 sums.files_deleted += cleaned.files as u64;
-                sums.kept_from = cleaned.from;
+                sums.retained_from = cleaned.from;
             }
             Done::Swept { table, cleaned, .. } => {
                 self.tables.entry(table).or_default().files_deleted += cleaned.files as u64;
@@ -97,7 +97,7 @@ impl Collector for CompactorCollector {
         let help = "The first version that can still be read";
         let mut family = encoder.encode_descriptor("kept_from_version", help, None, MetricType::Gauge)?;
         for (table, sums) in &rounds.tables {
-            let version = ConstGauge::new(sums.kept_from.cast_signed());
+            let version = ConstGauge::new(sums.retained_from.cast_signed());
             version.encode(family.encode_family(&[("table", table.name())])?)?;
         }
         Ok(())

@@ -41,7 +41,7 @@ impl Collector for JobCollector {
             ("committed_offset", "The next offset to read, as committed", |reach| reach.cut),
             ("log_end_offset", "Where the log ends, as last heard", |reach| reach.end),
             ("complete_until_seconds", "The event time up to which minutes are written", |reach| {
-                Some(reach.emitted_ms?.div_euclid(1_000))
+                Some(reach.watermark_ms?.div_euclid(1_000))
             }),
         ];
         for (name, help, value) in of_partitions {

@@ -1,7 +1,7 @@
 //! The minute job: assembled here, and nowhere else, from the operators of this crate. Live and bounded runs both use
 //! it.
 
-use lake_schemas::job::{Freeze, Job, LogBatch, Operator, Pending, Step};
+use lake_schemas::job::{Flush, Job, LogBatch, Operator, Pending, Step};
 use lake_schemas::minute::Parameters;
 use lake_schemas::rows::Events;
 use lake_schemas::{EventTime, History, Stand, Table, TopicPartition};
@@ -76,15 +76,15 @@ impl Operator for AggregatePartition {
         Pending { rows: self.pending, bytes: 0, folders: self.minutes.hours_behind() }
     }
 
-    fn holds_back(&self) -> bool {
-        self.minutes.holds_back()
+    fn has_open_windows(&self) -> bool {
+        self.minutes.has_open_windows()
     }
 
     fn bytes(&self) -> usize {
         self.minutes.bytes()
     }
 
-    fn freeze(&mut self, which: Freeze) -> Vec<Step> {
+    fn flush(&mut self, which: Flush) -> Vec<Step> {
         self.pending = 0;
         let Some(Emission { rows, from, to }) = self.minutes.emit(which) else { return Vec::new() };
         let rows = if rows.num_rows() > 0 { vec![rows] } else { Vec::new() };
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn what_others_have_deleted_is_remarked_once_with_what_to_do() {
         let (partition, recorded_ms) = (TopicPartition::new("clicks", 3), 1_772_884_800_000);
-        let stand = Stand { cut: Some(5), emitted_ms: Some(recorded_ms), restore: Some(0), ..Stand::default() };
+        let stand = Stand { cut: Some(5), watermark_ms: Some(recorded_ms), restore: Some(0), ..Stand::default() };
         let (mut operator, from) = Aggregate::new(Parameters::default()).begin(&partition, &[stand]);
         let none = |table: Table| RecordBatch::new_empty(table.schema());
         let (events, rejected) = (none(Table::Clicks), none(Table::ClicksRejected));

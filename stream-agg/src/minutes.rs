@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::array::RecordBatch;
 use lake_schemas::Invalid;
-use lake_schemas::job::Freeze;
+use lake_schemas::job::Flush;
 use lake_schemas::measure::{MEASURES, additions};
 use lake_schemas::minute::Parameters;
 use lake_schemas::rows::{Events, Positions};
@@ -79,7 +79,7 @@ impl Minutes {
             stand,
             next,
             watermark,
-            recorded_ms: stand.emitted_ms,
+            recorded_ms: stand.watermark_ms,
             behind: None,
             counted: CountedClicks::default(),
             restore: RestorePositions::default(),
@@ -94,7 +94,7 @@ impl Minutes {
     }
 
     /// Restricts the counts to a part of history: only events from an offset on, and only in some windows. Verdicts do
-    /// not change by that. [`Freeze::Everything`] is the end of the part, and always recorded as drained.
+    /// not change by that. [`Flush::Everything`] is the end of the part, and always recorded as drained.
     pub fn only(self, since: i64, windows: Windows) -> Self {
         Self { since, windows, is_bounded: true, ..self }
     }
@@ -200,45 +200,46 @@ impl Minutes {
 
     /// Whether the event's addition to its window is asked for, and lacking in the table.
     fn is_wanted(&self, offset: i64, window: Window) -> bool {
-        let Stand { cut, emitted_ms, drained, .. } = self.began;
+        let Stand { cut, watermark_ms, drained, .. } = self.began;
         if offset < self.since || !self.windows.contain(window.start_ms()) {
             return false;
         }
         let is_below = |stand: Option<i64>| stand.is_some_and(|stand| offset < stand);
-        !is_below(cut) || !(is_below(drained) || emitted_ms.is_some_and(|emitted_ms| window.end_ms() <= emitted_ms))
+        !is_below(cut)
+            || !(is_below(drained) || watermark_ms.is_some_and(|watermark_ms| window.end_ms() <= watermark_ms))
     }
 
     /// Emits windows, and the step that belongs to them: from the current stand of the table to the next. Returns
     /// `None` if the stand would not advance.
-    pub fn emit(&mut self, which: Freeze) -> Option<Emission> {
+    pub fn emit(&mut self, which: Flush) -> Option<Emission> {
         let next = self.next?;
         // A live partition is asked for everything again and again; without open windows that would record nothing new.
         let is_worth_it = !self.open.is_empty() || (self.is_bounded && self.stand.drained < Some(next));
-        let everything = which == Freeze::Everything && is_worth_it;
+        let everything = which == Flush::Everything && is_worth_it;
         let advances = self.stand.cut.is_none_or(|cut| cut < next);
         if self.stand.cut.is_some_and(|cut| next < cut) || !(advances || everything) {
             return None;
         }
-        let emitted_ms = self.watermark.millis();
-        assert!(emitted_ms >= self.stand.emitted_ms, "{}: a watermark never goes back", self.partition);
+        let watermark_ms = self.watermark.millis();
+        assert!(watermark_ms >= self.stand.watermark_ms, "{}: a watermark never goes back", self.partition);
         let mut rows = MinuteRows::new(&self.partition, &self.parameters);
         while let Some(window) = self.open.first_entry() {
-            let is_closed = emitted_ms.is_some_and(|emitted_ms| window.key().end_ms() <= emitted_ms);
+            let is_closed = watermark_ms.is_some_and(|watermark_ms| window.key().end_ms() <= watermark_ms);
             if !is_closed && !everything {
                 break;
             }
             // A window that was closed at the last step can only have late events now; its rows are written as late.
-            let was_closed = self.stand.emitted_ms.is_some_and(|emitted_ms| window.key().end_ms() <= emitted_ms);
+            let was_closed = self.stand.watermark_ms.is_some_and(|watermark_ms| window.key().end_ms() <= watermark_ms);
             let (window, sums) = window.remove_entry();
             rows.push(window, &sums, is_closed, was_closed);
         }
         // Only what the memory of ids and the open windows still need is read again after a restart.
-        let matters_from_ms = emitted_ms.map_or(i64::MIN, |emitted_ms| emitted_ms - self.parameters.memory_ms());
+        let matters_from_ms = watermark_ms.map_or(i64::MIN, |watermark_ms| watermark_ms - self.parameters.memory_ms());
         let from = self.stand;
         self.stand = Stand {
             cut: Some(next),
-            emitted_ms,
-            drained: if which == Freeze::Everything { Some(next) } else { from.drained },
+            watermark_ms,
+            drained: if which == Flush::Everything { Some(next) } else { from.drained },
             restore: Some(self.restore.position(matters_from_ms, next)),
             ..from
         };
@@ -246,9 +247,9 @@ impl Minutes {
         Some(Emission { rows: rows.finish(), from, to: self.stand })
     }
 
-    /// Whether it holds windows that only [`Freeze::Everything`] would write: those that the watermark has not passed.
+    /// Whether it holds windows that only [`Flush::Everything`] would write: those that the watermark has not passed.
     /// Below the stand of the table it writes nothing.
-    pub fn holds_back(&self) -> bool {
+    pub fn has_open_windows(&self) -> bool {
         !self.open.is_empty() && self.stand.cut <= self.next
     }
 
@@ -357,22 +358,22 @@ mod tests {
     #[test]
     fn the_end_of_history_is_drained_even_if_nothing_is_open() {
         let mut minutes = without_events(10).only(i64::MIN, Windows::default());
-        let closed = minutes.emit(Freeze::Closed).expect("the cut advances");
+        let closed = minutes.emit(Flush::Closed).expect("the cut advances");
         assert_eq!((closed.to.cut, closed.to.drained), (Some(10), None));
-        assert_eq!(drained(minutes.emit(Freeze::Everything)), Some(10));
-        assert!(minutes.emit(Freeze::Everything).is_none(), "it is said once");
+        assert_eq!(drained(minutes.emit(Flush::Everything)), Some(10));
+        assert!(minutes.emit(Flush::Everything).is_none(), "it is said once");
     }
 
     #[test]
     fn a_live_partition_with_nothing_open_is_not_drained_again_and_again() {
         let mut minutes = without_events(10);
-        assert!(minutes.emit(Freeze::Closed).is_some());
-        assert!(minutes.emit(Freeze::Everything).is_none());
+        assert!(minutes.emit(Flush::Closed).is_some());
+        assert!(minutes.emit(Flush::Everything).is_none());
     }
 
     #[test]
     fn a_recorded_watermark_counts_from_the_cut_on_though_its_click_is_gone() {
-        let stand = Stand { cut: Some(10), emitted_ms: Some(minute(30)), restore: Some(0), ..Stand::default() };
+        let stand = Stand { cut: Some(10), watermark_ms: Some(minute(30)), restore: Some(0), ..Stand::default() };
         let behind = Behind { replayed_ms: Some(minute(2) - 5_000), recorded_ms: minute(30) };
         let (below, above) = ([(0, minute(0)), (7, minute(2))], [(10, minute(3)), (11, minute(29))]);
         // The replay ends at the cut, or a batch reaches across it; below, nothing at all is left of the clicks.
@@ -382,13 +383,13 @@ mod tests {
             batches.iter().for_each(|(events, next)| push(&mut minutes, events, *next));
             assert_eq!(minutes.take_behind(), Some(behind));
             assert_eq!(minutes.take_behind(), None, "it is said once");
-            let emission = minutes.emit(Freeze::Closed).expect("the cut advances");
-            assert_eq!(emission.to.emitted_ms, Some(minute(30)));
+            let emission = minutes.emit(Flush::Closed).expect("the cut advances");
+            assert_eq!(emission.to.watermark_ms, Some(minute(30)));
             // The minutes of both clicks are over, and for one of them the allowed lateness is too.
             let firsts = emission.rows["offset_first"].as_primitive::<Int64Type>().values().to_vec();
             let late = emission.rows["late"].as_primitive::<Int64Type>().values().to_vec();
             assert_eq!((firsts, late), (vec![10, 11], vec![1, 0]), "nothing from below the cut is written again");
-            assert!(minutes.emit(Freeze::Everything).is_none(), "all is written");
+            assert!(minutes.emit(Flush::Everything).is_none(), "all is written");
         }
         let mut minutes = beginning(stand);
         push(&mut minutes, &[], 10);
@@ -397,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_replay_that_comes_to_the_recorded_watermark_says_nothing() {
-        let stand = Stand { cut: Some(2), emitted_ms: Some(minute(9) - 5_000), restore: Some(0), ..Stand::default() };
+        let stand = Stand { cut: Some(2), watermark_ms: Some(minute(9) - 5_000), restore: Some(0), ..Stand::default() };
         let mut minutes = beginning(stand);
         push(&mut minutes, &[(0, minute(9)), (1, minute(4))], 2);
         assert_eq!(minutes.take_behind(), None);
@@ -406,8 +407,8 @@ mod tests {
         let mut minutes = beginning(replaced);
         push(&mut minutes, &[], 5);
         assert_eq!(minutes.take_behind(), None);
-        let emission = minutes.emit(Freeze::Closed).expect("the cut advances");
-        assert_eq!(emission.to.emitted_ms, replaced.emitted_ms);
+        let emission = minutes.emit(Flush::Closed).expect("the cut advances");
+        assert_eq!(emission.to.watermark_ms, replaced.watermark_ms);
     }
 
     #[test]
@@ -420,14 +421,14 @@ mod tests {
         let old: Vec<_> = (1..=20).map(|number| (number, hour(-(number % 10)))).collect();
         push(&mut minutes, &old, 21);
         assert_eq!(minutes.hours_behind(), 8, "ten hours, two of which are the newest");
-        minutes.emit(Freeze::Closed).expect("the cut advances");
+        minutes.emit(Flush::Closed).expect("the cut advances");
         assert_eq!(minutes.hours_behind(), 0, "they are written");
         // Clicks in the order of time, one an hour.
         let sparse: Vec<_> = (1..=30).map(|number| (20 + number, hour(number) + WINDOW_MS)).collect();
         push(&mut minutes, &sparse, 51);
         assert_eq!(minutes.hours_behind(), 29, "of 31 hours, one of which was open before");
         // Events below the stand of the table are not written, so no hour waits for them.
-        let stand = Stand { cut: Some(100), emitted_ms: Some(hour(-20)), restore: Some(0), ..Stand::default() };
+        let stand = Stand { cut: Some(100), watermark_ms: Some(hour(-20)), restore: Some(0), ..Stand::default() };
         let mut minutes = beginning(stand);
         push(&mut minutes, &sparse, 51);
         assert_eq!(minutes.hours_behind(), 0);

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::ingest::{Payload, Place, drain, median, payloads, per_million, run_job};
+use crate::ingest::{OffsetPlace, Payload, drain, median, payloads, per_million, run_job};
 use crate::process::cpu_seconds;
 
 /// Number of rounds; the median of their figures counts.
@@ -43,7 +43,7 @@ struct Round {
 }
 
 /// Measures everything in one run, round by round.
-pub fn measure(place: &Place) -> Value {
+pub fn measure(place: &OffsetPlace) -> Value {
     let payloads = payloads(place);
     let rounds: Vec<_> = (0..ROUNDS)
         .map(|_| {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::ingest::{self, Place};
+use crate::ingest::{self, OffsetPlace};
 use crate::{NOON_MS, Scale};
 
 /// First argument of this program when it is to be the broker.
@@ -72,7 +72,7 @@ pub fn measure(scale: Scale) -> Value {
     let lakes = folder.path().to_owned();
     let new_lake =
         move || (0..).map(|n| lakes.join(format!("{n}"))).find(|path| !path.exists()).map(text).expect("free");
-    let place = Place {
+    let place = OffsetPlace {
         servers: servers.trim().to_owned(),
         topic: TOPIC.to_owned(),
         clicks: scale.clicks,

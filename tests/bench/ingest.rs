@@ -26,7 +26,7 @@ const BATCH_ROWS: usize = 8_192;
 const ROUNDS: usize = 5;
 
 /// Source and destination of clicks.
-pub struct Place {
+pub struct OffsetPlace {
     /// Brokers that have the clicks.
     pub servers: String,
     /// Name of the topic.
@@ -40,7 +40,7 @@ pub struct Place {
 }
 
 /// Measures everything in one run, round by round.
-pub fn measure(place: &Place) -> Value {
+pub fn measure(place: &OffsetPlace) -> Value {
     let payloads = payloads(place);
     let rounds: Vec<_> = (0..ROUNDS).map(|_| Round::measure(place, &payloads)).collect();
     let median = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
@@ -72,12 +72,12 @@ pub fn median(mut figures: Vec<f64>) -> f64 {
 }
 
 /// Returns seconds for a million of a place's clicks.
-pub fn per_million(place: &Place, seconds: f64) -> f64 {
+pub fn per_million(place: &OffsetPlace, seconds: f64) -> f64 {
     (seconds / place.clicks as f64 * 1e6 * 1e3).round() / 1e3
 }
 
 /// Starts a job over the messages that are there, into a lake.
-pub fn start_job(job: &str, place: &Place, lake: &str) -> Child {
+pub fn start_job(job: &str, place: &OffsetPlace, lake: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_clicklake"))
         .args([job, "--until-caught-up", "--bootstrap-servers", &place.servers])
         .args(["--topic", &place.topic, "--lake", lake])
@@ -94,14 +94,14 @@ pub struct Payload {
 }
 
 /// Returns all messages of a place.
-pub fn payloads(place: &Place) -> Vec<Payload> {
+pub fn payloads(place: &OffsetPlace) -> Vec<Payload> {
     let mut payloads = Vec::new();
     each_message(place, |offset, bytes| payloads.push(Payload { offset, bytes: bytes.to_vec() }));
     payloads
 }
 
 /// Returns the CPU seconds of reading all messages of a place, and nothing else.
-pub fn drain(place: &Place) -> f64 {
+pub fn drain(place: &OffsetPlace) -> f64 {
     let began = cpu_seconds();
     each_message(place, |_, bytes| {
         black_box(bytes.len());
@@ -119,14 +119,14 @@ struct Round {
 }
 
 impl Round {
-    fn measure(place: &Place, payloads: &[Payload]) -> Self {
+    fn measure(place: &OffsetPlace, payloads: &[Payload]) -> Self {
         let (drained, parsed, encoded) = (drain(place), parse(payloads), encode(payloads));
         let (ingested, peak_mb) = run_job("ingest", place);
         Self { drained, parsed, encoded, ingested, peak_mb }
     }
 }
 
-fn each_message(place: &Place, mut each: impl FnMut(i64, &[u8])) {
+fn each_message(place: &OffsetPlace, mut each: impl FnMut(i64, &[u8])) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", &place.servers).set("group.id", "floor").set("enable.auto.commit", "false");
     let consumer: BaseConsumer = config.create().expect("a consumer");
@@ -204,7 +204,7 @@ fn encode(payloads: &[Payload]) -> f64 {
 }
 
 /// Returns the CPU seconds and the peak memory in MB of a job.
-pub fn run_job(job: &str, place: &Place) -> (f64, f64) {
+pub fn run_job(job: &str, place: &OffsetPlace) -> (f64, f64) {
     let began = cpu_seconds_of_children();
     let mut child = start_job(job, place, &(place.new_lake)());
     let mut peak_mb = 0.0;

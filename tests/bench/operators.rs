@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
 use ingest::decode::{BatchBuilder, Message};
-use lake_schemas::job::Freeze;
+use lake_schemas::job::Flush;
 use lake_schemas::job::LogBatch;
 use lake_schemas::minute::Parameters;
 use lake_schemas::rows::Events;
@@ -41,7 +41,7 @@ pub fn measure(scale: Scale) -> Value {
         operators += timed(|| {
             minutes.push(&events.events, events.offsets.next).expect("rows of clicks");
             if batch % BATCHES_A_COMMIT == 0 {
-                drop(minutes.emit(Freeze::Closed));
+                drop(minutes.emit(Flush::Closed));
             }
         });
         // While it is small, what it takes is not what matters.

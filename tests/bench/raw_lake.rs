@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use ingest::append::Append;
 use ingest::decode::{BatchBuilder, Message};
-use lake_schemas::job::{Freeze, Job, Operator};
+use lake_schemas::job::{Flush, Job, Operator};
 use lake_schemas::minute::Parameters;
 use lake_schemas::rejection::COST_MICROS_MAX;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
@@ -53,7 +53,7 @@ impl RawLake {
             for (builder, operator) in builders.iter_mut().zip(&mut operators) {
                 operator.push(builder.finish());
             }
-            let steps: Vec<_> = operators.iter_mut().flat_map(|operator| operator.freeze(Freeze::Closed)).collect();
+            let steps: Vec<_> = operators.iter_mut().flat_map(|operator| operator.flush(Flush::Closed)).collect();
             for log in &mut logs {
                 let steps: Vec<_> = steps.iter().filter(|step| step.table == log.table()).cloned().collect();
                 if steps.is_empty() {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use localstack::generate::Settings;
 use serde_json::{Value, json};
 
-use crate::ingest::{self, Place, start_job};
+use crate::ingest::{self, OffsetPlace, start_job};
 use crate::stack::RealStack;
 use crate::{NOON_MS, Scale, aggregate, embedded};
 
@@ -26,7 +26,7 @@ pub fn measure_aggregate(scale: Scale) -> Value {
         let start_ms = NOON_MS + i64::try_from(minute).expect("few") * 60_000;
         embedded::fill(&place.servers, &place.topic, scale.clicks / MINUTES, settings, start_ms);
     }
-    aggregate::measure(&Place { clicks: scale.clicks, ..place })
+    aggregate::measure(&OffsetPlace { clicks: scale.clicks, ..place })
 }
 
 /// Measures ingest, in one run.
@@ -45,7 +45,7 @@ pub fn measure_ingest(scale: Scale) -> Value {
 }
 
 /// Fills a topic. Returns it, with lakes in the stack's bucket.
-fn place(stack: &RealStack, topic: &str, clicks: u64) -> Place {
+fn place(stack: &RealStack, topic: &str, clicks: u64) -> OffsetPlace {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(stack.create_topic(topic, PARTITIONS, &[]));
     embedded::fill(&stack.bootstrap_servers(), topic, clicks, embedded::even(), NOON_MS);
@@ -54,7 +54,7 @@ fn place(stack: &RealStack, topic: &str, clicks: u64) -> Place {
         lakes.set(lakes.get() + 1);
         format!("{prefix}-{}", lakes.get())
     };
-    Place {
+    OffsetPlace {
         servers: stack.bootstrap_servers(),
         topic: topic.to_owned(),
         clicks,
@@ -65,7 +65,7 @@ fn place(stack: &RealStack, topic: &str, clicks: u64) -> Place {
 
 /// Returns the clicks a second of so many processes that share a topic until all of it is in the lake.
 #[expect(clippy::disallowed_methods, reason = "the figure is about real time")]
-fn catch_up(place: &Place, processes: usize) -> u64 {
+fn catch_up(place: &OffsetPlace, processes: usize) -> u64 {
     let (lake, began) = ((place.new_lake)(), Instant::now());
     let members: Vec<_> = (0..processes).map(|_| start_job("ingest", place, &lake)).collect();
     for mut member in members {

@@ -102,7 +102,7 @@ pub struct Made {
 }
 
 /// Files of days, each of which holds every ad.
-pub struct Held {
+pub struct Reserved {
     files: usize,
     bytes: u64,
 }
@@ -119,7 +119,7 @@ impl Made {
     }
 
     /// Makes the lake, and returns the files of its days.
-    pub async fn make(&self, lake: &Lake) -> Held {
+    pub async fn make(&self, lake: &Lake) -> Reserved {
         let hour_ms = Width::Hour.end_ms(0);
         let hours: Vec<_> = (0..24).map(|hour| self.last_day_ms + hour * hour_ms).collect();
         // Minutes, each ad in one of ten, and the last hour's after all else was rolled up.
@@ -155,7 +155,7 @@ impl Made {
         }
         append(&mut daily, &files, Some(hourly.version())).await;
         let live = daily.live_files().await.expect("they are known");
-        Held { files: live.len(), bytes: live.iter().map(|file| file.size.unsigned_abs()).sum() }
+        Reserved { files: live.len(), bytes: live.iter().map(|file| file.size.unsigned_abs()).sum() }
     }
 
     /// Returns rows of each ad in each of these windows, sorted as a roll-up's are.

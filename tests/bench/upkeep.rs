@@ -85,8 +85,8 @@ async fn commit(log: &mut TableLog, number: u64) {
     }
     let at = |number: i64| {
         let value = (number > 0).then_some(number);
-        let emitted_ms = value.map(|number| crate::NOON_MS + number * 5_000);
-        Stand { cut: value, emitted_ms, drained: value, restore: value, ..Stand::default() }
+        let watermark_ms = value.map(|number| crate::NOON_MS + number * 5_000);
+        Stand { cut: value, watermark_ms, drained: value, restore: value, ..Stand::default() }
     };
     let step = Step {
         table: Table::ClicksMinute,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use ingest::drive::Pace;
+use ingest::drive::CommitPolicy;
 use lake_schemas::Table;
 use object_store::memory::InMemory;
 
@@ -49,7 +49,7 @@ fn partitions_that_fall_silent_one_by_one_share_their_commits() {
         let times = |partition| (0..8).map(|number| time(partition, number)).map(|ms| (ms, ms)).collect();
         let log = Arc::new(Log::of_times((0..PARTITIONS).map(times)).coming(after));
         let (lake, interval) = (lake_on(Arc::new(InMemory::new())), Duration::from_secs(5));
-        minutes().run_for(&lake, &log, Pace::every(interval), RUNS + Duration::from_secs(30)).await;
+        minutes().run_for(&lake, &log, CommitPolicy::every(interval), RUNS + Duration::from_secs(30)).await;
         let versions = versions(&lake, Table::ClicksMinute).await;
         let (number, most) = (versions.len() as u64, RUNS.as_secs() / interval.as_secs() + 6);
         assert!(number <= most, "{number} versions in {RUNS:?}");
@@ -68,7 +68,7 @@ fn clicks_of_thousands_of_hours_cost_few_commits() {
         let after = |_, number: usize| Duration::from_millis(number as u64 * 10);
         let log = Arc::new(Log::of_times([times].into_iter()).coming(after));
         let lake = lake_on(Arc::new(InMemory::new()));
-        minutes().run_for(&lake, &log, Pace::every(Duration::from_millis(500)), Duration::from_secs(240)).await;
+        minutes().run_for(&lake, &log, CommitPolicy::every(Duration::from_millis(500)), Duration::from_secs(240)).await;
         let versions = versions(&lake, Table::ClicksMinute).await;
         assert!(versions.len() <= 10, "{} versions of a minute's clicks", versions.len());
         assert_eq!(counted(&versions), CLICKS);
@@ -85,7 +85,9 @@ fn no_commit_writes_into_hours_without_end_however_long_it_was_waited_for() {
     for times in worlds {
         simulate(async {
             let (log, lake) = (Arc::new(Log::of_times([times].into_iter())), lake_on(Arc::new(InMemory::new())));
-            minutes().run_for(&lake, &log, Pace::every(Duration::from_secs(60)), Duration::from_secs(240)).await;
+            minutes()
+                .run_for(&lake, &log, CommitPolicy::every(Duration::from_secs(60)), Duration::from_secs(240))
+                .await;
             let versions = versions(&lake, Table::ClicksMinute).await;
             let hours: Vec<_> = versions.iter().map(hours).collect();
             assert!(hours.iter().all(|hours| *hours <= HOURS_MAX), "{hours:?}");

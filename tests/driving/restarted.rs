@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingest::drive::Pace;
+use ingest::drive::CommitPolicy;
 use ingest::hybrid::HybridSource;
 use ingest::replay::{Meter, RawTable};
 use ingest::source::{Source, Start};
@@ -49,16 +49,16 @@ fn a_restart_catches_up_though_the_raw_table_goes_on() {
         // Ingest commits every second, and moves all partitions each time.
         let (ingesting, (ingested, _)) = (lake.clone(), all_of(&log));
         let raw = tokio::spawn(async move {
-            let (pace, stop) = (Pace::every(Duration::from_secs(1)), CancellationToken::new());
-            Computation::Raw.run(&ingesting, ingested, pace, None, stop).await
+            let (policy, stop) = (CommitPolicy::every(Duration::from_secs(1)), CancellationToken::new());
+            Computation::Raw.run(&ingesting, ingested, policy, None, stop).await
         });
         sleep(Duration::from_secs(10)).await;
         let store = FaultStore::by_nature(Arc::clone(&memory), Box::new(|_| Fault::Slow(SLOW)));
         let (slow, (source, group)) = (lake_on(Arc::new(store.clone())), all_of(&log));
         let began = Instant::now();
         let restarted = tokio::spawn(async move {
-            let (pace, stop) = (Pace::every(Duration::from_secs(5)), CancellationToken::new());
-            minutes().run(&slow, source, pace, None, stop).await
+            let (policy, stop) = (CommitPolicy::every(Duration::from_secs(5)), CancellationToken::new());
+            minutes().run(&slow, source, policy, None, stop).await
         });
         sleep(Duration::from_secs(60)).await;
         let live = group.read_by(began + Duration::from_secs(60));
@@ -80,7 +80,7 @@ fn a_restart_replays_few_partitions_at_a_time() {
         let lake = lake_on(Arc::new(InMemory::new()));
         let log = Arc::new(log().earlier(|_, _| FIRST));
         // One epoch of all, so that each partition is one file.
-        let (rarely, stop) = (Pace::every(Duration::from_secs(3_600)), CancellationToken::new());
+        let (rarely, stop) = (CommitPolicy::every(Duration::from_secs(3_600)), CancellationToken::new());
         let ingested = Computation::Raw.run(&lake, all_of(&log).0, rarely, Some(log.ends()), stop).await;
         ingested.expect("ingest ends");
         let (clicks, meter) = (TableLog::open(&lake, Table::Clicks).await.expect("memory"), Arc::new(Meter::default()));
@@ -88,7 +88,7 @@ fn a_restart_replays_few_partitions_at_a_time() {
         let job = Aggregate::new(Parameters::default());
         let mut source = HybridSource::new(raw, all_of(&log).0, job.reads()).replaying(2);
         let partitions = (0..PARTITIONS as i32).map(named);
-        let starts = partitions.map(|partition| Start { partition, from: None, witness: None }).collect();
+        let starts = partitions.map(|partition| Start { partition, from: None, fingerprint: None }).collect();
         source.start(starts).await.expect("memory");
         // Nobody takes what is replayed, so what is under way stays so.
         sleep(Duration::from_secs(60)).await;

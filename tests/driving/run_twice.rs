@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ingest::drive::{DriveError, Pace};
+use ingest::drive::{CommitPolicy, DriveError};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use tokio::time::{Instant, sleep, timeout};
@@ -37,15 +37,15 @@ fn a_job_that_runs_twice_is_found_out_though_it_replays_for_longer_than_the_othe
         let log = Arc::new(log);
         let (counting, (source, _)) = (lake.clone(), all_of(&log));
         let first = tokio::spawn(async move {
-            minutes().run(&counting, source, Pace::every(EVERY), None, CancellationToken::new()).await
+            minutes().run(&counting, source, CommitPolicy::every(EVERY), None, CancellationToken::new()).await
         });
         // Ingest commits each message, and ends: the log of its table does not grow while it is read slowly.
         let (each, all) = (Duration::from_millis(500), Duration::from_secs(RAW as u64));
-        Computation::Raw.run_for(&lake, &log, Pace::every(each), all).await;
+        Computation::Raw.run_for(&lake, &log, CommitPolicy::every(each), all).await;
         let store = FaultStore::by_nature(memory, Box::new(|_| Fault::Slow(SLOW)));
         let (slow, (source, group)) = (lake_on(Arc::new(store)), all_of(&log));
         let (again, began) = (minutes(), Instant::now());
-        let second = again.run(&slow, source, Pace::every(EVERY), None, CancellationToken::new());
+        let second = again.run(&slow, source, CommitPolicy::every(EVERY), None, CancellationToken::new());
         match timeout(FOUND_OUT_MAX, second).await.expect("it is found out") {
             Err(DriveError::Fenced { table, app_id, expected, found }) => {
                 assert_eq!((table.as_str(), app_id.as_str()), ("clicks_minute", "clicklake/clicks_minute/clicks/0"));

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use backfill::{Range, Replace, Replaced, Work, Writes};
-use ingest::drive::{DriveError, Pace};
+use ingest::drive::{CommitPolicy, DriveError};
 use ingest::source::SourceError;
 use lake_store::store::Timely;
 use object_store::memory::InMemory;
@@ -61,7 +61,7 @@ async fn stop_after(
     let (lake, log, group) = (lake_on(Arc::new(store)), Arc::new(log(happens)), Arc::new(Group::default()));
     (1..PARTITIONS).for_each(|partition| group.give(partition, 0));
     let (stop, source) = (CancellationToken::new(), ScriptedSource::new(log, Arc::clone(&group), 0, 7));
-    let pace = Pace::every(Duration::from_secs(1));
+    let policy = CommitPolicy::every(Duration::from_secs(1));
     let world = async {
         sleep(BREAKS).await;
         fault_in.send_replace(fault);
@@ -79,7 +79,7 @@ async fn stop_after(
     };
     tokio::select! {
         biased;
-        done = computation.run(&lake, source, pace, None, stop.clone()) => {
+        done = computation.run(&lake, source, policy, None, stop.clone()) => {
             assert!(stop.is_cancelled(), "{happens:?}, {fault:?}: it ends by itself: {done:?}");
             done
         }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill::{Made, Promote, Range, Shadow, What, Work};
+use backfill::{Made, Promote, Range, Staging, What, Work};
 use chrono::DateTime;
-use ingest::drive::{DriveError, Pace};
+use ingest::drive::{CommitPolicy, DriveError};
 use lake_schemas::Table;
 use lake_schemas::minute::Requested;
 use lake_store::commit::TableLog;
@@ -28,18 +28,18 @@ const MEMORY: usize = 1 << 30;
 /// Runs a job until the world ends.
 fn run(computation: Computation, lake: &Lake, log: &Arc<Log>) -> JoinHandle<Result<(), DriveError>> {
     let ((source, _), lake) = (all_of(log), lake.clone());
-    let (pace, stop) = (Pace::every(Duration::from_secs(1)), CancellationToken::new());
-    tokio::spawn(async move { computation.run(&lake, source, pace, None, stop).await })
+    let (policy, stop) = (CommitPolicy::every(Duration::from_secs(1)), CancellationToken::new());
+    tokio::spawn(async move { computation.run(&lake, source, policy, None, stop).await })
 }
 
 /// Makes a staging table of what is there by now.
-async fn shadow(lake: &Lake, requested: Requested) -> What {
-    let table = Table::Shadow("again".parse().expect("a name"));
+async fn staging(lake: &Lake, requested: Requested) -> What {
+    let table = Table::Staging("again".parse().expect("a name"));
     let stop = CancellationToken::new();
     let work = Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop };
-    let made = Shadow { work, table, requested }.run().await.expect("it is made");
+    let made = Staging { work, table, requested }.run().await.expect("it is made");
     assert!(matches!(made, Made::Whole(_)));
-    What::Shadow(table)
+    What::Staging(table)
 }
 
 async fn promote(lake: &Lake, what: What) {
@@ -74,7 +74,7 @@ fn a_promotion_takes_back_quiet_partitions_too_and_so_does_its_undo() {
         let (log, lake) = (in_halves(), lake_on(Arc::new(InMemory::new())));
         let jobs = [run(Computation::Raw, &lake, &log), run(minutes(), &lake, &log)];
         sleep(SECOND_HALF / 2).await;
-        let half = shadow(&lake, Requested::default()).await;
+        let half = staging(&lake, Requested::default()).await;
         sleep(SECOND_HALF / 2 + IDLE).await;
         assert_eq!(cuts(&lake, &log).await, ends(&log));
         for what in [half, What::Before] {
@@ -94,7 +94,7 @@ fn an_idle_job_learns_that_its_table_counts_otherwise_now() {
         let (log, lake) = (in_halves(), lake_on(Arc::new(InMemory::new())));
         let (_raw, minutes) = (run(Computation::Raw, &lake, &log), run(minutes(), &lake, &log));
         sleep(SECOND_HALF + IDLE).await;
-        let other = shadow(&lake, Requested { allowed_lateness_ms: Some(0), ..Requested::default() }).await;
+        let other = staging(&lake, Requested { allowed_lateness_ms: Some(0), ..Requested::default() }).await;
         promote(&lake, other).await;
         let done = timeout(Duration::from_secs(15), minutes).await.expect("it looks at its table").expect("no panic");
         assert!(matches!(done, Err(DriveError::Lake(LakeError::Altered(_)))), "{done:?}");

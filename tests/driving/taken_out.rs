@@ -62,14 +62,14 @@ fn what_is_deleted_from_clicks_stops_no_restart_and_nothing_is_counted_twice() {
                 Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
                 minutes().read_all(&lake, &log).await.expect("aggregate goes on");
             }
-            let (mut counts, mut emitted_ms) = (Counts::new(), None);
+            let (mut counts, mut watermark_ms) = (Counts::new(), None);
             for version in versions(&lake, Table::ClicksMinute).await {
                 version.rows.iter().for_each(|rows| add_rows(&mut counts, rows));
                 let stand = version.stand(&named(0));
-                assert!(emitted_ms <= stand.emitted_ms, "{emitted_ms:?}, and then {stand:?}");
-                emitted_ms = stand.emitted_ms;
+                assert!(watermark_ms <= stand.watermark_ms, "{watermark_ms:?}, and then {stand:?}");
+                watermark_ms = stand.watermark_ms;
             }
-            assert_eq!(emitted_ms, Some(START_MS + 600_000 - 5_000));
+            assert_eq!(watermark_ms, Some(START_MS + 600_000 - 5_000));
             let clicks: i64 = counts.values().map(|sums| sums[0]).sum();
             assert_eq!(clicks, 200, "each is counted once: {counts:?}");
         });

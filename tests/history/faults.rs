@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use backfill::{Made, Range, Replace, Replaced, Shadow, Work, Writes};
+use backfill::{Made, Range, Replace, Replaced, Staging, Work, Writes};
 use futures::future::join_all;
 use ingest::drive::DriveError;
 use lake_schemas::minute::{Parameters, Requested};
@@ -61,12 +61,12 @@ async fn replace(lake: &Lake, writes: Writes) -> Result<Replaced, DriveError> {
 }
 
 fn shadow_table() -> Table {
-    Table::Shadow("again".parse().expect("a name"))
+    Table::Staging("again".parse().expect("a name"))
 }
 
-async fn shadow(lake: &Lake) -> Result<Made, DriveError> {
+async fn staging(lake: &Lake) -> Result<Made, DriveError> {
     let requested = Requested { allowed_lateness_ms: Some(0), ..Requested::default() };
-    Shadow { work: all(lake), table: shadow_table(), requested }.run().await
+    Staging { work: all(lake), table: shadow_table(), requested }.run().await
 }
 
 fn parameters_of_shadow() -> Parameters {
@@ -133,13 +133,13 @@ fn in_place_it_is_all_or_nothing() {
 fn into_a_table_nothing_is_written_twice() {
     simulate(async {
         let (store, log) = damaged().await;
-        let makes = async |lake: &Lake| drop(shadow(lake).await);
+        let makes = async |lake: &Lake| drop(staging(lake).await);
         let (_, operations) = one_fault(&store, makes, Fault::None, 0).await;
         assert!(operations > 30, "{operations} operations are too few to be a backfill's");
         for fault in FAULTS {
             for at in 0..operations {
                 let lake = lake_on(one_fault(&store, makes, fault, at).await.0);
-                match shadow(&lake).await {
+                match staging(&lake).await {
                     Ok(Made::Whole(_)) => {}
                     Err(error) if error.code() == Some(Code::StagingExists) => {}
                     other => panic!("{fault:?} at {at}: {other:?}"),

@@ -18,7 +18,7 @@ pub use simulated::{
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use lake_schemas::job::Freeze;
+use lake_schemas::job::Flush;
 use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Stand, TopicPartition};
@@ -92,7 +92,7 @@ fn run(log: &Log, parameters: &Parameters, seed: u64, crashes: Option<u32>) -> M
             minutes.push(&batch.events, batch.offsets.next).expect("rows of clicks");
             at = stop;
             if rng.random_ratio(3, 10) {
-                let which = if rng.random_ratio(1, 6) { Freeze::Everything } else { Freeze::Closed };
+                let which = if rng.random_ratio(1, 6) { Flush::Everything } else { Flush::Closed };
                 let emission = minutes.emit(which);
                 if crashes.is_some_and(|one_in| rng.random_ratio(1, one_in)) {
                     continue 'incarnations;
@@ -106,7 +106,7 @@ fn run(log: &Log, parameters: &Parameters, seed: u64, crashes: Option<u32>) -> M
                 continue 'incarnations;
             }
         }
-        if let Some(emission) = minutes.emit(Freeze::Everything) {
+        if let Some(emission) = minutes.emit(Flush::Everything) {
             table.commit(&emission);
         }
         return table;

@@ -83,7 +83,7 @@ pub fn counts_of(taken: &[Taken], which: impl Fn(&Taken) -> bool) -> Counts {
 pub fn counts_at(taken: &[Taken], stand: Stand) -> Counts {
     sum(taken.iter().filter(|one| {
         let below = |offset: Option<i64>| offset.is_some_and(|offset| one.offset < offset);
-        let is_closed = stand.emitted_ms.is_some_and(|emitted_ms| one.window_ms + MINUTE_MS <= emitted_ms);
+        let is_closed = stand.watermark_ms.is_some_and(|watermark_ms| one.window_ms + MINUTE_MS <= watermark_ms);
         below(stand.cut) && (is_closed || below(stand.drained))
     }))
 }

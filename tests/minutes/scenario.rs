@@ -20,7 +20,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::util::display::array_value_to_string;
 use ingest::decode::{BatchBuilder, Message};
-use lake_schemas::job::Freeze;
+use lake_schemas::job::Flush;
 use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
@@ -60,8 +60,8 @@ fn play(scenario: &str) -> String {
             Some(word) if word.starts_with('#') => continue,
             Some("parameters") => world.set_parameters(words),
             Some("event") => world.event(words),
-            Some("emit") => world.emit(Freeze::Closed),
-            Some("drain") => world.emit(Freeze::Everything),
+            Some("emit") => world.emit(Flush::Closed),
+            Some("drain") => world.emit(Flush::Everything),
             Some("crash") => world.crash(),
             Some("total") => world.total(),
             Some(other) => panic!("{other:?} is no command"),
@@ -119,7 +119,7 @@ impl World {
         String::new()
     }
 
-    fn emit(&mut self, which: Freeze) -> String {
+    fn emit(&mut self, which: Flush) -> String {
         let mut printed = String::new();
         for (number, partition) in &mut self.partitions {
             let Some(emission) = partition.minutes.as_mut().and_then(|minutes| minutes.emit(which)) else { continue };

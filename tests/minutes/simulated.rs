@@ -115,8 +115,8 @@ pub fn closed_minutes_are_right(versions: &[Version], log: &Log) -> Result<(), S
         }
         let stand = Stand { drained: None, ..newest.stand(&partition) };
         let expected = counts_at(&taken(events_of(messages).iter(), &parameters), stand);
-        let emitted_ms = stand.emitted_ms.unwrap_or(i64::MIN);
-        found.retain(|(start_ms, _), _| start_ms + MINUTE_MS <= emitted_ms);
+        let watermark_ms = stand.watermark_ms.unwrap_or(i64::MIN);
+        found.retain(|(start_ms, _), _| start_ms + MINUTE_MS <= watermark_ms);
         if found != expected {
             return Err(format!("{partition} at {stand:?}: {found:?}, not {expected:?}"));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
-use ingest::drive::Pace;
+use ingest::drive::CommitPolicy;
 use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
 use lake_store::Lake;
@@ -39,21 +39,21 @@ fn a_partition_that_is_idle_is_written_out_and_one_that_is_not_caught_up_is_not(
     simulate(async {
         let (lake, log) = (lake_on(Arc::new(InMemory::new())), Arc::new(Log::of_seed(8, 2, 200)));
         let partition = named(0);
-        let pace = Pace::every(Duration::from_millis(300));
+        let policy = CommitPolicy::every(Duration::from_millis(300));
         // All is read long before the partition counts as idle.
-        minutes().run_for(&lake, &log, pace, Duration::from_secs(9)).await;
+        minutes().run_for(&lake, &log, policy, Duration::from_secs(9)).await;
         let stand = |version: &Version| version.stand(&partition);
         let before = versions(&lake, Table::ClicksMinute).await.last().map(stand).expect("versions");
         assert_eq!((before.cut, before.drained), (log.end(0), None));
-        minutes().run_for(&lake, &log, pace, A_WHILE).await;
+        minutes().run_for(&lake, &log, policy, A_WHILE).await;
         let after = versions(&lake, Table::ClicksMinute).await.last().map(stand).expect("versions");
         assert_eq!((after.cut, after.drained), (log.end(0), log.end(0)));
-        assert_eq!(after.emitted_ms, before.emitted_ms, "idleness moves no watermark");
+        assert_eq!(after.watermark_ms, before.watermark_ms, "idleness moves no watermark");
         let last = panes(&lake).await.pop().expect("versions");
         assert_eq!(last, ["early"]);
         // It is written once: what is drained has nothing more to say.
         let written = versions(&lake, Table::ClicksMinute).await.len();
-        minutes().run_for(&lake, &log, pace, A_WHILE).await;
+        minutes().run_for(&lake, &log, policy, A_WHILE).await;
         assert_eq!(versions(&lake, Table::ClicksMinute).await.len(), written);
     });
 }
@@ -62,7 +62,10 @@ fn a_partition_that_is_idle_is_written_out_and_one_that_is_not_caught_up_is_not(
 fn early_firing_writes_minutes_before_they_are_complete() {
     simulate(async {
         let (lake, log) = (lake_on(Arc::new(InMemory::new())), Arc::new(Log::of_seed(8, 2, 200)));
-        let often = Pace { early_fire: Some(Duration::from_millis(500)), ..Pace::every(Duration::from_millis(300)) };
+        let often = CommitPolicy {
+            early_fire: Some(Duration::from_millis(500)),
+            ..CommitPolicy::every(Duration::from_millis(300))
+        };
         // Too short for a partition to be idle.
         minutes().run_for(&lake, &log, often, Duration::from_secs(9)).await;
         let panes = panes(&lake).await;

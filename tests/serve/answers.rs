@@ -59,13 +59,13 @@ async fn come_on(world: &mut World, rng: &mut ChaCha8Rng) {
     let numbers: Vec<_> = PARTITIONS.filter(|_| rng.random()).collect();
     for number in numbers {
         let from = world.log.stand(&TopicPartition::new(TOPIC, number));
-        let mut emitted_ms = from.emitted_ms;
+        let mut watermark_ms = from.watermark_ms;
         if rng.random_ratio(3, 4) {
             let watermark_ms = now_ms + rng.random_range(-20 * MINUTE_MS..20 * MINUTE_MS);
-            emitted_ms = emitted_ms.max(Some(watermark_ms));
+            watermark_ms = watermark_ms.max(Some(watermark_ms));
         }
         let cut = Some(from.cut.unwrap_or(0) + rng.random_range(1..1_000));
-        stands.insert(number, Stand { cut, emitted_ms, ..from });
+        stands.insert(number, Stand { cut, watermark_ms, ..from });
     }
     if !stands.is_empty() {
         append(&mut world.log, &[], &stands).await;
@@ -89,7 +89,7 @@ fn says_what_it_is_of(answer: &Value, there: &There, to_ms: Option<i64>, what: &
     assert_eq!(answer["cut"], cut, "{what}");
     let reached = |stand: &Stand| {
         let needed = to_ms.map(|to_ms| to_ms + there.allowed_lateness_ms);
-        needed.is_some_and(|needed| stand.emitted_ms >= Some(needed))
+        needed.is_some_and(|needed| stand.watermark_ms >= Some(needed))
     };
     let pending = there.stands.iter().filter(|(_, stand)| !reached(stand));
     let pending: Vec<_> = pending.map(|(partition, _)| partition.partition).collect();
@@ -98,7 +98,7 @@ fn says_what_it_is_of(answer: &Value, there: &There, to_ms: Option<i64>, what: &
     // Where there is no partition, nothing is final.
     let is_final = pending.is_empty() && !there.stands.is_empty();
     assert_eq!(answer["final"], json!(is_final), "{what}: {answer}");
-    let emitted: Option<Vec<_>> = there.stands.values().map(|stand| stand.emitted_ms).collect();
+    let emitted: Option<Vec<_>> = there.stands.values().map(|stand| stand.watermark_ms).collect();
     let complete_ms = emitted.and_then(|emitted| emitted.into_iter().min());
     let said = answer["complete_until"].as_str().map(|text| DateTime::parse_from_rfc3339(text).expect("a time"));
     assert_eq!(said.map(|time| time.timestamp_millis()), complete_ms, "{what}");
@@ -144,7 +144,7 @@ fn http_says_what_sql_says_of_the_same_version() {
             runtime.block_on(async {
                 has_heard_of(&server, newest).await;
                 let stands = there(&lake, newest).await;
-                let edges = stands.stands.values().filter_map(|stand| stand.emitted_ms);
+                let edges = stands.stands.values().filter_map(|stand| stand.watermark_ms);
                 let edges: Vec<_> = edges.flat_map(|edge| [edge, edge + stands.allowed_lateness_ms]).collect();
                 for _ in 0..QUESTIONS {
                     let asked = Asked::of(&mut rng, &edges);

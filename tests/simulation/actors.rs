@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
 use arrow::record_batch::RecordBatch;
-use backfill::{Promote, Promoted, Range, Replace, Replaced, Shadow, What, Work, Writes};
+use backfill::{Promote, Promoted, Range, Replace, Replaced, Staging, What, Work, Writes};
 use compactor::{CompactError, Compactor, Done, Keep, Plan};
 use deltalake::kernel::Add;
 use deltalake::{DeltaTable, checkpoints};
@@ -244,14 +244,14 @@ async fn promote(lake: &Lake, around: &Around, rng: &mut ChaCha8Rng) -> Result<(
     let what = if rng.random_ratio(1, 3) {
         What::Before
     } else {
-        let table = Table::Shadow(format!("shadow_{}", rng.random::<u32>()).parse().expect("a name"));
+        let table = Table::Staging(format!("shadow_{}", rng.random::<u32>()).parse().expect("a name"));
         let dimensions = rng.random_ratio(1, 3).then(|| Dimension::ALL[..rng.random_range(0..=3)].to_vec());
         let allowed_lateness_ms = rng.random_ratio(1, 3).then(|| rng.random_range(0..60) * 1_000);
         let requested = Requested { dimensions, allowed_lateness_ms, ..Requested::default() };
         let work = Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop: stop.clone() };
-        let shadow = Shadow { work, table, requested };
-        shadow.run().await.map_err(|error| error.to_string())?;
-        What::Shadow(table)
+        let staging = Staging { work, table, requested };
+        staging.run().await.map_err(|error| error.to_string())?;
+        What::Staging(table)
     };
     let promote = Promote { lake, what, now, stop };
     if let Some(Promoted { version, .. }) = promote.run().await.map_err(|error| error.to_string())? {

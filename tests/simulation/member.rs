@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use ingest::append::Append;
-use ingest::drive::{DriveError, Pace, Progress, drive};
+use ingest::drive::{CommitPolicy, DriveError, Progress, drive};
 use ingest::hybrid::HybridSource;
 use ingest::replay::RawTable;
 use lake_schemas::job::Job;
@@ -128,17 +128,17 @@ impl Computation {
 impl Computation {
     /// Runs one process, from start to caught up, without faults. Returns what it has done.
     pub async fn read_all(&self, lake: &Lake, log: &Arc<Log>) -> Result<Progress, DriveError> {
-        let (pace, stop) = (Pace::every(COMMIT_INTERVAL), CancellationToken::new());
+        let (policy, stop) = (CommitPolicy::every(COMMIT_INTERVAL), CancellationToken::new());
         let progress = watch::Sender::default();
-        self.run_watched(lake, Self::all_of(log), (pace, Some(log.ends())), stop, progress.clone()).await?;
+        self.run_watched(lake, Self::all_of(log), (policy, Some(log.ends())), stop, progress.clone()).await?;
         Ok(progress.borrow().clone())
     }
 
     /// Runs one process for good. As its command does, it opens its tables again when others have altered them.
-    pub async fn go_on(&self, lake: &Lake, log: &Arc<Log>, pace: Pace) -> DriveError {
+    pub async fn go_on(&self, lake: &Lake, log: &Arc<Log>, policy: CommitPolicy) -> DriveError {
         loop {
             let stop = CancellationToken::new();
-            match self.run(lake, Self::all_of(log), pace, None, stop).await {
+            match self.run(lake, Self::all_of(log), policy, None, stop).await {
                 Err(DriveError::Lake(LakeError::Altered(_))) => {}
                 done => return done.expect_err("nobody stops it"),
             }
@@ -146,9 +146,9 @@ impl Computation {
     }
 
     /// Runs one process, which is killed after a time.
-    pub async fn run_for(&self, lake: &Lake, log: &Arc<Log>, pace: Pace, time: Duration) {
+    pub async fn run_for(&self, lake: &Lake, log: &Arc<Log>, policy: CommitPolicy, time: Duration) {
         let (source, stop) = (Self::all_of(log), CancellationToken::new());
-        let running = timeout(time, self.run(lake, source, pace, None, stop));
+        let running = timeout(time, self.run(lake, source, policy, None, stop));
         assert!(running.await.is_err(), "it ends by itself");
     }
 
@@ -164,11 +164,11 @@ impl Computation {
         &self,
         lake: &Lake,
         source: ScriptedSource,
-        pace: Pace,
+        policy: CommitPolicy,
         goal: Option<Cut>,
         stop: CancellationToken,
     ) -> Result<(), DriveError> {
-        self.run_watched(lake, source, (pace, goal), stop, watch::Sender::default()).await
+        self.run_watched(lake, source, (policy, goal), stop, watch::Sender::default()).await
     }
 
     /// Runs the job, and reports its progress.
@@ -176,21 +176,21 @@ impl Computation {
         &self,
         lake: &Lake,
         mut source: ScriptedSource,
-        (pace, goal): (Pace, Option<Cut>),
+        (policy, goal): (CommitPolicy, Option<Cut>),
         stop: CancellationToken,
         progress: watch::Sender<Progress>,
     ) -> Result<(), DriveError> {
         match self {
             Self::Raw => {
                 let logs = TableLog::open_all(lake, &Append.tables()).await?;
-                drive(&Append, &mut source, logs, pace, goal, stop, progress).await
+                drive(&Append, &mut source, logs, policy, goal, stop, progress).await
             }
             Self::Minutes(_) => {
                 let (log, clicks) = (self.open(lake).await?, TableLog::open(lake, Table::Clicks).await?);
                 let job = Aggregate::new(log.parameters()?);
                 let raw = RawTable::new(clicks).shared();
                 let mut source = HybridSource::new(raw, source, job.reads()).replaying(REPLAYS);
-                drive(&job, &mut source, vec![log], pace, goal, stop, progress).await
+                drive(&job, &mut source, vec![log], policy, goal, stop, progress).await
             }
         }
     }
@@ -259,10 +259,10 @@ impl Member {
         let source = ScriptedSource::new(Arc::clone(&self.log), Arc::clone(&self.group), self.number, rng.random());
         let early_fire = rng.random_ratio(1, 3).then(|| Duration::from_millis(rng.random_range(500..20_000)));
         let (early_fire, interval) = (early_fire.map(|every| self.tempo * every), self.tempo * interval);
-        let pace = Pace { early_fire, ..Pace::every(interval) };
+        let policy = CommitPolicy { early_fire, ..CommitPolicy::every(interval) };
         // Whatever ends it, the next incarnation begins where the tables stand.
         let (source, stop) = (source.napping(self.tempo * NAP), CancellationToken::new());
-        if let Err(error) = self.computation.run(&lake, source, pace, None, stop).await {
+        if let Err(error) = self.computation.run(&lake, source, policy, None, stop).await {
             self.group.ended(&error);
         }
     }

@@ -13,7 +13,7 @@ use ingest::decode::{BatchBuilder, Message};
 use ingest::drive::DriveError;
 use ingest::hybrid::Live;
 use ingest::replay::LiveLog;
-use ingest::source::{Room, Signal, Source, SourceError, Start};
+use ingest::source::{Demand, Signal, Source, SourceError, Start};
 use lake_schemas::table::TIME_IN_FUTURE_MS;
 use lake_schemas::{Code, LogTime, TopicPartition};
 use rand::seq::IteratorRandom;
@@ -175,12 +175,12 @@ fn number(partition: &TopicPartition) -> i32 {
 
 #[async_trait]
 impl Source for ScriptedSource {
-    async fn next(&mut self, room: Room) -> Result<Signal, SourceError> {
+    async fn next(&mut self, room: Demand) -> Result<Signal, SourceError> {
         loop {
             if let Some(signal) = self.control() {
                 return Ok(signal);
             }
-            if room == Room::ForAll
+            if room == Demand::ForAll
                 && self.rng.random_ratio(3, 4)
                 && let Some(signal) = self.data()?
             {

@@ -36,10 +36,10 @@ pub async fn write(lake: &Lake, folder: &Path) {
     compact(lake, 1).await.expect("a disk");
     append_minutes(&mut minutes, 5, &[(0, "ad-a", None, 1)]).await;
     let parameters = Parameters { dimensions: vec![Dimension::Country], ..Parameters::default() };
-    let shadow = Table::Shadow("by_country".parse().expect("a name"));
-    let mut by_country = by_hand::minutes(lake, shadow, &parameters).await;
+    let staging = Table::Staging("by_country".parse().expect("a name"));
+    let mut by_country = by_hand::minutes(lake, staging, &parameters).await;
     append_minutes(&mut by_country, 5, &[(0, "ad-a", Some("DE"), 2), (0, "ad-b", None, 1)]).await;
-    for table in Table::ALL.into_iter().chain([shadow]) {
+    for table in Table::ALL.into_iter().chain([staging]) {
         set_times(&folder.join(table.name()).join("_delta_log"));
     }
 }

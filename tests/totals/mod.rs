@@ -17,7 +17,7 @@ use deltalake::DeltaTable;
 use lake_schemas::{EventTime, Table, TopicPartition, Width};
 use object_store::ObjectStoreExt;
 use object_store::path::Path;
-use query::Sees;
+use query::RowAccess;
 use query::totals::{AsOf, Question, Totals};
 use rand::SeedableRng;
 use rand::seq::IteratorRandom;
@@ -116,7 +116,7 @@ async fn beside(seed: u64) -> Result<(), String> {
 /// Checks that the functions of SQL give the answers to questions.
 async fn says_the_same_in_sql(world: &mut World, content: &Content) -> Result<(), String> {
     let (question, group_by) = (asked(&mut world.rng, content), content.dimensions.clone());
-    let question = Question { group_by, sees: Sees::All, ..question };
+    let question = Question { group_by, access: RowAccess::All, ..question };
     let time = |time: Option<EventTime>| time.map_or_else(|| "null".to_owned(), |time| format!("'{time}'"));
     let (from, to) = (time(question.from), time(question.to));
     let function = match question.granularity {

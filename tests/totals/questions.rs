@@ -9,7 +9,7 @@ use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::table::column;
 use lake_schemas::{EventTime, Field, Table, Width};
 use lake_store::Lake;
-use query::Sees;
+use query::RowAccess;
 use query::totals::{Answer, AsOf, Filter, Question, Totals, counted_by};
 use rand::Rng;
 use rand::seq::{IndexedRandom, IteratorRandom, SliceRandom};
@@ -68,9 +68,11 @@ pub fn expected(Content { dimensions, counts }: &Content, question: &Question) -
         question.from.is_none_or(|from| from.millis() <= start_ms)
             && question.to.is_none_or(|to| start_ms < to.millis())
     };
-    let is_seen = |values: &[Option<String>]| match &question.sees {
-        Sees::All => true,
-        Sees::Campaigns(own) | Sees::People(own) => values[1].as_ref().is_some_and(|campaign| own.contains(campaign)),
+    let is_seen = |values: &[Option<String>]| match &question.access {
+        RowAccess::All => true,
+        RowAccess::Campaigns(own) | RowAccess::People(own) => {
+            values[1].as_ref().is_some_and(|campaign| own.contains(campaign))
+        }
     };
     let holds = |filter: &Filter, values: &[_]| filter.values.contains(&values[place(&filter.dimension)]);
     let mut sums = Sums::new();
@@ -172,12 +174,12 @@ pub fn asked(rng: &mut ChaCha8Rng, content: &Content) -> Question {
         }
     };
     let time = |ms: Option<i64>| ms.and_then(EventTime::from_millis);
-    let sees = if rng.random_ratio(1, 3) {
+    let access = if rng.random_ratio(1, 3) {
         let own = (0..rng.random_range(1..3)).filter_map(|_| some(rng).1[1].clone());
-        Sees::Campaigns(own.collect())
+        RowAccess::Campaigns(own.collect())
     } else {
-        Sees::All
+        RowAccess::All
     };
     let granularity = granularities().choose(rng).expect("some");
-    Question { filter, group_by, granularity, from: time(from), to: time(to), as_of: AsOf::Newest, sees }
+    Question { filter, group_by, granularity, from: time(from), to: time(to), as_of: AsOf::Newest, access }
 }

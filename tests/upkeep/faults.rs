@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use backfill::{Promote, Promoted, Range, Shadow, What, Work};
+use backfill::{Promote, Promoted, Range, Staging, What, Work};
 use chrono::DateTime;
 use compactor::{Compactor, Plan};
 use ingest::drive::DriveError;
@@ -87,15 +87,15 @@ fn a_round_that_is_interrupted_changes_no_sum() {
     });
 }
 
-pub fn shadow() -> Table {
-    Table::Shadow("by_country".parse().expect("a name"))
+pub fn staging() -> Table {
+    Table::Staging("by_country".parse().expect("a name"))
 }
 
 /// Computes the same minutes into a staging table.
 pub async fn make_shadow(lake: &Lake, requested: Requested) {
     let stop = CancellationToken::new();
     let work = Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop };
-    Shadow { work, table: shadow(), requested }.run().await.expect("memory");
+    Staging { work, table: staging(), requested }.run().await.expect("memory");
 }
 
 pub fn by_country() -> Requested {
@@ -113,11 +113,11 @@ fn a_promotion_that_is_interrupted_has_happened_or_not() {
         let (store, log) = half_rolled_up().await;
         let lake = memory(&store);
         make_shadow(&lake, by_country()).await;
-        let shadows = versions(&lake, shadow()).await;
-        let wanted = contents(&shadows).last().expect("it has versions");
+        let stagings = versions(&lake, staging()).await;
+        let wanted = contents(&stagings).last().expect("it has versions");
         let before = versions(&lake, Table::ClicksMinute).await.len();
         let whole = faulty(&copy(&store).await, u64::MAX, Fault::None);
-        promote(&lake_on(Arc::new(whole.clone())), What::Shadow(shadow())).await.expect("memory");
+        promote(&lake_on(Arc::new(whole.clone())), What::Staging(staging())).await.expect("memory");
         for number in 0..whole.operations() {
             let fault = FAULTS[usize::try_from(number).expect("small") % FAULTS.len()];
             let store = copy(&store).await;
@@ -125,7 +125,7 @@ fn a_promotion_that_is_interrupted_has_happened_or_not() {
             let dead = view.dead();
             let faulty = lake_on(Arc::new(view));
             let promoted = tokio::select! {
-                promoted = promote(&faulty, What::Shadow(shadow())) => promoted.ok().flatten(),
+                promoted = promote(&faulty, What::Staging(staging())) => promoted.ok().flatten(),
                 () = dead.cancelled() => None,
             };
             let lake = memory(&store);
@@ -135,7 +135,7 @@ fn a_promotion_that_is_interrupted_has_happened_or_not() {
             assert!(promoted.is_none() || has_happened, "{fault:?} at operation {number}: it says that it happened");
             assert_eq!(has_happened, minutes.len() > before, "{fault:?} at operation {number}: in part");
             if !has_happened {
-                promote(&lake, What::Shadow(shadow())).await.expect("memory");
+                promote(&lake, What::Staging(staging())).await.expect("memory");
             }
             at_every_commit(&lake, &log).await.unwrap_or_else(|why| panic!("{fault:?} at operation {number}: {why}"));
             promote(&lake, What::Before).await.expect("memory");

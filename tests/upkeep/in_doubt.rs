@@ -17,7 +17,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::faults::{by_country, half_rolled_up, make_shadow, memory, promote, round, shadow};
+use super::faults::{by_country, half_rolled_up, make_shadow, memory, promote, round, staging};
 use crate::fault_store::{Fault, FaultStore};
 use crate::history::{copy, damaged, is_right, rows};
 use crate::minutes::at_every_commit;
@@ -57,13 +57,13 @@ fn what_was_promoted_can_be_undone_whatever_failed() {
         make_shadow(&memory(&store), by_country()).await;
         let before = versions(&memory(&store), Table::ClicksMinute).await.len();
         let whole = two_faults(&copy(&store).await, u64::MAX, u64::MAX);
-        promote(&lake_on(Arc::new(whole.clone())), What::Shadow(shadow())).await.expect("memory");
+        promote(&lake_on(Arc::new(whole.clone())), What::Staging(staging())).await.expect("memory");
         let mut promotions = 0;
         for lost in 0..whole.operations() {
             for behind in 1..=3 {
                 let store = copy(&store).await;
                 let faulty = lake_on(Arc::new(two_faults(&store, lost, lost + behind)));
-                let said = promote(&faulty, What::Shadow(shadow())).await.ok().flatten();
+                let said = promote(&faulty, What::Staging(staging())).await.ok().flatten();
                 have_their_files(&store).await;
                 let lake = memory(&store);
                 let after = versions(&lake, Table::ClicksMinute).await.len();
@@ -195,7 +195,7 @@ fn a_promotion_gets_through_beside_jobs_that_commit_all_the_time() {
         };
         let slow = FaultStore::new(Arc::clone(&store) as Arc<dyn ObjectStore>, Box::new(|_| Fault::Slow(WRITE)));
         let slow = lake_on(Arc::new(slow));
-        let promoted = timeout(Duration::from_secs(300), promote(&slow, What::Shadow(shadow())));
+        let promoted = timeout(Duration::from_secs(300), promote(&slow, What::Staging(staging())));
         let promoted = tokio::select! {
             promoted = promoted => promoted,
             () = jobs => unreachable!("they go on for ever"),
@@ -218,7 +218,7 @@ fn a_promotion_that_does_not_happen_leaves_no_pin_and_takes_no_others() {
             let (store, stop) = (copy(&store).await, CancellationToken::new());
             let slow = FaultStore::new(Arc::clone(&store) as Arc<dyn ObjectStore>, Box::new(|_| Fault::Slow(WRITE)));
             let (slow, lake) = (lake_on(Arc::new(slow)), memory(&store));
-            let what = What::Shadow(shadow());
+            let what = What::Staging(staging());
             let late = Promote { lake: &slow, what, now, stop: stop.clone() };
             let first = async {
                 sleep(WRITE / 4 * step).await;

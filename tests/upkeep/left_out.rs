@@ -338,7 +338,7 @@ fn a_file_of_a_roll_up_that_cannot_be_read_is_left_out_by_itself() {
         let mut log = minutes(&lake, Table::ClicksMinute, &Parameters::default()).await;
         let mut compactor = Compactor::new(lake.clone(), MEMORY);
         // The watermark is ahead, so that the clock says when the day is closed.
-        let ahead = Stand { cut: Some(1), emitted_ms: Some(NOON_MS + 365 * DAY_MS), ..Stand::default() };
+        let ahead = Stand { cut: Some(1), watermark_ms: Some(NOON_MS + 365 * DAY_MS), ..Stand::default() };
         append(&mut log, &[], &BTreeMap::from([(0, ahead)])).await;
         for hour in 0..7 {
             let row = Row { minute: hour * 60, ad: "one".to_owned(), clicks: 7, ..Row::default() };

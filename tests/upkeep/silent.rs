@@ -11,8 +11,8 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backfill::{Promote, Range as Part, Shadow, What, Work};
-use ingest::drive::Pace;
+use backfill::{Promote, Range as Part, Staging, What, Work};
+use ingest::drive::CommitPolicy;
 use lake_schemas::Table;
 use lake_schemas::minute::{Dimension, Requested};
 use lake_store::Lake;
@@ -52,12 +52,12 @@ async fn world(seed: u64) -> Result<(), String> {
         (true, false) => BUSY.mul_f64(at as f64 / lengths[partition] as f64),
     });
     let (lake, log, began) = (lake_on(Arc::new(WorldStore::new(Clock::start()))), Arc::new(log), Clock::start());
-    let pace = Pace::every(Duration::from_millis(rng.random_range(300..5_000)));
+    let policy = CommitPolicy::every(Duration::from_millis(rng.random_range(300..5_000)));
     let minutes = Computation::Minutes(parameters_of(seed));
     let shares_parameters = rng.random_ratio(2, 3);
     tokio::select! {
-        error = Computation::Raw.go_on(&lake, &log, pace) => Err(format!("ingest: {error}")),
-        error = minutes.go_on(&lake, &log, pace) => Err(format!("aggregate: {error}")),
+        error = Computation::Raw.go_on(&lake, &log, policy) => Err(format!("ingest: {error}")),
+        error = minutes.go_on(&lake, &log, policy) => Err(format!("aggregate: {error}")),
         done = promoted_and_undone(&lake, &log, &began, shares_parameters) => done,
     }?;
     at_every_commit(&lake, &log).await.map(|_| ())
@@ -65,14 +65,14 @@ async fn world(seed: u64) -> Result<(), String> {
 
 async fn promoted_and_undone(lake: &Lake, log: &Log, began: &Clock, shares_parameters: bool) -> Result<(), String> {
     sleep(Duration::from_secs(20)).await;
-    let table = Table::Shadow("again".parse().expect("a name"));
+    let table = Table::Staging("again".parse().expect("a name"));
     let requested =
         Requested { dimensions: (!shares_parameters).then(|| vec![Dimension::Device]), ..Requested::default() };
     let stop = CancellationToken::new();
     let work = Work { lake, range: Part::All, at_a_time: 2, meter: Arc::default(), stop: stop.clone() };
-    Shadow { work, table, requested }.run().await.map_err(|error| error.to_string())?;
+    Staging { work, table, requested }.run().await.map_err(|error| error.to_string())?;
     sleep(PROMOTED - Duration::from_secs(20)).await;
-    for what in [What::Shadow(table), What::Before] {
+    for what in [What::Staging(table), What::Before] {
         let promote = Promote { lake, what, now: began.now(), stop: stop.clone() };
         promote.run().await.map_err(|error| error.to_string())?.ok_or("it is stopped")?;
         sleep(SEEN_MAX).await;

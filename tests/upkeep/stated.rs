@@ -127,7 +127,7 @@ fn a_watermark_ahead_of_time_closes_no_folder_of_today() {
         let mut log = minutes(&lake, Table::ClicksMinute, &Parameters::default()).await;
         let at = |hours: i64| DateTime::from_timestamp_millis(NOON_MS + hours * 60 * MINUTE_MS);
         let ahead =
-            Stand { cut: Some(1), emitted_ms: Some(NOON_MS + 10 * 365 * 24 * 60 * MINUTE_MS), ..Stand::default() };
+            Stand { cut: Some(1), watermark_ms: Some(NOON_MS + 10 * 365 * 24 * 60 * MINUTE_MS), ..Stand::default() };
         let is_merged = |done: &Done| matches!(done, Done::Merged { table: Table::ClicksHourly, .. });
         for hour in 0..6 {
             click(&mut log, [hour]).await;

@@ -12,7 +12,7 @@ use super::message::Message;
 
 /// Place of an offset relative to what was taken in of its partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum OffsetPlace {
     /// The offset comes next, with or without a gap before it.
     Ahead,
     /// The offset is that of the message taken in last.
@@ -80,13 +80,13 @@ impl BatchBuilder {
     }
 
     /// Tells how an offset lies to what was taken in, in this batch and those before.
-    pub fn place(&self, offset: i64) -> Place {
+    pub fn place(&self, offset: i64) -> OffsetPlace {
         if self.last == Some(offset) {
-            Place::Last
+            OffsetPlace::Last
         } else if offset < self.offsets.next {
-            Place::Behind
+            OffsetPlace::Behind
         } else {
-            Place::Ahead
+            OffsetPlace::Ahead
         }
     }
 

@@ -119,13 +119,13 @@ impl PositionColumns {
 }
 
 /// Builder of the column of a field that messages carry.
-enum Said {
+enum MemberColumn {
     Time(TimestampMicrosecondBuilder),
     Text(Text),
     Number(Int64Builder),
 }
 
-impl Said {
+impl MemberColumn {
     /// Returns an empty builder, if messages carry the field.
     fn of(field: Field) -> Option<Self> {
         match field.role() {
@@ -151,12 +151,12 @@ pub(super) struct EventColumns {
     are_placed: bool,
     position: PositionColumns,
     /// Builders of the wanted fields that messages carry.
-    said: Vec<(Field, Said)>,
+    said: Vec<(Field, MemberColumn)>,
 }
 
 impl EventColumns {
     pub fn of(columns: Columns) -> Self {
-        let said = columns.fields.iter().filter_map(|field| Some((*field, Said::of(*field)?))).collect();
+        let said = columns.fields.iter().filter_map(|field| Some((*field, MemberColumn::of(*field)?))).collect();
         Self { are_placed: columns.are_placed(), position: PositionColumns::default(), said, columns }
     }
 
@@ -168,9 +168,9 @@ impl EventColumns {
         }
         for (field, said) in &mut self.said {
             match said {
-                Said::Time(times) => times.append_value(event.event_time.micros()),
-                Said::Text(text) => text.append(event.text(*field)),
-                Said::Number(numbers) => numbers.append_option(event.number(*field)),
+                MemberColumn::Time(times) => times.append_value(event.event_time.micros()),
+                MemberColumn::Text(text) => text.append(event.text(*field)),
+                MemberColumn::Number(numbers) => numbers.append_option(event.number(*field)),
             }
         }
     }

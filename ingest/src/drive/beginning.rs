@@ -3,8 +3,8 @@
 use lake_schemas::job::Job;
 use lake_schemas::{Stand, Table, TopicPartition};
 use lake_store::commit::{Outcome, TableLog};
+use lake_store::fingerprint;
 use lake_store::retire::waiting_for;
-use lake_store::witness;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -51,19 +51,19 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             let stand = stands.last().copied().unwrap_or_default();
             self.progress.send_modify(|progress| progress.stands(&partition, stand));
             self.owned.begin(partition.clone(), operator, stands);
-            starts.push(Start { partition, from, witness: None });
+            starts.push(Start { partition, from, fingerprint: None });
         }
         let stands: Vec<_> = starts.iter().filter_map(|start| Some((start.partition.clone(), start.from?))).collect();
         // The fingerprint of the last row below each start lets the source check that the topic still holds the same
         // log.
-        let mut witnesses = loop {
-            match witness::find(logs, &stands).await {
-                Ok(witnesses) => break witnesses,
+        let mut fingerprints = loop {
+            match fingerprint::find(logs, &stands).await {
+                Ok(fingerprints) => break fingerprints,
                 Err(error) => backoff.again(error, &self.stop).await?,
             }
         };
         for start in &mut starts {
-            start.witness = witnesses.remove(&start.partition);
+            start.fingerprint = fingerprints.remove(&start.partition);
         }
         start(self.source, starts, &mut backoff, &self.stop).await?;
         // While partitions begin, nothing can be found moved: that time must not break a run of fencings.

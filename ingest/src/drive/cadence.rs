@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use lake_schemas::TopicPartition;
-use lake_schemas::job::{Freeze, Pending};
+use lake_schemas::job::{Flush, Pending};
 use tokio::time::Instant;
 
 /// Rows taken in before an epoch is cut regardless of time: about 100 MB of Arrow at 400 bytes a click, small enough to
@@ -45,7 +45,7 @@ const FOLDERS_MAX: Duration = Duration::from_secs(60);
 
 /// Commit policy: when to commit, and how much memory operators may use.
 #[derive(Clone, Copy, Debug)]
-pub struct Pace {
+pub struct CommitPolicy {
     /// Longest wait of a row before its epoch begins to be committed.
     pub commit_interval: Duration,
     /// Interval at which all that operators hold is written, complete or not; `None`: only what is complete, or idle.
@@ -54,7 +54,7 @@ pub struct Pace {
     pub memory_max: Option<usize>,
 }
 
-impl Pace {
+impl CommitPolicy {
     /// Returns the policy that commits at this interval, writes only what is complete, and limits no memory.
     pub fn every(commit_interval: Duration) -> Self {
         Self { commit_interval, early_fire: None, memory_max: None }
@@ -75,10 +75,10 @@ impl Reason {
     pub const COMPLETE: Self = Self::Closed { idle: BTreeSet::new() };
 
     /// Tells how much of a partition the epoch writes.
-    pub fn of(&self, partition: &TopicPartition) -> Freeze {
+    pub fn of(&self, partition: &TopicPartition) -> Flush {
         match self {
-            Self::Closed { idle } if !idle.contains(partition) => Freeze::Closed,
-            Self::Closed { .. } | Self::Everything => Freeze::Everything,
+            Self::Closed { idle } if !idle.contains(partition) => Flush::Closed,
+            Self::Closed { .. } | Self::Everything => Flush::Everything,
         }
     }
 }
@@ -91,7 +91,7 @@ pub(super) fn is_full(pending: Pending) -> bool {
 /// Decides when epochs are cut.
 #[derive(Debug)]
 pub(super) struct Cadence {
-    pace: Pace,
+    policy: CommitPolicy,
     /// Time at which the last epoch was cut; `None` before the first.
     cut: Option<Instant>,
     /// Wait of the next epoch for the folders of the last one.
@@ -105,18 +105,18 @@ pub(super) struct Cadence {
 
 impl Cadence {
     /// Starts with nothing pending and no epoch cut.
-    pub fn new(pace: Pace, now: Instant) -> Self {
-        let early = pace.early_fire.map(|every| now + every);
-        Self { pace, cut: None, folders: Duration::ZERO, due: None, quiet: Quiet::default(), early }
+    pub fn new(policy: CommitPolicy, now: Instant) -> Self {
+        let early = policy.early_fire.map(|every| now + every);
+        Self { policy, cut: None, folders: Duration::ZERO, due: None, quiet: Quiet::default(), early }
     }
 
     /// Records that rows of a partition came.
     pub fn read(&mut self, partition: &TopicPartition, now: Instant) {
         self.quiet.remove(partition);
-        self.due.get_or_insert(now + self.pace.commit_interval);
+        self.due.get_or_insert(now + self.policy.commit_interval);
     }
 
-    /// Records that a partition has been read to its end, and holds rows that only [`Freeze::Everything`] hands over.
+    /// Records that a partition has been read to its end, and holds rows that only [`Flush::Everything`] hands over.
     pub fn fell_silent(&mut self, partition: TopicPartition, now: Instant) {
         self.quiet.insert(partition, now + IDLE_AFTER);
     }
@@ -146,7 +146,7 @@ impl Cadence {
     /// have nothing to write is not asked for again.
     pub fn reason(&mut self, pending: Pending, now: Instant) -> Option<Reason> {
         if self.early.is_some_and(|at| self.after_folders(at) <= now) {
-            self.early = self.pace.early_fire.map(|every| now + every);
+            self.early = self.policy.early_fire.map(|every| now + every);
             return Some(Reason::Everything);
         }
         let is_due = |at: Option<Instant>| at.is_some_and(|at| self.after_the_last(at) <= now);
@@ -164,7 +164,7 @@ impl Cadence {
 
     /// Moves a time back to a commit interval after the last cut, if it is earlier.
     fn after_the_last(&self, at: Instant) -> Instant {
-        let next = self.cut.map(|cut| cut + self.pace.commit_interval);
+        let next = self.cut.map(|cut| cut + self.policy.commit_interval);
         self.after_folders(next.map_or(at, |next| next.max(at)))
     }
 
@@ -229,16 +229,16 @@ mod tests {
     }
 
     /// Returns a cadence that has just cut an epoch, and the time of the cut.
-    fn just_cut(pace: Pace) -> (Cadence, Instant) {
+    fn just_cut(policy: CommitPolicy) -> (Cadence, Instant) {
         let now = Instant::now();
-        let mut cadence = Cadence::new(pace, now);
+        let mut cadence = Cadence::new(policy, now);
         cadence.was_cut(now);
         (cadence, now)
     }
 
     #[test]
     fn rows_wait_for_the_commit_interval() {
-        let (mut cadence, now) = just_cut(Pace::every(EVERY));
+        let (mut cadence, now) = just_cut(CommitPolicy::every(EVERY));
         assert_eq!(cadence.wakes(), None, "nothing is pending");
         cadence.read(&named(0), now + SECOND);
         cadence.read(&named(0), now + 2 * SECOND);
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn an_idle_partition_joins_the_next_epoch() {
         let now = Instant::now();
-        let mut cadence = Cadence::new(Pace::every(EVERY), now);
+        let mut cadence = Cadence::new(CommitPolicy::every(EVERY), now);
         for partition in 0..4 {
             cadence.fell_silent(named(partition), now + partition.unsigned_abs() * SECOND);
         }
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn an_idle_partition_goes_with_rows_that_are_due() {
-        let (mut cadence, now) = just_cut(Pace::every(2 * IDLE_AFTER));
+        let (mut cadence, now) = just_cut(CommitPolicy::every(2 * IDLE_AFTER));
         cadence.fell_silent(named(1), now);
         cadence.read(&named(0), now);
         assert_eq!(cadence.reason(SOME, now + 2 * IDLE_AFTER), idle(&[1]));
@@ -278,7 +278,7 @@ mod tests {
     #[test]
     fn many_folders_make_the_next_epoch_wait_up_to_a_minute() {
         let wait = |folders: usize| {
-            let (mut cadence, now) = just_cut(Pace::every(EVERY));
+            let (mut cadence, now) = just_cut(CommitPolicy::every(EVERY));
             cadence.wrote_into(folders);
             cadence.read(&named(0), now);
             let at = cadence.wakes().expect("rows are pending");
@@ -297,7 +297,7 @@ mod tests {
 
     #[test]
     fn what_is_full_waits_for_nothing() {
-        let (mut cadence, now) = just_cut(Pace::every(EVERY));
+        let (mut cadence, now) = just_cut(CommitPolicy::every(EVERY));
         cadence.wrote_into(5_000);
         cadence.read(&named(0), now);
         for full in [
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn early_firing_keeps_its_own_time_but_for_many_folders() {
-        let (mut cadence, now) = just_cut(Pace { early_fire: Some(SECOND), ..Pace::every(EVERY) });
+        let (mut cadence, now) = just_cut(CommitPolicy { early_fire: Some(SECOND), ..CommitPolicy::every(EVERY) });
         assert_eq!(cadence.reason(NONE, now), None);
         assert_eq!(cadence.reason(NONE, now + SECOND), Some(Reason::Everything));
         assert_eq!(cadence.reason(NONE, now + SECOND), None);
@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn whoever_wakes_finds_a_reason() {
-        let (mut cadence, now) = just_cut(Pace { early_fire: Some(17 * SECOND), ..Pace::every(EVERY) });
+        let (mut cadence, now) = just_cut(CommitPolicy { early_fire: Some(17 * SECOND), ..CommitPolicy::every(EVERY) });
         cadence.wrote_into(150);
         let (mut at, end) = (now, now + 300 * SECOND);
         for number in 0.. {

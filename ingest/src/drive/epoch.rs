@@ -33,7 +33,7 @@ pub(super) struct Epoch {
 }
 
 /// Outcome of an epoch.
-pub(super) enum Settled {
+pub(super) enum EpochOutcome {
     /// All of the epoch is in the tables.
     Committed(Done),
     /// Another writer owns one of the epoch's partitions.
@@ -117,7 +117,7 @@ impl Done {
 
 impl Epoch {
     /// Commits the epoch to the tables, in their order.
-    pub async fn settle(self, mut logs: Vec<TableLog>) -> (Vec<TableLog>, Settled) {
+    pub async fn settle(self, mut logs: Vec<TableLog>) -> (Vec<TableLog>, EpochOutcome) {
         let (mut done, began) = (Done::default(), Instant::now());
         for log in &mut logs {
             let steps: Vec<_> = self.steps.iter().filter(|step| step.table == log.table()).cloned().collect();
@@ -131,18 +131,18 @@ impl Epoch {
             let settled = match settled.unwrap_or_else(|| Err(given_up())) {
                 Ok(Outcome::Committed(_)) => continue,
                 Ok(Outcome::Fenced { app_id, expected, found }) => {
-                    Settled::Fenced { table: log.table(), app_id, expected, found, partitions: self.partitions() }
+                    EpochOutcome::Fenced { table: log.table(), app_id, expected, found, partitions: self.partitions() }
                 }
                 Ok(outcome @ (Outcome::InputGone { .. } | Outcome::Overtaken { .. })) => {
                     unreachable!("an append removes nothing, and goes onto any version: {outcome:?}")
                 }
-                Err(error) if error.is_retryable() => Settled::Abandoned { partitions: self.partitions(), error },
-                Err(error) => Settled::Failed(error),
+                Err(error) if error.is_retryable() => EpochOutcome::Abandoned { partitions: self.partitions(), error },
+                Err(error) => EpochOutcome::Failed(error),
             };
             return (logs, settled);
         }
         done.took = began.elapsed();
-        (logs, Settled::Committed(done))
+        (logs, EpochOutcome::Committed(done))
     }
 
     /// Tries one table until the outcome is known, or the epoch is given up.
@@ -254,7 +254,7 @@ mod tests {
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("rows")
     }
 
-    async fn settle(rows: Vec<RecordBatch>) -> Settled {
+    async fn settle(rows: Vec<RecordBatch>) -> EpochOutcome {
         let url = "memory:///lake".parse().expect("an address");
         let logs = TableLog::open_all(&Lake::on(Arc::new(InMemory::new()), url), &[Table::Clicks]).await;
         let to = Stand { cut: Some(2), read: Some(2), ..Stand::default() };
@@ -266,14 +266,14 @@ mod tests {
     #[tokio::test]
     async fn rows_that_cannot_be_encoded_end_the_job_and_name_the_table() {
         match settle(vec![row(0), misshapen(&row(1))]).await {
-            Settled::Failed(error) => assert!(error.to_string().starts_with("clicks: "), "{error}"),
+            EpochOutcome::Failed(error) => assert!(error.to_string().starts_with("clicks: "), "{error}"),
             _ => panic!("the same rows would be read, and fail, again and again"),
         }
     }
 
     #[tokio::test]
     async fn an_epoch_knows_the_folders_that_it_wrote_into() {
-        let Settled::Committed(done) = settle(vec![row(0), row(1)]).await else { panic!("nothing fails") };
+        let EpochOutcome::Committed(done) = settle(vec![row(0), row(1)]).await else { panic!("nothing fails") };
         assert_eq!((done.folders(), done.moves().len()), (1, 1));
         assert_eq!(done.cuts(), [(partition(), 2)]);
     }

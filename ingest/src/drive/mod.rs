@@ -32,7 +32,7 @@ mod settling;
 mod state;
 
 pub use beginning::start;
-pub use cadence::Pace;
+pub use cadence::CommitPolicy;
 pub use error::DriveError;
 pub use progress::{COMMIT_SECONDS_BOUNDS, Committed, Progress, Reach};
 pub use running::drive;

@@ -4,18 +4,18 @@
 
 use std::collections::BTreeMap;
 
-use lake_schemas::job::{Freeze, LogBatch, Operator, Pending, Step};
+use lake_schemas::job::{Flush, LogBatch, Operator, Pending, Step};
 use lake_schemas::{Stand, TopicPartition};
 
 /// Partitions of a process, with sums over all of them.
 pub(super) struct Owned<O> {
-    partitions: BTreeMap<TopicPartition, Own<O>>,
+    partitions: BTreeMap<TopicPartition, OwnedPartition<O>>,
     pending: Pending,
     bytes: usize,
 }
 
 /// A partition of this process: its operator, and where the tables stand for it.
-struct Own<O> {
+struct OwnedPartition<O> {
     operator: O,
     /// Stands in each of the job's tables, in their order: as this process found them, or left them.
     stands: Vec<Stand>,
@@ -48,7 +48,7 @@ impl<O: Operator> Owned<O> {
     /// Begins a partition, and replaces what was there of it.
     pub fn begin(&mut self, partition: TopicPartition, operator: O, stands: Vec<Stand>) {
         self.let_go(&partition);
-        let own = Own { operator, stands, pending: Pending::default(), bytes: 0 };
+        let own = OwnedPartition { operator, stands, pending: Pending::default(), bytes: 0 };
         self.partitions.insert(partition.clone(), own);
         self.look_at(&partition);
     }
@@ -77,10 +77,10 @@ impl<O: Operator> Owned<O> {
     }
 
     /// Flushes each partition as far as `which` asks, and returns the steps of all.
-    pub fn freeze(&mut self, which: impl Fn(&TopicPartition) -> Freeze) -> Vec<Step> {
+    pub fn flush(&mut self, which: impl Fn(&TopicPartition) -> Flush) -> Vec<Step> {
         let (mut steps, mut pending, mut bytes) = (Vec::new(), Pending::default(), 0);
         for (partition, own) in &mut self.partitions {
-            steps.extend(own.operator.freeze(which(partition)));
+            steps.extend(own.operator.flush(which(partition)));
             (own.pending, own.bytes) = (own.operator.pending(), own.operator.bytes());
             (pending, bytes) = (more(pending, own.pending), bytes + own.bytes);
         }
@@ -88,14 +88,14 @@ impl<O: Operator> Owned<O> {
         steps
     }
 
-    /// Whether a partition holds what only [`Freeze::Everything`] would hand over.
-    pub fn holds_back(&self, partition: &TopicPartition) -> bool {
-        self.partitions.get(partition).is_some_and(|own| own.operator.holds_back())
+    /// Whether a partition holds what only [`Flush::Everything`] would hand over.
+    pub fn has_open_windows(&self, partition: &TopicPartition) -> bool {
+        self.partitions.get(partition).is_some_and(|own| own.operator.has_open_windows())
     }
 
-    /// Whether any partition holds what only [`Freeze::Everything`] would hand over.
+    /// Whether any partition holds what only [`Flush::Everything`] would hand over.
     pub fn hold_back(&self) -> bool {
-        self.partitions.values().any(|own| own.operator.holds_back())
+        self.partitions.values().any(|own| own.operator.has_open_windows())
     }
 
     /// Records where a partition stands in the job's table of that number after a commit of this process.
@@ -113,7 +113,7 @@ impl<O: Operator> Owned<O> {
     /// Returns the partitions that do not stand in the tables where this process left them. Stands are compared whole:
     /// another writer may have moved no more than a watermark.
     pub fn elsewhere(&self, stand: impl Fn(usize, &TopicPartition) -> Stand) -> Vec<TopicPartition> {
-        let is_elsewhere = |(partition, own): &(&TopicPartition, &Own<O>)| {
+        let is_elsewhere = |(partition, own): &(&TopicPartition, &OwnedPartition<O>)| {
             own.stands.iter().enumerate().any(|(table, ours)| stand(table, partition) != *ours)
         };
         self.partitions.iter().filter(is_elsewhere).map(|(partition, _)| partition.clone()).collect()
@@ -190,7 +190,7 @@ mod tests {
         let (operator, _) = Append.begin(&named(1), &[Stand::default(); 2]);
         owned.begin(named(1), operator, vec![Stand::default(); 2]);
         assert_eq!(kept(&owned), sums(&owned));
-        assert_eq!(owned.freeze(|_| Freeze::Closed).len(), 2, "a step in each table, of the partition that has rows");
+        assert_eq!(owned.flush(|_| Flush::Closed).len(), 2, "a step in each table, of the partition that has rows");
         assert_eq!(kept(&owned), (0, 0, 0));
         assert!(!owned.push(messages(0, 10, 1)), "it is not ours any more");
     }
@@ -211,7 +211,7 @@ mod tests {
             Stand { cut: Some(8), ..ours },
             Stand { read: Some(6), ..ours },
             Stand { drained: Some(7), ..ours },
-            Stand { emitted_ms: Some(0), ..ours },
+            Stand { watermark_ms: Some(0), ..ours },
             Stand { restore: Some(0), ..ours },
             Stand::default(),
         ] {

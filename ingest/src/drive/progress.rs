@@ -38,7 +38,7 @@ pub struct Reach {
     /// Committed cut; `None` before the first.
     pub cut: Option<i64>,
     /// Watermark up to which its windows are committed, in milliseconds; only for jobs that have windows.
-    pub emitted_ms: Option<i64>,
+    pub watermark_ms: Option<i64>,
     /// End of its log, as last reported.
     pub end: Option<i64>,
 }
@@ -70,7 +70,7 @@ impl Progress {
     pub(super) fn stands(&mut self, partition: &TopicPartition, stand: Stand) {
         let reach = self.partitions.entry(partition.clone()).or_default();
         reach.cut = stand.cut;
-        reach.emitted_ms = stand.emitted_ms;
+        reach.watermark_ms = stand.watermark_ms;
     }
 
     pub(super) fn release(&mut self, partition: &TopicPartition) {

@@ -12,14 +12,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::cadence::{Cadence, Pace, Reason, is_full};
+use super::cadence::{Cadence, CommitPolicy, Reason, is_full};
 use super::error::DriveError;
 use super::fencings::Fencings;
 use super::owned::Owned;
 use super::progress::Progress;
 use super::state::{Drive, LOOK};
 use crate::backoff::unless_stopped;
-use crate::source::{Room, Signal, Source};
+use crate::source::{Demand, Signal, Source};
 use crate::task::unwind;
 
 /// Longest wait of a stop for the last epochs; the contract gives 20 seconds in all.
@@ -34,7 +34,7 @@ pub async fn drive<J: Job, S: Source>(
     job: &J,
     source: &mut S,
     logs: Vec<TableLog>,
-    pace: Pace,
+    policy: CommitPolicy,
     goal: Option<Cut>,
     stop: CancellationToken,
     progress: watch::Sender<Progress>,
@@ -45,20 +45,20 @@ pub async fn drive<J: Job, S: Source>(
         job,
         source,
         logs: Some(logs),
-        pace,
+        policy,
         goal,
         progress,
         stop,
         owned: Owned::new(),
         lost: BTreeSet::new(),
         behind: None,
-        cadence: Cadence::new(pace, now),
+        cadence: Cadence::new(policy, now),
         looked: now,
         in_flight: JoinSet::new(),
         give_up: CancellationToken::new(),
         end_look: CancellationToken::new(),
         checkpoints: JoinSet::new(),
-        fencings: Fencings::new(pace.commit_interval),
+        fencings: Fencings::new(policy.commit_interval),
         is_finished: false,
     };
     drive.run().await
@@ -109,7 +109,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             let wake = self.cadence.wakes().map_or(look, |at| at.min(look));
             // A full epoch takes no more rows, but rebalances must still be seen, or the group would wait for this
             // member.
-            let room = if is_full(pending) { Room::ForControl } else { Room::ForAll };
+            let room = if is_full(pending) { Demand::ForControl } else { Demand::ForAll };
             tokio::select! {
                 // In this order: a stop first, then an epoch that is done, so that a flood of signals never keeps
                 // either waiting.
@@ -145,7 +145,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             Signal::Batch(batch) => self.read(batch)?,
             Signal::CaughtUp(partition) => {
                 self.behind.get_or_insert_default().remove(&partition);
-                if self.owned.holds_back(&partition) {
+                if self.owned.has_open_windows(&partition) {
                     self.cadence.fell_silent(partition, Instant::now());
                 }
             }
@@ -167,7 +167,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         }
         self.cadence.read(&partition, Instant::now());
         let (used, partitions) = (self.owned.bytes(), self.owned.len());
-        match self.pace.memory_max {
+        match self.policy.memory_max {
             Some(max) if used > max => Err(DriveError::Memory { partitions, used, max }),
             _ => Ok(()),
         }

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::beginning::look;
 use super::cadence::Reason;
-use super::epoch::{Epoch, Settled};
+use super::epoch::{Epoch, EpochOutcome};
 use super::error::DriveError;
 use super::state::{Drive, Flight, LOOK};
 use crate::backoff::unless_stopped;
@@ -30,7 +30,7 @@ const RELEASE_WAIT: Duration = Duration::from_secs(10);
 impl<J: Job, S: Source> Drive<'_, J, S> {
     /// Cuts an epoch out of what is pending, and sends it on its way.
     pub fn begin_epoch(&mut self, reason: &Reason) {
-        let steps = self.owned.freeze(|partition| reason.of(partition));
+        let steps = self.owned.flush(|partition| reason.of(partition));
         self.cadence.clear();
         if steps.is_empty() {
             return;
@@ -95,14 +95,14 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         }
     }
 
-    async fn epoch_settled(&mut self, mut logs: Vec<TableLog>, settled: Settled) -> Result<(), DriveError> {
+    async fn epoch_settled(&mut self, mut logs: Vec<TableLog>, settled: EpochOutcome) -> Result<(), DriveError> {
         logs.iter_mut().for_each(TableLog::warn_of_foreign);
         for checkpoint in logs.iter_mut().filter_map(TableLog::take_checkpoint_owed) {
             self.checkpoints.spawn(async move { checkpoint.write_or_warn().await });
         }
         self.logs = Some(logs);
         match settled {
-            Settled::Committed(done) => {
+            EpochOutcome::Committed(done) => {
                 self.fencings.end();
                 self.cadence.wrote_into(done.folders());
                 let tables = self.job.tables();
@@ -117,7 +117,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 }
                 self.source.committed(&done.cuts()).await;
             }
-            Settled::Fenced { table, app_id, expected, found, partitions } => {
+            EpochOutcome::Fenced { table, app_id, expected, found, partitions } => {
                 self.progress.send_modify(|progress| progress.fenced += 1);
                 warn!(
                     job = self.job.name(), %table, app_id, expected, found,
@@ -131,7 +131,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 self.compare()?;
                 let _ = unless_stopped(sleep(FENCED_WAIT), &self.stop).await;
             }
-            Settled::Abandoned { partitions, error } => {
+            EpochOutcome::Abandoned { partitions, error } => {
                 self.progress.send_modify(|progress| progress.abandoned += 1);
                 warn!(
                     job = self.job.name(),
@@ -140,7 +140,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
                 );
                 self.lose(partitions);
             }
-            Settled::Failed(error) => return Err(error.into()),
+            EpochOutcome::Failed(error) => return Err(error.into()),
         }
         Ok(())
     }

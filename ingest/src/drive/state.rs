@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::cadence::{Cadence, Pace};
-use super::epoch::Settled;
+use super::cadence::{Cadence, CommitPolicy};
+use super::epoch::EpochOutcome;
 use super::fencings::Fencings;
 use super::owned::Owned;
 use super::progress::Progress;
@@ -24,7 +24,7 @@ pub(super) const LOOK: Duration = Duration::from_secs(10);
 /// A finished task that had taken the tables: it brings them back.
 pub(super) enum Flight {
     /// The tables after an epoch, and its outcome.
-    Epoch(Vec<TableLog>, Settled),
+    Epoch(Vec<TableLog>, EpochOutcome),
     /// A look at the tables; `None` if it was given up.
     Look(Vec<TableLog>, Option<Result<()>>),
 }
@@ -35,7 +35,7 @@ pub(super) struct Drive<'a, J: Job, S> {
     pub source: &'a mut S,
     /// Tables of the job; `None` while an epoch, or a look, is in flight and has them.
     pub logs: Option<Vec<TableLog>>,
-    pub pace: Pace,
+    pub policy: CommitPolicy,
     pub goal: Option<Cut>,
     pub progress: watch::Sender<Progress>,
     pub stop: CancellationToken,

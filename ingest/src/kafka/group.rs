@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use lake_schemas::witness::Witness;
+use lake_schemas::fingerprint::Fingerprint;
 use lake_schemas::{Code, OffsetRange, TopicPartition};
 use rdkafka::Statistics;
 use rdkafka::bindings::rd_kafka_resp_err_t;
@@ -19,7 +19,7 @@ use tracing::debug;
 
 use super::config::KafkaOptions;
 use super::fault::failed;
-use super::told::{Begin, Command, Control, Generation, Hold};
+use super::instruction::{Begin, Command, Control, Generation, Hold};
 use super::watermarks;
 use crate::source::{SourceError, Start};
 
@@ -31,7 +31,7 @@ pub(super) struct Assigned {
     /// First offset to pass on.
     pub first: i64,
     /// Fingerprint of a row below `first` that the log must still hold, if retention has left it: reading begins there.
-    pub witness: Option<Witness>,
+    pub fingerprint: Option<Fingerprint>,
     /// End of the log when it was assigned; `None` once it has been reached and reported.
     pub end: Option<i64>,
 }
@@ -39,7 +39,7 @@ pub(super) struct Assigned {
 impl Assigned {
     /// Returns the offset at which reading begins.
     pub fn position(&self) -> i64 {
-        self.witness.as_ref().map_or(self.first, Witness::offset)
+        self.fingerprint.as_ref().map_or(self.first, Fingerprint::offset)
     }
 }
 
@@ -266,13 +266,13 @@ impl ConsumerContext for GroupContext {
 impl Begin {
     /// Places this start in a log that has these offsets.
     fn within(self, log: OffsetRange) -> Result<Assigned, SourceError> {
-        let Self { start: Start { partition, from, witness }, generation, hold } = self;
+        let Self { start: Start { partition, from, fingerprint }, generation, hold } = self;
         let OffsetRange { first: low, next: high } = log;
         let first = from.unwrap_or(low);
         has_next(&partition, first, log)?;
         // A row that retention has removed can no longer confirm the log.
-        let witness = witness.filter(|witness| witness.offset() >= low);
-        Ok(Assigned { partition, generation, hold, first, witness, end: Some(high) })
+        let fingerprint = fingerprint.filter(|fingerprint| fingerprint.offset() >= low);
+        Ok(Assigned { partition, generation, hold, first, fingerprint, end: Some(high) })
     }
 }
 

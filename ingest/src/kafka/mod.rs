@@ -13,10 +13,10 @@
 mod config;
 mod fault;
 mod group;
+mod instruction;
 mod log;
 mod reader;
 mod source;
-mod told;
 mod topic;
 mod unreadable;
 mod watermarks;

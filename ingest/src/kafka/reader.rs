@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use lake_schemas::witness::Witness;
+use lake_schemas::fingerprint::Fingerprint;
 use lake_schemas::{Code, LogTime};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
@@ -19,11 +19,11 @@ use tracing::{debug, info, warn};
 
 use super::fault::{Fault, failed};
 use super::group::{Assigned, GroupContext, add, has_next};
-use super::told::{Control, Data, Hold};
+use super::instruction::{Control, Data, Hold};
 use super::topic::refused;
 use super::unreadable::refusal;
 use super::watermarks;
-use crate::decode::{BatchBuilder, Columns, Decoding, Message, Place};
+use crate::decode::{BatchBuilder, Columns, Decoding, Message, OffsetPlace};
 use crate::source::SourceError;
 
 /// Largest number of rows of a batch: large enough that work done once a batch costs nothing, small enough to be passed
@@ -61,10 +61,10 @@ const GONE_MAX: Duration = Duration::from_secs(5);
 /// Wait between two attempts at a seek.
 const SEEK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Polls librdkafka, and hands what it gets to its [`Desk`].
+/// Polls librdkafka, and hands what it gets to its [`ReaderState`].
 pub(super) struct Reader {
     consumer: BaseConsumer<GroupContext>,
-    desk: Desk,
+    desk: ReaderState,
 }
 
 /// Signal that the reader must end: the loop is gone, or knows why the reader ends, so nobody takes what is read.
@@ -78,7 +78,7 @@ impl Reader {
         control: UnboundedSender<Control>,
         data: Sender<Data>,
     ) -> Self {
-        let desk = Desk {
+        let desk = ReaderState {
             decoding,
             runtime: Handle::current(),
             control,
@@ -135,7 +135,7 @@ impl Reader {
 }
 
 /// State of the reader: what has been read and not been passed on yet.
-struct Desk {
+struct ReaderState {
     decoding: Decoding,
     runtime: Handle,
     control: UnboundedSender<Control>,
@@ -144,7 +144,7 @@ struct Desk {
     outbox: VecDeque<Data>,
     /// Whether the loop has no room: then nothing is fetched.
     is_paused: bool,
-    reading: HashMap<i32, Reading>,
+    reading: HashMap<i32, PartitionBuffer>,
     /// Number of messages and ends of partitions since the last look.
     taken: u32,
     /// Time at which the first message, or end, has come since the last flush; `None` if nothing has.
@@ -157,14 +157,14 @@ struct Desk {
 }
 
 /// A partition that is being read.
-struct Reading {
+struct PartitionBuffer {
     assigned: Assigned,
     batch: BatchBuilder,
     /// Whether Kafka had no more of the partition; not reported to the loop yet.
     is_at_end: bool,
 }
 
-impl Desk {
+impl ReaderState {
     fn take(&mut self, message: &BorrowedMessage<'_>) -> Result<(), Gone> {
         let partition = message.partition();
         if let Some(reading) = self.reading.get_mut(&partition) {
@@ -258,9 +258,9 @@ impl Desk {
         self.did(consumer, moved)?;
         let batch = BatchBuilder::of(&self.decoding, assigned.partition.clone(), assigned.first);
         // If a fingerprint must be checked first, the reader has to read its row before it is at the end.
-        let is_at_end = assigned.witness.is_none() && assigned.end.is_some_and(|end| assigned.first >= end);
+        let is_at_end = assigned.fingerprint.is_none() && assigned.end.is_some_and(|end| assigned.first >= end);
         let is_free = assigned.hold == Hold::Free;
-        self.reading.insert(number, Reading { assigned, batch, is_at_end: false });
+        self.reading.insert(number, PartitionBuffer { assigned, batch, is_at_end: false });
         if is_at_end && is_free {
             self.reach_end(number);
         }
@@ -285,7 +285,7 @@ impl Desk {
     /// of transactions, or messages of aborted ones, stand last in it: otherwise the cut would stay below them, and
     /// retention would seem to have lost messages that never existed.
     fn meet_ends(&mut self, consumer: &BaseConsumer<GroupContext>) {
-        let at_end = |(partition, reading): (&i32, &mut Reading)| {
+        let at_end = |(partition, reading): (&i32, &mut PartitionBuffer)| {
             (std::mem::take(&mut reading.is_at_end) && reading.assigned.hold == Hold::Free).then_some(*partition)
         };
         let at_end: Vec<_> = self.reading.iter_mut().filter_map(at_end).collect();
@@ -385,7 +385,7 @@ impl Desk {
     fn lacking(&self, consumer: &BaseConsumer<GroupContext>, error: &KafkaError) -> SourceError {
         let topic = consumer.context().topic();
         let read = self.reading.iter().filter(|(_, reading)| reading.assigned.hold == Hold::Free);
-        let read: BTreeMap<i32, &Reading> = read.map(|(partition, reading)| (*partition, reading)).collect();
+        let read: BTreeMap<i32, &PartitionBuffer> = read.map(|(partition, reading)| (*partition, reading)).collect();
         let partitions: Vec<_> = read.keys().copied().collect();
         let logs = watermarks::ask(consumer, topic, &partitions, GONE_MAX).unwrap_or_default();
         let lacking = read.iter().find_map(|(partition, reading)| {
@@ -406,10 +406,10 @@ impl Desk {
     }
 }
 
-impl Reading {
+impl PartitionBuffer {
     /// Returns the offset that is to be read next.
     fn next(&self) -> i64 {
-        if self.assigned.witness.is_some() { self.assigned.position() } else { self.batch.next() }
+        if self.assigned.fingerprint.is_some() { self.assigned.position() } else { self.batch.next() }
     }
 
     fn push(&mut self, message: &BorrowedMessage<'_>, decoding: &Decoding) -> Result<(), SourceError> {
@@ -417,20 +417,22 @@ impl Reading {
             return Ok(());
         }
         let message = decodable(message);
-        if let Some(witness) = self.assigned.witness.take_if(|witness| message.offset >= witness.offset()) {
-            self.hear(&witness, &message, decoding)?;
+        if let Some(fingerprint) =
+            self.assigned.fingerprint.take_if(|fingerprint| message.offset >= fingerprint.offset())
+        {
+            self.hear(&fingerprint, &message, decoding)?;
         }
         // Rows below the first wanted offset are read only for the sake of the fingerprint.
         if message.offset < self.assigned.first {
             return Ok(());
         }
         match self.batch.place(message.offset) {
-            Place::Ahead => self.batch.push(&message),
+            OffsetPlace::Ahead => self.batch.push(&message),
             // librdkafka records its position only after it has taken a message off its queue. If a rebalance pauses
             // the partition in between, on librdkafka's own thread, reading goes on one message too early.
-            Place::Last => debug!(partition = %self.assigned.partition, message.offset, "comes again"),
+            OffsetPlace::Last => debug!(partition = %self.assigned.partition, message.offset, "comes again"),
             // Any other repetition is unexplained: ending the job is safer than guessing which copy counts.
-            Place::Behind => {
+            OffsetPlace::Behind => {
                 let (partition, offset) = (&self.assigned.partition, message.offset);
                 let what = format!(
                     "{partition}: offset {offset} has been read, and comes again; it is not counted twice, and the job \
@@ -444,13 +446,13 @@ impl Reading {
 
     /// Checks the fingerprint: refuses a log whose message at that offset is not the row that the table holds. If the
     /// log no longer has that offset (the message comes later), nothing can be checked.
-    fn hear(&self, witness: &Witness, message: &Message<'_>, decoding: &Decoding) -> Result<(), SourceError> {
+    fn hear(&self, fingerprint: &Fingerprint, message: &Message<'_>, decoding: &Decoding) -> Result<(), SourceError> {
         let partition = &self.assigned.partition;
         // The fingerprint may cover columns that the job does not read.
         let whole = decoding.clone().with(Columns::all());
         let mut alone = BatchBuilder::of(&whole, partition.clone(), message.offset);
         alone.push(message);
-        if message.offset != witness.offset() || witness.agrees(&alone.finish()) {
+        if message.offset != fingerprint.offset() || fingerprint.agrees(&alone.finish()) {
             return Ok(());
         }
         Err(SourceError::Refused(Code::TopicAnew.because(format!(

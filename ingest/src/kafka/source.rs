@@ -12,14 +12,14 @@ use tokio::sync::mpsc;
 
 use super::config::KafkaOptions;
 use super::group::GroupContext;
+use super::instruction::{Begin, Command, Control, Data, Generation, Hold};
 use super::log::KafkaLog;
 use super::reader::Reader;
-use super::told::{Begin, Command, Control, Data, Generation, Hold};
 use super::topic::has_topic;
 use crate::decode::Decoding;
 use crate::hybrid::Live;
 use crate::replay::LiveLog;
-use crate::source::{Room, Signal, Source, SourceError, Start};
+use crate::source::{Demand, Signal, Source, SourceError, Start};
 
 /// Number of batches on their way from the reader to the loop; each has at most as many rows as the reader puts into
 /// one.
@@ -109,7 +109,7 @@ impl KafkaSource {
 
 #[async_trait]
 impl Source for KafkaSource {
-    async fn next(&mut self, room: Room) -> Result<Signal, SourceError> {
+    async fn next(&mut self, room: Demand) -> Result<Signal, SourceError> {
         loop {
             let data = tokio::select! {
                 // Control first: a rebalance makes the whole group wait.
@@ -123,7 +123,7 @@ impl Source for KafkaSource {
                         None => Err(ended()),
                     };
                 }
-                Some(data) = self.data.recv(), if room == Room::ForAll => data,
+                Some(data) = self.data.recv(), if room == Demand::ForAll => data,
             };
             if let Some(signal) = self.current(data) {
                 return Ok(signal);

@@ -46,24 +46,24 @@ const FOREIGN: &str = "another program wrote it: run `clicklake compact`, which 
 const BATCH_ROWS: usize = 8_192;
 
 /// Why rows could not be read.
-pub(super) enum Unread {
+pub(super) enum MergeError {
     /// The file is not in the store: it was replaced, and cleaned up, since it was listed.
     Gone(Path),
     /// Any other failure.
     Failed(LakeError),
 }
 
-impl From<LakeError> for Unread {
+impl From<LakeError> for MergeError {
     fn from(error: LakeError) -> Self {
         Self::Failed(error)
     }
 }
 
-type Rows = BoxStream<'static, Result<RecordBatch, Unread>>;
+type Rows = BoxStream<'static, Result<RecordBatch, MergeError>>;
 
 /// Selection of the rows to read, and where to read them.
 #[derive(Clone)]
-pub(super) struct Wanted {
+pub(super) struct RowSelection {
     pub store: Arc<dyn ObjectStore>,
     pub partition: TopicPartition,
     /// Wanted columns, by name; the position is read in any case.
@@ -71,8 +71,8 @@ pub(super) struct Wanted {
 }
 
 /// Merged rows of files.
-pub(super) struct Merge {
-    wanted: Wanted,
+pub(super) struct FileMerge {
+    wanted: RowSelection,
     /// Files that are not opened yet, in the order of their first offsets.
     waiting: VecDeque<RawFile>,
     /// Files that are being opened, in the same order; they come before those that wait.
@@ -84,7 +84,7 @@ pub(super) struct Merge {
 struct Opening {
     first: i64,
     bytes: u64,
-    task: AbortOnDropHandle<Result<Rows, Unread>>,
+    task: AbortOnDropHandle<Result<Rows, MergeError>>,
 }
 
 /// A file that is being read, and its next rows: at least one.
@@ -93,9 +93,9 @@ struct Head {
     batch: RecordBatch,
 }
 
-impl Merge {
+impl FileMerge {
     /// Merges the rows of these files.
-    pub fn new(wanted: &Wanted, mut files: Vec<RawFile>) -> Self {
+    pub fn new(wanted: &RowSelection, mut files: Vec<RawFile>) -> Self {
         files.sort_by_key(|file| file.offsets.first);
         Self { wanted: wanted.clone(), waiting: files.into(), opening: VecDeque::new(), heads: Vec::new() }
     }
@@ -113,7 +113,7 @@ impl Merge {
     }
 
     /// Returns the next rows; `None` when there are no more.
-    pub async fn next(&mut self) -> Result<Option<RecordBatch>, Unread> {
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>, MergeError> {
         loop {
             self.open_ahead();
             // The smallest last offset of all heads: up to there every head's rows are in memory.
@@ -162,7 +162,7 @@ fn held_bytes(file: &RawFile) -> u64 {
 }
 
 /// Returns the next rows of a file that has any.
-async fn next_of(rows: &mut Rows) -> Result<Option<RecordBatch>, Unread> {
+async fn next_of(rows: &mut Rows) -> Result<Option<RecordBatch>, MergeError> {
     while let Some(batch) = rows.try_next().await? {
         if batch.num_rows() > 0 {
             return Ok(Some(batch));
@@ -171,16 +171,16 @@ async fn next_of(rows: &mut Rows) -> Result<Option<RecordBatch>, Unread> {
     Ok(None)
 }
 
-async fn open(wanted: Wanted, file: RawFile) -> Result<Rows, Unread> {
-    let Wanted { store, partition, columns } = wanted;
+async fn open(wanted: RowSelection, file: RawFile) -> Result<Rows, MergeError> {
+    let RowSelection { store, partition, columns } = wanted;
     let path = file.path.clone();
     let unread = {
         let path = path.clone();
         move |error| {
             if is_gone(&error) {
-                return Unread::Gone(path.clone());
+                return MergeError::Gone(path.clone());
             }
-            Unread::Failed(stored_file::unread(Table::Clicks, "reading", path.as_ref(), error))
+            MergeError::Failed(stored_file::unread(Table::Clicks, "reading", path.as_ref(), error))
         }
     };
     let is_small = file.size <= DECODED_AHEAD_BYTES_MAX;
@@ -194,7 +194,7 @@ async fn open(wanted: Wanted, file: RawFile) -> Result<Rows, Unread> {
     let rows = rows.map(move |batch| {
         let batch = batch.map_err(&unread)?;
         let odd =
-            |why: Refusal| Unread::Failed(LakeError::Refused(why.about(format_args!("clicks: reading {path}: "))));
+            |why: Refusal| MergeError::Failed(LakeError::Refused(why.about(format_args!("clicks: reading {path}: "))));
         let batch = as_asked(&batch, &schema).map_err(|error| odd(Code::FileForeign.because(error.to_string())))?;
         follows(&batch, &mut last).map_err(odd)?;
         Ok(batch)
@@ -253,7 +253,7 @@ fn follows(rows: &RecordBatch, last: &mut Option<i64>) -> Result<(), Refusal> {
 }
 
 /// Merges rows of several files, each in order, into the order of all.
-fn in_order(mut parts: Vec<RecordBatch>) -> Result<RecordBatch, Unread> {
+fn in_order(mut parts: Vec<RecordBatch>) -> Result<RecordBatch, MergeError> {
     if parts.len() == 1 {
         return Ok(parts.remove(0));
     }
@@ -261,7 +261,7 @@ fn in_order(mut parts: Vec<RecordBatch>) -> Result<RecordBatch, Unread> {
         let order = sort_to_indices(&rows[column::KAFKA_OFFSET], None, None)?;
         take_record_batch(&rows, &order)
     });
-    sorted.map_err(|error| Unread::Failed(LakeError::store("clicks: merging files", error)))
+    sorted.map_err(|error| MergeError::Failed(LakeError::store("clicks: merging files", error)))
 }
 
 fn last_offset(batch: &RecordBatch) -> i64 {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use lake_schemas::fingerprint::Fingerprint;
 use lake_schemas::job::LogBatch;
-use lake_schemas::witness::Witness;
 use lake_schemas::{Code, OffsetRange, Table, TopicPartition};
 use lake_store::stored_file::way_out;
 use lake_store::{LakeError, Result};
@@ -15,7 +15,7 @@ use tracing::info;
 
 use super::costs::WithoutTheirCost;
 use super::live_log::LiveLog;
-use super::merge::{Merge, Unread, Wanted, offsets};
+use super::merge::{FileMerge, MergeError, RowSelection, offsets};
 use super::raw_table::RawTable;
 use crate::backoff::Backoff;
 use crate::source::Start;
@@ -68,16 +68,16 @@ impl Replay {
             match unread {
                 // A file that is gone was replaced: the next pass refreshes the table and finds the new ones. If the
                 // same file is still named then, it is lost.
-                Unread::Gone(path) if gone.as_ref() != Some(&path) => gone = Some(path),
-                Unread::Gone(path) => return Err(lost(&path)),
-                Unread::Failed(error) => backoff.again(error, &never).await?,
+                MergeError::Gone(path) if gone.as_ref() != Some(&path) => gone = Some(path),
+                MergeError::Gone(path) => return Err(lost(&path)),
+                MergeError::Failed(error) => backoff.again(error, &never).await?,
             }
         }
     }
 
     /// Makes one pass: reads up to where the table stands at its beginning. The table has gone on by then, but that
     /// need not be waited for: the live log begins at exactly the offset that comes next, if it has that.
-    async fn read_on<F: Future<Output = ()>>(&mut self, yields: &impl Fn(LogBatch) -> F) -> Result<Pass, Unread> {
+    async fn read_on<F: Future<Output = ()>>(&mut self, yields: &impl Fn(LogBatch) -> F) -> Result<Pass, MergeError> {
         let mut raw = self.raw.lock().await;
         raw.refresh().await?;
         let Some(end) = raw.cut(&self.partition) else {
@@ -108,12 +108,12 @@ impl Replay {
         Ok(if self.live.has(&self.partition, end).await { Pass::Over(end) } else { Pass::GoesOn })
     }
 
-    async fn merge(&self, raw: &mut MutexGuard<'_, RawTable>, stretch: OffsetRange) -> Result<Merge> {
+    async fn merge(&self, raw: &mut MutexGuard<'_, RawTable>, stretch: OffsetRange) -> Result<FileMerge> {
         let files = raw.files(&self.partition, stretch).await?;
         info!(partition = %self.partition, end = stretch.next, files = files.len(), "replays from the raw table");
         let wanted =
-            Wanted { store: raw.store(), partition: self.partition.clone(), columns: Arc::clone(&self.columns) };
-        Ok(Merge::new(&wanted, files))
+            RowSelection { store: raw.store(), partition: self.partition.clone(), columns: Arc::clone(&self.columns) };
+        Ok(FileMerge::new(&wanted, files))
     }
 
     /// Yields the rows of a stretch, which begins where the one before has ended.
@@ -138,21 +138,21 @@ impl Replay {
     /// Returns where the live log goes on, with the fingerprint that it must still confirm.
     async fn hand_over(self, next: i64) -> Result<Start> {
         let (mut backoff, never) = (Backoff::default(), CancellationToken::new());
-        let witness = loop {
-            match self.witness(next).await {
-                Ok(witness) => break witness,
+        let fingerprint = loop {
+            match self.fingerprint(next).await {
+                Ok(fingerprint) => break fingerprint,
                 Err(error) => backoff.again(error, &never).await?,
             }
         };
-        Ok(Start { partition: self.partition, from: Some(next), witness })
+        Ok(Start { partition: self.partition, from: Some(next), fingerprint })
     }
 
-    async fn witness(&self, next: i64) -> Result<Option<Witness>> {
+    async fn fingerprint(&self, next: i64) -> Result<Option<Fingerprint>> {
         let mut raw = self.raw.lock().await;
         let (store, file) = (raw.store(), raw.confirmed_by(&self.partition, next).await?);
         drop(raw);
         let Some(file) = file else { return Ok(None) };
-        lake_store::witness::of_file(Table::Clicks, store, (&self.partition, next), &file).await
+        lake_store::fingerprint::of_file(Table::Clicks, store, (&self.partition, next), &file).await
     }
 }
 

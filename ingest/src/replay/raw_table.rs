@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use lake_schemas::witness::Witness;
+use lake_schemas::fingerprint::Fingerprint;
 use lake_schemas::{Cut, OffsetRange, Table, TopicPartition};
 use lake_store::commit::TableLog;
 use lake_store::{RawFile, Result};
@@ -90,10 +90,10 @@ impl RawTable {
     }
 
     /// Returns the fingerprints that Kafka must still confirm for partitions that go on there from these offsets.
-    pub async fn witnesses(&self, froms: &[(TopicPartition, i64)]) -> Result<HashMap<TopicPartition, Witness>> {
+    pub async fn fingerprints(&self, froms: &[(TopicPartition, i64)]) -> Result<HashMap<TopicPartition, Fingerprint>> {
         // A bounded replay does not go on in Kafka.
         let froms = if self.bounds.is_some() { &[] } else { froms };
-        lake_store::witness::find(std::slice::from_ref(&self.log), froms).await
+        lake_store::fingerprint::find(std::slice::from_ref(&self.log), froms).await
     }
 
     /// Wraps the table so that several replays can share it.

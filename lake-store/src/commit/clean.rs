@@ -71,10 +71,10 @@ impl TableLog {
 
     /// Returns the first version to keep so that `wanted` can still be read: a checkpoint at or before `wanted`, or the
     /// first version that there is.
-    pub fn kept_from(&self, wanted: Version) -> BoxFuture<'_, Result<Version>> {
+    pub fn retained_from(&self, wanted: Version) -> BoxFuture<'_, Result<Version>> {
         Box::pin(async move {
             let log = self.log_files().await?;
-            let from = log.kept_from(wanted);
+            let from = log.retained_from(wanted);
             // Versions that used a feature dropped since must be expired all at once, or not at all: see
             // `judge::protected_before`.
             let is_whole = self.terms.protected_before().is_none_or(|protected| protected <= from);
@@ -82,9 +82,9 @@ impl TableLog {
         })
     }
 
-    /// Expires the versions before one that [`TableLog::kept_from`] has named: deletes the files that only they had,
+    /// Expires the versions before one that [`TableLog::retained_from`] has named: deletes the files that only they had,
     /// and then their log entries.
-    pub fn give_up_before(&mut self, from: Version, deletes: Deletes) -> BoxFuture<'_, Result<Cleaned>> {
+    pub fn expire_before(&mut self, from: Version, deletes: Deletes) -> BoxFuture<'_, Result<Cleaned>> {
         Box::pin(async move {
             self.refresh().await?;
             let (table, log) = (self.table(), self.log_files().await?);

@@ -83,11 +83,11 @@ impl ForeignChange {
                  {COUNT_AGAIN}"
             ),
             (Table::ClicksRejected, false) => "nothing is counted of its rows".to_owned(),
-            (Table::ClicksMinute | Table::Shadow(_), true) => format!(
+            (Table::ClicksMinute | Table::Staging(_), true) => format!(
                 "its rows went back, and its positions did not: what had been counted since was missing; `clicklake \
                  verify` says whether it still is, {COUNT_AGAIN}"
             ),
-            (Table::ClicksMinute | Table::Shadow(_), false) => format!(
+            (Table::ClicksMinute | Table::Staging(_), false) => format!(
                 "it was no longer what clicks says; `clicklake verify` says whether it still differs, {COUNT_AGAIN}"
             ),
             (Table::ClicksHourly | Table::ClicksDaily, _) => format!(

@@ -25,7 +25,7 @@ use super::head::Head;
 use super::lines::Lines;
 use super::load::{self, Loaded};
 use super::looked::Looked;
-use super::named::Named;
+use super::named::NamedPaths;
 use super::terms::{Access, Terms};
 use super::{Changed, Commit, CommitId, Outcome, Version, ahead, changes};
 use crate::error::{Context, LakeError, Result};
@@ -64,7 +64,7 @@ pub struct TableLog {
     /// Foreign changes that were met and not taken yet.
     pub(super) foreign: Vec<ForeignChange>,
     /// Files that the newest versions name, as far as clean-up has read them.
-    pub(super) named: Named,
+    pub(super) named: NamedPaths,
     /// Files of the versions met since `take_met` was last called. `None` if it was never called, or versions were
     /// skipped.
     met: Option<Vec<VersionFiles>>,
@@ -129,7 +129,7 @@ impl TableLog {
             doubt: Doubt::default(),
             checkpoint_owed: None,
             foreign: Vec::new(),
-            named: Named::default(),
+            named: NamedPaths::default(),
             met: None,
         })
     }

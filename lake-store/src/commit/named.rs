@@ -21,7 +21,7 @@ use crate::path::path_of;
 
 /// Paths that a range of versions names.
 #[derive(Debug, Default)]
-pub(super) struct Named {
+pub(super) struct NamedPaths {
     /// Range of versions that were read.
     versions: Option<RangeInclusive<Version>>,
     /// The last of these versions that names a path, by the hash of the path.
@@ -31,7 +31,7 @@ pub(super) struct Named {
     otherwise: Option<(Version, String)>,
 }
 
-impl Named {
+impl NamedPaths {
     /// Reads these versions, as far as their entries are there, and forgets those before.
     pub async fn follow(
         &mut self,

@@ -43,8 +43,8 @@ impl Partitions {
         let counted = self.stands.iter().filter(|(of, stand)| stand.cut.is_some() && is_shown(of));
         let mut topics: BTreeMap<&str, Option<i64>> = BTreeMap::new();
         for (of, stand) in counted {
-            let earliest = topics.entry(&of.topic).or_insert(stand.emitted_ms);
-            *earliest = stand.emitted_ms.min(*earliest);
+            let earliest = topics.entry(&of.topic).or_insert(stand.watermark_ms);
+            *earliest = stand.watermark_ms.min(*earliest);
         }
         topics.into_iter().map(|(topic, ms)| (topic, ms.and_then(EventTime::from_millis))).collect()
     }

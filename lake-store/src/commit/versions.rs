@@ -84,7 +84,7 @@ impl LogFiles {
 
     /// Returns the checkpoint to keep so that a version can be read: the last one at or before it, and not after the
     /// one that readers are told to begin at. If there is none, the first version that can be read.
-    pub fn kept_from(&self, wanted: Version) -> Version {
+    pub fn retained_from(&self, wanted: Version) -> Version {
         let limit = wanted.min(self.hint.unwrap_or(0));
         let usable = self.checkpoints.iter().rev().find(|checkpoint| **checkpoint <= limit);
         usable.copied().unwrap_or_else(|| self.first())
@@ -214,7 +214,7 @@ pub(super) async fn gone(
 }
 
 /// Result of a search for a version by time.
-struct Found {
+struct VersionFound {
     /// The version, if there is one.
     version: Option<Version>,
     /// When the first version that is still there was written, in milliseconds since 1970, if the search had to look at
@@ -230,9 +230,14 @@ struct Found {
 ///
 /// The search reads [`DISORDER_MAX`] entries and one for each halving of the log: 81 in a week of commits every five
 /// seconds; and it lists one page. All names are listed only if entries are missing between others.
-async fn not_after(table: Table, log_store: &LogStoreRef, newest: Version, time: DateTime<Utc>) -> Result<Found> {
+async fn not_after(
+    table: Table,
+    log_store: &LogStoreRef,
+    newest: Version,
+    time: DateTime<Utc>,
+) -> Result<VersionFound> {
     let Some(first) = Beginning::list(table, log_store).await?.whole else {
-        return Ok(Found { version: None, first_ms: None });
+        return Ok(VersionFound { version: None, first_ms: None });
     };
     let mut times = Times { table, log_store, time_ms: time.timestamp_millis(), known: BTreeMap::new() };
     // The numbers that are tried depend on version numbers alone, not on where the log begins or ends by now, so that
@@ -245,7 +250,7 @@ async fn not_after(table: Table, log_store: &LogStoreRef, newest: Version, time:
         }
     }
     if found <= first && times.is_later(first).await? {
-        return Ok(Found { version: None, first_ms: times.of(first).await? });
+        return Ok(VersionFound { version: None, first_ms: times.of(first).await? });
     }
     // A version after one that is too late is too late as well, even if its own clock says otherwise.
     let before = found.saturating_sub(DISORDER_MAX - 1).max(first)..=found;
@@ -253,19 +258,19 @@ async fn not_after(table: Table, log_store: &LogStoreRef, newest: Version, time:
     for version in before {
         if times.is_later(version).await? {
             if version == first {
-                return Ok(Found { version: None, first_ms: times.of(first).await? });
+                return Ok(VersionFound { version: None, first_ms: times.of(first).await? });
             }
             found = version - 1;
             break;
         }
     }
     if times.of(found).await?.is_some() {
-        return Ok(Found { version: Some(found), first_ms: None });
+        return Ok(VersionFound { version: Some(found), first_ms: None });
     }
     // The entry of this version is missing between others: take the last one before it that is there.
     let log = LogFiles::list(table, log_store).await?;
     let there = log.entries.iter().rev().copied().find(|version| (first..=found).contains(version));
-    Ok(Found { version: there, first_ms: times.of(first).await? })
+    Ok(VersionFound { version: there, first_ms: times.of(first).await? })
 }
 
 /// Times of versions, read as far as needed to compare them with the time searched for.
@@ -322,7 +327,7 @@ impl Times<'_> {
 
 /// Returns the latest version written at or before a time, or an error that says when the log begins.
 pub(super) async fn at(table: Table, log_store: &LogStoreRef, newest: Version, time: DateTime<Utc>) -> Result<Version> {
-    let Found { version, first_ms } = not_after(table, log_store, newest, time).await?;
+    let VersionFound { version, first_ms } = not_after(table, log_store, newest, time).await?;
     let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let begins = first_ms.and_then(DateTime::from_timestamp_millis).map(text).unwrap_or_default();
     let why = || format!("{table} had no version yet at {}; the first that is there is of {begins}", text(time));

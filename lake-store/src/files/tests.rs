@@ -138,8 +138,8 @@ async fn rows_of_thousands_of_hours_are_encoded_in_bounded_memory() {
     let files = encode(Table::ClicksMinute, &rows).await.expect("files");
     let taken = peak_bytes().saturating_sub(before);
     assert_eq!(files.len(), 5_000);
-    let held: usize = files.iter().map(|file| file.payload.content_length()).sum();
-    assert!(taken < 96 * 1024 * 1024, "{taken} bytes were taken for files of {held}");
+    let chunks: usize = files.iter().map(|file| file.payload.content_length()).sum();
+    assert!(taken < 96 * 1024 * 1024, "{taken} bytes were taken for files of {chunks}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use super::Shell;
 use super::editor::{Helper, Words};
 use crate::error::QueryError;
 use crate::output::{say_error, write_rows};
-use crate::sql::Held;
+use crate::sql::TableSummary;
 
 /// Prompt before each line.
 const PROMPT: &str = "> ";
@@ -107,7 +107,7 @@ impl Shell {
     /// Lists the tables with what they hold.
     async fn list(&mut self) -> Result<(), QueryError> {
         let held = self.session.held().await?;
-        write_rows(&[Held::rows_of(&held)?], self.options.format, &mut self.output)?;
+        write_rows(&[TableSummary::rows_of(&held)?], self.options.format, &mut self.output)?;
         Ok(self.output.flush()?)
     }
 

@@ -34,7 +34,7 @@ impl Shell {
     /// only results are printed.
     pub fn new(session: Session, format: PrintFormat, maxrows: MaxRows, to: &Destination) -> Result<Self, QueryError> {
         let is_seen = to.is_terminal();
-        let (instrumented_registry, output) = (session.stores(), to.open(session.sight().lake())?);
+        let (instrumented_registry, output) = (session.stores(), to.open(session.snapshot().lake())?);
         let color = is_seen && is_coloured();
         let options = PrintOptions { format, quiet: !is_seen, maxrows, color, instrumented_registry };
         Ok(Self { session, options, output })

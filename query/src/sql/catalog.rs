@@ -12,8 +12,8 @@ use datafusion::error::{DataFusionError, Result};
 use lake_schemas::{Code, Table};
 use lake_store::LakeError;
 
-use super::own::{is_for, may_be_named, seen_by};
-use super::sight::Sight;
+use super::row_filter::{is_for, may_be_named, seen_by};
+use super::snapshot::StatementSnapshot;
 use super::statements::named;
 use super::table::{LakeTable, external, is_read_only, refused};
 use crate::totals::AsOf;
@@ -32,8 +32,8 @@ pub(crate) struct LakeCatalog {
 }
 
 impl LakeCatalog {
-    pub fn new(sight: Arc<Sight>) -> Self {
-        let lake = Arc::new(LakeSchema { sight, own: MemorySchemaProvider::new() });
+    pub fn new(snapshot: Arc<StatementSnapshot>) -> Self {
+        let lake = Arc::new(LakeSchema { snapshot, own: MemorySchemaProvider::new() });
         Self { others: MemoryCatalogProvider::new(), lake }
     }
 }
@@ -58,7 +58,7 @@ impl CatalogProvider for LakeCatalog {
 
 /// Schema with the tables of the lake, and those that the session makes beside them.
 struct LakeSchema {
-    sight: Arc<Sight>,
+    snapshot: Arc<StatementSnapshot>,
     own: MemorySchemaProvider,
 }
 
@@ -66,13 +66,13 @@ impl LakeSchema {
     /// Returns the table of the lake that a name stands for, whether that exists or not.
     fn reserved(&self, name: &str) -> Option<Table> {
         let table = name.parse().ok()?;
-        (Table::ALL.contains(&table) || self.sight.seen().contains_key(&table)).then_some(table)
+        (Table::ALL.contains(&table) || self.snapshot.seen().contains_key(&table)).then_some(table)
     }
 }
 
 impl fmt::Debug for LakeSchema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.sight.fmt(f)
+        self.snapshot.fmt(f)
     }
 }
 
@@ -80,7 +80,7 @@ impl fmt::Debug for LakeSchema {
 impl SchemaProvider for LakeSchema {
     fn table_names(&self) -> Vec<String> {
         let own = self.own.table_names();
-        let lake = self.sight.seen().into_keys().map(|table| table.name().to_owned());
+        let lake = self.snapshot.seen().into_keys().map(|table| table.name().to_owned());
         lake.filter(|name| !own.contains(name)).chain(own.clone()).collect()
     }
 
@@ -90,19 +90,19 @@ impl SchemaProvider for LakeSchema {
         }
         let (of, as_of) = named(name).unwrap_or((name, AsOf::Newest));
         let Ok(table) = of.parse::<Table>() else { return lacking(of, as_of) };
-        is_for(self.sight.sees(), table).map_err(refused)?;
-        if !may_be_named(self.sight.sees(), table) {
+        is_for(self.snapshot.access(), table).map_err(refused)?;
+        if !may_be_named(self.snapshot.access(), table) {
             return lacking(of, as_of);
         }
-        let Some(seen) = self.sight.table(table, as_of).await.map_err(external)? else {
+        let Some(seen) = self.snapshot.table(table, as_of).await.map_err(external)? else {
             if Table::ALL.contains(&table) {
-                return Err(refused(self.sight.lake().lacks(table)));
+                return Err(refused(self.snapshot.lake().lacks(table)));
             }
             return lacking(of, as_of);
         };
-        let sight = Arc::clone(&self.sight);
-        let found = LakeTable { sight, table, as_of, planned: seen.provider };
-        seen_by(self.sight.sees(), name, Arc::new(found)).map(Some).map_err(refused)
+        let snapshot = Arc::clone(&self.snapshot);
+        let found = LakeTable { snapshot, table, as_of, planned: seen.provider };
+        seen_by(self.snapshot.access(), name, Arc::new(found)).map(Some).map_err(refused)
     }
 
     fn register_table(&self, name: String, table: Arc<dyn TableProvider>) -> Result<Option<Arc<dyn TableProvider>>> {
@@ -121,7 +121,7 @@ impl SchemaProvider for LakeSchema {
 
     fn table_exist(&self, name: &str) -> bool {
         let of = named(name).map_or(name, |(of, _)| of);
-        self.own.table_exist(name) || of.parse().is_ok_and(|table| self.sight.seen().contains_key(&table))
+        self.own.table_exist(name) || of.parse().is_ok_and(|table| self.snapshot.seen().contains_key(&table))
     }
 }
 

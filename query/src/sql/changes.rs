@@ -27,7 +27,7 @@ use lake_schemas::{Code, Folder, Table};
 use lake_store::LakeError;
 use object_store::ObjectMeta;
 
-use super::sight::Sight;
+use super::snapshot::StatementSnapshot;
 use super::table::{external, refused};
 use crate::totals::{location, store_url};
 
@@ -36,7 +36,7 @@ const VERSION: &str = "_version";
 
 /// Rows that some versions of a table added, as a table.
 pub(crate) struct Changes {
-    sight: Arc<Sight>,
+    snapshot: Arc<StatementSnapshot>,
     table: Table,
     versions: RangeInclusive<Version>,
     columns: TableSchema,
@@ -44,14 +44,19 @@ pub(crate) struct Changes {
 
 impl Changes {
     /// Makes the table of changes of a table with these columns.
-    pub fn new(sight: Arc<Sight>, table: Table, versions: RangeInclusive<Version>, schema: &SchemaRef) -> Self {
+    pub fn new(
+        snapshot: Arc<StatementSnapshot>,
+        table: Table,
+        versions: RangeInclusive<Version>,
+        schema: &SchemaRef,
+    ) -> Self {
         let of_folder = table.partition_columns();
         let (folder, file): (Vec<FieldRef>, Vec<FieldRef>) =
             schema.fields().iter().cloned().partition(|field| of_folder.contains(&field.name().as_str()));
         let version = Arc::new(Field::new(VERSION, DataType::Int64, false));
         let folder: Vec<_> = folder.into_iter().chain([version]).collect();
         let columns = TableSchema::builder(Arc::new(Schema::new(file))).with_table_partition_cols(folder).build();
-        Self { sight, table, versions, columns }
+        Self { snapshot, table, versions, columns }
     }
 
     /// Describes a file to DataFusion, with the values of the columns that the file does not hold.
@@ -103,7 +108,7 @@ impl TableProvider for Changes {
         _filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let view = self.sight.view(self.table).await.map_err(external)?;
+        let view = self.snapshot.view(self.table).await.map_err(external)?;
         let added = view.added(self.versions.clone()).await.map_err(refused)?;
         let files = added.iter().map(|(version, add)| self.file(*version, add)).collect::<Result<Vec<_>>>()?;
         if files.is_empty() {

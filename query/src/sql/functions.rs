@@ -13,11 +13,11 @@ use lake_store::LakeError;
 
 use super::changes::Changes;
 use super::history::HistoryTable;
-use super::own::{hidden, is_for, may_be_named, seen_by};
-use super::sight::Sight;
+use super::row_filter::{hidden, is_for, may_be_named, seen_by};
+use super::snapshot::StatementSnapshot;
 use super::table::refused;
+use crate::access::RowAccess;
 use crate::complete::complete;
-use crate::sees::Sees;
 use crate::totals::{AsOf, literal};
 
 /// The functions over one table.
@@ -52,7 +52,7 @@ impl OfTable {
 /// A function, over the tables that a statement sees.
 pub(crate) struct TableFunction {
     pub function: OfTable,
-    pub sight: Arc<Sight>,
+    pub snapshot: Arc<StatementSnapshot>,
 }
 
 impl TableFunction {
@@ -63,13 +63,13 @@ impl TableFunction {
         let name = arguments.first().and_then(literal).and_then(ScalarValue::try_as_str).flatten();
         let name = name.ok_or_else(|| why("the first argument is the name of a table, in quotes"))?;
         let table: Table = name.parse().map_err(|_| why(&format!("'{name}' is no table of the lake")))?;
-        let sight = Arc::clone(&self.sight);
-        is_for(sight.sees(), table)?;
-        let opened = sight.opened(table, AsOf::Newest).filter(|_| may_be_named(sight.sees(), table));
-        let Some(opened) = opened else { return Err(sight.lake().lacks(table)) };
+        let snapshot = Arc::clone(&self.snapshot);
+        is_for(snapshot.access(), table)?;
+        let opened = snapshot.opened(table, AsOf::Newest).filter(|_| may_be_named(snapshot.access(), table));
+        let Some(opened) = opened else { return Err(snapshot.lake().lacks(table)) };
         match (self.function, arguments) {
-            (OfTable::History, [_]) if *sight.sees() != Sees::All => Err(hidden("history")),
-            (OfTable::History, [_]) => Ok(Arc::new(HistoryTable { sight, table })),
+            (OfTable::History, [_]) if *snapshot.access() != RowAccess::All => Err(hidden("history")),
+            (OfTable::History, [_]) => Ok(Arc::new(HistoryTable { snapshot, table })),
             (OfTable::Changes, [_, first, last]) => {
                 let version = |argument: &Expr| {
                     let shown = || why(&format!("{argument} is no version of a table"));
@@ -79,8 +79,8 @@ impl TableFunction {
                 if last < first {
                     return Err(why(&format!("version {last} comes before {first}")));
                 }
-                let changes = Changes::new(sight, table, first..=last, &opened.provider.schema());
-                seen_by(self.sight.sees(), table.name(), complete(table, Arc::new(changes)))
+                let changes = Changes::new(snapshot, table, first..=last, &opened.provider.schema());
+                seen_by(self.snapshot.access(), table.name(), complete(table, Arc::new(changes)))
             }
             _ => Err(why("wrong number of arguments")),
         }

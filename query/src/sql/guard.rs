@@ -62,7 +62,7 @@ impl Guards {
     }
 
     fn put(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
-        let place = Place::in_store(&self.lake, url);
+        let place = LakePath::in_store(&self.lake, url);
         let guarded = Guarded { inner: store, guard: Guard { place, refusal: self.refusal.clone() } };
         self.inner.register_store(url, Arc::new(guarded))
     }
@@ -71,7 +71,7 @@ impl Guards {
 impl ObjectStoreRegistry for Guards {
     fn register_store(&self, url: &Url, store: Arc<dyn ObjectStore>) -> Option<Arc<dyn ObjectStore>> {
         // The store through which the lake is read stays, whatever else a statement asks of its bucket.
-        let is_the_lakes = Place::in_store(&self.lake, url) != Place::Elsewhere;
+        let is_the_lakes = LakePath::in_store(&self.lake, url) != LakePath::Elsewhere;
         if is_the_lakes && self.inner.get_store(url).is_ok() { None } else { self.put(url, store) }
     }
 
@@ -86,7 +86,7 @@ impl ObjectStoreRegistry for Guards {
 
 /// Place of the lake in a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum LakePath {
     /// A folder of this machine.
     Folder(PathBuf),
     /// A prefix of a bucket.
@@ -95,7 +95,7 @@ enum Place {
     Elsewhere,
 }
 
-impl Place {
+impl LakePath {
     fn in_store(lake: &Lake, store: &Url) -> Self {
         if INTERNAL.contains(&store.scheme()) {
             return Self::Prefix(Path::default());
@@ -123,7 +123,7 @@ impl Place {
 /// Decides on writes to a store.
 #[derive(Clone, Debug)]
 struct Guard {
-    place: Place,
+    place: LakePath,
     refusal: Refusal,
 }
 
@@ -232,10 +232,10 @@ mod tests {
 
     #[test]
     fn a_bucket_is_guarded_under_its_prefix() {
-        let in_store = |lake: &str, store: &str| Place::in_store(&Lake::at(lake).expect("a lake"), &url(store));
+        let in_store = |lake: &str, store: &str| LakePath::in_store(&Lake::at(lake).expect("a lake"), &url(store));
         let place = in_store("s3://bucket/some/lake", "s3://bucket");
         assert!(place.holds(&Path::from("some/lake/clicks/a.parquet")) && !place.holds(&Path::from("some/lakes/a")));
-        assert_eq!(in_store("s3://bucket/lake", "s3://other"), Place::Elsewhere);
+        assert_eq!(in_store("s3://bucket/lake", "s3://other"), LakePath::Elsewhere);
         assert!(in_store("s3a://bucket", "s3://bucket").holds(&Path::from("any")));
     }
 
@@ -246,7 +246,7 @@ mod tests {
         std::fs::create_dir_all(&lake).expect("a folder");
         let _ = std::fs::remove_file(&link);
         std::os::unix::fs::symlink(&lake, &link).expect("a link");
-        let place = Place::in_store(&Lake::at(lake.to_str().expect("UTF-8")).expect("a lake"), &url("file:///"));
+        let place = LakePath::in_store(&Lake::at(lake.to_str().expect("UTF-8")).expect("a lake"), &url("file:///"));
         let at = |path: PathBuf| Path::from_absolute_path(path).expect("a path");
         assert!(place.holds(&at(lake.join("clicks/new/a.parquet"))) && place.holds(&at(link.join("a.csv"))));
         assert!(!place.holds(&at(folder.join("a.csv"))) && !place.holds(&at(folder.join("lake2/a.csv"))));

@@ -16,7 +16,7 @@ use lake_schemas::table::timestamp;
 use lake_schemas::{Table, position};
 use lake_store::commit::Written;
 
-use super::sight::Sight;
+use super::snapshot::StatementSnapshot;
 use super::table::{external, refused};
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -31,7 +31,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 
 /// Versions of a table, as a table.
 pub(crate) struct HistoryTable {
-    pub sight: Arc<Sight>,
+    pub snapshot: Arc<StatementSnapshot>,
     pub table: Table,
 }
 
@@ -58,7 +58,7 @@ impl TableProvider for HistoryTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let view = self.sight.view(self.table).await.map_err(external)?;
+        let view = self.snapshot.view(self.table).await.map_err(external)?;
         let first = view.first().await.map_err(refused)?;
         let written = view.written(first..=view.version()).await.map_err(refused)?;
         let rows = MemTable::try_new(self.schema(), vec![vec![rows_of(&written)?]])?;

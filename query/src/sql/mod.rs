@@ -19,28 +19,28 @@
 //!                                └─ guard     no file of the lake is put, replaced or deleted
 //! ```
 
-mod asked;
 mod catalog;
 mod changes;
 mod checked_arithmetic;
 mod checked_sum;
 mod functions;
 mod guard;
-mod held;
 mod history;
 mod honoured;
 mod lists;
 pub mod nesting;
 mod numbers;
-mod own;
 mod printing;
+mod referenced;
 mod relations;
+mod row_filter;
 mod session;
 mod set_comparison;
 mod shared;
-mod sight;
+mod snapshot;
 mod spans;
 mod statements;
+mod summary;
 mod table;
 mod targets;
 mod truth;
@@ -49,10 +49,10 @@ mod whole_minutes;
 
 pub use catalog::{CATALOG, SCHEMA};
 pub(crate) use guard::is_in_lake;
-pub use held::Held;
-pub use own::HIDDEN;
-pub(crate) use own::seen_by;
+pub use row_filter::HIDDEN;
+pub(crate) use row_filter::seen_by;
 pub use session::{Session, run};
 pub use shared::Shared;
-pub use sight::Sight;
+pub use snapshot::StatementSnapshot;
 pub use statements::{Statement, statements};
+pub use summary::TableSummary;

@@ -20,36 +20,36 @@ use futures::future::{BoxFuture, LocalBoxFuture};
 use lake_schemas::Code;
 use lake_store::{Lake, LakeError};
 
-use super::asked::Asked;
 use super::catalog::{CATALOG, LakeCatalog};
 use super::checked_arithmetic::CheckedArithmetic;
 use super::checked_sum::CheckedSum;
 use super::functions::{OfTable, TableFunction};
 use super::guard::Refusal;
-use super::held::{self, Held};
 use super::honoured;
 use super::lists::NoListOfText;
 use super::nesting;
 use super::printing::Shown;
+use super::referenced::ReferencedNames;
 use super::relations::Relations;
 use super::set_comparison::AloneInItsQuery;
 use super::shared::Shared;
-use super::sight::Sight;
+use super::snapshot::StatementSnapshot;
 use super::spans::SpansTimes;
 use super::statements::{Statement, statements};
+use super::summary::{self, TableSummary};
 use super::targets::LiteralTargets;
 use super::truth::TruthAsText;
 use super::whole_minutes::WholeMinutes;
+use crate::access::RowAccess;
 use crate::error::QueryError;
 use crate::output::Opened;
 use crate::rows::collect;
-use crate::sees::Sees;
 use crate::totals::{Current, Function, TotalsFunction};
 
 /// Session that runs statements over a lake.
 pub struct Session {
     context: SessionContext,
-    sight: Arc<Sight>,
+    snapshot: Arc<StatementSnapshot>,
     stores: Arc<InstrumentedObjectStoreRegistry>,
     refusal: Refusal,
 }
@@ -65,21 +65,21 @@ impl Session {
         let shared = Shared::new(&lake, runtime)?;
         let config = Shared::config().with_create_default_catalog_and_schema(false);
         let context = SessionContext::new_with_config_rt(config, Arc::clone(&shared.runtime));
-        Self::over(lake, context, &shared, Sees::All)
+        Self::over(lake, context, &shared, RowAccess::All)
     }
 
     /// Makes a session with a context of its own that shares the rest with other sessions, for a caller with this
     /// access.
-    pub fn over(lake: Lake, context: SessionContext, shared: &Shared, sees: Sees) -> Result<Self, QueryError> {
+    pub fn over(lake: Lake, context: SessionContext, shared: &Shared, access: RowAccess) -> Result<Self, QueryError> {
         let current = Arc::new(Current::new(lake.clone()));
-        let sight = Arc::new(Sight::new(lake, Arc::clone(&current), sees.clone()));
-        context.register_catalog(CATALOG, Arc::new(LakeCatalog::new(Arc::clone(&sight))));
+        let snapshot = Arc::new(StatementSnapshot::new(lake, Arc::clone(&current), access.clone()));
+        context.register_catalog(CATALOG, Arc::new(LakeCatalog::new(Arc::clone(&snapshot))));
         for function in Function::ALL {
-            let over = TotalsFunction { function, current: Arc::clone(&current), sees: sees.clone() };
+            let over = TotalsFunction { function, current: Arc::clone(&current), access: access.clone() };
             context.register_udtf(function.name(), Arc::new(over));
         }
         for function in OfTable::ALL {
-            let over = TableFunction { function, sight: Arc::clone(&sight) };
+            let over = TableFunction { function, snapshot: Arc::clone(&snapshot) };
             context.register_udtf(function.name(), Arc::new(over));
         }
         context.state_ref().write().register_expr_planner(Arc::new(TruthAsText))?;
@@ -91,7 +91,7 @@ impl Session {
         context.add_analyzer_rule(Arc::new(AloneInItsQuery));
         context.add_analyzer_rule(Arc::new(LiteralTargets));
         context.register_relation_planner(Arc::new(Relations))?;
-        Ok(Self { context, sight, stores: Arc::clone(&shared.stores), refusal: shared.refusal.clone() })
+        Ok(Self { context, snapshot, stores: Arc::clone(&shared.stores), refusal: shared.refusal.clone() })
     }
 
     /// Returns the rows of one statement: at least one batch, possibly without rows.
@@ -104,7 +104,7 @@ impl Session {
                 )
                 .into());
             };
-            let parsed = self.turn_to(statement).await?;
+            let parsed = self.begin_statement(statement).await?;
             self.answer(parsed).await
         })
     }
@@ -117,7 +117,7 @@ impl Session {
         to: &'a mut Opened,
     ) -> LocalBoxFuture<'a, Result<(), QueryError>> {
         Box::pin(async move {
-            let parsed = self.turn_to(statement).await?;
+            let parsed = self.begin_statement(statement).await?;
             if needs_stores(&parsed) {
                 // The answer is a count at most, and the shell's own code finds the stores that the statement names.
                 let printed = exec_from_commands(&self.context, vec![statement.text.clone()], options).await;
@@ -137,18 +137,18 @@ impl Session {
     }
 
     /// Summarises the tables of the lake.
-    pub fn held(&self) -> BoxFuture<'_, Result<Vec<Held>, QueryError>> {
-        Box::pin(held::held(self.sight.lake()))
+    pub fn held(&self) -> BoxFuture<'_, Result<Vec<TableSummary>, QueryError>> {
+        Box::pin(summary::held(self.snapshot.lake()))
     }
 
     /// Looks which tables the lake has.
     pub(crate) fn look_around(&self) -> BoxFuture<'_, Result<(), QueryError>> {
-        Box::pin(self.sight.look_around())
+        Box::pin(self.snapshot.look_around())
     }
 
     /// Returns the names of the tables that were last seen, and of their columns.
     pub(crate) fn names(&self) -> Vec<String> {
-        let seen = self.sight.seen().into_iter();
+        let seen = self.snapshot.seen().into_iter();
         let names = seen.flat_map(|(table, schema)| {
             let columns = schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
             std::iter::once(table.name().to_owned()).chain(columns)
@@ -162,8 +162,8 @@ impl Session {
     }
 
     /// Returns the snapshot of the current statement.
-    pub fn sight(&self) -> &Arc<Sight> {
-        &self.sight
+    pub fn snapshot(&self) -> &Arc<StatementSnapshot> {
+        &self.snapshot
     }
 
     /// Begins a statement that the caller has parsed, in which `travels` names have a version or a time; returns its
@@ -208,7 +208,7 @@ impl Session {
         self.refusal.take().map_or(error, QueryError::Lake)
     }
 
-    async fn turn_to(&self, statement: &Statement) -> Result<parser::Statement, QueryError> {
+    async fn begin_statement(&self, statement: &Statement) -> Result<parser::Statement, QueryError> {
         let state = self.context.state();
         let dialect = state.config().options().sql_parser.dialect;
         nesting::of_text(&statement.text, dialect)?;
@@ -222,8 +222,8 @@ impl Session {
         // A refusal of an earlier statement must not be reported for this one.
         drop(self.refusal.take());
         honoured::check(parsed, &self.context.state())?;
-        let asked = Asked::of(parsed, travels)?;
-        self.sight.turn_to(&asked).await
+        let asked = ReferencedNames::of(parsed, travels)?;
+        self.snapshot.begin_statement(&asked).await
     }
 }
 

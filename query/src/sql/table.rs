@@ -18,13 +18,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use lake_schemas::{Code, Table};
 use lake_store::LakeError;
 
-use super::sight::Sight;
+use super::snapshot::StatementSnapshot;
 use crate::error::QueryError;
 use crate::totals::AsOf;
 
 /// A table at its newest or an earlier version.
 pub(crate) struct LakeTable {
-    pub sight: Arc<Sight>,
+    pub snapshot: Arc<StatementSnapshot>,
     pub table: Table,
     pub as_of: AsOf,
     /// Table as it was when the statement was planned.
@@ -33,7 +33,7 @@ pub(crate) struct LakeTable {
 
 impl fmt::Debug for LakeTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of {:?}", self.table, self.sight)
+        write!(f, "{} of {:?}", self.table, self.snapshot)
     }
 }
 
@@ -60,8 +60,8 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Plan {
-        let seen = self.sight.table(self.table, self.as_of).await.map_err(external)?;
-        let seen = seen.ok_or_else(|| refused(self.sight.lake().lacks(self.table)))?.provider;
+        let seen = self.snapshot.table(self.table, self.as_of).await.map_err(external)?;
+        let seen = seen.ok_or_else(|| refused(self.snapshot.lake().lacks(self.table)))?.provider;
         if seen.schema() != self.planned.schema() {
             let why = format!("{} has other columns than it had; make the view again", self.table);
             return Err(refused(LakeError::Refused(Code::TableAltered.because(why))));

@@ -17,7 +17,7 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 use serde_json::Value;
 
-use super::stretches::Stretches;
+use super::interval_set::IntervalSet;
 
 /// Columns, besides the window's start, whose smallest and largest values are kept for a file, if it states them.
 pub(crate) const BOUNDED_COLUMNS: [&str; 2] = [column::AD_ID, column::CAMPAIGN_ID];
@@ -80,7 +80,7 @@ impl Files {
     }
 
     /// Returns the files that hold any of these windows: first those that hold no others, then the rest.
-    pub fn holding(&self, windows: &Stretches) -> [Vec<Arc<File>>; 2] {
+    pub fn holding(&self, windows: &IntervalSet) -> [Vec<Arc<File>>; 2] {
         let mut holding = [Vec::new(), Vec::new()];
         let Some(span) = windows.span() else { return holding };
         let floor = |time: i64| if time == i64::MIN { time } else { self.table.folder_width().start_ms(time) };
@@ -188,7 +188,7 @@ mod tests {
                       \"maxValues\":{\"window_start\":\"1970-01-01T01:20:00.000Z\",\"ad_id\":\"b\"}}";
         let adds = [add(0, "whole", None), add(1, "some", Some(stats.to_owned())), add(2, "later", None)];
         let files = LiveFiles::new(Table::ClicksMinute, 3, &adds).expect("files").files();
-        let holding = |from, to| files.holding(&Stretches::one(from..to));
+        let holding = |from, to| files.holding(&IntervalSet::one(from..to));
         let [all, part] = holding(30 * MINUTE, HOUR + 21 * MINUTE);
         assert_eq!((names(&all), names(&part)), (vec!["some"], vec!["whole"]));
         let [all, part] = holding(i64::MIN, HOUR + 15 * MINUTE);
@@ -216,7 +216,7 @@ mod tests {
         let before = live.files();
         let removes = ["date=1970-01-01/hour=0/one".to_owned()];
         live.follow(4, &[add(0, "two", None), add(0, "two", None)], &removes).expect("files");
-        let found = |files: &Files| names(&files.holding(&Stretches::one(0..HOUR))[0]).join(" ");
+        let found = |files: &Files| names(&files.holding(&IntervalSet::one(0..HOUR))[0]).join(" ");
         assert_eq!((found(&before), found(&live.files())), ("one".to_owned(), "two".to_owned()));
         assert_eq!((before.version, live.version()), (3, 4));
     }

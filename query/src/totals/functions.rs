@@ -20,9 +20,9 @@ use super::current::{Current, From};
 use super::filter::counted_by;
 use super::plan::Adding;
 use super::question::stretch;
-use super::scan::{Counts, columns};
+use super::scan::{CountsScan, columns};
+use crate::access::RowAccess;
 use crate::error::QueryError;
-use crate::sees::Sees;
 use crate::sql::seen_by;
 
 /// Ways to write a time, for messages.
@@ -66,7 +66,7 @@ impl Function {
 pub(crate) struct TotalsFunction {
     pub function: Function,
     pub current: Arc<Current>,
-    pub sees: Sees,
+    pub access: RowAccess,
 }
 
 impl TotalsFunction {
@@ -80,16 +80,16 @@ impl TotalsFunction {
         let to = time_of(&arguments[1]).map_err(|Invalid(why)| Invalid(why.about("to ")))?;
         let asked = stretch(from, to).map_err(|error| odd(error.to_string()))?;
         let parameters = self.current.parameters().ok_or_else(|| odd("it stands where no statement names it"))?;
-        let counts = Counts {
+        let counts = CountsScan {
             from: From::Current(Arc::clone(&self.current)),
             asked,
             widest: granularity.unwrap_or(Width::Day),
             schema: columns(&parameters),
         };
         let dimensions = counted_by(&parameters);
-        let counts = seen_by(&self.sees, self.function.name(), Arc::new(counts))?;
+        let counts = seen_by(&self.access, self.function.name(), Arc::new(counts))?;
         // Row-level access is applied below, so that all rows that are left may be added up here.
-        let adding = Adding { filter: &[], sees: &Sees::All, group_by: &dimensions, granularity };
+        let adding = Adding { filter: &[], access: &RowAccess::All, group_by: &dimensions, granularity };
         let plan = adding.up(counts)?;
         Ok(ViewTable::new(plan, None))
     }

@@ -39,7 +39,7 @@ const KEPT_MAX: usize = 256;
 
 /// A cache of loaded values, by their keys.
 pub(super) struct Loads<K, V> {
-    known: Arc<Mutex<Known<K, V>>>,
+    known: Arc<Mutex<CacheState<K, V>>>,
     places: Arc<Semaphore>,
     memory: Arc<dyn MemoryPool>,
     /// Returns the bytes that a value takes.
@@ -47,7 +47,7 @@ pub(super) struct Loads<K, V> {
 }
 
 /// A loaded value, and the memory that is reserved for it as long as anybody holds it.
-pub(super) struct Held<V> {
+pub(super) struct Reserved<V> {
     pub value: V,
     _memory: MemoryReservation,
 }
@@ -60,26 +60,26 @@ pub(super) struct Loaded<V> {
 }
 
 /// A load that is running, shared by all who wait for it.
-type Loading<V> = Shared<BoxFuture<'static, Result<Arc<Held<V>>, SharedError>>>;
+type Loading<V> = Shared<BoxFuture<'static, Result<Arc<Reserved<V>>, SharedError>>>;
 
 /// State of the cache.
-struct Known<K, V> {
+struct CacheState<K, V> {
     /// Loads that are running.
     loading: BTreeMap<K, Loading<V>>,
     /// Values that were loaded, the oldest first.
-    kept: Vec<Kept<K, V>>,
+    kept: Vec<CacheEntry<K, V>>,
 }
 
 /// A value that is kept.
-struct Kept<K, V> {
+struct CacheEntry<K, V> {
     key: K,
     since: Instant,
-    held: Arc<Held<V>>,
+    held: Arc<Reserved<V>>,
 }
 
 /// A value that was found in the cache, or is on its way there.
-enum Found<V> {
-    Held(Arc<Held<V>>),
+enum CacheLookup<V> {
+    Reserved(Arc<Reserved<V>>),
     Loading(Loading<V>),
 }
 
@@ -87,7 +87,7 @@ impl<K: Ord + Clone + Send + 'static, V: Send + Sync + 'static> Loads<K, V> {
     /// Makes an empty cache. All values that anybody holds at one time may take so many bytes together.
     pub fn within(bytes: usize, bytes_of: fn(&V) -> usize) -> Self {
         Self {
-            known: Arc::new(Mutex::new(Known { loading: BTreeMap::new(), kept: Vec::new() })),
+            known: Arc::new(Mutex::new(CacheState { loading: BTreeMap::new(), kept: Vec::new() })),
             places: Arc::new(Semaphore::new(LOADS_MAX as usize)),
             memory: Arc::new(GreedyMemoryPool::new(bytes)),
             bytes_of,
@@ -95,7 +95,7 @@ impl<K: Ord + Clone + Send + 'static, V: Send + Sync + 'static> Loads<K, V> {
     }
 
     /// Returns the value of a key, and loads it if it is neither kept nor being loaded.
-    pub async fn get<F>(&self, key: K, load: impl FnOnce() -> F + Send) -> Result<Arc<Held<V>>, QueryError>
+    pub async fn get<F>(&self, key: K, load: impl FnOnce() -> F + Send) -> Result<Arc<Reserved<V>>, QueryError>
     where
         F: Future<Output = Result<Loaded<V>, QueryError>> + Send + 'static,
     {
@@ -108,13 +108,13 @@ impl<K: Ord + Clone + Send + 'static, V: Send + Sync + 'static> Loads<K, V> {
             }
         };
         match found {
-            Found::Held(held) => Ok(held),
-            Found::Loading(loading) => loading.await.map_err(QueryError::from),
+            CacheLookup::Reserved(held) => Ok(held),
+            CacheLookup::Loading(loading) => loading.await.map_err(QueryError::from),
         }
     }
 
     /// Returns what has come into the cache meanwhile, or begins the load.
-    fn find_or_begin<F>(&self, key: K, load: impl FnOnce() -> F, place: OwnedSemaphorePermit) -> Found<V>
+    fn find_or_begin<F>(&self, key: K, load: impl FnOnce() -> F, place: OwnedSemaphorePermit) -> CacheLookup<V>
     where
         F: Future<Output = Result<Loaded<V>, QueryError>> + Send + 'static,
     {
@@ -125,7 +125,7 @@ impl<K: Ord + Clone + Send + 'static, V: Send + Sync + 'static> Loads<K, V> {
         let under_way = UnderWay { known: Arc::clone(&self.known), key: key.clone(), _place: place };
         let loading = self.begin(load(), under_way);
         known.loading.insert(key, loading.clone());
-        Found::Loading(loading)
+        CacheLookup::Loading(loading)
     }
 
     /// Begins a load. The caller holds the lock of the cache, and adds the load to it.
@@ -155,46 +155,47 @@ impl<K: Ord + Clone + Send + 'static, V: Send + Sync + 'static> Loads<K, V> {
     }
 }
 
-impl<K: Ord, V> Known<K, V> {
+impl<K: Ord, V> CacheState<K, V> {
     /// Returns the value of a key, or the load that will give it.
-    fn find(&mut self, key: &K) -> Option<Found<V>> {
+    fn find(&mut self, key: &K) -> Option<CacheLookup<V>> {
         self.kept.retain(|kept| kept.since.elapsed() < KEPT_FOR);
-        let kept = self.kept.iter().find(|kept| kept.key == *key).map(|kept| Found::Held(Arc::clone(&kept.held)));
-        kept.or_else(|| self.loading.get(key).cloned().map(Found::Loading))
+        let kept =
+            self.kept.iter().find(|kept| kept.key == *key).map(|kept| CacheLookup::Reserved(Arc::clone(&kept.held)));
+        kept.or_else(|| self.loading.get(key).cloned().map(CacheLookup::Loading))
     }
 
-    fn keep(&mut self, key: K, held: Arc<Held<V>>) {
+    fn keep(&mut self, key: K, held: Arc<Reserved<V>>) {
         if self.kept.len() >= KEPT_MAX {
             self.forget_oldest();
         }
-        self.kept.push(Kept { key, since: Instant::now(), held });
+        self.kept.push(CacheEntry { key, since: Instant::now(), held });
     }
 
-    fn forget_oldest(&mut self) -> Option<Kept<K, V>> {
+    fn forget_oldest(&mut self) -> Option<CacheEntry<K, V>> {
         (!self.kept.is_empty()).then(|| self.kept.remove(0))
     }
 }
 
 /// A load that counts as running until this is dropped, however it ends.
 struct UnderWay<K: Ord, V> {
-    known: Arc<Mutex<Known<K, V>>>,
+    known: Arc<Mutex<CacheState<K, V>>>,
     key: K,
     _place: OwnedSemaphorePermit,
 }
 
 impl<K: Ord + Clone, V> UnderWay<K, V> {
     /// Reserves memory for a value that was loaded. Kept values make room for it, the oldest first.
-    fn hold(&self, value: V, bytes_of: fn(&V) -> usize, pool: &Arc<dyn MemoryPool>) -> Result<Held<V>, QueryError> {
+    fn hold(&self, value: V, bytes_of: fn(&V) -> usize, pool: &Arc<dyn MemoryPool>) -> Result<Reserved<V>, QueryError> {
         let memory = MemoryConsumer::new("earlier versions").register(pool);
         while let Err(error) = memory.try_grow(bytes_of(&value)) {
             if lock(&self.known).forget_oldest().is_none() {
                 return Err(error.into());
             }
         }
-        Ok(Held { value, _memory: memory })
+        Ok(Reserved { value, _memory: memory })
     }
 
-    fn keep(&self, held: &Arc<Held<V>>) {
+    fn keep(&self, held: &Arc<Reserved<V>>) {
         lock(&self.known).keep(self.key.clone(), Arc::clone(held));
     }
 }

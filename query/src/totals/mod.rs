@@ -21,6 +21,7 @@ mod filter;
 mod fits;
 mod follow;
 mod functions;
+mod interval_set;
 mod large;
 mod level;
 mod loads;
@@ -33,7 +34,6 @@ mod small;
 mod sources;
 mod span;
 mod stitch;
-mod stretches;
 mod summed;
 #[expect(clippy::module_inception, reason = "it is what the module is for")]
 mod totals;

@@ -21,14 +21,14 @@ use lake_schemas::{Field, Verdict, Width};
 use super::filter::Filter;
 use super::fits::{fitting, least_of, named};
 use super::question::{Page, Question};
-use crate::sees::Sees;
+use crate::access::RowAccess;
 
 /// Parameters of adding up: which rows, and how the result is grouped.
 pub(crate) struct Adding<'a> {
     /// Conditions on the rows: all of them must hold.
     pub filter: &'a [Filter],
     /// Row-level access of whoever asks.
-    pub sees: &'a Sees,
+    pub access: &'a RowAccess,
     /// Dimensions whose values have rows of their own, in the order of columns and rows.
     pub group_by: &'a [Field],
     /// Width of the windows that have rows of their own; `None`: one row for all windows.
@@ -38,8 +38,8 @@ pub(crate) struct Adding<'a> {
 impl<'a> Adding<'a> {
     /// Takes over what a question asks for.
     pub fn of_question(question: &'a Question) -> Self {
-        let Question { filter, sees, group_by, granularity, .. } = question;
-        Self { filter, sees, group_by, granularity: *granularity }
+        let Question { filter, access, group_by, granularity, .. } = question;
+        Self { filter, access, group_by, granularity: *granularity }
     }
 }
 
@@ -78,7 +78,7 @@ impl Adding<'_> {
         for filter in self.filter {
             plan = plan.filter(filter.condition())?;
         }
-        if let Some(own) = self.sees.condition() {
+        if let Some(own) = self.access.condition() {
             plan = plan.filter(own)?;
         }
         let window = self.granularity.map(window_of);
@@ -158,7 +158,7 @@ mod tests {
             filter: vec![Filter::any(Field::Country, ["DE", "AT"]), Filter::one(Field::CampaignId, "spring")],
             group_by: vec![Field::Country, Field::AdId],
             granularity: Some(Width::Hour),
-            sees: Sees::Campaigns(["spring".to_owned()].into()),
+            access: RowAccess::Campaigns(["spring".to_owned()].into()),
             ..Question::default()
         };
         let (columns, written) = plan(&question, Some(7));

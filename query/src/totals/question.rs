@@ -15,8 +15,8 @@ use lake_store::LakeError;
 use lake_store::commit::Partitions;
 
 use super::filter::{Filter, counted_by, names_of, repeated};
+use crate::access::RowAccess;
 use crate::error::QueryError;
-use crate::sees::Sees;
 
 /// A page of the rows with most clicks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub struct Question {
     /// Version that is asked.
     pub as_of: AsOf,
     /// Row-level access of whoever asks: rows that they may not see are not counted.
-    pub sees: Sees,
+    pub access: RowAccess,
 }
 
 impl Question {
@@ -176,7 +176,7 @@ impl StandsAt {
         let closed_ms = to.map(|to| to.millis().saturating_add(self.allowed_lateness_ms));
         let waited_for = self.partitions.waited_for();
         let pending = waited_for.filter(move |(_, stand)| match closed_ms {
-            Some(closed_ms) => stand.emitted_ms < Some(closed_ms),
+            Some(closed_ms) => stand.watermark_ms < Some(closed_ms),
             None => true,
         });
         pending.map(|(partition, _)| partition)
@@ -224,8 +224,8 @@ mod tests {
         StandsAt { table_id: String::new(), minutes, hourly, daily, partitions, allowed_lateness_ms }
     }
 
-    fn emitted(topic: &str, number: i32, emitted_ms: Option<i64>) -> (TopicPartition, Stand) {
-        (TopicPartition::new(topic, number), Stand { cut: Some(7), emitted_ms, ..Stand::default() })
+    fn emitted(topic: &str, number: i32, watermark_ms: Option<i64>) -> (TopicPartition, Stand) {
+        (TopicPartition::new(topic, number), Stand { cut: Some(7), watermark_ms, ..Stand::default() })
     }
 
     fn pending(at: &StandsAt, to: Option<i64>) -> Vec<String> {
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn what_may_still_take_clicks_is_pending() {
         let stands = (0..).zip([None, Some(179_999), Some(180_000)]);
-        let at = at(stands.map(|(number, emitted_ms)| emitted("clicks", number, emitted_ms)), &[]);
+        let at = at(stands.map(|(number, watermark_ms)| emitted("clicks", number, watermark_ms)), &[]);
         assert_eq!(pending(&at, Some(120_000)), ["clicks/0", "clicks/1"]);
         assert_eq!(pending(&at, Some(60_000)), ["clicks/0"]);
         assert_eq!(pending(&at, None).len(), 3);

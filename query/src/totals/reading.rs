@@ -27,9 +27,9 @@ use lake_store::Lake;
 use object_store::ObjectStore;
 
 use super::files::File;
+use super::interval_set::IntervalSet;
 use super::large::LargeFiles;
 use super::small::{self, SmallFiles};
-use super::stretches::Stretches;
 
 /// Concurrent scans for each processor: reading a few pages of a file is mostly waiting for the store.
 const SCANS_PER_PROCESSOR: usize = 8;
@@ -47,7 +47,7 @@ pub(crate) struct Store {
 }
 
 /// Makes the plans that read files in a session.
-pub(crate) struct Reading<'a> {
+pub(crate) struct PlanMaker<'a> {
     session: &'a dyn Session,
     store: Store,
     /// Columns of counts.
@@ -56,7 +56,7 @@ pub(crate) struct Reading<'a> {
     is_lookup: bool,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> PlanMaker<'a> {
     /// Makes plans whose rows have these columns.
     pub fn new(session: &'a dyn Session, schema: &'a SchemaRef, is_lookup: bool) -> Result<Self> {
         let runtime = session.runtime_env();
@@ -74,14 +74,14 @@ impl<'a> Reading<'a> {
     pub fn windows_of(
         &self,
         files: Vec<Arc<File>>,
-        windows: &Stretches,
+        windows: &IntervalSet,
         columns: &[usize],
     ) -> Result<Vec<Arc<dyn ExecutionPlan>>> {
         let held = files.iter().map(|file| file.windows.clone());
         let Some(held) = held.reduce(|one, other| one.start.min(other.start)..one.end.max(other.end)) else {
             return Ok(Vec::new());
         };
-        let windows: Vec<_> = windows.and(&Stretches::one(held)).iter().map(starts_in).collect();
+        let windows: Vec<_> = windows.and(&IntervalSet::one(held)).iter().map(starts_in).collect();
         // The wanted columns come first, so that one that only the condition needs can be left out at the end.
         let wanted: Vec<_> = (0..columns.len()).collect();
         let mut columns = columns.to_vec();

@@ -25,7 +25,7 @@ use lake_store::LakeError;
 use super::current::From;
 use super::files::File;
 use super::prune::Pruning;
-use super::reading::Reading;
+use super::reading::PlanMaker;
 use super::stitch::stitch;
 use super::summed;
 
@@ -46,7 +46,7 @@ pub(crate) fn columns(parameters: &Parameters) -> SchemaRef {
 }
 
 /// Counts of a stretch of time, as a table.
-pub(crate) struct Counts {
+pub(crate) struct CountsScan {
     /// Tables that they are taken from.
     pub from: From,
     /// Stretch of time, in milliseconds.
@@ -57,14 +57,14 @@ pub(crate) struct Counts {
     pub schema: SchemaRef,
 }
 
-impl fmt::Debug for Counts {
+impl fmt::Debug for CountsScan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "counts of {:?}, at most a {:?} each", self.asked, self.widest)
     }
 }
 
 #[async_trait]
-impl TableProvider for Counts {
+impl TableProvider for CountsScan {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
@@ -97,7 +97,7 @@ impl TableProvider for Counts {
         let all: Vec<_> = (0..self.schema.fields().len()).collect();
         let projection = projection.unwrap_or(&all);
         let is_lookup = filters.iter().any(|filter| names(filter, column::AD_ID));
-        let reading = Reading::new(session, &self.schema, is_lookup)?;
+        let reading = PlanMaker::new(session, &self.schema, is_lookup)?;
         let condition = conjunction(filters.iter().cloned()).map(|filter| reading.condition(filter)).transpose()?;
         let pruning = Pruning::new(condition, &self.schema);
         let (mut summed, mut whole, mut scans) = (Vec::new(), Vec::new(), Vec::new());

@@ -15,10 +15,10 @@ use lake_store::Result;
 use lake_store::commit::{Changed, Partitions, TableView};
 
 use super::files::{File, LiveFiles};
+use super::interval_set::IntervalSet;
 use super::level::Level;
 use super::question::StandsAt;
 use super::stitch::{Dirty, Parts};
-use super::stretches::Stretches;
 
 /// Tables that an answer is taken from.
 #[derive(Clone, Debug)]
@@ -69,7 +69,7 @@ impl Sources {
     }
 
     /// Returns each table with the windows that are taken from it.
-    pub fn taken<'a>(&'a self, parts: &'a Parts) -> impl Iterator<Item = (&'a Level, &'a Stretches)> {
+    pub fn taken<'a>(&'a self, parts: &'a Parts) -> impl Iterator<Item = (&'a Level, &'a IntervalSet)> {
         let levels = [self.daily.as_ref(), self.hourly.as_ref(), Some(&self.minutes)];
         let parts = [&parts.days, &parts.hours, &parts.minutes];
         levels.into_iter().zip(parts).filter_map(|(level, part)| Some((level?, part)))
@@ -88,7 +88,7 @@ impl Sources {
 
     /// Returns the state of the tables behind an answer that is taken from these parts.
     pub fn at(&self, parts: &Parts) -> StandsAt {
-        let of = |level: &Option<Level>, part: &Stretches| {
+        let of = |level: &Option<Level>, part: &IntervalSet| {
             level.as_ref().filter(|_| !part.is_empty()).map(|level| level.version)
         };
         StandsAt {

@@ -1,4 +1,4 @@
-//! Stretches of time as people ask for them: the last hour, say, in windows of which there are not too many to look at.
+//! IntervalSet of time as people ask for them: the last hour, say, in windows of which there are not too many to look at.
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ use std::ops::Range;
 use lake_schemas::Width;
 use lake_store::commit::Changed;
 
-use super::stretches::Stretches;
+use super::interval_set::IntervalSet;
 
 /// Folders that changed since they were rolled up. For a roll-up that is missing, or must not be used: all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,29 +32,29 @@ pub(crate) struct Dirty {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parts {
     /// Windows taken from `clicks_daily`.
-    pub days: Stretches,
+    pub days: IntervalSet,
     /// Windows taken from `clicks_hourly`.
-    pub hours: Stretches,
+    pub hours: IntervalSet,
     /// Windows taken from `clicks_minute`.
-    pub minutes: Stretches,
+    pub minutes: IntervalSet,
 }
 
 /// Takes what is asked for from the widest windows that are clean, and from none wider than `widest`.
 pub(crate) fn stitch(asked: &Range<i64>, widest: Width, dirty: &Dirty) -> Parts {
-    let all = Stretches::one(asked.clone());
+    let all = IntervalSet::one(asked.clone());
     let clean = |width: Width| match (&dirty.hours, &dirty.days) {
         (Changed::Folders(hours), _) if width == Width::Hour => {
-            Stretches::whole(width, asked).without(&Stretches::of_width(width, hours.iter().copied()))
+            IntervalSet::whole(width, asked).without(&IntervalSet::of_width(width, hours.iter().copied()))
         }
         (Changed::Folders(hours), Changed::Folders(days)) if width == Width::Day => {
-            let with_dirty_hours = Stretches::of_width(width, hours.iter().map(|hour| width.start_ms(*hour)));
-            let whole = Stretches::whole(width, asked).without(&with_dirty_hours);
-            whole.without(&Stretches::of_width(width, days.iter().copied()))
+            let with_dirty_hours = IntervalSet::of_width(width, hours.iter().map(|hour| width.start_ms(*hour)));
+            let whole = IntervalSet::whole(width, asked).without(&with_dirty_hours);
+            whole.without(&IntervalSet::of_width(width, days.iter().copied()))
         }
-        _ => Stretches::default(),
+        _ => IntervalSet::default(),
     };
-    let days = if widest >= Width::Day { clean(Width::Day) } else { Stretches::default() };
-    let hours = if widest >= Width::Hour { clean(Width::Hour).without(&days) } else { Stretches::default() };
+    let days = if widest >= Width::Day { clean(Width::Day) } else { IntervalSet::default() };
+    let hours = if widest >= Width::Hour { clean(Width::Hour).without(&days) } else { IntervalSet::default() };
     let minutes = all.without(&days).without(&hours);
     Parts { days, hours, minutes }
 }
@@ -75,11 +75,11 @@ mod tests {
         ms(from)..ms(to)
     }
 
-    fn stretches(texts: &[&str]) -> Stretches {
-        let all = texts.iter().map(|text| Stretches::one(range(text)));
-        all.fold(Stretches::default(), |so_far, next| {
-            let gaps = Stretches::one(i64::MIN..i64::MAX).without(&so_far).without(&next);
-            Stretches::one(i64::MIN..i64::MAX).without(&gaps)
+    fn stretches(texts: &[&str]) -> IntervalSet {
+        let all = texts.iter().map(|text| IntervalSet::one(range(text)));
+        all.fold(IntervalSet::default(), |so_far, next| {
+            let gaps = IntervalSet::one(i64::MIN..i64::MAX).without(&so_far).without(&next);
+            IntervalSet::one(i64::MIN..i64::MAX).without(&gaps)
         })
     }
 
@@ -138,7 +138,7 @@ mod tests {
     fn open_ends_are_taken_from_days_too() {
         let dirty = Dirty { hours: changed(&["07T05:00"]), days: changed(&[]) };
         let Parts { days, hours, minutes } = stitch(&(i64::MIN..i64::MAX), Width::Day, &dirty);
-        let all = Stretches::one(i64::MIN..i64::MAX);
+        let all = IntervalSet::one(i64::MIN..i64::MAX);
         assert_eq!(days, all.without(&stretches(&["07T00:00 .. 08T00:00"])));
         assert_eq!(hours, stretches(&["07T00:00 .. 07T05:00", "07T06:00 .. 08T00:00"]));
         assert_eq!(minutes, stretches(&["07T05:00 .. 07T06:00"]));
@@ -162,7 +162,7 @@ mod tests {
                 for at in (asked.start - hour..asked.end + hour).step_by(60_000) {
                     assert_eq!(taken(at), usize::from(asked.contains(&at)), "seed {seed}, {widest:?}, {at}");
                 }
-                let is_whole = |part: &Stretches, width: Width| {
+                let is_whole = |part: &IntervalSet, width: Width| {
                     part.iter().all(|stretch| {
                         width.start_ms(stretch.start) == stretch.start && width.start_ms(stretch.end) == stretch.end
                     })

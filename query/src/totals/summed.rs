@@ -33,13 +33,13 @@ use super::filter::{Filter, counted_by};
 use super::fits;
 use super::plan::Adding;
 use super::question::Question;
-use super::reading::Reading;
+use super::reading::PlanMaker;
 use super::scan::columns;
 use super::sources::Sources;
 use super::stitch::stitch;
+use crate::access::RowAccess;
 use crate::error::{Overflow, QueryError};
 use crate::rows::collect;
-use crate::sees::Sees;
 
 /// Adds up the files that a question without bounds is answered from and that are not added up yet: the latest first,
 /// as long as the sums take no more than `bytes_max`, and until a time. A file whose own sums are larger than that is
@@ -92,7 +92,7 @@ async fn summed(
     context: &SessionContext,
 ) -> Result<Option<RecordBatch>, QueryError> {
     let (dimensions, schema) = (counted_by(&sources.parameters), columns(&sources.parameters));
-    let adding = Adding { filter: &[], sees: &Sees::All, group_by: &dimensions, granularity: None };
+    let adding = Adding { filter: &[], access: &RowAccess::All, group_by: &dimensions, granularity: None };
     let plan = adding.up_in_order_exactly(Arc::new(OneFile { file: Arc::clone(file), schema }))?;
     let rows = collect(DataFrame::new(context.state(), plan)).await?;
     if rows.iter().any(fits::have_rows_below_zero) {
@@ -115,11 +115,11 @@ pub(crate) fn ad_of(question: &Question) -> Option<&str> {
     }
 }
 
-/// Returns the sums of an ad over files, as far as `sees` permits, in one row; `None` if not all files are added up. A
+/// Returns the sums of an ad over files, as far as `access` permits, in one row; `None` if not all files are added up. A
 /// plan would give the same, but planning takes ten times as long as adding up what is known.
 pub(crate) fn sum_of(
     ad: &str,
-    sees: &Sees,
+    access: &RowAccess,
     files: &[Arc<File>],
 ) -> std::result::Result<Option<RecordBatch>, QueryError> {
     let Some(all) = files.iter().map(|file| file.sums()).collect::<Option<Vec<_>>>() else { return Ok(None) };
@@ -127,7 +127,7 @@ pub(crate) fn sum_of(
     for sums in all {
         let column = |name| sums.schema_ref().index_of(name).map(|at| sums.column(at));
         let campaigns = column(column::CAMPAIGN_ID)?.as_string::<i32>();
-        let is_seen = |row: &usize| sees.has_row_of(campaigns.is_valid(*row).then(|| campaigns.value(*row)));
+        let is_seen = |row: &usize| access.has_row_of(campaigns.is_valid(*row).then(|| campaigns.value(*row)));
         let rows: Vec<_> = rows_of(sums, ad)?.filter(is_seen).collect();
         for (total, measure) in total.iter_mut().zip(Measure::ALL) {
             let values = column(measure.column())?.as_primitive::<Int64Type>();
@@ -231,7 +231,7 @@ impl TableProvider for OneFile {
         _: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let all: Vec<_> = (0..self.schema.fields().len()).collect();
-        let reading = Reading::new(session, &self.schema, false)?;
+        let reading = PlanMaker::new(session, &self.schema, false)?;
         UnionExec::try_new(reading.all_of(vec![Arc::clone(&self.file)], projection.unwrap_or(&all))?)
     }
 }

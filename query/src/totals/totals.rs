@@ -19,11 +19,11 @@ use tokio::time::Instant;
 use super::as_of::sources_as_of;
 use super::current::From;
 use super::follow::Followed;
-use super::loads::{Held, Loaded, Loads};
+use super::loads::{Loaded, Loads, Reserved};
 use super::plan::Adding;
 use super::question::{Answer, AsOf, Page, Question, stretch};
 use super::reading::store_url;
-use super::scan::{Counts, columns};
+use super::scan::{CountsScan, columns};
 use super::sources::Sources;
 use super::stitch::stitch;
 use super::summed::{ad_of, sum_of, sum_up};
@@ -58,7 +58,7 @@ pub struct Totals {
     lake: Lake,
     context: SessionContext,
     /// Session in which files are added up, with memory of its own so that it takes none from questions.
-    summing: SessionContext,
+    aggregation: SessionContext,
     /// Bytes that the sums of files may take.
     sums_bytes: usize,
     /// Last reason why a file could not be added up, so that it is logged once.
@@ -98,7 +98,7 @@ impl Totals {
         let runtime = runtime.build_arc()?;
         runtime.register_object_store(store_url().as_ref(), lake.object_store()?);
         let sums_bytes = share(SUMS_BYTES_MAX);
-        let summing = RuntimeEnvBuilder::from_runtime_env(&runtime)
+        let aggregation = RuntimeEnvBuilder::from_runtime_env(&runtime)
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(sums_bytes)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()?;
@@ -107,7 +107,7 @@ impl Totals {
         Ok(Self {
             lake,
             context: SessionContext::new_with_config_rt(config(), runtime),
-            summing: SessionContext::new_with_config_rt(config(), summing),
+            aggregation: SessionContext::new_with_config_rt(config(), aggregation),
             sums_bytes,
             not_summed: Mutex::default(),
             followed: AsyncMutex::default(),
@@ -143,7 +143,7 @@ impl Totals {
         Box::pin(async move {
             let seen = lock(&self.seen).clone();
             let Some(sources) = seen else { return };
-            let Err(error) = sum_up(&sources, &self.summing, self.sums_bytes, until).await else { return };
+            let Err(error) = sum_up(&sources, &self.aggregation, self.sums_bytes, until).await else { return };
             let (why, mut not_summed) = (error.to_string(), lock(&self.not_summed));
             if *not_summed != why {
                 tracing::warn!(error = &error as &dyn Error, "adding up");
@@ -194,7 +194,7 @@ impl Totals {
         earlier: &Earlier,
         as_of: AsOf,
         seen: Option<Arc<Sources>>,
-    ) -> Result<Arc<Held<Arc<Sources>>>, QueryError> {
+    ) -> Result<Arc<Reserved<Arc<Sources>>>, QueryError> {
         let table = seen.as_ref().map(|seen| seen.table.clone());
         let load = || {
             let lake = self.lake.clone();
@@ -246,12 +246,12 @@ impl Totals {
         let at = sources.at(&parts);
         if let (Rows::All(_), Some(ad)) = (rows, ad_of(question))
             && let [whole, []] = sources.files(&parts).each_ref().map(Vec::as_slice)
-            && let Some(sum) = sum_of(ad, &question.sees, whole)?
+            && let Some(sum) = sum_of(ad, &question.access, whole)?
         {
             return Ok(Answer { rows: vec![sum], at });
         }
         let schema = columns(&sources.parameters);
-        let counts = Arc::new(Counts { from: From::These(sources), asked, widest, schema });
+        let counts = Arc::new(CountsScan { from: From::These(sources), asked, widest, schema });
         let adding = Adding::of_question(question);
         let plan = match rows {
             // One row more than permitted shows that there are more.

@@ -13,7 +13,7 @@ use lake_schemas::measure::{MEASURES, Measure};
 use lake_schemas::minute::WINDOW_MS;
 use lake_schemas::{EventTime, Verdict};
 
-use super::partition::{Key, Sums, keys_of, sums_of};
+use super::partition::{Key, MeasureSums, keys_of, sums_of};
 use crate::error::QueryError;
 
 /// Greatest number of differences that are kept: each is some hundred bytes, and nobody reads more of them.
@@ -25,8 +25,8 @@ const MINUTES_AN_HOUR: i64 = 60;
 /// Sums of one key that differ.
 pub(super) struct Differing {
     pub key: Key,
-    pub recounted: Sums,
-    pub found: Sums,
+    pub recounted: MeasureSums,
+    pub found: MeasureSums,
 }
 
 /// Result of a comparison.
@@ -39,7 +39,7 @@ pub(super) struct Compared {
     /// Number of sums that differ.
     pub differing: usize,
     /// The first of these, by key.
-    first: BTreeMap<Key, (Sums, Sums)>,
+    first: BTreeMap<Key, (MeasureSums, MeasureSums)>,
 }
 
 impl Compared {
@@ -71,8 +71,8 @@ impl Compared {
         Ok(())
     }
 
-    fn compare(&mut self, key: Key, found: Sums, recounted: Sums) {
-        if recounted != Sums::default() {
+    fn compare(&mut self, key: Key, found: MeasureSums, recounted: MeasureSums) {
+        if recounted != MeasureSums::default() {
             self.windows.insert(key.window);
             self.clicks += Measure::counting(Verdict::Counted).of(&recounted);
         }
@@ -152,7 +152,7 @@ mod tests {
         let (mut compared, many) = (Compared::default(), KEPT_MAX as i64 + 5);
         let click = Measure::ALL.map(|measure| i128::from(measure == Measure::counting(Verdict::Counted)));
         for minute in (0..many).rev() {
-            compared.compare(key(minute), Sums::default(), click);
+            compared.compare(key(minute), MeasureSums::default(), click);
         }
         compared.compare(key(many), [1; MEASURES], [1; MEASURES]);
         assert_eq!((compared.differing, compared.clicks), (KEPT_MAX + 5, i128::from(many) + 1));

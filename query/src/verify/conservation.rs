@@ -144,7 +144,7 @@ async fn of_minutes(context: &SessionContext, table: Table, minutes: &TableView)
                  and (date_trunc('{window}', event_time) + interval '1 {window}' <= {} or kafka_offset < {})",
                 stand.cut.unwrap_or(0),
                 history.since(&partition),
-                timestamp(stand.emitted_ms, i64::MIN),
+                timestamp(stand.watermark_ms, i64::MIN),
                 stand.drained.unwrap_or(0)
             ),
         )

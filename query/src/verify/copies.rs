@@ -21,7 +21,7 @@ use lake_schemas::rows::CLICK;
 use lake_schemas::{Code, EventTime, TopicPartition, Verdict, Windows};
 use lake_store::LakeError;
 
-use super::partition::{Key, Partition, Sums, micros, text, timestamp};
+use super::partition::{Key, MeasureSums, Partition, micros, text, timestamp};
 use super::run;
 use crate::error::QueryError;
 use crate::output::visible;
@@ -57,7 +57,7 @@ pub struct CountedAgain {
 #[derive(Default)]
 pub(super) struct Beyond {
     /// Sums by window and dimensions.
-    pub sums: BTreeMap<Key, Sums>,
+    pub sums: BTreeMap<Key, MeasureSums>,
     memory: Option<MemoryReservation>,
 }
 
@@ -68,7 +68,7 @@ impl Beyond {
     }
 
     /// Returns the sums of a key. Fails if the memory does not hold another one.
-    fn of(&mut self, key: &Key) -> SqlResult<&mut Sums> {
+    fn of(&mut self, key: &Key) -> SqlResult<&mut MeasureSums> {
         if let Some(memory) = &self.memory
             && !self.sums.contains_key(key)
         {
@@ -81,7 +81,7 @@ impl Beyond {
 /// Returns the bytes of a key and its sums.
 fn bytes_of(key: &Key) -> usize {
     let values = key.dimensions.iter().map(|value| size_of_val(value) + value.as_ref().map_or(0, String::len));
-    size_of::<(Key, Sums)>() + values.sum::<usize>()
+    size_of::<(Key, MeasureSums)>() + values.sum::<usize>()
 }
 
 /// Copies that were found so far.
@@ -141,7 +141,7 @@ impl Copies {
                {suspects} union all select click_id from in_several) \
              order by click_id, kafka_offset",
             of.dimensions(),
-            timestamp(of.stand.emitted_ms, i64::MIN),
+            timestamp(of.stand.watermark_ms, i64::MIN),
             of.stand.drained.unwrap_or(0),
         );
         let mut beyond = Beyond::within(of.context.task_ctx().memory_pool());

@@ -14,7 +14,7 @@ use lake_schemas::table::column;
 use lake_schemas::{OffsetRange, Table, TopicPartition, Verdict};
 
 use super::compared::Differing;
-use super::partition::{Key, Partition, Sums, is_taken_for, sums_of, text, timestamp};
+use super::partition::{Key, MeasureSums, Partition, is_taken_for, sums_of, text, timestamp};
 use super::run;
 use crate::error::QueryError;
 use crate::output::visible;
@@ -39,9 +39,9 @@ pub struct Difference {
     /// Names of the dimensions.
     pub dimensions: Vec<&'static str>,
     /// Sums of the raw clicks.
-    pub recounted: Sums,
+    pub recounted: MeasureSums,
     /// Sums of the table.
-    pub found: Sums,
+    pub found: MeasureSums,
     /// Ids of the clicks that make the difference, by cause.
     pub clicks: Vec<(Cause, Vec<String>)>,
 }
@@ -61,13 +61,13 @@ pub enum Cause {
 struct Event {
     offset: i64,
     click_id: Option<String>,
-    adds: Sums,
+    adds: MeasureSums,
 }
 
 /// A row of the table.
 struct Row {
     offsets: OffsetRange,
-    sums: Sums,
+    sums: MeasureSums,
 }
 
 /// Finds the causes of differences, and the clicks behind the first of them.
@@ -166,7 +166,7 @@ fn causes(events: &[Event], rows: &[Row]) -> Vec<(Cause, Vec<String>)> {
     }
     for row in rows {
         let held: Vec<_> = events.iter().filter(|event| holds(row, event)).collect();
-        let says = held.iter().fold(Sums::default(), |mut sums, event| {
+        let says = held.iter().fold(MeasureSums::default(), |mut sums, event| {
             sums.iter_mut().zip(event.adds).for_each(|(sum, add)| *sum += add);
             sums
         });
@@ -192,7 +192,7 @@ impl fmt::Display for Difference {
 }
 
 /// Lists the measures that differ, with both values.
-pub(super) fn differ(found: &Sums, other: &Sums, says: &str) -> String {
+pub(super) fn differ(found: &MeasureSums, other: &MeasureSums, says: &str) -> String {
     let measures = Measure::ALL.into_iter().zip(found).zip(other).filter(|((_, found), other)| found != other);
     let said = measures.map(|((measure, found), other)| format!(" {} {found}, {says} {other}", measure.column()));
     said.collect::<Vec<_>>().join(";")
@@ -225,7 +225,7 @@ mod tests {
                 // A cost counts no events, so it takes no room.
                 (false, _) => i128::MAX,
             });
-            Differing { key: Key { window, dimensions: Vec::new() }, recounted, found: Sums::default() }
+            Differing { key: Key { window, dimensions: Vec::new() }, recounted, found: MeasureSums::default() }
         };
         let many = [EVENTS_MAX - 5, 6, 5, EVENTS_MAX, 1];
         let all: Vec<_> = (0..).zip(many).map(differing).collect();

@@ -12,16 +12,16 @@ mod covered;
 mod difference;
 mod foreign;
 mod partition;
+mod report;
 mod rolled_up;
 mod strangers;
-mod told;
 
 pub use conservation::{Conservation, Law, conservation};
 pub use copies::CountedAgain;
 pub use costs::OddCosts;
 pub use difference::{Cause, Difference};
 pub use foreign::Foreign;
-pub use partition::{Key, Sums};
+pub use partition::{Key, MeasureSums};
 pub use rolled_up::{RolledUp, RolledUps};
 pub use strangers::Stranger;
 

@@ -27,7 +27,7 @@ const RECOUNT: &str = include_str!("recount.sql");
 const SUMS: &str = include_str!("sums.sql");
 
 /// The sums of measures, in the order of [`Measure::ALL`].
-pub type Sums = [i128; MEASURES];
+pub type MeasureSums = [i128; MEASURES];
 
 /// Key of a sum: a window, and the values of its dimensions.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -98,7 +98,7 @@ impl<'a> Partition<'a> {
     pub async fn recount(
         &self,
         recomputed: Option<Vec<RecordBatch>>,
-        beyond: &BTreeMap<Key, Sums>,
+        beyond: &BTreeMap<Key, MeasureSums>,
     ) -> Result<Compared, QueryError> {
         let side = |rows: &str| Side { window: column::WINDOW_START.to_owned(), rows: rows.to_owned() };
         let found = side(&format!("{} where {} and {}", Table::ClicksMinute, self.is_this(), self.is_asked_for()));
@@ -152,7 +152,7 @@ impl<'a> Partition<'a> {
     }
 
     /// Makes rows of a table out of sums.
-    fn rows(&self, sums: &BTreeMap<Key, Sums>) -> Result<RecordBatch, QueryError> {
+    fn rows(&self, sums: &BTreeMap<Key, MeasureSums>) -> Result<RecordBatch, QueryError> {
         let starts = TimestampMicrosecondArray::from_iter_values(sums.keys().map(|key| key.window.micros()));
         let starts: ArrayRef = Arc::new(starts.with_data_type(table::timestamp()));
         let mut columns = vec![(column::WINDOW_START, starts, false)];
@@ -194,7 +194,7 @@ impl<'a> Partition<'a> {
             // Not the cut of the stand: the recount may end where nothing matters any more.
             ("{cut}", number(self.next)),
             ("{drained}", number(self.stand.drained.unwrap_or(0))),
-            ("{emitted}", timestamp(self.stand.emitted_ms, i64::MIN)),
+            ("{emitted}", timestamp(self.stand.watermark_ms, i64::MIN)),
             ("{out_of_orderness_ms}", number(self.parameters.out_of_orderness_ms)),
             ("{allowed_lateness_ms}", number(self.parameters.allowed_lateness_ms)),
             ("{cost_micros_max}", number(COST_MICROS_MAX)),
@@ -244,7 +244,7 @@ pub(super) fn timestamp(millis: Option<i64>, otherwise: i64) -> String {
 }
 
 /// Reads the measures of rows, whose columns come one after the other and may have any type of whole numbers.
-pub(super) fn sums_of(columns: &[ArrayRef]) -> Result<Vec<Sums>, QueryError> {
+pub(super) fn sums_of(columns: &[ArrayRef]) -> Result<Vec<MeasureSums>, QueryError> {
     let wide = columns[..MEASURES].iter().map(|column| cast(column, &SUM_TYPE));
     let wide = wide.collect::<Result<Vec<_>, _>>()?;
     let columns: Vec<_> = wide.iter().map(|column| column.as_primitive::<Decimal128Type>().values()).collect();

@@ -16,7 +16,7 @@ use lake_store::{Lake, LakeError};
 use super::compared::{Compared, KEPT_MAX, Side, both_sides};
 use super::difference::differ;
 use super::lines_of;
-use super::partition::{Key, Sums, timestamp};
+use super::partition::{Key, MeasureSums, timestamp};
 use crate::error::QueryError;
 use crate::open;
 use crate::output::visible;
@@ -32,9 +32,9 @@ pub struct RolledUp {
     /// Names of the dimensions.
     pub dimensions: Vec<&'static str>,
     /// Sums in the roll-up.
-    pub found: Sums,
+    pub found: MeasureSums,
     /// Sums of the source.
-    pub source: Sums,
+    pub source: MeasureSums,
 }
 
 /// Result of the comparison of roll-ups.

@@ -53,7 +53,7 @@ const TO_NUMBERS: [&str; 4] = ["to_regclass", "to_regnamespace", "to_regproc", "
 
 /// Rewrites a statement for DataFusion.
 pub(super) fn adapt(statement: &mut Statement) -> Result<(), Refused> {
-    let mut named = Named(BTreeSet::new());
+    let mut named = WithNames(BTreeSet::new());
     let _ = look(statement, &mut named);
     let mut adapting = Adapting { named: named.0, refused: None };
     let _ = change(statement, &mut adapting);
@@ -61,9 +61,9 @@ pub(super) fn adapt(statement: &mut Statement) -> Result<(), Refused> {
 }
 
 /// Names that `WITH` gives, in lower case.
-struct Named(BTreeSet<String>);
+struct WithNames(BTreeSet<String>);
 
-impl Look for Named {
+impl Look for WithNames {
     fn query(&mut self, query: &Query) -> ControlFlow<()> {
         let named = query.with.iter().flat_map(|with| &with.cte_tables);
         self.0.extend(named.map(|cte| cte.alias.name.value.to_ascii_lowercase()));

@@ -16,18 +16,18 @@ use datafusion_postgres::pgwire::messages::response::TransactionStatus;
 use futures::channel::oneshot;
 use futures::future::{Either, select};
 use query::sql::Session;
-use query::{QueryError, Sees};
+use query::{QueryError, RowAccess};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
 use super::cursors::Cursors;
 use super::engine::Engine;
 use super::errors::{Refused, Telling};
-use super::kept::{Kept, Kind};
+use super::kept::{ConnectionObjects, Kind};
 use super::names::named;
 use super::parameters;
 use super::rows::{Batches, Limits};
-use super::settings::{Own, Setting};
+use super::settings::{ClientSettings, Setting};
 use super::statements::{Asks, STATEMENT_LIMIT};
 use crate::locked::lock;
 
@@ -39,26 +39,26 @@ const OPEN_MAX: usize = 16;
 pub(super) struct Answers {
     /// Engine, shared by all connections of the process.
     pub server: Arc<Engine>,
-    held: Arc<Held>,
+    held: Arc<ConnectionState>,
 }
 
-struct Held {
+struct ConnectionState {
     login: OnceLock<Login>,
     session: OnceLock<Session>,
     cursors: Cursors,
     /// Settings of the client.
-    own: Mutex<Own>,
+    own: Mutex<ClientSettings>,
     /// Settings of the client when it began.
-    first: OnceLock<Own>,
+    first: OnceLock<ClientSettings>,
     open: Arc<Semaphore>,
     /// Prepared statements and portals, as they count against the limits.
-    kept: Mutex<Kept>,
+    kept: Mutex<ConnectionObjects>,
 }
 
 /// A client that has logged in.
 pub(super) struct Login {
     /// Row-level access of the client.
-    pub sees: Sees,
+    pub access: RowAccess,
     telling: Telling,
     /// Handle by which a statement is cancelled.
     handle: Arc<ConnectionHandle>,
@@ -68,7 +68,7 @@ pub(super) struct Login {
 impl Answers {
     /// Creates the state of a connection that has just begun.
     pub fn new(server: Arc<Engine>) -> Self {
-        let held = Held {
+        let held = ConnectionState {
             login: OnceLock::new(),
             session: OnceLock::new(),
             cursors: Cursors::default(),
@@ -81,9 +81,9 @@ impl Answers {
     }
 
     /// Lets in a client with this row-level access.
-    pub fn let_in(&self, sees: Sees, (handle, guard): (Arc<ConnectionHandle>, ConnectionGuard)) {
-        let telling = Telling::to(&sees);
-        let _ = self.held.login.set(Login { sees, telling, handle, _guard: guard });
+    pub fn let_in(&self, access: RowAccess, (handle, guard): (Arc<ConnectionHandle>, ConnectionGuard)) {
+        let telling = Telling::to(&access);
+        let _ = self.held.login.set(Login { access, telling, handle, _guard: guard });
     }
 
     /// Returns the client that has logged in; refuses if none has.
@@ -102,7 +102,7 @@ impl Answers {
     }
 
     /// Records the settings that the client begins with.
-    pub fn begin_with(&self, own: Own) {
+    pub fn begin_with(&self, own: ClientSettings) {
         *lock(&self.held.own) = own.clone();
         // A client begins only once.
         let _ = self.held.first.set(own);
@@ -156,7 +156,7 @@ impl Answers {
         let only_asks = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
         only_asks.verify_plan(&plan).map_err(|_| Refused::read_only("the statement changes something"))?;
         let explains = matches!(plan, LogicalPlan::Explain(_) | LogicalPlan::Analyze(_));
-        if explains && self.login()?.sees != Sees::All {
+        if explains && self.login()?.access != RowAccess::All {
             return Err(Refused::hidden("EXPLAIN").into());
         }
         Ok(plan)
@@ -218,7 +218,7 @@ impl Answers {
         if let Some(session) = self.held.session.get() {
             return Ok(session);
         }
-        let session = self.server.sessions.open(&self.login()?.sees).map_err(|error| self.tells(error))?;
+        let session = self.server.sessions.open(&self.login()?.access).map_err(|error| self.tells(error))?;
         Ok(self.held.session.get_or_init(|| session))
     }
 }
@@ -238,7 +238,7 @@ mod tests {
         let engine = Arc::new(Engine::new(lake, 1 << 20).expect("an engine"));
         let answers = Answers::new(Arc::clone(&engine));
         let secret = SecretKey::I32(2);
-        answers.let_in(Sees::All, engine.cancels.register(1, secret.clone()));
+        answers.let_in(RowAccess::All, engine.cancels.register(1, secret.clone()));
         let endless = || answers.within(answers.until(), std::future::pending::<PgWireResult<()>>());
         let late = endless().await.map(drop);
         assert!(matches!(&late, Err(PgWireError::UserError(why)) if why.code == "57014"), "{late:?}");

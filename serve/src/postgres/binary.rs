@@ -4,7 +4,7 @@
 use datafusion_postgres::pgwire::api::Type;
 
 use super::errors::Refused;
-use super::messages::Unread;
+use super::messages::UnparsedBytes;
 
 /// Microseconds of a day: a time is less than that.
 const DAY_MICROS: i64 = 86_400_000_000;
@@ -60,7 +60,7 @@ fn element(kind: &Type) -> Option<Type> {
 /// Checks an array: its number of dimensions, whether it has nulls, the type of its elements, the length and the lower
 /// bound of each dimension, then its elements.
 fn array(kind: &Type, value: &[u8]) -> Result<(), Refused> {
-    let mut rest = Unread(value);
+    let mut rest = UnparsedBytes(value);
     let count = head(&mut rest).ok_or_else(|| wrong(kind))?;
     let element = element(kind);
     for _ in 0..count {
@@ -73,7 +73,7 @@ fn array(kind: &Type, value: &[u8]) -> Result<(), Refused> {
 }
 
 /// Reads how many elements an array claims to have; `None` if it has more than one dimension.
-fn head(rest: &mut Unread<'_>) -> Option<i32> {
+fn head(rest: &mut UnparsedBytes<'_>) -> Option<i32> {
     let dimensions = i32::from_be_bytes(rest.array()?);
     let _flags_and_type = rest.take(size_of::<u32>() * 2)?;
     let mut count = 0;

@@ -16,7 +16,7 @@ use datafusion_postgres::datafusion_pg_catalog::pg_catalog::{
     PG_CATALOG_TABLES, PgCatalogSchemaProvider, PgCatalogStaticTables,
 };
 use lake_schemas::Table;
-use query::sql::{CATALOG, SCHEMA, Sight};
+use query::sql::{CATALOG, SCHEMA, StatementSnapshot};
 
 use super::tables;
 
@@ -120,7 +120,7 @@ impl PgCatalogContextProvider for OneRole {
 
 /// Tables that a session lists.
 #[derive(Clone)]
-pub(super) struct Listed(pub Arc<Sight>);
+pub(super) struct Listed(pub Arc<StatementSnapshot>);
 
 impl Listed {
     /// Returns the tables of the lake as they were last seen, with their columns.

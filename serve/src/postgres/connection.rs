@@ -32,9 +32,9 @@ use super::errors::{Refused, told};
 use super::frames::LAST_WORD;
 use super::handed::Client;
 use super::kept::Kind;
-use super::messages::{Said, is_before_sync, is_extended, next};
+use super::messages::{MessageRead, is_before_sync, is_extended, next};
 use super::prepared::Prepared;
-use super::settings::{self, Own};
+use super::settings::{self, ClientSettings};
 use super::statements::STATEMENT_LIMIT;
 
 /// Time after its limit that a statement has to report that, and a client to read it.
@@ -74,8 +74,8 @@ pub(super) async fn converse(
 ) -> io::Result<()> {
     let answers = Arc::new(Answers::new(Arc::clone(&engine)));
     let mut socket = begun(stream, &client);
-    answers.begin_with(Own::at_first(&client.said));
-    answers.let_in(client.sees, engine.cancels.register(client.session.pid, client.session.secret()));
+    answers.begin_with(ClientSettings::at_first(&client.said));
+    answers.let_in(client.access, engine.cancels.register(client.session.pid, client.session.secret()));
     finish_authentication(&mut socket, &settings::told()).await.map_err(io::Error::from)?;
     let served = AssertUnwindSafe(serve(&answers, &mut socket, &stop)).catch_unwind().await;
     let ended = match served {
@@ -124,7 +124,7 @@ async fn serve(answers: &Arc<Answers>, socket: &mut Socket, stop: &CancellationT
             said = next(socket, MESSAGE_BYTES_MAX) => said,
         };
         let Some(said) = said? else { return Ok(()) };
-        if matches!(said, Said::Message(PgWireFrontendMessage::Terminate(_))) {
+        if matches!(said, MessageRead::Message(PgWireFrontendMessage::Terminate(_))) {
             return Ok(());
         }
         let _answering = answers.server.under_way.begin(STATEMENT_LIMIT + GRACE + STUCK_AFTER);
@@ -141,14 +141,14 @@ async fn serve(answers: &Arc<Answers>, socket: &mut Socket, stop: &CancellationT
 }
 
 /// Answers one message; returns whether the session goes on.
-async fn answer(answers: &Arc<Answers>, socket: &mut Socket, said: Said) -> io::Result<bool> {
+async fn answer(answers: &Arc<Answers>, socket: &mut Socket, said: MessageRead) -> io::Result<bool> {
     if matches!(socket.state(), PgWireConnectionState::AwaitingSync) && is_passed_over(&said) {
         return Ok(true);
     }
     let (is_of_extended, answered) = match said {
-        Said::Message(message) => (message.is_extended_query(), heed(answers, socket, message).await),
-        Said::Malformed(why, kind) => (is_extended(kind), Err(why)),
-        Said::Lost(why) => (false, Err(why)),
+        MessageRead::Message(message) => (message.is_extended_query(), heed(answers, socket, message).await),
+        MessageRead::Malformed(why, kind) => (is_extended(kind), Err(why)),
+        MessageRead::Lost(why) => (false, Err(why)),
     };
     let Err(error) = answered else { return Ok(true) };
     let error = told(error);
@@ -161,11 +161,11 @@ async fn answer(answers: &Arc<Answers>, socket: &mut Socket, said: Said) -> io::
 }
 
 /// Returns whether a message is skipped after an error, up to the next Sync.
-fn is_passed_over(said: &Said) -> bool {
+fn is_passed_over(said: &MessageRead) -> bool {
     match said {
-        Said::Message(message) => !matches!(message, PgWireFrontendMessage::Sync(_)),
-        Said::Malformed(_, kind) => is_before_sync(*kind),
-        Said::Lost(_) => false,
+        MessageRead::Message(message) => !matches!(message, PgWireFrontendMessage::Sync(_)),
+        MessageRead::Malformed(_, kind) => is_before_sync(*kind),
+        MessageRead::Lost(_) => false,
     }
 }
 

@@ -48,10 +48,10 @@ enum Kind {
 impl Copying {
     /// Reads the format from the options of a statement, both current and legacy ones.
     pub fn of(options: &[CopyOption], legacy: &[CopyLegacyOption]) -> Result<Self, Refused> {
-        let mut said = Said::default();
+        let mut said = CopyOptions::default();
         options.iter().try_for_each(|option| said.option(option))?;
         legacy.iter().try_for_each(|option| said.legacy(option))?;
-        let Said { kind, delimiter, null, header, quote, escape } = said;
+        let CopyOptions { kind, delimiter, null, header, quote, escape } = said;
         let is_csv = kind == Kind::Csv;
         let (plain, none) = if is_csv { (b',', "") } else { (b'\t', "\\N") };
         let is_of_csv = quote.is_some() || escape.is_some();
@@ -177,7 +177,7 @@ impl Copying {
 
 /// Options that a statement gives, as far as it does.
 #[derive(Default)]
-struct Said {
+struct CopyOptions {
     kind: Kind,
     delimiter: Option<u8>,
     null: Option<String>,
@@ -186,7 +186,7 @@ struct Said {
     escape: Option<u8>,
 }
 
-impl Said {
+impl CopyOptions {
     fn option(&mut self, option: &CopyOption) -> Result<(), Refused> {
         match option {
             CopyOption::Format(name) => {

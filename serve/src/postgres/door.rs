@@ -22,10 +22,10 @@ use super::Postgres;
 use super::errors::{Refused, told};
 use super::handed::{Client, Session};
 use super::login::Scram;
-use super::messages::{Said, next};
+use super::messages::{MessageRead, next};
 use super::relay::relay;
 use crate::keys::Who;
-use crate::places::Place;
+use crate::places::ConnectionPermit;
 
 /// Time that a client has to log in: a person has typed the password before.
 const LOGIN_LIMIT: Duration = Duration::from_secs(10);
@@ -55,7 +55,7 @@ pub(super) struct Door {
 pub(super) async fn open(
     server: Arc<Postgres>,
     socket: TcpStream,
-    place: &Place,
+    place: &ConnectionPermit,
     stop: &CancellationToken,
 ) -> io::Result<()> {
     let door = Door::new(server);
@@ -75,7 +75,7 @@ pub(super) async fn open(
     }
     let (pid, secret) = door.server.names.generate(&socket);
     let client = Client {
-        sees: who.sees.clone(),
+        access: who.access.clone(),
         session: Session::new(pid, &secret),
         protocol: socket.protocol_version().version_number(),
         said: socket.metadata().clone(),
@@ -103,7 +103,7 @@ pub(super) async fn open(
 pub(super) async fn turn_away(
     server: Arc<Postgres>,
     socket: TcpStream,
-    place: &Place,
+    place: &ConnectionPermit,
     stop: &CancellationToken,
 ) -> io::Result<()> {
     let door = Door::new(server);
@@ -132,13 +132,13 @@ impl Door {
         loop {
             let Some(said) = next(&mut socket, LOGIN_BYTES_MAX).await? else { return Ok(None) };
             let answered = match said {
-                Said::Message(PgWireFrontendMessage::Terminate(_)) => return Ok(None),
-                Said::Message(PgWireFrontendMessage::CancelRequest(request)) => {
+                MessageRead::Message(PgWireFrontendMessage::Terminate(_)) => return Ok(None),
+                MessageRead::Message(PgWireFrontendMessage::CancelRequest(request)) => {
                     self.cancel(&request).await;
                     return Ok(None);
                 }
-                Said::Message(message) => self.on_startup(&mut socket, message).await,
-                Said::Malformed(why, _) | Said::Lost(why) => Err(why),
+                MessageRead::Message(message) => self.on_startup(&mut socket, message).await,
+                MessageRead::Malformed(why, _) | MessageRead::Lost(why) => Err(why),
             };
             if let Err(why) = answered {
                 refuse(&mut socket, why).await?;
@@ -171,7 +171,7 @@ impl Door {
         let Some(mut socket) = self.negotiate(socket).await? else { return Ok(()) };
         match next(&mut socket, LOGIN_BYTES_MAX).await? {
             None => Ok(()),
-            Some(Said::Message(PgWireFrontendMessage::CancelRequest(request))) => {
+            Some(MessageRead::Message(PgWireFrontendMessage::CancelRequest(request))) => {
                 self.cancel(&request).await;
                 Ok(())
             }

@@ -13,7 +13,7 @@ use datafusion_postgres::pgwire::messages::response::ErrorResponse;
 use lake_schemas::Code;
 use lake_store::LakeError;
 use query::sql::HIDDEN;
-use query::{QueryError, Sees};
+use query::{QueryError, RowAccess};
 
 /// Message in place of an error that names files, for clients that may read only some of their rows.
 const UNREADABLE: &str = "the lake could not be read for that; try again, or ask who keeps it";
@@ -289,8 +289,8 @@ pub(super) struct Telling {
 
 impl Telling {
     /// Creates the reports for a client with this row-level access.
-    pub fn to(sees: &Sees) -> Self {
-        Self { sees_all: *sees == Sees::All }
+    pub fn to(access: &RowAccess) -> Self {
+        Self { sees_all: *access == RowAccess::All }
     }
 
     /// Returns an error as this client may see it.
@@ -423,7 +423,7 @@ mod tests {
 
     /// Returns how a client with one campaign is told an error.
     fn told_of(error: impl Into<QueryError>) -> String {
-        told(Telling::to(&Sees::Campaigns(BTreeSet::from(["spring".to_owned()]))).of(error)).message
+        told(Telling::to(&RowAccess::Campaigns(BTreeSet::from(["spring".to_owned()]))).of(error)).message
     }
 
     fn cast(text: &str) -> DataFusionError {
@@ -449,23 +449,23 @@ mod tests {
         for said in harmless {
             assert_eq!(told_of(LakeError::Refused(Code::VersionUnknown.because(said.to_owned()))), said);
         }
-        let all = Telling::to(&Sees::All).of(LakeError::store("clicks: reading its log", "no route"));
+        let all = Telling::to(&RowAccess::All).of(LakeError::store("clicks: reading its log", "no route"));
         assert_eq!(told(all).message, "clicks: reading its log");
     }
 
     #[test]
     fn a_refusal_has_a_code_of_ours_beside_that_of_postgresql_unless_it_may_name_files() {
-        let told_to = |sees: &Sees, code: Code, why: &str| {
-            let told = told(Telling::to(sees).of(LakeError::Refused(code.because(why))));
+        let told_to = |access: &RowAccess, code: Code, why: &str| {
+            let told = told(Telling::to(access).of(LakeError::Refused(code.because(why))));
             (told.code, told.detail)
         };
-        let some = Sees::Campaigns(BTreeSet::new());
+        let some = RowAccess::Campaigns(BTreeSet::new());
         let known = |code: &str, ours: &str| (code.to_owned(), Some(ours.to_owned()));
         assert_eq!(told_to(&some, Code::Hidden, "changes()"), known("42501", "CL0046"));
         assert_eq!(told_to(&some, Code::StatementUnsupported, "WITH ROLLUP"), known("0A000", "CL0040"));
         assert_eq!(told_to(&some, Code::VersionUnknown, "no version 9"), known("22023", "CL0002"));
         assert_eq!(told_to(&some, Code::FileDamaged, "reading a.parquet"), ("22023".to_owned(), None));
-        assert_eq!(told_to(&Sees::All, Code::FileDamaged, "reading a.parquet"), known("22023", "CL0012"));
+        assert_eq!(told_to(&RowAccess::All, Code::FileDamaged, "reading a.parquet"), known("22023", "CL0012"));
         assert_eq!(told(Refused::hidden("EXPLAIN").into()).detail.as_deref(), Some("CL0046"));
         assert_eq!(told(Refused::altered().into()).detail.as_deref(), Some("CL0004"));
         assert_eq!(told(Refused::syntax("no SQL").into()).detail, None);

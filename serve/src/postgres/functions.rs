@@ -108,9 +108,9 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
         StandIn::of(("getdatabaseencoding", &[0]), ScalarValue::Utf8(Some("UTF8".to_owned()))),
         // No index exists here, so none has columns.
         StandIn::of(("_pg_expandarray", &[1]), no_column()),
-        Asking::CurrentSetting.function(),
-        Asking::SetConfig.function(),
-        Asking::Transaction.function(),
+        StatementFunction::CurrentSetting.function(),
+        StatementFunction::SetConfig.function(),
+        StatementFunction::Transaction.function(),
         LocalTimestamp::function(),
     ];
     let privileges = PRIVILEGES.map(|name| ScalarUDF::from(Privilege::of(name)));
@@ -167,36 +167,36 @@ impl ScalarUDFImpl for StandIn {
 
 /// Functions whose arguments are values that stand in the statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Asking {
+enum StatementFunction {
     CurrentSetting,
     SetConfig,
     Transaction,
 }
 
-impl Asking {
+impl StatementFunction {
     fn function(self) -> ScalarUDF {
         let counts: &[usize] = match self {
             Self::CurrentSetting => &[1, 2],
             Self::SetConfig => &[3],
             Self::Transaction => &[0],
         };
-        Asked { asking: self, signature: signature(counts) }.into()
+        CatalogFunction { asking: self, signature: signature(counts) }.into()
     }
 }
 
 /// One of these functions, as DataFusion calls it.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Asked {
-    asking: Asking,
+struct CatalogFunction {
+    asking: StatementFunction,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Asked {
+impl ScalarUDFImpl for CatalogFunction {
     fn name(&self) -> &str {
         match self.asking {
-            Asking::CurrentSetting => "current_setting",
-            Asking::SetConfig => "set_config",
-            Asking::Transaction => "txid_current",
+            StatementFunction::CurrentSetting => "current_setting",
+            StatementFunction::SetConfig => "set_config",
+            StatementFunction::Transaction => "txid_current",
         }
     }
 
@@ -205,14 +205,14 @@ impl ScalarUDFImpl for Asked {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(if self.asking == Asking::Transaction { DataType::Int64 } else { DataType::Utf8 })
+        Ok(if self.asking == StatementFunction::Transaction { DataType::Int64 } else { DataType::Utf8 })
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let answer = match self.asking {
-            Asking::CurrentSetting => current_setting(&arguments.args),
-            Asking::SetConfig => set_config(&arguments.args),
-            Asking::Transaction => Ok(transaction()),
+            StatementFunction::CurrentSetting => current_setting(&arguments.args),
+            StatementFunction::SetConfig => set_config(&arguments.args),
+            StatementFunction::Transaction => Ok(transaction()),
         };
         answer.map(ColumnarValue::Scalar)
     }

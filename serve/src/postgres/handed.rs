@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use datafusion_postgres::pgwire::messages::startup::SecretKey;
-use query::Sees;
+use query::RowAccess;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -52,7 +52,7 @@ impl Session {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Client {
     /// Row-level access of the client.
-    pub sees: Sees,
+    pub access: RowAccess,
     /// Identifier of the session.
     pub session: Session,
     /// Protocol version that was agreed upon: its major and its minor number.
@@ -98,7 +98,7 @@ mod tests {
     async fn what_is_handed_over_is_what_is_taken() {
         for secret in [SecretKey::I32(-5), SecretKey::Bytes(Bytes::from_static(&[7; 32]))] {
             let client = Client {
-                sees: Sees::Campaigns(["spring".to_owned(), "Sommer \u{fc}".to_owned()].into()),
+                access: RowAccess::Campaigns(["spring".to_owned(), "Sommer \u{fc}".to_owned()].into()),
                 session: Session::new(100_007, &secret),
                 protocol: (3, 2),
                 said: HashMap::from([("user".to_owned(), "a\nb".to_owned())]),
@@ -109,7 +109,7 @@ mod tests {
             Handed::Client(client.clone()).send(&mut one).await.expect("it is sent");
             one.write_all(b"Q").await.expect("what follows is the client's");
             let Ok(Handed::Client(taken)) = Handed::receive(&mut other).await else { panic!("it is no client") };
-            assert_eq!((&taken.sees, &taken.session, &taken.said), (&client.sees, &client.session, &client.said));
+            assert_eq!((&taken.access, &taken.session, &taken.said), (&client.access, &client.session, &client.said));
             assert!(taken.session.secret().eq_value(&secret));
             assert_eq!(other.read_u8().await.expect("it follows"), b'Q');
         }

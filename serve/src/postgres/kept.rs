@@ -23,9 +23,9 @@ pub(super) enum Kind {
 
 /// Objects kept for a connection, and the bytes that were sent for each.
 #[derive(Default)]
-pub(super) struct Kept(BTreeMap<(Kind, String), usize>);
+pub(super) struct ConnectionObjects(BTreeMap<(Kind, String), usize>);
 
-impl Kept {
+impl ConnectionObjects {
     /// Refuses to keep something if the name is taken or a limit is exceeded. An unnamed object replaces the last
     /// unnamed one.
     pub fn may_keep(&self, kind: Kind, name: &str, bytes: usize) -> Result<(), Refused> {
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_bounded_by_its_number_and_its_bytes() {
-        let mut kept = Kept::default();
+        let mut kept = ConnectionObjects::default();
         for number in 0..NAMES_MAX {
             kept.keep(Kind::Statement, number.to_string(), 1);
         }

@@ -81,7 +81,7 @@ pub(super) fn of_text(text: &str, allowed: &mut Allowance) -> Result<(), Refused
 /// Refuses a statement that reads more tables than a stack holds, or the same table too often: the planner plans a
 /// query of `WITH` again wherever its name stands.
 pub(super) fn of_statement(statement: &Statement) -> Result<(), Refused> {
-    let mut found = Found { grouping_sets: 1, ..Found::default() };
+    let mut found = RepeatedParts { grouping_sets: 1, ..RepeatedParts::default() };
     // The visitor never stops early.
     let _ = look(statement, &mut found);
     if found.grouping_sets > PLANS_MAX || found.copies > COPIES_MAX {
@@ -118,7 +118,7 @@ fn too_complex() -> Refused {
 
 /// Parts of a statement that the planner plans more than once.
 #[derive(Default)]
-struct Found {
+struct RepeatedParts {
     /// Names given by `WITH`, each with the names of the tables that its query reads.
     named: Vec<(String, Vec<String>)>,
     /// Number of sets that rows are grouped by: the product of all that are written.
@@ -129,7 +129,7 @@ struct Found {
     times: Times,
 }
 
-impl Look for Found {
+impl Look for RepeatedParts {
     fn query(&mut self, query: &Query) -> ControlFlow<()> {
         let named = query.with.iter().flat_map(|with| &with.cte_tables);
         let named = named.map(|Cte { alias, query, .. }| (alias.name.value.to_ascii_lowercase(), tables_of(query)));

@@ -18,7 +18,7 @@ use futures::{Sink, SinkExt};
 
 use super::door::Door;
 use super::errors::Refused;
-use super::messages::Unread;
+use super::messages::UnparsedBytes;
 use crate::keys::{Proved, Who};
 use crate::locked::lock;
 use crate::scram::{Begun, MECHANISM};
@@ -55,7 +55,7 @@ fn ask(proved: Proved, is_private: bool) -> Option<Ask> {
 /// Returns the first SCRAM message of a client, if it names our mechanism. The library panics on a message that is cut
 /// short.
 fn first_of_proof(body: &[u8]) -> Option<&[u8]> {
-    let mut rest = Unread(body.strip_prefix(MECHANISM.as_bytes())?.strip_prefix(b"\0")?);
+    let mut rest = UnparsedBytes(body.strip_prefix(MECHANISM.as_bytes())?.strip_prefix(b"\0")?);
     let first = rest.nullable()??;
     rest.0.is_empty().then_some(first)
 }

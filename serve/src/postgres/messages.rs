@@ -46,7 +46,7 @@ pub(super) fn is_before_sync(kind: u8) -> bool {
 
 /// Result of reading a message.
 #[derive(Debug)]
-pub(super) enum Said {
+pub(super) enum MessageRead {
     /// A message, complete and decoded.
     Message(PgWireFrontendMessage),
     /// A malformed message: the error, and its kind. The next one can be read.
@@ -109,7 +109,7 @@ impl Stage {
 pub(super) async fn next<T, S>(
     socket: &mut Framed<T, PgWireMessageServerCodec<S>>,
     most: usize,
-) -> io::Result<Option<Said>>
+) -> io::Result<Option<MessageRead>>
 where
     T: AsyncRead + Unpin + 'static,
 {
@@ -119,7 +119,7 @@ where
         match stage.length(&bytes, most) {
             Ok(Some(length)) if bytes.len() >= length => break length,
             Ok(_) => {}
-            Err(why) => return Ok(Some(Said::Lost(why))),
+            Err(why) => return Ok(Some(MessageRead::Lost(why))),
         }
         bytes.reserve(CHUNK_BYTES);
         if socket.get_mut().read_buf(&mut bytes).await? == 0 {
@@ -133,23 +133,23 @@ where
 }
 
 /// Decodes one message that is complete.
-fn decoded<S>(codec: &mut PgWireMessageServerCodec<S>, stage: Stage, mut message: BytesMut) -> Said {
+fn decoded<S>(codec: &mut PgWireMessageServerCodec<S>, stage: Stage, mut message: BytesMut) -> MessageRead {
     let kind = message[0];
     if stage == Stage::Session
         && let Err(why) = check(kind, &message[stage.before_length() + LENGTH_BYTES..])
     {
-        return Said::Malformed(why.into(), kind);
+        return MessageRead::Malformed(why.into(), kind);
     }
     match codec.decode(&mut message) {
-        Ok(Some(message)) => Said::Message(message),
-        Ok(None) => Said::Lost(Refused::no_message("the message is cut short")),
-        Err(why) => Said::Lost(why),
+        Ok(Some(message)) => MessageRead::Message(message),
+        Ok(None) => MessageRead::Lost(Refused::no_message("the message is cut short")),
+        Err(why) => MessageRead::Lost(why),
     }
 }
 
 /// Refuses a body that is not well-formed for its kind.
 fn check(kind: u8, body: &[u8]) -> Result<(), Refused> {
-    let mut body = Unread(body);
+    let mut body = UnparsedBytes(body);
     match kind {
         b'Q' => body.text()?,
         b'P' => {
@@ -191,9 +191,9 @@ fn check(kind: u8, body: &[u8]) -> Result<(), Refused> {
 }
 
 /// Bytes that have not been parsed yet.
-pub(super) struct Unread<'a>(pub &'a [u8]);
+pub(super) struct UnparsedBytes<'a>(pub &'a [u8]);
 
-impl<'a> Unread<'a> {
+impl<'a> UnparsedBytes<'a> {
     /// Takes `count` of them; `None` if there are fewer.
     pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
@@ -277,11 +277,11 @@ mod tests {
         let mut all = Vec::new();
         loop {
             match block_on(next(&mut socket, MOST)) {
-                Ok(Some(Said::Message(message))) => all.push(format!("{message:?}")),
-                Ok(Some(Said::Malformed(why, kind))) => {
+                Ok(Some(MessageRead::Message(message))) => all.push(format!("{message:?}")),
+                Ok(Some(MessageRead::Malformed(why, kind))) => {
                     all.push(format!("{} {}", ErrorInfo::from(why).code, is_extended(kind)));
                 }
-                Ok(Some(Said::Lost(why))) => {
+                Ok(Some(MessageRead::Lost(why))) => {
                     let why = ErrorInfo::from(why);
                     assert!(why.is_fatal(), "{why:?}");
                     all.push(format!("lost {}", why.code));

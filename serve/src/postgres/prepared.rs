@@ -114,7 +114,7 @@ impl QueryParser for Answers {
     where
         C: ClientInfo + Unpin + Send + Sync,
     {
-        let mut all = read(text, &self.login()?.sees)?;
+        let mut all = read(text, &self.login()?.access)?;
         let Some(mut asks) = all.pop() else { return Ok(None) };
         if !all.is_empty() {
             return Err(Refused::syntax("cannot insert multiple commands into a prepared statement").into());

@@ -241,7 +241,7 @@ impl Process {
 
     /// Watches it until it has ended, and passes on its output; tells it when the server stops.
     pub async fn keep(&self, mut child: Child, stop: &CancellationToken) {
-        let mut said = Said { from: child.stderr.take(), heard: Heard::default() };
+        let mut said = ProcessOutput { from: child.stderr.take(), heard: EndReason::default() };
         let mut life = self.hand(&Handed::Life).await.ok();
         if life.is_none() {
             // Without the life line it would not notice the end of the server.
@@ -302,12 +302,12 @@ async fn word_of(life: &mut Option<UnixStream>) -> Option<u8> {
 }
 
 /// Output of a process: its log goes where the server's goes.
-struct Said {
+struct ProcessOutput {
     from: Option<ChildStderr>,
-    heard: Heard,
+    heard: EndReason,
 }
 
-impl Said {
+impl ProcessOutput {
     /// Passes on the next bytes of the output.
     async fn pass_on(&mut self) {
         let Some(from) = &mut self.from else { return std::future::pending().await };
@@ -331,13 +331,13 @@ impl Said {
 
 /// Reason for the end of a process, as far as its output tells.
 #[derive(Default)]
-struct Heard {
+struct EndReason {
     why: Option<Why>,
     /// End of the output so far, in which such words may have begun.
     end: Vec<u8>,
 }
 
-impl Heard {
+impl EndReason {
     fn listen(&mut self, bytes: &[u8]) {
         self.end.extend(bytes);
         let text = String::from_utf8_lossy(&self.end);
@@ -383,7 +383,7 @@ mod tests {
             (ExitStatus::from_raw(11), "", Why::Crashed, "57P02"),
             (ExitStatus::from_raw(3 << 8), "error: lake", Why::Crashed, "57P02"),
         ] {
-            let mut heard = Heard::default();
+            let mut heard = EndReason::default();
             heard.listen(said.as_bytes());
             assert_eq!(Why::of(status, heard.why), why, "{status}");
             let PgWireError::UserError(told) = why.told() else { panic!("{why:?}") };
@@ -399,7 +399,7 @@ mod tests {
 
     #[test]
     fn why_a_process_ends_is_heard_in_parts_and_before_a_long_list_of_calls() {
-        let (mut heard, calls) = (Heard::default(), "   0: some::function\n".repeat(1_000));
+        let (mut heard, calls) = (EndReason::default(), "   0: some::function\n".repeat(1_000));
         for part in ["memory allo", "cation of 8 bytes failed\n", calls.as_str(), ""] {
             heard.listen(part.as_bytes());
         }

@@ -14,7 +14,7 @@ use datafusion_postgres::datafusion_pg_catalog::pg_catalog::PgCatalogStaticTable
 use datafusion_postgres::datafusion_pg_catalog::setup_pg_catalog;
 use lake_store::Lake;
 use query::sql::{CATALOG, SCHEMA, Session, Shared};
-use query::{QueryError, Sees};
+use query::{QueryError, RowAccess};
 
 use super::catalog::{Catalog, INFORMATION_SCHEMA, Listed, OneRole, PG_CATALOG};
 use super::functions::functions;
@@ -58,13 +58,13 @@ impl Sessions {
     }
 
     /// Opens a session with this row-level access.
-    pub fn open(&self, sees: &Sees) -> Result<Session, QueryError> {
+    pub fn open(&self, access: &RowAccess) -> Result<Session, QueryError> {
         let state = SessionStateBuilder::new_from_existing(self.state.clone())
             .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()))
             .build();
         let context = SessionContext::new_with_state(state);
-        let session = Session::over(self.lake.clone(), context, &self.shared, sees.clone())?;
-        let listed = Listed(Arc::clone(session.sight()));
+        let session = Session::over(self.lake.clone(), context, &self.shared, access.clone())?;
+        let listed = Listed(Arc::clone(session.snapshot()));
         if let Some(catalog) = session.context().catalog(CATALOG) {
             catalog.register_schema(INFORMATION_SCHEMA, Arc::new(InformationSchema(listed.clone())))?;
             catalog.register_schema(PG_CATALOG, Arc::new(Catalog::new(listed, Arc::clone(&self.tables))?))?;

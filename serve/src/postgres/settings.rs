@@ -80,14 +80,14 @@ pub(super) fn told() -> DefaultServerParameterProvider {
 
 /// Settings of a client that have an effect.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Own {
+pub(super) struct ClientSettings {
     /// Time limit of statements; `None` if only the server's applies.
     pub limit: Option<Duration>,
     /// Name that the client gives itself.
     name: String,
 }
 
-impl Own {
+impl ClientSettings {
     /// Reads the settings that a client begins with: `statement_timeout` and `application_name`, by themselves or in
     /// its options. Everything else is ignored, even if it cannot be set: a client is told the actual values, and
     /// drivers begin with what they find on their machine, such as its time zone.
@@ -308,7 +308,7 @@ mod tests {
     fn what_a_client_begins_with_limits_its_statements_and_nothing_else() {
         let limit = |name: &str, value: &str| {
             let said = [(name.to_owned(), value.to_owned()), ("TimeZone".to_owned(), "x".to_owned())];
-            Own::at_first(&HashMap::from(said)).limit
+            ClientSettings::at_first(&HashMap::from(said)).limit
         };
         let five = Some(Duration::from_secs(5));
         assert_eq!(limit("statement_timeout", "5s"), five);
@@ -335,9 +335,9 @@ mod tests {
     #[test]
     fn what_a_client_has_set_is_shown_and_may_be_what_it_was_at_first() {
         let said = [("application_name", "psql"), ("options", "-c statement_timeout=5s")];
-        let first = Own::at_first(&said.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+        let first = ClientSettings::at_first(&said.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
         let mut own = first.clone();
-        let shown = |own: &Own| [LIMIT, NAME].map(|name| own.shown(name).unwrap_or_default());
+        let shown = |own: &ClientSettings| [LIMIT, NAME].map(|name| own.shown(name).unwrap_or_default());
         assert_eq!(shown(&own), ["5s", "psql"]);
         assert_eq!(own.shown("timezone"), None, "it is the server's");
         let (long, kept) = ("\u{e9}".repeat(40), "\u{e9}".repeat(31));

@@ -31,7 +31,7 @@ impl Answers {
             return Err(PgWireError::NotReadyForQuery);
         }
         client.set_state(PgWireConnectionState::QueryInProgress);
-        let all = read(text, &self.login()?.sees)?;
+        let all = read(text, &self.login()?.access)?;
         if all.is_empty() {
             client.feed(PgWireBackendMessage::EmptyQueryResponse(EmptyQueryResponse::new())).await?;
         }

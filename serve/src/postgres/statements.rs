@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     CloseCursor, CopySource, CopyTarget, Declare, DeclareType, DiscardObject, FetchDirection, Reset, Set, SetExpr,
     SetSessionAuthorizationParam, SetSessionAuthorizationParamKind, Statement, Value,
 };
-use query::Sees;
+use query::RowAccess;
 use query::sql::statements;
 
 use super::copying::Copying;
@@ -63,7 +63,7 @@ pub(super) enum Asks {
 }
 
 /// Reads the statements of a text, for a client with this row-level access.
-pub(super) fn read(text: &str, sees: &Sees) -> Result<Vec<Asks>, Refused> {
+pub(super) fn read(text: &str, access: &RowAccess) -> Result<Vec<Asks>, Refused> {
     limits::of_length(text)?;
     let mut allowed = Allowance::default();
     let all = statements(text).map_err(|error| Refused::syntax(&error.to_string()))?;
@@ -78,16 +78,16 @@ pub(super) fn read(text: &str, sees: &Sees) -> Result<Vec<Asks>, Refused> {
         let adapted = adapted(parsed, text)?;
         // The rewritten statement is what is planned, and it may be larger than the written one.
         limits::of_statement(&adapted)?;
-        asks(adapted, statement.travels, sees)
+        asks(adapted, statement.travels, access)
     });
     read.collect()
 }
 
 /// Returns the purpose of a statement.
-fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refused> {
+fn asks(statement: Statement, travels: usize, access: &RowAccess) -> Result<Asks, Refused> {
     Ok(match statement {
         Statement::Query(_) | Statement::ExplainTable { .. } | Statement::Explain { .. } => {
-            only_asks(&statement, sees)?;
+            only_asks(&statement, access)?;
             Asks::Rows(Box::new(statement), travels)
         }
         Statement::ShowTables { .. } | Statement::ShowColumns { .. } | Statement::ShowSchemas { .. } => {
@@ -136,10 +136,10 @@ fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refus
         Statement::Discard { .. } => Asks::Nothing("DISCARD"),
         Statement::Copy { source, to: true, target: CopyTarget::Stdout, options, legacy_options, .. } => {
             let query = copied(source)?;
-            only_asks(&query, sees)?;
+            only_asks(&query, access)?;
             Asks::Copied(Box::new(query), travels, Copying::of(&options, &legacy_options)?)
         }
-        Statement::Declare { stmts } => declare(stmts, travels, sees)?,
+        Statement::Declare { stmts } => declare(stmts, travels, access)?,
         Statement::Fetch { name, direction, into: None, .. } => Asks::Fetch(name.value, rows(&direction)?),
         Statement::Close { cursor: CloseCursor::All } => Asks::Close(None),
         Statement::Close { cursor: CloseCursor::Specific { name } } => Asks::Close(Some(name.value)),
@@ -150,7 +150,7 @@ fn asks(statement: Statement, travels: usize, sees: &Sees) -> Result<Asks, Refus
 }
 
 /// Refuses everything but a query or its explanation, and queries that hide a write.
-fn only_asks(statement: &Statement, sees: &Sees) -> Result<(), Refused> {
+fn only_asks(statement: &Statement, access: &RowAccess) -> Result<(), Refused> {
     match statement {
         Statement::Query(query) => match query.body.as_ref() {
             SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => Err(refusal(statement)),
@@ -158,9 +158,9 @@ fn only_asks(statement: &Statement, sees: &Sees) -> Result<(), Refused> {
             _ => Ok(()),
         },
         // Plans show how many rows there are, and their least and greatest values.
-        Statement::Explain { .. } if *sees != Sees::All => Err(Refused::hidden("EXPLAIN")),
+        Statement::Explain { .. } if *access != RowAccess::All => Err(Refused::hidden("EXPLAIN")),
         Statement::Explain { statement, .. } if matches!(**statement, Statement::Query(_)) => {
-            only_asks(statement, sees)
+            only_asks(statement, access)
         }
         Statement::ExplainTable { .. } => Ok(()),
         statement => Err(refusal(statement)),
@@ -206,7 +206,7 @@ fn refusal(statement: &Statement) -> Refused {
     }
 }
 
-fn declare(mut all: Vec<Declare>, travels: usize, sees: &Sees) -> Result<Asks, Refused> {
+fn declare(mut all: Vec<Declare>, travels: usize, access: &RowAccess) -> Result<Asks, Refused> {
     let unsupported =
         || Refused::unsupported("a cursor is declared by DECLARE name CURSOR FOR SELECT, and read forwards");
     let one = if all.len() == 1 { all.pop() } else { None };
@@ -214,7 +214,7 @@ fn declare(mut all: Vec<Declare>, travels: usize, sees: &Sees) -> Result<Asks, R
     let one = one.ok_or_else(unsupported)?;
     let (Some(name), Some(query)) = (one.names.into_iter().next(), one.for_query) else { return Err(unsupported()) };
     let query = Statement::Query(query);
-    only_asks(&query, sees)?;
+    only_asks(&query, access)?;
     Ok(Asks::Declare(name.value, Box::new(query), travels))
 }
 
@@ -241,8 +241,8 @@ mod tests {
 
     use super::*;
 
-    fn some() -> Sees {
-        Sees::Campaigns(BTreeSet::from(["spring".to_owned()]))
+    fn some() -> RowAccess {
+        RowAccess::Campaigns(BTreeSet::from(["spring".to_owned()]))
     }
 
     #[test]
@@ -287,7 +287,7 @@ mod tests {
             assert_eq!(read.len(), 1, "{text}");
         }
         assert!(read(" ; -- nothing", &some()).expect("nothing").is_empty());
-        assert!(read("explain select 1", &Sees::All).is_ok());
+        assert!(read("explain select 1", &RowAccess::All).is_ok());
     }
 
     #[test]
@@ -324,7 +324,7 @@ mod tests {
             ("create table a (b int)", "CREATE TABLE: this server only reads"),
             ("copy clicks from '/etc/passwd'", "COPY CLICKS: this server only reads"),
         ] {
-            let refused = read(text, &Sees::All).expect_err(text).to_string();
+            let refused = read(text, &RowAccess::All).expect_err(text).to_string();
             assert!(refused.contains(why), "{text}: {refused}");
         }
     }

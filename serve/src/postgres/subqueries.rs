@@ -171,7 +171,7 @@ pub(super) fn names(part: &impl Visit, column: &str) -> bool {
 
 /// Returns whether a query names columns of tables that it does not read.
 pub(super) fn is_correlated(query: &Query) -> bool {
-    let mut own = Own(BTreeSet::new());
+    let mut own = TableNames(BTreeSet::new());
     let _ = look(query, &mut own);
     let outer = expressions(query, &mut |expr| match expr {
         Expr::CompoundIdentifier(names) if !own.has(names) => ControlFlow::Break(()),
@@ -181,9 +181,9 @@ pub(super) fn is_correlated(query: &Query) -> bool {
 }
 
 /// Names by which a query refers to its tables.
-struct Own(BTreeSet<String>);
+struct TableNames(BTreeSet<String>);
 
-impl Own {
+impl TableNames {
     fn has(&self, names: &[Ident]) -> bool {
         // The name of the table stands before that of the column.
         let table = names.iter().rev().nth(1);
@@ -191,7 +191,7 @@ impl Own {
     }
 }
 
-impl Look for Own {
+impl Look for TableNames {
     fn table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
         let (name, alias) = match factor {
             TableFactor::Table { name, alias, .. } => (Some(last_of(name)), alias),

@@ -18,8 +18,8 @@ const TOP: usize = 3;
 
 /// Returns the start of the last minute that the watermark of every partition of a job has passed.
 pub fn last_complete(progress: &Progress) -> Option<EventTime> {
-    let emitted_ms = progress.partitions.values().filter_map(|reach| reach.emitted_ms).min()?;
-    EventTime::from_millis(WINDOW.start_ms(emitted_ms) - WINDOW_MS)
+    let watermark_ms = progress.partitions.values().filter_map(|reach| reach.watermark_ms).min()?;
+    EventTime::from_millis(WINDOW.start_ms(watermark_ms) - WINDOW_MS)
 }
 
 /// Last complete minute, with the ads that had the most clicks in it.

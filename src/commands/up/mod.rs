@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use ::ingest::drive::{DriveError, Pace, Progress, Reach};
+use ::ingest::drive::{CommitPolicy, DriveError, Progress, Reach};
 use ::ingest::kafka::KafkaOptions;
 use ::ingest::{Run, Until};
 use anyhow::Context;
@@ -142,7 +142,7 @@ fn asks(location: &str, kafka: &KafkaOptions) -> String {
 }
 
 fn job(stop: &CancellationToken, progress: watch::Sender<Progress>) -> Run {
-    Run { pace: Pace::every(COMMIT_INTERVAL), until: Until::Stopped, stop: stop.clone(), progress }
+    Run { policy: CommitPolicy::every(COMMIT_INTERVAL), until: Until::Stopped, stop: stop.clone(), progress }
 }
 
 /// Counts the clicks of every minute, as `clicklake aggregate` does.

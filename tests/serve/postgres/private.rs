@@ -34,7 +34,7 @@ fn a_key_sees_neither_positions_nor_people_unless_its_line_says_so() {
     let (served, keys) = over(&lake, super::KEYS);
     let positions = [("clicks", "kafka_offset"), ("clicks_minute", "offset_first"), ("clicks_minute", "offset_next")];
     let people = [("clicks", "ip"), ("clicks", "user_id"), ("clicks", "extra")];
-    let sees = |key: &str, (table, column): (&str, &str)| {
+    let access = |key: &str, (table, column): (&str, &str)| {
         let is_listed = columns(&served, key, table).contains(&column.to_owned());
         let output = served.psql(key, &[&format!("select count({column}) from {table}")]);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -43,16 +43,16 @@ fn a_key_sees_neither_positions_nor_people_unless_its_line_says_so() {
         is_listed
     };
     for column in positions.into_iter().chain(people) {
-        assert!(sees("all-of-it", column) && !sees("spring-key", column), "{column:?}");
+        assert!(access("all-of-it", column) && !access("spring-key", column), "{column:?}");
     }
-    assert!(sees("spring-key", ("clicks", "ad_id")));
+    assert!(access("spring-key", ("clicks", "ad_id")));
     assert_eq!(served.printed("spring-key", &["select count(*) from (select * from clicks) c"]), "6");
     keys.replace(WITH_PEOPLE).expect("keys");
     for column in people {
-        assert!(sees("spring-key", column), "{column:?}");
+        assert!(access("spring-key", column), "{column:?}");
     }
     for column in positions {
-        assert!(!sees("spring-key", column), "{column:?}");
+        assert!(!access("spring-key", column), "{column:?}");
     }
     served.end();
 }

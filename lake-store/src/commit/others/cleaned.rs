@@ -68,11 +68,11 @@ async fn a_file_that_was_removed_and_is_live_again_is_kept() {
             put(&store, Table::Clicks, 11, &[made_by("RESTORE"), add_of(&files[0])]).await;
             put(&store, Table::Clicks, 12, &[made_by("DELETE"), remove_of(&files[0])]).await;
         }
-        let from = log.kept_from(8).await.expect("memory");
+        let from = log.retained_from(8).await.expect("memory");
         assert_eq!(from, 8);
-        let told = log.give_up_before(from, Deletes::No).await.expect("memory");
+        let told = log.expire_before(from, Deletes::No).await.expect("memory");
         assert_eq!(told.files, usize::from(!is_kept), "{restored:?}");
-        let cleaned = log.give_up_before(from, Deletes::Yes).await.expect("memory");
+        let cleaned = log.expire_before(from, Deletes::Yes).await.expect("memory");
         assert_eq!((cleaned.files, cleaned.log_files), (usize::from(!is_kept), 8), "{restored:?}");
         let there = objects(&store).await;
         assert_eq!(there.contains(&files[0].path), is_kept, "{restored:?}");
@@ -110,7 +110,7 @@ async fn only_files_of_our_own_making_are_swept() {
     put(&store, Table::Clicks, 12, &[made_by("DELETE"), remove_of(&files[0])]).await;
     let late: DateTime<Utc> = store.head(&Path::from(format!("lake/clicks/{orphan}"))).await.expect("it").last_modified
         + chrono::Duration::days(8);
-    log.give_up_before(8, Deletes::Yes).await.expect("memory");
+    log.expire_before(8, Deletes::Yes).await.expect("memory");
     let cleaned = log.delete_orphans(8, late, Deletes::Yes).await.expect("memory");
     assert_eq!(cleaned.files, 2);
     let there = objects(&store).await;
@@ -135,7 +135,7 @@ async fn what_is_removed_and_is_no_data_file_of_the_table_is_not_deleted() {
     put(&store, Table::Clicks, 1, &removes).await;
     append(&mut log, 0, 10).await;
     log.checkpoint().write().await.expect("memory");
-    let cleaned = log.give_up_before(2, Deletes::Yes).await.expect("memory");
+    let cleaned = log.expire_before(2, Deletes::Yes).await.expect("memory");
     assert_eq!((cleaned.files, cleaned.log_files), (0, 2));
     assert!(others.iter().all(|path| futures::executor::block_on(objects(&store)).contains(*path)));
     store.head(&Path::from("lake/other/a.parquet")).await.expect("it lies outside of the table");
@@ -150,14 +150,14 @@ async fn versions_with_a_feature_that_was_dropped_are_given_up_all_at_once() {
     let property = ("delta.requireCheckpointProtectionBeforeVersion", "9");
     put(&store, Table::Clicks, 11, &[protocol, definition(&store, Table::Clicks, &[property]).await]).await;
     log.refresh().await.expect("it is harmless");
-    assert_eq!(log.kept_from(10).await.expect("memory"), 0, "version 8 would be in the middle");
+    assert_eq!(log.retained_from(10).await.expect("memory"), 0, "version 8 would be in the middle");
     for next in 11..=13 {
         append(&mut log, 0, next).await;
     }
     log.checkpoint().write().await.expect("memory");
     let newest = log.version();
-    assert_eq!(log.kept_from(newest).await.expect("memory"), newest);
-    log.give_up_before(newest, Deletes::Yes).await.expect("memory");
+    assert_eq!(log.retained_from(newest).await.expect("memory"), newest);
+    log.expire_before(newest, Deletes::Yes).await.expect("memory");
     let view = TableView::newest(&lake, Table::Clicks).await.expect("memory").expect("it is there");
     assert_eq!(view.first().await.expect("memory"), newest);
 }
@@ -168,7 +168,7 @@ async fn beside_a_damaged_entry_nothing_is_deleted() {
     let (mut log, files) = with_history(&lake).await;
     store.put(&super::entry_path(Table::Clicks, 9), "{\"add\":".into()).await.expect("memory");
     let before = objects(&store).await;
-    let cleaned = log.give_up_before(8, Deletes::Yes).await.expect("memory");
+    let cleaned = log.expire_before(8, Deletes::Yes).await.expect("memory");
     assert_eq!((cleaned.files, cleaned.log_files), (0, 0));
     let late: DateTime<Utc> = DateTime::from_timestamp(4_000_000_000, 0).expect("a time");
     let orphan = Path::from("lake/clicks/log_date=2026-03-07/0123456789abcdef0123456789abcdef.parquet");
@@ -191,7 +191,7 @@ async fn a_file_that_is_named_in_another_way_is_not_deleted_by_its_path() {
         }
         log.checkpoint().write().await.expect("memory");
         let newest = log.version();
-        let cleaned = log.give_up_before(newest, Deletes::Yes).await.expect("memory");
+        let cleaned = log.expire_before(newest, Deletes::Yes).await.expect("memory");
         assert_eq!((cleaned.files, cleaned.log_files), (0, 0), "{spelled}");
         assert!(objects(&store).await.contains(&files[0].path), "{spelled}");
         let late: DateTime<Utc> = DateTime::from_timestamp(4_000_000_000, 0).expect("a time");
@@ -215,8 +215,8 @@ async fn a_week_of_entries_is_not_read_to_give_up_a_few() {
     commits(&mut log, 100).await;
     // A log that was just opened would read 96 entries to expire 4.
     let mut begun = open(&lake).await;
-    assert_eq!(begun.give_up_before(4, Deletes::Yes).await.expect("memory").log_files, 0);
-    assert!(begun.give_up_before(40, Deletes::Yes).await.expect("memory").log_files >= 40);
+    assert_eq!(begun.expire_before(4, Deletes::Yes).await.expect("memory").log_files, 0);
+    assert!(begun.expire_before(40, Deletes::Yes).await.expect("memory").log_files >= 40);
 }
 
 /// The monotonic clock stands still while a Linux machine is suspended.
@@ -229,7 +229,7 @@ async fn a_writer_that_was_suspended_for_longer_than_the_log_is_kept_loads_it_af
         assert_eq!(committed, Outcome::Committed(version));
     }
     other.take_checkpoint_owed().expect("it is due").write().await.expect("memory");
-    other.give_up_before(100, Deletes::Yes).await.expect("memory");
+    other.expire_before(100, Deletes::Yes).await.expect("memory");
     sleeper.looked = sleeper.looked.suspended_for(Duration::from_secs(8 * 24 * 3_600));
     let committed = sleeper.commit(&Commit::new("test")).await.expect("memory");
     assert_eq!(committed, Outcome::Committed(101));

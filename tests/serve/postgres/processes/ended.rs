@@ -5,7 +5,7 @@ use super::*;
 use crate::readers::python;
 use crate::serve::server::Running;
 
-/// Room for two processes, beside the memory that one key may take for statements.
+/// Demand for two processes, beside the memory that one key may take for statements.
 const ROOM_FOR_TWO: usize = 150 << 20;
 
 /// Statement that makes DataFusion panic: it reserves room for as many sums as it is told to keep, and no memory is as

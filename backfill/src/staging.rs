@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use ingest::backoff::unless_stopped;
-use ingest::drive::{Committed, DriveError, Pace, Progress, drive};
+use ingest::drive::{CommitPolicy, Committed, DriveError, Progress, drive};
 use ingest::hybrid::HybridSource;
 use ingest::replay::{Needs, RawTable};
 use lake_schemas::history::PROPERTY_BACKFILL;
-use lake_schemas::job::{Freeze, Job};
+use lake_schemas::job::{Flush, Job};
 use lake_schemas::minute::{Parameters, Requested, WINDOW_MS};
 use lake_schemas::{Code, Cut, EventTime, History, Table, TopicPartition};
 use lake_store::commit::TableLog;
@@ -30,7 +30,7 @@ use crate::work::Work;
 const COMMIT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A staging table to make.
-pub struct Shadow<'a> {
+pub struct Staging<'a> {
     /// Part of history that it covers, and how that is read.
     pub work: Work<'a>,
     /// Name of the table.
@@ -48,7 +48,7 @@ pub enum Made {
     InPart,
 }
 
-impl Shadow<'_> {
+impl Staging<'_> {
     /// Makes the table, or goes on with it.
     pub fn run(&self) -> BoxFuture<'_, Result<Made, DriveError>> {
         Box::pin(async move {
@@ -73,8 +73,8 @@ impl Shadow<'_> {
             let needs = Needs { history: History { until: remaining, ..history }, parameters };
             let raw = RawTable::needed(self.work.raw().await?, needs).metered(&self.work.meter).await?.shared();
             let mut source = HybridSource::new(raw, End::of(open, self.work.at_a_time), job.reads());
-            let (pace, progress) = (Pace::every(COMMIT_INTERVAL), watch::Sender::new(Progress::default()));
-            drive(&job, &mut source, vec![log], pace, None, self.work.stop.clone(), progress.clone()).await?;
+            let (policy, progress) = (CommitPolicy::every(COMMIT_INTERVAL), watch::Sender::new(Progress::default()));
+            drive(&job, &mut source, vec![log], policy, None, self.work.stop.clone(), progress.clone()).await?;
             if self.work.stop.is_cancelled() {
                 return Ok(Made::InPart);
             }
@@ -101,7 +101,7 @@ impl Shadow<'_> {
             let job = Aggregate::over(history.clone(), self.table, parameters.clone());
             let needs = Needs { history, parameters };
             let (meter, stop, drained) = (&self.work.meter, &self.work.stop, Cut::new());
-            let (at_a_time, end) = (self.work.at_a_time, Freeze::Everything);
+            let (at_a_time, end) = (self.work.at_a_time, Flush::Everything);
             let recompute = Recompute { job: &job, needs, drained, end, at_a_time, meter, stop };
             if !recompute.run(self.work.raw().await?, &mut output).await? {
                 return Ok(None);

@@ -7,7 +7,7 @@ use lake_schemas::table::column;
 use lake_schemas::{Measure, position};
 use serde_json::{Map, Value, json};
 
-use super::{Audit, Conservation, CountedAgain, Difference, Law, RolledUp, Sums, lines, lines_of};
+use super::{Audit, Conservation, CountedAgain, Difference, Law, MeasureSums, RolledUp, lines, lines_of};
 
 impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,7 +145,7 @@ fn named(names: &[&'static str], values: &[Option<String>]) -> Map<String, Value
     names.iter().zip(values).map(|(name, value)| ((*name).to_owned(), json!(value))).collect()
 }
 
-fn sums(of: &Sums) -> Map<String, Value> {
+fn sums(of: &MeasureSums) -> Map<String, Value> {
     let measures = Measure::ALL.into_iter().zip(of);
     measures.map(|(measure, sum)| (measure.column().to_owned(), json!(sum.to_string()))).collect()
 }

@@ -16,13 +16,13 @@ use lake_store::commit::TableView;
 use lake_store::{Lake, LakeError};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::asked::Asked;
-use super::own::{may_be_named, may_be_seen, seen_columns};
+use super::referenced::ReferencedNames;
+use super::row_filter::{may_be_named, may_be_seen, seen_columns};
 use super::table::is_read_only;
+use crate::access::RowAccess;
 use crate::error::QueryError;
 use crate::locked::lock;
 use crate::open::{Opened, open};
-use crate::sees::Sees;
 use crate::totals::{AsOf, Current, Function};
 
 /// Order in which a statement opens the tables that every lake has.
@@ -30,10 +30,10 @@ const LOOKED_AT: [Table; 5] =
     [Table::ClicksDaily, Table::ClicksHourly, Table::ClicksMinute, Table::Clicks, Table::ClicksRejected];
 
 /// Snapshot of the tables for the current statement.
-pub struct Sight {
+pub struct StatementSnapshot {
     lake: Lake,
     totals: Arc<Current>,
-    sees: Sees,
+    access: RowAccess,
     opened: Mutex<BTreeMap<(Table, AsOf), Opened>>,
     /// Lock that keeps a table from being opened twice.
     opening: AsyncMutex<()>,
@@ -41,9 +41,9 @@ pub struct Sight {
     there: Mutex<BTreeMap<Table, SchemaRef>>,
 }
 
-impl Sight {
-    pub(crate) fn new(lake: Lake, totals: Arc<Current>, sees: Sees) -> Self {
-        Self { lake, totals, sees, opened: Mutex::default(), opening: AsyncMutex::default(), there: Mutex::default() }
+impl StatementSnapshot {
+    pub(crate) fn new(lake: Lake, totals: Arc<Current>, access: RowAccess) -> Self {
+        Self { lake, totals, access, opened: Mutex::default(), opening: AsyncMutex::default(), there: Mutex::default() }
     }
 
     pub(crate) fn lake(&self) -> &Lake {
@@ -51,12 +51,12 @@ impl Sight {
     }
 
     /// Returns the row-level access of the statement.
-    pub(crate) fn sees(&self) -> &Sees {
-        &self.sees
+    pub(crate) fn access(&self) -> &RowAccess {
+        &self.access
     }
 
     /// Begins the next statement: forgets the tables of the one before, and opens those that this one names.
-    pub(crate) async fn turn_to(&self, asked: &Asked) -> Result<(), QueryError> {
+    pub(crate) async fn begin_statement(&self, asked: &ReferencedNames) -> Result<(), QueryError> {
         lock(&self.opened).clear();
         self.totals.forget();
         let own = asked.tables.iter().filter_map(|name| name.parse().ok()).filter(|table| LOOKED_AT.contains(table));
@@ -67,8 +67,8 @@ impl Sight {
         // A table function is planned without waiting, so its table must be open by then.
         let of_functions = asked.functions.iter().filter_map(|(_, first)| first.as_deref()?.parse().ok());
         let wanted: BTreeSet<Table> = own.chain(of_functions).collect();
-        let shadows = wanted.iter().copied().filter(|table| !LOOKED_AT.contains(table));
-        for table in LOOKED_AT.into_iter().filter(|table| wanted.contains(table)).chain(shadows) {
+        let stagings = wanted.iter().copied().filter(|table| !LOOKED_AT.contains(table));
+        for table in LOOKED_AT.into_iter().filter(|table| wanted.contains(table)).chain(stagings) {
             self.table(table, AsOf::Newest).await?;
         }
         if asked.lists {
@@ -85,7 +85,7 @@ impl Sight {
     /// Looks which tables the lake has.
     pub(crate) async fn look_around(&self) -> Result<(), QueryError> {
         let mut found = BTreeMap::new();
-        for table in LOOKED_AT.into_iter().chain(self.lake.shadows().await?) {
+        for table in LOOKED_AT.into_iter().chain(self.lake.stagings().await?) {
             if let Some(opened) = self.table(table, AsOf::Newest).await? {
                 found.insert(table, opened.provider.schema());
             }
@@ -98,9 +98,9 @@ impl Sight {
     /// them.
     pub fn seen(&self) -> BTreeMap<Table, SchemaRef> {
         let mut there = lock(&self.there).clone();
-        there.retain(|table, schema| may_be_named(&self.sees, *table) && may_be_seen(&self.sees, schema));
+        there.retain(|table, schema| may_be_named(&self.access, *table) && may_be_seen(&self.access, schema));
         let all = there.into_iter().map(|(table, schema)| {
-            let columns = seen_columns(&self.sees, &schema);
+            let columns = seen_columns(&self.access, &schema);
             let seen = if columns.len() == schema.fields().len() { None } else { schema.project(&columns).ok() };
             (table, seen.map_or(schema, Arc::new))
         });
@@ -155,7 +155,7 @@ impl Sight {
     }
 }
 
-impl fmt::Debug for Sight {
+impl fmt::Debug for StatementSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the tables of {}", self.lake.url())
     }

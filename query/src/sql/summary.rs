@@ -13,7 +13,7 @@ use crate::error::QueryError;
 
 /// Summary of one table.
 #[derive(Clone, Debug)]
-pub struct Held {
+pub struct TableSummary {
     /// Table that is summarised.
     pub table: Table,
     /// Newest version, with what its log entry says.
@@ -28,7 +28,7 @@ pub struct Held {
     pub cut: Cut,
 }
 
-impl Held {
+impl TableSummary {
     /// Makes one row per table.
     pub fn rows_of(all: &[Self]) -> Result<RecordBatch, ArrowError> {
         let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -49,13 +49,13 @@ impl Held {
 }
 
 /// Summarises the tables of a lake. A lake without tables is an error.
-pub(crate) async fn held(lake: &Lake) -> Result<Vec<Held>, QueryError> {
+pub(crate) async fn held(lake: &Lake) -> Result<Vec<TableSummary>, QueryError> {
     let mut all = Vec::new();
-    for table in Table::ALL.into_iter().chain(lake.shadows().await?) {
+    for table in Table::ALL.into_iter().chain(lake.stagings().await?) {
         let Some(view) = TableView::newest(lake, table).await? else { continue };
         let version = view.version();
         let (live, written) = (view.live_files().await?, view.written(version..=version).await?);
-        all.push(Held {
+        all.push(TableSummary {
             table,
             newest: written.into_iter().next().unwrap_or(Written { version, ..Written::default() }),
             rows: live.iter().filter_map(|file| Statistics::of(file).rows()).sum(),

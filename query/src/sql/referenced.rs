@@ -21,7 +21,7 @@ const LISTS: [&str; 2] = ["information_schema", "pg_"];
 
 /// Tables and functions that a statement names.
 #[derive(Debug, Default)]
-pub(crate) struct Asked {
+pub(crate) struct ReferencedNames {
     /// Names of tables, each as often as the statement has it.
     pub tables: Vec<String>,
     /// Names of table functions, and their first argument, if that is a string.
@@ -32,7 +32,7 @@ pub(crate) struct Asked {
     pub lists: bool,
 }
 
-impl Asked {
+impl ReferencedNames {
     /// Analyses a statement that has `travels` names with a version or a time. Each must be the name of a table:
     /// anywhere else DataFusion would take it for an alias, and the answer would be of the newest version.
     pub fn of(statement: &Statement, travels: usize) -> Result<Self> {
@@ -102,7 +102,7 @@ fn is_the_lakes(name: &str) -> bool {
     name.parse().is_ok_and(|table| Table::ALL.contains(&table))
 }
 
-impl Look for Asked {
+impl Look for ReferencedNames {
     fn relation(&mut self, name: &ObjectName) -> ControlFlow<()> {
         self.tables.extend(last(name));
         ControlFlow::Continue(())

@@ -38,7 +38,7 @@ const SIGNS: &str = "signs";
 
 /// A table of counts, and the store of its files.
 #[derive(Clone, Debug)]
-pub(crate) struct Counts {
+pub(crate) struct CountsTable {
     pub table: Table,
     pub store: Arc<dyn ObjectStore>,
 }
@@ -46,30 +46,30 @@ pub(crate) struct Counts {
 /// A file of counts, and the selection of its rows that is summed.
 #[derive(Clone, Debug)]
 pub(crate) struct Input {
-    pub of: Counts,
+    pub of: CountsTable,
     pub file: Add,
     /// Selection of the file's rows.
-    pub wanted: Wanted,
+    pub wanted: WindowSelection,
 }
 
 impl Input {
     /// Returns the rows as a source for a query, moved to the windows of the target.
     fn in_windows_of(self, target: Table) -> Source {
-        let Self { of: Counts { table, store }, file, wanted } = self;
+        let Self { of: CountsTable { table, store }, file, wanted } = self;
         Source { table, store, file, select: Arc::new(move |rows: RecordBatch| in_windows(&rows, target, &wanted)) }
     }
 }
 
 /// Selection of rows by the window of the target that they lie in, given by its start in milliseconds.
 #[derive(Clone, Debug)]
-pub(crate) enum Wanted {
+pub(crate) enum WindowSelection {
     /// Selects all rows.
     All,
     /// Selects rows of all windows except these.
     Besides(Arc<BTreeSet<i64>>),
 }
 
-impl Wanted {
+impl WindowSelection {
     fn has(&self, window_ms: i64) -> bool {
         match self {
             Self::All => true,
@@ -177,7 +177,7 @@ fn signs() -> Expr {
 }
 
 /// Moves rows to the windows of the target that they lie in, and keeps the selected ones.
-fn in_windows(rows: &RecordBatch, target: Table, wanted: &Wanted) -> Result<RecordBatch, ArrowError> {
+fn in_windows(rows: &RecordBatch, target: Table, wanted: &WindowSelection) -> Result<RecordBatch, ArrowError> {
     let width = target.window_width();
     let starts = rows[column::WINDOW_START].as_primitive::<TimestampMicrosecondType>();
     let start = |time: i64| width.start_ms(time.div_euclid(MICROS_PER_MILLI)) * MICROS_PER_MILLI;
@@ -234,22 +234,22 @@ mod tests {
     async fn put(store: &Arc<dyn ObjectStore>, table: Table, rows: RecordBatch) -> Input {
         let file = files::encode(table, &[rows]).await.expect("a file").remove(0);
         file.put(store.as_ref()).await.expect("memory");
-        Input { of: Counts { table, store: Arc::clone(store) }, file: file.add, wanted: Wanted::All }
+        Input { of: CountsTable { table, store: Arc::clone(store) }, file: file.add, wanted: WindowSelection::All }
     }
 
     /// Returns the ads and costs that inputs sum up to in a table.
     async fn summed(store: &Arc<dyn ObjectStore>, table: Table, inputs: Vec<Input>) -> (Vec<(String, i64)>, Input) {
-        let summing = Summing::new(table, Parameters::default(), 64 << 20).expect("a session");
+        let aggregation = Summing::new(table, Parameters::default(), 64 << 20).expect("a session");
         let noon = EventTime::parse("2026-03-07T12:00:00Z").expect("a time").millis();
         let mut files = Uncommitted::new(Arc::clone(store));
-        let done = summing.sum(Folder::at(table, noon), inputs, &mut files).await;
+        let done = aggregation.sum(Folder::at(table, noon), inputs, &mut files).await;
         let file = files.after(done).await.expect("no sum stops it").remove(0);
         let schema = Parameters::default().schema(table);
         let rows = read::all_rows(Arc::clone(store), table, Arc::clone(&schema), file.clone()).await.expect("rows");
         let rows = concat_batches(&schema, &rows).expect("rows");
         let (ads, costs) = (rows[column::AD_ID].as_string::<i32>(), rows["cost_micros"].as_primitive::<Int64Type>());
         let rows = ads.iter().flatten().map(str::to_owned).zip(costs.values().iter().copied()).collect();
-        (rows, Input { of: Counts { table, store: Arc::clone(store) }, file, wanted: Wanted::All })
+        (rows, Input { of: CountsTable { table, store: Arc::clone(store) }, file, wanted: WindowSelection::All })
     }
 
     /// Rolls up twice what 64 bits do not hold: several rows add up to it each time, and other ads stay one row.
@@ -290,10 +290,10 @@ mod tests {
         store.delete(&path_of(&path).expect("a path")).await.expect("memory");
         let folder = Folder::named(Table::ClicksMinute, &inputs[0].file.partition_values).expect("a folder");
         let folder = Folder::at(Table::ClicksHourly, folder.start_ms());
-        let summing = Summing::new(Table::ClicksHourly, Parameters::default(), 64 << 20).expect("a session");
-        assert_eq!(summing.unread(), None);
+        let aggregation = Summing::new(Table::ClicksHourly, Parameters::default(), 64 << 20).expect("a session");
+        assert_eq!(aggregation.unread(), None);
         let mut files = Uncommitted::new(Arc::clone(&store));
-        summing.sum(folder, inputs, &mut files).await.expect_err("one is lost");
-        assert_eq!(summing.unread(), Some(path));
+        aggregation.sum(folder, inputs, &mut files).await.expect_err("one is lost");
+        assert_eq!(aggregation.unread(), Some(path));
     }
 }

@@ -11,15 +11,15 @@ use crate::table::{Table, column};
 
 /// A row of a raw table, as the fingerprint of its partition.
 #[derive(Clone, Debug)]
-pub struct Witness {
+pub struct Fingerprint {
     table: Table,
     offset: i64,
-    /// Batch of this one row, with at least the columns of [`Witness::columns`].
+    /// Batch of this one row, with at least the columns of [`Fingerprint::columns`].
     row: RecordBatch,
 }
 
-impl Witness {
-    /// Makes the fingerprint from an offset and a batch of its one row, with the columns of [`Witness::columns`].
+impl Fingerprint {
+    /// Makes the fingerprint from an offset and a batch of its one row, with the columns of [`Fingerprint::columns`].
     pub fn new(table: Table, offset: i64, row: RecordBatch) -> Self {
         Self { table, offset, row }
     }

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use lake_schemas::minute::WINDOW;
 use lake_schemas::{EventTime, Field, Invalid, Width, Windows, time};
 use percent_encoding::percent_decode;
-use query::Sees;
+use query::RowAccess;
 use query::totals::{AsOf, Bounds, Filter, Page, Question, dimension, dimensions, last, repeated, values, width_for};
 use url::form_urlencoded;
 
@@ -55,18 +55,18 @@ const TOP_USUAL: usize = 10;
 const PIXELS_USUAL: u32 = 800;
 
 /// Ads or campaigns that the short parameters `ad` or `campaign` name.
-struct Named {
+struct ShortFilter {
     dimension: Field,
     is_one: bool,
 }
 
 /// Parameters of a request that have not been taken yet.
-pub struct Asked<'a> {
+pub struct RequestParameters<'a> {
     left: BTreeMap<Cow<'a, str>, Vec<Cow<'a, str>>>,
     now: DateTime<Utc>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> RequestParameters<'a> {
     /// Parses a query, which is asked at the time `now`.
     pub fn of(query: &'a str, now: DateTime<Utc>) -> Result<Self, Problem> {
         let is_text = percent_decode(query.as_bytes()).decode_utf8().is_ok();
@@ -99,28 +99,28 @@ impl<'a> Asked<'a> {
 
     /// Returns the question for a total. If several ads or campaigns are named, also returns the dimension whose names
     /// must each have a row, whether or not they have counts.
-    pub fn total(mut self, sees: &Sees) -> Result<(Question, Option<Field>), Problem> {
-        let (named, filter) = self.filter(sees)?;
+    pub fn total(mut self, access: &RowAccess) -> Result<(Question, Option<Field>), Problem> {
+        let (named, filter) = self.filter(access)?;
         let (group_by, of_each) = match (self.dimensions(GROUP_BY)?, named) {
             (Some(group_by), _) => (group_by, None),
-            (None, Some(Named { dimension, is_one: false })) => (vec![dimension], Some(dimension)),
+            (None, Some(ShortFilter { dimension, is_one: false })) => (vec![dimension], Some(dimension)),
             // The sum of one name may be known in advance, so it is asked as one sum.
             (None, named) => (Vec::new(), named.map(|named| named.dimension)),
         };
-        let question = Question { group_by, ..self.question(filter, sees)? };
+        let question = Question { group_by, ..self.question(filter, access)? };
         self.end((question, of_each))
     }
 
     /// Returns the question for a series.
-    pub fn series(mut self, sees: &Sees) -> Result<Question, Problem> {
-        let (series, _) = self.take_series(sees)?;
+    pub fn series(mut self, access: &RowAccess) -> Result<Question, Problem> {
+        let (series, _) = self.take_series(access)?;
         let group_by = self.dimensions(GROUP_BY)?.unwrap_or_default();
         self.end(Question { group_by, ..series })
     }
 
     /// Returns the question for a plot: a series, the width of its windows, and the width of the drawing in pixels.
-    pub fn plot(mut self, sees: &Sees) -> Result<(Question, Width, u32), Problem> {
-        let (question, by) = self.take_series(sees)?;
+    pub fn plot(mut self, access: &RowAccess) -> Result<(Question, Width, u32), Problem> {
+        let (question, by) = self.take_series(access)?;
         let width = self.take("width").map_or(Some(PIXELS_USUAL), |text| text.parse().ok());
         let width = width.filter(|width| (PIXELS_MIN..=PIXELS_MAX).contains(width));
         let expected = || format!("width is a number of pixels from {PIXELS_MIN} to {PIXELS_MAX}");
@@ -129,8 +129,8 @@ impl<'a> Asked<'a> {
     }
 
     /// Returns the question for a top, with the page of it that is asked for.
-    pub fn top(mut self, sees: &Sees) -> Result<(Question, Page), Problem> {
-        let filter = self.of_one(sees)?;
+    pub fn top(mut self, access: &RowAccess) -> Result<(Question, Page), Problem> {
+        let filter = self.of_one(access)?;
         let group_by = match (self.dimensions(BY)?, self.dimensions(GROUP_BY)?) {
             (Some(_), Some(_)) => return Err(Problem::bad("by and group_by are the same here; give one of them")),
             (None, None) => vec![Field::AdId],
@@ -142,13 +142,13 @@ impl<'a> Asked<'a> {
         let skip = self.take("offset").map_or(Some(0), |text| text.parse().ok());
         let skip = skip.filter(|skip| *skip <= OFFSET_MAX);
         let skip = skip.ok_or_else(|| Problem::bad(format!("offset is a number from 0 to {OFFSET_MAX}")))?;
-        let question = Question { group_by, ..self.question(filter, sees)? };
+        let question = Question { group_by, ..self.question(filter, access)? };
         self.end((question, Page { skip, most }))
     }
 
-    fn take_series(&mut self, sees: &Sees) -> Result<(Question, Width), Problem> {
-        let filter = self.of_one(sees)?;
-        let question = self.question(filter, sees)?;
+    fn take_series(&mut self, access: &RowAccess) -> Result<(Question, Width), Problem> {
+        let filter = self.of_one(access)?;
+        let question = self.question(filter, access)?;
         let bounds = (question.from, question.to);
         let by = match self.take("granularity").as_deref() {
             None => width_for(bounds),
@@ -165,15 +165,15 @@ impl<'a> Asked<'a> {
         }
     }
 
-    fn question(&mut self, filter: Vec<Filter>, sees: &Sees) -> Result<Question, Problem> {
+    fn question(&mut self, filter: Vec<Filter>, access: &RowAccess) -> Result<Question, Problem> {
         let ((from, to), as_of) = (self.bounds()?, self.as_of()?);
-        Ok(Question { filter, from, to, as_of, sees: sees.clone(), ..Question::default() })
+        Ok(Question { filter, from, to, as_of, access: access.clone(), ..Question::default() })
     }
 
     /// Takes the filter of a request that may name one ad or one campaign at most by the short parameters.
-    fn of_one(&mut self, sees: &Sees) -> Result<Vec<Filter>, Problem> {
-        match self.filter(sees)? {
-            (Some(Named { dimension, is_one: false }), _) => {
+    fn of_one(&mut self, access: &RowAccess) -> Result<Vec<Filter>, Problem> {
+        match self.filter(access)? {
+            (Some(ShortFilter { dimension, is_one: false }), _) => {
                 let (short, column) = (if dimension == Field::AdId { AD } else { CAMPAIGN }, dimension.column());
                 Err(Problem::bad(format!("this takes one {short}; /v1/total takes several, and so does {column}")))
             }
@@ -182,17 +182,17 @@ impl<'a> Asked<'a> {
     }
 
     /// Takes the filter of a request, and returns it with what the short parameters name.
-    fn filter(&mut self, sees: &Sees) -> Result<(Option<Named>, Vec<Filter>), Problem> {
+    fn filter(&mut self, access: &RowAccess) -> Result<(Option<ShortFilter>, Vec<Filter>), Problem> {
         let (ads, campaigns) = (self.names(AD)?, self.names(CAMPAIGN)?);
         let (dimension, names) = match (ads.is_empty(), campaigns.is_empty()) {
             (false, false) => {
-                seen_by(sees, campaigns.iter().map(|campaign| Some(campaign.as_str())))?;
+                seen_by(access, campaigns.iter().map(|campaign| Some(campaign.as_str())))?;
                 return Err(Problem::bad("name one of ad and campaign, not both"));
             }
             (false, true) => (Field::AdId, ads),
             (true, _) => (Field::CampaignId, campaigns),
         };
-        let named = (!names.is_empty()).then_some(Named { dimension, is_one: names.len() == 1 });
+        let named = (!names.is_empty()).then_some(ShortFilter { dimension, is_one: names.len() == 1 });
         let mut filter: Vec<_> = named.is_some().then(|| Filter::any(dimension, names)).into_iter().collect();
         for dimension in dimensions() {
             let Some(values) = self.values(dimension.column())? else { continue };
@@ -204,7 +204,7 @@ impl<'a> Asked<'a> {
             filter.push(Filter { dimension, values });
         }
         for filter in filter.iter().filter(|filter| filter.dimension == Field::CampaignId) {
-            seen_by(sees, filter.values.iter().map(Option::as_deref))?;
+            seen_by(access, filter.values.iter().map(Option::as_deref))?;
         }
         Ok((named, filter))
     }
@@ -297,8 +297,8 @@ pub(super) fn rows_max(question: &Question) -> Option<usize> {
 }
 
 /// Refuses a campaign that the key must not see; `None` stands for clicks without a campaign.
-fn seen_by<'a>(sees: &Sees, mut campaigns: impl Iterator<Item = Option<&'a str>>) -> Result<(), Problem> {
-    match campaigns.find(|campaign| !sees.has_row_of(*campaign)) {
+fn seen_by<'a>(access: &RowAccess, mut campaigns: impl Iterator<Item = Option<&'a str>>) -> Result<(), Problem> {
+    match campaigns.find(|campaign| !access.has_row_of(*campaign)) {
         Some(hidden) => Err(Problem::not_seen(hidden)),
         None => Ok(()),
     }

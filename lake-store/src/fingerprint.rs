@@ -1,4 +1,4 @@
-//! Finds the fingerprint ([`Witness`]) of a partition: the last row that a raw table holds of it.
+//! Finds the fingerprint ([`Fingerprint`]) of a partition: the last row that a raw table holds of it.
 //!
 //! Only the newest versions are searched: a partition that none of them touched starts without a fingerprint.
 
@@ -9,8 +9,8 @@ use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
+use lake_schemas::fingerprint::Fingerprint;
 use lake_schemas::table::column;
-use lake_schemas::witness::Witness;
 use lake_schemas::{Table, TopicPartition};
 use object_store::ObjectStore;
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
@@ -31,7 +31,7 @@ const READS_MAX: usize = 8;
 pub fn find<'a>(
     logs: &'a [TableLog],
     stands: &'a [(TopicPartition, i64)],
-) -> BoxFuture<'a, Result<HashMap<TopicPartition, Witness>>> {
+) -> BoxFuture<'a, Result<HashMap<TopicPartition, Fingerprint>>> {
     Box::pin(async move {
         let mut found = HashMap::new();
         for table in Table::RAW {
@@ -60,7 +60,7 @@ pub fn of_file<'a>(
     store: Arc<dyn ObjectStore>,
     (partition, below): (&'a TopicPartition, i64),
     file: &'a RawFile,
-) -> BoxFuture<'a, Result<Option<Witness>>> {
+) -> BoxFuture<'a, Result<Option<Fingerprint>>> {
     Box::pin(last_row(table, store, (partition, below), file))
 }
 
@@ -108,7 +108,7 @@ async fn last_row(
     store: Arc<dyn ObjectStore>,
     (partition, below): (&TopicPartition, i64),
     file: &RawFile,
-) -> Result<Option<Witness>> {
+) -> Result<Option<Fingerprint>> {
     let doing = "reading the last row of";
     let reader = StoredFile::new(store, file.path.clone(), file.size);
     let corrupt = |error| unread(table, doing, file.path.as_ref(), error);
@@ -122,7 +122,7 @@ async fn last_row(
     let Some(group) = groups.len().checked_sub(1) else { return Ok(None) };
     let rows = usize::try_from(groups[group].num_rows()).unwrap_or_default();
     let position = [column::TOPIC, column::KAFKA_OFFSET];
-    let names = position.iter().chain(Witness::columns(table)).copied();
+    let names = position.iter().chain(Fingerprint::columns(table)).copied();
     let columns = ProjectionMask::columns(builder.parquet_schema(), names);
     let row = builder.with_projection(columns).with_row_groups(vec![group]).with_offset(rows.saturating_sub(1));
     let rows: Vec<_> = row.build().map_err(corrupt)?.try_collect().await.map_err(corrupt)?;
@@ -133,7 +133,7 @@ async fn last_row(
     let offset = row.column_by_name(column::KAFKA_OFFSET).and_then(|column| column.as_primitive_opt::<Int64Type>());
     let (Some(topic), Some(offset)) = (topic, offset) else { return Ok(None) };
     let (topic, offset) = (topic.value(0), offset.value(0));
-    Ok((topic == partition.topic && offset < below).then(|| Witness::new(table, offset, row)))
+    Ok((topic == partition.topic && offset < below).then(|| Fingerprint::new(table, offset, row)))
 }
 
 #[cfg(test)]
@@ -200,17 +200,17 @@ mod tests {
         commit(&mut log, &[arrow::compute::concat_batches(&together[0].schema(), &together).expect("rows")], gone)
             .await;
         let partitions = [0, 1].map(|number| TopicPartition::new("clicks", number));
-        let witnesses = async |log: TableLog| {
+        let fingerprints = async |log: TableLog| {
             let stands = [(partitions[0].clone(), 100), (partitions[1].clone(), 100)];
             let found = find(&[log], &stands).await.expect("memory");
-            partitions.clone().map(|of| found.get(&of).map(Witness::offset))
+            partitions.clone().map(|of| found.get(&of).map(Fingerprint::offset))
         };
         let again = TableLog::open(&lake, Table::Clicks).await.expect("the table");
-        assert_eq!(witnesses(again).await, [Some(3), Some(60)]);
+        assert_eq!(fingerprints(again).await, [Some(3), Some(60)]);
         // The result stays if the files of the last day are merged, too.
         let together = [click(0, 2, 2), click(0, 3, 2)];
         let together = arrow::compute::concat_batches(&together[0].schema(), &together).expect("rows");
         commit(&mut log, &[together], last).await;
-        assert_eq!(witnesses(log).await, [Some(3), Some(60)]);
+        assert_eq!(fingerprints(log).await, [Some(3), Some(60)]);
     }
 }

@@ -31,7 +31,7 @@ pub enum Growth {
 }
 
 /// Returns the runs of neighbours to merge, given the sizes in bytes of all files in their order.
-pub fn bins(bytes: &[u64], growth: Growth) -> Vec<Range<usize>> {
+pub fn bin_packing(bytes: &[u64], growth: Growth) -> Vec<Range<usize>> {
     match growth {
         Growth::Closed => closed(bytes),
         Growth::Open => open(bytes),
@@ -98,7 +98,7 @@ mod tests {
     const MIB: u64 = 1024 * 1024;
 
     fn found(bytes: &[u64], growth: Growth) -> Vec<(usize, usize)> {
-        bins(bytes, growth).into_iter().map(|bin| (bin.start, bin.end)).collect()
+        bin_packing(bytes, growth).into_iter().map(|bin| (bin.start, bin.end)).collect()
     }
 
     #[test]
@@ -133,7 +133,7 @@ mod tests {
             for commit in 0..commits {
                 files.push(size);
                 if commit % 12 == 0 {
-                    while let Some(bin) = bins(&files, Growth::Open).into_iter().next() {
+                    while let Some(bin) = bin_packing(&files, Growth::Open).into_iter().next() {
                         let total: u64 = files[bin.clone()].iter().sum();
                         rewritten += total;
                         let full = usize::try_from(total / FILE_BYTES).expect("small");

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 /// Row-level access of whoever asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Sees {
+pub enum RowAccess {
     /// The rows of all campaigns.
     #[default]
     All,
@@ -32,7 +32,7 @@ static PERSONAL: LazyLock<Vec<&str>> = LazyLock::new(|| {
 /// Columns that would reveal how many clicks others have, by the distance between positions of one's own.
 pub(crate) const POSITIONS: [&str; 3] = [column::KAFKA_OFFSET, column::OFFSET_FIRST, column::OFFSET_NEXT];
 
-impl Sees {
+impl RowAccess {
     /// Returns whether a campaign may be seen.
     pub fn has(&self, campaign: &str) -> bool {
         self.has_row_of(Some(campaign))
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn who_sees_campaigns_sees_neither_positions_nor_people_unless_that_is_said() {
         let own = BTreeSet::from(["spring".to_owned()]);
-        let (some, people) = (Sees::Campaigns(own.clone()), Sees::People(own));
+        let (some, people) = (RowAccess::Campaigns(own.clone()), RowAccess::People(own));
         for (name, by_some, by_people) in [
             (column::AD_ID, true, true),
             (column::IP, false, true),
@@ -78,7 +78,7 @@ mod tests {
             (column::EXTRA, false, true),
             (column::KAFKA_OFFSET, false, false),
         ] {
-            let found = (Sees::All.has_column(name), some.has_column(name), people.has_column(name));
+            let found = (RowAccess::All.has_column(name), some.has_column(name), people.has_column(name));
             assert_eq!(found, (true, by_some, by_people), "{name}");
         }
     }

@@ -6,11 +6,11 @@ use std::ops::Range;
 
 use lake_schemas::Width;
 
-/// Stretches of time in their order, none of which touches the next.
+/// IntervalSet of time in their order, none of which touches the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Stretches(Vec<Range<i64>>);
+pub(crate) struct IntervalSet(Vec<Range<i64>>);
 
-impl Stretches {
+impl IntervalSet {
     /// Returns the set of one stretch; the empty set, if it is empty.
     pub fn one(stretch: Range<i64>) -> Self {
         Self(Some(stretch).filter(|stretch| !stretch.is_empty()).into_iter().collect())
@@ -96,26 +96,26 @@ impl Stretches {
 mod tests {
     use super::*;
 
-    fn these(all: &[Range<i64>]) -> Stretches {
-        all.iter().fold(Stretches::default(), |so_far, stretch| {
-            Stretches(so_far.0.into_iter().chain([stretch.clone()]).collect())
+    fn these(all: &[Range<i64>]) -> IntervalSet {
+        all.iter().fold(IntervalSet::default(), |so_far, stretch| {
+            IntervalSet(so_far.0.into_iter().chain([stretch.clone()]).collect())
         })
     }
 
     #[test]
     fn what_is_taken_out_is_not_there() {
-        let all = Stretches::one(i64::MIN..100);
+        let all = IntervalSet::one(i64::MIN..100);
         let some = these(&[0..10, 20..30, 90..200]);
         assert_eq!(all.without(&some), these(&[i64::MIN..0, 10..20, 30..90]));
-        assert_eq!(some.without(&all), Stretches::one(100..200));
+        assert_eq!(some.without(&all), IntervalSet::one(100..200));
         assert_eq!(some.and(&all), these(&[0..10, 20..30, 90..100]));
-        assert_eq!(some.without(&some), Stretches::default());
+        assert_eq!(some.without(&some), IntervalSet::default());
     }
 
     #[test]
     fn neighbours_are_one() {
         let (hour, hours) = (3_600_000, Width::Hour);
-        assert_eq!(Stretches::of_width(hours, [0, hour, 3 * hour]), these(&[0..2 * hour, 3 * hour..4 * hour]));
+        assert_eq!(IntervalSet::of_width(hours, [0, hour, 3 * hour]), these(&[0..2 * hour, 3 * hour..4 * hour]));
     }
 
     #[test]
@@ -128,11 +128,11 @@ mod tests {
     #[test]
     fn whole_windows_lie_inside_and_what_is_open_stays_open() {
         let (hour, minute) = (3_600_000, 60_000);
-        let whole = |stretch: Range<i64>| Stretches::whole(Width::Hour, &stretch);
-        assert_eq!(whole(minute..4 * hour + minute), Stretches::one(hour..4 * hour));
-        assert_eq!(whole(hour..2 * hour), Stretches::one(hour..2 * hour));
-        assert_eq!(whole(minute..hour + minute), Stretches::default());
-        assert_eq!(whole(i64::MIN..minute), Stretches::one(i64::MIN..0));
-        assert_eq!(whole(-minute..i64::MAX), Stretches::one(0..i64::MAX));
+        let whole = |stretch: Range<i64>| IntervalSet::whole(Width::Hour, &stretch);
+        assert_eq!(whole(minute..4 * hour + minute), IntervalSet::one(hour..4 * hour));
+        assert_eq!(whole(hour..2 * hour), IntervalSet::one(hour..2 * hour));
+        assert_eq!(whole(minute..hour + minute), IntervalSet::default());
+        assert_eq!(whole(i64::MIN..minute), IntervalSet::one(i64::MIN..0));
+        assert_eq!(whole(-minute..i64::MAX), IntervalSet::one(0..i64::MAX));
     }
 }

@@ -4,11 +4,11 @@
 //! ```text
 //!   the statement: conditions, casts, limits, order, sums ...
 //!   ─────────────────────────────────────────────────────────  nothing passes downwards
-//!   OwnRows        keeps rows by campaign, then columns
+//!   RowFilterExec        keeps rows by campaign, then columns
 //!   the table's own scan, with the campaigns as a condition, to leave out files
 //! ```
 //!
-//! Columns that tell about others, or about people, are left out entirely: see `crate::sees`.
+//! Columns that tell about others, or about people, are left out entirely: see `crate::access`.
 //!
 //! An expression that fails on a row of another campaign would reveal it; so does the order of rows that a limit cuts,
 //! and so do the statistics of files from which counts are answered. This node therefore lets no condition, limit,
@@ -40,7 +40,7 @@ use lake_schemas::table::column;
 use lake_schemas::{Code, Table};
 use lake_store::LakeError;
 
-use crate::sees::Sees;
+use crate::access::RowAccess;
 
 /// Reason given to a caller with limited access for refusing anything that tells of the rows of all campaigns.
 pub const HIDDEN: &str = "tells of the rows of all campaigns, which this key does not see";
@@ -57,60 +57,60 @@ pub(crate) fn hidden(what: &str) -> LakeError {
 }
 
 /// Whether a caller may know that a table exists: staging tables are only for those who see everything.
-pub(crate) fn may_be_named(sees: &Sees, table: Table) -> bool {
-    *sees == Sees::All || Table::ALL.contains(&table)
+pub(crate) fn may_be_named(access: &RowAccess, table: Table) -> bool {
+    *access == RowAccess::All || Table::ALL.contains(&table)
 }
 
 /// Returns the indices of the columns of a table that a caller may see.
-pub(crate) fn seen_columns(sees: &Sees, schema: &SchemaRef) -> Vec<usize> {
+pub(crate) fn seen_columns(access: &RowAccess, schema: &SchemaRef) -> Vec<usize> {
     let fields = schema.fields().iter().enumerate();
-    fields.filter(|(_, field)| sees.has_column(field.name())).map(|(at, _)| at).collect()
+    fields.filter(|(_, field)| access.has_column(field.name())).map(|(at, _)| at).collect()
 }
 
 /// Refuses a table that tells of the rows of all campaigns, whether the lake has it or not.
-pub(crate) fn is_for(sees: &Sees, table: Table) -> std::result::Result<(), LakeError> {
-    if table == Table::ClicksRejected && *sees != Sees::All { Err(hidden(table.name())) } else { Ok(()) }
+pub(crate) fn is_for(access: &RowAccess, table: Table) -> std::result::Result<(), LakeError> {
+    if table == Table::ClicksRejected && *access != RowAccess::All { Err(hidden(table.name())) } else { Ok(()) }
 }
 
 /// Whether a caller may see anything of a table with these columns.
-pub(crate) fn may_be_seen(sees: &Sees, schema: &SchemaRef) -> bool {
-    *sees == Sees::All || schema.index_of(column::CAMPAIGN_ID).is_ok()
+pub(crate) fn may_be_seen(access: &RowAccess, schema: &SchemaRef) -> bool {
+    *access == RowAccess::All || schema.index_of(column::CAMPAIGN_ID).is_ok()
 }
 
 /// Wraps a table so that a caller sees only what its access allows.
 pub(crate) fn seen_by(
-    sees: &Sees,
+    access: &RowAccess,
     name: &str,
     table: Arc<dyn TableProvider>,
 ) -> std::result::Result<Arc<dyn TableProvider>, LakeError> {
-    let Some(condition) = sees.condition() else { return Ok(table) };
+    let Some(condition) = access.condition() else { return Ok(table) };
     let all = table.schema();
     let campaign = all.index_of(column::CAMPAIGN_ID).map_err(|_| hidden(name))?;
-    let columns = seen_columns(sees, &all);
+    let columns = seen_columns(access, &all);
     let schema = Arc::new(all.project(&columns).map_err(|_| hidden(name))?);
-    Ok(Arc::new(OwnTable { table, schema, columns, campaign, sees: sees.clone(), condition }))
+    Ok(Arc::new(FilteredTable { table, schema, columns, campaign, access: access.clone(), condition }))
 }
 
 /// A table of which only some campaigns, and some columns, are seen.
-struct OwnTable {
+struct FilteredTable {
     table: Arc<dyn TableProvider>,
     schema: SchemaRef,
     /// Indices of the visible columns in the table.
     columns: Vec<usize>,
     /// Index of the campaign's column in the table.
     campaign: usize,
-    sees: Sees,
+    access: RowAccess,
     condition: Expr,
 }
 
-impl fmt::Debug for OwnTable {
+impl fmt::Debug for FilteredTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "some campaigns of {:?}", self.table)
     }
 }
 
 #[async_trait]
-impl TableProvider for OwnTable {
+impl TableProvider for FilteredTable {
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
@@ -148,7 +148,7 @@ impl TableProvider for OwnTable {
         let passed = filters.iter().filter(|filter| cannot_fail(filter, &schema)).cloned();
         let filters: Vec<_> = std::iter::once(self.condition.clone()).chain(passed).collect();
         let rows = self.table.scan(session, Some(&read), &filters, None).await?;
-        Ok(Arc::new(OwnRows::new(rows, Own { campaign, sees: self.sees.clone(), shown })?))
+        Ok(Arc::new(RowFilterExec::new(rows, RowFilter { campaign, access: self.access.clone(), shown })?))
     }
 }
 
@@ -177,32 +177,33 @@ fn cannot_fail(filter: &Expr, schema: &SchemaRef) -> bool {
 
 /// Filter of the visible rows, with the projection to the visible columns.
 #[derive(Clone, Debug)]
-struct Own {
+struct RowFilter {
     campaign: usize,
-    sees: Sees,
+    access: RowAccess,
     shown: Vec<usize>,
 }
 
-impl Own {
+impl RowFilter {
     fn of(&self, rows: &RecordBatch) -> Result<RecordBatch> {
         let names = rows.column(self.campaign);
         let names =
             if *names.data_type() == DataType::Utf8 { Arc::clone(names) } else { cast(names, &DataType::Utf8)? };
-        let kept: BooleanArray = names.as_string::<i32>().iter().map(|name| Some(self.sees.has_row_of(name))).collect();
+        let kept: BooleanArray =
+            names.as_string::<i32>().iter().map(|name| Some(self.access.has_row_of(name))).collect();
         Ok(filter_record_batch(rows, &kept)?.project(&self.shown)?)
     }
 }
 
 /// Plan node that keeps the rows of some campaigns, and is a barrier for everything else: see above.
 #[derive(Debug)]
-struct OwnRows {
+struct RowFilterExec {
     input: Arc<dyn ExecutionPlan>,
-    own: Own,
+    own: RowFilter,
     properties: Arc<PlanProperties>,
 }
 
-impl OwnRows {
-    fn new(input: Arc<dyn ExecutionPlan>, own: Own) -> Result<Self> {
+impl RowFilterExec {
+    fn new(input: Arc<dyn ExecutionPlan>, own: RowFilter) -> Result<Self> {
         let schema = Arc::new(input.schema().project(&own.shown)?);
         // Reports no order, and no equal or constant columns: each would tell the optimizer of hidden rows.
         let properties = PlanProperties::new(
@@ -215,13 +216,13 @@ impl OwnRows {
     }
 }
 
-impl DisplayAs for OwnRows {
+impl DisplayAs for RowFilterExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OwnRows")
     }
 }
 
-impl ExecutionPlan for OwnRows {
+impl ExecutionPlan for RowFilterExec {
     fn name(&self) -> &str {
         "OwnRows"
     }

@@ -20,7 +20,7 @@ use object_store::{
 
 /// Files in memory, each in the chunks in which it came.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Held(Arc<State>);
+pub(super) struct FileChunks(Arc<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -28,7 +28,7 @@ struct State {
     bytes: AtomicU64,
 }
 
-impl Held {
+impl FileChunks {
     /// Returns how many bytes have come so far, over all files.
     pub fn bytes(&self) -> u64 {
         self.0.bytes.load(Ordering::Relaxed)
@@ -50,14 +50,14 @@ impl Held {
     }
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for FileChunks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("encoded files")
     }
 }
 
 #[async_trait]
-impl ObjectStore for Held {
+impl ObjectStore for FileChunks {
     async fn put_opts(&self, location: &Path, payload: PutPayload, _: PutOptions) -> Result<PutResult> {
         self.count(&payload);
         self.files().insert(location.clone(), payload.into_iter().collect());
@@ -65,7 +65,7 @@ impl ObjectStore for Held {
     }
 
     async fn put_multipart_opts(&self, location: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        Ok(Box::new(Upload { held: self.clone(), path: location.clone(), parts: Vec::new() }))
+        Ok(Box::new(Upload { chunks: self.clone(), path: location.clone(), parts: Vec::new() }))
     }
 
     async fn get_opts(&self, _: &Path, _: GetOptions) -> Result<GetResult> {
@@ -96,7 +96,7 @@ fn not_offered() -> Error {
 /// An upload in parts, collected until it is complete.
 #[derive(Debug)]
 struct Upload {
-    held: Held,
+    chunks: FileChunks,
     path: Path,
     parts: Vec<Bytes>,
 }
@@ -104,13 +104,13 @@ struct Upload {
 #[async_trait]
 impl MultipartUpload for Upload {
     fn put_part(&mut self, part: PutPayload) -> UploadPart {
-        self.held.count(&part);
+        self.chunks.count(&part);
         self.parts.extend(part);
         Box::pin(ready(Ok(())))
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
-        self.held.files().insert(self.path.clone(), std::mem::take(&mut self.parts));
+        self.chunks.files().insert(self.path.clone(), std::mem::take(&mut self.parts));
         Ok(PutResult { e_tag: None, version: None })
     }
 
