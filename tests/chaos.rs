@@ -245,7 +245,7 @@ impl<'a> Round<'a> {
             let log = member.log();
             let is_backfill = member.job == Job::Backfill;
             assert!(
-                is_backfill || (log.contains("error: ") && !log.contains("begins")),
+                is_backfill || ((log.contains("error: ") || log.contains("error[CL")) && !log.contains("begins")),
                 "round {}: a member has ended:\n{log}",
                 self.seed
             );

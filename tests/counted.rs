@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use lake_schemas::Code;
 use localstack::produce::Load;
 use rdkafka::Offset;
 use tokio_util::sync::CancellationToken;
@@ -13,13 +14,14 @@ use crate::stack::RealStack;
 use crate::stack::member::{Job, Member};
 use crate::start_up::the_error;
 
-/// Runs a job to its end, which must be a failure with that code, in one line that has all these words.
-async fn fails(stack: &RealStack, topic: &str, more: &[&str], code: i32, words: &[&str]) {
+/// Runs a job to its end, which must be this refusal with that exit code, in one line that has all these words.
+async fn refused(stack: &RealStack, topic: &str, more: &[&str], (code, exit): (Code, i32), words: &[&str]) {
     let mut member = Member::of(Job::Aggregate, stack, topic, topic, &[&["--until-caught-up"], more].concat());
     let status = member.ends(SOON).await;
     let log = member.log();
-    assert_eq!(status.code(), Some(code), "{log}");
+    assert_eq!(status.code(), Some(exit), "{log}");
     let error = the_error(&log);
+    assert!(error.starts_with(&format!("error[{code}]: ")), "{error}");
     words.iter().for_each(|word| assert!(error.contains(word), "{word:?} is not in: {error}"));
 }
 
@@ -70,7 +72,7 @@ async fn what_neither_has_is_refused() {
     stack.catch_up_with(Job::Aggregate, topic, topic, &[]).await;
     stack.catch_up_with(Job::Aggregate, topic, topic, &[]).await;
     truncate(&stack, topic, 0, Offset::Offset(700)).await;
-    fails(&stack, topic, &[], 4, &["counted-nowhere/0", "below 700", "--topic-as"]).await;
+    refused(&stack, topic, &[], (Code::OffsetsGone, 4), &["counted-nowhere/0", "below 700", "--topic-as"]).await;
     stack.catch_up_with(Job::Aggregate, topic, topic, &["--topic-as", "counted-nowhere-2"]).await;
 }
 
@@ -84,7 +86,7 @@ async fn a_topic_that_was_made_again_is_refused() {
     stack.delete_topic(topic).await;
     stack.create_topic(topic, 1, &[]).await;
     fill(&stack, topic, 2, 2_000).await;
-    fails(&stack, topic, &[], 4, &["counted-recreated/0", "another message", "--topic-as"]).await;
+    refused(&stack, topic, &[], (Code::TopicAnew, 4), &["counted-recreated/0", "--topic-as"]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,11 +98,11 @@ async fn other_parameters_are_refused_and_so_is_more_memory_than_there_may_be() 
     // What was recorded need not be said again.
     stack.catch_up_with(Job::Aggregate, topic, topic, &[]).await;
     let words = ["--dedup-horizon", "\"1h\"", "\"30m\"", "backfill --into", "promote"];
-    fails(&stack, topic, &["--dedup-horizon", "1h"], 4, &words).await;
+    refused(&stack, topic, &["--dedup-horizon", "1h"], (Code::SettingsDiffer, 4), &words).await;
     let words = ["--dimensions", "device", "country"];
-    fails(&stack, topic, &["--dimensions", "device"], 4, &words).await;
-    let words = ["memory limit", "of 87500, ", "--memory-limit"];
-    fails(&stack, topic, &["--memory-limit", "100kB"], 3, &words).await;
+    refused(&stack, topic, &["--dimensions", "device"], (Code::SettingsDiffer, 4), &words).await;
+    let words = ["of 87500, ", "--memory-limit"];
+    refused(&stack, topic, &["--memory-limit", "100kB"], (Code::MemoryLimit, 3), &words).await;
 }
 
 /// Fills a topic with some clicks of each of these minutes after noon.

@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lake_schemas::{Table, TopicPartition};
+use lake_schemas::{Code, Table, TopicPartition};
 use lake_store::commit::TableLog;
 use localstack::produce::Load;
 use tokio::time::{Instant, sleep};
@@ -86,6 +86,7 @@ async fn what_cannot_be_read_is_refused_with_its_position_and_never_passed_over(
             let log = member.log();
             assert_eq!(status.code(), Some(4), "{log}");
             let error = the_error(&log);
+            assert!(error.starts_with(&format!("error[{}]: ", Code::BatchUnreadable)), "{error}");
             for word in [&format!("{topic}/{PARTITION}"), &format!("offset {offset} "), "--topic-as"] {
                 assert!(error.contains(word), "{word:?} is not in: {error}");
             }

@@ -1,12 +1,14 @@
-//! Law: every link of a document, and every page that a source names, leads somewhere, down to its heading; and the
-//! README stays short.
+//! Law: every link of a document, and every page that a source names, leads somewhere, down to its heading; the README
+//! stays short; and each code of a refusal is explained once, as the list of codes says, and is used.
 //!
 //! Links to other sites are not followed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use crate::structure::{files, read};
+use lake_schemas::Code;
+
+use crate::structure::{built, files, read};
 
 /// Longest README, in lines: a longer one is a manual, which belongs into `docs`.
 const README_LINES_MAX: usize = 150;
@@ -125,6 +127,32 @@ fn the_readme_is_short_and_leads_to_all_pages() {
     for page in documents().into_iter().filter(|document| document.starts_with("./docs")) {
         let path = page.strip_prefix("./").expect("it begins so").to_str().expect("UTF-8").to_owned();
         assert!(linked.contains(path.as_str()), "README.md has no link to {path}");
+    }
+}
+
+/// Page that explains the codes of refusals.
+const ERRORS: &str = "./docs/errors.md";
+
+#[test]
+fn errors_are_explained_as_the_list_of_codes_says() {
+    let page = read(Path::new(ERRORS));
+    let rows: Vec<_> = page.lines().filter(|line| line.starts_with("| `CL")).collect();
+    let row = |code: Code| format!("| `{code}` | {} | {} |", code.meaning(), code.way_out());
+    assert_eq!(rows, Code::ALL.map(row), "rows of {ERRORS}");
+}
+
+/// A code that nothing refuses with is one that people look for in vain.
+#[test]
+fn every_code_is_used() {
+    let list = Path::new("./lake-schemas/src/code.rs");
+    let is_of_tests = |file: &Path| file.starts_with("./lake-store/src/commit/others");
+    let sources = files().into_iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    let code = sources.filter(|file| file != list && !is_of_tests(file)).filter_map(|file| built(&file));
+    // Lines may be broken anywhere.
+    let code: String = code.flat_map(|code| code.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
+    for one in Code::ALL {
+        let ways = [format!("Code::{one:?}.because("), format!("Some(Code::{one:?})")];
+        assert!(ways.iter().any(|way| code.contains(way)), "{one:?} is used nowhere outside of tests");
     }
 }
 

@@ -20,7 +20,7 @@ use lake_schemas::spec::PROPERTY_SPEC;
 use lake_schemas::stand::cut_of;
 use lake_schemas::table::{FORMAT, FORMAT_OF_NEW, PROPERTY_FORMAT, PROPERTY_NEEDS};
 use lake_schemas::time::MILLIS_PER_DAY;
-use lake_schemas::{Cut, Measure, Measures, Table};
+use lake_schemas::{Code, Cut, Measure, Measures, Table};
 use lake_store::commit::{Commit, Outcome, TableLog, TableView};
 use lake_store::path::path_of;
 use lake_store::{Lake, upgrade};
@@ -290,20 +290,20 @@ fn a_lake_of_a_newer_program_is_read_and_not_written_unless_it_is_understood() {
             })
             .await;
         }
-        let is_refused = |what: &str, why: String| {
-            let words = ["must understand sessions", PROPERTY_NEEDS, "upgrade clicklake"];
-            assert!(words.iter().all(|word| why.contains(word)), "{what}: {why}");
-        };
+        let is_refused = |what: &str, code: Option<Code>| assert_eq!(code, Some(Code::NeedUnknown), "{what}");
         for table in [Table::Clicks, Table::ClicksMinute] {
-            is_refused("a writer", TableLog::open(&lake, table).await.err().expect("refused").to_string());
+            let error = TableLog::open(&lake, table).await.err().expect("refused");
+            let words = ["must understand sessions", PROPERTY_NEEDS, "upgrade clicklake"];
+            assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
+            is_refused("a writer", error.code());
             TableLog::find_to_read(&lake, table).await.expect("readers go on").expect("it is there");
         }
         let ingest = Computation::Raw.read_all(&lake, &log).await;
-        is_refused("ingest", ingest.expect_err("refused").to_string());
+        is_refused("ingest", ingest.expect_err("refused").code());
         let aggregate = Computation::Minutes(parameters()).read_all(&lake, &log).await;
-        is_refused("aggregate", aggregate.expect_err("refused").to_string());
-        is_refused("compact", compact(&lake, 1).await.expect_err("refused").to_string());
-        is_refused("upgrade", upgrade_all(&lake).await.expect_err("refused").to_string());
+        is_refused("aggregate", aggregate.expect_err("refused").code());
+        is_refused("compact", compact(&lake, 1).await.expect_err("refused").code());
+        is_refused("upgrade", upgrade_all(&lake).await.expect_err("refused").code());
         assert_eq!(answers(&lake).await, before);
         assert!(answered(&lake, "select count(*) from clicks where network is not null").await.contains("| 0 "));
         assert!(answered(&lake, "select count(people) from clicks_minute").await.contains("| 0 "));
@@ -318,9 +318,10 @@ fn a_spec_that_is_not_understood_is_refused_by_what_is_not_known_and_its_rows_ar
         let spec = "{\"caps\":[{\"at_most\":5}]}";
         let records = |metadata: &mut Value| metadata["configuration"][PROPERTY_SPEC] = json!(spec);
         alter(&lake, Table::ClicksMinute, records).await;
-        let why = TableLog::open(&lake, Table::ClicksMinute).await.err().expect("refused").to_string();
-        let words = ["clicks_minute", PROPERTY_SPEC, "caps", "upgrade clicklake"];
-        assert!(words.iter().all(|word| why.contains(word)), "{why}");
+        let error = TableLog::open(&lake, Table::ClicksMinute).await.err().expect("refused");
+        assert_eq!(error.code(), Some(Code::NeedUnknown), "{error}");
+        let words = ["clicks_minute", PROPERTY_SPEC, "caps"];
+        assert!(words.iter().all(|word| error.to_string().contains(word)), "{error}");
         assert!(answered(&lake, "select sum(clicks) > 0 as counted from clicks_minute").await.contains("true"));
     });
 }

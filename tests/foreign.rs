@@ -179,11 +179,10 @@ fn says(lake: &str, arguments: &[&str], code: i32) -> String {
     said
 }
 
-/// Returns why a command refuses: a writing command at its start, a reading one when it should answer.
+/// Returns why a command refuses: a writing command at its start, a reading one when it should answer. Both end alike.
 #[track_caller]
 fn refuses(lake: &str, arguments: &[&str], words: &[&str]) -> String {
-    let is_writing = ["compact", "backfill", "pin"].contains(&arguments[0]);
-    let said = says(lake, arguments, if is_writing { 4 } else { 3 });
+    let said = says(lake, arguments, 4);
     let error = the_error(&said).to_owned();
     for word in words {
         assert!(error.contains(word), "{arguments:?}: {word:?} is not in: {error}");

@@ -36,7 +36,7 @@
 //! | [`readers`] | Delta readers that are not ours read the same |
 //! | [`terminal`] | what ids, full disks and the environment do to whoever types: nothing |
 //! | [`structure`] | the tree is as the design says |
-//! | [`documents`] | links of the documents, and pages that sources name, lead somewhere |
+//! | [`documents`] | links of the documents, and pages that sources name, lead somewhere; each code is explained |
 
 mod audit;
 mod by_hand;

@@ -10,7 +10,7 @@ use ingest::decode::{BatchBuilder, Message};
 use lake_schemas::job::Step;
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
-use lake_schemas::{Field, LogTime, Stand, Table, TopicPartition};
+use lake_schemas::{Code, Field, LogTime, Stand, Table, TopicPartition};
 use lake_store::commit::{Commit, Outcome, TableLog};
 use lake_store::{Lake, files};
 use query::QueryError;
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::NOON_MS;
 use crate::by_hand::{MINUTE_MS, Row, TOPIC, append, minutes};
 use crate::simulation::simulate;
-use crate::start_up::{clicklake, fails, folder};
+use crate::start_up::{clicklake, fails, folder, refused};
 
 /// A little more than half of the largest number of 64 bits.
 const BIG: i64 = 5_000_000_000_000_000_000;
@@ -95,7 +95,9 @@ fn a_sum_that_64_bits_do_not_hold_is_an_error_that_names_the_ad_and_nobody_elses
         if is_rolled_up {
             done(&["compact", "--once"], &path);
         }
-        let fails = |arguments: &[&str], words: &[&str]| fails(&[arguments, &["--lake", &path]].concat(), 3, words);
+        let fails = |arguments: &[&str], words: &[&str]| {
+            refused(&[arguments, &["--lake", &path]].concat(), Code::SumOverflow, 3, words);
+        };
         fails(&["total", "--ad", "big"], &["ad big", "cost_micros", exact, "for all time"]);
         let hour = ["--from", "2026-03-07T12:00:00Z", "--to", "2026-03-07T13:00:00Z"];
         fails(&[&["total", "--ad", "big"][..], &hour].concat(), &["ad big", exact, "from 2026-03-07T12:00:00"]);
@@ -255,7 +257,8 @@ fn a_minute_that_wrapped_around_is_told_where_the_sum_is_not_below_zero() {
     ] {
         // SQL says which ad, and no time: that stands in the statement.
         let whose = if arguments[0] == "sql" { &whose[..1] } else { &whose[..] };
-        fails(&[arguments, &["--lake", &path]].concat(), 3, &[&words[..], whose].concat());
+        let arguments = [arguments, &["--lake", &path]].concat();
+        refused(&arguments, Code::SumOverflow, 3, &[&words[..], whose].concat());
     }
     let minute = ["ad old", "window_start 2026-03-07T12:00:00", "adds up to -11, with -11 in it"];
     fails(&["series", "--ad", "old", "--by", "minute", "--lake", &path], 3, &minute);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ingest::drive::CommitPolicy;
 use lake_schemas::minute::Parameters;
-use lake_schemas::{EventTime, Stand, Table, TopicPartition};
+use lake_schemas::{Code, EventTime, Stand, Table, TopicPartition};
 use lake_store::Lake;
 use lake_store::commit::{Commit, Move, Outcome, TableLog, TableView};
 use lake_store::retire::{Topic, retire, waiting_for};
@@ -110,18 +110,23 @@ fn a_topic_is_not_over_while_clicks_of_it_are_not_counted() {
     simulate(async {
         let open = Stand { drained: Some(4), ..complete(5, 0) };
         let lake = lake_of(&[("clicks", open)]).await;
-        let refused =
-            async |topic: &str| retire(&lake, topic, Topic::Over).await.expect_err("it is refused").to_string();
-        let why = refused("clicks").await;
+        let refused = async |topic: &str| {
+            let error = retire(&lake, topic, Topic::Over).await.expect_err("it is refused");
+            (error.code(), error.to_string())
+        };
+        let (code, why) = refused("clicks").await;
+        assert_eq!(code, Some(Code::TopicNotCounted), "{why}");
         assert!(why.contains("clicks/0") && why.contains("--until-caught-up") && why.contains("promote"), "{why}");
-        let why = refused("others").await;
-        assert!(why.contains("nothing of a topic others; it knows clicks"), "{why}");
+        let (code, why) = refused("others").await;
+        assert_eq!(code, Some(Code::NothingThere), "{why}");
+        assert!(why.contains("others; it knows clicks"), "{why}");
         let mut minutes = TableLog::open(&lake, Table::ClicksMinute).await.expect("memory");
         come_on(&mut minutes, &[("clicks", complete(5, 1))]).await;
         let mut clicks = TableLog::open(&lake, Table::Clicks).await.expect("memory");
         let click = json!({ "ad_id": "a", "event_time": NOON_MS });
         by_hand::append_clicks(&mut clicks, 0, [(5, click)], 6).await;
-        let why = refused("clicks").await;
+        let (code, why) = refused("clicks").await;
+        assert_eq!(code, Some(Code::TopicNotCounted), "{why}");
         assert!(why.contains("below offset 6") && why.contains("below 5"), "{why}");
         come_on(&mut minutes, &[("clicks", complete(6, 1))]).await;
         retire(&lake, "clicks", Topic::Over).await.expect("all is counted");

@@ -3,6 +3,7 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use lake_schemas::Code;
 use localstack::broker::Broker;
 
 /// Promised bound on start-up errors.
@@ -18,7 +19,8 @@ pub fn clicklake(arguments: &[&str]) -> Output {
 /// Returns the one line that says why a command failed.
 #[track_caller]
 pub fn the_error(said: &str) -> &str {
-    let errors: Vec<_> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+    let is_error = |line: &&str| line.starts_with("error: ") || line.starts_with("error[CL");
+    let errors: Vec<_> = said.lines().filter(is_error).collect();
     assert_eq!(errors.len(), 1, "{said}");
     errors[0]
 }
@@ -37,6 +39,14 @@ pub fn fails(arguments: &[&str], code: i32, words: &[&str]) {
     for word in words {
         assert!(error.contains(word), "{arguments:?}: {word:?} is not in: {}", error);
     }
+}
+
+/// Runs a command that must be refused: with this code of ours in front of one line that has all these words, and with
+/// this exit code.
+#[track_caller]
+pub fn refused(arguments: &[&str], code: Code, exit: i32, words: &[&str]) {
+    let begins = format!("error[{code}]: ");
+    fails(arguments, exit, &[&[begins.as_str()][..], words].concat());
 }
 
 pub fn folder() -> (tempfile::TempDir, String) {
@@ -72,7 +82,8 @@ fn an_unwritable_lake() {
         3,
         &["/dev/null/lake", "cannot write"],
     );
-    fails(&["ingest", "--bootstrap-servers", NOBODY, "--lake", "ftp://lake"], 4, &["ftp://", "not supported"]);
+    let arguments = ["ingest", "--bootstrap-servers", NOBODY, "--lake", "ftp://lake"];
+    refused(&arguments, Code::LakeAddress, 4, &["ftp://"]);
 }
 
 #[test]
@@ -80,7 +91,7 @@ fn settings_of_kafka_that_are_ours_or_nonsense() {
     let (_folder, lake) = folder();
     let base = ["ingest", "--bootstrap-servers", NOBODY, "--lake", &lake];
     let with = |property| [&base[..], &["-X", property]].concat();
-    fails(&with("enable.auto.commit=true"), 4, &["enable.auto.commit"]);
+    refused(&with("enable.auto.commit=true"), Code::KafkaSetting, 4, &["enable.auto.commit"]);
     fails(&with("no.such.property=1"), 3, &["no.such.property"]);
     fails(&[&base[..], &["--metrics", "192.0.2.1:1"]].concat(), 3, &["--metrics", "192.0.2.1:1"]);
     fails(&[&base[..], &["-F", "/no/such/file"]].concat(), 3, &["/no/such/file"]);
@@ -99,9 +110,20 @@ fn a_file_that_is_not_there() {
 #[test]
 fn an_empty_lake() {
     let (_folder, lake) = folder();
-    fails(&["sql", "select * from clicks", "--lake", &lake], 3, &["no table clicks yet", "clicklake ingest"]);
-    fails(&["history", "--lake", &lake], 3, &["no tables yet", "clicklake up"]);
-    fails(&["top", "--lake", &lake], 3, &["no table clicks_minute yet", "clicklake aggregate"]);
+    let cases: [(&[&str], &[&str]); 9] = [
+        (&["sql", "select * from clicks"], &["clicks", "clicklake ingest"]),
+        (&["history"], &["clicklake up"]),
+        (&["history", "clicks"], &["clicks", "clicklake ingest"]),
+        (&["status"], &["clicklake up"]),
+        (&["total", "--ad", "a"], &["clicks_minute", "clicklake aggregate"]),
+        (&["series", "--ad", "a", "--by", "day"], &["clicks_minute", "clicklake aggregate"]),
+        (&["top"], &["clicks_minute", "clicklake aggregate"]),
+        (&["verify"], &["clicks_minute", "clicklake aggregate"]),
+        (&["verify", "--conservation"], &["no tables yet"]),
+    ];
+    for (arguments, words) in cases {
+        refused(&[arguments, &["--lake", &lake]].concat(), Code::TableMissing, 4, words);
+    }
 }
 
 #[test]
@@ -184,8 +206,9 @@ fn up_runs_and_sums_up() {
     assert!(said.contains(&format!("kafka {asked}, in this process")) && said.contains("--topic up-"), "{said}");
     let counted = clicklake(&["sql", "select count(*) > 2000 as enough from clicks", "--lake", &lake]);
     assert!(String::from_utf8_lossy(&counted.stdout).contains("true"), "{counted:?}");
-    fails(&["sql", "insert into clicks select * from clicks", "--lake", &lake], 3, &["SQL reads and does not write"]);
-    fails(&["sql", "drop table clicks", "--lake", &lake], 3, &["SQL reads and does not write"]);
+    for writes in ["insert into clicks select * from clicks", "drop table clicks"] {
+        refused(&["sql", writes, "--lake", &lake], Code::ReadOnly, 3, &["clicks"]);
+    }
     fails(&["sql", "selec", "--lake", &lake], 3, &["selec"]);
     let audited = clicklake(&["verify", "--lake", &lake]);
     let said = String::from_utf8_lossy(&audited.stdout);
@@ -202,5 +225,6 @@ fn up_runs_and_sums_up() {
     let newer = text.replace("\"clicklake.format\":\"1\"", "\"clicklake.format\":\"3\"");
     assert_ne!(text, newer);
     std::fs::write(&definition, newer).expect("it can be written");
-    fails(&["ingest", "--bootstrap-servers", NOBODY, "--lake", &lake], 4, &["clicks", "format 3", "upgrade"]);
+    let ingest = ["ingest", "--bootstrap-servers", NOBODY, "--lake", &lake];
+    refused(&ingest, Code::FormatNewer, 4, &["clicks", "format 3"]);
 }

@@ -389,7 +389,7 @@ const NAMESAKES: [(&str, &str); 2] =
 const FILES_OF_TESTS: [&str; 3] = ["tests.rs", "commit/others.rs", "store/power_loss.rs"];
 
 /// Returns the code of a file that is built and is no test.
-fn built(file: &Path) -> Option<String> {
+pub fn built(file: &Path) -> Option<String> {
     let is_built = |kind: &std::ffi::OsStr| ["rs", "js", "html", "css"].iter().any(|built| kind == *built);
     let is_test = file.starts_with(root().join("tests")) || FILES_OF_TESTS.iter().any(|name| file.ends_with(name));
     if is_test || !file.extension().is_some_and(is_built) {

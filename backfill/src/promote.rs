@@ -31,11 +31,10 @@ use ingest::drive::DriveError;
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::cut_of;
 use lake_schemas::table::Version;
-use lake_schemas::{Cut, Folder, History, Stand, Table, TopicPartition};
+use lake_schemas::{Code, Cut, Folder, History, Stand, Table, TopicPartition};
 use lake_store::commit::{Commit, CommitId, Move, Outcome, TableLog, TableView};
-use lake_store::lost::{self, Gone};
+use lake_store::gone::{Gone, way_out};
 use lake_store::pins::{self, Pin, PinName, Pinned, Pins};
-use lake_store::stored_file::way_out;
 use lake_store::{Lake, LakeError};
 use object_store::Error::NotFound;
 use object_store::ObjectStoreExt;
@@ -210,7 +209,7 @@ impl Promote<'_> {
             "{table} was not promoted: other commits were first, {TRIES_MAX} times; try again, or stop aggregate for \
              as long as it takes"
         );
-        Err(LakeError::Refused(why).into())
+        Err(LakeError::Refused(Code::Contended.because(why)).into())
     }
 
     /// Retries the commit until its outcome is known. Any outcome but committed is certain.
@@ -248,7 +247,7 @@ impl Promote<'_> {
         if !history.is_whole() {
             let why =
                 format!("{table} is of a part of history; make one of all of it, by backfill --into without a range");
-            return Err(LakeError::Refused(why).into());
+            return Err(LakeError::Refused(Code::StagingIncomplete.because(why)).into());
         }
         for (of, &until) in &history.until {
             let stand = staging.stand(of);
@@ -257,7 +256,7 @@ impl Promote<'_> {
                     "{table} is not complete: of {of} it lacks something below {until}; run backfill --into {table} \
                      again"
                 );
-                return Err(LakeError::Refused(why).into());
+                return Err(LakeError::Refused(Code::StagingIncomplete.because(why)).into());
             }
         }
         let parameters = Parameters::recorded(table, staging.properties())?;
@@ -298,7 +297,7 @@ impl Promote<'_> {
             return Err(damaged.refused().into());
         }
         let why = format!("{table} was not promoted in the last {PIN_DAYS} days: there is nothing to undo");
-        Err(LakeError::Refused(why).into())
+        Err(LakeError::Refused(Code::NothingThere.because(why)).into())
     }
 
     /// Waits until the raw table has what the minutes have seen: all of it that lies behind the content will be read
@@ -310,12 +309,12 @@ impl Promote<'_> {
             let behind = stands.iter().find(|(of, stand)| raw.stand(of).cut < stand.cut);
             let Some((of, stand)) = behind else { return Ok(true) };
             if Instant::now() >= deadline {
-                return Err(LakeError::Refused(format!(
+                return Err(LakeError::Refused(Code::RawBehind.because(format!(
                     "clicks is behind clicks_minute, so that not all could be counted again: of {of} it has what is \
                      below {}, clicks_minute what is below {}; let `clicklake ingest` catch up",
                     raw.stand(of).cut.unwrap_or(0),
                     stand.cut.unwrap_or(0)
-                ))
+                )))
                 .into());
             }
             tokio::select! {
@@ -336,7 +335,11 @@ impl Promote<'_> {
             let store = store.clone();
             async move {
                 let (from, to) = (content.table, Table::ClicksMinute);
-                let foreign = || LakeError::Refused(format!("{from}: {} is not a file of minutes", file.path));
+                let foreign = || {
+                    LakeError::Refused(
+                        Code::FileForeign.because(format!("{from}: {} is not a file of minutes", file.path)),
+                    )
+                };
                 let path = Path::from_url_path(&file.path).map_err(|_| foreign())?;
                 Folder::named(from, &file.partition_values).ok_or_else(foreign)?;
                 let folder: Vec<_> = path.parts().collect();
@@ -354,9 +357,10 @@ impl Promote<'_> {
                         error => LakeError::store(what, error),
                     };
                     // The content is of one version: no other try finds a file of it that is gone.
-                    if let Some(Gone { path, .. }) = lost::gone(&error) {
+                    if let Some(Gone { path, .. }) = Gone::cause_of(&error) {
                         let what = format!("{from}: its file {path} is not there, so nothing was promoted");
-                        return Err(LakeError::Refused(format!("{what}; {}", way_out(from))).into());
+                        let why = format!("{what}; {}", way_out(from));
+                        return Err(LakeError::Refused(Code::FileDamaged.because(why)).into());
                     }
                     backoff.again(error, &self.stop).await?;
                 }
@@ -373,7 +377,8 @@ impl Promote<'_> {
     async fn pin(&self, minutes: &TableLog, id: &CommitId) -> Result<Pin, DriveError> {
         let (table, version) = (minutes.table(), minutes.version());
         let mark: String = id.as_str().chars().take(PIN_MARK_CHARS).collect();
-        let name = format!("{PIN_PREFIX}{version}_{mark}").parse().map_err(LakeError::Refused)?;
+        let name = format!("{PIN_PREFIX}{version}_{mark}").parse::<PinName>();
+        let name = name.map_err(|why| LakeError::Refused(Code::Bug.because(why)))?;
         let expires = Some(self.now + chrono::Duration::days(PIN_DAYS));
         let pin = Pin { name, table: table.name().to_owned(), version, expires };
         let mut backoff = Backoff::default();
@@ -383,7 +388,7 @@ impl Promote<'_> {
                 Ok(Pinned::Taken(other)) => {
                     let (name, of) = (other.name.as_str(), &other.table);
                     let why = format!("the pin {name} holds version {} of {of}; unpin it first", other.version);
-                    return Err(LakeError::Refused(why).into());
+                    return Err(LakeError::Refused(Code::PinTaken.because(why)).into());
                 }
                 Err(error) => backoff.again(error, &self.stop).await?,
             }
@@ -407,11 +412,11 @@ async fn promoted_behind(minutes: &TableLog, pinned: Version) -> Result<Option<V
 fn knows_all(content: &Content, minutes: &TableLog) -> Result<(), LakeError> {
     let known = minutes.further_columns();
     if let Some((column, data_type)) = content.further.iter().find(|(name, of)| known.get(*name) != Some(*of)) {
-        return Err(LakeError::Refused(format!(
+        return Err(LakeError::Refused(Code::ForeignFeature.because(format!(
             "{} has a column {column} that is not clicklake's, and clicks_minute has not: promoted, it would be lost; \
              ALTER TABLE clicks_minute ADD COLUMN {column} {data_type} first, or make another by backfill --into",
             content.name
-        )));
+        ))));
     }
     let unknown = minutes.stands().into_keys().find(|of| !content.stands.contains_key(of));
     let why = |of| {
@@ -421,7 +426,7 @@ fn knows_all(content: &Content, minutes: &TableLog) -> Result<(), LakeError> {
             content.name
         )
     };
-    unknown.map_or(Ok(()), |of| Err(LakeError::Refused(why(of))))
+    unknown.map_or(Ok(()), |of| Err(LakeError::Refused(Code::StagingIncomplete.because(why(of)))))
 }
 
 /// Returns the parameters that the minutes record with a content. A measure that only the minutes have stays: columns

@@ -5,7 +5,7 @@ use std::fmt;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use lake_schemas::table::Version;
-use lake_schemas::{Cut, History, Table, Windows};
+use lake_schemas::{Code, Cut, History, Table, Windows};
 use lake_store::commit::TableView;
 use lake_store::{Lake, LakeError};
 
@@ -41,14 +41,16 @@ impl Range {
                 let first = first.unwrap_or(0);
                 if last < first {
                     let why = format!("no version is from {first} on and up to {last}; exchange the two");
-                    return Err(LakeError::Refused(why));
+                    return Err(LakeError::Refused(Code::VersionUnknown.because(why)));
                 }
                 let since = match first.checked_sub(1) {
                     Some(before) => newest.at(before).await?.cut(),
                     None => Cut::new(),
                 };
                 if since == until {
-                    return Err(LakeError::Refused(format!("versions {first} to {last} of clicks added nothing")));
+                    return Err(LakeError::Refused(
+                        Code::NothingThere.because(format!("versions {first} to {last} of clicks added nothing")),
+                    ));
                 }
                 History { since, ..whole(until) }
             }

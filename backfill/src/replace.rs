@@ -29,7 +29,7 @@ use lake_schemas::job::{Flush, Job};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::cut_of;
 use lake_schemas::table::Version;
-use lake_schemas::{Cut, History, Table, TopicPartition, Windows};
+use lake_schemas::{Code, Cut, History, Table, TopicPartition, Windows};
 use lake_store::LakeError;
 use lake_store::commit::{Commit, CommitId, Outcome, TableLog};
 use lake_store::files::discard;
@@ -139,7 +139,7 @@ impl Replace<'_> {
             minutes.stands().into_iter().filter(|(_, stand)| scope.has_closed(*stand)).collect();
         if closed.is_empty() || windows.are_none() {
             let why = "clicks_minute has closed no window of what is asked for; nothing is replaced";
-            return Err(LakeError::Refused(why.to_owned()).into());
+            return Err(LakeError::Refused(Code::NothingThere.because(why.to_owned())).into());
         }
         let until = cut_of(&closed);
         let mut raw = self.work.raw().await?;
@@ -149,11 +149,11 @@ impl Replace<'_> {
             let cut = |of: &TopicPartition| raw_cut.map_or_else(|| raw.stand(of).cut, |cut| cut.get(of).copied());
             let Some((of, next)) = until.iter().find(|(of, next)| cut(of) < Some(**next)) else { break };
             if raw_cut.is_some() || Instant::now() >= deadline {
-                return Err(LakeError::Refused(format!(
+                return Err(LakeError::Refused(Code::RawBehind.because(format!(
                     "clicks is behind clicks_minute: of {of} it has what is below {}, clicks_minute what is below \
                      {next}; let `clicklake ingest` catch up, or give a longer --wait",
                     cut(of).unwrap_or(0)
-                ))
+                )))
                 .into());
             }
             tokio::select! {
@@ -164,11 +164,11 @@ impl Replace<'_> {
         // The raw table has come to the cut, yet another program may have taken its newest rows out since.
         let files = raw.raw_files().await?;
         if let Some(of) = lacks_its_newest(&files, &closed, minutes.parameters()?.out_of_orderness_ms) {
-            return Err(LakeError::Refused(format!(
+            return Err(LakeError::Refused(Code::ForeignLoss.because(format!(
                 "clicks no longer has the newest clicks of {of} that clicks_minute has counted, so its watermark falls \
                  back and fewer windows are complete: restore them (`clicklake verify` names the version that removed \
                  them), or count what is left: `clicklake backfill --into NAME`, then `clicklake promote NAME`"
-            ))
+            )))
             .into());
         }
         let history = History { since: Cut::new(), until, windows: windows.clone() };

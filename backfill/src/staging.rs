@@ -13,7 +13,7 @@ use ingest::replay::{Needs, RawTable};
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::job::{Flush, Job};
 use lake_schemas::minute::{Parameters, Requested};
-use lake_schemas::{Cut, EventTime, History, Table, TopicPartition};
+use lake_schemas::{Code, Cut, EventTime, History, Table, TopicPartition};
 use lake_store::commit::TableLog;
 use lake_store::lost::or_lost;
 use lake_store::{Lake, LakeError, RawFile};
@@ -67,7 +67,7 @@ impl Staging<'_> {
             let open: Vec<_> = history.until.iter().filter(is_open).map(|(of, _)| of.clone()).collect();
             if open.is_empty() {
                 let why = format!("{} is there already, and complete; give another name", self.table);
-                return Err(LakeError::Refused(why).into());
+                return Err(LakeError::Refused(Code::StagingExists.because(why)).into());
             }
             let job = Aggregate::over(history.clone(), self.table, parameters.clone());
             let remaining = open.iter().map(|of| (of.clone(), history.until[of])).collect();
@@ -145,7 +145,7 @@ impl Staging<'_> {
             }
         }
         let why = format!("clicks has no event for {}; nothing was made", self.work.range);
-        Err(LakeError::Refused(why).into())
+        Err(LakeError::Refused(Code::NothingThere.because(why)).into())
     }
 
     /// Makes the table.
@@ -165,10 +165,10 @@ impl Staging<'_> {
         let recorded = log.properties().get(PROPERTY_BACKFILL).ok_or_else(|| self.is_there())?;
         let (asked, history) = History::of_property(self.table.name(), recorded)?;
         if asked != self.work.range.to_string() {
-            return Err(LakeError::Refused(format!(
+            return Err(LakeError::Refused(Code::StagingExists.because(format!(
                 "{} was begun with {asked}, not with {}; finish it with that, or give another name",
                 self.table, self.work.range
-            ))
+            )))
             .into());
         }
         self.requested.agrees_with(self.table, &log.parameters()?)?;
@@ -176,7 +176,8 @@ impl Staging<'_> {
     }
 
     fn is_there(&self) -> DriveError {
-        LakeError::Refused(format!("{} is there already; give another name", self.table)).into()
+        LakeError::Refused(Code::StagingExists.because(format!("{} is there already; give another name", self.table)))
+            .into()
     }
 }
 

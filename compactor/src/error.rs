@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 use lake_store::LakeError;
 
 /// Reason why a round did not do everything. Work that was committed before stays committed.
@@ -22,6 +22,18 @@ pub enum CompactError {
 }
 
 impl CompactError {
+    /// Returns the code of the refusal; `None` if it is none.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Lake(error) => error.code(),
+            Self::Sql(error) => match error.find_root() {
+                DataFusionError::ResourcesExhausted(_) => Some(Code::MemoryLimit),
+                _ => None,
+            },
+            Self::Fenced(_) => Some(Code::Fenced),
+        }
+    }
+
     /// Returns whether the next round may succeed without anyone doing anything.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Lake(error) if error.is_retryable())
@@ -95,7 +107,7 @@ fn copy_of(shared: &Arc<DataFusionError>) -> Option<LakeError> {
         LakeError::Store { what, .. } => {
             LakeError::Store { what: what.clone(), source: Box::new(DataFusionError::Shared(Arc::clone(shared))) }
         }
-        LakeError::Refused(why) => LakeError::Refused(why.clone()),
+        LakeError::Refused(refusal) => LakeError::Refused(refusal.clone()),
         LakeError::Altered(why) => LakeError::Altered(why.clone()),
     })
 }
@@ -134,13 +146,19 @@ mod tests {
 
     #[test]
     fn what_a_lake_refuses_is_refused_and_what_is_no_error_of_a_lake_is_none() {
-        let refused = || DataFusionError::External(Box::new(LakeError::Refused("no such column".to_owned())));
+        let refused = || {
+            DataFusionError::External(Box::new(LakeError::Refused(
+                Code::ColumnUnfit.because("no such column".to_owned()),
+            )))
+        };
         for error in [refused().context("reading"), DataFusionError::Shared(Arc::new(refused()))] {
-            assert!(matches!(CompactError::from(error), CompactError::Lake(LakeError::Refused(_))));
+            let error = CompactError::from(error);
+            assert_eq!((error.code(), error.is_retryable()), (Some(Code::ColumnUnfit), false), "{error}");
         }
         for error in [DataFusionError::Internal("a bug".to_owned()), DataFusionError::External("unknown".into())] {
             let error = CompactError::from(error.context("summing"));
             assert!(matches!(error, CompactError::Sql(_)) && !error.is_retryable(), "{error}");
+            assert_eq!(error.code(), None);
         }
     }
 }

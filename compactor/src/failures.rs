@@ -77,14 +77,18 @@ impl Failures {
 
 #[cfg(test)]
 mod tests {
-    use lake_schemas::Table;
+    use lake_schemas::{Code, Table};
 
     use super::*;
 
     #[test]
     fn a_round_ends_with_the_worst_of_its_failures_and_the_first_of_these() {
         let passing = |name: &str| CompactError::Lake(LakeError::store(name, "it is down"));
-        let lasting = || CompactError::Lake(LakeError::Refused("a feature that is not known".to_owned()));
+        let lasting = || {
+            CompactError::Lake(LakeError::Refused(
+                Code::ForeignFeature.because("a feature that is not known".to_owned()),
+            ))
+        };
         let fenced = || CompactError::Fenced(Table::ClicksHourly);
         let worst = |errors: Vec<CompactError>| {
             let mut failures = Failures::default();

@@ -93,6 +93,8 @@ async fn leave(source: KafkaSource) {
 mod tests {
     use std::cell::Cell;
 
+    use lake_schemas::Code;
+
     use super::*;
 
     fn lost() -> DriveError {
@@ -105,7 +107,7 @@ mod tests {
         let attempt = || async {
             match left.replace(left.get() - 1) {
                 0 => Ok("there"),
-                1 => Err(SourceError::Failed("no broker answers".to_owned()).into()),
+                1 => Err(SourceError::failed("topic clicks", "no broker answers").into()),
                 _ => Err(lost()),
             }
         };
@@ -115,7 +117,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_does_not_pass_ends_the_wait_and_so_does_a_stop() {
         let stop = CancellationToken::new();
-        let refused = || async { Err::<(), _>(LakeError::Refused("other parameters".to_owned()).into()) };
+        let refused = || async {
+            Err::<(), _>(LakeError::Refused(Code::SettingsDiffer.because("other parameters".to_owned())).into())
+        };
         until_there(refused, &stop).await.expect_err("it would be refused again");
         let attempt = || async {
             stop.cancel();

@@ -3,7 +3,7 @@
 use std::error::Error;
 use std::time::Duration;
 
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 use lake_store::files::UNCOMMITTED_AGE_MAX;
 use lake_store::{LakeError, Result};
 use tokio::time::{Instant, sleep};
@@ -26,7 +26,7 @@ pub fn is_young_enough(began: Instant, table: Table) -> Result<()> {
     let hours = AGE_MAX.as_secs() / 3_600;
     let why =
         format!("{table}: it took longer than {hours} hours, and clean-up may delete what was written; ask for less");
-    Err(LakeError::Refused(why))
+    Err(LakeError::Refused(Code::Contended.because(why)))
 }
 
 /// Attempts at one operation, with the wait before the next.

@@ -3,10 +3,12 @@
 //! A source is a stream of signals: partitions come and go, batches arrive, ends are reached. Kafka is one, a replay of
 //! the raw table another, a script in a test a third. Jobs compute on the batches: see [`lake_schemas::job`].
 
+use std::error::Error;
+
 use async_trait::async_trait;
-use lake_schemas::TopicPartition;
 use lake_schemas::fingerprint::Fingerprint;
 use lake_schemas::job::LogBatch;
+use lake_schemas::{Code, Refusal, TopicPartition};
 use lake_store::LakeError;
 
 /// Signal of a source to the loop.
@@ -74,11 +76,32 @@ pub trait Source: Send {
 pub enum SourceError {
     /// The log no longer has what a table still needs, or is not the log that the table knows: a human decides.
     #[error("{0}")]
-    Refused(String),
+    Refused(Refusal),
     /// The source failed, for example because the broker or the topic cannot be used as configured.
-    #[error("{0}")]
-    Failed(String),
+    #[error("{what}")]
+    Failed {
+        /// What failed, with its topic or its brokers, and what to do if that is known.
+        what: String,
+        /// Error of Kafka's client, if one of its was the cause.
+        source: Option<Box<dyn Error + Send + Sync>>,
+    },
     /// The lake failed, for a source that reads from there.
     #[error(transparent)]
     Lake(#[from] LakeError),
+}
+
+impl SourceError {
+    /// Wraps an error with what failed by it.
+    pub fn failed(what: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Failed { what: what.into(), source: Some(source.into()) }
+    }
+
+    /// Returns the code of the refusal; `None` if it is none.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.code),
+            Self::Failed { .. } => None,
+            Self::Lake(error) => error.code(),
+        }
+    }
 }

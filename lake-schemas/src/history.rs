@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::code::Code;
 use crate::error::{Invalid, Result};
 use crate::position::{Cut, TopicPartition};
 use crate::table::Table;
@@ -63,7 +64,12 @@ impl History {
             let history = Self { since: cut_of(&value["since"])?, until: cut_of(&value["until"])?, windows };
             Some((value["asked"].as_str()?.to_owned(), history))
         });
-        let unknown = || Invalid(format!("{table}: its property {PROPERTY_BACKFILL} is not what was written"));
+        let unknown = || {
+            Invalid(
+                Code::PropertyUnreadable
+                    .because(format!("{table}: its property {PROPERTY_BACKFILL} is not what was written")),
+            )
+        };
         parsed.ok_or_else(unknown)
     }
 }

@@ -11,8 +11,9 @@
 //! says why a message is no event. [`stand`] is how far a table has come in the log. [`rows`] reads events out of
 //! batches, [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event time, [`history`] is a
 //! bounded part of the log. [`job`] is what the loop of `ingest` drives, [`fingerprint`] the fingerprint of a log,
-//! [`plural`] a number in words.
+//! [`plural`] a number in words. [`code`] numbers the kinds of refusals, of this crate and of all others.
 
+pub mod code;
 pub mod dimension;
 pub mod error;
 pub mod exact;
@@ -38,8 +39,9 @@ pub mod width;
 pub mod windowing;
 pub mod windows;
 
+pub use code::Code;
 pub use dimension::Dimension;
-pub use error::Invalid;
+pub use error::{Invalid, Refusal};
 pub use field::Field;
 pub use folder::Folder;
 pub use history::History;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
+use crate::code::Code;
 use crate::error::{Invalid, Result};
 use crate::measure::Measure;
 use crate::measured::Measures;
@@ -149,14 +150,16 @@ impl Requested {
             measures: Measures::default(),
         };
         if !parameters.has_bounds() {
-            return Err(Invalid(format!(
+            return Err(Invalid(Code::SettingsImpossible.because(format!(
                 "{table}: --out-of-orderness, --allowed-lateness and --dedup-horizon together are more than 49 days, \
                  for which no state is kept; take less"
-            )));
+            ))));
         }
         let mut twice = parameters.dimensions.iter().enumerate();
         if let Some((_, dimension)) = twice.find(|(at, one)| parameters.dimensions[..*at].contains(one)) {
-            return Err(Invalid(format!("{table}: --dimensions names {dimension} twice")));
+            return Err(Invalid(
+                Code::SettingsImpossible.because(format!("{table}: --dimensions names {dimension} twice")),
+            ));
         }
         Ok(parameters)
     }
@@ -173,10 +176,10 @@ impl Requested {
         let dimensions = [("--dimensions", dimensions, names_of(&recorded.dimensions))];
         for (flag, asked, found) in numbers.into_iter().chain(dimensions) {
             if let Some(asked) = asked.filter(|asked| *asked != found) {
-                return Err(Invalid(format!(
+                return Err(Invalid(Code::SettingsDiffer.because(format!(
                     "{table}: made with {flag} {found:?}, not {asked:?}; what decides results does not change in \
                      a table: make another with backfill --into, and promote it"
-                )));
+                ))));
             }
         }
         Ok(())

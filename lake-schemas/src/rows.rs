@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrowPrimitiveType, AsArray, Int64Array, PrimitiveArra
 use arrow::array::{RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 
+use crate::code::Code;
 use crate::dimension::Dimension;
 use crate::error::{Invalid, Result};
 use crate::measure::{Addition, Amount};
@@ -177,7 +178,7 @@ fn text<'a>(batch: &'a RecordBatch, name: &str) -> Result<&'a StringArray> {
 }
 
 fn lacking(name: &str) -> Invalid {
-    Invalid(format!("a batch of a raw table has no column {name} of the type it should be"))
+    Invalid(Code::ColumnUnfit.because(format!("a batch of a raw table has no column {name} of the type it should be")))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value, json};
 
+use crate::code::Code;
 use crate::dimension::Dimension;
 use crate::error::{Invalid, Result};
 use crate::history::{cut_of, json_of};
@@ -72,15 +73,15 @@ impl Parameters {
 
     /// Parses the text of the property. A part that this program does not know is refused by its name, because it may
     /// decide the counts.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let keys = object(serde_json::from_str(text).map_err(|error| format!("is no JSON: {error}"))?, "it")?;
+    pub fn parse(text: &str) -> Result<Self> {
+        let keys = object(serde_json::from_str(text).map_err(|error| odd(format!("is no JSON: {error}")))?, "it")?;
         if let Some(unknown) = keys.keys().find(|key| !KEYS.contains(&key.as_str())) {
             return Err(not_known(unknown));
         }
         let default = absent();
         let number = |key: &str, default: i64| match keys.get(key) {
             None => Ok(default),
-            Some(value) => value.as_i64().ok_or_else(|| format!("has {key} {value}, which is no whole number")),
+            Some(value) => value.as_i64().ok_or_else(|| odd(format!("has {key} {value}, which is no whole number"))),
         };
         let dimensions = match keys.get(DIMENSIONS) {
             None => default.dimensions,
@@ -135,7 +136,9 @@ impl Parameters {
                  {PROPERTY_DEDUP_HORIZON_MS}"
             )
         };
-        Err(Invalid(format!("{table}: {said_by} are below zero, or together more than 49 days; set them as they were")))
+        Err(Invalid(Code::PropertyUnreadable.because(format!(
+            "{table}: {said_by} are below zero, or together more than 49 days; set them as they were"
+        ))))
     }
 
     /// Returns the four properties that record the parameters.
@@ -150,18 +153,22 @@ impl Parameters {
     }
 }
 
-fn not_known(what: &str) -> String {
-    format!("has {what}, which this clicklake does not know; upgrade clicklake")
+fn not_known(what: &str) -> Invalid {
+    Invalid(Code::NeedUnknown.because(format!("has {what}, which this clicklake does not know; upgrade clicklake")))
 }
 
-fn object(value: Value, what: &str) -> Result<Map<String, Value>, String> {
+fn odd(why: String) -> Invalid {
+    Invalid(Code::PropertyUnreadable.because(why))
+}
+
+fn object(value: Value, what: &str) -> Result<Map<String, Value>> {
     match value {
         Value::Object(members) => Ok(members),
-        other => Err(format!("has {other} where {what} must be an object")),
+        other => Err(odd(format!("has {other} where {what} must be an object"))),
     }
 }
 
-fn windowing(value: &Value) -> Result<Windowing, String> {
+fn windowing(value: &Value) -> Result<Windowing> {
     let members = object(value.clone(), WINDOWING)?;
     if let Some(unknown) = members.keys().find(|key| *key != TUMBLING_MS) {
         return Err(not_known(&format!("{WINDOWING}.{unknown}")));
@@ -174,13 +181,13 @@ fn windowing(value: &Value) -> Result<Windowing, String> {
 }
 
 /// Parses a list of names, in which each may occur once.
-fn listed<T: PartialEq>(value: &Value, key: &str, of: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, String> {
-    let names = value.as_array().ok_or_else(|| format!("has {key} {value}, which is no list"))?;
+fn listed<T: PartialEq>(value: &Value, key: &str, of: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
+    let names = value.as_array().ok_or_else(|| odd(format!("has {key} {value}, which is no list")))?;
     let mut all = Vec::new();
     for name in names {
         let known = name.as_str().and_then(&of).ok_or_else(|| not_known(&format!("{name} in {key}")))?;
         if all.contains(&known) {
-            return Err(format!("has {name} twice in {key}"));
+            return Err(odd(format!("has {name} twice in {key}")));
         }
         all.push(known);
     }
@@ -192,17 +199,17 @@ fn named(name: &str) -> Option<Measure> {
 }
 
 /// Parses a list of measures.
-fn measures_of(value: &Value) -> Result<Measures, String> {
+fn measures_of(value: &Value) -> Result<Measures> {
     let measures = listed(value, MEASURED, named)?;
-    Measures::of(&measures).ok_or_else(|| format!("has {MEASURED} {value}, which leaves some out"))
+    Measures::of(&measures).ok_or_else(|| odd(format!("has {MEASURED} {value}, which leaves some out")))
 }
 
 /// Parses the beginnings of measures: by measure, the first offset of each partition that counts.
-fn begin(measures: &mut Measures, value: &Value) -> Result<(), String> {
+fn begin(measures: &mut Measures, value: &Value) -> Result<()> {
     for (name, since) in object(value.clone(), MEASURED_SINCE)? {
-        let since = cut_of(&since).ok_or_else(|| format!("has {since} in {MEASURED_SINCE}, which is no cut"))?;
+        let since = cut_of(&since).ok_or_else(|| odd(format!("has {since} in {MEASURED_SINCE}, which is no cut")))?;
         if !named(&name).is_some_and(|measure| measures.begin(measure, since)) {
-            return Err(format!("has {name} in {MEASURED_SINCE}, and not in {MEASURED}"));
+            return Err(odd(format!("has {name} in {MEASURED_SINCE}, and not in {MEASURED}")));
         }
     }
     Ok(())
@@ -210,14 +217,14 @@ fn begin(measures: &mut Measures, value: &Value) -> Result<(), String> {
 
 /// Reads the parameters from a spec. The four properties, if they stand beside it, must say the same.
 fn of_spec(table: Table, spec: &str, properties: &HashMap<String, String>) -> Result<Parameters> {
-    let wrong = |why: String| Invalid(format!("{table}: its property {PROPERTY_SPEC} {why}"));
+    let wrong = |Invalid(refusal)| Invalid(refusal.about(format_args!("{table}: its property {PROPERTY_SPEC} ")));
     let parameters = Parameters::parse(spec).map_err(wrong)?;
     for (key, value) in parameters.properties() {
         if let Some(other) = properties.get(&key).filter(|other| **other != value) {
-            return Err(Invalid(format!(
+            return Err(Invalid(Code::PropertyUnreadable.because(format!(
                 "{table}: its property {key} is {other:?}, and its property {PROPERTY_SPEC} says {value:?}; set {key} \
                  as it was"
-            )));
+            ))));
         }
     }
     Ok(parameters)
@@ -226,12 +233,15 @@ fn of_spec(table: Table, spec: &str, properties: &HashMap<String, String>) -> Re
 /// Reads the parameters from the four properties: tables of format 1 record nothing else.
 fn of_properties(table: Table, properties: &HashMap<String, String>) -> Result<Parameters> {
     let property = |key: &str| {
-        let lacking = || Invalid(format!("{table}: it records no {key}; use another --lake"));
+        let lacking =
+            || Invalid(Code::PropertyUnreadable.because(format!("{table}: it records no {key}; use another --lake")));
         properties.get(key).ok_or_else(lacking)
     };
     let number = |key: &str| {
         let value = property(key)?;
-        let wrong = |_| Invalid(format!("{table}: its property {key} is {value:?}, not a number"));
+        let wrong = |_| {
+            Invalid(Code::PropertyUnreadable.because(format!("{table}: its property {key} is {value:?}, not a number")))
+        };
         value.parse::<i64>().map_err(wrong)
     };
     let names = property(PROPERTY_DIMENSIONS)?.split(',').filter(|name| !name.is_empty());
@@ -240,7 +250,7 @@ fn of_properties(table: Table, properties: &HashMap<String, String>) -> Result<P
         out_of_orderness_ms: number(PROPERTY_OUT_OF_ORDERNESS_MS)?,
         allowed_lateness_ms: number(PROPERTY_ALLOWED_LATENESS_MS)?,
         dedup_horizon_ms: number(PROPERTY_DEDUP_HORIZON_MS)?,
-        dimensions: dimensions.map_err(|why| Invalid(format!("{table}: {why}")))?,
+        dimensions: dimensions.map_err(|why| Invalid(Code::PropertyUnreadable.because(format!("{table}: {why}"))))?,
         ..absent()
     })
 }
@@ -349,10 +359,12 @@ mod tests {
             ("[]", "object"),
             ("{", "no JSON"),
         ] {
-            let why = Parameters::parse(text).expect_err(text);
-            assert!(why.contains(words), "{text}: {why}");
-            let error = recorded(&[(PROPERTY_SPEC, text)]).expect_err(text).to_string();
-            assert!(error.starts_with("clicks_minute: its property clicklake.spec "), "{error}");
+            let Invalid(why) = Parameters::parse(text).expect_err(text);
+            assert!(why.to_string().contains(words), "{text}: {why}");
+            assert_eq!(why.code == Code::NeedUnknown, why.to_string().ends_with("upgrade clicklake"), "{text}: {why}");
+            let Invalid(refusal) = recorded(&[(PROPERTY_SPEC, text)]).expect_err(text);
+            let expected = format!("clicks_minute: its property clicklake.spec {why}");
+            assert_eq!((refusal.code, refusal.why), (why.code, expected));
         }
     }
 

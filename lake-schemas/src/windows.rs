@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::code::Code;
 use crate::error::{Invalid, Result};
 use crate::time::EventTime;
 use crate::windowing::Windowing;
@@ -21,16 +22,19 @@ impl Windows {
     pub fn between(from: Option<EventTime>, to: Option<EventTime>) -> Result<Self> {
         for time in [from, to].into_iter().flatten() {
             if !Windowing::default().begins_at(time.millis()) {
-                return Err(Invalid(format!("{time} is no whole minute; windows start with minutes")));
+                return Err(Invalid(
+                    Code::RangeImpossible.because(format!("{time} is no whole minute; windows start with minutes")),
+                ));
             }
         }
         match (from, to) {
-            (Some(from), Some(to)) if to == from => Err(Invalid(format!(
+            (Some(from), Some(to)) if to == from => Err(Invalid(Code::RangeImpossible.because(format!(
                 "no window starts from {from} on and before {to}: the end is not included; give a later one"
-            ))),
-            (Some(from), Some(to)) if to < from => {
-                Err(Invalid(format!("no window starts from {from} on and before {to}; exchange the two")))
-            }
+            )))),
+            (Some(from), Some(to)) if to < from => Err(Invalid(
+                Code::RangeImpossible
+                    .because(format!("no window starts from {from} on and before {to}; exchange the two")),
+            )),
             _ => Ok(Self { from, to, only: None }),
         }
     }

@@ -5,7 +5,7 @@
 
 use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::TransactionError;
-use lake_schemas::Invalid;
+use lake_schemas::{Code, Invalid, Refusal};
 
 use crate::advice::advice;
 
@@ -27,7 +27,7 @@ pub enum LakeError {
     /// This program cannot work on the lake, or cannot do what was asked of it. Do not try again before something has
     /// changed.
     #[error("{0}")]
-    Refused(String),
+    Refused(Refusal),
 
     /// A table is no longer the one that is known: it has become another one under the same name, or its log was
     /// cleaned up where a commit of ours may have been. Open it again to see what it is.
@@ -43,6 +43,15 @@ impl LakeError {
         Self::Store { what: what.into(), source }
     }
 
+    /// Returns the code of the refusal; `None` if it is none.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Store { .. } => None,
+            Self::Refused(refusal) => Some(refusal.code),
+            Self::Altered(_) => Some(Code::TableAltered),
+        }
+    }
+
     /// Returns whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Store { .. })
@@ -50,8 +59,8 @@ impl LakeError {
 }
 
 impl From<Invalid> for LakeError {
-    fn from(Invalid(why): Invalid) -> Self {
-        Self::Refused(why)
+    fn from(Invalid(refusal): Invalid) -> Self {
+        Self::Refused(refusal)
     }
 }
 
@@ -74,3 +83,16 @@ macro_rules! context {
 }
 
 context!(DeltaTableError, TransactionError, deltalake::kernel::Error, object_store::Error, delta_kernel::Error);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_keeps_its_code_and_a_store_that_fails_has_none() {
+        let refused = LakeError::from(Invalid(Code::RangeImpossible.because("no window")));
+        assert_eq!((refused.code(), refused.to_string().as_str()), (Some(Code::RangeImpossible), "no window"));
+        assert_eq!(LakeError::Altered("start again".to_owned()).code(), Some(Code::TableAltered));
+        assert_eq!(LakeError::store("reading", "no route").code(), None);
+    }
+}

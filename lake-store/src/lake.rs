@@ -14,7 +14,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use deltalake::logstore::{LogStoreRef, ObjectStoreRef, StorageConfig, default_logstore, logstore_for};
 use futures::future::{BoxFuture, join_all};
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 use object_store::prefix::PrefixStore;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, path};
 use url::Url;
@@ -71,7 +71,7 @@ impl Lake {
 
     /// Makes the lake at a path, a `file://` or an `s3://` address. Nothing is read yet.
     pub fn at(location: &str) -> Result<Self> {
-        let refused = |why: &str| LakeError::Refused(format!("lake {location}: {why}"));
+        let refused = |why: &str| LakeError::Refused(Code::LakeAddress.because(format!("lake {location}: {why}")));
         if !is_address(location) {
             return Self::in_folder(FilePath::new(location));
         }
@@ -95,7 +95,8 @@ impl Lake {
     }
 
     fn in_folder(path: &FilePath) -> Result<Self> {
-        let refused = |why: String| LakeError::Refused(format!("lake {}: {why}", path.display()));
+        let refused =
+            |why: String| LakeError::Refused(Code::LakeAddress.because(format!("lake {}: {why}", path.display())));
         let path = std::path::absolute(path).map_err(|error| refused(error.to_string()))?;
         if path.to_str().is_none() {
             return Err(refused("its path is no UTF-8; name the folder otherwise".to_owned()));
@@ -128,17 +129,20 @@ impl Lake {
     pub fn lacks(&self, table: Table) -> LakeError {
         let makes = match table {
             Table::Staging(_) => {
-                return LakeError::Refused(format!(
+                return LakeError::Refused(Code::TableMissing.because(format!(
                     "lake {} has no table {table}; `clicklake history` shows which there are, and `clicklake backfill \
                      --into {table}` makes it",
                     self.url
-                ));
+                )));
             }
             Table::Clicks | Table::ClicksRejected => "ingest",
             Table::ClicksMinute => "aggregate",
             Table::ClicksHourly | Table::ClicksDaily => "compact",
         };
-        LakeError::Refused(format!("lake {} has no table {table} yet; `clicklake {makes}` makes it", self.url))
+        LakeError::Refused(
+            Code::TableMissing
+                .because(format!("lake {} has no table {table} yet; `clicklake {makes}` makes it", self.url)),
+        )
     }
 
     /// Returns the tables of the lake that may be staging tables, by their names.
@@ -158,7 +162,7 @@ impl Lake {
             return Ok(Arc::clone(store));
         }
         let Some((_, outer)) = self.outer_store()? else { unreachable!("what is in no folder is in a store") };
-        let refused = |error| LakeError::Refused(format!("lake {}: {error}", self.url));
+        let refused = |error| LakeError::Refused(Code::LakeAddress.because(format!("lake {}: {error}", self.url)));
         let prefix = path::Path::from_url_path(self.url.path()).map_err(refused)?;
         Ok(Arc::new(LakeStore::under(outer, prefix, Order::at(&self.url))))
     }
@@ -220,11 +224,11 @@ impl Lake {
                 // If deleting fails, a few bytes stay behind under a name of their own.
                 let _ = store.delete(&key).await;
                 if winners != 1 && !unknown {
-                    return Err(LakeError::Refused(format!(
+                    return Err(LakeError::Refused(Code::StoreUnfit.because(format!(
                         "lake {}: its store let {winners} of {PROBE_WRITERS} writers create one key; \
                          commits need a store where exactly one wins (put-if-absent)",
                         self.url
-                    )));
+                    ))));
                 }
                 has_winner |= winners == 1;
             }
@@ -315,7 +319,9 @@ mod tests {
             ("s3://", "bucket/prefix"),
             ("file:///tmp/%FF", "UTF-8"),
         ] {
-            let error = Lake::at(location).expect_err(location).to_string();
+            let error = Lake::at(location).expect_err(location);
+            assert_eq!(error.code(), Some(Code::LakeAddress), "{error}");
+            let error = error.to_string();
             assert!(error.contains(word) && error.starts_with("lake "), "{error}");
         }
     }

@@ -5,10 +5,10 @@
 //! cut one atomic step that a crash, a lost reply or a second writer cannot split.
 //!
 //! Read in this order: [`Lake`] is the place, and [`store`] says what it needs of its store; [`files`] encodes rows as
-//! data files, [`read`] reads them again, [`lost`] explains one that is not there; [`commit`] is the protocol by which
-//! files and stands come into a table, and how its files are cleaned up. [`pins`] keep versions from clean-up,
-//! [`retire`] records which topics are over, [`mod@upgrade`] brings tables to the newest format, [`locked`] is how
-//! state in memory is locked, [`fingerprint`] finds the fingerprint of a partition, which is its last row.
+//! data files, [`read`] reads them again, [`gone`] and [`lost`] explain one that is not there; [`commit`] is the
+//! protocol by which files and stands come into a table, and how its files are cleaned up. [`pins`] keep versions from
+//! clean-up, [`retire`] records which topics are over, [`mod@upgrade`] brings tables to the newest format, [`locked`]
+//! is how state in memory is locked, [`fingerprint`] finds the fingerprint of a partition, which is its last row.
 //!
 //! This crate knows nothing of Kafka, of JSON, or of what is computed.
 
@@ -17,6 +17,7 @@ pub mod commit;
 pub mod error;
 pub mod files;
 pub mod fingerprint;
+pub mod gone;
 mod lake;
 pub mod locked;
 pub mod lost;

@@ -25,8 +25,8 @@ use arrayvec::ArrayString;
 use chrono::{DateTime, SecondsFormat, Utc};
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake_schemas::Table;
 use lake_schemas::table::{NAME_MAX, Version, legal_name};
+use lake_schemas::{Code, Table};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use serde_json::{Value, json};
@@ -133,11 +133,11 @@ impl Damaged {
     /// Returns the error that says what is wrong, and what to do.
     pub fn refused(&self) -> LakeError {
         let name = self.name.as_str();
-        LakeError::Refused(format!(
+        LakeError::Refused(Code::PinDamaged.because(format!(
             "the pin {name} cannot be read: {} is empty or damaged; `clicklake unpin {name}` removes it, then pin \
              again",
             path_of(self.name)
-        ))
+        )))
     }
 }
 
@@ -352,10 +352,13 @@ async fn keep(lake: &Lake, table: Table, pin: &Pin) -> Result<()> {
             if TableView::newest(lake, table).await?.is_some_and(|view| !kept.is_of(view.id())) {
                 return Ok(());
             }
-            let from = kept.from;
-            format!("version {} of {table} is being cleaned up; the first that can be pinned is {from}", pin.version)
+            let (version, from) = (pin.version, kept.from);
+            let why =
+                format!("version {version} of {table} is being cleaned up; the first that can be pinned is {from}");
+            Code::VersionGone.because(why)
         }
-        None => format!("{path} is empty or damaged; let `clicklake compact` clean up once more, then pin again"),
+        None => Code::PinDamaged
+            .because(format!("{path} is empty or damaged; let `clicklake compact` clean up once more, then pin again")),
     };
     unpin(lake, pin.name).await?;
     Err(LakeError::Refused(refused))
@@ -459,7 +462,8 @@ mod tests {
         assert_eq!(pin(&lake, table, &first).await.expect("memory"), Pinned::Done);
         announce(&lake, table, log.id(), 12).await.expect("memory");
         let second = Pin { name: "second".parse().expect("a name"), ..first };
-        let refused = pin(&lake, table, &second).await.expect_err("it is being given up").to_string();
-        assert!(refused.contains("the first that can be pinned is 12"), "{refused}");
+        let refused = pin(&lake, table, &second).await.expect_err("it is being given up");
+        assert_eq!(refused.code(), Some(Code::VersionGone), "{refused}");
+        assert!(refused.to_string().ends_with("the first that can be pinned is 12"), "{refused}");
     }
 }

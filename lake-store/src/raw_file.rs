@@ -6,7 +6,7 @@
 
 use deltalake::kernel::Add;
 use lake_schemas::table::column;
-use lake_schemas::{EventTime, OffsetRange, Table, TopicPartition};
+use lake_schemas::{Code, EventTime, OffsetRange, Table, TopicPartition};
 use object_store::path::Path;
 
 use crate::error::LakeError;
@@ -107,11 +107,11 @@ impl Topic {
 
 /// Error for a raw table with a file that cannot be read partition by partition.
 pub(crate) fn not_of_one_partition(table: Table, path: &str) -> LakeError {
-    LakeError::Refused(format!(
+    LakeError::Refused(Code::FileForeign.because(format!(
         "{table}: the file {path} is not of one topic and partition, by its statistics, so its rows cannot be read in \
          the order of the log; another program wrote it (OPTIMIZE, DELETE, UPDATE and MERGE put rows of several \
          partitions together): run `clicklake compact`, which puts them apart again"
-    ))
+    )))
 }
 
 #[cfg(test)]

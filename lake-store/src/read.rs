@@ -11,15 +11,16 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use lake_schemas::schema::column_as;
-use lake_schemas::{Folder, Table};
+use lake_schemas::{Code, Folder, Table};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 
 use crate::error::{LakeError, Result};
+use crate::gone::way_out;
 use crate::path::path_of;
-use crate::stored_file::{StoredFile, unread, way_out};
+use crate::stored_file::{StoredFile, unread};
 
 /// Rows in a batch: they are decoded, and encoded again, at a time.
 const BATCH_ROWS: usize = 8_192;
@@ -38,7 +39,10 @@ pub fn rows(
 ) -> BoxFuture<'static, Result<BoxStream<'static, Result<RecordBatch>>>> {
     Box::pin(async move {
         let foreign = |why: &str| {
-            LakeError::Refused(format!("{table}: {} is not a file as clicklake writes them: {why}", file.path))
+            LakeError::Refused(
+                Code::FileForeign
+                    .because(format!("{table}: {} is not a file as clicklake writes them: {why}", file.path)),
+            )
         };
         if file.deletion_vector.is_some() {
             return Err(foreign("some of its rows are deleted by a deletion vector"));
@@ -62,7 +66,8 @@ pub fn rows(
         let rows = builder.with_projection(columns).with_batch_size(batch_rows).build().map_err(&unread)?;
         let rows = rows.map(move |rows| {
             let rows = rows.map_err(&unread)?;
-            complete(&rows, &schema, folder).map_err(|error| LakeError::Refused(format!("{what}: {error}")))
+            complete(&rows, &schema, folder)
+                .map_err(|error| LakeError::Refused(Code::FileForeign.because(format!("{what}: {error}"))))
         });
         Ok(rows.boxed())
     })
@@ -79,7 +84,7 @@ async fn damage(store: &dyn ObjectStore, table: Table, file: &Add, path: &Path) 
             way_out(table)
         )
     };
-    (found != size).then(|| LakeError::Refused(why()))
+    (found != size).then(|| LakeError::Refused(Code::FileDamaged.because(why())))
 }
 
 /// Reads all rows of a file that is known to be small.

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use futures::future::BoxFuture;
 use lake_schemas::stand::{WAITED_FOR, cut_of, is_over, retirement};
 use lake_schemas::table::Version;
-use lake_schemas::{Stand, Table, TopicPartition};
+use lake_schemas::{Code, Stand, Table, TopicPartition};
 
 use crate::commit::{Commit, Move, Outcome, Partitions, TableLog, TableView};
 use crate::error::{LakeError, Result};
@@ -64,7 +64,7 @@ pub fn retire<'a>(lake: &'a Lake, topic: &'a str, is: Topic) -> BoxFuture<'a, Re
             }
             Outcome::Fenced { .. } => {
                 let why = format!("another process retires topic {topic}, or undoes that, at the same time; try again");
-                Err(LakeError::Refused(why))
+                Err(LakeError::Refused(Code::Contended.because(why)))
             }
             outcome @ (Outcome::InputGone { .. } | Outcome::Overtaken { .. }) => {
                 unreachable!("it removes nothing, and goes onto any version: {outcome:?}")
@@ -120,15 +120,15 @@ fn all_is_counted(topic: &str, of_topic: &[(TopicPartition, Stand)], clicks: Opt
         let (has, counted) = (stand.cut.unwrap_or(0), counted(of).unwrap_or_default().cut.unwrap_or(0));
         let why =
             format!("{of}: clicks has all below offset {has}, but clicks_minute has counted only below {counted}");
-        return Err(LakeError::Refused(format!("{why}; {way_out}")));
+        return Err(LakeError::Refused(Code::TopicNotCounted.because(format!("{why}; {way_out}"))));
     }
     let open = of_topic.iter().find(|(_, stand)| stand.drained < stand.cut);
     match open {
         None => Ok(()),
-        Some((of, stand)) => Err(LakeError::Refused(format!(
+        Some((of, stand)) => Err(LakeError::Refused(Code::TopicNotCounted.because(format!(
             "{of}: minutes of clicks below offset {} may not be written yet; {way_out}",
             stand.cut.unwrap_or(0)
-        ))),
+        )))),
     }
 }
 
@@ -136,5 +136,7 @@ fn unknown(topic: &str, known: &Partitions) -> LakeError {
     let topics: BTreeSet<_> = known.stands.keys().map(|of| of.topic.as_str()).collect();
     let topics = topics.into_iter().collect::<Vec<_>>().join(", ");
     let has = if topics.is_empty() { "knows none yet".to_owned() } else { format!("knows {topics}") };
-    LakeError::Refused(format!("clicks_minute has counted nothing of a topic {topic}; it {has}"))
+    LakeError::Refused(
+        Code::NothingThere.because(format!("clicks_minute has counted nothing of a topic {topic}; it {has}")),
+    )
 }

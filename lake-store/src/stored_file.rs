@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
@@ -16,7 +16,7 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 use crate::error::LakeError;
-use crate::lost::Gone;
+use crate::gone::{Gone, way_out};
 
 /// Size of the largest file that is read at once, in bytes: in the time of two requests, a store delivers megabytes.
 pub const WHOLE_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -78,7 +78,7 @@ impl AsyncFileReader for StoredFile {
 }
 
 /// Returns the error for a file of a table that cannot be read. If the store did not answer, or no longer has it, a
-/// retry may help. A file that does not decode is damaged, and stays so. `doing` says what was being done with the file.
+/// retry may help. A file that does not decode is damaged, and stays so. `doing` says what was being done with it.
 pub fn unread(table: Table, doing: &str, path: &str, error: ParquetError) -> LakeError {
     let what = format!("{table}: {doing} {path}");
     if is_gone(&error) {
@@ -89,21 +89,10 @@ pub fn unread(table: Table, doing: &str, path: &str, error: ParquetError) -> Lak
     }
     let said = error.to_string();
     let said = said.lines().next().unwrap_or_default();
-    LakeError::Refused(format!("{what}: {said}: the file was damaged, perhaps by a power loss; {}", way_out(table)))
-}
-
-/// Returns how a table with a damaged file is repaired.
-pub fn way_out(table: Table) -> &'static str {
-    match table {
-        Table::Clicks | Table::ClicksRejected => "put back a copy of it, which a bucket with versions has",
-        Table::ClicksMinute | Table::Staging(_) => {
-            "put back a copy of it, or count again: `clicklake backfill --into` another table, then `clicklake \
-             promote` it"
-        }
-        Table::ClicksHourly | Table::ClicksDaily => {
-            "put back a copy of it, or remove the folder of the table: `clicklake compact` makes it again"
-        }
-    }
+    LakeError::Refused(
+        Code::FileDamaged
+            .because(format!("{what}: {said}: the file was damaged, perhaps by a power loss; {}", way_out(table))),
+    )
 }
 
 /// Returns whether a file cannot be read because it is not there.

@@ -5,9 +5,9 @@
 //! next run goes on from there.
 
 use futures::future::BoxFuture;
-use lake_schemas::Table;
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::table::Version;
+use lake_schemas::{Code, Table};
 
 use crate::commit::{Lacking, TableLog, TableView};
 use crate::error::{LakeError, Result};
@@ -54,7 +54,7 @@ pub fn upgrade(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<(Lackin
             }
         }
         let why = format!("{table}: others altered it, {TRIES_MAX} times; look at its history, and try again");
-        Err(LakeError::Refused(why))
+        Err(LakeError::Refused(Code::Contended.because(why)))
     })
 }
 

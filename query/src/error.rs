@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use lake_schemas::Invalid;
+use lake_schemas::{Code, Invalid, Refusal};
 use lake_store::LakeError;
 
 /// Reason why a question has no answer.
@@ -20,7 +20,7 @@ pub enum QueryError {
     Overflow(#[from] Overflow),
     /// A question of totals has no answer in this lake: why, and what to ask instead.
     #[error("{0}")]
-    Unanswerable(String),
+    Unanswerable(Refusal),
     /// The statement is wrong, or its execution failed.
     #[error("{}", text(.0))]
     Sql(DataFusionError),
@@ -32,6 +32,19 @@ pub enum QueryError {
 pub struct Overflow(pub String);
 
 impl QueryError {
+    /// Returns the code of the refusal; `None` if it is none.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Lake(error) => error.code(),
+            Self::Overflow(_) => Some(Code::SumOverflow),
+            Self::Unanswerable(refusal) => Some(refusal.code),
+            Self::Sql(error) => match error.find_root() {
+                DataFusionError::ResourcesExhausted(_) => Some(Code::MemoryLimit),
+                _ => None,
+            },
+        }
+    }
+
     /// Returns whether the reason is that nobody reads the output any more.
     pub fn is_unread(&self) -> bool {
         let Self::Sql(error) = self else { return false };
@@ -40,7 +53,7 @@ impl QueryError {
 
     /// Returns the path of an object that was read and is not there, if that is the reason.
     pub(crate) fn gone(&self) -> Option<&str> {
-        let Self::Lake(LakeError::Refused(why)) = self else { return None };
+        let Self::Lake(LakeError::Refused(Refusal { code: Code::VersionGone, why })) = self else { return None };
         why.strip_suffix(IS_GONE)
     }
 }
@@ -69,6 +82,9 @@ impl From<DataFusionError> for QueryError {
         if let Some(overflow) = causes(&error).find_map(|cause| cause.downcast_ref::<Overflow>()) {
             return Self::Overflow(overflow.clone());
         }
+        if let Some(Self::Unanswerable(refusal)) = causes(&error).find_map(|cause| cause.downcast_ref::<Self>()) {
+            return Self::Unanswerable(refusal.clone());
+        }
         match lake_error(error) {
             Ok(said) => Self::Lake(said),
             Err(error) => gone(&error).map_or(Self::Sql(error), |path| Self::Lake(cleaned_up(&path))),
@@ -81,7 +97,7 @@ impl From<DataFusionError> for QueryError {
 pub(crate) enum SharedError {
     Lake(Arc<LakeError>),
     Overflow(Overflow),
-    Unanswerable(String),
+    Unanswerable(Refusal),
     Sql(Arc<DataFusionError>),
 }
 
@@ -90,7 +106,7 @@ impl From<QueryError> for SharedError {
         match error {
             QueryError::Lake(error) => Self::Lake(Arc::new(error)),
             QueryError::Overflow(overflow) => Self::Overflow(overflow),
-            QueryError::Unanswerable(why) => Self::Unanswerable(why),
+            QueryError::Unanswerable(refusal) => Self::Unanswerable(refusal),
             QueryError::Sql(error) => Self::Sql(Arc::new(error)),
         }
     }
@@ -101,7 +117,7 @@ impl From<SharedError> for QueryError {
         match error {
             SharedError::Lake(error) => Self::Lake(told_again(&error)),
             SharedError::Overflow(overflow) => Self::Overflow(overflow),
-            SharedError::Unanswerable(why) => Self::Unanswerable(why),
+            SharedError::Unanswerable(refusal) => Self::Unanswerable(refusal),
             SharedError::Sql(error) => Self::Sql(DataFusionError::Shared(error)),
         }
     }
@@ -110,7 +126,7 @@ impl From<SharedError> for QueryError {
 /// Copies an error, with its causes as text.
 fn told_again(error: &LakeError) -> LakeError {
     match error {
-        LakeError::Refused(why) => LakeError::Refused(why.clone()),
+        LakeError::Refused(refusal) => LakeError::Refused(refusal.clone()),
         LakeError::Altered(why) => LakeError::Altered(why.clone()),
         LakeError::Store { what, source } => {
             let said: Vec<_> = causes(source.as_ref()).map(ToString::to_string).collect();
@@ -130,8 +146,8 @@ fn lake_error(error: DataFusionError) -> Result<LakeError, DataFusionError> {
             lake_error(*error).map_err(|error| DataFusionError::Diagnostic(what, Box::new(error)))
         }
         error => {
-            let said = causes(&error).find_map(|cause| cause.downcast_ref::<LakeError>()).map(ToString::to_string);
-            said.map(LakeError::Refused).ok_or(error)
+            let said = causes(&error).find_map(|cause| cause.downcast_ref::<LakeError>()).map(told_again);
+            said.ok_or(error)
         }
     }
 }
@@ -180,7 +196,7 @@ fn gone(error: &DataFusionError) -> Option<String> {
 const IS_GONE: &str = " is gone: what the statement asks for was cleaned up meanwhile, or by another program";
 
 fn cleaned_up(path: &str) -> LakeError {
-    LakeError::Refused(format!("{path}{IS_GONE}"))
+    LakeError::Refused(Code::VersionGone.because(format!("{path}{IS_GONE}")))
 }
 
 fn causes<'a>(first: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
@@ -200,13 +216,15 @@ mod tests {
             let is_of_memory = matches!(&error, QueryError::Sql(error)
                 if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)));
             let cause = error.source().map(ToString::to_string);
-            (error.to_string(), cause.is_some_and(|cause| cause.contains("no route")), is_retryable, is_of_memory)
+            let cause = cause.is_some_and(|cause| cause.contains("no route"));
+            (error.to_string(), error.code(), cause, is_retryable, is_of_memory)
         };
-        let errors: [fn() -> QueryError; 5] = [
-            || LakeError::Refused("clicks_minute has no version 9".to_owned()).into(),
+        let errors: [fn() -> QueryError; 6] = [
+            || LakeError::Refused(Code::VersionUnknown.because("clicks_minute has no version 9".to_owned())).into(),
             || LakeError::Altered("clicks_minute is another table now".to_owned()).into(),
             || LakeError::store("clicks_minute: reading its log", "no route").into(),
             || Overflow("the clicks of ad a".to_owned()).into(),
+            || QueryError::Unanswerable(Code::DimensionNotCounted.because("it counts by ad_id")),
             || DataFusionError::ResourcesExhausted("64 bytes".to_owned()).into(),
         ];
         for error in errors {
@@ -215,5 +233,20 @@ mod tests {
                 assert_eq!(said(again.into()), said(error()));
             }
         }
+    }
+
+    #[test]
+    fn a_refusal_deep_inside_of_a_statement_keeps_its_code() {
+        let deep = |error: Box<dyn Error + Send + Sync>| {
+            let error = ArrowError::ExternalError(Box::new(DataFusionError::External(error)));
+            QueryError::from(DataFusionError::from(error).context("scanning"))
+        };
+        let refused = || LakeError::Refused(Code::FileForeign.because("clicks: a.parquet is not ours"));
+        let unanswerable = || QueryError::Unanswerable(Code::QuestionImpossible.because("ask for less"));
+        assert_eq!(deep(Box::new(refused())).code(), Some(Code::FileForeign));
+        let error = deep(Box::new(unanswerable()));
+        assert_eq!((error.code(), error.to_string().as_str()), (Some(Code::QuestionImpossible), "ask for less"));
+        assert_eq!(deep(Box::new(LakeError::store("clicks: reading", "no route"))).code(), None);
+        assert_eq!(QueryError::from(DataFusionError::Plan("no such column".to_owned())).code(), None);
     }
 }

@@ -18,6 +18,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use lake_schemas::Code;
 use lake_store::LakeError;
 use prometheus_client::metrics::gauge::Gauge;
 use query::RowAccess;
@@ -187,7 +188,7 @@ pub(super) fn too_long() -> String {
 
 fn lines_of(text: &str) -> Result<Arc<[Line]>, LakeError> {
     if text.len() > BYTES_MAX {
-        return Err(LakeError::Refused(too_long()));
+        return Err(LakeError::Refused(Code::KeysFile.because(too_long())));
     }
     let (mut lines, mut there) = (Vec::new(), HashSet::new());
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -196,7 +197,8 @@ fn lines_of(text: &str) -> Result<Arc<[Line]>, LakeError> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let wrong = |what: &str| LakeError::Refused(format!("line {number} of the keys: {what}"));
+        let wrong =
+            |what: &str| LakeError::Refused(Code::KeysFile.because(format!("line {number} of the keys: {what}")));
         let (key, campaigns) = line.split_once(' ').ok_or_else(|| wrong(EXPECTED))?;
         let (hash, verifier) = key.split_once(':').map_or((key, None), |(hash, of)| (hash, Some(of)));
         let verifier = verifier.map(|of| Verifier::parse(of).ok_or_else(|| wrong(VERIFIER))).transpose()?;
@@ -207,10 +209,10 @@ fn lines_of(text: &str) -> Result<Arc<[Line]>, LakeError> {
         lines.push(Line { hash, verifier, access: access(campaigns.trim()).map_err(wrong)? });
     }
     match lines.len() {
-        0 => Err(LakeError::Refused(format!("there are no keys; {EXPECTED}"))),
-        count if count > KEYS_MAX => {
-            Err(LakeError::Refused(format!("there are {count} keys; a server has {KEYS_MAX} at most")))
-        }
+        0 => Err(LakeError::Refused(Code::KeysFile.because(format!("there are no keys; {EXPECTED}")))),
+        count if count > KEYS_MAX => Err(LakeError::Refused(
+            Code::KeysFile.because(format!("there are {count} keys; a server has {KEYS_MAX} at most")),
+        )),
         _ => Ok(lines.into()),
     }
 }

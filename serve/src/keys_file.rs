@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use futures::future::BoxFuture;
+use lake_schemas::Code;
 use lake_store::LakeError;
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -27,7 +28,7 @@ impl Keys {
     /// Reads keys from a file.
     pub fn read(file: &Path) -> Result<Self, LakeError> {
         let unread = |error: io::Error| match error.kind() {
-            io::ErrorKind::Other => LakeError::Refused(error.to_string()),
+            io::ErrorKind::Other => LakeError::Refused(Code::KeysFile.because(error.to_string())),
             _ => LakeError::store("the keys cannot be read", error),
         };
         Self::parse(&text_of(file).map_err(unread)?)

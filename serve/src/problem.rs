@@ -5,6 +5,7 @@ use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use datafusion::error::DataFusionError;
+use lake_schemas::{Code, Refusal};
 use lake_store::LakeError;
 use query::QueryError;
 use query::totals::AsOf;
@@ -41,6 +42,10 @@ pub struct Problem {
     status: u16,
     /// Sentence that says what is wrong, and what to do about it.
     detail: String,
+    /// Code of the refusal, where the question or the lake is refused: `docs/errors.md` lists them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "CL0020")]
+    code: Option<String>,
 }
 
 impl Problem {
@@ -52,6 +57,11 @@ impl Problem {
     /// Refuses a request that makes no sense.
     pub fn bad(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// Refuses a request for a reason that has a code.
+    pub fn refused(Refusal { code, why }: Refusal) -> Self {
+        Self::bad(why).of_code(code)
     }
 
     /// Refuses a request without a key.
@@ -80,7 +90,8 @@ impl Problem {
     /// Refuses a campaign that the key may not see; `None` stands for clicks without one.
     pub fn not_seen(campaign: Option<&str>) -> Self {
         let campaign = campaign.unwrap_or("null").escape_debug();
-        Self::new(StatusCode::FORBIDDEN, format!("this key does not see campaign {campaign}; ask with one that does"))
+        let why = format!("this key does not see campaign {campaign}; ask with one that does");
+        Self::new(StatusCode::FORBIDDEN, why).of_code(Code::Hidden)
     }
 
     /// Refuses a request without a Host header, or with several.
@@ -116,7 +127,11 @@ impl Problem {
 
     fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         let title = status.canonical_reason().unwrap_or("Problem");
-        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into() }
+        Self { kind: "about:blank", title, status: status.as_u16(), detail: detail.into(), code: None }
+    }
+
+    fn of_code(self, code: Code) -> Self {
+        Self { code: Some(code.to_string()), ..self }
     }
 }
 
@@ -133,22 +148,27 @@ impl Problem {
     /// Returns why a question as of some moment has no answer. A fault of the newest version is the server's; a fault
     /// of an earlier one is the request's, which asked for it.
     pub(super) fn of(error: QueryError, as_of: AsOf, telling: Telling) -> Self {
-        let why = match error {
-            QueryError::Lake(LakeError::Refused(why)) => why,
+        let Refusal { code, why } = match error {
+            QueryError::Lake(LakeError::Refused(refusal)) => refusal,
             error => return error.into(),
         };
-        let said = |little: &str| if telling == Telling::Everything { why.clone() } else { little.to_owned() };
         if as_of == AsOf::Newest {
-            tracing::warn!(why, "the lake cannot be asked");
-            Self::busy(said(SILENT))
-        } else {
-            Self::bad(said(NO_SUCH_VERSION))
+            tracing::warn!(%code, why, "the lake cannot be asked");
+            return Self::not_ready(&why, Some(code), telling);
+        }
+        match telling {
+            Telling::Everything => Self::bad(why).of_code(code),
+            Telling::Little => Self::bad(NO_SUCH_VERSION),
         }
     }
 
     /// Reports that the lake is not ready, and why.
-    pub(super) fn not_ready(why: &str, telling: Telling) -> Self {
-        Self::busy(if telling == Telling::Everything { why } else { SILENT })
+    pub(super) fn not_ready(why: &str, code: Option<Code>, telling: Telling) -> Self {
+        match (telling, code) {
+            (Telling::Little, _) => Self::busy(SILENT),
+            (Telling::Everything, None) => Self::busy(why),
+            (Telling::Everything, Some(code)) => Self::busy(why).of_code(code),
+        }
     }
 }
 
@@ -156,19 +176,20 @@ impl From<QueryError> for Problem {
     fn from(error: QueryError) -> Self {
         match error {
             // The question did not name a moment, so the fault is the lake's.
-            QueryError::Lake(LakeError::Refused(why)) => {
-                tracing::warn!(why, "the lake cannot be asked");
+            QueryError::Lake(LakeError::Refused(Refusal { code, why })) => {
+                tracing::warn!(%code, why, "the lake cannot be asked");
                 Self::busy(SILENT)
             }
             // A shorter range has a sum that fits.
-            QueryError::Overflow(overflow) => Self::bad(overflow.to_string()),
-            QueryError::Unanswerable(why) => Self::bad(why),
+            QueryError::Overflow(overflow) => Self::bad(overflow.to_string()).of_code(Code::SumOverflow),
+            QueryError::Unanswerable(refusal) => Self::refused(refusal),
             QueryError::Lake(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the lake does not answer");
                 Self::busy(SILENT)
             }
             QueryError::Sql(error) if matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) => {
-                Self::busy("that takes more memory than there is for it now; ask for less, or try again")
+                let why = "that takes more memory than there is for it now; ask for less, or try again";
+                Self::busy(why).of_code(Code::MemoryLimit)
             }
             QueryError::Sql(error) => {
                 tracing::error!(%error, "a question failed");
@@ -206,13 +227,25 @@ mod tests {
     fn what_is_the_servers_is_a_503_and_only_who_sees_everything_is_told_where() {
         let why = "lake s3://bucket/lake has no table clicks_minute yet";
         let problem = |as_of, telling| {
-            let problem = Problem::of(LakeError::Refused(why.to_owned()).into(), as_of, telling);
-            (problem.status, problem.detail)
+            let refusal = Code::TableMissing.because(why);
+            let problem = Problem::of(LakeError::Refused(refusal).into(), as_of, telling);
+            (problem.status, problem.detail, problem.code)
         };
-        assert_eq!(problem(AsOf::Newest, Telling::Everything), (503, why.to_owned()));
-        assert_eq!(problem(AsOf::Newest, Telling::Little), (503, SILENT.to_owned()));
-        assert_eq!(problem(AsOf::Version(9), Telling::Everything), (400, why.to_owned()));
-        assert_eq!(problem(AsOf::Version(9), Telling::Little), (400, NO_SUCH_VERSION.to_owned()));
+        let code = || Some("CL0001".to_owned());
+        assert_eq!(problem(AsOf::Newest, Telling::Everything), (503, why.to_owned(), code()));
+        assert_eq!(problem(AsOf::Newest, Telling::Little), (503, SILENT.to_owned(), None));
+        assert_eq!(problem(AsOf::Version(9), Telling::Everything), (400, why.to_owned(), code()));
+        assert_eq!(problem(AsOf::Version(9), Telling::Little), (400, NO_SUCH_VERSION.to_owned(), None));
+    }
+
+    #[test]
+    fn a_question_that_is_refused_has_a_code_and_any_other_problem_none() {
+        let told = |problem: &Problem| serde_json::to_value(problem).expect("a problem is JSON");
+        let refusal = Code::DimensionNotCounted.because("this lake does not count by device");
+        let refused = told(&QueryError::Unanswerable(refusal).into());
+        assert_eq!(refused["code"], "CL0020");
+        assert_eq!(refused["status"], 400);
+        assert_eq!(told(&Problem::bad("n is a number")).get("code"), None);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use lake_schemas::{EventTime, Field, Width, Windowing, Windows, time};
+use lake_schemas::{EventTime, Field, Invalid, Width, Windowing, Windows, time};
 use percent_encoding::percent_decode;
 use query::RowAccess;
 use query::totals::{AsOf, Bounds, Filter, Page, Question, dimension, dimensions, last, repeated, values, width_for};
@@ -266,7 +266,7 @@ impl<'a> RequestParameters<'a> {
             (None, from, to) => (bound("from", from)?, bound("to", to)?),
             _ => return Err(Problem::bad("last stands for from and to; give it, or these")),
         };
-        let windows = Windows::between(from, to).map_err(|error| Problem::bad(error.to_string()))?;
+        let windows = Windows::between(from, to).map_err(|Invalid(refusal)| Problem::refused(refusal))?;
         Ok((windows.from(), windows.to()))
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use lake_schemas::Table;
 use lake_schemas::table::Version;
+use lake_schemas::{Code, Table};
 use lake_store::locked::lock;
 use lake_store::{Lake, LakeError};
 use query::totals::{Answer, AsOf, Totals};
@@ -124,11 +124,20 @@ struct Looked {
     at: Option<Instant>,
     /// Error of the last refresh, if it failed.
     why_not: String,
+    /// Code of that error, if it is a refusal.
+    code: Option<Code>,
+}
+
+/// Reason why nothing is answered: the lake was not refreshed recently.
+struct NotYoung {
+    why: String,
+    code: Option<Code>,
 }
 
 impl Looked {
     /// Returns an error unless the last refresh is recent.
-    fn is_young(&self) -> Result<(), String> {
+    fn is_young(&self) -> Result<(), NotYoung> {
+        let not_young = |why| NotYoung { why, code: self.code };
         match self.at.map(|at| at.elapsed()) {
             Some(age) if age < LOOK_AGE_MAX => Ok(()),
             Some(age) => {
@@ -138,9 +147,11 @@ impl Looked {
                     self.why_not.as_str()
                 };
                 let seconds = age.as_secs();
-                Err(format!("the lake was last looked at {seconds} s ago, which is too long to answer from: {why}"))
+                let why =
+                    format!("the lake was last looked at {seconds} s ago, which is too long to answer from: {why}");
+                Err(not_young(why))
             }
-            None => Err(self.why_not.clone()),
+            None => Err(not_young(self.why_not.clone())),
         }
     }
 }
@@ -159,7 +170,7 @@ impl Served {
             places: Semaphore::new(places),
             waiting: Waiting::new(places),
             unread: Unread::new(unread),
-            looked: Mutex::new(Looked { at: None, why_not: "the lake is being looked at".to_owned() }),
+            looked: Mutex::new(Looked { at: None, why_not: "the lake is being looked at".to_owned(), code: None }),
         })
     }
 
@@ -215,7 +226,8 @@ impl Served {
 
     /// Returns an error unless the lake was refreshed recently.
     pub fn is_ready(&self, telling: Telling) -> Result<(), Problem> {
-        lock(&self.looked).is_young().map_err(|why| Problem::not_ready(&why, telling))
+        let is_young = lock(&self.looked).is_young();
+        is_young.map_err(|NotYoung { why, code }| Problem::not_ready(&why, code, telling))
     }
 
     /// Refreshes the lake until told to stop, and sums up whole files that may be asked for. The two run side by side
@@ -251,16 +263,18 @@ impl Served {
             Ok(version) => {
                 looked.at = Some(Instant::now());
                 looked.why_not.clear();
+                looked.code = None;
                 self.metrics.refreshed(Table::ClicksMinute.name(), version, now().timestamp());
             }
             Err(error) => {
                 // Logged once, and not once a second.
                 let why_not = error.to_string();
+                looked.code = error.code();
                 if looked.why_not != why_not {
                     match &error {
                         // The lake does not exist yet.
                         QueryError::Lake(LakeError::Refused(why)) if looked.at.is_none() => {
-                            tracing::info!(why, "nothing to serve");
+                            tracing::info!(%why, "nothing to serve");
                         }
                         error => tracing::warn!(error = error as &dyn Error, "looking at the lake"),
                     }
@@ -315,7 +329,10 @@ mod tests {
         assert_eq!(why_not().await.as_deref(), Some("the lake is being looked at"));
         served.take_note(Ok(1));
         advance(LOOK_AGE_MAX - LOOK_EVERY).await;
-        served.take_note(Err(LakeError::Refused("clicks_minute: take that out".to_owned()).into()));
+        served.take_note(Err(LakeError::Refused(
+            Code::ForeignFeature.because("clicks_minute: take that out".to_owned()),
+        )
+        .into()));
         assert_eq!(why_not().await, None);
         advance(LOOK_EVERY).await;
         let why = why_not().await.expect("it is too old");

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use lake_schemas::Code;
 use lake_store::LakeError;
 use lake_store::locked::lock;
 use rustls::ServerConfig;
@@ -126,7 +127,9 @@ fn changed(file: &Path) -> Option<SystemTime> {
 fn read(certificate: &Path, key: &Path) -> Result<Now, LakeError> {
     // Taken before the files are read: a change meanwhile is then read at the next check.
     let changed = [changed(certificate), changed(key)];
-    let wrong = |flag: &str, file: &Path, why: String| LakeError::Refused(format!("{flag} {}: {why}", file.display()));
+    let wrong = |flag: &str, file: &Path, why: String| {
+        LakeError::Refused(Code::TlsFiles.because(format!("{flag} {}: {why}", file.display())))
+    };
     let unread = |flag: &str, file: &Path, error: io::Error| {
         LakeError::store(format!("{flag} {}: {error}", file.display()), error)
     };

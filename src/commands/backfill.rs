@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ::backfill::{Changes, Made, Range, Replace, Replaced, Staging, Work, Writes};
 use arrow::array::{ArrayRef, Date32Array, Decimal128Array, RecordBatch, StringArray};
 use lake_schemas::table::StagingName;
-use lake_schemas::{EventTime, Measure, Table, Verdict, Windowing, counted};
+use lake_schemas::{Code, EventTime, Measure, Table, Verdict, Windowing, counted};
 use lake_store::Lake;
 use query::output;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,8 @@ fn range(range: &crate::arguments::Range) -> Result<Range, Usage> {
     if let (Some(from), Some(to)) = (range.from_version, range.to_version)
         && to < from
     {
-        return Err(Usage(format!("--from-version {from} is after --to-version {to}; exchange the two")));
+        let why = format!("--from-version {from} is after --to-version {to}; exchange the two");
+        return Err(Usage(Code::RangeImpossible.because(why)));
     }
     Ok(match (range.from_version.or(range.to_version), range.as_of, range.as_of_version) {
         (Some(_), ..) => Range::Versions(range.from_version, range.to_version),
@@ -109,8 +110,8 @@ fn left_out(changes: &Changes) -> String {
     };
     let (windows, to) = (grouped_of(changes.left_out.len() as u64, "window"), at(Windowing::default().end_ms(last)));
     format!(
-        "\nleft out: {windows} from {} to {to}, because the watermark of a partition has not passed the end, and clicks \
-         may still come; of a topic that is over, `clicklake backfill --into` counts these, too",
+        "\nleft out: {windows} from {} to {to}, because the watermark of a partition has not passed the end, and \
+         clicks may still come; of a topic that is over, `clicklake backfill --into` counts these, too",
         at(first)
     )
 }

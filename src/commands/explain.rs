@@ -30,9 +30,9 @@ fn no_event(ad: &str, minute: EventTime) -> String {
         .map(|end| format!(" --to {end}"))
         .unwrap_or_default();
     format!(
-        "clicks has no event of {ad} in the minute {minute}. Names are compared letter by letter: `clicklake top --from \
-         {minute}{end}` shows the ads of that minute. The minute is that of the event time, in UTC, not of the time at \
-         which the message came. What `clicklake ingest` has not committed yet is not there"
+        "clicks has no event of {ad} in the minute {minute}. Names are compared letter by letter: `clicklake top \
+         --from {minute}{end}` shows the ads of that minute. The minute is that of the event time, in UTC, not of the \
+         time at which the message came. What `clicklake ingest` has not committed yet is not there"
     )
 }
 

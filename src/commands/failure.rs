@@ -7,15 +7,17 @@ use clap::error::ErrorKind;
 use compactor::CompactError;
 use ingest::drive::DriveError;
 use ingest::source::SourceError;
+use lake_schemas::{Code, Invalid, Refusal};
 use lake_store::LakeError;
-use query::output::visible;
+use query::QueryError;
+use query::output::{say_error, visible};
 
 use crate::report::say;
 
 /// Exit code: a broker, a store, data or SQL failed.
 const EXIT_FAILED: u8 = 3;
 
-/// Exit code: another process owns what this one writes, or the program refuses to start.
+/// Exit code: another process owns what this one writes, or the lake, the topic or a setting is refused.
 const EXIT_REFUSED: u8 = 4;
 
 /// Exit code: the command line asks for something impossible.
@@ -24,17 +26,37 @@ const EXIT_USAGE: u8 = 2;
 /// Error of a command line that asks for something impossible, though each word of it is valid.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Usage(pub String);
+pub struct Usage(pub Refusal);
 
 /// Reports in one line why a command failed. Returns the exit code.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
-    say(&format!("error: {}", visible(&one_line(error))));
-    let code = match error {
-        _ if error.is::<Usage>() => EXIT_USAGE,
-        _ if is_refusal(error) => EXIT_REFUSED,
-        _ => EXIT_FAILED,
-    };
-    ExitCode::from(code)
+    let code = code_of(error);
+    say_error(code, &one_line(error));
+    ExitCode::from(code.map_or(EXIT_FAILED, exit_of))
+}
+
+/// Returns how the process ends that refuses something of this kind. Like refusals end alike, whatever the command.
+fn exit_of(code: Code) -> u8 {
+    match code {
+        // The command line asks for what cannot be.
+        Code::RangeImpossible
+        | Code::SettingsImpossible
+        | Code::DimensionNotCounted
+        | Code::QuestionImpossible
+        | Code::KeysNeeded => EXIT_USAGE,
+        // A statement fails, as one that is wrong does, or what it asks for does not fit.
+        Code::SumOverflow
+        | Code::MemoryLimit
+        | Code::ReadOnly
+        | Code::StatementUnsupported
+        | Code::StatementUnclear
+        | Code::StatementTooComplex
+        | Code::StatementBug
+        | Code::ArgumentImpossible
+        | Code::NameReserved
+        | Code::Hidden => EXIT_FAILED,
+        _ => EXIT_REFUSED,
+    }
 }
 
 /// Reports in one line what is wrong with a command line, or prints the help that it asks for.
@@ -72,25 +94,17 @@ fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
-fn is_refusal(error: &anyhow::Error) -> bool {
-    let lake = |error: &LakeError| matches!(error, LakeError::Refused(_) | LakeError::Altered(_));
-    let source = |error: &SourceError| match error {
-        SourceError::Refused(_) => true,
-        SourceError::Lake(error) => lake(error),
-        SourceError::Failed(_) => false,
-    };
-    error.chain().any(|cause| {
-        cause.downcast_ref::<LakeError>().is_some_and(lake)
-            || cause.downcast_ref::<CompactError>().is_some_and(|error| match error {
-                CompactError::Fenced(_) => true,
-                CompactError::Lake(error) => lake(error),
-                CompactError::Sql(_) => false,
-            })
-            || cause.downcast_ref::<DriveError>().is_some_and(|error| match error {
-                DriveError::Fenced { .. } => true,
-                DriveError::Lake(error) => lake(error),
-                DriveError::Source(error) => source(error),
-                DriveError::Memory { .. } | DriveError::StoppedShort => false,
-            })
+/// Returns the code of the first refusal among an error and its causes. An error that shows another one as its own
+/// hides it from the causes, so each kind of error is asked for the code itself.
+fn code_of(error: &anyhow::Error) -> Option<Code> {
+    error.chain().find_map(|cause| {
+        let usage = cause.downcast_ref::<Usage>().map(|Usage(refusal)| refusal.code);
+        usage
+            .or_else(|| cause.downcast_ref::<Invalid>().map(|Invalid(refusal)| refusal.code))
+            .or_else(|| cause.downcast_ref::<LakeError>().and_then(LakeError::code))
+            .or_else(|| cause.downcast_ref::<SourceError>().and_then(SourceError::code))
+            .or_else(|| cause.downcast_ref::<DriveError>().and_then(DriveError::code))
+            .or_else(|| cause.downcast_ref::<CompactError>().and_then(CompactError::code))
+            .or_else(|| cause.downcast_ref::<QueryError>().and_then(QueryError::code))
     })
 }

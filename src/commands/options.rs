@@ -7,14 +7,14 @@ use anyhow::{Context, anyhow};
 use ingest::Until;
 use ingest::kafka::KafkaOptions;
 use lake_schemas::minute::Requested;
-use lake_schemas::{EventTime, Windows};
+use lake_schemas::{EventTime, Invalid, Windows};
 
 use super::failure::Usage;
 use crate::arguments::{Running, Settings, Topic};
 
 /// Returns the windows between two times of the command line.
 pub fn windows(from: Option<EventTime>, to: Option<EventTime>) -> Result<Windows, Usage> {
-    Windows::between(from, to).map_err(|error| Usage(error.to_string()))
+    Windows::between(from, to).map_err(|Invalid(refusal)| Usage(refusal))
 }
 
 /// Returns the options for Kafka from the command line.

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use anyhow::anyhow;
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray, UInt64Array};
 use chrono::{DateTime, SecondsFormat, Utc};
-use lake_schemas::counted;
 use lake_schemas::table::timestamp;
+use lake_schemas::{Code, counted};
 use lake_store::pins::{self, Damaged, Pin, PinName, Pinned, Pins};
 use lake_store::{Lake, LakeError};
 
@@ -31,7 +30,7 @@ pub async fn pin(lake: &str, command: arguments::Pin) -> anyhow::Result<()> {
                 "the pin {name} is there already, for version {} of {}; unpin it first, or give another name",
                 other.version, other.table
             );
-            return Err(LakeError::Refused(why).into());
+            return Err(LakeError::Refused(Code::PinTaken.because(why)).into());
         }
     }
     Ok(())
@@ -41,7 +40,10 @@ pub async fn unpin(lake: &str, command: arguments::Unpin) -> anyhow::Result<()> 
     let lake = Lake::at(lake)?;
     let name = command.name.as_str();
     if !pins::unpin(&lake, command.name).await? {
-        return Err(LakeError::Refused(format!("there is no pin {name}; see `clicklake pins`")).into());
+        return Err(LakeError::Refused(
+            Code::NothingThere.because(format!("there is no pin {name}; see `clicklake pins`")),
+        )
+        .into());
     }
     report::print_text(&format!("the pin {name} is removed; what is too old is deleted at the next clean-up"))
 }
@@ -70,15 +72,14 @@ pub async fn list(lake: &str, command: arguments::Pins) -> anyhow::Result<()> {
     all_can_be_read(&damaged)
 }
 
-/// Fails if pins are damaged, after everything else has been printed. The exit code says that data failed, and not that
-/// this program refused to start.
+/// Fails if pins are damaged, after everything else has been printed.
 pub fn all_can_be_read(damaged: &[Damaged]) -> anyhow::Result<()> {
     match damaged {
         [] => Ok(()),
-        [one] => Err(anyhow!("{}", one.refused())),
+        [one] => Err(one.refused().into()),
         [first, others @ ..] => {
-            let more = counted(others.len(), "more pin");
-            Err(anyhow!("{}; damaged, too: {more}", first.refused()))
+            let why = format!("{}; damaged, too: {}", first.refused(), counted(others.len(), "more pin"));
+            Err(LakeError::Refused(Code::PinDamaged.because(why)).into())
         }
     }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::ValueEnum;
+use lake_schemas::Code;
 use lake_store::Lake;
 use serve::{Keys, Postgres, Program, Server, Tls, raise_open_files};
 use tokio::net::TcpListener;
@@ -86,7 +87,8 @@ pub fn at(
     if !has_keys && !address.ip().is_loopback() {
         let port = address.port();
         let why = "without --keys, everyone who can reach it would see everything";
-        return Err(Usage(format!("{flag} {address}: {why}; give --keys FILE, or listen on 127.0.0.1:{port}")));
+        let why = format!("{flag} {address}: {why}; give --keys FILE, or listen on 127.0.0.1:{port}");
+        return Err(Usage(Code::KeysNeeded.because(why)));
     }
     Ok(async move { TcpListener::bind(address).await.with_context(|| format!("{flag} {address}")) })
 }

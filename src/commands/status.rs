@@ -10,7 +10,7 @@ use ::ingest::kafka::ends;
 use chrono::{DateTime, SecondsFormat, Utc};
 use lake_schemas::stand::rolled_up_from;
 use lake_schemas::table::Version;
-use lake_schemas::{Cut, Table, TopicPartition};
+use lake_schemas::{Code, Cut, Table, TopicPartition};
 use lake_store::commit::{Partitions, TableView};
 use lake_store::pins::{self, Damaged, Pin, Pins};
 use lake_store::{Lake, LakeError};
@@ -136,7 +136,7 @@ pub async fn run(lake: &str, command: arguments::Status) -> anyhow::Result<()> {
     let (tables, partitions) = tables(&lake, &command).await?;
     if tables.is_empty() {
         let why = format!("lake {} has no tables yet; `clicklake up` or `clicklake ingest` makes them", lake.url());
-        return Err(LakeError::Refused(why).into());
+        return Err(LakeError::Refused(Code::TableMissing.because(why)).into());
     }
     let now = now();
     let Pins { pins, damaged } = pins::all(&lake).await?;
@@ -170,7 +170,7 @@ async fn tables(lake: &Lake, command: &arguments::Status) -> anyhow::Result<(Vec
             Ok(Some(view)) => view,
             Ok(None) => continue,
             Err(LakeError::Refused(why)) => {
-                all.push(Of { table: table.name().to_owned(), refused: Some(why), ..Of::default() });
+                all.push(Of { table: table.name().to_owned(), refused: Some(why.to_string()), ..Of::default() });
                 continue;
             }
             Err(error) => return Err(error.into()),

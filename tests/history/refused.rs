@@ -3,13 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
+use lake_schemas::{Code, Table};
 use lake_store::Lake;
 use lake_store::commit::TableLog;
 
 use crate::simulation::{Computation, Log, simulate};
-use crate::start_up::{clicklake, fails, folder};
+use crate::start_up::{clicklake, fails, folder, refused};
 
 /// Makes a lake in a folder: the raw table of a log, and minutes of the same log.
 fn lake(path: &str, raw: &Arc<Log>, minutes: &Arc<Log>) {
@@ -45,16 +45,19 @@ fn what_is_no_part_of_history() {
     lake(&path, &log, &log);
     let into = |more: &[&'static str]| [&["backfill", "--into", "again"], more].concat();
     let in_place = |more: &[&'static str]| [&["backfill", "--replace"], more].concat();
-    let cases: [(Vec<&str>, i32, &[&str]); 14] = [
-        (into(&["--from", "2001-01-01", "--to", "2001-01-02"]), 4, &["clicks", "2001-01-01", "no event"]),
-        (in_place(&["--from", "2031-01-01"]), 4, &["closed no window"]),
-        (into(&["--to-version", "9999"]), 4, &["no version 9999", "newest is"]),
-        (into(&["--from-version", "9998", "--to-version", "9999"]), 4, &["no version 9999"]),
-        (in_place(&["--from-version", "9999"]), 4, &["from 9999 on", "exchange"]),
-        (into(&["--as-of-version", "9999"]), 4, &["no version 9999"]),
-        (in_place(&["--as-of", "2001-01-01"]), 4, &["no version yet at 2001-01-01"]),
-        (into(&["--from-version", "2", "--to-version", "1"]), 2, &["2", "1", "exchange"]),
-        (into(&["--from", "2026-03-08", "--to", "2026-03-07"]), 2, &["2026-03-08", "2026-03-07", "exchange"]),
+    let (nothing, unknown, range) = (Code::NothingThere, Code::VersionUnknown, Code::RangeImpossible);
+    let refusals: [(Vec<&str>, Code, i32, &[&str]); 9] = [
+        (into(&["--from", "2001-01-01", "--to", "2001-01-02"]), nothing, 4, &["clicks", "2001-01-01"]),
+        (in_place(&["--from", "2031-01-01"]), nothing, 4, &["clicks_minute"]),
+        (into(&["--to-version", "9999"]), unknown, 4, &["9999", "newest is"]),
+        (into(&["--from-version", "9998", "--to-version", "9999"]), unknown, 4, &["9999"]),
+        (in_place(&["--from-version", "9999"]), unknown, 4, &["from 9999 on", "exchange"]),
+        (into(&["--as-of-version", "9999"]), unknown, 4, &["9999"]),
+        (in_place(&["--as-of", "2001-01-01"]), unknown, 4, &["at 2001-01-01"]),
+        (into(&["--from-version", "2", "--to-version", "1"]), range, 2, &["2", "1", "exchange"]),
+        (into(&["--from", "2026-03-08", "--to", "2026-03-07"]), range, 2, &["2026-03-08", "2026-03-07", "exchange"]),
+    ];
+    let cases: [(Vec<&str>, i32, &[&str]); 5] = [
         (into(&["--from", "2026-03-08T00:00:01Z"]), 2, &["whole minute"]),
         (vec!["backfill", "--into", "clicks_daily"], 2, &["clicks_daily", "another name"]),
         (vec!["backfill", "--into", "No"], 2, &["lower-case"]),
@@ -62,6 +65,10 @@ fn what_is_no_part_of_history() {
         (vec!["backfill"], 2, &["--into", "--replace"]),
     ];
     let before = files(Path::new(&path));
+    for (arguments, code, exit, words) in refusals {
+        refused(&[&arguments[..], &["--lake", &path]].concat(), code, exit, words);
+        assert_eq!(files(Path::new(&path)), before, "{arguments:?}");
+    }
     for (arguments, code, words) in cases {
         fails(&[&arguments[..], &["--lake", &path]].concat(), code, words);
         // What start-up puts to find out whether it may write is gone again.
@@ -79,9 +86,10 @@ fn a_table_that_is_there() {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     assert!(String::from_utf8_lossy(&made.stdout).contains("again is complete"));
     let before = files(Path::new(&path));
-    fails(&into(&["--allowed-lateness", "0s"]), 4, &["again", "complete", "another name"]);
-    fails(&into(&["--as-of-version", "1"]), 4, &["again", "--as-of-version 1", "another name"]);
-    fails(&into(&["--dry-run"]), 4, &["again", "another name"]);
+    let there = Code::StagingExists;
+    refused(&into(&["--allowed-lateness", "0s"]), there, 4, &["again", "complete", "another name"]);
+    refused(&into(&["--as-of-version", "1"]), there, 4, &["again", "--as-of-version 1", "another name"]);
+    refused(&into(&["--dry-run"]), there, 4, &["again", "another name"]);
     assert_eq!(files(Path::new(&path)), before);
     let verified = clicklake(&["verify", "--table", "again", "--replay", "--lake", &path]);
     assert!(String::from_utf8_lossy(&verified.stdout).starts_with("equal: "), "{verified:?}");
@@ -126,19 +134,16 @@ fn a_file_of_minutes_that_is_lost() {
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let lost = lose_a_file(&path, Table::ClicksMinute);
     let of_an_hour = ["clicks_minute: its file", lost.as_str(), "it held windows from 2026-0", "backfill --into"];
-    fails(&["verify", "--lake", &path], 3, &of_an_hour);
-    fails(&["verify", "--conservation", "--lake", &path], 3, &of_an_hour);
+    refused(&["verify", "--lake", &path], Code::FileDamaged, 4, &of_an_hour);
+    refused(&["verify", "--conservation", "--lake", &path], Code::FileDamaged, 4, &of_an_hour);
     let words =
         ["clicks_minute", lost.as_str(), "is not there", "`clicklake backfill --into` another table", "promote"];
     for of in [&["--replace"][..], &["--replace", "--dry-run"], &["--into", "other", "--dry-run"]] {
-        fails(&[&["backfill", "--lake", path.as_str()][..], of].concat(), 4, &words);
+        refused(&[&["backfill", "--lake", path.as_str()][..], of].concat(), Code::FileDamaged, 4, &words);
     }
     let lost = lose_a_file(&path, Table::Staging("again".parse().expect("a name")));
-    fails(
-        &["promote", "again", "--lake", &path],
-        4,
-        &["again: its file", &lost, "is not there", "nothing was promoted"],
-    );
+    let words = ["again: its file", &lost, "is not there", "nothing was promoted"];
+    refused(&["promote", "again", "--lake", &path], Code::FileDamaged, 4, &words);
 }
 
 #[test]
@@ -148,16 +153,20 @@ fn raw_behind_the_minutes() {
     let (earlier, log) = (Arc::new(log.earlier(|_, messages| messages / 2)), Arc::new(log));
     lake(&path, &earlier, &log);
     let before = files(Path::new(&path));
-    let words = ["clicks is behind clicks_minute", "clicks/", "clicklake ingest", "--wait"];
-    fails(&["backfill", "--replace", "--wait", "0s", "--lake", &path], 4, &words);
-    fails(&["backfill", "--replace", "--as-of-version", "1", "--lake", &path], 4, &words[..1]);
+    let (behind, words) = (Code::RawBehind, ["clicks/", "clicklake ingest", "--wait"]);
+    refused(&["backfill", "--replace", "--wait", "0s", "--lake", &path], behind, 4, &words);
+    refused(&["backfill", "--replace", "--as-of-version", "1", "--lake", &path], behind, 4, &[]);
     assert_eq!(files(Path::new(&path)), before);
 }
 
 #[test]
 fn a_lake_without_what_is_needed() {
     let (_folder, path) = folder();
-    fails(&["backfill", "--into", "again", "--lake", &path], 4, &["no table clicks", "clicklake ingest"]);
-    fails(&["backfill", "--replace", "--lake", &path], 4, &["no table clicks_minute", "clicklake aggregate"]);
-    fails(&["verify", "--table", "again", "--lake", &path], 3, &["no table again", "backfill --into"]);
+    for (arguments, words) in [
+        (&["backfill", "--into", "again"][..], ["table clicks ", "clicklake ingest"]),
+        (&["backfill", "--replace"], ["clicks_minute", "clicklake aggregate"]),
+        (&["verify", "--table", "again"], ["table again", "backfill --into"]),
+    ] {
+        refused(&[arguments, &["--lake", &path]].concat(), Code::TableMissing, 4, &words);
+    }
 }

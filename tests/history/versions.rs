@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use lake_schemas::job::Step;
-use lake_schemas::{Stand, Table, TopicPartition};
+use lake_schemas::{Code, Stand, Table, TopicPartition};
 use lake_store::Lake;
 use lake_store::commit::{Commit, Outcome, TableLog, TableView};
 use object_store::memory::InMemory;
@@ -73,11 +73,12 @@ fn what_was_cleaned_up_is_refused_with_what_is_left() {
             let cut: Vec<_> = view.at(version).await.expect("it is there").cut().into_values().collect();
             assert_eq!(cut, [version as i64]);
         }
-        let error = |error: Option<lake_store::LakeError>| error.expect("refused").to_string();
-        let gone = error(view.at(99).await.err());
-        assert_eq!(gone, "version 99 of clicks is gone; versions 100 to 120 are still there");
-        let unknown = error(view.at(121).await.err());
-        assert_eq!(unknown, "clicks has no version 121; its newest is 120");
+        let gone = view.at(99).await.err().expect("refused");
+        assert_eq!(gone.code(), Some(Code::VersionGone));
+        assert_eq!(gone.to_string(), "version 99 of clicks is gone; versions 100 to 120 are still there");
+        let unknown = view.at(121).await.err().expect("refused");
+        assert_eq!(unknown.code(), Some(Code::VersionUnknown));
+        assert_eq!(unknown.to_string(), "clicks has no version 121; its newest is 120");
     });
 }
 
@@ -93,8 +94,9 @@ fn a_versions_time_never_lies_before_that_of_the_one_before() {
         for (second, version) in [(100, 0), (109, 0), (110, 1), (120, 1), (129, 1), (130, 3), (139, 3), (9_999, 4)] {
             assert_eq!(view.version_at(at(second)).await.expect("there is one"), version, "at {second}");
         }
-        let before = view.version_at(at(99)).await.expect_err("refused").to_string();
-        assert!(before.contains("no version yet at") && before.contains("1970-01-01T00:01:40"), "{before}");
+        let before = view.version_at(at(99)).await.expect_err("refused");
+        assert_eq!(before.code(), Some(Code::VersionUnknown), "{before}");
+        assert!(before.to_string().contains("1970-01-01T00:01:40"), "{before}");
     });
 }
 

@@ -15,7 +15,7 @@ use ingest::hybrid::Live;
 use ingest::replay::LiveLog;
 use ingest::source::{Demand, Signal, Source, SourceError, Start};
 use lake_schemas::table::TIME_IN_FUTURE_MS;
-use lake_schemas::{LogTime, TopicPartition};
+use lake_schemas::{Code, LogTime, TopicPartition};
 use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -84,7 +84,10 @@ pub struct ScriptedSource {
 
 /// Returns the broker's error for an offset that retention has deleted.
 fn dropped(partition: i32, offset: i64, start: i64) -> SourceError {
-    SourceError::Refused(format!("{partition}: offset {offset} is wanted, but kafka has dropped what is below {start}"))
+    SourceError::Refused(
+        Code::OffsetsGone
+            .because(format!("{partition}: offset {offset} is wanted, but kafka has dropped what is below {start}")),
+    )
 }
 
 impl ScriptedSource {

@@ -4,13 +4,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use lake_schemas::Code;
 use lake_store::Lake;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::world;
 use crate::simulation::simulate;
-use crate::start_up::{clicklake, fails, the_error};
+use crate::start_up::{clicklake, fails, refused, the_error};
 
 /// The lake of the files of queries.
 struct Typed {
@@ -97,20 +98,21 @@ fn the_first_statement_that_fails_ends_it() {
     let typed = Typed::new();
     let script = typed.file("a.sql", "select 1 as one;\nselect * from clicks_rejected;\nselect 2 as two;");
     let output = clicklake(&["sql", "-f", script.to_str().expect("UTF-8"), "--format", "csv", "--lake", &typed.lake]);
-    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(output.status.code(), Some(4));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "one\n1\n");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(the_error(&said).starts_with(&format!("error[{}]: ", Code::TableMissing)), "{said}");
     assert!(the_error(&said).contains("no table clicks_rejected yet; `clicklake ingest` makes it"), "{said}");
     let lake = ["--lake", typed.lake.as_str()];
     let sql = |words: &[&'static str]| [&["sql"], words, &lake].concat();
     fails(&sql(&["selec 1"]), 3, &["sql parser error: Expected: an SQL statement, found: selec"]);
     fails(&sql(&["select * from nowhere"]), 3, &["nowhere", "not found"]);
     let pattern = "select to_char(window_start, 'YYYY-MM-DD') from clicks_minute";
-    fails(&sql(&[pattern]), 3, &["a format without % in to_char()", "'%Y-%m-%d'"]);
-    fails(&sql(&["insert into clicks select * from clicks"]), 3, &["SQL reads and does not write"]);
-    fails(&sql(&["-f", "/nowhere.sql"]), 3, &["/nowhere.sql", "No such file"]);
+    refused(&sql(&[pattern]), Code::StatementUnsupported, 3, &["a format without % in to_char()", "'%Y-%m-%d'"]);
+    refused(&sql(&["insert into clicks select * from clicks"]), Code::ReadOnly, 3, &["clicks"]);
+    refused(&sql(&["-f", "/nowhere.sql"]), Code::StatementUnclear, 3, &["/nowhere.sql", "No such file"]);
     fails(&sql(&["select 1", "-c", "select 2"]), 2, &["cannot be used with"]);
-    fails(&["sql", "select * from clicks", "--lake", "/nowhere/lake"], 3, &["no table clicks yet"]);
+    refused(&["sql", "select * from clicks", "--lake", "/nowhere/lake"], Code::TableMissing, 4, &["clicks"]);
 }
 
 /// A version whose log was cleaned up, one whose files are gone, and a table that is being made.
@@ -123,16 +125,17 @@ fn what_is_gone_or_not_there_yet_is_a_sentence() {
     for file in files {
         std::fs::remove_file(file.expect("a file").path()).expect("a disk");
     }
-    fails(
+    refused(
         &sql("select sum(kafka_offset) from clicks VERSION AS OF 1"),
-        3,
-        &["log_date=2026-03-07", "is gone: ", "cleaned up"],
+        Code::VersionGone,
+        4,
+        &["log_date=2026-03-07", "cleaned up"],
     );
     let hourly = Path::new(&typed.lake).join("clicks_hourly/_delta_log/00000000000000000000.json");
     std::fs::remove_file(hourly).expect("a disk");
-    fails(&sql("select * from clicks_hourly VERSION AS OF 0"), 3, &["clicks_hourly"]);
+    fails(&sql("select * from clicks_hourly VERSION AS OF 0"), 4, &["clicks_hourly"]);
     std::fs::create_dir_all(Path::new(&typed.lake).join("clicks_rejected/_delta_log")).expect("a disk");
-    fails(&sql("select * from clicks_rejected"), 3, &["no table clicks_rejected yet"]);
+    refused(&sql("select * from clicks_rejected"), Code::TableMissing, 4, &["clicks_rejected"]);
 }
 
 #[test]
@@ -180,7 +183,7 @@ fn reports_say_what_the_lake_says() {
         ["table", "clicks", "clicks_minute", "clicks_hourly", "clicks_daily", "by_country"]
     );
     let lake = typed.lake.as_str();
-    fails(&["history", "clicks_rejected", "--lake", lake], 3, &["no table clicks_rejected yet"]);
+    refused(&["history", "clicks_rejected", "--lake", lake], Code::TableMissing, 4, &["clicks_rejected"]);
     fails(&["top", "-n", "0", "--lake", lake], 2, &["-n"]);
     fails(&["top", "--by", "user", "--lake", lake], 2, &["ad_id", "campaign_id"]);
 }
@@ -260,7 +263,8 @@ fn a_panic_of_the_engine_is_a_line_and_an_error() {
     let lines: Vec<_> = said.lines().collect();
     assert!(lines.iter().all(|line| !line.starts_with("thread ")), "{said}");
     assert_eq!(lines.iter().filter(|line| line.contains("a bug: panicked at")).count(), 1, "{said}");
-    assert!(lines.last().is_some_and(|line| line.starts_with("error: this statement meets a bug")), "{said}");
+    let begins = format!("error[{}]: this statement meets a bug", Code::StatementBug);
+    assert!(lines.last().is_some_and(|line| line.starts_with(&begins)), "{said}");
     assert_eq!(output.status.code(), Some(3), "{said}");
 }
 
@@ -290,8 +294,9 @@ fn status_tells_everything_beside_pins_that_cannot_be_read() {
     std::fs::write(pins.join("broken.json"), "{\"table\":\"clicks_minute\"").expect("a disk");
     let status = |format: &str, words: &[&str]| {
         let output = clicklake(&["status", "--format", format, "--lake", &typed.lake]);
-        assert_eq!(output.status.code(), Some(3));
+        assert_eq!(output.status.code(), Some(4));
         let said = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(the_error(&said).starts_with(&format!("error[{}]: ", Code::PinDamaged)), "{said}");
         assert!(words.iter().all(|word| the_error(&said).contains(word)), "{said}");
         String::from_utf8(output.stdout).expect("UTF-8")
     };
@@ -302,7 +307,7 @@ fn status_tells_everything_beside_pins_that_cannot_be_read() {
     }
     assert!(table.lines().any(|line| line.starts_with("pin              the pin broken") && line.contains(way_out)));
     let output = clicklake(&["pins", "--format", "csv", "--lake", &typed.lake]);
-    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(output.status.code(), Some(4));
     let listed = String::from_utf8(output.stdout).expect("UTF-8");
     for line in ["whole,clicks_minute,1,,kept", "broken,,,,damaged"] {
         assert!(listed.lines().any(|said| said == line), "{listed}");
@@ -329,7 +334,8 @@ fn what_is_deeper_than_a_stack_is_refused() {
     ];
     for (at, text) in deep.iter().enumerate() {
         let file = typed.file(&format!("deep-{at}.sql"), text);
-        fails(&["sql", "-f", file.to_str().expect("UTF-8"), "--lake", lake], 3, &["the statement is too complex"]);
+        let arguments = ["sql", "-f", file.to_str().expect("UTF-8"), "--lake", lake];
+        refused(&arguments, Code::StatementTooComplex, 3, &[]);
     }
     // What is let through fits.
     let sums = typed.file("sums.sql", &format!("select 1{} as n", "+1".repeat(950)));

@@ -1,10 +1,10 @@
-//! Law: no modules of a crate form a circle, and `mod.rs`, `lib.rs` and `main.rs` declare, explain and re-export, without
-//! logic. The folder `tests` is exempt: its `mod.rs` may have helpers.
+//! Law: no modules of a crate form a circle, and `mod.rs`, `lib.rs` and `main.rs` declare, explain and re-export,
+//! without logic. The folder `tests` is exempt: its `mod.rs` may have helpers.
 //!
 //! Files are read as tokens, without compiling them. An arrow leads from a file to each file of its crate that defines
 //! something which it names, by an import or by a path in its code. A re-export hides no arrow and makes none: a name
-//! that goes through `mod.rs` leads to the file that defines it. Methods are not looked up, because a call does not name
-//! the file of its method.
+//! that goes through `mod.rs` leads to the file that defines it. Methods are not looked up, because a call does not
+//! name the file of its method.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Cuts a Rust source into tokens, as far as laws need that: names, `::`, and single signs. Comments are left out, and a
-//! text, a character or a lifetime is one sign.
+//! Cuts a Rust source into tokens, as far as laws need that: names, `::`, and single signs. Comments are left out, and
+//! a text, a character or a lifetime is one sign.
 
 /// Token that stands for a text, a character or a lifetime.
 const LITERAL: &str = "\"";

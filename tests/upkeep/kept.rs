@@ -9,12 +9,12 @@ use arrow::array::RecordBatch;
 use chrono::{DateTime, Utc};
 use compactor::{Compactor, Done, Keep, Plan};
 use futures::TryStreamExt;
-use lake_schemas::Table;
 use lake_schemas::minute::{Pane, Parameters};
 use lake_schemas::stand::source_version;
+use lake_schemas::{Code, Table};
 use lake_store::commit::{Commit, Move, Outcome, TableLog, TableView};
 use lake_store::pins::{self, Pin, Pinned};
-use lake_store::{Lake, LakeError, files};
+use lake_store::{Lake, files};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -150,14 +150,15 @@ async fn can_be_read(lake: &Lake, store: &InMemory, from: u64, one_in: usize) {
         }
     }
     if let Some(before) = from.checked_sub(1) {
-        let refused = newest.at(before).await.err().expect("refused").to_string();
-        assert!(refused.contains("is gone; versions"), "{refused}");
+        let refused = newest.at(before).await.err().expect("refused");
+        assert_eq!(refused.code(), Some(Code::VersionGone), "{refused}");
+        let refused = (refused.code(), refused.to_string());
         // SQL says the same, of the version and of what it added.
         let sums = |of: String| async move { query::run(lake, &format!("select sum(clicks) from {of}")).await };
         let error = sums(format!("clicks_minute VERSION AS OF {before}")).await.expect_err("it is gone");
-        assert_eq!(error.to_string(), refused);
+        assert_eq!((error.code(), error.to_string()), refused);
         let error = sums(format!("changes('clicks_minute', {before}, {from})")).await.expect_err("it is gone");
-        assert_eq!(error.to_string(), refused);
+        assert_eq!((error.code(), error.to_string()), refused);
         sums(format!("clicks_minute VERSION AS OF {from}")).await.expect("it is kept");
     }
 }
@@ -238,12 +239,13 @@ fn what_clean_up_has_announced_cannot_be_pinned_any_more() {
         let (lake, _) = lake().await;
         let late = pin("late", 150, None);
         pins::announce(&lake, Table::ClicksMinute, &id_of(&lake).await, 200).await.expect("memory");
-        let refused = pins::pin(&lake, Table::ClicksMinute, &late).await.expect_err("refused").to_string();
-        assert!(refused.contains("version 150 of clicks_minute is being cleaned up"), "{refused}");
+        let refused = pins::pin(&lake, Table::ClicksMinute, &late).await.expect_err("refused");
+        assert_eq!(refused.code(), Some(Code::VersionGone), "{refused}");
+        assert!(refused.to_string().contains("version 150 of clicks_minute"), "{refused}");
         assert_eq!(pins::all(&lake).await.expect("memory").pins, []);
         for gone in [VERSIONS + 1, VERSIONS * 2] {
             let unknown = pins::pin(&lake, Table::ClicksMinute, &pin("unknown", gone, None)).await;
-            assert!(matches!(unknown, Err(LakeError::Refused(why)) if why.contains("has no version")));
+            assert_eq!(unknown.expect_err("refused").code(), Some(Code::VersionUnknown));
         }
     });
 }
@@ -352,8 +354,9 @@ fn one_table_that_cannot_be_done_does_not_have_the_others_looked_through_each_ti
         let keep = Keep { now: second(400), keep, orphans: true };
         let plan = Plan { keep: Some(keep), orphans_every: 24 * hour, ..Plan::default() };
         for number in 0..25 {
-            let why = compactor.round(&plan, &mut |_| ()).await.expect_err("the column stays").to_string();
-            assert!(why.contains("clicks_hourly: its column note"), "{why}");
+            let error = compactor.round(&plan, &mut |_| ()).await.expect_err("the column stays");
+            assert_eq!(error.code(), Some(Code::ForeignFeature), "{error}");
+            assert!(error.to_string().contains("clicks_hourly: its column note"), "{error}");
             assert_eq!(lists.load(Ordering::Relaxed), 1 + number / 24, "in hour {number}");
             sleep(hour).await;
         }
@@ -390,8 +393,9 @@ fn a_pin_that_cannot_be_read_keeps_its_table_and_stops_nothing_else() {
                 if of_minutes { 0 } else { 200 },
                 "{content:?}"
             );
-            let said = pins::all(&lake).await.expect("memory").damaged[0].refused().to_string();
-            assert!(said.contains("clicklake unpin broken"), "{said}");
+            let error = pins::all(&lake).await.expect("memory").damaged[0].refused();
+            assert_eq!(error.code(), Some(Code::PinDamaged), "{error}");
+            assert!(error.to_string().contains("clicklake unpin broken"), "{error}");
         }
         assert!(pins::unpin(&lake, "broken".parse().expect("a name")).await.expect("memory"));
         assert_eq!(pins::all(&lake).await.expect("memory").pins, []);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 use lake_store::commit::{Commit, Outcome, TableLog};
 use lake_store::pins::{self, Pin, Pinned};
 use lake_store::{Lake, LakeError};
@@ -52,7 +52,9 @@ async fn pinned(lake: &Lake, version: u64) -> Result<Pinned, LakeError> {
 }
 
 fn is_refused(pinned: Result<Pinned, LakeError>, first: u64) {
-    let said = pinned.expect_err("refused").to_string();
+    let error = pinned.expect_err("refused");
+    assert_eq!(error.code(), Some(Code::VersionGone), "{error}");
+    let said = error.to_string();
     assert!(said.contains(&format!("the first that can be pinned is {first}")), "{said}");
 }
 

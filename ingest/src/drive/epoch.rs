@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use deltalake::kernel::Add;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use lake_schemas::job::Step;
-use lake_schemas::{Stand, Table, TopicPartition, rows};
+use lake_schemas::{Code, Stand, Table, TopicPartition, rows};
 use lake_store::commit::{Commit, Outcome, TableLog};
 use lake_store::files::{self, DataFile};
 use lake_store::{LakeError, Result};
@@ -184,9 +184,10 @@ fn folder(path: &str) -> &str {
 /// Turns an error of encoding into one that is not retried: the same rows would fail again.
 fn lasting(table: Table, error: LakeError) -> LakeError {
     match error {
-        LakeError::Store { what, source } => LakeError::Refused(format!(
-            "{table}: its rows cannot be written ({what}: {source}); this is a bug, report it"
-        )),
+        LakeError::Store { what, source } => LakeError::Refused(
+            Code::Bug
+                .because(format!("{table}: its rows cannot be written ({what}: {source}); this is a bug, report it")),
+        ),
         other => other,
     }
 }

@@ -1,6 +1,6 @@
 //! Errors that end a job before it is told to stop.
 
-use lake_schemas::Invalid;
+use lake_schemas::{Code, Invalid};
 use lake_store::LakeError;
 
 use crate::source::SourceError;
@@ -54,11 +54,22 @@ impl From<Invalid> for DriveError {
 }
 
 impl DriveError {
+    /// Returns the code of the refusal; `None` if it is none.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Source(error) => error.code(),
+            Self::Lake(error) => error.code(),
+            Self::Fenced { .. } => Some(Code::Fenced),
+            Self::Memory { .. } => Some(Code::MemoryLimit),
+            Self::StoppedShort => None,
+        }
+    }
+
     /// Whether the operation may succeed later without any change, if it has succeeded before.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Lake(error) | Self::Source(SourceError::Lake(error)) => error.is_retryable(),
-            Self::Source(SourceError::Failed(_)) => true,
+            Self::Source(SourceError::Failed { .. }) => true,
             Self::Source(SourceError::Refused(_)) | Self::Fenced { .. } | Self::Memory { .. } | Self::StoppedShort => {
                 false
             }
@@ -69,6 +80,17 @@ impl DriveError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_keeps_its_code_and_a_failure_its_cause() {
+        let refused = SourceError::Refused(Code::TopicAnew.because("the topic was made again"));
+        assert_eq!(DriveError::from(refused).code(), Some(Code::TopicAnew));
+        assert_eq!(DriveError::from(LakeError::Altered("start again".to_owned())).code(), Some(Code::TableAltered));
+        let failed = DriveError::from(SourceError::failed("topic clicks", "no broker answers"));
+        assert_eq!((failed.code(), failed.to_string().as_str()), (None, "topic clicks"));
+        let cause = std::error::Error::source(&failed).map(ToString::to_string);
+        assert_eq!(cause.as_deref(), Some("no broker answers"));
+    }
 
     #[test]
     fn the_limit_on_memory_says_how_it_comes_about() {

@@ -4,6 +4,7 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
 use crate::source::SourceError;
+use lake_schemas::Code;
 
 /// Settings that the guarantees rest on; changing one is refused.
 const OURS: [(&str, &str); 6] = [
@@ -74,7 +75,9 @@ impl KafkaOptions {
             if self.properties.iter().any(|(name, value)| name == key && value != ours) {
                 let instead =
                     if *key == "group.id" { "; use --group" } else { ": what clicklake promises rests on it" };
-                return Err(SourceError::Refused(format!("kafka setting {key} cannot be changed{instead}")));
+                return Err(SourceError::Refused(
+                    Code::KafkaSetting.because(format!("kafka setting {key} cannot be changed{instead}")),
+                ));
             }
         }
         for (key, value) in DEFAULTS {

@@ -50,5 +50,5 @@ impl Fault {
 
 /// Builds the error that ends the reading of a topic.
 pub(super) fn failed(topic: &str, error: &KafkaError) -> SourceError {
-    SourceError::Failed(format!("topic {topic}: {error}"))
+    SourceError::failed(format!("topic {topic}"), error.clone())
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
 
 use lake_schemas::fingerprint::Fingerprint;
-use lake_schemas::{OffsetRange, TopicPartition};
+use lake_schemas::{Code, OffsetRange, TopicPartition};
 use lake_store::locked::lock;
 use rdkafka::Statistics;
 use rdkafka::bindings::rd_kafka_resp_err_t;
@@ -289,16 +289,16 @@ impl Begin {
 pub(super) fn has_next(partition: &TopicPartition, next: i64, log: OffsetRange) -> Result<(), SourceError> {
     let OffsetRange { first: low, next: high } = log;
     if next < low {
-        return Err(SourceError::Refused(format!(
+        return Err(SourceError::Refused(Code::OffsetsGone.because(format!(
             "{partition}: offset {next} must be read next, but kafka has dropped what is below {low} and the lake does \
              not have it; to go on without it, record the topic under a new name with --topic-as"
-        )));
+        ))));
     }
     if next > high {
-        return Err(SourceError::Refused(format!(
+        return Err(SourceError::Refused(Code::TopicAnew.because(format!(
             "{partition}: offset {next} must be read next, but the topic ends at {high}: it is not the topic that the \
              lake knows; to read it as a new one, use --topic-as"
-        )));
+        ))));
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ impl KafkaLog {
             let watermarks = client.fetch_watermarks(&topic, number, ANSWER_MAX);
             watermarks.map(|(first, _)| first).map_err(|error| failed(&topic, &error))
         });
-        asking.await.map_err(|panic| SourceError::Failed(panic.to_string()))?
+        asking.await.map_err(|panic| SourceError::failed("asking kafka", panic))?
     }
 
     fn connect(&self) -> Result<Arc<BaseConsumer>, SourceError> {

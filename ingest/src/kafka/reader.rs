@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use lake_schemas::LogTime;
 use lake_schemas::fingerprint::Fingerprint;
+use lake_schemas::{Code, LogTime};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{BorrowedMessage, Message as _};
@@ -402,10 +402,10 @@ impl ReaderState {
             has_next(&reading.assigned.partition, reading.next(), *logs.get(partition)?).err()
         });
         lacking.unwrap_or_else(|| {
-            SourceError::Refused(format!(
+            SourceError::Refused(Code::OffsetsGone.because(format!(
                 "topic {topic}: kafka no longer has the next message of one of its partitions; to go on without what \
                  it dropped, record the topic under a new name with --topic-as: {error}"
-            ))
+            )))
         })
     }
 
@@ -443,11 +443,12 @@ impl PartitionBuffer {
             OffsetPlace::Last => debug!(partition = %self.assigned.partition, message.offset, "comes again"),
             // Any other repetition is unexplained: ending the job is safer than guessing which copy counts.
             OffsetPlace::Behind => {
-                return Err(SourceError::Failed(format!(
-                    "{}: offset {} has been read, and comes again; it is not counted twice, and the job ends: start it \
-                     again",
-                    self.assigned.partition, message.offset
-                )));
+                let (partition, offset) = (&self.assigned.partition, message.offset);
+                let what = format!(
+                    "{partition}: offset {offset} has been read, and comes again; it is not counted twice, and the job \
+                     ends: start it again"
+                );
+                return Err(SourceError::Failed { what, source: None });
             }
         }
         Ok(())
@@ -464,11 +465,11 @@ impl PartitionBuffer {
         if message.offset != fingerprint.offset() || fingerprint.agrees(&alone.finish()) {
             return Ok(());
         }
-        Err(SourceError::Refused(format!(
+        Err(SourceError::Refused(Code::TopicAnew.because(format!(
             "{partition}: offset {} is another message than the one that the table read there: the topic was made \
              again; to read it as a new one, use --topic-as",
             message.offset
-        )))
+        ))))
     }
 }
 

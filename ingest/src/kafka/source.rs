@@ -45,23 +45,22 @@ impl KafkaSource {
         let (commands, commands_out) = commands::channel();
         let context = GroupContext::new(options, control_in.clone(), commands_out);
         let config = options.consumer(group)?;
-        let consumer: BaseConsumer<GroupContext> = config
-            .create_with_context(context)
-            .map_err(|error| SourceError::Failed(format!("kafka settings: {error}")))?;
+        let consumer: BaseConsumer<GroupContext> =
+            config.create_with_context(context).map_err(|error| SourceError::failed("kafka settings", error))?;
         let (asked, topic) = (options.clone(), options.topic.clone());
         let consumer = tokio::task::spawn_blocking(move || {
             has_topic(&consumer, &asked)?;
             let subscribed = consumer.subscribe(&[&topic]);
-            subscribed.map_err(|error| SourceError::Failed(format!("topic {topic}: {error}")))?;
+            subscribed.map_err(|error| SourceError::failed(format!("topic {topic}"), error))?;
             Ok::<_, SourceError>(consumer)
         })
         .await
-        .map_err(|panic| SourceError::Failed(panic.to_string()))??;
+        .map_err(|panic| SourceError::failed("joining the group", panic))??;
         let reader = Reader::new(consumer, decoding, control_in, data_in);
         let reader = std::thread::Builder::new()
             .name("kafka-reader".to_owned())
             .spawn(move || reader.run())
-            .map_err(|error| SourceError::Failed(format!("starting the reader: {error}")))?;
+            .map_err(|error| SourceError::failed("starting the reader", error))?;
         let options = options.clone();
         Ok(Self { options, control, data, commands, generations: HashMap::new(), generation: 0, reader })
     }
@@ -168,5 +167,5 @@ impl Live for KafkaSource {
 }
 
 fn ended() -> SourceError {
-    SourceError::Failed("the kafka reader has ended".to_owned())
+    SourceError::Failed { what: "the kafka reader has ended".to_owned(), source: None }
 }

@@ -1,7 +1,7 @@
 //! Questions about a topic that need no reading: whether it exists, where it ends, who sets its timestamps.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::error::Error;
 use std::time::Duration;
 
 use lake_schemas::{Cut, OffsetRange, TopicPartition};
@@ -44,7 +44,7 @@ pub async fn ends(options: &KafkaOptions) -> Result<Ends, SourceError> {
         let failed = |error: KafkaError| failed(&options.topic, &error);
         let consumer: BaseConsumer = config.create().map_err(failed)?;
         let metadata = consumer.fetch_metadata(Some(&options.topic), ANSWER_MAX);
-        let metadata = metadata.map_err(|error| unreachable(&options.bootstrap_servers, &error))?;
+        let metadata = metadata.map_err(|error| unreachable(&options.bootstrap_servers, error))?;
         let partitions: Vec<_> = metadata.topics().iter().flat_map(|topic| topic.partitions()).collect();
         let partitions: Vec<_> = partitions.into_iter().map(|partition| partition.id()).collect();
         // Waits for partitions whose leaders are just being elected, but not long.
@@ -54,7 +54,7 @@ pub async fn ends(options: &KafkaOptions) -> Result<Ends, SourceError> {
         let named = |(partition, offsets)| (TopicPartition::new(options.recorded_topic(), partition), offsets);
         Ok(watermarks.into_iter().map(named).collect::<Ends>())
     });
-    ends.await.map_err(|panic| SourceError::Failed(panic.to_string()))?
+    ends.await.map_err(|panic| SourceError::failed("asking kafka", panic))?
 }
 
 /// Returns the ends of the partitions that have anything to read.
@@ -101,7 +101,7 @@ pub(super) fn has_topic(consumer: &BaseConsumer<GroupContext>, options: &KafkaOp
         if is_hopeless || began.elapsed() > ANSWER_MAX {
             let reason = complaint.map(|complaint| complaint.reason);
             let reason = reason.unwrap_or_else(|| polled.unwrap_or(error).to_string());
-            return Err(unreachable(servers, &reason));
+            return Err(unreachable(servers, reason));
         }
     };
     let found = metadata.topics().iter().find(|found| found.name() == topic);
@@ -110,17 +110,23 @@ pub(super) fn has_topic(consumer: &BaseConsumer<GroupContext>, options: &KafkaOp
 }
 
 /// Builds the error for brokers that do not answer. It names their address and the flag that sets it.
-fn unreachable(servers: &str, reason: &dyn fmt::Display) -> SourceError {
-    SourceError::Failed(format!("cannot reach kafka at {servers}: {reason}; --bootstrap-servers says where it is"))
+fn unreachable(servers: &str, reason: impl Into<Box<dyn Error + Send + Sync>>) -> SourceError {
+    let reason = reason.into();
+    let what = format!("cannot reach kafka at {servers}: {reason}; --bootstrap-servers says where it is");
+    SourceError::failed(what, reason)
 }
 
 /// Builds the error for a topic that Kafka refuses, by the error's code, and says what to do about it.
-pub(super) fn refused(options: &KafkaOptions, code: RDKafkaErrorCode, error: &dyn fmt::Display) -> SourceError {
+pub(super) fn refused<E>(options: &KafkaOptions, code: RDKafkaErrorCode, error: &E) -> SourceError
+where
+    E: Error + Clone + Send + Sync + 'static,
+{
     use RDKafkaErrorCode as Code;
     let KafkaOptions { topic, bootstrap_servers: servers, .. } = options;
-    SourceError::Failed(match code {
+    let what = match code {
         Code::UnknownTopicOrPartition | Code::UnknownTopic => {
-            format!("topic {topic} does not exist at {servers}; create it, or name another with --topic")
+            let what = format!("topic {topic} does not exist at {servers}; create it, or name another with --topic");
+            return SourceError::Failed { what, source: None };
         }
         Code::TopicAuthorizationFailed => {
             format!("topic {topic} at {servers}: {error}; allow this user to read and describe it")
@@ -131,8 +137,9 @@ pub(super) fn refused(options: &KafkaOptions, code: RDKafkaErrorCode, error: &dy
                  --group"
             )
         }
-        _ => format!("topic {topic} at {servers}: {error}"),
-    })
+        _ => format!("topic {topic} at {servers}"),
+    };
+    SourceError::failed(what, error.clone())
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 //! librdkafka reports that a batch is damaged, and at which offset, but the binding does not say in which partition. So
 //! a consumer of its own reads each partition, alone, from its next offset, until one of them fails as before.
 
+use std::error::Error;
 use std::time::Duration;
 
-use lake_schemas::TopicPartition;
+use lake_schemas::{Code, TopicPartition};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
@@ -32,18 +33,23 @@ pub(super) fn refusal(options: &KafkaOptions, reason: &str, mut next: Vec<Next>)
     let named: Vec<i64> = numbers(reason).collect();
     next.sort_by_key(|(_, offset)| named.iter().map(|named| named.abs_diff(*offset)).min());
     match search(options, &next) {
-        Ok(Some((partition, offset))) => SourceError::Refused(said(partition, *offset, reason)),
+        Ok(Some((partition, offset))) => {
+            SourceError::Refused(Code::BatchUnreadable.because(said(partition, *offset, reason)))
+        }
         // Data that can be read the second time was damaged on its way, and not where it is stored.
-        Ok(None) => SourceError::Failed(format!(
-            "topic {}: kafka sent data that cannot be read, but could be read when it was sent again: start the job \
-             again ({reason})",
-            options.topic
-        )),
-        Err(error) => SourceError::Refused(format!(
+        Ok(None) => SourceError::Failed {
+            what: format!(
+                "topic {}: kafka sent data that cannot be read, but could be read when it was sent again: start the \
+                 job again ({reason})",
+                options.topic
+            ),
+            source: None,
+        },
+        Err(error) => SourceError::Refused(Code::BatchUnreadable.because(format!(
             "topic {}: data of one of its partitions cannot be read, and which one was not found out ({error}): \
              {reason}",
             options.topic
-        )),
+        ))),
     }
 }
 
@@ -56,20 +62,19 @@ fn said(partition: &TopicPartition, offset: i64, reason: &str) -> String {
 }
 
 /// Returns the first partition whose next message cannot be read; `None` if all of them can.
-fn search<'a>(options: &KafkaOptions, next: &'a [Next]) -> Result<Option<&'a Next>, SourceError> {
-    let failed = |error: KafkaError| SourceError::Failed(error.to_string());
+fn search<'a>(options: &KafkaOptions, next: &'a [Next]) -> Result<Option<&'a Next>, Box<dyn Error + Send + Sync>> {
     let mut config = options.asking()?;
     // One message is enough, so the broker need not collect a batch.
     config.set("fetch.min.bytes", "1").set("fetch.wait.max.ms", "10");
-    let consumer: BaseConsumer = config.create().map_err(failed)?;
+    let consumer: BaseConsumer = config.create()?;
     let began = Instant::now();
     for candidate @ (partition, offset) in next {
         if began.elapsed() > SEARCH_MAX {
-            return Err(SourceError::Failed("it took too long".to_owned()));
+            return Err("it took too long".into());
         }
         let mut alone = TopicPartitionList::new();
-        alone.add_partition_offset(&options.topic, partition.partition, Offset::Offset(*offset)).map_err(failed)?;
-        consumer.assign(&alone).map_err(failed)?;
+        alone.add_partition_offset(&options.topic, partition.partition, Offset::Offset(*offset))?;
+        consumer.assign(&alone)?;
         if is_unreadable(&consumer) {
             return Ok(Some(candidate));
         }

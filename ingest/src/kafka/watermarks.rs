@@ -88,7 +88,7 @@ fn unanswered(topic: &str, error: &KafkaError, without_leader: &[i32]) -> Source
     if without_leader.is_empty() {
         return failed(topic, error);
     }
-    SourceError::Failed(format!("topic {topic}: {error}; these partitions have no leader: {without_leader:?}"))
+    SourceError::failed(format!("topic {topic}: these partitions have no leader: {without_leader:?}"), error.clone())
 }
 
 /// Finds the partitions that have no leader now, as far as the brokers tell.
@@ -207,8 +207,9 @@ mod tests {
     #[test]
     fn what_does_not_pass_is_said_at_once() {
         let (told, took) = told(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 100], usize::MAX);
-        let error = told.expect_err("nobody gives it back").to_string();
-        assert!(error.contains(TOPIC) && error.contains("authorization"), "{error}");
+        let error = told.expect_err("nobody gives it back");
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        assert!(error.to_string().contains(TOPIC) && cause.contains("authorization"), "{error}: {cause}");
         assert!(took < UNKNOWN_MAX / 3, "it took {took:?}");
     }
 

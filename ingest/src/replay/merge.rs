@@ -16,7 +16,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::rows::Positions;
 use lake_schemas::schema::column_as;
 use lake_schemas::table::column;
-use lake_schemas::{Table, TopicPartition};
+use lake_schemas::{Code, Refusal, Table, TopicPartition};
 use lake_store::stored_file::{self, StoredFile, WHOLE_BYTES_MAX, is_gone};
 use lake_store::{LakeError, RawFile};
 use object_store::ObjectStore;
@@ -193,8 +193,9 @@ async fn open(wanted: RowSelection, file: RawFile) -> Result<Rows, MergeError> {
     let mut last = None;
     let rows = rows.map(move |batch| {
         let batch = batch.map_err(&unread)?;
-        let odd = |why: String| MergeError::Failed(LakeError::Refused(format!("clicks: reading {path}: {why}")));
-        let batch = as_asked(&batch, &schema).map_err(|error| odd(error.to_string()))?;
+        let odd =
+            |why: Refusal| MergeError::Failed(LakeError::Refused(why.about(format_args!("clicks: reading {path}: "))));
+        let batch = as_asked(&batch, &schema).map_err(|error| odd(Code::FileForeign.because(error.to_string())))?;
         follows(&batch, &mut last).map_err(odd)?;
         Ok(batch)
     });
@@ -235,15 +236,16 @@ fn as_asked(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Arrow
 
 /// Checks that the rows of a file go on where those before them ended. clicklake's files are of one topic, in the order
 /// of its offsets, and a replay in another order would count differently.
-fn follows(rows: &RecordBatch, last: &mut Option<i64>) -> Result<(), String> {
+fn follows(rows: &RecordBatch, last: &mut Option<i64>) -> Result<(), Refusal> {
+    let odd = |why: String| Code::FileForeign.because(why);
     let topics = rows.column_by_name(column::TOPIC).and_then(|topics| topics.as_string_opt::<i32>());
-    let topics = topics.ok_or("it has no topics")?;
+    let topics = topics.ok_or_else(|| odd("it has no topics".to_owned()))?;
     if (1..topics.len()).any(|row| topics.value(row) != topics.value(0)) {
-        return Err(format!("it has rows of several topics; {FOREIGN}"));
+        return Err(odd(format!("it has rows of several topics; {FOREIGN}")));
     }
     for &offset in offsets(rows) {
         if last.is_some_and(|last| offset <= last) {
-            return Err(format!("its rows are not in the order of their offsets (at {offset}); {FOREIGN}"));
+            return Err(odd(format!("its rows are not in the order of their offsets (at {offset}); {FOREIGN}")));
         }
         *last = Some(offset);
     }
@@ -292,7 +294,8 @@ mod tests {
         assert_eq!(last, Some(7));
         for odd in [&[("clicks", 8), ("clicks-eu", 9)][..], &[("clicks", 7)], &[("clicks", 9), ("clicks", 8)]] {
             let why = follows(&rows(odd), &mut Some(7)).expect_err("it is not in order");
-            assert!(why.contains("another program") && why.contains("clicklake compact"), "{why}");
+            assert_eq!(why.code, Code::FileForeign);
+            assert!(why.why.contains("another program") && why.why.contains("clicklake compact"), "{why}");
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use lake_schemas::fingerprint::Fingerprint;
 use lake_schemas::job::LogBatch;
-use lake_schemas::{OffsetRange, Table, TopicPartition};
-use lake_store::stored_file::way_out;
+use lake_schemas::{Code, OffsetRange, Table, TopicPartition};
+use lake_store::gone::way_out;
 use lake_store::{LakeError, Result};
 use object_store::path::Path;
 use tokio::sync::{Mutex, MutexGuard};
@@ -180,10 +180,10 @@ fn ends(rows: &RecordBatch) -> Option<(i64, i64)> {
 }
 
 fn lost(path: &Path) -> LakeError {
-    LakeError::Refused(format!(
+    LakeError::Refused(Code::FileDamaged.because(format!(
         "clicks: its file {path} is not in the store, but no version has taken it out: the raw table is damaged; {}",
         way_out(Table::Clicks)
-    ))
+    )))
 }
 
 #[cfg(test)]

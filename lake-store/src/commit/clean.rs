@@ -17,7 +17,7 @@ use deltalake::kernel::Action;
 use deltalake::logstore::LogStoreRef;
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt, stream};
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectMeta, ObjectStore};
 use tracing::warn;
@@ -112,7 +112,7 @@ impl TableLog {
                         // A kept entry is damaged, or names a file in another way than by its path. Which files are
                         // kept is then not known, so nothing is deleted.
                         Err(LakeError::Refused(why)) => {
-                            warn!(%table, why, "nothing is given up");
+                            warn!(%table, %why, "nothing is given up");
                             return Ok(cleaned);
                         }
                         Err(error) => return Err(error),
@@ -168,7 +168,7 @@ impl TableLog {
                 let kept = match self.kept_since(from).await {
                     Ok(kept) => kept,
                     Err(LakeError::Refused(why)) => {
-                        warn!(%table, why, "nothing is swept");
+                        warn!(%table, %why, "nothing is swept");
                         return Ok(Cleaned { from, ..Cleaned::default() });
                     }
                     Err(error) => return Err(error),
@@ -195,10 +195,10 @@ impl TableLog {
         let otherwise = live.iter().find(|path| path_of(path).is_none()).map(String::as_str);
         match otherwise.or_else(|| self.named.otherwise()) {
             None => Ok(live),
-            Some(path) => Err(LakeError::Refused(format!(
+            Some(path) => Err(LakeError::Refused(Code::FileForeign.because(format!(
                 "{table}: another program has named a file {path}, which is not a path below the table's folder: \
                  whether another path names the same file is not known; write those rows again under new files"
-            ))),
+            )))),
         }
     }
 

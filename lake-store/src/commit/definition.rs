@@ -9,12 +9,12 @@ use deltalake::kernel::transaction::{CommitData, TransactionError};
 use deltalake::kernel::{Action, Metadata, MetadataExt, Protocol, new_metadata};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use lake_schemas::Table;
 use lake_schemas::minute::OWN_PROPERTIES as OF_MINUTES;
 use lake_schemas::spec::PROPERTY_SPEC;
 use lake_schemas::table::{
     Definition, FORMAT, FORMAT_OF_NEW, PROPERTY_FORMAT, PROPERTY_NEEDS, PROPERTY_TIME_IN_FUTURE_MS, TIME_IN_FUTURE_MS,
 };
+use lake_schemas::{Code, Table};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -106,7 +106,9 @@ impl Shape {
         let is_redefined = |key: &str| key == PROPERTY_FORMAT || key == PROPERTY_SPEC || OF_MINUTES.contains(&key);
         let stay = self.properties().iter().filter(|(key, _)| !is_redefined(key));
         properties.extend(stay.map(|(key, value)| (key.clone(), value.clone())));
-        let wrong = |why: String| LakeError::Refused(format!("{table}: its definition cannot be written: {why}"));
+        let wrong = |why: String| {
+            LakeError::Refused(Code::Bug.because(format!("{table}: its definition cannot be written: {why}")))
+        };
         let mut metadata = serde_json::to_value(&self.metadata).map_err(|error| wrong(error.to_string()))?;
         let schema = StructType::try_new(columns).map_err(|error| wrong(error.to_string()))?;
         metadata["schemaString"] = serde_json::to_string(&schema).map_err(|error| wrong(error.to_string()))?.into();
@@ -118,9 +120,9 @@ impl Shape {
 /// Refuses a table that a newer clicklake made.
 pub(super) fn of_known_format(table: Table, shape: &Shape) -> Result<()> {
     match format_of(table, shape)? {
-        format if format > FORMAT => Err(LakeError::Refused(format!(
+        format if format > FORMAT => Err(LakeError::Refused(Code::FormatNewer.because(format!(
             "{table}: made by a newer clicklake (format {format}, this one knows up to {FORMAT}); upgrade clicklake"
-        ))),
+        )))),
         _ => Ok(()),
     }
 }
@@ -137,15 +139,19 @@ pub(super) fn understood(table: Table, needs: &str) -> Result<()> {
     if unknown.is_empty() {
         return Ok(());
     }
-    Err(LakeError::Refused(format!(
+    Err(LakeError::Refused(Code::NeedUnknown.because(format!(
         "{table}: whoever writes it must understand {}, as its property {PROPERTY_NEEDS} says, and this clicklake does \
          not; upgrade clicklake",
         unknown.join(", ")
-    )))
+    ))))
 }
 
 fn number(table: Table, key: &str, value: &str) -> Result<i64> {
-    let wrong = |_| LakeError::Refused(format!("{table}: its property {key} is {value:?}, not a number"));
+    let wrong = |_| {
+        LakeError::Refused(
+            Code::PropertyUnreadable.because(format!("{table}: its property {key} is {value:?}, not a number")),
+        )
+    };
     value.parse().map_err(wrong)
 }
 
@@ -157,9 +163,9 @@ pub(super) fn check(definition: &Definition, shape: &Shape) -> Result<i64> {
     let property = |key: &str| shape.properties().get(key);
     let number = |key: &str, value: &String| number(table, key, value);
     if property(PROPERTY_FORMAT).is_none() {
-        return Err(LakeError::Refused(format!(
+        return Err(LakeError::Refused(Code::TableForeign.because(format!(
             "{table}: a Delta table that clicklake did not make (no property {PROPERTY_FORMAT}); use another --lake"
-        )));
+        ))));
     }
     of_known_format(table, shape)?;
     let schema = kernel_schema(definition)?;
@@ -169,23 +175,23 @@ pub(super) fn check(definition: &Definition, shape: &Shape) -> Result<i64> {
                 continue;
             }
             let why = format!("{table}: it lacks the column {}; use another --lake", field.name());
-            return Err(LakeError::Refused(why));
+            return Err(LakeError::Refused(Code::ColumnUnfit.because(why)));
         };
         if column.data_type() != field.data_type() {
-            return Err(LakeError::Refused(format!(
+            return Err(LakeError::Refused(Code::ColumnUnfit.because(format!(
                 "{table}: its column {} is {}, not {}; use another --lake",
                 field.name(),
                 column.data_type(),
                 field.data_type()
-            )));
+            ))));
         }
     }
     if shape.partition_columns() != table.partition_columns() {
-        return Err(LakeError::Refused(format!(
+        return Err(LakeError::Refused(Code::ColumnUnfit.because(format!(
             "{table}: it is partitioned by {}, not by {}; restore it to a version before another program changed that",
             if shape.partition_columns().is_empty() { "nothing".into() } else { shape.partition_columns().join(", ") },
             table.partition_columns().join(", ")
-        )));
+        ))));
     }
     property(PROPERTY_TIME_IN_FUTURE_MS)
         .map_or(Ok(TIME_IN_FUTURE_MS), |value| number(PROPERTY_TIME_IN_FUTURE_MS, value))

@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use deltalake::kernel::{Action, Add, CommitInfo, Remove, Transaction};
 use deltalake::logstore::{LogStore, LogStoreRef};
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use lake_schemas::Table;
 use lake_schemas::history::json_of;
 use lake_schemas::table::Definition;
+use lake_schemas::{Code, Table};
 use serde_json::{Value, json};
 
 use super::lines::Lines;
@@ -26,10 +26,10 @@ pub(super) async fn read(table: Table, log_store: &dyn LogStore, version: Versio
     let what = || format!("{table}: reading version {version}");
     let Some(bytes) = log_store.read_commit_entry(version).await.while_doing(what)? else { return Ok(None) };
     Lines::parse(&bytes).map(Some).map_err(|damage| {
-        LakeError::Refused(format!(
+        LakeError::Refused(Code::FileDamaged.because(format!(
             "{table}: the entry of version {version} in its log is damaged ({damage}); put that file back from a copy \
              of _delta_log, or restore the table to a version before it"
-        ))
+        )))
     })
 }
 

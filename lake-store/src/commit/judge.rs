@@ -13,11 +13,11 @@ use std::collections::BTreeSet;
 
 use delta_kernel::schema::{DataType, StructField, StructType};
 use deltalake::kernel::{Metadata, Protocol};
-use lake_schemas::Table;
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::minute::OWN_PROPERTIES as OF_MINUTES;
 use lake_schemas::spec::PROPERTY_SPEC;
 use lake_schemas::table::{Definition, PROPERTY_FORMAT, PROPERTY_NEEDS, PROPERTY_TIME_IN_FUTURE_MS};
+use lake_schemas::{Code, Table};
 
 use super::definition::{check, of_known_format, understood};
 use super::shape::{OWN_PROPERTIES, Shape};
@@ -185,17 +185,17 @@ fn harmless<'a>(table: Table, features: impl Iterator<Item = &'a str>, known: &[
     let Some(first) = unknown.first() else { return Ok(()) };
     let named = unknown.iter().copied().collect::<Vec<_>>().join(", ");
     let features = if unknown.len() == 1 { "feature" } else { "features" };
-    Err(LakeError::Refused(format!(
+    Err(LakeError::Refused(Code::ForeignFeature.because(format!(
         "{table}: another engine gave it the table {features} {named}, which clicklake does not support; take that out \
          there, where the engine can: ALTER TABLE {table} DROP FEATURE {first}"
-    )))
+    ))))
 }
 
 fn newer_protocol(table: Table, of: &str, version: i64) -> LakeError {
-    LakeError::Refused(format!(
+    LakeError::Refused(Code::ForeignFeature.because(format!(
         "{table}: another engine gave it {of} version {version} of the Delta protocol, which clicklake does not know; \
          restore the table to a version before that, or upgrade clicklake"
-    ))
+    )))
 }
 
 /// Refuses a property that obliges writers to something, or that is not known.
@@ -210,10 +210,10 @@ fn property(table: Table, key: &str, value: &str) -> Result<()> {
             return Ok(());
         }
         // What an unknown property of ours decides cannot be told: a newer clicklake may count by it.
-        return Err(LakeError::Refused(format!(
+        return Err(LakeError::Refused(Code::NeedUnknown.because(format!(
             "{table}: this clicklake does not know its property {key}; upgrade clicklake, or, if another program \
              set it, ALTER TABLE {table} UNSET TBLPROPERTIES ('{key}')"
-        )));
+        ))));
     }
     if !key.starts_with("delta.") {
         return Ok(());
@@ -233,7 +233,7 @@ fn property(table: Table, key: &str, value: &str) -> Result<()> {
         None if key == MAPPING_MODE => format!("ALTER TABLE {table} DROP FEATURE columnMapping"),
         None => format!("ALTER TABLE {table} UNSET TBLPROPERTIES ('{key}')"),
     };
-    Err(LakeError::Refused(format!(
+    Err(LakeError::Refused(Code::ForeignFeature.because(format!(
         "{table}: its property {key} is {value:?}, {}; {way_out}",
         match key {
             "delta.appendOnly" => "so that no count could take the place of another",
@@ -243,7 +243,7 @@ fn property(table: Table, key: &str, value: &str) -> Result<()> {
             MAPPING_MODE => "so that its columns have other names in its files, which clicklake does not support",
             _ => "which clicklake does not know to be harmless",
         }
-    )))
+    ))))
 }
 
 /// Refuses columns that writers cannot fill as the table demands.
@@ -252,34 +252,34 @@ fn columns(definition: &Definition, shape: &Shape) -> Result<()> {
     for column in shape.further_columns(definition) {
         let name = column.name();
         if !column.is_nullable() {
-            return Err(LakeError::Refused(format!(
+            return Err(LakeError::Refused(Code::ForeignFeature.because(format!(
                 "{table}: its column {name} is not clicklake's, and must not be null: no row could be written; \
                  ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL"
-            )));
+            ))));
         }
         if column.metadata().contains_key(COLUMN_DEFAULT) {
-            return Err(LakeError::Refused(format!(
+            return Err(LakeError::Refused(Code::ForeignFeature.because(format!(
                 "{table}: its column {name} has a default, which clicklake does not write; \
                  ALTER TABLE {table} ALTER COLUMN {name} DROP DEFAULT"
-            )));
+            ))));
         }
     }
     for field in definition.schema.fields().iter().filter(|field| field.is_nullable()) {
         if shape.columns.field(field.name()).is_some_and(|column| !column.is_nullable()) {
             let name = field.name();
-            return Err(LakeError::Refused(format!(
+            return Err(LakeError::Refused(Code::ForeignFeature.because(format!(
                 "{table}: its column {name} must not be null, but not every row has a value; \
                  ALTER TABLE {table} ALTER COLUMN {name} DROP NOT NULL"
-            )));
+            ))));
         }
     }
     for (column, inner) in with_inner_fields(&shape.columns) {
         let odd = inner.metadata().keys().filter(|key| key.starts_with("delta."));
         if let Some(key) = odd.filter(|key| !HARMLESS_TO_COLUMNS.contains(&key.as_str())).min() {
-            return Err(LakeError::Refused(format!(
+            return Err(LakeError::Refused(Code::ForeignFeature.because(format!(
                 "{table}: its column {column} has {key}, which clicklake does not support; take that from the column, \
                  or restore the table to a version without"
-            )));
+            ))));
         }
     }
     Ok(())
@@ -351,10 +351,14 @@ mod tests {
         may_be_written(definition, shape).map(|_| ())
     }
 
-    /// Checks that the refusal names the table, what is wrong, and the way out.
-    fn refused(asked: Result<()>, words: &[&str]) {
-        let why = asked.expect_err("it is refused").to_string();
-        assert!(why.starts_with("clicks") && words.iter().all(|word| why.contains(word)), "{why}");
+    /// Code of what other programs turn on.
+    const FEATURE: Code = Code::ForeignFeature;
+
+    /// Checks that the refusal has this code, and names the table, what is wrong, and the way out.
+    fn refused(asked: Result<()>, code: Code, words: &[&str]) {
+        let LakeError::Refused(refusal) = asked.expect_err("it is refused") else { panic!("it is no refusal") };
+        assert_eq!(refusal.code, code, "{refusal}");
+        assert!(refusal.why.starts_with("clicks") && words.iter().all(|word| refusal.why.contains(word)), "{refusal}");
     }
 
     #[test]
@@ -371,16 +375,16 @@ mod tests {
         for feature in ["deletionVectors", "typeWidening", "variantType", "catalogManaged", "of-tomorrow"] {
             let table = altered(Table::Clicks, with_features(&[feature], &["appendOnly"]), &[], &[]);
             let words = [feature, "ALTER TABLE clicks DROP FEATURE"];
-            refused(may_be_read(Table::Clicks, &table.1), &words);
-            refused(writes(&table), &words);
+            refused(may_be_read(Table::Clicks, &table.1), FEATURE, &words);
+            refused(writes(&table), FEATURE, &words);
         }
         for feature in ["rowTracking", "clustering", "icebergCompatV2", "of-tomorrow"] {
             let table = altered(Table::Clicks, with_features(&[], &[feature]), &[], &[]);
             may_be_read(Table::Clicks, &table.1).expect("readers need not know it");
-            refused(writes(&table), &[feature, "DROP FEATURE"]);
+            refused(writes(&table), FEATURE, &[feature, "DROP FEATURE"]);
         }
         let two = altered(Table::Clicks, with_features(&["deletionVectors"], &["rowTracking"]), &[], &[]);
-        refused(writes(&two), &["deletionVectors"]);
+        refused(writes(&two), FEATURE, &["deletionVectors"]);
     }
 
     #[test]
@@ -403,8 +407,8 @@ mod tests {
     fn a_protocol_of_tomorrow_is_refused() {
         let shape = altered(Table::Clicks, first(), &[], &[]);
         let of = |reader_version, writer_version| Shape { reader_version, writer_version, ..shape.1.clone() };
-        refused(may_be_read(Table::Clicks, &of(4, 7)), &["reader version 4", "upgrade clicklake"]);
-        refused(writes(&(shape.0.clone(), of(1, 8))), &["writer version 8", "upgrade clicklake"]);
+        refused(may_be_read(Table::Clicks, &of(4, 7)), FEATURE, &["reader version 4", "upgrade clicklake"]);
+        refused(writes(&(shape.0.clone(), of(1, 8))), FEATURE, &["writer version 8", "upgrade clicklake"]);
     }
 
     #[test]
@@ -423,19 +427,20 @@ mod tests {
             ("clicklake.spec", "{}", "upgrade clicklake"),
         ] {
             let table = altered(Table::Clicks, first(), &[(key, value)], &[]);
-            refused(writes(&table), &[key, way_out]);
+            let code = if key.starts_with(OWN_PROPERTIES) { Code::NeedUnknown } else { FEATURE };
+            refused(writes(&table), code, &[key, way_out]);
             may_be_read(Table::Clicks, &table.1).expect("readers are not concerned");
         }
         for (key, value) in [("delta.enableChangeDataFeed", "true"), ("delta.appendOnly", "True")] {
             writes(&altered(Table::Clicks, first(), &[(key, value)], &[])).expect("no row is taken out of it");
             for table in [Table::ClicksMinute, Table::ClicksDaily] {
-                refused(writes(&altered(table, first(), &[(key, value)], &[])), &[table.name(), key, unset]);
+                refused(writes(&altered(table, first(), &[(key, value)], &[])), FEATURE, &[table.name(), key, unset]);
             }
         }
         for mode in ["name", "id"] {
             let protocol = json!({ "minReaderVersion": 2, "minWriterVersion": 5 });
             let table = altered(Table::Clicks, protocol, &[(MAPPING_MODE, mode)], &[]);
-            refused(may_be_read(Table::Clicks, &table.1), &[MAPPING_MODE, mode, "DROP FEATURE columnMapping"]);
+            refused(may_be_read(Table::Clicks, &table.1), FEATURE, &[MAPPING_MODE, mode, "DROP FEATURE columnMapping"]);
         }
     }
 
@@ -456,19 +461,19 @@ mod tests {
     fn what_columns_demand_of_writers_is_refused_by_name() {
         let with = |column: Value| writes(&altered(Table::Clicks, first(), &[], &[column]));
         with(column("note", true, json!({ "comment": "of others" }))).expect("it may be null");
-        refused(with(column("note", false, json!({}))), &["note", "DROP NOT NULL"]);
-        refused(with(column("country", false, json!({}))), &["country", "DROP NOT NULL"]);
-        refused(with(column("note", true, json!({ "CURRENT_DEFAULT": "'x'" }))), &["note", "DROP DEFAULT"]);
+        refused(with(column("note", false, json!({}))), FEATURE, &["note", "DROP NOT NULL"]);
+        refused(with(column("country", false, json!({}))), FEATURE, &["country", "DROP NOT NULL"]);
+        refused(with(column("note", true, json!({ "CURRENT_DEFAULT": "'x'" }))), FEATURE, &["note", "DROP DEFAULT"]);
         for key in ["delta.invariants", "delta.generationExpression", "delta.identity.start", "delta.ofTomorrow"] {
-            refused(with(column("note", true, json!({ key: "1" }))), &["note", key]);
-            refused(with(column("ad_id", false, json!({ key: "1" }))), &["ad_id", key]);
+            refused(with(column("note", true, json!({ key: "1" }))), FEATURE, &["note", key]);
+            refused(with(column("ad_id", false, json!({ key: "1" }))), FEATURE, &["ad_id", key]);
         }
         let inner = column("inner", true, json!({ "delta.invariants": "1" }));
         let outer = json!({
             "name": "note", "nullable": true, "metadata": {},
             "type": { "type": "array", "containsNull": true, "elementType": { "type": "struct", "fields": [inner] } }
         });
-        refused(with(outer), &["note", "delta.invariants"]);
+        refused(with(outer), FEATURE, &["note", "delta.invariants"]);
     }
 
     #[test]
@@ -478,7 +483,8 @@ mod tests {
         action["partitionColumns"] = json!(["topic"]);
         let (protocol, metadata) = (serde_json::from_value(first()), serde_json::from_value(action));
         let shape = Shape::of(Table::Clicks, &protocol.expect("a protocol"), &metadata.expect("a definition"));
-        refused(writes(&(definition, shape.expect("a shape"))), &["partitioned by topic", "log_date"]);
+        let table = (definition, shape.expect("a shape"));
+        refused(writes(&table), Code::ColumnUnfit, &["partitioned by topic", "log_date"]);
     }
 
     #[test]

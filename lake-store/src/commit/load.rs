@@ -16,9 +16,9 @@ use deltalake::DeltaTableError;
 use deltalake::kernel::{Add, LogicalFileView, Snapshot as DeltaSnapshot};
 use deltalake::logstore::{LogStore, LogStoreRef};
 use futures::TryStreamExt;
-use lake_schemas::Table;
 use lake_schemas::stand::AppId;
 use lake_schemas::table::Definition;
+use lake_schemas::{Code, Table};
 use object_store::path::Path;
 use url::Url;
 
@@ -99,10 +99,10 @@ fn told_by(table: Table, snapshot: &Snapshot) -> Result<Listed> {
     let (version, listed) = (snapshot.version(), &snapshot.log_segment().listed);
     let mut files = listed.latest_commit_file.iter().chain(&listed.checkpoint_parts);
     let Some(file) = files.find(|file| file.version == version) else {
-        return Err(LakeError::Refused(format!(
+        return Err(LakeError::Refused(Code::FileDamaged.because(format!(
             "{table}: its log has neither an entry nor a checkpoint of version {version}; put the folder {FOLDER} back \
              from a copy"
-        )));
+        ))));
     };
     Ok(Listed { path: Path::from(FOLDER).join(file.filename.as_str()), bytes: file.location.size })
 }
@@ -141,7 +141,7 @@ fn unread(what: String, error: KernelError) -> LakeError {
         }
         _ => return LakeError::store(what, error),
     };
-    LakeError::Refused(format!("{what}: {said}; {way_out}"))
+    LakeError::Refused(Code::FileDamaged.because(format!("{what}: {said}; {way_out}")))
 }
 
 /// Maps an error of listing files as [`unread`] does.
@@ -167,12 +167,12 @@ pub(super) async fn has_its_stands(table: Table, log_store: &dyn LogStore, head:
     let files: Vec<_> =
         snapshot.file_views(log_store, None).try_collect().await.map_err(|error| unlisted(what(), error))?;
     let Some(file) = files.first() else { return Ok(()) };
-    Err(LakeError::Refused(format!(
+    Err(LakeError::Refused(Code::ForeignLoss.because(format!(
         "{table} has rows ({}), but records no position of any partition: another program has dropped them, as log \
          checkpoints do under delta.setTransactionRetentionDuration; if all were read again, it would be there twice. \
          Put the folder _delta_log back from a copy that has them, or use another --lake",
         file.path()
-    )))
+    ))))
 }
 
 /// Returns a table's address, as a folder.
@@ -258,8 +258,8 @@ pub fn without_deleted_rows<'a>(table: Table, files: impl IntoIterator<Item = &'
 }
 
 fn has_deleted_rows(table: Table, path: &str) -> LakeError {
-    LakeError::Refused(format!(
+    LakeError::Refused(Code::ForeignFeature.because(format!(
         "{table}: its file {path} has a deletion vector, which clicklake does not support; let the engine that made it \
          write the rows that are left: ALTER TABLE {table} DROP FEATURE deletionVectors"
-    ))
+    )))
 }

@@ -11,7 +11,7 @@ use deltalake::logstore::{CommitOrBytes, LogStoreRef, commit_uri_from_version};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use lake_schemas::table::Definition;
-use lake_schemas::{Stand, Table, TopicPartition};
+use lake_schemas::{Code, Stand, Table, TopicPartition};
 use object_store::ObjectStore;
 use uuid::Uuid;
 
@@ -175,10 +175,10 @@ impl TableLog {
     pub fn has_no_further_columns(&self, does: &str, way_out: &str) -> Result<()> {
         match self.further_columns().first_key_value() {
             None => Ok(()),
-            Some((column, _)) => Err(LakeError::Refused(format!(
+            Some((column, _)) => Err(LakeError::Refused(Code::ForeignFeature.because(format!(
                 "{}: its column {column} is not clicklake's, and {does} would lose what it holds; {way_out}",
                 self.table
-            ))),
+            )))),
         }
     }
 
@@ -458,10 +458,10 @@ impl TableLog {
     /// Error for an object with the name of the next entry that cannot be read: a folder, or a link that leads nowhere.
     fn blocked(&self, version: Version) -> LakeError {
         let (table, entry) = (self.table, commit_uri_from_version(Some(version)));
-        LakeError::Refused(format!(
+        LakeError::Refused(Code::FileDamaged.because(format!(
             "{table}: {entry} is there and cannot be read, so that nothing can be committed: it is a folder, or a link \
              that leads nowhere; remove it"
-        ))
+        )))
     }
 
     /// Error for a reader whose table was replaced: by another one, or by a copy that may go on differently.
@@ -483,11 +483,11 @@ impl TableLog {
         // A table with another id has positions of its own: see [`Terms::judge`].
         let is_same = loaded.shape.id() == self.id();
         let Some(lost) = loaded.head.lost(&self.head).filter(|_| is_same) else { return Ok(()) };
-        Err(LakeError::Refused(format!(
+        Err(LakeError::Refused(Code::ForeignLoss.because(format!(
             "{}: version {} does not record {lost} any more: another program has dropped it, as log checkpoints do \
              under delta.setTransactionRetentionDuration; put the folder _delta_log back from a copy that has it",
             self.table,
             loaded.head.version()
-        )))
+        ))))
     }
 }

@@ -17,7 +17,7 @@ use futures::TryStreamExt;
 use lake_schemas::job::Step;
 use lake_schemas::minute::{Dimension, Parameters};
 use lake_schemas::table::column;
-use lake_schemas::{Field, Stand, Table, TopicPartition};
+use lake_schemas::{Code, Field, Stand, Table, TopicPartition};
 use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -148,12 +148,12 @@ fn remove_of(file: &Add) -> Value {
     json!({ "remove": { "path": file.path, "dataChange": true, "size": file.size } })
 }
 
-fn refused<T>(asked: Result<T>, words: &[&str]) {
-    match asked {
-        Err(LakeError::Refused(why)) => assert!(words.iter().all(|word| why.contains(word)), "{why}"),
-        Err(other) => panic!("{other:?}"),
-        Ok(_) => panic!("it is not refused"),
-    }
+fn refused<T>(asked: Result<T>, code: Code, words: &[&str]) {
+    let Err(error) = asked else { panic!("it is not refused") };
+    assert!(matches!(error, LakeError::Refused(_)), "{error:?}");
+    assert_eq!(error.code(), Some(code), "{error}");
+    let why = error.to_string();
+    assert!(words.iter().all(|word| why.contains(word)), "{why}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -163,25 +163,25 @@ async fn a_table_with_deletion_vectors_is_refused_when_it_is_opened_and_while_it
     append(&mut busy, 0, 10).await;
     put(&store, Table::Clicks, 2, &[made_by("SET TBLPROPERTIES"), vectors()]).await;
     let words = ["clicks", "deletionVectors", "ALTER TABLE clicks DROP FEATURE deletionVectors"];
-    refused(TableLog::open(&lake, Table::Clicks).await, &words);
-    refused(TableLog::find(&lake, Table::Clicks).await, &words);
-    refused(TableLog::find_to_read(&lake, Table::Clicks).await, &words);
-    refused(TableView::newest(&lake, Table::Clicks).await, &words);
+    refused(TableLog::open(&lake, Table::Clicks).await, Code::ForeignFeature, &words);
+    refused(TableLog::find(&lake, Table::Clicks).await, Code::ForeignFeature, &words);
+    refused(TableLog::find_to_read(&lake, Table::Clicks).await, Code::ForeignFeature, &words);
+    refused(TableView::newest(&lake, Table::Clicks).await, Code::ForeignFeature, &words);
     for _ in 0..2 {
-        refused(idle.refresh().await, &words);
+        refused(idle.refresh().await, Code::ForeignFeature, &words);
         let commit = epoch(&busy, 0, 20).await;
-        refused(busy.commit(&commit).await, &words);
+        refused(busy.commit(&commit).await, Code::ForeignFeature, &words);
     }
     // A log that was not followed for long loads the table afresh.
     let mut sleeper = TableLog::open(&lake, Table::ClicksRejected).await.expect("another table");
     put(&store, Table::ClicksRejected, 1, &[vectors()]).await;
     tokio::time::sleep(Duration::from_secs(601)).await;
-    refused(sleeper.refresh().await, &["clicks_rejected", "deletionVectors"]);
+    refused(sleeper.refresh().await, Code::ForeignFeature, &["clicks_rejected", "deletionVectors"]);
     // An earlier version is as it was.
     put(&store, Table::Clicks, 3, &[first_protocol()]).await;
     let newest = TableView::newest(&lake, Table::Clicks).await.expect("the feature was dropped").expect("it is there");
     newest.at(1).await.expect("it had none yet");
-    refused(newest.at(2).await, &words);
+    refused(newest.at(2).await, Code::ForeignFeature, &words);
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,11 +208,11 @@ async fn a_file_with_deleted_rows_is_never_read() {
     put(&store, Table::Clicks, 2, &[made_by("DELETE"), remove_of(&file), add]).await;
     let words = ["clicks", file.path.as_str(), "deletion vector"];
     let mut log = open(&lake).await;
-    refused(log.live_files().await, &words);
-    refused(log.raw_files().await, &words);
+    refused(log.live_files().await, Code::ForeignFeature, &words);
+    refused(log.raw_files().await, Code::ForeignFeature, &words);
     let view = TableView::newest(&lake, Table::Clicks).await.expect("memory").expect("it is there");
-    refused(view.live_files().await, &words);
-    refused(view.added(2..=2).await, &words);
+    refused(view.live_files().await, Code::ForeignFeature, &words);
+    refused(view.added(2..=2).await, Code::ForeignFeature, &words);
 }
 
 #[tokio::test(start_paused = true)]
@@ -229,7 +229,7 @@ async fn what_obliges_to_nothing_is_followed() {
     assert_eq!(log.further_columns().into_keys().collect::<Vec<_>>(), ["note"]);
     assert_eq!(log.take_foreign(), [], "no rows were changed");
     put(&store, Table::Clicks, 6, &[with_column(&store, Table::Clicks, "duty", false).await]).await;
-    refused(log.refresh().await, &["clicks", "duty", "DROP NOT NULL"]);
+    refused(log.refresh().await, Code::ForeignFeature, &["clicks", "duty", "DROP NOT NULL"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -294,9 +294,9 @@ async fn a_definition_that_nobody_understands_is_refused_until_it_is_taken_back(
     let mut wrong = right.clone();
     wrong["metaData"]["schemaString"] = json!("{\"type\":\"struct\",\"fields\":[{}]}");
     put(&store, Table::Clicks, 1, &[wrong]).await;
-    refused(log.refresh().await, &["clicks", "schema", "restore the table"]);
+    refused(log.refresh().await, Code::ForeignFeature, &["clicks", "schema", "restore the table"]);
     put(&store, Table::Clicks, 2, &[first_protocol()]).await;
-    refused(log.refresh().await, &["clicks", "schema"]);
+    refused(log.refresh().await, Code::ForeignFeature, &["clicks", "schema"]);
     put(&store, Table::Clicks, 3, &[right]).await;
     log.refresh().await.expect("it is as it was");
     append(&mut log, 0, 10).await;
@@ -311,7 +311,7 @@ async fn a_table_of_others_under_our_name_is_said_to_be_one() {
         let mut metadata = definition(&store, table, &[]).await;
         metadata["metaData"]["configuration"] = json!({});
         put(&store, table, 1, &[metadata]).await;
-        refused(TableLog::find(&lake, table).await, &[table.name(), "clicklake did not make"]);
+        refused(TableLog::find(&lake, table).await, Code::TableForeign, &[table.name(), "clicklake did not make"]);
     }
 }
 
@@ -324,11 +324,11 @@ async fn a_damaged_entry_is_refused_by_name_and_roll_ups_go_on_behind_it() {
     append(&mut log, 0, 20).await;
     let whole = store.get(&entry_path(Table::Clicks, 2)).await.expect("it").bytes().await.expect("memory");
     store.put(&entry_path(Table::Clicks, 2), whole.slice(..whole.len() - 3).into()).await.expect("memory");
-    refused(behind.refresh().await, &["clicks", "version 2", "damaged", "line"]);
+    refused(behind.refresh().await, Code::FileDamaged, &["clicks", "version 2", "damaged", "line"]);
     let error = behind.refresh().await.expect_err("it stays so");
-    assert!(!error.is_retryable());
+    assert_eq!(error.code(), Some(Code::FileDamaged));
     // An attempt to open it reports the same, and is not retried.
-    refused(TableLog::open(&lake, Table::Clicks).await, &["clicks", "damaged"]);
+    refused(TableLog::open(&lake, Table::Clicks).await, Code::FileDamaged, &["clicks", "damaged"]);
     append(&mut log, 0, 30).await;
     assert_eq!(log.changed(1, 3).await.expect("what changed is not told"), Changed::Anything);
     let changed = log.changed(2, 3).await.expect("what changed is told");
@@ -375,12 +375,16 @@ async fn a_table_with_rows_and_without_positions_is_not_read_from_the_start_agai
     append(&mut log, 0, 10).await;
     TableLog::open_all(&lake, &Table::RAW).await.expect("it has both");
     forget_positions(&store, 1).await;
-    refused(TableLog::open_all(&lake, &Table::RAW).await.map(|_| ()), &["clicks", "records no position"]);
+    refused(
+        TableLog::open_all(&lake, &Table::RAW).await.map(|_| ()),
+        Code::ForeignLoss,
+        &["clicks", "records no position"],
+    );
     let view = TableView::newest(&lake, Table::Clicks).await.expect("memory").expect("it is there");
-    refused(view.has_its_stands().await, &["clicks", "records no position"]);
+    refused(view.has_its_stands().await, Code::ForeignLoss, &["clicks", "records no position"]);
     // A job that knew the positions does not begin anew either.
     tokio::time::sleep(Duration::from_secs(601)).await;
-    refused(log.refresh().await, &["clicks", "does not record clicklake/clicks/clicks/0 any more"]);
+    refused(log.refresh().await, Code::ForeignLoss, &["clicks", "does not record clicklake/clicks/clicks/0 any more"]);
 }
 
 /// Removes the positions from a version of `clicks`, as another engine's checkpoint does.
@@ -456,7 +460,8 @@ async fn a_log_that_is_damaged_is_refused_in_one_line_with_what_to_do() {
     let refuses = async |words: &[&str]| {
         let error = TableLog::open(&lake, Table::Clicks).await.map(drop).expect_err("it is damaged");
         let said = error.to_string();
-        assert!(!error.is_retryable() && said.lines().count() == 1, "{said}");
+        assert_eq!(error.code(), Some(Code::FileDamaged), "{said}");
+        assert!(said.lines().count() == 1, "{said}");
         assert!(words.iter().all(|word| said.contains(word)), "{said}");
     };
     store.put(&checkpoint, whole.slice(..whole.len() / 2).into()).await.expect("memory");

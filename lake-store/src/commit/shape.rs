@@ -8,8 +8,8 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::schema::{StructField, StructType};
 use deltalake::kernel::{Action, Metadata, Protocol};
-use lake_schemas::Table;
 use lake_schemas::table::Definition;
+use lake_schemas::{Code, Table};
 use serde_json::Value;
 
 use crate::error::{LakeError, Result};
@@ -36,10 +36,10 @@ pub(super) struct Shape {
 
 /// Error for a part of a table's log that another engine wrote and this program cannot understand.
 fn unread(table: Table, what: &str, why: &dyn Error) -> LakeError {
-    LakeError::Refused(format!(
+    LakeError::Refused(Code::ForeignFeature.because(format!(
         "{table}: its {what} cannot be understood: {why}; restore the table to a version before another engine changed \
          that, or upgrade clicklake"
-    ))
+    )))
 }
 
 impl Shape {
@@ -140,12 +140,12 @@ impl Shape {
         let mut fields: Vec<_> = definition.schema.fields().iter().map(|field| field.as_ref().clone()).collect();
         for column in further {
             let field: Field = column.try_into_arrow().map_err(|error| {
-                LakeError::Refused(format!(
+                LakeError::Refused(Code::ForeignFeature.because(format!(
                     "{}: its column {} is of a type that clicklake cannot carry ({error}); {}",
                     definition.table,
                     column.name(),
                     drop_column(definition.table, column.name())
-                ))
+                )))
             })?;
             fields.push(field.with_metadata(HashMap::new()));
         }

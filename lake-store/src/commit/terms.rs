@@ -7,9 +7,9 @@
 //! judged: what was altered and taken back meanwhile hurts nobody.
 
 use deltalake::kernel::Action;
-use lake_schemas::Table;
 use lake_schemas::minute::Parameters;
 use lake_schemas::table::{Definition, PROPERTY_FORMAT};
+use lake_schemas::{Code, Refusal, Table};
 
 use super::definition::check;
 use super::judge::{may_be_read, may_be_written};
@@ -36,7 +36,7 @@ pub(super) struct Terms {
     shape: Shape,
     is_judged: bool,
     /// Why the definition of the newest version cannot be understood, if it cannot.
-    unread: Option<String>,
+    unread: Option<Refusal>,
     time_in_future_ms: i64,
 }
 
@@ -64,7 +64,10 @@ impl Terms {
                 self.is_judged &= unread.is_none();
                 self.unread = unread;
             }
-            Err(why) => (self.is_judged, self.unread) = (false, Some(why.to_string())),
+            Err(error) => {
+                let refusal = error.code().unwrap_or(Code::ForeignFeature).because(error.to_string());
+                (self.is_judged, self.unread) = (false, Some(refusal));
+            }
         }
     }
 
@@ -79,8 +82,8 @@ impl Terms {
         if self.is_judged {
             return Ok(());
         }
-        if let Some(why) = &self.unread {
-            return Err(LakeError::Refused(why.clone()));
+        if let Some(refusal) = &self.unread {
+            return Err(LakeError::Refused(refusal.clone()));
         }
         let has_got_columns = self.shape.has_got_columns(&self.began, &self.definition);
         if has_got_columns || self.shape.is_another_than(&self.began) {

@@ -12,7 +12,7 @@ use lake_schemas::minute::Parameters;
 use lake_schemas::spec::PROPERTY_SPEC;
 use lake_schemas::stand::cut_of;
 use lake_schemas::table::{Definition, FORMAT, Version};
-use lake_schemas::{Measures, Table};
+use lake_schemas::{Code, Measures, Table};
 
 use super::definition::{check, format_of};
 use super::entry::UPGRADE;
@@ -65,7 +65,7 @@ impl TableLog {
             }
             let table = self.table();
             let why = format!("{table} was not upgraded: other commits were first, {TRIES_MAX} times; try again");
-            Err(LakeError::Refused(why))
+            Err(LakeError::Refused(Code::Contended.because(why)))
         })
     }
 

@@ -11,7 +11,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use deltalake::kernel::Action;
 use deltalake::logstore::{LogStoreRef, commit_uri_from_version};
 use futures::{StreamExt, TryStreamExt, stream};
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt};
 use serde_json::Value;
@@ -210,7 +210,7 @@ pub(super) async fn gone(
     let first = first(table, log_store).await?;
     let (version, newest) = wanted.into_inner();
     let why = || format!("version {version} of {table} is gone; versions {first} to {newest} are still there");
-    Ok((version < first).then(|| LakeError::Refused(why())))
+    Ok((version < first).then(|| LakeError::Refused(Code::VersionGone.because(why()))))
 }
 
 /// Result of a search for a version by time.
@@ -331,7 +331,7 @@ pub(super) async fn at(table: Table, log_store: &LogStoreRef, newest: Version, t
     let text = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Millis, true);
     let begins = first_ms.and_then(DateTime::from_timestamp_millis).map(text).unwrap_or_default();
     let why = || format!("{table} had no version yet at {}; the first that is there is of {begins}", text(time));
-    version.ok_or_else(|| LakeError::Refused(why()))
+    version.ok_or_else(|| LakeError::Refused(Code::VersionUnknown.because(why())))
 }
 
 /// Returns when a version was written, by its own entry.

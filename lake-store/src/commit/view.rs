@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use lake_schemas::stand::cut_of;
 use lake_schemas::table::Definition;
-use lake_schemas::{Cut, Stand, Table, TopicPartition};
+use lake_schemas::{Code, Cut, Stand, Table, TopicPartition};
 
 use super::entry::READS_MAX;
 use super::judge::may_be_read;
@@ -153,7 +153,9 @@ impl TableView {
         if version <= newest {
             return Ok(());
         }
-        Err(LakeError::Refused(format!("{table} has no version {version}; its newest is {newest}")))
+        Err(LakeError::Refused(
+            Code::VersionUnknown.because(format!("{table} has no version {version}; its newest is {newest}")),
+        ))
     }
 
     /// Returns which table it is.
@@ -190,8 +192,8 @@ impl TableView {
 /// Error for a version that can be read, but whose entry is gone because a checkpoint has taken its place: what it
 /// added is no longer known.
 fn no_entry(table: Table, version: Version) -> LakeError {
-    LakeError::Refused(format!(
+    LakeError::Refused(Code::VersionGone.because(format!(
         "{table}: what version {version} added is no longer recorded, for its log entry was cleaned up; ask what the \
          version holds instead"
-    ))
+    )))
 }

@@ -7,7 +7,7 @@ use arrow::compute::{partition, take_record_batch};
 use arrow::datatypes::{DataType, Date32Type, Int32Type};
 use delta_kernel::expressions::Scalar;
 use indexmap::IndexMap;
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 
 use crate::error::{LakeError, Result};
 
@@ -52,7 +52,8 @@ pub(super) fn runs(table: Table, batch: &RecordBatch) -> Result<Vec<(FolderValue
 }
 
 fn ranges(table: Table, batch: &RecordBatch) -> Result<Vec<(FolderValues, Range<usize>)>> {
-    let lacking = || LakeError::Refused(format!("{table}: rows without the columns it is partitioned by"));
+    let lacking =
+        || LakeError::Refused(Code::Bug.because(format!("{table}: rows without the columns it is partitioned by")));
     let names = table.partition_columns();
     let columns: Option<Vec<_>> = names.iter().map(|name| batch.column_by_name(name).cloned()).collect();
     let columns = columns.ok_or_else(lacking)?;

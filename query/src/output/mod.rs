@@ -19,4 +19,4 @@ pub use destination::{Destination, Opened};
 pub(crate) use encoder::Encoder;
 pub(crate) use table::{Breaks, visible_rows};
 pub use visible::{is_coloured, is_dumb, visible, visible_lines};
-pub use writing::{say, table, write_rows};
+pub use writing::{say, say_error, table, write_rows};

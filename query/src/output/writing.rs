@@ -6,11 +6,12 @@ use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::util::pretty::pretty_format_batches;
 use datafusion_cli::print_format::PrintFormat;
+use lake_schemas::Code;
 
 use super::destination::Opened;
 use super::encoder::Encoder;
 use super::table::{Breaks, visible_rows};
-use super::visible::visible_lines;
+use super::visible::{visible, visible_lines};
 use crate::error::QueryError;
 
 /// Writes rows in a format: at least one batch, all with the same columns.
@@ -35,4 +36,10 @@ pub fn table(rows: &[RecordBatch]) -> Result<String, ArrowError> {
 /// Writes a line to standard error. If that fails, nothing else ends: a log matters less than what it is about.
 pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{}", visible_lines(line));
+}
+
+/// Writes the line of an error to standard error, with the code of the refusal if it is one.
+pub fn say_error(code: Option<Code>, text: &str) {
+    let code = code.map(|code| format!("[{code}]")).unwrap_or_default();
+    say(&format!("error{code}: {}", visible(text)));
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use datafusion_cli::command::{Command, OutputFormat};
 use futures::future::LocalBoxFuture;
+use lake_schemas::Code;
 use lake_store::LakeError;
 use rustyline::Editor;
 use rustyline::error::ReadlineError;
@@ -13,7 +14,7 @@ use rustyline::history::FileHistory;
 use super::Shell;
 use super::editor::{Helper, Words};
 use crate::error::QueryError;
-use crate::output::{self, visible, write_rows};
+use crate::output::{say_error, write_rows};
 use crate::sql::TableSummary;
 
 /// Prompt before each line.
@@ -87,7 +88,8 @@ impl Shell {
             return Ok(Done::Next);
         };
         let words = command.split_whitespace().collect::<Vec<_>>().join(" ");
-        let unknown = || LakeError::Refused(format!("\\{words} is no command; \\? shows all"));
+        let unknown =
+            || LakeError::Refused(Code::StatementUnclear.because(format!("\\{words} is no command; \\? shows all")));
         match words.trim_end_matches(';').parse::<Command>().map_err(|()| unknown())? {
             Command::Quit => return Ok(Done::Quit),
             Command::ListTables => self.list().await?,
@@ -130,7 +132,7 @@ fn remember(lines: &mut Lines, history: &Path) {
 fn say(error: &QueryError) {
     let text = error.to_string();
     let lines: Vec<_> = text.lines().map(str::trim).collect();
-    output::say(&format!("error: {}", visible(&lines.join(" "))));
+    say_error(error.code(), &lines.join(" "));
 }
 
 fn unusable(error: impl std::error::Error + Send + Sync + 'static) -> QueryError {

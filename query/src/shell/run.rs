@@ -7,6 +7,7 @@ use std::path::Path;
 use datafusion_cli::print_format::PrintFormat;
 use datafusion_cli::print_options::{MaxRows, PrintOptions};
 use futures::future::LocalBoxFuture;
+use lake_schemas::Code;
 use lake_store::LakeError;
 
 use crate::error::QueryError;
@@ -52,7 +53,8 @@ impl Shell {
     pub fn run_file<'a>(&'a mut self, file: &'a Path) -> LocalBoxFuture<'a, Result<(), QueryError>> {
         Box::pin(async move {
             let name = file.display().to_string();
-            let opened = File::open(file).map_err(|error| LakeError::Refused(format!("{name}: {error}")))?;
+            let opened = File::open(file)
+                .map_err(|error| LakeError::Refused(Code::StatementUnclear.because(format!("{name}: {error}"))))?;
             self.run_script(opened, &name).await
         })
     }
@@ -66,7 +68,7 @@ impl Shell {
         Box::pin(async move {
             let mut bytes = Vec::new();
             let read = script.take(SCRIPT_BYTES_MAX + 1).read_to_end(&mut bytes);
-            read.map_err(|error| LakeError::Refused(format!("{name}: {error}")))?;
+            read.map_err(|error| LakeError::Refused(Code::StatementUnclear.because(format!("{name}: {error}"))))?;
             let text = script_of(bytes, name)?;
             self.run(&text).await
         })
@@ -81,9 +83,12 @@ impl Shell {
 /// Decodes the bytes of a script.
 fn script_of(bytes: Vec<u8>, name: &str) -> Result<String, LakeError> {
     if bytes.len() as u64 > SCRIPT_BYTES_MAX {
-        return Err(LakeError::Refused(format!("{name} is longer than {SCRIPT_BYTES_MAX} bytes; cut it up")));
+        return Err(LakeError::Refused(
+            Code::StatementUnclear.because(format!("{name} is longer than {SCRIPT_BYTES_MAX} bytes; cut it up")),
+        ));
     }
-    let no_text = |_| LakeError::Refused(format!("{name} is not UTF-8; save it as UTF-8"));
+    let no_text =
+        |_| LakeError::Refused(Code::StatementUnclear.because(format!("{name} is not UTF-8; save it as UTF-8")));
     String::from_utf8(bytes).map_err(no_text)
 }
 

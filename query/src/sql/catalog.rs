@@ -9,7 +9,7 @@ use datafusion::catalog::{
     CatalogProvider, MemoryCatalogProvider, MemorySchemaProvider, SchemaProvider, TableProvider,
 };
 use datafusion::error::{DataFusionError, Result};
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 use lake_store::LakeError;
 
 use super::errors::{external, is_read_only, is_the_lakes_own, refused};
@@ -126,5 +126,7 @@ fn lacking(name: &str, as_of: AsOf) -> Result<Option<Arc<dyn TableProvider>>> {
     if as_of == AsOf::Newest {
         return Ok(None);
     }
-    Err(refused(LakeError::Refused(format!("{name} is no table of the lake; only these have versions"))))
+    Err(refused(LakeError::Refused(
+        Code::StatementUnclear.because(format!("{name} is no table of the lake; only these have versions")),
+    )))
 }

@@ -23,7 +23,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::scalar::ScalarValue;
 use deltalake::kernel::Add;
 use lake_schemas::table::Version;
-use lake_schemas::{Folder, Table};
+use lake_schemas::{Code, Folder, Table};
 use lake_store::LakeError;
 use object_store::ObjectMeta;
 
@@ -62,7 +62,10 @@ impl Changes {
     /// Describes a file to DataFusion, with the values of the columns that the file does not hold.
     fn file(&self, version: Version, add: &Add) -> Result<PartitionedFile> {
         let foreign = || {
-            refused(LakeError::Refused(format!("{}: {} is not a file as clicklake writes them", self.table, add.path)))
+            refused(LakeError::Refused(
+                Code::FileForeign
+                    .because(format!("{}: {} is not a file as clicklake writes them", self.table, add.path)),
+            ))
         };
         let folder = Folder::named(self.table, &add.partition_values).ok_or_else(foreign)?;
         let object = ObjectMeta {

@@ -7,8 +7,8 @@ use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::error::Result;
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
-use lake_schemas::Table;
 use lake_schemas::table::Version;
+use lake_schemas::{Code, Table};
 use lake_store::LakeError;
 
 use super::changes::Changes;
@@ -57,7 +57,9 @@ pub(crate) struct TableFunction {
 
 impl TableFunction {
     fn call(&self, arguments: &[Expr]) -> std::result::Result<Arc<dyn TableProvider>, LakeError> {
-        let why = |why: &str| LakeError::Refused(format!("{}: {why}", self.function.signature()));
+        let why = |why: &str| {
+            LakeError::Refused(Code::ArgumentImpossible.because(format!("{}: {why}", self.function.signature())))
+        };
         let name = arguments.first().and_then(literal).and_then(ScalarValue::try_as_str).flatten();
         let name = name.ok_or_else(|| why("the first argument is the name of a table, in quotes"))?;
         let table: Table = name.parse().map_err(|_| why(&format!("'{name}' is no table of the lake")))?;

@@ -13,6 +13,7 @@ use datafusion::execution::object_store::ObjectStoreRegistry;
 use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistry;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
+use lake_schemas::Code;
 use lake_store::locked::lock;
 use lake_store::{Lake, LakeError};
 use object_store::local::LocalFileSystem;
@@ -43,7 +44,7 @@ pub(crate) struct Refusal(Arc<Mutex<Option<String>>>);
 impl Refusal {
     /// Takes the reason: it is returned once.
     pub fn take(&self) -> Option<LakeError> {
-        lock(&self.0).take().map(LakeError::Refused)
+        lock(&self.0).take().map(|why| LakeError::Refused(Code::ReadOnly.because(why)))
     }
 }
 
@@ -135,7 +136,7 @@ impl Guard {
         let root = if matches!(self.place, LakePath::Folder(_)) { "/" } else { "" };
         let why = format!("{root}{location} lies in the lake, which SQL reads and does not write; name another place");
         *lock(&self.refusal.0) = Some(why.clone());
-        Err(Error::Generic { store: "lake", source: Box::new(LakeError::Refused(why)) })
+        Err(Error::Generic { store: "lake", source: Box::new(LakeError::Refused(Code::ReadOnly.because(why))) })
     }
 }
 

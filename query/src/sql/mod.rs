@@ -50,7 +50,6 @@ pub mod visited;
 mod whole_minutes;
 
 pub(crate) use guard::is_in_lake;
-pub use honoured::UNSUPPORTED;
 pub use names::{CATALOG, SCHEMA};
 pub use row_filter::HIDDEN;
 pub(crate) use row_filter::seen_by;

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::ObjectName;
 use datafusion::sql::sqlparser::dialect::dialect_from_str;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use lake_schemas::Code;
 use lake_store::LakeError;
 
 use super::visited::{Look, look_at};
@@ -108,7 +109,10 @@ pub(super) fn of_tables(statement: &parser::Statement) -> Result<(), LakeError> 
 
 fn too_deep() -> LakeError {
     let most = format!("{NESTING_MAX} words and signs that may nest, and {PLANS_MAX} queries and tables");
-    LakeError::Refused(format!("the statement is too complex: it may have {most}; make tables or views of its parts"))
+    LakeError::Refused(
+        Code::StatementTooComplex
+            .because(format!("the statement is too complex: it may have {most}; make tables or views of its parts")),
+    )
 }
 
 /// Whether a token may nest what follows: anything but a name, a literal, a comma, a dot or a bracket. The parser

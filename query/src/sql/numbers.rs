@@ -2,6 +2,7 @@
 //! a text of bytes. PostgreSQL likewise refuses numbers that it does not know.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+use lake_schemas::Code;
 use lake_store::LakeError;
 
 /// Number of letters of such a number that a refusal repeats.
@@ -21,7 +22,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), LakeError> {
     misread.map_or(Ok(()), |number| {
         let shown: String = number.chars().take(SHOWN_MAX).collect();
         let why = "is no number here; write numbers in decimal digits, without _, and put a blank behind them";
-        Err(LakeError::Refused(format!("{shown} {why}")))
+        Err(LakeError::Refused(Code::StatementUnclear.because(format!("{shown} {why}"))))
     })
 }
 

@@ -7,7 +7,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     self, Expr, FunctionArg, FunctionArgExpr, ObjectName, ObjectNamePart, ObjectType, TableFactor, Value,
 };
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 use lake_store::LakeError;
 
 use super::errors::{is_read_only, is_the_lakes_own, refused};
@@ -49,7 +49,7 @@ impl ReferencedNames {
         asked.renamed = made.into_iter().chain(dropped).filter_map(in_lake).collect();
         if asked.tables.iter().filter(|name| named(name).is_some()).count() != travels {
             let why = "VERSION AS OF and TIMESTAMP AS OF stand right behind the name of a table, before its alias";
-            return Err(refused(LakeError::Refused(why.to_owned())));
+            return Err(refused(LakeError::Refused(Code::StatementUnclear.because(why.to_owned()))));
         }
         Ok(asked)
     }

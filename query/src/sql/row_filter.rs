@@ -36,8 +36,8 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, Partitioning, PlanProperties,
 };
 use futures::StreamExt;
-use lake_schemas::Table;
 use lake_schemas::table::column;
+use lake_schemas::{Code, Table};
 use lake_store::LakeError;
 
 use crate::access::RowAccess;
@@ -53,7 +53,7 @@ const COMPARISONS: [Operator; 5] = [Operator::Eq, Operator::Lt, Operator::LtEq, 
 
 /// Builds the error for something that tells of the rows of all campaigns.
 pub(crate) fn hidden(what: &str) -> LakeError {
-    LakeError::Refused(format!("{what} {HIDDEN}"))
+    LakeError::Refused(Code::Hidden.because(format!("{what} {HIDDEN}")))
 }
 
 /// Whether a caller may know that a table exists: staging tables are only for those who see everything.

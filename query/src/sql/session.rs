@@ -17,6 +17,7 @@ use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistr
 use datafusion_cli::print_options::PrintOptions;
 use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
+use lake_schemas::Code;
 use lake_store::{Lake, LakeError};
 
 use super::catalog::LakeCatalog;
@@ -99,7 +100,10 @@ impl Session {
         Box::pin(async move {
             let all = statements(text)?;
             let [statement] = all.as_slice() else {
-                return Err(LakeError::Refused(format!("one statement is asked for, not {}", all.len())).into());
+                return Err(LakeError::Refused(
+                    Code::StatementUnclear.because(format!("one statement is asked for, not {}", all.len())),
+                )
+                .into());
             };
             let parsed = self.begin_statement(statement).await?;
             self.answer(parsed).await
@@ -231,7 +235,11 @@ fn needs_stores(statement: &parser::Statement) -> bool {
 
 /// Builds the error for a statement at which the engine panics.
 fn met_a_bug() -> QueryError {
-    LakeError::Refused("this statement meets a bug of the query engine; write it in another way".to_owned()).into()
+    LakeError::Refused(
+        Code::StatementBug
+            .because("this statement meets a bug of the query engine; write it in another way".to_owned()),
+    )
+    .into()
 }
 
 /// Returns the rows of one statement over a lake.

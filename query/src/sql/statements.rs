@@ -9,7 +9,7 @@
 use chrono::SecondsFormat;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
-use lake_schemas::time;
+use lake_schemas::{Code, time};
 use lake_store::LakeError;
 
 use super::numbers;
@@ -37,11 +37,11 @@ pub struct Statement {
 /// Splits a text into its statements.
 pub fn statements(text: &str) -> Result<Vec<Statement>, LakeError> {
     let tokens = Tokenizer::new(&GenericDialect {}, text).with_unescape(false).tokenize_with_location();
-    let tokens = tokens.map_err(|error| LakeError::Refused(error.to_string()))?;
+    let tokens = tokens.map_err(|error| LakeError::Refused(Code::StatementUnclear.because(error.to_string())))?;
     let text = Text::new(text);
     if !text.is_made_of(&tokens) {
         let why = "/*! begins a comment to some and code to others; write /* for a comment";
-        return Err(LakeError::Refused(why.to_owned()));
+        return Err(LakeError::Refused(Code::StatementUnclear.because(why.to_owned())));
     }
     numbers::check(&tokens)?;
     let mut statements = Vec::new();
@@ -71,7 +71,9 @@ fn rewritten(text: &Text, words: &[&TokenWithSpan]) -> Result<Statement, LakeErr
     let (mut copied, end) = (text.at(words[0].span.start), text.at(words[words.len() - 1].span.end));
     for (at, of) in words.windows(4).enumerate() {
         if let Some(other) = of_other_engines(of) {
-            return Err(LakeError::Refused(format!("{other} is not supported; {FORMS}")));
+            return Err(LakeError::Refused(
+                Code::StatementUnsupported.because(format!("{other} is not supported; {FORMS}")),
+            ));
         }
         let Some(word) = time_travel(of) else { continue };
         let name = at.checked_sub(1).and_then(|before| name(words[before]));
@@ -86,7 +88,7 @@ fn rewritten(text: &Text, words: &[&TokenWithSpan]) -> Result<Statement, LakeErr
             _ => continue,
         };
         let (Some(name), Some(value)) = (name, value) else {
-            return Err(LakeError::Refused(format!("{word} {}: {FORMS}", of[3].token)));
+            return Err(LakeError::Refused(Code::StatementUnclear.because(format!("{word} {}: {FORMS}", of[3].token))));
         };
         let before = text.at(words[at - 1].span.start);
         statement.push_str(text.between(copied, before));

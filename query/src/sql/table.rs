@@ -15,7 +15,7 @@ use datafusion::error::Result;
 use datafusion::logical_expr::dml::{InsertOp, MergeIntoClause};
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 use lake_store::LakeError;
 
 use super::errors::{external, is_read_only, refused};
@@ -64,7 +64,7 @@ impl TableProvider for LakeTable {
         let seen = seen.ok_or_else(|| refused(self.snapshot.lake().lacks(self.table)))?.provider;
         if seen.schema() != self.planned.schema() {
             let why = format!("{} has other columns than it had; make the view again", self.table);
-            return Err(refused(LakeError::Refused(why)));
+            return Err(refused(LakeError::Refused(Code::TableAltered.because(why))));
         }
         seen.scan(session, projection, filters, limit).await
     }

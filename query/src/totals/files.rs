@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use chrono::DateTime;
 use deltalake::kernel::Add;
 use lake_schemas::table::{Version, column};
-use lake_schemas::{Folder, Table};
+use lake_schemas::{Code, Folder, Table};
 use lake_store::commit::without_deleted_rows;
 use lake_store::path::path_of;
 use lake_store::{LakeError, Statistics};
@@ -138,8 +138,11 @@ impl LiveFiles {
         for add in adds {
             let found = Folder::named(table, &add.partition_values)
                 .and_then(|folder| Some((folder, File::of(table, folder, add)?)));
-            let foreign =
-                || LakeError::Refused(format!("{table}: {} is not a file as clicklake writes them", add.path));
+            let foreign = || {
+                LakeError::Refused(
+                    Code::FileForeign.because(format!("{table}: {} is not a file as clicklake writes them", add.path)),
+                )
+            };
             let (folder, file) = found.ok_or_else(foreign)?;
             // A file that is added again is the same file, so it is not listed twice.
             if self.folder_of.insert(add.path.clone(), folder.start_ms()).is_none() {

@@ -13,7 +13,7 @@ use datafusion::datasource::ViewTable;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::Expr;
 use datafusion::scalar::ScalarValue;
-use lake_schemas::{EventTime, Width, time};
+use lake_schemas::{Code, EventTime, Invalid, Width, time};
 use lake_store::LakeError;
 
 use super::columns::columns;
@@ -23,6 +23,7 @@ use super::plan::Adding;
 use super::question::stretch;
 use super::scan::CountsScan;
 use crate::access::RowAccess;
+use crate::error::QueryError;
 use crate::sql::seen_by;
 
 /// Ways to write a time, for messages.
@@ -70,16 +71,16 @@ pub(crate) struct TotalsFunction {
 }
 
 impl TotalsFunction {
-    fn call(&self, arguments: &[Expr]) -> std::result::Result<ViewTable, String> {
+    fn call(&self, arguments: &[Expr]) -> std::result::Result<ViewTable, QueryError> {
         let granularity = match (self.function, arguments) {
             (Function::Totals, [_, _]) => None,
             (Function::Series, [_, _, width]) => Some(width_of(width)?),
-            _ => return Err("wrong number of arguments".to_owned()),
+            _ => return Err(odd("wrong number of arguments").into()),
         };
-        let from = time_of(&arguments[0]).map_err(|why| format!("from {why}"))?;
-        let to = time_of(&arguments[1]).map_err(|why| format!("to {why}"))?;
-        let asked = stretch(from, to).map_err(|error| error.to_string())?;
-        let parameters = self.current.parameters().ok_or("it stands where no statement names it")?;
+        let from = time_of(&arguments[0]).map_err(|Invalid(why)| Invalid(why.about("from ")))?;
+        let to = time_of(&arguments[1]).map_err(|Invalid(why)| Invalid(why.about("to ")))?;
+        let asked = stretch(from, to).map_err(|error| odd(error.to_string()))?;
+        let parameters = self.current.parameters().ok_or_else(|| odd("it stands where no statement names it"))?;
         let counts = CountsScan {
             from: From::Current(Arc::clone(&self.current)),
             asked,
@@ -87,11 +88,10 @@ impl TotalsFunction {
             schema: columns(&parameters),
         };
         let dimensions = counted_by(&parameters);
-        let counts =
-            seen_by(&self.access, self.function.name(), Arc::new(counts)).map_err(|error| error.to_string())?;
+        let counts = seen_by(&self.access, self.function.name(), Arc::new(counts))?;
         // Row-level access is applied below, so that all rows that are left may be added up here.
         let adding = Adding { filter: &[], access: &RowAccess::All, group_by: &dimensions, granularity };
-        let plan = adding.up(counts).map_err(|error| error.to_string())?;
+        let plan = adding.up(counts)?;
         Ok(ViewTable::new(plan, None))
     }
 }
@@ -104,24 +104,29 @@ impl fmt::Debug for TotalsFunction {
 
 impl TableFunctionImpl for TotalsFunction {
     fn call_with_args(&self, arguments: TableFunctionArgs) -> Result<Arc<dyn TableProvider>> {
-        let refused = |why| {
-            let why = LakeError::Refused(format!("{}: {why}", self.function.signature()));
+        let refused = |error: QueryError| {
+            let code = error.code().unwrap_or(Code::ArgumentImpossible);
+            let why = LakeError::Refused(code.because(format!("{}: {error}", self.function.signature())));
             DataFusionError::External(Box::new(why))
         };
         Ok(Arc::new(self.call(arguments.exprs()).map_err(refused)?))
     }
 }
 
+fn odd(why: impl Into<String>) -> Invalid {
+    Invalid(Code::ArgumentImpossible.because(why))
+}
+
 /// Returns the width that an argument names.
-fn width_of(argument: &Expr) -> std::result::Result<Width, String> {
+fn width_of(argument: &Expr) -> std::result::Result<Width, Invalid> {
     let name = literal(argument).and_then(ScalarValue::try_as_str).flatten();
     let width = name.and_then(Width::of_windows);
-    width.ok_or_else(|| format!("{} is no width; give 'minute', 'hour' or 'day'", shown(argument)))
+    width.ok_or_else(|| odd(format!("{} is no width; give 'minute', 'hour' or 'day'", shown(argument))))
 }
 
 /// Returns the time that an argument gives; `None`: the end is open.
-fn time_of(argument: &Expr) -> std::result::Result<Option<EventTime>, String> {
-    let unknown = || format!("is {}; give {EXPECTED_TIME}", shown(argument));
+fn time_of(argument: &Expr) -> std::result::Result<Option<EventTime>, Invalid> {
+    let unknown = || odd(format!("is {}; give {EXPECTED_TIME}", shown(argument)));
     let value = literal(argument).ok_or_else(unknown)?;
     if value.is_null() {
         return Ok(None);
@@ -146,7 +151,7 @@ fn time_of(argument: &Expr) -> std::result::Result<Option<EventTime>, String> {
     let millis = number.div_euclid(of_a_second).checked_mul(1_000).and_then(|whole| whole.checked_add(millis));
     let time = millis.and_then(EventTime::from_millis).ok_or_else(unknown)?;
     if number % (60 * of_a_second) != 0 {
-        return Err(format!("is {time}, no whole minute; windows start with minutes"));
+        return Err(odd(format!("is {time}, no whole minute; windows start with minutes")));
     }
     Ok(Some(time))
 }

@@ -212,6 +212,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures::future::join_all;
+    use lake_schemas::Code;
     use tokio::sync::Notify;
     use tokio::time::{advance, timeout};
 
@@ -316,7 +317,7 @@ mod tests {
             loads.get(7, || async move {
                 count.fetch_add(1, Ordering::Relaxed);
                 tokio::task::yield_now().await;
-                Err(LakeError::Refused("it is gone".to_owned()).into())
+                Err(LakeError::Refused(Code::VersionGone.because("it is gone".to_owned())).into())
             })
         };
         for failed in 1..3 {

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::cut_of;
 use lake_schemas::table::Version;
-use lake_schemas::{Cut, EventTime, Field, Table, TopicPartition, Width, Windows, position};
+use lake_schemas::{Code, Cut, EventTime, Field, Table, TopicPartition, Width, Windows, position};
 use lake_store::LakeError;
 use lake_store::commit::Partitions;
 
@@ -62,22 +62,26 @@ impl Question {
     /// Refuses a question that a lake with these parameters cannot answer.
     pub(crate) fn is_of(&self, parameters: &Parameters) -> Result<(), QueryError> {
         if self.granularity.is_some_and(|width| !Width::OF_WINDOWS.contains(&width)) {
-            return Err(QueryError::Unanswerable("the granularity is minute, hour or day".to_owned()));
+            return Err(QueryError::Unanswerable(
+                Code::QuestionImpossible.because("the granularity is minute, hour or day".to_owned()),
+            ));
         }
         if let Some(twice) = repeated(&self.group_by) {
             let twice = twice.column();
-            return Err(QueryError::Unanswerable(format!("{twice} is grouped by twice; name it once")));
+            return Err(QueryError::Unanswerable(
+                Code::QuestionImpossible.because(format!("{twice} is grouped by twice; name it once")),
+            ));
         }
         let counted = counted_by(parameters);
         let filtered = self.filter.iter().map(|filter| filter.dimension);
         let lacking = filtered.chain(self.group_by.iter().copied()).find(|dimension| !counted.contains(dimension));
         match lacking {
             None => Ok(()),
-            Some(lacking) => Err(QueryError::Unanswerable(format!(
+            Some(lacking) => Err(QueryError::Unanswerable(Code::DimensionNotCounted.because(format!(
                 "this lake does not count by {}; it counts by {}",
                 lacking.column(),
                 names_of(counted)
-            ))),
+            )))),
         }
     }
 

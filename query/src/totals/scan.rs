@@ -18,7 +18,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::union::UnionExec;
 use lake_schemas::table::column;
-use lake_schemas::{Table, Width};
+use lake_schemas::{Code, Table, Width};
 use lake_store::LakeError;
 
 use super::columns::columns;
@@ -71,10 +71,10 @@ impl TableProvider for CountsScan {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let sources = self.from.sources().await.map_err(|error| DataFusionError::External(Box::new(error)))?;
         if columns(&sources.parameters) != self.schema {
-            let why = LakeError::Refused(format!(
+            let why = LakeError::Refused(Code::TableAltered.because(format!(
                 "{} has other dimensions than when the view was made; make it again",
                 Table::ClicksMinute
-            ));
+            )));
             return Err(DataFusionError::External(Box::new(why)));
         }
         let parts = stitch(&self.asked, self.widest, &sources.dirty);

@@ -11,7 +11,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
 use lake_schemas::table::Version;
-use lake_schemas::{Field, Width};
+use lake_schemas::{Code, Field, Width};
 use lake_store::Lake;
 use lake_store::locked::lock;
 use tokio::sync::Mutex as AsyncMutex;
@@ -268,10 +268,10 @@ impl Totals {
         let found = collect(DataFrame::new(self.context.state(), plan)).await?;
         match rows {
             Rows::All(Some(most)) if found.iter().map(RecordBatch::num_rows).sum::<usize>() > most => {
-                Err(QueryError::Unanswerable(format!(
+                Err(QueryError::Unanswerable(Code::QuestionImpossible.because(format!(
                     "that is more than {most} rows: group by less, filter, or ask for less time or a coarser \
                      granularity; a top has pages"
-                )))
+                ))))
             }
             _ => Ok(Answer { rows: found, at }),
         }

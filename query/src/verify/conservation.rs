@@ -13,7 +13,7 @@ use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 use lake_schemas::exact::{SUM_TYPE, sum_of};
 use lake_schemas::table::Version;
-use lake_schemas::{History, Measure, Table, TopicPartition, Verdict, counted};
+use lake_schemas::{Code, History, Measure, Table, TopicPartition, Verdict, counted};
 use lake_store::commit::TableView;
 use lake_store::{Lake, LakeError};
 
@@ -76,7 +76,8 @@ fn laws(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, Result<Conser
     Box::pin(async move {
         if table == Table::ClicksMinute && TableView::newest(lake, table).await?.is_none() {
             let clicks = TableView::newest(lake, Table::Clicks).await?;
-            let lacking = || LakeError::Refused(format!("lake {} has no tables yet", lake.url()));
+            let lacking =
+                || LakeError::Refused(Code::TableMissing.because(format!("lake {} has no tables yet", lake.url())));
             let clicks = clicks.ok_or_else(lacking)?;
             let context = bounded(memory)?;
             register_raw(&context, lake, &clicks).await?;

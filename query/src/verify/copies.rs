@@ -18,7 +18,7 @@ use futures::StreamExt;
 use lake_schemas::measure::{Amount, Measure};
 use lake_schemas::minute::Parameters;
 use lake_schemas::rows::CLICK;
-use lake_schemas::{EventTime, TopicPartition, Verdict, Windows};
+use lake_schemas::{Code, EventTime, TopicPartition, Verdict, Windows};
 use lake_store::LakeError;
 
 use super::keys::{Key, MeasureSums, micros, text};
@@ -219,7 +219,7 @@ fn too_many(partition: &TopicPartition) -> QueryError {
          dedup horizon, take more memory than there is; verify a part of them with --from and --to, or give \
          --memory-limit more"
     );
-    LakeError::Refused(why).into()
+    LakeError::Refused(Code::MemoryLimit.because(why)).into()
 }
 
 /// A click whose id may have been counted again.

@@ -2,7 +2,7 @@
 //! either may be ahead.
 
 use lake_schemas::table::Version;
-use lake_schemas::{Stand, Table, TopicPartition};
+use lake_schemas::{Code, Stand, Table, TopicPartition};
 use lake_store::commit::TableView;
 use lake_store::{Lake, LakeError};
 
@@ -39,11 +39,11 @@ impl Covered {
         }
         if covered.cut().is_empty() || uncovered(&covered, &clicks).is_some() {
             let raw = clicks.stand(&partition).cut.unwrap_or(0);
-            return Err(LakeError::Refused(format!(
+            return Err(LakeError::Refused(Code::RawBehind.because(format!(
                 "clicks covers no version of {table}: of {partition} it has what is below offset {raw}, and {table} \
                  what is below {}; let `clicklake ingest` catch up",
                 stand.cut.unwrap_or(0)
-            ))
+            )))
             .into());
         }
         Ok(Self { minutes: covered, clicks })

@@ -43,7 +43,7 @@ impl Foreign {
                 Ok(Some(view)) => found.look_through(&view).await?,
                 Ok(None) => {}
                 // A fault of this table is no fault of the compared ones.
-                Err(LakeError::Refused(why)) => found.refused.push(why),
+                Err(LakeError::Refused(why)) => found.refused.push(why.to_string()),
                 Err(error) => return Err(error.into()),
             }
         }

@@ -2,9 +2,9 @@
 //! what to do.
 
 use deltalake::kernel::Add;
-use lake_schemas::{EventTime, Folder, Table};
+use lake_schemas::{Code, EventTime, Folder, Table};
 use lake_store::commit::TableView;
-use lake_store::stored_file::way_out;
+use lake_store::gone::way_out;
 use lake_store::{Lake, LakeError, RawFile};
 
 use crate::error::QueryError;
@@ -19,7 +19,8 @@ pub(super) async fn explained(lake: &Lake, minutes: Table, error: QueryError) ->
         if let Some(file) = live.iter().find(|file| path.ends_with(&file.path)) {
             let (version, held) = (view.version(), held(table, file));
             let names = format!("its file {path}, which its version {version} names, is not there; it held {held}");
-            return LakeError::Refused(format!("{table}: {names}; {}", way_out(table))).into();
+            let why = format!("{table}: {names}; {}", way_out(table));
+            return LakeError::Refused(Code::FileDamaged.because(why)).into();
         }
     }
     error
@@ -40,7 +41,7 @@ fn held(table: Table, file: &Add) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -56,7 +57,9 @@ mod tests {
         let day = folder(&[("log_date", "2026-03-07")]);
         let said = "messages from 2026-03-07T00:00:00.000Z to 2026-03-08T00:00:00.000Z";
         assert_eq!(held(Table::ClicksRejected, &day), said);
-        let of = |offset: i64, time: &str| json!({ "topic": "clicks", "kafka_partition": 0, "kafka_offset": offset, "event_time": time });
+        let of = |offset: i64, time: &str| -> Value {
+            json!({ "topic": "clicks", "kafka_partition": 0, "kafka_offset": offset, "event_time": time })
+        };
         let (min, max) = (of(0, "2026-03-07T12:00:05.000Z"), of(9, "2026-03-07T12:07:00.000Z"));
         let stats = json!({ "numRecords": 10, "minValues": min, "maxValues": max }).to_string();
         let raw = Add { stats: Some(stats), ..day };

@@ -75,7 +75,7 @@ impl RolledUps {
             Ok(sources) => sources,
             // A fault of a roll-up is no fault of the minutes.
             Err(LakeError::Refused(why)) => {
-                this.unreadable.push(why);
+                this.unreadable.push(why.to_string());
                 return Ok(this);
             }
             Err(error) => return Err(error.into()),
@@ -88,7 +88,7 @@ impl RolledUps {
             let Some(version) = version else { continue };
             match open::register(context, lake, table, table.name(), Some(version)).await {
                 Err(QueryError::Lake(LakeError::Refused(why))) => {
-                    this.unreadable.push(why);
+                    this.unreadable.push(why.to_string());
                     // The next roll-up has this one as its source, so nothing is left to compare it with.
                     break;
                 }

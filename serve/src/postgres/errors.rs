@@ -10,8 +10,9 @@ use datafusion_postgres::pgwire::api::DEFAULT_NAME;
 use datafusion_postgres::pgwire::error::{ErrorInfo, PgWireError};
 use datafusion_postgres::pgwire::messages::Message;
 use datafusion_postgres::pgwire::messages::response::ErrorResponse;
+use lake_schemas::Code;
 use lake_store::LakeError;
-use query::sql::{HIDDEN, UNSUPPORTED};
+use query::sql::HIDDEN;
 use query::{QueryError, RowAccess};
 
 /// Message in place of an error that names files, for clients that may read only some of their rows.
@@ -30,6 +31,9 @@ const NOT_PLANNED: [&str; 3] = ["Correlated scalar subquery", "expression Scalar
 /// Message for subqueries that cannot be planned.
 const WRITE_A_JOIN: &str =
     "a query in the place of a value that depends on the row it is asked for is found by = alone; write it as a join";
+
+/// PostgreSQL's message for a prepared statement whose columns have changed since.
+const ALTERED: &str = "cached plan must not change result type";
 
 /// Reason why something is refused, with its code.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,7 +136,7 @@ impl Refused {
 
     /// Refuses a prepared statement whose columns have changed since.
     pub fn altered() -> Self {
-        Self { code: "0A000", why: "cached plan must not change result type".to_owned() }
+        Self { code: "0A000", why: ALTERED.to_owned() }
     }
 
     /// Ends a statement that took too long.
@@ -209,6 +213,17 @@ impl Refused {
         fatal("57P03", "the process that answers this key cannot be started now; try again later")
     }
 
+    /// Returns the code of `docs/errors.md` for it; `None` if it is of the protocol alone.
+    fn ours(&self) -> Option<Code> {
+        match self.code {
+            "0A000" if self.why == ALTERED => Some(Code::TableAltered),
+            "0A000" => Some(Code::StatementUnsupported),
+            "25006" => Some(Code::ReadOnly),
+            "42501" => Some(Code::Hidden),
+            _ => None,
+        }
+    }
+
     /// Ends a session whose process is gone, with a code and the reason.
     pub fn lost(code: &str, why: &str) -> PgWireError {
         fatal(code, why)
@@ -223,8 +238,16 @@ impl fmt::Display for Refused {
 
 impl From<Refused> for PgWireError {
     fn from(refused: Refused) -> Self {
-        Self::UserError(Box::new(ErrorInfo::new("ERROR".to_owned(), refused.code.to_owned(), one_line(&refused.why))))
+        let ours = refused.ours();
+        refusal(refused.code, one_line(&refused.why), ours)
     }
+}
+
+/// Builds an error that ends a statement. The code of `docs/errors.md` is its detail, which clients show below it.
+fn refusal(code: &str, said: String, ours: Option<Code>) -> PgWireError {
+    let mut info = ErrorInfo::new("ERROR".to_owned(), code.to_owned(), said);
+    info.detail = ours.map(|code| code.to_string());
+    PgWireError::UserError(Box::new(info))
 }
 
 fn fatal(code: &str, why: &str) -> PgWireError {
@@ -280,8 +303,7 @@ impl Telling {
                 Files::Perhaps => !looks_like_files(&said),
                 Files::Always => false,
             };
-        let said = if is_told { said } else { UNREADABLE.to_owned() };
-        PgWireError::UserError(Box::new(ErrorInfo::new("ERROR".to_owned(), code.to_owned(), said)))
+        if is_told { refusal(code, said, error.code()) } else { refusal(code, UNREADABLE.to_owned(), None) }
     }
 }
 
@@ -361,9 +383,11 @@ fn code_of(error: &QueryError) -> &'static str {
     match error {
         QueryError::Lake(LakeError::Store { .. }) => "58030",
         QueryError::Lake(LakeError::Altered(_)) => "55000",
-        QueryError::Lake(LakeError::Refused(why)) if why.ends_with(HIDDEN) => "42501",
-        QueryError::Lake(LakeError::Refused(why)) if why.contains(UNSUPPORTED) => "0A000",
-        QueryError::Lake(LakeError::Refused(_)) => "22023",
+        QueryError::Lake(LakeError::Refused(refusal)) => match refusal.code {
+            Code::Hidden => "42501",
+            Code::StatementUnsupported => "0A000",
+            _ => "22023",
+        },
         QueryError::Unanswerable(_) => "22023",
         QueryError::Overflow(_) => "22003",
         QueryError::Sql(error) => match error.find_root() {
@@ -412,17 +436,39 @@ mod tests {
             assert!(told_of(cast(text)).contains(text), "{text}");
             assert!(told_of(DataFusionError::Plan(format!("no function {text}"))).contains(text), "{text}");
             // An error that may itself name files is hidden, whatever its text.
-            assert_eq!(told_of(LakeError::Refused(format!("series: '{text}' is no time"))), UNREADABLE, "{text}");
+            assert_eq!(
+                told_of(LakeError::Refused(Code::ArgumentImpossible.because(format!("series: '{text}' is no time")))),
+                UNREADABLE,
+                "{text}"
+            );
             assert_eq!(told_of(DataFusionError::Execution(format!("reading '{text}'"))), UNREADABLE, "{text}");
         }
         assert_eq!(told_of(LakeError::store("clicks: reading its log", "no route")), UNREADABLE);
         assert_eq!(told_of(DataFusionError::IoError(std::io::Error::other("disk"))), UNREADABLE);
         let harmless = ["clicks has no version 9", "1 / 0", "at 50 km/h", "in 2026/03/07", "a/b"];
         for said in harmless {
-            assert_eq!(told_of(LakeError::Refused(said.to_owned())), said);
+            assert_eq!(told_of(LakeError::Refused(Code::VersionUnknown.because(said.to_owned()))), said);
         }
         let all = Telling::to(&RowAccess::All).of(LakeError::store("clicks: reading its log", "no route"));
         assert_eq!(told(all).message, "clicks: reading its log");
+    }
+
+    #[test]
+    fn a_refusal_has_a_code_of_ours_beside_that_of_postgresql_unless_it_may_name_files() {
+        let told_to = |access: &RowAccess, code: Code, why: &str| {
+            let told = told(Telling::to(access).of(LakeError::Refused(code.because(why))));
+            (told.code, told.detail)
+        };
+        let some = RowAccess::Campaigns(BTreeSet::new());
+        let known = |code: &str, ours: &str| (code.to_owned(), Some(ours.to_owned()));
+        assert_eq!(told_to(&some, Code::Hidden, "changes()"), known("42501", "CL0046"));
+        assert_eq!(told_to(&some, Code::StatementUnsupported, "WITH ROLLUP"), known("0A000", "CL0040"));
+        assert_eq!(told_to(&some, Code::VersionUnknown, "no version 9"), known("22023", "CL0002"));
+        assert_eq!(told_to(&some, Code::FileDamaged, "reading a.parquet"), ("22023".to_owned(), None));
+        assert_eq!(told_to(&RowAccess::All, Code::FileDamaged, "reading a.parquet"), known("22023", "CL0012"));
+        assert_eq!(told(Refused::hidden("EXPLAIN").into()).detail.as_deref(), Some("CL0046"));
+        assert_eq!(told(Refused::altered().into()).detail.as_deref(), Some("CL0004"));
+        assert_eq!(told(Refused::syntax("no SQL").into()).detail, None);
     }
 
     #[test]

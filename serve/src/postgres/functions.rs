@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
     Volatility, create_udf, lit,
 };
 use datafusion::scalar::ScalarValue;
+use lake_schemas::Code;
 use lake_store::LakeError;
 
 use super::settings::{self, LIMIT, Setting, VERSION};
@@ -370,7 +371,7 @@ fn string(argument: Option<&ColumnarValue>) -> Option<String> {
 }
 
 fn refused(why: String) -> DataFusionError {
-    DataFusionError::External(Box::new(LakeError::Refused(why)))
+    DataFusionError::External(Box::new(LakeError::Refused(Code::ArgumentImpossible.because(why))))
 }
 
 fn text(text: String) -> ColumnarValue {

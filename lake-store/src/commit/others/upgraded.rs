@@ -8,7 +8,7 @@ use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::minute::{Dimension, Parameters};
 use lake_schemas::spec::PROPERTY_SPEC;
 use lake_schemas::table::{Definition, FORMAT, PROPERTY_FORMAT};
-use lake_schemas::{Measure, Measures, Table};
+use lake_schemas::{Code, Measure, Measures, Table};
 use serde_json::json;
 
 use super::{action, append, lake, open, put, refused, with_column};
@@ -149,8 +149,8 @@ async fn a_column_of_another_type_and_a_first_one_that_is_gone_are_refused() {
     put(&store, table, 1, &[metadata.clone()]).await;
     let log = open(&lake).await;
     let after = with_added(log.terms.definition(), "network");
-    refused(check(&after, log.terms.shape()), &["network", "long", "not string"]);
+    refused(check(&after, log.terms.shape()), Code::ColumnUnfit, &["network", "long", "not string"]);
     metadata["metaData"]["schemaString"] = json!(text.replace("\"campaign_id\"", "\"campaign\""));
     put(&store, table, 2, &[metadata]).await;
-    refused(TableLog::find(&lake, table).await, &["clicks", "lacks the column campaign_id"]);
+    refused(TableLog::find(&lake, table).await, Code::ColumnUnfit, &["clicks", "lacks the column campaign_id"]);
 }

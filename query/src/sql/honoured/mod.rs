@@ -16,4 +16,3 @@ mod visitor;
 mod windows;
 
 pub(super) use queries::check;
-pub use visitor::UNSUPPORTED;

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
     OrderBy, OrderByKind, PipeOperator, Query, Select, SelectFlavor, SelectItem, SetExpr, SetOperator, Statement,
     TableAlias, TableAliasColumnDef, TableFactor, TableFunctionArgs, TableWithJoins, WildcardAdditionalOptions, With,
 };
+use lake_schemas::Code;
 use lake_store::LakeError;
 
 use super::expressions::has_names;
@@ -31,7 +32,7 @@ pub(crate) fn check(statement: &parser::Statement, state: &SessionState) -> Resu
     let mut honoured = Honoured { state, outermost: outermost(statement), refusal: None };
     // The visitor breaks off only with a refusal, which it keeps.
     let _ = look_at(statement, &mut honoured);
-    honoured.refusal.map_or(Ok(()), |why| Err(refused(LakeError::Refused(why))))
+    honoured.refusal.map_or(Ok(()), |why| Err(refused(LakeError::Refused(Code::StatementUnsupported.because(why)))))
 }
 
 /// Returns the select that is the body of the whole statement, if it is one.

@@ -5,8 +5,8 @@ use std::ops::ControlFlow;
 use datafusion::execution::SessionState;
 use datafusion::sql::sqlparser::ast::Select;
 
-/// Words in each refusal of this kind, by which callers recognise the kind.
-pub const UNSUPPORTED: &str = "is not supported";
+/// Words in each refusal of this kind.
+const UNSUPPORTED: &str = "is not supported";
 
 /// Visitor that checks a statement until there is something to refuse.
 pub(super) struct Honoured<'a> {
