@@ -73,7 +73,7 @@ impl Drop for SaidOnPanic {
     #[expect(clippy::print_stderr, reason = "the seed, for those who look for why")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let Self(seed) = self;
+            let seed = self.0;
             eprintln!("seed {seed} fails; again: CLICKLAKE_SEEDS={seed}..{}", seed + 1);
         }
     }
