@@ -1,5 +1,6 @@
 //! Law: every link of a document, and every page that a source names, leads somewhere, down to its heading; the README
-//! stays short; and each code of a refusal is explained once, as the list of codes says, and is used.
+//! stays short; the path of one click names functions that are there; and each code of a refusal is explained once, as
+//! the list of codes says, and is used.
 //!
 //! Links to other sites are not followed.
 
@@ -127,6 +128,54 @@ fn the_readme_is_short_and_leads_to_all_pages() {
     for page in documents().into_iter().filter(|document| document.starts_with("./docs")) {
         let path = page.strip_prefix("./").expect("it begins so").to_str().expect("UTF-8").to_owned();
         assert!(linked.contains(path.as_str()), "README.md has no link to {path}");
+    }
+}
+
+/// Page that leads through the code, function by function, and the chapter that does.
+const ARCHITECTURE: &str = "./docs/architecture.md";
+const PATH_OF_A_CLICK: &str = "## The path of one click";
+
+/// Returns the numbered steps of a chapter, each with the lines that go on with it.
+fn steps(text: &str, chapter: &str) -> Vec<String> {
+    let chapter = text.lines().skip_while(|line| *line != chapter).skip(1).take_while(|line| !line.starts_with("## "));
+    let mut steps = Vec::<String>::new();
+    for line in chapter {
+        if line.starts_with(|sign: char| sign.is_ascii_digit()) {
+            steps.push(line.to_owned());
+        } else if line.starts_with("   ")
+            && let Some(step) = steps.last_mut()
+        {
+            step.push('\n');
+            step.push_str(line);
+        }
+    }
+    steps
+}
+
+/// Whether a file has a function: one of a type that it names, or of the module that it is, if the name says so.
+fn has_function(file: &Path, name: &str) -> bool {
+    let code = read(file);
+    let is_word = |sign: char| sign.is_alphanumeric() || sign == '_';
+    let (owner, function) = name.rsplit_once("::").map_or((None, name), |(owner, function)| (Some(owner), function));
+    let is_named = |owner: &str| code.split(|sign: char| !is_word(sign)).any(|word| word == owner);
+    let is_module = |owner: &str| file.file_stem().is_some_and(|stem| stem == owner);
+    let has_owner = owner.is_none_or(|owner| is_named(owner) || is_module(owner));
+    has_owner && ["(", "<"].iter().any(|after| code.contains(&format!("fn {function}{after}")))
+}
+
+/// Whoever reads the code for the first time looks for these.
+#[test]
+fn the_path_of_one_click_names_functions_that_its_files_have() {
+    let page = Path::new(ARCHITECTURE);
+    let steps = steps(&read(page), PATH_OF_A_CLICK);
+    assert!(steps.len() > 10, "only {} steps are found", steps.len());
+    for step in steps {
+        let files: Vec<_> = links(&step).into_iter().map(|(_, target)| page.with_file_name(target)).collect();
+        // Names of files are in back quotes, too.
+        let functions = step.split('`').skip(1).step_by(2).filter(|name| !name.contains('.'));
+        for function in functions {
+            assert!(files.iter().any(|file| has_function(file, function)), "{function} is in none of {files:?}");
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::fault_store::{Fault, FaultStore};
 use crate::history::{damaged, is_right};
 use crate::minutes::at_every_commit;
 use crate::simulation::{
-    Computation, Log, START_MS, WorldStore, compact, contents, lake_on, seeds_of_this_run, simulate, versions,
+    Computation, Log, START_MS, WorldStore, compact, contents, lake_on, share_of_this_run, simulate, versions,
 };
 use crate::upkeep::{are_rolled_up, half_rolled_up};
 
@@ -100,7 +100,7 @@ async fn in_each_doubt<T>(
     let (left, done, commits) = in_doubt(store, 0, none, &work).await;
     law(left, done).await.expect("without a doubt");
     assert!(commits > 0, "nothing is committed");
-    let tried = seeds_of_this_run(0..doubts.len() as u64).end as usize;
+    let tried = share_of_this_run(0..doubts.len() as u64).end as usize;
     for commit in 1..=commits {
         for doubt in &doubts[..tried] {
             let (left, done, _) = in_doubt(store, commit, *doubt, &work).await;

@@ -21,6 +21,7 @@
 //! | [`hand_over`] | the raw table and Kafka are one log, whatever each lacks |
 //! | [`statements`] | statements of another program: nothing of ours is lost, doubled or written against them |
 //! | [`in_doubt`] | two faults on one commit: whoever made it finds in the end that it happened |
+//! | [`retired`] | an answer that is said to be final does not change; a topic that is over is not waited for |
 //! | [`history`] | replays, backfills into a table and in place are the live counts |
 //! | [`upkeep`] | roll-ups, compaction, promotion and clean-up change no sum, and keep what is to be kept |
 //! | [`totals`] | totals and series are the sum of the minutes, at any version, whatever is rolled up |
@@ -36,7 +37,7 @@
 //! | [`readers`] | Delta readers that are not ours read the same |
 //! | [`terminal`] | what ids, full disks and the environment do to whoever types: nothing |
 //! | [`structure`] | the tree is as the design says |
-//! | [`documents`] | links of the documents, and pages that sources name, lead somewhere; each code is explained |
+//! | [`documents`] | links lead somewhere; pages and functions that are named are there; each code is explained |
 
 mod audit;
 mod by_hand;

@@ -370,7 +370,21 @@ mod tests {
         assert_eq!(columns(required), "topic kafka_partition kafka_offset event_time ad_id log_date");
         assert_eq!(columns(Field::has_statistics), "topic kafka_partition kafka_offset event_time ad_id");
         assert_eq!(columns(|field| field.role() == Role::Dimension), "publisher_id country device");
-        assert_eq!(columns(Field::is_personal), "user_id ip extra");
+    }
+
+    /// Whoever adds a field says here, too, whether it may tell of the person who clicked: a key sees such a field only
+    /// if its line says so.
+    #[test]
+    fn each_field_may_tell_of_the_person_or_does_not() {
+        for field in Field::ALL {
+            let may_tell = match field {
+                Field::UserId | Field::Ip | Field::Extra => true,
+                Field::Topic | Field::KafkaPartition | Field::KafkaOffset | Field::KafkaTimestamp => false,
+                Field::EventTime | Field::EventType | Field::AdId | Field::CampaignId | Field::ClickId => false,
+                Field::PublisherId | Field::Country | Field::Device | Field::CostMicros | Field::LogDate => false,
+            };
+            assert_eq!(field.is_personal(), may_tell, "{}", field.column());
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::live::is_replay;
 use crate::audit::lose_the_first_day;
 use crate::fault_store::{Fault, FaultStore};
-use crate::simulation::{Computation, Log, Outage, lake_on, simulate, versions};
+use crate::simulation::{Computation, Log, Outage, for_each_seed, lake_on, simulate, versions};
 
 const FAULTS: [Fault; 4] = [Fault::Fail, Fault::LoseReply, Fault::DieBefore, Fault::DieAfter];
 
@@ -164,7 +164,7 @@ const SLOW: Outage = Outage { slow: 400, ..Outage::NONE };
 
 #[test]
 fn two_at_once_do_not_do_it_twice() {
-    for seed in 0..40 {
+    for_each_seed(0..40, |seed| {
         simulate(async {
             let (store, log) = damaged().await;
             let store: Arc<dyn ObjectStore> = copy(&store).await;
@@ -184,7 +184,7 @@ fn two_at_once_do_not_do_it_twice() {
             }
             is_right(&lake_on(store), &log).await.unwrap_or_else(|why| panic!("seed {seed}: {why}"));
         });
-    }
+    });
 }
 
 #[test]

@@ -15,7 +15,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::minutes::{Counts, Taken, add_rows, counts_of, events_of, parameters_of, taken};
-use crate::simulation::{Computation, Log, lake_on, named, seeds_of_this_run, simulate};
+use crate::simulation::{Computation, Log, for_each_seed, lake_on, named, simulate};
 
 const SEEDS: u64 = 40;
 
@@ -86,9 +86,8 @@ pub fn counts(rows: &[RecordBatch]) -> Counts {
 /// Compares replays of parts of history with the same parts of all of it, and checks that they read less. `part`
 /// chooses a part of a partition, and which of its events count.
 fn parts_are_like_all<W: Fn(&Taken) -> bool>(part: impl Fn(&mut World, i32, i64) -> (Needs, W)) {
-    let (mut saved, seeds) = (0, seeds_of_this_run(0..SEEDS));
-    let least = SAVED_A_SEED * seeds.clone().count();
-    for seed in seeds {
+    let mut saved = 0;
+    let seeds = for_each_seed(0..SEEDS, |seed| {
         saved += simulate(async {
             let (mut world, mut saved) = (World::of_seed(seed).await, 0);
             for (partition, end) in world.partitions() {
@@ -103,8 +102,9 @@ fn parts_are_like_all<W: Fn(&Taken) -> bool>(part: impl Fn(&mut World, i32, i64)
             }
             saved
         });
-    }
-    assert!(saved > least, "only {saved} files were left out");
+    });
+    // A few seeds, by chance, have little to leave out.
+    assert!(seeds < 10 || saved > SAVED_A_SEED * seeds as usize, "only {saved} files were left out");
 }
 
 #[test]

@@ -28,7 +28,7 @@ use stream_agg::minutes::{Emission, Minutes};
 
 use self::log::Log;
 use self::oracle::counts_at;
-use crate::simulation::seeds_of_this_run;
+use crate::simulation::for_each_seed;
 
 /// Number of seeds of each law.
 const SEEDS: u64 = 3_000;
@@ -117,7 +117,7 @@ fn run(log: &Log, parameters: &Parameters, seed: u64, crashes: Option<u32>) -> M
 
 #[test]
 fn the_sums_are_those_of_a_plain_loop_whatever_the_batches_and_the_commits() {
-    for seed in seeds_of_this_run(0..SEEDS) {
+    for_each_seed(0..SEEDS, |seed| {
         let parameters = log::parameters_of(seed);
         let log = Log::of_seed(seed, &parameters, log::Copies::Anywhere);
         let expected = counts_of(&taken(log.events(), &parameters), |_| true);
@@ -125,16 +125,16 @@ fn the_sums_are_those_of_a_plain_loop_whatever_the_batches_and_the_commits() {
             let table = run(&log, &parameters, seed * 7 + timing, None);
             assert_eq!(table.counts, expected, "seed {seed}, timing {timing}");
         }
-    }
+    });
 }
 
 #[test]
 fn a_restart_from_any_stand_goes_on_as_if_nothing_had_happened() {
-    for seed in seeds_of_this_run(0..SEEDS) {
+    for_each_seed(0..SEEDS, |seed| {
         let parameters = log::parameters_of(seed);
         let log = Log::of_seed(seed, &parameters, log::Copies::WithinHorizon);
         let expected = counts_of(&taken(log.events(), &parameters), |_| true);
         let table = run(&log, &parameters, seed * 7, Some(12));
         assert_eq!(table.counts, expected, "seed {seed}");
-    }
+    });
 }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 use super::asked::{Asked, Moment, START_MS};
 use super::server::Server;
 use crate::by_hand::{MINUTE_MS, TOPIC, append};
-use crate::simulation::simulate;
+use crate::simulation::{for_each_seed, simulate};
 use crate::start_up::folder;
 use crate::totals::world::World;
 
@@ -123,7 +123,7 @@ async fn is_answered_as_by_sql(server: &Server, lake: &Lake, asked: &Asked, mome
 #[test]
 fn http_says_what_sql_says_of_the_same_version() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    for seed in SEEDS {
+    for_each_seed(SEEDS, |seed| {
         let (_folder, path) = folder();
         let lake = Lake::at(&path).expect("a lake");
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -156,7 +156,7 @@ fn http_says_what_sql_says_of_the_same_version() {
                 }
             });
         }
-    }
+    });
 }
 
 #[test]

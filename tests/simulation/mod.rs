@@ -26,7 +26,7 @@ pub use history::{Version, contents, live_files, versions};
 pub use kept::what_is_kept_is_whole;
 pub use log::{Log, LogMessage, START_MS, named, number_of};
 pub use member::{Computation, Member, Outage};
-pub use seeds::{for_all_seeds, for_seeds, seeds_of_this_run};
+pub use seeds::{for_all_seeds, for_each_seed, for_seeds, share_of_this_run};
 pub use source::{Group, ScriptedSource};
 pub use statements::{Does, FOREIGN_COLUMN, Statements};
 pub use store::WorldStore;

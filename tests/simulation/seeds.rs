@@ -5,19 +5,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::simulate;
 
-/// Seeds of a run of the tests; `CLICKLAKE_SEEDS=first..last` runs others.
+/// Seeds of a law in simulated worlds; `CLICKLAKE_SEEDS=first..last` runs others, of any law that has seeds.
 const SEEDS: Range<u64> = 0..300;
 
 /// Divisor of the seeds in a quick run (`tests/run --quick`, which sets `CLICKLAKE_QUICK`): enough to catch a change
 /// that breaks most worlds, while it is being written.
 const QUICK_SHARE: u64 = 20;
 
-/// Returns the seeds that this run tries for a law: all of them, or the first few in a quick run.
-pub fn seeds_of_this_run(seeds: Range<u64>) -> Range<u64> {
+/// Returns the seeds that this run tries for a law: those that are asked for, or all of the law, or the first few in a
+/// quick run.
+fn seeds_of_this_run(seeds: Range<u64>) -> Range<u64> {
+    seeds_asked_for().unwrap_or_else(|| share_of_this_run(seeds))
+}
+
+/// Returns the cases that this run tries of those of a law: all of them, or the first few in a quick run.
+pub fn share_of_this_run(cases: Range<u64>) -> Range<u64> {
     if std::env::var_os("CLICKLAKE_QUICK").is_none() {
-        return seeds;
+        return cases;
     }
-    seeds.start..seeds.start + (seeds.end - seeds.start).div_ceil(QUICK_SHARE)
+    cases.start..cases.start + (cases.end - cases.start).div_ceil(QUICK_SHARE)
 }
 
 /// Holds a law in the simulated world of every seed.
@@ -27,7 +33,7 @@ pub fn for_all_seeds<F: Future<Output = Result<(), String>>>(law: impl Fn(u64) -
 
 /// Holds a law in the simulated worlds of these seeds, unless others are asked for.
 pub fn for_seeds<F: Future<Output = Result<(), String>>>(seeds: Range<u64>, law: impl Fn(u64) -> F + Sync) {
-    let seeds = seeds_asked_for().unwrap_or_else(|| seeds_of_this_run(seeds));
+    let seeds = seeds_of_this_run(seeds);
     let next = AtomicU64::new(seeds.start);
     std::thread::scope(|scope| {
         let worker = || {
@@ -36,8 +42,9 @@ pub fn for_seeds<F: Future<Output = Result<(), String>>>(seeds: Range<u64>, law:
                 if seed >= seeds.end {
                     return;
                 }
+                let _said = SaidOnPanic(seed);
                 if let Err(why) = simulate(law(seed)) {
-                    panic!("seed {seed}: {why} (again: CLICKLAKE_SEEDS={seed}..{})", seed + 1);
+                    panic!("seed {seed}: {why}");
                 }
             }
         };
@@ -47,6 +54,29 @@ pub fn for_seeds<F: Future<Output = Result<(), String>>>(seeds: Range<u64>, law:
             }
         }
     });
+}
+
+/// Holds a law of these seeds, one after the other, unless others are asked for. Returns how many there were.
+pub fn for_each_seed(seeds: Range<u64>, mut law: impl FnMut(u64)) -> u64 {
+    let seeds = seeds_of_this_run(seeds);
+    for seed in seeds.clone() {
+        let _said = SaidOnPanic(seed);
+        law(seed);
+    }
+    seeds.end - seeds.start
+}
+
+/// Says which seed a law failed with, wherever in it that was, and how to run that seed again.
+struct SaidOnPanic(u64);
+
+impl Drop for SaidOnPanic {
+    #[expect(clippy::print_stderr, reason = "the seed, for those who look for why")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let seed = self.0;
+            eprintln!("seed {seed} fails; again: CLICKLAKE_SEEDS={seed}..{}", seed + 1);
+        }
+    }
 }
 
 fn seeds_asked_for() -> Option<Range<u64>> {
