@@ -205,7 +205,7 @@ impl Field {
         self.definition().kind
     }
 
-    /// Returns its role for those who read and count clicks.
+    /// Returns the role of the field for those who read and count clicks.
     pub const fn role(self) -> Role {
         self.definition().role
     }
@@ -235,7 +235,7 @@ impl Field {
         Member::all().filter(move |member| member.field() == self)
     }
 
-    /// Returns its column as Arrow describes it.
+    /// Returns the column of the field as Arrow describes it.
     pub fn in_arrow(self) -> arrow::datatypes::Field {
         let data_type = match self.kind() {
             Kind::Text => DataType::Utf8,
@@ -283,7 +283,7 @@ impl Member {
         MEMBERS[usize::from(self.0)].0
     }
 
-    /// Returns its name in messages.
+    /// Returns the name of the member in messages.
     pub fn name(self) -> &'static str {
         MEMBERS[usize::from(self.0)].1
     }

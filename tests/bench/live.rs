@@ -213,7 +213,7 @@ impl Run {
         Self { job, interval, topic: topic.to_owned(), child, log, cuts, seen: Vec::new() }
     }
 
-    /// Returns its name among the figures.
+    /// Returns the name of the job among the figures.
     fn name(&self) -> String {
         format!("{}_every_{}s", self.job, self.interval)
     }

@@ -108,7 +108,7 @@ pub struct Reserved {
 }
 
 impl Made {
-    /// Plans counts of so many ads on each of so many days.
+    /// Plans counts of `ads` ads on each of `days` days.
     pub fn of(ads: i64, days: i64) -> Self {
         Self { ads, days, last_day_ms: Width::Day.start_ms(NOON_MS) }
     }

@@ -94,7 +94,7 @@ impl Program {
         Self { child, lines, reader: Some(reader) }
     }
 
-    /// Returns its output since the last call.
+    /// Returns the output of the program since the last call.
     fn said(&self) -> Vec<String> {
         std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -103,7 +103,7 @@ impl Program {
         self.child.try_wait().expect("it can be waited for").is_none()
     }
 
-    /// Ends its input, and returns its output up to its end.
+    /// Ends the input of the program, and returns its output up to its end.
     async fn end(mut self) -> Vec<String> {
         drop(self.child.stdin.take());
         let began = Instant::now();
@@ -171,7 +171,7 @@ struct Held {
 }
 
 impl Held {
-    /// Looks at the memory for so long, or until one of the programs has ended.
+    /// Looks at the memory for this time, or until one of the programs has ended.
     async fn watch(server: &mut Server, programs: &mut [&mut Program], time: Duration) -> Self {
         let (mut held, until) = (Self::default(), Instant::now() + time);
         while Instant::now() < until {

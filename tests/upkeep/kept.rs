@@ -94,7 +94,7 @@ fn at(lake: &Lake, now: DateTime<Utc>) -> Lake {
     taken_at(lake, now, 0)
 }
 
-/// Returns the lake on a store with this time, which took each version so many seconds after it was written.
+/// Returns the lake on a store with this time, which took each version `later` seconds after it was written.
 fn taken_at(lake: &Lake, now: DateTime<Utc>, later: i64) -> Lake {
     let store = ClockStore::new(lake.outer_store().expect("a store").expect("in memory").1, now);
     for version in 0..=VERSIONS.cast_signed() {
@@ -138,7 +138,7 @@ async fn is_kept(lake: &Lake, store: &InMemory, from: u64) {
     can_be_read(lake, store, from, 1).await;
 }
 
-/// Checks the same for one version of so many.
+/// Checks every `one_in`th version as [`is_kept`] does.
 async fn can_be_read(lake: &Lake, store: &InMemory, from: u64, one_in: usize) {
     let (newest, there) = (view(lake).await, data_files(store).await);
     assert_eq!(newest.first().await.expect("memory"), from);

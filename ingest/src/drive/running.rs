@@ -171,7 +171,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         }
     }
 
-    /// Whether the tables, as last looked at, stand at the goal.
+    /// Returns whether the tables, as last looked at, stand at the goal.
     fn has_reached_goal(&self) -> bool {
         let Some(log) = self.committer.logs().and_then(|logs| logs.last()) else { return false };
         let reached = |(partition, next): (&TopicPartition, &i64)| log.stand(partition).cut >= Some(*next);

@@ -99,7 +99,7 @@ fn without_leader<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str, p
     without.filter(|partition| partitions.contains(partition)).collect()
 }
 
-/// Whether it is worth asking again, this long after the first time.
+/// Returns whether the fault may pass, so that another attempt is worth it, this long after the first.
 fn may_pass(fault: Fault, after: Duration) -> bool {
     match fault {
         Fault::Hopeless | Fault::Gone | Fault::Unreadable => false,

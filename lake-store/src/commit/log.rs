@@ -64,8 +64,8 @@ pub struct TableLog {
     pub(super) foreign: Vec<ForeignChange>,
     /// Files that the newest versions name, as far as clean-up has read them.
     pub(super) named: NamedPaths,
-    /// Files of the versions met since `take_met` was last called. `None` if it was never called, or versions were
-    /// skipped.
+    /// Files of the versions that were followed since the last call of `take_met`; `None` if there was none, or
+    /// versions were skipped.
     met: Option<Vec<VersionFiles>>,
 }
 
@@ -361,7 +361,7 @@ impl TableLog {
         Ok(Some(version))
     }
 
-    /// Follows the log to its end. A commit of ours that is met on the way is remembered, even if a later step fails.
+    /// Follows the log to its end. A commit of ours that is found on the way is remembered, even if a later step fails.
     async fn look(&mut self) -> Result<()> {
         let (age, head) = (self.looked.age(), self.head.version());
         // A missing entry ends the log, unless clean-up took it. It takes the oldest first, and none that is young: a

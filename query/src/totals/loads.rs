@@ -84,7 +84,7 @@ enum CacheLookup<V> {
 }
 
 impl<K: Ord + Clone + Send + 'static, V: Send + Sync + 'static> Loads<K, V> {
-    /// Makes an empty cache. All values that anybody holds at one time may take so many bytes together.
+    /// Makes an empty cache. All values that anybody holds at one time may take `bytes` bytes together.
     pub fn within(bytes: usize, bytes_of: fn(&V) -> usize) -> Self {
         Self {
             known: Arc::new(Mutex::new(CacheState { loading: BTreeMap::new(), kept: Vec::new() })),
@@ -218,12 +218,12 @@ mod tests {
 
     use super::*;
 
-    /// Makes a cache of so many bytes, whose values are their own sizes.
+    /// Makes a cache of `bytes` bytes, whose values are their own sizes.
     fn loads(bytes: usize) -> Loads<u64, usize> {
         Loads::within(bytes, |bytes| *bytes)
     }
 
-    /// Loads a value of so many bytes, and counts that.
+    /// Loads a value of `bytes` bytes, and counts that.
     async fn load(count: &Arc<AtomicUsize>, bytes: usize, is_final: bool) -> Result<Loaded<usize>, QueryError> {
         count.fetch_add(1, Ordering::Relaxed);
         tokio::task::yield_now().await;

@@ -148,7 +148,7 @@ impl<'a> Partition<'a> {
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
     }
 
-    /// Whether a click is to be verified, by its window and its offset.
+    /// Returns whether a click is to be verified, by its window and its offset.
     pub fn asks_for(&self, window: EventTime, offset: i64) -> bool {
         self.history.windows.contain(window.millis()) && offset >= self.history.since(self.partition)
     }

@@ -87,9 +87,9 @@ struct Asking {
     /// Names that queries of `WITH` see, which are visited later. Such a query may have the name of the table that it
     /// reads.
     seen_in: HashMap<*const Query, BTreeSet<String>>,
-    /// Whether it queries a table, calls a function, or names a type, of PostgreSQL's own.
+    /// Whether the statement queries a table, calls a function, or names a type, of PostgreSQL's own.
     is_of_catalog: bool,
-    /// Whether it queries any other table.
+    /// Whether the statement queries any other table.
     is_of_others: bool,
 }
 

@@ -137,7 +137,7 @@ where
     are_right::<T>(column, |value| as_datetime::<T>(value).is_some_and(|time| YEARS.contains(&time.year())))
 }
 
-/// Returns whether times are within a day, in so many parts of a second.
+/// Returns whether times are within a day, in units of which a second has `parts`.
 fn is_of_day<T>(column: &ArrayRef, parts: i64) -> bool
 where
     T: ArrowPrimitiveType,
@@ -146,7 +146,7 @@ where
     are_right::<T>(column, |value| (0..DAY_SECONDS * parts).contains(&value))
 }
 
-/// Returns whether durations can be counted in microseconds, of which each unit has so many.
+/// Returns whether durations can be counted in microseconds. Each of their units has `micros`.
 fn is_short<T>(column: &ArrayRef, micros: i64) -> bool
 where
     T: ArrowPrimitiveType,

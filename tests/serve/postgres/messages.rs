@@ -66,13 +66,14 @@ fn code(body: &[u8]) -> String {
     format!("{severity} {code}")
 }
 
-/// Does the same, and returns the kinds of the answers, and the codes of errors.
+/// Sends messages as [`messages`] does. Returns the kinds of the answers, and the codes of errors.
 fn told(served: &Served, said: &[Vec<u8>]) -> Vec<String> {
     let told = |(kind, body): (u8, Vec<u8>)| if kind == b'E' { code(&body) } else { char::from(kind).to_string() };
     messages(served, said).into_iter().map(told).collect()
 }
 
-/// Does the same, and returns the commands that completed, the errors, and the state of the transaction each time.
+/// Sends messages as [`messages`] does. Returns the commands that completed, the errors, and the state of the
+/// transaction each time.
 fn done(served: &Served, said: &[Vec<u8>]) -> Vec<String> {
     let done = |(kind, body): (u8, Vec<u8>)| match kind {
         b'E' => Some(code(&body)),
