@@ -110,7 +110,7 @@ fn behind_the_last_row_the_raw_table_ends_with_its_cut() {
 }
 
 #[test]
-fn what_neither_of_them_has_is_refused_by_name() {
+fn messages_that_kafka_and_the_raw_table_both_lack_are_refused_by_name() {
     simulate(async {
         let ((earlier, log), lake) = (growing_log(1), lake());
         Computation::Raw.read_all(&lake, &earlier).await.expect("ingest ends");

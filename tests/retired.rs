@@ -190,7 +190,7 @@ fn what_is_not_said_yet_of_a_partition_is_said_though_another_job_was_first_with
 }
 
 #[test]
-fn what_up_leaves_is_over() {
+fn topics_that_up_leaves_are_retired() {
     let (_folder, lake) = folder();
     for run in 1..=2 {
         let output = clicklake(&["up", "--for", "3s", "--rate", "1000", "--lake", &lake]);

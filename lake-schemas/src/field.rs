@@ -357,7 +357,7 @@ mod tests {
 
     /// Other people's programs, and existing lakes, rely on these.
     #[test]
-    fn what_lakes_are_made_of_stays() {
+    fn columns_of_existing_lakes_stay_as_they_are() {
         assert_eq!(
             columns(|_| true),
             "topic kafka_partition kafka_offset kafka_timestamp event_time event_type ad_id campaign_id click_id \

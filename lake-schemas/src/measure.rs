@@ -276,7 +276,7 @@ mod tests {
 
     /// Existing lakes rely on these.
     #[test]
-    fn what_lakes_are_made_of_stays() {
+    fn columns_of_existing_lakes_stay_as_they_are() {
         let (first, added) = Measure::ALL.split_at(Measure::OF_FORMAT_1);
         let names: Vec<_> = first.iter().map(|measure| measure.column()).collect();
         assert_eq!(names, ["clicks", "cost_micros", "duplicates", "late", "filtered"]);

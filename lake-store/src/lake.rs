@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_place_is_refused_by_name() {
+    fn malformed_locations_of_a_lake_are_refused_by_name() {
         for (location, word) in [
             ("gs://bucket", "gs://"),
             ("", "empty"),

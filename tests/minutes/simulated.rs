@@ -151,6 +151,6 @@ pub fn events_of(messages: &[LogMessage]) -> Vec<Event> {
 }
 
 #[test]
-fn at_every_commit_the_table_is_what_its_stand_says() {
+fn at_every_commit_the_counts_are_those_of_the_log_below_the_stand() {
     for_all_seeds(disaster);
 }

@@ -162,7 +162,7 @@ fn names_are_names_however_they_are_written() {
 }
 
 #[test]
-fn what_is_no_question_is_no_way_in() {
+fn malformed_questions_are_refused_and_tell_nothing_of_others() {
     run(async |server| {
         for (route, query) in ROUTES.into_iter().flat_map(|route| QUERIES.map(|query| (route, query))) {
             let target = format!("{route}{query}");

@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_full_waits_for_nothing() {
+    fn a_full_epoch_is_cut_at_once() {
         let (mut cadence, now) = just_cut(CommitPolicy::every(EVERY));
         cadence.wrote_into(5_000);
         cadence.read(&named(0), now);

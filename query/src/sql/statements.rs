@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_travel_is_left_alone() {
+    fn statements_without_time_travel_are_left_alone() {
         for text in
             ["select version as of from history('clicks')", "select timestamp as of, 1", "select 'VERSION AS OF 5'"]
         {

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_is_gone_and_what_was_shared_before_stays() {
+    fn removed_files_are_gone_but_stay_in_lists_that_were_shared_before() {
         let mut live = LiveFiles::new(Table::ClicksMinute, 3, &[add(0, "one", None)]).expect("files");
         let before = live.files();
         let removes = ["date=1970-01-01/hour=0/one".to_owned()];
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_no_folder_is_refused() {
+    fn a_file_that_lies_in_no_folder_is_refused() {
         let error = LiveFiles::new(Table::ClicksDaily, 0, &[add(0, "one", None)]).expect_err("no month").to_string();
         assert!(error.contains("clicks_daily") && error.contains("one"), "{error}");
     }

@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_may_be_otherwise_next_time_is_not_kept() {
+    async fn a_value_that_may_change_is_not_kept() {
         let (loads, count) = (loads(100), Arc::default());
         for loaded in 1..4 {
             assert!(ask(&loads, 7, &count, 10, false).await);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_makes_room_and_what_somebody_has_does_not() {
+    async fn kept_values_make_room_for_others_and_values_in_use_do_not() {
         let (loads, count) = (loads(100), Arc::default());
         for key in 0..20 {
             assert!(ask(&loads, key, &count, 30, true).await);

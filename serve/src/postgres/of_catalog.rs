@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_the_lake_is_left_as_it_is() {
+    fn queries_of_the_lake_are_not_rewritten_for_the_catalog() {
         for asked in [
             "SELECT (SELECT max(clicks_minute.clicks) FROM clicks_minute)",
             "SELECT (SELECT sum(t.clicks) FROM (SELECT * FROM clicks_minute) t)",

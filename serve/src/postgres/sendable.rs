@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_is_told_of_which_column() {
+    fn an_error_about_a_value_names_its_column() {
         let times: ArrayRef = Arc::new(TimestampSecondArray::from(vec![i64::MAX]));
         let why = check_column("at", &times).expect_err("it is out of range").to_string();
         assert!(why.starts_with("at: a time is out of range;"), "{why}");

@@ -226,7 +226,7 @@ fn what_tells_of_everyone_is_refused_to_a_key_with_campaigns() {
 }
 
 #[test]
-fn what_does_more_than_ask_is_refused() {
+fn statements_that_do_more_than_ask_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let lake = lake::write(folder.path(), Rows::All);
     let served = Served::over(&lake, true, MEMORY);

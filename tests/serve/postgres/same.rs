@@ -194,7 +194,7 @@ fn every_query_of_the_files_is_answered_as_sql_answers_it_or_refused() {
 }
 
 #[test]
-fn what_was_once_answered_otherwise_is_not_any_more() {
+fn statements_that_were_once_answered_wrongly_are_answered_as_by_sql() {
     let both = Both::new();
     let (answered, answerable) = both.compared(&FOUND.map(str::to_owned));
     assert_eq!(answered, answerable);
