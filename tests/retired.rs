@@ -159,7 +159,7 @@ fn a_partition_that_a_job_was_given_is_waited_for_before_its_first_message() {
         let policy = CommitPolicy::every(Duration::from_millis(300));
         minutes.run_for(&lake, &log, policy, Duration::from_secs(5)).await;
         assert_eq!(versions().await.expect("memory"), before);
-        // Who reads a topic again does not hold it for over.
+        // A job that reads a retired topic again takes back its retirement.
         retire(&lake, &named(1).topic, Topic::Over).await.expect("it has had nothing");
         assert!(at(&lake, AsOf::Newest).await.is_final(to));
         minutes.run_for(&lake, &log, policy, Duration::from_secs(5)).await;

@@ -93,7 +93,7 @@ impl Server {
             assert!(began.elapsed() < READY_MAX, "it is not ready");
             sleep(Duration::from_millis(100)).await;
         }
-        // What it adds up for later questions.
+        // Give the server time to add up files for later questions.
         sleep(Duration::from_secs(3)).await;
         server
     }

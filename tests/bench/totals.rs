@@ -131,7 +131,7 @@ impl Made {
             append(&mut minutes, &[rows], None).await;
         }
         let rolled_up = minutes.version();
-        // Of the last hour the compactor has put together what had become many files; the rest is as it was committed.
+        // In the last hour the compactor has merged the older files; the newer ones are as they were committed.
         let starts: Vec<_> = (0..60).map(|minute| hours[23] + minute * 60_000).collect();
         let (older, newer) = starts.split_at(starts.len() - FILES_SMALL);
         for starts in std::iter::once(older).chain(newer.chunks(1)) {

@@ -288,7 +288,7 @@ fn sql_that_means_harm_harms_nobody_else() {
         }
         assert!(server_kb <= most(&rest.server) + GROWTH_KB_MAX, "{:?}, after {:?}", held.server, rest.server);
         assert!(processes_kb <= SQL_KB / BEYOND * (BEYOND + 1), "{:?}", held.processes);
-        // That it was an attack: statements of all kinds, some answered, some refused, some cut off.
+        // Check that there was an attack: statements of all kinds, some answered, some refused, some cut off.
         let outcomes: Vec<_> = attacked_by.values().flat_map(BTreeMap::keys).map(String::as_str).collect();
         for outcome in ["rows", "54000", "42601", "dropped"] {
             assert!(outcomes.contains(&outcome), "{outcome} is missing: {}", told());

@@ -307,7 +307,7 @@ fn no_other_way_leads_past_the_keys() {
                 assert!(!answer.body.contains(name), "{name} in {target}");
             }
         }
-        // How much everyone asks is for who watches the server.
+        // Metrics, which tell how much everyone asks, are not served where clients ask.
         server.get("/metrics", None).await.problem(404);
         assert!(!server.said().contains(SPRING) && !server.said().contains(EVERYTHING), "keys are not logged");
     });

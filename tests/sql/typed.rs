@@ -337,7 +337,7 @@ fn what_is_deeper_than_a_stack_is_refused() {
         let arguments = ["sql", "-f", file.to_str().expect("UTF-8"), "--lake", lake];
         refused(&arguments, Code::StatementTooComplex, 3, &[]);
     }
-    // What is let through fits.
+    // Statements below the limits are answered, and fit on the stack.
     let sums = typed.file("sums.sql", &format!("select 1{} as n", "+1".repeat(950)));
     let sums = typed.prints(&["sql", "-f", sums.to_str().expect("UTF-8"), "--format", "csv"]);
     assert_eq!(sums, "n\n951\n");

@@ -200,7 +200,7 @@ impl Crate {
                             }
                         }
                     }
-                    // What nothing defines or imports, a macro makes.
+                    // A name that nothing defines or imports is made by a macro.
                     if is_of_crate && found.is_empty() && imported().next().is_none() {
                         found.insert(at);
                     }

@@ -145,7 +145,7 @@ async fn says_the_same_in_sql(world: &mut World, content: &Content) -> Result<()
 fn totals_are_the_sum_of_the_minutes_whatever_is_rolled_up() {
     for_seeds(SEEDS, world);
     let [days, hours, all] = ANSWERS.each_ref().map(|answers| answers.load(Ordering::Relaxed));
-    // Of a few seeds, by chance, some have little of it.
+    // By chance, a run of few seeds may take little from days and hours.
     let is_enough = all < 1_000 || (days > all / 8 && hours > all / 4);
     assert!(is_enough, "too little is tried: {days} from days, {hours} from hours, of {all}");
 }

@@ -177,7 +177,7 @@ fn versions_that_are_kept_can_be_read_and_others_are_gone_with_their_files() {
         clean_up(&lake, second(400)).await.expect("memory");
         is_kept(&lake, &store, 200).await;
         let left = data_files(&store).await.len();
-        // Of each ten before version 200 all files were replaced; of the last, those are kept that the checkpoint has.
+        // Before version 200, each ten files were replaced by one. Files that the checkpoint names are kept.
         assert!(left < before - 150, "{before} files before, {left} after");
         let again = clean_up(&lake, second(400)).await.expect("memory");
         assert!(!again.iter().any(|done| matches!(done, Done::GaveUp { .. })), "{again:?}");

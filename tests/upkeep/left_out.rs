@@ -175,7 +175,7 @@ fn a_file_that_cannot_be_read_is_left_out_and_the_rest_of_the_round_is_done() {
             let _ = round(&mut compactor, &Plan::default()).await;
             assert_eq!(unnamed(&lake, &store).await, [], "round {number}");
         }
-        // What is around it is put together without it.
+        // The files around the unreadable one are merged without it.
         let after = live(&lake, Table::Clicks).await;
         assert_eq!([&first, &second, &third].map(|day| after[day].len()), [1, 3, 1]);
         let settled = objects().await;

@@ -83,7 +83,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             }
             let pending = self.owned.pending();
             if pending.rows == 0 {
-                // What was due has been lost, or released: there is nothing to wake up for.
+                // The rows that were due have been lost or released, so there is nothing to wake up for.
                 self.cadence.clear();
             }
             let caught_up = self.goal.is_some() && self.catch_up.is_done();

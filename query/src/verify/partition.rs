@@ -172,7 +172,8 @@ impl<'a> Partition<'a> {
             ("{partition}", self.partition.partition.to_string()),
             ("{first}", number(self.first)),
             ("{since}", number(self.history.since(self.partition))),
-            // Not the cut of the stand: the recount may end where nothing matters any more.
+            // The end of the recount, which is not always the cut of the stand: a recount may end where nothing matters
+            // any more.
             ("{cut}", number(self.next)),
             ("{drained}", number(self.stand.drained.unwrap_or(0))),
             ("{emitted}", timestamp(self.stand.watermark_ms, i64::MIN)),

@@ -398,7 +398,7 @@ fn words_of_postgresql_are_right_or_refused() {
         ),
         ("select count(*) from pg_stat_activity", json!([[0]])),
         ("select count(*), count(*), null, null, 1, 1 from (values (1)) a", json!([[1, 1, null, null, 1, 1]])),
-        // What cannot be written is not null.
+        // A value that cannot be written is an error, and not null.
         ("select from_unixtime(99999999999999)", json!("22008")),
         ("select array_agg(from_unixtime(99999999999999))", json!("22008")),
         ("select arrow_cast(2147483647, 'Date32')", json!("22008")),
