@@ -85,7 +85,7 @@ async fn rewrite(lake: &Lake, change: impl Fn(RecordBatch) -> Vec<RecordBatch>) 
     replace(lake, Table::ClicksMinute, removes, &change(rows)).await;
 }
 
-/// Returns the first row that counts so many clicks.
+/// Returns the first row that counts `clicks` clicks.
 fn row_of(rows: &RecordBatch, clicks: i64) -> usize {
     let counts = rows["clicks"].as_primitive::<Int64Type>();
     counts.values().iter().position(|found| *found == clicks).expect("there is such a row")

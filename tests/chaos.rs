@@ -1,11 +1,11 @@
 //! Law: on a real Kafka and a real S3, the raw tables are the log, and the minutes are its counts, whatever happens to
 //! members and servers under load.
 //!
-//! A round is a topic, a lake, a steady load, and one of everything in an order that its seed shuffles: members join,
-//! leave, are killed, and sleep for longer than a session; groups have no quiet second; Kafka and S3 are killed and
-//! started again, and stopped and go on. Jobs that nobody killed must live through it, beside promotions. At the end
-//! the topic is read by `kcat` and compared position by position, `verify` recounts the minutes and the conservation
-//! laws, and hours and days must be theirs.
+//! A round is a topic, a lake, a steady load, and events in an order that its seed shuffles: members join, leave, are
+//! killed, and are stopped for longer than a session; groups rebalance all the time, because members come and go
+//! quickly; Kafka and S3 are killed and started again, or stopped and continued. Jobs that nobody killed must live
+//! through it, beside promotions. At the end the topic is read by `kcat` and compared position by position, `verify`
+//! recounts the minutes and checks the conservation laws, and hours and days must be sums of the minutes.
 //!
 //! `CLICKLAKE_ROUNDS=a..b` runs other seeds.
 
@@ -54,16 +54,23 @@ const QUIET_MS: Range<u64> = 300..2_000;
 
 #[derive(Clone, Copy, Debug)]
 enum Event {
+    /// A member is killed, and another one takes its place.
     Kill,
+    /// A member joins, unless there are as many as may be.
     Join,
+    /// A member is told to leave, and another one takes its place.
     Leave,
+    /// A member is stopped for longer than its session lasts, and continued as a zombie.
     Sleep,
+    /// A server is killed, and started again.
     Crash(Server),
+    /// A server is stopped, and continued.
     Stop(Server),
+    /// Several members join and are killed in quick succession.
     Storm,
 }
 
-/// Events of a round: each once, and the one that the round is about twice.
+/// Events of a round: each once, but kills and joins twice.
 const EVENTS: [Event; 11] = [
     Event::Kill,
     Event::Kill,
@@ -88,8 +95,8 @@ async fn nothing_is_lost_or_counted_twice_whatever_dies() {
     }
 }
 
-/// Makes a member leave in good order. If a job has not begun, it may have said what it was waiting for; if two
-/// compact, the second one may have said so.
+/// Tells a member to leave, and checks that it ends without an error. An error is excused if a group's member had not
+/// begun, or if a second compactor found another one running.
 async fn leaves(mut member: Member) {
     let (status, log) = member.is_told_to_leave().await;
     let is_excused = if member.job.is_group() { !log.contains("begins") } else { log.contains("another compact") };
@@ -117,7 +124,7 @@ impl<'a> Round<'a> {
         Self { stack, rng: ChaCha8Rng::seed_from_u64(seed), seed, topic, members: Vec::new() }
     }
 
-    /// Lives through the round, and compares. Returns the number of messages.
+    /// Runs the round, and compares the tables with the topic. Returns the number of messages.
     #[expect(clippy::print_stdout, reason = "what happened, for those who look for why")]
     async fn run(mut self) -> usize {
         let (stack, topic, stop) = (self.stack, self.topic.clone(), CancellationToken::new());
@@ -149,7 +156,7 @@ impl<'a> Round<'a> {
         };
         self.all_are_running();
         for member in std::mem::take(&mut self.members) {
-            // A backfill ends when it is done, and is killed else.
+            // A backfill ends by itself. One that is still running is killed when it is dropped.
             if member.job != Job::Backfill {
                 leaves(member).await;
             }
@@ -231,7 +238,7 @@ impl<'a> Round<'a> {
         if self.rng.random() { Job::Ingest } else { Job::Aggregate }
     }
 
-    /// Takes any member of some jobs out of the list.
+    /// Takes a random member out of the list, among those of some jobs.
     fn any(&mut self, of: impl Fn(Job) -> bool) -> Member {
         let places: Vec<_> = (0..self.members.len()).filter(|place| of(self.members[*place].job)).collect();
         self.members.swap_remove(*places.choose(&mut self.rng).expect("there are members"))

@@ -1,4 +1,5 @@
-//! An object store with a clock of its own, which gives objects their times.
+//! A view of an object store that gives objects their times of modification by a clock of its own, so that tests can
+//! make objects old.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,7 +15,7 @@ use object_store::{
     PutOptions, PutPayload, PutResult, Result,
 };
 
-/// A view of a store with a clock of its own.
+/// View of an object store, with its own clock and the times at which objects were put.
 #[derive(Clone)]
 pub struct ClockStore {
     inner: Arc<dyn ObjectStore>,
@@ -27,7 +28,7 @@ struct Clock {
 }
 
 impl ClockStore {
-    /// Makes a view of a store. Objects that are there already keep the times of that store.
+    /// Makes a view of a store. Objects that exist already keep the times of that store.
     pub fn new(inner: Arc<dyn ObjectStore>, now: DateTime<Utc>) -> Self {
         Self { inner, clock: Arc::new(Mutex::new(Clock { now, put: HashMap::new() })) }
     }
@@ -41,12 +42,14 @@ impl ClockStore {
         self.clock.lock().expect("no panic")
     }
 
+    /// Records that an object was put now.
     fn is_put(&self, path: &Path) {
         let mut clock = self.clock();
         let now = clock.now;
         clock.put.insert(path.clone(), now);
     }
 
+    /// Replaces the time of an object by the time at which it was put here, if it was.
     fn timed(&self, file: ObjectMeta) -> ObjectMeta {
         let clock = self.clock();
         let last_modified = clock.put.get(&file.location).copied().unwrap_or(file.last_modified);

@@ -151,7 +151,7 @@ fn a_partition_that_moved_from_a_to_b_to_a_goes_on_where_b_left_it() {
         let stale = epoch(&a, &[step(&a, 0, 15)]).await;
         b.refresh().await.expect("works");
         assert_eq!(advance(&mut b, 0, 20).await, Outcome::Committed(2));
-        // What A prepared before it lost the partition does not pass once it has it again.
+        // A commit that A prepared before it lost the partition is fenced even when A has the partition again.
         assert!(is_fenced(&a.commit(&stale).await.expect("works")));
         assert_eq!(advance(&mut a, 0, 30).await, Outcome::Committed(3));
         assert_eq!(count(&lake_on(store)).await, 30);

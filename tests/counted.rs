@@ -95,7 +95,7 @@ async fn other_parameters_are_refused_and_so_is_more_memory_than_there_may_be() 
     stack.create_topic(topic, 1, &[]).await;
     fill(&stack, topic, 1, 20_000).await;
     stack.catch_up_with(Job::Aggregate, topic, topic, &["--dedup-horizon", "30m", "--dimensions", "country"]).await;
-    // What was recorded need not be said again.
+    // Parameters that the table records need not be given again.
     stack.catch_up_with(Job::Aggregate, topic, topic, &[]).await;
     let words = ["--dedup-horizon", "\"1h\"", "\"30m\"", "backfill --into", "promote"];
     refused(&stack, topic, &["--dedup-horizon", "1h"], (Code::SettingsDiffer, 4), &words).await;
@@ -145,7 +145,7 @@ async fn what_is_lost_is_computed_again_beside_the_live_job() {
     for job in [Job::Ingest, Job::Aggregate] {
         stack.catch_up_with(job, topic, topic, &[]).await;
     }
-    // What was open when it was lost is closed by now.
+    // Windows that were open when the table was lost are closed by now.
     backfill(&["--replace"]);
     let said = backfill(&["--replace"]);
     assert!(said.contains("nothing to change"), "{said}");

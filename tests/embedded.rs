@@ -62,7 +62,7 @@ impl Stack {
         }
     }
 
-    /// Sends that many messages, whose events happened about now by the broker's clock.
+    /// Sends `count` messages, whose events happened about now by the broker's clock.
     pub async fn produce(&self, seed: u64, count: u64) -> Counts {
         let settings = Settings { seed, malformed: 0.02, ..Settings::default() };
         let load = Load { rate: RATE, count: Some(count), start_ms: NOON_MS };

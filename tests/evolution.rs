@@ -91,7 +91,7 @@ fn whatever_happens_beside_an_upgrade_the_counts_are_what_they_are() {
     for_seeds(SEEDS, disaster);
     let written = WRITTEN.lock().expect("no panic under the lock");
     let [seeds, upgraded] = ["", "upgrade"].map(|job| written.get(job).copied().unwrap_or_default());
-    // What a promotion gives all measures needs no upgrade any more.
+    // A table that a promotion has given all measures needs no upgrade any more.
     let is_enough = if is_of_format_1(Table::ClicksMinute) { upgraded == seeds } else { upgraded > 0 };
     assert!(is_enough, "each table is upgraded once: {written:?}");
 }
@@ -416,7 +416,7 @@ fn what_files_lack_reads_as_null_and_a_measure_as_nothing_whoever_reads() {
         }
         assert_eq!(answers(&lake).await, before);
         is_audited(&lake).await;
-        // What is computed again from the raw table is what is there: both are read.
+        // Counts that are computed again from the raw table equal those in the table.
         let Replaced::Compared(changes) = replaced(&lake, Writes::Nothing).await else { panic!("it writes nothing") };
         assert_eq!(changes.windows_changed(), 0, "{changes:?}");
         // Roll-ups, and files that are put together.

@@ -41,7 +41,7 @@ pub enum Fault {
     /// The operation never ends. If a thread would wait for it, it fails instead.
     Hang,
     /// The operation happens and its reply is lost. After this time the store's client retries by itself, and reports
-    /// the second attempt: a put that must find the object absent has met itself.
+    /// the second attempt: a put that must find the object absent has found its own.
     Repeat(Duration),
 }
 

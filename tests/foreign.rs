@@ -256,7 +256,7 @@ fn deletion_vectors(spark: &mut Spark, used: &Used) {
     let (_folder, lake) = used.copy();
     let before = spark.number(&lake, SUM_OF_SPARK);
     spark.alter(&lake, "clicks_minute", "SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')");
-    // Of a window that is closed, so that it can be counted again.
+    // Delete rows of a closed window, because only closed ones can be counted again.
     let first = spark.run(&lake, "select min(window_start) from delta.`LAKE/clicks_minute`")[0][0].clone();
     spark.run(&lake, &format!("DELETE FROM delta.`LAKE/clicks_minute` WHERE window_start = timestamp'{first}'"));
     let left = spark.number(&lake, SUM_OF_SPARK);
@@ -278,7 +278,8 @@ fn deletion_vectors(spark: &mut Spark, used: &Used) {
     assert_eq!(data_files(&lake, "clicks_minute"), there, "nothing is written, and nothing deleted");
     spark.obey(&lake, &error);
     assert_eq!(ours(&lake, SUM), left);
-    // What was deleted is missing; as long as its version is kept, verify says by whom; and it can be counted again.
+    // The deleted rows are missing from the sums. As long as the version is kept, `verify` says who deleted them; and
+    // they can be counted again.
     let said = says(&lake, &["verify"], 1);
     assert!(said.contains("DELETE by Apache-Spark") && said.contains("backfill --replace"), "{said}");
     upkeep(&lake);
@@ -296,7 +297,7 @@ fn each_way_out_leads_out(spark: &mut Spark, used: &Used) {
         spark.alter(&lake, "clicks_minute", &set);
         let error = refuses(&lake, &["compact", "--once"], &["clicks_minute", property]);
         spark.obey(&lake, &error);
-        // Of a table that only grows, it asks nothing.
+        // The property demands nothing of writers of a table that only grows.
         spark.alter(&lake, "clicks", &set);
         says(&lake, &["compact", "--once"], 0);
     }
@@ -350,7 +351,7 @@ fn columns_of_others(spark: &mut Spark, used: &Used) {
     assert_eq!(["clicks", "clicks_minute"].map(|table| noted(spark, table)), before[..]);
     assert_eq!(ours(&lake, "select count(note) from clicks_minute"), before[1]);
     assert_eq!((ours(&lake, SUM), spark.number(&lake, SUM_OF_SPARK)), (sum, sum));
-    // Of sums, nobody knows what such a column would hold.
+    // In a roll-up, a foreign column could not be summed, so `compact` refuses it.
     spark.alter(&lake, "clicks_hourly", "ADD COLUMNS (note STRING)");
     spark.run(&lake, "DELETE FROM delta.`LAKE/clicks_minute` WHERE pane = 'none'");
     spark.run(&lake, "UPDATE delta.`LAKE/clicks_minute` SET note = null");
@@ -382,7 +383,7 @@ fn restore(spark: &mut Spark, used: &Used) {
     assert!(said.contains("RESTORE by Apache-Spark") && said.contains(&back), "{said}");
     let insert = &said[said.find("INSERT INTO").expect("what brings the rows back")..];
     let insert = insert.split("; then").next().expect("a statement").replace(" clicks ", " delta.`LAKE/clicks` ");
-    // What is read meanwhile stays.
+    // Rows that are read meanwhile stay.
     go_on(&lake);
     let said = says(&lake, &["verify"], 1);
     assert!(said.contains("RESTORE by Apache-Spark"), "{said}");

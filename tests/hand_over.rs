@@ -92,7 +92,7 @@ fn minutes_may_be_ahead_of_the_raw_table() {
 
 #[test]
 fn behind_the_last_row_the_raw_table_ends_with_its_cut() {
-    // What ends the earlier log is nonsense: rows of the other table, and then a gap.
+    // The earlier log ends with rejected messages, which are rows of the other raw table, and with a gap.
     let end_of = |log: &Log| {
         let mut pairs = log.partitions[0].windows(2);
         Some(pairs.position(|pair| pair.iter().all(LogMessage::is_rejected))? + 2)
@@ -110,7 +110,7 @@ fn behind_the_last_row_the_raw_table_ends_with_its_cut() {
 }
 
 #[test]
-fn what_neither_of_them_has_is_refused_by_name() {
+fn messages_that_kafka_and_the_raw_table_both_lack_are_refused_by_name() {
     simulate(async {
         let ((earlier, log), lake) = (growing_log(1), lake());
         Computation::Raw.read_all(&lake, &earlier).await.expect("ingest ends");

@@ -205,7 +205,7 @@ fn a_round_deletes_nothing_that_it_may_have_committed() {
         let (store, log) = half_rolled_up().await;
         let round = async |lake: Lake, _| {
             let mut compactor = Compactor::new(lake, MEMORY);
-            // What fails is for the next round.
+            // Work that fails in one round is left to the next.
             for _ in 0..2 {
                 let _ = compactor.round(&Plan::default(), &mut |_| ()).await;
             }

@@ -163,7 +163,7 @@ async fn what_retention_took_is_refused_and_begins_again_under_another_name() {
     stack.create_topic(topic, 1, &[]).await;
     fill(&stack, topic, 1, 1_000).await;
     stack.catch_up(topic, topic, &[]).await;
-    // What the table has read may go.
+    // Kafka may delete messages that the table has read.
     truncate(&stack, topic, 0, Offset::Offset(700)).await;
     fill(&stack, topic, 2, 1_000).await;
     stack.catch_up(topic, topic, &[]).await;
@@ -188,7 +188,7 @@ async fn what_retention_takes_from_a_running_job_is_refused_by_partition_and_off
         sleep(Duration::from_millis(100)).await;
     }
     member.signal("STOP");
-    // What it had asked for by then is answered before there is more.
+    // Wait until the requests that the member had sent are answered, before there are more messages.
     sleep(Duration::from_secs(2)).await;
     fill(&stack, topic, 2, 1_000).await;
     truncate(&stack, topic, 1, Offset::End).await;

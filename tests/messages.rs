@@ -200,7 +200,7 @@ fn a_message_that_comes_again_is_known() {
     batch.push(&message(7));
     batch.push(&message(8));
     assert_eq!(places(&batch), [Behind, Behind, Behind, Last, Ahead, Ahead, Ahead]);
-    // Not only in the batch that has it, and not only where no gap follows.
+    // The place of the last message stays known in later batches, and after a gap.
     assert_eq!(batch.finish().read, 2);
     batch.skip_to(10);
     assert_eq!(places(&batch), [Behind, Behind, Behind, Last, Behind, Ahead, Ahead]);
@@ -243,7 +243,7 @@ proptest! {
     ) {
         let (events, rejected) = rows(Some(text.as_bytes()));
         prop_assert_eq!(events + rejected.len(), 1);
-        // What a parser that is not ours takes for an object is never called anything else.
+        // A text that serde_json takes for an object is never rejected as anything else.
         let is_object = serde_json::from_str::<serde_json::Value>(&text).is_ok_and(|value| value.is_object());
         if is_object {
             let reason = rejected.first().map(|(reason, _)| reason.as_str());

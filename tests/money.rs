@@ -127,7 +127,7 @@ fn a_sum_that_64_bits_do_not_hold_is_an_error_that_names_the_ad_and_nobody_elses
                    where ad_id = 'big'";
         assert_eq!(said(&["sql", sql], &path)[0]["c"], json!(exact));
     }
-    // What is rolled up is the same in each table.
+    // Sums are the same in each roll-up.
     for table in ["clicks_hourly", "clicks_daily"] {
         let sql = format!("select cost_micros, clicks from {table} where ad_id = 'big' order by 1 desc");
         let rows = said(&["sql", &sql], &path);
@@ -262,7 +262,7 @@ fn a_minute_that_wrapped_around_is_told_where_the_sum_is_not_below_zero() {
     }
     let minute = ["ad old", "window_start 2026-03-07T12:00:00", "adds up to -11, with -11 in it"];
     fails(&["series", "--ad", "old", "--by", "minute", "--lake", &path], 3, &minute);
-    // What is not asked for, and who is asked for else, is as right as ever.
+    // Other measures of that ad, and the sums of other ads, are still right.
     let clicks = said(&["sql", "select clicks from totals(null, null) where ad_id = 'old'"], &path);
     assert_eq!(clicks[0]["clicks"], json!(3));
     assert_eq!(said(&["total", "--ad", "fine"], &path)[0]["cost_micros"], json!(7));

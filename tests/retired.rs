@@ -159,7 +159,7 @@ fn a_partition_that_a_job_was_given_is_waited_for_before_its_first_message() {
         let policy = CommitPolicy::every(Duration::from_millis(300));
         minutes.run_for(&lake, &log, policy, Duration::from_secs(5)).await;
         assert_eq!(versions().await.expect("memory"), before);
-        // Who reads a topic again does not hold it for over.
+        // A job that reads a retired topic again takes back its retirement.
         retire(&lake, &named(1).topic, Topic::Over).await.expect("it has had nothing");
         assert!(at(&lake, AsOf::Newest).await.is_final(to));
         minutes.run_for(&lake, &log, policy, Duration::from_secs(5)).await;
@@ -190,7 +190,7 @@ fn what_is_not_said_yet_of_a_partition_is_said_though_another_job_was_first_with
 }
 
 #[test]
-fn what_up_leaves_is_over() {
+fn topics_that_up_leaves_are_retired() {
     let (_folder, lake) = folder();
     for run in 1..=2 {
         let output = clicklake(&["up", "--for", "3s", "--rate", "1000", "--lake", &lake]);

@@ -133,7 +133,7 @@ async fn foreign_rows(world: &Survivors) -> Result<BTreeMap<(i32, i64), i64>, St
 }
 
 #[test]
-fn what_others_delete_or_restore_is_all_that_is_gone_or_back() {
+fn only_rows_that_others_delete_or_restore_are_gone_or_back() {
     for_seeds(SEEDS_OF_DAYS, |seed| async move {
         let does = [Does::Delete, Does::Restore, Does::Optimize];
         let foreign = does.map(|does| Actor::Other(Table::Clicks, does));

@@ -41,7 +41,7 @@ async fn sigterm_commits_what_was_read_and_leaves() {
     assert_eq!(again.read, 0, "nothing was left to read");
 }
 
-/// Reads the child's log until it has read that many messages. The rest of the log is discarded.
+/// Reads the child's log until it has read `messages` messages. The rest of the log is discarded.
 fn wait_until_read(child: &mut Child, messages: u64) {
     let mut lines = BufReader::new(child.stderr.take().expect("piped")).lines();
     let mut read = 0;

@@ -257,7 +257,7 @@ fn every_file_says_what_it_is_and_is_short() {
         let lines = text.lines().count();
         assert!(lines <= LINES_MAX, "{} has {lines} lines", file.display());
         for (number, line) in (1..).zip(text.lines()) {
-            // What cannot be broken.
+            // Addresses cannot be broken into lines.
             let is_address = line.contains("://");
             let chars = line.chars().count();
             assert!(is_address || chars <= LINE_CHARS_MAX, "{}:{number} has {chars} characters", file.display());
@@ -407,7 +407,7 @@ fn measures_are_named_in_one_file() {
         looked_at += 1;
         for name in Measure::ALL.map(Measure::column) {
             let mut ways = vec![format!("sum({name})")];
-            // As members of answers.
+            // Scripts name measures as members of answers.
             if file.extension().is_some_and(|extension| extension == "js") {
                 ways.extend([format!("row.{name}"), format!("row?.{name}"), format!("row[\"{name}\"]")]);
             }

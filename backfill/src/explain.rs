@@ -142,7 +142,7 @@ impl ExplainQuestion<'_> {
         self.feed.give(self.needs(partition, until), partition, from, columns(), push).await
     }
 
-    /// Whether a stretch of a partition has an event of the ad in the minute.
+    /// Returns whether a stretch of a partition has an event of the ad in the minute.
     async fn has_events(&self, partition: &TopicPartition, from: Option<i64>, until: i64) -> Result<bool, DriveError> {
         let (mut found, window_ms) = (false, self.minute.millis());
         let width_ms = self.parameters.windowing.width_ms();

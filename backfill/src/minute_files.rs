@@ -31,9 +31,9 @@ const LOOKS_MAX: usize = 64;
 /// What becomes of the rows that must stay, in files that also hold rows in scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtherRows {
-    /// They are written into files of their own, for a commit that removes these files.
+    /// The rows are written into files of their own, for a commit that removes these files.
     Rewritten,
-    /// They stay in these files, which are only read.
+    /// The rows stay in these files, which are only read.
     Untouched,
 }
 
@@ -94,7 +94,7 @@ impl MinuteFiles {
         self.schema = schema;
     }
 
-    /// Returns the same, with contents told apart by only these dimensions of the table.
+    /// Returns this value, set to tell contents apart by only these dimensions of the table.
     pub fn by(self, dimensions: Vec<&'static str>) -> Self {
         Self { dimensions, ..self }
     }
@@ -133,7 +133,7 @@ impl MinuteFiles {
         Ok(rows)
     }
 
-    /// Whether a file may hold windows in scope, by its folder and its statistics.
+    /// Returns whether a file may hold windows in scope, by its folder and its statistics.
     fn may_hold(&self, file: &Add) -> bool {
         let touches = |from_ms: i64, to_ms: i64| self.scope.windows.touch(from_ms, to_ms);
         Folder::named(self.table, &file.partition_values)

@@ -157,7 +157,7 @@ impl Output {
         Self { table, dimensions, store, stop, held, contents, adds }
     }
 
-    /// Whether the files written here are among these live ones.
+    /// Returns whether the files written here are among these live ones.
     pub fn is_among(&self, live: &[Add]) -> bool {
         self.adds.first().is_some_and(|ours| live.iter().any(|file| file.path == ours.path))
     }

@@ -1,4 +1,5 @@
-//! Computes the rows that a table should have where it stands, in memory, for a comparison.
+//! Computes the rows of one partition of a table of minutes again, from the raw clicks and in memory, so that `verify
+//! --replay` can compare them with the table.
 
 use std::sync::Arc;
 
@@ -16,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use crate::recompute::{Recompute, Sink};
 use crate::work;
 
-/// Computes the rows that a partition of a table of minutes should have where it stands, from the raw clicks over a
-/// part of history.
+/// Computes the rows that a partition of a table of minutes should have at the given stand, from the raw clicks.
+/// `needs` gives the part of history and the parameters.
 pub fn replay<'a>(
     lake: &'a Lake,
     table: Table,
@@ -48,6 +49,7 @@ async fn recompute(
     let needs = Needs { history: History { until: cut(stand.cut), ..needs.history }, ..needs };
     let job = Aggregate::over(needs.history.clone(), table, needs.parameters.clone());
     let (stop, meter, drained) = (CancellationToken::new(), Arc::new(Meter::default()), cut(stand.drained));
+    // The table has the windows that its watermark has closed, and below `drained` the open ones, too.
     let end = Flush::Closed;
     let recompute = Recompute { job: &job, needs, drained, end, at_a_time: 1, meter: &meter, stop: &stop };
     recompute.run(raw, kept).await?;

@@ -51,13 +51,13 @@ impl Scope {
         }
     }
 
-    /// Whether a partition with this stand has closed windows in scope.
+    /// Returns whether a partition with this stand has closed windows in scope.
     pub fn has_closed(&self, stand: Stand) -> bool {
         let width_ms = self.windowing.width_ms();
         stand.watermark_ms.is_some_and(|watermark_ms| self.windows.touch(i64::MIN, watermark_ms - width_ms + 1))
     }
 
-    /// Whether a partition has gone back behind the snapshot, by its stand now: then the table was promoted.
+    /// Returns whether a partition has gone back behind the snapshot, by its stand now: then the table was promoted.
     pub fn has_gone_back(&self, now: impl Fn(&TopicPartition) -> Stand) -> bool {
         let is_behind = |(partition, then): (&TopicPartition, &Stand)| {
             let now = now(partition);

@@ -45,7 +45,7 @@ pub struct Staging<'a> {
 pub enum Made {
     /// The table holds all that was asked for; the counters are of this run.
     Whole(Committed),
-    /// It was stopped; the same command goes on with it.
+    /// The computation was stopped; the same command goes on with it.
     InPart,
 }
 
@@ -189,7 +189,7 @@ async fn defaults(lake: &Lake) -> Result<Parameters, LakeError> {
     }
 }
 
-/// Whether a table holds all of a partition up to an offset.
+/// Returns whether a table holds all of a partition up to an offset.
 fn is_done(log: &TableLog, partition: &TopicPartition, until: i64) -> bool {
     let stand = log.stand(partition);
     stand.cut == Some(until) && stand.drained == Some(until)

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_fails_again_is_left_alone_for_longer_and_never_for_long() {
+    async fn work_that_fails_again_waits_twice_as_long_up_to_a_limit() {
         let mut setbacks = Setbacks::default();
         let waits = [
             (Work::RollUp(Table::ClicksHourly), [1, 2, 4, 8, 16, 32, 64, 128, 192, 192]),

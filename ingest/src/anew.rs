@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_there_is_waited_for() {
+    async fn a_table_that_was_there_before_is_waited_for() {
         let (left, stop) = (Cell::new(5), CancellationToken::new());
         let attempt = || async {
             match left.replace(left.get() - 1) {

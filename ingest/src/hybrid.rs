@@ -154,7 +154,7 @@ impl<L: Live> Source for HybridSource<L> {
                     Some(said) = self.said.recv(), if room == Demand::ForAll => said,
                 },
             };
-            // What is out of date, or the end of a replay, is no signal: whatever comes next is waited for.
+            // A message that is out of date, and the end of a replay, are no signals: wait for the next message.
             if let Some(signal) = self.hear(generation, said).await? {
                 return Ok(signal);
             }

@@ -134,7 +134,7 @@ codes! {
 }
 
 impl Code {
-    /// Returns its number, which no other code ever has.
+    /// Returns the number of the code, which no other code ever has.
     pub const fn number(self) -> u16 {
         self as u16
     }

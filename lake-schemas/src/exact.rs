@@ -1,7 +1,7 @@
-//! Sums that do not wrap around: added up in 128 bits, and stored in rows of 64.
+//! Exact sums of measures: added up in 128 bits, and stored in columns of 64 bits.
 //!
-//! The columns of measures have 64 bits. A sum may need more; then it is stored as several rows that add up to it, as
-//! all rows of a window do. So an overflow shows only in the sum that somebody asks for, and not before.
+//! A sum that needs more than 64 bits is stored as several rows that add up to it, as all rows of a window do. So too
+//! large a sum is an error only where somebody asks for it in one number, and not when it is stored.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use arrow::error::ArrowError;
 
 use crate::measure::{Measure, Merge};
 
-/// Type in which measures are added up: whole numbers of 128 bits, with all digits. It takes 10^19 rows of the largest
+/// Type in which measures are added up: whole numbers of 38 digits, in 128 bits. It takes 10^19 rows of the largest
 /// number of 64 bits to exceed it.
 pub const SUM_TYPE: DataType = DataType::Decimal128(38, 0);
 
-/// Largest number that every reader of JSON keeps exactly: 2^53 - 1 (RFC 8259, 6). JSON has the digits of a larger one
-/// as a text.
+/// Largest number that every reader of JSON keeps exactly: 2^53 - 1 (RFC 8259, 6). Larger ones are written to JSON as
+/// strings.
 pub const PLAIN_MAX: u64 = (1 << 53) - 1;
 
 /// Returns the SQL expression that adds up a measure exactly.
@@ -27,14 +27,14 @@ pub fn sum_of(measure: Measure) -> String {
     }
 }
 
-/// Returns an SQL expression in the type in which measures are added up.
+/// Returns the SQL expression that casts another one to the type in which measures are added up.
 pub fn exact(expression: &str) -> String {
     format!("cast({expression} as decimal(38, 0))")
 }
 
 /// Converts rows with exact sums into rows whose measures have 64 bits. A row that does not fit becomes several, one
-/// behind the other, which differ only in their measures and add up to it. They are never more than the rows that were
-/// added up.
+/// behind the other, which differ only in their measures and add up to it. There are never more rows than were added
+/// up.
 pub fn rows_of_64_bits(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let mut sums = Vec::new();
     for measure in Measure::ALL {
@@ -68,19 +68,19 @@ pub fn widened(numbers: &PrimitiveArray<Int64Type>) -> ArrayRef {
     Arc::new(wide.with_data_type(SUM_TYPE))
 }
 
-/// Returns into how many numbers of 64 bits a sum is split.
+/// Returns the number of parts of 64 bits that a sum is split into.
 fn parts(sum: i128) -> u128 {
     sum.unsigned_abs().div_ceil(LARGEST).max(1)
 }
 
-/// Returns one of these numbers, by its place.
+/// Returns one part of a sum, by its place.
 fn part_of(sum: i128, part: u128) -> i64 {
     let left = sum.unsigned_abs().saturating_sub(part.saturating_mul(LARGEST)).min(LARGEST);
     let left = i64::try_from(left).expect("no part is larger than the largest");
     if sum < 0 { -left } else { left }
 }
 
-/// Largest part of a sum.
+/// Largest part of a sum: the largest number of 64 bits.
 const LARGEST: u128 = i64::MAX as u128;
 
 #[cfg(test)]
@@ -100,7 +100,7 @@ mod tests {
         RecordBatch::try_from_iter(columns).expect("rows")
     }
 
-    /// Returns the rows that come from one row, after checking that all add up to it, and none lacks a part of it.
+    /// Checks that the rows made of one row are neighbours, add up to it, and are as few as possible.
     #[test]
     fn a_sum_of_any_size_is_rows_that_add_up_to_it() {
         let largest = i128::from(i64::MAX);

@@ -205,7 +205,7 @@ impl Field {
         self.definition().kind
     }
 
-    /// Returns its role for those who read and count clicks.
+    /// Returns the role of the field for those who read and count clicks.
     pub const fn role(self) -> Role {
         self.definition().role
     }
@@ -235,7 +235,7 @@ impl Field {
         Member::all().filter(move |member| member.field() == self)
     }
 
-    /// Returns its column as Arrow describes it.
+    /// Returns the column of the field as Arrow describes it.
     pub fn in_arrow(self) -> arrow::datatypes::Field {
         let data_type = match self.kind() {
             Kind::Text => DataType::Utf8,
@@ -283,7 +283,7 @@ impl Member {
         MEMBERS[usize::from(self.0)].0
     }
 
-    /// Returns its name in messages.
+    /// Returns the name of the member in messages.
     pub fn name(self) -> &'static str {
         MEMBERS[usize::from(self.0)].1
     }
@@ -357,7 +357,7 @@ mod tests {
 
     /// Other people's programs, and existing lakes, rely on these.
     #[test]
-    fn what_lakes_are_made_of_stays() {
+    fn columns_of_existing_lakes_stay_as_they_are() {
         assert_eq!(
             columns(|_| true),
             "topic kafka_partition kafka_offset kafka_timestamp event_time event_type ad_id campaign_id click_id \

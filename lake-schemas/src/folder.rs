@@ -52,7 +52,7 @@ impl Folder {
         self.table.folder_width().end_ms(self.start_ms())
     }
 
-    /// Returns one of the table's partition columns, with so many rows of this folder; `None` if the name is none of
+    /// Returns one of the table's partition columns, with `rows` rows of this folder; `None` if the name is none of
     /// them.
     pub fn column(self, name: &str, rows: usize) -> Option<ArrayRef> {
         match name {

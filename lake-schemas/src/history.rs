@@ -40,7 +40,7 @@ impl History {
         self.since.get(partition).copied().unwrap_or(0)
     }
 
-    /// Returns it as the text of the property, together with how it was asked for.
+    /// Returns the part of history as the text of the property, together with the words in which it was asked for.
     pub fn to_property(&self, asked: &str) -> String {
         let time = |time: Option<EventTime>| time.map(|time| time.millis());
         let (from, to) = (time(self.windows.from()), time(self.windows.to()));

@@ -91,11 +91,11 @@ pub trait Job: Send {
     /// The computation of one partition.
     type Operator: Operator;
 
-    /// Returns its name. The name decides nothing: there is one cut for each table, topic and partition, whichever job
-    /// moves it.
+    /// Returns the name of the job. The name decides nothing: there is one cut for each table, topic and partition,
+    /// whichever job moves it.
     fn name(&self) -> &'static str;
 
-    /// Returns the tables that it writes, in the order in which an epoch commits to them.
+    /// Returns the tables that the job writes, in the order in which an epoch commits to them.
     fn tables(&self) -> Vec<Table>;
 
     /// Returns the columns of `clicks` that its operators read.

@@ -107,12 +107,12 @@ impl Measure {
         self.column
     }
 
-    /// Returns its name for people.
+    /// Returns the name of the measure for people.
     pub const fn label(self) -> &'static str {
         self.label
     }
 
-    /// Describes it in a sentence.
+    /// Describes the measure in a sentence.
     pub const fn about(self) -> &'static str {
         self.about
     }
@@ -142,14 +142,14 @@ impl Measure {
         self.amount == Amount::One && self.event_type.is_none()
     }
 
-    /// Returns its value out of values in the order of [`Self::ALL`].
+    /// Returns the value of the measure out of values in the order of [`Self::ALL`].
     pub fn of<T: Copy>(self, values: &[T; MEASURES]) -> T {
         let place = Self::ALL.iter().position(|measure| measure.column == self.column);
         values[place.expect("there are no other measures")]
     }
 
-    /// Returns its column in a table of counts. The column of an added measure may be null in rows that are older,
-    /// which reads as zero.
+    /// Returns the column of the measure in a table of counts. The column of an added measure may be null in rows that
+    /// are older, which reads as zero.
     pub fn field(self) -> Field {
         Field::new(self.column, self.data_type(), self.is_added())
     }
@@ -276,7 +276,7 @@ mod tests {
 
     /// Existing lakes rely on these.
     #[test]
-    fn what_lakes_are_made_of_stays() {
+    fn columns_of_existing_lakes_stay_as_they_are() {
         let (first, added) = Measure::ALL.split_at(Measure::OF_FORMAT_1);
         let names: Vec<_> = first.iter().map(|measure| measure.column()).collect();
         assert_eq!(names, ["clicks", "cost_micros", "duplicates", "late", "filtered"]);

@@ -26,8 +26,8 @@ pub(crate) const PROPERTY_DIMENSIONS: &str = "clicklake.dimensions";
 pub const OWN_PROPERTIES: [&str; 4] =
     [PROPERTY_OUT_OF_ORDERNESS_MS, PROPERTY_ALLOWED_LATENESS_MS, PROPERTY_DEDUP_HORIZON_MS, PROPERTY_DIMENSIONS];
 
-/// Parameters that decide the counts. A table records them when it is made, and they never change in it, but for
-/// measures that are added.
+/// Parameters that decide the counts. A table records them when it is made. They never change afterwards, except that
+/// measures may be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Parameters {
     /// Windows that events are counted in.
@@ -60,8 +60,8 @@ impl Default for Parameters {
 }
 
 impl Parameters {
-    /// Returns whether state can be kept for as long as they demand: no time is below zero, and all together are 49
-    /// days at most.
+    /// Returns whether the state that these parameters need is bounded: no duration is negative, and all together are
+    /// at most 49 days (see [`SPAN_MS_MAX`]).
     pub(crate) fn has_bounds(&self) -> bool {
         let window_ms = self.windowing.width_ms();
         let spans = [self.out_of_orderness_ms, self.allowed_lateness_ms, self.dedup_horizon_ms, window_ms];
@@ -69,8 +69,8 @@ impl Parameters {
         spans.iter().all(|span| *span >= 0) && together.is_some_and(|together| together <= SPAN_MS_MAX)
     }
 
-    /// Returns how far behind the watermark an id is still known, in milliseconds: as long as its window may be counted
-    /// in, plus the horizon.
+    /// Returns how far behind the watermark the id of a counted click is remembered, in milliseconds: as long as its
+    /// window may still take clicks, and then for the dedup horizon.
     pub fn memory_ms(&self) -> i64 {
         self.allowed_lateness_ms + self.windowing.width_ms() + self.dedup_horizon_ms
     }
@@ -81,13 +81,15 @@ impl Parameters {
         [column::AD_ID, column::CAMPAIGN_ID].into_iter().chain(chosen).collect()
     }
 
-    /// Returns the same with all measures of this program, for those who read: a measure that a table lacks is 0 there.
+    /// Returns these parameters with all measures that this program knows, for readers: a measure that a table lacks
+    /// reads as 0.
     #[must_use]
     pub fn with_all_measures(&self) -> Self {
         Self { measures: Measures::default(), ..self.clone() }
     }
 
-    /// Returns these parameters as the spec of a table records them. Only tables of minutes are counted from the log.
+    /// Returns these parameters as the spec of `table` records them. Only tables of minutes are counted from the log,
+    /// so only they record the offsets at which measures begin.
     #[must_use]
     pub fn recorded_by(&self, table: Table) -> Self {
         let measures = if table.is_minutes() { self.measures.clone() } else { self.measures.without_beginnings() };
@@ -124,7 +126,8 @@ impl Parameters {
     }
 }
 
-/// Parameters that a command asks for. An open one is as the table records it, or as the defaults are.
+/// Parameters that a command asks for. Where one is `None`, the value that the table records holds, or the default for
+/// a new table.
 #[derive(Clone, Debug, Default)]
 pub struct Requested {
     /// Requested out-of-orderness: see [`Parameters::out_of_orderness_ms`].
@@ -138,7 +141,7 @@ pub struct Requested {
 }
 
 impl Requested {
-    /// Returns the parameters of a table that is made now. Open ones are taken from `defaults`.
+    /// Returns the parameters of a table that is made now. Parameters that are not asked for are taken from `defaults`.
     pub fn of_a_new_table(&self, table: Table, defaults: Parameters) -> Result<Parameters> {
         let parameters = Parameters {
             out_of_orderness_ms: self.out_of_orderness_ms.unwrap_or(defaults.out_of_orderness_ms),
@@ -146,7 +149,8 @@ impl Requested {
             dedup_horizon_ms: self.dedup_horizon_ms.unwrap_or(defaults.dedup_horizon_ms),
             dimensions: self.dimensions.clone().unwrap_or(defaults.dimensions),
             windowing: defaults.windowing,
-            // Whatever the defaults are of, a new table counts all there is, from the start.
+            // The defaults may be those of an older table that lacks measures. A new table has all of them, from the
+            // start.
             measures: Measures::default(),
         };
         if !parameters.has_bounds() {
@@ -194,20 +198,20 @@ pub(crate) fn names_of(dimensions: &[Dimension]) -> String {
 /// Longest span of time for which state is kept, in milliseconds: 49 days. Times of clicks in memory take 32 bits.
 pub const SPAN_MS_MAX: i64 = u32::MAX as i64;
 
-/// When a row of a minute table was written, relative to its window.
+/// Pane of a row: whether the row was written before, when or after its window was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Pane {
-    /// Before the watermark passed the end of the window: the partition was idle, the job stopped, or rows are written
-    /// early.
+    /// Written before the watermark passed the end of the window, because the partition was idle, the job stopped, or
+    /// early firing was due.
     Early,
-    /// When the watermark passed the end of the window.
+    /// Written when the watermark passed the end of the window.
     OnTime,
-    /// After the watermark passed the end of the window, for clicks that came late.
+    /// Written after the watermark passed the end of the window, for clicks that came within the allowed lateness.
     Late,
 }
 
 impl Pane {
-    /// Returns the word that the table holds.
+    /// Returns the pane as the column `pane` holds it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Early => "early",

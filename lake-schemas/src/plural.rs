@@ -2,12 +2,12 @@
 
 use std::fmt::Display;
 
-/// Returns a number with what is counted, whose plural has an `s` at its end.
+/// Returns a number with the noun that it counts, in singular or plural. The plural of the noun must end with `s`.
 pub fn counted<N: Display + PartialEq + From<u8>>(number: N, noun: &str) -> String {
     format!("{number} {}", form(&number, noun))
 }
 
-/// Returns the noun for a number that is written in some other way.
+/// Returns a noun in singular or plural, for a number that the caller writes in some other way.
 pub fn form<N: PartialEq + From<u8>>(number: &N, noun: &str) -> String {
     if *number == N::from(1) { noun.to_owned() } else { format!("{noun}s") }
 }
@@ -17,7 +17,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_is_one_and_all_other_numbers_are_many() {
+    fn one_takes_the_singular_and_every_other_number_the_plural() {
         let said =
             [counted(0_u64, "window"), counted(1_usize, "more id"), counted(-1_i64, "row"), counted(2_i128, "file")];
         assert_eq!(said, ["0 windows", "1 more id", "-1 rows", "2 files"]);

@@ -139,7 +139,7 @@ impl Table {
     /// Tables that are rolled up from others, each after the one that it is made of.
     pub const ROLLED_UP: [Self; 2] = [Self::ClicksHourly, Self::ClicksDaily];
 
-    /// Returns its folder in the lake, which is also its name in SQL.
+    /// Returns the folder of the table in the lake, which is also its name in SQL.
     pub fn name(&self) -> &str {
         match self {
             Self::Clicks => "clicks",
@@ -196,8 +196,8 @@ impl Table {
         !self.is_counts()
     }
 
-    /// Returns whether it records the partitions that its counts wait for. A reader is told by these that a count is
-    /// final; nobody is told so of a staging table, whose log has an end.
+    /// Returns whether the table records the partitions that its counts wait for. They tell a reader that a count is
+    /// final. A staging table has none, because its log has an end.
     pub fn waits_for_partitions(self) -> bool {
         self == Self::ClicksMinute
     }
@@ -252,13 +252,13 @@ impl Table {
 pub struct Definition {
     /// Table that it defines.
     pub table: Table,
-    /// All its columns.
+    /// All columns of the table.
     pub schema: SchemaRef,
     /// How many of these, at the end, were added since format 1: an existing table may lack them.
     pub added: usize,
     /// Properties that it is made with.
     pub properties: Vec<(String, String)>,
-    /// Its spec, in the text of [`crate::spec`]; `None` for raw tables.
+    /// Spec of the table, in the text of [`crate::spec`]; `None` for raw tables.
     pub spec: Option<String>,
 }
 

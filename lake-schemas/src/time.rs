@@ -69,7 +69,7 @@ pub struct EventTime {
 }
 
 impl EventTime {
-    /// Returns the time so many milliseconds after 1970; `None` beyond the year 9999 on either side.
+    /// Returns the time that is `millis` milliseconds after 1970; `None` beyond the year 9999 on either side.
     pub fn from_millis(millis: i64) -> Option<Self> {
         (-MILLIS_MAX..=MILLIS_MAX).contains(&millis).then_some(Self { millis })
     }
@@ -119,8 +119,8 @@ pub struct LogTime {
 }
 
 impl LogTime {
-    /// Returns the time so many milliseconds after 1970. `None` for Kafka's -1 ("no timestamp"), and for numbers that
-    /// are no date.
+    /// Returns the time that is `millis` milliseconds after 1970. `None` for Kafka's -1 ("no timestamp"), and for
+    /// numbers that are no date.
     pub fn from_millis(millis: i64) -> Option<Self> {
         (0..=MILLIS_MAX).contains(&millis).then_some(Self { millis })
     }
@@ -163,7 +163,7 @@ impl LogDate {
         self.days
     }
 
-    /// Returns the day so many days after 1970.
+    /// Returns the day that is `days` days after 1970-01-01.
     pub fn from_days(days: i32) -> Self {
         Self { days }
     }

@@ -21,7 +21,7 @@ impl Width {
     /// Widths that the windows of counts may have.
     pub const OF_WINDOWS: [Self; 3] = [Self::Minute, Self::Hour, Self::Day];
 
-    /// Returns its name, as people and SQL write it.
+    /// Returns the name of the width, as people and SQL write it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Minute => "minute",
@@ -65,7 +65,7 @@ impl Width {
         }
     }
 
-    /// Returns its length in milliseconds, if all stretches are equally long.
+    /// Returns the length of a stretch in milliseconds, if all are equally long.
     pub const fn fixed_ms(self) -> Option<i64> {
         match self {
             Self::Minute => Some(MILLIS_PER_MINUTE),

@@ -219,7 +219,7 @@ impl Lake {
                 let key = path::Path::from(format!("probe/{}", unique_name()));
                 let winners = self.race(store.as_ref(), &key).await?;
                 let what = || format!("lake {}: reading what was put", self.url);
-                // The winner may not know that it won: if its reply was lost, its second attempt met its own object.
+                // The winner may not know that it won: if its reply was lost, its second attempt found its own object.
                 let unknown = winners == 0 && store.get(&key).await.map(|_| true).or_else(absent).while_doing(what)?;
                 // If deleting fails, a few bytes stay behind under a name of their own.
                 let _ = store.delete(&key).await;
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_place_is_refused_by_name() {
+    fn malformed_locations_of_a_lake_are_refused_by_name() {
         for (location, word) in [
             ("gs://bucket", "gs://"),
             ("", "empty"),

@@ -23,9 +23,9 @@ const JOB: &str = "retire";
 /// Whether a topic may still bring clicks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Topic {
-    /// It brings no clicks any more.
+    /// The topic brings no clicks any more.
     Over,
-    /// It may bring more clicks.
+    /// The topic may bring more clicks.
     WaitedFor,
 }
 

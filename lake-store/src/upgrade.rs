@@ -1,8 +1,8 @@
 //! Upgrades a lake: its tables get the columns, the specs and the format of this program, one after the other.
 //!
-//! Tables of counts come first, and `clicks` last: a program that may write `clicks` as it is may also count it. Each
-//! table records for itself that it was upgraded. So if an upgrade stops half-way, the upgraded tables stay so, and the
-//! next run goes on from there.
+//! Tables of counts come first, and `clicks` last: when `clicks` has the newest format all other tables have it, so a
+//! program that may write `clicks` may also count it. Each table records for itself that it was upgraded. So if an
+//! upgrade stops half-way, the upgraded tables stay so, and the next run goes on from there.
 
 use futures::future::BoxFuture;
 use lake_schemas::history::PROPERTY_BACKFILL;

@@ -147,7 +147,7 @@ impl Generator {
         Self { settings, rng, recent: VecDeque::with_capacity(RECENT_CLICKS) }
     }
 
-    /// Generates the next message, as sent that many milliseconds after 1970.
+    /// Generates the next message, as sent `now_ms` milliseconds after 1970.
     pub fn next_at(&mut self, now_ms: i64) -> Generated {
         let (malformed, duplicates, late) = (self.settings.malformed, self.settings.duplicates, self.settings.late);
         let kind = match self.rng.random::<f64>() {

@@ -35,7 +35,7 @@ pub enum ProduceError {
     /// Kafka did not take the messages.
     #[error("topic {topic}: {source}")]
     Kafka {
-        /// Topic they were sent to.
+        /// Topic that the messages were sent to.
         topic: String,
         /// Error that Kafka returned.
         source: KafkaError,

@@ -129,7 +129,7 @@ struct Dimension {
 }
 
 impl CountedBy {
-    /// Names dimensions.
+    /// Makes the answer that names these dimensions.
     pub fn these(dimensions: impl IntoIterator<Item = Field>) -> Self {
         let named = |dimension: Field| Dimension { name: dimension.column(), short: short_name(dimension) };
         Self { dimensions: dimensions.into_iter().map(named).collect() }

@@ -1,4 +1,4 @@
-//! Serves the live page over HTTP: its files, and series as pictures.
+//! Serves the live page over HTTP: its files, and series as SVG pictures.
 
 use axum::Router;
 use axum::http::HeaderValue;
@@ -31,8 +31,8 @@ pub(super) fn router() -> Router {
         .layer(always(X_CONTENT_TYPE_OPTIONS, "nosniff"))
 }
 
-/// Draws a series. Where an end of the range is open, the picture ends with the first or the last window that has
-/// counts.
+/// Draws a series as SVG. Where an end of the range is open, the picture ends with the first or the last window that
+/// has counts.
 pub(super) fn draw(
     rows: &[Row],
     question: &Question,
@@ -46,7 +46,7 @@ pub(super) fn draw(
     let first = bars.first().map_or(epoch, |bar| bar.start);
     let last = bars.last().map_or(first, |bar| bar.start);
     let end = EventTime::from_millis(window.end_ms(last.millis())).unwrap_or(last);
-    // A final answer does not grow, wherever its watermark stands: its topics may be over.
+    // A final answer takes no more clicks, even if its watermark stays behind: its topics may be retired.
     let complete_until =
         if at.is_final(question.to) { Some(EventTime::from_micros(i64::MAX)) } else { at.complete_until() };
     plot(&Series {

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_shown_no_key_gives_way_and_nobody_else() {
+    fn only_connections_without_a_key_give_way() {
         let places = Places::new(8, true);
         let mut held: Vec<_> = (0..8).map(|_| places.take(HERE).expect("a place")).collect();
         let keys = ["a", "b", "c", "d"].map(|key| Some(KeyId::of(key)));

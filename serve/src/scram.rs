@@ -1,16 +1,16 @@
-//! SCRAM-SHA-256 (RFC 5802, RFC 7677): a client proves to have a key without sending it, and the server proves to know
-//! it. A server keeps only a verifier for that, with which nobody can log in.
+//! SCRAM-SHA-256 (RFC 5802, RFC 7677): a client proves that it has a key without sending the key, and the server proves
+//! that it knows the key's verifier. The server keeps nothing but the verifier, with which nobody can log in.
 //!
 //! ```text
-//!   client  n,,n=,r=NONCE                          whoever it is: the key says what is seen
+//!   client  n,,n=,r=NONCE                          with any user name: the key alone says what is seen
 //!   server  r=NONCE+OURS,s=SALT,i=4096             the same for all keys
-//!   client  c=biws,r=NONCE+OURS,p=PROOF            looked for among all verifiers
+//!   client  c=biws,r=NONCE+OURS,p=PROOF            compared with all verifiers
 //!   server  v=SIGNATURE
 //! ```
 //!
-//! All keys have one salt, so a client need not say which key is its own before it proves it. Salts keep people's
-//! passwords from being looked up in one list for all; but keys that have verifiers are random, with 256 bits, see
-//! [`new_key`], and no list has them. There is no other way to make a verifier.
+//! All verifiers have one salt, so a client need not say which key it has before it proves that it has it. Salts keep
+//! passwords that people choose from being looked up in one precomputed list. No such list can have the keys of
+//! [`new_key`]: they are random, with 256 bits, and no other keys get verifiers.
 
 use std::fmt;
 
@@ -82,7 +82,8 @@ pub(super) struct Proof {
 }
 
 impl Begun {
-    /// Begins with the client's first message, and random characters that nobody can foresee.
+    /// Begins a login with the client's first message and random characters, which must be unpredictable. `None` if the
+    /// message is not one of SCRAM.
     pub fn new(first: &[u8], random: &str) -> Option<Self> {
         let said = said(first)?;
         // `n`: the client supports no channel binding; `y`: it does, and thinks that the server does not.
@@ -105,7 +106,7 @@ impl Begun {
         &self.server_first
     }
 
-    /// Reads the proof from the client's last message.
+    /// Reads the proof from the client's last message; `None` if it is malformed, or of another login.
     pub fn proof(&self, last: &[u8]) -> Option<Proof> {
         let said = said(last)?;
         let (without_proof, proof) = said.rsplit_once(",p=")?;
@@ -120,7 +121,8 @@ impl Begun {
 }
 
 impl Proof {
-    /// Returns whether the proof is of the verifier's key, in the same time for any proof.
+    /// Returns whether the proof was made with the verifier's key. The time that this takes does not depend on the
+    /// proof.
     pub fn is_of(&self, verifier: &Verifier) -> subtle::Choice {
         let signature = hmac(&verifier.stored, &[self.message.as_bytes()]);
         let mut key = self.proof;
@@ -143,11 +145,12 @@ pub fn new_key(random: [u8; 32], campaigns: &str) -> (String, String) {
     (key, line)
 }
 
+/// Returns a client's message as a text; `None` if it is too long or no text.
 fn said(bytes: &[u8]) -> Option<&str> {
     std::str::from_utf8(bytes).ok().filter(|text| text.len() <= SAID_MAX)
 }
 
-/// Computes PBKDF2 of a key, one block long.
+/// Computes PBKDF2 with HMAC-SHA-256 of a key, one block long.
 fn salted(key: &str) -> Bytes32 {
     let key = key.as_bytes();
     let mut last = hmac(key, &[SALT, &1_u32.to_be_bytes()]);
@@ -208,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_login_is_none() {
+    fn malformed_messages_and_verifiers_are_refused() {
         for first in ["", "n,,", "n,,n=", "n,,n=,r=", "p=tls-server-end-point,,n=,r=a", "x,,n=,r=a", "n,,m=x,n=,r=a"] {
             assert!(Begun::new(first.as_bytes(), "b").is_none(), "{first}");
         }
@@ -224,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_salt_is_written_as_it_is() {
+    fn the_prefix_of_verifiers_has_the_salt_and_the_rounds() {
         assert_eq!(PREFIX, format!("{MECHANISM}${ROUNDS}:{}$", STANDARD.encode(SALT)));
     }
 }

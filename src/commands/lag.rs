@@ -30,7 +30,7 @@ pub async fn run(lake: &str, command: Lag) -> anyhow::Result<()> {
     let cut = |stands: &[(Stand, i64)]| -> ArrayRef {
         Arc::new(stands.iter().map(|(stand, _)| stand.cut).collect::<Int64Array>())
     };
-    // A partition that was not begun lacks all that the log has.
+    // A partition of which the table has nothing yet lacks everything that the log has.
     let firsts: Vec<_> = ends.values().map(|log| log.first).collect();
     let lag = |stands: &[(Stand, i64)]| -> ArrayRef {
         let lags = stands.iter().zip(&firsts).map(|((stand, end), first)| end - stand.cut.unwrap_or(*first));

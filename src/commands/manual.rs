@@ -14,7 +14,7 @@ pub fn completions(command: &Completions) -> anyhow::Result<()> {
     print_bytes(&script)
 }
 
-/// Prints the page of the program, or writes a page for each command into a folder.
+/// Prints the manual page of the program, or writes one page for each command into a folder.
 pub fn man(command: &Man) -> anyhow::Result<()> {
     match &command.folder {
         Some(folder) => {

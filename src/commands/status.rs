@@ -33,7 +33,7 @@ const RETIRED_SHOWN: usize = 5;
 #[derive(Debug, Serialize)]
 struct Status {
     lake: String,
-    /// When it was looked at.
+    /// Time at which the lake was looked at.
     at: String,
     tables: Vec<Of>,
     /// Time up to which all minutes are written, of all topics that are waited for.
@@ -100,9 +100,9 @@ struct PinOf {
     /// Version that is kept; `None`: the pin is damaged.
     version: Option<Version>,
     expires: Option<String>,
-    /// Whether it keeps anything. A damaged pin does: nothing is cleaned up past it.
+    /// Whether the pin keeps anything. A damaged pin does: nothing is cleaned up past it.
     holds: bool,
-    /// Reason why it cannot be read, and what to do.
+    /// Reason why the pin cannot be read, and what to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     refused: Option<String>,
 }

@@ -24,7 +24,7 @@ pub async fn run(lake: &str, command: Verify) -> anyhow::Result<ExitCode> {
     let lake = Lake::at(lake)?;
     let memory = command.memory_limit.unwrap_or_else(memory::three_quarters);
     let is_json = command.format == AuditFormat::Json;
-    say_of_which_windows(&command);
+    say_bounds(&command);
     let (is_right, found) = if command.conservation {
         let found = conservation(&lake, command.table, memory).await?;
         (found.holds(), if is_json { found.to_json().to_string() } else { found.to_string() })
@@ -48,18 +48,18 @@ pub async fn run(lake: &str, command: Verify) -> anyhow::Result<ExitCode> {
     Ok(if is_right { ExitCode::SUCCESS } else { ExitCode::from(EXIT_DIFFERS) })
 }
 
-/// Prints which windows are checked, unless all are: a bound may have been left in the environment.
-fn say_of_which_windows(command: &Verify) {
+/// Prints which windows are checked, unless all are: a bound may come from a forgotten variable of the environment.
+fn say_bounds(command: &Verify) {
     let bound = |word: &str, time: Option<EventTime>| time.map(|time| format!(" {word} {time}")).unwrap_or_default();
     let span = format!("{}{}", bound("from", command.from), bound("to", command.to));
-    // Other bounds are an error, reported later, and no window is checked.
+    // Bounds in the wrong order are an error that is reported later, and no window is checked.
     let is_stretch = command.from.zip(command.to).is_none_or(|(from, to)| from < to);
     if is_stretch && !span.is_empty() {
         report::say(&format!("only windows{span} are looked at"));
     }
 }
 
-/// Replays the raw clicks through the operators that count live.
+/// Recomputes rows for `--replay`: by the operators that also count live, from the raw clicks.
 struct Replay<'a> {
     lake: &'a Lake,
 }

@@ -43,7 +43,7 @@ impl CountedClicks {
         self.ids.len()
     }
 
-    /// Whether no id is remembered.
+    /// Returns whether no id is remembered.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,4 +1,4 @@
-//! Explains one count: lists the events of an ad in a minute with the verdict of the operators on each.
+//! Explains one count: lists the events of an ad in a minute, each with the verdict of the operator.
 
 use std::collections::HashMap;
 
@@ -26,30 +26,31 @@ pub struct Explained {
     pub campaign_id: Option<String>,
     /// Cost in millionths of the currency, if it has one.
     pub cost_micros: Option<i64>,
-    /// Verdict of the operators on the event.
+    /// Verdict of the operator on the event.
     pub taken_for: Verdict,
-    /// Offset of the original of a duplicate, if that was counted for the same ad.
+    /// Offset of the click that a duplicate copies, if that click was counted for the same ad.
     pub copy_of: Option<i64>,
 }
 
-/// Runs the operators of one partition, and notes the events of one ad in one minute.
+/// Runs the operator of one partition, and notes the events of one ad in one minute.
 pub struct Explain {
     minutes: Minutes,
     ad_id: String,
     windowing: Windowing,
     window: Window,
-    /// Offsets of the clicks of the ad that were counted, by id.
+    /// Offsets of the counted clicks of the ad, by click id.
     counted: HashMap<String, i64>,
     explained: Vec<Explained>,
 }
 
 impl Explain {
-    /// Begins an explanation. Feed it from where everything is read that decides on the minute.
+    /// Begins an explanation. The caller must push the log from so early on that every event that can decide a verdict
+    /// in the minute is among the events.
     pub fn new(partition: TopicPartition, parameters: Parameters, ad_id: &str, minute: EventTime) -> Self {
         let windowing = parameters.windowing;
         let minutes = Minutes::begin(partition, parameters, Stand::default());
         Self {
-            // The sums are of no interest, so no offset counts.
+            // Only verdicts are wanted: no event lies at or above this offset, so nothing is added up.
             minutes: minutes.only(i64::MAX, Windows::default()),
             ad_id: ad_id.to_owned(),
             windowing,
@@ -94,7 +95,7 @@ impl Explain {
         i64::try_from(copies.count()).expect("it fits in memory")
     }
 
-    /// Moves the watermark up to a known value, in milliseconds, for events that are skipped.
+    /// Moves the watermark up to a known value, in milliseconds, in place of events that are skipped.
     pub fn pass(&mut self, watermark_ms: i64) {
         self.minutes.pass(watermark_ms);
     }

@@ -96,7 +96,7 @@ impl Ids {
         self.shards.iter().map(|shard| shard.len).sum()
     }
 
-    /// Whether there is no id.
+    /// Returns whether there is no id.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,5 +1,5 @@
 //! Minute counts of one partition: takes in events, and emits rows of `clicks_minute` with the stand that belongs to
-//! them. From that stand an empty operator would go on exactly as this one does.
+//! them. An empty operator that begins at that stand goes on exactly as this one does.
 //!
 //! Each event is judged in this order, which is part of the contract:
 //!
@@ -16,8 +16,8 @@
 //!
 //! Nothing here reads a clock. The caller decides when rows are written, which never changes what they sum to.
 //!
-//! A recorded watermark stays, even if the clicks that it was made of are gone: another program may delete them, or
-//! change them. From the cut on, events count as they would have without that.
+//! The watermark that a table records stays in force even if the clicks behind it are gone, because another program has
+//! deleted or changed them. So from the cut on, the same events are late as if those clicks were still there.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,15 +37,16 @@ use crate::sums::{Added, Key, WindowSums};
 use crate::watermark::Watermark;
 use crate::window::{Window, hour_of};
 
-/// Number of events whose ids are announced before the first of them is looked up: the ids take more memory than any
-/// cache has, and many waits at a time cost little more than one.
+/// Number of events whose ids are prefetched before the first of them is looked up. The table of ids is larger than any
+/// CPU cache, and many cache misses at a time cost little more than one.
 const AHEAD: usize = 32;
 
 /// Minute counts of one partition.
 pub struct Minutes {
     partition: TopicPartition,
     parameters: Parameters,
-    /// Stand of the table when this began. Events below it build state, and count only where the table lacks them.
+    /// Stand of the table when this operator began. Events below its cut build state, and count only where the table
+    /// lacks them.
     began: Stand,
     /// Stand of the table once everything handed over is committed.
     stand: Stand,
@@ -54,9 +55,9 @@ pub struct Minutes {
     watermark: Watermark,
     /// Watermark that the table records; `None` once everything below the cut was taken in.
     recorded_ms: Option<i64>,
-    /// Note that the events below the cut did not reach the recorded watermark, until it is taken.
+    /// Finding that the events below the cut did not reach the recorded watermark, until the caller takes it.
     behind: Option<Behind>,
-    /// First offset whose event adds to a measure, by its place in [the list](lake_schemas::Measure::ALL).
+    /// First offset at which each measure is counted, in the order of [`lake_schemas::Measure::ALL`].
     first_offsets: [i64; MEASURES],
     /// Offset from which on events add to all measures of the table.
     measured_from: i64,
@@ -68,12 +69,14 @@ pub struct Minutes {
     /// First offset that counts; events before it, and those outside `windows`, only build state.
     since: i64,
     windows: Windows,
-    /// Whether the log has an end: what is handed over there records that nothing is missing, even if nothing was open.
+    /// Whether the log has an end, as in a backfill. What is handed over there is recorded as drained, even if no
+    /// window was open.
     is_bounded: bool,
 }
 
 impl Minutes {
-    /// Begins a partition that has this stand in the table. Feed it from [`Minutes::restore_position`].
+    /// Begins the operator of a partition that has this stand in the table. Its input must begin at
+    /// [`Minutes::restore_position`].
     pub fn begin(partition: TopicPartition, parameters: Parameters, stand: Stand) -> Self {
         let (watermark, next) = (Watermark::new(parameters.out_of_orderness_ms), Self::restore_position(stand));
         let first_offsets = parameters.measures.first_offsets(&partition);
@@ -101,8 +104,9 @@ impl Minutes {
         minutes
     }
 
-    /// Restricts the counts to a part of history: only events from an offset on, and only in some windows. Verdicts do
-    /// not change by that. [`Flush::Everything`] is the end of the part, and always recorded as drained.
+    /// Restricts the counts to a part of history: only events from an offset on, and only in some windows. All other
+    /// events still build the state, so verdicts do not change. [`Flush::Everything`] is the end of the part, and is
+    /// always recorded as drained.
     pub fn only(self, since: i64, windows: Windows) -> Self {
         Self { since, windows, is_bounded: true, ..self }
     }
@@ -186,8 +190,8 @@ impl Minutes {
         Ok(())
     }
 
-    /// Notes that everything below an offset was taken in. Once that is everything below the cut, the watermark becomes
-    /// the one that was recorded there, if it is not later already.
+    /// Notes that everything below an offset was taken in. Once that covers the cut, the watermark becomes the one that
+    /// was recorded there, if it is not later already.
     fn comes_to(&mut self, offset: Option<i64>) {
         let Some(recorded_ms) = self.recorded_ms.filter(|_| self.began.cut <= offset) else { return };
         let replayed_ms = self.watermark.millis();
@@ -200,22 +204,24 @@ impl Minutes {
         self.recorded_ms = None;
     }
 
-    /// Takes the note that the events below the cut did not reach the recorded watermark. It is returned once.
+    /// Takes the finding that the events below the cut did not reach the recorded watermark. It is returned once.
     pub fn take_behind(&mut self) -> Option<Behind> {
         self.behind.take()
     }
 
-    /// Moves the watermark up to a known value, for events that are not taken in.
+    /// Moves the watermark up to a known value, in place of events that are not taken in.
     pub fn pass(&mut self, watermark_ms: i64) {
         self.watermark.pass(watermark_ms);
     }
 
-    /// Whether the event is a copy of a click that was counted and is known from that time on; counts it if not.
+    /// Returns whether the event is a copy of a click that was counted and is still remembered: one with an event time
+    /// from `known_from_ms` on. If not, remembers the event as counted.
     fn is_copy(&mut self, identity: Option<Identity>, time: EventTime, known_from_ms: i64) -> bool {
         identity.is_some_and(|identity| !self.counted.count(identity, time, known_from_ms))
     }
 
-    /// Whether the event's addition to its window is asked for, and lacking in the table.
+    /// Returns whether the event is to be added to its window: it belongs to the part of history that is asked for, and
+    /// the table lacks it.
     fn is_wanted(&self, offset: i64, window: Window) -> bool {
         let Stand { cut, watermark_ms, drained, .. } = self.began;
         if offset < self.since || !self.windows.contain(window.start_ms()) {
@@ -226,11 +232,12 @@ impl Minutes {
             let end_ms = window.end_ms(self.parameters.windowing);
             watermark_ms.is_some_and(|watermark_ms| end_ms <= watermark_ms)
         };
+        // Below the cut, the table has all that was drained and all windows that its watermark had closed.
         !is_below(cut) || !(is_below(drained) || is_closed())
     }
 
-    /// Emits windows, and the step that belongs to them: from the current stand of the table to the next. Returns
-    /// `None` if the stand would not advance.
+    /// Hands over the rows of windows, with the step that they belong to: from the current stand of the table to the
+    /// next. Returns `None` if the stand would not advance.
     pub fn emit(&mut self, which: Flush) -> Option<Emission> {
         let next = self.next?;
         // A live partition is asked for everything again and again; without open windows that would record nothing new.
@@ -273,14 +280,14 @@ impl Minutes {
         Some(Emission { rows: rows.finish(), from, to: self.stand })
     }
 
-    /// Whether it holds windows that only [`Flush::Everything`] would write: those that the watermark has not passed.
-    /// Below the stand of the table it writes nothing.
+    /// Returns whether the operator holds windows that only [`Flush::Everything`] would write: those that the watermark
+    /// has not passed. Below the cut of the table it writes nothing.
     pub fn has_open_windows(&self) -> bool {
         !self.open.is_empty() && self.stand.cut <= self.next
     }
 
-    /// Counts the hours of windows that it would write now, except the newest two: that of the watermark, and the one
-    /// before, which other partitions write into as well. Below the stand of the table it writes nothing.
+    /// Counts the hours of the windows that the operator would write now, except the newest two: that of the watermark,
+    /// and the one before, which other partitions write into as well. Below the cut of the table it writes nothing.
     pub fn hours_behind(&self) -> usize {
         match self.watermark.millis().filter(|_| self.stand.cut < self.next) {
             Some(watermark_ms) => self.hours.range(..hour_of(watermark_ms) - 1).count(),
@@ -288,7 +295,7 @@ impl Minutes {
         }
     }
 
-    /// Counts the clicks that it remembers, to recognise their copies.
+    /// Counts the clicks whose ids are remembered, to recognise copies.
     pub fn remembered(&self) -> usize {
         self.counted.len()
     }
@@ -305,21 +312,22 @@ impl Minutes {
     }
 }
 
-/// Note that the events left below a cut reach a smaller watermark than was recorded there.
+/// Finding that the events below a cut reach a smaller watermark than was recorded there, because some of them were
+/// deleted or changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Behind {
-    /// Watermark that they reach, in milliseconds; `None` if there is no event.
+    /// Watermark that these events reach, in milliseconds; `None` if there are none.
     pub replayed_ms: Option<i64>,
     /// Watermark that was recorded, in milliseconds.
     pub recorded_ms: i64,
 }
 
-/// Rows of `clicks_minute`, and the step of the stand that they belong to.
+/// Rows of `clicks_minute`, with the step of the stand that they belong to.
 #[derive(Clone, Debug)]
 pub struct Emission {
     /// Rows to write; possibly none.
     pub rows: RecordBatch,
-    /// Stand that the partition must have in the table.
+    /// Stand that the partition must have in the table for the rows to be committed.
     pub from: Stand,
     /// Stand of the partition after the step.
     pub to: Stand,

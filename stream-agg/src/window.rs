@@ -16,7 +16,7 @@ impl Window {
         Self { start_ms: windowing.start_ms(time.millis()) }
     }
 
-    /// Returns its first millisecond.
+    /// Returns the first millisecond of the window.
     pub fn start_ms(self) -> i64 {
         self.start_ms
     }

@@ -77,7 +77,7 @@ fn ask(folder: &tempfile::TempDir, arguments: &[&str]) -> ((f64, f64), String) {
     ((times[QUESTIONS / 2].round(), cpu_ms.round()), said)
 }
 
-/// Writes a raw table of so many versions, each with a file of its own, as before any file compaction.
+/// Writes a raw table of `versions` versions, each with a file of its own, as before any file compaction.
 async fn write_clicks(lake: &Lake, versions: u64) {
     let mut log = TableLog::open(lake, Table::Clicks).await.expect("the table opens");
     let partition = TopicPartition::new("clicks", 0);

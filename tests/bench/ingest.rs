@@ -173,7 +173,7 @@ struct Click<'a> {
 fn parse(payloads: &[Payload]) -> f64 {
     let began = cpu_seconds();
     for payload in payloads {
-        // What cannot be parsed costs as well.
+        // A payload that cannot be parsed costs time, too.
         let _ = black_box(serde_json::from_slice::<Click<'_>>(&payload.bytes));
     }
     cpu_seconds() - began

@@ -86,7 +86,7 @@ pub fn measure(scale: Scale) -> Value {
             of_interval[format!("visible_median_ms_at_{rate}")] = json!(waits[waits.len() / 2]);
             let p99 = waits[waits.len() * 99 / 100];
             of_interval[format!("visible_p99_ms_at_{rate}")] = json!(p99);
-            // Of both rates, the slower.
+            // Keep the slower of both rates.
             let slower = of_interval["visible_p99_ms"].as_u64().unwrap_or(0).max(p99);
             of_interval["visible_p99_ms"] = json!(slower);
             of_interval["visible_p99_ms_max"] = json!(run.interval * 1_000 + BEYOND_INTERVAL_MS);
@@ -213,7 +213,7 @@ impl Run {
         Self { job, interval, topic: topic.to_owned(), child, log, cuts, seen: Vec::new() }
     }
 
-    /// Returns its name among the figures.
+    /// Returns the name of the job among the figures.
     fn name(&self) -> String {
         format!("{}_every_{}s", self.job, self.interval)
     }

@@ -121,7 +121,7 @@ fn main() {
     let (machine, mut figures) = (page::machine(), Value::Object(Map::new()));
     for (name, measure) in PARTS.iter().filter(|(name, _)| named.is_empty() || named.iter().any(|part| part == name)) {
         figures[*name] = measure(scale);
-        // What there is so far, if a later part should fail.
+        // Write the figures so far, because a later part may fail.
         if let Some(folder) = folder {
             page::write(Path::new(folder), &machine, &figures);
         }

@@ -1,4 +1,5 @@
-//! A raw table as ingest makes it, without a broker: by its own operator and commits, an epoch at a time.
+//! A raw table as ingest makes it, written without a broker: by the operator and the commits of ingest, one epoch at a
+//! time.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::NOON_MS;
 /// Clicks a second of event time.
 pub const RATE: u64 = 5_000;
 
-/// Parameters of the raw table.
+/// Shape of the raw table: its topic, its partitions, and how many seconds of clicks an epoch commits.
 pub struct RawLake {
     pub topic: &'static str,
     pub partitions: i32,
@@ -29,7 +30,7 @@ pub struct RawLake {
 }
 
 impl RawLake {
-    /// Writes it. Returns where each partition stands then, and how many files there are.
+    /// Writes the raw table. Returns the end of each partition's offsets, and the number of data files.
     pub async fn make(&self, lake: &Lake, history_seconds: u64) -> (Vec<i64>, usize) {
         let mut logs = TableLog::open_all(lake, &Append.tables()).await.expect("tables");
         let partition = |number: i32| TopicPartition::new(self.topic, number);
@@ -78,8 +79,8 @@ impl RawLake {
     }
 }
 
-/// Writes raw rows as one file, with the settings of the table, to nowhere: the least work that any writer of these
-/// rows has.
+/// Writes raw rows as one Parquet file with the settings of the table, and drops its bytes: the least work that any
+/// writer of these rows has.
 pub fn write_away(rows: impl Iterator<Item = RecordBatch>) {
     let mut rows = rows.peekable();
     let schema = rows.peek().expect("there are rows").schema();
@@ -89,7 +90,7 @@ pub fn write_away(rows: impl Iterator<Item = RecordBatch>) {
     writer.close().expect("the file ends");
 }
 
-/// Runs the recount of a partition with the repository's own SQL. Returns the clicks that it counts.
+/// Counts the clicks of a partition below its cut by the SQL of `verify`.
 pub async fn recount(lake: &Lake, partition: &TopicPartition, cut: i64) -> i64 {
     let parameters = Parameters::default();
     let filled = [

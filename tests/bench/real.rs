@@ -63,7 +63,7 @@ fn place(stack: &RealStack, topic: &str, clicks: u64) -> OffsetPlace {
     }
 }
 
-/// Returns the clicks a second of so many processes that share a topic until all of it is in the lake.
+/// Returns the clicks a second of `processes` processes that share a topic until all of it is in the lake.
 #[expect(clippy::disallowed_methods, reason = "the figure is about real time")]
 fn catch_up(place: &OffsetPlace, processes: usize) -> u64 {
     let (lake, began) = ((place.new_lake)(), Instant::now());

@@ -138,7 +138,7 @@ fn explain(stack: &RealStack, lake: &str, minute: EventTime) -> Value {
 
 /// Returns the time of an audit, and of its SQL alone.
 async fn audit(lake: &Lake, cuts: &[i64]) -> Value {
-    // What came after the restart is not in the raw table: the audit takes the version before.
+    // Clicks that came after the restart are not in the raw table: the audit takes the version before.
     let began = now();
     let found = verify(lake, Question::default(), MEMORY).await.expect("an audit");
     let audit = began.elapsed();

@@ -93,7 +93,7 @@ impl Server {
             assert!(began.elapsed() < READY_MAX, "it is not ready");
             sleep(Duration::from_millis(100)).await;
         }
-        // What it adds up for later questions.
+        // Give the server time to add up files for later questions.
         sleep(Duration::from_secs(3)).await;
         server
     }
@@ -106,7 +106,7 @@ impl Server {
         get(connection, path).await
     }
 
-    /// Asks at a rate, so many times.
+    /// Asks `requests` times, at a rate.
     async fn ask(&self, path: impl Fn(u64) -> String + Send + Sync + 'static, rate: u64, requests: u64) -> Times {
         let (path, next, mut clients) = (Arc::new(path), Arc::new(AtomicU64::new(0)), JoinSet::new());
         let (began, cpu) = (Instant::now(), cpu_seconds_of(self.child.id()));

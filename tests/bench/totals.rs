@@ -108,7 +108,7 @@ pub struct Reserved {
 }
 
 impl Made {
-    /// Plans counts of so many ads on each of so many days.
+    /// Plans counts of `ads` ads on each of `days` days.
     pub fn of(ads: i64, days: i64) -> Self {
         Self { ads, days, last_day_ms: Width::Day.start_ms(NOON_MS) }
     }
@@ -131,7 +131,7 @@ impl Made {
             append(&mut minutes, &[rows], None).await;
         }
         let rolled_up = minutes.version();
-        // Of the last hour the compactor has put together what had become many files; the rest is as it was committed.
+        // In the last hour the compactor has merged the older files; the newer ones are as they were committed.
         let starts: Vec<_> = (0..60).map(|minute| hours[23] + minute * 60_000).collect();
         let (older, newer) = starts.split_at(starts.len() - FILES_SMALL);
         for starts in std::iter::once(older).chain(newer.chunks(1)) {

@@ -66,7 +66,7 @@ fn a_restart_catches_up_though_the_raw_table_goes_on() {
         // Two tables are opened, and one is listed: nothing is listed for each partition.
         let listed = store.lists();
         assert!(listed <= PARTITIONS as u64 / 2, "{listed} listings of a log");
-        // What comes from both ends is counted once.
+        // Clicks that come from the replay and from Kafka are counted once.
         sleep(Duration::from_secs(LATER as u64)).await;
         assert!(!raw.is_finished() && !restarted.is_finished(), "both go on");
         let found = verify(&lake, Question::default(), MEMORY).await.expect("an audit");

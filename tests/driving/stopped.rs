@@ -127,7 +127,7 @@ async fn stop_backfill(store: &InMemory, fault: Fault, at: u64) -> (Result<Repla
     let (operations, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
     let counted = Arc::clone(&operations);
     let plan = move |_: u64| if counted.fetch_add(1, Ordering::Relaxed) < at { Fault::None } else { fault };
-    // As real stores are: what stays silent is given up on.
+    // Requests time out, as on a real store.
     let lake = lake_on(Arc::new(Timely(FaultStore::by_nature(copy(store).await, Box::new(plan)))));
     let work = Work { lake: &lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop: stop.clone() };
     let replace = Replace { work, writes: Writes::Always, wait: Duration::ZERO };
@@ -156,11 +156,12 @@ fn a_stop_is_seen_by_a_backfill_wherever_the_store_has_left_it() {
             for at in (0..operations).step_by(3) {
                 match stop_backfill(&store, fault, at).await.0 {
                     Ok(Replaced::Stopped) => stopped += 1,
-                    // Who is not there yet is told of the store, and so is who does not know what became of a commit.
+                    // A backfill that has not begun reports the store's error, and so does one whose commit is in
+                    // doubt.
                     Err(DriveError::Lake(error) | DriveError::Source(SourceError::Lake(error))) => {
                         assert!(error.is_retryable(), "{fault:?} from operation {at} on: {error}");
                     }
-                    // What was left to do was not needed.
+                    // The fault hit only operations that the backfill did not need.
                     Ok(Replaced::Committed(..)) => {}
                     other => panic!("{fault:?} from operation {at} on: {other:?}"),
                 }

@@ -45,7 +45,8 @@ fn what_is_deleted_from_clicks_stops_no_restart_and_nothing_is_counted_twice() {
             Computation::Raw.read_all(&lake, &first).await.expect("ingest ends");
             minutes().read_all(&lake, &first).await.expect("aggregate ends");
             delete_from(&lake, kept).await;
-            // What is left does not close what is closed: computed again, it would be gone.
+            // The clicks that are left do not reach the recorded watermark: a backfill would remove windows that are
+            // closed.
             let work = Work {
                 lake: &lake,
                 range: Range::All,
@@ -57,7 +58,7 @@ fn what_is_deleted_from_clicks_stops_no_restart_and_nothing_is_counted_twice() {
             let refused = replace.run().await.expect_err("it is refused");
             assert_eq!(refused.code(), Some(Code::ForeignLoss), "{refused}");
             assert!(refused.to_string().contains("clicks/0"), "{refused}");
-            // What comes is behind the watermark: nothing brings it where it was.
+            // These clicks are behind the watermark, so they do not move it to where it was.
             for log in [second, whole] {
                 Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
                 minutes().read_all(&lake, &log).await.expect("aggregate goes on");

@@ -71,7 +71,7 @@ fn what_is_no_part_of_history() {
     }
     for (arguments, code, words) in cases {
         fails(&[&arguments[..], &["--lake", &path]].concat(), code, words);
-        // What start-up puts to find out whether it may write is gone again.
+        // The object by which the start-up tries whether it may write is gone again.
         assert_eq!(files(Path::new(&path)), before, "{arguments:?}");
     }
 }

@@ -17,7 +17,7 @@ use crate::clock_store::ClockStore;
 use crate::fault_store::{Fault, FaultStore};
 use crate::simulation::{for_seeds, lake_on, simulate};
 
-/// Makes a lake with so many versions of `clicks`, each of which moves a cut by one.
+/// Makes a lake with this number of versions of `clicks`, each of which moves a cut by one.
 async fn lake_of(versions: i64) -> (Lake, Arc<InMemory>) {
     let store = Arc::new(InMemory::new());
     let lake = lake_on(Arc::clone(&store) as Arc<dyn ObjectStore>);

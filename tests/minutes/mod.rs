@@ -55,7 +55,7 @@ pub fn add_rows(counts: &mut Counts, rows: &RecordBatch) {
     weigh_rows(counts, rows, 1);
 }
 
-/// Adds rows of `clicks_minute` to sums, that many times, and removes sums that are zero.
+/// Adds rows of `clicks_minute` to sums, `times` times, and removes sums that are zero.
 pub fn weigh_rows(counts: &mut Counts, rows: &RecordBatch, times: i64) {
     let starts = rows["window_start"].as_primitive::<TimestampMicrosecondType>();
     // The dimensions stand between the window and the measures.

@@ -84,7 +84,7 @@ pub fn counts_at(taken: &[Taken], stand: Stand) -> Counts {
     measured_at(taken, stand, [0; MEASURES])
 }
 
-/// Returns the same for a table that has each measure only from an offset on.
+/// Returns the sums of [`counts_at`] for a table that counts each measure only from an offset on.
 pub fn measured_at(taken: &[Taken], stand: Stand, first_offsets: [i64; MEASURES]) -> Counts {
     let of_the_table = taken.iter().filter(|one| {
         let below = |offset: Option<i64>| offset.is_some_and(|offset| one.offset < offset);

@@ -1,6 +1,8 @@
-//! Law: the job runs in the real loop and the real commit protocol, beside ingest, through crashes, rebalances,
-//! zombies, faults, lost replies and retention; and at every commit the table of each partition is what its stand says,
-//! and nothing else.
+//! Law: whatever happens to processes and stores, each commit leaves `clicks_minute` with exactly the counts that the
+//! oracle computes for the stands that the commit records.
+//!
+//! The real job runs in the real loop, by the real commit protocol, beside ingest. The simulated world adds crashes,
+//! rebalances, zombies, faults of the store, lost replies and retention.
 
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -21,7 +23,7 @@ use crate::simulation::{
     Computation, Log, LogMessage, Survivors, Version, for_all_seeds, named, raw_is_conserved, survive, versions,
 };
 
-/// Number of seeds of which one is audited by SQL, too, which takes longer than the disaster.
+/// Number of seeds for each one that is also audited by SQL: an audit takes longer than the simulated world itself.
 const SEEDS_AN_AUDIT: u64 = 10;
 
 const MINUTE_MS: i64 = 60_000;
@@ -29,7 +31,8 @@ const MINUTE_MS: i64 = 60_000;
 /// Memory of an audit, in bytes.
 const MEMORY: usize = 1 << 30;
 
-/// Returns parameters under which windows close, and memory ends, within a simulated log.
+/// Returns random parameters that are short enough for windows to close, and for ids to be forgotten, within a
+/// simulated log.
 pub fn parameters_of(seed: u64) -> Parameters {
     let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x51);
     let mut choose = |seconds: &[i64]| seconds.choose(&mut rng).expect("there are some") * 1_000;
@@ -39,7 +42,7 @@ pub fn parameters_of(seed: u64) -> Parameters {
     Parameters { out_of_orderness_ms, allowed_lateness_ms, dedup_horizon_ms, dimensions, ..Parameters::default() }
 }
 
-/// Returns the rows of a batch that are of one partition.
+/// Returns those rows of a batch that belong to one partition.
 pub fn of_partition(rows: &RecordBatch, partition: &TopicPartition) -> RecordBatch {
     let topics = rows["topic"].as_string::<i32>().iter();
     let positions = topics.zip(rows["kafka_partition"].as_primitive::<Int32Type>());
@@ -48,6 +51,7 @@ pub fn of_partition(rows: &RecordBatch, partition: &TopicPartition) -> RecordBat
     filter_record_batch(rows, &is_ours).expect("a batch")
 }
 
+/// Runs the simulated world of a seed, and checks every version of its tables.
 async fn disaster(seed: u64) -> Result<(), String> {
     let parameters = parameters_of(seed);
     let computation = Computation::Minutes(parameters.clone());
@@ -57,18 +61,19 @@ async fn disaster(seed: u64) -> Result<(), String> {
     if seed.is_multiple_of(SEEDS_AN_AUDIT) { audit(&lake, &log).await } else { Ok(()) }
 }
 
-/// Checks that both tables are what their stands say at every commit, and nothing else. Returns the versions of the
-/// minutes.
+/// Checks that the raw tables conserve the log, and that each version of `clicks_minute` has the counts that the oracle
+/// computes for its stands. Returns the versions of `clicks_minute`.
 pub async fn at_every_commit(lake: &Lake, log: &Log) -> Result<Vec<Version>, String> {
     at_commits(lake, log, |_, _| true).await
 }
 
-/// Checks the same for the minutes at their last commit only.
+/// Does the checks of [`at_every_commit`], but compares only the last version with the oracle.
 pub async fn at_the_last_commit(lake: &Lake, log: &Log) -> Result<Vec<Version>, String> {
     at_commits(lake, log, |number, versions| number + 1 == versions).await
 }
 
-/// Checks the same for the minutes at the commits that are asked for, by their number and how many there are.
+/// Does the checks of [`at_every_commit`], but compares only the versions for which `at` holds. It is given the number
+/// of a version, and how many there are.
 async fn at_commits(lake: &Lake, log: &Log, at: impl Fn(usize, usize) -> bool) -> Result<Vec<Version>, String> {
     raw_is_conserved(lake, log).await?;
     let versions = versions(lake, Table::ClicksMinute).await;
@@ -77,6 +82,7 @@ async fn at_commits(lake: &Lake, log: &Log, at: impl Fn(usize, usize) -> bool) -
         let (mut parameters, mut found) = (versions[0].parameters(), Counts::new());
         let mut now = taken(events.iter(), &parameters);
         for (number, version) in versions.iter().enumerate() {
+            // A promotion brings a table that may record other parameters: from there on the oracle counts by these.
             if version.parameters() != parameters {
                 parameters = version.parameters();
                 now = taken(events.iter(), &parameters);
@@ -103,7 +109,7 @@ async fn at_commits(lake: &Lake, log: &Log, at: impl Fn(usize, usize) -> bool) -
     Ok(versions)
 }
 
-/// Checks that the newest of these versions gives all closed minutes the counts of the log below its cut.
+/// Checks that in the newest of these versions each closed minute has the counts of the log below the version's cut.
 pub fn closed_minutes_are_right(versions: &[Version], log: &Log) -> Result<(), String> {
     let Some(newest) = versions.last() else { return Ok(()) };
     let parameters = newest.parameters();
@@ -113,6 +119,7 @@ pub fn closed_minutes_are_right(versions: &[Version], log: &Log) -> Result<(), S
             version.removed.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, &partition), -1));
             version.rows.iter().for_each(|rows| weigh_rows(&mut found, &of_partition(rows, &partition), 1));
         }
+        // Only closed minutes are compared, so it does not matter which open ones were drained.
         let stand = Stand { drained: None, ..newest.stand(&partition) };
         let taken = taken(events_of(messages).iter(), &parameters);
         let expected = measured_at(&taken, stand, parameters.measures.first_offsets(&partition));
@@ -125,7 +132,7 @@ pub fn closed_minutes_are_right(versions: &[Version], log: &Log) -> Result<(), S
     Ok(())
 }
 
-/// Checks that `verify` finds no difference.
+/// Checks by `verify` that a recount equals the table, and that no message was lost on the way to it.
 async fn audit(lake: &Lake, log: &Log) -> Result<(), String> {
     let found = verify(lake, Question::default(), MEMORY).await.map_err(|error| error.to_string())?;
     if !found.is_equal() || found.cut != log.ends() {
@@ -135,7 +142,7 @@ async fn audit(lake: &Lake, log: &Log) -> Result<(), String> {
     if found.holds() { Ok(()) } else { Err(found.to_string()) }
 }
 
-/// Returns the events among messages.
+/// Decodes messages, and returns those that are events.
 pub fn events_of(messages: &[LogMessage]) -> Vec<Event> {
     let event = |message: &LogMessage| {
         Event::decoded(message.offset, message.payload.as_deref(), LogTime::from_millis(message.log_time_ms))
@@ -144,6 +151,6 @@ pub fn events_of(messages: &[LogMessage]) -> Vec<Event> {
 }
 
 #[test]
-fn at_every_commit_the_table_is_what_its_stand_says() {
+fn at_every_commit_the_counts_are_those_of_the_log_below_the_stand() {
     for_all_seeds(disaster);
 }

@@ -211,7 +211,7 @@ fn what_a_client_has_of_a_lake_is_no_answer_of_another_one() {
 }
 
 #[test]
-fn what_cannot_be_asked_is_said() {
+fn impossible_questions_are_refused_with_the_reason() {
     let (_folder, path) = folder();
     simulate(async {
         let world = World::of_seed(1).await;

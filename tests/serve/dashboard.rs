@@ -20,9 +20,9 @@ const PREFIX: &str = "clicklake_";
 /// How a series may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// By its value.
+    /// Used by its value.
     Gauge,
-    /// By how fast it grows.
+    /// Used by how fast it grows.
     Counter,
 }
 

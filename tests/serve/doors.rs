@@ -1,5 +1,5 @@
-//! Law: the server speaks HTTP as programs and browsers expect it, and nothing in it tells a key about what is not its
-//! own.
+//! Law: the server speaks HTTP as programs and browsers expect it, and no answer tells a key anything about campaigns
+//! that are not its own.
 
 use std::path::Path;
 use std::time::Duration;
@@ -22,9 +22,10 @@ const ADS: [(&str, &str, i64); 5] =
 const SPRING: &str = "1be082a4fc22e386dbac58d743e0254e93a2fced7476e934f7bbde2165358661";
 const EVERYTHING: &str = "2c1f2f6b5fdd407c69bd78a042df97180397abbc0f255b2f1bd987b39fcec3bb";
 
-/// How soon a change of the keys takes effect: the file is checked each second.
+/// Longest time until a change of the keys takes effect: the server checks their file each second.
 const REVOKED_MAX: Duration = Duration::from_secs(15);
 
+/// Writes a lake with one minute of clicks on [`ADS`].
 fn write(path: &str) {
     simulate(async {
         let lake = Lake::at(path).expect("a lake");
@@ -39,7 +40,7 @@ fn write(path: &str) {
     });
 }
 
-/// Starts a server of that lake, and holds it to a law.
+/// Starts a server on a lake with [`ADS`], and runs the checks of a law against it.
 fn serving(more: &[&str], law: impl AsyncFnOnce(&Server)) {
     let (_folder, path) = folder();
     write(&path);
@@ -53,7 +54,7 @@ async fn asked(server: &Server, method: &str, target: &str, headers: &str) -> An
     server.send(head.as_bytes()).await
 }
 
-/// Returns names and clicks of an answer.
+/// Returns a name and the clicks of each row of an answer: the name is in the field `named`.
 fn clicks(answer: &Answer, named: &str) -> Value {
     let rows = answer.json()["rows"].as_array().expect("rows").clone();
     rows.iter().map(|row| json!([row[named], row["clicks"]])).collect()
@@ -79,7 +80,7 @@ fn a_request_names_its_host_once() {
 }
 
 #[test]
-fn what_a_client_has_is_not_sent_again() {
+fn an_answer_that_a_client_has_is_304_without_a_body() {
     serving(&[], async |server| {
         for target in ["/v1/total?ad=a", "/v1/top", "/v1/series?ad=a&granularity=day", "/v1/total?ad=a&as_of=1"] {
             let first = server.get(target, None).await;
@@ -96,7 +97,7 @@ fn what_a_client_has_is_not_sent_again() {
 }
 
 #[test]
-fn everything_several_and_pages_can_be_asked() {
+fn answers_are_of_all_ads_of_several_or_a_page_at_a_time() {
     serving(&[], async |server| {
         let get = async |target: &str| server.get(target, None).await;
         let all = get("/v1/total").await.json();
@@ -123,7 +124,7 @@ fn numbers_that_javascript_would_round_are_text() {
 }
 
 #[test]
-fn who_asks_for_csv_gets_it() {
+fn an_answer_is_csv_if_the_client_accepts_csv() {
     serving(&[], async |server| {
         let answer = server.get_with("/v1/top?n=5", "Accept: text/csv\r\n").await;
         assert!(answer.header("content-type").is_some_and(|kind| kind.starts_with("text/csv")), "{answer:?}");
@@ -169,7 +170,7 @@ fn a_key_learns_nothing_of_others_and_nobody_where_the_lake_is() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let server = Server::begin(&path, &["--keys", keys]);
     runtime.block_on(async {
-        // There is no table yet: that is the server's to mend.
+        // There is no table yet: that is a fault of the server, not of the request.
         for (target, key) in [("/readyz", None), ("/v1/top", Some("spring-key"))] {
             let answer = server.get(target, key).await;
             let why = answer.problem(503);
@@ -215,7 +216,7 @@ fn a_key_that_is_taken_out_of_the_file_opens_nothing_any_more() {
         becomes("spring-key", 200).await;
         std::fs::write(&keys, format!("{EVERYTHING} *\n")).expect("a disk");
         becomes("spring-key", 401).await;
-        // What is wrong changes nothing, and is said.
+        // A malformed file changes nothing, and is logged.
         std::fs::write(&keys, "nonsense\n").expect("a disk");
         let began = Instant::now();
         while !server.said().contains("the keys stay as they were") {
@@ -230,7 +231,7 @@ fn a_key_that_is_taken_out_of_the_file_opens_nothing_any_more() {
 }
 
 #[test]
-fn metrics_are_where_they_are_wanted() {
+fn metrics_have_an_address_of_their_own() {
     let (_folder, path) = folder();
     write(&path);
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_clicklake"));

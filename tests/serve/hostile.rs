@@ -94,7 +94,7 @@ impl Program {
         Self { child, lines, reader: Some(reader) }
     }
 
-    /// Returns its output since the last call.
+    /// Returns the output of the program since the last call.
     fn said(&self) -> Vec<String> {
         std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -103,7 +103,7 @@ impl Program {
         self.child.try_wait().expect("it can be waited for").is_none()
     }
 
-    /// Ends its input, and returns its output up to its end.
+    /// Ends the input of the program, and returns its output up to its end.
     async fn end(mut self) -> Vec<String> {
         drop(self.child.stdin.take());
         let began = Instant::now();
@@ -171,7 +171,7 @@ struct Held {
 }
 
 impl Held {
-    /// Looks at the memory for so long, or until one of the programs has ended.
+    /// Looks at the memory for this time, or until one of the programs has ended.
     async fn watch(server: &mut Server, programs: &mut [&mut Program], time: Duration) -> Self {
         let (mut held, until) = (Self::default(), Instant::now() + time);
         while Instant::now() < until {
@@ -288,7 +288,7 @@ fn sql_that_means_harm_harms_nobody_else() {
         }
         assert!(server_kb <= most(&rest.server) + GROWTH_KB_MAX, "{:?}, after {:?}", held.server, rest.server);
         assert!(processes_kb <= SQL_KB / BEYOND * (BEYOND + 1), "{:?}", held.processes);
-        // That it was an attack: statements of all kinds, some answered, some refused, some cut off.
+        // Check that there was an attack: statements of all kinds, some answered, some refused, some cut off.
         let outcomes: Vec<_> = attacked_by.values().flat_map(BTreeMap::keys).map(String::as_str).collect();
         for outcome in ["rows", "54000", "42601", "dropped"] {
             assert!(outcomes.contains(&outcome), "{outcome} is missing: {}", told());

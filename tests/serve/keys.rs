@@ -162,7 +162,7 @@ fn names_are_names_however_they_are_written() {
 }
 
 #[test]
-fn what_is_no_question_is_no_way_in() {
+fn malformed_questions_are_refused_and_tell_nothing_of_others() {
     run(async |server| {
         for (route, query) in ROUTES.into_iter().flat_map(|route| QUERIES.map(|query| (route, query))) {
             let target = format!("{route}{query}");
@@ -307,7 +307,7 @@ fn no_other_way_leads_past_the_keys() {
                 assert!(!answer.body.contains(name), "{name} in {target}");
             }
         }
-        // How much everyone asks is for who watches the server.
+        // Metrics, which tell how much everyone asks, are not served where clients ask.
         server.get("/metrics", None).await.problem(404);
         assert!(!server.said().contains(SPRING) && !server.said().contains(EVERYTHING), "keys are not logged");
     });

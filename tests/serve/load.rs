@@ -92,7 +92,7 @@ fn many_ask_while_everything_runs() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (answers, held) = runtime.block_on(async {
         let began = Instant::now();
-        // As soon as there is something at a version that is asked for.
+        // Wait until the version that the questions name exists.
         while server.get(TARGETS[6], None).await.status != 200 {
             assert!(began.elapsed() < FIRST_MAX, "nothing is there after {FIRST_MAX:?}:\n{}", server.said());
             sleep(Duration::from_millis(100)).await;

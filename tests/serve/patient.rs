@@ -87,7 +87,7 @@ async fn drip(server: &Server, text: &str) -> Duration {
     let mut bytes = text.bytes().cycle();
     let mut answer = [0; 4_096];
     loop {
-        // What is sent to a closed connection fails one time later.
+        // A write to a closed connection may succeed once, so only the read tells.
         let _ = connection.write_all(&[bytes.next().expect("there is no end")]).await;
         if let Ok(Ok(0) | Err(_)) = timeout(Duration::from_secs(1), connection.read(&mut answer)).await {
             return began.elapsed();
@@ -120,7 +120,7 @@ fn whoever_says_nothing_or_half_of_it_is_not_waited_for() {
                 silent.push(connection);
             }
         }
-        // Whoever does not read the answer, of many.
+        // A client that asks many times and reads no answer.
         let mut deaf = connect(server).await;
         let question = format!("GET /openapi.json HTTP/1.1\r\nHost: {}\r\n\r\n", server.address).repeat(20_000);
         let deaf = async {
@@ -160,7 +160,7 @@ fn whoever_says_nothing_or_half_of_it_is_not_waited_for() {
 #[expect(clippy::print_stderr, reason = "whoever runs it must know what was not tried")]
 fn thousands_may_be_idle() {
     let limit = Command::new("sh").args(["-c", "ulimit -Hn"]).output().expect("a shell");
-    // What is no number is no limit.
+    // `ulimit` prints `unlimited` where there is no limit.
     let files = String::from_utf8_lossy(&limit.stdout).trim().parse().unwrap_or(1_048_576_usize);
     let idle = IDLE.min(files.saturating_sub(OTHER_FILES));
     if idle < IDLE {

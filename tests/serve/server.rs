@@ -28,7 +28,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it, and waits for the line on stderr that `look` finds.
+    /// Starts a program, and waits for the line on stderr that `look` finds.
     pub fn start(mut command: Command, look: impl Fn(&str) -> Option<String> + Send + 'static) -> (Self, String) {
         let child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the program runs");
         let mut running = Self { child, said: Arc::default() };

@@ -40,7 +40,7 @@ pub const NAMES: [&str; 44] = [
     "spring\0",
     "spring\0summer",
     "",
-    // What looks alike: full-width, Cyrillic, an accent composed and not, invisible characters, case beyond ASCII.
+    // Names that look alike: full-width, Cyrillic, an accent composed and not, invisible characters, case beyond ASCII.
     "ｓｐｒｉｎｇ",
     "ѕрring",
     "spr\u{ed}ng",

@@ -1,4 +1,5 @@
-//! Actors: other writers of a lake, such as backfills in place, rewriters of files, and other programs.
+//! Actors of a simulated world: what reads and writes the lake beside the jobs, such as backfills in place, rewriters
+//! of files, and other programs.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -34,52 +35,52 @@ const MEMORY: usize = 1 << 28;
 /// Prefix of the pins that actors make themselves.
 const PIN: &str = "invoice_";
 
-/// Number of an actor's own pins from which on it removes some.
+/// Number of pins at which an actor removes one of its own instead of adding another.
 const PINS_MAX: usize = 3;
 
-/// Activity of an actor, which it repeats.
+/// Kind of work that an actor does again and again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Actor {
-    /// Computes windows of `clicks_minute` again, whether or not that is needed.
+    /// Computes windows of `clicks_minute` again and replaces them, whether or not that is needed.
     Backfill,
     /// Replaces several files of a table by one.
     Rewrite(Table),
     /// Does rounds of compaction that expire no versions.
     Compact,
-    /// Does rounds of compaction, expires versions that are older than is kept, and sweeps files that none names.
+    /// Does rounds of compaction that also expire versions beyond the retention, and sweep files that no version names.
     CleanUp,
     /// Pins versions, and unpins them.
     Pin,
     /// Computes all of history into a staging table, and promotes it; or undoes that.
     Promote,
-    /// Upgrades tables that are not upgraded yet.
+    /// Upgrades tables that are in an older format.
     Upgrade,
     /// Asks for totals, and checks the answers.
     Ask,
-    /// Acts as another engine, by a view of the store that has faults, too.
+    /// Acts as another Delta engine, over a view of the store that has faults, too.
     Foreign(Table),
-    /// Acts as another program that runs a statement again and again, by a view of the store without faults.
+    /// Runs a statement of another program again and again, over a view of the store without faults.
     Other(Table, Does),
 }
 
-/// Surroundings of an actor, beside its own view of the lake.
+/// Surroundings of an actor: what it needs beside its own view of the lake.
 #[derive(Clone)]
 pub struct Around {
     /// Store of the world, without faults.
     pub store: WorldStore,
-    /// Factor by which it takes more time than in worlds where no days pass.
+    /// Factor by which all waits are longer than usual: more than 1 in worlds that last for days.
     pub tempo: u32,
 }
 
 impl Around {
-    /// Returns surroundings for an actor on a lake of its own, which no world watches.
+    /// Returns surroundings for an actor on a lake that belongs to no simulated world.
     pub fn no_world() -> Self {
         Self { store: WorldStore::new(Clock::start()), tempo: 1 }
     }
 }
 
 impl Actor {
-    /// Acts until it is dropped. Whatever fails, it tries something else.
+    /// Acts until the future is dropped. When something fails, the actor tries something else.
     pub async fn act(self, lake: &Lake, around: &Around, seed: u64) {
         let (mut rng, mut read) = (ChaCha8Rng::seed_from_u64(seed ^ 0xac7), Read::new());
         let mut engine = match self {
@@ -108,7 +109,7 @@ impl Actor {
 }
 
 impl Actor {
-    /// Leaves a world in which everything can be read and written again.
+    /// Undoes what would keep other writers from going on: table properties that forbid them to write.
     pub async fn end(self, around: &Around) {
         if let Self::Other(table, Does::Forbid) = self {
             Statements { store: around.store.clone(), table }.allow().await;
@@ -116,7 +117,7 @@ impl Actor {
     }
 }
 
-/// Makes up a part of history: all of it, some minutes, or what some versions added.
+/// Returns a random part of history: all of it, some minutes, or what some versions added.
 async fn range(lake: &Lake, rng: &mut ChaCha8Rng) -> Option<Range> {
     let minute = |number: i64| EventTime::from_millis(START_MS - START_MS.rem_euclid(MINUTE_MS) + number * MINUTE_MS);
     Some(match rng.random_range(0..4) {
@@ -158,7 +159,7 @@ async fn clean_up(lake: &Lake, around: &Around, rng: &mut ChaCha8Rng) -> Result<
     let mut compactor = Compactor::new(lake.clone(), MEMORY);
     for _ in 0..rng.random_range(1..4) {
         compactor.round(&Plan::default(), &mut |_| ()).await?;
-        // History is given up as far as a checkpoint. The tables' own writers make one every hundred versions, which
+        // Versions expire only up to a log checkpoint. The tables' own writers make one every hundred versions, which
         // hardly any table of a world reaches; other engines make some, too.
         for table in Table::ALL {
             if rng.random_ratio(1, 2) {
@@ -172,26 +173,26 @@ async fn clean_up(lake: &Lake, around: &Around, rng: &mut ChaCha8Rng) -> Result<
     Ok(())
 }
 
-/// Returns the plan of a round that expires what is old now.
+/// Returns the plan of a round that expires the versions which are too old by the clock of the world.
 fn cleaning(store: &WorldStore, orphans: bool) -> Plan {
     let keep = Keep { now: store.clock().now(), keep: KEEP, orphans };
     Plan { keep: Some(keep), ..Plan::default() }
 }
 
-/// Finishes clean-ups of others that died half-way.
+/// Runs a whole clean-up, which also finishes those whose process died half-way.
 pub async fn clean_up_once(lake: &Lake, store: &WorldStore) -> Result<(), CompactError> {
     loop {
         let today = store.clock().now().date_naive();
         Compactor::new(lake.clone(), MEMORY).round(&cleaning(store, true), &mut count).await?;
-        // Where days pass, hours pass at once at the end of each. Over a round in which they do, two clocks seem to be
-        // that far apart, and nothing is given up.
+        // In worlds that last for days, the clock jumps by hours at the end of each. If it jumps during a round, the
+        // clocks of the process and of the store differ by hours, and the round expires nothing: so it is done again.
         if store.clock().now().date_naive() == today {
             return Ok(());
         }
     }
 }
 
-/// Checkpoints a table's log at its newest version.
+/// Writes a log checkpoint of a table at its newest version.
 async fn checkpoint(lake: &Lake, table: Table) -> lake_store::Result<()> {
     let failed = |error| LakeError::store(format!("{table}: a log checkpoint"), error);
     let mut found = DeltaTable::new(lake.log_store(table.name())?);
@@ -199,7 +200,7 @@ async fn checkpoint(lake: &Lake, table: Table) -> lake_store::Result<()> {
     checkpoints::create_checkpoint(&found, None).await.map_err(failed)
 }
 
-/// Number of versions that expired, and of files that were swept, in all worlds.
+/// Number of versions that expired, and of files that were swept, in all worlds of this process.
 static CLEANED: Mutex<[usize; 2]> = Mutex::new([0; 2]);
 
 /// Returns how many versions expired so far, and how many files were swept.
@@ -274,7 +275,8 @@ async fn promised_to_be_undone(around: &Around, promoted: Version) {
     let (history, table) = (lake_on(around.store.archive()), Table::ClicksMinute);
     let Some(minutes) = TableView::newest(&history, table).await.expect("memory") else { return };
     let entry = minutes.files_of(promoted).await.expect("memory").expect("its entry");
-    // After an outage, a promotion may be told by a later version, in which it was found.
+    // After an outage, the promotion may be reported with a later version: the one at which it was found to have
+    // happened.
     if entry.job.as_deref() == Some("promote") {
         let (version, name) = (promoted - 1, format!("promote_{}", promoted - 1).parse().expect("a name"));
         let expires = Some(around.store.clock().now() + chrono::Duration::days(29));
@@ -293,7 +295,8 @@ async fn rewrite(lake: &Lake, table: Table, rng: &mut ChaCha8Rng) -> lake_store:
     let Some((_, mut group)) = groups.into_iter().filter(|(_, group)| group.len() > 1).choose(rng) else {
         return Ok(());
     };
-    // Of the raw table, neighbours in the log; else, any order that does not hang on names, which nobody foresees.
+    // In a raw table, choose files that follow one another in the log. Elsewhere, use an order that does not depend on
+    // file names: these are random, and the same seed must choose the same files.
     group.sort_by_key(|file| (RawFile::of(file).map_or(0, |file| file.offsets.first), file.stats.clone()));
     let count = rng.random_range(2..=group.len().min(5));
     let first = rng.random_range(0..=group.len() - count);

@@ -53,13 +53,14 @@ pub async fn survive(seed: u64, computations: &[Computation]) -> Result<Survivor
     survive_beside(seed, computations, &[]).await
 }
 
-/// Does the same, beside others that write to the same lake, and share the disaster. Where one of them cleans up, days
-/// pass: everything takes more time, so that no more happens than elsewhere.
+/// Does what [`survive`] does, beside actors that write to the same lake and share the disaster. If one of them cleans
+/// up, days pass: everything takes more time, so that as much happens as elsewhere.
 pub async fn survive_beside(seed: u64, computations: &[Computation], actors: &[Actor]) -> Result<Survivors, String> {
     survive_in_part(seed, computations, &[], actors).await
 }
 
-/// Does the same, with computations that may be refused in the end: nobody waits for them.
+/// Does what [`survive_beside`] does, with further computations that may be refused in the end, and that nobody waits
+/// for.
 pub async fn survive_in_part(
     seed: u64,
     computations: &[Computation],
@@ -230,7 +231,7 @@ impl Process {
         self.kill.notify_one();
     }
 
-    /// Stops it for a time, without its knowledge, as a virtual machine that is moved.
+    /// Stops the process for a time, without its knowledge, as a virtual machine that is moved.
     fn stop(&self, rng: &mut ChaCha8Rng) {
         self.stopped.send_replace(Instant::now() + Duration::from_millis(rng.random_range(STOPPED_MS)));
     }

@@ -179,7 +179,7 @@ impl Engine {
         let mut actions: Vec<_> = inputs.iter().map(|file| remove_of(file, false)).collect();
         for file in files::encode(self.table, &[rows]).await.map_err(failed)? {
             file.put(store.as_ref()).await.map_err(failed)?;
-            // As delta-rs names what it puts together, which clicklake's own files were named like once.
+            // delta-rs names merged files like this, and so did earlier versions of clicklake.
             let path = file.add.path.replace(".clicklake.zstd.", ".zstd.").replace(".small.snappy.", ".zstd.");
             let copied = store.copy(&Path::from(file.add.path.as_str()), &Path::from(path.as_str())).await;
             copied.map_err(|error| error.to_string())?;

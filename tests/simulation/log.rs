@@ -60,8 +60,8 @@ pub struct Log {
     pub partitions: Vec<Vec<LogMessage>>,
     /// First offset that retention has left, by partition.
     starts: Mutex<BTreeMap<i32, i64>>,
-    /// When it began to grow, and after which time each message of each partition comes; `None`: everything was always
-    /// there.
+    /// Time at which the log began to grow, and after which time each message of each partition comes; `None`:
+    /// everything was always there.
     growing: Option<(Instant, Vec<Vec<Duration>>)>,
 }
 

@@ -198,11 +198,11 @@ pub struct Fate {
     pub seed: u64,
     /// Faults of the store from now on.
     pub outage: watch::Receiver<Outage>,
-    /// Whether its computation is long.
+    /// Whether the computation of the member is long.
     pub is_long: bool,
     /// Signal to die.
     pub kill: Arc<Notify>,
-    /// Time until which it is stopped.
+    /// Time until which the member is stopped.
     pub stopped: watch::Receiver<Instant>,
 }
 

@@ -75,7 +75,7 @@ pub async fn check_raw_is_the_log(lake: &Lake, log: &Log) -> Result<(), String> 
     raw_is_conserved(lake, log).await
 }
 
-/// Checks the same for the newest version.
+/// Checks that the raw tables are the log at their newest version: each position once, byte for byte.
 pub async fn raw_is_the_log(lake: &Lake, log: &Log) -> Result<(), String> {
     let mut found = Found::new();
     events(lake, &mut found).await;

@@ -1,5 +1,5 @@
-//! A writer of the lake's tables that is not clicklake: what Spark does with common statements, entry by entry and by
-//! hand. It knows Delta's protocol and nothing of clicklake.
+//! A writer of the lake's tables that is not clicklake. It writes the log entries that Spark writes for common
+//! statements. It knows Delta's protocol and nothing of clicklake.
 //!
 //! | statement | its entry |
 //! |---|---|
@@ -30,10 +30,11 @@ use serde_json::{Map, Value, json};
 
 use super::WorldStore;
 
-/// Column that it adds: text, for rows that it has looked at.
+/// Column that the foreign writer adds: a text, for rows that it has checked.
 pub const FOREIGN_COLUMN: &str = "checked_by";
 
-/// Objects that it leaves in a table's folder, none of which is a data file.
+/// Objects that the foreign writer leaves in a table's folder. None of them is a data file, so clicklake must not
+/// delete them.
 const LEFT: [&str; 4] = [
     "_symlink_format_manifest/log_date=2026-03-31/manifest",
     "_change_data/cdc-00000.c000.snappy.parquet",
@@ -41,23 +42,23 @@ const LEFT: [&str; 4] = [
     "metadata/v1.metadata.json",
 ];
 
-/// Most files that it rewrites at a time.
+/// Most files that a statement rewrites.
 const FILES_MAX: usize = 3;
 
-/// Most versions that it restores back.
+/// Most versions that `RESTORE` goes back.
 const RESTORED_MAX: usize = 12;
 
-/// How long a file must have been removed before it is vacuumed, in simulated time: longer than any read takes.
+/// Time after its removal at which `VACUUM` deletes a file, in simulated time: longer than any read takes.
 const VACUUMED_AFTER: Duration = Duration::from_secs(30);
 
 /// Kinds of statements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Does {
-    /// Sets properties, a description and features that oblige nobody.
+    /// Sets properties, a description and table features that clicklake may ignore.
     Alter,
-    /// Sets properties that oblige writers to something that clicklake does not do, and removes them later.
+    /// Sets properties that demand of writers what clicklake does not implement, and removes them later.
     Forbid,
-    /// Adds a column, and fills it in some rows.
+    /// Adds a column, or fills it in some rows.
     Fill,
     /// Deletes some rows.
     Delete,
@@ -92,7 +93,7 @@ impl Known {
     }
 }
 
-/// Properties, with values that oblige writers to something.
+/// Properties that demand of writers what clicklake does not implement, with their values.
 const FORBIDDING: [(&str, &str); 5] = [
     ("delta.enableDeletionVectors", "true"),
     ("delta.columnMapping.mode", "name"),
@@ -104,7 +105,7 @@ const FORBIDDING: [(&str, &str); 5] = [
 impl Statements {
     /// Runs a statement, unless there is nothing to run it on.
     pub async fn act(&self, does: Does, rng: &mut ChaCha8Rng) {
-        // Whoever was first is looked at, and then it is tried again.
+        // If another writer put the next entry first, read the log again and plan anew, as Spark does.
         for _ in 0..20 {
             let Some(known) = self.known().await else { return };
             let planned = match does {
@@ -126,7 +127,7 @@ impl Statements {
         }
     }
 
-    /// Removes the properties that oblige writers, if there are any.
+    /// Removes the properties that keep clicklake from writing, if there are any.
     pub async fn allow(&self) {
         while let Some(known) = self.known().await {
             if !is_forbidding(&known) || self.put(&known, "UNSET TBLPROPERTIES", allowed(&known)).await {
@@ -135,12 +136,12 @@ impl Statements {
         }
     }
 
-    /// Returns whether properties oblige writers to something that clicklake does not do.
+    /// Returns whether properties demand of writers what clicklake does not implement.
     pub fn forbids(properties: &HashMap<String, String>) -> bool {
         FORBIDDING.iter().any(|(key, _)| properties.contains_key(*key))
     }
 
-    /// Checks that nothing was deleted that is not clicklake's to delete.
+    /// Checks that clicklake deleted nothing that the foreign writer left.
     pub async fn has_all_it_left(&self) -> Result<(), String> {
         for left in LEFT {
             let (path, archive) = (self.path(left), self.store.archive());
@@ -199,7 +200,7 @@ impl Statements {
         self.store.put_opts(&path, lines.join("\n").into(), PutOptions::from(PutMode::Create)).await.is_ok()
     }
 
-    /// Sets properties that oblige nobody, and leaves objects of its own.
+    /// Returns actions that set properties which clicklake may ignore. Also leaves an object in the table's folder.
     async fn altered(&self, known: &Known, rng: &mut ChaCha8Rng) -> Vec<Value> {
         let left = self.path(LEFT.choose(rng).expect("some"));
         self.store.put(&left, "of others".into()).await.expect("memory");
@@ -218,7 +219,8 @@ impl Statements {
         vec![json!({ "metaData": metadata })]
     }
 
-    /// Adds its column, or fills it in every third row of some files, by offset.
+    /// Returns the statement and the actions that add the foreign column, or fill it in every third row of some files,
+    /// by offset.
     async fn filled(&self, known: &Known, rng: &mut ChaCha8Rng) -> Option<(&'static str, Vec<Value>)> {
         let text = known.metadata["schemaString"].as_str().expect("a schema");
         if !text.contains(FOREIGN_COLUMN) {
@@ -236,7 +238,7 @@ impl Statements {
         Some(("UPDATE", self.rewritten(known, rng, fill).await?))
     }
 
-    /// Deletes every fifth row of some files, by offset.
+    /// Returns actions that delete every fifth row of some files, by offset.
     async fn deleted(&self, known: &Known, rng: &mut ChaCha8Rng) -> Option<Vec<Value>> {
         let rest = rng.random_range(0..5);
         let keep = |rows: RecordBatch| {
@@ -246,7 +248,7 @@ impl Statements {
         self.rewritten(known, rng, keep).await
     }
 
-    /// Removes some files, and adds others with their changed rows.
+    /// Returns actions that remove some files, and add others with their changed rows.
     async fn rewritten(
         &self,
         known: &Known,
@@ -265,7 +267,7 @@ impl Statements {
         (!actions.is_empty()).then_some(actions)
     }
 
-    /// Merges files of one folder, and of one Kafka partition if that is asked for.
+    /// Returns actions that merge files of one folder, and of one Kafka partition if that is asked for.
     async fn optimized(&self, known: &Known, is_of_one: bool, rng: &mut ChaCha8Rng) -> Option<Vec<Value>> {
         let mut groups: BTreeMap<String, Vec<(&String, &Value)>> = BTreeMap::new();
         for (path, add) in known.live() {
@@ -279,7 +281,7 @@ impl Statements {
         for (path, add) in &group {
             rows.push(self.rows(path, add).await);
         }
-        // Only some have a column that was added.
+        // Files that were written before a column was added lack it.
         let widest = rows.iter().max_by_key(|rows| rows.num_columns()).expect("some").schema();
         let rows: Vec<_> = rows.iter().map(|rows| as_wide_as(rows, &widest)).collect();
         let rows = concat_batches(&widest, &rows).expect("the same columns");
@@ -302,7 +304,7 @@ impl Statements {
             let Ok(entry) = self.store.head(&entry).await else { break };
             let is_old = (now - entry.last_modified).to_std().is_ok_and(|age| age > VACUUMED_AFTER);
             for path in live.keys().filter(|path| is_old && !known.live().contains_key(*path)) {
-                // Not what was live then and was taken out since, but a moment ago.
+                // A file that was live in an old version may have been removed only a moment ago: it stays.
                 let after = known.versions.iter().skip(version + 1).position(|later| !later.contains_key(path));
                 let taken_out = self.path(&entry_name(version + 1 + after.expect("it is not live")));
                 let taken_out = self.store.head(&taken_out).await.map(|entry| entry.last_modified);
@@ -333,7 +335,7 @@ impl Statements {
         RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("the same length")
     }
 
-    /// Puts files of rows under names of its own, and returns the actions that add them.
+    /// Puts files of rows under names as Spark gives them, and returns the actions that add them.
     async fn added(&self, rows: &RecordBatch, data_change: bool, rng: &mut ChaCha8Rng) -> Vec<Value> {
         let mut actions = Vec::new();
         for file in files::encode(self.table, std::slice::from_ref(rows)).await.expect("files") {
@@ -359,7 +361,7 @@ impl Statements {
     }
 }
 
-/// Returns the value of its column for a row.
+/// Returns the value of the foreign column for a row.
 pub fn checked(offset: i64) -> String {
     format!("auditor {}", offset % 7)
 }
@@ -379,7 +381,7 @@ fn removed(path: &str, add: &Value, data_change: bool) -> Value {
     }})
 }
 
-/// Restores one of the last versions.
+/// Returns actions that restore one of the last versions.
 fn restored(known: &Known, rng: &mut ChaCha8Rng) -> Option<Vec<Value>> {
     let newest = known.versions.len() - 1;
     let (before, now) = (&known.versions[rng.random_range(newest.saturating_sub(RESTORED_MAX)..=newest)], known.live());
@@ -399,7 +401,7 @@ fn is_forbidding(known: &Known) -> bool {
     FORBIDDING.iter().any(|(key, _)| !configuration[*key].is_null())
 }
 
-/// Sets a property that obliges writers, or removes it.
+/// Returns actions that set a property which clicklake does not implement, or remove it if it is set.
 fn forbidden(known: &Known, rng: &mut ChaCha8Rng) -> Vec<Value> {
     if is_forbidding(known) {
         return allowed(known);
@@ -429,7 +431,7 @@ fn allowed(known: &Known) -> Vec<Value> {
     vec![json!({ "protocol": protocol }), json!({ "metaData": metadata })]
 }
 
-/// Returns the offsets of rows; of counts, those of the first event of each.
+/// Returns the offsets of rows of clicks, or the first offsets of rows of counts.
 fn offsets(rows: &RecordBatch) -> Vec<i64> {
     let offsets = rows.column_by_name("kafka_offset").unwrap_or_else(|| &rows["offset_first"]);
     offsets.as_primitive::<Int64Type>().values().to_vec()
@@ -448,7 +450,7 @@ fn with_column(rows: &RecordBatch, values: ArrayRef) -> RecordBatch {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("the same length")
 }
 
-/// Returns rows with the columns of other programs, null where they have none.
+/// Returns rows with all columns of a schema; those that they lack are null.
 fn as_wide_as(rows: &RecordBatch, schema: &Arc<Schema>) -> RecordBatch {
     let columns = schema.fields().iter().map(|field| {
         let found = rows.column_by_name(field.name()).cloned();

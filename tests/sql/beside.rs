@@ -17,7 +17,7 @@ const LAWS: [&str; 5] = [
     "select (select sum(clicks) from clicks_minute) = (select sum(clicks) from series(null, null, 'hour'))",
     "select (select count(*) from clicks_minute a) = (select count(*) from clicks_minute a join (select distinct pane \
      from clicks_minute) b on a.pane = b.pane)",
-    // What is rolled up is what the minutes were then, or what came since and was put in their place.
+    // Roll-ups may be behind the minutes, so their rows are only compared among themselves.
     "select (select count(*) from clicks_hourly) >= (select count(*) from clicks_hourly where clicks < 0)",
 ];
 

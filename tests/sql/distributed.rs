@@ -39,7 +39,7 @@ fn a_scan_of_a_delta_table_cannot_be_sent_to_another_process() {
         let provider = table.table_provider().await.expect("a provider");
         let context = SessionContext::new();
         context.register_table("clicks", provider).expect("a name");
-        // Not as SQL: its planner would be compiled once more for these tests.
+        // Build the plan by hand: the SQL planner would be compiled once more for these tests.
         let clicks = context.table("clicks").await.expect("a table");
         let answer = clicks.aggregate(vec![ident("ad_id")], vec![count(lit(1))]).expect("a plan");
         // The table can be named to a scheduler, which plans the stages.
@@ -47,7 +47,7 @@ fn a_scan_of_a_delta_table_cannot_be_sent_to_another_process() {
         let mut named = Vec::new();
         let written = DeltaLogicalCodec {}.try_encode_table_provider(&"clicks".into(), scan, &mut named);
         written.expect("a table is written down");
-        // What the stages are made of cannot be given to executors.
+        // The operators of the stages cannot be sent to executors.
         let plan = answer.create_physical_plan().await.expect("a plan");
         let codecs: [&dyn PhysicalExtensionCodec; 2] = [&DeltaPhysicalCodec {}, &DefaultPhysicalExtensionCodec {}];
         let whys = codecs.map(|codec| {

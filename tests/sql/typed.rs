@@ -117,7 +117,7 @@ fn the_first_statement_that_fails_ends_it() {
 
 /// A version whose log was cleaned up, one whose files are gone, and a table that is being made.
 #[test]
-fn what_is_gone_or_not_there_yet_is_a_sentence() {
+fn errors_about_versions_files_and_tables_that_are_not_there_are_sentences() {
     let typed = Typed::new();
     let clicks = Path::new(&typed.lake).join("clicks");
     let sql = |sql: &'static str| ["sql", sql, "--lake", typed.lake.as_str()];
@@ -190,7 +190,7 @@ fn reports_say_what_the_lake_says() {
 
 /// Typed on a terminal, which `script` provides, a line at a time, as people type.
 #[test]
-fn who_types_is_answered() {
+fn statements_typed_on_a_terminal_are_answered() {
     let typed = Typed::new();
     let state = typed.folder.path().join("state");
     let program = format!("{} sql --lake {}", env!("CARGO_BIN_EXE_clicklake"), typed.lake);
@@ -337,7 +337,7 @@ fn what_is_deeper_than_a_stack_is_refused() {
         let arguments = ["sql", "-f", file.to_str().expect("UTF-8"), "--lake", lake];
         refused(&arguments, Code::StatementTooComplex, 3, &[]);
     }
-    // What is let through fits.
+    // Statements below the limits are answered, and fit on the stack.
     let sums = typed.file("sums.sql", &format!("select 1{} as n", "+1".repeat(950)));
     let sums = typed.prints(&["sql", "-f", sums.to_str().expect("UTF-8"), "--format", "csv"]);
     assert_eq!(sums, "n\n951\n");

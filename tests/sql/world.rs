@@ -64,7 +64,8 @@ async fn append_minutes(log: &mut TableLog, next: i64, rows: &[Counted]) {
     by_hand::append(log, &rows.collect::<Vec<_>>(), &[(0, to)].into()).await;
 }
 
-/// Makes it look as if each version was written a minute after the one before it, the first at noon.
+/// Sets the times of the log's entries, as if each version was written a minute after the one before it, the first at
+/// noon.
 fn set_times(log: &Path) {
     let Ok(entries) = std::fs::read_dir(log) else { return };
     for entry in entries.map(|entry| entry.expect("an entry").path()) {

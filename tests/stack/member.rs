@@ -110,7 +110,7 @@ impl Member {
         signal(self.child.id(), name);
     }
 
-    /// Kills it, as a crash would.
+    /// Kills the member, as a crash would.
     pub fn kill(&mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
@@ -171,14 +171,14 @@ impl Member {
         self.child.wait().expect("it has ended")
     }
 
-    /// Tells it to leave, which it must do in time and with everything committed. A member that is told before it can
-    /// listen has not begun anything.
+    /// Tells the member to leave, which it must do in time and with everything committed. A member that is told before
+    /// it can listen has not begun anything.
     pub async fn leaves(mut self) {
         let (status, log) = self.is_told_to_leave().await;
         assert!(status.success() || log.is_empty(), "{status}:\n{log}");
     }
 
-    /// Tells it to leave, which it must do in time. Returns how it ended, and everything that it logged.
+    /// Tells the member to leave, which it must do in time. Returns how it ended, and everything that it logged.
     pub async fn is_told_to_leave(&mut self) -> (ExitStatus, String) {
         self.signal("TERM");
         (self.ends(LEAVE_MAX).await, self.log())

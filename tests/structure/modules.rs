@@ -200,7 +200,7 @@ impl Crate {
                             }
                         }
                     }
-                    // What nothing defines or imports, a macro makes.
+                    // A name that nothing defines or imports is made by a macro.
                     if is_of_crate && found.is_empty() && imported().next().is_none() {
                         found.insert(at);
                     }
@@ -365,7 +365,7 @@ fn a_circle_is_found_whatever_hides_it() {
 }
 
 #[test]
-fn what_is_no_arrow_makes_no_circle() {
+fn docs_tests_and_texts_make_no_circle_of_modules() {
     let a = ("a.rs", "use crate::b::B;\npub struct A(B);");
     for b in [
         "//! See [`super::a::A`].\npub struct B;",

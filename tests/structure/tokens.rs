@@ -156,7 +156,7 @@ pub fn after_item(tokens: &[&str], at: usize) -> usize {
         match *token {
             "{" if !is_import => return after_brackets(tokens, at),
             "(" | "[" | "{" => at = after_brackets(tokens, at),
-            // What stands here is the last of a list.
+            // The item is the last of a list.
             ")" | "]" | "}" => return at,
             ";" => return at + 1,
             "," if !is_item => return at + 1,

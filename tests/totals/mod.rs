@@ -1,5 +1,5 @@
-//! Law: totals are stitched exactly, at any moment. Whatever has been rolled up by then, late or never, they are the
-//! plain sum over `clicks_minute`, at its newest version and at every earlier one.
+//! Law: totals are exact at any moment. Each equals the plain sum over `clicks_minute` at the version that the answer
+//! names, the newest or an earlier one, however much or little has been rolled up by then.
 
 mod earlier;
 pub mod others;
@@ -38,19 +38,20 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 /// Time at which worlds begin, 2026-03-30T00:00:00Z: days and a month end while clicks come in.
 const START_MS: i64 = 1_774_828_800_000;
 
-/// Seeds of a run of the tests.
+/// Seeds of the worlds of one run.
 const SEEDS: Range<u64> = 0..16;
 
-/// Seeds of disasters.
+/// Seeds of the worlds with crashes and faults.
 const DISASTERS: Range<u64> = 0..16;
 
-/// Time between two things that happen, where reads take up to four times as long.
+/// Time between two events of a world. Reads of its slow store take up to four times as long.
 const STEP: Duration = Duration::from_secs(1);
 
-/// How long adding up may take; in simulated time it takes none.
+/// Longest time that adding up may take. Simulated time does not pass while a process computes.
 const SUMMING_MAX: Duration = Duration::from_secs(60);
 
-/// Runs a world, and asks meanwhile, by totals that have kept the lake open, and by others.
+/// Checks answers after each step of a world, by totals that keep the lake open from question to question. At the end,
+/// checks answers about each earlier version, and those of SQL.
 async fn world(seed: u64) -> Result<(), String> {
     let mut world = World::of_seed(seed).await;
     let open = Totals::new(world.lake.clone()).map_err(|error| error.to_string())?;
@@ -90,8 +91,8 @@ async fn world(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Asks a slow store by totals that have kept the lake open, while things happen that are seen in one table and not yet
-/// in another.
+/// Checks answers of totals that read a slow store while the world goes on, so that a change is seen in one table and
+/// not yet in another.
 async fn beside(seed: u64) -> Result<(), String> {
     let mut world = World::of_seed(seed).await;
     let totals = Totals::new(world.slow_lake()).map_err(|error| error.to_string())?;
@@ -113,7 +114,7 @@ async fn beside(seed: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Checks that the functions of SQL give the answers to questions.
+/// Checks that the SQL functions `totals` and `series` answer a question with the expected sums.
 async fn says_the_same_in_sql(world: &mut World, content: &Content) -> Result<(), String> {
     let (question, group_by) = (asked(&mut world.rng, content), content.dimensions.clone());
     let question = Question { group_by, access: RowAccess::All, ..question };
@@ -144,7 +145,7 @@ async fn says_the_same_in_sql(world: &mut World, content: &Content) -> Result<()
 fn totals_are_the_sum_of_the_minutes_whatever_is_rolled_up() {
     for_seeds(SEEDS, world);
     let [days, hours, all] = ANSWERS.each_ref().map(|answers| answers.load(Ordering::Relaxed));
-    // Of a few seeds, by chance, some have little of it.
+    // By chance, a run of few seeds may take little from days and hours.
     let is_enough = all < 1_000 || (days > all / 8 && hours > all / 4);
     assert!(is_enough, "too little is tried: {days} from days, {hours} from hours, of {all}");
 }
@@ -185,7 +186,7 @@ fn without_the_entries_of_the_log_nothing_counts_as_clean() {
             world.append().await;
         }
         let contents = contents(&world.lake).await;
-        // What follows a version is what tells which of its hours are still clean.
+        // Only the entries after a version tell which of its hours are still clean.
         let mut table = DeltaTable::new(world.lake.log_store("clicks_minute").expect("an address"));
         table.load().await.expect("memory works");
         deltalake::checkpoints::create_checkpoint(&table, None).await.expect("a checkpoint");
@@ -266,7 +267,7 @@ fn a_time_is_answered_by_the_version_that_was_there() {
 }
 
 #[test]
-fn more_rows_than_may_be_are_no_answer_and_as_many_are() {
+fn an_answer_has_at_most_as_many_rows_as_are_allowed() {
     simulate(async {
         let mut world = World::of_seed(8).await;
         for _ in 0..4 {

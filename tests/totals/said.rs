@@ -17,7 +17,7 @@ use crate::simulation::{compact, lake_on, simulate};
 use crate::start_up::{clicklake, fails, folder, refused};
 
 #[test]
-fn what_cannot_be_asked_is_said_in_one_line() {
+fn impossible_questions_are_refused_in_one_line() {
     simulate(async {
         let mut world = World::of_seed(1).await;
         world.append().await;

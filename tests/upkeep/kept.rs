@@ -94,7 +94,7 @@ fn at(lake: &Lake, now: DateTime<Utc>) -> Lake {
     taken_at(lake, now, 0)
 }
 
-/// Returns the lake on a store with this time, which took each version so many seconds after it was written.
+/// Returns the lake on a store with this time, which took each version `later` seconds after it was written.
 fn taken_at(lake: &Lake, now: DateTime<Utc>, later: i64) -> Lake {
     let store = ClockStore::new(lake.outer_store().expect("a store").expect("in memory").1, now);
     for version in 0..=VERSIONS.cast_signed() {
@@ -138,7 +138,7 @@ async fn is_kept(lake: &Lake, store: &InMemory, from: u64) {
     can_be_read(lake, store, from, 1).await;
 }
 
-/// Checks the same for one version of so many.
+/// Checks every `one_in`th version as [`is_kept`] does.
 async fn can_be_read(lake: &Lake, store: &InMemory, from: u64, one_in: usize) {
     let (newest, there) = (view(lake).await, data_files(store).await);
     assert_eq!(newest.first().await.expect("memory"), from);
@@ -177,7 +177,7 @@ fn versions_that_are_kept_can_be_read_and_others_are_gone_with_their_files() {
         clean_up(&lake, second(400)).await.expect("memory");
         is_kept(&lake, &store, 200).await;
         let left = data_files(&store).await.len();
-        // Of each ten before version 200 all files were replaced; of the last, those are kept that the checkpoint has.
+        // Before version 200, each ten files were replaced by one. Files that the checkpoint names are kept.
         assert!(left < before - 150, "{before} files before, {left} after");
         let again = clean_up(&lake, second(400)).await.expect("memory");
         assert!(!again.iter().any(|done| matches!(done, Done::GaveUp { .. })), "{again:?}");

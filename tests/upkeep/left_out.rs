@@ -47,7 +47,7 @@ pub fn seen(store: &Arc<InMemory>, judge: Judge) -> Lake {
     lake_on(Arc::new(FaultStore::judged(Arc::clone(store) as Arc<dyn ObjectStore>, judge)))
 }
 
-/// Commits clicks whose messages are of a day, each with so many bytes that do not compress.
+/// Commits clicks whose messages are of a day, each with `noise` bytes that do not compress.
 pub async fn append_clicks(log: &mut TableLog, day: i64, clicks: i64, noise: usize) {
     let partition = TopicPartition::new("clicks", 0);
     let from = log.stand(&partition);
@@ -141,7 +141,7 @@ async fn keep(store: &InMemory) -> Plan {
     Plan { keep: Some(Keep { now, keep: Duration::ZERO, orphans: false }), ..Plan::default() }
 }
 
-/// Returns the plan of a round so many hours after noon.
+/// Returns the plan of a round `hours` hours after noon.
 fn at(hours: i64) -> Plan {
     Plan { now: DateTime::from_timestamp_millis(NOON_MS + hours * 60 * MINUTE_MS), ..Plan::default() }
 }
@@ -175,7 +175,7 @@ fn a_file_that_cannot_be_read_is_left_out_and_the_rest_of_the_round_is_done() {
             let _ = round(&mut compactor, &Plan::default()).await;
             assert_eq!(unnamed(&lake, &store).await, [], "round {number}");
         }
-        // What is around it is put together without it.
+        // The files around the unreadable one are merged without it.
         let after = live(&lake, Table::Clicks).await;
         assert_eq!([&first, &second, &third].map(|day| after[day].len()), [1, 3, 1]);
         let settled = objects().await;

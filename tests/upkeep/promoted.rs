@@ -39,7 +39,7 @@ fn the_live_job_goes_on_from_what_was_promoted_and_back() {
     says(&path, &["compact", "--once"]);
     let said = says(&path, &["promote", "by_country"]);
     assert!(said.contains("of clicks_minute is by_country") && said.contains("--undo"), "{said}");
-    // What came since is read again, and counted as the promoted table counts.
+    // Messages that came since are counted as the promoted table counts.
     fill(&path, &part(3));
     let rolled_up = says(&path, &["compact", "--once"]);
     assert!(rolled_up.contains("clicks_hourly") && rolled_up.contains("clicks_daily"), "{rolled_up}");

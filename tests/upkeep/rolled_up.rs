@@ -109,7 +109,7 @@ fn hours_days_and_totals_are_sums_of_the_minutes() {
     assert!(made < 10 || answers > made, "too little is asked: {answers} answers");
     let jobs = [(Table::ClicksMinute, "backfill"), (Table::ClicksMinute, "promote"), (Table::ClicksHourly, "roll-up")];
     for (table, job) in jobs {
-        // Of a few seeds, by chance, some have nothing of it.
+        // By chance, a run of few seeds may have no commit of a job.
         assert!(made < 10 || of(table, job) * 2 > made, "too little is tried: {written:?}");
     }
 }

@@ -75,7 +75,7 @@ fn rounds_go_on_until_it_is_told_to_stop() {
     let mut told = BufReader::new(child.stdout.take().expect("piped")).lines();
     let mut wait_for = |words: &str| told.by_ref().map(|line| line.expect("a line")).find(|line| line.contains(words));
     assert!(wait_for("clicks_daily version 1: ").is_some());
-    // What comes later is rolled up too, by a later round.
+    // Messages that come later are rolled up by a later round.
     fill(&path, &log);
     let summed = wait_for(" summed from version").expect("it goes on");
     assert!(summed.starts_with("clicks_hourly version 2: "), "{summed}");

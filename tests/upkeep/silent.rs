@@ -80,7 +80,7 @@ async fn promoted_and_undone(lake: &Lake, log: &Log, began: &Clock, shares_param
         for (number, partition) in (0..log.partitions.len() as i32).map(|number| (number, named(number))) {
             let (found, there) = (stands.stand(&partition).cut, log.messages(number));
             let end = log.partitions[number as usize][..there].last().map(|last| last.offset + 1);
-            // What has just come may not be counted yet.
+            // Messages that have just come may not be counted yet.
             let is_silent = there == log.partitions[number as usize].len();
             if is_silent && found != end {
                 return Err(format!("{what:?}: two minutes later {partition} stands at {found:?}, not {end:?}"));

@@ -24,7 +24,7 @@ use crate::simulation::simulate;
 /// Longest time for which a failed file is left alone.
 const WAIT_MAX: Duration = Duration::from_secs(16 * 60);
 
-/// Makes clicks of a day in so many files, with names as another program gives them.
+/// Makes clicks of a day in `files` files, with names as another program gives them.
 async fn of_others(store: &InMemory, lake: &Lake, files: usize) -> Vec<Add> {
     let mut log = TableLog::open(lake, Table::Clicks).await.expect("the table");
     for _ in 0..files {

@@ -74,7 +74,7 @@ impl BatchBuilder {
         self.offsets.next
     }
 
-    /// Whether nothing was taken in: neither messages nor a gap.
+    /// Returns whether nothing was taken in: neither messages nor a gap.
     pub fn is_empty(&self) -> bool {
         self.offsets.first == self.offsets.next
     }

@@ -35,7 +35,7 @@ pub(super) fn members<'a>(
     deserializer.end()
 }
 
-/// Whether the text is one JSON value, of any kind.
+/// Returns whether the text is one JSON value, of any kind.
 pub(super) fn is_value(text: &str) -> Result<(), serde_json::Error> {
     serde_json::from_str::<IgnoredAny>(text).map(|_| ())
 }
@@ -70,8 +70,8 @@ pub(super) fn kind(raw: &RawValue) -> &'static str {
     }
 }
 
-/// Whether arrays and objects are nested more than [`DEPTH_MAX`] levels deep in a text that itself lies `outer` levels
-/// deep. Brackets are counted outside strings, whether or not the text is JSON otherwise.
+/// Returns whether arrays and objects are nested more than [`DEPTH_MAX`] levels deep in a text that itself lies `outer`
+/// levels deep. Brackets are counted outside strings, whether or not the text is JSON otherwise.
 pub(super) fn is_too_deep(text: &str, outer: usize) -> bool {
     let (mut depth, mut in_string, mut escaped) = (outer, false, false);
     for byte in text.bytes() {

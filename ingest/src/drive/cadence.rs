@@ -1,4 +1,5 @@
-//! When epochs are cut: decided by what has happened and by the time, which is passed in as data.
+//! Decides when the loop cuts an epoch: the moment at which operators hand over what is committed next. The decision
+//! depends on what has happened, and on the time, which the caller passes in.
 //!
 //! | an epoch is cut | when |
 //! |---|---|
@@ -20,42 +21,45 @@ use lake_schemas::TopicPartition;
 use lake_schemas::job::{Flush, Pending};
 use tokio::time::Instant;
 
-/// Rows taken in before an epoch is cut regardless of time: about 100 MB of Arrow at 400 bytes a click, small enough to
-/// lose and read again in seconds.
+/// Number of pending rows at which an epoch is cut regardless of time: about 100 MB of Arrow at 400 bytes a click, few
+/// enough to be lost and read again in seconds.
 const EPOCH_ROWS_MAX: usize = 250_000;
 
-/// The same limit in bytes, for rows that are not clicks of the usual size.
+/// Size of pending rows, in bytes, at which an epoch is cut regardless of time: the same limit for rows that are larger
+/// than usual.
 const EPOCH_BYTES_MAX: usize = 96 * 1024 * 1024;
 
-/// Folders beyond the newest that an epoch writes into. Each gets a file, however few its rows: it waits in memory for
-/// the store beside all others, and is a line of the commit. This many take some 20 MB, and a log entry of one or two
-/// MB. A limit is needed because a producer may send each click for another hour since 2000.
+/// Number of folders, without the newest, at which an epoch is cut regardless of time. Each folder gets a file, however
+/// few its rows: the file waits in memory for the store beside all others, and is a line of the commit. This many files
+/// take some 20 MB, and a log entry of one or two MB. The limit is needed because a producer may send each click for
+/// another hour since 2000.
 const EPOCH_FOLDERS_MAX: usize = 2_000;
 
-/// Longest silence of a partition that has been read to its end before its open windows are written: beyond the usual
-/// disorder, and still seconds after the minute.
+/// Time without messages after which the open windows of a partition that was read to its end are written: longer than
+/// events are usually out of order, and still seconds after the minute.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 
-/// Wait of the next epoch for each folder that an epoch wrote into: some twenty files a second. A hundred folders still
-/// fit into the usual commit interval.
-const A_FOLDER: Duration = Duration::from_millis(50);
+/// Time that the next epoch waits for each folder that an epoch wrote into, which makes some twenty files a second. A
+/// hundred folders still fit into the usual commit interval.
+const WAIT_PER_FOLDER: Duration = Duration::from_millis(50);
 
-/// Longest wait of the next epoch for folders.
-const FOLDERS_MAX: Duration = Duration::from_secs(60);
+/// Longest time that an epoch waits because of the folders of the one before.
+const FOLDERS_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Commit policy: when to commit, and how much memory operators may use.
 #[derive(Clone, Copy, Debug)]
 pub struct CommitPolicy {
     /// Longest wait of a row before its epoch begins to be committed.
     pub commit_interval: Duration,
-    /// Interval at which all that operators hold is written, complete or not; `None`: only what is complete, or idle.
+    /// Interval at which all that operators hold is written, open windows too; `None`: a window is written when it is
+    /// closed, or when its partition is idle.
     pub early_fire: Option<Duration>,
     /// Greatest size of the states of all partitions together, in bytes.
     pub memory_max: Option<usize>,
 }
 
 impl CommitPolicy {
-    /// Returns the policy that commits at this interval, writes only what is complete, and limits no memory.
+    /// Returns the policy that commits at this interval, fires nothing early, and limits no memory.
     pub fn every(commit_interval: Duration) -> Self {
         Self { commit_interval, early_fire: None, memory_max: None }
     }
@@ -64,17 +68,17 @@ impl CommitPolicy {
 /// Reason why an epoch is cut, which decides how much it writes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// Time has passed, or enough is pending: writes what is complete, and everything of the partitions that are idle.
+    /// Time has passed, or enough is pending: writes closed windows, and everything of the partitions that are idle.
     Closed { idle: BTreeSet<TopicPartition> },
     /// A stop, a goal, or early firing: writes everything.
     Everything,
 }
 
 impl Reason {
-    /// Writes what is complete, and nothing else.
+    /// Reason that writes closed windows, and nothing else.
     pub const COMPLETE: Self = Self::Closed { idle: BTreeSet::new() };
 
-    /// Tells how much of a partition the epoch writes.
+    /// Returns how much of a partition the epoch writes.
     pub fn of(&self, partition: &TopicPartition) -> Flush {
         match self {
             Self::Closed { idle } if !idle.contains(partition) => Flush::Closed,
@@ -83,7 +87,7 @@ impl Reason {
     }
 }
 
-/// Whether no more rows should be taken in before an epoch is cut.
+/// Returns whether so much is pending that an epoch must be cut before more rows are taken in.
 pub(super) fn is_full(pending: Pending) -> bool {
     pending.rows >= EPOCH_ROWS_MAX || pending.bytes >= EPOCH_BYTES_MAX || pending.folders >= EPOCH_FOLDERS_MAX
 }
@@ -94,23 +98,23 @@ pub(super) struct Cadence {
     policy: CommitPolicy,
     /// Time at which the last epoch was cut; `None` before the first.
     cut: Option<Instant>,
-    /// Wait of the next epoch for the folders of the last one.
+    /// Time that the next epoch waits because of the folders of the last one.
     folders: Duration,
     /// Time at which the oldest pending row has waited for the commit interval; `None` if nothing is pending.
     due: Option<Instant>,
     quiet: Quiet,
-    /// Time at which all that operators hold is written, complete or not.
+    /// Time of the next early firing; `None` if nothing is fired early.
     early: Option<Instant>,
 }
 
 impl Cadence {
-    /// Starts with nothing pending and no epoch cut.
+    /// Makes a cadence with nothing pending and no epoch cut.
     pub fn new(policy: CommitPolicy, now: Instant) -> Self {
         let early = policy.early_fire.map(|every| now + every);
         Self { policy, cut: None, folders: Duration::ZERO, due: None, quiet: Quiet::default(), early }
     }
 
-    /// Records that rows of a partition came.
+    /// Records that rows of a partition were read.
     pub fn read(&mut self, partition: &TopicPartition, now: Instant) {
         self.quiet.remove(partition);
         self.due.get_or_insert(now + self.policy.commit_interval);
@@ -126,7 +130,7 @@ impl Cadence {
         self.quiet.remove(partition);
     }
 
-    /// Records that nothing is pending any more: it was lost, or released.
+    /// Records that no rows are pending any more, because their partitions were lost or released.
     pub fn clear(&mut self) {
         self.due = None;
     }
@@ -139,7 +143,7 @@ impl Cadence {
     /// Records how many folders the last epoch wrote into.
     pub fn wrote_into(&mut self, folders: usize) {
         let folders = u32::try_from(folders).unwrap_or(u32::MAX);
-        self.folders = A_FOLDER.saturating_mul(folders).min(FOLDERS_MAX);
+        self.folders = WAIT_PER_FOLDER.saturating_mul(folders).min(FOLDERS_WAIT_MAX);
     }
 
     /// Returns why an epoch is to be cut now, if it is. The reason returned counts as done: an epoch that turns out to
@@ -156,19 +160,19 @@ impl Cadence {
         Some(Reason::Closed { idle: self.quiet.take_until(now) })
     }
 
-    /// Returns when the next epoch is to be cut, if nothing comes before.
+    /// Returns when the next epoch is to be cut if nothing else happens until then.
     pub fn wakes(&self) -> Option<Instant> {
         let paced = [self.due, self.quiet.first()].into_iter().flatten().map(|at| self.after_the_last(at));
         paced.chain(self.early.map(|at| self.after_folders(at))).min()
     }
 
-    /// Moves a time back to a commit interval after the last cut, if it is earlier.
+    /// Returns this time, or the end of the commit interval after the last cut if that is later.
     fn after_the_last(&self, at: Instant) -> Instant {
         let next = self.cut.map(|cut| cut + self.policy.commit_interval);
         self.after_folders(next.map_or(at, |next| next.max(at)))
     }
 
-    /// Moves a time back until the folders of the last epoch are waited for, if it is earlier.
+    /// Returns this time, or the end of the wait for the folders of the last epoch if that is later.
     fn after_folders(&self, at: Instant) -> Instant {
         self.cut.map_or(at, |cut| at.max(cut + self.folders))
     }
@@ -291,12 +295,12 @@ mod tests {
         };
         assert_eq!(wait(3), EVERY);
         assert_eq!(wait(200), 10 * SECOND);
-        assert_eq!(wait(5_000), FOLDERS_MAX);
-        assert_eq!(wait(usize::MAX), FOLDERS_MAX);
+        assert_eq!(wait(5_000), FOLDERS_WAIT_MAX);
+        assert_eq!(wait(usize::MAX), FOLDERS_WAIT_MAX);
     }
 
     #[test]
-    fn what_is_full_waits_for_nothing() {
+    fn a_full_epoch_is_cut_at_once() {
         let (mut cadence, now) = just_cut(CommitPolicy::every(EVERY));
         cadence.wrote_into(5_000);
         cadence.read(&named(0), now);
@@ -323,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_wakes_finds_a_reason() {
+    fn an_epoch_is_due_whenever_the_cadence_wakes() {
         let (mut cadence, now) = just_cut(CommitPolicy { early_fire: Some(17 * SECOND), ..CommitPolicy::every(EVERY) });
         cadence.wrote_into(150);
         let (mut at, end) = (now, now + 300 * SECOND);

@@ -65,7 +65,7 @@ impl DriveError {
         }
     }
 
-    /// Whether the operation may succeed later without any change, if it has succeeded before.
+    /// Returns whether the operation may succeed later without any change, if it has succeeded before.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Lake(error) | Self::Source(SourceError::Lake(error)) => error.is_retryable(),

@@ -88,12 +88,12 @@ impl<O: Operator> Owned<O> {
         steps
     }
 
-    /// Whether a partition holds what only [`Flush::Everything`] would hand over.
+    /// Returns whether a partition holds what only [`Flush::Everything`] would hand over.
     pub fn has_open_windows(&self, partition: &TopicPartition) -> bool {
         self.partitions.get(partition).is_some_and(|own| own.operator.has_open_windows())
     }
 
-    /// Whether any partition holds what only [`Flush::Everything`] would hand over.
+    /// Returns whether any partition holds what only [`Flush::Everything`] would hand over.
     pub fn hold_back(&self) -> bool {
         self.partitions.values().any(|own| own.operator.has_open_windows())
     }

@@ -83,7 +83,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
             }
             let pending = self.owned.pending();
             if pending.rows == 0 {
-                // What was due has been lost, or released: there is nothing to wake up for.
+                // The rows that were due have been lost or released, so there is nothing to wake up for.
                 self.cadence.clear();
             }
             let caught_up = self.goal.is_some() && self.catch_up.is_done();
@@ -171,7 +171,7 @@ impl<J: Job, S: Source> Drive<'_, J, S> {
         }
     }
 
-    /// Whether the tables, as last looked at, stand at the goal.
+    /// Returns whether the tables, as last looked at, stand at the goal.
     fn has_reached_goal(&self) -> bool {
         let Some(log) = self.committer.logs().and_then(|logs| logs.last()) else { return false };
         let reached = |(partition, next): (&TopicPartition, &i64)| log.stand(partition).cut >= Some(*next);

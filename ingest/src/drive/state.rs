@@ -1,4 +1,4 @@
-//! State of the loop: the job, the committer of its tables, and the partitions of this process.
+//! State of the loop that drives a job: the job, the committer of its tables, and the partitions of this process.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,23 +17,25 @@ use super::fencings::Fencings;
 use super::owned::Owned;
 use super::progress::Progress;
 
-/// Interval of looks at the tables, so that a partition learns that another writer has moved it.
+/// Interval at which all tables are refreshed, so that this process notices that another writer has moved one of its
+/// partitions.
 pub(super) const LOOK: Duration = Duration::from_secs(10);
 
 /// A job that is being driven, with all its state.
 pub(super) struct Drive<'a, J: Job, S> {
     pub job: &'a J,
     pub source: &'a mut S,
-    /// Tables of the job, or the epoch or look in flight that has them.
+    /// Tables of the job, or the operation in flight that owns them until it is done.
     pub committer: Committer,
     pub policy: CommitPolicy,
     pub goal: Option<Cut>,
     pub progress: watch::Sender<Progress>,
     pub stop: CancellationToken,
     pub owned: Owned<J::Operator>,
-    /// Partitions of an epoch that did not go through, or that stand elsewhere: they begin again.
+    /// Partitions whose epoch was not committed, or whose stand in the tables is not the expected one: their operators
+    /// begin again from the tables.
     pub lost: BTreeSet<TopicPartition>,
-    /// Which of the assigned partitions are not caught up yet.
+    /// Record of the assigned partitions that are not caught up yet.
     pub catch_up: CatchUp,
     pub cadence: Cadence,
     /// Time at which all partitions were last compared with the tables.

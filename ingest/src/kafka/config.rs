@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_only_asks_gets_no_statistics_and_promises_the_same() {
+    fn a_consumer_that_only_asks_has_our_settings_and_no_statistics() {
         let properties = vec![(STATISTICS.to_owned(), "100".to_owned())];
         let (bootstrap_servers, topic) = ("kafka:9092".to_owned(), "clicks".to_owned());
         let options = KafkaOptions { bootstrap_servers, topic, topic_as: None, group: None, properties };

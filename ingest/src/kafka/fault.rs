@@ -31,11 +31,11 @@ impl Fault {
             return Self::Hopeless;
         }
         match error.rdkafka_error_code() {
-            // What librdkafka finds in a batch: a wrong checksum, a failed decompression, an unknown format or codec, a
-            // batch larger than it can hold.
+            // Damage that librdkafka finds in a batch: a wrong checksum, a failed decompression, an unknown format or
+            // codec, a batch larger than it can hold.
             Some(
                 Code::BadMessage | Code::BadCompression | Code::NotImplemented | Code::MessageSizeTooLarge
-                // What the broker finds, in its files or in what a request can carry.
+                // Damage that the broker finds in its files, and messages that no request can carry.
                 | Code::InvalidMessage | Code::InvalidMessageSize | Code::UnsupportedCompressionType
                 | Code::UnsupportedForMessageFormat,
             ) => Self::Unreadable,

@@ -197,7 +197,7 @@ impl ReaderState {
         self.waits.get_or_insert_with(Instant::now);
     }
 
-    /// Whether the rest of what has begun to come is waited for before it is passed on.
+    /// Returns whether the rest of what has begun to come is waited for before it is passed on.
     fn is_settling(&self) -> bool {
         self.waits.is_some_and(|since| since.elapsed() < SETTLE_MAX) && self.flushed_at.elapsed() >= LINGER
     }

@@ -154,7 +154,7 @@ impl Source for KafkaSource {
 #[async_trait]
 impl Live for KafkaSource {
     async fn hold(&mut self, starts: Vec<Start>) -> Result<(), SourceError> {
-        // What was read of them before must be dropped too; removing the generation does so.
+        // Messages that were read of these partitions before must be dropped, too: removing their generation does so.
         for start in &starts {
             self.generations.remove(&start.partition);
         }

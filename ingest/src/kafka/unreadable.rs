@@ -82,7 +82,7 @@ fn search<'a>(options: &KafkaOptions, next: &'a [Next]) -> Result<Option<&'a Nex
     Ok(None)
 }
 
-/// Whether the assigned partition yields the error before a message or its end.
+/// Returns whether the assigned partition yields the error before a message or its end.
 fn is_unreadable(consumer: &BaseConsumer) -> bool {
     let began = Instant::now();
     while began.elapsed() < PARTITION_MAX {

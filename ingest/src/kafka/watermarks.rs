@@ -99,7 +99,7 @@ fn without_leader<C: ConsumerContext>(consumer: &BaseConsumer<C>, topic: &str, p
     without.filter(|partition| partitions.contains(partition)).collect()
 }
 
-/// Whether it is worth asking again, this long after the first time.
+/// Returns whether the fault may pass, so that another attempt is worth it, this long after the first.
 fn may_pass(fault: Fault, after: Duration) -> bool {
     match fault {
         Fault::Hopeless | Fault::Gone | Fault::Unreadable => false,
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_pass_is_said_at_once() {
+    fn a_permanent_error_is_reported_at_once() {
         let (told, took) = told(&[RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 100], usize::MAX);
         let error = told.expect_err("nobody gives it back");
         let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

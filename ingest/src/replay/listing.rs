@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_versions_add_and_take_out_is_followed() {
+    async fn files_that_versions_add_and_remove_are_followed() {
         let (partition, all) = (TopicPartition::new("clicks", 0), OffsetRange { first: 0, next: 100 });
         let (a, b, both) = (file(0..10).await, file(10..20).await, file(0..20).await);
         let mut listing = Listing::new(vec![RawFile::of(&a).expect("statistics")]);

@@ -5,7 +5,7 @@ use lake_schemas::TopicPartition;
 
 /// A live log, asked for what it still has.
 pub trait LiveLog: Send + Sync {
-    /// Whether the log has the message at an offset, and those after it. Returns `false` if that cannot be told for
-    /// now.
+    /// Returns whether the log has the message at an offset, and those after it. Returns `false` if that cannot be told
+    /// for now.
     fn has<'a>(&'a self, partition: &'a TopicPartition, offset: i64) -> BoxFuture<'a, bool>;
 }

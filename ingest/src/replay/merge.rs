@@ -150,7 +150,7 @@ impl FileMerge {
     }
 }
 
-/// Whether one more file may be opened beside those that are being opened: one always may.
+/// Returns whether one more file may be opened beside those that are being opened: one always may.
 fn has_room(opening: impl Iterator<Item = u64>, more: u64) -> bool {
     let (files, bytes) = opening.fold((0, 0), |(files, sum), bytes| (files + 1, sum + bytes));
     files == 0 || (files < OPEN_AHEAD && bytes + more <= AHEAD_BYTES_MAX)

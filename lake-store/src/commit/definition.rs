@@ -1,5 +1,5 @@
-//! Writes a table's definition into its log, when the table is made or gets another one, and checks the definition of a
-//! table that is there before anything is written to it.
+//! The definition of a table in its Delta log: writes it when the table is made, changes it later, and checks the
+//! definition of an existing table before anything else is written to it.
 
 use std::collections::HashMap;
 
@@ -21,11 +21,12 @@ use uuid::Uuid;
 use super::shape::Shape;
 use crate::error::{Context, LakeError, Result};
 
-/// Protocol versions of new tables: no feature beyond Delta's first.
+/// Delta protocol versions of new tables: low ones that need no table feature, so that any Delta client can read and
+/// write them.
 const READER_VERSION: i32 = 1;
 const WRITER_VERSION: i32 = 2;
 
-/// Names that [`PROPERTY_NEEDS`] may demand of writers, and that this program understands: none so far.
+/// Names in [`PROPERTY_NEEDS`] of what writers must implement, as far as this program implements it: none so far.
 const UNDERSTOOD: [&str; 0] = [];
 
 /// Makes the table, unless another process is making it: version 0 is put if absent, like every other version.
@@ -46,7 +47,7 @@ pub(super) async fn create(definition: &Definition, log_store: &LogStoreRef) -> 
     let bytes = CommitData::new(actions, operation, HashMap::new(), Vec::new()).get_bytes().while_doing(what)?;
     match log_store.write_commit_entry(0, CommitOrBytes::LogBytes(bytes), Uuid::nil()).await {
         Ok(()) | Err(TransactionError::VersionAlreadyExists(_)) => Ok(()),
-        // Perhaps only the reply was lost: what counts is whether the table is there now.
+        // The put may have happened although its reply was lost: what counts is whether the table is there now.
         Err(error) => match log_store.is_delta_table_location().await {
             Ok(true) => Ok(()),
             _ => Err(error).while_doing(what),
@@ -70,9 +71,9 @@ pub(super) fn kernel_schema(definition: &Definition) -> Result<StructType> {
 }
 
 impl Shape {
-    /// Returns the action that gives the table another definition. Everything that other programs have added stays:
-    /// their columns, their properties, its description; and so does its format, if that is newer. New columns come
-    /// last, behind those of other programs.
+    /// Returns the `metaData` action that gives the table another definition. It keeps everything that other programs
+    /// have added: their columns, their properties and the description of the table. It also keeps the format if that
+    /// is newer. New columns come last, behind those of other programs.
     pub(super) fn redefined(&self, before: &Definition, definition: &Definition) -> Result<Metadata> {
         let table = definition.table;
         let all: Vec<StructField> = kernel_schema(definition)?.fields().cloned().collect();
@@ -117,7 +118,7 @@ impl Shape {
     }
 }
 
-/// Refuses a table that a newer clicklake made.
+/// Refuses a table whose format is newer than any that this program knows.
 pub(super) fn of_known_format(table: Table, shape: &Shape) -> Result<()> {
     match format_of(table, shape)? {
         format if format > FORMAT => Err(LakeError::Refused(Code::FormatNewer.because(format!(
@@ -156,8 +157,9 @@ fn number(table: Table, key: &str, value: &str) -> Result<i64> {
 }
 
 /// Refuses a table that does not fit a definition: one of another program or of a newer clicklake, or one with other
-/// columns. It may lack columns that were added since format 1: they read as null, and a measure as 0. Returns the
-/// bound that the table records for events ahead of their message, in milliseconds.
+/// columns. The table may lack columns that were added since format 1: they read as null, and a measure as 0. Returns
+/// how far after the log time of its message an event may claim to have happened, as the table records it, in
+/// milliseconds.
 pub(super) fn check(definition: &Definition, shape: &Shape) -> Result<i64> {
     let table = definition.table;
     let property = |key: &str| shape.properties().get(key);

@@ -1,8 +1,9 @@
-//! Memory of the newest commit that was put: whether it may be in the log, and as which version it was met. No I/O.
+//! Memory of the newest commit that was put: whether it may be in the log, and as which version it was found there. No
+//! I/O.
 //!
 //! A put that fails may have happened, and may still happen: a request that nobody waits for any more can be on its
 //! way. So a commit is in doubt from its put until the version that it was put as has been read, or its own entry was
-//! met. A commit that was met stays known until another one is put, however many reads fail meanwhile.
+//! found. A commit that was found stays known until another one is put, however many reads fail meanwhile.
 
 use deltalake::kernel::Action;
 
@@ -16,9 +17,9 @@ pub(super) struct Doubt(Option<Put>);
 #[derive(Debug)]
 struct Put {
     id: CommitId,
-    /// Version that it was last put as.
+    /// Version that the commit was last put as.
     version: Version,
-    /// Version as which it was met in the log, or confirmed by the store.
+    /// Version as which the commit was found in the log, or confirmed by the store.
     found: Option<Version>,
 }
 
@@ -52,13 +53,13 @@ impl Doubt {
         self.0.as_ref().is_some_and(|put| put.found.is_none() && put.version > read_to)
     }
 
-    /// Returns whether this commit was met, or may be in the log behind `read_to`, the version up to which everything
+    /// Returns whether this commit was found, or may be in the log behind `read_to`, the version up to which everything
     /// was read.
     pub fn may_hold(&self, id: &CommitId, read_to: Version) -> bool {
         self.found(id).is_some() || (self.0.as_ref().is_some_and(|put| put.id == *id) && self.is_open(read_to))
     }
 
-    /// Returns the version that this commit became, if it was met.
+    /// Returns the version that this commit became, if it was found.
     pub fn found(&self, id: &CommitId) -> Option<Version> {
         self.0.as_ref().filter(|put| put.id == *id)?.found
     }

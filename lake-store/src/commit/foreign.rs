@@ -31,7 +31,7 @@ pub struct ForeignChange {
     pub table: Table,
     /// The version that the program wrote.
     pub version: Version,
-    /// When it was written, in milliseconds since 1970, as far as it says.
+    /// Time at which the version was written, in milliseconds since 1970, if its entry says so.
     pub time_ms: Option<i64>,
     /// The program's name for the operation, such as `DELETE` or `RESTORE`.
     pub operation: String,

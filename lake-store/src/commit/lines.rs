@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn who_made_a_commit_is_told_as_far_as_it_is_understood() {
+    fn known_members_of_commit_info_are_read_beside_unknown_ones() {
         let lines =
             parsed(r#"{"commitInfo":{"timestamp":7,"operation":"RESTORE","isolationLevel":"Odd","readVersion":"x"}}"#);
         let [Action::CommitInfo(info)] = &lines.actions[..] else { panic!("{lines:?}") };

@@ -1,4 +1,4 @@
-//! One table's log, open for writing: made if absent, checked, followed, and committed to.
+//! The Delta log of one table, kept open: made if the lake lacks it, checked, followed, and committed to.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -35,16 +35,16 @@ use crate::raw_file::RawFile;
 /// table's log retention would otherwise take a version whose entry was cleaned up for one that was never written.
 const HEAD_AGE_MAX: Duration = Duration::from_secs(600);
 
-/// How long ago a head may have been looked at for the next version to be put without another look. Jobs commit every
-/// few seconds. In a longer pause the process may have been suspended, and clocks do not tell for how long. Then the
-/// entry of the head must still be there; otherwise the next version may be missing because clean-up took it, which
-/// starts with the oldest entries, or because the table was removed and made again.
+/// Age up to which a head is trusted: the next version is put without another look at the log. Jobs commit every few
+/// seconds. After a longer pause, which may have been a suspension of any length, the entry of the head must still be
+/// there: else the next version may be missing because clean-up deleted it (the oldest first), or because the table was
+/// removed and made again.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
-/// How often in a row the next version may be there when it is put, and missing when it is read.
+/// How often in a row a put may find the next version taken, although a read finds it missing, before the commit fails.
 const TAKEN_MAX: u32 = 8;
 
-/// A table, open for writing.
+/// A table that is kept open, to be written or only to be read.
 ///
 /// Its futures are boxed, like all in this workspace that lead into Delta or DataFusion: their code is then built once,
 /// in the library that owns them, and not again in every binary that awaits them.
@@ -60,12 +60,12 @@ pub struct TableLog {
     doubt: Doubt,
     checkpoint_owed: Option<Version>,
     pub(super) terms: Terms,
-    /// Foreign changes that were met and not taken yet.
+    /// Foreign changes that were found and are not reported yet.
     pub(super) foreign: Vec<ForeignChange>,
     /// Files that the newest versions name, as far as clean-up has read them.
     pub(super) named: NamedPaths,
-    /// Files of the versions met since `take_met` was last called. `None` if it was never called, or versions were
-    /// skipped.
+    /// Files of the versions that were followed since the last call of `take_met`; `None` if there was none, or
+    /// versions were skipped.
     met: Option<Vec<VersionFiles>>,
 }
 
@@ -82,8 +82,8 @@ impl TableLog {
         Box::pin(Self::find_for(lake, table, Access::Writes))
     }
 
-    /// Opens a table that is there, to follow and read it; `None` if the lake lacks it. A table that only must not be
-    /// written is opened here.
+    /// Opens a table that is there, to follow and read it; `None` if the lake lacks it. A table that this program may
+    /// read but not write is opened, too.
     pub fn find_to_read(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
         Box::pin(Self::find_for(lake, table, Access::Reads))
     }
@@ -93,7 +93,8 @@ impl TableLog {
         Self::of(table, access, found).await.map(Some)
     }
 
-    /// Opens a table, and makes it by this definition if the lake lacks it. The caller must check what it records.
+    /// Opens a table, and makes it by this definition if the lake lacks it. An existing table may record another
+    /// definition, which the caller must check.
     pub fn open_or_make<'a>(lake: &'a Lake, definition: &'a Definition) -> BoxFuture<'a, Result<Self>> {
         Box::pin(async move {
             Self::of(definition.table, Access::Writes, load::find_or_make(lake, definition).await?).await
@@ -119,7 +120,7 @@ impl TableLog {
         })
     }
 
-    /// Opens the tables of a job, in its order.
+    /// Opens the tables of a job, in its order, and makes those that the lake lacks.
     pub async fn open_all(lake: &Lake, tables: &[Table]) -> Result<Vec<Self>> {
         let mut logs = Vec::new();
         for &table in tables {
@@ -130,7 +131,7 @@ impl TableLog {
         Ok(logs)
     }
 
-    /// Returns which table it is.
+    /// Returns which of a lake's tables this is.
     pub fn table(&self) -> Table {
         self.table
     }
@@ -182,13 +183,13 @@ impl TableLog {
         }
     }
 
-    /// Refuses a table that has rows, but records no position of any partition: a job that began it anew would read
-    /// everything again, and have it twice. Other programs' log checkpoints can drop positions.
+    /// Refuses a table that has rows, but records no position of any partition: a job would begin at the start of the
+    /// log, and write every row a second time. Other programs' log checkpoints can drop positions.
     pub fn has_its_stands(&self) -> BoxFuture<'_, Result<()>> {
         load::has_its_stands(self.table, self.log_store.as_ref(), &self.head).boxed()
     }
 
-    /// Returns the bound that the table records for events ahead of their message, in milliseconds.
+    /// Returns the recorded bound on how far an event time may lie after the log time, in milliseconds.
     pub fn time_in_future_ms(&self) -> i64 {
         self.terms.time_in_future_ms()
     }
@@ -252,8 +253,9 @@ impl TableLog {
         entry::files_of(self.table, &self.log_store, version).boxed()
     }
 
-    /// Takes the files of each version met since the last call, in order, so that files need not be listed again.
-    /// `None` the first time, and after the log was loaded afresh: then they must be listed.
+    /// Takes the files of each version that was followed since the last call, in order, so that the live files can be
+    /// brought up to date without listing them again. `None` the first time, and after the table was loaded afresh:
+    /// then they must be listed.
     pub fn take_met(&mut self) -> Option<Vec<VersionFiles>> {
         self.met.replace(Vec::new())
     }
@@ -274,8 +276,8 @@ impl TableLog {
         Box::pin(async move { self.confirmed.is_there(self.table, self.object_store().as_ref()).await })
     }
 
-    /// Tries to make a commit. On an error it may have happened: try the same commit again, and the answer is right,
-    /// whatever else was done with this log meanwhile, as long as no other commit was tried.
+    /// Tries to make a commit. After an error it may have happened. To try it again gives the right answer, as long as
+    /// no other commit was tried meanwhile.
     pub fn commit<'a>(&'a mut self, commit: &'a Commit) -> BoxFuture<'a, Result<Outcome>> {
         Box::pin(async move {
             let outcome = self.attempt(commit).await?;
@@ -349,7 +351,7 @@ impl TableLog {
             Err(TransactionError::VersionAlreadyExists(_)) => return Ok(None),
             Err(error) => return Err(error).while_doing(what),
         }
-        // A process that was suspended on the way may have put it where clean-up has been meanwhile.
+        // After a suspension, the put may have filled a gap that clean-up made and that nobody reads.
         if began.age() > PAUSE_MAX && !self.has_entry(self.head.version()).await? {
             return Err(self.undecided(version));
         }
@@ -359,7 +361,7 @@ impl TableLog {
         Ok(Some(version))
     }
 
-    /// Follows the log to its end. A commit of ours that is met on the way is remembered, even if a later step fails.
+    /// Follows the log to its end. A commit of ours that is found on the way is remembered, even if a later step fails.
     async fn look(&mut self) -> Result<()> {
         let (age, head) = (self.looked.age(), self.head.version());
         // A missing entry ends the log, unless clean-up took it. It takes the oldest first, and none that is young: a
@@ -373,25 +375,25 @@ impl TableLog {
                 Some(confirmed) => self.confirmed = confirmed,
                 // A reader has made sums of the old table, which the new one cannot go on with.
                 None if self.terms.access() == Access::Reads => return Err(self.replaced()),
-                // A writer holds its positions against what is there now: a copy that was put back has them.
+                // A writer compares its positions with the table that is there: a restored copy has the same.
                 None => self.load_afresh().await?,
             }
         }
         loop {
             let ahead = ahead::read(self.table, self.log_store.as_ref(), self.head.version()).await;
-            // Only after the entries were read, so that they are of the table that is confirmed.
+            // Confirm the table after its entries were read: only then are these known to be its own.
             let is_followed = self.terms.access() == Access::Reads && !ahead.entries.is_empty();
             if is_followed && !self.is_still_there().await? {
                 return Err(self.replaced());
             }
-            // Before the error, if reading ended with one: a commit of ours among these must be known as done.
+            // Follow these even if reading ended with an error: a commit of ours among them must be known as done.
             for lines in &ahead.entries {
                 self.meet(self.head.version() + 1, lines)?;
             }
             if let Some(began) = ahead.end? {
-                // Only at the end: what one version has broken a later one may have mended.
+                // Judge only the newest version: what one version has broken a later one may have mended.
                 self.terms.judge(self.head.version())?;
-                // The beginning of the search that found nothing: a version may have come while it was under way.
+                // The beginning of the search, because a version may have come while it was under way.
                 self.looked = began;
                 return Ok(());
             }
@@ -399,7 +401,7 @@ impl TableLog {
     }
 
     /// Loads the table as it is now, even if some entries since the known version were cleaned up. But if one of them
-    /// may be a commit of ours, they are read one by one, and each must be there: what cannot be told is not guessed.
+    /// may be a commit of ours, they are read one by one, and each must be there, to know whether it happened.
     async fn load_afresh(&mut self) -> Result<()> {
         let (table, log_store, began) = (self.table, self.log_store(), Looked::now());
         let (store, load) = (self.object_store(), || load::load(table, log_store.as_ref(), None));
@@ -431,9 +433,9 @@ impl TableLog {
         Ok(())
     }
 
-    /// Goes on to a version by its entry.
+    /// Follows the log by the entry of the next version, and notes a foreign change in it.
     fn meet(&mut self, version: Version, lines: &Lines) -> Result<()> {
-        // A commit of this process: its maker knows what it makes of the table.
+        // A commit of this process is no foreign change, and `commit` takes over the definition that it writes.
         if !self.doubt.meets(version, &lines.actions) {
             self.terms.follow(&lines.actions);
             self.notice(ForeignChange::of(self.table, version, lines));
@@ -442,7 +444,7 @@ impl TableLog {
         Ok(())
     }
 
-    /// Goes on to the next version.
+    /// Applies the actions of the next version to the head.
     fn follow(&mut self, actions: &[Action]) {
         self.head.follow(actions);
         if let Some(met) = &mut self.met {
@@ -464,7 +466,7 @@ impl TableLog {
         )))
     }
 
-    /// Error for a reader whose table was replaced: by another one, or by a copy that may go on differently.
+    /// Error for a reader whose table was replaced, by another one or by a copy that may go on differently.
     fn replaced(&self) -> LakeError {
         LakeError::Altered(format!("{}: another table was put in its place; start again", self.table))
     }

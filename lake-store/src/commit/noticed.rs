@@ -15,7 +15,7 @@ const FOREIGN_VERSIONS_MAX: Version = 100;
 const FOREIGN_MAX: usize = 100;
 
 impl TableLog {
-    /// Takes the foreign changes that were met since the last call, in the order of versions.
+    /// Takes the foreign changes that were found since the last call, in the order of versions.
     pub fn take_foreign(&mut self) -> Vec<ForeignChange> {
         std::mem::take(&mut self.foreign)
     }

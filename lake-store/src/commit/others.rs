@@ -216,7 +216,7 @@ async fn a_file_with_deleted_rows_is_never_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_obliges_to_nothing_is_followed() {
+async fn foreign_changes_that_demand_nothing_of_writers_are_followed() {
     let (lake, store) = lake();
     let mut log = open(&lake).await;
     append(&mut log, 0, 10).await;

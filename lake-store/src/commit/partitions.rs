@@ -35,8 +35,8 @@ impl Partitions {
         if self.is_over() { topics.max().flatten() } else { topics.min().flatten() }
     }
 
-    /// Returns the same for each topic that is waited for: the earliest time of its partitions that have had messages.
-    /// If no topic is waited for, returns it for all topics.
+    /// Returns the event time up to which all windows of a topic are written, for each topic that is waited for: the
+    /// earliest time of its partitions that have had messages. If no topic is waited for, returns it for all topics.
     pub fn complete_until_by_topic(&self) -> BTreeMap<&str, Option<EventTime>> {
         let is_over = self.is_over();
         let is_shown = |of: &TopicPartition| is_over || !self.retired.contains(of);

@@ -93,7 +93,7 @@ impl Commit {
 #[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It became this version of the table.
+    /// The commit became this version of the table.
     Committed(Version),
     /// A `txn` has another value than the commit starts from: another writer has been here, and nothing was committed.
     Fenced {

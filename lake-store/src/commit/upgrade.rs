@@ -30,9 +30,9 @@ pub struct Lacking {
     pub table: Table,
     /// Format of the table, if it is older than this program's.
     pub format: Option<i64>,
-    /// Whether it records no spec, or one without measures that it gets now.
+    /// Whether the table records no spec, or one without measures that it gets now.
     pub spec: bool,
-    /// Names of the columns that it lacks.
+    /// Names of the columns that the table lacks.
     pub columns: Vec<String>,
 }
 

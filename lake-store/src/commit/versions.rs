@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_log_begins_with_is_known_by_its_first_names() {
+    fn the_first_names_of_a_log_tell_where_it_begins() {
         let [json, checkpoint] =
             ["json", "checkpoint.parquet"].map(|kind| move |version: Version| format!("{version:020}.{kind}"));
         let of = |names: &[String]| begins(&names.iter().map(String::as_str).collect::<Vec<_>>());

@@ -21,7 +21,8 @@ const DAMAGED: &str = "(damaged)";
 pub struct Written {
     /// Number of the version.
     pub version: Version,
-    /// When it was written, in milliseconds since 1970; never before the time of the version before it.
+    /// Time at which the version was written, in milliseconds since 1970; never before the time of the version before
+    /// it.
     pub time_ms: Option<i64>,
     /// Job that wrote it, or the operation that another program named.
     pub operation: String,

@@ -1,4 +1,4 @@
-//! Groups rows by the folder that they belong into. No I/O.
+//! Groups rows by the folder of the table that they are written into, which their partition columns name. No I/O.
 
 use std::ops::Range;
 
@@ -45,7 +45,7 @@ impl FolderValues {
     }
 }
 
-/// Splits a batch wherever the folder changes.
+/// Splits a batch into runs of neighbouring rows that belong into one folder.
 pub(super) fn runs(table: Table, batch: &RecordBatch) -> Result<Vec<(FolderValues, RecordBatch)>> {
     let runs = ranges(table, batch)?.into_iter();
     Ok(runs.map(|(folder, range)| (folder, batch.slice(range.start, range.len()))).collect())

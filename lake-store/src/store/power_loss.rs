@@ -179,7 +179,7 @@ fn row(offset: i64) -> RecordBatch {
     RecordBatch::try_new(Arc::clone(&schema), columns.collect()).expect("a row")
 }
 
-/// Commits one more row to a table that has so many.
+/// Commits one more row to a table that has `rows` rows.
 async fn append(log: &mut TableLog, rows: i64) -> crate::Result<Outcome> {
     let mut adds = Vec::new();
     for file in files::encode(log.table(), &[row(rows)]).await? {

@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lists_in_the_order_of_names_is_known_by_the_address() {
+    fn the_address_tells_which_stores_list_in_the_order_of_names() {
         for (url, order) in [
             ("s3://clicks/lake", Order::OfNames),
             ("memory:///lake", Order::OfNames),

@@ -60,7 +60,7 @@ fn silence(time: Duration) -> Error {
     Error::Generic { store: "Timely", source }
 }
 
-/// Returns how long it may take to send so many bytes and get the answer.
+/// Returns how long it may take to send `bytes` bytes and get the answer.
 fn to_send(bytes: usize) -> Duration {
     let parts = bytes.div_ceil(SENT_BYTES_MIN).max(1);
     SILENCE_MAX * u32::try_from(parts).unwrap_or(u32::MAX)

@@ -20,7 +20,7 @@ pub enum Destination {
 }
 
 impl Destination {
-    /// Whether the destination is a terminal, at which somebody looks.
+    /// Returns whether the destination is a terminal, at which somebody looks.
     pub fn is_terminal(&self) -> bool {
         *self == Self::Standard && io::stdout().is_terminal()
     }

@@ -29,8 +29,8 @@ fn without(text: &str, is_escaped: impl Fn(char) -> bool) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Whether a character has an effect beside being shown: C0, DEL and C1 controls, and those that change the direction
-/// of text or end a line.
+/// Returns whether a character has an effect beside being shown: C0, DEL and C1 controls, and those that change the
+/// direction of text or end a line.
 fn controls(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -39,12 +39,12 @@ fn controls(character: char) -> bool {
         )
 }
 
-/// Whether a terminal should get colours: not if NO_COLOR is set and not empty (no-color.org).
+/// Returns whether a terminal should get colours: not if NO_COLOR is set and not empty (no-color.org).
 pub fn is_coloured() -> bool {
     env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && !is_dumb()
 }
 
-/// Whether the terminal knows no escape sequences at all, not even those that move the cursor.
+/// Returns whether the terminal knows no escape sequences at all, not even those that move the cursor.
 pub fn is_dumb() -> bool {
     env::var_os("TERM").is_some_and(|name| name == "dumb")
 }

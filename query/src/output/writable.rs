@@ -50,7 +50,7 @@ pub(super) fn check_json(rows: &RecordBatch) -> Result<(), ArrowError> {
     }
 }
 
-/// Whether a type, or a part of it, satisfies a condition.
+/// Returns whether a type, or a part of it, satisfies a condition.
 fn has_part(data_type: &DataType, is_one: &dyn Fn(&DataType) -> bool) -> bool {
     let has = |part: &DataType| has_part(part, is_one);
     match data_type {

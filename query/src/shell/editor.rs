@@ -92,7 +92,7 @@ impl Helper {
     }
 }
 
-/// Whether a line can be answered: a command, or statements up to the last semicolon.
+/// Returns whether a line can be answered: a command, or statements up to the last semicolon.
 fn is_whole(line: &str) -> bool {
     let line = line.trim();
     if line.is_empty() || line.starts_with('\\') {

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_fits_is_as_ever_and_has_the_name_that_it_had() {
+    async fn arithmetic_that_fits_has_the_results_and_names_of_datafusion() {
         for (sql, expected) in [
             ("select column1 + column2 * 2 from t order by column2", "t.column1 + t.column2 * Int64(2); 21; 42; "),
             ("select column1 * 2 as a from t group by column1 * 2 order by 1", "a; 2; 4"),

@@ -1,8 +1,8 @@
 //! `sum` over whole numbers that never wraps around.
 //!
-//! DataFusion adds them up in 64 bits, and starts again from the lowest number on overflow: the sum of two large costs
-//! is negative, and no error tells. Here they are added up in 128 bits, in groups, in windows and over several threads;
-//! a sum that 64 bits do not hold is an error that names the expression. All other types are left to DataFusion's
+//! DataFusion adds them up in 64 bits, and wraps around on overflow: the sum of two large costs can be negative,
+//! without an error. Here they are added up in 128 bits, whether in groups, in window frames or over several threads. A
+//! sum that 64 bits do not hold is an error that names the expression. Sums of all other types are left to DataFusion's
 //! `sum`.
 
 use std::collections::HashMap;
@@ -26,7 +26,7 @@ use crate::error::Overflow;
 /// Aggregate function with the name of DataFusion's own.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CheckedSum {
-    /// DataFusion's own function.
+    /// DataFusion's own `sum`, which adds up all types but whole numbers.
     stock: Arc<AggregateUDF>,
 }
 
@@ -107,7 +107,8 @@ impl AggregateUDFImpl for CheckedSum {
     }
 }
 
-/// Returns the name of a sum for an error. Where the optimizer adds up sums, the name is one that it made up.
+/// Returns the name of a sum for an error. A name without `sum(` was made up by the optimizer for a part of the sum, so
+/// the error says what it is.
 fn named(name: &str) -> String {
     if name.contains("sum(") { name.to_owned() } else { format!("a sum ({name})") }
 }
@@ -116,7 +117,7 @@ fn wide_field(name: &str) -> FieldRef {
     Arc::new(Field::new(name, SUM_TYPE, true))
 }
 
-/// Types of whole numbers that sums have.
+/// Type of the result of a sum of whole numbers.
 #[derive(Clone, Copy, Debug)]
 enum Width {
     Signed,
@@ -171,15 +172,16 @@ fn narrow<N: TryFrom<i128>>(sum: i128, name: &str) -> Result<N> {
     })
 }
 
-/// Accumulator of one sum: of all rows, of a window, or of distinct numbers.
+/// Accumulator of one sum: of all rows, of a window frame, or of distinct numbers.
 #[derive(Debug)]
 struct Whole {
     name: String,
     to: Width,
     sum: i128,
-    /// Number of numbers in the sum; a sum of none is null.
+    /// Count of the numbers in the sum; a sum of none is null.
     values: u64,
-    /// For a sum of distinct numbers: those in the sum, and how often each was taken in.
+    /// Distinct numbers in the sum, and how often each was taken in: a window frame may give one of several copies
+    /// back. `None` if the sum is not of distinct numbers.
     known: Option<HashMap<i128, u64>>,
 }
 
@@ -260,7 +262,7 @@ impl Accumulator for Whole {
     }
 }
 
-/// Accumulator of the sums of groups: DataFusion's, in 128 bits.
+/// Accumulator of the sums of groups: DataFusion's own over 128 bits, whose results are narrowed to 64.
 struct WholeGroups {
     name: String,
     to: Width,
@@ -309,8 +311,8 @@ mod tests {
     use super::*;
     use crate::error::QueryError;
 
-    /// A session with a table of two columns, in several partitions: the numbers of two groups, the second of which
-    /// have a sum that 64 bits do not hold.
+    /// Returns a session with a table of two columns, in several partitions: the numbers of two groups. The sum of the
+    /// second group is one that 64 bits do not hold.
     fn context() -> SessionContext {
         let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(4));
         context.register_udaf(CheckedSum::function());
@@ -341,7 +343,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_sum_that_fits_is_as_ever() {
+    async fn a_sum_that_fits_is_that_of_datafusion() {
         for (sql, expected) in [
             ("select sum(n) from t where g = 1", "3"),
             ("select g, sum(n) from t where g = 1 group by g", "1 3"),

@@ -155,7 +155,7 @@ pub(super) fn resolved(path: &FilePath) -> PathBuf {
     })
 }
 
-/// Whether a file of this machine would lie in the lake, whatever links lead there.
+/// Returns whether a file of this machine would lie in the lake, whatever links lead there.
 pub(crate) fn is_in_lake(lake: &Lake, file: &FilePath) -> bool {
     let Some(folder) = lake.folder() else { return false };
     std::path::absolute(file).is_ok_and(|file| resolved(&file).starts_with(resolved(folder)))

@@ -29,7 +29,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
-/// Versions of a table, as a table.
+/// Table provider of `history`: a row for each version of one table.
 pub(crate) struct HistoryTable {
     pub snapshot: Arc<StatementSnapshot>,
     pub table: Table,

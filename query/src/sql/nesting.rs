@@ -115,8 +115,8 @@ fn too_deep() -> LakeError {
     )
 }
 
-/// Whether a token may nest what follows: anything but a name, a literal, a comma, a dot or a bracket. The parser
-/// itself counts the depth of brackets.
+/// Returns whether a token may nest what follows: anything but a name, a literal, a comma, a dot or a bracket. The
+/// parser itself counts the depth of brackets.
 fn may_nest(token: &Token) -> bool {
     match token {
         Token::Word(word) => word.keyword != Keyword::NoKeyword && !BESIDE.contains(&word.keyword),
@@ -126,7 +126,7 @@ fn may_nest(token: &Token) -> bool {
     }
 }
 
-/// Whether a token may nest a plan.
+/// Returns whether a token may nest a plan.
 fn plans(token: &Token) -> bool {
     keyword(token).is_some_and(|word| PLANS.contains(&word))
 }

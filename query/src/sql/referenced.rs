@@ -26,9 +26,9 @@ pub(crate) struct ReferencedNames {
     pub tables: Vec<String>,
     /// Names of table functions, and their first argument, if that is a string.
     pub functions: Vec<(String, Option<String>)>,
-    /// Names that it would give to tables of the session, or take from them.
+    /// Names that the statement would give to tables of the session, or take from them.
     pub renamed: Vec<String>,
-    /// Whether it asks which tables exist.
+    /// Whether the statement asks which tables exist.
     pub lists: bool,
 }
 
@@ -55,7 +55,7 @@ impl ReferencedNames {
     }
 }
 
-/// Whether a statement asks which tables exist.
+/// Returns whether a statement asks which tables exist.
 fn lists(statement: &Statement) -> bool {
     match statement {
         Statement::Statement(statement) => {
@@ -97,7 +97,7 @@ fn in_lake(name: &ObjectName) -> Option<String> {
     last(name).filter(|_| schema.is_none_or(|schema| schema.value.eq_ignore_ascii_case(SCHEMA)))
 }
 
-/// Whether a name is that of a table that every lake has.
+/// Returns whether a name is that of a table that every lake has.
 fn is_the_lakes(name: &str) -> bool {
     name.parse().is_ok_and(|table| Table::ALL.contains(&table))
 }

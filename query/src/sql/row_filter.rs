@@ -56,7 +56,7 @@ pub(crate) fn hidden(what: &str) -> LakeError {
     LakeError::Refused(Code::Hidden.because(format!("{what} {HIDDEN}")))
 }
 
-/// Whether a caller may know that a table exists: staging tables are only for those who see everything.
+/// Returns whether a caller may know that a table exists: staging tables are only for those who see everything.
 pub(crate) fn may_be_named(access: &RowAccess, table: Table) -> bool {
     *access == RowAccess::All || Table::ALL.contains(&table)
 }
@@ -72,7 +72,7 @@ pub(crate) fn is_for(access: &RowAccess, table: Table) -> std::result::Result<()
     if table == Table::ClicksRejected && *access != RowAccess::All { Err(hidden(table.name())) } else { Ok(()) }
 }
 
-/// Whether a caller may see anything of a table with these columns.
+/// Returns whether a caller may see anything of a table with these columns.
 pub(crate) fn may_be_seen(access: &RowAccess, schema: &SchemaRef) -> bool {
     *access == RowAccess::All || schema.index_of(column::CAMPAIGN_ID).is_ok()
 }
@@ -152,7 +152,7 @@ impl TableProvider for FilteredTable {
     }
 }
 
-/// Whether a condition compares a column with values of its type, and does nothing else.
+/// Returns whether a condition compares a column with values of its type, and does nothing else.
 fn cannot_fail(filter: &Expr, schema: &SchemaRef) -> bool {
     let column_type = |expr: &Expr| match expr {
         Expr::Column(column) if LOOKED_FOR.contains(&column.name.as_str()) => {

@@ -228,7 +228,7 @@ impl Session {
     }
 }
 
-/// Whether a statement names stores that the session learns of when it runs.
+/// Returns whether a statement names stores that the session learns of when it runs.
 fn needs_stores(statement: &parser::Statement) -> bool {
     matches!(statement, parser::Statement::CreateExternalTable(_) | parser::Statement::CopyTo(_))
 }

@@ -110,7 +110,7 @@ fn of_other_engines(words: &[&TokenWithSpan]) -> Option<&'static str> {
     OF_OTHERS.into_iter().find(|phrase| begin_with(words, phrase))
 }
 
-/// Whether words begin with those of a phrase, in letters of any case.
+/// Returns whether words begin with those of a phrase, in letters of any case.
 fn begin_with(words: &[&TokenWithSpan], phrase: &str) -> bool {
     let is = |word: &TokenWithSpan, expected: &str| match &word.token {
         Token::Word(Word { value, quote_style: None, .. }) => value.eq_ignore_ascii_case(expected),
@@ -148,7 +148,7 @@ impl<'a> Text<'a> {
         self.text[start..].char_indices().nth(index(column)).map_or(self.text.len(), |(at, _)| start + at)
     }
 
-    /// Whether the tokens cover the whole text, one after the other. The tokenizer expands the code inside of
+    /// Returns whether the tokens cover the whole text, one after the other. The tokenizer expands the code inside of
     /// `/*! … */`, and its places are wrong from there on.
     fn is_made_of(&self, tokens: &[TokenWithSpan]) -> bool {
         let are_neighbours = |two: &[TokenWithSpan]| two[0].span.end == two[1].span.start;
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_travel_is_left_alone() {
+    fn statements_without_time_travel_are_left_alone() {
         for text in
             ["select version as of from history('clicks')", "select timestamp as of, 1", "select 'VERSION AS OF 5'"]
         {

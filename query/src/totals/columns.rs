@@ -1,4 +1,4 @@
-//! Columns of counts, as answers are made of them.
+//! The columns of counts that answers are computed from.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use lake_schemas::table::column;
 use lake_schemas::{Measure, Table};
 
 /// Returns the columns of counts: the window's start, the dimensions and the measures. A measure may be null, because
-/// files may be older than a measure that was added since.
+/// data files may be older than the measure.
 pub(crate) fn columns(parameters: &Parameters) -> SchemaRef {
     let all = parameters.with_all_measures().schema(Table::ClicksDaily);
     let names = [column::WINDOW_START].into_iter().chain(parameters.dimension_columns());

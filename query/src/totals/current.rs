@@ -1,4 +1,4 @@
-//! The tables that the current SQL statement takes its totals from: looked up when first needed, and then kept until
+//! The tables of counts that the current SQL statement takes totals from: looked up when first needed, and kept until
 //! the statement is over.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use super::as_of::sources_as_of;
 use super::question::AsOf;
 use super::sources::Sources;
 
-/// Tables that counts are taken from.
+/// Choice of the tables that counts are taken from.
 #[derive(Clone)]
 pub(crate) enum From {
     /// The tables given here.
@@ -34,18 +34,19 @@ impl From {
     }
 }
 
-/// Tables of the current statement.
+/// Tables of counts of the current statement, which are the same for all its parts.
 pub(crate) struct Current {
     lake: Lake,
     sources: Mutex<Option<Arc<Sources>>>,
     /// Held during the look-up, so that it is done once.
     opening: AsyncMutex<()>,
-    /// Whether any statement so far has asked for totals: from then on views may ask for them, too.
+    /// Whether any statement of the session has asked for totals. A view that asks for them can exist only from then
+    /// on.
     is_asked: AtomicBool,
 }
 
 impl Current {
-    /// Makes the tables of a lake. Nothing is read yet.
+    /// Makes the value for a lake. No table is looked up yet.
     pub fn new(lake: Lake) -> Self {
         Self { lake, sources: Mutex::default(), opening: AsyncMutex::default(), is_asked: AtomicBool::new(false) }
     }
@@ -79,7 +80,8 @@ impl Current {
         }
     }
 
-    /// Returns whether a view of the session may ask for totals.
+    /// Returns whether a view of the session may ask for totals. Tables must then be looked up for any statement that
+    /// names a view.
     pub fn may_be_in_views(&self) -> bool {
         self.is_asked.load(Ordering::Relaxed)
     }

@@ -27,17 +27,17 @@ pub(crate) const BOUNDED_COLUMNS: [&str; 2] = [column::AD_ID, column::CAMPAIGN_I
 pub(crate) struct File {
     /// Path, size and age in the store of the lake.
     pub object: ObjectMeta,
-    /// Range from its first window to behind its last, as far as is known, in milliseconds.
+    /// Range from the first window of the file to behind its last, as far as is known, in milliseconds.
     pub windows: Range<i64>,
     /// Smallest and largest value of each of [`BOUNDED_COLUMNS`].
     pub bounds: [Option<(String, String)>; BOUNDED_COLUMNS.len()],
-    /// Its rows added up over its windows, once that was tried; `None`: they must not be added up. See
+    /// Sums of the file's rows over its windows, once that was tried; `None`: they must not be added up. See
     /// [`super::summed`].
     pub sums: OnceLock<Option<RecordBatch>>,
 }
 
 impl File {
-    /// Returns its rows added up, if they are.
+    /// Returns the sums of the file's rows, if they were added up.
     pub fn sums(&self) -> Option<&RecordBatch> {
         self.sums.get()?.as_ref()
     }
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_removed_is_gone_and_what_was_shared_before_stays() {
+    fn removed_files_are_gone_but_stay_in_lists_that_were_shared_before() {
         let mut live = LiveFiles::new(Table::ClicksMinute, 3, &[add(0, "one", None)]).expect("files");
         let before = live.files();
         let removes = ["date=1970-01-01/hour=0/one".to_owned()];
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_in_no_folder_is_refused() {
+    fn a_file_that_lies_in_no_folder_is_refused() {
         let error = LiveFiles::new(Table::ClicksDaily, 0, &[add(0, "one", None)]).expect_err("no month").to_string();
         assert!(error.contains("clicks_daily") && error.contains("one"), "{error}");
     }

@@ -1,9 +1,9 @@
 //! Converts exact sums into columns of 64 bits: the last step of every total. A sum that does not fit is an error that
 //! names whose sum it is, and never a wrong number.
 //!
-//! The same holds for every sum that contains a row below zero, whatever the sum is: whoever sums up ads for a bill
-//! must not get a number that is not theirs. No event adds less than nothing, so such a row was written by an earlier
-//! version of this program, which let it wrap around. That is why the least of all rows in a sum is computed beside it.
+//! A sum that contains a row below zero is an error, too, whatever the sum is, because bills are made of sums. No event
+//! adds less than nothing: such a row was written by an earlier version of clicklake, in which the sum of a row could
+//! wrap around. That is why the least of all rows in a sum is computed beside the sum.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::error::Overflow;
 struct Fits {
     signature: Signature,
     measure: Measure,
-    /// Name in errors of whose counts are asked for; empty, if the columns say it.
+    /// Name of those whose counts are asked for, as errors give it; empty if the columns in `of` say it.
     whose: String,
     /// Columns that name the sum.
     of: Vec<&'static str>,
@@ -66,8 +66,8 @@ pub(crate) fn have_rows_below_zero(sums: &RecordBatch) -> bool {
     Measure::ALL.into_iter().filter_map(|measure| sums.column_by_name(&least_of(measure))).any(is_below_zero)
 }
 
-/// Returns the name in errors of whose counts are asked for. If a dimension with several values is grouped by, the row
-/// itself says which value it is.
+/// Returns the name of those whose counts are asked for, as errors give it. A dimension with several values is left out
+/// if it is grouped by: the row itself then says which value it is.
 pub(crate) fn named(filter: &[Filter], group_by: &[Field]) -> String {
     let names = filter.iter().filter_map(|filter| {
         let name = match filter.dimension {
@@ -88,7 +88,7 @@ pub(crate) fn named(filter: &[Filter], group_by: &[Field]) -> String {
 }
 
 impl Fits {
-    /// Returns the name of a row in errors.
+    /// Returns the name of a row, as errors give it.
     fn row(&self, keys: &[ArrayRef], row: usize) -> String {
         let of = self.of.iter().zip(keys).map(|(name, key)| {
             let value = match key.as_primitive_opt::<TimestampMicrosecondType>() {
@@ -121,7 +121,7 @@ impl ScalarUDFImpl for Fits {
         let columns = ColumnarValue::values_to_arrays(&args.args)?;
         let [sums, least, keys @ ..] = columns.as_slice() else { unreachable!("a sum has the least of it beside it") };
         let (sums, least) = (sums.as_primitive::<Decimal128Type>(), least.as_primitive::<Int64Type>());
-        // A sum of no rows has neither value. Nor has a sum over files that are all older than the measure.
+        // A sum of no rows is null, and so is one over files that are all older than the measure: both count as 0.
         let numbers = sums.iter().zip(least).enumerate().map(|(row, (sum, least))| {
             let Some((sum, least)) = sum.zip(least) else { return Ok(Some(0)) };
             let number = number(self.measure, sum, least, || self.row(keys, row));

@@ -1,4 +1,4 @@
-//! The newest versions of the tables, followed from question to question, so that nothing is read twice of a version.
+//! The newest versions of the tables of counts, followed from question to question, so that no version is read twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ const READS_MAX: usize = 64;
 /// How often in a row a table may turn out to be another one before the question fails.
 const TRIES_MAX: usize = 3;
 
-/// The tables of a lake, as far as it has them.
+/// Tables of counts that are kept open, as far as the lake has them.
 #[derive(Default)]
 pub(crate) struct Followed {
     minutes: Option<FollowedTable>,
@@ -30,7 +30,7 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    /// Returns the newest versions of the tables.
+    /// Follows the tables to their newest versions, and returns these.
     pub fn sources<'a>(&'a mut self, lake: &'a Lake) -> BoxFuture<'a, Result<Sources>> {
         Box::pin(async move {
             for _ in 0..TRIES_MAX {
@@ -59,7 +59,7 @@ impl Followed {
             refresh(daily, lake, Table::ClicksDaily),
         );
         let (of_minutes, of_hours, of_days) = looked.await;
-        // Follow each as far as it has come. Otherwise the entries that were met would be kept until the next success,
+        // Follow each as far as it has come. Otherwise the entries that were read would be kept until the next success,
         // which may take days.
         [minutes.as_mut(), hourly.as_mut(), daily.as_mut()].into_iter().flatten().for_each(FollowedTable::follow);
         let mut known = vec![of_minutes?, of_hours?, of_days?];
@@ -74,8 +74,9 @@ impl Followed {
         Ok(if known.contains(&Known::IsGone) { Known::IsGone } else { Known::Holds })
     }
 
-    /// Returns the tables to answer from; `None` if they are not of one lake. Entries that were followed have been
-    /// confirmed to be of the known tables. Whatever was opened, listed or read by version must be confirmed here.
+    /// Returns the tables to answer from; `None` if one of them was replaced meanwhile, so that they may not be of one
+    /// lake. Entries are confirmed while they are followed; what was opened, listed or read by its version is confirmed
+    /// here.
     async fn of_one_lake(&mut self, lake: &Lake) -> Result<Option<Sources>> {
         let Self { minutes, hourly, daily } = self;
         [minutes.as_mut(), hourly.as_mut(), daily.as_mut()].into_iter().flatten().for_each(FollowedTable::follow);
@@ -99,11 +100,11 @@ impl Followed {
 enum Known {
     /// The table is the one that is known, or nothing was known of it.
     Holds,
-    /// The table is another one.
+    /// Another table has taken its place.
     IsGone,
 }
 
-/// Returns whether a roll-up was made of a version of its source that is not known yet.
+/// Returns whether a roll-up was made of a newer version of its source than the one that is known.
 fn is_ahead(roll_up: Option<&FollowedTable>, source: Option<&FollowedTable>) -> bool {
     let of = roll_up.and_then(|roll_up| rolled_up_from(roll_up.log.table(), |app_id| roll_up.log.txn(app_id)));
     of > source.map(|source| source.log.version())
@@ -114,7 +115,7 @@ fn is_ahead(roll_up: Option<&FollowedTable>, source: Option<&FollowedTable>) -> 
 async fn refresh(followed: &mut Option<FollowedTable>, lake: &Lake, table: Table) -> Result<Known> {
     if let Some(known) = followed {
         let looked = known.log.refresh().await;
-        // Even if following failed, report the foreign changes that were met before.
+        // Even if following failed, report the foreign changes that were found before.
         known.log.warn_of_foreign();
         match looked {
             Ok(()) => return Ok(Known::Holds),
@@ -139,8 +140,8 @@ struct FollowedTable {
 }
 
 impl FollowedTable {
-    /// Goes on to the files that are live in the newest version, by the entries that were met on the way. If these do
-    /// not suffice, the files are forgotten and must be listed again: an entry on the way that cannot be used may not
+    /// Brings the live files to the newest version, by the log entries that were followed since. If these do not
+    /// suffice, the files are forgotten and must be listed again: an entry on the way that cannot be used may not
     /// matter in the newest version any more.
     fn follow(&mut self) {
         let (met, newest) = (self.log.take_met(), self.log.version());

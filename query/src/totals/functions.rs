@@ -47,7 +47,7 @@ impl Function {
         Self::ALL.iter().any(|function| function.name() == name)
     }
 
-    /// Returns its name in SQL.
+    /// Returns the name of the function in SQL.
     pub fn name(self) -> &'static str {
         match self {
             Self::Totals => "totals",

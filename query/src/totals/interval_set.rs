@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_out_is_not_there() {
+    fn without_removes_intervals_and_and_intersects_them() {
         let all = IntervalSet::one(i64::MIN..100);
         let some = these(&[0..10, 20..30, 90..200]);
         assert_eq!(all.without(&some), these(&[i64::MIN..0, 10..20, 30..90]));

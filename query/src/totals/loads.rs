@@ -84,7 +84,7 @@ enum CacheLookup<V> {
 }
 
 impl<K: Ord + Clone + Send + 'static, V: Send + Sync + 'static> Loads<K, V> {
-    /// Makes an empty cache. All values that anybody holds at one time may take so many bytes together.
+    /// Makes an empty cache. All values that anybody holds at one time may take `bytes` bytes together.
     pub fn within(bytes: usize, bytes_of: fn(&V) -> usize) -> Self {
         Self {
             known: Arc::new(Mutex::new(CacheState { loading: BTreeMap::new(), kept: Vec::new() })),
@@ -218,12 +218,12 @@ mod tests {
 
     use super::*;
 
-    /// Makes a cache of so many bytes, whose values are their own sizes.
+    /// Makes a cache of `bytes` bytes, whose values are their own sizes.
     fn loads(bytes: usize) -> Loads<u64, usize> {
         Loads::within(bytes, |bytes| *bytes)
     }
 
-    /// Loads a value of so many bytes, and counts that.
+    /// Loads a value of `bytes` bytes, and counts that.
     async fn load(count: &Arc<AtomicUsize>, bytes: usize, is_final: bool) -> Result<Loaded<usize>, QueryError> {
         count.fetch_add(1, Ordering::Relaxed);
         tokio::task::yield_now().await;
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_may_be_otherwise_next_time_is_not_kept() {
+    async fn a_value_that_may_change_is_not_kept() {
         let (loads, count) = (loads(100), Arc::default());
         for loaded in 1..4 {
             assert!(ask(&loads, 7, &count, 10, false).await);
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_makes_room_and_what_somebody_has_does_not() {
+    async fn kept_values_make_room_for_others_and_values_in_use_do_not() {
         let (loads, count) = (loads(100), Arc::default());
         for key in 0..20 {
             assert!(ask(&loads, key, &count, 30, true).await);

@@ -7,8 +7,12 @@
 //!   clicks_daily  ──made of W ≤ h────>┘      follow, as_of          stitch    files     scan     plan
 //! ```
 //!
+//! In the picture, n and h are the newest versions of minutes and hours, and V and W are the versions that the roll-ups
+//! were made of. Its last line names modules.
+//!
 //! A question has a filter, dimensions to group by, a granularity and a stretch of time, whether a command, a server or
-//! SQL asks it: see `question` and `filter`. Earlier versions are read once for all who ask for them: see `loads`.
+//! SQL asks it: see `question` and `filter`. An earlier version is read once for all who ask for it at the same time:
+//! see `loads`.
 //!
 //! Each roll-up records the version of its source that it was made of; whatever changed after that is taken from the
 //! source. So an answer equals the sum over `clicks_minute` at that version, whether the roll-ups are recent, late or

@@ -34,9 +34,9 @@ const SCANS_PER_PROCESSOR: usize = 8;
 /// How the wanted rows are found in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccessPath {
-    /// They are in a few pages of it, which its index tells.
+    /// The rows are in a few pages of the file, which its index names.
     Lookup,
-    /// They may be anywhere in it.
+    /// The rows may be anywhere in the file.
     Scan,
 }
 
@@ -134,7 +134,7 @@ impl<'a> PlanMaker<'a> {
     }
 }
 
-/// Deals files out to at most so many hands, the large ones to different hands.
+/// Deals files out to at most `hands_max` parts, the large ones to different parts.
 fn dealt(mut files: Vec<Arc<File>>, hands_max: usize) -> Vec<Vec<Arc<File>>> {
     files.sort_by(|one, other| {
         let by_size = other.object.size.cmp(&one.object.size);

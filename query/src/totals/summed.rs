@@ -73,7 +73,7 @@ pub(crate) async fn sum_up(
     Ok(())
 }
 
-/// Returns whether the sums of a file may take no more than so many bytes. In a file rows take a tenth of what they
+/// Returns whether the sums of a file may take no more than `bytes_max` bytes. In a file rows take a tenth of what they
 /// take in memory, and a month of them is added up to a thirtieth, so a file that is larger than the limit need not be
 /// read.
 fn may_fit(file: &File, bytes_max: usize) -> bool {

@@ -81,8 +81,7 @@ impl Totals {
         Self::over(lake, None)
     }
 
-    /// Makes the totals of a lake whose questions may take so many bytes of memory together; a question that needs more
-    /// fails.
+    /// Makes the totals of a lake whose questions may take `memory` bytes together; a question that needs more fails.
     pub fn within(lake: Lake, memory: usize) -> Result<Self, QueryError> {
         Self::over(lake, Some(memory))
     }
@@ -161,7 +160,7 @@ impl Totals {
         Box::pin(self.rows(question, Rows::All(None)))
     }
 
-    /// Returns the same answer, or an error if it has more than so many rows.
+    /// Returns the answer to a question, or an error if it has more than `most` rows.
     pub fn answer_within<'a>(
         &'a self,
         question: &'a Question,
@@ -170,7 +169,7 @@ impl Totals {
         Box::pin(self.rows(question, Rows::All(most)))
     }
 
-    /// Returns the rows that have most clicks, at most so many of them, the largest first.
+    /// Returns the rows that have most clicks, at most `most` of them, the largest first.
     pub fn top<'a>(&'a self, question: &'a Question, most: usize) -> BoxFuture<'a, Result<Answer, QueryError>> {
         self.page(question, Page { skip: 0, most })
     }

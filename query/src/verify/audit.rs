@@ -105,7 +105,7 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Whether the table equals the recount, and its roll-ups their sources.
+    /// Returns whether the table equals the recount, and its roll-ups their sources.
     pub fn is_equal(&self) -> bool {
         self.differing == 0 && self.strangers.is_empty() && self.rolled_ups.are_equal()
     }

@@ -55,7 +55,7 @@ pub(super) struct Broken {
 }
 
 impl Conservation {
-    /// Whether all laws hold.
+    /// Returns whether all laws hold.
     pub fn holds(&self) -> bool {
         self.raw.holds() && self.minutes.as_ref().is_none_or(Law::holds)
     }
@@ -178,7 +178,7 @@ fn says(counting: &[Measure]) -> String {
 }
 
 impl Law {
-    /// Whether this law holds.
+    /// Returns whether this law holds.
     pub fn holds(&self) -> bool {
         self.broken.is_empty()
     }

@@ -156,7 +156,8 @@ impl Copies {
                 if !is_same && let Some((click_id, _)) = known.take() {
                     self.was_counted(click_id, std::mem::take(&mut counted));
                 }
-                // As the table does: an id counts again only when its memory had ended, by the watermark at that event.
+                // Apply the rule of the table: an id counts again only when its memory had ended, by the watermark at
+                // that event.
                 let memory_ends = click.watermark - of.parameters.memory_ms() * 1_000;
                 if known.as_ref().is_some_and(|(_, time)| *time >= memory_ends) {
                     continue;

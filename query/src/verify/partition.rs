@@ -148,7 +148,7 @@ impl<'a> Partition<'a> {
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
     }
 
-    /// Whether a click is to be verified, by its window and its offset.
+    /// Returns whether a click is to be verified, by its window and its offset.
     pub fn asks_for(&self, window: EventTime, offset: i64) -> bool {
         self.history.windows.contain(window.millis()) && offset >= self.history.since(self.partition)
     }
@@ -172,7 +172,8 @@ impl<'a> Partition<'a> {
             ("{partition}", self.partition.partition.to_string()),
             ("{first}", number(self.first)),
             ("{since}", number(self.history.since(self.partition))),
-            // Not the cut of the stand: the recount may end where nothing matters any more.
+            // The end of the recount, which is not always the cut of the stand: a recount may end where nothing matters
+            // any more.
             ("{cut}", number(self.next)),
             ("{drained}", number(self.stand.drained.unwrap_or(0))),
             ("{emitted}", timestamp(self.stand.watermark_ms, i64::MIN)),

@@ -57,7 +57,7 @@ impl fmt::Display for Audit {
 }
 
 impl Audit {
-    /// Converts the audit to JSON: of each kind the number, and the first few.
+    /// Converts the audit to JSON: the number of findings of each kind, and the first few of them.
     pub fn to_json(&self) -> Value {
         json!({
             "equal": self.is_equal(),
@@ -148,7 +148,7 @@ fn counted_again(of: &CountedAgain) -> Value {
     json!({ (column::CLICK_ID): of.click_id, "counted": counted.collect::<Vec<_>>() })
 }
 
-/// Converts a number to JSON: to a text where programs that read numbers as floating-point would lose digits.
+/// Converts a number to JSON: to a string if programs that read numbers as floating-point would lose digits.
 fn number(of: i128) -> Value {
     match i64::try_from(of) {
         Ok(of) if of.unsigned_abs() <= PLAIN_MAX => json!(of),

@@ -52,7 +52,7 @@ pub struct RolledUps {
 }
 
 impl RolledUps {
-    /// Whether each roll-up can be read, and equals its source.
+    /// Returns whether each roll-up can be read, and equals its source.
     pub fn are_equal(&self) -> bool {
         self.unreadable.is_empty() && self.differing() == 0
     }

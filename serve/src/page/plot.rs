@@ -138,7 +138,7 @@ fn stretch_ms(series: &Series) -> (i64, i64) {
     (from_ms, series.window.end_ms(last_ms.max(from_ms)))
 }
 
-/// Returns the width of every bar, if all windows together have so many pixels.
+/// Returns the width of every bar, if all windows together have `pixels` pixels.
 fn bar_pixels(pixels: i32, series: &Series) -> i32 {
     let (from_ms, to_ms) = stretch_ms(series);
     let window_ms = series.window.end_ms(from_ms) - from_ms;

@@ -35,7 +35,7 @@ impl Ink {
         }
     }
 
-    /// Returns its class in a page.
+    /// Returns the class of the element in a page.
     const fn class(self) -> &'static str {
         match self {
             Self::Bar => "bar",

@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_done_is_refused() {
+    fn unsupported_options_of_copy_are_refused() {
         for options in [
             vec![format("xml")],
             vec![CopyOption::ForceQuote(Vec::new())],

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_claims_to_be_endless_is_not_waited_for() {
+    async fn a_message_that_claims_to_be_endless_is_refused() {
         let (mut one, mut other) = tokio::io::duplex(64);
         one.write_u32(u32::MAX).await.expect("it is sent");
         assert_eq!(Handed::receive(&mut other).await.expect_err("it is too long").kind(), ErrorKind::InvalidData);

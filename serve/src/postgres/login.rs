@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_first_is_read_as_a_whole_or_not_at_all() {
+    fn a_first_login_message_is_read_as_a_whole_or_refused() {
         let said = |rest: &[u8]| [MECHANISM.as_bytes(), rest].concat();
         assert_eq!(first_of_proof(&said(b"\0\0\0\0\x02n,")), Some(&b"n,"[..]));
         for rest in [

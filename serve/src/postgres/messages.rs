@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_on_from_ends_all() {
+    fn a_message_after_which_nothing_can_be_read_ends_the_session() {
         for said in [message(b'p', b"x\0"), message(b'Q', &[b'x'; MOST]), b"Q\0\0\0\x03".to_vec()] {
             assert_eq!(session(said), ["lost 08P01"]);
         }

@@ -296,7 +296,7 @@ mod tests {
     use super::super::parsed::{adapted, parse};
     use super::*;
 
-    /// Returns the names of an answer with so many columns.
+    /// Returns the names of an answer with `columns` columns.
     fn names(text: &str, columns: usize) -> Vec<String> {
         let statement = parse(text).and_then(|statement| adapted(statement, text)).expect("SQL");
         let fields = (0..columns).map(|number| Field::new(format!("c{number}"), DataType::Int64, true));

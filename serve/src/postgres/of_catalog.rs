@@ -87,9 +87,9 @@ struct Asking {
     /// Names that queries of `WITH` see, which are visited later. Such a query may have the name of the table that it
     /// reads.
     seen_in: HashMap<*const Query, BTreeSet<String>>,
-    /// Whether it queries a table, calls a function, or names a type, of PostgreSQL's own.
+    /// Whether the statement queries a table, calls a function, or names a type, of PostgreSQL's own.
     is_of_catalog: bool,
-    /// Whether it queries any other table.
+    /// Whether the statement queries any other table.
     is_of_others: bool,
 }
 
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn what_asks_the_lake_is_left_as_it_is() {
+    fn queries_of_the_lake_are_not_rewritten_for_the_catalog() {
         for asked in [
             "SELECT (SELECT max(clicks_minute.clicks) FROM clicks_minute)",
             "SELECT (SELECT sum(t.clicks) FROM (SELECT * FROM clicks_minute) t)",

@@ -1,6 +1,6 @@
-//! Parameters of prepared statements. DataFusion takes their values only once a plan is made, but its table functions
-//! need their arguments while they are planned; so values are written into the statement there. So are lists in `=
-//! ANY`.
+//! Parameters of prepared statements. DataFusion takes their values only after a statement is planned, but its table
+//! functions need their arguments while they are planned. So values for table functions are written into the statement
+//! before. The same is done with a list in `= ANY($1)`, which becomes `IN (...)`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -20,7 +20,7 @@ use super::visited::{Change, change, expressions, expressions_mut};
 /// Maximum number of parameters of a statement: drivers send a few, or as many as a list has names.
 const PARAMETERS_MAX: usize = 10_000;
 
-/// Returns how many parameters a statement has.
+/// Returns how many parameters a statement has: the largest number that it names.
 pub(super) fn count(statement: &Statement) -> Result<usize, Refused> {
     let (mut most, mut unknown) = (0, None);
     let _ = expressions(statement, &mut |expr| {
@@ -41,27 +41,28 @@ pub(super) fn count(statement: &Statement) -> Result<usize, Refused> {
     }
 }
 
-/// Returns the place of a parameter by its name, from 0.
+/// Returns the place of a parameter by its name, such as `$1`: the first has place 0.
 pub(super) fn place(name: &str) -> Option<usize> {
     let number: usize = name.strip_prefix('$')?.parse().ok()?;
     number.checked_sub(1).filter(|place| *place < PARAMETERS_MAX)
 }
 
-/// Returns the statement with these values in its table functions and lists; without values, returns one that is
-/// planned alike.
+/// Returns the statement with these values written into its table functions and lists. Without values, others of the
+/// right types are written there, so that the statement can be planned before it is bound.
 pub(super) fn filled(mut statement: Statement, values: Option<&[ScalarValue]>) -> Result<Statement, Refused> {
     let mut filling = Filling { values, failed: None };
     let _ = change(&mut statement, &mut filling);
     filling.failed.map_or(Ok(statement), Err)
 }
 
-/// Returns the name of a list's elements while a statement is planned: they have another type than the list, which may
-/// be a parameter of its own. No parameter has such a name.
+/// Returns the name of a further parameter that stands for the elements of list `$number` while a statement is planned.
+/// Elements have another type than the list, and the list may be a parameter as well. No real parameter has such a
+/// name: its number is too large.
 pub(super) fn elements_of(number: usize) -> String {
     format!("${}", PARAMETERS_MAX + number)
 }
 
-/// Casts parameters, which are counted from 0.
+/// Casts parameters to these types, by their places.
 pub(super) fn cast(statement: &mut Statement, to: &BTreeMap<usize, SqlType>) {
     let _ = expressions_mut(statement, &mut |expr| {
         if let Expr::Value(value) = &*expr
@@ -74,12 +75,13 @@ pub(super) fn cast(statement: &mut Statement, to: &BTreeMap<usize, SqlType>) {
     });
 }
 
+/// Writes values into the table functions and lists of a statement; without values, others that are planned alike.
 struct Filling<'a> {
     values: Option<&'a [ScalarValue]>,
     failed: Option<Refused>,
 }
 
-/// Returns which parameters are lists in `= ANY($1)`, counted from 1.
+/// Returns which parameters are lists in `= ANY($1)` or `<> ALL($1)`, counted from 1.
 pub(super) fn lists(statement: &Statement) -> BTreeSet<usize> {
     let mut lists = BTreeSet::new();
     let _ = expressions(statement, &mut |expr| {
@@ -93,7 +95,8 @@ pub(super) fn lists(statement: &Statement) -> BTreeSet<usize> {
     lists
 }
 
-/// Returns the parameter that stands for a list, and the type of its elements, if it is given.
+/// Returns the name of the parameter that an expression consists of, and the type of its elements if it is cast to an
+/// array; `None` for any other expression.
 pub(super) fn list(expr: &Expr) -> Option<(&str, Option<&SqlType>)> {
     match expr {
         Expr::Value(value) => match &value.value {
@@ -107,7 +110,7 @@ pub(super) fn list(expr: &Expr) -> Option<(&str, Option<&SqlType>)> {
 }
 
 impl Filling<'_> {
-    /// Writes membership in a list that is a parameter as `IN`.
+    /// Rewrites `= ANY($1)` as `IN (...)`, and `<> ALL($1)` as `NOT IN (...)`.
     fn write_list(&self, expr: &mut Expr) -> Result<(), Refused> {
         let (left, right, negated) = match expr {
             Expr::AnyOp { left, compare_op: BinaryOperator::Eq, right, .. } => (left, right, false),
@@ -176,7 +179,7 @@ impl Change for Filling<'_> {
                 let Expr::Value(value) = expr else { return ControlFlow::Continue(()) };
                 let Value::Placeholder(parameter) = &value.value else { return ControlFlow::Continue(()) };
                 let filled = match self.values {
-                    None => Ok(alike(&name, at)),
+                    None => Ok(stand_in(&name, at)),
                     Some(values) => match place(parameter).and_then(|place| values.get(place)) {
                         Some(value) => written(value),
                         None => Err(Refused::value(&format!("{parameter} has no value"))),
@@ -199,8 +202,8 @@ impl Change for Filling<'_> {
     }
 }
 
-/// Returns a value that a function takes in that place, whatever the parameter will be.
-fn alike(function: &str, place: usize) -> Value {
+/// Returns a stand-in for a parameter: a value that the function accepts in that place, whatever the parameter will be.
+fn stand_in(function: &str, place: usize) -> Value {
     match (function, place) {
         ("series", 2) => Value::SingleQuotedString("day".to_owned()),
         ("changes", 1 | 2) | ("generate_series" | "range", _) => Value::Number("0".to_owned(), false),
@@ -209,7 +212,7 @@ fn alike(function: &str, place: usize) -> Value {
     }
 }
 
-/// Returns a value as it would be written in SQL.
+/// Returns a value as a literal of SQL.
 fn written(value: &ScalarValue) -> Result<Value, Refused> {
     if value.is_null() {
         return Ok(Value::Null);
@@ -249,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_may_be_asked_for_by_itself() {
+    fn a_list_may_be_used_as_a_value_too() {
         let statement = parse("SELECT $1 IS NULL OR a = ANY($1)").expect("SQL");
         assert_eq!((count(&statement), lists(&statement)), (Ok(1), BTreeSet::from([1])));
         let planned = filled(statement.clone(), None).expect("it is planned").to_string();
@@ -260,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_are_written_where_something_is_one_of_them() {
+    fn lists_in_any_and_all_become_in_and_not_in() {
         let text = "SELECT a = ANY($1), b <> ALL($2::INT[]), c = $3";
         let statement = parse(text).expect("SQL");
         assert_eq!(lists(&statement), BTreeSet::from([1, 2]));

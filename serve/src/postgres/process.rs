@@ -48,15 +48,15 @@ const KILLED: i32 = 9;
 /// Reason why a process has ended, or has to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// No client uses it any more.
+    /// No client uses the process any more.
     Idle,
-    /// Its sessions were idle, and another key had no process.
+    /// The sessions of the process were idle, and another key had no process.
     GaveWay,
     /// The server stops.
     Stopped,
     /// A statement did not return in time.
     Time,
-    /// It took more memory than it may.
+    /// The process took more memory than it may.
     Memory,
     /// A statement overflowed the stack.
     Stack,
@@ -136,7 +136,7 @@ impl Process {
         Ok((Arc::new(process), child))
     }
 
-    /// Sends it a message over a new connection.
+    /// Sends the process a message over a new connection.
     pub async fn hand(&self, what: &Handed) -> io::Result<UnixStream> {
         let mut stream = UnixStream::connect(&self.socket).await?;
         // The folder of the socket may have been removed, and made again by another user.
@@ -197,7 +197,7 @@ impl Process {
         (uses.clients == uses.resting).then(|| uses.since.elapsed())
     }
 
-    /// Returns its own memory in bytes, where the system tells.
+    /// Returns the memory of the process alone in bytes, where the system tells.
     pub fn memory(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id?)).ok()?;
         own_memory(&status)
@@ -208,8 +208,8 @@ impl Process {
         *lock(&self.priority)
     }
 
-    /// Adjusts its nice value to its CPU time, `elapsed` after the last call. Ends it if it has been stopped for too
-    /// long.
+    /// Adjusts the nice value of the process to its CPU time, `elapsed` after the last call. Ends the process if it has
+    /// been stopped for too long.
     pub fn give_way(&self, elapsed: Duration) {
         let Some(id) = self.id else { return };
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
@@ -239,7 +239,7 @@ impl Process {
         self.why.get().copied()
     }
 
-    /// Watches it until it has ended, and passes on its output; tells it when the server stops.
+    /// Watches the process until it has ended, and passes on its output; tells it when the server stops.
     pub async fn keep(&self, mut child: Child, stop: &CancellationToken) {
         let mut said = ProcessOutput { from: child.stderr.take(), heard: EndReason::default() };
         let mut life = self.hand(&Handed::Life).await.ok();

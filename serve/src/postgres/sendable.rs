@@ -137,7 +137,7 @@ where
     are_right::<T>(column, |value| as_datetime::<T>(value).is_some_and(|time| YEARS.contains(&time.year())))
 }
 
-/// Returns whether times are within a day, in so many parts of a second.
+/// Returns whether times are within a day, in units of which a second has `parts`.
 fn is_of_day<T>(column: &ArrayRef, parts: i64) -> bool
 where
     T: ArrowPrimitiveType,
@@ -146,7 +146,7 @@ where
     are_right::<T>(column, |value| (0..DAY_SECONDS * parts).contains(&value))
 }
 
-/// Returns whether durations can be counted in microseconds, of which each unit has so many.
+/// Returns whether durations can be counted in microseconds. Each of their units has `micros`.
 fn is_short<T>(column: &ArrayRef, micros: i64) -> bool
 where
     T: ArrowPrimitiveType,
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_is_told_of_which_column() {
+    fn an_error_about_a_value_names_its_column() {
         let times: ArrayRef = Arc::new(TimestampSecondArray::from(vec![i64::MAX]));
         let why = check_column("at", &times).expect_err("it is out of range").to_string();
         assert!(why.starts_with("at: a time is out of range;"), "{why}");

@@ -291,14 +291,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_planned_more_than_once_counts_as_it_is_planned() {
+    fn subqueries_count_as_often_as_they_are_planned() {
         let nested = format!("select {}1{}", "array(select ".repeat(14), ")".repeat(14));
         assert_eq!(limits::of_statement(&parse(&nested).expect("SQL")), Ok(()));
         assert_eq!(read(&nested, &some()).err(), Some(Refused::too_much("the statement is too complex")));
     }
 
     #[test]
-    fn what_is_done_is_called_by_its_name() {
+    fn statements_are_recognised_and_named_as_postgresql_names_them() {
         let one = |text: &str| read(text, &some()).expect(text).pop().expect(text);
         assert!(matches!(one("start transaction read only"), Asks::Begin("START TRANSACTION")));
         assert!(matches!(one("begin"), Asks::Begin("BEGIN")));
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_more_is_refused() {
+    fn statements_that_write_are_refused_when_they_are_read() {
         for text in [
             "create table a (b int)",
             "create view a as select 1",

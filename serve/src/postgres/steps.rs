@@ -169,7 +169,7 @@ mod tests {
     ];
 
     #[test]
-    fn what_is_counted_is_parsed_as_what_is_not() {
+    fn counting_steps_does_not_change_what_is_parsed() {
         for text in ITS_OWN {
             let plain = Parser::new(&PostgreSqlDialect {}).with_tokens(tokens(text)).parse_statements();
             let counted = parse(tokens(text), &mut 10_000);

@@ -1,8 +1,8 @@
-//! The process that answers SQL of one key, from within: it takes clients from the socket that it was started with,
-//! each already logged in, until the server that started it is gone or tells it to stop.
+//! A worker: the process that answers the SQL of one key. It accepts clients, who have logged in already, from the
+//! socket that it was started with, until the server that started it is gone or tells it to stop.
 //!
 //! A statement that breaks the parser, the planner, the stack or memory ends this process, and no other. A thread of
-//! its own watches for a statement that hangs, whatever the runtime is doing.
+//! its own looks for statements that hang, because a statement may block the runtime, too.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -24,17 +24,17 @@ use super::handed::Handed;
 use super::under_way::UnderWay;
 use crate::resources::ACCEPT_AGAIN;
 
-/// Byte by which the server tells a process to stop.
+/// Byte by which the server tells a worker to stop.
 pub(super) const STOP: u8 = b's';
 
-/// Byte by which a process says that a statement hangs.
+/// Byte by which a worker says that a statement hangs.
 pub(super) const STUCK: u8 = b't';
 
-/// Time that the server has to send its message on a new connection: it does so at once.
+/// Longest time until the server sends its message on a new connection: it does so at once.
 const HAND_LIMIT: Duration = Duration::from_secs(5);
 
-/// Time that the server has to open the life line, by which this process notices its end: it does so right after the
-/// start.
+/// Longest time until the server opens the life line, the connection by whose end the worker notices that the server is
+/// gone. The server opens it right after the start.
 const WATCH_LIMIT: Duration = Duration::from_secs(60);
 
 /// Interval at which hanging statements are looked for.
@@ -96,7 +96,7 @@ fn listener() -> io::Result<UnixListener> {
     UnixListener::from_std(listener)
 }
 
-/// Serves one connection of the server, by its purpose.
+/// Serves one connection from the server, by the purpose that its first message names.
 async fn take(
     engine: Arc<Engine>,
     mut stream: UnixStream,
@@ -116,7 +116,7 @@ async fn take(
     }
 }
 
-/// Watches the server, and for hanging statements, on a thread of its own.
+/// Starts a thread that ends this process when the server is gone or a statement hangs.
 fn watch(engine: &Engine, life: StdUnixStream, stop: CancellationToken) -> io::Result<()> {
     life.set_nonblocking(false)?;
     life.set_read_timeout(Some(LOOK_EVERY))?;
@@ -130,8 +130,8 @@ fn watch(engine: &Engine, life: StdUnixStream, stop: CancellationToken) -> io::R
     Ok(())
 }
 
-/// Waits until the server is gone, or a statement hangs. Reports the latter to the server, whether it hears it or not.
-/// Passes on the server's request to stop.
+/// Waits until the server is gone or a statement hangs, and passes on the server's request to stop. Reports a statement
+/// that hangs to the server, if it still reads.
 fn until_lost(mut life: &StdUnixStream, under_way: &UnderWay, stop: &CancellationToken) {
     let mut word = [0];
     loop {
@@ -156,8 +156,8 @@ fn is_only_silence(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    /// Returns what a watch says when a statement with this limit is under way and the server says this and is gone,
-    /// and whether it was told to stop.
+    /// Returns what the watch reports while a statement with this limit is under way, and whether it passed on a
+    /// request to stop. The server sends `word` and is gone.
     fn said(limit: Duration, word: &[u8]) -> (Vec<u8>, bool) {
         let (life, mut server) = StdUnixStream::pair().expect("a pair");
         life.set_read_timeout(Some(LOOK_EVERY)).expect("it is set");
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_ends_with_the_server_and_when_somebody_does_not_come_back() {
+    fn a_watch_ends_when_the_server_is_gone_or_a_statement_hangs() {
         let long = Duration::from_secs(60);
         assert_eq!(said(long, &[]), (Vec::new(), false), "the server is gone");
         assert_eq!(said(long, &[STOP]), (Vec::new(), true), "it has said so before");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_looks_also_when_the_server_says_nothing() {
+    fn a_watch_finds_a_hanging_statement_while_the_server_is_silent() {
         let (life, mut server) = StdUnixStream::pair().expect("a pair");
         life.set_read_timeout(Some(Duration::from_millis(1))).expect("it is set");
         let under_way = Arc::new(UnderWay::default());

@@ -98,7 +98,7 @@ fn what_is_no_dimension_and_no_value_is_said() {
 }
 
 #[test]
-fn what_cannot_be_asked_is_said() {
+fn impossible_questions_are_refused_with_the_reason() {
     let cases = [
         ("ad=a&campaign=b", "name one of"),
         ("ad=", "ad is empty"),

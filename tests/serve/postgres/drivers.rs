@@ -72,7 +72,7 @@ fn holds(mut found: Value, cancelled: &str, own: &Value) {
 
 fn of_python(script: &str) -> Command {
     let mut program = Command::new(python());
-    // What they have in common would be compiled into this folder.
+    // Without `-B`, Python would write the compiled common module into this folder.
     program.arg("-B").arg(format!("{FOLDER}/{script}"));
     program
 }
@@ -97,7 +97,7 @@ fn asyncpg_is_answered() {
 #[test]
 fn pgjdbc_is_answered_and_describes_what_there_is() {
     let mut program = Command::new("java");
-    // Not compiled for long what runs for a second.
+    // The program runs for a second, so the JVM should not spend long on compiling it.
     program.args(["-XX:TieredStopAtLevel=1", "-cp"]).arg(installed("java").join("*"));
     program.arg(format!("{FOLDER}/ByPgjdbc.java"));
     let own = json!({

@@ -1,7 +1,8 @@
 //! The lake that is served in tests: the clicks and minutes of two campaigns and of none, on a fixed day.
 //!
-//! Ads of the campaign `spring` are numbers, those of others are not: an expression that works on one's own rows fails
-//! on theirs. The lake can be written with the rows of `spring` alone, as if there were no others.
+//! Ids of ads of the campaign `spring` are numbers, and those of other ads are not. So an expression such as a cast to
+//! a number fails only if it is computed on rows that the key must not see. The lake can also be written with the rows
+//! of `spring` alone, to compare answers with those of a lake that has no others.
 
 use std::path::Path;
 
@@ -33,7 +34,7 @@ const ADS: [Ad; 6] = [
 /// Campaigns whose rows a lake has.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Rows {
-    /// All rows of everyone.
+    /// Rows of all campaigns, and of none.
     All,
     /// Only rows of `spring`.
     OfSpring,
@@ -64,7 +65,7 @@ pub fn write(folder: &Path, rows: Rows) -> Lake {
     lake
 }
 
-/// Appends one more minute.
+/// Appends rows of all ads in one more minute.
 pub fn append(lake: &Lake, minute: i64) {
     simulate(async {
         let mut minutes = TableLog::open(lake, Table::ClicksMinute).await.expect("a table");
@@ -72,7 +73,8 @@ pub fn append(lake: &Lake, minute: i64) {
     });
 }
 
-/// Appends a click on each ad; where a click of another campaign is left out, its offset stays empty.
+/// Appends a click on each ad. A click that is left out leaves its offset unused, so that the others have the same
+/// offsets in both lakes.
 async fn append_clicks(log: &mut TableLog, rows: Rows) {
     let first = log.stand(&TopicPartition::new(TOPIC, 0)).cut.unwrap_or(0);
     let clicks = rows.ads().map(|(place, (ad, campaign, cost))| {

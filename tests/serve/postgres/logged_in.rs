@@ -78,7 +78,7 @@ fn a_certificate_is_shown_and_read_again_when_it_changes() {
         logs_in(&format!("{}&sslmode=verify-full&sslrootcert={root}", served.url(&spring)))
     };
     assert_eq!(printed(&verified(&certificate)), "6 True");
-    // Who does not want it does without.
+    // A client may log in without TLS.
     assert_eq!(printed(&logs_in(&format!("{}&sslmode=disable", served.url(&spring)))), "6 False");
     let (other, other_key) = certify(folder.path(), "second");
     assert!(!verified(&other).status.success());
@@ -88,7 +88,7 @@ fn a_certificate_is_shown_and_read_again_when_it_changes() {
     std::fs::rename(&other, &certificate).expect("a disk");
     tls.look();
     assert_eq!(printed(&verified(&root)), "6 True");
-    // What is no certificate leaves the one that was.
+    // A file that is no certificate leaves the one before in force.
     std::fs::write(&certificate, "nothing").expect("a disk");
     tls.look();
     assert_eq!(printed(&verified(&root)), "6 True");

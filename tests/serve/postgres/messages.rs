@@ -49,12 +49,12 @@ fn messages(served: &Served, said: &[Vec<u8>]) -> Vec<(u8, Vec<u8>)> {
         let length = u32::from_be_bytes([head[1], head[2], head[3], head[4]]) as usize - 4;
         let (body, after) = after.split_at(length);
         rest = after;
-        // How it is greeted is known.
+        // Leave out the messages of the login, which are always the same.
         if !matches!(head[0], b'R' | b'S' | b'K') {
             messages.push((head[0], body.to_vec()));
         }
     }
-    // That it may begin.
+    // The first message that is left says that the client may begin.
     assert_eq!(messages.remove(0), (b'Z', b"I".to_vec()));
     messages
 }
@@ -66,13 +66,14 @@ fn code(body: &[u8]) -> String {
     format!("{severity} {code}")
 }
 
-/// Does the same, and returns the kinds of the answers, and the codes of errors.
+/// Sends messages as [`messages`] does. Returns the kinds of the answers, and the codes of errors.
 fn told(served: &Served, said: &[Vec<u8>]) -> Vec<String> {
     let told = |(kind, body): (u8, Vec<u8>)| if kind == b'E' { code(&body) } else { char::from(kind).to_string() };
     messages(served, said).into_iter().map(told).collect()
 }
 
-/// Does the same, and returns the commands that completed, the errors, and the state of the transaction each time.
+/// Sends messages as [`messages`] does. Returns the commands that completed, the errors, and the state of the
+/// transaction each time.
 fn done(served: &Served, said: &[Vec<u8>]) -> Vec<String> {
     let done = |(kind, body): (u8, Vec<u8>)| match kind {
         b'E' => Some(code(&body)),
@@ -109,7 +110,7 @@ fn what_is_no_message_is_refused_and_the_next_one_is_answered() {
         (vec![message(b'B', b"\0\0\0\x01\0\x07\0\0\0\0"), sync()], vec!["ERROR 22023", "Z"]),
         (vec![message(b'F', b"\0\0\x04\xd2\0\0\0\0\0\0")], vec!["ERROR 0A000", "Z"]),
         (vec![message(b'E', b""), message(b'F', b"\0\0\x04\xd2"), sync()], vec!["ERROR 08P01", "Z"]),
-        // What is passed over is not done.
+        // Messages that are skipped after an error have no effect.
         (vec![message(b'E', b""), parse("s", "select 1", &[]), sync()], vec!["ERROR 08P01", "Z"]),
         (vec![parse("s", "select 1", &[]), sync()], vec!["1", "Z"]),
         (vec![message(b'D', b"S\0"), sync()], vec!["ERROR 26000", "Z"]),

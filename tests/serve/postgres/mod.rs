@@ -226,7 +226,7 @@ fn what_tells_of_everyone_is_refused_to_a_key_with_campaigns() {
 }
 
 #[test]
-fn what_does_more_than_ask_is_refused() {
+fn statements_that_do_more_than_ask_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let lake = lake::write(folder.path(), Rows::All);
     let served = Served::over(&lake, true, MEMORY);
@@ -342,7 +342,7 @@ window_start TIMESTAMP, ad_id TEXT, clicks BIGINT
 ";
     let said = String::from_utf8_lossy(&described.stderr);
     assert_eq!(String::from_utf8_lossy(&described.stdout), expected, "{said}");
-    // As Grafana writes the macros of time in a panel, and looks for tables and columns.
+    // Statements as Grafana makes them of the time macros of a panel, and to find tables and columns.
     for (text, expected) in [
         (
             "SELECT floor(extract(epoch from window_start)/3600)*3600 AS \"time\", ad_id AS metric, sum(clicks) AS \
@@ -473,12 +473,12 @@ fn who_hangs_or_floods_takes_nothing_from_others() {
         let answer = served.one("spring-key", "simple", &text);
         assert_eq!(answer["code"], code, "{}: {answer}", &text[..40]);
     }
-    // What waits in queues of its own is not bounded when one reader is slower than the others.
+    // No plan may deal rows out to queues: they grow without a bound if one reader is slower than the others.
     let endless = "explain select count(*) from generate_series(1, 1000000000000) where value % 7 = 8";
     let plan = served.one("all-of-it", "simple", endless).to_string();
     assert!(plan.contains("AggregateExec") && !plan.contains("RoundRobin"), "{plan}");
     assert_eq!(served.printed("spring-key", &["select count(*) from clicks"]), "6");
-    // What can nest, up to where it is refused.
+    // Expressions that nest, up to the depth at which they are refused.
     let nested = format!("select sum(clicks{}) from clicks_minute", " + clicks".repeat(990));
     assert!(served.one("spring-key", "simple", &nested)["rows"].is_array());
     let nested = format!("select 1 where 1 = 1{}", " or 1 = 2".repeat(450));

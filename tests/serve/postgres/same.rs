@@ -194,7 +194,7 @@ fn every_query_of_the_files_is_answered_as_sql_answers_it_or_refused() {
 }
 
 #[test]
-fn what_was_once_answered_otherwise_is_not_any_more() {
+fn statements_that_were_once_answered_wrongly_are_answered_as_by_sql() {
     let both = Both::new();
     let (answered, answerable) = both.compared(&FOUND.map(str::to_owned));
     assert_eq!(answered, answerable);
@@ -398,7 +398,7 @@ fn words_of_postgresql_are_right_or_refused() {
         ),
         ("select count(*) from pg_stat_activity", json!([[0]])),
         ("select count(*), count(*), null, null, 1, 1 from (values (1)) a", json!([[1, 1, null, null, 1, 1]])),
-        // What cannot be written is not null.
+        // A value that cannot be written is an error, and not null.
         ("select from_unixtime(99999999999999)", json!("22008")),
         ("select array_agg(from_unixtime(99999999999999))", json!("22008")),
         ("select arrow_cast(2147483647, 'Date32')", json!("22008")),

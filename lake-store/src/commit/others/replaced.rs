@@ -143,7 +143,7 @@ async fn a_table_that_is_replaced_while_it_is_loaded_is_loaded_again() {
 
 /// Entries may be cleaned up to the newest version, if that has a checkpoint.
 #[tokio::test(start_paused = true)]
-async fn who_reads_goes_by_the_checkpoint_of_a_version_that_has_no_entry_any_more() {
+async fn a_reader_opens_a_version_by_its_checkpoint_if_its_entry_is_gone() {
     let (lake, store) = lake();
     come_to(&lake, 5).await;
     open(&lake).await.checkpoint().write().await.expect("memory");
@@ -166,7 +166,7 @@ async fn who_reads_goes_by_the_checkpoint_of_a_version_that_has_no_entry_any_mor
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_reads_comes_as_far_as_the_log_is_whole() {
+async fn a_reader_follows_the_log_up_to_a_damaged_entry() {
     let (lake, store) = lake();
     let mut log = reader(&lake).await;
     let mut writer = open(&lake).await;

@@ -149,14 +149,14 @@ impl Honoured<'_> {
         self.refuse(is_distinct_window, &format!("DISTINCT of {called}() OVER (…)"), "leave that out")
     }
 
-    /// Whether a function computes a value of each row by itself.
+    /// Returns whether a function computes a value of each row by itself.
     fn is_of_one_row(&self, name: &str) -> bool {
         self.state.scalar_functions().contains_key(name)
             || self.state.higher_order_functions().contains_key(name)
             || UNNEST.contains(&name)
     }
 
-    /// Whether a function is for windows only.
+    /// Returns whether a function is for windows only.
     fn is_only_of_windows(&self, name: &str) -> bool {
         self.state.window_functions().contains_key(name) && !self.state.aggregate_functions().contains_key(name)
     }
@@ -188,7 +188,7 @@ impl Honoured<'_> {
     }
 }
 
-/// Whether arguments are given by their names.
+/// Returns whether arguments are given by their names.
 pub(super) fn has_names(arguments: &[FunctionArg]) -> bool {
     arguments.iter().any(|argument| match argument {
         FunctionArg::Named { name: _, arg: _, operator: _ }
@@ -209,7 +209,7 @@ fn format_of(arguments: &FunctionArguments) -> Option<&str> {
     }
 }
 
-/// Whether a format has letters, and nothing that stands for a part of a time.
+/// Returns whether a format has letters, and nothing that stands for a part of a time.
 fn is_of_no_field(format: &str) -> bool {
     !format.contains('%') && format.contains(char::is_alphabetic)
 }

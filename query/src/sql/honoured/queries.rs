@@ -336,12 +336,12 @@ impl Look for Honoured<'_> {
     }
 }
 
-/// Whether a body is a union of queries.
+/// Returns whether a body is a union of queries.
 fn is_union(body: &SetExpr) -> bool {
     matches!(body, SetExpr::SetOperation { op: SetOperator::Union, left: _, right: _, set_quantifier: _ })
 }
 
-/// Whether a query has more than its body: of a recursive one, DataFusion honours nothing else.
+/// Returns whether a query has more than its body: of a recursive one, DataFusion honours nothing else.
 fn has_more_than_its_body(query: &Query) -> bool {
     let Query {
         with,

@@ -119,7 +119,7 @@ fn checked(context: &SessionContext, text: &str) -> Result<()> {
 }
 
 #[test]
-fn what_would_be_passed_over_is_refused_by_its_name() {
+fn clauses_that_datafusion_would_ignore_are_refused_by_name() {
     let context = SessionContext::new();
     for (text, named) in REFUSED {
         let error = QueryError::from(checked(&context, text).expect_err(text));
@@ -129,7 +129,7 @@ fn what_would_be_passed_over_is_refused_by_its_name() {
 }
 
 #[test]
-fn what_is_honoured_is_let_through() {
+fn statements_that_datafusion_honours_are_accepted() {
     let context = SessionContext::new();
     for text in HONOURED {
         checked(&context, text).unwrap_or_else(|why| panic!("{text}: {why}"));

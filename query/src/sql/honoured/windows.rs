@@ -31,7 +31,7 @@ impl Honoured<'_> {
     }
 }
 
-/// Whether a frame begins or ends so many rows away that 63 bits do not hold the number.
+/// Returns whether a frame begins or ends so many rows away that 63 bits do not hold the number.
 fn is_beyond_all_rows(bound: &WindowFrameBound) -> bool {
     let (WindowFrameBound::Preceding(Some(offset)) | WindowFrameBound::Following(Some(offset))) = bound else {
         return false;
@@ -50,8 +50,8 @@ fn is_beyond_all_rows(bound: &WindowFrameBound) -> bool {
     }
 }
 
-/// Whether a function in this part of a statement names its window. Queries within it are checked as parts of their
-/// own.
+/// Returns whether a function in this part of a statement names its window. Queries within it are checked as parts of
+/// their own.
 fn has_named_windows(part: &impl Visit) -> bool {
     struct Windows {
         depth: usize,

@@ -131,7 +131,7 @@ fn what_is_let_through_is_parsed_within_bounded_steps() {
 }
 
 #[test]
-fn what_doubles_again_and_again_is_refused() {
+fn statements_that_grow_exponentially_are_refused() {
     let nested = |word: &str| format!("select {}1{}", word.repeat(20), ")".repeat(20));
     let chain = |rows: &str| {
         let more = (0..12).map(|at| format!(", a{} as (select * from {})", at + 1, rows.replace('#', &at.to_string())));
