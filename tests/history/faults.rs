@@ -11,6 +11,7 @@ use ingest::drive::DriveError;
 use lake_schemas::minute::{Parameters, Requested};
 use lake_schemas::{Code, EventTime, Table, Windows};
 use lake_store::commit::TableLog;
+use lake_store::files::UNCOMMITTED_AGE_MAX;
 use lake_store::lost::or_lost;
 use lake_store::{Lake, read};
 use object_store::memory::InMemory;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::live::is_replay;
 use crate::audit::lose_the_first_day;
-use crate::fault_store::{Fault, FaultStore};
+use crate::fault_store::{Asked, Does, Fault, FaultStore};
 use crate::simulation::{Computation, Log, Outage, lake_on, simulate, versions};
 
 const FAULTS: [Fault; 4] = [Fault::Fail, Fault::LoseReply, Fault::DieBefore, Fault::DieAfter];
@@ -211,19 +212,38 @@ fn a_file_is_lost_only_if_the_newest_version_names_it() {
     });
 }
 
+/// Returns what a store has, with the sizes.
+async fn files(store: &dyn ObjectStore) -> Vec<(Path, u64)> {
+    use futures::TryStreamExt;
+    store.list(None).map_ok(|file| (file.location, file.size)).try_collect().await.expect("memory")
+}
+
+#[test]
+fn what_was_written_before_it_ends_with_an_error_is_deleted() {
+    simulate(async {
+        let store: Arc<dyn ObjectStore> = damaged().await.0;
+        let before = files(store.as_ref()).await;
+        // When its files are there, clean-up may take them for forgotten.
+        let judge = |asked: Asked<'_>| match asked.does {
+            Does::Write if asked.path.as_ref().ends_with(".parquet") => Fault::Slow(UNCOMMITTED_AGE_MAX),
+            _ => Fault::None,
+        };
+        let lake = lake_on(Arc::new(FaultStore::judged(Arc::clone(&store), Box::new(judge))));
+        let error = replace(&lake, Writes::Changes).await.expect_err("it took too long");
+        assert_eq!(error.code(), Some(Code::Contended), "{error}");
+        assert_eq!(files(store.as_ref()).await, before);
+    });
+}
+
 #[test]
 fn a_look_writes_nothing() {
     simulate(async {
         let (store, _) = damaged().await;
         let store: Arc<dyn ObjectStore> = copy(&store).await;
         let lake = lake_on(Arc::clone(&store));
-        let files = async || {
-            use futures::TryStreamExt;
-            store.list(None).map_ok(|file| (file.location, file.size)).try_collect::<Vec<_>>().await.expect("memory")
-        };
-        let before = files().await;
+        let before = files(store.as_ref()).await;
         let Ok(Replaced::Compared(changes)) = replace(&lake, Writes::Nothing).await else { panic!("it compares") };
         assert!(changes.windows_changed() > 0, "{changes:?}");
-        assert_eq!(files().await, before);
+        assert_eq!(files(store.as_ref()).await, before);
     });
 }
