@@ -1,8 +1,8 @@
 //! Servers: totals over HTTP, a live page, and SQL over the PostgreSQL wire, each for clients with a key.
 //!
 //! ```text
-//!   connection ── server ──> routes ──> asked ──> totals ──> answers ──> form: JSON, CSV, or nothing new
-//!                              │ keys      │                    └──────> page   a plot
+//!   connection ── server ──> routes ──> request ──> totals ──> answers ──> form: JSON, CSV, or nothing new
+//!                              │ keys      │                      └──────> page   a plot
 //!                              │           └─ problem: why not, in one sentence
 //!                              └─ served: the lake, refreshed once a second whoever asks
 //!

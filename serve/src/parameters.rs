@@ -1,4 +1,4 @@
-//! The parameters of requests, as `/openapi.json` says them. [`super::asked`] takes them one by one.
+//! The parameters of requests, as `/openapi.json` says them. [`super::request`] takes them one by one.
 
 use lake_schemas::{Field, Width};
 use query::totals::{dimensions, short_name};

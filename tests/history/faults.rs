@@ -64,16 +64,16 @@ async fn replace(lake: &Lake, writes: Writes) -> Result<Replaced, DriveError> {
     Replace { work: all(lake), writes, wait: Duration::ZERO }.run().await
 }
 
-fn shadow_table() -> Table {
+fn staging_table() -> Table {
     Table::Staging("again".parse().expect("a name"))
 }
 
 async fn staging(lake: &Lake) -> Result<Made, DriveError> {
     let requested = Requested { allowed_lateness_ms: Some(0), ..Requested::default() };
-    Staging { work: all(lake), table: shadow_table(), requested }.run().await
+    Staging { work: all(lake), table: staging_table(), requested }.run().await
 }
 
-fn parameters_of_shadow() -> Parameters {
+fn parameters_of_staging() -> Parameters {
     Parameters { allowed_lateness_ms: 0, ..parameters() }
 }
 
@@ -148,7 +148,7 @@ fn into_a_table_nothing_is_written_twice() {
                     Err(error) if error.code() == Some(Code::StagingExists) => {}
                     other => panic!("{fault:?} at {at}: {other:?}"),
                 }
-                let (of, versions) = (parameters_of_shadow(), versions(&lake, shadow_table()).await);
+                let (of, versions) = (parameters_of_staging(), versions(&lake, staging_table()).await);
                 let last = versions.len() - 1;
                 let found = is_replay(&lake, &log, &of, &versions, |at| at == last).await;
                 assert_eq!(found, Ok(()), "{fault:?} at {at}");
