@@ -11,7 +11,9 @@ use deltalake::kernel::Add;
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Table, TopicPartition, Windows};
 use lake_store::commit::{Commit, ForeignChange, Outcome, TableLog};
+use lake_store::path::path_of;
 use lake_store::{Lake, files};
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use query::verify::{Audit, Cause, Difference, Question, conservation, verify};
 
@@ -256,6 +258,28 @@ fn hours_and_days_are_compared_with_what_they_are_made_of() {
             assert!(found.rolled_ups.differences.iter().any(|one| one.table == table), "{found}");
             assert!(found.to_string().contains(&format!("  {source} 2026-")), "{found}");
             assert_eq!(found.to_json()["equal"], false);
+        }
+    });
+}
+
+#[test]
+fn a_lost_file_of_hours_or_days_is_a_difference_and_the_minutes_are_compared() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        compact(&lake, 1).await.expect("memory");
+        let whole = audit(&lake).await;
+        for table in Table::ROLLED_UP.into_iter().rev() {
+            let lost = files_of(&lake, table).await.swap_remove(0).path;
+            let store = TableLog::open(&lake, table).await.expect("the table opens").object_store();
+            store.delete(&path_of(&lost).expect("a path")).await.expect("memory");
+            let found = audit(&lake).await;
+            assert!(!found.is_equal() && found.differing == 0, "{found}");
+            assert_eq!((found.windows, found.clicks), (whole.windows, whole.clicks), "{found}");
+            let unreadable = &found.rolled_ups.unreadable;
+            assert_eq!(unreadable.len(), 1, "{found}");
+            let table = format!("{table}: its file");
+            let words: [&str; 4] = [&table, &lost, "it held windows from 2026-", "`clicklake compact` makes it again"];
+            assert!(words.into_iter().all(|word| unreadable[0].contains(word)), "{found}");
         }
     });
 }

@@ -175,7 +175,7 @@ fn goes_on_through_an_upgrade(path: &str, log: &Arc<Log>) {
     let before = says(path, &["sql", sums]);
     let done = says(path, &["upgrade"]);
     let upgraded: Vec<_> = done.lines().filter_map(|line| line.split(" was upgraded ").next()).collect();
-    let counts_first = ["by_country", "by_device", "clicks_minute", "clicks_hourly", "clicks_daily"];
+    let counts_first = ["by_country", "by_device", "clicks_daily", "clicks_hourly", "clicks_minute"];
     let counts_first = if is_of_format_1(Table::ClicksMinute) { &counts_first[..] } else { &[] };
     assert_eq!(upgraded, [counts_first, &["clicks_rejected", "clicks"]].concat(), "{done}");
     are_of_format(path, |_| FORMAT);

@@ -21,7 +21,7 @@ use crate::bounded::{self, Takes};
 use crate::contents::Contents;
 
 /// Number of messages after which complete windows are handed over, so that they leave memory.
-const FREEZE_MESSAGES: i64 = 250_000;
+const FLUSH_MESSAGES: i64 = 250_000;
 
 /// Greatest size of the rows that wait to be written, in bytes of Arrow: enough for files of megabytes.
 const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -80,7 +80,7 @@ impl<S: Sink> Takes for Running<'_, '_, S> {
 
     async fn take(&mut self, batch: LogBatch) -> Result<(), DriveError> {
         let Some((operator, messages)) = self.under_way.get_mut(&batch.partition) else {
-            unreachable!("stretches are of partitions that have begun");
+            unreachable!("batches are of partitions that have begun");
         };
         *messages += batch.read;
         let drained = self.of.drained.get(&batch.partition).copied();
@@ -96,7 +96,7 @@ impl<S: Sink> Takes for Running<'_, '_, S> {
             }
             None => operator.push(batch),
         }
-        if *messages >= FREEZE_MESSAGES {
+        if *messages >= FLUSH_MESSAGES {
             *messages = 0;
             hand_over(operator, Flush::Closed, self.sink).await?;
         }

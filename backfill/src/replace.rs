@@ -211,16 +211,16 @@ impl Replace<'_> {
         };
         let done = match unless_stopped(computing, stop).await {
             // Files that took too long may be swept before the commit names them.
-            Some(Ok(true)) => {
-                is_young_enough(began, minutes.table())?;
-                self.commit(minutes, &scope, &output, &mut files, &base).await?
-            }
-            Some(Err(error)) if !stop.is_cancelled() => return Err(error),
-            Some(_) | None => Attempt::Done(Replaced::Stopped),
+            Some(Ok(true)) => match is_young_enough(began, minutes.table()) {
+                Ok(()) => self.commit(minutes, &scope, &output, &mut files, &base).await,
+                Err(error) => Err(error.into()),
+            },
+            Some(Err(error)) if !stop.is_cancelled() => Err(error),
+            Some(_) | None => Ok(Attempt::Done(Replaced::Stopped)),
         };
-        // No version names these files; if a commit of them is in doubt, `discard` keeps them. A stop waits for the
-        // deletion only so long, and the sweep takes the rest.
-        if !matches!(done, Attempt::Done(Replaced::Committed(..))) {
+        // No version names these files, however it ended; if a commit of them is in doubt, `discard` keeps them. A stop
+        // waits for the deletion only so long, and the sweep takes the rest.
+        if !matches!(done, Ok(Attempt::Done(Replaced::Committed(..)))) {
             let written = [output.adds.as_slice(), &files.written()].concat();
             let too_late = async {
                 stop.cancelled().await;
@@ -231,7 +231,7 @@ impl Replace<'_> {
                 () = too_late => {}
             }
         }
-        Ok(done)
+        done
     }
 
     /// Commits what was recomputed in the place of the rows in scope. `base` is the commit without its files.

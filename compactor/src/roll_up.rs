@@ -11,7 +11,7 @@ use deltalake::kernel::Add;
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::{cut_of, rolled_up_from, source_version};
 use lake_schemas::table::Version;
-use lake_schemas::{Folder, Table};
+use lake_schemas::{Cut, Folder, Table};
 use lake_store::Statistics;
 use lake_store::commit::{Changed, Commit, Move, Outcome, TableLog};
 use lake_store::files::discard;
@@ -55,7 +55,9 @@ struct RollUpPlan {
     sources: BTreeMap<i64, Vec<Add>>,
     /// Whether the removed files of the target may hold rows that stay.
     is_partial: bool,
-    /// Whether the columns or properties of the target change.
+    /// Parameters that the target has from then on.
+    parameters: Parameters,
+    /// Whether these are others than it has now, so that its columns or properties change.
     is_altering: bool,
 }
 
@@ -66,15 +68,15 @@ impl RollUp<'_> {
             let began = Instant::now();
             let Some(plan) = self.plan().await? else { return Ok(None) };
             carries_nothing_else(self.target)?;
-            let (parameters, target) = (self.source.parameters()?, self.target.table());
-            let adds = self.files(&plan, &parameters).await?;
+            let target = self.target.table();
+            let adds = self.files(&plan).await?;
             let store = self.target.object_store();
             let moved = Move { app_id: source_version(target), from: plan.from, to: Some(plan.to.cast_signed()) };
             let commit = Commit {
                 moves: vec![moved],
                 adds,
                 removes: plan.removes.clone(),
-                definition: plan.is_altering.then(|| parameters.definition(target)),
+                definition: plan.is_altering.then(|| plan.parameters.definition(target)),
                 cut: cut_of(&self.source.stands()),
                 ..Commit::new(JOB)
             };
@@ -112,7 +114,9 @@ impl RollUp<'_> {
         let (target, to) = (self.target.table(), self.source.version());
         let from = self.target.txn(&source_version(target));
         let known = rolled_up_from(target, |app_id| self.target.txn(app_id)).filter(|from| *from <= to);
-        let is_altering = self.target.parameters()? != self.source.parameters()?.recorded_by(target);
+        let own = self.target.parameters()?;
+        let parameters = carried_over(&self.source.parameters()?, &own, target);
+        let is_altering = own != parameters;
         let live = self.target.live_files().await?;
         // A file in no known folder does not say which windows it holds, so all windows are summed again.
         let is_whole = live.iter().all(|file| Folder::named(target, &file.partition_values).is_some());
@@ -141,26 +145,21 @@ impl RollUp<'_> {
         }
         let removes = live.into_iter().filter(|file| !is_partial || holds_any(&windows, target, file)).collect();
         sources.retain(|start, _| windows.values().any(|windows| windows.contains(start)));
-        Ok(Some(RollUpPlan { from, to, windows, removes, sources, is_partial, is_altering }))
+        Ok(Some(RollUpPlan { from, to, windows, removes, sources, is_partial, parameters, is_altering }))
     }
 
     /// Writes the new files, each as soon as it is full, and returns their `Add`s, which are all that is held in
     /// memory.
-    async fn files(&self, plan: &RollUpPlan, parameters: &Parameters) -> Result<Vec<Add>, CompactError> {
+    async fn files(&self, plan: &RollUpPlan) -> Result<Vec<Add>, CompactError> {
         let mut files = Uncommitted::new(self.target.object_store());
-        let done = self.put_files(plan, parameters, &mut files).await;
+        let done = self.put_files(plan, &mut files).await;
         files.after(done).await
     }
 
     /// Writes files with the windows that are summed again, and with the other rows of files that are replaced.
-    async fn put_files(
-        &self,
-        plan: &RollUpPlan,
-        parameters: &Parameters,
-        files: &mut Uncommitted,
-    ) -> Result<(), CompactError> {
+    async fn put_files(&self, plan: &RollUpPlan, files: &mut Uncommitted) -> Result<(), CompactError> {
         let (source, target) = (counts(self.source), counts(self.target));
-        let aggregation = Summing::new(target.table, parameters.clone(), self.memory)?;
+        let aggregation = Summing::new(target.table, plan.parameters.clone(), self.memory)?;
         for (&folder, windows) in &plan.windows {
             let inputs = |windows: &BTreeSet<i64>| -> Vec<Input> {
                 let sources = windows.iter().filter_map(|window| plan.sources.get(window)).flatten();
@@ -195,6 +194,15 @@ impl RollUp<'_> {
     }
 }
 
+/// Returns the parameters of a roll-up, with these of its own, once it is made from its source: those of the source. A
+/// measure that only the roll-up has stays, because columns are never taken out, and sums up to nothing: an upgrade
+/// gives it to the roll-up before the source, and another program may have restored the source to a version before.
+fn carried_over(source: &Parameters, own: &Parameters, target: Table) -> Parameters {
+    let of_source = source.recorded_by(target);
+    let measures = of_source.measures.completed(&own.measures, &Cut::new());
+    Parameters { measures, ..of_source }
+}
+
 /// Returns whether a file of a table may hold any of these windows. A file without statistics may hold all windows of
 /// its folder.
 fn holds_any(windows: &BTreeMap<Folder, BTreeSet<i64>>, table: Table, file: &Add) -> bool {
@@ -207,4 +215,29 @@ fn holds_any(windows: &BTreeMap<Folder, BTreeSet<i64>>, table: Table, file: &Add
 
 fn counts(log: &TableLog) -> CountsTable {
     CountsTable { table: log.table(), store: log.object_store() }
+}
+
+#[cfg(test)]
+mod tests {
+    use lake_schemas::minute::Dimension;
+    use lake_schemas::{Field, Measure, Measures, TopicPartition};
+
+    use super::*;
+
+    #[test]
+    fn a_measure_that_only_the_roll_up_has_stays_and_all_else_is_of_the_source() {
+        let of = |measures: Measures| Parameters { measures, ..Parameters::default() };
+        let (first, all) = (of(Measures::of_format_1()), of(Measures::default()));
+        for target in Table::ROLLED_UP {
+            assert_eq!(carried_over(&first, &all, target), all, "it was upgraded, and the source was not");
+            assert_eq!(carried_over(&all, &first, target), all, "the source was promoted");
+            let mut upgraded = Measures::default();
+            let cut = [(TopicPartition::new("clicks", 0), 7)].into();
+            assert!(upgraded.begin(Measure::ALL[0], cut));
+            assert_eq!(carried_over(&of(upgraded), &all, target), all, "it sums up what its source has");
+            let by_device = Parameters { dimensions: vec![Dimension::of(Field::Device)], ..first.clone() };
+            let expected = Parameters { measures: Measures::default(), ..by_device.clone() };
+            assert_eq!(carried_over(&by_device, &all, target), expected);
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! Upgrades a lake: its tables get the columns, the specs and the format of this program, one after the other.
 //!
 //! Tables of counts come first, and `clicks` last: when `clicks` has the newest format all other tables have it, so a
-//! program that may write `clicks` may also count it. Each table records for itself that it was upgraded. So if an
-//! upgrade stops half-way, the upgraded tables stay so, and the next run goes on from there.
+//! program that may write `clicks` may also count it. A roll-up comes before its source: otherwise the source might
+//! have rows with a measure that the roll-up lacks, and all of it would have to be summed again. Each table records for
+//! itself that it was upgraded. So if an upgrade stops half-way, the upgraded tables stay so, and the next run goes on
+//! from there.
 
 use futures::future::BoxFuture;
 use lake_schemas::history::PROPERTY_BACKFILL;
@@ -63,8 +65,8 @@ async fn tables(lake: &Lake) -> Result<Vec<Table>> {
     let mut tables = lake.stagings().await?;
     tables.sort_unstable();
     let [clicks, rejected] = Table::RAW;
+    tables.extend(Table::ROLLED_UP.into_iter().rev());
     tables.push(Table::ClicksMinute);
-    tables.extend(Table::ROLLED_UP);
     tables.extend([rejected, clicks]);
     Ok(tables)
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   connection ── server ──> routes ──> request ──> totals ──> answers ──> form: JSON, CSV, or nothing new
-//!                              │ keys      │                    └──────> page   a plot
+//!                              │ keys      │                      └──────> page   a plot
 //!                              │           └─ problem: why not, in one sentence
 //!                              └─ served: the lake, refreshed once a second whoever asks
 //!

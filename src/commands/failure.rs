@@ -55,6 +55,8 @@ fn exit_of(code: Code) -> u8 {
         | Code::ArgumentImpossible
         | Code::NameReserved
         | Code::Hidden => EXIT_FAILED,
+        // Others were first, or faster: it may pass without any change.
+        Code::Contended => EXIT_FAILED,
         _ => EXIT_REFUSED,
     }
 }

@@ -11,6 +11,7 @@ use ingest::drive::DriveError;
 use lake_schemas::minute::{Parameters, Requested};
 use lake_schemas::{Code, EventTime, Table, Windows};
 use lake_store::commit::TableLog;
+use lake_store::files::UNCOMMITTED_AGE_MAX;
 use lake_store::lost::or_lost;
 use lake_store::{Lake, read};
 use object_store::memory::InMemory;
@@ -20,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::live::is_replay;
 use crate::audit::lose_the_first_day;
-use crate::fault_store::{Fault, FaultStore};
+use crate::fault_store::{Asked, Does, Fault, FaultStore};
 use crate::simulation::{Computation, Log, Outage, for_each_seed, lake_on, simulate, versions};
 
 const FAULTS: [Fault; 4] = [Fault::Fail, Fault::LoseReply, Fault::DieBefore, Fault::DieAfter];
@@ -63,16 +64,16 @@ async fn replace(lake: &Lake, writes: Writes) -> Result<Replaced, DriveError> {
     Replace { work: all(lake), writes, wait: Duration::ZERO }.run().await
 }
 
-fn shadow_table() -> Table {
+fn staging_table() -> Table {
     Table::Staging("again".parse().expect("a name"))
 }
 
 async fn staging(lake: &Lake) -> Result<Made, DriveError> {
     let requested = Requested { allowed_lateness_ms: Some(0), ..Requested::default() };
-    Staging { work: all(lake), table: shadow_table(), requested }.run().await
+    Staging { work: all(lake), table: staging_table(), requested }.run().await
 }
 
-fn parameters_of_shadow() -> Parameters {
+fn parameters_of_staging() -> Parameters {
     Parameters { allowed_lateness_ms: 0, ..parameters() }
 }
 
@@ -147,7 +148,7 @@ fn into_a_table_nothing_is_written_twice() {
                     Err(error) if error.code() == Some(Code::StagingExists) => {}
                     other => panic!("{fault:?} at {at}: {other:?}"),
                 }
-                let (of, versions) = (parameters_of_shadow(), versions(&lake, shadow_table()).await);
+                let (of, versions) = (parameters_of_staging(), versions(&lake, staging_table()).await);
                 let last = versions.len() - 1;
                 let found = is_replay(&lake, &log, &of, &versions, |at| at == last).await;
                 assert_eq!(found, Ok(()), "{fault:?} at {at}");
@@ -211,19 +212,38 @@ fn a_file_is_lost_only_if_the_newest_version_names_it() {
     });
 }
 
+/// Returns what a store has, with the sizes.
+async fn files(store: &dyn ObjectStore) -> Vec<(Path, u64)> {
+    use futures::TryStreamExt;
+    store.list(None).map_ok(|file| (file.location, file.size)).try_collect().await.expect("memory")
+}
+
+#[test]
+fn what_was_written_before_it_ends_with_an_error_is_deleted() {
+    simulate(async {
+        let store: Arc<dyn ObjectStore> = damaged().await.0;
+        let before = files(store.as_ref()).await;
+        // When its files are there, clean-up may take them for forgotten.
+        let judge = |asked: Asked<'_>| match asked.does {
+            Does::Write if asked.path.as_ref().ends_with(".parquet") => Fault::Slow(UNCOMMITTED_AGE_MAX),
+            _ => Fault::None,
+        };
+        let lake = lake_on(Arc::new(FaultStore::judged(Arc::clone(&store), Box::new(judge))));
+        let error = replace(&lake, Writes::Changes).await.expect_err("it took too long");
+        assert_eq!(error.code(), Some(Code::Contended), "{error}");
+        assert_eq!(files(store.as_ref()).await, before);
+    });
+}
+
 #[test]
 fn a_look_writes_nothing() {
     simulate(async {
         let (store, _) = damaged().await;
         let store: Arc<dyn ObjectStore> = copy(&store).await;
         let lake = lake_on(Arc::clone(&store));
-        let files = async || {
-            use futures::TryStreamExt;
-            store.list(None).map_ok(|file| (file.location, file.size)).try_collect::<Vec<_>>().await.expect("memory")
-        };
-        let before = files().await;
+        let before = files(store.as_ref()).await;
         let Ok(Replaced::Compared(changes)) = replace(&lake, Writes::Nothing).await else { panic!("it compares") };
         assert!(changes.windows_changed() > 0, "{changes:?}");
-        assert_eq!(files().await, before);
+        assert_eq!(files(store.as_ref()).await, before);
     });
 }

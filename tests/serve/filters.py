@@ -1,8 +1,9 @@
 """What a page shows to those who use its controls: filters.py URL KEY ACTIONS
 
 Opens the page in headless Chromium on a phone, with the key if it is not empty, and does one action after the other with
-the keyboard alone. Actions are a list in JSON: see `act`; with `["refused"]` as the first, what is asked at first is
-refused. Prints as JSON what is seen at first and after each action.
+the keyboard alone. Actions are a list in JSON: see `act`. With `["refused"]` as the first, what is asked at first is
+refused; with `["before", DIMENSION]`, the page is told of that dimension only when it asks again, as one that was opened
+before a promotion, and must come to know it. Prints as JSON what is seen at first and after each action.
 """
 
 import contextlib
@@ -28,6 +29,7 @@ LOOK = """(() => {
     status: at('status').textContent,
     clicks: at('clicks').textContent,
     filters: texts('#filter span'),
+    dimensions: [...at('dimension').options].map((option) => option.value),
     top: [...at('top').querySelectorAll('tbody tr')].map((row) => [...row.cells].slice(0, 2).map((cell) => cell.textContent)),
     bars: texts('#picture .bar title'),
     plots: document.querySelectorAll('#picture svg').length,
@@ -35,6 +37,20 @@ LOOK = """(() => {
     is_too_wide: document.documentElement.scrollWidth > innerWidth,
     focus: document.activeElement.id || document.activeElement.localName,
   });
+})()"""
+
+
+# Takes a dimension out of the first answer that says which there are.
+BEFORE = """(() => {
+  const real = window.fetch;
+  let isFirst = true;
+  window.fetch = async (address, ...others) => {
+    const answer = await real(address, ...others);
+    if (!isFirst || !answer.ok || !String(address).startsWith('v1/dimensions')) return answer;
+    isFirst = false;
+    const { dimensions } = await answer.json();
+    return Response.json({ dimensions: dimensions.filter(({ name }) => name !== DIMENSION) });
+  };
 })()"""
 
 
@@ -118,6 +134,10 @@ def main():
         browser = Browser(ends.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)), ends)
         width, height, _ = VIEWS["phone"]
         browser.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=True)
+        first = actions[0] if actions and actions[0][0] in ("refused", "before") else [None]
+        if first[0] == "before":
+            before = BEFORE.replace("DIMENSION", json.dumps(first[1]))
+            browser.call("Page.addScriptToEvaluateOnNewDocument", source=before)
         browser.call("Page.navigate", url=url)
         if key:
             seen(browser, lambda look: look.get("wants_key"))
@@ -125,9 +145,12 @@ def main():
             focus(browser, "document.getElementById('key')")
             browser.call("Input.insertText", text=key)
             press(browser, "Enter")
-        is_refused = actions[:1] == [["refused"]]
-        all_seen = [seen(browser, (lambda look: look.get("status")) if is_refused else is_told)]
-        for action in actions[is_refused:]:
+        is_first = {
+            "refused": lambda look: look.get("status"),
+            "before": lambda look: is_told(look) and first[1] in look["dimensions"],
+        }.get(first[0], is_told)
+        all_seen = [seen(browser, is_first)]
+        for action in actions[first != [None]:]:
             act(browser, action)
             before = None if action == ["share"] else all_seen[-1]["address"]
             all_seen.append(seen(browser, lambda look: is_told(look) and look["address"] != before))

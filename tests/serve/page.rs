@@ -160,17 +160,37 @@ fn filters_of_the_page_give_the_numbers_of_the_api_and_a_link_shows_the_same() {
     }
 }
 
-#[test]
-fn what_the_lake_does_not_count_by_is_said_and_can_be_taken_out() {
-    let (_folder, server) = groups::server();
-    let page = format!("http://{}/?device=tv&from=2026-03-07", server.address);
+/// Returns what is seen of a page of a server, at first and after each action.
+fn used(server: &Server, query: &str, actions: &Value) -> Value {
+    let page = format!("http://{}/?{query}", server.address);
     let mut command = Command::new(python());
-    command.args([FILTERS, &page, EVERYTHING, "[[\"refused\"], [\"follow\", \"Take out the filter device = tv\"]]"]);
+    command.args([FILTERS, &page, EVERYTHING, &actions.to_string()]);
     let output = command.output().expect("python runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let found: Value = serde_json::from_slice(&output.stdout).expect("what is seen");
-    let seen = &found["seen"];
-    let said = seen[0]["status"].as_str().expect("a text");
-    assert!(said.contains("does not count by device") && said.contains("country"), "{found}");
-    assert_eq!(seen[1]["status"], "", "{found}");
+    found["seen"].clone()
+}
+
+#[test]
+fn what_cannot_be_asked_is_said_and_can_be_taken_out() {
+    let (_folder, server) = groups::server();
+    let cases = [
+        ("device=tv", "device = tv", ["does not count by device", "country"]),
+        ("ad=", "ad = \"\"", ["ad is empty", "give its name"]),
+    ];
+    for (query, filter, words) in cases {
+        let actions = json!([["refused"], ["follow", format!("Take out the filter {filter}")]]);
+        let seen = used(&server, &format!("{query}&from=2026-03-07"), &actions);
+        let said = seen[0]["status"].as_str().expect("a text");
+        assert!(words.into_iter().all(|word| said.contains(word)), "{seen}");
+        assert_eq!(seen[1]["status"], "", "{seen}");
+    }
+}
+
+#[test]
+fn a_page_that_was_opened_before_a_promotion_comes_to_know_what_the_lake_counts_by() {
+    let (_folder, server) = groups::server();
+    let actions = json!([["before", "country"], ["filter", "country", "DE,AT"]]);
+    let seen = used(&server, "from=2026-03-07", &actions);
+    assert_eq!(seen[1]["filters"], json!(["country = DE,AT"]), "{seen}");
 }

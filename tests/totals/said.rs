@@ -60,6 +60,19 @@ fn impossible_questions_are_refused_in_one_line() {
         ] {
             assert_eq!(error(sql).await, expected, "{sql}");
         }
+        let (argument, range) = (Code::ArgumentImpossible, Code::RangeImpossible);
+        for (called, code) in [
+            ("totals('2026-03-31')", argument),
+            ("totals(1, null)", argument),
+            ("totals('2026-03-31T00:00:30Z', null)", range),
+            ("totals(null, timestamp '2026-03-31 00:00:30')", range),
+            ("totals('2026-04-01', '2026-03-31')", range),
+            ("changes('clicks_minute', 1, 0)", range),
+            ("changes('clicks_minute', 'a', 1)", argument),
+        ] {
+            let error = query::run(&world.lake, &format!("select * from {called}")).await.expect_err("it cannot be");
+            assert_eq!(error.code(), Some(code), "{called}: {error}");
+        }
         for (from, to) in [(1, 2 * MINUTE_MS), (2 * MINUTE_MS, MINUTE_MS)] {
             let (from, to) = (EventTime::from_millis(from), EventTime::from_millis(to));
             let totals = Totals::new(world.lake.clone()).expect("a session");
@@ -156,6 +169,8 @@ fn the_commands_print_what_an_advertiser_asks_for() {
     for (to, words) in [("2026-03-30", "exchange the two"), ("2026-03-31", "the end is not included")] {
         let arguments = ["total", "--ad", "a", "--from", "2026-03-31", "--to", to, "--lake", &path];
         refused(&arguments, Code::RangeImpossible, 2, &[words]);
+        let sql = format!("select * from totals('2026-03-31', '{to}')");
+        refused(&["sql", &sql, "--lake", &path], Code::RangeImpossible, 2, &[words]);
     }
     fails(&["series", "--ad", "a", "--from", "2026-03-31T00:00:01Z", "--lake", &path], 2, &["whole minute"]);
 }

@@ -92,7 +92,7 @@ pub fn staging() -> Table {
 }
 
 /// Computes the same minutes into a staging table.
-pub async fn make_shadow(lake: &Lake, requested: Requested) {
+pub async fn make_staging(lake: &Lake, requested: Requested) {
     let stop = CancellationToken::new();
     let work = Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop };
     Staging { work, table: staging(), requested }.run().await.expect("memory");
@@ -112,7 +112,7 @@ fn a_promotion_that_is_interrupted_has_happened_or_not() {
     simulate(async {
         let (store, log) = half_rolled_up().await;
         let lake = memory(&store);
-        make_shadow(&lake, by_country()).await;
+        make_staging(&lake, by_country()).await;
         let stagings = versions(&lake, staging()).await;
         let wanted = contents(&stagings).last().expect("it has versions");
         let before = versions(&lake, Table::ClicksMinute).await.len();

@@ -17,7 +17,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::faults::{by_country, half_rolled_up, make_shadow, memory, promote, round, staging};
+use super::faults::{by_country, half_rolled_up, make_staging, memory, promote, round, staging};
 use crate::fault_store::{Fault, FaultStore};
 use crate::history::{copy, damaged, is_right, rows};
 use crate::minutes::at_every_commit;
@@ -54,7 +54,7 @@ fn two_faults(store: &Arc<InMemory>, lost: u64, fails: u64) -> FaultStore {
 fn what_was_promoted_can_be_undone_whatever_failed() {
     simulate(async {
         let (store, log) = half_rolled_up().await;
-        make_shadow(&memory(&store), by_country()).await;
+        make_staging(&memory(&store), by_country()).await;
         let before = versions(&memory(&store), Table::ClicksMinute).await.len();
         let whole = two_faults(&copy(&store).await, u64::MAX, u64::MAX);
         promote(&lake_on(Arc::new(whole.clone())), What::Staging(staging())).await.expect("memory");
@@ -178,7 +178,7 @@ const WRITE: Duration = Duration::from_millis(64);
 fn a_promotion_gets_through_beside_jobs_that_commit_all_the_time() {
     simulate(async {
         let (store, _) = half_rolled_up().await;
-        make_shadow(&memory(&store), by_country()).await;
+        make_staging(&memory(&store), by_country()).await;
         let lake = memory(&store);
         let commits = AtomicU64::new(0);
         let jobs = async {
@@ -212,7 +212,7 @@ fn a_promotion_gets_through_beside_jobs_that_commit_all_the_time() {
 fn a_promotion_that_does_not_happen_leaves_no_pin_and_takes_no_others() {
     simulate(async {
         let (store, _) = half_rolled_up().await;
-        make_shadow(&memory(&store), Requested::default()).await;
+        make_staging(&memory(&store), Requested::default()).await;
         let (mut stopped, now) = (0, DateTime::UNIX_EPOCH);
         for step in 0..40 {
             let (store, stop) = (copy(&store).await, CancellationToken::new());

@@ -12,6 +12,7 @@ mod running;
 mod silent;
 mod sorted_out;
 mod stated;
+mod upgraded;
 
 pub use faults::half_rolled_up;
 pub use rolled_up::{are_newest, are_rolled_up};

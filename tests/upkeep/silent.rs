@@ -2,9 +2,9 @@
 //! log all the same: no message, rebalance or restart has to come first.
 //!
 //! ```text
-//!   messages ──> shadow begun ──> messages ──> drained, silent ──> promoted ───────> undone
-//!                                                                     └─ two minutes ──┴─ two minutes, and each
-//!                                                                        partition stands at the end of the log
+//!   messages ──> staging begun ──> messages ──> drained, silent ──> promoted ───────> undone
+//!                                                                      └─ two minutes ──┴─ two minutes, and each
+//!                                                                         partition stands at the end of the log
 //! ```
 
 use std::ops::Range;

@@ -6,7 +6,7 @@
 //!          ──Revoked───> finish the epoch in flight, or abandon it, and release
 //!          ──Ended─────> write all that the partition holds, and release
 //!
-//!   operators ──freeze, every commit interval──> epoch ──files, then one commit a table──> tables
+//!   operators ──flush, every commit interval──> epoch ──files, then one commit a table──> tables
 //! ```
 //!
 //! One epoch is in flight at a time; meanwhile the next one fills, up to a limit. The tables are believed, the memory

@@ -16,7 +16,7 @@ use super::needed::Needs;
 
 /// Greatest distance between the next offset and the row below it that a live log must confirm: the log is read again
 /// from that row on.
-const WITNESS_REACH: i64 = 100_000;
+const FINGERPRINT_REACH: i64 = 100_000;
 
 /// Raw table, shared by all replays of a process.
 pub struct RawTable {
@@ -160,7 +160,7 @@ impl RawTable {
             return Ok(None);
         }
         let last = self.listing().await?.last_below(partition, next);
-        Ok(last.filter(|file| next - file.offsets.next <= WITNESS_REACH))
+        Ok(last.filter(|file| next - file.offsets.next <= FINGERPRINT_REACH))
     }
 
     /// Returns the files that are live now. They are listed once; from then on each version tells what it changes.

@@ -57,9 +57,9 @@ pub(crate) struct TableFunction {
 
 impl TableFunction {
     fn call(&self, arguments: &[Expr]) -> std::result::Result<Arc<dyn TableProvider>, LakeError> {
-        let why = |why: &str| {
-            LakeError::Refused(Code::ArgumentImpossible.because(format!("{}: {why}", self.function.signature())))
-        };
+        let of_code =
+            |code: Code, why: &str| LakeError::Refused(code.because(format!("{}: {why}", self.function.signature())));
+        let why = |why: &str| of_code(Code::ArgumentImpossible, why);
         let name = arguments.first().and_then(literal).and_then(ScalarValue::try_as_str).flatten();
         let name = name.ok_or_else(|| why("the first argument is the name of a table, in quotes"))?;
         let table: Table = name.parse().map_err(|_| why(&format!("'{name}' is no table of the lake")))?;
@@ -77,7 +77,7 @@ impl TableFunction {
                 };
                 let (first, last) = (version(first)?, version(last)?);
                 if last < first {
-                    return Err(why(&format!("version {last} comes before {first}")));
+                    return Err(of_code(Code::RangeImpossible, &format!("version {last} comes before {first}")));
                 }
                 let changes = Changes::new(snapshot, table, first..=last, &opened.provider.schema());
                 seen_by(self.snapshot.access(), table.name(), complete(table, Arc::new(changes)))

@@ -6,11 +6,11 @@
 //!           numbers              ├─ nesting   no deeper than a stack holds
 //!                                ├─ honoured  refuses what DataFusion would ignore
 //!                                ├─ catalog   which tables there are, which names are the lake's
-//!                                ├─ sight     statement snapshot: each table at one version while it runs
-//!                                ├─ table     scans it there; refuses to write
+//!                                ├─ snapshot  each table at one version while the statement runs
+//!                                ├─ table     scans a table there; refuses to write
 //!                                ├─ functions history, changes (totals and series: see crate::totals)
 //!                                ├─ printing  prints rows for people or programs, as they come
-//!                                ├─ own       row-level access: only the rows of some campaigns
+//!                                ├─ row_filter   row-level access: only the rows of some campaigns
 //!                                ├─ checked_sum, checked_arithmetic   no whole number wraps around
 //!                                ├─ set_comparison   ALL and ANY compare with the rows of their query
 //!                                ├─ lists     a text is never cast to a list

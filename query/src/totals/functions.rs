@@ -79,7 +79,7 @@ impl TotalsFunction {
         };
         let from = time_of(&arguments[0]).map_err(|Invalid(why)| Invalid(why.about("from ")))?;
         let to = time_of(&arguments[1]).map_err(|Invalid(why)| Invalid(why.about("to ")))?;
-        let asked = stretch(from, to).map_err(|error| odd(error.to_string()))?;
+        let asked = stretch(from, to)?;
         let parameters = self.current.parameters().ok_or_else(|| odd("it stands where no statement names it"))?;
         let counts = CountsScan {
             from: From::Current(Arc::clone(&self.current)),
@@ -151,7 +151,8 @@ fn time_of(argument: &Expr) -> std::result::Result<Option<EventTime>, Invalid> {
     let millis = number.div_euclid(of_a_second).checked_mul(1_000).and_then(|whole| whole.checked_add(millis));
     let time = millis.and_then(EventTime::from_millis).ok_or_else(unknown)?;
     if number % (60 * of_a_second) != 0 {
-        return Err(odd(format!("is {time}, no whole minute; windows start with minutes")));
+        let why = format!("is {time}, no whole minute; windows start with minutes");
+        return Err(Invalid(Code::RangeImpossible.because(why)));
     }
     Ok(Some(time))
 }

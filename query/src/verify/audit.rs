@@ -115,9 +115,9 @@ impl Audit {
 /// disk.
 pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFuture<'a, Result<Audit, QueryError>> {
     Box::pin(async move {
-        let table = asked.table;
+        let needed = lost::needed_for(asked.table);
         match audit(lake, asked, memory).await {
-            Err(error) => Err(lost::explained(lake, table, error).await),
+            Err(error) => Err(lost::explained(lake, &needed, error).await),
             audit => audit,
         }
     })

@@ -20,7 +20,7 @@ use lake_store::{Lake, LakeError};
 use super::covered::Covered;
 use super::foreign::Foreign;
 use super::lines::lines;
-use super::lost::explained;
+use super::lost::{explained, needed_for};
 use super::partition::{bounds, is_of, timestamp};
 use super::session::{bounded, register_raw, run, session};
 use super::strangers::{Stranger, strangers};
@@ -66,7 +66,7 @@ impl Conservation {
 pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, Result<Conservation, QueryError>> {
     Box::pin(async move {
         match laws(lake, table, memory).await {
-            Err(error) => Err(explained(lake, table, error).await),
+            Err(error) => Err(explained(lake, &needed_for(table), error).await),
             laws => laws,
         }
     })

@@ -9,11 +9,17 @@ use lake_store::{Lake, LakeError, RawFile};
 
 use crate::error::QueryError;
 
-/// Explains an error of an audit of a table of minutes, if its cause is a file that the newest version of a table names
-/// and the store does not have. Any other error is returned as it is.
-pub(super) async fn explained(lake: &Lake, minutes: Table, error: QueryError) -> QueryError {
+/// Returns the tables that an audit of a table of minutes cannot do without.
+pub(super) fn needed_for(minutes: Table) -> [Table; 3] {
+    let [clicks, rejected] = Table::RAW;
+    [clicks, rejected, minutes]
+}
+
+/// Explains an error of an audit, if its cause is a file that the newest version of one of these tables names and the
+/// store does not have. Any other error is returned as it is.
+pub(super) async fn explained(lake: &Lake, tables: &[Table], error: QueryError) -> QueryError {
     let Some(path) = error.gone().map(str::to_owned) else { return error };
-    for table in Table::RAW.into_iter().chain([minutes]) {
+    for &table in tables {
         let Ok(Some(view)) = TableView::newest(lake, table).await else { continue };
         let Ok(live) = view.live_files().await else { continue };
         if let Some(file) = live.iter().find(|file| path.ends_with(&file.path)) {

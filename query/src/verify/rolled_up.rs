@@ -17,6 +17,7 @@ use super::compared::{Compared, KEPT_MAX, Side, both_sides};
 use super::difference::differ;
 use super::keys::{Key, MeasureSums};
 use super::lines::lines_of;
+use super::lost;
 use super::partition::timestamp;
 use crate::error::QueryError;
 use crate::open;
@@ -86,16 +87,19 @@ impl RolledUps {
         ];
         for (table, version, changed) in levels {
             let Some(version) = version else { continue };
-            match open::register(context, lake, table, table.name(), Some(version)).await {
-                Err(QueryError::Lake(LakeError::Refused(why))) => {
+            let comparing = async {
+                open::register(context, lake, table, table.name(), Some(version)).await?;
+                this.compare(context, parameters, table, version, changed, windows).await
+            };
+            let Err(error) = comparing.await else { continue };
+            match lost::explained(lake, &Table::ROLLED_UP, error).await {
+                // If it is the minutes that cannot be read, their own comparison ends with the reason.
+                QueryError::Lake(LakeError::Refused(why)) => {
                     this.unreadable.push(why.to_string());
                     // The next roll-up has this one as its source, so nothing is left to compare it with.
                     break;
                 }
-                registered => {
-                    registered?;
-                    this.compare(context, parameters, table, version, changed, windows).await?;
-                }
+                error => return Err(error),
             }
         }
         Ok(this)

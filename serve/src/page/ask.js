@@ -10,10 +10,11 @@ const KEY = "clicklake key";
 
 /** An answer that is none. */
 export class Problem extends Error {
-  constructor(status, message, retryMs = 0) {
+  constructor(status, message, retryMs = 0, code = "") {
     super(message);
     this.status = status;
     this.retryMs = retryMs;
+    this.code = code;
   }
 }
 
@@ -71,14 +72,14 @@ function problemOf(answer, text) {
     429: "The server is asked too much at once",
     503: "The server cannot answer now",
   }[answer.status] ?? `The server says ${answer.status}`;
-  let detail = "";
+  let [detail, code] = ["", ""];
   try {
-    detail = JSON.parse(text).detail ?? "";
+    ({ detail = "", code = "" } = JSON.parse(text));
   } catch {
     // A proxy may say it in another way.
   }
   const seconds = Number(answer.headers.get("Retry-After"));
   const isOfKey = answer.status === 401;
   const sentence = (detail && !isOfKey ? `${said}: ${detail}` : said).replace(/[^.!?]$/, "$&.");
-  return new Problem(answer.status, sentence, seconds > 0 ? seconds * 1_000 : 0);
+  return new Problem(answer.status, sentence, seconds > 0 ? seconds * 1_000 : 0, code);
 }

@@ -39,6 +39,7 @@ pub(crate) fn assets() -> [Asset; 8] {
 
 #[cfg(test)]
 mod tests {
+    use lake_schemas::Code;
     use query::totals::dimensions;
 
     use super::*;
@@ -81,6 +82,12 @@ mod tests {
         let [page, ..] = assets();
         assert!(!page.body.contains("{{") && page.body.matches("data-measure=").count() > 2, "{}", page.body);
         assert!(page.body.contains("<option>minute</option>"), "{}", page.body);
+    }
+
+    #[test]
+    fn the_page_knows_the_code_by_which_a_dimension_is_refused() {
+        let code = format!("const NOT_COUNTED = \"{}\";", Code::DimensionNotCounted);
+        assert!(assets().iter().any(|asset| asset.body.contains(&code)), "it is {code}");
     }
 
     /// The server says at `/v1/dimensions` which there are.

@@ -18,10 +18,19 @@ let known = false;
 /** Whether the server has said which dimensions there are. */
 export const areKnown = () => known;
 
-/** Asks which dimensions there are. */
+/** Asks which dimensions there are, and says whether they are others than those known: a promotion may change them. */
 export async function learnColumns(signal) {
-  ({ dimensions: all } = await askNumbers("v1/dimensions", [], signal));
+  const { dimensions } = await askNumbers("v1/dimensions", [], signal);
+  const areOthers = !known || JSON.stringify(dimensions) !== JSON.stringify(all);
+  all = dimensions;
   known = true;
+  return areOthers;
+}
+
+/** Forgets which dimensions there are. */
+export function forgetColumns() {
+  all = [];
+  known = false;
 }
 
 /** The columns of the dimensions. */
@@ -49,13 +58,13 @@ function shown(text) {
 }
 
 /** What a filter asks, in words. */
-export const wordsOf = ([dimension, text]) => `${labelOf(dimension)} = ${shown(text)}`;
+export const wordsOf = ([name, text]) => `${labelOf(name)} = ${longOf(name) === name ? shown(text) : nameOf(text)}`;
 
-/** A filter by its column. One by a short name has a single value, as it is, and no filter is without a name. */
+/** A filter by its column. One by a short name has a single value, as it is; without one it stays as it is written,
+    because the server refuses it, and says why. */
 function byColumn([name, text]) {
   const column = longOf(name);
-  if (column === name) return [[name, text]];
-  return text === "" ? [] : [[column, written(text)]];
+  return column === name || text === "" ? [name, text] : [column, written(text)];
 }
 
 /** What an address chooses. Filters of a dimension stand together: one of them must hold. */
@@ -64,7 +73,7 @@ export function choiceOf(address) {
   const bounds = ["from", "to"].filter((bound) => asked.has(bound)).map((bound) => [bound, asked.get(bound)]);
   const range = bounds.length > 0 ? bounds : [["last", asked.get("last") || RANGE_DEFAULT]];
   const filters = [...asked].filter(([name]) => !NO_FILTERS.includes(name) && !PASSED_OVER.test(name));
-  const filter = [...Map.groupBy(filters.flatMap(byColumn), ([dimension]) => dimension).values()].flat();
+  const filter = [...Map.groupBy(filters.map(byColumn), ([dimension]) => dimension).values()].flat();
   const groupBy = asked.get("group_by")?.split(",").map(longOf).join(",") ?? "";
   return { filter, range, groupBy, granularity: asked.get("granularity") ?? "" };
 }

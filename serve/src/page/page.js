@@ -4,8 +4,8 @@
 // the address of the page.
 
 import { ANSWER_MS_MAX, RETRY_MS, Problem, ask, askNumbers, hasKey, keepKey, now } from "./ask.js";
-import { addressOf, areKnown, beside, choiceOf, columnsBy, columnsKnown, labelOf, learnColumns } from "./choice.js";
-import { nameOf, withFilter, wordsOf, written } from "./choice.js";
+import { addressOf, areKnown, beside, choiceOf, columnsBy, columnsKnown, forgetColumns, labelOf } from "./choice.js";
+import { learnColumns, nameOf, withFilter, wordsOf, written } from "./choice.js";
 import { clearPlot, onResize, plotPixels, showPlot } from "./plot.js";
 import { at, clock, costExact, duration, element, finality, measured, say, sayIn } from "./words.js";
 
@@ -55,15 +55,35 @@ function restart() {
   if (document.visibilityState === "visible") askAll(round.signal);
 }
 
+/** The code of a refusal by dimensions that the lake does not count by. */
+const NOT_COUNTED = "CL0020";
+
+/** Whether the lake may count by other dimensions than are known: its table has changed, or it refuses one of them. */
+let mayBeOthers = false;
+let areOthers = false;
+
+async function learn(signal) {
+  // Before the answer: whatever is asked beside it may have one of a later version.
+  mayBeOthers = false;
+  try {
+    areOthers = await learnColumns(signal);
+  } catch (error) {
+    mayBeOthers = true;
+    throw error;
+  }
+}
+
 async function askAll(signal) {
-  const isNew = !areKnown();
-  const parts = isNew ? [learnColumns] : [total, plot, minutes, top];
+  const asksAgain = mayBeOthers ? [learn] : [];
+  const parts = areKnown() ? [total, plot, minutes, top, ...asksAgain] : [learn];
   const outcomes = await Promise.allSettled(parts.map((part) => part(signal)));
   if (signal.aborted) return;
   const problems = outcomes.filter((outcome) => outcome.status === "rejected").map((outcome) => outcome.reason);
   report(problems);
   if (problems.some((problem) => problem.status === 401)) return;
-  if (isNew && problems.length === 0) {
+  if (problems.some((problem) => problem.code === NOT_COUNTED)) mayBeOthers = true;
+  if (areOthers) {
+    areOthers = false;
     chosenAgain();
     return;
   }
@@ -167,7 +187,12 @@ const columnsOf = (id) => [...at(id).querySelectorAll("thead [data-measure]")];
 let stand = null;
 let answered = null;
 
+/** The version that the numbers had last, whatever was chosen. */
+let version = null;
+
 function showTotal(answer) {
+  if (answer.version !== version) mayBeOthers = true;
+  version = answer.version;
   stand = answer;
   answered = now();
   const [row] = answer.rows;
@@ -312,7 +337,12 @@ function showBy() {
   const options = (values) => values.map((value) => element("option", { value, textContent: labels(value) }));
   const labels = (value) => value.split(",").map(labelOf).join(" · ");
   const by = columnsBy(choice).join(",");
-  if (at("dimension").options.length === 0) at("dimension").replaceChildren(...options(names));
+  const dimension = at("dimension");
+  if ([...dimension.options].map(({ value }) => value).join() !== names.join()) {
+    const before = dimension.value;
+    dimension.replaceChildren(...options(names));
+    if (names.includes(before)) dimension.value = before;
+  }
   at("group").replaceChildren(...options([...new Set([...names, by])]));
   at("group").value = by;
   say("group-label", labels(by));
@@ -362,6 +392,7 @@ at("keys").addEventListener("submit", (event) => {
 
 at("forget").addEventListener("click", () => {
   keepKey(null);
+  forgetColumns();
   topAsked = "";
   at("values").replaceChildren();
   chosenAgain();
