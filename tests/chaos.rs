@@ -41,8 +41,10 @@ const MEMBERS_MAX: usize = 3;
 /// Jobs that run beside the groups, one process of each.
 const BESIDE: [Job; 2] = [Job::Compact, Job::Backfill];
 
-/// How long a server stays dead, in milliseconds, and how long it may be stopped.
+/// Time for which a killed server stays dead, in milliseconds.
 const DEAD_MS: Range<u64> = 200..3_000;
+
+/// Time for which a server may be stopped by SIGSTOP, in milliseconds.
 const STOPPED_MS: Range<u64> = 200..8_000;
 
 /// Number of members that come and go in a storm, and the time between two, in milliseconds.

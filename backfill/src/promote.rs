@@ -88,7 +88,7 @@ pub enum What {
 pub struct Promote<'a> {
     /// Lake of the table.
     pub lake: &'a Lake,
-    /// What to promote: a staging table, or the content before.
+    /// Content to promote: a staging table, or the content before the last promotion.
     pub what: What,
     /// Current time, for the expiry of pins.
     pub now: DateTime<Utc>,

@@ -30,7 +30,7 @@ pub struct History {
 }
 
 impl History {
-    /// Returns whether it is all of the log up to its end.
+    /// Returns whether this part of history is all of the log up to its end.
     pub fn is_whole(&self) -> bool {
         self.since.is_empty() && self.windows.are_all()
     }

@@ -377,7 +377,7 @@ impl CleanUpNotice {
         Some(Self { from: value["from"].as_u64()?, id: value["id"].as_str().map(str::to_owned) })
     }
 
-    /// Returns whether it was made for the table with this id, as far as it says.
+    /// Returns whether the notice is of the table with this id. A notice without an id may be of any table.
     fn is_of(&self, id: &str) -> bool {
         self.id.as_ref().is_none_or(|of| of == id)
     }

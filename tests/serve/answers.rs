@@ -29,8 +29,10 @@ use crate::totals::world::World;
 /// Seeds of a run of the tests.
 const SEEDS: Range<u64> = 0..4;
 
-/// How often something happens in a world, and how many questions follow each time.
+/// Number of steps of a world, in each of which something happens to its tables.
 const STEPS: usize = 10;
+
+/// Number of questions that follow each step.
 const QUESTIONS: usize = 4;
 
 /// How soon committed clicks are in answers.

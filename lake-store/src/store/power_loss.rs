@@ -147,7 +147,7 @@ impl Machine {
         (store, StorePath::from_absolute_path(self.folder.path()).expect("a path"))
     }
 
-    /// Returns what would be left of its lake if it lost its power now.
+    /// Returns the lake as the disk would have it after a power loss now.
     fn after_power_loss(&self) -> (Lake, TempDir) {
         let left = tempdir().expect("a folder");
         self.disk.0.lock().expect("no panic").restore(self.folder.path(), left.path());

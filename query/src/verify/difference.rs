@@ -47,7 +47,7 @@ pub struct Difference {
     pub clicks: Vec<(Cause, Vec<String>)>,
 }
 
-/// How clicks make a difference.
+/// Reason why clicks make a difference between the table and the recount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     /// No row of the table has the clicks.

@@ -75,7 +75,7 @@ impl Why {
         }
     }
 
-    /// Returns the error that its clients are told.
+    /// Returns the error that the clients of the ended process are told.
     pub fn told(self) -> PgWireError {
         let (code, why) = match self {
             Self::Idle | Self::Stopped => return Refused::stopping(),
@@ -95,7 +95,7 @@ impl Why {
 
 /// A process that answers SQL of one key.
 pub(super) struct Process {
-    /// Path of the socket that it takes clients from.
+    /// Path of the socket on which the process accepts clients.
     socket: PathBuf,
     id: Option<u32>,
     uses: Mutex<Uses>,
@@ -154,7 +154,7 @@ impl Process {
         self.end.cancel();
     }
 
-    /// Returns whether it takes clients, as far as is known.
+    /// Returns whether the process accepts clients, as far as is known.
     pub fn is_there(&self) -> bool {
         !self.end.is_cancelled() && !self.ended.is_cancelled()
     }
@@ -203,7 +203,7 @@ impl Process {
         own_memory(&status)
     }
 
-    /// Returns the state of its priority.
+    /// Returns the state of the process's priority.
     pub fn priority(&self) -> Priority {
         *lock(&self.priority)
     }
@@ -226,14 +226,14 @@ impl Process {
         }
     }
 
-    /// Records whether it is stopped now; returns whether it has been for too long.
+    /// Records whether the process is stopped now. Returns whether it has been stopped for too long.
     fn stands_still(&self, is_stopped: bool) -> bool {
         let mut still = lock(&self.still);
         *still = is_stopped.then(|| still.unwrap_or_else(Instant::now));
         still.is_some_and(|since| since.elapsed() > STILL_MAX)
     }
 
-    /// Returns why it has ended; `None` if it has not, in which case a session that is over was closed properly.
+    /// Returns why the process has ended; `None` if it has not, so that a session that is over was closed properly.
     pub async fn why_lost(&self) -> Option<Why> {
         timeout(ENDED_LIMIT, self.ended.cancelled()).await.ok()?;
         self.why.get().copied()

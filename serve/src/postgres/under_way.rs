@@ -30,7 +30,7 @@ impl UnderWay {
         Answering { all: Arc::clone(self), number }
     }
 
-    /// Returns whether any of them is past its deadline.
+    /// Returns whether any message that is being answered is past its deadline.
     pub fn is_stuck(&self) -> bool {
         let now = Instant::now();
         lock(&self.0).until.values().any(|until| *until < now)
