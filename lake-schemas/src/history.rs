@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_recorded_is_read_back() {
+    fn a_recorded_history_is_read_back() {
         let partition = |number| TopicPartition::new("clicks.eu", number);
         let history = History {
             since: [(partition(1), 5)].into(),

@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_measure_has_no_value_it_is_zero() {
+    fn a_null_measure_is_read_as_zero() {
         let values: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None, Some(0)]));
         let filled = Measure::ALL[0].filled(values);
         assert_eq!(filled.as_primitive::<Int64Type>(), &Int64Array::from(vec![7, 0, 0]));

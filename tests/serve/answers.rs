@@ -190,7 +190,7 @@ fn a_series_has_windows_that_are_short_enough_to_see_and_few_enough_to_show() {
 }
 
 #[test]
-fn what_a_client_has_of_a_lake_is_no_answer_of_another_one() {
+fn an_etag_of_one_lake_is_not_valid_for_another() {
     let (target, runtime) = ("/v1/total?as_of=0", tokio::runtime::Runtime::new().expect("a runtime"));
     let mut shown = "\"none\"".to_owned();
     for _ in 0..2 {

@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_a_store_that_lists_in_order_no_more_is_listed_than_is_taken() {
+    async fn an_ordered_listing_is_read_only_as_far_as_it_is_taken() {
         let endless = stream::iter(0..).map(|number| match number {
             ..3 => Ok(object(&format!("log/{number}"))),
             _ => panic!("nobody has asked for it"),

@@ -479,7 +479,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_name_is_told_without_one() {
+    fn errors_of_unnamed_statements_and_portals_name_none() {
         let said = |error| {
             let told = told(error);
             (told.code, told.message)

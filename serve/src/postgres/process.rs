@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gives_way_is_told_that_the_session_was_idle() {
+    fn an_evicted_session_gets_the_error_for_idle_sessions() {
         let PgWireError::UserError(told) = Why::GaveWay.told() else { panic!("it is for who asks") };
         assert_eq!((told.code.as_str(), told.severity.as_str()), ("57P05", "FATAL"));
     }
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_stopped_is_told_from_who_waits() {
+    fn a_stopped_process_is_told_from_a_waiting_one() {
         for (stat, stopped) in [
             ("7 (clicklake) S 1 7", false),
             ("7 (click) T lake) R 1 7", false),
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_stands_still_for_long_is_ended_and_who_goes_on_is_not() {
+    async fn a_process_that_is_stopped_for_long_is_ended() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut command = Command::new("sleep");
         command.arg("60");

@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_begins_with_limits_its_statements_and_nothing_else() {
+    fn startup_parameters_set_the_statement_timeout_and_nothing_else() {
         let limit = |name: &str, value: &str| {
             let said = [(name.to_owned(), value.to_owned()), ("TimeZone".to_owned(), "x".to_owned())];
             ClientSettings::at_first(&HashMap::from(said)).limit

@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_used_gives_way_then_who_rests_and_nobody_who_does_something() {
+    fn unused_processes_give_way_first_then_idle_ones_and_busy_ones_never() {
         let [short, long, longer] = [RESTS_FOR / 2, RESTS_FOR, RESTS_FOR * 2].map(Some);
         let way = |uses: &[(Option<Duration>, Option<Duration>)]| gives_way(uses.iter().copied());
         assert_eq!(way(&[]), None);
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_most_is_ended_when_all_take_too_much() {
+    fn the_process_that_takes_most_memory_is_ended_when_all_take_too_much() {
         let taken = |bytes, is_used| Taken { bytes, is_used };
         let all = [taken(30, true), taken(50, true), taken(10, false), taken(20, false)];
         assert_eq!(too_much(&all, 110), None);
