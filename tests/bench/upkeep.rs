@@ -27,8 +27,10 @@ const MEMORY: usize = 1 << 30;
 /// Number of ads that have clicks in each minute.
 const ADS: usize = 50;
 
-/// Number of commits between two rounds of compaction, and between two clean-ups.
+/// Number of commits between two rounds of compaction.
 const COMMITS_A_ROUND: u64 = 12;
+
+/// Number of commits between two clean-ups.
 const COMMITS_A_CLEAN_UP: u64 = 720;
 
 /// Number of samples in the whole run.

@@ -344,8 +344,8 @@ fn processes_max(memory: usize) -> usize {
     ((memory - memory / SHARE) / PROCESS_BYTES).clamp(1, PROCESSES_MAX)
 }
 
-/// Returns which process gives way to that of another key, if one does. Of each, it is given how long it has had no
-/// clients, and how long all of its clients have rested.
+/// Returns the number of the process that gives way to a process of another key, if one does. `uses` has for each
+/// process how long it has had no clients, and how long all of its clients have been idle.
 fn gives_way(uses: impl Iterator<Item = (Option<Duration>, Option<Duration>)>) -> Option<usize> {
     let waits = uses.map(|(idle, resting)| (idle, resting.filter(|resting| *resting >= RESTS_FOR)));
     let may = waits.enumerate().filter(|(_, (idle, resting))| idle.is_some() || resting.is_some());
