@@ -1,4 +1,5 @@
-//! Results for people: numbers are right-aligned with their thousands apart, times are ages, and bars compare numbers.
+//! Draws results for people: numbers are right-aligned with their thousands set apart, times are shown as ages, and
+//! bars compare numbers.
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use lake_schemas::plural;
 use lake_schemas::time::{MILLIS_PER_DAY, MILLIS_PER_HOUR, MILLIS_PER_MINUTE};
 use query::output::visible;
 
-/// Borders of tables, the same as where no terminal shows them.
+/// Borders of tables, as a preset of `comfy_table`: those of arrow's `pretty_format_batches`, which prints results that
+/// do not go to a terminal.
 const BORDERS: &str = "||--+-++|    ++++++";
 
 /// Length of the longest bar, in characters.

@@ -49,7 +49,7 @@ fn bar() -> ProgressBar {
     ProgressBar::with_draw_target(Some(0), target)
 }
 
-/// Shows how far a work is while it goes on.
+/// Shows the progress of work while it goes on.
 pub async fn shown<T>(meter: &Arc<Meter>, work: impl Future<Output = T>) -> T {
     let bar = bar().with_style(ProgressStyle::with_template(BAR).expect("a template"));
     let show = async {

@@ -34,19 +34,25 @@ const RATE: u64 = 3_000;
 /// Other writers beside the jobs.
 const ACTORS: [Actor; 4] = [Actor::Backfill, Actor::Backfill, Actor::Compact, Actor::Promote];
 
-/// Members of each job's group at the start, and at most.
+/// Number of members of each job's group at the start.
 const MEMBERS: usize = 2;
+
+/// Most members that a job's group may have.
 const MEMBERS_MAX: usize = 3;
 
 /// Jobs that run beside the groups, one process of each.
 const BESIDE: [Job; 2] = [Job::Compact, Job::Backfill];
 
-/// How long a server stays dead, in milliseconds, and how long it may be stopped.
+/// Time for which a killed server stays dead, in milliseconds.
 const DEAD_MS: Range<u64> = 200..3_000;
+
+/// Time for which a server may be stopped by SIGSTOP, in milliseconds.
 const STOPPED_MS: Range<u64> = 200..8_000;
 
-/// Number of members that come and go in a storm, and the time between two, in milliseconds.
+/// Number of members that come and go in a storm.
 const STORM: usize = 6;
+
+/// Time between two members of a storm, in milliseconds.
 const STORM_MS: Range<u64> = 50..600;
 
 /// Quiet time between two events, in milliseconds.

@@ -104,7 +104,7 @@ fn a_zombie_with_an_old_snapshot_is_fenced_and_its_rows_do_not_appear() {
 }
 
 #[test]
-fn of_two_that_start_from_nothing_one_is_fenced() {
+fn one_of_two_writers_that_start_from_an_empty_table_is_fenced() {
     simulate(async {
         let store = memory();
         let (mut one, mut other) = (open(&store).await, open(&store).await);
@@ -117,7 +117,7 @@ fn of_two_that_start_from_nothing_one_is_fenced() {
 
 /// A stand may lack values for long: a partition of minutes that was never drained has no such value.
 #[test]
-fn of_two_that_begin_from_a_stand_that_lacks_a_value_one_is_fenced() {
+fn one_of_two_writers_that_start_from_a_stand_that_lacks_a_value_is_fenced() {
     simulate(async {
         let lake = lake_on(memory());
         let open = async || TableLog::open(&lake, Table::ClicksMinute).await.expect("the table opens");
@@ -233,7 +233,7 @@ fn rewrite(old: &Commit, new: Commit, data_change: bool) -> Commit {
 }
 
 #[test]
-fn of_two_rewrites_of_one_file_the_second_finds_it_gone() {
+fn the_second_of_two_rewrites_of_one_file_finds_it_gone() {
     simulate(async {
         let store = memory();
         let (mut one, mut other) = (open(&store).await, open(&store).await);
@@ -390,7 +390,7 @@ async fn commit_and_clean_up(store: &Arc<dyn ObjectStore>, versions: i64) {
 
 /// The monotonic clock, which tells the age of a head, stands still while a machine is suspended.
 #[test]
-fn one_that_slept_through_a_clean_up_does_not_commit_below_it() {
+fn a_writer_that_slept_through_a_clean_up_does_not_commit_below_it() {
     simulate(async {
         let store = memory();
         let mut sleeper = open(&store).await;
@@ -405,7 +405,7 @@ fn one_that_slept_through_a_clean_up_does_not_commit_below_it() {
 }
 
 #[test]
-fn one_that_slept_through_a_clean_up_while_it_put_does_not_say_that_it_committed() {
+fn a_writer_that_slept_through_a_clean_up_during_a_put_does_not_report_a_commit() {
     simulate(async {
         let store = memory();
         let (slow, armed) = faulty_then(&store, &[Fault::Slow(Duration::from_secs(90))]);
@@ -423,7 +423,7 @@ fn one_that_slept_through_a_clean_up_while_it_put_does_not_say_that_it_committed
 }
 
 #[test]
-fn what_became_of_a_commit_is_not_guessed_when_the_log_was_cleaned_up() {
+fn the_outcome_of_a_commit_is_not_guessed_when_the_log_was_cleaned_up() {
     simulate(async {
         let store = memory();
         let (faulty, armed) = faulty_then(&store, &[Fault::LoseReply]);

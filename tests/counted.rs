@@ -26,7 +26,7 @@ async fn refused(stack: &RealStack, topic: &str, more: &[&str], (code, exit): (C
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_kafka_has_dropped_the_raw_table_has() {
+async fn offsets_that_kafka_has_dropped_are_read_from_the_raw_table() {
     let (stack, topic) = (RealStack::shared(), "counted-from-raw");
     stack.create_topic(topic, 3, &[]).await;
     for seed in 0..3 {
@@ -64,7 +64,7 @@ async fn both_jobs_at_once_do_not_take_partitions_from_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_neither_has_is_refused() {
+async fn offsets_that_neither_kafka_nor_the_raw_table_has_are_refused() {
     let (stack, topic) = (RealStack::shared(), "counted-nowhere");
     stack.create_topic(topic, 1, &[]).await;
     fill(&stack, topic, 1, 1_000).await;

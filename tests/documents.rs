@@ -131,8 +131,10 @@ fn the_readme_is_short_and_leads_to_all_pages() {
     }
 }
 
-/// Page that leads through the code, function by function, and the chapter that does.
+/// Page with the chapter that leads through the code, function by function.
 const ARCHITECTURE: &str = "./docs/architecture.md";
+
+/// Heading of the chapter that leads through the code.
 const PATH_OF_A_CLICK: &str = "## The path of one click";
 
 /// Returns the numbered steps of a chapter, each with the lines that go on with it.

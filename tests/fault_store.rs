@@ -45,7 +45,7 @@ pub enum Fault {
     Repeat(Duration),
 }
 
-/// How many times as long a write takes as a read, where the store is slow.
+/// Factor by which a write takes longer than a read, where the store is slow.
 const SLOW_WRITES: u32 = 64;
 
 /// Names that a bucket lists in one request: whoever takes one more makes another request.
@@ -59,7 +59,7 @@ pub type Plan = Box<dyn Fn(u64) -> Fault + Send + Sync>;
 pub struct Asked<'a> {
     pub does: Does,
     pub path: &'a Path,
-    /// Number of bytes that it carries to the store.
+    /// Number of bytes that the operation writes.
     pub bytes: usize,
 }
 
@@ -180,7 +180,7 @@ impl FaultStore {
         self.state.operations.load(Ordering::Relaxed)
     }
 
-    /// Returns how many of them were listings.
+    /// Returns how many of the operations were listings.
     pub fn lists(&self) -> u64 {
         self.state.lists.load(Ordering::Relaxed)
     }

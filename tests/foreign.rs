@@ -133,7 +133,7 @@ struct Used {
 }
 
 impl Used {
-    /// Makes a lake that has read so many of all messages of each partition.
+    /// Makes a lake that has read the first messages of each partition: `messages` gives their number from that of all.
     fn with(messages: impl Fn(usize) -> usize) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let lake = folder.path().join("lake").display().to_string();

@@ -14,8 +14,10 @@ use crate::kafka::{SOON, fill};
 use crate::stack::RealStack;
 use crate::stack::member::{Job, Member};
 
-/// Size of the disk: room for a few commits, and for all of them.
+/// Mount option of a disk with room for a few commits only.
 const SMALL: &str = "size=1m";
+
+/// Mount option of a disk with room for all commits.
 const LARGE: &str = "size=256m";
 
 /// A file system of its own, unmounted when dropped.

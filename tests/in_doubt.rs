@@ -32,8 +32,8 @@ const MEMORY: usize = 1 << 28;
 /// How long the store's client waits before it retries by itself.
 const SOON: Duration = Duration::from_secs(1);
 
-/// How long it waits if the process was stopped meanwhile: longer than the ten minutes for which a writer trusts what
-/// it knows of a table.
+/// How long the client waits if the process was stopped meanwhile: longer than the ten minutes for which a writer
+/// trusts what it knows of a table.
 const LATE: Duration = Duration::from_secs(601);
 
 /// Operations after a commit of which one fails: they look for the commit, and for what came after it.

@@ -357,7 +357,7 @@ async fn a_member_without_room_stays_a_member() {
 /// long that it gives an epoch up when another member takes half of its partitions; and they come back before it has
 /// room again.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_begins_again_without_room_reads_nothing_twice() {
+async fn a_job_whose_partitions_return_while_it_has_no_room_reads_nothing_twice() {
     let (stack, topic) = (RealStack::start(), "again");
     stack.create_topic(topic, 4, &[]).await;
     let (fails, failing) = watch::channel(false);

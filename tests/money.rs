@@ -138,7 +138,7 @@ fn a_sum_that_64_bits_do_not_hold_is_an_error_that_names_the_ad_and_nobody_elses
 
 /// The sums that `serve` keeps, and those that it computes for a question, are the same.
 #[test]
-fn what_is_added_up_beforehand_keeps_others_answered() {
+fn an_overflow_of_one_ad_in_sums_added_up_beforehand_leaves_others_answered() {
     let (_folder, path) = folder();
     let lake = Lake::at(&path).expect("a lake");
     simulate(overflowing(&lake));

@@ -168,7 +168,7 @@ fn a_partition_that_a_job_was_given_is_waited_for_before_its_first_message() {
 }
 
 #[test]
-fn what_is_not_said_yet_of_a_partition_is_said_though_another_job_was_first_with_the_rest() {
+fn new_partitions_are_recorded_though_another_job_recorded_some_of_them_first() {
     simulate(async {
         let lake = lake_on(Arc::new(InMemory::new()));
         by_hand::minutes(&lake, Table::ClicksMinute, &Parameters::default()).await;

@@ -21,8 +21,10 @@ const RATE: u64 = 1_000_000;
 /// How soon a fault of the store must be reported.
 const ERROR_MAX: Duration = Duration::from_secs(15);
 
-/// Number of races on a server that commits may rely on, and of writers in each: exactly one wins.
+/// Number of races on a server that commits may rely on: exactly one writer wins each.
 const RACES: usize = 50;
+
+/// Number of writers in each race.
 const WRITERS: usize = 8;
 
 async fn fill(stack: &RealStack, topic: &str, partitions: i32, count: u64) {

@@ -1,5 +1,5 @@
-//! The files of a minute table as a backfill in place sees them: what each holds in scope, and which other rows must
-//! stay.
+//! Files of a minute table as a backfill in place sees them: for each, the rows in scope, which are replaced, and the
+//! other rows, which must stay.
 //!
 //! Each file is read once. When the table has gone on, only files that are new in it are read.
 
@@ -24,11 +24,11 @@ use crate::scope::{Row, Scope};
 /// Number of files that are read at once.
 const READS_MAX: usize = 8;
 
-/// Number of files that are read between two records of what was written for them: a stop in between leaves at
-/// most what was written for these behind.
+/// Number of files that are read before the new files written for them are recorded. A stop before that leaves behind
+/// at most the new files of this many.
 const LOOKS_MAX: usize = 64;
 
-/// What becomes of the rows that must stay, in files that also hold rows in scope.
+/// Treatment of the rows that must stay, in files that also hold rows in scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtherRows {
     /// The rows are written into files of their own, for a commit that removes these files.
@@ -44,7 +44,7 @@ pub(crate) struct MinuteFiles {
     schema: SchemaRef,
     store: Arc<dyn ObjectStore>,
     scope: Scope,
-    /// Dimensions by which contents are told apart.
+    /// Dimensions by which [`Contents`] tells rows apart.
     dimensions: Vec<&'static str>,
     other_rows: OtherRows,
     /// Files that have been read, by path.
@@ -54,12 +54,12 @@ pub(crate) struct MinuteFiles {
 /// Result of reading one file.
 #[derive(Default)]
 struct Seen {
-    /// Contents of its rows in scope; `None` if it has none.
+    /// Contents of the file's rows in scope; `None` if it has no such rows.
     replaced: Option<Contents>,
     is_straddling: bool,
     /// Starts, in milliseconds, of its windows that are asked for and not complete: see [`Row::Open`].
     open: BTreeSet<i64>,
-    /// Files that hold its other rows, if it has both rows in scope and others.
+    /// New files with its rows that must stay, if it has rows in scope as well.
     kept: Vec<Add>,
 }
 
@@ -67,9 +67,9 @@ struct Seen {
 pub(crate) struct ReplacementPlan {
     /// Files that hold rows in scope.
     pub removes: Vec<Add>,
-    /// Files with the other rows of these files.
+    /// New files with those rows of `removes` that must stay.
     pub keeps: Vec<Add>,
-    /// Contents of the rows in scope.
+    /// Contents of the rows in scope, before the replacement.
     pub before: Contents,
     /// Whether another backfill has replaced rows since the snapshot: see [`Row::Straddling`].
     pub is_straddling: bool,
@@ -94,12 +94,12 @@ impl MinuteFiles {
         self.schema = schema;
     }
 
-    /// Returns this value, set to tell contents apart by only these dimensions of the table.
+    /// Returns this value, set to compare the contents of rows by only these dimensions of the table.
     pub fn by(self, dimensions: Vec<&'static str>) -> Self {
         Self { dimensions, ..self }
     }
 
-    /// Plans the replacement in a table that has these files.
+    /// Plans the replacement of the rows in scope in a table whose live files are `live`.
     pub async fn plan(&mut self, live: &[Add]) -> Result<ReplacementPlan> {
         let unseen: Vec<_> = live.iter().filter(|file| !self.seen.contains_key(&file.path)).collect();
         for some in unseen.chunks(LOOKS_MAX) {
@@ -122,7 +122,7 @@ impl MinuteFiles {
         Ok(ReplacementPlan { removes, keeps, before, is_straddling, open })
     }
 
-    /// Reads the rows of those files that may hold windows in scope.
+    /// Reads all rows of those files in `live` that may hold windows in scope.
     pub async fn rows(&self, live: &[Add]) -> Result<Vec<RecordBatch>> {
         let mut rows = Vec::new();
         for file in live {

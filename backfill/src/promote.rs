@@ -68,8 +68,10 @@ const READS_MAX: usize = 16;
 /// Number of days for which the version before can be restored: as long as anyone should need to notice a mistake.
 const PIN_DAYS: i64 = 30;
 
-/// Longest wait for the raw table, and the interval of looks at it.
+/// Longest wait for the raw table to have all that `clicks_minute` has counted.
 const RAW_WAIT: Duration = Duration::from_secs(60);
+
+/// Interval of looks at the raw table during that wait.
 const RAW_LOOK: Duration = Duration::from_millis(500);
 
 /// Number of files that are copied at once.
@@ -88,7 +90,7 @@ pub enum What {
 pub struct Promote<'a> {
     /// Lake of the table.
     pub lake: &'a Lake,
-    /// What to promote: a staging table, or the content before.
+    /// Content to promote: a staging table, or the content before the last promotion.
     pub what: What,
     /// Current time, for the expiry of pins.
     pub now: DateTime<Utc>,

@@ -34,7 +34,7 @@ pub(crate) struct Recompute<'a> {
     pub needs: Needs,
     /// Offset of each partition at which the table had written everything, even open windows.
     pub drained: Cut,
-    /// How much each partition hands over at its end.
+    /// Flush by which each partition hands over its rows at its end.
     pub end: Flush,
     /// Number of partitions that are computed at once.
     pub at_a_time: usize,
@@ -134,7 +134,7 @@ fn split(batch: LogBatch, at: i64) -> (LogBatch, LogBatch) {
 /// Sums up rows, and writes them into files if there is a store.
 pub(crate) struct Output {
     table: Table,
-    /// Dimensions by which contents are told apart.
+    /// Dimensions by which [`Contents`] tells rows apart.
     dimensions: Vec<&'static str>,
     store: Option<Arc<dyn ObjectStore>>,
     /// Ends the attempts at writing a file. The caller that waits for this should watch it too.

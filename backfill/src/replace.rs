@@ -52,7 +52,7 @@ const RAW_LOOK: Duration = Duration::from_millis(500);
 /// Longest wait of a stop for the deletion of files that were written in vain. The sweep takes what is left.
 const DISCARD_MAX: Duration = Duration::from_secs(5);
 
-/// What a backfill in place writes.
+/// Choice of what a backfill in place writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writes {
     /// Writes nothing: only computes what would change.

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_wrapped_around_is_not_hidden_in_the_sum_of_others() {
+    async fn values_below_zero_are_summed_in_rows_of_their_own() {
         let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let input = put(&store, Table::ClicksMinute, minutes(&[("a", -11), ("a", 100), ("a", -4), ("b", 7)])).await;
         let expected = [("a", -15), ("a", 100), ("b", 7)].map(|(ad, cost)| (ad.to_owned(), cost));

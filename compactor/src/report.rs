@@ -26,7 +26,7 @@ pub enum Done {
         files: usize,
         /// Size of these files, in bytes.
         bytes: u64,
-        /// Time that it took.
+        /// Duration of the work.
         took: Duration,
     },
     /// Small files were merged into larger ones.
@@ -39,7 +39,7 @@ pub enum Done {
         files: (usize, usize),
         /// Size of the files before, and after, in bytes.
         bytes: (u64, u64),
-        /// Time that it took.
+        /// Duration of the work.
         took: Duration,
     },
     /// Raw files that another program wrote were sorted in the order of the log again, a file for each partition.
@@ -50,7 +50,7 @@ pub enum Done {
         version: Version,
         /// Number of files before, and after.
         files: (usize, usize),
-        /// Time that it took.
+        /// Duration of the work.
         took: Duration,
     },
     /// A log checkpoint was written, because the process that owed it had not.
@@ -59,7 +59,7 @@ pub enum Done {
         table: Table,
         /// Version that the checkpoint holds.
         version: Version,
-        /// Time that it took.
+        /// Duration of the work.
         took: Duration,
     },
     /// Old versions expired.
@@ -68,7 +68,7 @@ pub enum Done {
         table: Table,
         /// First version that is kept, and what was deleted.
         cleaned: Cleaned,
-        /// Time that it took.
+        /// Duration of the work.
         took: Duration,
     },
     /// Orphans were deleted: files that no version names.
@@ -77,7 +77,7 @@ pub enum Done {
         table: Table,
         /// Number of deleted files, and their size.
         cleaned: Cleaned,
-        /// Time that it took.
+        /// Duration of the work.
         took: Duration,
     },
     /// Another program changed rows of a table, which whoever runs the lake must know; nothing was done about it. A new

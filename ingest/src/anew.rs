@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_does_not_pass_ends_the_wait_and_so_does_a_stop() {
+    async fn a_refusal_or_a_stop_ends_the_wait_for_the_lake() {
         let stop = CancellationToken::new();
         let refused = || async {
             Err::<(), _>(LakeError::Refused(Code::SettingsDiffer.because("other parameters".to_owned())).into())

@@ -4,8 +4,8 @@
 //! begins where the replay has ended, so that no event is read twice and none is skipped. The live end, which knows
 //! where its log begins, refuses a position that Kafka has dropped and the raw table lacks too.
 //!
-//! A restart may have to replay hundreds of partitions. A few are under way at a time; the others wait, and hold
-//! nothing.
+//! A restart may have to replay hundreds of partitions. A few are replayed at a time; the others wait, and hold no
+//! memory.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -34,7 +34,8 @@ pub trait Live: Source {
     fn log(&self) -> Arc<dyn LiveLog>;
 }
 
-/// Number of a start of a partition: what was read before the last start has a lower one, and is dropped.
+/// Number of a start of a partition. Messages that were read before the partition's last start have a lower number, and
+/// are dropped.
 type Generation = u64;
 
 /// Message of a replay to the source.
@@ -81,12 +82,12 @@ impl<L: Live> HybridSource<L> {
         }
     }
 
-    /// Returns the same source, which replays this many partitions at a time.
+    /// Returns this source, set to replay at most `at_once` partitions at a time.
     pub fn replaying(self, at_once: usize) -> Self {
         Self { turns: Some(Arc::new(Semaphore::new(at_once.max(1)))), ..self }
     }
 
-    /// Returns the live end, once everything is done.
+    /// Returns the live end, for a caller that has read all that it wanted.
     pub fn into_live(self) -> L {
         self.live
     }

@@ -1,4 +1,5 @@
-//! Assembles the jobs that read a topic: the raw tables from Kafka, the minutes from the raw table and then Kafka.
+//! Assembles the jobs that read a topic: one writes the raw tables from Kafka, one computes `clicks_minute` from the
+//! raw table and then Kafka.
 
 use std::num::NonZero;
 
@@ -19,11 +20,12 @@ use crate::kafka::{self, KafkaOptions, KafkaSource};
 use crate::replay::{Budget, RawTable};
 use crate::run::{Run, Until};
 
-/// Number of characters of the table's id in a default group: enough that two lakes never share a group by accident.
+/// Number of characters of the table's id in the name of a default consumer group: enough that two lakes never share a
+/// group by accident.
 const GROUP_ID_CHARS: usize = 8;
 
-/// Reads a topic into the raw tables of a lake, until it is stopped, caught up, or cannot go on. When one of them has
-/// become another table, it restarts with that one.
+/// Reads a topic into the raw tables of a lake, until the job is stopped, has caught up, or cannot go on. When one of
+/// the tables was replaced by another one, the job restarts with that.
 pub fn ingest<'a>(lake: &'a Lake, options: &'a KafkaOptions, run: Run) -> BoxFuture<'a, Result<(), DriveError>> {
     let until = run.until;
     let begin = move || async move {
@@ -38,9 +40,9 @@ pub fn ingest<'a>(lake: &'a Lake, options: &'a KafkaOptions, run: Run) -> BoxFut
     Box::pin(drive_anew(probe, begin, |source| source, run.policy, run))
 }
 
-/// Computes `clicks_minute` of a topic: from the raw table up to its cut, then from Kafka, until it is stopped, caught
-/// up, or cannot go on. When `clicks_minute` has become another table, it goes on with the parameters that this one
-/// records.
+/// Computes `clicks_minute` of a topic: from the raw table up to its cut, then from Kafka, until the job is stopped,
+/// has caught up, or cannot go on. When `clicks_minute` was replaced by another table, the job restarts with the
+/// parameters that the new one records.
 pub fn compute<'a>(
     lake: &'a Lake,
     options: &'a KafkaOptions,
@@ -90,7 +92,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, NonZero::get)
 }
 
-/// Joins the named group, or else the default group of the job and the table that it writes.
+/// Joins the consumer group of the options, or else the default one, named after the job and the table that it writes.
 async fn join<J: Job>(
     job: &J,
     options: &KafkaOptions,

@@ -1,4 +1,4 @@
-//! How a job runs, and until when.
+//! Settings of one run of a job: its commit policy, when it is done, and where it reports.
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +14,7 @@ pub enum Until {
     CaughtUp,
 }
 
-/// How a job runs, and where it reports.
+/// Settings of one run of a job.
 pub struct Run {
     /// Commit policy of the job.
     pub policy: CommitPolicy,

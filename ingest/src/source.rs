@@ -14,7 +14,8 @@ use lake_store::LakeError;
 /// Signal of a source to the loop.
 #[derive(Debug)]
 pub enum Signal {
-    /// These partitions are ours from now on. The source waits for [`Source::start`] with where to begin in each.
+    /// These partitions are assigned to this process. The source waits for [`Source::start`], which says where each
+    /// begins.
     Assigned(Vec<TopicPartition>),
     /// These partitions are being taken away. The source waits for [`Source::release`].
     Revoked(Vec<TopicPartition>),

@@ -35,7 +35,7 @@ impl Dimension {
         Self(field)
     }
 
-    /// Returns the field that it is.
+    /// Returns the field whose column is the dimension.
     pub const fn field(self) -> Field {
         self.0
     }

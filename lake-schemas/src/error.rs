@@ -31,7 +31,7 @@ impl Code {
 }
 
 impl Refusal {
-    /// Returns the same refusal with more before its text: what it is about.
+    /// Returns this refusal with the name of the thing that it is about put before its text.
     pub fn about(self, what: impl fmt::Display) -> Self {
         Self { why: format!("{what}{}", self.why), ..self }
     }

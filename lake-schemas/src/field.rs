@@ -195,12 +195,12 @@ impl Field {
         DEFINITIONS[self as usize]
     }
 
-    /// Returns the name of its column.
+    /// Returns the name of the field's column.
     pub const fn column(self) -> &'static str {
         self.definition().column
     }
 
-    /// Returns the type of its column.
+    /// Returns the type of the field's column.
     pub const fn kind(self) -> Kind {
         self.definition().kind
     }
@@ -210,22 +210,23 @@ impl Field {
         self.definition().role
     }
 
-    /// Returns whether each file states its smallest and its largest value, so that readers can skip it.
+    /// Returns whether each file states the smallest and the largest value of the column, so that readers can skip the
+    /// file.
     pub const fn has_statistics(self) -> bool {
         self.definition().has_statistics
     }
 
-    /// Returns whether it tells of the person who clicked, or possibly so.
+    /// Returns whether the field tells of the person who clicked, or may do so.
     pub const fn is_personal(self) -> bool {
         self.definition().is_personal
     }
 
-    /// Returns the most bytes that its text may have, if there is a bound.
+    /// Returns the maximum length of the field's text in bytes, if there is a bound.
     pub const fn bytes_max(self) -> Option<usize> {
         self.definition().bytes_max
     }
 
-    /// Returns the largest number that it may be. No number may be below zero.
+    /// Returns the largest number that the field may have. No number may be below zero.
     pub const fn amount_max(self) -> i64 {
         self.definition().amount_max
     }
@@ -278,7 +279,7 @@ impl Member {
         panic!("no field has a member of that name")
     }
 
-    /// Returns the field that it gives a value.
+    /// Returns the field that the member gives a value.
     pub fn field(self) -> Field {
         MEMBERS[usize::from(self.0)].0
     }

@@ -42,12 +42,12 @@ impl Folder {
         Some(folder)
     }
 
-    /// Returns when it begins, in milliseconds since 1970.
+    /// Returns the start of the folder's time, in milliseconds since 1970.
     pub fn start_ms(self) -> i64 {
         (i64::from(self.date) * HOURS_PER_DAY + i64::from(self.hour)) * MILLIS_PER_HOUR
     }
 
-    /// Returns when it ends, in milliseconds since 1970.
+    /// Returns the end of the folder's time, in milliseconds since 1970.
     pub fn end_ms(self) -> i64 {
         self.table.folder_width().end_ms(self.start_ms())
     }

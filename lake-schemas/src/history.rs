@@ -30,7 +30,7 @@ pub struct History {
 }
 
 impl History {
-    /// Returns whether it is all of the log up to its end.
+    /// Returns whether this part of history is all of the log up to its end.
     pub fn is_whole(&self) -> bool {
         self.since.is_empty() && self.windows.are_all()
     }
@@ -100,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_recorded_is_read_back() {
+    fn a_recorded_history_is_read_back() {
         let partition = |number| TopicPartition::new("clicks.eu", number);
         let history = History {
             since: [(partition(1), 5)].into(),

@@ -46,13 +46,13 @@ pub trait Operator: Send {
     /// Takes the next stretch of the log.
     fn push(&mut self, batch: LogBatch);
 
-    /// Returns how much it holds that is not in the tables yet.
+    /// Returns the amount of rows that the operator holds and the tables do not have yet.
     fn pending(&self) -> Pending;
 
-    /// Returns whether it holds rows that only [`Flush::Everything`] would hand over: windows that are still open.
+    /// Returns whether the operator holds rows of open windows, which only [`Flush::Everything`] would hand over.
     fn has_open_windows(&self) -> bool;
 
-    /// Returns the memory that its state takes, in bytes.
+    /// Returns the memory that the operator's state takes, in bytes.
     fn bytes(&self) -> usize;
 
     /// Flushes: hands over what is to be committed now, in the order of the job's tables, and goes on from there.
@@ -74,7 +74,7 @@ pub enum Flush {
     Everything,
 }
 
-/// How much an operator holds that is not in the tables yet.
+/// Amount of rows that an operator holds and the tables do not have yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Pending {
     /// Number of rows.
@@ -98,7 +98,7 @@ pub trait Job: Send {
     /// Returns the tables that the job writes, in the order in which an epoch commits to them.
     fn tables(&self) -> Vec<Table>;
 
-    /// Returns the columns of `clicks` that its operators read.
+    /// Returns the columns of `clicks` that the job's operators read.
     fn reads(&self) -> Vec<String>;
 
     /// Begins a partition that has these stands in [`Job::tables`]. Returns its operator, and the offset to read from

@@ -102,7 +102,7 @@ impl Measure {
         Self::ALL.into_iter().find(counts).expect("there is one for each verdict, which a test holds")
     }
 
-    /// Returns the name of its column.
+    /// Returns the name of the measure's column.
     pub const fn column(self) -> &'static str {
         self.column
     }
@@ -117,17 +117,17 @@ impl Measure {
         self.about
     }
 
-    /// Returns the verdict that an event must have to add to it.
+    /// Returns the verdict that an event must have to add to the measure.
     pub const fn verdict(self) -> Verdict {
         self.verdict
     }
 
-    /// Returns the type that an event must have to add to it; `None`: any type.
+    /// Returns the event type that an event must have to add to the measure; `None`: any type.
     pub const fn event_type(self) -> Option<&'static str> {
         self.event_type
     }
 
-    /// Returns the amount that an event adds to it.
+    /// Returns the amount that an event adds to the measure.
     pub const fn amount(self) -> Amount {
         self.amount
     }
@@ -137,7 +137,7 @@ impl Measure {
         self.merge
     }
 
-    /// Returns whether it is the number of all events of its verdict.
+    /// Returns whether the measure is the number of all events of its verdict.
     pub fn counts_events(self) -> bool {
         self.amount == Amount::One && self.event_type.is_none()
     }
@@ -172,7 +172,7 @@ impl Measure {
         }
     }
 
-    /// Returns the type of its values.
+    /// Returns the Arrow type of the measure's values.
     pub fn data_type(self) -> DataType {
         match self.merge {
             Merge::Sum => DataType::Int64,
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_measure_has_no_value_it_is_zero() {
+    fn a_null_measure_is_read_as_zero() {
         let values: ArrayRef = Arc::new(Int64Array::from(vec![Some(7), None, Some(0)]));
         let filled = Measure::ALL[0].filled(values);
         assert_eq!(filled.as_primitive::<Int64Type>(), &Int64Array::from(vec![7, 0, 0]));

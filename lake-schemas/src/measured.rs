@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_lacking_is_counted_from_the_cut_on_at_which_it_comes_in() {
+    fn a_measure_that_is_added_is_counted_from_the_cut_of_that_moment_on() {
         let cut: Cut = [(partition(0), 7)].into();
         let (first, all) = (Measures::of_format_1(), Measures::default());
         let completed = first.completed(&all, &cut);

@@ -256,7 +256,7 @@ fn of_properties(table: Table, properties: &HashMap<String, String>) -> Result<P
 }
 
 impl Definition {
-    /// Returns the version of the format that its properties name.
+    /// Returns the version of the format that the table's properties name.
     pub fn format(&self) -> i64 {
         let said = self.properties.iter().find(|(key, _)| key == PROPERTY_FORMAT);
         said.and_then(|(_, format)| format.parse().ok()).unwrap_or(FORMAT_OF_NEW)

@@ -110,12 +110,13 @@ pub fn is_over(retirement: i64, stand: Stand) -> bool {
     retirement >= 0 && retirement == stand.cut.unwrap_or(0)
 }
 
-/// Returns the `txn` that records the version of its source up to which a table has been rolled up.
+/// Returns the name of the `txn` by which a roll-up records the version of its source that it was made of.
 pub fn source_version(table: Table) -> AppId {
     format!("clicklake/{table}/from")
 }
 
-/// Returns the version of its source that a roll-up was made of, by its `txn` values; `None` if it records none.
+/// Returns the version of the source that a roll-up was made of, by the roll-up's `txn` values; `None` if there is
+/// none.
 pub fn rolled_up_from(table: Table, txn: impl Fn(&str) -> Option<i64>) -> Option<Version> {
     txn(&source_version(table)).and_then(|version| Version::try_from(version).ok())
 }

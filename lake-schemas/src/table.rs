@@ -19,23 +19,24 @@ pub use crate::field::timestamp;
 /// tables to it.
 pub const FORMAT: i64 = 2;
 
-/// Version of the format in which tables are made, so that programs of that format can go on with them if somebody goes
-/// back to one.
+/// Version of the format in which tables are made: older than [`FORMAT`], so that somebody who goes back to an earlier
+/// program can go on with the tables.
 pub const FORMAT_OF_NEW: i64 = 1;
 
-/// How far after its message's log time an event may claim to have happened, in milliseconds. Recorded in `clicks`.
+/// Longest time that an event time may lie after the log time of its message, in milliseconds. `clicks` records it.
 pub const TIME_IN_FUTURE_MS: i64 = 5 * 60 * 1_000;
 
 /// Property that holds the version of the format.
 pub const PROPERTY_FORMAT: &str = "clicklake.format";
 
-/// Property that lists, separated by commas, what writers of the table must understand, from format 2 on.
+/// Property that lists, separated by commas, the features that writers of the table must know, from format 2 on.
 pub const PROPERTY_NEEDS: &str = "clicklake.needs";
 
-/// Property that holds the bound behind [`crate::Rejection::TimeInFuture`].
+/// Property of `clicks` that holds the [`TIME_IN_FUTURE_MS`] that the table was made with: the bound behind
+/// [`crate::Rejection::TimeInFuture`].
 pub const PROPERTY_TIME_IN_FUTURE_MS: &str = "clicklake.time_in_future_ms";
 
-/// Names of columns, so that none is written twice; those of `clicks` come from its fields.
+/// Names of columns, so that no name is written in two places; those of `clicks` come from its fields.
 pub mod column {
     #![allow(missing_docs, reason = "the names are the contract's, and say themselves")]
     use crate::field::Field;
@@ -87,7 +88,7 @@ pub enum Table {
     ClicksHourly,
     /// Daily counts: sums of the hours of each day.
     ClicksDaily,
-    /// A staging table: minute counts of the same shape, computed from history into a table of their own.
+    /// A staging table: minute counts in the shape of `clicks_minute`, computed from history.
     Staging(StagingName),
 }
 
@@ -120,7 +121,7 @@ impl FromStr for StagingName {
     }
 }
 
-/// Checks a name that people give to something in a lake.
+/// Checks a name that people give to a staging table or a pin.
 pub fn legal_name(name: &str) -> Result<ArrayString<NAME_MAX>, String> {
     let is_legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     let begins = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
@@ -136,7 +137,7 @@ impl Table {
     /// Tables that ingest writes.
     pub const RAW: [Self; 2] = [Self::Clicks, Self::ClicksRejected];
 
-    /// Tables that are rolled up from others, each after the one that it is made of.
+    /// Tables that are rolled up, in the order in which they are made: hours from minutes, then days from hours.
     pub const ROLLED_UP: [Self; 2] = [Self::ClicksHourly, Self::ClicksDaily];
 
     /// Returns the folder of the table in the lake, which is also its name in SQL.
@@ -151,18 +152,19 @@ impl Table {
         }
     }
 
-    /// Returns whether it holds minute counts.
+    /// Returns whether the table holds minute counts.
     pub fn is_minutes(self) -> bool {
         matches!(self, Self::ClicksMinute | Self::Staging(_))
     }
 
-    /// Returns whether it holds counts, of whatever width: [`Parameters`](crate::minute::Parameters) say in which
-    /// columns.
+    /// Returns whether the table holds counts, of windows of any width. Their columns depend on the
+    /// [`Parameters`](crate::minute::Parameters).
     pub fn is_counts(self) -> bool {
         !Self::RAW.contains(&self)
     }
 
-    /// Returns the table that it is rolled up from: each of its windows is a folder there.
+    /// Returns the table that this one is rolled up from, if it is a roll-up. Each window of the roll-up is one folder
+    /// of that table.
     pub fn source(self) -> Option<Self> {
         match self {
             Self::ClicksHourly => Some(Self::ClicksMinute),
@@ -171,8 +173,8 @@ impl Table {
         }
     }
 
-    /// Returns the length of the windows of its counts. Raw tables have no windows, and return the width of their
-    /// folders.
+    /// Returns the width of the windows that the table counts. Raw tables have no windows, and return the width of
+    /// their folders.
     pub fn window_width(self) -> Width {
         match self {
             Self::ClicksMinute | Self::Staging(_) => Width::Minute,
@@ -181,7 +183,7 @@ impl Table {
         }
     }
 
-    /// Returns the length of the stretch of time that one of its folders holds.
+    /// Returns the length of the stretch of time that a folder of the table holds.
     pub fn folder_width(self) -> Width {
         match self {
             Self::ClicksMinute | Self::Staging(_) => Width::Hour,
@@ -190,8 +192,8 @@ impl Table {
         }
     }
 
-    /// Returns whether a data file holds rows of one Kafka partition only. Raw tables are read back by partition; there
-    /// are too few minute counts for that.
+    /// Returns whether each data file of the table holds rows of one Kafka partition only. That is so in raw tables,
+    /// which are replayed by partition; minute counts are too few for it.
     pub fn keeps_partitions_apart(self) -> bool {
         !self.is_counts()
     }
@@ -202,7 +204,7 @@ impl Table {
         self == Self::ClicksMinute
     }
 
-    /// Returns the columns that it is partitioned by.
+    /// Returns the columns that the Delta table is partitioned by.
     pub fn partition_columns(self) -> &'static [&'static str] {
         match self {
             Self::Clicks | Self::ClicksRejected => &[column::LOG_DATE],
@@ -212,7 +214,8 @@ impl Table {
         }
     }
 
-    /// Returns the columns whose smallest and largest values each file states, so that readers can skip it.
+    /// Returns the columns with statistics: each file states their smallest and largest values, so that readers can
+    /// skip the file.
     pub fn statistics_columns(self) -> &'static [&'static str] {
         match self {
             Self::Clicks => CLICKS_STATISTICS.as_slice(),
@@ -229,7 +232,7 @@ impl Table {
         }
     }
 
-    /// Returns the properties that it is made with.
+    /// Returns the Delta properties that the table is made with.
     pub fn properties(self) -> Vec<(String, String)> {
         let mut properties = vec![
             (PROPERTY_FORMAT.to_owned(), FORMAT_OF_NEW.to_string()),
@@ -250,20 +253,21 @@ impl Table {
 /// Definition of a table: how it is made, and what is checked when it is opened.
 #[derive(Clone, Debug)]
 pub struct Definition {
-    /// Table that it defines.
+    /// Table that is defined.
     pub table: Table,
     /// All columns of the table.
     pub schema: SchemaRef,
-    /// How many of these, at the end, were added since format 1: an existing table may lack them.
+    /// Number of columns at the end of `schema` that were added since format 1: an existing table may lack them.
     pub added: usize,
-    /// Properties that it is made with.
+    /// Delta properties that the table is made with.
     pub properties: Vec<(String, String)>,
     /// Spec of the table, in the text of [`crate::spec`]; `None` for raw tables.
     pub spec: Option<String>,
 }
 
 impl Definition {
-    /// Returns how many columns every such table has: those before the added ones.
+    /// Returns the number of columns of format 1, which every table of this definition has: those before the added
+    /// ones.
     pub fn first_columns(&self) -> usize {
         self.schema.fields().len() - self.added
     }
@@ -275,13 +279,13 @@ impl fmt::Display for Table {
     }
 }
 
-/// Columns whose values files of `clicks` state: the fields that are marked so in the list.
+/// Columns of `clicks` with statistics in its files: those of the fields that [`Field::has_statistics`] names.
 static CLICKS_STATISTICS: LazyLock<Vec<&str>> = LazyLock::new(|| {
     let stated = Field::ALL.into_iter().filter(|field| field.has_statistics());
     stated.map(Field::column).collect()
 });
 
-/// Columns whose values files of `clicks_rejected` state: those of the position, as in `clicks`, and the reasons.
+/// Columns of `clicks_rejected` with statistics in its files: those of the position, as in `clicks`, and the reason.
 static CLICKS_REJECTED_STATISTICS: LazyLock<Vec<&str>> = LazyLock::new(|| {
     let stated = Field::of_role(Role::Position).filter(|field| field.has_statistics());
     stated.map(Field::column).chain([column::REASON]).collect()

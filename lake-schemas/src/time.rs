@@ -95,12 +95,12 @@ impl EventTime {
         self.millis * MICROS_PER_MILLI
     }
 
-    /// Returns whether it is before the year 2000.
+    /// Returns whether the event time is before the year 2000.
     pub fn is_too_old(self) -> bool {
         self.millis < EVENT_MILLIS_MIN
     }
 
-    /// Returns whether it lies more than `bound_ms` milliseconds after the time of its message.
+    /// Returns whether the event time lies more than `bound_ms` milliseconds after the log time of its message.
     pub fn is_ahead_of(self, log_time: LogTime, bound_ms: i64) -> bool {
         self.millis - log_time.millis > bound_ms
     }

@@ -20,7 +20,7 @@ impl Default for Windowing {
 }
 
 impl Windowing {
-    /// Returns the width of its windows, in milliseconds.
+    /// Returns the width of the windows, in milliseconds.
     #[inline]
     pub const fn width_ms(self) -> i64 {
         let Self::Tumbling { width_ms } = self;

@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_to_say_itself() {
+    fn an_unknown_error_gets_no_advice() {
         let error = object_store::Error::Generic { store: "S3", source: "507 Insufficient Storage".into() };
         assert_eq!(advice(&error), None);
     }

@@ -23,8 +23,10 @@ use uuid::Uuid;
 use crate::error::{Context, LakeError, Result};
 use crate::store::{LakeStore, Order, Timely};
 
-/// Rounds of the race, and writers in each: check-then-rename stores usually let two win in the first round.
+/// Number of races in a probe: a store that checks and then renames usually lets two writers win in the first.
 const PROBE_ROUNDS: usize = 4;
+
+/// Number of writers in each race of a probe.
 const PROBE_WRITERS: usize = 4;
 
 /// Options for the client of a bucket.

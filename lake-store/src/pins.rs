@@ -377,7 +377,7 @@ impl CleanUpNotice {
         Some(Self { from: value["from"].as_u64()?, id: value["id"].as_str().map(str::to_owned) })
     }
 
-    /// Returns whether it was made for the table with this id, as far as it says.
+    /// Returns whether the notice is of the table with this id. A notice without an id may be of any table.
     fn is_of(&self, id: &str) -> bool {
         self.id.as_ref().is_none_or(|of| of == id)
     }
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_of_a_table_says_nothing_of_another_of_its_name() {
+    async fn a_clean_up_notice_of_a_removed_table_does_not_apply_to_its_successor() {
         let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
         let table = Table::ClicksMinute;
         let log = TableLog::open(&lake, table).await.expect("memory");

@@ -20,15 +20,15 @@ const CUT_AT: [usize; 2] = [64, 32];
 /// A data file of a raw table.
 #[derive(Clone, Debug)]
 pub struct RawFile {
-    /// Path in the store of its table.
+    /// Path of the file in the store of its table.
     pub path: Path,
     /// Size of the file, in bytes.
     pub size: u64,
-    /// Number of its rows.
+    /// Number of rows in the file.
     pub rows: u64,
-    /// Offsets from its first row to behind its last.
+    /// Offsets of the rows, from the first up to the one after the last.
     pub offsets: OffsetRange,
-    /// Smallest and largest event time of its rows, if its statistics state them.
+    /// Smallest and largest event time of the rows, if the file's statistics state them.
     pub event_times: Option<(EventTime, EventTime)>,
     topic: Topic,
     partition: i64,
@@ -71,7 +71,7 @@ impl RawFile {
         })
     }
 
-    /// Returns whether its rows are of this partition, as far as its statistics tell.
+    /// Returns whether the file may have rows of this partition, by its statistics.
     pub fn may_be_of(&self, partition: &TopicPartition) -> bool {
         let is_of_topic = match &self.topic {
             Topic::Whole(name) => *name == partition.topic,

@@ -36,7 +36,7 @@ impl StoredFile {
         Self { store, path, size, whole: None }
     }
 
-    /// Reads some ranges of the file, in their order.
+    /// Reads ranges of the file; the results are in the order of `ranges`.
     async fn read(&mut self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         if self.size > WHOLE_BYTES_MAX {
             return self.store.get_ranges(&self.path, ranges).await.map_err(external);
@@ -77,8 +77,8 @@ impl AsyncFileReader for StoredFile {
     }
 }
 
-/// Returns the error for a file of a table that cannot be read. If the store did not answer, or no longer has it, a
-/// retry may help. A file that does not decode is damaged, and stays so. `doing` says what was being done with it.
+/// Returns the error for a file of a table that cannot be read. If the store did not answer, or no longer has the file,
+/// a retry may help. A file that does not decode is damaged, and stays so. `doing` names the operation that failed.
 pub fn unread(table: Table, doing: &str, path: &str, error: ParquetError) -> LakeError {
     let what = format!("{table}: {doing} {path}");
     if is_gone(&error) {

@@ -23,7 +23,7 @@ impl Broker {
         self.cluster.create_topic(topic, partitions, 1)
     }
 
-    /// Returns the address at which it listens.
+    /// Returns the address at which the broker listens.
     pub fn bootstrap_servers(&self) -> String {
         self.cluster.bootstrap_servers()
     }

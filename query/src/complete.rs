@@ -16,7 +16,7 @@ use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::scalar::ScalarValue;
 use lake_schemas::{Measure, Table};
 
-/// How a column is read.
+/// Way in which a column is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ReadAs {
     /// Reads what the table has.

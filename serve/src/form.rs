@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_asks_for_csv_gets_it_and_nobody_else() {
+    fn only_a_client_that_asks_for_csv_gets_it() {
         let form = |accept: &'static str| Form::of(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]));
         for csv in
             ["text/csv", "Text/CSV;q=0.5", "text/csv, application/json;q=0.9", "text/*", "text/csv;header=present"]
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_an_answer_is_told_so() {
+    fn a_client_that_has_the_answer_gets_304() {
         let question = Question::default();
         let has = |shown: &str, version| {
             let headers = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_str(shown).expect("a header"))]);

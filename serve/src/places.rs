@@ -73,7 +73,7 @@ pub(super) struct ConnectionPermit {
 }
 
 impl Places {
-    /// Creates this many places. If there are keys, each may hold a share of them; without keys, everyone is the same.
+    /// Creates `most` places. If there are keys, each may hold a share of them; without keys, everyone is the same.
     pub fn new(most: usize, has_keys: bool) -> Arc<Self> {
         let share = if has_keys { most.div_ceil(SHARE) } else { most };
         Arc::new(Self { most, share, taken: Mutex::default() })
@@ -121,12 +121,12 @@ impl ConnectionPermit {
         true
     }
 
-    /// Returns whether it was evicted for another connection.
+    /// Returns whether the place was taken away for another connection.
     pub fn was_given_away(&self) -> bool {
         self.given_away.is_cancelled()
     }
 
-    /// Waits until it is evicted for another connection.
+    /// Waits until the place is taken away for another connection.
     pub async fn is_given_away(&self) {
         self.given_away.cancelled().await;
     }

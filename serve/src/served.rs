@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_known_of_the_lake_is_answered_with_for_a_minute_and_then_why_it_is_not_is_said() {
+    async fn answers_go_on_for_a_minute_after_the_lake_became_unreadable() {
         let lake = Lake::on(Arc::new(InMemory::new()), Url::parse("memory:///lake").expect("an address"));
         let served = Served::new(lake, None, 1 << 20).expect("a session");
         let why_not = async || {

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_nobody_reads_is_held_within_the_share_of_its_key() {
+    async fn unread_answers_are_held_within_the_share_of_their_key() {
         let unread = Unread::new(MOST);
         let [one, other] = ["a", "b"].map(|key| Some(KeyId::of(key)));
         let with = Arc::new(());

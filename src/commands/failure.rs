@@ -1,4 +1,4 @@
-//! How each kind of failure is reported, and ends the process.
+//! Failures: how each kind is reported, and with which code the process exits.
 
 use std::io;
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! What the command line asks for, in the types of the libraries.
+//! Converts the options of the command line to the types of the libraries.
 
 use std::path::Path;
 use std::time::Duration;

@@ -53,7 +53,7 @@ struct Status {
 struct Of {
     table: String,
     version: Option<Version>,
-    /// When this version was written.
+    /// Time at which this version was written.
     written: Option<String>,
     age_seconds: Option<i64>,
     /// Next offset that the table does not have, by topic and partition.
@@ -65,7 +65,7 @@ struct Of {
     /// Number of messages that `clicks` has and this table does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     behind_clicks: Option<i64>,
-    /// Version of the source that a roll-up was made of, and how many versions the source has come since.
+    /// For a roll-up, the version of its source that it was made of, and the number of newer versions of the source.
     #[serde(skip_serializing_if = "Option::is_none")]
     made_of: Option<MadeOf>,
     /// Recent foreign changes of the table, newest first.
@@ -153,7 +153,7 @@ pub async fn run(lake: &str, command: arguments::Status) -> anyhow::Result<()> {
     all_can_be_read(&damaged)
 }
 
-/// Returns the retired topics, and whether all topics are.
+/// Returns the retired topics, and whether all topics are retired.
 fn retired(known: &Partitions) -> (Vec<String>, bool) {
     let waited_for: BTreeSet<_> = known.waited_for().map(|(of, _)| of.topic.as_str()).collect();
     let topics: BTreeSet<_> = known.retired.iter().map(|of| of.topic.as_str()).collect();
@@ -162,7 +162,7 @@ fn retired(known: &Partitions) -> (Vec<String>, bool) {
     (retired, is_over)
 }
 
-/// Returns the state of each table, and the partitions that the minutes know.
+/// Returns the state of each table, and the partitions that `clicks_minute` records.
 async fn tables(lake: &Lake, command: &arguments::Status) -> anyhow::Result<(Vec<Of>, Partitions)> {
     let (mut all, mut cuts, mut partitions) = (Vec::new(), BTreeMap::new(), Partitions::default());
     for table in Table::ALL.into_iter().chain(lake.stagings().await?) {

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_a_map_that_forgets_what_is_too_old() {
+    fn ids_behave_as_a_map_that_forgets_old_entries() {
         let (mut ids, mut expected): (Ids, HashMap<u64, i64>) = Default::default();
         let mut random = 1_u64;
         for step in 0..200_000_i64 {

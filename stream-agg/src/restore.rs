@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_grows_with_time_and_not_with_batches() {
+    fn kept_restore_positions_grow_with_time_and_not_with_batches() {
         let mut kept = RestorePositions::default();
         for number in 0..45_600 {
             kept.see(number, number * 100);

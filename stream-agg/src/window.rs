@@ -1,4 +1,4 @@
-//! Windows of event time, as a windowing has them: each event belongs to exactly one.
+//! Windows of event time, as a [`Windowing`] divides it: each event belongs to exactly one window.
 
 use lake_schemas::time::MILLIS_PER_HOUR;
 use lake_schemas::{EventTime, Windowing};
@@ -21,13 +21,13 @@ impl Window {
         self.start_ms
     }
 
-    /// Returns the first millisecond after it.
+    /// Returns the first millisecond after the window.
     #[inline]
     pub fn end_ms(self, windowing: Windowing) -> i64 {
         windowing.end_ms(self.start_ms)
     }
 
-    /// Returns the hour that it lies in, in hours since 1970.
+    /// Returns the hour that the window lies in, in hours since 1970.
     pub fn hour(self) -> i64 {
         hour_of(self.start_ms)
     }

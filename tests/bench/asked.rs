@@ -16,25 +16,25 @@ use crate::process::cpu_seconds_of_children;
 use crate::totals::Made;
 use crate::{NOON_MS, Scale};
 
-/// Rows in each version of the raw table.
+/// Number of rows that each version adds to the raw table.
 const ROWS: i64 = 20;
 
-/// Versions since the last log checkpoint: half of those between two checkpoints.
+/// Number of versions after the last log checkpoint: half of those between two checkpoints.
 const BESIDE_A_CHECKPOINT: u64 = 50;
 
 /// How often each question is asked.
 const QUESTIONS: usize = 9;
 
-/// Days of the lake whose last minutes are asked for.
+/// Length, in days, of the lake whose last minutes are asked for.
 const DAYS: i64 = 40;
 
-/// Makes the lakes, and measures.
+/// Makes the two lakes, asks each its question, and returns the times.
 pub fn measure(scale: Scale) -> Value {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (clicks, minutes) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
     let lake_in = |folder: &tempfile::TempDir| Lake::at(folder.path().to_str().expect("UTF-8")).expect("a lake");
     let versions = scale.last_version + BESIDE_A_CHECKPOINT;
-    // In five minutes, half of its ads have clicks.
+    // Half of the ads of this lake have clicks in five minutes.
     let made = Made::of(2 * scale.ads, DAYS);
     let last = runtime.block_on(async {
         write_clicks(&lake_in(&clicks), versions).await;
@@ -60,7 +60,8 @@ pub fn measure(scale: Scale) -> Value {
     })
 }
 
-/// Runs the program again and again. Returns its median time and its CPU time, in milliseconds, and what it printed.
+/// Runs the program [`QUESTIONS`] times with these arguments. Returns its median time and its mean CPU time, in
+/// milliseconds, and its output.
 fn ask(folder: &tempfile::TempDir, arguments: &[&str]) -> ((f64, f64), String) {
     let (mut times, mut said, cpu) = (Vec::new(), String::new(), cpu_seconds_of_children());
     for _ in 0..QUESTIONS {
@@ -77,7 +78,7 @@ fn ask(folder: &tempfile::TempDir, arguments: &[&str]) -> ((f64, f64), String) {
     ((times[QUESTIONS / 2].round(), cpu_ms.round()), said)
 }
 
-/// Writes a raw table of `versions` versions, each with a file of its own, as before any file compaction.
+/// Writes a raw table of `versions` versions, each with a file of its own, as it is before any file compaction.
 async fn write_clicks(lake: &Lake, versions: u64) {
     let mut log = TableLog::open(lake, Table::Clicks).await.expect("the table opens");
     let partition = TopicPartition::new("clicks", 0);

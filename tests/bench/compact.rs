@@ -1,4 +1,5 @@
-//! Cost of keeping a lake cheap: file compaction, beside the size of the files; and an hour of many ads rolled up.
+//! Cost of the compactor: of file compaction, beside a plain rewrite of the same files; and of rolling up an hour of
+//! many ads.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -31,13 +32,13 @@ const MINUTES: i64 = 60;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// Measures in folders.
+/// Measures file compaction and a roll-up, each over a lake in a temporary folder.
 pub fn measure(scale: Scale) -> Value {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async { json!({ "files": merge(scale).await, "hour": roll_up(scale).await }) })
 }
 
-/// Measures merging raw files of five seconds each.
+/// Measures the merging of raw files that hold five seconds each.
 async fn merge(scale: Scale) -> Value {
     let folder = tempfile::tempdir().expect("a folder");
     let lake = Lake::at(folder.path().to_str().expect("UTF-8")).expect("a lake");
@@ -77,7 +78,8 @@ async fn merge(scale: Scale) -> Value {
     })
 }
 
-/// Returns the CPU seconds of reading the same files and writing them as one, with the same settings, to nowhere.
+/// Returns the CPU seconds of reading the live raw files and encoding their rows as one file, with the same settings,
+/// whose bytes are dropped: the floor for any compaction.
 async fn rewrite(lake: &Lake, folder: &Path) -> f64 {
     let mut log = TableLog::open(lake, Table::Clicks).await.expect("the table");
     let paths = log.live_files().await.expect("a folder").into_iter().map(|file| folder.join("clicks").join(file.path));
@@ -118,7 +120,7 @@ async fn roll_up(scale: Scale) -> Value {
     })
 }
 
-/// Makes one row of minutes for each of some ads.
+/// Makes one row of `clicks_minute` for each of `ads` ads, all of the same minute.
 pub fn rows(minute: i64, ads: usize) -> RecordBatch {
     let schema = Parameters::default().schema(Table::ClicksMinute);
     let start_ms = NOON_MS + minute * MINUTE_MS;
@@ -146,7 +148,7 @@ pub fn rows(minute: i64, ads: usize) -> RecordBatch {
     RecordBatch::try_new(Arc::clone(&schema), columns.collect()).expect("rows")
 }
 
-/// Appends rows of minutes in a commit of their own.
+/// Appends rows to `clicks_minute` in a commit of their own.
 async fn append(lake: &Lake, rows: &RecordBatch) {
     let mut log = TableLog::open(lake, Table::ClicksMinute).await.expect("the table");
     let mut adds = Vec::new();

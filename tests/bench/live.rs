@@ -38,14 +38,16 @@ const JOBS: [(&str, &str); 2] = [("ingest", "clicks"), ("aggregate", "clicks_min
 /// Most time beyond the commit interval until 99 of 100 clicks are visible, in milliseconds.
 const BEYOND_INTERVAL_MS: u64 = 300;
 
-/// How often messages are sent, and tables are looked at.
+/// Interval at which messages are sent.
 const SEND_EVERY: Duration = Duration::from_millis(10);
+
+/// Interval at which tables are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// How long a job may take until its first commits.
 const STARTED_MAX: Duration = Duration::from_secs(60);
 
-/// Measures everything at once.
+/// Measures both jobs at each rate and interval, all of which run at the same time.
 pub fn measure(scale: Scale) -> Value {
     let (stack, folder) = (RealStack::start(), tempfile::tempdir().expect("a folder"));
     let topics = RATES.map(|(rate, _)| Topic::start(&stack, rate));

@@ -1,5 +1,6 @@
-//! A replay of history into a staging table, by the program, beside DataFusion over the same files in the same run:
-//! with everything that decides a count, and with only copies dropped and minutes summed up.
+//! Measures a replay of history into a staging table, by the program. Beside it stand two statements of SQL that
+//! DataFusion runs over the same files: one has the whole logic of the counts, and one only drops copies and sums up
+//! minutes.
 
 use std::process::Stdio;
 
@@ -14,10 +15,10 @@ use crate::raw_lake::{RATE, RawLake, now, recount, seconds};
 
 const TOPIC: &str = "replayed";
 
-/// Raw table whose files hold a minute each: between what ingest leaves and what compaction makes of it.
+/// Raw table whose files hold a minute each: larger ones than ingest writes, smaller ones than compaction makes.
 const RAW: RawLake = RawLake { topic: TOPIC, partitions: 12, epoch_seconds: 60 };
 
-/// SQL that only drops copies and sums up minutes: no watermark, no lateness, nothing but clicks.
+/// SQL that only drops copies and sums up minutes: it has no watermark and no lateness, and leaves out other events.
 const PLAIN: &str = "select date_trunc('minute', event_time), ad_id, campaign_id, count(*), sum(cost_micros) from ( \
      select event_time, ad_id, campaign_id, cost_micros, \
        row_number() over (partition by kafka_partition, click_id order by kafka_offset) as copy \
@@ -30,7 +31,7 @@ async fn bytes_of(lake: &Lake) -> f64 {
     clicks.live_files().await.expect("a folder").iter().map(|file| file.size as f64).sum()
 }
 
-/// Measures all three ways.
+/// Measures the replay and the two statements.
 pub fn measure(scale: Scale) -> Value {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let folder = tempfile::tempdir().expect("a folder");

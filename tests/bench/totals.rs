@@ -113,7 +113,7 @@ impl Made {
         Self { ads, days, last_day_ms: Width::Day.start_ms(NOON_MS) }
     }
 
-    /// Returns when the last of its minutes ends.
+    /// Returns the end of the lake's last minute, in milliseconds.
     pub fn ends_ms(&self) -> i64 {
         Width::Day.end_ms(self.last_day_ms)
     }

@@ -1,7 +1,8 @@
-//! More than a day of commits, beside a compactor: whether opening, committing, memory and files stay as they were.
+//! More than a day of commits, beside a compactor: measures whether the cost of opening and committing, memory, and the
+//! number of files stay as they were at the beginning.
 //!
 //! A commit stands for five seconds; a round of compaction comes every twelfth commit, and old versions expire every
-//! 720th. A tenth of the run is kept.
+//! 720th. Versions of the last tenth of the run are kept.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -23,17 +24,19 @@ use crate::process::memory_mb;
 /// Memory of the compactor, in bytes.
 const MEMORY: usize = 1 << 30;
 
-/// Number of ads that have clicks in a minute.
+/// Number of ads that have clicks in each minute.
 const ADS: usize = 50;
 
-/// Commits between two rounds, and between two clean-ups.
+/// Number of commits between two rounds of compaction.
 const COMMITS_A_ROUND: u64 = 12;
+
+/// Number of commits between two clean-ups.
 const COMMITS_A_CLEAN_UP: u64 = 720;
 
-/// Number of samples on the curve.
+/// Number of samples in the whole run.
 const SAMPLES: u64 = 20;
 
-/// Measures in a folder.
+/// Runs the commits over a lake in a temporary folder, and returns the samples.
 pub fn measure(scale: Scale) -> Value {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {

@@ -25,8 +25,10 @@ use crate::simulation::{Computation, Log, START_MS, lake_on, named, simulate};
 
 const PARTITIONS: usize = 20;
 
-/// Messages of each partition that are there at first, and those that come later.
+/// Number of messages of each partition that are there at first.
 const FIRST: usize = 100;
+
+/// Number of messages of each partition that come later.
 const LATER: usize = 180;
 
 /// Time of a slow write; a read takes a fraction of it, a tenth of a second.

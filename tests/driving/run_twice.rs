@@ -13,8 +13,10 @@ use super::{all_of, minutes};
 use crate::fault_store::{Fault, FaultStore};
 use crate::simulation::{Computation, Log, START_MS, lake_on, simulate};
 
-/// Messages of the raw table, each in a file of its own, and those that come later, one a second.
+/// Number of messages in the raw table at first, each in a file of its own.
 const RAW: usize = 240;
+
+/// Number of messages that come later, one a second.
 const LATER: usize = 480;
 
 /// Time of a slow write; a read takes a fraction of it, a second. The replay takes half a minute, and nothing is

@@ -24,11 +24,13 @@ const PARTITIONS: i32 = 100;
 /// Bound for a stop: the promised 20 seconds, less what leaving the group may take.
 const STOP_MAX: Duration = Duration::from_secs(17);
 
-/// When the store stops working, and when something happens that must wait for the store.
+/// Time at which the store stops working.
 const BREAKS: Duration = Duration::from_secs(5);
+
+/// Time at which something happens that must wait for the store.
 const HAPPENS: Duration = Duration::from_secs(7);
 
-/// What happens while the store does not work.
+/// Event that happens while the store does not work.
 #[derive(Clone, Copy, Debug)]
 enum Happens {
     /// Messages come without end.

@@ -19,8 +19,10 @@ use tokio_util::sync::CancellationToken;
 use super::{all_of, minutes};
 use crate::simulation::{Computation, Log, START_MS, lake_on, named, simulate};
 
-/// When the second half of the log comes, and when all of it has been written.
+/// Time from the start of a world until the second half of its log comes.
 const SECOND_HALF: Duration = Duration::from_secs(60);
+
+/// Time after which a job has written all that came, and its partitions are idle.
 const IDLE: Duration = Duration::from_secs(60);
 
 const MEMORY: usize = 1 << 30;
@@ -32,7 +34,7 @@ fn run(computation: Computation, lake: &Lake, log: &Arc<Log>) -> JoinHandle<Resu
     tokio::spawn(async move { computation.run(&lake, source, policy, None, stop).await })
 }
 
-/// Makes a staging table of what is there by now.
+/// Makes a staging table from all messages that the raw table has by now.
 async fn staging(lake: &Lake, requested: Requested) -> What {
     let table = Table::Staging("again".parse().expect("a name"));
     let stop = CancellationToken::new();
@@ -48,7 +50,7 @@ async fn promote(lake: &Lake, what: What) {
     promoted.expect("nothing fails").expect("nobody stops it");
 }
 
-/// Makes a log whose second half comes later. Each half of each partition has messages.
+/// Makes a log whose second half comes after [`SECOND_HALF`]. Each half of each partition has messages.
 fn in_halves() -> Arc<Log> {
     let mut logs = (0..).map(|seed| Log::of_seed(seed, 3, 300));
     let log = logs.find(|log| log.partitions.iter().all(|all| all.len() > 40)).expect("there is no end of seeds");
@@ -57,7 +59,7 @@ fn in_halves() -> Arc<Log> {
     Arc::new(log.coming(after))
 }
 
-/// Returns the cuts of the minutes, by partition.
+/// Returns the cut of each partition in `clicks_minute`.
 async fn cuts(lake: &Lake, log: &Log) -> Vec<Option<i64>> {
     let minutes = TableLog::find(lake, Table::ClicksMinute).await.expect("memory").expect("it is there");
     let partitions = 0..log.partitions.len() as i32;
@@ -69,7 +71,7 @@ fn ends(log: &Log) -> Vec<Option<i64>> {
 }
 
 #[test]
-fn a_promotion_takes_back_quiet_partitions_too_and_so_does_its_undo() {
+fn quiet_partitions_are_counted_again_after_a_promotion_and_after_its_undo() {
     simulate(async {
         let (log, lake) = (in_halves(), lake_on(Arc::new(InMemory::new())));
         let jobs = [run(Computation::Raw, &lake, &log), run(minutes(), &lake, &log)];
@@ -89,7 +91,7 @@ fn a_promotion_takes_back_quiet_partitions_too_and_so_does_its_undo() {
 }
 
 #[test]
-fn an_idle_job_learns_that_its_table_counts_otherwise_now() {
+fn an_idle_job_notices_that_its_table_has_other_parameters_now() {
     simulate(async {
         let (log, lake) = (in_halves(), lake_on(Arc::new(InMemory::new())));
         let (_raw, minutes) = (run(Computation::Raw, &lake, &log), run(minutes(), &lake, &log));

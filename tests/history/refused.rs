@@ -39,7 +39,7 @@ fn files(folder: &Path) -> Vec<(String, u64)> {
 }
 
 #[test]
-fn what_is_no_part_of_history() {
+fn ranges_that_are_no_part_of_history_are_refused() {
     let (_folder, path) = folder();
     let log = Arc::new(Log::of_seed(3, 2, 300));
     lake(&path, &log, &log);

@@ -126,7 +126,8 @@ fn a_time_is_looked_up_without_reading_all_versions() {
     });
 }
 
-/// Makes a log of so many versions, each written at a second, in a store that holds a copy: there all were put at once.
+/// Makes a log of one version for each of `seconds`, at which it was written, in a store that holds a copy of the log,
+/// so that all its files have the same age.
 async fn copied(seconds: &[i64]) -> (Lake, Arc<InMemory>) {
     let (lake, store) = lake_of(0).await;
     for (version, second) in (0..).zip(seconds) {

@@ -1,4 +1,5 @@
-//! The oracle of the minute counts: a plain loop over the events of one partition.
+//! The oracle of the minute counts: computes what is right by a plain loop over the events of one partition, and shares
+//! no code with the operator.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,10 +11,10 @@ use super::log::Event;
 
 const MINUTE_MS: i64 = 60_000;
 
-/// Sums by window and dimensions, in the order of the measures.
+/// Sums in the order of the measures, by the start of the window and the dimensions.
 pub type Counts = BTreeMap<(i64, Vec<Option<String>>), [i64; MEASURES]>;
 
-/// Verdict on an event.
+/// An event with the verdict on it.
 pub struct Taken {
     offset: i64,
     window_ms: i64,
@@ -67,13 +68,13 @@ impl Taken {
         self.verdict
     }
 
-    /// Returns when its window starts.
+    /// Returns the start of the event's window, in milliseconds.
     pub fn window_ms(&self) -> i64 {
         self.window_ms
     }
 }
 
-/// Returns the sums of some events.
+/// Returns the sums of the events that `which` selects.
 pub fn counts_of(taken: &[Taken], which: impl Fn(&Taken) -> bool) -> Counts {
     sum(taken.iter().filter(|one| which(one)), [0; MEASURES])
 }
@@ -84,7 +85,7 @@ pub fn counts_at(taken: &[Taken], stand: Stand) -> Counts {
     measured_at(taken, stand, [0; MEASURES])
 }
 
-/// Returns the sums of [`counts_at`] for a table that counts each measure only from an offset on.
+/// Returns the sums that a table with this stand must have, if it counts each measure only from an offset on.
 pub fn measured_at(taken: &[Taken], stand: Stand, first_offsets: [i64; MEASURES]) -> Counts {
     let of_the_table = taken.iter().filter(|one| {
         let below = |offset: Option<i64>| offset.is_some_and(|offset| one.offset < offset);
@@ -105,7 +106,7 @@ fn sum<'a>(taken: impl Iterator<Item = &'a Taken>, first_offsets: [i64; MEASURES
     counts
 }
 
-/// Returns what an event adds to a measure, by its name.
+/// Returns the amount that an event adds to the measure with this name.
 fn adds(one: &Taken, measure: &str) -> i64 {
     match (one.verdict, measure) {
         (Verdict::Counted, "clicks") => 1,

@@ -29,8 +29,10 @@ use crate::totals::world::World;
 /// Seeds of a run of the tests.
 const SEEDS: Range<u64> = 0..4;
 
-/// How often something happens in a world, and how many questions follow each time.
+/// Number of steps of a world, in each of which something happens to its tables.
 const STEPS: usize = 10;
+
+/// Number of questions that follow each step.
 const QUESTIONS: usize = 4;
 
 /// How soon committed clicks are in answers.
@@ -188,7 +190,7 @@ fn a_series_has_windows_that_are_short_enough_to_see_and_few_enough_to_show() {
 }
 
 #[test]
-fn what_a_client_has_of_a_lake_is_no_answer_of_another_one() {
+fn an_etag_of_one_lake_is_not_valid_for_another() {
     let (target, runtime) = ("/v1/total?as_of=0", tokio::runtime::Runtime::new().expect("a runtime"));
     let mut shown = "\"none\"".to_owned();
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! Questions over HTTP, and the same questions in SQL.
+//! Random questions over HTTP, each with the statement of SQL that must have the same answer.
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
@@ -22,10 +22,10 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 /// Time at which worlds begin: 2026-03-30T00:00:00Z.
 pub const START_MS: i64 = 1_774_828_800_000;
 
-/// Number of days after it that are asked for; worlds do not come further.
+/// Number of days from [`START_MS`] on that are asked for: worlds have no later clicks.
 const DAYS: i64 = 5;
 
-/// A row: the value that it is about, and its counts.
+/// A row of an answer: the ad, campaign or window, and its measures.
 pub type Row = (Option<String>, [i64; MEASURES]);
 
 /// Ads or campaigns whose clicks are asked for.
@@ -35,7 +35,7 @@ pub enum Whom {
     Campaign(String),
 }
 
-/// Route that is asked, with the parameters that only it has.
+/// Route of a request, with the parameters that only this route has.
 #[derive(Clone, Debug)]
 pub enum Route {
     Total(Whom),
@@ -51,7 +51,7 @@ pub struct Asked {
     pub to_ms: Option<i64>,
 }
 
-/// Moment that is asked about.
+/// Moment that a request asks about: a version, a time, or the newest version.
 #[derive(Clone, Copy, Debug)]
 pub enum Moment {
     Newest,
@@ -60,13 +60,13 @@ pub enum Moment {
 }
 
 impl Moment {
-    /// Returns a time near that at which some version was committed.
+    /// Returns a time within a millisecond of the commit of a random version.
     pub async fn some_time(rng: &mut ChaCha8Rng, lake: &Lake) -> Self {
         let (_, time_ms) = *times(lake).await.choose(rng).expect("a version");
         Self::Time(time_ms + rng.random_range(-1..=1))
     }
 
-    /// Returns the version that the moment means; `None` if there is none.
+    /// Returns the version of `clicks_minute` at this moment; `None` if there is none.
     pub async fn version(self, lake: &Lake, newest: Version) -> Option<Version> {
         match self {
             Self::Newest => Some(newest),
@@ -79,7 +79,7 @@ impl Moment {
     }
 }
 
-/// Returns when each version was committed.
+/// Returns the versions of `clicks_minute`, each with the time of its commit.
 async fn times(lake: &Lake) -> Vec<(Version, i64)> {
     let rows = query::run(lake, "select version, time from history('clicks_minute')").await.expect("an answer");
     let pairs = rows.iter().flat_map(|rows| {
@@ -96,7 +96,8 @@ fn time(millis: i64) -> String {
 }
 
 impl Asked {
-    /// Makes up a question, with bounds that may lie by these edges.
+    /// Makes a random question. Each of its bounds is a random minute, or one next to one of `edges_ms`, where mistakes
+    /// would show.
     pub fn of(rng: &mut ChaCha8Rng, edges_ms: &[i64]) -> Self {
         let whom = |rng: &mut ChaCha8Rng| {
             let name = *["a", "b", "c", "nobody"].choose(rng).expect("some");
@@ -117,7 +118,7 @@ impl Asked {
         let (one, other) = (bound(rng), bound(rng));
         let (mut from_ms, mut to_ms) = (Some(one.min(other)), Some(one.max(other) + MINUTE_MS));
         match route {
-            // An answer has so many windows and no more: of an open end, only days.
+            // The number of windows in an answer is bounded, so only a series of days may be without bounds.
             Route::Series(_, "minute") => from_ms = from_ms.max(to_ms.map(|to_ms| to_ms - 12 * HOUR_MS)),
             Route::Series(_, "hour") => {}
             _ => {
@@ -128,7 +129,7 @@ impl Asked {
         Self { route, from_ms, to_ms }
     }
 
-    /// Returns the target of the request over HTTP.
+    /// Returns the target of the HTTP request: path and query.
     pub fn target(&self, moment: Moment) -> String {
         let of = |whom: &Whom| match whom {
             Whom::Ad(ad) => format!("ad={}", encoded(ad)),
@@ -150,7 +151,7 @@ impl Asked {
         target
     }
 
-    /// Returns the rows of an answer.
+    /// Parses the rows of an answer over HTTP.
     pub fn rows(&self, answer: &Value) -> Vec<Row> {
         let named = match &self.route {
             Route::Total(Whom::Ad(_)) | Route::Top { by: "ad", .. } => "ad_id",
@@ -167,14 +168,15 @@ impl Asked {
         rows.iter().map(row).collect()
     }
 
-    /// Returns what SQL answers at a version.
+    /// Returns the rows that SQL answers to the same question at a version.
     pub async fn by_sql(&self, lake: &Lake, version: Version, newest: Version) -> Vec<Row> {
         let sql = self.sql((version < newest).then_some(version));
         let rows = query::run(lake, &sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         rows.iter().flat_map(rows_of).collect()
     }
 
-    /// Returns the statement: for the newest version with the table functions, for an earlier one over its minutes.
+    /// Returns the statement: for the newest version (`None`) over the table functions, for an earlier one over
+    /// `clicks_minute` at that version.
     fn sql(&self, version: Option<Version>) -> String {
         let sums = Measure::ALL.map(|measure| format!("coalesce(sum({0}), 0) as {0}", measure.column())).join(", ");
         let bound = |bound: Option<i64>| bound.map_or("null".to_owned(), |bound| format!("'{}'", time(bound)));

@@ -17,7 +17,7 @@ const DASHBOARD: &str = include_str!("../../localstack/grafana/clicklake.json");
 /// Prefix of our metrics.
 const PREFIX: &str = "clicklake_";
 
-/// How a series may be used.
+/// Kind of a series, which decides how a panel may use it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     /// Used by its value.

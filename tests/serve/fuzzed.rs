@@ -19,10 +19,10 @@ const CHECKS: [&str; 8] = [
     "ignored_auth",
 ];
 
-/// Seconds for which it asks, unless `CLICKLAKE_SECONDS` says otherwise.
+/// Seconds for which Schemathesis sends requests, unless `CLICKLAKE_SECONDS` says otherwise.
 const SECONDS: &str = "20";
 
-/// Number of questions that it makes up for each route at a time.
+/// Number of requests that Schemathesis generates for each route at a time.
 const QUESTIONS: &str = "200";
 
 const SEED: &str = "8";

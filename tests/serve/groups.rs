@@ -87,7 +87,7 @@ impl Asked {
         Self { filter, group_by }
     }
 
-    /// Returns whether it asks for campaigns that `spring` does not see.
+    /// Returns whether the question asks for campaigns that the key `spring` does not see.
     fn is_of_others(&self) -> bool {
         let mut campaigns = self.filter.iter().filter(|(dimension, _)| *dimension == "campaign_id");
         campaigns.any(|(_, values)| values.iter().any(|value| value.as_deref() != Some("spring")))

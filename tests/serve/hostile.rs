@@ -56,12 +56,14 @@ const LATER_MAX: f64 = 1.0;
 /// The same bound when other tests run beside this one, which may begin after the measurement.
 const LATER_BESIDE_MAX: f64 = 15.0;
 
-/// Memory of all answers, and the part of it for SQL, in kB: the processes of the other keys take half of that.
+/// Memory limit of all answers together, as the server is given it.
 const MEMORY: &str = "6GiB";
+
+/// Part of the memory limit that is for SQL, in kB: the processes of the other keys take half of it.
 const SQL_KB: u64 = (6 << 20) / 3 * 2;
 
-/// Fraction of that by which it may be exceeded until the largest process is ended: it is checked ten times a second,
-/// and memory is filled at some gigabytes a second.
+/// Fraction of [`SQL_KB`] by which it may be exceeded until the largest process is ended: it is checked ten times a
+/// second, and memory is filled at some gigabytes a second.
 const BEYOND: u64 = 2;
 
 /// How much more memory the server itself may take than at rest, in kB: buffers of the connections that one key may

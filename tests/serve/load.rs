@@ -12,8 +12,10 @@ use tokio::time::{Instant, interval, sleep};
 use super::server::{Running, Server};
 use crate::start_up::folder;
 
-/// Seconds of the load, and number of clients; `CLICKLAKE_SECONDS` and `CLICKLAKE_CLIENTS` say otherwise.
+/// Seconds of the load, unless `CLICKLAKE_SECONDS` says otherwise.
 const SECONDS: u64 = 10;
+
+/// Number of clients, unless `CLICKLAKE_CLIENTS` says otherwise.
 const CLIENTS: u64 = 50;
 
 /// Pause of a client between an answer and the next question.

@@ -34,7 +34,8 @@ const OTHER_FILES: usize = 500;
 /// Memory that a server may hold while nobody asks much, in kB.
 const MEMORY_KB_MAX: u64 = 1_000_000;
 
-/// Script that holds so many connections to an address, prints their number, and closes them when its input ends.
+/// Script that holds a number of connections to an address, prints how many it has, and closes them at the end of
+/// input.
 const HOLDER: &str = "tests/serve/idle.py";
 
 const TARGET: &str = "/v1/total?ad=ad_id-a";

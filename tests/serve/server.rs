@@ -88,7 +88,7 @@ impl Server {
         Self::of(command)
     }
 
-    /// Waits until it has found the lake.
+    /// Waits until the server has found the lake.
     pub fn is_found(&self) {
         let runtime = tokio::runtime::Runtime::new().expect("a runtime");
         runtime.block_on(async {
@@ -118,7 +118,7 @@ impl Server {
         self.process.is_running()
     }
 
-    /// Returns the id of its process.
+    /// Returns the id of the server's process.
     pub fn id(&self) -> u32 {
         self.process.child.id()
     }

@@ -40,7 +40,7 @@ impl Version {
         self.txns.get(app_id).copied()
     }
 
-    /// Returns the parameters that decide its counts.
+    /// Returns the parameters of the counts that the version records.
     pub fn parameters(&self) -> Parameters {
         Parameters::recorded(self.table, &self.properties).expect("they are recorded")
     }

@@ -41,7 +41,7 @@ impl Job {
         }
     }
 
-    /// Returns whether its members share the topic's partitions.
+    /// Returns whether the members of the job share the topic's partitions.
     pub fn is_group(self) -> bool {
         matches!(self, Self::Ingest | Self::Aggregate)
     }
@@ -97,7 +97,7 @@ impl Member {
         Self { job, child, log }
     }
 
-    /// Returns what it has logged so far.
+    /// Returns all that the member has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).expect("a log")
     }
@@ -116,7 +116,7 @@ impl Member {
         self.child.wait().expect("it ends");
     }
 
-    /// Waits until its log says something.
+    /// Waits until the member's log contains `what`.
     pub async fn says(&mut self, what: &str, within: Duration) {
         let began = Instant::now();
         while !self.log().contains(what) {
@@ -126,12 +126,12 @@ impl Member {
         }
     }
 
-    /// Returns how many commits it has logged.
+    /// Returns the number of commits that the member has logged.
     pub fn commits(&self) -> usize {
         self.log().matches(" committed ").count()
     }
 
-    /// Waits until it has committed more often than that.
+    /// Waits until the member has logged more commits than that.
     pub async fn commits_more_than(&mut self, commits: usize, within: Duration) {
         let began = Instant::now();
         while self.commits() <= commits {
@@ -141,7 +141,7 @@ impl Member {
         }
     }
 
-    /// Returns what it serves at `--metrics 127.0.0.1:0`; empty until it does.
+    /// Returns the metrics that the member serves at `--metrics 127.0.0.1:0`; empty until it does.
     pub async fn metrics(&self) -> String {
         let log = self.log();
         let Some((_, after)) = log.split_once("metrics address=") else { return String::new() };
@@ -161,7 +161,7 @@ impl Member {
         self.metrics().await.lines().filter(|line| line.starts_with("clicklake_owned{")).count()
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the member ends by itself.
     pub async fn ends(&mut self, within: Duration) -> ExitStatus {
         let began = Instant::now();
         while self.is_running() {

@@ -12,10 +12,10 @@ use super::questions::{answer, by_ad, contents, is_right};
 use super::world::World;
 use crate::simulation::{compact, simulate};
 
-/// How soon answers are of the new lake.
+/// Time within which answers are those of the new lake.
 const SEEN_WITHIN: Duration = Duration::from_secs(11);
 
-/// How long it asks, a question each second.
+/// Time for which the law asks one question each second.
 const ASKED_FOR: Duration = Duration::from_secs(15);
 
 /// Makes a world that is rolled up, except for what came last.

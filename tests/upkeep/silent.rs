@@ -28,9 +28,11 @@ use crate::simulation::{Clock, Computation, Log, WorldStore, for_seeds, lake_on,
 /// Seeds of a run of the tests.
 const SEEDS: Range<u64> = 0..12;
 
-/// When the second half of the messages comes in a partition that falls silent then: after the staging table is made,
-/// and long enough before the promotion for the partition to be drained.
+/// Time at which the second half of the messages of the partition comes, which is silent from then on: after the
+/// staging table is made, and long enough before the promotion for the partition to be drained.
 const LAST_MESSAGES: Duration = Duration::from_secs(40);
+
+/// Time of the promotion.
 const PROMOTED: Duration = Duration::from_secs(80);
 
 /// How long it may take until everything is counted again.

@@ -26,7 +26,7 @@ use crate::simulation::{lake_on, simulate};
 /// Memory of the compactor, in bytes.
 const MEMORY: usize = 1 << 28;
 
-/// Adds a click in some hours after noon.
+/// Adds one click in each of these hours, counted from noon.
 async fn click(log: &mut TableLog, hours: impl IntoIterator<Item = i64>) {
     for hour in hours {
         let row = Row { minute: hour * 60, ad: "one".to_owned(), clicks: 1, ..Row::default() };
@@ -40,7 +40,7 @@ async fn round(lake: &Lake, plan: &Plan) -> Vec<Done> {
     told
 }
 
-/// Replaces the live files of a table by others with the same rows.
+/// Replaces the live files of a table by copies whose entries in the log are changed by `change`.
 async fn replace(store: &InMemory, lake: &Lake, table: Table, change: impl Fn(Add) -> Add) {
     let mut log = TableLog::find(lake, table).await.expect("memory").expect("the table");
     let removes = log.live_files().await.expect("memory");
@@ -55,13 +55,13 @@ async fn replace(store: &InMemory, lake: &Lake, table: Table, change: impl Fn(Ad
     assert!(matches!(log.commit(&commit).await, Ok(Outcome::Committed(_))));
 }
 
-/// Rolls up, changes the files, rolls up again, and checks that all sums are there.
+/// Rolls up, changes the entries of the files in the log, rolls up again, and checks that no sum is lost.
 fn survives(change: impl Fn(Add) -> Add) {
     simulate(async {
         let store = Arc::new(InMemory::new());
         let lake = lake_on(Arc::clone(&store) as Arc<dyn ObjectStore>);
         let mut log = minutes(&lake, Table::ClicksMinute, &Parameters::default()).await;
-        // Two days, of which the second changes later: that of the first is in files that need no other rows.
+        // Clicks of two days, of which only the second changes in the second round, and the first in the third.
         click(&mut log, [0, 1, 2, 3, 4, 5, 20, 21, 22, 23, 24, 25]).await;
         round(&lake, &Plan::default()).await;
         for table in Table::ROLLED_UP {
@@ -93,13 +93,13 @@ fn statistics_that_end_before_they_begin_state_nothing() {
 }
 
 #[test]
-fn a_file_in_a_folder_of_nobodys_is_summed_again_with_all_others() {
+fn a_file_without_a_partition_value_makes_the_whole_table_be_rolled_up_again() {
     simulate(async {
         let store = Arc::new(InMemory::new());
         let lake = lake_on(Arc::clone(&store) as Arc<dyn ObjectStore>);
         let mut log = minutes(&lake, Table::ClicksMinute, &Parameters::default()).await;
         click(&mut log, [0, 1, 20, 21]).await;
-        // One that follows the log: whoever opens the table anew cannot even list such a file.
+        // One compactor for both rounds, which follows the log: a table that is opened anew cannot list such a file.
         let mut compactor = Compactor::new(lake.clone(), MEMORY);
         compactor.round(&Plan::default(), &mut |_| ()).await.expect("memory");
         let nobodys = |file: Add| Add { partition_values: [("date".to_owned(), None)].into(), ..file };

@@ -10,7 +10,7 @@ use super::columns::{EventColumns, RejectedColumns};
 use super::decoding::Decoding;
 use super::message::Message;
 
-/// Place of an offset relative to what was taken in of its partition.
+/// Place of an offset relative to the messages of its partition that were taken in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OffsetPlace {
     /// The offset comes next, with or without a gap before it.
@@ -34,8 +34,8 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// Begins a batch of messages in JSON at an offset, with all columns. `time_in_future_ms` is the bound that the
-    /// table records.
+    /// Begins a batch of JSON messages at the offset `first`, with all columns. `time_in_future_ms` is the bound that
+    /// the table records.
     pub fn new(partition: TopicPartition, first: i64, time_in_future_ms: i64) -> Self {
         Self::of(&Decoding::json(time_in_future_ms), partition, first)
     }
@@ -69,7 +69,7 @@ impl BatchBuilder {
         self.offsets.next = self.offsets.next.max(next);
     }
 
-    /// Returns the offset that comes next.
+    /// Returns the offset that must come next.
     pub fn next(&self) -> i64 {
         self.offsets.next
     }
@@ -79,7 +79,7 @@ impl BatchBuilder {
         self.offsets.first == self.offsets.next
     }
 
-    /// Tells how an offset lies to what was taken in, in this batch and those before.
+    /// Returns the place of an offset relative to the messages taken in, in this batch and those before it.
     pub fn place(&self, offset: i64) -> OffsetPlace {
         if self.last == Some(offset) {
             OffsetPlace::Last
@@ -137,7 +137,7 @@ mod tests {
     /// A minute of 2026, and the minute after, in milliseconds.
     const MINUTES_MS: [i64; 2] = [1_772_884_800_000, 1_772_884_860_000];
 
-    /// Returns the row of one message.
+    /// Returns the row that one message decodes to.
     fn row(decoding: &Decoding, message: &str) -> RecordBatch {
         let mut batch = BatchBuilder::of(decoding, TopicPartition::new("t", 3), 7);
         batch.push(&Message { offset: 7, log_time: None, key: None, payload: Some(message.as_bytes()) });
@@ -146,7 +146,8 @@ mod tests {
         batch.events
     }
 
-    /// Makes a message with one member beside the required ones; returns it with the value that its column then holds.
+    /// Makes a message with one member beside the required ones. Returns the message, and the value that the column of
+    /// the member's field must hold.
     fn saying(member: Member) -> (String, String) {
         let (name, field) = (member.name(), member.field());
         let (said, held) = match field.role() {
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_member_says_comes_out_in_the_column_of_its_field_and_in_no_other() {
+    fn each_member_is_decoded_to_the_column_of_its_field_and_to_no_other() {
         let decoding = Decoding::json(TIME_IN_FUTURE_MS);
         for member in Member::all() {
             let (message, expected) = saying(member);
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn of_columns_that_are_wanted_each_holds_what_it_holds_beside_all_others() {
+    fn a_column_decodes_to_the_same_values_with_or_without_the_others() {
         let all = Decoding::json(TIME_IN_FUTURE_MS);
         for member in Member::all() {
             let (message, _) = saying(member);

@@ -36,7 +36,7 @@ impl Columns {
         Self { schema: Arc::new(schema), fields }
     }
 
-    /// Returns whether more is wanted of a row's position than its offset.
+    /// Returns whether the selection has columns of a row's position other than the offset.
     fn are_placed(&self) -> bool {
         let is_place = |field: &Field| matches!(field.role(), Role::Position | Role::Partition);
         self.fields.iter().any(|field| is_place(field) && *field != Field::KafkaOffset)

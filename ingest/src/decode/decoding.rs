@@ -1,4 +1,4 @@
-//! How the messages of a log are decoded: by which decoder, within which bounds, into which columns.
+//! Settings by which the messages of a log are decoded: decoder, bounds and columns.
 
 use std::sync::Arc;
 

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::raw_json;
 
-/// Parses a time, kept to the millisecond; otherwise returns what is wrong with it.
+/// Parses a time, kept to the millisecond. The error says what is wrong with the value.
 pub(super) fn parse(raw: &RawValue) -> Result<EventTime, String> {
     let millis = match raw.get().as_bytes().first() {
         Some(b'"') => {
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn both_shapes_say_the_same() {
+    fn both_ways_to_write_a_time_give_the_same_time() {
         let noon = Some(1_772_884_845_000_000);
         for shape in [
             "\"2026-03-07T12:00:45Z\"",
@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn a_value_that_is_no_time_is_refused() {
         for bad in [
             "\"\"",
             "\"2026-03-07T12:00:45\"",

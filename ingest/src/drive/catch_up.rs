@@ -1,16 +1,16 @@
-//! Which of the assigned partitions are still behind.
+//! Progress of catching up: the assigned partitions that are not read to their ends yet.
 
 use std::collections::BTreeSet;
 
 use lake_schemas::TopicPartition;
 
-/// Catching up of the assigned partitions with the ends that their logs had when they were assigned.
+/// State of catching up with the ends that the logs of the assigned partitions had when they were assigned.
 #[derive(Debug, Default)]
 pub(super) enum CatchUp {
-    /// Nothing was assigned yet, so nobody can say that everything is read.
+    /// No assignment has come yet, so it is not known whether everything is read.
     #[default]
     Unassigned,
-    /// Partitions were assigned, if only none of them; these are not read to their ends yet.
+    /// An assignment has come, even one of no partitions. These partitions of it are not read to their ends yet.
     Behind(BTreeSet<TopicPartition>),
 }
 
@@ -24,14 +24,14 @@ impl CatchUp {
         }
     }
 
-    /// Records that a partition has been read to its end, or is not ours any more.
+    /// Records that a partition has been read to its end, or is not assigned to this process any more.
     pub fn leave_out(&mut self, partition: &TopicPartition) {
         if let Self::Behind(behind) = self {
             behind.remove(partition);
         }
     }
 
-    /// Returns whether all that was assigned has been read to its end.
+    /// Returns whether all assigned partitions have been read to their ends.
     pub fn is_done(&self) -> bool {
         matches!(self, Self::Behind(behind) if behind.is_empty())
     }

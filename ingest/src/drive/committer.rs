@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_operation_at_a_time_has_the_tables_and_brings_them_back() {
+    async fn tables_are_lent_to_one_operation_at_a_time_and_come_back() {
         let mut committer = committer(&lake()).await;
         assert!(committer.landed().await.is_none() && committer.is_idle());
         commit(&mut committer);

@@ -44,14 +44,14 @@ pub(super) enum EpochOutcome {
     Failed(LakeError),
 }
 
-/// What a committed epoch has added to the tables.
+/// Result of a committed epoch: what it added to the tables.
 #[derive(Default)]
 pub(super) struct Done {
     /// Stands of its partitions in the last of the job's tables that it moved.
     stands: Vec<(TopicPartition, Stand)>,
     /// Stands of its partitions in each table that it moved.
     moves: Vec<(Table, TopicPartition, Stand)>,
-    /// Number of folders that it wrote into, in all tables.
+    /// Number of folders that the epoch wrote into, in all tables.
     folders: usize,
     tables: BTreeMap<Table, Committed>,
     rejected: BTreeMap<String, u64>,
@@ -90,7 +90,7 @@ impl Done {
         &self.moves
     }
 
-    /// Counts the folders that it wrote into.
+    /// Returns the number of folders that the epoch wrote into.
     pub fn folders(&self) -> usize {
         self.folders
     }

@@ -1,4 +1,4 @@
-//! How Kafka is addressed, and which of librdkafka's settings clicklake sets.
+//! Settings of Kafka clients: the brokers and topic, and the settings of librdkafka that clicklake fixes.
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;

@@ -15,7 +15,7 @@ pub(super) enum Fault {
     Gone,
     /// The topic does not exist. Brokers also report this for a moment for partitions that were only just created.
     Unknown,
-    /// The same attempt would fail again.
+    /// A retry would fail in the same way.
     Hopeless,
     /// No broker answers, or one of them does not.
     CutOff,

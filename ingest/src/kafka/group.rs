@@ -44,11 +44,11 @@ impl Assigned {
     }
 }
 
-/// The last error that librdkafka reported beside its polls.
+/// The last error that librdkafka reported in a callback, and not as the result of a poll.
 #[derive(Clone)]
 pub(super) struct Complaint {
     pub reason: String,
-    /// Whether the same attempt would fail again.
+    /// Whether a retry would fail in the same way, as with a wrong password or an untrusted certificate.
     pub is_hopeless: bool,
 }
 
@@ -57,9 +57,9 @@ pub(super) struct GroupContext {
     options: KafkaOptions,
     control: UnboundedSender<Control>,
     commands: Mutex<Receiver<Command>>,
-    /// Changes that the reader applies after a poll: `None` for a partition that is gone.
+    /// Changes of the assignment, by partition, that the reader applies after a poll: `None` if it was revoked.
     changes: Mutex<HashMap<i32, Option<Assigned>>>,
-    /// Whether there are changes: checked after every poll, without taking the lock.
+    /// Whether `changes` has any: checked after every poll, without taking the lock.
     changed: AtomicBool,
     complaint: Mutex<Option<Complaint>>,
 }
@@ -91,7 +91,7 @@ impl GroupContext {
         lock(&self.complaint).clone()
     }
 
-    /// Takes the changes made by rebalances, and by starts since.
+    /// Takes the changes of the assignment since the last call: partitions that begin, begin again, or were revoked.
     pub fn take_changes(&self) -> HashMap<i32, Option<Assigned>> {
         if !self.changed.swap(false, Ordering::Relaxed) {
             return HashMap::new();
@@ -113,7 +113,8 @@ impl GroupContext {
         }
     }
 
-    /// Places starts in the logs as they are now. Refuses a log that lacks what the table needs.
+    /// Resolves the offset at which each partition begins, by the offsets that its log has now. Refuses a log that no
+    /// longer has the offset that the table needs next.
     pub fn resolve(
         &self,
         consumer: &BaseConsumer<Self>,
@@ -172,15 +173,15 @@ impl GroupContext {
     fn revoke(&self, consumer: &BaseConsumer<Self>, tpl: &TopicPartitionList) -> Result<(), SourceError> {
         let leaving = self.partitions(tpl);
         self.tell(Control::Revoked(leaving.clone()));
-        // Until the loop releases them, or is gone, it may begin only other partitions. What it began before it heard
-        // of this stands before the release; of the partitions that leave it is out of date.
+        // Until the loop releases them, or is gone, it may begin only other partitions. Commands that it sent before it
+        // heard of the revocation come before the release in the channel: those for the leaving partitions are void.
         while let Some(begins) = self.wait().and_then(|command| self.begins(consumer, command)) {
             let staying = begins.into_iter().filter(|begin| !leaving.contains(&begin.start.partition));
             for assigned in self.resolve(consumer, staying)? {
                 self.change(assigned.partition.partition, Some(assigned));
             }
         }
-        // Whatever librdkafka says to what follows: of a partition that was released nothing may be passed on.
+        // Recorded before librdkafka is called, which may fail: no message of a released partition may be passed on.
         leaving.iter().for_each(|partition| self.change(partition.partition, None));
         let done = match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_unassign(tpl),
@@ -190,7 +191,8 @@ impl GroupContext {
         done.map_err(|error| failed(self.topic(), &error))
     }
 
-    /// Returns what a command begins; `None` if it is a release.
+    /// Carries out a command: reports its cuts to the group, or returns the partitions that it begins. `None`: the
+    /// command is a release.
     pub fn begins(&self, consumer: &BaseConsumer<Self>, command: Command) -> Option<Vec<Begin>> {
         match command {
             Command::Begin(begins) => Some(begins),
@@ -235,7 +237,7 @@ impl ClientContext for GroupContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // Reported as often as a partition is read to its end; this is no error.
+        // librdkafka reports this each time that a partition is read to its end; it is no error.
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
             return;
         }
@@ -273,7 +275,7 @@ impl ConsumerContext for GroupContext {
 }
 
 impl Begin {
-    /// Places this start in a log that has these offsets.
+    /// Resolves the offset at which the partition begins, in a log that has the offsets `log`.
     fn within(self, log: OffsetRange) -> Result<Assigned, SourceError> {
         let Self { start: Start { partition, from, fingerprint }, generation, hold } = self;
         let OffsetRange { first: low, next: high } = log;

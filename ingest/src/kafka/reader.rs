@@ -30,7 +30,7 @@ use crate::source::SourceError;
 /// on soon.
 pub(super) const BATCH_ROWS_MAX: usize = 8_192;
 
-/// The same limit in bytes, for messages that are larger than clicks.
+/// Largest size of a batch in bytes, for messages that are larger than clicks.
 const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Longest wait of a message for its batch to fill, and of the report that a partition is at its end. Each batch costs
@@ -197,7 +197,7 @@ impl ReaderState {
         self.waits.get_or_insert_with(Instant::now);
     }
 
-    /// Returns whether the rest of what has begun to come is waited for before it is passed on.
+    /// Returns whether the reader waits for further messages before it passes on those that have come.
     fn is_settling(&self) -> bool {
         self.waits.is_some_and(|since| since.elapsed() < SETTLE_MAX) && self.flushed_at.elapsed() >= LINGER
     }

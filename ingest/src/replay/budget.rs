@@ -1,4 +1,5 @@
-//! How many partitions a live job replays at a time, and how much of its memory limit is reserved for that.
+//! Budget of the replays of a live job: the number of partitions that are replayed at a time, and the share of the
+//! memory limit that is reserved for them.
 //!
 //! A restart replays every partition that it gets. The memory of each replay has a bound, so the number of replays
 //! decides: no more than keep the cores busy, and no more than a share of the limit pays for.

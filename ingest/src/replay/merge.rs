@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_opened_ahead_is_bounded_in_bytes_and_never_nothing() {
+    fn files_opened_ahead_are_bounded_in_bytes_and_at_least_one() {
         assert_eq!(ahead(100), OPEN_AHEAD);
         assert_eq!(ahead(3 * MIB), 2);
         assert_eq!(ahead(64 * MIB), 1);

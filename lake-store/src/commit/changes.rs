@@ -1,4 +1,4 @@
-//! Which folders of a table changed between two of its versions.
+//! Finds the folders of a table that changed between two of its versions.
 //!
 //! Only actions with `dataChange` count: file compaction puts other files in the place of some without changing a row,
 //! and must not make the roll-ups work.

@@ -36,8 +36,8 @@ const VERSIONS_AT_ONCE: usize = 10_000;
 /// Number of kept versions up to which clean-up reads them all, however few versions expire.
 const VERSIONS_READ_FREELY: Version = if cfg!(test) { 50 } else { 10_000 };
 
-/// Above [`VERSIONS_READ_FREELY`], kept versions are read only if at least one version expires for every so many that
-/// are kept. Otherwise a process that cleans up once and ends would read a week of entries to expire a few minutes,
+/// Above [`VERSIONS_READ_FREELY`], kept versions are read only if at least one version expires for every this many kept
+/// ones. Otherwise a process that cleans up once and ends would read a week of entries to expire a few minutes,
 /// each time.
 const GIVEN_UP_PART: Version = 10;
 

@@ -30,7 +30,7 @@ use crate::error::{Context, LakeError, Result};
 /// Age at which a confirmation must be renewed. Renewing it costs two small requests.
 const AGE_MAX: Duration = Duration::from_secs(10);
 
-/// When the log file that a known version was read from was last seen, and what it looked like.
+/// Time at which the log file of a known version was last seen, with the file's attributes at that time.
 #[derive(Clone, Debug)]
 pub(super) struct Confirmed {
     at: Looked,

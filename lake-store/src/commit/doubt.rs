@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_met_is_known_until_another_commit_is_put() {
+    fn a_commit_found_in_the_log_is_known_until_another_one_is_put() {
         let (mut doubt, id, other) = (Doubt::default(), CommitId::unique(), CommitId::unique());
         doubt.puts(&id, 5);
         assert!(doubt.meets(5, &entry_of(&id)) && !doubt.meets(6, &entry_of(&other)));

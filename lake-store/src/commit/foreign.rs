@@ -145,7 +145,7 @@ mod tests {
     const DELETE: &str = r#"{"operation":"DELETE","engineInfo":"Apache-Spark/4.0.1\nDelta-Lake/4.0.0"}"#;
 
     #[test]
-    fn what_others_change_is_told_with_what_it_means() {
+    fn a_foreign_change_is_reported_with_its_consequences() {
         let found = change(Table::Clicks, &entry(DELETE, true)).expect("a change");
         assert_eq!((found.added, found.removed), (1, 1));
         let said = found.to_string();

@@ -1,4 +1,4 @@
-//! How long ago something was looked at, by two clocks, because each of them misses something.
+//! Age of an observation, measured by two clocks, because each of them can be wrong.
 //!
 //! The monotonic clock stands still while a Linux machine is suspended, and goes back when a virtual machine is reset
 //! to a snapshot. The wall clock is set by people and programs. What one of them misses, the other one shows.

@@ -1,4 +1,5 @@
-//! Foreign changes of a table that is being followed: noticed at each entry, and held until somebody asks.
+//! Foreign changes of a table that is being followed: noticed as each entry of its log is read, and held until a caller
+//! asks for them.
 
 use futures::future::BoxFuture;
 use tracing::warn;
@@ -32,7 +33,7 @@ impl TableLog {
         })
     }
 
-    /// Logs each held change once, with what it means.
+    /// Logs a warning for each held change, with its consequences, and drops it.
     pub fn warn_of_foreign(&mut self) {
         for change in self.take_foreign() {
             warn!(table = %change.table, version = change.version, "{change}");

@@ -185,7 +185,7 @@ async fn a_table_with_deletion_vectors_is_refused_when_it_is_opened_and_while_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_altered_and_taken_back_meanwhile_hurts_nobody() {
+async fn an_alteration_that_was_taken_back_stops_no_writer() {
     let (lake, store) = lake();
     let mut log = open(&lake).await;
     put(&store, Table::Clicks, 1, &[vectors()]).await;

@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_was_given_to_a_job_is_waited_for_until_its_topic_is_over() {
+    fn an_assigned_partition_is_waited_for_until_its_topic_is_retired() {
         let id = |rest: &str| format!("clicklake/clicks_minute/{rest}");
         let txns = [
             ("clicks/0", 7),

@@ -1,4 +1,4 @@
-//! What a table's log says of the table itself: its protocol, its columns and its properties. No I/O.
+//! Shape of a table by its log: protocol, columns and properties. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;

@@ -17,7 +17,7 @@ use super::shape::Shape;
 use super::{Version, judge};
 use crate::error::{LakeError, Result};
 
-/// What an open table is used for.
+/// Use of an open table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
     /// The table is followed and read.
@@ -112,7 +112,7 @@ impl Terms {
         &self.shape
     }
 
-    /// Returns the definition by which clicklake made it.
+    /// Returns the definition by which clicklake made the table.
     pub fn definition(&self) -> &Definition {
         &self.definition
     }

@@ -158,7 +158,7 @@ impl TableView {
         ))
     }
 
-    /// Returns which table it is.
+    /// Returns the table that is viewed.
     pub fn table(&self) -> Table {
         self.table
     }
@@ -168,7 +168,7 @@ impl TableView {
         self.loaded.shape.id()
     }
 
-    /// Returns which version it is.
+    /// Returns the version that is viewed.
     pub fn version(&self) -> Version {
         self.loaded.head.version()
     }

@@ -162,7 +162,7 @@ async fn a_file_that_is_full_goes_on_in_another_and_can_be_put_before_the_next()
     assert_eq!(numbers, (0..60_000).collect::<Vec<_>>());
 }
 
-/// What somebody sends may be large and yet take no room in a file: thousands of rows of it are not decoded at once.
+/// A payload may be large and yet compress to almost nothing: thousands of such rows are not decoded at once.
 #[tokio::test]
 async fn rows_with_large_payloads_are_read_a_few_at_a_time() {
     const ROWS: usize = 100;

@@ -147,7 +147,7 @@ impl Machine {
         (store, StorePath::from_absolute_path(self.folder.path()).expect("a path"))
     }
 
-    /// Returns what would be left of its lake if it lost its power now.
+    /// Returns the lake as the disk would have it after a power loss now.
     fn after_power_loss(&self) -> (Lake, TempDir) {
         let left = tempdir().expect("a folder");
         self.disk.0.lock().expect("no panic").restore(self.folder.path(), left.path());
@@ -323,7 +323,7 @@ async fn what_is_being_written_is_not_listed_and_goes_when_it_is_given_up() {
 }
 
 #[tokio::test]
-async fn one_that_is_there_is_not_written_over_by_who_wants_it_absent_or_as_it_was() {
+async fn a_conditional_put_does_not_overwrite_an_object_that_exists_or_has_changed() {
     let machine = Machine::new();
     let (store, root) = machine.store();
     let at = root.clone().join("key");
@@ -341,7 +341,7 @@ async fn one_that_is_there_is_not_written_over_by_who_wants_it_absent_or_as_it_w
 }
 
 #[tokio::test]
-async fn of_many_that_update_one_at_once_none_is_lost() {
+async fn no_update_is_lost_when_many_update_one_object_at_once() {
     let machine = Machine::new();
     let (store, root) = machine.store();
     let at = root.join("count");

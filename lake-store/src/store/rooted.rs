@@ -1,9 +1,9 @@
 //! The store of a lake, rooted at the lake: its tables are its top-level folders, wherever it is.
 //!
-//! Where a lake is must not matter below it. delta-rs and its kernel know files by URLs, and encode, decode and join
-//! these in many places; a percent sign, a blank or a question mark in the name of a folder above the lake may come out
-//! as another name. So they see no folder above it: to them the lake is the root of a store of its own, and all names
-//! in it are ours.
+//! The place of a lake must not matter to code that works in it. delta-rs and its kernel know files by URLs, and
+//! encode, decode and join these in many places; a percent sign, a blank or a question mark in the name of a folder
+//! above the lake may come out as another name. So they see no folder above it: to them the lake is the root of a store
+//! of its own, and all names in it are ours.
 //!
 //! A folder of this machine need not exist: reading it then finds nothing, and the first put makes it.
 //!
@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_a_store_that_lists_in_order_no_more_is_listed_than_is_taken() {
+    async fn an_ordered_listing_is_read_only_as_far_as_it_is_taken() {
         let endless = stream::iter(0..).map(|number| match number {
             ..3 => Ok(object(&format!("log/{number}"))),
             _ => panic!("nobody has asked for it"),

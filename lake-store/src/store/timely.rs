@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_stays_silent_is_given_up_on() {
+    async fn a_silent_request_times_out() {
         let (store, path) = (Timely(Silent(InMemory::new())), Path::from("a"));
         let began = Instant::now();
         let error = store.put(&path, "abc".into()).await.expect_err("no answer").to_string();
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_makes_progress_goes_on_until_it_stays_silent() {
+    async fn a_request_that_makes_progress_goes_on_until_it_is_silent() {
         let (inner, path) = (InMemory::new(), Path::from("a"));
         inner.put(&path, "ab".into()).await.expect("memory");
         let store = Timely(Silent(inner));

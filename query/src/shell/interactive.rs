@@ -22,7 +22,7 @@ const PROMPT: &str = "> ";
 
 type Lines = Editor<Helper, FileHistory>;
 
-/// What to do after a line.
+/// Decision after a line: go on, or quit.
 enum Done {
     Next,
     Quit,

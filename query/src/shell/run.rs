@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_named() {
+    fn a_script_that_is_not_utf_8_is_refused_by_its_name() {
         let error = script_of(vec![0xff, 0xfe, b's', 0], "a.sql").expect_err("UTF-16").to_string();
         assert_eq!(error, "a.sql is not UTF-8; save it as UTF-8");
     }

@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_does_not_fit_is_an_error() {
+    async fn arithmetic_that_overflows_is_an_error() {
         for sql in [
             "select 9223372036854775807 + 1",
             "select column1 + 9223372036854775807 from t",

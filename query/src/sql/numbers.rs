@@ -41,7 +41,7 @@ mod tests {
     use super::super::statements;
 
     #[test]
-    fn what_would_be_another_number_is_refused() {
+    fn number_syntax_that_would_be_misread_is_refused() {
         for (text, named) in [
             ("select 0b11", "0b11 is no number"),
             ("select 0x1F", "0x1F is no number"),
@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_a_number_or_no_number_at_all_is_let_through() {
+    fn plain_numbers_and_texts_with_digits_are_accepted() {
         for text in [
             "select 1, 1.5, .5, 1e5, 1.5E-3, -2, 1::int, 1 as x, 1 x, 1\"x\", 2+3, t.a1, a1b, _1",
             "select X'1F', x'', x'0x1F', '0b11', \"1_000\", $1, $1 -- 0b11 1_000 0x1F",

@@ -45,10 +45,10 @@ use crate::access::RowAccess;
 /// Reason given to a caller with limited access for refusing anything that tells of the rows of all campaigns.
 pub const HIDDEN: &str = "tells of the rows of all campaigns, which this key does not see";
 
-/// Columns by which rows are commonly looked for.
+/// Columns whose conditions go below the filter, because rows are commonly looked for by them.
 const LOOKED_FOR: [&str; 3] = [column::AD_ID, column::CAMPAIGN_ID, column::WINDOW_START];
 
-/// Operators that compare these columns with values.
+/// Operators of conditions that may go below the filter: they cannot fail.
 const COMPARISONS: [Operator; 5] = [Operator::Eq, Operator::Lt, Operator::LtEq, Operator::Gt, Operator::GtEq];
 
 /// Builds the error for something that tells of the rows of all campaigns.
@@ -91,7 +91,7 @@ pub(crate) fn seen_by(
     Ok(Arc::new(FilteredTable { table, schema, columns, campaign, access: access.clone(), condition }))
 }
 
-/// A table of which only some campaigns, and some columns, are seen.
+/// A table of which a caller sees only the rows of some campaigns, and some columns.
 struct FilteredTable {
     table: Arc<dyn TableProvider>,
     schema: SchemaRef,
@@ -194,7 +194,8 @@ impl RowFilter {
     }
 }
 
-/// Plan node that keeps the rows of some campaigns, and is a barrier for everything else: see above.
+/// Plan node that keeps the rows of some campaigns, and lets no condition, limit, order or statistics of the statement
+/// pass, for the reasons that the head of this file gives.
 #[derive(Debug)]
 struct RowFilterExec {
     input: Arc<dyn ExecutionPlan>,

@@ -1,5 +1,5 @@
-//! A session: statements over a lake, one after the other. Each sees the lake as it is when it begins; views, external
-//! tables and settings stay from one to the next.
+//! A session: runs statements over a lake, one after the other. Each statement sees the lake as it is when the
+//! statement begins; views, external tables and settings stay for the statements after it.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -56,8 +56,8 @@ pub struct Session {
 }
 
 impl Session {
-    /// Makes a session over a lake. Its queries may take this much memory, in bytes; operators that can spill to disk
-    /// do so beyond it. Nothing is read yet.
+    /// Makes a session over a lake. Its queries may take `memory` bytes; operators that can spill to disk do so beyond
+    /// that. Nothing is read yet.
     pub fn new(lake: Lake, memory: Option<usize>) -> Result<Self, QueryError> {
         let mut runtime = RuntimeEnvBuilder::new();
         if let Some(memory) = memory {
@@ -69,8 +69,8 @@ impl Session {
         Self::over(lake, context, &shared, RowAccess::All)
     }
 
-    /// Makes a session with a context of its own that shares the rest with other sessions, for a caller with this
-    /// access.
+    /// Makes a session in a new context, for a caller with this row-level access. The object stores and the record of
+    /// refused writes are those of `shared`, which other sessions use too.
     pub fn over(lake: Lake, context: SessionContext, shared: &Shared, access: RowAccess) -> Result<Self, QueryError> {
         let current = Arc::new(Current::new(lake.clone()));
         let snapshot = Arc::new(StatementSnapshot::new(lake, Arc::clone(&current), access.clone()));
@@ -120,7 +120,8 @@ impl Session {
         Box::pin(async move {
             let parsed = self.begin_statement(statement).await?;
             if needs_stores(&parsed) {
-                // The answer is a count at most, and the shell's own code finds the stores that the statement names.
+                // DataFusion's shell runs the statement, because it registers the stores that the statement names. The
+                // answer is a count at most, so that no limit of rows applies.
                 let printed = exec_from_commands(&self.context, vec![statement.text.clone()], options).await;
                 return printed.map_err(|error| self.why(error.into()));
             }
@@ -142,12 +143,12 @@ impl Session {
         Box::pin(summary::held(self.snapshot.lake()))
     }
 
-    /// Looks which tables the lake has.
+    /// Lists the tables of the lake and their columns, for [`Session::names`].
     pub(crate) fn look_around(&self) -> BoxFuture<'_, Result<(), QueryError>> {
         Box::pin(self.snapshot.look_around())
     }
 
-    /// Returns the names of the tables that were last seen, and of their columns.
+    /// Returns the names of the tables and columns that were last listed, for completion in the shell.
     pub(crate) fn names(&self) -> Vec<String> {
         let seen = self.snapshot.seen().into_iter();
         let names = seen.flat_map(|(table, schema)| {
@@ -228,12 +229,12 @@ impl Session {
     }
 }
 
-/// Returns whether a statement names stores that the session learns of when it runs.
+/// Returns whether a statement names a URL whose object store is registered only when the statement runs.
 fn needs_stores(statement: &parser::Statement) -> bool {
     matches!(statement, parser::Statement::CreateExternalTable(_) | parser::Statement::CopyTo(_))
 }
 
-/// Builds the error for a statement at which the engine panics.
+/// Builds the error for a statement at which the query engine panicked.
 fn met_a_bug() -> QueryError {
     LakeError::Refused(
         Code::StatementBug

@@ -82,7 +82,7 @@ impl StatementSnapshot {
         Ok(())
     }
 
-    /// Looks which tables the lake has.
+    /// Lists the tables that the lake has, and their columns.
     pub(crate) async fn look_around(&self) -> Result<(), QueryError> {
         let mut found = BTreeMap::new();
         for table in LOOKED_AT.into_iter().chain(self.lake.stagings().await?) {

@@ -30,7 +30,7 @@ const FORMS: &str = "write `t VERSION AS OF 412` or `t TIMESTAMP AS OF '2026-03-
 pub struct Statement {
     /// Text that DataFusion parses.
     pub text: String,
-    /// Number of names in it with a version or a time.
+    /// Number of tables in the statement that are named with a version or a time.
     pub travels: usize,
 }
 

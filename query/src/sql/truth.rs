@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_postgresql_takes_for_true_or_false_is_so() {
+    fn the_words_that_postgresql_reads_as_true_or_false_are_read_so() {
         for (said, is) in [
             ("t", Some(true)),
             (" TRUE ", Some(true)),

@@ -1,4 +1,4 @@
-//! `'2026-03-07 12:00'`: accepts times without seconds, as PostgreSQL does. Arrow's parser requires them.
+//! Accepts times without seconds, such as `'2026-03-07 12:00'`, as PostgreSQL does. Arrow's parser requires seconds.
 
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
@@ -9,7 +9,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan, lit};
 use datafusion::optimizer::AnalyzerRule;
 
-/// Length of a time to the minute, such as `2026-03-07 12:00`: the zone follows it, if there is one.
+/// Length of a time to the minute, such as `2026-03-07 12:00`, without the zone that may follow.
 const TO_THE_MINUTE: usize = 16;
 
 /// Analyzer rule that adds the seconds to times without them.

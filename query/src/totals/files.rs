@@ -111,7 +111,7 @@ impl LiveFiles {
         Ok(this)
     }
 
-    /// Returns the version at which they are live.
+    /// Returns the version of the table at which these files are live.
     pub fn version(&self) -> Version {
         self.files.version
     }

@@ -104,7 +104,7 @@ enum Known {
     IsGone,
 }
 
-/// Returns whether a roll-up was made of a newer version of its source than the one that is known.
+/// Returns whether a roll-up was made of a newer version of its source than the known one.
 fn is_ahead(roll_up: Option<&FollowedTable>, source: Option<&FollowedTable>) -> bool {
     let of = roll_up.and_then(|roll_up| rolled_up_from(roll_up.log.table(), |app_id| roll_up.log.txn(app_id)));
     of > source.map(|source| source.log.version())

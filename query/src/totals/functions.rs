@@ -42,7 +42,7 @@ impl Function {
     /// Both table functions.
     pub const ALL: [Self; 2] = [Self::Totals, Self::Series];
 
-    /// Returns whether one of them has this name.
+    /// Returns whether one of the two functions has this name.
     pub fn is_named(name: &str) -> bool {
         Self::ALL.iter().any(|function| function.name() == name)
     }

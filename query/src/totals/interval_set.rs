@@ -1,22 +1,22 @@
-//! Sets of time: stretches that are apart, half-open, in milliseconds since 1970.
+//! Sets of time: disjoint, half-open intervals, in milliseconds since 1970.
 //!
-//! An open end is `i64::MIN` or `i64::MAX`, which are no times.
+//! A bound of `i64::MIN` or `i64::MAX` means that there is none: neither is a time.
 
 use std::ops::Range;
 
 use lake_schemas::Width;
 
-/// IntervalSet of time in their order, none of which touches the next.
+/// Set of time: intervals in order, none of which touches the next.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct IntervalSet(Vec<Range<i64>>);
 
 impl IntervalSet {
-    /// Returns the set of one stretch; the empty set, if it is empty.
+    /// Returns the set of one interval; the empty set, if the interval is empty.
     pub fn one(stretch: Range<i64>) -> Self {
         Self(Some(stretch).filter(|stretch| !stretch.is_empty()).into_iter().collect())
     }
 
-    /// Returns the set of stretches of one width, given by their starts in order.
+    /// Returns the union of windows of one width, given by their starts in order.
     pub fn of_width(width: Width, starts: impl IntoIterator<Item = i64>) -> Self {
         let mut all: Vec<Range<i64>> = Vec::new();
         for start in starts {
@@ -29,7 +29,7 @@ impl IntervalSet {
         Self(all)
     }
 
-    /// Returns the largest stretch of whole windows of a width that lies in another stretch.
+    /// Returns the whole windows of a width that lie in an interval: at most one interval.
     pub fn whole(width: Width, stretch: &Range<i64>) -> Self {
         let floor = |time: i64| if time == i64::MIN || time == i64::MAX { time } else { width.start_ms(time) };
         let first = floor(stretch.start);
@@ -60,12 +60,12 @@ impl IntervalSet {
         self.without(&self.without(others))
     }
 
-    /// Returns whether the set has any part of a stretch.
+    /// Returns whether the set has any part of an interval.
     pub fn touch(&self, stretch: &Range<i64>) -> bool {
         self.from(stretch.start).next().is_some_and(|next| next.start < stretch.end)
     }
 
-    /// Returns whether the set has all of a stretch.
+    /// Returns whether the set has all of an interval.
     pub fn cover(&self, stretch: &Range<i64>) -> bool {
         let next = self.from(stretch.start).next();
         next.is_some_and(|next| next.start <= stretch.start && stretch.end <= next.end)
@@ -76,17 +76,17 @@ impl IntervalSet {
         self.0.is_empty()
     }
 
-    /// Iterates over the stretches, in their order.
+    /// Iterates over the intervals, in their order.
     pub fn iter(&self) -> impl Iterator<Item = &Range<i64>> {
         self.0.iter()
     }
 
-    /// Returns the stretch from the start of the first to the end of the last.
+    /// Returns the interval from the start of the first to the end of the last; `None` if the set is empty.
     pub fn span(&self) -> Option<Range<i64>> {
         Some(self.0.first()?.start..self.0.last()?.end)
     }
 
-    /// Iterates over the stretches that end after a time.
+    /// Iterates over the intervals that end after a time.
     fn from(&self, time: i64) -> impl Iterator<Item = &Range<i64>> {
         self.0[self.0.partition_point(|stretch| stretch.end <= time)..].iter()
     }

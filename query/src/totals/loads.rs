@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_many_ask_for_at_once_is_loaded_once_and_kept_for_a_while() {
+    async fn concurrent_requests_share_one_load_which_is_kept_for_a_while() {
         let (loads, count) = (loads(100), Arc::default());
         for loaded in [1, 1, 2] {
             if loaded == 2 {

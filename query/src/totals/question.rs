@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn where_an_answer_stands_is_one_line() {
+    fn the_versions_and_cuts_of_an_answer_are_one_line() {
         let stand =
             |topic, number, cut| (TopicPartition::new(topic, number), Stand { cut: Some(cut), ..Stand::default() });
         let stands = [stand("a", 0, 5), stand("a", 1, 7), stand("b", 0, 9)];

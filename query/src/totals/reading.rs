@@ -31,7 +31,7 @@ use super::store::{Store, store_url};
 /// Concurrent scans for each processor: reading a few pages of a file is mostly waiting for the store.
 const SCANS_PER_PROCESSOR: usize = 8;
 
-/// How the wanted rows are found in a file.
+/// Way in which the wanted rows are found in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AccessPath {
     /// The rows are in a few pages of the file, which its index names.

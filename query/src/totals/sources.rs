@@ -68,7 +68,7 @@ impl Sources {
         size_of::<Self>() + files + changed.iter().sum::<usize>() + partitions
     }
 
-    /// Returns each table with the windows that are taken from it.
+    /// Returns each table with the windows that an answer takes from that table.
     pub fn taken<'a>(&'a self, parts: &'a Parts) -> impl Iterator<Item = (&'a Level, &'a IntervalSet)> {
         let levels = [self.daily.as_ref(), self.hourly.as_ref(), Some(&self.minutes)];
         let parts = [&parts.days, &parts.hours, &parts.minutes];
@@ -120,16 +120,16 @@ pub(crate) trait Reader: Send {
     /// Returns the table at that version.
     fn level(&mut self) -> BoxFuture<'_, Result<Level>>;
 
-    /// Returns what changed of it since another version.
+    /// Returns the changes of the table since another version.
     fn changed_since(&mut self, version: Version) -> BoxFuture<'_, Result<Changed>>;
 
     /// Returns the parameters that decide the counts.
     fn parameters(&self) -> Result<Parameters>;
 
-    /// Returns the partitions that it knows.
+    /// Returns the partitions that the table records.
     fn partitions(&self) -> Partitions;
 
-    /// Returns Delta's id of it.
+    /// Returns Delta's unique id of the table.
     fn id(&self) -> &str;
 }
 

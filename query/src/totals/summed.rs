@@ -241,7 +241,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_sum_of_one_ad_is_told_from_all_else() {
+    fn a_question_for_one_sum_of_one_ad_is_recognised() {
         let ad = || Filter::one(Field::AdId, "a");
         let question = |filter| Question { filter, ..Question::default() };
         assert_eq!(ad_of(&question(vec![ad()])), Some("a"));

@@ -25,7 +25,7 @@ use super::strangers::{Stranger, strangers};
 use crate::error::QueryError;
 use crate::output::visible;
 
-/// What to verify, and how.
+/// Settings of an audit: what to verify, and how.
 #[derive(Clone)]
 pub struct Question<'a> {
     /// Table of minutes to verify.
@@ -111,7 +111,7 @@ impl Audit {
     }
 }
 
-/// Counts the raw clicks again, and compares. The queries may take this much memory, in bytes; beyond it they spill to
+/// Counts the raw clicks again, and compares. The queries may take `memory` bytes; beyond that they spill to
 /// disk.
 pub fn verify<'a>(lake: &'a Lake, asked: Question<'a>, memory: usize) -> BoxFuture<'a, Result<Audit, QueryError>> {
     Box::pin(async move {

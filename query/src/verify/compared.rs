@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_differs_the_first_is_kept_and_all_is_counted() {
+    fn the_first_differences_are_kept_and_all_are_counted() {
         let (mut compared, many) = (Compared::default(), KEPT_MAX as i64 + 5);
         let click = Measure::ALL.map(|measure| i128::from(measure == Measure::counting(Verdict::Counted)));
         for minute in (0..many).rev() {

@@ -61,7 +61,7 @@ impl Conservation {
     }
 }
 
-/// Checks the laws by counting positions and rows. The queries may take this much memory, in bytes; beyond it they
+/// Checks the laws by counting positions and rows. The queries may take `memory` bytes; beyond that they
 /// spill to disk.
 pub fn conservation(lake: &Lake, table: Table, memory: usize) -> BoxFuture<'_, Result<Conservation, QueryError>> {
     Box::pin(async move {

@@ -47,7 +47,7 @@ pub struct Difference {
     pub clicks: Vec<(Cause, Vec<String>)>,
 }
 
-/// How clicks make a difference.
+/// Reason why clicks make a difference between the table and the recount.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cause {
     /// No row of the table has the clicks.
@@ -220,7 +220,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_minutes_with_many_events_the_clicks_are_not_looked_at() {
+    fn clicks_of_minutes_with_too_many_events_are_not_searched() {
         let differing = |(minute, events): (i64, i128)| {
             let window = EventTime::from_millis(minute * 60_000).expect("a time");
             let recounted = Measure::ALL.map(|measure| match (measure.counts_events(), measure.verdict()) {

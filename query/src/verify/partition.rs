@@ -64,7 +64,7 @@ impl<'a> Partition<'a> {
         Ok(this)
     }
 
-    /// Returns the smallest or largest offset of its raw clicks that satisfy a condition.
+    /// Returns the smallest or largest offset of the partition's raw clicks that satisfy a condition.
     async fn offset(&self, which: &str, condition: &str) -> Result<Option<i64>, QueryError> {
         let sql = format!("select {which}(kafka_offset) from clicks where {} and {condition}", self.is_this());
         let offset = run(self.context, &sql).await?;

@@ -14,7 +14,7 @@ use crate::error::QueryError;
 use crate::open;
 use crate::rows::collect;
 
-/// Makes a session whose statements may take this much memory, in bytes; beyond it they spill to disk.
+/// Makes a session whose statements may take `memory` bytes; beyond that they spill to disk.
 pub(super) fn bounded(memory: usize) -> Result<SessionContext, QueryError> {
     let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(FairSpillPool::new(memory))).build_arc()?;
     Ok(SessionContext::new_with_config_rt(SessionConfig::new(), runtime))

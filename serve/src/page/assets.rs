@@ -11,7 +11,7 @@ pub(crate) const CONTENT_SECURITY_POLICY: &str =
 /// A file of the page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asset {
-    /// Path at which it is requested.
+    /// Path of the URL at which the file is requested.
     pub path: &'static str,
     /// Media type of the file.
     pub content_type: &'static str,

@@ -26,8 +26,10 @@ const WIDTH_PER_HEIGHT: u32 = 3;
 /// Size of all text, whatever the width of the picture: plotters writes this size as 12 pixels.
 const LABEL_SIZE: f64 = 14.88;
 
-/// Width of a digit at that size, and room for a label of the time axis, in pixels.
+/// Width of a digit of a label, in pixels.
 const DIGIT_PIXELS: u32 = 7;
+
+/// Room for a label of the time axis, in pixels.
 const TIME_LABEL_PIXELS: u32 = 64;
 
 const TICK_PIXELS: i32 = 4;

@@ -24,7 +24,7 @@ pub(super) enum Ink {
 impl Ink {
     const ALL: [Self; 5] = [Self::Bar, Self::Open, Self::Grid, Self::Tick, Self::Label];
 
-    /// Returns the colour that it has without a page.
+    /// Returns the colour that the ink has in a drawing without the page's style sheet.
     pub const fn colour(self) -> RGBColor {
         match self {
             Self::Bar => RGBColor(0x3b, 0x7d, 0xc4),

@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_adapted_says_the_same_here() {
+    fn an_adapted_expression_means_what_it_means_in_postgresql() {
         for (asked, expected) in [
             (
                 "SELECT a LIKE b || '%' ESCAPE '/'",

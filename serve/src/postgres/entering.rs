@@ -12,7 +12,7 @@ pub(super) struct Door {
     pub server: Arc<Postgres>,
     /// State of a login by proof.
     pub scram: Mutex<Scram>,
-    /// Who has logged in.
+    /// The client that has logged in.
     pub who: OnceLock<Who>,
 }
 

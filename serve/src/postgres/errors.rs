@@ -24,8 +24,10 @@ const FILES: [&str; 5] = [".parquet", "_delta_log", "Object at location", "objec
 /// PostgreSQL's message for a scalar subquery that has several rows.
 pub(super) const MORE_THAN_ONE_ROW: &str = "more than one row returned by a subquery used as an expression";
 
-/// DataFusion's messages for the same, and for a correlated subquery that it cannot plan.
+/// DataFusion's message for a scalar subquery that returns several rows.
 const SEVERAL_ROWS: &str = "Scalar subquery returned more than one row";
+
+/// DataFusion's messages for a correlated subquery that it cannot plan.
 const NOT_PLANNED: [&str; 3] = ["Correlated scalar subquery", "expression ScalarSubquery", "Accessing outer reference"];
 
 /// Message for subqueries that cannot be planned.
@@ -479,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_name_is_told_without_one() {
+    fn errors_of_unnamed_statements_and_portals_name_none() {
         let said = |error| {
             let told = told(error);
             (told.code, told.message)

@@ -1,7 +1,7 @@
 //! Functions of PostgreSQL's own that programs call before they query anything.
 //!
-//! Most of them describe what nothing here has: a comment, a definition, a size. [`StandIn`] answers each with one
-//! constant, whatever its arguments.
+//! Most of them describe properties that no object has here: a comment, a definition, a size. [`StandIn`] answers each
+//! of these with one constant, whatever its arguments.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -90,7 +90,7 @@ const PRIVILEGES: [&str; 8] = [
 /// Privileges that are granted here: none of them changes anything.
 const MAY: [&str; 4] = ["SELECT", "USAGE", "CONNECT", "EXECUTE"];
 
-/// Returns all these functions.
+/// Returns all functions of PostgreSQL's own that are answered here.
 pub(super) fn functions() -> Vec<ScalarUDF> {
     let version = Arc::new(|_: &[ColumnarValue]| Ok(text(format!("PostgreSQL {VERSION}"))));
     let texts = TEXTS.map(|called| StandIn::of(called, ScalarValue::Utf8(None)));
@@ -100,7 +100,7 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     let others = [
         create_udf("version", Vec::new(), DataType::Utf8, Volatility::Stable, version),
         create_udf("quote_literal", vec![DataType::Utf8], DataType::Utf8, Volatility::Immutable, Arc::new(quoted)),
-        // It is asked for types that extensions would bring.
+        // Clients call it to look for types that extensions would bring.
         StandIn::of(("to_regtype", &[1]), ScalarValue::Int32(None)),
         // Nothing is locked here. In PostgreSQL the function returns void, in a row.
         StandIn::of(("pg_advisory_unlock_all", &[0]), ScalarValue::Utf8(Some(String::new()))),
@@ -117,14 +117,15 @@ pub(super) fn functions() -> Vec<ScalarUDF> {
     texts.into_iter().chain(numbers).chain(is_so).chain(is_not).chain(others).chain(privileges).collect()
 }
 
-/// Returns null as one of several columns of an index: its number and its place.
+/// Returns the null answer of `_pg_expandarray`: a struct of `x` and `n`, as PostgreSQL gives for each column of an
+/// index.
 fn no_column() -> ScalarValue {
     let fields = ["x", "n"].map(|name| Field::new(name, DataType::Int64, true));
     let kind = DataType::Struct(Fields::from(Vec::from(fields)));
     ScalarValue::try_from(&kind).unwrap_or(ScalarValue::Null)
 }
 
-/// Returns a signature of these numbers of arguments, of any type.
+/// Returns the signature of a function that takes any of these numbers of arguments, of any type.
 fn signature(counts: &[usize]) -> Signature {
     let counts = counts.iter().map(|count| match count {
         0 => TypeSignature::Nullary,
@@ -165,7 +166,7 @@ impl ScalarUDFImpl for StandIn {
     }
 }
 
-/// Functions whose arguments are values that stand in the statement.
+/// Functions that read or change a setting, or number a transaction. Their arguments must be literals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum StatementFunction {
     CurrentSetting,
@@ -184,7 +185,7 @@ impl StatementFunction {
     }
 }
 
-/// One of these functions, as DataFusion calls it.
+/// A [`StatementFunction`] as DataFusion calls it.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct CatalogFunction {
     asking: StatementFunction,
@@ -358,7 +359,7 @@ fn is_allowed(asked: &str) -> bool {
     asked.split(',').any(|one| MAY.contains(&one.trim().to_ascii_uppercase().as_str()))
 }
 
-/// Returns a string that stands in the statement.
+/// Returns an argument that is a string literal; `None` for any other.
 fn string(argument: Option<&ColumnarValue>) -> Option<String> {
     match argument {
         Some(ColumnarValue::Scalar(value)) => value.try_as_str().flatten().map(str::to_owned),
@@ -402,7 +403,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_time_of_this_place_is_that_of_utc_and_stands_still_in_a_statement() {
+    async fn localtimestamp_is_in_utc_and_the_same_throughout_a_statement() {
         let context = SessionContext::new();
         context.register_udf(LocalTimestamp::function());
         let rows = context.sql("select localtimestamp, localtimestamp = now() as is_now").await.expect("SQL");
@@ -426,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn the_column_of_an_index_has_parts() {
+    fn a_column_of_an_index_is_a_struct_of_two_fields() {
         assert!(matches!(no_column().data_type(), DataType::Struct(fields) if fields.len() == 2));
     }
 }

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_handed_over_is_what_is_taken() {
+    async fn a_client_is_handed_over_to_a_process_unchanged() {
         for secret in [SecretKey::I32(-5), SecretKey::Bytes(Bytes::from_static(&[7; 32]))] {
             let client = Client {
                 access: RowAccess::Campaigns(["spring".to_owned(), "Sommer \u{fc}".to_owned()].into()),

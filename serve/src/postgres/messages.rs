@@ -22,7 +22,7 @@ const CHUNK_BYTES: usize = 8 << 10;
 /// Bytes of the length field, which counts itself.
 const LENGTH_BYTES: usize = 4;
 
-/// Kinds of messages before login: a password, or a farewell.
+/// Kinds of messages before login: a password, or Terminate.
 const OF_LOGIN: &[u8] = b"pX";
 
 /// Kinds of messages after login.
@@ -194,7 +194,7 @@ fn check(kind: u8, body: &[u8]) -> Result<(), Refused> {
 pub(super) struct UnparsedBytes<'a>(pub &'a [u8]);
 
 impl<'a> UnparsedBytes<'a> {
-    /// Takes `count` of them; `None` if there are fewer.
+    /// Takes `count` bytes; `None` if there are fewer.
     pub fn take(&mut self, count: usize) -> Option<&'a [u8]> {
         let (taken, rest) = self.0.split_at_checked(count)?;
         self.0 = rest;
@@ -268,7 +268,7 @@ mod tests {
         [&[kind][..], &length, body].concat()
     }
 
-    /// Returns what is read of a client in that state: messages as they are shown, and codes of errors.
+    /// Returns what [`next`] reads from a client in this state: for a message its debug text, for an error its code.
     fn read(said: &'static [u8], state: PgWireConnectionState) -> Vec<String> {
         let client = DefaultClient::<()>::new(([127, 0, 0, 1], 1).into(), false);
         let stream = tokio::io::join(said, tokio::io::sink());
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_refused_and_the_next_one_is_read() {
+    fn a_malformed_message_is_refused_and_the_next_one_is_read() {
         for (kind, body, code) in [
             (b'Q', &b""[..], "08P01 false"),
             (b'Q', b"select 1", "08P01 false"),

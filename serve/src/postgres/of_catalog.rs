@@ -44,8 +44,10 @@ static NO_TEXT: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as varchar)"
 /// Null, as number.
 static NO_NUMBER: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as bigint)"));
 
-/// Null, as the base type of a type, and as the list of its parts.
+/// Null as the base type of a type in the catalog.
 static NO_BASE: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as int)"));
+
+/// Null as the list of the parts of a type in the catalog.
 static NO_PARTS: LazyLock<Expr> = LazyLock::new(|| parsed("cast(null as text[])"));
 
 /// Returns the statement that the library has in place of one that it knows by its text, or else the statement itself.

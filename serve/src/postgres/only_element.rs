@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn one_is_a_value_none_is_null_and_two_are_an_error() {
+    fn a_list_of_one_is_its_value_an_empty_list_is_null_and_two_are_an_error() {
         let found = of(vec![Some(vec![Some(7)]), None, Some(vec![]), Some(vec![None])]).expect("at most one each");
         assert_eq!(found.as_ref(), &Int32Array::from(vec![Some(7), None, None, None]));
         assert!(of(vec![Some(vec![Some(7)]), Some(vec![Some(1), Some(1)])]).is_err());

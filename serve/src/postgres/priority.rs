@@ -78,7 +78,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn who_is_busy_goes_behind_and_comes_back_within_a_minute_and_a_half() {
+    fn a_busy_process_gets_a_lower_priority_and_its_own_back_within_90_seconds() {
         let mut priority = Priority::default();
         assert_eq!(priority.look(SECOND / 2, SECOND), Some(NICE));
         let found: Vec<_> = (1..=60).filter_map(|second| priority.look(SECOND / 2 + SECOND * second, SECOND)).collect();
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_a_little_for_ever_stays_where_it_is() {
+    fn a_process_that_uses_little_keeps_its_priority() {
         let mut priority = Priority::default();
         let used = |second| Duration::from_millis(50) * second;
         let found: Vec<_> = (1..=3_600).filter_map(|second| priority.look(used(second), SECOND)).collect();
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn whose_processes_end_again_and_again_goes_behind_for_some_time() {
+    fn a_key_whose_processes_end_repeatedly_gets_a_lower_priority_for_a_while() {
         let mut priority = Priority::default();
         for _ in 0..3 {
             priority = priority.of_next(SECOND);

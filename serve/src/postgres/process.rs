@@ -75,7 +75,7 @@ impl Why {
         }
     }
 
-    /// Returns the error that its clients are told.
+    /// Returns the error that the clients of the ended process are told.
     pub fn told(self) -> PgWireError {
         let (code, why) = match self {
             Self::Idle | Self::Stopped => return Refused::stopping(),
@@ -95,7 +95,7 @@ impl Why {
 
 /// A process that answers SQL of one key.
 pub(super) struct Process {
-    /// Path of the socket that it takes clients from.
+    /// Path of the socket on which the process accepts clients.
     socket: PathBuf,
     id: Option<u32>,
     uses: Mutex<Uses>,
@@ -154,7 +154,7 @@ impl Process {
         self.end.cancel();
     }
 
-    /// Returns whether it takes clients, as far as is known.
+    /// Returns whether the process accepts clients, as far as is known.
     pub fn is_there(&self) -> bool {
         !self.end.is_cancelled() && !self.ended.is_cancelled()
     }
@@ -203,7 +203,7 @@ impl Process {
         own_memory(&status)
     }
 
-    /// Returns the state of its priority.
+    /// Returns the state of the process's priority.
     pub fn priority(&self) -> Priority {
         *lock(&self.priority)
     }
@@ -226,14 +226,14 @@ impl Process {
         }
     }
 
-    /// Records whether it is stopped now; returns whether it has been for too long.
+    /// Records whether the process is stopped now. Returns whether it has been stopped for too long.
     fn stands_still(&self, is_stopped: bool) -> bool {
         let mut still = lock(&self.still);
         *still = is_stopped.then(|| still.unwrap_or_else(Instant::now));
         still.is_some_and(|since| since.elapsed() > STILL_MAX)
     }
 
-    /// Returns why it has ended; `None` if it has not, in which case a session that is over was closed properly.
+    /// Returns why the process has ended; `None` if it has not, so that a session that is over was closed properly.
     pub async fn why_lost(&self) -> Option<Why> {
         timeout(ENDED_LIMIT, self.ended.cancelled()).await.ok()?;
         self.why.get().copied()
@@ -392,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gives_way_is_told_that_the_session_was_idle() {
+    fn an_evicted_session_gets_the_error_for_idle_sessions() {
         let PgWireError::UserError(told) = Why::GaveWay.told() else { panic!("it is for who asks") };
         assert_eq!((told.code.as_str(), told.severity.as_str()), ("57P05", "FATAL"));
     }
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_stopped_is_told_from_who_waits() {
+    fn a_stopped_process_is_told_from_a_waiting_one() {
         for (stat, stopped) in [
             ("7 (clicklake) S 1 7", false),
             ("7 (click) T lake) R 1 7", false),
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_stands_still_for_long_is_ended_and_who_goes_on_is_not() {
+    async fn a_process_that_is_stopped_for_long_is_ended() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut command = Command::new("sleep");
         command.arg("60");

@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_loses_the_key_is_told_between_two_messages() {
+    async fn a_client_whose_key_is_removed_gets_the_error_between_two_messages() {
         let (client, mut seen) = tokio::io::duplex(1_024);
         let (stream, mut session) = UnixStream::pair().expect("a pair");
         let (handle, lost) = (ConnectionHandle::new(), CancellationToken::new());
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whose_session_ends_without_its_last_word_is_told_so() {
+    async fn a_client_whose_session_ends_abruptly_gets_an_error() {
         let (client, mut seen) = tokio::io::duplex(1_024);
         let (stream, mut session) = UnixStream::pair().expect("a pair");
         let handle = ConnectionHandle::new();

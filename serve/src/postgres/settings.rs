@@ -18,12 +18,16 @@ pub(super) const ROLE: &str = "postgres";
 /// Error for a client that sets a role.
 pub(super) const NO_ROLES: &str = "there are no roles here: a key decides which rows are seen; leave the role out";
 
-/// Name of the setting that limits the time of statements, and its value when nobody has set it.
+/// Name of the setting that limits the time of statements.
 pub(super) const LIMIT: &str = "statement_timeout";
+
+/// Value of the statement limit while nobody has set one.
 const NO_LIMIT: &str = "0";
 
-/// Name of the setting with the client's name, and how many bytes of it are kept, as in PostgreSQL.
+/// Name of the setting with the client's name.
 const NAME: &str = "application_name";
+
+/// Maximum length of a client's name in bytes, as in PostgreSQL; the rest is cut off.
 const NAME_BYTES_MAX: usize = 63;
 
 /// Settings that are shown, with their values.
@@ -308,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_begins_with_limits_its_statements_and_nothing_else() {
+    fn startup_parameters_set_the_statement_timeout_and_nothing_else() {
         let limit = |name: &str, value: &str| {
             let said = [(name.to_owned(), value.to_owned()), ("TimeZone".to_owned(), "x".to_owned())];
             ClientSettings::at_first(&HashMap::from(said)).limit

@@ -32,11 +32,11 @@ const NO_TEMPORARY: &str = "nothing is kept for a session here; write WITH name 
 /// Purpose of one statement.
 #[derive(Clone, Debug)]
 pub(super) enum Asks {
-    /// Returns the rows of a query; the number counts its names that travel in time.
+    /// Returns the rows of a query, in which this number of tables are named with a version or a time.
     Rows(Box<Statement>, usize),
-    /// Copies the rows of a query as a file; the number counts its names that travel in time.
+    /// Copies the rows of a query as a file; the number is that of its tables that are named with a version or a time.
     Copied(Box<Statement>, usize, Copying),
-    /// Shows a setting, by its name, and its value where the client has set no other.
+    /// Shows a setting: its name, and its value unless the client has set another.
     Shown(&'static str, &'static str),
     /// Changes a setting.
     Set(Setting),
@@ -50,7 +50,7 @@ pub(super) enum Asks {
     GoOn,
     /// Does nothing, reported under this tag.
     Nothing(&'static str),
-    /// Declares a cursor over a query.
+    /// Declares a cursor over a query: its name, the query, and the number of its tables with a version or a time.
     Declare(String, Box<Statement>, usize),
     /// Fetches the next rows of a cursor; all of them, without a number.
     Fetch(String, Option<usize>),
@@ -149,7 +149,7 @@ fn asks(statement: Statement, travels: usize, access: &RowAccess) -> Result<Asks
     })
 }
 
-/// Refuses everything but a query or its explanation, and queries that hide a write.
+/// Refuses every statement but a query or EXPLAIN of one, and also a query in which a write is nested.
 fn only_asks(statement: &Statement, access: &RowAccess) -> Result<(), Refused> {
     match statement {
         Statement::Query(query) => match query.body.as_ref() {
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_asks_is_let_through() {
+    fn statements_that_only_read_are_accepted() {
         for text in [
             "select 1",
             "with a as (select 1) table a",
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn subqueries_count_as_often_as_they_are_planned() {
+    fn a_subquery_counts_once_for_each_time_that_it_is_planned() {
         let nested = format!("select {}1{}", "array(select ".repeat(14), ")".repeat(14));
         assert_eq!(limits::of_statement(&parse(&nested).expect("SQL")), Ok(()));
         assert_eq!(read(&nested, &some()).err(), Some(Refused::too_much("the statement is too complex")));
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_for_what_is_not_here_is_told_what_is() {
+    fn a_refusal_names_what_the_server_has_instead() {
         for (text, why) in [
             ("listen a", "LISTEN A: nobody is notified"),
             ("notify a", "NOTIFY A: nobody is notified"),

@@ -21,8 +21,10 @@ use super::visited::{Change, change, expressions};
 /// Tables of PostgreSQL that have no rows here: defaults, and sequences.
 const HAVE_NO_ROWS: [&str; 2] = ["pg_attrdef", "pg_sequence"];
 
-/// Table of collations, and the column that refers to it: no column has a collation of its own.
+/// Table of collations in PostgreSQL's catalog.
 const COLLATIONS: &str = "pg_collation";
+
+/// Column of the catalog that refers to a collation: no column has a collation of its own here.
 const OF_COLUMN: &str = "attcollation";
 
 /// Names of functions that make one value of many rows.

@@ -30,7 +30,7 @@ impl UnderWay {
         Answering { all: Arc::clone(self), number }
     }
 
-    /// Returns whether any of them is past its deadline.
+    /// Returns whether any message that is being answered is past its deadline.
     pub fn is_stuck(&self) -> bool {
         let now = Instant::now();
         lock(&self.0).until.values().any(|until| *until < now)
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_come_back_in_time_is_stuck() {
+    async fn a_message_that_is_past_its_deadline_makes_the_process_stuck() {
         let under_way = Arc::new(UnderWay::default());
         let short = under_way.begin(Duration::from_secs(1));
         let long = under_way.begin(Duration::from_secs(3));

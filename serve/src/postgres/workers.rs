@@ -344,8 +344,8 @@ fn processes_max(memory: usize) -> usize {
     ((memory - memory / SHARE) / PROCESS_BYTES).clamp(1, PROCESSES_MAX)
 }
 
-/// Returns which process gives way to that of another key, if one does. Of each, it is given how long it has had no
-/// clients, and how long all of its clients have rested.
+/// Returns the number of the process that gives way to a process of another key, if one does. `uses` has for each
+/// process how long it has had no clients, and how long all of its clients have been idle.
 fn gives_way(uses: impl Iterator<Item = (Option<Duration>, Option<Duration>)>) -> Option<usize> {
     let waits = uses.map(|(idle, resting)| (idle, resting.filter(|resting| *resting >= RESTS_FOR)));
     let may = waits.enumerate().filter(|(_, (idle, resting))| idle.is_some() || resting.is_some());
@@ -443,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_used_gives_way_then_who_rests_and_nobody_who_does_something() {
+    fn unused_processes_give_way_first_then_idle_ones_and_busy_ones_never() {
         let [short, long, longer] = [RESTS_FOR / 2, RESTS_FOR, RESTS_FOR * 2].map(Some);
         let way = |uses: &[(Option<Duration>, Option<Duration>)]| gives_way(uses.iter().copied());
         assert_eq!(way(&[]), None);
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn who_takes_most_is_ended_when_all_take_too_much() {
+    fn the_process_that_takes_most_memory_is_ended_when_all_take_too_much() {
         let taken = |bytes, is_used| Taken { bytes, is_used };
         let all = [taken(30, true), taken(50, true), taken(10, false), taken(20, false)];
         assert_eq!(too_much(&all, 110), None);

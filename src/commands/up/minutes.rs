@@ -1,4 +1,4 @@
-//! The minute counts that `up` shows: it queries the table, as anyone would.
+//! The minute counts that `up` shows: queries `clicks_minute` in SQL, as any other reader would.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ pub struct LastMinute {
 }
 
 impl LastMinute {
-    /// Queries the table, if another minute is complete by now.
+    /// Queries the clicks of the last complete minute, unless that minute is the one known already.
     pub async fn follow(&mut self, lake: &Lake, topic: &str, complete: Option<EventTime>) {
         let Some(minute) = complete.filter(|_| complete != self.minute) else { return };
         let (minutes, counted) = (Table::ClicksMinute, Measure::counting(Verdict::Counted).column());
@@ -49,7 +49,7 @@ impl LastMinute {
     }
 }
 
-/// Returns each ad of an answer, with its clicks.
+/// Returns a text for each ad of an answer: its id and its clicks.
 fn ads(rows: &RecordBatch) -> Vec<String> {
     let ads = cast(rows.column(0), &DataType::Utf8).expect("text has many encodings, and is text in each");
     let (ads, clicks) = (ads.as_string::<i32>(), rows.column(1).as_primitive::<Int64Type>());

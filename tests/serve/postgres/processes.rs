@@ -21,19 +21,19 @@ use super::lake::{self, Rows};
 use super::messages::{answered, message, startup};
 use super::{KEYS, Served};
 
-/// Memory of all processes, in bytes: a hungry one is ended beyond it, and some idle ones are far from it.
+/// Memory limit of all processes together, in bytes: one that runs [`HUNGRY`] exceeds it; some idle ones are far below.
 const MEMORY: usize = 800 << 20;
 
-/// Statement that takes some gigabytes for two rows of letters, if it may.
+/// Statement whose answer takes some gigabytes.
 const HUNGRY: &str = "select repeat(ad_id, 300000000) a, repeat(ad_id, 300000001) b from clicks";
 
-/// Statement that runs as long as it may.
+/// Statement that does not end by itself in any useful time.
 const ENDLESS: &str = "select count(*) from generate_series(1, 1000000000000) where value % 7 = 8";
 
-/// Interval between two looks at something.
+/// Interval of polling for a state that is waited for.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long something may take that should happen soon.
+/// Longest wait for an event that a test expects, after which it fails.
 const SOON: Duration = Duration::from_secs(20);
 
 fn served(folder: &Path) -> (Served, Lake) {
@@ -50,7 +50,7 @@ fn served_within(folder: &Path, memory: usize) -> (Served, Lake) {
     (Served::of(server), lake)
 }
 
-/// Returns the processes that answer SQL of a lake.
+/// Returns the ids of the processes that answer SQL over the lake in a folder.
 fn processes(folder: &Path) -> Vec<u32> {
     let folder = folder.to_str().expect("UTF-8");
     let all = std::fs::read_dir("/proc").expect("processes").flatten();
@@ -87,7 +87,7 @@ fn are_busy(served: &Served, ids: &[u32], before: u64) {
     }
 }
 
-/// A session that stays open.
+/// A session of psql that stays open between statements.
 struct Open {
     psql: Child,
     answers: BufReader<ChildStdout>,
@@ -112,7 +112,7 @@ impl Open {
         line.trim_end().to_owned()
     }
 
-    /// Returns the errors that it printed, when it is over.
+    /// Ends the session, and returns the errors that psql printed.
     fn last_words(mut self) -> String {
         drop(self.psql.stdin.take());
         let mut said = String::new();
@@ -152,7 +152,7 @@ fn a_statement_that_takes_all_memory_ends_its_process_and_nothing_else() {
 }
 
 #[test]
-fn whoever_loses_their_process_is_told_so_and_may_connect_again() {
+fn a_client_whose_process_dies_gets_an_error_and_may_connect_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let (served, _) = served(folder.path());
     assert_eq!(count(&served, "spring-key"), "6");
@@ -174,7 +174,7 @@ fn whoever_loses_their_process_is_told_so_and_may_connect_again() {
 }
 
 #[test]
-fn whoever_is_busy_for_long_lets_all_others_go_first() {
+fn a_process_that_is_busy_for_long_gets_a_lower_priority() {
     let folder = tempfile::tempdir().expect("a folder");
     let (served, _) = served(folder.path());
     assert_eq!((count(&served, "spring-key").as_str(), count(&served, "all-of-it").as_str()), ("6", "18"));
@@ -232,14 +232,14 @@ fn a_stop_takes_less_than_20_seconds_whatever_is_asked() {
             scope.spawn(move || Command::new("psql").args(["-X", "-d", &url, "-c", ENDLESS]).output());
         }
         are_busy(&served, &all, before);
-        // It says by itself if it takes longer.
+        // This fails by itself if the server takes longer.
         served.end();
     });
     assert!(processes(folder.path()).is_empty());
 }
 
 #[test]
-fn who_only_connects_keeps_nobody_out() {
+fn connections_without_a_login_keep_nobody_out() {
     const SILENT: usize = 700;
     raise_open_files().expect("files");
     let folder = tempfile::tempdir().expect("a folder");
@@ -252,7 +252,7 @@ fn who_only_connects_keeps_nobody_out() {
         held
     });
     assert_eq!(count(&served, "spring-key"), "6");
-    // The first ones have given way.
+    // The server has closed the oldest connections.
     let first = served.runtime.block_on(async {
         let mut held = held.into_iter();
         let mut first = held.next().expect("a connection");

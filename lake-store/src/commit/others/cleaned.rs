@@ -121,7 +121,7 @@ async fn only_files_of_our_own_making_are_swept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_removed_and_is_no_data_file_of_the_table_is_not_deleted() {
+async fn clean_up_deletes_only_data_files_of_the_table() {
     let (lake, store) = lake();
     let mut log = open(&lake).await;
     let others = ["deletion_vector_8d3a6b1e-6a2b-4f2e-9d0c-2f6f5b1f8f5e.bin", "_change_data/a.parquet"];

@@ -55,7 +55,7 @@ async fn reader(lake: &Lake) -> TableLog {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_reads_follows_no_entry_of_another_table() {
+async fn a_reader_follows_no_entry_of_another_table() {
     for after in [0, 1, 9, 11, 300].map(Duration::from_secs) {
         let (lake, store) = lake();
         let mut log = reader(&lake).await;
@@ -72,7 +72,7 @@ async fn who_reads_follows_no_entry_of_another_table() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_reads_sees_soon_that_the_table_is_another_one_with_no_more_versions() {
+async fn a_reader_soon_notices_a_replacement_that_has_no_more_versions() {
     for version in [2, 5] {
         let (lake, store) = lake();
         let mut log = reader(&lake).await;
@@ -84,7 +84,7 @@ async fn who_reads_sees_soon_that_the_table_is_another_one_with_no_more_versions
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_reads_goes_on_in_the_table_that_was_opened() {
+async fn a_reader_follows_the_commits_of_the_table_that_it_opened() {
     let (lake, _) = lake();
     let mut log = reader(&lake).await;
     let mut writer = open(&lake).await;
@@ -99,7 +99,7 @@ async fn who_reads_goes_on_in_the_table_that_was_opened() {
 
 /// The other table is at the same version and positions: each commit fits.
 #[tokio::test(start_paused = true)]
-async fn who_writes_sees_soon_that_a_table_that_was_just_opened_is_another_one() {
+async fn a_writer_soon_notices_that_a_table_was_replaced_just_after_it_was_opened() {
     let (lake, store) = lake();
     come_to(&lake, 5).await;
     let mut log = open(&lake).await;

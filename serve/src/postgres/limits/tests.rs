@@ -166,7 +166,7 @@ fn statements_that_grow_exponentially_are_refused() {
 }
 
 #[test]
-fn what_columns_stand_for_is_counted_as_it_is_put_together() {
+fn expressions_that_columns_stand_for_are_counted_when_they_are_substituted() {
     let chain = |links: usize, made: &str| {
         let more = (0..links).map(|at| format!(", a{} as (select {made} as a from a{at})", at + 1));
         format!("with a0 as (select a from b){} select count(*) from a{links} where a > 0", more.collect::<String>())
