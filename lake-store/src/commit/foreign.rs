@@ -150,7 +150,7 @@ mod tests {
         assert_eq!((found.added, found.removed), (1, 1));
         let said = found.to_string();
         assert!(
-            said.starts_with("clicks version 7: DELETE by Apache-Spark/4.0.1 Delta-Lake/4.0.0, 1 files added"),
+            said.starts_with("clicks version 7: DELETE by Apache-Spark/4.0.1 Delta-Lake/4.0.0, 1 file added"),
             "{said}"
         );
         assert!(said.contains("backfill --replace") && said.lines().count() == 1, "{said}");
