@@ -133,8 +133,8 @@ impl Log {
         Self { partitions: partitions.collect(), starts: Mutex::default(), growing: None }
     }
 
-    /// Reads a log that was recorded, a message a line: the number of its partition, of the first topic, its offset, its
-    /// log time in milliseconds, and its payload as hexadecimal digits or null.
+    /// Reads a log that was recorded, a message a line: the number of its partition, of the first topic, its offset,
+    /// its log time in milliseconds, and its payload as hexadecimal digits or null.
     pub fn recorded(lines: &str) -> Self {
         let mut partitions: Vec<Vec<LogMessage>> = Vec::new();
         for line in lines.lines() {
