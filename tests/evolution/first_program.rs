@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
+use lake_schemas::table::FORMAT_OF_NEW;
+
 use super::goes_on_through_an_upgrade;
 use crate::simulation::Log;
 use crate::start_up::folder;
@@ -20,5 +22,5 @@ fn a_lake_that_the_program_before_formats_made_is_gone_on_with_and_upgraded() {
     let unpacked = Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(folder.path()).status();
     assert!(unpacked.expect("tar runs").success(), "the archive is whole");
     let messages = std::fs::read_to_string(folder.path().join("messages")).expect("they are in the archive");
-    goes_on_through_an_upgrade(&path, &Arc::new(Log::recorded(&messages)));
+    goes_on_through_an_upgrade(&path, &Arc::new(Log::recorded(&messages)), |_| FORMAT_OF_NEW);
 }
