@@ -110,7 +110,7 @@ fn a_file_that_is_not_there() {
 #[test]
 fn an_empty_lake() {
     let (_folder, lake) = folder();
-    let cases: [(&[&str], &[&str]); 9] = [
+    let cases: [(&[&str], &[&str]); 11] = [
         (&["sql", "select * from clicks"], &["clicks", "clicklake ingest"]),
         (&["history"], &["clicklake up"]),
         (&["history", "clicks"], &["clicks", "clicklake ingest"]),
@@ -120,9 +120,23 @@ fn an_empty_lake() {
         (&["top"], &["clicks_minute", "clicklake aggregate"]),
         (&["verify"], &["clicks_minute", "clicklake aggregate"]),
         (&["verify", "--conservation"], &["no tables yet"]),
+        (&["compact", "--once"], &["no tables yet", "clicklake up"]),
+        (&["compact", "--dry-run"], &["no tables yet", "clicklake up"]),
     ];
     for (arguments, words) in cases {
         refused(&[arguments, &["--lake", &lake]].concat(), Code::TableMissing, 4, words);
+    }
+    assert!(!std::path::Path::new(&lake).exists(), "nothing is written");
+}
+
+#[test]
+fn a_lake_that_is_a_file() {
+    let (folder, _) = folder();
+    let file = folder.path().join("file");
+    std::fs::write(&file, "text").expect("a disk");
+    let lake = file.to_str().expect("UTF-8");
+    for arguments in [&["compact", "--once"][..], &["status"], &["ingest", "--bootstrap-servers", NOBODY]] {
+        refused(&[arguments, &["--lake", lake]].concat(), Code::LakeAddress, 4, &[lake, "is a file", "--lake"]);
     }
 }
 

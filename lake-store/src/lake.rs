@@ -71,7 +71,7 @@ impl Lake {
     /// Address of every lake within its own store, so that nothing below sees where the lake is.
     pub const ROOT: &str = "clicklake://lake";
 
-    /// Makes the lake at a path, a `file://` or an `s3://` address. Nothing is read yet.
+    /// Makes the lake at a path, a `file://` or an `s3://` address. Nothing of it is read yet.
     pub fn at(location: &str) -> Result<Self> {
         let refused = |why: &str| LakeError::Refused(Code::LakeAddress.because(format!("lake {location}: {why}")));
         if !is_address(location) {
@@ -102,6 +102,10 @@ impl Lake {
         let path = std::path::absolute(path).map_err(|error| refused(error.to_string()))?;
         if path.to_str().is_none() {
             return Err(refused("its path is no UTF-8; name the folder otherwise".to_owned()));
+        }
+        if let Some(file) = path.ancestors().find(|part| part.is_file()) {
+            let why = format!("{} is a file; a lake is a folder, so correct --lake", file.display());
+            return Err(refused(why));
         }
         let url = Url::from_directory_path(&path).map_err(|()| refused("not a path".to_owned()))?;
         let store = Arc::new(LakeStore::in_folder(&path));
@@ -145,6 +149,12 @@ impl Lake {
             Code::TableMissing
                 .because(format!("lake {} has no table {table} yet; `clicklake {makes}` makes it", self.url)),
         )
+    }
+
+    /// Builds the error for a lake that has no table at all. It names the commands that make some.
+    pub fn lacks_tables(&self) -> LakeError {
+        let why = format!("lake {} has no tables yet; `clicklake up` or `clicklake ingest` makes them", self.url);
+        LakeError::Refused(Code::TableMissing.because(why))
     }
 
     /// Returns the tables of the lake that may be staging tables, by their names.
@@ -326,6 +336,21 @@ mod tests {
             let error = error.to_string();
             assert!(error.contains(word) && error.starts_with("lake "), "{error}");
         }
+    }
+
+    #[test]
+    fn a_file_is_no_lake_and_nothing_below_it_is_one() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let file = parent.path().join("file");
+        std::fs::write(&file, "text").expect("a disk");
+        let below = file.join("lake");
+        let address = Url::from_file_path(&below).expect("a path").to_string();
+        for location in [file.to_str().expect("UTF-8"), below.to_str().expect("UTF-8"), &address] {
+            let error = Lake::at(location).expect_err(location);
+            assert_eq!(error.code(), Some(Code::LakeAddress), "{error}");
+            assert!(error.to_string().ends_with("file is a file; a lake is a folder, so correct --lake"), "{error}");
+        }
+        assert_eq!(std::fs::read(&file).expect("a disk"), b"text");
     }
 
     /// Names that a folder may have, and that other programs give a meaning.

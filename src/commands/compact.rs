@@ -4,7 +4,9 @@ use std::error::Error;
 use std::time::Duration;
 
 use ::compactor::{CompactError, Compactor, Done, Keep, Mode, Plan};
-use lake_store::Lake;
+use lake_schemas::Table;
+use lake_store::commit::TableView;
+use lake_store::{Lake, LakeError};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +25,10 @@ const ORPHANS_EVERY: Duration = Duration::from_secs(24 * 3_600);
 
 pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
+    if command.once || command.dry_run {
+        // A daemon may be started beside the job that makes the tables; what runs once finds them, or has a wrong lake.
+        has_tables(&lake).await?;
+    }
     if !command.dry_run {
         lake.probe().await?;
     }
@@ -71,6 +77,19 @@ pub async fn run(lake: &str, command: Compact, stop: CancellationToken) -> anyho
             }
         }
     }
+}
+
+/// Refuses a lake without any table, before anything is written: the first write would make the lake.
+async fn has_tables(lake: &Lake) -> Result<(), LakeError> {
+    for table in Table::ALL {
+        match TableView::newest(lake, table).await {
+            Ok(None) => {}
+            // A table that is refused is there: the round names it, and does the rest.
+            Ok(Some(_)) | Err(LakeError::Refused(_)) => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    Err(lake.lacks_tables())
 }
 
 struct Running {

@@ -10,7 +10,7 @@ use ::ingest::kafka::ends;
 use chrono::{DateTime, SecondsFormat, Utc};
 use lake_schemas::stand::rolled_up_from;
 use lake_schemas::table::Version;
-use lake_schemas::{Code, Cut, Table, TopicPartition};
+use lake_schemas::{Cut, Table, TopicPartition};
 use lake_store::commit::{Partitions, TableView};
 use lake_store::pins::{self, Damaged, Pin, Pins};
 use lake_store::{Lake, LakeError};
@@ -135,8 +135,7 @@ pub async fn run(lake: &str, command: arguments::Status) -> anyhow::Result<()> {
     let lake = Lake::at(lake)?;
     let (tables, partitions) = tables(&lake, &command).await?;
     if tables.is_empty() {
-        let why = format!("lake {} has no tables yet; `clicklake up` or `clicklake ingest` makes them", lake.url());
-        return Err(LakeError::Refused(Code::TableMissing.because(why)).into());
+        return Err(lake.lacks_tables().into());
     }
     let now = now();
     let Pins { pins, damaged } = pins::all(&lake).await?;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::error::ArrowError;
 use lake_schemas::table::timestamp;
-use lake_schemas::{Code, Cut, Table, position};
+use lake_schemas::{Cut, Table, position};
 use lake_store::commit::{TableView, Written};
-use lake_store::{Lake, LakeError, Statistics};
+use lake_store::{Lake, Statistics};
 
 use crate::error::QueryError;
 
@@ -65,8 +65,7 @@ pub(crate) async fn held(lake: &Lake) -> Result<Vec<TableSummary>, QueryError> {
         });
     }
     if all.is_empty() {
-        let why = format!("lake {} has no tables yet; `clicklake up` or `clicklake ingest` makes them", lake.url());
-        return Err(LakeError::Refused(Code::TableMissing.because(why)).into());
+        return Err(lake.lacks_tables().into());
     }
     Ok(all)
 }
