@@ -19,7 +19,7 @@ impl fmt::Display for Audit {
         if self.is_equal() {
             writeln!(f, "equal: {of}, {at}")?;
         } else {
-            writeln!(f, "differs: {} of {of}, {at}", counted(self.differing, "sum"))?;
+            writeln!(f, "differs: {} {of}, {at}", self.what_differs())?;
             lines_of(f, &self.differences, self.differing)?;
         }
         if !self.strangers.is_empty() {
@@ -57,6 +57,21 @@ impl fmt::Display for Audit {
 }
 
 impl Audit {
+    /// Names everything that differs, so that it goes before what was compared.
+    fn what_differs(&self) -> String {
+        let sums = (self.differing > 0).then(|| counted(self.differing, "sum"));
+        let rows = self.strangers.iter().map(|one| one.rows).sum::<i64>();
+        let strangers = (rows > 0).then(|| format!("{} of unknown partitions", counted(rows, "row")));
+        let rolled_up = self.rolled_ups.differing();
+        let rolled_up = (rolled_up > 0).then(|| format!("{} of roll-ups", counted(rolled_up, "sum")));
+        let further: Vec<_> = strangers.into_iter().chain(rolled_up).chain(self.rolled_ups.unread()).collect();
+        match (sums, further.is_empty()) {
+            (Some(sums), true) => format!("{sums} of"),
+            (Some(sums), false) => format!("{sums}, {};", further.join(", ")),
+            (None, _) => format!("{};", further.join(", ")),
+        }
+    }
+
     /// Converts the audit to JSON: the number of findings of each kind, and the first few of them.
     pub fn to_json(&self) -> Value {
         json!({

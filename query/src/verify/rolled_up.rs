@@ -58,8 +58,18 @@ impl RolledUps {
         self.unreadable.is_empty() && self.differing() == 0
     }
 
+    /// Names the roll-ups that cannot be read. A reason begins with the name of its table.
+    pub(super) fn unread(&self) -> Vec<String> {
+        let named = |why: &String| {
+            let table = Table::ROLLED_UP.into_iter().find(|table| why.starts_with(table.name()));
+            let name = table.map_or_else(|| "a roll-up".to_owned(), |table| table.to_string());
+            format!("{name} cannot be read")
+        };
+        self.unreadable.iter().map(named).collect()
+    }
+
     /// Counts the sums that differ from their source.
-    fn differing(&self) -> usize {
+    pub(super) fn differing(&self) -> usize {
         self.compared.iter().map(|(_, _, differing)| differing).sum()
     }
 
