@@ -19,7 +19,8 @@ use lake_store::pins::PinName;
 pub use self::asking::*;
 pub use self::kafka::{Kafka, Topic};
 use self::values::{
-    address, duration, duration_or_zero, history, instant, memory, minute, number, share, size, switch, table, topic,
+    address, duration, duration_or_zero, history, instant, memory, minute, number, rate, share, size, switch, table,
+    topic,
 };
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("CLICKLAKE_COMMIT"), ")");
@@ -153,7 +154,7 @@ pub struct Generate {
     #[arg(long, env = "CLICKLAKE_SEED")]
     pub seed: Option<u64>,
     /// How many messages to send in a second
-    #[arg(long, env = "CLICKLAKE_RATE", default_value_t = 2_000)]
+    #[arg(long, env = "CLICKLAKE_RATE", default_value_t = 2_000, value_parser = rate)]
     pub rate: u64,
     /// How many messages to send in all [default: no end]
     #[arg(long, env = "CLICKLAKE_COUNT")]

@@ -148,6 +148,7 @@ fn bad_flags_are_usage_errors() {
         &["ingest", "--bootstrap-servers", NOBODY, "--topic", "a/b"],
         &["ingest", "--bootstrap-servers", NOBODY, "-X", "nonsense"],
         &["generate", "--bootstrap-servers", NOBODY, "--late", "2"],
+        &["generate", "--bootstrap-servers", NOBODY, "--rate", "0"],
         &["aggregate", "--bootstrap-servers", NOBODY, "--dimensions", "planet"],
         &["aggregate", "--bootstrap-servers", NOBODY, "--memory-limit", "much"],
         &["verify", "--from", "2026-03-07T12:00:30Z"],
@@ -187,6 +188,8 @@ fn what_a_flag_expects_is_said() {
     for &(arguments, words) in cases {
         fails(arguments, 2, &[words]);
     }
+    let shares = ["generate", "--bootstrap-servers", NOBODY, "--late", "0.5", "--duplicates", "0.5"];
+    refused(&shares, Code::SettingsImpossible, 2, &["--late", "1.001", "1 at most in all"]);
     for campaigns in ["spring", "spring,campaign-3", "*", "[people] spring", "Summer 24"] {
         let made = clicklake(&["key", campaigns]);
         let line = String::from_utf8_lossy(&made.stdout).into_owned();

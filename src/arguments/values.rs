@@ -67,6 +67,12 @@ pub fn number(text: &str) -> Result<NonZeroUsize, String> {
     text.parse().map_err(|_| "expected a number, 1 at least".to_owned())
 }
 
+/// Parses how many messages are sent in a second.
+pub fn rate(text: &str) -> Result<u64, String> {
+    let parsed = text.parse::<u64>().ok().filter(|rate| *rate > 0);
+    parsed.ok_or_else(|| "expected a number of messages, 1 at least".to_owned())
+}
+
 /// Parses the name of an ad or a campaign.
 pub fn name(text: &str) -> Result<String, String> {
     if text.is_empty() {
