@@ -85,7 +85,7 @@ pub enum Command {
     Promote(Promote),
     /// Records that a topic has ended, so that counts become final without it; or undoes that
     Retire(Retire),
-    /// Brings the tables of an older lake to the format of this program; older programs refuse them then
+    /// Brings the tables of an older lake to the format of this program; older programs cannot write them then
     Upgrade(Upgrade),
     /// Counts the raw clicks again in plain SQL, and compares with clicks_minute
     Verify(Verify),
