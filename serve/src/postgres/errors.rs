@@ -305,6 +305,11 @@ impl Telling {
                 Files::Perhaps => !looks_like_files(&said),
                 Files::Always => false,
             };
+        let said = match said.split_once("; ") {
+            // Which versions there are tells how often others have clicks.
+            Some((why, _)) if error.code() == Some(Code::VersionUnknown) && !self.sees_all => why.to_owned(),
+            _ => said,
+        };
         if is_told { refusal(code, said, error.code()) } else { refusal(code, UNREADABLE.to_owned(), None) }
     }
 }
@@ -447,9 +452,10 @@ mod tests {
         }
         assert_eq!(told_of(LakeError::store("clicks: reading its log", "no route")), UNREADABLE);
         assert_eq!(told_of(DataFusionError::IoError(std::io::Error::other("disk"))), UNREADABLE);
-        let harmless = ["clicks has no version 9", "1 / 0", "at 50 km/h", "in 2026/03/07", "a/b"];
-        for said in harmless {
-            assert_eq!(told_of(LakeError::Refused(Code::VersionUnknown.because(said.to_owned()))), said);
+        for said in ["clicks has no version 9", "1 / 0", "at 50 km/h", "in 2026/03/07", "a/b"] {
+            let unknown = || LakeError::Refused(Code::VersionUnknown.because(format!("{said}; its newest is 3")));
+            assert_eq!(told_of(unknown()), said);
+            assert!(told(Telling::to(&RowAccess::All).of(unknown())).message.ends_with("; its newest is 3"));
         }
         let all = Telling::to(&RowAccess::All).of(LakeError::store("clicks: reading its log", "no route"));
         assert_eq!(told(all).message, "clicks: reading its log");
