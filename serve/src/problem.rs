@@ -89,8 +89,16 @@ impl Problem {
 
     /// Refuses a campaign that the key may not see; `None` stands for clicks without one.
     pub fn not_seen(campaign: Option<&str>) -> Self {
-        let campaign = campaign.unwrap_or("null").escape_debug();
-        let why = format!("this key does not see campaign {campaign}; ask with one that does");
+        let why = match campaign {
+            Some(campaign) => {
+                format!("this key does not see campaign {}; ask with one that does", campaign.escape_debug())
+            }
+            None => {
+                "a campaign is empty, which asks for clicks without one, and this key does not see these; give its \
+                     name, or ask with a key that does"
+                    .to_owned()
+            }
+        };
         Self::new(StatusCode::FORBIDDEN, why).of_code(Code::Hidden)
     }
 
