@@ -34,10 +34,6 @@ const EVERYTHING: &str = "*";
 /// Prefix before the campaigns of a key that also sees people.
 const PEOPLE: &str = "[people] ";
 
-/// Beginning of that prefix, which no campaign has: a misspelt prefix would otherwise name a campaign that does not
-/// exist.
-const PEOPLE_BRACKET: &str = "[people]";
-
 /// Maximum number of keys in a file: each is compared with every key that a client shows.
 const KEYS_MAX: usize = 10_000;
 
@@ -227,6 +223,9 @@ pub(super) enum Proved {
 
 const VERIFIER: &str = "what stands behind the hash and a colon is made by `clicklake key`, and by nothing else";
 
+const BRACKETS: &str = "[people] stands once, in small letters, with a blank behind it, before the campaigns; no other \
+     word stands in brackets there";
+
 const EXPECTED: &str = "expected the SHA-256 of a key in hex (printf %s KEY | sha256sum), a space, and its campaigns \
      by comma, after [people] if it sees who clicked, or * for everything";
 
@@ -256,8 +255,9 @@ fn access(campaigns: &str) -> Result<RowAccess, &'static str> {
         Some(campaigns) => (campaigns.trim_start(), true),
         None => (campaigns, false),
     };
-    if campaigns.get(..PEOPLE_BRACKET.len()).is_some_and(|start| start.eq_ignore_ascii_case(PEOPLE_BRACKET)) {
-        return Err("[people] stands once, in small letters, with a blank behind it, before the campaigns");
+    // A misspelt prefix would otherwise name a campaign that does not exist, and nobody would see why.
+    if campaigns.strip_prefix('[').is_some_and(|rest| rest.contains(']')) {
+        return Err(BRACKETS);
     }
     let names = campaigns.split(',').map(|name| match name {
         "" => Err("a campaign has no name"),
@@ -324,6 +324,9 @@ mod tests {
             (format!("{PASSWORD} [people]spring"), "line 1 of the keys: [people] stands once"),
             (format!("{PASSWORD} [People] spring"), "line 1 of the keys: [people] stands once"),
             (format!("{PASSWORD} [people] [people] spring"), "line 1 of the keys: [people] stands once"),
+            (format!("{PASSWORD} [persons] spring"), "line 1 of the keys: [people] stands once"),
+            (format!("{PASSWORD} [foo]"), "line 1 of the keys: [people] stands once"),
+            (format!("{PASSWORD} [people] [foo] spring"), "line 1 of the keys: [people] stands once"),
             ("#".repeat(BYTES_MAX + 1), "the keys take more than 4 MiB"),
             (twice, "line 2 of the keys: that key is there already"),
             ("# nothing".to_owned(), "there are no keys"),
