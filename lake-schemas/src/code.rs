@@ -93,8 +93,8 @@ codes! {
         "Record the topic under a new name with --topic-as.";
     28 BatchUnreadable "Data of a partition cannot be read.",
         "Make a whole replica the leader, or delete the damaged records and use --topic-as.";
-    29 KafkaSetting "The promises rest on a setting of Kafka's client that was to be changed.",
-        "Take it out of -X or -F.";
+    29 KafkaSetting "A setting of Kafka's client is unknown or has no such value, or the promises rest on it.",
+        "Correct it, or take it out of -X or -F.";
     30 TopicNotCounted "A topic that is to be retired has clicks that are not counted yet.",
         "Let `clicklake aggregate --until-caught-up` finish it, or count what the raw table has.";
     31 RawBehind "The raw table does not have yet what the counts have seen.",

@@ -24,13 +24,15 @@ pub fn kafka(bootstrap_servers: &str, topic: &Topic) -> anyhow::Result<KafkaOpti
         properties.extend(read_properties(file)?);
     }
     properties.extend(topic.properties.iter().cloned());
-    Ok(KafkaOptions {
+    let options = KafkaOptions {
         bootstrap_servers: bootstrap_servers.to_owned(),
         topic: topic.topic.clone(),
         topic_as: topic.topic_as.clone(),
         group: topic.group.clone(),
         properties,
-    })
+    };
+    options.are_known()?;
+    Ok(options)
 }
 
 /// Reads librdkafka properties, one in each line; blank lines and those that begin with '#' are skipped.

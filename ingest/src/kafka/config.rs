@@ -2,6 +2,7 @@
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
 
 use crate::source::SourceError;
 use lake_schemas::Code;
@@ -68,6 +69,22 @@ impl KafkaOptions {
         self.topic_as.as_deref().unwrap_or(&self.topic)
     }
 
+    /// Refuses properties that librdkafka does not know, or that cannot have their value. The value itself is not told,
+    /// since it may be a password.
+    pub fn are_known(&self) -> Result<(), SourceError> {
+        let mut config = ClientConfig::new();
+        for (key, value) in &self.properties {
+            config.set(key, value);
+        }
+        match config.create_native_config() {
+            Err(KafkaError::ClientConfig(_, why, key, _)) => Err(SourceError::Refused(
+                Code::KafkaSetting.because(format!("kafka setting {key}: {why}; correct it in -X or -F")),
+            )),
+            // What cannot be said of one property alone is said when a client is made.
+            _ => Ok(()),
+        }
+    }
+
     /// Returns the settings of a consumer.
     pub(super) fn consumer(&self, group: &str) -> Result<ClientConfig, SourceError> {
         let mut config = self.client();
@@ -117,6 +134,24 @@ impl KafkaOptions {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn properties_that_nobody_knows_are_named_without_their_values() {
+        let options = |key: &str, value: &str| KafkaOptions {
+            bootstrap_servers: "kafka:9092".to_owned(),
+            topic: "clicks".to_owned(),
+            topic_as: None,
+            group: None,
+            properties: vec![(key.to_owned(), value.to_owned())],
+        };
+        for (key, value) in [("sasl.pasword", "hunter2"), ("session.timeout.ms", "hunter2")] {
+            let refused = options(key, value).are_known().expect_err(key);
+            assert_eq!(refused.code(), Some(Code::KafkaSetting));
+            let said = refused.to_string();
+            assert!(said.contains(key) && said.contains("-X") && !said.contains("hunter2"), "{said}");
+        }
+        options("session.timeout.ms", "6000").are_known().expect("it is a setting");
+    }
 
     #[test]
     fn a_consumer_that_only_asks_has_our_settings_and_no_statistics() {
