@@ -2,6 +2,7 @@
 //! raw table and then Kafka.
 
 use std::num::NonZero;
+use std::pin::pin;
 
 use futures::future::BoxFuture;
 use lake_schemas::job::Job;
@@ -69,12 +70,13 @@ pub fn compute<'a>(
             let source = HybridSource::new(RawTable::new(clicks).shared(), live, job.reads()).replaying(at_once);
             Ok(Begun { job, logs: vec![log], source, goal })
         };
-        let probe = async {
-            lake.probe().await?;
-            kafka::warn_of_producers_clocks(options).await;
-            Ok(())
-        };
-        drive_anew(probe, begin, HybridSource::into_live, policy, run).await
+        let probe = async { Ok(lake.probe().await?) };
+        let mut driven = pin!(drive_anew(probe, begin, HybridSource::into_live, policy, run));
+        // A broker that gives no answer takes seconds, and the job does not begin later for that.
+        tokio::select! {
+            done = &mut driven => done,
+            () = kafka::warn_of_producers_clocks(options) => driven.await,
+        }
     })
 }
 
