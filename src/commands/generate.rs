@@ -41,6 +41,6 @@ fn are_shares(command: &Generate) -> Result<(), Usage> {
         return Ok(());
     }
     let why =
-        format!("--duplicates, --late and --malformed are {sum:.3} of all messages together; give 1 at most in all");
+        format!("--late, --malformed and --duplicates are {sum:.3} of all messages together; give 1 at most in all");
     Err(Usage(Code::SettingsImpossible.because(why)))
 }
