@@ -24,7 +24,9 @@ use url::Url;
 
 use super::Version;
 use super::definition::create;
+use super::entry;
 use super::head::Head;
+use super::lines::Damage;
 use super::shape::Shape;
 use super::versions::FOLDER;
 use crate::error::{Context, LakeError, Result};
@@ -87,10 +89,18 @@ pub(super) async fn load(table: Table, log_store: &dyn LogStore, version: Option
     .await
     .map_err(|panic| LakeError::store(what(), panic))?;
     let (snapshot, txns) = loaded.map_err(|error| unread(what(), error))?;
+    have_content(table, &snapshot)?;
     let says = snapshot.table_configuration();
     let shape = Shape::of(table, says.protocol(), says.metadata())?;
     let told_by = told_by(table, &snapshot)?;
     Ok(Loaded { head: Head::new(snapshot.version(), txns), shape, told_by })
+}
+
+/// Refuses a snapshot with an entry of 0 bytes, as a power loss leaves one: Delta's library takes it for a commit of
+/// nothing, so the rows of that version would be missing, and nobody would see it.
+fn have_content(table: Table, snapshot: &Snapshot) -> Result<()> {
+    let empty = snapshot.log_segment().listed.ascending_commit_files.iter().find(|entry| entry.location.size == 0);
+    empty.map_or(Ok(()), |entry| Err(entry::damaged(table, entry.version, &Damage::empty())))
 }
 
 /// Returns the file that a snapshot's version was read from: its entry, or its checkpoint, which holds everything that
