@@ -154,6 +154,12 @@ fn unread(what: String, error: KernelError) -> LakeError {
     LakeError::Refused(Code::FileDamaged.because(format!("{what}: {said}; {way_out}")))
 }
 
+/// Opens a version of a table, or its newest, with Delta's library, for readers that scan it with that.
+pub async fn snapshot(table: Table, log_store: &dyn LogStore, version: Option<Version>) -> Result<DeltaSnapshot> {
+    let what = || format!("{table}: reading its log");
+    DeltaSnapshot::try_new(log_store, version).await.map_err(|error| unlisted(what(), error))
+}
+
 /// Maps an error of listing files as [`unread`] does.
 fn unlisted(what: String, error: DeltaTableError) -> LakeError {
     match error {
