@@ -6,6 +6,7 @@
 
 mod access;
 mod complete;
+mod damaged;
 mod error;
 mod open;
 pub mod output;
