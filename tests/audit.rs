@@ -286,6 +286,27 @@ fn a_lost_file_of_hours_or_days_is_a_difference_and_the_minutes_are_compared() {
 }
 
 #[test]
+fn a_lost_file_of_minutes_is_lost_to_questions_and_statements_too() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        let lost = files_of(&lake, Table::ClicksMinute).await.swap_remove(0).path;
+        let store = TableLog::open(&lake, Table::ClicksMinute).await.expect("the table opens").object_store();
+        store.delete(&path_of(&lost).expect("a path")).await.expect("memory");
+        let asked = Totals::new(lake.clone()).expect("a session");
+        let errors = [
+            asked.answer(&totals::Question::default()).await.map(drop),
+            query::run(&lake, "select sum(clicks) from clicks_minute where ad_id > ''").await.map(drop),
+        ];
+        for error in errors {
+            let error = error.expect_err("it is lost");
+            let said = error.to_string();
+            assert_eq!(error.code(), Some(Code::FileDamaged), "{said}");
+            assert!(said.starts_with("clicks_minute: its file ") && said.contains("backfill --into"), "{said}");
+        }
+    });
+}
+
+#[test]
 fn a_file_of_minutes_that_is_damaged_is_named_with_what_to_do() {
     simulate(async {
         let lake = lake(Parameters::default()).await;

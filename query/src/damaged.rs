@@ -30,7 +30,7 @@ const BEYOND_THE_END: [&str; 3] = ["Requested range was invalid", "InvalidRange"
 const OF_THE_STORE: [&str; 2] = ["Object Store error: ", "Object at location "];
 
 /// End of what is said of a damaged file that is not named.
-const IS_NAMED_BY: &str = "`clicklake verify` names it, with what to do";
+const IS_NAMED_BY: &str = "if it is one of the lake, `clicklake verify` names it, with what to do";
 
 /// Returns the refusal of a damaged file at a path of the lake, if that is what the error of reading it says.
 pub(crate) fn in_file(location: &str, error: &(dyn Error + 'static)) -> Option<LakeError> {
@@ -46,12 +46,14 @@ pub(crate) fn in_file(location: &str, error: &(dyn Error + 'static)) -> Option<L
 pub(crate) fn refusal(error: &DataFusionError) -> Option<LakeError> {
     let said = undecodable(error)?;
     let named = said.split_once(FOOTER_OF).and_then(|(_, after)| after.split_once(": "));
+    // Statements read files of others, too; those of the lake are in folders that name a day.
+    let named = named.filter(|(location, _)| location.split('/').nth(1).is_some_and(|folder| folder.contains('=')));
     named.and_then(|(location, _)| in_file(location, error)).or_else(|| Some(unnamed(&said)))
 }
 
 fn unnamed(said: &str) -> LakeError {
     LakeError::Refused(Code::FileDamaged.because(format!(
-        "a data file of the lake cannot be decoded ({said}): it was damaged, perhaps by a power loss; {IS_NAMED_BY}"
+        "a data file cannot be decoded ({said}): it was damaged, perhaps by a power loss; {IS_NAMED_BY}"
     )))
 }
 

@@ -23,6 +23,12 @@ pub(super) async fn explained(lake: &Lake, tables: &[Table], error: QueryError) 
     if matches!(&error, QueryError::Lake(error) if is_unnamed(error)) {
         return damaged(lake, tables).await.map_or(error, QueryError::Lake);
     }
+    or_lost(lake, tables, error).await
+}
+
+/// Explains an error, if its cause is a file that the newest version of one of these tables names and the store does
+/// not have: it is lost, and not cleaned up. Any other error is returned as it is.
+pub(crate) async fn or_lost(lake: &Lake, tables: &[Table], error: QueryError) -> QueryError {
     let Some(path) = error.gone().map(str::to_owned) else { return error };
     for &table in tables {
         let Ok(Some(view)) = TableView::newest(lake, table).await else { continue };
