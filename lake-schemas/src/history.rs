@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::code::Code;
 use crate::error::{Invalid, Result};
 use crate::position::{Cut, TopicPartition};
+use crate::spec::AS_IT_WAS;
 use crate::table::Table;
 use crate::time::EventTime;
 use crate::windows::Windows;
@@ -67,7 +68,7 @@ impl History {
         let unknown = || {
             Invalid(
                 Code::PropertyUnreadable
-                    .because(format!("{table}: its property {PROPERTY_BACKFILL} is not what was written")),
+                    .because(format!("{table}: its property {PROPERTY_BACKFILL} is not what was written; {AS_IT_WAS}")),
             )
         };
         parsed.ok_or_else(unknown)
