@@ -29,6 +29,7 @@ use super::head::Head;
 use super::lines::Damage;
 use super::shape::Shape;
 use super::versions::FOLDER;
+use super::whole::{IS_EMPTY, WholeEntries};
 use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
 use crate::raw_file::{self, RawFile};
@@ -137,6 +138,9 @@ fn unread(what: String, error: KernelError) -> LakeError {
             "an entry is damaged, or another program wrote what clicklake cannot read: restore the table to a version \
              before that, or put _delta_log back from a copy"
         }
+        E::Generic(_) if text.contains(IS_EMPTY) => {
+            "it is damaged: put that file of _delta_log back from a copy, or restore the table to a version before it"
+        }
         E::Arrow(ArrowError::JsonError(_)) => "an entry is damaged: put that file of _delta_log back from a copy",
         E::InvalidCheckpoint(_) | E::Parquet(_) | E::Arrow(ArrowError::ParquetError(_)) if !is_of_the_store() => {
             "its newest checkpoint is damaged or missing: remove that and _last_checkpoint from _delta_log if the \
@@ -157,7 +161,9 @@ fn unread(what: String, error: KernelError) -> LakeError {
 /// Opens a version of a table, or its newest, with Delta's library, for readers that scan it with that.
 pub async fn snapshot(table: Table, log_store: &dyn LogStore, version: Option<Version>) -> Result<DeltaSnapshot> {
     let what = || format!("{table}: reading its log");
-    DeltaSnapshot::try_new(log_store, version).await.map_err(|error| unlisted(what(), error))
+    let engine = Arc::new(WholeEntries(log_store.engine(None)));
+    let snapshot = DeltaSnapshot::try_new_with_engine(engine, table_root(log_store), version).await;
+    snapshot.map_err(|error| unlisted(what(), error))
 }
 
 /// Maps an error of listing files as [`unread`] does.

@@ -61,6 +61,7 @@ mod transaction;
 mod upgrade;
 mod versions;
 mod view;
+mod whole;
 mod written;
 
 pub use changes::Changed;

@@ -274,6 +274,10 @@ async fn an_entry_that_a_power_loss_left_empty_is_refused_whoever_reads_it() {
     };
     refused(TableLog::find(&lake, Table::ClicksRejected).await.map(drop).expect_err("it is damaged"));
     refused(TableLog::open(&lake, Table::ClicksRejected).await.map(drop).expect_err("it is damaged"));
+    let log_store = lake.log_store("clicks_rejected").expect("an address");
+    let error =
+        crate::commit::snapshot(Table::ClicksRejected, log_store.as_ref(), None).await.expect_err("it is damaged");
+    assert_eq!(error.code(), Some(Code::FileDamaged), "{error}");
     refused(behind.refresh().await.expect_err("it is damaged"));
     fs::write(&entry, whole).expect("a file");
     assert_eq!(rows(&lake).await, 2);
