@@ -8,9 +8,8 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use crate::code::Code;
-use crate::error::{Invalid, Result};
+use crate::error::{AS_IT_WAS, Invalid, Result};
 use crate::position::{Cut, TopicPartition};
-use crate::spec::AS_IT_WAS;
 use crate::table::Table;
 use crate::time::EventTime;
 use crate::windows::Windows;

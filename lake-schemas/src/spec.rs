@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::code::Code;
 use crate::dimension::Dimension;
-use crate::error::{Invalid, Result};
+use crate::error::{AS_IT_WAS, Invalid, Result};
 use crate::history::{cut_of, json_of};
 use crate::measure::Measure;
 use crate::measured::Measures;
@@ -23,9 +23,6 @@ use crate::windowing::Windowing;
 
 /// Property that holds the spec, from format 2 on.
 pub const PROPERTY_SPEC: &str = "clicklake.spec";
-
-/// What to do about a property that another program has changed.
-pub const AS_IT_WAS: &str = "set it as it was, or restore the table to a version before it was changed";
 
 /// Keys of a spec, in their order.
 const ALLOWED_LATENESS_MS: &str = "allowed_lateness_ms";

@@ -14,7 +14,7 @@ use lake_schemas::{Code, Table};
 use lake_store::LakeError;
 use lake_store::stored_file::unread;
 
-use crate::error::causes;
+use crate::causes::causes;
 
 /// Text before the path of a file whose footer DataFusion could not read. Its readers keep only the text of the error.
 const FOOTER_OF: &str = "Failed to fetch metadata for file ";

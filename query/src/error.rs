@@ -1,6 +1,5 @@
 //! Errors of questions: why a question has no answer.
 
-use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use datafusion::error::DataFusionError;
 use lake_schemas::{Code, Invalid, Refusal};
 use lake_store::LakeError;
 
+use crate::causes::causes;
 use crate::damaged;
 
 /// Reason why a question has no answer.
@@ -204,15 +204,10 @@ fn cleaned_up(path: &str) -> LakeError {
     LakeError::Refused(Code::VersionGone.because(format!("{path}{IS_GONE}")))
 }
 
-/// Returns an error and its causes, the deepest last.
-pub(crate) fn causes<'a>(first: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(first), |cause: &&(dyn Error + 'static)| -> Option<&(dyn Error + 'static)> {
-        (*cause).source()
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
     use super::*;
 
     #[test]

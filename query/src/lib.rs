@@ -5,6 +5,7 @@
 //! large.
 
 mod access;
+mod causes;
 mod complete;
 mod damaged;
 mod error;

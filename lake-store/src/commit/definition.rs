@@ -9,8 +9,9 @@ use deltalake::kernel::transaction::{CommitData, TransactionError};
 use deltalake::kernel::{Action, Metadata, MetadataExt, Protocol, new_metadata};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use deltalake::protocol::{DeltaOperation, SaveMode};
+use lake_schemas::error::AS_IT_WAS;
 use lake_schemas::minute::OWN_PROPERTIES as OF_MINUTES;
-use lake_schemas::spec::{AS_IT_WAS, PROPERTY_SPEC};
+use lake_schemas::spec::PROPERTY_SPEC;
 use lake_schemas::table::{
     Definition, FORMAT, FORMAT_OF_NEW, PROPERTY_FORMAT, PROPERTY_NEEDS, PROPERTY_TIME_IN_FUTURE_MS, TIME_IN_FUTURE_MS,
 };

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use deltalake::kernel::Action;
+use lake_schemas::error::AS_IT_WAS;
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::minute::{Dimension, Parameters};
-use lake_schemas::spec::{AS_IT_WAS, PROPERTY_SPEC};
+use lake_schemas::spec::PROPERTY_SPEC;
 use lake_schemas::table::{Definition, FORMAT, PROPERTY_FORMAT};
 use lake_schemas::{Code, Measure, Measures, Table};
 use serde_json::json;
