@@ -9,12 +9,13 @@ use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use deltalake::kernel::Add;
 use lake_schemas::minute::Parameters;
-use lake_schemas::{Table, TopicPartition, Windows};
+use lake_schemas::{Code, Table, TopicPartition, Windows};
 use lake_store::commit::{Commit, ForeignChange, Outcome, TableLog};
 use lake_store::path::path_of;
 use lake_store::{Lake, files};
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
+use query::totals::{self, Totals};
 use query::verify::{Audit, Cause, Difference, Question, conservation, verify};
 
 use crate::simulation::{Computation, Log, compact, lake_on, named as named_partition, simulate};
@@ -281,6 +282,55 @@ fn a_lost_file_of_hours_or_days_is_a_difference_and_the_minutes_are_compared() {
             let table = format!("{table}: its file");
             let words: [&str; 4] = [&table, &lost, "it held windows from 2026-", "`clicklake compact` makes it again"];
             assert!(words.into_iter().all(|word| unreadable[0].contains(word)), "{found}");
+        }
+    });
+}
+
+#[test]
+fn a_lost_file_of_minutes_is_lost_to_questions_and_statements_too() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        let lost = files_of(&lake, Table::ClicksMinute).await.swap_remove(0).path;
+        let store = TableLog::open(&lake, Table::ClicksMinute).await.expect("the table opens").object_store();
+        store.delete(&path_of(&lost).expect("a path")).await.expect("memory");
+        let asked = Totals::new(lake.clone()).expect("a session");
+        let errors = [
+            asked.answer(&totals::Question::default()).await.map(drop),
+            query::run(&lake, "select sum(clicks) from clicks_minute where ad_id > ''").await.map(drop),
+        ];
+        for error in errors {
+            let error = error.expect_err("it is lost");
+            let said = error.to_string();
+            assert_eq!(error.code(), Some(Code::FileDamaged), "{said}");
+            assert!(said.starts_with("clicks_minute: its file ") && said.contains("backfill --into"), "{said}");
+        }
+    });
+}
+
+#[test]
+fn a_file_of_minutes_that_is_damaged_is_named_with_what_to_do() {
+    simulate(async {
+        let lake = lake(Parameters::default()).await;
+        let file = files_of(&lake, Table::ClicksMinute).await.swap_remove(0);
+        let store = TableLog::open(&lake, Table::ClicksMinute).await.expect("the table opens").object_store();
+        let path = path_of(&file.path).expect("a path");
+        let mut bytes = store.get(&path).await.expect("a file").bytes().await.expect("memory").to_vec();
+        let pages = bytes.len() / 2;
+        bytes[4..pages].iter_mut().for_each(|byte| *byte ^= 0x55);
+        store.put(&path, bytes.into()).await.expect("memory");
+        let asked = Totals::new(lake.clone()).expect("a session");
+        let errors = [
+            asked.answer(&totals::Question::default()).await.map(drop),
+            verify(&lake, Question::default(), MEMORY).await.map(drop),
+            conservation(&lake, Table::ClicksMinute, MEMORY).await.map(drop),
+        ];
+        for error in errors {
+            let error = error.expect_err("it is damaged");
+            let said = error.to_string();
+            assert_eq!(error.code(), Some(Code::FileDamaged), "{said}");
+            for word in ["clicks_minute", file.path.as_str(), "backfill --into"] {
+                assert!(said.contains(word), "{word:?} is not in: {said}");
+            }
         }
     });
 }

@@ -7,6 +7,9 @@ use crate::code::Code;
 /// A result whose error is [`Invalid`].
 pub type Result<T, E = Invalid> = std::result::Result<T, E>;
 
+/// What to do about a property of a table that another program has changed.
+pub const AS_IT_WAS: &str = "set it as it was, or restore the table to a version before it was changed";
+
 /// Something that is refused: its kind, and a text that says what it is about, why, and what to do. Trying again
 /// does not help.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

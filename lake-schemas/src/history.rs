@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use crate::code::Code;
-use crate::error::{Invalid, Result};
+use crate::error::{AS_IT_WAS, Invalid, Result};
 use crate::position::{Cut, TopicPartition};
 use crate::table::Table;
 use crate::time::EventTime;
@@ -67,7 +67,7 @@ impl History {
         let unknown = || {
             Invalid(
                 Code::PropertyUnreadable
-                    .because(format!("{table}: its property {PROPERTY_BACKFILL} is not what was written")),
+                    .because(format!("{table}: its property {PROPERTY_BACKFILL} is not what was written; {AS_IT_WAS}")),
             )
         };
         parsed.ok_or_else(unknown)

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::code::Code;
 use crate::dimension::Dimension;
-use crate::error::{Invalid, Result};
+use crate::error::{AS_IT_WAS, Invalid, Result};
 use crate::history::{cut_of, json_of};
 use crate::measure::Measure;
 use crate::measured::Measures;
@@ -158,7 +158,7 @@ fn not_known(what: &str) -> Invalid {
 }
 
 fn odd(why: String) -> Invalid {
-    Invalid(Code::PropertyUnreadable.because(why))
+    Invalid(Code::PropertyUnreadable.because(format!("{why}; {AS_IT_WAS}")))
 }
 
 fn object(value: Value, what: &str) -> Result<Map<String, Value>> {
@@ -240,17 +240,22 @@ fn of_properties(table: Table, properties: &HashMap<String, String>) -> Result<P
     let number = |key: &str| {
         let value = property(key)?;
         let wrong = |_| {
-            Invalid(Code::PropertyUnreadable.because(format!("{table}: its property {key} is {value:?}, not a number")))
+            let why = format!("{table}: its property {key} is {value:?}, not a number; {AS_IT_WAS}");
+            Invalid(Code::PropertyUnreadable.because(why))
         };
         value.parse::<i64>().map_err(wrong)
     };
     let names = property(PROPERTY_DIMENSIONS)?.split(',').filter(|name| !name.is_empty());
     let dimensions: std::result::Result<_, String> = names.map(str::parse).collect();
+    let unknown = |why: String| {
+        let why = format!("{table}: its property {PROPERTY_DIMENSIONS} cannot be read: {why}; {AS_IT_WAS}");
+        Invalid(Code::PropertyUnreadable.because(why))
+    };
     Ok(Parameters {
         out_of_orderness_ms: number(PROPERTY_OUT_OF_ORDERNESS_MS)?,
         allowed_lateness_ms: number(PROPERTY_ALLOWED_LATENESS_MS)?,
         dedup_horizon_ms: number(PROPERTY_DEDUP_HORIZON_MS)?,
-        dimensions: dimensions.map_err(|why| Invalid(Code::PropertyUnreadable.because(format!("{table}: {why}"))))?,
+        dimensions: dimensions.map_err(unknown)?,
         ..absent()
     })
 }
@@ -362,6 +367,7 @@ mod tests {
             let Invalid(why) = Parameters::parse(text).expect_err(text);
             assert!(why.to_string().contains(words), "{text}: {why}");
             assert_eq!(why.code == Code::NeedUnknown, why.to_string().ends_with("upgrade clicklake"), "{text}: {why}");
+            assert_eq!(why.code == Code::PropertyUnreadable, why.to_string().ends_with(AS_IT_WAS), "{text}: {why}");
             let Invalid(refusal) = recorded(&[(PROPERTY_SPEC, text)]).expect_err(text);
             let expected = format!("clicks_minute: its property clicklake.spec {why}");
             assert_eq!((refusal.code, refusal.why), (why.code, expected));

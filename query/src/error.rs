@@ -1,6 +1,5 @@
 //! Errors of questions: why a question has no answer.
 
-use std::error::Error;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
@@ -8,6 +7,9 @@ use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use lake_schemas::{Code, Invalid, Refusal};
 use lake_store::LakeError;
+
+use crate::causes::causes;
+use crate::damaged;
 
 /// Reason why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +89,10 @@ impl From<DataFusionError> for QueryError {
         }
         match lake_error(error) {
             Ok(said) => Self::Lake(said),
-            Err(error) => gone(&error).map_or(Self::Sql(error), |path| Self::Lake(cleaned_up(&path))),
+            Err(error) => {
+                let said = gone(&error).map(|path| cleaned_up(&path)).or_else(|| damaged::refusal(&error));
+                said.map_or(Self::Sql(error), Self::Lake)
+            }
         }
     }
 }
@@ -199,14 +204,10 @@ fn cleaned_up(path: &str) -> LakeError {
     LakeError::Refused(Code::VersionGone.because(format!("{path}{IS_GONE}")))
 }
 
-fn causes<'a>(first: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(first), |cause: &&(dyn Error + 'static)| -> Option<&(dyn Error + 'static)> {
-        (*cause).source()
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::error::Error;
+
     use super::*;
 
     #[test]

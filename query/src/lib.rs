@@ -5,7 +5,9 @@
 //! large.
 
 mod access;
+mod causes;
 mod complete;
+mod damaged;
 mod error;
 mod open;
 pub mod output;

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
 use deltalake::delta_datafusion::TableProviderBuilder;
-use deltalake::kernel::Snapshot;
 use lake_schemas::Table;
 use lake_schemas::table::Version;
 use lake_store::Lake;
-use lake_store::commit::is_readable;
+use lake_store::commit::{is_readable, snapshot};
 use lake_store::error::Context;
 
 use crate::complete::complete;
@@ -32,7 +31,7 @@ pub(crate) async fn open(lake: &Lake, table: Table, version: Option<Version>) ->
     if !log_store.is_delta_table_location().await.while_doing(what)? {
         return Ok(None);
     }
-    let snapshot = Snapshot::try_new(log_store.as_ref(), version).await.while_doing(what)?;
+    let snapshot = snapshot(table, log_store.as_ref(), version).await?;
     is_readable(table, snapshot.protocol(), snapshot.metadata())?;
     let version = snapshot.version();
     let provider = TableProviderBuilder::default().with_log_store(log_store).with_snapshot(snapshot).build().await?;

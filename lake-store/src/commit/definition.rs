@@ -9,6 +9,7 @@ use deltalake::kernel::transaction::{CommitData, TransactionError};
 use deltalake::kernel::{Action, Metadata, MetadataExt, Protocol, new_metadata};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use deltalake::protocol::{DeltaOperation, SaveMode};
+use lake_schemas::error::AS_IT_WAS;
 use lake_schemas::minute::OWN_PROPERTIES as OF_MINUTES;
 use lake_schemas::spec::PROPERTY_SPEC;
 use lake_schemas::table::{
@@ -118,9 +119,12 @@ impl Shape {
     }
 }
 
-/// Refuses a table whose format is newer than any that this program knows.
+/// Refuses a table whose format is newer than any that this program knows, or none at all.
 pub(super) fn of_known_format(table: Table, shape: &Shape) -> Result<()> {
     match format_of(table, shape)? {
+        format if format < FORMAT_OF_NEW => Err(LakeError::Refused(Code::PropertyUnreadable.because(format!(
+            "{table}: its property {PROPERTY_FORMAT} is {format}, and formats begin with {FORMAT_OF_NEW}; {AS_IT_WAS}"
+        )))),
         format if format > FORMAT => Err(LakeError::Refused(Code::FormatNewer.because(format!(
             "{table}: made by a newer clicklake (format {format}, this one knows up to {FORMAT}); upgrade clicklake"
         )))),
@@ -150,7 +154,8 @@ pub(super) fn understood(table: Table, needs: &str) -> Result<()> {
 fn number(table: Table, key: &str, value: &str) -> Result<i64> {
     let wrong = |_| {
         LakeError::Refused(
-            Code::PropertyUnreadable.because(format!("{table}: its property {key} is {value:?}, not a number")),
+            Code::PropertyUnreadable
+                .because(format!("{table}: its property {key} is {value:?}, not a number; {AS_IT_WAS}")),
         )
     };
     value.parse().map_err(wrong)

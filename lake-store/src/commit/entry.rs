@@ -10,7 +10,7 @@ use lake_schemas::table::Definition;
 use lake_schemas::{Code, Table};
 use serde_json::{Value, json};
 
-use super::lines::Lines;
+use super::lines::{Damage, Lines};
 use super::shape::Shape;
 use super::{Commit, CommitId, Version};
 use crate::error::{Context, LakeError, Result};
@@ -25,12 +25,15 @@ pub(super) const READS_MAX: usize = 64;
 pub(super) async fn read(table: Table, log_store: &dyn LogStore, version: Version) -> Result<Option<Lines>> {
     let what = || format!("{table}: reading version {version}");
     let Some(bytes) = log_store.read_commit_entry(version).await.while_doing(what)? else { return Ok(None) };
-    Lines::parse(&bytes).map(Some).map_err(|damage| {
-        LakeError::Refused(Code::FileDamaged.because(format!(
-            "{table}: the entry of version {version} in its log is damaged ({damage}); put that file back from a copy \
-             of _delta_log, or restore the table to a version before it"
-        )))
-    })
+    Lines::parse(&bytes).map(Some).map_err(|damage| damaged(table, version, &damage))
+}
+
+/// Returns the error for a version whose entry is damaged.
+pub(super) fn damaged(table: Table, version: Version, damage: &Damage) -> LakeError {
+    LakeError::Refused(Code::FileDamaged.because(format!(
+        "{table}: the entry of version {version} in its log is damaged ({damage}); put that file back from a copy of \
+         _delta_log, or restore the table to a version before it"
+    )))
 }
 
 /// Reads the entry of a version for callers that can do without it: a damaged entry is as good as one that is gone.

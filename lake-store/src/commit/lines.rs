@@ -2,7 +2,8 @@
 //!
 //! Delta's protocol lets writers add actions and fields that others do not know. A program skips what it does not know,
 //! because whatever must be understood is announced as a table feature. A line that is no JSON object, or an action
-//! that lacks what every such action has, is damage: nothing that follows from the entry can be told.
+//! that lacks what every such action has, is damage: nothing that follows from the entry can be told. So is an entry
+//! without any action: no writer commits nothing, but a power loss may leave a file empty.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -26,11 +27,19 @@ pub(super) struct Lines {
     pub unknown: BTreeSet<String>,
 }
 
-/// Line at which an entry is damaged, and why.
+/// Reason why an entry is damaged, and at which line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Damage {
-    line: usize,
+    /// `None`: it is the entry as a whole.
+    line: Option<usize>,
     why: String,
+}
+
+impl Damage {
+    /// Returns the damage of an entry that is empty.
+    pub fn empty() -> Self {
+        Self { line: None, why: "it has no action".to_owned() }
+    }
 }
 
 impl Lines {
@@ -43,8 +52,11 @@ impl Lines {
             }
             match serde_json::from_slice(text) {
                 Ok(action) => lines.actions.push(action),
-                Err(error) => lines.odd(text, &error).map_err(|why| Damage { line, why })?,
+                Err(error) => lines.odd(text, &error).map_err(|why| Damage { line: Some(line), why })?,
             }
+        }
+        if lines.actions.is_empty() && lines.unknown.is_empty() {
+            return Err(Damage::empty());
         }
         Ok(lines)
     }
@@ -92,7 +104,8 @@ fn told(info: &Value) -> CommitInfo {
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.why)
+        self.line.map_or(Ok(()), |line| write!(f, "line {line}: "))?;
+        f.write_str(&self.why)
     }
 }
 
@@ -134,7 +147,15 @@ mod tests {
     #[test]
     fn members_without_a_value_are_none() {
         assert_eq!(parsed(r#"{"txn":{"appId":"a","version":1},"add":null}"#).actions.len(), 1);
-        assert_eq!(parsed(r#"{"add":null}"#).actions.len(), 0);
+        assert_eq!(parsed(&format!("{{\"add\":null}}\n{TXN}")).actions.len(), 1);
+    }
+
+    #[test]
+    fn an_entry_without_any_action_is_damaged() {
+        for empty in ["", "\n", " \n\t\n", "{}", r#"{"add":null}"#] {
+            assert_eq!(damage(empty), "it has no action", "{empty:?}");
+        }
+        assert_eq!(parsed(r#"{"future":{}}"#).actions.len(), 0, "an unknown action is one");
     }
 
     #[test]

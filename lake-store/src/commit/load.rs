@@ -24,9 +24,12 @@ use url::Url;
 
 use super::Version;
 use super::definition::create;
+use super::entry;
 use super::head::Head;
+use super::lines::Damage;
 use super::shape::Shape;
 use super::versions::FOLDER;
+use super::whole::{IS_EMPTY, WholeEntries};
 use crate::error::{Context, LakeError, Result};
 use crate::lake::Lake;
 use crate::raw_file::{self, RawFile};
@@ -87,10 +90,18 @@ pub(super) async fn load(table: Table, log_store: &dyn LogStore, version: Option
     .await
     .map_err(|panic| LakeError::store(what(), panic))?;
     let (snapshot, txns) = loaded.map_err(|error| unread(what(), error))?;
+    have_content(table, &snapshot)?;
     let says = snapshot.table_configuration();
     let shape = Shape::of(table, says.protocol(), says.metadata())?;
     let told_by = told_by(table, &snapshot)?;
     Ok(Loaded { head: Head::new(snapshot.version(), txns), shape, told_by })
+}
+
+/// Refuses a snapshot with an entry of 0 bytes, as a power loss leaves one: Delta's library takes it for a commit of
+/// nothing, so the rows of that version would be missing, and nobody would see it.
+fn have_content(table: Table, snapshot: &Snapshot) -> Result<()> {
+    let empty = snapshot.log_segment().listed.ascending_commit_files.iter().find(|entry| entry.location.size == 0);
+    empty.map_or(Ok(()), |entry| Err(entry::damaged(table, entry.version, &Damage::empty())))
 }
 
 /// Returns the file that a snapshot's version was read from: its entry, or its checkpoint, which holds everything that
@@ -127,6 +138,9 @@ fn unread(what: String, error: KernelError) -> LakeError {
             "an entry is damaged, or another program wrote what clicklake cannot read: restore the table to a version \
              before that, or put _delta_log back from a copy"
         }
+        E::Generic(_) if text.contains(IS_EMPTY) => {
+            "it is damaged: put that file of _delta_log back from a copy, or restore the table to a version before it"
+        }
         E::Arrow(ArrowError::JsonError(_)) => "an entry is damaged: put that file of _delta_log back from a copy",
         E::InvalidCheckpoint(_) | E::Parquet(_) | E::Arrow(ArrowError::ParquetError(_)) if !is_of_the_store() => {
             "its newest checkpoint is damaged or missing: remove that and _last_checkpoint from _delta_log if the \
@@ -142,6 +156,14 @@ fn unread(what: String, error: KernelError) -> LakeError {
         _ => return LakeError::store(what, error),
     };
     LakeError::Refused(Code::FileDamaged.because(format!("{what}: {said}; {way_out}")))
+}
+
+/// Opens a version of a table, or its newest, with Delta's library, for readers that scan it with that.
+pub async fn snapshot(table: Table, log_store: &dyn LogStore, version: Option<Version>) -> Result<DeltaSnapshot> {
+    let what = || format!("{table}: reading its log");
+    let engine = Arc::new(WholeEntries(log_store.engine(None)));
+    let snapshot = DeltaSnapshot::try_new_with_engine(engine, table_root(log_store), version).await;
+    snapshot.map_err(|error| unlisted(what(), error))
 }
 
 /// Maps an error of listing files as [`unread`] does.

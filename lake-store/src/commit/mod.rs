@@ -61,6 +61,7 @@ mod transaction;
 mod upgrade;
 mod versions;
 mod view;
+mod whole;
 mod written;
 
 pub use changes::Changed;
@@ -71,7 +72,7 @@ pub use foreign::ForeignChange;
 pub use head::Head;
 pub use id::CommitId;
 pub use judge::is_readable;
-pub use load::without_deleted_rows;
+pub use load::{snapshot, without_deleted_rows};
 pub use log::TableLog;
 pub use partitions::Partitions;
 pub use transaction::{Commit, Move, Outcome};

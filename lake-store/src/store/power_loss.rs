@@ -15,7 +15,7 @@ use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, n
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use futures::TryStreamExt;
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 use object_store::path::Path as StorePath;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, UpdateVersion};
 use serde_json::Value;
@@ -24,7 +24,7 @@ use url::Url;
 
 use super::{Disk, DurableFileSystem};
 use crate::commit::{Commit, Move, Outcome, TableLog};
-use crate::{Lake, files};
+use crate::{Lake, LakeError, files};
 
 /// A disk that keeps what was synced.
 #[derive(Debug, Default)]
@@ -257,16 +257,29 @@ async fn a_log_checkpoint_and_its_hint_outlast_a_power_loss() {
 
 /// Older programs did not sync, and disks lie.
 #[tokio::test]
-async fn an_entry_that_a_power_loss_left_empty_is_a_version_without_rows_and_the_job_goes_on() {
+async fn an_entry_that_a_power_loss_left_empty_is_refused_whoever_reads_it() {
     let folder = tempdir().expect("a folder");
     let lake = lake_in(folder.path(), DurableFileSystem::new());
     let mut log = TableLog::open(&lake, Table::ClicksRejected).await.expect("a disk");
     assert!(matches!(append(&mut log, 0).await, Ok(Outcome::Committed(1))));
+    let mut behind = TableLog::open(&lake, Table::ClicksRejected).await.expect("a disk");
     assert!(matches!(append(&mut log, 1).await, Ok(Outcome::Committed(2))));
-    fs::write(folder.path().join(format!("lake/clicks_rejected/_delta_log/{:020}.json", 2)), "").expect("a file");
-    assert_eq!(rows(&lake).await, 1);
-    let mut log = TableLog::open(&lake, Table::ClicksRejected).await.expect("a disk");
-    assert!(matches!(append(&mut log, 1).await, Ok(Outcome::Committed(3))));
+    let entry = folder.path().join(format!("lake/clicks_rejected/_delta_log/{:020}.json", 2));
+    let whole = fs::read(&entry).expect("an entry");
+    fs::write(&entry, "").expect("a file");
+    let refused = |error: LakeError| {
+        assert_eq!(error.code(), Some(Code::FileDamaged), "{error}");
+        let said = error.to_string();
+        assert!(said.starts_with("clicks_rejected: the entry of version 2 in its log is damaged"), "{said}");
+    };
+    refused(TableLog::find(&lake, Table::ClicksRejected).await.map(drop).expect_err("it is damaged"));
+    refused(TableLog::open(&lake, Table::ClicksRejected).await.map(drop).expect_err("it is damaged"));
+    let log_store = lake.log_store("clicks_rejected").expect("an address");
+    let error =
+        crate::commit::snapshot(Table::ClicksRejected, log_store.as_ref(), None).await.expect_err("it is damaged");
+    assert_eq!(error.code(), Some(Code::FileDamaged), "{error}");
+    refused(behind.refresh().await.expect_err("it is damaged"));
+    fs::write(&entry, whole).expect("a file");
     assert_eq!(rows(&lake).await, 2);
 }
 

@@ -17,7 +17,7 @@ use datafusion_cli::object_storage::instrumented::InstrumentedObjectStoreRegistr
 use datafusion_cli::print_options::PrintOptions;
 use futures::FutureExt;
 use futures::future::{BoxFuture, LocalBoxFuture};
-use lake_schemas::Code;
+use lake_schemas::{Code, Table};
 use lake_store::{Lake, LakeError};
 
 use super::catalog::LakeCatalog;
@@ -46,6 +46,7 @@ use crate::error::QueryError;
 use crate::output::Opened;
 use crate::rows::collect;
 use crate::totals::{Current, Function, TotalsFunction};
+use crate::verify::lost::or_lost;
 
 /// Session that runs statements over a lake.
 pub struct Session {
@@ -134,7 +135,10 @@ impl Session {
             // A panic has been logged, and ends only this statement.
             let printed: Result<(), QueryError> =
                 AssertUnwindSafe(printed).catch_unwind().await.unwrap_or_else(|_| Err(met_a_bug()));
-            printed.map_err(|error| self.why(error))
+            match printed {
+                Err(error) => Err(self.explained(error).await),
+                printed => printed,
+            }
         })
     }
 
@@ -202,12 +206,20 @@ impl Session {
             let plan = self.context.state().statement_to_plan(statement).await?;
             collect(self.context.execute_logical_plan(plan).await?).await
         };
-        answer.await.map_err(|error| self.why(error))
+        match answer.await {
+            Err(error) => Err(self.explained(error).await),
+            rows => rows,
+        }
     }
 
     /// Returns the reason for which a statement failed: a refused write, if there was one, or else the error.
     fn why(&self, error: QueryError) -> QueryError {
         self.refusal.take().map_or(error, QueryError::Lake)
+    }
+
+    /// Returns the reason for which the execution of a statement failed: a file that it needs may be lost.
+    async fn explained(&self, error: QueryError) -> QueryError {
+        or_lost(self.snapshot.lake(), &Table::ALL, self.why(error)).await
     }
 
     async fn begin_statement(&self, statement: &Statement) -> Result<parser::Statement, QueryError> {

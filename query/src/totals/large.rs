@@ -21,6 +21,7 @@ use futures::future::BoxFuture;
 use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::store::Store;
+use crate::damaged::in_file;
 
 /// Bytes that are read from the end of a file at first: enough for most footers with their page index.
 const FOOTER_BYTES: usize = 64 * 1024;
@@ -65,7 +66,11 @@ impl LargeFile {
             .with_page_index_policy(PageIndexPolicy::Optional)
             .with_prefetch_hint(Some(FOOTER_BYTES));
         let size = self.object.size;
-        let footer = Arc::new(footer.load_and_finish(&mut *self, size).await?);
+        let footer = footer.load_and_finish(&mut *self, size).await;
+        let footer = Arc::new(footer.map_err(|error| match in_file(self.object.location.as_ref(), &error) {
+            Some(damaged) => ParquetError::External(Box::new(damaged)),
+            None => error,
+        })?);
         let known = CachedFileMetadataEntry::new(self.object.clone(), Arc::new(Footer(Arc::clone(&footer))));
         self.store.known.put(&self.object.location, known);
         Ok(footer)

@@ -10,7 +10,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use datafusion::common::HashMap;
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::cache::cache_manager::{CachedFileMetadataEntry, FileMetadata};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::parquet::arrow::ProjectionMask;
@@ -23,6 +23,7 @@ use object_store::{ObjectMeta, ObjectStoreExt};
 
 use super::files::File;
 use super::store::Store;
+use crate::damaged::in_file;
 
 /// Size up to which a file is small, in bytes: some ten thousand rows, which take ten times as much in memory.
 pub(crate) const BYTES_MAX: u64 = 256 * 1024;
@@ -68,7 +69,11 @@ async fn rows(store: Store, schema: SchemaRef, file: Arc<File>) -> Result<Record
     if let Some(Rows(rows)) = known.filter(|known| known.0.schema_ref() == &schema) {
         return Ok(rows.clone());
     }
-    let rows = read(&store, &schema, object).await.map_err(|error| error.context(object.location.to_string()))?;
+    let explained = |error: DataFusionError| match in_file(object.location.as_ref(), &error) {
+        Some(damaged) => DataFusionError::External(Box::new(damaged)),
+        None => error.context(object.location.to_string()),
+    };
+    let rows = read(&store, &schema, object).await.map_err(explained)?;
     let known = CachedFileMetadataEntry::new(object.clone(), Arc::new(Rows(rows.clone())));
     store.known.put(&object.location, known);
     Ok(rows)

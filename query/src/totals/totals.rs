@@ -11,7 +11,7 @@ use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
 use lake_schemas::table::Version;
-use lake_schemas::{Code, Field, Width};
+use lake_schemas::{Code, Field, Table, Width};
 use lake_store::Lake;
 use lake_store::locked::lock;
 use tokio::sync::Mutex as AsyncMutex;
@@ -32,6 +32,7 @@ use super::store::store_url;
 use super::summed::{ad_of, sum_of, sum_up};
 use crate::error::{Overflow, QueryError};
 use crate::rows::collect;
+use crate::verify::lost::or_lost;
 
 /// Bytes for what is known of files: the rows of some hundred small ones, and thousands of footers.
 const KNOWN_BYTES_MAX: usize = 256 * 1024 * 1024;
@@ -45,6 +46,9 @@ const EARLIER_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// Divisor of the memory for each of four uses: what is known of files, what is known of earlier versions, the sums of
 /// files, and computing these sums. The rest is for questions.
 const SHARE: usize = 8;
+
+/// Tables that answers are taken from.
+const TABLES: [Table; 3] = [Table::ClicksMinute, Table::ClicksHourly, Table::ClicksDaily];
 
 /// Rows that are wanted of an answer.
 #[derive(Clone, Copy)]
@@ -226,10 +230,14 @@ impl Totals {
     }
 
     async fn rows(&self, question: &Question, rows: Rows) -> Result<Answer, QueryError> {
-        self.sums(question, rows).await.map_err(|error| match error {
-            QueryError::Overflow(Overflow(why)) => Overflow(format!("{why} ({})", question.time_asked())).into(),
-            error => error,
-        })
+        match self.sums(question, rows).await {
+            Err(QueryError::Overflow(Overflow(why))) => {
+                Err(Overflow(format!("{why} ({})", question.time_asked())).into())
+            }
+            // The answer of the newest version may need a file that is lost, and not one that was cleaned up.
+            Err(error) => Err(or_lost(&self.lake, &TABLES, error).await),
+            answer => answer,
+        }
     }
 
     async fn sums(&self, question: &Question, rows: Rows) -> Result<Answer, QueryError> {

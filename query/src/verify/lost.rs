@@ -1,12 +1,14 @@
 //! Explains an audit that came upon a file that is not there: which table has lost it, of which time its rows are, and
-//! what to do.
+//! what to do. Names a file that is damaged, where DataFusion did not.
 
 use deltalake::kernel::Add;
+use futures::{TryStreamExt, future};
 use lake_schemas::{Code, EventTime, Folder, Table};
 use lake_store::commit::TableView;
 use lake_store::gone::way_out;
-use lake_store::{Lake, LakeError, RawFile};
+use lake_store::{Lake, LakeError, RawFile, read};
 
+use crate::damaged::is_unnamed;
 use crate::error::QueryError;
 
 /// Returns the tables that an audit of a table of minutes cannot do without.
@@ -15,9 +17,18 @@ pub(super) fn needed_for(minutes: Table) -> [Table; 3] {
     [clicks, rejected, minutes]
 }
 
-/// Explains an error of an audit, if its cause is a file that the newest version of one of these tables names and the
-/// store does not have. Any other error is returned as it is.
+/// Explains an error of an audit, if its cause is a file that the newest version of one of these tables names, and the
+/// store does not have, or that is damaged and not named. Any other error is returned as it is.
 pub(super) async fn explained(lake: &Lake, tables: &[Table], error: QueryError) -> QueryError {
+    if matches!(&error, QueryError::Lake(error) if is_unnamed(error)) {
+        return damaged(lake, tables).await.map_or(error, QueryError::Lake);
+    }
+    or_lost(lake, tables, error).await
+}
+
+/// Explains an error, if its cause is a file that the newest version of one of these tables names and the store does
+/// not have: it is lost, and not cleaned up. Any other error is returned as it is.
+pub(crate) async fn or_lost(lake: &Lake, tables: &[Table], error: QueryError) -> QueryError {
     let Some(path) = error.gone().map(str::to_owned) else { return error };
     for &table in tables {
         let Ok(Some(view)) = TableView::newest(lake, table).await else { continue };
@@ -30,6 +41,28 @@ pub(super) async fn explained(lake: &Lake, tables: &[Table], error: QueryError) 
         }
     }
     error
+}
+
+/// Returns the refusal of the first damaged file of these tables, which it names. All of their files are read for that,
+/// one after the other, until one cannot be decoded.
+async fn damaged(lake: &Lake, tables: &[Table]) -> Option<LakeError> {
+    for &table in tables {
+        let Ok(Some(view)) = TableView::newest(lake, table).await else { continue };
+        let (Ok(live), Ok(log_store)) = (view.live_files().await, lake.log_store(table.name())) else { continue };
+        for file in live {
+            let rows = read::rows(log_store.object_store(None), table, table.schema(), file).await;
+            let read = match rows {
+                Ok(rows) => rows.try_for_each(|_| future::ready(Ok(()))).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = read
+                && error.code() == Some(Code::FileDamaged)
+            {
+                return Some(error);
+            }
+        }
+    }
+    None
 }
 
 /// Says of which time the rows of a file are, by what the log states of it.

@@ -14,7 +14,7 @@ mod difference;
 mod foreign;
 mod keys;
 mod lines;
-mod lost;
+pub(crate) mod lost;
 mod partition;
 mod report;
 mod rolled_up;

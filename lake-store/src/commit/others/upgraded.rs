@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
 use deltalake::kernel::Action;
+use lake_schemas::error::AS_IT_WAS;
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::minute::{Dimension, Parameters};
 use lake_schemas::spec::PROPERTY_SPEC;
@@ -11,7 +12,7 @@ use lake_schemas::table::{Definition, FORMAT, PROPERTY_FORMAT};
 use lake_schemas::{Code, Measure, Measures, Table};
 use serde_json::json;
 
-use super::{action, append, lake, open, put, refused, with_column};
+use super::{action, append, definition, lake, open, put, refused, with_column};
 use crate::commit::definition::check;
 use crate::commit::shape::Shape;
 use crate::commit::{Changed, Commit, Outcome, TableLog};
@@ -32,6 +33,18 @@ fn redefined(shape: &Shape, before: &Definition, after: &Definition) -> Shape {
 
 fn names(shape: &Shape) -> Vec<&str> {
     shape.columns.fields().map(|column| column.name().as_str()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_format_that_is_none_is_refused_with_what_to_do() {
+    for format in ["0", "-1", "two"] {
+        let (lake, store) = lake();
+        drop(open(&lake).await);
+        put(&store, Table::Clicks, 1, &[definition(&store, Table::Clicks, &[(PROPERTY_FORMAT, format)]).await]).await;
+        let words = ["clicks", PROPERTY_FORMAT, format, AS_IT_WAS];
+        refused(TableLog::find(&lake, Table::Clicks).await, Code::PropertyUnreadable, &words);
+        refused(TableLog::find_to_read(&lake, Table::Clicks).await, Code::PropertyUnreadable, &words);
+    }
 }
 
 #[tokio::test(start_paused = true)]
