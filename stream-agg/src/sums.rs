@@ -34,10 +34,9 @@ impl Key {
 
 /// Amounts that one event adds to its window.
 #[derive(Clone, Copy, Debug)]
-pub struct Added {
-    /// Amount for each measure, in the order of [the list](lake_schemas::Measure::ALL): zero for those it does not add
-    /// to.
-    pub amounts: [i64; MEASURES],
+pub struct Added<'a> {
+    /// Measures that it adds to, by their place in [the list](lake_schemas::Measure::ALL), each once, and the amounts.
+    pub amounts: &'a [(usize, i64)],
     /// Offset of the event.
     pub offset: i64,
 }
@@ -55,7 +54,7 @@ pub struct Sums {
 
 impl Sums {
     /// Makes the sums of a single event.
-    fn of(key: (usize, usize), event: Added) -> Self {
+    fn of(key: (usize, usize), event: Added<'_>) -> Self {
         let offsets = OffsetRange { first: event.offset, next: event.offset + 1 };
         let mut sums = Self { key, measures: [0; MEASURES], offsets };
         assert!(sums.add(event), "one event fits");
@@ -64,18 +63,13 @@ impl Sums {
 
     /// Adds an event. Returns `false`, and adds nothing, if a sum would not fit into 64 bits.
     #[must_use]
-    fn add(&mut self, Added { amounts, offset }: Added) -> bool {
-        // All measures at once, without a branch for each: events are many, and an overflow is rare.
-        let (mut sums, mut overflows) = (self.measures, false);
-        for (sum, amount) in sums.iter_mut().zip(amounts) {
-            let (added, has_overflowed) = sum.overflowing_add(amount);
-            *sum = added;
-            overflows |= has_overflowed;
-        }
-        if overflows {
+    fn add(&mut self, Added { amounts, offset }: Added<'_>) -> bool {
+        if amounts.iter().any(|&(place, amount)| self.measures[place].checked_add(amount).is_none()) {
             return false;
         }
-        self.measures = sums;
+        for &(place, amount) in amounts {
+            self.measures[place] += amount;
+        }
         self.offsets.first = self.offsets.first.min(offset);
         self.offsets.next = self.offsets.next.max(offset + 1);
         true
@@ -92,7 +86,7 @@ pub struct WindowSums {
 
 impl WindowSums {
     /// Adds an event to the row of a key: to the last one, if there are several.
-    pub fn add(&mut self, key: &Key, event: Added) {
+    pub fn add(&mut self, key: &Key, event: Added<'_>) {
         let Self { keys, rows, index } = self;
         let next = u32::try_from(rows.len()).expect("a window has fewer rows than memory has bytes");
         let hash = xxh3_64(&key.bytes);
@@ -153,8 +147,8 @@ mod tests {
     use super::*;
 
     /// Returns what a click adds to the measures: one to the first, and its cost to the second.
-    fn click(cost_micros: i64) -> [i64; MEASURES] {
-        std::array::from_fn(|place| [1, cost_micros].get(place).copied().unwrap_or(0))
+    fn click(cost_micros: i64) -> [(usize, i64); 2] {
+        [(0, 1), (1, cost_micros)]
     }
 
     /// Returns the next pseudo-random number; the sequence is the same in each run.
@@ -176,7 +170,7 @@ mod tests {
                 let cost = (next(&mut state) << 16).cast_signed().unsigned_abs() >> (next(&mut state) % 40);
                 let cost_micros = i64::try_from(cost).unwrap_or(i64::MAX);
                 key.set([Some(ad.as_str()), None].into_iter());
-                sums.add(&key, Added { amounts: click(cost_micros), offset });
+                sums.add(&key, Added { amounts: &click(cost_micros), offset });
                 let (cost, clicks) = expected.entry(ad).or_default();
                 (*cost, *clicks) = (*cost + i128::from(cost_micros), *clicks + 1);
             }
@@ -202,7 +196,7 @@ mod tests {
         let (mut sums, mut key) = (WindowSums::default(), Key::default());
         for (offset, ad, cost_micros) in [(0, "a", i64::MAX), (1, "b", 7), (2, "a", i64::MAX), (3, "b", 8)] {
             key.set([Some(ad)].into_iter());
-            sums.add(&key, Added { amounts: click(cost_micros), offset });
+            sums.add(&key, Added { amounts: &click(cost_micros), offset });
         }
         let row = |row: &Sums| (row.measures[0], row.measures[1], row.offsets.first);
         let rows: Vec<_> = sums.rows().map(|(_, sums)| row(sums)).collect();
