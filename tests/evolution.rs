@@ -2,6 +2,8 @@
 //! of a newer program is read, and is not written unless it is understood. A column that a file lacks because it is
 //! older reads as null, and a measure as 0, for every reader.
 
+mod first_program;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex};

@@ -133,6 +133,23 @@ impl Log {
         Self { partitions: partitions.collect(), starts: Mutex::default(), growing: None }
     }
 
+    /// Reads a log that was recorded, a message a line: the number of its partition, of the first topic, its offset, its
+    /// log time in milliseconds, and its payload as hexadecimal digits or null.
+    pub fn recorded(lines: &str) -> Self {
+        let mut partitions: Vec<Vec<LogMessage>> = Vec::new();
+        for line in lines.lines() {
+            let (partition, offset, log_time_ms, payload): (usize, i64, i64, Option<String>) =
+                serde_json::from_str(line).expect("a recorded message");
+            let byte = |at: usize, digits: &str| u8::from_str_radix(&digits[at..at + 2], 16).expect("two digits");
+            let bytes = |digits: String| (0..digits.len()).step_by(2).map(|at| byte(at, &digits)).collect();
+            // The partitions of a world belong to its topics in turn.
+            let number = partition * TOPICS.len();
+            partitions.resize_with(partitions.len().max(number + 1), Vec::new);
+            partitions[number].push(LogMessage { offset, log_time_ms, payload: payload.map(bytes) });
+        }
+        Self { partitions, starts: Mutex::default(), growing: None }
+    }
+
     /// Returns how many messages of a partition are there by now.
     pub fn messages(&self, partition: i32) -> usize {
         match &self.growing {
