@@ -11,9 +11,10 @@
 //! says why a message is no event. [`stand`] is how far a table has come in the log, [`live`] who counts it on.
 //! [`rows`] reads events out of batches, [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event
 //! time, [`history`] is a bounded part of the log. [`job`] is what the loop of `ingest` drives, [`fingerprint`] the
-//! fingerprint of a log, [`plural`] a number in words. [`code`] numbers the kinds of refusals, of this crate and of all
-//! others.
+//! fingerprint of a log, [`plural`] a number in words. [`chain`] is what jobs hold beyond the tables, for live answers.
+//! [`code`] numbers the kinds of refusals, of this crate and of all others.
 
+pub mod chain;
 pub mod code;
 pub mod dimension;
 pub mod error;

@@ -44,7 +44,7 @@ const AHEAD: usize = 32;
 /// Minute counts of one partition.
 pub struct Minutes {
     partition: TopicPartition,
-    parameters: Parameters,
+    pub(crate) parameters: Parameters,
     /// Stand of the table when this operator began. Events below its cut build state, and count only where the table
     /// lacks them.
     began: Stand,
@@ -63,7 +63,9 @@ pub struct Minutes {
     measured_from: i64,
     counted: CountedClicks,
     restore: RestorePositions,
-    open: BTreeMap<Window, WindowSums>,
+    pub(crate) open: BTreeMap<Window, WindowSums>,
+    /// Mark of the sums that change now: see [`cells`](crate::cells).
+    pub(crate) mark: u32,
     /// Hours of the open windows.
     hours: BTreeSet<i64>,
     /// First offset that counts; events before it, and those outside `windows`, only build state.
@@ -95,6 +97,7 @@ impl Minutes {
             counted: CountedClicks::default(),
             restore: RestorePositions::default(),
             open: BTreeMap::new(),
+            mark: 0,
             hours: BTreeSet::new(),
             since: i64::MIN,
             windows: Windows::default(),
@@ -176,7 +179,7 @@ impl Minutes {
                     new.insert(WindowSums::default())
                 }
             };
-            sums.add(&key, Added { amounts: &amounts, offset });
+            sums.add(&key, Added { amounts: &amounts, offset }, self.mark);
         }
         if let (Some(&first), Some(largest_ms)) = (positions.offsets().first(), largest_ms) {
             self.restore.see(first, largest_ms);
