@@ -244,7 +244,7 @@ mod tests {
         let (mut sums, mut key) = (WindowSums::default(), Key::default());
         let mut add = |sums: &mut WindowSums, ad: &str, cost_micros, mark| {
             key.set([Some(ad)].into_iter());
-            sums.add(&key, Added { amounts: click(cost_micros), offset: 0 }, mark);
+            sums.add(&key, Added { amounts: &click(cost_micros), offset: 0 }, mark);
         };
         let changed = |sums: &WindowSums| sums.changed().map(|(number, ..)| number).collect::<Vec<_>>();
         add(&mut sums, "a", 1, UNMARKED);
