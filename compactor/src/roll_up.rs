@@ -17,7 +17,7 @@ use lake_store::commit::{Changed, Commit, Move, Outcome, TableLog};
 use lake_store::files::discard;
 use tokio::time::Instant;
 
-use crate::aggregation::{CountsTable, Input, Summing, WindowSelection};
+use crate::aggregation::{Aggregation, CountsTable, Input, WindowSelection};
 use crate::error::CompactError;
 use crate::merge::carries_nothing_else;
 use crate::report::Done;
@@ -159,7 +159,7 @@ impl RollUp<'_> {
     /// Writes files with the windows that are summed again, and with the other rows of files that are replaced.
     async fn put_files(&self, plan: &RollUpPlan, files: &mut Uncommitted) -> Result<(), CompactError> {
         let (source, target) = (counts(self.source), counts(self.target));
-        let aggregation = Summing::new(target.table, plan.parameters.clone(), self.memory)?;
+        let aggregation = Aggregation::new(target.table, plan.parameters.clone(), self.memory)?;
         for (&folder, windows) in &plan.windows {
             let inputs = |windows: &BTreeSet<i64>| -> Vec<Input> {
                 let sources = windows.iter().filter_map(|window| plan.sources.get(window)).flatten();
