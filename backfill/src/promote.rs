@@ -33,7 +33,7 @@ use lake_schemas::stand::cut_of;
 use lake_schemas::table::Version;
 use lake_schemas::{Code, Cut, Folder, Stand, Table, TopicPartition};
 use lake_store::commit::{Commit, CommitId, Move, Outcome, TableLog, TableView};
-use lake_store::gone::{Gone, way_out};
+use lake_store::gone::{Gone, lost};
 use lake_store::pins::{self, Pin, PinName, Pinned, Pins};
 use lake_store::{Lake, LakeError};
 use object_store::Error::NotFound;
@@ -347,9 +347,7 @@ impl Promote<'_> {
                     };
                     // The content is of one version: no other try finds a file of it that is gone.
                     if let Some(Gone { path, .. }) = Gone::cause_of(&error) {
-                        let what = format!("{from}: its file {path} is not there, so nothing was promoted");
-                        let why = format!("{what}; {}", way_out(from));
-                        return Err(LakeError::Refused(Code::FileDamaged.because(why)).into());
+                        return Err(lost(from, path, "so nothing was promoted").into());
                     }
                     backoff.again(error, &self.stop).await?;
                 }
