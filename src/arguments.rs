@@ -83,6 +83,8 @@ pub enum Command {
     Backfill(Backfill),
     /// Replaces clicks_minute by a staging table of backfill, in one commit; or undoes that
     Promote(Promote),
+    /// Deletes a staging table of backfill that nobody needs
+    Drop(DropStaging),
     /// Records that a topic has ended, so that counts become final without it; or undoes that
     Retire(Retire),
     /// Brings the tables of an older lake to the format of this program; older programs cannot write them then
@@ -315,6 +317,18 @@ pub struct Promote {
     // No variable that somebody has left in an environment rewrites history.
     #[arg(long, group = "what")]
     pub undo: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake drop by_country")]
+pub struct DropStaging {
+    /// The staging table to delete
+    #[arg(value_name = "NAME")]
+    pub name: StagingName,
+    /// Deletes it although a backfill may be at work on it, which then ends with an error
+    // No variable that somebody has left in an environment deletes what is being made.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@
 //! | [`Replace`] | computes closed windows of `clicks_minute` again, and replaces them in one commit |
 //! | [`replay()`] | computes the rows that a table should have where it stands, in memory, for a comparison |
 //! | [`Promote`] | makes a staging table of all history `clicks_minute`, in one commit |
+//! | [`Dropping`] | drops a staging table that nobody needs |
 //! | [`explain()`] | lists the events behind one count, and why others do not count |
 //!
 //! [`Range`] says which part of history, [`Work`] how it is read. `end.rs` makes a bounded source out of the live
@@ -13,6 +14,7 @@
 
 mod bounded;
 mod contents;
+mod dropping;
 mod end;
 mod explain;
 mod feed;
@@ -30,6 +32,7 @@ mod staging;
 mod work;
 
 pub use contents::{Changes, Day, MeasureSums};
+pub use dropping::Dropping;
 pub use explain::{Explanation, explain};
 pub use promote::{Promote, Promoted, What};
 pub use range::Range;

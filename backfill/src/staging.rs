@@ -190,7 +190,7 @@ async fn defaults(lake: &Lake) -> Result<Parameters, LakeError> {
 }
 
 /// Returns whether a table holds all of a partition up to an offset.
-fn is_done(log: &TableLog, partition: &TopicPartition, until: i64) -> bool {
+pub(crate) fn is_done(log: &TableLog, partition: &TopicPartition, until: i64) -> bool {
     let stand = log.stand(partition);
     stand.cut == Some(until) && stand.drained == Some(until)
 }
