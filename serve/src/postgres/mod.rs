@@ -50,6 +50,7 @@ mod proofs;
 mod protocol;
 mod relay;
 mod rows;
+mod savepoints;
 mod sendable;
 mod server;
 mod sessions;
