@@ -31,6 +31,7 @@ mod errors;
 mod frames;
 mod functions;
 mod handed;
+mod hex;
 mod information_schema;
 mod kept;
 mod limits;
