@@ -85,6 +85,8 @@ pub enum Command {
     Promote(Promote),
     /// Records in clicks_minute, or in a staging table, who counts it live; or that nobody does
     Live(Live),
+    /// Deletes a staging table of backfill that nobody needs
+    Drop(DropStaging),
     /// Records that a topic has ended, so that counts become final without it; or undoes that
     Retire(Retire),
     /// Brings the tables of an older lake to the format of this program; older programs cannot write them then
@@ -332,6 +334,18 @@ pub struct Live {
     /// Nobody counts it from now on
     #[arg(long)]
     pub stop: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake drop by_country")]
+pub struct DropStaging {
+    /// The staging table to delete
+    #[arg(value_name = "NAME")]
+    pub name: StagingName,
+    /// Deletes it although a backfill may be at work on it, which then ends with an error
+    // No variable that somebody has left in an environment deletes what is being made.
+    #[arg(long)]
+    pub force: bool,
 }
 
 #[derive(Debug, Args)]

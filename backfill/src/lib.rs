@@ -7,6 +7,7 @@
 //! | [`replay()`] | computes the rows that a table should have where it stands, in memory, for a comparison |
 //! | [`has_all_of_history()`] | refuses a staging table that is not complete, where a complete one is needed |
 //! | [`Promote`] | makes a staging table of all history `clicks_minute`, in one commit |
+//! | [`Dropping`] | drops a staging table that nobody needs |
 //! | [`explain()`] | lists the events behind one count, and why others do not count |
 //!
 //! [`Range`] says which part of history, [`Work`] how it is read. `end.rs` makes a bounded source out of the live
@@ -15,6 +16,7 @@
 mod bounded;
 mod complete;
 mod contents;
+mod dropping;
 mod end;
 mod explain;
 mod feed;
@@ -33,6 +35,7 @@ mod work;
 
 pub use complete::has_all_of_history;
 pub use contents::{Changes, Day, MeasureSums};
+pub use dropping::Dropping;
 pub use explain::{Explanation, explain};
 pub use promote::{Promote, Promoted, What};
 pub use range::Range;

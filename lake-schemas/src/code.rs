@@ -131,6 +131,10 @@ codes! {
         "Ask with a key that does.";
     47 Bug "It is a bug of clicklake.",
         "Report it.";
+    48 StagingDropped "The staging table was dropped, and not all of it is deleted yet.",
+        "`clicklake drop NAME` finishes it, unless one is at work; or give another name.";
+    49 StagingNeeded "The staging table may still be needed: it is pinned, or a backfill may be at work on it.",
+        "Unpin it; stop the backfill, and drop with --force.";
 }
 
 impl Code {

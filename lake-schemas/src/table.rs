@@ -32,6 +32,9 @@ pub const PROPERTY_FORMAT: &str = "clicklake.format";
 /// Property that lists, separated by commas, the features that writers of the table must know, from format 2 on.
 pub const PROPERTY_NEEDS: &str = "clicklake.needs";
 
+/// Property of a staging table that is dropped: from then on nobody reads or writes it, and its files are deleted.
+pub const PROPERTY_DROPPED: &str = "clicklake.dropped";
+
 /// Property of `clicks` that holds the [`TIME_IN_FUTURE_MS`] that the table was made with: the bound behind
 /// [`crate::Rejection::TimeInFuture`].
 pub const PROPERTY_TIME_IN_FUTURE_MS: &str = "clicklake.time_in_future_ms";

@@ -6,7 +6,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
 use deltalake::delta_datafusion::TableProviderBuilder;
 use lake_schemas::Table;
-use lake_schemas::table::Version;
+use lake_schemas::table::{PROPERTY_DROPPED, Version};
 use lake_store::Lake;
 use lake_store::commit::{is_readable, snapshot};
 use lake_store::error::Context;
@@ -23,8 +23,8 @@ pub(crate) struct Opened {
     pub provider: Arc<dyn TableProvider>,
 }
 
-/// Opens a table at a version, or at its newest; `None` if the lake lacks it. A table that another reader of this
-/// program would read wrongly is refused here, too, so that all of them give the same answer, or none.
+/// Opens a table at a version, or at its newest; `None` if the lake lacks it, or it is dropped. A table that another
+/// reader of this program would read wrongly is refused here, too, so that all of them give the same answer, or none.
 pub(crate) async fn open(lake: &Lake, table: Table, version: Option<Version>) -> Result<Option<Opened>, QueryError> {
     let what = || format!("{table}: opening it");
     let log_store = lake.log_store(table.name())?;
@@ -32,6 +32,9 @@ pub(crate) async fn open(lake: &Lake, table: Table, version: Option<Version>) ->
         return Ok(None);
     }
     let snapshot = snapshot(table, log_store.as_ref(), version).await?;
+    if snapshot.metadata().configuration().contains_key(PROPERTY_DROPPED) {
+        return Ok(None);
+    }
     is_readable(table, snapshot.protocol(), snapshot.metadata())?;
     let version = snapshot.version();
     let provider = TableProviderBuilder::default().with_log_store(log_store).with_snapshot(snapshot).build().await?;

@@ -4,6 +4,7 @@ pub mod aggregate;
 pub mod backfill;
 mod clock;
 pub mod compact;
+pub mod drop;
 pub mod explain;
 mod failure;
 pub mod generate;

@@ -24,7 +24,8 @@ use crate::audit::lose_the_first_day;
 use crate::fault_store::{Asked, Does, Fault, FaultStore};
 use crate::simulation::{Computation, Log, Outage, for_each_seed, lake_on, simulate, versions};
 
-const FAULTS: [Fault; 4] = [Fault::Fail, Fault::LoseReply, Fault::DieBefore, Fault::DieAfter];
+/// Faults that an operation on the store may meet.
+pub const FAULTS: [Fault; 4] = [Fault::Fail, Fault::LoseReply, Fault::DieBefore, Fault::DieAfter];
 
 fn parameters() -> Parameters {
     Parameters { allowed_lateness_ms: 30_000, dedup_horizon_ms: 60_000, ..Parameters::default() }
@@ -56,7 +57,7 @@ pub async fn copy(store: &InMemory) -> Arc<InMemory> {
 }
 
 /// Returns the work that computes all of history.
-fn all(lake: &Lake) -> Work<'_> {
+pub fn all(lake: &Lake) -> Work<'_> {
     Work { lake, range: Range::All, at_a_time: 2, meter: Arc::default(), stop: CancellationToken::new() }
 }
 
@@ -64,13 +65,13 @@ async fn replace(lake: &Lake, writes: Writes) -> Result<Replaced, DriveError> {
     Replace { work: all(lake), writes, wait: Duration::ZERO }.run().await
 }
 
-fn staging_table() -> Table {
+pub fn staging_table() -> Table {
     Table::Staging("again".parse().expect("a name"))
 }
 
-async fn staging(lake: &Lake) -> Result<Made, DriveError> {
+pub async fn staging(work: Work<'_>) -> Result<Made, DriveError> {
     let requested = Requested { allowed_lateness_ms: Some(0), ..Requested::default() };
-    Staging { work: all(lake), table: staging_table(), requested }.run().await
+    Staging { work, table: staging_table(), requested }.run().await
 }
 
 fn parameters_of_staging() -> Parameters {
@@ -93,7 +94,7 @@ pub async fn is_right(lake: &Lake, log: &Log) -> Result<(), String> {
 
 /// Runs a work on a copy of a store, with a fault at one operation. Returns the copy, and how many operations there
 /// were.
-async fn one_fault<T>(
+pub async fn one_fault<T>(
     store: &InMemory,
     work: impl AsyncFn(&Lake) -> T,
     fault: Fault,
@@ -137,13 +138,13 @@ fn in_place_it_is_all_or_nothing() {
 fn into_a_table_nothing_is_written_twice() {
     simulate(async {
         let (store, log) = damaged().await;
-        let makes = async |lake: &Lake| drop(staging(lake).await);
+        let makes = async |lake: &Lake| drop(staging(all(lake)).await);
         let (_, operations) = one_fault(&store, makes, Fault::None, 0).await;
         assert!(operations > 30, "{operations} operations are too few to be a backfill's");
         for fault in FAULTS {
             for at in 0..operations {
                 let lake = lake_on(one_fault(&store, makes, fault, at).await.0);
-                match staging(&lake).await {
+                match staging(all(&lake)).await {
                     Ok(Made::Whole(_)) => {}
                     Err(error) if error.code() == Some(Code::StagingExists) => {}
                     other => panic!("{fault:?} at {at}: {other:?}"),

@@ -1,6 +1,7 @@
 //! Laws of history: events that are read again are counted as they were live, wherever the counts are put.
 
 mod beside;
+mod dropped;
 mod explained;
 mod faults;
 mod live;

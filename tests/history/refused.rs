@@ -147,6 +147,43 @@ fn a_file_of_minutes_that_is_lost() {
 }
 
 #[test]
+fn a_table_that_may_still_be_needed() {
+    let (_folder, path) = folder();
+    let log = Arc::new(Log::of_seed(3, 2, 300));
+    lake(&path, &log, &log);
+    let drop = ["drop", "again", "--lake", &path];
+    refused(&drop, Code::TableMissing, 4, &["no table again", "`clicklake history` shows which there are"]);
+    for arguments in [&["backfill", "--into", "again"][..], &["pin", "keep", "--table", "again", "--version", "0"]] {
+        let done = clicklake(&[arguments, &["--lake", &path]].concat());
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    let before = files(Path::new(&path));
+    for table in Table::ALL {
+        let words = format!("{table} is a table of the lake itself");
+        fails(&["drop", table.name(), "--lake", &path], 2, &[&words]);
+    }
+    for force in [&["--force"][..], &[]] {
+        refused(
+            &[&drop[..], force].concat(),
+            Code::StagingNeeded,
+            4,
+            &["version 0 of again", "`clicklake unpin keep`"],
+        );
+    }
+    assert_eq!(files(Path::new(&path)), before);
+    for arguments in [&["unpin", "keep"][..], &["live", "again"]] {
+        let done = clicklake(&[arguments, &["--lake", &path]].concat());
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    let before = files(Path::new(&path));
+    for force in [&["--force"][..], &[]] {
+        let words = ["again is counted live, by `clicklake run`", "`clicklake live again --stop`"];
+        refused(&[&drop[..], force].concat(), Code::StagingNeeded, 4, &words);
+    }
+    assert_eq!(files(Path::new(&path)), before);
+}
+
+#[test]
 fn raw_behind_the_minutes() {
     let (_folder, path) = folder();
     let log = Log::of_seed(3, 2, 300);

@@ -243,7 +243,7 @@ async fn removed(
 }
 
 /// Deletes objects. An object that is gone already is no error.
-async fn delete(store: &dyn ObjectStore, paths: Vec<Path>) -> Result<(), StoreError> {
+pub(super) async fn delete(store: &dyn ObjectStore, paths: Vec<Path>) -> Result<(), StoreError> {
     let mut deleted = store.delete_stream(stream::iter(paths.into_iter().map(Ok)).boxed());
     while let Some(done) = deleted.next().await {
         match done {

@@ -28,7 +28,7 @@ use super::looked::Looked;
 use crate::error::{Context, LakeError, Result};
 
 /// Age at which a confirmation must be renewed. Renewing it costs two small requests.
-const AGE_MAX: Duration = Duration::from_secs(10);
+pub(super) const AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Time at which the log file of a known version was last seen, with the file's attributes at that time.
 #[derive(Clone, Debug)]

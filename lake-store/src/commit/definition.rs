@@ -177,6 +177,17 @@ fn understood(table: Table, needs: &str) -> Result<()> {
     ))))
 }
 
+/// Refuses a staging table that is dropped, and not deleted yet.
+pub(super) fn not_dropped(table: Table, shape: &Shape) -> Result<()> {
+    if !shape.is_dropped() {
+        return Ok(());
+    }
+    Err(LakeError::Refused(Code::StagingDropped.because(format!(
+        "{table} was dropped, and not all of it is deleted yet: `clicklake drop {table}` finishes it, unless one is at \
+         work; or give another name"
+    ))))
+}
+
 fn number(table: Table, key: &str, value: &str) -> Result<i64> {
     let wrong = |_| {
         LakeError::Refused(
@@ -200,6 +211,7 @@ pub(super) fn check(definition: &Definition, shape: &Shape) -> Result<i64> {
             "{table}: a Delta table that clicklake did not make (no property {PROPERTY_FORMAT}); use another --lake"
         ))));
     }
+    not_dropped(table, shape)?;
     of_known_format(table, shape)?;
     let schema = kernel_schema(definition)?;
     for (at, field) in schema.fields().enumerate() {

@@ -89,12 +89,22 @@ pub(super) async fn load(table: Table, log_store: &dyn LogStore, version: Option
     })
     .await
     .map_err(|panic| LakeError::store(what(), panic))?;
+    if loaded.is_err() && is_removed(table, log_store).await {
+        let why = format!("{table} is not there any more: it was dropped, or its folder was removed");
+        return Err(LakeError::Altered(why));
+    }
     let (snapshot, txns) = loaded.map_err(|error| unread(what(), error))?;
     have_content(table, &snapshot)?;
     let says = snapshot.table_configuration();
     let shape = Shape::of(table, says.protocol(), says.metadata())?;
     let told_by = told_by(table, &snapshot)?;
     Ok(Loaded { head: Head::new(snapshot.version(), txns), shape, told_by })
+}
+
+/// Returns whether a staging table is not there. Whoever works on it need not wait for it, as for another table, which
+/// only its store can have lost for now.
+async fn is_removed(table: Table, log_store: &dyn LogStore) -> bool {
+    matches!(table, Table::Staging(_)) && matches!(log_store.is_delta_table_location().await, Ok(false))
 }
 
 /// Refuses a snapshot with an entry of 0 bytes, as a power loss leaves one: Delta's library takes it for a commit of

@@ -89,8 +89,11 @@ impl TableLog {
     }
 
     async fn find_for(lake: &Lake, table: Table, access: Access) -> Result<Option<Self>> {
-        let Some(found) = load::find(lake, table).await? else { return Ok(None) };
-        Self::of(table, access, found).await.map(Some)
+        match load::find(lake, table).await? {
+            Some((_, loaded)) if access == Access::Reads && loaded.shape.is_dropped() => Ok(None),
+            Some(found) => Self::of(table, access, found).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// Opens a table, and makes it by this definition if the lake lacks it. An existing table may record another

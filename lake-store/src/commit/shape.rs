@@ -9,7 +9,7 @@ use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::schema::{StructField, StructType};
 use deltalake::kernel::{Action, Metadata, Protocol};
 use lake_schemas::live::PROPERTY_LIVE;
-use lake_schemas::table::Definition;
+use lake_schemas::table::{Definition, PROPERTY_DROPPED};
 use lake_schemas::{Code, Table};
 use serde_json::Value;
 
@@ -95,6 +95,11 @@ impl Shape {
     /// Returns the columns that the table is partitioned by.
     pub fn partition_columns(&self) -> &[String] {
         self.metadata.partition_columns()
+    }
+
+    /// Returns whether the table is dropped, and only not deleted yet.
+    pub fn is_dropped(&self) -> bool {
+        self.properties().contains_key(PROPERTY_DROPPED)
     }
 
     /// Returns whether clicklake's own properties differ, or it is another table under the same name: whoever works on

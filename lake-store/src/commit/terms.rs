@@ -11,7 +11,7 @@ use lake_schemas::minute::Parameters;
 use lake_schemas::table::{Definition, PROPERTY_FORMAT};
 use lake_schemas::{Code, Refusal, Table};
 
-use super::definition::check;
+use super::definition::{check, not_dropped};
 use super::judge::{may_be_read, may_be_written};
 use super::shape::Shape;
 use super::{Version, judge};
@@ -85,6 +85,7 @@ impl Terms {
         if let Some(refusal) = &self.unread {
             return Err(LakeError::Refused(refusal.clone()));
         }
+        not_dropped(self.definition.table, &self.shape)?;
         let has_got_columns = self.shape.has_got_columns(&self.began, &self.definition);
         if has_got_columns || self.shape.is_another_than(&self.began) {
             return Err(LakeError::Altered(format!(

@@ -27,10 +27,10 @@ pub struct TableView {
 }
 
 impl TableView {
-    /// Returns the newest version of a table; `None` if the lake lacks it.
+    /// Returns the newest version of a table; `None` if the lake lacks it, or it is dropped.
     pub fn newest(lake: &Lake, table: Table) -> BoxFuture<'_, Result<Option<Self>>> {
         Box::pin(async move {
-            let found = load::find(lake, table).await?;
+            let found = load::find(lake, table).await?.filter(|(_, loaded)| !loaded.shape.is_dropped());
             found.map(|(log_store, loaded)| Self::of(table, log_store, loaded)).transpose()
         })
     }

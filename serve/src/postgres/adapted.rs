@@ -20,6 +20,7 @@ use super::arrays::{
 use super::calls::{arguments, call, parsed};
 use super::catalog::{PG_CATALOG, is_catalog_table};
 use super::errors::Refused;
+use super::hex::digits_of;
 use super::names::listed_as;
 use super::placed::{write_arguments, write_rows};
 use super::settings::is_utc;
@@ -228,8 +229,8 @@ fn write_function(expr: &mut Expr) -> Result<(), Refused> {
     }
 }
 
-/// Writes a string that is cast to an array as that array, and the name of a type that is cast to its number as the
-/// catalog lists it.
+/// Writes a string that is cast to an array as that array, one in hex that is cast to bytes as these, and the name of a
+/// type that is cast to its number as the catalog lists it.
 fn write_cast(expr: &mut Expr) -> Result<(), Refused> {
     let Expr::Cast { expr: of, data_type, .. } = expr else { return Ok(()) };
     let lower = data_type.to_string().to_ascii_lowercase();
@@ -244,6 +245,12 @@ fn write_cast(expr: &mut Expr) -> Result<(), Refused> {
     if let DataType::Array(elements) = data_type {
         if let Some(array) = array_of(text, elements)? {
             **of = array;
+        }
+        return Ok(());
+    }
+    if *data_type == DataType::Bytea {
+        if let Some(digits) = digits_of(text)? {
+            **of = Expr::value(Value::HexStringLiteral(digits));
         }
         return Ok(());
     }
@@ -395,6 +402,8 @@ mod tests {
             ("SELECT a = ANY(array(SELECT b FROM c LIMIT 1))", "SELECT a IN (SELECT b FROM c LIMIT 1)"),
             ("SELECT a = ANY(SELECT b FROM c)", "SELECT a = ANY(SELECT b FROM c)"),
             ("SELECT '{1,NULL}'::int[]", "SELECT ARRAY[CAST('1' AS INT), NULL]::INT[]"),
+            ("SELECT '\\x01 fF'::bytea, CAST('\\x' AS bytea)", "SELECT X'01fF'::BYTEA, CAST(X'' AS BYTEA)"),
+            ("SELECT 'x01'::bytea", "SELECT 'x01'::BYTEA"),
             ("SELECT 1 OFFSET 2 ROWS FETCH FIRST 3 ROWS ONLY", "SELECT 1 LIMIT 3 OFFSET 2 ROWS"),
             ("SELECT 1 FETCH FIRST ROW ONLY", "SELECT 1 LIMIT 1"),
             ("SELECT generate_series(1, 3)", "SELECT unnest(generate_series(1, 3)) AS generate_series"),
@@ -445,6 +454,8 @@ mod tests {
             "SELECT a COLLATE \"de_DE\"",
             "SELECT '{{1}}'::int[]",
             "SELECT 'a'::text[]",
+            "SELECT '\\x012'::bytea",
+            "SELECT '\\xyz'::bytea",
             "SELECT a = ANY('{b')",
             "SELECT 1 FETCH FIRST 10 PERCENT ROWS ONLY",
             "SELECT 1 LIMIT 1 FETCH FIRST ROW ONLY",

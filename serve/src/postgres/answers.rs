@@ -28,6 +28,7 @@ use super::kept::{ConnectionObjects, Kind};
 use super::names::named;
 use super::parameters;
 use super::rows::{Batches, Limits};
+use super::savepoints::Savepoints;
 use super::settings::{ClientSettings, Setting};
 use super::statements::{Asks, STATEMENT_LIMIT};
 
@@ -46,6 +47,7 @@ struct ConnectionState {
     login: OnceLock<Login>,
     session: OnceLock<Session>,
     cursors: Cursors,
+    savepoints: Savepoints,
     /// Settings of the client.
     own: Mutex<ClientSettings>,
     /// Settings of the client when it began.
@@ -72,6 +74,7 @@ impl Answers {
             login: OnceLock::new(),
             session: OnceLock::new(),
             cursors: Cursors::default(),
+            savepoints: Savepoints::default(),
             own: Mutex::default(),
             first: OnceLock::new(),
             open: Arc::new(Semaphore::new(OPEN_MAX)),
@@ -99,6 +102,11 @@ impl Answers {
     /// Returns the cursors of this connection.
     pub fn cursors(&self) -> &Cursors {
         &self.held.cursors
+    }
+
+    /// Returns the savepoints of the transaction of this connection.
+    pub fn savepoints(&self) -> &Savepoints {
+        &self.held.savepoints
     }
 
     /// Records the settings that the client begins with.
@@ -143,7 +151,7 @@ impl Answers {
 
     /// Refuses everything after a failure in a transaction, except its end.
     pub fn is_going_on(&self, client: &(impl ClientInfo + ?Sized), asks: &Asks) -> Result<(), Refused> {
-        let goes_on = matches!(asks, Asks::End(_) | Asks::GoOn);
+        let goes_on = matches!(asks, Asks::End(_) | Asks::GoOn(_));
         let is_over = client.transaction_status() == TransactionStatus::Error && !goes_on;
         if is_over { Err(Refused::aborted()) } else { Ok(()) }
     }

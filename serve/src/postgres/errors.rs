@@ -125,6 +125,11 @@ impl Refused {
         Self { code: "34000", why: format!("cursor \"{name}\" does not exist") }
     }
 
+    /// Refuses to use a savepoint that does not exist.
+    pub fn no_savepoint(name: &str) -> Self {
+        Self { code: "3B001", why: format!("savepoint \"{name}\" does not exist") }
+    }
+
     /// Refuses a statement after one that failed in the same transaction.
     pub fn aborted() -> Self {
         let why = "current transaction is aborted, commands ignored until end of transaction block";
@@ -240,8 +245,7 @@ impl fmt::Display for Refused {
 
 impl From<Refused> for PgWireError {
     fn from(refused: Refused) -> Self {
-        let ours = refused.ours();
-        refusal(refused.code, one_line(&refused.why), ours)
+        refusal(refused.code, one_line(&refused.why), refused.ours())
     }
 }
 
@@ -277,10 +281,8 @@ pub(super) fn told(error: PgWireError) -> ErrorInfo {
 /// Encodes the last error of a connection for the wire.
 pub(super) fn on_the_wire(error: PgWireError) -> BytesMut {
     let mut bytes = BytesMut::new();
-    match ErrorResponse::from(ErrorInfo::from(error)).encode(&mut bytes) {
-        Ok(()) => bytes,
-        Err(_) => BytesMut::new(),
-    }
+    let encoded = ErrorResponse::from(ErrorInfo::from(error)).encode(&mut bytes);
+    encoded.map(|()| bytes).unwrap_or_default()
 }
 
 /// Reports errors of statements to a client, without file names unless it may read everything.
@@ -365,10 +367,8 @@ const SAID_MAX: usize = 2_000;
 fn one_line(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let escaped = line.chars().flat_map(|letter| {
-        let (escape, plain) = match letter.is_control() {
-            true => (Some(letter.escape_default()), None),
-            false => (None, Some(letter)),
-        };
+        let escape = letter.is_control().then(|| letter.escape_default());
+        let plain = escape.is_none().then_some(letter);
         escape.into_iter().flatten().chain(plain)
     });
     escaped.take(SAID_MAX).collect()

@@ -69,13 +69,28 @@ impl Answers {
             Asks::Begin(tag) => Ok(Response::TransactionStart(Tag::new(tag))),
             Asks::End(tag) => {
                 self.cursors().close(None);
+                self.savepoints().clear();
                 self.close_portals(store);
                 // A transaction that has failed is rolled back, even on COMMIT.
                 let has_failed = client.transaction_status() == TransactionStatus::Error;
                 let tag: &str = if has_failed { "ROLLBACK" } else { tag };
                 Ok(Response::TransactionEnd(Tag::new(tag)))
             }
-            Asks::GoOn => done("ROLLBACK"),
+            Asks::Savepoint(name) => {
+                // Outside a transaction there is nothing to go back to.
+                if client.transaction_status() != TransactionStatus::Idle {
+                    self.savepoints().set(name)?;
+                }
+                done("SAVEPOINT")
+            }
+            Asks::GoOn(name) => {
+                self.savepoints().go_back_to(name)?;
+                done("ROLLBACK")
+            }
+            Asks::Release(name) => {
+                self.savepoints().release(name)?;
+                done("RELEASE")
+            }
             Asks::Nothing(tag) => done(tag),
             Asks::Declare(name, statement, travels) => {
                 let batches = self.begin(statement, *travels, &[], until).await?;
@@ -148,7 +163,7 @@ where
     let (tag, transaction) = match response {
         Response::TransactionStart(tag) => (tag, transaction.to_in_transaction_state()),
         Response::TransactionEnd(tag) => (tag, TransactionStatus::Idle),
-        Response::Execution(tag) if matches!(asks, Asks::GoOn) => (tag, going_on(transaction)),
+        Response::Execution(tag) if matches!(asks, Asks::GoOn(_)) => (tag, going_on(transaction)),
         Response::Execution(tag) => (tag, transaction),
         _ => return Err(Refused::protocol("there is no such answer").into()),
     };

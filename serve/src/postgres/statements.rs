@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use datafusion::sql::sqlparser::ast::{
-    CloseCursor, CopySource, CopyTarget, Declare, DeclareType, DiscardObject, FetchDirection, Reset, Set, SetExpr,
-    SetSessionAuthorizationParam, SetSessionAuthorizationParamKind, Statement, Value,
+    CloseCursor, CopySource, CopyTarget, Declare, DeclareType, DiscardObject, FetchDirection, Ident, Reset, Set,
+    SetExpr, SetSessionAuthorizationParam, SetSessionAuthorizationParamKind, Statement, Value,
 };
 use query::RowAccess;
 use query::sql::statements;
@@ -46,8 +46,12 @@ pub(super) enum Asks {
     Begin(&'static str),
     /// Ends a transaction, reported under this tag.
     End(&'static str),
+    /// Sets a savepoint of this name.
+    Savepoint(String),
     /// Rolls back to a savepoint: the transaction goes on, also after an error.
-    GoOn,
+    GoOn(String),
+    /// Releases a savepoint, and those that were set after it.
+    Release(String),
     /// Does nothing, reported under this tag.
     Nothing(&'static str),
     /// Declares a cursor over a query: its name, the query, and the number of its tables with a version or a time.
@@ -129,9 +133,9 @@ fn asks(statement: Statement, travels: usize, access: &RowAccess) -> Result<Asks
         }
         Statement::Commit { .. } => Asks::End("COMMIT"),
         Statement::Rollback { savepoint: None, .. } => Asks::End("ROLLBACK"),
-        Statement::Rollback { savepoint: Some(_), .. } => Asks::GoOn,
-        Statement::Savepoint { .. } => Asks::Nothing("SAVEPOINT"),
-        Statement::ReleaseSavepoint { .. } => Asks::Nothing("RELEASE"),
+        Statement::Rollback { savepoint: Some(name), .. } => Asks::GoOn(folded(name)),
+        Statement::Savepoint { name } => Asks::Savepoint(folded(name)),
+        Statement::ReleaseSavepoint { name } => Asks::Release(folded(name)),
         Statement::Discard { object_type: DiscardObject::ALL } => Asks::Discard,
         Statement::Discard { .. } => Asks::Nothing("DISCARD"),
         Statement::Copy { source, to: true, target: CopyTarget::Stdout, options, legacy_options, .. } => {
@@ -147,6 +151,11 @@ fn asks(statement: Statement, travels: usize, access: &RowAccess) -> Result<Asks
         Statement::Deallocate { name, .. } => Asks::Deallocate(Some(name.value)),
         statement => return Err(refusal(&statement)),
     })
+}
+
+/// Returns a name as PostgreSQL knows it: in lower case, unless it is quoted.
+fn folded(name: Ident) -> String {
+    if name.quote_style.is_some() { name.value } else { name.value.to_lowercase() }
 }
 
 /// Refuses every statement but a query or EXPLAIN of one, and also a query in which a write is nested.
@@ -306,7 +315,9 @@ mod tests {
         assert!(matches!(one("reset all"), Asks::Reset(Setting::AllAtFirst)));
         assert!(matches!(one("reset statement_timeout"), Asks::Reset(Setting::LimitAtFirst)));
         assert!(matches!(one("/* a /* b */ */ copy (select 1) to stdout"), Asks::Copied(..)));
-        assert!(matches!(one("-- a\n rollback /* b */ to savepoint c"), Asks::GoOn));
+        assert!(matches!(one("-- a\n rollback /* b */ to savepoint C"), Asks::GoOn(name) if name == "c"));
+        assert!(matches!(one("savepoint \"C\""), Asks::Savepoint(name) if name == "C"));
+        assert!(matches!(one("release c"), Asks::Release(name) if name == "c"));
         assert!(
             matches!(one("/* a */ abort -- b"), Asks::End("ROLLBACK")) && matches!(one("end"), Asks::End("COMMIT"))
         );

@@ -145,8 +145,16 @@ fn what_becomes_of_a_transaction_is_told() {
             vec!["BEGIN", "ERROR 22P02", "E", "ROLLBACK", "SELECT 1", "I"],
         ),
         (
+            vec![text("begin; savepoint B; select nothing from clicks"), text("rollback to b"), text("commit")],
+            vec!["BEGIN", "SAVEPOINT", "ERROR 42703", "E", "ROLLBACK", "T", "COMMIT", "I"],
+        ),
+        (
             vec![fails(), text("-- a\n rollback to savepoint b"), text("commit")],
-            vec!["BEGIN", "ERROR 42703", "E", "ROLLBACK", "T", "COMMIT", "I"],
+            vec!["BEGIN", "ERROR 42703", "E", "ERROR 3B001", "E", "ROLLBACK", "I"],
+        ),
+        (
+            vec![text("begin; savepoint a; release a; release a"), text("commit"), text("rollback to a")],
+            vec!["BEGIN", "SAVEPOINT", "RELEASE", "ERROR 3B001", "E", "ROLLBACK", "I", "ERROR 3B001", "I"],
         ),
         (vec![text("/* a /* b */ */ copy (select 1) to stdout")], vec!["COPY 1", "I"]),
         (vec![text("begin; copy (select 1) to stdout; select 2")], vec!["BEGIN", "COPY 1", "SELECT 1", "T"]),

@@ -346,6 +346,8 @@ fn words_of_postgresql_are_right_or_refused() {
         ("select distinct to_char(window_start, 'Month') from clicks_minute", json!("22023")),
         ("select to_date('07.03.2026', 'DD.MM.YYYY')::text", json!([["2026-03-07"]])),
         ("select ad_id from clicks_minute order by ad_id desc fetch first 1 rows only", json!([["ad-b"]])),
+        ("select encode('\\x01Ff'::bytea, 'hex')", json!([["01ff"]])),
+        ("select '\\x012'::bytea", json!("22023")),
         ("select generate_series(1, 3)", json!([[1], [2], [3]])),
         ("select generate_series(1, 2) union all select generate_series(3, 4) order by 1", json!([[1], [2], [3], [4]])),
         ("select case when clicks < 0 then interval '1 day' end from clicks_minute limit 1", json!([[null]])),
