@@ -9,7 +9,7 @@ const REPLAYS_A_CORE: usize = 2;
 
 /// Greatest memory of one replay, in bytes: the files that it opens ahead, the one that it reads, and a decoded batch
 /// or two.
-const REPLAY_BYTES_MAX: usize = 24 * 1024 * 1024;
+pub(super) const REPLAY_BYTES_MAX: usize = 24 * 1024 * 1024;
 
 /// Divisor for the share of a memory limit that is reserved for replays.
 const SHARE: usize = 8;

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use lake_schemas::fingerprint::Fingerprint;
 use lake_schemas::job::LogBatch;
-use lake_schemas::{Code, OffsetRange, Table, TopicPartition};
-use lake_store::gone::way_out;
-use lake_store::{LakeError, Result};
-use object_store::path::Path;
+use lake_schemas::{OffsetRange, Table, TopicPartition};
+use lake_store::Result;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::costs::WithoutTheirCost;
+use super::follow::{ends, lost, within};
 use super::live_log::LiveLog;
-use super::merge::{FileMerge, MergeError, RowSelection, offsets};
+use super::merge::{FileMerge, MergeError, RowSelection};
 use super::raw_table::RawTable;
 use crate::backoff::Backoff;
 use crate::source::Start;
@@ -163,36 +162,4 @@ enum Pass {
     Over(i64),
     /// The live log lacks what comes next: another pass follows.
     GoesOn,
-}
-
-/// Slices the rows of a stretch.
-fn within(rows: &RecordBatch, stretch: OffsetRange) -> RecordBatch {
-    let offsets = offsets(rows);
-    let first = offsets.partition_point(|&offset| offset < stretch.first);
-    let next = offsets.partition_point(|&offset| offset < stretch.next);
-    rows.slice(first, next - first)
-}
-
-/// Returns the first and the last offset of rows.
-fn ends(rows: &RecordBatch) -> Option<(i64, i64)> {
-    let offsets = offsets(rows);
-    offsets.first().copied().zip(offsets.last().copied())
-}
-
-fn lost(path: &Path) -> LakeError {
-    LakeError::Refused(Code::FileDamaged.because(format!(
-        "clicks: its file {path} is not in the store, but no version has taken it out: the raw table is damaged; {}",
-        way_out(Table::Clicks)
-    )))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_that_is_lost_is_named_with_what_to_do() {
-        let said = lost(&Path::from("log_date=2026-03-07/a.parquet")).to_string();
-        assert!(said.contains("log_date=2026-03-07/a.parquet") && said.contains("put back a copy"), "{said}");
-    }
 }

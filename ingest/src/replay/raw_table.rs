@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use lake_schemas::fingerprint::Fingerprint;
+use lake_schemas::table::Version;
 use lake_schemas::{Cut, OffsetRange, Table, TopicPartition};
 use lake_store::commit::TableLog;
 use lake_store::{RawFile, Result};
@@ -79,6 +80,16 @@ impl RawTable {
         self.log.refresh().await?;
         self.log.warn_of_foreign();
         Ok(())
+    }
+
+    /// Returns the newest version known.
+    pub(super) fn version(&self) -> Version {
+        self.log.version()
+    }
+
+    /// Returns whether the table is read to a bound, however far it goes on.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.bounds.is_some()
     }
 
     /// Returns how far a partition is read: to its cut in the table, unless that is bounded.

@@ -1,0 +1,155 @@
+//! Growth of the raw table: one look at it for all who wait, at an interval, or as soon as this process has grown it.
+//!
+//! While nobody waits, nothing is asked of the store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lake_schemas::table::Version;
+use lake_store::{LakeError, Result};
+use tokio::sync::{Mutex, Notify, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::raw_table::RawTable;
+use crate::backoff::Backoff;
+
+/// Number of times that the table was found to have grown, or the error that ended the looks.
+type Seen = Result<u64, Arc<LakeError>>;
+
+/// Signal that the raw table has grown. Who waits for it makes the table be looked at, and need not look by itself.
+#[derive(Clone)]
+pub struct Growth {
+    seen: watch::Receiver<Seen>,
+    waiting: Arc<watch::Sender<usize>>,
+}
+
+impl Growth {
+    /// Returns the growth of a table that is read to a bound, and never waited for.
+    pub fn none() -> Self {
+        let (_, seen) = watch::channel(Ok(0));
+        Self { seen, waiting: Arc::new(watch::Sender::new(0)) }
+    }
+
+    /// Begins a reading of the table: [`Growth::grown`] then waits for what that reading may not have seen.
+    pub(super) fn begin(&mut self) {
+        self.seen.mark_unchanged();
+    }
+
+    /// Waits until the table has grown. Fails if it cannot be looked at any more. Safe to cancel.
+    pub(super) async fn grown(&mut self) -> Result<()> {
+        let _waiting = Waiting::begin(&self.waiting);
+        still_seen(&self.seen)?;
+        if self.seen.changed().await.is_err() {
+            // Nobody looks any more, so the job is about to end.
+            std::future::pending::<()>().await;
+        }
+        still_seen(&self.seen)
+    }
+}
+
+/// Returns the error that ended the looks, if one has.
+fn still_seen(seen: &watch::Receiver<Seen>) -> Result<()> {
+    match &*seen.borrow() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(again(error)),
+    }
+}
+
+/// Makes an error another time, for each who waits.
+fn again(error: &LakeError) -> LakeError {
+    match error {
+        LakeError::Refused(refusal) => LakeError::Refused(refusal.clone()),
+        LakeError::Altered(why) => LakeError::Altered(why.clone()),
+        LakeError::Store { what, source } => LakeError::store(what.clone(), source.to_string()),
+    }
+}
+
+/// A wait for growth. Dropping it ends the wait.
+struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a watch::Sender<usize>) -> Self {
+        waiting.send_modify(|number| *number += 1);
+        Self(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|number| *number -= 1);
+    }
+}
+
+/// Looks at the raw table for all who wait. Dropping it ends the looks.
+pub struct Grower {
+    now: Arc<Notify>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Grower {
+    /// Begins to look at a table: while somebody waits, once in this interval.
+    pub fn new(raw: &Arc<Mutex<RawTable>>, every: Duration) -> (Self, Growth) {
+        let (seen_in, seen) = watch::channel(Ok(0));
+        let (waiting, now) = (Arc::new(watch::Sender::new(0)), Arc::new(Notify::new()));
+        let looks =
+            Looks { raw: Arc::clone(raw), every, seen: seen_in, waiting: waiting.subscribe(), now: Arc::clone(&now) };
+        (Self { now, _task: AbortOnDropHandle::new(tokio::spawn(looks.run())) }, Growth { seen, waiting })
+    }
+
+    /// Has the table looked at as soon as somebody waits: this process has just committed to it.
+    pub fn bump(&self) {
+        self.now.notify_one();
+    }
+}
+
+/// The looks at a table.
+struct Looks {
+    raw: Arc<Mutex<RawTable>>,
+    every: Duration,
+    seen: watch::Sender<Seen>,
+    waiting: watch::Receiver<usize>,
+    now: Arc<Notify>,
+}
+
+impl Looks {
+    async fn run(mut self) {
+        let (mut looked, mut known) = (Instant::now(), None);
+        while self.waiting.wait_for(|waiting| *waiting > 0).await.is_ok() {
+            tokio::select! {
+                () = self.now.notified() => {}
+                () = sleep_until(looked + self.every) => {}
+            }
+            let version = match self.look().await {
+                Ok(version) => version,
+                Err(error) => return drop(self.seen.send_replace(Err(Arc::new(error)))),
+            };
+            looked = Instant::now();
+            // Others may have refreshed the table meanwhile. What counts is what those who wait were last told.
+            if known != Some(version) {
+                known = Some(version);
+                self.seen.send_modify(|seen| {
+                    if let Ok(number) = seen {
+                        *number += 1;
+                    }
+                });
+            }
+        }
+    }
+
+    /// Refreshes the table, and retries what a store does not do for now.
+    async fn look(&self) -> Result<Version> {
+        let (mut backoff, never) = (Backoff::default(), CancellationToken::new());
+        loop {
+            let mut raw = self.raw.lock().await;
+            let refreshed = raw.refresh().await;
+            let version = raw.version();
+            drop(raw);
+            match refreshed {
+                Ok(()) => return Ok(version),
+                Err(error) => backoff.again(error, &never).await?,
+            }
+        }
+    }
+}
