@@ -196,3 +196,135 @@ impl<L: Live> Source for FollowSource<L> {
         self.live.committed(cuts).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::sync::Mutex as Lock;
+    use std::time::Duration;
+
+    use futures::FutureExt;
+    use futures::future::{BoxFuture, ready};
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::replay::Grower;
+    use crate::replay::written::{Written, named};
+
+    const EVERY: Duration = Duration::from_millis(100);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    /// A live log, by what it tells, and a member of a group that has nothing but this log.
+    #[derive(Clone, Default)]
+    struct Told {
+        offsets: Arc<Lock<BTreeMap<TopicPartition, OffsetRange>>>,
+        signals: Arc<Lock<VecDeque<Signal>>>,
+        held: Arc<Lock<Vec<Start>>>,
+    }
+
+    impl Told {
+        fn ends_at(&self, next: i64) {
+            self.offsets.lock().expect("no panic").insert(named(0), OffsetRange { first: 0, next });
+        }
+    }
+
+    impl LiveLog for Told {
+        fn offsets<'a>(&'a self, _: &'a [TopicPartition]) -> BoxFuture<'a, BTreeMap<TopicPartition, OffsetRange>> {
+            ready(self.offsets.lock().expect("no panic").clone()).boxed()
+        }
+    }
+
+    #[async_trait]
+    impl Source for Told {
+        async fn next(&mut self, _: Demand) -> Result<Signal, SourceError> {
+            let signal = self.signals.lock().expect("no panic").pop_front();
+            match signal {
+                Some(signal) => Ok(signal),
+                None => pending().await,
+            }
+        }
+
+        async fn start(&mut self, _: Vec<Start>) -> Result<(), SourceError> {
+            unreachable!("nothing is read of the live end")
+        }
+
+        async fn release(&mut self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
+            self.held.lock().expect("no panic").retain(|start| !partitions.contains(&start.partition));
+            Ok(())
+        }
+
+        async fn committed(&mut self, _: &[(TopicPartition, i64)]) {}
+    }
+
+    #[async_trait]
+    impl Live for Told {
+        async fn hold(&mut self, starts: Vec<Start>) -> Result<(), SourceError> {
+            self.held.lock().expect("no panic").extend(starts);
+            Ok(())
+        }
+
+        fn log(&self) -> Arc<dyn LiveLog> {
+            Arc::new(self.clone())
+        }
+    }
+
+    /// Says what comes within a time, in words.
+    async fn comes(source: &mut FollowSource<Told>, room: Demand, within: Duration) -> Vec<String> {
+        let (mut said, until) = (Vec::new(), Instant::now() + within);
+        while let Ok(signal) = tokio::time::timeout_at(until, source.next(room)).await {
+            said.push(match signal.expect("memory") {
+                Signal::Batch(batch) => format!("{} with {}", batch.offsets, batch.events.num_rows()),
+                Signal::CaughtUp(_) => "caught up".to_owned(),
+                Signal::Ends(ends) => format!("ends at {}", ends[0].1),
+                other => format!("{other:?}"),
+            });
+        }
+        said
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_partition_is_caught_up_when_the_raw_table_has_come_to_the_end_of_the_live_log() {
+        let (mut written, told) = (Written::new().await, Told::default());
+        written.events(0, 0..5, 5).await;
+        told.ends_at(8);
+        let raw = written.raw().await.shared();
+        let (_grower, growth) = Grower::new(&raw, EVERY);
+        let mut source = FollowSource::new(raw, told.clone(), vec!["ad_id".to_owned()], growth);
+        let start = Start { partition: named(0), from: Some(2), fingerprint: None };
+        source.start(vec![start]).await.expect("memory");
+        let held = told.held.lock().expect("no panic")[0].clone();
+        assert_eq!((held.partition, held.from), (named(0), None), "it is held, from wherever its log begins");
+        let said = comes(&mut source, Demand::ForAll, Duration::from_secs(12)).await;
+        assert_eq!(said, ["2..5 with 3", "ends at 8", "ends at 8", "ends at 8"]);
+        written.events(0, 5..8, 8).await;
+        let said = comes(&mut source, Demand::ForAll, MINUTE).await;
+        assert_eq!(said.iter().filter(|said| *said == "caught up").count(), 1, "{said:?}");
+        assert!(said.iter().position(|said| said == "5..8 with 3") < said.iter().position(|said| said == "caught up"));
+        // A partition at rest is asked for rarely, for the lag alone.
+        told.ends_at(9);
+        assert_eq!(comes(&mut source, Demand::ForAll, MINUTE).await, ["ends at 9"]);
+        source.release(&[named(0)]).await.expect("nothing fails");
+        written.events(0, 8..9, 9).await;
+        assert_eq!(comes(&mut source, Demand::ForAll, MINUTE).await, [""; 0]);
+        assert!(told.held.lock().expect("no panic").is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_room_no_rows_come_but_rebalances_do() {
+        let (mut written, told) = (Written::new().await, Told::default());
+        written.events(0, 0..5, 5).await;
+        let raw = written.raw().await.shared();
+        let (_grower, growth) = Grower::new(&raw, EVERY);
+        let mut source = FollowSource::new(raw, told.clone(), vec!["ad_id".to_owned()], growth).replaying(1);
+        let start = Start { partition: named(0), from: None, fingerprint: None };
+        source.start(vec![start]).await.expect("memory");
+        assert_eq!(comes(&mut source, Demand::ForControl, MINUTE).await, [""; 0]);
+        told.signals.lock().expect("no panic").push_back(Signal::Revoked(vec![named(0)]));
+        let revoked = timeout(MINUTE, source.next(Demand::ForControl)).await.expect("it comes");
+        assert!(matches!(revoked, Ok(Signal::Revoked(_))), "{revoked:?}");
+        // Nobody tells the end of its log: it is where the raw table stands still.
+        let said = comes(&mut source, Demand::ForAll, 2 * MINUTE).await;
+        assert_eq!(said, ["0..5 with 5", "caught up"]);
+        source.into_live();
+    }
+}

@@ -65,3 +65,94 @@ impl Restores {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::replay::written::{Written, named};
+    use crate::replay::{Grower, Meter};
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const PARTITIONS: i32 = 20;
+    const ROWS: i64 = 10;
+
+    fn columns() -> Vec<String> {
+        vec!["ad_id".to_owned()]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_partitions_are_restored_at_a_time_and_all_go_on_until_they_are_ended() {
+        let mut written = Written::new().await;
+        for partition in 0..PARTITIONS {
+            written.events(partition, 0..ROWS, ROWS).await;
+        }
+        let meter = Arc::new(Meter::default());
+        let raw = written.raw().await.counted_by(&meter).shared();
+        let (grower, growth) = Grower::new(&raw, 60 * MINUTE);
+        let mut restores = Restores::new(raw, growth, 1);
+        assert!(!restores.is_any() && timeout(MINUTE, restores.next()).await.is_err());
+        for partition in 0..PARTITIONS {
+            restores.begin(Table::ClicksMinute, named(partition), None, columns());
+        }
+        // Nobody takes what was read, so what is under way stays so.
+        sleep(MINUTE).await;
+        let (read, all) = (meter.rows().0, i64::from(PARTITIONS) * ROWS);
+        assert!(read > 0 && read <= all as u64 / 2, "{read} of {all} rows were read ahead");
+        let (mut rows, mut there) = (0, 0);
+        while there < PARTITIONS {
+            match restores.next().await {
+                Restored::Batch(Table::ClicksMinute, batch) => rows += batch.events.num_rows() as i64,
+                Restored::At(Table::ClicksMinute, _, Some(ROWS)) => there += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(rows, all);
+        written.events(3, ROWS..ROWS + 2, ROWS + 2).await;
+        grower.bump();
+        match timeout(MINUTE, restores.next()).await.expect("it goes on") {
+            Restored::Batch(_, batch) => assert_eq!((batch.partition, batch.events.num_rows()), (named(3), 2)),
+            other => panic!("{other:?}"),
+        }
+        for partition in 0..PARTITIONS {
+            restores.end(Table::ClicksMinute, &named(partition));
+        }
+        assert!(!restores.is_any() && timeout(MINUTE, restores.next()).await.is_err());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_partition_is_restored_for_each_table_by_itself() {
+        let mut written = Written::new().await;
+        written.events(0, 0..ROWS, ROWS).await;
+        let raw = written.raw().await.shared();
+        let (_grower, growth) = Grower::new(&raw, MINUTE);
+        let mut restores = Restores::new(raw, growth, 2);
+        let other: Table = Table::ClicksHourly;
+        restores.begin(Table::ClicksMinute, named(0), None, columns());
+        restores.begin(other, named(0), Some(4), columns());
+        let mut first = Vec::new();
+        for _ in 0..4 {
+            if let Restored::Batch(table, batch) = restores.next().await {
+                first.push((table, batch.offsets.first));
+            }
+        }
+        first.sort_unstable();
+        assert_eq!(first, [(Table::ClicksMinute, 0), (other, 4)]);
+        restores.end(Table::ClicksMinute, &named(0));
+        assert!(restores.is_any());
+        // What is lost of one is said of that one.
+        written.lose_files().await;
+        restores.begin(other, named(0), None, columns());
+        match restores.next().await {
+            Restored::Failed(table, partition, error) => {
+                assert_eq!((table, partition), (other, named(0)));
+                assert!(!error.is_retryable(), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(!restores.is_any());
+    }
+}

@@ -120,3 +120,156 @@ impl<K: Clone + Ord + Send + Sync + 'static> Follows<K> {
         Some((key, what))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use lake_schemas::{Code, Cut, Table};
+    use tokio::time::{sleep, timeout};
+
+    use super::super::growth::Grower;
+    use super::super::written::{Written, named};
+    use super::*;
+
+    const EVERY: Duration = Duration::from_secs(1);
+
+    fn columns() -> Arc<[String]> {
+        Arc::from(["ad_id".to_owned()])
+    }
+
+    /// Says what comes next, in words.
+    async fn come(follows: &mut Follows<i32>) -> String {
+        let (key, followed) = timeout(10 * EVERY, follows.next()).await.expect("something comes");
+        match followed.expect("memory") {
+            Followed::Batch(batch) => format!("{key}: {} with {}", batch.offsets, batch.events.num_rows()),
+            Followed::At(cut) => format!("{key}: at {cut:?}"),
+            Followed::End => format!("{key}: end"),
+        }
+    }
+
+    async fn comes_nothing(follows: &mut Follows<i32>) -> bool {
+        timeout(10 * EVERY, follows.next()).await.is_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_follow_goes_on_with_the_table_over_gaps_and_rejected_messages() {
+        let mut written = Written::new().await;
+        written.events(0, 3..10, 12).await;
+        let raw = written.raw().await.shared();
+        let (_grower, growth) = Grower::new(&raw, EVERY);
+        let mut follows = Follows::new(raw, growth);
+        follows.begin(0, named(0), Some(5), &columns());
+        for expected in ["0: 5..10 with 5", "0: 10..12 with 0", "0: at Some(12)"] {
+            assert_eq!(come(&mut follows).await, expected);
+        }
+        written.rejected(0, 12..14).await;
+        for expected in ["0: 12..14 with 0", "0: at Some(14)"] {
+            assert_eq!(come(&mut follows).await, expected);
+        }
+        written.events(0, 15..18, 18).await;
+        for expected in ["0: 14..18 with 3", "0: at Some(18)"] {
+            assert_eq!(come(&mut follows).await, expected);
+        }
+        written.events(1, 0..4, 4).await;
+        assert!(comes_nothing(&mut follows).await, "that was of another partition");
+        follows.end(&0);
+        assert!(!follows.is_any());
+        // From the first row that there is.
+        follows.begin(0, named(0), None, &columns());
+        for expected in ["0: 3..10 with 7", "0: 10..18 with 3", "0: at Some(18)"] {
+            assert_eq!(come(&mut follows).await, expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_partition_that_the_table_does_not_know_yet_is_waited_for() {
+        let mut written = Written::new().await;
+        let raw = written.raw().await.shared();
+        let (_grower, growth) = Grower::new(&raw, EVERY);
+        let mut follows = Follows::new(raw, growth);
+        follows.begin(0, named(2), None, &columns());
+        assert_eq!(come(&mut follows).await, "0: at None");
+        written.events(2, 7..8, 8).await;
+        for expected in ["0: 7..8 with 1", "0: at Some(8)"] {
+            assert_eq!(come(&mut follows).await, expected);
+        }
+        // Where its operator stands ahead of the table, the follow waits, too, and begins at exactly that offset.
+        follows.begin(0, named(2), Some(10), &columns());
+        assert_eq!(come(&mut follows).await, "0: at Some(8)");
+        written.events(2, 8..12, 12).await;
+        for expected in ["0: 10..12 with 2", "0: at Some(12)"] {
+            assert_eq!(come(&mut follows).await, expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_table_with_a_bound_is_read_to_there_and_no_further() {
+        let mut written = Written::new().await;
+        written.events(0, 0..20, 20).await;
+        let until = Cut::from([(named(0), 8)]);
+        let raw = RawTable::until(written.open(Table::Clicks).await, until).shared();
+        let mut follows = Follows::new(raw, Growth::none());
+        follows.begin(0, named(0), None, &columns());
+        for expected in ["0: 0..8 with 8", "0: end"] {
+            assert_eq!(come(&mut follows).await, expected);
+        }
+        follows.begin(1, named(1), None, &columns());
+        assert_eq!(come(&mut follows).await, "1: end", "nothing of it is within the bound");
+        assert!(!follows.is_any());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_comes_of_what_was_read_before_a_partition_began_again() {
+        let mut written = Written::new().await;
+        written.events(0, 0..10, 10).await;
+        let raw = written.raw().await.shared();
+        let (_grower, growth) = Grower::new(&raw, EVERY);
+        let mut follows = Follows::new(raw, growth);
+        follows.begin(0, named(0), None, &columns());
+        // Its batch is on its way by then.
+        sleep(EVERY).await;
+        follows.begin(0, named(0), Some(6), &columns());
+        for expected in ["0: 6..10 with 4", "0: at Some(10)"] {
+            assert_eq!(come(&mut follows).await, expected);
+        }
+        written.events(0, 10..11, 11).await;
+        sleep(10 * EVERY).await;
+        follows.end(&0);
+        assert!(follows.next_now().is_none() && comes_nothing(&mut follows).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_were_replaced_meanwhile_are_read_from_the_new_ones() {
+        let mut written = Written::new().await;
+        written.events(0, 0..10, 10).await;
+        let raw = written.raw().await.shared();
+        // The table as it is known names a file that is not there any more.
+        written.replace(0, 0..10).await;
+        let (_grower, growth) = Grower::new(&raw, EVERY);
+        let mut follows = Follows::new(raw, growth);
+        follows.begin(0, named(0), None, &columns());
+        for expected in ["0: 0..10 with 10", "0: at Some(10)"] {
+            assert_eq!(come(&mut follows).await, expected);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_is_lost_ends_the_follow_of_its_partition_alone() {
+        let mut written = Written::new().await;
+        written.events(0, 0..10, 10).await;
+        written.lose_files().await;
+        written.events(1, 0..10, 10).await;
+        let raw = written.raw().await.shared();
+        let (_grower, growth) = Grower::new(&raw, EVERY);
+        let mut follows = Follows::new(raw, growth);
+        follows.begin(0, named(0), None, &columns());
+        let (key, lost) = follows.next().await;
+        assert_eq!((key, lost.expect_err("the file is lost").code()), (0, Some(Code::FileDamaged)));
+        assert!(!follows.is_any());
+        follows.begin(1, named(1), None, &columns());
+        for expected in ["1: 0..10 with 10", "1: at Some(10)"] {
+            assert_eq!(come(&mut follows).await, expected);
+        }
+    }
+}

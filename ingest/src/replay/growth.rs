@@ -153,3 +153,61 @@ impl Looks {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{sleep, timeout};
+
+    use super::super::written::{Written, named};
+    use super::*;
+
+    const EVERY: Duration = Duration::from_secs(1);
+    const RARELY: Duration = Duration::from_secs(3_600);
+
+    #[tokio::test(start_paused = true)]
+    async fn the_table_is_looked_at_while_somebody_waits_and_only_then() {
+        let mut written = Written::new().await;
+        let raw = written.raw().await.shared();
+        let (_grower, mut growth) = Grower::new(&raw, EVERY);
+        written.events(0, 0..1, 1).await;
+        sleep(10 * EVERY).await;
+        assert_eq!(raw.lock().await.cut(&named(0)), None, "nobody has waited");
+        growth.begin();
+        growth.grown().await.expect("memory");
+        assert_eq!(raw.lock().await.cut(&named(0)), Some(1));
+        growth.begin();
+        assert!(timeout(10 * EVERY, growth.grown()).await.is_err(), "it has not grown");
+        written.events(0, 1..2, 2).await;
+        // That a wait was dropped has lost nothing.
+        growth.grown().await.expect("memory");
+        assert_eq!(raw.lock().await.cut(&named(0)), Some(2));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_this_process_has_committed_is_seen_at_once() {
+        let mut written = Written::new().await;
+        let raw = written.raw().await.shared();
+        let (grower, mut growth) = Grower::new(&raw, RARELY);
+        for cut in 1..4 {
+            growth.begin();
+            written.events(0, cut - 1..cut, cut).await;
+            grower.bump();
+            timeout(EVERY, growth.grown()).await.expect("at once").expect("memory");
+            assert_eq!(raw.lock().await.cut(&named(0)), Some(cut));
+        }
+    }
+
+    #[tokio::test]
+    async fn each_who_waits_is_told_why_there_are_no_more_looks() {
+        let (seen_in, seen) = watch::channel(Ok(0));
+        let growth = Growth { seen, waiting: Arc::new(watch::Sender::new(0)) };
+        seen_in.send_replace(Err(Arc::new(LakeError::Altered("another table".to_owned()))));
+        drop(seen_in);
+        for mut growth in [growth.clone(), growth] {
+            growth.begin();
+            let error = growth.grown().await.expect_err("it is not looked at");
+            assert!(matches!(&error, LakeError::Altered(why) if why == "another table"), "{error}");
+        }
+        assert!(again(&LakeError::store("reading", "no route")).is_retryable());
+    }
+}
