@@ -234,6 +234,6 @@ impl Live for ScriptedSource {
 impl LiveLog for Log {
     fn offsets<'a>(&'a self, partitions: &'a [TopicPartition]) -> BoxFuture<'a, BTreeMap<TopicPartition, OffsetRange>> {
         let offsets = partitions.iter().map(|partition| (partition.clone(), self.offsets_of(number(partition))));
-        ready(offsets.collect()).boxed()
+        ready(offsets.collect::<BTreeMap<_, _>>()).boxed()
     }
 }

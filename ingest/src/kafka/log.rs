@@ -82,3 +82,29 @@ impl LiveLog for KafkaLog {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn offsets_are_told_of_the_topic_under_its_recorded_name_and_of_no_other() {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        cluster.create_topic("clicks", 2, 1).expect("a topic");
+        let log = KafkaLog::new(KafkaOptions {
+            bootstrap_servers: cluster.bootstrap_servers(),
+            topic: "clicks".to_owned(),
+            topic_as: Some("recorded".to_owned()),
+            group: None,
+            properties: Vec::new(),
+        });
+        let [first, second, other] =
+            [("recorded", 0), ("recorded", 1), ("clicks", 0)].map(|(topic, number)| TopicPartition::new(topic, number));
+        let asked = [first.clone(), second.clone(), other.clone()];
+        assert_eq!(log.ends(&asked).await, BTreeMap::from([(first.clone(), 0), (second, 0)]));
+        assert!(log.has(&first, 0).await && !log.has(&other, 0).await);
+        assert!(log.offsets(&[other]).await.is_empty());
+    }
+}
