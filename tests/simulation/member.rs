@@ -9,7 +9,7 @@ use ingest::append::Append;
 use ingest::drive::{CommitPolicy, DriveError, Progress, drive};
 use ingest::follow_source::FollowSource;
 use ingest::hybrid::HybridSource;
-use ingest::replay::{Grower, RawTable};
+use ingest::replay::{Grower, RawTable, follows_every};
 use lake_schemas::job::Job;
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Cut, Table};
@@ -33,9 +33,6 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(300);
 
 /// Number of partitions that are replayed at a time.
 const REPLAYS: usize = 2;
-
-/// Interval at which a process that follows the raw table looks at it.
-const RAW_LOOK: Duration = Duration::from_millis(250);
 
 /// Factor by which the store fails less often for long computations, and is slow more often.
 const LONG: u32 = 8;
@@ -149,7 +146,7 @@ impl Computation {
     ) -> Result<(), DriveError> {
         let (log, clicks) = (self.open(lake).await?, TableLog::open(lake, Table::Clicks).await?);
         let (job, raw) = (Aggregate::new(log.parameters()?), RawTable::new(clicks).shared());
-        let (_grower, growth) = Grower::new(&raw, RAW_LOOK);
+        let (_grower, growth) = Grower::new(&raw, follows_every(policy.commit_interval));
         let mut source = FollowSource::new(raw, source, job.reads(), growth).replaying(REPLAYS);
         drive(&job, &mut source, vec![log], policy, goal, stop, watch::Sender::default()).await
     }

@@ -15,6 +15,14 @@ use tokio_util::task::AbortOnDropHandle;
 use super::raw_table::RawTable;
 use crate::backoff::Backoff;
 
+/// Bounds of the interval at which a process that follows the table looks at it: rows are to be counted soon after they
+/// are written, and a look is a request to the store.
+const FOLLOWS_EVERY_MIN: Duration = Duration::from_millis(100);
+const FOLLOWS_EVERY_MAX: Duration = Duration::from_millis(500);
+
+/// Interval at which a process that writes the table looks at what others have written, while it restores.
+pub const RESTORES_EVERY: Duration = Duration::from_secs(1);
+
 /// Number of times that the table was found to have grown, or the error that ended the looks.
 type Seen = Result<u64, Arc<LakeError>>;
 
@@ -80,6 +88,11 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.send_modify(|number| *number -= 1);
     }
+}
+
+/// Returns the interval at which a process looks at the table that it follows: a quarter of that of its own commits.
+pub fn follows_every(commit_interval: Duration) -> Duration {
+    (commit_interval / 4).clamp(FOLLOWS_EVERY_MIN, FOLLOWS_EVERY_MAX)
 }
 
 /// Looks at the raw table for all who wait. Dropping it ends the looks.

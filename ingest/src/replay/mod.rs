@@ -25,7 +25,7 @@ mod turns;
 pub(crate) mod written;
 
 pub use budget::Budget;
-pub use growth::{Grower, Growth};
+pub use growth::{Grower, Growth, RESTORES_EVERY, follows_every};
 pub use live_log::LiveLog;
 pub use needed::Needs;
 pub use raw_table::{Meter, RawTable};
