@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 
 use crate::replay::{Followed, Follows, Growth, RawTable};
 
-/// What a restore comes to, for a table.
+/// Message of a restore to the loop.
 #[derive(Debug)]
 pub enum Restored {
     /// The next stretch of a partition.

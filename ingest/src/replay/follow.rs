@@ -20,7 +20,7 @@ use super::raw_table::RawTable;
 use super::turns::{Turn, Turns};
 use crate::backoff::Backoff;
 
-/// What a follow comes to, in the order of the log.
+/// Message of a follow, in the order of the log.
 #[derive(Debug)]
 pub(crate) enum Followed {
     /// The next stretch. It begins where the one before has ended.

@@ -24,7 +24,7 @@ pub struct Follower {
     pub cut: Option<i64>,
 }
 
-/// What there is of a partition, as far as it matters to a follower.
+/// Extent of a partition in the raw tables and in the live log, as far as it matters to a follower.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RawReach {
     /// Smallest offset that the raw tables have a row of; `None` if they have none, or if nothing is read below the
@@ -96,35 +96,60 @@ pub fn may_follow(follower: &Follower, raw: RawReach) -> Result<Option<String>, 
              --topic-as"
         )))
     };
-    if raw.is_ahead(follower) {
-        // The raw table goes on at its cut. Before it has one, it begins with what the log has.
-        return match lacks(raw.cut.or(*from)) {
-            Some(first) => refused(format!(
-                "it has counted up to {ours}, clicks has come to {theirs}, and kafka has dropped what is below {first}"
-            )),
-            None => Ok(Some(format!(
-                "{table}: {partition}: it has counted up to {ours}, and waits until clicks, which has come to \
-                 {theirs}, is there"
-            ))),
-        };
+    // The raw table goes on at its cut. Before it has one, it begins with what the log has.
+    if raw.is_ahead(follower)
+        && let Some(dropped) = lacks(raw.cut.or(*from))
+    {
+        return refused(format!(
+            "it has counted up to {ours}, clicks has come to {theirs}, and kafka has dropped what is below {dropped}"
+        ));
     }
-    let Some((from, first)) = from.zip(raw.first).filter(|(from, first)| from < first) else { return Ok(None) };
-    let why = format!("it must be restored from {from}, and the first row of clicks is at {first}");
-    match (raw.live, lacks(Some(from))) {
-        // Kafka's log never gets longer at its beginning: the raw table began there or before, so what lies between is
-        // a gap.
-        (Some(_), None) => Ok(None),
-        // Rows below the first one that is left were counted before it was there.
-        (_, Some(dropped)) if *cut > Some(first) => {
-            refused(format!("{why}; kafka has dropped what is below {dropped}"))
+    if let Some((from, first)) = from.zip(raw.first).filter(|(from, first)| from < first) {
+        let why = format!("it must be restored from {from}, and the first row of clicks is at {first}");
+        match (raw.live, lacks(Some(from))) {
+            // Kafka's log never gets longer at its beginning: the raw table began there or before, so what lies between
+            // is a gap.
+            (Some(_), None) => {}
+            // Rows below the first one that is left were counted before it was there.
+            (_, Some(dropped)) if *cut > Some(first) => {
+                return refused(format!("{why}; kafka has dropped what is below {dropped}"));
+            }
+            _ => {
+                let remark = format!("{why}; whether there was anything between them is not known");
+                return Ok(Some(format!("{table}: {partition}: {remark}")));
+            }
         }
-        _ => Ok(Some(format!("{table}: {partition}: {why}; whether there was anything between them is not known"))),
     }
+    Ok(raw.is_ahead(follower).then(|| {
+        format!(
+            "{table}: {partition}: it has counted up to {ours}, and waits until clicks, which has come to {theirs}, is \
+             there"
+        )
+    }))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use futures::FutureExt;
+    use futures::future::{BoxFuture, ready};
+
+    use super::super::written::{Written, named};
     use super::*;
+
+    /// A live log that has these offsets of each partition.
+    struct Has(OffsetRange);
+
+    impl LiveLog for Has {
+        fn offsets<'a>(
+            &'a self,
+            partitions: &'a [TopicPartition],
+        ) -> BoxFuture<'a, BTreeMap<TopicPartition, OffsetRange>> {
+            let offsets = partitions.iter().map(|partition| (partition.clone(), self.0));
+            ready(offsets.collect::<BTreeMap<_, _>>()).boxed()
+        }
+    }
 
     fn follower(from: Option<i64>, cut: Option<i64>) -> Follower {
         Follower { table: Table::ClicksMinute, partition: TopicPartition::new("clicks", 3), from, cut }
@@ -171,6 +196,11 @@ mod tests {
         // The raw table knows nothing of the partition yet: it must have what the table is restored from.
         assert_eq!(decided(&ahead, raw(None, None, Some((60, 90))), &[80]), "with a remark");
         assert_eq!(decided(&ahead, raw(None, None, Some((61, 90))), &[80, 61]), "refused");
+        // It could come there, but lacks what came before.
+        assert_eq!(
+            decided(&follower(Some(20), Some(80)), raw(Some(30), Some(50), Some((40, 90))), &[20, 30, 40]),
+            "refused"
+        );
     }
 
     #[test]
@@ -181,5 +211,36 @@ mod tests {
         assert_eq!(decided(&old, raw(Some(30), Some(50), Some((21, 90))), &[20, 30, 21]), "refused");
         // History has expired: nothing that is left was counted.
         assert_eq!(decided(&old, raw(Some(40), Some(50), Some((45, 90))), &[20, 40]), "with a remark");
+    }
+
+    #[tokio::test]
+    async fn the_raw_tables_and_the_live_log_are_asked_where_it_matters() {
+        let mut written = Written::new().await;
+        written.rejected(0, 10..20).await;
+        written.events(0, 30..50, 50).await;
+        written.events(1, 0..5, 5).await;
+        let (live, log) = (OffsetRange { first: 60, next: 90 }, Has(OffsetRange { first: 60, next: 90 }));
+        let of = |partition, from, cut| Follower { partition: named(partition), ..follower(Some(from), Some(cut)) };
+        let followers = [of(0, 20, 40), of(0, 35, 40), of(0, 50, 50), of(1, 5, 80)];
+        let raw = written.raw().await.shared();
+        let reaches = RawReach::of(&raw, &log, &followers).await.expect("memory");
+        let reach = |first, cut, live| RawReach { first, cut: Some(cut), live };
+        assert_eq!(
+            reaches,
+            [
+                reach(Some(30), 50, Some(live)),
+                reach(Some(30), 50, None),
+                reach(None, 50, None),
+                reach(None, 5, Some(live))
+            ]
+        );
+        let decided = |reaches: &[RawReach]| -> Vec<_> {
+            followers.iter().zip(reaches).map(|(one, reach)| may_follow(one, *reach).is_ok()).collect()
+        };
+        assert_eq!(decided(&reaches), [false, true, true, false]);
+        // Rejected messages are rows, too: what lies behind them is a gap.
+        let raw = written.raw().await.beside(written.open(Table::ClicksRejected).await).shared();
+        let reaches = RawReach::of(&raw, &log, &followers).await.expect("memory");
+        assert_eq!((reaches[0].first, decided(&reaches)), (Some(10), vec![true, true, true, false]));
     }
 }
