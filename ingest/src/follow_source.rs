@@ -208,8 +208,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::replay::Grower;
-    use crate::replay::written::{Written, named};
+    use crate::replay::{Grower, Written, named};
 
     const EVERY: Duration = Duration::from_millis(100);
     const MINUTE: Duration = Duration::from_secs(60);

@@ -73,8 +73,7 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::*;
-    use crate::replay::written::{Written, named};
-    use crate::replay::{Grower, Meter};
+    use crate::replay::{Grower, Meter, Written, named};
 
     const MINUTE: Duration = Duration::from_secs(60);
     const PARTITIONS: i32 = 20;

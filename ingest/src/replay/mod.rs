@@ -22,7 +22,7 @@ mod raw_table;
 mod reach;
 mod turns;
 #[cfg(test)]
-pub(crate) mod written;
+mod written;
 
 pub use budget::Budget;
 pub use growth::{Grower, Growth, RESTORES_EVERY, follows_every};
@@ -34,3 +34,5 @@ pub use reach::{Follower, RawReach, may_follow};
 pub(crate) use self::follow::Followed;
 pub(crate) use self::follows::Follows;
 pub(crate) use self::partition::Replay;
+#[cfg(test)]
+pub(crate) use self::written::{Written, named};
