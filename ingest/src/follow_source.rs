@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::at_ends::AtEnds;
-use crate::replay::{Followed, Follows, Growth, LiveLog, RawTable};
+use crate::replay::{Followed, Follows, Grower, Growth, LiveLog, RawTable};
 use crate::source::{Demand, Signal, Source, SourceError, Start};
 use crate::task::unwind;
 
@@ -44,6 +44,8 @@ pub struct FollowSource<L> {
     follows: Follows<TopicPartition>,
     at_ends: AtEnds,
     question: Option<Question>,
+    /// Looks at the table, if this source keeps them.
+    _grower: Option<Grower>,
     /// Whether the follows are asked before the live end next time. The two alternate, so that neither waits for the
     /// other.
     follows_first: bool,
@@ -61,6 +63,7 @@ impl<L: Live> FollowSource<L> {
             columns: columns.into(),
             at_ends: AtEnds::default(),
             question: None,
+            _grower: None,
             follows_first: false,
         }
     }
@@ -68,6 +71,11 @@ impl<L: Live> FollowSource<L> {
     /// Returns this source, set to replay at most `at_once` partitions at a time.
     pub fn replaying(self, at_once: usize) -> Self {
         Self { follows: self.follows.at_once(at_once), ..self }
+    }
+
+    /// Returns this source, set to keep the looks at its table for as long as it lives.
+    pub fn keeping(self, grower: Grower) -> Self {
+        Self { _grower: Some(grower), ..self }
     }
 
     /// Returns the live end, for a caller that has read all that it wanted.
@@ -208,7 +216,7 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::replay::{Grower, Written, named};
+    use crate::replay::{Written, named};
 
     const EVERY: Duration = Duration::from_millis(100);
     const MINUTE: Duration = Duration::from_secs(60);
@@ -313,8 +321,9 @@ mod tests {
         let (mut written, told) = (Written::new().await, Told::default());
         written.events(0, 0..5, 5).await;
         let raw = written.raw().await.shared();
-        let (_grower, growth) = Grower::new(&raw, EVERY);
-        let mut source = FollowSource::new(raw, told.clone(), vec!["ad_id".to_owned()], growth).replaying(1);
+        let (grower, growth) = Grower::new(&raw, EVERY);
+        let source = FollowSource::new(raw, told.clone(), vec!["ad_id".to_owned()], growth);
+        let mut source = source.replaying(1).keeping(grower);
         let start = Start { partition: named(0), from: None, fingerprint: None };
         source.start(vec![start]).await.expect("memory");
         assert_eq!(comes(&mut source, Demand::ForControl, MINUTE).await, [""; 0]);

@@ -146,8 +146,8 @@ impl Computation {
     ) -> Result<(), DriveError> {
         let (log, clicks) = (self.open(lake).await?, TableLog::open(lake, Table::Clicks).await?);
         let (job, raw) = (Aggregate::new(log.parameters()?), RawTable::new(clicks).shared());
-        let (_grower, growth) = Grower::new(&raw, follows_every(policy.commit_interval));
-        let mut source = FollowSource::new(raw, source, job.reads(), growth).replaying(REPLAYS);
+        let (grower, growth) = Grower::new(&raw, follows_every(policy.commit_interval));
+        let mut source = FollowSource::new(raw, source, job.reads(), growth).replaying(REPLAYS).keeping(grower);
         drive(&job, &mut source, vec![log], policy, goal, stop, watch::Sender::default()).await
     }
 
