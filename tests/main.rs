@@ -18,6 +18,7 @@
 //! | [`local_stack`] | `up` and `down` do what they say |
 //! | [`minutes`] | the minute counts are those of a plain loop, restarts included |
 //! | [`driving`] | the loop: how often it commits, when it stops, how it restarts, what it learns of other writers |
+//! | [`follows`] | counts that follow the raw table are those of the log below its cut, whatever Kafka has |
 //! | [`hand_over`] | the raw table and Kafka are one log, whatever each lacks |
 //! | [`statements`] | statements of another program: nothing of ours is lost, doubled or written against them |
 //! | [`in_doubt`] | two faults on one commit: whoever made it finds in the end that it happened |
@@ -51,6 +52,7 @@ mod driving;
 mod embedded;
 mod evolution;
 mod fault_store;
+mod follows;
 mod foreign;
 mod full_disk;
 mod hand_over;

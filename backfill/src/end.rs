@@ -3,16 +3,16 @@
 //! In the place of a live end of the log, it hands out the partitions, a few at a time, so that only a few operators
 //! are in memory at once.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-use ingest::hybrid::Live;
+use ingest::follow_source::Live;
 use ingest::replay::LiveLog;
 use ingest::source::{Demand, Signal, Source, SourceError, Start};
-use lake_schemas::TopicPartition;
+use lake_schemas::{OffsetRange, TopicPartition};
 
 /// Source that has no messages: it hands out partitions and ends them.
 pub(crate) struct End {
@@ -89,7 +89,7 @@ impl Live for End {
 struct NoLog;
 
 impl LiveLog for NoLog {
-    fn has<'a>(&'a self, _: &'a TopicPartition, _: i64) -> BoxFuture<'a, bool> {
-        ready(false).boxed()
+    fn offsets<'a>(&'a self, _: &'a [TopicPartition]) -> BoxFuture<'a, BTreeMap<TopicPartition, OffsetRange>> {
+        ready(BTreeMap::new()).boxed()
     }
 }

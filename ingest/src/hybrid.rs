@@ -17,22 +17,12 @@ use lake_store::LakeError;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::follow_source::Live;
 use crate::replay::{LiveLog, RawTable, Replay};
 use crate::source::{Demand, Signal, Source, SourceError, Start};
 
 /// Number of batches on their way from the replays to the loop.
 const BATCHES_MAX: usize = 8;
-
-/// A live end of the log that can hold partitions while their history is replayed.
-#[async_trait]
-pub trait Live: Source {
-    /// Begins partitions like [`Source::start`], but yields nothing of them until they are started. Refuses what a
-    /// start would refuse.
-    async fn hold(&mut self, starts: Vec<Start>) -> Result<(), SourceError>;
-
-    /// Returns the log that the live end reads, for queries beside the reader.
-    fn log(&self) -> Arc<dyn LiveLog>;
-}
 
 /// Number of a start of a partition. Messages that were read before the partition's last start have a lower number, and
 /// are dropped.

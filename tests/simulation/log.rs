@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ingest::decode::Decoding;
 use lake_schemas::table::TIME_IN_FUTURE_MS;
-use lake_schemas::{Cut, LogTime, TopicPartition};
+use lake_schemas::{Cut, LogTime, OffsetRange, TopicPartition};
 use localstack::generate::{Generator, Settings};
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
@@ -220,6 +220,13 @@ impl Log {
     /// Returns the first offset of a partition.
     pub fn start(&self, partition: i32) -> i64 {
         self.starts.lock().expect("no panic under the lock").get(&partition).copied().unwrap_or(0)
+    }
+
+    /// Returns the offsets that a partition has by now.
+    pub fn offsets_of(&self, partition: i32) -> OffsetRange {
+        let there = &self.partitions[partition as usize][..self.messages(partition)];
+        let (first, next) = (self.start(partition), there.last().map_or(0, |last| last.offset + 1));
+        OffsetRange { first, next: next.max(first) }
     }
 
     /// Returns the ends of all partitions that have anything to read.

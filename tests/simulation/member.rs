@@ -7,8 +7,9 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use ingest::append::Append;
 use ingest::drive::{CommitPolicy, DriveError, Progress, drive};
+use ingest::follow_source::FollowSource;
 use ingest::hybrid::HybridSource;
-use ingest::replay::RawTable;
+use ingest::replay::{Grower, RawTable, follows_every};
 use lake_schemas::job::Job;
 use lake_schemas::minute::Parameters;
 use lake_schemas::{Cut, Table};
@@ -126,6 +127,28 @@ impl Computation {
         let progress = watch::Sender::default();
         self.run_watched(lake, Self::all_of(log), policy, Some(log.ends()), stop, progress.clone()).await?;
         Ok(progress.borrow().clone())
+    }
+
+    /// Runs one process that counts what the raw table has, from start to caught up with the log, without faults.
+    pub async fn follow_all(&self, lake: &Lake, log: &Arc<Log>) -> Result<(), DriveError> {
+        let (policy, stop) = (CommitPolicy::every(COMMIT_INTERVAL), CancellationToken::new());
+        self.follow(lake, Self::all_of(log), policy, Some(log.ends()), stop).await
+    }
+
+    /// Runs a process that counts what the raw table has, and follows it.
+    pub async fn follow(
+        &self,
+        lake: &Lake,
+        source: ScriptedSource,
+        policy: CommitPolicy,
+        goal: Option<Cut>,
+        stop: CancellationToken,
+    ) -> Result<(), DriveError> {
+        let (log, clicks) = (self.open(lake).await?, TableLog::open(lake, Table::Clicks).await?);
+        let (job, raw) = (Aggregate::new(log.parameters()?), RawTable::new(clicks).shared());
+        let (grower, growth) = Grower::new(&raw, follows_every(policy.commit_interval));
+        let mut source = FollowSource::new(raw, source, job.reads(), growth).replaying(REPLAYS).keeping(grower);
+        drive(&job, &mut source, vec![log], policy, goal, stop, watch::Sender::default()).await
     }
 
     /// Runs one process for good. As its command does, it opens its tables again when others have altered them.

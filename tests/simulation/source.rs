@@ -11,11 +11,11 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use ingest::decode::{BatchBuilder, Message};
 use ingest::drive::DriveError;
-use ingest::hybrid::Live;
+use ingest::follow_source::Live;
 use ingest::replay::LiveLog;
 use ingest::source::{Demand, Signal, Source, SourceError, Start};
 use lake_schemas::table::TIME_IN_FUTURE_MS;
-use lake_schemas::{Code, LogTime, TopicPartition};
+use lake_schemas::{Code, LogTime, OffsetRange, TopicPartition};
 use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -232,7 +232,8 @@ impl Live for ScriptedSource {
 }
 
 impl LiveLog for Log {
-    fn has<'a>(&'a self, partition: &'a TopicPartition, offset: i64) -> BoxFuture<'a, bool> {
-        ready(self.start(number(partition)) <= offset).boxed()
+    fn offsets<'a>(&'a self, partitions: &'a [TopicPartition]) -> BoxFuture<'a, BTreeMap<TopicPartition, OffsetRange>> {
+        let offsets = partitions.iter().map(|partition| (partition.clone(), self.offsets_of(number(partition))));
+        ready(offsets.collect::<BTreeMap<_, _>>()).boxed()
     }
 }

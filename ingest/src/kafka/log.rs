@@ -1,18 +1,20 @@
 //! Asks Kafka what it still has of a topic, beside the reader, which is busy polling. The client lives as long as this
 //! log.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use lake_schemas::TopicPartition;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use lake_schemas::{OffsetRange, TopicPartition};
+use rdkafka::consumer::BaseConsumer;
 use tokio::sync::OnceCell;
 use tracing::debug;
 
 use super::config::KafkaOptions;
 use super::fault::failed;
+use super::watermarks::{self, Watermarks};
 use crate::replay::LiveLog;
 use crate::source::SourceError;
 
@@ -31,13 +33,12 @@ impl KafkaLog {
         Self { options, client: OnceCell::new() }
     }
 
-    /// Returns the first offset that a partition has.
-    async fn first(&self, partition: &TopicPartition) -> Result<i64, SourceError> {
-        let (topic, number) = (self.options.topic.clone(), partition.partition);
+    /// Asks for the offsets that these partitions of the topic have.
+    async fn ask(&self, numbers: Vec<i32>) -> Result<Watermarks, SourceError> {
+        let topic = self.options.topic.clone();
         let client = Arc::clone(self.client.get_or_try_init(|| async { self.connect() }).await?);
         let asking = tokio::task::spawn_blocking(move || {
-            let watermarks = client.fetch_watermarks(&topic, number, ANSWER_MAX);
-            watermarks.map(|(first, _)| first).map_err(|error| failed(&topic, &error))
+            watermarks::ask(client.as_ref(), &topic, &numbers, ANSWER_MAX).map_err(|error| failed(&topic, &error))
         });
         asking.await.map_err(|panic| SourceError::failed("asking kafka", panic))?
     }
@@ -59,16 +60,51 @@ impl Drop for KafkaLog {
 }
 
 impl LiveLog for KafkaLog {
-    fn has<'a>(&'a self, partition: &'a TopicPartition, offset: i64) -> BoxFuture<'a, bool> {
+    fn offsets<'a>(&'a self, partitions: &'a [TopicPartition]) -> BoxFuture<'a, BTreeMap<TopicPartition, OffsetRange>> {
         async move {
-            match self.first(partition).await {
-                Ok(first) => first <= offset,
+            // A log that was recorded under another name is none of this topic.
+            let topic = self.options.recorded_topic();
+            let numbers: Vec<_> = partitions.iter().filter(|one| one.topic == topic).map(|one| one.partition).collect();
+            if numbers.is_empty() {
+                return BTreeMap::new();
+            }
+            match self.ask(numbers).await {
+                Ok(told) => {
+                    let named = |(number, offsets)| (TopicPartition::new(topic, number), offsets);
+                    told.into_iter().map(named).collect()
+                }
                 Err(error) => {
-                    debug!(%partition, %error, "not known whether kafka has what comes next");
-                    false
+                    debug!(topic, %error, "not known what kafka has");
+                    BTreeMap::new()
                 }
             }
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::mocking::MockCluster;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn offsets_are_told_of_the_topic_under_its_recorded_name_and_of_no_other() {
+        let cluster = MockCluster::new(1).expect("a cluster");
+        cluster.create_topic("clicks", 2, 1).expect("a topic");
+        let log = KafkaLog::new(KafkaOptions {
+            bootstrap_servers: cluster.bootstrap_servers(),
+            topic: "clicks".to_owned(),
+            topic_as: Some("recorded".to_owned()),
+            group: None,
+            properties: Vec::new(),
+        });
+        let [first, second, other] =
+            [("recorded", 0), ("recorded", 1), ("clicks", 0)].map(|(topic, number)| TopicPartition::new(topic, number));
+        let asked = [first.clone(), second.clone(), other.clone()];
+        assert_eq!(log.ends(&asked).await, BTreeMap::from([(first.clone(), 0), (second, 0)]));
+        assert!(log.has(&first, 0).await && !log.has(&other, 0).await);
+        assert!(log.offsets(&[other]).await.is_empty());
     }
 }

@@ -17,7 +17,7 @@ use super::log::KafkaLog;
 use super::reader::Reader;
 use super::topic::has_topic;
 use crate::decode::Decoding;
-use crate::hybrid::Live;
+use crate::follow_source::Live;
 use crate::replay::LiveLog;
 use crate::source::{Demand, Signal, Source, SourceError, Start};
 

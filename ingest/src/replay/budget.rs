@@ -9,7 +9,7 @@ const REPLAYS_A_CORE: usize = 2;
 
 /// Greatest memory of one replay, in bytes: the files that it opens ahead, the one that it reads, and a decoded batch
 /// or two.
-const REPLAY_BYTES_MAX: usize = 24 * 1024 * 1024;
+pub(super) const REPLAY_BYTES_MAX: usize = 24 * 1024 * 1024;
 
 /// Divisor for the share of a memory limit that is reserved for replays.
 const SHARE: usize = 8;
@@ -25,13 +25,13 @@ pub struct Budget {
 
 impl Budget {
     /// Makes a budget from the memory limit of a job, in bytes, and a number of cores. There is always at least one
-    /// replay.
+    /// replay, and beside the replays those that follow the table share the memory of one.
     pub fn of(memory_max: Option<usize>, cores: usize) -> Self {
         let busy = (cores * REPLAYS_A_CORE).max(1);
         let Some(max) = memory_max else { return Self { at_once: busy, left: None } };
         let share = max / SHARE;
-        let at_once = busy.min(share / REPLAY_BYTES_MAX).max(1);
-        Self { at_once, left: Some(max - share.min(at_once * REPLAY_BYTES_MAX)) }
+        let at_once = busy.min((share / REPLAY_BYTES_MAX).saturating_sub(1)).max(1);
+        Self { at_once, left: Some(max - share.min((at_once + 1) * REPLAY_BYTES_MAX)) }
     }
 }
 
@@ -49,7 +49,10 @@ mod tests {
             let left = left.expect("there is a limit");
             assert!((1..=2 * cores).contains(&at_once), "{at_once} at once");
             assert!(left >= max - max / 8 && left < max, "{left} of {max}");
-            assert!(at_once == 1 || left + at_once * REPLAY_BYTES_MAX <= max, "{at_once} at once, {left} of {max}");
+            assert!(
+                at_once == 1 || left + (at_once + 1) * REPLAY_BYTES_MAX <= max,
+                "{at_once} at once, {left} of {max}"
+            );
         }
     }
 

@@ -60,6 +60,11 @@ impl Listing {
         below.max_by_key(|file| file.offsets.next).cloned()
     }
 
+    /// Returns the smallest offset of which there is a row of a partition.
+    pub fn first(&self, partition: &TopicPartition) -> Option<i64> {
+        self.all_of(partition).map(|file| file.offsets.first).min()
+    }
+
     /// Yields the files that may be of a partition: the statistics of some have only the beginning of their topic's
     /// name.
     fn all_of<'a>(&'a self, partition: &'a TopicPartition) -> impl Iterator<Item = &'a RawFile> {
@@ -114,11 +119,13 @@ mod tests {
         assert_eq!(ends(&listing.of(&partition, all)), [10, 20]);
         assert_eq!(ends(&listing.of(&partition, OffsetRange { first: 10, next: 100 })), [20]);
         assert_eq!(listing.last_below(&partition, 19).map(|file| file.offsets.next), Some(10));
+        assert_eq!(listing.first(&partition), Some(0));
         // A compaction: one file in the place of two.
         let removes = vec![a.path, b.path];
         assert!(listing.follow(&VersionFiles { adds: vec![both], removes, ..VersionFiles::default() }));
         assert_eq!(ends(&listing.of(&partition, all)), [20]);
         assert!(listing.of(&TopicPartition::new("clicks", 1), all).is_empty());
+        assert_eq!(listing.first(&TopicPartition::new("clicks", 1)), None);
     }
 
     #[tokio::test]

@@ -157,7 +157,7 @@ fn has_room(opening: impl Iterator<Item = u64>, more: u64) -> bool {
 }
 
 /// Returns the memory that a file takes once it is opened, in bytes.
-fn held_bytes(file: &RawFile) -> u64 {
+pub(super) fn held_bytes(file: &RawFile) -> u64 {
     if file.size <= DECODED_AHEAD_BYTES_MAX { file.size * DECODED_RATIO } else { file.size.min(WHOLE_BYTES_MAX) }
 }
 

@@ -7,20 +7,17 @@ use lake_schemas::fingerprint::Fingerprint;
 use lake_schemas::job::LogBatch;
 use lake_schemas::{OffsetRange, Table, TopicPartition};
 use lake_store::Result;
-use lake_store::gone::lost;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::costs::WithoutTheirCost;
+use super::follow::{ends, lost, within};
 use super::live_log::LiveLog;
-use super::merge::{FileMerge, MergeError, RowSelection, offsets};
+use super::merge::{FileMerge, MergeError, RowSelection};
 use super::raw_table::RawTable;
 use crate::backoff::Backoff;
 use crate::source::Start;
-
-/// What is said of a file that each newer version names, too, and the store does not have.
-const NOT_TAKEN_OUT: &str = "but no version has taken it out: the raw table is damaged";
 
 /// Replay of one partition.
 pub(crate) struct Replay {
@@ -72,7 +69,7 @@ impl Replay {
                 // A file that is gone was replaced: the next pass refreshes the table and finds the new ones. If the
                 // same file is still named then, it is lost.
                 MergeError::Gone(path) if gone.as_ref() != Some(&path) => gone = Some(path),
-                MergeError::Gone(path) => return Err(lost(Table::Clicks, path, NOT_TAKEN_OUT)),
+                MergeError::Gone(path) => return Err(lost(&path)),
                 MergeError::Failed(error) => backoff.again(error, &never).await?,
             }
         }
@@ -165,18 +162,4 @@ enum Pass {
     Over(i64),
     /// The live log lacks what comes next: another pass follows.
     GoesOn,
-}
-
-/// Slices the rows of a stretch.
-fn within(rows: &RecordBatch, stretch: OffsetRange) -> RecordBatch {
-    let offsets = offsets(rows);
-    let first = offsets.partition_point(|&offset| offset < stretch.first);
-    let next = offsets.partition_point(|&offset| offset < stretch.next);
-    rows.slice(first, next - first)
-}
-
-/// Returns the first and the last offset of rows.
-fn ends(rows: &RecordBatch) -> Option<(i64, i64)> {
-    let offsets = offsets(rows);
-    offsets.first().copied().zip(offsets.last().copied())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use lake_schemas::fingerprint::Fingerprint;
+use lake_schemas::table::Version;
 use lake_schemas::{Cut, OffsetRange, Table, TopicPartition};
 use lake_store::commit::TableLog;
 use lake_store::{RawFile, Result};
@@ -21,6 +22,8 @@ const FINGERPRINT_REACH: i64 = 100_000;
 /// Raw table, shared by all replays of a process.
 pub struct RawTable {
     log: TableLog,
+    /// The raw table of rejected messages, if somebody may ask for their offsets.
+    rejected: Option<TableLog>,
     /// Files at the version of the log; `None` until they are asked for.
     listing: Option<Listing>,
     bounds: Option<Bounds>,
@@ -57,7 +60,7 @@ impl RawTable {
     /// Makes a raw table over the log of `clicks`.
     pub fn new(log: TableLog) -> Self {
         assert_eq!(log.table(), Table::Clicks, "replays read the events");
-        Self { log, listing: None, bounds: None, meter: Arc::default() }
+        Self { log, rejected: None, listing: None, bounds: None, meter: Arc::default() }
     }
 
     /// Makes a raw table that ends at a cut which it has reached, however far it goes on.
@@ -74,11 +77,28 @@ impl RawTable {
         raw
     }
 
+    /// Returns this table with that of rejected messages beside it.
+    pub fn beside(mut self, rejected: TableLog) -> Self {
+        assert_eq!(rejected.table(), Table::ClicksRejected, "it is the other raw table");
+        self.rejected = Some(rejected);
+        self
+    }
+
     /// Refreshes the log, to see how far the table has come by now.
     pub async fn refresh(&mut self) -> Result<()> {
         self.log.refresh().await?;
         self.log.warn_of_foreign();
         Ok(())
+    }
+
+    /// Returns the newest version known.
+    pub(super) fn version(&self) -> Version {
+        self.log.version()
+    }
+
+    /// Returns whether the table is read to a bound, however far it goes on.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.bounds.is_some()
     }
 
     /// Returns how far a partition is read: to its cut in the table, unless that is bounded.
@@ -142,6 +162,19 @@ impl RawTable {
     pub async fn all_files_of(&mut self, partition: &TopicPartition) -> Result<Vec<RawFile>> {
         let all = OffsetRange { first: i64::MIN, next: i64::MAX };
         Ok(self.listing().await?.of(partition, all))
+    }
+
+    /// Returns the smallest offset of which the table has a row of a partition.
+    pub(super) async fn first(&mut self, partition: &TopicPartition) -> Result<Option<i64>> {
+        Ok(self.listing().await?.first(partition))
+    }
+
+    /// Returns the smallest offset of a rejected message of a partition, if their table is beside this one. It is
+    /// listed anew each time.
+    pub(super) async fn first_rejected(&mut self, partition: &TopicPartition) -> Result<Option<i64>> {
+        let Some(rejected) = &mut self.rejected else { return Ok(None) };
+        rejected.refresh().await?;
+        Ok(Listing::new(rejected.raw_files().await?).first(partition))
     }
 
     /// Returns the files that hold a stretch of a partition, as far as they are needed.
