@@ -179,7 +179,7 @@ fn packages_depend_only_on_what_the_design_allows() {
         ("lake-store", &["lake-schemas"]),
         ("stream-agg", &["lake-schemas"]),
         ("consume-batch", &[]),
-        ("ingest", &["lake-schemas", "lake-store", "stream-agg"]),
+        ("ingest", &["lake-schemas", "lake-store", "stream-agg", "consume-batch"]),
         ("backfill", &["lake-schemas", "lake-store", "stream-agg", "ingest"]),
         ("compactor", &["lake-schemas", "lake-store"]),
         ("query", &["lake-schemas", "lake-store"]),

@@ -97,6 +97,14 @@ impl Messages {
         self.entries.iter().map(|entry| MessageRef { bytes: &self.bytes, entry })
     }
 
+    /// Keeps those for which this is true, which is asked in their order. The bytes of the others stay until all are
+    /// dropped.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(MessageRef<'_>) -> bool) {
+        let Self { bytes, entries } = self;
+        let bytes: &[u8] = bytes;
+        entries.retain(|entry| is_kept(MessageRef { bytes, entry }));
+    }
+
     /// Splits what came by the number of its partition: first the partition that came first. The parts share the bytes,
     /// which are freed with the last part.
     pub fn split_by_partition(self) -> Vec<(i32, Self)> {
@@ -223,6 +231,19 @@ mod tests {
         };
         let offsets: Vec<_> = parts.iter().map(offsets).collect();
         assert_eq!(offsets, [(7, vec![1, 2, 3]), (3, vec![1, 2]), (0, vec![1])]);
+    }
+
+    #[test]
+    fn those_that_are_kept_have_their_own_bytes_and_their_order() {
+        let mut messages = taken(&[(7, 1), (7, 2), (7, 3), (7, 4)]);
+        let mut asked = Vec::new();
+        messages.retain(|one| {
+            asked.push(one.offset());
+            one.offset() % 2 == 0
+        });
+        assert_eq!(asked, [1, 2, 3, 4]);
+        let kept: Vec<_> = messages.iter().map(|one| (one.offset(), one.payload())).collect();
+        assert_eq!(kept, [(2, Some(b"7:2".as_slice())), (4, Some(b"7:4".as_slice()))]);
     }
 
     #[test]
