@@ -13,14 +13,14 @@ use chrono::{DateTime, Utc};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use lake_schemas::minute::Dimension;
 use lake_schemas::table::StagingName;
-use lake_schemas::{EventTime, Table};
+use lake_schemas::{CountedBy, EventTime, Table};
 use lake_store::pins::PinName;
 
 pub use self::asking::*;
 pub use self::kafka::{Kafka, Topic};
 use self::values::{
-    address, duration, duration_or_zero, history, instant, memory, minute, number, rate, share, size, switch, table,
-    topic,
+    address, counted_by, duration, duration_or_zero, history, instant, memory, minute, minutes, number, rate, share,
+    size, switch, table, topic,
 };
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("CLICKLAKE_COMMIT"), ")");
@@ -83,6 +83,8 @@ pub enum Command {
     Backfill(Backfill),
     /// Replaces clicks_minute by a staging table of backfill, in one commit; or undoes that
     Promote(Promote),
+    /// Records in clicks_minute, or in a staging table, who counts it live; or that nobody does
+    Live(Live),
     /// Records that a topic has ended, so that counts become final without it; or undoes that
     Retire(Retire),
     /// Brings the tables of an older lake to the format of this program; older programs cannot write them then
@@ -318,6 +320,21 @@ pub struct Promote {
     // No variable that somebody has left in an environment rewrites history.
     #[arg(long, group = "what")]
     pub undo: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:  clicklake live by_country\n          clicklake live by_country --stop")]
+pub struct Live {
+    /// The table: clicks_minute, or a complete staging table of all history
+    #[arg(value_name = "NAME", value_parser = minutes)]
+    pub table: Table,
+    /// Who counts it [default: who counts clicks_minute, if that says so, else run]
+    // No variable that somebody has left in an environment decides who writes a table.
+    #[arg(long, value_name = "WHO", value_parser = counted_by(), conflicts_with = "stop")]
+    pub by: Option<CountedBy>,
+    /// Nobody counts it from now on
+    #[arg(long)]
+    pub stop: bool,
 }
 
 #[derive(Debug, Args)]

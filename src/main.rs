@@ -41,6 +41,7 @@ fn main() -> ExitCode {
             Command::Aggregate(command) => commands::aggregate::run(lake, command, stop()).await,
             Command::Backfill(command) => commands::backfill::run(lake, command, stop()).await,
             Command::Promote(command) => commands::promote::run(lake, command, stop()).await,
+            Command::Live(command) => commands::live::run(lake, command).await,
             Command::Retire(command) => commands::retire::run(lake, command).await,
             Command::Upgrade(command) => commands::upgrade::run(lake, command).await,
             Command::Compact(command) => commands::compact::run(lake, command, stop()).await,

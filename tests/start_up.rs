@@ -1,10 +1,15 @@
 //! Law: a fault at start-up is reported in one line, within 15 seconds, with the right exit code.
 
 use std::process::{Command, Output};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lake_schemas::Code;
+use lake_schemas::minute::Parameters;
+use lake_store::Lake;
 use localstack::broker::Broker;
+
+use crate::simulation::{Computation, Log, simulate};
 
 /// Promised bound on start-up errors.
 const ERROR_MAX: Duration = Duration::from_secs(15);
@@ -116,7 +121,7 @@ fn a_file_that_is_not_there() {
 #[test]
 fn an_empty_lake() {
     let (_folder, lake) = folder();
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 13] = [
         (&["sql", "select * from clicks"], &["clicks", "clicklake ingest"]),
         (&["history"], &["clicklake up"]),
         (&["history", "clicks"], &["clicks", "clicklake ingest"]),
@@ -126,6 +131,8 @@ fn an_empty_lake() {
         (&["top"], &["clicks_minute", "clicklake aggregate"]),
         (&["verify"], &["clicks_minute", "clicklake aggregate"]),
         (&["verify", "--conservation"], &["no tables yet"]),
+        (&["live", "clicks_minute"], &["clicks_minute", "clicklake aggregate"]),
+        (&["live", "by_country", "--stop"], &["no table by_country", "backfill --into by_country"]),
         (&["compact", "--once"], &["no tables yet", "clicklake up"]),
         (&["compact", "--dry-run"], &["no tables yet", "clicklake up"]),
     ];
@@ -161,6 +168,10 @@ fn bad_flags_are_usage_errors() {
         &["verify", "--from", "yesterday"],
         &["verify", "--from", "2016-12-31T23:59:60Z"],
         &["total", "--as-of", "2016-12-31T23:59:60Z"],
+        &["live"],
+        &["live", "clicks_hourly"],
+        &["live", "by_country", "--by", "me"],
+        &["live", "by_country", "--by", "run", "--stop"],
         &["fly"],
     ] {
         let output = clicklake(arguments);
@@ -201,6 +212,42 @@ fn what_a_flag_expects_is_said() {
         let line = String::from_utf8_lossy(&made.stdout).into_owned();
         assert!(made.status.success() && line.ends_with(&format!(" {campaigns}\n")), "{campaigns}: {line}");
     }
+}
+
+#[test]
+fn live_is_said_of_tables_of_all_history_and_of_no_others() {
+    let (_folder, path) = folder();
+    let log = Arc::new(Log::of_seed(3, 2, 300));
+    simulate(async {
+        let lake = Lake::at(&path).expect("a lake");
+        Computation::Raw.read_all(&lake, &log).await.expect("ingest ends");
+        Computation::Minutes(Parameters::default()).read_all(&lake, &log).await.expect("aggregate ends");
+    });
+    let says = |arguments: &[&str]| {
+        let done = clicklake(&[arguments, &["--lake", &path]].concat());
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).expect("UTF-8")
+    };
+    says(&["backfill", "--into", "whole"]);
+    says(&["backfill", "--into", "in_part", "--from", "2026-03-31", "--to", "2026-04-01"]);
+    let words = ["in_part is of a part of history", "without a range"];
+    refused(&["live", "in_part", "--lake", &path], Code::StagingIncomplete, 4, &words);
+    let cases: [(&[&str], &str); 8] = [
+        (&["in_part", "--stop"], "in_part says already that nobody counts it live"),
+        (&["whole", "--stop"], "whole says already that nobody counts it live"),
+        (&["whole"], " of whole says that run counts it live; a clicklake that does not know its property"),
+        (&["whole", "--by", "run"], "whole says already that run counts it live; nothing was changed"),
+        (&["clicks_minute", "--by", "aggregate"], " of clicks_minute says that aggregate counts it live"),
+        // Unless it is named, the program is the one that counts the minutes.
+        (&["whole"], " of whole says that aggregate counts it live"),
+        (&["whole", "--stop"], " of whole says that nobody counts it live"),
+        (&["clicks_minute", "--stop"], " of clicks_minute says that nobody counts it live"),
+    ];
+    for (arguments, words) in cases {
+        let said = says(&[&["live"][..], arguments].concat());
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
+    assert!(says(&["verify"]).starts_with("equal"));
 }
 
 /// Removes a file from a table's log, as if it had never been committed.

@@ -31,9 +31,9 @@ use ingest::drive::DriveError;
 use lake_schemas::minute::Parameters;
 use lake_schemas::stand::cut_of;
 use lake_schemas::table::Version;
-use lake_schemas::{Code, Cut, Folder, History, Stand, Table, TopicPartition};
+use lake_schemas::{Code, Cut, Folder, Stand, Table, TopicPartition};
 use lake_store::commit::{Commit, CommitId, Move, Outcome, TableLog, TableView};
-use lake_store::gone::{Gone, way_out};
+use lake_store::gone::{Gone, lost};
 use lake_store::pins::{self, Pin, PinName, Pinned, Pins};
 use lake_store::{Lake, LakeError};
 use object_store::Error::NotFound;
@@ -43,6 +43,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::complete::has_all_of_history;
 use crate::work;
 
 /// Name of the job in `history`, by which an undo finds the promotion to take back.
@@ -242,25 +243,11 @@ impl Promote<'_> {
         Ok(())
     }
 
-    /// Loads a staging table, if it is of all of history, and complete.
+    /// Loads a staging table, if it is of all of history, and complete. One that is counted live is promoted as it
+    /// stands now.
     async fn staging(&self, table: Table) -> Result<Content, DriveError> {
         let staging = TableView::newest(self.lake, table).await?.ok_or_else(|| self.lake.lacks(table))?;
-        let history = History::recorded(table, staging.properties())?;
-        if !history.is_whole() {
-            let why =
-                format!("{table} is of a part of history; make one of all of it, by backfill --into without a range");
-            return Err(LakeError::Refused(Code::StagingIncomplete.because(why)).into());
-        }
-        for (of, &until) in &history.until {
-            let stand = staging.stand(of);
-            if stand.cut != Some(until) || stand.drained != Some(until) {
-                let why = format!(
-                    "{table} is not complete: of {of} it lacks something below {until}; run backfill --into {table} \
-                     again"
-                );
-                return Err(LakeError::Refused(Code::StagingIncomplete.because(why)).into());
-            }
-        }
+        has_all_of_history(table, staging.properties(), |of| staging.stand(of))?;
         let parameters = Parameters::recorded(table, staging.properties())?;
         Ok(Content {
             name: table.to_string(),
@@ -360,9 +347,7 @@ impl Promote<'_> {
                     };
                     // The content is of one version: no other try finds a file of it that is gone.
                     if let Some(Gone { path, .. }) = Gone::cause_of(&error) {
-                        let what = format!("{from}: its file {path} is not there, so nothing was promoted");
-                        let why = format!("{what}; {}", way_out(from));
-                        return Err(LakeError::Refused(Code::FileDamaged.because(why)).into());
+                        return Err(lost(from, path, "so nothing was promoted").into());
                     }
                     backoff.again(error, &self.stop).await?;
                 }

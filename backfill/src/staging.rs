@@ -13,13 +13,14 @@ use ingest::replay::{Needs, RawTable};
 use lake_schemas::history::PROPERTY_BACKFILL;
 use lake_schemas::job::{Flush, Job};
 use lake_schemas::minute::{Parameters, Requested};
-use lake_schemas::{Code, Cut, EventTime, History, Table, TopicPartition};
+use lake_schemas::{Code, Cut, EventTime, History, Live, Table, TopicPartition};
 use lake_store::commit::TableLog;
 use lake_store::lost::or_lost;
 use lake_store::{Lake, LakeError, RawFile};
 use stream_agg::job::Aggregate;
 use tokio::sync::watch;
 
+use crate::complete::has_all_below;
 use crate::contents::{Changes, Contents};
 use crate::end::End;
 use crate::minute_files::{MinuteFiles, OtherRows};
@@ -63,7 +64,7 @@ impl Staging<'_> {
             };
             let parameters = log.parameters()?;
             // A run that goes on reads only the partitions that are not complete yet.
-            let is_open = |(of, next): &(&TopicPartition, &i64)| !is_done(&log, of, **next);
+            let is_open = |(of, until): &(&TopicPartition, &i64)| !has_all_below(log.stand(of), **until);
             let open: Vec<_> = history.until.iter().filter(is_open).map(|(of, _)| of.clone()).collect();
             if open.is_empty() {
                 let why = format!("{} is there already, and complete; give another name", self.table);
@@ -160,9 +161,14 @@ impl Staging<'_> {
         Ok((log, history))
     }
 
-    /// Returns the history that an existing table was begun with. Refuses if that is not what is asked for now.
+    /// Returns the history that an existing table was begun with. Refuses if that is not what is asked for now, or if
+    /// the table is counted live: nothing but that writes it then.
     fn begun(&self, log: &TableLog) -> Result<History, DriveError> {
         let recorded = log.properties().get(PROPERTY_BACKFILL).ok_or_else(|| self.is_there())?;
+        if Live::recorded(self.table, log.properties())? != Live::No {
+            let why = format!("{} is counted live, and no backfill writes such a table; give another name", self.table);
+            return Err(LakeError::Refused(Code::StagingExists.because(why)).into());
+        }
         let (asked, history) = History::of_property(self.table.name(), recorded)?;
         if asked != self.work.range.to_string() {
             return Err(LakeError::Refused(Code::StagingExists.because(format!(
@@ -187,10 +193,4 @@ async fn defaults(lake: &Lake) -> Result<Parameters, LakeError> {
         Some(minutes) => minutes.parameters(),
         None => Ok(Parameters::default()),
     }
-}
-
-/// Returns whether a table holds all of a partition up to an offset.
-fn is_done(log: &TableLog, partition: &TopicPartition, until: i64) -> bool {
-    let stand = log.stand(partition);
-    stand.cut == Some(until) && stand.drained == Some(until)
 }

@@ -79,13 +79,13 @@ impl WindowSelection {
 }
 
 /// Sums rows for a roll-up.
-pub(crate) struct Summing {
+pub(crate) struct Aggregation {
     session: Session,
     target: Table,
     parameters: Parameters,
 }
 
-impl Summing {
+impl Aggregation {
     /// Sums into a target with these parameters. Queries may take `memory` bytes; beyond that they spill to disk.
     pub fn new(target: Table, parameters: Parameters, memory: usize) -> Result<Self, CompactError> {
         Ok(Self { session: Session::new(memory)?, target, parameters })
@@ -241,7 +241,7 @@ mod tests {
 
     /// Returns the ads and costs that inputs sum up to in a table.
     async fn summed(store: &Arc<dyn ObjectStore>, table: Table, inputs: Vec<Input>) -> (Vec<(String, i64)>, Input) {
-        let aggregation = Summing::new(table, Parameters::default(), 64 << 20).expect("a session");
+        let aggregation = Aggregation::new(table, Parameters::default(), 64 << 20).expect("a session");
         let noon = EventTime::parse("2026-03-07T12:00:00Z").expect("a time").millis();
         let mut files = Uncommitted::new(Arc::clone(store));
         let done = aggregation.sum(Folder::at(table, noon), inputs, &mut files).await;
@@ -292,7 +292,7 @@ mod tests {
         store.delete(&path_of(&path).expect("a path")).await.expect("memory");
         let folder = Folder::named(Table::ClicksMinute, &inputs[0].file.partition_values).expect("a folder");
         let folder = Folder::at(Table::ClicksHourly, folder.start_ms());
-        let aggregation = Summing::new(Table::ClicksHourly, Parameters::default(), 64 << 20).expect("a session");
+        let aggregation = Aggregation::new(Table::ClicksHourly, Parameters::default(), 64 << 20).expect("a session");
         assert_eq!(aggregation.unread(), None);
         let mut files = Uncommitted::new(Arc::clone(&store));
         aggregation.sum(folder, inputs, &mut files).await.expect_err("one is lost");

@@ -19,7 +19,7 @@ use lake_store::files::{Encoder, discard};
 use lake_store::{LakeError, RawFile, Statistics, read};
 use tracing::warn;
 
-use crate::aggregation::{CountsTable, Input, Summing, WindowSelection};
+use crate::aggregation::{Aggregation, CountsTable, Input, WindowSelection};
 use crate::bin_packing::{Growth, bin_packing};
 use crate::error::CompactError;
 use crate::failures::Failures;
@@ -239,7 +239,7 @@ impl FileCompaction<'_> {
         let of = CountsTable { table: self.log.table(), store: self.log.object_store() };
         let inputs = bin.inputs.iter().cloned();
         let inputs = inputs.map(|file| Input { of: of.clone(), file, wanted: WindowSelection::All }).collect();
-        let aggregation = Summing::new(of.table, self.log.parameters()?, self.memory)?;
+        let aggregation = Aggregation::new(of.table, self.log.parameters()?, self.memory)?;
         let summed = aggregation.sum(bin.folder, inputs, files).await;
         summed.map_err(|error| Unmerged { at: aggregation.unread(), error: Some(error) })
     }

@@ -17,7 +17,7 @@ use lake_store::commit::{Changed, Commit, Move, Outcome, TableLog};
 use lake_store::files::discard;
 use tokio::time::Instant;
 
-use crate::aggregation::{CountsTable, Input, Summing, WindowSelection};
+use crate::aggregation::{Aggregation, CountsTable, Input, WindowSelection};
 use crate::error::CompactError;
 use crate::merge::carries_nothing_else;
 use crate::report::Done;
@@ -57,8 +57,6 @@ struct RollUpPlan {
     is_partial: bool,
     /// Parameters that the target has from then on.
     parameters: Parameters,
-    /// Whether these are others than it has now, so that its columns or properties change.
-    is_altering: bool,
 }
 
 impl RollUp<'_> {
@@ -69,6 +67,7 @@ impl RollUp<'_> {
             let Some(plan) = self.plan().await? else { return Ok(None) };
             carries_nothing_else(self.target)?;
             let target = self.target.table();
+            let is_altering = self.target.parameters()? != plan.parameters;
             let adds = self.files(&plan).await?;
             let store = self.target.object_store();
             let moved = Move { app_id: source_version(target), from: plan.from, to: Some(plan.to.cast_signed()) };
@@ -76,7 +75,7 @@ impl RollUp<'_> {
                 moves: vec![moved],
                 adds,
                 removes: plan.removes.clone(),
-                definition: plan.is_altering.then(|| plan.parameters.definition(target)),
+                definition: is_altering.then(|| plan.parameters.definition(target)),
                 cut: cut_of(&self.source.stands()),
                 ..Commit::new(JOB)
             };
@@ -145,7 +144,7 @@ impl RollUp<'_> {
         }
         let removes = live.into_iter().filter(|file| !is_partial || holds_any(&windows, target, file)).collect();
         sources.retain(|start, _| windows.values().any(|windows| windows.contains(start)));
-        Ok(Some(RollUpPlan { from, to, windows, removes, sources, is_partial, parameters, is_altering }))
+        Ok(Some(RollUpPlan { from, to, windows, removes, sources, is_partial, parameters }))
     }
 
     /// Writes the new files, each as soon as it is full, and returns their `Add`s, which are all that is held in
@@ -159,7 +158,7 @@ impl RollUp<'_> {
     /// Writes files with the windows that are summed again, and with the other rows of files that are replaced.
     async fn put_files(&self, plan: &RollUpPlan, files: &mut Uncommitted) -> Result<(), CompactError> {
         let (source, target) = (counts(self.source), counts(self.target));
-        let aggregation = Summing::new(target.table, plan.parameters.clone(), self.memory)?;
+        let aggregation = Aggregation::new(target.table, plan.parameters.clone(), self.memory)?;
         for (&folder, windows) in &plan.windows {
             let inputs = |windows: &BTreeSet<i64>| -> Vec<Input> {
                 let sources = windows.iter().filter_map(|window| plan.sources.get(window)).flatten();

@@ -8,11 +8,13 @@
 //! fields of a click; [`table`] and [`schema`] define the tables and their columns. [`verdict`] says how an event is
 //! judged, [`measure`] what is counted of it, [`windowing`] in which windows, and [`dimension`] by what. [`measured`]
 //! has the measures of a table, [`minute`] all that decides its counts, and [`spec`] how it records that. [`rejection`]
-//! says why a message is no event. [`stand`] is how far a table has come in the log. [`rows`] reads events out of
-//! batches, [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event time, [`history`] is a
-//! bounded part of the log. [`job`] is what the loop of `ingest` drives, [`fingerprint`] the fingerprint of a log,
-//! [`plural`] a number in words. [`code`] numbers the kinds of refusals, of this crate and of all others.
+//! says why a message is no event. [`stand`] is how far a table has come in the log, [`live`] who counts it on.
+//! [`rows`] reads events out of batches, [`exact`] adds measures up. [`windows`] and [`folder`] are stretches of event
+//! time, [`history`] is a bounded part of the log. [`job`] is what the loop of `ingest` drives, [`fingerprint`] the
+//! fingerprint of a log, [`plural`] a number in words. [`chain`] is what jobs hold beyond the tables, for live answers.
+//! [`code`] numbers the kinds of refusals, of this crate and of all others.
 
+pub mod chain;
 pub mod code;
 pub mod dimension;
 pub mod error;
@@ -22,6 +24,7 @@ pub mod fingerprint;
 pub mod folder;
 pub mod history;
 pub mod job;
+pub mod live;
 pub mod measure;
 pub mod measured;
 pub mod minute;
@@ -45,6 +48,7 @@ pub use error::{Invalid, Refusal};
 pub use field::Field;
 pub use folder::Folder;
 pub use history::History;
+pub use live::{CountedBy, Live};
 pub use measure::Measure;
 pub use measured::Measures;
 pub use plural::counted;

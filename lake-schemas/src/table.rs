@@ -199,7 +199,7 @@ impl Table {
     }
 
     /// Returns whether the table records the partitions that its counts wait for. They tell a reader that a count is
-    /// final. A staging table has none, because its log has an end.
+    /// final. A staging table has none, even if it is counted live: nobody is told that a count of it is final.
     pub fn waits_for_partitions(self) -> bool {
         self == Self::ClicksMinute
     }

@@ -1,9 +1,10 @@
-//! The cause of an error for a data file that is not in its store, and how the table of a damaged or lost file is
-//! repaired. Whether a file that is gone is lost, [`crate::lost`] tells.
+//! The cause of an error for a data file that is not in its store, the refusal of one that is lost, and how the table of
+//! a damaged or lost file is repaired. Whether a file that is gone is lost, [`crate::lost`] tells.
 
 use std::error::Error;
+use std::fmt::Display;
 
-use lake_schemas::Table;
+use lake_schemas::{Code, Table};
 
 use crate::error::LakeError;
 
@@ -30,6 +31,13 @@ impl Gone {
         let first: &(dyn Error + 'static) = error;
         std::iter::successors(Some(first), |&error| error.source()).find_map(|error| error.downcast_ref())
     }
+}
+
+/// Refuses a file that is lost: the table needs it, and its store does not have it. `more` says why it is needed, or what
+/// comes of it.
+pub fn lost(table: Table, path: impl Display, more: impl Display) -> LakeError {
+    let why = format!("{table}: its file {path} is not there, {more}; {}", way_out(table));
+    LakeError::Refused(Code::FileDamaged.because(why))
 }
 
 /// Returns how a table with a damaged or lost file is repaired.
@@ -63,5 +71,16 @@ mod tests {
         assert!(lost.is_retryable(), "a newer version may have replaced it");
         assert!(Gone::cause_of(&reading("<Code>NoSuchBucket</Code>")).is_none(), "its advice is another");
         assert!(Gone::cause_of(&LakeError::store("clicks_minute: reading a.parquet", "it is down")).is_none());
+    }
+
+    #[test]
+    fn a_file_that_is_lost_is_named_with_what_comes_of_it_and_what_to_do() {
+        for table in Table::ALL {
+            let said = lost(table, "a.parquet", "so nothing was promoted");
+            assert_eq!(said.code(), Some(Code::FileDamaged));
+            let way_out = way_out(table);
+            let whole = format!("{table}: its file a.parquet is not there, so nothing was promoted; {way_out}");
+            assert_eq!(said.to_string(), whole);
+        }
     }
 }

@@ -2,11 +2,10 @@
 //! version has replaced meanwhile: the first needs somebody to act, the second only another try.
 
 use futures::future::BoxFuture;
-use lake_schemas::Code;
 
 use crate::commit::TableLog;
 use crate::error::LakeError;
-use crate::gone::{Gone, way_out};
+use crate::gone::{Gone, lost};
 
 /// Explains why a file could not be read: refuses a file that is gone although the newest version of its table names
 /// it. Any other error is returned as it is.
@@ -19,9 +18,8 @@ pub fn or_lost(log: &mut TableLog, error: LakeError) -> BoxFuture<'_, LakeError>
         }
         match log.live_files().await {
             Ok(live) if live.iter().any(|file| file.path == path) => {
-                let (table, version) = (log.table(), log.version());
-                let names = format!("its file {path}, which its newest version {version} names, is not there");
-                LakeError::Refused(Code::FileDamaged.because(format!("{table}: {names}; {}", way_out(table))))
+                let more = format!("though its newest version {} names it", log.version());
+                lost(log.table(), path, more)
             }
             _ => error,
         }

@@ -10,6 +10,7 @@ use lake_store::LakeError;
 
 use crate::causes::causes;
 use crate::damaged;
+use crate::gone::Gone;
 
 /// Reason why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +18,9 @@ pub enum QueryError {
     /// The lake cannot be read, or refuses the question.
     #[error(transparent)]
     Lake(#[from] LakeError),
+    /// An object that it reads is not there. It was cleaned up, unless it is lost.
+    #[error(transparent)]
+    Gone(#[from] Gone),
     /// A sum does not fit into its column.
     #[error(transparent)]
     Overflow(#[from] Overflow),
@@ -38,6 +42,7 @@ impl QueryError {
     pub fn code(&self) -> Option<Code> {
         match self {
             Self::Lake(error) => error.code(),
+            Self::Gone(_) => Some(Gone::CODE),
             Self::Overflow(_) => Some(Code::SumOverflow),
             Self::Unanswerable(refusal) => Some(refusal.code),
             Self::Sql(error) => match error.find_root() {
@@ -51,12 +56,6 @@ impl QueryError {
     pub fn is_unread(&self) -> bool {
         let Self::Sql(error) = self else { return false };
         causes(error).any(|cause| cause.downcast_ref().is_some_and(|io: &io::Error| io.kind() == ErrorKind::BrokenPipe))
-    }
-
-    /// Returns the path of an object that was read and is not there, if that is the reason.
-    pub(crate) fn gone(&self) -> Option<&str> {
-        let Self::Lake(LakeError::Refused(Refusal { code: Code::VersionGone, why })) = self else { return None };
-        why.strip_suffix(IS_GONE)
     }
 }
 
@@ -84,15 +83,17 @@ impl From<DataFusionError> for QueryError {
         if let Some(overflow) = causes(&error).find_map(|cause| cause.downcast_ref::<Overflow>()) {
             return Self::Overflow(overflow.clone());
         }
-        if let Some(Self::Unanswerable(refusal)) = causes(&error).find_map(|cause| cause.downcast_ref::<Self>()) {
-            return Self::Unanswerable(refusal.clone());
+        match causes(&error).find_map(|cause| cause.downcast_ref::<Self>()) {
+            Some(Self::Unanswerable(refusal)) => return Self::Unanswerable(refusal.clone()),
+            Some(Self::Gone(gone)) => return Self::Gone(gone.clone()),
+            _ => {}
         }
         match lake_error(error) {
             Ok(said) => Self::Lake(said),
-            Err(error) => {
-                let said = gone(&error).map(|path| cleaned_up(&path)).or_else(|| damaged::refusal(&error));
-                said.map_or(Self::Sql(error), Self::Lake)
-            }
+            Err(error) => match Gone::cause_of(&error) {
+                Some(gone) => Self::Gone(gone),
+                None => damaged::refusal(&error).map_or(Self::Sql(error), Self::Lake),
+            },
         }
     }
 }
@@ -101,6 +102,7 @@ impl From<DataFusionError> for QueryError {
 #[derive(Clone, Debug)]
 pub(crate) enum SharedError {
     Lake(Arc<LakeError>),
+    Gone(Gone),
     Overflow(Overflow),
     Unanswerable(Refusal),
     Sql(Arc<DataFusionError>),
@@ -110,6 +112,7 @@ impl From<QueryError> for SharedError {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::Lake(error) => Self::Lake(Arc::new(error)),
+            QueryError::Gone(gone) => Self::Gone(gone),
             QueryError::Overflow(overflow) => Self::Overflow(overflow),
             QueryError::Unanswerable(refusal) => Self::Unanswerable(refusal),
             QueryError::Sql(error) => Self::Sql(Arc::new(error)),
@@ -121,6 +124,7 @@ impl From<SharedError> for QueryError {
     fn from(error: SharedError) -> Self {
         match error {
             SharedError::Lake(error) => Self::Lake(told_again(&error)),
+            SharedError::Gone(gone) => Self::Gone(gone),
             SharedError::Overflow(overflow) => Self::Overflow(overflow),
             SharedError::Unanswerable(refusal) => Self::Unanswerable(refusal),
             SharedError::Sql(error) => Self::Sql(DataFusionError::Shared(error)),
@@ -189,21 +193,6 @@ fn of_arrow(error: &ArrowError) -> String {
     }
 }
 
-/// Returns the path of an object that was read and is not there. Readers of Parquet keep only the text of that error,
-/// so it is found in the text.
-fn gone(error: &DataFusionError) -> Option<String> {
-    let text = error.strip_backtrace();
-    let (_, after) = text.split_once("Object at location ")?;
-    Some(after.split_once(" not found")?.0.to_owned())
-}
-
-/// Reason why an object that was read is not there; the path stands before it.
-const IS_GONE: &str = " is gone: what the statement asks for was cleaned up meanwhile, or by another program";
-
-fn cleaned_up(path: &str) -> LakeError {
-    LakeError::Refused(Code::VersionGone.because(format!("{path}{IS_GONE}")))
-}
-
 #[cfg(test)]
 mod tests {
     use std::error::Error;
@@ -220,10 +209,11 @@ mod tests {
             let cause = cause.is_some_and(|cause| cause.contains("no route"));
             (error.to_string(), error.code(), cause, is_retryable, is_of_memory)
         };
-        let errors: [fn() -> QueryError; 6] = [
+        let errors: [fn() -> QueryError; 7] = [
             || LakeError::Refused(Code::VersionUnknown.because("clicks_minute has no version 9".to_owned())).into(),
             || LakeError::Altered("clicks_minute is another table now".to_owned()).into(),
             || LakeError::store("clicks_minute: reading its log", "no route").into(),
+            || Gone { path: "clicks_minute/a.parquet".to_owned() }.into(),
             || Overflow("the clicks of ad a".to_owned()).into(),
             || QueryError::Unanswerable(Code::DimensionNotCounted.because("it counts by ad_id")),
             || DataFusionError::ResourcesExhausted("64 bytes".to_owned()).into(),
@@ -247,6 +237,8 @@ mod tests {
         assert_eq!(deep(Box::new(refused())).code(), Some(Code::FileForeign));
         let error = deep(Box::new(unanswerable()));
         assert_eq!((error.code(), error.to_string().as_str()), (Some(Code::QuestionImpossible), "ask for less"));
+        let gone = || QueryError::Gone(Gone { path: "clicks_minute/a.parquet".to_owned() });
+        assert!(matches!(deep(Box::new(gone())), QueryError::Gone(gone) if gone.path == "clicks_minute/a.parquet"));
         assert_eq!(deep(Box::new(LakeError::store("clicks: reading", "no route"))).code(), None);
         assert_eq!(QueryError::from(DataFusionError::Plan("no such column".to_owned())).code(), None);
     }

@@ -9,6 +9,7 @@ mod causes;
 mod complete;
 mod damaged;
 mod error;
+mod gone;
 mod open;
 pub mod output;
 mod rows;
@@ -19,4 +20,5 @@ pub mod verify;
 
 pub use access::RowAccess;
 pub use error::{Overflow, QueryError};
+pub use gone::Gone;
 pub use sql::run;

@@ -158,6 +158,7 @@ impl Problem {
     pub(super) fn of(error: QueryError, as_of: AsOf, telling: Telling) -> Self {
         let Refusal { code, why } = match error {
             QueryError::Lake(LakeError::Refused(refusal)) => refusal,
+            QueryError::Gone(gone) => gone.into(),
             error => return error.into(),
         };
         if as_of == AsOf::Newest {
@@ -186,6 +187,10 @@ impl From<QueryError> for Problem {
             // The question did not name a moment, so the fault is the lake's.
             QueryError::Lake(LakeError::Refused(Refusal { code, why })) => {
                 tracing::warn!(%code, why, "the lake cannot be asked");
+                Self::busy(SILENT)
+            }
+            QueryError::Gone(gone) => {
+                tracing::warn!(%gone, "the lake cannot be asked");
                 Self::busy(SILENT)
             }
             // A shorter range has a sum that fits.

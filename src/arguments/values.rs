@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser, ValueParser};
-use lake_schemas::{EventTime, Field, Table, Width, Windowing, time};
+use lake_schemas::{CountedBy, EventTime, Field, Table, Width, Windowing, time};
 use query::totals::{self, AsOf, Filter};
 use serve::Keys;
 
@@ -153,6 +153,11 @@ pub fn origin(text: &str) -> Result<String, String> {
 /// Parses the name of a table of minutes.
 pub fn minutes(name: &str) -> Result<Table, String> {
     if name == Table::ClicksMinute.name() { Ok(Table::ClicksMinute) } else { name.parse().map(Table::Staging) }
+}
+
+/// Parses the name of a program that counts tables live.
+pub fn counted_by() -> impl TypedValueParser<Value = CountedBy> {
+    PossibleValuesParser::new(CountedBy::ALL.map(CountedBy::as_str)).try_map(|name| name.parse::<CountedBy>())
 }
 
 /// Parses the name of a table of the lake, or of a staging table.

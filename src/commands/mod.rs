@@ -11,6 +11,7 @@ pub mod history;
 pub mod ingest;
 pub mod key;
 pub mod lag;
+pub mod live;
 pub mod manual;
 mod options;
 pub mod pins;

@@ -44,7 +44,7 @@ const AHEAD: usize = 32;
 /// Minute counts of one partition.
 pub struct Minutes {
     partition: TopicPartition,
-    parameters: Parameters,
+    pub(crate) parameters: Parameters,
     /// Stand of the table when this operator began. Events below its cut build state, and count only where the table
     /// lacks them.
     began: Stand,
@@ -63,7 +63,9 @@ pub struct Minutes {
     measured_from: i64,
     counted: CountedClicks,
     restore: RestorePositions,
-    open: BTreeMap<Window, WindowSums>,
+    pub(crate) open: BTreeMap<Window, WindowSums>,
+    /// Mark of the sums that change now: see [`cells`](crate::cells).
+    pub(crate) mark: u32,
     /// Hours of the open windows.
     hours: BTreeSet<i64>,
     /// First offset that counts; events before it, and those outside `windows`, only build state.
@@ -95,6 +97,7 @@ impl Minutes {
             counted: CountedClicks::default(),
             restore: RestorePositions::default(),
             open: BTreeMap::new(),
+            mark: 0,
             hours: BTreeSet::new(),
             since: i64::MIN,
             windows: Windows::default(),
@@ -135,7 +138,7 @@ impl Minutes {
         let lateness_ms = windowing.width_ms() + self.parameters.allowed_lateness_ms;
         let memory_ms = self.parameters.memory_ms();
         let identities: Vec<_> = (0..events.num_rows()).map(|row| view.click_id(row).map(Identity::of)).collect();
-        let (mut key, mut largest_ms) = (Key::default(), None);
+        let (mut key, mut amounts, mut largest_ms) = (Key::default(), Vec::with_capacity(MEASURES), None);
         for (row, &offset) in positions.offsets().iter().enumerate() {
             if row % AHEAD == 0 {
                 let ahead = &identities[row..identities.len().min(row + AHEAD)];
@@ -164,14 +167,10 @@ impl Minutes {
             }
             let values = [Some(view.ad_id(row)), view.campaign_id(row)];
             key.set(values.into_iter().chain(dimensions.iter().map(|column| column.get(row))));
-            let mut amounts = [0; MEASURES];
-            for to in additions(verdict) {
-                amounts[to.place] = view.added(row, to).unwrap_or(0);
-            }
+            amounts.clear();
+            amounts.extend(additions(verdict).iter().filter_map(|to| Some((to.place, view.added(row, to)?))));
             if offset < self.measured_from {
-                for (amount, first) in amounts.iter_mut().zip(self.first_offsets) {
-                    *amount = if first <= offset { *amount } else { 0 };
-                }
+                amounts.retain(|(place, _)| self.first_offsets[*place] <= offset);
             }
             let sums = match self.open.entry(window) {
                 Entry::Occupied(open) => open.into_mut(),
@@ -180,7 +179,7 @@ impl Minutes {
                     new.insert(WindowSums::default())
                 }
             };
-            sums.add(&key, Added { amounts, offset });
+            sums.add(&key, Added { amounts: &amounts, offset }, self.mark);
         }
         if let (Some(&first), Some(largest_ms)) = (positions.offsets().first(), largest_ms) {
             self.restore.see(first, largest_ms);

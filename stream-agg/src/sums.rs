@@ -11,6 +11,9 @@ use lake_schemas::OffsetRange;
 use lake_schemas::measure::MEASURES;
 use xxhash_rust::xxh3::xxh3_64;
 
+/// Mark of sums that no change was noted of. With this mark, [`WindowSums::add`] notes none.
+pub const UNMARKED: u32 = 0;
+
 /// Length that stands for a null value.
 const NULL: u32 = u32::MAX;
 
@@ -34,10 +37,9 @@ impl Key {
 
 /// Amounts that one event adds to its window.
 #[derive(Clone, Copy, Debug)]
-pub struct Added {
-    /// Amount for each measure, in the order of [the list](lake_schemas::Measure::ALL): zero for those it does not add
-    /// to.
-    pub amounts: [i64; MEASURES],
+pub struct Added<'a> {
+    /// Measures that it adds to, by their place in [the list](lake_schemas::Measure::ALL), each once, and the amounts.
+    pub amounts: &'a [(usize, i64)],
     /// Offset of the event.
     pub offset: i64,
 }
@@ -51,31 +53,28 @@ pub struct Sums {
     pub measures: [i64; MEASURES],
     /// Offsets from the first to behind the last event that contributed.
     pub offsets: OffsetRange,
+    /// Mark of the last change.
+    mark: u32,
 }
 
 impl Sums {
     /// Makes the sums of a single event.
-    fn of(key: (usize, usize), event: Added) -> Self {
+    fn of(key: (usize, usize), event: Added<'_>) -> Self {
         let offsets = OffsetRange { first: event.offset, next: event.offset + 1 };
-        let mut sums = Self { key, measures: [0; MEASURES], offsets };
+        let mut sums = Self { key, measures: [0; MEASURES], offsets, mark: UNMARKED };
         assert!(sums.add(event), "one event fits");
         sums
     }
 
     /// Adds an event. Returns `false`, and adds nothing, if a sum would not fit into 64 bits.
     #[must_use]
-    fn add(&mut self, Added { amounts, offset }: Added) -> bool {
-        // All measures at once, without a branch for each: events are many, and an overflow is rare.
-        let (mut sums, mut overflows) = (self.measures, false);
-        for (sum, amount) in sums.iter_mut().zip(amounts) {
-            let (added, has_overflowed) = sum.overflowing_add(amount);
-            *sum = added;
-            overflows |= has_overflowed;
-        }
-        if overflows {
+    fn add(&mut self, Added { amounts, offset }: Added<'_>) -> bool {
+        if amounts.iter().any(|&(place, amount)| self.measures[place].checked_add(amount).is_none()) {
             return false;
         }
-        self.measures = sums;
+        for &(place, amount) in amounts {
+            self.measures[place] += amount;
+        }
         self.offsets.first = self.offsets.first.min(offset);
         self.offsets.next = self.offsets.next.max(offset + 1);
         true
@@ -83,33 +82,49 @@ impl Sums {
 }
 
 /// Sums of one window, for all combinations of dimensions.
+///
+/// A row is named by its number, also outside of this crate: see [cells](lake_schemas::chain::cells). So rows are only
+/// ever added, at the end, and never move.
 #[derive(Default)]
 pub struct WindowSums {
     keys: Vec<u8>,
     rows: Vec<Sums>,
     index: HashTable<u32>,
+    /// Numbers of the rows that changed, each once.
+    changed: Vec<u32>,
 }
 
 impl WindowSums {
-    /// Adds an event to the row of a key: to the last one, if there are several.
-    pub fn add(&mut self, key: &Key, event: Added) {
-        let Self { keys, rows, index } = self;
+    /// Adds an event to the row of a key: to the last one, if there are several. Notes that the row has changed, unless
+    /// its last change had the same mark.
+    pub fn add(&mut self, key: &Key, event: Added<'_>, mark: u32) {
+        let Self { keys, rows, index, changed } = self;
         let next = u32::try_from(rows.len()).expect("a window has fewer rows than memory has bytes");
         let hash = xxh3_64(&key.bytes);
-        if let Some(row) = index.find_mut(hash, |&row| key_of(keys, &rows[row as usize]) == key.bytes) {
-            let sums = &mut rows[*row as usize];
-            // A sum would overflow: a further row with the same key begins, and takes over in the index.
-            if !sums.add(event) {
-                let further = Sums::of(sums.key, event);
-                *row = next;
-                rows.push(further);
+        let row = match index.find_mut(hash, |&row| key_of(keys, &rows[row as usize]) == key.bytes) {
+            Some(row) => {
+                let sums = &mut rows[*row as usize];
+                // A sum would overflow: a further row with the same key begins, and takes over in the index.
+                if !sums.add(event) {
+                    let further = Sums::of(sums.key, event);
+                    *row = next;
+                    rows.push(further);
+                }
+                *row
             }
-            return;
+            None => {
+                let first = keys.len();
+                keys.extend_from_slice(&key.bytes);
+                rows.push(Sums::of((first, keys.len()), event));
+                index.insert_unique(hash, next, |&row| xxh3_64(key_of(keys, &rows[row as usize])));
+                next
+            }
+        };
+        let sums = &mut rows[row as usize];
+        if sums.mark != mark {
+            sums.mark = mark;
+            changed.push(row);
         }
-        let first = keys.len();
-        keys.extend_from_slice(&key.bytes);
-        rows.push(Sums::of((first, keys.len()), event));
-        index.insert_unique(hash, next, |&row| xxh3_64(key_of(keys, &rows[row as usize])));
     }
 
     /// Yields all rows, with the values of their dimensions.
@@ -117,9 +132,24 @@ impl WindowSums {
         self.rows.iter().map(|row| (Values(key_of(&self.keys, row)), row))
     }
 
+    /// Yields the rows that changed since [`WindowSums::forget_changes`], each once, with their numbers and the values
+    /// of their dimensions.
+    pub fn changed(&self) -> impl Iterator<Item = (u32, Values<'_>, &Sums)> {
+        self.changed.iter().map(|&number| {
+            let row = &self.rows[number as usize];
+            (number, Values(key_of(&self.keys, row)), row)
+        })
+    }
+
+    /// Forgets which rows have changed. Events that come later have another mark.
+    pub fn forget_changes(&mut self) {
+        self.changed.clear();
+    }
+
     /// Returns the memory that the sums take, in bytes.
     pub fn bytes(&self) -> usize {
-        self.keys.capacity() + self.rows.capacity() * size_of::<Sums>() + self.index.allocation_size()
+        let rows = self.rows.capacity() * size_of::<Sums>() + self.changed.capacity() * size_of::<u32>();
+        self.keys.capacity() + rows + self.index.allocation_size()
     }
 }
 
@@ -153,8 +183,8 @@ mod tests {
     use super::*;
 
     /// Returns what a click adds to the measures: one to the first, and its cost to the second.
-    fn click(cost_micros: i64) -> [i64; MEASURES] {
-        std::array::from_fn(|place| [1, cost_micros].get(place).copied().unwrap_or(0))
+    fn click(cost_micros: i64) -> [(usize, i64); 2] {
+        [(0, 1), (1, cost_micros)]
     }
 
     /// Returns the next pseudo-random number; the sequence is the same in each run.
@@ -176,7 +206,7 @@ mod tests {
                 let cost = (next(&mut state) << 16).cast_signed().unsigned_abs() >> (next(&mut state) % 40);
                 let cost_micros = i64::try_from(cost).unwrap_or(i64::MAX);
                 key.set([Some(ad.as_str()), None].into_iter());
-                sums.add(&key, Added { amounts: click(cost_micros), offset });
+                sums.add(&key, Added { amounts: &click(cost_micros), offset }, UNMARKED);
                 let (cost, clicks) = expected.entry(ad).or_default();
                 (*cost, *clicks) = (*cost + i128::from(cost_micros), *clicks + 1);
             }
@@ -202,10 +232,33 @@ mod tests {
         let (mut sums, mut key) = (WindowSums::default(), Key::default());
         for (offset, ad, cost_micros) in [(0, "a", i64::MAX), (1, "b", 7), (2, "a", i64::MAX), (3, "b", 8)] {
             key.set([Some(ad)].into_iter());
-            sums.add(&key, Added { amounts: click(cost_micros), offset });
+            sums.add(&key, Added { amounts: &click(cost_micros), offset }, UNMARKED);
         }
         let row = |row: &Sums| (row.measures[0], row.measures[1], row.offsets.first);
         let rows: Vec<_> = sums.rows().map(|(_, sums)| row(sums)).collect();
         assert_eq!(rows, [(1, i64::MAX, 0), (2, 15, 1), (1, i64::MAX, 2)]);
+    }
+
+    #[test]
+    fn rows_that_change_are_noted_once_a_mark_under_a_number_that_stays() {
+        let (mut sums, mut key) = (WindowSums::default(), Key::default());
+        let mut add = |sums: &mut WindowSums, ad: &str, cost_micros, mark| {
+            key.set([Some(ad)].into_iter());
+            sums.add(&key, Added { amounts: &click(cost_micros), offset: 0 }, mark);
+        };
+        let changed = |sums: &WindowSums| sums.changed().map(|(number, ..)| number).collect::<Vec<_>>();
+        add(&mut sums, "a", 1, UNMARKED);
+        assert!(changed(&sums).is_empty(), "nobody asks");
+        for ad in ["b", "a", "b"] {
+            add(&mut sums, ad, 1, 1);
+        }
+        assert_eq!(changed(&sums), [1, 0]);
+        sums.forget_changes();
+        assert!(changed(&sums).is_empty());
+        add(&mut sums, "a", i64::MAX - 1, 2);
+        add(&mut sums, "a", 1, 2);
+        assert_eq!(changed(&sums), [2], "the row that is full has not changed");
+        let costs: Vec<_> = sums.rows().map(|(_, row)| row.measures[1]).collect();
+        assert_eq!(costs, [2, 2, i64::MAX], "no row has moved");
     }
 }

@@ -2,8 +2,9 @@
 
 Opens the page in headless Chromium on a phone, with the key if it is not empty, and does one action after the other with
 the keyboard alone. Actions are a list in JSON: see `act`. With `["refused"]` as the first, what is asked at first is
-refused; with `["before", DIMENSION]`, the page is told of that dimension only when it asks again, as one that was opened
-before a promotion, and must come to know it. Prints as JSON what is seen at first and after each action.
+refused; with `["before", DIMENSION]`, the page is told of that dimension only when it asks again, a minute later, as one
+that was opened before a promotion, and must come to know it; with `["versions", N]`, each total is of a further version,
+and what is seen at first is of the Nth. Prints as JSON what is seen at first and after each action.
 """
 
 import contextlib
@@ -30,6 +31,8 @@ LOOK = """(() => {
     clicks: at('clicks').textContent,
     filters: texts('#filter span'),
     dimensions: [...at('dimension').options].map((option) => option.value),
+    version: at('version').textContent,
+    learned: window.learned ?? null,
     top: [...at('top').querySelectorAll('tbody tr')].map((row) => [...row.cells].slice(0, 2).map((cell) => cell.textContent)),
     bars: texts('#picture .bar title'),
     plots: document.querySelectorAll('#picture svg').length,
@@ -40,7 +43,7 @@ LOOK = """(() => {
 })()"""
 
 
-# Takes a dimension out of the first answer that says which there are.
+# Takes a dimension out of the first answer that says which there are, and puts the page's clock a minute ahead.
 BEFORE = """(() => {
   const real = window.fetch;
   let isFirst = true;
@@ -48,8 +51,26 @@ BEFORE = """(() => {
     const answer = await real(address, ...others);
     if (!isFirst || !answer.ok || !String(address).startsWith('v1/dimensions')) return answer;
     isFirst = false;
+    const clock = performance.now.bind(performance);
+    performance.now = () => clock() + 60_000;
     const { dimensions } = await answer.json();
     return Response.json({ dimensions: dimensions.filter(({ name }) => name !== DIMENSION) });
+  };
+})()"""
+
+
+# Gives each total a further version, and counts how often the page has been told which dimensions there are.
+VERSIONS = """(() => {
+  const real = window.fetch;
+  let version = 0;
+  window.learned = 0;
+  window.fetch = async (address, ...others) => {
+    const answer = await real(address, ...others);
+    if (!answer.ok) return answer;
+    if (String(address).startsWith('v1/dimensions')) window.learned += 1;
+    if (!String(address).startsWith('v1/total')) return answer;
+    version += 1;
+    return Response.json({ ...await answer.json(), version });
   };
 })()"""
 
@@ -134,10 +155,10 @@ def main():
         browser = Browser(ends.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True)), ends)
         width, height, _ = VIEWS["phone"]
         browser.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=True)
-        first = actions[0] if actions and actions[0][0] in ("refused", "before") else [None]
-        if first[0] == "before":
-            before = BEFORE.replace("DIMENSION", json.dumps(first[1]))
-            browser.call("Page.addScriptToEvaluateOnNewDocument", source=before)
+        first = actions[0] if actions and actions[0][0] in ("refused", "before", "versions") else [None]
+        if first[0] in ("before", "versions"):
+            source = VERSIONS if first[0] == "versions" else BEFORE.replace("DIMENSION", json.dumps(first[1]))
+            browser.call("Page.addScriptToEvaluateOnNewDocument", source=source)
         browser.call("Page.navigate", url=url)
         if key:
             seen(browser, lambda look: look.get("wants_key"))
@@ -148,6 +169,7 @@ def main():
         is_first = {
             "refused": lambda look: look.get("status"),
             "before": lambda look: is_told(look) and first[1] in look["dimensions"],
+            "versions": lambda look: is_told(look) and look["version"] == f"version {first[1]}",
         }.get(first[0], is_told)
         all_seen = [seen(browser, is_first)]
         for action in actions[first != [None]:]:

@@ -194,3 +194,10 @@ fn a_page_that_was_opened_before_a_promotion_comes_to_know_what_the_lake_counts_
     let seen = used(&server, "from=2026-03-07", &actions);
     assert_eq!(seen[1]["filters"], json!(["country = DE,AT"]), "{seen}");
 }
+
+#[test]
+fn a_page_that_sees_a_new_version_in_each_round_asks_only_once_what_the_lake_counts_by() {
+    let (_folder, server) = groups::server();
+    let seen = used(&server, "from=2026-03-07", &json!([["versions", 4]]));
+    assert_eq!(seen[0]["learned"], 1, "{seen}");
+}

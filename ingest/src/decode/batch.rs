@@ -8,6 +8,7 @@ use lake_schemas::{OffsetRange, Table, TopicPartition};
 
 use super::columns::{EventColumns, RejectedColumns};
 use super::decoding::Decoding;
+use super::event::Event;
 use super::message::Message;
 
 /// Decodes messages of one partition, in offset order, into the next [`LogBatch`].
@@ -39,8 +40,9 @@ impl BatchBuilder {
 
     /// Takes in the next message.
     pub fn push(&mut self, message: &Message<'_>) {
-        match self.decoding.decode(message.payload, message.log_time) {
-            Ok(event) => self.events.push(message, &event),
+        let mut event = Event::default();
+        match self.decoding.decode_into(&mut event, message.payload, message.log_time) {
+            Ok(()) => self.events.push(message, &event),
             Err(rejected) => self.rejected.push(message, &rejected),
         }
         self.offsets.next = message.offset + 1;

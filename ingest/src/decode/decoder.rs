@@ -9,6 +9,8 @@ use super::event::{Event, Rejected};
 /// [`Rejection`](lake_schemas::Rejection). The caller checks the bounds of the event time, and messages without a
 /// payload.
 pub trait Decoder: Send + Sync {
-    /// Decodes a payload to its event, or to the reason why it is none.
-    fn decode<'a>(&self, payload: &'a [u8]) -> Result<Event<'a>, Rejected>;
+    /// Decodes a payload into an empty event, or to the reason why it is none; then what the event holds is of no use.
+    ///
+    /// The event is handed in because it is some 500 bytes long: returned by value, it is copied once for each caller.
+    fn decode<'a>(&self, payload: &'a [u8], into: &mut Event<'a>) -> Result<(), Rejected>;
 }

@@ -40,9 +40,21 @@ impl Decoding {
         &self.columns
     }
 
-    /// Decodes one message: checks its payload, decodes it, and checks the bounds of its time.
+    /// Decodes one message to its event, or to the reason why it is none.
     pub fn decode<'a>(&self, payload: Option<&'a [u8]>, log_time: Option<LogTime>) -> Result<Event<'a>, Rejected> {
-        let event = self.decoder.decode(readable(payload)?)?;
+        let mut event = Event::default();
+        self.decode_into(&mut event, payload, log_time)?;
+        Ok(event)
+    }
+
+    /// Decodes one message into an empty event: checks its payload, decodes it, and checks the bounds of its time.
+    pub(super) fn decode_into<'a>(
+        &self,
+        event: &mut Event<'a>,
+        payload: Option<&'a [u8]>,
+        log_time: Option<LogTime>,
+    ) -> Result<(), Rejected> {
+        self.decoder.decode(readable(payload)?, event)?;
         if event.event_time.is_too_old() {
             return Err(Rejected::new(Rejection::TimeTooOld, format!("{} is before 2000", event.event_time)));
         }
@@ -54,7 +66,7 @@ impl Decoding {
                 Rejection::TimeInFuture,
                 format!("{} is more than {time_in_future_ms} ms after {log_time}", event.event_time),
             )),
-            _ => Ok(event),
+            _ => Ok(()),
         }
     }
 }

@@ -29,6 +29,13 @@ pub enum Value<'a> {
     Number(i64),
 }
 
+impl Default for Event<'_> {
+    /// Returns an event without values, for a decoder to fill.
+    fn default() -> Self {
+        Self { event_time: EventTime::from_micros(0), ad_id: Cow::Borrowed(""), values: ByField::default() }
+    }
+}
+
 impl Event<'_> {
     /// Returns the text of a field, if the event carries it as text.
     #[inline]

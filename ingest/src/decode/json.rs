@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use lake_schemas::field::{ByField, ByMember, Kind, Member, Role};
+use lake_schemas::field::{ByMember, Kind, Member, Role};
 use lake_schemas::{Field, Rejection};
 use serde_json::value::RawValue;
 
@@ -89,10 +89,12 @@ impl Default for Json {
 }
 
 impl Decoder for Json {
-    fn decode<'a>(&self, payload: &'a [u8]) -> Result<Event<'a>, Rejected> {
+    fn decode<'a>(&self, payload: &'a [u8], into: &mut Event<'a>) -> Result<(), Rejected> {
         let text =
             std::str::from_utf8(payload).map_err(|error| Rejected::new(Rejection::NotUtf8, error.to_string()))?;
-        Members::of(text)?.event(self)
+        let mut members = Members::default();
+        members.parse(text)?;
+        members.fill(into, self)
     }
 }
 
@@ -115,18 +117,17 @@ struct Members<'a> {
 }
 
 impl<'a> Members<'a> {
-    fn of(text: &'a str) -> Result<Self, Rejected> {
-        let mut members = Self::default();
+    fn parse(&mut self, text: &'a str) -> Result<(), Rejected> {
         let mut too_deep = false;
         let parsed = raw_json::members(text, |name, value| {
             if matches!(value.get().as_bytes().first(), Some(b'[' | b'{')) {
                 too_deep |= raw_json::is_too_deep(value.get(), 1);
             }
-            members.take(name, value);
+            self.take(name, value);
         });
         match parsed {
             Ok(()) if too_deep => Err(Rejection::TooDeep.into()),
-            Ok(()) => Ok(members),
+            Ok(()) => Ok(()),
             Err(_) => Err(not_an_object(text)),
         }
     }
@@ -160,32 +161,31 @@ impl<'a> Members<'a> {
         found
     }
 
-    /// Builds the event out of the members. The caller compares its time with the bounds.
-    fn event(mut self, json: &Json) -> Result<Event<'a>, Rejected> {
-        let ad_id = match self.find(&json.ad_id) {
+    /// Fills an event with the values of the members. The caller compares its time with the bounds.
+    fn fill(&mut self, event: &mut Event<'a>, json: &Json) -> Result<(), Rejected> {
+        event.ad_id = match self.find(&json.ad_id) {
             Some((member, raw)) if raw.get() != "\"\"" => json.ad_id.text(member, raw)?,
             _ => return Err(Rejection::MissingAd.into()),
         };
-        let mut values = ByField::<Value<'a>>::default();
         for sought in &json.optional {
             if let Some((member, raw)) = self.find(sought) {
-                values[sought.field] = match sought.kind {
+                event.values[sought.field] = match sought.kind {
                     Kind::Text => Value::Text(sought.text(member, raw)?),
                     _ => Value::Number(sought.amount(member, raw)?),
                 };
             }
         }
         // An empty id counts as none: two events with empty ids are no copies of each other.
-        if matches!(&values[Field::ClickId], Value::Text(id) if id.is_empty()) {
-            values[Field::ClickId] = Value::Absent;
+        if matches!(&event.values[Field::ClickId], Value::Text(id) if id.is_empty()) {
+            event.values[Field::ClickId] = Value::Absent;
         }
         let Some((_, raw_time)) = self.find(&json.event_time) else { return Err(Rejection::MissingTime.into()) };
-        let event_time = time::parse(raw_time).map_err(|detail| Rejected::new(Rejection::BadTime, detail))?;
+        event.event_time = time::parse(raw_time).map_err(|detail| Rejected::new(Rejection::BadTime, detail))?;
         if !self.extra.is_empty() {
             self.extra.push('}');
-            values[Field::Extra] = Value::Text(Cow::Owned(self.extra));
+            event.values[Field::Extra] = Value::Text(Cow::Owned(std::mem::take(&mut self.extra)));
         }
-        Ok(Event { event_time, ad_id, values })
+        Ok(())
     }
 }
 
@@ -194,7 +194,8 @@ mod tests {
     use super::*;
 
     fn decoded(text: &str) -> Result<Event<'_>, Rejected> {
-        Json::new().decode(text.as_bytes())
+        let mut event = Event::default();
+        Json::new().decode(text.as_bytes(), &mut event).map(|()| event)
     }
 
     #[test]

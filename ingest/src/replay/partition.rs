@@ -5,10 +5,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use lake_schemas::fingerprint::Fingerprint;
 use lake_schemas::job::LogBatch;
-use lake_schemas::{Code, OffsetRange, Table, TopicPartition};
-use lake_store::gone::way_out;
-use lake_store::{LakeError, Result};
-use object_store::path::Path;
+use lake_schemas::{OffsetRange, Table, TopicPartition};
+use lake_store::Result;
+use lake_store::gone::lost;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -19,6 +18,9 @@ use super::merge::{FileMerge, MergeError, RowSelection, offsets};
 use super::raw_table::RawTable;
 use crate::backoff::Backoff;
 use crate::source::Start;
+
+/// What is said of a file that each newer version names, too, and the store does not have.
+const NOT_TAKEN_OUT: &str = "but no version has taken it out: the raw table is damaged";
 
 /// Replay of one partition.
 pub(crate) struct Replay {
@@ -70,7 +72,7 @@ impl Replay {
                 // A file that is gone was replaced: the next pass refreshes the table and finds the new ones. If the
                 // same file is still named then, it is lost.
                 MergeError::Gone(path) if gone.as_ref() != Some(&path) => gone = Some(path),
-                MergeError::Gone(path) => return Err(lost(&path)),
+                MergeError::Gone(path) => return Err(lost(Table::Clicks, path, NOT_TAKEN_OUT)),
                 MergeError::Failed(error) => backoff.again(error, &never).await?,
             }
         }
@@ -177,22 +179,4 @@ fn within(rows: &RecordBatch, stretch: OffsetRange) -> RecordBatch {
 fn ends(rows: &RecordBatch) -> Option<(i64, i64)> {
     let offsets = offsets(rows);
     offsets.first().copied().zip(offsets.last().copied())
-}
-
-fn lost(path: &Path) -> LakeError {
-    LakeError::Refused(Code::FileDamaged.because(format!(
-        "clicks: its file {path} is not in the store, but no version has taken it out: the raw table is damaged; {}",
-        way_out(Table::Clicks)
-    )))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_that_is_lost_is_named_with_what_to_do() {
-        let said = lost(&Path::from("log_date=2026-03-07/a.parquet")).to_string();
-        assert!(said.contains("log_date=2026-03-07/a.parquet") && said.contains("put back a copy"), "{said}");
-    }
 }

@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use lake_schemas::{Folder, Table};
 
 use super::Version;
-use super::entry::{self, READS_MAX, is_altering, is_upgrade};
+use super::entry::{self, READS_MAX, is_altering, leaves_rows};
 use crate::error::Result;
 
 /// Folders of a table that changed between two versions.
@@ -51,8 +51,7 @@ pub(super) async fn between(table: Table, log_store: &LogStoreRef, after: Versio
 /// action that this program does not know, or alters the table's definition.
 async fn folders_of(table: Table, log_store: LogStoreRef, version: Version) -> Result<Option<Vec<i64>>> {
     let Some(lines) = entry::read_if_whole(table, log_store.as_ref(), version).await? else { return Ok(None) };
-    // An upgrade writes a definition too, but changes no row, nor what the rows mean.
-    let is_altered = lines.actions.iter().any(is_altering) && !lines.actions.iter().any(is_upgrade);
+    let is_altered = lines.actions.iter().any(is_altering) && !lines.actions.iter().any(leaves_rows);
     if !lines.unknown.is_empty() || is_altered {
         return Ok(None);
     }

@@ -10,6 +10,8 @@ use deltalake::kernel::{Action, Metadata, MetadataExt, Protocol, new_metadata};
 use deltalake::logstore::{CommitOrBytes, LogStoreRef};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use lake_schemas::error::AS_IT_WAS;
+use lake_schemas::history::PROPERTY_BACKFILL;
+use lake_schemas::live::{Live, PROPERTY_LIVE};
 use lake_schemas::minute::OWN_PROPERTIES as OF_MINUTES;
 use lake_schemas::spec::PROPERTY_SPEC;
 use lake_schemas::table::{
@@ -74,7 +76,8 @@ pub(super) fn kernel_schema(definition: &Definition) -> Result<StructType> {
 impl Shape {
     /// Returns the `metaData` action that gives the table another definition. It keeps everything that other programs
     /// have added: their columns, their properties and the description of the table. It also keeps the format if that
-    /// is newer. New columns come last, behind those of other programs.
+    /// is newer, and who counts the table live unless the definition says that. New columns come last, behind those of
+    /// other programs.
     pub(super) fn redefined(&self, before: &Definition, definition: &Definition) -> Result<Metadata> {
         let table = definition.table;
         let all: Vec<StructField> = kernel_schema(definition)?.fields().cloned().collect();
@@ -104,8 +107,12 @@ impl Shape {
         }
         let format = format_of(table, self)?;
         let definition = definition.clone().in_format(format.max(definition.format()));
-        let mut properties: HashMap<_, _> = definition.properties.into_iter().collect();
-        let is_redefined = |key: &str| key == PROPERTY_FORMAT || key == PROPERTY_SPEC || OF_MINUTES.contains(&key);
+        let mut properties: HashMap<String, String> = definition.properties.into_iter().collect();
+        let says_live = properties.contains_key(PROPERTY_LIVE);
+        let is_redefined = |key: &str| {
+            let is_of_spec = key == PROPERTY_FORMAT || key == PROPERTY_SPEC || OF_MINUTES.contains(&key);
+            is_of_spec || (says_live && key == PROPERTY_LIVE)
+        };
         let stay = self.properties().iter().filter(|(key, _)| !is_redefined(key));
         properties.extend(stay.map(|(key, value)| (key.clone(), value.clone())));
         let wrong = |why: String| {
@@ -137,8 +144,27 @@ pub(super) fn format_of(table: Table, shape: &Shape) -> Result<i64> {
     shape.properties().get(PROPERTY_FORMAT).map_or(Ok(FORMAT_OF_NEW), |format| number(table, PROPERTY_FORMAT, format))
 }
 
+/// Refuses a property of clicklake's own that this program does not know, or whose value it does not know. What it
+/// decides cannot be told: a newer clicklake may count by it.
+pub(super) fn own_property(table: Table, key: &str, value: &str) -> Result<()> {
+    match key {
+        PROPERTY_NEEDS => understood(table, value),
+        PROPERTY_FORMAT | PROPERTY_TIME_IN_FUTURE_MS | PROPERTY_BACKFILL => Ok(()),
+        PROPERTY_SPEC if table.is_counts() => Ok(()),
+        PROPERTY_LIVE if table.is_minutes() => {
+            Live::of_property(table, value)?;
+            Ok(())
+        }
+        key if OF_MINUTES.contains(&key) => Ok(()),
+        _ => Err(LakeError::Refused(Code::NeedUnknown.because(format!(
+            "{table}: this clicklake does not know its property {key}; upgrade clicklake, or, if another program set \
+             it, ALTER TABLE {table} UNSET TBLPROPERTIES ('{key}')"
+        )))),
+    }
+}
+
 /// Refuses a table whose writers must understand something that this program does not.
-pub(super) fn understood(table: Table, needs: &str) -> Result<()> {
+fn understood(table: Table, needs: &str) -> Result<()> {
     let names = needs.split(',').map(str::trim).filter(|name| !name.is_empty());
     let unknown: Vec<_> = names.filter(|name| !UNDERSTOOD.contains(name)).collect();
     if unknown.is_empty() {

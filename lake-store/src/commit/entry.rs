@@ -18,6 +18,9 @@ use crate::error::{Context, LakeError, Result};
 /// Job that upgrades tables, as `history` shows it.
 pub(super) const UPGRADE: &str = "upgrade";
 
+/// Job that records who counts a table live.
+pub(super) const LIVE: &str = "live";
+
 /// Number of entries that are read concurrently.
 pub(super) const READS_MAX: usize = 64;
 
@@ -165,7 +168,9 @@ pub(super) fn is_altering(action: &Action) -> bool {
     matches!(action, Action::Metadata(_) | Action::Protocol(_))
 }
 
-/// Returns whether an action is the commit information of an upgrade.
-pub(super) fn is_upgrade(action: &Action) -> bool {
-    matches!(action, Action::CommitInfo(info) if job_of(info).as_deref() == Some(UPGRADE))
+/// Returns whether an action is the commit information of a job that alters a table, and neither a row of it nor what
+/// its rows mean.
+pub(super) fn leaves_rows(action: &Action) -> bool {
+    let Action::CommitInfo(info) = action else { return false };
+    job_of(info).is_some_and(|job| [UPGRADE, LIVE].contains(&job.as_str()))
 }

@@ -13,13 +13,10 @@ use std::collections::BTreeSet;
 
 use delta_kernel::schema::{DataType, StructField, StructType};
 use deltalake::kernel::{Metadata, Protocol};
-use lake_schemas::history::PROPERTY_BACKFILL;
-use lake_schemas::minute::OWN_PROPERTIES as OF_MINUTES;
-use lake_schemas::spec::PROPERTY_SPEC;
-use lake_schemas::table::{Definition, PROPERTY_FORMAT, PROPERTY_NEEDS, PROPERTY_TIME_IN_FUTURE_MS};
+use lake_schemas::table::Definition;
 use lake_schemas::{Code, Table};
 
-use super::definition::{check, of_known_format, understood};
+use super::definition::{check, of_known_format, own_property};
 use super::shape::{OWN_PROPERTIES, Shape};
 use crate::error::{LakeError, Result};
 
@@ -201,19 +198,7 @@ fn newer_protocol(table: Table, of: &str, version: i64) -> LakeError {
 /// Refuses a property that obliges writers to something, or that is not known.
 fn property(table: Table, key: &str, value: &str) -> Result<()> {
     if key.starts_with(OWN_PROPERTIES) {
-        if key == PROPERTY_NEEDS {
-            return understood(table, value);
-        }
-        let own = [PROPERTY_FORMAT, PROPERTY_TIME_IN_FUTURE_MS, PROPERTY_BACKFILL];
-        let is_spec = key == PROPERTY_SPEC && table.is_counts();
-        if is_spec || own.iter().chain(&OF_MINUTES).any(|known| *known == key) {
-            return Ok(());
-        }
-        // What an unknown property of ours decides cannot be told: a newer clicklake may count by it.
-        return Err(LakeError::Refused(Code::NeedUnknown.because(format!(
-            "{table}: this clicklake does not know its property {key}; upgrade clicklake, or, if another program \
-             set it, ALTER TABLE {table} UNSET TBLPROPERTIES ('{key}')"
-        ))));
+        return own_property(table, key, value);
     }
     if !key.starts_with("delta.") {
         return Ok(());
@@ -425,6 +410,7 @@ mod tests {
             ("clicklake.needs", "sessions", "upgrade clicklake"),
             ("clicklake.needs", "caps, sessions", "understand caps, sessions"),
             ("clicklake.spec", "{}", "upgrade clicklake"),
+            ("clicklake.live", "run", "upgrade clicklake"),
         ] {
             let table = altered(Table::Clicks, first(), &[(key, value)], &[]);
             let code = if key.starts_with(OWN_PROPERTIES) { Code::NeedUnknown } else { FEATURE };

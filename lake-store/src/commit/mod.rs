@@ -46,6 +46,7 @@ mod head;
 mod id;
 mod judge;
 mod lines;
+mod live;
 mod load;
 mod log;
 mod looked;

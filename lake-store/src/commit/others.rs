@@ -1,6 +1,7 @@
 //! Laws of tables that other programs write too, by entries that are put into their logs by hand.
 
 mod cleaned;
+mod live;
 mod replaced;
 mod upgraded;
 

@@ -8,6 +8,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use delta_kernel::engine::arrow_conversion::TryIntoArrow;
 use delta_kernel::schema::{StructField, StructType};
 use deltalake::kernel::{Action, Metadata, Protocol};
+use lake_schemas::live::PROPERTY_LIVE;
 use lake_schemas::table::Definition;
 use lake_schemas::{Code, Table};
 use serde_json::Value;
@@ -97,10 +98,12 @@ impl Shape {
     }
 
     /// Returns whether clicklake's own properties differ, or it is another table under the same name: whoever works on
-    /// it must then begin anew. Comments, other engines' properties and further columns do not matter.
+    /// it must then begin anew. Comments, other engines' properties and further columns do not matter, nor does who
+    /// counts the table live: that decides nothing of what is in it.
     pub fn is_another_than(&self, before: &Self) -> bool {
+        let is_own = |key: &str| key.starts_with(OWN_PROPERTIES) && key != PROPERTY_LIVE;
         let own = |shape: &Self| -> HashMap<String, String> {
-            let properties = shape.properties().iter().filter(|(key, _)| key.starts_with(OWN_PROPERTIES));
+            let properties = shape.properties().iter().filter(|(key, _)| is_own(key));
             properties.map(|(key, value)| (key.clone(), value.clone())).collect()
         };
         self.id() != before.id() || own(self) != own(before)

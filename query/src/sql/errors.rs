@@ -30,6 +30,6 @@ pub(crate) fn external(error: QueryError) -> DataFusionError {
         QueryError::Lake(error) => refused(error),
         QueryError::Overflow(error) => DataFusionError::External(Box::new(error)),
         QueryError::Sql(error) => error,
-        error @ QueryError::Unanswerable(_) => DataFusionError::External(Box::new(error)),
+        error @ (QueryError::Unanswerable(_) | QueryError::Gone(_)) => DataFusionError::External(Box::new(error)),
     }
 }

@@ -5,11 +5,12 @@ use deltalake::kernel::Add;
 use futures::{TryStreamExt, future};
 use lake_schemas::{Code, EventTime, Folder, Table};
 use lake_store::commit::TableView;
-use lake_store::gone::way_out;
+use lake_store::gone::lost;
 use lake_store::{Lake, LakeError, RawFile, read};
 
 use crate::damaged::is_unnamed;
 use crate::error::QueryError;
+use crate::gone::Gone;
 
 /// Returns the tables that an audit of a table of minutes cannot do without.
 pub(super) fn needed_for(minutes: Table) -> [Table; 3] {
@@ -29,15 +30,13 @@ pub(super) async fn explained(lake: &Lake, tables: &[Table], error: QueryError) 
 /// Explains an error, if its cause is a file that the newest version of one of these tables names and the store does
 /// not have: it is lost, and not cleaned up. Any other error is returned as it is.
 pub(crate) async fn or_lost(lake: &Lake, tables: &[Table], error: QueryError) -> QueryError {
-    let Some(path) = error.gone().map(str::to_owned) else { return error };
+    let QueryError::Gone(Gone { path }) = &error else { return error };
     for &table in tables {
         let Ok(Some(view)) = TableView::newest(lake, table).await else { continue };
         let Ok(live) = view.live_files().await else { continue };
         if let Some(file) = live.iter().find(|file| path.ends_with(&file.path)) {
             let (version, held) = (view.version(), held(table, file));
-            let names = format!("its file {path}, which its version {version} names, is not there; it held {held}");
-            let why = format!("{table}: {names}; {}", way_out(table));
-            return LakeError::Refused(Code::FileDamaged.because(why)).into();
+            return lost(table, path, format!("though its version {version} names it; it held {held}")).into();
         }
     }
     error

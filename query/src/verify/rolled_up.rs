@@ -104,8 +104,8 @@ impl RolledUps {
             let Err(error) = comparing.await else { continue };
             match lost::explained(lake, &Table::ROLLED_UP, error).await {
                 // If it is the minutes that cannot be read, their own comparison ends with the reason.
-                QueryError::Lake(LakeError::Refused(why)) => {
-                    this.unreadable.push(why.to_string());
+                error @ (QueryError::Lake(LakeError::Refused(_)) | QueryError::Gone(_)) => {
+                    this.unreadable.push(error.to_string());
                     // The next roll-up has this one as its source, so nothing is left to compare it with.
                     break;
                 }

@@ -58,30 +58,36 @@ function restart() {
 /** The code of a refusal by dimensions that the lake does not count by. */
 const NOT_COUNTED = "CL0020";
 
-/** Whether the lake may count by other dimensions than are known: its table has changed, or it refuses one of them. */
-let mayBeOthers = false;
+/** How long dimensions are not asked for again, though the table has changed: of all versions, few are promotions. */
+const LEARN_MS_MIN = 60_000;
+
+let learnedMs = 0;
+
+/** When to ask again by which dimensions the lake counts: its table has changed, or it refuses one of them. */
+let learnsMs = Infinity;
 let areOthers = false;
 
 async function learn(signal) {
   // Before the answer: whatever is asked beside it may have one of a later version.
-  mayBeOthers = false;
+  learnsMs = Infinity;
+  learnedMs = performance.now();
   try {
     areOthers = await learnColumns(signal);
   } catch (error) {
-    mayBeOthers = true;
+    learnsMs = 0;
     throw error;
   }
 }
 
 async function askAll(signal) {
-  const asksAgain = mayBeOthers ? [learn] : [];
+  const asksAgain = performance.now() >= learnsMs ? [learn] : [];
   const parts = areKnown() ? [total, plot, minutes, top, ...asksAgain] : [learn];
   const outcomes = await Promise.allSettled(parts.map((part) => part(signal)));
   if (signal.aborted) return;
   const problems = outcomes.filter((outcome) => outcome.status === "rejected").map((outcome) => outcome.reason);
   report(problems);
   if (problems.some((problem) => problem.status === 401)) return;
-  if (problems.some((problem) => problem.code === NOT_COUNTED)) mayBeOthers = true;
+  if (problems.some((problem) => problem.code === NOT_COUNTED)) learnsMs = 0;
   if (areOthers) {
     areOthers = false;
     chosenAgain();
@@ -191,7 +197,7 @@ let answered = null;
 let version = null;
 
 function showTotal(answer) {
-  if (answer.version !== version) mayBeOthers = true;
+  if (answer.version !== version) learnsMs = Math.min(learnsMs, learnedMs + LEARN_MS_MIN);
   version = answer.version;
   stand = answer;
   answered = now();

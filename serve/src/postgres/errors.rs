@@ -327,7 +327,7 @@ enum Files {
 fn may_name_files(error: &QueryError) -> Files {
     match error {
         QueryError::Lake(LakeError::Store { .. }) => Files::Always,
-        QueryError::Lake(_) => Files::Perhaps,
+        QueryError::Lake(_) | QueryError::Gone(_) => Files::Perhaps,
         QueryError::Overflow(_) | QueryError::Unanswerable(_) => Files::Never,
         QueryError::Sql(error) => match error.find_root() {
             DataFusionError::SQL(..)
@@ -395,7 +395,7 @@ fn code_of(error: &QueryError) -> &'static str {
             Code::StatementUnsupported => "0A000",
             _ => "22023",
         },
-        QueryError::Unanswerable(_) => "22023",
+        QueryError::Unanswerable(_) | QueryError::Gone(_) => "22023",
         QueryError::Overflow(_) => "22003",
         QueryError::Sql(error) => match error.find_root() {
             DataFusionError::SQL(..) => "42601",
