@@ -16,8 +16,8 @@
 //! librdkafka has three ways to take many messages, and this is the second. `rd_kafka_consume_batch_queue` hands over
 //! messages without copying them, but librdkafka 2.12 counts the end of a partition as a message there ([4844][1]): its
 //! own position stands one too far after an end, and the next pause, which each rebalance makes by itself, skips a
-//! message without a word. `rd_kafka_consume_callback_queue` sets the position at each message, as a poll does, and with
-//! the copies costs no more. One call for each message is the third, and costs nearly as much as a poll.
+//! message without a word. `rd_kafka_consume_callback_queue` sets the position at each message, as a poll does, and
+//! with the copies costs no more. One call for each message is the third, and costs nearly as much as a poll.
 //!
 //! [1]: https://github.com/confluentinc/librdkafka/issues/4844
 

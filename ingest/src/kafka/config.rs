@@ -124,8 +124,8 @@ impl KafkaOptions {
             // There the brokers refuse whoever begins under a name, as long as the session of the one before lasts.
             if is_newer {
                 return Err(SourceError::Refused(Code::KafkaSetting.because(format!(
-                    "kafka setting {PROTOCOL}={NEWER_PROTOCOL} and --instance exclude each other: there, a process that \
-                     takes over a name is refused until the one before it is forgotten; take one of them out"
+                    "kafka setting {PROTOCOL}={NEWER_PROTOCOL} and --instance exclude each other: there, a process \
+                     that takes over a name is refused until the one before it is forgotten; take one of them out"
                 ))));
             }
             config.set(INSTANCE, instance);

@@ -1,9 +1,9 @@
 //! The live end of the log: a member of a Kafka consumer group, as a [source](crate::source::Source).
 //!
 //! One thread of its own, which [polls](poll) librdkafka, has the [state](reader) of what was read. Batches are decoded
-//! beside it, and come in their order. The group's rebalancing assigns partitions; positions come from the tables alone,
-//! never from the group's offsets. A rebalance waits inside the poll until the loop has said where to begin, or has
-//! released what is revoked.
+//! on other threads, and come in their order. The group's rebalancing assigns partitions; positions come from the
+//! tables alone, never from the group's offsets. A rebalance waits inside the poll until the loop has said where to
+//! begin, or has released what is revoked.
 //!
 //! ```text
 //!   reader thread ──control (unbounded: rebalances, log ends)────────────────> next()

@@ -46,7 +46,7 @@ pub(super) struct ReaderState {
     runtime: Handle,
     control: UnboundedSender<Control>,
     data: Sender<Data>,
-    /// What is passed on before anything else is read.
+    /// Data to pass on before anything else is read.
     outbox: VecDeque<Outgoing>,
     /// Whether the loop has no room: then nothing is fetched.
     is_paused: bool,
