@@ -266,9 +266,19 @@ mod tests {
         assert_eq!((batch.offsets.first, batch.offsets.next, batch.read), (4, MESSAGES, 6));
         assert!(buffer.finish().is_none(), "nothing has come since");
         assert!(read(&mut buffer, MESSAGES - 1, &[]).is_ok(), "the last one may come again");
-        assert!(buffer.finish().is_none(), "it is not taken in again");
+        assert!(buffer.finish().is_none() && buffer.parts.is_empty(), "it is not taken in again");
         let Err(Halt::Contradiction(error)) = read(&mut buffer, 7, &[]) else { panic!("it has been read") };
         assert!(error.to_string().contains("clicks/0: offset 7 has been read, and comes again"), "{error}");
+    }
+
+    /// Markers of transactions are no messages, and may stand last.
+    #[test]
+    fn an_end_behind_the_last_message_moves_the_cut() {
+        let mut buffer = buffer(10, Hold::Free);
+        assert!(buffer.meets(12, RDKafkaErrorCode::PartitionEOF, "no more").is_ok());
+        assert_eq!((buffer.next(), buffer.takes_end()), (12, true));
+        let batch = buffer.finish().expect("there is a gap").decode(&Decoding::json(0));
+        assert_eq!((batch.offsets.first, batch.offsets.next, batch.read), (10, 12, 0));
     }
 
     #[test]
