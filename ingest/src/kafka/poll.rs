@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use consume_batch::DataQueue;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message as _;
 
