@@ -202,6 +202,9 @@ pub struct Running {
 pub struct Ingest {
     #[command(flatten)]
     pub kafka: Kafka,
+    /// The name of this process in its group: one that is started again under it has its partitions at once
+    #[arg(long, env = "CLICKLAKE_INSTANCE", value_name = "NAME", value_parser = topic)]
+    pub instance: Option<String>,
     #[command(flatten)]
     pub running: Running,
 }

@@ -58,6 +58,7 @@ impl Stack {
             topic: TOPIC.to_owned(),
             topic_as: None,
             group: None,
+            instance: None,
             properties: SESSION.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
         }
     }

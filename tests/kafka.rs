@@ -3,10 +3,7 @@
 
 use std::time::Duration;
 
-use ingest::drive::CommitPolicy;
-use ingest::kafka::KafkaOptions;
-use ingest::{Run, Until};
-use lake_schemas::{Stand, Table, TopicPartition};
+use lake_schemas::{Code, Stand, Table, TopicPartition};
 use lake_store::commit::TableLog;
 use localstack::produce::Load;
 use rdkafka::admin::AdminOptions;
@@ -18,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::NOON_MS;
-use crate::stack::member::{Member, SESSION_TIMEOUT};
+use crate::stack::member::{Member, NEWER_PROTOCOL, SESSION_TIMEOUT};
 use crate::stack::proxy::{Fate, Proxy};
 use crate::stack::{RealStack, Server};
 use crate::start_up::the_error;
@@ -34,6 +31,9 @@ pub const SOON: Duration = Duration::from_secs(30);
 
 /// How long a rebalance may take on a busy machine, after the broker has noticed.
 const REBALANCE_MAX: Duration = Duration::from_secs(3);
+
+/// How long a process may take to have its partitions again on a busy machine: much less than a session lasts.
+const AT_ONCE: Duration = Duration::from_secs(10);
 
 fn load(count: u64) -> Load {
     Load { rate: RATE, count: Some(count), start_ms: NOON_MS }
@@ -294,18 +294,64 @@ async fn those_who_catch_up_together_end_when_all_is_there() {
     assert_eq!(stack.raw_is_the_log(topic, topic).await, 200_000);
 }
 
+/// In this protocol the brokers assign partitions, and a member is told to give up one before another has it.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_newer_protocol_of_groups_works_too() {
+async fn the_newer_protocol_of_groups_shares_the_work_and_takes_over_from_the_dead() {
     let (stack, topic) = (RealStack::shared(), "kip-848");
     stack.create_topic(topic, 4, &[]).await;
     fill(&stack, topic, 1, 2_000).await;
-    let options =
-        KafkaOptions { properties: vec![("group.protocol".to_owned(), "consumer".to_owned())], ..stack.kafka(topic) };
-    let progress = tokio::sync::watch::Sender::default();
-    let (policy, stop) = (CommitPolicy::every(Duration::from_millis(300)), CancellationToken::new());
-    let (lake, run) = (stack.lake(topic), Run { policy, until: Until::CaughtUp, stop, progress });
-    ingest::ingest(&lake, &options, run).await.expect("ingest ends");
-    assert_eq!(stack.raw_is_the_log(topic, topic).await, 2_000);
+    let newer = ["-X", NEWER_PROTOCOL, "--metrics", "127.0.0.1:0"];
+    let mut dying = Member::start(&stack, topic, topic, &newer);
+    dying.owns(4, SOON).await;
+    let mut living = Member::start(&stack, topic, topic, &newer);
+    living.owns(2, SOON).await;
+    dying.owns(2, SOON).await;
+    fill(&stack, topic, 2, 2_000).await;
+    dying.kill();
+    living.owns(4, SESSION_TIMEOUT + SOON).await;
+    fill(&stack, topic, 3, 2_000).await;
+    living.leaves().await;
+    stack.catch_up(topic, topic, &["-X", NEWER_PROTOCOL]).await;
+    assert_eq!(stack.raw_is_the_log(topic, topic).await, 6_000);
+}
+
+/// Nobody waits until the session of the dead one is over, and the others are not interrupted.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_and_started_under_its_name_has_its_partitions_at_once() {
+    let (stack, topic) = (RealStack::shared(), "named");
+    stack.create_topic(topic, 6, &[]).await;
+    fill(&stack, topic, 1, 6_000).await;
+    let start = |name| {
+        let named = ["--instance", name, "--metrics", "127.0.0.1:0", "-X", "session.timeout.ms=45000"];
+        Member::start(&stack, topic, topic, &named)
+    };
+    let [mut killed, mut other] = ["one", "two"].map(start);
+    killed.owns(3, SOON).await;
+    other.owns(3, SOON).await;
+    let releases = |member: &Member| member.log().matches("released").count();
+    let before = releases(&other);
+    killed.kill();
+    fill(&stack, topic, 2, 6_000).await;
+    let mut again = start("one");
+    again.owns(3, AT_ONCE).await;
+    again.commits_more_than(0, AT_ONCE).await;
+    assert_eq!(releases(&other), before, "the other was interrupted:\n{}", other.log());
+
+    // A name is of one process: whoever begins under it later has the partitions, and the one before it ends.
+    let mut third = start("one");
+    third.owns(3, AT_ONCE).await;
+    let status = again.ends(SOON).await;
+    let log = again.log();
+    assert_eq!(status.code(), Some(4), "{log}");
+    let error = the_error(&log);
+    for word in [&format!("error[{}]", Code::Fenced), "another process", "--instance one"] {
+        assert!(error.contains(word), "{word:?} is not in: {error}");
+    }
+    third.leaves().await;
+    other.leaves().await;
+    // Members with names do not leave their group: it keeps their partitions for them. Another group reads the rest.
+    stack.catch_up(topic, topic, &["--group", "named-2"]).await;
+    assert_eq!(stack.raw_is_the_log(topic, topic).await, 12_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]

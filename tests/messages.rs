@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Date32Type;
-use ingest::decode::{BatchBuilder, Decoding, Event, Message, OffsetPlace, Rejected, Value};
+use ingest::decode::{BatchBuilder, Decoding, Event, Message, Rejected, Value};
 use lake_schemas::rejection::{COST_MICROS_MAX, DEPTH_MAX, ID_BYTES_MAX, PAYLOAD_BYTES_MAX};
 use lake_schemas::rows::{Events, Positions};
 use lake_schemas::table::{TIME_IN_FUTURE_MS, column};
@@ -187,23 +187,6 @@ fn what_a_message_says_is_what_its_row_says() {
     assert_eq!((events.cost_micros(0), events.cost_micros(1)), (Some(7), None));
     assert_eq!([0, 1, 2].map(|row| events.is_click(row)), [true, false, true]);
     assert_eq!((events.campaign_id(1), events.click_id(1)), (None, None));
-}
-
-/// A message that a Kafka client delivers twice is told apart from the next one.
-#[test]
-fn a_message_that_comes_again_is_known() {
-    let mut batch = BatchBuilder::new(TopicPartition::new("t", 0), 7, TIME_IN_FUTURE_MS);
-    let places = |batch: &BatchBuilder| [5, 6, 7, 8, 9, 10, 11].map(|offset| batch.place(offset));
-    use OffsetPlace::{Ahead, Behind, Last};
-    assert_eq!(places(&batch), [Behind, Behind, Ahead, Ahead, Ahead, Ahead, Ahead]);
-    let message = |offset| Message { offset, log_time: None, key: None, payload: None };
-    batch.push(&message(7));
-    batch.push(&message(8));
-    assert_eq!(places(&batch), [Behind, Behind, Behind, Last, Ahead, Ahead, Ahead]);
-    // The place of the last message stays known in later batches, and after a gap.
-    assert_eq!(batch.finish().read, 2);
-    batch.skip_to(10);
-    assert_eq!(places(&batch), [Behind, Behind, Behind, Last, Behind, Ahead, Ahead]);
 }
 
 /// A rejected row: its reason, and its payload.

@@ -101,6 +101,9 @@ fn settings_of_kafka_that_are_ours_or_nonsense() {
         let name = property.trim_end_matches("=x");
         refused(&with(property), Code::KafkaSetting, 4, &["kafka setting", name, "-X"]);
     }
+    let newer = ["--instance", "one", "-X", "group.protocol=consumer"];
+    refused(&[&base[..], &newer].concat(), Code::KafkaSetting, 4, &["group.protocol=consumer", "--instance"]);
+    refused(&with("group.instance.id=one"), Code::KafkaSetting, 4, &["group.instance.id", "use --instance"]);
     fails(&[&base[..], &["--metrics", "192.0.2.1:1"]].concat(), 3, &["--metrics", "192.0.2.1:1"]);
     fails(&[&base[..], &["-F", "/no/such/file"]].concat(), 3, &["/no/such/file"]);
 }

@@ -5,6 +5,7 @@
 
 mod texts;
 
+mod lints;
 mod modules;
 mod tokens;
 
@@ -177,7 +178,8 @@ fn packages_depend_only_on_what_the_design_allows() {
         ("lake-schemas", &[][..]),
         ("lake-store", &["lake-schemas"]),
         ("stream-agg", &["lake-schemas"]),
-        ("ingest", &["lake-schemas", "lake-store", "stream-agg"]),
+        ("consume-batch", &[]),
+        ("ingest", &["lake-schemas", "lake-store", "stream-agg", "consume-batch"]),
         ("backfill", &["lake-schemas", "lake-store", "stream-agg", "ingest"]),
         ("compactor", &["lake-schemas", "lake-store"]),
         ("query", &["lake-schemas", "lake-store"]),
@@ -207,7 +209,7 @@ fn what_any_package_logs_is_seen() {
 fn rdkafka_is_named_only_at_the_ends_of_the_log() {
     let named: Vec<_> =
         dependencies().into_iter().filter(|(_, on)| on.contains("rdkafka")).map(|(name, _)| name).collect();
-    assert_eq!(named, ["ingest", "localstack"]);
+    assert_eq!(named, ["consume-batch", "ingest", "localstack"]);
 }
 
 #[test]

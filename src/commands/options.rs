@@ -29,6 +29,7 @@ pub fn kafka(bootstrap_servers: &str, topic: &Topic) -> anyhow::Result<KafkaOpti
         topic: topic.topic.clone(),
         topic_as: topic.topic_as.clone(),
         group: topic.group.clone(),
+        instance: None,
         properties,
     };
     options.are_known()?;

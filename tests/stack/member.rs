@@ -11,8 +11,12 @@ use tokio::time::{Instant, sleep};
 
 use super::{RealStack, signal};
 
-/// Session timeout: short, so that a dead member's partitions move within the test.
+/// Session timeout: short, so that a dead member's partitions move within the test. In the newer protocol of groups the
+/// brokers set it: `localstack/up` says the same.
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Property with which a member takes part in the newer protocol of groups.
+pub const NEWER_PROTOCOL: &str = "group.protocol=consumer";
 
 /// How long a member may take to leave, as promised.
 const LEAVE_MAX: Duration = Duration::from_secs(20);
@@ -80,8 +84,10 @@ impl Member {
         let lake = stack.lake_url(lake);
         let grouped =
             ["--topic", topic, "--commit-interval", "300ms", "-X", &session, "-X", "heartbeat.interval.ms=500"];
+        // A client may not set there what the brokers set.
+        let set_by_brokers = if more.contains(&NEWER_PROTOCOL) { 4 } else { 0 };
         let usual: &[&str] = match job {
-            Job::Ingest | Job::Aggregate => &grouped,
+            Job::Ingest | Job::Aggregate => &grouped[..grouped.len() - set_by_brokers],
             Job::Compact => &["--every", "1s"],
             Job::Backfill => &["--replace"],
         };
@@ -159,6 +165,20 @@ impl Member {
     /// Returns how many partitions it owns, by its metrics.
     pub async fn partitions(&self) -> usize {
         self.metrics().await.lines().filter(|line| line.starts_with("clicklake_owned{")).count()
+    }
+
+    /// Waits until it owns so many partitions, by its metrics.
+    pub async fn owns(&mut self, partitions: usize, within: Duration) {
+        let began = Instant::now();
+        loop {
+            assert!(self.is_running(), "it ended:\n{}", self.log());
+            let owned = self.partitions().await;
+            if owned == partitions {
+                return;
+            }
+            assert!(began.elapsed() < within, "it owns {owned}, not {partitions}, after {within:?}:\n{}", self.log());
+            sleep(LOOK).await;
+        }
     }
 
     /// Waits until the member ends by itself.

@@ -113,6 +113,7 @@ impl RealStack {
             topic: topic.to_owned(),
             topic_as: None,
             group: None,
+            instance: None,
             properties: Vec::new(),
         }
     }

@@ -11,27 +11,13 @@ use super::decoding::Decoding;
 use super::event::Event;
 use super::message::Message;
 
-/// Place of an offset relative to the messages of its partition that were taken in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OffsetPlace {
-    /// The offset comes next, with or without a gap before it.
-    Ahead,
-    /// The offset is that of the message taken in last.
-    Last,
-    /// The offset lies before the message taken in last, or in a gap.
-    Behind,
-}
-
 /// Decodes messages of one partition, in offset order, into the next [`LogBatch`].
 pub struct BatchBuilder {
     partition: TopicPartition,
     decoding: Decoding,
     offsets: OffsetRange,
-    /// Offset of the last message that was taken in.
-    last: Option<i64>,
     events: EventColumns,
     rejected: RejectedColumns,
-    bytes: usize,
 }
 
 impl BatchBuilder {
@@ -47,10 +33,8 @@ impl BatchBuilder {
             partition,
             decoding: decoding.clone(),
             offsets: OffsetRange { first, next: first },
-            last: None,
             events: EventColumns::of(decoding.columns().clone()),
             rejected: RejectedColumns::default(),
-            bytes: 0,
         }
     }
 
@@ -62,8 +46,6 @@ impl BatchBuilder {
             Err(rejected) => self.rejected.push(message, &rejected),
         }
         self.offsets.next = message.offset + 1;
-        self.last = Some(message.offset);
-        self.bytes += message.payload.map_or(0, <[u8]>::len) + message.key.map_or(0, <[u8]>::len);
     }
 
     /// Records that the log has nothing more below an offset: the offsets up to it are a gap.
@@ -71,46 +53,15 @@ impl BatchBuilder {
         self.offsets.next = self.offsets.next.max(next);
     }
 
-    /// Returns the offset that must come next.
-    pub fn next(&self) -> i64 {
-        self.offsets.next
-    }
-
-    /// Returns whether nothing was taken in: neither messages nor a gap.
-    pub fn is_empty(&self) -> bool {
-        self.offsets.first == self.offsets.next
-    }
-
-    /// Returns the place of an offset relative to the messages taken in, in this batch and those before it.
-    pub fn place(&self, offset: i64) -> OffsetPlace {
-        if self.last == Some(offset) {
-            OffsetPlace::Last
-        } else if offset < self.offsets.next {
-            OffsetPlace::Behind
-        } else {
-            OffsetPlace::Ahead
-        }
-    }
-
-    /// Counts the messages taken in.
-    pub fn read(&self) -> usize {
-        self.events.len() + self.rejected.len()
-    }
-
-    /// Counts the bytes of the keys and payloads taken in.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
     /// Finishes the batch so far; the next batch begins where it ends.
     pub fn finish(&mut self) -> LogBatch {
         let offsets = self.offsets;
         self.offsets.first = offsets.next;
-        self.bytes = 0;
+        let read = self.events.len() + self.rejected.len();
         LogBatch {
             partition: self.partition.clone(),
             offsets,
-            read: i64::try_from(self.read()).expect("a batch fits in memory"),
+            read: i64::try_from(read).expect("a batch fits in memory"),
             events: self.events.finish(&self.partition),
             rejected: if self.rejected.len() == 0 {
                 NONE_REJECTED.clone()

@@ -21,7 +21,7 @@ mod message;
 mod raw_json;
 mod time;
 
-pub use batch::{BatchBuilder, OffsetPlace};
+pub use batch::BatchBuilder;
 pub use columns::Columns;
 pub use decoder::Decoder;
 pub use decoding::Decoding;

@@ -44,6 +44,13 @@ const DEFAULTS: [(&str, &str); 9] = [
 /// Setting that makes librdkafka report statistics, for a client that reads.
 const STATISTICS: &str = "statistics.interval.ms";
 
+/// Setting that gives a member of a group its name.
+const INSTANCE: &str = "group.instance.id";
+
+/// Setting that chooses the protocol of groups, and its value for the newer one.
+const PROTOCOL: &str = "group.protocol";
+const NEWER_PROTOCOL: &str = "consumer";
+
 /// Setting whose default must be left out with the newer group protocol: there the brokers assign, and a client that
 /// asks for that protocol may not set it.
 const ASSIGNMENT: &str = "partition.assignment.strategy";
@@ -59,6 +66,8 @@ pub struct KafkaOptions {
     pub topic_as: Option<String>,
     /// Consumer group, if not the job's own.
     pub group: Option<String>,
+    /// Name of this process in its group. A process that begins under a name has the partitions of the one before it.
+    pub instance: Option<String>,
     /// Properties for librdkafka, in order; a later one wins.
     pub properties: Vec<(String, String)>,
 }
@@ -88,17 +97,21 @@ impl KafkaOptions {
     /// Returns the settings of a consumer.
     pub(super) fn consumer(&self, group: &str) -> Result<ClientConfig, SourceError> {
         let mut config = self.client();
-        for (key, ours) in OURS.iter().chain(&[("group.id", "")]) {
+        for (key, ours) in OURS.iter().chain(&[("group.id", ""), (INSTANCE, "")]) {
             if self.properties.iter().any(|(name, value)| name == key && value != ours) {
-                let instead =
-                    if *key == "group.id" { "; use --group" } else { ": what clicklake promises rests on it" };
+                let instead = match *key {
+                    "group.id" => "; use --group",
+                    INSTANCE => "; use --instance",
+                    _ => ": what clicklake promises rests on it",
+                };
                 return Err(SourceError::Refused(
                     Code::KafkaSetting.because(format!("kafka setting {key} cannot be changed{instead}")),
                 ));
             }
         }
+        let is_newer = config.get(PROTOCOL).is_some_and(|value| value.eq_ignore_ascii_case(NEWER_PROTOCOL));
         for (key, value) in DEFAULTS {
-            let is_the_brokers = key == ASSIGNMENT && config.get("group.protocol") == Some("consumer");
+            let is_the_brokers = key == ASSIGNMENT && is_newer;
             if config.get(key).is_none() && !is_the_brokers {
                 config.set(key, value);
             }
@@ -107,6 +120,16 @@ impl KafkaOptions {
             config.set(key, value);
         }
         config.set("group.id", group);
+        if let Some(instance) = &self.instance {
+            // There the brokers refuse whoever begins under a name, as long as the session of the one before lasts.
+            if is_newer {
+                return Err(SourceError::Refused(Code::KafkaSetting.because(format!(
+                    "kafka setting {PROTOCOL}={NEWER_PROTOCOL} and --instance exclude each other: there, a process \
+                     that takes over a name is refused until the one before it is forgotten; take one of them out"
+                ))));
+            }
+            config.set(INSTANCE, instance);
+        }
         Ok(config)
     }
 
@@ -115,6 +138,7 @@ impl KafkaOptions {
         // A consumer must name a group; this one does not join it.
         let mut config = self.consumer("clicklake")?;
         config.remove(STATISTICS);
+        config.remove(INSTANCE);
         Ok(config)
     }
 
@@ -142,6 +166,7 @@ mod tests {
             topic: "clicks".to_owned(),
             topic_as: None,
             group: None,
+            instance: None,
             properties: vec![(key.to_owned(), value.to_owned())],
         };
         for (key, value) in [("sasl.pasword", "hunter2"), ("session.timeout.ms", "hunter2")] {
@@ -157,7 +182,8 @@ mod tests {
     fn a_consumer_that_only_asks_has_our_settings_and_no_statistics() {
         let properties = vec![(STATISTICS.to_owned(), "100".to_owned())];
         let (bootstrap_servers, topic) = ("kafka:9092".to_owned(), "clicks".to_owned());
-        let options = KafkaOptions { bootstrap_servers, topic, topic_as: None, group: None, properties };
+        let options =
+            KafkaOptions { bootstrap_servers, topic, topic_as: None, group: None, instance: None, properties };
         let (reading, asking) =
             (options.consumer("group").expect("settings"), options.asking().expect("the same settings"));
         assert_eq!((reading.get(STATISTICS), asking.get(STATISTICS)), (Some("100"), None));
@@ -166,5 +192,25 @@ mod tests {
         }
         let other = vec![("auto.offset.reset".to_owned(), "latest".to_owned())];
         assert!(KafkaOptions { properties: other, ..options }.asking().is_err());
+    }
+
+    #[test]
+    fn a_process_with_a_name_has_it_in_its_group_alone_and_not_in_the_newer_protocol() {
+        let named = |properties: &[(&str, &str)]| KafkaOptions {
+            bootstrap_servers: "kafka:9092".to_owned(),
+            topic: "clicks".to_owned(),
+            topic_as: None,
+            group: None,
+            instance: Some("one".to_owned()),
+            properties: properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        };
+        let (reading, asking) = (named(&[]).consumer("group"), named(&[]).asking());
+        let (reading, asking) = (reading.expect("settings"), asking.expect("settings"));
+        assert_eq!((reading.get(INSTANCE), asking.get(INSTANCE)), (Some("one"), None));
+        for (property, word) in [((PROTOCOL, NEWER_PROTOCOL), "--instance"), ((INSTANCE, "two"), "use --instance")] {
+            let refused = named(&[property]).consumer("group").expect_err("it is refused");
+            assert_eq!(refused.code(), Some(Code::KafkaSetting));
+            assert!(refused.to_string().contains(word) && refused.to_string().contains(property.0), "{refused}");
+        }
     }
 }

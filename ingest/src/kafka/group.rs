@@ -1,10 +1,12 @@
 //! Handles rebalances of the group, which librdkafka calls back inside `poll`, on the reader's thread.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::ffi::CString;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
+use std::sync::{Mutex, OnceLock};
 
+use consume_batch::{DataQueue, Diverter};
 use lake_schemas::fingerprint::Fingerprint;
 use lake_schemas::{Code, OffsetRange, TopicPartition};
 use lake_store::locked::lock;
@@ -57,10 +59,12 @@ pub(super) struct GroupContext {
     options: KafkaOptions,
     control: UnboundedSender<Control>,
     commands: Mutex<Receiver<Command>>,
+    /// Handle for the queue that the reader takes messages from.
+    diverter: OnceLock<Diverter<Self>>,
     /// Changes of the assignment, by partition, that the reader applies after a poll: `None` if it was revoked.
     changes: Mutex<HashMap<i32, Option<Assigned>>>,
-    /// Whether `changes` has any: checked after every poll, without taking the lock.
-    changed: AtomicBool,
+    /// Whether a rebalance has run since the reader looked: checked after every poll, without taking the lock.
+    was_rebalanced: AtomicBool,
     complaint: Mutex<Option<Complaint>>,
 }
 
@@ -70,10 +74,18 @@ impl GroupContext {
             options: options.clone(),
             control,
             commands: Mutex::new(commands),
+            diverter: OnceLock::new(),
             changes: Mutex::default(),
-            changed: AtomicBool::new(false),
+            was_rebalanced: AtomicBool::new(false),
             complaint: Mutex::default(),
         }
+    }
+
+    /// Makes all partitions that are assigned from now on come to this queue. It is told once, before the consumer
+    /// subscribes.
+    pub fn divert_to(&self, queue: &DataQueue<Self>) {
+        let told = self.diverter.set(queue.diverter());
+        assert!(told.is_ok(), "a consumer has one reader");
     }
 
     /// Returns the topic's name in Kafka.
@@ -92,16 +104,14 @@ impl GroupContext {
     }
 
     /// Takes the changes of the assignment since the last call: partitions that begin, begin again, or were revoked.
-    pub fn take_changes(&self) -> HashMap<i32, Option<Assigned>> {
-        if !self.changed.swap(false, Ordering::Relaxed) {
-            return HashMap::new();
-        }
-        std::mem::take(&mut *lock(&self.changes))
+    /// `None`: no rebalance has run. One that has run may have changed nothing, and paused partitions all the same.
+    pub fn take_changes(&self) -> Option<HashMap<i32, Option<Assigned>>> {
+        let was_rebalanced = self.was_rebalanced.swap(false, Ordering::Relaxed);
+        was_rebalanced.then(|| std::mem::take(&mut *lock(&self.changes)))
     }
 
     fn change(&self, partition: i32, change: Option<Assigned>) {
         lock(&self.changes).insert(partition, change);
-        self.changed.store(true, Ordering::Relaxed);
     }
 
     /// Takes a command, if there is one, without waiting. Returns `Err` once the loop is gone.
@@ -158,6 +168,7 @@ impl GroupContext {
                 self.change(assigned.partition.partition, Some(assigned));
             }
         }
+        self.divert(&wanted)?;
         // The assignment itself carries the positions: by the time of a seek, librdkafka would already have fetched
         // from wherever it begins without one.
         let done = match consumer.rebalance_protocol() {
@@ -166,6 +177,16 @@ impl GroupContext {
             _ => consumer.assign(&positions),
         };
         done.map_err(|error| failed(self.topic(), &error))
+    }
+
+    /// Makes what comes of partitions go to the reader's queue. The end of an assignment ends that, so it must be done
+    /// before each; otherwise a partition seems to be silent.
+    fn divert(&self, partitions: &[TopicPartition]) -> Result<(), SourceError> {
+        let what = || format!("topic {}", self.topic());
+        let topic = CString::new(self.topic()).map_err(|error| SourceError::failed(what(), error))?;
+        let diverter = self.diverter.get().expect("it is told before the consumer subscribes");
+        let divert = |partition: &TopicPartition| diverter.divert(&topic, partition.partition);
+        partitions.iter().try_for_each(divert).map_err(|error| SourceError::failed(what(), error))
     }
 
     /// Tells the loop that partitions are revoked, and waits until it has released them. Another member begins them
@@ -237,10 +258,6 @@ impl ClientContext for GroupContext {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        // librdkafka reports this each time that a partition is read to its end; it is no error.
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
-            return;
-        }
         debug!(%error, reason, "librdkafka");
         let is_hopeless =
             matches!(error.rdkafka_error_code(), Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL));
@@ -258,6 +275,7 @@ impl ClientContext for GroupContext {
 
 impl ConsumerContext for GroupContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, event: rd_kafka_resp_err_t, tpl: &mut TopicPartitionList) {
+        self.was_rebalanced.store(true, Ordering::Relaxed);
         let done = match event {
             rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, tpl),
             _ => self.revoke(consumer, tpl),

@@ -2,6 +2,7 @@
 
 use lake_schemas::TopicPartition;
 use lake_schemas::job::LogBatch;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::source::{SourceError, Start};
 
@@ -16,10 +17,24 @@ pub(super) enum Control {
     Ended(SourceError),
 }
 
-/// Data that the reader has read.
+/// Data that the reader has read. Those of one partition come in the order of its log.
 pub(super) enum Data {
-    Batch(Generation, LogBatch),
+    /// A batch that is being decoded. What comes behind it waits for it.
+    Batch(Generation, TopicPartition, AbortOnDropHandle<LogBatch>),
     CaughtUp(Generation, TopicPartition),
+    /// Nothing more is read of the partition until it is started again: what comes next cannot be read.
+    Stopped(Generation, TopicPartition, SourceError),
+}
+
+impl Data {
+    /// Returns the partition, and the start since which this was read of it.
+    pub fn of(&self) -> (&TopicPartition, Generation) {
+        match self {
+            Self::Batch(generation, partition, _)
+            | Self::CaughtUp(generation, partition)
+            | Self::Stopped(generation, partition, _) => (partition, *generation),
+        }
+    }
 }
 
 /// Command of the loop to the reader.

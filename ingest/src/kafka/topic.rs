@@ -128,6 +128,14 @@ where
             let what = format!("topic {topic} does not exist at {servers}; create it, or name another with --topic");
             return SourceError::Failed { what, source: None };
         }
+        // A name of a process is in use. The tables are written by one of the two at a time, whoever is refused.
+        Code::FencedInstanceId | Code::UnreleasedInstanceId => {
+            let instance = options.instance.as_deref().unwrap_or_default();
+            return SourceError::Refused(lake_schemas::Code::Fenced.because(format!(
+                "topic {topic}: another process of the group has begun as --instance {instance}, and has this one's \
+                 partitions; give each process a name of its own"
+            )));
+        }
         Code::TopicAuthorizationFailed => {
             format!("topic {topic} at {servers}: {error}; allow this user to read and describe it")
         }
@@ -149,7 +157,8 @@ mod tests {
     #[test]
     fn what_kafka_refuses_names_the_topic_and_what_to_do() {
         let (bootstrap_servers, topic) = ("kafka:9092".to_owned(), "clicks".to_owned());
-        let options = KafkaOptions { bootstrap_servers, topic, topic_as: None, group: None, properties: Vec::new() };
+        let (instance, properties) = (None, Vec::new());
+        let options = KafkaOptions { bootstrap_servers, topic, topic_as: None, group: None, instance, properties };
         for (code, word) in [
             (RDKafkaErrorCode::UnknownTopicOrPartition, "create it"),
             (RDKafkaErrorCode::UnknownTopic, "--topic"),
@@ -158,6 +167,18 @@ mod tests {
         ] {
             let said = refused(&options, code, &code).to_string();
             assert!(said.starts_with("topic clicks ") && said.contains("kafka:9092") && said.contains(word), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_process_whose_name_another_has_taken_is_refused_by_it() {
+        let (bootstrap_servers, topic) = ("kafka:9092".to_owned(), "clicks".to_owned());
+        let (instance, properties) = (Some("one".to_owned()), Vec::new());
+        let options = KafkaOptions { bootstrap_servers, topic, topic_as: None, group: None, instance, properties };
+        for code in [RDKafkaErrorCode::FencedInstanceId, RDKafkaErrorCode::UnreleasedInstanceId] {
+            let refused = refused(&options, code, &code);
+            assert_eq!(refused.code(), Some(lake_schemas::Code::Fenced));
+            assert!(refused.to_string().contains("--instance one"), "{refused}");
         }
     }
 }
